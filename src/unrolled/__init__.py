@@ -1,0 +1,79 @@
+"""Recurrent sequence models for text that you train, look inside and ship, on the machine you have.
+
+>>> import unrolled
+>>> translator = unrolled.load("runs/phrasebook")                         # doctest: +SKIP
+>>> translator("The old teacher does not read the red books.")            # doctest: +SKIP
+'El viejo profesor no lee los libros rojos.'
+
+The names below are imported when they are first used, so that `import unrolled` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unrolled import nn
+    from unrolled.decoding.records import DecodingConfig
+    from unrolled.errors import (
+        ConfigError,
+        DataError,
+        NonFiniteError,
+        RunError,
+        UnavailableError,
+        UnrolledError,
+    )
+    from unrolled.inspect.attention import draw_attention
+    from unrolled.ops import explain, unroll, using
+    from unrolled.predict import Predictor, load
+    from unrolled.shapes import Padded
+    from unrolled.tasks import TASKS, Answer, Prediction, Task
+    from unrolled.text.data import DataConfig
+    from unrolled.text.tokenizer import TextConfig, Tokenizer
+    from unrolled.training.config import TrainingConfig
+    from unrolled.training.loop import fit, train
+    from unrolled.training.recipe import Recipe, recipe_from_toml
+
+_HOME = {
+    "nn": "unrolled.nn",
+    "TASKS": "unrolled.tasks",
+    "Answer": "unrolled.tasks",
+    "ConfigError": "unrolled.errors",
+    "DataConfig": "unrolled.text.data",
+    "DataError": "unrolled.errors",
+    "DecodingConfig": "unrolled.decoding.records",
+    "NonFiniteError": "unrolled.errors",
+    "Padded": "unrolled.shapes",
+    "Prediction": "unrolled.tasks",
+    "Predictor": "unrolled.predict",
+    "Recipe": "unrolled.training.recipe",
+    "RunError": "unrolled.errors",
+    "Task": "unrolled.tasks",
+    "TextConfig": "unrolled.text.tokenizer",
+    "Tokenizer": "unrolled.text.tokenizer",
+    "TrainingConfig": "unrolled.training.config",
+    "UnavailableError": "unrolled.errors",
+    "UnrolledError": "unrolled.errors",
+    "draw_attention": "unrolled.inspect.attention",
+    "explain": "unrolled.ops",
+    "fit": "unrolled.training.loop",
+    "load": "unrolled.predict",
+    "recipe_from_toml": "unrolled.training.recipe",
+    "train": "unrolled.training.loop",
+    "unroll": "unrolled.ops",
+    "using": "unrolled.ops",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'unrolled' has no attribute '{name}'")
+    module = import_module(_HOME[name])
+    value = module if name == "nn" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,360 @@
+"""The command line: `unrolled train`, `evaluate`, `predict` and the rest.
+
+A command only reads its arguments, calls the function that does the work and prints. What it
+needs is imported inside it, so that `unrolled --help` does not wait for torch. Options with a dot
+in their name (`--training.max_steps 500`) are settings of the recipe: they are taken out before
+cyclopts sees the arguments and go through `unrolled.config`, as the lines of a TOML file do.
+
+Exit codes: 0; 2 for an error with a sentence; 130 for Ctrl-C; 141 when a pipe's reader has gone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+
+from unrolled.config import split_options
+from unrolled.errors import ConfigError, UnrolledError
+
+if TYPE_CHECKING:
+    from unrolled.decoding.records import DecodingConfig
+    from unrolled.training.recipe import Recipe
+
+Files = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
+Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
+Overrides = Annotated[tuple[tuple[str, str | None], ...], Parameter(parse=False)]
+
+_SETTINGS = """
+
+Every setting of the recipe is an option too: --section.field VALUE, for example
+--training.max_steps 500 --model.cell gru. A list is given by repeating the option.
+`unrolled config` prints all of them with their values.
+"""
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("unrolled")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+app = App(
+    name="unrolled",
+    help="Recurrent sequence models for text that you train, look inside and ship.",
+    version=_version,
+    default_parameter=Parameter(negative=()),
+)
+sample = App(name="sample", help="Write a data set that the toolkit generates itself.")
+app.command(sample)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after `unrolled`; those of this process by default.
+
+    Returns:
+        The exit code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more on its way out, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print("\nunrolled: interrupted", file=sys.stderr)
+        return 130
+    except UnusedCliTokensError as error:
+        unused = ", ".join(repr(token) for token in error.unused_tokens or ())
+        problem = f"unexpected {unused}; quote an argument that contains spaces"
+    except (UnrolledError, CycloptsError) as error:
+        problem = str(error)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        problem = f"{place}{error.strerror or error}"
+    print(f"unrolled: {problem}", file=sys.stderr)
+    return 2
+
+
+def _run(arguments: Sequence[str]) -> None:
+    rest, overrides = split_options(arguments)
+    command, bound, ignored = app.parse_args(rest, exit_on_error=False, print_error=False)
+    if "overrides" in ignored:
+        bound.arguments["overrides"] = tuple(overrides)
+    elif overrides and rest and rest[0] in app:
+        raise ConfigError(f"--{overrides[0][0]}: `unrolled {rest[0]}` takes no recipe settings")
+    command(*bound.args, **bound.kwargs)
+
+
+@app.command(help_epilogue=_SETTINGS)
+def train(
+    recipe: Path | None = None,
+    /,
+    *,
+    task: str | None = None,
+    data: Files = (),
+    valid: Files = (),
+    test: Files = (),
+    columns: Names = (),
+    seed: int | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    start_from: Annotated[Path | None, Parameter(name="--from")] = None,
+    overrides: Overrides = (),
+) -> None:
+    """Train a model and keep it in a run folder.
+
+    Args:
+        recipe: TOML file that describes the run; what it leaves out has defaults.
+        task: what to train for, when there is no recipe.
+        data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or .gz.
+        valid: data for early stopping; by default a part of --data that shares no sentence with it.
+        test: data for the final scores; by default another such part.
+        columns: which columns to read, by name, in the order that the task expects.
+        seed: start of every random choice.
+        out: run folder; by default runs/ and the name of the recipe or data file.
+        resume: go on with the run in the folder, exactly where its last checkpoint stands.
+        force: replace the run in the folder.
+        start_from: a finished run whose weights and vocabulary to start from (fine-tuning).
+    """
+    if resume and recipe is None and not data and out is not None:
+        recipe = out / "config.toml"
+    chosen = _recipe(recipe, task, data, valid, test, columns, seed, overrides)
+    if out is None:
+        name = recipe or next((Path(file) for file in chosen.data.train), None)
+        if name is None:
+            raise ConfigError("nothing to train on; give a recipe or --data FILE")
+        out = Path("runs") / name.name.split(".")[0]
+
+    from unrolled.cli_progress import show
+    from unrolled.training.loop import fit
+
+    show(fit(chosen, out, resume=resume, force=force, start_from=start_from), out)
+
+
+@app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
+def evaluate(
+    run: Path,
+    /,
+    *,
+    data: Files = (),
+    split: Literal["test", "valid"] = "test",
+    overrides: Overrides = (),
+) -> None:
+    """Score a trained run on data it has not seen.
+
+    Args:
+        run: run folder.
+        data: data to score on, with the columns of the training data.
+        split: which held-out part of the run's own data to score on, without --data.
+    """
+    from unrolled.predict import load
+    from unrolled.text.readers import read_rows
+
+    predictor = load(run)
+    decoding = _decoding(predictor.recipe.decoding, overrides)
+    if data:
+        columns = predictor.recipe.data.columns
+        rows = list(read_rows(data, columns or None, len(predictor.task.columns)))
+    else:
+        rows = predictor.held_out(split)
+    for line in predictor.evaluate(rows, decoding).lines():
+        print(line)
+
+
+@app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
+def predict(
+    run: Path,
+    text: str | None = None,
+    /,
+    *,
+    input_file: Annotated[Path | None, Parameter(name="--input")] = None,
+    output_file: Annotated[Path | None, Parameter(name="--output")] = None,
+    n_best: int | None = None,
+    scores: bool = False,
+    attention: Path | None = None,
+    overrides: Overrides = (),
+) -> None:
+    """Answer one sentence, a file, standard input, or you.
+
+    Without TEXT and --input, standard input is read; from a terminal, sentence by sentence. Each
+    input line gives exactly one output line, in order, empty ones included.
+
+    Args:
+        run: run folder.
+        text: one sentence, in quotes.
+        input_file: text file, one sentence per line.
+        output_file: where to write; standard output by default.
+        n_best: how many answers per sentence, separated by tabs.
+        scores: put its score after each answer, separated by a tab.
+        attention: picture of what each word of the answer looked at: FILE.png or FILE.html.
+    """
+    from unrolled import cli_predict
+
+    cli_predict.check(text, input_file, output_file, attention)
+
+    from unrolled.predict import load
+
+    predictor = load(run)
+    given = [("decoding.n_best", str(n_best))] if n_best is not None else []
+    decoding = _decoding(predictor.recipe.decoding, [*overrides, *given])
+    if attention is not None and text is not None:
+        from unrolled.inspect.attention import draw_attention
+
+        draw_attention(predictor.predict([text], decoding, with_attention=True), attention)
+        print(f"attention: {attention}", file=sys.stderr)
+
+    def answer(texts: list[str]) -> list[str]:
+        predictions = predictor.predict(texts, decoding)
+        return [cli_predict.one_line(each, decoding.n_best, scores) for each in predictions]
+
+    cli_predict.run(answer, text, input_file, output_file)
+
+
+@app.command
+def data(*files: str, columns: Names = ()) -> None:
+    """Look at data before training: sizes, lengths, duplicates, unknown words.
+
+    Args:
+        files: one TSV, CSV or JSONL file, or parallel text files, plain or .gz.
+        columns: which columns to read, by name.
+    """
+    if not files:
+        raise ConfigError("no file given; `unrolled data FILE` describes a data file")
+    from rich.console import Console
+
+    from unrolled.text.data import DataConfig
+    from unrolled.text.survey import render, survey
+    from unrolled.text.tokenizer import TextConfig
+
+    Console().print(render(survey(DataConfig(train=files, columns=columns), TextConfig())))
+
+
+@app.command(help_epilogue=_SETTINGS)
+def config(
+    recipe: Path | None = None,
+    /,
+    *,
+    task: str | None = None,
+    data: Files = (),
+    overrides: Overrides = (),
+) -> None:
+    """Print the resolved recipe, every setting included, as TOML.
+
+    Args:
+        recipe: TOML file; what it leaves out has defaults.
+        task: what to train for, when there is no recipe.
+        data: training data.
+    """
+    chosen = _recipe(recipe, task, data, (), (), (), None, overrides)
+    print(chosen.to_toml(), end="")
+
+
+@app.command
+def doctor() -> None:
+    """Say what this machine has, what each cell will run on, and whether it agrees here."""
+    from unrolled.doctor import diagnose, render
+
+    print(render(diagnose()))
+
+
+@sample.command
+def phrasebook(folder: Path, /) -> None:
+    """Write the English-Spanish phrasebook: training, validation and test part.
+
+    Args:
+        folder: where to write; created when it is not there.
+    """
+    from unrolled.samples.phrasebook import generate, write
+
+    write(folder, generate())
+    print(f"{folder}: train.tsv, valid.tsv, test.tsv")
+
+
+@app.command
+def demo(folder: Path = Path("demo"), /) -> None:
+    """Train a translator on the phrasebook, score it, and draw what it looks at.
+
+    Args:
+        folder: where runs and pictures go.
+    """
+    from unrolled.demo import run
+
+    run(folder)
+
+
+@app.command
+def version() -> None:
+    """Print the version."""
+    print(_version())
+
+
+def _recipe(
+    path: Path | None,
+    task: str | None,
+    data: Sequence[str],
+    valid: Sequence[str],
+    test: Sequence[str],
+    columns: Sequence[str],
+    seed: int | None,
+    overrides: Sequence[tuple[str, str | None]],
+) -> Recipe:
+    """The recipe that a file, or a task's defaults, and the options over it describe."""
+    from unrolled.config import apply_overrides
+    from unrolled.tasks import TASKS
+    from unrolled.training.recipe import Recipe, recipe_from_toml
+
+    if path is not None and task is not None:
+        raise ConfigError("both a recipe and --task; the recipe names its task")
+    for file in (*data, *valid, *test, *columns):
+        if file.endswith(".toml"):
+            raise ConfigError(f"{file} is taken for data; a recipe stands before the options")
+    dotted = {name for name, _ in overrides}
+    given: list[tuple[str, str | None]] = []
+    options = {"data": ("train", data), "valid": ("valid", valid), "test": ("test", test)}
+    for option, (key, values) in {**options, "columns": ("columns", columns)}.items():
+        if values and f"data.{key}" in dotted:
+            raise ConfigError(f"--{option} and --data.{key} say the same; give one of them")
+        given += [(f"data.{key}", value) for value in values]
+    if task is not None:
+        given.append(("task", task))
+    if seed is not None:
+        given.append(("seed", str(seed)))
+    given += overrides
+    if path is not None:
+        return recipe_from_toml(path, TASKS, given)
+    return Recipe.from_mapping(apply_overrides({}, given), TASKS)
+
+
+def _decoding(
+    decoding: DecodingConfig, overrides: Sequence[tuple[str, str | None]]
+) -> DecodingConfig:
+    """The run's decoding options with those of the command line over them."""
+    from unrolled.config import apply_overrides, from_mapping, to_mapping
+
+    for name, _ in overrides:
+        if not name.startswith("decoding."):
+            raise ConfigError(f"--{name}: a trained run takes only --decoding.… settings")
+    mapping = apply_overrides({"decoding": to_mapping(decoding)}, overrides)
+    return from_mapping(type(decoding), mapping["decoding"], "decoding")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

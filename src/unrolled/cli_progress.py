@@ -1,0 +1,114 @@
+"""A training run as it goes: one living line at a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from unrolled.training.events import Evaluated, Event, Finished, Saved, Started, Step
+
+LOG_EVERY_N_SECONDS = 10.0
+"""Shortest time between two lines about steps where nobody watches."""
+
+
+def show(events: Generator[Event, None, None], out: Path, console: Console | None = None) -> None:
+    """Run training to its end and print what happens.
+
+    Interrupted by Ctrl-C, it lets the loop write its checkpoint and says how to go on.
+
+    Args:
+        events: what `unrolled.fit` gives.
+        out: the run folder, for the sentence at the end.
+        console: where to print; standard output by default.
+    """
+    console = console or Console(soft_wrap=True, highlight=False)
+    next_log = time.monotonic()
+    try:
+        with ExitStack() as stack:
+            live = None
+            if console.is_terminal:
+                live = stack.enter_context(Live(console=console, transient=True))
+            stack.enter_context(closing(events))
+            for event in events:
+                if isinstance(event, Saved):
+                    continue
+                if isinstance(event, Step) and live is not None:
+                    live.update(Text(line_of(event), overflow="ellipsis", no_wrap=True))
+                elif not isinstance(event, Step):
+                    console.print(line_of(event), markup=False)
+                elif time.monotonic() >= next_log:
+                    next_log = time.monotonic() + LOG_EVERY_N_SECONDS
+                    console.print(line_of(event), markup=False)
+    except KeyboardInterrupt:
+        console.print(f"`unrolled train --resume --out {out}` goes on from here", markup=False)
+        raise
+    console.print(f'run: {out} · try: unrolled predict {out} "…"', markup=False)
+
+
+def line_of(event: Started | Step | Evaluated | Finished) -> str:
+    """An event in one line.
+
+    >>> line_of(Evaluated(step=1500, epoch=2, loss=1.25, scores={"bleu": 31.4}, is_best=True,
+    ...                   seconds=252.4))
+    'step 1,500 · epoch 2 · valid loss 1.250 · bleu 31.40 · 4:12 · best so far'
+    """
+    match event:
+        case Started():
+            sizes = ", ".join(f"{name} {size:,}" for name, size in event.sizes.items())
+            skipped = sum(event.skipped.values())
+            parts = [
+                f"rows: {sizes}",
+                *([f"{skipped:,} left out"] if skipped else []),
+                *(f"{role} vocabulary {n:,}" for role, n in event.vocabulary_sizes.items()),
+                f"{event.parameters:,} parameters",
+                f"{event.steps_per_epoch:,} steps per epoch",
+                event.device,
+                *([f"going on from step {event.step:,}"] if event.step else []),
+            ]
+        case Step():
+            parts = [
+                f"step {event.step:,}",
+                f"epoch {event.epoch}",
+                f"loss {event.loss:.3f}",
+                f"{event.tokens_per_second:,.0f} tokens/s",
+            ]
+            if event.eta_seconds is not None:
+                parts += [f"{event.fraction_done:.0%}", f"{duration(event.eta_seconds)} left"]
+        case Evaluated():
+            parts = [
+                f"step {event.step:,}",
+                f"epoch {event.epoch}",
+                f"valid loss {event.loss:.3f}",
+                *(f"{name} {value:.2f}" for name, value in event.scores.items()),
+                duration(event.seconds),
+                *(["best so far"] if event.is_best else []),
+            ]
+        case Finished():
+            parts = [
+                f"finished at step {event.step:,} after {duration(event.seconds)}",
+                event.reason,
+            ]
+            if event.best is not None:
+                parts.append(
+                    f"best {event.best.metric} {event.best.value:.3f} at step {event.best.step:,}"
+                )
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them.
+
+    >>> duration(7), duration(252.4), duration(3725)
+    ('7 s', '4:12', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"

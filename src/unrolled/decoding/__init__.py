@@ -1,0 +1,27 @@
+"""From a model that can go one token further to whole sentences: beam search, greedy, sampling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unrolled.decoding.records import (
+    DecodingConfig,
+    Hypothesis,
+    StepState,
+    Stepper,
+    length_penalty,
+)
+
+if TYPE_CHECKING:
+    from unrolled.decoding.search import decode
+
+__all__ = ["DecodingConfig", "Hypothesis", "StepState", "Stepper", "decode", "length_penalty"]
+
+
+def __getattr__(name: str):
+    # Late, because it brings torch: reading a recipe needs the records only.
+    if name == "decode":
+        from unrolled.decoding.search import decode
+
+        return decode
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

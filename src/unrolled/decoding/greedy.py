@@ -1,0 +1,36 @@
+"""Greedy decoding: the most probable token at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from unrolled.decoding.paths import follow
+from unrolled.decoding.records import Hypothesis, StepState, Stepper
+
+
+def greedy(
+    stepper: Stepper,
+    state: StepState,
+    limits: Sequence[int],
+    *,
+    alpha: float,
+    bos_id: int,
+    eos_id: int,
+    barred: Tensor,
+    with_attention: bool = False,
+) -> list[list[Hypothesis]]:
+    """One hypothesis per sentence; arguments as in `follow`."""
+    return follow(
+        stepper,
+        state,
+        limits,
+        lambda log_probs_BQV, step, sentences: log_probs_BQV.argmax(2),
+        1,
+        alpha=alpha,
+        bos_id=bos_id,
+        eos_id=eos_id,
+        barred=barred,
+        with_attention=with_attention,
+    )

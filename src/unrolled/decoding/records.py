@@ -1,0 +1,146 @@
+"""What decoding takes and gives; free of torch at run time, so that reading a recipe stays quick."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+from unrolled.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_METHODS = ("beam", "greedy", "sample")
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """The `[decoding]` section of a recipe.
+
+    Args:
+        method: "beam" search; "greedy", the most probable token at each step; "sample", a draw.
+        beam_size: hypotheses kept per sentence in beam search.
+        n_best: answers returned per sentence: at most `beam_size` in beam search, 1 when greedy.
+        length_penalty: alpha of Wu et al. 2016, eq. 14; 0 compares plain log-probabilities.
+        max_length_ratio: an answer ends, finished or not, after this many tokens per source token …
+        max_length_extra: … and this many more.
+        temperature: sampling from softmax(logits / temperature).
+        top_k: sampling from the k most probable tokens only; 0 is all of them.
+        top_p: sampling from the nucleus, the fewest most probable tokens that hold this share of the
+            probability (Holtzman et al. 2020); 1 is all of them.
+        seed: of sampling.
+
+    Raises:
+        ConfigError: a value that cannot be, by name.
+
+    >>> DecodingConfig(beam_size=0)
+    Traceback (most recent call last):
+    ...
+    unrolled.errors.ConfigError: decoding.beam_size must be at least 1, got 0
+    """
+
+    method: Literal["beam", "greedy", "sample"] = "beam"
+    beam_size: int = 5
+    n_best: int = 1
+    length_penalty: float = 1.0
+    max_length_ratio: float = 2.0
+    max_length_extra: int = 10
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.method not in _METHODS:
+            raise ConfigError(
+                f"decoding.method must be one of {', '.join(_METHODS)}, got '{self.method}'"
+            )
+        for name, least in {
+            "beam_size": 1,
+            "n_best": 1,
+            "length_penalty": 0,
+            "max_length_ratio": 0,
+            "max_length_extra": 0,
+            "top_k": 0,
+            "seed": 0,
+        }.items():
+            value = getattr(self, name)
+            _require(least <= value < math.inf, name, f"at least {least}", value)
+        _require(0 < self.temperature < math.inf, "temperature", "above 0", self.temperature)
+        _require(0 < self.top_p <= 1, "top_p", "above 0 and at most 1", self.top_p)
+        if self.method == "beam" and self.n_best > self.beam_size:
+            raise ConfigError(
+                f"decoding.n_best must be at most decoding.beam_size, {self.beam_size}, "
+                f"got {self.n_best}"
+            )
+        if self.method == "greedy" and self.n_best > 1:
+            raise ConfigError(
+                f"decoding.n_best must be 1 where decoding.method is greedy, got {self.n_best}"
+            )
+
+
+def _require(holds: bool, name: str, wanted: str, given: float) -> None:
+    if not holds:
+        raise ConfigError(f"decoding.{name} must be {wanted}, got {given}")
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One answer of decoding.
+
+    Args:
+        tokens: ids without begin and end of sentence.
+        score: `log_prob` over the length penalty; see `length_penalty`.
+        log_prob: the model's log-probability of the tokens and, if finished, of the end, in nats.
+        attention: `[T, S]`, one row per token and, if finished, one for the end; None where the model
+            has no attention or it was not asked for.
+        finished: whether the model ended the answer itself, rather than the limit.
+    """
+
+    tokens: tuple[int, ...]
+    score: float
+    log_prob: float
+    attention: Tensor | None
+    finished: bool
+
+
+def length_penalty(length: int, alpha: float) -> float:
+    """lp(Y) = ((5 + |Y|) / 6)^alpha, Wu et al. 2016, eq. 14; a score is log P(Y) / lp(Y).
+
+    `length` counts the end of sentence, if reached. Alpha 0 is no penalty.
+
+    >>> length_penalty(1, 0.6), length_penalty(7, 1.0)
+    (1.0, 2.0)
+    """
+    return ((5 + length) / 6) ** alpha
+
+
+class StepState(Protocol):
+    """What a stepper remembers: small states per hypothesis, and a memory per sentence.
+
+    A state describes Q hypotheses for each of B sentences; a fresh one has Q = 1.
+    """
+
+    def reorder(self, hypotheses: Tensor) -> Self:
+        """New hypothesis q of sentence b goes on from old hypothesis `hypotheses[b, q]`.
+
+        `hypotheses` is `[B, Q2]`, int64; Q2 may differ from Q. Only the small states move: a
+        sentence's hypotheses share its memory.
+        """
+        ...
+
+    def keep(self, sentences: Tensor) -> Self:
+        """Only the sentences at these positions, `[B2]` int64, ascending; memory included."""
+        ...
+
+
+class Stepper(Protocol):
+    """A model that can go one token further."""
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
+        """Read `tokens`, `[B, Q]` int64 → (logits `[B, Q, V]`, state, attention `[B, Q, S]` or None).
+
+        The logits are a fresh tensor that decoding may overwrite. S may shrink when sentences leave.
+        """
+        ...

@@ -1,0 +1,95 @@
+"""`decode`: one entrance to beam search, greedy decoding and sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from unrolled.decoding.beam import beam
+from unrolled.decoding.greedy import greedy
+from unrolled.decoding.records import DecodingConfig, Hypothesis
+from unrolled.decoding.sampling import sample
+
+
+@torch.inference_mode()
+def decode(
+    stepper: Any,
+    state: Any,
+    limits: Int[Tensor, "B"],
+    config: DecodingConfig,
+    bos_id: int,
+    eos_id: int,
+    with_attention: bool = False,
+    *,
+    forbidden: Sequence[int] = (),
+    keys: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[list[Hypothesis]]:
+    """Hypotheses for each sentence of a batch, best first; what the model finished comes first.
+
+    No sentence's answer depends on the others in the batch. Sentences leave the batch when they are
+    done, and the state's per-sentence memory is never repeated per hypothesis.
+
+    Args:
+        stepper: a `Stepper`: reads one token per hypothesis.
+        state: a `StepState` for the B sentences, one hypothesis each (Q = 1).
+        limits: `[B]`, the most tokens each answer may have, the end of sentence counted. A sentence
+            of limit 0 has one empty, unfinished answer.
+        config: the method and its options.
+        bos_id: begins each sentence; never chosen.
+        eos_id: ends a sentence; not part of an answer's tokens.
+        with_attention: whether to return the attention of each answer.
+        forbidden: further ids that are never chosen, e.g. padding. Log-probabilities are not
+            rescaled for them.
+        keys: one number ≥ 0 per sentence that tells sentences apart in sampling, e.g. a hash of
+            its source; sentences of equal keys (by default all) draw with the same random numbers.
+        device: where the model is.
+
+    Raises:
+        ValueError: a negative limit, or keys that are not one per sentence.
+
+    >>> class Countdown:  # counts up from the bos token's 2 and then, probably, ends by 0
+    ...     def step(self, tokens, state):
+    ...         logits = torch.nn.functional.one_hot((tokens + 1) % 6, 6) * 4.0
+    ...         return logits, state, None
+    >>> class Nothing:
+    ...     def reorder(self, hypotheses): return self
+    ...     def keep(self, sentences): return self
+    >>> limits = torch.tensor([10, 2])
+    >>> answers = decode(Countdown(), Nothing(), limits, DecodingConfig(), bos_id=2, eos_id=0)
+    >>> [(best.tokens, best.finished) for best, in answers]
+    [((3, 4, 5), True), ((), True)]
+    """
+    most = [int(limit) for limit in limits]
+    if any(limit < 0 for limit in most):
+        raise ValueError(f"a limit must be at least 0, got {min(most)}")
+    if keys is not None and len(keys) != len(most):
+        raise ValueError(f"one key per sentence: {len(keys)} keys for {len(most)} sentences")
+    answers = [[Hypothesis((), 0.0, 0.0, None, False)] for _ in most]
+    asked = [sentence for sentence, limit in enumerate(most) if limit]
+    if not asked:
+        return answers
+    if len(asked) < len(most):
+        state = state.keep(torch.tensor(asked, device=device))
+    barred = torch.tensor([bos_id, *forbidden], device=device)
+    asked_limits = [most[sentence] for sentence in asked]
+    common = {
+        "bos_id": bos_id,
+        "eos_id": eos_id,
+        "barred": barred,
+        "with_attention": with_attention,
+    }
+    if config.method == "sample":
+        asked_keys = [0 if keys is None else keys[sentence] for sentence in asked]
+        found = sample(stepper, state, asked_limits, config=config, keys=asked_keys, **common)
+    elif config.method == "greedy" or config.beam_size == 1:
+        found = greedy(stepper, state, asked_limits, alpha=config.length_penalty, **common)
+    else:
+        found = beam(stepper, state, asked_limits, config=config, **common)
+    for sentence, hypotheses in zip(asked, found, strict=True):
+        answers[sentence] = hypotheses
+    return answers

@@ -1,0 +1,239 @@
+"""What this machine has, which implementation each cell uses on it, and whether they agree.
+
+The command `unrolled doctor` prints `render(diagnose())`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unrolled import ops
+from unrolled.ops.records import N_GATES
+
+# The batch every cell is tried on: small, ragged, with an empty row.
+N_STEPS, N_ROWS, INPUT_SIZE, HIDDEN_SIZE = 24, 32, 128, 128
+
+
+@dataclass(frozen=True)
+class CellCheck:
+    """One cell on one device, tried against the reference in float64.
+
+    Args:
+        kind: the recurrence.
+        device: "cpu", "cuda" or "mps".
+        chosen: the implementation `unrolled.ops` uses for it.
+        reasons: why not the others.
+        error: the largest relative error of outputs, final states and all gradients:
+            max|float32 − reference| / max|reference|, of the worst tensor.
+        tolerance: what the error may be at most.
+        seconds: one pass, forward and backward, of 32 rows and at most 24 steps, 128 wide.
+    """
+
+    kind: ops.Kind
+    device: str
+    chosen: str
+    reasons: Mapping[str, str]
+    error: float
+    tolerance: float
+    seconds: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the error is within the tolerance; NaN is not."""
+        return self.error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `diagnose` found.
+
+    Args:
+        python, torch, system: versions, and the operating system with its processor.
+        n_cores: cores this process may use.
+        n_threads: threads torch uses.
+        cpu_capability: the widest instructions torch uses, such as "AVX512".
+        gpu: its name, or None.
+        cells: one check per cell and device.
+    """
+
+    python: str
+    torch: str
+    system: str
+    n_cores: int
+    n_threads: int
+    cpu_capability: str
+    gpu: str | None
+    cells: tuple[CellCheck, ...]
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether every cell agrees with the reference."""
+        return all(cell.agrees for cell in self.cells)
+
+
+def diagnose() -> Report:
+    """Try every cell on every device here; takes about a second.
+
+    >>> report = diagnose()
+    >>> report.is_healthy, {cell.kind: cell.chosen for cell in report.cells}["lstm"]
+    (True, 'torch_native')
+    """
+    devices = {"cpu": "CPU"}
+    if torch.cuda.is_available():
+        devices["cuda"] = torch.cuda.get_device_name()
+    elif torch.backends.mps.is_available():
+        devices["mps"] = "Apple GPU"
+    return Report(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        system=f"{platform.system()} {platform.machine()}",
+        n_cores=_n_cores(),
+        n_threads=torch.get_num_threads(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        gpu=next((name for device, name in devices.items() if device != "cpu"), None),
+        cells=tuple(check_cell(kind, device) for device in devices for kind in N_GATES),
+    )
+
+
+def check_cell(kind: ops.Kind, device: str) -> CellCheck:
+    """Run one cell as `unrolled.ops` would, and the reference in float64, and compare.
+
+    >>> check_cell("gru", "cpu").agrees
+    True
+    """
+    x, lengths, state, weights = _example(kind, device)
+    explanation = ops.explain(kind, x, lengths, state, weights)
+    started = time.perf_counter()
+    results = list(_pass(kind, x, lengths, state, weights))
+    # The first pass pays for set-up; the time reported is that of the second.
+    if device == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    results = list(_pass(kind, x, lengths, state, weights))
+    if device == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
+    exact_weights = ops.Weights(*(_leaf(w.double()) for w in weights.tensors))
+    exact_state = tuple(_leaf(part.double()) for part in state)
+    with ops.using("reference"):
+        exact = list(_pass(kind, _leaf(x.double()), lengths, exact_state, exact_weights))
+    uses_tf32 = device == "cuda" and torch.backends.cudnn.allow_tf32
+    return CellCheck(
+        kind,
+        device,
+        chosen=explanation.chosen or "",
+        reasons=explanation.reasons,
+        error=max(_relative_error(a, b) for a, b in zip(results, exact, strict=True)),
+        tolerance=1e-2 if uses_tf32 else 1e-5,
+        seconds=seconds,
+    )
+
+
+def render(report: Report) -> str:
+    """The report in a few lines of plain text.
+
+    >>> print(render(diagnose()).splitlines()[0][:6])
+    python
+    """
+    threads = f"torch uses {report.n_threads} thread{'' if report.n_threads == 1 else 's'}"
+    if report.n_threads > report.n_cores:
+        threads += f" (more than cores: try OMP_NUM_THREADS={report.n_cores})"
+    lines = [
+        f"python {report.python} · torch {report.torch} · {report.system}",
+        f"{report.n_cores} core{'' if report.n_cores == 1 else 's'}, {threads} · "
+        f"{report.cpu_capability} · {report.gpu or 'no GPU'}",
+        "",
+        f"{'device':6}  {'cell':11}  {'runs':12}  {'error':7}  {'time':7}  "
+        f"(against the reference; {N_ROWS} rows, {N_STEPS} steps, {HIDDEN_SIZE} wide)",
+    ]
+    for cell in report.cells:
+        verdict = "agrees" if cell.agrees else "DISAGREES"
+        lines.append(
+            f"{cell.device:6}  {cell.kind:11}  {cell.chosen:12}  {cell.error:7.1e}  "
+            f"{cell.seconds * 1e3:4.1f} ms  {verdict}"
+        )
+    for name, reason, kinds in _refusals(report):
+        lines.append(f"not {name} for {', '.join(kinds)}: {reason}")
+    if not report.is_healthy:
+        lines.append(
+            "A cell disagrees with the reference on this machine: do not trust it; "
+            "run inside unrolled.ops.using('reference') and report this."
+        )
+    return "\n".join(lines)
+
+
+def _refusals(report: Report) -> Iterator[tuple[str, str, list[str]]]:
+    """Faster implementations that could not run, with the reason and the cells it holds for."""
+    preference = list(ops.IMPLEMENTATIONS)
+    found: dict[tuple[str, str], list[str]] = {}
+    for cell in report.cells:
+        for name, reason in cell.reasons.items():
+            if preference.index(name) < preference.index(cell.chosen):
+                kinds = found.setdefault((name, reason), [])
+                if cell.kind not in kinds:
+                    kinds.append(cell.kind)
+    for (name, reason), kinds in found.items():
+        yield name, reason, kinds
+
+
+def _example(
+    kind: ops.Kind, device: str
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...], ops.Weights]:
+    generator = torch.Generator().manual_seed(1)
+
+    def uniform(*shape: int, bound: float = 1.0) -> Tensor:
+        return _leaf(((torch.rand(shape, generator=generator) * 2 - 1) * bound).to(device))
+
+    bound = HIDDEN_SIZE**-0.5
+    n_gate_rows = N_GATES[kind] * HIDDEN_SIZE
+    weights = ops.Weights(
+        uniform(n_gate_rows, INPUT_SIZE, bound=bound),
+        uniform(n_gate_rows, HIDDEN_SIZE, bound=bound),
+        uniform(n_gate_rows, bound=bound),
+        uniform(n_gate_rows, bound=bound),
+    )
+    x = uniform(N_STEPS, N_ROWS, INPUT_SIZE)
+    zeros = ops.initial_state(kind, x, HIDDEN_SIZE)
+    state = tuple(uniform(N_ROWS, HIDDEN_SIZE) for _ in zeros)
+    lengths = torch.randint(1, N_STEPS + 1, (N_ROWS,), generator=generator)
+    lengths[0], lengths[1] = N_STEPS, 0
+    return x, lengths, state, weights
+
+
+def _leaf(values: Tensor) -> Tensor:
+    return values.detach().requires_grad_()
+
+
+def _pass(
+    kind: ops.Kind,
+    x: Tensor,
+    lengths: Tensor,
+    state: tuple[Tensor, ...],
+    weights: ops.Weights,
+) -> Iterator[Tensor]:
+    """Outputs, final states, then the gradients of x, the states and the weights."""
+    y, end = ops.unroll(kind, x, lengths, state, weights)
+    # Each result gets its own factor, so that one cannot hide in the gradient of another.
+    loss = sum((part.square().sum() * (1 + i) for i, part in enumerate((y, *end))), y.new_zeros(()))
+    yield y.detach()
+    yield from (part.detach() for part in end)
+    yield from torch.autograd.grad(loss, [x, *state, *weights.tensors])
+
+
+def _relative_error(given: Tensor, exact: Tensor) -> float:
+    difference = (given.double() - exact).abs().max() / exact.abs().max()
+    return float(difference)
+
+
+def _n_cores() -> int:
+    # macOS and Windows cannot tell which cores a process may use.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

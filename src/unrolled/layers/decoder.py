@@ -1,0 +1,260 @@
+"""The decoder of an encoder–decoder: recurrent layers, attention, and input feeding.
+
+One `step` defines it. Training knows all inputs ahead (teacher forcing), and `forward` uses that: the
+inputs' products are taken for all steps at once, without input feeding whole layers are unrolled at
+once, and each weight's gradient is computed once for all steps. A test holds `forward` to the loop
+over `step` in values and gradients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from unrolled import nn
+from unrolled.layers.attention import Attention, Memory, Score
+from unrolled.ops.gates import gru_gates, lstm_gates
+from unrolled.ops.linear import StepLinear, linear
+
+LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """All that a decoder carries from step to step.
+
+    Args:
+        layers: per layer its state, `(h,)` or `(h, c)`, each `[B, Q, H]`.
+        feed: `[B, Q, O]`, the last output, fed back; None without input feeding.
+        memory: what attention looks at; shared by the Q hypotheses of a row; None without attention.
+        weights: the decoder's weights as arranged by the first step; None before it.
+    """
+
+    layers: tuple[tuple[Tensor, ...], ...]
+    feed: Tensor | None
+    memory: Memory | None
+    weights: StepWeights | None = None
+
+    def reorder(self, hypotheses: Int[Tensor, "B Q2"]) -> DecoderState:
+        """Hypothesis q of row b becomes the old hypothesis `hypotheses[b, q]`; memory stays put."""
+
+        def pick(state_BQH: Tensor) -> Tensor:
+            index = hypotheses.unsqueeze(2).expand(-1, -1, state_BQH.shape[2])
+            return state_BQH.gather(1, index)
+
+        return self._map(pick, self.memory)
+
+    def keep(self, sentences: Int[Tensor, "B2"]) -> DecoderState:
+        """The state of some rows only."""
+        memory = None if self.memory is None else self.memory.keep(sentences)
+        return self._map(lambda state_BQH: state_BQH[sentences], memory)
+
+    def _map(self, change, memory: Memory | None) -> DecoderState:
+        layers = tuple(tuple(change(part) for part in layer) for layer in self.layers)
+        feed = None if self.feed is None else change(self.feed)
+        return DecoderState(layers, feed, memory, self.weights)
+
+
+@dataclass(frozen=True)
+class StepWeights:
+    """A decoder's weights arranged for one pass through a loop.
+
+    Args:
+        cells: one per layer.
+        project: the query's projection; None without additive attention.
+        combine: the output's projection; None where there is none.
+    """
+
+    cells: tuple[_Cell, ...]
+    project: StepLinear | None
+    combine: StepLinear | None
+
+
+class AttentionalDecoder(nn.Module):
+    """Recurrent layers over the previous word and the previous output, then attention.
+
+    With y the embedded previous word, o the previous output and h the top layer (Luong et al. 2015,
+    sections 3 and 3.3):
+
+        h_t = cell([y_t; o_{t−1}], h_{t−1})        without input feeding: cell(y_t, h_{t−1})
+        context_t = attention(h_t)
+        o_t = tanh(W [h_t; context_t])             without attention: o_t = h_t, or tanh(W h_t)
+                                                   where the widths differ
+
+    Args:
+        cell: "rnn", "gru" or "lstm".
+        embedding_size: width of y.
+        hidden_size: H.
+        output_size: width of o.
+        n_layers: recurrent layers.
+        memory_size: width of the encoder's outputs.
+        attention: the score, or None for the encoding bottleneck.
+        input_feeding: whether o_{t−1} is an input; only with attention.
+        dropout_rate: between recurrent layers.
+
+    >>> decoder = AttentionalDecoder("gru", 3, 5, 5, memory_size=4, attention="additive")
+    >>> memory = decoder.attention.remember(Padded(torch.randn(2, 6, 4), torch.tensor([6, 4])))
+    >>> state = decoder.start(((torch.zeros(2, 5),),), memory)
+    >>> output_BTO, state, attention_BTS = decoder(torch.randn(2, 7, 3), state)
+    >>> output_BTO.shape, attention_BTS.shape
+    (torch.Size([2, 7, 5]), torch.Size([2, 7, 6]))
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        embedding_size: int,
+        hidden_size: int,
+        output_size: int,
+        *,
+        memory_size: int,
+        attention: Score | None,
+        n_layers: int = 1,
+        input_feeding: bool = True,
+        dropout_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.cell, self.output_size = cell, output_size
+        self.input_feeding = input_feeding and attention is not None
+        fed_size = output_size if self.input_feeding else 0
+        between = dropout_rate if n_layers > 1 else 0.0
+        self.recurrent = LAYERS[cell](
+            embedding_size + fed_size, hidden_size, n_layers, batch_first=True, dropout=between
+        )
+        self.attention = Attention(attention, hidden_size, memory_size) if attention else None
+        combined_size = hidden_size + (memory_size if attention else 0)
+        self.combine = (
+            nn.Linear(combined_size, output_size, bias=False)
+            if combined_size != output_size
+            else None
+        )
+
+    def start(
+        self, layers: tuple[tuple[Float[Tensor, "B H"], ...], ...], memory: Memory | None
+    ) -> DecoderState:
+        """The state before the first word, from each layer's initial state; Q = 1, o_0 = 0."""
+        states = tuple(tuple(part.unsqueeze(1) for part in layer) for layer in layers)
+        h = states[0][0]
+        feed = h.new_zeros(h.shape[0], 1, self.output_size) if self.input_feeding else None
+        return DecoderState(states, feed, memory)
+
+    def step(
+        self, embedded_BQE: Float[Tensor, "B Q E"], state: DecoderState
+    ) -> tuple[Float[Tensor, "B Q O"], DecoderState, Float[Tensor, "B Q S"] | None]:
+        """One word further: (output, state, attention)."""
+        B, Q, _ = embedded_BQE.shape
+        weights = state.weights or self._arrange()
+        x = embedded_BQE if state.feed is None else torch.cat([embedded_BQE, state.feed], dim=2)
+        flat = tuple(tuple(part.reshape(B * Q, -1) for part in layer) for layer in state.layers)
+        x, flat = self._through_layers(weights, x.reshape(B * Q, -1), flat)
+        layers = tuple(tuple(part.view(B, Q, -1) for part in layer) for layer in flat)
+        output, attention = self._output(x.view(B, Q, -1), state.memory, weights)
+        feed = output if self.input_feeding else None
+        return output, DecoderState(layers, feed, state.memory, weights), attention
+
+    def forward(
+        self, embedded_BTE: Float[Tensor, "B T E"], state: DecoderState
+    ) -> tuple[Float[Tensor, "B T O"], DecoderState, Float[Tensor, "B T S"] | None]:
+        """All steps with known inputs; equals looping over `step`. The state must have Q = 1."""
+        if not self.input_feeding:
+            return self._all_at_once(embedded_BTE, state)
+        return self._fed(embedded_BTE, state)
+
+    def _all_at_once(self, embedded_BTE, state):
+        parts = zip(*state.layers, strict=True)
+        initial = tuple(torch.stack([p.squeeze(1) for p in part]) for part in parts)
+        h_BTH, final = self.recurrent(embedded_BTE, initial if self.cell == "lstm" else initial[0])
+        final = final if self.cell == "lstm" else (final,)
+        output, attention = self._output(h_BTH, state.memory, None)
+        layers = tuple(
+            tuple(part[layer].unsqueeze(1) for part in final) for layer in range(len(state.layers))
+        )
+        return output, replace(state, layers=layers), attention
+
+    def _fed(self, embedded_BTE, state):
+        weights = self._arrange(known_size=embedded_BTE.shape[2])
+        known_TBG = weights.cells[0].known(embedded_BTE.transpose(0, 1))
+        flat = tuple(tuple(part.squeeze(1) for part in layer) for layer in state.layers)
+        feed, outputs, attentions = state.feed, [], []
+        for known_BG in known_TBG.unbind(0):
+            x, flat = self._through_layers(weights, feed.squeeze(1), flat, known_BG)
+            feed, attention_B1S = self._output(x.unsqueeze(1), state.memory, weights)
+            outputs.append(feed)
+            attentions.append(attention_B1S)
+        layers = tuple(tuple(part.unsqueeze(1) for part in layer) for layer in flat)
+        final = DecoderState(layers, feed, state.memory)
+        return torch.cat(outputs, dim=1), final, torch.cat(attentions, dim=1)
+
+    def _through_layers(self, weights, x, layers, known=None):
+        new_layers = []
+        for layer, (cell, old) in enumerate(zip(weights.cells, layers, strict=True)):
+            if layer:
+                x = nn.functional.dropout(x, self.recurrent.dropout, self.training)
+            new_layers.append(cell.step(x, old, None if layer else known))
+            x = new_layers[-1][0]
+        return x, tuple(new_layers)
+
+    def _output(self, h_BQH, memory, weights):
+        attention = None
+        if self.attention is not None:
+            project = None if weights is None else weights.project
+            context_BQD, attention = self.attention(h_BQH, memory, project)
+            h_BQH = torch.cat([h_BQH, context_BQD], dim=2)
+        if self.combine is None:
+            return h_BQH, attention
+        if weights is None:
+            return torch.tanh(linear(h_BQH, self.combine.weight)), attention
+        combined = weights.combine(h_BQH.flatten(0, 1))
+        return torch.tanh(combined.view(*h_BQH.shape[:2], -1)), attention
+
+    def _arrange(self, known_size: int = 0) -> StepWeights:
+        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        cells = tuple(
+            _Cell(
+                self.cell,
+                *(getattr(self.recurrent, f"{part}_l{layer}") for part in parts),
+                known_size=0 if layer else known_size,
+            )
+            for layer in range(self.recurrent.num_layers)
+        )
+        project = None if self.attention is None else self.attention.stepper()
+        combine = None if self.combine is None else StepLinear(self.combine.weight)
+        return StepWeights(cells, project, combine)
+
+
+class _Cell:
+    """One layer's weights, arranged for stepping.
+
+    The first `known_size` inputs are known for all steps before the loop; their products come from
+    `known`. Where the products of the other inputs and of the state only add up (RNN, LSTM) they are
+    one product; the GRU keeps them apart, because its reset gate acts on the state's product alone.
+    """
+
+    def __init__(self, kind, w_ih, w_hh, b_ih, b_hh, known_size=0) -> None:
+        self._kind, self._b_hh = kind, b_hh
+        self._known_weight, moving = w_ih[:, :known_size], w_ih[:, known_size:]
+        if kind == "gru":
+            self._bias = b_ih
+            self._from_input, self._from_state = StepLinear(moving), StepLinear(w_hh)
+        else:
+            self._bias = b_ih + b_hh
+            self._from_both = StepLinear(torch.cat([moving, w_hh], dim=1))
+
+    def known(self, x_TBE: Tensor) -> Tensor:
+        """Products and bias of the inputs known ahead, all steps at once: `[T, B, G·H]`."""
+        return linear(x_TBE, self._known_weight, self._bias)
+
+    def step(
+        self, x: Tensor, state: tuple[Tensor, ...], known: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """The state one step later, `(h,)` or `(h, c)`; `known` is this step's part of `known()`."""
+        known = self._bias if known is None else known
+        h = state[0]
+        if self._kind == "gru":
+            from_h = self._from_state(h) + self._b_hh
+            return (gru_gates(self._from_input(x) + known, from_h, h),)
+        gates = self._from_both(torch.cat([x, h], dim=1)) + known
+        return lstm_gates(gates, state[1]) if self._kind == "lstm" else (torch.tanh(gates),)

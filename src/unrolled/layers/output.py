@@ -1,0 +1,24 @@
+"""What a model returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Output:
+    """The result of a model's forward pass; the head turns `hidden` into a loss or into words.
+
+    Args:
+        hidden: `[B, T, H]`, what the head reads.
+        state: what the next step would start from.
+        attention: `[B, T, S]`, or None where the model has none.
+    """
+
+    hidden: Float[Tensor, "B T H"]
+    state: Any
+    attention: Float[Tensor, "B T S"] | None

@@ -1,0 +1,1 @@
+"""Scores with exact definitions, and signatures that say how each was computed."""

@@ -1,0 +1,234 @@
+"""What recurrence means and how fast it runs: one layer, one direction, over rows of any length.
+
+    unroll      run it, with the first implementation that can
+    using       pin one implementation
+    explain     which would run, and why the others would not
+
+Only this package is time-major. It knows tensors and nothing of modules, text or tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import ModuleType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unrolled.errors import ConfigError, UnavailableError
+from unrolled.ops import reference, torch_native
+from unrolled.ops.records import N_GATES, N_STATES, Kind, State, Weights
+
+__all__ = [
+    "IMPLEMENTATIONS",
+    "Explanation",
+    "Kind",
+    "State",
+    "Weights",
+    "explain",
+    "initial_state",
+    "unroll",
+    "using",
+]
+
+# In order of preference. Each module exports `unroll` and `why_not`, with equal signatures.
+IMPLEMENTATIONS: dict[str, ModuleType] = {"torch_native": torch_native, "reference": reference}
+
+_pinned: ContextVar[str | None] = ContextVar("pinned implementation", default=None)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which implementation would run a given recurrence, and why each other one would not.
+
+    Args:
+        kind: the recurrence asked about.
+        chosen: the name of the implementation that would run, or None where none can.
+        reasons: for every other implementation, one sentence.
+    """
+
+    kind: Kind
+    chosen: str | None
+    reasons: Mapping[str, str]
+
+    def __str__(self) -> str:
+        first = f"{self.kind}: {self.chosen or 'nothing'} runs"
+        others = [f"  not {name}: {reason}" for name, reason in self.reasons.items()]
+        return "\n".join([first, *others])
+
+
+def unroll(
+    kind: Kind,
+    x: Float[Tensor, "T B D"],
+    lengths: Tensor | None,
+    state: State | None,
+    weights: Weights,
+    reverse: bool = False,
+) -> tuple[Float[Tensor, "T B H"], State]:
+    """Run one recurrent layer in one direction over a batch of rows.
+
+    Args:
+        kind: which recurrence; the equations and their sources are in `unrolled.ops.reference`.
+        x: `[T, B, D]`, time first. What lies past a row's length is never visible, NaN included.
+        lengths: `[B]`, int64, on the CPU, each in 0…T; None when every row has T steps.
+        state: where to start: `(h,)`, for the LSTM `(h, c)`, each `[B, H]`; None means zeros.
+        weights: of this layer and direction.
+        reverse: read each row from its own end to its start; y[t] still belongs to x[t].
+
+    Returns:
+        `y [T, B, H]`, the hidden state after each step and zeros in padding, and the state at each
+        row's true end (a row of length 0 returns its initial state).
+
+    Raises:
+        UnavailableError: the implementation pinned by `using` cannot run this.
+        ValueError: shapes that do not fit together, or lengths that cannot be.
+
+    >>> weights = Weights(torch.ones(1, 1), torch.ones(1, 1))
+    >>> x = torch.tensor([[[1.0], [1.0]], [[1.0], [float("nan")]]])
+    >>> y, (h,) = unroll("rnn_relu", x, torch.tensor([2, 1]), None, weights)
+    >>> y.squeeze(2).tolist(), h.squeeze(1).tolist()
+    ([[1.0, 1.0], [2.0, 0.0]], [2.0, 1.0])
+    """
+    _check(kind, x, lengths, state, weights)
+    if state is None:
+        state = initial_state(kind, x, weights.hidden_size)
+    explanation = explain(kind, x, lengths, state, weights, reverse)
+    if explanation.chosen is None:
+        raise UnavailableError(_refusal(explanation))
+    run = IMPLEMENTATIONS[explanation.chosen].unroll
+    return run(kind, x, lengths, state, weights, reverse)
+
+
+def initial_state(kind: Kind, x: Float[Tensor, "T B D"], hidden_size: int) -> State:
+    """Zeros for the rows of x, of its type and on its device: `(h,)`, for the LSTM `(h, c)`.
+
+    >>> [tuple(part.shape) for part in initial_state("lstm", torch.zeros(7, 5, 3), 2)]
+    [(5, 2), (5, 2)]
+    """
+    return tuple(x.new_zeros(x.shape[1], hidden_size) for _ in range(N_STATES[kind]))
+
+
+@contextmanager
+def using(name: str) -> Iterator[None]:
+    """Pin one implementation inside a `with` block, in this thread or task only.
+
+    Args:
+        name: one of `IMPLEMENTATIONS`.
+
+    Raises:
+        ConfigError: there is no implementation of that name.
+        UnavailableError: from `unroll` inside the block, when the pinned one cannot run.
+
+    >>> with using("reference"):
+    ...     print(explain("gru", torch.zeros(7, 5, 3)).chosen)
+    reference
+    """
+    if name not in IMPLEMENTATIONS:
+        near = get_close_matches(name, IMPLEMENTATIONS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"choose from {_listed(IMPLEMENTATIONS)}"
+        raise ConfigError(f"no implementation of recurrence is called '{name}'; {hint}")
+    token = _pinned.set(name)
+    try:
+        yield
+    finally:
+        _pinned.reset(token)
+
+
+def explain(
+    kind: Kind,
+    x: Tensor,
+    lengths: Tensor | None = None,
+    state: State | None = None,
+    weights: Weights | None = None,
+    reverse: bool = False,
+) -> Explanation:
+    """Tell which implementation `unroll` would choose, and why it would leave the others.
+
+    Nothing runs. The arguments are those of `unroll`; what is not known yet may be left out.
+
+    >>> print(explain("rnn_sigmoid", torch.zeros(7, 5, 3)))
+    rnn_sigmoid: reference runs
+      not torch_native: torch has no fused sigmoid RNN, only tanh and relu
+    """
+    pinned = _pinned.get()
+    chosen: str | None = None
+    reasons: dict[str, str] = {}
+    for name, implementation in IMPLEMENTATIONS.items():
+        if pinned is not None and name != pinned:
+            reasons[name] = f"'{pinned}' is pinned"
+        elif chosen is not None:
+            reasons[name] = f"{chosen} comes first"
+        elif (reason := implementation.why_not(kind, x, lengths, state, weights, reverse)) is None:
+            chosen = name
+        else:
+            reasons[name] = reason
+    return Explanation(kind, chosen, reasons)
+
+
+def _refusal(explanation: Explanation) -> str:
+    """Why nothing can run, as one sentence."""
+    pinned = _pinned.get()
+    if pinned is None:
+        told = "; ".join(f"{name}: {reason}" for name, reason in explanation.reasons.items())
+        return f"no implementation can run {explanation.kind}: {told}"
+    return (
+        f"'{pinned}' is pinned and cannot run {explanation.kind}: {explanation.reasons[pinned]}; "
+        f"pin another or none"
+    )
+
+
+def _listed(names: Mapping[str, ModuleType]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _check(
+    kind: Kind, x_TBD: Tensor, lengths_B: Tensor | None, state: State | None, weights: Weights
+) -> None:
+    """Fused cells read memory by these shapes, so a wrong one must not reach them."""
+    n_steps, n_rows, width = x_TBD.shape
+    hidden_size, n_gates = weights.hidden_size, N_GATES[kind]
+    wanted = {"w_ih": (n_gates * hidden_size, width), "w_hh": (n_gates * hidden_size, hidden_size)}
+    if weights.b_ih is not None:
+        wanted |= {"b_ih": wanted["w_hh"][:1], "b_hh": wanted["w_hh"][:1]}
+    for name, shape in wanted.items():
+        if (given := tuple(getattr(weights, name).shape)) != shape:
+            raise ValueError(
+                f"{name} of {kind} must be {list(shape)} for inputs of width {width} "
+                f"and {hidden_size} hidden units, got {list(given)}"
+            )
+    for name, part in zip("hc", state or (), strict=False):
+        if tuple(part.shape) != (n_rows, hidden_size):
+            raise ValueError(
+                f"the initial {name} of {kind} must be {[n_rows, hidden_size]}, "
+                f"got {list(part.shape)}"
+            )
+    if state is not None and len(state) != N_STATES[kind]:
+        raise ValueError(
+            f"{kind} carries {N_STATES[kind]} state tensor(s) ({', '.join('hc'[: N_STATES[kind]])})"
+            f", got {len(state)}"
+        )
+    if lengths_B is not None:
+        check_lengths(lengths_B, n_rows, n_steps)
+
+
+def check_lengths(lengths: Tensor, n_rows: int, n_steps: int) -> None:
+    """Refuse lengths that are not int64 on the CPU, one per row, each in 0…T.
+
+    Raises:
+        ValueError: says what was given and what is expected.
+    """
+    if lengths.dtype != torch.int64 or lengths.device.type != "cpu":
+        raise ValueError(
+            f"lengths must be int64 on the CPU, got {lengths.dtype} on {lengths.device}"
+        )
+    if tuple(lengths.shape) != (n_rows,):
+        raise ValueError(
+            f"one length per row: got lengths of shape {list(lengths.shape)} for {n_rows} rows"
+        )
+    if n_rows and not (0 <= int(lengths.min()) and int(lengths.max()) <= n_steps):
+        raise ValueError(f"each length must be in 0…{n_steps}, got {lengths.tolist()}")

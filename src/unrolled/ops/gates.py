@@ -1,0 +1,77 @@
+"""The element-wise half of a step: what follows once the matrix products are done.
+
+A decoder that feeds its attention back cannot be unrolled ahead, so it runs step by step; there the
+products come from `ops.linear` and these functions finish the step. They equal the reference steps in
+value and gradient (tests), with hand-written derivatives that touch memory less often than autograd.
+Letters and gate order are those of `torch.nn`: i f g o, r z n.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward
+_tanh_backward = torch.ops.aten.tanh_backward
+
+
+def lstm_gates(
+    gates: Float[Tensor, "B 4H"], c: Float[Tensor, "B H"]
+) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
+    """c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g),  h' = σ(o) ⊙ tanh(c')  (Gers et al. 2000).
+
+    Args:
+        gates: W x + U h + b, the four blocks i f g o side by side.
+        c: the cell state before the step.
+
+    Returns:
+        (h', c').
+    """
+    return _LstmGates.apply(gates, c)
+
+
+class _LstmGates(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, gates, c):
+        H = c.shape[1]
+        i_f = torch.sigmoid(gates[:, : 2 * H])
+        i, f = i_f[:, :H], i_f[:, H:]
+        g = torch.tanh(gates[:, 2 * H : 3 * H])
+        o = torch.sigmoid(gates[:, 3 * H :])
+        new_c = torch.addcmul(f * c, i, g)
+        tanh_c = torch.tanh(new_c)
+        ctx.save_for_backward(i_f, g, o, c, tanh_c)
+        return o * tanh_c, new_c
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dh, dnew_c):
+        i_f, g, o, c, tanh_c = ctx.saved_tensors
+        H = c.shape[1]
+        i, f = i_f[:, :H], i_f[:, H:]
+        dc = _tanh_backward(dh * o, tanh_c).add_(dnew_c)
+        dgates = torch.empty(len(c), 4 * H, dtype=c.dtype, device=c.device)
+        torch.mul(dc, g, out=dgates[:, :H])
+        torch.mul(dc, c, out=dgates[:, H : 2 * H])
+        dgates[:, : 2 * H] = _sigmoid_backward(dgates[:, : 2 * H], i_f)
+        dgates[:, 2 * H : 3 * H] = _tanh_backward(dc * i, g)
+        dgates[:, 3 * H :] = _sigmoid_backward(dh * tanh_c, o)
+        return dgates, dc.mul_(f)
+
+
+def gru_gates(
+    from_x: Float[Tensor, "B 3H"], from_h: Float[Tensor, "B 3H"], h: Float[Tensor, "B H"]
+) -> Float[Tensor, "B H"]:
+    """r, z = σ(·);  n = tanh(n_x + r ⊙ n_h);  h' = (1 − z) ⊙ n + z ⊙ h, the reset-after GRU.
+
+    Args:
+        from_x: W x + b, blocks r z n.
+        from_h: U h + b', blocks r z n.
+        h: the state before the step.
+    """
+    H = h.shape[1]
+    r, z = torch.sigmoid(from_x[:, : 2 * H] + from_h[:, : 2 * H]).chunk(2, dim=1)
+    n = torch.tanh(torch.addcmul(from_x[:, 2 * H :], r, from_h[:, 2 * H :]))
+    return torch.lerp(n, h, z)

@@ -1,0 +1,170 @@
+"""Matrix products for layers, on the fastest exact routine that PyTorch carries.
+
+On x86 processors `x @ w.T` in float32 goes to MKL, which uses half of the vector width on AMD; the
+oneDNN library inside the same PyTorch uses all of it. `product` sends float32 products on the CPU
+there (2.2–2.5 times the speed on AVX-512 AMD, see NOTES.md) and every other to `torch.matmul`.
+Both round differently in the last bits; neither lowers the precision.
+
+`linear` is `torch.nn.functional.linear` over that product. `StepLinear` is the same map applied at
+every step of a loop, with the weight's gradient computed once for all steps.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+@cache
+def _onednn_linear():
+    """The oneDNN product `(x_MK, w_NK) → x @ w.T`, or None where it is absent or disagrees."""
+    if not torch.backends.mkldnn.is_available():
+        return None
+    try:
+        routine = torch.ops.mkldnn._linear_pointwise.default
+        # Whole numbers small enough to be exact in every order of summation.
+        x, w = torch.arange(35.0).reshape(5, 7), torch.arange(21.0).reshape(3, 7)
+        agrees = torch.equal(routine(x, w, None, "none", [], ""), x @ w.t())
+        agrees &= torch.equal(routine(x.t(), x.t(), None, "none", [], ""), x.t() @ x)
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+    return routine if agrees else None
+
+
+def why_not_onednn() -> str | None:
+    """Why float32 products on this CPU do not go to oneDNN; None if they do."""
+    if not torch.backends.mkldnn.is_available():
+        return "this PyTorch was built without oneDNN"
+    return None if _onednn_linear() else "this PyTorch does not offer oneDNN's product as expected"
+
+
+def product(a: Float[Tensor, "M K"], b: Float[Tensor, "N K"]) -> Float[Tensor, "M N"]:
+    """`a @ b.T`, without gradients; any strides.
+
+    >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    tensor([[11., 17.]])
+    """
+    on_cpu = a.dtype is torch.float32 and b.dtype is torch.float32 and a.device.type == "cpu"
+    if on_cpu and a.numel() and b.numel() and (routine := _onednn_linear()):
+        return routine(_dense(a), _dense(b), None, "none", [], "")
+    return a @ b.t()
+
+
+def _dense(matrix: Tensor) -> Tensor:
+    """The matrix without gaps between rows or columns; with gaps oneDNN falls to a plain loop."""
+    return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        y = product(x, weight)
+        return y if bias is None else y.add_(bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy):
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            product(dy, weight.t()) if needs_x else None,
+            product(dy.t(), x.t()) if needs_weight else None,
+            dy.sum(0) if needs_bias else None,
+        )
+
+
+def _goes_to_torch(x: Tensor) -> bool:
+    """Autocast, other devices and other precisions keep PyTorch's own path and its derivatives."""
+    return (
+        x.dtype is not torch.float32
+        or x.device.type != "cpu"
+        or torch.is_autocast_enabled(x.device.type)
+        or _onednn_linear() is None
+    )
+
+
+def linear(
+    x: Float[Tensor, "*batch K"],
+    weight: Float[Tensor, "N K"],
+    bias: Float[Tensor, "N"] | None = None,
+) -> Float[Tensor, "*batch N"]:
+    """y = x Wᵀ + b, as `torch.nn.functional.linear`.
+
+    In float32 on the CPU the result has first derivatives only.
+
+    >>> linear(torch.ones(2, 3), torch.ones(4, 3)).tolist()
+    [[3.0, 3.0, 3.0, 3.0], [3.0, 3.0, 3.0, 3.0]]
+    """
+    if _goes_to_torch(x):
+        return torch.nn.functional.linear(x, weight, bias)
+    y = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
+    return y.view(*x.shape[:-1], weight.shape[0])
+
+
+class _Collect(torch.autograd.Function):
+    """The root of all steps: runs last in the backward pass and makes the weight's gradient."""
+
+    @staticmethod
+    def forward(ctx, weight, pairs):
+        ctx.pairs = pairs
+        return weight.new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, n_steps):
+        # Each step of this pass sent a 1. What stands before their pairs is from a pass that never
+        # came here, because it asked for the gradient of an input alone.
+        inputs, gradients = zip(*ctx.pairs[-int(n_steps) :], strict=True)
+        ctx.pairs.clear()
+        x, dy = torch.cat(inputs), torch.cat(gradients)
+        return product(dy.t(), x.t()), None
+
+
+class _Apply(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, root, weight, pairs):
+        ctx.save_for_backward(x, weight)
+        ctx.pairs = pairs
+        return product(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy):
+        x, weight = ctx.saved_tensors
+        ctx.pairs.append((x, dy))
+        dx = product(dy, weight.t()) if ctx.needs_input_grad[0] else None
+        return dx, dy.new_ones(()), None, None
+
+
+class StepLinear:
+    """y_t = W x_t for the steps of one loop, the gradient of W computed once for all of them.
+
+    Left to autograd, every step writes a whole dW and adds it to the last: at a batch of 64 rows that
+    is more memory traffic than arithmetic. Here each step's backward keeps (x_t, dy_t), and one
+    product over all steps follows. Make a new object for each pass through the loop.
+
+    >>> weight = torch.ones(3, 2, requires_grad=True)
+    >>> step = StepLinear(weight)
+    >>> (step(torch.ones(1, 2)) + step(torch.ones(1, 2))).sum().backward()
+    >>> weight.grad[0].tolist()
+    [2.0, 2.0]
+    """
+
+    def __init__(self, weight: Float[Tensor, "N K"]) -> None:
+        self._weight = weight
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+        self._deferred = (
+            torch.is_grad_enabled() and weight.requires_grad and not _goes_to_torch(weight)
+        )
+        if self._deferred:
+            self._root = _Collect.apply(weight, self._pairs)
+
+    def __call__(self, x: Float[Tensor, "B K"]) -> Float[Tensor, "B N"]:
+        if self._deferred:
+            return _Apply.apply(x, self._root, self._weight.detach(), self._pairs)
+        return linear(x, self._weight)

@@ -1,0 +1,71 @@
+"""What every implementation takes and returns.
+
+Kinds and the state each carries:
+
+| kind                                 | state            | rows of a weight | gates, in order |
+|--------------------------------------|------------------|------------------|-----------------|
+| `rnn_tanh` `rnn_relu` `rnn_sigmoid`  | `(h_BH,)`        | H                |                 |
+| `lstm`                               | `(h_BH, c_BH)`   | 4·H              | i f g o         |
+| `gru`                                | `(h_BH,)`        | 3·H              | r z n           |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from jaxtyping import Float
+from torch import Tensor
+
+Kind = Literal["rnn_tanh", "rnn_relu", "rnn_sigmoid", "lstm", "gru"]
+
+# `(h_BH,)`, and for the LSTM `(h_BH, c_BH)`.
+State: TypeAlias = tuple[Tensor, ...]
+
+N_GATES: dict[Kind, int] = {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1, "lstm": 4, "gru": 3}
+N_STATES: dict[Kind, int] = {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1, "lstm": 2, "gru": 1}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one layer in one direction, laid out and named like those of `torch.nn`.
+
+    Args:
+        w_ih: `[G·H, D]`, from the input; the gates are stacked along the rows.
+        w_hh: `[G·H, H]`, from the hidden state.
+        b_ih: `[G·H]`, or None.
+        b_hh: `[G·H]`, or None; both biases or neither.
+
+    Raises:
+        ValueError: only one of the two biases is given.
+
+    >>> import torch
+    >>> weights = Weights(torch.zeros(4 * 3, 5), torch.zeros(4 * 3, 3))
+    >>> weights.hidden_size, weights.input_size, weights.b_ih is None
+    (3, 5, True)
+    """
+
+    w_ih: Float[Tensor, "GH D"]
+    w_hh: Float[Tensor, "GH H"]
+    b_ih: Float[Tensor, " GH"] | None = None
+    b_hh: Float[Tensor, " GH"] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.b_ih is None) != (self.b_hh is None):
+            given, absent = ("b_ih", "b_hh") if self.b_hh is None else ("b_hh", "b_ih")
+            raise ValueError(f"{given} is given and {absent} is None: pass both biases or neither")
+
+    @property
+    def input_size(self) -> int:
+        """D, the width of the input."""
+        return self.w_ih.shape[1]
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the width of the hidden state."""
+        return self.w_hh.shape[1]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The two or four tensors, in `torch.nn`'s order."""
+        return [w for w in (self.w_ih, self.w_hh, self.b_ih, self.b_hh) if w is not None]

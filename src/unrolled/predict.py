@@ -1,0 +1,229 @@
+"""A trained run as an object that answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
+from typing import overload
+
+import torch
+
+from unrolled.decoding.records import DecodingConfig
+from unrolled.tasks.task import Prediction, Task, Tokenizers
+from unrolled.text.data import read_splits
+from unrolled.text.readers import Row
+from unrolled.training.recipe import Recipe
+from unrolled.training.run_folder import load_run
+
+SENTENCES_AT_ONCE = 100
+TOKENS_AT_ONCE = 5_000
+"""Bounds of a batch to answer: many short sentences, few long ones."""
+
+LENGTHS = ((1, 9), (10, 19), (20, None))
+"""Source lengths in words that an evaluation tells apart."""
+
+
+def load(path: str | PathLike[str], task: Task | None = None, device: str = "cpu") -> Predictor:
+    """Open a run folder.
+
+    Args:
+        path: the folder that training wrote.
+        task: your own task, where the run was trained with one.
+        device: "cpu" or "cuda".
+
+    Raises:
+        RunError: the folder or one of its files is missing or damaged; the file is named.
+
+    A phrasebook trained by `unrolled demo`:
+
+        >>> translator = unrolled.load("demo/attention")                        # doctest: +SKIP
+        >>> translator("The old teacher does not read the red books.")          # doctest: +SKIP
+        'El viejo profesor no lee los libros rojos.'
+    """
+    run = load_run(path, task, device)
+    return Predictor(run.recipe, run.task, run.tokenizers, run.model)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How answers compare with references.
+
+    Args:
+        n_sentences: how many.
+        scores: by name, larger is better.
+    """
+
+    n_sentences: int
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run judged on a data set.
+
+    Args:
+        total: all sentences.
+        by_length: by words of the source, e.g. "10–19"; groups without a sentence are left out.
+        signatures: how each score was computed.
+        seconds: time to answer, reading and scoring left out.
+        answers: the answers, in order.
+    """
+
+    total: Scores
+    by_length: dict[str, Scores]
+    signatures: dict[str, str]
+    seconds: float
+    answers: list[str]
+
+    def lines(self) -> Iterator[str]:
+        """The evaluation as text."""
+        rate = self.total.n_sentences / self.seconds if self.seconds else float("inf")
+        yield f"{self.total.n_sentences:,} sentences in {self.seconds:.1f} s ({rate:,.0f}/s)"
+        for name, value in self.total.scores.items():
+            yield f"{name} {value:.2f}   {self.signatures[name]}"
+        for label, part in self.by_length.items():
+            figures = "  ".join(f"{name} {value:.2f}" for name, value in part.scores.items())
+            yield f"  {label} words ({part.n_sentences:,}): {figures}"
+
+
+class Predictor:
+    """A model with its vocabularies: text in, text out. Made by `load`.
+
+    Args:
+        recipe: what the run was trained with.
+        task: its task.
+        tokenizers: by role.
+        model: the trained module, in evaluation mode.
+    """
+
+    def __init__(
+        self, recipe: Recipe, task: Task, tokenizers: Tokenizers, model: torch.nn.Module
+    ) -> None:
+        self.recipe, self.task, self.tokenizers, self.model = recipe, task, tokenizers, model
+
+    @overload
+    def __call__(self, texts: str) -> str: ...
+    @overload
+    def __call__(self, texts: Sequence[str]) -> list[str]: ...
+    def __call__(self, texts: str | Sequence[str]) -> str | list[str]:
+        """The best answer to one text, or to each of several."""
+        if isinstance(texts, str):
+            return self.predict([texts])[0].text
+        return [prediction.text for prediction in self.predict(texts)]
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        decoding: DecodingConfig | None = None,
+        *,
+        n_best: int | None = None,
+        with_attention: bool = False,
+    ) -> list[Prediction]:
+        """The answers with their scores, n best and attention; one record per text, in order.
+
+        Args:
+            texts: what to answer; an empty text has an empty answer.
+            decoding: how to search; the recipe's by default.
+            n_best: answers per text; the decoding's by default.
+            with_attention: whether each answer carries its attention `[T, S]`.
+
+        Raises:
+            ConfigError: more answers asked for than the beam has.
+        """
+        decoding = decoding or self.recipe.decoding
+        if n_best is not None:
+            decoding = replace(decoding, n_best=n_best)
+        encoded = [self.task.encode([text], self.tokenizers) for text in texts]
+        predictions: dict[int, Prediction] = {}
+        for rows in _batches([max(self.task.lengths(example)) for example in encoded]):
+            batch = [encoded[row] for row in rows]
+            answers = self.task.decode(
+                self.model, batch, self.tokenizers, decoding, with_attention
+            )
+            predictions.update(zip(rows, answers, strict=True))
+        return [predictions[row] for row in range(len(encoded))]
+
+    def held_out(self, part: str) -> list[Row]:
+        """The rows of the run's "valid" or "test" part, read or cut as in training."""
+        splits = read_splits(self.recipe.data, len(self.task.columns))
+        return {"valid": splits.valid, "test": splits.test}[part]
+
+    def evaluate(self, rows: Sequence[Row], decoding: DecodingConfig | None = None) -> Evaluation:
+        """Answer the first field of each row and compare with the last.
+
+        Args:
+            rows: source and reference, as `held_out` or `unrolled.text.read_rows` gives them.
+            decoding: how to search; the recipe's by default.
+        """
+        start = time.perf_counter()
+        answers = [answer.text for answer in self.predict([row.fields[0] for row in rows], decoding)]
+        return judge(self.task, rows, answers, time.perf_counter() - start)
+
+
+def judge(
+    task: Task, rows: Sequence[Row], answers: Sequence[str], seconds: float = 0.0
+) -> Evaluation:
+    """Compare answers, wherever they come from, with the last field of each row.
+
+    Args:
+        task: how to score.
+        rows: source and reference.
+        answers: one per row.
+        seconds: what the answers took.
+    """
+    n_words = [len(row.fields[0].split()) for row in rows]
+
+    def scores(chosen: Sequence[int]) -> Scores:
+        return Scores(
+            len(chosen),
+            task.score([answers[row] for row in chosen], [rows[row].fields[-1] for row in chosen]),
+        )
+
+    by_length = {}
+    for shortest, longest in LENGTHS:
+        chosen = [
+            row for row, n in enumerate(n_words) if shortest <= n <= (longest or float("inf"))
+        ]
+        if chosen:
+            by_length[f"{shortest}–{longest}" if longest else f"{shortest}+"] = scores(chosen)
+    return Evaluation(
+        scores(range(len(rows))), by_length, task.signature(), seconds, list(answers)
+    )
+
+
+def record(evaluation: Evaluation, path: Path, **about: object) -> None:
+    """Append an evaluation to a file of results, one JSON object per line.
+
+    Args:
+        evaluation: what was measured.
+        path: the file, created where it is missing.
+        about: what else belongs to the figure: the run, the recipe, the commit.
+    """
+    line = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **about,
+        "sentences": evaluation.total.n_sentences,
+        **evaluation.total.scores,
+        "by_length": {label: part.scores for label, part in evaluation.by_length.items()},
+        "signatures": evaluation.signatures,
+    }
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Rows of like length together, within the bounds above."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        n_rows = len(batch) + 1
+        if batch and (n_rows > SENTENCES_AT_ONCE or n_rows * lengths[row] > TOKENS_AT_ONCE):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch

@@ -1,0 +1,105 @@
+"""The embedded sample: an English–Spanish phrasebook that the project writes itself.
+
+Training, validation and test parts share every word, but no (subject, verb, object) lemma triple:
+a test sentence says only things that no training sentence says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from random import Random
+
+from unrolled.errors import DataError
+from unrolled.samples import lexicon as words
+from unrolled.samples.grammar import Part, Speaker, Triple, the_lexicon
+
+MIN_WORDS, MAX_WORDS = 3, 40
+"""Bounds on the words of either side, as separated by spaces."""
+
+PARTS: tuple[Part, ...] = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """An English sentence, its Spanish translation, and the lemma triples it contains."""
+
+    source: str
+    target: str
+    triples: tuple[Triple, ...]
+
+
+@dataclass(frozen=True)
+class Phrasebook:
+    """Three parts without a common sentence and without a common triple."""
+
+    train: list[Phrase]
+    valid: list[Phrase]
+    test: list[Phrase]
+
+
+def generate(
+    n_train: int = 30_000, n_valid: int = 500, n_test: int = 1_000, seed: int = 1
+) -> Phrasebook:
+    """Write a phrasebook; the same arguments give the same sentences on every machine.
+
+    Each part has its own stream of chance, so that a longer training part begins with the shorter
+    one and leaves validation and test as they are.
+
+    >>> book = generate(n_train=3, n_valid=1, n_test=1)
+    >>> len(book.train), len(book.valid), len(book.test)
+    (3, 1, 1)
+    >>> generate(n_train=2, n_valid=1, n_test=1).train == book.train[:2]
+    True
+    """
+    sizes = dict(zip(PARTS, (n_train, n_valid, n_test), strict=True))
+    train, valid, test = (_speak(part, sizes[part], seed) for part in PARTS)
+    return Phrasebook(train, valid, test)
+
+
+def _speak(part: Part, n_phrases: int, seed: int) -> list[Phrase]:
+    speaker = Speaker(Random(len(PARTS) * seed + PARTS.index(part)), part)
+    phrases: dict[str, Phrase] = {}
+    while len(phrases) < n_phrases:
+        source, target, triples = speaker.sentence()
+        shorter, longer = sorted((source.count(" ") + 1, target.count(" ") + 1))
+        if MIN_WORDS <= shorter and longer <= MAX_WORDS and source not in phrases:
+            phrases[source] = Phrase(source, target, triples)
+    return list(phrases.values())
+
+
+def write(folder: str | PathLike[str], phrasebook: Phrasebook) -> None:
+    """Write train.tsv, valid.tsv and test.tsv, with a header line `en<tab>es`.
+
+    Raises:
+        DataError: the folder cannot be made or written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in PARTS:
+            lines = [f"{phrase.source}\t{phrase.target}\n" for phrase in getattr(phrasebook, part)]
+            (folder / f"{part}.tsv").write_bytes("".join(["en\tes\n", *lines]).encode())
+    except OSError as error:
+        raise DataError(
+            f"cannot write the phrasebook here ({error.strerror}); choose another folder", folder
+        ) from error
+
+
+def lemmas() -> dict[str, tuple[str, ...]]:
+    """The English lemmas the grammar knows, by word class.
+
+    >>> "teacher" in lemmas()["noun"], "look for" in lemmas()["verb"]
+    (True, True)
+    """
+    lexicon = the_lexicon()
+    verbs = [verb.lemma for frame in lexicon.verbs.values() for verb in frame]
+    adverbs = {*words.FREQUENCY, *words.MANNER, *words.DEGREE}
+    adverbs.update(time for times in words.WHEN.values() for time in times if " " not in time)
+    return {
+        "noun": tuple(lexicon.nouns),
+        "verb": tuple(dict.fromkeys([*verbs, "be", "like", "can"])),
+        "adjective": (*(adjective.lemma for adjective in lexicon.adjectives), *words.HAVING),
+        "adverb": tuple(sorted(adverbs)),
+    }

@@ -1,0 +1,95 @@
+"""What a task is: a record of plain functions around a module.
+
+The order of the fields is the order in which data flows through them, and the order in which a task's
+file is read. A task of your own is a `Task` value: pass it to `unrolled.train(..., task=MY_TASK)` and
+to `unrolled.load(path, task=MY_TASK)`; a run folder stores its name and never imports code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from unrolled.decoding.records import DecodingConfig
+from unrolled.text.readers import Row
+from unrolled.text.tokenizer import TextConfig, Tokenizer
+
+Tokenizers = Mapping[str, Tokenizer]
+"""The tokenizers of a run by role, e.g. `source` and `target`; saved as `tokenizer-<role>.json`."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer to one input.
+
+    Args:
+        text: the best answer, as readable text.
+        score: its length-normalised log-probability, natural logarithm.
+        source_pieces: the input as the model read it, one string per token.
+        hypotheses: the n best, best first.
+    """
+
+    text: str
+    score: float
+    source_pieces: tuple[str, ...]
+    hypotheses: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One of the n best answers.
+
+    Args:
+        text: readable text.
+        score: length-normalised log-probability, natural logarithm.
+        log_prob: summed log-probability of the tokens, end of sentence included.
+        pieces: the answer as the model wrote it, one string per token, end of sentence last.
+        attention: `[T, S]`, how much answer token t looked at source piece s; None without attention.
+        finished: whether the model ended the answer itself, rather than the length limit.
+    """
+
+    text: str
+    score: float
+    log_prob: float
+    pieces: tuple[str, ...]
+    attention: Tensor | None
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job that a recurrent model can be trained for.
+
+    Args:
+        name: what recipes and run folders call it.
+        columns: what the text columns of its data mean, e.g. `("source", "target")`.
+        Config: the frozen dataclass of the recipe's `[model]` section.
+        train_tokenizers: training rows and the recipe's `[text]` section → tokenizers by role.
+        encode: one row's fields → what `collate` takes (lists of ids).
+        lengths: one encoded example → its length on each side, for batching.
+        collate: encoded examples → the batch that `loss` takes; it must have `.to(device)` and
+            `.n_tokens`, the tokens a throughput is quoted in.
+        build: configuration and tokenizers → a fresh module.
+        loss: module, batch → (sum of the training loss, count of targets); the sum carries gradients.
+        evaluate_loss: the same without smoothing, dropout or sampling; its mean is the reported loss.
+        decode: module, encoded inputs, tokenizers, decoding options, with_attention → predictions.
+        score: predicted texts, reference texts → scores by name; for each name, larger is better.
+        signature: how the scores were computed, one line.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    Config: type
+    train_tokenizers: Callable[[Sequence[Row], TextConfig], dict[str, Tokenizer]]
+    encode: Callable[[Sequence[str], Tokenizers], Any]
+    lengths: Callable[[Any], tuple[int, ...]]
+    collate: Callable[[Sequence[Any]], Any]
+    build: Callable[[Any, Tokenizers], nn.Module]
+    loss: Callable[[nn.Module, Any], tuple[Tensor, int]]
+    evaluate_loss: Callable[[nn.Module, Any], tuple[Tensor, int]]
+    decode: Callable[[nn.Module, Sequence[Any], Tokenizers, DecodingConfig, bool], list[Prediction]]
+    score: Callable[[Sequence[str], Sequence[str]], dict[str, float]]
+    signature: Callable[[], dict[str, str]]

@@ -1,0 +1,354 @@
+"""Translation: an encoder–decoder with attention, from parallel text to sentences.
+
+Bahdanau, Cho & Bengio 2015 (additive attention); Luong, Pham & Manning 2015 (multiplicative attention,
+input feeding). The file reads in the order data flows: configuration, model, encode, collate, loss,
+decode, score, TASK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from unrolled import nn
+from unrolled.decoding import decode as decode_hypotheses
+from unrolled.decoding.records import DecodingConfig, Hypothesis
+from unrolled.errors import ConfigError
+from unrolled.layers.decoder import AttentionalDecoder, DecoderState
+from unrolled.layers.encoder import Bridge, RecurrentEncoder
+from unrolled.layers.head import SoftmaxHead
+from unrolled.layers.output import Output
+from unrolled.metrics import translation as metrics
+from unrolled.shapes import Padded
+from unrolled.tasks.task import Answer, Prediction, Task, Tokenizers
+from unrolled.text.readers import Row
+from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextConfig, Tokenizer
+
+
+@dataclass(frozen=True)
+class TranslateConfig:
+    """The `[model]` section of a translation recipe.
+
+    Args:
+        cell: the recurrent cell of encoder and decoder.
+        embedding_size: width of the word embeddings, both sides.
+        encoder_size: hidden width of one direction of the encoder.
+        hidden_size: hidden width of the decoder.
+        encoder_layers: layers of the encoder.
+        decoder_layers: layers of the decoder.
+        bidirectional: whether the encoder also reads from the end.
+        attention: "none" (the encoding bottleneck), "additive" (Bahdanau 2015), "dot" or "general"
+            (multiplicative, Luong 2015).
+        input_feeding: whether the last output is an input of the next step (Luong 2015, 3.3).
+        dropout_rate: on embeddings, between layers and before the output layer.
+        label_smoothing: share of the target distribution spread over all words.
+        sampling_rate: scheduled sampling: the chance that a training step reads the model's own last
+            word instead of the right one (Bengio et al. 2015); 0 is teacher forcing.
+        tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": the
+            source embedding too, which needs `text.shared`.
+    """
+
+    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    embedding_size: int = 256
+    encoder_size: int = 256
+    hidden_size: int = 512
+    encoder_layers: int = 1
+    decoder_layers: int = 1
+    bidirectional: bool = True
+    attention: Literal["none", "additive", "dot", "general"] = "additive"
+    input_feeding: bool = True
+    dropout_rate: float = 0.2
+    label_smoothing: float = 0.1
+    sampling_rate: float = 0.0
+    tied_embeddings: Literal["none", "target", "all"] = "none"
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_size", "encoder_size", "hidden_size"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("encoder_layers", "decoder_layers"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("dropout_rate", "label_smoothing"):
+            _require(0 <= getattr(self, name) < 1, name, "in 0…1, below 1", getattr(self, name))
+        _require(0 <= self.sampling_rate <= 1, "sampling_rate", "in 0…1", self.sampling_rate)
+        memory_size = self.encoder_size * (2 if self.bidirectional else 1)
+        if self.attention == "dot" and memory_size != self.hidden_size:
+            raise ConfigError(
+                f"model.attention: 'dot' compares widths that must be equal, got {memory_size} of "
+                f"the encoder and {self.hidden_size} of the decoder; choose 'general' or change "
+                "encoder_size"
+            )
+
+
+def _require(holds: bool, name: str, wanted: str, given: object) -> None:
+    if not holds:
+        raise ConfigError(f"model.{name} must be {wanted}, got {given}")
+
+
+class Translator(nn.Module):
+    """Embeddings, bidirectional encoder, bridge, attentional decoder, softmax head.
+
+    >>> model = Translator(TranslateConfig(embedding_size=3, encoder_size=5, hidden_size=7), 11, 13)
+    >>> source = Padded.from_rows([[4, 5, 3], [6, 3]])
+    >>> output = model(source, Padded.from_rows([[2, 4], [2, 5]]))
+    >>> output.hidden.shape, output.attention.shape
+    (torch.Size([2, 2, 7]), torch.Size([2, 2, 3]))
+    """
+
+    def __init__(self, config: TranslateConfig, n_source_words: int, n_target_words: int) -> None:
+        super().__init__()
+        self.config = config
+        E, tied = config.embedding_size, config.tied_embeddings
+        output_size = config.hidden_size if tied == "none" else E
+        self.source_embedding = nn.Embedding(n_source_words, E, padding_idx=PAD_ID)
+        self.target_embedding = (
+            self.source_embedding
+            if tied == "all"
+            else nn.Embedding(n_target_words, E, padding_idx=PAD_ID)
+        )
+        self.dropout = nn.Dropout(config.dropout_rate)
+        self.encoder = RecurrentEncoder(
+            config.cell,
+            E,
+            config.encoder_size,
+            n_layers=config.encoder_layers,
+            bidirectional=config.bidirectional,
+            dropout_rate=config.dropout_rate,
+        )
+        memory_size = self.encoder.output_size
+        self.bridge = Bridge(config.cell, memory_size, config.hidden_size, config.decoder_layers)
+        self.decoder = AttentionalDecoder(
+            config.cell,
+            E,
+            config.hidden_size,
+            output_size,
+            memory_size=memory_size,
+            attention=None if config.attention == "none" else config.attention,
+            n_layers=config.decoder_layers,
+            input_feeding=config.input_feeding,
+            dropout_rate=config.dropout_rate,
+        )
+        shared = None if tied == "none" else self.target_embedding.weight
+        self.head = SoftmaxHead(output_size, n_target_words, shared)
+        self.reset_embeddings()
+
+    def reset_embeddings(self) -> None:
+        """Normal embeddings of deviation E^-1/2, so that sums over E are of order one."""
+        # Not a set: its order changes from process to process, and with it who draws first.
+        for embedding in dict.fromkeys((self.source_embedding, self.target_embedding)):
+            nn.init.normal_(embedding.weight, std=self.config.embedding_size**-0.5)
+            with torch.no_grad():
+                embedding.weight[PAD_ID] = 0
+
+    def encode(self, source: Padded) -> DecoderState:
+        """The decoder's state before the first word of each sentence of `[B, S]` ids."""
+        embedded_BSE = self.dropout(self.source_embedding(source.values))
+        encoded, final = self.encoder(Padded(embedded_BSE, source.lengths))
+        attention = self.decoder.attention
+        memory = None if attention is None else attention.remember(encoded)
+        return self.decoder.start(self.bridge(final), memory)
+
+    def forward(self, source: Padded, target: Padded) -> Output:
+        """Teacher forcing: outputs for each step of `target`, `[B, T]` ids that begin with <s>.
+
+        In training, with `sampling_rate` above 0, steps read the model's own words at that rate.
+        """
+        state = self.encode(source)
+        if self.training and self.config.sampling_rate:
+            return self._sampled(target, state)
+        embedded_BTE = self.dropout(self.target_embedding(target.values))
+        hidden_BTH, state, attention_BTS = self.decoder(embedded_BTE, state)
+        return Output(self.dropout(hidden_BTH), state, attention_BTS)
+
+    def _sampled(self, target: Padded, state: DecoderState) -> Output:
+        outputs, attentions = [], []
+        words_BQ = target.values[:, :1]
+        for t in range(target.values.shape[1]):
+            if t:
+                right_BQ = target.values[:, t : t + 1]
+                with torch.no_grad():
+                    own_BQ = self.head.logits(outputs[-1]).argmax(2)
+                chosen = torch.rand(right_BQ.shape) < self.config.sampling_rate
+                words_BQ = torch.where(chosen.to(right_BQ.device), own_BQ, right_BQ)
+            embedded_BQE = self.dropout(self.target_embedding(words_BQ))
+            hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state)
+            outputs.append(hidden_BQH)
+            attentions.append(attention_BQS)
+        attention_BTS = None if attentions[0] is None else torch.cat(attentions, 1)
+        return Output(self.dropout(torch.cat(outputs, 1)), state, attention_BTS)
+
+    def step(
+        self, tokens: Int[Tensor, "B Q"], state: DecoderState
+    ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
+        """One word further for Q hypotheses per sentence: (logits, state, attention)."""
+        embedded_BQE = self.target_embedding(tokens)
+        hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state)
+        return self.head.logits(hidden_BQH), state, attention_BQS
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One encoded example: ids of the source, with </s>, and of the target, without."""
+
+    source: list[int]
+    target: list[int]
+
+
+@dataclass(frozen=True)
+class TranslationBatch:
+    """What the loss takes.
+
+    Args:
+        source: `[B, S]` ids, each ending in </s>.
+        target: `[B, T]` ids, each beginning with <s>.
+        right: `[n_tokens]` ids to predict, row after row, padding left out.
+    """
+
+    source: Padded
+    target: Padded
+    right: Tensor
+
+    @property
+    def n_tokens(self) -> int:
+        """Target tokens, </s> included, padding not."""
+        return len(self.right)
+
+    def to(self, device: torch.device | str) -> TranslationBatch:
+        """The same batch on another device."""
+        return TranslationBatch(
+            self.source.to(device), self.target.to(device), self.right.to(device)
+        )
+
+
+def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Tokenizer]:
+    """A tokenizer per side, or one for both where `text.shared` is set."""
+    sides = [[row.fields[side] for row in rows] for side in (0, 1)]
+    if config.shared:
+        both = Tokenizer.train(chain(*sides), config)
+        return {"source": both, "target": both}
+    source, target = (Tokenizer.train(side, config) for side in sides)
+    return {"source": source, "target": target}
+
+
+def encode(fields: Sequence[str], tokenizers: Tokenizers) -> Pair:
+    """Ids of a source and, where there is one, its target."""
+    source = [*tokenizers["source"].encode(fields[0]), EOS_ID]
+    target = tokenizers["target"].encode(fields[1]) if len(fields) > 1 else []
+    return Pair(source, target)
+
+
+def lengths(pair: Pair) -> tuple[int, int]:
+    """Steps on each side as the model sees them."""
+    return len(pair.source), len(pair.target) + 1
+
+
+def collate(pairs: Sequence[Pair]) -> TranslationBatch:
+    """Pairs → padded ids."""
+    source = Padded.from_rows([pair.source for pair in pairs], PAD_ID)
+    target = Padded.from_rows([[BOS_ID, *pair.target] for pair in pairs], PAD_ID)
+    right = [id_ for pair in pairs for id_ in (*pair.target, EOS_ID)]
+    return TranslationBatch(source, target, torch.tensor(right, dtype=torch.int64))
+
+
+def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
+    """A fresh model for these vocabularies."""
+    if config.tied_embeddings == "all" and tokenizers["source"] is not tokenizers["target"]:
+        raise ConfigError(
+            "model.tied_embeddings: 'all' shares one table between both languages and needs one "
+            "vocabulary; set text.shared = true"
+        )
+    return Translator(config, len(tokenizers["source"]), len(tokenizers["target"]))
+
+
+def loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
+    """The training loss: label-smoothed cross-entropy, summed; and how many words."""
+    return _loss(model, batch, model.config.label_smoothing)
+
+
+def evaluate_loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
+    """Plain cross-entropy in nats, summed; and how many words."""
+    return _loss(model, batch, 0.0)
+
+
+def _loss(model, batch, smoothing):
+    output = model(batch.source, batch.target)
+    return model.head.loss(output.hidden[batch.target.mask], batch.right, smoothing)
+
+
+def decode(
+    model: Translator,
+    pairs: Sequence[Pair],
+    tokenizers: Tokenizers,
+    config: DecodingConfig,
+    with_attention: bool = False,
+) -> list[Prediction]:
+    """Translate a batch. An empty sentence has an empty translation, without asking the model."""
+    device = model.head.bias.device
+    asked = [index for index, pair in enumerate(pairs) if len(pair.source) > 1]
+    answers: list[list[Hypothesis]] = [[_NOTHING] for _ in pairs]
+    if asked:
+        source = Padded.from_rows([pairs[index].source for index in asked], PAD_ID)
+        limits = (source.lengths * config.max_length_ratio).long() + config.max_length_extra
+        with torch.inference_mode():
+            found = decode_hypotheses(
+                model,
+                model.encode(source.to(device)),
+                limits,
+                config,
+                BOS_ID,
+                EOS_ID,
+                with_attention,
+            )
+        for index, hypotheses in zip(asked, found, strict=True):
+            answers[index] = hypotheses
+    return [
+        _prediction(pair, hypotheses, tokenizers)
+        for pair, hypotheses in zip(pairs, answers, strict=True)
+    ]
+
+
+_NOTHING = Hypothesis(tokens=(), score=0.0, log_prob=0.0, attention=None, finished=True)
+
+
+def _prediction(pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers) -> Prediction:
+    source, target = tokenizers["source"], tokenizers["target"]
+    answers = tuple(
+        Answer(
+            text=target.decode(hypothesis.tokens),
+            score=hypothesis.score,
+            log_prob=hypothesis.log_prob,
+            pieces=tuple(
+                target.pieces([*hypothesis.tokens, *([EOS_ID] if hypothesis.finished else [])])
+            ),
+            attention=None
+            if hypothesis.attention is None
+            else hypothesis.attention[:, : len(pair.source)],
+            finished=hypothesis.finished,
+        )
+        for hypothesis in hypotheses
+    )
+    return Prediction(
+        answers[0].text, answers[0].score, tuple(source.pieces(pair.source)), answers
+    )
+
+
+TASK = Task(
+    name="translate",
+    columns=("source", "target"),
+    Config=TranslateConfig,
+    train_tokenizers=train_tokenizers,
+    encode=encode,
+    lengths=lengths,
+    collate=collate,
+    build=build,
+    loss=loss,
+    evaluate_loss=evaluate_loss,
+    decode=decode,
+    score=metrics.score,
+    signature=metrics.signature,
+)

@@ -1,0 +1,219 @@
+"""Which rows a run trains on, chooses by, and is judged by.
+
+With one data file the parts are cut from it so that no sentence of either side stands in two of
+them. Rows that share a source or a target are linked, and a linked group goes to one part as a
+whole; where it goes is decided by a seeded hash of its text, so the order of rows does not matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from unrolled.errors import ConfigError, DataError
+from unrolled.text.readers import Row, read_rows
+
+_SHARE_HELD_OUT = 0.05
+_MOST_HELD_OUT = 2000
+_LARGEST_GROUP_HELD_OUT = 0.01
+
+TooLong = Literal["skip", "truncate"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the rows come from.
+
+    Args:
+        train: one table, or one plain-text file per column.
+        valid: the same for validation; empty to cut it from `train`.
+        test: the same for the test; empty to cut it from `train`.
+        columns: the columns to read, in the task's order; empty for all of them.
+        valid_size: rows to cut for validation; 0 for 5 %, at most 2,000.
+        test_size: rows to cut for the test; 0 for 5 %, at most 2,000.
+        split_seed: another seed, another split.
+        max_length: the most tokens a training row may have on any side.
+        too_long: whether longer training rows are skipped or cut off.
+
+    Raises:
+        ConfigError: a value that cannot be.
+
+    >>> DataConfig(train=("phrases.tsv",)).max_length
+    100
+    """
+
+    train: tuple[str, ...] = ()
+    valid: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    valid_size: int = 0
+    test_size: int = 0
+    split_seed: int = 1
+    max_length: int = 100
+    too_long: TooLong = "skip"
+
+    def __post_init__(self) -> None:
+        for name in ("valid_size", "test_size"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"data.{name} must be 0 or more, got {getattr(self, name)}")
+        if self.max_length < 1:
+            raise ConfigError(f"data.max_length must be at least 1, got {self.max_length}")
+        if self.too_long not in get_args(TooLong):
+            raise ConfigError(f"data.too_long must be skip or truncate; got '{self.too_long}'")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three parts of the data.
+
+    Args:
+        train: rows to learn from.
+        valid: rows to choose by.
+        test: rows to judge by.
+        n_empty: training rows left out because a side is empty.
+        n_duplicates: repeated rows left out of the validation and test parts that were cut.
+        cut: the parts that were cut from the training file, rather than read from their own.
+    """
+
+    train: list[Row]
+    valid: list[Row]
+    test: list[Row]
+    n_empty: int = 0
+    n_duplicates: int = 0
+    cut: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test"
+        return f"{text} ({' and '.join(self.cut)} cut from the training file)" if self.cut else text
+
+
+def read_splits(config: DataConfig, n_columns: int | None = None) -> Splits:
+    """Read the parts, cutting those that have no file of their own from the training file.
+
+    Files given for validation or test are taken as they are, so that scores on a published set can
+    be compared; from cut parts, exact duplicates are removed. A group of linked rows larger than
+    1 % of all stays in training. Without a training file, only the files given are read.
+
+    Raises:
+        DataError: a file cannot be read as asked, or cannot be split.
+        ConfigError: no file is given.
+    """
+    if not (config.train or config.valid or config.test):
+        raise ConfigError("no data given; use --data FILE, or data.train in the recipe")
+    columns = config.columns or None
+    own = {
+        name: list(read_rows(paths, columns, n_columns))
+        for name, paths in (("valid", config.valid), ("test", config.test))
+        if paths
+    }
+    if not config.train:
+        return Splits([], own.get("valid", []), own.get("test", []))
+    rows = list(read_rows(config.train, columns, n_columns))
+    full = [row for row in rows if all(text.strip() for text in row.fields)]
+    if not full:
+        raise DataError("every row has an empty side; nothing to train on", config.train[0])
+    sizes = {
+        name: size or _default_size(len(full))
+        for name, size in (("test", config.test_size), ("valid", config.valid_size))
+        if name not in own
+    }
+    train, parts = _cut(full, sizes, config)
+    kept = {name: _without_duplicates(part) for name, part in parts.items()}
+    return Splits(
+        train=train,
+        valid=own.get("valid", kept.get("valid", [])),
+        test=own.get("test", kept.get("test", [])),
+        n_empty=len(rows) - len(full),
+        n_duplicates=sum(len(part) - len(kept[name]) for name, part in parts.items()),
+        cut=tuple(sorted(parts, reverse=True)),
+    )
+
+
+def linked_groups(rows: Iterable[Sequence[str]]) -> list[list[int]]:
+    """Connected components of rows, where two rows that share a text on the same side are linked.
+
+    >>> linked_groups([("a", "x"), ("b", "y"), ("a", "y"), ("c", "z")])
+    [[0, 1, 2], [3]]
+    """
+    parent: list[int] = []
+    first: dict[tuple[int, str], int] = {}
+    for index, sides in enumerate(rows):
+        parent.append(index)
+        for side, text in enumerate(sides):
+            other = first.setdefault((side, text), index)
+            # Path halving, towards the smaller index: near-constant time a look-up.
+            root = index
+            while parent[root] != root:
+                parent[root] = parent[parent[root]]
+                root = parent[root]
+            while parent[other] != other:
+                parent[other] = parent[parent[other]]
+                other = parent[other]
+            if root != other:
+                parent[max(root, other)] = min(root, other)
+    groups: dict[int, list[int]] = {}
+    for index in range(len(parent)):
+        # Roots are smaller than their children, so one step from a resolved parent is enough.
+        parent[index] = parent[parent[index]]
+        groups.setdefault(parent[index], []).append(index)
+    return list(groups.values())
+
+
+def _default_size(n_rows: int) -> int:
+    return min(_MOST_HELD_OUT, max(1, round(n_rows * _SHARE_HELD_OUT)))
+
+
+def same_text(text: str) -> str:
+    r"""What makes two sentences the same: their characters, whatever the spacing and code points.
+
+    >>> same_text("caf\u00e9  now ") == same_text("cafe\u0301 now")
+    True
+    """
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
+
+
+def _cut(
+    rows: list[Row], sizes: dict[str, int], config: DataConfig
+) -> tuple[list[Row], dict[str, list[Row]]]:
+    """Rows left for training, and the parts of the given sizes."""
+    if not sizes:
+        return rows, {}
+    texts = [tuple(same_text(text) for text in row.fields) for row in rows]
+    groups = linked_groups(texts)
+    largest_allowed = max(1, int(len(rows) * _LARGEST_GROUP_HELD_OUT))
+    small = [group for group in groups if len(group) <= largest_allowed]
+    small.sort(key=lambda group: _draw(config.split_seed, min(texts[i] for i in group)))
+    parts: dict[str, list[int]] = {name: [] for name in sizes}
+    for group in small:
+        for name, part in parts.items():
+            if len(part) + len(group) <= sizes[name]:
+                part.extend(group)
+                break
+        if all(len(part) == sizes[name] for name, part in parts.items()):
+            break
+    held_out = {i for part in parts.values() for i in part}
+    for name, part in parts.items():
+        if not part or len(held_out) == len(rows):
+            largest = max(len(group) for group in groups)
+            linked = f", of which {largest:,} are linked by repeated sentences" * (largest > 1)
+            raise DataError(
+                f"cannot cut {sizes[name]:,} rows for {name} from {len(rows):,} rows{linked}; "
+                f"give a file with --data.{name}",
+                config.train[0],
+            )
+    train = [row for i, row in enumerate(rows) if i not in held_out]
+    return train, {name: [rows[i] for i in sorted(part)] for name, part in parts.items()}
+
+
+def _draw(seed: int, texts: Sequence[str]) -> bytes:
+    return hashlib.blake2b("\0".join((str(seed), *texts)).encode("utf-8"), digest_size=16).digest()
+
+
+def _without_duplicates(rows: list[Row]) -> list[Row]:
+    first: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        first.setdefault(tuple(same_text(text) for text in row.fields), row)
+    return list(first.values())

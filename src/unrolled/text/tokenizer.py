@@ -1,0 +1,323 @@
+"""Text to ids and back: characters, words, or byte pairs.
+
+All three are `tokenizers` pipelines and are saved as that library's plain `tokenizer.json`. Text
+is put into Unicode normal form C first: an "é" typed as one or as two code points is one token.
+
+Byte pairs (Sennrich, Haddow and Birch 2016, "Neural machine translation of rare words with subword
+units"; over UTF-8 bytes as in Radford et al. 2019) have no unknown tokens: any text comes back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Literal, get_args
+
+import tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+
+from unrolled.errors import ConfigError, RunError
+
+PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
+SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
+
+Kind = Literal["char", "word", "bpe"]
+
+_N_BYTES = 256
+_ENCODE_CHUNK = 8192  # bounds the memory of the library's records, which outweigh the ids tenfold
+
+# A word keeps the apostrophes and hyphens inside it ("o'clock", "well-known"), but English clitics
+# are split off as in the Penn Treebank ("do" "n't", "Tom" "'s"): pretrained vectors are stored so.
+_LETTERS = r"[\p{L}\p{M}\p{N}_]"
+_APOSTROPHE = "['\u2019]"
+_CLITIC = rf"{_APOSTROPHE}(?i:s|m|d|ll|re|ve)(?!{_LETTERS})"
+_NEGATION = rf"(?i:n){_APOSTROPHE}(?i:t)(?!{_LETTERS})"
+_WORD_PATTERN = "|".join(
+    (
+        rf"\p{{N}}+(?:[.,:/]\p{{N}}+)+{_LETTERS}*",  # 25.5  1,000  10:40h  1/2
+        rf"(?<!{_LETTERS})(?:\p{{L}}{{1,2}}\.){{2,}}(?!{_LETTERS})",  # U.S.  a.m.  EE.UU.
+        rf"(?<!{_LETTERS})\p{{L}}(?:\+\+|#)",  # C++  C#
+        rf"(?<={_LETTERS}){_NEGATION}",
+        rf"(?<={_LETTERS}){_CLITIC}",
+        rf"{_LETTERS}+?(?={_NEGATION})",
+        rf"{_LETTERS}+(?:(?!{_CLITIC})(?:{_APOSTROPHE}|-){_LETTERS}+?"
+        rf"(?:(?={_NEGATION})|(?!{_LETTERS})))*",
+        r"\.{2,}|-{2,}",
+        r"[^\s]",
+    )
+)
+
+# Words keep their inner apostrophes, so that "don't" can become one token; digits stand alone, so
+# that an unseen number is spelled and can be copied. Letters and marks never share a piece, so no
+# merge can spell a special token such as "</s>".
+_SUBWORD_PATTERN = (
+    r" ?[\p{L}\p{M}]+(?:['\u2019][\p{L}\p{M}]+)*| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
+)
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How text becomes tokens.
+
+    Args:
+        kind: `bpe` (byte pairs; no unknown tokens), `word` or `char`.
+        vocab_size: the most tokens a vocabulary may have, the four special ones included.
+        min_count: a character or word seen less often is unknown; a byte pair seen less often is
+            not merged (nor is one seen only once).
+        lowercase: whether upper case is folded away.
+        shared: one vocabulary for both sides of a pair, rather than one each.
+
+    Raises:
+        ConfigError: a value that cannot be.
+
+    >>> TextConfig(kind="word").vocab_size
+    8000
+    """
+
+    kind: Kind = "bpe"
+    vocab_size: int = 8000
+    min_count: int = 1
+    lowercase: bool = False
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ConfigError(f"text.kind must be one of char, word, bpe; got '{self.kind}'")
+        if self.min_count < 1:
+            raise ConfigError(f"text.min_count must be at least 1, got {self.min_count}")
+        smallest = len(SPECIALS) + (_N_BYTES if self.kind == "bpe" else 1)
+        if self.vocab_size < smallest:
+            why = " (4 special tokens and the 256 bytes)" if self.kind == "bpe" else ""
+            raise ConfigError(
+                f"text.vocab_size must be at least {smallest} for {self.kind}{why}, "
+                f"got {self.vocab_size}"
+            )
+
+
+class Tokenizer:
+    """A trained vocabulary: `encode` gives ids, `decode` gives readable text back.
+
+    Ids 0 to 3 are padding, unknown, begin and end of sequence. `encode` adds none of them, and text
+    that happens to spell one ("</s>") is encoded as ordinary characters.
+
+    >>> words = Tokenizer.train(["¿Dónde está?", "I don't know."], TextConfig(kind="word"))
+    >>> words.pieces(words.encode("I don't know."))
+    ['I', 'do', "n't", 'know', '.']
+    >>> words.decode(words.encode("¿Dónde está?"))
+    '¿Dónde está?'
+    """
+
+    def __init__(self, inner: tokenizers.Tokenizer) -> None:
+        self.inner = inner
+        # Not part of tokenizer.json; without it "</s>" in a user's text would end the sentence.
+        inner.encode_special_tokens = True
+        self.kind: Kind = _kind_of(inner)
+        self._tokens = [inner.id_to_token(i) or "" for i in range(inner.get_vocab_size())]
+
+    @classmethod
+    def train(cls, texts: Iterable[str], config: TextConfig) -> Tokenizer:
+        """Learn a vocabulary; the same texts in any order give the same one.
+
+        Tokens are ordered by falling count, then by code point; byte pairs by order of merging.
+        """
+        inner, trainer = _untrained(config)
+        inner.train_from_iterator(_well_formed(texts), trainer)
+        return cls(inner)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Tokenizer:
+        """Read a `tokenizer.json` written by `save`.
+
+        Raises:
+            RunError: the file is missing, damaged, or was made by something else.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = "no such file" if isinstance(error, FileNotFoundError) else "unreadable"
+            raise RunError(f"{path}: {reason}; a run folder needs its tokenizer file") from error
+        try:
+            inner = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises bare Exception for whatever is wrong
+            raise RunError(
+                f"{path}: damaged tokenizer file ({error}); copy the run folder again or retrain"
+            ) from error
+        ids = range(inner.get_vocab_size())
+        if tuple(inner.id_to_token(i) for i in ids[:4]) != SPECIALS:
+            raise RunError(
+                f"{path}: not a tokenizer of this toolkit; ids 0 to 3 must be {' '.join(SPECIALS)}"
+            )
+        if any(inner.id_to_token(i) is None for i in ids):
+            raise RunError(
+                f"{path}: damaged tokenizer file (ids are missing); copy the run folder again or "
+                "retrain"
+            )
+        try:
+            return cls(inner)
+        except ValueError as error:
+            raise RunError(f"{path}: not a tokenizer of this toolkit; {error}") from error
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the vocabulary as a `tokenizer.json`."""
+        Path(path).write_text(self.inner.to_str(pretty=True), encoding="utf-8", newline="\n")
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of one text, without begin and end."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of many texts, on all cores."""
+        rows: list[list[int]] = []
+        for start in range(0, len(texts), _ENCODE_CHUNK):
+            chunk = list(_well_formed(texts[start : start + _ENCODE_CHUNK]))
+            encoded = self.inner.encode_batch_fast(chunk, add_special_tokens=False)
+            rows.extend(row.ids for row in encoded)
+        return rows
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Readable text. Padding, begin and end are dropped; an unknown token reads `<unk>`."""
+        kept = [i for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)]
+        if self.kind == "word":
+            return join_words([self._tokens[i] for i in kept])
+        if self.kind == "char":
+            return "".join(self._tokens[i] for i in kept)
+        written = _bytes_of([self._tokens[i] for i in kept])
+        return written.decode("utf-8", "replace").removeprefix(" ")
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """One string to show per id; in byte pairs a leading space marks the start of a word.
+
+        Part of a character is shown as its bytes, `<C3>`.
+        """
+        if self.kind != "bpe":
+            return [self._tokens[i] for i in ids]
+        return [SPECIALS[i] if i < len(SPECIALS) else _show(self._tokens[i]) for i in ids]
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Write words and punctuation marks as a sentence.
+
+    >>> join_words(["¿", "Do", "n't", "you", "(", "really", ")", "know", "?"])
+    "¿Don't you (really) know?"
+    """
+    last_apostrophe = max((i for i, word in enumerate(words) if word == "'"), default=-1)
+    written: list[str] = []
+    open_quotes: set[str] = set()
+    glued = True  # nothing stands before the first word
+    for i, word in enumerate(words):
+        opens = word in _OPENING
+        closes = word in _CLOSING or _CLITIC_OR_DOTS.fullmatch(word) is not None
+        if word in _QUOTES:
+            # A last apostrophe that closes nothing is a possessive: "the boys' room".
+            closes = word in open_quotes or 0 < i == last_apostrophe
+            opens = not closes
+            if closes:
+                open_quotes.discard(word)
+            else:
+                open_quotes.add(word)
+        elif word in _CURRENCIES:
+            opens = i + 1 < len(words) and words[i + 1][0].isdigit()
+        if not (glued or closes):
+            written.append(" ")
+        written.append(word)
+        glued = opens
+    return "".join(written)
+
+
+_OPENING = frozenset("([{«“‘‹¿¡#@/")
+_CLOSING = frozenset(")]}»”’›?!.,;:%…°/")
+_QUOTES = frozenset("\"'")
+_CURRENCIES = frozenset("$£€¥")
+_CLITIC_OR_DOTS = re.compile(r"n['\u2019]t|['\u2019](?:s|m|d|ll|re|ve)|\.{2,}", re.IGNORECASE)
+
+
+def _untrained(config: TextConfig) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
+    """The pipeline of a configuration, without a vocabulary yet."""
+    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
+    if config.lowercase:
+        steps.append(normalizers.Lowercase())
+    specials = [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIALS]
+    if config.kind == "bpe":
+        inner = tokenizers.Tokenizer(models.BPE())
+        # Every text starts with a space, so that a word is the same token first and elsewhere.
+        steps.append(normalizers.Prepend(" "))
+        inner.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_SUBWORD_PATTERN), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        inner.decoder = decoders.ByteLevel()
+        trainer: trainers.Trainer = trainers.BpeTrainer(
+            vocab_size=config.vocab_size,
+            min_frequency=max(2, config.min_count),
+            special_tokens=specials,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    else:
+        inner = tokenizers.Tokenizer(models.WordLevel(unk_token=SPECIALS[UNK_ID]))
+        if config.kind == "char":
+            inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+            inner.decoder = decoders.Fuse()
+        else:
+            inner.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD_PATTERN), "removed", invert=True)
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=config.vocab_size,
+            min_frequency=config.min_count,
+            special_tokens=specials,
+            show_progress=False,
+        )
+    inner.normalizer = normalizers.Sequence(steps)
+    return inner, trainer
+
+
+def _kind_of(inner: tokenizers.Tokenizer) -> Kind:
+    """Told from the model and its decoder: the file has no field of ours."""
+    if isinstance(inner.model, models.BPE) and isinstance(inner.decoder, decoders.ByteLevel):
+        return "bpe"
+    if isinstance(inner.model, models.WordLevel) and isinstance(inner.decoder, decoders.Fuse):
+        return "char"
+    if isinstance(inner.model, models.WordLevel) and inner.decoder is None:
+        return "word"
+    raise ValueError(f"{type(inner.model).__name__} is neither char, word nor byte-level bpe")
+
+
+def _well_formed(texts: Iterable[str]) -> Iterator[str]:
+    """Half surrogate pairs, which no file in UTF-8 holds, become question marks."""
+    for text in texts:
+        if text.isascii():
+            yield text
+        else:
+            yield text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _byte_of_character() -> dict[str, int]:
+    """Byte-level vocabularies write each byte as a printable character: itself, or 256 and up."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(_N_BYTES) if byte not in printable]
+    shifted = {chr(_N_BYTES + i): byte for i, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printable} | shifted
+
+
+_BYTES = _byte_of_character()
+
+
+def _bytes_of(tokens: Sequence[str]) -> bytes:
+    # A special token is written out: only <unk> can reach here, and byte pairs never produce it.
+    return b"".join(
+        token.encode() if token in SPECIALS else bytes(_BYTES[c] for c in token) for token in tokens
+    )
+
+
+def _show(token: str) -> str:
+    try:
+        return _bytes_of([token]).decode("utf-8")
+    except UnicodeDecodeError:
+        return "".join(f"<{byte:02X}>" for byte in _bytes_of([token]))

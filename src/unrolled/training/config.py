@@ -1,0 +1,147 @@
+"""The recipe's `[training]` section."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unrolled.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained, and when to stop.
+
+    A step is one update of the weights. Limits of 0 are no limits; one of them must be set to train.
+
+    Args:
+        optimiser: "adam" (Kingma & Ba 2015, its weight decay decoupled as in Loshchilov & Hutter
+            2019) or "sgd".
+        learning_rate: the largest rate, after warm-up.
+        beta1: Adam's decay of the mean gradient.
+        beta2: Adam's decay of the mean squared gradient.
+        momentum: of SGD.
+        weight_decay: share of each weight taken away per step, times the learning rate.
+        clip_norm: largest norm of the whole gradient; 0 = never clipped.
+        schedule: "constant"; "plateau": times `plateau_factor` at every `plateau_patience`-th
+            evaluation in a row that does not improve `metric`; "linear": falls to 0 at the end
+            (of max_steps, max_epochs or max_minutes, whichever is nearest); "inverse_sqrt":
+            falls with 1/√step (Vaswani et al. 2017, section 5.3).
+        warmup_steps: steps over which the rate rises linearly from 0.
+        plateau_factor: see `schedule`.
+        plateau_patience: see `schedule`.
+        max_tokens: most tokens in a batch: rows times the longest side of its longest row.
+        accumulate: batches per update; their losses are reduced together, as one large batch.
+        max_steps: updates after which training ends.
+        max_epochs: passes over the training part after which training ends.
+        max_minutes: minutes after which training ends, evaluations and checkpoints included, counted
+            across resumes.
+        evaluate_every_n_steps: interval of evaluations on the validation part; 0 = every epoch's end.
+        checkpoint_every_n_steps: interval of checkpoints, besides those at every evaluation that
+            improves and at the end; 0 = every epoch's end.
+        log_every_n_steps: interval of `Step` events.
+        patience: evaluations in a row without improvement after which training ends; 0 = never.
+        metric: what "improve" means: "loss" (smaller is better) or a score's name such as "bleu"
+            (larger is better), on the validation part.
+        valid_sentences: how many validation inputs each evaluation answers for the scores, taken
+            evenly over the part and answered greedily; 0 = none, only the loss.
+        reduction: what the loss is divided by, once per update: its targets ("per_token") or its
+            sequences ("per_sequence").
+        precision: "float32", or "bfloat16" products where the device has them.
+        device: "auto" takes CUDA where there is one.
+        threads: CPU threads; 0 = torch's choice. Another number may change results in their last bit.
+        average: decay of an exponential moving average of the weights, which is then what is
+            evaluated and saved as the model; 0 = off.
+
+    Raises:
+        ConfigError: names the field, its value, and what was expected.
+
+    >>> TrainingConfig(learning_rate=-1.0)
+    Traceback (most recent call last):
+    unrolled.errors.ConfigError: training.learning_rate: expected a number above 0, got -1.0
+    """
+
+    optimiser: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    schedule: Literal["constant", "plateau", "linear", "inverse_sqrt"] = "constant"
+    warmup_steps: int = 0
+    plateau_factor: float = 0.5
+    plateau_patience: int = 2
+    max_tokens: int = 4096
+    accumulate: int = 1
+    max_steps: int = 0
+    max_epochs: int = 0
+    max_minutes: float = 0.0
+    evaluate_every_n_steps: int = 500
+    checkpoint_every_n_steps: int = 500
+    log_every_n_steps: int = 10
+    patience: int = 0
+    metric: str = "loss"
+    valid_sentences: int = 500
+    reduction: Literal["per_token", "per_sequence"] = "per_token"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+    average: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, (is_good, expected) in _EXPECTED.items():
+            value = getattr(self, name)
+            if not is_good(value):
+                raise ConfigError(f"training.{name}: expected {expected}, got {value!r}")
+        if self.metric != "loss" and self.valid_sentences == 0:
+            raise ConfigError(
+                f"training.valid_sentences: expected 1 or more where training.metric is "
+                f"{self.metric!r}, got 0"
+            )
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether training would ever end."""
+        return bool(self.max_steps or self.max_epochs or self.max_minutes or self.patience)
+
+
+def _one_of(*values: str):
+    return lambda value: value in values, " or ".join(f"'{value}'" for value in values)
+
+
+# A comparison with NaN is False, so each of these also refuses NaN.
+_POSITIVE = (lambda value: 0 < value < float("inf"), "a number above 0")
+_NOT_NEGATIVE = (lambda value: 0 <= value < float("inf"), "0 or a number above 0")
+_WHOLE = (lambda value: value >= 0, "0 or a whole number above 0")
+_AT_LEAST_ONE = (lambda value: value >= 1, "a whole number, 1 or more")
+_DECAY = (lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+_EXPECTED = {
+    "optimiser": _one_of("adam", "sgd"),
+    "learning_rate": _POSITIVE,
+    "beta1": _DECAY,
+    "beta2": _DECAY,
+    "momentum": _DECAY,
+    "weight_decay": _NOT_NEGATIVE,
+    "clip_norm": _NOT_NEGATIVE,
+    "schedule": _one_of("constant", "plateau", "linear", "inverse_sqrt"),
+    "warmup_steps": _WHOLE,
+    "plateau_factor": (lambda value: 0 < value < 1, "a number between 0 and 1"),
+    "plateau_patience": _AT_LEAST_ONE,
+    "max_tokens": _AT_LEAST_ONE,
+    "accumulate": _AT_LEAST_ONE,
+    "max_steps": _WHOLE,
+    "max_epochs": _WHOLE,
+    "max_minutes": _NOT_NEGATIVE,
+    "evaluate_every_n_steps": _WHOLE,
+    "checkpoint_every_n_steps": _WHOLE,
+    "log_every_n_steps": _AT_LEAST_ONE,
+    "patience": _WHOLE,
+    "valid_sentences": _WHOLE,
+    "reduction": _one_of("per_token", "per_sequence"),
+    "precision": _one_of("float32", "bfloat16"),
+    "device": _one_of("auto", "cpu", "cuda"),
+    "threads": _WHOLE,
+    "average": _DECAY,
+}

@@ -1,0 +1,110 @@
+"""Where training runs, in what precision, and its randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+
+from unrolled.errors import UnavailableError
+from unrolled.training.config import TrainingConfig
+
+
+def choose_device(config: TrainingConfig) -> torch.device:
+    """The device `training.device` names; for "auto", CUDA where there is one.
+
+    Raises:
+        UnavailableError: CUDA was asked for and is not there.
+    """
+    has_cuda = torch.cuda.is_available()
+    if config.device == "cuda" and not has_cuda:
+        built = "" if torch.version.cuda else f"; this is torch {torch.__version__}, without CUDA"
+        raise UnavailableError(
+            f"training.device is 'cuda', but torch finds no CUDA device{built}; use 'cpu' or 'auto'"
+        )
+    return torch.device("cpu" if config.device == "cpu" or not has_cuda else "cuda")
+
+
+def why_no_bfloat16(device: torch.device) -> str | None:
+    """Why products in bfloat16 make no sense on this device; None where they do.
+
+    >>> why_no_bfloat16(torch.device("meta"))
+    'torch has no bfloat16 mode for meta'
+    """
+    if device.type == "cuda":
+        return None if torch.cuda.is_bf16_supported() else "this CUDA device has no bfloat16 units"
+    if device.type != "cpu":
+        return f"torch has no bfloat16 mode for {device.type}"
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "this processor has no vector instructions for bfloat16 (AVX-512 or its like)"
+    return None
+
+
+def autocast(config: TrainingConfig, device: torch.device) -> AbstractContextManager[None]:
+    """The context in which losses are computed; enter a new one each time.
+
+    Raises:
+        UnavailableError: bfloat16 was asked for and the device has none.
+    """
+    if config.precision == "float32":
+        return nullcontext()
+    reason = why_no_bfloat16(device)
+    if reason is not None:
+        raise UnavailableError(f"training.precision is 'bfloat16', but {reason}; use 'float32'")
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+class Randomness:
+    """A random stream of one's own on torch's global generators.
+
+    Inside `drawn()` torch draws from this stream; outside it, from whatever was there before. So
+    neither an evaluation nor whoever reads the events can change what training draws.
+
+    >>> stream = Randomness(seed=3, device=torch.device("cpu"))
+    >>> with stream.drawn():
+    ...     first = torch.rand(1)
+    >>> _ = torch.rand(5)
+    >>> with stream.drawn():
+    ...     second = torch.rand(1)
+    >>> torch.manual_seed(3).initial_seed(), torch.rand(2).equal(torch.cat([first, second]))
+    (3, True)
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._on_cuda = device.type == "cuda"
+        outer = self._global_states()
+        torch.manual_seed(seed)
+        self._states = self._global_states()
+        self._set_global(outer)
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Let torch draw from this stream."""
+        outer = self._global_states()
+        self._set_global(self._states)
+        try:
+            yield
+        finally:
+            self._states = self._global_states()
+            self._set_global(outer)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The stream's position: bytes by device."""
+        return dict(self._states)
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go to a position that `tensors` returned; a device it does not name keeps its own."""
+        self._states = {name: tensors.get(name, state) for name, state in self._states.items()}
+
+    def _global_states(self) -> dict[str, Tensor]:
+        states = {"cpu": torch.get_rng_state()}
+        if self._on_cuda:
+            states["cuda"] = torch.cuda.get_rng_state()
+        return states
+
+    def _set_global(self, states: dict[str, Tensor]) -> None:
+        torch.set_rng_state(states["cpu"])
+        if self._on_cuda:
+            torch.cuda.set_rng_state(states["cuda"])

@@ -1,0 +1,238 @@
+"""Training as a generator of events.
+
+    for event in fit(recipe, "runs/phrasebook"):
+        print(event)
+
+Whoever reads the events decides when to stop: closing the generator leaves a checkpoint from which
+`resume=True` goes on as if nothing had happened, bit for bit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unrolled import config
+from unrolled.errors import ConfigError
+from unrolled.tasks.task import Task
+from unrolled.text.tokenizer import TextConfig
+from unrolled.training import run_folder
+from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
+from unrolled.training.prepare import prepare
+from unrolled.training.recipe import Recipe
+from unrolled.training.state import Training
+
+__all__ = [
+    "Best",
+    "Evaluated",
+    "Event",
+    "Finished",
+    "Run",
+    "Saved",
+    "Started",
+    "Step",
+    "fit",
+    "train",
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that came to its end.
+
+    Args:
+        folder: the run folder.
+        steps: updates done.
+        best: the evaluation whose weights are the run's model.
+        reason: the setting that ended it.
+    """
+
+    folder: Path
+    steps: int
+    best: Best | None
+    reason: str
+
+
+def train(
+    recipe: Recipe,
+    out: str | os.PathLike[str],
+    *,
+    task: Task | None = None,
+    resume: bool = False,
+    force: bool = False,
+    start_from: str | os.PathLike[str] | None = None,
+) -> Run:
+    """Train to the end. The arguments are those of `fit`, which tells what happens meanwhile."""
+    events = fit(recipe, out, task=task, resume=resume, force=force, start_from=start_from)
+    *_, end = events
+    assert isinstance(end, Finished)
+    return Run(Path(out), end.step, end.best, end.reason)
+
+
+def fit(
+    recipe: Recipe,
+    out: str | os.PathLike[str],
+    *,
+    task: Task | None = None,
+    resume: bool = False,
+    force: bool = False,
+    start_from: str | os.PathLike[str] | None = None,
+) -> Generator[Event, None, None]:
+    """Train, and report what happens: `Started`, then `Step`, `Evaluated` and `Saved`, `Finished`.
+
+    What can be checked at once is checked in the call; the rest happens as the events are read.
+
+    Args:
+        recipe: what to learn, from what, and how.
+        out: the run folder to make, or to go on with.
+        task: the task, where it is not one of `TASKS`.
+        resume: go on with the run in `out`; its recipe may differ in limits and intervals only.
+        force: replace the run in `out`.
+        start_from: a run whose best weights and tokenizers to start from, on the recipe's data.
+
+    Raises:
+        ConfigError: the recipe contradicts itself, the run it resumes, or the run it starts from.
+        RunError: something is in the way at `out`, or a run folder is missing or damaged, or the
+            disk is full.
+        DataError: a data file cannot be read as asked.
+        NonFiniteError: a loss or gradient is not finite.
+        UnavailableError: device or precision are not to be had here.
+    """
+    task = task or _task_named(recipe.task)
+    _check(recipe, task)
+    out = Path(os.path.abspath(out))
+    source = None if start_from is None else Path(start_from)
+    if resume and (force or source is not None):
+        raise ConfigError("--resume goes on with a run as it is; leave out --force and --from")
+    goes_on = resume and not run_folder.was_begun(out)
+    if goes_on:
+        run_folder.accept_changes(out, recipe)
+    else:
+        run_folder.check_free(out, force)
+    if source is not None:
+        recipe = _with_text_of(source, recipe)
+    return _events(recipe, task, out, goes_on, source)
+
+
+def _events(
+    recipe: Recipe, task: Task, out: Path, goes_on: bool, source: Path | None
+) -> Generator[Event, None, None]:
+    training = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source)
+    try:
+        yield training.started()
+        while True:
+            yield from _what_is_due(training)
+            reason = training.reason_to_end()
+            if reason is not None:
+                break
+            training.update()
+        yield from _at_the_end(training)
+        progress = training.progress
+        yield Finished(progress.step, reason, progress.best, training.seconds)
+    except GeneratorExit:
+        training.save()
+        raise
+
+
+def _new(recipe: Recipe, task: Task, out: Path, source: Path | None) -> Training:
+    """A run at step 0, saved, in its place."""
+    partial = run_folder.begin(out, recipe)
+    try:
+        tokenizers = None if source is None else run_folder.load_tokenizers(source)
+        prepared = prepare(recipe, task, tokenizers)
+        training = Training(recipe, task, prepared, partial)
+        if source is not None:
+            training.begin_with(source)
+        run_folder.fill(partial, prepared, recipe.data)
+        training.save()
+        training.write_card(out.name)
+        run_folder.appear(partial, out)
+    except BaseException:
+        run_folder.abandon(partial)
+        raise
+    training.folder = out
+    return training
+
+
+def _resumed(recipe: Recipe, task: Task, out: Path) -> Training:
+    """A run where its last checkpoint left it."""
+    prepared = prepare(recipe, task, run_folder.load_tokenizers(out))
+    training = Training(recipe, task, prepared, out)
+    training.restore()
+    return training
+
+
+def _what_is_due(training: Training) -> Generator[Event, None, None]:
+    """What follows an update; asked again after a resume, it leaves out what was done before."""
+    config, progress = training.config, training.progress
+    if training.is_due(config.log_every_n_steps, progress.logged_step):
+        yield training.log()
+    if training.is_due(config.evaluate_every_n_steps, progress.evaluated_step):
+        yield from _evaluate(training, is_scheduled=True)
+    if training.is_due(config.checkpoint_every_n_steps, training.saved_step):
+        yield from _save(training)
+
+
+def _at_the_end(training: Training) -> Generator[Event, None, None]:
+    """What the intervals left open."""
+    progress = training.progress
+    if progress.logged_step < progress.step:
+        yield training.log()
+    if progress.evaluated_step < progress.step:
+        yield from _evaluate(training, is_scheduled=False)
+    yield from _save(training)
+
+
+def _evaluate(training: Training, is_scheduled: bool) -> Generator[Event, None, None]:
+    event = training.evaluate(is_scheduled)
+    # Saved before it is told: a reader who stops at this event has the best model on the disk.
+    saved = list(_save(training)) if event.is_best else []
+    if saved:
+        training.write_card(training.folder.name)
+    yield event
+    yield from saved
+
+
+def _save(training: Training) -> Generator[Event, None, None]:
+    path = training.save()
+    if path is not None:
+        yield Saved(training.progress.step, path)
+
+
+def _check(recipe: Recipe, task: Task) -> None:
+    training = recipe.training
+    if recipe.task != task.name:
+        raise ConfigError(f"the recipe is for task '{recipe.task}', but task '{task.name}' was given")
+    if not training.has_limit:
+        raise ConfigError(
+            "training would never end; set training.max_minutes, max_epochs, max_steps or patience"
+        )
+    if training.schedule == "linear" and not (
+        training.max_steps or training.max_epochs or training.max_minutes
+    ):
+        raise ConfigError(
+            "training.schedule 'linear' falls towards the end and must know it; set "
+            "training.max_minutes, max_epochs or max_steps"
+        )
+    metrics = ("loss", *task.signature())
+    if training.metric not in metrics:
+        raise ConfigError(
+            f"training.metric: expected one of {', '.join(metrics)}, got '{training.metric}'"
+        )
+
+
+def _task_named(name: str) -> Task:
+    from unrolled.tasks import TASKS
+
+    if name not in TASKS:
+        raise ConfigError(f"unknown task '{name}'; choose from {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def _with_text_of(source: Path, recipe: Recipe) -> Recipe:
+    """The recipe with the `[text]` section of a run whose tokenizers it takes."""
+    run_folder.check_same_model(source, recipe)
+    text = config.from_mapping(TextConfig, run_folder.read_config(source)["text"], "text")
+    return replace(recipe, text=text)

@@ -1,0 +1,134 @@
+"""From data files to encoded examples: what training and evaluation on the validation part read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unrolled.errors import DataError
+from unrolled.tasks.task import Task, Tokenizers
+from unrolled.text.data import DataConfig, read_splits
+from unrolled.text.readers import Row
+from unrolled.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows and what they are encoded to, index by index.
+
+    Args:
+        rows: as read.
+        examples: as `Task.encode` gives them.
+        lengths: tokens on each side, as `Task.lengths` gives them.
+        n_skipped: rows left out because they are too long.
+    """
+
+    rows: list[Row]
+    examples: list[Any]
+    lengths: list[tuple[int, ...]]
+    n_skipped: int
+
+    def evenly(self, n: int) -> list[int]:
+        """Indices of at most n examples, evenly over the part."""
+        size = len(self.rows)
+        return [index * size // n for index in range(n)] if n < size else list(range(size))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run needs to know of its data.
+
+    Args:
+        train: what is learned from.
+        valid: what is chosen by.
+        n_test: rows kept aside.
+        n_empty: training rows left out because a side is empty.
+        tokenizers: by role.
+    """
+
+    train: Part
+    valid: Part
+    n_test: int
+    n_empty: int
+    tokenizers: Tokenizers
+
+
+def prepare(recipe: Recipe, task: Task, tokenizers: Tokenizers | None = None) -> Prepared:
+    """Read the parts, train tokenizers on the training part unless they are given, and encode.
+
+    A row longer than `data.max_length` is left out or cut off, as `data.too_long` says; of the
+    validation part it is left out, because one endless line would hold up every evaluation.
+
+    Raises:
+        DataError: a file cannot be read, or no row is left.
+    """
+    splits = read_splits(recipe.data, len(task.columns))
+    if not splits.train:
+        raise DataError("no training data; name a file with --data or in data.train")
+    if tokenizers is None:
+        tokenizers = task.train_tokenizers(splits.train, recipe.text)
+    cut_off = recipe.data.too_long == "truncate"
+    train = _encode(splits.train, task, tokenizers, recipe.data.max_length, cut_off)
+    valid = _encode(splits.valid, task, tokenizers, recipe.data.max_length, cut_off=False)
+    for name, part, path in (
+        ("training", train, recipe.data.train[0]),
+        ("validation", valid, (recipe.data.valid or recipe.data.train)[0]),
+    ):
+        if not part.rows:
+            raise DataError(
+                f"no {name} row is left: {part.n_skipped:,} are longer than data.max_length = "
+                f"{recipe.data.max_length} tokens; raise it, or give other rows",
+                path,
+            )
+    return Prepared(train, valid, len(splits.test), splits.n_empty, tokenizers)
+
+
+def checksums(data: DataConfig) -> list[dict[str, str]]:
+    """Part, path and SHA-256 of every data file, so that a changed file is noticed."""
+    return [
+        {"part": part, "path": path, "sha256": _sha256(path)}
+        for part in ("train", "valid", "test")
+        for path in getattr(data, part)
+    ]
+
+
+def _encode(
+    rows: Sequence[Row], task: Task, tokenizers: Tokenizers, max_length: int, cut_off: bool
+) -> Part:
+    part = Part([], [], [], 0)
+    for row in rows:
+        example = task.encode(row.fields, tokenizers)
+        lengths = task.lengths(example)
+        if max(lengths) > max_length:
+            if not cut_off:
+                continue
+            example = _cut_off(row.fields, task, tokenizers, max_length)
+            lengths = task.lengths(example)
+        part.rows.append(row)
+        part.examples.append(example)
+        part.lengths.append(lengths)
+    return Part(part.rows, part.examples, part.lengths, len(rows) - len(part.rows))
+
+
+def _cut_off(fields: Sequence[str], task: Task, tokenizers: Tokenizers, max_length: int) -> Any:
+    """Encode the longest beginnings of the fields that fit, found by halving."""
+    cut = ["" for _ in fields]
+    for side, text in enumerate(fields):
+        low, high = 0, len(text)
+        while low < high:
+            middle = (low + high + 1) // 2
+            cut[side] = text[:middle]
+            if task.lengths(task.encode(cut, tokenizers))[side] <= max_length:
+                low = middle
+            else:
+                high = middle - 1
+        cut[side] = text[:low]
+    return task.encode(cut, tokenizers)
+
+
+def _sha256(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

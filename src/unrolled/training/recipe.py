@@ -1,0 +1,102 @@
+"""A recipe: everything that decides what a run learns, in one record and one TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+from unrolled import config
+from unrolled.decoding.records import DecodingConfig
+from unrolled.errors import ConfigError
+from unrolled.tasks.task import Task
+from unrolled.text.data import DataConfig
+from unrolled.text.tokenizer import TextConfig
+from unrolled.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run, before it runs. In TOML, each record is a section of its own name.
+
+    Args:
+        task: name of the task; decides what `[model]` may hold.
+        seed: start of every random choice in training; the split has its own, `data.split_seed`.
+        data: which files and columns, and how they are split.
+        text: how text becomes ids.
+        model: an instance of the task's `Config`; None stands for its defaults and is filled in by
+            `from_mapping`.
+        training: optimiser, schedule, stopping, checkpoints.
+        decoding: how answers are searched for in evaluation and prediction.
+
+    Raises:
+        ConfigError: the seed is negative.
+    """
+
+    task: str = "translate"
+    seed: int = 1
+    data: DataConfig = field(default_factory=DataConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    model: object = None
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], tasks: Mapping[str, Task] | Task) -> Recipe:
+        """The recipe that the tables of a TOML file describe.
+
+        Args:
+            mapping: values by section and key; what is absent keeps its default.
+            tasks: the tasks it may name, by name; or the one task it must be for.
+
+        Raises:
+            ConfigError: an unknown task or key, or a wrong value.
+        """
+        task = _task_of(mapping, tasks)
+        model = config.from_mapping(task.Config, mapping.get("model", {}), "model")
+        return config.from_mapping(cls, {**mapping, "task": task.name, "model": model})
+
+    def to_toml(self) -> str:
+        """The whole recipe, defaults included; `recipe_from_toml` reads it back to an equal one."""
+        return config.to_toml(self)
+
+
+def recipe_from_toml(
+    path: str | PathLike[str],
+    tasks: Mapping[str, Task] | Task,
+    overrides: Iterable[tuple[str, str | None]] = (),
+) -> Recipe:
+    """Read a recipe file, then put options of the command line over it.
+
+    Args:
+        path: the TOML file.
+        tasks: the tasks it may name, by name; or the one task it must be for.
+        overrides: dotted names and what was typed for them, as `config.split_options` gives them.
+
+    Raises:
+        ConfigError: the file cannot be read, or an unknown key or a wrong value stands in it or in
+            an override.
+    """
+    mapping = config.read_toml(path)
+    overridden = config.apply_overrides(mapping, overrides)
+    try:
+        recipe = Recipe.from_mapping(mapping, tasks)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return recipe if overridden == mapping else Recipe.from_mapping(overridden, tasks)
+
+
+def _task_of(mapping: Mapping[str, Any], tasks: Mapping[str, Task] | Task) -> Task:
+    name = mapping.get("task", None if isinstance(tasks, Task) else Recipe.task)
+    if isinstance(tasks, Task):
+        if name not in (None, tasks.name):
+            raise ConfigError(f"the recipe is for task '{name}', but task '{tasks.name}' was given")
+        return tasks
+    if not isinstance(name, str) or name not in tasks:
+        raise ConfigError(f"unknown task '{name}'; choose from {', '.join(tasks)}")
+    return tasks[name]

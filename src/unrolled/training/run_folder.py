@@ -1,0 +1,400 @@
+"""A run folder: what a run leaves behind, readable with `ls` and `cat`.
+
+    config.toml               the whole recipe, defaults included
+    tokenizer-<role>.json     one per role of the task
+    model.safetensors         the best weights so far
+    metrics.jsonl             one line per event
+    split.json                sizes of the parts and checksums of the data files
+    README.md                 the model card
+    checkpoints/              for exact resume, see checkpoint.py
+
+A new folder is prepared beside its place under a temporary name and appears complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from unrolled import config
+from unrolled.errors import ConfigError, RunError
+from unrolled.tasks.task import Task, Tokenizers
+from unrolled.text.data import DataConfig
+from unrolled.text.tokenizer import Tokenizer
+from unrolled.training import checkpoint
+from unrolled.training.events import Best, Evaluated, Started, Step
+from unrolled.training.prepare import Prepared, checksums
+from unrolled.training.recipe import Recipe
+
+CONFIG_FILE = "config.toml"
+METRICS_FILE = "metrics.jsonl"
+SPLIT_FILE = "split.json"
+
+END_OF_CONFIG = "# end of the recipe; a file without this line was cut short"
+
+CHANGEABLE = frozenset(
+    f"training.{name}"
+    for name in (
+        "max_steps",
+        "max_epochs",
+        "max_minutes",
+        "patience",
+        "log_every_n_steps",
+        "evaluate_every_n_steps",
+        "checkpoint_every_n_steps",
+        "threads",
+    )
+) | {"data.train", "data.valid", "data.test"}
+"""What may differ when a run is resumed: limits, intervals, and where the same files are now."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedRun:
+    """A run, read back.
+
+    Args:
+        folder: where it was.
+        recipe: its resolved recipe.
+        task: what it does.
+        tokenizers: by role.
+        model: with the best weights, in evaluation mode.
+    """
+
+    folder: Path
+    recipe: Recipe
+    task: Task
+    tokenizers: Tokenizers
+    model: nn.Module
+
+
+def load_run(
+    path: str | os.PathLike[str], task: Task | None = None, device: torch.device | str = "cpu"
+) -> SavedRun:
+    """Read a run folder.
+
+    Args:
+        path: the folder.
+        task: the task it was trained for, where it is not one of `TASKS`.
+        device: where the model goes.
+
+    Raises:
+        RunError: the folder is missing or a file in it is missing or damaged.
+    """
+    folder = Path(path)
+    recipe, task = read_recipe(folder, task)
+    tokenizers = load_tokenizers(folder)
+    model = task.build(recipe.model, tokenizers)
+    set_best_weights(model, folder)
+    return SavedRun(folder, recipe, task, tokenizers, model.to(device).eval())
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run."""
+    return (path / CONFIG_FILE).is_file()
+
+
+def check_free(path: Path, force: bool) -> None:
+    """Refuse a place where something stands.
+
+    Raises:
+        RunError: a run is there and `force` is False, or something that is not a run.
+    """
+    if is_run(path):
+        if not force:
+            raise RunError(
+                f"{path} already holds a run; go on with it (--resume), replace it (--force), or "
+                "choose another name (--out)"
+            )
+    elif path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise RunError(
+            f"{path} exists and is not a run folder, so it is left alone; choose another name (--out)"
+        )
+
+
+def begin(path: Path, recipe: Recipe) -> Path:
+    """Make the temporary folder of a new run, emptied of what a killed start may have left."""
+    partial = _partial(path)
+    with checkpoint.writing(partial, partial):
+        checkpoint.remove(partial)
+        partial.mkdir(parents=True)
+        _write_recipe(partial, recipe)
+    return partial
+
+
+def was_begun(path: Path) -> bool:
+    """Whether a start of this run was killed before there was anything to resume."""
+    return not path.exists() and is_run(_partial(path))
+
+
+def fill(partial: Path, prepared: Prepared, data: DataConfig) -> None:
+    """Write what stays the same throughout the run into its temporary folder."""
+    with checkpoint.writing(partial, partial):
+        for role, tokenizer in prepared.tokenizers.items():
+            tokenizer.save(partial / f"tokenizer-{role}.json")
+        split = {
+            "sizes": {
+                "train": len(prepared.train.rows),
+                "valid": len(prepared.valid.rows),
+                "test": prepared.n_test,
+            },
+            "too_long": {"train": prepared.train.n_skipped, "valid": prepared.valid.n_skipped},
+            "empty_side": prepared.n_empty,
+            "split_seed": data.split_seed,
+            "files": checksums(data),
+        }
+        checkpoint.write_whole(partial / SPLIT_FILE, json.dumps(split, indent=1) + "\n")
+        checkpoint.write_whole(partial / METRICS_FILE, "")
+
+
+def abandon(partial: Path) -> None:
+    """Remove the temporary folder of a run that could not begin."""
+    checkpoint.remove(partial)
+
+
+def appear(partial: Path, path: Path) -> None:
+    """Move a complete new run to its place, over the run that `check_free` allowed to replace."""
+    with checkpoint.writing(partial, partial):
+        if path.is_dir():
+            checkpoint.remove(path)
+        os.replace(partial, path)
+
+
+def read_recipe(folder: Path, task: Task | None = None) -> tuple[Recipe, Task]:
+    """The resolved recipe of a run, and its task.
+
+    Raises:
+        RunError: there is no run, its `config.toml` is damaged, or its task is not known here.
+    """
+    from unrolled.tasks import TASKS
+
+    mapping = read_config(folder)
+    name = mapping.get("task")
+    if task is None and name not in TASKS:
+        raise RunError(
+            f"{folder} is a run of the task '{name}', which is not one of {', '.join(TASKS)}; "
+            "pass it: task=MY_TASK"
+        )
+    try:
+        recipe = Recipe.from_mapping(mapping, task or TASKS)
+    except ConfigError as error:
+        raise RunError(f"{folder / CONFIG_FILE}: {error}") from None
+    return recipe, task or TASKS[recipe.task]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The tables of a run's `config.toml`.
+
+    Raises:
+        RunError: there is no run, or the file is damaged.
+    """
+    path = folder / CONFIG_FILE
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run folder")
+    try:
+        text = path.read_text(encoding="utf-8")
+        mapping = tomllib.loads(text)
+    except FileNotFoundError:
+        raise RunError(f"{folder} is not a run folder; it has no {CONFIG_FILE}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise checkpoint.damaged(path, f"not valid TOML: {error}") from None
+    if END_OF_CONFIG not in text:
+        raise checkpoint.damaged(path, "cut short")
+    return mapping
+
+
+def load_tokenizers(folder: Path) -> dict[str, Tokenizer]:
+    """The tokenizers of a run by role; roles that share one file content share one object.
+
+    Raises:
+        RunError: there are none, or a file is damaged.
+    """
+    shared: dict[bytes, Tokenizer] = {}
+    tokenizers: dict[str, Tokenizer] = {}
+    for path in sorted(folder.glob("tokenizer-*.json")):
+        content = path.read_bytes()
+        if content not in shared:
+            shared[content] = Tokenizer.load(path)
+        tokenizers[path.stem.removeprefix("tokenizer-")] = shared[content]
+    if not tokenizers:
+        raise RunError(f"{folder}: no tokenizer-*.json; restore them from a copy of the run")
+    return tokenizers
+
+
+def set_best_weights(model: nn.Module, folder: Path) -> None:
+    """Give a model the best weights of a run.
+
+    Raises:
+        RunError: the file is missing, damaged, or of another model.
+    """
+    path = folder / checkpoint.MODEL_FILE
+    checkpoint.set_weights(model, checkpoint.load_tensors(path), path)
+
+
+def accept_changes(folder: Path, recipe: Recipe) -> None:
+    """Check that a recipe may go on with a run, and write it into the folder.
+
+    Raises:
+        ConfigError: it differs in more than limits and intervals; the setting is named.
+        RunError: the data files are not those that the run was trained on.
+    """
+    old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name) and name not in CHANGEABLE:
+            raise ConfigError(
+                f"{name} is {_shown(new.get(name))}, but {folder} was begun with "
+                f"{_shown(old.get(name))}; a resumed run may change only its limits and intervals: "
+                "leave this setting as it was, or start another run from this one (--from)"
+            )
+    check_data(folder, recipe.data)
+    with checkpoint.writing(folder / CONFIG_FILE, folder):
+        _write_recipe(folder, recipe)
+
+
+def check_data(folder: Path, data: DataConfig) -> None:
+    """Check that data files are those that a run was split and trained on.
+
+    Raises:
+        RunError: a file has other content, or the split's record is damaged.
+    """
+    path = folder / SPLIT_FILE
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["files"]
+        old = [(entry["part"], entry["sha256"]) for entry in before]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise checkpoint.damaged(path, f"unreadable ({error})") from None
+    new = checksums(data)
+    for (part, digest), entry in zip(old, new, strict=False):
+        if (part, digest) != (entry["part"], entry["sha256"]):
+            raise RunError(
+                f"{entry['path']} is not the file that {folder} was trained on: its content differs; "
+                "give the same file, or start another run from this one (--from)"
+            )
+    if len(old) != len(new):
+        raise RunError(f"{folder} was trained on {len(old)} data files, but {len(new)} are given")
+
+
+def check_same_model(folder: Path, recipe: Recipe) -> None:
+    """Check that a run's weights fit a recipe.
+
+    Raises:
+        ConfigError: task or model differ; the setting is named.
+    """
+    old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
+    for name in sorted(old.keys() | new.keys()):
+        if (name == "task" or name.startswith("model.")) and old.get(name) != new.get(name):
+            raise ConfigError(
+                f"{name} is {_shown(new.get(name))}, but the weights of {folder} are those of "
+                f"{_shown(old.get(name))}; a run that starts from another keeps its model"
+            )
+
+
+def cut_metrics(folder: Path, n_bytes: int) -> None:
+    """Take back the lines of `metrics.jsonl` that were written after the checkpoint."""
+    path = folder / METRICS_FILE
+    with checkpoint.writing(path, folder), open(path, "ab") as file:
+        if file.tell() > n_bytes:
+            file.truncate(n_bytes)
+
+
+def append_metrics(folder: Path, event: Step | Evaluated) -> int:
+    """Add an event to `metrics.jsonl`.
+
+    Returns:
+        The length of the file, in bytes.
+    """
+    line = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
+    path = folder / METRICS_FILE
+    with checkpoint.writing(path, folder), open(path, "ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        return file.tell()
+
+
+def write_card(
+    folder: Path, name: str, started: Started, signatures: Mapping[str, str], best: Best | None
+) -> None:
+    """Write the model card, `README.md`."""
+    text = "\n".join(_card(name, read_config(folder), started, signatures, best)) + "\n"
+    with checkpoint.writing(folder / "README.md", folder):
+        checkpoint.write_whole(folder / "README.md", text)
+
+
+def _card(
+    name: str,
+    recipe: Mapping[str, Any],
+    started: Started,
+    signatures: Mapping[str, str],
+    best: Best | None,
+) -> Iterator[str]:
+    yield f"# {name}\n"
+    yield f"A model for the task `{recipe['task']}`, trained with Unrolled.\n"
+    yield "## Use\n"
+    yield f'```\nunrolled predict {name} "a sentence"\n```\n'
+    yield f'```python\nimport unrolled\nmodel = unrolled.load("{name}")\nmodel("a sentence")\n```\n'
+    yield "## Quality on the validation part\n"
+    if best is None:
+        yield "Not evaluated yet.\n"
+    else:
+        yield f"Weights of step {best.step:,}, the best by {best.metric}.\n"
+        yield "| measure | value | signature |\n|---|---|---|"
+        yield f"| loss | {best.loss:.4f} | nats per target |"
+        for score, value in best.scores.items():
+            yield f"| {score} | {value:.2f} | {signatures.get(score, '')} |"
+        n_answers = min(recipe["training"]["valid_sentences"], started.sizes["valid"])
+        if best.scores:
+            yield f"\nScores are over {n_answers:,} validation sentences, answered greedily."
+        yield ""
+    yield "## Data\n"
+    yield f"Files: {', '.join(f'`{path}`' for path in recipe['data']['train'])}; checksums of all "
+    yield f"files in `{SPLIT_FILE}`.\n"
+    yield "| part | rows | left out |\n|---|---|---|"
+    for part, size in started.sizes.items():
+        yield f"| {part} | {size:,} | {started.skipped.get(part, 0):,} |"
+    yield "\n## Model\n"
+    entries = ", ".join(f"{role} {size:,}" for role, size in started.vocabulary_sizes.items())
+    yield f"{started.parameters:,} parameters. Vocabulary: {entries}. All settings: `{CONFIG_FILE}`.\n"
+    yield "## Made with\n"
+    yield f"{', '.join(_versions())}, on {started.device}.\n"
+    yield f"```\n{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}\n```"
+
+
+def _versions() -> Iterator[str]:
+    for package in ("unrolled", "torch", "tokenizers", "safetensors"):
+        with suppress(metadata.PackageNotFoundError):
+            yield f"{package} {metadata.version(package)}"
+    yield f"Python {platform.python_version()}"
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}{checkpoint.PARTIAL}")
+
+
+def _write_recipe(folder: Path, recipe: Recipe) -> None:
+    checkpoint.write_whole(folder / CONFIG_FILE, f"{recipe.to_toml()}\n{END_OF_CONFIG}\n")
+
+
+def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in mapping.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{name}.{key}": inner for key, inner in _flat(value).items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else repr(value)

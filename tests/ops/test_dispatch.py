@@ -1,0 +1,189 @@
+"""Which implementation runs, how to pin one, and what is said when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from types import ModuleType
+
+import pytest
+import torch
+from recurrence_cases import make_case
+
+from unrolled import ops
+from unrolled.errors import ConfigError, UnavailableError
+from unrolled.ops.records import Weights
+
+X = torch.zeros(7, 5, 3)
+
+
+def exactly(text: str) -> str:
+    return f"^{re.escape(text)}$"
+
+
+def test_explain_names_the_choice_and_every_other_reason() -> None:
+    assert str(ops.explain("lstm", X)) == (
+        "lstm: torch_native runs\n  not reference: torch_native comes first"
+    )
+    assert str(ops.explain("rnn_sigmoid", X)) == (
+        "rnn_sigmoid: reference runs\n"
+        "  not torch_native: torch has no fused sigmoid RNN, only tanh and relu"
+    )
+
+
+def test_explain_knows_what_is_pinned() -> None:
+    with ops.using("reference"):
+        explanation = ops.explain("gru", X)
+    assert explanation.chosen == "reference"
+    assert explanation.reasons == {"torch_native": "'reference' is pinned"}
+
+
+def test_explain_says_when_the_pinned_one_cannot_run() -> None:
+    with ops.using("torch_native"):
+        explanation = ops.explain("rnn_sigmoid", X)
+    assert str(explanation).startswith("rnn_sigmoid: nothing runs\n")
+
+
+def test_a_pinned_implementation_that_cannot_run_refuses() -> None:
+    case = make_case("rnn_sigmoid")
+    message = exactly(
+        "'torch_native' is pinned and cannot run rnn_sigmoid: torch has no fused sigmoid RNN, "
+        "only tanh and relu; pin another or none"
+    )
+    with ops.using("torch_native"), pytest.raises(UnavailableError, match=message):
+        ops.unroll(case.kind, case.x, None, case.state, case.weights)
+    y, _ = ops.unroll(case.kind, case.x, None, case.state, case.weights)
+    assert y.shape == (7, 5, 11)
+
+
+def test_when_nothing_can_run_every_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    lame = ModuleType("lame")
+    lame.why_not = lambda *_: "it is lame"  # type: ignore[attr-defined]
+    monkeypatch.setattr(ops, "IMPLEMENTATIONS", {"lame": lame, "lamer": lame})
+    case = make_case("gru")
+    message = exactly("no implementation can run gru: lame: it is lame; lamer: it is lame")
+    with pytest.raises(UnavailableError, match=message):
+        ops.unroll(case.kind, case.x, None, case.state, case.weights)
+
+
+def test_the_first_that_can_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    def spy(name: str) -> ModuleType:
+        module = ModuleType(name)
+        module.why_not = ops.IMPLEMENTATIONS[name].why_not  # type: ignore[attr-defined]
+
+        def unroll(*args: object) -> object:
+            called.append(name)
+            return ops.reference.unroll(*args)
+
+        module.unroll = unroll  # type: ignore[attr-defined]
+        return module
+
+    spies = {name: spy(name) for name in ops.IMPLEMENTATIONS}
+    monkeypatch.setattr(ops, "IMPLEMENTATIONS", spies)
+    gru, sigmoid = make_case("gru"), make_case("rnn_sigmoid")
+    ops.unroll("gru", gru.x, None, gru.state, gru.weights)
+    ops.unroll("rnn_sigmoid", sigmoid.x, None, sigmoid.state, sigmoid.weights)
+    with ops.using("reference"):
+        ops.unroll("gru", gru.x, None, gru.state, gru.weights)
+    assert called == ["torch_native", "reference", "reference"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("refrence", "no implementation of recurrence is called 'refrence'; "
+         "did you mean 'reference'?"),
+        ("cuda", "no implementation of recurrence is called 'cuda'; "
+         "choose from 'torch_native', 'reference'"),
+    ],
+)  # fmt: skip
+def test_an_unknown_name_is_refused_at_once(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=exactly(message)), ops.using(name):
+        pytest.fail("the block must not be entered")
+
+
+def test_pins_nest_and_end_even_after_an_error() -> None:
+    with ops.using("reference"):
+        with pytest.raises(ZeroDivisionError), ops.using("torch_native"):
+            assert ops.explain("gru", X).chosen == "torch_native"
+            _ = 1 / 0
+        assert ops.explain("gru", X).chosen == "reference"
+    assert ops.explain("gru", X).chosen == "torch_native"
+
+
+def test_a_pin_stays_in_its_thread_and_task() -> None:
+    seen: list[str | None] = []
+    with ops.using("reference"):
+        thread = threading.Thread(target=lambda: seen.append(ops.explain("gru", X).chosen))
+        thread.start()
+        thread.join()
+
+    async def pinned(started: asyncio.Event, looked: asyncio.Event) -> None:
+        with ops.using("reference"):
+            started.set()
+            await looked.wait()
+
+    async def looking() -> None:
+        started, looked = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(pinned(started, looked))
+        await started.wait()
+        seen.append(ops.explain("gru", X).chosen)
+        looked.set()
+        await task
+
+    asyncio.run(looking())
+    assert seen == ["torch_native", "torch_native"]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        (torch.tensor([7, 7, 7, 7, 7], dtype=torch.int32),
+         "lengths must be int64 on the CPU, got torch.int32 on cpu"),
+        (torch.tensor([7, 7, 7]), "one length per row: got lengths of shape [3] for 5 rows"),
+        (torch.tensor([7, 7, 8, 7, 7]), "each length must be in 0…7, got [7, 7, 8, 7, 7]"),
+        (torch.tensor([7, 7, -1, 7, 7]), "each length must be in 0…7, got [7, 7, -1, 7, 7]"),
+    ],
+)  # fmt: skip
+def test_lengths_that_cannot_be_are_refused(lengths: torch.Tensor, message: str) -> None:
+    case = make_case("gru")
+    with pytest.raises(ValueError, match=exactly(message)):
+        ops.unroll("gru", case.x, lengths, case.state, case.weights)
+
+
+def test_weights_of_another_kind_are_refused() -> None:
+    gru, lstm = make_case("gru"), make_case("lstm")
+    message = exactly(
+        "w_ih of lstm must be [44, 3] for inputs of width 3 and 11 hidden units, got [33, 3]"
+    )
+    with pytest.raises(ValueError, match=message):
+        ops.unroll("lstm", lstm.x, None, lstm.state, gru.weights)
+
+
+def test_inputs_of_another_width_are_refused() -> None:
+    case, wider = make_case("gru"), make_case("gru", input_size=5)
+    message = exactly(
+        "w_ih of gru must be [33, 5] for inputs of width 5 and 11 hidden units, got [33, 3]"
+    )
+    with pytest.raises(ValueError, match=message):
+        ops.unroll("gru", wider.x, None, case.state, case.weights)
+
+
+def test_states_that_do_not_fit_are_refused() -> None:
+    case = make_case("lstm")
+    message = exactly("lstm carries 2 state tensor(s) (h, c), got 1")
+    with pytest.raises(ValueError, match=message):
+        ops.unroll("lstm", case.x, None, case.state[:1], case.weights)
+    narrow = (case.state[0], torch.zeros(5, 2).double())
+    message = exactly("the initial c of lstm must be [5, 11], got [5, 2]")
+    with pytest.raises(ValueError, match=message):
+        ops.unroll("lstm", case.x, None, narrow, case.weights)
+
+
+def test_one_bias_alone_is_refused() -> None:
+    message = exactly("b_hh is given and b_ih is None: pass both biases or neither")
+    with pytest.raises(ValueError, match=message):
+        Weights(torch.zeros(3, 2), torch.zeros(3, 3), None, torch.zeros(3))

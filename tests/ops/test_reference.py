@@ -1,0 +1,71 @@
+"""The definition itself, against plain arithmetic and numerical derivatives."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from recurrence_cases import TORCH_KINDS, make_case, run_ours
+
+from unrolled import ops
+from unrolled.ops.reference import STEPS
+
+KINDS = (*TORCH_KINDS, "rnn_sigmoid")
+
+
+def test_sigmoid_step_is_the_lectures_equation() -> None:
+    case = make_case("rnn_sigmoid", hidden_size=2)
+    x, (h,), w = case.x[0, :1], (case.state[0][:1],), case.weights
+    (after,) = STEPS["rnn_sigmoid"](x, (h,), w)
+    for unit in range(2):
+        total = float(w.b_ih[unit] + w.b_hh[unit])
+        total += sum(float(w.w_ih[unit, d] * x[0, d]) for d in range(3))
+        total += sum(float(w.w_hh[unit, j] * h[0, j]) for j in range(2))
+        assert after[0, unit].item() == pytest.approx(1 / (1 + math.exp(-total)), abs=1e-12)
+
+
+def test_the_slope_of_sigmoid_is_at_most_a_quarter() -> None:
+    total = torch.linspace(-4, 4, 81, dtype=torch.float64, requires_grad=True)
+    weights = ops.Weights(torch.ones(1, 1).double(), torch.zeros(1, 1).double())
+    (h,) = STEPS["rnn_sigmoid"](total.unsqueeze(1), (torch.zeros(81, 1).double(),), weights)
+    (slope,) = torch.autograd.grad(h.sum(), total)
+    assert slope.max().item() == pytest.approx(0.25)
+    assert slope.argmax().item() == 40
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_unroll_is_its_step_repeated(kind: ops.Kind) -> None:
+    case = make_case(kind)
+    state = case.state
+    outputs = []
+    for x_BD in case.x:
+        state = STEPS[kind](x_BD, state, case.weights)
+        outputs.append(state[0])
+    with ops.using("reference"):
+        y, end = ops.unroll(kind, case.x, None, case.state, case.weights)
+    assert torch.equal(y, torch.stack(outputs))
+    assert all(torch.equal(a, b) for a, b in zip(end, state, strict=True))
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_derivatives_are_the_numerical_ones(kind: ops.Kind, reverse: bool) -> None:
+    case = make_case(kind, [3, 0, 2], n_steps=3, input_size=2, hidden_size=2, reverse=reverse)
+    leaves = list(case.leaves.values())
+    n_states = len(case.state)
+
+    def run(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        state, weights = values[1 : 1 + n_states], ops.Weights(*values[1 + n_states :])
+        with ops.using("reference"):
+            y, end = ops.unroll(kind, values[0], case.lengths, tuple(state), weights, reverse)
+        return y, *end
+
+    assert torch.autograd.gradcheck(run, leaves)
+    assert torch.autograd.gradgradcheck(run, leaves)
+
+
+def test_relu_does_not_saturate() -> None:
+    case = make_case("rnn_relu", [7, 7, 7, 7, 7])
+    with ops.using("reference"):
+        assert run_ours(case)["y"].max() > 1

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from unrolled import cli
+
+# A process of its own imports the package under test, installed or not.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The sentence that a command is refused with."""
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("unrolled: ")
+    assert printed.err.count("\n") == 1
+    return printed.err.removeprefix("unrolled: ").rstrip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --resum", "Unknown option: --resum. Did you mean --resume?"),
+        ("train --seed x", 'Invalid value for --seed: unable to convert "x" into int.'),
+        ("train a.toml b", "unexpected 'b'; quote an argument that contains spaces"),
+        ("doctor --training.x 3", "--training.x: `unrolled doctor` takes no recipe settings"),
+        ("data", "no file given; `unrolled data FILE` describes a data file"),
+        ("predict run hi --input a", "both a sentence and --input; give one of them"),
+        (
+            "predict run hi --attention a.jpg",
+            "--attention a.jpg: expected a name in .png or .html",
+        ),
+        (
+            "predict run --attention a.png",
+            "--attention draws one sentence; give it in quotes after the run",
+        ),
+        ("evaluate run --split tset", None),
+        ("trian", None),
+        ("trian --a.b 3", None),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: str, message: str | None
+) -> None:
+    sentence = said(capsys, *arguments.split())
+    if message is None:
+        message = 'Did you mean "t'
+        assert message in sentence
+    else:
+        assert sentence == message
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "printed"),
+    [
+        (KeyboardInterrupt(), 130, "\nunrolled: interrupted\n"),
+        (
+            OSError(28, "No space left on device", "runs/a/x"),
+            2,
+            "unrolled: runs/a/x: No space left on device\n",
+        ),
+    ],
+)
+def test_interruptions_and_the_machine_are_no_tracebacks(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: BaseException,
+    code: int,
+    printed: str,
+) -> None:
+    def stop() -> str:
+        raise raised
+
+    monkeypatch.setattr(cli, "_version", stop)
+    assert cli.main(["version"]) == code
+    assert capsys.readouterr().err == printed
+
+
+def test_help_names_every_command_and_waits_for_nothing_heavy() -> None:
+    program = (
+        "import sys; from unrolled.cli import main; code = main(['--help']); "
+        "print('heavy:', [m for m in ('torch', 'numpy', 'tokenizers') if m in sys.modules])"
+    )
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+            env=ENVIRONMENT,
+        )
+        seconds.append(time.perf_counter() - start)
+    for command in [
+        "train",
+        "evaluate",
+        "predict",
+        "data",
+        "config",
+        "doctor",
+        "sample",
+        "demo",
+        "version",
+    ]:
+        assert f" {command} " in done.stdout
+    assert "heavy: []" in done.stdout
+    # The promise is 0.3 s on an idle machine; a busy one gets three times as long.
+    assert min(seconds) < 0.9
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal for a closed pipe on Windows")
+def test_a_reader_who_leaves_causes_no_traceback() -> None:
+    program = (
+        "import sys\nfrom unrolled import cli\n"
+        "cli._version = lambda: 'x' * 1_000_000\n"
+        "sys.exit(cli.main(['version']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

@@ -1,0 +1,388 @@
+"""Text comes back as it was, files are the same every time, and no text can spell a special token."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from unrolled.errors import ConfigError, RunError
+from unrolled.text.readers import read_rows
+from unrolled.text.tokenizer import (
+    BOS_ID,
+    EOS_ID,
+    PAD_ID,
+    SPECIALS,
+    UNK_ID,
+    TextConfig,
+    Tokenizer,
+    join_words,
+)
+
+KINDS = ("char", "word", "bpe")
+
+SENTENCES = (
+    "¿Dónde está?",
+    "¡No, por favor!",
+    "¿¡Qué!?",
+    'He said, "Don\'t go."',
+    '"¿Qué es esto?", preguntó Tom.',
+    "(It was late.)",
+    "It costs $25.50 (about 25.5 euros).",
+    "This costs €30, or £25.",
+    "The U.S. and EE.UU. agree.",
+    "I'll be there at 6:30 p.m.",
+    "The boys' room is Tom's.",
+    "'Yes,' she said.",
+    "It's 3/4 full; 50% off!",
+    "A well-known o'clock thing...",
+    "I can't, won't, shouldn't've.",
+    "I know C++ and C#.",
+    "“Hello,” he said: ‘well’.",
+    "«Hola», dijo.",
+    "Mr. Smith's e-mail is #1 [today].",
+    "DON'T SHOUT, I'M HERE.",
+    "They’re Tom’s, aren’t they?",
+    "10.000 euros, 1,000.5 dollars.",
+    "Wait... what?!",
+    "and/or",
+    "C'est l'été.",
+    "snake_case 3rd 25th",
+    "x",
+    "",
+)
+
+AWKWARD = (
+    " ",
+    "  a",
+    "a  b ",
+    "\t\n x",
+    "▁_Ġ",
+    "日本語 🎉👩\u200d👧",
+    "</s>",
+    "<pad><unk>",
+    "\x01",
+    "\u2028",
+    "cafe\u0301",
+    "\u0130I\u0307",
+)
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Tokenizer]:
+    sizes = {"char": 500, "word": 500, "bpe": 400}
+    return {
+        kind: Tokenizer.train(SENTENCES, TextConfig(kind=kind, vocab_size=sizes[kind]))
+        for kind in KINDS
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_ordinary_sentences_come_back_exactly(
+    trained: dict[str, Tokenizer], kind: str, sentence: str
+) -> None:
+    assert trained[kind].decode(trained[kind].encode(sentence)) == sentence
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+def test_byte_pairs_bring_back_any_text_and_know_every_token(
+    trained: dict[str, Tokenizer], text: str
+) -> None:
+    ids = trained["bpe"].encode(text)
+    assert trained["bpe"].decode(ids) == unicodedata.normalize("NFC", text)
+    assert UNK_ID not in ids
+
+
+def test_random_unicode_comes_back_from_byte_pairs(trained: dict[str, Tokenizer]) -> None:
+    draw = random.Random(7)
+    for _ in range(300):
+        codes = [draw.choice((draw.randrange(128), draw.randrange(0xD800))) for _ in range(13)]
+        text = "".join(map(chr, codes))
+        decoded = trained["bpe"].decode(trained["bpe"].encode(text))
+        assert decoded == unicodedata.normalize("NFC", text)
+
+
+def test_characters_bring_back_whatever_was_seen() -> None:
+    texts = [unicodedata.normalize("NFC", text) for text in AWKWARD]
+    characters = Tokenizer.train(texts, TextConfig(kind="char"))
+    assert [characters.decode(characters.encode(text)) for text in texts] == texts
+
+
+def test_a_composed_and_a_decomposed_letter_are_one_token(trained: dict[str, Tokenizer]) -> None:
+    for tokenizer in trained.values():
+        assert tokenizer.encode("esta\u0301") == tokenizer.encode("está")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "pieces"),
+    [
+        ("I can't say.", ["I", "ca", "n't", "say", "."]),
+        ("Tom's 25.5 U.S. o'clock", ["Tom", "'s", "25.5", "U.S.", "o'clock"]),
+        ("¿Qué?", ["¿", "Qué", "?"]),
+        ("well-known (yes)", ["well-known", "(", "yes", ")"]),
+    ],
+)
+def test_words_are_plain_words_and_marks(sentence: str, pieces: list[str]) -> None:
+    words = Tokenizer.train([sentence], TextConfig(kind="word"))
+    assert words.pieces(words.encode(sentence)) == pieces
+
+
+def test_spacing_follows_the_marks() -> None:
+    assert join_words(["a", "'", "b", "c", "'", "d"]) == "a 'b c' d"
+    assert join_words(["200", "$", "a", "mes"]) == "200 $ a mes"
+    assert join_words([".", '"']) == '. "'
+    assert join_words([]) == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_user_text_cannot_spell_a_special_token(
+    trained: dict[str, Tokenizer], kind: str, tmp_path: Path
+) -> None:
+    trained[kind].save(tmp_path / "tokenizer.json")
+    for tokenizer in (trained[kind], Tokenizer.load(tmp_path / "tokenizer.json")):
+        for text in (*SPECIALS, "a</s>b", " <pad> <s>"):
+            ids = tokenizer.encode(text)
+            assert not {PAD_ID, BOS_ID, EOS_ID} & set(ids)
+            assert len(ids) > 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_tokens_in_the_training_text_stay_ordinary(kind: str) -> None:
+    texts = [*SPECIALS, "</s></s>", "x <s> y </s>"] * 50
+    tokenizer = Tokenizer.train(texts, TextConfig(kind=kind, vocab_size=400))
+    for text in texts[:6]:
+        ids = tokenizer.encode(text)
+        assert not set(ids) & set(range(4))
+        assert tokenizer.decode(ids).replace(" ", "") == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_begin_and_end_are_dropped_and_unknown_is_shown(
+    trained: dict[str, Tokenizer], kind: str
+) -> None:
+    tokenizer = trained[kind]
+    ids = tokenizer.encode("x")
+    assert tokenizer.decode([BOS_ID, *ids, EOS_ID, PAD_ID, PAD_ID]) == "x"
+    assert tokenizer.decode([UNK_ID]) == "<unk>"
+    assert tokenizer.pieces([BOS_ID, EOS_ID]) == ["<s>", "</s>"]
+    assert tokenizer.decode([]) == ""
+
+
+def test_pieces_of_byte_pairs_are_readable(trained: dict[str, Tokenizer]) -> None:
+    bpe = trained["bpe"]
+    assert "".join(bpe.pieces(bpe.encode("¿Dónde está?"))) == " ¿Dónde está?"
+    assert bpe.pieces(bpe.encode("語"))[1:] == ["<E8>", "<AA>", "<9E>"]
+    assert len(bpe.pieces(bpe.encode("日本"))) == len(bpe.encode("日本"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_tokenizer_is_the_same_tokenizer(
+    trained: dict[str, Tokenizer], kind: str, tmp_path: Path
+) -> None:
+    tokenizer = trained[kind]
+    tokenizer.save(tmp_path / "tokenizer.json")
+    loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+    assert loaded.kind == kind
+    assert len(loaded) == len(tokenizer)
+    assert loaded.encode_batch(SENTENCES) == tokenizer.encode_batch(SENTENCES)
+    ids = tokenizer.encode(SENTENCES[4])
+    assert loaded.decode(ids) == tokenizer.decode(ids)
+    loaded.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+
+
+_TRAIN_IN_A_PROCESS = """
+import random, sys
+from unrolled.text.tokenizer import TextConfig, Tokenizer
+kind, order, path = sys.argv[1:]
+# Every word and pair is tied with many others.
+texts = [a + b + " " + b + a + "." for a in "abcdefghi" for b in "pqrstuvwxyz"] * 2
+random.Random(order).shuffle(texts)
+Tokenizer.train(texts, TextConfig(kind=kind, vocab_size=330 if kind == "bpe" else 19)).save(path)
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ties_fall_the_same_way_whatever_the_threads_hashes_and_order(
+    kind: str, tmp_path: Path
+) -> None:
+    files = []
+    for run, threads in enumerate(("1", "2", "5")):
+        path = tmp_path / f"{run}.json"
+        environment = os.environ | {
+            "RAYON_NUM_THREADS": threads,
+            "PYTHONHASHSEED": str(run),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        command = [sys.executable, "-c", _TRAIN_IN_A_PROCESS, kind, str(run), str(path)]
+        subprocess.run(command, env=environment, check=True)
+        files.append(path.read_bytes())
+    assert files[0] == files[1] == files[2]
+    assert len(Tokenizer.load(path)) in (19, 330)
+
+
+def test_words_seen_seldom_are_unknown_and_the_most_frequent_are_kept() -> None:
+    texts = ["b b b a a c c d"]
+    seldom = Tokenizer.train(texts, TextConfig(kind="word", min_count=2))
+    assert seldom.pieces(range(len(seldom))) == [*SPECIALS, "b", "a", "c"]
+    few = Tokenizer.train(texts, TextConfig(kind="word", vocab_size=6))
+    assert few.pieces(few.encode("a b c d")) == ["a", "b", "<unk>", "<unk>"]
+
+
+def test_lower_case_folds_upper_case() -> None:
+    for kind in KINDS:
+        tokenizer = Tokenizer.train(["ñu ÑU"], TextConfig(kind=kind, lowercase=True))
+        assert tokenizer.decode(tokenizer.encode("ÑU")) == "ñu"
+
+
+def test_no_text_gives_a_vocabulary_of_special_tokens_only() -> None:
+    assert len(Tokenizer.train([], TextConfig(kind="word"))) == 4
+    assert len(Tokenizer.train([], TextConfig(kind="bpe"))) == 4 + 256
+
+
+def test_half_a_surrogate_pair_does_not_stop_encoding(trained: dict[str, Tokenizer]) -> None:
+    assert trained["bpe"].decode(trained["bpe"].encode("a \ud800 b")) == "a ? b"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "text", [" ".join(["palabra"] * 100_000), "a" * 300_007, "'" * 50_021, "n't" * 50_021]
+)
+def test_a_hundred_thousand_words_on_a_line_take_seconds_at_most(
+    trained: dict[str, Tokenizer], kind: str, text: str
+) -> None:
+    started = time.monotonic()
+    ids = trained[kind].encode(text)
+    trained[kind].decode(ids)
+    assert time.monotonic() - started < 10
+    if kind == "bpe":
+        assert trained[kind].decode(ids) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"kind": "words"},
+            "text.kind must be one of char, word, bpe; got 'words'",
+        ),
+        (
+            {"vocab_size": 100},
+            "text.vocab_size must be at least 260 for bpe (4 special tokens and the 256 bytes), "
+            "got 100",
+        ),
+        (
+            {"kind": "char", "vocab_size": 4},
+            "text.vocab_size must be at least 5 for char, got 4",
+        ),
+        ({"min_count": 0}, "text.min_count must be at least 1, got 0"),
+    ],
+)
+def test_values_that_cannot_be_are_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TextConfig(**values)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    with pytest.raises(RunError) as caught:
+        Tokenizer.load(path)
+    assert str(caught.value) == f"{path}: no such file; a run folder needs its tokenizer file"
+    path.write_bytes(b"\xff\xff")
+    with pytest.raises(RunError) as caught:
+        Tokenizer.load(path)
+    assert str(caught.value) == f"{path}: unreadable; a run folder needs its tokenizer file"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_truncated_file_is_refused_wherever_it_was_cut(
+    trained: dict[str, Tokenizer], kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    trained[kind].save(path)
+    whole = path.read_text(encoding="utf-8")
+    for length in range(0, len(whole) - 1, max(1, len(whole) // 61)):
+        path.write_text(whole[:length], encoding="utf-8")
+        with pytest.raises(RunError) as caught:
+            Tokenizer.load(path)
+        assert str(caught.value).startswith(f"{path}: damaged tokenizer file (")
+        assert str(caught.value).endswith("); copy the run folder again or retrain")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_with_a_vocabulary_that_was_changed_is_refused(
+    trained: dict[str, Tokenizer], kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    trained[kind].save(path)
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    del stored["added_tokens"][3], stored["model"]["vocab"]["</s>"]
+    path.write_text(json.dumps(stored), encoding="utf-8")
+    with pytest.raises(RunError) as caught:
+        Tokenizer.load(path)
+    assert str(caught.value) == (
+        f"{path}: not a tokenizer of this toolkit; ids 0 to 3 must be <pad> <unk> <s> </s>"
+    )
+
+
+def test_a_tokenizer_of_another_make_is_refused(
+    trained: dict[str, Tokenizer], tmp_path: Path
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    trained["bpe"].save(path)
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(stored | {"decoder": None}), encoding="utf-8")
+    with pytest.raises(RunError) as caught:
+        Tokenizer.load(path)
+    assert str(caught.value) == (
+        f"{path}: not a tokenizer of this toolkit; BPE is neither char, word nor byte-level bpe"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_flipped_byte_never_escapes_as_another_error(
+    trained: dict[str, Tokenizer], kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    trained[kind].save(path)
+    whole = path.read_bytes()
+    draw = random.Random(11)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(len(whole))] = draw.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            tokenizer = Tokenizer.load(path)
+        except RunError as error:
+            assert str(error).startswith(f"{path}: ")
+        else:
+            tokenizer.decode(tokenizer.encode("¿Dónde está?"))
+
+
+def test_importing_text_imports_no_torch() -> None:
+    command = "import sys, unrolled.text, unrolled.text.survey; sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", command], env=environment).returncode == 0
+
+
+@pytest.mark.parametrize(("kind", "share"), [("char", 1.0), ("word", 0.999), ("bpe", 1.0)])
+def test_real_sentences_come_back_exactly(real_data: Path, kind: str, share: float) -> None:
+    path = real_data / "tatoeba-en-es" / "train.tsv"
+    if not path.exists():
+        pytest.skip("tatoeba-en-es/train.tsv is not there")
+    rows = [row.fields for row, _ in zip(read_rows(path), range(20_000), strict=False)]
+    for side in zip(*rows, strict=True):
+        size = 8000 if kind == "bpe" else 100_000
+        tokenizer = Tokenizer.train(side, TextConfig(kind=kind, vocab_size=size))
+        back = [tokenizer.decode(ids) for ids in tokenizer.encode_batch(side)]
+        same = sum(a == unicodedata.normalize("NFC", b) for a, b in zip(back, side, strict=True))
+        assert same >= share * len(side)

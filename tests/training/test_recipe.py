@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unrolled.errors import ConfigError
+from unrolled.tasks import TASKS
+from unrolled.training.config import TrainingConfig
+from unrolled.training.recipe import Recipe, recipe_from_toml
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_empty_recipe_is_the_default_translation() -> None:
+    recipe = Recipe.from_mapping({}, TASKS)
+    assert recipe.task == "translate"
+    assert recipe.model == TASKS["translate"].Config()
+    assert recipe.training == TrainingConfig()
+
+
+def test_a_recipe_written_out_reads_back_equal(tmp_path: Path) -> None:
+    mapping = {
+        "seed": 7,
+        "data": {"train": ["ñ.en", "ñ.es"], "columns": []},
+        "model": {"cell": "gru"},
+        "training": {"learning_rate": 1e-7, "max_steps": 3},
+        "decoding": {"beam_size": 3},
+    }
+    recipe = Recipe.from_mapping(mapping, TASKS)
+    assert recipe_from_toml(write(tmp_path, recipe.to_toml()), TASKS) == recipe
+
+
+def test_the_command_line_goes_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "seed = 3\n[model]\ncell = 'rnn'\n[data]\ntrain = 'a.tsv'\n")
+    overrides = [("model.cell", "gru"), ("training.max_steps", "5"), ("seed", "4")]
+    recipe = recipe_from_toml(path, TASKS, overrides)
+    assert recipe == Recipe.from_mapping(
+        {
+            "seed": 4,
+            "model": {"cell": "gru"},
+            "data": {"train": ["a.tsv"]},
+            "training": {"max_steps": 5},
+        },
+        TASKS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task = 'trnslate'", f"unknown task 'trnslate'; choose from {', '.join(TASKS)}"),
+        ("task = ['translate']", "unknown task '['translate']'; choose from "),
+        ("[modl]", "unknown key 'modl'; did you mean 'model'?"),
+        ("[model]\ncel = 'gru'", "unknown key 'cel' in [model]; did you mean 'cell'?"),
+        ("model = 3", "model: expected a section with its own keys, got 3"),
+        ("seed = -1", "seed: expected 0 or more, got -1"),
+        ("seed = true", "seed: expected a whole number, got true"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named_with_the_file(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        recipe_from_toml(path, TASKS)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_what_is_wrong_in_an_override_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipe_from_toml(write(tmp_path, "seed = 3"), TASKS, [("training.learning_rat", "1")])
+    assert str(caught.value) == (
+        "unknown key 'learning_rat' in [training]; did you mean 'learning_rate'?"
+    )
+
+
+def test_a_task_of_ones_own_needs_no_name_and_refuses_another() -> None:
+    task = TASKS["translate"]
+    assert Recipe.from_mapping({}, task).task == task.name
+    with pytest.raises(ConfigError) as caught:
+        Recipe.from_mapping({"task": "mine"}, task)
+    assert str(caught.value) == "the recipe is for task 'mine', but task 'translate' was given"
