@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-# Before anything of the package is imported: signatures are checked under test only.
-install_import_hook("unrolled", "typeguard.typechecked")
+# Before anything of the package is imported: shapes in signatures are checked, under test only,
+# in the modules whose signatures have shapes.
+SHAPED = ["unrolled.layers", "unrolled.nn", "unrolled.ops", "unrolled.shapes", "unrolled.tasks"]
+install_import_hook(SHAPED, "beartype.beartype")
 
 import torch  # noqa: E402
 

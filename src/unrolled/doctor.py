@@ -18,7 +18,7 @@ from unrolled import ops
 from unrolled.ops.records import N_GATES
 
 # The batch every cell is tried on: small, ragged, with an empty row.
-N_STEPS, N_ROWS, INPUT_SIZE, HIDDEN_SIZE = 24, 32, 128, 128
+N_STEPS, N_ROWS, INPUT_SIZE, HIDDEN_SIZE = 12, 16, 64, 64
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CellCheck:
         error: the largest relative error of outputs, final states and all gradients:
             max|float32 − reference| / max|reference|, of the worst tensor.
         tolerance: what the error may be at most.
-        seconds: one pass, forward and backward, of 32 rows and at most 24 steps, 128 wide.
+        seconds: one pass, forward and backward, of 16 rows of at most 12 steps, 64 wide.
     """
 
     kind: ops.Kind
@@ -110,16 +110,13 @@ def check_cell(kind: ops.Kind, device: str) -> CellCheck:
     """
     x, lengths, state, weights = _example(kind, device)
     explanation = ops.explain(kind, x, lengths, state, weights)
-    started = time.perf_counter()
-    results = list(_pass(kind, x, lengths, state, weights))
-    # The first pass pays for set-up; the time reported is that of the second.
-    if device == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    results = list(_pass(kind, x, lengths, state, weights))
-    if device == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - started
+    seconds = []
+    for _ in range(3):  # the first pass pays for set-up
+        started = time.perf_counter()
+        results = list(_pass(kind, x, lengths, state, weights))
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
     exact_weights = ops.Weights(*(_leaf(w.double()) for w in weights.tensors))
     exact_state = tuple(_leaf(part.double()) for part in state)
     with ops.using("reference"):
@@ -130,9 +127,9 @@ def check_cell(kind: ops.Kind, device: str) -> CellCheck:
         device,
         chosen=explanation.chosen or "",
         reasons=explanation.reasons,
-        error=max(_relative_error(a, b) for a, b in zip(results, exact, strict=True)),
+        error=_worst_relative_error(results, exact),
         tolerance=1e-2 if uses_tf32 else 1e-5,
-        seconds=seconds,
+        seconds=min(seconds),
     )
 
 
@@ -183,9 +180,7 @@ def _refusals(report: Report) -> Iterator[tuple[str, str, list[str]]]:
         yield name, reason, kinds
 
 
-def _example(
-    kind: ops.Kind, device: str
-) -> tuple[Tensor, Tensor, tuple[Tensor, ...], ops.Weights]:
+def _example(kind: ops.Kind, device: str) -> tuple[Tensor, Tensor, tuple[Tensor, ...], ops.Weights]:
     generator = torch.Generator().manual_seed(1)
 
     def uniform(*shape: int, bound: float = 1.0) -> Tensor:
@@ -227,9 +222,12 @@ def _pass(
     yield from torch.autograd.grad(loss, [x, *state, *weights.tensors])
 
 
-def _relative_error(given: Tensor, exact: Tensor) -> float:
-    difference = (given.double() - exact).abs().max() / exact.abs().max()
-    return float(difference)
+def _worst_relative_error(given: list[Tensor], exact: list[Tensor]) -> float:
+    # Python's max() can lose a NaN; torch's keeps it.
+    errors = [
+        (a.double() - b).abs().max() / b.abs().max() for a, b in zip(given, exact, strict=True)
+    ]
+    return float(torch.stack(errors).max())
 
 
 def _n_cores() -> int:

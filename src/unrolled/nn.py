@@ -40,7 +40,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *dir(torch.nn)})
 
 
-class RNN(torch.nn.RNN):
+class RNN(torch.nn.RNN):  # type: ignore[no-redef]
     """Elman's recurrent network: h_t = tanh(W x_t + b + U h_{t-1} + b'), or ReLU for tanh.
 
     Elman, "Finding structure in time", 1990.
@@ -102,7 +102,7 @@ class RNN(torch.nn.RNN):
         super().reset_parameters()
         _start_recurrent(self, self.recurrent_init)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         input: Tensor | PackedSequence,
         hx: Tensor | None = None,
@@ -115,7 +115,7 @@ class RNN(torch.nn.RNN):
         return super().extra_repr() + _init_repr(self.recurrent_init)
 
 
-class LSTM(torch.nn.LSTM):
+class LSTM(torch.nn.LSTM):  # type: ignore[no-redef]
     """Long short-term memory; the step is `unrolled.ops.reference.lstm_step`.
 
     Hochreiter and Schmidhuber, 1997; forget gate: Gers, Schmidhuber and Cummins, 2000.
@@ -217,7 +217,7 @@ class LSTM(torch.nn.LSTM):
         return super().extra_repr() + _init_repr(self.recurrent_init) + bias
 
 
-class GRU(torch.nn.GRU):
+class GRU(torch.nn.GRU):  # type: ignore[no-redef]
     """Gated recurrent unit, reset after the product; see `unrolled.ops.reference.gru_step`.
 
     Cho et al., arXiv:1406.1078, equations 5–8, in the form of cuDNN and torch.

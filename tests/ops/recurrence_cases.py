@@ -95,9 +95,7 @@ def make_case(
 
 def run_ours(case: Case, retain_graph: bool = False) -> dict[str, Tensor]:
     """Outputs, final states and all gradients by `ops.unroll`."""
-    y, state = ops.unroll(
-        case.kind, case.x, case.lengths, case.state, case.weights, case.reverse
-    )
+    y, state = ops.unroll(case.kind, case.x, case.lengths, case.state, case.weights, case.reverse)
     return collect(case, y, state, retain_graph)
 
 

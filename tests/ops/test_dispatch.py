@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from contextlib import suppress
 from types import ModuleType
 
 import pytest
@@ -107,7 +108,7 @@ def test_an_unknown_name_is_refused_at_once(name: str, message: str) -> None:
 
 def test_pins_nest_and_end_even_after_an_error() -> None:
     with ops.using("reference"):
-        with pytest.raises(ZeroDivisionError), ops.using("torch_native"):
+        with suppress(ZeroDivisionError), ops.using("torch_native"):
             assert ops.explain("gru", X).chosen == "torch_native"
             _ = 1 / 0
         assert ops.explain("gru", X).chosen == "reference"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -98,16 +99,16 @@ def _run_torch_packed(case: Case) -> dict[str, Tensor]:
     return collect(case, y.index_copy(1, rows, real), state)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30], ids=str)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")], ids=str)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("lengths", ["ragged", "mostly padding", "all shorter", "all empty"])
-@pytest.mark.parametrize("kind", [*TORCH_KINDS, "rnn_sigmoid"])
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize(
+    ("implementation", "kind"),
+    [*product(IMPLEMENTATIONS, TORCH_KINDS), ("reference", "rnn_sigmoid")],
+)
 def test_padding_cannot_be_seen(
     implementation: str, kind: ops.Kind, lengths: str, reverse: bool, value: float
 ) -> None:
-    if implementation != "reference" and kind == "rnn_sigmoid":
-        pytest.skip("only the reference has a sigmoid RNN")
     case = make_case(kind, LENGTHS[lengths], reverse=reverse, dtype=torch.float32)
     with ops.using(implementation):
         clean, dirty = run_ours(case.with_padding(0.0)), run_ours(case.with_padding(value))
@@ -158,9 +159,7 @@ def test_without_gradients_the_values_are_the_same(
     with ops.using(implementation):
         y, state = ops.unroll(kind, case.x, case.lengths, case.state, case.weights)
         with torch.inference_mode():
-            y_still, state_still = ops.unroll(
-                kind, case.x, case.lengths, case.state, case.weights
-            )
+            y_still, state_still = ops.unroll(kind, case.x, case.lengths, case.state, case.weights)
     torch.testing.assert_close(y_still, y.detach(), atol=1e-12, rtol=0)
     for part, still in zip(state, state_still, strict=True):
         torch.testing.assert_close(still, part.detach(), atol=1e-12, rtol=0)

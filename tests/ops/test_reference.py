@@ -16,12 +16,13 @@ KINDS = (*TORCH_KINDS, "rnn_sigmoid")
 
 def test_sigmoid_step_is_the_lectures_equation() -> None:
     case = make_case("rnn_sigmoid", hidden_size=2)
-    x, (h,), w = case.x[0, :1], (case.state[0][:1],), case.weights
-    (after,) = STEPS["rnn_sigmoid"](x, (h,), w)
+    (after,) = STEPS["rnn_sigmoid"](case.x[0], case.state, case.weights)
+    x, h = case.x[0, 0].tolist(), case.state[0][0].tolist()
+    w_ih, w_hh, b_ih, b_hh = (w.tolist() for w in case.weights.tensors)
     for unit in range(2):
-        total = float(w.b_ih[unit] + w.b_hh[unit])
-        total += sum(float(w.w_ih[unit, d] * x[0, d]) for d in range(3))
-        total += sum(float(w.w_hh[unit, j] * h[0, j]) for j in range(2))
+        total = b_ih[unit] + b_hh[unit]
+        total += sum(w_ih[unit][d] * x[d] for d in range(3))
+        total += sum(w_hh[unit][j] * h[j] for j in range(2))
         assert after[0, unit].item() == pytest.approx(1 / (1 + math.exp(-total)), abs=1e-12)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unrolled.decoding.records import (
     DecodingConfig,
     Hypothesis,
-    StepState,
     Stepper,
+    StepState,
     length_penalty,
 )
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DecodingConfig", "Hypothesis", "StepState", "Stepper", "decode", "length_penalty"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Late, because it brings torch: reading a recipe needs the records only.
     if name == "decode":
         from unrolled.decoding.search import decode

@@ -10,8 +10,7 @@ A sentence is done, and leaves the batch, when
   higher; with K = 1 it makes the search equal to greedy decoding), or
 - n_best have finished and no live one can enter the n best. This loses nothing: log-probabilities
   only fall, so that what goes on from log-probability s scores at most s / lp(limit), or
-- its limit is reached. What is live then is cut off, and returned only where fewer than n_best have
-  finished.
+- its limit is reached. What is live then is cut off, and scored as it is.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from unrolled.decoding.paths import log_probabilities
 from unrolled.decoding.records import (
     DecodingConfig,
     Hypothesis,
-    StepState,
     Stepper,
+    StepState,
     length_penalty,
 )
 
 BLOCK = 128
-"""Tokens per block in `best_continuations`; a multiple of every vector width, so blocks reduce fast."""
+"""Tokens per block in `best_continuations`: a multiple of any vector width: reduces fast."""
 
 
 def best_continuations(
@@ -50,7 +49,7 @@ def best_continuations(
     >>> values.exp(), places
     (tensor([[0.3600, 0.3000, 0.1800]]), tensor([[3, 0, 1]]))
     """
-    B, Q, V = log_probs.shape
+    _, Q, V = log_probs.shape
     if V < 8 * BLOCK:
         all_BC = (log_probs + totals.unsqueeze(2)).flatten(1)
         values_BK, places_BK = all_BC.topk(min(k, Q * V), 1)
@@ -101,7 +100,7 @@ def beam(
 ) -> list[list[Hypothesis]]:
     """The `config.n_best` best hypotheses found per sentence, best first; fewer if there are fewer.
 
-    Limits are at least 1; `barred` are the ids never chosen, the end among them left to this search.
+    Arguments as in `follow`.
     """
     K, alpha, device = config.beam_size, config.length_penalty, barred.device
     history = History(list(range(len(limits))), with_attention)
@@ -144,12 +143,12 @@ def beam(
         state = state.reorder(parents_BQ)
         step += 1
     return history.hypotheses(
-        [sorted(its, key=lambda end: end.rank)[: config.n_best] for its in endings]
+        [sorted(its, key=lambda end: -end.score)[: config.n_best] for its in endings]
     )
 
 
 def _finished(ends_BQ: Tensor, totals_BK: Tensor) -> list[tuple[int, int, float]]:
-    """(row, slot, log-probability) of each end that is among the K best of ends and continuations."""
+    """(row, slot, log-probability) of each end among the K best of ends and continuations."""
     is_in_BQ = ends_BQ > totals_BK[:, -1:]
     if not is_in_BQ.any():
         return []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from unrolled.decoding.paths import follow
-from unrolled.decoding.records import Hypothesis, StepState, Stepper
+from unrolled.decoding.records import Hypothesis, Stepper, StepState
 
 
 def greedy(

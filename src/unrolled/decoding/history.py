@@ -1,7 +1,7 @@
 """What was chosen at each step, and the way back from an ending to its hypothesis.
 
-During the search a step costs one record of the tensors that exist anyway; they are read once, at the
-end, and only along the hypotheses that are returned.
+During the search a step costs one record of the tensors that exist anyway; they are read once, at
+the end, and only along the hypotheses that are returned.
 """
 
 from __future__ import annotations
@@ -39,11 +39,6 @@ class Ending:
         """An ending and its score: after `step` + 1 choices."""
         score = log_prob / length_penalty(step + 1, alpha)
         return cls(step, slot, log_prob, score, finished)
-
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """Sorts best first: what the model finished before what was cut off, then by score."""
-        return not self.finished, -self.score
 
 
 @dataclass
@@ -88,7 +83,7 @@ class History:
             for sentence, its_endings in enumerate(endings)
         ]
 
-    def _trace(self, sentence, ending, tokens, parents, width) -> Hypothesis:
+    def _trace(self, sentence, ending, tokens, parents, width):
         path, looked = [], []
         slot = ending.slot
         for step in range(ending.step, -1, -1):

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from unrolled.decoding.history import Ending, History
-from unrolled.decoding.records import Hypothesis, StepState, Stepper
+from unrolled.decoding.records import Hypothesis, Stepper, StepState
 
 Choose = Callable[[Tensor, int, list[int]], Tensor]
 """(log-probabilities `[B, Q, V]`, step, the sentences of the rows) → tokens `[B, Q]`."""
 
 
 def log_probabilities(logits: Tensor, barred: Tensor, eos_id: int) -> tuple[Tensor, Tensor]:
-    """Log-softmax over all tokens, with the barred ones then set to −∞; and that of the end, `[B, Q]`.
+    """Log-softmax over all tokens, the barred ones then set to −∞; and that of the end, `[B, Q]`.
 
-    The remaining ones are not scaled up: a score stays the model's own log-probability. Half
-    precision is widened first.
+    The others are not scaled up: a score stays the model's own log-probability. Half precision is
+    widened first.
     """
     dtype = torch.float32 if logits.dtype in (torch.float16, torch.bfloat16) else logits.dtype
     log_probs_BQV = torch.log_softmax(logits, 2, dtype=dtype)
@@ -85,4 +84,4 @@ def follow(
                 tokens_BQ, totals_BQ = tokens_BQ[kept], totals_BQ[kept]
                 open_BQ, same_BQ = open_BQ[kept], same_BQ[kept]
         step += 1
-    return history.hypotheses([sorted(its, key=lambda end: end.rank) for its in endings])
+    return history.hypotheses([sorted(its, key=lambda end: -end.score) for its in endings])

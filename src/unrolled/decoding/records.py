@@ -1,10 +1,10 @@
-"""What decoding takes and gives; free of torch at run time, so that reading a recipe stays quick."""
+"""What decoding takes and gives; without torch at run time: reading a recipe has to be quick."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from unrolled.errors import ConfigError
 
@@ -27,8 +27,8 @@ class DecodingConfig:
         max_length_extra: … and this many more.
         temperature: sampling from softmax(logits / temperature).
         top_k: sampling from the k most probable tokens only; 0 is all of them.
-        top_p: sampling from the nucleus, the fewest most probable tokens that hold this share of the
-            probability (Holtzman et al. 2020); 1 is all of them.
+        top_p: sampling from the nucleus, the fewest most probable tokens that hold this share of
+            the probability (Holtzman et al. 2020); 1 is all of them.
         seed: of sampling.
 
     Raises:
@@ -80,7 +80,7 @@ class DecodingConfig:
             )
 
 
-def _require(holds: bool, name: str, wanted: str, given: float) -> None:
+def _require(holds: bool, name: str, wanted: str, given: object) -> None:
     if not holds:
         raise ConfigError(f"decoding.{name} must be {wanted}, got {given}")
 
@@ -93,8 +93,8 @@ class Hypothesis:
         tokens: ids without begin and end of sentence.
         score: `log_prob` over the length penalty; see `length_penalty`.
         log_prob: the model's log-probability of the tokens and, if finished, of the end, in nats.
-        attention: `[T, S]`, one row per token and, if finished, one for the end; None where the model
-            has no attention or it was not asked for.
+        attention: `[T, S]`, one row per token and, if finished, one for the end; None where the
+            model has no attention or it was not asked for.
         finished: whether the model ended the answer itself, rather than the limit.
     """
 
@@ -116,13 +116,14 @@ def length_penalty(length: int, alpha: float) -> float:
     return ((5 + length) / 6) ** alpha
 
 
+@runtime_checkable
 class StepState(Protocol):
     """What a stepper remembers: small states per hypothesis, and a memory per sentence.
 
     A state describes Q hypotheses for each of B sentences; a fresh one has Q = 1.
     """
 
-    def reorder(self, hypotheses: Tensor) -> Self:
+    def reorder(self, hypotheses: Tensor) -> StepState:
         """New hypothesis q of sentence b goes on from old hypothesis `hypotheses[b, q]`.
 
         `hypotheses` is `[B, Q2]`, int64; Q2 may differ from Q. Only the small states move: a
@@ -130,17 +131,18 @@ class StepState(Protocol):
         """
         ...
 
-    def keep(self, sentences: Tensor) -> Self:
+    def keep(self, sentences: Tensor) -> StepState:
         """Only the sentences at these positions, `[B2]` int64, ascending; memory included."""
         ...
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """A model that can go one token further."""
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
-        """Read `tokens`, `[B, Q]` int64 → (logits `[B, Q, V]`, state, attention `[B, Q, S]` or None).
+        """Read `tokens`, `[B, Q]` int64 → (logits `[B, Q, V]`, state, attention `[B, Q, S]`).
 
-        The logits are a fresh tensor that decoding may overwrite. S may shrink when sentences leave.
+        Attention may be None. S may shrink when sentences leave, never below one's own length.
         """
         ...

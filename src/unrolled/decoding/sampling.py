@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unrolled.decoding.paths import follow
-from unrolled.decoding.records import DecodingConfig, Hypothesis, StepState, Stepper
+from unrolled.decoding.records import DecodingConfig, Hypothesis, Stepper, StepState
 
 
 def draw(
@@ -21,8 +21,8 @@ def draw(
     """One token per hypothesis, by inverting the cumulative distribution at `uniforms`, in [0, 1).
 
     The distribution is softmax(log_probs / temperature); `top_k` cuts it to its k most probable
-    tokens; `top_p` cuts what remains, renormalised, to the fewest most probable tokens that hold that
-    share of it (the nucleus of Holtzman et al. 2020, section 3.1).
+    tokens; `top_p` cuts what remains, renormalised, to the fewest most probable tokens that hold
+    that share of it (the nucleus of Holtzman et al. 2020, section 3.1).
 
     >>> log_probs = torch.tensor([[[0.1, 0.2, 0.7]]]).log()
     >>> [draw(log_probs, torch.tensor([[u]]), DecodingConfig()).item() for u in (0.05, 0.25, 0.35)]

@@ -19,7 +19,7 @@ from unrolled.decoding.sampling import sample
 def decode(
     stepper: Any,
     state: Any,
-    limits: Int[Tensor, "B"],
+    limits: Int[Tensor, " B"],
     config: DecodingConfig,
     bos_id: int,
     eos_id: int,
@@ -29,7 +29,7 @@ def decode(
     keys: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> list[list[Hypothesis]]:
-    """Hypotheses for each sentence of a batch, best first; what the model finished comes first.
+    """Hypotheses for each sentence of a batch, best score first.
 
     No sentence's answer depends on the others in the batch. Sentences leave the batch when they are
     done, and the state's per-sentence memory is never repeated per hypothesis.
@@ -52,7 +52,7 @@ def decode(
     Raises:
         ValueError: a negative limit, or keys that are not one per sentence.
 
-    >>> class Countdown:  # counts up from the bos token's 2 and then, probably, ends by 0
+    >>> class Counting:  # each token is one more than the last, modulo 6; 0 ends
     ...     def step(self, tokens, state):
     ...         logits = torch.nn.functional.one_hot((tokens + 1) % 6, 6) * 4.0
     ...         return logits, state, None
@@ -60,9 +60,9 @@ def decode(
     ...     def reorder(self, hypotheses): return self
     ...     def keep(self, sentences): return self
     >>> limits = torch.tensor([10, 2])
-    >>> answers = decode(Countdown(), Nothing(), limits, DecodingConfig(), bos_id=2, eos_id=0)
+    >>> answers = decode(Counting(), Nothing(), limits, DecodingConfig(), bos_id=2, eos_id=0)
     >>> [(best.tokens, best.finished) for best, in answers]
-    [((3, 4, 5), True), ((), True)]
+    [((3, 4, 5), True), ((3, 4), False)]
     """
     most = [int(limit) for limit in limits]
     if any(limit < 0 for limit in most):
@@ -77,7 +77,7 @@ def decode(
         state = state.keep(torch.tensor(asked, device=device))
     barred = torch.tensor([bos_id, *forbidden], device=device)
     asked_limits = [most[sentence] for sentence in asked]
-    common = {
+    common: dict[str, Any] = {
         "bos_id": bos_id,
         "eos_id": eos_id,
         "barred": barred,

@@ -22,10 +22,12 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path) -> Path:
         UnavailableError: a picture is asked for and matplotlib is not installed.
     """
     path = Path(path)
-    drawable = [p for p in predictions if p.hypotheses[0].pieces]
-    if not drawable:
+    # A sentence of nothing but </s> was never shown to the model.
+    asked = [p for p in predictions if len(p.source_pieces) > 1]
+    if not asked:
         raise ConfigError(f"nothing to draw in {path}: every sentence is empty")
-    if any(p.hypotheses[0].attention is None for p in drawable):
+    drawable = [p for p in asked if p.hypotheses[0].attention is not None]
+    if not drawable:
         raise ConfigError(
             f"nothing to draw in {path}: this model has no attention (model.attention = 'none')"
         )
@@ -68,6 +70,8 @@ def _draw_picture(predictions: Sequence[Prediction], path: Path) -> None:
         for label in panel.get_xticklabels():
             label.set(ha="left", rotation_mode="anchor")
         panel.set_yticks(range(len(best.pieces)), best.pieces)
+        for label in (*panel.get_xticklabels(), *panel.get_yticklabels()):
+            label.set_parse_math(False)  # a dollar sign is a dollar sign
         for edge in panel.spines.values():
             edge.set_color("0.8")
         figure.colorbar(image, ax=panel, shrink=0.6, label="attention weight", pad=0.02)

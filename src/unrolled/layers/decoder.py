@@ -16,10 +16,10 @@ from torch import Tensor
 
 from unrolled import nn
 from unrolled.layers.attention import Attention, Memory, Score
+from unrolled.layers.recurrent import recurrent_layers
 from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import StepLinear, linear
 
-LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class AttentionalDecoder(nn.Module):
         input_feeding: whether o_{t−1} is an input; only with attention.
         dropout_rate: between recurrent layers.
 
+    >>> from unrolled.shapes import Padded
     >>> decoder = AttentionalDecoder("gru", 3, 5, 5, memory_size=4, attention="additive")
     >>> memory = decoder.attention.remember(Padded(torch.randn(2, 6, 4), torch.tensor([6, 4])))
     >>> state = decoder.start(((torch.zeros(2, 5),),), memory)
@@ -121,14 +122,14 @@ class AttentionalDecoder(nn.Module):
         self.input_feeding = input_feeding and attention is not None
         fed_size = output_size if self.input_feeding else 0
         between = dropout_rate if n_layers > 1 else 0.0
-        self.recurrent = LAYERS[cell](
-            embedding_size + fed_size, hidden_size, n_layers, batch_first=True, dropout=between
+        self.recurrent = recurrent_layers(
+            cell, embedding_size + fed_size, hidden_size, n_layers, dropout=between
         )
         self.attention = Attention(attention, hidden_size, memory_size) if attention else None
         combined_size = hidden_size + (memory_size if attention else 0)
         self.combine = (
             nn.Linear(combined_size, output_size, bias=False)
-            if combined_size != output_size
+            if attention or combined_size != output_size
             else None
         )
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.layers.decoder import LAYERS
+from unrolled.layers.recurrent import recurrent_layers
 from unrolled.ops.linear import linear
 from unrolled.shapes import Padded
 
@@ -43,11 +43,11 @@ class RecurrentEncoder(nn.Module):
         dropout_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        self.recurrent = LAYERS[cell](
+        self.recurrent = recurrent_layers(
+            cell,
             input_size,
             hidden_size,
             n_layers,
-            batch_first=True,
             bidirectional=bidirectional,
             dropout=dropout_rate if n_layers > 1 else 0.0,
         )
@@ -87,7 +87,7 @@ class Bridge(nn.Module):
             for _ in range(n_layers)
         )
 
-    def forward(self, state: State) -> State:
+    def forward(self, state: tuple[tuple[Float[Tensor, "B D"], ...], ...]) -> State:
         """Per decoder layer its initial state."""
         return tuple(
             tuple(

@@ -192,7 +192,10 @@ def _check(
     """Fused cells read memory by these shapes, so a wrong one must not reach them."""
     n_steps, n_rows, width = x_TBD.shape
     hidden_size, n_gates = weights.hidden_size, N_GATES[kind]
-    wanted = {"w_ih": (n_gates * hidden_size, width), "w_hh": (n_gates * hidden_size, hidden_size)}
+    wanted: dict[str, tuple[int, ...]] = {
+        "w_ih": (n_gates * hidden_size, width),
+        "w_hh": (n_gates * hidden_size, hidden_size),
+    }
     if weights.b_ih is not None:
         wanted |= {"b_ih": wanted["w_hh"][:1], "b_hh": wanted["w_hh"][:1]}
     for name, shape in wanted.items():
@@ -230,5 +233,5 @@ def check_lengths(lengths: Tensor, n_rows: int, n_steps: int) -> None:
         raise ValueError(
             f"one length per row: got lengths of shape {list(lengths.shape)} for {n_rows} rows"
         )
-    if n_rows and not (0 <= int(lengths.min()) and int(lengths.max()) <= n_steps):
+    if n_rows and not (int(lengths.min()) >= 0 and int(lengths.max()) <= n_steps):
         raise ValueError(f"each length must be in 0…{n_steps}, got {lengths.tolist()}")

@@ -18,7 +18,7 @@ _tanh_backward = torch.ops.aten.tanh_backward
 
 
 def lstm_gates(
-    gates: Float[Tensor, "B 4H"], c: Float[Tensor, "B H"]
+    gates: Float[Tensor, "B GH"], c: Float[Tensor, "B H"]
 ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]:
     """c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g),  h' = σ(o) ⊙ tanh(c')  (Gers et al. 2000).
 
@@ -62,7 +62,7 @@ class _LstmGates(torch.autograd.Function):
 
 
 def gru_gates(
-    from_x: Float[Tensor, "B 3H"], from_h: Float[Tensor, "B 3H"], h: Float[Tensor, "B H"]
+    from_x: Float[Tensor, "B GH"], from_h: Float[Tensor, "B GH"], h: Float[Tensor, "B H"]
 ) -> Float[Tensor, "B H"]:
     """r, z = σ(·);  n = tanh(n_x + r ⊙ n_h);  h' = (1 − z) ⊙ n + z ⊙ h, the reset-after GRU.
 

@@ -27,7 +27,9 @@ def _onednn_linear():
     try:
         routine = torch.ops.mkldnn._linear_pointwise.default
         # Whole numbers small enough to be exact in every order of summation.
-        x, w = torch.arange(35.0).reshape(5, 7), torch.arange(21.0).reshape(3, 7)
+        x, w = (
+            torch.arange(7 * n, dtype=torch.float32, device="cpu").reshape(n, 7) for n in (5, 3)
+        )
         agrees = torch.equal(routine(x, w, None, "none", [], ""), x @ w.t())
         agrees &= torch.equal(routine(x.t(), x.t(), None, "none", [], ""), x.t() @ x)
     except (AttributeError, RuntimeError, TypeError):

@@ -167,9 +167,7 @@ def unroll(
             outputs.append(after[0])
             continue
         real_B1 = real_TB1[t]
-        state = tuple(
-            torch.where(real_B1, new, old) for new, old in zip(after, state, strict=True)
-        )
+        state = tuple(torch.where(real_B1, new, old) for new, old in zip(after, state, strict=True))
         outputs.append(torch.where(real_B1, after[0], torch.zeros_like(after[0])))
     if reverse:
         outputs.reverse()

@@ -1,9 +1,9 @@
 """Words of the phrasebook: English and Spanish lemmas, their classes, and every inflected form.
 
-The tables are written by hand; regular forms come from the rules below, irregular ones are spelled
-out. Each English word has exactly one Spanish counterpart in each frame, so that a translation is
-determined by its source: professions have a fixed gender (`doctor` is *la doctora*, `teacher` is
-*el maestro*), and `you` is always one friend, *tú*.
+The tables are written by hand and inflected by `unrolled.samples.inflection`. Each English word has
+exactly one Spanish counterpart in each frame, so that a translation is determined by its source:
+professions have a fixed gender (`doctor` is *la doctora*, `teacher` is *el maestro*), and `you` is
+always one friend, *tú*.
 """
 
 from __future__ import annotations
@@ -11,6 +11,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from unrolled.samples.inflection import (
+    conjugate,
+    english_plural,
+    english_third,
+    spanish_adjective,
+    spanish_plural,
+    two_tenses,
+)
 
 SINGULAR, PLURAL = 0, 1
 MASCULINE, FEMININE = 0, 1
@@ -45,8 +54,8 @@ text: book = libro m; letter = carta f; newspaper = periódico m; magazine = rev
   poem = poema m; novel = novela f; story = cuento m; dictionary = diccionario m;
   report = informe m; message = mensaje m; map = mapa m
 clothes: shirt = camisa f; shoe = zapato m; hat = sombrero m; coat = abrigo m; dress = vestido m;
-  skirt = falda f; jacket = chaqueta f; tie = corbata f; glove = guante m; scarf/scarves = bufanda f;
-  suit = traje m; boot = bota f
+  skirt = falda f; jacket = chaqueta f; tie = corbata f; glove = guante m;
+  scarf/scarves = bufanda f; suit = traje m; boot = bota f
 object: table = mesa f; chair = silla f; lamp = lámpara f; bed = cama f; clock = reloj m;
   mirror = espejo m; key = llave f; suitcase = maleta f; box = caja f; bottle = botella f;
   cup = taza f; plate = plato m; knife/knives = cuchillo m; pencil = lápiz m; phone = teléfono m;
@@ -65,9 +74,27 @@ place: kitchen = cocina f; garden = jardín m; market = mercado m; school = escu
   university = universidad f; factory = fábrica f
 """
 
+
+def _set(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
 MASS_KINDS = frozenset({"dish", "drink"})
 ON_PLACES = frozenset({"beach", "bridge", "street", "island"})
 AT_PLACES = frozenset({"market", "station", "airport", "office", "university"})
+
+KIN = _set("brother sister father mother son daughter uncle aunt grandfather grandmother cousin")
+# Persons, animals and places that can be somebody's; of the other kinds everything can.
+OWNABLE = KIN | _set(
+    "friend neighbor guest teacher doctor lawyer student dog cat horse cow bird rabbit goat"
+    " kitchen garden school office village city street store factory hotel restaurant"
+)
+PAIRS = frozenset({"shoe", "boot", "glove"})
+"""Nouns said in the plural only."""
+SINGLE = _set("father mother")
+"""Nouns said in the singular only, as are places, and foods and drinks without a plural."""
+# One is near or far from these, but not in front of them.
+WIDE_PLACES = _set("street city village beach island bridge airport")
 
 _SETS = {
     "food": "fruit dish",
@@ -78,11 +105,11 @@ _SETS = {
     "writable": "+book +letter +poem +novel +story +report +message",
     "openable": "+suitcase +box +bottle +door +window +letter +museum +bank +store",
     "closable": "+suitcase +box +bottle +door +window +book +library +office +theater",
-    "machine": "vehicle instrument +clock +lamp +phone +camera +computer +toy +table +chair +bridge",
+    "machine": "vehicle instrument +clock +lamp +phone +camera +computer +toy +table +chair"
+    " +bridge",
     "fragile": "+lamp +clock +mirror +bottle +cup +plate +pencil +phone +camera +computer +toy +box"
     " +candle +window +chair",
     "drivable": "+car +bus +truck +motorcycle +boat",
-    "crossable": "+bridge +street +square +park +city +garden +island",
     "cleanable": "+kitchen +office +school +church +street +table +mirror +lamp +window +door +shoe"
     " +boot +car +bicycle +boat +plate +knife +museum +restaurant +beach",
     "washable": "clothes +plate +cup +bottle +knife +apple +tomato +carrot +car +window +truck",
@@ -93,14 +120,12 @@ _SETS = {
 
 # English base past [third person] particle | Spanish infinitive change preposition | objects | tags
 # tags: a = also animals as subjects, s = state (no manner, company or place; present only),
-#       b = can be done "for" somebody, w = no place phrase
+#       b = can be done "for" somebody, w = no place phrase, m = can be done in a manner
 _TRANSITIVE = """
-eat ate | comer | food | a
-cook cooked | cocinar | food | b
-prepare prepared | preparar | food drink | b
-serve served | servir i | food drink |
-order ordered | pedir i | food drink |
-drink drank | beber | drink |
+eat ate | comer | food | am
+cook cooked | cocinar | food | bm
+prepare prepared | preparar | food drink | bm
+drink drank | beber | drink | m
 buy bought | comprar | goods | b
 sell sold | vender | goods |
 want wanted | querer | goods | s
@@ -110,62 +135,46 @@ bring brought | traer | wares | b
 find found | encontrar ue | goods person | a
 lose lost | perder ie | things animal |
 look looked for | buscar | goods person | a
-choose chose | elegir | goods |
-prefer preferred | preferir ie | goods | s
-hide hid | esconder | wares | a
-steal stole | robar | wares vehicle | a
 see saw | ver | things person place | a
 look looked at | mirar | things person place | a
-admire admired | admirar | person place instrument |
-paint painted | pintar | animal place object fruit | b
-draw drew | dibujar | animal place object fruit | b
-read read | leer | text |
-write wrote | escribir | writable | b
-translate translated | traducir | writable |
+paint painted | pintar | animal place object fruit | bm
+read read | leer | text | m
+write wrote | escribir | writable | bm
 wear wore | llevar | clothes | s
-wash washed | lavar | washable |
-clean cleaned | limpiar | cleanable |
-repair repaired | reparar | machine | b
+wash washed | lavar | washable | m
+clean cleaned | limpiar | cleanable | m
+repair repaired | reparar | machine | bm
 break broke | romper | fragile | a
-open opened | abrir | openable | w
-close closed | cerrar ie | closable | w
-drive drove | conducir | drivable |
+open opened | abrir | openable | wm
+close closed | cerrar ie | closable | wm
+drive drove | conducir | drivable | m
 play played | tocar | instrument | b
 help helped | ayudar | person |
 visit visited | visitar | person place | w
 know knew | conocer | person place | s
-call called | llamar | person |
 wait waited for | esperar | person | a
 listen listened to | escuchar | person |
 hear heard | oír | audible | a
-greet greeted | saludar | person |
-invite invited | invitar | person | w
-follow followed | seguir | person | a
-remember remembered | recordar ue | person text place | s
+follow followed | seguir | person | am
 love loved | amar | person | s
-cross crossed | cruzar | crossable | aw
 """
 _PREPOSITIONAL = """
 go went to | ir - a | place | aw
-return returned to | volver ue a | place | aw
 come came from | venir - de | place | w
 arrive arrived at | llegar - a | place | w
-travel traveled to | viajar - a | +village +city +beach +island +castle +university +museum | w
-live lived in | vivir - en | +village +city +castle +island +hotel +street | s
+live lived in | vivir - en | +village +city +castle +hotel | s
 talk talked to | hablar - con | person |
-dream dreamed of | soñar ue con | person things | s
 """
 _INTRANSITIVE = """
-work worked | trabajar | |
+work worked | trabajar | | m
 sleep slept | dormir ue | | a
-run ran | correr | | a
+run ran | correr | | am
 sing sang | cantar | | b
-dance danced | bailar | |
-swim swam | nadar | | aw
+dance danced | bailar | | m
+swim swam | nadar | | awm
 rest rested | descansar | | a
 cry cried | llorar | |
 smile smiled | sonreír | |
-study studied | estudiar | |
 """
 _DITRANSITIVE = """
 give gave | dar | wares |
@@ -177,33 +186,6 @@ say said | decir | | s
 think thought | creer | | s
 know knew | saber | | s
 """
-
-_IRREGULAR = {
-    "leer": "leo lees lee leemos leen / leí leíste leyó leímos leyeron",
-    "creer": "creo crees cree creemos creen / creí creíste creyó creímos creyeron",
-    "traer": "traigo traes trae traemos traen / traje trajiste trajo trajimos trajeron",
-    "querer": "quiero quieres quiere queremos quieren / quise quisiste quiso quisimos quisieron",
-    "tener": "tengo tienes tiene tenemos tienen / tuve tuviste tuvo tuvimos tuvieron",
-    "ver": "veo ves ve vemos ven / vi viste vio vimos vieron",
-    "conducir": "conduzco conduces conduce conducimos conducen"
-    " / conduje condujiste condujo condujimos condujeron",
-    "traducir": "traduzco traduces traduce traducimos traducen"
-    " / traduje tradujiste tradujo tradujimos tradujeron",
-    "conocer": "conozco conoces conoce conocemos conocen"
-    " / conocí conociste conoció conocimos conocieron",
-    "oír": "oigo oyes oye oímos oyen / oí oíste oyó oímos oyeron",
-    "dar": "doy das da damos dan / di diste dio dimos dieron",
-    "ir": "voy vas va vamos van / fui fuiste fue fuimos fueron",
-    "venir": "vengo vienes viene venimos vienen / vine viniste vino vinimos vinieron",
-    "decir": "digo dices dice decimos dicen / dije dijiste dijo dijimos dijeron",
-    "saber": "sé sabes sabe sabemos saben / supe supiste supo supimos supieron",
-    "poder": "puedo puedes puede podemos pueden / pude pudiste pudo pudimos pudieron",
-    "seguir": "sigo sigues sigue seguimos siguen / seguí seguiste siguió seguimos siguieron",
-    "elegir": "elijo eliges elige elegimos eligen / elegí elegiste eligió elegimos eligieron",
-    "sonreír": "sonrío sonríes sonríe sonreímos sonríen"
-    " / sonreí sonreíste sonrió sonreímos sonrieron",
-    "enviar": "envío envías envía enviamos envían / envié enviaste envió enviamos enviaron",
-}
 
 # English = Spanish masculine singular [feminine masculine-plural feminine-plural] | kinds | copula
 # The copula is "ser" for what something is like and "estar" for the state it is in.
@@ -265,15 +247,28 @@ quiet = tranquilo | person place | ser
 """
 # Adjectives that stand before the Spanish noun; the first form is the shortened masculine.
 _LEADING_ADJECTIVES = """
-good = buen buena buenos buenas | person animal fruit dish drink text vehicle instrument place
-bad = mal mala malos malas | person text vehicle place
-great = gran gran grandes grandes | person text place
-first = primer primera primeros primeras | person text vehicle
-last = último última últimos últimas | person fruit text vehicle
+good = buen buena buenos buenas | person animal fruit dish drink text vehicle instrument
+bad = mal mala malos malas | person text vehicle
+great = gran gran grandes grandes | person text
+first = primer primera primeros primeras | text vehicle
+last = último última últimos últimas | fruit text vehicle
 """
 
-LONG_ADJECTIVES = frozenset(
-    "famous intelligent elegant expensive beautiful interesting boring modern hardworking".split()
+# Said with "more": "more famous than".
+LONG_ADJECTIVES = _set(
+    "famous intelligent elegant expensive beautiful interesting boring modern hardworking delicious"
+)
+# Adjectives that are neither joined to another by "and" nor compared.
+ALONE = _set(
+    "black white gray red green blue yellow French Spanish Italian German wooden first last"
+)
+OPPOSITES = frozenset(
+    frozenset(pair.split("-"))
+    for pair in _set(
+        "expensive-cheap young-old new-old modern-old rich-poor clean-dirty cold-hot long-short"
+        " big-small happy-sad beautiful-ugly interesting-boring lazy-hardworking lazy-busy"
+        " fresh-hot tired-happy sick-strong sick-happy"
+    )
 )
 NEED_DEFINITE = frozenset({"first", "last"})
 
@@ -358,10 +353,11 @@ PRONOUNS = {
 }
 """English pronoun: person, Spanish subject ("" where Spanish leaves it out), object clitic."""
 
-SER = ("soy eres es somos son".split(), "era eras era éramos eran".split())
-ESTAR = ("estoy estás está estamos están".split(), "estaba estabas estaba estábamos estaban".split())
-TENER = ("tengo tienes tiene tenemos tienen".split(), "tenía tenías tenía teníamos tenían".split())
-BE = ("am are is are are".split(), "was were was were were".split())
+
+BE = two_tenses("am are is are are / was were was were were")
+SER = two_tenses("soy eres es somos son / era eras era éramos eran")
+ESTAR = two_tenses("estoy estás está estamos están / estaba estabas estaba estábamos estaban")
+TENER = two_tenses("tengo tienes tiene tenemos tienen / tenía tenías tenía teníamos tenían")
 
 
 @dataclass(frozen=True, eq=False)
@@ -410,6 +406,7 @@ class Verb:
     state: bool
     beneficiary: bool
     placeless: bool
+    manner: bool
 
 
 class Lexicon(NamedTuple):
@@ -419,98 +416,6 @@ class Lexicon(NamedTuple):
     kinds: dict[str, tuple[Noun, ...]]
     adjectives: tuple[Adjective, ...]
     verbs: dict[str, tuple[Verb, ...]]
-
-
-def english_plural(noun: str) -> str:
-    """Plural of a regular English noun.
-
-    >>> english_plural("city"), english_plural("church"), english_plural("boy")
-    ('cities', 'churches', 'boys')
-    """
-    if re.search(r"(s|x|ch|sh|[^aeiou]o)$", noun) and noun != "piano":
-        return noun + "es"
-    return re.sub(r"(?<=[^aeiou])y$", "ie", noun) + "s"
-
-
-def english_third(verb: str) -> str:
-    """Third person singular of a regular English verb.
-
-    >>> english_third("cry"), english_third("wash"), english_third("go"), english_third("play")
-    ('cries', 'washes', 'goes', 'plays')
-    """
-    return english_plural(verb)
-
-
-_WITHOUT_ACCENT = str.maketrans("áéíóú", "aeiou")
-
-
-def _consonant_stem(word: str) -> str:
-    # estación, estaciones: an accent on the last vowel is no longer written before -es or -a.
-    head, tail = re.fullmatch(r"(.*?)([aeiouáéíóú][^aeiouáéíóú]*)", word).groups()  # type: ignore
-    stem = head + tail.translate(_WITHOUT_ACCENT)
-    return stem[:-1] + "c" if stem.endswith("z") else stem
-
-
-def spanish_plural(word: str) -> str:
-    """Plural of a Spanish noun or adjective.
-
-    >>> [spanish_plural(w) for w in ("mesa", "café", "estación", "lápiz", "árbol", "autobús")]
-    ['mesas', 'cafés', 'estaciones', 'lápices', 'árboles', 'autobuses']
-    """
-    return word + "s" if word[-1] in "aeiouáéó" else _consonant_stem(word) + "es"
-
-
-def spanish_adjective(masculine: str) -> tuple[str, str, str, str]:
-    """The four forms of a regular Spanish adjective: ms, fs, mp, fp.
-
-    >>> spanish_adjective("francés")
-    ('francés', 'francesa', 'franceses', 'francesas')
-    >>> spanish_adjective("azul")
-    ('azul', 'azul', 'azules', 'azules')
-    """
-    if masculine.endswith("o"):
-        feminine = masculine[:-1] + "a"
-    elif re.search(r"(és|án|or|ol)$", masculine):
-        feminine = _consonant_stem(masculine) + "a"
-    else:
-        feminine = masculine
-    return masculine, feminine, spanish_plural(masculine), spanish_plural(feminine)
-
-
-_ENDINGS = {
-    "ar": ("o as a amos an".split(), "é aste ó amos aron".split()),
-    "er": ("o es e emos en".split(), "í iste ió imos ieron".split()),
-    "ir": ("o es e imos en".split(), "í iste ió imos ieron".split()),
-}
-
-
-def conjugate(infinitive: str, change: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Present and preterite, five persons each: yo, tú, él, nosotros, ellos.
-
-    `change` is what the stressed last vowel of the stem becomes: "ie", "ue" or "i".
-
-    >>> conjugate("dormir", "ue")[1]
-    ('dormí', 'dormiste', 'durmió', 'dormimos', 'durmieron')
-    >>> conjugate("buscar")[1][0], conjugate("cruzar")[1][0], conjugate("llegar")[1][0]
-    ('busqué', 'crucé', 'llegué')
-    """
-    if infinitive in _IRREGULAR:
-        present, preterite = (part.split() for part in _IRREGULAR[infinitive].split("/"))
-        return tuple(present), tuple(preterite)
-    stem, group = infinitive[:-2], infinitive[-2:]
-    before, vowel, after = re.fullmatch(r"(.*)([aeiou])([^aeiou]*)", stem).groups()  # type: ignore
-    stressed = before + (change or vowel) + after
-    # -ir verbs that change in the present also close the vowel in the third person preterite.
-    closed = before + {"e": "i", "o": "u"}[vowel] + after if change and group == "ir" else stem
-    soft = re.sub("c$", "qu", stem) if group == "ar" else stem
-    soft = re.sub("z$", "c", re.sub("g$", "gu", soft)) if group == "ar" else soft
-    present_ends, preterite_ends = _ENDINGS[group]
-    present_stems = (stressed, stressed, stressed, stem, stressed)
-    preterite_stems = (soft, stem, closed, stem, closed)
-    return (
-        tuple(s + e for s, e in zip(present_stems, present_ends, strict=True)),
-        tuple(s + e for s, e in zip(preterite_stems, preterite_ends, strict=True)),
-    )
 
 
 def _read_nouns() -> dict[str, Noun]:
@@ -567,6 +472,7 @@ def _read_verbs(table: str, frame: str, nouns: dict[str, Noun]) -> tuple[Verb, .
                 state="s" in tags,
                 beneficiary="b" in tags,
                 placeless="w" in tags,
+                manner="m" in tags,
             )
         )
     return tuple(verbs)

@@ -138,10 +138,16 @@ class Translator(nn.Module):
         self.reset_embeddings()
 
     def reset_embeddings(self) -> None:
-        """Normal embeddings of deviation E^-1/2, so that sums over E are of order one."""
+        """Normal embeddings of deviation 1; of E^-1/2 where the output layer shares them.
+
+        With 1, gates see their inputs from the first step on; with less, a model of a few hundred
+        steps has learned little more than word frequencies (NOTES.md).
+        """
+        shared = self.config.tied_embeddings != "none"
+        deviation = self.config.embedding_size**-0.5 if shared else 1.0
         # Not a set: its order changes from process to process, and with it who draws first.
         for embedding in dict.fromkeys((self.source_embedding, self.target_embedding)):
-            nn.init.normal_(embedding.weight, std=self.config.embedding_size**-0.5)
+            nn.init.normal_(embedding.weight, std=deviation)
             with torch.no_grad():
                 embedding.weight[PAD_ID] = 0
 
@@ -303,6 +309,8 @@ def decode(
                 BOS_ID,
                 EOS_ID,
                 with_attention,
+                forbidden=[PAD_ID],
+                device=device,
             )
         for index, hypotheses in zip(asked, found, strict=True):
             answers[index] = hypotheses

@@ -41,7 +41,7 @@ def batches(
         ValueError: `start` lies past the end of the epoch.
 
     >>> list(batches([(3, 4), (9, 9), (3, 3), (4, 4)], max_tokens=12, shuffle=False))
-    [[1], [3, 0, 2]]
+    [[1], [2, 0, 3]]
     """
     if max_tokens < 1:
         raise ConfigError(f"a batch needs room for at least 1 token, got {max_tokens}")
@@ -62,8 +62,8 @@ def padding_share(
 ) -> float:
     """Which share of the cells of all batches, all sides together, is padding.
 
-    >>> padding_share([(3,), (1,)], [[0, 1]])
-    0.3333333333333333
+    >>> padding_share([(3, 2), (1, 2), (4, 2)], [[0, 1], [2]])
+    0.125
     """
     table = _table(lengths)
     cells = real = 0

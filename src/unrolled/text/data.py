@@ -19,6 +19,7 @@ from unrolled.text.readers import Row, read_rows
 _SHARE_HELD_OUT = 0.05
 _MOST_HELD_OUT = 2000
 _LARGEST_GROUP_HELD_OUT = 0.01
+_ANY_GROUP_HELD_OUT = 5  # in a small file, 1 % of the rows is less than an ordinary repeat
 
 TooLong = Literal["skip", "truncate"]
 
@@ -95,7 +96,8 @@ def read_splits(config: DataConfig, n_columns: int | None = None) -> Splits:
 
     Files given for validation or test are taken as they are, so that scores on a published set can
     be compared; from cut parts, exact duplicates are removed. A group of linked rows larger than
-    1 % of all stays in training. Without a training file, only the files given are read.
+    1 % of all (and than 5 rows) stays in training. Without a training file, only the files given
+    are read.
 
     Raises:
         DataError: a file cannot be read as asked, or cannot be split.
@@ -183,7 +185,7 @@ def _cut(
         return rows, {}
     texts = [tuple(same_text(text) for text in row.fields) for row in rows]
     groups = linked_groups(texts)
-    largest_allowed = max(1, int(len(rows) * _LARGEST_GROUP_HELD_OUT))
+    largest_allowed = max(_ANY_GROUP_HELD_OUT, int(len(rows) * _LARGEST_GROUP_HELD_OUT))
     small = [group for group in groups if len(group) <= largest_allowed]
     small.sort(key=lambda group: _draw(config.split_seed, min(texts[i] for i in group)))
     parts: dict[str, list[int]] = {name: [] for name in sizes}
@@ -198,10 +200,10 @@ def _cut(
     for name, part in parts.items():
         if not part or len(held_out) == len(rows):
             largest = max(len(group) for group in groups)
-            linked = f", of which {largest:,} are linked by repeated sentences" * (largest > 1)
+            linked = f", linked in groups of up to {largest:,} by repeated sentences"
             raise DataError(
-                f"cannot cut {sizes[name]:,} rows for {name} from {len(rows):,} rows{linked}; "
-                f"give a file with --data.{name}",
+                f"cannot cut {sizes[name]:,} rows for {name} from {len(rows):,} rows"
+                f"{linked if largest > 1 else ''}; give a file with --data.{name}",
                 config.train[0],
             )
     train = [row for i, row in enumerate(rows) if i not in held_out]

@@ -7,8 +7,8 @@
         state.json              where training stands
       pointer.json              {"best": …, "last": …}, with the checksum of each state.json
 
-A checkpoint is written under a temporary name, every file is flushed to the disk, and only then is the
-folder renamed and the pointer replaced. What the pointer does not name does not exist.
+A checkpoint is written under a temporary name, every file is flushed to the disk, and only then is
+the folder renamed and the pointer replaced. What the pointer does not name does not exist.
 Every `.safetensors` file holds a checksum of its own content.
 """
 
@@ -127,7 +127,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, is_best: bool) -> Path:
     pointer = read_pointer(run)
     final = _free_name(folder, checkpoint.progress.step)
     partial = folder / f".{final.name}{PARTIAL}"
-    with writing(partial, run):
+    with writing(final, run):
         remove(partial)
         partial.mkdir(parents=True)
         save_tensors(partial / MODEL_FILE, checkpoint.weights)
@@ -224,7 +224,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name; what is shared stands once, under its first name."""
+    """Parameters and persistent buffers by name; what is shared stands once, by its first name."""
     seen: set[int] = set()
     weights: dict[str, Tensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -248,7 +248,9 @@ def set_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> 
     own = weights_of(model)
     for name in sorted(own.keys() ^ weights.keys()):
         problem = "has no weight" if name in own else "has a weight unknown to the model,"
-        raise RunError(f"{path} {problem} '{name}'; it belongs to another model than config.toml says")
+        raise RunError(
+            f"{path} {problem} '{name}'; it belongs to another model than config.toml says"
+        )
     for name, weight in weights.items():
         if weight.shape != own[name].shape:
             raise RunError(
@@ -277,7 +279,7 @@ def save_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def writing(path: Path, run: Path) -> Iterator[None]:
-    """Turn a failure to write `path` into one sentence, and remove what was half-written.
+    """Turn a failure to write `path` into one sentence, and remove what is half-written in `run`.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written.
@@ -285,12 +287,15 @@ def writing(path: Path, run: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        remove(path)
         remove_leftovers(run)
         last = read_pointer(run)["last"]
-        stands = f"the last complete checkpoint is {last['folder']}" if last else "nothing is saved"
+        stands = "nothing is saved"
+        if last:
+            stands = f"the last complete checkpoint is step {int(last['folder'].split('-')[1])}"
         if _is_disk_full(error):
-            advice = "free space and continue with --resume" if last else "free space and start again"
+            advice = (
+                "free space and continue with --resume" if last else "free space and start again"
+            )
             raise RunError(f"disk full while writing {path}; {stands}; {advice}") from error
         raise RunError(f"cannot write {path}: {error}; {stands}") from error
 
@@ -311,7 +316,7 @@ def damaged(path: Path, problem: str) -> RunError:
 
 
 def _free_name(folder: Path, step: int) -> Path:
-    # A step can be saved twice: before its evaluation when training is interrupted there, and after.
+    # A step can be saved twice: before its evaluation, where training was interrupted, and after.
     name = f"step-{step:07d}"
     second = 2
     while (folder / name).exists():
@@ -342,7 +347,7 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ from unrolled.errors import ConfigError
 class TrainingConfig:
     """How a model is trained, and when to stop.
 
-    A step is one update of the weights. Limits of 0 are no limits; one of them must be set to train.
+    A step is one update of the weights. Limits of 0 are no limits; to train, one must be set.
 
     Args:
         optimiser: "adam" (Kingma & Ba 2015, its weight decay decoupled as in Loshchilov & Hutter
@@ -34,9 +35,10 @@ class TrainingConfig:
         accumulate: batches per update; their losses are reduced together, as one large batch.
         max_steps: updates after which training ends.
         max_epochs: passes over the training part after which training ends.
-        max_minutes: minutes after which training ends, evaluations and checkpoints included, counted
-            across resumes.
-        evaluate_every_n_steps: interval of evaluations on the validation part; 0 = every epoch's end.
+        max_minutes: minutes after which training ends, evaluations and checkpoints included,
+            counted across resumes; the evaluation and checkpoint at the very end come on top.
+        evaluate_every_n_steps: interval of evaluations on the validation part; 0 = every epoch's
+            end.
         checkpoint_every_n_steps: interval of checkpoints, besides those at every evaluation that
             improves and at the end; 0 = every epoch's end.
         log_every_n_steps: interval of `Step` events.
@@ -49,7 +51,8 @@ class TrainingConfig:
             sequences ("per_sequence").
         precision: "float32", or "bfloat16" products where the device has them.
         device: "auto" takes CUDA where there is one.
-        threads: CPU threads; 0 = torch's choice. Another number may change results in their last bit.
+        threads: CPU threads; 0 = torch's choice. Another number may change results in their last
+            bit.
         average: decay of an exponential moving average of the weights, which is then what is
             evaluated and saved as the model; 0 = off.
 
@@ -106,7 +109,7 @@ class TrainingConfig:
         return bool(self.max_steps or self.max_epochs or self.max_minutes or self.patience)
 
 
-def _one_of(*values: str):
+def _one_of(*values: str) -> tuple[Callable[[str], bool], str]:
     return lambda value: value in values, " or ".join(f"'{value}'" for value in values)
 
 

@@ -80,7 +80,7 @@ def fit(
     force: bool = False,
     start_from: str | os.PathLike[str] | None = None,
 ) -> Generator[Event, None, None]:
-    """Train, and report what happens: `Started`, then `Step`, `Evaluated` and `Saved`, `Finished`.
+    r"""Train, and report what happens: `Started`, then `Step`, `Evaluated` and `Saved`, `Finished`.
 
     What can be checked at once is checked in the call; the rest happens as the events are read.
 
@@ -99,8 +99,25 @@ def fit(
         DataError: a data file cannot be read as asked.
         NonFiniteError: a loss or gradient is not finite.
         UnavailableError: device or precision are not to be had here.
+
+    >>> import pathlib, tempfile
+    >>> from unrolled.tasks.translate import TranslateConfig
+    >>> from unrolled.text.data import DataConfig
+    >>> from unrolled.training.config import TrainingConfig
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> lines = ["en\tes", *(f"{n} cats\t{n} gatos" for n in range(40))]
+    >>> _ = (folder / "cats.tsv").write_text("\n".join(lines), encoding="utf-8")
+    >>> recipe = Recipe(
+    ...     data=DataConfig(train=(str(folder / "cats.tsv"),)),
+    ...     model=TranslateConfig(embedding_size=3, encoder_size=5, hidden_size=7),
+    ...     training=TrainingConfig(max_steps=2),
+    ... )
+    >>> [type(event).__name__ for event in fit(recipe, folder / "run")]
+    ['Started', 'Step', 'Evaluated', 'Saved', 'Finished']
     """
     task = task or _task_named(recipe.task)
+    if recipe.model is None:
+        recipe = replace(recipe, model=task.Config())
     _check(recipe, task)
     out = Path(os.path.abspath(out))
     source = None if start_from is None else Path(start_from)
@@ -204,7 +221,9 @@ def _save(training: Training) -> Generator[Event, None, None]:
 def _check(recipe: Recipe, task: Task) -> None:
     training = recipe.training
     if recipe.task != task.name:
-        raise ConfigError(f"the recipe is for task '{recipe.task}', but task '{task.name}' was given")
+        raise ConfigError(
+            f"the recipe is for task '{recipe.task}', but task '{task.name}' was given"
+        )
     if not training.has_limit:
         raise ConfigError(
             "training would never end; set training.max_minutes, max_epochs, max_steps or patience"

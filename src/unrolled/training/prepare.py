@@ -87,7 +87,11 @@ def prepare(recipe: Recipe, task: Task, tokenizers: Tokenizers | None = None) ->
 
 
 def checksums(data: DataConfig) -> list[dict[str, str]]:
-    """Part, path and SHA-256 of every data file, so that a changed file is noticed."""
+    """Part, path and SHA-256 of every data file, so that a changed file is noticed.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
     return [
         {"part": part, "path": path, "sha256": _sha256(path)}
         for part in ("train", "valid", "test")
@@ -130,5 +134,8 @@ def _cut_off(fields: Sequence[str], task: Task, tokenizers: Tokenizers, max_leng
 
 
 def _sha256(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}; expected a data file", path) from None

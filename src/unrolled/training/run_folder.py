@@ -22,6 +22,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,8 @@ def check_free(path: Path, force: bool) -> None:
             )
     elif path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise RunError(
-            f"{path} exists and is not a run folder, so it is left alone; choose another name (--out)"
+            f"{path} exists and is not a run folder, so it is left alone; choose another name "
+            "(--out)"
         )
 
 
@@ -279,8 +281,8 @@ def check_data(folder: Path, data: DataConfig) -> None:
     for (part, digest), entry in zip(old, new, strict=False):
         if (part, digest) != (entry["part"], entry["sha256"]):
             raise RunError(
-                f"{entry['path']} is not the file that {folder} was trained on: its content differs; "
-                "give the same file, or start another run from this one (--from)"
+                f"{entry['path']} is not the file that {folder} was trained on: its content "
+                "differs; give the same file, or start another run from this one (--from)"
             )
     if len(old) != len(new):
         raise RunError(f"{folder} was trained on {len(old)} data files, but {len(new)} are given")
@@ -352,30 +354,34 @@ def _card(
         yield "| measure | value | signature |\n|---|---|---|"
         yield f"| loss | {best.loss:.4f} | nats per target |"
         for score, value in best.scores.items():
-            yield f"| {score} | {value:.2f} | {signatures.get(score, '')} |"
+            signature = signatures.get(score, "").replace("|", "\\|")
+            yield f"| {score} | {value:.2f} | {signature} |"
         n_answers = min(recipe["training"]["valid_sentences"], started.sizes["valid"])
         if best.scores:
             yield f"\nScores are over {n_answers:,} validation sentences, answered greedily."
         yield ""
     yield "## Data\n"
-    yield f"Files: {', '.join(f'`{path}`' for path in recipe['data']['train'])}; checksums of all "
-    yield f"files in `{SPLIT_FILE}`.\n"
+    yield f"Trained on {', '.join(f'`{path}`' for path in recipe['data']['train'])}."
+    yield f"All files and their checksums: `{SPLIT_FILE}`.\n"
     yield "| part | rows | left out |\n|---|---|---|"
     for part, size in started.sizes.items():
         yield f"| {part} | {size:,} | {started.skipped.get(part, 0):,} |"
     yield "\n## Model\n"
     entries = ", ".join(f"{role} {size:,}" for role, size in started.vocabulary_sizes.items())
-    yield f"{started.parameters:,} parameters. Vocabulary: {entries}. All settings: `{CONFIG_FILE}`.\n"
+    yield f"{started.parameters:,} parameters. Vocabulary: {entries}."
+    yield f"All settings: `{CONFIG_FILE}`.\n"
     yield "## Made with\n"
     yield f"{', '.join(_versions())}, on {started.device}.\n"
     yield f"```\n{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}\n```"
 
 
-def _versions() -> Iterator[str]:
+@cache
+def _versions() -> tuple[str, ...]:
+    versions = [f"Python {platform.python_version()}"]
     for package in ("unrolled", "torch", "tokenizers", "safetensors"):
         with suppress(metadata.PackageNotFoundError):
-            yield f"{package} {metadata.version(package)}"
-    yield f"Python {platform.python_version()}"
+            versions.append(f"{package} {metadata.version(package)}")
+    return tuple(versions)
 
 
 def _partial(path: Path) -> Path:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from unrolled.errors import NonFiniteError
 from unrolled.tasks.task import Task
@@ -46,6 +45,8 @@ class Training:
         UnavailableError: device or precision are not to be had here.
     """
 
+    _saved: tuple[int, int, int] | None
+
     def __init__(self, recipe: Recipe, task: Task, prepared: Prepared, folder: Path) -> None:
         self.recipe, self.task, self.prepared, self.folder = recipe, task, prepared, folder
         self.config = recipe.training
@@ -80,8 +81,7 @@ class Training:
         self.average.restore(groups["average"])
         self.randomness.restore(groups["random"])
         run_folder.cut_metrics(self.folder, last.progress.metrics_bytes)
-        self._go_on_from(last.progress)
-        self._saved = self._stamp()
+        self._go_on_from(last.progress, is_saved=True)
 
     def started(self) -> Started:
         """Sizes of all that is ready."""
@@ -109,7 +109,7 @@ class Training:
         return self._seconds_before + time.perf_counter() - self._began
 
     def limits(self) -> dict[str, tuple[float, float]]:
-        """For each limit that is set: the share of it that is used up, and the seconds left to it."""
+        """For each limit that is set: the share of it that is used, and the seconds left to it."""
         config, progress, seconds = self.config, self.progress, self.seconds
         shares = {}
         if config.max_steps:
@@ -210,9 +210,7 @@ class Training:
         if is_scheduled:
             self._count(value)
         progress.evaluated_step = progress.step
-        event = Evaluated(
-            progress.step, progress.last_epoch, loss, scores, is_best, self.seconds
-        )
+        event = Evaluated(progress.step, progress.last_epoch, loss, scores, is_best, self.seconds)
         progress.metrics_bytes = run_folder.append_metrics(self.folder, event)
         return event
 
@@ -259,11 +257,12 @@ class Training:
         signatures, best = self.task.signature(), self.progress.best
         run_folder.write_card(self.folder, name, self.started(), signatures, best)
 
-    def _go_on_from(self, progress: Progress) -> None:
+    def _go_on_from(self, progress: Progress, is_saved: bool = False) -> None:
         self.progress = progress
         self._seconds_before, self._began = progress.seconds, time.perf_counter()
-        self._epoch, self._batches = 0, []
-        self._saved = None
+        self._epoch = 0
+        self._batches: list[list[int]] = []
+        self._saved = self._stamp() if is_saved else None
 
     def _stamp(self) -> tuple[int, int, int]:
         return self.progress.step, self.progress.evaluated_step, self.progress.logged_step
@@ -338,7 +337,7 @@ class Training:
         batch = f"batch {first}" if first == last else f"batches {first} to {last}"
         return NonFiniteError(
             f"the {what} of step {progress.step + 1} (epoch {progress.epoch}, {batch}) is not "
-            f"finite{where}; it holds lines {', '.join(map(str, lines[:_LINES_NAMED]))}{more} of the "
-            "training data; look at them, or lower training.learning_rate or training.clip_norm; "
+            f"finite{where}; it holds lines {', '.join(map(str, lines[:_LINES_NAMED]))}{more} of "
+            "the training data; look at them, or lower training.learning_rate or clip_norm; "
             "the last checkpoint stands"
         )

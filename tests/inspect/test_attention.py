@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import re
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from unrolled.errors import ConfigError, UnavailableError
+from unrolled.inspect.attention import attention_page, draw_attention
+from unrolled.tasks.task import Answer, Prediction
+
+
+def prediction(
+    text="la casa",
+    source=("the", "house", "</s>"),
+    pieces=("la", "casa", "</s>"),
+    has_attention=True,
+) -> Prediction:
+    attention = torch.rand(len(pieces), len(source)).softmax(1) if has_attention else None
+    answer = Answer(text, -0.5, -1.25, tuple(pieces), attention, True)
+    return Prediction(text, -0.5, tuple(source), (answer,))
+
+
+EMPTY = prediction("", ("</s>",), ("</s>",), has_attention=False)
+
+
+class Cells(HTMLParser):
+    """Tags in order, what stands in <th>, and the titles of the cells."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.headings, self.weights = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag == "th":
+            self.headings.append("")
+        if "title" in dict(attributes):
+            self.weights.append(float(dict(attributes)["title"]))
+
+    def handle_data(self, data):
+        if self.tags[-1:] == ["th"] and data.strip():
+            self.headings[-1] += data
+
+
+def test_a_page_holds_every_piece_and_weight():
+    drawn = prediction()
+    page = attention_page([drawn])
+    cells = Cells(page)
+    assert cells.headings == ["the", "house", "</s>", "la", "casa", "</s>"]
+    expected = drawn.hypotheses[0].attention.flatten().tolist()
+    assert cells.weights == pytest.approx(expected, abs=6e-4)
+    assert "log-probability -1.25" in page
+    assert page.startswith("<!doctype html>")
+
+
+def test_a_page_needs_nothing_else():
+    page = attention_page([prediction(), prediction("el", ("x", "</s>"), ("el",))])
+    assert "http" not in page
+    assert "//" not in page
+    assert not re.search(r"<(script|link|img|iframe)|@import|url\(", page)
+    assert page.count("<figure>") == page.count("</figure>") == 2
+    assert Cells(page).tags.count("td") == (3 * 3 + 1) + (1 * 2 + 1)
+
+
+def test_text_cannot_break_a_page():
+    nasty = '<script>alert("1")</script>&amp;\'"'
+    page = attention_page([prediction(nasty, (nasty, "</s>"), (nasty, "</s>"))])
+    assert "<script" not in page
+    assert Cells(page).headings == [nasty, "</s>", nasty, "</s>"]
+
+
+def test_html_is_written_as_utf_8(tmp_path):
+    path = tmp_path / "página.html"
+    assert (
+        draw_attention([prediction("¿Dónde?", ("日本", "</s>"), ("¿Dónde?", "</s>"))], path) == path
+    )
+    written = path.read_text(encoding="utf-8")
+    assert "¿Dónde?" in written
+    assert "日本" in written
+    assert 'charset="utf-8"' in written
+
+
+@pytest.mark.parametrize(
+    ("ending", "beginning"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")]
+)
+def test_pictures_are_written(tmp_path, ending, beginning):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / f"alignment{ending}"
+    assert draw_attention([prediction()], str(path)) == path
+    assert path.read_bytes().startswith(beginning)
+
+
+def size_of(path) -> tuple[int, int]:
+    """Width and height of a PNG, from its header."""
+    header = path.read_bytes()[16:24]
+    return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
+
+
+def test_pictures_grow_with_the_sentences(tmp_path):
+    pytest.importorskip("matplotlib")
+    longer = prediction("x", ["word"] * 23 + ["</s>"], ["palabra"] * 31 + ["</s>"])
+    draw_attention([prediction()], tmp_path / "short.png")
+    draw_attention([longer], tmp_path / "long.png")
+    draw_attention([longer, prediction()], tmp_path / "both.png")
+    short, long, both = (size_of(tmp_path / f"{name}.png") for name in ("short", "long", "both"))
+    assert all(a < b for a, b in zip(short, long, strict=True))
+    assert both[0] == long[0]
+    assert both[1] == pytest.approx(long[1] + short[1], abs=1)
+
+
+def test_one_by_one_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    draw_attention([prediction("a", ("a", "</s>"), ("a",))], tmp_path / "small.png")
+    assert size_of(tmp_path / "small.png") > (0, 0)
+
+
+def test_dollars_and_backslashes_are_drawn_as_they_are(tmp_path):
+    pytest.importorskip("matplotlib")
+    pieces = ("$\\nothing{$", "a_b^c", "$5 and $6", "</s>")
+    draw_attention([prediction("x", pieces, pieces)], tmp_path / "money.svg")
+    assert (tmp_path / "money.svg").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["alignment.gif", "alignment", ".png"])
+def test_another_ending_is_refused(tmp_path, name):
+    ending = ".gif" if name == "alignment.gif" else name
+    with pytest.raises(ConfigError) as refusal:
+        draw_attention([prediction()], tmp_path / name)
+    assert str(refusal.value) == (
+        f"cannot draw attention as '{ending}'; end the file name in .png, .svg, .pdf or .html"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["alignment.png", "alignment.html"])
+def test_a_model_without_attention_cannot_be_drawn(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(ConfigError) as refusal:
+        draw_attention([prediction(has_attention=False), EMPTY], path)
+    assert str(refusal.value) == (
+        f"nothing to draw in {path}: this model has no attention (model.attention = 'none')"
+    )
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("predictions", [[], [EMPTY], [EMPTY, EMPTY]])
+def test_nothing_but_empty_sentences_cannot_be_drawn(tmp_path, predictions):
+    path = tmp_path / "alignment.html"
+    with pytest.raises(ConfigError) as refusal:
+        draw_attention(predictions, path)
+    assert str(refusal.value) == f"nothing to draw in {path}: every sentence is empty"
+    assert not path.exists()
+
+
+def test_empty_sentences_are_left_out(tmp_path):
+    path = draw_attention([EMPTY, prediction(), EMPTY], tmp_path / "alignment.html")
+    assert path.read_text(encoding="utf-8").count("<figure>") == 1
+
+
+def test_without_matplotlib_a_picture_is_refused_and_a_page_is_not(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UnavailableError) as refusal:
+        draw_attention([prediction()], tmp_path / "alignment.png")
+    assert str(refusal.value) == (
+        "drawing a picture needs matplotlib: pip install 'unrolled[figures]', or name a .html file"
+    )
+    assert draw_attention([prediction()], tmp_path / "alignment.html").exists()

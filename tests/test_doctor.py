@@ -1,0 +1,94 @@
+"""`unrolled doctor` tells the truth about this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from unrolled import ops
+from unrolled.doctor import CellCheck, Report, check_cell, diagnose, render
+
+GOOD = CellCheck("gru", "cpu", "torch_native", {"reference": "torch_native comes first"},
+                 error=3e-7, tolerance=1e-5, seconds=0.0042)  # fmt: skip
+SIGMOID = CellCheck("rnn_sigmoid", "cpu", "reference", {"torch_native": "torch has none"},
+                    error=0.0, tolerance=1e-5, seconds=0.01)  # fmt: skip
+REPORT = Report("3.11.7", "2.13.0", "Linux x86_64", 2, 2, "AVX512", None, (GOOD, SIGMOID))
+
+
+def test_every_cell_agrees_here() -> None:
+    report = diagnose()
+    assert report.is_healthy
+    on_cpu = {cell.kind: cell.chosen for cell in report.cells if cell.device == "cpu"}
+    assert on_cpu == {
+        "rnn_tanh": "torch_native",
+        "rnn_relu": "torch_native",
+        "rnn_sigmoid": "reference",
+        "lstm": "torch_native",
+        "gru": "torch_native",
+    }
+    assert report.torch == torch.__version__
+    assert report.n_threads == torch.get_num_threads()
+    assert all(0 < cell.seconds < 60 for cell in report.cells)
+
+
+def test_it_checks_what_is_pinned() -> None:
+    with ops.using("reference"):
+        assert check_cell("lstm", "cpu").chosen == "reference"
+
+
+@pytest.mark.parametrize("spoilt", ["output", "gradient", "nan"])
+def test_a_wrong_implementation_is_found_out(monkeypatch: pytest.MonkeyPatch, spoilt: str) -> None:
+    right = ops.torch_native.unroll
+
+    def wrong(*args: object) -> object:
+        y, state = right(*args)
+        if spoilt == "output":
+            return y + 1e-3, state
+        if spoilt == "nan":
+            return y * float("nan"), state
+        return y.detach() + 0.999 * (y - y.detach()), state
+
+    monkeypatch.setattr(ops.torch_native, "unroll", wrong)
+    check = check_cell("lstm", "cpu")
+    assert check.chosen == "torch_native"
+    assert not check.agrees
+
+
+def test_random_numbers_elsewhere_are_left_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    check_cell("rnn_relu", "cpu")
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_report_fits_a_few_lines() -> None:
+    assert render(REPORT) == (
+        "python 3.11.7 · torch 2.13.0 · Linux x86_64\n"
+        "2 cores, torch uses 2 threads · AVX512 · no GPU\n"
+        "\n"
+        "device  cell         runs          error    time     "
+        "(against the reference; 16 rows, 12 steps, 64 wide)\n"
+        "cpu     gru          torch_native  3.0e-07   4.2 ms  agrees\n"
+        "cpu     rnn_sigmoid  reference     0.0e+00  10.0 ms  agrees\n"
+        "not torch_native for rnn_sigmoid: torch has none"
+    )
+
+
+def test_a_disagreement_is_said_aloud() -> None:
+    sick = replace(REPORT, cells=(replace(GOOD, error=0.25),))
+    assert not sick.is_healthy
+    text = render(sick)
+    assert "2.5e-01   4.2 ms  DISAGREES" in text
+    assert text.endswith(
+        "A cell disagrees with the reference on this machine: do not trust it; "
+        "run inside unrolled.ops.using('reference') and report this."
+    )
+    assert not replace(GOOD, error=float("nan")).agrees
+
+
+def test_more_threads_than_cores_is_advised_against() -> None:
+    text = render(replace(REPORT, n_cores=1, n_threads=8))
+    assert "1 core, torch uses 8 threads (more than cores: try OMP_NUM_THREADS=1)" in text

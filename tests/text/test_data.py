@@ -1,0 +1,274 @@
+"""No sentence crosses parts, whatever the links; rows in any order are cut the same way."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from unrolled.errors import ConfigError, DataError
+from unrolled.text.data import DataConfig, Splits, linked_groups, read_splits
+from unrolled.text.readers import Row, read_rows
+
+Pairs = list[tuple[str, str]]
+
+
+def write(path: Path, pairs: Pairs) -> str:
+    text = "en\tes\n" + "".join(f"{en}\t{es}\n" for en, es in pairs)
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return str(path)
+
+
+def pairs_of(rows: list[Row]) -> Pairs:
+    return [(row.fields[0], row.fields[1]) for row in rows]
+
+
+def assert_nothing_crosses(splits: Splits) -> None:
+    parts = [splits.train, splits.valid, splits.test]
+    for side in (0, 1):
+        texts = [{row.fields[side] for row in part} for part in parts]
+        assert not texts[0] & texts[1]
+        assert not texts[0] & texts[2]
+        assert not texts[1] & texts[2]
+
+
+def slow_groups(pairs: Pairs) -> set[frozenset[int]]:
+    """The definition: grow each group until nothing new is linked to it."""
+    groups = []
+    left = set(range(len(pairs)))
+    while left:
+        group = {left.pop()}
+        while True:
+            sources = {pairs[i][0] for i in group}
+            targets = {pairs[i][1] for i in group}
+            more = {i for i in left if pairs[i][0] in sources or pairs[i][1] in targets}
+            if not more:
+                break
+            group |= more
+            left -= more
+        groups.append(frozenset(group))
+    return set(groups)
+
+
+@pytest.mark.parametrize("n_texts", [2, 11, 53, 211])
+@pytest.mark.parametrize("seed", range(5))
+def test_linked_groups_are_the_connected_components(n_texts: int, seed: int) -> None:
+    draw = random.Random(seed)
+    pairs = [(f"s{draw.randrange(n_texts)}", f"t{draw.randrange(n_texts)}") for _ in range(97)]
+    groups = linked_groups(pairs)
+    assert {frozenset(group) for group in groups} == slow_groups(pairs)
+    assert sorted(i for group in groups for i in group) == list(range(97))
+
+
+def test_the_same_text_on_opposite_sides_links_nothing() -> None:
+    assert linked_groups([("a", "b"), ("b", "a")]) == [[0], [1]]
+
+
+def test_long_chains_and_stars_are_one_group_in_linear_time() -> None:
+    n_rows = 120_011
+    chain = [(str(i // 2), str((i + 1) // 2)) for i in range(n_rows)]
+    draw = random.Random(2)
+    draw.shuffle(chain)
+    star = [("hub", str(i)) for i in range(n_rows)]
+    # Each row links two groups of the row before's size: the worst case without path halving.
+    comb = [(str(i & -i), str(i - (i & -i))) for i in range(1, n_rows)]
+    for rows in (chain, star, comb):
+        started = time.process_time()
+        groups = linked_groups(rows)
+        assert time.process_time() - started < 5
+        assert sum(map(len, groups)) == len(rows)
+    assert len(linked_groups(chain)) == len(linked_groups(star)) == 1
+
+
+def messy_pairs(n_rows: int, seed: int) -> Pairs:
+    """Adversarial repeats: exact duplicates, shared sources, shared targets, chains, one hub."""
+    draw = random.Random(seed)
+    pairs: Pairs = []
+    for i in range(n_rows):
+        kind = draw.randrange(6)
+        if kind == 0 and pairs:
+            pairs.append(draw.choice(pairs))
+        elif kind == 1 and pairs:
+            pairs.append((draw.choice(pairs)[0], f"objetivo {i}"))
+        elif kind == 2 and pairs and i % 5 == 0:
+            pairs.append((f"source {i}", draw.choice(pairs)[1]))
+        elif kind == 3 and i % 7 == 0:
+            pairs.append(("Hello.", f"hola {i}"))
+        else:
+            pairs.append((f"source {i}", f"objetivo {i}"))
+    return pairs
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_sentence_of_either_side_crosses_parts(tmp_path: Path, seed: int) -> None:
+    pairs = messy_pairs(3001, seed)
+    path = write(tmp_path / "a.tsv", pairs)
+    splits = read_splits(DataConfig(train=(path,), valid_size=151, test_size=97), 2)
+    assert_nothing_crosses(splits)
+    for part, size in ((splits.valid, 151), (splits.test, 97)):
+        kept = pairs_of(part)
+        assert len(set(kept)) == len(kept)
+        assert 0.5 * size <= len(kept) <= size
+    n_kept = len(splits.train) + len(splits.valid) + len(splits.test)
+    assert n_kept + splits.n_duplicates == len(pairs)
+    hub = [row for row in (*splits.valid, *splits.test) if row.fields[0] == "Hello."]
+    assert not hub
+
+
+def test_the_split_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
+    pairs = messy_pairs(1009, 3)
+    first = read_splits(DataConfig(train=(write(tmp_path / "a.tsv", pairs),)), 2)
+    random.Random(4).shuffle(pairs)
+    second = read_splits(DataConfig(train=(write(tmp_path / "b.tsv", pairs),)), 2)
+    for one, other in (
+        (first.train, second.train),
+        (first.valid, second.valid),
+        (first.test, second.test),
+    ):
+        assert sorted(pairs_of(one)) == sorted(pairs_of(other))
+
+
+def test_the_seed_decides_the_split(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", [(f"s{i}", f"t{i}") for i in range(401)])
+    first = read_splits(DataConfig(train=(path,)), 2)
+    assert read_splits(DataConfig(train=(path,)), 2) == first
+    second = read_splits(DataConfig(train=(path,), split_seed=2), 2)
+    assert pairs_of(first.valid) != pairs_of(second.valid)
+    assert len(first.valid) == len(second.valid) == 20
+
+
+def test_spacing_and_code_points_do_not_make_another_sentence(tmp_path: Path) -> None:
+    pairs = [(f"s{i}", f"t{i}") for i in range(301)]
+    pairs += [(f"s{i} ", f"caf\u00e9 {i}") for i in range(300)]
+    pairs += [(f"new {i}", f"cafe\u0301  {i}") for i in range(300)]
+    splits = read_splits(DataConfig(train=(write(tmp_path / "a.tsv", pairs),)), 2)
+    numbers = [
+        {row.fields[0].split("s")[-1].split("new")[-1].strip() for row in part}
+        for part in (splits.train, splits.valid, splits.test)
+    ]
+    assert not numbers[0] & numbers[1]
+    assert not numbers[0] & numbers[2]
+    assert not numbers[1] & numbers[2]
+
+
+def test_five_percent_are_cut_and_at_most_two_thousand(tmp_path: Path) -> None:
+    for n_rows, size in ((3, 1), (101, 5), (40_009, 2000)):
+        path = write(tmp_path / "a.tsv", [(f"s{i}", f"t{i}") for i in range(n_rows)])
+        splits = read_splits(DataConfig(train=(path,)), 2)
+        assert (len(splits.valid), len(splits.test)) == (size, size)
+        assert len(splits.train) == n_rows - 2 * size
+    assert str(splits) == (
+        "36,009 train, 2,000 valid, 2,000 test (valid and test cut from the training file)"
+    )
+
+
+def test_rows_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", messy_pairs(503, 1))
+    splits = read_splits(DataConfig(train=(path,)), 2)
+    for part in (splits.train, splits.valid, splits.test):
+        lines = [row.line for row in part]
+        assert lines == sorted(lines)
+
+
+def test_files_given_for_validation_and_test_are_taken_as_they_are(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.tsv", [(f"s{i}", f"t{i}") for i in range(101)])
+    valid = write(tmp_path / "valid.tsv", [("s1", "t1"), ("s1", "t1"), ("x", "")])
+    test = write(tmp_path / "test.tsv", [("y", "z")])
+    splits = read_splits(DataConfig(train=(train,), valid=(valid,), test=(test,)), 2)
+    assert pairs_of(splits.valid) == [("s1", "t1"), ("s1", "t1"), ("x", "")]
+    assert pairs_of(splits.test) == [("y", "z")]
+    assert len(splits.train) == 101
+    assert splits.cut == ()
+    assert str(splits) == "101 train, 3 valid, 1 test"
+    only_valid = read_splits(DataConfig(train=(train,), valid=(valid,)), 2)
+    assert (len(only_valid.train), len(only_valid.valid), len(only_valid.test)) == (96, 3, 5)
+    assert only_valid.cut == ("test",)
+    assert read_splits(DataConfig(test=(test,)), 2) == Splits([], [], [Row(("y", "z"), 2)])
+
+
+def test_rows_with_an_empty_side_are_left_out_and_counted(tmp_path: Path) -> None:
+    pairs = [(f"s{i}", f"t{i}") for i in range(41)] + [("", "a"), ("b", " "), ("", "")]
+    splits = read_splits(DataConfig(train=(write(tmp_path / "a.tsv", pairs),)), 2)
+    assert splits.n_empty == 3
+    assert len(splits.train) + len(splits.valid) + len(splits.test) == 41
+    path = write(tmp_path / "b.tsv", [("", "a"), ("b", "")])
+    with pytest.raises(DataError) as caught:
+        read_splits(DataConfig(train=(path,)), 2)
+    assert str(caught.value) == f"{path}: every row has an empty side; nothing to train on"
+
+
+def test_columns_are_chosen_by_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", [(f"s{i}", f"t{i}") for i in range(41)])
+    splits = read_splits(DataConfig(train=(path,), columns=("es", "en")), 2)
+    assert all(row.fields[0].startswith("t") for row in splits.train)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sizes", "message"),
+    [
+        (
+            [("same", f"t{i}") for i in range(53)],
+            {},
+            "cannot cut 3 rows for test from 53 rows, linked in groups of up to 53 by repeated "
+            "sentences; give a file with --data.test",
+        ),
+        (
+            [("a", "b"), ("c", "d")],
+            {},
+            "cannot cut 1 rows for test from 2 rows; give a file with --data.test",
+        ),
+        (
+            [("a", "b")],
+            {},
+            "cannot cut 1 rows for test from 1 rows; give a file with --data.test",
+        ),
+        (
+            [(f"s{i}", f"t{i}") for i in range(11)],
+            {"test_size": 11},
+            "cannot cut 11 rows for test from 11 rows; give a file with --data.test",
+        ),
+    ],
+)
+def test_what_cannot_be_cut_is_said(
+    tmp_path: Path, pairs: Pairs, sizes: dict[str, int], message: str
+) -> None:
+    path = write(tmp_path / "a.tsv", pairs)
+    with pytest.raises(DataError) as caught:
+        read_splits(DataConfig(train=(path,), **sizes), 2)  # type: ignore[arg-type]
+    assert str(caught.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"valid_size": -1}, "data.valid_size must be 0 or more, got -1"),
+        ({"test_size": -2}, "data.test_size must be 0 or more, got -2"),
+        ({"max_length": 0}, "data.max_length must be at least 1, got 0"),
+        ({"too_long": "drop"}, "data.too_long must be skip or truncate; got 'drop'"),
+    ],
+)
+def test_values_that_cannot_be_are_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        DataConfig(**values)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+def test_no_file_is_said() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_splits(DataConfig())
+    assert str(caught.value) == "no data given; use --data FILE, or data.train in the recipe"
+
+
+def test_real_pairs_do_not_cross(real_data: Path, tmp_path: Path) -> None:
+    path = real_data / "tatoeba-en-es" / "train.tsv"
+    if not path.exists():
+        pytest.skip("tatoeba-en-es/train.tsv is not there")
+    n_rows = 30_011  # under shape checks the whole file takes ten times as long as without
+    pairs = [row.fields for row, _ in zip(read_rows(path), range(n_rows), strict=False)]
+    part = write(tmp_path / "part.tsv", [(en, es) for en, es in pairs])
+    splits = read_splits(DataConfig(train=(part,)), 2)
+    assert_nothing_crosses(splits)
+    assert (len(splits.valid), len(splits.test)) == (1501, 1501)
+    assert len(splits.train) + 3002 + splits.n_duplicates + splits.n_empty == n_rows

@@ -1,0 +1,288 @@
+"""Every format gives the same rows, and every fault is one sentence with its place."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from unrolled.errors import DataError
+from unrolled.text.readers import Row, column_names, read_rows
+
+ROWS = [("Hello.", "Hola."), ('She said "no".', "Ella dijo «no»."), ("One, two", "Uno, dos")]
+
+TSV = "en\tes\n" + "".join(f"{en}\t{es}\n" for en, es in ROWS)
+CSV = 'en,es\nHello.,Hola.\n"She said ""no"".",Ella dijo «no».\n"One, two","Uno, dos"\n'
+SEMICOLONS = CSV.replace(",", ";").replace("One;", "One,").replace("Uno;", "Uno,")
+JSONL = (
+    '{"en": "Hello.", "es": "Hola."}\n'
+    '{"es": "Ella dijo «no».", "en": "She said \\"no\\".", "more": [1]}\n'
+    '{"en": "One, two", "es": "Uno, dos"}\n'
+)
+FORMATS = {"a.tsv": TSV, "a.tab": TSV, "a.csv": CSV, "b.csv": SEMICOLONS, "a.jsonl": JSONL}
+
+
+def fields(rows: object) -> list[tuple[str, ...]]:
+    return [row.fields for row in rows]  # type: ignore[attr-defined]
+
+
+def failure(path: object, columns: object = None, n_columns: int | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        list(read_rows(path, columns, n_columns))  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_every_format_gives_the_same_rows(
+    tmp_path: Path, name: str, packed: bool, mark: str, line_end: str
+) -> None:
+    content = (mark + FORMATS[name].replace("\n", line_end)).encode("utf-8")
+    path = tmp_path / (name + ".gz" * packed)
+    write(path, gzip.compress(content) if packed else content)
+    assert column_names(path) == ("en", "es")
+    assert fields(read_rows(path)) == ROWS
+    assert fields(read_rows(str(path), ("es", "en"), 2)) == [(es, en) for en, es in ROWS]
+    assert fields(read_rows((path,), ("es",))) == [(es,) for _, es in ROWS]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_parallel_files_give_one_column_each(tmp_path: Path, packed: bool) -> None:
+    paths = [tmp_path / f"train.{side}{'.gz' * packed}" for side in ("en", "es")]
+    for i, path in enumerate(paths):
+        content = "\ufeff" * i + "".join(row[i] + "\r\n" * i + "\n" * (not i) for row in ROWS)
+        write(path, gzip.compress(content.encode()) if packed else content)
+    assert column_names(paths) == ("en", "es")
+    assert list(read_rows(paths)) == [Row(row, i) for i, row in enumerate(ROWS, start=1)]
+    assert fields(read_rows(paths, ("es",))) == [(es,) for _, es in ROWS]
+
+
+def test_parallel_files_with_one_suffix_are_named_in_full(tmp_path: Path) -> None:
+    paths = [write(tmp_path / "src.txt", "a\n"), write(tmp_path / "trg.txt", "b\n")]
+    assert column_names(paths) == ("src.txt", "trg.txt")
+    assert fields(read_rows(paths, ("trg.txt", "src.txt"))) == [("b", "a")]
+
+
+def test_a_last_line_without_line_end_and_blank_lines_are_read(tmp_path: Path) -> None:
+    assert fields(read_rows(write(tmp_path / "a.tsv", "en\tes\n\na\tb"))) == [("a", "b")]
+    assert fields(read_rows(write(tmp_path / "a.csv", "en,es\n\na,b\n\n"))) == [("a", "b")]
+    assert fields(read_rows(write(tmp_path / "a.jsonl", '{"x": "a"}\n\n'))) == [("a",)]
+    assert fields(read_rows(write(tmp_path / "b.tsv", "en\na\n\nb\n"))) == [("a",), ("",), ("b",)]
+    paths = [write(tmp_path / "a.en", "a\n\nc"), write(tmp_path / "a.es", "\nb\nc\n")]
+    assert fields(read_rows(paths)) == [("a", ""), ("", "b"), ("c", "c")]
+
+
+def test_white_space_at_the_end_of_a_line_belongs_to_the_field(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "x\ty\na\t\n\tb \r\n")
+    assert fields(read_rows(path)) == [("a", ""), ("", "b ")]
+
+
+def test_lines_end_in_line_feeds_only(tmp_path: Path) -> None:
+    text = "a\u2028b\u0085c\x0bd\re"
+    path = write(tmp_path / "a.tsv", f"x\ty\n{text}\t1\n")
+    assert list(read_rows(path)) == [Row((text, "1"), 2)]
+
+
+def test_quotes_in_tsv_are_ordinary_characters(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", 'x\ty\n"a\t""b\n')
+    assert fields(read_rows(path)) == [('"a', '""b')]
+
+
+def test_rows_know_the_line_on_which_they_start(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'x,y\n"1\n2",a\nb,c\n')
+    assert list(read_rows(path)) == [Row(("1\n2", "a"), 2), Row(("b", "c"), 4)]
+
+
+def test_numbers_in_json_are_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"x": 3, "y": 2.5, "z": [1]}\n')
+    assert fields(read_rows(path, ("y", "x"))) == [("2.5", "3")]
+
+
+def test_a_very_long_line_is_a_line(tmp_path: Path) -> None:
+    long = "palabra " * 100_000
+    assert fields(read_rows(write(tmp_path / "a.csv", f"x,y\n{long},b\n"))) == [(long, "b")]
+    assert fields(read_rows(write(tmp_path / "a.tsv", f"x\ty\n{long}\tb\n"))) == [(long, "b")]
+
+
+def test_reading_stops_where_the_reader_stops(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", b"x\ty\na\tb\nc\t\xff\n")
+    assert next(read_rows(path)).fields == ("a", "b")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path / "phrases.tsv", TSV)
+    assert failure(tmp_path / "phrase.tsv") == (
+        f"{tmp_path / 'phrase.tsv'}: no such file; did you mean 'phrases.tsv'?"
+    )
+    assert failure(tmp_path / "z.jsonl") == f"{tmp_path / 'z.jsonl'}: no such file"
+    nowhere = tmp_path / "gone" / "a.tsv"
+    assert failure(nowhere) == f"{nowhere}: no such file, nor a folder '{tmp_path / 'gone'}'"
+    assert failure(()) == "no data file given"
+
+
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "data.tsv"
+    folder.mkdir()
+    assert failure(folder) == f"{folder}: this is a folder; give a file"
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may read anything")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", TSV)
+    path.chmod(0)
+    assert failure(path) == f"{path}: cannot be read (Permission denied)"
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl", "a.tsv.gz"])
+def test_an_empty_file(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, gzip.compress(b"") if name.endswith("gz") else b"")
+    assert failure(path) == f"{path}: the file is empty"
+    with pytest.raises(DataError, match="the file is empty"):
+        column_names(path)
+
+
+def test_a_table_with_a_header_only(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "en\tes\n")
+    assert failure(path) == f"{path}: no rows after the header en, es"
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", TSV)
+    assert failure(path, ("eng", "es")) == (
+        f"{path}: no column 'eng'; its columns are en, es; did you mean 'en'?"
+    )
+    assert failure(path, ("French", "es")) == (
+        f"{path}: no column 'French'; its columns are en, es"
+    )
+
+
+def test_too_many_or_too_few_columns(tmp_path: Path) -> None:
+    three = write(tmp_path / "three.tsv", "id\ten\tes\n1\ta\tb\n")
+    assert failure(three, None, 2) == (
+        f"{three}: 2 needed, 3 columns found: id, en, es; say which with --data.columns"
+    )
+    one = write(tmp_path / "one.tsv", "en\na\n")
+    assert failure(one, None, 2) == f"{one}: 2 columns needed, 1 column found: en"
+    assert failure(three, ("en",), 2) == f"{three}: 2 columns needed, but 1 column asked for: en"
+    twice = write(tmp_path / "twice.tsv", "en\ten\na\tb\n")
+    assert failure(twice, ("en",)) == (
+        f"{twice}: the header names column 'en' twice; rename one of them"
+    )
+
+
+def test_a_row_with_the_wrong_number_of_fields(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "en\tes\na\tb\nc\n")
+    assert failure(path) == (
+        f"{path}, line 3: expected 2 fields separated by tabs as in the header, found 1"
+    )
+    path = write(tmp_path / "a.csv", "en,es\na,b,c\n")
+    assert failure(path) == (
+        f"{path}, line 2: expected 2 fields separated by commas as in the header, found 3"
+    )
+
+
+def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "en\tes\nyes\tsí\n".encode("latin-1"))
+    assert failure(path) == (
+        f"{path}, line 2: not UTF-8 at byte 11 (0xED); convert it, e.g. with: "
+        "iconv -f latin1 -t utf-8"
+    )
+    path = write(tmp_path / "b.tsv", "en\tes\n".encode("utf-16"))
+    assert failure(path) == f"{path}: this is UTF-16, expected UTF-8; save it again as UTF-8"
+
+
+def test_nul_bytes(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", b"en\tes\na\tb\0\n")
+    assert failure(path) == f"{path}, line 2: NUL byte at byte 9; this is not a text file"
+
+
+def test_a_damaged_gzip_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv.gz", TSV)
+    assert failure(path) == (
+        f"{path}: damaged gzip file from its first byte; copy or download it again"
+    )
+    whole = gzip.compress(TSV.encode())
+    write(path, whole[:-9])
+    assert failure(path).startswith(f"{path}: damaged gzip file ")
+    # The checksum stands at the end: what precedes it was read, and is not trusted.
+    write(path, whole[:-8] + b"\xff" * 4 + whole[-4:])
+    assert failure(path).startswith(f"{path}: damaged gzip file ")
+    assert failure(path).endswith("; copy or download it again")
+
+
+def test_damaged_csv(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'en,es\na,b\nc,"d\ne,f\n')
+    assert failure(path) == (
+        f"{path}, line 3: damaged CSV (unexpected end of data); check its quotes"
+    )
+    path = write(tmp_path / "b.csv", 'en,es\n"a"b,c\n')
+    assert failure(path) == (
+        f"{path}, line 2: damaged CSV (',' expected after '\"'); check its quotes"
+    )
+
+
+def test_damaged_json(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"x": "a"}\n{"x": }\n')
+    assert failure(path) == (
+        f"{path}, line 2: not JSON at character 7 (Expecting value); expected one object per line"
+    )
+    path = write(tmp_path / "b.jsonl", '["a", "b"]\n')
+    assert failure(path) == f"{path}, line 1: expected a JSON object, found list"
+    path = write(tmp_path / "c.jsonl", '{"x": "a"}\n{"y": "a"}\n')
+    assert failure(path) == f"{path}, line 2, field 'x': missing; every object needs this key"
+    path = write(tmp_path / "d.jsonl", '{"x": "a"}\n{"x": null}\n')
+    assert failure(path) == f"{path}, line 2, field 'x': expected text or a number, found null"
+    path = write(tmp_path / "e.jsonl", '{"x": "\\ud800"}\n')
+    assert failure(path) == (
+        f"{path}, line 1: an escape holds half a surrogate pair; "
+        "write the character itself in UTF-8"
+    )
+    path = write(tmp_path / "f.jsonl", '{"x": ' + "[" * 100_000 + "\n")
+    assert failure(path).startswith(f"{path}, line 1: not JSON at character ")
+
+
+def test_an_unknown_format(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.xlsx", "PK")
+    assert failure(path) == (
+        f"{path}: cannot tell the format from '.xlsx'; expected one of .tsv .tab .csv .jsonl "
+        ".ndjson (or with .gz), or one plain-text file per column"
+    )
+
+
+def test_parallel_files_of_different_length(tmp_path: Path) -> None:
+    long = write(tmp_path / "a.en", "a\nb\nc\nd\ne\n")
+    short = write(tmp_path / "a.es", "a\nb\nc\n")
+    assert failure((long, short)) == (
+        f"{long}, {short}: parallel files must have one line per sentence each, "
+        "found 5 lines and 3 lines"
+    )
+    assert failure((short, long)).endswith("found 3 lines and 5 lines")
+    empty = write(tmp_path / "a.fr", "")
+    assert failure((long, empty)) == f"{empty}: the file is empty"
+    assert failure((empty, write(tmp_path / "a.de", ""))) == f"{empty}: the file is empty"
+
+
+def test_a_table_among_parallel_files(tmp_path: Path) -> None:
+    table, other = write(tmp_path / "a.tsv", TSV), write(tmp_path / "b.tsv", TSV)
+    assert failure((table, other)) == (
+        f"{table}: this is a table, give it alone; several files are read as parallel plain "
+        "text, one sentence per line"
+    )
+
+
+def test_more_parallel_files_than_columns(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"a.{side}", "a\n") for side in ("en", "es", "fr")]
+    place = ", ".join(map(str, paths))
+    assert failure(paths, None, 2) == (
+        f"{place}: 2 needed, 3 columns found: en, es, fr; say which with --data.columns"
+    )
+    assert failure(paths, ("de",)) == f"{place}: no column 'de'; its columns are en, es, fr"

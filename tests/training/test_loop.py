@@ -1,0 +1,526 @@
+"""What training does, what it reports, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from counting import COUNTING, CountingConfig, recipe_for, write_data
+from torch import nn
+
+from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, UnavailableError
+from unrolled.training import checkpoint, device
+from unrolled.training.evaluation import mean_loss, predictions
+from unrolled.training.events import Evaluated, Finished, Saved, Started, Step
+from unrolled.training.loop import fit, train
+from unrolled.training.prepare import prepare
+from unrolled.training.run_folder import END_OF_CONFIG, load_run
+from unrolled.training.state import Training
+
+
+def events_of(recipe, out, **options):
+    return list(fit(recipe, out, task=options.pop("task", COUNTING), **options))
+
+
+def training_for(recipe, folder: Path) -> Training:
+    folder.mkdir(exist_ok=True)
+    return Training(recipe, COUNTING, prepare(recipe, COUNTING), folder)
+
+
+def test_a_run_learns_and_can_be_read_back(tmp_path: Path, data: Path):
+    model = CountingConfig(width=13, dropout_rate=0.0)
+    recipe = recipe_for(data, model, max_steps=120, learning_rate=0.05)
+    end = train(recipe, tmp_path / "run", task=COUNTING)
+    assert end.best.loss < 1.6 < math.log(11)
+    run = load_run(tmp_path / "run", COUNTING)
+    assert run.recipe == recipe
+    assert not run.model.training
+    valid = prepare(recipe, COUNTING, run.tokenizers).valid
+    assert mean_loss(run.model, COUNTING, valid.examples, 37) == end.best.loss
+
+
+def test_events_come_in_order_and_are_complete(tmp_path: Path, data: Path):
+    events = events_of(recipe_for(data, max_steps=11), tmp_path / "run")
+    first, *middle, last = events
+    assert first == Started(
+        step=0,
+        sizes={"train": 79, "valid": 11, "test": 7},
+        skipped={"train": 0, "valid": 0},
+        vocabulary_sizes={"source": 11, "target": 11},
+        parameters=11 * 5 + 11 * 5 + 11,
+        steps_per_epoch=first.steps_per_epoch,
+        device="cpu",
+    )
+    assert [event.step for event in middle if isinstance(event, Step)] == [3, 6, 9, 11]
+    assert [event.step for event in middle if isinstance(event, Evaluated)] == [5, 10, 11]
+    assert {7, 11} <= {event.step for event in middle if isinstance(event, Saved)}
+    assert isinstance(last, Finished)
+    assert (last.step, last.reason) == (11, "max_steps")
+    fractions = [event.fraction_done for event in middle if isinstance(event, Step)]
+    assert fractions == [3 / 11, 6 / 11, 9 / 11, 1.0]
+    assert [event for event in middle if isinstance(event, Step)][-1].eta_seconds == 0.0
+
+
+def test_an_epoch_has_the_steps_it_was_said_to_have(tmp_path: Path, data: Path):
+    recipe = recipe_for(data, max_steps=0, max_epochs=3, accumulate=2, log_every_n_steps=1)
+    events = events_of(recipe, tmp_path / "run")
+    epochs = [event.epoch for event in events if isinstance(event, Step)]
+    assert epochs == sorted(epochs)
+    assert set(epochs) == {1, 2, 3}
+    assert epochs.count(1) == events[0].steps_per_epoch
+    assert events[-1].reason == "max_epochs"
+
+
+def test_metrics_hold_every_step_and_evaluation(tmp_path: Path, data: Path):
+    events = events_of(recipe_for(data), tmp_path / "run")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    expected = [event for event in events if isinstance(event, Step | Evaluated)]
+    assert len(lines) == len(expected)
+    for line, event in zip(map(json.loads, lines), expected, strict=True):
+        assert line.pop("event") == type(event).__name__.lower()
+        assert type(event)(**line) == event
+
+
+def test_the_loss_told_is_the_mean_over_targets_since_the_last(tmp_path: Path, data: Path):
+    recipe = recipe_for(data, CountingConfig(dropout_rate=0.0), log_every_n_steps=1, max_steps=6)
+    single = [e for e in events_of(recipe, tmp_path / "a") if isinstance(e, Step)]
+    recipe = recipe_for(data, CountingConfig(dropout_rate=0.0), log_every_n_steps=3, max_steps=6)
+    training = training_for(recipe, tmp_path / "b")
+    counts = []
+    for _ in range(3):
+        training.update()
+        counts.append(training.progress.n_targets)
+    steps = [counts[0], counts[1] - counts[0], counts[2] - counts[1]]
+    mean = sum(n * event.loss for n, event in zip(steps, single, strict=False)) / counts[2]
+    assert training.log().loss == pytest.approx(mean, rel=1e-12)
+
+
+def test_the_throughput_leaves_out_evaluations_and_the_reader(tmp_path: Path, data: Path):
+    def slow_score(answers, references):
+        time.sleep(0.3)
+        return {"accuracy": 0.0}
+
+    task = replace(COUNTING, score=slow_score)
+    recipe = recipe_for(data, max_steps=4, evaluate_every_n_steps=1, log_every_n_steps=4)
+    for event in fit(recipe, tmp_path / "run", task=task):
+        time.sleep(0.1)
+        if isinstance(event, Step):
+            assert event.seconds > 1.2
+            assert event.tokens_per_second > 4 * 20 / 1.0
+
+
+@pytest.mark.parametrize("reduction", ["per_token", "per_sequence"])
+def test_four_small_batches_are_one_large(tmp_path: Path, data: Path, reduction: str):
+    settings = {"optimiser": "sgd", "learning_rate": 1.0, "reduction": reduction, "clip_norm": 0.0}
+    model = CountingConfig(dropout_rate=0.0)
+    small = training_for(recipe_for(data, model, accumulate=4, **settings), tmp_path / "small")
+    large = training_for(recipe_for(data, model, **settings), tmp_path / "large")
+    parts = small._epoch_batches()[:4]
+    large._epoch_batches()[0] = [index for part in parts for index in part]
+    assert len({len(part) for part in parts}) > 1
+    small.update()
+    large.update()
+    assert small.progress.grad_norm == pytest.approx(large.progress.grad_norm, rel=1e-5)
+    for ours, other in zip(small.parameters, large.parameters, strict=True):
+        torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-6)
+
+
+def test_the_reductions_divide_by_targets_and_by_sequences(tmp_path: Path, data: Path):
+    norms, counts = {}, {}
+    for reduction in ("per_token", "per_sequence"):
+        recipe = recipe_for(data, CountingConfig(dropout_rate=0.0), reduction=reduction)
+        training = training_for(recipe, tmp_path / reduction)
+        counts["per_sequence"] = len(training._epoch_batches()[0])
+        training.update()
+        counts["per_token"] = training.progress.n_targets
+        norms[reduction] = training.progress.grad_norm
+    ratio = counts["per_token"] / counts["per_sequence"]
+    assert ratio > 1.5
+    assert norms["per_sequence"] == pytest.approx(ratio * norms["per_token"], rel=1e-5)
+
+
+def test_a_shorter_last_update_of_an_epoch_uses_what_is_left(tmp_path: Path, data: Path):
+    training = training_for(recipe_for(data, accumulate=3), tmp_path / "run")
+    n_batches = len(training._epoch_batches())
+    assert n_batches % 3
+    for _ in range(math.ceil(n_batches / 3)):
+        training.update()
+    assert (training.progress.epoch, training.progress.batch) == (2, 0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_names_its_batch(tmp_path: Path, data: Path, bad: float):
+    def loss(model, batch):
+        total, count = COUNTING.loss(model, batch)
+        calls.append(None)
+        return (total * bad if len(calls) == 6 else total), count
+
+    calls: list[None] = []
+    task = replace(COUNTING, loss=loss)
+    recipe = recipe_for(data, accumulate=2, checkpoint_every_n_steps=2)
+    events = fit(recipe, tmp_path / "run", task=task)
+    with pytest.raises(NonFiniteError) as caught:
+        for _ in events:
+            pass
+    rows = prepare(recipe, COUNTING).train.rows
+    training = training_for(recipe, tmp_path / "other")
+    taken = training._epoch_batches()[4:6]
+    lines = sorted(rows[index].line for indices in taken for index in indices)
+    assert str(caught.value) == (
+        "the loss of step 3 (epoch 1, batches 5 to 6) is not finite, first in embedding.weight, "
+        f"head.weight, head.bias; it holds lines {', '.join(map(str, lines[:5]))} and "
+        f"{len(lines) - 5} more of the training data; look at them, or lower "
+        "training.learning_rate or clip_norm; the last checkpoint stands"
+    )
+    assert checkpoint.load_checkpoint(tmp_path / "run").progress.step == 2
+
+
+def test_only_the_gradient_may_be_bad_and_the_weights_stay(tmp_path: Path, data: Path):
+    training = training_for(recipe_for(data), tmp_path / "run")
+    training.update()
+    before = [parameter.detach().clone() for parameter in training.parameters]
+    training.model.head.bias.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(NonFiniteError, match=r"gradient of step 2 .* first in head\.bias; it"):
+        training.update()
+    for parameter, old in zip(training.parameters, before, strict=True):
+        assert torch.equal(parameter, old)
+    assert training.progress.step == 1
+
+
+def scripted(values):
+    """The task with evaluations that find these losses, one after the other."""
+    found = iter(values)
+    current = [0.0]
+
+    def evaluate_loss(model, batch):
+        return torch.tensor(current[0] * batch.n_tokens, dtype=torch.float64), batch.n_tokens
+
+    def score(answers, references):
+        return {"accuracy": -current[0]}
+
+    def advance():
+        current[0] = next(found)
+
+    return replace(COUNTING, evaluate_loss=evaluate_loss, score=score), advance
+
+
+def test_early_stopping_keeps_the_best(tmp_path: Path, data: Path):
+    task, advance = scripted([3.0, 2.0, 2.5, 2.0, 2.25, 9.0])
+    recipe = recipe_for(
+        data, max_steps=0, patience=3, evaluate_every_n_steps=1, log_every_n_steps=1
+    )
+    best, weights = None, None
+    events = fit(recipe, tmp_path / "run", task=task)
+    seen = []
+    for event in events:
+        if isinstance(event, Step):
+            advance()
+        if isinstance(event, Evaluated):
+            seen.append((event.step, event.loss, event.is_best))
+            if event.is_best:
+                best = checkpoint.load_tensors(tmp_path / "run" / "model.safetensors")
+        if isinstance(event, Finished):
+            weights = checkpoint.load_tensors(tmp_path / "run" / "model.safetensors")
+            assert (event.reason, event.best.step, event.best.value) == ("patience", 2, 2.0)
+    assert seen == [
+        (1, 3.0, True),
+        (2, 2.0, True),
+        (3, 2.5, False),
+        (4, 2.0, False),
+        (5, 2.25, False),
+    ]
+    assert all(torch.equal(best[name], weights[name]) for name in best)
+    last = checkpoint.load_checkpoint(tmp_path / "run")
+    assert last.progress.step == 5
+    assert not torch.equal(last.weights["head.bias"], weights["head.bias"])
+
+
+def test_the_plateau_schedule_cuts_the_rate_at_each_patience(tmp_path: Path, data: Path):
+    task, advance = scripted([3.0, 3.0, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0])
+    recipe = recipe_for(
+        data,
+        max_steps=8,
+        schedule="plateau",
+        plateau_patience=2,
+        plateau_factor=0.5,
+        learning_rate=0.5,
+        metric="accuracy",
+        evaluate_every_n_steps=1,
+        log_every_n_steps=1,
+    )
+    rates = []
+    for event in fit(recipe, tmp_path / "run", task=task):
+        if isinstance(event, Step):
+            rates.append(event.learning_rate)
+            advance()
+    assert rates == [0.5, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125, 0.125]
+
+
+def test_a_loss_that_is_not_a_number_is_never_the_best(tmp_path: Path, data: Path):
+    task, advance = scripted([math.nan, 3.0])
+    recipe = recipe_for(data, max_steps=2, evaluate_every_n_steps=1, log_every_n_steps=1)
+    best = []
+    for event in fit(recipe, tmp_path / "run", task=task):
+        if isinstance(event, Step):
+            advance()
+        if isinstance(event, Evaluated):
+            best.append(event.is_best)
+    assert best == [False, True]
+
+
+def test_averaged_weights_are_the_model(tmp_path: Path, data: Path):
+    recipe = recipe_for(data, average=0.9, evaluate_every_n_steps=23)
+    end = train(recipe, tmp_path / "run", task=COUNTING)
+    last = checkpoint.load_checkpoint(tmp_path / "run")
+    model = checkpoint.load_tensors(tmp_path / "run" / "model.safetensors")
+    assert torch.equal(model["head.bias"], last.rest["average.head.bias"])
+    assert not torch.equal(model["head.bias"], last.weights["head.bias"])
+    run = load_run(tmp_path / "run", COUNTING)
+    valid = prepare(recipe, COUNTING, run.tokenizers).valid
+    assert mean_loss(run.model, COUNTING, valid.examples, 37) == end.best.loss
+
+
+def test_tied_weights_survive_a_run(tmp_path: Path, data: Path):
+    recipe = recipe_for(data, CountingConfig(tied=True))
+    train(recipe, tmp_path / "run", task=COUNTING)
+    model = load_run(tmp_path / "run", COUNTING).model
+    assert model.head.weight is model.embedding.weight
+    changed = recipe_for(data, CountingConfig(tied=True), max_steps=29)
+    assert train(changed, tmp_path / "run", task=COUNTING, resume=True).steps == 29
+
+
+def test_a_run_is_never_overwritten(tmp_path: Path, data: Path):
+    recipe, run = recipe_for(data, max_steps=1), tmp_path / "run"
+    train(recipe, run, task=COUNTING)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(RunError) as caught:
+        fit(recipe, run, task=COUNTING)
+    assert str(caught.value) == (
+        f"{run} already holds a run; go on with it (--resume), replace it (--force), or choose "
+        "another name (--out)"
+    )
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert train(replace(recipe, seed=7), run, task=COUNTING, force=True).steps == 1
+    assert load_run(run, COUNTING).recipe.seed == 7
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_not_a_run_is_left_alone(tmp_path: Path, data: Path, force: bool):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("once", encoding="utf-8")
+    (tmp_path / "file").write_text("once", encoding="utf-8")
+    for name in ("thesis", "file"):
+        with pytest.raises(RunError) as caught:
+            fit(recipe_for(data), tmp_path / name, task=COUNTING, force=force)
+        assert str(caught.value) == (
+            f"{tmp_path / name} exists and is not a run folder, so it is left alone; choose "
+            "another name (--out)"
+        )
+    assert (tmp_path / "thesis" / "chapter.txt").read_text(encoding="utf-8") == "once"
+
+
+def test_an_empty_folder_is_free(tmp_path: Path, data: Path):
+    (tmp_path / "run").mkdir()
+    assert train(recipe_for(data, max_steps=1), tmp_path / "run", task=COUNTING).steps == 1
+
+
+def test_a_forced_run_that_cannot_begin_leaves_the_old_one(tmp_path: Path, data: Path):
+    run = tmp_path / "run"
+    train(recipe_for(data, max_steps=1), run, task=COUNTING)
+    wrong = recipe_for(tmp_path / "missing.tsv")
+    with pytest.raises(DataError):
+        train(wrong, run, task=COUNTING, force=True)
+    assert load_run(run, COUNTING)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_fine_tuning_starts_from_the_best_weights_and_the_old_vocabulary(
+    tmp_path: Path, data: Path
+):
+    old, new = tmp_path / "old", tmp_path / "new"
+    train(recipe_for(data), old, task=COUNTING)
+    other = write_data(tmp_path / "other.tsv", n_rows=89, seed=2)
+    other.write_text(
+        other.read_text(encoding="utf-8") + "nine nine\tnueve nueve\n", encoding="utf-8"
+    )
+    recipe = replace(recipe_for(other), text=replace(recipe_for(other).text, min_count=2))
+    events = fit(recipe, new, task=COUNTING, start_from=old)
+    assert next(events).vocabulary_sizes == {"source": 11, "target": 11}
+    started = checkpoint.load_tensors(new / "model.safetensors")
+    best = checkpoint.load_tensors(old / "model.safetensors")
+    assert all(torch.equal(started[name], best[name]) for name in best)
+    events.close()
+    for name in ("tokenizer-source.json", "tokenizer-target.json"):
+        assert (old / name).read_bytes() == (new / name).read_bytes()
+    assert load_run(new, COUNTING).recipe.text == load_run(old, COUNTING).recipe.text
+    resumed = replace(recipe, text=load_run(old, COUNTING).recipe.text)
+    assert train(resumed, new, task=COUNTING, resume=True).steps == 23
+
+
+def test_fine_tuning_keeps_the_model(tmp_path: Path, data: Path):
+    train(recipe_for(data, max_steps=1), tmp_path / "old", task=COUNTING)
+    wider = recipe_for(data, CountingConfig(width=7))
+    with pytest.raises(ConfigError) as caught:
+        fit(wider, tmp_path / "new", task=COUNTING, start_from=tmp_path / "old")
+    assert str(caught.value) == (
+        f"model.width is 7, but the weights of {tmp_path / 'old'} are those of 5; a run that "
+        "starts from another keeps its model"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (
+            {"max_steps": 0},
+            "training would never end; set training.max_minutes, max_epochs, max_steps or patience",
+        ),
+        (
+            {"max_steps": 0, "patience": 2, "schedule": "linear"},
+            "training.schedule 'linear' falls towards the end and must know it; set "
+            "training.max_minutes, max_epochs or max_steps",
+        ),
+        (
+            {"metric": "bleu"},
+            "training.metric: expected one of loss, accuracy, got 'bleu'",
+        ),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused_at_once(tmp_path, data, settings, text):
+    with pytest.raises(ConfigError) as caught:
+        fit(recipe_for(data, **settings), tmp_path / "run", task=COUNTING)
+    assert str(caught.value) == text
+    assert list(tmp_path.iterdir()) == [data]
+
+
+def test_a_task_that_is_not_known_is_refused_at_once(tmp_path: Path, data: Path):
+    with pytest.raises(ConfigError, match="unknown task 'counting'; choose from translate"):
+        fit(recipe_for(data), tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["config.toml", "model.safetensors", "tokenizer-source.json"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+def test_a_file_cut_short_is_named(tmp_path: Path, data: Path, name: str, share: float):
+    run = tmp_path / "run"
+    train(recipe_for(data, max_steps=1), run, task=COUNTING)
+    content = (run / name).read_bytes()
+    (run / name).write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(RunError, match=re.escape(str(run / name))):
+        load_run(run, COUNTING)
+
+
+def test_a_config_cut_at_a_line_is_noticed(tmp_path: Path, data: Path):
+    run = tmp_path / "run"
+    train(recipe_for(data, max_steps=1), run, task=COUNTING)
+    text = (run / "config.toml").read_text(encoding="utf-8")
+    (run / "config.toml").write_text(text.removesuffix(END_OF_CONFIG + "\n"), encoding="utf-8")
+    with pytest.raises(RunError) as caught:
+        load_run(run, COUNTING)
+    assert str(caught.value) == (
+        f"{run / 'config.toml'}: cut short; restore the file from a copy, or train the run again "
+        "(--force)"
+    )
+
+
+def test_what_is_not_a_run_cannot_be_loaded(tmp_path: Path):
+    with pytest.raises(RunError, match=re.escape(f"{tmp_path / 'no'}: no such run folder")):
+        load_run(tmp_path / "no")
+    with pytest.raises(RunError, match=r"is not a run folder; it has no config\.toml"):
+        load_run(tmp_path)
+
+
+def test_a_run_of_an_unknown_task_says_what_to_pass(tmp_path: Path, data: Path):
+    train(recipe_for(data, max_steps=1), tmp_path / "run", task=COUNTING)
+    with pytest.raises(RunError) as caught:
+        load_run(tmp_path / "run")
+    assert str(caught.value) == (
+        f"{tmp_path / 'run'} is a run of the task 'counting', which is not one of translate; pass "
+        "it: task=MY_TASK"
+    )
+
+
+def test_the_card_and_the_split_tell_how_the_run_was_made(tmp_path: Path, data: Path):
+    end = train(recipe_for(data), tmp_path / "run", task=COUNTING)
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert f"| loss | {end.best.loss:.4f} | nats per target |" in card
+    accuracy = end.best.scores["accuracy"]
+    assert f"| accuracy | {accuracy:.2f} | the word is\\|is not in the reference |" in card
+    assert "| train | 79 | 0 |" in card
+    assert f"torch {torch.__version__}" in card
+    split = json.loads((tmp_path / "run" / "split.json").read_text(encoding="utf-8"))
+    assert split["sizes"] == {"train": 79, "valid": 11, "test": 7}
+    assert [file["part"] for file in split["files"]] == ["train"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "README.md",
+        "checkpoints",
+        "config.toml",
+        "metrics.jsonl",
+        "model.safetensors",
+        "split.json",
+        "tokenizer-source.json",
+        "tokenizer-target.json",
+    ]
+
+
+def test_bfloat16_is_refused_where_the_device_has_none(tmp_path, data, monkeypatch):
+    monkeypatch.setattr("unrolled.training.device.why_no_bfloat16", lambda _: "it is too old")
+    with pytest.raises(UnavailableError) as caught:
+        train(recipe_for(data, precision="bfloat16"), tmp_path / "run", task=COUNTING)
+    assert str(caught.value) == (
+        "training.precision is 'bfloat16', but it is too old; use 'float32'"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_bfloat16_trains_where_the_device_has_it(tmp_path: Path, data: Path):
+    reason = device.why_no_bfloat16(torch.device("cpu"))
+    if reason is not None:
+        pytest.skip(reason)
+    seen = []
+
+    def loss(model, batch):
+        total, count = COUNTING.loss(model, batch)
+        seen.append(model(batch.sources).dtype)
+        return total, count
+
+    recipe = recipe_for(data, precision="bfloat16", max_steps=3)
+    train(recipe, tmp_path / "run", task=replace(COUNTING, loss=loss))
+    assert set(seen) == {torch.bfloat16}
+    model = checkpoint.load_tensors(tmp_path / "run" / "model.safetensors")
+    assert model["head.weight"].dtype == torch.float32
+
+
+def test_cuda_is_refused_where_there_is_none(tmp_path: Path, data: Path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(UnavailableError, match=r"torch finds no CUDA device.*use 'cpu' or"):
+        train(recipe_for(data, device="cuda"), tmp_path / "run", task=COUNTING)
+
+
+def test_predictions_come_back_in_order(data: Path):
+    prepared = prepare(recipe_for(data), COUNTING)
+    model = COUNTING.build(CountingConfig(), prepared.tokenizers)
+    model.head.weight = nn.Parameter(model.embedding.weight.detach())
+    decoding = recipe_for(data).decoding
+    together = predictions(model, COUNTING, prepared.train.examples, prepared.tokenizers, decoding)
+    for example, answer in zip(prepared.train.examples, together, strict=True):
+        alone = predictions(model, COUNTING, [example], prepared.tokenizers, decoding)
+        assert alone == [answer]
+    assert len({answer.text for answer in together}) > 2
+
+
+@pytest.mark.parametrize("max_tokens", [1, 13, 10_000])
+def test_the_mean_loss_does_not_depend_on_the_batches(data: Path, max_tokens: int):
+    prepared = prepare(recipe_for(data), COUNTING)
+    model = COUNTING.build(CountingConfig(), prepared.tokenizers)
+    examples = prepared.valid.examples
+    with torch.no_grad():
+        total, count = COUNTING.evaluate_loss(model.eval(), COUNTING.collate(examples))
+    found = mean_loss(model, COUNTING, examples, max_tokens)
+    assert found == pytest.approx(float(total) / count, rel=1e-5)

@@ -1,0 +1,54 @@
+"""Rows that are too long, and rows to score."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from counting import COUNTING, recipe_for
+
+from unrolled.errors import DataError
+from unrolled.text.readers import Row
+from unrolled.training.prepare import Part, prepare
+
+
+def with_data(recipe, **changes):
+    return replace(recipe, data=replace(recipe.data, **changes))
+
+
+def test_long_rows_are_left_out_and_counted(data: Path):
+    whole = prepare(recipe_for(data), COUNTING)
+    short = prepare(with_data(recipe_for(data), max_length=3), COUNTING)
+    longest = [max(lengths) for lengths in whole.train.lengths]
+    assert short.train.n_skipped == sum(length > 3 for length in longest) > 0
+    assert len(short.train.rows) == sum(length <= 3 for length in longest)
+    assert short.valid.n_skipped == sum(max(lengths) > 3 for lengths in whole.valid.lengths)
+    for row, example in zip(short.train.rows, short.train.examples, strict=True):
+        assert example == COUNTING.encode(row.fields, short.tokenizers)
+
+
+def test_long_rows_can_be_cut_off_instead(data: Path):
+    whole = prepare(recipe_for(data), COUNTING)
+    recipe = with_data(recipe_for(data), max_length=3, too_long="truncate")
+    cut = prepare(recipe, COUNTING, whole.tokenizers)
+    assert cut.train.n_skipped == 0
+    for full, short in zip(whole.train.examples, cut.train.examples, strict=True):
+        assert short == tuple(ids[:3] for ids in full)
+
+
+def test_no_row_left_is_an_error(data: Path):
+    with pytest.raises(DataError) as caught:
+        prepare(with_data(recipe_for(data), max_length=1), COUNTING)
+    assert str(caught.value) == (
+        f"{data}: no training row is left: 79 are longer than data.max_length = 1 tokens; raise "
+        "it, or give other rows"
+    )
+
+
+@pytest.mark.parametrize(("n", "expected"), [(0, []), (3, [0, 3, 7]), (11, list(range(11)))])
+def test_sentences_to_score_lie_evenly_over_the_part(n: int, expected: list[int]):
+    rows = [Row(("a", "b"), line) for line in range(11)]
+    part = Part(rows, [None] * 11, [(1, 1)] * 11, 0)
+    assert part.evenly(n) == expected
+    assert part.evenly(n + 11) == list(range(11))

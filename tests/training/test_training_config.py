@@ -1,0 +1,70 @@
+"""The `[training]` section refuses what cannot be, by name."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from unrolled.errors import ConfigError
+from unrolled.training.config import TrainingConfig
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("learning_rate", 0.0, "a number above 0"),
+        ("learning_rate", math.nan, "a number above 0"),
+        ("learning_rate", math.inf, "a number above 0"),
+        ("beta1", 1.0, "a number from 0 to below 1"),
+        ("average", -0.1, "a number from 0 to below 1"),
+        ("weight_decay", -1.0, "0 or a number above 0"),
+        ("plateau_factor", 1.0, "a number between 0 and 1"),
+        ("plateau_patience", 0, "a whole number, 1 or more"),
+        ("accumulate", 0, "a whole number, 1 or more"),
+        ("max_steps", -1, "0 or a whole number above 0"),
+        ("max_minutes", -0.5, "0 or a number above 0"),
+    ],
+)
+def test_a_wrong_value_is_named(field, value, expected):
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig(**{field: value})
+    assert str(caught.value) == f"training.{field}: expected {expected}, got {value!r}"
+
+
+def test_a_score_needs_sentences_to_score():
+    with pytest.raises(ConfigError, match=r"training.valid_sentences: expected 1 or more"):
+        TrainingConfig(metric="bleu", valid_sentences=0)
+
+
+def test_every_limit_ends_training():
+    assert not TrainingConfig().has_limit
+    for field in ("max_steps", "max_epochs", "max_minutes", "patience"):
+        assert TrainingConfig(**{field: 1.0 if field == "max_minutes" else 1}).has_limit
+
+
+def run_python(code: str) -> str:
+    """What a fresh interpreter prints: no shape checks there, and nothing imported yet."""
+    command = [sys.executable, "-c", "from unrolled.training.config import *\n" + code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_reading_settings_does_not_load_torch():
+    assert run_python("import sys; print('torch' in sys.modules)") == "False"
+
+
+def test_a_wrong_choice_is_named():
+    code = """
+for wrong in ({"optimiser": "adagrad"}, {"reduction": "mean"}, {"device": "tpu"}):
+    try:
+        TrainingConfig(**wrong)
+    except ConfigError as error:
+        print(error)
+"""
+    assert run_python(code).splitlines() == [
+        "training.optimiser: expected 'adam' or 'sgd', got 'adagrad'",
+        "training.reduction: expected 'per_token' or 'per_sequence', got 'mean'",
+        "training.device: expected 'auto' or 'cpu' or 'cuda', got 'tpu'",
+    ]
