@@ -55,10 +55,10 @@ def recipe(data: Path, attention: str, max_steps: int) -> Recipe:
             label_smoothing=0.0,
         ),
         training=TrainingConfig(
-            learning_rate=5e-3,
+            learning_rate=4e-3,
             schedule="linear",
             warmup_steps=50,
-            max_tokens=2048,
+            max_tokens=300,
             max_steps=max_steps,
             evaluate_every_n_steps=max_steps,
             checkpoint_every_n_steps=max_steps,
@@ -68,7 +68,7 @@ def recipe(data: Path, attention: str, max_steps: int) -> Recipe:
     )
 
 
-def run(folder: Path, max_steps: int = 600) -> None:
+def run(folder: Path, max_steps: int = 1600) -> None:
     """Train, score, translate and draw; everything goes under `folder`.
 
     Args:
@@ -79,14 +79,16 @@ def run(folder: Path, max_steps: int = 600) -> None:
     data = folder / "phrasebook"
     phrasebook = generate()
     write(data, phrasebook)
-    test = [Row((phrase.source, phrase.target), line) for line, phrase in enumerate(phrasebook.test, 2)]
+    test = [
+        Row((phrase.source, phrase.target), line) for line, phrase in enumerate(phrasebook.test, 2)
+    ]
     console.print(
         f"phrasebook: {len(phrasebook.train):,} sentences to learn from; {len(test):,} to test on, "
         f"none of whose subject–verb–object combinations was ever seen ({data})"
     )
     started = time.perf_counter()
     translators = {}
-    for name, attention in (("attention", "general"), ("no attention", "none")):
+    for name, attention in (("attention", "additive"), ("no attention", "none")):
         out = folder / name.replace(" ", "-")
         console.print(f"\n[bold]training with {name}[/bold]")
         show(fit(recipe(data, attention, max_steps), out, force=True), out, console)

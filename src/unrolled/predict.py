@@ -142,9 +142,7 @@ class Predictor:
         predictions: dict[int, Prediction] = {}
         for rows in _batches([max(self.task.lengths(example)) for example in encoded]):
             batch = [encoded[row] for row in rows]
-            answers = self.task.decode(
-                self.model, batch, self.tokenizers, decoding, with_attention
-            )
+            answers = self.task.decode(self.model, batch, self.tokenizers, decoding, with_attention)
             predictions.update(zip(rows, answers, strict=True))
         return [predictions[row] for row in range(len(encoded))]
 
@@ -161,7 +159,9 @@ class Predictor:
             decoding: how to search; the recipe's by default.
         """
         start = time.perf_counter()
-        answers = [answer.text for answer in self.predict([row.fields[0] for row in rows], decoding)]
+        answers = [
+            answer.text for answer in self.predict([row.fields[0] for row in rows], decoding)
+        ]
         return judge(self.task, rows, answers, time.perf_counter() - start)
 
 
@@ -191,9 +191,7 @@ def judge(
         ]
         if chosen:
             by_length[f"{shortest}–{longest}" if longest else f"{shortest}+"] = scores(chosen)
-    return Evaluation(
-        scores(range(len(rows))), by_length, task.signature(), seconds, list(answers)
-    )
+    return Evaluation(scores(range(len(rows))), by_length, task.signature(), seconds, list(answers))
 
 
 def record(evaluation: Evaluation, path: Path, **about: object) -> None:

@@ -17,9 +17,7 @@ def search(toy, state, limits, config):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 1.7])
 def test_a_wide_beam_finds_what_exhaustive_search_finds(alpha):
-    toy = Toy(
-        6
-    )  # three words besides <pad>, <s> and </s>: 4 steps end 40 answers and cut off 81
+    toy = Toy(6)  # three words besides <pad>, <s> and </s>: 4 steps end 40 answers and cut off 81
     state, limit = toy.start(3), 4
     config = DecodingConfig(beam_size=127, n_best=7, length_penalty=alpha)
     for sentence, found in enumerate(search(toy, state, [limit] * 3, config)):

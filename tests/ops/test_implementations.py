@@ -61,7 +61,10 @@ def test_one_step_without_biases_equals_torch(
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize("kind", TORCH_KINDS)
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+# The reference is the definition, and is judged in float64 above; speed has to prove its float32.
+@pytest.mark.parametrize(
+    "implementation", [name for name in IMPLEMENTATIONS if name != "reference"]
+)
 def test_float32_is_as_exact_as_torch(
     implementation: str, kind: ops.Kind, lengths: list[int] | None
 ) -> None:

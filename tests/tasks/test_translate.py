@@ -189,11 +189,19 @@ def test_the_same_seed_builds_the_same_model():
 
 @pytest.mark.parametrize(("tied", "deviation"), [("none", 1.0), ("target", 5**-0.5)])
 def test_embeddings_start_at_their_deviation_and_padding_at_zero(tied, deviation):
-    model = Translator(replace(SMALL, tied_embeddings=tied), 4001, N_TARGET)
-    weight = model.source_embedding.weight.detach()
+    model = Translator(replace(SMALL, tied_embeddings=tied), N_SOURCE, 4001)
+    weight = model.target_embedding.weight.detach()
     assert weight[PAD_ID].tolist() == [0.0] * 5
     assert weight[1:].std().item() == pytest.approx(deviation, rel=0.05)
-    assert not torch.equal(weight[1:5], model.target_embedding.weight[1:5])
+    assert not torch.equal(weight[1:5], model.source_embedding.weight[1:5])
+
+
+@pytest.mark.parametrize("tied", ["none", "target", "all"])
+def test_embeddings_reach_the_recurrent_layers_with_deviation_one(tied):
+    model = Translator(replace(SMALL, tied_embeddings=tied), 4001, 4001)
+    ids = torch.arange(4, 4001).unsqueeze(0)
+    for embedding in (model.source_embedding, model.target_embedding):
+        assert model._embed(embedding, ids).std().item() == pytest.approx(1.0, rel=0.05)
 
 
 @pytest.mark.parametrize("tied", ["none", "target", "all"])

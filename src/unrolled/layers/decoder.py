@@ -21,7 +21,6 @@ from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import StepLinear, linear
 
 
-
 @dataclass(frozen=True)
 class DecoderState:
     """All that a decoder carries from step to step.

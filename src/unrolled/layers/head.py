@@ -29,8 +29,8 @@ class SoftmaxHead(nn.Module):
 
     def __init__(self, hidden_size: int, n_words: int, weight: nn.Parameter | None = None) -> None:
         super().__init__()
-        self.weight = weight if weight is not None else nn.Parameter(
-            torch.empty(n_words, hidden_size)
+        self.weight = (
+            weight if weight is not None else nn.Parameter(torch.empty(n_words, hidden_size))
         )
         self.bias = nn.Parameter(torch.zeros(n_words))
         if weight is None:

@@ -138,22 +138,29 @@ class Translator(nn.Module):
         self.reset_embeddings()
 
     def reset_embeddings(self) -> None:
-        """Normal embeddings of deviation 1; of E^-1/2 where the output layer shares them.
+        """Normal embeddings that reach the recurrent layers with deviation 1.
 
-        With 1, gates see their inputs from the first step on; with less, a model of a few hundred
-        steps has learned little more than word frequencies (NOTES.md).
+        With 1, gates see their inputs from the first step on; with E^-1/2, a model of a few hundred
+        steps has learned little more than word frequencies (NOTES.md). An output layer wants E^-1/2,
+        so where it shares an embedding, that is the deviation, and the way in multiplies by E^1/2
+        (Vaswani et al. 2017, section 3.4).
         """
-        shared = self.config.tied_embeddings != "none"
-        deviation = self.config.embedding_size**-0.5 if shared else 1.0
-        # Not a set: its order changes from process to process, and with it who draws first.
         for embedding in dict.fromkeys((self.source_embedding, self.target_embedding)):
-            nn.init.normal_(embedding.weight, std=deviation)
+            # Not a set: its order changes from process to process, and with it who draws first.
+            nn.init.normal_(embedding.weight, std=1 / self._scale(embedding))
             with torch.no_grad():
                 embedding.weight[PAD_ID] = 0
 
+    def _scale(self, embedding: nn.Embedding) -> float:
+        shared = embedding.weight is self.head.weight
+        return self.config.embedding_size**0.5 if shared else 1.0
+
+    def _embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
+        return self.dropout(embedding(ids) * self._scale(embedding))
+
     def encode(self, source: Padded) -> DecoderState:
         """The decoder's state before the first word of each sentence of `[B, S]` ids."""
-        embedded_BSE = self.dropout(self.source_embedding(source.values))
+        embedded_BSE = self._embed(self.source_embedding, source.values)
         encoded, final = self.encoder(Padded(embedded_BSE, source.lengths))
         attention = self.decoder.attention
         memory = None if attention is None else attention.remember(encoded)
@@ -167,7 +174,7 @@ class Translator(nn.Module):
         state = self.encode(source)
         if self.training and self.config.sampling_rate:
             return self._sampled(target, state)
-        embedded_BTE = self.dropout(self.target_embedding(target.values))
+        embedded_BTE = self._embed(self.target_embedding, target.values)
         hidden_BTH, state, attention_BTS = self.decoder(embedded_BTE, state)
         return Output(self.dropout(hidden_BTH), state, attention_BTS)
 
@@ -181,7 +188,7 @@ class Translator(nn.Module):
                     own_BQ = self.head.logits(outputs[-1]).argmax(2)
                 chosen = torch.rand(right_BQ.shape) < self.config.sampling_rate
                 words_BQ = torch.where(chosen.to(right_BQ.device), own_BQ, right_BQ)
-            embedded_BQE = self.dropout(self.target_embedding(words_BQ))
+            embedded_BQE = self._embed(self.target_embedding, words_BQ)
             hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state)
             outputs.append(hidden_BQH)
             attentions.append(attention_BQS)
@@ -192,7 +199,7 @@ class Translator(nn.Module):
         self, tokens: Int[Tensor, "B Q"], state: DecoderState
     ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
         """One word further for Q hypotheses per sentence: (logits, state, attention)."""
-        embedded_BQE = self.target_embedding(tokens)
+        embedded_BQE = self._embed(self.target_embedding, tokens)
         hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state)
         return self.head.logits(hidden_BQH), state, attention_BQS
 
@@ -340,9 +347,7 @@ def _prediction(pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokeni
         )
         for hypothesis in hypotheses
     )
-    return Prediction(
-        answers[0].text, answers[0].score, tuple(source.pieces(pair.source)), answers
-    )
+    return Prediction(answers[0].text, answers[0].score, tuple(source.pieces(pair.source)), answers)
 
 
 TASK = Task(
