@@ -1,9 +1,10 @@
 # The two commands that do all the set-up: `make demo` and `make test`.
-PYTHON ?= python3
 VENV ?= .venv
 ifeq ($(OS),Windows_NT)
+PYTHON ?= python
 BIN := $(VENV)/Scripts
 else
+PYTHON ?= python3
 BIN := $(VENV)/bin
 endif
 

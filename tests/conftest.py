@@ -25,3 +25,74 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("UNROLLED_DATA does not name a folder of public data sets")
     return Path(folder)
+
+
+TINY_RECIPE = """\
+task = "translate"
+seed = 3
+
+[data]
+valid_size = 5
+test_size = 7
+
+[text]
+kind = "word"
+
+[model]
+embedding_size = 8
+encoder_size = 8
+hidden_size = 16
+dropout_rate = 0.0
+label_smoothing = 0.0
+
+[training]
+learning_rate = 0.02
+max_tokens = 128
+max_steps = 60
+evaluate_every_n_steps = 30
+checkpoint_every_n_steps = 30
+valid_sentences = 5
+device = "cpu"
+
+[decoding]
+beam_size = 3
+"""
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TSV of 64 English and Spanish sentences, no two alike on either side."""
+    numbers = {"two": "dos", "three": "tres", "four": "cuatro", "five": "cinco"}
+    nouns = {"cats": "gatos", "dogs": "perros", "birds": "pájaros", "horses": "caballos"}
+    colours = {"": "", "red ": " rojos", "black ": " negros", "white ": " blancos"}
+    lines = [
+        f"I see {number} {colour}{noun}.\tVeo {numero} {nombre}{color}."
+        for number, numero in numbers.items()
+        for noun, nombre in nouns.items()
+        for colour, color in colours.items()
+    ]
+    path = tmp_path_factory.mktemp("pairs") / "animals.tsv"
+    path.write_bytes("\n".join(["en\tes", *lines, ""]).encode())
+    return path
+
+
+@pytest.fixture(scope="session")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe for a translator that trains in a second, without its data."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY_RECIPE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_run(
+    pairs_file: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of that recipe's run; tests read it, and harm only copies."""
+    import unrolled
+
+    overrides = [("data.train", str(pairs_file))]
+    recipe = unrolled.recipe_from_toml(recipe_file, unrolled.TASKS, overrides)
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    unrolled.train(recipe, folder)
+    return folder

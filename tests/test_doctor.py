@@ -68,6 +68,7 @@ def test_the_report_fits_a_few_lines() -> None:
     assert render(REPORT) == (
         "python 3.11.7 · torch 2.13.0 · Linux x86_64\n"
         "2 cores, torch uses 2 threads · AVX512 · no GPU\n"
+        "matrix products of the layers: oneDNN\n"
         "\n"
         "device  cell         runs          error    time     "
         "(against the reference; 16 rows, 12 steps, 64 wide)\n"

@@ -13,9 +13,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
@@ -134,9 +136,16 @@ def train(
         force: replace the run in the folder.
         start_from: a finished run whose weights and vocabulary to start from (fine-tuning).
     """
-    if resume and recipe is None and not data and out is not None:
-        recipe = out / "config.toml"
-    chosen = _recipe(recipe, task, data, valid, test, columns, seed, overrides)
+    if resume and recipe is None and task is None and not data and out is not None:
+        from unrolled.training.run_folder import begun_recipe
+
+        recipe = begun_recipe(out)
+    base = {}
+    if start_from is not None and recipe is None:
+        from unrolled.training.run_folder import read_config
+
+        base = {key: read_config(start_from)[key] for key in ("task", "model", "decoding")}
+    chosen = _recipe(recipe, task, data, valid, test, columns, seed, overrides, base)
     if out is None:
         name = recipe or next((Path(file) for file in chosen.data.train), None)
         if name is None:
@@ -156,6 +165,7 @@ def evaluate(
     *,
     data: Files = (),
     split: Literal["test", "valid"] = "test",
+    record: Path | None = None,
     overrides: Overrides = (),
 ) -> None:
     """Score a trained run on data it has not seen.
@@ -164,19 +174,24 @@ def evaluate(
         run: run folder.
         data: data to score on, with the columns of the training data.
         split: which held-out part of the run's own data to score on, without --data.
+        record: file to append the scores to as a line of JSON, with date and commit.
     """
-    from unrolled.predict import load
+    from unrolled import predict
     from unrolled.text.readers import read_rows
 
-    predictor = load(run)
+    predictor = predict.load(run)
     decoding = _decoding(predictor.recipe.decoding, overrides)
     if data:
         columns = predictor.recipe.data.columns
         rows = list(read_rows(data, columns or None, len(predictor.task.columns)))
     else:
         rows = predictor.held_out(split)
-    for line in predictor.evaluate(rows, decoding).lines():
+    evaluation = predictor.evaluate(rows, decoding)
+    for line in evaluation.lines():
         print(line)
+    if record is not None:
+        about = {"run": run.name, "data": list(data) or split, "decoding": asdict(decoding)}
+        predict.record(evaluation, record, **about)
 
 
 @app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
@@ -223,28 +238,43 @@ def predict(
 
     def answer(texts: list[str]) -> list[str]:
         predictions = predictor.predict(texts, decoding)
+        cli_predict.warn_of_unread(texts, predictions)
         return [cli_predict.one_line(each, decoding.n_best, scores) for each in predictions]
 
     cli_predict.run(answer, text, input_file, output_file)
 
 
-@app.command
-def data(*files: str, columns: Names = ()) -> None:
-    """Look at data before training: sizes, lengths, duplicates, unknown words.
+@app.command(help_epilogue=_SETTINGS)
+def data(
+    *files: str,
+    valid: Files = (),
+    test: Files = (),
+    columns: Names = (),
+    overrides: Overrides = (),
+) -> None:
+    """Look at data before training: sizes, lengths, duplicates, unknown words, time and memory.
 
     Args:
         files: one TSV, CSV or JSONL file, or parallel text files, plain or .gz.
+        valid: data for validation; by default a part of the files.
+        test: data for the test; by default another such part.
         columns: which columns to read, by name.
     """
     if not files:
         raise ConfigError("no file given; `unrolled data FILE` describes a data file")
     from rich.console import Console
 
-    from unrolled.text.data import DataConfig
     from unrolled.text.survey import render, survey
-    from unrolled.text.tokenizer import TextConfig
+    from unrolled.training.estimate import estimate
 
-    Console().print(render(survey(DataConfig(train=files, columns=columns), TextConfig())))
+    chosen = _recipe(None, None, files, valid, test, columns, None, overrides)
+    found = survey(chosen.data, chosen.text, max_tokens=chosen.training.max_tokens)
+    if len(found.columns) > 1:
+        source, target = found.columns[0], found.columns[-1]
+        n_tokens = target.n_tokens + found.sizes["train"]
+        sizes = (source.n_vocabulary, target.n_vocabulary)
+        found = replace(found, estimate=str(estimate(n_tokens, sizes, target.median)))
+    Console().print(render(found))
 
 
 @app.command(help_epilogue=_SETTINGS)
@@ -315,8 +345,9 @@ def _recipe(
     columns: Sequence[str],
     seed: int | None,
     overrides: Sequence[tuple[str, str | None]],
+    base: Mapping[str, Any] = MappingProxyType({}),
 ) -> Recipe:
-    """The recipe that a file, or a task's defaults, and the options over it describe."""
+    """The recipe that a file, or `base` over a task's defaults, and the options over it describe."""
     from unrolled.config import apply_overrides
     from unrolled.tasks import TASKS
     from unrolled.training.recipe import Recipe, recipe_from_toml
@@ -340,7 +371,7 @@ def _recipe(
     given += overrides
     if path is not None:
         return recipe_from_toml(path, TASKS, given)
-    return Recipe.from_mapping(apply_overrides({}, given), TASKS)
+    return Recipe.from_mapping(apply_overrides(base, given), TASKS)
 
 
 def _decoding(

@@ -92,6 +92,17 @@ def answer_lines(
         output.flush()
 
 
+def warn_of_unread(texts: list[str], predictions: list[Prediction]) -> None:
+    """Say on standard error which inputs were too long to be read whole."""
+    for text, prediction in zip(texts, predictions, strict=True):
+        if prediction.n_unread:
+            print(
+                f"unrolled: '{text[:30]}…': the last {prediction.n_unread:,} tokens were not read; "
+                "raise --decoding.max_input_length to read more",
+                file=sys.stderr,
+            )
+
+
 def one_line(prediction: Prediction, n_best: int, with_scores: bool) -> str:
     """The answers as one line, best first, separated by tabs, each with its score if wanted."""
     if n_best == 1 and not with_scores:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
@@ -20,7 +23,8 @@ LOG_EVERY_N_SECONDS = 10.0
 def show(events: Generator[Event, None, None], out: Path, console: Console | None = None) -> None:
     """Run training to its end and print what happens.
 
-    Interrupted by Ctrl-C, it lets the loop write its checkpoint and says how to go on.
+    Interrupted by Ctrl-C, it lets the update under way end and the loop write its checkpoint, and
+    says how to go on; a second Ctrl-C does not wait.
 
     Args:
         events: what `unrolled.fit` gives.
@@ -35,7 +39,10 @@ def show(events: Generator[Event, None, None], out: Path, console: Console | Non
             if console.is_terminal:
                 live = stack.enter_context(Live(console=console, transient=True))
             stack.enter_context(closing(events))
+            interrupted = stack.enter_context(_first_interrupt_noted())
             for event in events:
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
                 if isinstance(event, Saved):
                     continue
                 if isinstance(event, Step) and live is not None:
@@ -46,9 +53,33 @@ def show(events: Generator[Event, None, None], out: Path, console: Console | Non
                     next_log = time.monotonic() + LOG_EVERY_N_SECONDS
                     console.print(line_of(event), markup=False)
     except KeyboardInterrupt:
-        console.print(f"`unrolled train --resume --out {out}` goes on from here", markup=False)
+        if (out / "config.toml").exists():
+            console.print(f"`unrolled train --resume --out {out}` goes on from here", markup=False)
         raise
     console.print(f'run: {out} · try: unrolled predict {out} "…"', markup=False)
+
+
+@contextmanager
+def _first_interrupt_noted() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event the first time, and is a `KeyboardInterrupt` the second.
+
+    An exception in the midst of an update would leave weights half changed.
+    """
+    noted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def line_of(event: Started | Step | Evaluated | Finished) -> str:

@@ -1,10 +1,11 @@
-"""The whole way in two minutes: generate text, train with and without attention, look at the result."""
+"""The whole way in two minutes: generate text, train with and without attention, look inside."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from rich.console import Console
@@ -29,7 +30,7 @@ N_SHOWN = 12
 N_DRAWN = 3
 
 
-def recipe(data: Path, attention: str, max_steps: int) -> Recipe:
+def recipe(data: Path, attention: Literal["additive", "none"], max_steps: int) -> Recipe:
     """What the demo trains: small enough for seconds, large enough for the grammar.
 
     Args:
@@ -88,7 +89,11 @@ def run(folder: Path, max_steps: int = 1600) -> None:
     )
     started = time.perf_counter()
     translators = {}
-    for name, attention in (("attention", "additive"), ("no attention", "none")):
+    kinds: tuple[tuple[str, Literal["additive", "none"]], ...] = (
+        ("attention", "additive"),
+        ("no attention", "none"),
+    )
+    for name, attention in kinds:
         out = folder / name.replace(" ", "-")
         console.print(f"\n[bold]training with {name}[/bold]")
         show(fit(recipe(data, attention, max_steps), out, force=True), out, console)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unrolled import ops
+from unrolled.ops.linear import why_not_onednn
 from unrolled.ops.records import N_GATES
 
 # The batch every cell is tried on: small, ragged, with an empty row.
@@ -27,7 +28,7 @@ class CellCheck:
 
     Args:
         kind: the recurrence.
-        device: "cpu", "cuda" or "mps".
+        device: "cpu" or "cuda".
         chosen: the implementation `unrolled.ops` uses for it.
         reasons: why not the others.
         error: the largest relative error of outputs, final states and all gradients:
@@ -61,6 +62,7 @@ class Report:
         cpu_capability: the widest instructions torch uses, such as "AVX512".
         gpu: its name, or None.
         cells: one check per cell and device.
+        products: the library that multiplies float32 matrices for the layers, and why not oneDNN.
     """
 
     python: str
@@ -71,6 +73,7 @@ class Report:
     cpu_capability: str
     gpu: str | None
     cells: tuple[CellCheck, ...]
+    products: str = "oneDNN"
 
     @property
     def is_healthy(self) -> bool:
@@ -88,8 +91,7 @@ def diagnose() -> Report:
     devices = {"cpu": "CPU"}
     if torch.cuda.is_available():
         devices["cuda"] = torch.cuda.get_device_name()
-    elif torch.backends.mps.is_available():
-        devices["mps"] = "Apple GPU"
+    refused = why_not_onednn()
     return Report(
         python=platform.python_version(),
         torch=torch.__version__,
@@ -99,6 +101,7 @@ def diagnose() -> Report:
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         gpu=next((name for device, name in devices.items() if device != "cpu"), None),
         cells=tuple(check_cell(kind, device) for device in devices for kind in N_GATES),
+        products="oneDNN" if refused is None else f"torch.matmul ({refused})",
     )
 
 
@@ -146,6 +149,7 @@ def render(report: Report) -> str:
         f"python {report.python} · torch {report.torch} · {report.system}",
         f"{report.n_cores} core{'' if report.n_cores == 1 else 's'}, {threads} · "
         f"{report.cpu_capability} · {report.gpu or 'no GPU'}",
+        f"matrix products of the layers: {report.products}",
         "",
         f"{'device':6}  {'cell':11}  {'runs':12}  {'error':7}  {'time':7}  "
         f"(against the reference; {N_ROWS} rows, {N_STEPS} steps, {HIDDEN_SIZE} wide)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +17,10 @@ import torch
 from unrolled.decoding.records import DecodingConfig
 from unrolled.tasks.task import Prediction, Task, Tokenizers
 from unrolled.text.data import read_splits
-from unrolled.text.readers import Row
+from unrolled.text.readers import Row, read_rows
+from unrolled.training.evaluation import predictions
 from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import load_run
-
-SENTENCES_AT_ONCE = 100
-TOKENS_AT_ONCE = 5_000
-"""Bounds of a batch to answer: many short sentences, few long ones."""
 
 LENGTHS = ((1, 9), (10, 19), (20, None))
 """Source lengths in words that an evaluation tells apart."""
@@ -109,8 +107,8 @@ class Predictor:
     @overload
     def __call__(self, texts: str) -> str: ...
     @overload
-    def __call__(self, texts: Sequence[str]) -> list[str]: ...
-    def __call__(self, texts: str | Sequence[str]) -> str | list[str]:
+    def __call__(self, texts: list[str]) -> list[str]: ...
+    def __call__(self, texts: str | list[str]) -> str | list[str]:
         """The best answer to one text, or to each of several."""
         if isinstance(texts, str):
             return self.predict([texts])[0].text
@@ -118,7 +116,7 @@ class Predictor:
 
     def predict(
         self,
-        texts: Sequence[str],
+        texts: str | Sequence[str],
         decoding: DecodingConfig | None = None,
         *,
         n_best: int | None = None,
@@ -127,7 +125,7 @@ class Predictor:
         """The answers with their scores, n best and attention; one record per text, in order.
 
         Args:
-            texts: what to answer; an empty text has an empty answer.
+            texts: what to answer, or one text alone; an empty text has an empty answer.
             decoding: how to search; the recipe's by default.
             n_best: answers per text; the decoding's by default.
             with_attention: whether each answer carries its attention `[T, S]`.
@@ -135,19 +133,21 @@ class Predictor:
         Raises:
             ConfigError: more answers asked for than the beam has.
         """
+        if isinstance(texts, str):
+            texts = [texts]
         decoding = decoding or self.recipe.decoding
         if n_best is not None:
             decoding = replace(decoding, n_best=n_best)
         encoded = [self.task.encode([text], self.tokenizers) for text in texts]
-        predictions: dict[int, Prediction] = {}
-        for rows in _batches([max(self.task.lengths(example)) for example in encoded]):
-            batch = [encoded[row] for row in rows]
-            answers = self.task.decode(self.model, batch, self.tokenizers, decoding, with_attention)
-            predictions.update(zip(rows, answers, strict=True))
-        return [predictions[row] for row in range(len(encoded))]
+        return predictions(
+            self.model, self.task, encoded, self.tokenizers, decoding, with_attention
+        )
 
     def held_out(self, part: str) -> list[Row]:
         """The rows of the run's "valid" or "test" part, read or cut as in training."""
+        if paths := getattr(self.recipe.data, part):
+            columns = self.recipe.data.columns or None
+            return list(read_rows(paths, columns, len(self.task.columns)))
         splits = read_splits(self.recipe.data, len(self.task.columns))
         return {"valid": splits.valid, "test": splits.test}[part]
 
@@ -194,18 +194,20 @@ def judge(
     return Evaluation(scores(range(len(rows))), by_length, task.signature(), seconds, list(answers))
 
 
-def record(evaluation: Evaluation, path: Path, **about: object) -> None:
-    """Append an evaluation to a file of results, one JSON object per line.
+def record(evaluation: Evaluation, path: str | PathLike[str], **about: object) -> None:
+    """Append an evaluation to a file of results: one JSON object per line, with date and commit.
 
     Args:
         evaluation: what was measured.
         path: the file, created where it is missing.
-        about: what else belongs to the figure: the run, the recipe, the commit.
+        about: what else belongs to the figure, e.g. the run and the data.
     """
     line = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
         **about,
         "sentences": evaluation.total.n_sentences,
+        "seconds": round(evaluation.seconds, 1),
         **evaluation.total.scores,
         "by_length": {label: part.scores for label, part in evaluation.by_length.items()},
         "signatures": evaluation.signatures,
@@ -214,14 +216,19 @@ def record(evaluation: Evaluation, path: Path, **about: object) -> None:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows of like length together, within the bounds above."""
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        n_rows = len(batch) + 1
-        if batch and (n_rows > SENTENCES_AT_ONCE or n_rows * lengths[row] > TOKENS_AT_ONCE):
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+def _commit() -> str | None:
+    """The commit of the source tree this code runs from; None where it was installed from a wheel."""
+    if "site-packages" in Path(__file__).parts:
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()

@@ -56,7 +56,7 @@ class Padded:
             raise ValueError(
                 f"one length per row: {tuple(lengths.shape)} lengths for {values.shape[0]} rows"
             )
-        if len(lengths) and not (0 <= int(lengths.min()) and int(lengths.max()) <= values.shape[1]):
+        if len(lengths) and not (int(lengths.min()) >= 0 and int(lengths.max()) <= values.shape[1]):
             raise ValueError(f"each length must be in 0…{values.shape[1]}, got {lengths.tolist()}")
 
     @classmethod

@@ -25,6 +25,8 @@ class DecodingConfig:
         length_penalty: alpha of Wu et al. 2016, eq. 14; 0 compares plain log-probabilities.
         max_length_ratio: an answer ends, finished or not, after this many tokens per source token …
         max_length_extra: … and this many more.
+        max_input_length: an input is read up to this many tokens; what follows is left out, and the
+            answer says so.
         temperature: sampling from softmax(logits / temperature).
         top_k: sampling from the k most probable tokens only; 0 is all of them.
         top_p: sampling from the nucleus, the fewest most probable tokens that hold this share of
@@ -46,6 +48,7 @@ class DecodingConfig:
     length_penalty: float = 1.0
     max_length_ratio: float = 2.0
     max_length_extra: int = 10
+    max_input_length: int = 500
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
@@ -62,6 +65,7 @@ class DecodingConfig:
             "length_penalty": 0,
             "max_length_ratio": 0,
             "max_length_extra": 0,
+            "max_input_length": 1,
             "top_k": 0,
             "seed": 0,
         }.items():

@@ -79,7 +79,10 @@ def _draw_picture(predictions: Sequence[Prediction], path: Path) -> None:
 
 
 _STYLE = """
-body { font: 16px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1b1f24 }
+body {
+  font: 16px/1.4 system-ui, sans-serif; color: #1b1f24;
+  margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
+}
 figure { margin: 0 0 2.5rem; overflow-x: auto }
 figcaption { margin-bottom: .6rem }
 table { border-collapse: collapse }

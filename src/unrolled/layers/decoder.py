@@ -8,6 +8,7 @@ over `step` in values and gradients.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,12 +47,12 @@ class DecoderState:
 
         return self._map(pick, self.memory)
 
-    def keep(self, sentences: Int[Tensor, "B2"]) -> DecoderState:
+    def keep(self, sentences: Int[Tensor, " B2"]) -> DecoderState:
         """The state of some rows only."""
         memory = None if self.memory is None else self.memory.keep(sentences)
         return self._map(lambda state_BQH: state_BQH[sentences], memory)
 
-    def _map(self, change, memory: Memory | None) -> DecoderState:
+    def _map(self, change: Callable[[Tensor], Tensor], memory: Memory | None) -> DecoderState:
         layers = tuple(tuple(change(part) for part in layer) for layer in self.layers)
         feed = None if self.feed is None else change(self.feed)
         return DecoderState(layers, feed, memory, self.weights)
@@ -215,8 +216,8 @@ class AttentionalDecoder(nn.Module):
         cells = tuple(
             _Cell(
                 self.cell,
+                0 if layer else known_size,
                 *(getattr(self.recurrent, f"{part}_l{layer}") for part in parts),
-                known_size=0 if layer else known_size,
             )
             for layer in range(self.recurrent.num_layers)
         )
@@ -233,7 +234,9 @@ class _Cell:
     one product; the GRU keeps them apart, because its reset gate acts on the state's product alone.
     """
 
-    def __init__(self, kind, w_ih, w_hh, b_ih, b_hh, known_size=0) -> None:
+    def __init__(
+        self, kind: str, known_size: int, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
+    ) -> None:
         self._kind, self._b_hh = kind, b_hh
         self._known_weight, moving = w_ih[:, :known_size], w_ih[:, known_size:]
         if kind == "gru":

@@ -89,12 +89,13 @@ class Bridge(nn.Module):
 
     def forward(self, state: tuple[tuple[Float[Tensor, "B D"], ...], ...]) -> State:
         """Per decoder layer its initial state."""
-        return tuple(
-            tuple(
-                torch.tanh(linear(part, projection.weight, projection.bias))
-                for part, projection in zip(
-                    state[min(layer, len(state) - 1)], projections, strict=True
-                )
-            )
-            for layer, projections in enumerate(self.projections)
-        )
+        initial = []
+        for layer, projections in enumerate(self.projections):
+            parts = state[min(layer, len(state) - 1)]
+            assert isinstance(projections, nn.ModuleList)
+            initial.append(tuple(map(_squash, parts, projections)))
+        return tuple(initial)
+
+
+def _squash(part: Tensor, projection: nn.Linear) -> Tensor:
+    return torch.tanh(linear(part, projection.weight, projection.bias))

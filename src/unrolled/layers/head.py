@@ -27,7 +27,7 @@ class SoftmaxHead(nn.Module):
     (7, torch.Size([]))
     """
 
-    def __init__(self, hidden_size: int, n_words: int, weight: nn.Parameter | None = None) -> None:
+    def __init__(self, hidden_size: int, n_words: int, weight: Tensor | None = None) -> None:
         super().__init__()
         self.weight = (
             weight if weight is not None else nn.Parameter(torch.empty(n_words, hidden_size))
@@ -43,7 +43,7 @@ class SoftmaxHead(nn.Module):
     def loss(
         self,
         hidden: Float[Tensor, "M H"],
-        targets: Int[Tensor, "M"],
+        targets: Int[Tensor, " M"],
         smoothing: float = 0.0,
     ) -> tuple[Float[Tensor, ""], int]:
         """Cross-entropy against the targets, summed over the rows, in nats; and how many rows.

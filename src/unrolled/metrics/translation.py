@@ -1,4 +1,4 @@
-"""BLEU and chrF, by sacrebleu (Post 2018), on readable text: cased, detokenised, corpus level."""
+"""BLEU and chrF, by sacrebleu (Post 2018), on readable text: detokenised, corpus level."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 
 def score(translations: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """Corpus BLEU (Papineni et al. 2002) and chrF2 (Popović 2015), each 0…100.
+    """Corpus BLEU (Papineni et al. 2002), cased and lower-cased, and chrF2 (Popović 2015), 0…100.
 
     >>> score(["the cat sat on the mat"], ["the cat sat on the mat"])["bleu"]
     100.0
@@ -22,6 +22,6 @@ def signature() -> dict[str, str]:
 
 
 def _measure(translations, references):
-    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
+    for name, metric in (("bleu", BLEU()), ("bleu_lower", BLEU(lowercase=True)), ("chrf", CHRF())):
         value = metric.corpus_score(list(translations), [list(references)]).score
         yield name, (round(value, 4), str(metric.get_signature()))

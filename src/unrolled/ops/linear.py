@@ -93,7 +93,7 @@ def _goes_to_torch(x: Tensor) -> bool:
 def linear(
     x: Float[Tensor, "*batch K"],
     weight: Float[Tensor, "N K"],
-    bias: Float[Tensor, "N"] | None = None,
+    bias: Float[Tensor, " N"] | None = None,
 ) -> Float[Tensor, "*batch N"]:
     """y = x Wᵀ + b, as `torch.nn.functional.linear`.
 

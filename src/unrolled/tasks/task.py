@@ -30,12 +30,14 @@ class Prediction:
         score: its length-normalised log-probability, natural logarithm.
         source_pieces: the input as the model read it, one string per token.
         hypotheses: the n best, best first.
+        n_unread: tokens at the end of the input that were left out (`decoding.max_input_length`).
     """
 
     text: str
     score: float
     source_pieces: tuple[str, ...]
     hypotheses: tuple[Answer, ...]
+    n_unread: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ class Task:
     lengths: Callable[[Any], tuple[int, ...]]
     collate: Callable[[Sequence[Any]], Any]
     build: Callable[[Any, Tokenizers], nn.Module]
-    loss: Callable[[nn.Module, Any], tuple[Tensor, int]]
-    evaluate_loss: Callable[[nn.Module, Any], tuple[Tensor, int]]
-    decode: Callable[[nn.Module, Sequence[Any], Tokenizers, DecodingConfig, bool], list[Prediction]]
+    loss: Callable[[Any, Any], tuple[Tensor, int]]
+    evaluate_loss: Callable[[Any, Any], tuple[Tensor, int]]
+    decode: Callable[[Any, Sequence[Any], Tokenizers, DecodingConfig, bool], list[Prediction]]
     score: Callable[[Sequence[str], Sequence[str]], dict[str, float]]
     signature: Callable[[], dict[str, str]]

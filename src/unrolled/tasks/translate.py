@@ -7,6 +7,7 @@ decode, score, TASK.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -179,7 +180,8 @@ class Translator(nn.Module):
         return Output(self.dropout(hidden_BTH), state, attention_BTS)
 
     def _sampled(self, target: Padded, state: DecoderState) -> Output:
-        outputs, attentions = [], []
+        outputs: list[Tensor] = []
+        attentions: list[Tensor | None] = []
         words_BQ = target.values[:, :1]
         for t in range(target.values.shape[1]):
             if t:
@@ -192,7 +194,8 @@ class Translator(nn.Module):
             hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state)
             outputs.append(hidden_BQH)
             attentions.append(attention_BQS)
-        attention_BTS = None if attentions[0] is None else torch.cat(attentions, 1)
+        seen = [attention for attention in attentions if attention is not None]
+        attention_BTS = torch.cat(seen, 1) if seen else None
         return Output(self.dropout(torch.cat(outputs, 1)), state, attention_BTS)
 
     def step(
@@ -302,6 +305,11 @@ def decode(
 ) -> list[Prediction]:
     """Translate a batch. An empty sentence has an empty translation, without asking the model."""
     device = model.head.bias.device
+    n_unread = [max(0, len(pair.source) - 1 - config.max_input_length) for pair in pairs]
+    pairs = [
+        Pair([*pair.source[: config.max_input_length], EOS_ID], pair.target) if unread else pair
+        for pair, unread in zip(pairs, n_unread, strict=True)
+    ]
     asked = [index for index, pair in enumerate(pairs) if len(pair.source) > 1]
     answers: list[list[Hypothesis]] = [[_NOTHING] for _ in pairs]
     if asked:
@@ -317,20 +325,24 @@ def decode(
                 EOS_ID,
                 with_attention,
                 forbidden=[PAD_ID],
+                # A sentence's draws depend on the sentence alone, not on its neighbours.
+                keys=[zlib.crc32(repr(pairs[index].source).encode()) for index in asked],
                 device=device,
             )
         for index, hypotheses in zip(asked, found, strict=True):
             answers[index] = hypotheses
     return [
-        _prediction(pair, hypotheses, tokenizers)
-        for pair, hypotheses in zip(pairs, answers, strict=True)
+        _prediction(pair, hypotheses, tokenizers, unread)
+        for pair, hypotheses, unread in zip(pairs, answers, n_unread, strict=True)
     ]
 
 
 _NOTHING = Hypothesis(tokens=(), score=0.0, log_prob=0.0, attention=None, finished=True)
 
 
-def _prediction(pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers) -> Prediction:
+def _prediction(
+    pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers, n_unread: int
+) -> Prediction:
     source, target = tokenizers["source"], tokenizers["target"]
     answers = tuple(
         Answer(
@@ -347,7 +359,8 @@ def _prediction(pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokeni
         )
         for hypothesis in hypotheses
     )
-    return Prediction(answers[0].text, answers[0].score, tuple(source.pieces(pair.source)), answers)
+    read = tuple(source.pieces(pair.source))
+    return Prediction(answers[0].text, answers[0].score, read, answers, n_unread)
 
 
 TASK = Task(

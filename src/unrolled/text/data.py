@@ -36,7 +36,7 @@ class DataConfig:
         valid_size: rows to cut for validation; 0 for 5 %, at most 2,000.
         test_size: rows to cut for the test; 0 for 5 %, at most 2,000.
         split_seed: another seed, another split.
-        max_length: the most tokens a training row may have on any side.
+        max_length: the most tokens a training row may have on any side, end of sentence included.
         too_long: whether longer training rows are skipped or cut off.
 
     Raises:

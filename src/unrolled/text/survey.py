@@ -118,7 +118,7 @@ def survey(
         tokenizers = [Tokenizer.train(side, text) for side in sides]
     lengths = [_lengths(*each) for each in zip(tokenizers, sides, strict=True)]
     rows = np.stack(lengths, axis=1)
-    fits = rows.max(axis=1, initial=0) <= config.max_length
+    fits = rows.max(axis=1, initial=0) + 1 <= config.max_length  # with the end of sentence
     kept = rows[fits] if config.too_long == "skip" else np.minimum(rows, config.max_length)
     batchable = [tuple(row) for row in kept.tolist()]
     return Survey(

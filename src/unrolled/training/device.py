@@ -37,7 +37,8 @@ def why_no_bfloat16(device: torch.device) -> str | None:
         return None if torch.cuda.is_bf16_supported() else "this CUDA device has no bfloat16 units"
     if device.type != "cpu":
         return f"torch has no bfloat16 mode for {device.type}"
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    has_onednn = torch.backends.mkldnn.is_available()
+    if not has_onednn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "this processor has no vector instructions for bfloat16 (AVX-512 or its like)"
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,6 +14,8 @@ from unrolled.tasks.task import Prediction, Task, Tokenizers
 from unrolled.text.batches import batches
 
 N_DECODED_TOGETHER = 100
+TOKENS_TOGETHER = 5_000
+"""Bounds of a batch to answer."""
 
 
 @torch.inference_mode()
@@ -53,6 +55,7 @@ def predictions(
     examples: Sequence[Any],
     tokenizers: Tokenizers,
     decoding: DecodingConfig,
+    with_attention: bool = False,
 ) -> list[Prediction]:
     """The model's answers in the order of the examples, computed among examples of like length.
 
@@ -62,13 +65,26 @@ def predictions(
         examples: encoded.
         tokenizers: by role.
         decoding: how answers are searched for.
+        with_attention: whether answers carry their attention.
     """
     model.eval()
-    order = sorted(range(len(examples)), key=lambda index: task.lengths(examples[index]))
     answers: dict[int, Prediction] = {}
-    for start in range(0, len(order), N_DECODED_TOGETHER):
-        chosen = order[start : start + N_DECODED_TOGETHER]
+    for chosen in _decoded_together([max(task.lengths(example)) for example in examples]):
         inputs = [examples[index] for index in chosen]
-        found = task.decode(model, inputs, tokenizers, decoding, False)
+        found = task.decode(model, inputs, tokenizers, decoding, with_attention)
         answers.update(zip(chosen, found, strict=True))
     return [answers[index] for index in range(len(examples))]
+
+
+def _decoded_together(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices by rising length, in batches of many short inputs or few long ones."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        n_inputs = len(batch) + 1
+        is_full = n_inputs > N_DECODED_TOGETHER or n_inputs * lengths[index] > TOKENS_TOGETHER
+        if batch and is_full:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

@@ -62,6 +62,10 @@ CHANGEABLE = frozenset(
 """What may differ when a run is resumed: limits, intervals, and where the same files are now."""
 
 
+NOT_WEIGHTS = {"model.dropout_rate", "model.label_smoothing", "model.sampling_rate"}
+"""Settings of a model that change how it is trained, and may differ from the run it starts from."""
+
+
 @dataclasses.dataclass(frozen=True)
 class SavedRun:
     """A run, read back.
@@ -134,6 +138,11 @@ def begin(path: Path, recipe: Recipe) -> Path:
         partial.mkdir(parents=True)
         _write_recipe(partial, recipe)
     return partial
+
+
+def begun_recipe(path: Path) -> Path:
+    """The recipe file of a run, or of one whose start was killed before it appeared."""
+    return (_partial(path) if was_begun(path) else path) / CONFIG_FILE
 
 
 def was_begun(path: Path) -> bool:
@@ -224,7 +233,7 @@ def load_tokenizers(folder: Path) -> dict[str, Tokenizer]:
         RunError: there are none, or a file is damaged.
     """
     shared: dict[bytes, Tokenizer] = {}
-    tokenizers: dict[str, Tokenizer] = {}
+    tokenizers = _Tokenizers(folder)
     for path in sorted(folder.glob("tokenizer-*.json")):
         content = path.read_bytes()
         if content not in shared:
@@ -233,6 +242,19 @@ def load_tokenizers(folder: Path) -> dict[str, Tokenizer]:
     if not tokenizers:
         raise RunError(f"{folder}: no tokenizer-*.json; restore them from a copy of the run")
     return tokenizers
+
+
+class _Tokenizers(dict[str, Tokenizer]):
+    """Tokenizers by role; asking for one whose file is not there names the file."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def __missing__(self, role: str) -> Tokenizer:
+        raise RunError(
+            f"{self._folder / f'tokenizer-{role}.json'}: missing; restore it from a copy of the run"
+        )
 
 
 def set_best_weights(model: nn.Module, folder: Path) -> None:
@@ -295,7 +317,7 @@ def check_same_model(folder: Path, recipe: Recipe) -> None:
         ConfigError: task or model differ; the setting is named.
     """
     old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
-    for name in sorted(old.keys() | new.keys()):
+    for name in sorted((old.keys() | new.keys()) - NOT_WEIGHTS):
         if (name == "task" or name.startswith("model.")) and old.get(name) != new.get(name):
             raise ConfigError(
                 f"{name} is {_shown(new.get(name))}, but the weights of {folder} are those of "

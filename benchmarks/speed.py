@@ -1,0 +1,156 @@
+"""Speed of training and decoding the translation recipe on this machine.
+
+    python benchmarks/speed.py --data train.tsv --columns en es [--run RUN --test test.tsv]
+
+Training: target tokens per second at three token budgets, rounds alternating, median of the rounds.
+Decoding, with a trained run: beam 5 in batches of 100 sentences, and one sentence at a time.
+Nothing is printed before the fast paths have been held to the plain ones on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from unrolled.decoding.records import DecodingConfig
+from unrolled.ops.linear import product, why_not_onednn
+from unrolled.predict import load
+from unrolled.samples.phrasebook import generate, write
+from unrolled.shapes import Padded
+from unrolled.tasks.translate import TASK, TranslateConfig, Translator
+from unrolled.text.batches import batches
+from unrolled.text.data import DataConfig
+from unrolled.text.readers import read_rows
+from unrolled.text.tokenizer import TextConfig
+from unrolled.training.config import TrainingConfig
+from unrolled.training.optimiser import build_optimiser, scale_and_clip
+from unrolled.training.prepare import Prepared, prepare
+from unrolled.training.recipe import Recipe
+
+BUDGETS = (512, 1024, 2048)
+ROUNDS, WARM_UP, UPDATES = 3, 3, 20
+
+
+def disagreement() -> str | None:
+    """What is wrong with the fast paths here, or None: products, and decoding against training."""
+    generator = torch.Generator().manual_seed(1)
+    a, b = (torch.randn(n, 257, generator=generator) for n in (131, 67))
+    exact = a.double() @ b.double().t()
+    error = ((product(a, b) - exact).abs().max() / exact.abs().max()).item()
+    plain = ((a @ b.t() - exact).abs().max() / exact.abs().max()).item()
+    if error > max(2 * plain, 1e-6):
+        return f"product: relative error {error:.1e}, torch's own is {plain:.1e}"
+    torch.manual_seed(1)
+    model = Translator(TranslateConfig(dropout_rate=0.0), 101, 103).eval()
+    source = Padded.from_rows([[5, 6, 7, 3], [8, 3]])
+    target = Padded.from_rows([[2, 9, 10], [2, 11, 12]])
+    logits_BTV = model.head.logits(model(source, target).hidden)
+    state = model.encode(source)
+    for t in range(3):
+        stepped_BQV, state, _ = model.step(target.values[:, t : t + 1], state)
+        error = (stepped_BQV[:, 0] - logits_BTV[:, t]).abs().max().item()
+        if error > 1e-5:
+            return f"step {t} differs from teacher forcing by {error:.1e}"
+    return None
+
+
+def updates(prepared: Prepared, recipe: Recipe, max_tokens: int) -> Iterator[tuple[int, float]]:
+    """Train without end; yield target tokens and seconds of each update."""
+    torch.manual_seed(1)
+    model = TASK.build(recipe.model, prepared.tokenizers).train()
+    optimiser = build_optimiser(recipe.training, model)
+    parameters = list(model.parameters())
+    for indices in batches(prepared.train.lengths, max_tokens, seed=1):
+        start = time.perf_counter()
+        batch = TASK.collate([prepared.train.examples[index] for index in indices])
+        loss, count = TASK.loss(model, batch)
+        loss.backward()
+        scale_and_clip(parameters, 1 / count, recipe.training.clip_norm)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        yield batch.n_tokens, time.perf_counter() - start
+
+
+def training_speed(data: tuple[str, ...], columns: tuple[str, ...]) -> None:
+    """Print target tokens per second at each budget."""
+    recipe = Recipe(
+        data=DataConfig(train=data, columns=columns),
+        text=TextConfig(),
+        model=TranslateConfig(),
+        training=TrainingConfig(max_steps=1),
+    )
+    prepared = prepare(recipe, TASK)
+    rates: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
+    per_update: dict[int, float] = {}
+    for _ in range(ROUNDS):
+        for budget in BUDGETS:
+            timed = list(islice(updates(prepared, recipe, budget), WARM_UP + UPDATES))[WARM_UP:]
+            n_tokens = sum(n for n, _ in timed)
+            rates[budget].append(n_tokens / sum(seconds for _, seconds in timed))
+            per_update[budget] = n_tokens / UPDATES
+    for budget, found in rates.items():
+        print(
+            f"training, max_tokens {budget}: {statistics.median(found):,.0f} target tokens/s "
+            f"({per_update[budget]:,.0f} an update; rounds {', '.join(f'{r:,.0f}' for r in found)})"
+        )
+
+
+def decoding_speed(run: Path, test: Path, columns: tuple[str, ...]) -> None:
+    """Print sentences per second in batches of 100, and the time of one sentence."""
+    predictor = load(run)
+    texts = [row.fields[0] for row in read_rows((str(test),), columns or None, 2)]
+    decoding = DecodingConfig(method="beam", beam_size=5, length_penalty=1.0)
+    predictor.predict(texts[:100], decoding)
+    together = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        predictor.predict(texts, decoding)
+        together.append(len(texts) / (time.perf_counter() - start))
+    alone = []
+    for text in texts[:200]:
+        start = time.perf_counter()
+        predictor.predict([text], decoding)
+        alone.append(time.perf_counter() - start)
+    print(f"beam 5, batches of 100: {statistics.median(together):,.0f} sentences/s")
+    print(
+        f"beam 5, one sentence at a time: median {statistics.median(alone) * 1e3:.1f} ms, "
+        f"mean {statistics.mean(alone) * 1e3:.1f} ms"
+    )
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data", nargs="+", default=[], help="training data; the phrasebook if none"
+    )
+    parser.add_argument("--columns", nargs=2, default=[])
+    parser.add_argument("--run", type=Path, help="a trained run, for decoding")
+    parser.add_argument("--test", type=Path, help="sentences to decode, same columns")
+    options = parser.parse_args()
+    problem = disagreement()
+    if problem:
+        print(f"no speed is reported: {problem}", file=sys.stderr)
+        return 1
+    products = why_not_onednn() or "oneDNN"
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, products: {products}")
+    data, columns = tuple(options.data), tuple(options.columns)
+    if not data:
+        folder = Path("demo/phrasebook")
+        write(folder, generate())
+        data, columns = (str(folder / "train.tsv"),), ("en", "es")
+    training_speed(data, columns)
+    if options.run and options.test:
+        decoding_speed(options.run, options.test, columns)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""How long a training run would take here, and how much memory: measured on a few updates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from unrolled.tasks.translate import TASK, Pair, TranslateConfig, Translator
+from unrolled.text.tokenizer import EOS_ID, UNK_ID
+
+N_UPDATES = 3
+TOKENS_PER_UPDATE = 1_000
+_BYTES_PER_PARAMETER = 16
+"""Weight, gradient, and Adam's two means, four bytes each."""
+_BYTES_PER_TOKEN = 400_000
+"""What an update keeps for its backward pass per target token, measured at the default sizes."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A training run before it runs, with the default recipe.
+
+    Args:
+        seconds_per_epoch: one pass over the training part.
+        tokens_per_second: target tokens, as measured.
+        n_bytes: memory at the largest, Python and torch left out.
+    """
+
+    seconds_per_epoch: float
+    tokens_per_second: float
+    n_bytes: float
+
+    def __str__(self) -> str:
+        minutes = self.seconds_per_epoch / 60
+        duration = f"{minutes:.0f} min" if minutes >= 1 else f"{self.seconds_per_epoch:.0f} s"
+        return (
+            f"about {duration} an epoch at {self.tokens_per_second:,.0f} tokens/s on "
+            f"{torch.get_num_threads()} threads, and {self.n_bytes / 2**30:.1f} GiB "
+            "(default recipe)"
+        )
+
+
+def estimate(n_target_tokens: int, vocabulary_sizes: Sequence[int], length: int = 10) -> Estimate:
+    """Make a few updates of the default model on made-up sentences, and count.
+
+    Args:
+        n_target_tokens: of the training part.
+        vocabulary_sizes: source and target.
+        length: tokens of a made-up sentence, the data's median.
+    """
+    model = Translator(TranslateConfig(), *vocabulary_sizes)
+    optimiser = torch.optim.Adam(model.parameters(), fused=True)
+    length = max(1, length)
+    pair = Pair([UNK_ID] * length + [EOS_ID], [UNK_ID] * length)
+    batch = TASK.collate([pair] * max(1, TOKENS_PER_UPDATE // (length + 1)))
+    for update in range(N_UPDATES + 1):
+        if update == 1:  # the first one prepares kernels and memory
+            start = time.perf_counter()
+        loss, count = TASK.loss(model, batch)
+        (loss / count).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    rate = N_UPDATES * batch.n_tokens / (time.perf_counter() - start)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    n_bytes = n_parameters * _BYTES_PER_PARAMETER + batch.n_tokens * _BYTES_PER_TOKEN
+    return Estimate(n_target_tokens / rate, rate, n_bytes)
