@@ -51,7 +51,8 @@ def test_no_limit_means_no_time_left() -> None:
     )
 
 
-def test_ctrl_c_closes_the_run_and_says_how_to_go_on() -> None:
+def test_ctrl_c_closes_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").touch()
     closed = []
 
     def events() -> Generator[Event, None, None]:
@@ -69,6 +70,8 @@ def test_ctrl_c_closes_the_run_and_says_how_to_go_on() -> None:
 
     output = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
-        show(events(), Path("runs/a"), Interrupting(file=output, soft_wrap=True))
+        show(events(), tmp_path, Interrupting(file=output, soft_wrap=True))
     assert closed == [True]
-    assert output.getvalue().endswith("`unrolled train --resume --out runs/a` goes on from here\n")
+    assert output.getvalue().endswith(
+        f"`unrolled train --resume --out {tmp_path}` goes on from here\n"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import requires
 
 from packaging.requirements import Requirement
@@ -35,7 +37,17 @@ def installed_with(package: str) -> set[str]:
 
 
 def test_a_core_install_is_small() -> None:
-    packages = installed_with("unrolled")
+    packages = installed_with("unrolled") - {"unrolled"}
     assert {"torch", "numpy", "safetensors", "tokenizers", "markupsafe"} <= packages
-    assert not {"pytest", "matplotlib", "mypy"} & packages
+    assert not {"pytest", "matplotlib", "mypy", "jaxtyping"} & packages
     assert len(packages) <= MOST_PACKAGES, sorted(packages)
+
+
+def test_shapes_in_signatures_need_no_jaxtyping() -> None:
+    program = (
+        "import sys; sys.modules['jaxtyping'] = None\n"
+        "from unrolled import Padded, nn\n"
+        "import unrolled.tasks, torch\n"
+        "nn.LSTM(2, 3)(torch.zeros(4, 1, 2), lengths=[3])\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -16,10 +16,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+else:
+    try:
+        from jaxtyping import Bool, Float, Int
+    except ImportError:
+        # Shapes in signatures are checked by the tests, which need jaxtyping; whoever only uses the
+        # package does without it, and reads them as prose.
+        class Float:
+            """`Float[Tensor, "B T"]` is a tensor."""
+
+            def __class_getitem__(cls, item):
+                return item[0]
+
+        Bool = Int = Float
+
+__all__ = ["Bool", "Float", "Int", "Padded"]
 
 
 @dataclass(frozen=True)

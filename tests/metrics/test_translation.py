@@ -11,7 +11,7 @@ TRANSLATIONS = ["The cat sat on a mat.", "¿Dónde está la roja casa?", "No lo 
 
 def test_scores_are_sacrebleus():
     scores = score(TRANSLATIONS, REFERENCES)
-    assert list(scores) == ["bleu", "chrf"]
+    assert list(scores) == ["bleu", "bleu_lower", "chrf"]
     assert scores["bleu"] == pytest.approx(
         sacrebleu.corpus_bleu(TRANSLATIONS, [REFERENCES]).score, abs=1e-4
     )
@@ -31,12 +31,13 @@ def test_bleu_is_that_of_the_corpus_and_of_its_definition():
 
 def test_case_matters_and_order_of_rows_does_not():
     assert score(["the cat sat on the mat"], ["The Cat Sat On The Mat"])["bleu"] < 50
+    assert score(["the cat sat on the mat"], ["The Cat Sat On The Mat"])["bleu_lower"] == 100
     assert score(TRANSLATIONS[::-1], REFERENCES[::-1]) == score(TRANSLATIONS, REFERENCES)
 
 
 def test_the_same_text_is_100_and_nothing_is_0():
-    assert score(REFERENCES, REFERENCES) == {"bleu": 100.0, "chrf": 100.0}
-    assert score(["", "", ""], REFERENCES) == {"bleu": 0.0, "chrf": 0.0}
+    assert score(REFERENCES, REFERENCES) == {"bleu": 100.0, "bleu_lower": 100.0, "chrf": 100.0}
+    assert score(["", "", ""], REFERENCES) == {"bleu": 0.0, "bleu_lower": 0.0, "chrf": 0.0}
 
 
 def test_any_iterable_of_rows_is_scored_twice_over():
@@ -48,5 +49,6 @@ def test_signatures_say_how():
     version = sacrebleu.__version__
     assert lines == {
         "bleu": f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{version}",
+        "bleu_lower": f"nrefs:1|case:lc|eff:no|tok:13a|smooth:exp|version:{version}",
         "chrf": f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{version}",
     }

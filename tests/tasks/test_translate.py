@@ -433,4 +433,6 @@ def test_the_task_names_its_parts():
     task = TASKS["translate"]
     assert task.columns == ("source", "target")
     assert task.Config is TranslateConfig
-    assert task.signature().keys() == task.score(["a"], ["a"]).keys() == {"bleu", "chrf"}
+    assert (
+        task.signature().keys() == task.score(["a"], ["a"]).keys() == {"bleu", "bleu_lower", "chrf"}
+    )

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from unrolled.decoding.history import Ending, History
@@ -30,6 +29,7 @@ from unrolled.decoding.records import (
     StepState,
     length_penalty,
 )
+from unrolled.shapes import Float, Int
 
 BLOCK = 128
 """Tokens per block in `best_continuations`: a multiple of any vector width: reduces fast."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from unrolled.decoding.paths import follow
 from unrolled.decoding.records import DecodingConfig, Hypothesis, Stepper, StepState
+from unrolled.shapes import Float, Int
 
 
 def draw(

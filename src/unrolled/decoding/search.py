@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from unrolled.decoding.beam import beam
 from unrolled.decoding.greedy import greedy
 from unrolled.decoding.records import DecodingConfig, Hypothesis
 from unrolled.decoding.sampling import sample
+from unrolled.shapes import Int
 
 
 @torch.inference_mode()

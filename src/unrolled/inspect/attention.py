@@ -63,6 +63,7 @@ def _draw_picture(predictions: Sequence[Prediction], path: Path) -> None:
     )
     for prediction, panel in zip(predictions, panels[:, 0], strict=True):
         best = prediction.hypotheses[0]
+        assert best.attention is not None
         image = panel.imshow(best.attention.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="equal")
         panel.set_xticks(range(len(prediction.source_pieces)), prediction.source_pieces)
         panel.tick_params(axis="x", rotation=60, top=True, bottom=False)
@@ -108,6 +109,7 @@ def attention_page(predictions: Sequence[Prediction]) -> str:
 
 def _table(prediction: Prediction) -> str:
     best = prediction.hypotheses[0]
+    assert best.attention is not None
     head = "".join(f"<th>{html.escape(piece)}</th>" for piece in prediction.source_pieces)
     rows = "\n".join(
         f"<tr><th>{html.escape(piece)}</th>{''.join(map(_cell, weights))}</tr>"

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from unrolled.ops.linear import StepLinear, linear
-from unrolled.shapes import Padded
+from unrolled.shapes import Bool, Float, Padded
 
 Score = Literal["additive", "dot", "general"]
 

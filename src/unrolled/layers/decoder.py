@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from unrolled import nn
@@ -20,6 +19,7 @@ from unrolled.layers.attention import Attention, Memory, Score
 from unrolled.layers.recurrent import recurrent_layers
 from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import StepLinear, linear
+from unrolled.shapes import Float, Int
 
 
 @dataclass(frozen=True)

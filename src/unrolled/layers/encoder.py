@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from unrolled import nn
 from unrolled.layers.recurrent import recurrent_layers
 from unrolled.ops.linear import linear
-from unrolled.shapes import Padded
+from unrolled.shapes import Float, Padded
 
 State = tuple[tuple[Float[Tensor, "B H"], ...], ...]
 """Per layer its final state, `(h,)` or `(h, c)`."""
@@ -93,9 +92,9 @@ class Bridge(nn.Module):
         for layer, projections in enumerate(self.projections):
             parts = state[min(layer, len(state) - 1)]
             assert isinstance(projections, nn.ModuleList)
-            initial.append(tuple(map(_squash, parts, projections)))
+            states = []
+            for part, projection in zip(parts, projections, strict=True):
+                assert isinstance(projection, nn.Linear)
+                states.append(torch.tanh(linear(part, projection.weight, projection.bias)))
+            initial.append(tuple(states))
         return tuple(initial)
-
-
-def _squash(part: Tensor, projection: nn.Linear) -> Tensor:
-    return torch.tanh(linear(part, projection.weight, projection.bias))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from unrolled.ops.linear import linear, product
+from unrolled.shapes import Float, Int
 
 ROWS_AT_ONCE = 512
 """Rows of logits held at a time: at 8,000 words 16 MB, about a core's share of the outer cache."""

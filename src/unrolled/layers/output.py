@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float
 from torch import Tensor
+
+from unrolled.shapes import Float
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from unrolled import nn
 
 
 def recurrent_layers(
-    cell: str, input_size: int, hidden_size: int, n_layers: int, **options
+    cell: str, input_size: int, hidden_size: int, n_layers: int, **options: Any
 ) -> nn.RNN | nn.GRU | nn.LSTM:
     """Batch-first layers with orthogonal recurrent weights and, in an LSTM, a forget bias of 1.
 
@@ -22,7 +24,7 @@ def recurrent_layers(
     >>> recurrent_layers("gru", 3, 5, n_layers=2, bidirectional=True).weight_hh_l1.shape
     torch.Size([15, 5])
     """
-    shared = {"batch_first": True, "recurrent_init": "orthogonal", **options}
+    shared: dict[str, Any] = {"batch_first": True, "recurrent_init": "orthogonal", **options}
     if cell == "lstm":
         return nn.LSTM(input_size, hidden_size, n_layers, forget_bias=1.0, **shared)
     layers = {"rnn": nn.RNN, "gru": nn.GRU}[cell]

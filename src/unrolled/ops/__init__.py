@@ -17,12 +17,12 @@ from difflib import get_close_matches
 from types import ModuleType
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from unrolled.errors import ConfigError, UnavailableError
 from unrolled.ops import reference, torch_native
 from unrolled.ops.records import N_GATES, N_STATES, Kind, State, Weights
+from unrolled.shapes import Float
 
 __all__ = [
     "IMPLEMENTATIONS",

@@ -9,9 +9,10 @@ Letters and gate order are those of `torch.nn`: i f g o, r z n.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from unrolled.shapes import Float
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward
 _tanh_backward = torch.ops.aten.tanh_backward

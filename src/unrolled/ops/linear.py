@@ -14,9 +14,10 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from unrolled.shapes import Float
 
 
 @cache

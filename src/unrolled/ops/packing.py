@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
+
+from unrolled.shapes import Int
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from jaxtyping import Float
 from torch import Tensor
+
+from unrolled.shapes import Float
 
 Kind = Literal["rnn_tanh", "rnn_relu", "rnn_sigmoid", "lstm", "gru"]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import linear
 
 from unrolled.ops.records import Kind, State, Weights
+from unrolled.shapes import Float
 
 
 def rnn_tanh_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:

@@ -12,13 +12,13 @@ Three ways to run one layer, chosen by what is to be computed:
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
 from unrolled.ops import reference
 from unrolled.ops.packing import Packing
 from unrolled.ops.records import Kind, State, Weights
+from unrolled.shapes import Float
 
 # Adding this to a gate before its sigmoid makes it exactly 1 (and minus this exactly 0) in every
 # floating-point type, and it is finite in the narrowest of them.

@@ -14,7 +14,6 @@ from itertools import chain
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from unrolled import nn
@@ -26,7 +25,7 @@ from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import SoftmaxHead
 from unrolled.layers.output import Output
 from unrolled.metrics import translation as metrics
-from unrolled.shapes import Padded
+from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import Answer, Prediction, Task, Tokenizers
 from unrolled.text.readers import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextConfig, Tokenizer

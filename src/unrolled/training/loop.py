@@ -125,7 +125,7 @@ def fit(
         raise ConfigError("--resume goes on with a run as it is; leave out --force and --from")
     goes_on = resume and not run_folder.was_begun(out)
     if goes_on:
-        run_folder.accept_changes(out, recipe)
+        run_folder.check_changes(out, recipe)
     else:
         run_folder.check_free(out, force)
     if source is not None:
@@ -178,6 +178,7 @@ def _resumed(recipe: Recipe, task: Task, out: Path) -> Training:
     prepared = prepare(recipe, task, run_folder.load_tokenizers(out))
     training = Training(recipe, task, prepared, out)
     training.restore()
+    run_folder.accept_changes(out, recipe)
     return training
 
 

@@ -58,7 +58,7 @@ class Recipe:
             ConfigError: an unknown task or key, or a wrong value.
         """
         task = _task_of(mapping, tasks)
-        model = config.from_mapping(task.Config, mapping.get("model", {}), "model")
+        model: Any = config.from_mapping(task.Config, mapping.get("model", {}), "model")
         return config.from_mapping(cls, {**mapping, "task": task.name, "model": model})
 
     def to_toml(self) -> str:

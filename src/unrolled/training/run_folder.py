@@ -267,8 +267,8 @@ def set_best_weights(model: nn.Module, folder: Path) -> None:
     checkpoint.set_weights(model, checkpoint.load_tensors(path), path)
 
 
-def accept_changes(folder: Path, recipe: Recipe) -> None:
-    """Check that a recipe may go on with a run, and write it into the folder.
+def check_changes(folder: Path, recipe: Recipe) -> None:
+    """Check that a recipe may go on with a run.
 
     Raises:
         ConfigError: it differs in more than limits and intervals; the setting is named.
@@ -283,6 +283,10 @@ def accept_changes(folder: Path, recipe: Recipe) -> None:
                 "leave this setting as it was, or start another run from this one (--from)"
             )
     check_data(folder, recipe.data)
+
+
+def accept_changes(folder: Path, recipe: Recipe) -> None:
+    """Write a recipe that `check_changes` let through, once the run goes on."""
     with checkpoint.writing(folder / CONFIG_FILE, folder):
         _write_recipe(folder, recipe)
 
