@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,23 @@ install_import_hook(SHAPED, "beartype.beartype")
 import torch  # noqa: E402
 
 torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For models so small that a second thread only waits, for long on a busy machine."""
+    with _threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -94,5 +113,6 @@ def trained_run(
     overrides = [("data.train", str(pairs_file))]
     recipe = unrolled.recipe_from_toml(recipe_file, unrolled.TASKS, overrides)
     folder = tmp_path_factory.mktemp("trained") / "run"
-    unrolled.train(recipe, folder)
+    with _threads(1):
+        unrolled.train(recipe, folder)
     return folder

@@ -9,6 +9,8 @@ import pytest
 
 from unrolled import cli
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
     """Every path under a folder, with its content; None for a folder."""

@@ -18,7 +18,13 @@ from unrolled import cli
 from unrolled.predict import Predictor, load
 from unrolled.training.checkpoint import load_checkpoint
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(cli.__file__).parents[1]),
+    "OMP_NUM_THREADS": "1",
+}
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ from unrolled.tasks import TASKS
 from unrolled.text.data import read_splits
 from unrolled.text.readers import Row
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TEXTS = [
     "I see two red cats.",
     "birds",
