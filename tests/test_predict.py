@@ -260,3 +260,23 @@ def test_one_changed_byte_of_the_weights_is_noticed(trained_run: Path, tmp_path:
 def test_a_file_is_not_a_run(pairs_file: Path) -> None:
     with pytest.raises(RunError, match="no such run folder"):
         load(pairs_file)
+
+
+def test_a_part_is_not_cut_from_a_file_that_changed_since(
+    translator: Predictor, trained_run: Path, tmp_path: Path
+) -> None:
+    data = translator.recipe.data
+    changed = tmp_path / "pairs.tsv"
+    lines = Path(data.train[0]).read_text(encoding="utf-8").splitlines(keepends=True)
+    changed.write_text("".join(lines[: len(lines) // 2]), encoding="utf-8")
+    recipe = replace(translator.recipe, data=replace(data, train=(str(changed),)))
+    moved = Predictor(recipe, translator.task, translator.tokenizers, translator.model, trained_run)
+    expected = f"{changed} is not the file that {trained_run} was trained on: its content differs"
+    with pytest.raises(RunError, match=re.escape(expected)):
+        moved.held_out("test")
+
+
+def test_an_empty_source_is_counted_among_the_shortest() -> None:
+    rows = [Row(("", "Nada."), 2), Row(("One.", "Uno."), 3)]
+    evaluation = judge(TASKS["translate"], rows, ["", "Uno."])
+    assert evaluation.by_length["1–9"].n_sentences == 2

@@ -20,7 +20,7 @@ from unrolled.text.data import read_splits
 from unrolled.text.readers import Row, read_rows
 from unrolled.training.evaluation import predictions
 from unrolled.training.recipe import Recipe
-from unrolled.training.run_folder import load_run
+from unrolled.training.run_folder import check_data, load_run
 
 LENGTHS = ((1, 9), (10, 19), (20, None))
 """Source lengths in words that an evaluation tells apart."""
@@ -44,7 +44,7 @@ def load(path: str | PathLike[str], task: Task | None = None, device: str = "cpu
         'El viejo profesor no lee los libros rojos.'
     """
     run = load_run(path, task, device)
-    return Predictor(run.recipe, run.task, run.tokenizers, run.model)
+    return Predictor(run.recipe, run.task, run.tokenizers, run.model, run.folder)
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,19 @@ class Predictor:
         task: its task.
         tokenizers: by role.
         model: the trained module, in evaluation mode.
+        folder: the run folder, where there is one.
     """
 
     def __init__(
-        self, recipe: Recipe, task: Task, tokenizers: Tokenizers, model: torch.nn.Module
+        self,
+        recipe: Recipe,
+        task: Task,
+        tokenizers: Tokenizers,
+        model: torch.nn.Module,
+        folder: Path | None = None,
     ) -> None:
         self.recipe, self.task, self.tokenizers, self.model = recipe, task, tokenizers, model
+        self.folder = folder
 
     @overload
     def __call__(self, texts: str) -> str: ...
@@ -144,10 +151,17 @@ class Predictor:
         )
 
     def held_out(self, part: str) -> list[Row]:
-        """The rows of the run's "valid" or "test" part, read or cut as in training."""
+        """The rows of the run's "valid" or "test" part, read or cut as in training.
+
+        Raises:
+            RunError: the part was cut from a data file that has changed since.
+        """
         if paths := getattr(self.recipe.data, part):
             columns = self.recipe.data.columns or None
             return list(read_rows(paths, columns, len(self.task.columns)))
+        if self.folder is not None:
+            # Cut from another file, the part could hold rows that were trained on.
+            check_data(self.folder, self.recipe.data)
         splits = read_splits(self.recipe.data, len(self.task.columns))
         return {"valid": splits.valid, "test": splits.test}[part]
 
@@ -176,7 +190,7 @@ def judge(
         answers: one per row.
         seconds: what the answers took.
     """
-    n_words = [len(row.fields[0].split()) for row in rows]
+    n_words = [max(1, len(row.fields[0].split())) for row in rows]
 
     def scores(chosen: Sequence[int]) -> Scores:
         return Scores(
