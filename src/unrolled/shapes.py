@@ -93,11 +93,6 @@ class Padded:
         mask = steps < self.lengths.unsqueeze(1)
         return mask.to(self.values.device, non_blocking=True)
 
-    @property
-    def n_tokens(self) -> int:
-        """How many real steps the batch holds."""
-        return int(self.lengths.sum())
-
     def to(self, device: torch.device | str) -> Padded:
         """The same rows with their values on `device`; lengths stay on the CPU."""
         return Padded(self.values.to(device, non_blocking=True), self.lengths)
