@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from unrolled import cli
+from unrolled.training.checkpoint import load_checkpoint
+from unrolled.training.state import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -173,7 +175,7 @@ def test_an_endless_line_is_left_out_and_training_goes_on(
             '[training]\nmax_steps = "many"',
             "training.max_steps: expected a whole number, got 'many'",
         ),
-        ("[training]\nlearning_rate = -1.0", "training.learning_rate: expected a number above 0"),
+        ("[training]\nlearning_rate = -1.0", "training.learning_rate must be above 0, got"),
         (
             '[model]\ncell = "lstmm"',
             "model.cell: expected one of 'rnn', 'gru', 'lstm', got 'lstmm'; did you mean 'lstm'?",
@@ -217,7 +219,7 @@ def test_a_recipe_that_is_not_toml_is_named_with_its_line(refusal: Refusal, tmp_
         ),
         (
             "--training.metric accuracy --training.max_steps 1",
-            "training.metric: expected one of loss, bleu, bleu_lower, chrf, got 'accuracy'",
+            "training.metric must be one of loss, bleu, bleu_lower, chrf, got 'accuracy'",
         ),
     ],
 )
@@ -237,6 +239,26 @@ def test_training_needs_a_limit_and_data(
     assert refusal.of("train") == "nothing to train on; give a recipe or --data FILE"
     limit = ("--training.max_steps", "1")
     assert "--data" in refusal.of("train", "--out", tmp_path / "run", *limit)
+
+
+def test_running_out_of_memory_is_one_sentence_and_keeps_the_run(
+    refusal: Refusal,
+    recipe_file: Path,
+    pairs_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def update(training: Training) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr(Training, "update", update)
+    run = tmp_path / "run"
+    arguments = ("train", recipe_file, "--data", pairs_file, "--out", run)
+    assert cli.main([str(argument) for argument in arguments]) == 2
+    printed = refusal.capsys.readouterr()
+    assert printed.err.startswith("unrolled: out of memory; lower training.max_tokens, here 128")
+    assert printed.err.count("\n") == 1
+    assert load_checkpoint(run).progress.step == 0
 
 
 # Run folders
@@ -311,6 +333,10 @@ def test_a_folder_that_is_no_run_is_left_alone(
 def test_a_trained_run_takes_no_other_settings(refusal: Refusal, trained_run: Path) -> None:
     assert refusal.of("predict", trained_run, "birds", "--n-best", "4").startswith(
         "decoding.n_best must be at most decoding.beam_size, 3, got 4"
+    )
+    greedy = ("--decoding.method", "greedy")
+    assert refusal.of("predict", trained_run, "birds", "--n-best", "2", *greedy) == (
+        "--n-best 2: decoding.method is greedy, which finds one answer; give --decoding.method beam"
     )
     assert refusal.of("evaluate", trained_run, "--model.cell", "gru") == (
         "--model.cell: a trained run takes only --decoding.… settings"

@@ -106,6 +106,13 @@ def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == "a\n"
 
 
+def test_a_picture_may_be_named_in_capitals() -> None:
+    for name in ("a.PNG", "a.Html"):
+        cli_predict.check("hi", None, None, Path(name))
+    with pytest.raises(ConfigError, match=r"a\.JPG: expected a name in \.png or \.html"):
+        cli_predict.check("hi", None, None, Path("a.JPG"))
+
+
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         cli_predict.run(shout, None, tmp_path / "no.txt", None)

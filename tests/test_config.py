@@ -11,6 +11,7 @@ from unrolled.config import (
     apply_overrides,
     from_mapping,
     read_toml,
+    require,
     split_options,
     suggestion,
     to_mapping,
@@ -37,8 +38,7 @@ class Training:
     accumulate: Literal[1, 2, 4] = 1
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise ConfigError(f"training.learning_rate: expected > 0, got {self.learning_rate}")
+        require(self.learning_rate > 0, "training.learning_rate", "above 0", self.learning_rate)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def test_unions_take_each_member() -> None:
 
 def test_range_errors_of_the_dataclass_pass_through() -> None:
     assert said({"training": {"learning_rate": -1}}) == (
-        "training.learning_rate: expected > 0, got -1.0"
+        "training.learning_rate must be above 0, got -1.0"
     )
 
 
@@ -298,8 +298,8 @@ def test_other_arguments_stay_in_order(arguments: list[str]) -> None:
 
 
 def test_suggestion_falls_back_on_the_list() -> None:
-    assert suggestion("beam-sise", ["beam_size", "seed"]) == "did you mean 'beam_size'?"
-    assert suggestion("q", ["beam_size", "seed"]) == "choose from beam_size, seed"
+    assert suggestion("beam-sise", ["beam_size", "seed"]) == "; did you mean 'beam_size'?"
+    assert suggestion("q", ["beam_size", "seed"]) == "; choose from beam_size, seed"
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,12 @@ def predict(
 
     predictor = load(run)
     given = [("decoding.n_best", str(n_best))] if n_best is not None else []
+    method = dict(overrides).get("decoding.method", predictor.recipe.decoding.method)
+    if method == "greedy" and n_best is not None and n_best > 1:
+        raise ConfigError(
+            f"--n-best {n_best}: decoding.method is greedy, which finds one answer; give "
+            "--decoding.method beam"
+        )
     decoding = _decoding(predictor.recipe.decoding, [*overrides, *given])
     if attention is not None and text is not None:
         from unrolled.inspect.attention import draw_attention

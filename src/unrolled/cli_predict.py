@@ -35,7 +35,7 @@ def check(
     if len(files) == 2 and files[0].samefile(files[1]):
         raise ConfigError(f"--output {output_file}: is the input; write to another file")
     if attention is not None:
-        if attention.suffix not in (".png", ".html"):
+        if attention.suffix.lower() not in (".png", ".html"):
             raise ConfigError(f"--attention {attention}: expected a name in .png or .html")
         if text is None or not text.strip():
             raise ConfigError("--attention draws one sentence; give it in quotes after the run")

@@ -2,7 +2,7 @@
 
 One converter serves recipes, run folders and `--section.field value`, so that a wrong name or
 value gets the same sentence wherever it was written. The dataclasses stay plain: their annotations
-say what is allowed, and `__post_init__` checks ranges and raises `ConfigError`.
+say what is allowed, and `__post_init__` checks ranges with `require`.
 
 Allowed annotations: `str`, `int`, `float`, `bool`, `Literal[...]`, `tuple[X, ...]`, `tuple[X, Y]`,
 unions (`X | None` above all), other dataclasses, and `object` for a value taken as it is.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import math
 import re
 import tomllib
@@ -22,7 +21,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
@@ -72,7 +71,7 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T
     section = f" in [{where}]" if where else ""
     for key in mapping:
         if key not in fields:
-            raise ConfigError(f"unknown key '{key}'{section}; {suggestion(key, fields)}")
+            raise ConfigError(f"unknown key '{key}'{section}{suggestion(key, fields)}")
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
     for name, field in fields.items():
@@ -219,13 +218,32 @@ def suggestion(wrong: str, valid: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest valid one, or all of them.
 
     >>> suggestion("bean", ["beam", "greedy"])
-    "did you mean 'beam'?"
+    "; did you mean 'beam'?"
     >>> suggestion("fast", ["beam", "greedy"])
-    'choose from beam, greedy'
+    '; choose from beam, greedy'
     """
     names = list(valid)
-    nearest = difflib.get_close_matches(wrong.replace("-", "_"), names, n=1)
-    return f"did you mean '{nearest[0]}'?" if nearest else f"choose from {', '.join(names)}"
+    return did_you_mean(wrong.replace("-", "_"), names) or f"; choose from {', '.join(names)}"
+
+
+def require(holds: bool, name: str, wanted: str, given: object) -> None:
+    """Refuse a value that cannot be; every range check of a setting has this wording.
+
+    Args:
+        holds: whether the value is as wanted.
+        name: dotted name of the setting.
+        wanted: what follows "must be".
+        given: the value.
+
+    Raises:
+        ConfigError: it is not.
+
+    >>> require(0 >= 1, "training.max_tokens", "at least 1", 0)
+    Traceback (most recent call last):
+    unrolled.errors.ConfigError: training.max_tokens must be at least 1, got 0
+    """
+    if not holds:
+        raise ConfigError(f"{name} must be {wanted}, got {_shown(given)}")
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
@@ -242,8 +260,8 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
             same_type = type(value) is type(choice) and value == choice
             if same_type or (isinstance(value, OptionText) and value == str(choice)):
                 return choice
-        nearest = difflib.get_close_matches(str(value), [str(c) for c in get_args(kind)], n=1)
-        hint = f"; did you mean '{nearest[0]}'?" if nearest and isinstance(value, str) else ""
+        choices = [str(choice) for choice in get_args(kind)]
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
         raise ConfigError(_mismatch(kind, value, where) + hint)
     if origin is tuple:
         return _convert_tuple(kind, value, where)

@@ -13,6 +13,8 @@ The command line prints it and exits with code 2; it never shows a traceback for
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from os import PathLike
 
 
@@ -63,3 +65,15 @@ class NonFiniteError(UnrolledError):
 
 class UnavailableError(UnrolledError):
     """This machine or installation cannot do what was asked; the message says why and what can."""
+
+
+def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest valid one, or nothing.
+
+    >>> did_you_mean("bean", ["beam", "greedy"])
+    "; did you mean 'beam'?"
+    >>> did_you_mean("fast", ["beam", "greedy"])
+    ''
+    """
+    nearest = get_close_matches(wrong, list(valid), n=1)
+    return f"; did you mean '{nearest[0]}'?" if nearest else ""

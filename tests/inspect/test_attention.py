@@ -85,13 +85,30 @@ def test_html_is_written_as_utf_8(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ending", "beginning"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")]
+    ("ending", "beginning"),
+    [(".png", b"\x89PNG"), (".PNG", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")],
 )
 def test_pictures_are_written(tmp_path, ending, beginning):
     pytest.importorskip("matplotlib")
     path = tmp_path / f"alignment{ending}"
     assert draw_attention([prediction()], str(path)) == path
     assert path.read_bytes().startswith(beginning)
+
+
+def test_a_page_may_be_named_in_capitals(tmp_path):
+    page = draw_attention([prediction()], tmp_path / "ALIGNMENT.HTML")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("name", ["alignment.png", "alignment.html"])
+def test_a_folder_that_is_not_there_is_named(tmp_path, name):
+    path = tmp_path / "none" / name
+    with pytest.raises(ConfigError) as refusal:
+        draw_attention([prediction()], path)
+    assert str(refusal.value) == (
+        f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def size_of(path) -> tuple[int, int]:

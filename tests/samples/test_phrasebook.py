@@ -12,6 +12,7 @@ import pytest
 import unrolled
 from unrolled.errors import DataError
 from unrolled.samples import Phrase, Phrasebook, count, generate, lemmas, write
+from unrolled.samples.draft import part_of
 from unrolled.samples.grammar import (
     NounPhrase,
     finish,
@@ -25,7 +26,6 @@ from unrolled.samples.grammar import (
 )
 from unrolled.samples.inflection import conjugate
 from unrolled.samples.lexicon import PRONOUNS
-from unrolled.samples.speaker import part_of
 
 LEXICON = the_lexicon()
 ADJECTIVES = {adjective.lemma: adjective for adjective in LEXICON.adjectives}

@@ -264,11 +264,14 @@ def test_a_model_is_built_for_its_vocabularies():
         ({"hidden_size": 0}, "model.hidden_size must be at least 1, got 0"),
         ({"encoder_layers": 0}, "model.encoder_layers must be at least 1, got 0"),
         ({"decoder_layers": 0}, "model.decoder_layers must be at least 1, got 0"),
-        ({"dropout_rate": 1.0}, "model.dropout_rate must be in 0…1, below 1, got 1.0"),
-        ({"dropout_rate": -0.1}, "model.dropout_rate must be in 0…1, below 1, got -0.1"),
-        ({"label_smoothing": 1.0}, "model.label_smoothing must be in 0…1, below 1, got 1.0"),
-        ({"sampling_rate": 1.1}, "model.sampling_rate must be in 0…1, got 1.1"),
-        ({"dropout_rate": float("nan")}, "model.dropout_rate must be in 0…1, below 1, got nan"),
+        ({"dropout_rate": 1.0}, "model.dropout_rate must be at least 0 and below 1, got 1.0"),
+        ({"dropout_rate": -0.1}, "model.dropout_rate must be at least 0 and below 1, got -0.1"),
+        ({"label_smoothing": 1.0}, "model.label_smoothing must be at least 0 and below 1, got 1.0"),
+        ({"sampling_rate": 1.1}, "model.sampling_rate must be at least 0 and at most 1, got 1.1"),
+        (
+            {"dropout_rate": float("nan")},
+            "model.dropout_rate must be at least 0 and below 1, got nan",
+        ),
         (
             {"attention": "dot", "encoder_size": 8},
             "model.attention: 'dot' compares widths that must be equal, got 16 of the encoder and "

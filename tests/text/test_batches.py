@@ -96,20 +96,6 @@ def test_shuffled_batches_do_not_come_by_length() -> None:
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5
 
 
-def test_going_on_at_any_batch_is_the_tail_of_the_uninterrupted_order() -> None:
-    lengths = sentences(499)
-    for shuffle in (True, False):
-        whole = list(batches(lengths, 127, 3, 5, shuffle=shuffle))
-        for start in range(len(whole) + 1):
-            assert list(batches(lengths, 127, 3, 5, start, shuffle)) == whole[start:]
-
-
-@pytest.mark.parametrize("start", [-1, 3])
-def test_a_start_outside_the_epoch_is_refused_at_once(start: int) -> None:
-    with pytest.raises(ValueError, match=rf"the epoch has 2 batches, cannot start at {start}"):
-        batches([(5, 5), (5, 5)], 5, start=start)
-
-
 def test_a_budget_of_nothing_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         batches([(5, 5)], 0)

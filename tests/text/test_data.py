@@ -243,10 +243,10 @@ def test_what_cannot_be_cut_is_said(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"valid_size": -1}, "data.valid_size must be 0 or more, got -1"),
-        ({"test_size": -2}, "data.test_size must be 0 or more, got -2"),
+        ({"valid_size": -1}, "data.valid_size must be at least 0, got -1"),
+        ({"test_size": -2}, "data.test_size must be at least 0, got -2"),
         ({"max_length": 0}, "data.max_length must be at least 1, got 0"),
-        ({"too_long": "drop"}, "data.too_long must be skip or truncate; got 'drop'"),
+        ({"too_long": "drop"}, "data.too_long must be one of skip, truncate, got 'drop'"),
     ],
 )
 def test_values_that_cannot_be_are_named(values: dict[str, object], message: str) -> None:

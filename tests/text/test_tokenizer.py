@@ -272,7 +272,7 @@ def test_a_hundred_thousand_words_on_a_line_take_seconds_at_most(
     [
         (
             {"kind": "words"},
-            "text.kind must be one of char, word, bpe; got 'words'",
+            "text.kind must be one of char, word, bpe, got 'words'",
         ),
         (
             {"vocab_size": 100},

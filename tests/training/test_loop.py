@@ -193,6 +193,63 @@ def test_only_the_gradient_may_be_bad_and_the_weights_stay(tmp_path: Path, data:
     assert training.progress.step == 1
 
 
+LITTLE_MEMORY = [
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 400000000000 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+    MemoryError(),
+]
+
+
+def failing_at(call: int, error: Exception):
+    """The task with a loss that fails at this call."""
+
+    def loss(model, batch):
+        calls.append(None)
+        if len(calls) == call:
+            raise error
+        return COUNTING.loss(model, batch)
+
+    calls: list[None] = []
+    return replace(COUNTING, loss=loss)
+
+
+@pytest.mark.parametrize("error", LITTLE_MEMORY, ids=["cpu", "cuda", "python"])
+def test_running_out_of_memory_says_what_to_lower_and_keeps_the_last_checkpoint(
+    tmp_path: Path, data: Path, error: Exception
+):
+    recipe = recipe_for(data, checkpoint_every_n_steps=2)
+    with pytest.raises(UnavailableError) as caught:
+        train(recipe, tmp_path / "run", task=failing_at(4, error))
+    assert str(caught.value) == (
+        "out of memory; lower training.max_tokens, here 37, or the sizes in [model]; a run that "
+        "was begun stands at its last checkpoint, and --from starts another from its weights"
+    )
+    assert checkpoint.load_checkpoint(tmp_path / "run").progress.step == 2
+    train(recipe, tmp_path / "whole", task=COUNTING)
+    train(recipe, tmp_path / "run", task=COUNTING, resume=True)
+    ended, whole = (checkpoint.load_checkpoint(tmp_path / name) for name in ("run", "whole"))
+    assert all(torch.equal(ended.weights[name], whole.weights[name]) for name in whole.weights)
+
+
+def test_a_model_that_memory_cannot_hold_leaves_nothing_behind(tmp_path: Path, data: Path):
+    def build(config, tokenizers):
+        raise LITTLE_MEMORY[0]
+
+    with pytest.raises(UnavailableError, match=r"^out of memory; lower .* the sizes in \[model\]"):
+        train(recipe_for(data), tmp_path / "run", task=replace(COUNTING, build=build))
+    assert list(tmp_path.iterdir()) == [data]
+
+
+def test_another_failure_of_torch_stays_what_it_is(tmp_path: Path, data: Path):
+    error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    with pytest.raises(RuntimeError) as caught:
+        train(recipe_for(data), tmp_path / "run", task=failing_at(2, error))
+    assert caught.value is error
+
+
 def scripted(values):
     """The task with evaluations that find these losses, one after the other."""
     found = iter(values)
@@ -340,6 +397,14 @@ def test_a_forced_run_that_cannot_begin_leaves_the_old_one(tmp_path: Path, data:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("name", ["runs/new/run", "empty/run"])
+def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path: Path, name: str):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError):
+        train(recipe_for(tmp_path / "missing.tsv"), tmp_path / name, task=COUNTING)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]
+
+
 def test_fine_tuning_starts_from_the_best_weights_and_the_old_vocabulary(
     tmp_path: Path, data: Path
 ):
@@ -388,7 +453,7 @@ def test_fine_tuning_keeps_the_model(tmp_path: Path, data: Path):
         ),
         (
             {"metric": "bleu"},
-            "training.metric: expected one of loss, accuracy, got 'bleu'",
+            "training.metric must be one of loss, accuracy, got 'bleu'",
         ),
     ],
 )

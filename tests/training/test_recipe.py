@@ -58,7 +58,7 @@ def test_the_command_line_goes_over_the_file(tmp_path: Path) -> None:
         ("[modl]", "unknown key 'modl'; did you mean 'model'?"),
         ("[model]\ncel = 'gru'", "unknown key 'cel' in [model]; did you mean 'cell'?"),
         ("model = 3", "model: expected a section with its own keys, got 3"),
-        ("seed = -1", "seed: expected 0 or more, got -1"),
+        ("seed = -1", "seed must be at least 0, got -1"),
         ("seed = true", "seed: expected a whole number, got true"),
     ],
 )

@@ -287,7 +287,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path, d
             return inner(source, target)
 
         patch.setattr(os, "replace", replace_folder)
-        patch.setattr("unrolled.training.run_folder.abandon", lambda partial: None)
+        patch.setattr("unrolled.training.run_folder.abandon", lambda partial, made: None)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, run, task=COUNTING)
     assert not run.exists()

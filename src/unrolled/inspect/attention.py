@@ -18,8 +18,17 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path) -> Path:
         path: ends in `.png`, `.svg` or `.pdf` (drawn by matplotlib) or `.html` (one self-contained page).
 
     Raises:
-        ConfigError: another ending, nothing to draw, or predictions without attention.
+        ConfigError: another ending, no such folder, nothing to draw, or predictions without attention.
         UnavailableError: a picture is asked for and matplotlib is not installed.
+
+    >>> import tempfile, torch
+    >>> from unrolled.tasks.task import Answer
+    >>> answer = Answer("la casa", -0.4, -1.2, ("la", "casa", "</s>"), torch.eye(3), finished=True)
+    >>> prediction = Prediction("la casa", -0.4, ("the", "house", "</s>"), (answer,))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = draw_attention([prediction], f"{folder}/attention.html")
+    ...     page.read_text(encoding="utf-8").count("<td title=")
+    9
     """
     path = Path(path)
     # A sentence of nothing but </s> was never shown to the model.
@@ -31,15 +40,20 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path) -> Path:
         raise ConfigError(
             f"nothing to draw in {path}: this model has no attention (model.attention = 'none')"
         )
-    if path.suffix == ".html":
-        path.write_text(attention_page(drawable), encoding="utf-8")
-    elif path.suffix in (".png", ".svg", ".pdf"):
-        _draw_picture(drawable, path)
-    else:
+    ending = path.suffix.lower()
+    if ending not in (".png", ".svg", ".pdf", ".html"):
         raise ConfigError(
             f"cannot draw attention as '{path.suffix or path.name}'; end the file name in .png, .svg, "
             ".pdf or .html"
         )
+    if not path.parent.is_dir():
+        raise ConfigError(
+            f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
+        )
+    if ending == ".html":
+        path.write_text(attention_page(drawable), encoding="utf-8")
+    else:
+        _draw_picture(drawable, path)
     return path
 
 

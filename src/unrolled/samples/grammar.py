@@ -16,6 +16,7 @@ from unrolled.samples.lexicon import (
     PLURAL,
     SINGULAR,
     THIRD,
+    THIRD_PLURAL,
     Adjective,
     Lexicon,
     Noun,
@@ -53,6 +54,14 @@ class Finite(NamedTuple):
     rest: str
     merged: str
     spanish: str
+
+
+class Clause(NamedTuple):
+    """Both sides of a clause, without capital and full stop."""
+
+    english: str
+    spanish: str
+    tense: str
 
 
 def join(*pieces: str) -> str:
@@ -180,6 +189,24 @@ def _helpers() -> dict[str, tuple[str, ...]]:
         "want": conjugate("querer")[0],
         "have": tuple(f"{form} que" for form in conjugate("tener")[0]),
     }
+
+
+def time_of(tense: str) -> str:
+    """Present, past or future; what is modal tells of the future."""
+    return tense if tense in ("present", "past") else "future"
+
+
+def possible_tense(verb: Verb, tense: str, negative: bool) -> str:
+    """The tense, or the present where the verb is not said in it."""
+    # A state is said in the present; "they read" would be present and past at once.
+    if verb.state or (tense == "past" and verb.past == verb.base and not negative):
+        return "present"
+    return tense
+
+
+def agreeing(adjective: Adjective, actor: NounPhrase) -> str:
+    """The Spanish adjective in the form that agrees with whom it is said of."""
+    return adjective.spanish[2 * (actor.person == THIRD_PLURAL) + actor.gender]
 
 
 def object_phrase(phrase: NounPhrase, verb: Verb | None = None) -> str:

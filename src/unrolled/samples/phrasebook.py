@@ -13,9 +13,10 @@ from random import Random
 
 from unrolled.errors import DataError
 from unrolled.samples import lexicon as words
+from unrolled.samples.draft import Part, Triple
 from unrolled.samples.grammar import fitting, numbers_of, the_lexicon
 from unrolled.samples.lexicon import Noun
-from unrolled.samples.speaker import Part, Speaker, Triple
+from unrolled.samples.speaker import Speaker
 
 MIN_WORDS, MAX_WORDS = 3, 40
 """Bounds on the words of either side, as separated by spaces."""

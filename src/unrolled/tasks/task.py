@@ -80,6 +80,19 @@ class Task:
         decode: module, encoded inputs, tokenizers, decoding options, with_attention → predictions.
         score: predicted texts, reference texts → scores by name; for each name, larger is better.
         signature: how the scores were computed, one line.
+
+    Translation, scored by the share of answers that are right to the letter:
+
+    >>> from dataclasses import replace
+    >>> from unrolled.tasks import TASKS
+    >>> def exact_match(answers, references):
+    ...     right = sum(map(str.__eq__, answers, references))
+    ...     return {"exact": 100 * right / len(references)}
+    >>> task = replace(
+    ...     TASKS["translate"], name="exact", score=exact_match, signature=lambda: {"exact": "%"}
+    ... )
+    >>> task.score(["la casa", "el pan"], ["la casa", "un pan"])
+    {'exact': 50.0}
     """
 
     name: str

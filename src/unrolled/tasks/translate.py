@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unrolled import nn
+from unrolled.config import require
 from unrolled.decoding import decode as decode_hypotheses
 from unrolled.decoding.records import DecodingConfig, Hypothesis
 from unrolled.errors import ConfigError
@@ -69,13 +70,21 @@ class TranslateConfig:
     tied_embeddings: Literal["none", "target", "all"] = "none"
 
     def __post_init__(self) -> None:
-        for name in ("embedding_size", "encoder_size", "hidden_size"):
-            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("encoder_layers", "decoder_layers"):
-            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        sizes = (
+            "embedding_size",
+            "encoder_size",
+            "hidden_size",
+            "encoder_layers",
+            "decoder_layers",
+        )
+        for name in sizes:
+            value = getattr(self, name)
+            require(value >= 1, f"model.{name}", "at least 1", value)
         for name in ("dropout_rate", "label_smoothing"):
-            _require(0 <= getattr(self, name) < 1, name, "in 0…1, below 1", getattr(self, name))
-        _require(0 <= self.sampling_rate <= 1, "sampling_rate", "in 0…1", self.sampling_rate)
+            value = getattr(self, name)
+            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
+        rate = self.sampling_rate
+        require(0 <= rate <= 1, "model.sampling_rate", "at least 0 and at most 1", rate)
         memory_size = self.encoder_size * (2 if self.bidirectional else 1)
         if self.attention == "dot" and memory_size != self.hidden_size:
             raise ConfigError(
@@ -83,11 +92,6 @@ class TranslateConfig:
                 f"the encoder and {self.hidden_size} of the decoder; choose 'general' or change "
                 "encoder_size"
             )
-
-
-def _require(holds: bool, name: str, wanted: str, given: object) -> None:
-    if not holds:
-        raise ConfigError(f"model.{name} must be {wanted}, got {given}")
 
 
 class Translator(nn.Module):

@@ -19,7 +19,6 @@ def batches(
     max_tokens: int,
     seed: int = 1,
     epoch: int = 0,
-    start: int = 0,
     shuffle: bool = True,
 ) -> Iterator[list[int]]:
     """Lists of row indices; every index once per epoch.
@@ -33,12 +32,10 @@ def batches(
         max_tokens: the budget of one batch, padding included, on its longest side.
         seed: another seed, another order.
         epoch: another epoch, another order and other batches.
-        start: how many batches to pass over, to go on where a run stopped.
         shuffle: False for a fixed order, longest first, whatever the seed and epoch.
 
     Raises:
         ConfigError: the budget is not positive.
-        ValueError: `start` lies past the end of the epoch.
 
     >>> list(batches([(3, 4), (9, 9), (3, 3), (4, 4)], max_tokens=12, shuffle=False))
     [[1], [2, 0, 3]]
@@ -52,9 +49,7 @@ def batches(
     places = (
         np.arange(len(bounds) - 1)[::-1] if random is None else random.permutation(len(bounds) - 1)
     )
-    if not 0 <= start <= len(places):
-        raise ValueError(f"the epoch has {len(places)} batches, cannot start at {start}")
-    return (order[bounds[i] : bounds[i + 1]].tolist() for i in places[start:].tolist())
+    return (order[bounds[i] : bounds[i + 1]].tolist() for i in places.tolist())
 
 
 def padding_share(

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.readers import Row, read_rows
 
@@ -57,13 +58,12 @@ class DataConfig:
     too_long: TooLong = "skip"
 
     def __post_init__(self) -> None:
-        for name in ("valid_size", "test_size"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"data.{name} must be 0 or more, got {getattr(self, name)}")
-        if self.max_length < 1:
-            raise ConfigError(f"data.max_length must be at least 1, got {self.max_length}")
-        if self.too_long not in get_args(TooLong):
-            raise ConfigError(f"data.too_long must be skip or truncate; got '{self.too_long}'")
+        require(self.valid_size >= 0, "data.valid_size", "at least 0", self.valid_size)
+        require(self.test_size >= 0, "data.test_size", "at least 0", self.test_size)
+        require(self.max_length >= 1, "data.max_length", "at least 1", self.max_length)
+        choices = get_args(TooLong)
+        wanted = f"one of {', '.join(choices)}"
+        require(self.too_long in choices, "data.too_long", wanted, self.too_long)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ stray Unicode line separator cannot shift one side of a parallel pair against th
 from __future__ import annotations
 
 import csv
-import difflib
 import gzip
 import json
 import zlib
@@ -18,7 +17,7 @@ from itertools import zip_longest
 from os import PathLike
 from pathlib import Path
 
-from unrolled.errors import DataError
+from unrolled.errors import DataError, did_you_mean
 
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -143,12 +142,7 @@ def _nearest_file(path: Path) -> str:
         there = [each.name for each in path.parent.iterdir() if each.is_file()]
     except OSError:
         return f", nor a folder '{path.parent}'" if not path.parent.is_dir() else ""
-    return _did_you_mean(path.name, there)
-
-
-def _did_you_mean(name: str, there: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, there, n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return did_you_mean(path.name, there)
 
 
 def _decode(raw: bytes, path: Path, number: int, offset: int) -> str:
@@ -206,7 +200,7 @@ def _index(path: Path | str, names: Sequence[str], name: str) -> int:
     if name in names:
         return names.index(name)
     raise DataError(
-        f"no column '{name}'; its columns are {', '.join(names)}{_did_you_mean(name, names)}", path
+        f"no column '{name}'; its columns are {', '.join(names)}{did_you_mean(name, names)}", path
     )
 
 

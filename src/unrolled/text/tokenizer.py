@@ -19,7 +19,8 @@ from typing import Literal, get_args
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
-from unrolled.errors import ConfigError, RunError
+from unrolled.config import require
+from unrolled.errors import RunError
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -84,17 +85,13 @@ class TextConfig:
     shared: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ConfigError(f"text.kind must be one of char, word, bpe; got '{self.kind}'")
-        if self.min_count < 1:
-            raise ConfigError(f"text.min_count must be at least 1, got {self.min_count}")
+        kinds = get_args(Kind)
+        require(self.kind in kinds, "text.kind", f"one of {', '.join(kinds)}", self.kind)
+        require(self.min_count >= 1, "text.min_count", "at least 1", self.min_count)
         smallest = len(SPECIALS) + (_N_BYTES if self.kind == "bpe" else 1)
-        if self.vocab_size < smallest:
-            why = " (4 special tokens and the 256 bytes)" if self.kind == "bpe" else ""
-            raise ConfigError(
-                f"text.vocab_size must be at least {smallest} for {self.kind}{why}, "
-                f"got {self.vocab_size}"
-            )
+        why = " (4 special tokens and the 256 bytes)" if self.kind == "bpe" else ""
+        wanted = f"at least {smallest} for {self.kind}{why}"
+        require(self.vocab_size >= smallest, "text.vocab_size", wanted, self.vocab_size)
 
 
 class Tokenizer:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from unrolled.errors import ConfigError
+from unrolled.config import require
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TrainingConfig:
 
     >>> TrainingConfig(learning_rate=-1.0)
     Traceback (most recent call last):
-    unrolled.errors.ConfigError: training.learning_rate: expected a number above 0, got -1.0
+    unrolled.errors.ConfigError: training.learning_rate must be above 0, got -1.0
     """
 
     optimiser: Literal["adam", "sgd"] = "adam"
@@ -93,15 +93,15 @@ class TrainingConfig:
     average: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, (is_good, expected) in _EXPECTED.items():
+        for name, (is_good, wanted) in _WANTED.items():
             value = getattr(self, name)
-            if not is_good(value):
-                raise ConfigError(f"training.{name}: expected {expected}, got {value!r}")
-        if self.metric != "loss" and self.valid_sentences == 0:
-            raise ConfigError(
-                f"training.valid_sentences: expected 1 or more where training.metric is "
-                f"{self.metric!r}, got 0"
-            )
+            require(is_good(value), f"training.{name}", wanted, value)
+        require(
+            self.metric == "loss" or self.valid_sentences > 0,
+            "training.valid_sentences",
+            f"at least 1 where training.metric is '{self.metric}'",
+            self.valid_sentences,
+        )
 
     @property
     def has_limit(self) -> bool:
@@ -110,17 +110,16 @@ class TrainingConfig:
 
 
 def _one_of(*values: str) -> tuple[Callable[[str], bool], str]:
-    return lambda value: value in values, " or ".join(f"'{value}'" for value in values)
+    return lambda value: value in values, f"one of {', '.join(values)}"
 
 
 # A comparison with NaN is False, so each of these also refuses NaN.
-_POSITIVE = (lambda value: 0 < value < float("inf"), "a number above 0")
-_NOT_NEGATIVE = (lambda value: 0 <= value < float("inf"), "0 or a number above 0")
-_WHOLE = (lambda value: value >= 0, "0 or a whole number above 0")
-_AT_LEAST_ONE = (lambda value: value >= 1, "a whole number, 1 or more")
-_DECAY = (lambda value: 0 <= value < 1, "a number from 0 to below 1")
+_POSITIVE = (lambda value: 0 < value < float("inf"), "above 0")
+_NOT_NEGATIVE = (lambda value: 0 <= value < float("inf"), "at least 0")
+_AT_LEAST_ONE = (lambda value: value >= 1, "at least 1")
+_DECAY = (lambda value: 0 <= value < 1, "at least 0 and below 1")
 
-_EXPECTED = {
+_WANTED = {
     "optimiser": _one_of("adam", "sgd"),
     "learning_rate": _POSITIVE,
     "beta1": _DECAY,
@@ -129,22 +128,22 @@ _EXPECTED = {
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _NOT_NEGATIVE,
     "schedule": _one_of("constant", "plateau", "linear", "inverse_sqrt"),
-    "warmup_steps": _WHOLE,
-    "plateau_factor": (lambda value: 0 < value < 1, "a number between 0 and 1"),
+    "warmup_steps": _NOT_NEGATIVE,
+    "plateau_factor": (lambda value: 0 < value < 1, "above 0 and below 1"),
     "plateau_patience": _AT_LEAST_ONE,
     "max_tokens": _AT_LEAST_ONE,
     "accumulate": _AT_LEAST_ONE,
-    "max_steps": _WHOLE,
-    "max_epochs": _WHOLE,
+    "max_steps": _NOT_NEGATIVE,
+    "max_epochs": _NOT_NEGATIVE,
     "max_minutes": _NOT_NEGATIVE,
-    "evaluate_every_n_steps": _WHOLE,
-    "checkpoint_every_n_steps": _WHOLE,
+    "evaluate_every_n_steps": _NOT_NEGATIVE,
+    "checkpoint_every_n_steps": _NOT_NEGATIVE,
     "log_every_n_steps": _AT_LEAST_ONE,
-    "patience": _WHOLE,
-    "valid_sentences": _WHOLE,
+    "patience": _NOT_NEGATIVE,
+    "valid_sentences": _NOT_NEGATIVE,
     "reduction": _one_of("per_token", "per_sequence"),
     "precision": _one_of("float32", "bfloat16"),
     "device": _one_of("auto", "cpu", "cuda"),
-    "threads": _WHOLE,
+    "threads": _NOT_NEGATIVE,
     "average": _DECAY,
 }

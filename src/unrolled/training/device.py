@@ -1,4 +1,4 @@
-"""Where training runs, in what precision, and its randomness."""
+"""Where training runs, in what precision, within what memory, and its randomness."""
 
 from __future__ import annotations
 
@@ -55,6 +55,30 @@ def autocast(config: TrainingConfig, device: torch.device) -> AbstractContextMan
     if reason is not None:
         raise UnavailableError(f"training.precision is 'bfloat16', but {reason}; use 'float32'")
     return torch.autocast(device.type, torch.bfloat16)
+
+
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
+"""What torch says in errors that have no type of their own, as on the CPU."""
+
+
+@contextmanager
+def within_memory(config: TrainingConfig) -> Iterator[None]:
+    """Turn a lack of memory into one sentence.
+
+    Raises:
+        UnavailableError: the model or its batches need more memory than there is.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        has_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not has_type and not any(words in str(error) for words in _OUT_OF_MEMORY):
+            raise
+        raise UnavailableError(
+            f"out of memory; lower training.max_tokens, here {config.max_tokens}, or the sizes in "
+            "[model]; a run that was begun stands at its last checkpoint, and --from starts "
+            "another from its weights"
+        ) from error
 
 
 class Randomness:

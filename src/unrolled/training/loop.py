@@ -19,6 +19,7 @@ from unrolled.errors import ConfigError
 from unrolled.tasks.task import Task
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training import run_folder
+from unrolled.training.device import within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 from unrolled.training.prepare import prepare
 from unrolled.training.recipe import Recipe
@@ -64,7 +65,25 @@ def train(
     force: bool = False,
     start_from: str | os.PathLike[str] | None = None,
 ) -> Run:
-    """Train to the end. The arguments are those of `fit`, which tells what happens meanwhile."""
+    r"""Train to the end. The arguments and errors are those of `fit`, which tells what happens meanwhile.
+
+    >>> import tempfile
+    >>> from unrolled.tasks.translate import TranslateConfig
+    >>> from unrolled.text.data import DataConfig
+    >>> from unrolled.training.config import TrainingConfig
+    >>> lines = ["en\tes", *(f"{n} cats\t{n} gatos" for n in range(40))]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = Path(folder, "cats.tsv")
+    ...     _ = data.write_text("\n".join(lines), encoding="utf-8")
+    ...     recipe = Recipe(
+    ...         data=DataConfig(train=(str(data),)),
+    ...         model=TranslateConfig(embedding_size=3, encoder_size=5, hidden_size=7),
+    ...         training=TrainingConfig(max_steps=2),
+    ...     )
+    ...     run = train(recipe, Path(folder, "run"))
+    >>> run.steps, run.reason
+    (2, 'max_steps')
+    """
     events = fit(recipe, out, task=task, resume=resume, force=force, start_from=start_from)
     *_, end = events
     assert isinstance(end, Finished)
@@ -98,7 +117,7 @@ def fit(
             disk is full.
         DataError: a data file cannot be read as asked.
         NonFiniteError: a loss or gradient is not finite.
-        UnavailableError: device or precision are not to be had here.
+        UnavailableError: device or precision are not to be had here, or memory ran out.
 
     >>> import pathlib, tempfile
     >>> from unrolled.tasks.translate import TranslateConfig
@@ -136,27 +155,27 @@ def fit(
 def _events(
     recipe: Recipe, task: Task, out: Path, goes_on: bool, source: Path | None
 ) -> Generator[Event, None, None]:
-    training = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source)
-    try:
-        yield training.started()
-        while True:
-            yield from _what_is_due(training)
-            reason = training.reason_to_end()
-            if reason is not None:
-                break
-            training.update()
-        yield from _at_the_end(training)
-        progress = training.progress
-        yield Finished(progress.step, reason, progress.best, training.seconds)
-    except GeneratorExit:
-        training.save()
-        raise
+    with within_memory(recipe.training):
+        training = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source)
+        try:
+            yield training.started()
+            while True:
+                yield from _what_is_due(training)
+                reason = training.reason_to_end()
+                if reason is not None:
+                    break
+                training.update()
+            yield from _at_the_end(training)
+            progress = training.progress
+            yield Finished(progress.step, reason, progress.best, training.seconds)
+        except GeneratorExit:
+            training.save()
+            raise
 
 
 def _new(recipe: Recipe, task: Task, out: Path, source: Path | None) -> Training:
     """A run at step 0, saved, in its place."""
-    partial = run_folder.begin(out, recipe)
-    try:
+    with run_folder.beginning(out, recipe) as partial:
         tokenizers = None if source is None else run_folder.load_tokenizers(source)
         prepared = prepare(recipe, task, tokenizers)
         training = Training(recipe, task, prepared, partial)
@@ -166,9 +185,6 @@ def _new(recipe: Recipe, task: Task, out: Path, source: Path | None) -> Training
         training.save()
         training.write_card(out.name)
         run_folder.appear(partial, out)
-    except BaseException:
-        run_folder.abandon(partial)
-        raise
     training.folder = out
     return training
 
@@ -237,10 +253,8 @@ def _check(recipe: Recipe, task: Task) -> None:
             "training.max_minutes, max_epochs or max_steps"
         )
     metrics = ("loss", *task.signature())
-    if training.metric not in metrics:
-        raise ConfigError(
-            f"training.metric: expected one of {', '.join(metrics)}, got '{training.metric}'"
-        )
+    wanted = f"one of {', '.join(metrics)}"
+    config.require(training.metric in metrics, "training.metric", wanted, training.metric)
 
 
 def _task_named(name: str) -> Task:

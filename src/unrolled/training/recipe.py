@@ -43,8 +43,7 @@ class Recipe:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
+        config.require(self.seed >= 0, "seed", "at least 0", self.seed)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], tasks: Mapping[str, Task] | Task) -> Recipe:

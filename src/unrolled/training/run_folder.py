@@ -20,8 +20,8 @@ import platform
 import shlex
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -130,14 +130,23 @@ def check_free(path: Path, force: bool) -> None:
         )
 
 
-def begin(path: Path, recipe: Recipe) -> Path:
-    """Make the temporary folder of a new run, emptied of what a killed start may have left."""
+@contextmanager
+def beginning(path: Path, recipe: Recipe) -> Iterator[Path]:
+    """The temporary folder of a new run, emptied of what a killed start may have left.
+
+    A run that cannot begin leaves nothing behind.
+    """
     partial = _partial(path)
-    with checkpoint.writing(partial, partial):
-        checkpoint.remove(partial)
-        partial.mkdir(parents=True)
-        _write_recipe(partial, recipe)
-    return partial
+    made = [folder for folder in partial.parents if not folder.exists()]
+    try:
+        with checkpoint.writing(partial, partial):
+            checkpoint.remove(partial)
+            partial.mkdir(parents=True)
+            _write_recipe(partial, recipe)
+        yield partial
+    except BaseException:
+        abandon(partial, made)
+        raise
 
 
 def begun_recipe(path: Path) -> Path:
@@ -170,9 +179,18 @@ def fill(partial: Path, prepared: Prepared, data: DataConfig) -> None:
         checkpoint.write_whole(partial / METRICS_FILE, "")
 
 
-def abandon(partial: Path) -> None:
-    """Remove the temporary folder of a run that could not begin."""
-    checkpoint.remove(partial)
+def abandon(partial: Path, made: Iterable[Path]) -> None:
+    """Remove the temporary folder of a run that could not begin, and the folders made to hold it.
+
+    Args:
+        partial: the temporary folder.
+        made: the innermost first; one in which something else stands by now is left, with those
+            around it.
+    """
+    with suppress(OSError):
+        checkpoint.remove(partial)
+        for folder in made:
+            folder.rmdir()
 
 
 def appear(partial: Path, path: Path) -> None:
