@@ -8,20 +8,23 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 endif
 
-.PHONY: help setup demo fix check test bench wheel clean
+NATIVE := CMakeLists.txt $(wildcard native/*)
+
+.PHONY: help setup demo fix check test bench sanitize mutate wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/core: pyproject.toml constraints.txt
+$(VENV)/core: pyproject.toml constraints.txt $(NATIVE)
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[figures]'
 	@touch $@
 
-$(VENV)/dev: $(VENV)/core
+$(VENV)/dev: pyproject.toml constraints.txt $(NATIVE)
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[figures,dev]'
-	@touch $@
+	@touch $(VENV)/core $@
 
 setup: $(VENV)/dev  ## virtual environment with everything installed
 
@@ -42,11 +45,26 @@ check: $(VENV)/dev  ## formatting, lint, types
 test: $(VENV)/dev  ## all tests, in random order, warnings as errors
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/core  ## speed of training and decoding on this machine; see benchmarks/README.md
-	$(BIN)/python benchmarks/speed.py
+bench: $(VENV)/core  ## our layers beside torch.nn's on this machine; see benchmarks/README.md
+	$(BIN)/python benchmarks/recurrence.py
 
-wheel: $(VENV)/core  ## build dist/*.whl
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+sanitize: $(VENV)/dev  ## the kernels under the address, undefined-behaviour and thread sanitizers
+	@for kind in address,undefined thread; do \
+	  cmake -S . -B build/$$kind -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	    -DUNROLLED_KERNEL_FLAGS="-O1;-g" -DCMAKE_CXX_FLAGS="-fsanitize=$$kind -fno-sanitize-recover=all" >/dev/null && \
+	  cmake --build build/$$kind --target check_kernels >/dev/null && \
+	  echo "$$kind" && UNROLLED_THREADS_FROM=own build/$$kind/check_kernels || exit 1; done
+
+mutate: $(VENV)/dev  ## break the kernels on purpose, and see which faults the tests notice
+	$(BIN)/python native/tests/mutate.py
+
+wheel: $(VENV)/dev  ## build dist/*.whl, on Linux for every distribution of the last years
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+ifeq ($(shell uname -s),Linux)
+	$(BIN)/auditwheel repair --wheel-dir dist build/wheel/unrolled-*.whl
+else
+	mkdir -p dist && cp build/wheel/unrolled-*.whl dist
+endif
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) dist demo .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache .mypy_cache

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unrolled import ops
+from unrolled.ops import native
 from unrolled.ops.linear import why_not_onednn
 from unrolled.ops.records import N_GATES
 
@@ -63,6 +64,7 @@ class Report:
         gpu: its name, or None.
         cells: one check per cell and device.
         products: the library that multiplies float32 matrices for the layers, and why not oneDNN.
+        kernels: the instruction set of the native kernels, or why there are none.
     """
 
     python: str
@@ -74,6 +76,7 @@ class Report:
     gpu: str | None
     cells: tuple[CellCheck, ...]
     products: str = "oneDNN"
+    kernels: str = ""
 
     @property
     def is_healthy(self) -> bool:
@@ -85,8 +88,8 @@ def diagnose() -> Report:
     """Try every cell on every device here; takes about a second.
 
     >>> report = diagnose()
-    >>> report.is_healthy, {cell.kind: cell.chosen for cell in report.cells}["lstm"]
-    (True, 'torch_native')
+    >>> report.is_healthy, len(report.cells) >= 5
+    (True, True)
     """
     devices = {"cpu": "CPU"}
     if torch.cuda.is_available():
@@ -102,6 +105,7 @@ def diagnose() -> Report:
         gpu=next((name for device, name in devices.items() if device != "cpu"), None),
         cells=tuple(check_cell(kind, device) for device in devices for kind in N_GATES),
         products="oneDNN" if refused is None else f"torch.matmul ({refused})",
+        kernels=_kernels(),
     )
 
 
@@ -149,6 +153,7 @@ def render(report: Report) -> str:
         f"python {report.python} · torch {report.torch} · {report.system}",
         f"{report.n_cores} core{'' if report.n_cores == 1 else 's'}, {threads} · "
         f"{report.cpu_capability} · {report.gpu or 'no GPU'}",
+        f"native kernels: {report.kernels}",
         f"matrix products of the layers: {report.products}",
         "",
         f"{'device':6}  {'cell':11}  {'runs':12}  {'error':7}  {'time':7}  "
@@ -232,6 +237,15 @@ def _worst_relative_error(given: list[Tensor], exact: list[Tensor]) -> float:
         (a.double() - b).abs().max() / b.abs().max() for a, b in zip(given, exact, strict=True)
     ]
     return float(torch.stack(errors).max())
+
+
+def _kernels() -> str:
+    if native.kernels is None:
+        return f"none, torch's own cells run instead: {native.missing_because}"
+    used = native.kernels.instruction_set()
+    others = [name for name in native.kernels.instruction_sets() if name != used]
+    also = f" (also here: {', '.join(others)})" if others else ""
+    return f"{used}{also}, threads from {native.kernels.thread_source()}"
 
 
 def _n_cores() -> int:

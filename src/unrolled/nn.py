@@ -367,13 +367,13 @@ def _torch_runs(module: Any, x: Tensor) -> bool:
     Raises:
         UnavailableError: another is pinned, and only torch has projections.
     """
-    explanation = ops.explain(_KINDS[module.mode], x, weights=_weights(module, ""))
-    if module.proj_size > 0 and explanation.chosen != "torch_native":
+    chosen = ops.choose(_KINDS[module.mode], x, weights=_weights(module, ""))
+    if module.proj_size > 0 and chosen != "torch_native":
         raise UnavailableError(
-            f"'{explanation.chosen}' is pinned and has no projections: set proj_size=0 or pin "
+            f"'{chosen or 'native'}' is pinned and has no projections: set proj_size=0 or pin "
             f"'torch_native' or none"
         )
-    return explanation.chosen == "torch_native"
+    return chosen == "torch_native"
 
 
 def _checked_lengths(lengths: Tensor | Sequence[int], x_TBD: Tensor) -> Tensor | None:
@@ -416,23 +416,19 @@ def _run_layers(
     module: Any, x_TBD: Tensor, lengths_B: Tensor | None, state: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Every layer and direction by `ops.unroll`, with torch's dropout between layers."""
-    suffixes = ("", "_reverse") if module.bidirectional else ("",)
+    kind = _KINDS[module.mode]
     ends: list[tuple[Tensor, ...]] = []
     for layer in range(module.num_layers):
-        outputs: list[Tensor] = []
-        for suffix in suffixes:
-            start = tuple(part[len(ends)] for part in state)
-            y_TBH, end = ops.unroll(
-                _KINDS[module.mode],
-                x_TBD,
-                lengths_B,
-                start,
-                _weights(module, suffix, layer),
-                reverse=suffix == "_reverse",
-            )
-            outputs.append(y_TBH)
+        start = tuple(part[len(ends)] for part in state)
+        weights = _weights(module, "", layer)
+        if module.bidirectional:
+            starts = (start, tuple(part[len(ends) + 1] for part in state))
+            both = (weights, _weights(module, "_reverse", layer))
+            x_TBD, layer_ends = ops.unroll_both(kind, x_TBD, lengths_B, starts, both)
+            ends += layer_ends
+        else:
+            x_TBD, end = ops.unroll(kind, x_TBD, lengths_B, start, weights)
             ends.append(end)
-        x_TBD = torch.cat(outputs, dim=2) if len(outputs) > 1 else outputs[0]
         if layer < module.num_layers - 1:
             x_TBD = drop(x_TBD, module.dropout, module.training)
     return x_TBD, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))

@@ -16,7 +16,15 @@ from unrolled import ops
 from unrolled.errors import ConfigError, UnavailableError
 from unrolled.ops.records import Weights
 
-X = torch.zeros(7, 5, 3)
+X = torch.zeros(7, 5, 3, dtype=torch.float64)
+TOO_WIDE = "the kernels are float32, and this is float64"
+
+
+@pytest.fixture(autouse=True)
+def kernels_or_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of float64 does not depend on whether the kernels are installed."""
+    if ops.native.kernels is None:
+        monkeypatch.setattr(ops.native, "kernels", object())
 
 
 def exactly(text: str) -> str:
@@ -25,19 +33,31 @@ def exactly(text: str) -> str:
 
 def test_explain_names_the_choice_and_every_other_reason() -> None:
     assert str(ops.explain("lstm", X)) == (
-        "lstm: torch_native runs\n  not reference: torch_native comes first"
+        "lstm: torch_native runs\n"
+        f"  not native: {TOO_WIDE}\n"
+        "  not reference: torch_native comes first"
     )
     assert str(ops.explain("rnn_sigmoid", X)) == (
         "rnn_sigmoid: reference runs\n"
+        "  not native: there is no kernel of the sigmoid RNN\n"
         "  not torch_native: torch has no fused sigmoid RNN, only tanh and relu"
     )
+
+
+@pytest.mark.skipif(ops.native.missing_because != "", reason="the kernels are not installed")
+@pytest.mark.parametrize("kind", ["rnn_tanh", "rnn_relu", "gru", "lstm"])
+def test_the_native_kernels_come_first(kind: ops.Kind) -> None:
+    assert ops.explain(kind, X.float()).chosen == "native"
 
 
 def test_explain_knows_what_is_pinned() -> None:
     with ops.using("reference"):
         explanation = ops.explain("gru", X)
     assert explanation.chosen == "reference"
-    assert explanation.reasons == {"torch_native": "'reference' is pinned"}
+    assert explanation.reasons == {
+        "native": "'reference' is pinned",
+        "torch_native": "'reference' is pinned",
+    }
 
 
 def test_explain_says_when_the_pinned_one_cannot_run() -> None:
@@ -98,7 +118,7 @@ def test_the_first_that_can_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
         ("refrence", "no implementation of recurrence is called 'refrence'; "
          "did you mean 'reference'?"),
         ("cuda", "no implementation of recurrence is called 'cuda'; "
-         "choose from 'torch_native', 'reference'"),
+         "choose from 'native', 'torch_native', 'reference'"),
     ],
 )  # fmt: skip
 def test_an_unknown_name_is_refused_at_once(name: str, message: str) -> None:

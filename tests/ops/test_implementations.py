@@ -12,6 +12,7 @@ from recurrence_cases import (
     LENGTHS,
     TORCH_KINDS,
     Case,
+    assert_as_exact_as_torch,
     collect,
     make_case,
     relative_error,
@@ -24,7 +25,23 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from unrolled import ops
 
-IMPLEMENTATIONS = list(ops.IMPLEMENTATIONS)
+IMPLEMENTATIONS = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            name == "native" and ops.native.kernels is None, reason="not installed"
+        ),
+    )
+    for name in ops.IMPLEMENTATIONS
+]
+# The native kernels are float32, and judged against float64 in test_native.py too.
+DOUBLE = [name for name in ops.IMPLEMENTATIONS if name != "native"]
+FAST = [name for name in ops.IMPLEMENTATIONS if name != "reference"]
+
+
+def precision(implementation: str) -> torch.dtype:
+    """The widest an implementation has."""
+    return torch.float32 if implementation == "native" else torch.float64
 
 
 def assert_same(given: dict[str, Tensor], exact: dict[str, Tensor], tolerance: float) -> None:
@@ -39,7 +56,7 @@ def assert_same(given: dict[str, Tensor], exact: dict[str, Tensor], tolerance: f
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize("kind", TORCH_KINDS)
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", DOUBLE)
 def test_equals_torch_on_each_row_alone(
     implementation: str, kind: ops.Kind, lengths: list[int] | None, reverse: bool
 ) -> None:
@@ -50,7 +67,7 @@ def test_equals_torch_on_each_row_alone(
 
 @pytest.mark.parametrize("lengths", [None, [1, 0, 1, 1, 0]], ids=["full", "ragged"])
 @pytest.mark.parametrize("kind", TORCH_KINDS)
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", DOUBLE)
 def test_one_step_without_biases_equals_torch(
     implementation: str, kind: ops.Kind, lengths: list[int] | None
 ) -> None:
@@ -62,21 +79,22 @@ def test_one_step_without_biases_equals_torch(
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize("kind", TORCH_KINDS)
 # The reference is the definition, and is judged in float64 above; speed has to prove its float32.
-@pytest.mark.parametrize(
-    "implementation", [name for name in IMPLEMENTATIONS if name != "reference"]
-)
+@pytest.mark.parametrize("implementation", FAST)
 def test_float32_is_as_exact_as_torch(
     implementation: str, kind: ops.Kind, lengths: list[int] | None
 ) -> None:
-    case = make_case(kind, lengths, input_size=29, hidden_size=37, dtype=torch.float32)
-    with ops.using("reference"):
-        exact = run_ours(case.to(torch.float64))
-    torchs = _run_torch_packed(case)
-    with ops.using(implementation):
-        ours = run_ours(case)
-    for name, part in exact.items():
-        allowed = max(2 * relative_error(torchs[name], part), 1e-6)
-        assert relative_error(ours[name], part) <= allowed, name
+    runs = []
+    for seed in range(3):
+        # Weights that keep the size of a signal: larger ones are chaotic, and would compare luck.
+        case = make_case(
+            kind, lengths, input_size=29, hidden_size=37, dtype=torch.float32, seed=seed,
+            weight_scale=37**-0.5,
+        )  # fmt: skip
+        with ops.using("reference"):
+            exact = run_ours(case.to(torch.float64))
+        with ops.using(implementation):
+            runs.append((run_ours(case), _run_torch_packed(case), exact))
+    assert_as_exact_as_torch(runs)
 
 
 def _run_torch_packed(case: Case) -> dict[str, Tensor]:
@@ -107,7 +125,7 @@ def _run_torch_packed(case: Case) -> dict[str, Tensor]:
 @pytest.mark.parametrize("lengths", ["ragged", "mostly padding", "all shorter", "all empty"])
 @pytest.mark.parametrize(
     ("implementation", "kind"),
-    [*product(IMPLEMENTATIONS, TORCH_KINDS), ("reference", "rnn_sigmoid")],
+    [*product(ops.IMPLEMENTATIONS, TORCH_KINDS), ("reference", "rnn_sigmoid")],
 )
 def test_padding_cannot_be_seen(
     implementation: str, kind: ops.Kind, lengths: str, reverse: bool, value: float
@@ -126,7 +144,7 @@ def test_padding_cannot_be_seen(
 @pytest.mark.parametrize("kind", TORCH_KINDS)
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_one_row_cannot_see_another(implementation: str, kind: ops.Kind, lengths: str) -> None:
-    case = make_case(kind, LENGTHS[lengths])
+    case = make_case(kind, LENGTHS[lengths], dtype=precision(implementation))
     spoilt = case.x.detach().clone()
     spoilt[:, 1:] = float("nan")
     with ops.using(implementation):
@@ -158,7 +176,7 @@ def test_a_graph_can_be_walked_twice(implementation: str, kind: ops.Kind, length
 def test_without_gradients_the_values_are_the_same(
     implementation: str, kind: ops.Kind, lengths: str
 ) -> None:
-    case = make_case(kind, LENGTHS[lengths])
+    case = make_case(kind, LENGTHS[lengths], dtype=precision(implementation))
     with ops.using(implementation):
         y, state = ops.unroll(kind, case.x, case.lengths, case.state, case.weights)
         with torch.inference_mode():
@@ -171,7 +189,7 @@ def test_without_gradients_the_values_are_the_same(
 @pytest.mark.parametrize("kind", TORCH_KINDS)
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_absent_state_is_zeros(implementation: str, kind: ops.Kind) -> None:
-    case = make_case(kind, LENGTHS["ragged"])
+    case = make_case(kind, LENGTHS["ragged"], dtype=precision(implementation))
     zeros = ops.initial_state(kind, case.x, case.weights.hidden_size)
     with ops.using(implementation):
         y, _ = ops.unroll(kind, case.x, case.lengths, None, case.weights)
@@ -185,7 +203,7 @@ def test_absent_state_is_zeros(implementation: str, kind: ops.Kind) -> None:
 def test_nothing_to_read_returns_the_initial_state(
     implementation: str, kind: ops.Kind, n_steps: int, n_rows: int
 ) -> None:
-    case = make_case(kind, [0] * n_rows, n_steps=n_steps)
+    case = make_case(kind, [0] * n_rows, n_steps=n_steps, dtype=precision(implementation))
     for lengths in (None, case.lengths):
         with ops.using(implementation):
             y, state = ops.unroll(kind, case.x, lengths, case.state, case.weights)
@@ -196,7 +214,7 @@ def test_nothing_to_read_returns_the_initial_state(
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_reading_from_the_end_still_aligns(implementation: str) -> None:
     """A row of one step must give the same in both directions, at the same place."""
-    case = make_case("gru", [1, 1, 7, 1, 1])
+    case = make_case("gru", [1, 1, 7, 1, 1], dtype=precision(implementation))
     with ops.using(implementation):
         forward = run_ours(case)
         reverse = run_ours(replace(case, reverse=True))
@@ -208,7 +226,7 @@ def test_reading_from_the_end_still_aligns(implementation: str) -> None:
 @pytest.mark.parametrize("kind", TORCH_KINDS)
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_strides_do_not_matter(implementation: str, kind: ops.Kind, transposed: bool) -> None:
-    case = make_case(kind, LENGTHS["ragged"])
+    case = make_case(kind, LENGTHS["ragged"], dtype=precision(implementation))
     x = case.x.detach().transpose(0, 1).contiguous().transpose(0, 1) if transposed else None
     if x is None:
         x = torch.stack([case.x.detach(), case.x.detach()], dim=3)[..., 0]

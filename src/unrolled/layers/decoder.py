@@ -17,8 +17,11 @@ from torch import Tensor
 from unrolled import nn
 from unrolled.layers.attention import Attention, Memory, Score
 from unrolled.layers.recurrent import recurrent_layers
+from unrolled.ops.attentive import AttentiveWeights, attentive_unroll, why_not
 from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import StepLinear, linear
+from unrolled.ops.records import Kind, Weights
+from unrolled.ops.stepping import packed_step
 from unrolled.shapes import Float, Int
 
 
@@ -176,6 +179,8 @@ class AttentionalDecoder(nn.Module):
         return output, replace(state, layers=layers), attention
 
     def _fed(self, embedded_BTE, state):
+        if len(state.layers) == 1 and (whole := self._fed_natively(embedded_BTE, state)):
+            return whole
         weights = self._arrange(known_size=embedded_BTE.shape[2])
         known_TBG = weights.cells[0].known(embedded_BTE.transpose(0, 1))
         flat = tuple(tuple(part.squeeze(1) for part in layer) for layer in state.layers)
@@ -188,6 +193,44 @@ class AttentionalDecoder(nn.Module):
         layers = tuple(tuple(part.unsqueeze(1) for part in layer) for layer in flat)
         final = DecoderState(layers, feed, state.memory)
         return torch.cat(outputs, dim=1), final, torch.cat(attentions, dim=1)
+
+    def _fed_natively(self, embedded_BTE, state):
+        """The same by the native kernels, all steps in one call; None where they cannot."""
+        assert self.attention is not None  # else nothing is fed back
+        assert self.combine is not None
+        kind, memory, E = _KINDS[self.cell], state.memory, embedded_BTE.shape[2]
+        parts = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        w_ih, w_hh, b_ih, b_hh = (getattr(self.recurrent, part) for part in parts)
+        is_gru, score = kind == "gru", self.attention
+        is_additive = score.score == "additive"
+        weights = AttentiveWeights(
+            w_ih[:, E:],
+            w_hh,
+            b_hh if is_gru else None,
+            score.query_weight if is_additive else None,
+            score.energy_weight if is_additive else None,
+            self.combine.weight,
+        )
+        if why_not(embedded_BTE, weights) is not None:
+            return None
+        bias = b_ih if is_gru else b_ih + b_hh
+        known_TBG = linear(embedded_BTE.transpose(0, 1), w_ih[:, :E], bias)
+        layer = tuple(part.squeeze(1) for part in state.layers[0])
+        lengths_B = memory.mask.sum(2).squeeze(1)
+        output_TBO, attention_TBS, end = attentive_unroll(
+            kind,
+            known_TBG,
+            state.feed.squeeze(1),
+            layer,
+            memory.keys,
+            memory.values,
+            lengths_B,
+            weights,
+        )
+        output_BTO = output_TBO.transpose(0, 1)
+        layers = (tuple(part.unsqueeze(1) for part in end),)
+        final = DecoderState(layers, output_BTO[:, -1:], memory)
+        return output_BTO, final, attention_TBS.transpose(0, 1)
 
     def _through_layers(self, weights, x, layers, known=None):
         new_layers = []
@@ -226,18 +269,26 @@ class AttentionalDecoder(nn.Module):
         return StepWeights(cells, project, combine)
 
 
+_KINDS: dict[str, Kind] = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"}
+
+
 class _Cell:
     """One layer's weights, arranged for stepping.
 
     The first `known_size` inputs are known for all steps before the loop; their products come from
     `known`. Where the products of the other inputs and of the state only add up (RNN, LSTM) they are
     one product; the GRU keeps them apart, because its reset gate acts on the state's product alone.
+    Without gradients, and with no input known ahead, the native kernels make the whole step at once.
     """
 
     def __init__(
         self, kind: str, known_size: int, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
     ) -> None:
         self._kind, self._b_hh = kind, b_hh
+        whole = Weights(w_ih, w_hh, b_ih, b_hh)
+        self._packed = None if known_size else packed_step(_KINDS[kind], whole)
+        if self._packed is not None:
+            return
         self._known_weight, moving = w_ih[:, :known_size], w_ih[:, known_size:]
         if kind == "gru":
             self._bias = b_ih
@@ -254,6 +305,8 @@ class _Cell:
         self, x: Tensor, state: tuple[Tensor, ...], known: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """The state one step later, `(h,)` or `(h, c)`; `known` is this step's part of `known()`."""
+        if self._packed is not None:
+            return self._packed(x, state)
         known = self._bias if known is None else known
         h = state[0]
         if self._kind == "gru":

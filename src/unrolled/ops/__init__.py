@@ -1,8 +1,9 @@
 """What recurrence means and how fast it runs: one layer, one direction, over rows of any length.
 
-    unroll      run it, with the first implementation that can
-    using       pin one implementation
-    explain     which would run, and why the others would not
+    unroll       run it, with the first implementation that can
+    unroll_both  the same for both directions of a layer at once
+    using        pin one implementation
+    explain      which would run, and why the others would not
 
 Only this package is time-major. It knows tensors and nothing of modules, text or tasks.
 """
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, UnavailableError
-from unrolled.ops import reference, torch_native
+from unrolled.ops import native, reference, torch_native
 from unrolled.ops.records import N_GATES, N_STATES, Kind, State, Weights
 from unrolled.shapes import Float
 
@@ -33,11 +34,16 @@ __all__ = [
     "explain",
     "initial_state",
     "unroll",
+    "unroll_both",
     "using",
 ]
 
 # In order of preference. Each module exports `unroll` and `why_not`, with equal signatures.
-IMPLEMENTATIONS: dict[str, ModuleType] = {"torch_native": torch_native, "reference": reference}
+IMPLEMENTATIONS: dict[str, ModuleType] = {
+    "native": native,
+    "torch_native": torch_native,
+    "reference": reference,
+}
 
 _pinned: ContextVar[str | None] = ContextVar("pinned implementation", default=None)
 
@@ -97,11 +103,52 @@ def unroll(
     _check(kind, x, lengths, state, weights)
     if state is None:
         state = initial_state(kind, x, weights.hidden_size)
-    explanation = explain(kind, x, lengths, state, weights, reverse)
-    if explanation.chosen is None:
-        raise UnavailableError(_refusal(explanation))
-    run = IMPLEMENTATIONS[explanation.chosen].unroll
+    run = _chosen(kind, x, lengths, state, weights, reverse).unroll
     return run(kind, x, lengths, state, weights, reverse)
+
+
+def unroll_both(
+    kind: Kind,
+    x: Float[Tensor, "T B D"],
+    lengths: Tensor | None,
+    states: tuple[State | None, State | None],
+    weights: tuple[Weights, Weights],
+) -> tuple[Float[Tensor, "T B NH"], tuple[State, State]]:
+    """Both directions of a layer over the same input: forwards, then in reverse.
+
+    Args as for `unroll`, the states and weights one for each direction.
+
+    Returns:
+        y with the outputs side by side, forwards first, and each direction's final state.
+
+    Raises:
+        UnavailableError, ValueError: as `unroll`.
+
+    >>> weights = Weights(torch.ones(1, 1), torch.ones(1, 1))
+    >>> y, _ = unroll_both("rnn_relu", torch.ones(2, 1, 1), None, (None, None), (weights, weights))
+    >>> y.squeeze(1).tolist()
+    [[1.0, 2.0], [2.0, 1.0]]
+    """
+    started = []
+    for state, its in zip(states, weights, strict=True):
+        _check(kind, x, lengths, state, its)
+        started.append(initial_state(kind, x, its.hidden_size) if state is None else state)
+    chosen = [
+        _chosen(kind, x, lengths, state, its, reverse)
+        for state, its, reverse in zip(started, weights, (False, True), strict=True)
+    ]
+    if chosen == [native, native] and weights[0].hidden_size == weights[1].hidden_size:
+        return native.unroll_both(kind, x, lengths, (started[0], started[1]), weights)
+    outputs, ends = zip(
+        *(
+            run.unroll(kind, x, lengths, state, its, reverse)
+            for run, state, its, reverse in zip(
+                chosen, started, weights, (False, True), strict=True
+            )
+        ),
+        strict=True,
+    )
+    return torch.cat(outputs, dim=2), ends
 
 
 def initial_state(kind: Kind, x: Float[Tensor, "T B D"], hidden_size: int) -> State:
@@ -153,6 +200,7 @@ def explain(
 
     >>> print(explain("rnn_sigmoid", torch.zeros(7, 5, 3)))
     rnn_sigmoid: reference runs
+      not native: ...
       not torch_native: torch has no fused sigmoid RNN, only tanh and relu
     """
     pinned = _pinned.get()
@@ -168,6 +216,33 @@ def explain(
         else:
             reasons[name] = reason
     return Explanation(kind, chosen, reasons)
+
+
+def choose(
+    kind: Kind,
+    x: Tensor,
+    lengths: Tensor | None = None,
+    state: State | None = None,
+    weights: Weights | None = None,
+    reverse: bool = False,
+) -> str | None:
+    """The name of the implementation that `unroll` would take, as `explain` but without the reasons."""
+    pinned = _pinned.get()
+    for name, implementation in IMPLEMENTATIONS.items():
+        if pinned is not None and name != pinned:
+            continue
+        if implementation.why_not(kind, x, lengths, state, weights, reverse) is None:
+            return name
+    return None
+
+
+def _chosen(
+    kind: Kind, x: Tensor, lengths: Tensor | None, state: State, weights: Weights, reverse: bool
+) -> ModuleType:
+    name = choose(kind, x, lengths, state, weights, reverse)
+    if name is None:
+        raise UnavailableError(_refusal(explain(kind, x, lengths, state, weights, reverse)))
+    return IMPLEMENTATIONS[name]
 
 
 def _refusal(explanation: Explanation) -> str:

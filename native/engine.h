@@ -1,0 +1,39 @@
+// Runs calls of the kernels: chooses the instruction set, plans the cells, forms the teams.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "recurrence.h"
+
+namespace unrolled {
+
+// Owns what a Plan points to.
+class PlannedLengths {
+ public:
+  // `lengths` may be null: every row has T steps.
+  PlannedLengths(long T, long B, const int64_t* lengths);
+  Plan plan() const;
+
+ private:
+  bool is_full_;
+  std::vector<int64_t> lengths_, first_;
+  std::vector<int32_t> order_, active_;
+};
+
+// Names of the instruction sets that this build has and this machine can run, best first.
+std::vector<std::string> instruction_sets();
+const InstructionSet& instruction_set();
+// Throws std::invalid_argument when there is none of that name here.
+void use_instruction_set(const std::string& name);
+
+long record_floats(const Recurrence& call);
+// Independent calls run side by side where there are threads for it.
+void run_forward(const std::vector<Recurrence>& calls, int n_threads);
+void run_backward(const std::vector<Recurrence>& calls, int n_threads);
+
+void run_attentive_pack(const Attentive& call, int n_threads);
+void run_attentive_forward(const Attentive& call, int n_threads);
+void run_attentive_backward(const Attentive& call, int n_threads);
+
+}  // namespace unrolled

@@ -1,0 +1,156 @@
+"""Breaks the kernels on purpose, one fault at a time, and says which faults the tests do not notice.
+
+    python native/tests/mutate.py [--only WORD]
+
+Each fault is one replacement in one file. The kernels are built with it (SSE2 alone, lightly optimised) and
+`tests/ops/test_native.py` runs against them: a fault that no test notices survives. Takes some twenty
+seconds a fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Fault:
+    file: str
+    right: str
+    wrong: str
+
+
+FAULTS = [
+    # forward
+    Fault("forward.h", "multiply<MR, NV>(acc, s.a + i, 0, 1, s.w_ih", "if (i) multiply<MR, NV>(acc, s.a + i, 0, 1, s.w_ih"),
+    Fault("forward.h", "new_h + z * (h - new_h)", "new_h - z * (h - new_h)"),
+    Fault("forward.h", "new_h + z * (h - new_h)", "h + z * (new_h - h)"),
+    Fault("forward.h", "load(record + 2 * W) + r * from_state", "load(record + 2 * W) + z * from_state"),
+    Fault("forward.h", "load(record + 2 * W) + r * from_state", "load(record + 2 * W) + from_state"),
+    Fault("forward.h", "f * load_n(lines[m].c_before + in_c_before, n) + i * g", "f * load_n(lines[m].c_before + in_c_before, n) + f * g"),
+    Fault("forward.h", "f * load_n(lines[m].c_before + in_c_before, n) + i * g", "i * load_n(lines[m].c_before + in_c_before, n) + i * g"),
+    Fault("forward.h", "store_n(y, o * tanh_of(c), n);", "store_n(y, o * c, n);"),
+    Fault("forward.h", "store(record + W, z);", "store(record + W, r);"),
+    Fault("forward.h", "store(record + 3 * W, o);", "store(record + 3 * W, g);"),
+    Fault("forward.h", "apart ? from_x : from_x + from_h", "apart ? from_x : from_x"),
+    Fault("forward.h", "if (apart) store(s.state_bias + unit, from_h);", "if (apart) store(s.state_bias + unit, from_x);"),
+    Fault("forward.h", "length ? place.y(length - 1, j)", "length ? place.y(0, j)"),
+    Fault("forward.h", "length ? place.y(length - 1, j) : r.h0 + b * H", "length ? place.y(length - 1, j) : nullptr"),
+    Fault("forward.h", "place.number(length - 1, j) * s.product_stride", "place.number(0, j) * s.product_stride"),
+    Fault("forward.h", "clear_padding(r, r.y, H, member, team.size);", ""),
+    Fault("forward.h", "place.number(step - 1, j) * s.product_stride + 4 * W", "place.number(step, j) * s.product_stride + 4 * W"),
+    Fault("cells.h", "r.reverse ? r.plan.lengths[row] - 1 - s : s", "r.reverse ? r.T - 1 - s : s"),
+    Fault("cells.h", "r.reverse ? r.plan.lengths[row] - 1 - s : s", "s"),
+    Fault("cells.h", "s ? r.y.at(time(s - 1, b), b)", "s ? r.y.at(time(s, b), b)"),
+    Fault("cells.h", "larger(0, ceil_div(active - start, stride))", "larger(0, ceil_div(r.B - start, stride))"),
+    Fault("cells.h", "const long active = s < r.plan.n_steps ? r.plan.active[s] : 0;", "const long active = s < r.plan.n_steps ? r.plan.active[0] : 0;"),
+    # the product and its packing
+    Fault("gemm.h", "for (; k < K; k++)", "for (; k < K - 1; k++)"),
+    Fault("gemm.h", "a[m] += (end - k) * a_step;", ""),
+    Fault("gemm.h", "j < n_real ? load_n", "j < n_real - 1 ? load_n"),
+    Fault("gemm.h", "i < W && k + i < K", "i < W && k + i < K - 1"),
+    # backward
+    Fault("backward.h", "dh * (one - y * y)", "dh * (one + y * y)"),
+    Fault("backward.h", "y <= Vec{} ? Vec{} : dh", "dh"),
+    Fault("backward.h", "if (!is_last) dh += load(carry);", ""),
+    Fault("backward.h", "store(carry, dh * z);", "store(carry, dh * (one - z));"),
+    Fault("backward.h", "d_new * from_state * r * (one - r)", "d_new * from_state * r"),
+    Fault("backward.h", "dh * (h - new_h) * z * (one - z)", "dh * (new_h - h) * z * (one - z)"),
+    Fault("backward.h", "store(gates + 3 * padded, d_new * r);", "store(gates + 3 * padded, d_new);"),
+    Fault("backward.h", "if (!is_last) dc += load(carry);", "if (is_last) dc += load(carry);"),
+    Fault("backward.h", "else if (line.dc_end) dc += load_n(line.dc_end + unit, n);", ""),
+    Fault("backward.h", "store(carry, dc * f);", "store(carry, dc * i);"),
+    Fault("backward.h", "dc * g * i * (one - i)", "dc * i * (one - i)"),
+    Fault("backward.h", "dc * i * (one - g * g)", "dc * i * (one - g)"),
+    Fault("backward.h", "dh * tanh_c * o * (one - o)", "dh * o * (one - o)"),
+    Fault("backward.h", "if (line.dh_end) whole += load_n(line.dh_end + at, left);", ""),
+    Fault("backward.h", "is_last && r.dh_end ?", "r.dh_end ?"),
+    Fault("backward.h", "is_last && r.dc_end ?", "!is_last && r.dc_end ?"),
+    Fault("backward.h", "is_first ? acc[m][v] : acc[m][v] + load_n(to, left)", "acc[m][v]"),
+    Fault("backward.h", "if (CELL == GRU && of_state && gate >= 2) gate = gate == 3 ? 2 : -1;", ""),
+    Fault("backward.h", "if (CELL == GRU) acc[m][v] += load(s.carry + j * padded + at);", ""),
+    Fault("backward.h", "copy_row(r.dh0 + b * H, r.dh_end ? r.dh_end + b * H : nullptr, H);", "copy_row(r.dh0 + b * H, nullptr, H);"),
+    Fault("backward.h", "else copy_row(r.dc0 + b * H, s.carry + j * padded, H);", "else copy_row(r.dc0 + b * H, nullptr, H);"),
+    Fault("backward.h", "clear_padding(r, r.dx, r.D, member, team.size);", ""),
+    Fault("backward.h", "s.bias[state_block(CELL, gate) * padded + i]", "s.bias[gate * padded + i]"),
+    Fault("backward.h", "side ^= 1", "side ^= 0"),
+    Fault("engine.cpp", "lengths_[order_[n_active - 1]] <= step", "lengths_[order_[n_active - 1]] < step"),
+]  # fmt: skip
+
+# Loads the broken module under the real one's name before anything imports it.
+PLUGIN = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("unrolled.ops._kernels", {module!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+sys.modules["unrolled.ops._kernels"] = module
+"""
+
+
+def build(source: Path, into: Path) -> Path | None:
+    """The module built from these sources; None where they do not compile."""
+    cmake = ["cmake", "-S", source, "-B", into, "-DUNROLLED_INSTRUCTION_SETS=sse2",
+             "-DUNROLLED_KERNEL_FLAGS=-O1", f"-DPython_EXECUTABLE={sys.executable}"]  # fmt: skip
+    for command in (cmake, ["cmake", "--build", into, "--target", "_kernels"]):
+        if subprocess.run(command, capture_output=True).returncode:
+            return None
+    return next(into.glob("_kernels*.so"))
+
+
+def is_noticed(module: Path, plugin_folder: Path) -> bool:
+    """Whether a test fails (or the interpreter dies) with this module."""
+    (plugin_folder / "broken_kernels.py").write_text(
+        PLUGIN.format(module=str(module)), encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "broken_kernels", "-p", "no:randomly",
+               "-k", "not memory and not environment and not instruction_set_is_refused",
+               "tests/ops/test_native.py"]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(plugin_folder)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True).returncode != 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="faults whose file or text contains this")
+    only = parser.parse_args().only
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = folder / "source"
+        shutil.copytree(ROOT / "native", source / "native")
+        shutil.copy(ROOT / "CMakeLists.txt", source)
+        sound = build(source, folder / "build")
+        if sound is None or is_noticed(sound, folder):
+            print("the sound kernels do not build, or do not pass")
+            return 2
+        survivors = 0
+        chosen = [fault for fault in FAULTS if only in f"{fault.file} {fault.right}"]
+        for number, fault in enumerate(chosen, 1):
+            path = source / "native" / fault.file
+            text = path.read_text(encoding="utf-8")
+            if fault.right not in text:
+                print(f"{fault.file}: no longer holds: {fault.right}")
+                return 2
+            path.write_text(text.replace(fault.right, fault.wrong, 1), encoding="utf-8")
+            module = build(source, folder / "build")
+            verdict = "does not compile" if module is None else (
+                "noticed" if is_noticed(module, folder) else "SURVIVES")  # fmt: skip
+            survivors += verdict != "noticed"
+            path.write_text(text, encoding="utf-8")
+            print(
+                f"{number:3} of {len(chosen)}  {verdict:9}  {fault.file}: {fault.right}  →  {fault.wrong or 'nothing'}",
+                flush=True,
+            )
+    print(f"{len(chosen)} faults, {survivors} not noticed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

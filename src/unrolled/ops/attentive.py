@@ -1,0 +1,198 @@
+"""All steps of a decoder with attention and input feeding in one call of the native kernels.
+
+With known inputs (teacher forcing) only the state, the attention and the output pass from step to step:
+
+    gates = known_t + W_f o_{t−1} + U h_{t−1} (+ b' in the GRU);  h_t, c_t = cell(gates)
+    additive: e_s = v · tanh(W_q h_t + k_s);  else e_s = h_t · k_s
+    a = softmax(e) over the row's sources;  o_t = tanh(W_c [h_t; Σ_s a_s m_s])
+
+(Luong et al. 2015, sections 3 and 3.3; additive score: Bahdanau et al. 2015, appendix A.1.2.) Through
+autograd, step by step, the same takes some fifteen operations a step forward and thirty backward. Each
+weight's gradient is one product over all steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from unrolled.ops import native
+from unrolled.ops.linear import product
+from unrolled.ops.records import N_GATES, Kind, State
+from unrolled.shapes import Float, Int
+
+
+@dataclass(frozen=True)
+class AttentiveWeights:
+    """The weights that act inside the loop.
+
+    Args:
+        w_feed: `[G·H, O]`, from the last output; rows may stand apart (a slice of columns of `w_ih`).
+        w_hh: `[G·H, H]`.
+        b_hh: `[G·H]`, of the GRU, whose reset gate scales it; None for other cells.
+        w_query: `[A, H]`, and energy `[A]`: of the additive score; None for multiplicative ones.
+        w_combine: `[O, H + M]`.
+    """
+
+    w_feed: Float[Tensor, "GH O"]
+    w_hh: Float[Tensor, "GH H"]
+    b_hh: Float[Tensor, " GH"] | None
+    w_query: Float[Tensor, "A H"] | None
+    energy: Float[Tensor, " A"] | None
+    w_combine: Float[Tensor, "O J"]
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """All six, in the order of the fields."""
+        return (self.w_feed, self.w_hh, self.b_hh, self.w_query, self.energy, self.w_combine)
+
+
+def why_not(known: Tensor, weights: AttentiveWeights) -> str | None:
+    """One sentence when the kernels cannot run this, else None."""
+    if known.shape[0] == 0 or known.shape[1] == 0:
+        return "there are no steps"
+    return native.why_not_with([known, *(w for w in weights.tensors if w is not None)])
+
+
+def attentive_unroll(
+    kind: Kind,
+    known: Float[Tensor, "T B GH"],
+    feed: Float[Tensor, "B O"],
+    state: State,
+    keys: Float[Tensor, "B S A"],
+    values: Float[Tensor, "B S M"],
+    lengths: Int[Tensor, " B"],
+    weights: AttentiveWeights,
+) -> tuple[Float[Tensor, "T B O"], Float[Tensor, "T B S"], State]:
+    """Outputs, attention and the final state; `why_not` must be None.
+
+    Args:
+        kind: the cell.
+        known: what each step's known input adds to the gates, biases included (b_hh of the GRU apart).
+        feed: o_0.
+        state: `(h,)` or `(h, c)`, each `[B, H]`.
+        keys, values: the memory; A = H without `w_query`.
+        lengths: real steps of each row's memory, int64; zeros attend to nothing.
+        weights: see `AttentiveWeights`.
+    """
+    inputs = (known, feed, keys, values, *weights.tensors, *state)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+        output, attention, *end = _Attentive.apply(kind, lengths, *inputs)
+    else:
+        output, attention, *end = _forward(kind, lengths, inputs, keep_record=False)[0]
+    return output, attention, tuple(end)
+
+
+def _describe(kind, lengths, inputs):
+    """The kernel's call with all that enters it, and the tensors whose memory it reads."""
+    known, feed, keys, values, w_feed, w_hh, b_hh, w_query, energy, w_combine, *state = inputs
+    entering = (known, feed, keys, values, w_hh, b_hh, w_query, energy, w_combine, lengths)
+    dense = [None if t is None else t.contiguous() for t in entering]
+    dense += [part.contiguous() for part in state]
+    w_feed = w_feed if w_feed.stride(1) == 1 else w_feed.contiguous()
+    call = native.kernels.Attentive()
+    call.cell, call.is_additive = native.CELLS[kind], w_query is not None
+    call.T, call.B, _ = known.shape
+    call.H, call.O = w_hh.shape[1], w_combine.shape[0]
+    _, call.S, call.A = keys.shape
+    call.M = values.shape[2]
+    names = ("known", "feed0", "keys", "values", "w_hh", "b_hh", "w_query", "energy", "w_combine",
+             "lengths", "h0", "c0")  # fmt: skip
+    for name, tensor in zip(names, dense, strict=False):
+        setattr(call, name, 0 if tensor is None else tensor.data_ptr())
+    call.w_feed, call.w_feed_row = w_feed.data_ptr(), w_feed.stride(0)
+    return call, [*dense, w_feed]
+
+
+def _forward(kind, lengths, inputs, keep_record):
+    call, kept = _describe(kind, lengths, inputs)
+    known, state = inputs[0], inputs[10:]
+    T, B, H = call.T, call.B, call.H
+    new = known.new_empty
+    h, output, context = new(T, B, H), new(T, B, call.O), new(T, B, call.M)
+    attention = new(T, B, call.S)
+    query = new(T, B, call.A) if call.is_additive else None
+    record = new(call.record_floats) if keep_record and call.record_floats else None
+    packed = new(call.packed_floats)
+    c_end = new(B, H) if len(state) == 2 else None
+    for name, tensor in {
+        "h": h, "output": output, "context": context, "attention": attention, "query": query,
+        "record": record, "packed": packed, "c_end": c_end,
+    }.items():  # fmt: skip
+        setattr(call, name, 0 if tensor is None else tensor.data_ptr())
+    threads = min(torch.get_num_threads(), max(1, B // 4))
+    native.kernels.attentive_pack(call, threads)
+    native.kernels.attentive_forward(call, threads)
+    del kept
+    end = (h[-1].clone(),) if c_end is None else (h[-1].clone(), c_end)
+    return (output, attention, *end), (h, query, context, record)
+
+
+class _Attentive(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, kind, lengths, *inputs):
+        results, made = _forward(kind, lengths, inputs, keep_record=True)
+        ctx.kind, ctx.lengths = kind, lengths
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs, *results[:2], *made)
+        return results
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_output, d_attention, *d_end):
+        *inputs, output, attention, h, query, context, record = ctx.saved_tensors
+        known, feed, keys, values, _, _, b_hh, w_query, energy, _, *state = inputs
+        kind = ctx.kind
+        call, kept = _describe(kind, ctx.lengths, inputs)
+        T, B, H = call.T, call.B, call.H
+        new = known.new_empty
+        gradients = {
+            "d_known": new(T, B, N_GATES[kind] * H),
+            "d_state": new(T, B, N_GATES[kind] * H) if kind == "gru" else None,
+            "d_query": new(T, B, call.A),
+            "d_combined": new(T, B, call.O),
+            "d_keys": torch.zeros_like(keys, memory_format=torch.contiguous_format),
+            "d_values": torch.zeros_like(values, memory_format=torch.contiguous_format),
+            "d_energy": None if energy is None else torch.zeros_like(energy),
+            "dh0": new(B, H),
+            "dc0": new(B, H) if len(state) == 2 else None,
+            "dfeed0": new(B, call.O),
+        }
+        given = [None if d is None else d.contiguous() for d in (d_output, d_attention, *d_end)]
+        known_names = ("d_output", "d_attention", "dh_end", "dc_end")
+        made = {"h": h, "query": query, "context": context, "record": record, "output": output,
+                "attention": attention}  # fmt: skip
+        for name, tensor in (
+            made | gradients | dict(zip(known_names, given, strict=False))
+        ).items():
+            setattr(call, name, 0 if tensor is None else tensor.data_ptr())
+        native.kernels.attentive_backward(call, min(torch.get_num_threads(), max(1, B // 4)))
+        del kept
+        from_known, from_query = (
+            gradients["d_known"].flatten(0, 1),
+            gradients["d_query"].flatten(0, 1),
+        )
+        from_state = from_known if kind != "gru" else gradients["d_state"].flatten(0, 1)
+        fed = torch.cat([feed.unsqueeze(0), output[:-1]]).flatten(0, 1)
+        before = torch.cat([state[0].unsqueeze(0), h[:-1]]).flatten(0, 1)
+        flat_h = h.flatten(0, 1)
+        joined = torch.cat([flat_h, context.flatten(0, 1)], 1)
+        combined = gradients["d_combined"].flatten(0, 1)
+        found = (
+            gradients["d_known"],
+            gradients["dfeed0"],
+            gradients["d_keys"],
+            gradients["d_values"],
+            product(from_known.t(), fed.t()),
+            product(from_state.t(), before.t()),
+            None if b_hh is None else from_state.sum(0),
+            None if w_query is None else product(from_query.t(), flat_h.t()),
+            gradients["d_energy"],
+            product(combined.t(), joined.t()),
+            gradients["dh0"],
+            *([gradients["dc0"]] if len(state) == 2 else []),
+        )
+        return None, None, *found

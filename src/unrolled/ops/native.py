@@ -1,0 +1,267 @@
+"""Our own kernels on the CPU, in float32: rows of any length at full speed, neither sorted nor packed.
+
+A finished row costs nothing, padding is never read, and both directions of a layer run side by side.
+The kernels are C++ in `native/`, compiled for several instruction sets; the best that this machine has
+is chosen on import, or the one named by the environment variable `UNROLLED_INSTRUCTION_SET`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.errors import ConfigError, UnavailableError
+from unrolled.ops.records import N_GATES, N_STATES, Kind, State, Weights
+from unrolled.shapes import Float
+
+CELLS: dict[str, int] = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
+# Below this many multiply-adds a step, meeting after each step costs more than a second thread gives.
+_LEAST_SHARED_WORK = 1 << 14
+
+
+def _import_kernels() -> tuple[Any, str]:
+    """The compiled module, or None and why."""
+    try:
+        module = import_module("unrolled.ops._kernels")
+    except ModuleNotFoundError:
+        return None, "the package was installed without them, as where there is no C++ compiler"
+    except ImportError as error:
+        return None, f"the kernels do not load: {error}"
+    if wanted := os.environ.get("UNROLLED_INSTRUCTION_SET"):
+        try:
+            module.use_instruction_set(wanted)
+        except ValueError as error:
+            raise ConfigError(f"UNROLLED_INSTRUCTION_SET: {error}") from None
+    return module, ""
+
+
+kernels, missing_because = _import_kernels()
+
+
+def unroll(
+    kind: Kind,
+    x: Float[Tensor, "T B D"],
+    lengths: Tensor | None,
+    state: State,
+    weights: Weights,
+    reverse: bool = False,
+) -> tuple[Float[Tensor, "T B H"], State]:
+    """The arguments and the result are those of `unrolled.ops.unroll`."""
+    y, ends = _run(kind, x, lengths, (bool(reverse),), (state,), (weights,))
+    return y, ends[0]
+
+
+def unroll_both(
+    kind: Kind,
+    x: Float[Tensor, "T B D"],
+    lengths: Tensor | None,
+    states: tuple[State, State],
+    weights: tuple[Weights, Weights],
+) -> tuple[Float[Tensor, "T B NH"], tuple[State, State]]:
+    """Forwards and in reverse at once, each on its own threads; y holds both side by side."""
+    y, ends = _run(kind, x, lengths, (False, True), states, weights)
+    return y, (ends[0], ends[1])
+
+
+def why_not(
+    kind: Kind,
+    x: Tensor,
+    lengths: Tensor | None = None,
+    state: State | None = None,
+    weights: Weights | None = None,
+    reverse: bool = False,
+) -> str | None:
+    """One sentence when the kernels cannot run this, else None."""
+    if kernels is not None and kind not in CELLS:
+        return "there is no kernel of the sigmoid RNN"
+    reason = why_not_with([x, *(state or ()), *(weights.tensors if weights else ())])
+    if reason is not None:
+        return reason
+    if x.shape[2] == 0:
+        return "the kernels need inputs of at least one number"
+    if weights is not None:
+        if weights.hidden_size == 0:
+            return "the kernels need at least one hidden unit"
+        if weights.w_ih.shape[0] != N_GATES[kind] * weights.hidden_size:
+            return "the kernels have no projections"
+    return None
+
+
+def why_not_with(tensors: Sequence[Tensor]) -> str | None:
+    """One sentence when no kernel can take these tensors here and now, else None."""
+    if kernels is None:
+        return missing_because
+    for tensor in tensors:
+        if tensor.device.type != "cpu":
+            return f"the kernels run on the CPU, and this is on {tensor.device}"
+        if tensor.dtype is not torch.float32:
+            return (
+                f"the kernels are float32, and this is {str(tensor.dtype).removeprefix('torch.')}"
+            )
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast asks for a lower precision, and the kernels are float32"
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return "a compiler cannot look into the kernels"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "torch.func's transforms cannot look into the kernels"
+    return None
+
+
+def _run(
+    kind: Kind,
+    x: Tensor,
+    lengths: Tensor | None,
+    directions: tuple[bool, ...],
+    states: Sequence[State],
+    weights: Sequence[Weights],
+) -> tuple[Tensor, tuple[State, ...]]:
+    tensors = [
+        tensor
+        for state, its in zip(states, weights, strict=True)
+        for tensor in (*state, its.w_ih, its.w_hh, its.b_ih, its.b_hh)
+    ]
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *tensors)):
+        y, *ends = _Unroll.apply(kind, lengths, directions, x, *tensors)
+    else:
+        y, *ends = _forward(kind, lengths, directions, x, tensors, keep_record=False)[0]
+    n = N_STATES[kind]
+    return y, tuple(tuple(ends[i : i + n]) for i in range(0, len(ends), n))
+
+
+def _n_threads(kind: Kind, n_rows: int, input_size: int, hidden_size: int) -> int:
+    work = n_rows * N_GATES[kind] * hidden_size * (input_size + hidden_size)
+    return torch.get_num_threads() if work >= _LEAST_SHARED_WORK else 1
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _rows(tensor: Tensor | None) -> tuple[int, int, int]:
+    """Address, and the strides of steps and rows."""
+    return (0, 0, 0) if tensor is None else (tensor.data_ptr(), tensor.stride(0), tensor.stride(1))
+
+
+def _with_whole_rows(tensor: Tensor) -> Tensor:
+    """The last dimension contiguous; steps and rows at any distance."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
+
+
+class _Direction:
+    """One direction's tensors out of a flat list, and the kernel's call for them."""
+
+    def __init__(self, kind: Kind, tensors: Sequence[Any]) -> None:
+        n = N_STATES[kind]
+        self.state: list[Tensor] = [part.contiguous() for part in tensors[:n]]
+        self.weights: list[Any] = [None if w is None else w.contiguous() for w in tensors[n:]]
+
+    def call(self, shape: Any, x: Tensor) -> Any:
+        call = kernels.Recurrence(shape)
+        h, c = (*self.state, None)[:2]
+        call.given(*_rows(x), _address(h), _address(c), *map(_address, self.weights))
+        return call
+
+
+def _forward(kind, lengths, directions, x, tensors, keep_record):
+    """`(y, *final states)`, what backward needs of each direction, and the shapes."""
+    x = _with_whole_rows(x)
+    n_steps, n_rows, input_size = x.shape
+    n_tensors = N_STATES[kind] + 4
+    parts = [
+        _Direction(kind, tensors[i * n_tensors : (i + 1) * n_tensors])
+        for i in range(len(directions))
+    ]
+    hidden_size = parts[0].weights[1].shape[1]
+    y = x.new_empty(n_steps, n_rows, len(directions) * hidden_size)
+    halves = y.chunk(len(directions), dim=2)
+    ends, records, shapes, calls = [], [], [], []
+    for reverse, part, half in zip(directions, parts, halves, strict=True):
+        shape = kernels.Shape(
+            CELLS[kind], reverse, n_steps, n_rows, input_size, hidden_size, _address(lengths)
+        )
+        end = [x.new_empty(n_rows, hidden_size) for _ in part.state]
+        record = x.new_empty(shape.record_floats) if keep_record and shape.record_floats else None
+        call = part.call(shape, x)
+        call.made(*_rows(half), *map(_address, (*end, None)[:2]), _address(record))
+        ends += end
+        records.append(record)
+        shapes.append(shape)
+        calls.append(call)
+    kernels.forward(calls, _n_threads(kind, n_rows, input_size, hidden_size))
+    return (y, *ends), records, shapes
+
+
+class _Unroll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, kind, lengths, directions, x, *tensors):
+        results, records, shapes = _forward(kind, lengths, directions, x, tensors, keep_record=True)
+        ctx.kind, ctx.shapes = kind, shapes
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, results[0], *records, *tensors)
+        return results
+
+    @staticmethod
+    def backward(ctx, dy, *d_ends):
+        kind, shapes = ctx.kind, ctx.shapes
+        n, n_states = len(shapes), N_STATES[kind]
+        x, y, *rest = ctx.saved_tensors
+        records, tensors = rest[:n], rest[n:]
+        x = _with_whole_rows(x)
+        n_tensors = n_states + 4
+        wanted = ctx.needs_input_grad[3:]
+        dy_halves = [None] * n if dy is None else _with_whole_rows(dy).chunk(n, dim=2)
+        d_inputs: list[Any] = []
+        gradients: list[Tensor | None] = []
+        calls, kept = [], []
+        for i, (shape, half) in enumerate(zip(shapes, y.chunk(n, dim=2), strict=True)):
+            its = slice(i * n_tensors, (i + 1) * n_tensors)
+            part = _Direction(kind, tensors[its])
+            dx = torch.empty_like(x, memory_format=torch.contiguous_format) if wanted[0] else None
+            new = [
+                torch.empty_like(tensor, memory_format=torch.contiguous_format) if want else None
+                for tensor, want in zip(tensors[its], wanted[1:][its], strict=True)
+            ]
+            if not half.numel() or not shape.n_cells:
+                new[n_states:] = [None if g is None else g.zero_() for g in new[n_states:]]
+            d_end = [
+                None if d is None else d.contiguous()
+                for d in d_ends[i * n_states : (i + 1) * n_states]
+            ]
+            call = part.call(shape, x)
+            call.made(*_rows(half), 0, 0, _address(records[i]))
+            call.gradients_given(*_rows(dy_halves[i]), *map(_address, (*d_end, None)[:2]))
+            d_state = (*new[:n_states], None)[:2]
+            call.gradients_made(*_rows(dx), *map(_address, (*d_state, *new[n_states:])))
+            kept += [part, d_end]  # the kernel reads their memory
+            d_inputs.append(dx)
+            gradients += new
+            calls.append(call)
+        kernels.backward(calls, _n_threads(kind, x.shape[1], x.shape[2], y.shape[2] // n))
+        dx = d_inputs[0] if n == 1 or not wanted[0] else d_inputs[0].add_(d_inputs[1])
+        found = [None, None, None, dx, *gradients]
+        return tuple(_first_only(found)) if torch.is_grad_enabled() else tuple(found)
+
+
+def _first_only(gradients: list[Tensor | None]) -> list[Tensor | None]:
+    """The gradients of a graph that is to be differentiated again, which then says why it cannot."""
+    there = [gradient for gradient in gradients if gradient is not None]
+    marked = iter(_FirstOnly.apply(torch.ones((), requires_grad=True), *there))
+    return [None if gradient is None else next(marked) for gradient in gradients]
+
+
+class _FirstOnly(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, anchor, *gradients):
+        return tuple(gradient.view_as(gradient) for gradient in gradients)
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise UnavailableError(
+            "the native kernels have first derivatives only; for second ones run the forward pass "
+            "inside unrolled.ops.using('reference')"
+        )

@@ -1,0 +1,203 @@
+"""One step at a time with weights packed once: streaming, completion, greedy and beam decoding.
+
+A call of a whole layer arranges its weights anew, which for one step of one row costs more than the step.
+`PackedStep` arranges them once. `Stream` also keeps the state, so that a step costs its arithmetic and
+little else. Weights may be kept in bfloat16 or int8: half or a quarter of what each step must read.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from unrolled.errors import ConfigError
+from unrolled.ops import native, reference
+from unrolled.ops.records import N_STATES, Kind, State, Weights
+from unrolled.shapes import Float
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+# Multiply-adds above which a second thread is worth waking.
+_LEAST_SHARED_WORK = 1 << 18
+
+
+class PackedStep:
+    """One layer's step with its weights packed; equals the reference step of the kind.
+
+    Args:
+        kind: which recurrence.
+        weights: float32 on the CPU; they are copied, so that later changes are not seen.
+        precision: what the weights are kept as. bfloat16 rounds each to 8 bits of mantissa; int8 has one
+            scale per row of each weight matrix, the largest magnitude in it being 127. Inputs, states and
+            sums are float32 in all three.
+
+    Raises:
+        ConfigError: an unknown precision, or a lower one where the native kernels cannot run.
+
+    Gradients do not flow through it.
+
+    >>> step = PackedStep("rnn_relu", Weights(torch.ones(1, 2), torch.ones(1, 1)))
+    >>> step(torch.ones(3, 2), (torch.ones(3, 1),))[0].tolist()
+    [[3.0], [3.0], [3.0]]
+    """
+
+    def __init__(self, kind: Kind, weights: Weights, precision: str = "float32") -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision is '{precision}'; choose from "
+                + ", ".join(f"'{choice}'" for choice in PRECISIONS)
+            )
+        self.kind, self.hidden_size, self.input_size = kind, weights.hidden_size, weights.input_size
+        self._weights = Weights(*(w.detach().clone() for w in weights.tensors))
+        x = self._weights.w_ih.new_empty(1, 1, self.input_size)
+        reason = native.why_not(kind, x, weights=self._weights)
+        if reason is not None and precision != "float32":
+            raise ConfigError(f"{precision} weights need the native kernels: {reason}")
+        self._packed = None
+        if reason is None:
+            contiguous = (None if w is None else w.contiguous() for w in _four(self._weights))
+            kept = list(contiguous)
+            self._packed = native.kernels.PackedStep(
+                native.CELLS[kind],
+                PRECISIONS.index(precision),
+                self.input_size,
+                self.hidden_size,
+                *(0 if w is None else w.data_ptr() for w in kept),
+            )
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that one step reads for its weights."""
+        if self._packed is not None:
+            return self._packed.bytes
+        return sum(w.nbytes for w in self._weights.tensors)
+
+    def __call__(self, x: Tensor, state: State) -> State:
+        """The state after an input `[B, D]`: `(h,)` or `(h, c)`, in new memory."""
+        if self._packed is None or x.dtype is not torch.float32:
+            with torch.no_grad():
+                return reference.STEPS[self.kind](x, state, self._weights)
+        self._check(x, state)
+        x, *old = (part if part.stride(1) == 1 else part.contiguous() for part in (x, *state))
+        new = tuple(part.new_empty(part.shape) for part in old)
+        h, h_new = old[0], new[0]
+        c, c_new = (
+            (old[1], new[1]) if len(old) > 1 else (h, h_new)
+        )  # not touched without a cell state
+        self._packed.run(
+            len(x), x.data_ptr(), x.stride(0), h.data_ptr(), h.stride(0), c.data_ptr(), c.stride(0),
+            h_new.data_ptr(), c_new.data_ptr(), self.n_threads(len(x)),
+        )  # fmt: skip
+        return new
+
+    def n_threads(self, n_rows: int) -> int:
+        """How many threads a step of so many rows is worth."""
+        work = n_rows * len(self._weights.w_ih) * (self.input_size + self.hidden_size)
+        return torch.get_num_threads() if work >= _LEAST_SHARED_WORK else 1
+
+    def _check(self, x: Tensor, state: State) -> None:
+        wanted = [(len(x), self.input_size), *[(len(x), self.hidden_size)] * N_STATES[self.kind]]
+        given = [tuple(part.shape) for part in (x, *state)]
+        if given != wanted:
+            raise ValueError(f"a step of {self.kind} takes x and states of {wanted}, got {given}")
+
+
+_packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def packed_step(kind: Kind, weights: Weights) -> PackedStep | None:
+    """A float32 `PackedStep` of these weights, kept for as long as they live and do not change.
+
+    None where gradients are wanted or the native kernels cannot run. A change is seen by the tensors'
+    version counters, which every operation in place advances; a change behind autograd's back
+    (`weight.data`) is not seen.
+    """
+    if torch.is_grad_enabled() or any(w.is_inference() for w in weights.tensors):
+        return None
+    if native.why_not(kind, weights.w_ih.unsqueeze(0), weights=weights) is not None:
+        return None
+    now = [(w.data_ptr(), w._version) for w in weights.tensors]
+    found = _packed.get(weights.w_hh)
+    if found is None or found[0] != now:
+        found = _packed[weights.w_hh] = (now, PackedStep(kind, weights))
+    return found[1]
+
+
+class Stream:
+    """A layer that is fed one step at a time and carries its state.
+
+    Args:
+        kind, weights, precision: as for `PackedStep`.
+        n_rows: B, how many sequences are stepped together.
+        state: where to start; zeros if None.
+
+    >>> stream = Stream("rnn_relu", Weights(torch.ones(1, 1), torch.ones(1, 1)))
+    >>> [stream.step(torch.ones(1, 1)).item() for _ in range(3)]
+    [1.0, 2.0, 3.0]
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        weights: Weights,
+        n_rows: int = 1,
+        precision: str = "float32",
+        state: State | None = None,
+    ) -> None:
+        self._step = PackedStep(kind, weights, precision)
+        shape = (n_rows, weights.hidden_size)
+        if state is None:
+            state = tuple(torch.zeros(shape) for _ in range(N_STATES[kind]))
+        self._x_shape = torch.Size((n_rows, weights.input_size))
+        self._n_threads = self._step.n_threads(n_rows)
+        # Two sets of memory, read and written in turn.
+        self._sides = [tuple(torch.empty(shape) for _ in state) for _ in range(2)]
+        self._addresses = [
+            [part.data_ptr() for part in (*side, side[0])[:2]] for side in self._sides
+        ]
+        self._now = 0
+        self.restart(state)
+
+    @property
+    def state(self) -> State:
+        """A copy of the present state, `(h,)` or `(h, c)`, each `[B, H]`."""
+        return tuple(part.clone() for part in self._sides[self._now])
+
+    def restart(self, state: State) -> None:
+        """Go on from another state."""
+        for part, given in zip(self._sides[self._now], state, strict=True):
+            part.copy_(given)
+
+    def step(self, x: Tensor) -> Float[Tensor, "B H"]:
+        """Feed one step, `[B, D]`; return the hidden state, `[B, H]`.
+
+        It stands in memory that the step after the next writes again.
+
+        Raises:
+            ValueError: x is not float32, `[B, D]`, on the CPU.
+        """
+        if x.shape != self._x_shape or x.dtype is not torch.float32:
+            raise ValueError(
+                f"a step of this stream takes float32 {list(self._x_shape)}, "
+                f"got {str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
+            )
+        now, new = self._now, 1 - self._now
+        packed = self._step._packed
+        if packed is None:
+            for part, made in zip(self._sides[new], self._step(x, self._sides[now]), strict=True):
+                part.copy_(made)
+        else:
+            if not x.is_contiguous():
+                x = x.contiguous()
+            n_rows, width = self._x_shape
+            H = self._step.hidden_size
+            h, c = self._addresses[now]
+            packed.run(
+                n_rows, x.data_ptr(), width, h, H, c, H, *self._addresses[new], self._n_threads
+            )
+        self._now = new
+        return self._sides[new][0]
+
+
+def _four(weights: Weights) -> tuple[Tensor | None, ...]:
+    return weights.w_ih, weights.w_hh, weights.b_ih, weights.b_hh
