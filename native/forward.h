@@ -205,6 +205,8 @@ void forward_cell(const Recurrence& r, float* base, int member, Team& team) {
         });
       if (share.by_columns) team.wait();
     }
+    // Products outside the record stand where the next chunk puts others, of other rows where rows end early.
+    if (!keep && !r.plan.is_full) team.wait();
   }
 
   team.wait();
