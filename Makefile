@@ -61,7 +61,7 @@ mutate: $(VENV)/dev  ## break the kernels on purpose, and see which faults the t
 wheel: $(VENV)/dev  ## build dist/*.whl, on Linux for every distribution of the last years
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 ifeq ($(shell uname -s),Linux)
-	$(BIN)/auditwheel repair --wheel-dir dist build/wheel/unrolled-*.whl
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/wheel/unrolled-*.whl
 else
 	mkdir -p dist && cp build/wheel/unrolled-*.whl dist
 endif

@@ -30,7 +30,7 @@ class Fault:
 
 FAULTS = [
     # forward
-    Fault("forward.h", "multiply<MR, NV>(acc, s.a + i, 0, 1, s.w_ih", "if (i) multiply<MR, NV>(acc, s.a + i, 0, 1, s.w_ih"),
+    Fault("forward.h", "multiply<NV>(acc, n_rows, s.a + i, 0, 1, s.w_ih", "if (i) multiply<NV>(acc, n_rows, s.a + i, 0, 1, s.w_ih"),
     Fault("forward.h", "new_h + z * (h - new_h)", "new_h - z * (h - new_h)"),
     Fault("forward.h", "new_h + z * (h - new_h)", "h + z * (new_h - h)"),
     Fault("forward.h", "load(record + 2 * W) + r * from_state", "load(record + 2 * W) + z * from_state"),
