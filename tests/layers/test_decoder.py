@@ -370,3 +370,60 @@ def test_stepping_records_nothing_under_inference():
         output, state, _ = by_steps(decoder, leaves["embedded"], start_of(decoder, leaves))
     assert output.is_inference()
     assert not state.layers[0][0].requires_grad
+
+
+@pytest.mark.skipif(ops.native.kernels is None, reason="the kernels are not installed")
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("score", ["additive", "dot", "general"])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    "instruction_set", ops.native.kernels.instruction_sets() if ops.native.kernels else []
+)
+def test_the_native_loop_equals_the_equations(instruction_set, cell, score, n_threads):
+    torch.manual_seed(1)
+    decoder = make(cell, score, dtype=torch.float32)
+    leaves = leaves_of(decoder, n_rows=9, n_steps=6)
+    lengths = torch.tensor([7, 4, 1, 0, 7, 2, 3, 6, 5])
+    weigh = fixed_weights()
+
+    def values(run):
+        parts = parts_of(run(decoder, leaves["embedded"], start_of(decoder, leaves, lengths)))
+        parts["attention"] = parts["attention"] * (lengths > 0).view(-1, 1, 1)
+        total = sum((part * weigh(name, part)).sum() for name, part in parts.items())
+        gradients = torch.autograd.grad(total, list(leaves.values()))
+        return parts | {f"gradient of {n}": g for n, g in zip(leaves, gradients, strict=True)}
+
+    before = ops.native.kernels.instruction_set()
+    ops.native.kernels.use_instruction_set(instruction_set)
+    ops.native.kernels.poison_workspaces(True)
+    torch.set_num_threads(n_threads)
+    try:
+        ours = values(forward)
+        with torch.no_grad():
+            still = parts_of(decoder(leaves["embedded"], start_of(decoder, leaves, lengths)))
+    finally:
+        ops.native.kernels.use_instruction_set(before)
+        ops.native.kernels.poison_workspaces(False)
+    for name, exact in values(by_equations).items():
+        scale = float(exact.detach().abs().max())
+        torch.testing.assert_close(
+            ours[name], exact, atol=1e-5 * scale, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}"
+        )
+    torch.testing.assert_close(still["output"], ours["output"], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.skipif(ops.native.kernels is None, reason="the kernels are not installed")
+def test_the_native_loop_is_what_runs(monkeypatch):
+    called = []
+
+    class Spy:
+        def __getattr__(self, name):
+            called.append(name)
+            return getattr(kernels, name)
+
+    kernels = ops.native.kernels
+    monkeypatch.setattr(ops.native, "kernels", Spy())
+    decoder = make("lstm", "additive", dtype=torch.float32)
+    leaves = leaves_of(decoder)
+    decoder(leaves["embedded"], start_of(decoder, leaves))
+    assert "attentive_forward" in called

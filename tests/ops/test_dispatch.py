@@ -50,6 +50,30 @@ def test_the_native_kernels_come_first(kind: ops.Kind) -> None:
     assert ops.explain(kind, X.float()).chosen == "native"
 
 
+@pytest.mark.skipif(ops.native.missing_because != "", reason="the kernels are not installed")
+@pytest.mark.parametrize(
+    ("kind", "n_steps", "n_rows", "lengths", "chosen"),
+    [
+        ("gru", 1, 64, None, "torch_native"),
+        ("gru", 2, 64, None, "torch_native"),
+        ("rnn_tanh", 4, 1, None, "torch_native"),
+        ("gru", 3, 64, None, "native"),
+        ("rnn_relu", 8, 1, None, "native"),
+        ("lstm", 1, 1, None, "native"),
+        ("gru", 1, 2, torch.tensor([1, 0]), "native"),
+    ],
+)
+def test_a_step_or_two_goes_where_it_is_quicker(
+    kind: ops.Kind, n_steps: int, n_rows: int, lengths: torch.Tensor | None, chosen: str
+) -> None:
+    x = torch.zeros(n_steps, n_rows, 3)
+    assert ops.explain(kind, x, lengths).chosen == chosen
+    assert ops.choose(kind, x, lengths) == chosen
+    with ops.using("native"):
+        assert ops.explain(kind, x, lengths).chosen == "native"
+        assert ops.choose(kind, x, lengths) == "native"
+
+
 def test_explain_knows_what_is_pinned() -> None:
     with ops.using("reference"):
         explanation = ops.explain("gru", X)

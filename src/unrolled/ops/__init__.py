@@ -31,6 +31,7 @@ __all__ = [
     "Kind",
     "State",
     "Weights",
+    "choose",
     "explain",
     "initial_state",
     "unroll",
@@ -211,10 +212,14 @@ def explain(
             reasons[name] = f"'{pinned}' is pinned"
         elif chosen is not None:
             reasons[name] = f"{chosen} comes first"
-        elif (reason := implementation.why_not(kind, x, lengths, state, weights, reverse)) is None:
-            chosen = name
         else:
-            reasons[name] = reason
+            reason = implementation.why_not(kind, x, lengths, state, weights, reverse)
+            if reason is None and pinned is None and implementation is native:
+                reason = native.not_worth_it(kind, x, lengths)
+            if reason is None:
+                chosen = name
+            else:
+                reasons[name] = reason
     return Explanation(kind, chosen, reasons)
 
 
@@ -231,8 +236,11 @@ def choose(
     for name, implementation in IMPLEMENTATIONS.items():
         if pinned is not None and name != pinned:
             continue
-        if implementation.why_not(kind, x, lengths, state, weights, reverse) is None:
-            return name
+        if implementation.why_not(kind, x, lengths, state, weights, reverse) is not None:
+            continue
+        if pinned is None and implementation is native and native.not_worth_it(kind, x, lengths):
+            continue
+        return name
     return None
 
 

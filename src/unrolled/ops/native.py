@@ -92,6 +92,18 @@ def why_not(
     return None
 
 
+def not_worth_it(kind: Kind, x: Tensor, lengths: Tensor | None) -> str | None:
+    """Why another implementation is quicker although this one could run, or None.
+
+    Every call arranges the weights anew. Torch's fused LSTM does so too; its other cells do not, and are
+    quicker while there are few steps to share the cost.
+    """
+    n_steps, n_rows, _ = x.shape
+    if kind == "lstm" or lengths is not None or (n_steps >= 3 and n_steps * n_rows >= 8):
+        return None
+    return "so few steps do not repay arranging the weights; unrolled.ops.stepping does it once"
+
+
 def why_not_with(tensors: Sequence[Tensor]) -> str | None:
     """One sentence when no kernel can take these tensors here and now, else None."""
     if kernels is None:
