@@ -589,3 +589,14 @@ def test_the_mean_loss_does_not_depend_on_the_batches(data: Path, max_tokens: in
         total, count = COUNTING.evaluate_loss(model.eval(), COUNTING.collate(examples))
     found = mean_loss(model, COUNTING, examples, max_tokens)
     assert found == pytest.approx(float(total) / count, rel=1e-5)
+
+
+def test_free_memory_goes_back_now_and_then(tmp_path: Path, data: Path, monkeypatch):
+    from unrolled.training import loop
+
+    given_back = []
+    monkeypatch.setattr(loop, "_UPDATES_BETWEEN_TRIMS", 3)
+    monkeypatch.setattr(loop, "give_memory_back", lambda: given_back.append(True))
+    train(recipe_for(data, max_steps=7), tmp_path / "run", task=COUNTING)
+    assert len(given_back) == 2
+    device.give_memory_back()  # and the real one runs, whatever the system

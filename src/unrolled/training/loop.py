@@ -19,7 +19,7 @@ from unrolled.errors import ConfigError
 from unrolled.tasks.task import Task
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training import run_folder
-from unrolled.training.device import within_memory
+from unrolled.training.device import give_memory_back, within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 from unrolled.training.prepare import prepare
 from unrolled.training.recipe import Recipe
@@ -54,6 +54,9 @@ class Run:
     steps: int
     best: Best | None
     reason: str
+
+
+_UPDATES_BETWEEN_TRIMS = 100
 
 
 def train(
@@ -165,6 +168,8 @@ def _events(
                 if reason is not None:
                     break
                 training.update()
+                if training.progress.step % _UPDATES_BETWEEN_TRIMS == 0:
+                    give_memory_back()
             yield from _at_the_end(training)
             progress = training.progress
             yield Finished(progress.step, reason, progress.best, training.seconds)
