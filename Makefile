@@ -58,7 +58,7 @@ sanitize: $(VENV)/dev  ## the kernels under the address, undefined-behaviour and
 mutate: $(VENV)/dev  ## break the kernels on purpose, and see which faults the tests notice
 	$(BIN)/python native/tests/mutate.py
 
-wheel: $(VENV)/dev  ## build dist/*.whl, on Linux for every distribution of the last years
+wheel: $(VENV)/dev  ## build dist/*.whl, on Linux tagged for the C library it needs
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 ifeq ($(shell uname -s),Linux)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/wheel/unrolled-*.whl

@@ -212,14 +212,10 @@ def explain(
             reasons[name] = f"'{pinned}' is pinned"
         elif chosen is not None:
             reasons[name] = f"{chosen} comes first"
+        elif reason := _reason_against(implementation, kind, x, lengths, state, weights, reverse):
+            reasons[name] = reason
         else:
-            reason = implementation.why_not(kind, x, lengths, state, weights, reverse)
-            if reason is None and pinned is None and implementation is native:
-                reason = native.not_worth_it(kind, x, lengths)
-            if reason is None:
-                chosen = name
-            else:
-                reasons[name] = reason
+            chosen = name
     return Explanation(kind, chosen, reasons)
 
 
@@ -236,12 +232,25 @@ def choose(
     for name, implementation in IMPLEMENTATIONS.items():
         if pinned is not None and name != pinned:
             continue
-        if implementation.why_not(kind, x, lengths, state, weights, reverse) is not None:
-            continue
-        if pinned is None and implementation is native and native.not_worth_it(kind, x, lengths):
-            continue
-        return name
+        if _reason_against(implementation, kind, x, lengths, state, weights, reverse) is None:
+            return name
     return None
+
+
+def _reason_against(
+    implementation: ModuleType,
+    kind: Kind,
+    x: Tensor,
+    lengths: Tensor | None,
+    state: State | None,
+    weights: Weights | None,
+    reverse: bool,
+) -> str | None:
+    """Why it cannot run, or, where none is pinned, why it should not."""
+    reason = implementation.why_not(kind, x, lengths, state, weights, reverse)
+    if reason is None and implementation is native and _pinned.get() is None:
+        reason = native.not_worth_it(kind, x, lengths)
+    return reason
 
 
 def _chosen(

@@ -7,6 +7,8 @@ little else. Weights may be kept in bfloat16 or int8: half or a quarter of what 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -48,15 +50,17 @@ class PackedStep:
                 + ", ".join(f"'{choice}'" for choice in PRECISIONS)
             )
         self.kind, self.hidden_size, self.input_size = kind, weights.hidden_size, weights.input_size
-        self._weights = Weights(*(w.detach().clone() for w in weights.tensors))
-        x = self._weights.w_ih.new_empty(1, 1, self.input_size)
-        reason = native.why_not(kind, x, weights=self._weights)
+        self._n_gate_rows = len(weights.w_ih)
+        x = weights.w_ih.unsqueeze(0)  # of the right type, device and width
+        reason = native.why_not(kind, x, weights=weights)
         if reason is not None and precision != "float32":
             raise ConfigError(f"{precision} weights need the native kernels: {reason}")
-        self._packed = None
-        if reason is None:
-            contiguous = (None if w is None else w.contiguous() for w in _four(self._weights))
-            kept = list(contiguous)
+        self._packed: Any = None
+        self._weights: Weights | None = None  # kept only where they are not packed
+        if reason is not None:
+            self._weights = Weights(*(w.detach().clone() for w in weights.tensors))
+        else:
+            kept = [None if w is None else w.contiguous() for w in _four(weights)]
             self._packed = native.kernels.PackedStep(
                 native.CELLS[kind],
                 PRECISIONS.index(precision),
@@ -68,22 +72,20 @@ class PackedStep:
     @property
     def n_bytes(self) -> int:
         """Memory that one step reads for its weights."""
-        if self._packed is not None:
+        if self._weights is None:
             return self._packed.bytes
         return sum(w.nbytes for w in self._weights.tensors)
 
     def __call__(self, x: Tensor, state: State) -> State:
         """The state after an input `[B, D]`: `(h,)` or `(h, c)`, in new memory."""
-        if self._packed is None or x.dtype is not torch.float32:
+        if self._weights is not None:
             with torch.no_grad():
                 return reference.STEPS[self.kind](x, state, self._weights)
         self._check(x, state)
         x, *old = (part if part.stride(1) == 1 else part.contiguous() for part in (x, *state))
         new = tuple(part.new_empty(part.shape) for part in old)
         h, h_new = old[0], new[0]
-        c, c_new = (
-            (old[1], new[1]) if len(old) > 1 else (h, h_new)
-        )  # not touched without a cell state
+        c, c_new = old[-1], new[-1]  # without a cell state they are h and not touched as c
         self._packed.run(
             len(x), x.data_ptr(), x.stride(0), h.data_ptr(), h.stride(0), c.data_ptr(), c.stride(0),
             h_new.data_ptr(), c_new.data_ptr(), self.n_threads(len(x)),
@@ -92,7 +94,7 @@ class PackedStep:
 
     def n_threads(self, n_rows: int) -> int:
         """How many threads a step of so many rows is worth."""
-        work = n_rows * len(self._weights.w_ih) * (self.input_size + self.hidden_size)
+        work = n_rows * self._n_gate_rows * (self.input_size + self.hidden_size)
         return torch.get_num_threads() if work >= _LEAST_SHARED_WORK else 1
 
     def _check(self, x: Tensor, state: State) -> None:
@@ -100,6 +102,9 @@ class PackedStep:
         given = [tuple(part.shape) for part in (x, *state)]
         if given != wanted:
             raise ValueError(f"a step of {self.kind} takes x and states of {wanted}, got {given}")
+        for part in (x, *state):
+            if part.dtype is not torch.float32:
+                raise ValueError(f"a step of {self.kind} takes float32, got {part.dtype}")
 
 
 _packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
