@@ -32,17 +32,15 @@ ALWAYS_INLINE void add_scaled(float* to, float factor, const float* from, long n
 }
 
 // rows of `out` = finish(product of rows of `a` with a packed matrix of N columns, row, column)
-template <class Start, class Finish>
+template <class Finish>
 ALWAYS_INLINE void product_rows(const float* const* a, long n, long K, const float* packed, const Panels& panels,
-                                Start start, Finish finish) {
+                                Finish finish) {
   for (long panel = 0; panel < panels.n_panels; panel++)
     with_width(panels.width(panel), [&](auto width) {
       constexpr int NV = decltype(width)::value;
       const long column = panels.begin(panel) * W;
       tile_over<tile_rows(NV)>(n, [&](long i, long n_rows) {
-        Tile<NV> acc;
-        for (int m = 0; m < n_rows; m++)
-          for (int v = 0; v < NV; v++) acc[m][v] = start(i + m, column + v * W);
+        Tile<NV> acc = {};
         multiply<NV>(acc, n_rows, a + i, 0, 1, packed + column * K, K);
         for (int m = 0; m < n_rows; m++)
           for (int v = 0; v < NV; v++) finish(acc[m][v], i + m, column + v * W);
@@ -52,7 +50,7 @@ ALWAYS_INLINE void product_rows(const float* const* a, long n, long K, const flo
 
 // ---- forward
 
-// The decoder's weights arranged for its steps; made once for a sequence, or once for all of decoding.
+// The decoder's weights arranged for its steps; made once for a sequence.
 struct AttentiveWeights {
   float *w_feed, *w_hh, *state_bias, *w_query, *w_combine;
   long total;
@@ -123,9 +121,9 @@ struct AttentiveScratch {
 
 // a_s and Σ a_s m_s of one row from its query.
 ALWAYS_INLINE void attend(const Attentive& d, long row, const float* query, float* weights, float* context) {
-  const long source = row / d.n_queries, n = d.lengths[source];
-  const float* keys = d.keys + source * d.S * d.A;
-  const float* values = d.values + source * d.S * d.M;
+  const long n = d.lengths[row];
+  const float* keys = d.keys + row * d.S * d.A;
+  const float* values = d.values + row * d.S * d.M;
   float largest = -INFINITY;
   for (long s = 0; s < n; s++) {
     if (d.is_additive) {
@@ -203,7 +201,7 @@ void attentive_forward_cell(const Attentive& d, float* base, int member, Team& t
 
     for (long i = 0; i < n; i++) s.a[i] = s.lines[i].y;
     if (d.is_additive)
-      product_rows(s.a, n, H, w.w_query, queries, [](long, long) { return Vec{}; }, [&](Vec sum, long i, long column) {
+      product_rows(s.a, n, H, w.w_query, queries, [&](Vec sum, long i, long column) {
         store_n(d.query + (t * B + mine.from + i) * d.A + column, sum, d.A - column);
       });
     for (long i = 0; i < n; i++) {
@@ -215,7 +213,7 @@ void attentive_forward_cell(const Attentive& d, float* base, int member, Team& t
       memcpy(joined + H, context, d.M * sizeof(float));
       s.a[i] = joined;
     }
-    product_rows(s.a, n, J, w.w_combine, outputs, [](long, long) { return Vec{}; }, [&](Vec sum, long i, long column) {
+    product_rows(s.a, n, J, w.w_combine, outputs, [&](Vec sum, long i, long column) {
       store_n(d.output + (t * B + mine.from + i) * O + column, tanh_of(sum), O - column);
     });
   }
@@ -234,7 +232,7 @@ void attentive_forward_cell(const Attentive& d, float* base, int member, Team& t
 
 template <int CELL>
 struct AttentiveBackwardScratch {
-  float *w_feed, *w_hh, *w_query, *w_combine, *carry, *d_feed, *d_joined, *d_energy, *gates[2];
+  float *w_feed, *w_hh, *w_query, *w_combine, *carry, *d_feed, *d_joined, *d_energy, *d_weights, *gates[2];
   const float **a, **b;
   BackwardLine* lines;
   long stride, joined_stride, total;
@@ -253,6 +251,7 @@ struct AttentiveBackwardScratch {
     d_joined = scratch.take(d.B * joined_stride);
     for (float*& side : gates) side = scratch.take(d.B * stride);
     d_energy = scratch.take(team_size * stride_of(d.A));
+    d_weights = scratch.take(team_size * stride_of(d.S));
     for (int i = 0; i < team_size; i++) {
       const float** own_a = scratch.take_array<const float*>(d.B);
       const float** own_b = scratch.take_array<const float*>(d.B);
@@ -265,7 +264,7 @@ struct AttentiveBackwardScratch {
 
 // From the gradient of a row's context to those of its keys, values, query and energies.
 ALWAYS_INLINE void attend_backward(const Attentive& d, long t, long row, const float* d_context, const float* query,
-                                   float* d_query, float* d_energy) {
+                                   float* d_query, float* d_energy, float* d_weights) {
   const long n = d.lengths[row], cell = t * d.B + row;
   const float* weights = d.attention + cell * d.S;
   const float* keys = d.keys + row * d.S * d.A;
@@ -274,15 +273,13 @@ ALWAYS_INLINE void attend_backward(const Attentive& d, long t, long row, const f
   float mean = 0;
   for (long s = 0; s < n; s++) {
     const long at = (row * d.S + s) * d.M;
-    float d_weight = dot(d_context, d.values + at, d.M);
-    if (d.d_attention) d_weight += d.d_attention[cell * d.S + s];
+    d_weights[s] = dot(d_context, d.values + at, d.M);
+    if (d.d_attention) d_weights[s] += d.d_attention[cell * d.S + s];
     add_scaled(d.d_values + at, weights[s], d_context, d.M);
-    mean += weights[s] * d_weight;
+    mean += weights[s] * d_weights[s];
   }
   for (long s = 0; s < n; s++) {
-    float d_weight = dot(d_context, d.values + (row * d.S + s) * d.M, d.M);
-    if (d.d_attention) d_weight += d.d_attention[cell * d.S + s];
-    const float d_score = weights[s] * (d_weight - mean);
+    const float d_score = weights[s] * (d_weights[s] - mean);
     if (!d.is_additive) {
       add_scaled(d_query, d_score, keys + s * d.A, d.A);
       add_scaled(d_keys + s * d.A, d_score, query, d.A);
@@ -321,7 +318,6 @@ void attentive_backward_cell(const Attentive& d, float* base, int member, Team& 
   const Range mine(B, member, team.size);
   const long n = mine.to - mine.from, record_step = attentive_record_stride(d);
   for (long i = mine.from; i < mine.to; i++) memset(s.d_feed + i * feed_stride, 0, feed_stride * sizeof(float));
-  const auto zero = [](long, long) { return Vec{}; };
   // The products of the step before with its gates, into the feedback's gradient.
   const auto feed_back = [&](float* gates) {
     for (long i = 0; i < n; i++) s.a[i] = gates + (mine.from + i) * s.stride;
@@ -351,13 +347,14 @@ void attentive_backward_cell(const Attentive& d, float* base, int member, Team& 
       }
       s.a[i] = d.d_combined + cell * O;
     }
-    product_rows(s.a, n, O, s.w_combine, joined, zero, [&](Vec sum, long i, long column) {
+    product_rows(s.a, n, O, s.w_combine, joined, [&](Vec sum, long i, long column) {
       store_n(s.d_joined + (mine.from + i) * s.joined_stride + column, sum, J - column);
     });
     for (long i = 0; i < n; i++) {
       const long row = mine.from + i, cell = t * B + row;
       const float* query = d.is_additive ? d.query + cell * d.A : d.h + cell * H;
-      attend_backward(d, t, row, s.d_joined + row * s.joined_stride + H, query, d.d_query + cell * d.A, d_energy);
+      attend_backward(d, t, row, s.d_joined + row * s.joined_stride + H, query, d.d_query + cell * d.A, d_energy,
+                      s.d_weights + member * stride_of(d.S));
       BackwardLine& line = s.lines[i];
       line.dy = s.d_joined + row * s.joined_stride;
       line.dh_end = is_last && d.dh_end ? d.dh_end + row * H : nullptr;

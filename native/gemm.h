@@ -24,8 +24,8 @@ constexpr int tile_rows(int n_vectors) {
 // acc[m][v] += Σ_k a[m][k · a_step] · panel[k][v] for K numbers, each sum in one register.
 //
 // Where the tile is too small to hide the latency of a multiply-add, several k run in accumulators of
-// their own. The scalars of 16-register machines are loaded first and the panel one vector at a time:
-// the other way round, twelve accumulators, four vectors and a scalar do not fit.
+// their own. Of the two sides the smaller is loaded first and the other one by one: twelve accumulators,
+// the smaller side and one more fit into sixteen registers, with the larger side they do not.
 template <int MR, int NV>
 ALWAYS_INLINE void multiply_block(Vec (&acc)[MR][NV], const float* const (&a)[MR], long a_step,
                                   const float* panel, long K) {
@@ -52,7 +52,7 @@ ALWAYS_INLINE void multiply_block(Vec (&acc)[MR][NV], const float* const (&a)[MR
         for (int u = 1; u < AT_ONCE; u++) sum += part[u][m][v];
         acc[m][v] += sum;
       }
-  } else if constexpr (N_REGISTERS == 32) {
+  } else if constexpr (NV <= MR) {
 #pragma GCC unroll 2
     for (long k = 0; k < K; k++) {
       Vec b[NV];
@@ -156,7 +156,7 @@ ALWAYS_INLINE void with_width(long n_vectors, F f) {
   }
 }
 
-// Packs rows k = 0 … K of N numbers, reached through row_at(k) (null: zeros), into panels
+// Packs rows k = 0 … K of N numbers, reached through row_at(k), into panels
 // [panel][K][width · W] at out + begin(panel) · W · K.
 template <class RowAt>
 ALWAYS_INLINE void pack_rows(RowAt row_at, long K, long N, const Panels& panels, long from, long to, float* out) {

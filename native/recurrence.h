@@ -80,8 +80,7 @@ struct Attentive {
   int cell = LSTM;
   bool is_additive = true;
   long T = 0, B = 0, H = 0, O = 0, S = 0, M = 0, A = 0;  // A: width of keys
-  long n_queries = 1;                                    // rows that share one source; training needs 1
-  const int64_t* lengths = nullptr;                      // [B / n_queries] sources
+  const int64_t* lengths = nullptr;                      // [B] sources
   const float *known = nullptr;                          // [T, B, G·H]
   const float *w_feed = nullptr;                         // [G·H, O], rows w_feed_row apart
   long w_feed_row = 0;

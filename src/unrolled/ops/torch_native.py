@@ -135,11 +135,12 @@ def _fused(
     # One layer, no dropout, one direction. Torch prepares for backward only when told to train.
     options = (has_bias, 1, 0.0, torch.is_grad_enabled(), False)
     first = tuple(part.unsqueeze(0) for part in state)
-    if kind == "lstm":
-        if batch_sizes is None:
-            y, *end = torch.lstm(x, first, tensors, *options, False)
-        else:
-            y, *end = torch.lstm(x, batch_sizes, first, tensors, *options)
+    if kind == "lstm" and _lacks_bfloat16_lstm(x):
+        x, first = x.float(), tuple(part.float() for part in first)
+        with torch.autocast("cpu", enabled=False):
+            y, *end = _lstm(x, batch_sizes, first, tensors, options)
+    elif kind == "lstm":
+        y, *end = _lstm(x, batch_sizes, first, tensors, options)
     else:
         cell = {"gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}[kind]
         if batch_sizes is None:
@@ -147,3 +148,26 @@ def _fused(
         else:
             y, *end = cell(x, batch_sizes, first[0], tensors, *options)
     return y, tuple(part.squeeze(0) for part in end)
+
+
+def _lstm(
+    x: Tensor,
+    batch_sizes: Tensor | None,
+    state: State,
+    tensors: list[Tensor],
+    options: tuple[bool, int, float, bool, bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    if batch_sizes is None:
+        return torch.lstm(x, state, tensors, *options, False)
+    return torch.lstm(x, batch_sizes, state, tensors, *options)
+
+
+def _lacks_bfloat16_lstm(x: Tensor) -> bool:
+    """Whether autocast asks for a bfloat16 LSTM of oneDNN, which needs AVX-512.
+
+    Torch calls it on every processor, and on others it raises "could not create a primitive
+    descriptor"; float32 runs there.
+    """
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return False
+    return torch.backends.cpu.get_cpu_capability() not in ("AVX512", "AMX")
