@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onnx_step import onnx_step
 from unrolled import nn
 from unrolled.ops import Weights, native
 from unrolled.ops.stepping import Stream
@@ -227,7 +228,7 @@ def table(kinds: list[str], ragged: bool, probe: Probe, seconds: float) -> None:
 def stream_table(kinds: list[str], probe: Probe, seconds: float) -> None:
     print("\none step, B = 1: microseconds, and the better of torch's module and cell over ours")
     print(
-        f"{'H':>6}  {'':4}  {'module':>8}  {'cell':>8}  "
+        f"{'H':>6}  {'':4}  {'module':>8}  {'cell':>8}  {'ONNX RT':>8}  "
         f"{'float32':>14}  {'bfloat16':>14}  {'int8':>14}"
     )
     for hidden_size in STREAM_SIZES:
@@ -241,6 +242,7 @@ def stream_table(kinds: list[str], probe: Probe, seconds: float) -> None:
             name = "rnn_tanh" if kind == "rnn" else kind
             streams = [Stream(name, weights, precision=p) for p in ("float32", "bfloat16", "int8")]
             x = torch.randn(1, hidden_size)
+            peers = onnx_steps(kind, module, x)
             with torch.no_grad():
                 state = module(x.unsqueeze(0))[1]
                 y = state[0] if kind == "lstm" else state
@@ -254,14 +256,28 @@ def stream_table(kinds: list[str], probe: Probe, seconds: float) -> None:
                     lambda m=module, s=state, x=x[None]: m(x, s),
                     lambda m=cell, s=hx, x=x: m(x, s),
                     *(lambda s=s, x=x: s.step(x) for s in streams),
+                    *(lambda step=step, x=x: step(x) for step in peers),
                 ]
                 medians = interleaved(runs, probe, seconds)
             best = min(medians[:2])
-            shown = "  ".join(f"{m * 1e6:6.1f} ({best / m:4.1f}×)" for m in medians[2:])
-            print(
-                f"{hidden_size:>6}  {kind:4}  {medians[0] * 1e6:8.1f}  {medians[1] * 1e6:8.1f}  {shown}",
-                flush=True,
-            )
+            shown = "  ".join(f"{m * 1e6:6.1f} ({best / m:4.1f}×)" for m in medians[2:5])
+            onnx = f"{min(medians[5:]) * 1e6:8.1f}" if peers else f"{'absent':>8}"
+            torchs = "  ".join(f"{m * 1e6:8.1f}" for m in medians[:2])
+            print(f"{hidden_size:>6}  {kind:4}  {torchs}  {onnx}  {shown}", flush=True)
+
+
+def onnx_steps(kind: str, module: torch.nn.Module, x: Tensor) -> list[Callable[[Tensor], Tensor]]:
+    """ONNX Runtime's step with one thread and with as many as torch has; none if not installed."""
+    try:
+        steps = [onnx_step(kind, module, n) for n in sorted({1, torch.get_num_threads()})]
+    except ImportError:
+        return []
+    with torch.no_grad():
+        right = module(x.unsqueeze(0))[0][0]
+    for step in steps:
+        if not torch.allclose(step(x), right, atol=1e-5):
+            raise SystemExit(f"not measured, because ONNX Runtime's {kind} differs from torch.nn's")
+    return steps
 
 
 def interleaved(runs: list[Callable[[], object]], probe: Probe, seconds: float) -> list[float]:
