@@ -421,6 +421,26 @@ def test_mixed_precision_trains(cell: str, lengths: list[int] | None, dtype: tor
     assert all(p.grad is not None and p.grad.dtype is torch.float32 for p in module.parameters())
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("proj_size", [0, 2])
+def test_mixed_precision_takes_a_packed_sequence_and_projections(
+    proj_size: int, packed: bool
+) -> None:
+    module = nn.LSTM(D, H, 2, proj_size=proj_size)
+    x = torch.randn(T, B, D)
+    first = (torch.randn(2, B, proj_size or H), torch.randn(2, B, H))
+    exact, _ = module(x, first)
+    with torch.autocast("cpu", torch.bfloat16):
+        if packed:
+            y, _ = module(pack_padded_sequence(x, torch.tensor([T] * B)), first)
+            y, _ = pad_packed_sequence(y)
+        else:
+            y, _ = module(x, first)
+    y.float().sum().backward()
+    assert (y.float() - exact).abs().max() < 0.05
+
+
 @pytest.mark.parametrize(("cell", "n_gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
 def test_orthogonal_start_is_orthogonal_gate_by_gate(cell: str, n_gates: int) -> None:
     module = getattr(nn, cell)(D, H, 2, bidirectional=True, recurrent_init="orthogonal")

@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from unrolled import ops
 from unrolled.errors import ConfigError, UnavailableError
 from unrolled.ops.packing import Packing
+from unrolled.ops.torch_native import lacks_bfloat16_lstm
 
 if TYPE_CHECKING:
     from torch.nn import *  # noqa: F403
@@ -330,10 +331,14 @@ def _forward(
     it is taken wherever `torch_native` would run and no row is short. On the CPU short rows go
     layer by layer, because torch's packed LSTM leaves oneDNN.
     """
+    if module.mode == "LSTM" and lacks_bfloat16_lstm(_values(input)):
+        with torch.autocast("cpu", enabled=False):
+            state = None if hx is None else tuple(part.float() for part in hx)
+            return _forward(module, torch_forward, input.float(), state, lengths)
     if isinstance(input, PackedSequence):
         if lengths is not None:
             raise ValueError("a packed sequence brings its own lengths; leave lengths= out")
-        if _torch_runs(module, input.data.unsqueeze(0)):
+        if _torch_runs(module, _values(input).unsqueeze(0)):
             return torch_forward(input, hx)
         return _forward_packed_input(module, input, hx)
     if lengths is not None and input.dim() != 3:
@@ -359,6 +364,10 @@ def _forward(
     if not is_batched:
         y, end = y.squeeze(0 if module.batch_first else 1), tuple(part.squeeze(1) for part in end)
     return y, _as_torch(module, end)
+
+
+def _values(input: Tensor | PackedSequence) -> Tensor:
+    return input.data if isinstance(input, PackedSequence) else input
 
 
 def _torch_runs(module: Any, x: Tensor) -> bool:

@@ -135,7 +135,7 @@ def _fused(
     # One layer, no dropout, one direction. Torch prepares for backward only when told to train.
     options = (has_bias, 1, 0.0, torch.is_grad_enabled(), False)
     first = tuple(part.unsqueeze(0) for part in state)
-    if kind == "lstm" and _lacks_bfloat16_lstm(x):
+    if kind == "lstm" and lacks_bfloat16_lstm(x):
         x, first = x.float(), tuple(part.float() for part in first)
         with torch.autocast("cpu", enabled=False):
             y, *end = _lstm(x, batch_sizes, first, tensors, options)
@@ -162,12 +162,14 @@ def _lstm(
     return torch.lstm(x, batch_sizes, state, tensors, *options)
 
 
-def _lacks_bfloat16_lstm(x: Tensor) -> bool:
+def lacks_bfloat16_lstm(x: Tensor) -> bool:
     """Whether autocast asks for a bfloat16 LSTM of oneDNN, which needs AVX-512.
 
     Torch calls it on every processor, and on others it raises "could not create a primitive
     descriptor"; float32 runs there.
     """
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return False
+    if x.dtype == torch.float64:  # which autocast leaves as it is
         return False
     return torch.backends.cpu.get_cpu_capability() not in ("AVX512", "AMX")
