@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,10 @@ install_import_hook(SHAPED, "beartype.beartype")
 import torch  # noqa: E402
 
 torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+# Encoded text goes into a folder of this test run, examples of the documentation included.
+os.environ["UNROLLED_CACHE"] = tempfile.mkdtemp(prefix="unrolled-tests-")
+atexit.register(shutil.rmtree, os.environ["UNROLLED_CACHE"], ignore_errors=True)
 
 
 @contextmanager

@@ -272,7 +272,7 @@ def test_a_hundred_thousand_words_on_a_line_take_seconds_at_most(
     [
         (
             {"kind": "words"},
-            "text.kind must be one of char, word, bpe, got 'words'",
+            "text.kind must be one of char, word, space, bpe, got 'words'",
         ),
         (
             {"vocab_size": 100},
@@ -344,7 +344,7 @@ def test_a_tokenizer_of_another_make_is_refused(
     with pytest.raises(RunError) as caught:
         Tokenizer.load(path)
     assert str(caught.value) == (
-        f"{path}: not a tokenizer of this toolkit; BPE is neither char, word nor byte-level bpe"
+        f"{path}: not a tokenizer of this toolkit; BPE is neither char, word, space nor byte-level bpe"
     )
 
 
@@ -367,8 +367,121 @@ def test_a_flipped_byte_never_escapes_as_another_error(
         tokenizer.decode(tokenizer.encode("¿Dónde está?"))
 
 
+# Tokens that stand between white space
+
+
+@pytest.fixture(scope="module")
+def space() -> Tokenizer:
+    texts = [" the <unk> of 1 @,@ 000 , \n", "a <UNK> </s> <pad> <s> x</s>\tthe\u3000the"]
+    return Tokenizer.train(texts * 2, TextConfig(kind="space"))
+
+
+def test_tokens_are_what_stands_between_white_space(space: Tokenizer) -> None:
+    ids = space.encode("  the 1 @,@ 000\t<UNK>\n, x</s>\u3000of\u00a0a ")
+    assert space.pieces(ids) == ["the", "1", "@,@", "000", "<UNK>", ",", "x</s>", "of", "a"]
+    assert space.decode(ids) == "the 1 @,@ 000 <UNK> , x</s> of a"
+    assert space.encode(" \n\t") == []
+
+
+def test_a_special_token_in_prepared_text_is_an_unknown_word(
+    space: Tokenizer, tmp_path: Path
+) -> None:
+    assert [space.id_of(token) for token in SPECIALS] == [PAD_ID, UNK_ID, BOS_ID, EOS_ID]
+    assert len(set(space.pieces(range(len(space))))) == len(space)
+    space.save(tmp_path / "tokenizer.json")
+    for tokenizer in (space, Tokenizer.load(tmp_path / "tokenizer.json")):
+        assert tokenizer.kind == "space"
+        ids = tokenizer.encode_batch(["the <unk> of", "<pad> <s> </s> <unk> new", "of"])
+        the, of = tokenizer.id_of("the"), tokenizer.id_of("of")
+        assert ids == [[the, UNK_ID, of], [UNK_ID] * 5, [of]]
+        assert tokenizer.decode(ids[0]) == "the <unk> of"
+        assert tokenizer.decode([BOS_ID, *ids[0], EOS_ID, PAD_ID]) == "the <unk> of"
+
+
+def test_special_tokens_in_prepared_text_take_no_place_in_the_vocabulary() -> None:
+    texts = ["<unk> <unk> </s> a <UNK> <Pad>"] * 5
+    tokenizer = Tokenizer.train(texts, TextConfig(kind="space", lowercase=True))
+    assert tokenizer.pieces(range(len(tokenizer))) == [*SPECIALS, "a"]
+    assert tokenizer.encode(texts[0]) == [UNK_ID, UNK_ID, UNK_ID, 4, UNK_ID, UNK_ID]
+
+
+def test_a_word_tokenizer_is_not_taken_for_one_of_spaces(
+    trained: dict[str, Tokenizer], tmp_path: Path
+) -> None:
+    trained["word"].save(tmp_path / "tokenizer.json")
+    assert Tokenizer.load(tmp_path / "tokenizer.json").kind == "word"
+
+
+# Running text
+
+RUNNING = (
+    *(unicodedata.normalize("NFC", text) for text in (*SENTENCES, *AWKWARD)),
+    "def f(x):\n    return x\n\n\n\ty\n",
+    "\n",
+    " ",
+    "\r\n \r",
+)
+
+
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+@pytest.mark.parametrize("saved", [False, True])
+def test_running_text_comes_back_exactly(kind: str, saved: bool, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.train(RUNNING, TextConfig(kind=kind, vocab_size=400), running=True)
+    if saved:
+        tokenizer.save(tmp_path / "tokenizer.json")
+        tokenizer = Tokenizer.load(tmp_path / "tokenizer.json")
+    assert tokenizer.running
+    for text in RUNNING:
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text
+        assert b"".join(tokenizer.token_bytes()[i] for i in ids) == text.encode("utf-8")
+    assert "".join(map(tokenizer.decode, tokenizer.encode_batch(RUNNING))) == "".join(RUNNING)
+
+
+def test_random_unicode_comes_back_as_running_text() -> None:
+    tokenizer = Tokenizer.train(RUNNING, TextConfig(vocab_size=400), running=True)
+    draw = random.Random(17)
+    for _ in range(300):
+        codes = [draw.choice((draw.randrange(128), draw.randrange(0xD800))) for _ in range(13)]
+        text = unicodedata.normalize("NFC", "".join(map(chr, codes)))
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_running_changes_byte_pairs_only(trained: dict[str, Tokenizer]) -> None:
+    for kind in ("char", "word", "space"):
+        config = TextConfig(kind=kind, vocab_size=500)
+        tokenizers = [Tokenizer.train(SENTENCES, config, running=each) for each in (False, True)]
+        assert tokenizers[0].inner.to_str() == tokenizers[1].inner.to_str()
+        assert all(each.running for each in tokenizers)
+    assert not trained["bpe"].running
+
+
+def test_a_token_has_bytes_and_bytes_have_a_token(
+    trained: dict[str, Tokenizer], space: Tokenizer
+) -> None:
+    running = Tokenizer.train(RUNNING * 3, TextConfig(vocab_size=400), running=True)
+    for tokenizer in (*trained.values(), space, running):
+        token_bytes = tokenizer.token_bytes()
+        assert len(token_bytes) == len(tokenizer)
+        assert token_bytes[:4] == [b""] * 4
+        assert all(token_bytes[4:])
+        assert len(set(token_bytes[4:])) == len(tokenizer) - 4
+        for i, written in enumerate(token_bytes[4:], start=4):
+            try:
+                assert tokenizer.id_of(written.decode("utf-8")) == i
+            except UnicodeDecodeError:
+                assert tokenizer.kind == "bpe"
+        assert [tokenizer.id_of(token) for token in SPECIALS] == list(range(4))
+        assert tokenizer.id_of("no such token") is None
+    assert running.token_bytes()[running.id_of("\n") or 0] == b"\n"
+    sentence = SENTENCES[0]
+    joined = b"".join(trained["bpe"].token_bytes()[i] for i in trained["bpe"].encode(sentence))
+    assert joined == f" {sentence}".encode()
+
+
 def test_importing_text_imports_no_torch() -> None:
-    command = "import sys, unrolled.text, unrolled.text.survey; sys.exit('torch' in sys.modules)"
+    modules = "unrolled.text, unrolled.text.survey, unrolled.text.corpus"
+    command = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", command], env=environment).returncode == 0
 

@@ -1,6 +1,6 @@
-"""Text to ids and back: characters, words, or byte pairs.
+"""Text to ids and back: characters, words, what stands between spaces, or byte pairs.
 
-All three are `tokenizers` pipelines and are saved as that library's plain `tokenizer.json`. Text
+All four are `tokenizers` pipelines and are saved as that library's plain `tokenizer.json`. Text
 is put into Unicode normal form C first: an "é" typed as one or as two code points is one token.
 
 Byte pairs (Sennrich, Haddow and Birch 2016, "Neural machine translation of rare words with subword
@@ -25,7 +25,7 @@ from unrolled.errors import RunError
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 
-Kind = Literal["char", "word", "bpe"]
+Kind = Literal["char", "word", "space", "bpe"]
 
 _N_BYTES = 256
 _ENCODE_CHUNK = 8192  # bounds the memory of the library's records, which outweigh the ids tenfold
@@ -64,7 +64,8 @@ class TextConfig:
     """How text becomes tokens.
 
     Args:
-        kind: `bpe` (byte pairs; no unknown tokens), `word` or `char`.
+        kind: `bpe` (byte pairs; no unknown tokens), `word` (words and punctuation marks), `space`
+            (whatever stands between white space, for text that is already in tokens), or `char`.
         vocab_size: the most tokens a vocabulary may have, the four special ones included.
         min_count: a character or word seen less often is unknown; a byte pair seen less often is
             not merged (nor is one seen only once).
@@ -98,7 +99,13 @@ class Tokenizer:
     """A trained vocabulary: `encode` gives ids, `decode` gives readable text back.
 
     Ids 0 to 3 are padding, unknown, begin and end of sequence. `encode` adds none of them, and text
-    that happens to spell one ("</s>") is encoded as ordinary characters.
+    that happens to spell one ("</s>") is encoded as ordinary characters; where tokens stand between
+    white space, it is unknown, as is `<unk>` itself, with which prepared corpora mark rare words.
+
+    Byte pairs come in two sorts. For single sentences every text starts with a space, which
+    `decode` takes off again, so that a word is the same token first and elsewhere. With `running`,
+    text is taken as it is, and may be encoded in pieces: a text cut before a line end, where the
+    next line does not start with white space, has the ids of its pieces one after another.
 
     >>> words = Tokenizer.train(["¿Dónde está?", "I don't know."], TextConfig(kind="word"))
     >>> words.pieces(words.encode("I don't know."))
@@ -112,16 +119,35 @@ class Tokenizer:
         # Not part of tokenizer.json; without it "</s>" in a user's text would end the sentence.
         inner.encode_special_tokens = True
         self.kind: Kind = _kind_of(inner)
+        # Asked of the normaliser, for the file has no field of ours; without byte pairs it is always so.
+        self.running = inner.normalizer is None or inner.normalizer.normalize_str("x") == "x"
         self._tokens = [inner.id_to_token(i) or "" for i in range(inner.get_vocab_size())]
 
     @classmethod
-    def train(cls, texts: Iterable[str], config: TextConfig) -> Tokenizer:
-        """Learn a vocabulary; the same texts in any order give the same one.
+    def train(cls, texts: Iterable[str], config: TextConfig, *, running: bool = False) -> Tokenizer:
+        r"""Learn a vocabulary; the same texts in any order give the same one.
 
         Tokens are ordered by falling count, then by code point; byte pairs by order of merging.
+
+        Args:
+            texts: what to learn from.
+            config: what a token is, and how many there may be.
+            running: whether the texts are pieces of running text rather than sentences; then byte
+                pairs put no space before a text. Changes nothing for the other kinds.
+
+        >>> code = Tokenizer.train(["if x:\n    y()\n"] * 2, TextConfig(), running=True)
+        >>> code.decode(code.encode("\n    y()"))
+        '\n    y()'
         """
-        inner, trainer = _untrained(config)
+        inner, trainer = _untrained(config, running)
+        split = inner.pre_tokenizer
+        if config.kind == "space":
+            # A word of the text that spells a special token would take that token's id away.
+            inner.pre_tokenizer = pre_tokenizers.Sequence(
+                [split, pre_tokenizers.Split(Regex(_SPELLED_SPECIAL), "removed")]
+            )
         inner.train_from_iterator(_well_formed(texts), trainer)
+        inner.pre_tokenizer = split
         return cls(inner)
 
     @classmethod
@@ -175,17 +201,29 @@ class Tokenizer:
             chunk = list(_well_formed(texts[start : start + _ENCODE_CHUNK]))
             encoded = self.inner.encode_batch_fast(chunk, add_special_tokens=False)
             rows.extend(row.ids for row in encoded)
+        if self.kind == "space":
+            # Padding, begin and end are looked up like any word; in a text they are unknown words.
+            return [
+                row if _UNWRITTEN.isdisjoint(row) else [_AS_TEXT.get(i, i) for i in row]
+                for row in rows
+            ]
         return rows
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Readable text. Padding, begin and end are dropped; an unknown token reads `<unk>`."""
+        """Readable text. Padding, begin and end are dropped; an unknown token reads `<unk>`.
+
+        Characters and byte pairs come back as they were (in normal form C); words are written as a
+        sentence would be, and what stood between white space is joined by single spaces.
+        """
         kept = [i for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)]
         if self.kind == "word":
             return join_words([self._tokens[i] for i in kept])
+        if self.kind == "space":
+            return " ".join(self._tokens[i] for i in kept)
         if self.kind == "char":
             return "".join(self._tokens[i] for i in kept)
-        written = _bytes_of([self._tokens[i] for i in kept])
-        return written.decode("utf-8", "replace").removeprefix(" ")
+        written = _bytes_of([self._tokens[i] for i in kept]).decode("utf-8", "replace")
+        return written if self.running else written.removeprefix(" ")
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """One string to show per id; in byte pairs a leading space marks the start of a word.
@@ -195,6 +233,36 @@ class Tokenizer:
         if self.kind != "bpe":
             return [self._tokens[i] for i in ids]
         return [SPECIALS[i] if i < len(SPECIALS) else _show(self._tokens[i]) for i in ids]
+
+    def id_of(self, token: str) -> int | None:
+        """The id of the token that is exactly this text, or None where no single token is.
+
+        A special token goes by its name, `<unk>`.
+
+        >>> Tokenizer.train(["to be"], TextConfig(kind="word")).id_of("be")
+        4
+        """
+        if self.kind == "bpe" and token not in SPECIALS:
+            token = "".join(_CHARACTERS[byte] for byte in token.encode("utf-8", "replace"))
+        found: int | None = self.inner.token_to_id(token)
+        return found
+
+    def token_bytes(self) -> list[bytes]:
+        """For each id, the bytes of UTF-8 it stands for; nothing for the four special tokens.
+
+        In byte pairs and characters, the bytes of a text's ids joined are the text (after the
+        space that stands before a text that is not `running`). A byte pair may hold a part of a
+        character.
+
+        >>> Tokenizer.train(["é"], TextConfig(kind="char")).token_bytes()
+        [b'', b'', b'', b'', b'\xc3\xa9']
+        """
+        written = self._tokens[len(SPECIALS) :]
+        if self.kind == "bpe":
+            ordinary = [_bytes_of([token]) for token in written]
+        else:
+            ordinary = [token.encode("utf-8") for token in written]
+        return [b""] * len(SPECIALS) + ordinary
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -234,7 +302,13 @@ _CURRENCIES = frozenset("$£€¥")
 _CLITIC_OR_DOTS = re.compile(r"n['\u2019]t|['\u2019](?:s|m|d|ll|re|ve)|\.{2,}", re.IGNORECASE)
 
 
-def _untrained(config: TextConfig) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
+# What a text between white space may not become, and what it becomes instead.
+_AS_TEXT = {PAD_ID: UNK_ID, BOS_ID: UNK_ID, EOS_ID: UNK_ID}
+_UNWRITTEN = frozenset(_AS_TEXT)
+_SPELLED_SPECIAL = rf"\A(?:{'|'.join(SPECIALS)})\z"
+
+
+def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
     """The pipeline of a configuration, without a vocabulary yet."""
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if config.lowercase:
@@ -242,8 +316,9 @@ def _untrained(config: TextConfig) -> tuple[tokenizers.Tokenizer, trainers.Train
     specials = [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIALS]
     if config.kind == "bpe":
         inner = tokenizers.Tokenizer(models.BPE())
-        # Every text starts with a space, so that a word is the same token first and elsewhere.
-        steps.append(normalizers.Prepend(" "))
+        if not running:
+            # Every text starts with a space, so that a word is the same token first and elsewhere.
+            steps.append(normalizers.Prepend(" "))
         inner.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Split(Regex(_SUBWORD_PATTERN), "isolated"),
@@ -263,6 +338,8 @@ def _untrained(config: TextConfig) -> tuple[tokenizers.Tokenizer, trainers.Train
         if config.kind == "char":
             inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
             inner.decoder = decoders.Fuse()
+        elif config.kind == "space":
+            inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         else:
             inner.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD_PATTERN), "removed", invert=True)
         trainer = trainers.WordLevelTrainer(
@@ -276,14 +353,17 @@ def _untrained(config: TextConfig) -> tuple[tokenizers.Tokenizer, trainers.Train
 
 
 def _kind_of(inner: tokenizers.Tokenizer) -> Kind:
-    """Told from the model and its decoder: the file has no field of ours."""
+    """Told from the model, its decoder and splitter: the file has no field of ours."""
     if isinstance(inner.model, models.BPE) and isinstance(inner.decoder, decoders.ByteLevel):
         return "bpe"
     if isinstance(inner.model, models.WordLevel) and isinstance(inner.decoder, decoders.Fuse):
         return "char"
     if isinstance(inner.model, models.WordLevel) and inner.decoder is None:
-        return "word"
-    raise ValueError(f"{type(inner.model).__name__} is neither char, word nor byte-level bpe")
+        by_space = isinstance(inner.pre_tokenizer, pre_tokenizers.WhitespaceSplit)
+        return "space" if by_space else "word"
+    raise ValueError(
+        f"{type(inner.model).__name__} is neither char, word, space nor byte-level bpe"
+    )
 
 
 def _well_formed(texts: Iterable[str]) -> Iterator[str]:
@@ -304,6 +384,7 @@ def _byte_of_character() -> dict[str, int]:
 
 
 _BYTES = _byte_of_character()
+_CHARACTERS = {byte: character for character, byte in _BYTES.items()}
 
 
 def _bytes_of(tokens: Sequence[str]) -> bytes:
