@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from unrolled.errors import ConfigError
 from unrolled.layers import head as module
-from unrolled.layers.head import SoftmaxHead
+from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 
 H, V = 7, 13
 
@@ -17,6 +18,12 @@ def make(dtype=torch.float64) -> SoftmaxHead:
     return head
 
 
+def block(monkeypatch, n_rows: int, n_words: int = V) -> None:
+    monkeypatch.setattr(module, "LEAST_ROWS", 1)
+    monkeypatch.setattr(module, "FLOATS_AT_ONCE", n_rows * V)
+    monkeypatch.setattr(module, "WORDS_AT_ONCE", n_words)
+
+
 def loss_and_gradients(total, leaves):
     return total.detach(), *torch.autograd.grad(total, leaves)
 
@@ -24,8 +31,11 @@ def loss_and_gradients(total, leaves):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
 @pytest.mark.parametrize("n_rows", [1, 4, 5, 6, 11])
 @pytest.mark.parametrize("rows_at_once", [1, 5, 512])
-def test_loss_is_torchs_cross_entropy_over_any_blocks(monkeypatch, rows_at_once, n_rows, smoothing):
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", rows_at_once)
+@pytest.mark.parametrize("words_at_once", [3, V])
+def test_loss_is_torchs_cross_entropy_over_any_blocks(
+    monkeypatch, words_at_once, rows_at_once, n_rows, smoothing
+):
+    block(monkeypatch, rows_at_once, words_at_once)
     head = make()
     hidden = torch.randn(n_rows, H, dtype=torch.float64, requires_grad=True)
     targets = torch.randint(V, (n_rows,))
@@ -136,7 +146,7 @@ def test_no_rows_have_no_loss_and_no_gradient():
 
 
 def test_a_loss_that_is_only_evaluated_computes_no_gradient(monkeypatch):
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
+    block(monkeypatch, 2)
     shapes = []
     product = module.product
     monkeypatch.setattr(
@@ -160,6 +170,18 @@ def test_a_second_backward_pass_gives_the_same_gradient_again():
     leaves = [hidden, head.weight, head.bias]
     first = torch.autograd.grad(total, leaves, retain_graph=True)
     assert all(map(torch.equal, first, torch.autograd.grad(total, leaves)))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_gradients_that_were_kept_are_not_those_that_training_changes(scale):
+    head, hidden = make(), torch.randn(5, H, dtype=torch.float64, requires_grad=True)
+    total, _ = head.loss(hidden, torch.randint(V, (5,)))
+    total = total * scale
+    total.backward(retain_graph=True)
+    once = [leaf.grad.clone() for leaf in (hidden, head.weight, head.bias)]
+    total.backward()
+    for leaf, first in zip((hidden, head.weight, head.bias), once, strict=True):
+        assert torch.equal(leaf.grad, 2 * first)
 
 
 def test_rows_of_a_larger_tensor_and_strides():
@@ -207,3 +229,177 @@ def test_logits_keep_the_leading_dimensions():
         hidden = torch.randn(*shape, H, dtype=torch.float64)
         expected = hidden @ head.weight.t() + head.bias
         torch.testing.assert_close(head.logits(hidden), expected, rtol=1e-12, atol=1e-12)
+
+
+CUTOFFS = [5, 9]
+
+
+def make_adaptive(dtype=torch.float64) -> AdaptiveHead:
+    return AdaptiveHead(17, V, CUTOFFS).to(dtype)
+
+
+@pytest.mark.parametrize("targets", [[], [4], [9, 12, 9], [0, 5, 8, 9, 12, 4, 0]], ids=str)
+def test_adaptive_loss_is_torchs_in_value_and_gradients(targets):
+    head, targets = make_adaptive(), torch.tensor(targets, dtype=torch.int64)
+    hidden = torch.randn(len(targets), 17, dtype=torch.float64, requires_grad=True)
+    leaves = [hidden, *head.parameters()]
+    total, count = head.loss(hidden, targets)
+    exact = (
+        -head.layers(hidden, targets).output.sum()
+        if len(targets)
+        else sum(leaf.sum() for leaf in leaves) * 0
+    )
+    assert count == len(targets)
+    theirs = torch.autograd.grad(exact, leaves, materialize_grads=True)
+    for one, other in zip(
+        loss_and_gradients(total, leaves), (exact.detach(), *theirs), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_adaptive_logits_are_normalised_and_those_of_the_loss():
+    head, hidden = make_adaptive(), torch.randn(3, 2, 17, dtype=torch.float64)
+    log_probs = head.logits(hidden)
+    exact = head.layers.log_prob(hidden.view(-1, 17)).view(3, 2, V)
+    torch.testing.assert_close(log_probs, exact, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(log_probs.log_softmax(-1), log_probs, rtol=1e-12, atol=1e-12)
+    for word in range(V):
+        total, _ = head.loss(hidden[0], torch.tensor([word, word]))
+        torch.testing.assert_close(-log_probs[0, :, word].sum(), total, rtol=1e-12, atol=1e-12)
+
+
+def test_adaptive_top_k_are_the_likeliest_words_best_first():
+    head, hidden = make_adaptive(), torch.randn(3, 17, dtype=torch.float64)
+    log_probs, ids = head.top_k(hidden, 4)
+    exact = head.layers.log_prob(hidden)
+    assert torch.equal(ids[:, 0], head.layers.predict(hidden))
+    torch.testing.assert_close(log_probs, exact.gather(1, ids), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(log_probs, exact.sort(descending=True).values[:, :4])
+
+
+@pytest.mark.parametrize("cutoffs", [[], [5, 5], [9, 5], [0], [V]], ids=str)
+def test_cutoffs_that_cannot_be_are_refused(cutoffs):
+    with pytest.raises(ConfigError, match=r"cutoffs must be rising ids, .* below the 13 words"):
+        AdaptiveHead(64, V, cutoffs)
+
+
+def test_more_clusters_than_the_width_allows_are_refused():
+    with pytest.raises(ConfigError, match="2 cutoffs need a hidden size of at least 16, got 15"):
+        AdaptiveHead(15, V, CUTOFFS)
+
+
+@pytest.mark.parametrize("target", [-1, V])
+@pytest.mark.parametrize("make_head", [make_adaptive, lambda: make_sampled(5)])
+def test_other_heads_too_refuse_a_target_outside_the_vocabulary(make_head, target):
+    head = make_head()
+    width = 17 if isinstance(head, AdaptiveHead) else H
+    with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)"):
+        head.loss(torch.randn(2, width, dtype=torch.float64), torch.tensor([0, target]))
+
+
+def make_sampled(n_samples, dtype=torch.float64, **options) -> SampledHead:
+    head = SampledHead(H, V, n_samples, **options).to(dtype)
+    with torch.no_grad():
+        head.bias.normal_()
+    return head
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 11])
+def test_with_all_words_sampled_the_loss_is_the_full_one(n_rows):
+    head, targets = make_sampled(V), torch.randint(V, (n_rows,))
+    hidden = torch.randn(n_rows, H, dtype=torch.float64, requires_grad=True)
+    leaves = [hidden, head.weight, head.bias]
+    ours = loss_and_gradients(head.loss(hidden, targets)[0], leaves)
+    full = loss_and_gradients(head.eval().loss(hidden, targets)[0], leaves)
+    for one, other in zip(ours, full, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_samples", [1, 5, V - 1])
+def test_the_sampled_loss_is_its_equation_row_by_row(n_samples):
+    head, targets = make_sampled(n_samples), torch.arange(V)
+    hidden = torch.randn(V, H, dtype=torch.float64, requires_grad=True)
+    leaves = [hidden, head.weight, head.bias]
+    torch.manual_seed(3)
+    sampled, log_expected = head._sample()
+    torch.manual_seed(3)
+    total, count = head.loss(hidden, targets)
+    exact = 0
+    for row in range(V):
+        candidates = [row, *(word for word in sampled.tolist() if word != row)]
+        logits = hidden[row] @ head.weight[candidates].t() + head.bias[candidates]
+        exact = exact - (logits - log_expected[candidates]).log_softmax(0)[0]
+    assert count == V
+    for one, other in zip(
+        loss_and_gradients(total, leaves), loss_and_gradients(exact, leaves), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_words_are_drawn_by_zipfs_law_without_replacement_and_as_often_as_expected():
+    torch.manual_seed(0)
+    head = make_sampled(5)
+    n_draws = 3000
+    drawn, weighted = (torch.zeros(V, dtype=torch.float64) for _ in range(2))
+    for _ in range(n_draws):
+        sampled, log_expected = head._sample()
+        assert len(set(sampled.tolist())) == 5
+        drawn[sampled] += 1 / n_draws
+        weighted[sampled] += 1 / log_expected[sampled].exp() / n_draws
+    assert drawn[0] > drawn[1] > drawn[3] > drawn[12]
+    # Divided by its chance given the threshold, each word counts once on average.
+    torch.testing.assert_close(weighted, torch.ones_like(weighted), atol=0.15, rtol=0)
+    ranks = torch.arange(V) + 1.0
+    zipf = ((ranks + 1) / ranks).log() / torch.tensor(V + 1.0).log()
+    torch.testing.assert_close(head.zipf.float(), zipf)
+    assert float(zipf.sum()) == pytest.approx(1.0)
+
+
+def test_in_eval_mode_the_sampled_head_is_the_full_one():
+    head, hidden, targets = make_sampled(3).eval(), *batch(5)
+    full = SoftmaxHead(H, V).double()
+    full.load_state_dict(head.state_dict())
+    assert torch.equal(head.loss(hidden, targets, 0.1)[0], full.loss(hidden, targets, 0.1)[0])
+    assert torch.equal(head.logits(hidden), full.logits(hidden))
+
+
+def batch(n_rows):
+    return torch.randn(n_rows, H, dtype=torch.float64), torch.randint(V, (n_rows,))
+
+
+def test_only_sampled_and_right_words_get_a_gradient_sparse_where_asked():
+    hidden, targets = batch(3)
+    dense, sparse = make_sampled(2), make_sampled(2, sparse=True)
+    sparse.load_state_dict(dense.state_dict())
+    gradients = []
+    for head in (dense, sparse):
+        torch.manual_seed(0)
+        sampled, _ = head._sample()
+        torch.manual_seed(0)
+        head.loss(hidden, targets)[0].backward()
+        gradients.append(head.weight.grad)
+    assert gradients[1].is_sparse
+    torch.testing.assert_close(gradients[1].to_dense(), gradients[0])
+    touched = gradients[0].any(1).nonzero().squeeze(1).tolist()
+    assert set(touched) == {*sampled.tolist(), *targets.tolist()}
+
+
+def test_a_sampled_head_shares_its_weight_and_refuses_what_cannot_be():
+    embedding = torch.nn.Embedding(V, H)
+    assert SampledHead(H, V, 5, embedding.weight).weight is embedding.weight
+    for n_samples in (0, V + 1):
+        with pytest.raises(ConfigError, match="n_samples must be at least 1 and at most the 13"):
+            SampledHead(H, V, n_samples)
+    with pytest.raises(ConfigError, match=r"has no label smoothing: set it to 0, got 0\.1"):
+        make_sampled(5).loss(*batch(3), 0.1)
+
+
+def test_autocast_keeps_the_corrections_of_the_sampled_head_exact():
+    head, (hidden, targets) = make_sampled(5, torch.float32), batch(7)
+    torch.manual_seed(0)
+    expected, _ = head.loss(hidden.float(), targets)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        total, _ = head.loss(hidden.float(), targets)
+    assert total.dtype is torch.float32
+    torch.testing.assert_close(total, expected, rtol=2e-2, atol=0)

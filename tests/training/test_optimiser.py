@@ -8,10 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from unrolled.errors import ConfigError
+from unrolled.training.checkpoint import load_tensors, save_tensors
 from unrolled.training.config import TrainingConfig
 from unrolled.training.optimiser import (
+    LazyAdam,
     WeightAverage,
     build_optimiser,
+    gradient_values,
     learning_rate,
     optimiser_tensors,
     restore_optimiser,
@@ -134,3 +138,209 @@ def test_an_average_that_is_off_holds_nothing():
     with average.in_place():
         pass
     assert average.tensors() == {}
+
+
+def test_a_uniform_average_is_the_mean_of_all_weights_since_it_began():
+    model = nn.Linear(2, 3, bias=False)
+    average = WeightAverage(model, decay=0.0)
+    average.update(1)
+    assert average.tensors() == {}
+    average.begin()
+    seen = [model.weight.detach().double().clone()]
+    for step in range(2, 13):
+        with torch.no_grad():
+            model.weight.copy_(torch.randn(3, 2))
+        seen.append(model.weight.detach().double().clone())
+        average.update(step)
+        average.begin()  # a second call changes nothing
+    expected = torch.stack(seen).mean(0)
+    torch.testing.assert_close(average.tensors()["weight"].double(), expected, rtol=0, atol=1e-6)
+    with average.in_place():
+        torch.testing.assert_close(model.weight.double(), expected, rtol=0, atol=1e-6)
+    assert torch.equal(model.weight.double(), seen[-1])
+
+
+def test_beginning_leaves_an_exponential_average_as_it_is():
+    model = nn.Linear(2, 3)
+    average = WeightAverage(model, decay=0.5)
+    average.begin()
+    assert average.tensors().keys() == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("n_before", [0, 1, 5])
+def test_a_restored_uniform_average_goes_on_bit_for_bit(tmp_path, n_before):
+    model = nn.Linear(2, 3)
+    average = WeightAverage(model, decay=0.0)
+
+    def update(averages, steps):
+        for step in steps:
+            torch.manual_seed(step)
+            with torch.no_grad():
+                model.weight.normal_()
+            for one in averages:
+                one.update(step)
+
+    average.begin()
+    update([average], range(n_before))
+    save_tensors(tmp_path / "average", average.tensors())
+    restored = WeightAverage(model, decay=0.0)
+    restored.restore(load_tensors(tmp_path / "average"))
+    update([average, restored], range(n_before, n_before + 3))
+    ours, theirs = average.tensors(), restored.tensors()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_an_average_that_has_not_begun_is_restored_as_not_begun():
+    average = WeightAverage(nn.Linear(2, 3), decay=0.0)
+    average.restore({})
+    assert average.tensors() == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"average": 0.9}, "training.average must be 0 where training.average_after is above 0"),
+        ({"schedule": "linear"}, "training.schedule must be 'constant' where"),
+        ({"patience": 3}, "training.patience must be 0 or above training.average_after, 3, got 3"),
+    ],
+)
+def test_averaging_that_could_not_begin_or_would_not_be_uniform_is_refused(settings, message):
+    TrainingConfig(average_after=3, patience=4)
+    with pytest.raises(ConfigError, match=message):
+        TrainingConfig(average_after=3, **settings)
+
+
+V = 11
+
+
+class Words(nn.Module):
+    """An embedding with sparse gradients and a layer on top."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(V, 3, sparse=True)
+        self.layer = nn.Linear(3, 5)
+
+    def backward(self, ids):
+        self.layer(self.embedding(torch.tensor(ids))).square().sum().backward()
+
+
+LAZY = TrainingConfig(optimiser="lazy_adam", learning_rate=0.1)
+
+
+def test_lazy_adam_leaves_rows_without_gradient_and_is_adam_elsewhere():
+    torch.manual_seed(0)
+    model = Words()
+    optimiser = build_optimiser(LAZY, model)
+    adam_model = Words()
+    adam_model.load_state_dict(model.state_dict())
+    adam_model.embedding.sparse = False
+    adam = build_optimiser(TrainingConfig(learning_rate=0.1), adam_model)
+    before = model.embedding.weight.detach().clone()
+    for each, its in ((model, optimiser), (adam_model, adam)):
+        each.backward([2, 7, 2])
+        its.step()
+        its.zero_grad(set_to_none=True)
+        assert all(p.grad is None for p in each.parameters())
+    # After one step from rest the two agree everywhere.
+    for ours, right in zip(model.parameters(), adam_model.parameters(), strict=True):
+        torch.testing.assert_close(ours, right, rtol=1e-5, atol=1e-6)
+    changed = (model.embedding.weight != before).any(1).nonzero().squeeze(1)
+    assert changed.tolist() == [2, 7]
+    kept = {key: value.clone() for key, value in optimiser_tensors(optimiser, model).items()}
+    value = model.embedding.weight.detach().clone()
+    model.backward([4])
+    optimiser.step()
+    assert torch.equal(model.embedding.weight[2], value[2])
+    now = optimiser_tensors(optimiser, model)
+    for quantity in ("exp_avg", "exp_avg_sq"):
+        name = f"{quantity}.embedding.weight"
+        assert torch.equal(now[name][[2, 7]], kept[name][[2, 7]])
+        assert now[name][4].any()
+
+
+def test_a_restored_lazy_adam_goes_on_bit_for_bit(tmp_path):
+    def step(model, optimiser, seed):
+        torch.manual_seed(seed)
+        model.backward(torch.randint(V, (7,)).tolist())
+        scale_and_clip([*model.parameters()], 1 / 7, 1.0)
+        for group in optimiser.param_groups:
+            group["lr"] = 0.1 / (seed + 1)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    model, copy = Words(), Words()
+    optimiser, restored = build_optimiser(LAZY, model), build_optimiser(LAZY, copy)
+    for seed in range(5):
+        step(model, optimiser, seed)
+    copy.load_state_dict(model.state_dict())
+    save_tensors(tmp_path / "optimiser", optimiser_tensors(optimiser, model))
+    saved = load_tensors(tmp_path / "optimiser")
+    assert len(saved) == 3 * 3
+    restore_optimiser(restored, copy, saved)
+    for seed in range(5, 8):
+        step(model, optimiser, seed)
+        step(copy, restored, seed)
+    for ours, theirs in zip(model.parameters(), copy.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    ours, theirs = optimiser_tensors(optimiser, model), optimiser_tensors(restored, copy)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.7, 1e9])
+def test_sparse_gradients_are_clipped_with_the_whole(clip_norm):
+    torch.manual_seed(0)
+    model, dense = Words(), Words()
+    dense.load_state_dict(model.state_dict())
+    dense.embedding.sparse = False
+    norms = []
+    for each in (model, dense):
+        for ids in ([2, 7, 2], [7, 9]):  # words twice, in one batch and over two
+            each.backward(ids)
+        norms.append(scale_and_clip([*each.parameters()], 1 / 13, clip_norm))
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+    assert gradient_values(model.embedding.weight).shape == (3, 3)
+    for ours, right in zip(model.parameters(), dense.parameters(), strict=True):
+        gradient = ours.grad.to_dense() if ours.grad.is_sparse else ours.grad
+        torch.testing.assert_close(gradient, right.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_a_sparse_gradient_that_is_not_finite_is_seen():
+    model = Words()
+    with torch.no_grad():
+        model.layer.weight.fill_(math.inf)
+    model.backward([2])
+    assert not math.isfinite(scale_and_clip([*model.parameters()], 1.0, 1.0))
+    assert not gradient_values(model.embedding.weight).isfinite().all()
+
+
+def test_lazy_adam_has_no_weight_decay():
+    message = "training.weight_decay must be 0 where training.optimiser is 'lazy_adam', got 0.1"
+    with pytest.raises(ConfigError, match=message):
+        TrainingConfig(optimiser="lazy_adam", weight_decay=0.1)
+
+
+def test_lazy_adam_refuses_a_model_without_sparse_gradients():
+    with pytest.raises(ConfigError, match="no embedding of the model has sparse gradients; use 'a"):
+        LazyAdam(LAZY, nn.Linear(3, 5))
+
+
+def test_lazy_adam_refuses_a_table_that_is_also_a_dense_weight():
+    model = nn.ModuleDict({"words": nn.Embedding(V, 3, sparse=True), "out": nn.Linear(3, V)})
+    model["out"].weight = model["words"].weight
+    with pytest.raises(ConfigError, match=r"the embedding's weight is also out\.weight, whose"):
+        LazyAdam(LAZY, model)
+
+
+def test_lazy_adam_takes_a_model_that_is_nothing_but_a_table():
+    model = nn.Embedding(V, 3, sparse=True)
+    optimiser = LazyAdam(LAZY, model)
+    model(torch.tensor([1])).sum().backward()
+    optimiser.step()
+    assert optimiser_tensors(optimiser, model).keys() == {
+        "step.weight",
+        "exp_avg.weight",
+        "exp_avg_sq.weight",
+    }

@@ -68,7 +68,7 @@ for wrong in ({"optimiser": "adagrad"}, {"reduction": "mean"}, {"device": "tpu"}
         print(error)
 """
     assert run_python(code).splitlines() == [
-        "training.optimiser must be one of adam, sgd, got 'adagrad'",
+        "training.optimiser must be one of adam, sgd, lazy_adam, got 'adagrad'",
         "training.reduction must be one of per_token, per_sequence, got 'mean'",
         "training.device must be one of auto, cpu, cuda, got 'tpu'",
     ]

@@ -98,6 +98,10 @@ class AttentionalDecoder(nn.Module):
         input_feeding: whether o_{t−1} is an input; only with attention.
         dropout_rate: between recurrent layers.
 
+    Attributes:
+        precision: what single steps without gradients keep the recurrent weights as: "float32",
+            "bfloat16" or "int8".
+
     >>> from unrolled.shapes import Padded
     >>> decoder = AttentionalDecoder("gru", 3, 5, 5, memory_size=4, attention="additive")
     >>> memory = decoder.attention.remember(Padded(torch.randn(2, 6, 4), torch.tensor([6, 4])))
@@ -122,6 +126,7 @@ class AttentionalDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.cell, self.output_size = cell, output_size
+        self.precision = "float32"
         self.input_feeding = input_feeding and attention is not None
         fed_size = output_size if self.input_feeding else 0
         between = dropout_rate if n_layers > 1 else 0.0
@@ -260,6 +265,7 @@ class AttentionalDecoder(nn.Module):
             _Cell(
                 self.cell,
                 0 if layer else known_size,
+                "float32" if torch.is_grad_enabled() else self.precision,
                 *(getattr(self.recurrent, f"{part}_l{layer}") for part in parts),
             )
             for layer in range(self.recurrent.num_layers)
@@ -282,11 +288,18 @@ class _Cell:
     """
 
     def __init__(
-        self, kind: str, known_size: int, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
+        self,
+        kind: str,
+        known_size: int,
+        precision: str,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        b_ih: Tensor,
+        b_hh: Tensor,
     ) -> None:
         self._kind, self._b_hh = kind, b_hh
         whole = Weights(w_ih, w_hh, b_ih, b_hh)
-        self._packed = None if known_size else packed_step(_KINDS[kind], whole)
+        self._packed = None if known_size else packed_step(_KINDS[kind], whole, precision)
         if self._packed is not None:
             return
         self._known_weight, moving = w_ih[:, :known_size], w_ih[:, known_size:]

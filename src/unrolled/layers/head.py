@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from unrolled.errors import ConfigError
 from unrolled.ops.linear import linear, product
 from unrolled.shapes import Float, Int
 
-ROWS_AT_ONCE = 512
-"""Rows of logits held at a time: at 8,000 words 16 MB, about a core's share of the outer cache."""
+FLOATS_AT_ONCE = 1 << 22
+"""Logits held at a time, 16 MB. With fewer rows in a block the weight's gradient, as large as the weight,
+is read and written too often; with more the logits leave the cache. Of 32 to 700 rows over 33,278 words,
+128 to 256 were quickest (NOTES.md)."""
+
+LEAST_ROWS = 32
+"""Rows in a block however many words there are."""
+
+WORDS_AT_ONCE = 2048
+"""Rows of the weight's gradient made at a time, so that what is added to it is still in the cache."""
 
 
 class SoftmaxHead(nn.Module):
@@ -51,16 +63,7 @@ class SoftmaxHead(nn.Module):
         With label smoothing ε the target distribution is (1 − ε) on the right word plus ε / V on
         every word (Szegedy et al. 2016, section 7).
         """
-        if torch.is_autocast_enabled(hidden.device.type):
-            logits = self.logits(hidden).float()
-            total = nn.functional.cross_entropy(
-                logits, targets, reduction="sum", label_smoothing=smoothing
-            )
-        else:
-            total = _CrossEntropy.apply(
-                hidden, self.weight, self.bias, targets, smoothing, torch.is_grad_enabled()
-            )
-        return total, len(targets)
+        return _total(hidden, self.weight, self.bias, targets, smoothing), len(targets)
 
     def top_k(
         self, hidden: Float[Tensor, "M H"], k: int
@@ -71,6 +74,212 @@ class SoftmaxHead(nn.Module):
         return values - logits.logsumexp(-1, keepdim=True), ids
 
 
+class AdaptiveHead(nn.Module):
+    """Adaptive softmax: frequent words have logits of their own, rare ones share those of a cluster.
+
+    Grave, Joulin, Cissé, Grangier & Jégou 2017, "Efficient softmax approximation for GPUs". A rare word's
+    probability is its cluster's, times its own inside the cluster, computed from a narrower hidden vector
+    (a quarter of the width from one cluster to the next). It is a model of its own and not an
+    approximation: training and evaluation are of the same, normalised distribution.
+
+    Ids must be in the order of falling frequency. A word vocabulary of this package is: four special
+    words, ids 0 to 3, then the words by count. The special ones belong to the frequent words.
+
+    Args:
+        hidden_size: width of h.
+        n_words: V.
+        cutoffs: where the clusters begin, rising, each at least 1 and below V; ids below the first
+            are the frequent words.
+
+    Attributes:
+        layers: `torch.nn.AdaptiveLogSoftmaxWithLoss`, which holds the parameters and defines the values;
+            its products are made as those of `SoftmaxHead`.
+
+    Raises:
+        ConfigError: cutoffs that cannot be.
+
+    >>> head = AdaptiveHead(16, 100, [10, 40])
+    >>> total, count = head.loss(torch.randn(7, 16), torch.tensor([0, 9, 10, 39, 40, 99, 3]))
+    >>> count, total.shape, head.logits(torch.randn(3, 16)).exp().sum(1).round(decimals=3).tolist()
+    (7, torch.Size([]), [1.0, 1.0, 1.0])
+    """
+
+    def __init__(self, hidden_size: int, n_words: int, cutoffs: Sequence[int]) -> None:
+        super().__init__()
+        edges = list(cutoffs)
+        if not edges or edges != sorted(set(edges)) or edges[0] < 1 or edges[-1] >= n_words:
+            raise ConfigError(
+                f"cutoffs must be rising ids, each at least 1 and below the {n_words} words, got {edges}"
+            )
+        # From one cluster to the next the width is a quarter, and never nothing.
+        if hidden_size < 4 ** len(edges):
+            raise ConfigError(
+                f"{len(edges)} cutoffs need a hidden size of at least {4 ** len(edges)}, got "
+                f"{hidden_size}; take fewer"
+            )
+        self.layers = nn.AdaptiveLogSoftmaxWithLoss(hidden_size, n_words, edges)
+
+    def _clusters(self) -> list[tuple[Tensor, Tensor]]:
+        """Each cluster's two weights: into its narrower vector, and onto its words."""
+        weights = [list(cluster.parameters()) for cluster in self.layers.tail]
+        return [(narrow, words) for narrow, words in weights]
+
+    def logits(self, hidden: Float[Tensor, "*rows H"]) -> Float[Tensor, "*rows V"]:
+        """Log-probabilities of all words; being normalised, they are their own log-softmax."""
+        layers, rows = self.layers, hidden.reshape(-1, hidden.shape[-1])
+        first = linear(rows, layers.head.weight).log_softmax(1)
+        n_frequent = layers.shortlist_size
+        parts = [first[:, :n_frequent]]
+        for cluster, (narrow, words) in enumerate(self._clusters()):
+            inside = linear(linear(rows, narrow), words).log_softmax(1)
+            parts.append(inside + first[:, n_frequent + cluster, None])
+        return torch.cat(parts, 1).view(*hidden.shape[:-1], layers.n_classes)
+
+    def loss(
+        self, hidden: Float[Tensor, "M H"], targets: Int[Tensor, " M"]
+    ) -> tuple[Float[Tensor, ""], int]:
+        """Cross-entropy against the targets, summed over the rows, in nats; and how many rows."""
+        layers = self.layers
+        first, total = targets.clone(), hidden.new_zeros(())
+        edges = [*layers.cutoffs]
+        for cluster, (narrow, words) in enumerate(self._clusters()):
+            start, end = edges[cluster : cluster + 2]
+            here = ((targets >= start) & (targets < end)).nonzero().squeeze(1)
+            first[here] = layers.shortlist_size + cluster
+            x = linear(hidden.index_select(0, here), narrow)
+            total = total + _total(x, words, None, targets[here] - start)
+        return total + _total(hidden, layers.head.weight, None, first), len(targets)
+
+    def top_k(
+        self, hidden: Float[Tensor, "M H"], k: int
+    ) -> tuple[Float[Tensor, "M k"], Int[Tensor, "M k"]]:
+        """Log-probabilities and ids of the k likeliest words, best first."""
+        values, ids = self.logits(hidden).topk(k, dim=-1)
+        return values, ids
+
+
+class SampledHead(SoftmaxHead):
+    """A softmax head that is trained on the right word and a sample of the others.
+
+    Jean, Cho, Memisevic & Bengio 2015, "On using very large target vocabulary", section 3, equation 10:
+    each row's loss is the cross-entropy among its right word and the sampled ones, the logarithm of how
+    often a word is expected in the sample subtracted from its logit. All rows of a batch share one
+    sample; where it holds a row's right word, that row does not see it twice. In `eval` the loss is the
+    full softmax's, so that a perplexity is always the full one, as are `logits` and `top_k`.
+
+    Words are drawn without replacement from Zipf's law, p(w) = log((w + 2) / (w + 1)) / log(V + 1): ids
+    must be in the order of falling frequency, as those of this package's word vocabularies are (four
+    special words first). With E_w exponentially distributed, the n words of smallest E_w / p(w) are such
+    a draw, and given the next smallest, τ, word w is in it with probability 1 − exp(−τ p(w)), which is
+    what is subtracted. With all words drawn τ is infinite, and the loss is the full one.
+
+    Args:
+        hidden_size: width of h.
+        n_words: V.
+        n_samples: words drawn for each batch, 1…V.
+        weight: a parameter `[V, hidden_size]` to share.
+        sparse: whether the weight's gradient in training has only the rows of right and sampled words,
+            for `lazy_adam`.
+
+    Raises:
+        ConfigError: `n_samples` is out of range.
+
+    It holds M · (n_samples + 1) logits at once.
+
+    >>> head = SampledHead(3, 101, n_samples=7)
+    >>> hidden, targets = torch.randn(5, 3), torch.tensor([0, 100, 1, 2, 0])
+    >>> total, count = head.loss(hidden, targets)
+    >>> bool(head.eval().loss(hidden, targets)[0] > total), count
+    (True, 5)
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        n_words: int,
+        n_samples: int,
+        weight: Tensor | None = None,
+        *,
+        sparse: bool = False,
+    ) -> None:
+        if not 1 <= n_samples <= n_words:
+            raise ConfigError(
+                f"n_samples must be at least 1 and at most the {n_words} words, got {n_samples}"
+            )
+        super().__init__(hidden_size, n_words, weight)
+        self.n_samples, self.sparse = n_samples, sparse
+        ranks = torch.arange(1, n_words + 1, dtype=torch.float64)
+        zipf = (1 / ranks).log1p() / ranks.new_tensor(n_words + 1).log()
+        self.zipf: Tensor
+        self.register_buffer("zipf", zipf.float(), persistent=False)
+
+    def loss(
+        self,
+        hidden: Float[Tensor, "M H"],
+        targets: Int[Tensor, " M"],
+        smoothing: float = 0.0,
+    ) -> tuple[Float[Tensor, ""], int]:
+        """Cross-entropy summed over the rows, in nats, and how many rows; in training the sampled one.
+
+        Raises:
+            ConfigError: label smoothing in training, which would need the logits of all words.
+        """
+        if not self.training:
+            return super().loss(hidden, targets, smoothing)
+        if smoothing:
+            raise ConfigError(
+                f"a sampled softmax has no label smoothing: set it to 0, got {smoothing}"
+            )
+        sampled, log_expected = self._sample()
+        ids = torch.cat([sampled, targets])
+        weights = nn.functional.embedding(ids, self.weight, sparse=self.sparse)
+        biases = self.bias[ids] - log_expected[ids]
+        n = self.n_samples
+        others = _at_least_float32(linear(hidden, weights[:n])).add_(biases[:n])
+        right = (hidden * weights[n:]).sum(1) + biases[n:]
+        place = torch.full_like(log_expected, -1, dtype=torch.int64)
+        place[sampled] = torch.arange(n, device=place.device)
+        hits = (place[targets] >= 0).nonzero().squeeze(1)
+        others[hits, place[targets[hits]]] = -torch.inf
+        total = nn.functional.cross_entropy(
+            torch.cat([right.unsqueeze(1), others], 1), torch.zeros_like(targets), reduction="sum"
+        )
+        return total, len(targets)
+
+    @torch.no_grad()
+    def _sample(self) -> tuple[Int[Tensor, " n"], Float[Tensor, " V"]]:
+        """The drawn words, and for every word the logarithm of its chance to have been drawn."""
+        keys = torch.empty_like(self.zipf).exponential_() / self.zipf
+        n_words = len(keys)
+        values, ids = keys.topk(min(self.n_samples + 1, n_words), largest=False)
+        threshold = values[-1] if self.n_samples < n_words else values.new_tensor(torch.inf)
+        return ids[: self.n_samples], (-torch.expm1(-threshold * self.zipf)).log()
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def _total(
+    hidden: Float[Tensor, "M H"],
+    weight: Float[Tensor, "V H"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " M"],
+    smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """The summed cross-entropy of a linear layer's softmax, block by block."""
+    if torch.is_autocast_enabled(hidden.device.type):
+        logits = linear(hidden, weight, bias).float()
+        return nn.functional.cross_entropy(
+            logits, targets, reduction="sum", label_smoothing=smoothing
+        )
+    return _CrossEntropy.apply(hidden, weight, bias, targets, smoothing, torch.is_grad_enabled())
+
+
+def _slices(length: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, length, size))
+
+
 class _CrossEntropy(torch.autograd.Function):
     """Loss and gradients in one pass over blocks of rows; backward only scales them."""
 
@@ -79,29 +288,33 @@ class _CrossEntropy(torch.autograd.Function):
         # `needs_input_grad` is True for a parameter under `no_grad` too.
         needs_gradients = grad_enabled and any(ctx.needs_input_grad[:3])
         n_words = len(weight)
+        on_cpu = hidden.device.type == "cpu"
         total = hidden.new_zeros((), dtype=torch.float64)
         if needs_gradients:
             d_hidden = torch.empty_like(hidden)
-            d_weight, d_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        for start in range(0, len(hidden), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
+            d_weight = torch.empty_like(weight) if len(hidden) else torch.zeros_like(weight)
+            d_bias = None if bias is None else torch.zeros_like(bias)
+        for rows in _slices(len(hidden), max(LEAST_ROWS, FLOATS_AT_ONCE // n_words)):
             x, y = hidden[rows], targets[rows].unsqueeze(1)
-            logits = product(x, weight).add_(bias)
-            largest = logits.amax(1)
-            right = logits.gather(1, y).squeeze(1)
-            mean = logits.mean(1) if smoothing else right
+            logits = product(x, weight)
+            if bias is not None:
+                logits.add_(bias)
             probabilities = torch.softmax(logits, 1)
-            # log Σ exp = max − log(its probability), which is at least 1 / V and cannot vanish.
-            # Differences first: the loss is small beside logits that share a large constant.
-            above = (1 - smoothing) * (largest - right) + smoothing * (largest - mean)
-            total += (above - probabilities.amax(1).log_()).double().sum()
-            if needs_gradients:
-                d_logits = probabilities
-                if smoothing:
-                    d_logits.sub_(smoothing / n_words)
-                d_logits.scatter_add_(1, y, d_logits.new_full(y.shape, smoothing - 1.0))
-                d_hidden[rows] = product(d_logits, weight.t())
-                d_weight += product(d_logits.t(), x.t())
+            total += _nats(logits, probabilities, y, smoothing).double().sum()
+            if not needs_gradients:
+                continue
+            d_logits = probabilities
+            if smoothing:
+                d_logits.sub_(smoothing / n_words)
+            d_logits.scatter_add_(1, y, d_logits.new_full(y.shape, smoothing - 1.0))
+            d_hidden[rows] = product(d_logits, weight.t())
+            for words in _slices(n_words, WORDS_AT_ONCE if on_cpu else n_words):
+                addend = product(d_logits[:, words].t(), x.t())
+                if rows.start:
+                    d_weight[words] += addend
+                else:
+                    d_weight[words] = addend
+            if d_bias is not None:
                 d_bias += d_logits.sum(0)
         if needs_gradients:
             ctx.save_for_backward(d_hidden, d_weight, d_bias)
@@ -110,5 +323,23 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, d_total):
-        d_hidden, d_weight, d_bias = ctx.saved_tensors
-        return d_hidden * d_total, d_weight * d_total, d_bias * d_total, None, None, None
+        gradients = ctx.saved_tensors
+        # A loss that is differentiated as it is needs no copy of the largest gradient there is. Whoever
+        # changes these in place and asks again gets autograd's error, because they are saved tensors.
+        if d_total.device.type != "cpu" or d_total != 1:
+            gradients = [None if gradient is None else gradient * d_total for gradient in gradients]
+        return *gradients, None, None, None
+
+
+def _nats(logits: Tensor, probabilities: Tensor, targets_M1: Tensor, smoothing: float) -> Tensor:
+    """Each row's cross-entropy. Its terms are differences of logits, which may share a large constant."""
+    nats = probabilities.gather(1, targets_M1).log_().neg_().squeeze(1)
+    right = logits.gather(1, targets_M1).squeeze(1)
+    # Near the smallest float a probability has lost its digits. There log Σ exp = max − log(its
+    # probability), which is at least 1 / V and cannot vanish.
+    number = torch.finfo(logits.dtype)
+    vanished = (nats > -math.log(number.tiny / number.eps)).nonzero().squeeze(1)
+    if len(vanished):
+        largest = logits[vanished].amax(1)
+        nats[vanished] = largest - right[vanished] - probabilities[vanished].amax(1).log_()
+    return nats + smoothing * (right - logits.mean(1)) if smoothing else nats

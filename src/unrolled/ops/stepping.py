@@ -107,24 +107,40 @@ class PackedStep:
                 raise ValueError(f"a step of {self.kind} takes float32, got {part.dtype}")
 
 
+# For each recurrent weight and precision: what the weights were like when they were packed.
 _packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
-def packed_step(kind: Kind, weights: Weights) -> PackedStep | None:
-    """A float32 `PackedStep` of these weights, kept for as long as they live and do not change.
+def packed_step(kind: Kind, weights: Weights, precision: str = "float32") -> PackedStep | None:
+    """A `PackedStep` of these weights, kept for as long as they live and do not change.
 
-    None where gradients are wanted or the native kernels cannot run. A change is seen by the tensors'
-    version counters, which every operation in place advances; a change behind autograd's back
-    (`weight.data`) is not seen.
+    In float32, None where gradients are wanted or the native kernels cannot run: any other way to step
+    then gives the same. A change is seen by the tensors' version counters, which every operation in
+    place advances; a change behind autograd's back (`weight.data`) is not seen. One is kept for each
+    precision asked for.
+
+    Raises:
+        ConfigError: an unknown precision, or a lower one where there would be None.
     """
-    if torch.is_grad_enabled() or any(w.is_inference() for w in weights.tensors):
-        return None
-    if native.why_not(kind, weights.w_ih.unsqueeze(0), weights=weights) is not None:
-        return None
+    if torch.is_grad_enabled() and precision != "float32":
+        raise ConfigError(
+            f"a step in {precision} has no gradients: call it under torch.no_grad(), or set the "
+            "precision to 'float32'"
+        )
+    if (
+        torch.is_grad_enabled()
+        # Tensors made in inference mode count no versions, so a change would not be seen.
+        or any(w.is_inference() for w in weights.tensors)
+        or native.why_not(kind, weights.w_ih.unsqueeze(0), weights=weights) is not None
+    ):
+        return None if precision == "float32" else PackedStep(kind, weights, precision)
     now = [(w.data_ptr(), w._version) for w in weights.tensors]
-    found = _packed.get(weights.w_hh)
+    kept = _packed.get(weights.w_hh)
+    if kept is None:
+        kept = _packed[weights.w_hh] = {}
+    found = kept.get(precision)
     if found is None or found[0] != now:
-        found = _packed[weights.w_hh] = (now, PackedStep(kind, weights))
+        found = kept[precision] = (now, PackedStep(kind, weights, precision))
     return found[1]
 
 

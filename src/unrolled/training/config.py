@@ -17,12 +17,15 @@ class TrainingConfig:
 
     Args:
         optimiser: "adam" (Kingma & Ba 2015, its weight decay decoupled as in Loshchilov & Hutter
-            2019) or "sgd".
+            2019), "sgd", or "lazy_adam": Adam for all but embeddings with sparse gradients, whose
+            rows without gradient keep value and moments. That is quicker for large vocabularies, and
+            it is not Adam: `unrolled.training.optimiser.LazyAdam`.
         learning_rate: the largest rate, after warm-up.
         beta1: Adam's decay of the mean gradient.
         beta2: Adam's decay of the mean squared gradient.
         momentum: of SGD.
-        weight_decay: share of each weight taken away per step, times the learning rate.
+        weight_decay: share of each weight taken away per step, times the learning rate; "lazy_adam"
+            has none.
         clip_norm: largest norm of the whole gradient; 0 = never clipped.
         schedule: "constant"; "plateau": times `plateau_factor` at every `plateau_patience`-th
             evaluation in a row that does not improve `metric`; "linear": falls to 0 at the end
@@ -55,6 +58,10 @@ class TrainingConfig:
             bit.
         average: decay of an exponential moving average of the weights, which is then what is
             evaluated and saved as the model; 0 = off.
+        average_after: evaluations in a row without improvement of `metric` after which a uniform
+            average of all later weights begins, which is then what is evaluated and saved; 0 =
+            never. With "sgd" this is NT-ASGD (Merity, Keskar & Socher 2018, algorithm 1). It needs
+            the constant schedule, and patience beyond it.
 
     Raises:
         ConfigError: names the field, its value, and what was expected.
@@ -64,7 +71,7 @@ class TrainingConfig:
     unrolled.errors.ConfigError: training.learning_rate must be above 0, got -1.0
     """
 
-    optimiser: Literal["adam", "sgd"] = "adam"
+    optimiser: Literal["adam", "sgd", "lazy_adam"] = "adam"
     learning_rate: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
@@ -91,6 +98,7 @@ class TrainingConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
     average: float = 0.0
+    average_after: int = 0
 
     def __post_init__(self) -> None:
         for name, (is_good, wanted) in _WANTED.items():
@@ -101,6 +109,27 @@ class TrainingConfig:
             "training.valid_sentences",
             f"at least 1 where training.metric is '{self.metric}'",
             self.valid_sentences,
+        )
+        require(
+            self.optimiser != "lazy_adam" or self.weight_decay == 0,
+            "training.weight_decay",
+            "0 where training.optimiser is 'lazy_adam'",
+            self.weight_decay,
+        )
+        if self.average_after:
+            self._check_averaging()
+
+    def _check_averaging(self) -> None:
+        where = "where training.average_after is above 0"
+        require(self.average == 0, "training.average", f"0 {where}", self.average)
+        require(
+            self.schedule == "constant", "training.schedule", f"'constant' {where}", self.schedule
+        )
+        require(
+            self.patience == 0 or self.patience > self.average_after,
+            "training.patience",
+            f"0 or above training.average_after, {self.average_after}",
+            self.patience,
         )
 
     @property
@@ -120,7 +149,7 @@ _AT_LEAST_ONE = (lambda value: value >= 1, "at least 1")
 _DECAY = (lambda value: 0 <= value < 1, "at least 0 and below 1")
 
 _WANTED = {
-    "optimiser": _one_of("adam", "sgd"),
+    "optimiser": _one_of("adam", "sgd", "lazy_adam"),
     "learning_rate": _POSITIVE,
     "beta1": _DECAY,
     "beta2": _DECAY,
@@ -146,4 +175,5 @@ _WANTED = {
     "device": _one_of("auto", "cpu", "cuda"),
     "threads": _NOT_NEGATIVE,
     "average": _DECAY,
+    "average_after": _NOT_NEGATIVE,
 }
