@@ -10,7 +10,9 @@ from rich.console import Console
 from unrolled.cli_progress import line_of, show
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 
-STARTED = Started(0, {"train": 1009, "valid": 53}, {"train": 7}, {"source": 211}, 10007, 13, "cpu")
+STARTED = Started(
+    0, "rows", {"train": 1009, "valid": 53}, {"train": 7}, {"source": 211}, 10007, 13, "cpu"
+)
 EVALUATED = Evaluated(7, 1, 3.5, {"bleu": 1.25}, False, 61.0)
 FINISHED = Finished(13, "max_steps", Best(7, "bleu", 1.25, 3.5, {"bleu": 1.25}), 125.0)
 
@@ -22,7 +24,7 @@ def step(number: int) -> Step:
 def printed(events: list[Event], terminal: bool = False) -> list[str]:
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, soft_wrap=True, highlight=False)
-    show((event for event in events), Path("runs/a"), console)
+    show((event for event in events), Path("runs/a"), 'predict {run} "…"', console)
     return output.getvalue().splitlines()
 
 
@@ -70,7 +72,7 @@ def test_ctrl_c_closes_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
 
     output = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
-        show(events(), tmp_path, Interrupting(file=output, soft_wrap=True))
+        show(events(), tmp_path, 'predict {run} "…"', Interrupting(file=output, soft_wrap=True))
     assert closed == [True]
     assert output.getvalue().endswith(
         f"`unrolled train --resume --out {tmp_path}` goes on from here\n"

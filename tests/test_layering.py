@@ -34,6 +34,7 @@ ORDER = (
     "doctor",
     "cli_progress",
     "cli_predict",
+    "cli_generate",
     "demo",
     "cli",
     "__main__",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Files = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
 Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
+Precision = Literal["float32", "bfloat16", "int8"]
 Overrides = Annotated[tuple[tuple[str, str | None], ...], Parameter(parse=False)]
 
 _SETTINGS = """
@@ -153,9 +154,11 @@ def train(
         out = Path("runs") / name.name.split(".")[0]
 
     from unrolled.cli_progress import show
+    from unrolled.tasks import TASKS
     from unrolled.training.loop import fit
 
-    show(fit(chosen, out, resume=resume, force=force, start_from=start_from), out)
+    events = fit(chosen, out, resume=resume, force=force, start_from=start_from)
+    show(events, out, TASKS[chosen.task].use)
 
 
 @app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
@@ -166,6 +169,7 @@ def evaluate(
     data: Files = (),
     split: Literal["test", "valid"] = "test",
     record: Path | None = None,
+    precision: Precision = "float32",
     overrides: Overrides = (),
 ) -> None:
     """Score a trained run on data it has not seen.
@@ -175,22 +179,32 @@ def evaluate(
         data: data to score on, with the columns of the training data.
         split: which held-out part of the run's own data to score on, without --data.
         record: file to append the scores to as a line of JSON, with date and commit.
+        precision: what single steps keep the recurrent weights in; less is faster and coarser.
     """
     from unrolled import predict
     from unrolled.text.readers import read_rows
 
-    predictor = predict.load(run)
-    decoding = _decoding(predictor.recipe.decoding, overrides)
-    if data:
-        columns = predictor.recipe.data.columns
-        rows = list(read_rows(data, columns or None, len(predictor.task.columns)))
+    predictor = predict.load(run, precision=precision)
+    about: dict[str, object] = {"run": run.name, "data": list(data) or split}
+    if precision != "float32":
+        about["precision"] = precision
+    if isinstance(predictor, predict.LanguagePredictor):
+        if overrides:
+            raise ConfigError(f"--{overrides[0][0]}: a language model is scored without decoding")
+        stream = predictor.read(data) if data else predictor.held_out(split)
+        evaluation: predict.Evaluation | predict.StreamEvaluation = predictor.evaluate(stream)
     else:
-        rows = predictor.held_out(split)
-    evaluation = predictor.evaluate(rows, decoding)
+        decoding = _decoding(predictor.recipe.decoding, overrides)
+        about["decoding"] = asdict(decoding)
+        if data:
+            columns = predictor.recipe.data.columns
+            rows = list(read_rows(data, columns or None, len(predictor.task.columns)))
+        else:
+            rows = predictor.held_out(split)
+        evaluation = predictor.evaluate(rows, decoding)
     for line in evaluation.lines():
         print(line)
     if record is not None:
-        about = {"run": run.name, "data": list(data) or split, "decoding": asdict(decoding)}
         predict.record(evaluation, record, **about)
 
 
@@ -205,6 +219,7 @@ def predict(
     n_best: int | None = None,
     scores: bool = False,
     attention: Path | None = None,
+    precision: Precision = "float32",
     overrides: Overrides = (),
 ) -> None:
     """Answer one sentence, a file, standard input, or you.
@@ -220,14 +235,20 @@ def predict(
         n_best: how many answers per sentence, separated by tabs.
         scores: put its score after each answer, separated by a tab.
         attention: picture of what each word of the answer looked at: FILE.png or FILE.html.
+        precision: what single steps keep the recurrent weights in; less is faster and coarser.
     """
     from unrolled import cli_predict
 
     cli_predict.check(text, input_file, output_file, attention)
 
-    from unrolled.predict import load
+    from unrolled.predict import Predictor, load
 
-    predictor = load(run)
+    predictor = load(run, precision=precision)
+    if not isinstance(predictor, Predictor):
+        raise ConfigError(
+            f"{run} is a language model, which answers nothing; `unrolled generate` and "
+            "`unrolled complete` go on with a text"
+        )
     given = [("decoding.n_best", str(n_best))] if n_best is not None else []
     method = dict(overrides).get("decoding.method", predictor.recipe.decoding.method)
     if method == "greedy" and n_best is not None and n_best > 1:
@@ -248,6 +269,104 @@ def predict(
         return [cli_predict.one_line(each, decoding.n_best, scores) for each in predictions]
 
     cli_predict.run(answer, text, input_file, output_file)
+
+
+@app.command
+def generate(
+    run: Path,
+    /,
+    *,
+    prompt: str | None = None,
+    prompt_file: Path | None = None,
+    max_tokens: int = 200,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop: tuple[str, ...] = (),
+    stop_at_end: bool = False,
+    n: int = 1,
+    seed: int = 1,
+    precision: Precision = "float32",
+) -> None:
+    """Let a language model go on with a text; what it writes appears as it comes.
+
+    Args:
+        run: run folder of a language model.
+        prompt: text to go on with; without it, a new document.
+        prompt_file: file that holds the text to go on with.
+        max_tokens: the most tokens to write.
+        temperature: below 1 keeps to the probable, above 1 strays; 0 always takes the likeliest.
+        top_k: draw from the k likeliest tokens only; 0 is all.
+        top_p: draw from the fewest likeliest tokens that hold this share of the probability.
+        stop: text to end at, which is not shown; may be given several times.
+        stop_at_end: end with the document (the line, where each line is one).
+        n: how many samples, separated by lines of ---.
+        seed: of the draws; sample i is the first of seed + i - 1.
+        precision: what the weights are kept in; less is faster and coarser.
+    """
+    from unrolled import cli_generate
+
+    text = cli_generate.prompt_text(prompt, prompt_file)
+    continuation = cli_generate.open_run(run, "generate", precision)
+    continuation.feed(text)
+    cli_generate.generate(
+        continuation,
+        sys.stdout,
+        n_samples=n,
+        max_tokens=max_tokens,
+        seed=seed,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        stop=stop,
+        stop_at_end=stop_at_end,
+    )
+
+
+@app.command
+def complete(
+    run: Path, text: str | None = None, /, *, k: int = 5, precision: Precision = "float32"
+) -> None:
+    """Complete the last word of a text, or say which comes next.
+
+    Without TEXT, suggestions appear as you type and Tab takes the first. When standard input is not a
+    terminal, each line of it is answered by a line of JSON.
+
+    Args:
+        run: run folder of a language model.
+        text: text whose last word to complete; after a space, the next word.
+        k: how many completions.
+        precision: what the weights are kept in; less is faster and coarser.
+    """
+    from unrolled import cli_generate
+
+    cli_generate.complete(cli_generate.open_run(run, "complete", precision), text, k)
+
+
+@app.command
+def score(
+    run: Path,
+    text: str | None = None,
+    /,
+    *,
+    input_file: Annotated[Path | None, Parameter(name="--input")] = None,
+    tokens: bool = False,
+    precision: Precision = "float32",
+) -> None:
+    """Say how well a language model foresees a text, in bits; standard input without TEXT and --input.
+
+    Args:
+        run: run folder of a language model.
+        text: the text, in quotes.
+        input_file: file that holds the text.
+        tokens: show the bits of each token, and its place among all tokens by probability.
+        precision: what the weights are kept in; less is faster and coarser.
+    """
+    from unrolled import cli_generate
+
+    text = cli_generate.read_score_text(text, input_file)
+    continuation = cli_generate.open_run(run, "score", precision)
+    cli_generate.print_score(continuation, text, tokens)
 
 
 @app.command(help_epilogue=_SETTINGS)

@@ -20,7 +20,9 @@ LOG_EVERY_N_SECONDS = 10.0
 """Shortest time between two lines about steps where nobody watches."""
 
 
-def show(events: Generator[Event, None, None], out: Path, console: Console | None = None) -> None:
+def show(
+    events: Generator[Event, None, None], out: Path, use: str, console: Console | None = None
+) -> None:
     """Run training to its end and print what happens.
 
     Interrupted by Ctrl-C, it lets the update under way end and the loop write its checkpoint, and
@@ -29,6 +31,7 @@ def show(events: Generator[Event, None, None], out: Path, console: Console | Non
     Args:
         events: what `unrolled.fit` gives.
         out: the run folder, for the sentence at the end.
+        use: the command that tries it, with `{run}` for the folder.
         console: where to print; standard output by default.
     """
     console = console or Console(soft_wrap=True, highlight=False)
@@ -45,6 +48,9 @@ def show(events: Generator[Event, None, None], out: Path, console: Console | Non
                     raise KeyboardInterrupt
                 if isinstance(event, Saved):
                     continue
+                if isinstance(event, Started):
+                    for note in event.notes:
+                        console.print(f"note: {note}", markup=False)
                 if isinstance(event, Step) and live is not None:
                     live.update(Text(line_of(event), overflow="ellipsis", no_wrap=True))
                 elif not isinstance(event, Step):
@@ -56,7 +62,7 @@ def show(events: Generator[Event, None, None], out: Path, console: Console | Non
         if (out / "config.toml").exists():
             console.print(f"`unrolled train --resume --out {out}` goes on from here", markup=False)
         raise
-    console.print(f'run: {out} · try: unrolled predict {out} "…"', markup=False)
+    console.print(f"run: {out} · try: unrolled {use.format(run=out)}", markup=False)
 
 
 @contextmanager
@@ -94,7 +100,7 @@ def line_of(event: Started | Step | Evaluated | Finished) -> str:
             sizes = ", ".join(f"{name} {size:,}" for name, size in event.sizes.items())
             skipped = sum(event.skipped.values())
             parts = [
-                f"rows: {sizes}",
+                f"{event.unit}: {sizes}",
                 *([f"{skipped:,} left out"] if skipped else []),
                 *(f"{role} vocabulary {n:,}" for role, n in event.vocabulary_sizes.items()),
                 f"{event.parameters:,} parameters",

@@ -96,8 +96,10 @@ def run(folder: Path, max_steps: int = 1600) -> None:
     for name, attention in kinds:
         out = folder / name.replace(" ", "-")
         console.print(f"\n[bold]training with {name}[/bold]")
-        show(fit(recipe(data, attention, max_steps), out, force=True), out, console)
-        translators[name] = load(out)
+        show(fit(recipe(data, attention, max_steps), out, force=True), out, TASK.use, console)
+        translator = load(out)
+        assert isinstance(translator, Predictor)
+        translators[name] = translator
     training_seconds = time.perf_counter() - started
     evaluations = {name: model.evaluate(test) for name, model in translators.items()}
     retrieval = RetrievalBaseline([(p.source, p.target) for p in phrasebook.train])

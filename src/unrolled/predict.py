@@ -10,15 +10,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import Any, Literal, overload
 
 import torch
 
+from unrolled.config import require
+from unrolled.decoding.continuation import Completion, Continuation
 from unrolled.decoding.records import DecodingConfig
-from unrolled.tasks.task import Prediction, Task, Tokenizers
+from unrolled.layers.decoder import AttentionalDecoder
+from unrolled.layers.stack import RecurrentStack
+from unrolled.ops.stepping import PRECISIONS
+from unrolled.tasks.task import AnyTask, Prediction, StreamTask, Task, Tokenizers
+from unrolled.text.corpus import TokenStream, default_cache_folder, open_corpus
 from unrolled.text.data import read_splits
 from unrolled.text.readers import Row, read_rows
 from unrolled.training.evaluation import predictions
+from unrolled.training.feed import stream_loss
+from unrolled.training.prepare import ROLE
 from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import check_data, load_run
 
@@ -26,15 +34,23 @@ LENGTHS = ((1, 9), (10, 19), (20, None))
 """Source lengths in words that an evaluation tells apart."""
 
 
-def load(path: str | PathLike[str], task: Task | None = None, device: str = "cpu") -> Predictor:
+def load(
+    path: str | PathLike[str],
+    task: AnyTask | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+) -> Predictor | LanguagePredictor:
     """Open a run folder.
 
     Args:
         path: the folder that training wrote.
         task: your own task, where the run was trained with one.
         device: "cpu" or "cuda".
+        precision: what single steps keep the recurrent weights as: "float32", "bfloat16" or "int8";
+            a step of few rows costs what it must read.
 
     Raises:
+        ConfigError: an unknown precision, or one that this machine or model has no kernels for.
         RunError: the folder or one of its files is missing or damaged; the file is named.
 
     A phrasebook trained by `unrolled demo`:
@@ -44,7 +60,23 @@ def load(path: str | PathLike[str], task: Task | None = None, device: str = "cpu
         'El viejo profesor no lee los libros rojos.'
     """
     run = load_run(path, task, device)
+    set_precision(run.model, precision)
+    if isinstance(run.task, StreamTask):
+        return LanguagePredictor(run.recipe, run.task, run.tokenizers, run.model, run.folder)
     return Predictor(run.recipe, run.task, run.tokenizers, run.model, run.folder)
+
+
+def set_precision(model: torch.nn.Module, precision: str) -> None:
+    """Let the single steps of a model's recurrent layers keep their weights as `precision`.
+
+    Raises:
+        ConfigError: an unknown precision.
+    """
+    wanted = f"one of {', '.join(PRECISIONS)}"
+    require(precision in PRECISIONS, "precision", wanted, precision)
+    for module in model.modules():
+        if isinstance(module, (AttentionalDecoder, RecurrentStack)):
+            module.precision = precision
 
 
 @dataclass(frozen=True)
@@ -87,6 +119,136 @@ class Evaluation:
         for label, part in self.by_length.items():
             figures = "  ".join(f"{name} {value:.2f}" for name, value in part.scores.items())
             yield f"  {label} words ({part.n_sentences:,}): {figures}"
+
+    def figures(self) -> dict[str, object]:
+        """What a file of results keeps."""
+        return {
+            "sentences": self.total.n_sentences,
+            "seconds": round(self.seconds, 1),
+            **self.total.scores,
+            "by_length": {label: part.scores for label, part in self.by_length.items()},
+            "signatures": self.signatures,
+        }
+
+
+@dataclass(frozen=True)
+class StreamEvaluation:
+    """A language model judged on a text.
+
+    Args:
+        loss: mean, in nats per token.
+        n_tokens: how many were predicted, ends of documents included.
+        n_characters: of the text.
+        scores: by name.
+        signatures: how each score was computed.
+        seconds: time to read the text.
+    """
+
+    loss: float
+    n_tokens: int
+    n_characters: int
+    scores: dict[str, float]
+    signatures: dict[str, str]
+    seconds: float
+
+    def lines(self) -> Iterator[str]:
+        """The evaluation as text."""
+        rate = self.n_tokens / self.seconds if self.seconds else float("inf")
+        yield (
+            f"{self.n_tokens:,} tokens, {self.n_characters:,} characters in {self.seconds:.1f} s "
+            f"({rate:,.0f} tokens/s)"
+        )
+        yield f"loss {self.loss:.4f}   nats per token"
+        for name, value in self.scores.items():
+            yield f"{name} {value:.3f}   {self.signatures[name]}|{self.n_tokens} tokens"
+
+    def figures(self) -> dict[str, object]:
+        """What a file of results keeps."""
+        return {
+            "tokens": self.n_tokens,
+            "characters": self.n_characters,
+            "seconds": round(self.seconds, 1),
+            "loss": self.loss,
+            **self.scores,
+            "signatures": self.signatures,
+        }
+
+
+class LanguagePredictor:
+    """A language model with its vocabulary: text in, its continuation out. Made by `load`.
+
+    Args:
+        recipe: what the run was trained with.
+        task: its task.
+        tokenizers: by role.
+        model: the trained module, in evaluation mode.
+        folder: the run folder, where there is one.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        task: StreamTask,
+        tokenizers: Tokenizers,
+        model: Any,
+        folder: Path | None = None,
+    ) -> None:
+        self.recipe, self.task, self.tokenizers, self.model = recipe, task, tokenizers, model
+        self.folder = folder
+
+    def continuation(self) -> Continuation:
+        """A new text, of which nothing is written yet; it keeps its state between calls."""
+        data = self.recipe.data
+        return Continuation(
+            self.model,
+            self.tokenizers[ROLE],
+            lines=data.documents == "line",
+            restart=data.restart,
+        )
+
+    def complete(self, text: str, k: int = 3) -> list[Completion]:
+        """Ranked completions of the last word of a text, or its next word."""
+        continuation = self.continuation()
+        continuation.feed(text)
+        return continuation.complete(k)
+
+    def generate(self, prompt: str = "", **options: Any) -> str:
+        """A continuation of the prompt; the options are those of `Continuation.generate`."""
+        continuation = self.continuation()
+        continuation.feed(prompt)
+        return "".join(continuation.generate(**options))
+
+    def held_out(self, part: Literal["valid", "test"]) -> TokenStream:
+        """The run's "valid" or "test" text, read or cut as in training.
+
+        Raises:
+            RunError: the part was cut from files that have changed since.
+        """
+        if self.folder is not None and not getattr(self.recipe.data, part):
+            check_data(self.folder, self.recipe.data)
+        corpus = open_corpus(self.recipe.data)
+        return corpus.encode(part, self.tokenizers[ROLE], default_cache_folder())
+
+    def read(self, paths: Sequence[str]) -> TokenStream:
+        """Other text, as the run reads its own."""
+        data = replace(self.recipe.data, train=(), valid=(), test=tuple(paths))
+        return open_corpus(data).encode("test", self.tokenizers[ROLE], default_cache_folder())
+
+    def evaluate(self, stream: TokenStream) -> StreamEvaluation:
+        """How well every token of a text is foretold from all before it.
+
+        Args:
+            stream: as `held_out` or `read` gives it; read as one row, the state carried throughout.
+        """
+        began = time.perf_counter()
+        loss, n_tokens = stream_loss(
+            self.model, self.task, stream, restart=self.recipe.data.restart
+        )
+        seconds = time.perf_counter() - began
+        scores = self.task.scores(loss, n_tokens, stream.n_characters)
+        return StreamEvaluation(
+            loss, n_tokens, stream.n_characters, scores, self.task.signature(), seconds
+        )
 
 
 class Predictor:
@@ -208,7 +370,9 @@ def judge(
     return Evaluation(scores(range(len(rows))), by_length, task.signature(), seconds, list(answers))
 
 
-def record(evaluation: Evaluation, path: str | PathLike[str], **about: object) -> None:
+def record(
+    evaluation: Evaluation | StreamEvaluation, path: str | PathLike[str], **about: object
+) -> None:
     """Append an evaluation to a file of results: one JSON object per line, with date and commit.
 
     Args:
@@ -220,11 +384,7 @@ def record(evaluation: Evaluation, path: str | PathLike[str], **about: object) -
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         **about,
-        "sentences": evaluation.total.n_sentences,
-        "seconds": round(evaluation.seconds, 1),
-        **evaluation.total.scores,
-        "by_length": {label: part.scores for label, part in evaluation.by_length.items()},
-        "signatures": evaluation.signatures,
+        **evaluation.figures(),
     }
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")

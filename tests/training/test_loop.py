@@ -19,6 +19,7 @@ from unrolled.training import checkpoint, device
 from unrolled.training.evaluation import mean_loss, predictions
 from unrolled.training.events import Evaluated, Finished, Saved, Started, Step
 from unrolled.training.loop import fit, train
+from unrolled.training.feed import feed_of
 from unrolled.training.prepare import prepare
 from unrolled.training.run_folder import END_OF_CONFIG, load_run
 from unrolled.training.state import Training
@@ -30,7 +31,7 @@ def events_of(recipe, out, **options):
 
 def training_for(recipe, folder: Path) -> Training:
     folder.mkdir(exist_ok=True)
-    return Training(recipe, COUNTING, prepare(recipe, COUNTING), folder)
+    return Training(recipe, COUNTING, feed_of(recipe, COUNTING, prepare(recipe, COUNTING)), folder)
 
 
 def test_a_run_learns_and_can_be_read_back(tmp_path: Path, data: Path):
@@ -50,6 +51,7 @@ def test_events_come_in_order_and_are_complete(tmp_path: Path, data: Path):
     first, *middle, last = events
     assert first == Started(
         step=0,
+        unit="rows",
         sizes={"train": 79, "valid": 11, "test": 7},
         skipped={"train": 0, "valid": 0},
         vocabulary_sizes={"source": 11, "target": 11},
@@ -121,8 +123,8 @@ def test_four_small_batches_are_one_large(tmp_path: Path, data: Path, reduction:
     model = CountingConfig(dropout_rate=0.0)
     small = training_for(recipe_for(data, model, accumulate=4, **settings), tmp_path / "small")
     large = training_for(recipe_for(data, model, **settings), tmp_path / "large")
-    parts = small._epoch_batches()[:4]
-    large._epoch_batches()[0] = [index for part in parts for index in part]
+    parts = small.feed._of_epoch(1)[:4]
+    large.feed._of_epoch(1)[0] = [index for part in parts for index in part]
     assert len({len(part) for part in parts}) > 1
     small.update()
     large.update()
@@ -136,7 +138,7 @@ def test_the_reductions_divide_by_targets_and_by_sequences(tmp_path: Path, data:
     for reduction in ("per_token", "per_sequence"):
         recipe = recipe_for(data, CountingConfig(dropout_rate=0.0), reduction=reduction)
         training = training_for(recipe, tmp_path / reduction)
-        counts["per_sequence"] = len(training._epoch_batches()[0])
+        counts["per_sequence"] = len(training.feed._of_epoch(1)[0])
         training.update()
         counts["per_token"] = training.progress.n_targets
         norms[reduction] = training.progress.grad_norm
@@ -147,7 +149,7 @@ def test_the_reductions_divide_by_targets_and_by_sequences(tmp_path: Path, data:
 
 def test_a_shorter_last_update_of_an_epoch_uses_what_is_left(tmp_path: Path, data: Path):
     training = training_for(recipe_for(data, accumulate=3), tmp_path / "run")
-    n_batches = len(training._epoch_batches())
+    n_batches = len(training.feed._of_epoch(1))
     assert n_batches % 3
     for _ in range(math.ceil(n_batches / 3)):
         training.update()
@@ -170,7 +172,7 @@ def test_a_gradient_that_is_not_finite_names_its_batch(tmp_path: Path, data: Pat
             pass
     rows = prepare(recipe, COUNTING).train.rows
     training = training_for(recipe, tmp_path / "other")
-    taken = training._epoch_batches()[4:6]
+    taken = training.feed._of_epoch(1)[4:6]
     lines = sorted(rows[index].line for indices in taken for index in indices)
     assert str(caught.value) == (
         "the loss of step 3 (epoch 1, batches 5 to 6) is not finite, first in embedding.weight, "
@@ -505,8 +507,8 @@ def test_a_run_of_an_unknown_task_says_what_to_pass(tmp_path: Path, data: Path):
     with pytest.raises(RunError) as caught:
         load_run(tmp_path / "run")
     assert str(caught.value) == (
-        f"{tmp_path / 'run'} is a run of the task 'counting', which is not one of translate; pass "
-        "it: task=MY_TASK"
+        f"{tmp_path / 'run'} is a run of the task 'counting', which is not one of translate, "
+        "language_model; pass it: task=MY_TASK"
     )
 
 

@@ -1,20 +1,24 @@
 """What a task is: a record of plain functions around a module.
 
-The order of the fields is the order in which data flows through them, and the order in which a task's
-file is read. A task of your own is a `Task` value: pass it to `unrolled.train(..., task=MY_TASK)` and
-to `unrolled.load(path, task=MY_TASK)`; a run folder stores its name and never imports code.
+`Task` is for rows of data, each an example of its own; `StreamTask` is for running text, read on from
+batch to batch with the state carried along. The order of the fields is the order in which data flows
+through them, and the order in which a task's file is read. A task of your own is a value of either: pass
+it to `unrolled.train(..., task=MY_TASK)` and to `unrolled.load(path, task=MY_TASK)`; a run folder stores
+its name and never imports code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from unrolled.decoding.records import DecodingConfig
+from unrolled.text.data import DataConfig
 from unrolled.text.readers import Row
+from unrolled.text.streams import Window
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 Tokenizers = Mapping[str, Tokenizer]
@@ -80,6 +84,8 @@ class Task:
         decode: module, encoded inputs, tokenizers, decoding options, with_attention → predictions.
         score: predicted texts, reference texts → scores by name; for each name, larger is better.
         signature: how the scores were computed, one line.
+        Data: the frozen dataclass of the recipe's `[data]` section.
+        use: the command that tries a run, with `{run}` for its folder.
 
     Translation, scored by the share of answers that are right to the letter:
 
@@ -108,3 +114,46 @@ class Task:
     decode: Callable[[Any, Sequence[Any], Tokenizers, DecodingConfig, bool], list[Prediction]]
     score: Callable[[Sequence[str], Sequence[str]], dict[str, float]]
     signature: Callable[[], dict[str, str]]
+    Data: type = DataConfig
+    use: str = 'predict {run} "…"'
+
+
+State = tuple[tuple[Tensor, ...], ...]
+"""What a model carries from one window to the next: of each layer, its `[B, H]` tensors."""
+
+
+@dataclass(frozen=True)
+class StreamTask:
+    """A job learned from running text, with the state carried from window to window.
+
+    Args:
+        name: what recipes and run folders call it.
+        Config: the frozen dataclass of the recipe's `[model]` section.
+        Data: the frozen dataclass of its `[data]` section.
+        train_tokenizer: pieces of the training text and the recipe's `[text]` section → a tokenizer.
+        collate: a window of ids → the batch that `loss` takes; it has `.to(device)` and `.n_tokens`.
+        build: configuration and tokenizers → a fresh module.
+        start: module, number of rows → the state before the first word.
+        loss: module, batch, state → (sum of the training loss, count of targets, state at which the
+            next window begins); the sum carries gradients, the states do not.
+        evaluate_loss: the same without dropout or sampling, over the whole vocabulary.
+        scores: mean loss in nats, targets, characters of the text → figures by name.
+        signature: how the figures are computed.
+        use: the command that tries a run, with `{run}` for its folder.
+    """
+
+    name: str
+    Config: type
+    Data: type
+    train_tokenizer: Callable[[Iterable[str], TextConfig], Tokenizer]
+    collate: Callable[[Window], Any]
+    build: Callable[[Any, Tokenizers], nn.Module]
+    start: Callable[[Any, int], State]
+    loss: Callable[[Any, Any, State], tuple[Tensor, int, State]]
+    evaluate_loss: Callable[[Any, Any, State], tuple[Tensor, int, State]]
+    scores: Callable[[float, int, int], dict[str, float]]
+    signature: Callable[[], dict[str, str]]
+    use: str
+
+
+AnyTask = Task | StreamTask

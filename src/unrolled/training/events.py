@@ -13,21 +13,25 @@ class Started:
 
     Args:
         step: updates already done: 0, or where a resumed run goes on.
-        sizes: rows used, by part ("train", "valid"), and rows in "test".
+        unit: what sizes are counted in: "rows", or "tokens" of running text.
+        sizes: used, by part ("train", "valid"), and in "test".
         skipped: rows left out by part, for their length or an empty side.
         vocabulary_sizes: entries by tokenizer role.
         parameters: numbers the optimiser changes.
         steps_per_epoch: updates in one pass over the training part.
         device: where the model is, e.g. "cpu".
+        notes: what a reader should know of the data, one sentence each.
     """
 
     step: int
+    unit: str
     sizes: Mapping[str, int]
     skipped: Mapping[str, int]
     vocabulary_sizes: Mapping[str, int]
     parameters: int
     steps_per_epoch: int
     device: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from unrolled import config
 from unrolled.errors import ConfigError
-from unrolled.tasks.task import Task
+from unrolled.tasks.task import AnyTask, StreamTask
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training import run_folder
 from unrolled.training.device import give_memory_back, within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
+from unrolled.training.feed import feed_of
 from unrolled.training.prepare import prepare
 from unrolled.training.recipe import Recipe
 from unrolled.training.state import Training
@@ -63,7 +64,7 @@ def train(
     recipe: Recipe,
     out: str | os.PathLike[str],
     *,
-    task: Task | None = None,
+    task: AnyTask | None = None,
     resume: bool = False,
     force: bool = False,
     start_from: str | os.PathLike[str] | None = None,
@@ -97,7 +98,7 @@ def fit(
     recipe: Recipe,
     out: str | os.PathLike[str],
     *,
-    task: Task | None = None,
+    task: AnyTask | None = None,
     resume: bool = False,
     force: bool = False,
     start_from: str | os.PathLike[str] | None = None,
@@ -156,7 +157,7 @@ def fit(
 
 
 def _events(
-    recipe: Recipe, task: Task, out: Path, goes_on: bool, source: Path | None
+    recipe: Recipe, task: AnyTask, out: Path, goes_on: bool, source: Path | None
 ) -> Generator[Event, None, None]:
     with within_memory(recipe.training):
         training = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source)
@@ -178,12 +179,12 @@ def _events(
             raise
 
 
-def _new(recipe: Recipe, task: Task, out: Path, source: Path | None) -> Training:
+def _new(recipe: Recipe, task: AnyTask, out: Path, source: Path | None) -> Training:
     """A run at step 0, saved, in its place."""
     with run_folder.beginning(out, recipe) as partial:
         tokenizers = None if source is None else run_folder.load_tokenizers(source)
         prepared = prepare(recipe, task, tokenizers)
-        training = Training(recipe, task, prepared, partial)
+        training = Training(recipe, task, feed_of(recipe, task, prepared), partial)
         if source is not None:
             training.begin_with(source)
         run_folder.fill(partial, prepared, recipe.data)
@@ -194,10 +195,10 @@ def _new(recipe: Recipe, task: Task, out: Path, source: Path | None) -> Training
     return training
 
 
-def _resumed(recipe: Recipe, task: Task, out: Path) -> Training:
+def _resumed(recipe: Recipe, task: AnyTask, out: Path) -> Training:
     """A run where its last checkpoint left it."""
     prepared = prepare(recipe, task, run_folder.load_tokenizers(out))
-    training = Training(recipe, task, prepared, out)
+    training = Training(recipe, task, feed_of(recipe, task, prepared), out)
     training.restore()
     run_folder.accept_changes(out, recipe)
     return training
@@ -240,7 +241,7 @@ def _save(training: Training) -> Generator[Event, None, None]:
         yield Saved(training.progress.step, path)
 
 
-def _check(recipe: Recipe, task: Task) -> None:
+def _check(recipe: Recipe, task: AnyTask) -> None:
     training = recipe.training
     if recipe.task != task.name:
         raise ConfigError(
@@ -257,12 +258,18 @@ def _check(recipe: Recipe, task: Task) -> None:
             "training.schedule 'linear' falls towards the end and must know it; set "
             "training.max_minutes, max_epochs or max_steps"
         )
-    metrics = ("loss", *task.signature())
+    if not isinstance(recipe.data, task.Data):
+        raise ConfigError(
+            f"the data of task '{task.name}' are described by {task.Data.__name__}, "
+            f"got {type(recipe.data).__name__}"
+        )
+    # The figures of running text all follow from the loss.
+    metrics = ("loss", *(() if isinstance(task, StreamTask) else task.signature()))
     wanted = f"one of {', '.join(metrics)}"
     config.require(training.metric in metrics, "training.metric", wanted, training.metric)
 
 
-def _task_named(name: str) -> Task:
+def _task_named(name: str) -> AnyTask:
     from unrolled.tasks import TASKS
 
     if name not in TASKS:

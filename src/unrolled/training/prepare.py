@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.errors import DataError
-from unrolled.tasks.task import Task, Tokenizers
+from unrolled.tasks.task import AnyTask, StreamTask, Task, Tokenizers
+from unrolled.text.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
 from unrolled.text.data import DataConfig, read_splits
 from unrolled.text.readers import Row
 from unrolled.training.recipe import Recipe
+
+ROLE = "text"
+"""What the one tokenizer of running text is called."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """All that a run needs to know of its data.
+class PreparedRows:
+    """All that a run needs to know of its rows.
 
     Args:
         train: what is learned from.
@@ -55,15 +59,80 @@ class Prepared:
     n_empty: int
     tokenizers: Tokenizers
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows by part."""
+        return {"train": len(self.train.rows), "valid": len(self.valid.rows), "test": self.n_test}
 
-def prepare(recipe: Recipe, task: Task, tokenizers: Tokenizers | None = None) -> Prepared:
+    def record(self, data: DataConfig) -> dict[str, Any]:
+        """What `split.json` tells."""
+        return {
+            "sizes": self.sizes,
+            "too_long": {"train": self.train.n_skipped, "valid": self.valid.n_skipped},
+            "empty_side": self.n_empty,
+            "split_seed": data.split_seed,
+            "files": checksums(data),
+        }
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """All that a run needs to know of its running text.
+
+    Args:
+        train: what is learned from.
+        valid: what is chosen by.
+        n_test: tokens kept aside.
+        notes: what was done to the text, one sentence each.
+        tokenizers: by role.
+    """
+
+    train: TokenStream
+    valid: TokenStream
+    n_test: int
+    notes: list[str]
+    tokenizers: Tokenizers
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Tokens by part."""
+        return {"train": self.train.n_tokens, "valid": self.valid.n_tokens, "test": self.n_test}
+
+    def record(self, data: CorpusConfig) -> dict[str, Any]:
+        """What `split.json` tells."""
+        return {"sizes": self.sizes, "notes": self.notes, "files": checksums(data)}
+
+
+def prepare(
+    recipe: Recipe, task: AnyTask, tokenizers: Tokenizers | None = None
+) -> PreparedRows | PreparedText:
+    """Read the data, train tokenizers on the training part unless they are given, and encode.
+
+    Raises:
+        DataError: a file cannot be read, or nothing is left to learn from.
+    """
+    if isinstance(task, StreamTask):
+        return _prepare_text(recipe, task, tokenizers)
+    return _prepare_rows(recipe, task, tokenizers)
+
+
+def _prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | None) -> PreparedText:
+    corpus = open_corpus(recipe.data)
+    if tokenizers is None:
+        tokenizers = {ROLE: task.train_tokenizer(corpus.texts("train"), recipe.text)}
+    cache = default_cache_folder()
+    train, valid = (corpus.encode(part, tokenizers[ROLE], cache) for part in ("train", "valid"))
+    n_test = 0
+    if "test" in corpus.parts:
+        n_test = corpus.encode("test", tokenizers[ROLE], cache).n_tokens
+    return PreparedText(train, valid, n_test, corpus.notes(), tokenizers)
+
+
+def _prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> PreparedRows:
     """Read the parts, train tokenizers on the training part unless they are given, and encode.
 
     A row longer than `data.max_length` is left out or cut off, as `data.too_long` says; of the
     validation part it is left out, because one endless line would hold up every evaluation.
-
-    Raises:
-        DataError: a file cannot be read, or no row is left.
     """
     splits = read_splits(recipe.data, len(task.columns))
     if not splits.train:
@@ -83,15 +152,18 @@ def prepare(recipe: Recipe, task: Task, tokenizers: Tokenizers | None = None) ->
                 f"{recipe.data.max_length} tokens; raise it, or give other rows",
                 path,
             )
-    return Prepared(train, valid, len(splits.test), splits.n_empty, tokenizers)
+    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
 
 
-def checksums(data: DataConfig) -> list[dict[str, str]]:
+def checksums(data: DataConfig | CorpusConfig) -> list[dict[str, str]]:
     """Part, path and SHA-256 of every data file, so that a changed file is noticed.
 
     Raises:
         DataError: a file cannot be read.
     """
+    if isinstance(data, CorpusConfig):
+        files = open_corpus(data).files
+        return [{"part": part, "path": str(path), "sha256": digest} for part, path, digest in files]
     return [
         {"part": part, "path": path, "sha256": _sha256(path)}
         for part in ("train", "valid", "test")

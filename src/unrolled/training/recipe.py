@@ -10,7 +10,7 @@ from typing import Any
 from unrolled import config
 from unrolled.decoding.records import DecodingConfig
 from unrolled.errors import ConfigError
-from unrolled.tasks.task import Task
+from unrolled.tasks.task import AnyTask
 from unrolled.text.data import DataConfig
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
@@ -23,7 +23,7 @@ class Recipe:
     Args:
         task: name of the task; decides what `[model]` may hold.
         seed: start of every random choice in training; the split has its own, `data.split_seed`.
-        data: which files and columns, and how they are split.
+        data: which files, and how they are split; an instance of the task's `Data`.
         text: how text becomes ids.
         model: an instance of the task's `Config`; None stands for its defaults and is filled in by
             `from_mapping`.
@@ -36,7 +36,7 @@ class Recipe:
 
     task: str = "translate"
     seed: int = 1
-    data: DataConfig = field(default_factory=DataConfig)
+    data: Any = field(default_factory=DataConfig)
     text: TextConfig = field(default_factory=TextConfig)
     model: object = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -46,7 +46,9 @@ class Recipe:
         config.require(self.seed >= 0, "seed", "at least 0", self.seed)
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any], tasks: Mapping[str, Task] | Task) -> Recipe:
+    def from_mapping(
+        cls, mapping: Mapping[str, Any], tasks: Mapping[str, AnyTask] | AnyTask
+    ) -> Recipe:
         """The recipe that the tables of a TOML file describe.
 
         Args:
@@ -58,7 +60,10 @@ class Recipe:
         """
         task = _task_of(mapping, tasks)
         model: Any = config.from_mapping(task.Config, mapping.get("model", {}), "model")
-        return config.from_mapping(cls, {**mapping, "task": task.name, "model": model})
+        data: Any = config.from_mapping(task.Data, mapping.get("data", {}), "data")
+        return config.from_mapping(
+            cls, {**mapping, "task": task.name, "model": model, "data": data}
+        )
 
     def to_toml(self) -> str:
         """The whole recipe, defaults included; `recipe_from_toml` reads it back to an equal one."""
@@ -67,7 +72,7 @@ class Recipe:
 
 def recipe_from_toml(
     path: str | PathLike[str],
-    tasks: Mapping[str, Task] | Task,
+    tasks: Mapping[str, AnyTask] | AnyTask,
     overrides: Iterable[tuple[str, str | None]] = (),
 ) -> Recipe:
     """Read a recipe file, then put options of the command line over it.
@@ -90,9 +95,9 @@ def recipe_from_toml(
     return recipe if overridden == mapping else Recipe.from_mapping(overridden, tasks)
 
 
-def _task_of(mapping: Mapping[str, Any], tasks: Mapping[str, Task] | Task) -> Task:
-    name = mapping.get("task", None if isinstance(tasks, Task) else Recipe.task)
-    if isinstance(tasks, Task):
+def _task_of(mapping: Mapping[str, Any], tasks: Mapping[str, AnyTask] | AnyTask) -> AnyTask:
+    name = mapping.get("task", None if not isinstance(tasks, Mapping) else Recipe.task)
+    if not isinstance(tasks, Mapping):
         if name not in (None, tasks.name):
             raise ConfigError(f"the recipe is for task '{name}', but task '{tasks.name}' was given")
         return tasks

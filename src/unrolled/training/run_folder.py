@@ -32,12 +32,11 @@ from torch import nn
 
 from unrolled import config
 from unrolled.errors import ConfigError, RunError
-from unrolled.tasks.task import Task, Tokenizers
-from unrolled.text.data import DataConfig
+from unrolled.tasks.task import AnyTask, Task, Tokenizers
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.training import checkpoint
 from unrolled.training.events import Best, Evaluated, Started, Step
-from unrolled.training.prepare import Prepared, checksums
+from unrolled.training.prepare import PreparedRows, PreparedText, checksums
 from unrolled.training.recipe import Recipe
 
 CONFIG_FILE = "config.toml"
@@ -62,7 +61,21 @@ CHANGEABLE = frozenset(
 """What may differ when a run is resumed: limits, intervals, and where the same files are now."""
 
 
-NOT_WEIGHTS = {"model.dropout_rate", "model.label_smoothing", "model.sampling_rate"}
+NOT_WEIGHTS = {
+    f"model.{name}"
+    for name in (
+        "dropout_rate",
+        "label_smoothing",
+        "sampling_rate",
+        "word_rate",
+        "input_rate",
+        "between_rate",
+        "output_rate",
+        "recurrent_weight_rate",
+        "locked",
+        "n_samples",
+    )
+}
 """Settings of a model that change how it is trained, and may differ from the run it starts from."""
 
 
@@ -80,13 +93,13 @@ class SavedRun:
 
     folder: Path
     recipe: Recipe
-    task: Task
+    task: AnyTask
     tokenizers: Tokenizers
     model: nn.Module
 
 
 def load_run(
-    path: str | os.PathLike[str], task: Task | None = None, device: torch.device | str = "cpu"
+    path: str | os.PathLike[str], task: AnyTask | None = None, device: torch.device | str = "cpu"
 ) -> SavedRun:
     """Read a run folder.
 
@@ -159,23 +172,14 @@ def was_begun(path: Path) -> bool:
     return not path.exists() and is_run(_partial(path))
 
 
-def fill(partial: Path, prepared: Prepared, data: DataConfig) -> None:
+def fill(partial: Path, prepared: PreparedRows | PreparedText, data: Any) -> None:
     """Write what stays the same throughout the run into its temporary folder."""
     with checkpoint.writing(partial, partial):
         for role, tokenizer in prepared.tokenizers.items():
             tokenizer.save(partial / f"tokenizer-{role}.json")
-        split = {
-            "sizes": {
-                "train": len(prepared.train.rows),
-                "valid": len(prepared.valid.rows),
-                "test": prepared.n_test,
-            },
-            "too_long": {"train": prepared.train.n_skipped, "valid": prepared.valid.n_skipped},
-            "empty_side": prepared.n_empty,
-            "split_seed": data.split_seed,
-            "files": checksums(data),
-        }
-        checkpoint.write_whole(partial / SPLIT_FILE, json.dumps(split, indent=1) + "\n")
+        checkpoint.write_whole(
+            partial / SPLIT_FILE, json.dumps(prepared.record(data), indent=1) + "\n"
+        )
         checkpoint.write_whole(partial / METRICS_FILE, "")
 
 
@@ -201,7 +205,7 @@ def appear(partial: Path, path: Path) -> None:
         os.replace(partial, path)
 
 
-def read_recipe(folder: Path, task: Task | None = None) -> tuple[Recipe, Task]:
+def read_recipe(folder: Path, task: AnyTask | None = None) -> tuple[Recipe, AnyTask]:
     """The resolved recipe of a run, and its task.
 
     Raises:
@@ -309,7 +313,7 @@ def accept_changes(folder: Path, recipe: Recipe) -> None:
         _write_recipe(folder, recipe)
 
 
-def check_data(folder: Path, data: DataConfig) -> None:
+def check_data(folder: Path, data: Any) -> None:
     """Check that data files are those that a run was split and trained on.
 
     Raises:
@@ -369,27 +373,23 @@ def append_metrics(folder: Path, event: Step | Evaluated) -> int:
         return file.tell()
 
 
-def write_card(
-    folder: Path, name: str, started: Started, signatures: Mapping[str, str], best: Best | None
-) -> None:
+def write_card(folder: Path, name: str, task: AnyTask, started: Started, best: Best | None) -> None:
     """Write the model card, `README.md`."""
-    text = "\n".join(_card(name, read_config(folder), started, signatures, best)) + "\n"
+    text = "\n".join(_card(name, task, read_config(folder), started, best)) + "\n"
     with checkpoint.writing(folder / "README.md", folder):
         checkpoint.write_whole(folder / "README.md", text)
 
 
 def _card(
-    name: str,
-    recipe: Mapping[str, Any],
-    started: Started,
-    signatures: Mapping[str, str],
-    best: Best | None,
+    name: str, task: AnyTask, recipe: Mapping[str, Any], started: Started, best: Best | None
 ) -> Iterator[str]:
+    signatures, of_rows = task.signature(), isinstance(task, Task)
     yield f"# {name}\n"
     yield f"A model for the task `{recipe['task']}`, trained with Unrolled.\n"
     yield "## Use\n"
-    yield f'```\nunrolled predict {name} "a sentence"\n```\n'
-    yield f'```python\nimport unrolled\nmodel = unrolled.load("{name}")\nmodel("a sentence")\n```\n'
+    yield f"```\nunrolled {task.use.format(run=name)}\n```\n"
+    call = 'model("a sentence")' if of_rows else 'model.complete("a begin")'
+    yield f'```python\nimport unrolled\nmodel = unrolled.load("{name}")\n{call}\n```\n'
     yield "## Quality on the validation part\n"
     if best is None:
         yield "Not evaluated yet.\n"
@@ -401,13 +401,13 @@ def _card(
             signature = signatures.get(score, "").replace("|", "\\|")
             yield f"| {score} | {value:.2f} | {signature} |"
         n_answers = min(recipe["training"]["valid_sentences"], started.sizes["valid"])
-        if best.scores:
+        if best.scores and of_rows:
             yield f"\nScores are over {n_answers:,} validation sentences, answered greedily."
         yield ""
     yield "## Data\n"
     yield f"Trained on {', '.join(f'`{path}`' for path in recipe['data']['train'])}."
     yield f"All files and their checksums: `{SPLIT_FILE}`.\n"
-    yield "| part | rows | left out |\n|---|---|---|"
+    yield f"| part | {started.unit} | left out |\n|---|---|---|"
     for part, size in started.sizes.items():
         yield f"| {part} | {size:,} | {started.skipped.get(part, 0):,} |"
     yield "\n## Model\n"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from unrolled.errors import NonFiniteError
-from unrolled.tasks.task import Task
-from unrolled.text.batches import batches
+from unrolled.tasks.task import AnyTask, State
 from unrolled.training import checkpoint, run_folder
 from unrolled.training.checkpoint import Checkpoint, Progress
 from unrolled.training.device import Randomness, autocast, choose_device
-from unrolled.training.evaluation import mean_loss, predictions
 from unrolled.training.events import Best, Evaluated, Started, Step
+from unrolled.training.feed import Feed
 from unrolled.training.optimiser import (
     WeightAverage,
     build_optimiser,
@@ -26,10 +25,7 @@ from unrolled.training.optimiser import (
     restore_optimiser,
     scale_and_clip,
 )
-from unrolled.training.prepare import Prepared
 from unrolled.training.recipe import Recipe
-
-_LINES_NAMED = 5
 
 
 class Training:
@@ -38,7 +34,7 @@ class Training:
     Args:
         recipe: the run's recipe.
         task: what the model does.
-        prepared: data and tokenizers.
+        feed: data and tokenizers.
         folder: the run folder; it need not be at its final place yet.
 
     Raises:
@@ -47,8 +43,8 @@ class Training:
 
     _saved: tuple[int, int, int] | None
 
-    def __init__(self, recipe: Recipe, task: Task, prepared: Prepared, folder: Path) -> None:
-        self.recipe, self.task, self.prepared, self.folder = recipe, task, prepared, folder
+    def __init__(self, recipe: Recipe, task: AnyTask, feed: Feed, folder: Path) -> None:
+        self.recipe, self.task, self.feed, self.folder = recipe, task, feed, folder
         self.config = recipe.training
         self.device = choose_device(self.config)
         self.precision = autocast(self.config, self.device)
@@ -56,7 +52,7 @@ class Training:
             torch.set_num_threads(self.config.threads)
         self.randomness = Randomness(recipe.seed, self.device)
         with self.randomness.drawn():
-            self.model = task.build(recipe.model, prepared.tokenizers).to(self.device)
+            self.model = task.build(recipe.model, feed.tokenizers).to(self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.begin_with(None)
 
@@ -73,7 +69,9 @@ class Training:
         checkpoint.remove_leftovers(self.folder)
         last = checkpoint.load_checkpoint(self.folder)
         checkpoint.set_weights(self.model, last.weights, self.folder / "checkpoints")
-        groups: dict[str, dict[str, torch.Tensor]] = {"optimiser": {}, "average": {}, "random": {}}
+        groups: dict[str, dict[str, torch.Tensor]] = {
+            name: {} for name in ("optimiser", "average", "random", "carried")
+        }
         for name, tensor in last.rest.items():
             group, _, rest = name.partition(".")
             groups[group][rest] = tensor
@@ -82,25 +80,22 @@ class Training:
         self.randomness.restore(groups["random"])
         run_folder.cut_metrics(self.folder, last.progress.metrics_bytes)
         self._go_on_from(last.progress, is_saved=True)
+        if groups["carried"]:
+            self.carried = _state_of(groups["carried"], self.device)
 
     def started(self) -> Started:
         """Sizes of all that is ready."""
-        data = self.prepared
+        feed = self.feed
         return Started(
             step=self.progress.step,
-            sizes={
-                "train": len(data.train.rows),
-                "valid": len(data.valid.rows),
-                "test": data.n_test,
-            },
-            skipped={
-                "train": data.train.n_skipped + data.n_empty,
-                "valid": data.valid.n_skipped,
-            },
-            vocabulary_sizes={role: len(words) for role, words in data.tokenizers.items()},
+            unit=feed.unit,
+            sizes=feed.sizes,
+            skipped=feed.skipped,
+            vocabulary_sizes={role: len(words) for role, words in feed.tokenizers.items()},
             parameters=sum(parameter.numel() for parameter in self.parameters),
-            steps_per_epoch=math.ceil(len(self._epoch_batches()) / self.config.accumulate),
+            steps_per_epoch=math.ceil(self._n_batches() / self.config.accumulate),
             device=str(self.device),
+            notes=feed.notes,
         )
 
     @property
@@ -115,7 +110,7 @@ class Training:
         if config.max_steps:
             shares["max_steps"] = progress.step / config.max_steps
         if config.max_epochs:
-            within = progress.batch / len(self._epoch_batches()) if progress.batch else 0.0
+            within = progress.batch / self._n_batches() if progress.batch else 0.0
             shares["max_epochs"] = (progress.epoch - 1 + within) / config.max_epochs
         limits = {
             name: (share, seconds * max(0.0, 1 - share) / share if share else math.inf)
@@ -151,10 +146,9 @@ class Training:
         progress, config = self.progress, self.config
         share = max((share for share, _ in self.limits().values()), default=0.0)
         rate = learning_rate(config, progress.step + 1, share, progress.n_reductions)
-        epoch_batches = self._epoch_batches()
-        taken = epoch_batches[progress.batch : progress.batch + config.accumulate]
-        total, n_targets, n_tokens = self._accumulate(taken)
-        n_sequences = sum(len(indices) for indices in taken)
+        n_batches = self._n_batches()
+        taken = range(progress.batch, min(progress.batch + config.accumulate, n_batches))
+        total, n_targets, n_tokens, n_sequences = self._accumulate(taken)
         divisor = n_targets if config.reduction == "per_token" else n_sequences
         norm = scale_and_clip(self.parameters, 1 / max(1, divisor), config.clip_norm)
         if not (math.isfinite(norm) and math.isfinite(total)):
@@ -166,8 +160,9 @@ class Training:
         self.average.update(progress.step + 1)
         progress.step += 1
         progress.batch += len(taken)
-        if progress.batch == len(epoch_batches):
+        if progress.batch == n_batches:
             progress.epoch, progress.batch = progress.epoch + 1, 0
+            self.carried = self.feed.start(self.model)
         progress.loss_sum += total
         progress.n_targets += n_targets
         progress.n_tokens += n_tokens
@@ -241,6 +236,7 @@ class Training:
             "optimiser": optimiser_tensors(self.optimiser, self.model),
             "average": self.average.tensors(),
             "random": self.randomness.tensors(),
+            "carried": _tensors_of(self.carried),
         }
         rest = {
             f"{group}.{name}": tensor
@@ -254,58 +250,39 @@ class Training:
 
     def write_card(self, name: str) -> None:
         """Write the model card of a run of this name."""
-        signatures, best = self.task.signature(), self.progress.best
-        run_folder.write_card(self.folder, name, self.started(), signatures, best)
+        run_folder.write_card(self.folder, name, self.task, self.started(), self.progress.best)
 
     def _go_on_from(self, progress: Progress, is_saved: bool = False) -> None:
         self.progress = progress
         self._seconds_before, self._began = progress.seconds, time.perf_counter()
-        self._epoch = 0
-        self._batches: list[list[int]] = []
+        self.carried = self.feed.start(self.model)
         self._saved = self._stamp() if is_saved else None
 
     def _stamp(self) -> tuple[int, int, int]:
         return self.progress.step, self.progress.evaluated_step, self.progress.logged_step
 
-    def _epoch_batches(self) -> list[list[int]]:
-        if self._epoch != self.progress.epoch:
-            self._epoch = self.progress.epoch
-            lengths, seed = self.prepared.train.lengths, self.recipe.seed
-            self._batches = list(batches(lengths, self.config.max_tokens, seed, self._epoch))
-        return self._batches
+    def _n_batches(self) -> int:
+        return self.feed.n_batches(self.progress.epoch)
 
-    def _accumulate(self, taken: Sequence[Sequence[int]]) -> tuple[float, int, int]:
-        """Add up the gradients of batches: (loss, targets, tokens), each summed."""
+    def _accumulate(self, taken: Sequence[int]) -> tuple[float, int, int, int]:
+        """Add up the gradients of batches: (loss, targets, tokens, sequences), each summed."""
         self.model.train()
-        total, n_targets, n_tokens = 0.0, 0, 0
-        examples = self.prepared.train.examples
+        total, n_targets, n_tokens, n_sequences = 0.0, 0, 0, 0
         with self.randomness.drawn():
-            for indices in taken:
-                batch = self.task.collate([examples[index] for index in indices])
+            for index in taken:
+                batch, n_rows = self.feed.batch(self.progress.epoch, index)
                 batch = batch.to(self.device)
                 with self.precision:
-                    loss, count = self.task.loss(self.model, batch)
+                    loss, count, self.carried = self.feed.loss(self.model, batch, self.carried)
                 loss.backward()
                 total += float(loss.detach())
                 n_targets += count
                 n_tokens += batch.n_tokens
-        return total, n_targets, n_tokens
+                n_sequences += n_rows
+        return total, n_targets, n_tokens, n_sequences
 
     def _judge(self) -> tuple[float, dict[str, float]]:
-        valid, config = self.prepared.valid, self.config
-        loss = mean_loss(
-            self.model, self.task, valid.examples, config.max_tokens, self.device, self.precision
-        )
-        chosen = valid.evenly(config.valid_sentences)
-        if not chosen:
-            return loss, {}
-        decoding = dataclasses.replace(self.recipe.decoding, method="greedy", n_best=1)
-        examples = [valid.examples[index] for index in chosen]
-        tokenizers = self.prepared.tokenizers
-        with self.precision:
-            answers = predictions(self.model, self.task, examples, tokenizers, decoding)
-        right = [valid.rows[index].fields[-1] for index in chosen]
-        return loss, dict(self.task.score([answer.text for answer in answers], right))
+        return self.feed.judge(self.model, self.recipe, self.device, self.precision)
 
     def _improves(self, value: float, best: float | None) -> bool:
         if math.isnan(value):
@@ -321,7 +298,7 @@ class Training:
         if progress.n_without_improvement % config.plateau_patience == 0:
             progress.n_reductions += config.schedule == "plateau"
 
-    def _not_finite(self, taken: Sequence[Sequence[int]], what: str) -> NonFiniteError:
+    def _not_finite(self, taken: Sequence[int], what: str) -> NonFiniteError:
         progress = self.progress
         names = [
             name
@@ -330,14 +307,29 @@ class Training:
         ]
         where = f", first in {', '.join(names[:3])}" if names else ""
         self.optimiser.zero_grad(set_to_none=True)
-        rows = self.prepared.train.rows
-        lines = sorted(rows[index].line for indices in taken for index in indices)
-        more = f" and {len(lines) - _LINES_NAMED} more" if len(lines) > _LINES_NAMED else ""
         first, last = progress.batch + 1, progress.batch + len(taken)
         batch = f"batch {first}" if first == last else f"batches {first} to {last}"
         return NonFiniteError(
             f"the {what} of step {progress.step + 1} (epoch {progress.epoch}, {batch}) is not "
-            f"finite{where}; it holds lines {', '.join(map(str, lines[:_LINES_NAMED]))}{more} of "
-            "the training data; look at them, or lower training.learning_rate or clip_norm; "
-            "the last checkpoint stands"
+            f"finite{where}; {self.feed.place(progress.epoch, taken)} of the training data; "
+            "look at them, or lower training.learning_rate or clip_norm; the last checkpoint stands"
         )
+
+
+def _tensors_of(state: State) -> dict[str, Tensor]:
+    """The carried state by name, `<layer>.<part>`."""
+    return {
+        f"{layer}.{part}": tensor.detach().clone()
+        for layer, parts in enumerate(state)
+        for part, tensor in enumerate(parts)
+    }
+
+
+def _state_of(tensors: Mapping[str, Tensor], device: torch.device) -> State:
+    layers: dict[int, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        layer, _, part = name.partition(".")
+        layers.setdefault(int(layer), {})[int(part)] = tensor.to(device)
+    return tuple(
+        tuple(parts[part] for part in sorted(parts)) for _, parts in sorted(layers.items())
+    )

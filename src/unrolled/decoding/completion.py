@@ -1,0 +1,352 @@
+"""The word being typed: which words agree with its first letters, and how probable each is.
+
+Letters and byte pairs spell a word in several steps, so words are searched for, best first. Where a
+token is a word, the answer is one row of the softmax.
+"""
+
+from __future__ import annotations
+
+import codecs
+import heapq
+import math
+import unicodedata
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, groupby
+
+import torch
+from torch import Tensor
+
+from unrolled.text.tokenizer import EOS_ID
+
+Layers = tuple[tuple[Tensor, ...], ...]
+"""A language model's state: for each layer its tensors, `[B, H]`."""
+
+ReadOn = Callable[[Sequence[int], Layers], tuple[Tensor, Layers]]
+"""One token more on each of B rows: ids and a state → log-probabilities `[B, V]` and a state."""
+
+WIDTH = 24
+"""Hypotheses that go one token further together."""
+
+_N_CHILDREN = 64
+"""How many of its most probable continuations a hypothesis is followed by."""
+
+_APOSTROPHES = frozenset("'\u2019")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One way in which the word typed last may go on.
+
+    Args:
+        text: the whole word; starts with `typed`.
+        probability: of this word, given the text before it and that it begins with `typed`.
+        typed: the characters of it that are already there.
+    """
+
+    text: str
+    probability: float
+    typed: str
+
+
+def in_word(character: str) -> bool:
+    """Whether a character is part of a word: a letter, a mark, a digit or an apostrophe."""
+    return character in _APOSTROPHES or unicodedata.category(character)[0] in "LMN"
+
+
+def last_word(text: str) -> str:
+    """The word that a text ends in the middle of, or at the end of.
+
+    >>> last_word("they don'"), last_word("they don't "), last_word("1½ caf\u00e9")
+    ("don'", '', 'café')
+    """
+    start = len(text)
+    while start and in_word(text[start - 1]):
+        start -= 1
+    return text[start:]
+
+
+class Spelling:
+    """What each token of a vocabulary writes, arranged so that agreeing tokens are found at once.
+
+    Args:
+        token_bytes: for each id the UTF-8 bytes that it contributes; empty for special tokens.
+
+    >>> spelling = Spelling([b"", b"th", b"the", b"t", b"a"])
+    >>> spelling.beginning_with(b"th"), spelling.agreeing(b"th")
+    ([1, 2], [1, 2, 3])
+    """
+
+    def __init__(self, token_bytes: Sequence[bytes]) -> None:
+        self.bytes = list(token_bytes)
+        pairs = sorted((written, i) for i, written in enumerate(self.bytes) if written)
+        self._sorted = [written for written, _ in pairs]
+        self._ids = [i for _, i in pairs]
+        # What a token does to a word that stands at a character's border: end it, or go on. Part of
+        # a character may do either; whether it did is seen when the character is whole.
+        begins = [_first_character(written) for written in self.bytes]
+        ends = [first is not None and not in_word(first) for first in begins]
+        ends[EOS_ID] = True
+        self.ends = torch.tensor(ends)
+        self.goes_on = torch.tensor(
+            [bool(w) and not end for w, end in zip(self.bytes, ends, strict=True)]
+        )
+        self.begins_with_space = torch.tensor(
+            [
+                w == b" " or (w[:1] == b" " and in_word(_first_character(w[1:]) or "a"))
+                for w in self.bytes
+            ]
+        )
+        self.inside_character = torch.tensor([bool(w) and 0x80 <= w[0] < 0xC0 for w in self.bytes])
+
+    def beginning_with(self, prefix: bytes) -> list[int]:
+        """The ids whose bytes begin with these, in the order of their bytes; all, for none."""
+        if not prefix:
+            return list(self._ids)
+        # A text's bytes never hold 0xFF, so that the last one can be raised.
+        beyond = prefix[:-1] + bytes([prefix[-1] + 1])
+        return self._ids[bisect_left(self._sorted, prefix) : bisect_left(self._sorted, beyond)]
+
+    def agreeing(self, wanted: bytes) -> list[int]:
+        """The ids that may come next where these bytes do: they begin with them, or begin them."""
+        found = self.beginning_with(wanted)
+        for length in range(len(wanted) - 1, 0, -1):
+            start = bisect_left(self._sorted, wanted[:length])
+            while start < len(self._sorted) and self._sorted[start] == wanted[:length]:
+                found.append(self._ids[start])
+                start += 1
+        return found
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A hypothesis that has been read: its probability, what it wrote, and where its state stands."""
+
+    log_prob: float
+    written: bytes
+    batch: int
+    row: int
+
+
+_Child = tuple[float, int, _Node, int, bytes]
+"""What a hypothesis may become: −log probability, a running number, it, a token, the bytes written."""
+
+
+class WordSearch:
+    """A search for the words that may follow, over a model of letters or byte pairs.
+
+    Each round reads the `WIDTH` most probable hypotheses one token further in one step. A word has
+    ended when what follows is not a letter, mark, digit or apostrophe, and the probability of that
+    is part of the word's; those of several ways to cut one word into tokens are added up.
+
+    In letters, there is one way to write a word, and its probability is exact. In byte pairs, ways
+    to cut it that were not worth following are missing (see `least_share`), and so is, from the
+    probability of the typed bytes, what lay outside the `WIDTH` most probable ways to cut those.
+
+    Args:
+        read_on: reads one token more.
+        spelling: of the vocabulary.
+        typed: the characters of the word that are already there.
+        spaced: whether one space may come before the word.
+        max_length: the most characters that a word may still get.
+        least_share: a hypothesis is followed while its probability is at least this share of the
+            k-th word's. With 1, none is left that could become a better word by itself.
+    """
+
+    def __init__(
+        self,
+        read_on: ReadOn,
+        spelling: Spelling,
+        typed: str,
+        spaced: bool,
+        max_length: int,
+        least_share: float = 1.0,
+    ) -> None:
+        self._least_share = least_share
+        self._read_on, self._spelling = read_on, spelling
+        self._typed, self._spaced, self._max_length = typed, spaced, max_length
+        self._states: list[Layers] = []
+        self._finished: defaultdict[str, float] = defaultdict(float)
+        self._heap: list[_Child] = []
+        self._order = count()  # settles ties, so that nodes are never compared
+
+    def run(self, log_probs_1V: Tensor, state: Layers, wanted: bytes, k: int) -> list[Completion]:
+        """The k most probable words.
+
+        Args:
+            log_probs_1V: of the next token, `[1, V]`.
+            state: of one row.
+            wanted: bytes that the coming tokens have to write first.
+            k: how many words.
+        """
+        self._states.append(state)
+        root = _Node(0.0, b"", 0, 0)
+        covered = 1.0
+        if wanted:
+            covered = self._cover(root, log_probs_1V, wanted)
+        else:
+            self._expand([root], log_probs_1V, k)
+        for _ in range(self._max_length + 1):
+            chosen = self._pop(k)
+            if not chosen:
+                break
+            nodes, log_probs_BV = self._step(chosen)
+            self._expand(nodes, log_probs_BV, k)
+        best = sorted(self._finished.items(), key=lambda item: (-item[1], item[0]))[:k]
+        return [
+            # Rounding must not make a certain word more than certain.
+            Completion(self._typed + word, min(1.0, mass / covered), self._typed)
+            for word, mass in best
+            if mass > 0
+        ]
+
+    def _cover(self, root: _Node, log_probs_BV: Tensor, wanted: bytes) -> float:
+        """Follow the ways to cut the wanted bytes; the probability of all that were seen."""
+        covered = 0.0
+        nodes = [root]
+        while nodes:
+            partial: list[_Child] = []
+            for node, log_probs_V in zip(nodes, log_probs_BV, strict=True):
+                left = wanted[len(node.written) :]
+                ids = self._spelling.agreeing(left)
+                log_probs = log_probs_V[torch.tensor(ids)]
+                for log_prob, token in _best(log_probs, ids, 8 * _N_CHILDREN):
+                    total = node.log_prob + log_prob
+                    if len(self._spelling.bytes[token]) < len(left):
+                        written = node.written + self._spelling.bytes[token]
+                        partial.append((-total, next(self._order), node, token, written))
+                    else:
+                        self._push(total, node, token, self._spelling.bytes[token][len(left) :])
+                beyond = torch.tensor([len(self._spelling.bytes[i]) >= len(left) for i in ids])
+                covered += math.exp(node.log_prob) * log_probs[beyond].double().exp().sum().item()
+            nodes = []
+            if partial:
+                nodes, log_probs_BV = self._step(heapq.nsmallest(WIDTH, partial))
+        return covered
+
+    def _step(self, chosen: list[_Child]) -> tuple[list[_Node], Tensor]:
+        chosen = sorted(chosen, key=lambda child: child[2].batch)
+        groups = [
+            (batch, torch.tensor([child[2].row for child in children]))
+            for batch, children in groupby(chosen, key=lambda child: child[2].batch)
+        ]
+        state = tuple(
+            tuple(
+                torch.cat(
+                    [
+                        self._states[batch][layer][part].index_select(0, rows.to(tensor.device))
+                        for batch, rows in groups
+                    ]
+                )
+                for part, tensor in enumerate(parts)
+            )
+            for layer, parts in enumerate(self._states[0])
+        )
+        log_probs_BV, state = self._read_on([child[3] for child in chosen], state)
+        self._states.append(state)
+        batch = len(self._states) - 1
+        nodes = [
+            _Node(-cost, written, batch, row) for row, (cost, _, _, _, written) in enumerate(chosen)
+        ]
+        return nodes, log_probs_BV
+
+    def _expand(self, nodes: list[_Node], log_probs_BV: Tensor, k: int) -> None:
+        """End the word of each hypothesis, and put its continuations up for choice."""
+        spelling = self._spelling
+        p_end_B = log_probs_BV.double().exp() @ spelling.ends.double()
+        follow: list[Tensor] = []
+        for node, p_end in zip(nodes, p_end_B.tolist(), strict=True):
+            text, n_read = codecs.utf_8_decode(node.written, "strict", False)
+            if n_read < len(node.written):
+                follow.append(spelling.inside_character)
+                continue
+            if self._is_word(text):
+                self._finished[text] += math.exp(node.log_prob) * p_end
+            may_space = self._spaced and not text
+            follow.append(
+                spelling.goes_on | spelling.begins_with_space if may_space else spelling.goes_on
+            )
+        masked_BV = log_probs_BV.masked_fill(~torch.stack(follow), -math.inf)
+        values_BC, tokens_BC = masked_BV.topk(min(_N_CHILDREN, masked_BV.shape[1]), 1)
+        least = self._least(k)
+        for node, values, tokens in zip(nodes, values_BC.tolist(), tokens_BC.tolist(), strict=True):
+            for log_prob, token in zip(values, tokens, strict=True):
+                total = node.log_prob + log_prob
+                if total == -math.inf or total < least:
+                    break
+                self._push(total, node, token, node.written + spelling.bytes[token])
+
+    def _push(self, log_prob: float, node: _Node, token: int, written: bytes) -> None:
+        """A continuation: a word that has ended in it, something to follow, or no word at all."""
+        try:
+            text, _ = codecs.utf_8_decode(written, "strict", False)
+        except UnicodeDecodeError:
+            return
+        start = int(self._spaced and text[:1] == " ")
+        end = next((i for i in range(start, len(text)) if not in_word(text[i])), None)
+        if end is not None:
+            if self._is_word(text[:end]):
+                self._finished[text[:end]] += math.exp(log_prob)
+        elif len(text) <= self._max_length:
+            heapq.heappush(self._heap, (-log_prob, next(self._order), node, token, written))
+
+    def _pop(self, k: int) -> list[_Child]:
+        """The most probable hypotheses that are worth following."""
+        least = self._least(k)
+        chosen: list[_Child] = []
+        while self._heap and len(chosen) < WIDTH and -self._heap[0][0] > least:
+            chosen.append(heapq.heappop(self._heap))
+        return chosen
+
+    def _least(self, k: int) -> float:
+        if len(self._finished) < k:
+            return -math.inf
+        mass = self._least_share * heapq.nlargest(k, self._finished.values())[-1]
+        return math.log(mass) if mass > 0 else -math.inf
+
+    def _is_word(self, text: str) -> bool:
+        return any(c not in _APOSTROPHES and c != " " for c in self._typed + text)
+
+
+def words_from(
+    log_probs_V: Tensor, spelling: Spelling, typed: str, prefix: str, k: int
+) -> list[Completion]:
+    """The k most probable tokens that begin with a prefix, where a token is a word.
+
+    Args:
+        log_probs_V: of the next token.
+        spelling: of the vocabulary.
+        typed: the characters that are already there.
+        prefix: the same as the vocabulary writes them, in lower case where it knows no other.
+        k: how many.
+
+    Probabilities are those of the model over the sum of all agreeing words; of an empty prefix they
+    are the model's own.
+    """
+    ids = torch.tensor(spelling.beginning_with(prefix.encode()), dtype=torch.int64)
+    log_probs = log_probs_V[ids].double()
+    if prefix:
+        log_probs = log_probs.log_softmax(0)
+    values, places = log_probs.topk(min(k, len(ids)))
+    return [
+        Completion(typed + spelling.bytes[token].decode()[len(prefix) :], math.exp(log_prob), typed)
+        for log_prob, token in zip(values.tolist(), ids[places].tolist(), strict=True)
+    ]
+
+
+def _best(log_probs: Tensor, ids: list[int], n: int) -> Iterator[tuple[float, int]]:
+    values, places = log_probs.topk(min(n, len(ids)))
+    for value, place in zip(values.tolist(), places.tolist(), strict=True):
+        yield value, ids[place]
+
+
+def _first_character(written: bytes) -> str | None:
+    """The first character; none where the bytes begin inside of one or do not hold all of it."""
+    for length in range(1, min(4, len(written)) + 1):
+        try:
+            return written[:length].decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+    return None

@@ -1,0 +1,327 @@
+"""Next character, next word: a recurrent model of running text.
+
+Mikolov et al. 2010 (the recurrent language model); Press & Wolf 2017 (tied weights); Gal & Ghahramani
+2016 and Merity, Keskar & Socher 2018 (how it is regularised). The file reads in the order data flows:
+configuration, model, collate, loss, scores, TASK.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unrolled import nn
+from unrolled.config import require
+from unrolled.errors import ConfigError
+from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
+from unrolled.layers.output import Output
+from unrolled.layers.stack import LockedDropout, RecurrentStack, dropped_embedding
+from unrolled.shapes import Float, Int, Padded
+from unrolled.tasks.task import State, StreamTask, Tokenizers
+from unrolled.text.streams import StreamConfig, Window
+from unrolled.text.tokenizer import PAD_ID, SPECIALS, TextConfig, Tokenizer
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig:
+    """The `[model]` section of a language model's recipe.
+
+    Args:
+        cell: the recurrent cell.
+        embedding: "learned", or "one_hot": the id itself, as wide as the vocabulary, for characters.
+        embedding_size: width of learned embeddings.
+        hidden_size: width of the recurrent layers; with tied weights the last is as wide as the
+            embedding.
+        n_layers: how many.
+        tied: whether the output layer shares the embedding (Press & Wolf 2017).
+        word_rate: chance that a word loses its embedding for a whole window (Gal & Ghahramani 2016).
+        input_rate: dropout on embeddings.
+        between_rate: dropout between recurrent layers.
+        output_rate: dropout before the output layer.
+        recurrent_weight_rate: dropout on recurrent weights, one mask a window (Merity et al. 2018).
+        locked: whether a dropout mask stays the same for all steps of a window (variational).
+        head: how training sees the vocabulary: "full" softmax; "adaptive" (Grave et al. 2017), which
+            is a model of its own; "sampled" (Jean et al. 2015), judged by the full softmax all the same.
+        cutoffs: of the adaptive softmax: ids at which its clusters of rarer words begin.
+        n_samples: words drawn for a window by the sampled softmax.
+    """
+
+    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    embedding: Literal["learned", "one_hot"] = "learned"
+    embedding_size: int = 128
+    hidden_size: int = 512
+    n_layers: int = 1
+    tied: bool = False
+    word_rate: float = 0.0
+    input_rate: float = 0.0
+    between_rate: float = 0.0
+    output_rate: float = 0.0
+    recurrent_weight_rate: float = 0.0
+    locked: bool = True
+    head: Literal["full", "adaptive", "sampled"] = "full"
+    cutoffs: tuple[int, ...] = ()
+    n_samples: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_size", "hidden_size", "n_layers", "n_samples"):
+            value = getattr(self, name)
+            require(value >= 1, f"model.{name}", "at least 1", value)
+        for name in (
+            "word_rate",
+            "input_rate",
+            "between_rate",
+            "output_rate",
+            "recurrent_weight_rate",
+        ):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
+        if self.tied and self.embedding == "one_hot":
+            raise ConfigError("model.tied: a one-hot embedding has no weights to share; untie them")
+        if self.tied and self.head == "adaptive":
+            raise ConfigError("model.tied: the adaptive softmax has weights of its own; untie them")
+        if (self.head == "adaptive") != bool(self.cutoffs):
+            raise ConfigError(
+                "model.cutoffs belong to model.head = 'adaptive', and it needs them; for 33,000 words "
+                "try [2000, 10000]"
+            )
+
+
+class LanguageModel(nn.Module):
+    """Embedding, recurrent layers, output layer.
+
+    >>> model = LanguageModel(LanguageModelConfig(embedding_size=3, hidden_size=5, n_layers=2), 11)
+    >>> hidden, state = model.step(torch.tensor([4, 7]), model.start(2))
+    >>> hidden.shape, model.head.logits(hidden).shape, len(state)
+    (torch.Size([2, 5]), torch.Size([2, 11]), 2)
+    """
+
+    embedding: nn.Embedding | None
+    head: SoftmaxHead | AdaptiveHead | SampledHead
+    _one_hot: Tensor
+
+    def __init__(self, config: LanguageModelConfig, n_words: int) -> None:
+        super().__init__()
+        self.config = config
+        one_hot = config.embedding == "one_hot"
+        E, H = n_words if one_hot else config.embedding_size, config.hidden_size
+        sizes = [H] * (config.n_layers - 1) + [E if config.tied else H]
+        self.embedding = None if one_hot else nn.Embedding(n_words, E, padding_idx=PAD_ID)
+        self.layers = RecurrentStack(
+            config.cell,
+            E,
+            sizes,
+            between_rate=config.between_rate,
+            recurrent_weight_rate=config.recurrent_weight_rate,
+            locked=config.locked,
+        )
+        dropout = LockedDropout if config.locked else nn.Dropout
+        self.input_dropout = dropout(config.input_rate)
+        self.output_dropout = dropout(config.output_rate)
+        self.head = self._head(sizes[-1], n_words)
+        self.register_buffer("_one_hot", torch.eye(n_words if one_hot else 0), persistent=False)
+        self.reset_embedding()
+
+    def _head(self, hidden_size: int, n_words: int) -> SoftmaxHead | AdaptiveHead | SampledHead:
+        config = self.config
+        if config.head == "adaptive":
+            return AdaptiveHead(hidden_size, n_words, config.cutoffs)
+        shared = self.embedding.weight if config.tied and self.embedding is not None else None
+        if config.head == "sampled":
+            return SampledHead(hidden_size, n_words, config.n_samples, shared)
+        return SoftmaxHead(hidden_size, n_words, shared)
+
+    def reset_embedding(self) -> None:
+        """Normal embeddings that reach the recurrent layers with deviation 1; see `Translator`."""
+        if self.embedding is None:
+            return
+        nn.init.normal_(self.embedding.weight, std=1 / self._scale)
+        with torch.no_grad():
+            self.embedding.weight[PAD_ID] = 0
+
+    @property
+    def _scale(self) -> float:
+        """An output layer wants deviation E^-1/2; the way in multiplies it away (Vaswani 2017, 3.4)."""
+        return self.config.embedding_size**0.5 if self.config.tied else 1.0
+
+    def _embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows E"]:
+        if self.embedding is None:
+            return self._one_hot[ids]
+        embedding = self.embedding
+        if self.training and self.config.word_rate:
+            embedded = dropped_embedding(ids, embedding.weight, self.config.word_rate, True)
+        else:
+            embedded = embedding(ids)
+        return embedded * self._scale if self.config.tied else embedded
+
+    def start(self, n_rows: int) -> State:
+        """The state before any word."""
+        return self.layers.start(n_rows, device=next(self.parameters()).device)
+
+    def forward(self, ids: Padded, state: State) -> Output:
+        """Rows of ids `[B, T]` read on from a state; `Output.state` is the one at each row's end."""
+        embedded_BTE = self.input_dropout(self._embed(ids.values))
+        hidden_BTH, state = self.layers(Padded(embedded_BTE, ids.lengths), state)
+        return Output(self.output_dropout(hidden_BTH), state, None)
+
+    def step(self, ids: Int[Tensor, " B"], state: State) -> tuple[Float[Tensor, "B H"], State]:
+        """One word further, outside training: what the head reads, and the new state."""
+        return self.layers.step(self._embed(ids), state)
+
+
+@dataclass(frozen=True)
+class StreamBatch:
+    """A window as tensors.
+
+    Args:
+        inputs: `[B, T]` ids.
+        targets: `[B, K]` ids to predict in the last K steps, -1 for none.
+        n_before_next: steps after which the next window begins.
+        restarts: `[B, T]`, where the state begins anew; None for nowhere.
+        n_tokens: how many are predicted.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    n_before_next: int
+    restarts: Tensor | None
+    n_tokens: int
+
+    @property
+    def n_sequences(self) -> int:
+        """Rows."""
+        return len(self.inputs)
+
+    def to(self, device: torch.device | str) -> StreamBatch:
+        """The same on another device; where documents begin stays on the CPU, which plans by it."""
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
+
+def collate(window: Window) -> StreamBatch:
+    """A window → tensors."""
+    restarts = window.restarts
+    return StreamBatch(
+        torch.from_numpy(window.inputs),
+        torch.from_numpy(window.targets),
+        window.n_before_next,
+        None if restarts is None or not restarts.any() else torch.from_numpy(restarts),
+        window.n_targets,
+    )
+
+
+def read(
+    model: LanguageModel, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
+) -> tuple[Float[Tensor, "M H"], State]:
+    """What the head reads for each of the B·T steps, row after row, and the state at the end.
+
+    Where documents begin inside a row, its pieces become rows of their own, of different lengths, which
+    begin with the state that is carried or with a new one.
+    """
+    B, T = ids.shape
+    if restarts is None:
+        lengths = torch.full((B,), T)
+        output = model(Padded(ids, lengths), state)
+        return output.hidden.flatten(0, 1), output.state
+    begins = restarts.clone()
+    begins[:, 0] = True
+    row_R, time_R = begins.nonzero(as_tuple=True)
+    ends_R = torch.cat([time_R[1:], time_R.new_tensor([T])])
+    is_last_R = torch.cat([row_R[1:] != row_R[:-1], row_R.new_ones(1, dtype=torch.bool)])
+    lengths_R = torch.where(is_last_R, torch.full_like(ends_R, T), ends_R) - time_R
+    steps = torch.arange(int(lengths_R.max()))
+    real_RT = steps < lengths_R.unsqueeze(1)
+    pieces_RT = ids.new_full(real_RT.shape, PAD_ID)
+    pieces_RT[real_RT.to(ids.device)] = ids.flatten()
+    goes_on_R1 = ~restarts[row_R, time_R].unsqueeze(1)
+    begin = tuple(
+        tuple(torch.where(goes_on_R1.to(part.device), part[row_R], 0.0) for part in layer)
+        for layer in state
+    )
+    output = model(Padded(pieces_RT, lengths_R), begin)
+    last = is_last_R.nonzero().squeeze(1)
+    state = tuple(tuple(part[last] for part in layer) for layer in output.state)
+    return output.hidden[real_RT.to(ids.device)], state
+
+
+def loss(model: LanguageModel, batch: StreamBatch, state: State) -> tuple[Tensor, int, State]:
+    """Cross-entropy in nats, summed; how many targets; the state where the next window begins.
+
+    Steps before the first target (k2 above k1) are read for their gradient alone.
+    """
+    T, K = batch.inputs.shape[1], batch.targets.shape[1]
+    pieces, carried = [], state
+    for start, end in ((0, batch.n_before_next), (batch.n_before_next, T)):
+        if start < end:
+            restarts = None if batch.restarts is None else batch.restarts[:, start:end]
+            hidden, state = read(model, batch.inputs[:, start:end], restarts, state)
+            pieces.append(hidden.view(len(batch.inputs), end - start, -1))
+        if end == batch.n_before_next:
+            carried = tuple(tuple(part.detach() for part in layer) for layer in state)
+    hidden_BTH = pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+    hidden_MH, targets_M = hidden_BTH[:, T - K :].flatten(0, 1), batch.targets.flatten()
+    if batch.n_tokens < len(targets_M):
+        real_M = targets_M >= 0
+        hidden_MH, targets_M = hidden_MH[real_M], targets_M[real_M]
+    total, count = model.head.loss(hidden_MH, targets_M)
+    return total, count, carried
+
+
+def scores(mean_loss: float, n_targets: int, n_characters: int) -> dict[str, float]:
+    """Perplexity per token, and bits per character of the text.
+
+    >>> scores(math.log(2), n_targets=30, n_characters=120)
+    {'perplexity': 2.0, 'bits_per_character': 0.25}
+    """
+    bits = mean_loss / math.log(2) * n_targets
+    # Beyond 700 nats a token e^x is no number of the computer's.
+    perplexity = math.exp(mean_loss) if mean_loss < 700 else math.inf
+    return {
+        "perplexity": perplexity,
+        "bits_per_character": bits / n_characters if n_characters else math.nan,
+    }
+
+
+def signature() -> dict[str, str]:
+    """How the scores are computed."""
+    return {
+        "perplexity": "e^(mean nats)|every token and end of document|full softmax|state carried",
+        "bits_per_character": "total bits / characters of the text|ends of documents counted as bits",
+    }
+
+
+def train_tokenizer(texts: Iterable[str], config: TextConfig) -> Tokenizer:
+    """A vocabulary of running text."""
+    return Tokenizer.train(texts, config, running=True)
+
+
+def build(config: LanguageModelConfig, tokenizers: Tokenizers) -> LanguageModel:
+    """A fresh model for this vocabulary."""
+    n_words = len(tokenizers["text"])
+    if any(not len(SPECIALS) < cutoff < n_words for cutoff in config.cutoffs) or list(
+        config.cutoffs
+    ) != sorted(set(config.cutoffs)):
+        raise ConfigError(
+            f"model.cutoffs must rise and lie between {len(SPECIALS)} and the {n_words:,} words of the "
+            f"vocabulary, got {list(config.cutoffs)}"
+        )
+    return LanguageModel(config, n_words)
+
+
+TASK = StreamTask(
+    name="language_model",
+    Config=LanguageModelConfig,
+    Data=StreamConfig,
+    train_tokenizer=train_tokenizer,
+    collate=collate,
+    build=build,
+    start=LanguageModel.start,
+    loss=loss,
+    evaluate_loss=loss,
+    scores=scores,
+    signature=signature,
+    use='generate {run} --prompt "…"',
+)

@@ -1,0 +1,134 @@
+"""A language model through the command line: trained, scored, asked, and given what it cannot take."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from unrolled.cli import main
+
+SETTINGS = [
+    "--task", "language_model", "--text.kind", "char", "--model.hidden_size", "24",
+    "--model.embedding_size", "8", "--data.n_rows", "8", "--data.k1", "24",
+    "--training.max_steps", "80", "--training.learning_rate", "0.02",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("letters")
+    draw = random.Random(3)
+    for name in ("first", "second"):
+        lines = (f"Dear {draw.choice(['Ann', 'Bob'])}, thank you.\n" for _ in range(150))
+        (folder / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(letters: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "letters"
+    assert main(["train", *SETTINGS, "--data", str(letters), "--out", str(out)]) == 0
+    return out
+
+
+def test_training_says_tokens_and_how_to_try_the_run(
+    letters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(["train", *SETTINGS, "--data", str(letters), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    first, second, started, *_ = printed.splitlines()
+    assert first.startswith("note: valid: cut from the end of the training text, ")
+    assert second.startswith("note: test: cut from the end of the training text, ")
+    assert started.startswith("tokens: train ")
+    assert printed.endswith(f'run: {out} · try: unrolled generate {out} --prompt "…"\n')
+    assert "bits_per_character" in printed
+    assert 'unrolled generate run --prompt "…"' in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_trained_run_is_scored_and_the_figures_recorded(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "results.jsonl"
+    assert main(["evaluate", str(run), "--record", str(record)]) == 0
+    first, loss, perplexity, bits = capsys.readouterr().out.splitlines()
+    line = json.loads(record.read_text(encoding="utf-8"))
+    assert first.startswith(f"{line['tokens']:,} tokens, {line['characters']:,} characters in ")
+    assert loss == f"loss {line['loss']:.4f}   nats per token"
+    assert perplexity.startswith(f"perplexity {line['perplexity']:.3f}   e^(mean nats)|")
+    assert bits.endswith(f"|{line['tokens']} tokens")
+    assert line["data"] == "test"
+
+
+def test_other_text_can_be_scored(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.txt").write_text("Dear Ann, thank you.\n", encoding="utf-8")
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "other.txt")]) == 0
+    assert capsys.readouterr().out.startswith("22 tokens, 21 characters in ")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_it_goes_on_completes_and_is_surprised(
+    run: Path, precision: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--precision", precision]
+    ask = ["generate", str(run), "--prompt", "Dear Ann, th", "--temperature", "0", "--stop", "."]
+    assert main([*ask, *options]) == 0
+    assert capsys.readouterr().out.rstrip("\n") == "ank you"
+    assert main(["complete", str(run), "Dear Bob, tha", "--k", "1", *options]) == 0
+    assert "thank" in capsys.readouterr().out
+    assert main(["score", str(run), "Dear Ann, thank you.", *options]) == 0
+    assert "bits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["predict", "RUN", "a sentence"],
+            "RUN is a language model, which answers nothing; `unrolled generate` and `unrolled "
+            "complete` go on with a text",
+        ),
+        (
+            ["evaluate", "RUN", "--decoding.beam_size", "3"],
+            "--decoding.beam_size: a language model is scored without decoding",
+        ),
+        (["train", *SETTINGS, "--data", "no-such-file.txt"], "no-such-file.txt: no such file"),
+        (
+            ["train", *SETTINGS, "--data", "LETTERS", "--columns", "en"],
+            "unknown key 'columns' in [data]",
+        ),
+        (
+            ["train", *SETTINGS, "--data", "LETTERS", "--data.k2", "3"],
+            "data.k2 must be at least data.k1 = 24, or 0, got 3",
+        ),
+        (
+            ["train", *SETTINGS, "--data", "LETTERS", "--model.cell", "gur"],
+            "model.cell: expected one of 'rnn', 'gru', 'lstm', got 'gur'; did you mean 'gru'?",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_sentence(
+    run: Path,
+    letters: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"RUN": str(run), "LETTERS": str(letters)}
+    given = [names.get(argument, argument) for argument in arguments]
+    for name, path in names.items():
+        message = message.replace(name, path)
+    assert main(given) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"unrolled: {message}")
+    assert printed.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,142 @@
+"""Language models in training: what is carried is saved, and a run goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from unrolled.errors import ConfigError, DataError
+from unrolled.predict import LanguagePredictor, load
+from unrolled.tasks.language_model import LanguageModelConfig
+from unrolled.text.data import DataConfig
+from unrolled.text.streams import StreamConfig
+from unrolled.text.tokenizer import TextConfig
+from unrolled.training.config import TrainingConfig
+from unrolled.training.events import Evaluated, Finished, Started, Step
+from unrolled.training.loop import fit, train
+from unrolled.training.recipe import Recipe
+
+
+def write_text(path: Path, n_lines: int = 120) -> Path:
+    draw = random.Random(5)
+    words = ["sun", "rain", "wind", "snow", "fog", "hail"]
+    lines = (" ".join(draw.choices(words, k=draw.randint(2, 7))) + "." for _ in range(n_lines))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def recipe_for(
+    text: Path,
+    data: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    kind: str = "char",
+    **training: Any,
+) -> Recipe:
+    dropped = {"input_rate": 0.1, "output_rate": 0.2, "recurrent_weight_rate": 0.3}
+    sizes = {"cell": "lstm", "embedding_size": 5, "hidden_size": 11, **dropped}
+    defaults = {
+        "max_steps": 29,
+        "learning_rate": 0.01,
+        "evaluate_every_n_steps": 7,
+        "checkpoint_every_n_steps": 5,
+        "log_every_n_steps": 3,
+        "device": "cpu",
+    }
+    return Recipe(
+        task="language_model",
+        data=StreamConfig(train=(str(text),), **{"n_rows": 7, "k1": 13, **(data or {})}),
+        text=TextConfig(kind=kind, vocab_size=300),
+        model=LanguageModelConfig(**{**sizes, **(model or {})}),
+        training=TrainingConfig(**{**defaults, **training}),
+    )
+
+
+def test_a_run_reports_tokens_and_the_figures_of_its_loss(tmp_path: Path) -> None:
+    recipe = recipe_for(write_text(tmp_path / "weather.txt"))
+    events = list(fit(recipe, tmp_path / "run"))
+    started, end = events[0], events[-1]
+    assert isinstance(started, Started)
+    assert isinstance(end, Finished)
+    assert started.unit == "tokens"
+    text = (tmp_path / "weather.txt").read_text(encoding="utf-8")
+    assert abs(sum(started.sizes.values()) - len(text)) <= 3  # and one end a part
+    first, *_, last = (event for event in events if isinstance(event, Evaluated))
+    assert last.loss < first.loss
+    assert last.scores["perplexity"] == pytest.approx(math.exp(last.loss))
+    assert any(isinstance(event, Step) for event in events)
+    record = json.loads((tmp_path / "run" / "split.json").read_text(encoding="utf-8"))
+    assert {entry["part"] for entry in record["files"]} == {"train", "valid", "test"}
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"k2": 31}, {"restart": True, "documents": "line"}], ids=["", "k2", "restart"]
+)
+@pytest.mark.parametrize("stop_after", [4, 17])
+def test_a_run_stopped_in_the_middle_of_a_pass_goes_on_bit_for_bit(
+    tmp_path: Path, data: dict[str, Any], stop_after: int
+) -> None:
+    recipe = recipe_for(write_text(tmp_path / "weather.txt"), data)
+    train(recipe, tmp_path / "whole")
+    events = fit(recipe, tmp_path / "stopped")
+    for event in events:
+        if isinstance(event, Step) and event.step >= stop_after:
+            events.close()
+    train(recipe, tmp_path / "stopped", resume=True)
+    whole, stopped = (
+        load_file(next((tmp_path / name / "checkpoints").glob("step-*29*")) / "model.safetensors")
+        for name in ("whole", "stopped")
+    )
+    assert whole.keys() == stopped.keys()
+    for name, tensor in whole.items():
+        assert tensor.equal(stopped[name]), name
+
+
+def test_the_state_in_the_middle_of_a_pass_is_in_the_checkpoint(tmp_path: Path) -> None:
+    recipe = recipe_for(write_text(tmp_path / "weather.txt"), max_steps=5)
+    train(recipe, tmp_path / "run")
+    [folder] = (tmp_path / "run" / "checkpoints").glob("step-*5*")
+    rest = load_file(folder / "optimiser.safetensors")
+    assert rest["carried.0.0"].shape == rest["carried.0.1"].shape == (7, 11)
+    assert rest["carried.0.0"].abs().max() > 0
+
+
+def test_evaluation_reads_every_token_of_the_held_out_text_once(tmp_path: Path) -> None:
+    recipe = recipe_for(write_text(tmp_path / "weather.txt"))
+    train(recipe, tmp_path / "run")
+    model = load(tmp_path / "run")
+    assert isinstance(model, LanguagePredictor)
+    stream = model.held_out("test")
+    evaluation = model.evaluate(stream)
+    assert evaluation.n_tokens == stream.n_tokens
+    bits = evaluation.loss / math.log(2) * evaluation.n_tokens / evaluation.n_characters
+    assert evaluation.scores["bits_per_character"] == pytest.approx(bits)
+
+
+def test_data_of_another_task_are_refused(tmp_path: Path) -> None:
+    recipe = recipe_for(write_text(tmp_path / "weather.txt"))
+    with pytest.raises(ConfigError) as caught:
+        fit(replace(recipe, data=DataConfig(train=("a.tsv",))), tmp_path / "run")
+    assert str(caught.value) == (
+        "the data of task 'language_model' are described by StreamConfig, got DataConfig"
+    )
+
+
+def test_a_score_is_no_metric_of_running_text(tmp_path: Path) -> None:
+    recipe = recipe_for(write_text(tmp_path / "weather.txt"), metric="perplexity")
+    with pytest.raises(ConfigError) as caught:
+        fit(recipe, tmp_path / "run")
+    assert str(caught.value) == "training.metric must be one of loss, got 'perplexity'"
+
+
+def test_a_text_too_short_to_cut_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("one line", encoding="utf-8")
+    with pytest.raises(DataError):
+        train(recipe_for(tmp_path / "short.txt"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
