@@ -71,6 +71,36 @@ def test_other_text_can_be_scored(
     assert capsys.readouterr().out.startswith("22 tokens, 21 characters in ")
 
 
+def loss_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> float:
+    assert main(["evaluate", *arguments]) == 0
+    return float(capsys.readouterr().out.splitlines()[1].split()[1])
+
+
+def test_the_score_is_that_of_the_precision_asked_for(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exact, coarse, coarser = (
+        loss_of([str(run), "--precision", precision], capsys)
+        for precision in ("float32", "bfloat16", "int8")
+    )
+    assert exact != coarse != coarser
+    assert coarse == pytest.approx(exact, abs=0.02)
+    assert coarser == pytest.approx(exact, abs=0.1)
+
+
+def test_a_cache_is_mixed_in_and_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Words the model has not seen, over and over: what a cache is for.
+    (tmp_path / "other.txt").write_text("zyx qwk jvb. " * 20, encoding="utf-8")
+    other = [str(run), "--data", str(tmp_path / "other.txt")]
+    without = loss_of(other, capsys)
+    assert loss_of([*other, "--cache", "30", "--cache-weight", "0.5"], capsys) < without - 0.3
+    assert loss_of([*other, "--cache", "30", "--cache-weight", "0"], capsys) == without
+    assert main(["evaluate", *other, "--cache", "30"]) == 0
+    assert "|continuous cache of 30, θ = 0.3, λ = 0.1|" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_it_goes_on_completes_and_is_surprised(
     run: Path, precision: str, capsys: pytest.CaptureFixture[str]
@@ -96,6 +126,10 @@ def test_it_goes_on_completes_and_is_surprised(
         (
             ["evaluate", "RUN", "--decoding.beam_size", "3"],
             "--decoding.beam_size: a language model is scored without decoding",
+        ),
+        (
+            ["evaluate", "RUN", "--cache", "30", "--cache-weight", "1"],
+            "weight must be at least 0 and below 1, got 1.0",
         ),
         (["train", *SETTINGS, "--data", "no-such-file.txt"], "no-such-file.txt: no such file"),
         (

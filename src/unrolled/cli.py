@@ -170,6 +170,9 @@ def evaluate(
     split: Literal["test", "valid"] = "test",
     record: Path | None = None,
     precision: Precision = "float32",
+    cache: int = 0,
+    cache_theta: float = 0.3,
+    cache_weight: float = 0.1,
     overrides: Overrides = (),
 ) -> None:
     """Score a trained run on data it has not seen.
@@ -179,9 +182,15 @@ def evaluate(
         data: data to score on, with the columns of the training data.
         split: which held-out part of the run's own data to score on, without --data.
         record: file to append the scores to as a line of JSON, with date and commit.
-        precision: what single steps keep the recurrent weights in; less is faster and coarser.
+        precision: what single steps keep the recurrent weights in; less is faster and coarser. A
+            language model is then read step by step.
+        cache: of a language model: mix in the words that followed the last CACHE states, the nearest
+            the most (Grave et al. 2017); 0 = off.
+        cache_theta: how much nearer states count in the cache.
+        cache_weight: the cache's share of the mixture.
     """
     from unrolled import predict
+    from unrolled.layers.cache import ContinuousCache
     from unrolled.text.readers import read_rows
 
     predictor = predict.load(run, precision=precision)
@@ -192,8 +201,13 @@ def evaluate(
         if overrides:
             raise ConfigError(f"--{overrides[0][0]}: a language model is scored without decoding")
         stream = predictor.read(data) if data else predictor.held_out(split)
-        evaluation: predict.Evaluation | predict.StreamEvaluation = predictor.evaluate(stream)
+        memory = ContinuousCache(cache, cache_theta, cache_weight) if cache else None
+        evaluation: predict.Evaluation | predict.StreamEvaluation = predictor.evaluate(
+            stream, memory
+        )
     else:
+        if cache:
+            raise ConfigError(f"--cache {cache}: {run} is not a language model")
         decoding = _decoding(predictor.recipe.decoding, overrides)
         about["decoding"] = asdict(decoding)
         if data:

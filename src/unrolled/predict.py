@@ -17,6 +17,7 @@ import torch
 from unrolled.config import require
 from unrolled.decoding.continuation import Completion, Continuation
 from unrolled.decoding.records import DecodingConfig
+from unrolled.layers.cache import ContinuousCache
 from unrolled.layers.decoder import AttentionalDecoder
 from unrolled.layers.stack import RecurrentStack
 from unrolled.ops.stepping import PRECISIONS
@@ -234,21 +235,27 @@ class LanguagePredictor:
         data = replace(self.recipe.data, train=(), valid=(), test=tuple(paths))
         return open_corpus(data).encode("test", self.tokenizers[ROLE], default_cache_folder())
 
-    def evaluate(self, stream: TokenStream) -> StreamEvaluation:
+    def evaluate(
+        self, stream: TokenStream, cache: ContinuousCache | None = None
+    ) -> StreamEvaluation:
         """How well every token of a text is foretold from all before it.
 
         Args:
             stream: as `held_out` or `read` gives it; read as one row, the state carried throughout.
+            cache: of recent words, which are then likelier; it is emptied first.
         """
         began = time.perf_counter()
+        if cache is not None:
+            cache.clear()
         loss, n_tokens = stream_loss(
-            self.model, self.task, stream, restart=self.recipe.data.restart
+            self.model, self.task, stream, restart=self.recipe.data.restart, cache=cache
         )
         seconds = time.perf_counter() - began
         scores = self.task.scores(loss, n_tokens, stream.n_characters)
-        return StreamEvaluation(
-            loss, n_tokens, stream.n_characters, scores, self.task.signature(), seconds
-        )
+        signatures = self.task.signature()
+        if cache is not None:
+            signatures = {name: f"{how}|{cache}" for name, how in signatures.items()}
+        return StreamEvaluation(loss, n_tokens, stream.n_characters, scores, signatures, seconds)
 
 
 class Predictor:

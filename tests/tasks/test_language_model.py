@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError
+from unrolled.layers.cache import ContinuousCache
 from unrolled.tasks import TASKS
 from unrolled.tasks.language_model import (
     LanguageModel,
     LanguageModelConfig,
+    _read_by_steps,
     collate,
+    evaluate_loss,
     loss,
+    read,
     scores,
 )
 from unrolled.text.streams import Windows
@@ -48,8 +52,8 @@ def loss_over(model: LanguageModel, windows: Windows) -> tuple[Tensor, int]:
 def plain_loss(model: LanguageModel, ids: np.ndarray) -> Tensor:
     """One row, one step after another, by `step` and the definition of cross-entropy."""
     state, total = model.start(1), torch.zeros((), dtype=torch.float64)
-    for read, right in zip([EOS_ID, *ids[:-1]], ids, strict=True):
-        hidden, state = model.step(torch.tensor([read]), state)
+    for before, right in zip([EOS_ID, *ids[:-1]], ids, strict=True):
+        hidden, state = model.step(torch.tensor([before]), state)
         total = total - model.head.logits(hidden).log_softmax(1)[0, int(right)]
     return total
 
@@ -146,6 +150,43 @@ def test_documents_that_restart_are_read_as_if_each_stood_alone(
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_window_read_by_steps_is_the_window(restart: bool) -> None:
+    model = model_of()
+    windows = Windows(text_of(60), 2, 7, restart=restart)
+    state = other = model.start(2)
+    n_restarts = 0
+    for window in windows:
+        batch = collate(window)
+        n_restarts += 0 if batch.restarts is None else int(batch.restarts.sum())
+        hidden, state = read(model, batch.inputs, batch.restarts, state)
+        by_steps, other = _read_by_steps(model, batch.inputs, batch.restarts, other)
+        torch.testing.assert_close(by_steps, hidden)
+        torch.testing.assert_close(other, state)
+    assert (n_restarts > 2) == restart
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("head", [{}, {"head": "adaptive", "cutoffs": (6, 9)}])
+def test_a_cache_mixes_with_the_distribution_of_any_head(head: dict) -> None:
+    torch.manual_seed(3)
+    sizes = {"embedding_size": 5, "hidden_size": 16}
+    model = LanguageModel(LanguageModelConfig(**sizes, **head), V).double()
+    ids = text_of(40)
+    cache, alone = ContinuousCache(9, 0.5, 0.2), ContinuousCache(9, 0.5, 0.2)
+    state, total = model.start(1), 0.0
+    for window in Windows(ids, 1, 7, whole=True):
+        part, _, state = evaluate_loss(model, collate(window), state, cache)
+        total += float(part)
+    state, right = model.start(1), 0.0
+    for before, following in zip([EOS_ID, *ids[:-1]], torch.from_numpy(ids), strict=True):
+        hidden, state = model.step(torch.tensor([int(before)]), state)
+        model_says = model.head.logits(hidden).log_softmax(1)
+        right -= float(alone.log_probs(hidden, model_says, following.view(1))[0, following])
+    assert total == pytest.approx(right, rel=1e-9)
+
+
+@torch.no_grad()
 def test_rows_do_not_see_each_other() -> None:
     model, ids = model_of(), text_of(40)
     together, _ = loss_over(model, Windows(ids, 4, 5))
@@ -153,7 +194,7 @@ def test_rows_do_not_see_each_other() -> None:
     for row in range(4):
         state, read = model.start(1), EOS_ID if row == 0 else ids[row * 10 - 1]
         for right in ids[row * 10 : row * 10 + 10]:
-            hidden, state = model.step(torch.tensor([int(read)]), state)
+            hidden, state = model.step(torch.tensor([int(before)]), state)
             apart -= model.head.logits(hidden).log_softmax(1)[0, int(right)]
             read = right
     torch.testing.assert_close(together, apart, rtol=1e-10, atol=0)

@@ -98,6 +98,48 @@ def test_a_run_stopped_in_the_middle_of_a_pass_goes_on_bit_for_bit(
         assert tensor.equal(stopped[name]), name
 
 
+LAZY = {"optimiser": "lazy_adam"}
+SAMPLED = {"head": "sampled", "n_samples": 5}
+STALLED = {"optimiser": "sgd", "learning_rate": 9.0, "average_after": 1, "max_steps": 29}
+
+
+@pytest.mark.parametrize(
+    ("model", "training"),
+    [({}, LAZY), (SAMPLED, LAZY), (SAMPLED | {"tied": True}, LAZY), ({}, STALLED)],
+    ids=["embedding", "embedding and head", "both in one", "average"],
+)
+def test_lazy_adam_and_averages_go_on_bit_for_bit(
+    tmp_path: Path, model: dict[str, Any], training: dict[str, Any]
+) -> None:
+    text = write_text(tmp_path / "weather.txt")
+    recipe = recipe_for(text, None, model, "word", **training)
+    train(recipe, tmp_path / "whole")
+    events = fit(recipe, tmp_path / "stopped")
+    for event in events:
+        if isinstance(event, Step) and event.step >= 23:
+            events.close()
+    train(recipe, tmp_path / "stopped", resume=True)
+    files = "model.safetensors", "optimiser.safetensors"
+    for file in files:
+        whole, stopped = (
+            load_file(next((tmp_path / name / "checkpoints").glob("step-*29*")) / file)
+            for name in ("whole", "stopped")
+        )
+        assert whole.keys() == stopped.keys()
+        for name, tensor in whole.items():
+            assert tensor.equal(stopped[name]), name
+    if training is STALLED:
+        assert whole["average.weights averaged"] > 1
+        kept = load_file(tmp_path / "whole" / "model.safetensors")
+        assert kept.keys() <= {name.removeprefix("average.") for name in whole}
+
+
+def test_lazy_adam_refuses_a_tied_table_with_a_full_softmax(tmp_path: Path) -> None:
+    recipe = recipe_for(write_text(tmp_path / "weather.txt"), None, {"tied": True}, **LAZY)
+    with pytest.raises(ConfigError, match=r"an embedding's weight is also head\.weight, whose"):
+        train(recipe, tmp_path / "run")
+
+
 def test_the_state_in_the_middle_of_a_pass_is_in_the_checkpoint(tmp_path: Path) -> None:
     recipe = recipe_for(write_text(tmp_path / "weather.txt"), max_steps=5)
     train(recipe, tmp_path / "run")

@@ -51,6 +51,9 @@ class ContinuousCache:
         self.size, self.theta, self.weight = size, theta, weight
         self.clear()
 
+    def __str__(self) -> str:
+        return f"continuous cache of {self.size}, θ = {self.theta:g}, λ = {self.weight:g}"
+
     def clear(self) -> None:
         """Forget everything, for another text."""
         self._hidden: Tensor | None = None

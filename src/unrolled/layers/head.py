@@ -178,6 +178,8 @@ class SampledHead(SoftmaxHead):
         n_words: V.
         n_samples: words drawn for each batch, 1…V.
         weight: a parameter `[V, hidden_size]` to share.
+
+    Attributes:
         sparse: whether the weight's gradient in training has only the rows of right and sampled words,
             for `lazy_adam`.
 
@@ -199,15 +201,13 @@ class SampledHead(SoftmaxHead):
         n_words: int,
         n_samples: int,
         weight: Tensor | None = None,
-        *,
-        sparse: bool = False,
     ) -> None:
         if not 1 <= n_samples <= n_words:
             raise ConfigError(
                 f"n_samples must be at least 1 and at most the {n_words} words, got {n_samples}"
             )
         super().__init__(hidden_size, n_words, weight)
-        self.n_samples, self.sparse = n_samples, sparse
+        self.n_samples, self.sparse = n_samples, False
         ranks = torch.arange(1, n_words + 1, dtype=torch.float64)
         zipf = (1 / ranks).log1p() / ranks.new_tensor(n_words + 1).log()
         self.zipf: Tensor

@@ -18,6 +18,7 @@ from torch import Tensor
 from unrolled import nn
 from unrolled.config import require
 from unrolled.errors import ConfigError
+from unrolled.layers.cache import ContinuousCache
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.output import Output
 from unrolled.layers.stack import LockedDropout, RecurrentStack, dropped_embedding
@@ -153,7 +154,9 @@ class LanguageModel(nn.Module):
             return self._one_hot[ids]
         embedding = self.embedding
         if self.training and self.config.word_rate:
-            embedded = dropped_embedding(ids, embedding.weight, self.config.word_rate, True)
+            embedded = dropped_embedding(
+                ids, embedding.weight, self.config.word_rate, sparse=embedding.sparse
+            )
         else:
             embedded = embedding(ids)
         return embedded * self._scale if self.config.tied else embedded
@@ -247,6 +250,23 @@ def read(
     return output.hidden[real_RT.to(ids.device)], state
 
 
+def _read_by_steps(
+    model: LanguageModel, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
+) -> tuple[Float[Tensor, "M H"], State]:
+    """What `read` gives, step by step, as a text is continued."""
+    hidden = []
+    for time in range(ids.shape[1]):
+        if restarts is not None:
+            goes_on_B1 = ~restarts[:, time].unsqueeze(1)
+            state = tuple(
+                tuple(torch.where(goes_on_B1.to(part.device), part, 0.0) for part in layer)
+                for layer in state
+            )
+        hidden_BH, state = model.step(ids[:, time], state)
+        hidden.append(hidden_BH)
+    return torch.stack(hidden, 1).flatten(0, 1), state
+
+
 def loss(model: LanguageModel, batch: StreamBatch, state: State) -> tuple[Tensor, int, State]:
     """Cross-entropy in nats, summed; how many targets; the state where the next window begins.
 
@@ -268,6 +288,31 @@ def loss(model: LanguageModel, batch: StreamBatch, state: State) -> tuple[Tensor
         hidden_MH, targets_M = hidden_MH[real_M], targets_M[real_M]
     total, count = model.head.loss(hidden_MH, targets_M)
     return total, count, carried
+
+
+def evaluate_loss(
+    model: LanguageModel, batch: StreamBatch, state: State, cache: ContinuousCache | None = None
+) -> tuple[Tensor, int, State]:
+    """The loss as a perplexity takes it; with a cache, of one row that is read from start to end.
+
+    A model whose steps have less precise weights is judged by its steps.
+    """
+    by_steps = model.layers.precision != "float32"
+    if cache is None and not by_steps:
+        return loss(model, batch, state)
+    read_window = _read_by_steps if by_steps else read
+    hidden_MH, state = read_window(model, batch.inputs, batch.restarts, state)
+    real_M = batch.targets.flatten() >= 0
+    hidden_MH, targets_M = hidden_MH[real_M], batch.targets.flatten()[real_M]
+    if cache is None:
+        return *model.head.loss(hidden_MH, targets_M), state
+    log_probs_M = torch.cat(
+        [
+            model.head.logits(hidden).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
+            for hidden, targets in zip(hidden_MH.split(64), targets_M.split(64), strict=True)
+        ]
+    )
+    return -cache.of_targets(hidden_MH, log_probs_M, targets_M).sum(), len(targets_M), state
 
 
 def scores(mean_loss: float, n_targets: int, n_characters: int) -> dict[str, float]:
@@ -320,7 +365,7 @@ TASK = StreamTask(
     build=build,
     start=LanguageModel.start,
     loss=loss,
-    evaluate_loss=loss,
+    evaluate_loss=evaluate_loss,
     scores=scores,
     signature=signature,
     use='generate {run} --prompt "…"',

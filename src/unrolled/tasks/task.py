@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unrolled.decoding.records import DecodingConfig
+from unrolled.layers.cache import ContinuousCache
 from unrolled.text.data import DataConfig
 from unrolled.text.readers import Row
 from unrolled.text.streams import Window
@@ -136,7 +137,8 @@ class StreamTask:
         start: module, number of rows → the state before the first word.
         loss: module, batch, state → (sum of the training loss, count of targets, state at which the
             next window begins); the sum carries gradients, the states do not.
-        evaluate_loss: the same without dropout or sampling, over the whole vocabulary.
+        evaluate_loss: the same without dropout or sampling, over the whole vocabulary, and for one row
+            mixed with a cache where there is one.
         scores: mean loss in nats, targets, characters of the text → figures by name.
         signature: how the figures are computed.
         use: the command that tries a run, with `{run}` for its folder.
@@ -150,7 +152,7 @@ class StreamTask:
     build: Callable[[Any, Tokenizers], nn.Module]
     start: Callable[[Any, int], State]
     loss: Callable[[Any, Any, State], tuple[Tensor, int, State]]
-    evaluate_loss: Callable[[Any, Any, State], tuple[Tensor, int, State]]
+    evaluate_loss: Callable[[Any, Any, State, ContinuousCache | None], tuple[Tensor, int, State]]
     scores: Callable[[float, int, int], dict[str, float]]
     signature: Callable[[], dict[str, str]]
     use: str

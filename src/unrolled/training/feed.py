@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from unrolled.layers.cache import ContinuousCache
 from unrolled.tasks.task import AnyTask, State, StreamTask, Task, Tokenizers
 from unrolled.text.batches import batches
 from unrolled.text.corpus import TokenStream
@@ -205,6 +206,7 @@ def stream_loss(
     restart: bool = False,
     device: torch.device | str = "cpu",
     precision: Precision | None = None,
+    cache: ContinuousCache | None = None,
 ) -> tuple[float, int]:
     """The mean loss over every token of a text, in nats, and how many they are.
 
@@ -216,6 +218,7 @@ def stream_loss(
         restart: whether the state begins anew with each document.
         device: where the model is.
         precision: the context to compute in; it must allow to be entered again and again.
+        cache: of recent words, to mix with what the model says; it must be empty, and n_rows 1.
     """
     model.eval()
     windows = Windows(stream.ids, n_rows, STEPS_TOGETHER, restart=restart, whole=True)
@@ -224,7 +227,7 @@ def stream_loss(
     for index in range(len(windows)):
         batch = task.collate(windows[index]).to(device)
         with precision or nullcontext():
-            loss, count, state = task.evaluate_loss(model, batch, state)
+            loss, count, state = task.evaluate_loss(model, batch, state, cache)
         total += float(loss)
         n_targets += count
     return total / max(1, n_targets), n_targets

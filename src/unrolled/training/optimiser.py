@@ -61,12 +61,12 @@ class LazyAdam:
 
     Args:
         config: names rate and betas.
-        model: of which some modules have `sparse=True` and a `weight`, as `nn.Embedding` has.
+        model: of which some modules have a `weight` and a `sparse`, as `nn.Embedding` has; it is set.
 
     Raises:
         ConfigError: no such module, or one whose weight another module uses without `sparse`.
 
-    >>> model = nn.Sequential(nn.Embedding(7, 3, sparse=True), nn.Linear(3, 5))
+    >>> model = nn.Sequential(nn.Embedding(7, 3), nn.Linear(3, 5))
     >>> optimiser = LazyAdam(TrainingConfig(optimiser="lazy_adam"), model)
     >>> model(torch.tensor([2, 4])).sum().backward()
     >>> before = model[0].weight.detach().clone()
@@ -76,7 +76,7 @@ class LazyAdam:
     """
 
     def __init__(self, config: TrainingConfig, model: nn.Module) -> None:
-        tables = _sparse_tables(model)
+        tables = _make_sparse(model)
         others = [p for p in model.parameters() if p.requires_grad and id(p) not in tables]
         rate, betas = config.learning_rate, (config.beta1, config.beta2)
         self.parts: list[torch.optim.Optimizer] = [
@@ -111,26 +111,27 @@ class LazyAdam:
 Optimiser: TypeAlias = torch.optim.Optimizer | LazyAdam
 
 
-def _sparse_tables(model: nn.Module) -> dict[int, nn.Parameter]:
-    """The trainable weights with sparse gradients, by identity."""
+def _make_sparse(model: nn.Module) -> dict[int, nn.Parameter]:
+    """Let the tables of a model have sparse gradients; the trainable ones, by identity."""
     tables: dict[int, nn.Parameter] = {}
     dense: dict[int, str] = {}
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
-            if name == "weight" and getattr(module, "sparse", False):
+            if name == "weight" and hasattr(module, "sparse"):
+                module.sparse = True
                 tables[id(parameter)] = parameter
             else:
                 dense[id(parameter)] = f"{path}.{name}".lstrip(".")
     if not tables:
         raise ConfigError(
-            "training.optimiser is 'lazy_adam', but no embedding of the model has sparse gradients; "
+            "training.optimiser is 'lazy_adam', but the model has no embedding to be lazy about; "
             "use 'adam'"
         )
     for shared in tables.keys() & dense.keys():
         raise ConfigError(
-            f"training.optimiser is 'lazy_adam', but the embedding's weight is also {dense[shared]}, "
+            f"training.optimiser is 'lazy_adam', but an embedding's weight is also {dense[shared]}, "
             "whose gradient has every row; untie the two or use 'adam'"
         )
     return tables

@@ -20,6 +20,7 @@ from unrolled.training.feed import Feed
 from unrolled.training.optimiser import (
     WeightAverage,
     build_optimiser,
+    gradient_values,
     learning_rate,
     optimiser_tensors,
     restore_optimiser,
@@ -295,6 +296,8 @@ class Training:
             progress.scheduled_best, progress.n_without_improvement = value, 0
             return
         progress.n_without_improvement += 1
+        if 0 < config.average_after <= progress.n_without_improvement:
+            self.average.begin()
         if progress.n_without_improvement % config.plateau_patience == 0:
             progress.n_reductions += config.schedule == "plateau"
 
@@ -303,7 +306,7 @@ class Training:
         names = [
             name
             for name, parameter in self.model.named_parameters()
-            if parameter.grad is not None and not parameter.grad.isfinite().all()
+            if (values := gradient_values(parameter)) is not None and not values.isfinite().all()
         ]
         where = f", first in {', '.join(names[:3])}" if names else ""
         self.optimiser.zero_grad(set_to_none=True)
