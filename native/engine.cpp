@@ -158,4 +158,8 @@ void run_attentive_backward(const Attentive& call, int n_threads) {
   run<Attentive>({call}, n_threads, instruction_set().attentive_backward, instruction_set().attentive_backward_floats);
 }
 
+void run_cross_entropy(const CrossEntropy& call, int n_threads) {
+  run<CrossEntropy>({call}, n_threads, instruction_set().cross_entropy, instruction_set().cross_entropy_floats);
+}
+
 }  // namespace unrolled

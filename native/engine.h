@@ -36,4 +36,6 @@ void run_attentive_pack(const Attentive& call, int n_threads);
 void run_attentive_forward(const Attentive& call, int n_threads);
 void run_attentive_backward(const Attentive& call, int n_threads);
 
+void run_cross_entropy(const CrossEntropy& call, int n_threads);
+
 }  // namespace unrolled

@@ -109,6 +109,15 @@ NB_MODULE(_kernels, m) {
       ADDRESS(d_values) ADDRESS(d_energy) ADDRESS(dh0) ADDRESS(dc0) ADDRESS(dfeed0)
       .def_prop_ro("record_floats", [](const Attentive& d) { return instruction_set().attentive_record_floats(d); })
       .def_prop_ro("packed_floats", [](const Attentive& d) { return instruction_set().attentive_packed_floats(d); });
+  m.def(
+      "cross_entropy",
+      [](long M, long H, long V, float smoothing, uintptr_t hidden, uintptr_t weight, uintptr_t bias, uintptr_t targets,
+         uintptr_t nats, uintptr_t d_hidden, uintptr_t d_weight, uintptr_t d_bias, int n_threads) {
+        run_cross_entropy({M, H, V, smoothing, at(hidden), at(weight), at(bias), reinterpret_cast<const int64_t*>(targets),
+                           at(nats), at(d_hidden), at(d_weight), at(d_bias)},
+                          n_threads);
+      },
+      nb::call_guard<nb::gil_scoped_release>());
   m.def("attentive_pack", &run_attentive_pack, nb::call_guard<nb::gil_scoped_release>());
   m.def("attentive_forward", &run_attentive_forward, nb::call_guard<nb::gil_scoped_release>());
   m.def("attentive_backward", &run_attentive_backward, nb::call_guard<nb::gil_scoped_release>());

@@ -100,6 +100,18 @@ struct Attentive {
   float *dh0 = nullptr, *dc0 = nullptr, *dfeed0 = nullptr;
 };
 
+// The cross-entropy of softmax(W h + b) against one word a row, summed by the caller. Arrays are contiguous.
+struct CrossEntropy {
+  long M = 0, H = 0, V = 0;
+  float smoothing = 0.f;              // ε: (1 − ε) on the target, ε / V on every word
+  const float *hidden = nullptr;      // [M, H]
+  const float *weight = nullptr, *bias = nullptr;  // [V, H]; [V] or null
+  const int64_t* targets = nullptr;   // [M]
+  float* nats = nullptr;              // [M]
+  // Gradients of the sum of nats; d_hidden null: none is wanted. d_bias null: there is no bias.
+  float *d_hidden = nullptr, *d_weight = nullptr, *d_bias = nullptr;
+};
+
 struct InstructionSet {
   const char* name;
   int lanes;
@@ -119,6 +131,8 @@ struct InstructionSet {
   long (*attentive_backward_floats)(const Attentive&, int team_size);
   void (*attentive_forward)(const Attentive&, float* scratch, int member, Team&);
   void (*attentive_backward)(const Attentive&, float* scratch, int member, Team&);
+  long (*cross_entropy_floats)(const CrossEntropy&, int team_size);  // scratch
+  void (*cross_entropy)(const CrossEntropy&, float* scratch, int member, Team&);
   long (*multiply_adds)(long n);  // returns the floating-point operations done
 };
 

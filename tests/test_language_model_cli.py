@@ -8,13 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.cli import main
+from unrolled.cli import _default_out, main
+from unrolled.ops import native
+from unrolled.predict import load
 
 SETTINGS = [
     "--task", "language_model", "--text.kind", "char", "--model.hidden_size", "24",
     "--model.embedding_size", "8", "--data.n_rows", "8", "--data.k1", "24",
     "--training.max_steps", "80", "--training.learning_rate", "0.02",
 ]  # fmt: skip
+
+
+needs_kernels = pytest.mark.skipif(
+    native.kernels is None, reason="the native kernels were not built"
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +70,30 @@ def test_a_trained_run_is_scored_and_the_figures_recorded(
     assert line["data"] == "test"
 
 
+@pytest.mark.parametrize(
+    ("data", "out"),
+    [("a/b/**/*.py", "b"), ("*.txt", "here"), (".", "here"), ("x/letters/", "letters")],
+)
+def test_a_run_is_named_after_what_it_read(
+    data: str, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert _default_out(data) == Path("runs") / out
+
+
+def test_fine_tuning_reads_text_as_the_run_that_it_starts_from(
+    letters: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    how = ["--data.documents", "line", "--data.restart", "true", "--training.max_steps", "2"]
+    assert main(["train", *SETTINGS[:-4], *how, "--data", str(letters), "--out", str(first)]) == 0
+    more = ["train", "--from", str(first), "--data", str(letters), "--training.max_steps", "2"]
+    assert main([*more, "--out", str(second)]) == 0
+    data = load(second).recipe.data
+    assert (data.documents, data.restart, data.n_rows, data.k1) == ("line", True, 8, 24)
+
+
 def test_other_text_can_be_scored(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,16 +102,16 @@ def test_other_text_can_be_scored(
     assert capsys.readouterr().out.startswith("22 tokens, 21 characters in ")
 
 
-def loss_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> float:
-    assert main(["evaluate", *arguments]) == 0
-    return float(capsys.readouterr().out.splitlines()[1].split()[1])
+def loss_of(arguments: list[str], folder: Path) -> float:
+    record = folder / "results.jsonl"
+    assert main(["evaluate", *arguments, "--record", str(record)]) == 0
+    return json.loads(record.read_text(encoding="utf-8").splitlines()[-1])["loss"]
 
 
-def test_the_score_is_that_of_the_precision_asked_for(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@needs_kernels
+def test_the_score_is_that_of_the_precision_asked_for(run: Path, tmp_path: Path) -> None:
     exact, coarse, coarser = (
-        loss_of([str(run), "--precision", precision], capsys)
+        loss_of([str(run), "--precision", precision], tmp_path)
         for precision in ("float32", "bfloat16", "int8")
     )
     assert exact != coarse != coarser
@@ -94,14 +125,19 @@ def test_a_cache_is_mixed_in_and_told(
     # Words the model has not seen, over and over: what a cache is for.
     (tmp_path / "other.txt").write_text("zyx qwk jvb. " * 20, encoding="utf-8")
     other = [str(run), "--data", str(tmp_path / "other.txt")]
-    without = loss_of(other, capsys)
-    assert loss_of([*other, "--cache", "30", "--cache-weight", "0.5"], capsys) < without - 0.3
-    assert loss_of([*other, "--cache", "30", "--cache-weight", "0"], capsys) == without
+    without = loss_of(other, tmp_path)
+    capsys.readouterr()
+    assert loss_of([*other, "--cache", "30", "--cache-weight", "0.5"], tmp_path) < without - 0.3
+    same = loss_of([*other, "--cache", "30", "--cache-weight", "0"], tmp_path)
+    assert same == pytest.approx(without, rel=1e-6)
     assert main(["evaluate", *other, "--cache", "30"]) == 0
-    assert "|continuous cache of 30, θ = 0.3, λ = 0.1|" in capsys.readouterr().out
+    assert "|continuous cache of 30, θ = 0.3, λ = 0.1\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize(
+    "precision",
+    ["float32", *(pytest.param(each, marks=needs_kernels) for each in ("bfloat16", "int8"))],
+)
 def test_it_goes_on_completes_and_is_surprised(
     run: Path, precision: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,7 +167,23 @@ def test_it_goes_on_completes_and_is_surprised(
             ["evaluate", "RUN", "--cache", "30", "--cache-weight", "1"],
             "weight must be at least 0 and below 1, got 1.0",
         ),
-        (["train", *SETTINGS, "--data", "no-such-file.txt"], "no-such-file.txt: no such file"),
+        (
+            ["evaluate", "RUN", "--cache-theta", "1"],
+            "--cache-theta and --cache-weight belong to --cache; give its size",
+        ),
+        (
+            ["train", *SETTINGS, "--data", "LETTERS", "--model.head", "sampled"],
+            "model.head is 'sampled', which needs a vocabulary in the order of falling frequency, and "
+            "text.kind is 'char'; use 'full', or text.kind 'word' or 'space'",
+        ),
+        (
+            ["train", *SETTINGS, "--data", "/"],
+            "/ gives the run no name; name its folder with --out runs/NAME",
+        ),
+        (
+            ["train", *SETTINGS, "--data", "no-such-file.txt", "--out", "run"],
+            "no-such-file.txt: no such file",
+        ),
         (
             ["train", *SETTINGS, "--data", "LETTERS", "--columns", "en"],
             "unknown key 'columns' in [data]",

@@ -3,7 +3,7 @@
     python native/tests/mutate.py [--only WORD]
 
 Each fault is one replacement in one file. The kernels are built with it (SSE2 alone, lightly optimised) and
-`tests/ops/test_native.py` runs against them: a fault that no test notices survives. Takes some twenty
+`tests/ops/test_native.py` and `test_cross_entropy.py` run against them: a fault that no test notices survives. Takes some twenty
 seconds a fault.
 """
 
@@ -83,6 +83,21 @@ FAULTS = [
     Fault("backward.h", "s.bias[state_block(CELL, gate) * padded + i]", "s.bias[gate * padded + i]"),
     Fault("backward.h", "side ^= 1", "side ^= 0"),
     Fault("engine.cpp", "lengths_[order_[n_active - 1]] <= step", "lengths_[order_[n_active - 1]] < step"),
+    Fault("cross_entropy.h", "exp = exp_below(logit - most)", "exp = exp_below(most - logit)"),
+    Fault("cross_entropy.h", "exp_below(most - now)", "exp_below(before - now)"),
+    Fault("cross_entropy.h", "sum += load(s.row_sum + its) * exp_below(load(s.row_largest + its) - most)", "sum += load(s.row_sum + its)"),
+    Fault("cross_entropy.h", "(s.row_largest[m] - s.right[m])", "(s.right[m] - s.row_largest[m])"),
+    Fault("cross_entropy.h", "e.smoothing * even", "e.smoothing * -even"),
+    Fault("cross_entropy.h", "load(at) * load(s.scale + m) - even", "load(at) * load(s.scale + m)"),
+    Fault("cross_entropy.h", "-= 1.f - e.smoothing", "-= 1.f"),
+    Fault("cross_entropy.h", "word < end_word; word += CHUNK", "word + 1 < end_word; word += CHUNK"),
+    Fault("cross_entropy.h", "first ? load_n(to, e.H - at) + acc[m][v] : acc[m][v]", "acc[m][v]"),
+    Fault("cross_entropy.h", "first ? e.d_bias[word + i] + total : total", "total"),
+    Fault("cross_entropy.h", "if (word != first_word)", "if (word == first_word)"),
+    Fault("cross_entropy.h", "n_rows - m);", "W);"),
+    Fault("cross_entropy.h", "most = at_least(splat(-FLT_MAX), most);", ""),
+    Fault("cross_entropy.h", "e.bias && m < n ? e.bias[word + i + m]", "e.bias && m < n ? e.bias[word + i]"),
+    Fault("cross_entropy.h", "(other * s.R + m)", "(member * s.R + m)"),
 ]  # fmt: skip
 
 # Loads the broken module under the real one's name before anything imports it.
@@ -112,7 +127,7 @@ def is_noticed(module: Path, plugin_folder: Path) -> bool:
     )
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "broken_kernels", "-p", "no:randomly",
                "-k", "not memory and not environment and not instruction_set_is_refused",
-               "tests/ops/test_native.py"]  # fmt: skip
+               "tests/ops/test_cross_entropy.py", "tests/ops/test_native.py"]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(plugin_folder)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True).returncode != 0
 

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     )
     from unrolled.inspect.attention import draw_attention
     from unrolled.ops import explain, unroll, using
-    from unrolled.predict import Predictor, load
+    from unrolled.predict import LanguagePredictor, Predictor, load
     from unrolled.shapes import Padded
-    from unrolled.tasks import TASKS, Answer, Prediction, Task
+    from unrolled.tasks import TASKS, Answer, Prediction, StreamTask, Task
     from unrolled.text.data import DataConfig
+    from unrolled.text.streams import StreamConfig
     from unrolled.text.tokenizer import TextConfig, Tokenizer
     from unrolled.training.config import TrainingConfig
     from unrolled.training.loop import fit, train
@@ -41,12 +42,15 @@ _HOME = {
     "DataConfig": "unrolled.text.data",
     "DataError": "unrolled.errors",
     "DecodingConfig": "unrolled.decoding.records",
+    "LanguagePredictor": "unrolled.predict",
     "NonFiniteError": "unrolled.errors",
     "Padded": "unrolled.shapes",
     "Prediction": "unrolled.tasks",
     "Predictor": "unrolled.predict",
     "Recipe": "unrolled.training.recipe",
     "RunError": "unrolled.errors",
+    "StreamConfig": "unrolled.text.streams",
+    "StreamTask": "unrolled.tasks",
     "Task": "unrolled.tasks",
     "TextConfig": "unrolled.text.tokenizer",
     "Tokenizer": "unrolled.text.tokenizer",

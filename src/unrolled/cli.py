@@ -127,8 +127,10 @@ def train(
     Args:
         recipe: TOML file that describes the run; what it leaves out has defaults.
         task: what to train for, when there is no recipe.
-        data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or .gz.
-        valid: data for early stopping; by default a part of --data that shares no sentence with it.
+        data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or .gz; for a
+            language model, text files, folders and patterns.
+        valid: data for early stopping; by default a part of --data that shares no sentence with it,
+            and of running text its end.
         test: data for the final scores; by default another such part.
         columns: which columns to read, by name, in the order that the task expects.
         seed: start of every random choice.
@@ -145,13 +147,13 @@ def train(
     if start_from is not None and recipe is None:
         from unrolled.training.run_folder import read_config
 
-        base = {key: read_config(start_from)[key] for key in ("task", "model", "decoding")}
+        base = _to_start_from(read_config(start_from))
     chosen = _recipe(recipe, task, data, valid, test, columns, seed, overrides, base)
     if out is None:
-        name = recipe or next((Path(file) for file in chosen.data.train), None)
+        name = str(recipe) if recipe else next(iter(chosen.data.train), None)
         if name is None:
             raise ConfigError("nothing to train on; give a recipe or --data FILE")
-        out = Path("runs") / name.name.split(".")[0]
+        out = _default_out(name)
 
     from unrolled.cli_progress import show
     from unrolled.tasks import TASKS
@@ -171,28 +173,30 @@ def evaluate(
     record: Path | None = None,
     precision: Precision = "float32",
     cache: int = 0,
-    cache_theta: float = 0.3,
-    cache_weight: float = 0.1,
+    cache_theta: float | None = None,
+    cache_weight: float | None = None,
     overrides: Overrides = (),
 ) -> None:
     """Score a trained run on data it has not seen.
 
     Args:
         run: run folder.
-        data: data to score on, with the columns of the training data.
+        data: data to score on, with the columns of the training data, or text for a language model.
         split: which held-out part of the run's own data to score on, without --data.
         record: file to append the scores to as a line of JSON, with date and commit.
         precision: what single steps keep the recurrent weights in; less is faster and coarser. A
             language model is then read step by step.
         cache: of a language model: mix in the words that followed the last CACHE states, the nearest
             the most (Grave et al. 2017); 0 = off.
-        cache_theta: how much nearer states count in the cache.
-        cache_weight: the cache's share of the mixture.
+        cache_theta: how much nearer states count in the cache; 0.3 by default.
+        cache_weight: the cache's share of the mixture; 0.1 by default.
     """
     from unrolled import predict
     from unrolled.layers.cache import ContinuousCache
     from unrolled.text.readers import read_rows
 
+    if not cache and (cache_theta is not None or cache_weight is not None):
+        raise ConfigError("--cache-theta and --cache-weight belong to --cache; give its size")
     predictor = predict.load(run, precision=precision)
     about: dict[str, object] = {"run": run.name, "data": list(data) or split}
     if precision != "float32":
@@ -201,7 +205,10 @@ def evaluate(
         if overrides:
             raise ConfigError(f"--{overrides[0][0]}: a language model is scored without decoding")
         stream = predictor.read(data) if data else predictor.held_out(split)
-        memory = ContinuousCache(cache, cache_theta, cache_weight) if cache else None
+        memory = None
+        if cache:
+            theta = 0.3 if cache_theta is None else cache_theta
+            memory = ContinuousCache(cache, theta, 0.1 if cache_weight is None else cache_weight)
         evaluation: predict.Evaluation | predict.StreamEvaluation = predictor.evaluate(
             stream, memory
         )
@@ -316,7 +323,7 @@ def generate(
         stop_at_end: end with the document (the line, where each line is one).
         n: how many samples, separated by lines of ---.
         seed: of the draws; sample i is the first of seed + i - 1.
-        precision: what the weights are kept in; less is faster and coarser.
+        precision: what the recurrent weights are kept in; less is faster and coarser.
     """
     from unrolled import cli_generate
 
@@ -350,7 +357,7 @@ def complete(
         run: run folder of a language model.
         text: text whose last word to complete; after a space, the next word.
         k: how many completions.
-        precision: what the weights are kept in; less is faster and coarser.
+        precision: what the recurrent weights are kept in; less is faster and coarser.
     """
     from unrolled import cli_generate
 
@@ -374,7 +381,7 @@ def score(
         text: the text, in quotes.
         input_file: file that holds the text.
         tokens: show the bits of each token, and its place among all tokens by probability.
-        precision: what the weights are kept in; less is faster and coarser.
+        precision: what the recurrent weights are kept in; less is faster and coarser.
     """
     from unrolled import cli_generate
 
@@ -511,6 +518,27 @@ def _recipe(
     if path is not None:
         return recipe_from_toml(path, TASKS, given)
     return Recipe.from_mapping(apply_overrides(base, given), TASKS)
+
+
+def _to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run that starts from another takes over: all but its data, text and training."""
+    base = {key: config[key] for key in ("task", "model", "decoding")}
+    # How running text is read belongs to what its model has learned.
+    kept = ("documents", "separator", "suffixes", "n_rows", "k1", "k2", "restart")
+    reading = {key: config["data"][key] for key in kept if key in config["data"]}
+    return base | ({"data": reading} if reading else {})
+
+
+def _default_out(name: str) -> Path:
+    """The run folder of a recipe, a data file, a folder of texts, or a pattern."""
+    import glob
+
+    parts = Path(name).resolve().parts
+    first_magic = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    last = Path(parts[first_magic - 1]).name.split(".")[0] if first_magic > 1 else ""
+    if not last:
+        raise ConfigError(f"{name} gives the run no name; name its folder with --out runs/NAME")
+    return Path("runs") / last
 
 
 def _decoding(

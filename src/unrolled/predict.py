@@ -26,7 +26,7 @@ from unrolled.text.corpus import TokenStream, default_cache_folder, open_corpus
 from unrolled.text.data import read_splits
 from unrolled.text.readers import Row, read_rows
 from unrolled.training.evaluation import predictions
-from unrolled.training.feed import stream_loss
+from unrolled.training.feed import reading, stream_loss
 from unrolled.training.prepare import ROLE
 from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import check_data, load_run
@@ -78,6 +78,14 @@ def set_precision(model: torch.nn.Module, precision: str) -> None:
     for module in model.modules():
         if isinstance(module, (AttentionalDecoder, RecurrentStack)):
             module.precision = precision
+
+
+def recurrent_precision(model: torch.nn.Module) -> str:
+    """What the single steps of a model keep their recurrent weights as."""
+    for module in model.modules():
+        if isinstance(module, (AttentionalDecoder, RecurrentStack)):
+            return module.precision
+    return "float32"
 
 
 @dataclass(frozen=True)
@@ -161,7 +169,7 @@ class StreamEvaluation:
         )
         yield f"loss {self.loss:.4f}   nats per token"
         for name, value in self.scores.items():
-            yield f"{name} {value:.3f}   {self.signatures[name]}|{self.n_tokens} tokens"
+            yield f"{name} {value:.3f}   {self.signatures[name]}"
 
     def figures(self) -> dict[str, object]:
         """What a file of results keeps."""
@@ -200,10 +208,11 @@ class LanguagePredictor:
     def continuation(self) -> Continuation:
         """A new text, of which nothing is written yet; it keeps its state between calls."""
         data = self.recipe.data
+        borders = {"line": "\n", "paragraph": "\n\n", "separator": f"\n{data.separator}\n"}
         return Continuation(
             self.model,
             self.tokenizers[ROLE],
-            lines=data.documents == "line",
+            border=borders.get(data.documents, ""),
             restart=data.restart,
         )
 
@@ -228,6 +237,11 @@ class LanguagePredictor:
         if self.folder is not None and not getattr(self.recipe.data, part):
             check_data(self.folder, self.recipe.data)
         corpus = open_corpus(self.recipe.data)
+        if part not in corpus.parts:
+            others = " or ".join(f"--split {each}" for each in corpus.parts if each != "train")
+            raise DataError(
+                f"the run has no {part} text; score {others}, or other text with --data FILE"
+            )
         return corpus.encode(part, self.tokenizers[ROLE], default_cache_folder())
 
     def read(self, paths: Sequence[str]) -> TokenStream:
@@ -248,13 +262,19 @@ class LanguagePredictor:
         if cache is not None:
             cache.clear()
         loss, n_tokens = stream_loss(
-            self.model, self.task, stream, restart=self.recipe.data.restart, cache=cache
+            self.model,
+            self.task,
+            stream,
+            restart=self.recipe.data.restart,
+            device=next(self.model.parameters()).device,
+            cache=cache,
         )
         seconds = time.perf_counter() - began
         scores = self.task.scores(loss, n_tokens, stream.n_characters)
-        signatures = self.task.signature()
-        if cache is not None:
-            signatures = {name: f"{how}|{cache}" for name, how in signatures.items()}
+        how = reading(stream, 1, self.recipe.data.restart)
+        if (precision := recurrent_precision(self.model)) != "float32":
+            how += f"|{precision} steps"
+        signatures = self.task.signature(how if cache is None else f"{how}|{cache}")
         return StreamEvaluation(loss, n_tokens, stream.n_characters, scores, signatures, seconds)
 
 

@@ -68,9 +68,32 @@ def test_text_in_pieces_is_read_like_the_same_text_at_once(kind: str, text: str)
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("border", ["\n\n", "\n***\n"])
+def test_what_stands_between_documents_may_arrive_in_pieces(kind: str, border: str) -> None:
+    parts = ["the cat", "sat there", "", "and"]
+    for end in ("", " ", "\n", "\n*"):
+        text = border.join(parts) + end
+        at_once, in_pieces = (continuation(kind, border=border)[2] for _ in range(2))
+        at_once.feed(text)
+        for character in text:
+            in_pieces.feed(character)
+        assert torch.equal(in_pieces.log_probs(), at_once.log_probs())
+        assert in_pieces.typed() == at_once.typed()
+        assert in_pieces.complete(5) == at_once.complete(5)
+        assert list(in_pieces.generate(5)) == list(at_once.generate(5))
+    assert at_once._ids_of(text).count(EOS_ID) == 3
+    # A text that stops short of a border is a text.
+    plain = continuation(kind, border="")[2]
+    short = continuation(kind, border=border)[2]
+    for each in (plain, short):
+        each.feed("the cat\n")
+    assert torch.equal(plain.log_probs(), short.log_probs())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", AWKWARD)
 def test_the_tokens_read_are_those_of_the_tokenizer(kind: str, text: str) -> None:
-    model, tokenizer, read = continuation(kind, lines=False)
+    model, tokenizer, read = continuation(kind, border="")
     for character in text:
         read.feed(character)
     hidden, _ = read._after(read._encode(read._tail))

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from unrolled.errors import ConfigError
-from unrolled.layers import head as module
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
+from unrolled.ops import cross_entropy as module
 
 H, V = 7, 13
 

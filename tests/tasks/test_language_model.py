@@ -96,8 +96,8 @@ def test_the_gradient_of_a_window_reaches_k2_steps_and_no_further() -> None:
     windows = Windows(ids, 1, k1, k2)
     states = [model.start(1)]
     with torch.no_grad():
-        for read in [EOS_ID, *ids[:-1]]:
-            states.append(model.step(torch.tensor([read]), states[-1])[1])
+        for before in [EOS_ID, *ids[:-1]]:
+            states.append(model.step(torch.tensor([before]), states[-1])[1])
     state = model.start(1)
     for index in range(len(windows)):
         model.zero_grad()
@@ -109,8 +109,8 @@ def test_the_gradient_of_a_window_reaches_k2_steps_and_no_further() -> None:
         begin = max(0, (index + 1) * k1 - k2)
         at, right = states[begin], torch.zeros((), dtype=torch.float64)
         for t in range(begin, end):
-            read = EOS_ID if t == 0 else ids[t - 1]
-            hidden, at = model.step(torch.tensor([read]), at)
+            before = EOS_ID if t == 0 else ids[t - 1]
+            hidden, at = model.step(torch.tensor([before]), at)
             if t >= index * k1:
                 right = right - model.head.logits(hidden).log_softmax(1)[0, int(ids[t])]
         right.backward()
@@ -137,14 +137,14 @@ def test_documents_that_restart_are_read_as_if_each_stood_alone(
     total, count = loss_over(model, Windows(ids, n_rows, k1, k2, restart=True))
     rows = ids.reshape(n_rows, -1)
     right = torch.zeros((), dtype=torch.float64)
-    for row, before in zip(rows, [EOS_ID, *rows[:-1, -1]], strict=True):
-        state, read = model.start(1), before
+    for row, first in zip(rows, [EOS_ID, *rows[:-1, -1]], strict=True):
+        state, before = model.start(1), first
         for id_ in row:
-            if read == EOS_ID:
+            if before == EOS_ID:
                 state = model.start(1)
-            hidden, state = model.step(torch.tensor([read]), state)
+            hidden, state = model.step(torch.tensor([before]), state)
             right = right - model.head.logits(hidden).log_softmax(1)[0, int(id_)]
-            read = id_
+            before = id_
     assert count == ids.size
     torch.testing.assert_close(total, right, rtol=1e-10, atol=0)
 
@@ -192,11 +192,11 @@ def test_rows_do_not_see_each_other() -> None:
     together, _ = loss_over(model, Windows(ids, 4, 5))
     apart = torch.zeros((), dtype=torch.float64)
     for row in range(4):
-        state, read = model.start(1), EOS_ID if row == 0 else ids[row * 10 - 1]
+        state, before = model.start(1), EOS_ID if row == 0 else ids[row * 10 - 1]
         for right in ids[row * 10 : row * 10 + 10]:
             hidden, state = model.step(torch.tensor([int(before)]), state)
             apart -= model.head.logits(hidden).log_softmax(1)[0, int(right)]
-            read = right
+            before = right
     torch.testing.assert_close(together, apart, rtol=1e-10, atol=0)
 
 
@@ -222,6 +222,10 @@ def test_perplexity_and_bits_per_character() -> None:
     [
         ({"hidden_size": 0}, "model.hidden_size must be at least 1, got 0"),
         ({"word_rate": 1.0}, "model.word_rate must be at least 0 and below 1, got 1.0"),
+        (
+            {"word_rate": 0.1, "embedding": "one_hot"},
+            "model.word_rate drops learned embeddings, and one-hot ones are not; set it to 0",
+        ),
         (
             {"tied": True, "embedding": "one_hot"},
             "model.tied: a one-hot embedding has no weights to share; untie them",

@@ -350,8 +350,8 @@ def test_the_data_may_move_but_not_change_when_resuming(tmp_path: Path, data: Pa
     with pytest.raises(RunError) as caught:
         fit(recipe_for(moved), run, task=COUNTING, resume=True)
     assert str(caught.value) == (
-        f"{moved} is not the file that {run} was trained on: its content differs; give the same "
-        "file, or start another run from this one (--from)"
+        f"{moved} is not a file that {run} was trained on, or its content differs; give the same "
+        "files, or start another run from this one (--from)"
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from unrolled.errors import ConfigError, DataError
+from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError
 from unrolled.predict import LanguagePredictor, load
 from unrolled.tasks.language_model import LanguageModelConfig
 from unrolled.text.data import DataConfig
@@ -100,7 +100,7 @@ def test_a_run_stopped_in_the_middle_of_a_pass_goes_on_bit_for_bit(
 
 LAZY = {"optimiser": "lazy_adam"}
 SAMPLED = {"head": "sampled", "n_samples": 5}
-STALLED = {"optimiser": "sgd", "learning_rate": 9.0, "average_after": 1, "max_steps": 29}
+STALLED = {"optimiser": "sgd", "learning_rate": 200.0, "average_after": 1}
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,9 @@ def test_lazy_adam_and_averages_go_on_bit_for_bit(
             assert tensor.equal(stopped[name]), name
     if training is STALLED:
         assert whole["average.weights averaged"] > 1
+        # What is evaluated and kept is the average, which was the best in the end.
         kept = load_file(tmp_path / "whole" / "model.safetensors")
-        assert kept.keys() <= {name.removeprefix("average.") for name in whole}
+        assert all(kept[name].equal(whole[f"average.{name}"]) for name in kept)
 
 
 def test_lazy_adam_refuses_a_tied_table_with_a_full_softmax(tmp_path: Path) -> None:
@@ -159,6 +160,75 @@ def test_evaluation_reads_every_token_of_the_held_out_text_once(tmp_path: Path) 
     assert evaluation.n_tokens == stream.n_tokens
     bits = evaluation.loss / math.log(2) * evaluation.n_tokens / evaluation.n_characters
     assert evaluation.scores["bits_per_character"] == pytest.approx(bits)
+
+
+def test_a_long_validation_text_is_read_in_part_and_this_is_told(tmp_path: Path) -> None:
+    text = write_text(tmp_path / "weather.txt", 400)
+    recipe = recipe_for(text, {"valid_share": 0.5, "valid_tokens": 700})
+    started, *_ = fit(recipe, tmp_path / "run")
+    assert isinstance(started, Started)
+    whole = started.sizes["valid"]
+    assert started.notes[-1] == (
+        f"valid: training looks at the first 700 of {whole:,} tokens (data.valid_tokens); "
+        "`unrolled evaluate` reads all"
+    )
+    card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    assert "full softmax\\|state carried\\|10 rows, each without a past\\|700 tokens" in card
+    run = load(tmp_path / "run")
+    assert isinstance(run, LanguagePredictor)
+    assert run.evaluate(run.held_out("valid")).n_tokens == whole
+
+
+def test_many_unknown_words_are_told_with_the_figures(tmp_path: Path) -> None:
+    text = write_text(tmp_path / "weather.txt")
+    recipe = replace(recipe_for(text), text=TextConfig(kind="word", vocab_size=8))
+    started, *_ = fit(recipe, tmp_path / "run")
+    assert isinstance(started, Started)
+    [share] = [note for note in started.notes if note.startswith("train: ")]
+    assert share.endswith("% of the tokens are unknown words (text.vocab_size, text.min_count)")
+    run = load(tmp_path / "run")
+    assert isinstance(run, LanguagePredictor)
+    told = run.evaluate(run.held_out("test"))
+    assert all("% unknown" in how for how in told.signatures.values())
+
+
+def test_a_part_that_the_run_has_not_is_named_with_what_can_be_scored(tmp_path: Path) -> None:
+    text = write_text(tmp_path / "weather.txt")
+    train(recipe_for(text, {"test_share": 0.0}, max_steps=2), tmp_path / "run")
+    run = load(tmp_path / "run")
+    assert isinstance(run, LanguagePredictor)
+    with pytest.raises(DataError) as caught:
+        run.held_out("test")
+    assert str(caught.value) == (
+        "the run has no test text; score --split valid, or other text with --data FILE"
+    )
+
+
+def test_a_file_more_and_a_file_less_are_told_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name in ("a", "c"):
+        write_text(folder / name, 60 if name == "a" else 61)
+    recipe = recipe_for(folder, max_steps=2)
+    train(recipe, tmp_path / "run")
+    write_text(folder / "b", 62)
+    again = replace(recipe, training=replace(recipe.training, max_steps=3))
+    with pytest.raises(RunError, match=f"^{folder / 'b'} is not a file that .* was trained on, or"):
+        train(again, tmp_path / "run", resume=True)
+    (folder / "b").unlink()
+    (folder / "c").unlink()
+    with pytest.raises(RunError, match=f"^{folder / 'c'}, which .* was trained on, is not among"):
+        train(again, tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_is_not_finite_names_its_place_in_the_text(tmp_path: Path) -> None:
+    recipe = recipe_for(
+        write_text(tmp_path / "weather.txt"), optimiser="sgd", learning_rate=1e38, clip_norm=0.0
+    )
+    with pytest.raises(
+        NonFiniteError, match=r"it holds tokens \d+ to \d+ of each of the 7 rows of"
+    ):
+        train(recipe, tmp_path / "run")
 
 
 def test_data_of_another_task_are_refused(tmp_path: Path) -> None:

@@ -45,6 +45,10 @@ _N_JOINED = 64
 """Words before a continuation that decide how it is joined to them: an open quotation mark, a bracket."""
 
 
+_LONGEST_WAIT = 64
+"""Words after an apostrophe that stands alone, which wait to see whether it opened a quotation."""
+
+
 class Head(Protocol):
     """The output layer."""
 
@@ -149,8 +153,8 @@ class Continuation:
     Args:
         model: reads one token further; on any device.
         tokenizer: of the same vocabulary.
-        lines: whether a line break in the text ends a document, which is one token, id 3; by default
-            where no token can write a line break.
+        border: what stands between two documents of a text, and is one token, id 3; "" for nothing;
+            by default a line break, where no token can write one.
         restart: whether each document begins with the model's first state, as in training with
             restarts, rather than with the last one of the document before.
     """
@@ -160,13 +164,16 @@ class Continuation:
         model: LanguageModelLike,
         tokenizer: TokenizerLike,
         *,
-        lines: bool | None = None,
+        border: str | None = None,
         restart: bool = False,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         token_bytes = tokenizer.token_bytes()
         self._spelling = Spelling(token_bytes)
-        self._lines = not any(b"\n" in each for each in token_bytes) if lines is None else lines
+        if border is None:
+            border = "" if any(b"\n" in each for each in token_bytes) else "\n"
+        self._border = border
+        self._pending = ""  # the end of the text, as long as it may become a border
         self._restart = restart
         self._by_word = tokenizer.kind in ("word", "space")
         self._prefix = " " if tokenizer.kind == "bpe" and not tokenizer.running else ""
@@ -189,16 +196,27 @@ class Continuation:
         In letters a character is a step. In other vocabularies a token is read when the text goes on
         behind it, all tokens of a word together.
         """
-        text = _well_formed(text)
-        *ended, rest = text.split("\n") if self._lines else (text,)
-        for line in ended:
-            self._grow(line)
+        text = self._pending + _well_formed(text)
+        *ended, rest = text.split(self._border) if self._border else (text,)
+        for document in ended:
+            self._grow(document)
             self._commit(self._encode(self._tail))
             if self._restart:
                 self._begin_document(self.model.start(1))
             else:
                 self._begin_document(self._state)
-        self._grow(rest)
+        n_pending = _overlap(rest, self._border)
+        self._pending = rest[len(rest) - n_pending :]
+        self._grow(rest[: len(rest) - n_pending])
+
+    def _settled(self) -> Continuation:
+        """The same, with what may become a border taken for text."""
+        if not self._pending:
+            return self
+        other = self.copy()
+        other._grow(other._pending)
+        other._pending = ""
+        return other
 
     def log_probs(self) -> Tensor:
         """The distribution of the token after the committed ones, `[V]`, natural logarithms.
@@ -206,6 +224,8 @@ class Continuation:
         In letters all characters are committed; in other vocabularies, what no further character can
         change: a word is when a space follows.
         """
+        if self._pending:
+            return self._settled().log_probs()
         hidden, _ = self._now()
         if self._known is None or self._known[0] is not hidden:
             self._known = hidden, self._log_probs(hidden)[0]
@@ -216,6 +236,8 @@ class Continuation:
 
         Where a token is a word, it may be a punctuation mark.
         """
+        if self._pending:
+            return self._settled().typed()
         if not self._by_word:
             return last_word(self._end)
         return self._cut(self._tail)[-1][0] if self._tail else ""
@@ -237,6 +259,8 @@ class Continuation:
         """
         require(k >= 1, "k", "at least 1", k)
         require(max_length >= 1, "max_length", "at least 1", max_length)
+        if self._pending:
+            return self._settled().complete(k, max_length)
         typed = self.typed()
         if self._by_word:
             ids = self._encode(self._tail)
@@ -291,8 +315,9 @@ class Continuation:
                 method="sample", temperature=temperature, top_k=top_k, top_p=top_p
             )
         # Another one, so that feeding this one meanwhile changes nothing.
-        tokens = self.copy()._tokens(max_tokens, config, seed, stop_at_end)
-        return _before_stop(self._writer().write(tokens), stop)
+        settled = self._settled().copy()
+        tokens = settled._tokens(max_tokens, config, seed, stop_at_end)
+        return _before_stop(settled._writer().write(tokens), stop)
 
     def surprise(self, text: str) -> list[Surprise]:
         """How well each token of a text is foreseen, read from the beginning of a document.
@@ -364,9 +389,9 @@ class Continuation:
         return self._inside.encode(text, add_special_tokens=False).ids
 
     def _ids_of(self, text: str) -> list[int]:
-        if not self._lines:
+        if not self._border:
             return self.tokenizer.encode(text)
-        first, *others = text.split("\n")
+        first, *others = text.split(self._border)
         ids = self.tokenizer.encode(first)
         for line in others:
             ids += [EOS_ID, *self.tokenizer.encode(line)]
@@ -464,25 +489,30 @@ class Continuation:
 
     def _writer(self) -> _Words | _Bytes:
         if not self._by_word:
-            return _Bytes(self._spelling.bytes, self._prefix, at_start=not self._end)
+            at_start = not self._end
+            return _Bytes(self._spelling.bytes, self._prefix, at_start, self._border or "\n")
         before = [*self._words, *self.tokenizer.pieces(self._encode(self._tail))]
         spaced = bool(before) and not self._end[-1:].isspace()
         words = [written.decode() for written in self._spelling.bytes]
-        return _Words(words, before, spaced, self.tokenizer.kind == "word")
+        punctuated = self.tokenizer.kind == "word"
+        return _Words(words, before, spaced, punctuated, self._border or "\n")
 
 
 class _Bytes:
     """Tokens that are bytes, as text: characters are given when they are whole."""
 
-    def __init__(self, token_bytes: Sequence[bytes], prefix: str, at_start: bool) -> None:
+    def __init__(
+        self, token_bytes: Sequence[bytes], prefix: str, at_start: bool, border: str
+    ) -> None:
         self._bytes, self._prefix, self._at_start = token_bytes, prefix.encode(), at_start
+        self._border = border
 
     def write(self, tokens: Iterator[tuple[int, int]]) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         at_start = self._at_start
         for token, n_repeated in tokens:
             if token == EOS_ID:
-                yield decoder.decode(b"", final=True) + "\n"
+                yield decoder.decode(b"", final=True) + self._border
                 at_start = True
                 continue
             written = self._bytes[token][n_repeated:]
@@ -495,30 +525,40 @@ class _Words:
     """Tokens that are words, as text: given when no further word changes how they are joined."""
 
     def __init__(
-        self, words: Sequence[str], before: Sequence[str], spaced: bool, punctuated: bool
+        self,
+        words: Sequence[str],
+        before: Sequence[str],
+        spaced: bool,
+        punctuated: bool,
+        border: str,
     ) -> None:
         self._words, self._before, self._spaced = words, list(before), spaced
+        self._border = border
         self._join = join_words if punctuated else " ".join
         self._punctuated = punctuated
 
     def write(self, tokens: Iterator[tuple[int, int]]) -> Iterator[str]:
-        line, shown = list(self._before), None
-        n_before = len(line)
+        line, start, shown = list(self._before), len(self._before), ""
         for token, _ in tokens:
             if token == EOS_ID:
-                yield self._rest(line, n_before, shown) + "\n"
-                line, n_before, shown = [], 0, None
+                yield self._text(line, start, len(line))[len(shown) :] + self._border
+                line, start, shown = [], 0, ""
                 continue
             line.append(self._words[token])
             n_certain = self._n_certain(line)
-            if n_certain > n_before:
-                text = self._text(line, n_before, n_certain)
-                yield text[len(shown or "") :]
+            waited = len(line) - n_certain > _LONGEST_WAIT
+            if waited:
+                n_certain = len(line)
+            if n_certain > start:
+                text = self._text(line, start, n_certain)
+                yield text[len(shown) :]
                 shown = text
-        yield self._rest(line, n_before, shown)
-
-    def _rest(self, line: list[str], n_before: int, shown: str | None) -> str:
-        return self._text(line, n_before, len(line))[len(shown or "") :]
+            if waited or (len(line) > 4 * _N_JOINED and n_certain == len(line)):
+                # What was shown stays; fewer words decide how the next ones are joined. An apostrophe
+                # that was waited for in vain is not among them.
+                line = line[-_LONGEST_WAIT if waited else -_N_JOINED :]
+                start, shown, self._spaced = len(line), "", True
+        yield self._text(line, start, len(line))[len(shown) :]
 
     def _text(self, line: list[str], start: int, stop: int) -> str:
         """What words start to stop add to those before them."""
@@ -560,7 +600,7 @@ def _before_stop(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
 
 def _overlap(text: str, stop: str) -> int:
     """The longest end of a text that a stop string begins with."""
-    longest = min(len(text), len(stop) - 1)
+    longest = max(0, min(len(text), len(stop) - 1))
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
 
 

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from unrolled.errors import ConfigError
-from unrolled.ops.linear import linear, product
+from unrolled.ops.cross_entropy import softmax_cross_entropy
+from unrolled.ops.linear import linear
 from unrolled.shapes import Float, Int
-
-FLOATS_AT_ONCE = 1 << 22
-"""Logits held at a time, 16 MB. With fewer rows in a block the weight's gradient, as large as the weight,
-is read and written too often; with more the logits leave the cache. Of 32 to 700 rows over 33,278 words,
-128 to 256 were quickest (NOTES.md)."""
-
-LEAST_ROWS = 32
-"""Rows in a block however many words there are."""
-
-WORDS_AT_ONCE = 2048
-"""Rows of the weight's gradient made at a time, so that what is added to it is still in the cache."""
 
 
 class SoftmaxHead(nn.Module):
@@ -63,7 +51,8 @@ class SoftmaxHead(nn.Module):
         With label smoothing ε the target distribution is (1 − ε) on the right word plus ε / V on
         every word (Szegedy et al. 2016, section 7).
         """
-        return _total(hidden, self.weight, self.bias, targets, smoothing), len(targets)
+        total = softmax_cross_entropy(hidden, self.weight, self.bias, targets, smoothing)
+        return total, len(targets)
 
     def top_k(
         self, hidden: Float[Tensor, "M H"], k: int
@@ -147,8 +136,8 @@ class AdaptiveHead(nn.Module):
             here = ((targets >= start) & (targets < end)).nonzero().squeeze(1)
             first[here] = layers.shortlist_size + cluster
             x = linear(hidden.index_select(0, here), narrow)
-            total = total + _total(x, words, None, targets[here] - start)
-        return total + _total(hidden, layers.head.weight, None, first), len(targets)
+            total = total + softmax_cross_entropy(x, words, None, targets[here] - start)
+        return total + softmax_cross_entropy(hidden, layers.head.weight, None, first), len(targets)
 
     def top_k(
         self, hidden: Float[Tensor, "M H"], k: int
@@ -258,88 +247,3 @@ class SampledHead(SoftmaxHead):
 
 def _at_least_float32(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-
-
-def _total(
-    hidden: Float[Tensor, "M H"],
-    weight: Float[Tensor, "V H"],
-    bias: Float[Tensor, " V"] | None,
-    targets: Int[Tensor, " M"],
-    smoothing: float = 0.0,
-) -> Float[Tensor, ""]:
-    """The summed cross-entropy of a linear layer's softmax, block by block."""
-    if torch.is_autocast_enabled(hidden.device.type):
-        logits = linear(hidden, weight, bias).float()
-        return nn.functional.cross_entropy(
-            logits, targets, reduction="sum", label_smoothing=smoothing
-        )
-    return _CrossEntropy.apply(hidden, weight, bias, targets, smoothing, torch.is_grad_enabled())
-
-
-def _slices(length: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, length, size))
-
-
-class _CrossEntropy(torch.autograd.Function):
-    """Loss and gradients in one pass over blocks of rows; backward only scales them."""
-
-    @staticmethod
-    def forward(ctx, hidden, weight, bias, targets, smoothing, grad_enabled):
-        # `needs_input_grad` is True for a parameter under `no_grad` too.
-        needs_gradients = grad_enabled and any(ctx.needs_input_grad[:3])
-        n_words = len(weight)
-        on_cpu = hidden.device.type == "cpu"
-        total = hidden.new_zeros((), dtype=torch.float64)
-        if needs_gradients:
-            d_hidden = torch.empty_like(hidden)
-            d_weight = torch.empty_like(weight) if len(hidden) else torch.zeros_like(weight)
-            d_bias = None if bias is None else torch.zeros_like(bias)
-        for rows in _slices(len(hidden), max(LEAST_ROWS, FLOATS_AT_ONCE // n_words)):
-            x, y = hidden[rows], targets[rows].unsqueeze(1)
-            logits = product(x, weight)
-            if bias is not None:
-                logits.add_(bias)
-            probabilities = torch.softmax(logits, 1)
-            total += _nats(logits, probabilities, y, smoothing).double().sum()
-            if not needs_gradients:
-                continue
-            d_logits = probabilities
-            if smoothing:
-                d_logits.sub_(smoothing / n_words)
-            d_logits.scatter_add_(1, y, d_logits.new_full(y.shape, smoothing - 1.0))
-            d_hidden[rows] = product(d_logits, weight.t())
-            for words in _slices(n_words, WORDS_AT_ONCE if on_cpu else n_words):
-                addend = product(d_logits[:, words].t(), x.t())
-                if rows.start:
-                    d_weight[words] += addend
-                else:
-                    d_weight[words] = addend
-            if d_bias is not None:
-                d_bias += d_logits.sum(0)
-        if needs_gradients:
-            ctx.save_for_backward(d_hidden, d_weight, d_bias)
-        return total.to(hidden.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, d_total):
-        gradients = ctx.saved_tensors
-        # A loss that is differentiated as it is needs no copy of the largest gradient there is. Whoever
-        # changes these in place and asks again gets autograd's error, because they are saved tensors.
-        if d_total.device.type != "cpu" or d_total != 1:
-            gradients = [None if gradient is None else gradient * d_total for gradient in gradients]
-        return *gradients, None, None, None
-
-
-def _nats(logits: Tensor, probabilities: Tensor, targets_M1: Tensor, smoothing: float) -> Tensor:
-    """Each row's cross-entropy. Its terms are differences of logits, which may share a large constant."""
-    nats = probabilities.gather(1, targets_M1).log_().neg_().squeeze(1)
-    right = logits.gather(1, targets_M1).squeeze(1)
-    # Near the smallest float a probability has lost its digits. There log Σ exp = max − log(its
-    # probability), which is at least 1 / V and cannot vanish.
-    number = torch.finfo(logits.dtype)
-    vanished = (nats > -math.log(number.tiny / number.eps)).nonzero().squeeze(1)
-    if len(vanished):
-        largest = logits[vanished].amax(1)
-        nats[vanished] = largest - right[vanished] - probabilities[vanished].amax(1).log_()
-    return nats + smoothing * (right - logits.mean(1)) if smoothing else nats

@@ -27,6 +27,9 @@ from unrolled.tasks.task import State, StreamTask, Tokenizers
 from unrolled.text.streams import StreamConfig, Window
 from unrolled.text.tokenizer import PAD_ID, SPECIALS, TextConfig, Tokenizer
 
+MOST_ONE_HOT = 4096
+"""Words of a vocabulary up to which one-hot embeddings are made: V² numbers."""
+
 
 @dataclass(frozen=True)
 class LanguageModelConfig:
@@ -45,7 +48,9 @@ class LanguageModelConfig:
         between_rate: dropout between recurrent layers.
         output_rate: dropout before the output layer.
         recurrent_weight_rate: dropout on recurrent weights, one mask a window (Merity et al. 2018).
-        locked: whether a dropout mask stays the same for all steps of a window (variational).
+        locked: whether a dropout mask stays the same for all steps of a window (variational). A
+            window that reads steps again (`data.k2` above `k1`) has two masks of each kind, one up to
+            where the next window begins and one from there.
         head: how training sees the vocabulary: "full" softmax; "adaptive" (Grave et al. 2017), which
             is a model of its own; "sampled" (Jean et al. 2015), judged by the full softmax all the same.
         cutoffs: of the adaptive softmax: ids at which its clusters of rarer words begin.
@@ -81,6 +86,10 @@ class LanguageModelConfig:
         ):
             value = getattr(self, name)
             require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
+        if self.word_rate and self.embedding == "one_hot":
+            raise ConfigError(
+                "model.word_rate drops learned embeddings, and one-hot ones are not; set it to 0"
+            )
         if self.tied and self.embedding == "one_hot":
             raise ConfigError("model.tied: a one-hot embedding has no weights to share; untie them")
         if self.tied and self.head == "adaptive":
@@ -330,11 +339,11 @@ def scores(mean_loss: float, n_targets: int, n_characters: int) -> dict[str, flo
     }
 
 
-def signature() -> dict[str, str]:
-    """How the scores are computed."""
+def signature(reading: str) -> dict[str, str]:
+    """How the scores are computed from a text that was read in this way."""
     return {
-        "perplexity": "e^(mean nats)|every token and end of document|full softmax|state carried",
-        "bits_per_character": "total bits / characters of the text|ends of documents counted as bits",
+        "perplexity": f"e^(mean nats)|every token and end of document|full softmax|{reading}",
+        "bits_per_character": f"total bits / characters|ends of documents cost bits, too|{reading}",
     }
 
 
@@ -345,7 +354,17 @@ def train_tokenizer(texts: Iterable[str], config: TextConfig) -> Tokenizer:
 
 def build(config: LanguageModelConfig, tokenizers: Tokenizers) -> LanguageModel:
     """A fresh model for this vocabulary."""
-    n_words = len(tokenizers["text"])
+    n_words, kind = len(tokenizers["text"]), tokenizers["text"].kind
+    if config.embedding == "one_hot" and n_words > MOST_ONE_HOT:
+        raise ConfigError(
+            f"model.embedding is 'one_hot', but the vocabulary has {n_words:,} words, more than "
+            f"{MOST_ONE_HOT:,}; use 'learned'"
+        )
+    if config.head != "full" and kind not in ("word", "space"):
+        raise ConfigError(
+            f"model.head is '{config.head}', which needs a vocabulary in the order of falling "
+            f"frequency, and text.kind is '{kind}'; use 'full', or text.kind 'word' or 'space'"
+        )
     if any(not len(SPECIALS) < cutoff < n_words for cutoff in config.cutoffs) or list(
         config.cutoffs
     ) != sorted(set(config.cutoffs)):

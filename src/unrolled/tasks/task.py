@@ -140,7 +140,7 @@ class StreamTask:
         evaluate_loss: the same without dropout or sampling, over the whole vocabulary, and for one row
             mixed with a cache where there is one.
         scores: mean loss in nats, targets, characters of the text → figures by name.
-        signature: how the figures are computed.
+        signature: how a text was read → how the figures are computed.
         use: the command that tries a run, with `{run}` for its folder.
     """
 
@@ -154,7 +154,7 @@ class StreamTask:
     loss: Callable[[Any, Any, State], tuple[Tensor, int, State]]
     evaluate_loss: Callable[[Any, Any, State, ContinuousCache | None], tuple[Tensor, int, State]]
     scores: Callable[[float, int, int], dict[str, float]]
-    signature: Callable[[], dict[str, str]]
+    signature: Callable[[str], dict[str, str]]
     use: str
 
 

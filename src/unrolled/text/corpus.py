@@ -22,12 +22,15 @@ import os
 import re
 import secrets
 import sys
+import time
 import unicodedata
 import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, get_args
@@ -58,9 +61,10 @@ class CorpusConfig:
     """Where running text comes from, and where its documents end.
 
     A part without files of its own is cut from the training text: off its end, at the start of a
-    line, so that train, valid and test follow one another. Only where every file is a document and
-    at least 20 of them hold text are whole files drawn instead, by a seeded hash of their content;
-    then neither their names nor their order matter, and copies of one file stay together.
+    line (of a word, where there are no lines), so that train, valid and test follow one another. Only
+    where every file is a document and at least 20 of them hold text are whole files drawn instead, by
+    a seeded hash of their content; then neither their names nor their order matter, and copies of one
+    file stay together.
 
     Args:
         train: files, folders and patterns (`src/**/*.py`); `.gz` files are unpacked. Folders are
@@ -153,6 +157,12 @@ class TokenStream:
     def n_tokens(self) -> int:
         """Ids, the end of each document included."""
         return len(self.ids)
+
+    @cached_property
+    def n_unknown(self) -> int:
+        """Ids that stand for whatever the vocabulary has not."""
+        steps = range(0, len(self.ids), _BLOCK)
+        return sum(int((self.ids[i : i + _BLOCK] == UNK_ID).sum()) for i in steps)
 
 
 class CorpusFile(NamedTuple):
@@ -315,9 +325,10 @@ class Corpus:
 
     def _of(self, part: Part) -> list[_Span]:
         if part not in self._spans:
-            name = f"data.{part}"
-            cut = "" if part == "train" else f", or a share of data.train with {name}_share"
-            raise DataError(f"no text for {part}; give files with --{name}{cut}")
+            where = "--data"
+            if part != "train":
+                where = f"--{part}, or in training a share with --data.{part}_share"
+            raise DataError(f"no text for {part}; give files with {where}")
         return self._spans[part]
 
     def _pieces(self, spans: Sequence[_Span]) -> Iterator[_Piece]:
@@ -506,8 +517,13 @@ def _is_packed(path: Path) -> bool:
 
 
 def _scan(path: Path, config: CorpusConfig) -> _File:
-    """Read a whole file, and note what splitting it needs."""
-    stamp = _stamp(path)
+    """Read a whole file, and note what splitting it needs; once, as long as it does not change."""
+    how = CorpusConfig(encoding=config.encoding, on_invalid=config.on_invalid)
+    return _scanned(path, os.getcwd(), _stamp(path), how)
+
+
+@lru_cache(maxsize=100_000)
+def _scanned(path: Path, folder: str, stamp: tuple[int, int], config: CorpusConfig) -> _File:
     place = _BEGIN
     marks = [place]
     n_invalid = first_invalid = 0
@@ -632,23 +648,37 @@ def _decode_lines(
 def _cut_off(
     files: list[_File], shares: dict[Part, float], config: CorpusConfig
 ) -> dict[Part, list[_Span]]:
-    """Consecutive parts, each from the first line that starts in its share."""
+    """Consecutive parts, each from the first line that starts in its share.
+
+    Where that leaves a part without a line, as in a text of one endless line, they are cut between
+    words, or else between characters.
+    """
+    for start in (_line_start, _word_start, _character_start):
+        parts = _cut_at(files, shares, start, config)
+        empty = [name for name, spans in parts.items() if not spans]
+        if not empty:
+            return parts
+    raise _cannot_cut(empty[0], shares, _count(sum(f.n_characters for f in files), "character"))
+
+
+def _cut_at(
+    files: list[_File],
+    shares: dict[Part, float],
+    start: Callable[[list[_File], int, CorpusConfig], tuple[int, _Place]],
+    config: CorpusConfig,
+) -> dict[Part, list[_Span]]:
     total = sum(each.n_characters for each in files)
     before = total - sum(round(total * share) for share in shares.values())
     bounds = [(0, _BEGIN)]
     for share in shares.values():
-        bounds.append(_line_start(files, before, config))
+        bounds.append(start(files, before, config))
         before += round(total * share)
     bounds.append((len(files), _BEGIN))
     names: list[Part] = ["train", *shares]
-    parts = {
+    return {
         name: _between(files, first, last)
         for name, first, last in zip(names, bounds[:-1], bounds[1:], strict=True)
     }
-    for name in names:
-        if not parts[name]:
-            raise _cannot_cut(name, shares, f"{_count(total, 'character')}")
-    return parts
 
 
 def _line_start(files: list[_File], before: int, config: CorpusConfig) -> tuple[int, _Place]:
@@ -665,6 +695,37 @@ def _line_start(files: list[_File], before: int, config: CorpusConfig) -> tuple[
                     return index, place
                 place = place.after(line, _decode(line, file.path, place, config)[0])
                 at_line_start = line.endswith(b"\n")
+        return index + 1, _BEGIN
+    return len(files), _BEGIN
+
+
+def _word_start(files: list[_File], before: int, config: CorpusConfig) -> tuple[int, _Place]:
+    return _start_inside(files, before, config, re.compile(r"(?<=\s)\S"))
+
+
+def _character_start(files: list[_File], before: int, config: CorpusConfig) -> tuple[int, _Place]:
+    return _start_inside(files, before, config, re.compile(r"(?s)."))
+
+
+def _start_inside(
+    files: list[_File], before: int, config: CorpusConfig, wanted: re.Pattern[str]
+) -> tuple[int, _Place]:
+    """The first match with at least so many characters before it, in its block or after."""
+    for index, file in enumerate(files):
+        if before >= file.n_characters:
+            before -= file.n_characters
+            continue
+        nearest = bisect_right(file.marks, before, key=lambda mark: mark.characters) - 1
+        place = file.marks[nearest]
+        for raw in _read(file.path, config.encoding, place):
+            text = _decode(raw, file.path, place, config)[0]
+            found = wanted.search(text, max(0, before - place.characters))
+            # Bytes are found again from characters only where decoding dropped and joined nothing.
+            exact = text.encode(config.encoding) == raw
+            if found and exact and place.characters + len(text) > before:
+                head = text[: found.start()]
+                return index, place.after(head.encode(config.encoding), head)
+            place = place.after(raw, text)
         return index + 1, _BEGIN
     return len(files), _BEGIN
 
@@ -725,10 +786,9 @@ def _draw(seed: int, content: str) -> bytes:
 
 def _cannot_cut(name: Part, shares: dict[Part, float], what: str) -> DataError:
     cut = " and ".join(shares)
-    none = " and ".join(f"data.{part}_share" for part in shares)
     return DataError(
-        f"cannot cut {cut} from {what}: there is no whole line or file for {name}; give files with "
-        f"{' and '.join(f'--data.{part}' for part in shares)}, or set {none} to 0"
+        f"cannot cut {cut} from {what}: nothing is left for {name}; give files with "
+        f"{' and '.join(f'--{part}' for part in shares)}, or more text"
     )
 
 
@@ -914,6 +974,17 @@ def _encoder(tokenizer: Tokenizer, code: str) -> Callable[[list[str]], Iterable[
     return look_up
 
 
+_LEFT_FOR_DEAD = 24 * 3600  # seconds after which nobody writes to a temporary file any more
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """The temporary files of processes that were killed."""
+    for path in folder.glob("*.partial"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LEFT_FOR_DEAD:
+                path.unlink()
+
+
 # The cache: KEY.ids, KEY.starts, and KEY.json, which is written last and says what they hold
 
 
@@ -927,6 +998,7 @@ class _Entry:
     def __enter__(self) -> _Entry:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(self._folder)
             self.ids = self._temporary("ids").open("xb")
             self.starts = self._temporary("starts").open("xb")
         except OSError as error:

@@ -25,6 +25,8 @@ class StreamConfig(CorpusConfig):
         k1: steps between updates.
         k2: steps that a gradient reaches back; 0 for k1.
         restart: whether the state begins anew with each document, instead of being carried over.
+        valid_tokens: how much of the validation part, from its start, evaluations during training
+            read; 0 = all.
 
     Raises:
         ConfigError: a value that cannot be.
@@ -37,11 +39,13 @@ class StreamConfig(CorpusConfig):
     k1: int = 64
     k2: int = 0
     restart: bool = False
+    valid_tokens: int = 500_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.n_rows >= 1, "data.n_rows", "at least 1", self.n_rows)
         require(self.k1 >= 1, "data.k1", "at least 1", self.k1)
+        require(self.valid_tokens >= 0, "data.valid_tokens", "at least 0", self.valid_tokens)
         wanted = f"at least data.k1 = {self.k1}, or 0"
         require(self.k2 == 0 or self.k2 >= self.k1, "data.k2", wanted, self.k2)
 
@@ -109,6 +113,10 @@ class Windows:
 
     def __len__(self) -> int:
         return -(-self.n_steps // self._k1)
+
+    def place(self, index: int) -> range:
+        """The steps that a window predicts, in each row."""
+        return range(self.n_steps)[index * self._k1 : (index + 1) * self._k1]
 
     def __getitem__(self, index: int) -> Window:
         if not 0 <= index < len(self):

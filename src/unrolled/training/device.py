@@ -81,8 +81,11 @@ _OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 
 
 @contextmanager
-def within_memory(config: TrainingConfig) -> Iterator[None]:
+def within_memory(remedy: str) -> Iterator[None]:
     """Turn a lack of memory into one sentence.
+
+    Args:
+        remedy: the settings to lower.
 
     Raises:
         UnavailableError: the model or its batches need more memory than there is.
@@ -94,9 +97,8 @@ def within_memory(config: TrainingConfig) -> Iterator[None]:
         if not has_type and not any(words in str(error) for words in _OUT_OF_MEMORY):
             raise
         raise UnavailableError(
-            f"out of memory; lower training.max_tokens, here {config.max_tokens}, or the sizes in "
-            "[model]; a run that was begun stands at its last checkpoint, and --from starts "
-            "another from its weights"
+            f"out of memory; lower {remedy}, or the sizes in [model]; a run that was begun stands at "
+            "its last checkpoint, and --from starts another from its weights"
         ) from error
 
 

@@ -72,6 +72,9 @@ class Feed(Protocol):
     ) -> tuple[float, dict[str, float]]:
         """Mean loss and scores on the validation part."""
 
+    def signature(self) -> dict[str, str]:
+        """How the scores on the validation part are computed."""
+
     def place(self, epoch: int, indices: Sequence[int]) -> str:
         """Where in the data some batches are, for a message."""
 
@@ -133,6 +136,10 @@ class RowFeed:
         right = [valid.rows[index].fields[-1] for index in chosen]
         return loss, dict(self._task.score([answer.text for answer in answers], right))
 
+    def signature(self) -> dict[str, str]:
+        """See `Feed`."""
+        return self._task.signature()
+
     def place(self, epoch: int, indices: Sequence[int]) -> str:
         """The lines of the data file."""
         rows = self._data.train.rows
@@ -148,11 +155,11 @@ class TextFeed:
     unit = "tokens"
 
     def __init__(self, task: StreamTask, prepared: PreparedText, data: StreamConfig) -> None:
-        self._task, self._valid = task, prepared.valid
+        self._task, self._valid = task, _beginning(prepared.valid, data.valid_tokens)
         self.tokenizers = prepared.tokenizers
         self.sizes = prepared.sizes
         self.skipped: Mapping[str, int] = {}
-        self.notes = tuple(prepared.notes)
+        self.notes = (*prepared.notes, *_valid_note(prepared.valid, self._valid))
         self._restart = data.restart
         self._windows = Windows(
             prepared.train.ids, data.n_rows, data.k1, data.k2, restart=data.restart
@@ -184,8 +191,25 @@ class TextFeed:
         return loss, self._task.scores(loss, n_targets, self._valid.n_characters)
 
     def place(self, epoch: int, indices: Sequence[int]) -> str:
-        """The steps of the rows."""
-        return f"it is one of {len(self._windows):,} windows"
+        """Where the windows stand in the rows."""
+        first, last = (self._windows.place(index) for index in (indices[0], indices[-1]))
+        return (
+            f"it holds tokens {first.start + 1:,} to {last.stop:,} of each of the {self._windows.n_rows} "
+            "rows"
+        )
+
+    def signature(self) -> dict[str, str]:
+        """See `Feed`."""
+        return self._task.signature(reading(self._valid, VALIDATION_ROWS, self._restart))
+
+
+def reading(stream: TokenStream, n_rows: int, restart: bool) -> str:
+    """How a text is read by `stream_loss`, for the signature of a figure."""
+    state = "restarts with each document" if restart else "carried"
+    cut = "" if n_rows == 1 else f"|{n_rows} rows, each without a past"
+    unknown = stream.n_unknown / max(1, stream.n_tokens)
+    known = "" if not unknown else f", {unknown:.2%} unknown"
+    return f"state {state}{cut}|{stream.n_tokens} tokens{known}"
 
 
 def feed_of(recipe: Recipe, task: AnyTask, prepared: PreparedRows | PreparedText) -> Feed:
@@ -195,6 +219,28 @@ def feed_of(recipe: Recipe, task: AnyTask, prepared: PreparedRows | PreparedText
         return TextFeed(task, prepared, recipe.data)
     assert isinstance(prepared, PreparedRows)
     return RowFeed(task, prepared, recipe.training.max_tokens, recipe.seed)
+
+
+def _beginning(stream: TokenStream, n_tokens: int) -> TokenStream:
+    """At most so many tokens of a text, with the characters that fall to them; 0 is all."""
+    if n_tokens == 0 or stream.n_tokens <= n_tokens:
+        return stream
+    share = n_tokens / stream.n_tokens
+    return TokenStream(
+        stream.ids[:n_tokens],
+        stream.starts[stream.starts < n_tokens],
+        round(stream.n_characters * share),
+        round(stream.n_bytes * share),
+    )
+
+
+def _valid_note(whole: TokenStream, read: TokenStream) -> list[str]:
+    if read is whole:
+        return []
+    return [
+        f"valid: training looks at the first {read.n_tokens:,} of {whole.n_tokens:,} tokens "
+        "(data.valid_tokens); `unrolled evaluate` reads all"
+    ]
 
 
 @torch.inference_mode()

@@ -159,7 +159,8 @@ def fit(
 def _events(
     recipe: Recipe, task: AnyTask, out: Path, goes_on: bool, source: Path | None
 ) -> Generator[Event, None, None]:
-    with within_memory(recipe.training):
+    rows = f"training.max_tokens, here {recipe.training.max_tokens}"
+    with within_memory("data.n_rows or data.k1" if isinstance(task, StreamTask) else rows):
         training = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source)
         try:
             yield training.started()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,18 @@ def _prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | Non
     n_test = 0
     if "test" in corpus.parts:
         n_test = corpus.encode("test", tokenizers[ROLE], cache).n_tokens
-    return PreparedText(train, valid, n_test, corpus.notes(), tokenizers)
+    notes = [*corpus.notes(), *_unknown_notes({"train": train, "valid": valid})]
+    return PreparedText(train, valid, n_test, notes, tokenizers)
+
+
+def _unknown_notes(parts: Mapping[str, TokenStream]) -> list[str]:
+    """Unknown words are easily foretold, so that a figure means little where they are many."""
+    return [
+        f"{name}: {part.n_unknown / part.n_tokens:.1%} of the tokens are unknown words "
+        "(text.vocab_size, text.min_count)"
+        for name, part in parts.items()
+        if part.n_unknown >= part.n_tokens / 1000
+    ]
 
 
 def _prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> PreparedRows:

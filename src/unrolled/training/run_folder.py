@@ -326,14 +326,21 @@ def check_data(folder: Path, data: Any) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise checkpoint.damaged(path, f"unreadable ({error})") from None
     new = checksums(data)
-    for (part, digest), entry in zip(old, new, strict=False):
-        if (part, digest) != (entry["part"], entry["sha256"]):
-            raise RunError(
-                f"{entry['path']} is not the file that {folder} was trained on: its content "
-                "differs; give the same file, or start another run from this one (--from)"
-            )
-    if len(old) != len(new):
-        raise RunError(f"{folder} was trained on {len(old)} data files, but {len(new)} are given")
+    if old == [(entry["part"], entry["sha256"]) for entry in new]:
+        return
+    known, present = {digest for _, digest in old}, {entry["sha256"] for entry in new}
+    others = [entry["path"] for entry in new if entry["sha256"] not in known]
+    if others:
+        raise RunError(
+            f"{others[0]} is not a file that {folder} was trained on, or its content differs; give "
+            "the same files, or start another run from this one (--from)"
+        )
+    gone = [entry["path"] for entry in before if entry["sha256"] not in present]
+    if gone:
+        raise RunError(f"{gone[0]}, which {folder} was trained on, is not among the data files")
+    raise RunError(
+        f"{folder} was trained on the same data files as other parts or in another order"
+    )
 
 
 def check_same_model(folder: Path, recipe: Recipe) -> None:
@@ -373,17 +380,30 @@ def append_metrics(folder: Path, event: Step | Evaluated) -> int:
         return file.tell()
 
 
-def write_card(folder: Path, name: str, task: AnyTask, started: Started, best: Best | None) -> None:
+def write_card(
+    folder: Path,
+    name: str,
+    task: AnyTask,
+    signatures: Mapping[str, str],
+    started: Started,
+    best: Best | None,
+) -> None:
     """Write the model card, `README.md`."""
-    text = "\n".join(_card(name, task, read_config(folder), started, best)) + "\n"
+    recipe = read_config(folder)
+    text = "\n".join(_card(name, task, signatures, recipe, started, best)) + "\n"
     with checkpoint.writing(folder / "README.md", folder):
         checkpoint.write_whole(folder / "README.md", text)
 
 
 def _card(
-    name: str, task: AnyTask, recipe: Mapping[str, Any], started: Started, best: Best | None
+    name: str,
+    task: AnyTask,
+    signatures: Mapping[str, str],
+    recipe: Mapping[str, Any],
+    started: Started,
+    best: Best | None,
 ) -> Iterator[str]:
-    signatures, of_rows = task.signature(), isinstance(task, Task)
+    of_rows = isinstance(task, Task)
     yield f"# {name}\n"
     yield f"A model for the task `{recipe['task']}`, trained with Unrolled.\n"
     yield "## Use\n"

@@ -251,7 +251,9 @@ class Training:
 
     def write_card(self, name: str) -> None:
         """Write the model card of a run of this name."""
-        run_folder.write_card(self.folder, name, self.task, self.started(), self.progress.best)
+        signatures = self.feed.signature()
+        started, best = self.started(), self.progress.best
+        run_folder.write_card(self.folder, name, self.task, signatures, started, best)
 
     def _go_on_from(self, progress: Progress, is_saved: bool = False) -> None:
         self.progress = progress

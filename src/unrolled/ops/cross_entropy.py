@@ -1,0 +1,181 @@
+"""Cross-entropy of a linear layer's softmax, with its gradients, never holding all logits.
+
+With vocabularies of thousands of words this is half of the arithmetic of training. In float32 on the CPU
+it runs on our kernels (`native/cross_entropy.h`), elsewhere in blocks of rows, made of matrix products.
+Loss and gradients come from one pass; the backward pass only scales them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from unrolled.ops import native
+from unrolled.ops.linear import linear, product
+from unrolled.shapes import Float, Int
+
+FLOATS_AT_ONCE = 1 << 22
+"""Logits held at a time, 16 MB, where no kernel runs. With fewer rows in a block the weight's gradient,
+as large as the weight, is read and written too often; with more the logits leave the cache."""
+
+LEAST_ROWS = 32
+"""Rows in a block however many words there are."""
+
+WORDS_AT_ONCE = 2048
+"""Rows of the weight's gradient made at a time, so that what is added to it is still in the cache."""
+
+_LEAST_SHARED_WORK = 1 << 16
+"""Multiply-adds below which a second thread costs more than it gives."""
+
+
+def softmax_cross_entropy(
+    hidden: Float[Tensor, "M H"],
+    weight: Float[Tensor, "V H"],
+    bias: Float[Tensor, " V"] | None,
+    targets: Int[Tensor, " M"],
+    smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """−log softmax(W h + b)[target], summed over the rows, in nats.
+
+    Args:
+        hidden, weight, bias: of the linear layer.
+        targets: the right word of each row.
+        smoothing: ε: the target distribution is (1 − ε) on the right word plus ε / V on every word
+            (Szegedy et al. 2016, section 7).
+
+    Raises:
+        IndexError: a target is no word.
+
+    It has first derivatives only. Under autocast the logits are made at once, as torch would.
+    """
+    if torch.is_autocast_enabled(hidden.device.type):
+        logits = linear(hidden, weight, bias).float()
+        return torch.nn.functional.cross_entropy(
+            logits, targets, reduction="sum", label_smoothing=smoothing
+        )
+    return _CrossEntropy.apply(hidden, weight, bias, targets, smoothing, torch.is_grad_enabled())
+
+
+def why_not(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
+    """One sentence when the kernels cannot run this, else None."""
+    if not hidden.numel():
+        return "there is nothing to compute"
+    return native.why_not_with([hidden, weight] if bias is None else [hidden, weight, bias])
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, targets, smoothing, grad_enabled):
+        # `needs_input_grad` is True for a parameter under `no_grad` too.
+        wanted = grad_enabled and any(ctx.needs_input_grad[:3])
+        if len(targets) and not 0 <= targets.min() <= targets.max() < len(weight):
+            raise IndexError(
+                f"target out of bounds: the words are 0 to {len(weight) - 1}, got "
+                f"{int(targets.min())} to {int(targets.max())}"
+            )
+        run = _by_kernels if why_not(hidden, weight, bias) is None else _by_blocks
+        total, gradients = run(hidden, weight, bias, targets, smoothing, wanted)
+        if wanted:
+            ctx.save_for_backward(*gradients)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_total):
+        gradients = ctx.saved_tensors
+        # A loss that is differentiated as it is needs no copy of the largest gradient there is. Whoever
+        # changes these in place and asks again gets autograd's error, because they are saved tensors.
+        if d_total.device.type != "cpu" or d_total != 1:
+            gradients = [None if gradient is None else gradient * d_total for gradient in gradients]
+        return *gradients, None, None, None
+
+
+_Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+def _by_kernels(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    smoothing: float,
+    wanted: bool,
+) -> tuple[Tensor, _Gradients]:
+    (M, H), V = hidden.shape, len(weight)
+    entering = [None if t is None else t.contiguous() for t in (hidden, weight, bias)]
+    targets = targets.contiguous()
+    nats = hidden.new_empty(M)
+    gradients = [
+        torch.empty_like(t, memory_format=torch.contiguous_format)
+        if wanted and t is not None
+        else None
+        for t in entering
+    ]
+    n_threads = torch.get_num_threads() if M * H * V >= _LEAST_SHARED_WORK else 1
+    addresses = [0 if t is None else t.data_ptr() for t in (*entering, targets, nats, *gradients)]
+    native.kernels.cross_entropy(M, H, V, smoothing, *addresses, n_threads)
+    d_hidden, d_weight, d_bias = gradients
+    return nats.double().sum().float(), (d_hidden, d_weight, d_bias)
+
+
+def _by_blocks(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    smoothing: float,
+    wanted: bool,
+) -> tuple[Tensor, _Gradients]:
+    n_words = len(weight)
+    on_cpu = hidden.device.type == "cpu"
+    total = hidden.new_zeros((), dtype=torch.float64)
+    d_hidden = d_weight = d_bias = None
+    if wanted:
+        d_hidden = torch.empty_like(hidden)
+        d_weight = torch.empty_like(weight) if len(hidden) else torch.zeros_like(weight)
+        d_bias = None if bias is None else torch.zeros_like(bias)
+    for rows in _slices(len(hidden), max(LEAST_ROWS, FLOATS_AT_ONCE // n_words)):
+        x, y = hidden[rows], targets[rows].unsqueeze(1)
+        logits = product(x, weight)
+        if bias is not None:
+            logits.add_(bias)
+        probabilities = torch.softmax(logits, 1)
+        total += _nats(logits, probabilities, y, smoothing).double().sum()
+        if d_hidden is None or d_weight is None:
+            continue
+        d_logits = probabilities
+        if smoothing:
+            d_logits.sub_(smoothing / n_words)
+        d_logits.scatter_add_(1, y, d_logits.new_full(y.shape, smoothing - 1.0))
+        d_hidden[rows] = product(d_logits, weight.t())
+        for words in _slices(n_words, WORDS_AT_ONCE if on_cpu else n_words):
+            addend = product(d_logits[:, words].t(), x.t())
+            if rows.start:
+                d_weight[words] += addend
+            else:
+                d_weight[words] = addend
+        if d_bias is not None:
+            d_bias += d_logits.sum(0)
+    return total.to(hidden.dtype), (d_hidden, d_weight, d_bias)
+
+
+def _nats(logits: Tensor, probabilities: Tensor, targets_M1: Tensor, smoothing: float) -> Tensor:
+    """Each row's cross-entropy. Its terms are differences of logits, which may share a large constant."""
+    nats = probabilities.gather(1, targets_M1).log_().neg_().squeeze(1)
+    right = logits.gather(1, targets_M1).squeeze(1)
+    # Near the smallest float a probability has lost its digits. There log Σ exp = max − log(its
+    # probability), which is at least 1 / V and cannot vanish.
+    number = torch.finfo(logits.dtype)
+    vanished = (nats > -math.log(number.tiny / number.eps)).nonzero().squeeze(1)
+    if len(vanished):
+        largest = logits[vanished].amax(1)
+        nats[vanished] = largest - right[vanished] - probabilities[vanished].amax(1).log_()
+    return nats + smoothing * (right - logits.mean(1)) if smoothing else nats
+
+
+def _slices(length: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, length, size))
