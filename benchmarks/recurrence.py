@@ -148,8 +148,7 @@ def disagreement(kind: str, size: tuple[int, ...], ragged: bool) -> str | None:
     exact.load_state_dict(theirs.state_dict())
     x, lengths, dy = inputs(size, ragged)
     in_double = results(exact, x.detach().double().requires_grad_(), lengths, dy.double())
-    in_torch, in_ours = results(theirs, x, lengths, dy), None
-    in_torch = {name: part.clone() for name, part in in_torch.items()}
+    in_torch = {name: part.clone() for name, part in results(theirs, x, lengths, dy).items()}
     in_ours = results(ours, x, lengths, dy)
     for name, part in in_double.items():
         scale = part.abs().max()

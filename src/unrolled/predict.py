@@ -17,6 +17,7 @@ import torch
 from unrolled.config import require
 from unrolled.decoding.continuation import Completion, Continuation
 from unrolled.decoding.records import DecodingConfig
+from unrolled.errors import DataError
 from unrolled.layers.cache import ContinuousCache
 from unrolled.layers.decoder import AttentionalDecoder
 from unrolled.layers.stack import RecurrentStack

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unrolled.ops import cross_entropy as module
 from unrolled.ops import native
 from unrolled.ops.cross_entropy import _by_blocks, softmax_cross_entropy, why_not
 
@@ -36,6 +37,11 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     native.kernels.use_instruction_set(request.param)
     yield request.param
     native.kernels.use_instruction_set(before)
+
+
+@pytest.fixture(autouse=True)
+def any_number_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAST_WORDS", 0)
 
 
 @pytest.fixture(autouse=True)

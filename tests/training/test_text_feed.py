@@ -100,7 +100,7 @@ def test_a_run_stopped_in_the_middle_of_a_pass_goes_on_bit_for_bit(
 
 LAZY = {"optimiser": "lazy_adam"}
 SAMPLED = {"head": "sampled", "n_samples": 5}
-STALLED = {"optimiser": "sgd", "learning_rate": 200.0, "average_after": 1}
+STALLED = {"optimiser": "sgd", "learning_rate": 40.0, "average_after": 1}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,9 @@ def test_lazy_adam_and_averages_go_on_bit_for_bit(
         assert whole["average.weights averaged"] > 1
         # What is evaluated and kept is the average, which was the best in the end.
         kept = load_file(tmp_path / "whole" / "model.safetensors")
-        assert all(kept[name].equal(whole[f"average.{name}"]) for name in kept)
+        names = [name for name in kept if f"average.{name}" in whole]
+        assert "head.weight" in names
+        assert all(kept[name].equal(whole[f"average.{name}"]) for name in names)
 
 
 def test_lazy_adam_refuses_a_tied_table_with_a_full_softmax(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from unrolled.config import require
 from unrolled.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,9 +71,11 @@ class DecodingConfig:
             "seed": 0,
         }.items():
             value = getattr(self, name)
-            _require(least <= value < math.inf, name, f"at least {least}", value)
-        _require(0 < self.temperature < math.inf, "temperature", "above 0", self.temperature)
-        _require(0 < self.top_p <= 1, "top_p", "above 0 and at most 1", self.top_p)
+            require(least <= value < math.inf, f"decoding.{name}", f"at least {least}", value)
+        require(
+            0 < self.temperature < math.inf, "decoding.temperature", "above 0", self.temperature
+        )
+        require(0 < self.top_p <= 1, "decoding.top_p", "above 0 and at most 1", self.top_p)
         if self.method == "beam" and self.n_best > self.beam_size:
             raise ConfigError(
                 f"decoding.n_best must be at most decoding.beam_size, {self.beam_size}, "
@@ -82,11 +85,6 @@ class DecodingConfig:
             raise ConfigError(
                 f"decoding.n_best must be 1 where decoding.method is greedy, got {self.n_best}"
             )
-
-
-def _require(holds: bool, name: str, wanted: str, given: object) -> None:
-    if not holds:
-        raise ConfigError(f"decoding.{name} must be {wanted}, got {given}")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ LEAST_ROWS = 32
 WORDS_AT_ONCE = 2048
 """Rows of the weight's gradient made at a time, so that what is added to it is still in the cache."""
 
+LEAST_WORDS = 512
+"""Words that repay arranging the hidden vectors for the kernels."""
+
 _LEAST_SHARED_WORK = 1 << 16
 """Multiply-adds below which a second thread costs more than it gives."""
 
@@ -64,6 +67,8 @@ def why_not(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
     """One sentence when the kernels cannot run this, else None."""
     if not hidden.numel():
         return "there is nothing to compute"
+    if len(weight) < LEAST_WORDS:
+        return "so few words do not repay arranging the hidden vectors for the kernels"
     return native.why_not_with([hidden, weight] if bias is None else [hidden, weight, bias])
 
 
