@@ -14,6 +14,7 @@ import torch
 
 import unrolled
 from unrolled.errors import ConfigError, RunError
+from unrolled.ops import native
 from unrolled.predict import Predictor, judge, load, record
 from unrolled.tasks import TASKS
 from unrolled.text.data import read_splits
@@ -53,6 +54,26 @@ def test_a_run_is_loaded_by_text_or_path_ready_to_answer(trained_run: Path) -> N
     assert not first.model.training
     assert first(TEXTS[0]) == second(TEXTS[0])
     assert first.task is TASKS["translate"]
+
+
+@pytest.mark.skipif(native.kernels is None, reason="the native kernels were not built")
+@pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.2), ("int8", 0.5)])
+def test_steps_may_keep_coarser_weights(
+    translator: Predictor, trained_run: Path, precision: str, tolerance: float
+) -> None:
+    coarse = load(trained_run, precision=precision)
+    exact_scores, coarse_scores = (
+        [answer.score for answer in each.predict(TEXTS)] for each in (translator, coarse)
+    )
+    assert coarse_scores != exact_scores
+    assert coarse_scores == pytest.approx(exact_scores, abs=tolerance)
+    assert translator.predict(TEXTS)[0].score == exact_scores[0]
+
+
+def test_an_unknown_precision_is_refused(trained_run: Path) -> None:
+    message = "precision must be one of float32, bfloat16, int8, got 'int4'"
+    with pytest.raises(ConfigError, match=message):
+        load(trained_run, precision="int4")
 
 
 def test_answers_come_in_the_order_of_the_texts(translator: Predictor) -> None:
