@@ -17,8 +17,8 @@ namespace UNROLLED_ISA {
 
 using unrolled::CrossEntropy;
 
-constexpr long CHUNK = 128;                 // words at a time, whose logits stay in the nearest cache
-constexpr long KEPT_FLOATS = 1L << 24;     // exponentials of a block of rows, 16 MB
+constexpr long CHUNK = 128;                // words at a time, whose logits stay in the nearest cache
+constexpr long KEPT_FLOATS = 1L << 24;     // exponentials of a block of rows, 64 MB
 constexpr long HIDDEN_FLOATS = 1L << 17;   // hidden vectors of a block of rows, 512 kB
 constexpr long LEAST_ROWS = 32;
 
