@@ -31,6 +31,7 @@ NAMES = [
     "TrainingConfig",
     "UnavailableError",
     "UnrolledError",
+    "WordVectors",
     "draw_attention",
     "explain",
     "fit",
