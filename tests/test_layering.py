@@ -25,6 +25,7 @@ ORDER = (
     "ops",
     "nn",
     "layers",
+    "vectors",
     "decoding",
     "metrics",
     "tasks",
@@ -35,6 +36,7 @@ ORDER = (
     "cli_progress",
     "cli_predict",
     "cli_generate",
+    "cli_words",
     "demo",
     "cli",
     "__main__",
@@ -110,8 +112,8 @@ def test_importing_and_asking_for_help_wait_for_nothing_heavy() -> None:
     program = (
         "import sys, unrolled, unrolled.text, unrolled.cli\n"
         "dir(unrolled)\n"
-        "for words in (['--help'], ['train', '--help'], ['predict', '--help']):\n"
-        "    assert unrolled.cli.main(words) == 0\n"
+        "for command in ('', 'train', 'predict', 'vectors', 'vectors map'):\n"
+        "    assert unrolled.cli.main([*command.split(), '--help']) == 0\n"
         "print('heavy:', sorted({'torch', 'numpy', 'sacrebleu'} & sys.modules.keys()))\n"
     )
     done = subprocess.run(

@@ -34,6 +34,7 @@ NAMES = [
     "TrainingConfig",
     "UnavailableError",
     "UnrolledError",
+    "WordVectors",
     "draw_attention",
     "explain",
     "fit",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from unrolled.training.config import TrainingConfig
     from unrolled.training.loop import fit, train
     from unrolled.training.recipe import Recipe, recipe_from_toml
+    from unrolled.vectors.word_vectors import WordVectors
 
 _HOME = {
     "nn": "unrolled.nn",
@@ -57,6 +58,7 @@ _HOME = {
     "TrainingConfig": "unrolled.training.config",
     "UnavailableError": "unrolled.errors",
     "UnrolledError": "unrolled.errors",
+    "WordVectors": "unrolled.vectors.word_vectors",
     "draw_attention": "unrolled.inspect.attention",
     "explain": "unrolled.ops",
     "fit": "unrolled.training.loop",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
+from unrolled import cli_words
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
 
@@ -58,6 +59,18 @@ app = App(
 )
 sample = App(name="sample", help="Write a data set that the toolkit generates itself.")
 app.command(sample)
+vectors = App(name="vectors", help="Word vectors: ask them, measure them, draw them, convert them.")
+app.command(vectors)
+for command in (
+    cli_words.nearest,
+    cli_words.analogy,
+    cli_words.similarity,
+    cli_words.ratio,
+    cli_words.evaluate,
+    cli_words.convert,
+):
+    vectors.command(command)
+vectors.command(cli_words.map_, name="map")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

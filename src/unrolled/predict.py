@@ -31,6 +31,7 @@ from unrolled.training.feed import reading, stream_loss
 from unrolled.training.prepare import ROLE
 from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import check_data, load_run
+from unrolled.vectors.evaluation import VectorEvaluation
 
 LENGTHS = ((1, 9), (10, 19), (20, None))
 """Source lengths in words that an evaluation tells apart."""
@@ -399,7 +400,9 @@ def judge(
 
 
 def record(
-    evaluation: Evaluation | StreamEvaluation, path: str | PathLike[str], **about: object
+    evaluation: Evaluation | StreamEvaluation | VectorEvaluation,
+    path: str | PathLike[str],
+    **about: object,
 ) -> None:
     """Append an evaluation to a file of results: one JSON object per line, with date and commit.
 

@@ -26,6 +26,7 @@ from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import State, StreamTask, Tokenizers
 from unrolled.text.streams import StreamConfig, Window
 from unrolled.text.tokenizer import PAD_ID, SPECIALS, TextConfig, Tokenizer
+from unrolled.vectors import pretrained
 
 MOST_ONE_HOT = 4096
 """Words of a vocabulary up to which one-hot embeddings are made: V² numbers."""
@@ -55,6 +56,11 @@ class LanguageModelConfig:
             is a model of its own; "sampled" (Jean et al. 2015), judged by the full softmax all the same.
         cutoffs: of the adaptive softmax: ids at which its clusters of rarer words begin.
         n_samples: words drawn for a window by the sampled softmax.
+        embeddings: file of pretrained word vectors to begin with, of any format of
+            `unrolled.vectors.formats`; read when a run is new, and not needed after that.
+        embeddings_missing: what words without such a vector begin with: "random" numbers, the "mean" of
+            the vectors, or "zero".
+        embeddings_frozen: whether the embeddings stay as they are when training begins.
     """
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
@@ -72,6 +78,9 @@ class LanguageModelConfig:
     head: Literal["full", "adaptive", "sampled"] = "full"
     cutoffs: tuple[int, ...] = ()
     n_samples: int = 1000
+    embeddings: str | None = None
+    embeddings_missing: pretrained.Missing = "random"
+    embeddings_frozen: bool = False
 
     def __post_init__(self) -> None:
         for name in ("embedding_size", "hidden_size", "n_layers", "n_samples"):
@@ -92,6 +101,18 @@ class LanguageModelConfig:
             )
         if self.tied and self.embedding == "one_hot":
             raise ConfigError("model.tied: a one-hot embedding has no weights to share; untie them")
+        if self.embeddings is not None and self.embedding == "one_hot":
+            raise ConfigError("model.embeddings: a one-hot embedding has no vectors; leave one out")
+        if self.embeddings_frozen and self.embeddings is None:
+            raise ConfigError(
+                "model.embeddings_frozen: random embeddings must learn; name a file of vectors in "
+                "model.embeddings"
+            )
+        if self.embeddings_frozen and self.tied:
+            raise ConfigError(
+                "model.embeddings_frozen: the output layer shares the embedding and must learn; untie "
+                "them"
+            )
         if self.tied and self.head == "adaptive":
             raise ConfigError("model.tied: the adaptive softmax has weights of its own; untie them")
         if (self.head == "adaptive") != bool(self.cutoffs):
@@ -135,6 +156,8 @@ class LanguageModel(nn.Module):
         self.head = self._head(sizes[-1], n_words)
         self.register_buffer("_one_hot", torch.eye(n_words if one_hot else 0), persistent=False)
         self.reset_embedding()
+        if self.embedding is not None:
+            self.embedding.weight.requires_grad_(not config.embeddings_frozen)
 
     def _head(self, hidden_size: int, n_words: int) -> SoftmaxHead | AdaptiveHead | SampledHead:
         config = self.config
@@ -375,6 +398,20 @@ def build(config: LanguageModelConfig, tokenizers: Tokenizers) -> LanguageModel:
     return LanguageModel(config, n_words)
 
 
+def begin(model: LanguageModel, tokenizers: Tokenizers) -> tuple[str, ...]:
+    """Pretrained embeddings, where the recipe names a file of them."""
+    config = model.config
+    if config.embeddings is None or model.embedding is None:
+        return ()
+    return pretrained.fill(
+        model.embedding,
+        tokenizers["text"],
+        config.embeddings,
+        missing=config.embeddings_missing,
+        scale=model._scale,
+    )
+
+
 TASK = StreamTask(
     name="language_model",
     Config=LanguageModelConfig,
@@ -388,4 +425,5 @@ TASK = StreamTask(
     scores=scores,
     signature=signature,
     use='generate {run} --prompt "…"',
+    begin=begin,
 )

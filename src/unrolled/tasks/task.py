@@ -66,6 +66,11 @@ class Answer:
     finished: bool
 
 
+def begin_by_chance(model: nn.Module, tokenizers: Tokenizers) -> tuple[str, ...]:
+    """Leave a new model as it was built; there is nothing to tell."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Task:
     """A job that a recurrent model can be trained for.
@@ -87,6 +92,9 @@ class Task:
         signature: how the scores were computed, one line.
         Data: the frozen dataclass of the recipe's `[data]` section.
         use: the command that tries a run, with `{run}` for its folder.
+        begin: module, tokenizers → gives a new model what it does not learn from the data, as pretrained
+            embeddings, and returns what there is to tell of it. Not called for a run that is resumed or
+            loaded.
 
     Translation, scored by the share of answers that are right to the letter:
 
@@ -117,6 +125,7 @@ class Task:
     signature: Callable[[], dict[str, str]]
     Data: type = DataConfig
     use: str = 'predict {run} "…"'
+    begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
 
 
 State = tuple[tuple[Tensor, ...], ...]
@@ -142,6 +151,7 @@ class StreamTask:
         scores: mean loss in nats, targets, characters of the text → figures by name.
         signature: how a text was read → how the figures are computed.
         use: the command that tries a run, with `{run}` for its folder.
+        begin: as for `Task`.
     """
 
     name: str
@@ -156,6 +166,7 @@ class StreamTask:
     scores: Callable[[float, int, int], dict[str, float]]
     signature: Callable[[str], dict[str, str]]
     use: str
+    begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
 
 
 AnyTask = Task | StreamTask

@@ -30,6 +30,7 @@ from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import Answer, Prediction, Task, Tokenizers
 from unrolled.text.readers import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextConfig, Tokenizer
+from unrolled.vectors import pretrained
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class TranslateConfig:
             word instead of the right one (Bengio et al. 2015); 0 is teacher forcing.
         tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": the
             source embedding too, which needs `text.shared`.
+        source_embeddings: file of pretrained word vectors that the source embedding begins with, of any
+            format of `unrolled.vectors.formats`; read when a run is new, and not needed after that.
+        target_embeddings: the same for the target; one table for both has those of the source.
+        embeddings_missing: what words without such a vector begin with: "random" numbers, the "mean" of
+            the vectors, or "zero".
+        embeddings_frozen: whether the embeddings that have a file stay as they are when training begins.
     """
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
@@ -68,6 +75,10 @@ class TranslateConfig:
     label_smoothing: float = 0.1
     sampling_rate: float = 0.0
     tied_embeddings: Literal["none", "target", "all"] = "none"
+    source_embeddings: str | None = None
+    target_embeddings: str | None = None
+    embeddings_missing: pretrained.Missing = "random"
+    embeddings_frozen: bool = False
 
     def __post_init__(self) -> None:
         sizes = (
@@ -91,6 +102,22 @@ class TranslateConfig:
                 f"model.attention: 'dot' compares widths that must be equal, got {memory_size} of "
                 f"the encoder and {self.hidden_size} of the decoder; choose 'general' or change "
                 "encoder_size"
+            )
+        if self.tied_embeddings == "all" and self.target_embeddings is not None:
+            raise ConfigError(
+                "model.target_embeddings: both languages share one table "
+                "(model.tied_embeddings = 'all'); give model.source_embeddings alone"
+            )
+        if self.embeddings_frozen and not (self.source_embeddings or self.target_embeddings):
+            raise ConfigError(
+                "model.embeddings_frozen: random embeddings must learn; name a file of vectors in "
+                "model.source_embeddings or target_embeddings"
+            )
+        shares = self.target_embeddings if self.tied_embeddings == "target" else None
+        if self.embeddings_frozen and (self.tied_embeddings == "all" or shares):
+            raise ConfigError(
+                "model.embeddings_frozen: the output layer shares an embedding that would be frozen, and "
+                "must learn; set model.tied_embeddings = 'none'"
             )
 
 
@@ -140,6 +167,16 @@ class Translator(nn.Module):
         shared = None if tied == "none" else self.target_embedding.weight
         self.head = SoftmaxHead(output_size, n_target_words, shared)
         self.reset_embeddings()
+        for embedding, file in self.tables():
+            embedding.weight.requires_grad_(file is None or not config.embeddings_frozen)
+
+    def tables(self) -> tuple[tuple[nn.Embedding, str | None], ...]:
+        """The embedding of each side, or of both, and the file of vectors that it begins with."""
+        config = self.config
+        source = self.source_embedding, config.source_embeddings
+        if self.target_embedding is self.source_embedding:
+            return (source,)
+        return source, (self.target_embedding, config.target_embeddings)
 
     def reset_embeddings(self) -> None:
         """Normal embeddings that reach the recurrent layers with deviation 1.
@@ -284,6 +321,22 @@ def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
     return Translator(config, len(tokenizers["source"]), len(tokenizers["target"]))
 
 
+def begin(model: Translator, tokenizers: Tokenizers) -> tuple[str, ...]:
+    """Pretrained embeddings of each side for which the recipe names a file."""
+    notes: list[str] = []
+    for role, (embedding, file) in zip(("source", "target"), model.tables(), strict=False):
+        if file is not None:
+            notes += pretrained.fill(
+                embedding,
+                tokenizers[role],
+                file,
+                missing=model.config.embeddings_missing,
+                setting=f"model.{role}_embeddings",
+                scale=model._scale(embedding),
+            )
+    return tuple(notes)
+
+
 def loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
     """The training loss: label-smoothed cross-entropy, summed; and how many words."""
     return _loss(model, batch, model.config.label_smoothing)
@@ -380,4 +433,5 @@ TASK = Task(
     decode=decode,
     score=metrics.score,
     signature=metrics.signature,
+    begin=begin,
 )

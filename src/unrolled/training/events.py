@@ -20,7 +20,7 @@ class Started:
         parameters: numbers the optimiser changes.
         steps_per_epoch: updates in one pass over the training part.
         device: where the model is, e.g. "cpu".
-        notes: what a reader should know of the data, one sentence each.
+        notes: what a reader should know of the data, and of pretrained embeddings; one sentence each.
     """
 
     step: int

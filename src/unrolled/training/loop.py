@@ -186,9 +186,11 @@ def _new(recipe: Recipe, task: AnyTask, out: Path, source: Path | None) -> Train
         tokenizers = None if source is None else run_folder.load_tokenizers(source)
         prepared = prepare(recipe, task, tokenizers)
         training = Training(recipe, task, feed_of(recipe, task, prepared), partial)
-        if source is not None:
+        if source is None:
+            training.begin()
+        else:
             training.begin_with(source)
-        run_folder.fill(partial, prepared, recipe.data)
+        run_folder.fill(partial, prepared, recipe.data, training.notes)
         training.save()
         training.write_card(out.name)
         run_folder.appear(partial, out)

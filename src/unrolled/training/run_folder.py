@@ -4,7 +4,7 @@
     tokenizer-<role>.json     one per role of the task
     model.safetensors         the best weights so far
     metrics.jsonl             one line per event
-    split.json                sizes of the parts and checksums of the data files
+    split.json                sizes of the parts, checksums of the data files, what the model began with
     README.md                 the model card
     checkpoints/              for exact resume, see checkpoint.py
 
@@ -74,9 +74,14 @@ NOT_WEIGHTS = {
         "recurrent_weight_rate",
         "locked",
         "n_samples",
+        "embeddings_missing",
+        "embeddings_frozen",
     )
 }
 """Settings of a model that change how it is trained, and may differ from the run it starts from."""
+
+BEGINNINGS = {f"model.{side}embeddings" for side in ("", "source_", "target_")}
+"""Settings that name what a new model begins with; one that starts from a run may leave them out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,14 +177,25 @@ def was_begun(path: Path) -> bool:
     return not path.exists() and is_run(_partial(path))
 
 
-def fill(partial: Path, prepared: PreparedRows | PreparedText, data: Any) -> None:
-    """Write what stays the same throughout the run into its temporary folder."""
+def fill(
+    partial: Path,
+    prepared: PreparedRows | PreparedText,
+    data: Any,
+    notes: Iterable[str] = (),
+) -> None:
+    """Write what stays the same throughout the run into its temporary folder.
+
+    Args:
+        partial: the folder.
+        prepared: what is learned from.
+        data: where it came from.
+        notes: what there is to tell of what the model begins with.
+    """
+    record = {**prepared.record(data), "begins_with": list(notes)}
     with checkpoint.writing(partial, partial):
         for role, tokenizer in prepared.tokenizers.items():
             tokenizer.save(partial / f"tokenizer-{role}.json")
-        checkpoint.write_whole(
-            partial / SPLIT_FILE, json.dumps(prepared.record(data), indent=1) + "\n"
-        )
+        checkpoint.write_whole(partial / SPLIT_FILE, json.dumps(record, indent=1) + "\n")
         checkpoint.write_whole(partial / METRICS_FILE, "")
 
 
@@ -343,6 +359,19 @@ def check_data(folder: Path, data: Any) -> None:
     )
 
 
+def read_notes(folder: Path) -> tuple[str, ...]:
+    """What there is to tell of what the model of a run began with.
+
+    Raises:
+        RunError: the record is damaged.
+    """
+    path = folder / SPLIT_FILE
+    try:
+        return tuple(json.loads(path.read_text(encoding="utf-8")).get("begins_with", ()))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise checkpoint.damaged(path, f"unreadable ({error})") from None
+
+
 def check_same_model(folder: Path, recipe: Recipe) -> None:
     """Check that a run's weights fit a recipe.
 
@@ -350,7 +379,7 @@ def check_same_model(folder: Path, recipe: Recipe) -> None:
         ConfigError: task or model differ; the setting is named.
     """
     old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
-    for name in sorted((old.keys() | new.keys()) - NOT_WEIGHTS):
+    for name in sorted((old.keys() | new.keys()) - NOT_WEIGHTS - (BEGINNINGS - new.keys())):
         if (name == "task" or name.startswith("model.")) and old.get(name) != new.get(name):
             raise ConfigError(
                 f"{name} is {_shown(new.get(name))}, but the weights of {folder} are those of "
@@ -434,6 +463,9 @@ def _card(
     entries = ", ".join(f"{role} {size:,}" for role, size in started.vocabulary_sizes.items())
     yield f"{started.parameters:,} parameters. Vocabulary: {entries}."
     yield f"All settings: `{CONFIG_FILE}`.\n"
+    if started.notes:
+        yield "## Notes\n"
+        yield "\n".join(f"- {note}" for note in started.notes) + "\n"
     yield "## Made with\n"
     yield f"{', '.join(_versions())}, on {started.device}.\n"
     yield f"```\n{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}\n```"

@@ -55,6 +55,18 @@ class Training:
         with self.randomness.drawn():
             self.model = task.build(recipe.model, feed.tokenizers).to(self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.notes: tuple[str, ...] = ()
+        self.begin_with(None)
+
+    def begin(self) -> None:
+        """Start anew, with what the task gives a new model, as pretrained embeddings.
+
+        Raises:
+            ConfigError: it does not fit the model.
+            DataError: its file cannot be read.
+        """
+        with self.randomness.drawn():
+            self.notes = self.task.begin(self.model, self.feed.tokenizers)
         self.begin_with(None)
 
     def begin_with(self, weights_from: Path | None) -> None:
@@ -67,6 +79,7 @@ class Training:
 
     def restore(self) -> None:
         """Go on from the last checkpoint in the folder."""
+        self.notes = run_folder.read_notes(self.folder)
         checkpoint.remove_leftovers(self.folder)
         last = checkpoint.load_checkpoint(self.folder)
         checkpoint.set_weights(self.model, last.weights, self.folder / "checkpoints")
@@ -96,7 +109,7 @@ class Training:
             parameters=sum(parameter.numel() for parameter in self.parameters),
             steps_per_epoch=math.ceil(self._n_batches() / self.config.accumulate),
             device=str(self.device),
-            notes=feed.notes,
+            notes=(*feed.notes, *self.notes),
         )
 
     @property

@@ -1,0 +1,215 @@
+"""A list of words as a map: near in the picture, as far as two dimensions allow, is near in meaning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.errors import ConfigError, UnavailableError
+from unrolled.vectors.word_vectors import WordVectors
+
+_ENDINGS = (".png", ".svg", ".pdf")
+_MOST = 500  # words; more cannot be read
+_FONT_SIZE = 9.0  # points
+_GAP = 4.0  # points between a dot and its label
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top."""
+
+
+def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> Path:
+    """Draw words on the plane of their two first principal components.
+
+    Vectors are taken at length 1, as a cosine takes them. Labels stand beside their dots, where they hide
+    no other label and no dot if there is such a place; a label further off has a line to its dot.
+
+    Args:
+        vectors: that know the words.
+        words: at least two; repeated ones are drawn once.
+        path: ends in `.png`, `.svg` or `.pdf`.
+
+    Raises:
+        ConfigError: another ending, no such folder, fewer than two words, more than 500, or one without a
+            vector.
+        UnavailableError: matplotlib is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _ENDINGS:
+        raise ConfigError(
+            f"cannot draw words as '{path.suffix or path.name}'; end the file name in .png, .svg or .pdf"
+        )
+    if not path.parent.is_dir():
+        raise ConfigError(
+            f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
+        )
+    words = list(dict.fromkeys(words))
+    if not 2 <= len(words) <= _MOST:
+        raise ConfigError(f"a map takes 2 to {_MOST} different words, got {len(words)}")
+    ids = np.array([vectors.id_of(word) for word in words])
+    places_N2, shares = project(vectors.unit(ids))
+    _draw(words, places_N2, shares, path)
+    return path
+
+
+def project(
+    vectors_ND: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], tuple[float, float]]:
+    """Principal component analysis to two dimensions.
+
+    Args:
+        vectors_ND: N points.
+
+    Returns:
+        `[N, 2]` places, and the share of the variance that each dimension holds. Which way an axis runs
+        is arbitrary; here the place furthest from 0 is positive.
+
+    >>> places, shares = project(np.array([[0.0, 0, 1], [4, 0, 1], [2, 1, 1], [2, -1, 1]]))
+    >>> np.abs(places).round(6).tolist()
+    [[2.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+    >>> shares
+    (0.8, 0.2)
+    """
+    centred_ND = np.asarray(vectors_ND, np.float64) - vectors_ND.mean(axis=0, dtype=np.float64)
+    left_NK, values_K, _ = np.linalg.svd(centred_ND, full_matrices=False)
+    places_N2 = np.zeros((len(centred_ND), 2))
+    kept = min(2, len(values_K))
+    places_N2[:, :kept] = left_NK[:, :kept] * values_K[:kept]
+    furthest = np.abs(places_N2).argmax(axis=0)
+    places_N2 *= np.where(places_N2[furthest, [0, 1]] < 0, -1.0, 1.0)
+    total = float((values_K**2).sum()) or 1.0
+    shares = [round(float(value**2) / total, 6) for value in values_K[:2]] + [0.0]
+    return places_N2, (shares[0], shares[1])
+
+
+def _draw(
+    words: Sequence[str], places_N2: NDArray[np.float64], shares: tuple[float, float], path: Path
+) -> None:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UnavailableError(
+            "drawing a picture needs matplotlib: pip install 'unrolled[figures]'"
+        ) from None
+    side = min(16.0, 4.0 + 0.6 * math.sqrt(len(words)))
+    figure = Figure(figsize=(side * 1.25, side), dpi=150, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.scatter(places_N2[:, 0], places_N2[:, 1], s=14, color="#08519c", zorder=3)
+    axes.margins(0.12)
+    axes.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
+    axes.set_ylabel(f"second ({shares[1]:.0%})")
+    axes.grid(color="0.93")
+    axes.set_axisbelow(True)
+    for edge in axes.spines.values():
+        edge.set_color("0.8")
+    axes.tick_params(colors="0.5", labelsize=7)
+    canvas.draw()  # settles the layout, so that points of the picture are known
+    figure.set_layout_engine("none")
+    _label(axes, canvas.get_renderer(), words, places_N2, figure.dpi / 72)
+    figure.savefig(path, dpi=150)
+
+
+def _label(
+    axes: Any,
+    renderer: Any,
+    words: Sequence[str],
+    places_N2: NDArray[np.float64],
+    pixels_per_point: float,
+) -> None:
+    dots_N2 = axes.transData.transform(places_N2)
+    sizes: list[tuple[float, float]] = []
+    for word in words:
+        text = axes.text(0, 0, word, fontsize=_FONT_SIZE, parse_math=False)
+        extent = text.get_window_extent(renderer)
+        sizes.append((extent.width, extent.height))
+        text.remove()
+    window = axes.get_window_extent(renderer)
+    inside = (window.x0, window.y0, window.x1, window.y1)
+    boxes = place_labels([(x, y) for x, y in dots_N2], sizes, inside, _GAP * pixels_per_point)
+    for word, (x, y), (left, bottom, right, top) in zip(words, dots_N2, boxes, strict=True):
+        near = min(max(x, left), right), min(max(y, bottom), top)
+        is_far = math.dist((x, y), near) > 2.5 * _GAP * pixels_per_point
+        offset = (left - x) / pixels_per_point, (bottom - y) / pixels_per_point
+        axes.annotate(
+            word,
+            axes.transData.inverted().transform((x, y)),
+            offset,
+            textcoords="offset points",
+            fontsize=_FONT_SIZE,
+            verticalalignment="bottom",
+            parse_math=False,  # a dollar sign is a dollar sign
+            arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6} if is_far else None,
+            zorder=4,
+        )
+
+
+def place_labels(
+    dots: Sequence[tuple[float, float]],
+    sizes: Sequence[tuple[float, float]],
+    inside: Box,
+    gap: float,
+) -> list[Box]:
+    """Where labels stand: each beside its dot, at the first place that hides least.
+
+    Places are tried around the dot, right, left, above, below and the corners, then in wider circles.
+    Labels in crowds are placed first, as those on the edge have more room.
+
+    Args:
+        dots: x and y of each.
+        sizes: width and height of each label.
+        inside: where labels must be.
+        gap: between a dot and the nearest places of its label.
+
+    >>> place_labels([(10, 10), (12, 10)], [(8, 3), (8, 3)], (0, 0, 40, 20), 1)
+    [(1.0, 8.5, 9.0, 11.5), (13.0, 8.5, 21.0, 11.5)]
+    """
+    dots_N2 = np.asarray(dots, float)
+    between_NN = np.linalg.norm(dots_N2[:, None] - dots_N2[None], axis=2)
+    order = np.argsort(np.sort(between_NN, axis=1)[:, :4].sum(axis=1), kind="stable")
+    hidden_dots = [(x - gap / 2, y - gap / 2, x + gap / 2, y + gap / 2) for x, y in dots]
+    placed: dict[int, Box] = {}
+    for index in order.tolist():
+        taken = np.array([*placed.values(), *hidden_dots[:index], *hidden_dots[index + 1 :]])
+        candidates = list(_around(dots[index], sizes[index], gap))
+        costs = [_overlap(box, taken) + _outside(box, inside) for box in candidates]
+        placed[index] = candidates[int(np.argmin(costs))]
+    return [placed[index] for index in range(len(dots))]
+
+
+def _around(dot: tuple[float, float], size: tuple[float, float], gap: float) -> list[Box]:
+    (x, y), (width, height) = dot, size
+    boxes: list[Box] = []
+    for circle in range(6):
+        far = gap * (1 + 2.5 * circle)
+        across, up = far, far + height / 2
+        for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
+            middle_x = x + dx * (across + width / 2)
+            middle_y = y + dy * up
+            left, bottom = middle_x - width / 2, middle_y - height / 2
+            boxes.append((left, bottom, left + width, bottom + height))
+    return boxes
+
+
+def _overlap(box: Box, taken_N4: NDArray[np.float64]) -> float:
+    """The area of a box that others take."""
+    if not len(taken_N4):
+        return 0.0
+    left, bottom, right, top = box
+    width_N = np.minimum(right, taken_N4[:, 2]) - np.maximum(left, taken_N4[:, 0])
+    height_N = np.minimum(top, taken_N4[:, 3]) - np.maximum(bottom, taken_N4[:, 1])
+    return float((width_N.clip(0) * height_N.clip(0)).sum())
+
+
+def _outside(box: Box, inside: Box) -> float:
+    """The area of a box that is cut off."""
+    left, bottom, right, top = box
+    seen_width = min(right, inside[2]) - max(left, inside[0])
+    seen_height = min(top, inside[3]) - max(bottom, inside[1])
+    whole = (right - left) * (top - bottom)
+    return 10 * (whole - max(0.0, seen_width) * max(0.0, seen_height))

@@ -1,0 +1,1 @@
+"""Word vectors: their files, neighbours, analogies and evaluation, and their way into a model."""

@@ -1,0 +1,359 @@
+"""Words with their vectors, and what one asks of them: neighbours, analogies, similarity, ratios.
+
+Every score is a cosine or made of cosines. The matrix stays as it is, mapped or in memory; beside it
+stand only the lengths of its rows. A search is a product of the queries with one block of rows after
+another, of which the best are kept, so that nothing of V × V numbers ever exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.config import require
+from unrolled.errors import ConfigError, DataError, did_you_mean
+from unrolled.vectors.formats import Format, Which, not_finite, read_vectors
+from unrolled.vectors.ratios import CountTable, Ratio
+
+Method = Literal["3CosAdd", "3CosMul"]
+METHODS: tuple[Method, ...] = ("3CosAdd", "3CosMul")
+
+EPSILON = 0.001
+"""Of 3CosMul, so that nothing is divided by 0 (Levy & Goldberg 2014, equation 5)."""
+
+_FLOATS = 1 << 22  # scores that exist at a time
+_QUERIES = 256  # asked together
+_ROWS = 1 << 14  # whose lengths are taken together
+_SUGGESTED_AMONG = 100_000  # the commonest words; comparing letters is slow
+
+
+class Neighbour(NamedTuple):
+    """A word that was found, and its score."""
+
+    word: str
+    score: float
+
+
+class WordVectors:
+    """Words and their vectors.
+
+    Args:
+        words: V of them, the commonest first where that is known; of a word that stands twice, the first
+            counts.
+        matrix: `[V, D]`, row i for word i.
+        notes: what a reader should know, one sentence each.
+        folder: where counts of co-occurrence lie, for `ratio`.
+
+    Raises:
+        DataError: not as many words as vectors, or none.
+
+    >>> matrix = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0.1]], np.float32)
+    >>> vectors = WordVectors(["ice", "snow", "water", "fire"], matrix)
+    >>> [word for word, _ in vectors.nearest("ice", k=2)]
+    ['snow', 'water']
+    >>> round(vectors.similarity("ice", "snow"), 3)
+    0.8
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        matrix: NDArray[np.float32],
+        notes: Sequence[str] = (),
+        folder: Path | None = None,
+    ) -> None:
+        if matrix.ndim != 2 or len(words) != len(matrix) or not len(words):
+            raise DataError(f"{len(words):,} words, but vectors of shape {matrix.shape}")
+        self.words, self.matrix, self.notes = list(words), matrix, tuple(notes)
+        self._folder = folder
+        self._ids = {word: id_ for id_, word in reversed(list(enumerate(self.words)))}
+
+    @classmethod
+    def load(
+        cls,
+        path: str | PathLike[str],
+        keep: Container[str] | None = None,
+        *,
+        format: Format | None = None,
+        which: Which = "sum",
+        limit: int | None = None,
+    ) -> WordVectors:
+        """Read a file, or the folder of a training. The arguments are those of `formats.read_vectors`.
+
+        Raises:
+            DataError: the file cannot be read as asked, or none of the words to keep is in it.
+        """
+        stored = read_vectors(path, keep, format=format, which=which, limit=limit)
+        if not stored.words:
+            raise DataError("none of the words to keep is in this file", path)
+        is_whole = keep is None and limit is None  # else rows of the counts are others
+        folder = Path(path) if Path(path).is_dir() else Path(path).parent
+        return cls(stored.words, stored.matrix, stored.notes, folder if is_whole else None)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
+    def __getitem__(self, word: str) -> NDArray[np.float32]:
+        """The vector of a word, `[D]`."""
+        return self.matrix[self.id_of(word)]
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.matrix.shape[1]
+
+    def id_of(self, word: str) -> int:
+        """The row of a word.
+
+        Raises:
+            ConfigError: there is no such word; the message names one that is written alike.
+        """
+        if word not in self._ids:
+            raise ConfigError(f"no vector for '{word}'{self._alike(word)}")
+        return self._ids[word]
+
+    def find(self, word: str) -> int | None:
+        """The row of a word as it is written, or else in lower case; None where there is neither.
+
+        Vectors are often of lower-cased text, and lists of names are not.
+        """
+        return self._ids.get(word, self._ids.get(word.lower()))
+
+    def first(self, n_words: int) -> WordVectors:
+        """The same with the first words alone; nothing is copied."""
+        return WordVectors(self.words[:n_words], self.matrix[:n_words], self.notes)
+
+    def similarity(self, first: str, second: str) -> float:
+        """The cosine of two words, −1…1; 0 where a vector is zero.
+
+        Raises:
+            ConfigError: an unknown word.
+        """
+        ids = np.array([self.id_of(first), self.id_of(second)])
+        return float(self.similarities(ids[:1], ids[1:])[0])
+
+    def similarities(
+        self, first_N: NDArray[np.int64], second_N: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """`[N]` cosines of pairs of rows."""
+        unit_ND, other_ND = (self.unit(ids).astype(np.float64) for ids in (first_N, second_N))
+        return np.einsum("nd,nd->n", unit_ND, other_ND)
+
+    def unit(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """`[N, D]`: rows divided by their lengths; zeros stay zeros."""
+        unit: NDArray[np.float32] = self.matrix[ids] * self._inverse_lengths[ids, None]
+        return unit
+
+    def nearest(self, word: str, k: int = 10) -> list[Neighbour]:
+        """The words of largest cosine, without the word itself.
+
+        Raises:
+            ConfigError: an unknown word, or k below 1.
+        """
+        return self.nearest_to(self[word], k, without=(word,))
+
+    def nearest_to(
+        self, vector: NDArray[np.floating], k: int = 10, without: Sequence[str] = ()
+    ) -> list[Neighbour]:
+        """The words of largest cosine with a vector `[D]`.
+
+        Raises:
+            ConfigError: a vector of another width, an unknown word, or k below 1.
+        """
+        require(k >= 1, "k", "at least 1", k)
+        require(
+            vector.shape == (self.width,), "the vector", f"of shape ({self.width},)", vector.shape
+        )
+        length = float(np.linalg.norm(vector.astype(np.float64)))
+        unit_1D = (vector / (length or 1.0)).astype(np.float32)[None]
+        excluded = np.array([[self.id_of(word) for word in without]], np.int64)
+        ((ids_QK, scores_QK),) = self._search([unit_1D], lambda cosines: (cosines,), k, excluded)
+        return self._named(ids_QK[0], scores_QK[0])
+
+    def analogy(
+        self, a: str, b: str, c: str, k: int = 10, method: Method = "3CosAdd"
+    ) -> list[Neighbour]:
+        """What is to c as b is to a: man, king, woman → queen. None of the three is an answer.
+
+        3CosAdd (Mikolov, Yih & Zweig 2013; equation 3 of Levy & Goldberg 2014) takes the largest
+        cos(d, b − a + c), of vectors of length 1; the score is that cosine. 3CosMul (their equation 5)
+        takes the largest cos(d, b) cos(d, c) / (cos(d, a) + ε), with each cosine moved to 0…1.
+
+        Raises:
+            ConfigError: an unknown word or method, or k below 1.
+        """
+        require(k >= 1, "k", "at least 1", k)
+        require(method in METHODS, "method", f"one of {', '.join(METHODS)}", method)
+        ids_13 = np.array([[self.id_of(word) for word in (a, b, c)]])
+        ids_QK, scores_QK = self.analogies(ids_13, k)[method]
+        if method == "3CosAdd":
+            unit_a, unit_b, unit_c = self.unit(ids_13[0])
+            length = float(np.linalg.norm(unit_b - unit_a + unit_c))
+            scores_QK = scores_QK / (length or 1.0)
+        return self._named(ids_QK[0], scores_QK[0])
+
+    def analogies(
+        self, ids_Q3: NDArray[np.int64], k: int = 1
+    ) -> dict[Method, tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """The k best answers to each of Q questions a : b = c : ?, by both methods at once.
+
+        Args:
+            ids_Q3: the rows of a, b and c.
+            k: how many answers.
+
+        Returns:
+            By method, `[Q, K]` rows, −1 where there are no more, and their scores. That of 3CosAdd is
+            cos(d, b) − cos(d, a) + cos(d, c).
+        """
+        parts: list[list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = []
+        for start in range(0, len(ids_Q3), _QUERIES):
+            asked = ids_Q3[start : start + _QUERIES]
+            queries = [self.unit(asked[:, column]) for column in range(3)]
+            parts.append(self._search(queries, _both_methods, k, asked))
+        found: dict[Method, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
+        for index, method in enumerate(METHODS):
+            ids = [part[index][0] for part in parts] or [np.empty((0, k), np.int64)]
+            scores = [part[index][1] for part in parts] or [np.empty((0, k), np.float32)]
+            found[method] = np.concatenate(ids), np.concatenate(scores)
+        return found
+
+    def ratio(self, first: str, second: str, *probes: str) -> list[Ratio]:
+        """How much likelier each probe word k is in the context of one word than of another.
+
+        Pennington, Socher & Manning 2014, table 1: P(k|i) = X_ik / X_i, from the counts on which the
+        vectors were trained.
+
+        Raises:
+            ConfigError: an unknown word.
+            DataError: there are no counts beside the vectors, or they are of another vocabulary.
+        """
+        ids = [self.id_of(word) for word in (first, second, *probes)]
+        if self._folder is None:
+            raise DataError("ratios need all the words of a folder that holds their counts")
+        table = CountTable.load(self._folder, len(self))
+        first_id, second_id, *probe_ids = ids
+        return [
+            table.ratio(first_id, second_id, id_, probe)
+            for id_, probe in zip(probe_ids, probes, strict=True)
+        ]
+
+    @cached_property
+    def _inverse_lengths(self) -> NDArray[np.float32]:
+        """`[V]`: 1 over the length of each row; 0 for a row of zeros."""
+        lengths = np.empty(len(self), np.float64)
+        for start in range(0, len(self), _ROWS):
+            block = np.asarray(self.matrix[start : start + _ROWS], np.float64)
+            lengths[start : start + _ROWS] = np.sqrt(np.einsum("vd,vd->v", block, block))
+        if not np.isfinite(lengths).all():
+            row = not_finite(self.matrix)
+            word = self.words[int(np.isfinite(lengths).argmin()) if row is None else row]
+            raise DataError(f"the vector of '{word}' is not finite; remove it, or train again")
+        return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0).astype(
+            np.float32
+        )
+
+    def _search(
+        self,
+        queries: Sequence[NDArray[np.float32]],
+        combine: Callable[..., tuple[NDArray[np.float32], ...]],
+        k: int,
+        excluded_QX: NDArray[np.int64],
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """The k rows of best score for each query, best first, equal ones in the order of the rows.
+
+        Args:
+            queries: some `[Q, D]`, of length 1; each gives the `[Q, N]` cosines of a block.
+            combine: those cosines → one or more `[Q, N]` scores, which may be written into.
+            k: how many.
+            excluded_QX: rows that are no answers.
+
+        Returns:
+            For each score, `[Q, K]` rows, −1 where there are no more, and their scores.
+        """
+        n_queries = len(queries[0])
+        step = max(1, _FLOATS // (n_queries * len(queries)))
+        best: list[_Best] = []
+        for start in range(0, len(self), step):
+            block_ND = self.matrix[start : start + step]
+            inverse_N = self._inverse_lengths[start : start + step]
+            cosines = []
+            for query_QD in queries:
+                product_QN = query_QD @ block_ND.T
+                product_QN *= inverse_N
+                cosines.append(product_QN)
+            scores = combine(*cosines)
+            best = best or [_Best(n_queries, k) for _ in scores]
+            query, column = np.nonzero(
+                (excluded_QX >= start) & (excluded_QX < start + len(block_ND))
+            )
+            for kept, score_QN in zip(best, scores, strict=True):
+                score_QN[query, excluded_QX[query, column] - start] = -np.inf
+                kept.add(score_QN, start)
+        return [(kept.ids_QK, kept.scores_QK) for kept in best]
+
+    def _named(self, ids: NDArray[np.int64], scores: NDArray[np.floating]) -> list[Neighbour]:
+        return [
+            Neighbour(self.words[id_], float(score))
+            for id_, score in zip(ids, scores, strict=True)
+            if id_ >= 0
+        ]
+
+    def _alike(self, word: str) -> str:
+        for written in (word.lower(), word.capitalize(), word.upper(), word.strip()):
+            if written in self._ids:
+                return f"; did you mean '{written}'?"
+        nearly = [
+            each
+            for each in self.words[:_SUGGESTED_AMONG]
+            if abs(len(each) - len(word)) <= 2 and (each[:1] == word[:1] or each[-1:] == word[-1:])
+        ]
+        return did_you_mean(word, nearly)
+
+
+class _Best:
+    """The best answers to some queries so far, as blocks of scores come by."""
+
+    def __init__(self, n_queries: int, k: int) -> None:
+        self.ids_QK = np.full((n_queries, k), -1, np.int64)
+        self.scores_QK = np.full((n_queries, k), -np.inf, np.float32)
+
+    def add(self, score_QN: NDArray[np.float32], start: int) -> None:
+        """Take in the scores of the rows from `start` on."""
+        k = self.ids_QK.shape[1]
+        largest_Q = score_QN.max(axis=1)
+        for query in np.flatnonzero(largest_Q > self.scores_QK[:, -1]):
+            scores = score_QN[query]
+            threshold = self.scores_QK[query, -1]
+            if k < len(scores):
+                threshold = max(threshold, np.partition(scores, -k)[-k])
+            # All that equal the k-th best, so that of equal scores the first rows stay.
+            better = np.flatnonzero((scores >= threshold) & (scores > -np.inf))
+            all_scores = np.concatenate([self.scores_QK[query], scores[better]])
+            all_ids = np.concatenate([self.ids_QK[query], better + start])
+            order = np.argsort(-all_scores, kind="stable")[:k]
+            self.ids_QK[query], self.scores_QK[query] = all_ids[order], all_scores[order]
+
+
+def _both_methods(
+    of_a: NDArray[np.float32], of_b: NDArray[np.float32], of_c: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The scores of 3CosAdd and 3CosMul from the cosines with a, b and c."""
+    added = of_b - of_a
+    added += of_c
+    # (x + 1) / 2 moves a cosine to 0…1 (Levy & Goldberg 2014, footnote 7).
+    for cosine in (of_a, of_b, of_c):
+        cosine += 1
+        cosine /= 2
+    of_b *= of_c
+    of_a += EPSILON
+    of_b /= of_a
+    return added, of_b

@@ -1,0 +1,223 @@
+"""The commands on word vectors: what they print, what they refuse, what they leave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from unrolled import cli, cli_words
+from unrolled.vectors import formats
+
+MATRIX = {
+    "man": [1.0, 0.1, 0.3],
+    "king": [1.0, 1.0, 0.3],
+    "woman": [-1.0, 1.0, 0.3],
+    "queen": [-1.0, 2.0, 0.35],
+    "ice": [0.0, -1.0, 2.0],
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "small.txt"
+    matrix = np.array(list(MATRIX.values()), np.float32)
+    formats.write_vectors(path, list(MATRIX), matrix)
+    return path
+
+
+class Run:
+    """Runs commands; what they print, by stream."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *words: object) -> list[str]:
+        assert cli.main(["vectors", *map(str, words)]) == 0
+        printed = self._capsys.readouterr()
+        self.notes = printed.err.splitlines()
+        return printed.out.splitlines()
+
+    def refused(self, *words: object) -> str:
+        assert cli.main(["vectors", *map(str, words)]) == 2
+        printed = self._capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.count("\n") == 1, "one sentence, and so no traceback"
+        return printed.err.removeprefix("unrolled: ").rstrip()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(capsys)
+
+
+def cosine(a: str, b: str) -> float:
+    first, second = np.array(MATRIX[a]), np.array(MATRIX[b])
+    return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+
+
+def test_neighbours_are_listed_with_their_cosines(run: Run, file: Path) -> None:
+    printed = run("nearest", file, "man", "--k", 2)
+    order = sorted((word for word in MATRIX if word != "man"), key=lambda w: -cosine("man", w))
+    assert printed == [f"{cosine('man', word):8.4f}  {word}" for word in order[:2]]
+    several = run("nearest", file, "man", "ice", "--k", 1)
+    assert [line.split()[-1] for line in several if line] == [
+        "man",
+        "king",
+        "ice",
+        several[-1].split()[1],
+    ]
+    assert several[2] == ""
+    few = run("nearest", file, "man", "--max-words", 3)
+    assert {line.split()[1] for line in few} == {"king", "woman"}
+
+
+@pytest.mark.parametrize("method", ["add", "mul"])
+def test_an_analogy_is_answered(run: Run, file: Path, method: str) -> None:
+    printed = run("analogy", file, "man", "king", "woman", "--k", 1, "--method", method)
+    assert [line.split()[1] for line in printed] == ["queen"]
+
+
+def test_a_similarity_is_one_number(run: Run, file: Path) -> None:
+    assert run("similarity", file, "king", "queen") == [f"{cosine('king', 'queen'):.4f}"]
+
+
+def test_ratios_are_the_table_of_the_paper(run: Run, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    words = ["ice", "steam", "solid", "gas"]
+    counts = np.array([[0, 1, 8, 1], [1, 0, 1, 8], [8, 1, 0, 0], [1, 8, 0, 0]], np.uint64)
+    row, column = np.nonzero(counts)
+    (tmp_path / "counts").mkdir()
+    starts = np.concatenate([[0], np.cumsum((counts > 0).sum(1))]).astype(np.uint64)
+    np.save(tmp_path / "counts" / "rows.npy", starts)
+    np.save(tmp_path / "counts" / "columns.npy", column.astype(np.uint32))
+    np.save(tmp_path / "counts" / "values.npy", counts[row, column])
+    (tmp_path / "vocabulary.tsv").write_text("".join(f"{w}\t10\n" for w in words), encoding="utf-8")
+    w = np.ones((4, 2), np.float32)
+    save_file({"w": w, "w_context": w}, tmp_path / "vectors.safetensors")
+    printed = run("ratio", tmp_path, "ice", "steam", "solid", "gas")
+    assert [line.split() for line in printed] == [
+        ["solid", "gas"],
+        ["P(k|ice)", "0.8", "0.1"],
+        ["P(k|steam)", "0.1", "0.8"],
+        ["P(k|ice)", "/", "P(k|steam)", "8", "0.125"],
+    ]
+    assert run.refused("ratio", tmp_path, "ice", "steam") == (
+        "too few words given; for example: unrolled vectors ratio FOLDER ice steam solid gas water "
+        "fashion"
+    )
+
+
+def test_sets_are_measured_and_recorded(run: Run, file: Path, tmp_path: Path) -> None:
+    pairs, questions = tmp_path / "pairs.txt", tmp_path / "family.txt"
+    pairs.write_text("man\tking\t9\nman\tice\t1\nman\twoman\t5\nman\ttree\t3\n", encoding="utf-8")
+    questions.write_text("man king woman queen\n", encoding="utf-8")
+    record = tmp_path / "results.jsonl"
+    printed = run("evaluate", file, pairs, questions, "--record", record)
+    assert [line.split() for line in printed] == [
+        ["similarity", "spearman", "pairs", "covered"],
+        ["pairs", printed[1].split()[1], "4", "75.0%"],
+        [],
+        ["analogies", "3CosAdd", "3CosMul", "questions", "covered"],
+        *([name, "100.0%", "100.0%", "1", "100.0%"] for name in ("family", "semantic", "all")),
+    ]
+    (line,) = record.read_text(encoding="utf-8").splitlines()
+    recorded = json.loads(line)
+    assert recorded["vectors"] == str(file)
+    assert (recorded["words"], recorded["width"]) == (5, 3)
+    assert recorded["analogies"]["all"] == {"3CosAdd": 1, "3CosMul": 1, "known": 1, "questions": 1}
+    assert recorded["similarity"]["pairs"]["known"] == 3
+
+
+def test_a_map_is_drawn_from_words_and_lists(run: Run, file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    words, picture = tmp_path / "words.txt", tmp_path / "map.png"
+    words.write_text("king\n\nqueen\n", encoding="utf-8")
+    assert run("map", file, picture, "man", "--words", words) == [str(picture)]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert run.refused("map", file, picture, "man") == (
+        "too few words given; for example: unrolled vectors map VECTORS PICTURE WORD WORD"
+    )
+
+
+@pytest.mark.parametrize("name", ["v.vec", "v.bin", "v.safetensors", "v.txt.gz", "v.bin.gz"])
+def test_vectors_are_converted_and_come_back(
+    run: Run, file: Path, tmp_path: Path, name: str
+) -> None:
+    target = tmp_path / "out" / name
+    target.parent.mkdir()
+    assert run("convert", file, target) == [f"{target}: 5 words of 3 numbers"]
+    again = tmp_path / "again.txt"
+    run("convert", target, again)
+    assert again.read_bytes() == file.read_bytes()
+    assert run.refused("convert", file, target) == (
+        f"{target} exists; replace it (--force), or choose another name"
+    )
+    run("convert", file, target, "--force", "--max-words", 2)
+    assert formats.read_vectors(target).words == ["man", "king"]
+
+
+def test_some_words_alone_are_converted(run: Run, file: Path, tmp_path: Path) -> None:
+    words, target = tmp_path / "words.txt", tmp_path / "v.dat"
+    words.write_text("queen\nman\nabsent\n", encoding="utf-8")
+    printed = run("convert", file, target, "--words", words, "--to", "word2vec")
+    assert printed == [f"{target}: 2 words of 3 numbers, 1 of the list without one"]
+    assert target.read_text(encoding="utf-8").startswith("2 3\nman 1.0 ")
+    words.write_text("absent\n", encoding="utf-8")
+    assert run.refused("convert", file, target, "--force", "--words", words, "--to", "glove") == (
+        f"{file}: none of the words of {words} is in this file"
+    )
+
+
+def test_what_is_found_in_a_file_is_told_beside_the_answer(run: Run, file: Path) -> None:
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write("man 5 5 5\n")
+    assert len(run("nearest", file, "man", "--k", 1)) == 1
+    assert run.notes == [
+        f"note: {file}, line 6: 1 word there before, first 'man'; the first vector of each stays"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nearest", "{file}", "kind"], "no vector for 'kind'; did you mean 'king'?"),
+        (["nearest", "{file}", "king", "--k", "0"], "k must be at least 1, got 0"),
+        (
+            ["nearest", "{file}", "king", "--max-words", "0"],
+            "--max-words must be at least 1, got 0",
+        ),
+        (
+            ["nearest", "{file}"],
+            "too few words given; for example: unrolled vectors nearest VECTORS WORD",
+        ),
+        (["nearest", "absent.txt", "king"], "absent.txt: no such file"),
+        (["similarity", "{file}", "king", "absent"], "no vector for 'absent'"),
+        (
+            ["evaluate", "{file}"],
+            "too few words given; for example: unrolled vectors evaluate VECTORS SETS",
+        ),
+        (["evaluate", "{file}", "absent"], "absent: no such file"),
+        (["ratio", "{file}", "king", "queen", "man"], "no counts here; ratios need the folder"),
+        (["map", "{file}", "map.gif", "king", "queen"], "cannot draw words as '.gif'"),
+        (["convert", "{file}", "v.dat"], "cannot tell the format from 'v.dat'"),
+        (["convert", "{file}", "none/v.txt"], "there is no folder 'none'"),
+        (
+            ["nearest", "{file}", "king", "--data.train", "x"],
+            "`unrolled vectors` takes no recipe settings",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    run: Run, file: Path, words: list[str], sentence: str
+) -> None:
+    assert sentence in run.refused(*(word.format(file=file) for word in words))
+
+
+def test_choices_at_the_command_line_are_those_of_the_files() -> None:
+    assert get_args(cli_words.Format) == get_args(formats.Format)
+    assert get_args(cli_words.Which) == get_args(formats.Which)

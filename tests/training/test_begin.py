@@ -1,0 +1,306 @@
+"""Runs that begin with pretrained embeddings: told once, needed once, frozen where asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unrolled.errors import ConfigError, DataError
+from unrolled.predict import load
+from unrolled.tasks import TASKS
+from unrolled.tasks.language_model import LanguageModelConfig
+from unrolled.tasks.translate import TranslateConfig
+from unrolled.text.data import DataConfig
+from unrolled.text.streams import StreamConfig
+from unrolled.text.tokenizer import PAD_ID, TextConfig
+from unrolled.training.config import TrainingConfig
+from unrolled.training.events import Event, Started
+from unrolled.training.loop import fit
+from unrolled.training.recipe import Recipe
+from unrolled.training.run_folder import read_recipe
+from unrolled.vectors.formats import read_vectors, write_vectors
+
+ENGLISH = ["i", "see", "the", "cat", "dog", "red", "bird"]
+SPANISH = ["veo", "el", "gato", "perro", "pájaro", "rojo"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    """Vectors of two languages, with a word that the data have not."""
+    generator = np.random.default_rng(4)
+    paths = {}
+    for name, words in (("en.txt", ENGLISH), ("es.vec.gz", SPANISH)):
+        matrix = generator.normal(0, 0.4, (len(words), 6)).astype(np.float32)
+        write_vectors(tmp_path / name, words, matrix)
+        paths[name[:2]] = str(tmp_path / name)
+    return paths
+
+
+@pytest.fixture
+def text_recipe(tmp_path: Path, files: dict[str, str]) -> Recipe:
+    lines = [f"I see the {a} {b}\n" for a in ("red", "big") for b in ("cat", "dog")]
+    path = tmp_path / "text.txt"
+    path.write_text("".join(lines) * 30, encoding="utf-8")
+    return Recipe(
+        task="language_model",
+        seed=3,
+        data=StreamConfig(train=(str(path),), documents="line", n_rows=4, k1=8),
+        text=TextConfig(kind="word"),
+        model=LanguageModelConfig(
+            cell="gru", embedding_size=6, hidden_size=8, embeddings=files["en"]
+        ),
+        training=TrainingConfig(max_steps=4, learning_rate=0.02, device="cpu"),
+    )
+
+
+@pytest.fixture
+def pair_recipe(tmp_path: Path, files: dict[str, str]) -> Recipe:
+    nouns = {"cat": "gato", "dog": "perro", "bird": "pájaro", "horse": "caballo"}
+    verbs = {"I see": "Veo", "I like": "Me gusta", "I know": "Conozco", "I paint": "Pinto"}
+    lines = [
+        f"{verb} the {noun}\t{verbo} el {nombre}"
+        for verb, verbo in verbs.items()
+        for noun, nombre in nouns.items()
+    ]
+    path = tmp_path / "pairs.tsv"
+    path.write_text("\n".join(["en\tes", *lines, ""]), encoding="utf-8")
+    return Recipe(
+        data=DataConfig(train=(str(path),), valid_size=3, test_size=2),
+        text=TextConfig(kind="word"),
+        model=TranslateConfig(
+            cell="gru",
+            embedding_size=6,
+            encoder_size=4,
+            hidden_size=8,
+            source_embeddings=files["en"],
+            target_embeddings=files["es"],
+        ),
+        training=TrainingConfig(max_steps=4, valid_sentences=2, device="cpu"),
+    )
+
+
+def with_model(recipe: Recipe, **settings) -> Recipe:
+    return replace(recipe, model=replace(recipe.model, **settings))  # type: ignore[type-var]
+
+
+def started(events: list[Event]) -> Started:
+    assert isinstance(events[0], Started)
+    return events[0]
+
+
+def vector(path: str, word: str) -> np.ndarray:
+    return read_vectors(path, {word}).matrix[0]
+
+
+def begun_weights(recipe: Recipe, out: Path):
+    """The model and tokenizers of a run before its first update."""
+    events = fit(recipe, out)
+    next(events)
+    events.close()
+    return load(out)
+
+
+def test_coverage_is_told_and_stands_on_the_card_of_every_session(
+    text_recipe: Recipe, files: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    told = started(list(fit(text_recipe, out))).notes
+    expected = (
+        f"model.embeddings: 6 of 7 words (85.7%) have a vector in {files['en']}, 1 of them in lower "
+        "case; the others begin at random"
+    )
+    assert told[-1] == expected
+    assert f"- {expected}\n" in (out / "README.md").read_text(encoding="utf-8")
+    Path(files["en"]).unlink()
+    longer = replace(text_recipe, training=replace(text_recipe.training, max_steps=6))
+    assert started(list(fit(longer, out, resume=True))).notes[-1] == expected
+    assert expected in (out / "README.md").read_text(encoding="utf-8")
+    assert load(out) is not None
+
+
+def test_a_model_begins_with_the_vectors_of_the_file(
+    text_recipe: Recipe, files: dict[str, str], tmp_path: Path
+) -> None:
+    for tied in (False, True):
+        run = begun_weights(with_model(text_recipe, tied=tied), tmp_path / f"run-{tied}")
+        id_ = run.tokenizers["text"].id_of("cat")
+        seen = run.model._embed(torch.tensor([id_])).detach()[0]
+        np.testing.assert_allclose(seen, vector(files["en"], "cat"), rtol=1e-5)
+        assert not run.model.embedding.weight[PAD_ID].any()
+
+
+@pytest.mark.parametrize("tied", ["none", "target"])
+def test_each_side_of_a_translator_has_its_file(
+    pair_recipe: Recipe, files: dict[str, str], tmp_path: Path, tied: str
+) -> None:
+    run = begun_weights(with_model(pair_recipe, tied_embeddings=tied), tmp_path / "run")
+    model = run.model
+    for embedding, role, file, word in (
+        (model.source_embedding, "source", "en", "bird"),
+        (model.target_embedding, "target", "es", "pájaro"),
+    ):
+        id_ = run.tokenizers[role].id_of(word)
+        seen = embedding.weight[id_].detach() * model._scale(embedding)
+        np.testing.assert_allclose(seen, vector(files[file], word), rtol=1e-5)
+
+
+def test_one_table_for_both_languages_has_one_file(
+    pair_recipe: Recipe, files: dict[str, str], tmp_path: Path
+) -> None:
+    recipe = replace(
+        with_model(pair_recipe, tied_embeddings="all", target_embeddings=None),
+        text=TextConfig(kind="word", shared=True),
+    )
+    events = fit(recipe, tmp_path / "run")
+    first = next(events)
+    events.close()
+    assert isinstance(first, Started)
+    assert len([note for note in first.notes if "_embeddings: " in note]) == 1
+
+
+def test_frozen_embeddings_stay_and_the_others_learn(
+    text_recipe: Recipe, pair_recipe: Recipe, tmp_path: Path
+) -> None:
+    for name, recipe in (("text", text_recipe), ("pairs", pair_recipe)):
+        weights = {}
+        for frozen in (False, True):
+            out = tmp_path / f"{name}-{frozen}"
+            frozen_recipe = with_model(recipe, embeddings_frozen=frozen)
+            before = begun_weights(frozen_recipe, out).model
+            n_parameters = started(list(fit(frozen_recipe, out, resume=True))).parameters
+            after = load(out).model
+            weights[frozen] = {
+                parameter: torch.equal(tensor, dict(before.named_parameters())[parameter])
+                for parameter, tensor in after.named_parameters()
+            }
+            n_frozen = sum(p.numel() for p in after.parameters() if not p.requires_grad)
+            assert n_parameters + n_frozen == sum(p.numel() for p in after.parameters())
+        stay = {parameter for parameter, same in weights[True].items() if same}
+        assert stay == {parameter for parameter in weights[True] if "embedding.weight" in parameter}
+        assert not any(weights[False].values())
+
+
+def test_frozen_training_resumes_bit_for_bit(text_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = with_model(text_recipe, embeddings_frozen=True)
+    recipe = replace(recipe, training=replace(recipe.training, average=0.9))
+    list(fit(recipe, tmp_path / "whole"))
+    short = replace(recipe, training=replace(recipe.training, max_steps=2))
+    list(fit(short, tmp_path / "parts"))
+    list(fit(recipe, tmp_path / "parts", resume=True))
+    whole, parts = (load(tmp_path / name).model.state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_an_average_begins_with_the_vectors_too(
+    text_recipe: Recipe, files: dict[str, str], tmp_path: Path
+) -> None:
+    recipe = replace(text_recipe, training=replace(text_recipe.training, average=0.99))
+    run = begun_weights(recipe, tmp_path / "run")
+    id_ = run.tokenizers["text"].id_of("dog")
+    np.testing.assert_array_equal(
+        run.model.embedding.weight[id_].detach(), vector(files["en"], "dog")
+    )
+
+
+def test_a_run_without_vectors_draws_as_it_did(text_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = with_model(text_recipe, embeddings=None)
+    run = begun_weights(recipe, tmp_path / "run")
+    torch.manual_seed(recipe.seed)
+    fresh = TASKS["language_model"].build(recipe.model, run.tokenizers)
+    assert torch.equal(run.model.embedding.weight, fresh.embedding.weight)
+
+
+def test_a_run_that_starts_from_another_needs_no_file(
+    text_recipe: Recipe, files: dict[str, str], tmp_path: Path
+) -> None:
+    list(fit(text_recipe, tmp_path / "first"))
+    Path(files["en"]).unlink()
+    for number, settings in enumerate(({}, {"embeddings": None}, {"embeddings_frozen": True})):
+        recipe = with_model(text_recipe, **settings)
+        list(fit(recipe, tmp_path / f"run-{number}", start_from=tmp_path / "first"))
+    frozen = load(tmp_path / "run-2").model.embedding.weight
+    assert torch.equal(frozen, load(tmp_path / "first").model.embedding.weight)
+    other = with_model(text_recipe, embeddings="other.txt")
+    with pytest.raises(ConfigError, match=r"^model.embeddings is 'other.txt', but the weights of"):
+        fit(other, tmp_path / "run-3", start_from=tmp_path / "first")
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(
+    text_recipe: Recipe, files: dict[str, str], tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=r"set model.embedding_size = 6$"):
+        list(fit(with_model(text_recipe, embedding_size=7), tmp_path / "run"))
+    with pytest.raises(DataError, match="no such file"):
+        list(fit(with_model(text_recipe, embeddings="absent.txt"), tmp_path / "run"))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_recipe_of_a_run_names_its_vectors(
+    pair_recipe: Recipe, files: dict[str, str], tmp_path: Path
+) -> None:
+    recipe = with_model(pair_recipe, embeddings_missing="mean")
+    begun_weights(recipe, tmp_path / "run")
+    saved, _ = read_recipe(tmp_path / "run")
+    assert saved == recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"embeddings_frozen": True},
+            "model.embeddings_frozen: random embeddings must learn; name a file of vectors in "
+            "model.embeddings",
+        ),
+        (
+            {"embeddings_frozen": True, "embeddings": "v.txt", "tied": True},
+            "model.embeddings_frozen: the output layer shares the embedding and must learn; untie them",
+        ),
+        (
+            {"embeddings": "v.txt", "embedding": "one_hot"},
+            "model.embeddings: a one-hot embedding has no vectors; leave one out",
+        ),
+    ],
+)
+def test_what_a_language_model_cannot_be_is_said(settings: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        LanguageModelConfig(**settings)
+    assert str(raised.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"embeddings_frozen": True},
+            "model.embeddings_frozen: random embeddings must learn; name a file of vectors in "
+            "model.source_embeddings or target_embeddings",
+        ),
+        (
+            {"embeddings_frozen": True, "target_embeddings": "v.txt", "tied_embeddings": "target"},
+            "model.embeddings_frozen: the output layer shares an embedding that would be frozen, and "
+            "must learn; set model.tied_embeddings = 'none'",
+        ),
+        (
+            {"target_embeddings": "v.txt", "tied_embeddings": "all"},
+            "model.target_embeddings: both languages share one table (model.tied_embeddings = 'all'); "
+            "give model.source_embeddings alone",
+        ),
+    ],
+)
+def test_what_a_translator_cannot_be_is_said(settings: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        TranslateConfig(**settings)
+    assert str(raised.value) == sentence
+
+
+def test_a_frozen_source_may_stand_beside_a_tied_target() -> None:
+    config = TranslateConfig(
+        embeddings_frozen=True, source_embeddings="v.txt", tied_embeddings="target"
+    )
+    assert config.embeddings_frozen

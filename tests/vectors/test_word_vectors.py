@@ -1,0 +1,216 @@
+"""Neighbours and analogies equal those that float64 and no haste would find; nothing of V × V exists."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unrolled.errors import ConfigError, DataError
+from unrolled.vectors import word_vectors
+from unrolled.vectors.formats import write_vectors
+from unrolled.vectors.word_vectors import METHODS, WordVectors
+
+V, D = 131, 17
+
+
+def vectors_of(n_words: int = V, width: int = D, seed: int = 1) -> WordVectors:
+    generator = np.random.default_rng(seed)
+    matrix = generator.normal(size=(n_words, width)) * generator.uniform(0.1, 9, (n_words, 1))
+    return WordVectors([f"w{i}" for i in range(n_words)], matrix.astype(np.float32))
+
+
+def cosines_of(vectors: WordVectors) -> np.ndarray:
+    """All of them, in float64: the definition."""
+    matrix = vectors.matrix.astype(np.float64)
+    unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def best(scores: np.ndarray, k: int, without: tuple[int, ...]) -> list[tuple[str, float]]:
+    order = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in without]
+    return [(f"w{i}", float(scores[i])) for i in order[:k]]
+
+
+@pytest.fixture(params=[1 << 22, 40, 3])
+def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole vocabulary in one block, in several, in blocks of one row."""
+    monkeypatch.setattr(word_vectors, "_FLOATS", request.param)
+
+
+def same(found: list[tuple[str, float]], expected: list[tuple[str, float]]) -> None:
+    assert [word for word, _ in found] == [word for word, _ in expected]
+    assert [score for _, score in found] == pytest.approx([s for _, s in expected], abs=1e-5)
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("k", [1, 7, V - 1])
+def test_neighbours_are_the_words_of_largest_cosine(k: int) -> None:
+    vectors = vectors_of()
+    cosines = cosines_of(vectors)
+    for word in (0, 42, V - 1):
+        same(vectors.nearest(f"w{word}", k), best(cosines[word], k, (word,)))
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("k", [1, 5])
+def test_analogies_are_those_of_the_definitions(k: int) -> None:
+    vectors = vectors_of()
+    cosines = cosines_of(vectors)
+    matrix = vectors.matrix.astype(np.float64)
+    unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    for a, b, c in ((0, 1, 2), (17, 5, 130), (3, 99, 98)):
+        target = unit[b] - unit[a] + unit[c]
+        added = unit @ target / np.linalg.norm(target)
+        moved = (cosines + 1) / 2
+        multiplied = moved[b] * moved[c] / (moved[a] + 0.001)
+        words = (f"w{a}", f"w{b}", f"w{c}")
+        same(vectors.analogy(*words, k), best(added, k, (a, b, c)))
+        same(vectors.analogy(*words, k, "3CosMul"), best(multiplied, k, (a, b, c)))
+
+
+@pytest.mark.usefixtures("blocks")
+def test_many_questions_at_once_are_answered_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_vectors, "_QUERIES", 11)
+    vectors = vectors_of()
+    asked = np.random.default_rng(5).permuted(np.tile(np.arange(V), (37, 1)), axis=1)[:, :3]
+    answers = vectors.analogies(asked, 2)
+    for row, ids in enumerate(asked):
+        words = [f"w{i}" for i in ids]
+        for method in METHODS:
+            alone = vectors.analogy(*words, k=2, method=method)
+            assert [f"w{i}" for i in answers[method][0][row]] == [word for word, _ in alone]
+    none = vectors.analogies(np.empty((0, 3), np.int64), 2)
+    assert all(ids.shape == (0, 2) for ids, _ in none.values())
+
+
+@pytest.mark.usefixtures("blocks")
+def test_of_equal_scores_the_first_words_are_found() -> None:
+    matrix = np.zeros((20, 2), np.float32)
+    matrix[:, 0] = 1
+    matrix[0] = 0.5, 0
+    vectors = WordVectors([f"w{i}" for i in range(20)], matrix)
+    for k in (1, 3, 19):
+        assert [word for word, _ in vectors.nearest("w7", k)] == [
+            f"w{i}" for i in range(20) if i != 7
+        ][:k]
+
+
+def test_there_are_no_more_neighbours_than_words() -> None:
+    vectors = vectors_of(4)
+    assert len(vectors.nearest("w0", 99)) == 3
+    assert len(vectors.analogy("w0", "w1", "w2", 99)) == 1
+    assert vectors_of(3).analogy("w0", "w1", "w2") == []
+    assert WordVectors(["one"], np.ones((1, 2), np.float32)).nearest("one") == []
+
+
+def test_a_word_without_length_is_like_nothing() -> None:
+    matrix = np.array([[1, 0], [0, 0], [-1, 0.5]], np.float32)
+    vectors = WordVectors(["a", "zero", "b"], matrix)
+    assert vectors.similarity("a", "zero") == 0.0
+    assert vectors.nearest("a")[0] == ("zero", 0.0)
+    assert [score for _, score in vectors.nearest("zero")] == [0.0, 0.0]
+
+
+def test_similarity_is_the_cosine() -> None:
+    vectors = vectors_of()
+    cosines = cosines_of(vectors)
+    for a, b in ((0, 1), (5, 5), (130, 17)):
+        assert vectors.similarity(f"w{a}", f"w{b}") == pytest.approx(cosines[a, b], abs=1e-6)
+
+
+def test_neighbours_of_any_vector() -> None:
+    vectors = vectors_of()
+    assert vectors.nearest_to(-3 * vectors["w8"], 1, without=["w1"])[0].score < 1
+    assert vectors.nearest_to(2.5 * vectors["w8"], 1)[0].word == "w8"
+    with pytest.raises(ConfigError, match=r"the vector must be of shape \(17,\), got \[3\]"):
+        vectors.nearest_to(np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("parsi", "; did you mean 'paris'?"),
+        ("Paris", "; did you mean 'paris'?"),
+        ("usa", "; did you mean 'USA'?"),
+        ("zzz", ""),
+        ("", ""),
+    ],
+)
+def test_an_unknown_word_is_answered_with_one_written_alike(word: str, hint: str) -> None:
+    vectors = WordVectors(["paris", "USA", "london"], np.eye(3, dtype=np.float32))
+    assert word not in vectors
+    with pytest.raises(ConfigError) as raised:
+        vectors.nearest(word)
+    assert str(raised.value) == f"no vector for '{word}'{hint}"
+
+
+def test_what_cannot_be_asked_is_refused() -> None:
+    vectors = vectors_of(5)
+    with pytest.raises(ConfigError, match=r"^k must be at least 1, got 0$"):
+        vectors.nearest("w1", 0)
+    with pytest.raises(ConfigError, match=r"^k must be at least 1, got -3$"):
+        vectors.analogy("w1", "w2", "w3", -3)
+    with pytest.raises(ConfigError, match=r"^method must be one of 3CosAdd, 3CosMul, got 'add'$"):
+        vectors.analogy("w1", "w2", "w3", method="add")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"^2 words, but vectors of shape \(3, 2\)$"):
+        WordVectors(["a", "b"], np.ones((3, 2), np.float32))
+    matrix = vectors.matrix.copy()
+    matrix[3, 2] = np.nan
+    with pytest.raises(DataError, match=r"^the vector of 'w3' is not finite; remove it"):
+        WordVectors(vectors.words, matrix).nearest("w1")
+
+
+def test_words_are_found_as_written_and_else_in_lower_case() -> None:
+    vectors = WordVectors(["us", "US", "paris"], np.eye(3, dtype=np.float32))
+    assert [vectors.find(word) for word in ("us", "US", "Us", "Paris", "PARIS", "rome")] == [
+        0,
+        1,
+        0,
+        2,
+        2,
+        None,
+    ]
+
+
+def test_of_a_word_given_twice_the_first_counts() -> None:
+    vectors = WordVectors(["a", "b", "a"], np.eye(3, dtype=np.float32))
+    assert vectors["a"].tolist() == [1, 0, 0]
+
+
+def test_the_first_words_alone_are_searched() -> None:
+    vectors = vectors_of()
+    first = vectors.first(30)
+    assert len(first) == 30
+    assert first.matrix.base is not None
+    same(first.nearest("w3", 5), best(cosines_of(vectors)[3, :30], 5, (3,)))
+
+
+def test_vectors_are_loaded_with_what_is_to_be_told(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_text("ice 1 2\nfire 3 4\nice 5 6\n", encoding="utf-8")
+    vectors = WordVectors.load(path)
+    assert (len(vectors), vectors.width, vectors["fire"].tolist()) == (2, 2, [3.0, 4.0])
+    assert vectors.notes == (
+        f"{path}, line 3: 1 word there before, first 'ice'; the first vector of each stays",
+    )
+    assert WordVectors.load(path, limit=1).words == ["ice"]
+    with pytest.raises(DataError, match="none of the words to keep is in this file"):
+        WordVectors.load(path, {"water"})
+
+
+def test_a_search_of_a_mapped_matrix_holds_blocks_alone(tmp_path: Path) -> None:
+    n, width = 60_000, 64
+    generator = np.random.default_rng(3)
+    matrix = generator.normal(size=(n, width)).astype(np.float32)
+    write_vectors(tmp_path / "v.safetensors", [f"w{i}" for i in range(n)], matrix)
+    vectors = WordVectors.load(tmp_path / "v.safetensors")
+    asked = generator.integers(0, n, (300, 3))
+    vectors.nearest("w1")
+    tracemalloc.start()
+    vectors.analogies(asked)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80_000_000, "a fifth of 300 × V scores of three products"
