@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "vectors.h"
+
 namespace unrolled {
 
 enum Cell : int { RNN_TANH = 0, RNN_RELU = 1, GRU = 2, LSTM = 3 };
@@ -120,6 +122,7 @@ struct InstructionSet {
   void (*attentive_forward)(const Attentive&, float* scratch, int member, Team&);
   void (*attentive_backward)(const Attentive&, float* scratch, int member, Team&);
   long (*multiply_adds)(long n);  // returns the floating-point operations done
+  VectorKernels vectors;
 };
 
 }  // namespace unrolled
