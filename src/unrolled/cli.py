@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
+from unrolled import cli_vectors
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
 
@@ -58,6 +59,9 @@ app = App(
 )
 sample = App(name="sample", help="Write a data set that the toolkit generates itself.")
 app.command(sample)
+vectors = App(name="vectors", help="Word vectors from a text of your own.")
+app.command(vectors)
+vectors.command(cli_vectors.train)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
