@@ -20,10 +20,12 @@ ORDER = (
     "errors",
     "shapes",
     "config",
+    "kernels",
     "text",
     "samples",
     "ops",
     "nn",
+    "vectors",
     "layers",
     "decoding",
     "metrics",
@@ -35,6 +37,7 @@ ORDER = (
     "cli_progress",
     "cli_predict",
     "cli_generate",
+    "cli_vectors",
     "demo",
     "cli",
     "__main__",
@@ -98,7 +101,7 @@ def test_nothing_is_pickled(path: Path) -> None:
             assert node.arg != "allow_pickle", f"line {node.lineno}"
 
 
-@pytest.mark.parametrize("folder", ["text", "config.py", "errors.py"])
+@pytest.mark.parametrize("folder", ["text", "vectors", "config.py", "errors.py", "kernels.py"])
 def test_what_knows_no_model_imports_no_torch(folder: str) -> None:
     for path in MODULES:
         if path.relative_to(SOURCE).parts[0] == folder:
@@ -110,7 +113,7 @@ def test_importing_and_asking_for_help_wait_for_nothing_heavy() -> None:
     program = (
         "import sys, unrolled, unrolled.text, unrolled.cli\n"
         "dir(unrolled)\n"
-        "for words in (['--help'], ['train', '--help'], ['predict', '--help']):\n"
+        "for words in (['--help'], ['train', '--help'], ['vectors', 'train', '--help']):\n"
         "    assert unrolled.cli.main(words) == 0\n"
         "print('heavy:', sorted({'torch', 'numpy', 'sacrebleu'} & sys.modules.keys()))\n"
     )
