@@ -35,12 +35,24 @@ ALWAYS_INLINE Vec inverse_root(Vec x) {
   return y * (half * y * y + three_halves);
 }
 
+// In registers: each step of a row waits for the sum of its product.
 ALWAYS_INLINE float sum_of(Vec v) {
-  float lanes[W];
-  store(lanes, v);
-  for (int half = W / 2; half; half /= 2)
-    for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
-  return lanes[0];
+#if defined(__aarch64__)
+  return vaddvq_f32((float32x4_t)v);
+#else
+#if UNROLLED_LANES == 16
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256((__m512)v), _mm512_extractf32x8_ps((__m512)v, 1));
+#elif UNROLLED_LANES == 8
+  const __m256 eight = (__m256)v;
+#endif
+#if UNROLLED_LANES >= 8
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#else
+  const __m128 four = (__m128)v;
+#endif
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+#endif
 }
 
 // Rows of w and its sums that fit in registers beside what a step needs.
@@ -66,7 +78,6 @@ static void train_block_of(const GloVe& g, PairBlock& block) {
       w[v] = load(w_at + v * W);
       sums[v] = load(sums_at + v * W);
     }
-    const auto w_of = [&](long v) __attribute__((always_inline)) { return N ? w[N ? v : 0] : load(w_at + v * W); };
     for (; pair < end && pair->row == i; pair++) {
       const long j = first_column + pair->column;
       float* const c_at = g.vectors[1] + j * stride;
@@ -84,7 +95,7 @@ static void train_block_of(const GloVe& g, PairBlock& block) {
         for (int v = 0; v < N; v++) dot[v & 3] += w[v] * load(c_at + v * W);
       } else {
         for (long v = 0; v < n; v += 4)  // a stride of 16 floats is 1, 2 or 4 vectors
-          for (long k = 0; k < 4 && v + k < n; k++) dot[k] += w_of(v + k) * load(c_at + (v + k) * W);
+          for (long k = 0; k < 4 && v + k < n; k++) dot[k] += load(w_at + (v + k) * W) * load(c_at + (v + k) * W);
       }
       float& c_bias = g.biases[1][j];
       float& c_bias_sum = g.bias_sums[1][j];

@@ -133,7 +133,7 @@ def test_killed_at_any_instant_it_goes_on_to_the_same_bits(text: Path, tmp_path:
         child.send_signal(signal.SIGKILL)
         child.wait()
         child.stdout.close()
-        if (out / "README.md").exists():
+        if (out / "vectors.safetensors").exists():
             break
     train_vectors(CONFIG, text, out, resume=True)
     assert content(out) == right
@@ -176,12 +176,20 @@ def test_a_resumed_run_keeps_what_the_bits_depend_on(text: Path, tmp_path: Path)
     train.close()
     with pytest.raises(ConfigError, match=r"vectors.rate is 0.05, but"):
         fit_vectors(CONFIG, text, out, resume=True)
-    changed = text.read_bytes() + b" more"
-    other = tmp_path / "other.txt"
-    other.write_bytes(changed)
-    with pytest.raises(RunError, match="is not the text that"):
-        next(fit_vectors(replace(CONFIG, rate=0.01), other, out, resume=True))
+    with pytest.raises(ConfigError, match="the text is to be read otherwise"):
+        next(fit_vectors(replace(CONFIG, rate=0.01), tmp_path, out, resume=True))
     train_vectors(replace(CONFIG, rate=0.01, epochs=2, memory="2GB"), text, out, resume=True)
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_a_text_that_changed_meanwhile_is_refused(text: Path, tmp_path: Path) -> None:
+    path = written(tmp_path, text.read_bytes())
+    events = fit_vectors(CONFIG, path, tmp_path / "out")
+    next(events)
+    events.close()
+    path.write_bytes(text.read_bytes() + b" more")
+    with pytest.raises(RunError, match=r"a.txt is not the text that .* was begun with: its name"):
+        next(fit_vectors(CONFIG, path, tmp_path / "out", resume=True))
 
 
 def test_text_is_read_packed_or_plain_whole_or_in_files(text: Path, tmp_path: Path) -> None:
@@ -429,6 +437,10 @@ def test_the_command_trains_and_says_so(
     [
         ([], "no text given; `unrolled vectors train FILE…` trains on files and folders"),
         (["no.txt"], "no.txt: no such file"),
+        (
+            ["s3://a/b.txt"],
+            "s3://a/b.txt: a URL is read on a cluster; give one (--cluster ADDRESS)",
+        ),
         (["{text}", "--size", "0"], "vectors.size must be at least 1, got 0"),
         (
             ["{text}", "--min-count", "99999"],

@@ -266,8 +266,10 @@ def merge(
     n_threads: int,
 ) -> Iterator[tuple[int, Rows]]:
     """The sum of several matrices of sums: the row after the last, and the rows; in order."""
-    ends = np.sum([each.ends for each in matrices], axis=0, dtype=np.uint64)
-    n_words = len(ends) - 1
+    n_words = matrices[0].n_words
+    ends = np.zeros(n_words + 1, np.uint64)
+    for each in matrices:
+        ends += each.ends
     for first, stop in row_batches(ends, max(1, n_entries // 2)):
         some = [each.read(first, stop, np.uint64, weights.width) for each in matrices]
         yield stop, implementation.merge_rows(some, n_words, weights, n_threads)

@@ -116,8 +116,7 @@ def deal_pairs(
         )
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     needed = counts.n_nonzeros * PAIR.itemsize + _DEALT_AT_ONCE * _BYTES_DEALT
-    parameters = 4 * 4 * counts.n_words * (config.size + _STRIDE)
-    if needed <= config.n_bytes - storage.memory_in_use() - parameters:
+    if needed <= config.n_bytes - storage.memory_in_use():
         pairs = np.empty(counts.n_nonzeros, PAIR)
         places = starts[:-1].copy()
         for first, rows, weights, log_counts in _weighted(counts, config):

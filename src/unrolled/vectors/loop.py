@@ -287,15 +287,13 @@ class _Job:
         yield Finished(self.out, n_words, self.config.size, record.losses[-1], record.seconds)
 
     def _begin(self, goes_on: bool) -> None:
-        find = words.files_of if self.cluster is None else self.cluster.files_of
-        stamp = words.stamps if self.cluster is None else self.cluster.stamps
-        self.files = find(self.corpus)
-        record = Record(settings.to_mapping(self.corpus), stamp(self.files), self.tokenizer)
+        if goes_on:
+            self.record = self._going_on()
+            self.work.mkdir(exist_ok=True)
+            self._write_config()
+            return
+        record = self._record_of_text()
         with storage.writing(self.out):
-            if goes_on:
-                self.record = self._going_on(record)
-                self._write_config()
-                return
             if self.out.exists():
                 shutil.rmtree(self.out)
             self.out.mkdir(parents=True)
@@ -304,25 +302,20 @@ class _Job:
             self.record = record
             self._save_record()
 
-    def _going_on(self, new: Record) -> Record:
+    def _record_of_text(self) -> Record:
+        find = words.files_of if self.cluster is None else self.cluster.files_of
+        stamp = words.stamps if self.cluster is None else self.cluster.stamps
+        self.files = find(self.corpus)
+        return Record(settings.to_mapping(self.corpus), stamp(self.files), self.tokenizer)
+
+    def _going_on(self) -> Record:
         old = Record.load(self.out / RECORD_FILE)
-        self.work.mkdir(exist_ok=True)
         if not old.files:  # killed before there was a record
-            return new
-        for before, now in zip(old.files, new.files, strict=False):
-            if before != now:
-                raise RunError(
-                    f"{now[0]} is not the text that {self.out} was begun with: its name, size or time of "
-                    "change differ; give the same files, or choose another name (--out)"
-                )
-        if len(old.files) != len(new.files):
-            raise RunError(
-                f"{self.out} was begun with {len(old.files)} files, but {len(new.files)} are given"
-            )
-        if old.corpus != new.corpus or old.tokenizer != new.tokenizer:
+            return self._record_of_text()
+        if old.corpus != settings.to_mapping(self.corpus) or old.tokenizer != self.tokenizer:
             raise ConfigError(
-                f"the text is to be read otherwise than {self.out} was begun with; leave its settings "
-                "as they were, or choose another name (--out)"
+                f"the text is to be read otherwise than {self.out} was begun with; name the same files "
+                "and settings, or choose another name (--out)"
             )
         done = len(old.losses)
         if old.is_finished and self.config.epochs != done:
@@ -330,7 +323,19 @@ class _Job:
                 f"{self.out} is finished after {done} epochs, and AdaGrad's sums are not kept; train "
                 "again (--force)"
             )
+        if not old.is_counted:  # afterwards the text is not needed
+            self._check_files(old.files, self._record_of_text().files)
         return old
+
+    def _check_files(self, old: list[list[Any]], new: list[list[Any]]) -> None:
+        for before, now in zip(old, new, strict=False):
+            if before != now:
+                raise RunError(
+                    f"{now[0]} is not the text that {self.out} was begun with: its name, size or time of "
+                    "change differ; give the same files, or choose another name (--out)"
+                )
+        if len(old) != len(new):
+            raise RunError(f"{self.out} was begun with {len(old)} files, but {len(new)} are given")
 
     def _write_config(self) -> None:
         content = settings.to_toml(self.config).encode()
@@ -447,14 +452,15 @@ class _Job:
             folder = self.out / COUNTS_FOLDER if whole else self._sums(record.n_stretches)
             with SumsWriter(folder, weights if whole else None, weights.width) as writer:
                 share = self._counting(stretch, vocabulary, weights, room, writer)
+                total = stretch.end if whole else n_most
                 for done in share:
-                    n_done = record.n_counted + int(done * (stretch.end - record.n_counted))
+                    n_done = record.n_counted + done * (stretch.end - record.n_counted)
                     seconds = max(1e-9, time.monotonic() - tick)
                     yield Counted(
-                        n_done,
+                        int(n_kept * min(1.0, n_done / total)),
                         writer.n_nonzeros,
-                        (n_done - started) / seconds,
-                        min(1.0, n_done / n_most),
+                        n_kept * (n_done - started) / total / seconds,
+                        min(1.0, n_done / total),
                     )
             record.n_counted = stretch.end
             record.n_stretches += not whole
@@ -565,11 +571,12 @@ class _Job:
             if len(losses) > len(record.losses):
                 self._save_state(parameters, losses)
             raise
-        parameters.save(self.out / VECTORS_FILE, with_sums=False)
-        record.losses, record.is_finished = losses, True
-        self._save_record()
+        record.losses = losses
         card = "\n".join(_card(self.out.name, config, record, n_words, counts.n_nonzeros))
         storage.write_whole(self.out / "README.md", (card + "\n").encode())
+        parameters.save(self.out / VECTORS_FILE, with_sums=False)
+        record.is_finished = True
+        self._save_record()
 
     def _save_state(self, parameters: Parameters, losses: list[float]) -> None:
         before = self.record.state

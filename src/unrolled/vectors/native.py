@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.kernels import kernels, missing_because
+from unrolled.vectors import storage
 from unrolled.vectors.records import Block, Matrix, PairWeights, Rows, Side
 
 _TASKS_OF_A_THREAD = 8  # of one batch of rows; rows are of very different sizes
@@ -33,11 +34,11 @@ def encode(texts: Sequence[bytes], border: bytes) -> tuple[NDArray[np.int32], by
     table = kernels.WordTable()
     found = []
     for text in texts:
-        characters = np.frombuffer(text, np.uint8)
+        characters = storage.numbers(text, np.uint8)
         ids = np.empty(len(text) + 1, np.int32)
         n = table.add(_address(characters), len(text), border[0], _address(ids))
         found.append(ids[:n].copy())
-    counts = np.frombuffer(table.counts(), np.int64)
+    counts = storage.numbers(table.counts(), np.int64)
     return np.concatenate(found) if found else np.empty(0, np.int32), table.joined(), counts
 
 

@@ -144,7 +144,7 @@ class Cluster:
 
         client, name = self._client, _name_of(implementation)
         slices = [each for url in files for each in _slices(url, part_bytes or PART_BYTES)]
-        asked = client.scatter((corpus, config, splitter, name), broadcast=True)
+        (asked,) = client.scatter([(corpus, config, splitter, name)], broadcast=True)
         parts = client.map(_number, slices, asked=asked, pure=False)
         summaries = client.map(_summary, parts, pure=False)
         seen, tick = WordCounts(), monotonic()
@@ -158,7 +158,7 @@ class Cluster:
         yield VocabularyMade(len(vocabulary), len(seen), seen.n_tokens, n_kept)
         require_longer(n_kept, config.window)
         weights = PairWeights.of(config, int(vocabulary.counts[0]))
-        known = client.scatter((vocabulary.words, weights, name), broadcast=True)
+        (known,) = client.scatter([(vocabulary.words, weights, name)], broadcast=True)
         before = self._before(parts, known, weights.window)
         sums = client.map(_count, parts, before, known=known, pure=False)
         yield from self._gather(sums, vocabulary.counts, weights, known, out)

@@ -182,6 +182,11 @@ def _safetensors_header(header: Mapping[str, Any]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
+def numbers(content: bytes, dtype: DTypeLike) -> NDArray[Any]:
+    """The numbers that some bytes hold; none for no bytes."""
+    return np.frombuffer(content, dtype) if content else np.empty(0, dtype)
+
+
 def memory_in_use() -> int:
     """Bytes of memory this process holds now; a guess where the system does not say."""
     try:

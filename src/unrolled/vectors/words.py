@@ -93,7 +93,7 @@ class Part:
         """
         with storage.writing(path):
             with storage.partial(path).open("wb") as stream:
-                for values in (self.counts, np.frombuffer(self.pieces, np.uint8), self.ids):
+                for values in (self.counts, storage.numbers(self.pieces, np.uint8), self.ids):
                     np.save(stream, values)
                 storage.flush(stream)
             storage.appear(path)
@@ -314,9 +314,12 @@ def files_of(corpus: CorpusConfig) -> list[Path]:
     """The files in the order in which they are read.
 
     Raises:
-        ConfigError: none is given.
+        ConfigError: none is given, or it is not on this machine.
         DataError: a folder or a pattern holds none.
     """
+    for name in corpus.train:
+        if "://" in name:
+            raise ConfigError(f"{name}: a URL is read on a cluster; give one (--cluster ADDRESS)")
     return find_files(corpus)
 
 
