@@ -124,7 +124,7 @@ def test_a_block_from_the_disk_trains_the_same_bits(
 ) -> None:
     in_memory = trained(text, tmp_path / "a", CONFIG)
     monkeypatch.setattr(glove, "_BYTES_DEALT", 1 << 40)
-    monkeypatch.setattr(glove, "_DEALT_AT_ONCE", 997)
+    monkeypatch.setattr(glove, "_LEAST_DEALT", 997)
     made = []
     inner = loop.deal_pairs
     monkeypatch.setattr(loop, "deal_pairs", lambda *given: made.append(inner(*given)) or made[-1])

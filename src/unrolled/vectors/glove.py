@@ -39,7 +39,7 @@ _GROUPS = 32  # at least; fewer would sort the pairs too much by row, and the ve
 _WORDS_OF_GROUP = 1 << 16  # at most; their numbers are 16 bits
 _STRIDE = 16  # floats; a vector starts at the start of a cache line
 _ROWS_AT_ONCE = 4096  # of vectors, on their way to the disk
-_DEALT_AT_ONCE = 1 << 22  # non-zeros
+_LEAST_DEALT, _MOST_DEALT = 1 << 16, 1 << 22  # non-zeros at once
 _BYTES_DEALT = 64  # of a non-zero, while it is made into a pair
 
 TENSORS = ("w", "w_context", "b", "b_context")
@@ -110,22 +110,23 @@ def deal_pairs(
     """
     n_groups, n_threads = n_groups_of(counts.n_words), config.n_threads
     sizes = np.zeros((n_groups, n_groups), np.int64)
-    for first, stop in counts.batches(_DEALT_AT_ONCE):
+    free = config.n_bytes - storage.memory_in_use()
+    at_once = max(_LEAST_DEALT, min(_MOST_DEALT, free // 4 // _BYTES_DEALT))
+    for first, stop in counts.batches(at_once):
         implementation.count_blocks(
             first, _columns(counts, first, stop), n_groups, sizes, n_threads
         )
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    needed = counts.n_nonzeros * PAIR.itemsize + _DEALT_AT_ONCE * _BYTES_DEALT
-    if needed <= config.n_bytes - storage.memory_in_use():
+    if counts.n_nonzeros * PAIR.itemsize + at_once * _BYTES_DEALT <= free:
         pairs = np.empty(counts.n_nonzeros, PAIR)
         places = starts[:-1].copy()
-        for first, rows, weights, log_counts in _weighted(counts, config):
+        for first, rows, weights, log_counts in _weighted(counts, config, at_once):
             implementation.deal(
                 first, rows, n_groups, weights, log_counts, pairs, places, n_threads
             )
         return PairsInMemory(pairs, starts, n_groups)
     with storage.writing(file):
-        _deal_to(file, starts, n_groups, counts, config, implementation)
+        _deal_to(file, starts, n_groups, counts, config, implementation, at_once)
     return PairsOnDisk(file, starts, n_groups)
 
 
@@ -137,10 +138,10 @@ def _columns(counts: Counts, first: int, stop: int) -> Matrix:
 
 
 def _weighted(
-    counts: Counts, config: VectorsConfig
+    counts: Counts, config: VectorsConfig, at_once: int
 ) -> Iterator[tuple[int, Matrix, NDArray[np.float32], NDArray[np.float32]]]:
     """All rows, some at a time, with f(X_ij) (eq. 9) and log X_ij."""
-    for first, stop in counts.batches(_DEALT_AT_ONCE):
+    for first, stop in counts.batches(at_once):
         rows = counts.read(first, stop)
         logs = np.log(rows.values)
         weights = np.exp(config.alpha * np.minimum(logs - log(config.x_max), 0.0))
@@ -154,11 +155,12 @@ def _deal_to(
     counts: Counts,
     config: VectorsConfig,
     implementation: ModuleType,
+    at_once: int,
 ) -> None:
     """Deal some rows at a time in memory, and write each block's share to its place in the file."""
     places = starts[:-1].copy()
     with file.open("wb") as stream:
-        for first, rows, weights, log_counts in _weighted(counts, config):
+        for first, rows, weights, log_counts in _weighted(counts, config, at_once):
             sizes = np.zeros((n_groups, n_groups), np.int64)
             implementation.count_blocks(first, rows, n_groups, sizes, config.n_threads)
             ends = np.cumsum(sizes)
