@@ -1,6 +1,8 @@
 // All kernels of one instruction set. Compiled once for each, with UNROLLED_ISA and UNROLLED_LANES.
 #include "attentive.h"
+#include "counting.h"
 #include "cross_entropy.h"
+#include "glove.h"
 #include "step.h"
 
 namespace UNROLLED_ISA {
@@ -110,6 +112,6 @@ const unrolled::InstructionSet instruction_set = {
     QUOTED(UNROLLED_ISA), W, record_floats, forward_floats, backward_floats, forward, backward,
     step_bytes, step_pack, step, attentive_record_floats, attentive_packed_floats, attentive_pack,
     attentive_forward_floats, attentive_backward_floats, attentive_forward, attentive_backward,
-    cross_entropy_floats, cross_entropy, multiply_adds};
+    cross_entropy_floats, cross_entropy, multiply_adds, {row_bytes, count_rows, merge_rows, train_block}};
 
 }  // namespace UNROLLED_ISA

@@ -14,6 +14,8 @@ namespace nb = nanobind;
 using namespace nb::literals;
 using namespace unrolled;
 
+void bind_vectors(nb::module_& m);
+
 namespace {
 
 float* at(uintptr_t address) { return reinterpret_cast<float*>(address); }
@@ -135,6 +137,7 @@ NB_MODULE(_kernels, m) {
         return total.load();
       },
       "n"_a, "n_threads"_a, nb::call_guard<nb::gil_scoped_release>());
+  bind_vectors(m);
   m.def("instruction_sets", &instruction_sets);
   m.def("instruction_set", [] { return std::string(instruction_set().name); });
   m.def("use_instruction_set", &use_instruction_set);

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "vectors.h"
+
 namespace unrolled {
 
 enum Cell : int { RNN_TANH = 0, RNN_RELU = 1, GRU = 2, LSTM = 3 };
@@ -134,6 +136,7 @@ struct InstructionSet {
   long (*cross_entropy_floats)(const CrossEntropy&, int team_size);  // scratch
   void (*cross_entropy)(const CrossEntropy&, float* scratch, int member, Team&);
   long (*multiply_adds)(long n);  // returns the floating-point operations done
+  VectorKernels vectors;
 };
 
 }  // namespace unrolled

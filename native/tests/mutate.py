@@ -103,10 +103,10 @@ FAULTS = [
 # Loads the broken module under the real one's name before anything imports it.
 PLUGIN = """
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location("unrolled.ops._kernels", {module!r})
+spec = importlib.util.spec_from_file_location("unrolled._kernels", {module!r})
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-sys.modules["unrolled.ops._kernels"] = module
+sys.modules["unrolled._kernels"] = module
 """
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from unrolled import cli_words
+from unrolled import cli_vectors, cli_words
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
 
@@ -59,9 +59,10 @@ app = App(
 )
 sample = App(name="sample", help="Write a data set that the toolkit generates itself.")
 app.command(sample)
-vectors = App(name="vectors", help="Word vectors: ask them, measure them, draw them, convert them.")
+vectors = App(name="vectors", help="Word vectors from your own text: train them, ask them, measure them, draw them.")
 app.command(vectors)
 for command in (
+    cli_vectors.train,
     cli_words.nearest,
     cli_words.analogy,
     cli_words.similarity,

@@ -42,7 +42,7 @@ def show(
             if console.is_terminal:
                 live = stack.enter_context(Live(console=console, transient=True))
             stack.enter_context(closing(events))
-            interrupted = stack.enter_context(_first_interrupt_noted())
+            interrupted = stack.enter_context(first_interrupt_noted())
             for event in events:
                 if interrupted.is_set():
                     raise KeyboardInterrupt
@@ -66,7 +66,7 @@ def show(
 
 
 @contextmanager
-def _first_interrupt_noted() -> Iterator[threading.Event]:
+def first_interrupt_noted() -> Iterator[threading.Event]:
     """Ctrl-C sets the event the first time, and is a `KeyboardInterrupt` the second.
 
     An exception in the midst of an update would leave weights half changed.

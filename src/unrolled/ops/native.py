@@ -7,40 +7,20 @@ is chosen on import, or the one named by the environment variable `UNROLLED_INST
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unrolled.errors import ConfigError, UnavailableError
+from unrolled.errors import UnavailableError
+from unrolled.kernels import kernels, missing_because
 from unrolled.ops.records import N_GATES, N_STATES, Kind, State, Weights
 from unrolled.shapes import Float
 
 CELLS: dict[str, int] = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
 # Below this many multiply-adds a step, meeting after each step costs more than a second thread gives.
 _LEAST_SHARED_WORK = 1 << 14
-
-
-def _import_kernels() -> tuple[Any, str]:
-    """The compiled module, or None and why."""
-    try:
-        module = import_module("unrolled.ops._kernels")
-    except ModuleNotFoundError:
-        return None, "the package was installed without them, as where there is no C++ compiler"
-    except ImportError as error:
-        return None, f"the kernels do not load: {error}"
-    if wanted := os.environ.get("UNROLLED_INSTRUCTION_SET"):
-        try:
-            module.use_instruction_set(wanted)
-        except ValueError as error:
-            raise ConfigError(f"UNROLLED_INSTRUCTION_SET: {error}") from None
-    return module, ""
-
-
-kernels, missing_because = _import_kernels()
 
 
 def unroll(

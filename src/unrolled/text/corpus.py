@@ -457,6 +457,66 @@ def default_cache_folder() -> Path:
     return (caches if caches.is_absolute() else home / ".cache") / "unrolled"
 
 
+class Block(NamedTuple):
+    """Text of one file as it is read: whole lines, or a part of a line of more than a mebibyte.
+
+    Args:
+        text: not empty; line ends are LF.
+        offset: bytes of the unpacked file up to the end of this block; `read_blocks` goes on there.
+        line: line ends up to there.
+    """
+
+    text: str
+    offset: int
+    line: int
+
+
+def find_files(config: CorpusConfig) -> list[Path]:
+    """The files that `config.train` names, in the order in which they are read; none twice.
+
+    Raises:
+        ConfigError: no file is given.
+        DataError: a folder or pattern holds none.
+    """
+    if not config.train:
+        raise ConfigError("no data given; name files, folders or patterns")
+    return _find(config.train, config.suffixes)
+
+
+def read_blocks(
+    path: Path, config: CorpusConfig, offset: int = 0, line: int = 0
+) -> Iterator[Block]:
+    """Read a file once, decoded and checked, from a place where a block ended.
+
+    Raises:
+        DataError: the file cannot be read as asked; raised when the faulty place is reached.
+    """
+    place = _Place(offset, line)
+    for raw in _read(path, config.encoding, place):
+        text, _ = _decode(raw, path, place, config)
+        place = place.after(raw, text)
+        if text:
+            yield Block(text, place.offset, place.line)
+
+
+def decode_block(raw: bytes, name: str, offset: int, config: CorpusConfig) -> str:
+    """Whole lines of a file that was read elsewhere, decoded and checked as `read_blocks` would.
+
+    Args:
+        raw: the bytes.
+        name: of the file, for messages; only its bytes are counted there, for its lines are not known.
+        offset: bytes of the file before them.
+        config: encoding, and what becomes of bytes that are not in it.
+
+    Raises:
+        DataError: the bytes cannot be read as asked.
+    """
+    try:
+        return _decode(raw, Path(name), _Place(offset), config)[0]
+    except DataError as error:
+        raise DataError(error.problem, name) from error
+
+
 # Finding files
 
 

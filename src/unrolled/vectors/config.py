@@ -1,0 +1,134 @@
+"""How word vectors are made, from the text to the last epoch."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from unrolled.config import require
+
+Tokens = Literal["space", "word"]
+Borders = Literal["line", "document", "none"]
+Weighting = Literal["harmonic", "flat"]
+
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?(KB|MB|GB|TB)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class VectorsConfig:
+    """GloVe on a text of one's own.
+
+    The defaults are those of the paper (Pennington, Socher & Manning 2014, sections 3.1 and 4.2): ten
+    words to both sides, weighted by 1/d, x_max 100, α 3/4, rate 0.05. Where the paper is silent or asks
+    for more (50 passes; the 400,000 most frequent words), they are those of its program, `glove`:
+    25 passes, words seen five times, gradients clipped at 100.
+
+    Args:
+        size: width of a vector, D.
+        tokens: what a word is: whatever stands between ASCII white space (`space`, as in the reference
+            program), or words and punctuation marks apart (`word`, as in `TextConfig`). Unicode is put
+            into normal form C.
+        lowercase: whether upper case is folded away.
+        borders: no window reaches over the end of a `line` (as in the reference program), over the
+            end of a `document` only, or over `none`.
+        min_count: words seen less often are left out of the text before windows are laid.
+        max_words: the most words to keep, the most frequent first; 0 for all.
+        window: words to each side that are context.
+        symmetric: context on both sides, or to the left only. X_ij counts the words j around a word i;
+            with the left side only, those before it.
+        weighting: a word at distance d counts 1/d (`harmonic`) or 1 (`flat`).
+        x_max: counts from here on have weight 1, x_max in eq. 9.
+        alpha: the exponent of smaller counts' weights, α in eq. 9.
+        rate: AdaGrad's learning rate.
+        clip: the largest size of one number of a gradient.
+        epochs: passes over the non-zeros.
+        seed: of the first vectors and of the order of training.
+        memory: what counting and the non-zeros in training may take, e.g. "512MB" or "4GB"; text of any
+            size is counted within it, on disk where it must be. The vectors and the different words
+            themselves must fit. Changes no bit of the result.
+        threads: how many threads count and train; 0 for all that the process may use. Changes no bit
+            of the result either.
+        save_every_n_seconds: an epoch's end is saved when so much time has gone by since the last
+            was; 0 saves every epoch.
+
+    Raises:
+        ConfigError: a value that cannot be.
+
+    >>> VectorsConfig(size=50).window
+    10
+    """
+
+    size: int = 100
+    tokens: Tokens = "space"
+    lowercase: bool = False
+    borders: Borders = "line"
+    min_count: int = 5
+    max_words: int = 0
+    window: int = 10
+    symmetric: bool = True
+    weighting: Weighting = "harmonic"
+    x_max: float = 100.0
+    alpha: float = 0.75
+    rate: float = 0.05
+    clip: float = 100.0
+    epochs: int = 25
+    seed: int = 1
+    memory: str = "4GB"
+    threads: int = 0
+    save_every_n_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("tokens", self.tokens, get_args(Tokens)),
+            ("borders", self.borders, get_args(Borders)),
+            ("weighting", self.weighting, get_args(Weighting)),
+        ):
+            require(value in choices, f"vectors.{name}", f"one of {', '.join(choices)}", value)
+        for name, least in (
+            ("size", 1),
+            ("min_count", 1),
+            ("max_words", 0),
+            ("window", 1),
+            ("epochs", 1),
+            ("seed", 0),
+            ("threads", 0),
+            ("save_every_n_seconds", 0),
+        ):
+            value = getattr(self, name)
+            require(value >= least, f"vectors.{name}", f"at least {least}", value)
+        require(self.window <= 10_000, "vectors.window", "at most 10000", self.window)
+        for name in ("x_max", "alpha", "rate", "clip"):
+            value = getattr(self, name)
+            require(0 < value < float("inf"), f"vectors.{name}", "above 0 and finite", value)
+        wanted = "a size such as 512MB or 4GB"
+        require(_MEMORY.fullmatch(self.memory) is not None, "vectors.memory", wanted, self.memory)
+
+    @property
+    def n_bytes(self) -> int:
+        """`memory` in bytes.
+
+        >>> VectorsConfig(memory="1.5 GB").n_bytes
+        1500000000
+        """
+        found = _MEMORY.fullmatch(self.memory)
+        assert found is not None
+        return int(float(found[1]) * _UNITS[found[2].upper()])
+
+    @property
+    def n_threads(self) -> int:
+        """`threads`, or how many cores this process may use."""
+        if self.threads:
+            return self.threads
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
+
+CHANGEABLE = frozenset({"epochs", "memory", "threads", "save_every_n_seconds"})
+"""Settings that a resumed run may change."""
+
+OF_TRAINING = frozenset({"size", "x_max", "alpha", "rate", "clip", "seed"})
+"""Settings that it may change while no epoch is saved: the counts are the same."""

@@ -1,0 +1,33 @@
+"""Texts to count, and the implementations that count them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from brute_force import zipf_lines
+
+from unrolled.kernels import kernels
+
+IMPLEMENTATIONS = [*(kernels.instruction_sets() if kernels else []), "plain"]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
+    """`native`, once for each instruction set of this machine, and `plain`."""
+    if request.param == "plain":
+        yield "plain"
+        return
+    before = kernels.instruction_set()
+    kernels.use_instruction_set(request.param)
+    yield "native"
+    kernels.use_instruction_set(before)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 lines of 97 words."""
+    path = tmp_path_factory.mktemp("text") / "zipf.txt"
+    path.write_text("\n".join(zipf_lines(400, 97, seed=5)), encoding="utf-8")
+    return path

@@ -1,0 +1,283 @@
+"""Counts are exact: those of a brute-force count, for every option, however the work is cut."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from fractions import Fraction
+from math import lcm
+from pathlib import Path
+
+import numpy as np
+import pytest
+from brute_force import counts_in, counts_of, same_counts, vocabulary_of, zipf_lines
+
+from unrolled.errors import ConfigError
+from unrolled.text.corpus import CorpusConfig
+from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.vectors import loop, native, plain
+from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.cooccurrence import Counts, Room, row_batches, stretches
+from unrolled.vectors.loop import fit_vectors, implementation_named
+from unrolled.vectors.records import BORDER, Matrix, PairWeights
+
+TINY = VectorsConfig(size=3, min_count=1, epochs=1, window=3, threads=2)
+
+
+def count(config: VectorsConfig, corpus, out: Path, **options) -> Path:
+    """Count and train as shortly as can be; returns the folder."""
+    for _ in fit_vectors(config, corpus, out, **options):
+        pass
+    return out
+
+
+def check(config: VectorsConfig, segments: list[list[str]], folder: Path) -> None:
+    """The folder's counts are those of a brute-force count of these segments."""
+    words = vocabulary_of(segments, config.min_count, config.max_words)
+    exact = counts_of(segments, words, config.window, config.symmetric, config.weighting == "flat")
+    found_words, found = counts_in(folder)
+    assert found_words == words
+    assert found.keys() == exact.keys()
+    assert all(found[pair] == float(value) for pair, value in exact.items())
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("weighting", ["harmonic", "flat"])
+@pytest.mark.parametrize(
+    ("window", "min_count", "max_words"), [(1, 1, 0), (3, 2, 0), (7, 1, 13), (15, 5, 0), (23, 1, 0)]
+)
+def test_counts_are_those_of_a_brute_force_count(
+    tmp_path: Path,
+    implementation,
+    window: int,
+    min_count: int,
+    max_words: int,
+    weighting,
+    symmetric: bool,
+) -> None:
+    lines = zipf_lines(120, 61, seed=window)
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    config = replace(
+        TINY,
+        window=window,
+        min_count=min_count,
+        max_words=max_words,
+        weighting=weighting,
+        symmetric=symmetric,
+    )
+    folder = count(config, path, tmp_path / "out", implementation=implementation)
+    check(config, [line.split() for line in lines], folder)
+
+
+@pytest.mark.parametrize("borders", ["line", "document", "none"])
+@pytest.mark.parametrize("documents", ["file", "line", "paragraph", "separator"])
+def test_windows_end_where_asked(tmp_path: Path, implementation, borders, documents) -> None:
+    texts = ["a b\nc d a\n\nb c\n ***\nd a b\n***\nc c a\n \n\nb d", "c a b\n\n***\n\nd\n", "a d c"]
+    for number, text in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
+    whole = [text.split("\n") for text in texts]
+    if borders == "line" or (borders == "document" and documents == "line"):
+        segments = [line.split() for lines in whole for line in lines]
+    elif borders == "none":
+        segments = [[word for lines in whole for line in lines for word in line.split()]]
+    else:
+        ends = {
+            "file": lambda line: False,
+            "paragraph": lambda line: not line.strip(),
+            "separator": lambda line: line == "***",
+        }[documents]
+        segments = [
+            [word for line in group for word in line.split()]
+            for lines in whole
+            for border, group in itertools.groupby(lines, key=ends)
+            if not border
+        ]
+    separator = "***" if documents == "separator" else ""
+    corpus = CorpusConfig(
+        train=(str(tmp_path / "*.txt"),), documents=documents, separator=separator
+    )
+    config = replace(TINY, borders=borders, window=4)
+    folder = count(config, corpus, tmp_path / "out", implementation=implementation)
+    check(config, segments, folder)
+
+
+@pytest.mark.parametrize("borders", ["line", "none"])
+def test_any_cut_of_the_work_gives_the_same_counts(
+    tmp_path: Path, text: Path, implementation, borders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, borders=borders, window=11, min_count=2)
+    whole = count(config, text, tmp_path / "whole", implementation=implementation)
+    lines = text.read_text(encoding="utf-8").split("\n")
+    segments = [line.split() for line in lines]
+    joined = [[word for segment in segments for word in segment]]
+    check(config, segments if borders == "line" else joined, whole)
+    monkeypatch.setattr(loop, "_LEAST_PART", 101)
+    monkeypatch.setattr(loop, "_MOST_PART", 1009)
+    monkeypatch.setattr("unrolled.text.corpus._BLOCK", 97)
+    for number, (n_tokens, n_entries) in enumerate([(1, 1), (7, 100), (601, 300), (10**6, 97)]):
+        if n_tokens == 1 and borders == "none":
+            continue  # some thousand stretches
+        room = Room(max(n_tokens, 300 if implementation == "plain" else n_tokens * 20), n_entries)
+        monkeypatch.setattr(Room, "of", lambda *_, room=room: room)
+        part = count(config, text, tmp_path / str(number), implementation=implementation)
+        assert same_counts(part, whole)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_any_number_of_threads_gives_the_same_counts(
+    tmp_path: Path, text: Path, threads: int
+) -> None:
+    for implementation in ("native", "plain") if native.why_not() is None else ("plain",):
+        folder = count(
+            replace(TINY, threads=threads, window=10),
+            text,
+            tmp_path / implementation,
+            implementation=implementation,
+        )
+    assert same_counts(folder, tmp_path / "plain")
+
+
+def test_a_window_too_long_for_whole_multiples_counts_in_128_bits(
+    tmp_path: Path, text: Path, implementation
+) -> None:
+    config = replace(TINY, window=47, borders="none")
+    folder = count(config, text, tmp_path / "out", implementation=implementation)
+    lines = text.read_text(encoding="utf-8").split("\n")
+    segments = [[word for line in lines for word in line.split()]]
+    words = vocabulary_of(segments, 1)
+    assert PairWeights.of(config, 10**6).is_wide
+    exact = counts_of(segments, words, 47, True, False)
+    _, found = counts_in(folder)
+    assert found.keys() == exact.keys()
+    for pair, value in exact.items():
+        assert abs(Fraction(found[pair]) - value) <= value * Fraction(1, 2**52)
+
+
+def test_multiples_are_chosen_where_no_sum_can_overflow() -> None:
+    for window in range(1, 60):
+        config = replace(TINY, window=window)
+        for most_frequent in (1, 10**6, 10**12):
+            weights = PairWeights.of(config, most_frequent)
+            total = most_frequent * weights.most_by_one
+            assert total < 1 << (128 if weights.is_wide else 64)
+            if not weights.is_wide:
+                assert weights.unit == lcm(*range(1, window + 1))
+                assert all(
+                    int(weights.multiples[d]) * d == weights.unit for d in range(1, window + 1)
+                )
+    assert not PairWeights.of(replace(TINY, window=10), 10**10).is_wide
+    assert not PairWeights.of(replace(TINY, window=10_000, weighting="flat"), 10**10).is_wide
+
+
+def test_sums_beyond_32_and_64_bits_are_added_without_loss(implementation) -> None:
+    module = implementation_named(implementation)
+    for config, most_frequent in ((TINY, 1), (replace(TINY, window=50), 1 << 50)):
+        weights = PairWeights.of(config, most_frequent)
+        big = np.array([2**64 - 5, 2**63, 2**40], np.uint64)
+        values = np.stack([big, np.array([1, 2, 3], np.uint64)], 1) if weights.is_wide else big // 4
+        ends = np.array([0, 2, 2, 3], np.uint64)
+        one = Matrix(ends, np.array([0, 6, 3], np.uint32), values)
+        other = Matrix(ends, np.array([5, 6, 3], np.uint32), values)
+        rows = module.merge_rows([one, other, one], 7, weights, 2)
+        assert rows.sizes.tolist() == [3, 0, 1]
+        assert rows.columns.tolist() == [0, 5, 6, 3]
+
+        def whole(values: np.ndarray) -> list[int]:
+            if values.ndim == 1:
+                return values.tolist()
+            return [low + (high << 64) for low, high in values.tolist()]
+
+        a, b, c = whole(values)
+        assert whole(rows.values) == [2 * a, a, 3 * b, 3 * c]
+
+
+def test_a_dense_row_and_a_sparse_one_come_out_in_order(implementation) -> None:
+    module = implementation_named(implementation)
+    draw = np.random.default_rng(3)
+    n_words = 70_001  # more than one group of words of bits
+    tokens = np.concatenate([draw.integers(0, n_words, 5000), np.zeros(10), np.full(9, 69_999)])
+    tokens = np.pad(tokens.astype(np.int32), 5, constant_values=BORDER)
+    weights = PairWeights.of(replace(TINY, window=5), 100)
+    found = list(module.count_rows(tokens, 5, n_words, weights, 1 << 20, 2))
+    expected = list(plain.count_rows(tokens, 5, n_words, weights, 1 << 20, 2))
+    for part, its in zip(zip(*found, strict=True), zip(*expected, strict=True), strict=True):
+        assert np.array_equal(np.concatenate(part), np.concatenate(its))
+
+
+def test_pieces_become_words_the_same_in_every_implementation(implementation) -> None:
+    module = implementation_named(implementation)
+    texts = [b"", b" the ice\t\r\nthe\x0b\n", b"\n\n \xc3\xa9\xe2\x82\xac x\x1f\n", b"", b"\nend"]
+    for border in (b"\n", b"\0"):
+        ours = module.encode([text.replace(b"x", border) for text in texts], border)
+        right = plain.encode([text.replace(b"x", border) for text in texts], border)
+        assert ours[0].tolist() == right[0].tolist()
+        assert ours[1] == right[1]
+        assert ours[2].tolist() == right[2].tolist()
+    ids = np.array([-1, 0, 1, 2, -1, 1, -1, -1, 3, 0], np.int32)
+    starts = np.array([0, 2, 2, 3, 6], np.int64)
+    words = np.array([4, -1, -1, 7, -1, 8], np.int32)
+    expected = [-1, 4, -1, 7, 8, 4]
+    assert module.expand(ids, starts, words).tolist() == expected
+    assert module.expand(ids[:0], starts, words).tolist() == []
+    many = " ".join(f"w{i * i % 70_001}" for i in range(200_000)).encode()
+    ours, right = module.encode([many], b"\n"), plain.encode([many], b"\n")
+    assert np.array_equal(ours[0], right[0])
+    assert ours[1] == right[1]
+    assert np.array_equal(ours[2], right[2])
+
+
+def test_stretches_hold_what_came_before_them() -> None:
+    tokens = [np.arange(0, 4, dtype=np.int32), np.arange(4, 11, dtype=np.int32)]
+    for skipped in range(12):
+        found, end = [], skipped
+        for stretch in stretches(tokens, 3, 4, skipped):
+            inner = stretch.tokens[3:-3]
+            assert (stretch.tokens[:3] == BORDER).all()
+            assert (stretch.tokens[-3:] == BORDER).all()
+            before = inner[: stretch.first - 3].tolist()
+            assert before == list(range(max(0, end - 3), end))
+            found += inner[stretch.first - 3 :].tolist()
+            end = stretch.end
+        assert found == list(range(skipped, 11))
+
+
+def test_rows_are_taken_as_many_as_fit() -> None:
+    ends = np.array([0, 5, 5, 9, 30, 31], np.uint64)
+    assert list(row_batches(ends, 9)) == [(0, 3), (3, 4), (4, 5)]
+    assert list(row_batches(ends, 1)) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+    assert list(row_batches(ends, 100)) == [(0, 5)]
+
+
+def test_too_little_memory_is_refused_with_what_is_enough(tmp_path: Path, text: Path) -> None:
+    with pytest.raises(ConfigError, match=r"vectors.memory is too little to count 97 words; give"):
+        count(replace(TINY, memory="1MB"), text, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_words_and_their_punctuation_are_split_as_a_tokenizer_would(
+    tmp_path: Path, lowercase: bool
+) -> None:
+    lines = ["Don't stop, U.S. ships!", "é stop e\u0301", "\u00a0Ships don't\u3000stop.", ""] * 3
+    (tmp_path / "a.txt").write_text("\n".join(lines), encoding="utf-8")
+    tokenizer = Tokenizer.train(lines, TextConfig(kind="word", lowercase=lowercase))
+    segments = [tokenizer.pieces(tokenizer.encode(line)) for line in lines]
+    config = replace(TINY, tokens="word", lowercase=lowercase)
+    check(config, segments, count(config, tmp_path / "a.txt", tmp_path / "split"))
+    given = count(TINY, tmp_path / "a.txt", tmp_path / "given", tokenizer=tokenizer)
+    assert same_counts(given, tmp_path / "split")
+
+
+def test_space_is_that_of_the_reference_program(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(
+        "Ice\u00a0cold ICE, e\u0301\r\ni\u0307ce É\tice", encoding="utf-8"
+    )
+    config = replace(TINY, lowercase=True)
+    folder = count(config, tmp_path / "a.txt", tmp_path / "out")
+    check(config, [["ice\u00a0cold", "ice,", "é"], ["i̇ce", "é", "ice"]], folder)
+
+
+def test_counts_are_damaged_where_a_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="damaged counts"):
+        Counts.open(tmp_path)

@@ -1,0 +1,221 @@
+"""Training is the paper's: against a transcription in float64, on every instruction set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from unrolled.errors import NonFiniteError
+from unrolled.training.checkpoint import load_tensors
+from unrolled.vectors import glove, loop, native
+from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.cooccurrence import Counts
+from unrolled.vectors.glove import Parameters, deal_pairs, n_groups_of, rounds_of, train_epoch
+from unrolled.vectors.loop import implementation_named, train_vectors
+from unrolled.vectors.vocabulary import Vocabulary
+
+CONFIG = VectorsConfig(
+    size=7, min_count=1, window=4, epochs=2, x_max=3.0, rate=0.2, clip=0.3, threads=2
+)
+
+
+@pytest.fixture(scope="module")
+def counted(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose counts are complete."""
+    folder = tmp_path_factory.mktemp("counted") / "vectors"
+    train_vectors(replace(CONFIG, epochs=1), text, folder)
+    return folder
+
+
+def transcribed(
+    folder: Path, config: VectorsConfig, n_epochs: int
+) -> tuple[list[np.ndarray], list[float]]:
+    """Eq. 8 and 9 and AdaGrad, word by word in float64, in the order that training promises.
+
+    Returns w, w̃, b, b̃ and the loss of each epoch.
+    """
+    counts = Counts.open(folder / "counts")
+    n_words = counts.n_words
+    x = np.zeros((n_words, n_words))
+    whole = counts.read(0, n_words)
+    for i in range(n_words):
+        its = slice(int(whole.ends[i]), int(whole.ends[i + 1]))
+        x[i, whole.columns[its]] = whole.values[its]
+    start = Parameters.begin(n_words, config)
+    w, c, b, d = (
+        np.concatenate(list(start.rows(name))).astype(float)
+        for name in ("w", "w_context", "b", "b_context")
+    )
+    w_sums, c_sums, b_sums, d_sums = (np.ones_like(each) for each in (w, c, b, d))
+    n_groups, losses = n_groups_of(n_words), []
+    for epoch in range(1, n_epochs + 1):
+        loss = 0.0
+        for blocks in rounds_of(epoch, n_groups, config.seed):
+            for row_group, column_group in blocks:
+                for i in range(row_group, n_words, n_groups):
+                    for j in range(column_group, n_words, n_groups):
+                        if not x[i, j]:
+                            continue
+                        f = min(1.0, x[i, j] / config.x_max) ** config.alpha
+                        diff = w[i] @ c[j] + b[i] + d[j] - log(x[i, j])
+                        loss += f * diff**2 / 2
+                        g_w = np.clip(f * diff * c[j], -config.clip, config.clip) * config.rate
+                        g_c = np.clip(f * diff * w[i], -config.clip, config.clip) * config.rate
+                        w[i] -= g_w / np.sqrt(w_sums[i])
+                        c[j] -= g_c / np.sqrt(c_sums[j])
+                        w_sums[i] += g_w**2
+                        c_sums[j] += g_c**2
+                        b[i] -= f * diff / np.sqrt(b_sums[i])
+                        d[j] -= f * diff / np.sqrt(d_sums[j])
+                        b_sums[i] += (f * diff) ** 2
+                        d_sums[j] += (f * diff) ** 2
+        losses.append(loss / np.count_nonzero(x))
+    return [w, c, b, d], losses
+
+
+@pytest.mark.parametrize("size", [1, 7, 16, 37, 61, 100, 129, 300])
+def test_training_is_that_of_the_paper(
+    counted: Path, tmp_path: Path, implementation, size: int
+) -> None:
+    if implementation == "plain" and size > 40:
+        pytest.skip("slow, and no other code than for fewer numbers")
+    config = replace(CONFIG, size=size)
+    module = implementation_named(implementation)
+    counts = Counts.open(counted / "counts")
+    vocabulary = Vocabulary.load(counted / "vocabulary.tsv")
+    pairs = deal_pairs(counts, config, module, tmp_path / "pairs")
+    parameters = Parameters.begin(counts.n_words, config)
+    losses = [
+        train_epoch(pairs, parameters, epoch, config, module, vocabulary) / counts.n_nonzeros
+        for epoch in (1, 2)
+    ]
+    exact, exact_losses = transcribed(counted, config, 2)
+    for name, right in zip(("w", "w_context", "b", "b_context"), exact, strict=True):
+        found = np.concatenate(list(parameters.rows(name)))
+        # Some thousand steps follow one another; each rounds to 2⁻²⁴ of numbers of about 1.
+        np.testing.assert_allclose(found, right, rtol=0, atol=3e-5 * np.abs(right).max())
+    np.testing.assert_allclose(losses, exact_losses, rtol=1e-5)
+
+
+def trained(text: Path, folder: Path, config: VectorsConfig, **options) -> bytes:
+    train_vectors(config, text, folder, **options)
+    return (folder / "vectors.safetensors").read_bytes()
+
+
+def test_any_number_of_threads_trains_the_same_bits(
+    text: Path, tmp_path: Path, implementation
+) -> None:
+    if implementation == "plain":
+        pytest.skip("it has one thread")
+    config = replace(CONFIG, size=33, epochs=3, save_every_n_seconds=0)
+    found = {trained(text, tmp_path / str(n), replace(config, threads=n)) for n in (1, 2, 5)}
+    assert len(found) == 1
+    other = trained(text, tmp_path / "seed", replace(config, seed=2))
+    assert other not in found
+
+
+def test_a_block_from_the_disk_trains_the_same_bits(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory = trained(text, tmp_path / "a", CONFIG)
+    monkeypatch.setattr(glove, "_BYTES_DEALT", 1 << 40)
+    monkeypatch.setattr(glove, "_LEAST_DEALT", 997)
+    made = []
+    inner = loop.deal_pairs
+    monkeypatch.setattr(loop, "deal_pairs", lambda *given: made.append(inner(*given)) or made[-1])
+    assert trained(text, tmp_path / "b", CONFIG) == in_memory
+    assert isinstance(made[0], glove.PairsOnDisk)
+
+
+def test_the_plain_implementation_deals_the_same_pairs(counted: Path, tmp_path: Path) -> None:
+    if native.why_not() is not None:
+        pytest.skip("no kernels to compare with")
+    counts = Counts.open(counted / "counts")
+    config = replace(CONFIG, threads=3)
+    found = [
+        deal_pairs(counts, config, implementation_named(name), tmp_path / name)
+        for name in ("native", "plain")
+    ]
+    rounds = rounds_of(1, 32, 1)
+    for ours, right in zip(found[0].rounds(rounds), found[1].rounds(rounds), strict=True):
+        for block, other in zip(ours, right, strict=True):
+            assert np.array_equal(block.pairs, other.pairs)
+            assert (np.diff(block.pairs["row"].astype(int)) >= 0).all()
+
+
+def test_an_epoch_visits_every_block_once_and_no_group_twice_in_a_round() -> None:
+    seen = set()
+    for number, blocks in enumerate(rounds_of(3, 37, seed=5)):
+        assert sorted(row for row, _ in blocks) == list(range(37))
+        assert sorted(column for _, column in blocks) == list(range(37))
+        seen |= set(blocks)
+        assert len(seen) == 37 * (number + 1)
+    assert rounds_of(1, 37, 5) != rounds_of(2, 37, 5) != rounds_of(2, 37, 6)
+
+
+def test_the_first_vectors_are_small_uniform_and_seeded() -> None:
+    config = VectorsConfig(size=50)
+    one, other = (Parameters.begin(1001, replace(config, seed=seed)) for seed in (1, 2))
+    w, c = (np.concatenate(list(one.rows(name))) for name in ("w", "w_context"))
+    assert w.shape == (1001, 50)
+    assert abs(w).max() <= 0.01
+    assert abs(w.mean()) < 1e-4
+    assert abs(w.std() - 0.01 / 3**0.5) < 1e-4
+    assert not np.array_equal(w, c)
+    assert not np.array_equal(w, np.concatenate(list(other.rows("w"))))
+    assert (one.sides[0].vectors[..., 50:] == 0).all()
+
+
+def test_a_gradient_that_is_not_finite_names_the_words(
+    counted: Path, tmp_path: Path, implementation
+) -> None:
+    module = implementation_named(implementation)
+    counts = Counts.open(counted / "counts")
+    vocabulary = Vocabulary.load(counted / "vocabulary.tsv")
+    for threads in (1, 2):
+        config = replace(CONFIG, size=20, threads=threads)
+        pairs = deal_pairs(counts, config, module, tmp_path / "pairs")
+        parameters = Parameters.begin(counts.n_words, config)
+        parameters.sides[1].vectors[3 % 32, 0, 2] = np.inf  # the word of rank 3
+        with pytest.raises(NonFiniteError) as caught:
+            train_epoch(pairs, parameters, 1, config, module, vocabulary)
+        assert f"with '{vocabulary.words[3]}' (log X = " in str(caught.value)
+        assert str(caught.value).startswith("epoch 1: the gradient of '")
+        assert str(caught.value).endswith("is not finite; lower vectors.rate or vectors.clip")
+
+
+def test_the_file_holds_what_the_layout_says(counted: Path) -> None:
+    tensors = load_file(counted / "vectors.safetensors")
+    assert {name: (each.shape, each.dtype) for name, each in tensors.items()} == {
+        "w": ((97, 7), np.float32),
+        "w_context": ((97, 7), np.float32),
+        "b": ((97,), np.float32),
+        "b_context": ((97,), np.float32),
+    }
+    assert load_tensors(counted / "vectors.safetensors").keys() == tensors.keys()  # the checksum
+
+
+def test_words_that_stand_alike_come_near_each_other(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    lines = []
+    for _ in range(3000):
+        animal, fruit = draw.choice(["cat", "dog", "hen"]), draw.choice(["fig", "plum", "pear"])
+        lines += [f"the {animal} runs and sleeps", f"a ripe {fruit} hangs on trees"]
+    (tmp_path / "a.txt").write_text("\n".join(lines), encoding="utf-8")
+    config = VectorsConfig(size=10, epochs=30, x_max=100)
+    train_vectors(config, tmp_path / "a.txt", tmp_path / "out")
+    tensors = load_file(tmp_path / "out" / "vectors.safetensors")
+    words = Vocabulary.load(tmp_path / "out" / "vocabulary.tsv").ranks()
+    vectors = tensors["w"] + tensors["w_context"]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def near(a: str, b: str) -> float:
+        return float(vectors[words[a]] @ vectors[words[b]])
+
+    assert near("cat", "dog") > 0.8 > 0.5 > near("cat", "fig")
+    assert near("pear", "plum") > 0.8 > 0.5 > near("plum", "hen")

@@ -1,0 +1,478 @@
+"""From text to vectors: events, what is left on the disk, kills and resumes, and what is refused."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from brute_force import same_counts, zipf_lines
+
+from unrolled import cli
+from unrolled.errors import ConfigError, RunError, UnrolledError
+from unrolled.text.corpus import CorpusConfig
+from unrolled.vectors import loop, storage
+from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.cooccurrence import Room
+from unrolled.vectors.events import Counted, Epoch, Finished, Read, VocabularyMade
+from unrolled.vectors.loop import fit_vectors, train_vectors
+from unrolled.vectors.vocabulary import Vocabulary
+
+CONFIG = VectorsConfig(size=5, min_count=2, window=4, epochs=4, threads=2, save_every_n_seconds=0)
+LEFT = [
+    "README.md",
+    "counts",
+    "record.json",
+    "vectors.safetensors",
+    "vectors.toml",
+    "vocabulary.tsv",
+]
+
+
+@pytest.fixture
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small parts, stretches and batches."""
+    monkeypatch.setattr(loop, "_LEAST_PART", 1009)
+    monkeypatch.setattr(loop, "_MOST_PART", 1009)
+    monkeypatch.setattr(Room, "of", lambda *_: Room(1201, 997))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """What must be the same however vectors came about."""
+    names = ["vocabulary.tsv", "vectors.safetensors"]
+    names += [f"counts/{name}.npy" for name in ("rows", "columns", "values")]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def test_events_come_in_order_and_the_folder_is_complete(text: Path, tmp_path: Path) -> None:
+    events = list(fit_vectors(CONFIG, text, tmp_path / "out"))
+    order = [Read, VocabularyMade, Counted, Epoch, Finished]
+    kinds = [order.index(type(event)) for event in events]
+    assert kinds == sorted(kinds)
+    assert set(kinds) == set(range(5))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == LEFT
+    n_tokens = len(text.read_text(encoding="utf-8").split())
+    reads = [event for event in events if isinstance(event, Read)]
+    assert reads[-1].n_tokens == n_tokens
+    assert reads[-1].fraction_done == 1
+    made = next(event for event in events if isinstance(event, VocabularyMade))
+    vocabulary = Vocabulary.load(tmp_path / "out" / "vocabulary.tsv")
+    assert (made.n_words, made.n_kept) == (len(vocabulary), int(vocabulary.counts.sum()))
+    assert (made.n_tokens, made.n_different) == (
+        n_tokens,
+        len(set(text.read_text(encoding="utf-8").split())),
+    )
+    counted = [event for event in events if isinstance(event, Counted)][-1]
+    assert counted.n_tokens == made.n_kept
+    epochs = [event for event in events if isinstance(event, Epoch)]
+    assert [event.epoch for event in epochs] == [1, 2, 3, 4]
+    assert [event.loss for event in epochs] == sorted((e.loss for e in epochs), reverse=True)
+    assert epochs[-1].eta_seconds == 0
+    record = json.loads((tmp_path / "out" / "record.json").read_text(encoding="utf-8"))
+    assert record["losses"] == [event.loss for event in epochs]
+    assert events[-1].loss == epochs[-1].loss
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert f"{n_tokens:,} words" in card
+    assert str(tmp_path) not in card
+
+
+@pytest.mark.usefixtures("in_pieces")
+@pytest.mark.parametrize("borders", ["line", "none"])
+def test_closed_at_any_event_it_goes_on_to_the_same_bits(
+    text: Path, tmp_path: Path, borders
+) -> None:
+    config = replace(CONFIG, borders=borders)
+    n_events = len(list(fit_vectors(config, text, tmp_path / "whole")))
+    right = content(tmp_path / "whole")
+    out = tmp_path / "out"
+    for stop in [*range(0, n_events - 5, max(1, n_events // 9)), *range(n_events - 5, n_events)]:
+        events = fit_vectors(config, text, out, force=out.exists())
+        for _ in range(stop):
+            next(events)
+        events.close()
+        for _ in fit_vectors(replace(config, threads=1), text, out, resume=True):
+            pass
+        assert content(out) == right
+        assert sorted(path.name for path in out.iterdir()) == LEFT
+
+
+KILLED = """
+import sys
+from unrolled.vectors import loop
+from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.cooccurrence import Room
+loop._LEAST_PART = loop._MOST_PART = 1009
+Room.of = lambda *_: Room(1201, 997)
+config = VectorsConfig(size=5, min_count=2, window=4, epochs=4, threads=2, save_every_n_seconds=0)
+for event in loop.fit_vectors(config, sys.argv[1], sys.argv[2], resume=True):
+    print(event, flush=True)
+"""
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_killed_at_any_instant_it_goes_on_to_the_same_bits(text: Path, tmp_path: Path) -> None:
+    train_vectors(CONFIG, text, tmp_path / "whole")
+    right = content(tmp_path / "whole")
+    out = tmp_path / "out"
+    for attempt in range(40):
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(text), str(out)], stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.003 * attempt)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        if (out / "vectors.safetensors").exists():
+            break
+    train_vectors(CONFIG, text, out, resume=True)
+    assert content(out) == right
+
+
+def test_a_finished_folder_is_neither_trained_again_nor_overwritten(
+    text: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    end = train_vectors(CONFIG, text, out)
+    before = content(out)
+    again = list(fit_vectors(CONFIG, text, out, resume=True))
+    assert again == [end]
+    assert content(out) == before
+    with pytest.raises(RunError, match=r"already holds vectors; go on with them \(--resume\)"):
+        fit_vectors(CONFIG, text, out)
+    with pytest.raises(RunError, match="is finished after 4 epochs"):
+        train_vectors(replace(CONFIG, epochs=9), text, out, resume=True)
+    with pytest.raises(ConfigError, match="leave out --force"):
+        fit_vectors(CONFIG, text, out, resume=True, force=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="holds no vectors, so it is left alone"):
+        fit_vectors(CONFIG, text, tmp_path / "mine", force=True)
+    train_vectors(replace(CONFIG, seed=9), text, out, force=True)
+    assert content(out)["vectors.safetensors"] != before["vectors.safetensors"]
+
+
+def test_a_resumed_run_keeps_what_the_bits_depend_on(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    events = fit_vectors(CONFIG, text, out)
+    while not isinstance(next(events), Counted):
+        pass
+    events.close()
+    with pytest.raises(ConfigError, match=r"vectors.window is 9, but .* was begun with 4"):
+        fit_vectors(replace(CONFIG, window=9), text, out, resume=True)
+    train = fit_vectors(replace(CONFIG, rate=0.01, epochs=3), text, out, resume=True)
+    while not isinstance(next(train), Epoch):
+        pass
+    train.close()
+    with pytest.raises(ConfigError, match=r"vectors.rate is 0.05, but"):
+        fit_vectors(CONFIG, text, out, resume=True)
+    with pytest.raises(ConfigError, match="the text is to be read otherwise"):
+        next(fit_vectors(replace(CONFIG, rate=0.01), tmp_path, out, resume=True))
+    train_vectors(replace(CONFIG, rate=0.01, epochs=2, memory="2GB"), text, out, resume=True)
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_a_text_that_changed_meanwhile_is_refused(text: Path, tmp_path: Path) -> None:
+    path = written(tmp_path, text.read_bytes())
+    events = fit_vectors(CONFIG, path, tmp_path / "out")
+    next(events)
+    events.close()
+    path.write_bytes(text.read_bytes() + b" more")
+    with pytest.raises(RunError, match=r"a.txt is not the text that .* was begun with: its name"):
+        next(fit_vectors(CONFIG, path, tmp_path / "out", resume=True))
+
+
+def test_text_is_read_packed_or_plain_whole_or_in_files(text: Path, tmp_path: Path) -> None:
+    whole = text.read_bytes()
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(whole))
+    cut = whole.index(b"\n", len(whole) // 2) + 1
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "1.txt").write_bytes(whole[:cut])
+    (tmp_path / "files" / "2.txt").write_bytes(whole[cut:].replace(b"\n", b"\r\n"))
+    train_vectors(CONFIG, text, tmp_path / "plain")
+    for name, corpus in (("packed", tmp_path / "a.txt.gz"), ("cut", tmp_path / "files")):
+        train_vectors(CONFIG, corpus, tmp_path / name)
+        assert content(tmp_path / name) == content(tmp_path / "plain")
+
+
+# Memory
+
+BOUNDED = """
+import sys
+from pathlib import Path
+from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.loop import fit_vectors
+config = VectorsConfig(size=2, epochs=1, memory=sys.argv[3], min_count=1)
+for event in fit_vectors(config, sys.argv[1], sys.argv[2]):
+    pass
+# Not getrusage: what this process was before it became Python counts there too.
+lines = Path("/proc/self/status").read_text().splitlines()
+print(*(line.split()[1] for line in lines if line.startswith("VmHWM:")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to ask")
+def test_counts_in_little_memory_are_those_in_much(tmp_path: Path) -> None:
+    """About ten million words, counted in 120 MB: with their index alone they would take 80."""
+    draw = np.random.default_rng(3)
+    words = [f"w{i}" for i in range(3000)]
+    ranks = np.minimum(draw.zipf(1.2, 10_000_000) - 1, 2999).reshape(-1, 50)
+    path = tmp_path / "a.txt"
+    with path.open("w") as file:
+        for row in ranks.tolist():
+            file.write(" ".join([words[i] for i in row]) + "\n")
+    used = {}
+    for memory in ("120MB", "4GB"):
+        done = subprocess.run(
+            [sys.executable, "-c", BOUNDED, str(path), str(tmp_path / memory), memory],
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+        )
+        used[memory] = 1024 * int(done.stdout)
+    assert same_counts(tmp_path / "120MB", tmp_path / "4GB")
+    assert used["120MB"] <= 120_000_000 < used["4GB"]
+
+
+# What is refused
+
+
+def refused(path: Path, config: VectorsConfig = CONFIG, **options) -> str:
+    """The sentence, and that nothing is left behind."""
+    out = path.parent / "refused"
+    with pytest.raises(UnrolledError) as caught:
+        train_vectors(config, path, out, **options)
+    assert not out.exists()
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def written(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n\t\n"])
+def test_a_text_without_words_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = written(tmp_path, content)
+    assert refused(path) == "the text holds no words; give more text"
+
+
+def test_one_word_is_refused(tmp_path: Path) -> None:
+    assert refused(written(tmp_path, b"ice"), replace(CONFIG, min_count=1)) == (
+        "the vocabulary holds one word, 'ice', and vectors compare at least two; give more text, or "
+        "lower vectors.min_count"
+    )
+
+
+def test_a_count_that_no_word_reaches_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, b"ice steam ice\nice gas " * 7)
+    assert refused(path, replace(CONFIG, min_count=1000)) == (
+        "no word is seen 1000 times (vectors.min_count); the most frequent is seen 21 times; give "
+        "more text, or lower the count"
+    )
+
+
+def test_a_window_larger_than_the_text_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, b"ice steam gas")
+    assert refused(path, replace(CONFIG, min_count=1, window=10)) == (
+        "vectors.window is 10, but the text has only 3 words that are kept; give more text, or a "
+        "smaller window"
+    )
+
+
+def test_words_that_never_meet_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, b"ice\nsteam\n" * 40)
+    assert refused(path) == (
+        "no two of the 80 words that are kept stand in one window of 4; let windows reach over line "
+        "ends (vectors.borders), or lower vectors.min_count"
+    )
+
+
+def test_binary_junk_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, b"a b\n" + bytes(range(256)) * 9)
+    assert refused(path) == f"{path}, line 2: NUL byte at byte 4; this is not a text file"
+    path = written(tmp_path, b"a b\n\xff\xfe\n")
+    assert refused(path).startswith(f"{path}, line 2: not UTF-8 at byte 4 (0xFF); convert")
+
+
+def test_one_long_line_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrolled.text.corpus._BLOCK", 1009)
+    monkeypatch.setattr(loop, "_LEAST_PART", 4001)
+    monkeypatch.setattr(loop, "_MOST_PART", 4001)
+    words = " ".join(zipf_lines(3000, 97, seed=1)).split()
+    train_vectors(CONFIG, written(tmp_path, " ".join(words).encode()), tmp_path / "line")
+    other = tmp_path / "lines.txt"
+    other.write_text("\n".join(words), encoding="utf-8")
+    train_vectors(replace(CONFIG, borders="none"), other, tmp_path / "lines")
+    assert same_counts(tmp_path / "line", tmp_path / "lines")
+
+
+def test_a_word_that_never_ends_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, b"a b\n" + b"x" * (3 << 20))
+    assert (
+        refused(path)
+        == f"{path}, line 2: a word of more than 1,048,576 characters; is this a text?"
+    )
+
+
+def test_a_full_disk_is_one_sentence_and_the_work_goes_on(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_LEAST_PART", 4001)
+    monkeypatch.setattr(loop, "_MOST_PART", 4001)
+    train_vectors(CONFIG, text, tmp_path / "whole")
+    out, inner = tmp_path / "out", storage.flush
+    room = 0
+
+    def full(stream: object) -> None:
+        nonlocal room
+        room -= 1
+        if not room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        inner(stream)
+
+    monkeypatch.setattr(storage, "flush", full)
+    n_full = 0
+    for files in range(3, 40, 2):
+        room = files
+        sentence = how_it_ends(text, out)
+        if sentence is None:
+            break
+        n_full += 1
+        assert sentence.startswith(f"disk full while writing {out}")
+        assert sentence.endswith("free space and go on with --resume")
+    assert n_full > 3
+    assert content(out) == content(tmp_path / "whole")
+
+
+def how_it_ends(text: Path, out: Path) -> str | None:
+    """The sentence with which training ends, or None where it comes to its end."""
+    try:
+        train_vectors(CONFIG, text, out, resume=True)
+    except RunError as error:
+        return str(error)
+    return None
+
+
+def test_what_is_damaged_is_named(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    events = fit_vectors(CONFIG, text, out)
+    while not isinstance(next(events), Epoch):
+        pass
+    events.close()
+    (state,) = (out / "work").glob("state-*")
+    state.write_bytes(state.read_bytes()[:-9])
+    with pytest.raises(RunError, match=r"state-000001.safetensors: damaged"):
+        train_vectors(CONFIG, text, out, resume=True)
+    (out / "vocabulary.tsv").write_text("ice\t9\nsteam\n", encoding="utf-8")
+    with pytest.raises(RunError, match="line 2: expected a word, a tab and its count"):
+        train_vectors(CONFIG, text, out, resume=True)
+    (out / "record.json").write_text("{")
+    with pytest.raises(RunError, match=r"record.json: damaged"):
+        train_vectors(CONFIG, text, out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("size", 0, "at least 1"),
+        ("tokens", "char", "one of space, word"),
+        ("borders", "page", "one of line, document, none"),
+        ("window", 0, "at least 1"),
+        ("window", 10_001, "at most 10000"),
+        ("min_count", 0, "at least 1"),
+        ("max_words", -1, "at least 0"),
+        ("weighting", "linear", "one of harmonic, flat"),
+        ("x_max", 0.0, "above 0 and finite"),
+        ("alpha", float("nan"), "above 0 and finite"),
+        ("rate", float("inf"), "above 0 and finite"),
+        ("clip", -1.0, "above 0 and finite"),
+        ("epochs", 0, "at least 1"),
+        ("seed", -1, "at least 0"),
+        ("threads", -1, "at least 0"),
+        ("memory", "much", "a size such as 512MB or 4GB"),
+        ("save_every_n_seconds", -1.0, "at least 0"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(name: str, value: object, wanted: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        VectorsConfig(**{name: value})  # type: ignore[arg-type]
+    shown = repr(value) if isinstance(value, str) else str(value)
+    assert str(caught.value) == f"vectors.{name} must be {wanted}, got {shown}"
+
+
+# The command
+
+
+def test_the_command_trains_and_says_so(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["vectors", "train", str(text), "--out", str(out), "--size", "5", "--epochs", "2"]
+    arguments += ["--min-count", "2", "--window", "4", "--left-only", "--memory", "1GB"]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "different · vocabulary " in printed[0]
+    assert printed[1].startswith("epoch 1 of 2 · loss ")
+    assert printed[-1].startswith(f"{out}: ")
+    right = replace(CONFIG, epochs=2, symmetric=False)
+    train_vectors(right, CorpusConfig(train=(str(text),)), tmp_path / "right")
+    assert content(out) == content(tmp_path / "right")
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"unrolled: {out} already holds vectors")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "no text given; `unrolled vectors train FILE…` trains on files and folders"),
+        (["no.txt"], "no.txt: no such file"),
+        (
+            ["s3://a/b.txt"],
+            "s3://a/b.txt: a URL is read on a cluster; give one (--cluster ADDRESS)",
+        ),
+        (["{text}", "--size", "0"], "vectors.size must be at least 1, got 0"),
+        (
+            ["{text}", "--min-count", "99999"],
+            "no word is seen 99999 times (vectors.min_count); the",
+        ),
+    ],
+)
+def test_the_command_refuses_in_one_sentence(
+    text: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [argument.format(text=text) for argument in arguments]
+    assert cli.main(["vectors", "train", *given]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"unrolled: {sentence}")
+    assert printed.err.count("\n") == 1
+    assert not list(tmp_path.rglob("*.toml"))
+
+
+def test_nothing_of_it_imports_torch(text: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom unrolled.vectors.loop import train_vectors\n"
+        "from unrolled.vectors.config import VectorsConfig\n"
+        "train_vectors(VectorsConfig(size=3, epochs=1), sys.argv[1], sys.argv[2])\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(text), str(tmp_path / "out")], check=True)
