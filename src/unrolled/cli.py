@@ -59,7 +59,10 @@ app = App(
 )
 sample = App(name="sample", help="Write a data set that the toolkit generates itself.")
 app.command(sample)
-vectors = App(name="vectors", help="Word vectors from your own text: train them, ask them, measure them, draw them.")
+vectors = App(
+    name="vectors",
+    help="Word vectors from your own text: train them, ask them, measure them, draw them.",
+)
 app.command(vectors)
 for command in (
     cli_vectors.train,
