@@ -422,7 +422,7 @@ def test_the_command_trains_and_says_so(
 ) -> None:
     out = tmp_path / "out"
     arguments = ["vectors", "train", str(text), "--out", str(out), "--size", "5", "--epochs", "2"]
-    arguments += ["--min-count", "2", "--window", "4", "--left-only", "--memory", "1GB"]
+    arguments += ["--min-count", "2", "--window", "4", "--left-only", "--memory", "9GB"]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out.splitlines()
     assert "different · vocabulary " in printed[0]

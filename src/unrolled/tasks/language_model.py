@@ -18,6 +18,7 @@ from torch import Tensor
 from unrolled import nn
 from unrolled.config import require
 from unrolled.errors import ConfigError
+from unrolled.layers import pretrained
 from unrolled.layers.cache import ContinuousCache
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.output import Output
@@ -26,7 +27,6 @@ from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import State, StreamTask, Tokenizers
 from unrolled.text.streams import StreamConfig, Window
 from unrolled.text.tokenizer import PAD_ID, SPECIALS, TextConfig, Tokenizer
-from unrolled.vectors import pretrained
 
 MOST_ONE_HOT = 4096
 """Words of a vocabulary up to which one-hot embeddings are made: V² numbers."""

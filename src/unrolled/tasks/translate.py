@@ -21,6 +21,7 @@ from unrolled.config import require
 from unrolled.decoding import decode as decode_hypotheses
 from unrolled.decoding.records import DecodingConfig, Hypothesis
 from unrolled.errors import ConfigError
+from unrolled.layers import pretrained
 from unrolled.layers.decoder import AttentionalDecoder, DecoderState
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import SoftmaxHead
@@ -30,7 +31,6 @@ from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import Answer, Prediction, Task, Tokenizers
 from unrolled.text.readers import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextConfig, Tokenizer
-from unrolled.vectors import pretrained
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import log
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -260,7 +261,7 @@ class Parameters:
         tensors: dict[str, tuple[tuple[int, ...], storage.Pieces]] = {}
         for name, _, shape in self._all():
             if with_sums or not name.startswith("sums."):
-                tensors[name] = shape, _Pieces(self, name)
+                tensors[name] = shape, partial(self.rows, name)
         storage.write_tensors(path, tensors)
 
     @classmethod
@@ -283,14 +284,6 @@ class Parameters:
         return parameters
 
 
-class _Pieces(NamedTuple):
-    parameters: Parameters
-    name: str
-
-    def __call__(self) -> Iterator[NDArray[np.float32]]:
-        return self.parameters.rows(self.name)
-
-
 def _aligned(shape: tuple[int, ...], value: float) -> NDArray[np.float32]:
     n = int(np.prod(shape))
     raw = np.empty(n + _STRIDE, np.float32)
@@ -303,9 +296,8 @@ def _aligned(shape: tuple[int, ...], value: float) -> NDArray[np.float32]:
 def _uniform(draw: np.random.PCG64, shape: tuple[int, ...], size: int) -> NDArray[np.float32]:
     """Uniform in ±1/(2 D). Only the bits of a generator are promised to stay what they are."""
     drawn = draw.random_raw(int(np.prod(shape))) >> np.uint64(40)
-    return ((drawn.astype(np.float32) / np.float32(1 << 24) - np.float32(0.5)) / size).reshape(
-        shape
-    )
+    unit = drawn.astype(np.float32) / np.float32(1 << 24)
+    return ((unit - np.float32(0.5)) / np.float32(size)).reshape(shape)
 
 
 def _permutation(draw: np.random.PCG64, n: int) -> list[int]:

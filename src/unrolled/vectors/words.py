@@ -222,7 +222,8 @@ def read_parts(
 
 
 def _finished(future: Future[Any], end: Place) -> Part:
-    return Part(*future.result(), end)
+    ids, pieces, counts = future.result()
+    return Part(ids, pieces, counts, end)
 
 
 def border_of(corpus: CorpusConfig, config: VectorsConfig) -> bytes:

@@ -25,7 +25,7 @@ def fill(
     tokenizer: Tokenizer,
     path: str | PathLike[str],
     *,
-    missing: Missing = "random",
+    missing: str = "random",
     setting: str = "model.embeddings",
     scale: float = 1.0,
 ) -> tuple[str, ...]:
