@@ -58,10 +58,13 @@ ALWAYS_INLINE float sum_of(Vec v) {
 // Rows of w and its sums that fit in registers beside what a step needs.
 constexpr long MOST_HELD = N_REGISTERS == 32 ? 8 : 2;
 
-// N vectors to a word; 0 for any number, then the row stays in the nearest cache.
+// Machine vectors that hold the numbers of a word; the rest of its stride is not looked at.
+static long vectors_of(const GloVe& g) { return (g.size + W - 1) / W; }
+
+// N of them to a word; 0 for any number, then the row stays in the nearest cache.
 template <int N>
 static void train_block_of(const GloVe& g, PairBlock& block) {
-  const long n = N ? N : g.stride / W, stride = g.stride;
+  const long n = N ? N : vectors_of(g), stride = g.stride;
   const long first_row = block.row_group * g.n_in_group, first_column = block.column_group * g.n_in_group;
   const Vec most = splat(g.clip * g.rate), least = -most;
   const Pair* pair = block.pairs;
@@ -94,7 +97,7 @@ static void train_block_of(const GloVe& g, PairBlock& block) {
 #pragma GCC unroll 8
         for (int v = 0; v < N; v++) dot[v & 3] += w[v] * load(c_at + v * W);
       } else {
-        for (long v = 0; v < n; v += 4)  // a stride of 16 floats is 1, 2 or 4 vectors
+        for (long v = 0; v < n; v += 4)
           for (long k = 0; k < 4 && v + k < n; k++) dot[k] += load(w_at + (v + k) * W) * load(c_at + (v + k) * W);
       }
       float& c_bias = g.biases[1][j];
@@ -146,7 +149,7 @@ static void train_block_of(const GloVe& g, PairBlock& block) {
 }
 
 static void train_block(const GloVe& g, PairBlock& block) {
-  const long n = g.stride / W;
+  const long n = vectors_of(g);
   if (n > MOST_HELD) return train_block_of<0>(g, block);
   switch (n) {
     case 1: return train_block_of<1>(g, block);

@@ -116,8 +116,8 @@ void bind_vectors(nb::module_& m) {
       },
       nb::call_guard<nb::gil_scoped_release>());
   nb::class_<GloVe>(m, "GloVe")
-      .def("__init__", [](GloVe* self, const std::vector<uintptr_t>& addresses, long n_in_group, long stride,
-                          float rate, float clip) {
+      .def("__init__", [](GloVe* self, const std::vector<uintptr_t>& addresses, long n_in_group, long size,
+                          long stride, float rate, float clip) {
         GloVe g;
         for (int side = 0; side < 2; side++) {
           g.vectors[side] = at<float>(addresses[(size_t)(4 * side)]);
@@ -125,7 +125,7 @@ void bind_vectors(nb::module_& m) {
           g.biases[side] = at<float>(addresses[(size_t)(4 * side + 2)]);
           g.bias_sums[side] = at<float>(addresses[(size_t)(4 * side + 3)]);
         }
-        g.n_in_group = n_in_group, g.stride = stride, g.rate = rate, g.clip = clip;
+        g.n_in_group = n_in_group, g.size = size, g.stride = stride, g.rate = rate, g.clip = clip;
         new (self) GloVe(g);
       });
   // A block is (address of its pairs, how many, group of rows, group of columns); returns its loss, and the

@@ -70,7 +70,8 @@ struct GloVe {
   float *vectors[2] = {}, *vector_sums[2] = {};
   float *biases[2] = {}, *bias_sums[2] = {};  // [groups, words of a group]
   long n_in_group = 0;
-  long stride = 0;  // floats of a vector, a multiple of 16; those beyond its width are zero
+  long size = 0;    // numbers of a vector
+  long stride = 0;  // floats from one to the next, a multiple of 16; those beyond its size are zero
   float rate = 0, clip = 0;
 };
 

@@ -95,9 +95,7 @@ def _rows_of(words: Sequence[str], found: Sequence[str]) -> NDArray[np.int64]:
     return rows_V
 
 
-def _beginnings(
-    found_ND: NDArray[np.float32], n_words: int, missing: Missing
-) -> NDArray[np.float32]:
+def _beginnings(found_ND: NDArray[np.float32], n_words: int, missing: str) -> NDArray[np.float32]:
     """`[V, D]`, as if no word had a vector."""
     D = found_ND.shape[1]
     table_VD = np.zeros((n_words, D), np.float32)
@@ -115,7 +113,7 @@ def _told(
     rows_V: NDArray[np.int64],
     path: str | PathLike[str],
     setting: str,
-    missing: Missing,
+    missing: str,
 ) -> str:
     first = len(SPECIALS)
     n_words = len(words) - first

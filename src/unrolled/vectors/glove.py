@@ -345,7 +345,7 @@ def train_epoch(
         # The largest first, for those that come last are waited for.
         blocks.sort(key=lambda block: (-len(block.pairs), block.row_group))
         results = implementation.train_blocks(
-            parameters.sides, blocks, config.rate, config.clip, config.n_threads
+            parameters.sides, parameters.size, blocks, config.rate, config.clip, config.n_threads
         )
         for block, (loss, refused) in zip(blocks, results, strict=True):
             losses.append(loss)

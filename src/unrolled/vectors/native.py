@@ -139,16 +139,29 @@ def deal(
 
 
 def train_blocks(
-    sides: tuple[Side, Side], blocks: Sequence[Block], rate: float, clip: float, n_threads: int
+    sides: tuple[Side, Side],
+    size: int,
+    blocks: Sequence[Block],
+    rate: float,
+    clip: float,
+    n_threads: int,
 ) -> list[tuple[float, int]]:
     """GloVe's steps for blocks no two of which share a group of rows or of columns.
+
+    Args:
+        sides: all parameters, changed in place.
+        size: numbers of a vector, D.
+        blocks: pairs to learn from.
+        rate: AdaGrad's.
+        clip: largest size of one number of a gradient.
+        n_threads: threads to use.
 
     Returns:
         For each block Σ f · diff² / 2, and the first pair whose gradient is not finite, or -1.
     """
     _, n_in_group, stride = sides[0].vectors.shape
     addresses = [_address(array) for side in sides for array in side.arrays]
-    call = kernels.GloVe(addresses, n_in_group, stride, rate, clip)
+    call = kernels.GloVe(addresses, n_in_group, size, stride, rate, clip)
     given = [
         (_address(block.pairs), len(block.pairs), block.row_group, block.column_group)
         for block in blocks

@@ -171,7 +171,12 @@ def _blocks(
 
 
 def train_blocks(
-    sides: tuple[Side, Side], blocks: Sequence[Block], rate: float, clip: float, n_threads: int
+    sides: tuple[Side, Side],
+    size: int,
+    blocks: Sequence[Block],
+    rate: float,
+    clip: float,
+    n_threads: int,
 ) -> list[tuple[float, int]]:
     with np.errstate(all="ignore"):  # what is not finite is found by its own test
         return [_train_block(sides, block, np.float32(rate), np.float32(clip)) for block in blocks]
