@@ -114,7 +114,8 @@ def agree(work: Path, folder: Path) -> None:
         sys.exit(f"the vocabularies differ in {len(theirs.items() ^ ours.items()):,} entries")
     record = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f8")])
     records = np.fromfile(work / "counts.bin", record)
-    rank = np.array([vocabulary.ranks()[word] for word in theirs])
+    ranks = vocabulary.ranks()
+    rank = np.array([ranks[word] for word in theirs])
     keys = rank[records["row"] - 1] * len(rank) + rank[records["column"] - 1]
     order = np.argsort(keys)
     counts = Counts.open(folder / "counts")
