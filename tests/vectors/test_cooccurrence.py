@@ -227,6 +227,14 @@ def test_pieces_become_words_the_same_in_every_implementation(implementation) ->
     assert np.array_equal(ours[2], right[2])
 
 
+def test_a_part_without_words_has_borders_at_most(implementation) -> None:
+    module = implementation_named(implementation)
+    none, no_words = np.zeros(1, np.int64), np.empty(0, np.int32)
+    assert module.expand(np.empty(0, np.int32), none, no_words).tolist() == []
+    ids = np.array([BORDER, BORDER], np.int32)
+    assert module.expand(ids, none, no_words).tolist() == [BORDER]
+
+
 def test_stretches_hold_what_came_before_them() -> None:
     tokens = [np.arange(0, 4, dtype=np.int32), np.arange(4, 11, dtype=np.int32)]
     for skipped in range(12):

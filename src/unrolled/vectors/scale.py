@@ -10,6 +10,7 @@ finished rows.
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -313,7 +314,7 @@ def _raw_blocks(part: Slice) -> Iterator[tuple[bytes, int]]:
                 yield rest, offset
     except FileNotFoundError:
         raise DataError("no such file", part.url) from None
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"damaged gzip file ({error}); copy it again", part.url) from None
     except OSError as error:
         raise DataError(f"cannot be read ({error})", part.url) from None
