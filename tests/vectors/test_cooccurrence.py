@@ -119,14 +119,14 @@ def test_any_cut_of_the_work_gives_the_same_counts(
     monkeypatch.setattr("unrolled.text.corpus._BLOCK", 97)
     made, inner = [], counting_run.merge
     monkeypatch.setattr(counting_run, "merge", lambda *given: made.append(given) or inner(*given))
-    least = 300 if implementation == "plain" else 20
+    least = 300 if implementation == "plain" else 40
     for number, n_tokens in enumerate((least, 601, 2003, 10**6)):
-        room = Room(n_tokens, (1, 100, 300, 97)[number])
+        room = Room(n_tokens, (100, 300, 1, 97)[number])
         monkeypatch.setattr(Room, "of", lambda *_, room=room: room)
         part = count(config, text, tmp_path / str(number), implementation=implementation)
         assert same_counts(part, whole)
-        # Some two hundred stretches are added up in four and one; some in one; one not at all.
-        assert len(made) == {20: 5, 10**6: 0}.get(n_tokens, 1)
+        # A hundred stretches are added up in two and one; some in one; one not at all.
+        assert len(made) == {40: 3, 10**6: 0}.get(n_tokens, 1)
         made.clear()
 
 
@@ -282,20 +282,20 @@ def test_sums_of_many_stretches_are_added_up_in_turn(
 ) -> None:
     config = replace(TINY, window=window, borders="none")
     whole = count(config, text, tmp_path / "whole")
-    monkeypatch.setattr(cooccurrence, "MOST_MERGED", 3)
-    monkeypatch.setattr(counting_run, "MOST_MERGED", 3)
-    monkeypatch.setattr(cooccurrence, "_ENDS_AT_ONCE", 31)
-    monkeypatch.setattr(Room, "of", lambda *_: Room(211, 997))  # some twenty stretches
+    monkeypatch.setattr(cooccurrence, "MOST_MERGED", 2)
+    monkeypatch.setattr(counting_run, "MOST_MERGED", 2)
+    monkeypatch.setattr(cooccurrence, "_ENDS_AT_ONCE", 67)
+    monkeypatch.setattr(Room, "of", lambda *_: Room(499, 4999))  # nine stretches
     out, n_stops = tmp_path / "out", 0
     n_events = len(list(fit_vectors(config, text, tmp_path / "once")))
     assert same_counts(tmp_path / "once", whole)
     while not (out / "vectors.safetensors").exists():  # every session ends somewhere else
         for number, _ in enumerate(events := fit_vectors(config, text, out, resume=True)):
-            if number == 3 + n_events // 11:
+            if number == 2 + n_stops * n_events // 29:
                 break
         events.close()
         n_stops += 1
-    assert n_stops > 9
+    assert n_stops > 5
     assert same_counts(out, whole)
     assert not (out / "work").exists() or not list((out / "work").glob("sums-*"))
 
@@ -307,7 +307,7 @@ def test_a_thousand_stretches_need_no_thousand_open_files(
     resource = pytest.importorskip("resource", reason="only POSIX limits open files")
     config = replace(TINY, borders="none")
     whole = count(config, text, tmp_path / "whole")
-    monkeypatch.setattr(Room, "of", lambda *_: Room(20, 997))
+    monkeypatch.setattr(Room, "of", lambda *_: Room(40, 9973))
     highest = max(int(path.name) for path in Path("/dev/fd").iterdir())
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 40, before[1]))
@@ -349,7 +349,7 @@ def test_space_is_that_of_the_reference_program(tmp_path: Path) -> None:
         ("values", 7, np.nan, "entry 7 is nan, expected a count above 0"),
         ("values", 900, np.inf, "entry 900 is inf, expected a count above 0"),
         ("columns", 900, 97, "entry 900 is word 97, but there are 97"),
-        ("columns", 9, 2**32 - 1, "entry 9 is word 4294967295, but there are 97"),
+        ("columns", 9, 2**32 - 1, "entry 9 is word 4,294,967,295, but there are 97"),
         ("rows", 3, 2**40, "the starts of rows do not rise; train again"),
         ("rows", 4, 1, "the starts of rows do not rise; train again"),
         ("rows", 97, 2**40, "these counts are not whole; train again"),
