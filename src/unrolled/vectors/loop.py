@@ -46,7 +46,7 @@ def train_vectors(
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> _ = (folder / "a.txt").write_text("ice is cold\nsteam is hot\n" * 9)
+    >>> _ = (folder / "a.txt").write_text("ice is cold\\nsteam is hot\\n" * 9)
     >>> config = VectorsConfig(size=5, min_count=1, epochs=2)
     >>> train_vectors(config, folder / "a.txt", folder / "vectors").n_words
     5
