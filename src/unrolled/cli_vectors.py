@@ -44,6 +44,7 @@ def train(
     memory: str = "4GB",
     threads: int = 0,
     cluster: str | None = None,
+    counts: Path | None = None,
     resume: bool = False,
     force: bool = False,
 ) -> None:
@@ -73,16 +74,22 @@ def train(
         clip: largest size of one number of a gradient.
         epochs: passes over the counts.
         seed: start of every random choice.
-        memory: what counting may take, e.g. 512MB; the rest goes to the disk.
+        memory: what all of it may take, e.g. 512MB; the rest goes to the disk.
         threads: 0 for all; the result is the same.
         cluster: address of a Dask scheduler to count on.
+        counts: folder of vectors on whose counts to train again, without a text; of counting, all is as
+            it was there.
         resume: go on with what was begun in the folder.
         force: replace what is in the folder.
     """
-    if not corpus:
+    if not corpus and counts is None:
         raise ConfigError(
             "no text given; `unrolled vectors train FILE…` trains on files and folders"
         )
+    if counts is not None and out is None:
+        raise ConfigError("no folder for the new vectors given; name one (--out)")
+    if counts is not None and corpus:
+        raise ConfigError("counts are of a text already; leave out the text, or --counts")
 
     from unrolled.text.corpus import CorpusConfig
     from unrolled.text.tokenizer import Tokenizer
@@ -119,12 +126,13 @@ def train(
     folder = out or Path("vectors") / Path(corpus[0]).name.split(".")[0]
     events = fit_vectors(
         config,
-        text,
+        text if counts is None else None,
         folder,
         tokenizer=None if tokenizer is None else Tokenizer.load(tokenizer),
         resume=resume,
         force=force,
         cluster=cluster,
+        counts=counts,
     )
     _show(events, folder)
 

@@ -14,7 +14,7 @@ What training leaves is a folder, complete when `vectors.safetensors` is there:
       columns.npy        uint32, the ranks j, rising within a row
       values.npy         float64, X_ij
     vectors.toml         the settings, a `VectorsConfig`
-    record.json          what was done: files, words, loss of each epoch, seconds
+    record.json          what was done: files, words, loss of each epoch, seconds, versions
     README.md            a card that says so in words
     work/                only while it is being made: what a resumed run goes on from
 

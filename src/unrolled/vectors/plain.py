@@ -2,6 +2,7 @@
 
 Every function has the arguments and the result of the one in `native`. Counts and pairs are the same to
 the bit; training makes the same steps in the same order, with products that round differently.
+Memory is not bounded: a stretch is counted at once, whatever `max_entries` says.
 """
 
 from __future__ import annotations
