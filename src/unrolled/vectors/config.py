@@ -48,7 +48,8 @@ class VectorsConfig:
         seed: of the first vectors and of the order of training.
         memory: what counting and the non-zeros in training may take, e.g. "512MB" or "4GB"; text of any
             size is counted within it, on disk where it must be. The vectors and the different words
-            themselves must fit. Changes no bit of the result.
+            themselves must fit. On a cluster, what one task on a worker may take. Changes no bit of
+            the result.
         threads: how many threads count and train; 0 for all that the process may use. Changes no bit
             of the result either.
         save_every_n_seconds: an epoch's end is saved when so much time has gone by since the last
