@@ -34,6 +34,7 @@ ORDER = (
     "predict",
     "inspect",
     "doctor",
+    "cli_options",
     "cli_progress",
     "cli_predict",
     "cli_generate",

@@ -34,6 +34,7 @@ NAMES = [
     "TrainingConfig",
     "UnavailableError",
     "UnrolledError",
+    "VectorsConfig",
     "WordVectors",
     "draw_attention",
     "explain",
@@ -42,6 +43,7 @@ NAMES = [
     "nn",
     "recipe_from_toml",
     "train",
+    "train_vectors",
     "unroll",
     "using",
 ]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from unrolled import cli_vectors, cli_words
+from unrolled import cli_options, cli_vectors, cli_words
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
 
@@ -144,7 +144,8 @@ def train(
     Args:
         recipe: TOML file that describes the run; what it leaves out has defaults.
         task: what to train for, when there is no recipe.
-        data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or .gz; for a
+        data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or packed (.gz,
+            .bz2, .xz); for a
             language model, text files, folders and patterns.
         valid: data for early stopping; by default a part of --data that shares no sentence with it,
             and of running text its end.
@@ -170,7 +171,7 @@ def train(
         name = str(recipe) if recipe else next(iter(chosen.data.train), None)
         if name is None:
             raise ConfigError("nothing to train on; give a recipe or --data FILE")
-        out = _default_out(name)
+        out = cli_options.default_out(name, "runs", "run")
 
     from unrolled.cli_progress import show
     from unrolled.tasks import TASKS
@@ -224,8 +225,10 @@ def evaluate(
         stream = predictor.read(data) if data else predictor.held_out(split)
         memory = None
         if cache:
-            theta = 0.3 if cache_theta is None else cache_theta
-            memory = ContinuousCache(cache, theta, 0.1 if cache_weight is None else cache_weight)
+            given = {"theta": cache_theta, "weight": cache_weight}
+            memory = ContinuousCache(
+                cache, **{name: value for name, value in given.items() if value is not None}
+            )
         evaluation: predict.Evaluation | predict.StreamEvaluation = predictor.evaluate(
             stream, memory
         )
@@ -418,7 +421,8 @@ def data(
     """Look at data before training: sizes, lengths, duplicates, unknown words, time and memory.
 
     Args:
-        files: one TSV, CSV or JSONL file, or parallel text files, plain or .gz.
+        files: one TSV, CSV or JSONL file, or parallel text files, plain or packed (.gz, .bz2,
+            .xz).
         valid: data for validation; by default a part of the files.
         test: data for the test; by default another such part.
         columns: which columns to read, by name.
@@ -544,18 +548,6 @@ def _to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("documents", "separator", "suffixes", "n_rows", "k1", "k2", "restart")
     reading = {key: config["data"][key] for key in kept if key in config["data"]}
     return base | ({"data": reading} if reading else {})
-
-
-def _default_out(name: str) -> Path:
-    """The run folder of a recipe, a data file, a folder of texts, or a pattern."""
-    import glob
-
-    parts = Path(name).resolve().parts
-    first_magic = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    last = Path(parts[first_magic - 1]).name.split(".")[0] if first_magic > 1 else ""
-    if not last:
-        raise ConfigError(f"{name} gives the run no name; name its folder with --out runs/NAME")
-    return Path("runs") / last
 
 
 def _decoding(

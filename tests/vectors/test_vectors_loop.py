@@ -446,10 +446,10 @@ def test_the_command_trains_and_says_so(
             ["s3://a/b.txt"],
             "s3://a/b.txt: a URL is read on a cluster; give one (--cluster ADDRESS)",
         ),
-        (["{text}", "--size", "0"], "vectors.size must be at least 1, got 0"),
+        (["{text}", "--size", "0"], "--size must be at least 1, got 0"),
         (
             ["{text}", "--min-count", "99999"],
-            "no word is seen 99999 times (vectors.min_count); the",
+            "no word is seen 99999 times (--min-count); the",
         ),
     ],
 )

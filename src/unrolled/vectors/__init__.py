@@ -1,7 +1,6 @@
 """Word vectors from a text of one's own, by GloVe (Pennington, Socher & Manning 2014).
 
-    from unrolled.vectors.config import VectorsConfig
-    from unrolled.vectors.loop import fit_vectors, train_vectors
+    from unrolled import VectorsConfig, train_vectors       # and fit_vectors, of unrolled.vectors.loop
 
 What training leaves is a folder, complete when `vectors.safetensors` is there:
 

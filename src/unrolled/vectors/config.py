@@ -50,7 +50,7 @@ class VectorsConfig:
             libraries, and what else the process holds comes on top. Text of any size is counted within
             it, on the disk where it must be. The vectors must fit, or they are refused; all different
             words of the text, rare ones too, must fit while the vocabulary is chosen (200 bytes each).
-            Changes no bit of the result.
+            On a cluster, what one task on a worker may take. Changes no bit of the result.
         threads: how many threads count and train; 0 for all that the process may use. Changes no bit
             of the result either.
         save_every_n_seconds: an epoch's end is saved when so much time has gone by since the last

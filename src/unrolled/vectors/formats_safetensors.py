@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.readers import _nearest_file
+from unrolled.text.files import nearest_file
 from unrolled.vectors import storage
 from unrolled.vectors.stored_vectors import (
     ROWS,
@@ -249,7 +249,7 @@ def _mapped(path: Path) -> dict[str, NDArray[np.floating[Any]]]:
             n_bytes = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(n_bytes))
     except FileNotFoundError:
-        raise DataError(f"no such file{_nearest_file(path)}", path) from None
+        raise DataError(f"no such file{nearest_file(path)}", path) from None
     except (SafetensorError, ValueError) as error:
         raise DataError(f"not a whole safetensors file ({error})", path) from None
     except OSError as error:

@@ -7,7 +7,7 @@ Memory is not bounded: a stretch is counted at once, whatever `max_entries` says
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ def why_not() -> str | None:
     return None
 
 
-def encode(texts: Sequence[bytes], border: bytes) -> tuple[NDArray[np.int32], bytes, Any]:
+def encode(texts: Iterable[bytes], border: bytes) -> tuple[NDArray[np.int32], bytes, Any]:
     index: dict[bytes, int] = {}
     ids: list[int] = []
     for text in texts:

@@ -297,7 +297,7 @@ def _file(
     mark = Marker(corpus, config)
     carried = start.carried
     at_line_start = not start.in_line
-    for block in read_blocks(path, corpus, start.offset, start.line):
+    for block in read_blocks(path, corpus, start.offset, start.line, start.in_line):
         text = carried + mark(block.text, at_line_start)
         at_line_start = block.text.endswith("\n")
         carried = "" if at_line_start else torn(text)
