@@ -15,8 +15,8 @@ import pytest
 from unrolled import cli, cli_options, cli_vectors
 from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.layers.cache import ContinuousCache
-from unrolled.vectors import loop
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.counting_run import CountingRun
 from unrolled.vectors.events import Counted
 
 TEXT = "ice is cold\nsteam is hot\nice is water and steam is water\n" * 9
@@ -110,17 +110,17 @@ def test_what_standard_input_began_goes_on_without_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("-", "--out", "whole", *QUICK, stdin=TEXT.encode())
-    inner = loop._Job._count
+    inner = CountingRun._count
 
     def interrupted(self: object, *arguments: object) -> object:
         yield Counted(0, 0, 0.0, 0.0)
         raise RunError("stopped here")
 
-    monkeypatch.setattr(loop._Job, "_count", interrupted)
+    monkeypatch.setattr(CountingRun, "_count", interrupted)
     assert run.refused("-", "--out", "v", *QUICK, stdin=TEXT.encode()) == "stopped here"
     spool = tmp_path / ".v.standard-input"
     assert spool.read_text(encoding="utf-8") == TEXT
-    monkeypatch.setattr(loop._Job, "_count", inner)
+    monkeypatch.setattr(CountingRun, "_count", inner)
     run("-", "--out", "v", "--resume", *QUICK, stdin=b"nobody reads this")
     assert same(tmp_path / "v", tmp_path / "whole")
     assert not spool.exists()
