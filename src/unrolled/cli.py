@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -137,6 +138,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
+    baselines: bool = False,
     overrides: Overrides = (),
 ) -> None:
     """Train a model and keep it in a run folder.
@@ -155,7 +157,13 @@ def train(
         resume: go on with the run in the folder, exactly where its last checkpoint stands.
         force: replace the run in the folder.
         start_from: a finished run whose weights and vocabulary to start from (fine-tuning).
+        baselines: of a task that answers with labels: also fit bag-of-words baselines on the same data,
+            which cannot see order, and keep them in the run folder.
     """
+    if baselines:
+        from unrolled.baselines import require_scikit
+
+        require_scikit()
     if resume and recipe is None and task is None and not data and out is not None:
         from unrolled.training.run_folder import begun_recipe
 
@@ -178,6 +186,10 @@ def train(
 
     events = fit(chosen, out, resume=resume, force=force, start_from=start_from)
     show(events, out, TASKS[chosen.task].use)
+    if baselines:
+        from unrolled.cli_labels import fit_and_save_baselines
+
+        fit_and_save_baselines(out)
 
 
 @app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
@@ -192,9 +204,14 @@ def evaluate(
     cache: int = 0,
     cache_theta: float | None = None,
     cache_weight: float | None = None,
+    shuffle_words: bool = False,
+    words: Literal["none", "attention", "gradients", "occlusion"] = "gradients",
+    out: Path | None = None,
     overrides: Overrides = (),
 ) -> None:
     """Score a trained run on data it has not seen.
+
+    A run that answers with labels also writes report.html and predictions.jsonl.
 
     Args:
         run: run folder.
@@ -207,6 +224,10 @@ def evaluate(
             the most (Grave et al. 2017); 0 = off.
         cache_theta: how much nearer states count in the cache; 0.3 by default.
         cache_weight: the cache's share of the mixture; 0.1 by default.
+        shuffle_words: of a run that answers with labels: score the same texts with their words in random
+            order too, which tells what their order was worth.
+        words: how the report finds which words of the worst mistakes mattered.
+        out: folder for report.html and predictions.jsonl; by default one in the run folder.
     """
     from unrolled import predict
     from unrolled.layers.cache import ContinuousCache
@@ -226,8 +247,22 @@ def evaluate(
         if cache:
             theta = 0.3 if cache_theta is None else cache_theta
             memory = ContinuousCache(cache, theta, 0.1 if cache_weight is None else cache_weight)
-        evaluation: predict.Evaluation | predict.StreamEvaluation = predictor.evaluate(
-            stream, memory
+        evaluation: Any = predictor.evaluate(stream, memory)
+    elif isinstance(predictor, predict.LabelPredictor):
+        if overrides or cache:
+            name = overrides[0][0] if overrides else "cache"
+            raise ConfigError(f"--{name}: labels are scored without it; leave it out")
+        from unrolled import cli_labels
+
+        evaluation = cli_labels.evaluate(
+            predictor,
+            run,
+            predictor.read(data) if data else predictor.held_out(split),
+            Path(data[0]).name.split(".")[0] if data else split,
+            shuffle_words=shuffle_words,
+            out=out,
+            words=words,
+            command=shlex.join(["unrolled", *sys.argv[1:]]),
         )
     else:
         if cache:
@@ -240,8 +275,9 @@ def evaluate(
         else:
             rows = predictor.held_out(split)
         evaluation = predictor.evaluate(rows, decoding)
-    for line in evaluation.lines():
-        print(line)
+    if not isinstance(predictor, predict.LabelPredictor):
+        for line in evaluation.lines():
+            print(line)
     if record is not None:
         predict.record(evaluation, record, **about)
 
@@ -250,6 +286,7 @@ def evaluate(
 def predict(
     run: Path,
     text: str | None = None,
+    second: str | None = None,
     /,
     *,
     input_file: Annotated[Path | None, Parameter(name="--input")] = None,
@@ -257,31 +294,56 @@ def predict(
     n_best: int | None = None,
     scores: bool = False,
     attention: Path | None = None,
+    words: Literal["none", "attention", "gradients", "occlusion"] = "none",
     precision: Precision = "float32",
     overrides: Overrides = (),
 ) -> None:
     """Answer one sentence, a file, standard input, or you.
 
-    Without TEXT and --input, standard input is read; from a terminal, sentence by sentence. Each
+    Labels are followed by a tab and their probability. The two texts of a pair are given one after the
+    other, or in a line with a tab between them. Without TEXT and --input, standard input is read; from a terminal, sentence by sentence. Each
     input line gives exactly one output line, in order, empty ones included.
 
     Args:
         run: run folder.
         text: one sentence, in quotes.
+        second: the second text of a pair.
         input_file: text file, one sentence per line.
         output_file: where to write; standard output by default.
         n_best: how many answers per sentence, separated by tabs.
         scores: put its score after each answer, separated by a tab.
         attention: picture of what each word of the answer looked at: FILE.png or FILE.html.
+        words: show on standard error which words spoke for a label (above 0) or against it: by attention,
+            by integrated gradients, or by leaving each out.
         precision: what single steps keep the recurrent weights in; less is faster and coarser.
     """
-    from unrolled import cli_predict
+    from unrolled import cli_labels, cli_predict
 
     cli_predict.check(text, input_file, output_file, attention)
 
-    from unrolled.predict import Predictor, load
+    from unrolled.predict import LabelPredictor, Predictor, load
 
     predictor = load(run, precision=precision)
+    if isinstance(predictor, LabelPredictor):
+        if attention is not None or n_best is not None or overrides:
+            raise ConfigError(
+                f"{run} answers with labels; --attention, --n-best and --decoding are of translations: "
+                "give --scores for all labels, --words attention for what was looked at"
+            )
+        if text is not None and second is not None:
+            text = f"{text}\t{second}".replace("\n", " ")
+
+        def label(lines: list[str]) -> list[str]:
+            inputs = [cli_labels.fields_of(line, predictor) for line in lines]
+            said = predictor.predict(inputs)
+            if words != "none":
+                cli_labels.print_words(predictor, inputs, words)
+            return [cli_labels.one_line(each, predictor, scores) for each in said]
+
+        cli_predict.run(label, text, input_file, output_file)
+        return
+    if second is not None or words != "none":
+        raise ConfigError(f"{run} does not answer with labels; give one sentence, in quotes")
     if not isinstance(predictor, Predictor):
         raise ConfigError(
             f"{run} is a language model, which answers nothing; `unrolled generate` and "

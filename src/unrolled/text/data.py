@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -66,6 +66,40 @@ class DataConfig:
         require(self.too_long in choices, "data.too_long", wanted, self.too_long)
 
 
+Keep = Literal["start", "end", "both"]
+
+
+@dataclass(frozen=True)
+class LabelData(DataConfig):
+    """Where labelled rows come from; what is not said here is as in `DataConfig`.
+
+    A text longer than `max_length` is cut, in training and in answers, and the model says so; with
+    `too_long = "skip"` it is left out of training, and cut all the same where an answer is asked for.
+
+    Args:
+        max_length: the most tokens of a text that are read.
+        too_long: whether longer training rows are skipped or cut.
+        keep: what of a longer text is read: its "start", its "end", or half of each ("both").
+        label_separator: what stands between the labels of an example that may have several, or none;
+            empty where each has one. In JSON lines they may be a list.
+        averaged: labels whose mean F1 is the score `mean_f1`, e.g. ["FAVOR", "AGAINST"] for stance.
+
+    Raises:
+        ConfigError: a value that cannot be.
+    """
+
+    max_length: int = 400
+    too_long: TooLong = "truncate"
+    keep: Keep = "start"
+    label_separator: str = ""
+    averaged: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices = get_args(Keep)
+        require(self.keep in choices, "data.keep", f"one of {', '.join(choices)}", self.keep)
+
+
 @dataclass(frozen=True)
 class Splits:
     """The three parts of the data.
@@ -91,7 +125,29 @@ class Splits:
         return f"{text} ({' and '.join(self.cut)} cut from the training file)" if self.cut else text
 
 
-def read_splits(config: DataConfig, n_columns: int | None = None) -> Splits:
+def every_side_is_full(fields: Sequence[str]) -> bool:
+    """Whether each field holds more than white space."""
+    return all(text.strip() for text in fields)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a task asks of its rows.
+
+    Args:
+        is_full: fields → whether there is something to learn from them.
+        linked: fields → the texts, side by side, that may not stand in two parts.
+        lists: whether a list of texts in a JSON file is a field.
+    """
+
+    is_full: Callable[[Sequence[str]], bool] = every_side_is_full
+    linked: Callable[[Sequence[str]], Sequence[str]] = tuple
+    lists: bool = False
+
+
+def read_splits(
+    config: DataConfig, n_columns: int | None = None, reading: Reading = Reading()
+) -> Splits:
     """Read the parts, cutting those that have no file of their own from the training file.
 
     Files given for validation or test are taken as they are, so that scores on a published set can
@@ -105,16 +161,15 @@ def read_splits(config: DataConfig, n_columns: int | None = None) -> Splits:
     """
     if not (config.train or config.valid or config.test):
         raise ConfigError("no data given; use --data FILE, or data.train in the recipe")
-    columns = config.columns or None
     own = {
-        name: list(read_rows(paths, columns, n_columns))
+        name: rows_of(config, paths, n_columns, reading)
         for name, paths in (("valid", config.valid), ("test", config.test))
         if paths
     }
     if not config.train:
         return Splits([], own.get("valid", []), own.get("test", []))
-    rows = list(read_rows(config.train, columns, n_columns))
-    full = [row for row in rows if all(text.strip() for text in row.fields)]
+    rows = rows_of(config, config.train, n_columns, reading)
+    full = [row for row in rows if reading.is_full(row.fields)]
     if not full:
         raise DataError("every row has an empty side; nothing to train on", config.train[0])
     sizes = {
@@ -122,7 +177,7 @@ def read_splits(config: DataConfig, n_columns: int | None = None) -> Splits:
         for name, size in (("test", config.test_size), ("valid", config.valid_size))
         if name not in own
     }
-    train, parts = _cut(full, sizes, config)
+    train, parts = _cut(full, sizes, config, reading.linked)
     kept = {name: _without_duplicates(part) for name, part in parts.items()}
     return Splits(
         train=train,
@@ -132,6 +187,18 @@ def read_splits(config: DataConfig, n_columns: int | None = None) -> Splits:
         n_duplicates=sum(len(part) - len(kept[name]) for name, part in parts.items()),
         cut=tuple(sorted(parts, reverse=True)),
     )
+
+
+def rows_of(
+    config: DataConfig, paths: Sequence[str], n_columns: int | None, reading: Reading = Reading()
+) -> list[Row]:
+    """The rows of one part's files.
+
+    Raises:
+        DataError: a file cannot be read as asked.
+    """
+    columns = config.columns or None
+    return list(read_rows(paths, columns, n_columns, lists=reading.lists))
 
 
 def linked_groups(rows: Iterable[Sequence[str]]) -> list[list[int]]:
@@ -178,12 +245,15 @@ def same_text(text: str) -> str:
 
 
 def _cut(
-    rows: list[Row], sizes: dict[str, int], config: DataConfig
+    rows: list[Row],
+    sizes: dict[str, int],
+    config: DataConfig,
+    linked: Callable[[Sequence[str]], Sequence[str]],
 ) -> tuple[list[Row], dict[str, list[Row]]]:
     """Rows left for training, and the parts of the given sizes."""
     if not sizes:
         return rows, {}
-    texts = [tuple(same_text(text) for text in row.fields) for row in rows]
+    texts = [tuple(same_text(text) for text in linked(row.fields)) for row in rows]
     groups = linked_groups(texts)
     largest_allowed = max(_ANY_GROUP_HELD_OUT, int(len(rows) * _LARGEST_GROUP_HELD_OUT))
     small = [group for group in groups if len(group) <= largest_allowed]

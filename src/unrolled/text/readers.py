@@ -24,6 +24,9 @@ PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 _TABLES = (".tsv", ".tab", ".csv", ".jsonl", ".ndjson")
 _MISSING = object()
 
+LIST_SEPARATOR = "\x1f"
+"""Stands between the texts of a list in a JSON file; a control character that no text holds."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -42,7 +45,11 @@ class Row:
 
 
 def read_rows(
-    path: PathOrPaths, columns: Sequence[str] | None = None, n_columns: int | None = None
+    path: PathOrPaths,
+    columns: Sequence[str] | None = None,
+    n_columns: int | None = None,
+    *,
+    lists: bool = False,
 ) -> Iterator[Row]:
     r"""Rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
 
@@ -54,6 +61,7 @@ def read_rows(
         path: one file, or one file per column.
         columns: the columns to return, in this order; None for all of them.
         n_columns: how many columns the caller needs; None for any number.
+        lists: whether a list of texts in a JSON file is taken, joined by `LIST_SEPARATOR`.
 
     Raises:
         DataError: the file cannot be read as asked; raised when the faulty place is reached.
@@ -72,7 +80,9 @@ def read_rows(
             f"{', '.join(asked)}",
             _place(paths),
         )
-    return (_read_table if len(paths) == 1 else _read_parallel)(paths, asked, n_columns)
+    if len(paths) > 1:
+        return _read_parallel(paths, asked, n_columns)
+    return _read_table(paths[0], asked, n_columns, lists)
 
 
 def column_names(path: PathOrPaths) -> tuple[str, ...]:
@@ -171,16 +181,15 @@ _Records = Iterator[tuple[int, Sequence[object]]]
 
 
 def _read_table(
-    paths: tuple[Path, ...], asked: tuple[str, ...] | None, n_columns: int | None
+    path: Path, asked: tuple[str, ...] | None, n_columns: int | None, lists: bool
 ) -> Iterator[Row]:
-    (path,) = paths
     names, records = _open_table(path)
     if asked is None:
         _check_count(path, names, n_columns)
     chosen = [_index(path, names, name) for name in asked or names]
     line = 0
     for line, values in records:
-        yield Row(tuple(_text(values[i], path, line, names[i]) for i in chosen), line)
+        yield Row(tuple(_text(values[i], path, line, names[i], lists) for i in chosen), line)
     if not line:
         raise DataError(f"no rows after the header {', '.join(names)}", path)
 
@@ -204,13 +213,15 @@ def _index(path: Path | str, names: Sequence[str], name: str) -> int:
     )
 
 
-def _text(value: object, path: Path, line: int, name: str) -> str:
+def _text(value: object, path: Path, line: int, name: str, lists: bool) -> str:
     if isinstance(value, str):
         return value
     if value is _MISSING:
         raise DataError("missing; every object needs this key", path, line, name)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
+    if lists and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return LIST_SEPARATOR.join(value)
     kind = "null" if value is None else type(value).__name__
     raise DataError(f"expected text or a number, found {kind}", path, line, name)
 

@@ -227,6 +227,7 @@ _TOKEN_KINDS = {
     "bpe": "byte pairs, nothing is unknown",
     "word": "words and punctuation marks",
     "char": "characters",
+    "space": "what stands between white space",
 }
 
 

@@ -234,6 +234,20 @@ class Tokenizer:
             return [self._tokens[i] for i in ids]
         return [SPECIALS[i] if i < len(SPECIALS) else _show(self._tokens[i]) for i in ids]
 
+    def split(self, text: str) -> list[str]:
+        """The tokens of a text as they are written there, whatever the vocabulary knows.
+
+        Of byte pairs, which have no unknown ones, those that are shown by `pieces`.
+
+        >>> Tokenizer.train(["a"], TextConfig(kind="word", lowercase=True)).split("Don't go.")
+        ['do', "n't", 'go', '.']
+        """
+        if self.kind == "bpe":
+            return self.pieces(self.encode(text))
+        (text,) = _well_formed([text])
+        normal = self.inner.normalizer.normalize_str(text)
+        return [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(normal)]
+
     def id_of(self, token: str) -> int | None:
         """The id of the token that is exactly this text, or None where no single token is.
 

@@ -65,6 +65,7 @@ class Training:
             ConfigError: it does not fit the model.
             DataError: its file cannot be read.
         """
+        self.feed.prepare(self.model)
         with self.randomness.drawn():
             self.notes = self.task.begin(self.model, self.feed.tokenizers)
         self.begin_with(None)
@@ -73,6 +74,7 @@ class Training:
         """Start anew, from fresh weights or from those of another run."""
         if weights_from is not None:
             run_folder.set_best_weights(self.model, weights_from)
+            self.feed.prepare(self.model)
         self.optimiser = build_optimiser(self.config, self.model)
         self.average = WeightAverage(self.model, self.config.average)
         self._go_on_from(Progress())

@@ -1,0 +1,251 @@
+"""A trained run of labels answers, is judged, and survives being saved and read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import unrolled
+from unrolled import cli
+from unrolled.errors import ConfigError, DataError
+from unrolled.predict_labels import LabelPredictor
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+GOOD, BAD = ("fine", "lovely", "great"), ("awful", "dull", "poor")
+THINGS = ("film", "book", "song", "play", "meal", "walk", "show", "cake")
+
+RECIPE = """\
+task = "{task}"
+seed = 3
+[data]
+valid_size = 12
+test_size = 12
+[text]
+kind = "word"
+[model]
+embedding_size = 8
+hidden_size = 8
+dropout_rate = 0.0
+[training]
+learning_rate = 0.03
+max_tokens = 128
+max_steps = 80
+evaluate_every_n_steps = 40
+metric = "{metric}"
+device = "cpu"
+"""
+
+
+def train(folder: Path, rows: list[tuple[str, ...]], columns: tuple[str, ...], **options) -> Path:
+    data = folder / "data.tsv"
+    lines = ["\t".join(each) for each in (columns, *rows)]
+    data.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    recipe = folder / "recipe.toml"
+    task = options.pop("task", "classify")
+    metric = options.pop("metric", "accuracy")
+    recipe.write_text(RECIPE.format(task=task, metric=metric), encoding="utf-8")
+    overrides = [("data.train", str(data)), *((k.replace("__", "."), v) for k, v in options.items())]
+    chosen = unrolled.recipe_from_toml(recipe, unrolled.TASKS, overrides)
+    unrolled.train(chosen, folder / "run")
+    return folder / "run"
+
+
+ROWS = [
+    (f"the {thing} number {n} is {word} today", "good" if word in GOOD else "bad")
+    for thing in THINGS
+    for word in (*GOOD, *BAD)
+    for n in (1, 2, 3)
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("classify"), ROWS, ("text", "label"))
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> LabelPredictor:
+    found = unrolled.load(run)
+    assert isinstance(found, LabelPredictor)
+    return found
+
+
+def test_a_text_gives_a_label_and_a_list_gives_a_list(model: LabelPredictor) -> None:
+    assert model("this film is lovely") == "good"
+    assert model(["a dull book", "a great book"]) == ["bad", "good"]
+    assert model([]) == []
+
+
+def test_answers_do_not_depend_on_their_company(model: LabelPredictor) -> None:
+    texts = ["a dull book", "", "the film number 3 is great today and tomorrow", "zzz"]
+    together = model.predict(texts)
+    for text, said in zip(texts, together, strict=True):
+        (alone,) = model.predict([text])
+        np.testing.assert_allclose(alone.probabilities, said.probabilities, rtol=0, atol=1e-6)
+        assert said.probabilities.sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_longer_text_is_cut_and_says_so(model: LabelPredictor) -> None:
+    (said,) = model.predict(["great " * 50_000])
+    assert said.n_unread == 50_000 - model.recipe.data.max_length
+    assert len(said.pieces[0]) == model.recipe.data.max_length
+
+
+def test_another_number_of_texts_is_refused(model: LabelPredictor) -> None:
+    with pytest.raises(ConfigError, match=r"this model reads text, got 2 texts"):
+        model.predict([("one", "two")])
+
+
+def test_held_out_rows_are_judged(model: LabelPredictor) -> None:
+    found = model.evaluate(model.held_out("test"), "test", shuffle_words=1)
+    assert found.measured.scores()["accuracy"] == 1.0
+    assert found.intervals["accuracy"].value == 1.0
+    assert len(found.predictions) == 12
+    assert set(found.shuffled) >= {"accuracy", "macro_f1"}
+    text = "\n".join(found.lines())
+    assert "12 rows in" in text
+    assert "random order" in text
+
+
+def test_an_unseen_label_names_its_line(run: Path, tmp_path: Path, capsys) -> None:
+    other = tmp_path / "other.tsv"
+    other.write_text("text\tlabel\na good film\tgood\na bad film\tbed\n", encoding="utf-8")
+    assert cli.main(["evaluate", str(run), "--data", str(other)]) == 2
+    assert capsys.readouterr().err == (
+        f"unrolled: {other}, line 3, field 'label': label 'bed' is not one of the training part "
+        "(bad, good); did you mean 'bad'?\n"
+    )
+
+
+def test_an_unseen_label_in_validation_stops_training(tmp_path: Path) -> None:
+    valid = tmp_path / "valid.tsv"
+    valid.write_text("text\tlabel\na good film\tgood\na bad film\tBad\n", encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        train(tmp_path, ROWS, ("text", "label"), data__valid=str(valid))
+    assert str(caught.value).startswith(f"{valid}, line 3, field 'label': label 'Bad' is not one of")
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluate_writes_a_page_and_the_answers(run: Path, tmp_path: Path, capsys) -> None:
+    folder, results = tmp_path / "out", tmp_path / "results.jsonl"
+    arguments = ["evaluate", str(run), "--out", str(folder), "--record", str(results)]
+    assert cli.main(arguments) == 0
+    assert "accuracy" in capsys.readouterr().out
+    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    first = json.loads(lines[0])
+    assert len(lines) == 12
+    assert set(first) == {"line", "text", "label", "answer", "probabilities"}
+    assert first["answer"] == first["label"]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Accuracy" in page
+    recorded = json.loads(results.read_text(encoding="utf-8"))
+    assert recorded["accuracy"] == 100
+    assert recorded["run"] == "run"
+
+
+def test_predict_prints_a_label_and_its_probability(run: Path, capsys, tmp_path: Path) -> None:
+    assert cli.main(["predict", str(run), "a lovely walk"]) == 0
+    label, probability = capsys.readouterr().out.split()
+    assert label == "good"
+    assert 0.5 < float(probability) <= 1
+    lines = tmp_path / "lines.txt"
+    lines.write_text("a dull walk\n\na great cake\n", encoding="utf-8")
+    assert cli.main(["predict", str(run), "--input", str(lines), "--scores"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[0] for line in out] == ["bad", "", "good"]
+    assert len(out[0].split("\t")) == 4
+
+
+@pytest.mark.parametrize("method", ["gradients", "occlusion"])
+def test_the_words_that_mattered_are_shown(run: Path, capsys, method: str) -> None:
+    assert cli.main(["predict", str(run), "the film is lovely today", "--words", method]) == 0
+    pairs = capsys.readouterr().err.split()
+    weights = dict(zip(pairs[::2], map(float, pairs[1::2]), strict=True))
+    assert max(weights, key=lambda word: weights[word]) == "lovely"
+    assert weights["lovely"] == 1.0
+
+
+def test_words_of_attention_need_attention(run: Path, capsys) -> None:
+    assert cli.main(["predict", str(run), "fine", "--words", "attention"]) == 2
+    assert "this model has no attention" in capsys.readouterr().err
+
+
+def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    from unrolled.cli_labels import fit_and_save_baselines
+
+    fit_and_save_baselines(copy)
+    printed = capsys.readouterr().out
+    assert "baseline majority · valid accuracy" in printed
+    assert "baseline unigrams · valid accuracy 100.00" in printed
+    assert cli.main(["evaluate", str(copy)]) == 0
+    assert "baseline unigrams" in capsys.readouterr().out
+    assert "unigrams" in (copy / "evaluation-test/report.html").read_text(encoding="utf-8")
+
+
+def test_several_labels_and_none(tmp_path: Path, capsys) -> None:
+    rows = [
+        (f"{thing} {n} is {' and '.join(words) or 'here'}", "|".join(sorted(names)))
+        for n in range(12)
+        for thing in THINGS
+        for words, names in (
+            (("fine",), {"good"}),
+            (("awful",), {"bad"}),
+            (("fine", "awful"), {"good", "bad"}),
+            ((), set()),
+        )
+    ]
+    run = train(
+        tmp_path, rows, ("text", "label"), metric="micro_f1", data__label_separator="|",
+        training__max_steps="250",
+    )
+    model = unrolled.load(run)
+    assert model("the cake is fine") == ("good",)
+    assert model("the cake is fine and awful") == ("bad", "good")
+    assert model("the cake is here") == ()
+    assert cli.main(["evaluate", str(run)]) == 0
+    assert "subset_accuracy" in capsys.readouterr().out
+
+
+def test_a_pair_is_answered(tmp_path: Path, capsys) -> None:
+    words = (*GOOD, *BAD)
+    rows = [
+        (f"the {thing} is {a}", f"it is {b}", "same" if (a in GOOD) == (b in GOOD) else "other")
+        for thing in THINGS
+        for a in words
+        for b in words
+    ]
+    run = train(
+        tmp_path, rows, ("first", "second", "label"), task="pair",
+        training__max_steps="300", training__max_tokens="512",
+    )
+    model = unrolled.load(run)
+    assert model("the film is fine", "it is great") == "same"
+    assert model([("the film is fine", "it is dull")]) == ["other"]
+    assert cli.main(["predict", str(run), "the film is fine", "it is dull"]) == 0
+    assert capsys.readouterr().out.startswith("other\t")
+    assert cli.main(["predict", str(run), "the film is fine"]) == 2
+    assert "expected first and second, separated by a tab" in capsys.readouterr().err
+
+
+def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    whole = train(tmp_path, ROWS, ("text", "label"), model__class_weights="balanced")
+    recipe = unrolled.recipe_from_toml(
+        tmp_path / "recipe.toml",
+        unrolled.TASKS,
+        [("data.train", str(tmp_path / "data.tsv")), ("model.class_weights", "balanced")],
+    )
+    events = unrolled.fit(recipe, tmp_path / "half")
+    for event in events:
+        if getattr(event, "step", 0) >= 30:
+            events.close()
+            break
+    unrolled.train(recipe, tmp_path / "half", resume=True)
+    one, other = ((each / "model.safetensors").read_bytes() for each in (whole, tmp_path / "half"))
+    assert one == other
