@@ -543,6 +543,23 @@ def phrasebook(folder: Path, /) -> None:
     print(f"{folder}: train.tsv, valid.tsv, test.tsv")
 
 
+@sample.command
+def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
+    """Write sentences in which only the order of the words tells what is meant.
+
+    Every bag of words occurs equally often under both labels, in each part.
+
+    Args:
+        folder: where to write; created when it is not there.
+        n: training sentences; validation and test have an eighth and a quarter as many.
+        seed: another seed, other sentences.
+    """
+    from unrolled.samples.order import generate, write
+
+    write(folder, generate(n, n // 8, n // 4, seed))
+    print(f"{folder}: train.tsv, valid.tsv, test.tsv")
+
+
 @app.command
 def demo(folder: Path = Path("demo"), /) -> None:
     """Train a translator on the phrasebook, score it, and draw what it looks at.
