@@ -302,13 +302,15 @@ def predict(
 
     Labels are followed by a tab and their probability. The two texts of a pair are given one after the
     other, or in a line with a tab between them. Without TEXT and --input, standard input is read; from a terminal, sentence by sentence. Each
-    input line gives exactly one output line, in order, empty ones included.
+    input line gives exactly one output line, in order, empty ones included. Of tags there is one for
+    each token, separated by spaces; with --scores a line of JSON tells the tokens and spans too.
 
     Args:
         run: run folder.
         text: one sentence, in quotes.
         second: the second text of a pair.
-        input_file: text file, one sentence per line.
+        input_file: text file, one sentence per line; of tags also a file with a token on each line
+            (.conll), to which they are added as a column.
         output_file: where to write; standard output by default.
         n_best: how many answers per sentence, separated by tabs.
         scores: put its score after each answer, separated by a tab.
@@ -322,6 +324,7 @@ def predict(
     cli_predict.check(text, input_file, output_file, attention)
 
     from unrolled.predict import LabelPredictor, Predictor, load
+    from unrolled.text.readers import is_column_file
 
     predictor = load(run, precision=precision)
     if isinstance(predictor, LabelPredictor):
@@ -332,6 +335,11 @@ def predict(
             )
         if text is not None and second is not None:
             text = f"{text}\t{second}".replace("\n", " ")
+        if predictor.task.by_token and input_file is not None and is_column_file(input_file):
+            if words != "none":
+                cli_labels.print_words(predictor, [], words)
+            cli_labels.add_columns(predictor, input_file, output_file, scores)
+            return
 
         def label(lines: list[str]) -> list[str]:
             inputs = [cli_labels.fields_of(line, predictor) for line in lines]
@@ -558,6 +566,21 @@ def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
 
     write(folder, generate(n, n // 8, n // 4, seed))
     print(f"{folder}: train.tsv, valid.tsv, test.tsv")
+
+
+@sample.command
+def tagging(folder: Path, /, *, n: int = 2000, seed: int = 1) -> None:
+    """Write sentences with parts of speech and noun phrases, in which order tells what a word is.
+
+    Args:
+        folder: where to write; created when it is not there.
+        n: training sentences; validation and test have an eighth and a quarter as many.
+        seed: another seed, other sentences.
+    """
+    from unrolled.samples.tagging import generate, write
+
+    write(folder, generate(n, n // 8, n // 4, seed))
+    print(f"{folder}: train.conll, valid.conll, test.conll")
 
 
 @app.command

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from unrolled.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from unrolled.baselines import FittedBaseline, Labelled
+    from unrolled.baselines import FittedBaseline
     from unrolled.inspect.labels import Baseline
     from unrolled.predict_labels import LabelledEvaluation, LabelPredictor
     from unrolled.tasks.task import LabelPrediction
-    from unrolled.text.readers import Row
+    from unrolled.text.labels import Labels
+    from unrolled.text.readers import ColumnLine, Row
 
 BASELINES_FOLDER = "baselines"
 """In a run folder."""
@@ -24,11 +27,18 @@ Words = Literal["none", "attention", "gradients", "occlusion"]
 
 
 def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores: bool) -> str:
-    """The answer, a tab and its probability; with scores every label's, the likeliest first."""
+    """The answer, a tab and its probability; with scores every label's, the likeliest first.
+
+    In tagging the tags, separated by spaces; with scores a line of JSON: the tokens, their tags, the
+    probability of each tag, and the spans that they write.
+    """
     from unrolled.predict_labels import given_labels, probability_of
 
-    if prediction.probabilities.ndim > 1:
-        return given_labels(prediction)
+    if predictor.task.by_token:
+        if not with_scores:
+            return given_labels(prediction)
+        line = {"tokens": list(prediction.pieces[0]), "tags": list(prediction.labels)}
+        return json.dumps(line | _of_tags(prediction, predictor.labels), ensure_ascii=False)
     if not with_scores:
         return f"{given_labels(prediction)}\t{probability_of(prediction, predictor.labels):.4f}"
     pairs = zip(predictor.labels.names, prediction.probabilities.tolist(), strict=True)
@@ -36,14 +46,84 @@ def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores
     return "\t".join(f"{name}\t{probability:.4f}" for name, probability in ordered)
 
 
-def fields_of(line: str, predictor: LabelPredictor) -> list[str]:
+def _of_tags(prediction: LabelPrediction, labels: Labels) -> dict[str, Any]:
+    """The probabilities of tags, and the spans that they write, for a line of JSON."""
+    from unrolled.tasks.tag import probabilities_of, spans_of
+
+    sure = probabilities_of(prediction, labels)
+    found: dict[str, Any] = {"probabilities": [round(each, 6) for each in sure]}
+    if labels.scheme:
+        spans = [vars(span) for span in spans_of(prediction, labels)]
+        found["spans"] = [{**each, "probability": round(each["probability"], 6)} for each in spans]
+    return found
+
+
+def add_columns(
+    predictor: LabelPredictor, input_file: Path, output_file: Path | None, with_scores: bool
+) -> None:
+    """Write a file with a token on each line, its tag after it as one more column.
+
+    Comments, blank lines and what else is no token stay as they are; tags that are there are not looked at.
+
+    Args:
+        predictor: of tags.
+        input_file: such a file.
+        output_file: where to write; None for standard output.
+        with_scores: whether the tag's probability is another column.
+
+    Raises:
+        DataError: the file cannot be read, or has no such column.
+    """
+    from unrolled.text.readers import column_lines
+
+    lines, held = column_lines(input_file), []
+    with ExitStack() as stack:
+        output: TextIO = sys.stdout
+        if output_file is not None:
+            output = stack.enter_context(open(output_file, "w", encoding="utf-8", newline="\n"))
+        for line in lines:
+            held.append(line)
+            if line.ends and len(held) >= _LINES_TAGGED_TOGETHER:
+                output.writelines(_with_tags(predictor, input_file, held, with_scores))
+                held = []
+        output.writelines(_with_tags(predictor, input_file, held, with_scores))
+
+
+_LINES_TAGGED_TOGETHER = 20_000
+
+
+def _with_tags(
+    predictor: LabelPredictor, path: Path, lines: Sequence[ColumnLine], with_scores: bool
+) -> Iterator[str]:
+    from unrolled.tasks.tag import probabilities_of
+    from unrolled.text.readers import token_column
+
+    sentences: list[list[str]] = [[]]
+    for line in lines:
+        if line.ends:
+            sentences.append([])
+        elif line.values is not None:
+            column = token_column(path, len(line.values), predictor.recipe.data.columns)
+            sentences[-1].append(line.values[column])
+    said = predictor.predict([sentence for sentence in sentences if sentence])
+    sure = (probabilities_of(each, predictor.labels) for each in said)
+    tags = chain.from_iterable(zip(a.labels, b, strict=True) for a, b in zip(said, sure, strict=True))
+    for line in lines:
+        cells = [line.text]
+        if line.values is not None:
+            tag, probability = next(tags)
+            cells = [line.text.rstrip(" "), tag, *([f"{probability:.4f}"] if with_scores else [])]
+        yield ("\t" if "\t" in line.text else " ").join(cells) + "\n"
+
+
+def fields_of(line: str, predictor: LabelPredictor) -> str | list[str]:
     """The texts of an input line, separated by a tab where there are two.
 
     Raises:
         DataError: a line of another number of texts.
     """
     if predictor.n_texts == 1:
-        return [line]
+        return line
     fields = line.split("\t")
     if len(fields) != predictor.n_texts:
         wanted = " and ".join(predictor.task.columns[:-1])
@@ -52,7 +132,13 @@ def fields_of(line: str, predictor: LabelPredictor) -> list[str]:
 
 
 def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words) -> None:
-    """Which words spoke for each answer, and against it, on standard error."""
+    """Which words spoke for each answer, and against it, on standard error.
+
+    Raises:
+        ConfigError: there are as many answers as words.
+    """
+    if predictor.task.by_token:
+        raise ConfigError("--words tells what spoke for a label of a text; these are tags of its words")
     from unrolled.inspect.attribution import explain
 
     for texts in explain(predictor, inputs, method):
@@ -115,18 +201,22 @@ def write_predictions(
     path: Path, predictor: LabelPredictor, rows: Sequence[Row], evaluation: LabelledEvaluation
 ) -> Path:
     """One line of JSON for each row: its texts, its label, the answer and the probabilities."""
-    names = predictor.labels.names
+    from unrolled.text.readers import LIST_SEPARATOR, split_list
+
+    names, by_token = predictor.labels.names, predictor.task.by_token
     columns = predictor.task.columns
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row, said in zip(rows, evaluation.predictions, strict=True):
             line: dict[str, Any] = {"line": row.line}
-            line |= dict(zip(columns, row.fields, strict=True))
-            if said.probabilities.ndim == 1:
+            for column, field in zip(columns, row.fields, strict=True):
+                is_list = by_token or field.endswith(LIST_SEPARATOR)
+                line[column] = split_list(field) if is_list else field
+            if not by_token:
                 line["answer"] = list(said.labels) if predictor.labels.several else said.labels[0]
                 pairs = zip(names, said.probabilities.tolist(), strict=True)
                 line["probabilities"] = {each: round(p, 6) for each, p in pairs}
             else:
-                line["answer"] = list(said.labels)
+                line |= {"answer": list(said.labels), **_of_tags(said, predictor.labels)}
             if said.n_unread:
                 line["n_unread"] = said.n_unread
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -140,7 +230,7 @@ def fit_and_save_baselines(run: Path) -> None:
         UnavailableError: scikit-learn is not installed.
         ConfigError: the run does not answer with labels.
     """
-    from unrolled.baselines import BaselineConfig, fit_baselines
+    from unrolled.baselines import BaselineConfig, fit_baselines, fit_tagging_baselines
     from unrolled.predict import load
     from unrolled.predict_labels import LabelPredictor
 
@@ -148,15 +238,16 @@ def fit_and_save_baselines(run: Path) -> None:
     if not isinstance(predictor, LabelPredictor):
         raise ConfigError(f"--baselines: {run} does not answer with labels")
     parts = predictor.parts()
+    train, valid = (_labelled(predictor, parts[name]) for name in ("train", "valid"))
+    truth = [predictor.gold(row) for row in parts["valid"]]
     metric = predictor.recipe.training.metric
-    metric = metric if metric != "loss" else next(iter(predictor.task.signature()))
-    config = BaselineConfig(reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",))
-    found = fit_baselines(
-        _labelled(predictor, parts["train"]),
-        _labelled(predictor, parts["valid"]),
-        _score(predictor, metric),
-        config,
-    )
+    metric = metric if metric != "loss" else next(iter(predictor.scores_of(truth, truth)))
+    score = _score(predictor, metric)
+    if predictor.task.by_token:
+        found = fit_tagging_baselines(train, valid, score)
+    else:
+        reads = ("all", "first", "second") if predictor.n_texts == 2 else ("all",)
+        found = fit_baselines(train, valid, score, BaselineConfig(reads=reads))
     for fitted in found:
         fitted.baseline.save(run / BASELINES_FOLDER / fitted.name, fitted.figures())
         print(_fitted_line(fitted, metric), flush=True)
@@ -170,12 +261,15 @@ def _fitted_line(fitted: FittedBaseline, metric: str) -> str:
     )
 
 
-def _labelled(predictor: LabelPredictor, rows: Sequence[Row]) -> Labelled:
-    """Rows as the baselines read them: the tokens of the model, and labels."""
-    from unrolled.baselines import Labelled
+def _labelled(predictor: LabelPredictor, rows: Sequence[Row]) -> Any:
+    """Rows as the baselines read them: the tokens of the model, and labels, or tags."""
+    from unrolled.baselines import Labelled, Tagged
 
     texts = [predictor.pieces(row.fields[: predictor.n_texts]) for row in rows]
-    return Labelled(texts, [predictor.gold(row) for row in rows])
+    targets: list[Any] = [predictor.gold(row) for row in rows]
+    if predictor.task.by_token:
+        return Tagged([sentence for (sentence,) in texts], targets)
+    return Labelled(texts, targets)
 
 
 def _score(
@@ -199,9 +293,12 @@ def _baselines(
     from unrolled.baselines import load_baseline
 
     data = _labelled(predictor, rows)
+    truth, texts = data.targets, data.texts
+    if predictor.task.by_token:
+        truth, texts = data.tags, data.sentences
     for folder in folders:
         baseline = load_baseline(folder)
-        tally = predictor.tally(data.targets, baseline.predict(data.texts))
+        tally = predictor.tally(truth, baseline.predict(texts))
         intervals = bootstrap(tally)
         metric = next(iter(intervals))
         yield Baseline(
@@ -230,7 +327,7 @@ def _explained(
     from unrolled.inspect.attribution import explain
 
     mistakes = list(evaluation.mistakes)
-    if words == "none" or not mistakes:
+    if words == "none" or not mistakes or predictor.task.by_token:
         return mistakes
     inputs = [rows[each.index].fields[: predictor.n_texts] for each in mistakes]
     return [
@@ -243,7 +340,7 @@ def _notes(evaluation: LabelledEvaluation) -> list[str]:
     notes = []
     if evaluation.n_cut:
         notes.append(
-            f"{evaluation.n_cut:,} texts are longer than data.max_length and were read in part."
+            f"{evaluation.n_cut:,} texts are longer than data.max_length and were {evaluation.when_long}."
         )
     scores = evaluation.measured.scores()
     notes += [

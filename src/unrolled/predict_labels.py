@@ -12,16 +12,17 @@ import numpy as np
 import torch
 
 from unrolled.errors import ConfigError
-from unrolled.metrics.counts import Scorable, Tally
+from unrolled.metrics.counts import Scorable
 from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import SMALLER_IS_BETTER, tally_labels
 from unrolled.metrics.multi_label import tally_multi_label
 from unrolled.metrics.slices import Mistake, SliceTable, by_length, by_unknown_share
 from unrolled.tasks.labelled import ROLE
+from unrolled.tasks.tag import tally_tags
 from unrolled.tasks.task import LABELS, LabelPrediction, LabelTask, Tokenizers
 from unrolled.text.data import read_splits, rows_of
 from unrolled.text.labels import Labels, split_labels
-from unrolled.text.readers import Row
+from unrolled.text.readers import Row, join_list, split_list
 from unrolled.text.tokenizer import UNK_ID
 from unrolled.training.evaluation import label_predictions
 from unrolled.training.prepare import encode_rows
@@ -46,6 +47,7 @@ class LabelledEvaluation:
         n_cut: rows of which something was not read.
         seconds: time to answer, reading and scoring left out.
         shuffled: the scores of the same texts with their words in random order, where that was asked for.
+        when_long: what was done with texts that are too long.
     """
 
     measured: Any
@@ -57,6 +59,7 @@ class LabelledEvaluation:
     n_cut: int
     seconds: float
     shuffled: Mapping[str, float] = field(default_factory=dict)
+    when_long: str = "read in part (data.keep)"
 
     def lines(self) -> Iterator[str]:
         """The evaluation as text."""
@@ -64,7 +67,7 @@ class LabelledEvaluation:
         rate = n / self.seconds if self.seconds else float("inf")
         yield f"{n:,} rows in {self.seconds:.1f} s ({rate:,.0f}/s)"
         if self.n_cut:
-            yield f"{self.n_cut:,} texts are longer than data.max_length and were read in part (data.keep)"
+            yield f"{self.n_cut:,} texts are longer than data.max_length and were {self.when_long}"
         yield ""
         yield from self.measured.lines()
         yield ""
@@ -169,6 +172,8 @@ class LabelPredictor:
     def encode(self, one: Input) -> Any:
         """An input as the model reads it."""
         fields = [one] if isinstance(one, str) else list(one)
+        if self.task.by_token and not isinstance(one, str):
+            fields = [join_list(one)]
         if len(fields) != self.n_texts:
             wanted = " and ".join(self.task.columns[:-1])
             given = "1 text" if len(fields) == 1 else f"{len(fields)} texts"
@@ -249,20 +254,25 @@ class LabelPredictor:
             part.n_cut,
             seconds,
             shuffled,
+            task.when_long,
         )
 
     def pieces(self, fields: Sequence[str]) -> list[list[str]]:
         """The tokens of each text, as the model reads them but for their vocabulary."""
+        if self.task.by_token:
+            return [split_list(field) for field in fields]
         return [self.tokenizers[ROLE].split(field) for field in fields]
 
-    def gold(self, row: Row) -> str | frozenset[str]:
-        """The label of a row; where there may be several, the set of them."""
+    def gold(self, row: Row) -> str | frozenset[str] | list[str]:
+        """The label of a row; where there may be several, the set of them; in tagging, those of its tokens."""
         field, labels = row.fields[-1], self.labels
+        if self.task.by_token:
+            return split_list(field)
         if not labels.several:
             return field.strip()
         return frozenset(split_labels(field, self.recipe.data.label_separator))
 
-    def tally(self, truth: Sequence[Any], found: Sequence[Any]) -> Tally:
+    def tally(self, truth: Sequence[Any], found: Sequence[Any]) -> Scorable:
         """What each row adds to the scores of answers, wherever they come from.
 
         Args:
@@ -273,6 +283,8 @@ class LabelPredictor:
             DataError: a label that the training part does not have.
         """
         labels = self.labels
+        if self.task.by_token:
+            return tally_tags(truth, found, labels)
         if not labels.several:
             truth_N, found_N = ([labels.id_of(name) for name in each] for each in (truth, found))
             averaged = [labels.id_of(name) for name in labels.averaged]

@@ -1,6 +1,6 @@
 """The jobs a recurrent model can be trained for, by name."""
 
-from unrolled.tasks import classify, language_model, pair, translate
+from unrolled.tasks import classify, language_model, pair, tag, translate
 from unrolled.tasks.task import (
     Answer,
     AnyTask,
@@ -12,7 +12,10 @@ from unrolled.tasks.task import (
     Tokenizers,
 )
 
-TASKS: dict[str, AnyTask] = {task.name: task for task in (translate.TASK, language_model.TASK, classify.TASK, pair.TASK)}
+TASKS: dict[str, AnyTask] = {
+    task.name: task
+    for task in (translate.TASK, language_model.TASK, classify.TASK, pair.TASK, tag.TASK)
+}
 
 __all__ = [
     "TASKS",

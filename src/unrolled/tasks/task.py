@@ -10,7 +10,7 @@ its name and never imports code.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -146,7 +146,8 @@ class LabelPrediction:
             none included; in tagging one for each token.
         probabilities: `[C]` of each label, in tagging `[T, C]`; they sum to 1 where an input, or a token,
             has one label.
-        pieces: the tokens of each text of the input, as the model read them.
+        pieces: the tokens of each text of the input, as the model read them; in tagging as they are
+            written.
         weights: for each text how much each of its tokens was looked at, `[T]`; None without attention.
         n_unread: tokens that were left out because the texts are longer than `data.max_length`.
     """
@@ -178,6 +179,13 @@ class Judged:
         return {name: 100 * value for name, value in found.items() if name not in SMALLER_IS_BETTER}
 
 
+def nothing_to_note(
+    parts: Mapping[str, Sequence[Any]], tokenizers: Tokenizers
+) -> tuple[str, ...]:
+    """Nothing that a reader should know of the parts."""
+    return ()
+
+
 @dataclass(frozen=True)
 class LabelTask:
     """A job that is answered by labels. What is not said here is as for `Task`.
@@ -190,7 +198,8 @@ class LabelTask:
         train_tokenizers: training rows, the recipe's `[text]` and `[data]` sections → tokenizers by role,
             and the labels.
         encode: fields, the label left out where it is not known; tokenizers; the `[data]` section → an
-            example. An unknown label is a `DataError` without a place.
+            example. An unknown label is a `DataError` without a place; its `line` is which token has it,
+            from 1, where each has one.
         lengths: one example → tokens of each text, before it is cut.
         cut: example, the `[data]` section → the example with no text longer than `max_length`.
         collate: examples → the batch that `loss` takes.
@@ -208,6 +217,10 @@ class LabelTask:
         Data: the frozen dataclass of the `[data]` section.
         use: the command that tries a run, with `{run}` for its folder.
         begin: as for `Task`.
+        text: settings of the `[text]` section where the recipe does not say.
+        by_token: whether each token has a label; an input is then a text, or its tokens.
+        when_long: what is done with texts longer than `max_length`, for messages.
+        notes: examples by part, tokenizers → what a reader should know of them.
     """
 
     name: str
@@ -234,6 +247,10 @@ class LabelTask:
     use: str
     Data: type = LabelData
     begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
+    text: Mapping[str, object] = field(default_factory=dict)
+    by_token: bool = False
+    when_long: str = "read in part (data.keep)"
+    notes: Callable[[Mapping[str, Sequence[Any]], Tokenizers], tuple[str, ...]] = nothing_to_note
 
 
 State = tuple[tuple[Tensor, ...], ...]

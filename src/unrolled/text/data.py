@@ -138,11 +138,13 @@ class Reading:
         is_full: fields → whether there is something to learn from them.
         linked: fields → the texts, side by side, that may not stand in two parts.
         lists: whether a list of texts in a JSON file is a field.
+        by_token: whether a file that is no table has a token on each line (`readers.column_lines`).
     """
 
     is_full: Callable[[Sequence[str]], bool] = every_side_is_full
     linked: Callable[[Sequence[str]], Sequence[str]] = tuple
     lists: bool = False
+    by_token: bool = False
 
 
 def read_splits(
@@ -198,7 +200,9 @@ def rows_of(
         DataError: a file cannot be read as asked.
     """
     columns = config.columns or None
-    return list(read_rows(paths, columns, n_columns, lists=reading.lists))
+    return list(
+        read_rows(paths, columns, n_columns, lists=reading.lists, by_token=reading.by_token)
+    )
 
 
 def linked_groups(rows: Iterable[Sequence[str]]) -> list[list[int]]:

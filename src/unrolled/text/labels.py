@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
@@ -21,6 +22,9 @@ class Labels:
         names: of the labels.
         several: whether an example may have several of them, or none.
         averaged: those whose mean F1 is a score of its own; none for no such score.
+        scheme: of the labels of tokens: how they write spans ("bio", "iob1", "bioes"); "" where they do
+            not.
+        n_ill_formed: training examples whose labels the scheme does not allow.
 
     >>> labels = Labels.of(["neg", "pos", "neg"])
     >>> labels.names, labels.id_of("pos")
@@ -33,6 +37,8 @@ class Labels:
     names: tuple[str, ...]
     several: bool = False
     averaged: tuple[str, ...] = ()
+    scheme: str = ""
+    n_ill_formed: int = 0
 
     @classmethod
     def of(
@@ -61,6 +67,10 @@ class Labels:
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
+
     def id_of(self, name: str) -> int:
         """The place of a name.
 
@@ -68,8 +78,8 @@ class Labels:
             DataError: it is not one of these labels.
         """
         try:
-            return self.names.index(name)
-        except ValueError:
+            return self._places[name]
+        except KeyError:
             shown = _shown(self.names)
             if not name:
                 raise DataError(f"the label is missing; expected one of {shown}") from None
@@ -79,7 +89,8 @@ class Labels:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write them as JSON."""
-        content = {"labels": self.names, "several": self.several, "averaged": self.averaged}
+        content = asdict(self)
+        content = {"labels": content.pop("names"), **content}
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
         Path(path).write_text(text, encoding="utf-8")
 
@@ -95,7 +106,13 @@ class Labels:
             names, averaged = content["labels"], content["averaged"]
             if not all(isinstance(name, str) for name in (*names, *averaged)):
                 raise ValueError("expected lists of names")
-            return cls(tuple(names), bool(content["several"]), tuple(averaged))
+            return cls(
+                tuple(names),
+                bool(content["several"]),
+                tuple(averaged),
+                str(content.get("scheme", "")),
+                int(content.get("n_ill_formed", 0)),
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path}: not a file of labels ({error}); restore it from a copy of the run"

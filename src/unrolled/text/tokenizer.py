@@ -10,8 +10,10 @@ units"; over UTF-8 bytes as in Radford et al. 2019) have no unknown tokens: any 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
@@ -151,6 +153,35 @@ class Tokenizer:
         return cls(inner)
 
     @classmethod
+    def of_tokens(cls, tokens: Iterable[str], config: TextConfig) -> Tokenizer:
+        """A vocabulary of tokens as they are, however they would be split; `ids_of` looks them up.
+
+        Args:
+            tokens: every occurrence, of which the vocabulary is made.
+            config: of kind `word` or `space`, which says how `split` and `encode` take other text apart;
+                how large the vocabulary may be, and whether upper case is folded away.
+
+        >>> words = Tokenizer.of_tokens(["U.N.-led", "New York", "U.N.-led"], TextConfig(kind="word"))
+        >>> words.pieces(words.ids_of(["New York", "U.N.-led", "York"]))
+        ['New York', 'U.N.-led', '<unk>']
+        """
+        inner, _ = _untrained(config, running=False)
+        counts: Counter[str] = Counter()
+        for token, count in Counter(tokens).items():
+            counts[_normalised(inner, token)] += count
+        for special in SPECIALS:
+            counts.pop(special, None)
+        kept = sorted(
+            (token for token, count in counts.items() if count >= config.min_count),
+            key=lambda token: (-counts[token], token),
+        )
+        words = (*SPECIALS, *kept[: config.vocab_size - len(SPECIALS)])
+        vocabulary = {token: place for place, token in enumerate(words)}
+        inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
+        inner.add_special_tokens(_special_tokens())
+        return cls(inner)
+
+    @classmethod
     def load(cls, path: str | PathLike[str]) -> Tokenizer:
         """Read a `tokenizer.json` written by `save`.
 
@@ -234,10 +265,32 @@ class Tokenizer:
             return [self._tokens[i] for i in ids]
         return [SPECIALS[i] if i < len(SPECIALS) else _show(self._tokens[i]) for i in ids]
 
-    def split(self, text: str) -> list[str]:
+    def ids_of(self, tokens: Sequence[str]) -> list[int]:
+        """The id of each of some tokens, taken whole; of one that is not in the vocabulary, unknown.
+
+        >>> Tokenizer.train(["to be"], TextConfig(kind="space")).ids_of(["be", "to be", "<s>"])
+        [4, 1, 1]
+        """
+        places = self._places
+        return [
+            places.get(token if token in places else _normalised(self.inner, token), UNK_ID)
+            for token in tokens
+        ]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The ids of all tokens but the special ones, which no text can spell."""
+        first = len(SPECIALS)
+        return {token: place for place, token in enumerate(self._tokens[first:], start=first)}
+
+    def split(self, text: str, *, folded: bool = True) -> list[str]:
         """The tokens of a text as they are written there, whatever the vocabulary knows.
 
         Of byte pairs, which have no unknown ones, those that are shown by `pieces`.
+
+        Args:
+            text: to split.
+            folded: whether upper case is folded away, where the vocabulary does so.
 
         >>> Tokenizer.train(["a"], TextConfig(kind="word", lowercase=True)).split("Don't go.")
         ['do', "n't", 'go', '.']
@@ -245,8 +298,9 @@ class Tokenizer:
         if self.kind == "bpe":
             return self.pieces(self.encode(text))
         (text,) = _well_formed([text])
-        normal = self.inner.normalizer.normalize_str(text)
-        return [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(normal)]
+        if folded:
+            text = self.inner.normalizer.normalize_str(text)
+        return [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(text)]
 
     def id_of(self, token: str) -> int | None:
         """The id of the token that is exactly this text, or None where no single token is.
@@ -327,7 +381,7 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if config.lowercase:
         steps.append(normalizers.Lowercase())
-    specials = [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIALS]
+    specials = _special_tokens()
     if config.kind == "bpe":
         inner = tokenizers.Tokenizer(models.BPE())
         if not running:
@@ -364,6 +418,17 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
         )
     inner.normalizer = normalizers.Sequence(steps)
     return inner, trainer
+
+
+def _special_tokens() -> list[tokenizers.AddedToken]:
+    return [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIALS]
+
+
+def _normalised(inner: tokenizers.Tokenizer, token: str) -> str:
+    """A token as the vocabulary writes it."""
+    (token,) = _well_formed([token])
+    normal: str = inner.normalizer.normalize_str(token)
+    return normal
 
 
 def _kind_of(inner: tokenizers.Tokenizer) -> Kind:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from unrolled.errors import ConfigError
 from unrolled.layers.cache import ContinuousCache
 from unrolled.tasks.task import AnyTask, LabelTask, State, StreamTask, Task, Tokenizers
 from unrolled.text.batches import batches
@@ -167,7 +168,12 @@ class LabelFeed(RowFeed):
         self, task: LabelTask, prepared: PreparedRows, max_tokens: int, seed: int
     ) -> None:
         super().__init__(task, prepared, max_tokens, seed)
-        self.notes = _cut_notes({"train": prepared.train.n_cut, "valid": prepared.valid.n_cut})
+        n_cut = {"train": prepared.train.n_cut, "valid": prepared.valid.n_cut}
+        parts = {"train": prepared.train.examples, "valid": prepared.valid.examples}
+        self.notes = (
+            *_cut_notes(n_cut, task.when_long),
+            *task.notes(parts, prepared.tokenizers),
+        )
 
     def prepare(self, model: nn.Module) -> None:
         """Give a new model what it takes from the training part."""
@@ -182,7 +188,14 @@ class LabelFeed(RowFeed):
         with precision:
             said = label_predictions(model, task, examples, self.tokenizers)
         said = task.decide(model, examples, said, self.tokenizers)
-        return loss, task.judge(examples, said, self.tokenizers).scores()
+        scores = task.judge(examples, said, self.tokenizers).scores()
+        metric = recipe.training.metric
+        if metric not in ("loss", *scores):
+            raise ConfigError(
+                f"training.metric is '{metric}', which these labels do not have; choose from loss, "
+                f"{', '.join(scores)}"
+            )
+        return loss, scores
 
 
 class TextFeed:
@@ -262,9 +275,9 @@ def feed_of(recipe: Recipe, task: AnyTask, prepared: PreparedRows | PreparedText
     return RowFeed(task, prepared, recipe.training.max_tokens, recipe.seed)
 
 
-def _cut_notes(n_cut: Mapping[str, int]) -> tuple[str, ...]:
+def _cut_notes(n_cut: Mapping[str, int], when_long: str) -> tuple[str, ...]:
     return tuple(
-        f"{part}: {n:,} texts are longer than data.max_length and read in part (data.keep)"
+        f"{part}: {n:,} texts are longer than data.max_length and {when_long}"
         for part, n in n_cut.items()
         if n
     )

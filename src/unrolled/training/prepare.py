@@ -216,7 +216,8 @@ def encode_rows(
         try:
             example = task.encode(row.fields, tokenizers, data)
         except DataError as error:
-            raise DataError(error.problem, path, row.line, task.columns[-1]) from None
+            problem, line = place_in_row(error, row)
+            raise DataError(problem, path, line, task.columns[-1]) from None
         if max(task.lengths(example)) > data.max_length:
             if skips:
                 continue
@@ -226,6 +227,15 @@ def encode_rows(
         part.examples.append(example)
         part.lengths.append(task.lengths(example))
     return Part(part.rows, part.examples, part.lengths, len(rows) - len(part.rows), n_cut)
+
+
+def place_in_row(error: DataError, row: Row) -> tuple[str, int]:
+    """What is wrong with a row, and the line where it is: of the token, where each has its own."""
+    if error.line is None:
+        return error.problem, row.line
+    if row.lines:
+        return error.problem, row.lines[error.line - 1]
+    return f"token {error.line}: {error.problem}", row.line
 
 
 def checksums(data: DataConfig | CorpusConfig) -> list[dict[str, str]]:

@@ -447,6 +447,8 @@ def _card(
     call = 'model.complete("a begin")'
     if isinstance(task, Task):
         call = 'model("a sentence")'
+    elif isinstance(task, LabelTask) and task.by_token:
+        call = 'model("a sentence")'
     elif isinstance(task, LabelTask):
         call = f"model({', '.join(repr(f'a {name}') for name in task.columns[:-1])})"
     yield f'```python\nimport unrolled\nmodel = unrolled.load("{name}")\n{call}\n```\n'
