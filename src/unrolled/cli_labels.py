@@ -63,7 +63,7 @@ def add_columns(
 ) -> None:
     """Write a file with a token on each line, its tag after it as one more column.
 
-    Comments, blank lines and what else is no token stay as they are; tags that are there are not looked at.
+    Comments, blank lines and what else is no token stay as they are; tags that are there are not read.
 
     Args:
         predictor: of tags.
@@ -107,7 +107,9 @@ def _with_tags(
             sentences[-1].append(line.values[column])
     said = predictor.predict([sentence for sentence in sentences if sentence])
     sure = (probabilities_of(each, predictor.labels) for each in said)
-    tags = chain.from_iterable(zip(a.labels, b, strict=True) for a, b in zip(said, sure, strict=True))
+    tags = chain.from_iterable(
+        zip(a.labels, b, strict=True) for a, b in zip(said, sure, strict=True)
+    )
     for line in lines:
         cells = [line.text]
         if line.values is not None:
@@ -138,7 +140,9 @@ def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words)
         ConfigError: there are as many answers as words.
     """
     if predictor.task.by_token:
-        raise ConfigError("--words tells what spoke for a label of a text; these are tags of its words")
+        raise ConfigError(
+            "--words tells what spoke for a label of a text; these are tags of its words"
+        )
     from unrolled.inspect.attribution import explain
 
     for texts in explain(predictor, inputs, method):

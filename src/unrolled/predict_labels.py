@@ -264,7 +264,7 @@ class LabelPredictor:
         return [self.tokenizers[ROLE].split(field) for field in fields]
 
     def gold(self, row: Row) -> str | frozenset[str] | list[str]:
-        """The label of a row; where there may be several, the set of them; in tagging, those of its tokens."""
+        """The label of a row; the set of them, where there may be several; in tagging one a token."""
         field, labels = row.fields[-1], self.labels
         if self.task.by_token:
             return split_list(field)
@@ -323,4 +323,3 @@ def probability_of(prediction: LabelPrediction, labels: Labels) -> float:
     if not prediction.labels:
         return float(1 - prediction.probabilities.max())
     return float(min(prediction.probabilities[labels.id_of(name)] for name in prediction.labels))
-

@@ -6,13 +6,13 @@ tag is then chosen by a softmax at each token, or by a linear-chain CRF for the 
 its embedding and, beside it, what a small recurrent layer makes of its characters (section 4.1 there), so
 that something is known of a word that was never seen.
 
-Tokens are those of the data, looked up whole. A sentence longer than `data.max_length` is read in pieces of
-that length, each without what stands around it: every token has its tag, and the CRF still chooses for the
-whole sentence. So nothing is cut away, and nothing of a score either.
+Tokens are those of the data, looked up whole. A sentence longer than `data.max_length` is read in pieces
+of that length, each without what stands around it: every token has its tag, and the CRF still chooses for
+the whole sentence. So nothing is cut away, and nothing of a score either.
 
-Where tags write spans (`metrics.spans`), the scheme is found from the training part: BIO, where spans begin
-with B; IOB1, where B only stands between two spans of one type; BIOES, which also marks ends. A CRF gives
-no probability to what the scheme does not allow, unless the training part itself holds some of it.
+Where tags write spans (`metrics.spans`), the scheme is found from the training part: BIO, where spans
+begin with B; IOB1, where B only stands between two spans of one type; BIOES, which also marks ends. A CRF
+gives no probability to what the scheme does not allow, unless the training part itself holds some of it.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ class TagConfig:
         bidirectional: whether the sentence is also read from its end.
         dropout_rate: on embeddings, between layers and before the last layer.
         word_rate: chance that a word loses its embedding, wherever it stands in a batch.
-        unknown_rate: chance that a word seen once in training is read as unknown, so that the model learns
-            what to make of those; its characters stay.
+        unknown_rate: chance that a word seen once in training is read as unknown, so that the model
+            learns what to make of those; its characters stay.
         embeddings, embeddings_missing, embeddings_tuning, embeddings_frozen_epochs: as in
             `unrolled.tasks.classify.ClassifyConfig`.
     """
@@ -153,8 +153,8 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> di
     """
     if text.kind not in _KINDS:
         raise ConfigError(
-            f"text.kind is '{text.kind}', but a tag belongs to a whole word; set text.kind to 'word', or to "
-            "'space' where raw text is in tokens already"
+            f"text.kind is '{text.kind}', but a tag belongs to a whole word; set text.kind to 'word', or "
+            "to 'space' where raw text is in tokens already"
         )
     sentences, tagged = list[list[str]](), list[list[str]]()
     for row in rows:
@@ -566,8 +566,8 @@ def prepare(model: Tagger, examples: Sequence[TagExample]) -> None:
         if reason is not None:
             start = " ".join(example.tokens[:5])
             raise DataError(
-                f"the sentence '{start} …': {reason} in the run that this one starts from; correct it, or "
-                "begin anew"
+                f"the sentence '{start} …': {reason} in the run that this one starts from; correct it, "
+                "or begin anew"
             )
 
 
@@ -577,8 +577,8 @@ def prepare(model: Tagger, examples: Sequence[TagExample]) -> None:
 def loss(model: Tagger, batch: TagBatch) -> tuple[Tensor, int]:
     """−log p of the right tags in nats, summed; and the number of tokens, with a CRF too.
 
-    Of a softmax the sum is over tokens, of a CRF over sentences; over tokens is what either is divided by,
-    so that batches add up, and the two can be told side by side.
+    Of a softmax the sum is over tokens, of a CRF over sentences; the number of tokens is what either is
+    divided by, so that batches add up and the two can stand side by side.
     """
     assert batch.targets is not None
     scores_NC = model(batch)

@@ -1,4 +1,4 @@
-"""Rows of text out of files: TSV, CSV, JSON lines, columns of tokens, or parallel plain text; plain or .gz.
+"""Rows of text out of files: TSV, CSV, JSON lines, columns of tokens, parallel text; plain or gzipped.
 
 Files are read as a stream by our own line reader, which knows the line and byte of every fault.
 Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF, and in nothing else, so a
@@ -84,9 +84,9 @@ def read_rows(
         n_columns: how many columns the caller needs; None for any number.
         lists: whether a list of texts in a JSON file is taken, as one field (`join_list`).
         by_token: whether one file that is no table has a token on each line, with its columns: see
-            `column_lines`. Each sentence is a row of lists. Columns go by their numbers, from 1, or from the
-            end, -1; those of CoNLL-U also by their names. Where two are needed, they are the first and the
-            last, and in CoNLL-U `form` and `upos`.
+            `column_lines`. Each sentence is a row of lists. Columns go by their numbers, from 1, or from
+            the end, -1; those of CoNLL-U also by their names. Where two are needed, they are the first
+            and the last, and in CoNLL-U `form` and `upos`.
 
     Raises:
         DataError: the file cannot be read as asked; raised when the faulty place is reached.
@@ -422,13 +422,7 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "names.conll"
-    >>> _ = path.write_text("# text = Ann ran .
-Ann B-PER
-ran O
-. O
-
-#1 O
-", encoding="utf-8")
+    >>> _ = path.write_text("# text = Ann ran.\nAnn B-PER\nran O\n. O\n\n#1 O\n", encoding="utf-8")
     >>> [line.values for line in column_lines(path)]
     [None, ('Ann', 'B-PER'), ('ran', 'O'), ('.', 'O'), None, ('#1', 'O')]
     """
@@ -448,9 +442,10 @@ ran O
         )
     if first is None:
         raise DataError(
-            "no tokens in this file; expected one on each line, a blank line between sentences", path
+            "no tokens in this file; expected one on each line, a blank line between sentences",
+            path,
         )
-    by_tab, is_conllu = "	" in first.text, _suffixes(path)[0] == ".conllu"
+    by_tab, is_conllu = "\t" in first.text, _suffixes(path)[0] == ".conllu"
     n_columns = len(_columns(first.text, by_tab))
     is_open = False
     for line in chain(begin, lines):
@@ -572,14 +567,13 @@ def _sentence(cells: Sequence[Sequence[str]], numbers: Sequence[int]) -> Row:
 
 def _columns(text: str, by_tab: bool) -> tuple[str, ...]:
     if by_tab:
-        return tuple(value.strip(" ") for value in text.split("	"))
+        return tuple(value.strip(" ") for value in text.split("\t"))
     # Not str.split: a token may hold a no-break space.
-    return tuple(value for value in re.split("[ 	]+", text) if value)
+    return tuple(value for value in re.split(r"[ \t]+", text) if value)
 
 
 def _is_blank(text: str) -> bool:
-    return not text.strip(" 	
-")
+    return not text.strip(" \t\r")
 
 
 def _has_separator(path: Path, line: int) -> DataError:

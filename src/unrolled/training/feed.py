@@ -164,9 +164,7 @@ class LabelFeed(RowFeed):
 
     _task: LabelTask
 
-    def __init__(
-        self, task: LabelTask, prepared: PreparedRows, max_tokens: int, seed: int
-    ) -> None:
+    def __init__(self, task: LabelTask, prepared: PreparedRows, max_tokens: int, seed: int) -> None:
         super().__init__(task, prepared, max_tokens, seed)
         n_cut = {"train": prepared.train.n_cut, "valid": prepared.valid.n_cut}
         parts = {"train": prepared.train.examples, "valid": prepared.valid.examples}

@@ -297,9 +297,7 @@ class _Tokenizers(dict[str, Any]):
 
     def __missing__(self, role: str) -> Any:
         name = LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
-        raise RunError(
-            f"{self._folder / name}: missing; restore it from a copy of the run"
-        )
+        raise RunError(f"{self._folder / name}: missing; restore it from a copy of the run")
 
 
 def set_best_weights(model: nn.Module, folder: Path) -> None:
@@ -445,9 +443,7 @@ def _card(
     yield "## Use\n"
     yield f"```\nunrolled {task.use.format(run=name)}\n```\n"
     call = 'model.complete("a begin")'
-    if isinstance(task, Task):
-        call = 'model("a sentence")'
-    elif isinstance(task, LabelTask) and task.by_token:
+    if of_rows or (isinstance(task, LabelTask) and task.by_token):
         call = 'model("a sentence")'
     elif isinstance(task, LabelTask):
         call = f"model({', '.join(repr(f'a {name}') for name in task.columns[:-1])})"
