@@ -297,9 +297,10 @@ def _baselines(
     from unrolled.baselines import load_baseline
 
     data = _labelled(predictor, rows)
-    truth, texts = data.targets, data.texts
     if predictor.task.by_token:
         truth, texts = data.tags, data.sentences
+    else:
+        truth, texts = data.targets, data.texts
     for folder in folders:
         baseline = load_baseline(folder)
         tally = predictor.tally(truth, baseline.predict(texts))

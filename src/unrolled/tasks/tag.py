@@ -324,8 +324,9 @@ def notes(parts: Mapping[str, Sequence[TagExample]], tokenizers: Tokenizers) -> 
     labels: Labels = tokenizers[LABELS]
     told = [f"{len(labels)} tags, each scored by itself: they write no spans"]
     if labels.scheme:
-        types = {name[2:] for name in labels if name != "O"}
-        told = [f"{len(labels)} tags, which write spans of {len(types)} types as {labels.scheme}"]
+        types = sorted({name[2:] for name in labels if name != "O"})
+        shown = ", ".join(types[:8]) + (", …" if len(types) > 8 else "")
+        told = [f"{len(labels)} tags, which write spans as {labels.scheme}: {shown}"]
         allowed = transitions(labels.names, labels.scheme)
         for part, examples in parts.items():
             paths = (example.tags or () for example in examples)
@@ -507,7 +508,8 @@ class Tagger(nn.Module):
         """Embedded pieces → the scores of each real token's tags, unnormalised."""
         encoded, _ = self.encoder(Padded(self.dropout(embedded.values), embedded.lengths))
         hidden_ND = self.dropout(encoded.values[encoded.mask])
-        return linear(hidden_ND, self.scorer.weight, self.scorer.bias).float()
+        scores_NC = linear(hidden_ND, self.scorer.weight, self.scorer.bias)
+        return scores_NC.to(torch.promote_types(scores_NC.dtype, torch.float32))
 
     def forward(self, batch: TagBatch) -> Float[Tensor, "N C"]:
         """The scores of each token's tags, sentence by sentence."""
