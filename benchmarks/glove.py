@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -43,18 +41,25 @@ print(json.dumps({"counted": counted, "epochs": epochs, "all": time.perf_counter
 """
 
 
+# A process begins with the peak of the one that started it, so a small one starts each.
+LAUNCHER = """
+import json, os, resource, subprocess, sys, time
+start = time.perf_counter()
+status = subprocess.call(json.loads(sys.argv[1]))
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(json.dumps([time.perf_counter() - start, peak * 1024, status]), file=sys.stderr)
+"""
+
+
 def measured(command: list[str], **options) -> tuple[float, int, str]:
     """Seconds, bytes of memory at most, and what it printed."""
-    with tempfile.TemporaryFile() as printed:
-        start = time.perf_counter()
-        child = subprocess.Popen(command, stdout=printed, **options)
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - start
-        printed.seek(0)
-        text = printed.read().decode(errors="replace")
+    launcher = [sys.executable, "-c", LAUNCHER, json.dumps([str(each) for each in command])]
+    options = {"stdout": subprocess.PIPE, **options}
+    done = subprocess.run(launcher, stderr=subprocess.PIPE, **options)
+    seconds, peak, status = json.loads(done.stderr.decode(errors="replace").splitlines()[-1])
     if status:
         sys.exit(f"{command[0]} ended with status {status}")
-    return seconds, usage.ru_maxrss * 1024, text
+    return seconds, peak, (done.stdout or b"").decode(errors="replace")
 
 
 def report(name: str, seconds: float, memory: int, disk: int) -> None:
@@ -91,16 +96,10 @@ def reference_counts(arguments, text: Path, work: Path, build: Path) -> float:
     total = 0.0
     for name, options, source, target in stages:
         with source.open("rb") as stdin, target.open("wb") as stdout:
-            start = time.perf_counter()
-            child = subprocess.Popen(
-                [str(build / name), *map(str, options)], stdin=stdin, stdout=stdout, cwd=work
-            )
-            _, status, usage = os.wait4(child.pid, 0)
-            seconds = time.perf_counter() - start
-        if status:
-            sys.exit(f"{name} ended with status {status}")
+            command = [str(build / name), *map(str, options)]
+            seconds, peak, _ = measured(command, stdin=stdin, stdout=stdout, cwd=work)
         total += seconds
-        report(f"GloVe {name}", seconds, usage.ru_maxrss * 1024, size_of(target))
+        report(f"GloVe {name}", seconds, peak, size_of(target))
     return total
 
 
@@ -114,7 +113,8 @@ def agree(work: Path, folder: Path) -> None:
         sys.exit(f"the vocabularies differ in {len(theirs.items() ^ ours.items()):,} entries")
     record = np.dtype([("row", "<i4"), ("column", "<i4"), ("value", "<f8")])
     records = np.fromfile(work / "counts.bin", record)
-    rank = np.array([vocabulary.ranks()[word] for word in theirs])
+    ranks = vocabulary.ranks()
+    rank = np.array([ranks[word] for word in theirs])
     keys = rank[records["row"] - 1] * len(rank) + rank[records["column"] - 1]
     order = np.argsort(keys)
     counts = Counts.open(folder / "counts")

@@ -49,7 +49,9 @@ def main() -> None:
         file = arguments.folder / f"{name}.bin"
         model.wv.save_word2vec_format(str(file), binary=True)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-        print(f"{file}: {len(model.wv):,} words, {seconds:.1f} s, at most {peak:,.0f} MB", flush=True)
+        print(
+            f"{file}: {len(model.wv):,} words, {seconds:.1f} s, at most {peak:,.0f} MB", flush=True
+        )
 
 
 if __name__ == "__main__":

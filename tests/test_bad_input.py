@@ -69,6 +69,31 @@ def test_a_missing_file_is_named(refusal: Refusal, recipe_file: Path, tmp_path: 
     assert refusal.of("data", asked) == expected
 
 
+@pytest.mark.parametrize(
+    ("task", "setting"), [("translate", "target_embeddings"), ("language_model", "embeddings")]
+)
+def test_vectors_to_begin_with_are_looked_at_before_the_data(
+    refusal: Refusal, tmp_path: Path, task: str, setting: str
+) -> None:
+    path = tmp_path / "vectors.txt"
+    option, size = (f"--model.{setting}", path), ("--model.embedding_size", "100")
+    arguments = ("train", "--task", task, "--data", tmp_path / "absent.tsv")
+    place = ("--out", tmp_path / "run", "--text.kind", "word", "--training.max_steps", "2")
+    assert refusal.of(*arguments, *place, *size, *option) == (
+        f"{path}: no such file (model.{setting})"
+    )
+    path.write_text("ice 0.1 0.2 0.3\n", encoding="utf-8")
+    assert refusal.of(*arguments, *place, *size, *option) == (
+        f"model.embedding_size is 100, but the vectors of {path} (model.{setting}) are of 3 numbers; "
+        "set model.embedding_size = 3"
+    )
+    path.write_bytes(b"\x80\x04K\x01.")
+    assert refusal.of(*arguments, *place, *size, *option) == (
+        f"{path}: this is a pickled file, which can run code as it is read and is never loaded; in "
+        f"gensim, write it with save_word2vec_format (model.{setting})"
+    )
+
+
 def test_a_wrong_column_is_answered_with_those_there(
     refusal: Refusal, recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,14 @@ import torch
 
 from unrolled.errors import ConfigError
 from unrolled.layers import conditional
-from unrolled.layers.conditional import PAIR_ENCODERS, TanhHead
+from unrolled.layers.conditional import (
+    AttentiveEncoder,
+    BidirectionalConditionalEncoder,
+    ConditionalEncoder,
+    IndependentEncoder,
+    TanhScorer,
+    WordByWordEncoder,
+)
 from unrolled.ops import Weights
 from unrolled.ops.reference import STEPS
 from unrolled.shapes import Padded
@@ -19,6 +26,13 @@ FIRST_LENGTHS = torch.tensor([7, 3, 0, 5, 1, 0, 2])
 SECOND_LENGTHS = torch.tensor([4, 6, 2, 0, 1, 0, 6])
 B = len(FIRST_LENGTHS)
 
+PAIR_ENCODERS = {
+    "independent": IndependentEncoder,
+    "conditional": ConditionalEncoder,
+    "attention": AttentiveEncoder,
+    "word_by_word": WordByWordEncoder,
+    "bidirectional": BidirectionalConditionalEncoder,
+}
 VARIANTS = {
     "independent": ("independent", {}),
     "independent, shared": ("independent", {"shared": True}),
@@ -313,7 +327,7 @@ def test_attention_sums_to_one_where_there_is_something_to_look_at(variant):
 
 
 def logit_of(encoder, head, first, second):
-    return head.logits(encoder(first, second)[0])[:, 1].sum()
+    return head(encoder(first, second)[0])[:, 1].sum()
 
 
 def through_the_state_alone(encoder):
@@ -327,7 +341,7 @@ def through_the_state_alone(encoder):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_logit_feels_the_first_text_through_the_cell_state_alone(variant, dtype, monkeypatch):
     encoder = through_the_state_alone(make(variant, dtype=dtype))
-    head = TanhHead(encoder.output_size, C).to(dtype)
+    head = TanhScorer(encoder.output_size, C).to(dtype)
     first, second = texts(dtype)
     both = (FIRST_LENGTHS > 0) & (SECOND_LENGTHS > 0)
     crossed = conditional.crossed
@@ -376,7 +390,7 @@ def test_what_changes_h_and_not_c_of_the_first_text_changes_nothing(variant):
 def test_a_cell_without_a_cell_state_hands_over_its_hidden_state(variant, cell):
     encoder = through_the_state_alone(make(variant, cell, learned_start=True))
     first, second = texts()
-    logit = logit_of(encoder, TanhHead(encoder.output_size, C).double(), first, second)
+    logit = logit_of(encoder, TanhScorer(encoder.output_size, C).double(), first, second)
     (gradient,) = torch.autograd.grad(logit, [first.values])
     for b, (n, m) in enumerate(zip(FIRST_LENGTHS.tolist(), SECOND_LENGTHS.tolist(), strict=True)):
         # Through an empty second text a GRU's h_T is the first one's h_S itself.
@@ -386,7 +400,7 @@ def test_a_cell_without_a_cell_state_hands_over_its_hidden_state(variant, cell):
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in CONDITIONAL])
 def test_independently_the_first_text_enters_by_its_own_representation_alone(variant):
     encoder = make(variant)
-    head = TanhHead(encoder.output_size, C).double()
+    head = TanhScorer(encoder.output_size, C).double()
     first, second = texts()
     (felt,) = torch.autograd.grad(logit_of(encoder, head, first, second), [first.values])
     assert felt.any()
@@ -475,45 +489,21 @@ def test_what_cannot_be_is_refused(variant, options, message):
 # The classifier.
 
 
-@pytest.mark.parametrize("hidden_size", [None, 11])
-def test_the_head_is_its_equation(hidden_size):
-    head = TanhHead(7, C, hidden_size=hidden_size).double()
+def test_the_head_is_its_equation():
+    head = TanhScorer(7, C).double()
     torch.nn.init.normal_(head.output.bias)
     h = torch.randn(B, 7, dtype=torch.float64)
     right = torch.stack(
         [head.output.weight @ torch.tanh(head.weight @ row) + head.output.bias for row in h]
     )
-    torch.testing.assert_close(head.logits(h), right, rtol=1e-12, atol=1e-12)
-    assert head.weight.shape == (hidden_size or 7, 7)
+    torch.testing.assert_close(head(h), right, rtol=1e-12, atol=1e-12)
 
 
 def test_the_literal_heads_logits_are_the_tanh():
-    head = TanhHead(7, C, head="literal").double()
+    head = TanhScorer(7, C, literal=True).double()
     h = torch.randn(B, 7, dtype=torch.float64)
     right = torch.stack([torch.tanh(head.weight @ row) for row in h])
-    torch.testing.assert_close(head.logits(h), right, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(head(h), right, rtol=1e-12, atol=1e-12)
     assert [name for name, _ in head.named_parameters()] == ["weight"]
-    best, _ = TanhHead(1, 3, head="literal").top_k(torch.full((1, 1), 1e9), 1)
-    assert best.exp().item() < 0.7870
-
-
-@pytest.mark.parametrize("kind", ["tanh", "literal"])
-def test_a_heads_loss_and_ranking_follow_from_its_logits(kind):
-    head = TanhHead(7, C, head=kind).double()
-    h, targets = torch.randn(B, 7, dtype=torch.float64), torch.arange(B) % C
-    log_probs = head.logits(h).exp()
-    log_probs = (log_probs / log_probs.sum(1, keepdim=True)).log()
-    total, count = head.loss(h, targets)
-    torch.testing.assert_close(
-        total, -sum(row[t] for row, t in zip(log_probs, targets, strict=True))
-    )
-    assert count == B
-    values, ids = head.top_k(h, 2)
-    right = log_probs.sort(1, descending=True)
-    torch.testing.assert_close(values, right.values[:, :2])
-    assert torch.equal(ids, right.indices[:, :2])
-
-
-def test_an_unknown_head_is_refused():
-    with pytest.raises(ConfigError, match=r"^head must be one of tanh, literal, got 'linear'$"):
-        TanhHead(7, C, head="linear")
+    most = TanhScorer(1, 3, literal=True)(torch.full((1, 1), 1e9)).softmax(1).max()
+    assert most.item() < 0.7870

@@ -229,14 +229,52 @@ def test_a_run_that_starts_from_another_needs_no_file(
         fit(other, tmp_path / "run-3", start_from=tmp_path / "first")
 
 
+def refusal(recipe: Recipe, out: Path) -> str:
+    """What the call says, before any event is asked for."""
+    with pytest.raises((ConfigError, DataError)) as raised:
+        fit(recipe, out)
+    return str(raised.value).replace(f"{out.parent}/", "")
+
+
+def test_what_a_run_cannot_begin_with_is_refused_before_data_are_read(
+    text_recipe: Recipe, pair_recipe: Recipe, files: dict[str, str], tmp_path: Path
+) -> None:
+    for path in (*text_recipe.data.train, *pair_recipe.data.train):
+        Path(path).unlink()
+    junk = tmp_path / "junk.bin"
+    junk.write_bytes(bytes(range(200, 256)))
+    before, out = sorted(tmp_path.iterdir()), tmp_path / "run"
+    for recipe, setting in (
+        (text_recipe, "embeddings"),
+        (pair_recipe, "source_embeddings"),
+        (pair_recipe, "target_embeddings"),
+    ):
+        asked = with_model(recipe, **{setting: str(tmp_path / "eng.txt")})
+        assert refusal(asked, out) == (
+            f"eng.txt: no such file; did you mean 'en.txt'? (model.{setting})"
+        )
+        sentence = refusal(with_model(recipe, **{setting: str(junk)}), out)
+        assert sentence.startswith("junk.bin, line 1: expected a word and its numbers")
+        assert sentence.endswith(f" (model.{setting})")
+        asked = with_model(recipe, embedding_size=7, **{setting: files["en"]})
+        first = "source_embeddings" if setting == "target_embeddings" else setting
+        assert refusal(asked, out) == (
+            f"model.embedding_size is 7, but the vectors of en.txt (model.{first}) are of 6 numbers; "
+            "set model.embedding_size = 6"
+        )
+        asked = replace(recipe, text=TextConfig(kind="bpe"))
+        assert "text.kind is 'bpe', whose tokens are parts of words" in refusal(asked, out)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_run_that_cannot_begin_leaves_nothing(
     text_recipe: Recipe, files: dict[str, str], tmp_path: Path
 ) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("gato 1 2 3 4 5 6\n", encoding="utf-8")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(ConfigError, match=r"set model.embedding_size = 6$"):
-        list(fit(with_model(text_recipe, embedding_size=7), tmp_path / "run"))
-    with pytest.raises(DataError, match="no such file"):
-        list(fit(with_model(text_recipe, embeddings="absent.txt"), tmp_path / "run"))
+    with pytest.raises(DataError, match=r"other.txt: none of the 7 words of the vocabulary is in"):
+        list(fit(with_model(text_recipe, embeddings=str(other)), tmp_path / "run"))
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -34,7 +34,7 @@ from unrolled.layers.stack import KINDS
 from unrolled.ops.linear import linear
 from unrolled.ops.records import State
 from unrolled.ops.word_by_word import word_by_word
-from unrolled.shapes import Float, Int, Padded
+from unrolled.shapes import Float, Padded
 
 Encoded = tuple[Float[Tensor, "B D"], Float[Tensor, "B T S"] | None]
 """A vector for each pair, and how much each step of the second text looked at each of the first."""
@@ -322,14 +322,79 @@ class BidirectionalConditionalEncoder(nn.Module):
         return self.second.last(last), None
 
 
-PAIR_ENCODERS = {
-    "independent": IndependentEncoder,
-    "conditional": ConditionalEncoder,
-    "attention": AttentiveEncoder,
-    "word_by_word": WordByWordEncoder,
-    "bidirectional": BidirectionalConditionalEncoder,
-}
-"""The five by the name that a recipe gives them."""
+class SingleEncoder(nn.Module):
+    """One recurrent layer over one text: a control, or both texts one after the other.
+
+        h = h_T of the first text alone, of the second alone, or of [x_1 … x_S; z_1 … z_T]
+
+    What a control knows of the label shows what the texts betray each by itself (Poliak et al. 2018,
+    "Hypothesis only baselines in natural language inference").
+
+    Args:
+        reads: "first_only", "second_only" or "concatenated".
+        cell, input_size, hidden_size, bidirectional, dropout_rate, learned_start: as for
+            `IndependentEncoder`.
+
+    Raises:
+        ConfigError: an unknown `reads`.
+
+    >>> encoder = SingleEncoder("concatenated", "lstm", 3, 5)
+    >>> first = Padded(torch.randn(2, 7, 3), torch.tensor([7, 4]))
+    >>> second = Padded(torch.randn(2, 6, 3), torch.tensor([5, 6]))
+    >>> values, attention = encoder(first, second)
+    >>> values.shape, attention
+    (torch.Size([2, 5]), None)
+    """
+
+    def __init__(
+        self,
+        reads: str,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bidirectional: bool = False,
+        dropout_rate: float = 0.0,
+        learned_start: bool = False,
+    ) -> None:
+        super().__init__()
+        choices = ("first_only", "second_only", "concatenated")
+        require(reads in choices, "reads", f"one of {', '.join(choices)}", reads)
+        self.reads = reads
+        n_directions = 2 if bidirectional else 1
+        self.start = Start(cell, hidden_size, n_directions, learned=learned_start)
+        self.reader = Reader(cell, input_size, hidden_size, n_directions, dropout_rate)
+        self.output_size = n_directions * hidden_size
+
+    def forward(self, first: Padded, second: Padded) -> Encoded:
+        """h_T (of both directions), and None."""
+        text = {"first_only": first, "second_only": second}.get(self.reads)
+        if text is None:
+            text = one_after_the_other(first, second)
+        _, state = self.reader(text, self.start(text.values.shape[0]))
+        return self.reader.last(state), None
+
+
+def one_after_the_other(first: Padded, second: Padded) -> Padded:
+    """Rows of the first text, each with that of the second behind its last real step.
+
+    >>> first = Padded(torch.tensor([[[1.0], [2.0]], [[3.0], [0.0]]]), torch.tensor([2, 1]))
+    >>> second = Padded(torch.tensor([[[7.0]], [[8.0]]]), torch.tensor([1, 1]))
+    >>> one_after_the_other(first, second).values.squeeze(2).tolist()
+    [[1.0, 2.0, 7.0], [3.0, 8.0, 0.0]]
+    """
+    S = first.values.shape[1]
+    lengths_B = first.lengths + second.lengths
+    both_BTE = torch.cat([first.values, second.values], dim=1)
+    longest = int(lengths_B.max()) if len(lengths_B) else 0
+    steps_1T = torch.arange(longest).unsqueeze(0)
+    ends_B1 = first.lengths.unsqueeze(1)
+    places_BT = torch.where(steps_1T < ends_B1, steps_1T, steps_1T - ends_B1 + S)
+    is_real_BT1 = (steps_1T < lengths_B.unsqueeze(1)).unsqueeze(2).to(both_BTE.device)
+    places_BT = places_BT.clamp(max=max(0, both_BTE.shape[1] - 1)).to(both_BTE.device)
+    index_BTE = places_BT.unsqueeze(2).expand(-1, -1, both_BTE.shape[2])
+    joined_BTE = torch.where(is_real_BT1, both_BTE.gather(1, index_BTE), 0.0)
+    return Padded(joined_BTE, lengths_B)
 
 
 class Reader(nn.Module):
@@ -440,11 +505,11 @@ def _square(hidden_size: int) -> nn.Parameter:
     return weight
 
 
-class TanhHead(nn.Module):
-    """The classifier over a pair's vector, and its loss.
+class TanhScorer(nn.Module):
+    """The classifier over a pair's vector.
 
-        logits = W_o tanh(W h) + b_o          head="tanh"
-        logits = tanh(W h), W of C rows       head="literal"
+        logits = W_o tanh(W h) + b_o
+        logits = tanh(W h), W of C rows            literal
 
     The second is the letter of both papers (Rocktäschel et al. 2016, section 2.2; Augenstein et al. 2016,
     section 3): the tanh itself lands in the space of the classes. Its logits lie within −1…1, so that no
@@ -453,59 +518,27 @@ class TanhHead(nn.Module):
     Args:
         input_size: D, width of h.
         n_classes: C.
-        head: "tanh" or "literal".
-        hidden_size: width of the tanh of the first; D if None.
+        literal: which of the two.
 
     Attributes:
         weight: W.
-        output: W_o and b_o; None for the literal head.
+        output: W_o and b_o; None for the literal one.
 
-    Raises:
-        ConfigError: an unknown head.
-
-    >>> head = TanhHead(5, 3)
-    >>> total, count = head.loss(torch.zeros(4, 5), torch.tensor([0, 1, 2, 0]))
-    >>> round(total.item() / count, 3)
-    1.099
+    >>> TanhScorer(5, 3, literal=True)(torch.full((2, 5), 100.0)).abs().max().item() <= 1
+    True
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        n_classes: int,
-        *,
-        head: str = "tanh",
-        hidden_size: int | None = None,
-    ) -> None:
+    def __init__(self, input_size: int, n_classes: int, *, literal: bool = False) -> None:
         super().__init__()
-        require(head in ("tanh", "literal"), "head", "one of tanh, literal", head)
-        width = n_classes if head == "literal" else hidden_size or input_size
-        self.weight = nn.Parameter(torch.empty(width, input_size))
+        self.weight = nn.Parameter(torch.empty(n_classes if literal else input_size, input_size))
         nn.init.xavier_uniform_(self.weight)
         self.output: nn.Linear | None = None
-        if head == "tanh":
-            self.output = nn.Linear(width, n_classes)
+        if not literal:
+            self.output = nn.Linear(input_size, n_classes)
             nn.init.xavier_uniform_(self.output.weight)
             nn.init.zeros_(self.output.bias)
 
-    def logits(self, hidden: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows C"]:
+    def forward(self, hidden: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows C"]:
         """Unnormalised scores of the classes."""
         inner = torch.tanh(linear(hidden, self.weight))
-        if self.output is None:
-            return inner
-        return linear(inner, self.output.weight, self.output.bias)
-
-    def loss(
-        self, hidden: Float[Tensor, "M D"], targets: Int[Tensor, " M"]
-    ) -> tuple[Float[Tensor, ""], int]:
-        """Cross-entropy against the targets, summed over the rows, in nats; and how many rows."""
-        logits = self.logits(hidden)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return nn.functional.cross_entropy(logits, targets, reduction="sum"), len(targets)
-
-    def top_k(
-        self, hidden: Float[Tensor, "M D"], k: int
-    ) -> tuple[Float[Tensor, "M k"], Int[Tensor, "M k"]]:
-        """Log-probabilities and ids of the k likeliest classes, best first."""
-        values, ids = self.logits(hidden).log_softmax(-1).topk(k, dim=-1)
-        return values, ids
+        return inner if self.output is None else linear(inner, self.output.weight, self.output.bias)

@@ -13,11 +13,42 @@ from torch import nn
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIALS, Tokenizer
+from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIALS, Kind, Tokenizer
 from unrolled.vectors.formats import read_vectors
 
 Missing = Literal["random", "mean", "zero"]
 """What a word without a vector begins with; see `fill`."""
+
+
+def check(
+    path: str | PathLike[str], width: int, kind: Kind, *, setting: str = "model.embeddings"
+) -> None:
+    """Refuse a file that an embedding cannot begin with, after no more than its first vector is read.
+
+    Args:
+        path: a file of any format of `unrolled.vectors.formats`.
+        width: of the embedding.
+        kind: of the tokenizer.
+        setting: the setting that named the file, for messages.
+
+    Raises:
+        ConfigError: vectors of another width, or tokens that are parts of words.
+        DataError: the file cannot be read.
+    """
+    if kind == "bpe":
+        raise ConfigError(
+            f"{setting} are vectors of words, but text.kind is 'bpe', whose tokens are parts of words; "
+            "set text.kind to 'word' or 'space'"
+        )
+    try:
+        found = read_vectors(path, limit=1).width
+    except DataError as error:
+        raise DataError(f"{error.problem} ({setting})", error.path, error.line) from None
+    if found != width:
+        raise ConfigError(
+            f"model.embedding_size is {width}, but the vectors of {path} ({setting}) are of {found} "
+            f"numbers; set model.embedding_size = {found}"
+        )
 
 
 def fill(
@@ -54,17 +85,7 @@ def fill(
         DataError: the file cannot be read, or has none of the words.
     """
     require(missing in get_args(Missing), "missing", _CHOICES, missing)
-    if tokenizer.kind == "bpe":
-        raise ConfigError(
-            f"{setting} are vectors of words, but text.kind is 'bpe', whose tokens are parts of words; "
-            "set text.kind to 'word' or 'space'"
-        )
-    width = read_vectors(path, limit=1).width
-    if width != embedding.embedding_dim:
-        raise ConfigError(
-            f"model.embedding_size is {embedding.embedding_dim}, but the vectors of {path} ({setting}) "
-            f"are of {width} numbers; set model.embedding_size = {width}"
-        )
+    check(path, embedding.embedding_dim, tokenizer.kind, setting=setting)
     words = tokenizer.pieces(range(len(tokenizer)))
     stored = read_vectors(path, {*words, *map(str.lower, words)})
     rows_V = _rows_of(words, stored.words)

@@ -398,6 +398,12 @@ def build(config: LanguageModelConfig, tokenizers: Tokenizers) -> LanguageModel:
     return LanguageModel(config, n_words)
 
 
+def check_beginning(config: LanguageModelConfig, text: TextConfig) -> None:
+    """Refuse a file of vectors that the embedding cannot begin with."""
+    if config.embeddings is not None:
+        pretrained.check(config.embeddings, config.embedding_size, text.kind)
+
+
 def begin(model: LanguageModel, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file of them."""
     config = model.config
@@ -426,4 +432,5 @@ TASK = StreamTask(
     signature=signature,
     use='generate {run} --prompt "…"',
     begin=begin,
+    check_beginning=check_beginning,
 )

@@ -75,6 +75,10 @@ class Answer:
     finished: bool
 
 
+def begin_with_anything(config: Any, text: TextConfig) -> None:
+    """Refuse nothing."""
+
+
 def begin_by_chance(model: nn.Module, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Leave a new model as it was built; there is nothing to tell."""
     return ()
@@ -104,6 +108,8 @@ class Task:
         begin: module, tokenizers → gives a new model what it does not learn from the data, as pretrained
             embeddings, and returns what there is to tell of it. Not called for a run that is resumed or
             loaded.
+        check_beginning: configuration and the recipe's `[text]` section → refuses, before any data are
+            read, what `begin` could not use; called for the same runs.
 
     Translation, scored by the share of answers that are right to the letter:
 
@@ -135,6 +141,7 @@ class Task:
     Data: type = DataConfig
     use: str = 'predict {run} "…"'
     begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
+    check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,6 +284,7 @@ class StreamTask:
         signature: how a text was read → how the figures are computed.
         use: the command that tries a run, with `{run}` for its folder.
         begin: as for `Task`.
+        check_beginning: as for `Task`.
     """
 
     name: str
@@ -292,6 +300,7 @@ class StreamTask:
     signature: Callable[[str], dict[str, str]]
     use: str
     begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
+    check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
 
 
 AnyTask = Task | LabelTask | StreamTask

@@ -321,6 +321,14 @@ def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
     return Translator(config, len(tokenizers["source"]), len(tokenizers["target"]))
 
 
+def check_beginning(config: TranslateConfig, text: TextConfig) -> None:
+    """Refuse files of vectors that the embeddings cannot begin with."""
+    for setting in ("source_embeddings", "target_embeddings"):
+        path = getattr(config, setting)
+        if path is not None:
+            pretrained.check(path, config.embedding_size, text.kind, setting=f"model.{setting}")
+
+
 def begin(model: Translator, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings of each side for which the recipe names a file."""
     notes: list[str] = []
@@ -434,4 +442,5 @@ TASK = Task(
     score=metrics.score,
     signature=metrics.signature,
     begin=begin,
+    check_beginning=check_beginning,
 )

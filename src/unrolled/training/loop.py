@@ -153,6 +153,8 @@ def fit(
         run_folder.check_free(out, force)
     if source is not None:
         recipe = _with_text_of(source, recipe)
+    elif not goes_on:
+        task.check_beginning(recipe.model, recipe.text)
     return _events(recipe, task, out, goes_on, source)
 
 

@@ -31,7 +31,8 @@ from unrolled.vectors.cooccurrence import (
     stretches,
 )
 from unrolled.vectors.events import Counted, Read, VectorsEvent, VocabularyMade
-from unrolled.vectors.loop import COUNTS_FOLDER, VOCABULARY_FILE
+from unrolled.vectors.formats_safetensors import VOCABULARY_FILE
+from unrolled.vectors.ratios import COUNTS_FOLDER
 from unrolled.vectors.records import BORDER, Matrix, PairWeights, Rows
 from unrolled.vectors.vocabulary import WordCounts
 from unrolled.vectors.words import Marker, Splitter, border_of, torn

@@ -1,0 +1,171 @@
+"""Word vectors as `vectors.safetensors`, mapped from the disk, and its words in `vocabulary.tsv`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.errors import DataError
+from unrolled.text.readers import _nearest_file
+from unrolled.vectors.stored_vectors import (
+    ROWS,
+    StoredVectors,
+    not_finite,
+    several,
+    what_is_not_finite,
+)
+from unrolled.vectors.vector_files import lines, opened, shown, written
+
+Which = Literal["sum", "word", "context"]
+
+VECTORS_FILE = "vectors.safetensors"
+VOCABULARY_FILE = "vocabulary.tsv"
+
+_TENSOR_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+
+
+def read(path: Path, keep: Container[str] | None, limit: int | None, which: Which) -> StoredVectors:
+    """The vectors of a file or folder, mapped where all of one matrix are asked for."""
+    file = path / VECTORS_FILE if path.is_dir() else path
+    vocabulary = file.with_name(VOCABULARY_FILE)
+    tensors = _mapped(file)
+    main, added = _chosen(tensors, which, file)
+    words, counts = read_vocabulary(vocabulary)
+    if len(words) != len(main):
+        raise DataError(
+            f"{len(words):,} words, but {len(main):,} vectors in {file.name}", vocabulary
+        )
+    rows, n_again = _rows_to_keep(words, keep, limit)
+    sentence = f"{several(n_again, 'word')} there before; the first vector of each stays"
+    notes = (str(DataError(sentence, vocabulary)),) if n_again else ()
+    if len(rows) == len(main) and added is None and main.dtype == np.float32:
+        return StoredVectors(words, main, counts, notes)
+    chosen = np.fromiter(rows.values(), np.int64, len(rows))
+    matrix = np.empty((len(chosen), main.shape[1]), np.float32)
+    for start in range(0, len(chosen), ROWS):
+        block = chosen[start : start + ROWS]
+        matrix[start : start + ROWS] = main[block] if added is None else main[block] + added[block]
+    wrong = not_finite(matrix)
+    if wrong is not None:
+        problem = what_is_not_finite(words[chosen[wrong]], matrix[wrong])
+        raise DataError(f"{problem}; remove it, or train again", file)
+    kept_counts = None if counts is None else counts[chosen]
+    return StoredVectors(list(rows), matrix, kept_counts, notes)
+
+
+def write(
+    path: Path,
+    words: Sequence[str],
+    matrix: NDArray[np.float32],
+    counts: NDArray[np.int64] | None,
+) -> None:
+    """The matrix as `w`, and its words beside it."""
+    from safetensors.numpy import save
+
+    tensor = np.ascontiguousarray(matrix, np.float32)
+    with written(path.with_name(VOCABULARY_FILE)) as vocabulary, written(path) as stream:
+        stream.write(save({"w": tensor}))
+        for number, word in enumerate(words):
+            count = "" if counts is None else f"\t{counts[number]}"
+            vocabulary.write(f"{word}{count}\n".encode())
+
+
+def read_vocabulary(path: str | PathLike[str]) -> tuple[list[str], NDArray[np.int64] | None]:
+    r"""Words and counts of a `vocabulary.tsv`: on each line a word, a tab and its count.
+
+    Returns:
+        The words, and `[V]` counts, or None where no line has one.
+
+    Raises:
+        DataError: the file is missing or empty, or a line is not as above.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "vocabulary.tsv"
+    >>> _ = path.write_text("ice\t31\nsteam\t12\n", encoding="utf-8")
+    >>> read_vocabulary(path)
+    (['ice', 'steam'], array([31, 12]))
+    """
+    path = Path(path)
+    words: list[str] = []
+    counts: list[int] = []
+    with opened(path) as stream:
+        for number, line in lines(stream, path):
+            word, tab, count = line.partition(b"\t")
+            has_count = bool(tab) if number == 1 else bool(counts)
+            if not word or bool(tab) != has_count or (tab and not count.isdigit()):
+                wanted = "a word, a tab and its count" if has_count else "a word"
+                raise DataError(f"expected {wanted}, found '{shown(line)}'", path, number)
+            try:
+                words.append(word.decode("utf-8"))
+            except UnicodeDecodeError:
+                raise DataError(f"'{shown(word)}' is not UTF-8", path, number) from None
+            if tab:
+                counts.append(int(count))
+    if not words:
+        raise DataError("the file is empty; expected a word, a tab and its count per line", path)
+    return words, np.array(counts, np.int64) if counts else None
+
+
+def _rows_to_keep(
+    words: Sequence[str], keep: Container[str] | None, limit: int | None
+) -> tuple[dict[str, int], int]:
+    """The first row of each word to keep, and how many rows are of a word that has one."""
+    rows: dict[str, int] = {}
+    n_again = 0
+    for row, word in enumerate(words):
+        if keep is None or word in keep:
+            n_again += word in rows
+            rows.setdefault(word, row)
+            if len(rows) == limit:
+                break
+    return rows, n_again
+
+
+def _chosen(
+    tensors: Mapping[str, NDArray[np.floating[Any]]], which: Which, file: Path
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]:
+    """The matrix of the vectors, and one to add to it or None."""
+    matrices = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 2}
+    if "w" not in matrices and len(matrices) == 1:
+        matrices = {"w": next(iter(matrices.values()))}
+    wanted = {"sum": "w", "word": "w", "context": "w_context"}[which]
+    if wanted not in matrices or not matrices[wanted].size:
+        there = ", ".join(sorted(tensors)) or "nothing"
+        raise DataError(f"no matrix '{wanted}' in this file, only {there}", file)
+    added = matrices.get("w_context") if which == "sum" else None
+    if added is not None and added.shape != matrices["w"].shape:
+        raise DataError("'w' and 'w_context' are of different shapes; train again", file)
+    return matrices[wanted], added
+
+
+def _mapped(path: Path) -> dict[str, NDArray[np.floating[Any]]]:
+    """The tensors of a safetensors file, left on the disk until they are read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:  # checks the header, and that nothing is cut off
+            names = list(file.keys())
+        with path.open("rb") as stream:
+            n_bytes = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(n_bytes))
+    except FileNotFoundError:
+        raise DataError(f"no such file{_nearest_file(path)}", path) from None
+    except (SafetensorError, ValueError) as error:
+        raise DataError(f"not a whole safetensors file ({error})", path) from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", path) from None
+    tensors = {}
+    for name in names:
+        about = header[name]
+        if about["dtype"] not in _TENSOR_TYPES or 0 in about["shape"]:
+            continue
+        offset = 8 + n_bytes + about["data_offsets"][0]
+        tensor = np.memmap(path, _TENSOR_TYPES[about["dtype"]], "r", offset, tuple(about["shape"]))
+        tensors[name] = np.asarray(tensor)
+    return tensors

@@ -1,0 +1,85 @@
+"""Files of word vectors on the disk: unpacked as they are read, in place once they are whole."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from unrolled.errors import DataError
+from unrolled.text.readers import _nearest_file, _suffixes
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_GZIP = b"\x1f\x8b"
+_LONGEST_LINE = 16 << 20  # bytes; a file without line ends must not fill the memory
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read, unpacked where its content is packed.
+
+    Raises:
+        DataError: it is missing, damaged, a folder, or cannot be read.
+    """
+    try:
+        if path.is_dir():
+            raise DataError("this is a folder; give a file", path)
+        with path.open("rb") as stream:
+            if stream.peek(2)[:2] == _GZIP:
+                with gzip.open(stream) as unpacked:
+                    yield cast(BinaryIO, unpacked)
+            else:
+                yield stream
+    except FileNotFoundError as error:
+        raise DataError(f"no such file{_nearest_file(path)}", path) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError("damaged gzip file; copy or download it again", path) from error
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", path) from error
+
+
+def lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
+    """Number and content of each line, without its end.
+
+    Raises:
+        DataError: a line that no text has.
+    """
+    number = 0
+    while line := stream.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE:
+            raise DataError("a line of 16 MB; this is no file of word vectors", path, number)
+        if b"\0" in line:
+            raise DataError("a NUL byte; this is not a text file", path, number)
+        if number == 1:
+            line = line.removeprefix(BYTE_ORDER_MARK)
+        yield number, line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A new file, packed where its name ends in `.gz`, which takes its place once it is whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with ExitStack() as stack:
+            stream: BinaryIO = stack.enter_context(partial.open("wb"))
+            if _suffixes(path)[1]:
+                # No name and no time in it: the same vectors are the same bytes.
+                packed = gzip.GzipFile("", "wb", 6, stream, mtime=0)
+                stream = cast(BinaryIO, stack.enter_context(packed))
+            yield stream
+        os.replace(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def shown(raw: bytes) -> str:
+    """Bytes of a file in a message."""
+    text = raw.decode("utf-8", "backslashreplace")
+    return text if len(text) <= 40 else f"{text[:39]}…"

@@ -1,0 +1,90 @@
+"""Vectors in word2vec's binary format: whole, or refused by the word."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from vector_samples import WORDS, matrix_of, notes_of, refusal, write
+
+from unrolled.vectors.formats import (
+    read_vectors,
+    write_vectors,
+)
+
+
+def test_binary_vectors_come_with_and_without_line_ends(tmp_path: Path) -> None:
+    for end in (b"", b"\n", b"\r\n"):
+        records = [b"%b " % word + struct.pack("<3f", *v) + end for word, v in RECORDS.items()]
+        path = write(tmp_path / "vectors.bin", b"2 3\n" + b"".join(records))
+        stored = read_vectors(path)
+        assert stored.words == ["ice", "fire"]
+        assert stored.matrix.tolist() == [[1.0, 2.0, 3.0], [10.0, 0.5, -1.0]]
+        assert stored.notes == ()
+
+
+RECORDS = {b"ice": (1.0, 2.0, 3.0), b"fire": (10.0, 0.5, -1.0)}
+
+
+def test_binary_records_may_lie_across_blocks(tmp_path: Path, monkeypatch) -> None:
+    matrix = matrix_of(len(WORDS))
+    write_vectors(tmp_path / "vectors.bin", WORDS, matrix)
+    for block in (1, 3, 29, 41):
+        monkeypatch.setattr("unrolled.vectors.formats_binary._BLOCK", block)
+        stored = read_vectors(tmp_path / "vectors.bin")
+        assert stored.words == WORDS
+        assert stored.matrix.tobytes() == matrix.tobytes()
+
+
+def test_bytes_after_the_last_binary_vector_are_told(tmp_path: Path) -> None:
+    write_vectors(tmp_path / "vectors.bin", ["ice", "ice"], matrix_of(2))
+    content = (tmp_path / "vectors.bin").read_bytes()
+    path = write(tmp_path / "vectors.bin", content + b"\n\nmore")
+    assert notes_of(read_vectors(path), tmp_path) == [
+        "vectors.bin: bytes after the last of 2 words left out",
+        "vectors.bin: word 2: 1 word there before, first 'ice'; the first vector of each stays",
+    ]
+
+
+@pytest.mark.parametrize("n_bytes", [4, 5, 9, 33, 70, -1])
+def test_a_binary_file_that_is_cut_off_is_refused_by_the_word(tmp_path: Path, n_bytes: int) -> None:
+    path = tmp_path / "vectors.bin"
+    write_vectors(path, ["ice", "fire", "sea"], matrix_of(3))
+    content = path.read_bytes().removesuffix(b"\n")
+    write(path, content[:n_bytes])
+    record = {4: 1, 5: 1, 9: 1, 33: 1, 70: 3, -1: 3}[n_bytes]
+    assert refusal(path, format="word2vec-binary") == (
+        "vectors.bin: cut short: 3 words are promised in its first line, and word "
+        f"{record} is not whole; copy or download the file again"
+    )
+
+
+def test_a_binary_file_needs_its_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "vectors.bin", b"ice 1 2\n")
+    assert refusal(path, format="word2vec-binary") == (
+        "vectors.bin: expected a first line with the number of words and their width"
+    )
+
+
+def test_numbers_of_a_binary_file_must_be_finite(tmp_path: Path) -> None:
+    matrix = matrix_of(3)
+    matrix[1, 4] = np.nan
+    write_vectors(tmp_path / "vectors.bin", ["ice", "fire", "sea"], matrix)
+    assert refusal(tmp_path / "vectors.bin") == (
+        "vectors.bin: word 2: number 5 of 'fire' is nan, expected finite numbers; remove it"
+    )
+
+
+def test_memory_is_that_of_the_words_kept(tmp_path: Path) -> None:
+    n, width = 40_000, 50
+    path = tmp_path / "vectors.bin"
+    write_vectors(path, [f"w{i}" for i in range(n)], np.ones((n, width), np.float32))
+    tracemalloc.start()
+    read_vectors(path, {"w17", "w19999"})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size > 8_000_000
+    assert peak < 4_000_000

@@ -1,0 +1,147 @@
+"""Vectors as tensors and a vocabulary: mapped, summed, and of one length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from vector_samples import matrix_of, notes_of, refusal, write
+
+from unrolled.errors import DataError
+from unrolled.vectors.formats import (
+    VOCABULARY_FILE,
+    read_vectors,
+    read_vocabulary,
+    write_vectors,
+)
+
+
+def trained(folder: Path, n: int = 5) -> dict[str, np.ndarray]:
+    """What a training leaves, but for the counts."""
+    generator = np.random.default_rng(2)
+    tensors = {
+        "w": generator.normal(size=(n, 3)).astype(np.float32),
+        "w_context": generator.normal(size=(n, 3)).astype(np.float32),
+        "b": generator.normal(size=n).astype(np.float32),
+        "b_context": generator.normal(size=n).astype(np.float32),
+    }
+    save_file(tensors, folder / "vectors.safetensors")
+    lines = [f"w{i}\t{100 - i}\n" for i in range(n)]
+    (folder / VOCABULARY_FILE).write_text("".join(lines), encoding="utf-8")
+    return tensors
+
+
+@pytest.mark.parametrize("which", ["sum", "word", "context"])
+def test_word_and_context_vectors_are_added_unless_one_is_asked_for(tmp_path: Path, which) -> None:
+    tensors = trained(tmp_path)
+    w, context = tensors["w"], tensors["w_context"]
+    expected = {"sum": w + context, "word": w, "context": context}[which]
+    for path in (tmp_path, tmp_path / "vectors.safetensors"):
+        stored = read_vectors(path, which=which)
+        assert stored.words == [f"w{i}" for i in range(5)]
+        assert stored.matrix.tobytes() == expected.tobytes()
+        assert stored.counts is not None
+        assert stored.counts.tolist() == [100, 99, 98, 97, 96]
+        kept = read_vectors(path, {"w3", "w1"}, which=which)
+        assert kept.words == ["w1", "w3"]
+        assert kept.matrix.tobytes() == expected[[1, 3]].tobytes()
+        assert kept.counts is not None
+        assert kept.counts.tolist() == [99, 97]
+
+
+def test_a_whole_matrix_is_left_on_the_disk(tmp_path: Path) -> None:
+    trained(tmp_path)
+    base = read_vectors(tmp_path, which="word").matrix
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_other_floating_point_numbers_are_read(tmp_path: Path, dtype) -> None:
+    values = np.array([[1, 2], [3, 0.5]], dtype)
+    save_file({"embedding.weight": values}, tmp_path / "any.safetensors")
+    write(tmp_path / VOCABULARY_FILE, "ice\nfire\n")
+    stored = read_vectors(tmp_path / "any.safetensors")
+    assert stored.matrix.dtype == np.float32
+    assert stored.matrix.tolist() == values.tolist()
+    assert stored.counts is None
+
+
+def test_counts_are_written_and_read(tmp_path: Path) -> None:
+    counts = np.array([30, 12])
+    write_vectors(tmp_path / "v.safetensors", ["a b", "c"], matrix_of(2), counts=counts)
+    assert (tmp_path / VOCABULARY_FILE).read_bytes() == b"a b\t30\nc\t12\n"
+    assert list(load_file(tmp_path / "v.safetensors")) == ["w"]
+    stored = read_vectors(tmp_path / "v.safetensors")
+    assert stored.words == ["a b", "c"]
+    assert stored.counts is not None
+    assert stored.counts.tolist() == [30, 12]
+
+
+def test_what_is_wrong_with_safetensors_is_said(tmp_path: Path) -> None:
+    tensors = trained(tmp_path)
+    file, vocabulary = tmp_path / "vectors.safetensors", tmp_path / VOCABULARY_FILE
+    good, words = file.read_bytes(), vocabulary.read_bytes()
+    write(vocabulary, b"w0\t5\n")
+    assert refusal(file) == "vocabulary.tsv: 1 words, but 5 vectors in vectors.safetensors"
+    vocabulary.unlink()
+    assert refusal(file).startswith("vocabulary.tsv: no such file")
+    write(vocabulary, words)
+    for damaged in (good[:-1], good[:5], b"", b"\xff" * 100):
+        write(file, damaged)
+        assert refusal(file).startswith("vectors.safetensors: not a whole safetensors file (")
+    save_file({"b": tensors["b"]}, file)
+    assert refusal(file) == "vectors.safetensors: no matrix 'w' in this file, only b"
+    save_file({"w": tensors["w"], "b": tensors["b"]}, file)
+    assert refusal(file, which="context") == (
+        "vectors.safetensors: no matrix 'w_context' in this file, only b, w"
+    )
+    tensors["w"][3, 1] = np.inf
+    save_file(tensors, file)
+    assert refusal(file) == (
+        "vectors.safetensors: number 2 of 'w3' is inf, expected finite numbers; remove it, or train "
+        "again"
+    )
+
+
+def test_a_word_twice_in_a_vocabulary_keeps_its_first_row(tmp_path: Path) -> None:
+    tensors = trained(tmp_path)
+    write(tmp_path / VOCABULARY_FILE, "a\t9\nb\t8\na\t7\nc\t6\nd\t5\n")
+    stored = read_vectors(tmp_path, which="word")
+    assert stored.words == ["a", "b", "c", "d"]
+    assert stored.matrix.tobytes() == tensors["w"][[0, 1, 3, 4]].tobytes()
+    assert notes_of(stored, tmp_path) == [
+        "vocabulary.tsv: 1 word there before; the first vector of each stays"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "vocabulary.tsv: the file is empty; expected a word, a tab and its count per line"),
+        (
+            b"ice\t3\nfire\n",
+            "vocabulary.tsv, line 2: expected a word, a tab and its count, found 'fire'",
+        ),
+        (b"ice\nfire\t3\n", "vocabulary.tsv, line 2: expected a word, found 'fire\t3'"),
+        (
+            b"ice\tmany\n",
+            "vocabulary.tsv, line 1: expected a word, a tab and its count, found 'ice\tmany'",
+        ),
+        (
+            b"ice\t3\n\t4\n",
+            "vocabulary.tsv, line 2: expected a word, a tab and its count, found '\t4'",
+        ),
+        (b"ice\t3\ncaf\xe9\t2\n", "vocabulary.tsv, line 2: 'caf\\xe9' is not UTF-8"),
+    ],
+)
+def test_what_is_wrong_with_a_vocabulary_is_said(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    path = write(tmp_path / VOCABULARY_FILE, content)
+    with pytest.raises(DataError) as raised:
+        read_vocabulary(path)
+    assert str(raised.value).replace(f"{tmp_path}/", "") == sentence
