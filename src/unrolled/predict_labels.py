@@ -17,8 +17,8 @@ from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import SMALLER_IS_BETTER, tally_labels
 from unrolled.metrics.multi_label import tally_multi_label
 from unrolled.metrics.slices import Mistake, SliceTable, by_length, by_unknown_share
+from unrolled.metrics.tags import tally_tags
 from unrolled.tasks.labelled import ROLE
-from unrolled.tasks.tag import tally_tags
 from unrolled.tasks.task import LABELS, LabelPrediction, LabelTask, Tokenizers
 from unrolled.text.data import read_splits, rows_of
 from unrolled.text.labels import Labels, split_labels

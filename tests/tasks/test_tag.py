@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.shapes import Padded
@@ -24,14 +25,12 @@ from unrolled.tasks.tag import (
     collate,
     cut,
     in_rows,
-    measure_tags,
     notes,
     prepare,
     probabilities_of,
     scheme_of,
     shuffle,
     spans_of,
-    tally_tags,
     train_tokenizers,
     transitions,
 )
@@ -127,14 +126,14 @@ def test_the_crf_has_the_probability_of_the_path_among_all_allowed(scheme) -> No
                 start[path[0]]
                 + end[path[-1]]
                 + sum(row[tag] for row, tag in zip(rows, path, strict=True))
-                + sum(step[a][b] for a, b in zip(path, path[1:], strict=False))
+                + sum(step[a][b] for a, b in pairwise(path))
             )
             for path in product(range(C), repeat=len(rows))
             if allowed is None or allowed.why_not(path) is None
         }
         nats -= math.log(weights[tuple(right)] / sum(weights.values()))
     assert count == 4
-    assert float(loss) == pytest.approx(nats, rel=1e-10)
+    assert loss.item() == pytest.approx(nats, rel=1e-10)
 
 
 @pytest.mark.parametrize("head", ["softmax", "crf"])
@@ -171,9 +170,9 @@ def test_a_word_is_its_embedding_and_the_last_states_of_its_characters() -> None
 def test_a_batch_of_nothing_but_empty_sentences_has_no_loss(char_size) -> None:
     model = make(char_size=char_size)
     loss, count = TASK.loss(model, collate([EXAMPLES[2], EXAMPLES[2]]))
-    assert (float(loss), count) == (0.0, 0)
+    assert (loss.item(), count) == (0.0, 0)
     loss, count = TASK.evaluate_loss(model, collate([EXAMPLES[2]]))
-    assert (float(loss), count) == (0.0, 0)
+    assert (loss.item(), count) == (0.0, 0)
 
 
 # Long sentences
@@ -205,7 +204,7 @@ def test_a_crf_chooses_for_the_whole_of_a_long_sentence() -> None:
 
 
 def test_50_000_tokens_have_a_tag_each() -> None:
-    model = make()
+    model = make(head="softmax")
     long = cut(example([4 + n % 13 for n in range(50_000)]), TagData(max_length=400))
     with torch.inference_mode():
         (said,) = TASK.answer(model, [long], tokenizers())
@@ -367,8 +366,8 @@ def test_a_tag_that_is_not_of_the_scheme_asked_for_names_its_line() -> None:
     with pytest.raises(DataError) as caught:
         train_tokenizers(rows, TextConfig(kind="word"), TagData(scheme="bio"))
     assert str(caught.value) == (
-        "line 8: tag 'NOUN' is none of data.scheme = 'bio': expected O, or one of B, I with a hyphen and a "
-        "type; correct it, or set data.scheme = 'none'"
+        "line 8: tag 'NOUN' is none of data.scheme = 'bio': expected O, or one of B, I with a hyphen and "
+        "a type; correct it, or set data.scheme = 'none'"
     )
     assert train_tokenizers(rows, TextConfig(kind="word"), TagData())[LABELS].scheme == ""
 
@@ -408,7 +407,7 @@ def test_sentences_that_the_scheme_does_not_allow_are_left_out_of_the_reported_l
     torch.testing.assert_close(found[0], wanted)
     assert found[1] == count == 9
     loss, count = TASK.evaluate_loss(model, collate([ill]))
-    assert (float(loss), count) == (0.0, 0)
+    assert (loss.item(), count) == (0.0, 0)
     free = make("")
     torch.testing.assert_close(
         *(f(free, collate([ill]))[0] for f in (TASK.loss, TASK.evaluate_loss))
@@ -424,8 +423,8 @@ def test_what_there_is_to_know_of_the_parts_is_told() -> None:
     parts = {"train": [*EXAMPLES, example([UNK_ID], [4])], "valid": [example([4, 5], [4, 3])]}
     assert notes(parts, tokenizers()) == (
         "5 tags, which write spans as bio: LOC, PER",
-        "valid: 1 sentences have tags that bio lacks; a CRF gives them no probability, and its loss leaves "
-        "them out",
+        "valid: 1 sentences have tags that bio lacks; a CRF gives them no probability, and its loss "
+        "leaves them out",
         "train: 10.0% of the tokens are unknown words (text.vocab_size, text.min_count)",
     )
     assert notes(parts, tokenizers(""))[0] == "5 tags, each scored by itself: they write no spans"
@@ -450,7 +449,7 @@ def test_each_token_has_a_tag_and_probabilities(head) -> None:
         assert one.labels == other.labels
         assert one.pieces == (each.tokens,)
         assert one.probabilities.shape == (n, C)
-        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=0, atol=1e-6)
         np.testing.assert_allclose(one.probabilities.sum(1), 1, rtol=0, atol=1e-6)
         if head == "softmax":
             assert one.labels == tuple(NAMES[best] for best in one.probabilities.argmax(1))
@@ -459,20 +458,19 @@ def test_each_token_has_a_tag_and_probabilities(head) -> None:
 def test_a_crf_answers_with_the_likeliest_path_and_its_marginals() -> None:
     model = make()
     one = example([4, 9, 5])
+    allowed = transitions(NAMES, "bio")
+    paths = [path for path in product(range(C), repeat=3) if allowed.why_not(path) is None]
     with torch.inference_mode():
         (said,) = TASK.answer(model, [one], tokenizers())
-    paths = [
-        path
-        for path in product(range(C), repeat=3)
-        if transitions(NAMES, "bio").why_not(path) is None
-    ]
-    nats = [float(TASK.loss(model, collate([example(one.words, list(path))]))[0]) for path in paths]
-    best = paths[int(np.argmin(nats))]
-    assert said.labels == tuple(NAMES[tag] for tag in best)
+        emissions = model(collate([one])).expand(len(paths), -1, -1)
+        n_tokens = torch.full((len(paths),), 3)
+        chances = model.crf.log_prob(emissions, torch.tensor(paths), n_tokens).exp().numpy()
+    assert chances.sum() == pytest.approx(1)
+    assert said.labels == tuple(NAMES[tag] for tag in paths[int(chances.argmax())])
     marginals = np.zeros((3, C))
-    for path, nat in zip(paths, nats, strict=True):
-        marginals[range(3), path] += math.exp(-nat)
-    np.testing.assert_allclose(said.probabilities, marginals, rtol=0, atol=1e-9)
+    for path, chance in zip(paths, chances, strict=True):
+        marginals[range(3), path] += chance
+    np.testing.assert_allclose(said.probabilities, marginals, rtol=0, atol=1e-6)
 
 
 def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() -> None:
@@ -511,41 +509,6 @@ def test_spans_have_their_place_their_text_and_their_least_probability() -> None
 
 # Scores
 
-GOLD = [["B-PER", "I-PER", "O"], ["O", "B-LOC"], [], ["B-LOC", "O", "O"]]
-GIVEN = [["B-PER", "I-PER", "O"], ["O", "I-LOC"], [], ["B-PER", "O", "O"]]
-
-
-def test_spans_are_scored_in_both_readings() -> None:
-    labels = Labels(NAMES, scheme="bio")
-    scores = measure_tags(GOLD, GIVEN, labels).scores()
-    # Found as conlleval reads them: PER at 0–2, LOC at 1–2 written by I alone, PER for LOC.
-    assert scores["f1"] == scores["precision"] == scores["recall"] == pytest.approx(2 / 3)
-    assert scores["strict_f1"] == pytest.approx(2 * 1 / (2 + 3))
-    assert scores["token_accuracy"] == pytest.approx(6 / 8)
-    assert scores["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
-    found = tally_tags(GOLD, GIVEN, labels).scores(np.arange(4)[None])
-    assert {name: float(value[0]) for name, value in found.items()} == pytest.approx(scores)
-    assert set(measure_tags(GOLD, GIVEN, labels).signature()) == set(scores)
-
-
-def test_tags_without_spans_are_scored_by_token() -> None:
-    labels = Labels(NAMES)
-    scores = measure_tags(GOLD, GIVEN, labels).scores()
-    assert scores["accuracy"] == pytest.approx(6 / 8)
-    assert "f1" not in scores
-    tally = tally_tags(GOLD, GIVEN, labels)
-    assert tally.n_examples == 4
-    found = {name: float(value[0]) for name, value in tally.scores(np.arange(4)[None]).items()}
-    assert found == pytest.approx({name: scores[name] for name in found})
-    half = tally.scores(np.array([[0, 0, 1]]))["accuracy"]
-    assert float(half[0]) == pytest.approx(7 / 8)
-
-
-def test_nothing_to_score_is_refused() -> None:
-    for labels in (Labels(NAMES), Labels(NAMES, scheme="bio")):
-        with pytest.raises(DataError, match="no tokens to score"):
-            measure_tags([[], []], [[], []], labels)
-
 
 def test_the_surest_mistakes_come_first_each_with_its_sentence() -> None:
     examples = [
@@ -566,13 +529,6 @@ def test_the_surest_mistakes_come_first_each_with_its_sentence() -> None:
         (0, "w4 w5 w6 ⟦w7⟧ w8", "B-LOC", "B-PER"),
     ]
     assert [m.probability for m in found] == pytest.approx([0.9, 0.6])
-
-
-def test_every_score_has_a_signature() -> None:
-    names = set(TASK.signature())
-    for labels in (Labels(NAMES), Labels(NAMES, scheme="bio")):
-        assert set(measure_tags(GOLD, GIVEN, labels).scores()) <= names
-    assert next(iter(TASK.signature())) == "f1"
 
 
 # Settings
@@ -599,11 +555,8 @@ def test_settings_that_cannot_be_are_refused(changes, sentence) -> None:
 
 
 def test_an_unknown_scheme_is_refused() -> None:
-    with pytest.raises(ConfigError) as caught:
-        TagData(scheme="bilou")  # type: ignore[arg-type]
-    assert str(caught.value) == (
-        "data.scheme must be one of auto, none, bio, iob1, bioes, got 'bilou'"
-    )
+    with pytest.raises(ConfigError, match=r"data\.scheme: .*'auto'.*'bioes', got 'bilou'"):
+        from_mapping(TagData, {"scheme": "bilou"}, "data")
 
 
 def test_frozen_embeddings_and_the_rest_learn_as_they_should() -> None:

@@ -36,12 +36,9 @@ from unrolled.layers import pretrained
 from unrolled.layers.crf import Allowed, LinearChainCRF, allowed_transitions
 from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.layers.encoder import RecurrentEncoder
-from unrolled.metrics import spans
-from unrolled.metrics.counts import ClassCounts, Floats, Scorable, Scores, Tally
-from unrolled.metrics.labels import LabelEvaluation, label_scores, measure_labels
-from unrolled.metrics.labels import signature as label_signature
 from unrolled.metrics.slices import Mistake
-from unrolled.metrics.spans import SpanEvaluation, find_spans, measure_spans, tally_spans
+from unrolled.metrics.spans import find_scheme, find_spans
+from unrolled.metrics.tags import measure_tags, signature, tally_tags
 from unrolled.ops.linear import linear
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import labelled
@@ -189,7 +186,7 @@ def scheme_of(tagged: Sequence[Sequence[str]], asked: str = "auto") -> tuple[str
     if asked == "none":
         return "", 0
     names = sorted({tag for tags in tagged for tag in tags})
-    found = spans.find_scheme(names) if asked == "auto" else asked
+    found = find_scheme(names) if asked == "auto" else asked
     if found is None:
         return "", 0
     choices = ("bio", "iob1") if (asked, found) == ("auto", "bio") else (found,)
@@ -643,7 +640,7 @@ def _chosen(
         mask_BT = _mask(lengths, scores_NC.device)
         probabilities_NC = model.crf.marginals(emissions_BTC, lengths)[mask_BT]
         best_N = model.crf.best(emissions_BTC, lengths)[mask_BT]
-    return probabilities_NC.cpu().numpy(), best_N.cpu().numpy()
+    return probabilities_NC.float().cpu().numpy(), best_N.cpu().numpy()
 
 
 def decide(
@@ -693,102 +690,6 @@ def probabilities_of(prediction: LabelPrediction, labels: Labels) -> list[float]
 # Scores
 
 
-@dataclass(frozen=True)
-class TagEvaluation(SpanEvaluation):
-    """Spans read as conlleval does, and F1 of the strict reading beside them.
-
-    Args:
-        strict_f1: of the spans that the scheme allows alone, 0…1.
-    """
-
-    strict_f1: float = 0.0
-
-    def scores(self) -> dict[str, float]:
-        """Every figure by name, 0…1."""
-        return {**super().scores(), "strict_f1": self.strict_f1}
-
-    def signature(self) -> dict[str, str]:
-        """How each figure was computed."""
-        of = f"n:{self.n_sequences}|spans:{sum(self.gold)}"
-        strict = spans.signature(self.scheme, "strict", of)["f1"]
-        return {**super().signature(), "strict_f1": strict}
-
-
-@dataclass(frozen=True, eq=False)
-class _BothReadings:
-    """A tally of spans, with the F1 of the strict reading."""
-
-    plain: Tally
-    strict: Tally
-
-    @property
-    def n_examples(self) -> int:
-        return self.plain.n_examples
-
-    def scores(self, index: NDArray[np.integer[Any]]) -> Scores:
-        return {**self.plain.scores(index), "strict_f1": self.strict.scores(index)["f1"]}
-
-
-def measure_tags(
-    gold: Sequence[Sequence[str]],
-    given: Sequence[Sequence[str]],
-    labels: Labels,
-    probabilities: Sequence[NDArray[np.float32]] | None = None,
-) -> TagEvaluation | LabelEvaluation:
-    """Everything about the tags of some sentences: of spans where they write any, else of tokens.
-
-    Args:
-        gold: the right tags of each sentence.
-        given: the same numbers of tags.
-        labels: all tags, and their scheme.
-        probabilities: of each sentence `[T, C]`, for the calibration of tags that write no spans.
-
-    Raises:
-        DataError: there is no token.
-    """
-    if not any(gold):
-        raise DataError("no tokens to score; give sentences with tags")
-    if not labels.scheme:
-        gold_N, given_N = (_ids(each, labels) for each in (gold, given))
-        of_all = None if probabilities is None else np.concatenate(probabilities)
-        return measure_labels(labels.names, gold_N, given_N, of_all)
-    scheme: Any = labels.scheme
-    plain = measure_spans(gold, given, scheme)
-    strict = measure_spans(gold, given, scheme, "strict")
-    return TagEvaluation(**vars(plain), strict_f1=strict.scores()["f1"])
-
-
-def tally_tags(
-    gold: Sequence[Sequence[str]], given: Sequence[Sequence[str]], labels: Labels
-) -> Scorable:
-    """What each sentence adds to the scores, for intervals and slices.
-
-    Sentences are drawn, not tokens, which are not independent of one another.
-    """
-    if labels.scheme:
-        scheme: Any = labels.scheme
-        return _BothReadings(
-            tally_spans(gold, given, scheme), tally_spans(gold, given, scheme, "strict")
-        )
-    C = len(labels)
-    rows_B3C = np.zeros((len(gold), 3, C), np.int64)
-    for row, (right, called) in enumerate(zip(gold, given, strict=True)):
-        right_T, called_T = (_ids([each], labels) for each in (right, called))
-        for place, ids in enumerate((right_T[right_T == called_T], called_T, right_T)):
-            rows_B3C[row, place] = np.bincount(ids, minlength=C)
-
-    def of_sums(sums: Floats) -> Scores:
-        right, called, there = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, C), -2, 0)
-        return label_scores(ClassCounts(right, called, there))
-
-    return Tally.of_rows(rows_B3C.reshape(len(gold), 3 * C), of_sums)
-
-
-def _ids(tagged: Sequence[Sequence[str]], labels: Labels) -> NDArray[np.int64]:
-    ids = [labels.id_of(tag) for tags in tagged for tag in tags]
-    return np.array(ids, dtype=np.int64)
-
-
 def judge(
     examples: Sequence[TagExample], said: Sequence[LabelPrediction], tokenizers: Tokenizers
 ) -> Judged:
@@ -822,19 +723,6 @@ def _mistakes(
         words[place] = f"⟦{words[place]}⟧"
         tags = gold[index][place], said[index].labels[place]
         yield Mistake(index, " ".join(words), *tags, -surest)
-
-
-def signature() -> dict[str, str]:
-    """How the scores are computed: of spans where tags write any, else of tokens."""
-    plain, strict = (
-        {
-            name: line.replace("scheme:bio", "scheme:data.scheme")
-            for name, line in spans.signature(reading=reading).items()
-        }
-        for reading in get_args(spans.Reading)
-    )
-    macro = f"{plain['macro_f1']}; of tags without spans: {label_signature()['macro_f1']}"
-    return {**plain, **label_signature(), "macro_f1": macro, "strict_f1": strict["f1"]}
 
 
 def _has_tokens(fields: Sequence[str]) -> bool:
