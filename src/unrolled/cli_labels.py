@@ -150,7 +150,9 @@ def fit_and_save_baselines(run: Path) -> None:
     parts = predictor.parts()
     metric = predictor.recipe.training.metric
     metric = metric if metric != "loss" else next(iter(predictor.task.signature()))
-    config = BaselineConfig(reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",))
+    config = BaselineConfig(
+        reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",)
+    )
     found = fit_baselines(
         _labelled(predictor, parts["train"]),
         _labelled(predictor, parts["valid"]),

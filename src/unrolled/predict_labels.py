@@ -311,4 +311,3 @@ def probability_of(prediction: LabelPrediction, labels: Labels) -> float:
     if not prediction.labels:
         return float(1 - prediction.probabilities.max())
     return float(min(prediction.probabilities[labels.id_of(name)] for name in prediction.labels))
-

@@ -12,7 +12,9 @@ from unrolled.tasks.task import (
     Tokenizers,
 )
 
-TASKS: dict[str, AnyTask] = {task.name: task for task in (translate.TASK, language_model.TASK, classify.TASK, pair.TASK)}
+TASKS: dict[str, AnyTask] = {
+    task.name: task for task in (translate.TASK, language_model.TASK, classify.TASK, pair.TASK)
+}
 
 __all__ = [
     "TASKS",

@@ -215,6 +215,7 @@ class LabelTask:
         Data: the frozen dataclass of the `[data]` section.
         use: the command that tries a run, with `{run}` for its folder.
         begin: as for `Task`.
+        check_beginning: as for `Task`.
     """
 
     name: str
@@ -231,9 +232,7 @@ class LabelTask:
     loss: Callable[[Any, Any], tuple[Tensor, int]]
     evaluate_loss: Callable[[Any, Any], tuple[Tensor, int]]
     answer: Callable[[Any, Sequence[Any], Tokenizers], list[LabelPrediction]]
-    decide: Callable[
-        [Any, Sequence[Any], list[LabelPrediction], Tokenizers], list[LabelPrediction]
-    ]
+    decide: Callable[[Any, Sequence[Any], list[LabelPrediction], Tokenizers], list[LabelPrediction]]
     judge: Callable[[Sequence[Any], Sequence[LabelPrediction], Tokenizers], Judged]
     tokens: Callable[[Any], list[int]]
     shuffle: Callable[[Any, np.random.Generator], Any]
@@ -241,6 +240,7 @@ class LabelTask:
     use: str
     Data: type = LabelData
     begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
+    check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
 
 
 State = tuple[tuple[Tensor, ...], ...]

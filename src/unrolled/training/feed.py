@@ -163,9 +163,7 @@ class LabelFeed(RowFeed):
 
     _task: LabelTask
 
-    def __init__(
-        self, task: LabelTask, prepared: PreparedRows, max_tokens: int, seed: int
-    ) -> None:
+    def __init__(self, task: LabelTask, prepared: PreparedRows, max_tokens: int, seed: int) -> None:
         super().__init__(task, prepared, max_tokens, seed)
         self.notes = _cut_notes({"train": prepared.train.n_cut, "valid": prepared.valid.n_cut})
 

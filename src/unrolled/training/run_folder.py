@@ -297,9 +297,7 @@ class _Tokenizers(dict[str, Any]):
 
     def __missing__(self, role: str) -> Any:
         name = LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
-        raise RunError(
-            f"{self._folder / name}: missing; restore it from a copy of the run"
-        )
+        raise RunError(f"{self._folder / name}: missing; restore it from a copy of the run")
 
 
 def set_best_weights(model: nn.Module, folder: Path) -> None:
