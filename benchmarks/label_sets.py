@@ -85,7 +85,11 @@ def imdb(source: Path, out: Path) -> None:
                 text = archive.extractfile(member).read().decode("utf-8")
                 rows[parts[-3]].append((member.name, text.replace("<br />", " "), parts[-2]))
     for part, found in rows.items():
-        write(out / f"{part}.tsv", ("text", "label"), ((text, label) for _, text, label in sorted(found)))
+        write(
+            out / f"{part}.tsv",
+            ("text", "label"),
+            ((text, label) for _, text, label in sorted(found)),
+        )
 
 
 def snli(source: Path, out: Path) -> None:
@@ -94,7 +98,9 @@ def snli(source: Path, out: Path) -> None:
         table = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         write(out / "train.tsv", columns, ((row[2], row[3], SNLI_CLASSES[row[0]]) for row in table))
     for part, name in (("dev", "valid"), ("test", "test")):
-        with gzip.open(source / "snli" / f"snli_1.0_{part}.jsonl.gz", "rt", encoding="utf-8") as file:
+        with gzip.open(
+            source / "snli" / f"snli_1.0_{part}.jsonl.gz", "rt", encoding="utf-8"
+        ) as file:
             found = (json.loads(line) for line in file)
             rows = (
                 (each["sentence1"], each["sentence2"], each["gold_label"])
@@ -118,7 +124,9 @@ COLUMNS_OF_STANCE = ("target", "tweet", "stance")
 def stance_a(source: Path, out: Path) -> None:
     folder = source / "semeval2016-task6"
     write(out / "train.tsv", COLUMNS_OF_STANCE, tweets(folder / "trainingdata-all-annotations.txt"))
-    write(out / "test.tsv", COLUMNS_OF_STANCE, tweets(folder / "testdata-taskA-all-annotations.txt"))
+    write(
+        out / "test.tsv", COLUMNS_OF_STANCE, tweets(folder / "testdata-taskA-all-annotations.txt")
+    )
 
 
 def stance_b(source: Path, out: Path) -> None:
@@ -128,7 +136,9 @@ def stance_b(source: Path, out: Path) -> None:
     chosen = "Hillary Clinton"
     write(out / "train.tsv", COLUMNS_OF_STANCE, (row for row in found if row[0] != chosen))
     write(out / "valid.tsv", COLUMNS_OF_STANCE, (row for row in found if row[0] == chosen))
-    write(out / "test.tsv", COLUMNS_OF_STANCE, tweets(folder / "testdata-taskB-all-annotations.txt"))
+    write(
+        out / "test.tsv", COLUMNS_OF_STANCE, tweets(folder / "testdata-taskB-all-annotations.txt")
+    )
 
 
 SETS: dict[str, Callable[[Path, Path], None]] = {

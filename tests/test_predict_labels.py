@@ -49,7 +49,10 @@ def train(folder: Path, rows: list[tuple[str, ...]], columns: tuple[str, ...], *
     task = options.pop("task", "classify")
     metric = options.pop("metric", "accuracy")
     recipe.write_text(RECIPE.format(task=task, metric=metric), encoding="utf-8")
-    overrides = [("data.train", str(data)), *((k.replace("__", "."), v) for k, v in options.items())]
+    overrides = [
+        ("data.train", str(data)),
+        *((k.replace("__", "."), v) for k, v in options.items()),
+    ]
     chosen = unrolled.recipe_from_toml(recipe, unrolled.TASKS, overrides)
     unrolled.train(chosen, folder / "run")
     return folder / "run"
@@ -127,7 +130,9 @@ def test_an_unseen_label_in_validation_stops_training(tmp_path: Path) -> None:
     valid.write_text("text\tlabel\na good film\tgood\na bad film\tBad\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         train(tmp_path, ROWS, ("text", "label"), data__valid=str(valid))
-    assert str(caught.value).startswith(f"{valid}, line 3, field 'label': label 'Bad' is not one of")
+    assert str(caught.value).startswith(
+        f"{valid}, line 3, field 'label': label 'Bad' is not one of"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -202,7 +207,11 @@ def test_several_labels_and_none(tmp_path: Path, capsys) -> None:
         )
     ]
     run = train(
-        tmp_path, rows, ("text", "label"), metric="micro_f1", data__label_separator="|",
+        tmp_path,
+        rows,
+        ("text", "label"),
+        metric="micro_f1",
+        data__label_separator="|",
         training__max_steps="250",
     )
     model = unrolled.load(run)
@@ -222,8 +231,12 @@ def test_a_pair_is_answered(tmp_path: Path, capsys) -> None:
         for b in words
     ]
     run = train(
-        tmp_path, rows, ("first", "second", "label"), task="pair",
-        training__max_steps="300", training__max_tokens="512",
+        tmp_path,
+        rows,
+        ("first", "second", "label"),
+        task="pair",
+        training__max_steps="300",
+        training__max_tokens="512",
     )
     model = unrolled.load(run)
     assert model("the film is fine", "it is great") == "same"

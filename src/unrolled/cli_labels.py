@@ -250,8 +250,10 @@ def fit_and_save_baselines(run: Path) -> None:
     if predictor.task.by_token:
         found = fit_tagging_baselines(train, valid, score)
     else:
-        reads = ("all", "first", "second") if predictor.n_texts == 2 else ("all",)
-        found = fit_baselines(train, valid, score, BaselineConfig(reads=reads))
+        config = BaselineConfig(
+            reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",)
+        )
+        found = fit_baselines(train, valid, score, config)
     for fitted in found:
         fitted.baseline.save(run / BASELINES_FOLDER / fitted.name, fitted.figures())
         print(_fitted_line(fitted, metric), flush=True)

@@ -84,7 +84,11 @@ def test_answers_come_with_probabilities_pieces_and_what_was_looked_at() -> None
     examples = [TASK.encode(each, tokenizers, TASK.Data()) for each in fields]
     with torch.inference_mode():
         said = TASK.answer(model, examples, tokenizers)
-    assert [each.pieces for each in said] == [(("good", "film"),), (("bad", "film", "here"),), ((),)]
+    assert [each.pieces for each in said] == [
+        (("good", "film"),),
+        (("bad", "film", "here"),),
+        ((),),
+    ]
     for each in said:
         assert each.probabilities.sum() == pytest.approx(1, abs=1e-6)
         assert each.labels[0] in ("yes", "no")

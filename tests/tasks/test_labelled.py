@@ -73,7 +73,13 @@ def test_balanced_classes_weigh_alike() -> None:
     scored = head()
     examples = [example(0)] * 6 + [example(1)] * 3 + [example(2)]
     weigh_classes(scored, examples, "balanced")
-    wanted = [10 / (5 * 6), 10 / (5 * 3), 10 / 5, 10 / 5, 10 / 5]  # a class never seen counts as one
+    wanted = [
+        10 / (5 * 6),
+        10 / (5 * 3),
+        10 / 5,
+        10 / 5,
+        10 / 5,
+    ]  # a class never seen counts as one
     torch.testing.assert_close(scored.class_weights.tolist(), pytest.approx(wanted))
     weigh_classes(scored, examples, "none")
     assert scored.class_weights.tolist() == [1.0] * C
@@ -92,9 +98,7 @@ def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
     labels = Labels(("a", "b"), several=True)
     rows = [([0.9, 0.2], (0, 1)), ([0.6, 0.3], (1,)), ([0.7, 0.1], (0,)), ([0.1, 0.1], ())]
     examples = [LabelledExample(([4],), gold) for _, gold in rows]
-    said = [
-        LabelPrediction((), np.array(p, np.float32), (("x",),), (None,)) for p, _ in rows
-    ]
+    said = [LabelPrediction((), np.array(p, np.float32), (("x",),), (None,)) for p, _ in rows]
     model = Model()
     decided = labelled.decide(model, examples, said, {LABELS: labels})
     assert [each.labels for each in decided] == [("a", "b"), ("b",), ("a",), ()]
@@ -116,6 +120,8 @@ def test_labels_come_from_the_training_part_alone() -> None:
     found = labelled.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
     assert found[LABELS].names == ("no", "yes")
     several = labelled.train_tokenizers(
-        [Row(("a", "x|y"), 2), Row(("b", ""), 3)], TextConfig(kind="word"), LabelData(label_separator="|")
+        [Row(("a", "x|y"), 2), Row(("b", ""), 3)],
+        TextConfig(kind="word"),
+        LabelData(label_separator="|"),
     )
     assert several[LABELS] == Labels(("x", "y"), several=True)

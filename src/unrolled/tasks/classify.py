@@ -26,6 +26,7 @@ from unrolled.tasks import labelled
 from unrolled.tasks.labelled import ClassWeights, LabelHead, LabelledExample
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.text.data import Reading
+from unrolled.text.tokenizer import TextConfig
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,7 @@ class Classifier(nn.Module):
         """`[B, T]` ids → `[B, T, E]`."""
         return Padded(self.embedding(text.values), text.lengths)
 
-    def read(
-        self, text: Padded
-    ) -> tuple[Float[Tensor, "B D"], tuple[Float[Tensor, "B T"] | None]]:
+    def read(self, text: Padded) -> tuple[Float[Tensor, "B D"], tuple[Float[Tensor, "B T"] | None]]:
         """Embedded texts → a vector for each, and with attention how much each token was looked at."""
         encoded, final = self.encoder(Padded(self.dropout(text.values), text.lengths))
         pooled, weights = self.pooling(encoded, final[-1][0])
@@ -174,6 +173,11 @@ def _text(fields: Sequence[str]) -> Sequence[str]:
     return fields[:1]
 
 
+def check_beginning(config: ClassifyConfig, text: TextConfig) -> None:
+    """Refuse a file of vectors that the embedding cannot begin with."""
+    labelled.check_embeddings(config.embeddings, config.embedding_size, text)
+
+
 TASK: LabelTask = LabelTask(
     name="classify",
     columns=("text", "label"),
@@ -196,4 +200,5 @@ TASK: LabelTask = LabelTask(
     signature=labelled.signature,
     use='predict {run} "…"',
     begin=labelled.begin,
+    check_beginning=check_beginning,
 )

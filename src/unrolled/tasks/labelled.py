@@ -273,6 +273,12 @@ def weigh_classes(head: LabelHead, examples: Sequence[LabelledExample], how: Cla
     head.class_weights.copy_(torch.from_numpy(weights_C))
 
 
+def check_embeddings(path: str | None, width: int, text: TextConfig) -> None:
+    """Refuse a file of vectors that an embedding of this width cannot begin with."""
+    if path is not None:
+        pretrained.check(path, width, text.kind)
+
+
 def begin(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file."""
     config = model.config
@@ -335,14 +341,14 @@ def _chosen(
     if not labels.several:
         return [(labels.names[best],) for best in probabilities_BC.argmax(1).tolist()]
     given_BC = probabilities_BC >= thresholds.cpu().numpy()
-    return [
-        tuple(labels.names[c] for c in np.flatnonzero(row))
-        for row in given_BC
-    ]
+    return [tuple(labels.names[c] for c in np.flatnonzero(row)) for row in given_BC]
 
 
 def decide(
-    model: Any, examples: Sequence[LabelledExample], said: list[LabelPrediction], tokenizers: Tokenizers
+    model: Any,
+    examples: Sequence[LabelledExample],
+    said: list[LabelPrediction],
+    tokenizers: Tokenizers,
 ) -> list[LabelPrediction]:
     """Choose the thresholds of labels that may stand together: those of the best F1 of each."""
     labels: Labels = tokenizers[LABELS]
@@ -404,7 +410,9 @@ def tokens(example: LabelledExample) -> list[int]:
 
 def shuffle(example: LabelledExample, random: np.random.Generator) -> LabelledExample:
     """The words of each text in random order."""
-    texts = tuple([text[place] for place in random.permutation(len(text))] for text in example.texts)
+    texts = tuple(
+        [text[place] for place in random.permutation(len(text))] for text in example.texts
+    )
     return replace(example, texts=texts)
 
 

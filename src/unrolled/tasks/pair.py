@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -33,6 +33,7 @@ from unrolled.tasks.classify import check_tuning
 from unrolled.tasks.labelled import ClassWeights, LabelHead, LabelledExample
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.text.data import Reading
+from unrolled.text.tokenizer import TextConfig
 
 Encoding = Literal[
     "first_only",
@@ -148,8 +149,7 @@ class PairClassifier(nn.Module):
         if config.projection_size:
             E = config.projection_size
             self.projection = nn.Linear(config.embedding_size, E)
-        self.encoder = _encoder(config, E, H)
-        D = self.encoder.output_size
+        self.encoder, D = _encoder(config, E, H)
         scorer = (
             labelled.linear_scorer(D, n_labels)
             if config.head == "linear"
@@ -189,26 +189,28 @@ class PairClassifier(nn.Module):
         return self.head.logits(self.read(self.embed(first), self.embed(second))[0])
 
 
-def _encoder(config: PairConfig, E: int, H: int) -> nn.Module:
-    options = {"dropout_rate": config.dropout_rate, "learned_start": config.learned_start}
-    match config.encoder:
-        case "conditional":
-            return ConditionalEncoder(config.cell, E, H, **options)
-        case "attention":
-            return AttentiveEncoder(config.cell, E, H, **options)
-        case "word_by_word":
-            return WordByWordEncoder(config.cell, E, H, **options)
-        case "bidirectional_conditional":
-            return BidirectionalConditionalEncoder(
-                config.cell, E, H, target=config.target, **options
-            )
-        case "independent":
-            return IndependentEncoder(
-                config.cell, E, H, bidirectional=config.bidirectional, **options
-            )
-    return SingleEncoder(
-        config.encoder, config.cell, E, H, bidirectional=config.bidirectional, **options
-    )
+def _encoder(config: PairConfig, E: int, H: int) -> tuple[nn.Module, int]:
+    """The encoder, and the width of what it gives."""
+    kind, cell = config.encoder, config.cell
+    both_ways: dict[str, Any] = {"bidirectional": config.bidirectional}
+    options: dict[str, Any] = {
+        "dropout_rate": config.dropout_rate,
+        "learned_start": config.learned_start,
+    }
+    encoder: Any
+    if kind == "conditional":
+        encoder = ConditionalEncoder(cell, E, H, **options)
+    elif kind == "attention":
+        encoder = AttentiveEncoder(cell, E, H, **options)
+    elif kind == "word_by_word":
+        encoder = WordByWordEncoder(cell, E, H, **options)
+    elif kind == "bidirectional_conditional":
+        encoder = BidirectionalConditionalEncoder(cell, E, H, target=config.target, **options)
+    elif kind == "independent":
+        encoder = IndependentEncoder(cell, E, H, **both_ways, **options)
+    else:
+        encoder = SingleEncoder(kind, cell, E, H, **both_ways, **options)
+    return encoder, encoder.output_size
 
 
 def build(config: PairConfig, tokenizers: Tokenizers) -> PairClassifier:
@@ -229,6 +231,11 @@ def _has_text(fields: Sequence[str]) -> bool:
 def _both_texts(fields: Sequence[str]) -> Sequence[str]:
     # A premise stands in several pairs, a target in a thousand: what may not be in two parts is the pair.
     return ("\n".join(fields[:2]),)
+
+
+def check_beginning(config: PairConfig, text: TextConfig) -> None:
+    """Refuse a file of vectors that the embedding cannot begin with."""
+    labelled.check_embeddings(config.embeddings, config.embedding_size, text)
 
 
 TASK: LabelTask = LabelTask(
@@ -253,4 +260,5 @@ TASK: LabelTask = LabelTask(
     signature=labelled.signature,
     use='predict {run} "…" "…"',
     begin=labelled.begin,
+    check_beginning=check_beginning,
 )

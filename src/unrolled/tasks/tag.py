@@ -148,11 +148,7 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> di
         ConfigError: tokens that are no words.
         DataError: a sentence without a tag for each token, or a tag that is not of `data.scheme`.
     """
-    if text.kind not in _KINDS:
-        raise ConfigError(
-            f"text.kind is '{text.kind}', but a tag belongs to a whole word; set text.kind to 'word', or "
-            "to 'space' where raw text is in tokens already"
-        )
+    _check_kind(text)
     sentences, tagged = list[list[str]](), list[list[str]]()
     for row in rows:
         tokens, tags = (split_list(field) for field in row.fields)
@@ -171,6 +167,14 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> di
         CHARACTERS: Tokenizer.train(every, letters),
         LABELS: replace(labels, scheme=scheme, n_ill_formed=n_ill_formed),
     }
+
+
+def _check_kind(text: TextConfig) -> None:
+    if text.kind not in _KINDS:
+        raise ConfigError(
+            f"text.kind is '{text.kind}', but a tag belongs to a whole word; set text.kind to 'word', or "
+            "to 'space' where raw text is in tokens already"
+        )
 
 
 def scheme_of(tagged: Sequence[Sequence[str]], asked: str = "auto") -> tuple[str, int]:
@@ -733,6 +737,12 @@ def _sentence(fields: Sequence[str]) -> Sequence[str]:
     return fields[:1]
 
 
+def check_beginning(config: TagConfig, text: TextConfig) -> None:
+    """Refuse tokens that are no words, and a file of vectors that the embedding cannot begin with."""
+    _check_kind(text)
+    labelled.check_embeddings(config.embeddings, config.embedding_size, text)
+
+
 TASK: LabelTask = LabelTask(
     name="tag",
     columns=("tokens", "tags"),
@@ -756,6 +766,7 @@ TASK: LabelTask = LabelTask(
     use='predict {run} "…"',
     Data=TagData,
     begin=labelled.begin,
+    check_beginning=check_beginning,
     text={"kind": "word", "vocab_size": 50_000},
     by_token=True,
     when_long="read in pieces of that length",

@@ -186,9 +186,7 @@ class Judged:
         return {name: 100 * value for name, value in found.items() if name not in SMALLER_IS_BETTER}
 
 
-def nothing_to_note(
-    parts: Mapping[str, Sequence[Any]], tokenizers: Tokenizers
-) -> tuple[str, ...]:
+def nothing_to_note(parts: Mapping[str, Sequence[Any]], tokenizers: Tokenizers) -> tuple[str, ...]:
     """Nothing that a reader should know of the parts."""
     return ()
 
@@ -224,6 +222,7 @@ class LabelTask:
         Data: the frozen dataclass of the `[data]` section.
         use: the command that tries a run, with `{run}` for its folder.
         begin: as for `Task`.
+        check_beginning: as for `Task`.
         text: settings of the `[text]` section where the recipe does not say.
         by_token: whether each token has a label; an input is then a text, or its tokens.
         when_long: what is done with texts longer than `max_length`, for messages.
@@ -244,9 +243,7 @@ class LabelTask:
     loss: Callable[[Any, Any], tuple[Tensor, int]]
     evaluate_loss: Callable[[Any, Any], tuple[Tensor, int]]
     answer: Callable[[Any, Sequence[Any], Tokenizers], list[LabelPrediction]]
-    decide: Callable[
-        [Any, Sequence[Any], list[LabelPrediction], Tokenizers], list[LabelPrediction]
-    ]
+    decide: Callable[[Any, Sequence[Any], list[LabelPrediction], Tokenizers], list[LabelPrediction]]
     judge: Callable[[Sequence[Any], Sequence[LabelPrediction], Tokenizers], Judged]
     tokens: Callable[[Any], list[int]]
     shuffle: Callable[[Any, np.random.Generator], Any]
@@ -254,6 +251,7 @@ class LabelTask:
     use: str
     Data: type = LabelData
     begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
+    check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
     text: Mapping[str, object] = field(default_factory=dict)
     by_token: bool = False
     when_long: str = "read in part (data.keep)"

@@ -274,10 +274,10 @@ def _cut(
     for name, part in parts.items():
         if not part or len(held_out) == len(rows):
             largest = max(len(group) for group in groups)
-            linked = f", linked in groups of up to {largest:,} by repeated sentences"
+            chained = f", linked in groups of up to {largest:,} by repeated sentences"
             raise DataError(
                 f"cannot cut {sizes[name]:,} rows for {name} from {len(rows):,} rows"
-                f"{linked if largest > 1 else ''}; give a file with --data.{name}",
+                f"{chained if largest > 1 else ''}; give a file with --data.{name}",
                 config.train[0],
             )
     train = [row for i, row in enumerate(rows) if i not in held_out]
