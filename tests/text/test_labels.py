@@ -53,6 +53,9 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     labels = Labels.of(["ja", "né", "à|b"], several=True, averaged=["ja"])
     labels.save(tmp_path / "labels.json")
     assert Labels.load(tmp_path / "labels.json") == labels
+    tags = Labels(("B-A", "I-A", "O"), scheme="bio", n_ill_formed=3)
+    tags.save(tmp_path / "labels.json")
+    assert Labels.load(tmp_path / "labels.json") == tags
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": [1], "averaged": []}', "{"])

@@ -412,10 +412,12 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
     r"""The lines of a file with a token on each, as the shared tasks of CoNLL have it.
 
     Columns are separated by tabs where the first token's line has one, and by spaces otherwise; every
-    token has as many. A blank line ends a sentence, and so does `-DOCSTART-`, which is no token. A line
-    that begins with # is a comment if it stands before a sentence and has another number of columns, or
-    the file is CoNLL-U (`.conllu`): tokens begin with # too. In CoNLL-U, tokens of several words ("1-2")
-    and words that are not written ("8.1") are left out.
+    token has as many. A blank line ends a sentence, and so does `-DOCSTART-`, which is no token.
+
+    Tokens may begin with #, and so do comments. A comment stands before a sentence, and has another number
+    of columns than a token; where spaces separate them, whatever begins with "# " there is one, and in
+    CoNLL-U (`.conllu`) whatever begins with #. There too, tokens of several words ("1-2") and words that
+    are not written ("8.1") are left out.
 
     Raises:
         DataError: the file cannot be read, has no token, or a line has another number of columns.
@@ -455,6 +457,7 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
             continue
         values = _columns(line.text, by_tab)
         is_comment = is_conllu or len(values) != n_columns
+        is_comment |= not by_tab and line.text.startswith("# ")
         if line.text.startswith("#") and not is_open and is_comment:
             yield ColumnLine(line.text, line.number, None)
             continue
