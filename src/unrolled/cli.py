@@ -161,9 +161,9 @@ def train(
             which cannot see order, and keep them in the run folder.
     """
     if baselines:
-        from unrolled.baselines import require_scikit
+        from unrolled.baselines.fitting import Scikit
 
-        require_scikit()
+        Scikit.load()  # before an hour of training
     if resume and recipe is None and task is None and not data and out is not None:
         from unrolled.training.run_folder import begun_recipe
 
