@@ -259,6 +259,7 @@ def evaluate(
             run,
             predictor.read(data) if data else predictor.held_out(split),
             Path(data[0]).name.split(".")[0] if data else split,
+            data[0] if data else f"the {split} part",
             shuffle_words=shuffle_words,
             out=out,
             words=words,

@@ -180,7 +180,7 @@ class LabelFeed(RowFeed):
         with precision:
             said = label_predictions(model, task, examples, self.tokenizers)
         said = task.decide(model, examples, said, self.tokenizers)
-        return loss, task.judge(examples, said, self.tokenizers).scores()
+        return loss, task.judge(model, examples, said, self.tokenizers).scores()
 
 
 class TextFeed:
