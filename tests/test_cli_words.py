@@ -202,6 +202,17 @@ def test_what_is_found_in_a_file_is_told_beside_the_answer(run: Run, file: Path)
             "too few words given; for example: unrolled vectors evaluate VECTORS SETS",
         ),
         (["evaluate", "{file}", "absent"], "absent: no such file"),
+        (["nearest", "{file}", "king", "kind"], "no vector for 'kind'; did you mean 'king'?"),
+        (["nearest", "{file}", "a\tb"], "no vector for 'a\tb'"),
+        (["map", "{file}", "map.png", "king", "kind"], "no vector for 'kind'"),
+        (
+            ["convert", "{file}", "v.vec", "--max-words", "0"],
+            "--max-words must be at least 1, got 0",
+        ),
+        (
+            ["convert", "{file}", ".", "--to", "glove", "--force"],
+            "it is a folder; name a file in it",
+        ),
         (["ratio", "{file}", "king", "queen", "man"], "no counts here; ratios need the folder"),
         (["map", "{file}", "map.gif", "king", "queen"], "cannot draw words as '.gif'"),
         (["convert", "{file}", "v.dat"], "cannot tell the format from 'v.dat'"),
@@ -216,6 +227,132 @@ def test_what_cannot_be_is_one_sentence(
     run: Run, file: Path, words: list[str], sentence: str
 ) -> None:
     assert sentence in run.refused(*(word.format(file=file) for word in words))
+
+
+COMMANDS = (
+    ("nearest", "{vectors}", "king"),
+    ("analogy", "{vectors}", "man", "king", "woman"),
+    ("similarity", "{vectors}", "king", "man"),
+    ("ratio", "{vectors}", "king", "man", "ice"),
+    ("evaluate", "{vectors}", "pairs.txt"),
+    ("map", "{vectors}", "map.png", "king", "man"),
+    ("convert", "{vectors}", "out.bin"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[command[0] for command in COMMANDS])
+def test_what_is_no_file_of_vectors_is_refused_by_every_command(
+    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    binary = tmp_path / "whole.bin"
+    formats.write_vectors(binary, list(MATRIX), np.array(list(MATRIX.values()), np.float32))
+    trained, unfinished = trained_folder(tmp_path / "nan"), trained_folder(tmp_path / "unfinished")
+    damaged = trained.read_bytes()
+    trained.write_bytes(damaged[:-4] + b"\x00\x00\xc0\x7f")  # the last number is none
+    unfinished.unlink()
+    (tmp_path / "pairs.txt").write_text("man king 5\n", encoding="utf-8")
+    (tmp_path / "nothing").mkdir()
+    bad = {
+        "absent.txt": "absent.txt: no such file",
+        "empty.txt": "empty.txt: the file is empty; expected word vectors",
+        "junk.bin": "junk.bin, line 1: expected a word and its numbers, one space between them, found",
+        "zeros.bin": "zeros.bin, line 1: a NUL byte; this is not a text file",
+        "nan.txt": "nan.txt, line 2: number 1 of 'man' is nan, expected finite numbers; remove it",
+        "cut.bin": "cut.bin: cut short: 5 words are promised in its first line, and word 5 is not whole",
+        "pickled.kv": "pickled.kv: this is a pickled file, which can run code as it is read",
+        "nothing": "nothing: no vectors.safetensors in this folder; give the folder of a training, or",
+        "unfinished": "unfinished: the training of these vectors is not finished; repeat its command",
+        "loop": "loop: cannot be read (Too many levels of symbolic links)",
+    }
+    if command[0] not in ("ratio", "convert"):  # no number is read for a ratio
+        bad["nan"] = "nan: the vector of 'ice' is not finite; remove it, or train again"
+    write = {
+        "empty.txt": b"",
+        "junk.bin": bytes(range(128, 256)),
+        "zeros.bin": bytes(999),
+        "nan.txt": b"king 1 2\nman nan 2\nice 1 2\nwoman 1 1\n",
+        "cut.bin": binary.read_bytes()[:-7],
+        "pickled.kv": b"\x80\x04K\x01.",
+    }
+    for name, content in write.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    before = sorted(tmp_path.rglob("*"))
+    for name, sentence in bad.items():
+        refused = run.refused(*(word.format(vectors=name) for word in command))
+        assert refused.startswith(sentence), name
+    assert sorted(tmp_path.rglob("*")) == before, "nothing half-written"
+
+
+def trained_folder(folder: Path) -> Path:
+    """What a training leaves but for the counts; the file of vectors."""
+    folder.mkdir()
+    path = folder / "vectors.safetensors"
+    formats.write_vectors(path, list(MATRIX), np.array(list(MATRIX.values()), np.float32))
+    (folder / "vectors.toml").touch()
+    return path
+
+
+def test_a_word_alone_has_no_neighbours(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "one.txt"
+    path.write_text("ice 1 2\n", encoding="utf-8")
+    sentence = f"{path}: there are no other words to answer with; give more vectors"
+    assert run.refused("nearest", path, "ice") == sentence
+    assert run.refused("analogy", path, "ice", "ice", "ice") == sentence
+
+
+def test_sets_of_which_nothing_is_known_are_refused(run: Run, file: Path, tmp_path: Path) -> None:
+    pairs, questions = tmp_path / "pairs.txt", tmp_path / "questions.txt"
+    pairs.write_text("gato\tperro\t9\nking\tperro\t3\n", encoding="utf-8")
+    questions.write_text("hombre rey mujer reina\n", encoding="utf-8")
+    record = tmp_path / "results.jsonl"
+    assert run.refused("evaluate", file, pairs, questions, "--record", record) == (
+        f"{file}: no pair and no question of these sets has vectors for all its words; expected sets in "
+        "the language of the vectors"
+    )
+    assert not record.exists()
+    assert run.refused("evaluate", file, pairs, "--record", tmp_path) == (
+        f"cannot append to {tmp_path}; name a file in a folder that is there"
+    )
+
+
+def test_words_of_a_training_are_not_replaced(run: Run, file: Path, tmp_path: Path) -> None:
+    trained = trained_folder(tmp_path / "trained")
+    before = trained.with_name("vocabulary.tsv").read_bytes()
+    assert run.refused("convert", file, trained.with_name("new.safetensors")) == (
+        f"{trained.with_name('vocabulary.tsv')} exists; replace it (--force), or choose another folder"
+    )
+    for target in (trained, trained.with_name("new.safetensors")):
+        refused = run.refused("convert", file, target, "--force", "--max-words", 2)
+        assert refused.startswith(f"cannot write {target}: '{trained.parent}' is the folder of")
+    assert trained.with_name("vocabulary.tsv").read_bytes() == before
+
+
+def test_counts_of_the_left_side_alone_have_ratios_too(run: Run, tmp_path: Path) -> None:
+    text, out = tmp_path / "text.txt", tmp_path / "left"
+    text.write_text("solid ice\ngas steam\nsolid ice\ngas steam\nwater ice\nwater steam\n" * 9)
+    options = ("--size", 3, "--window", 2, "--min-count", 1, "--epochs", 1, "--left-only")
+    run("train", text, "--out", out, *options)
+    printed = run("ratio", out, "ice", "steam", "solid", "gas", "water")
+    assert [line.split()[-3:] for line in printed[1:]] == [
+        ["0.67", "0", "0.33"],
+        ["0", "0.67", "0.33"],
+        ["∞", "0", "1"],
+    ]
+    assert run.refused("ratio", out, "ice", "steam", "fog") == "no vector for 'fog'"
+    (out / "counts" / "values.npy").write_bytes(b"junk")
+    assert run.refused("ratio", out, "ice", "steam", "gas") == (
+        f"{out}/counts/values.npy: not a whole NumPy array; train again, or copy the whole folder"
+    )
+
+
+def test_letters_without_a_glyph_are_told_beside_the_map(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "v.txt"
+    path.write_text("日本 1 2\nice 2 3\n", encoding="utf-8")
+    assert run("map", path, tmp_path / "map.png", "日本", "ice") == [str(tmp_path / "map.png")]
+    assert run.notes == ["note: the font has no 日 本; boxes stand in the picture for them"]
 
 
 def test_choices_at_the_command_line_are_those_of_the_files() -> None:

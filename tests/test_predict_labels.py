@@ -34,8 +34,8 @@ dropout_rate = 0.0
 [training]
 learning_rate = 0.03
 max_tokens = 128
-max_steps = 80
-evaluate_every_n_steps = 40
+max_steps = 150
+evaluate_every_n_steps = 50
 metric = "{metric}"
 device = "cpu"
 """
@@ -78,9 +78,13 @@ def model(run: Path) -> LabelPredictor:
     return found
 
 
+def said(thing: str, word: str) -> str:
+    return f"the {thing} number 2 is {word} today"
+
+
 def test_a_text_gives_a_label_and_a_list_gives_a_list(model: LabelPredictor) -> None:
-    assert model("this film is lovely") == "good"
-    assert model(["a dull book", "a great book"]) == ["bad", "good"]
+    assert model(said("film", "lovely")) == "good"
+    assert model([said("book", "dull"), said("book", "great")]) == ["bad", "good"]
     assert model([]) == []
 
 
@@ -154,12 +158,12 @@ def test_evaluate_writes_a_page_and_the_answers(run: Path, tmp_path: Path, capsy
 
 
 def test_predict_prints_a_label_and_its_probability(run: Path, capsys, tmp_path: Path) -> None:
-    assert cli.main(["predict", str(run), "a lovely walk"]) == 0
+    assert cli.main(["predict", str(run), said("walk", "lovely")]) == 0
     label, probability = capsys.readouterr().out.split()
     assert label == "good"
     assert 0.5 < float(probability) <= 1
     lines = tmp_path / "lines.txt"
-    lines.write_text("a dull walk\n\na great cake\n", encoding="utf-8")
+    lines.write_text(f"{said('walk', 'dull')}\n\n{said('cake', 'great')}\n", encoding="utf-8")
     assert cli.main(["predict", str(run), "--input", str(lines), "--scores"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[0] for line in out] == ["bad", "", "good"]
@@ -168,7 +172,7 @@ def test_predict_prints_a_label_and_its_probability(run: Path, capsys, tmp_path:
 
 @pytest.mark.parametrize("method", ["gradients", "occlusion"])
 def test_the_words_that_mattered_are_shown(run: Path, capsys, method: str) -> None:
-    assert cli.main(["predict", str(run), "the film is lovely today", "--words", method]) == 0
+    assert cli.main(["predict", str(run), said("film", "lovely"), "--words", method]) == 0
     pairs = capsys.readouterr().err.split()
     weights = dict(zip(pairs[::2], map(float, pairs[1::2]), strict=True))
     assert max(weights, key=lambda word: weights[word]) == "lovely"
@@ -212,7 +216,7 @@ def test_several_labels_and_none(tmp_path: Path, capsys) -> None:
         ("text", "label"),
         metric="micro_f1",
         data__label_separator="|",
-        training__max_steps="250",
+        training__max_steps="400",
     )
     model = unrolled.load(run)
     assert model("the cake is fine") == ("good",)

@@ -161,9 +161,9 @@ def train(
             which cannot see order, and keep them in the run folder.
     """
     if baselines:
-        from unrolled.baselines import require_scikit
+        from unrolled.baselines.fitting import Scikit
 
-        require_scikit()
+        Scikit.load()  # before an hour of training
     if resume and recipe is None and task is None and not data and out is not None:
         from unrolled.training.run_folder import begun_recipe
 
@@ -259,6 +259,7 @@ def evaluate(
             run,
             predictor.read(data) if data else predictor.held_out(split),
             Path(data[0]).name.split(".")[0] if data else split,
+            data[0] if data else f"the {split} part",
             shuffle_words=shuffle_words,
             out=out,
             words=words,

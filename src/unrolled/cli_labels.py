@@ -155,6 +155,7 @@ def evaluate(
     run: Path,
     rows: Sequence[Row],
     name: str,
+    path: str,
     *,
     shuffle_words: bool,
     out: Path | None,
@@ -168,6 +169,7 @@ def evaluate(
         run: its folder.
         rows: to label.
         name: of the data.
+        path: where the rows are from, for messages.
         shuffle_words: whether to score the texts with their words in random order too.
         out: folder for the two files; `evaluation-NAME` in the run by default.
         words: how to find which words of the worst mistakes mattered.
@@ -176,7 +178,7 @@ def evaluate(
     from unrolled.inspect.labels import LabelReport, write_report
 
     seed = predictor.recipe.seed if shuffle_words else None
-    evaluation = predictor.evaluate(rows, name, seed)
+    evaluation = predictor.evaluate(rows, path, seed)
     beside = list(_baselines(predictor, run, rows, evaluation))
     for line in evaluation.lines():
         print(line)

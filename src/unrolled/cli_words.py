@@ -7,6 +7,7 @@ a command needs is imported inside it, so that `unrolled --help` waits for nothi
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -43,13 +44,13 @@ def nearest(
     """
     _need(words, 1, "nearest VECTORS WORD")
     loaded = _load(vectors, max_words, which)
-    for number, word in enumerate(words):
-        found = loaded.nearest(word, k)
+    answers = [(word, loaded.nearest(word, k)) for word in words]
+    for number, (word, found) in enumerate(answers):
         if number:
             print()
         if len(words) > 1:
             print(word)
-        _print_neighbours(found)
+        _print_neighbours(found, vectors)
 
 
 def analogy(
@@ -78,7 +79,8 @@ def analogy(
         which: of vectors from a training, the sum of word and context vectors, or one of them.
     """
     loaded = _load(vectors, max_words, which)
-    _print_neighbours(loaded.analogy(a, b, c, k, "3CosAdd" if method == "add" else "3CosMul"))
+    found = loaded.analogy(a, b, c, k, "3CosAdd" if method == "add" else "3CosMul")
+    _print_neighbours(found, vectors)
 
 
 def similarity(vectors: Path, first: str, second: str, /, *, which: Which = "sum") -> None:
@@ -131,11 +133,19 @@ def evaluate(
         record: file to append the figures to as a line of JSON.
     """
     _need(sets, 1, "evaluate VECTORS SETS")
+    if record is not None and (record.is_dir() or not record.parent.is_dir()):
+        raise ConfigError(f"cannot append to {record}; name a file in a folder that is there")
     from unrolled.vectors import evaluation
 
     similarity_sets, analogies = evaluation.read_sets(sets)
     loaded = _load(vectors, max_words, which)
     found = evaluation.evaluate(loaded, similarity_sets, analogies)
+    if not found.n_known:
+        raise DataError(
+            "no pair and no question of these sets has vectors for all its words; expected sets in the "
+            "language of the vectors",
+            vectors,
+        )
     for line in found.lines():
         print(line)
     if record is not None:
@@ -165,7 +175,11 @@ def map_(
 
     asked = [*words, *(read_word_list(word_list) if word_list is not None else ())]
     _need(asked, 2, "map VECTORS PICTURE WORD WORD")
-    draw_words(_load(vectors, None, which), asked, picture)
+    loaded = _load(vectors, None, which)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        draw_words(loaded, asked, picture)
+    _tell([str(each.message) for each in told if each.category is UserWarning])
     print(picture)
 
 
@@ -203,10 +217,12 @@ def convert(
     )
 
     chosen = to or format_for(target)
-    written = [target, *([target.with_name(VOCABULARY_FILE)] if chosen == "safetensors" else [])]
-    for path in written:
-        if path.exists() and not force:
-            raise ConfigError(f"{path} exists; replace it (--force), or choose another name")
+    _check_max_words(max_words)
+    vocabulary = target.parent / VOCABULARY_FILE
+    if target.exists() and not force:
+        raise ConfigError(f"{target} exists; replace it (--force), or choose another name")
+    if chosen == "safetensors" and vocabulary.exists() and not force:
+        raise ConfigError(f"{vocabulary} exists; replace it (--force), or choose another folder")
     keep = None if word_list is None else set(read_word_list(word_list))
     stored = read_vectors(vectors, keep, format=source, which=which, limit=max_words)
     _tell(stored.notes)
@@ -238,7 +254,7 @@ def _need(words: Sequence[str], n: int, usage: str) -> None:
 
 
 def _load(vectors: Path, max_words: int | None, which: Which) -> WordVectors:
-    require(max_words is None or max_words >= 1, "--max-words", "at least 1", max_words)
+    _check_max_words(max_words)
     from unrolled.vectors.word_vectors import WordVectors
 
     loaded = WordVectors.load(vectors, which=which, limit=max_words)
@@ -246,11 +262,17 @@ def _load(vectors: Path, max_words: int | None, which: Which) -> WordVectors:
     return loaded
 
 
+def _check_max_words(max_words: int | None) -> None:
+    require(max_words is None or max_words >= 1, "--max-words", "at least 1", max_words)
+
+
 def _tell(notes: Sequence[str]) -> None:
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
 
 
-def _print_neighbours(found: Sequence[Neighbour]) -> None:
+def _print_neighbours(found: Sequence[Neighbour], vectors: Path) -> None:
+    if not found:
+        raise DataError("there are no other words to answer with; give more vectors", vectors)
     for word, score in found:
         print(f"{score:8.4f}  {word}")

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from unrolled.errors import ConfigError
-from unrolled.metrics.counts import Scorable
+from unrolled.metrics.counts import SMALLER_IS_BETTER, Scorable
 from unrolled.metrics.intervals import Interval, bootstrap
-from unrolled.metrics.labels import SMALLER_IS_BETTER, tally_labels
+from unrolled.metrics.labels import tally_labels
 from unrolled.metrics.multi_label import tally_multi_label
 from unrolled.metrics.slices import Mistake, SliceTable, by_length, by_unknown_share
 from unrolled.metrics.tags import tally_tags
@@ -233,12 +233,13 @@ class LabelPredictor:
         start = time.perf_counter()
         said = self._answer(part.examples)
         seconds = time.perf_counter() - start
-        judged = task.judge(part.examples, said, self.tokenizers)
+        judged = task.judge(self.model, part.examples, said, self.tokenizers)
         shuffled: dict[str, float] = {}
         if shuffle_words is not None:
             random = np.random.default_rng(shuffle_words)
             others = [task.shuffle(example, random) for example in part.examples]
-            found = task.judge(others, self._answer(others), self.tokenizers).measured.scores()
+            judged_again = task.judge(self.model, others, self._answer(others), self.tokenizers)
+            found = judged_again.measured.scores()
             shuffled = {name: v for name, v in found.items() if name not in SMALLER_IS_BETTER}
         return LabelledEvaluation(
             judged.measured,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 
-from unrolled.errors import ConfigError, UnavailableError
+from unrolled.errors import ConfigError, RunError, UnavailableError
 from unrolled.inspect.words import draw_words, place_labels, project
 from unrolled.vectors.word_vectors import WordVectors
 
@@ -93,6 +94,15 @@ def test_every_word_is_written_once_and_as_it_is(tmp_path: Path) -> None:
     assert [drawn.count(f"<!-- {word} -->") for word in words] == [1, 1, 1, 1]
 
 
+def test_letters_that_the_font_has_not_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    words = ["日本", "ñandú", "日"]
+    vectors = WordVectors(words, np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32))
+    with pytest.warns(UserWarning, match="^the font has no 日 本; boxes stand") as told:
+        draw_words(vectors, words, tmp_path / "map.png")
+    assert len(told) == 1
+
+
 def test_two_words_and_many_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     vectors = vectors_of(150)
@@ -134,6 +144,28 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert str(raised.value) == (
         f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
     )
+
+
+def test_a_picture_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    vectors, path = vectors_of(), tmp_path / "map.png"
+    path.write_bytes(b"before")
+
+    def full(self: object, stream: BinaryIO, **_: object) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(figure, "savefig", full)
+    with pytest.raises(
+        RunError, match=f"^disk full while writing {path}; free space and try again$"
+    ):
+        draw_words(vectors, vectors.words[:3], path)
+    assert [each.name for each in tmp_path.iterdir()] == ["map.png"]
+    assert path.read_bytes() == b"before"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ConfigError, match=r"it is a folder; name a file in it$"):
+        draw_words(vectors, vectors.words[:3], path)
 
 
 def test_without_matplotlib_it_is_said_what_to_install(

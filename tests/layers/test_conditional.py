@@ -454,13 +454,39 @@ def test_inputs_and_outputs_are_dropped_in_training_only(variant):
     assert torch.equal(plain(*pair)[0], plain(*pair)[0])
 
 
-def test_what_attention_looks_at_is_dropped_too():
-    torch.manual_seed(0)
-    encoder = make("word_by_word", dropout_rate=0.5)
-    first, second = texts()
-    y, h, last = encoder.conditional.read(first, second)
-    for part in (y.values[0], h.values[1], last):
-        assert 0 < (part == 0).double().mean().item() < 1
+@pytest.mark.parametrize(
+    ("variant", "of_first", "of_second"),
+    [
+        ("independent", [(B, S, E), (B, H)], [(B, T, E), (B, H)]),
+        ("conditional", [(B, S, E)], [(B, T, E), (B, H)]),
+        ("attention", [(B, S, E), (B, S, H)], [(B, T, E), (B, H)]),
+        ("word_by_word", [(B, S, E), (B, S, H)], [(B, T, E), (B, H), (B, T, H)]),
+        ("bidirectional", [(B, S, E)], [(B, T, E), (B, 2 * H)]),
+    ],
+)
+def test_what_is_used_is_dropped_and_nothing_else(variant, of_first, of_second):
+    encoder, seen = make(variant, dropout_rate=0.5), ([], [])
+    its = getattr(encoder, "conditional", encoder)
+    for reader, shapes in zip((its.first, its.second), seen, strict=True):
+        reader.dropout.register_forward_hook(
+            lambda module, args, out, shapes=shapes: shapes.append(out.shape)
+        )
+    encoder(*texts())
+    assert seen == (of_first, of_second)
+
+
+@every_variant
+def test_lower_precision_runs_every_encoder(variant):
+    encoder = make(variant, dtype=torch.float32)
+    first, second = texts(torch.float32)
+    exact, exact_attention = encoder(first, second)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values, attention = encoder(first, second)
+    torch.testing.assert_close(values.float(), exact, atol=0.05, rtol=0.05)
+    if attention is not None:
+        torch.testing.assert_close(attention.float(), exact_attention, atol=0.05, rtol=0.05)
+    values.float().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from functools import cache
 
 import pytest
 import torch
@@ -47,15 +48,32 @@ def make(scheme=None, dtype=torch.float64, scale=1.0) -> LinearChainCRF:
     crf = LinearChainCRF(C if names is None else len(names), allowed).to(dtype)
     for parameter in crf.parameters():
         torch.nn.init.normal_(parameter, std=scale)
+    crf.scheme = scheme
     return crf
 
 
-def paths_of(crf: LinearChainCRF, n: int):
-    """All paths of n labels that are allowed."""
-    n_labels = len(crf.start_weight)
-    for path in itertools.product(range(n_labels), repeat=n):
-        if crf.allowed is None or crf.allowed.why_not(path) is None:
-            yield path
+def chunks_are_well_formed(labels, scheme):
+    """A scheme's definition, read from left to right."""
+    inside = None
+    for label in labels:
+        letter, _, kind = label.partition("-")
+        if letter in "IE" and inside != kind:
+            return False
+        if letter in "BOS" and inside is not None and scheme == "bioes":
+            return False
+        inside = kind if letter in "BI" else None
+    return scheme == "bio" or inside is None
+
+
+@cache
+def paths_of(scheme, n: int):
+    """All paths of n labels that the scheme has."""
+    labels = LABELS.get(scheme, range(C))
+    return [
+        path
+        for path in itertools.product(range(len(labels)), repeat=n)
+        if scheme is None or chunks_are_well_formed([labels[label] for label in path], scheme)
+    ]
 
 
 def scores_of(crf: LinearChainCRF, emissions_TC, paths):
@@ -72,7 +90,7 @@ def scores_of(crf: LinearChainCRF, emissions_TC, paths):
 
 
 def all_scores(crf, emissions_TC, n):
-    paths = list(paths_of(crf, n))
+    paths = paths_of(crf.scheme, n)
     return paths, scores_of(crf, emissions_TC, paths)
 
 
@@ -82,7 +100,7 @@ def example(crf, dtype=torch.float64, filling=float("nan")):
     emissions = torch.randn(B, T, n_labels, dtype=dtype)
     tags = torch.full((B, T), -7)
     for b, n in enumerate(LENGTHS.tolist()):
-        paths = list(paths_of(crf, n))
+        paths = paths_of(crf.scheme, n)
         chosen = paths[int(torch.randint(len(paths), ()))]
         tags[b, :n] = torch.tensor(chosen, dtype=torch.int64)
         emissions[b, n:] = filling
@@ -138,7 +156,7 @@ def test_probabilities_of_paths_have_gradients_row_by_row(scheme, way):
 def test_probabilities_of_all_paths_sum_to_one(scheme, way):
     crf = make(scheme)
     for n in (1, 2, 4):
-        paths = list(paths_of(crf, n))
+        paths = paths_of(crf.scheme, n)
         emissions = torch.randn(1, n, len(crf.start_weight), dtype=torch.float64)
         rows = emissions.expand(len(paths), -1, -1)
         log_probs = crf.log_prob(rows, torch.tensor(paths), torch.full((len(paths),), n))
@@ -228,7 +246,7 @@ def test_with_one_label_there_is_one_path():
 
 
 def test_without_transition_weights_it_is_a_softmax_at_each_step():
-    crf = LinearChainCRF(C).double()
+    crf = make(scale=0.0)
     emissions, tags = example(crf)
     total, count = crf.loss(emissions, tags, LENGTHS)
     real = torch.arange(T) < LENGTHS.unsqueeze(1)
@@ -372,19 +390,6 @@ def test_a_chunk_that_is_not_closed_cannot_be_the_end():
     allowed = allowed_transitions(["O", "B-X", "I-X", "E-X", "S-X"], "bioes")
     assert allowed.why_not([0, 1]) == "label 2 is 'B-X' and cannot be the last"
     assert allowed.why_not([]) is None
-
-
-def chunks_are_well_formed(labels, scheme):
-    """A scheme's definition, read from left to right."""
-    inside = None
-    for label in labels:
-        letter, _, kind = label.partition("-")
-        if letter in "IE" and inside != kind:
-            return False
-        if letter in "BOS" and inside is not None and scheme == "bioes":
-            return False
-        inside = kind if letter in "BI" else None
-    return scheme == "bio" or inside is None
 
 
 @pytest.mark.parametrize(

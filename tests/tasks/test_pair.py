@@ -127,7 +127,6 @@ def test_embeddings_are_brought_to_another_width() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"encoder": "conditionel"}, "model.encoder must be one of first_only, "),
         (
             {"encoder": "conditional", "bidirectional": True},
             "model.bidirectional: the encoder 'conditional' reads in one direction; leave it out, or "

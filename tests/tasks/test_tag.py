@@ -523,7 +523,7 @@ def test_the_surest_mistakes_come_first_each_with_its_sentence() -> None:
         rows[range(len(tags)), tags] = sure
         names = tuple(NAMES[tag] for tag in tags)
         said.append(LabelPrediction(names, rows, (each.tokens,), (None,)))
-    found = TASK.judge(examples, said, tokenizers()).mistakes([""] * 4)
+    found = TASK.judge(make(), examples, said, tokenizers()).mistakes([""] * 4)
     assert [(m.index, m.text, m.gold, m.predicted) for m in found] == [
         (1, "⟦w9⟧", "O", "B-LOC"),
         (0, "w4 w5 w6 ⟦w7⟧ w8", "B-LOC", "B-PER"),

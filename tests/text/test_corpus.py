@@ -255,6 +255,9 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     assert failure(whole(tmp_path / "folder.py")) == (
         f"{tmp_path / 'folder.py'}: no files in this folder"
     )
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert failure(whole(tmp_path / "loop")).startswith(f"{tmp_path / 'loop'}: cannot be read")
+    (tmp_path / "loop").unlink()
     write(tmp_path / "LICENSE", "a")
     assert failure(whole(tmp_path, suffixes=(".py", ".pyi"))) == (
         f"{tmp_path}: no files with suffix .py or .pyi here, only .txt, LICENSE"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from vector_samples import WORDS, matrix_of, refusal, write
 
-from unrolled.errors import ConfigError, DataError
+from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.vectors.formats import (
     format_for,
     format_of,
@@ -138,6 +138,30 @@ def test_a_word_that_a_format_cannot_hold_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_numbers_that_are_not_finite_are_not_written(tmp_path: Path, name: str) -> None:
+    matrix = matrix_of(3)
+    matrix[1, 4] = np.inf
+    with pytest.raises(DataError) as raised:
+        write_vectors(tmp_path / name, ["ice", "fire", "sea"], matrix)
+    assert str(raised.value) == (
+        f"{tmp_path / name}: cannot hold word 2, 'fire': its numbers are not finite; remove it, or train "
+        "again"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_byte_order_mark_is_no_beginning_of_the_first_word(tmp_path: Path, name: str) -> None:
+    words, path = ["\ufeffthe", "ice"], tmp_path / name
+    if FORMATS[name].startswith("word2vec"):  # the header stands before it
+        write_vectors(path, words, matrix_of(2))
+        assert read_vectors(path).words == words
+    else:
+        with pytest.raises(DataError, match="a byte order mark is taken off the first word"):
+            write_vectors(path, words, matrix_of(2))
+
+
 def test_an_ending_that_stands_for_no_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         write_vectors(tmp_path / "v.dat", ["ice"], matrix_of(1))
@@ -149,6 +173,8 @@ def test_an_ending_that_stands_for_no_format_is_refused(tmp_path: Path) -> None:
         format_for(tmp_path / "v.safetensors.gz")
     with pytest.raises(ConfigError, match=r"there is no folder '.*none'; make it, or name another"):
         write_vectors(tmp_path / "none" / "v.txt", ["ice"], matrix_of(1))
+    with pytest.raises(ConfigError, match=r"it is a folder; name a file in it$"):
+        write_vectors(tmp_path, ["ice"], matrix_of(1), format="glove")
 
 
 def test_what_stood_there_stays_when_writing_fails(tmp_path: Path, monkeypatch) -> None:
@@ -160,7 +186,9 @@ def test_what_stood_there_stays_when_writing_fails(tmp_path: Path, monkeypatch) 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(gzip.GzipFile, "write", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(
+        RunError, match=f"^disk full while writing {path}; free space and try again$"
+    ):
         write_vectors(path, ["fire"], matrix_of(1))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

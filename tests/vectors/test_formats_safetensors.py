@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from vector_samples import matrix_of, notes_of, refusal, write
 
-from unrolled.errors import DataError
+from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.vectors.formats import (
     VOCABULARY_FILE,
     read_vectors,
@@ -79,6 +81,65 @@ def test_counts_are_written_and_read(tmp_path: Path) -> None:
     assert stored.words == ["a b", "c"]
     assert stored.counts is not None
     assert stored.counts.tolist() == [30, 12]
+
+
+def test_words_are_not_put_under_vectors_that_have_others(tmp_path: Path) -> None:
+    write_vectors(tmp_path / "v.safetensors", ["ice", "sea"], matrix_of(2))
+    write_vectors(tmp_path / "v.safetensors", ["ice", "fire"], matrix_of(2))
+    before = snapshot(tmp_path)
+    with pytest.raises(ConfigError) as raised:
+        write_vectors(tmp_path / "other.safetensors", ["a", "b"], matrix_of(2))
+    assert str(raised.value) == (
+        f"cannot write {tmp_path}/other.safetensors: {tmp_path}/vocabulary.tsv holds the words of "
+        "v.safetensors; name another folder"
+    )
+    (tmp_path / "vectors.toml").touch()
+    with pytest.raises(ConfigError, match=r"is the folder of a training, whose words and counts"):
+        write_vectors(tmp_path / "v.safetensors", ["a", "b"], matrix_of(2))
+    (tmp_path / "vectors.toml").unlink()
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("n_done", range(3))
+def test_new_words_never_stand_beside_old_vectors(tmp_path: Path, monkeypatch, n_done: int) -> None:
+    path, replaced, steps = tmp_path / "v.safetensors", os.replace, iter(range(9))
+    write_vectors(path, ["ice", "sea"], matrix_of(2))
+    before = snapshot(tmp_path)
+
+    def stopped(source: Path, target: Path) -> None:
+        if next(steps) == n_done:
+            raise OSError(28, "No space left on device")
+        replaced(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with suppress(OSError, RunError):
+        write_vectors(path, ["a", "b"], -matrix_of(2))
+    after = snapshot(tmp_path)
+    assert next(steps) == n_done + 1
+    assert after == before or "v.safetensors" not in after
+    assert not [name for name in after if name.startswith(".")]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_without_vectors_is_told_from_one_that_will_have_them(tmp_path: Path) -> None:
+    assert refusal(tmp_path).endswith(
+        ": no vectors.safetensors in this folder; give the folder of a training, or a file of vectors"
+    )
+    (tmp_path / "vectors.toml").touch()
+    assert refusal(tmp_path).endswith(
+        ": the training of these vectors is not finished; repeat its command with --resume and --out "
+        f"{tmp_path.name}"
+    )
+
+
+def test_of_many_other_tensors_a_few_are_named(tmp_path: Path) -> None:
+    save_file({f"t{i}": np.ones(1, np.float32) for i in range(9)}, tmp_path / "model.safetensors")
+    assert refusal(tmp_path / "model.safetensors") == (
+        "model.safetensors: no matrix 'w' in this file, only t0, t1, t2, t3, t4, …"
+    )
 
 
 def test_what_is_wrong_with_safetensors_is_said(tmp_path: Path) -> None:

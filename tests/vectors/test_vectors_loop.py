@@ -358,6 +358,27 @@ def test_a_full_disk_is_one_sentence_and_the_work_goes_on(
     assert content(out) == content(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("in_pieces")
+def test_a_file_that_ends_too_soon_is_noticed_as_it_is_written(text: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="only POSIX limits the size of a file")
+    train_vectors(CONFIG, text, tmp_path / "whole")
+    out, most = tmp_path / "out", resource.getrlimit(resource.RLIMIT_FSIZE)
+    sentences = []
+    for n_bytes in (round(200 * 1.3**step) for step in range(40)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, most[1]))
+        try:
+            sentence = how_it_ends(text, out)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, most)
+        if sentence is None:
+            break
+        assert sentence.startswith(f"cannot write {out}")
+        assert sentence.endswith("(File too large)")
+        sentences.append(sentence)
+    assert any("part-000000" in sentence for sentence in sentences)
+    assert content(out) == content(tmp_path / "whole")
+
+
 def how_it_ends(text: Path, out: Path) -> str | None:
     """The sentence with which training ends, or None where it comes to its end."""
     try:
@@ -383,6 +404,14 @@ def test_what_is_damaged_is_named(text: Path, tmp_path: Path) -> None:
     (out / "record.json").write_text("{")
     with pytest.raises(RunError, match=r"record.json: damaged"):
         train_vectors(CONFIG, text, out, resume=True)
+    events = fit_vectors(CONFIG, text, out, force=True)
+    while not isinstance(next(events), Read):
+        pass
+    events.close()
+    part = out / "work" / "part-000000"
+    part.write_bytes(part.read_bytes()[:-9])
+    with pytest.raises(RunError, match=r"part-000000: missing or damaged; train again \(--force\)"):
+        train_vectors(CONFIG, text, out, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -393,6 +422,8 @@ def test_what_is_damaged_is_named(text: Path, tmp_path: Path) -> None:
         ("borders", "page", "one of line, document, none"),
         ("window", 0, "at least 1"),
         ("window", 10_001, "at most 10000"),
+        ("size", 65_537, "at most 65536"),
+        ("threads", 1025, "at most 1024"),
         ("min_count", 0, "at least 1"),
         ("max_words", -1, "at least 0"),
         ("weighting", "linear", "one of harmonic, flat"),

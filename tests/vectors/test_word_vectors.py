@@ -104,6 +104,8 @@ def test_there_are_no_more_neighbours_than_words() -> None:
     assert len(vectors.analogy("w0", "w1", "w2", 99)) == 1
     assert vectors_of(3).analogy("w0", "w1", "w2") == []
     assert WordVectors(["one"], np.ones((1, 2), np.float32)).nearest("one") == []
+    assert len(vectors.nearest("w1", k=10**30)) == len(vectors) - 1
+    assert len(vectors.analogy("w1", "w2", "w3", k=10**30)) == len(vectors) - 3
 
 
 def test_a_word_without_length_is_like_nothing() -> None:

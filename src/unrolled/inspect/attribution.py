@@ -13,15 +13,19 @@ when a word is left out?
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.config import require
+from unrolled.errors import ConfigError
+from unrolled.predict_labels import LabelPredictor
 from unrolled.shapes import Float, Padded
+from unrolled.tasks.task import LabelPrediction
 
 Score: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """`[R, T, E]` embeddings, `[R]` lengths, `[R]` which row of the batch each is → `[R]` scores.
@@ -199,3 +203,111 @@ def _gradient(scores_R: Tensor, x_RTE: Tensor) -> Tensor:
             "without no_grad"
         )
     return gradient
+
+
+Words = list[tuple[str, float]]
+"""The tokens of a text with how much each spoke for the answer (above 0) or against it, −1…1."""
+
+
+def explain(
+    predictor: LabelPredictor, inputs: Sequence[Any], method: str = "gradients", n_steps: int = 32
+) -> list[list[Words]]:
+    """Which words of each input spoke for the label that it was given.
+
+    The score that is attributed is the log-odds of that label (of several, of the likeliest one); weights
+    are shares of the largest of the input.
+
+    Args:
+        predictor: a run that gives one answer to each input.
+        inputs: as for `LabelPredictor.predict`.
+        method: "gradients" (`integrated_gradients`), "occlusion", or "attention": what an attentive
+            pooling or encoder looked at.
+        n_steps: of integrated gradients.
+
+    Returns:
+        For each input and each of its texts, the tokens with their weights.
+
+    Raises:
+        ConfigError: an unknown method, attention of a model that has none, or a run of tags.
+    """
+    methods = ("gradients", "occlusion", "attention")
+    require(method in methods, "words", f"one of {', '.join(methods)}", method)
+    said = predictor.predict(inputs)
+    if any(each.probabilities.ndim > 1 for each in said):
+        raise ConfigError("every token has an answer of its own here; ask for words = 'none'")
+    if method == "attention":
+        weights = [each.weights for each in said]
+        if said and all(part is None for part in weights[0]):
+            raise ConfigError(
+                "this model has no attention; ask for gradients or occlusion, or train with "
+                "model.pooling = 'attentive'"
+            )
+    else:
+        weights = [
+            _weights(predictor, one, answer, method, n_steps)
+            for one, answer in zip(inputs, said, strict=True)
+        ]
+    return [_shares(each, parts) for each, parts in zip(said, weights, strict=True)]
+
+
+def _weights(
+    predictor: LabelPredictor, one: Any, said: LabelPrediction, method: str, n_steps: int
+) -> tuple[Any, ...]:
+    """For each text of an input `[T]`."""
+    model: Any = predictor.model
+    label = int(said.probabilities.argmax())
+    with torch.no_grad():
+        batch = predictor.task.collate([predictor.encode(one)]).to(model.head.thresholds.device)
+        texts = [model.embed(text) for text in batch.texts]
+
+    def score_of(side: int) -> Score:
+        def score(x: Tensor, lengths: Tensor, rows: Tensor) -> Tensor:
+            parts = [
+                Padded(x, lengths)
+                if other == side
+                else Padded(
+                    text.values.expand(len(x), -1, -1), text.lengths.expand(len(x)).contiguous()
+                )
+                for other, text in enumerate(texts)
+            ]
+            logits = model.head.logits(model.read(*parts)[0])
+            if model.head.several:
+                return logits[:, label]
+            others = torch.cat([logits[:, :label], logits[:, label + 1 :]], dim=1)
+            return logits[:, label] - others.logsumexp(1)
+
+        return score
+
+    found = []
+    for side, text in enumerate(texts):
+        if not int(text.lengths[0]):
+            found.append(np.zeros(0, np.float32))
+        elif method == "occlusion":
+            found.append(occlusion(score_of(side), text)[0].numpy(force=True))
+        elif _is_read(predictor, side):
+            attributed = integrated_gradients(score_of(side), text, n_steps=n_steps)
+            found.append(attributed.tokens[0].numpy(force=True))
+        else:
+            found.append(np.zeros(int(text.lengths[0]), np.float32))
+    return tuple(found)
+
+
+def _is_read(predictor: LabelPredictor, side: int) -> bool:
+    """Whether the answer depends on a text at all; a control's does not on the other one."""
+    encoder = getattr(predictor.recipe.model, "encoder", "")
+    return encoder != ("second_only", "first_only")[side]
+
+
+def _shares(said: LabelPrediction, weights: Sequence[Any]) -> list[Words]:
+    given = [
+        np.zeros(len(pieces)) if part is None else np.asarray(part, np.float64)[: len(pieces)]
+        for pieces, part in zip(said.pieces, weights, strict=True)
+    ]
+    largest = max((float(np.abs(part).max(initial=0)) for part in given), default=0.0)
+    return [
+        [
+            (piece, float(weight) / largest if largest else 0.0)
+            for piece, weight in zip(pieces, part, strict=True)
+        ]
+        for pieces, part in zip(said.pieces, given, strict=True)
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, UnavailableError
+from unrolled.vectors import storage
 from unrolled.vectors.word_vectors import WordVectors
 
 _ENDINGS = (".png", ".svg", ".pdf")
@@ -33,10 +35,13 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
         words: at least two; repeated ones are drawn once.
         path: ends in `.png`, `.svg` or `.pdf`.
 
+    Letters that the font has not are drawn as boxes; a `UserWarning` names them.
+
     Raises:
         ConfigError: another ending, no such folder, fewer than two words, more than 500, or one without a
             vector.
         UnavailableError: matplotlib is not installed.
+        RunError: the disk is full, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in _ENDINGS:
@@ -47,12 +52,21 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
         raise ConfigError(
             f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
         )
+    if path.is_dir():
+        raise ConfigError(f"cannot draw {path}: it is a folder; name a file in it")
     words = list(dict.fromkeys(words))
     if not 2 <= len(words) <= _MOST:
         raise ConfigError(f"a map takes 2 to {_MOST} different words, got {len(words)}")
     ids = np.array([vectors.id_of(word) for word in words])
     places_N2, shares = project(vectors.unit(ids))
-    _draw(words, places_N2, shares, path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph ", UserWarning)  # one for each letter, at each use
+        _draw(words, places_N2, shares, path)
+    missing = _letters_without_glyph(words)
+    if missing:
+        warnings.warn(
+            f"the font has no {missing}; boxes stand in the picture for them", stacklevel=2
+        )
     return path
 
 
@@ -112,7 +126,16 @@ def _draw(
     canvas.draw()  # settles the layout, so that points of the picture are known
     figure.set_layout_engine("none")
     _label(axes, canvas.get_renderer(), words, places_N2, figure.dpi / 72)
-    figure.savefig(path, dpi=150)
+    with storage.replacing(path, "try again") as stream:
+        figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150)
+
+
+def _letters_without_glyph(words: Sequence[str]) -> str:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties()))
+    letters = dict.fromkeys("".join(words))
+    return " ".join(letter for letter in letters if not font.get_char_index(ord(letter)))
 
 
 def _label(

@@ -133,7 +133,7 @@ class ConditionalEncoder(nn.Module):
         self.output_size = hidden_size
 
     def read(self, first: Padded, second: Padded) -> tuple[Padded, Padded, Float[Tensor, "B H"]]:
-        """Outputs of both layers, `[B, S, H]` and `[B, T, H]`, and h²_T."""
+        """Outputs of both layers, `[B, S, H]` and `[B, T, H]`, before dropout; and h²_T, after it."""
         start = self.start(first.values.shape[0])
         y, end = self.first(first, start)
         h, last = self.second(second, crossed(start, end))
@@ -191,7 +191,7 @@ class AttentiveEncoder(nn.Module):
     def forward(self, first: Padded, second: Padded) -> Encoded:
         """h*, and a as `[B, 1, S]`."""
         y, _, h_BH = self.conditional.read(first, second)
-        memory = self.attention.remember(y)
+        memory = self.attention.remember(self.conditional.first.dropped(y))
         r_B1H, attention_B1S = self.attention(h_BH.unsqueeze(1), memory)
         values_BH = _joined(r_B1H.squeeze(1), h_BH, self.seen_weight, self.last_weight)
         return values_BH, torch.where(memory.mask, attention_B1S, 0.0)
@@ -250,6 +250,7 @@ class WordByWordEncoder(nn.Module):
     def forward(self, first: Padded, second: Padded) -> Encoded:
         """h*, and a_t for each step, zeros in the padding of either text."""
         y, h, last_BH = self.conditional.read(first, second)
+        y, h = self.conditional.first.dropped(y), self.conditional.second.dropped(h)
         r_BH, attention_TBS = word_by_word(
             linear(h.values.transpose(0, 1), self.query_weight),
             linear(y.values, self.key_weight),
@@ -398,15 +399,15 @@ def one_after_the_other(first: Padded, second: Padded) -> Padded:
 
 
 class Reader(nn.Module):
-    """One recurrent layer over a text, with dropout on what goes in and what comes out.
+    """One recurrent layer over a text, with dropout on what goes in and what is taken out.
 
     Args:
         cell: "lstm", "gru" or "rnn".
         input_size: E.
         hidden_size: H.
         n_directions: N, 1 or 2.
-        dropout_rate: on inputs, outputs and the hidden state at the end; not on the cell state, which
-            stays inside the recurrence. Zaremba, Sutskever & Vinyals 2014.
+        dropout_rate: on inputs and on what is used of the outputs; not on the cell state, which stays
+            inside the recurrence. Zaremba, Sutskever & Vinyals 2014.
 
     Raises:
         ConfigError: an unknown cell, or a rate out of range.
@@ -428,6 +429,8 @@ class Reader(nn.Module):
     def forward(self, text: Padded, start: State) -> tuple[Padded, State]:
         """Outputs `[B, T, N·H]`, zeros in the padding, and the state at each row's true end.
 
+        Of these nothing is dropped yet.
+
         Args:
             text: `[B, T, E]`.
             start: `(h,)` or `(h, c)`, each `[N, B, H]`.
@@ -436,10 +439,14 @@ class Reader(nn.Module):
         hx = start if len(start) == 2 else start[0]
         y_BTH, end = self.recurrent(x_BTE, hx, lengths=text.lengths)
         end = end if isinstance(end, tuple) else (end,)
-        return Padded(self.dropout(y_BTH), text.lengths), end
+        return Padded(y_BTH, text.lengths), end
+
+    def dropped(self, outputs: Padded) -> Padded:
+        """The outputs, some of their units dropped."""
+        return Padded(self.dropout(outputs.values), outputs.lengths)
 
     def last(self, state: State) -> Float[Tensor, "B D"]:
-        """What each direction computed last, side by side, `[B, N·H]`: h→_T and h←_1."""
+        """What each direction computed last, h→_T and h←_1, side by side; some units dropped."""
         h_NBH = state[0]
         return self.dropout(h_NBH.transpose(0, 1).flatten(1))
 

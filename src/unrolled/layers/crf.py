@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -60,15 +61,19 @@ class Allowed:
         """
         if not path:
             return None
-        names = self.labels
+        names, may_follow = self.labels, self._may_follow
         if not self.starts[path[0]]:
             return f"label 1 is '{names[path[0]]}' and cannot be the first"
         for place, (before, here) in enumerate(pairwise(path), start=2):
-            if not self.steps[before, here]:
+            if not may_follow[before][here]:
                 return f"label {place} is '{names[here]}' and cannot follow '{names[before]}'"
         if not self.ends[path[-1]]:
             return f"label {len(path)} is '{names[path[-1]]}' and cannot be the last"
         return None
+
+    @cached_property
+    def _may_follow(self) -> list[list[bool]]:
+        return self.steps.tolist()
 
 
 def allowed_transitions(labels: Sequence[str], scheme: str) -> Allowed:

@@ -76,9 +76,9 @@ class Embedding(nn.Embedding):
         self.weight.requires_grad_(tuning != "frozen")
 
     def at(self, n_updates: int, n_epochs: int = 0) -> Embedding:
-        """Say how far training is, before an update; without it a thawed embedding stays frozen.
+        """Say how far training is, before an update, as `Training` does; until then "thawed" is frozen.
 
-        What it says depends on the two numbers alone, so that a run that is resumed goes on as it was.
+        What follows depends on the two numbers alone, so that a run that is resumed goes on as it was.
 
         Args:
             n_updates: updates made.

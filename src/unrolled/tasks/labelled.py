@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unrolled.layers import pretrained
-from unrolled.layers.embedding import Embedding
 from unrolled.metrics.labels import measure_labels, tally_labels
 from unrolled.metrics.labels import signature as label_signature
 from unrolled.metrics.multi_label import (
@@ -79,19 +78,6 @@ class LabelBatch:
         """The same batch on another device."""
         targets = None if self.targets is None else self.targets.to(device)
         return LabelBatch(tuple(text.to(device) for text in self.texts), targets)
-
-
-class Labelling(Protocol):
-    """A model that labels texts."""
-
-    embedding: Embedding
-    head: LabelHead
-
-    def embed(self, text: Padded) -> Padded:
-        """`[B, T]` ids → `[B, T, E]`."""
-
-    def read(self, *texts: Padded) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        """Embedded texts → `[B, D]`, and for each text how much each token was looked at, `[B, T]`."""
 
 
 def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> dict[str, Any]:
@@ -200,7 +186,7 @@ class LabelHead(nn.Module):
     def logits(self, hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
         """Unnormalised scores."""
         logits: Tensor = self.scorer(hidden)
-        return logits.float()
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def probabilities(self, hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
         """Of each label; of one label they sum to 1."""
@@ -315,7 +301,7 @@ def answer(
     batch = collate([replace(example, labels=None) for example in examples])
     batch = batch.to(model.head.thresholds.device)
     hidden, weights = model.read(*(model.embed(text) for text in batch.texts))
-    probabilities_BC = model.head.probabilities(hidden).cpu().numpy()
+    probabilities_BC = model.head.probabilities(hidden).float().cpu().numpy()
     labels: Labels = tokenizers[LABELS]
     chosen = _chosen(probabilities_BC, labels, model.head.thresholds)
     looked = [None if each is None else each.float().cpu().numpy() for each in weights]
@@ -375,7 +361,10 @@ def gold_matrix(examples: Sequence[LabelledExample], n_labels: int) -> NDArray[n
 
 
 def judge(
-    examples: Sequence[LabelledExample], said: Sequence[LabelPrediction], tokenizers: Tokenizers
+    model: Any,
+    examples: Sequence[LabelledExample],
+    said: Sequence[LabelPrediction],
+    tokenizers: Tokenizers,
 ) -> Judged:
     """Everything that is measured of labels."""
     labels: Labels = tokenizers[LABELS]
@@ -386,11 +375,12 @@ def judge(
         for row, each in enumerate(said):
             given_NC[row, [places[name] for name in each.labels]] = 1
         gold_NC = gold_matrix(examples, len(labels))
+        thresholds_C = model.head.thresholds.cpu().numpy()
         return Judged(
             measure_multi_label(names, gold_NC, given_NC, probabilities_NC),
             tally_multi_label(gold_NC, given_NC),
             lambda texts: worst_multi_label_mistakes(
-                names, texts, gold_NC, given_NC, probabilities_NC
+                names, texts, gold_NC, probabilities_NC, thresholds_C
             ),
         )
     gold_N = np.array([(example.labels or (0,))[0] for example in examples])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -96,9 +96,6 @@ class PairConfig:
     embeddings_frozen_epochs: int = 0
 
     def __post_init__(self) -> None:
-        encoders = get_args(Encoding)
-        wanted = f"one of {', '.join(encoders)}"
-        require(self.encoder in encoders, "model.encoder", wanted, self.encoder)
         for name in ("embedding_size", "hidden_size"):
             value = getattr(self, name)
             require(value >= 1, f"model.{name}", "at least 1", value)
@@ -120,6 +117,7 @@ class PairConfig:
             )
 
 
+_CONTROLS = ("first_only", "second_only")
 _ONE_WAY = ("conditional", "attention", "word_by_word")
 
 
@@ -168,12 +166,13 @@ class PairClassifier(nn.Module):
 
     def read(
         self, first: Padded, second: Padded
-    ) -> tuple[Float[Tensor, "B D"], tuple[Float[Tensor, "B S"] | None, None]]:
+    ) -> tuple[Float[Tensor, "B D"], tuple[Tensor | None, Tensor | None]]:
         """Embedded texts → a vector for each pair, and how much each token was looked at.
 
         Of word-by-word attention it is the mean over the steps of the text that looks.
         """
-        is_first = self.config.condition == "first"
+        # A control reads the column it names, whatever would condition what.
+        is_first = self.config.condition == "first" or self.config.encoder in _CONTROLS
         hidden, attention_BTS = self.encoder(*((first, second) if is_first else (second, first)))
         looked = None
         if attention_BTS is not None:

@@ -695,7 +695,10 @@ def probabilities_of(prediction: LabelPrediction, labels: Labels) -> list[float]
 
 
 def judge(
-    examples: Sequence[TagExample], said: Sequence[LabelPrediction], tokenizers: Tokenizers
+    model: Any,
+    examples: Sequence[TagExample],
+    said: Sequence[LabelPrediction],
+    tokenizers: Tokenizers,
 ) -> Judged:
     """Everything that is measured of tags."""
     labels: Labels = tokenizers[LABELS]

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from unrolled.decoding.records import DecodingConfig
 from unrolled.layers.cache import ContinuousCache
-from unrolled.metrics.counts import Scorable
-from unrolled.metrics.labels import SMALLER_IS_BETTER
+from unrolled.metrics.counts import SMALLER_IS_BETTER
 from unrolled.metrics.slices import Mistake
 from unrolled.text.data import DataConfig, LabelData, Reading
 from unrolled.text.readers import Row
@@ -172,12 +171,12 @@ class Judged:
 
     Args:
         measured: the figures, with `scores()`, `signature()` and `lines()`.
-        tally: what each example adds to them, for intervals and slices.
+        tally: what each example adds to them, for intervals and slices; a `Scorable`.
         mistakes: texts of the examples → wrong answers, the surest first.
     """
 
     measured: Any
-    tally: Scorable
+    tally: Any
     mistakes: Callable[[Sequence[str]], list[Mistake]]
 
     def scores(self) -> dict[str, float]:
@@ -215,7 +214,7 @@ class LabelTask:
         answer: module, examples, tokenizers → what it says of each.
         decide: module, validation examples, what was said of them, tokenizers → sets what turns
             probabilities into answers, as thresholds, and returns the answers anew.
-        judge: examples, what was said of them, tokenizers → everything that is measured.
+        judge: module, examples, what was said of them, tokenizers → everything that is measured.
         tokens: one example → the ids of all its texts.
         shuffle: example, a random generator → the example with the words of each text in random order.
         signature: how the scores were computed.
@@ -244,7 +243,7 @@ class LabelTask:
     evaluate_loss: Callable[[Any, Any], tuple[Tensor, int]]
     answer: Callable[[Any, Sequence[Any], Tokenizers], list[LabelPrediction]]
     decide: Callable[[Any, Sequence[Any], list[LabelPrediction], Tokenizers], list[LabelPrediction]]
-    judge: Callable[[Sequence[Any], Sequence[LabelPrediction], Tokenizers], Judged]
+    judge: Callable[[Any, Sequence[Any], Sequence[LabelPrediction], Tokenizers], Judged]
     tokens: Callable[[Any], list[int]]
     shuffle: Callable[[Any, np.random.Generator], Any]
     signature: Callable[[], dict[str, str]]

@@ -521,10 +521,10 @@ def decode_block(raw: bytes, name: str, offset: int, config: CorpusConfig) -> st
 
 
 def _find(names: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for name in names:
         for path in _expanded(name, suffixes):
-            found.setdefault(path.resolve(), path)
+            found.setdefault(os.path.realpath(path), path)
     return list(found.values())
 
 

@@ -186,7 +186,7 @@ class LabelFeed(RowFeed):
         with precision:
             said = label_predictions(model, task, examples, self.tokenizers)
         said = task.decide(model, examples, said, self.tokenizers)
-        scores = task.judge(examples, said, self.tokenizers).scores()
+        scores = task.judge(model, examples, said, self.tokenizers).scores()
         metric = recipe.training.metric
         if metric not in ("loss", *scores):
             raise ConfigError(

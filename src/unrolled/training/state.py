@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import NonFiniteError
+from unrolled.layers.embedding import thaw
 from unrolled.tasks.task import AnyTask, State
 from unrolled.training import checkpoint, run_folder
 from unrolled.training.checkpoint import Checkpoint, Progress
@@ -162,6 +163,7 @@ class Training:
         progress, config = self.progress, self.config
         share = max((share for share, _ in self.limits().values()), default=0.0)
         rate = learning_rate(config, progress.step + 1, share, progress.n_reductions)
+        thaw(self.model, progress.step, progress.epoch - 1)
         n_batches = self._n_batches()
         taken = range(progress.batch, min(progress.batch + config.accumulate, n_batches))
         total, n_targets, n_tokens, n_sequences = self._accumulate(taken)

@@ -99,7 +99,9 @@ class VectorsConfig:
         ):
             value = getattr(self, name)
             require(value >= least, f"vectors.{name}", f"at least {least}", value)
-        require(self.window <= 10_000, "vectors.window", "at most 10000", self.window)
+        for name, most in (("size", 65_536), ("window", 10_000), ("threads", 1024)):
+            value = getattr(self, name)
+            require(value <= most, f"vectors.{name}", f"at most {most}", value)
         for name in ("x_max", "alpha", "rate", "clip"):
             value = getattr(self, name)
             require(0 < value < float("inf"), f"vectors.{name}", "above 0 and finite", value)

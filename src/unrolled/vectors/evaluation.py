@@ -114,6 +114,12 @@ class VectorEvaluation:
     analogies: list[AnalogyResult] = field(default_factory=list)
     n_words: int = 0
 
+    @property
+    def n_known(self) -> int:
+        """Pairs and questions of which all words have a vector."""
+        n_pairs = sum(each.n_known for each in self.similarity)
+        return n_pairs + sum(each.n_known for each in self.analogies)
+
     def totals(self) -> list[AnalogyResult]:
         """Analogies together: semantic, syntactic, all; those of which there are none left out."""
         semantic, syntactic = (

@@ -138,8 +138,10 @@ def write_vectors(
         counts: of the words, for `vocabulary.tsv`.
 
     Raises:
-        ConfigError: no format can be told from the ending, or there is no such folder.
-        DataError: a word that the format cannot hold.
+        ConfigError: no format can be told from the ending, there is no such folder, or `path` is one; of
+            safetensors, other vectors have their words in that folder.
+        DataError: a word that the format cannot hold, or numbers that are not finite.
+        RunError: the disk is full, or the file cannot be written.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "small.vec"
@@ -156,12 +158,18 @@ def write_vectors(
         raise ConfigError(
             f"cannot write {path}: there is no folder '{path.parent}'; make it, or name another"
         )
+    if path.is_dir():
+        raise ConfigError(f"cannot write {path}: it is a folder; name a file in it")
     if len(words) != len(matrix):
         raise DataError(f"{len(words):,} words, but {len(matrix):,} vectors", path)
     for number, word in enumerate(words, start=1):
-        problem = _unwritable(word, format)
+        problem = _unwritable(word, format, is_first=number == 1)
         if problem:
             raise DataError(f"cannot hold word {number:,}, {word!r}: {problem}", path)
+    row = not_finite(matrix)
+    if row is not None:
+        problem = "its numbers are not finite; remove it, or train again"
+        raise DataError(f"cannot hold word {row + 1:,}, {words[row]!r}: {problem}", path)
     if format == "safetensors":
         formats_safetensors.write(path, words, matrix, counts)
     elif format == "word2vec-binary":
@@ -215,12 +223,14 @@ def format_for(path: str | PathLike[str]) -> Format:
     return _ENDINGS[ending]
 
 
-def _unwritable(word: str, format: Format) -> str | None:
+def _unwritable(word: str, format: Format, is_first: bool) -> str | None:
     """Why a format cannot hold a word; None where it can."""
     if not word:
         return "it is empty"
     if "\n" in word or "\r" in word or "\0" in word:
         return "it has a line end or a NUL byte in it"
+    if is_first and word.startswith("\ufeff") and format in ("glove", "safetensors"):
+        return "a byte order mark is taken off the first word of a text; put another word first"
     if format == "safetensors":
         return "it has a tab in it" if "\t" in word else None
     if " " not in word:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping, Sequence
+import os
+from collections.abc import Container, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.errors import DataError
+from unrolled.errors import ConfigError, DataError
 from unrolled.text.readers import _nearest_file
+from unrolled.vectors import storage
 from unrolled.vectors.stored_vectors import (
     ROWS,
     StoredVectors,
@@ -26,6 +28,7 @@ Which = Literal["sum", "word", "context"]
 
 VECTORS_FILE = "vectors.safetensors"
 VOCABULARY_FILE = "vocabulary.tsv"
+CONFIG_FILE = "vectors.toml"
 
 _TENSOR_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
@@ -33,6 +36,8 @@ _TENSOR_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 def read(path: Path, keep: Container[str] | None, limit: int | None, which: Which) -> StoredVectors:
     """The vectors of a file or folder, mapped where all of one matrix are asked for."""
     file = path / VECTORS_FILE if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise DataError(_why_no_vectors(path), path)
     vocabulary = file.with_name(VOCABULARY_FILE)
     tensors = _mapped(file)
     main, added = _chosen(tensors, which, file)
@@ -66,14 +71,23 @@ def write(
     counts: NDArray[np.int64] | None,
 ) -> None:
     """The matrix as `w`, and its words beside it."""
-    from safetensors.numpy import save
+    vocabulary, fresh = path.with_name(VOCABULARY_FILE), path.with_name(f".{path.name}.new")
+    _check_place(path, vocabulary)
 
-    tensor = np.ascontiguousarray(matrix, np.float32)
-    with written(path.with_name(VOCABULARY_FILE)) as vocabulary, written(path) as stream:
-        stream.write(save({"w": tensor}))
-        for number, word in enumerate(words):
-            count = "" if counts is None else f"\t{counts[number]}"
-            vocabulary.write(f"{word}{count}\n".encode())
+    def rows() -> Iterator[NDArray[np.float32]]:
+        return (matrix[start : start + ROWS] for start in range(0, len(matrix), ROWS))
+
+    try:
+        with written(vocabulary) as stream:
+            for number, word in enumerate(words):
+                count = "" if counts is None else f"\t{counts[number]}"
+                stream.write(f"{word}{count}\n".encode())
+            stream.flush()
+            storage.write_tensors(fresh, {"w": (matrix.shape, rows)}, "try again")
+            path.unlink(missing_ok=True)  # new words never stand beside old vectors
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def read_vocabulary(path: str | PathLike[str]) -> tuple[list[str], NDArray[np.int64] | None]:
@@ -112,6 +126,30 @@ def read_vocabulary(path: str | PathLike[str]) -> tuple[list[str], NDArray[np.in
     return words, np.array(counts, np.int64) if counts else None
 
 
+def _why_no_vectors(folder: Path) -> str:
+    if (folder / CONFIG_FILE).exists():
+        return (
+            "the training of these vectors is not finished; repeat its command with --resume and "
+            f"--out {folder}"
+        )
+    return f"no {VECTORS_FILE} in this folder; give the folder of a training, or a file of vectors"
+
+
+def _check_place(path: Path, vocabulary: Path) -> None:
+    """Refuse to put words under vectors that have others."""
+    folder = path.parent
+    if (folder / CONFIG_FILE).exists():
+        raise ConfigError(
+            f"cannot write {path}: '{folder}' is the folder of a training, whose words and counts belong "
+            "to the vectors trained there; name another folder"
+        )
+    others = sorted(other.name for other in folder.glob("*.safetensors") if other.name != path.name)
+    if others and vocabulary.exists():
+        raise ConfigError(
+            f"cannot write {path}: {vocabulary} holds the words of {others[0]}; name another folder"
+        )
+
+
 def _rows_to_keep(
     words: Sequence[str], keep: Container[str] | None, limit: int | None
 ) -> tuple[dict[str, int], int]:
@@ -136,8 +174,9 @@ def _chosen(
         matrices = {"w": next(iter(matrices.values()))}
     wanted = {"sum": "w", "word": "w", "context": "w_context"}[which]
     if wanted not in matrices or not matrices[wanted].size:
-        there = ", ".join(sorted(tensors)) or "nothing"
-        raise DataError(f"no matrix '{wanted}' in this file, only {there}", file)
+        there = sorted(tensors) or ["nothing"]
+        shown_there = ", ".join([*there[:5], *(["…"] if len(there) > 5 else [])])
+        raise DataError(f"no matrix '{wanted}' in this file, only {shown_there}", file)
     added = matrices.get("w_context") if which == "sum" else None
     if added is not None and added.shape != matrices["w"].shape:
         raise DataError("'w' and 'w_context' are of different shapes; train again", file)

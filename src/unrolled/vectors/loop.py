@@ -51,13 +51,12 @@ from unrolled.vectors.events import (
     VectorsEvent,
     VocabularyMade,
 )
-from unrolled.vectors.formats_safetensors import VECTORS_FILE, VOCABULARY_FILE
+from unrolled.vectors.formats_safetensors import CONFIG_FILE, VECTORS_FILE, VOCABULARY_FILE
 from unrolled.vectors.glove import Parameters, deal_pairs, train_epoch
 from unrolled.vectors.ratios import COUNTS_FOLDER
 from unrolled.vectors.records import PairWeights
 from unrolled.vectors.vocabulary import Vocabulary, WordCounts
 
-CONFIG_FILE = "vectors.toml"
 RECORD_FILE = "record.json"
 _WORK_FOLDER = "work"
 

@@ -99,8 +99,12 @@ def _mapped(path: Path) -> NDArray[Any]:
         return np.asarray(np.load(path, mmap_mode="r"))
     except FileNotFoundError:
         raise DataError("missing; train again, or copy the whole folder", path) from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"not a whole NumPy array ({error}); train again", path) from None
+    except (ValueError, EOFError):
+        raise DataError(
+            "not a whole NumPy array; train again, or copy the whole folder", path
+        ) from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", path) from None
 
 
 def render(first: str, second: str, ratios: list[Ratio]) -> list[str]:

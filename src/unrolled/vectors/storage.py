@@ -12,10 +12,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -27,8 +27,12 @@ _NPY_HEADER = 128  # bytes; its length is a part of the format, so that it can b
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, then: str = "go on with --resume") -> Iterator[None]:
     """Turn a failure to write `path` into one sentence.
+
+    Args:
+        path: the file or folder.
+        then: what to do when there is room on the disk again.
 
     Raises:
         RunError: the disk is full, or the file cannot be written.
@@ -37,7 +41,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _DISK_FULL:
-            problem = f"disk full while writing {path}; free space and go on with --resume"
+            problem = f"disk full while writing {path}; free space and {then}"
         else:
             problem = f"cannot write {path} ({error.strerror or error})"
         raise RunError(problem) from error
@@ -56,17 +60,36 @@ def appear(path: Path) -> None:
     _flush_folder(path.parent)
 
 
+@contextmanager
+def replacing(path: Path, then: str = "go on with --resume") -> Iterator[BinaryIO]:
+    """A new file, which takes its place once it is whole, or leaves nothing.
+
+    Args:
+        path: the file.
+        then: what to do after a full disk.
+
+    Raises:
+        RunError: the disk is full, or the file cannot be written.
+    """
+    try:
+        with writing(path, then):
+            with partial(path).open("wb") as stream:
+                yield stream
+                flush(stream)
+            appear(path)
+    finally:
+        with suppress(OSError):
+            partial(path).unlink()
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file at once.
 
     Raises:
         RunError: the disk is full, or the file cannot be written.
     """
-    with writing(path):
-        with partial(path).open("wb") as stream:
-            stream.write(content)
-            flush(stream)
-        appear(path)
+    with replacing(path) as stream:
+        stream.write(content)
 
 
 def flush(stream: Any) -> None:
@@ -139,7 +162,11 @@ def read_rows(path: Path, dtype: DTypeLike, start: int, stop: int, width: int = 
 Pieces = Callable[[], Iterator[NDArray[np.float32]]]
 
 
-def write_tensors(path: Path, tensors: Mapping[str, tuple[tuple[int, ...], Pieces]]) -> None:
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, tuple[tuple[int, ...], Pieces]],
+    then: str = "go on with --resume",
+) -> None:
     """Write float32 arrays as a `.safetensors` file, piece by piece, with a checksum in its header.
 
     The checksum is that of `unrolled.training.checkpoint`, so that the file can be read back there.
@@ -147,6 +174,7 @@ def write_tensors(path: Path, tensors: Mapping[str, tuple[tuple[int, ...], Piece
     Args:
         path: the file.
         tensors: by name, the shape and a function that gives the rows in order.
+        then: what to do after a full disk.
 
     Raises:
         RunError: the disk is full, or the file cannot be written.
@@ -159,21 +187,18 @@ def write_tensors(path: Path, tensors: Mapping[str, tuple[tuple[int, ...], Piece
         start, end = end, end + 4 * int(np.prod(shape))
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
     digest = hashlib.sha256()
-    with writing(path):
-        with partial(path).open("wb") as stream:
-            stream.write(_safetensors_header(header))
-            for name in names:
-                shape, pieces = tensors[name]
-                digest.update(f"{name} torch.float32 {list(shape)}\n".encode())
-                for piece in pieces():
-                    values = np.ascontiguousarray(piece, "<f4").data
-                    digest.update(values)
-                    stream.write(values)
-            header["__metadata__"]["sha256"] = digest.hexdigest()
-            stream.seek(0)
-            stream.write(_safetensors_header(header))
-            flush(stream)
-        appear(path)
+    with replacing(path, then) as stream:
+        stream.write(_safetensors_header(header))
+        for name in names:
+            shape, pieces = tensors[name]
+            digest.update(f"{name} torch.float32 {list(shape)}\n".encode())
+            for piece in pieces():
+                values = np.ascontiguousarray(piece, "<f4").data
+                digest.update(values)
+                stream.write(values)
+        header["__metadata__"]["sha256"] = digest.hexdigest()
+        stream.seek(0)
+        stream.write(_safetensors_header(header))
 
 
 def _safetensors_header(header: Mapping[str, Any]) -> bytes:

@@ -40,6 +40,11 @@ class StoredVectors:
         return self.matrix.shape[1]
 
 
+_OF_A_SPACE = (
+    "; if words of this file have spaces, which its format cannot hold, those before are wrong"
+)
+
+
 class Kept:
     """Words and their numbers as they come: the first vector of each word that is asked for.
 
@@ -101,6 +106,8 @@ class Kept:
         for why, (n, place, word) in self._left_out.items():
             which = f", first '{word}'" if word else ""
             what = "the first vector of each stays" if why == "there before" else "left out"
+            if why == "not in UTF-8" and self._unit == "word":
+                what += _OF_A_SPACE
             sentence = f"{several(n, 'word')} {why}{which}; {what}"
             self.notes.append(str(self.error(sentence, place)))
         return StoredVectors(words, matrix, None, tuple(self.notes))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from unrolled.errors import DataError
 from unrolled.text.readers import _nearest_file, _suffixes
+from unrolled.vectors import storage
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -63,20 +63,18 @@ def lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
 
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A new file, packed where its name ends in `.gz`, which takes its place once it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with ExitStack() as stack:
-            stream: BinaryIO = stack.enter_context(partial.open("wb"))
-            if _suffixes(path)[1]:
-                # No name and no time in it: the same vectors are the same bytes.
-                packed = gzip.GzipFile("", "wb", 6, stream, mtime=0)
-                stream = cast(BinaryIO, stack.enter_context(packed))
+    """A new file, packed where its name ends in `.gz`, which takes its place once it is whole.
+
+    Raises:
+        RunError: the disk is full, or the file cannot be written.
+    """
+    with storage.replacing(path, "try again") as stream:
+        if not _suffixes(path)[1]:
             yield stream
-        os.replace(partial, path)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+            return
+        # No name and no time in it: the same vectors are the same bytes.
+        with gzip.GzipFile("", "wb", 6, stream, mtime=0) as packed:
+            yield cast(BinaryIO, packed)
 
 
 def shown(raw: bytes) -> str:

@@ -49,6 +49,7 @@ class WordVectors:
         matrix: `[V, D]`, row i for word i.
         notes: what a reader should know, one sentence each.
         folder: where counts of co-occurrence lie, for `ratio`.
+        path: where they were read from, for messages.
 
     Raises:
         DataError: not as many words as vectors, or none.
@@ -67,11 +68,12 @@ class WordVectors:
         matrix: NDArray[np.float32],
         notes: Sequence[str] = (),
         folder: Path | None = None,
+        path: Path | None = None,
     ) -> None:
         if matrix.ndim != 2 or len(words) != len(matrix) or not len(words):
             raise DataError(f"{len(words):,} words, but vectors of shape {matrix.shape}")
         self.words, self.matrix, self.notes = list(words), matrix, tuple(notes)
-        self._folder = folder
+        self._folder, self._path = folder, path
         self._ids = {word: id_ for id_, word in reversed(list(enumerate(self.words)))}
 
     @classmethod
@@ -93,8 +95,9 @@ class WordVectors:
         if not stored.words:
             raise DataError("none of the words to keep is in this file", path)
         is_whole = keep is None and limit is None  # else rows of the counts are others
-        folder = Path(path) if Path(path).is_dir() else Path(path).parent
-        return cls(stored.words, stored.matrix, stored.notes, folder if is_whole else None)
+        path = Path(path)
+        folder = path if path.is_dir() else path.parent
+        return cls(stored.words, stored.matrix, stored.notes, folder if is_whole else None, path)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -176,7 +179,8 @@ class WordVectors:
         length = float(np.linalg.norm(vector.astype(np.float64)))
         unit_1D = (vector / (length or 1.0)).astype(np.float32)[None]
         excluded = np.array([[self.id_of(word) for word in without]], np.int64)
-        ((ids_QK, scores_QK),) = self._search([unit_1D], lambda cosines: (cosines,), k, excluded)
+        found = self._search([unit_1D], lambda cosines: (cosines,), min(k, len(self)), excluded)
+        ((ids_QK, scores_QK),) = found
         return self._named(ids_QK[0], scores_QK[0])
 
     def analogy(
@@ -211,9 +215,10 @@ class WordVectors:
             k: how many answers.
 
         Returns:
-            By method, `[Q, K]` rows, −1 where there are no more, and their scores. That of 3CosAdd is
-            cos(d, b) − cos(d, a) + cos(d, c).
+            By method, `[Q, K]` rows, K at most V, −1 where there are no more, and their scores. That of
+            3CosAdd is cos(d, b) − cos(d, a) + cos(d, c).
         """
+        k = min(k, len(self))
         parts: list[list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = []
         for start in range(0, len(ids_Q3), _QUERIES):
             asked = ids_Q3[start : start + _QUERIES]
@@ -256,7 +261,8 @@ class WordVectors:
         if not np.isfinite(lengths).all():
             row = not_finite(self.matrix)
             word = self.words[int(np.isfinite(lengths).argmin()) if row is None else row]
-            raise DataError(f"the vector of '{word}' is not finite; remove it, or train again")
+            problem = f"the vector of '{word}' is not finite; remove it, or train again"
+            raise DataError(problem, self._path)
         return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0).astype(
             np.float32
         )

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.errors import ConfigError, DataError
+from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.text.corpus import CorpusConfig, find_files, read_blocks
 from unrolled.text.tokenizer import SPECIALS, TextConfig, Tokenizer
 from unrolled.vectors import storage
@@ -91,26 +91,40 @@ class Part:
         Raises:
             RunError: the disk is full, or the file cannot be written.
         """
-        with storage.writing(path):
-            with storage.partial(path).open("wb") as stream:
-                for values in (self.counts, storage.numbers(self.pieces, np.uint8), self.ids):
-                    np.save(stream, values)
-                storage.flush(stream)
-            storage.appear(path)
+        with storage.replacing(path) as stream:
+            for values in (self.counts, storage.numbers(self.pieces, np.uint8), self.ids):
+                # np.save would not notice that the disk is full before its last few kilobytes.
+                about = np.lib.format.header_data_from_array_1_0(values)
+                np.lib.format.write_array_header_1_0(stream, about)
+                stream.write(np.ascontiguousarray(values).data)
 
 
 def load_counts(path: Path) -> tuple[list[str], NDArray[np.int64]]:
-    """Pieces and their counts of a part that was saved."""
-    with path.open("rb") as stream:
-        counts, pieces = np.load(stream), np.load(stream)
+    """Pieces and their counts of a part that was saved.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    counts, pieces = _load(path, 2)
     return pieces.tobytes().decode("utf-8").split("\n")[:-1], counts
 
 
 def load_part(path: Path) -> tuple[list[str], NDArray[np.int32]]:
-    """Pieces and ids of a part that was saved."""
-    with path.open("rb") as stream:
-        _, pieces, ids = np.load(stream), np.load(stream), np.load(stream)
+    """Pieces and ids of a part that was saved.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    _, pieces, ids = _load(path, 3)
     return pieces.tobytes().decode("utf-8").split("\n")[:-1], ids
+
+
+def _load(path: Path, n_arrays: int) -> list[NDArray[Any]]:
+    try:
+        with path.open("rb") as stream:
+            return [np.load(stream) for _ in range(n_arrays)]
+    except (OSError, ValueError, EOFError):
+        raise RunError(f"{path}: missing or damaged; train again (--force)") from None
 
 
 class Splitter:
