@@ -292,11 +292,14 @@ def test_another_number_of_tags_than_tokens_names_the_line(tmp_path: Path) -> No
     valid.write_text(lines[0] + "\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         train(tmp_path, path, data__valid=str(valid), data__test=str(valid))
-    assert str(caught.value) == f"{path}, line 18: expected a tag for each of 2 tokens, found 1"
+    assert (
+        str(caught.value)
+        == f"{path}, line 18: expected as many tags as there are tokens, 2; found 1"
+    )
     with pytest.raises(DataError) as caught:
         train(tmp_path, valid, data__valid=str(path), data__test=str(valid))
     assert str(caught.value) == (
-        f"{path}, line 18, field 'tags': expected a tag for each of 2 tokens, found 1"
+        f"{path}, line 18, field 'tags': expected as many tags as there are tokens, 2; found 1"
     )
     assert not (tmp_path / "run").exists()
 
@@ -387,11 +390,14 @@ def test_ill_formed_tags_in_training_set_the_crf_free(tmp_path: Path, data: Path
     assert model.labels.n_ill_formed == 1
     assert model.model.crf.allowed is None
     card = (run / "README.md").read_text(encoding="utf-8")
-    assert "- train: 1 sentences have tags that bio lacks; a CRF forbids no transition" in card
+    assert (
+        "- train: sentences with tags that bio does not allow: 1; a CRF forbids no transition"
+        in card
+    )
 
 
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, data: Path) -> None:
-    whole = train(tmp_path, data, model__dropout_rate="0.2", steps="50")
+    whole = train(tmp_path, data, model__dropout_rate="0.2", steps="24")
     recipe = unrolled.recipe_from_toml(
         tmp_path / "recipe.toml",
         unrolled.TASKS,
@@ -399,7 +405,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, data: Path) -> Non
     )
     events = unrolled.fit(recipe, tmp_path / "half")
     for event in events:
-        if getattr(event, "step", 0) >= 20:
+        if getattr(event, "step", 0) >= 10:
             events.close()
             break
     unrolled.train(recipe, tmp_path / "half", resume=True)
@@ -422,7 +428,7 @@ def test_a_run_may_start_from_another(tmp_path: Path, data: Path, run: Path) -> 
 
 
 def test_a_tagger_beats_the_most_frequent_tag_on_the_sample(tmp_path: Path) -> None:
-    tagging.write(tmp_path, tagging.generate(800, 100, 200))
+    tagging.write(tmp_path, tagging.generate(500, 60, 150))
     recipe = tmp_path / "sample.toml"
     recipe.write_text(SAMPLE_RECIPE, encoding="utf-8")
     parts = [(f"data.{part}", str(tmp_path / f"{part}.conll")) for part in tagging.PARTS]
@@ -436,7 +442,7 @@ def test_a_tagger_beats_the_most_frequent_tag_on_the_sample(tmp_path: Path) -> N
     baseline = model.scores_of(test.tags, frequent.predict(test.sentences))["f1"]
     found = [list(tags) for tags in model(test.sentences)]
     assert baseline < 82
-    assert model.scores_of(test.tags, found)["f1"] > 96
+    assert model.scores_of(test.tags, found)["f1"] > 93
 
 
 SAMPLE_RECIPE = """\
@@ -446,6 +452,7 @@ head = "softmax"
 embedding_size = 24
 char_size = 0
 hidden_size = 32
+dropout_rate = 0.0
 [training]
 max_epochs = 6
 max_tokens = 256

@@ -302,10 +302,10 @@ def test_another_number_of_tags_than_tokens_is_refused() -> None:
     found = train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind="word"), TagData())
     with pytest.raises(DataError) as caught:
         TASK.encode((join_list(["a", "b"]), join_list(["O"])), found, TagData())
-    assert str(caught.value) == "expected a tag for each of 2 tokens, found 1"
+    assert str(caught.value) == "expected as many tags as there are tokens, 2; found 1"
     with pytest.raises(DataError) as caught:
         train_tokenizers([row(TOKENS, TAGS), row(["a"], [], line=8)], TextConfig("word"), TagData())
-    assert str(caught.value) == "line 8: expected a tag for each of 1 tokens, found 0"
+    assert str(caught.value) == "line 8: expected as many tags as there are tokens, 1; found 0"
 
 
 def test_an_unseen_tag_and_an_empty_token_are_known_by_their_place() -> None:
@@ -423,14 +423,14 @@ def test_what_there_is_to_know_of_the_parts_is_told() -> None:
     parts = {"train": [*EXAMPLES, example([UNK_ID], [4])], "valid": [example([4, 5], [4, 3])]}
     assert notes(parts, tokenizers()) == (
         "5 tags, which write spans as bio: LOC, PER",
-        "valid: 1 sentences have tags that bio lacks; a CRF gives them no probability, and its loss "
-        "leaves them out",
+        "valid: sentences with tags that bio does not allow: 1; a CRF gives them no probability, and "
+        "its loss leaves them out",
         "train: 10.0% of the tokens are unknown words (text.vocab_size, text.min_count)",
     )
     assert notes(parts, tokenizers(""))[0] == "5 tags, each scored by itself: they write no spans"
     labels = {LABELS: Labels(NAMES, scheme="iob1", n_ill_formed=2)}
     assert notes({"train": EXAMPLES}, labels)[1] == (
-        "train: 2 sentences have tags that iob1 lacks; a CRF forbids no transition"
+        "train: sentences with tags that iob1 does not allow: 2; a CRF forbids no transition"
     )
 
 

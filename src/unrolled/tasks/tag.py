@@ -18,7 +18,7 @@ gives no probability to what the scheme does not allow, unless the training part
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Literal, get_args
@@ -225,7 +225,10 @@ def transitions(names: Sequence[str], scheme: str) -> Allowed:
 
 def _n_ill_formed(tagged: Sequence[Sequence[str]], allowed: Allowed) -> int:
     places = {name: place for place, name in enumerate(allowed.labels)}
-    paths = ([places[tag] for tag in tags] for tags in tagged)
+    return _n_refused(allowed, ([places[tag] for tag in tags] for tags in tagged))
+
+
+def _n_refused(allowed: Allowed, paths: Iterable[Sequence[int]]) -> int:
     return sum(allowed.why_not(path) is not None for path in paths)
 
 
@@ -252,7 +255,8 @@ def _check_scheme(
 def _check_count(tokens: Sequence[str], tags: Sequence[str], line: int | None = None) -> None:
     if len(tokens) != len(tags):
         raise DataError(
-            f"expected a tag for each of {len(tokens):,} tokens, found {len(tags):,}", line=line
+            f"expected as many tags as there are tokens, {len(tokens):,}; found {len(tags):,}",
+            line=line,
         )
 
 
@@ -330,13 +334,14 @@ def notes(parts: Mapping[str, Sequence[TagExample]], tokenizers: Tokenizers) -> 
         told = [f"{len(labels)} tags, which write spans as {labels.scheme}: {shown}"]
         allowed = transitions(labels.names, labels.scheme)
         for part, examples in parts.items():
-            paths = (example.tags or () for example in examples)
-            n = sum(allowed.why_not(path) is not None for path in paths)
+            n = _n_refused(allowed, (example.tags or () for example in examples))
             if n:
                 so = "a CRF forbids no transition"
                 if not labels.n_ill_formed:
                     so = "a CRF gives them no probability, and its loss leaves them out"
-                told.append(f"{part}: {n:,} sentences have tags that {labels.scheme} lacks; {so}")
+                told.append(
+                    f"{part}: sentences with tags that {labels.scheme} does not allow: {n:,}; {so}"
+                )
     for part, examples in parts.items():
         ids = [id_ for example in examples for id_ in example.words]
         n_unknown = ids.count(UNK_ID)
@@ -567,10 +572,9 @@ def prepare(model: Tagger, examples: Sequence[TagExample]) -> None:
     for example in examples:
         reason = allowed.why_not(example.tags or ())
         if reason is not None:
-            start = " ".join(example.tokens[:5])
             raise DataError(
-                f"the sentence '{start} …': {reason} in the run that this one starts from; correct it, "
-                "or begin anew"
+                f"the sentence '{' '.join(example.tokens[:5])} …': {reason} in the run that this one "
+                "starts from; correct it, or begin anew"
             )
 
 
