@@ -302,8 +302,9 @@ def predict(
     """Answer one sentence, a file, standard input, or you.
 
     Labels are followed by a tab and their probability. The two texts of a pair are given one after the
-    other, or in a line with a tab between them. Without TEXT and --input, standard input is read; from a terminal, sentence by sentence. Each
-    input line gives exactly one output line, in order, empty ones included.
+    other, or in a line with a tab between them. Without TEXT and --input, standard input is read; from a
+    terminal, sentence by sentence. Each input line gives exactly one output line, in order, empty ones
+    included.
 
     Args:
         run: run folder.

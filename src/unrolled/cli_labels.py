@@ -204,7 +204,7 @@ def _baselines(
 
     data = _labelled(predictor, rows)
     for folder in folders:
-        baseline = load_baseline(folder)
+        baseline: Any = load_baseline(folder)
         tally = predictor.tally(data.targets, baseline.predict(data.texts))
         intervals = bootstrap(tally)
         metric = next(iter(intervals))

@@ -64,7 +64,7 @@ class LabelledEvaluation:
         rate = n / self.seconds if self.seconds else float("inf")
         yield f"{n:,} rows in {self.seconds:.1f} s ({rate:,.0f}/s)"
         if self.n_cut:
-            yield f"{self.n_cut:,} texts are longer than data.max_length and were read in part (data.keep)"
+            yield f"{self.n_cut:,} texts are longer than data.max_length and read in part (data.keep)"
         yield ""
         yield from self.measured.lines()
         yield ""
