@@ -2,10 +2,10 @@
 
     python benchmarks/label_sets.py FOLDER_OF_SETS OUT [--sets sst2 sst5 trec imdb snli stance_a stance_b]
 
-Each set becomes OUT/<set>/train.tsv, test.tsv and, where it has an official one, valid.tsv. Looked for in
-the folder: `sst` (stsa.binary.*, stsa.fine.*), `trec` (TREC.*.all), `imdb` (aclImdb_labeled.tar.gz), `snli`
-(train_18k.csv and the official dev and test), `semeval2016-task6`. Tabs and line ends inside a text become
-spaces; nothing else is changed.
+Each set becomes OUT/<set>/train.tsv, test.tsv and, where it has an official one, valid.tsv. Looked for
+in the folder: `sst` (stsa.binary.*, stsa.fine.*), `trec` (TREC.*.all), `imdb` (aclImdb_labeled.tar.gz),
+`snli` (train_18k.csv and the official dev and test), `semeval2016-task6`. Tabs and line ends inside a
+text become spaces; nothing else is changed but the hashtag of the stance task, which goes.
 """
 
 from __future__ import annotations

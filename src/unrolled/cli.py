@@ -302,9 +302,10 @@ def predict(
     """Answer one sentence, a file, standard input, or you.
 
     Labels are followed by a tab and their probability. The two texts of a pair are given one after the
-    other, or in a line with a tab between them. Without TEXT and --input, standard input is read; from a terminal, sentence by sentence. Each
-    input line gives exactly one output line, in order, empty ones included. Of tags there is one for
-    each token, separated by spaces; with --scores a line of JSON tells the tokens and spans too.
+    other, or in a line with a tab between them. Without TEXT and --input, standard input is read; from a
+    terminal, sentence by sentence. Each input line gives exactly one output line, in order, empty ones
+    included. Of tags there is one for each token, separated by spaces; with --scores a line of JSON tells
+    the tokens and the spans too.
 
     Args:
         run: run folder.

@@ -306,7 +306,7 @@ def _baselines(
     else:
         truth, texts = data.targets, data.texts
     for folder in folders:
-        baseline = load_baseline(folder)
+        baseline: Any = load_baseline(folder)
         tally = predictor.tally(truth, baseline.predict(texts))
         intervals = bootstrap(tally)
         metric = next(iter(intervals))

@@ -67,7 +67,7 @@ class LabelledEvaluation:
         rate = n / self.seconds if self.seconds else float("inf")
         yield f"{n:,} rows in {self.seconds:.1f} s ({rate:,.0f}/s)"
         if self.n_cut:
-            yield f"{self.n_cut:,} texts are longer than data.max_length and were {self.when_long}"
+            yield f"{self.n_cut:,} texts are longer than data.max_length and {self.when_long}"
         yield ""
         yield from self.measured.lines()
         yield ""

@@ -1,9 +1,9 @@
 """What `classify` and `pair` share: one or two texts in, one label out, or several.
 
-In the order data flows: example, encode, cut, collate, head, loss, answer, decide, score. Where a row may
-have several labels or none (`data.label_separator`), each label is a yes or no of its own (a sigmoid each,
-the loss is the sum of their binary cross-entropies), and is given where its probability reaches a threshold
-that is chosen on the validation part.
+In the order data flows: example, encode, cut, collate, head, loss, answer, decide, judge. Where a row
+may have several labels or none (`data.label_separator`), each label is a yes or no of its own (a sigmoid
+each, the loss is the sum of their binary cross-entropies), and is given where its probability reaches a
+threshold that is chosen on the validation part.
 """
 
 from __future__ import annotations

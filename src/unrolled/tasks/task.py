@@ -3,8 +3,9 @@
 `Task` is for rows of data, each an example of its own, answered by text; `LabelTask` for rows that are
 answered by labels; `StreamTask` is for running text, read on from batch to batch with the state carried
 along. The order of the fields is the order in which data flows through them, and the order in which a
-task's file is read. A task of your own is a value of one of them: pass it to `unrolled.train(..., task=MY_TASK)` and to `unrolled.load(path, task=MY_TASK)`; a run folder stores
-its name and never imports code.
+task's file is read. A task of your own is a value of one of them: pass it to
+`unrolled.train(..., task=MY_TASK)` and to `unrolled.load(path, task=MY_TASK)`; a run folder stores its
+name and never imports code.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from unrolled.text.streams import Window
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 Tokenizers = Mapping[str, Any]
-"""The tokenizers of a run by role, e.g. `source` and `target`, saved as `tokenizer-<role>.json`; under the
-role `labels`, where answers are labels, the `Labels`, saved as `labels.json`."""
+"""The tokenizers of a run by role, e.g. `source` and `target`, saved as `tokenizer-<role>.json`; where
+answers are labels, under the role `labels` the `Labels`, saved as `labels.json`."""
 
 LABELS = "labels"
 """The role of the labels."""

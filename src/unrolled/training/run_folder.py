@@ -269,7 +269,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def load_tokenizers(folder: Path) -> dict[str, Any]:
-    """The tokenizers of a run by role, and its labels; roles that share one file content share one object.
+    """The tokenizers of a run by role, and its labels; roles of one file content share one object.
 
     Raises:
         RunError: there are none, or a file is damaged.
