@@ -416,8 +416,8 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
 
     Tokens may begin with #, and so do comments. A comment stands before a sentence, and has another
     number of columns than a token; where spaces separate them, whatever begins with "# " there is one,
-    and in CoNLL-U (`.conllu`) whatever begins with #. There too, tokens of several words ("1-2") and words
-    that are not written ("8.1") are left out.
+    and in CoNLL-U (`.conllu`) whatever begins with #. There too, tokens of several words ("1-2") and
+    words that are not written ("8.1") are left out.
 
     Raises:
         DataError: the file cannot be read, has no token, or a line has another number of columns.
