@@ -395,6 +395,23 @@ def test_ill_formed_tags_in_training_set_the_crf_free(tmp_path: Path, data: Path
     )
 
 
+def test_words_may_begin_with_vectors_and_stay_so(tmp_path: Path, data: Path) -> None:
+    vectors = tmp_path / "vectors.txt"
+    rows = {word: [n + 0.5] * 8 for n, word in enumerate(("Paris", "York", "lives", "nowhere"))}
+    lines = (" ".join([word, *map(str, row)]) for word, row in rows.items())
+    vectors.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    options = {"model__embeddings": str(vectors), "model__embeddings_tuning": "frozen"}
+    run = train(tmp_path, data, steps="4", **options)
+    model = unrolled.load(run)
+    for word in ("Paris", "York", "lives"):
+        (place,) = model.tokenizers["text"].ids_of([word])
+        assert model.model.embedding.weight[place].tolist() == rows[word]
+    assert "3 of" in (run / "README.md").read_text(encoding="utf-8")
+    vectors.write_text("Paris 1 2 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"model.embedding_size is 8, but the vectors of .* of 3"):
+        train(tmp_path / "run", tmp_path / "no.conll", **options)
+
+
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, data: Path) -> None:
     whole = train(tmp_path, data, model__dropout_rate="0.2", steps="24")
     recipe = unrolled.recipe_from_toml(

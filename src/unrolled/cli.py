@@ -147,11 +147,13 @@ def train(
         recipe: TOML file that describes the run; what it leaves out has defaults.
         task: what to train for, when there is no recipe.
         data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or .gz; for a
-            language model, text files, folders and patterns.
+            language model, text files, folders and patterns; for tags, a file with a token on each line
+            too (.conll).
         valid: data for early stopping; by default a part of --data that shares no sentence with it,
             and of running text its end.
         test: data for the final scores; by default another such part.
-        columns: which columns to read, by name, in the order that the task expects.
+        columns: which columns to read, by name, in the order that the task expects; where a token
+            stands on each line, by number, from 1, or from the end, -1.
         seed: start of every random choice.
         out: run folder; by default runs/ and the name of the recipe or data file.
         resume: go on with the run in the folder, exactly where its last checkpoint stands.
