@@ -16,6 +16,7 @@ from sklearn.svm import LinearSVC
 
 from unrolled.baselines import BaselineConfig, FittedBaseline, Labelled, fit_baselines
 from unrolled.baselines.fitting import FAMILIES, log_count_ratios
+from unrolled.config import from_mapping, to_mapping
 from unrolled.errors import ConfigError, DataError, UnavailableError
 from unrolled.samples import order
 
@@ -62,7 +63,7 @@ def make_sets(seed: int) -> Labelled:
 
 
 def fit(train: Labelled, valid: Labelled, family: str, **options: object) -> FittedBaseline:
-    options = {"c_values": (1.0,), **options}
+    options = {"c_values": (1.0,), "min_texts": 2, **options}
     config = BaselineConfig(families=(family,), **options)  # type: ignore[arg-type]
     (fitted,) = fit_baselines(train, valid, accuracy, config)
     return fitted
@@ -249,6 +250,13 @@ def test_the_best_value_on_validation_is_chosen_and_of_equals_the_smallest() -> 
     assert (indifferent.c, indifferent.score) == (0.001, 7.0)
 
 
+@pytest.mark.parametrize("family", ["unigrams", "nb_logistic", "nb_svm"])
+def test_families_have_values_of_their_own(family: str) -> None:
+    fitted = fit(make(2, 1), make(2, 2), family, c_values=None)
+    values = FAMILIES[family].c_values  # type: ignore[union-attr]
+    assert tuple(c for c, _ in fitted.tried) == values == tuple(sorted(values))
+
+
 def test_a_score_that_is_not_a_number_is_not_chosen() -> None:
     scores = iter([float("nan"), 0.25, float("nan")])
     config = BaselineConfig(("unigrams",), c_values=(0.1, 1.0, 10.0))
@@ -259,7 +267,8 @@ def test_a_score_that_is_not_a_number_is_not_chosen() -> None:
 
 def test_controls_read_one_text_only() -> None:
     train, valid = (make(3, seed, n_texts=2) for seed in (1, 2))
-    config = BaselineConfig(("majority", "bigrams"), ("all", "first", "second"), (1.0,))
+    reads = ("all", "first", "second")
+    config = BaselineConfig(("majority", "bigrams"), reads, (1.0,), min_texts=2)
     fitted = {each.name: each for each in fit_baselines(train, valid, accuracy, config)}
     assert list(fitted) == ["majority", "bigrams", "bigrams-first", "bigrams-second"]
     for side, name in enumerate(("bigrams-first", "bigrams-second")):
@@ -305,7 +314,7 @@ def test_bags_of_words_are_at_chance_where_only_order_tells() -> None:
         Labelled([[s.text.split()] for s in part], [s.label for s in part])
         for part in (sample.train, sample.valid, sample.test)
     )
-    config = BaselineConfig(("unigrams", "bigrams", "trigrams"), c_values=(10.0,), min_texts=1)
+    config = BaselineConfig(("unigrams", "bigrams", "trigrams"), c_values=(10.0,))
     scores = {}
     for fitted in fit_baselines(train, valid, accuracy, config):
         answers = fitted.baseline.predict(test.texts)
@@ -369,8 +378,11 @@ def test_without_scikit_learn_there_is_one_sentence(monkeypatch: pytest.MonkeyPa
     [
         ({"families": ("bigram",)}, "baselines.families: unknown 'bigram'; did you mean 'bigrams'"),
         ({"reads": ("third",)}, "baselines.reads must be one of all, first, second, got 'third'"),
-        ({"c_values": ()}, "baselines.c_values must be one or more numbers above 0"),
-        ({"c_values": (1.0, 0.0)}, "baselines.c_values must be one or more numbers above 0"),
+        ({"c_values": ()}, "baselines.c_values must be one or more numbers above 0, or none, got"),
+        (
+            {"c_values": (1.0, 0.0)},
+            "baselines.c_values must be one or more numbers above 0, or none, got",
+        ),
         ({"class_weights": "some"}, "baselines.class_weights must be none or balanced"),
         ({"min_texts": 0}, "baselines.min_texts must be at least 1, got 0"),
         ({"smoothing": 0.0}, "baselines.smoothing must be above 0"),
@@ -381,6 +393,14 @@ def test_settings_that_cannot_be_are_named(options: dict[str, object], message: 
     with pytest.raises(ConfigError) as caught:
         BaselineConfig(**options)  # type: ignore[arg-type]
     assert message in str(caught.value)
+
+
+def test_settings_go_through_a_recipe_and_back() -> None:
+    for config in (
+        BaselineConfig(),
+        BaselineConfig(("nb_svm",), ("second",), (0.1, 3.0), "balanced"),
+    ):
+        assert from_mapping(BaselineConfig, to_mapping(config), "baselines") == config
 
 
 def test_data_that_cannot_be_are_named() -> None:

@@ -151,6 +151,8 @@ def test_data_that_cannot_be_are_named(fitted) -> None:
         Tagged([["a"], ["b", "c"]], [["A"], ["B"]])
     with pytest.raises(ValueError, match="tags of 1 sentences for 2"):
         Tagged([["a"], ["b"]], [["A"]])
+    with pytest.raises(ValueError, match="sentence 0 is in one piece; give a list of its tokens"):
+        Tagged(["ab"], [["A", "B"]])
     nothing = Tagged([[]], [[]])
     with pytest.raises(DataError, match="need training tokens; there are none"):
         fit_tagging_baselines(nothing, make(1), share_right)

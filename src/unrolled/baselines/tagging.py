@@ -36,6 +36,7 @@ from unrolled.errors import DataError
 _LONGEST_AFFIX = 4
 _NEIGHBOURS = (-2, -1, 1, 2)
 _PRIOR = 0.5
+_C_VALUES = (1.0, 10.0)
 
 
 def word_features(sentence: Text) -> list[list[str]]:
@@ -91,7 +92,7 @@ class Tagged:
         tags: of each sentence one per token.
 
     Raises:
-        ValueError: a sentence without a tag for each token.
+        ValueError: a sentence that is not in tokens, or without a tag for each of them.
     """
 
     sentences: Sequence[Text]
@@ -100,6 +101,7 @@ class Tagged:
     def __post_init__(self) -> None:
         if len(self.sentences) != len(self.tags):
             raise ValueError(f"tags of {len(self.tags)} sentences for {len(self.sentences)}")
+        _check_sentences(self.sentences)
         for number, (sentence, tags) in enumerate(zip(self.sentences, self.tags, strict=True)):
             if len(sentence) != len(tags):
                 raise ValueError(
@@ -170,12 +172,12 @@ def fit_tagging_baselines(
         valid: what C is chosen on.
         score: true tags and predicted tags, for each sentence a list → a figure of which more is better.
         config: values of C, class weights, and how many tokens must have a feature (`min_texts`); the
-            rest is for whole texts. None for two values of C: a fit on many tokens takes its time.
+            rest is for whole texts. None for two values of C, and features of two tokens or more: a fit
+            on many tokens takes its time.
 
     Raises:
         DataError: no training or no validation tokens.
         UnavailableError: scikit-learn is not installed.
-        ValueError: a sentence that is not in tokens.
 
     >>> sentences = Tagged([["Ann", "runs"], ["Bob", "runs"]], [["NAME", "VERB"]] * 2)
     >>> def n_right(truth, found):
@@ -184,7 +186,7 @@ def fit_tagging_baselines(
     >>> frequent.score, frequent.baseline.predict([["Ann", "runs"], []])
     (4.0, [['NAME', 'VERB'], []])
     """
-    config = BaselineConfig(c_values=(1.0, 10.0)) if config is None else config
+    config = BaselineConfig(min_texts=2) if config is None else config
     for name, part in (("training", train), ("validation", valid)):
         if not any(part.tags):
             raise DataError(f"tagging baselines need {name} tokens; there are none")
@@ -217,7 +219,7 @@ def _fit_both(
         Labelled(_examples(part.sentences, name), list(chain.from_iterable(part.tags)))
         for part in (train, valid)
     )
-    family = Family(1, "presence")
+    family = Family(1, "presence", _C_VALUES)
     fitted = fit_one(name, family, (0,), learned, chosen_on, score_tokens, config)
     yield replace(
         fitted,
@@ -256,10 +258,14 @@ def _frequent_tag(train: Tagged) -> Baseline:
 
 def _examples(sentences: Sequence[Text], family: str) -> list[tuple[list[str]]]:
     """Each token as an example of one text, whose tokens are its features."""
+    _check_sentences(sentences)
+    return [(features,) for sentence in sentences for features in FEATURES[family](sentence)]
+
+
+def _check_sentences(sentences: Sequence[Text]) -> None:
     for number, sentence in enumerate(sentences):
         if isinstance(sentence, str):
             raise ValueError(f"sentence {number} is in one piece; give a list of its tokens")
-    return [(features,) for sentence in sentences for features in FEATURES[family](sentence)]
 
 
 def _by_sentence(tags: Sequence[Any], sentences: Sequence[Text]) -> list[list[str]]:
