@@ -7,7 +7,8 @@ Nothing of the reference is part of this project: it is built beside, as its Mak
 flags (`make CFLAGS="-Ofast -march=native -lm -pthread"`), and its programs run as in their own demo.
 Times are reported only after vocabulary and counts were found equal. For every stage: seconds, the most
 memory held, bytes left on the disk; for both sets of vectors the loss of eq. 8 over all non-zeros, halved
-and averaged, which neither program's own running mean is.
+and averaged, which neither program's own running mean is. The folder of `--work` keeps both sets of vectors
+(`ours-100`, `glove-100.bin`) for `unrolled vectors evaluate`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from safetensors.numpy import load_file
 
 from unrolled.kernels import kernels
 from unrolled.vectors.cooccurrence import Counts
+from unrolled.vectors.formats import write_vectors
 from unrolled.vectors.vocabulary import Vocabulary
 
 OURS = """
@@ -223,6 +225,8 @@ def compare(arguments, work: Path) -> None:
         trained, memory, _ = measured(command, cwd=work)
         report(f"GloVe glove, D = {size}", trained, memory, size_of(work / "vectors.bin"))
         theirs = reference_vectors(work, folder, size)
+        words = Vocabulary.load(folder / "vocabulary.tsv").words
+        write_vectors(work / f"glove-{size}.bin", words, theirs["w"] + theirs["w_context"])
         their_loss = loss_of(folder, theirs, arguments.x_max, 0.75)
         summary.append((size, seconds, before + trained, loss, their_loss))
     print("\n| D | ours | GloVe | faster | loss, ours | loss, GloVe |\n|---|---|---|---|---|---|")

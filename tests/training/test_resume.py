@@ -276,6 +276,15 @@ def test_a_run_that_filled_the_disk_goes_on_when_there_is_space(tmp_path: Path, 
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path, data: Path):
     recipe, run = recipe_for(data), tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:

@@ -128,6 +128,7 @@ def test_any_cut_of_the_work_gives_the_same_counts(
 def test_any_number_of_threads_gives_the_same_counts(
     tmp_path: Path, text: Path, threads: int
 ) -> None:
+    count(replace(TINY, threads=1, window=10), text, tmp_path / "one", implementation="plain")
     for implementation in ("native", "plain") if native.why_not() is None else ("plain",):
         folder = count(
             replace(TINY, threads=threads, window=10),
@@ -135,7 +136,7 @@ def test_any_number_of_threads_gives_the_same_counts(
             tmp_path / implementation,
             implementation=implementation,
         )
-    assert same_counts(folder, tmp_path / "plain")
+        assert same_counts(folder, tmp_path / "one")
 
 
 def test_a_window_too_long_for_whole_multiples_counts_in_128_bits(
@@ -225,6 +226,25 @@ def test_pieces_become_words_the_same_in_every_implementation(implementation) ->
     assert np.array_equal(ours[0], right[0])
     assert ours[1] == right[1]
     assert np.array_equal(ours[2], right[2])
+
+
+def test_a_part_without_words_has_borders_at_most(implementation) -> None:
+    module = implementation_named(implementation)
+    none, no_words = np.zeros(1, np.int64), np.empty(0, np.int32)
+    assert module.expand(np.empty(0, np.int32), none, no_words).tolist() == []
+    ids = np.array([BORDER, BORDER], np.int32)
+    assert module.expand(ids, none, no_words).tolist() == [BORDER]
+
+
+def test_one_endless_piece_takes_no_room_for_the_others(implementation) -> None:
+    module = implementation_named(implementation)
+    starts = np.array([0, 1, 40_001], np.int64)  # a piece of one word, one of 40,000
+    words = np.arange(40_001, dtype=np.int32)
+    ids = np.array([0, 1] + [0] * 3_000_000, np.int32)
+    out = module.expand(ids, starts, words)
+    assert len(out) == 3_040_001
+    assert out[:3].tolist() == [0, 1, 2]
+    assert (out[-3_000_000:] == 0).all()
 
 
 def test_stretches_hold_what_came_before_them() -> None:

@@ -179,6 +179,25 @@ def test_a_word_twice_in_a_vocabulary_keeps_its_first_row(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("at_once", [1 << 30, 1])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"the\t9\na\xc2\xa0b\t8\n\xef\xbb\xbfx\t7\n",
+        b"\xef\xbb\xbfthe\t9\na\xc2\xa0b\t8\n\xef\xbb\xbfx\t7\n",
+        b"the\t9\r\na\xc2\xa0b\t8\r\n\xef\xbb\xbfx\t7",
+    ],
+)
+def test_a_vocabulary_is_read_alike_at_once_and_by_line(
+    tmp_path: Path, monkeypatch, content: bytes, at_once: int
+) -> None:
+    monkeypatch.setattr("unrolled.vectors.formats_safetensors._AT_ONCE", at_once)
+    words, counts = read_vocabulary(write(tmp_path / VOCABULARY_FILE, content))
+    assert words == ["the", "a\u00a0b", "\ufeffx"]
+    assert counts is not None
+    assert (counts.tolist(), counts.dtype) == ([9, 8, 7], np.int64)
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -197,6 +216,15 @@ def test_a_word_twice_in_a_vocabulary_keeps_its_first_row(tmp_path: Path) -> Non
             "vocabulary.tsv, line 2: expected a word, a tab and its count, found '\t4'",
         ),
         (b"ice\t3\ncaf\xe9\t2\n", "vocabulary.tsv, line 2: 'caf\\xe9' is not UTF-8"),
+        *(
+            (
+                b"ice\t3\nfire\t%b\n" % count,
+                "vocabulary.tsv, line 2: expected a word, a tab and its count, found "
+                f"'fire\t{count.decode()}'",
+            )
+            for count in (b"", b"-1", b"1_0", b" 1", "٣".encode(), b"9" * 19)
+        ),
+        (b"ice\t3\nfi\0re\t2\n", "vocabulary.tsv, line 2: a NUL byte; this is not a text file"),
     ],
 )
 def test_what_is_wrong_with_a_vocabulary_is_said(

@@ -85,6 +85,33 @@ def test_a_fault_of_the_text_is_one_sentence(client, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("block", [5, 16, 64])
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_lines_of_many_blocks_are_read_once_whatever_the_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, part: int
+) -> None:
+    lines = ["a b", "é " * 70, "", "word and " * 40, "c", "x " * 64, "last"]
+    path = tmp_path / "long.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setattr(scale, "_BLOCK", block)
+    found = b""
+    for each in scale._slices(str(path), part * block):
+        found += b"".join(scale._texts(each, CorpusConfig(), CONFIG))
+    assert found.decode().split("\n")[:-1] == lines
+
+
+def test_a_damaged_archive_is_named_wherever_the_damage_is(tmp_path: Path) -> None:
+    packed = gzip.compress(b"".join(b"%d words and more words\n" % n for n in range(4000)))
+    path = tmp_path / "a.txt.gz"
+    for place in range(20, len(packed), len(packed) // 23):
+        damaged = bytearray(packed)
+        damaged[place] ^= 0x55
+        path.write_bytes(damaged)
+        part = scale.Slice(str(path), 0, None, True)
+        with pytest.raises(DataError, match="damaged gzip file"):
+            list(scale._texts(part, CorpusConfig(), CONFIG))
+
+
 def test_training_goes_on_here_after_counting_there(client, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     events = fit_vectors(CONFIG, text, out, cluster=client)

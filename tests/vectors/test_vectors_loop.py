@@ -18,7 +18,7 @@ import pytest
 from brute_force import same_counts, zipf_lines
 
 from unrolled import cli
-from unrolled.errors import ConfigError, RunError, UnrolledError
+from unrolled.errors import ConfigError, DataError, RunError, UnrolledError
 from unrolled.text.corpus import CorpusConfig
 from unrolled.vectors import loop, storage
 from unrolled.vectors.config import VectorsConfig
@@ -507,3 +507,42 @@ def test_nothing_of_it_imports_torch(text: Path, tmp_path: Path) -> None:
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, str(text), str(tmp_path / "out")], check=True)
+
+
+def test_vectors_are_replaced_only_where_there_is_something_better(
+    text: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    train_vectors(CONFIG, text, out)
+    before = content(out)
+    for config, corpus in (
+        (CONFIG, "s3://a/b.txt"),
+        (CONFIG, tmp_path / "no.txt"),
+        (replace(CONFIG, min_count=99_999), text),
+    ):
+        with pytest.raises((ConfigError, DataError)):
+            train_vectors(config, corpus, out, force=True)
+        assert content(out) == before
+    train_vectors(replace(CONFIG, seed=7), text, out, force=True)
+    assert content(out) != before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_epochs_that_are_done_are_not_taken_back(text: Path, tmp_path: Path) -> None:
+    events = fit_vectors(replace(CONFIG, epochs=5), text, tmp_path / "out")
+    for event in events:
+        if isinstance(event, Epoch) and event.epoch == 3:
+            break
+    events.close()
+    with pytest.raises(ConfigError, match=r"vectors.epochs is 2, but .* has 3 epochs behind it"):
+        train_vectors(replace(CONFIG, epochs=2), text, tmp_path / "out", resume=True)
+
+
+def test_a_separator_ends_a_document_without_a_line_end_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("a b a b\n***\na b\n***", encoding="utf-8")
+    corpus = CorpusConfig(train=(str(path),), documents="separator", separator="***")
+    config = replace(CONFIG, borders="document", min_count=1, window=2)
+    train_vectors(config, corpus, tmp_path / "out")
+    text = (tmp_path / "out/vocabulary.tsv").read_text(encoding="utf-8")
+    assert text == "a\t3\nb\t3\n"

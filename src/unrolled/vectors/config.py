@@ -23,8 +23,8 @@ class VectorsConfig:
 
     The defaults are those of the paper (Pennington, Socher & Manning 2014, sections 3.1 and 4.2): ten
     words to both sides, weighted by 1/d, x_max 100, α 3/4, rate 0.05. Where the paper is silent or asks
-    for more (50 passes; the 400,000 most frequent words), they are those of its program, `glove`:
-    25 passes, words seen five times, gradients clipped at 100.
+    for more (50 passes; the 400,000 most frequent words), they are those of its program, `glove`
+    (25 passes, gradients clipped at 100), and of its demonstration (words seen five times).
 
     Args:
         size: width of a vector, D.

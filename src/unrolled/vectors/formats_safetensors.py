@@ -22,7 +22,7 @@ from unrolled.vectors.stored_vectors import (
     several,
     what_is_not_finite,
 )
-from unrolled.vectors.vector_files import lines, opened, shown, written
+from unrolled.vectors.vector_files import BYTE_ORDER_MARK, lines, opened, shown, written
 
 Which = Literal["sum", "word", "context"]
 
@@ -30,6 +30,8 @@ VECTORS_FILE = "vectors.safetensors"
 VOCABULARY_FILE = "vocabulary.tsv"
 CONFIG_FILE = "vectors.toml"
 
+_LONGEST_COUNT = 18  # digits
+_AT_ONCE = 1 << 30  # bytes of a vocabulary
 _TENSOR_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
 
@@ -51,17 +53,15 @@ def read(path: Path, keep: Container[str] | None, limit: int | None, which: Whic
     notes = (str(DataError(sentence, vocabulary)),) if n_again else ()
     if len(rows) == len(main) and added is None and main.dtype == np.float32:
         return StoredVectors(words, main, counts, notes)
-    chosen = np.fromiter(rows.values(), np.int64, len(rows))
-    matrix = np.empty((len(chosen), main.shape[1]), np.float32)
-    for start in range(0, len(chosen), ROWS):
-        block = chosen[start : start + ROWS]
-        matrix[start : start + ROWS] = main[block] if added is None else main[block] + added[block]
+    matrix = _gathered(main, added, rows)
     wrong = not_finite(matrix)
     if wrong is not None:
-        problem = what_is_not_finite(words[chosen[wrong]], matrix[wrong])
+        problem = what_is_not_finite(words[rows[wrong]], matrix[wrong])
         raise DataError(f"{problem}; remove it, or train again", file)
-    kept_counts = None if counts is None else counts[chosen]
-    return StoredVectors(list(rows), matrix, kept_counts, notes)
+    if len(rows) < len(main):
+        words = [words[row] for row in rows]
+        counts = None if counts is None else counts[rows]
+    return StoredVectors(words, matrix, counts, notes)
 
 
 def write(
@@ -106,13 +106,18 @@ def read_vocabulary(path: str | PathLike[str]) -> tuple[list[str], NDArray[np.in
     (['ice', 'steam'], array([31, 12]))
     """
     path = Path(path)
+    with opened(path) as stream:
+        found = _well_formed(stream.read(_AT_ONCE))
+    if found is not None:
+        return found
     words: list[str] = []
     counts: list[int] = []
     with opened(path) as stream:
         for number, line in lines(stream, path):
             word, tab, count = line.partition(b"\t")
             has_count = bool(tab) if number == 1 else bool(counts)
-            if not word or bool(tab) != has_count or (tab and not count.isdigit()):
+            is_count = count.isdigit() and len(count) <= _LONGEST_COUNT
+            if not word or bool(tab) != has_count or (tab and not is_count):
                 wanted = "a word, a tab and its count" if has_count else "a word"
                 raise DataError(f"expected {wanted}, found '{shown(line)}'", path, number)
             try:
@@ -124,6 +129,29 @@ def read_vocabulary(path: str | PathLike[str]) -> tuple[list[str], NDArray[np.in
     if not words:
         raise DataError("the file is empty; expected a word, a tab and its count per line", path)
     return words, np.array(counts, np.int64) if counts else None
+
+
+def _well_formed(content: bytes) -> tuple[list[str], NDArray[np.int64]] | None:
+    """All lines at once, in a quarter of the time; None where one must be looked at by itself."""
+    characters = np.frombuffer(content, np.uint8)
+    ends = characters[(characters == ord("\t")) | (characters == ord("\n"))]
+    if not content.endswith(b"\n") or len(content) >= _AT_ONCE or len(ends) % 2:
+        return None
+    if (ends[::2] != ord("\t")).any() or (ends[1::2] != ord("\n")).any():
+        return None
+    if any(unusual in content for unusual in (b"\0", b"\r", BYTE_ORDER_MARK)):
+        return None
+    try:
+        fields = content.replace(b"\n", b"\t").decode("utf-8").split("\t")
+    except UnicodeDecodeError:
+        return None
+    words, counts = fields[:-1:2], fields[1::2]
+    if not all(words) or max(map(len, counts)) > _LONGEST_COUNT:
+        return None
+    digits = "".join(counts)
+    if not (digits.isascii() and digits.isdigit() and all(counts)):
+        return None
+    return words, np.fromiter(map(int, counts), np.int64, len(counts))
 
 
 def _why_no_vectors(folder: Path) -> str:
@@ -152,8 +180,10 @@ def _check_place(path: Path, vocabulary: Path) -> None:
 
 def _rows_to_keep(
     words: Sequence[str], keep: Container[str] | None, limit: int | None
-) -> tuple[dict[str, int], int]:
+) -> tuple[Sequence[int], int]:
     """The first row of each word to keep, and how many rows are of a word that has one."""
+    if keep is None and limit is None and len(set(words)) == len(words):
+        return range(len(words)), 0
     rows: dict[str, int] = {}
     n_again = 0
     for row, word in enumerate(words):
@@ -162,7 +192,23 @@ def _rows_to_keep(
             rows.setdefault(word, row)
             if len(rows) == limit:
                 break
-    return rows, n_again
+    return list(rows.values()), n_again
+
+
+def _gathered(
+    main: NDArray[np.floating[Any]], added: NDArray[np.floating[Any]] | None, rows: Sequence[int]
+) -> NDArray[np.float32]:
+    """Some rows of one matrix, or of the sum of two."""
+    matrix = np.empty((len(rows), main.shape[1]), np.float32)
+    for start in range(0, len(rows), ROWS):
+        some = rows[start : start + ROWS]
+        # A slice copies nothing.
+        block = slice(some.start, some.stop) if isinstance(some, range) else some
+        if added is None:
+            matrix[start : start + ROWS] = main[block]
+        else:
+            np.add(main[block], added[block], out=matrix[start : start + ROWS], casting="same_kind")
+    return matrix
 
 
 def _chosen(

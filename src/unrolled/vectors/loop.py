@@ -260,22 +260,25 @@ class _Job:
         self.config, self.corpus, self.out = config, corpus, out
         self.splitter, self.implementation, self.cluster = splitter, implementation, cluster
         self.work = out / _WORK_FOLDER
+        self._aside = out.with_name(f".{out.name}.replaced")
+        self._is_new = False
         self.tokenizer = tokenizer
         self.record = Record()
         self._tick = time.monotonic()
 
     def events(self, goes_on: bool) -> Generator[VectorsEvent, None, None]:
-        had_folder = self.out.exists()
         try:
             self._begin(goes_on)
             if not self.record.is_counted:
                 yield from self._count_all()
         except (DataError, ConfigError):
-            if not goes_on:  # nothing in it is worth going on with
+            if self._is_new:  # nothing in it is worth going on with
                 shutil.rmtree(self.out, ignore_errors=True)
-                if had_folder:
-                    self.out.mkdir()
+                if self._aside.exists():
+                    os.replace(self._aside, self.out)
             raise
+        with storage.writing(self._aside):
+            shutil.rmtree(self._aside, ignore_errors=True)
         record = self.record
         if not record.is_finished:
             yield from self._train()
@@ -292,8 +295,10 @@ class _Job:
             return
         record = self._record_of_text()
         with storage.writing(self.out):
-            if self.out.exists():
-                shutil.rmtree(self.out)
+            if self.out.exists():  # kept until there are counts to take its place
+                shutil.rmtree(self._aside, ignore_errors=True)
+                os.replace(self.out, self._aside)
+            self._is_new = True
             self.out.mkdir(parents=True)
             self._write_config()
             self.work.mkdir()
@@ -320,6 +325,11 @@ class _Job:
             raise RunError(
                 f"{self.out} is finished after {done} epochs, and AdaGrad's sums are not kept; train "
                 "again (--force)"
+            )
+        if self.config.epochs < done:
+            raise ConfigError(
+                f"vectors.epochs is {self.config.epochs}, but {self.out} has {done} epochs behind it; "
+                "give as many at least, or choose another name (--out)"
             )
         if not old.is_counted:  # afterwards the text is not needed
             self._check_files(old.files, self._record_of_text().files)

@@ -46,10 +46,11 @@ def expand(
     ids: NDArray[np.int32], starts: NDArray[np.int64], words: NDArray[np.int32]
 ) -> NDArray[np.int32]:
     """Each id as `words[starts[id]:starts[id + 1]]`; those below 0 are left out, borders stay, once."""
-    longest = int(np.diff(starts).max(initial=0))
-    out = np.empty(len(ids) * max(1, longest), np.int32)
+    is_border = ids < 0
+    n_words = int(np.diff(starts)[ids[~is_border]].sum())
+    out = np.empty(int(is_border.sum()) + n_words, np.int32)
     n = kernels.expand(_address(ids), len(ids), _address(starts), _address(words), _address(out))
-    return out[:n].copy() if longest > 1 else out[:n]
+    return out[:n]
 
 
 def count_rows(

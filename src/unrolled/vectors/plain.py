@@ -40,13 +40,13 @@ def expand(
 ) -> NDArray[np.int32]:
     is_border = ids < 0
     known = np.where(is_border, 0, ids)
-    lengths = np.where(is_border, 1, np.diff(starts)[known] if len(starts) > 1 else 1)
+    if len(starts) == 1:  # no word at all; ids are borders, if anything
+        starts = np.zeros(2, np.int64)
+    lengths = np.where(is_border, 1, np.diff(starts)[known])
     ends = np.cumsum(lengths)
     within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
     of_border = np.repeat(is_border, lengths)
-    places = np.where(
-        of_border, 0, np.repeat(starts[:-1][known] if len(starts) > 1 else 0, lengths) + within
-    )
+    places = np.where(of_border, 0, np.repeat(starts[:-1][known], lengths) + within)
     if not len(words):
         words = np.full(1, BORDER, np.int32)
     out = np.where(of_border, BORDER, words[places])[of_border | (words[places] >= 0)]

@@ -10,6 +10,7 @@ finished rows.
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -294,10 +295,16 @@ def _raw_blocks(part: Slice) -> Iterator[tuple[bytes, int]]:
         with _fsspec().open(part.url, "rb") as opened:
             stream = gzip.GzipFile(fileobj=opened) if part.is_packed else opened
             offset = _first_line(stream, part.start)
-            rest = b""
-            while part.stop is None or offset + len(rest) < part.stop:
-                room = _BLOCK if part.stop is None else part.stop - offset - len(rest)
-                read = stream.read(min(_BLOCK, room))
+            rest, in_line = b"", False
+            while True:
+                is_before = part.stop is None or offset + len(rest) < part.stop
+                if is_before:
+                    room = _BLOCK if part.stop is None else part.stop - offset - len(rest)
+                    read = stream.read(min(_BLOCK, room))
+                elif rest or in_line:
+                    read = stream.readline(_BLOCK)  # the line that began before the stop
+                else:
+                    break
                 if not read:
                     break
                 rest += read
@@ -305,15 +312,14 @@ def _raw_blocks(part: Slice) -> Iterator[tuple[bytes, int]]:
                 if not end and len(rest) >= _BLOCK:
                     end = _end_of_character(rest)
                 if end:
+                    in_line = not rest.endswith(b"\n", 0, end)
                     yield rest[:end], offset
                     offset, rest = offset + end, rest[end:]
-            if part.stop is not None and offset < part.stop:
-                rest += stream.readline()
             if rest:
                 yield rest, offset
     except FileNotFoundError:
         raise DataError("no such file", part.url) from None
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"damaged gzip file ({error}); copy it again", part.url) from None
     except OSError as error:
         raise DataError(f"cannot be read ({error})", part.url) from None
@@ -324,7 +330,12 @@ def _first_line(stream: Any, start: int) -> int:
     if not start:
         return 0
     stream.seek(start - 1)
-    return start - 1 + len(stream.readline())
+    offset = start - 1
+    while read := stream.readline(_BLOCK):
+        offset += len(read)
+        if read.endswith(b"\n"):
+            break
+    return offset
 
 
 def _end_of_character(raw: bytes) -> int:

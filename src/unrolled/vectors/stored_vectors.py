@@ -120,9 +120,9 @@ class Kept:
 def not_finite(matrix: NDArray[np.floating[Any]]) -> int | None:
     """The first row of `[V, D]` with a number that is infinite or none; None where there is none."""
     for start in range(0, len(matrix), ROWS):
-        good = np.isfinite(matrix[start : start + ROWS]).all(axis=1)
+        good = np.isfinite(matrix[start : start + ROWS])
         if not good.all():
-            return start + int(good.argmin())
+            return start + int(good.all(axis=1).argmin())
     return None
 
 

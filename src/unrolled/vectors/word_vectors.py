@@ -8,7 +8,7 @@ another, of which the best are kept, so that nothing of V × V numbers ever exis
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -27,7 +27,7 @@ METHODS: tuple[Method, ...] = ("3CosAdd", "3CosMul")
 EPSILON = 0.001
 """Of 3CosMul, so that nothing is divided by 0 (Levy & Goldberg 2014, equation 5)."""
 
-_FLOATS = 1 << 22  # scores that exist at a time
+_FLOATS = 1 << 19  # scores that exist at a time
 _QUERIES = 256  # asked together
 _ROWS = 1 << 14  # whose lengths are taken together
 _SUGGESTED_AMONG = 100_000  # the commonest words; comparing letters is slow
@@ -74,7 +74,8 @@ class WordVectors:
             raise DataError(f"{len(words):,} words, but vectors of shape {matrix.shape}")
         self.words, self.matrix, self.notes = list(words), matrix, tuple(notes)
         self._folder, self._path = folder, path
-        self._ids = {word: id_ for id_, word in reversed(list(enumerate(self.words)))}
+        last = len(self.words) - 1
+        self._ids = dict(zip(reversed(self.words), range(last, -1, -1), strict=True))
 
     @classmethod
     def load(
@@ -179,7 +180,7 @@ class WordVectors:
         length = float(np.linalg.norm(vector.astype(np.float64)))
         unit_1D = (vector / (length or 1.0)).astype(np.float32)[None]
         excluded = np.array([[self.id_of(word) for word in without]], np.int64)
-        found = self._search([unit_1D], lambda cosines: (cosines,), min(k, len(self)), excluded)
+        found = self._search(unit_1D, lambda cosines: (cosines,), min(k, len(self)), excluded)
         ((ids_QK, scores_QK),) = found
         return self._named(ids_QK[0], scores_QK[0])
 
@@ -222,8 +223,10 @@ class WordVectors:
         parts: list[list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = []
         for start in range(0, len(ids_Q3), _QUERIES):
             asked = ids_Q3[start : start + _QUERIES]
-            queries = [self.unit(asked[:, column]) for column in range(3)]
-            parts.append(self._search(queries, _both_methods, k, asked))
+            # Questions of one kind ask with few words, and each word is multiplied once.
+            words_U, places = np.unique(asked, return_inverse=True)
+            combine = partial(_both_methods, places.reshape(asked.shape))
+            parts.append(self._search(self.unit(words_U), combine, k, asked))
         found: dict[Method, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
         for index, method in enumerate(METHODS):
             ids = [part[index][0] for part in parts] or [np.empty((0, k), np.int64)]
@@ -269,34 +272,31 @@ class WordVectors:
 
     def _search(
         self,
-        queries: Sequence[NDArray[np.float32]],
-        combine: Callable[..., tuple[NDArray[np.float32], ...]],
+        words_UD: NDArray[np.float32],
+        combine: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], ...]],
         k: int,
         excluded_QX: NDArray[np.int64],
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """The k rows of best score for each query, best first, equal ones in the order of the rows.
 
         Args:
-            queries: some `[Q, D]`, of length 1; each gives the `[Q, N]` cosines of a block.
-            combine: those cosines → one or more `[Q, N]` scores, which may be written into.
+            words_UD: vectors of length 1 that queries are made of.
+            combine: their `[U, N]` cosines with a block of rows → one or more `[Q, N]` scores of Q
+                queries, which may be written into.
             k: how many.
             excluded_QX: rows that are no answers.
 
         Returns:
             For each score, `[Q, K]` rows, −1 where there are no more, and their scores.
         """
-        n_queries = len(queries[0])
-        step = max(1, _FLOATS // (n_queries * len(queries)))
+        n_queries = len(excluded_QX)
+        step = max(1, _FLOATS // (len(words_UD) + 3 * n_queries))
         best: list[_Best] = []
         for start in range(0, len(self), step):
             block_ND = self.matrix[start : start + step]
-            inverse_N = self._inverse_lengths[start : start + step]
-            cosines = []
-            for query_QD in queries:
-                product_QN = query_QD @ block_ND.T
-                product_QN *= inverse_N
-                cosines.append(product_QN)
-            scores = combine(*cosines)
+            cosines_UN = words_UD @ block_ND.T
+            cosines_UN *= self._inverse_lengths[start : start + step]
+            scores = combine(cosines_UN)
             best = best or [_Best(n_queries, k) for _ in scores]
             query, column = np.nonzero(
                 (excluded_QX >= start) & (excluded_QX < start + len(block_ND))
@@ -350,16 +350,17 @@ class _Best:
 
 
 def _both_methods(
-    of_a: NDArray[np.float32], of_b: NDArray[np.float32], of_c: NDArray[np.float32]
+    places_Q3: NDArray[np.int64], cosines_UN: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The scores of 3CosAdd and 3CosMul from the cosines with a, b and c."""
+    of_a, of_b, of_c = (cosines_UN[places_Q] for places_Q in places_Q3.T)
     added = of_b - of_a
     added += of_c
-    # (x + 1) / 2 moves a cosine to 0…1 (Levy & Goldberg 2014, footnote 7).
-    for cosine in (of_a, of_b, of_c):
-        cosine += 1
-        cosine /= 2
+    # (x + 1) / 2 moves a cosine to 0…1 (Levy & Goldberg 2014, footnote 7); the halves are taken together.
+    of_b += 1
+    of_c += 1
+    of_a += 1 + 2 * EPSILON
     of_b *= of_c
-    of_a += EPSILON
     of_b /= of_a
+    of_b *= 0.5
     return added, of_b

@@ -315,7 +315,8 @@ class Marker:
         if self._ends is None:
             return text
         lines = text.split("\n")
-        for i, line in enumerate(lines[:-1]):
+        # A last line without an end is the file's last, or a part of one too long to be a mark.
+        for i, line in enumerate(lines if lines[-1] else lines[:-1]):
             if (i or at_line_start) and self._ends(line):
                 lines[i] = _DOCUMENT_END
         return "\n".join(lines)
