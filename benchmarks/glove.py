@@ -7,8 +7,8 @@ Nothing of the reference is part of this project: it is built beside, as its Mak
 flags (`make CFLAGS="-Ofast -march=native -lm -pthread"`), and its programs run as in their own demo.
 Times are reported only after vocabulary and counts were found equal. For every stage: seconds, the most
 memory held, bytes left on the disk; for both sets of vectors the loss of eq. 8 over all non-zeros, halved
-and averaged, which neither program's own running mean is. The folder of `--work` keeps both sets of vectors
-(`ours-100`, `glove-100.bin`) for `unrolled vectors evaluate`.
+and averaged, which neither program's own running mean is. The folder of `--work` keeps both sets of
+vectors (`ours-100`, `glove-100.bin`) for `unrolled vectors evaluate`.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python benchmarks/labels.py [--threads 2] [--rounds 9]
 
 The same weights, the same batches, the same optimiser (fused Adam); alternating, median of the rounds.
-Lengths are those of questions (TREC: 3 to 30 tokens) and of film reviews (IMDB: 50 to 400); batches are made
-as the toolkit makes them, of rows of like length, up to 4,096 tokens. Nothing is printed before loss and
-gradients of both agree.
+Lengths are those of questions (TREC: 3 to 30 tokens) and of film reviews (IMDB: 50 to 400); batches are
+made as the toolkit makes them, of rows of like length, up to 4,096 tokens. Nothing is printed before loss
+and gradients of both agree.
 """
 
 from __future__ import annotations

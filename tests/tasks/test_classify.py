@@ -128,9 +128,52 @@ def test_labels_that_may_stand_together_make_a_model_of_several() -> None:
             {"embeddings": "v.txt", "embeddings_frozen_epochs": 2},
             "model.embeddings_frozen_epochs must be 0 where model.embeddings_tuning is 'trained', got 2",
         ),
+        (
+            {"embeddings_extra_words": 5},
+            "model.embeddings_extra_words must be 0 where model.embeddings names no file, got 5",
+        ),
+        (
+            {"embeddings": "v.txt", "embeddings_extra_words": -1},
+            "model.embeddings_extra_words must be at least 0, got -1",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, sentence) -> None:
     with pytest.raises(ConfigError) as caught:
         ClassifyConfig(**changes)
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("kind", ["word", "space"])
+def test_words_of_the_vectors_are_known_though_training_has_none_of_them(tmp_path, kind) -> None:
+    """Two words that training never saw are told apart by their vectors."""
+    file = tmp_path / "vectors.txt"
+    file.write_text("good 1 0\nfine 1 0.5\nawful -1 0\nrare 9 9\n", encoding="utf-8")
+    config = replace(
+        SMALL, embedding_size=2, embeddings=str(file), embeddings_extra_words=3, dropout_rate=0.0
+    )
+    text = TextConfig(kind=kind, lowercase=True)
+    rows = [Row(("good film", "yes"), 2), Row(("bad film", "no"), 3)]
+    before = labelled.train_tokenizers(rows, text, TASK.Data())
+    tokenizers = TASK.extend(config, before)
+    words = tokenizers["text"]
+    n_before = len(before["text"])
+    assert words.pieces(range(n_before)) == before["text"].pieces(range(n_before))
+    assert words.pieces(range(n_before, len(words))) == ["fine", "awful"]  # "rare" is the fourth
+    model = TASK.build(config, tokenizers)
+    assert "3 of 5 words" in TASK.begin(model, tokenizers)[0]
+    rows_of = [model.embedding.weight[words.id_of(word)].tolist() for word in ("fine", "awful")]
+    assert rows_of == [[1, 0.5], [-1, 0]]
+    again = type(words).load(_saved(words, tmp_path / "tokenizer.json"))
+    assert again.encode("fine rare film") == words.encode("fine rare film")
+    assert words.pieces(words.encode("Fine rare film")) == ["fine", "<unk>", "film"]
+
+
+def _saved(words, path):
+    words.save(path)
+    return path
+
+
+def test_no_extra_words_leave_the_vocabulary_as_it_is() -> None:
+    tokenizers = {"text": range(V), LABELS: Labels(("a", "b"))}
+    assert TASK.extend(SMALL, tokenizers) is tokenizers

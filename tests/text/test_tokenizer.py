@@ -548,3 +548,19 @@ def test_text_is_split_as_it_is_written_where_that_is_asked_for() -> None:
     words = Tokenizer.train(["a"], TextConfig(kind="word", lowercase=True))
     assert words.split("Ann's HAT.", folded=False) == ["Ann", "'s", "HAT", "."]
     assert words.split("Ann's HAT.") == ["ann", "'s", "hat", "."]
+
+
+def test_more_words_come_after_those_that_are_known() -> None:
+    words = Tokenizer.train(["to be or not to be"], TextConfig(kind="word", lowercase=True))
+    more = words.extended(["Question", "be", "question", "<s>", "Cafe\u0301", "caf\u00e9", ""])
+    assert more.pieces(range(len(more)))[len(words) :] == ["question", "caf\u00e9"]
+    for text in ("to be", "that is the Question", "<s> caf\u00e9"):
+        known = [i if i < len(words) else 1 for i in more.encode(text)]
+        assert known == words.encode(text)
+
+
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_only_vocabularies_of_words_grow(kind) -> None:
+    text = Tokenizer.train(["to be"], TextConfig(kind=kind, vocab_size=300))
+    with pytest.raises(ConfigError, match=f"text.kind must be 'word' or 'space', got '{kind}'"):
+        text.extended(["question"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -52,6 +52,9 @@ class ClassifyConfig:
         embeddings_tuning: "trained"; "frozen"; or "thawed", which is frozen for the first
             `embeddings_frozen_epochs` epochs and trained then.
         embeddings_frozen_epochs: see there.
+        embeddings_extra_words: how many of the file's first words, which are the most frequent ones, are
+            in the vocabulary even where the training part has none of them. One that is met later is
+            then read by its vector, not as an unknown word.
     """
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
@@ -68,6 +71,7 @@ class ClassifyConfig:
     embeddings_missing: pretrained.Missing = "random"
     embeddings_tuning: Tuning = "trained"
     embeddings_frozen_epochs: int = 0
+    embeddings_extra_words: int = 0
 
     def __post_init__(self) -> None:
         for name in ("embedding_size", "hidden_size", "n_layers"):
@@ -76,16 +80,18 @@ class ClassifyConfig:
         for name in ("dropout_rate", "word_rate", "label_smoothing"):
             value = getattr(self, name)
             require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
-        check_tuning(self.embeddings, self.embeddings_tuning, self.embeddings_frozen_epochs)
+        check_pretraining(self)
 
 
-def check_tuning(embeddings: str | None, tuning: str, frozen_epochs: int) -> None:
-    """Refuse embeddings that could not learn what they do not know.
+def check_pretraining(config: Any) -> None:
+    """Refuse embeddings that could not learn what they do not know, and settings without a file.
 
     Raises:
         ConfigError: settings that do not go together.
     """
-    if tuning != "trained" and embeddings is None:
+    tuning, frozen_epochs = config.embeddings_tuning, config.embeddings_frozen_epochs
+    n_extra = config.embeddings_extra_words
+    if tuning != "trained" and config.embeddings is None:
         raise ConfigError(
             f"model.embeddings_tuning is '{tuning}', but random embeddings must learn; name a file of "
             "vectors in model.embeddings"
@@ -97,6 +103,13 @@ def check_tuning(embeddings: str | None, tuning: str, frozen_epochs: int) -> Non
         "model.embeddings_frozen_epochs",
         f"{wanted} where model.embeddings_tuning is '{tuning}'",
         frozen_epochs,
+    )
+    wanted = "at least 0" if config.embeddings else "0 where model.embeddings names no file"
+    require(
+        n_extra >= 0 and bool(config.embeddings or not n_extra),
+        "model.embeddings_extra_words",
+        wanted,
+        n_extra,
     )
 
 
@@ -199,6 +212,7 @@ TASK: LabelTask = LabelTask(
     shuffle=labelled.shuffle,
     signature=labelled.signature,
     use='predict {run} "…"',
+    extend=labelled.extend,
     begin=labelled.begin,
     check_beginning=check_beginning,
 )

@@ -35,6 +35,7 @@ from unrolled.text.data import LabelData
 from unrolled.text.labels import Labels, split_labels
 from unrolled.text.readers import Row
 from unrolled.text.tokenizer import PAD_ID, TextConfig, Tokenizer
+from unrolled.vectors.formats import read_vectors
 
 ROLE = "text"
 """The role of the tokenizer, which reads every text of a row."""
@@ -263,6 +264,14 @@ def check_embeddings(path: str | None, width: int, text: TextConfig) -> None:
     """Refuse a file of vectors that an embedding of this width cannot begin with."""
     if path is not None:
         pretrained.check(path, width, text.kind)
+
+
+def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
+    """The vocabulary with the first words of the file of vectors, as many as the recipe says."""
+    if not config.embeddings_extra_words:
+        return tokenizers
+    words = read_vectors(config.embeddings, limit=config.embeddings_extra_words).words
+    return {**tokenizers, ROLE: tokenizers[ROLE].extended(words)}
 
 
 def begin(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from unrolled.layers.conditional import (
 from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import labelled
-from unrolled.tasks.classify import check_tuning
+from unrolled.tasks.classify import check_pretraining
 from unrolled.tasks.labelled import ClassWeights, LabelHead, LabelledExample
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.text.data import Reading
@@ -72,8 +72,8 @@ class PairConfig:
         learned_start: whether the state before the first word is learned.
         label_smoothing: share of the target that is spread over all classes.
         class_weights: "balanced" weighs a row by how rare its class is; "none".
-        embeddings, embeddings_missing, embeddings_tuning, embeddings_frozen_epochs: as in
-            `unrolled.tasks.classify.ClassifyConfig`.
+        embeddings, embeddings_missing, embeddings_tuning, embeddings_frozen_epochs,
+            embeddings_extra_words: as in `unrolled.tasks.classify.ClassifyConfig`.
     """
 
     encoder: Encoding = "conditional"
@@ -94,6 +94,7 @@ class PairConfig:
     embeddings_missing: pretrained.Missing = "random"
     embeddings_tuning: Tuning = "trained"
     embeddings_frozen_epochs: int = 0
+    embeddings_extra_words: int = 0
 
     def __post_init__(self) -> None:
         for name in ("embedding_size", "hidden_size"):
@@ -105,7 +106,7 @@ class PairConfig:
         for name in ("dropout_rate", "word_rate", "label_smoothing"):
             value = getattr(self, name)
             require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
-        check_tuning(self.embeddings, self.embeddings_tuning, self.embeddings_frozen_epochs)
+        check_pretraining(self)
         if self.bidirectional and self.encoder in _ONE_WAY:
             raise ConfigError(
                 f"model.bidirectional: the encoder '{self.encoder}' reads in one direction; leave it "
@@ -258,6 +259,7 @@ TASK: LabelTask = LabelTask(
     shuffle=labelled.shuffle,
     signature=labelled.signature,
     use='predict {run} "…" "…"',
+    extend=labelled.extend,
     begin=labelled.begin,
     check_beginning=check_beginning,
 )

@@ -42,7 +42,7 @@ from unrolled.metrics.tags import measure_tags, signature, tally_tags
 from unrolled.ops.linear import linear
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import labelled
-from unrolled.tasks.classify import check_tuning
+from unrolled.tasks.classify import check_pretraining
 from unrolled.tasks.labelled import ROLE
 from unrolled.tasks.task import LABELS, Judged, LabelPrediction, LabelTask, Tokenizers
 from unrolled.text.data import DataConfig, Reading, TooLong
@@ -106,8 +106,8 @@ class TagConfig:
         word_rate: chance that a word loses its embedding, wherever it stands in a batch.
         unknown_rate: chance that a word seen once in training is read as unknown, so that the model
             learns what to make of those; its characters stay.
-        embeddings, embeddings_missing, embeddings_tuning, embeddings_frozen_epochs: as in
-            `unrolled.tasks.classify.ClassifyConfig`.
+        embeddings, embeddings_missing, embeddings_tuning, embeddings_frozen_epochs,
+            embeddings_extra_words: as in `unrolled.tasks.classify.ClassifyConfig`.
     """
 
     head: Literal["crf", "softmax"] = "crf"
@@ -125,6 +125,7 @@ class TagConfig:
     embeddings_missing: pretrained.Missing = "random"
     embeddings_tuning: Tuning = "trained"
     embeddings_frozen_epochs: int = 0
+    embeddings_extra_words: int = 0
 
     def __post_init__(self) -> None:
         for name in ("embedding_size", "hidden_size", "n_layers"):
@@ -135,7 +136,7 @@ class TagConfig:
             value = getattr(self, name)
             require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
         require(0 <= self.unknown_rate <= 1, "model.unknown_rate", "0 to 1", self.unknown_rate)
-        check_tuning(self.embeddings, self.embeddings_tuning, self.embeddings_frozen_epochs)
+        check_pretraining(self)
 
 
 # Data: the vocabularies, the scheme, and a sentence as ids
@@ -772,6 +773,7 @@ TASK: LabelTask = LabelTask(
     signature=signature,
     use='predict {run} "…"',
     Data=TagData,
+    extend=labelled.extend,
     begin=labelled.begin,
     check_beginning=check_beginning,
     text={"kind": "word", "vocab_size": 50_000},

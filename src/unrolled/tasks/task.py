@@ -79,6 +79,11 @@ def begin_with_anything(config: Any, text: TextConfig) -> None:
     """Refuse nothing."""
 
 
+def leave(config: Any, tokenizers: Tokenizers) -> Tokenizers:
+    """The same tokenizers."""
+    return tokenizers
+
+
 def begin_by_chance(model: nn.Module, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Leave a new model as it was built; there is nothing to tell."""
     return ()
@@ -221,6 +226,8 @@ class LabelTask:
         signature: how the scores were computed.
         Data: the frozen dataclass of the `[data]` section.
         use: the command that tries a run, with `{run}` for its folder.
+        extend: configuration, new tokenizers → the same with what they take from files that the
+            configuration names, as the words of pretrained vectors.
         begin: as for `Task`.
         check_beginning: as for `Task`.
         text: settings of the `[text]` section where the recipe does not say.
@@ -250,6 +257,7 @@ class LabelTask:
     signature: Callable[[], dict[str, str]]
     use: str
     Data: type = LabelData
+    extend: Callable[[Any, Tokenizers], Tokenizers] = leave
     begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
     check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
     text: Mapping[str, object] = field(default_factory=dict)

@@ -181,6 +181,29 @@ class Tokenizer:
         inner.add_special_tokens(_special_tokens())
         return cls(inner)
 
+    def extended(self, tokens: Iterable[str]) -> Tokenizer:
+        """The same vocabulary and more tokens after it, which no text need hold; ids stay as they are.
+
+        Args:
+            tokens: in the order in which they get their ids. Passed over is what is known already, and
+                what no text can spell, as capitals where upper case is folded away.
+
+        Raises:
+            ConfigError: the kind is neither `word` nor `space`.
+
+        >>> words = Tokenizer.train(["a cat"], TextConfig(kind="word", lowercase=True))
+        >>> words.extended(["Paris", "cat", "dog"]).pieces([4, 5, 6])
+        ['a', 'cat', 'dog']
+        """
+        kinds = ("word", "space")
+        require(self.kind in kinds, "text.kind", "'word' or 'space'", self.kind)
+        inner = tokenizers.Tokenizer.from_str(self.inner.to_str())
+        known = dict.fromkeys(self._tokens)
+        known.update(dict.fromkeys(t for t in tokens if t and t == _normalised(inner, t)))
+        vocabulary = {token: place for place, token in enumerate(known)}
+        inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
+        return Tokenizer(inner)
+
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Tokenizer:
         """Read a `tokenizer.json` written by `save`.

@@ -182,6 +182,7 @@ def _prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | No
             tokenizers = task.train_tokenizers(splits.train, recipe.text, data)
         except DataError as error:
             raise DataError(error.problem, error.path or data.train[0], error.line) from None
+        tokenizers = task.extend(recipe.model, tokenizers)
     skips = data.too_long == "skip"
     train = encode_rows(splits.train, task, tokenizers, data, data.train[0], skips)
     valid_file = (data.valid or data.train)[0]
