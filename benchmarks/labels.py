@@ -1,18 +1,22 @@
 """A classifier's training step beside the same model in plain PyTorch, with packed sequences.
 
     python benchmarks/labels.py [--threads 2] [--rounds 9]
+    pip install keras && KERAS_BACKEND=torch python benchmarks/labels.py --keras [--rounds 3]
 
 The same weights, the same batches, the same optimiser (fused Adam); alternating, median of the rounds.
 Lengths are those of questions (TREC: 3 to 30 tokens) and of film reviews (IMDB: 50 to 400); batches are
 made as the toolkit makes them, of rows of like length, up to 4,096 tokens. Nothing is printed before loss
-and gradients of both agree.
+and gradients of both agree. With `--keras` the other one is Keras 3 on its PyTorch backend, padding masked,
+by its own `train_on_batch`; both then pool by the final states, and the gate is the loss.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,6 +90,35 @@ def check(plain: Plain, ours: Classifier, batch: labelled.LabelBatch) -> None:
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3 * float(two.abs().max()))
 
 
+def keras_model(ours: Classifier) -> Any:
+    """The same model, with our weights, compiled with Adam."""
+    import keras
+
+    if keras.backend.backend() != "torch":
+        raise SystemExit("set KERAS_BACKEND=torch")
+    config = ours.config
+    lstm = keras.layers.LSTM(config.hidden_size)
+    model = keras.Sequential(
+        [
+            keras.layers.Embedding(V, config.embedding_size, mask_zero=True),
+            keras.layers.Bidirectional(lstm),
+            keras.layers.Dense(C),
+        ]
+    )
+    model.build((None, None))
+    weights = dict(ours.encoder.recurrent.named_parameters())
+    of_cells = []
+    for end in ("", "_reverse"):
+        both = weights[f"bias_ih_l0{end}"] + weights[f"bias_hh_l0{end}"]
+        of_cells += [weights[f"weight_ih_l0{end}"].T, weights[f"weight_hh_l0{end}"].T, both]
+    scorer = ours.head.scorer
+    all_of_them = [ours.embedding.weight, *of_cells, scorer.weight.T, scorer.bias]
+    model.set_weights([each.detach().numpy() for each in all_of_them])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss)
+    return model
+
+
 def seconds_of(step, all_batches) -> float:
     start = time.perf_counter()
     for batch in all_batches:
@@ -97,52 +130,86 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--keras", action="store_true", help="beside Keras 3 instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    other = "plain PyTorch"
+    if arguments.keras:
+        import keras
+
+        other = f"Keras {keras.__version__}"
     print(
         f"torch {torch.__version__}, {arguments.threads} threads; sentences/s, median of "
         f"{arguments.rounds} alternating rounds\n"
     )
-    print("| lengths | cell | H | plain PyTorch | ours | ratio |\n|---|---|---|---|---|---|")
+    print(f"| lengths | cell | H | {other} | ours | ratio |\n|---|---|---|---|---|---|")
     for name, n_rows, shortest, longest in (("TREC", 1_500, 3, 30), ("IMDB", 160, 50, 400)):
         all_batches = made(n_rows, shortest, longest, 4_096)
-        for cell in KINDS:
+        for cell in ("lstm",) if arguments.keras else KINDS:
             for H in (64, 128, 256):
+                torch.manual_seed(1)
                 config = ClassifyConfig(
-                    cell=cell, embedding_size=100, hidden_size=H, dropout_rate=0.0
+                    cell=cell,
+                    embedding_size=100,
+                    hidden_size=H,
+                    dropout_rate=0.0,
+                    pooling="final" if arguments.keras else "max",
                 )
-                print(
-                    f"| {name} | {cell} | {H} | "
-                    + measured(config, all_batches, n_rows, arguments.rounds),
-                    flush=True,
-                )
+                ours = Classifier(config, V, C)
+                step = keras_step if arguments.keras else plain_step
+                cells = measured(ours, step(ours, all_batches[0]), all_batches, n_rows, arguments)
+                print(f"| {name} | {cell} | {H} | {cells}", flush=True)
 
 
-def measured(config: ClassifyConfig, all_batches, n_rows: int, rounds: int) -> str:
-    torch.manual_seed(1)
-    ours, plain = Classifier(config, V, C), Plain(config)
+Step = Callable[[labelled.LabelBatch], None]
+
+
+def plain_step(ours: Classifier, batch: labelled.LabelBatch) -> Step:
+    """The other side's step, after its loss and gradients were found equal."""
+    plain = Plain(ours.config)
     same_weights(plain, ours)
-    check(plain, ours, all_batches[0])
-    adams = [torch.optim.Adam(model.parameters(), fused=True) for model in (plain, ours)]
+    check(plain, ours, batch)
+    adam = torch.optim.Adam(plain.parameters(), fused=True)
 
-    def plain_step(batch) -> None:
+    def step(batch: labelled.LabelBatch) -> None:
         (text,) = batch.texts
         logits = plain(text.values, text.lengths)
         nn.functional.cross_entropy(logits, batch.targets[:, 0]).backward()
-        adams[0].step()
-        adams[0].zero_grad(set_to_none=True)
+        adam.step()
+        adam.zero_grad(set_to_none=True)
 
-    def our_step(batch) -> None:
+    return step
+
+
+def keras_step(ours: Classifier, batch: labelled.LabelBatch) -> Step:
+    """The same of Keras."""
+    model = keras_model(ours)
+    loss, count = TASK.loss(ours, batch)
+    ids, targets = batch.texts[0].values, batch.targets[:, 0]
+    other = float(model.test_on_batch(ids.numpy(), targets.numpy()))
+    if abs(other - float(loss) / count) > 1e-4:
+        raise SystemExit(f"the losses differ: Keras {other}, ours {float(loss) / count}")
+
+    def step(batch: labelled.LabelBatch) -> None:
+        model.train_on_batch(batch.texts[0].values.numpy(), batch.targets[:, 0].numpy())
+
+    return step
+
+
+def measured(ours: Classifier, other_step: Step, all_batches, n_rows: int, arguments) -> str:
+    adam = torch.optim.Adam(ours.parameters(), fused=True)
+
+    def our_step(batch: labelled.LabelBatch) -> None:
         loss, count = TASK.loss(ours, batch)
         (loss / count).backward()
-        adams[1].step()
-        adams[1].zero_grad(set_to_none=True)
+        adam.step()
+        adam.zero_grad(set_to_none=True)
 
     times: tuple[list[float], list[float]] = ([], [])
-    for step in (plain_step, our_step):
+    for step in (other_step, our_step):
         seconds_of(step, all_batches[:2])
-    for _ in range(rounds):
-        times[0].append(seconds_of(plain_step, all_batches))
+    for _ in range(arguments.rounds):
+        times[0].append(seconds_of(other_step, all_batches))
         times[1].append(seconds_of(our_step, all_batches))
     rates = [n_rows / median(each) for each in times]
     ratio = median(a / b for a, b in zip(*times, strict=True))
