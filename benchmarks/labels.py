@@ -6,8 +6,8 @@
 The same weights, the same batches, the same optimiser (fused Adam); alternating, median of the rounds.
 Lengths are those of questions (TREC: 3 to 30 tokens) and of film reviews (IMDB: 50 to 400); batches are
 made as the toolkit makes them, of rows of like length, up to 4,096 tokens. Nothing is printed before loss
-and gradients of both agree. With `--keras` the other one is Keras 3 on its PyTorch backend, padding masked,
-by its own `train_on_batch`; both then pool by the final states, and the gate is the loss.
+and gradients of both agree. With `--keras` the other one is Keras 3 on its PyTorch backend, with
+masked padding, by its own `train_on_batch`; both then pool by the final states, and the gate is the loss.
 """
 
 from __future__ import annotations
