@@ -81,9 +81,9 @@ def test_the_page_says_so(found: LabelSurvey) -> None:
         "unseen    'odd' is in test (line 3), not in train",
         "alike     'Good', 'good' differ in case or spaces only",
         "empty     1 of train, 1 of valid without text; those of train are left out",
-        "too long  1 rows of train have a text of more than 5 tokens, read in part (data.keep)",
+        "too long  1 row of train with a text of more than 5 tokens, read in part (data.keep)",
         "repeated  5 rows of train, 1 of them with other labels",
-        "shared    1 of valid have the text of a row of train",
+        "shared    1 of valid with the text of a row of train",
     ):
         assert line in lines
     (row,) = (line.split() for line in lines if line.split()[:1] == ["good"])
@@ -108,7 +108,7 @@ def test_several_labels_are_counted_one_by_one(tmp_path: Path) -> None:
     found = survey_labels(TASKS["classify"], config, WORDS)  # type: ignore[arg-type]
     assert {name: n["train"] for name, n in found.labels.items()} == {"x": 3, "y": 2}
     assert (found.n_bare, found.majority) == (1, ("x", 0.75))
-    assert "1 rows of train, as data.label_separator allows" in shown(found)
+    assert "1 row of train, as data.label_separator allows" in shown(found)
 
 
 def test_one_label_and_a_missing_one_are_told_of(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_one_label_and_a_missing_one_are_told_of(tmp_path: Path) -> None:
     path = table(tmp_path / "b.tsv", [("a", "x"), ("b", ""), ("c", "y")], "text", "label")
     config = LabelData(train=(path,), valid=(path,), test=(path,))
     found = survey_labels(TASKS["classify"], config, WORDS)  # type: ignore[arg-type]
-    assert "no label  1 rows of train; training refuses them" in lines_of(shown(found))
+    assert "no label  1 row of train; training refuses them" in lines_of(shown(found))
 
 
 TAGGED = """\

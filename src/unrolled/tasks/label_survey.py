@@ -337,12 +337,12 @@ def _table(heading: str, counts: Mapping[str, Mapping[str, int]], n_train: int) 
 
 def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
     """Name and sentence of each line below the tables, those without news left out."""
-    unit = "sentences" if survey.task == "tag" else "rows"
+    unit = "sentence" if survey.task == "tag" else "row"
     sizes = ", ".join(f"{size:,} {part}" for part, size in survey.sizes.items())
     cut = " and ".join(survey.cut)
     facts = [
         ("task", f"{survey.task} (--task NAME says another)"),
-        (unit, f"{sizes}{f'; {cut} cut from train, no text in two parts' if cut else ''}"),
+        (f"{unit}s", f"{sizes}{f'; {cut} cut from train, no text in two parts' if cut else ''}"),
     ]
     if survey.task == "tag":
         each = ", ".join(f"{n:,} {part}" for part, n in survey.n_tokens.items())
@@ -354,10 +354,15 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
     facts.append(("majority", f"'{name}', {share:.1%} of train: what is right without reading"))
     if survey.several:
         facts.append(
-            ("no label", f"{survey.n_bare:,} rows of train, as data.label_separator allows")
+            (
+                "no label",
+                f"{_counted(survey.n_bare, 'row')} of train, as data.label_separator allows",
+            )
         )
     elif survey.n_bare:
-        facts.append(("no label", f"{survey.n_bare:,} rows of train; training refuses them"))
+        facts.append(
+            ("no label", f"{_counted(survey.n_bare, 'row')} of train; training refuses them")
+        )
     if len(survey.labels) < 2 and not survey.several:
         facts.append(("too few", "one label only; training expects at least two"))
     if survey.rare:
@@ -373,16 +378,16 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
         facts.append(
             (
                 "too long",
-                f"{survey.n_too_long:,} {unit} of train have a text of more than "
+                f"{_counted(survey.n_too_long, unit)} of train with a text of more than "
                 f"{survey.max_length:,} tokens, {survey.when_long}",
             )
         )
     if survey.n_duplicates:
         others = f", {survey.n_conflicts:,} of them with other labels" if survey.n_conflicts else ""
-        facts.append(("repeated", f"{survey.n_duplicates:,} {unit} of train{others}"))
+        facts.append(("repeated", f"{_counted(survey.n_duplicates, unit)} of train{others}"))
     shared = [f"{n:,} of {part}" for part, n in survey.n_shared.items() if n]
     if shared:
-        facts.append(("shared", f"{' and '.join(shared)} have the text of a row of train"))
+        facts.append(("shared", f"{' and '.join(shared)} with the text of a row of train"))
     return facts
 
 
@@ -393,6 +398,10 @@ def _of_spans(survey: LabelSurvey) -> str:
     for part, (n, line) in survey.ill_formed.items():
         said += f"; {n:,} ill-formed in {part}, the first in the sentence of line {line:,}"
     return said
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _named(names: Sequence[str]) -> str:
