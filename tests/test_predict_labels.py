@@ -111,12 +111,29 @@ def test_another_number_of_texts_is_refused(model: LabelPredictor) -> None:
 def test_held_out_rows_are_judged(model: LabelPredictor) -> None:
     found = model.evaluate(model.held_out("test"), "test", shuffle_words=1)
     assert found.measured.scores()["accuracy"] == 1.0
-    assert found.intervals["accuracy"].value == 1.0
+    assert found.intervals["accuracy"].value == found.scores["accuracy"] == 100
     assert len(found.predictions) == 12
     assert set(found.shuffled) >= {"accuracy", "macro_f1"}
     text = "\n".join(found.lines())
     assert "12 rows in" in text
     assert "random order" in text
+
+
+def test_scores_are_percentages_wherever_a_run_tells_them(run: Path, model: LabelPredictor) -> None:
+    rows = model.held_out("valid")
+    found = model.evaluate(rows, "valid", shuffle_words=2)
+    share = found.measured.scores()["accuracy"]
+    assert 0 < share <= 1
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    trained = [line for line in map(json.loads, lines) if "accuracy" in json.dumps(line)]
+    assert any(f'"accuracy": {100 * share}' in json.dumps(line) for line in trained)
+    gold = [model.gold(row) for row in rows]
+    told = model.scores_of(gold, [each.labels[0] for each in found.predictions])
+    for scores in (found.scores, found.figures(), told):
+        assert scores["accuracy"] == pytest.approx(100 * share)
+    assert found.intervals["accuracy"].value == pytest.approx(100 * share)
+    assert found.shuffled["accuracy"] > 1
+    assert found.scores["nll"] == found.measured.scores()["nll"]
 
 
 def test_an_unseen_label_names_its_line(run: Path, tmp_path: Path, capsys) -> None:

@@ -138,8 +138,8 @@ def test_held_out_sentences_are_judged(model: LabelPredictor) -> None:
     found = model.evaluate(model.held_out("test"), "test", shuffle_words=1)
     scores = found.measured.scores()
     assert scores["f1"] == scores["strict_f1"] == scores["token_accuracy"] == 1.0
-    assert found.intervals["f1"].value == 1.0
-    assert found.shuffled["f1"] < 0.9
+    assert found.intervals["f1"].value == 100
+    assert found.shuffled["f1"] < 90
     text = "\n".join(found.lines())
     assert "12 rows in" in text
     assert "PER " in text

@@ -163,7 +163,7 @@ def train(
             which cannot see order, and keep them in the run folder.
     """
     if baselines:
-        from unrolled.baselines.fitting import Scikit
+        from unrolled.baselines.solving import Scikit
 
         Scikit.load()  # before an hour of training
     if resume and recipe is None and task is None and not data and out is not None:
@@ -304,15 +304,15 @@ def predict(
     """Answer one sentence, a file, standard input, or you.
 
     Labels are followed by a tab and their probability. The two texts of a pair are given one after the
-    other, or in a line with a tab between them. Without TEXT and --input, standard input is read; from a
-    terminal, sentence by sentence. Each input line gives exactly one output line, in order, empty ones
-    included. Of tags there is one for each token, separated by spaces; with --scores a line of JSON tells
-    the tokens and the spans too.
+    other, or in a line with a tab between them; every other run answers one text at a time. Without TEXT
+    and --input, standard input is read; from a terminal, sentence by sentence. Each input line gives
+    exactly one output line, in order, empty ones included. Of tags there is one for each token, separated
+    by spaces; with --scores a line of JSON tells the tokens and the spans too.
 
     Args:
         run: run folder.
         text: one sentence, in quotes.
-        second: the second text of a pair.
+        second: the second text, where the run reads pairs.
         input_file: text file, one sentence per line; of tags also a file with a token on each line
             (.conll), to which they are added as a column.
         output_file: where to write; standard output by default.
@@ -337,8 +337,8 @@ def predict(
                 f"{run} answers with labels; --attention, --n-best and --decoding are of translations: "
                 "give --scores for all labels, --words attention for what was looked at"
             )
-        if text is not None and second is not None:
-            text = f"{text}\t{second}".replace("\n", " ")
+        if second is not None:
+            text = cli_labels.joined(predictor, run, str(text), second)
         if predictor.task.by_token and input_file is not None and is_column_file(input_file):
             if words != "none":
                 cli_labels.print_words(predictor, [], words)
@@ -348,6 +348,7 @@ def predict(
         def label(lines: list[str]) -> list[str]:
             inputs = [cli_labels.fields_of(line, predictor) for line in lines]
             said = predictor.predict(inputs)
+            cli_labels.warn_of_unread(lines, said, predictor)
             if words != "none":
                 cli_labels.print_words(predictor, inputs, words)
             return [cli_labels.one_line(each, predictor, scores) for each in said]
@@ -484,15 +485,19 @@ def score(
 @app.command(help_epilogue=_SETTINGS)
 def data(
     *files: str,
+    task: str | None = None,
     valid: Files = (),
     test: Files = (),
     columns: Names = (),
     overrides: Overrides = (),
 ) -> None:
-    """Look at data before training: sizes, lengths, duplicates, unknown words, time and memory.
+    """Look at data before training: sizes, labels, lengths, duplicates, unknown words, time and memory.
 
     Args:
-        files: one TSV, CSV or JSONL file, or parallel text files, plain or .gz.
+        files: one TSV, CSV or JSONL file, or parallel text files, plain or .gz; a file with a token on
+            each line (.conll); or a recipe, whose data are looked at.
+        task: what the data are for: translate, classify, pair or tag. By default what their names say: a
+            .conll file holds tags, and a last column called label makes one text classify, two pair.
         valid: data for validation; by default a part of the files.
         test: data for the test; by default another such part.
         columns: which columns to read, by name.
@@ -501,10 +506,27 @@ def data(
         raise ConfigError("no file given; `unrolled data FILE` describes a data file")
     from rich.console import Console
 
+    from unrolled.tasks import TASKS, LabelTask, StreamTask
+    from unrolled.tasks.label_survey import likely_task, render_labels, survey_labels
     from unrolled.text.survey import render, survey
+
+    recipe, rest = (Path(files[0]), files[1:]) if files[0].endswith(".toml") else (None, files)
+    if recipe is None and task is None:
+        task = likely_task(rest, columns)
+    chosen = _recipe(recipe, task, rest, valid, test, columns, None, overrides)
+    found_task = TASKS[chosen.task]
+    if isinstance(found_task, LabelTask):
+        labelled = survey_labels(found_task, chosen.data, chosen.text)
+        Console().print(render_labels(labelled))
+        return
+    if isinstance(found_task, StreamTask):
+        raise ConfigError(
+            f"task '{chosen.task}' reads running text; `unrolled data` describes rows: translate, "
+            "classify, pair or tag"
+        )
+
     from unrolled.training.estimate import estimate
 
-    chosen = _recipe(None, None, files, valid, test, columns, None, overrides)
     found = survey(chosen.data, chosen.text, max_tokens=chosen.training.max_tokens)
     if len(found.columns) > 1:
         source, target = found.columns[0], found.columns[-1]

@@ -118,6 +118,34 @@ def _with_tags(
         yield ("\t" if "\t" in line.text else " ").join(cells) + "\n"
 
 
+def joined(predictor: LabelPredictor, run: Path, first: str, second: str) -> str:
+    """Two texts as the line that `fields_of` takes apart.
+
+    Raises:
+        ConfigError: the run does not read pairs, so that the second is no part of the first's input.
+    """
+    if predictor.n_texts != 2:
+        raise ConfigError(
+            f"{run} reads one text, found two; quote a text that contains spaces, and give several as "
+            "lines of standard input or of --input FILE"
+        )
+    return "\t".join(text.replace("\t", " ") for text in (first, second))
+
+
+def warn_of_unread(
+    lines: Sequence[str], said: Sequence[LabelPrediction], predictor: LabelPredictor
+) -> None:
+    """Say on standard error which inputs were too long to be read whole."""
+    data = predictor.recipe.data
+    for line, prediction in zip(lines, said, strict=True):
+        if prediction.n_unread:
+            print(
+                f"unrolled: '{line[:30]}…': {prediction.n_unread:,} tokens were not read; the run has "
+                f"data.max_length = {data.max_length} and data.keep = '{data.keep}'",
+                file=sys.stderr,
+            )
+
+
 def fields_of(line: str, predictor: LabelPredictor) -> str | list[str]:
     """The texts of an input line, separated by a tab where there are two.
 
@@ -143,9 +171,9 @@ def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words)
         raise ConfigError(
             "--words tells what spoke for a label of a text; these are tags of its words"
         )
-    from unrolled.inspect.attribution import explain
+    from unrolled.inspect.attribution import explain_words
 
-    for texts in explain(predictor, inputs, method):
+    for texts in explain_words(predictor, inputs, method):
         for words in texts:
             print("  ".join(f"{word} {weight:+.2f}" for word, weight in words), file=sys.stderr)
 
@@ -190,7 +218,8 @@ def evaluate(
     report = LabelReport(
         title=f"{run.name} on {name}",
         evaluation=evaluation.measured,
-        intervals=evaluation.intervals,
+        # Shares of 1 in the page, as in the records that it is made of.
+        intervals={name: each.times(0.01) for name, each in evaluation.intervals.items()},
         slices=evaluation.slices,
         mistakes=_explained(predictor, rows, evaluation, words),
         baselines=beside,
@@ -216,7 +245,10 @@ def write_predictions(
             line: dict[str, Any] = {"line": row.line}
             for column, field in zip(columns, row.fields, strict=True):
                 is_list = by_token or field.endswith(LIST_SEPARATOR)
-                line[column] = split_list(field) if is_list else field
+                if is_list or column != columns[-1]:
+                    line[column] = split_list(field) if is_list else field
+                else:
+                    line[column] = field.strip()
             if not by_token:
                 line["answer"] = list(said.labels) if predictor.labels.several else said.labels[0]
                 pairs = zip(names, said.probabilities.tolist(), strict=True)
@@ -333,7 +365,7 @@ def _explained(
 ) -> list[Any]:
     from dataclasses import replace
 
-    from unrolled.inspect.attribution import explain
+    from unrolled.inspect.attribution import explain_words
 
     mistakes = list(evaluation.mistakes)
     if words == "none" or not mistakes or predictor.task.by_token:
@@ -341,7 +373,7 @@ def _explained(
     inputs = [rows[each.index].fields[: predictor.n_texts] for each in mistakes]
     return [
         replace(mistake, words=tuple(pair for text in texts for pair in text))
-        for mistake, texts in zip(mistakes, explain(predictor, inputs, words), strict=True)
+        for mistake, texts in zip(mistakes, explain_words(predictor, inputs, words), strict=True)
     ]
 
 
@@ -351,10 +383,10 @@ def _notes(evaluation: LabelledEvaluation) -> list[str]:
         notes.append(
             f"{evaluation.n_cut:,} texts are longer than data.max_length and were {evaluation.when_long}."
         )
-    scores = evaluation.measured.scores()
+    scores = evaluation.scores
     notes += [
-        f"With the words of each text in random order, {name} is {value:.2%} "
-        f"({value - scores[name]:+.2%})."
+        f"With the words of each text in random order, {name} is {value:.2f}% "
+        f"({value - scores[name]:+.2f}%)."
         for name, value in evaluation.shuffled.items()
     ]
     return notes

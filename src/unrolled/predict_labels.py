@@ -37,16 +37,21 @@ Input = str | Sequence[str]
 class LabelledEvaluation:
     """A run judged on labelled rows.
 
+    Shares are percentages here, as in training's events, `metrics.jsonl` and everything that is printed;
+    `brier` and `nll` are no shares and stay as they are. The records of `unrolled.metrics`, of which this
+    is made (`measured`, `slices`, `tally`), hold shares as 0…1.
+
     Args:
         measured: every figure, with its tables.
-        intervals: of the scores, over other examples.
+        intervals: of the scores, over other examples, as percentages.
         slices: scores of parts of the rows.
         mistakes: wrong answers, the surest first.
         tally: what each row adds to the scores.
         predictions: what was said of each row, in order.
         n_cut: rows of which something was not read.
         seconds: time to answer, reading and scoring left out.
-        shuffled: the scores of the same texts with their words in random order, where that was asked for.
+        shuffled: the scores of the same texts with their words in random order, where that was asked for,
+            as percentages.
         when_long: what was done with texts that are too long.
     """
 
@@ -61,6 +66,11 @@ class LabelledEvaluation:
     shuffled: Mapping[str, float] = field(default_factory=dict)
     when_long: str = "read in part (data.keep)"
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """Every figure by name, shares as percentages."""
+        return percentages(self.measured.scores())
+
     def lines(self) -> Iterator[str]:
         """The evaluation as text."""
         n = len(self.predictions)
@@ -73,7 +83,7 @@ class LabelledEvaluation:
         yield ""
         for name, interval in self.intervals.items():
             yield (
-                f"{name:15}  {interval.value:8.2%}  95 %: {interval.low:.2%} – {interval.high:.2%}"
+                f"{name:15}  {interval.value:7.2f}%  95 %: {interval.low:.2f}% – {interval.high:.2f}%"
             )
         for table in self.slices:
             yield ""
@@ -81,21 +91,21 @@ class LabelledEvaluation:
         if self.shuffled:
             yield ""
             yield "with the words of each text in random order:"
-            scores = self.measured.scores()
+            scores = self.scores
             for name, value in self.shuffled.items():
-                yield f"{name:15}  {value:8.2%}  {value - scores[name]:+.2%}"
+                yield f"{name:15}  {value:7.2f}%  {value - scores[name]:+.2f}%"
 
     def figures(self) -> dict[str, object]:
         """What a file of results keeps; shares as percentages."""
         return {
             "rows": len(self.predictions),
             "seconds": round(self.seconds, 1),
-            **percentages(self.measured.scores()),
+            **rounded(self.scores),
             "intervals": {
-                name: [round(100 * each.low, 2), round(100 * each.high, 2)]
+                name: [round(each.low, 2), round(each.high, 2)]
                 for name, each in self.intervals.items()
             },
-            **({"shuffled": percentages(self.shuffled)} if self.shuffled else {}),
+            **({"shuffled": rounded(self.shuffled)} if self.shuffled else {}),
             "signatures": self.measured.signature(),
         }
 
@@ -103,9 +113,13 @@ class LabelledEvaluation:
 def percentages(scores: Mapping[str, float]) -> dict[str, float]:
     """Shares as percentages; what is no share, as it is."""
     return {
-        name: round(value if name in ("brier", "nll") else 100 * value, 4)
-        for name, value in scores.items()
+        name: value if name in ("brier", "nll") else 100 * value for name, value in scores.items()
     }
+
+
+def rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    """To four decimals, as a file of results keeps them."""
+    return {name: round(value, 4) for name, value in scores.items()}
 
 
 class LabelPredictor:
@@ -239,12 +253,11 @@ class LabelPredictor:
             random = np.random.default_rng(shuffle_words)
             others = [task.shuffle(example, random) for example in part.examples]
             judged_again = task.judge(self.model, others, self._answer(others), self.tokenizers)
-            found = judged_again.measured.scores()
-            shuffled = {name: v for name, v in found.items() if name not in SMALLER_IS_BETTER}
+            shuffled = judged_again.scores()
         return LabelledEvaluation(
             judged.measured,
             {
-                name: each
+                name: each.times(100)
                 for name, each in bootstrap(judged.tally).items()
                 if name not in SMALLER_IS_BETTER
             },

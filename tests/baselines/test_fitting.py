@@ -15,9 +15,11 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from sklearn.svm import LinearSVC
 
 from unrolled.baselines import BaselineConfig, FittedBaseline, Labelled, fit_baselines
-from unrolled.baselines.fitting import FAMILIES, log_count_ratios
+from unrolled.baselines.families import FAMILIES
+from unrolled.baselines.solving import log_count_ratios
 from unrolled.config import from_mapping, to_mapping
 from unrolled.errors import ConfigError, DataError, UnavailableError
+from unrolled.metrics.multi_label import choose_thresholds
 from unrolled.samples import order
 
 WORDS = ("this", "phone", "film", "is", "was", "not", "no", "good", "bad", "great", "a", "the", ".")
@@ -120,10 +122,41 @@ def test_several_labels_are_one_against_the_rest(family: str) -> None:
     expected = model.predict_proba(new)
     assert fitted.baseline.labels == tuple(binarizer.classes_)
     np.testing.assert_allclose(fitted.baseline.probabilities(valid.texts), expected, atol=1e-6)
-    sets = [frozenset(labels) for labels in binarizer.inverse_transform(model.predict(new))]
+    is_so = expected >= fitted.baseline.thresholds
+    sets = [frozenset(labels) for labels in binarizer.inverse_transform(is_so)]
     assert fitted.baseline.predict(valid.texts) == sets
     assert frozenset() in sets
     assert max(map(len, sets)) > 1
+
+
+@pytest.mark.parametrize("family", ["bigrams", "nb_logistic", "nb_svm"])
+def test_thresholds_are_chosen_on_validation_as_a_model_chooses_them(family: str) -> None:
+    train, valid = make_sets(1), make_sets(2)
+    baseline = fit(train, valid, family, c_values=(0.3,)).baseline
+    gold = np.array([[label in target for label in baseline.labels] for target in valid.targets])
+    chances = 1 / (1 + np.exp(-baseline.margins(valid.texts)))
+    expected = choose_thresholds(gold, chances)
+    np.testing.assert_allclose(baseline.thresholds, expected, rtol=0, atol=1e-12)
+    assert (baseline.thresholds != 0.5).any()
+
+    def f1(thresholds) -> list[float]:
+        found = chances >= thresholds
+        return [
+            2 * (g & p).sum() / max(1, g.sum() + p.sum())
+            for g, p in zip(gold.T, found.T, strict=True)
+        ]
+
+    chosen, half = f1(baseline.thresholds), f1(np.full(len(baseline.labels), 0.5))
+    assert all(a >= b for a, b in zip(chosen, half, strict=True))
+    assert sum(chosen) > sum(half)
+
+
+def test_a_label_that_only_validation_has_is_passed_over() -> None:
+    train, valid = make_sets(1), make_sets(2)
+    more = Labelled(valid.texts, [*valid.targets[:-1], frozenset({"new"})])
+    baseline = fit(train, more, "unigrams").baseline
+    assert "new" not in baseline.labels
+    assert len(baseline.thresholds) == len(baseline.labels)
 
 
 def transcription(x, new, y, c: float, beta: float | None) -> np.ndarray:
@@ -191,7 +224,8 @@ def test_several_labels_with_naive_bayes_features() -> None:
         expected = transcription(x, new, is_so, 1.0, 0.25)
         np.testing.assert_allclose(fitted.baseline.margins(valid.texts)[:, c], expected, atol=1e-5)
         answers = [label in answer for answer in fitted.baseline.predict(valid.texts)]
-        assert answers == (expected > 0).tolist()
+        chances = 1 / (1 + np.exp(-expected))
+        assert answers == (chances >= fitted.baseline.thresholds[c]).tolist()
 
 
 def test_naive_bayes_is_the_interpolation_at_nothing() -> None:
@@ -298,7 +332,7 @@ def test_the_same_data_give_the_same_baselines() -> None:
 
 
 def test_a_fit_that_does_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unrolled.baselines.fitting._MOST_ITERATIONS", 2)
+    monkeypatch.setattr("unrolled.baselines.solving._MOST_ITERATIONS", 2)
     for family in ("unigrams", "nb_svm"):
         fitted = fit(make(3, 1), make(3, 2), family, c_values=(30.0,))
         assert fitted.converged is False

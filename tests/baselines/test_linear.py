@@ -55,6 +55,8 @@ def test_what_was_saved_comes_back_to_the_bit(
         loaded = Baseline.load(tmp_path / "runs" / each.name)
         assert (loaded.margins(new) == each.baseline.margins(new)).all()
         assert loaded.predict(new) == each.baseline.predict(new)
+        assert (loaded.thresholds == each.baseline.thresholds).all()
+        assert len(loaded.thresholds) == (len(loaded.labels) if multi_label else 0)
         for name in ("name", "labels", "multi_label", "n_texts", "reads", "weighting", "link"):
             assert getattr(loaded, name) == getattr(each.baseline, name)
         assert isinstance(load_baseline(tmp_path / "runs" / each.name), Baseline)
@@ -159,10 +161,10 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"format": "other"}', 'expected "format": "unrolled baseline 1"; it was written by'),
-        ("[]", 'expected "format": "unrolled baseline 1"'),
+        ('{"format": "other"}', 'expected "format": "unrolled baseline 2"; it was written by'),
+        ("[]", 'expected "format": "unrolled baseline 2"'),
         ("{", "cannot be read"),
-        ('{"format": "unrolled baseline 1"}', "damaged baseline"),
+        ('{"format": "unrolled baseline 2"}', "damaged baseline"),
     ],
 )
 def test_a_record_of_something_else_is_refused(tmp_path: Path, content: str, message: str) -> None:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError
-from unrolled.inspect.labels import Baseline, LabelReport, report_page, write_report
+from unrolled.inspect.labels import _NAMES, Baseline, LabelReport, report_page, write_report
+from unrolled.metrics import labels, multi_label, tags
 from unrolled.metrics.intervals import bootstrap, paired_bootstrap
 from unrolled.metrics.labels import measure_labels, tally_labels
 from unrolled.metrics.multi_label import measure_multi_label
 from unrolled.metrics.slices import Mistake, by_length, worst_mistakes
 from unrolled.metrics.spans import measure_spans, tally_spans
+from unrolled.text.labels import Labels
 
 STANCES = ("AGAINST", "FAVOR", "NONE")
 NASTY = '<script>alert("1")</script>&amp;\'"</style></svg>'
@@ -362,3 +364,18 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     assert str(refusal.value) == (
         f"cannot write {path}: there is no folder '{path.parent}'; make it, or name another"
     )
+
+
+def test_every_score_has_a_name_that_people_use():
+    names = {
+        *labels.signature(("FAVOR",)),
+        *multi_label.signature(),
+        *tags.signature(),
+        "ece",
+        "brier",
+        "nll",
+    }
+    assert names == set(_NAMES)
+    kinds = Labels(("B-PER", "I-PER", "O"), scheme="bio")
+    found = tags.measure_tags([["B-PER", "I-PER"]], [["B-PER", "O"]], kinds)
+    assert "F1 (strict)" in report_page(LabelReport("Tags", found))

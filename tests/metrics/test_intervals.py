@@ -11,6 +11,7 @@ from unrolled.metrics.counts import AnyScore, Tally
 from unrolled.metrics.intervals import (
     Comparison,
     Interval,
+    _over_examples,
     bootstrap,
     bootstrap_function,
     over_seeds,
@@ -89,6 +90,48 @@ def test_draws_do_not_depend_on_how_many_are_made_together(monkeypatch):
     whole = bootstrap(tally_labels(gold, predicted, 3), n_resamples=50)
     monkeypatch.setattr("unrolled.metrics.intervals._DRAWN_TOGETHER", 160)
     assert bootstrap(tally_labels(gold, predicted, 3), n_resamples=50) == whole
+
+
+def test_few_groups_are_drawn_as_the_multinomial_distribution_has_it():
+    # Of 2,003 examples 1,471 are right: the resampled accuracy is a binomial share.
+    n, n_right = 2_003, 1_471
+    right = np.arange(n) < n_right
+    drawn = _over_examples([tally_labels(np.ones(n, int), right.astype(int), 2)], 20_000, seed=3)
+    shares = drawn["accuracy"][0] * n
+    assert shares == pytest.approx(shares.round(), abs=1e-9)
+    assert shares.mean() == pytest.approx(n_right, abs=0.7)
+    assert shares.var() == pytest.approx(n_right * (1 - n_right / n), rel=0.04)
+
+
+def test_drawing_groups_and_drawing_examples_come_to_the_same(monkeypatch):
+    a, b = (tally_labels(*answers(1_009, 0.7, seed), 3) for seed in (1, 2))
+    assert 16 * len(Tally.side_by_side([a, b])[1][0].rows) <= 1_009
+    of_groups = paired_bootstrap([a], [b], "macro_f1", n_resamples=20_000)
+    monkeypatch.setattr("unrolled.metrics.intervals._DEAR", 1_000)
+    of_examples = paired_bootstrap([a], [b], "macro_f1", n_resamples=20_000)
+    assert of_groups != of_examples
+    assert of_groups.difference == of_examples.difference
+    wide = of_examples.high - of_examples.low
+    assert of_groups.low == pytest.approx(of_examples.low, abs=0.03 * wide)
+    assert of_groups.high == pytest.approx(of_examples.high, abs=0.03 * wide)
+    assert of_groups.p_value == pytest.approx(of_examples.p_value, abs=0.02)
+
+
+def test_groups_drawn_do_not_depend_on_how_many_are_made_together(monkeypatch):
+    gold, predicted = answers(1_009, 0.7, 4)
+    whole = bootstrap(tally_labels(gold, predicted, 3), n_resamples=50)
+    monkeypatch.setattr("unrolled.metrics.intervals._DRAWN_TOGETHER", 100)
+    assert bootstrap(tally_labels(gold, predicted, 3), n_resamples=50) == whole
+
+
+def test_tallies_side_by_side_score_as_they_do_alone():
+    tallies = [tally_labels(*answers(307, 0.7, seed), 3) for seed in range(7)]
+    groups, together = Tally.side_by_side(tallies)
+    index = np.random.default_rng(5).integers(307, size=(11, 61))
+    for alone, beside in zip(tallies, together, strict=True):
+        assert (beside.groups == groups).all()
+        for name, values in alone.scores(index).items():
+            np.testing.assert_allclose(beside.scores(index)[name], values, rtol=0, atol=1e-15)
 
 
 def test_every_tally_has_intervals_around_its_scores():

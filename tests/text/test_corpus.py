@@ -18,7 +18,7 @@ import pytest
 
 from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
-from unrolled.text import corpus as module
+from unrolled.text import corpus_cache, corpus_files, corpus_pieces
 from unrolled.text.corpus import (
     Corpus,
     CorpusConfig,
@@ -91,8 +91,10 @@ def bpe() -> Tokenizer:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every limit so low that a short text reaches it."""
-    for name, value in {"_BLOCK": 17, "_PIECE": 11, "_LONGEST": 61, "_BATCH": 23}.items():
-        monkeypatch.setattr(module, name, value)
+    for module in (corpus_files, corpus_cache):
+        monkeypatch.setattr(module, "_BLOCK", 17)
+    for name, value in {"_PIECE": 11, "_LONGEST": 61, "_BATCH": 23}.items():
+        monkeypatch.setattr(corpus_pieces, name, value)
 
 
 # Reading
@@ -375,7 +377,7 @@ def test_the_end_of_the_text_is_cut_off_at_line_starts(tmp_path: Path) -> None:
 def test_cuts_fall_on_the_first_line_of_the_share_whatever_the_blocks(
     tmp_path: Path, on_invalid: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(corpus_files, "_BLOCK", block)
     draw = random.Random(9)
     choices = (b"\n", b"\r\n", b"a", b"\xc3\xa9", b"\xff", b"a" * (block // 11))
     n_cut = 0
@@ -525,8 +527,8 @@ def awkward_texts() -> list[str]:
 def test_ids_of_the_pieces_are_the_ids_of_the_whole(
     tmp_path: Path, kind: str, lowercase: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK", 53)
-    monkeypatch.setattr(module, "_PIECE", 11)
+    monkeypatch.setattr(corpus_files, "_BLOCK", 53)
+    monkeypatch.setattr(corpus_pieces, "_PIECE", 11)
     tokenizer = trained(kind, CODE + "İ Σ <unk> B'c", lowercase=lowercase)
     n_pieces = 0
     for number, text in enumerate(awkward_texts()):
@@ -708,7 +710,7 @@ def test_damaged_files_are_made_anew(
 def test_large_files_are_checked_by_length(
     tmp_path: Path, bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CHECKSUM_BELOW", 0)
+    monkeypatch.setattr(corpus_cache, "_CHECKSUM_BELOW", 0)
     corpus, cache = open_corpus(whole(write(tmp_path / "a", CODE))), tmp_path / "cache"
     corpus.encode("train", bpe, cache)
     (ids,) = cache.glob("*.ids")

@@ -114,7 +114,7 @@ def test_any_cut_of_the_work_gives_the_same_counts(
     check(config, segments if borders == "line" else joined, whole)
     monkeypatch.setattr(loop, "_LEAST_PART", 101)
     monkeypatch.setattr(loop, "_MOST_PART", 1009)
-    monkeypatch.setattr("unrolled.text.corpus._BLOCK", 97)
+    monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 97)
     for number, (n_tokens, n_entries) in enumerate([(1, 1), (7, 100), (601, 300), (10**6, 97)]):
         if n_tokens == 1 and borders == "none":
             continue  # some thousand stretches

@@ -309,7 +309,7 @@ def test_binary_junk_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_long_line_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unrolled.text.corpus._BLOCK", 1009)
+    monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 1009)
     monkeypatch.setattr(loop, "_LEAST_PART", 4001)
     monkeypatch.setattr(loop, "_MOST_PART", 4001)
     words = " ".join(zipf_lines(3000, 97, seed=1)).split()

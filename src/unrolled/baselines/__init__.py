@@ -4,7 +4,8 @@ Fitted with scikit-learn (`pip install 'unrolled[baselines]'`); saved as JSON an
 back and used with NumPy alone.
 """
 
-from unrolled.baselines.fitting import BaselineConfig, FittedBaseline, Labelled, fit_baselines
+from unrolled.baselines.families import BaselineConfig
+from unrolled.baselines.fitting import FittedBaseline, Labelled, fit_baselines
 from unrolled.baselines.linear import Baseline
 from unrolled.baselines.tagging import Tagged, TaggingBaseline, fit_tagging_baselines, load_baseline
 

@@ -17,6 +17,7 @@ from safetensors.numpy import load, save
 
 from unrolled.baselines.features import Cells, Ngrams, Text, beside, presence, tfidf
 from unrolled.errors import ConfigError, RunError, did_you_mean
+from unrolled.metrics.multi_label import apply_thresholds
 from unrolled.vectors.storage import appear, flush, partial
 
 Example: TypeAlias = Sequence[Text]
@@ -56,6 +57,8 @@ class Baseline:
             an example has one label. "margin": a support vector machine's, of which the order counts.
         weights: `[C, F]`, or `[1, F]` for one label of two: for the second, against the first.
         bias: `[C]` or `[1]`.
+        thresholds: where an example may have several labels, `[C]`: a label of margin m is given where
+            σ(m) is at least its threshold, as a model's is (`metrics.multi_label`). Else empty.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Baseline:
     link: Link
     weights: NDArray[np.float64]
     bias: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
 
     @property
     def has_probabilities(self) -> bool:
@@ -103,7 +107,7 @@ class Baseline:
         if self.link == "softmax":
             exp_NC = np.exp(margins_NC - margins_NC.max(axis=1, keepdims=True, initial=-np.inf))
             return exp_NC / exp_NC.sum(axis=1, keepdims=True)
-        chances_NC = _sigmoid(margins_NC)
+        chances_NC = sigmoid(margins_NC)
         return (
             chances_NC if self.multi_label else chances_NC / chances_NC.sum(axis=1, keepdims=True)
         )
@@ -112,7 +116,7 @@ class Baseline:
         """The label of each example; the set of its labels where there may be several.
 
         One label is that of the largest margin, the first of several that are equal. Several are those
-        that are more likely than not; for other thresholds ask for `probabilities`.
+        that reach their thresholds.
 
         Raises:
             ValueError: as `margins`.
@@ -122,9 +126,10 @@ class Baseline:
     def decide(self, margins_NC: NDArray[np.float64]) -> list[Target]:
         """The answers that margins mean."""
         if self.multi_label:
+            given_NC = apply_thresholds(sigmoid(margins_NC), self.thresholds)
             return [
                 frozenset(label for label, is_so in zip(self.labels, row, strict=True) if is_so)
-                for row in (margins_NC > 0).tolist()
+                for row in given_NC.tolist()
             ]
         return [self.labels[c] for c in margins_NC.argmax(axis=1).tolist()]
 
@@ -179,7 +184,7 @@ class Baseline:
 
             baseline.json         what it is, and its strongest n-grams
             vocabulary.json       the tokens of each text read
-            weights.safetensors   weights, bias, idf; longer n-grams as numbers of tokens
+            weights.safetensors   weights, bias, idf, thresholds; longer n-grams as numbers of tokens
 
         Args:
             folder: where; its parent is made if need be.
@@ -211,7 +216,8 @@ def check_examples(examples: Sequence[Example], n_texts: int) -> None:
             raise ValueError(f"example {number} has {len(example)} texts, expected {n_texts}")
 
 
-def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """σ(x) = 1 / (1 + e^−x)."""
     # Of −|x|, so that nothing overflows.
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1.0, small) / (1.0 + small)
@@ -219,7 +225,7 @@ def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 # --- the folder
 
-_FORMAT = "unrolled baseline 1"
+_FORMAT = "unrolled baseline 2"
 
 
 def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) -> None:
@@ -229,6 +235,7 @@ def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) ->
         "weights": baseline.weights,
         "bias": baseline.bias,
         "idf": baseline.idf,
+        "thresholds": baseline.thresholds,
     }
     for side, ngrams in enumerate(baseline.ngrams):
         for n, keys in enumerate(ngrams.keys, start=2):
@@ -248,6 +255,9 @@ def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) ->
         "longest": [len(ngrams.keys) + 1 for ngrams in baseline.ngrams],
         "weighting": baseline.weighting,
         "link": baseline.link,
+        "thresholds": dict(
+            zip(baseline.labels, baseline.thresholds.round(4).tolist(), strict=False)
+        ),
         "sha256": {name: hashlib.sha256(each).hexdigest() for name, each in contents.items()},
         "fitted": fitted,
         "strongest": {
@@ -312,8 +322,10 @@ def read_folder(folder: Path) -> tuple[Baseline, dict[str, Any]]:
             link=record["link"],
             weights=arrays["weights"],
             bias=arrays["bias"],
+            thresholds=arrays["thresholds"],
         )
         fits = baseline.weights.shape == (len(baseline.bias), sum(map(len, ngrams)))
+        fits &= len(baseline.thresholds) == (len(baseline.labels) if baseline.multi_label else 0)
         if not fits or baseline.link not in get_args(Link):
             raise damaged
         return baseline, record["fitted"]

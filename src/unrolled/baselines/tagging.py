@@ -20,17 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.baselines.families import BaselineConfig, Family
 from unrolled.baselines.features import Ngrams, Text
-from unrolled.baselines.fitting import (
-    BaselineConfig,
-    Family,
-    FittedBaseline,
-    Labelled,
-    Scikit,
-    Score,
-    fit_one,
-)
+from unrolled.baselines.fitting import FittedBaseline, Labelled, Score, fit_one
 from unrolled.baselines.linear import Baseline, read_folder
+from unrolled.baselines.solving import Scikit
 from unrolled.errors import DataError
 
 _LONGEST_AFFIX = 4
@@ -253,6 +247,7 @@ def _frequent_tag(train: Tagged) -> Baseline:
         link="softmax",
         weights=np.log(chances_CF) - np.log(prior_C1),
         bias=np.log(prior_C1[:, 0]),
+        thresholds=np.empty(0),
     )
 
 

@@ -209,7 +209,7 @@ Words = list[tuple[str, float]]
 """The tokens of a text with how much each spoke for the answer (above 0) or against it, −1…1."""
 
 
-def explain(
+def explain_words(
     predictor: LabelPredictor, inputs: Sequence[Any], method: str = "gradients", n_steps: int = 32
 ) -> list[list[Words]]:
     """Which words of each input spoke for the label that it was given.

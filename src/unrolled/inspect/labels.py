@@ -35,6 +35,7 @@ _NAMES = {
     "subset_accuracy": "Subset accuracy",
     "hamming_loss": "Hamming loss",
     "f1": "F1",
+    "strict_f1": "F1 (strict)",
     "precision": "Precision",
     "recall": "Recall",
     "token_accuracy": "Token accuracy",

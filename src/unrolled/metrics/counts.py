@@ -178,6 +178,29 @@ class Tally:
         counts_RG = np.bincount(cells_RM.reshape(-1), minlength=size[0] * size[1]).reshape(size)
         return self.of_sums(counts_RG @ self.rows)
 
+    @classmethod
+    def side_by_side(cls, tallies: Sequence[Tally]) -> tuple[NDArray[np.intp], list[Tally]]:
+        """Tallies of the same examples, over groups that they have in common.
+
+        Returns:
+            `[N]`, the group of each example: those that are alike in every tally form one; and the
+            tallies with a row for each of these groups.
+
+        >>> one, other = (Tally.of_rows(np.array(rows), dict) for rows in ([[1], [0], [1]], [[2]] * 3))
+        >>> groups, (one, other) = Tally.side_by_side([one, other])
+        >>> groups.tolist(), one.rows.tolist(), other.rows.tolist()
+        ([1, 0, 1], [[0.0], [1.0]], [[2.0], [2.0]])
+        """
+        groups_N = np.zeros(tallies[0].n_examples, np.intp)
+        for tally in tallies:
+            # Numbered anew each time, so that the product of many numbers of groups does not overflow.
+            together_N = groups_N * len(tally.rows) + tally.groups
+            groups_N = np.unique(together_N, return_inverse=True)[1].reshape(-1)
+        _, first_J = np.unique(groups_N, return_index=True)
+        return groups_N, [
+            cls(groups_N, tally.rows[tally.groups[first_J]], tally.of_sums) for tally in tallies
+        ]
+
 
 @dataclass(frozen=True, eq=False)
 class AnyScore:

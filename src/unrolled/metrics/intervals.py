@@ -16,23 +16,28 @@ variance, and what is chance in single answers is counted more than once (Owen 2
 crossed factors). So it is cautious where runs differ by chance answers only, and too bold with two or
 three runs that differ much as a whole; take five or more. One run each says nothing about other seeds.
 
-The same seed draws the same examples, whatever is scored.
+Examples that add the same to every score are alike. Where there are few groups of them, what is drawn is
+how many of each group are taken: from the multinomial distribution, which is what N draws of examples
+come to, so that a resample takes as many steps as there are groups, however many examples there are.
+Where there are many groups, examples are drawn one by one. The same seed gives the same draws for the
+same answers, and of single examples for any.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, NonFiniteError, did_you_mean
-from unrolled.metrics.counts import SMALLER_IS_BETTER, AnyScore, Floats, Scorable, Scores
+from unrolled.metrics.counts import SMALLER_IS_BETTER, AnyScore, Floats, Scorable, Scores, Tally
 
 _DRAWN_TOGETHER = 2_000_000  # indices of examples in memory at once
+_DEAR = 16  # how many examples are drawn in the time of one group's share of them
 _TIE = 12  # decimals; a difference that is 0 but for rounding is 0
 
 
@@ -59,6 +64,16 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.4f} ({self.low:.4f}–{self.high:.4f})"
+
+    def times(self, factor: float) -> Interval:
+        """The same interval in another unit, as in percent; the factor is above 0.
+
+        >>> print(Interval(0.5, 0.25, 0.75, "t over 5 seeds").times(100))
+        50.0000 (25.0000–75.0000)
+        """
+        return replace(
+            self, value=self.value * factor, low=self.low * factor, high=self.high * factor
+        )
 
 
 @dataclass(frozen=True)
@@ -318,16 +333,18 @@ def paired_bootstrap(
 
 def _over_examples(runs: Sequence[Scorable], n_resamples: int, seed: int) -> Scores:
     """Scores of resamples by name, `[S, R]`: every run on the same examples."""
-    n = runs[0].n_examples
     random = np.random.default_rng([seed, 0])
-    together = max(1, _DRAWN_TOGETHER // n)
+    tallies = [run for run in runs if isinstance(run, Tally)]
     parts: list[list[Scores]] = [[] for _ in runs]
-    for first in range(0, n_resamples, together):
-        rows = min(together, n_resamples - first)
-        # One call for each resample: the draws do not depend on how many are made together.
-        index_RN = np.stack([random.integers(n, size=n) for _ in range(rows)])
-        for part, run in zip(parts, runs, strict=True):
-            part.append(run.scores(index_RN))
+    if len(tallies) == len(runs):
+        groups_N, tallies = Tally.side_by_side(tallies)
+        for counts_RJ in _drawn_groups(random, np.bincount(groups_N), groups_N, n_resamples):
+            for part, tally in zip(parts, tallies, strict=True):
+                part.append(tally.of_sums(counts_RJ.astype(np.float64) @ tally.rows))
+    else:
+        for index_RN in _drawn_examples(random, runs[0].n_examples, n_resamples):
+            for part, run in zip(parts, runs, strict=True):
+                part.append(run.scores(index_RN))
     drawn: Scores = {}
     for name in parts[0][0]:
         if all(name in part[0] for part in parts):
@@ -336,6 +353,36 @@ def _over_examples(runs: Sequence[Scorable], n_resamples: int, seed: int) -> Sco
             )
             _check_finite(name, drawn[name])
     return drawn
+
+
+def _drawn_examples(
+    random: np.random.Generator, n: int, n_resamples: int
+) -> Iterator[NDArray[np.int64]]:
+    """Some resamples at a time: `[R, N]`, the examples of each."""
+    together = max(1, _DRAWN_TOGETHER // n)
+    for first in range(0, n_resamples, together):
+        rows = min(together, n_resamples - first)
+        # One call for each resample: the draws do not depend on how many are made together.
+        yield np.stack([random.integers(n, size=n) for _ in range(rows)])
+
+
+def _drawn_groups(
+    random: np.random.Generator,
+    sizes_J: NDArray[np.intp],
+    groups_N: NDArray[np.intp],
+    n_resamples: int,
+) -> Iterator[NDArray[np.int64]]:
+    """Some resamples at a time: `[R, J]`, how many examples of each group."""
+    n, n_groups = len(groups_N), len(sizes_J)
+    if _DEAR * n_groups > n:
+        for index_RN in _drawn_examples(random, n, n_resamples):
+            yield np.stack(
+                [np.bincount(groups_N[each_N], minlength=n_groups) for each_N in index_RN]
+            )
+        return
+    together = max(1, _DRAWN_TOGETHER // n_groups)
+    for first in range(0, n_resamples, together):
+        yield random.multinomial(n, sizes_J / n, size=min(together, n_resamples - first))
 
 
 def _as_they_are(scored: Scorable) -> dict[str, float]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from unrolled.errors import DataError
 from unrolled.metrics import labels as of_labels
 from unrolled.metrics import spans
-from unrolled.metrics.counts import ClassCounts, Floats, Scorable, Scores, Tally
+from unrolled.metrics.counts import ClassCounts, Floats, Scores, Tally
 from unrolled.metrics.labels import LabelEvaluation, label_scores, measure_labels
 from unrolled.metrics.spans import SpanEvaluation, measure_spans, tally_spans
 from unrolled.text.labels import Labels
@@ -40,21 +40,6 @@ class TagEvaluation(SpanEvaluation):
         of = f"n:{self.n_sequences}|spans:{sum(self.gold)}"
         strict = spans.signature(self.scheme, "strict", of)["f1"]
         return {**super().signature(), "strict_f1": strict}
-
-
-@dataclass(frozen=True, eq=False)
-class _BothReadings:
-    """A tally of spans, with the F1 of the strict reading."""
-
-    plain: Tally
-    strict: Tally
-
-    @property
-    def n_examples(self) -> int:
-        return self.plain.n_examples
-
-    def scores(self, index: NDArray[np.integer[Any]]) -> Scores:
-        return {**self.plain.scores(index), "strict_f1": self.strict.scores(index)["f1"]}
 
 
 def measure_tags(
@@ -88,13 +73,21 @@ def measure_tags(
 
 def tally_tags(
     gold: Sequence[Sequence[str]], given: Sequence[Sequence[str]], labels: Labels
-) -> Scorable:
+) -> Tally:
     """What each sentence adds to the scores, for intervals and slices. Arguments as of `measure_tags`."""
     if labels.scheme:
         scheme: Any = labels.scheme
-        return _BothReadings(
-            tally_spans(gold, given, scheme), tally_spans(gold, given, scheme, "strict")
+        plain, strict = (
+            tally_spans(gold, given, scheme, reading) for reading in get_args(spans.Reading)
         )
+        groups_N, (plain, strict) = Tally.side_by_side([plain, strict])
+        n_sums = plain.rows.shape[1]
+
+        def of_both(sums: Floats) -> Scores:
+            strict_f1 = strict.of_sums(sums[..., n_sums:])["f1"]
+            return {**plain.of_sums(sums[..., :n_sums]), "strict_f1": strict_f1}
+
+        return Tally(groups_N, np.concatenate([plain.rows, strict.rows], axis=1), of_both)
     C = len(labels)
     rows_B3C = np.zeros((len(gold), 3, C), np.int64)
     for row, (right, called) in enumerate(zip(gold, given, strict=True)):

@@ -30,12 +30,12 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from os import PathLike
-from pathlib import Path
 from random import Random
 from typing import Literal
 
-from unrolled.errors import ConfigError, DataError
+from unrolled.errors import ConfigError
 from unrolled.samples.draft import Draft, Part, part_of
+from unrolled.samples.parts import write_parts
 
 Verdict = Literal["positive", "negative"]
 
@@ -109,16 +109,11 @@ def write(folder: str | PathLike[str], sample: OrderSample) -> None:
     Raises:
         DataError: the folder cannot be made or written.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for part in PARTS:
-            lines = [f"{each.text}\t{each.label}\n" for each in getattr(sample, part)]
-            (folder / f"{part}.tsv").write_bytes("".join(["text\tlabel\n", *lines]).encode())
-    except OSError as error:
-        raise DataError(
-            f"cannot write the sample here ({error.strerror}); choose another folder", folder
-        ) from error
+    contents = {}
+    for part in PARTS:
+        lines = [f"{each.text}\t{each.label}\n" for each in getattr(sample, part)]
+        contents[f"{part}.tsv"] = "".join(["text\tlabel\n", *lines])
+    write_parts(folder, contents)
 
 
 def shared_ngrams(one: str, other: str) -> int:

@@ -16,14 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from unrolled.errors import DataError
 from unrolled.samples.draft import Draft, Part
 from unrolled.samples.grammar import fitting, numbers_of, the_lexicon, with_article
 from unrolled.samples.inflection import english_plural, english_third
+from unrolled.samples.parts import write_parts
 
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
@@ -68,19 +67,12 @@ def write(folder: str | PathLike[str], sample: TaggingSample) -> None:
     Raises:
         DataError: the folder cannot be made or written.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for part in PARTS:
-            sentences = getattr(sample, part)
-            lines = "\n".join(
-                "".join(f"{' '.join(token)}\n" for token in each) for each in sentences
-            )
-            (folder / f"{part}.conll").write_bytes(lines.encode())
-    except OSError as error:
-        raise DataError(
-            f"cannot write the sample here ({error.strerror}); choose another folder", folder
-        ) from error
+    contents = {}
+    for part in PARTS:
+        sentences = getattr(sample, part)
+        blocks = ["".join(f"{' '.join(token)}\n" for token in each) for each in sentences]
+        contents[f"{part}.conll"] = "\n".join(blocks)
+    write_parts(folder, contents)
 
 
 def _part(part: Part, n_sentences: int, seed: int) -> list[list[Token]]:

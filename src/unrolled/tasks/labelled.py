@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unrolled.errors import DataError
 from unrolled.layers import pretrained
 from unrolled.metrics.labels import measure_labels, tally_labels
 from unrolled.metrics.labels import signature as label_signature
@@ -82,7 +83,12 @@ class LabelBatch:
 
 
 def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> dict[str, Any]:
-    """A tokenizer for all texts, and the labels of the training part."""
+    """A tokenizer for all texts, and the labels of the training part.
+
+    Raises:
+        DataError: a row without a label, where each has one; or fewer than two labels.
+    """
+    _check_none_is_missing(rows, data)
     *columns, labels = zip(*(row.fields for row in rows), strict=True)
     words = Tokenizer.train((each for column in columns for each in column), text)
     found = [field.strip() for field in labels]
@@ -90,6 +96,17 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
         found = [name for field in labels for name in split_labels(field, data.label_separator)]
     several = bool(data.label_separator)
     return {ROLE: words, LABELS: Labels.of(found, several=several, averaged=data.averaged)}
+
+
+def _check_none_is_missing(rows: Sequence[Row], data: LabelData) -> None:
+    # No name would become a label like any other.
+    for row in rows if not data.label_separator else ():
+        if not row.fields[-1].strip():
+            raise DataError(
+                "the label is missing; give one, leave the row out, or set data.label_separator if a row "
+                "may have several labels or none",
+                line=row.line,
+            )
 
 
 def encode_with(n_texts: int) -> Any:

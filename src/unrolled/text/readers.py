@@ -281,7 +281,11 @@ def _open_tsv(path: Path, first: _Line, rest: Iterator[_Line]) -> tuple[tuple[st
             if len(values) != len(names):
                 if not line.text:
                     continue
-                raise _wrong_width(path, line.number, len(names), len(values), "tab")
+                # A spreadsheet puts quotes around a field with a line break; here they are characters.
+                is_quoted = len(values) < len(names) and line.text.count('"') % 2 == 1
+                raise _wrong_width(
+                    path, line.number, len(names), len(values), "tab", is_quoted=is_quoted
+                )
             yield line.number, values
 
     return names, records()
@@ -323,10 +327,13 @@ def _open_csv(path: Path, first: _Line, rest: Iterator[_Line]) -> tuple[tuple[st
     return names, records()
 
 
-def _wrong_width(path: Path, line: int, expected: int, found: int, separator: str) -> DataError:
+def _wrong_width(
+    path: Path, line: int, expected: int, found: int, separator: str, *, is_quoted: bool = False
+) -> DataError:
+    quoted = "; a field of a TSV cannot go on after its line, in quotes neither: save it as CSV"
     return DataError(
         f"expected {_count(expected, 'field')} separated by {separator}s as in the header, "
-        f"found {found}",
+        f"found {found}{quoted if is_quoted else ''}",
         path,
         line,
     )
