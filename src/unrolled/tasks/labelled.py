@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unrolled.errors import DataError
 from unrolled.layers import pretrained
 from unrolled.metrics.labels import measure_labels, tally_labels
 from unrolled.metrics.labels import signature as label_signature
@@ -33,7 +34,7 @@ from unrolled.shapes import Float, Padded
 from unrolled.tasks.task import LABELS, Judged, LabelPrediction, Tokenizers
 from unrolled.text.data import LabelData
 from unrolled.text.labels import Labels, split_labels
-from unrolled.text.readers import Row
+from unrolled.text.readers import LIST_SEPARATOR, Row
 from unrolled.text.tokenizer import PAD_ID, TextConfig, Tokenizer
 
 ROLE = "text"
@@ -81,14 +82,32 @@ class LabelBatch:
 
 
 def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> dict[str, Any]:
-    """A tokenizer for all texts, and the labels of the training part."""
+    """A tokenizer for all texts, and the labels of the training part.
+
+    Raises:
+        DataError: lists of labels where a row has one, or too few labels to choose from.
+        ConfigError: `data.averaged` names a label that is not there.
+    """
     *columns, labels = zip(*(row.fields for row in rows), strict=True)
     words = Tokenizer.train((each for column in columns for each in column), text)
-    found = [field.strip() for field in labels]
-    if data.label_separator:
-        found = [name for field in labels for name in split_labels(field, data.label_separator)]
     several = bool(data.label_separator)
+    found = [field.strip() for field in labels]
+    if several:
+        found = [name for field in labels for name in split_labels(field, data.label_separator)]
+    else:
+        _check_no_lists(rows)
     return {ROLE: words, LABELS: Labels.of(found, several=several, averaged=data.averaged)}
+
+
+def _check_no_lists(rows: Sequence[Row]) -> None:
+    # Each combination of labels would become a class of its own.
+    for row in rows:
+        if row.fields[-1].endswith(LIST_SEPARATOR):
+            raise DataError(
+                "the label is a list, so that a row may have several labels, or none; say so with "
+                "data.label_separator = '|'",
+                line=row.line,
+            )
 
 
 def encode_with(n_texts: int) -> Any:
@@ -377,7 +396,7 @@ def judge(
         gold_NC = gold_matrix(examples, len(labels))
         thresholds_C = model.head.thresholds.cpu().numpy()
         return Judged(
-            measure_multi_label(names, gold_NC, given_NC, probabilities_NC),
+            measure_multi_label(names, gold_NC, None, probabilities_NC, thresholds=thresholds_C),
             tally_multi_label(gold_NC, given_NC),
             lambda texts: worst_multi_label_mistakes(
                 names, texts, gold_NC, probabilities_NC, thresholds_C
