@@ -310,7 +310,9 @@ def _baselines(
         baseline: Any = load_baseline(folder)
         tally = predictor.tally(truth, baseline.predict(texts))
         intervals = bootstrap(tally)
-        metric = next(iter(intervals))
+        metric = predictor.recipe.training.metric
+        if metric not in intervals:  # the loss, which a baseline does not have
+            metric = next(iter(intervals))
         yield Baseline(
             folder.name,
             {name: each.value for name, each in intervals.items()},

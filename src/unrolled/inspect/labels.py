@@ -274,8 +274,8 @@ def _baselines(report: LabelReport) -> str:
     caption = "Baselines count words, or words and their neighbours, and know no other order."
     if compared:
         caption += (
-            " An interval of the difference that holds 0 shows none; of one run each, it says nothing of "
-            "other seeds."
+            " Where the interval of a difference holds 0, no difference is shown; of one run each, "
+            "it says nothing of other seeds."
         )
     return f"<h2>Beside baselines</h2>\n{_table(['model', *heads], lines, caption)}"
 
@@ -309,8 +309,10 @@ def _by_class(evaluation: Evaluation) -> str:
     total = [*macro, f"<td>{counts.gold.sum():,}</td>", f"<td>{counts.predicted.sum():,}</td>"]
     lines.append(_row("macro average", [*total, "<td></td>"] if thresholds else total, "total"))
     caption = (
-        "Gold: how often it is right. Predicted: how often it was given. Lines are F1, from 0 to 1."
+        f"Gold: how many there are of a {what}; predicted: how many were called so. Lines are F1."
     )
+    if thresholds is not None:
+        caption += " Predicted from: the probability from which on a label was given."
     return f"<h2>By {what}</h2>\n{_table(heads, lines, caption)}"
 
 
@@ -445,7 +447,7 @@ def _slices(tables: Sequence[SliceTable]) -> str:
                     f"<td>{_whisker(bounds)}</td>",
                 ]
             lines.append(_row(each.name, cells))
-        caption = "Lines are the intervals, from 0 to 1."
+        caption = "Lines are the intervals, 0 to 1."
         parts.append(f"<h2>By {_text(table.by)}</h2>\n{_table(heads, lines, caption)}")
     return "\n".join(parts)
 
