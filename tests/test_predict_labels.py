@@ -262,6 +262,15 @@ def test_a_pair_is_answered(tmp_path: Path, capsys) -> None:
     model = unrolled.load(run)
     assert model("the film is fine", "it is great") == "same"
     assert model([("the film is fine", "it is dull")]) == ["other"]
+    held_out = model.held_out("test")
+    texts = tmp_path / "wrong.tsv"
+    wrong = {"same": "other", "other": "same"}
+    lines = ["\t".join((*row.fields[:2], wrong[row.fields[2]])) for row in held_out]
+    texts.write_text("\n".join(["first\tsecond\tlabel", *lines]) + "\n", encoding="utf-8")
+    assert cli.main(["evaluate", str(run), "--data", str(texts), "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '>⏎</span> <span class="' in page  # the texts of a mistake do not run into each other
     assert cli.main(["predict", str(run), "the film is fine", "it is dull"]) == 0
     assert capsys.readouterr().out.startswith("other\t")
     assert cli.main(["predict", str(run), "the film is fine"]) == 2
@@ -283,3 +292,37 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
     unrolled.train(recipe, tmp_path / "half", resume=True)
     one, other = ((each / "model.safetensors").read_bytes() for each in (whole, tmp_path / "half"))
     assert one == other
+
+
+def test_a_run_that_starts_from_another_reads_labels_as_it_does(tmp_path: Path, capsys) -> None:
+    rows = [
+        (f"{thing} {n} {word}", "good|new" if n else "good")
+        for thing in THINGS
+        for n in (0, 1)
+        for word in GOOD
+    ]
+    first = train(
+        tmp_path,
+        rows,
+        ("text", "label"),
+        metric="macro_f1",
+        data__label_separator="|",
+        training__max_steps="2",
+    )
+    lists = tmp_path / "lists.jsonl"
+    lines = [json.dumps({"text": text, "label": label.split("|")}) for text, label in rows]
+    lists.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    arguments = ["train", "--task", "classify", "--data", str(lists), "--from", str(first)]
+    more = ["--training.max_steps", "1", "--model.class_weights", "balanced"]
+    assert cli.main([*arguments, *more, "--out", str(tmp_path / "tuned")]) == 0
+    found = unrolled.load(tmp_path / "tuned")
+    assert found.labels.several
+    assert found.recipe.data.label_separator == "|"
+    assert found.model.head.class_weights.tolist() != [1.0, 1.0]
+    capsys.readouterr()
+    # In Python nothing is taken over: what cannot be told apart is one label, which is not there.
+    recipe = unrolled.recipe_from_toml(
+        tmp_path / "recipe.toml", unrolled.TASKS, [("data.train", str(tmp_path / "data.tsv"))]
+    )
+    with pytest.raises(DataError, match=r"label 'good\|new' is not one of the training part"):
+        unrolled.train(recipe, tmp_path / "other", start_from=first)

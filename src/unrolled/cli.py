@@ -668,8 +668,9 @@ def _recipe(
 def _to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run that starts from another takes over: all but its data, text and training."""
     base = {key: config[key] for key in ("task", "model", "decoding")}
-    # How running text is read belongs to what its model has learned.
+    # How running text is read belongs to what its model has learned, and so do labels.
     kept = ("documents", "separator", "suffixes", "n_rows", "k1", "k2", "restart")
+    kept += ("label_separator", "averaged", "keep", "scheme")
     reading = {key: config["data"][key] for key in kept if key in config["data"]}
     return base | ({"data": reading} if reading else {})
 

@@ -225,6 +225,7 @@ def evaluate(
         baselines=beside,
         command=command,
         notes=_notes(evaluation),
+        method=words,
     )
     page = write_report(report, folder / "report.html")
     answers = write_predictions(folder / "predictions.jsonl", predictor, rows, evaluation)
@@ -341,7 +342,9 @@ def _baselines(
         baseline: Any = load_baseline(folder)
         tally = predictor.tally(truth, baseline.predict(texts))
         intervals = bootstrap(tally)
-        metric = next(iter(intervals))
+        metric = predictor.recipe.training.metric
+        if metric not in intervals:  # the loss, which a baseline does not have
+            metric = next(iter(intervals))
         yield Baseline(
             folder.name,
             {name: each.value for name, each in intervals.items()},
@@ -372,9 +375,19 @@ def _explained(
         return mistakes
     inputs = [rows[each.index].fields[: predictor.n_texts] for each in mistakes]
     return [
-        replace(mistake, words=tuple(pair for text in texts for pair in text))
+        replace(mistake, words=tuple(_one_after_the_other(texts)))
         for mistake, texts in zip(mistakes, explain_words(predictor, inputs, words), strict=True)
     ]
+
+
+def _one_after_the_other(texts: Sequence[Any]) -> Iterator[tuple[str, float]]:
+    """The weighed words of all texts of an input, with a sign between texts."""
+    from unrolled.metrics.slices import TEXTS_MEET
+
+    for place, words in enumerate(texts):
+        if place:
+            yield TEXTS_MEET, 0.0
+        yield from words
 
 
 def _notes(evaluation: LabelledEvaluation) -> list[str]:

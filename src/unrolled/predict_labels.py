@@ -16,7 +16,13 @@ from unrolled.metrics.counts import SMALLER_IS_BETTER, Scorable
 from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import tally_labels
 from unrolled.metrics.multi_label import tally_multi_label
-from unrolled.metrics.slices import Mistake, SliceTable, by_length, by_unknown_share
+from unrolled.metrics.slices import (
+    TEXTS_MEET,
+    Mistake,
+    SliceTable,
+    by_length,
+    by_unknown_share,
+)
 from unrolled.metrics.tags import tally_tags
 from unrolled.tasks.labelled import ROLE
 from unrolled.tasks.task import LABELS, LabelPrediction, LabelTask, Tokenizers
@@ -262,7 +268,7 @@ class LabelPredictor:
                 if name not in SMALLER_IS_BETTER
             },
             self._slices(judged.tally, part.examples),
-            judged.mistakes([" ⏎ ".join(row.fields[:-1]) for row in part.rows]),
+            judged.mistakes([f" {TEXTS_MEET} ".join(row.fields[:-1]) for row in part.rows]),
             judged.tally,
             said,
             part.n_cut,

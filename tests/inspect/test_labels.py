@@ -205,6 +205,42 @@ def test_words_are_shaded_by_their_weight_and_side():
     assert "example 5" in page.texts_of("span")
 
 
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("gradients", "orange ones against it, by integrated gradients."),
+        ("occlusion", "what its log-odds lose without the word."),
+        ("attention", "The stronger the colour of a word, the more the model looked at it."),
+    ],
+)
+def test_a_reader_is_told_how_words_were_weighed(method, told):
+    mistake = Mistake(4, "no good", "neg", "pos", 0.987, (("no", -0.75), ("good", 0.5)))
+    found = measure_labels(("neg", "pos"), [0], [1])
+    page = Page(report_page(LabelReport("t", found, mistakes=[mistake], method=method)))
+    legend = page.texts_of("p")[1]
+    assert told in legend
+    assert ("Blue words speak" in legend) == (method != "attention")
+    several = measure_multi_label(("neg", "pos"), [[1, 0]], [[0, 1]])
+    page = Page(report_page(LabelReport("t", several, mistakes=[mistake], method=method)))
+    legend = page.texts_of("p")[1]
+    assert "the label it is most wrong about" in legend
+    assert ("speak for the likeliest label" in legend) == (method != "attention")
+
+
+def test_signs_in_the_mistakes_are_explained():
+    found = measure_labels(("neg", "pos"), [0], [1])
+    for text, told in (
+        ("a ⟦b⟧", "The word that is meant stands between ⟦ and ⟧."),
+        ("a ⏎ b", "⏎ stands between the two texts."),
+    ):
+        page = Page(
+            report_page(LabelReport("t", found, mistakes=[Mistake(0, text, "a", "b", 0.9)]))
+        )
+        (legend,) = (each for each in page.texts_of("p") if each.startswith("Surest first"))
+        assert legend.endswith(told)
+        assert "Blue words" not in legend
+
+
 def test_long_texts_are_cut_and_say_so():
     words = tuple((f"w{index}", 0.1) for index in range(403))
     mistakes = [Mistake(0, "x" * 50_000, "a", "b", 0.9), Mistake(1, "", "a", "b", 0.9, words)]

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from unrolled.errors import DataError
 from unrolled.tasks import labelled
 from unrolled.tasks.labelled import LabelHead, LabelledExample, kept, weigh_classes
 from unrolled.tasks.task import LABELS, LabelPrediction
 from unrolled.text.data import LabelData
 from unrolled.text.labels import Labels
-from unrolled.text.readers import Row
+from unrolled.text.readers import Row, join_list
 from unrolled.text.tokenizer import TextConfig
 
 C, D = 5, 7
@@ -125,3 +126,28 @@ def test_labels_come_from_the_training_part_alone() -> None:
         LabelData(label_separator="|"),
     )
     assert several[LABELS] == Labels(("x", "y"), several=True)
+
+
+def test_a_list_of_labels_asks_for_a_separator() -> None:
+    rows = [Row(("a b", "yes"), 2), Row(("c", join_list(["yes", "no"])), 3)]
+    with pytest.raises(DataError, match=r"^line 3: the label is a list, .* data\.label_separator"):
+        labelled.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
+    found = labelled.train_tokenizers(rows, TextConfig(kind="word"), LabelData(label_separator="|"))
+    assert found[LABELS].names == ("no", "yes")
+
+
+def test_the_thresholds_that_were_used_are_shown() -> None:
+    class Model:
+        head = LabelHead(nn.Linear(D, 2), 2, several=True)
+
+    model, labels = Model(), Labels(("a", "b"), several=True)
+    model.head.thresholds.copy_(torch.tensor([0.25, 0.75]))
+    rows = [([0.3, 0.7], ("a",), (0, 1)), ([0.2, 0.8], ("b",), ())]
+    examples = [LabelledExample(([4],), gold) for _, _, gold in rows]
+    said = [
+        LabelPrediction(names, np.array(p, np.float32), (("x",),), (None,)) for p, names, _ in rows
+    ]
+    judged = labelled.judge(model, examples, said, {LABELS: labels})
+    assert "predicted from: a 0.250, b 0.750" in list(judged.measured.lines())
+    assert judged.measured.counts.predicted.tolist() == [1, 1]
+    assert judged.measured.counts.right.tolist() == [1, 0]

@@ -16,7 +16,7 @@ from unrolled.metrics.counts import SMALLER_IS_BETTER, ClassCounts
 from unrolled.metrics.intervals import Comparison, Interval
 from unrolled.metrics.labels import LabelEvaluation, shown
 from unrolled.metrics.multi_label import MultiLabelEvaluation
-from unrolled.metrics.slices import Mistake, SliceTable
+from unrolled.metrics.slices import TEXTS_MEET, Mistake, SliceTable
 from unrolled.metrics.spans import SpanEvaluation
 
 Evaluation = LabelEvaluation | MultiLabelEvaluation | SpanEvaluation
@@ -75,6 +75,8 @@ class LabelReport:
         baselines: other models on the same examples.
         command: that made the page.
         notes: what a reader must know, as how many texts were cut; a sentence each.
+        method: how the words of the mistakes were weighed: "gradients", "occlusion" or "attention"; ""
+            where it is not known.
     """
 
     title: str
@@ -85,6 +87,7 @@ class LabelReport:
     baselines: Sequence[Baseline] = ()
     command: str = ""
     notes: Sequence[str] = ()
+    method: str = ""
 
 
 def write_report(report: LabelReport, path: str | Path) -> Path:
@@ -155,6 +158,7 @@ td > .soft { display: block; font-size: .8rem; font-weight: 400 }
 .cards li {
   background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .9rem;
 }
+.cards .soft { display: block; font-size: .8rem }
 .cards b { display: block; font-size: 1.5rem; font-weight: 600 }
 .matrix thead th {
   writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .6rem .1rem;
@@ -197,7 +201,7 @@ def report_page(report: LabelReport) -> str:
         _confusion(report.evaluation),
         _reliability(getattr(report.evaluation, "calibration", None)),
         _slices(report.slices),
-        _mistakes(report.mistakes),
+        _mistakes(report),
         _how(report),
     ]
     title = _text(report.title)
@@ -223,12 +227,19 @@ def _headline(report: LabelReport) -> str:
     for name, value in _scores(evaluation).items():
         bounds = report.intervals.get(name)
         range_line = "" if bounds is None else f'<span class="soft">{_bounds(name, bounds)}</span>'
+        if name in SMALLER_IS_BETTER:
+            range_line += '<span class="soft">smaller is better</span>'
         cards.append(
             f'<li><span class="soft">{_text(_named(name, evaluation))}</span>'
             f"<b>{shown(name, value)}</b>{range_line}</li>"
         )
     levels = sorted({f"{bounds.level * 100:g} %" for bounds in report.intervals.values()})
-    said = f" Ranges are {', '.join(levels)} intervals." if levels else ""
+    said = ""
+    if levels:
+        said = (
+            f" Ranges are {', '.join(levels)} intervals: how far the score of the same model may be "
+            "on other data of this sort and size."
+        )
     notes = "".join(f"<p>{_text(note)}</p>\n" for note in report.notes)
     return f'<p>{size}.{said}</p>\n{notes}<ul class="cards">\n' + "\n".join(cards) + "\n</ul>"
 
@@ -261,7 +272,13 @@ def _baselines(report: LabelReport) -> str:
         if compared:
             cells.append(f"<td>{_compared(each.comparison)}</td>")
         lines.append(_row(each.name, cells))
-    return f"<h2>Beside baselines</h2>\n{_table(['model', *heads], lines)}"
+    caption = "Baselines count words, or words and their neighbours, and know no other order."
+    if compared:
+        caption += (
+            " Where the interval of a difference holds 0, no difference is shown; of one run each, "
+            "it says nothing of other seeds."
+        )
+    return f"<h2>Beside baselines</h2>\n{_table(['model', *heads], lines, caption)}"
 
 
 def _compared(comparison: Comparison | None) -> str:
@@ -292,7 +309,12 @@ def _by_class(evaluation: Evaluation) -> str:
     macro = _shares(counts.macro_precision, counts.macro_recall, counts.macro_f1)
     total = [*macro, f"<td>{counts.gold.sum():,}</td>", f"<td>{counts.predicted.sum():,}</td>"]
     lines.append(_row("macro average", [*total, "<td></td>"] if thresholds else total, "total"))
-    return f"<h2>By {what}</h2>\n{_table(heads, lines)}"
+    caption = (
+        f"Gold: how many there are of a {what}; predicted: how many were called so. Lines are F1."
+    )
+    if thresholds is not None:
+        caption += " Predicted from: the probability from which on a label was given."
+    return f"<h2>By {what}</h2>\n{_table(heads, lines, caption)}"
 
 
 def _shares(precision: Any, recall: Any, f1: Any) -> list[str]:
@@ -426,7 +448,8 @@ def _slices(tables: Sequence[SliceTable]) -> str:
                     f"<td>{_whisker(bounds)}</td>",
                 ]
             lines.append(_row(each.name, cells))
-        parts.append(f"<h2>By {_text(table.by)}</h2>\n{_table(heads, lines)}")
+        caption = "Lines are the intervals, 0 to 1."
+        parts.append(f"<h2>By {_text(table.by)}</h2>\n{_table(heads, lines, caption)}")
     return "\n".join(parts)
 
 
@@ -443,14 +466,11 @@ def _whisker(bounds: Interval) -> str:
     )
 
 
-def _mistakes(mistakes: Sequence[Mistake]) -> str:
+def _mistakes(report: LabelReport) -> str:
+    mistakes = report.mistakes
     if not mistakes:
         return ""
-    legend = (
-        "<p>Blue words speak for the answer that was given, orange ones against it.</p>\n"
-        if any(each.words for each in mistakes)
-        else ""
-    )
+    legend = f"<p>{' '.join(_legend(report))}</p>\n"
     items = "\n".join(
         f"<li><b>{_text(each.predicted)}</b> with {each.probability:.1%}; "
         f"it is <b>{_text(each.gold)}</b> "
@@ -458,6 +478,32 @@ def _mistakes(mistakes: Sequence[Mistake]) -> str:
         for each in mistakes
     )
     return f'<h2>Worst mistakes</h2>\n{legend}<ol class="mistakes">\n{items}\n</ol>'
+
+
+def _legend(report: LabelReport) -> Iterator[str]:
+    """How to read the mistakes, sentence by sentence."""
+    several = isinstance(report.evaluation, MultiLabelEvaluation)
+    of = "the label it is most wrong about" if several else "its answer"
+    yield f"Surest first; the percentage is how sure the model was of {of}."
+    yield "Examples are counted from 1, in the order of the data."
+    if all("⟦" in each.text for each in report.mistakes):
+        yield "The word that is meant stands between ⟦ and ⟧."
+    if all(f" {TEXTS_MEET} " in each.text for each in report.mistakes):
+        yield f"{TEXTS_MEET} stands between the two texts."
+    if not any(each.words for each in report.mistakes):
+        return
+    if report.method == "attention":
+        yield "The stronger the colour of a word, the more the model looked at it."
+        return
+    answer = "the likeliest label" if several else "the answer that was given"
+    how = _METHODS.get(report.method, "")
+    yield f"Blue words speak for {answer}, orange ones against it{how}."
+
+
+_METHODS = {
+    "gradients": ", by integrated gradients",
+    "occlusion": ": what its log-odds lose without the word",
+}
 
 
 def _words(mistake: Mistake) -> str:
@@ -489,14 +535,15 @@ def _how(report: LabelReport) -> str:
     return f"<h2>How it was computed</h2>\n{command}\n{_table([], lines)}"
 
 
-def _table(heads: Sequence[str], lines: Iterable[str]) -> str:
+def _table(heads: Sequence[str], lines: Iterable[str], caption: str = "") -> str:
     """Heads are HTML; the first one stands over the names."""
     cells = "".join(
         f"<th{'' if index else ' class=name'}>{head}</th>" for index, head in enumerate(heads)
     )
     top = f"<thead><tr>{cells}</tr></thead>" if heads else ""
     rows = "\n".join(lines)
-    return f'<figure><table class="rows">{top}<tbody>\n{rows}\n</tbody></table></figure>'
+    told = f"<figcaption>{_text(caption)}</figcaption>\n" if caption else ""
+    return f'<figure>{told}<table class="rows">{top}<tbody>\n{rows}\n</tbody></table></figure>'
 
 
 def _row(name: str, cells: Iterable[str], kind: str = "") -> str:

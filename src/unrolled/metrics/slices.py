@@ -20,6 +20,9 @@ from unrolled.metrics.multi_label import apply_thresholds, check_matrix
 UNKNOWN_SHARES = (0.0, 0.05, 0.1, 0.2)
 """Where buckets of the share of unknown tokens end: none, up to 5 %, up to 10 %, up to 20 %, more."""
 
+TEXTS_MEET = "⏎"
+"""Stands between the texts of an example of two."""
+
 
 @dataclass(frozen=True)
 class Slice:

@@ -34,7 +34,7 @@ from unrolled.shapes import Float, Padded
 from unrolled.tasks.task import LABELS, Judged, LabelPrediction, Tokenizers
 from unrolled.text.data import LabelData
 from unrolled.text.labels import Labels, split_labels
-from unrolled.text.readers import Row
+from unrolled.text.readers import LIST_SEPARATOR, Row
 from unrolled.text.tokenizer import PAD_ID, TextConfig, Tokenizer
 from unrolled.vectors.formats import read_vectors
 
@@ -86,25 +86,34 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
     """A tokenizer for all texts, and the labels of the training part.
 
     Raises:
-        DataError: a row without a label, where each has one; or fewer than two labels.
+        DataError: where each row has one label, a row with none or with a list; too few labels to choose
+            from.
+        ConfigError: `data.averaged` names a label that is not there.
     """
-    _check_none_is_missing(rows, data)
     *columns, labels = zip(*(row.fields for row in rows), strict=True)
     words = Tokenizer.train((each for column in columns for each in column), text)
-    found = [field.strip() for field in labels]
-    if data.label_separator:
-        found = [name for field in labels for name in split_labels(field, data.label_separator)]
     several = bool(data.label_separator)
+    if several:
+        found = [name for field in labels for name in split_labels(field, data.label_separator)]
+    else:
+        _check_each_has_one(rows)
+        found = [field.strip() for field in labels]
     return {ROLE: words, LABELS: Labels.of(found, several=several, averaged=data.averaged)}
 
 
-def _check_none_is_missing(rows: Sequence[Row], data: LabelData) -> None:
-    # No name would become a label like any other.
-    for row in rows if not data.label_separator else ():
+def _check_each_has_one(rows: Sequence[Row]) -> None:
+    # No name would become a label like any other, and each combination of labels a class of its own.
+    for row in rows:
         if not row.fields[-1].strip():
             raise DataError(
                 "the label is missing; give one, leave the row out, or set data.label_separator if a row "
                 "may have several labels or none",
+                line=row.line,
+            )
+        if row.fields[-1].endswith(LIST_SEPARATOR):
+            raise DataError(
+                "the label is a list, so that a row may have several labels, or none; say so with "
+                "data.label_separator = '|'",
                 line=row.line,
             )
 
@@ -403,7 +412,7 @@ def judge(
         gold_NC = gold_matrix(examples, len(labels))
         thresholds_C = model.head.thresholds.cpu().numpy()
         return Judged(
-            measure_multi_label(names, gold_NC, given_NC, probabilities_NC),
+            measure_multi_label(names, gold_NC, None, probabilities_NC, thresholds=thresholds_C),
             tally_multi_label(gold_NC, given_NC),
             lambda texts: worst_multi_label_mistakes(
                 names, texts, gold_NC, probabilities_NC, thresholds_C

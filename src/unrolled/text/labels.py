@@ -122,10 +122,13 @@ class Labels:
 def split_labels(field: str, separator: str) -> list[str]:
     """The labels of one example that may have several, or none.
 
-    >>> split_labels("sport | politics", "|"), split_labels("", "|")
-    (['sport', 'politics'], [])
+    Without a separator, a field that is no list is one label.
+
+    >>> split_labels("sport | politics", "|"), split_labels("", "|"), split_labels("a|b", "")
+    (['sport', 'politics'], [], ['a|b'])
     """
-    parts = field.split(LIST_SEPARATOR if LIST_SEPARATOR in field else separator)
+    between = LIST_SEPARATOR if LIST_SEPARATOR in field else separator
+    parts = field.split(between) if between else [field]
     return list(dict.fromkeys(name for part in parts if (name := part.strip())))
 
 

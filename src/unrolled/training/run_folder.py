@@ -77,8 +77,12 @@ NOT_WEIGHTS = {
         "recurrent_weight_rate",
         "locked",
         "n_samples",
+        "unknown_rate",
+        "class_weights",
         "embeddings_missing",
         "embeddings_frozen",
+        "embeddings_tuning",
+        "embeddings_frozen_epochs",
     )
 }
 """Settings of a model that change how it is trained, and may differ from the run it starts from."""
