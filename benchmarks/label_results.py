@@ -21,13 +21,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from unrolled.cli_labels import BASELINES_FOLDER, fit_and_save_baselines
+from unrolled.metrics.counts import Scorable
 from unrolled.metrics.intervals import over_seeds, paired_bootstrap
 from unrolled.predict import load, record
+from unrolled.predict_labels import LabelPredictor
 from unrolled.tasks import TASKS
 from unrolled.training.loop import train
 from unrolled.training.recipe import Recipe, recipe_from_toml
+from unrolled.training.run_folder import CONFIG_FILE
 
 ANSWERS, SCORES = "test-answers.json", "scores.json"
 
@@ -75,11 +79,13 @@ def main() -> None:
 
 def one_run(recipe: Recipe, folder: Path, seed: int) -> Path:
     """Train, unless it was done; keep the scores of the validation part."""
-    kept = folder / SCORES
+    kept, recipe = folder / SCORES, replace(recipe, seed=seed)
     if kept.is_file():
+        if recipe_from_toml(folder / CONFIG_FILE, TASKS) != recipe:
+            raise SystemExit(f"{folder} is of another recipe; name another folder with --runs")
         return folder
     start = time.perf_counter()
-    run = train(replace(recipe, seed=seed), folder, resume=folder.is_dir())
+    run = train(recipe, folder, resume=folder.is_dir())
     seconds = time.perf_counter() - start
     predictor = load(folder)
     found = predictor.evaluate(predictor.held_out("valid")).figures()
@@ -115,18 +121,21 @@ def scores_of(folder: Path, part: str, metric: str) -> float:
     return score
 
 
-def tallies(folders: Sequence[Path]) -> list:
+def tallies(folders: Sequence[Path]) -> list[Scorable]:
     """Of each run's kept answers."""
     predictor = load(folders[0])
     truth = [predictor.gold(row) for row in predictor.held_out("test")]
     kept = (
         json.loads((folder / ANSWERS).read_text(encoding="utf-8"))["answers"] for folder in folders
     )
-    several = predictor.labels.several
-    return [
-        predictor.tally(truth, [frozenset(names) if several else names[0] for names in answers])
-        for answers in kept
-    ]
+    return [predictor.tally(truth, [as_gold(names, predictor) for names in each]) for each in kept]
+
+
+def as_gold(names: Sequence[str], predictor: LabelPredictor) -> Any:
+    """An answer as `LabelPredictor.gold` has it."""
+    if predictor.task.by_token:
+        return list(names)
+    return frozenset(names) if predictor.labels.several else names[0]
 
 
 def table(title: str, runs: dict[str, list[Path]], part: str, metric: str) -> None:
@@ -158,7 +167,9 @@ def baselines(first: Path, runs: dict[str, list[Path]], metric: str) -> None:
     predictor = load(first)
     rows = predictor.held_out("test")
     truth = [predictor.gold(row) for row in rows]
-    texts = [predictor.pieces(row.fields[: predictor.n_texts]) for row in rows]
+    texts: list[Any] = [predictor.pieces(row.fields[: predictor.n_texts]) for row in rows]
+    if predictor.task.by_token:
+        texts = [sentence for (sentence,) in texts]
     names = list(runs)
     print(f"\n| baseline | {metric} |" + "".join(f" {name} over it |" for name in names))
     print("|---|---|" + "---|" * len(names))

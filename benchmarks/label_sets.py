@@ -121,9 +121,15 @@ def tweets(path: Path) -> Iterator[tuple[str, str, str]]:
 COLUMNS_OF_STANCE = ("target", "tweet", "stance")
 
 
+def training_tweets(folder: Path) -> list[tuple[str, str, str]]:
+    """The 2,914 of the task: its trial data and its training data."""
+    files = ("trialdata-all-annotations.txt", "trainingdata-all-annotations.txt")
+    return [row for file in files for row in tweets(folder / file)]
+
+
 def stance_a(source: Path, out: Path) -> None:
     folder = source / "semeval2016-task6"
-    write(out / "train.tsv", COLUMNS_OF_STANCE, tweets(folder / "trainingdata-all-annotations.txt"))
+    write(out / "train.tsv", COLUMNS_OF_STANCE, training_tweets(folder))
     write(
         out / "test.tsv", COLUMNS_OF_STANCE, tweets(folder / "testdata-taskA-all-annotations.txt")
     )
@@ -132,7 +138,7 @@ def stance_a(source: Path, out: Path) -> None:
 def stance_b(source: Path, out: Path) -> None:
     """Trained on four targets, chosen on Hillary Clinton, tested on Donald Trump."""
     folder = source / "semeval2016-task6"
-    found = list(tweets(folder / "trainingdata-all-annotations.txt"))
+    found = training_tweets(folder)
     chosen = "Hillary Clinton"
     write(out / "train.tsv", COLUMNS_OF_STANCE, (row for row in found if row[0] != chosen))
     write(out / "valid.tsv", COLUMNS_OF_STANCE, (row for row in found if row[0] == chosen))
