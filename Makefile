@@ -52,8 +52,9 @@ sanitize: $(VENV)/dev  ## the kernels under the address, undefined-behaviour and
 	@for kind in address,undefined thread; do \
 	  cmake -S . -B build/$$kind -DPython_EXECUTABLE=$(abspath $(BIN))/python \
 	    -DUNROLLED_KERNEL_FLAGS="-O1;-g" -DCMAKE_CXX_FLAGS="-fsanitize=$$kind -fno-sanitize-recover=all" >/dev/null && \
-	  cmake --build build/$$kind --target check_kernels >/dev/null && \
-	  echo "$$kind" && UNROLLED_THREADS_FROM=own build/$$kind/check_kernels 60 || exit 1; done
+	  cmake --build build/$$kind --target check_kernels check_vectors >/dev/null && \
+	  echo "$$kind" && for program in check_kernels check_vectors; do \
+	    UNROLLED_THREADS_FROM=own build/$$kind/$$program 60 || exit 1; done || exit 1; done
 
 mutate: $(VENV)/dev  ## break the kernels on purpose, and see which faults the tests notice
 	$(BIN)/python native/tests/mutate.py

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.cli import _default_out, main
+from unrolled.cli import main
+from unrolled.cli_options import default_out
 from unrolled.ops import native
 from unrolled.predict import load
 
@@ -79,7 +80,7 @@ def test_a_run_is_named_after_what_it_read(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert _default_out(data) == Path("runs") / out
+    assert default_out(data, "runs", "run") == Path("runs") / out
 
 
 def test_fine_tuning_reads_text_as_the_run_that_it_starts_from(
@@ -178,7 +179,7 @@ def test_it_goes_on_completes_and_is_surprised(
         ),
         (
             ["train", *SETTINGS, "--data", "/"],
-            "/ gives the run no name; name its folder with --out runs/NAME",
+            "/ gives the run no name; name the folder with --out runs/NAME",
         ),
         (
             ["train", *SETTINGS, "--data", "no-such-file.txt", "--out", "run"],

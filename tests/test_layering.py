@@ -36,6 +36,7 @@ ORDER = (
     "predict",
     "inspect",
     "doctor",
+    "cli_options",
     "cli_progress",
     "cli_labels",
     "cli_predict",

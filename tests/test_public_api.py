@@ -40,6 +40,7 @@ NAMES = [
     "TrainingConfig",
     "UnavailableError",
     "UnrolledError",
+    "VectorsConfig",
     "WordVectors",
     "draw_attention",
     "explain",
@@ -49,6 +50,7 @@ NAMES = [
     "nn",
     "recipe_from_toml",
     "train",
+    "train_vectors",
     "unroll",
     "using",
 ]

@@ -2,9 +2,9 @@
 
     python native/tests/mutate.py [--only WORD]
 
-Each fault is one replacement in one file. The kernels are built with it (SSE2 alone, lightly optimised) and
-`tests/ops/test_native.py` and `test_cross_entropy.py` run against them: a fault that no test notices survives. Takes some twenty
-seconds a fault.
+Each fault is one replacement in one file. The kernels are built with it (SSE2 alone, lightly optimised) and the
+tests that know the file run against them: a fault that no test notices survives. Takes some twenty seconds a
+fault.
 """
 
 from __future__ import annotations
@@ -98,6 +98,84 @@ FAULTS = [
     Fault("cross_entropy.h", "at_least(splat(-FLT_MAX), load(chunk + m))", "load(chunk + m)"),
     Fault("cross_entropy.h", "e.bias && m < n ? e.bias[word + i + m]", "e.bias && m < n ? e.bias[word + i]"),
     Fault("cross_entropy.h", "(other * s.R + m)", "(member * s.R + m)"),
+    # counting
+    Fault("counting.h", "n += before == 0;", "n++;"),
+    Fault("counting.h", "if (n * 8 > scratch.V) {", "if (n * 8 <= scratch.V) {"),
+    Fault("counting.h", "if (n * 8 > scratch.V) {", "if (true) {"),
+    Fault("counting.h", "at += sum != 0;", "at++;"),
+    Fault("counting.h", "at += sum != 0;\n        sums[c] = 0;", "at += sum != 0;"),
+    Fault("counting.h", "1ull << (c & 63)", "1ull << (c & 31)"),
+    Fault("counting.h", "1ull << (c >> 6 & 63)", "1ull << (c >> 6 & 31)"),
+    Fault("counting.h", "group <= scratch.V >> 12", "group < scratch.V >> 12"),
+    Fault("counting.h", "group * 64 + __builtin_ctzll(words)", "group * 32 + __builtin_ctzll(words)"),
+    Fault("counting.h", "values[at++] = (Value)sums[c];\n          sums[c] = 0;", "values[at++] = (Value)sums[c];"),
+    Fault("counting.h", "scratch.bits[word] = 0;", ""),
+    Fault("counting.h", "scratch.groups[group] = 0;", ""),
+    Fault("counting.h", "if (*place >= call.first) {", "if (true) {"),
+    Fault("counting.h", "if (*place >= call.first) {", "if (*place > call.first) {"),
+    Fault("counting.h", "d <= call.window && token[-d] >= 0", "d < call.window && token[-d] >= 0"),
+    Fault("counting.h", "token[-d] >= 0; d++", "d < 1000; d++"),
+    Fault("counting.h", "row.add(token[-d], weights[d])", "row.add(token[-d], weights[1])"),
+    Fault("counting.h", "nearest = call.first - *place;", ""),
+    Fault("counting.h", "nearest = call.first - *place;", "nearest = call.first - *place + 1;"),
+    Fault("counting.h", "if (!call.both_sides) continue;", ""),
+    Fault("counting.h", "d <= call.window && token[d] >= 0", "d < call.window && token[d] >= 0"),
+    Fault("counting.h", "if (d >= nearest) row.add(token[d], weights[d])", "row.add(token[d], weights[d])"),
+    Fault("counting.h", "<= call.most_narrow)", "> call.most_narrow)"),
+    Fault("counting.h", "<= call.most_narrow)", "> 0)"),
+    Fault("counting.h", "task.sizes[word - task.from] = at - before;", "task.sizes[word - task.from] = at;"),
+    Fault("counting.h", "matrix.ends[word - first_row]", "matrix.ends[word - task.from]"),
+    Fault("counting.h", "i < call.n_matrices", "i < call.n_matrices - 1"),
+    Fault("counting.h", "if (call.is_wide) return merge_rows_of<WideSum>", "if (call.is_wide) return merge_rows_of<uint64_t>"),
+    # words and pairs
+    Fault("vector_engine.cpp", "byte >= '\\t' && byte <= '\\r'", "byte == '\\t' || byte == '\\n'"),
+    Fault("vector_engine.cpp", "MIXER ^ (uint64_t)n", "MIXER"),
+    Fault("vector_engine.cpp", "&& !ends_in_border_) {", ") {"),
+    Fault("vector_engine.cpp", "ends_in_border_ = false;", ""),
+    Fault("vector_engine.cpp", "starts_[(size_t)slot.id + 1] - start == n && ", ""),
+    Fault("vector_engine.cpp", "if (slot.hash != hash) continue;", "if (slot.hash == hash) return slot.id;"),
+    Fault("vector_engine.cpp", "counts_[(size_t)slot.id]++;", ""),
+    Fault("vector_engine.cpp", "if (2 * counts_.size() > slots_.size()) grow();", "if (counts_.size() + 1 >= slots_.size()) throw std::bad_alloc();"),
+    Fault("vector_engine.cpp", "while (slots_[place].id >= 0) place = (place + 1) & mask;", ""),
+    Fault("vector_engine.cpp", "if (!ends_in_border) *next++ = BORDER;", "*next++ = BORDER;"),
+    Fault("vector_engine.cpp", "if (words[k] >= 0) {", "{"),
+    Fault("vector_engine.cpp", "starts[tokens[i] + 1]++", "starts[tokens[i]]++"),
+    Fault("vector_engine.cpp", "group % n_members != member", "word % n_members != member"),
+    Fault("vector_engine.cpp", "word / rows.n_groups, k);", "word % rows.n_groups, k);"),
+    Fault("vector_engine.cpp", "rows.columns[k] % rows.n_groups", "rows.columns[k] / rows.n_groups"),
+    Fault("vector_engine.cpp", "(uint16_t)(rows.columns[k] / rows.n_groups)", "(uint16_t)(rows.columns[k] % rows.n_groups)"),
+    Fault("vector_engine.cpp", "rows.weights[k],\n                            rows.log_counts[k]", "rows.log_counts[k], rows.weights[k]"),
+    # GloVe
+    Fault("glove.h", "(g.size + W - 1) / W", "g.size / W"),
+    Fault("glove.h", "half * y * y + three_halves);\n}", "three_halves);\n}"),
+    Fault("glove.h", "_mm_shuffle_ps(two, two, 1)", "two"),
+    Fault("glove.h", "block.row_group * g.n_in_group", "block.column_group * g.n_in_group"),
+    Fault("glove.h", "pair < end && pair->row == i", "pair < end"),
+    Fault("glove.h", "+ bias + c_bias - pair->log_count", "+ bias - pair->log_count"),
+    Fault("glove.h", "+ bias + c_bias - pair->log_count", "+ bias + c_bias + pair->log_count"),
+    Fault("glove.h", "pair->weight * diff", "diff"),
+    Fault("glove.h", "!(__builtin_fabsf(weighted) <= 3.4e38f)", "__builtin_fabsf(weighted) > 3.4e38f"),
+    Fault("glove.h", "block.refused = pair - block.pairs;", "block.refused = 0;"),
+    Fault("glove.h", "loss += 0.5 *", "loss +="),
+    Fault("glove.h", "splat(weighted * g.rate)", "splat(weighted)"),
+    Fault("glove.h", "splat(g.clip * g.rate)", "splat(g.clip)"),
+    Fault("glove.h", "at_most(most, at_least(least, step * c))", "at_most(most, step * c)"),
+    Fault("glove.h", "at_most(most, at_least(least, step * own))", "step * own"),
+    Fault("glove.h", "own - to_w * inverse_root(own_sum)", "own + to_w * inverse_root(own_sum)"),
+    Fault("glove.h", "own_sum = own_sum + to_w * to_w;", "own_sum = own_sum + to_w;"),
+    Fault("glove.h", "c - to_c * inverse_root(c_sum)", "c - to_c"),
+    Fault("glove.h", "c_sum + to_c * to_c", "c_sum"),
+    Fault("glove.h", "store(w_at + v * W, own);", ""),
+    Fault("glove.h", "store(sums_at + v * W, own_sum);", ""),
+    Fault("glove.h", "k < 4 && v + k < n", "k < 4 && v + k < n - 1"),
+    Fault("glove.h", "bias -= weighted / __builtin_sqrtf(bias_sum);", ""),
+    Fault("glove.h", "bias_sum += square;", ""),
+    Fault("glove.h", "c_bias_sum += square;", ""),
+    Fault("glove.h", "store(w_at + v * W, w[v]);", ""),
+    Fault("glove.h", "store(sums_at + v * W, sums[v]);", ""),
+    Fault("glove.h", "g.biases[0][first_row + i] = bias;", ""),
+    Fault("glove.h", "g.bias_sums[0][first_row + i] = bias_sum;", ""),
+    Fault("glove.h", "if (block.refused >= 0) break;", ""),
 ]  # fmt: skip
 
 # Loads the broken module under the real one's name before anything imports it.
@@ -120,15 +198,24 @@ def build(source: Path, into: Path) -> Path | None:
     return next(into.glob("_kernels*.so"))
 
 
-def is_noticed(module: Path, plugin_folder: Path) -> bool:
+OF_LAYERS = ("tests/ops/test_cross_entropy.py", "tests/ops/test_native.py")
+OF_VECTORS = ("tests/vectors/test_cooccurrence.py", "tests/vectors/test_glove.py")
+
+
+def tests_of(file: str) -> tuple[str, ...]:
+    """The tests that know a file of kernels."""
+    return OF_VECTORS if file in ("counting.h", "glove.h", "vector_engine.cpp") else OF_LAYERS
+
+
+def is_noticed(module: Path, plugin_folder: Path, tests: tuple[str, ...]) -> bool:
     """Whether a test fails (or the interpreter dies) with this module."""
     (plugin_folder / "broken_kernels.py").write_text(
         PLUGIN.format(module=str(module)), encoding="utf-8"
     )
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "broken_kernels", "-p", "no:randomly",
-               "-k", "not memory and not environment and not instruction_set_is_refused",
-               "tests/ops/test_cross_entropy.py", "tests/ops/test_native.py"]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(plugin_folder)}
+               "-k", "not memory and not environment and not instruction_set_is_refused", *tests]  # fmt: skip
+    search = os.pathsep.join(filter(None, (str(plugin_folder), os.environ.get("PYTHONPATH"))))
+    environment = os.environ | {"PYTHONPATH": search}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True).returncode != 0
 
 
@@ -142,11 +229,12 @@ def main() -> int:
         shutil.copytree(ROOT / "native", source / "native")
         shutil.copy(ROOT / "CMakeLists.txt", source)
         sound = build(source, folder / "build")
-        if sound is None or is_noticed(sound, folder):
+        chosen = [fault for fault in FAULTS if only in f"{fault.file} {fault.right}"]
+        tests = sorted({each for fault in chosen for each in tests_of(fault.file)})
+        if sound is None or is_noticed(sound, folder, tuple(tests)):
             print("the sound kernels do not build, or do not pass")
             return 2
         survivors = 0
-        chosen = [fault for fault in FAULTS if only in f"{fault.file} {fault.right}"]
         for number, fault in enumerate(chosen, 1):
             path = source / "native" / fault.file
             text = path.read_text(encoding="utf-8")
@@ -156,7 +244,7 @@ def main() -> int:
             path.write_text(text.replace(fault.right, fault.wrong, 1), encoding="utf-8")
             module = build(source, folder / "build")
             verdict = "does not compile" if module is None else (
-                "noticed" if is_noticed(module, folder) else "SURVIVES")  # fmt: skip
+                "noticed" if is_noticed(module, folder, tests_of(fault.file)) else "SURVIVES")  # fmt: skip
             survivors += verdict != "noticed"
             path.write_text(text, encoding="utf-8")
             print(

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from unrolled.training.config import TrainingConfig
     from unrolled.training.loop import fit, train
     from unrolled.training.recipe import Recipe, recipe_from_toml
+    from unrolled.vectors.config import VectorsConfig
+    from unrolled.vectors.loop import train_vectors
     from unrolled.vectors.word_vectors import WordVectors
 
 _HOME = {
@@ -75,6 +77,7 @@ _HOME = {
     "TrainingConfig": "unrolled.training.config",
     "UnavailableError": "unrolled.errors",
     "UnrolledError": "unrolled.errors",
+    "VectorsConfig": "unrolled.vectors.config",
     "WordVectors": "unrolled.vectors.word_vectors",
     "draw_attention": "unrolled.inspect.attention",
     "explain": "unrolled.ops",
@@ -83,6 +86,7 @@ _HOME = {
     "load": "unrolled.predict",
     "recipe_from_toml": "unrolled.training.recipe",
     "train": "unrolled.training.loop",
+    "train_vectors": "unrolled.vectors.loop",
     "unroll": "unrolled.ops",
     "using": "unrolled.ops",
 }

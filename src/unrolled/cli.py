@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from unrolled import cli_vectors, cli_words
+from unrolled import cli_options, cli_vectors, cli_words
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
 
@@ -146,9 +146,9 @@ def train(
     Args:
         recipe: TOML file that describes the run; what it leaves out has defaults.
         task: what to train for, when there is no recipe.
-        data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or .gz; for a
-            language model, text files, folders and patterns; for tags, a file with a token on each line
-            too (.conll).
+        data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or packed (.gz,
+            .bz2, .xz); for a language model, text files, folders and patterns; for tags, a file with a
+            token on each line too (.conll).
         valid: data for early stopping; by default a part of --data that shares no sentence with it,
             and of running text its end.
         test: data for the final scores; by default another such part.
@@ -180,7 +180,7 @@ def train(
         name = str(recipe) if recipe else next(iter(chosen.data.train), None)
         if name is None:
             raise ConfigError("nothing to train on; give a recipe or --data FILE")
-        out = _default_out(name)
+        out = cli_options.default_out(name, "runs", "run")
 
     from unrolled.cli_progress import show
     from unrolled.tasks import TASKS
@@ -247,8 +247,10 @@ def evaluate(
         stream = predictor.read(data) if data else predictor.held_out(split)
         memory = None
         if cache:
-            theta = 0.3 if cache_theta is None else cache_theta
-            memory = ContinuousCache(cache, theta, 0.1 if cache_weight is None else cache_weight)
+            given = {"theta": cache_theta, "weight": cache_weight}
+            memory = ContinuousCache(
+                cache, **{name: value for name, value in given.items() if value is not None}
+            )
         evaluation: Any = predictor.evaluate(stream, memory)
     elif isinstance(predictor, predict.LabelPredictor):
         if overrides or cache:
@@ -494,8 +496,8 @@ def data(
     """Look at data before training: sizes, labels, lengths, duplicates, unknown words, time and memory.
 
     Args:
-        files: one TSV, CSV or JSONL file, or parallel text files, plain or .gz; a file with a token on
-            each line (.conll); or a recipe, whose data are looked at.
+        files: one TSV, CSV or JSONL file, or parallel text files, plain or packed (.gz, .bz2,
+            .xz); a file with a token on each line (.conll); or a recipe, whose data are looked at.
         task: what the data are for: translate, classify, pair or tag. By default what their names say: a
             .conll file holds tags, and a last column called label makes one text classify, two pair.
         valid: data for validation; by default a part of the files.
@@ -669,22 +671,10 @@ def _to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run that starts from another takes over: all but its data, text and training."""
     base = {key: config[key] for key in ("task", "model", "decoding")}
     # How running text is read belongs to what its model has learned, and so do labels.
-    kept = ("documents", "separator", "suffixes", "n_rows", "k1", "k2", "restart")
-    kept += ("label_separator", "averaged", "keep", "scheme")
+    of_text = ("documents", "separator", "suffixes", "n_rows", "k1", "k2", "restart")
+    kept = (*of_text, "label_separator", "averaged", "keep", "scheme")
     reading = {key: config["data"][key] for key in kept if key in config["data"]}
     return base | ({"data": reading} if reading else {})
-
-
-def _default_out(name: str) -> Path:
-    """The run folder of a recipe, a data file, a folder of texts, or a pattern."""
-    import glob
-
-    parts = Path(name).resolve().parts
-    first_magic = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    last = Path(parts[first_magic - 1]).name.split(".")[0] if first_magic > 1 else ""
-    if not last:
-        raise ConfigError(f"{name} gives the run no name; name its folder with --out runs/NAME")
-    return Path("runs") / last
 
 
 def _decoding(

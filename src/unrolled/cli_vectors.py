@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from unrolled.errors import ConfigError
+from unrolled.cli_options import default_out, settings_as_options
+from unrolled.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -15,17 +18,19 @@ if TYPE_CHECKING:
     from unrolled.vectors.events import VectorsEvent
 
 _LOG_EVERY_N_SECONDS = 10.0
+_STANDARD_INPUT = "-"
+_OF_TEXT = ("documents", "separator", "suffixes", "on_invalid", "encoding")
 
 
 def train(
-    *corpus: str,
+    *corpus: Annotated[str, Parameter(allow_leading_hyphen=True)],  # for - alone
     out: Path | None = None,
     size: int = 100,
     tokens: Literal["space", "word"] = "space",
     lowercase: bool = False,
     tokenizer: Path | None = None,
     borders: Literal["line", "document", "none"] = "line",
-    documents: Literal["file", "line", "paragraph", "separator"] = "file",
+    documents: Literal["file", "line", "paragraph", "separator"] | None = None,
     separator: str = "",
     suffixes: tuple[str, ...] = (),
     on_invalid: Literal["error", "replace", "skip"] = "error",
@@ -43,22 +48,26 @@ def train(
     seed: int = 1,
     memory: str = "4GB",
     threads: int = 0,
+    save_every_n_seconds: float = 10.0,
     cluster: str | None = None,
+    counts: Path | None = None,
     resume: bool = False,
     force: bool = False,
 ) -> None:
     """Train word vectors on a text (GloVe).
 
     Args:
-        corpus: files, folders and patterns; `.gz` files are unpacked. On a cluster, also URLs.
+        corpus: files, folders and patterns; `.gz`, `.bz2` and `.xz` files are unpacked; - is standard
+            input. On a cluster, also URLs of files, folders and patterns.
         out: folder to make; by default vectors/ and the name of the text.
         size: numbers of a vector.
-        tokens: words are what stands between white space, or words and punctuation marks apart.
+        tokens: what a word is: whatever stands between white space (space; "don't," is one), or words and
+            punctuation marks apart (word; it is do, n't and a comma).
         lowercase: fold upper case away.
         tokenizer: tokenizer.json of a run, to split words as it does.
         borders: what no window reaches over the end of.
-        documents: what a document is, where borders are theirs.
-        separator: the line between documents.
+        documents: with --borders document, what a document is; by default a file.
+        separator: with --documents separator, the line between documents.
         suffixes: of folders, only files with these suffixes.
         on_invalid: what becomes of bytes that are not in the encoding.
         encoding: of all files.
@@ -73,15 +82,37 @@ def train(
         clip: largest size of one number of a gradient.
         epochs: passes over the counts.
         seed: start of every random choice.
-        memory: what counting may take, e.g. 512MB; the rest goes to the disk.
+        memory: what all of it may take, e.g. 512MB; the rest goes to the disk. On a cluster, what one
+            task on a worker may take.
         threads: 0 for all; the result is the same.
+        save_every_n_seconds: an epoch's end is saved when so much time has gone by since the last was; 0
+            saves every epoch.
         cluster: address of a Dask scheduler to count on.
+        counts: folder of vectors on whose counts to train again, without a text; of counting, all is as
+            it was there.
         resume: go on with what was begun in the folder.
         force: replace what is in the folder.
     """
-    if not corpus:
+    if not corpus and counts is None:
         raise ConfigError(
             "no text given; `unrolled vectors train FILE…` trains on files and folders"
+        )
+    if counts is not None and out is None:
+        raise ConfigError("no folder for the new vectors given; name one (--out)")
+    if counts is not None and corpus:
+        raise ConfigError("counts are of a text already; leave out the text, or --counts")
+    _refuse_unknown_options(corpus)
+    if borders != "document" and (documents is not None or separator):
+        option = "--documents" if documents is not None else "--separator"
+        raise ConfigError(
+            f"{option} says what a document is, but windows end with --borders {borders}; leave it out, "
+            "or add --borders document"
+        )
+    folder = out or default_out(corpus[0], "vectors", "vectors")
+    spool = _spool_of(folder) if _STANDARD_INPUT in corpus else None
+    if spool is not None and cluster is not None:
+        raise ConfigError(
+            "standard input is read here, not on a cluster; give files or URLs, or leave out --cluster"
         )
 
     from unrolled.text.corpus import CorpusConfig
@@ -89,44 +120,117 @@ def train(
     from unrolled.vectors.config import VectorsConfig
     from unrolled.vectors.loop import fit_vectors
 
-    config = VectorsConfig(
-        size=size,
-        tokens=tokens,
-        lowercase=lowercase,
-        borders=borders,
-        min_count=min_count,
-        max_words=max_words,
-        window=window,
-        symmetric=not left_only,
-        weighting=weighting,
-        x_max=x_max,
-        alpha=alpha,
-        rate=rate,
-        clip=clip,
-        epochs=epochs,
-        seed=seed,
-        memory=memory,
-        threads=threads,
-    )
-    text = CorpusConfig(
-        train=corpus,
-        suffixes=suffixes,
-        documents=documents,
-        separator=separator,
-        on_invalid=on_invalid,
-        encoding=encoding,
-    )
-    folder = out or Path("vectors") / Path(corpus[0]).name.split(".")[0]
-    events = fit_vectors(
-        config,
-        text,
-        folder,
-        tokenizer=None if tokenizer is None else Tokenizer.load(tokenizer),
-        resume=resume,
-        force=force,
-        cluster=cluster,
-    )
-    _show(events, folder)
+    with settings_as_options(_options()):
+        config = VectorsConfig(
+            size=size,
+            tokens=tokens,
+            lowercase=lowercase,
+            borders=borders,
+            min_count=min_count,
+            max_words=max_words,
+            window=window,
+            symmetric=not left_only,
+            weighting=weighting,
+            x_max=x_max,
+            alpha=alpha,
+            rate=rate,
+            clip=clip,
+            epochs=epochs,
+            seed=seed,
+            memory=memory,
+            threads=threads,
+            save_every_n_seconds=save_every_n_seconds,
+        )
+        text = CorpusConfig(
+            train=tuple(str(spool) if name == _STANDARD_INPUT else name for name in corpus),
+            suffixes=suffixes,
+            documents=documents or "file",
+            separator=separator,
+            on_invalid=on_invalid,
+            encoding=encoding,
+        )
+        events = fit_vectors(
+            config,
+            text if counts is None else None,
+            folder,
+            tokenizer=None if tokenizer is None else Tokenizer.load(tokenizer),
+            resume=resume,
+            force=force,
+            cluster=cluster,
+            counts=counts,
+        )
+        if spool is not None:
+            _keep_standard_input(spool, folder, resume)
+            events = _until_counted(events, spool, resume)
+        _show(events, folder)
+
+
+def _refuse_unknown_options(corpus: tuple[str, ...]) -> None:
+    """What begins with a hyphen and is not standard input was meant for an option."""
+    from inspect import signature
+
+    from unrolled.errors import did_you_mean
+
+    for name in corpus:
+        if name.startswith("-") and name != _STANDARD_INPUT:
+            options = [f"--{each.replace('_', '-')}" for each in signature(train).parameters]
+            raise ConfigError(
+                f"unknown option {name}{did_you_mean(name.partition('=')[0], options)}"
+            )
+
+
+def _options() -> dict[str, str]:
+    """The options of `train` by the names of their settings."""
+    from dataclasses import fields
+
+    from unrolled.vectors.config import VectorsConfig
+
+    names = [("vectors", field.name) for field in fields(VectorsConfig)]
+    names += [("data", name) for name in _OF_TEXT]
+    options = {f"{section}.{name}": f"--{name.replace('_', '-')}" for section, name in names}
+    return options | {"vectors.symmetric": "symmetric (without --left-only)"}
+
+
+# Standard input is read once, but a run that goes on may have to read its text again
+
+
+def _spool_of(folder: Path) -> Path:
+    """Where standard input is kept until it is counted: beside the folder, by a name that stays."""
+    folder = Path(os.path.abspath(folder))
+    return folder.with_name(f".{folder.name}.standard-input")
+
+
+def _keep_standard_input(spool: Path, folder: Path, resume: bool) -> None:
+    """Copy it to the disk, unless a run that goes on has it there, or has counted it."""
+    import shutil
+
+    from unrolled.vectors import storage
+    from unrolled.vectors.job import RECORD_FILE, Record
+
+    if resume and (spool.exists() or Record.load(folder / RECORD_FILE).is_counted):
+        return
+    spool.parent.mkdir(parents=True, exist_ok=True)
+    with storage.replacing(spool, "try again") as stream:
+        shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+
+
+def _until_counted(
+    events: Generator[VectorsEvent, None, None], spool: Path, resume: bool
+) -> Generator[VectorsEvent, None, None]:
+    """The events; what was kept of standard input is removed when nobody will read it again."""
+    from unrolled.vectors.events import Epoch, Finished
+
+    try:
+        for event in events:
+            if isinstance(event, Epoch | Finished):
+                spool.unlink(missing_ok=True)
+            yield event
+    except (DataError, ConfigError):
+        if not resume:
+            spool.unlink(missing_ok=True)
+        raise
+    finally:
+        events.close()
 
 
 def _show(events: Generator[VectorsEvent, None, None], out: Path) -> None:

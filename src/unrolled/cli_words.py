@@ -199,8 +199,8 @@ def convert(
 
     Args:
         vectors: file of vectors, or folder of a training.
-        target: file to write; .gz at its end packs it. Of safetensors, which is read fastest,
-            vocabulary.tsv is written beside it.
+        target: file to write; .gz, .bz2 or .xz at its end packs it. Of safetensors, which is read
+            fastest, vocabulary.tsv is written beside it.
         to: its format; by default that of its ending: .txt is GloVe's text, .vec word2vec's text, .bin
             word2vec's binary, .safetensors.
         source: the format of VECTORS, where it cannot be told.
@@ -240,9 +240,9 @@ def read_word_list(path: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read, or has no words.
     """
-    from unrolled.text.readers import _lines
+    from unrolled.text.readers import read_lines
 
-    words = [word for line in _lines(path) if (word := line.text.strip())]
+    words = [word for line in read_lines(path) if (word := line.text.strip())]
     if not words:
         raise DataError("no words in this file; expected one a line", path)
     return words

@@ -45,6 +45,28 @@ def rows(embedding: nn.Embedding, tokenizer: Tokenizer, *words: str) -> np.ndarr
     return embedding.weight.detach().numpy()[ids]
 
 
+def test_numbers_that_are_none_are_refused_with_their_line_where_the_word_is_needed(
+    tokenizer: Tokenizer, tmp_path: Path, matrix: np.ndarray
+) -> None:
+    path = tmp_path / "v.txt"
+    write_vectors(path, FILE, matrix)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for word, is_needed in (("unused", False), ("paris", True)):
+        row = FILE.index(word)
+        bad = [*lines]
+        bad[row] = lines[row].rpartition(" ")[0] + " nan"
+        path.write_text("\n".join(bad) + "\n", encoding="utf-8")
+        if not is_needed:
+            fill(embedding_of(tokenizer), tokenizer, path)
+            continue
+        with pytest.raises(DataError) as caught:
+            fill(embedding_of(tokenizer), tokenizer, path)
+        assert str(caught.value) == (
+            f"{path}, line {row + 1}: number {D} of 'paris' is nan, expected finite numbers; remove it "
+            "(model.embeddings)"
+        )
+
+
 @pytest.mark.parametrize("missing", ["random", "mean", "zero"])
 def test_words_have_the_vectors_of_the_file(
     tokenizer: Tokenizer, file: Path, matrix: np.ndarray, missing

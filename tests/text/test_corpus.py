@@ -204,6 +204,58 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
     assert failure(whole(path)).startswith(f"{path}: damaged gzip file ")
 
 
+@pytest.mark.parametrize("bad", range(3, 70, 3))
+def test_what_is_left_out_of_a_long_line_joins_no_words(
+    tmp_path: Path, bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BLOCK", 17)
+    content = bytearray("first\n" + "the vne wxt " * 6 + "end\nlast\n", "ascii")
+    content[bad + 6] = 0xFF
+    path = write(tmp_path / "a.txt", bytes(content))
+    (found,) = [text_of(open_corpus(whole(path, on_invalid="skip")))]
+    assert found.startswith("first\n")
+    assert found.endswith("\nlast\n")
+    # Each word left is one of the text, or was torn at the end of a block.
+    words = {
+        word[i:j] for word in ("the", "vne", "wxt", "end") for i in range(3) for j in (1, 2, 3)
+    }
+    assert set(found.split()) <= words | {"first", "last"}
+    blocks = list(module.read_blocks(path, whole(path, on_invalid="skip")))
+    assert "".join(block.text for block in blocks) == found
+    for number, block in enumerate(blocks):  # and the same from each place on
+        at_line_end = block.text.endswith("\n")
+        rest = module.read_blocks(
+            path, whole(path, on_invalid="skip"), block.offset, block.line, not at_line_end
+        )
+        assert [each.text for each in rest] == [each.text for each in blocks[number + 1 :]]
+
+
+def test_characters_of_several_bytes_are_not_torn_in_a_long_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "x日本 語の文\r\n" + "文字 列" * 30 + "\nend\n"
+    for encoding in ("utf-8", "utf-8-sig", "gb18030", "shift_jis", "euc_jp", "big5"):
+        path = write(tmp_path / f"{encoding}.txt", text.encode(encoding))
+        for block in (16, 17, 18, 19):
+            monkeypatch.setattr(module, "_BLOCK", block)
+            found = text_of(open_corpus(whole(path, encoding=encoding)))
+            assert found == text.replace("\r", "")
+
+
+def test_a_long_line_in_a_code_with_shifts_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.txt", ("日本語" * 9 + "\n").encode("iso2022_jp"))
+    config = whole(path, encoding="iso2022_jp")
+    assert text_of(open_corpus(config)) == "日本語" * 9 + "\n"
+    monkeypatch.setattr(module, "_BLOCK", 16)
+    os.utime(path, (1, 1))
+    assert failure(config) == (
+        f"{path}: a line of more than 16 bytes in iso2022_jp, which cannot be read in parts; convert the "
+        "file to UTF-8, or break the line"
+    )
+
+
 def test_a_file_that_changes_while_in_use_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "a\n")
     corpus = open_corpus(whole(path))
@@ -819,11 +871,11 @@ def test_the_cache_is_where_the_platform_keeps_caches(
     [
         (
             {"suffixes": ("py",)},
-            "data.suffixes must be suffixes like .py, without .gz, got 'py'",
+            "data.suffixes must be suffixes like .py, without .gz or .bz2 or .xz, got 'py'",
         ),
         (
             {"suffixes": (".py", ".gz")},
-            "data.suffixes must be suffixes like .py, without .gz, got '.gz'",
+            "data.suffixes must be suffixes like .py, without .gz or .bz2 or .xz, got '.gz'",
         ),
         (
             {"documents": "files"},

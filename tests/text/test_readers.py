@@ -261,7 +261,7 @@ def test_an_unknown_format(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xlsx", "PK")
     assert failure(path) == (
         f"{path}: cannot tell the format from '.xlsx'; expected one of .tsv .tab .csv .jsonl "
-        ".ndjson (or with .gz), or one plain-text file per column"
+        ".ndjson (or packed, with .gz, .bz2 or .xz after it), or one plain-text file per column"
     )
 
 

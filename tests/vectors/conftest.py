@@ -9,6 +9,7 @@ import pytest
 from brute_force import zipf_lines
 
 from unrolled.kernels import kernels
+from unrolled.vectors import storage
 
 IMPLEMENTATIONS = [*(kernels.instruction_sets() if kernels else []), "plain"]
 
@@ -23,6 +24,13 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
     kernels.use_instruction_set(request.param)
     yield "native"
     kernels.use_instruction_set(before)
+
+
+@pytest.fixture
+def unflushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for the disk, where hundreds of files are written."""
+    monkeypatch.setattr(storage, "flush", lambda stream: stream.flush())
+    monkeypatch.setattr(storage, "_flush_folder", lambda path: None)
 
 
 @pytest.fixture(scope="session")

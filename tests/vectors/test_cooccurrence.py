@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from brute_force import counts_in, counts_of, same_counts, vocabulary_of, zipf_lines
 
-from unrolled.errors import ConfigError
+from unrolled.errors import DataError
 from unrolled.text.corpus import CorpusConfig
 from unrolled.text.tokenizer import TextConfig, Tokenizer
-from unrolled.vectors import loop, native, plain
+from unrolled.vectors import cooccurrence, counting_run, memory, native, plain
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.cooccurrence import Counts, Room, row_batches, stretches
+from unrolled.vectors.cooccurrence import Counts, row_batches, stretches
 from unrolled.vectors.loop import fit_vectors, implementation_named
+from unrolled.vectors.memory import Room
 from unrolled.vectors.records import BORDER, Matrix, PairWeights
 
 TINY = VectorsConfig(size=3, min_count=1, epochs=1, window=3, threads=2)
@@ -102,6 +103,7 @@ def test_windows_end_where_asked(tmp_path: Path, implementation, borders, docume
     check(config, segments, folder)
 
 
+@pytest.mark.usefixtures("unflushed")
 @pytest.mark.parametrize("borders", ["line", "none"])
 def test_any_cut_of_the_work_gives_the_same_counts(
     tmp_path: Path, text: Path, implementation, borders, monkeypatch: pytest.MonkeyPatch
@@ -112,16 +114,20 @@ def test_any_cut_of_the_work_gives_the_same_counts(
     segments = [line.split() for line in lines]
     joined = [[word for segment in segments for word in segment]]
     check(config, segments if borders == "line" else joined, whole)
-    monkeypatch.setattr(loop, "_LEAST_PART", 101)
-    monkeypatch.setattr(loop, "_MOST_PART", 1009)
+    monkeypatch.setattr(memory, "LEAST_PART", 101)
+    monkeypatch.setattr(memory, "MOST_PART", 1009)
     monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 97)
-    for number, (n_tokens, n_entries) in enumerate([(1, 1), (7, 100), (601, 300), (10**6, 97)]):
-        if n_tokens == 1 and borders == "none":
-            continue  # some thousand stretches
-        room = Room(max(n_tokens, 300 if implementation == "plain" else n_tokens * 20), n_entries)
+    made, inner = [], counting_run.merge
+    monkeypatch.setattr(counting_run, "merge", lambda *given: made.append(given) or inner(*given))
+    least = 300 if implementation == "plain" else 40
+    for number, n_tokens in enumerate((least, 601, 2003, 10**6)):
+        room = Room(n_tokens, (100, 300, 1, 97)[number])
         monkeypatch.setattr(Room, "of", lambda *_, room=room: room)
         part = count(config, text, tmp_path / str(number), implementation=implementation)
         assert same_counts(part, whole)
+        # A hundred stretches are added up in two and one; some in one; one not at all.
+        assert len(made) == {40: 3, 10**6: 0}.get(n_tokens, 1)
+        made.clear()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -269,10 +275,47 @@ def test_rows_are_taken_as_many_as_fit() -> None:
     assert list(row_batches(ends, 100)) == [(0, 5)]
 
 
-def test_too_little_memory_is_refused_with_what_is_enough(tmp_path: Path, text: Path) -> None:
-    with pytest.raises(ConfigError, match=r"vectors.memory is too little to count 97 words; give"):
-        count(replace(TINY, memory="1MB"), text, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+@pytest.mark.usefixtures("unflushed")
+@pytest.mark.parametrize("window", [5, 47])
+def test_sums_of_many_stretches_are_added_up_in_turn(
+    tmp_path: Path, text: Path, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, window=window, borders="none")
+    whole = count(config, text, tmp_path / "whole")
+    monkeypatch.setattr(cooccurrence, "MOST_MERGED", 2)
+    monkeypatch.setattr(counting_run, "MOST_MERGED", 2)
+    monkeypatch.setattr(cooccurrence, "_ENDS_AT_ONCE", 67)
+    monkeypatch.setattr(Room, "of", lambda *_: Room(499, 4999))  # nine stretches
+    out, n_stops = tmp_path / "out", 0
+    n_events = len(list(fit_vectors(config, text, tmp_path / "once")))
+    assert same_counts(tmp_path / "once", whole)
+    while not (out / "vectors.safetensors").exists():  # every session ends somewhere else
+        for number, _ in enumerate(events := fit_vectors(config, text, out, resume=True)):
+            if number == 2 + n_stops * n_events // 29:
+                break
+        events.close()
+        n_stops += 1
+    assert n_stops > 5
+    assert same_counts(out, whole)
+    assert not (out / "work").exists() or not list((out / "work").glob("sums-*"))
+
+
+@pytest.mark.usefixtures("unflushed")
+def test_a_thousand_stretches_need_no_thousand_open_files(
+    tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource", reason="only POSIX limits open files")
+    config = replace(TINY, borders="none")
+    whole = count(config, text, tmp_path / "whole")
+    monkeypatch.setattr(Room, "of", lambda *_: Room(40, 9973))
+    highest = max(int(path.name) for path in Path("/dev/fd").iterdir())
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 40, before[1]))
+    try:
+        many = count(config, text, tmp_path / "many")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert same_counts(many, whole)
 
 
 @pytest.mark.parametrize("lowercase", [False, True])
@@ -298,6 +341,47 @@ def test_space_is_that_of_the_reference_program(tmp_path: Path) -> None:
     check(config, [["ice\u00a0cold", "ice,", "é"], ["i̇ce", "é", "ice"]], folder)
 
 
-def test_counts_are_damaged_where_a_file_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="damaged counts"):
-        Counts.open(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "place", "value", "sentence"),
+    [
+        ("values", 7, 0.0, "entry 7 is 0.0, expected a count above 0; train again, or copy the"),
+        ("values", 7, -1.0, "entry 7 is -1.0, expected a count above 0"),
+        ("values", 7, np.nan, "entry 7 is nan, expected a count above 0"),
+        ("values", 900, np.inf, "entry 900 is inf, expected a count above 0"),
+        ("columns", 900, 97, "entry 900 is word 97, but there are 97"),
+        ("columns", 9, 2**32 - 1, "entry 9 is word 4,294,967,295, but there are 97"),
+        ("rows", 3, 2**40, "the starts of rows do not rise; train again"),
+        ("rows", 4, 1, "the starts of rows do not rise; train again"),
+        ("rows", 97, 2**40, "these counts are not whole; train again"),
+    ],
+)
+def test_counts_that_cannot_be_are_refused_before_they_are_used(
+    tmp_path: Path, text: Path, name: str, place: int, value: float, sentence: str
+) -> None:
+    events = fit_vectors(TINY, text, tmp_path / "out")
+    for event in events:
+        if type(event).__name__ == "Epoch":
+            break
+    events.close()
+    path = tmp_path / "out" / "counts" / f"{name}.npy"
+    array = np.load(path)
+    array[place] = value
+    np.save(path, array)
+    config = replace(TINY, epochs=2)
+    with pytest.raises(DataError, match=sentence):
+        count(config, None, tmp_path / "again", counts=tmp_path / "out")
+    with pytest.raises(DataError, match=sentence):
+        count(config, text, tmp_path / "out", resume=True)
+
+
+def test_counts_of_which_a_file_is_missing_or_cut_are_refused(tmp_path: Path, text: Path) -> None:
+    folder = count(TINY, text, tmp_path / "out") / "counts"
+    with pytest.raises(DataError, match="no counts here"):
+        Counts.open(tmp_path / "no")
+    path = folder / "columns.npy"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(DataError, match=r"columns\.npy: not a whole NumPy array; train again"):
+        Counts.open(folder)
+    path.unlink()
+    with pytest.raises(DataError, match=r"columns\.npy: missing; train again, or copy the whole"):
+        Counts.open(folder)

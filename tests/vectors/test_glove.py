@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from dataclasses import replace
 from math import log
 from pathlib import Path
@@ -10,18 +12,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from unrolled.errors import NonFiniteError
+from unrolled.errors import ConfigError, NonFiniteError, RunError
 from unrolled.training.checkpoint import load_tensors
-from unrolled.vectors import glove, loop, native
+from unrolled.vectors import native, training_run
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.cooccurrence import Counts
-from unrolled.vectors.glove import Parameters, deal_pairs, n_groups_of, rounds_of, train_epoch
+from unrolled.vectors.glove import Parameters, rounds_of, train_epoch
 from unrolled.vectors.loop import implementation_named, train_vectors
+from unrolled.vectors.pairs import PairsInMemory, PairsOnDisk, deal_pairs, n_groups_of
 from unrolled.vectors.vocabulary import Vocabulary
 
 CONFIG = VectorsConfig(
     size=7, min_count=1, window=4, epochs=2, x_max=3.0, rate=0.2, clip=0.3, threads=2
 )
+
+
+MUCH = 1 << 30  # bytes of memory for pairs
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +94,7 @@ def test_training_is_that_of_the_paper(
     module = implementation_named(implementation)
     counts = Counts.open(counted / "counts")
     vocabulary = Vocabulary.load(counted / "vocabulary.tsv")
-    pairs = deal_pairs(counts, config, module, tmp_path / "pairs")
+    pairs = deal_pairs(counts, config, module, tmp_path / "pairs", MUCH)
     parameters = Parameters.begin(counts.n_words, config)
     losses = [
         train_epoch(pairs, parameters, epoch, config, module, vocabulary) / counts.n_nonzeros
@@ -123,13 +129,69 @@ def test_a_block_from_the_disk_trains_the_same_bits(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_memory = trained(text, tmp_path / "a", CONFIG)
-    monkeypatch.setattr(glove, "_BYTES_DEALT", 1 << 40)
-    monkeypatch.setattr(glove, "_LEAST_DEALT", 997)
     made = []
-    inner = loop.deal_pairs
-    monkeypatch.setattr(loop, "deal_pairs", lambda *given: made.append(inner(*given)) or made[-1])
-    assert trained(text, tmp_path / "b", CONFIG) == in_memory
-    assert isinstance(made[0], glove.PairsOnDisk)
+    for number, free in enumerate((9_999, 99_999)):
+
+        def little(*given, free=free):
+            made.append(deal_pairs(*given[:-1], free))
+            return made[-1]
+
+        monkeypatch.setattr(training_run, "deal_pairs", little)
+        assert trained(text, tmp_path / str(number), CONFIG) == in_memory
+        losses = [(tmp_path / name / "record.json").read_text() for name in ("a", str(number))]
+        assert json.loads(losses[0])["losses"] == json.loads(losses[1])["losses"]
+        assert isinstance(made[-1], PairsOnDisk)
+
+
+def test_blocks_on_the_disk_are_read_a_few_at_a_time(counted: Path, tmp_path: Path) -> None:
+    counts = Counts.open(counted / "counts")
+    module, rounds = implementation_named(None), rounds_of(1, 32, 1)
+    whole = deal_pairs(counts, CONFIG, module, tmp_path / "pairs", MUCH)
+    assert isinstance(whole, PairsInMemory)
+    free = 2 * 12 * max(len(block.pairs) for some in whole.rounds(rounds) for block in some)
+    pairs = deal_pairs(counts, CONFIG, module, tmp_path / "pairs", free)
+    n_rounds, n_pairs = 0, 0
+    for blocks in pairs.rounds(rounds):
+        assert 2 * sum(block.pairs.nbytes for block in blocks) <= free
+        n_pairs += sum(len(block.pairs) for block in blocks)
+        n_rounds += 1
+    assert n_rounds > 64
+    assert n_pairs == counts.n_nonzeros
+    with pytest.raises(ConfigError, match=r"too little to train on blocks of \d+ pairs; give at"):
+        deal_pairs(counts, CONFIG, module, tmp_path / "pairs", free - 1)
+    (tmp_path / "pairs").write_bytes(b"")
+    with pytest.raises(RunError, match="pairs: cut short; go on with --resume"):
+        next(pairs.rounds(rounds))
+
+
+def test_first_vectors_and_saved_ones_take_no_room_but_their_own(tmp_path: Path) -> None:
+    config, n_words = replace(CONFIG, size=100), 20_000
+    whole = Parameters.n_bytes_of(n_words, 100)
+    tracemalloc.start()
+    one = Parameters.begin(n_words, config)
+    assert whole <= tracemalloc.get_traced_memory()[1] < 1.2 * whole
+    one.save(tmp_path / "state", with_sums=True)
+    assert tracemalloc.get_traced_memory()[1] < 1.2 * whole
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    other = Parameters.load(tmp_path / "state", n_words, 100)
+    assert tracemalloc.get_traced_memory()[1] - before < 1.2 * whole
+    tracemalloc.stop()
+    for side, its in zip(one.sides, other.sides, strict=True):
+        assert all(map(np.array_equal, side.arrays, its.arrays))
+
+
+def test_a_number_that_is_not_finite_is_found_wherever_it_is() -> None:
+    parameters = Parameters.begin(1001, replace(CONFIG, size=20))
+    assert parameters.not_finite() is None
+    for number, value in enumerate((np.inf, -np.inf, np.nan)):
+        for side, ending in zip(parameters.sides, ("", "_context"), strict=True):
+            for array, name in zip(side.arrays, ("w", "sums.w", "b", "sums.b"), strict=True):
+                rank = 700 + number
+                place = (rank % 32, rank // 32, *([19] if array.ndim == 3 else []))
+                before, array[place] = array[place], value
+                assert parameters.not_finite() == (name + ending, rank)
+                array[place] = before
 
 
 def test_the_plain_implementation_deals_the_same_pairs(counted: Path, tmp_path: Path) -> None:
@@ -138,7 +200,7 @@ def test_the_plain_implementation_deals_the_same_pairs(counted: Path, tmp_path: 
     counts = Counts.open(counted / "counts")
     config = replace(CONFIG, threads=3)
     found = [
-        deal_pairs(counts, config, implementation_named(name), tmp_path / name)
+        deal_pairs(counts, config, implementation_named(name), tmp_path / name, MUCH)
         for name in ("native", "plain")
     ]
     rounds = rounds_of(1, 32, 1)
@@ -179,7 +241,7 @@ def test_a_gradient_that_is_not_finite_names_the_words(
     vocabulary = Vocabulary.load(counted / "vocabulary.tsv")
     for threads in (1, 2):
         config = replace(CONFIG, size=20, threads=threads)
-        pairs = deal_pairs(counts, config, module, tmp_path / "pairs")
+        pairs = deal_pairs(counts, config, module, tmp_path / "pairs", MUCH)
         parameters = Parameters.begin(counts.n_words, config)
         parameters.sides[1].vectors[3 % 32, 0, 2] = np.inf  # the word of rank 3
         with pytest.raises(NonFiniteError) as caught:

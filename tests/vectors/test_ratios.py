@@ -103,5 +103,5 @@ def test_counts_that_are_missing_or_of_other_words_are_refused(tmp_path: Path) -
     assert refusal() == "counts: counts of 8 words, but the vectors are of 6; train again"
     shutil.rmtree(tmp_path / "counts")
     assert refusal() == (
-        "counts: no counts here; ratios need the folder that `unrolled vectors train` wrote"
+        "counts: no counts here; they are in the folder that `unrolled vectors train` wrote"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import lzma
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +12,12 @@ from pathlib import Path
 import pytest
 from brute_force import same_counts
 
-from unrolled.errors import DataError, UnavailableError
+from unrolled.errors import DataError, RunError, UnavailableError
 from unrolled.text.corpus import CorpusConfig
-from unrolled.vectors import loop
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.events import Counted, Epoch, Read, VocabularyMade
 from unrolled.vectors.loop import fit_vectors, train_vectors
+from unrolled.vectors.words import Splitter
 
 distributed = pytest.importorskip("distributed")
 fsspec = pytest.importorskip("fsspec")
@@ -41,8 +44,10 @@ def client() -> Iterator[object]:
 def test_any_cut_of_the_text_gives_the_same_counts(
     client, text: Path, tmp_path: Path, borders, part_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scale, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(scale, "_TOKENS_OF_RANGE", 1000)
+    monkeypatch.setattr(scale, "_part_bytes", lambda _: part_bytes)
+    monkeypatch.setattr(scale, "_entries_of_range", lambda *_: 997)
+    monkeypatch.setattr(scale, "_LEAST_TOKENS", 211)  # of a stretch
+    monkeypatch.setattr(scale, "_MOST_TOKENS", 211)
     whole = text.read_bytes()
     some = whole[: 3000 if part_bytes < 100 else None]
     (tmp_path / "texts").mkdir()
@@ -107,21 +112,223 @@ def test_a_damaged_archive_is_named_wherever_the_damage_is(tmp_path: Path) -> No
         damaged = bytearray(packed)
         damaged[place] ^= 0x55
         path.write_bytes(damaged)
-        part = scale.Slice(str(path), 0, None, True)
+        part = scale.Slice(str(path), 0, None, ".gz")
         with pytest.raises(DataError, match="damaged gzip file"):
             list(scale._texts(part, CorpusConfig(), CONFIG))
 
 
-def test_training_goes_on_here_after_counting_there(client, text: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    events = fit_vectors(CONFIG, text, out, cluster=client)
-    while type(next(events)) is not loop.Counted:
+def stopped_at(kind: type, *arguments: object, **options: object) -> None:
+    """Train up to the first such event."""
+    events = fit_vectors(*arguments, **options)
+    while type(next(events)) is not kind:
         pass
     events.close()
-    train_vectors(CONFIG, text, out, cluster=client, resume=True)
-    train_vectors(CONFIG, text, tmp_path / "one")
+
+
+@pytest.mark.parametrize("first", ["here", "there"])
+@pytest.mark.parametrize("kind", [Read, VocabularyMade, Counted, Epoch])
+def test_what_began_on_a_cluster_goes_on_without_it_and_the_other_way(
+    client, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, kind: type
+) -> None:
+    monkeypatch.chdir(text.parent)
+    config, out = replace(CONFIG, epochs=2, save_every_n_seconds=0), tmp_path / "out"
+    by_place = {"here": {}, "there": {"cluster": client}}
+    stopped_at(kind, config, text.name, out, **by_place.pop(first))
+    ((_, others),) = by_place.items()
+    train_vectors(config, text.name, out, **others, resume=True)
+    train_vectors(config, text, tmp_path / "one")
     name = "vectors.safetensors"
     assert (out / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    assert same_counts(out, tmp_path / "one")
+
+
+def test_another_text_is_not_gone_on_with_on_a_cluster(client, text: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "a.txt", tmp_path / "out"
+    path.write_bytes(text.read_bytes())
+    stopped_at(Read, CONFIG, path, out)
+    path.write_bytes(text.read_bytes() + b"more\n")
+    with pytest.raises(RunError, match="is not the text that"):
+        train_vectors(CONFIG, path, out, cluster=client, resume=True)
+    memory = fsspec.filesystem("memory")
+    for content in (b"a b c d e f g h\n" * 40, b"b a c d e f g h\n" * 40):
+        memory.pipe("/changed.txt", content)
+        if content.startswith(b"a"):
+            stopped_at(Read, CONFIG, "memory://changed.txt", tmp_path / "x", cluster=client)
+    with pytest.raises(RunError, match="is not the text that"):
+        train_vectors(CONFIG, "memory://changed.txt", tmp_path / "x", cluster=client, resume=True)
+
+
+def test_the_url_of_a_folder_stands_for_its_files(client, text: Path, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    folder = tmp_path / "texts"
+    for name, content in (
+        ("b.txt", b"x y z\n" * 40),
+        ("a/c.TXT", text.read_bytes()),
+        ("d.md", b"q"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+        memory.pipe(f"/in/texts/{name}", content)
+    memory.pipe("/in/texts/e.txt.gz", gzip.compress(b"u v w\n" * 40))
+    memory.pipe("/in/texts/.hidden/f.txt", b"no no\n" * 99)
+    (folder / "e.txt.gz").write_bytes(gzip.compress(b"u v w\n" * 40))
+    train_vectors(CONFIG, CorpusConfig(train=(str(folder),), suffixes=(".txt",)), tmp_path / "one")
+    for url in ("memory://in/texts", "memory://in/texts/", folder.as_uri()):
+        corpus, out = CorpusConfig(train=(url,), suffixes=(".txt",)), tmp_path / "many"
+        train_vectors(CONFIG, corpus, out, cluster=client, force=out.exists())
+        assert same_counts(tmp_path / "one", out)
+    corpus = CorpusConfig(train=("memory://in/texts",), suffixes=(".rst",))
+    with pytest.raises(DataError, match=r"memory://in/texts: no file with suffix \.rst is there"):
+        train_vectors(CONFIG, corpus, tmp_path / "none", cluster=client)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "shift_jis"])
+def test_characters_of_long_lines_are_not_torn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    lines = ["日本 語の文 " * 9, "文字", "x 列 " * 31]
+    path = tmp_path / "long.txt"
+    path.write_text("\n".join(lines), encoding=encoding)
+    for block in (16, 17, 19):
+        monkeypatch.setattr(scale, "_BLOCK", block)
+        for part in (block, 5 * block, 10**6):
+            found = b""
+            for each in scale._slices(str(path), part):
+                found += b"".join(scale._texts(each, CorpusConfig(encoding=encoding), CONFIG))
+            assert found.decode().split("\n")[:-1] == lines
+
+
+def test_what_is_left_out_of_a_long_line_joins_no_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "long.txt"
+    monkeypatch.setattr(scale, "_BLOCK", 16)
+    corpus = CorpusConfig(on_invalid="skip")
+    for place in range(16, 60, 3):
+        content = bytearray(b"the vne wxt " * 6 + b"end\nlast\n")
+        content[place] = 0xFF
+        path.write_bytes(content)
+        (part,) = scale._slices(str(path), 10**6)
+        found = b"".join(scale._texts(part, corpus, CONFIG)).split()
+        parts = [
+            word[i:j]
+            for word in (b"the", b"vne", b"wxt", b"end")
+            for i in (0, 1, 2)
+            for j in (1, 2, 3)
+        ]
+        assert {*found} <= {*parts, b"last"}
+        assert found[-1] == b"last"
+
+
+def test_a_packed_file_that_no_task_has_room_for_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "big.gz"
+    path.write_bytes(gzip.compress(b"word " * 400_000))
+    config = replace(CONFIG, memory="3MB")
+    (part,) = scale._slices(str(path), 10**6)
+    asked = (CorpusConfig(), config, Splitter(config), "plain")
+    with pytest.raises(DataError) as caught:
+        scale._number(part, asked)
+    assert str(caught.value) == (
+        f"{path}: holds too much text for one task in 3MB, and a packed file cannot be cut; unpack it, "
+        "pack it in parts, or give a task more (--memory)"
+    )
+    assert scale._number(part, (*asked[:1], CONFIG, *asked[2:])).counts.tolist() == [400_000]
+
+
+def test_more_memory_makes_larger_parts() -> None:
+    assert scale._part_bytes(4 * 10**9) == 62_500_000
+    assert scale._part_bytes(10**6) == 1 << 20
+    assert scale._entries_of_range(64 * 10**9, 2) == 64 * 10**9 // 4 // 20
+
+
+@pytest.mark.timeout(120)
+def test_processes_of_their_own_count_the_same_until_they_are_gone(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "texts").mkdir()
+    for number in range(3):
+        (tmp_path / "texts" / f"{number}.txt").write_bytes(text.read_bytes()[number:])
+    (tmp_path / "texts" / "3.txt.xz").write_bytes(lzma.compress(text.read_bytes()))
+    texts, out = tmp_path / "texts", tmp_path / "out"
+    train_vectors(CONFIG, texts, tmp_path / "one")
+    monkeypatch.setattr(scale, "_part_bytes", lambda _: 9973)
+    with (
+        _quickly(),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+    ):
+        address = cluster.scheduler_address
+        train_vectors(CONFIG, texts, tmp_path / "many", cluster=address)
+        assert same_counts(tmp_path / "one", tmp_path / "many")
+        assert _n_clients(cluster) == 0, "the connection that was opened is closed"
+        events = fit_vectors(CONFIG, texts, out, cluster=address)
+        while type(next(events)) is not Read:
+            pass
+        cluster.close()
+        with pytest.raises(UnavailableError) as caught:
+            list(events)
+        assert str(caught.value).startswith("the Dask cluster was lost while it counted (")
+        assert str(caught.value).endswith(
+            "; start it again, or leave out --cluster, and go on with --resume"
+        )
+    train_vectors(CONFIG, texts, out, resume=True)
+    assert same_counts(tmp_path / "one", out)
+
+
+def _n_clients(cluster: object) -> int:
+    """Connections of other clients than the cluster's own."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        n = sum("fire-and-forget" not in name for name in cluster.scheduler.clients)
+        if not n:
+            break
+        time.sleep(0.05)
+    return n
+
+
+def test_a_cluster_without_workers_is_named(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scale, "_PATIENCE", 0.2)
+    monkeypatch.setattr(scale, "_ASKED_EVERY", 0.1)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        with pytest.raises(UnavailableError, match="the Dask cluster has had no worker for 0 sec"):
+            train_vectors(CONFIG, text, tmp_path / "none", cluster=client)
+        cluster.scale(1)
+        client.wait_for_workers(1)
+        events = fit_vectors(CONFIG, text, tmp_path / "out", cluster=client)
+        gone = client.submit(int, 1, resources={"GPU": 1})  # which no worker has
+        next(events)
+        cluster.scale(0)
+        while client.nthreads():
+            time.sleep(0.05)
+        with pytest.raises(UnavailableError, match="the Dask cluster has had no worker for 0 sec"):
+            list(scale.Cluster(client)._finished([gone]))
+        events.close()
+
+
+def test_what_fails_on_a_worker_is_one_sentence(
+    client, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, known: object) -> None:
+        raise TypeError("tail of three\nlines\nof it")
+
+    monkeypatch.setattr(scale, "_tail", fails)
+    with pytest.raises(UnavailableError) as caught:
+        train_vectors(CONFIG, text, tmp_path / "out", cluster=client)
+    assert str(caught.value) == (
+        "a worker of the Dask cluster failed (TypeError: tail of three); have the same versions of "
+        "Python, unrolled and Dask on all of them, and go on with --resume"
+    )
+    monkeypatch.undo()
+    train_vectors(CONFIG, text, tmp_path / "out", cluster=client, resume=True)
+    with pytest.raises(UnavailableError, match="workers of the Dask cluster died again and again"):
+        with scale._one_sentence():
+            raise distributed.KilledWorker("part", None, 3)
 
 
 def test_a_scheduler_that_is_not_there_is_named(text: Path, tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ import pytest
 from brute_force import same_counts, zipf_lines
 
 from unrolled import cli
-from unrolled.errors import ConfigError, DataError, RunError, UnrolledError
+from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, UnrolledError
 from unrolled.text.corpus import CorpusConfig
-from unrolled.vectors import loop, storage
+from unrolled.vectors import counting_run, memory, storage, training_run
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.cooccurrence import Room
 from unrolled.vectors.events import Counted, Epoch, Finished, Read, VocabularyMade
 from unrolled.vectors.loop import fit_vectors, train_vectors
+from unrolled.vectors.memory import Room
 from unrolled.vectors.vocabulary import Vocabulary
 
 CONFIG = VectorsConfig(size=5, min_count=2, window=4, epochs=4, threads=2, save_every_n_seconds=0)
@@ -41,8 +41,8 @@ LEFT = [
 @pytest.fixture
 def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small parts, stretches and batches."""
-    monkeypatch.setattr(loop, "_LEAST_PART", 1009)
-    monkeypatch.setattr(loop, "_MOST_PART", 1009)
+    monkeypatch.setattr(memory, "LEAST_PART", 1009)
+    monkeypatch.setattr(memory, "MOST_PART", 1009)
     monkeypatch.setattr(Room, "of", lambda *_: Room(1201, 997))
 
 
@@ -107,10 +107,10 @@ def test_closed_at_any_event_it_goes_on_to_the_same_bits(
 
 KILLED = """
 import sys
-from unrolled.vectors import loop
+from unrolled.vectors import loop, memory
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.cooccurrence import Room
-loop._LEAST_PART = loop._MOST_PART = 1009
+from unrolled.vectors.memory import Room
+memory.LEAST_PART = memory.MOST_PART = 1009
 Room.of = lambda *_: Room(1201, 997)
 config = VectorsConfig(size=5, min_count=2, window=4, epochs=4, threads=2, save_every_n_seconds=0)
 for event in loop.fit_vectors(config, sys.argv[1], sys.argv[2], resume=True):
@@ -205,45 +205,6 @@ def test_text_is_read_packed_or_plain_whole_or_in_files(text: Path, tmp_path: Pa
         assert content(tmp_path / name) == content(tmp_path / "plain")
 
 
-# Memory
-
-BOUNDED = """
-import sys
-from pathlib import Path
-from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.loop import fit_vectors
-config = VectorsConfig(size=2, epochs=1, memory=sys.argv[3], min_count=1)
-for event in fit_vectors(config, sys.argv[1], sys.argv[2]):
-    pass
-# Not getrusage: what this process was before it became Python counts there too.
-lines = Path("/proc/self/status").read_text().splitlines()
-print(*(line.split()[1] for line in lines if line.startswith("VmHWM:")))
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to ask")
-def test_counts_in_little_memory_are_those_in_much(tmp_path: Path) -> None:
-    """About ten million words, counted in 120 MB: with their index alone they would take 80."""
-    draw = np.random.default_rng(3)
-    words = [f"w{i}" for i in range(3000)]
-    ranks = np.minimum(draw.zipf(1.2, 10_000_000) - 1, 2999).reshape(-1, 50)
-    path = tmp_path / "a.txt"
-    with path.open("w") as file:
-        for row in ranks.tolist():
-            file.write(" ".join([words[i] for i in row]) + "\n")
-    used = {}
-    for memory in ("120MB", "4GB"):
-        done = subprocess.run(
-            [sys.executable, "-c", BOUNDED, str(path), str(tmp_path / memory), memory],
-            capture_output=True,
-            encoding="utf-8",
-            check=True,
-        )
-        used[memory] = 1024 * int(done.stdout)
-    assert same_counts(tmp_path / "120MB", tmp_path / "4GB")
-    assert used["120MB"] <= 120_000_000 < used["4GB"]
-
-
 # What is refused
 
 
@@ -310,8 +271,8 @@ def test_binary_junk_is_refused(tmp_path: Path) -> None:
 
 def test_one_long_line_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 1009)
-    monkeypatch.setattr(loop, "_LEAST_PART", 4001)
-    monkeypatch.setattr(loop, "_MOST_PART", 4001)
+    monkeypatch.setattr(memory, "LEAST_PART", 4001)
+    monkeypatch.setattr(memory, "MOST_PART", 4001)
     words = " ".join(zipf_lines(3000, 97, seed=1)).split()
     train_vectors(CONFIG, written(tmp_path, " ".join(words).encode()), tmp_path / "line")
     other = tmp_path / "lines.txt"
@@ -331,8 +292,8 @@ def test_a_word_that_never_ends_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_sentence_and_the_work_goes_on(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_LEAST_PART", 4001)
-    monkeypatch.setattr(loop, "_MOST_PART", 4001)
+    monkeypatch.setattr(memory, "LEAST_PART", 4001)
+    monkeypatch.setattr(memory, "MOST_PART", 4001)
     train_vectors(CONFIG, text, tmp_path / "whole")
     out, inner = tmp_path / "out", storage.flush
     room = 0
@@ -395,11 +356,15 @@ def test_what_is_damaged_is_named(text: Path, tmp_path: Path) -> None:
         pass
     events.close()
     (state,) = (out / "work").glob("state-*")
-    state.write_bytes(state.read_bytes()[:-9])
-    with pytest.raises(RunError, match=r"state-000001.safetensors: damaged"):
-        train_vectors(CONFIG, text, out, resume=True)
+    whole = state.read_bytes()
+    changed = bytearray(whole)
+    changed[-77] ^= 1
+    for damaged in (whole[:-9], bytes(changed), whole[:5], b""):
+        state.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"state-000001.safetensors: damaged"):
+            train_vectors(CONFIG, text, out, resume=True)
     (out / "vocabulary.tsv").write_text("ice\t9\nsteam\n", encoding="utf-8")
-    with pytest.raises(RunError, match="line 2: expected a word, a tab and its count"):
+    with pytest.raises(DataError, match="line 2: expected a word, a tab and its count"):
         train_vectors(CONFIG, text, out, resume=True)
     (out / "record.json").write_text("{")
     with pytest.raises(RunError, match=r"record.json: damaged"):
@@ -409,9 +374,15 @@ def test_what_is_damaged_is_named(text: Path, tmp_path: Path) -> None:
         pass
     events.close()
     part = out / "work" / "part-000000"
-    part.write_bytes(part.read_bytes()[:-9])
-    with pytest.raises(RunError, match=r"part-000000: missing or damaged; train again \(--force\)"):
-        train_vectors(CONFIG, text, out, resume=True)
+    whole = part.read_bytes()
+    changed = bytearray(whole)
+    changed[-77] ^= 1
+    for damaged in (whole[:-9], bytes(changed)):
+        part.write_bytes(damaged)
+        with pytest.raises(
+            RunError, match=r"part-000000: missing or damaged; train again \(--force\)"
+        ):
+            train_vectors(CONFIG, text, out, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -453,7 +424,7 @@ def test_the_command_trains_and_says_so(
 ) -> None:
     out = tmp_path / "out"
     arguments = ["vectors", "train", str(text), "--out", str(out), "--size", "5", "--epochs", "2"]
-    arguments += ["--min-count", "2", "--window", "4", "--left-only", "--memory", "9GB"]
+    arguments += ["--min-count", "2", "--window", "4", "--left-only", "--memory", "150MB"]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out.splitlines()
     assert "different · vocabulary " in printed[0]
@@ -475,10 +446,10 @@ def test_the_command_trains_and_says_so(
             ["s3://a/b.txt"],
             "s3://a/b.txt: a URL is read on a cluster; give one (--cluster ADDRESS)",
         ),
-        (["{text}", "--size", "0"], "vectors.size must be at least 1, got 0"),
+        (["{text}", "--size", "0"], "--size must be at least 1, got 0"),
         (
             ["{text}", "--min-count", "99999"],
-            "no word is seen 99999 times (vectors.min_count); the",
+            "no word is seen 99999 times (--min-count); the",
         ),
     ],
 )
@@ -546,3 +517,124 @@ def test_a_separator_ends_a_document_without_a_line_end_too(tmp_path: Path) -> N
     train_vectors(config, corpus, tmp_path / "out")
     text = (tmp_path / "out/vocabulary.tsv").read_text(encoding="utf-8")
     assert text == "a\t3\nb\t3\n"
+
+
+def test_a_line_of_the_journal_that_a_kill_tore_is_of_no_part(text: Path, tmp_path: Path) -> None:
+    train_vectors(CONFIG, text, tmp_path / "whole")
+    for torn in (b"[12, 3, [0, 99", b'[12, 3, [0, 99, 1, "", false], 0.5]', b"\0\0\0\n"):
+        out = tmp_path / str(len(torn))
+        events = fit_vectors(CONFIG, text, out)
+        next(events)
+        events.close()
+        journal = out / "work" / counting_run.PARTS_FILE
+        journal.write_bytes(journal.read_bytes() + torn)
+        train_vectors(CONFIG, text, out, resume=True)
+        assert content(out) == content(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_the_record_says_who_made_it_and_does_not_grow_with_the_text(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 997)
+    out, sizes = tmp_path / "out", []
+    for event in fit_vectors(CONFIG, text, out):
+        if isinstance(event, Read):
+            sizes.append((out / "record.json").stat().st_size)
+    assert len(sizes) > 9
+    assert len(set(sizes)) == 1
+    record = json.loads((out / "record.json").read_text(encoding="utf-8"))
+    (session,) = record["sessions"]
+    assert session.keys() == {"began", "unrolled", "instruction_set"}
+    assert session["began"].startswith("20")
+    train_vectors(CONFIG, text, tmp_path / "plain", implementation="plain")
+    record = json.loads((tmp_path / "plain" / "record.json").read_text(encoding="utf-8"))
+    assert record["sessions"][0]["instruction_set"] == "plain"
+
+
+# One writer
+
+
+def test_two_cannot_write_one_folder(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "out"
+    events = fit_vectors(CONFIG, text, out)
+    other = fit_vectors(CONFIG, text, out)
+    next(events)
+    sentence = (
+        f"{out} is being written by another process; wait until it ends, or choose another name "
+        "(--out)"
+    )
+    for options in ({"resume": True}, {"force": True}):
+        with pytest.raises(RunError) as caught:
+            next(fit_vectors(CONFIG, text, out, **options))
+        assert str(caught.value) == sentence
+    arguments = ["vectors", "train", str(text), "--out", str(out), "--force"]
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err == f"unrolled: {sentence}\n"
+    events.close()
+    # What was free when it was asked for is not when its turn comes.
+    with pytest.raises(RunError, match="already holds vectors"):
+        next(other)
+    train_vectors(CONFIG, text, out, resume=True)
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_a_killed_process_leaves_nothing_locked(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(text), str(out)], stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    try:
+        child.stdout.readline()
+        child.send_signal(signal.SIGSTOP)
+        with pytest.raises(RunError, match="is being written by another process"):
+            train_vectors(CONFIG, text, out, resume=True)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+    train_vectors(CONFIG, text, out, resume=True)
+
+
+def test_a_refusal_leaves_no_folders_behind(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        train_vectors(CONFIG, tmp_path / "no.txt", tmp_path / "a" / "b" / "c")
+    assert list(tmp_path.iterdir()) == []
+
+
+# What is not finite
+
+
+def test_vectors_that_are_not_finite_are_neither_saved_nor_finished(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inner = training_run.train_epoch
+
+    def broken(pairs, parameters, epoch, *rest):
+        loss = inner(pairs, parameters, epoch, *rest)
+        if epoch == 2:
+            parameters.sides[1].vectors[3, 0, 4] = np.inf  # of the word of rank 3
+        return loss
+
+    out = tmp_path / "out"
+    for config in (CONFIG, replace(CONFIG, epochs=2, save_every_n_seconds=99)):
+        monkeypatch.setattr(training_run, "train_epoch", broken)
+        with pytest.raises(NonFiniteError) as caught:
+            train_vectors(config, text, out, force=out.exists())
+        monkeypatch.undo()
+        word = Vocabulary.load(out / "vocabulary.tsv").words[3]
+        sentence, command, _ = str(caught.value).split("`")
+        assert sentence == (
+            f"epoch 2: the context vector of '{word}' is not finite; lower vectors.rate or "
+            "vectors.clip, as by "
+        )
+        assert command.startswith(
+            f"unrolled vectors train --counts {out} --out {out}-again --rate 0.025"
+        )
+        assert "--size 5" in command
+        assert not (out / "vectors.safetensors").exists()
+    assert cli.main(command.split()[1:]) == 0
+    assert (tmp_path / "out-again" / "vectors.safetensors").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unrolled.errors import DataError, RunError
+from unrolled.errors import DataError
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.vocabulary import Vocabulary, WordCounts
 
@@ -56,5 +56,8 @@ def test_a_vocabulary_comes_back_from_the_disk(tmp_path: Path) -> None:
     assert found.words == words
     assert found.counts.tolist() == vocabulary.counts.tolist()
     assert (tmp_path / "vocabulary.tsv").read_bytes().startswith(b"the\t1099511627776\n")
-    with pytest.raises(RunError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         Vocabulary.load(tmp_path / "other.tsv")
+    (tmp_path / "words.tsv").write_text("the\nice\n", encoding="utf-8")
+    with pytest.raises(DataError, match="expected a word, a tab and its count per line"):
+        Vocabulary.load(tmp_path / "words.tsv")

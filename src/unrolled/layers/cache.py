@@ -44,7 +44,7 @@ class ContinuousCache:
     [0.125, 0.375, 0.375, 0.125]
     """
 
-    def __init__(self, size: int, theta: float, weight: float) -> None:
+    def __init__(self, size: int, theta: float = 0.3, weight: float = 0.1) -> None:
         require(size >= 1, "size", "at least 1", size)
         require(0 <= theta < math.inf, "theta", "at least 0", theta)
         require(0 <= weight < 1, "weight", "at least 0 and below 1", weight)

@@ -25,6 +25,9 @@ def check(
 ) -> None:
     """Refuse a file that an embedding cannot begin with, after no more than its first vector is read.
 
+    The rest is read by `fill`, once the words are known: which lines matter depends on them, and to read
+    the largest files takes minutes.
+
     Args:
         path: a file of any format of `unrolled.vectors.formats`.
         width: of the embedding.
@@ -87,7 +90,10 @@ def fill(
     require(missing in get_args(Missing), "missing", _CHOICES, missing)
     check(path, embedding.embedding_dim, tokenizer.kind, setting=setting)
     words = tokenizer.pieces(range(len(tokenizer)))
-    stored = read_vectors(path, {*words, *map(str.lower, words)})
+    try:
+        stored = read_vectors(path, {*words, *map(str.lower, words)})
+    except DataError as error:
+        raise DataError(f"{error.problem} ({setting})", error.path, error.line) from None
     rows_V = _rows_of(words, stored.words)
     is_found_V = rows_V >= 0
     if not is_found_V[len(SPECIALS) :].any():

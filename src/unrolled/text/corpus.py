@@ -5,8 +5,8 @@ where a line does, and encoded into a file that is mapped afterwards. A piece en
 whose next line starts with anything but white space: no token of any kind reaches across that
 place, so the ids of the pieces are the ids of the whole document.
 
-Text is UTF-8 unless said otherwise, with or without a byte-order mark, plain or gzipped. Lines end
-in LF or CRLF, and in nothing else; CRLF becomes LF.
+Text is UTF-8 unless said otherwise, with or without a byte-order mark, plain or packed (`.gz`, `.bz2`,
+`.xz`). Lines end in LF or CRLF, and in nothing else; CRLF becomes LF.
 
 Files are found and read in `corpus_files.py`, parts cut in `corpus_parts.py`, pieces made and encoded in
 `corpus_pieces.py`, ids kept in `corpus_cache.py`.
@@ -42,7 +42,6 @@ from unrolled.text.corpus_files import (
     decode_block,
     expand,
     find_files,
-    is_packed,
     read_blocks,
     scan,
     span_texts,
@@ -67,6 +66,7 @@ from unrolled.text.corpus_pieces import (
     n_bytes_of,
     single_lines,
 )
+from unrolled.text.files import endings
 from unrolled.text.tokenizer import EOS_ID, Tokenizer
 
 __all__ = [
@@ -220,7 +220,7 @@ class Corpus:
         """What the ids depend on, and nothing else: a file that moved is still the same text."""
         config = self.config
         content = [(span.file.sha256, span.start.offset, span.end) for span in spans]
-        packed = [is_packed(span.file.path) for span in spans]
+        packed = [endings(span.file.path)[1] for span in spans]
         how = (config.documents, config.separator, config.on_invalid, config.encoding)
         text = json.dumps([FORMAT, sys.byteorder, content, packed, how, tokenizer.inner.to_str()])
         return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()

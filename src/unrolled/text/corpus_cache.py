@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from unrolled.errors import DataError
 from unrolled.text.tokenizer import UNK_ID
 
-FORMAT = 1
+FORMAT = 2
 """Of what stands in the cache; another number, and everything is encoded anew."""
 
 _BLOCK = 1 << 20  # ids looked at together

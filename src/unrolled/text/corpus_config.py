@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, did_you_mean
+from unrolled.text.files import PACKED
 
 Documents = Literal["file", "line", "paragraph", "separator"]
 OnInvalid = Literal["error", "replace", "skip"]
@@ -26,9 +27,9 @@ class CorpusConfig:
     file stay together.
 
     Args:
-        train: files, folders and patterns (`src/**/*.py`); `.gz` files are unpacked. Folders are
-            read to any depth, sorted by path, without names that start with a dot. A file named
-            twice is read once.
+        train: files, folders and patterns (`src/**/*.py`); `.gz`, `.bz2` and `.xz` files are
+            unpacked. Folders are read to any depth, sorted by path, without names that start with a
+            dot. A file named twice is read once.
         valid: the same for validation; empty to cut it from `train`.
         test: the same for the test; empty to cut it from `train`.
         suffixes: of folders, only files with these suffixes (`.py`); empty for every file.
@@ -39,7 +40,8 @@ class CorpusConfig:
         test_share: the same for the test.
         split_seed: another seed, other files drawn.
         on_invalid: bytes that are not in the encoding are an `error`, or become U+FFFD (`replace`),
-            or their line is left out (`skip`; of a line of several MB, the MB around them).
+            or their line is left out (`skip`; of a line of several MB, the MB around them, and what
+            stands on both sides stays apart).
         encoding: of all files.
 
     Raises:
@@ -63,8 +65,9 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         for suffix in self.suffixes:
-            good = len(suffix) > 1 and suffix.startswith(".") and suffix.lower() != ".gz"
-            require(good, "data.suffixes", "suffixes like .py, without .gz", suffix)
+            good = len(suffix) > 1 and suffix.startswith(".") and suffix.lower() not in PACKED
+            wanted = f"suffixes like .py, without {' or '.join(PACKED)}"
+            require(good, "data.suffixes", wanted, suffix)
         for name, value, choices in (
             ("documents", self.documents, get_args(Documents)),
             ("on_invalid", self.on_invalid, get_args(OnInvalid)),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import codecs
 import glob
-import gzip
 import hashlib
 import io
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.corpus_config import CorpusConfig, OnInvalid
-from unrolled.text.readers import _nearest_file, _suffixes
+from unrolled.text.corpus_config import CorpusConfig
+from unrolled.text.files import endings, opened
 
 _BLOCK = 1 << 20  # bytes read at a time
 
@@ -29,10 +27,14 @@ class Place:
     offset: int = 0  # bytes of the unpacked file before it
     line: int = 0  # line ends before it
     characters: int = 0  # of the text before it
+    in_line: bool = False
 
     def after(self, raw: bytes, text: str) -> Place:
         return Place(
-            self.offset + len(raw), self.line + raw.count(b"\n"), self.characters + len(text)
+            self.offset + len(raw),
+            self.line + raw.count(b"\n"),
+            self.characters + len(text),
+            not raw.endswith(b"\n") if raw else self.in_line,
         )
 
 
@@ -96,14 +98,21 @@ def find_files(config: CorpusConfig) -> list[Path]:
 
 
 def read_blocks(
-    path: Path, config: CorpusConfig, offset: int = 0, line: int = 0
+    path: Path, config: CorpusConfig, offset: int = 0, line: int = 0, in_line: bool = False
 ) -> Iterator[Block]:
     """Read a file once, decoded and checked, from a place where a block ended.
+
+    Args:
+        path: the file.
+        config: encoding, and what becomes of bytes that are not in it.
+        offset: bytes of the unpacked file before the place.
+        line: line ends before it.
+        in_line: whether it is in the midst of a line.
 
     Raises:
         DataError: the file cannot be read as asked; raised when the faulty place is reached.
     """
-    place = Place(offset, line)
+    place = Place(offset, line, in_line=in_line)
     for raw in read_raw(path, config.encoding, place):
         text, _ = decode(raw, path, place, config)
         place = place.after(raw, text)
@@ -111,20 +120,23 @@ def read_blocks(
             yield Block(text, place.offset, place.line)
 
 
-def decode_block(raw: bytes, name: str, offset: int, config: CorpusConfig) -> str:
-    """Whole lines of a file that was read elsewhere, decoded and checked as `read_blocks` would.
+def decode_block(
+    raw: bytes, name: str, offset: int, config: CorpusConfig, in_line: bool = False
+) -> str:
+    """A block of a file that was read elsewhere, decoded and checked as `read_blocks` would.
 
     Args:
-        raw: the bytes.
+        raw: the bytes; whole lines, or a part of a long one.
         name: of the file, for messages; only its bytes are counted there, for its lines are not known.
         offset: bytes of the file before them.
         config: encoding, and what becomes of bytes that are not in it.
+        in_line: whether they begin in the midst of a line.
 
     Raises:
         DataError: the bytes cannot be read as asked.
     """
     try:
-        return decode(raw, Path(name), Place(offset), config)[0]
+        return decode(raw, Path(name), Place(offset, in_line=in_line), config)[0]
     except DataError as error:
         raise DataError(error.problem, name) from error
 
@@ -162,9 +174,9 @@ def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders[:] = [each for each in folders if not each.startswith(".")]
         for path in (Path(parent, name) for name in names if not name.startswith(".")):
-            suffix = _suffixes(path)[0]
+            suffix, packing = endings(path)
             # A suffix may have several dots, as in .d.ts.
-            plain = path.name.lower().removesuffix(".gz")
+            plain = path.name.lower().removesuffix(packing)
             if not chosen or any(plain.endswith(each) for each in chosen):
                 files.append(path)
             else:
@@ -182,11 +194,6 @@ def _refuse_folder(error: OSError) -> None:
 
 
 # Reading
-
-
-def is_packed(path: Path) -> bool:
-    """Whether a file's name says that it is gzipped."""
-    return _suffixes(path)[1]
 
 
 def scan(path: Path, config: CorpusConfig) -> ScannedFile:
@@ -238,46 +245,62 @@ def read_raw(
 ) -> Iterator[bytes]:
     """Blocks of bytes that end in a line end, or inside a line of more than a block."""
     line = start.line
-    try:
-        if path.is_dir():
-            raise DataError("this is a folder; give a file", path)
-        with gzip.open(path) if is_packed(path) else path.open("rb") as stream:
-            stream.seek(start.offset)
-            position, rest = start.offset, b""
-            while read := stream.read(_BLOCK if stop is None else min(_BLOCK, stop - position)):
-                position += len(read)
-                rest += read
-                end = rest.rfind(b"\n") + 1
-                if not end and len(rest) >= _BLOCK:
-                    end = _end_of_last_character(rest, encoding)
-                if end:
-                    yield rest[:end]
-                    line += rest.count(b"\n", 0, end)
-                    rest = rest[end:]
-            if rest:
-                yield rest
-    except FileNotFoundError as error:
-        raise DataError(f"no such file{_nearest_file(path)}", path) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        after = f"after line {line}" if line else "from its first byte"
-        raise DataError(f"damaged gzip file {after}; copy or download it again", path) from error
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", path) from error
+
+    def where() -> str:
+        return f" after line {line}" if line else " from its first byte"
+
+    with opened(path, where) as stream:
+        stream.seek(start.offset)
+        position, rest = start.offset, b""
+        while True:
+            # No more than a block at once: then a longer line is cut at the same places wherever
+            # reading began.
+            room = max(1, _BLOCK - len(rest))
+            read = stream.read(room if stop is None else min(room, stop - position))
+            if not read:
+                break
+            position += len(read)
+            rest += read
+            end = rest.rfind(b"\n") + 1
+            if not end and len(rest) >= _BLOCK:
+                end = end_of_last_character(rest, encoding, path)
+            if end:
+                yield rest[:end]
+                line += rest.count(b"\n", 0, end)
+                rest = rest[end:]
+        if rest:
+            yield rest
 
 
-def _end_of_last_character(raw: bytes, encoding: str) -> int:
-    """Where to cut inside a line: neither a character nor a CRLF may be torn."""
-    decoder = codecs.getincrementaldecoder(encoding)("ignore")
+def end_of_last_character(raw: bytes, encoding: str, name: str | Path) -> int:
+    """Where to cut inside a line: neither a character nor a CRLF may be torn.
+
+    Raises:
+        DataError: in this encoding bytes mean what those before them say, so that no place will do.
+    """
+    decoder = codecs.getincrementaldecoder(_without_mark(encoding))("ignore")
+    at_start = decoder.getstate()[1]
     decoder.decode(raw)
-    end = len(raw) - len(decoder.getstate()[0])
+    kept, state = decoder.getstate()
+    if state != at_start:
+        raise DataError(
+            f"a line of more than {_BLOCK:,} bytes in {encoding}, which cannot be read in parts; convert "
+            "the file to UTF-8, or break the line",
+            name,
+        )
+    end = len(raw) - len(kept)
     return end - raw.endswith(b"\r", 0, end)
+
+
+def _without_mark(encoding: str) -> str:
+    """An encoding whose byte-order mark is taken off elsewhere, at the start of the file alone."""
+    return "utf-8" if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig") else encoding
 
 
 def decode(raw: bytes, path: Path, place: Place, config: CorpusConfig) -> tuple[str, list[int]]:
     """The text of a block, and the numbers of the lines that were not valid."""
-    utf8 = codecs.lookup(config.encoding).name in ("utf-8", "utf-8-sig")
-    encoding = "utf-8" if utf8 else config.encoding
-    if not place.offset and raw.startswith((b"\xff\xfe", b"\xfe\xff")) and utf8:
+    encoding = _without_mark(config.encoding)
+    if not place.offset and raw.startswith((b"\xff\xfe", b"\xfe\xff")) and encoding == "utf-8":
         raise DataError("this is UTF-16, expected UTF-8; save it again as UTF-8", path)
     if b"\0" in raw:
         at = raw.index(b"\0")
@@ -288,21 +311,26 @@ def decode(raw: bytes, path: Path, place: Place, config: CorpusConfig) -> tuple[
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError:
-        text = "".join(_decode_lines(raw, encoding, path, place, config.on_invalid, invalid))
+        text = "".join(_decode_lines(raw, encoding, path, place, config, invalid))
     if not place.offset:
         text = text.removeprefix("\ufeff")
     return (text.replace("\r\n", "\n") if "\r" in text else text), invalid
 
 
 def _decode_lines(
-    raw: bytes, encoding: str, path: Path, place: Place, on_invalid: OnInvalid, invalid: list[int]
+    raw: bytes,
+    encoding: str,
+    path: Path,
+    place: Place,
+    config: CorpusConfig,
+    invalid: list[int],
 ) -> Iterator[str]:
-    offset = place.offset
+    offset, in_line = place.offset, place.in_line
     for number, line in enumerate(io.BytesIO(raw), start=place.line + 1):
         try:
             yield line.decode(encoding)
         except UnicodeDecodeError as error:
-            if on_invalid == "error":
+            if config.on_invalid == "error":
                 name = "UTF-8" if encoding == "utf-8" else encoding
                 advice = "convert the file" if name == "UTF-8" else "set data.encoding"
                 raise DataError(
@@ -312,6 +340,8 @@ def _decode_lines(
                     number,
                 ) from error
             invalid.append(number)
-            if on_invalid == "replace":
+            if config.on_invalid == "replace":
                 yield line.decode(encoding, "replace")
-        offset += len(line)
+            elif in_line:  # a part of a long line: the words around it do not become one
+                yield "\n" if line.endswith(b"\n") else " "
+        offset, in_line = offset + len(line), False

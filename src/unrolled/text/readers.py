@@ -1,4 +1,4 @@
-"""Rows of text out of files: TSV, CSV, JSON lines, columns of tokens, parallel text; plain or gzipped.
+"""Rows of text out of files: TSV, CSV, JSON lines, columns of tokens, parallel text; plain or packed.
 
 Files are read as a stream by our own line reader, which knows the line and byte of every fault.
 Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF, and in nothing else, so a
@@ -8,10 +8,8 @@ stray Unicode line separator cannot shift one side of a parallel pair against th
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -19,6 +17,7 @@ from os import PathLike
 from pathlib import Path
 
 from unrolled.errors import DataError, did_you_mean
+from unrolled.text.files import endings, opened
 
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -74,9 +73,10 @@ def read_rows(
 ) -> Iterator[Row]:
     r"""Rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
 
-    Add `.gz` for gzip. A table's first line names its columns; parallel files have one sentence per
-    line and one column each, named by their last suffix (`train.en` → `en`). In TSV, quotes are
-    ordinary characters. A CSV whose header has semicolons and no comma is separated by semicolons.
+    Files that end in `.gz`, `.bz2` or `.xz` are unpacked. A table's first line names its columns;
+    parallel files have one sentence per line and one column each, named by their last suffix
+    (`train.en` → `en`). In TSV, quotes are ordinary characters. A CSV whose header has semicolons
+    and no comma is separated by semicolons.
 
     Args:
         path: one file, or one file per column.
@@ -107,7 +107,7 @@ def read_rows(
         )
     if len(paths) > 1:
         return _read_parallel(paths, asked, n_columns)
-    if by_token and _suffixes(paths[0])[0] not in _TABLES:
+    if by_token and endings(paths[0])[0] not in _TABLES:
         return _read_columns(paths[0], asked, n_columns)
     return _read_table(paths[0], asked, n_columns, lists)
 
@@ -139,47 +139,39 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _suffixes(path: Path) -> tuple[str, bool]:
-    """The last suffix in lower case, and whether a `.gz` follows it."""
-    packed = path.suffix.lower() == ".gz"
-    return (path.with_suffix("") if packed else path).suffix.lower(), packed
-
-
 # Lines
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
+    """A line of a text file.
+
+    Args:
+        text: without its line end.
+        number: from 1.
+        offset: of its first byte, in the unpacked file.
+    """
+
     text: str
     number: int
-    offset: int  # of its first byte, in the unpacked file
+    offset: int
 
 
-def _lines(path: Path) -> Iterator[_Line]:
-    """Decoded lines without their line ends."""
+def read_lines(path: Path) -> Iterator[Line]:
+    """The lines of a text file, decoded; a packed file is unpacked.
+
+    Raises:
+        DataError: the file cannot be read, or is no UTF-8; raised when the faulty place is reached.
+    """
     number, offset = 0, 0
-    try:
-        if path.is_dir():
-            raise DataError("this is a folder; give a file", path)
-        with gzip.open(path) if _suffixes(path)[1] else path.open("rb") as stream:
-            for number, raw in enumerate(stream, start=1):
-                yield _Line(_decode(raw, path, number, offset), number, offset)
-                offset += len(raw)
-    except FileNotFoundError as error:
-        raise DataError(f"no such file{_nearest_file(path)}", path) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        after = f"after line {number}" if number else "from its first byte"
-        raise DataError(f"damaged gzip file {after}; copy or download it again", path) from error
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", path) from error
 
+    def where() -> str:
+        return f" after line {number}" if number else " from its first byte"
 
-def _nearest_file(path: Path) -> str:
-    try:
-        there = [each.name for each in path.parent.iterdir() if each.is_file()]
-    except OSError:
-        return f", nor a folder '{path.parent}'" if not path.parent.is_dir() else ""
-    return did_you_mean(path.name, there)
+    with opened(path, where) as stream:
+        for number, raw in enumerate(stream, start=1):
+            yield Line(_decode(raw, path, number, offset), number, offset)
+            offset += len(raw)
 
 
 def _decode(raw: bytes, path: Path, number: int, offset: int) -> str:
@@ -257,22 +249,22 @@ def _text(value: object, path: Path, line: int, name: str, lists: bool) -> str:
 
 
 def _open_table(path: Path) -> tuple[tuple[str, ...], _Records]:
-    suffix, _ = _suffixes(path)
+    suffix, _ = endings(path)
     open_format = _FORMATS.get(suffix)
     if open_format is None:
         raise DataError(
             f"cannot tell the format from '{suffix}'; expected one of {' '.join(_TABLES)} "
-            "(or with .gz), or one plain-text file per column",
+            "(or packed, with .gz, .bz2 or .xz after it), or one plain-text file per column",
             path,
         )
-    lines = _lines(path)
+    lines = read_lines(path)
     first = next(lines, None)
     if first is None:
         raise DataError("the file is empty", path)
     return open_format(path, first, lines)
 
 
-def _open_tsv(path: Path, first: _Line, rest: Iterator[_Line]) -> tuple[tuple[str, ...], _Records]:
+def _open_tsv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str, ...], _Records]:
     names = tuple(first.text.split("\t"))
 
     def records() -> _Records:
@@ -291,7 +283,7 @@ def _open_tsv(path: Path, first: _Line, rest: Iterator[_Line]) -> tuple[tuple[st
     return names, records()
 
 
-def _open_csv(path: Path, first: _Line, rest: Iterator[_Line]) -> tuple[tuple[str, ...], _Records]:
+def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str, ...], _Records]:
     # The module's limit of 131,072 characters a field is global and stops one very long line.
     csv.field_size_limit(2**31 - 1)
     separator = ";" if ";" in first.text and "," not in first.text else ","
@@ -339,9 +331,7 @@ def _wrong_width(
     )
 
 
-def _open_jsonl(
-    path: Path, first: _Line, rest: Iterator[_Line]
-) -> tuple[tuple[str, ...], _Records]:
+def _open_jsonl(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str, ...], _Records]:
     names = tuple(_parse_object(path, first))
 
     def records() -> _Records:
@@ -354,7 +344,7 @@ def _open_jsonl(
     return names, records()
 
 
-def _parse_object(path: Path, line: _Line) -> dict[str, object]:
+def _parse_object(path: Path, line: Line) -> dict[str, object]:
     try:
         found = json.loads(line.text)
     except (ValueError, RecursionError) as error:
@@ -379,7 +369,7 @@ def _parse_object(path: Path, line: _Line) -> dict[str, object]:
     return found
 
 
-_OpenFormat = Callable[[Path, _Line, Iterator[_Line]], tuple[tuple[str, ...], _Records]]
+_OpenFormat = Callable[[Path, Line, Iterator[Line]], tuple[tuple[str, ...], _Records]]
 
 _FORMATS: dict[str, _OpenFormat] = {
     ".tsv": _open_tsv,
@@ -412,7 +402,7 @@ class ColumnLine:
 
 def is_column_file(path: str | PathLike[str]) -> bool:
     """Whether a file's name says that it has a token on each line, as `.conll` does."""
-    return _suffixes(Path(path))[0] in _COLUMN_FILES
+    return endings(Path(path))[0] in _COLUMN_FILES
 
 
 def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
@@ -454,7 +444,7 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
             "no tokens in this file; expected one on each line, a blank line between sentences",
             path,
         )
-    by_tab, is_conllu = "\t" in first.text, _suffixes(path)[0] == ".conllu"
+    by_tab, is_conllu = "\t" in first.text, endings(path)[0] == ".conllu"
     n_columns = len(_columns(first.text, by_tab))
     is_open = False
     for line in chain(begin, lines):
@@ -522,7 +512,7 @@ def token_column(path: str | PathLike[str], n_columns: int, columns: Sequence[st
 
 
 def _names_of_columns(path: Path, n_columns: int) -> tuple[str, ...]:
-    is_conllu = _suffixes(path)[0] == ".conllu" and n_columns == len(_CONLLU)
+    is_conllu = endings(path)[0] == ".conllu" and n_columns == len(_CONLLU)
     return _CONLLU if is_conllu else tuple(str(number) for number in range(1, n_columns + 1))
 
 
@@ -596,7 +586,7 @@ def _has_separator(path: Path, line: int) -> DataError:
 def _parallel_names(paths: tuple[Path, ...]) -> tuple[str, ...]:
     names = []
     for path in paths:
-        suffix, _ = _suffixes(path)
+        suffix, _ = endings(path)
         if suffix in _TABLES:
             raise DataError(
                 "this is a table, give it alone; several files are read as parallel plain text, "
@@ -617,7 +607,7 @@ def _read_parallel(
     if asked is None:
         _check_count(_place(paths), names, n_columns)
     chosen = [_index(_place(paths), names, name) for name in asked or names]
-    streams = [_lines(path) for path in paths]
+    streams = [read_lines(path) for path in paths]
     number = 0
     for number, lines in enumerate(zip_longest(*streams), start=1):
         if None in lines:

@@ -1,7 +1,6 @@
 """Word vectors from a text of one's own, by GloVe (Pennington, Socher & Manning 2014).
 
-    from unrolled.vectors.config import VectorsConfig
-    from unrolled.vectors.loop import fit_vectors, train_vectors
+    from unrolled import VectorsConfig, train_vectors       # and fit_vectors, of unrolled.vectors.loop
 
 What training leaves is a folder, complete when `vectors.safetensors` is there:
 
@@ -14,7 +13,7 @@ What training leaves is a folder, complete when `vectors.safetensors` is there:
       columns.npy        uint32, the ranks j, rising within a row
       values.npy         float64, X_ij
     vectors.toml         the settings, a `VectorsConfig`
-    record.json          what was done: files, words, loss of each epoch, seconds
+    record.json          what was done: files, words, loss of each epoch, seconds, versions
     README.md            a card that says so in words
     work/                only while it is being made: what a resumed run goes on from
 

@@ -46,9 +46,11 @@ class VectorsConfig:
         clip: the largest size of one number of a gradient.
         epochs: passes over the non-zeros.
         seed: of the first vectors and of the order of training.
-        memory: what counting and the non-zeros in training may take, e.g. "512MB" or "4GB"; text of any
-            size is counted within it, on disk where it must be. The vectors and the different words
-            themselves must fit. Changes no bit of the result.
+        memory: what all of it may take, e.g. "512MB" or "4GB", of which some 90 MB are for Python and its
+            libraries, and what else the process holds comes on top. Text of any size is counted within
+            it, on the disk where it must be. The vectors must fit, or they are refused; all different
+            words of the text, rare ones too, must fit while the vocabulary is chosen (200 bytes each).
+            On a cluster, what one task on a worker may take. Changes no bit of the result.
         threads: how many threads count and train; 0 for all that the process may use. Changes no bit
             of the result either.
         save_every_n_seconds: an epoch's end is saved when so much time has gone by since the last
@@ -128,6 +130,11 @@ class VectorsConfig:
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
 
+
+OF_COUNTING = frozenset(
+    {"tokens", "lowercase", "borders", "min_count", "max_words", "window", "symmetric", "weighting"}
+)
+"""Settings that the counts depend on."""
 
 CHANGEABLE = frozenset({"epochs", "memory", "threads", "save_every_n_seconds"})
 """Settings that a resumed run may change."""

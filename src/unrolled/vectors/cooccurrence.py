@@ -6,7 +6,7 @@ integers (see `PairWeights`) to one dense row; so the sums depend neither on ord
 
 A text too long for memory is counted in stretches. A pair belongs to the stretch of its right word; the
 last words of a stretch stand once more before the next. Each stretch leaves a sorted matrix of integer
-sums on the disk, and these are added up row by row at the end.
+sums on the disk, and these are added up row by row at the end, a few dozen at a time.
 
 A matrix is a folder with `rows.npy` (uint64, `[V + 1]`, where each row starts), `columns.npy` (uint32,
 rising within a row) and `values.npy`: float64 X_ij in the result, uint64 sums of width 1 or 2 before.
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,15 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.errors import ConfigError, DataError, RunError
+from unrolled.errors import DataError
 from unrolled.vectors import storage
 from unrolled.vectors.records import BORDER, Matrix, PairWeights, Rows
 
-_LEAST_ENTRIES = 1 << 16
-_MOST_ENTRIES = 1 << 24
-_LEAST_TOKENS = 1 << 16
-_MOST_TOKENS = (1 << 32) - (1 << 24)  # positions are 32 bits
-_BYTES_OF_TOKEN = 8  # its rank and its place in the index
+MOST_MERGED = 64
+"""Matrices that are added up at once; of more, sums are added up in turn."""
+
+_ENDS_AT_ONCE = 1 << 18  # starts of rows in memory, of all matrices together
 
 
 class SumsWriter:
@@ -98,51 +98,112 @@ class SumsWriter:
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """A matrix on the disk.
+    """A matrix on the disk, of which some rows are read at a time. No file stays open.
 
     Args:
         folder: that holds it.
-        ends: `[V + 1]`, uint64, where each row starts; mapped.
+        rows: `[V + 1]`, where each row starts.
+        columns: `[n_nonzeros]`.
+        values: `[n_nonzeros]` counts X_ij in any unit, or sums.
     """
 
     folder: Path
-    ends: NDArray[np.uint64]
+    rows: storage.StoredNumbers
+    columns: storage.StoredNumbers
+    values: storage.StoredNumbers
 
     @classmethod
-    def open(cls, folder: Path) -> Counts:
+    def open(cls, folder: Path, n_words: int | None = None) -> Counts:
         """Open what a `SumsWriter` wrote.
 
+        Args:
+            folder: of the matrix.
+            n_words: V, where it is known.
+
         Raises:
-            RunError: a file is missing or cut short.
+            DataError: it is missing, damaged, or not of `n_words` words.
         """
-        try:
-            return cls(folder, np.load(folder / "rows.npy", mmap_mode="r"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{folder}: damaged counts ({error}); count again (--force)") from None
+        if not folder.is_dir():
+            raise DataError(
+                "no counts here; they are in the folder that `unrolled vectors train` wrote", folder
+            )
+        counts = cls(
+            folder,
+            *(
+                storage.StoredNumbers.open(folder / f"{name}.npy")
+                for name in ("rows", "columns", "values")
+            ),
+        )
+        if n_words is not None and counts.n_words != n_words:
+            problem = f"counts of {counts.n_words:,} words, but the vectors are of {n_words:,}"
+            raise DataError(f"{problem}; train again", folder)
+        types = (counts.rows.dtype, counts.columns.dtype)
+        sizes = (counts.n_nonzeros, counts.columns.n_rows, counts.values.n_rows)
+        if counts.n_words < 1 or types != (np.uint64, np.uint32) or len(set(sizes)) > 1:
+            raise DataError("these counts are not whole; train again", folder)
+        return counts
 
     @property
     def n_words(self) -> int:
         """V."""
-        return len(self.ends) - 1
+        return self.rows.n_rows - 1
 
-    @property
+    @cached_property
     def n_nonzeros(self) -> int:
         """Pairs with X_ij > 0."""
-        return int(self.ends[-1])
+        return int(self.rows.read(self.n_words, self.n_words + 1)[0])
 
-    def read(self, first: int, stop: int, dtype: Any = np.float64, width: int = 1) -> Matrix:
-        """Rows from `first` up to `stop`, in memory of their own."""
-        ends = np.array(self.ends[first : stop + 1])
+    def ends(self, first: int, stop: int) -> NDArray[np.uint64]:
+        """Where the rows from `first` up to `stop` start, and where the last one ends.
+
+        Raises:
+            DataError: they do not rise.
+        """
+        ends: NDArray[np.uint64] = self.rows.read(first, stop + 1)
+        if (ends[1:] < ends[:-1]).any() or int(ends[-1]) > self.n_nonzeros:
+            raise DataError("the starts of rows do not rise; train again", self.rows.path)
+        return ends
+
+    def read(self, first: int, stop: int, with_values: bool = True) -> Matrix:
+        """Rows from `first` up to `stop`, in memory of their own, and looked at: see `Raises`.
+
+        Raises:
+            DataError: a column is of no word, or a count is not above 0 and finite.
+        """
+        ends = self.ends(first, stop)
         start, end = int(ends[0]), int(ends[-1])
-        return Matrix(
-            ends - ends[0],
-            storage.read_rows(self.folder / "columns.npy", np.uint32, start, end),
-            storage.read_rows(self.folder / "values.npy", dtype, start, end, width),
-        )
+        columns = self.columns.read(start, end)
+        if len(columns) and int(columns.max()) >= self.n_words:
+            where = start + int(np.argmax(columns))
+            raise DataError(
+                f"entry {where:,} is word {columns.max():,}, but there are {self.n_words:,}; train "
+                "again, or copy the whole folder",
+                self.columns.path,
+            )
+        values = self.values.read(start, end) if with_values else np.empty(0, np.uint64)
+        # Comparing minimum and maximum takes no memory, and finds what is not a number too.
+        if values.ndim == 1 and len(values) and not (values.min() > 0 and values.max() < np.inf):
+            wrong = int(np.flatnonzero(~((values > 0) & (values < np.inf)))[0])
+            raise DataError(
+                f"entry {start + wrong:,} is {values[wrong]}, expected a count above 0; train again, "
+                "or copy the whole folder",
+                self.values.path,
+            )
+        return Matrix(ends - ends[0], columns, values)
 
     def batches(self, max_entries: int) -> Iterator[tuple[int, int]]:
         """All rows, as many at a time as have at most so many entries; one at least."""
-        yield from row_batches(self.ends, max_entries)
+        for first in range(0, self.n_words, _ENDS_AT_ONCE):
+            ends = self.ends(first, min(self.n_words, first + _ENDS_AT_ONCE))
+            for start, stop in row_batches(ends, max_entries):
+                yield first + start, first + stop
+
+    def probability(self, probe: int, given: int) -> float:
+        """P(k|i) = X_ik / Σ_k X_ik, of the words of these ranks; 0 where i has no context at all."""
+        row = self.read(given, given + 1)
+        total = float(np.sum(row.values, dtype=np.float64))
+        together = row.values[row.columns == probe]
+        return float(np.sum(together, dtype=np.float64)) / total if total else 0.0
 
 
 def row_batches(ends: NDArray[Any], max_entries: int) -> Iterator[tuple[int, int]]:
@@ -154,41 +215,6 @@ def row_batches(ends: NDArray[Any], max_entries: int) -> Iterator[tuple[int, int
         stop = max(row + 1, int(np.searchsorted(ends, most, "right")) - 1)
         yield row, stop
         row = stop
-
-
-@dataclass(frozen=True)
-class Room:
-    """How a budget of memory is spent while counting.
-
-    Args:
-        n_tokens: words of a stretch.
-        n_entries: of a batch of rows.
-    """
-
-    n_tokens: int
-    n_entries: int
-
-    @classmethod
-    def of(cls, n_bytes: int, n_words: int, n_threads: int, width: int) -> Room:
-        """Room for counting V words in so much memory, of which some is already in use.
-
-        Raises:
-            ConfigError: it is too little.
-        """
-        fixed = n_words * (32 + n_threads * (8 * width + 6)) + (32 << 20)
-        of_entry = 3 * (4 + 16 * width)  # being made, being written, and drawn together
-        least = max(_LEAST_ENTRIES, n_words + 1)
-        free = n_bytes - storage.memory_in_use() - fixed
-        needed = least * of_entry + _LEAST_TOKENS * _BYTES_OF_TOKEN
-        if free < needed:
-            whole = storage.memory_in_use() + fixed + needed
-            raise ConfigError(
-                f"vectors.memory is too little to count {n_words:,} words; give at least "
-                f"{whole // 10**6 + 1}MB, or keep fewer words (vectors.max_words)"
-            )
-        n_entries = min(_MOST_ENTRIES, max(least, free // 3 // of_entry))
-        n_tokens = (free - n_entries * of_entry) // _BYTES_OF_TOKEN
-        return cls(min(_MOST_TOKENS, n_tokens), n_entries)
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,20 +285,40 @@ def count_stretch(
 
 
 def merge(
-    matrices: Sequence[Counts],
+    folders: Sequence[Path],
     weights: PairWeights,
     implementation: ModuleType,
     n_entries: int,
     n_threads: int,
-) -> Iterator[tuple[int, Rows]]:
-    """The sum of several matrices of sums: the row after the last, and the rows; in order."""
+) -> Iterator[tuple[float, Rows]]:
+    """The sum of several matrices of sums: the share that is done, and rows; in order.
+
+    Of each matrix the starts of some rows are in memory, and no file is open between two reads.
+
+    Args:
+        folders: of the matrices, `MOST_MERGED` at most.
+        weights: of the pairs.
+        implementation: that adds up.
+        n_entries: to have in memory at once; half of them as they are read.
+        n_threads: threads to use.
+
+    Raises:
+        DataError: a matrix is damaged.
+    """
+    assert len(folders) <= MOST_MERGED
+    matrices = [Counts.open(folder) for folder in folders]
     n_words = matrices[0].n_words
-    ends = np.zeros(n_words + 1, np.uint64)
-    for each in matrices:
-        ends += each.ends
-    for first, stop in row_batches(ends, max(1, n_entries // 2)):
-        some = [each.read(first, stop, np.uint64, weights.width) for each in matrices]
-        yield stop, implementation.merge_rows(some, n_words, weights, n_threads)
+    at_once = max(1, _ENDS_AT_ONCE // len(matrices))
+    for first in range(0, n_words, at_once):
+        stop = min(n_words, first + at_once)
+        ends = np.zeros(stop - first + 1, np.uint64)
+        for each in matrices:
+            its = each.ends(first, stop)
+            ends += its - its[0]
+        for start, end in row_batches(ends, max(1, n_entries // 2)):
+            some = [each.read(first + start, first + end) for each in matrices]
+            rows = implementation.merge_rows(some, n_words, weights, n_threads)
+            yield (first + end) / n_words, rows
 
 
 def require_pairs(n_nonzeros: int, window: int, n_kept: int) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import DataError
-from unrolled.text.readers import _lines
+from unrolled.text.readers import read_lines
 from unrolled.vectors.word_vectors import METHODS, Method, WordVectors
 
 SIGNATURE = {
@@ -200,7 +200,7 @@ def read_sets(
     similarity: list[SimilaritySet] = []
     analogies: dict[str, list[tuple[str, str, str, str]]] = {}
     for path in (file for each in paths for file in _files(Path(each))):
-        rows = [(line.number, _fields(line.text)) for line in _lines(path) if line.text.strip()]
+        rows = [(line.number, _fields(line.text)) for line in read_lines(path) if line.text.strip()]
         if not rows:
             raise DataError("the file is empty; expected pairs of words or analogies", path)
         first = rows[0][1]

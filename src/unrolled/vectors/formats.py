@@ -7,9 +7,9 @@
 | `word2vec-binary` | V D        | the word, a space, D little-endian float32, perhaps a line end  |
 | `safetensors`     |            | row i of `w`, for word i of the `vocabulary.tsv` beside it      |
 
-The first three may be gzipped. gensim reads and writes both of word2vec's: `save_word2vec_format` and
-`KeyedVectors.load_word2vec_format`. Its own `.model` and `.kv` files are pickled, which can run code, and
-are refused. Text is UTF-8 and lines end in LF or CRLF.
+The first three may be packed (`.gz`, `.bz2`, `.xz`). gensim reads and writes both of word2vec's:
+`save_word2vec_format` and `KeyedVectors.load_word2vec_format`. Its own `.model` and `.kv` files are
+pickled, which can run code, and are refused. Text is UTF-8 and lines end in LF or CRLF.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.readers import _suffixes
+from unrolled.text.files import endings
 from unrolled.vectors import formats_binary, formats_safetensors, formats_text
 from unrolled.vectors.formats_safetensors import VOCABULARY_FILE, Which, read_vocabulary
 from unrolled.vectors.formats_text import header_of, is_number
@@ -58,6 +58,7 @@ _FOREIGN = {
     b"\x80\x04": _PICKLED,
     b"\x80\x05": _PICKLED,
     b"PK\x03\x04": "a zip archive; unpack it and give the file inside",
+    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it, or pack it as .gz, .bz2 or .xz",
     b"\xba\x16\x4f\x2f": "a fastText model; give its .vec file",
     b"\x93NUMPY": "a NumPy array, which has no words; expected a file of word vectors",
     b"\xff\xfe": "UTF-16, expected UTF-8; save it again as UTF-8",
@@ -130,7 +131,8 @@ def write_vectors(
     r"""Write vectors, float32 to the last bit, under a temporary name and then in place.
 
     Args:
-        path: the file; `.gz` at its end packs it. Of safetensors, `vocabulary.tsv` is written beside it.
+        path: the file; `.gz`, `.bz2` or `.xz` at its end packs it. Of safetensors, `vocabulary.tsv` is
+            written beside it.
         words: V of them.
         matrix: `[V, D]`.
         format: None to tell it from the ending: `.txt` is GloVe's text, `.vec` word2vec's text, `.bin`
@@ -212,14 +214,15 @@ def format_for(path: str | PathLike[str]) -> Format:
     'word2vec-binary'
     """
     path = Path(path)
-    ending, packed = _suffixes(path)
+    ending, packing = endings(path)
     if ending not in _ENDINGS:
         known = ", ".join(f"{ending} ({format})" for ending, format in _ENDINGS.items())
         raise ConfigError(
             f"cannot tell the format from '{path.name}'; end the name in {known}, or name the format"
         )
-    if packed and ending == ".safetensors":
-        raise ConfigError(f"{path}: a packed safetensors file cannot be mapped; leave out .gz")
+    if packing and ending == ".safetensors":
+        problem = "a packed safetensors file cannot be mapped"
+        raise ConfigError(f"{path}: {problem}; leave out {packing}")
     return _ENDINGS[ending]
 
 

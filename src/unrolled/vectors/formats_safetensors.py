@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.readers import _nearest_file
+from unrolled.text.files import nearest_file
 from unrolled.vectors import storage
 from unrolled.vectors.stored_vectors import (
     ROWS,
@@ -141,17 +141,26 @@ def _well_formed(content: bytes) -> tuple[list[str], NDArray[np.int64]] | None:
         return None
     if any(unusual in content for unusual in (b"\0", b"\r", BYTE_ORDER_MARK)):
         return None
+    # Whether a byte belongs to a word, its tab included, or to a count, its line end included. Counts do
+    # not become strings: those would lie between the words, and leave as many holes.
+    is_end = np.zeros(len(characters) + 1, np.int8)
+    is_end[1:] = characters == ord("\t")
+    is_end[1:] -= characters == ord("\n")
+    of_count = np.cumsum(is_end[:-1], dtype=np.int8).view(bool)
     try:
-        fields = content.replace(b"\n", b"\t").decode("utf-8").split("\t")
+        words = characters[~of_count].tobytes().decode("utf-8").split("\t")
     except UnicodeDecodeError:
         return None
-    words, counts = fields[:-1:2], fields[1::2]
-    if not all(words) or max(map(len, counts)) > _LONGEST_COUNT:
+    words.pop()
+    digits = characters[of_count]
+    is_line_end = digits == ord("\n")
+    lengths = np.diff(np.flatnonzero(is_line_end), prepend=-1) - 1
+    is_digit = (digits >= ord("0")) & (digits <= ord("9"))
+    if not all(words) or not (is_digit | is_line_end).all():
         return None
-    digits = "".join(counts)
-    if not (digits.isascii() and digits.isdigit() and all(counts)):
+    if lengths.min() < 1 or lengths.max() > _LONGEST_COUNT:
         return None
-    return words, np.fromiter(map(int, counts), np.int64, len(counts))
+    return words, np.fromstring(digits.tobytes(), np.int64, sep="\n")
 
 
 def _why_no_vectors(folder: Path) -> str:
@@ -240,7 +249,7 @@ def _mapped(path: Path) -> dict[str, NDArray[np.floating[Any]]]:
             n_bytes = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(n_bytes))
     except FileNotFoundError:
-        raise DataError(f"no such file{_nearest_file(path)}", path) from None
+        raise DataError(f"no such file{nearest_file(path)}", path) from None
     except (SafetensorError, ValueError) as error:
         raise DataError(f"not a whole safetensors file ({error})", path) from None
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ def why_not() -> str | None:
     return missing_because if kernels is None else None
 
 
-def encode(texts: Sequence[bytes], border: bytes) -> tuple[NDArray[np.int32], bytes, Any]:
+def encode(texts: Iterable[bytes], border: bytes) -> tuple[NDArray[np.int32], bytes, Any]:
     """Number the different words of some text, which stand between ASCII white space.
 
     Args:

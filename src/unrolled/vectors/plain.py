@@ -2,11 +2,12 @@
 
 Every function has the arguments and the result of the one in `native`. Counts and pairs are the same to
 the bit; training makes the same steps in the same order, with products that round differently.
+Memory is not bounded: a stretch is counted at once, whatever `max_entries` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def why_not() -> str | None:
     return None
 
 
-def encode(texts: Sequence[bytes], border: bytes) -> tuple[NDArray[np.int32], bytes, Any]:
+def encode(texts: Iterable[bytes], border: bytes) -> tuple[NDArray[np.int32], bytes, Any]:
     index: dict[bytes, int] = {}
     ids: list[int] = []
     for text in texts:

@@ -9,13 +9,10 @@ or with neither has a ratio near 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from unrolled.errors import DataError
+from unrolled.vectors.cooccurrence import Counts
 
 COUNTS_FOLDER = "counts"
 
@@ -46,65 +43,9 @@ class Ratio:
         return np.inf if self.first else np.nan
 
 
-@dataclass(frozen=True, eq=False)
-class CountTable:
-    """Co-occurrence counts by row, mapped from the disk.
-
-    Args:
-        starts: `[V + 1]`; the entries of row i are those from `starts[i]` up to `starts[i + 1]`.
-        columns: `[N]`, the word j of each entry.
-        values: `[N]`, its X_ij above 0, in any unit.
-    """
-
-    starts: NDArray[np.unsignedinteger[Any]]
-    columns: NDArray[np.unsignedinteger[Any]]
-    values: NDArray[Any]
-
-    @classmethod
-    def load(cls, folder: Path, n_words: int) -> CountTable:
-        """The counts of a training's folder.
-
-        Raises:
-            DataError: they are missing, damaged, or not of `n_words` words.
-        """
-        counts = folder / COUNTS_FOLDER
-        if not counts.is_dir():
-            raise DataError(
-                "no counts here; ratios need the folder that `unrolled vectors train` wrote", counts
-            )
-        starts, columns, values = (
-            _mapped(counts / f"{name}.npy") for name in ("rows", "columns", "values")
-        )
-        if len(starts) != n_words + 1:
-            problem = f"counts of {len(starts) - 1:,} words, but the vectors are of {n_words:,}"
-            raise DataError(f"{problem}; train again", counts)
-        if not int(starts[-1]) == len(columns) == len(values):
-            raise DataError("these counts are not whole; train again", counts)
-        return cls(starts, columns, values)
-
-    def probability(self, probe: int, given: int) -> float:
-        """P(k|i), of the words with these ids; 0 where i has no context at all."""
-        row = slice(int(self.starts[given]), int(self.starts[given + 1]))
-        total = float(np.sum(self.values[row], dtype=np.float64))
-        together = self.values[row][self.columns[row] == probe]
-        return float(np.sum(together, dtype=np.float64)) / total if total else 0.0
-
-    def ratio(self, first: int, second: int, probe: int, word: str) -> Ratio:
-        """P(k|i) and P(k|j) of the words with these ids; `word` is how k is written."""
-        return Ratio(word, self.probability(probe, first), self.probability(probe, second))
-
-
-def _mapped(path: Path) -> NDArray[Any]:
-    try:
-        return np.asarray(np.load(path, mmap_mode="r"))
-    except FileNotFoundError:
-        raise DataError("missing; train again, or copy the whole folder", path) from None
-    except (ValueError, EOFError):
-        raise DataError(
-            "not a whole NumPy array; train again, or copy the whole folder", path
-        ) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", path) from None
+def ratio(counts: Counts, first: int, second: int, probe: int, word: str) -> Ratio:
+    """P(k|i) and P(k|j) of the words of these ranks; `word` is how k is written."""
+    return Ratio(word, counts.probability(probe, first), counts.probability(probe, second))
 
 
 def render(first: str, second: str, ratios: list[Ratio]) -> list[str]:

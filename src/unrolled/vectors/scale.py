@@ -3,32 +3,35 @@
 Each task reads a part of the text from wherever fsspec reaches, and numbers its words; the words of
 all parts make the vocabulary; each part is then counted by itself, with the last words of the part
 before, and the sums are added up by ranges of rows. Sums are integers, so the counts are those of one
-machine, bit for bit, on any number of workers. Nothing passes through the client but words and the
-finished rows.
+machine, bit for bit, on any number of workers. The workers hold the ids and the sums of all parts among
+them, on their disks where Dask has to; a task holds no more than `VectorsConfig.memory`. Nothing passes
+through the client but words and the finished rows, a range at a time.
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from time import monotonic
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.errors import ConfigError, DataError, UnavailableError
+from unrolled.errors import ConfigError, DataError, UnavailableError, UnrolledError
 from unrolled.text.corpus import CorpusConfig, decode_block, find_files
-from unrolled.vectors import native, plain
+from unrolled.text.corpus_files import end_of_last_character
+from unrolled.text.files import endings, unpacked
+from unrolled.vectors import native, plain, words
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.cooccurrence import (
     SumsWriter,
     require_longer,
+    row_batches,
     stretches,
 )
 from unrolled.vectors.events import Counted, Read, VectorsEvent, VocabularyMade
@@ -38,11 +41,13 @@ from unrolled.vectors.records import BORDER, Matrix, PairWeights, Rows
 from unrolled.vectors.vocabulary import WordCounts
 from unrolled.vectors.words import Marker, Splitter, border_of, torn
 
-PART_BYTES = 64 << 20
+_LEAST_PART, _MOST_PART = 1 << 20, 1 << 30  # bytes of text
 _BLOCK = 1 << 20
 _ADDED_AT_ONCE = 8
-_ENTRIES = 1 << 22
-_TOKENS_OF_RANGE = 50_000_000
+_ENTRIES = 1 << 22  # made at once
+_LEAST_TOKENS, _MOST_TOKENS = 1 << 16, 1 << 31  # of a stretch, whose positions are 32 bits
+_PATIENCE = 300.0  # seconds without a single worker
+_ASKED_EVERY = 10.0  # seconds in which nothing was finished
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,13 @@ class Slice:
         url: of the file.
         start: of the range.
         stop: its end; None for that of the file.
-        is_packed: whether the file is gzipped; then it is not cut.
+        packing: the ending that says how the file is packed, or nothing; a packed file is not cut.
     """
 
     url: str
     start: int
     stop: int | None
-    is_packed: bool
+    packing: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +84,28 @@ class Numbered:
     counts: NDArray[np.int64]
 
 
+class Known(NamedTuple):
+    """What counting needs besides a part of the text.
+
+    Args:
+        words: the vocabulary, by rank.
+        weights: of pairs.
+        implementation: `native` or `plain`.
+        n_bytes: that a task may take.
+    """
+
+    words: list[str]
+    weights: PairWeights
+    implementation: str
+    n_bytes: int
+
+
 class Cluster:
     """A Dask cluster that reads and counts.
 
     Args:
-        client: a `distributed.Client`, or the address of a scheduler.
+        client: a `distributed.Client`, or the address of a scheduler; then the connection is closed when
+            all is counted.
 
     Raises:
         UnavailableError: Dask is not installed, or nobody answers at the address.
@@ -96,12 +118,14 @@ class Cluster:
             raise UnavailableError(
                 "counting on a cluster needs dask.distributed; pip install 'unrolled[scale]'"
             ) from None
+        self._is_ours = isinstance(client, str)
         if isinstance(client, str):
             try:
                 client = distributed.Client(client)
             except (OSError, ValueError) as error:
                 raise UnavailableError(f"no Dask scheduler answers at {client} ({error})") from None
         self._client = client
+        self._names: dict[str, str] = {}
 
     def files_of(self, corpus: CorpusConfig) -> list[str]:
         """The files in the order in which they are read; local ones as on one machine.
@@ -110,21 +134,29 @@ class Cluster:
             ConfigError: none is given.
             DataError: a folder or a pattern holds none.
         """
-        files: list[str] = []
+        names: dict[str, str] = {}
         for name in corpus.train:
             if "://" in name:
-                found = _globbed(name)
+                found = {url: url for url in _found(name, corpus.suffixes)}
             else:
                 its = CorpusConfig(train=(name,), suffixes=corpus.suffixes)
-                found = [str(path.resolve()) for path in find_files(its)]
-            files += [each for each in found if each not in files]
-        if not files:
+                found = {str(path.resolve()): str(path) for path in find_files(its)}
+            for url, given in found.items():
+                names.setdefault(url, given)
+        if not names:
             raise ConfigError("no data given; name files, folders or patterns")
-        return files
+        self._names = names
+        return list(names)
 
     def stamps(self, files: Sequence[str]) -> list[list[Any]]:
-        """Name and size of each file."""
-        return [[each, _size(each), 0] for each in files]
+        """Name, size and time of change of each file; of local ones as on one machine."""
+        found = []
+        for url in files:
+            if "://" in url:
+                found.append([url, _size(url), _changed(url)])
+            else:
+                found += words.stamps([Path(self._names.get(url, url))])
+        return found
 
     def count(
         self,
@@ -134,23 +166,43 @@ class Cluster:
         splitter: Splitter,
         implementation: ModuleType,
         out: Path,
-        part_bytes: int | None = None,
     ) -> Iterator[VectorsEvent]:
         """Write `vocabulary.tsv` and `counts` into `out`.
 
         Raises:
             DataError: a file cannot be read as asked, or holds too little.
             RunError: the disk is full.
+            UnavailableError: the cluster is lost, has no workers, or they cannot do it.
         """
-        from distributed import as_completed
+        with ExitStack() as stack:
+            if self._is_ours:
+                stack.callback(self._close)
+            stack.enter_context(_one_sentence())
+            yield from self._count(files, corpus, config, splitter, implementation, out)
 
+    def _close(self) -> None:
+        with suppress(Exception):  # a cluster that is gone need not be told
+            self._client.close()
+
+    def _count(
+        self,
+        files: Sequence[str],
+        corpus: CorpusConfig,
+        config: VectorsConfig,
+        splitter: Splitter,
+        implementation: ModuleType,
+        out: Path,
+    ) -> Iterator[VectorsEvent]:
         client, name = self._client, _name_of(implementation)
-        slices = [each for url in files for each in _slices(url, part_bytes or PART_BYTES)]
+        slices = [each for url in files for each in _slices(url, _part_bytes(config.n_bytes))]
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        self._require_workers()
         (asked,) = client.scatter([(corpus, config, splitter, name)], broadcast=True)
         parts = client.map(_number, slices, asked=asked, pure=False)
-        summaries = client.map(_summary, parts, pure=False)
         seen, tick = WordCounts(), monotonic()
-        for done, future in enumerate(as_completed(summaries), start=1):
+        summaries = self._finished(client.map(_summary, parts, pure=False))
+        for done, future in enumerate(summaries, start=1):
             seen.add(*future.result())
             seconds = max(1e-9, monotonic() - tick)
             yield Read(seen.n_tokens, seen.n_tokens / seconds, done / len(slices))
@@ -160,50 +212,136 @@ class Cluster:
         yield VocabularyMade(len(vocabulary), len(seen), seen.n_tokens, n_kept)
         require_longer(n_kept, config.window)
         weights = PairWeights.of(config, int(vocabulary.counts[0]))
-        (known,) = client.scatter([(vocabulary.words, weights, name)], broadcast=True)
+        known_here = Known(vocabulary.words, weights, name, config.n_bytes)
+        (known,) = client.scatter([known_here], broadcast=True)
         before = self._before(parts, known, weights.window)
         sums = client.map(_count, parts, before, known=known, pure=False)
-        yield from self._gather(sums, vocabulary.counts, weights, known, out)
+        del parts  # they are released as their counts are made
+        tick = monotonic()
+        sizes = self._finished(client.map(_n_entries, sums, pure=False))
+        for done, future in enumerate(sizes, start=1):
+            share = done / len(sums)
+            rate = n_kept * share / max(1e-9, monotonic() - tick)
+            yield Counted(int(n_kept * share), future.result(), rate, share)
+        yield from self._gather(sums, n_kept, known, known_here, out)
 
     def _before(self, parts: Sequence[Any], known: Any, window: int) -> list[NDArray[np.int32]]:
         """The last words before each part, which may be of several."""
-        tails = self._client.gather(self._client.map(_tail, parts, known=known, pure=False))
+        tails = self._client.map(_tail, parts, known=known, pure=False)
+        for _ in self._finished(tails):
+            pass
         before = [np.empty(0, np.int32)]
-        for tail in tails[:-1]:
+        for tail in self._client.gather(tails)[:-1]:
             before.append(np.concatenate([before[-1], tail])[-window:])
         return before
 
     def _gather(
-        self,
-        sums: Sequence[Any],
-        seen: NDArray[np.int64],
-        weights: PairWeights,
-        known: Any,
-        out: Path,
+        self, sums: Sequence[Any], n_kept: int, known: Any, known_here: Known, out: Path
     ) -> Iterator[VectorsEvent]:
         """Add the sums of all parts up, a range of rows at a time, and write them in order."""
-        client, n_kept, tick = self._client, int(seen.sum()), monotonic()
-        n_ranges = max(1, n_kept // _TOKENS_OF_RANGE)
-        ends = np.searchsorted(np.cumsum(seen), np.arange(1, n_ranges) * (n_kept / n_ranges))
-        bounds = sorted({0, *(int(end) + 1 for end in ends if end + 1 < len(seen)), len(seen)})
-        ranges = []
-        for first, stop in pairwise(bounds):
-            level = client.map(_cut, sums, first=first, stop=stop, pure=False)
-            while len(level) > 1:
-                level = [
-                    client.submit(_add, level[i : i + _ADDED_AT_ONCE], known, pure=False)
-                    for i in range(0, len(level), _ADDED_AT_ONCE)
-                ]
-            ranges.append(level[0])
+        client, weights, tick = self._client, known_here.weights, monotonic()
+        (ends,) = self._finished([self._added(client.map(_ends, sums, pure=False), _add_ends)])
+        ranges = row_batches(ends.result(), _entries_of_range(known_here.n_bytes, weights.width))
+        n_words, n_ahead = len(known_here.words), max(1, sum(client.nthreads().values()))
+        waiting: deque[tuple[int, Any]] = deque()
+        is_last = False
         with SumsWriter(out / COUNTS_FOLDER, weights, weights.width) as writer:
-            for number, future in enumerate(ranges, start=1):
+            while waiting or not is_last:
+                while not is_last and len(waiting) < n_ahead:
+                    first, stop = next(ranges)
+                    cut = client.map(_cut, sums, first=first, stop=stop, pure=False)
+                    waiting.append((stop, self._added(cut, _add, known=known)))
+                    is_last = stop == n_words
+                stop, future = waiting.popleft()
+                (future,) = self._finished([future])
                 matrix = future.result()
                 writer.write(Rows(np.diff(matrix.ends).astype(np.int64), *matrix[1:]))
-                share = number / len(ranges)
+                share = stop / n_words
                 seconds = max(1e-9, monotonic() - tick)
-                yield Counted(
-                    int(n_kept * share), writer.n_nonzeros, n_kept * share / seconds, share
-                )
+                yield Counted(n_kept, writer.n_nonzeros, n_kept * share / seconds, share)
+
+    def _added(self, level: list[Any], add: Callable[..., Any], **given: Any) -> Any:
+        """The sum of what several tasks make, some at a time; no task holds all of them."""
+        while len(level) > 1:
+            level = [
+                self._client.submit(add, level[i : i + _ADDED_AT_ONCE], **given, pure=False)
+                for i in range(0, len(level), _ADDED_AT_ONCE)
+            ]
+        return level[0]
+
+    def _finished(self, futures: Sequence[Any]) -> Iterator[Any]:
+        """What is submitted, as it is done; does not wait for a cluster that has no workers."""
+        from distributed import wait
+
+        waiting, alone_since = list(futures), None
+        del futures
+        while waiting:
+            try:
+                with self._client.as_current():
+                    done, rest = wait(waiting, _ASKED_EVERY, return_when="FIRST_COMPLETED")
+            except TimeoutError:
+                if self._client.nthreads():
+                    alone_since = None
+                    continue
+                alone_since = alone_since or monotonic()
+                if monotonic() - alone_since >= _PATIENCE:
+                    self._require_workers()
+                continue
+            waiting, alone_since = list(rest), None
+            yield from done
+
+    def _require_workers(self) -> None:
+        if not self._client.nthreads():
+            raise UnavailableError(
+                f"the Dask cluster has had no worker for {_PATIENCE:.0f} seconds; start some, and go on "
+                "with --resume"
+            )
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turn what Dask raises into one sentence.
+
+    Raises:
+        UnavailableError: the cluster is lost, or cannot do what is asked.
+    """
+    from distributed import KilledWorker
+    from distributed.client import CancelledError
+
+    try:
+        yield
+    except UnrolledError:
+        raise
+    except KilledWorker:
+        raise UnavailableError(
+            "workers of the Dask cluster died again and again over one part of the text; give them more "
+            "memory, or a task less of it (--memory), and go on with --resume"
+        ) from None
+    except (CancelledError, OSError) as error:
+        reason = "its scheduler is gone" if isinstance(error, CancelledError) else _briefly(error)
+        raise UnavailableError(
+            f"the Dask cluster was lost while it counted ({reason}); start it again, or leave out "
+            "--cluster, and go on with --resume"
+        ) from None
+    except Exception as error:
+        raise UnavailableError(
+            f"a worker of the Dask cluster failed ({type(error).__name__}: {_briefly(error)}); have "
+            "the same versions of Python, unrolled and Dask on all of them, and go on with --resume"
+        ) from error
+
+
+def _briefly(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _part_bytes(n_bytes: int) -> int:
+    """Text of a task that may take so many bytes; its ids, pairs and their sums are many times more."""
+    return max(_LEAST_PART, min(_MOST_PART, n_bytes // 64))
+
+
+def _entries_of_range(n_bytes: int, width: int) -> int:
+    """Of all parts' sums, those that are added up together: the sums and their sum fit."""
+    return max(_ENTRIES, n_bytes // 4 // (4 + 8 * width))
 
 
 def _name_of(implementation: ModuleType) -> str:
@@ -225,15 +363,32 @@ def _fsspec() -> Any:
     return fsspec
 
 
-def _globbed(url: str) -> list[str]:
+def _found(url: str, wanted: Sequence[str]) -> list[str]:
+    """The files that the URL of a file, a folder or a pattern stands for."""
     try:
-        files = _fsspec().open_files(url)
-        found = [str(each.fs.unstrip_protocol(each.path)) for each in files]
+        fs, path = _fsspec().core.url_to_fs(url)
+        if fs.isdir(path):
+            found = [str(fs.unstrip_protocol(each)) for each in _in_folder(fs, path, wanted)]
+        else:
+            files = _fsspec().open_files(url)
+            found = [str(each.fs.unstrip_protocol(each.path)) for each in files]
     except (OSError, ValueError, ImportError) as error:
         raise DataError(f"cannot be found ({error})", url) from None
     if not found:
-        raise DataError("no file matches", url)
+        suffixed = f" with suffix {' or '.join(wanted)}" if wanted else ""
+        raise DataError(f"no file{suffixed} is there", url)
     return sorted(found)
+
+
+def _in_folder(fs: Any, folder: str, wanted: Sequence[str]) -> Iterator[str]:
+    """Files at any depth, without names that start with a dot, as in a local folder."""
+    chosen = tuple(suffix.lower() for suffix in wanted)
+    for path in fs.find(folder):
+        inner = PurePosixPath(str(path).removeprefix(folder.rstrip("/") + "/"))
+        plain = inner.name.lower().removesuffix(endings(inner)[1])
+        is_hidden = any(part.startswith(".") for part in inner.parts)
+        if not is_hidden and (not chosen or plain.endswith(chosen)):
+            yield path
 
 
 def _size(url: str) -> int:
@@ -246,13 +401,23 @@ def _size(url: str) -> int:
         raise DataError(f"cannot be read ({error})", url) from None
 
 
+def _changed(url: str) -> str:
+    """When the file was changed, where that is known; a run that goes on knows its text by it."""
+    try:
+        fs, path = _fsspec().core.url_to_fs(url)
+        return str(fs.modified(path))
+    except (NotImplementedError, AttributeError, OSError, ValueError):
+        return ""
+
+
 def _slices(url: str, part_bytes: int) -> list[Slice]:
-    if url.lower().endswith(".gz"):
-        return [Slice(url, 0, None, True)]
+    packing = endings(PurePosixPath(url))[1]
     size = _size(url)
+    if packing:
+        return [Slice(url, 0, None, packing)]
     starts = range(0, max(1, size), part_bytes)
     return [
-        Slice(url, start, start + part_bytes if start + part_bytes < size else None, False)
+        Slice(url, start, start + part_bytes if start + part_bytes < size else None)
         for start in starts
     ]
 
@@ -263,7 +428,9 @@ def _slices(url: str, part_bytes: int) -> list[Slice]:
 def _number(part: Slice, asked: tuple[CorpusConfig, VectorsConfig, Splitter, str]) -> Numbered:
     """Read and number a part of the text."""
     corpus, config, splitter, name = asked
-    texts = list(_texts(part, corpus, config))
+    texts = _texts(part, corpus, config)
+    if part.packing:
+        texts = _bounded(texts, part, config)
     ids, pieces, counts = _named(name).encode(texts, border_of(corpus, config))
     listed = pieces.decode("utf-8").split("\n")[:-1]
     words, lengths = splitter.words(listed)
@@ -271,12 +438,26 @@ def _number(part: Slice, asked: tuple[CorpusConfig, VectorsConfig, Splitter, str
     return Numbered(ids, splitter.starts(lengths, len(listed)), words, np.array(seen))
 
 
+def _bounded(texts: Iterable[bytes], part: Slice, config: VectorsConfig) -> Iterator[bytes]:
+    """The text of a packed file, which one task must number, as long as its words have room there."""
+    n_bytes = 0
+    for text in texts:
+        n_bytes += len(text)
+        if n_bytes > config.n_bytes // 3:
+            raise DataError(
+                f"holds too much text for one task in {config.memory}, and a packed file cannot be cut; "
+                "unpack it, pack it in parts, or give a task more (--memory)",
+                part.url,
+            )
+        yield text
+
+
 def _texts(part: Slice, corpus: CorpusConfig, config: VectorsConfig) -> Iterator[bytes]:
     """The text of a part, no word torn."""
     mark = Marker(corpus, config)
     carried, at_line_start = "", True
-    for raw, offset in _raw_blocks(part):
-        decoded = decode_block(raw, part.url, offset, corpus)
+    for raw, offset, in_line in _raw_blocks(part, corpus.encoding):
+        decoded = decode_block(raw, part.url, offset, corpus, in_line)
         text = carried + mark(decoded, at_line_start)
         at_line_start = decoded.endswith("\n") if decoded else at_line_start
         carried = "" if at_line_start else torn(text)
@@ -289,20 +470,23 @@ def _texts(part: Slice, corpus: CorpusConfig, config: VectorsConfig) -> Iterator
     yield (carried + (mark.end_of_file if part.stop is None else "")).encode("utf-8")
 
 
-def _raw_blocks(part: Slice) -> Iterator[tuple[bytes, int]]:
-    """Blocks of whole lines, or of parts of a longer line, with the byte each begins at."""
+def _raw_blocks(part: Slice, encoding: str) -> Iterator[tuple[bytes, int, bool]]:
+    """Blocks of whole lines, or of parts of a longer line; the byte each begins at, and if in a line."""
     try:
-        with _fsspec().open(part.url, "rb") as opened:
-            stream = gzip.GzipFile(fileobj=opened) if part.is_packed else opened
+        with ExitStack() as stack:
+            stream = stack.enter_context(_fsspec().open(part.url, "rb"))
+            if part.packing:
+                stream = stack.enter_context(unpacked(stream, part.packing, part.url))
             offset = _first_line(stream, part.start)
             rest, in_line = b"", False
             while True:
-                is_before = part.stop is None or offset + len(rest) < part.stop
-                if is_before:
-                    room = _BLOCK if part.stop is None else part.stop - offset - len(rest)
-                    read = stream.read(min(_BLOCK, room))
+                room = max(1, _BLOCK - len(rest))  # as on one machine
+                position = offset + len(rest)
+                if part.stop is None or position < part.stop:
+                    left = room if part.stop is None else part.stop - position
+                    read = stream.read(min(room, left))
                 elif rest or in_line:
-                    read = stream.readline(_BLOCK)  # the line that began before the stop
+                    read = stream.readline(room)  # the line that began before the stop
                 else:
                     break
                 if not read:
@@ -310,17 +494,15 @@ def _raw_blocks(part: Slice) -> Iterator[tuple[bytes, int]]:
                 rest += read
                 end = rest.rfind(b"\n") + 1
                 if not end and len(rest) >= _BLOCK:
-                    end = _end_of_character(rest)
+                    end = end_of_last_character(rest, encoding, part.url)
                 if end:
+                    yield rest[:end], offset, in_line
                     in_line = not rest.endswith(b"\n", 0, end)
-                    yield rest[:end], offset
                     offset, rest = offset + end, rest[end:]
             if rest:
-                yield rest, offset
+                yield rest, offset, in_line
     except FileNotFoundError:
         raise DataError("no such file", part.url) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"damaged gzip file ({error}); copy it again", part.url) from None
     except OSError as error:
         raise DataError(f"cannot be read ({error})", part.url) from None
 
@@ -338,48 +520,49 @@ def _first_line(stream: Any, start: int) -> int:
     return offset
 
 
-def _end_of_character(raw: bytes) -> int:
-    """Where a block inside a line ends: no character is torn, in UTF-8 or any code of single bytes."""
-    end = len(raw)
-    while end > len(raw) - 4 and raw[end - 1] & 0xC0 == 0x80:
-        end -= 1
-    return end - 1 if raw[end - 1] >= 0xC0 or raw[end - 1] == 0x0D else end
-
-
 def _summary(part: Numbered) -> tuple[list[str], NDArray[np.int64]]:
     return part.words, part.counts
 
 
-Known = tuple[list[str], PairWeights, str]
-
-
 def _tokens(part: Numbered, known: Known) -> NDArray[np.int32]:
-    words, _, name = known
-    ranks = {word: rank for rank, word in enumerate(words)}
+    ranks = {word: rank for rank, word in enumerate(known.words)}
     its = np.fromiter((ranks.get(word, BORDER) for word in part.words), np.int32, len(part.words))
-    found: NDArray[np.int32] = _named(name).expand(part.ids, part.starts, its)
+    implementation = _named(known.implementation)
+    found: NDArray[np.int32] = implementation.expand(part.ids, part.starts, its)
     return found
 
 
 def _tail(part: Numbered, known: Known) -> NDArray[np.int32]:
     """Its last words."""
-    return _tokens(part, known)[-known[1].window :].copy()
+    return _tokens(part, known)[-known.weights.window :].copy()
 
 
 def _count(part: Numbered, before: NDArray[np.int32], known: Known) -> Matrix:
     """The sums of a part, whose first words have those `before` it in their windows."""
-    words, weights, name = known
+    weights, n_words = known.weights, len(known.words)
+    implementation = _named(known.implementation)
     tokens = _tokens(part, known)
-    n_words = len(words)
-    found = []
-    if len(tokens):
-        both = np.concatenate([before, tokens])
-        for stretch in stretches([both], weights.window, len(tokens), len(before)):
-            rows = _named(name).count_rows(
-                stretch.tokens, stretch.first, n_words, weights, _ENTRIES, 1
-            )
-            found = list(rows)
-    return _as_matrix(found, n_words, weights)
+    most = max(_LEAST_TOKENS, min(_MOST_TOKENS, known.n_bytes // 64))
+    total: Matrix | None = None
+    for stretch in stretches([before, tokens], weights.window, min(most, len(tokens)), len(before)):
+        rows = implementation.count_rows(
+            stretch.tokens, stretch.first, n_words, weights, _ENTRIES, 1
+        )
+        matrix = _as_matrix(list(rows), n_words, weights)
+        total = matrix if total is None else _add([total, matrix], known)
+    return _as_matrix([], n_words, weights) if total is None else total
+
+
+def _n_entries(matrix: Matrix) -> int:
+    return len(matrix.columns)
+
+
+def _ends(matrix: Matrix) -> NDArray[np.uint64]:
+    return matrix.ends
+
+
+def _add_ends(several: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    return np.sum(several, axis=0, dtype=np.uint64)
 
 
 def _as_matrix(found: Sequence[Rows], n_words: int, weights: PairWeights) -> Matrix:
@@ -399,6 +582,6 @@ def _cut(matrix: Matrix, first: int, stop: int) -> Matrix:
 
 
 def _add(matrices: Sequence[Matrix], known: Known) -> Matrix:
-    words, weights, name = known
-    rows = _named(name).merge_rows(list(matrices), len(words), weights, 1)
-    return _as_matrix([rows], len(words), weights)
+    n_words, weights = len(known.words), known.weights
+    rows = _named(known.implementation).merge_rows(list(matrices), n_words, weights, 1)
+    return _as_matrix([rows], n_words, weights)

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from unrolled.errors import RunError
+from unrolled.errors import DataError, RunError
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NPY_HEADER = 128  # bytes; its length is a part of the format, so that it can be written last
@@ -146,17 +147,67 @@ def _npy_header(dtype: np.dtype[Any], n_rows: int, width: int) -> bytes:
     return b"\x93NUMPY\x01\x00v\x00" + text.ljust(_NPY_HEADER - 11).encode() + b"\n"
 
 
-def read_rows(path: Path, dtype: DTypeLike, start: int, stop: int, width: int = 1) -> NDArray[Any]:
-    """Rows of a file that a `NumberFile` wrote, in memory of their own.
+@dataclass(frozen=True)
+class StoredNumbers:
+    """A `.npy` file of which some rows are read at a time.
 
-    A map of the file would count as memory in use for as long as the system likes.
+    They come into memory of their own: a map of the file would count as memory in use for as long as the
+    system likes, and keep the file open.
+
+    Args:
+        path: the file.
+        dtype: of its numbers.
+        n_rows: how many rows there are.
+        width: numbers of a row.
+        offset: bytes before the first.
     """
-    dtype = np.dtype(dtype)
-    offset = _NPY_HEADER + start * width * dtype.itemsize
-    values = np.fromfile(path, dtype, (stop - start) * width, offset=offset)
-    if len(values) != (stop - start) * width:
-        raise RunError(f"{path}: cut short; count again (--force)")
-    return values if width == 1 else values.reshape(-1, width)
+
+    path: Path
+    dtype: np.dtype[Any]
+    n_rows: int
+    width: int
+    offset: int
+
+    @classmethod
+    def open(cls, path: Path) -> StoredNumbers:
+        """Look at what a file holds.
+
+        Raises:
+            DataError: it is missing, cut short, or something else.
+        """
+        then = "train again, or copy the whole folder"
+        try:
+            with path.open("rb") as stream:
+                if np.lib.format.read_magic(stream) != (1, 0):
+                    raise ValueError
+                shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
+                offset, size = stream.tell(), os.fstat(stream.fileno()).st_size
+        except FileNotFoundError:
+            raise DataError(f"missing; {then}", path) from None
+        except (ValueError, EOFError):
+            raise DataError(f"not a whole NumPy array; {then}", path) from None
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror or error})", path) from None
+        n_rows, width = (*shape, 1, 1)[:2]
+        whole = offset + n_rows * width * dtype.itemsize
+        if len(shape) not in (1, 2) or by_column or dtype.hasobject or size < whole:
+            raise DataError(f"not a whole NumPy array; {then}", path)
+        return cls(path, dtype, n_rows, width, offset)
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Rows from `start` up to `stop`, `[rows]`, or `[rows, width]` where they have several numbers.
+
+        Raises:
+            DataError: the file was cut short meanwhile, or cannot be read.
+        """
+        offset = self.offset + start * self.width * self.dtype.itemsize
+        try:
+            values = np.fromfile(self.path, self.dtype, (stop - start) * self.width, offset=offset)
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror or error})", self.path) from None
+        if len(values) != (stop - start) * self.width:
+            raise DataError("cut short; train again, or copy the whole folder", self.path)
+        return values if self.width == 1 else values.reshape(-1, self.width)
 
 
 Pieces = Callable[[], Iterator[NDArray[np.float32]]]
@@ -201,6 +252,45 @@ def write_tensors(
         stream.write(_safetensors_header(header))
 
 
+def read_tensors(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], at_once: int
+) -> Iterator[tuple[str, int, NDArray[np.float32]]]:
+    """Read what `write_tensors` wrote, some rows at a time, and compare the checksum at the end.
+
+    Args:
+        path: the file.
+        shapes: of the arrays that it is to hold, by name.
+        at_once: numbers to read at once; one row at least.
+
+    Yields:
+        The name of an array, the number of a row, and rows from there on.
+
+    Raises:
+        RunError: the file is missing, damaged, or holds other arrays.
+    """
+    try:
+        with path.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+            found = {name: tuple(header[name]["shape"]) for name in header if name[0] != "_"}
+            if found != dict(shapes):
+                raise RunError(f"{path}: holds {found}, expected {dict(shapes)}")
+            digest = hashlib.sha256()
+            for name in sorted(shapes):
+                shape = shapes[name]
+                digest.update(f"{name} torch.float32 {list(shape)}\n".encode())
+                width = int(np.prod(shape[1:]))
+                n_rows = max(1, at_once // width)
+                for first in range(0, shape[0], n_rows):
+                    n = min(n_rows, shape[0] - first)
+                    content = stream.read(4 * n * width)
+                    digest.update(content)
+                    yield name, first, np.frombuffer(content, "<f4").reshape(n, *shape[1:])
+            if digest.hexdigest() != header["__metadata__"]["sha256"]:
+                raise ValueError("its checksum is another")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise RunError(f"{path}: damaged ({error}); train again (--force)") from None
+
+
 def _safetensors_header(header: Mapping[str, Any]) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -210,12 +300,3 @@ def _safetensors_header(header: Mapping[str, Any]) -> bytes:
 def numbers(content: bytes, dtype: DTypeLike) -> NDArray[Any]:
     """The numbers that some bytes hold; none for no bytes."""
     return np.frombuffer(content, dtype) if content else np.empty(0, dtype)
-
-
-def memory_in_use() -> int:
-    """Bytes of memory this process holds now; a guess where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return 100 << 20

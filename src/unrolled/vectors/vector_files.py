@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from unrolled.errors import DataError
-from unrolled.text.readers import _nearest_file, _suffixes
+from unrolled.text.files import endings, nearest_file, packed_into, unpacked
 from unrolled.vectors import storage
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_GZIP = b"\x1f\x8b"
+_MAGIC = {
+    ".gz": re.compile(rb"\x1f\x8b"),
+    ".bz2": re.compile(rb"BZh[1-9]1AY&SY"),
+    ".xz": re.compile(rb"\xfd7zXZ\0"),
+}
 _LONGEST_LINE = 16 << 20  # bytes; a file without line ends must not fill the memory
 
 
@@ -30,15 +33,15 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         if path.is_dir():
             raise DataError("this is a folder; give a file", path)
         with path.open("rb") as stream:
-            if stream.peek(2)[:2] == _GZIP:
-                with gzip.open(stream) as unpacked:
-                    yield cast(BinaryIO, unpacked)
-            else:
+            head = stream.peek(10)[:10]
+            packing = next((ending for ending, magic in _MAGIC.items() if magic.match(head)), None)
+            if packing is None:
                 yield stream
+            else:
+                with unpacked(stream, packing, path) as inner:
+                    yield inner
     except FileNotFoundError as error:
-        raise DataError(f"no such file{_nearest_file(path)}", path) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError("damaged gzip file; copy or download it again", path) from error
+        raise DataError(f"no such file{nearest_file(path)}", path) from error
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path) from error
 
@@ -63,18 +66,18 @@ def lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
 
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A new file, packed where its name ends in `.gz`, which takes its place once it is whole.
+    """A new file, packed where its name says so (`.gz`), which takes its place once it is whole.
 
     Raises:
         RunError: the disk is full, or the file cannot be written.
     """
     with storage.replacing(path, "try again") as stream:
-        if not _suffixes(path)[1]:
+        packing = endings(path)[1]
+        if not packing:
             yield stream
             return
-        # No name and no time in it: the same vectors are the same bytes.
-        with gzip.GzipFile("", "wb", 6, stream, mtime=0) as packed:
-            yield cast(BinaryIO, packed)
+        with packed_into(stream, packing, path) as packed:
+            yield packed
 
 
 def shown(raw: bytes) -> str:

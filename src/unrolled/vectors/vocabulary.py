@@ -5,14 +5,16 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.errors import DataError, RunError
+from unrolled.errors import DataError
 from unrolled.vectors import storage
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.formats_safetensors import read_vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,20 +54,14 @@ class Vocabulary:
         """Read what `save` wrote.
 
         Raises:
-            RunError: the file is missing or damaged; the line is named.
+            DataError: the file is missing or damaged; the line is named.
         """
-        try:
-            lines = path.read_bytes().decode("utf-8", "surrogatepass").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunError(f"{path}: cannot be read ({error})") from None
-        words, counts = [], []
-        for number, line in enumerate(lines[:-1], start=1):
-            word, tab, count = line.rpartition("\t")
-            if not (tab and count.isdecimal()):
-                raise RunError(f"{path}, line {number}: expected a word, a tab and its count")
-            words.append(word)
-            counts.append(int(count))
-        return cls(words, np.array(counts, np.int64))
+        words, counts = read_vocabulary(path)
+        if counts is None:
+            raise DataError(
+                "expected a word, a tab and its count per line, found words alone", path
+            )
+        return cls(words, counts)
 
 
 class WordCounts:
@@ -110,22 +106,21 @@ class WordCounts:
         if not self._index:
             raise DataError("the text holds no words; give more text")
         counts = self._counts[: len(self._index)]
-        words = np.array(list(self._index), object)
-        frequent = np.flatnonzero(counts >= config.min_count)
-        if not len(frequent):
+        is_kept = counts >= config.min_count
+        if not is_kept.any():
             raise DataError(
                 f"no word is seen {config.min_count} times (vectors.min_count); the most frequent "
                 f"is seen {counts.max()} times; give more text, or lower the count"
             )
-        pairs = zip(counts[frequent].tolist(), words[frequent].tolist(), strict=True)
-        kept = sorted((-count, word) for count, word in pairs)  # Python orders text by code point
-        kept = kept[: config.max_words or None]
-        if len(kept) < 2:
+        kept = sorted(compress(self._index, is_kept))  # Python orders text by code point
+        seen = counts[np.fromiter(map(self._index.__getitem__, kept), np.int64, len(kept))]
+        order = np.argsort(-seen, kind="stable")[: config.max_words or None]
+        if len(order) < 2:
             raise DataError(
-                f"the vocabulary holds one word, '{kept[0][1]}', and vectors compare at least two; "
+                f"the vocabulary holds one word, '{kept[order[0]]}', and vectors compare at least two; "
                 "give more text, or lower vectors.min_count"
             )
-        return Vocabulary([word for _, word in kept], -np.array([n for n, _ in kept], np.int64))
+        return Vocabulary([kept[place] for place in order], seen[order])
 
 
 def composed(text: str) -> str:

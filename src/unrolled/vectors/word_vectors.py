@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, did_you_mean
+from unrolled.vectors.cooccurrence import Counts
 from unrolled.vectors.formats import Format, Which, not_finite, read_vectors
-from unrolled.vectors.ratios import CountTable, Ratio
+from unrolled.vectors.ratios import COUNTS_FOLDER, Ratio, ratio
 
 Method = Literal["3CosAdd", "3CosMul"]
 METHODS: tuple[Method, ...] = ("3CosAdd", "3CosMul")
@@ -247,10 +248,10 @@ class WordVectors:
         ids = [self.id_of(word) for word in (first, second, *probes)]
         if self._folder is None:
             raise DataError("ratios need all the words of a folder that holds their counts")
-        table = CountTable.load(self._folder, len(self))
+        counts = Counts.open(self._folder / COUNTS_FOLDER, len(self))
         first_id, second_id, *probe_ids = ids
         return [
-            table.ratio(first_id, second_id, id_, probe)
+            ratio(counts, first_id, second_id, id_, probe)
             for id_, probe in zip(probe_ids, probes, strict=True)
         ]
 

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ class Part:
         return self.pieces.decode("utf-8").split("\n")[:-1]
 
     def save(self, path: Path) -> None:
-        """Write it as three arrays, one behind the other.
+        """Write it as three arrays, one behind the other, each with its checksum.
 
         Raises:
             RunError: the disk is full, or the file cannot be written.
@@ -96,7 +97,9 @@ class Part:
                 # np.save would not notice that the disk is full before its last few kilobytes.
                 about = np.lib.format.header_data_from_array_1_0(values)
                 np.lib.format.write_array_header_1_0(stream, about)
-                stream.write(np.ascontiguousarray(values).data)
+                content = np.ascontiguousarray(values).data
+                stream.write(content)
+                stream.write(crc32(content).to_bytes(4, "little"))
 
 
 def load_counts(path: Path) -> tuple[list[str], NDArray[np.int64]]:
@@ -122,9 +125,16 @@ def load_part(path: Path) -> tuple[list[str], NDArray[np.int32]]:
 def _load(path: Path, n_arrays: int) -> list[NDArray[Any]]:
     try:
         with path.open("rb") as stream:
-            return [np.load(stream) for _ in range(n_arrays)]
+            return [_checked(stream) for _ in range(n_arrays)]
     except (OSError, ValueError, EOFError):
         raise RunError(f"{path}: missing or damaged; train again (--force)") from None
+
+
+def _checked(stream: BinaryIO) -> NDArray[Any]:
+    values: NDArray[Any] = np.load(stream)
+    if crc32(values.data) != int.from_bytes(stream.read(4), "little"):
+        raise ValueError
+    return values
 
 
 class Splitter:
@@ -133,6 +143,9 @@ class Splitter:
     >>> Splitter(VectorsConfig(tokens="word", lowercase=True)).words(["Don't", "stop."])
     (['do', "n't", 'stop', '.'], [2, 2])
     """
+
+    most_remembered = 1 << 20
+    """Different pieces whose words are remembered; the commonest come early in a text."""
 
     def __init__(self, config: VectorsConfig, tokenizer: Tokenizer | None = None) -> None:
         self._lowercase = config.lowercase
@@ -148,6 +161,11 @@ class Splitter:
             self._split = _by(_untrained(config.lowercase))
         self._seen: dict[str, list[str]] = {}
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a piece may be several words, and what it is has been remembered."""
+        return self._split is not None
+
     def words(self, pieces: Sequence[str]) -> tuple[list[str], list[int] | None]:
         """The words of all pieces, and how many each has; None where each is one."""
         if self._split is None:
@@ -158,7 +176,9 @@ class Splitter:
         for piece in pieces:
             its = self._seen.get(piece)
             if its is None:
-                its = self._seen[piece] = self._split(piece)
+                its = self._split(piece)
+                if len(self._seen) < self.most_remembered:
+                    self._seen[piece] = its
             words += its
             lengths.append(len(its))
         return words, lengths
@@ -211,22 +231,23 @@ def read_parts(
     config: VectorsConfig,
     implementation: ModuleType,
     part_bytes: int,
+    n_threads: int,
     start: Place = Place(),
 ) -> Iterator[Part]:
     """The text from a place on, in parts of about so many bytes, in order.
 
-    Parts are made by `config.n_threads` threads; reading ahead is bounded by their number.
+    Parts are made by so many threads; reading ahead is bounded by their number.
 
     Raises:
         DataError: a file cannot be read as asked, or holds no text.
     """
     border = border_of(corpus, config)
-    with ThreadPoolExecutor(config.n_threads) as pool:
+    with ThreadPoolExecutor(n_threads) as pool:
         waiting: deque[tuple[Future[Any], Place]] = deque()
         try:
             for texts, end in _portions(files, corpus, config, part_bytes, start):
                 waiting.append((pool.submit(implementation.encode, texts, border), end))
-                if len(waiting) > config.n_threads:
+                if len(waiting) > n_threads:
                     yield _finished(*waiting.popleft())
             while waiting:
                 yield _finished(*waiting.popleft())
@@ -276,7 +297,7 @@ def _file(
     mark = Marker(corpus, config)
     carried = start.carried
     at_line_start = not start.in_line
-    for block in read_blocks(path, corpus, start.offset, start.line):
+    for block in read_blocks(path, corpus, start.offset, start.line, start.in_line):
         text = carried + mark(block.text, at_line_start)
         at_line_start = block.text.endswith("\n")
         carried = "" if at_line_start else torn(text)

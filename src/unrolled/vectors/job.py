@@ -1,0 +1,167 @@
+"""What counting and training share: the settings, the folder, and the record of what is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from unrolled import config as settings
+from unrolled.errors import RunError
+from unrolled.kernels import kernels
+from unrolled.text.corpus import CorpusConfig
+from unrolled.vectors import native, storage, words
+from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.formats_safetensors import CONFIG_FILE, VOCABULARY_FILE
+from unrolled.vectors.ratios import COUNTS_FOLDER
+
+RECORD_FILE = "record.json"
+_WORK_FOLDER = "work"
+
+
+@dataclass
+class Record:
+    """What is done, and how; `record.json`, replaced after each thing that is.
+
+    Args:
+        corpus: the settings of the text.
+        files: path, size and time of change of each.
+        tokenizer: its checksum, or nothing.
+        counted_in: the folder whose counts these are, or nothing.
+        sessions: of each start, when it was, the package's version, and the instruction set of the
+            kernels, or `plain`.
+        is_read: whether the text is.
+        n_parts: of the text, once it is.
+        n_different: words that the text holds.
+        n_tokens: of the text, words of no vector included.
+        n_counted: tokens (and borders) of the stretches counted so far.
+        n_stretches: of which sums are on the disk.
+        is_counted: whether the counts are complete.
+        losses: of each epoch that is saved.
+        state: the file of what training goes on from.
+        is_finished: whether the vectors are complete.
+        seconds: that it took, up to the last replacement.
+    """
+
+    corpus: dict[str, Any] = field(default_factory=dict)
+    files: list[list[Any]] = field(default_factory=list)
+    tokenizer: str = ""
+    counted_in: str = ""
+    sessions: list[dict[str, str]] = field(default_factory=list)
+    is_read: bool = False
+    n_parts: int = 0
+    n_different: int = 0
+    n_tokens: int = 0
+    n_counted: int = 0
+    n_stretches: int = 0
+    is_counted: bool = False
+    losses: list[float] = field(default_factory=list)
+    state: str = ""
+    is_finished: bool = False
+    seconds: float = 0.0
+
+    @classmethod
+    def load(cls, path: Path) -> Record:
+        """Read it; an empty one where there is none yet.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        try:
+            return cls(**json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"{path}: damaged ({error}); train again (--force)") from None
+
+
+@dataclass
+class Job:
+    """One folder on its way from text to vectors.
+
+    Args:
+        config: what to count and how to train.
+        corpus: the text.
+        out: the folder.
+        splitter: pieces of text to words.
+        implementation: `native` or `plain`.
+        cluster: that reads and counts, or None.
+        tokenizer: its checksum, or nothing.
+        record: what is done.
+        files: of the text, in order; known once it is to be read.
+    """
+
+    config: VectorsConfig
+    corpus: CorpusConfig
+    out: Path
+    splitter: words.Splitter
+    implementation: ModuleType
+    cluster: Any
+    tokenizer: str
+    record: Record = field(default_factory=Record)
+    files: list[Any] = field(default_factory=list)
+    _tick: float = field(default_factory=time.monotonic)
+
+    @property
+    def work(self) -> Path:
+        """What a resumed run goes on from; it is there while vectors are being made."""
+        return self.out / _WORK_FOLDER
+
+    @property
+    def counts(self) -> Path:
+        """The folder of X."""
+        return self.out / COUNTS_FOLDER
+
+    @property
+    def vocabulary(self) -> Path:
+        """The file of the words."""
+        return self.out / VOCABULARY_FILE
+
+    def passed(self) -> float:
+        """Seconds that all of it took until now."""
+        now = time.monotonic()
+        self.record.seconds += now - self._tick
+        self._tick = now
+        return self.record.seconds
+
+    def begin_session(self) -> None:
+        """Note who works on it from now on."""
+        is_native = self.implementation is native and kernels is not None
+        session = {
+            "began": datetime.now(UTC).isoformat(timespec="seconds"),
+            "unrolled": _version(),
+            "instruction_set": kernels.instruction_set() if is_native else "plain",
+        }
+        self.record.sessions.append(session)
+
+    def save_record(self) -> None:
+        """Replace `record.json`.
+
+        Raises:
+            RunError: the disk is full, or the file cannot be written.
+        """
+        self.passed()
+        content = json.dumps(dataclasses.asdict(self.record), indent=1) + "\n"
+        storage.write_whole(self.out / RECORD_FILE, content.encode())
+
+    def save_config(self) -> None:
+        """Replace `vectors.toml`.
+
+        Raises:
+            RunError: the disk is full, or the file cannot be written.
+        """
+        content = settings.to_toml(self.config).encode()
+        storage.write_whole(self.out / CONFIG_FILE, content)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("unrolled")
+    except metadata.PackageNotFoundError:  # run from its source
+        return "unknown"

@@ -1,0 +1,229 @@
+"""`unrolled vectors train`: where text comes from, where vectors go, and what messages name."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from unrolled import cli, cli_options, cli_vectors
+from unrolled.errors import ConfigError, DataError, RunError
+from unrolled.layers.cache import ContinuousCache
+from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.counting_run import CountingRun
+from unrolled.vectors.events import Counted
+
+TEXT = "ice is cold\nsteam is hot\nice is water and steam is water\n" * 9
+QUICK = ["--size", "3", "--min-count", "1", "--window", "3", "--epochs", "2", "--threads", "1"]
+
+
+class Run:
+    """Runs `vectors train` in a folder of its own, with or without standard input."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self._capsys, self._patch = capsys, patch
+
+    def __call__(self, *words: object, stdin: bytes | None = None) -> str:
+        """Trains; what is printed."""
+        assert self.code(*words, stdin=stdin) == 0, self.printed.err
+        return self.printed.out
+
+    def refused(self, *words: object, stdin: bytes | None = None) -> str:
+        """Is refused; the sentence."""
+        assert self.code(*words, stdin=stdin) == 2
+        assert self.printed.err.count("\n") == 1, "one sentence, and so no traceback"
+        return self.printed.err.removeprefix("unrolled: ").rstrip()
+
+    def code(self, *words: object, stdin: bytes | None = None) -> int:
+        if stdin is not None:
+            self._patch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stdin)))
+        code = cli.main(["vectors", "train", *map(str, words)])
+        self.printed = self._capsys.readouterr()
+        return code
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "talk.en.txt").write_text(TEXT, encoding="utf-8")
+    return Run(capsys, monkeypatch)
+
+
+def same(one: Path, other: Path) -> bool:
+    names = ("vectors.safetensors", "vocabulary.tsv", "counts/values.npy")
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+def test_vectors_are_named_after_their_text(run: Run, tmp_path: Path) -> None:
+    run("talk.en.txt", *QUICK)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text(TEXT, encoding="utf-8")
+    run("texts/*.txt", *QUICK)
+    run(".", *QUICK, "--suffixes", ".txt")
+    assert {path.name for path in (tmp_path / "vectors").iterdir()} == {
+        "talk",
+        "texts",
+        tmp_path.name.split(".")[0],
+    }
+    assert same(tmp_path / "vectors" / "talk", tmp_path / "vectors" / "texts")
+    assert run.refused("/*.nothing", *QUICK) == (
+        "/*.nothing gives the vectors no name; name the folder with --out vectors/NAME"
+    )
+
+
+def test_standard_input_is_a_text_like_any_other(run: Run, tmp_path: Path) -> None:
+    run("talk.en.txt", "--out", "file", *QUICK)
+    run("-", "--out", "new/piped", *QUICK, stdin=TEXT.encode())
+    assert same(tmp_path / "file", tmp_path / "new" / "piped")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["piped"], "nothing is left"
+    run("talk.en.txt", "-", "--out", "both", *QUICK, stdin=TEXT.encode())
+    seen = (tmp_path / "both" / "vocabulary.tsv").read_text(encoding="utf-8").splitlines()
+    assert seen[0] == "is\t72"
+    assert run.refused("-", *QUICK) == (
+        "standard input gives the vectors no name; name the folder with --out vectors/NAME"
+    )
+    assert run.refused("-", "--out", "c", "--cluster", "tcp://127.0.0.1:9", stdin=b"") == (
+        "standard input is read here, not on a cluster; give files or URLs, or leave out --cluster"
+    )
+
+
+def test_standard_input_that_is_refused_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert run.refused("-", "--out", "v", stdin=b"") == "the text holds no words; give more text"
+    spool = tmp_path / ".v.standard-input"
+    assert run.refused("-", "--out", "v", stdin=b"a b\n\xff").startswith(
+        f"{spool}, line 2: not UTF-8 at byte 4 (0xFF); convert the file, or set --on-invalid to"
+    )
+    assert run.refused("-", "--out", "v", "--size", "0", stdin=b"a") == (
+        "--size must be at least 1, got 0"
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_standard_input_began_goes_on_without_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("-", "--out", "whole", *QUICK, stdin=TEXT.encode())
+    inner = CountingRun._count
+
+    def interrupted(self: object, *arguments: object) -> object:
+        yield Counted(0, 0, 0.0, 0.0)
+        raise RunError("stopped here")
+
+    monkeypatch.setattr(CountingRun, "_count", interrupted)
+    assert run.refused("-", "--out", "v", *QUICK, stdin=TEXT.encode()) == "stopped here"
+    spool = tmp_path / ".v.standard-input"
+    assert spool.read_text(encoding="utf-8") == TEXT
+    monkeypatch.setattr(CountingRun, "_count", inner)
+    run("-", "--out", "v", "--resume", *QUICK, stdin=b"nobody reads this")
+    assert same(tmp_path / "v", tmp_path / "whole")
+    assert not spool.exists()
+    run("-", "--out", "v", "--resume", *QUICK, stdin=b"nor this")
+    assert not spool.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--window", "0"], "--window must be at least 1, got 0"),
+        (["--memory", "much"], "--memory must be a size such as 512MB or 4GB, got 'much'"),
+        (["--suffixes", "py"], "--suffixes must be suffixes like .py"),
+        (["--encoding", "latin-11"], "unknown --encoding 'latin-11'"),
+        (
+            ["--window", "9999"],
+            "--window is 9999, but the text has only 117 words that are kept; give more text",
+        ),
+        (
+            ["--documents", "line"],
+            "--documents says what a document is, but windows end with --borders line; leave it out, or "
+            "add --borders document",
+        ),
+        (
+            ["--separator", "***", "--borders", "none"],
+            "--separator says what a document is, but windows end with --borders none; leave it out",
+        ),
+        (
+            ["--separator", "***", "--borders", "document"],
+            "--separator must be empty, as --documents is not 'separator'",
+        ),
+        (
+            ["--documents", "separator", "--borders", "document"],
+            "--separator must be the line between documents, as --documents is 'separator'",
+        ),
+        (
+            ["--save-every-n-seconds", "-1"],
+            "--save-every-n-seconds must be at least 0, got -1",
+        ),
+    ],
+)
+def test_messages_name_the_option(run: Run, words: list[str], sentence: str) -> None:
+    assert run.refused("talk.en.txt", "--min-count", 1, *words).startswith(sentence)
+
+
+def test_a_setting_that_differs_from_the_begun_one_is_named_as_its_option(run: Run) -> None:
+    run("talk.en.txt", *QUICK)
+    refused = run.refused("talk.en.txt", *QUICK, "--alpha", "0.5", "--resume")
+    assert refused.startswith("--alpha is 0.5, but ")
+    refused = run.refused("talk.en.txt", *QUICK, "--left-only", "--resume")
+    assert refused.startswith("symmetric (without --left-only) is False, but ")
+
+
+def test_an_unknown_option_is_not_taken_for_a_text(run: Run) -> None:
+    assert run.refused("talk.en.txt", "--windw", 3) == (
+        "unknown option --windw; did you mean '--window'?"
+    )
+    assert run.refused("talk.en.txt", "--windw=3").startswith(
+        "unknown option --windw=3; did you mean"
+    )
+    assert run.refused("-x") == "unknown option -x"
+
+
+def test_every_setting_of_vectors_is_an_option() -> None:
+    names = set(inspect.signature(cli_vectors.train).parameters)
+    settings = {field.name for field in fields(VectorsConfig)}
+    assert settings - names == {"symmetric"}, "which is --left-only"
+    defaults = {
+        name: each.default
+        for name, each in inspect.signature(cli_vectors.train).parameters.items()
+        if name in settings
+    }
+    assert VectorsConfig(**defaults) == VectorsConfig()
+
+
+def test_epochs_are_saved_as_often_as_asked(run: Run, tmp_path: Path) -> None:
+    run("talk.en.txt", *QUICK, "--save-every-n-seconds", "0", "--borders", "document")
+    config = (tmp_path / "vectors" / "talk" / "vectors.toml").read_text(encoding="utf-8")
+    assert "save_every_n_seconds = 0.0" in config
+    record = json.loads((tmp_path / "vectors" / "talk" / "record.json").read_bytes())
+    assert record["corpus"]["documents"] == "file"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (ConfigError("give vectors.min_count, not 3"), "give --min-count, not 3"),
+        (RunError("x/vectors.min_count: damaged"), "x/vectors.min_count: damaged"),
+        (ConfigError("vectors.min_counts and my.vectors.min_count"), None),
+        (ConfigError("vectors.toml"), None),
+        (DataError("lower vectors.min_count", "a.txt", 3), "a.txt, line 3: lower --min-count"),
+    ],
+)
+def test_only_settings_are_renamed(before: Exception, after: str | None) -> None:
+    with pytest.raises(type(before)) as caught:
+        with cli_options.settings_as_options({"vectors.min_count": "--min-count"}):
+            raise before
+    assert str(caught.value) == (after or str(before))
+
+
+def test_the_help_of_the_cache_tells_its_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["evaluate", "--help"])
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    defaults = inspect.signature(ContinuousCache).parameters
+    for name, about in (("theta", "nearer states count in the cache"), ("weight", "the mixture")):
+        assert f"{about}; {defaults[name].default} by default." in printed
