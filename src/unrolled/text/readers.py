@@ -426,8 +426,8 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
     [None, ('Ann', 'B-PER'), ('ran', 'O'), ('.', 'O'), None, ('#1', 'O')]
     """
     path = Path(path)
-    lines, begin = _lines(path), list[_Line]()
-    first: _Line | None = None
+    lines, begin = read_lines(path), list[Line]()
+    first: Line | None = None
     for line in lines:
         begin.append(line)
         if not (_is_blank(line.text) or line.text.startswith(("#", _DOCUMENT))):
