@@ -158,7 +158,7 @@ def baselines(first: Path, runs: dict[str, list[Path]], metric: str) -> None:
     predictor = load(first)
     rows = predictor.held_out("test")
     truth = [predictor.gold(row) for row in rows]
-    texts = [predictor.pieces(row.fields[: predictor.n_texts]) for row in rows]
+    texts = [predictor.words(row.fields[: predictor.n_texts]) for row in rows]
     names = list(runs)
     print(f"\n| baseline | {metric} |" + "".join(f" {name} over it |" for name in names))
     print("|---|---|" + "---|" * len(names))

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import unrolled
-from unrolled import cli
+from unrolled import baselines, cli
+from unrolled.cli_labels import fit_and_save_baselines
 from unrolled.errors import ConfigError, DataError
 from unrolled.predict_labels import LabelPredictor
+from unrolled.tasks.classify import TASK as CLASSIFY
+from unrolled.tasks.classify import ClassifyConfig
+from unrolled.tasks.labelled import ROLE
+from unrolled.text.data import LabelData
+from unrolled.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -204,8 +211,6 @@ def test_words_of_attention_need_attention(run: Path, capsys) -> None:
 def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    from unrolled.cli_labels import fit_and_save_baselines
-
     fit_and_save_baselines(copy)
     printed = capsys.readouterr().out
     assert "baseline majority · valid accuracy" in printed
@@ -213,6 +218,50 @@ def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
     assert cli.main(["evaluate", str(copy)]) == 0
     assert "baseline unigrams" in capsys.readouterr().out
     assert "unigrams" in (copy / "evaluation-test/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "keep", "found"),
+    [
+        ("word", "start", ["the", "fine", "films", "are"]),
+        ("word", "both", ["the", "fine", "long", "!"]),
+        ("space", "end", ["Fine", "films", "are", "long!"]),
+        ("bpe", "start", ["the"]),  # a token for each byte, a space before the text
+        ("bpe", "both", ["th", "!"]),
+        ("char", "start", ["the"]),
+        ("char", "end", ["ong", "!"]),
+    ],
+)
+def test_baselines_count_the_words_that_the_model_reads(kind, keep, found) -> None:
+    text = unrolled.TextConfig(kind, lowercase=kind != "space")
+    recipe = unrolled.Recipe(
+        task="classify", data=LabelData(max_length=4, keep=keep), text=text, model=ClassifyConfig()
+    )
+    roles = {ROLE: Tokenizer.train([] if kind == "bpe" else ["the"], text)}
+    predictor = LabelPredictor(recipe, CLASSIFY, roles, torch.nn.Identity())
+    assert predictor.words(["The Fine films are long!"]) == [found]
+    assert predictor.words(["It", ""]) == [["It" if kind == "space" else "it"], []]
+
+
+def test_baselines_get_the_weights_and_the_rows_of_the_model(tmp_path: Path, monkeypatch) -> None:
+    rows = [*ROWS, *((f"very {text}", label) for text, label in ROWS[:5])]
+    run = train(
+        tmp_path,
+        rows,
+        ("text", "label"),
+        model__class_weights="balanced",
+        data__max_length="7",
+        data__too_long="skip",
+        training__max_steps="1",
+        data__valid=str(tmp_path / "data.tsv"),
+        data__test=str(tmp_path / "data.tsv"),
+    )
+    given = []
+    monkeypatch.setattr(baselines, "fit_baselines", lambda *all_: given.append(all_) or [])
+    fit_and_save_baselines(run)
+    ((learned, valid, _, config),) = given
+    assert config.class_weights == "balanced"
+    assert (len(learned.texts), len(valid.texts)) == (len(ROWS), len(rows))
 
 
 def test_several_labels_and_none(tmp_path: Path, capsys) -> None:

@@ -451,7 +451,7 @@ def test_a_tagger_beats_the_most_frequent_tag_on_the_sample(tmp_path: Path) -> N
     unrolled.train(unrolled.recipe_from_toml(recipe, unrolled.TASKS, parts), tmp_path / "run")
     model = unrolled.load(tmp_path / "run")
     train, test = (
-        Tagged([model.pieces(row.fields[:1])[0] for row in rows], [model.gold(row) for row in rows])
+        Tagged([model.words(row.fields[:1])[0] for row in rows], [model.gold(row) for row in rows])
         for rows in (model.parts()["train"], model.held_out("test"))
     )
     frequent = next(fit_tagging_baselines(train, test, lambda truth, found: 0.0)).baseline

@@ -285,8 +285,10 @@ def fit_and_save_baselines(run: Path) -> None:
     if predictor.task.by_token:
         found = fit_tagging_baselines(train, valid, score)
     else:
+        model: Any = predictor.recipe.model
         config = BaselineConfig(
-            reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",)
+            reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",),
+            class_weights=getattr(model, "class_weights", "none"),
         )
         found = fit_baselines(train, valid, score, config)
     for fitted in found:
@@ -303,10 +305,10 @@ def _fitted_line(fitted: FittedBaseline, metric: str) -> str:
 
 
 def _labelled(predictor: LabelPredictor, rows: Sequence[Row]) -> Any:
-    """Rows as the baselines read them: the tokens of the model, and labels, or tags."""
+    """Rows as the baselines read them: the words that the model reads, and labels, or tags."""
     from unrolled.baselines import Labelled, Tagged
 
-    texts = [predictor.pieces(row.fields[: predictor.n_texts]) for row in rows]
+    texts = [predictor.words(row.fields[: predictor.n_texts]) for row in rows]
     targets: list[Any] = [predictor.gold(row) for row in rows]
     if predictor.task.by_token:
         return Tagged([sentence for (sentence,) in texts], targets)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from unrolled.tasks.task import LABELS, LabelPrediction
 from unrolled.text.data import LabelData
 from unrolled.text.labels import Labels
 from unrolled.text.readers import Row, join_list
-from unrolled.text.tokenizer import TextConfig
+from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 C, D = 5, 7
 
@@ -110,10 +112,52 @@ def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
 
 def test_shuffled_words_are_the_same_words() -> None:
     one = LabelledExample((list(range(50)), list(range(60, 90))), (1,))
-    other = labelled.shuffle(one, np.random.default_rng(3))
+    words = {labelled.ROLE: Tokenizer.train(["a"], TextConfig(kind="word"))}
+    other = labelled.shuffle(one, words, np.random.default_rng(3))
     assert [sorted(text) for text in other.texts] == [list(text) for text in one.texts]
     assert other.texts != one.texts
     assert other.labels == one.labels
+
+
+@pytest.mark.parametrize("kind", ["word", "space", "bpe", "char"])
+def test_shuffled_words_are_whole_words_whatever_the_tokens(kind) -> None:
+    text = "it's  the café’s unbelievable xylophones 1234 again and\tagain, naïvely"
+    size = 270 if kind == "bpe" else 300
+    tokenizer = Tokenizer.train(["the cat is here again"] * 2, TextConfig(kind, vocab_size=size))
+    if kind != "bpe":
+        tokenizer = Tokenizer.train([text], TextConfig(kind))
+    ids = tokenizer.encode(text)
+    one = LabelledExample((ids, []), (1,))
+    orders = set()
+    for seed in range(5):
+        other = labelled.shuffle(one, {labelled.ROLE: tokenizer}, np.random.default_rng(seed))
+        assert sorted(other.texts[0]) == sorted(ids)
+        assert other.texts[1] == []
+        read = tokenizer.decode(other.texts[0])
+        if kind in ("bpe", "char"):
+            assert sorted(read.split()) == sorted(text.split())
+        orders.add(read)
+    assert len(orders) > 3
+
+
+def test_characters_that_are_white_space_keep_their_places() -> None:
+    tokenizer = Tokenizer.train([" to  be\nor"], TextConfig(kind="char"))
+    one = LabelledExample((tokenizer.encode(" to  be\nor"),), None)
+    found = {
+        tokenizer.decode(
+            labelled.shuffle(one, {labelled.ROLE: tokenizer}, np.random.default_rng(seed)).texts[0]
+        )
+        for seed in range(40)
+    }
+    orders = permutations(["to", "be", "or"])
+    assert found == {f" {a}  {b}\n{c}" for a, b, c in orders}
+
+
+def test_byte_pairs_that_were_cut_inside_a_word_stay_together() -> None:
+    tokenizer = Tokenizer.train([], TextConfig(kind="bpe"))  # each byte a token
+    ids = tokenizer.encode("one é two")[2:]
+    assert tokenizer.word_places(ids) == [(0, 2), (2, 5), (5, 9)]
+    assert tokenizer.word_places([]) == []
 
 
 def test_labels_come_from_the_training_part_alone() -> None:

@@ -476,7 +476,7 @@ def test_a_crf_answers_with_the_likeliest_path_and_its_marginals() -> None:
 def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() -> None:
     model = make(head="softmax")
     one = EXAMPLES[0]
-    other = shuffle(one, np.random.default_rng(5))
+    other = shuffle(one, tokenizers(), np.random.default_rng(5))
     order = other.order.tolist()
     assert sorted(order) == [0, 1, 2, 3, 4] != order
     read = example([one.words[place] for place in order])

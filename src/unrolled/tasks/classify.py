@@ -215,4 +215,5 @@ TASK: LabelTask = LabelTask(
     extend=labelled.extend,
     begin=labelled.begin,
     check_beginning=check_beginning,
+    text=labelled.TEXT,
 )

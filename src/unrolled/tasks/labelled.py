@@ -41,6 +41,9 @@ from unrolled.vectors.formats import read_vectors
 ROLE = "text"
 """The role of the tokenizer, which reads every text of a row."""
 
+TEXT = {"kind": "word", "vocab_size": 30_000}
+"""How texts are read where the recipe does not say."""
+
 ClassWeights = Literal["none", "balanced"]
 
 
@@ -433,12 +436,25 @@ def tokens(example: LabelledExample) -> list[int]:
     return [id_ for text in example.texts for id_ in text]
 
 
-def shuffle(example: LabelledExample, random: np.random.Generator) -> LabelledExample:
-    """The words of each text in random order."""
-    texts = tuple(
-        [text[place] for place in random.permutation(len(text))] for text in example.texts
-    )
-    return replace(example, texts=texts)
+def shuffle(
+    example: LabelledExample, tokenizers: Tokenizers, random: np.random.Generator
+) -> LabelledExample:
+    """The words of each text in random order; what a word is made of stays together."""
+    words: Tokenizer = tokenizers[ROLE]
+    return replace(example, texts=tuple(_shuffled(text, words, random) for text in example.texts))
+
+
+def _shuffled(ids: list[int], words: Tokenizer, random: np.random.Generator) -> list[int]:
+    """What is in no word, as white space among characters, keeps its place between words."""
+    places = words.word_places(ids)
+    order = random.permutation(len(places))
+    found: list[int] = []
+    end = 0
+    for (start, next_end), other in zip(places, order.tolist(), strict=True):
+        found += ids[end:start]
+        found += ids[slice(*places[other])]
+        end = next_end
+    return found + ids[end:]
 
 
 def signature() -> dict[str, str]:

@@ -249,7 +249,7 @@ def tokens(example: TagExample) -> list[int]:
     return example.words
 
 
-def shuffle(example: TagExample, random: np.random.Generator) -> TagExample:
+def shuffle(example: TagExample, tokenizers: Tokenizers, random: np.random.Generator) -> TagExample:
     """The example to be read in random order, each answer put back to its token."""
     return replace(example, order=random.permutation(len(example.words)))
 

@@ -222,7 +222,8 @@ class LabelTask:
             probabilities into answers, as thresholds, and returns the answers anew.
         judge: module, examples, what was said of them, tokenizers → everything that is measured.
         tokens: one example → the ids of all its texts.
-        shuffle: example, a random generator → the example with the words of each text in random order.
+        shuffle: example, tokenizers, a random generator → the example with the words of each text in
+            random order.
         signature: how the scores were computed.
         Data: the frozen dataclass of the `[data]` section.
         use: the command that tries a run, with `{run}` for its folder.
@@ -253,7 +254,7 @@ class LabelTask:
     decide: Callable[[Any, Sequence[Any], list[LabelPrediction], Tokenizers], list[LabelPrediction]]
     judge: Callable[[Any, Sequence[Any], Sequence[LabelPrediction], Tokenizers], Judged]
     tokens: Callable[[Any], list[int]]
-    shuffle: Callable[[Any, np.random.Generator], Any]
+    shuffle: Callable[[Any, Tokenizers, np.random.Generator], Any]
     signature: Callable[[], dict[str, str]]
     use: str
     Data: type = LabelData
