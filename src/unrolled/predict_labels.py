@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.counts import SMALLER_IS_BETTER, Scorable
 from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import tally_labels
@@ -184,24 +184,45 @@ class LabelPredictor:
         """What the model says of each input, in order; an empty text is a text.
 
         Raises:
-            ConfigError: an input of another number of texts.
+            ConfigError: an input of another number of texts, or that is no text.
+            DataError: in tagging an empty token.
         """
         if isinstance(inputs, str):
             raise ConfigError("predict takes a list of inputs; for one, call the model with it")
         return self._answer([self.encode(each) for each in inputs])
 
     def encode(self, one: Input) -> Any:
-        """An input as the model reads it."""
-        fields = [one] if isinstance(one, str) else list(one)
-        if self.task.by_token and not isinstance(one, str):
-            fields = [join_list(one)]
+        """An input as the model reads it.
+
+        Raises:
+            ConfigError: an input of another number of texts, or that is no text.
+            DataError: an empty token.
+        """
+        fields = self._fields_of(one)
         if len(fields) != self.n_texts:
             wanted = " and ".join(self.task.columns[:-1])
             given = "1 text" if len(fields) == 1 else f"{len(fields)} texts"
             raise ConfigError(f"this model reads {wanted}, got {given}")
-        return self.task.cut(
-            self.task.encode(fields, self.tokenizers, self.recipe.data), self.recipe.data
-        )
+        try:
+            example = self.task.encode(fields, self.tokenizers, self.recipe.data)
+        except DataError as error:
+            if error.line is None:
+                raise
+            # The line is that of a token, in no file.
+            raise DataError(f"token {error.line}: {error.problem}") from None
+        return self.task.cut(example, self.recipe.data)
+
+    def _fields_of(self, one: Input) -> list[str]:
+        if isinstance(one, str):
+            return [one]
+        texts: list[Any] = list(one) if isinstance(one, Iterable) else [one]
+        for text in texts:
+            if not isinstance(text, str):
+                wanted = "a text, or a list of tokens" if self.task.by_token else "a text"
+                if self.n_texts > 1:
+                    wanted = f"{self.n_texts} texts"
+                raise ConfigError(f"an input is {wanted}; found {type(text).__name__} {text!r:.40}")
+        return [join_list(texts)] if self.task.by_token else texts
 
     def _answer(self, examples: Sequence[Any]) -> list[LabelPrediction]:
         return label_predictions(self.model, self.task, examples, self.tokenizers)
@@ -365,7 +386,7 @@ def given_labels(prediction: LabelPrediction) -> str:
 
 
 def probability_of(prediction: LabelPrediction, labels: Labels) -> float:
-    """Of the label that was given; of several, the least sure; of none, that there is none."""
+    """Of the label that was given; of several, the least sure; of none, that there is none, Π (1 − p)."""
     if not prediction.labels:
-        return float(1 - prediction.probabilities.max())
+        return float(np.prod(1 - prediction.probabilities.astype(np.float64)))
     return float(min(prediction.probabilities[labels.id_of(name)] for name in prediction.labels))

@@ -195,3 +195,55 @@ def test_the_thresholds_that_were_used_are_shown() -> None:
     assert "predicted from: a 0.250, b 0.750" in list(judged.measured.lines())
     assert judged.measured.counts.predicted.tolist() == [1, 1]
     assert judged.measured.counts.right.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        Labels(("a", "b", "c")),
+        Labels(("a", "b", "c"), averaged=("a", "c")),
+        Labels(("a", "b", "c"), several=True),
+        Labels(("a",), several=True),
+    ],
+)
+def test_scores_to_choose_by_are_those_that_are_measured(labels) -> None:
+    class Model:
+        head = LabelHead(nn.Linear(D, len(labels)), len(labels), several=labels.several)
+
+    examples = [LabelledExample(([4],), (0,)), LabelledExample(([5],), (len(labels) - 1,))]
+    p = np.full(len(labels), 1 / len(labels), np.float32)
+    said = [LabelPrediction(("a",), p, (("x",),), (None,))] * 2
+    roles = {LABELS: labels}
+    judged = labelled.judge(Model(), examples, said, roles)
+    assert labelled.scores(roles) == tuple(judged.scores())
+    assert "tally" not in vars(judged)  # made when it is asked for
+    assert judged.tally is judged.tally
+
+
+def test_smoothed_targets_of_several_labels_are_spread_over_yes_and_no() -> None:
+    hidden = torch.randn(2, D).double()
+    scored = head(several=True, label_smoothing=0.2)
+    targets = torch.tensor([[0, 4], [-1, -1]])
+    soft = torch.tensor([[0.9, 0.1, 0.1, 0.1, 0.9], [0.1] * 5]).double()
+    p = scored.scorer(hidden).sigmoid()
+    wanted = -(soft * p.log() + (1 - soft) * (1 - p).log()).sum()
+    torch.testing.assert_close(scored.loss(hidden, targets)[0], wanted)
+    assert scored.plain_loss(hidden, targets)[0] != wanted
+
+
+def test_a_threshold_between_neighbours_in_float32_keeps_them_apart() -> None:
+    class Model:
+        head = LabelHead(nn.Linear(D, 1), 1, several=True)
+
+    low = np.float32(0.3)
+    high = np.nextafter(low, np.float32(1))
+    for first, last in ((low, high), (high, np.nextafter(high, np.float32(1)))):
+        said = [
+            LabelPrediction((), np.array([p], np.float32), (("x",),), (None,))
+            for p in (first, last)
+        ]
+        examples = [LabelledExample(([4],), ()), LabelledExample(([4],), (0,))]
+        labels = {LABELS: Labels(("a",), several=True)}
+        decided = labelled.decide(Model(), examples, said, labels)
+        assert [each.labels for each in decided] == [(), ("a",)]
+        assert float(first) < Model.head.thresholds.item() <= float(last)
