@@ -167,7 +167,7 @@ def baselines(first: Path, runs: dict[str, list[Path]], metric: str) -> None:
     predictor = load(first)
     rows = predictor.held_out("test")
     truth = [predictor.gold(row) for row in rows]
-    texts: list[Any] = [predictor.pieces(row.fields[: predictor.n_texts]) for row in rows]
+    texts: list[Any] = [predictor.words(row.fields[: predictor.n_texts]) for row in rows]
     if predictor.task.by_token:
         texts = [sentence for (sentence,) in texts]
     names = list(runs)

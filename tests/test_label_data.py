@@ -63,6 +63,84 @@ def test_a_label_that_training_has_not_names_file_and_line(tmp_path: Path, capsy
     assert not (tmp_path / "run").exists()
 
 
+def test_a_label_of_the_test_part_that_training_has_not_is_refused_at_once(
+    tmp_path: Path, capsys
+) -> None:
+    data = table(tmp_path / "train.tsv", ROWS)
+    test = table(tmp_path / "test.tsv", [*ROWS[:3], ("number 9 is fine", "goood")])
+    assert train(data, tmp_path / "run", "--test", test) == 2
+    assert refused(capsys).startswith(f"{test}, line 5, field 'label': label 'goood' is not one of")
+    assert not (tmp_path / "run").exists()
+    tags = write(tmp_path / "train.conll", "".join(f"a{n} X\nb Y\n\n" for n in range(30)))
+    others = write(tmp_path / "test.conll", "a X\nb Y\n\nb Y\na Z\n")
+    assert train(tags, tmp_path / "run", "--test", others, task="tag") == 2
+    assert refused(capsys).startswith(f"{others}, line 5, field 'tags': label 'Z' is not one of")
+
+
+def test_a_run_on_a_rare_label_can_be_evaluated(tmp_path: Path, capsys) -> None:
+    rows = [(text, f"only {n}" if n % 4 == 1 else label) for n, (text, label) in enumerate(ROWS)]
+    data, run = table(tmp_path / "train.tsv", rows), tmp_path / "run"
+    assert train(data, run, "--data.valid_size=10", "--data.test_size=10", steps=1) == 0
+    assert len(labels_of(run)) == 12
+    assert cli.main(["evaluate", str(run), "--words=none"]) == 0
+    tags = [f"word{n}{'XYZUVW'[n % 6]} {'XYZUVW'[n % 6]}{n if n % 3 else ''}\n" for n in range(40)]
+    data, run = write(tmp_path / "tags.conll", "\n".join(tags)), tmp_path / "tags"
+    sizes = ("--data.valid_size=5", "--data.test_size=5")
+    assert train(data, run, *sizes, task="tag", steps=1) == 0
+    assert cli.main(["evaluate", str(run)]) == 0
+
+
+def test_columns_of_the_task_are_read_by_name_in_any_order(tmp_path: Path, capsys) -> None:
+    data = table(tmp_path / "a.tsv", [(label, text) for text, label in ROWS], "label", "text")
+    assert train(data, tmp_path / "run", steps=1) == 0
+    assert labels_of(tmp_path / "run") == ["bad", "good"]
+    lines = (json.dumps({"label": label, "text": text}) for text, label in ROWS)
+    data = write(tmp_path / "a.jsonl", "\n".join(lines))
+    assert train(data, tmp_path / "other", steps=1) == 0
+    assert labels_of(tmp_path / "other") == ["bad", "good"]
+
+
+def test_a_list_as_a_text_is_refused(tmp_path: Path, capsys) -> None:
+    lines = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
+    lines.insert(6, json.dumps({"text": ["not", "one"], "label": "good"}))
+    data = write(tmp_path / "a.jsonl", "\n".join(lines))
+    assert train(data, tmp_path / "run") == 2
+    assert refused(capsys) == (
+        f"{data}, line 7, field 'text': expected text or a number, found list; write it as one text"
+    )
+    pair = json.dumps({"first": "a", "second": ["b"], "label": "x"})
+    data = write(tmp_path / "b.jsonl", pair)
+    assert train(data, tmp_path / "run", task="pair") == 2
+    assert "line 1, field 'second': expected text or a number" in refused(capsys)
+
+
+@pytest.mark.parametrize(
+    ("metric", "options"),
+    [("mean_f1", ()), ("hamming_loss", ("--data.label_separator=|",)), ("accuracy", ("--tag",))],
+)
+def test_a_metric_that_the_labels_do_not_have_is_refused_before_training(
+    tmp_path: Path, capsys, metric: str, options: tuple[str, ...]
+) -> None:
+    task = "classify"
+    data = table(tmp_path / "train.tsv", ROWS)
+    if options == ("--tag",):
+        data, task, options = tmp_path / "a.conll", "tag", ()
+        data = write(data, "".join(f"a{n} B-X\nb O\n\n" for n in range(30)))
+    assert train(data, tmp_path / "run", f"--training.metric={metric}", *options, task=task) == 2
+    assert f"training.metric is '{metric}', which these labels do not have" in refused(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_baselines_of_a_task_without_labels_are_refused_at_once(tmp_path: Path, capsys) -> None:
+    data = table(tmp_path / "train.tsv", ROWS, "en", "es")
+    assert train(data, tmp_path / "run", "--baselines", task="translate") == 2
+    assert refused(capsys) == (
+        "--baselines are of tasks that answer with labels (classify, pair, tag), and this is "
+        "'translate'; leave it out"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_file_of_one_label_is_refused(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "train.tsv", [(text, "good") for text, _ in ROWS])
     assert train(data, tmp_path / "run") == 2

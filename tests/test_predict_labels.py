@@ -8,11 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import unrolled
-from unrolled import cli
+from unrolled import baselines, cli
+from unrolled.cli_labels import fit_and_save_baselines
 from unrolled.errors import ConfigError, DataError
-from unrolled.predict_labels import LabelPredictor
+from unrolled.predict_labels import LabelPredictor, probability_of
+from unrolled.tasks.classify import TASK as CLASSIFY
+from unrolled.tasks.classify import ClassifyConfig
+from unrolled.tasks.labelled import ROLE
+from unrolled.tasks.task import LabelPrediction
+from unrolled.text.data import LabelData
+from unrolled.text.labels import Labels
+from unrolled.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,6 +110,28 @@ def test_a_longer_text_is_cut_and_says_so(model: LabelPredictor) -> None:
     (said,) = model.predict(["great " * 50_000])
     assert said.n_unread == 50_000 - model.recipe.data.max_length
     assert len(said.pieces[0]) == model.recipe.data.max_length
+
+
+@pytest.mark.parametrize(
+    ("one", "message"),
+    [
+        (3, "an input is a text; found int 3"),
+        (None, "an input is a text; found NoneType None"),
+        (["one", 2.5], "an input is a text; found float 2.5"),
+        (b"one", "an input is a text; found int 111"),
+    ],
+)
+def test_what_is_no_text_is_refused(model: LabelPredictor, one, message) -> None:
+    with pytest.raises(ConfigError) as caught:
+        model.predict([one])
+    assert str(caught.value) == message
+
+
+def test_the_probability_of_no_label_is_that_of_none_of_them() -> None:
+    p = np.array([0.4, 0.25, 0.1], np.float32)
+    said = LabelPrediction((), p, (("x",),), (None,))
+    labels = Labels(("a", "b", "c"), several=True)
+    assert probability_of(said, labels) == pytest.approx(0.6 * 0.75 * 0.9)
 
 
 def test_another_number_of_texts_is_refused(model: LabelPredictor) -> None:
@@ -196,16 +227,18 @@ def test_the_words_that_mattered_are_shown(run: Path, capsys, method: str) -> No
     assert weights["lovely"] == 1.0
 
 
-def test_words_of_attention_need_attention(run: Path, capsys) -> None:
-    assert cli.main(["predict", str(run), "fine", "--words", "attention"]) == 2
-    assert "this model has no attention" in capsys.readouterr().err
+def test_words_of_attention_need_attention(run: Path, tmp_path: Path, capsys) -> None:
+    for command in (["predict", str(run), "fine"], ["evaluate", str(run), "--out", str(tmp_path)]):
+        assert cli.main([*command, "--words", "attention"]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert "this model has no attention" in said.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    from unrolled.cli_labels import fit_and_save_baselines
-
     fit_and_save_baselines(copy)
     printed = capsys.readouterr().out
     assert "baseline majority · valid accuracy" in printed
@@ -213,6 +246,50 @@ def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
     assert cli.main(["evaluate", str(copy)]) == 0
     assert "baseline unigrams" in capsys.readouterr().out
     assert "unigrams" in (copy / "evaluation-test/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "keep", "found"),
+    [
+        ("word", "start", ["the", "fine", "films", "are"]),
+        ("word", "both", ["the", "fine", "long", "!"]),
+        ("space", "end", ["Fine", "films", "are", "long!"]),
+        ("bpe", "start", ["the"]),  # a token for each byte, a space before the text
+        ("bpe", "both", ["tg", "!"]),
+        ("char", "start", ["the"]),
+        ("char", "end", ["ong", "!"]),
+    ],
+)
+def test_baselines_count_the_words_that_the_model_reads(kind, keep, found) -> None:
+    text = unrolled.TextConfig(kind, lowercase=kind != "space")
+    recipe = unrolled.Recipe(
+        task="classify", data=LabelData(max_length=4, keep=keep), text=text, model=ClassifyConfig()
+    )
+    roles = {ROLE: Tokenizer.train([] if kind == "bpe" else ["the"], text)}
+    predictor = LabelPredictor(recipe, CLASSIFY, roles, torch.nn.Identity())
+    assert predictor.words(["The Fine films are long!"]) == [found]
+    assert predictor.words(["It", ""]) == [["It" if kind == "space" else "it"], []]
+
+
+def test_baselines_get_the_weights_and_the_rows_of_the_model(tmp_path: Path, monkeypatch) -> None:
+    rows = [*ROWS, *((f"very {text}", label) for text, label in ROWS[:5])]
+    run = train(
+        tmp_path,
+        rows,
+        ("text", "label"),
+        model__class_weights="balanced",
+        data__max_length="7",
+        data__too_long="skip",
+        training__max_steps="1",
+        data__valid=str(tmp_path / "data.tsv"),
+        data__test=str(tmp_path / "data.tsv"),
+    )
+    given = []
+    monkeypatch.setattr(baselines, "fit_baselines", lambda *all_: given.append(all_) or [])
+    fit_and_save_baselines(run)
+    ((learned, valid, _, config),) = given
+    assert config.class_weights == "balanced"
+    assert (len(learned.texts), len(valid.texts)) == (len(ROWS), len(rows))
 
 
 def test_several_labels_and_none(tmp_path: Path, capsys) -> None:
@@ -275,6 +352,15 @@ def test_a_pair_is_answered(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr().out.startswith("other\t")
     assert cli.main(["predict", str(run), "the film is fine"]) == 2
     assert "expected first and second, separated by a tab" in capsys.readouterr().err
+    lines = tmp_path / "lines.txt"
+    lines.write_text("the film is fine\tit is dull\n\nonly one\nit is\tgood\n", encoding="utf-8")
+    assert cli.main(["predict", str(run), "--input", str(lines)]) == 2
+    told = capsys.readouterr()
+    assert told.out.startswith("other\t")
+    assert told.out.count("\n") == 2
+    assert told.err == (
+        f"unrolled: {lines}, line 3: expected first and second, separated by a tab; found 'only one'\n"
+    )
 
 
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:

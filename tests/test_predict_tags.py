@@ -304,6 +304,15 @@ def test_another_number_of_tags_than_tokens_names_the_line(tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+def test_an_empty_token_is_named_by_its_place(model: LabelPredictor) -> None:
+    with pytest.raises(DataError) as caught:
+        model([["Ann", ""]])
+    assert str(caught.value) == "token 2: the token is empty; leave it out, with its tag"
+    with pytest.raises(ConfigError) as refused:
+        model.predict([["Ann", 3]])
+    assert str(refused.value) == "an input is a text, or a list of tokens; found int 3"
+
+
 def test_parts_of_words_are_refused_before_the_data_are_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"text.kind is 'bpe', but a tag belongs to a whole word"):
         train(tmp_path, tmp_path / "nothing.conll", text__kind="bpe")
@@ -451,7 +460,7 @@ def test_a_tagger_beats_the_most_frequent_tag_on_the_sample(tmp_path: Path) -> N
     unrolled.train(unrolled.recipe_from_toml(recipe, unrolled.TASKS, parts), tmp_path / "run")
     model = unrolled.load(tmp_path / "run")
     train, test = (
-        Tagged([model.pieces(row.fields[:1])[0] for row in rows], [model.gold(row) for row in rows])
+        Tagged([model.words(row.fields[:1])[0] for row in rows], [model.gold(row) for row in rows])
         for rows in (model.parts()["train"], model.held_out("test"))
     )
     frequent = next(fit_tagging_baselines(train, test, lambda truth, found: 0.0)).baseline

@@ -162,10 +162,6 @@ def train(
         baselines: of a task that answers with labels: also fit bag-of-words baselines on the same data,
             which cannot see order, and keep them in the run folder.
     """
-    if baselines:
-        from unrolled.baselines.solving import Scikit
-
-        Scikit.load()  # before an hour of training
     if resume and recipe is None and task is None and not data and out is not None:
         from unrolled.training.run_folder import begun_recipe
 
@@ -183,9 +179,19 @@ def train(
         out = cli_options.default_out(name, "runs", "run")
 
     from unrolled.cli_progress import show
-    from unrolled.tasks import TASKS
+    from unrolled.tasks import TASKS, LabelTask
     from unrolled.training.loop import fit
 
+    if baselines:  # what they could not do is known before an hour of training
+        if not isinstance(TASKS[chosen.task], LabelTask):
+            names = ", ".join(name for name, each in TASKS.items() if isinstance(each, LabelTask))
+            raise ConfigError(
+                f"--baselines are of tasks that answer with labels ({names}), and this is "
+                f"'{chosen.task}'; leave it out"
+            )
+        from unrolled.baselines.solving import Scikit
+
+        Scikit.load()
     events = fit(chosen, out, resume=resume, force=force, start_from=start_from)
     show(events, out, TASKS[chosen.task].use)
     if baselines:
@@ -341,9 +347,8 @@ def predict(
             )
         if second is not None:
             text = cli_labels.joined(predictor, run, str(text), second)
+        cli_labels.check_words(predictor, words)
         if predictor.task.by_token and input_file is not None and is_column_file(input_file):
-            if words != "none":
-                cli_labels.print_words(predictor, [], words)
             cli_labels.add_columns(predictor, input_file, output_file, scores)
             return
 
@@ -355,7 +360,10 @@ def predict(
                 cli_labels.print_words(predictor, inputs, words)
             return [cli_labels.one_line(each, predictor, scores) for each in said]
 
-        cli_predict.run(label, text, input_file, output_file)
+        def check(line: str) -> None:
+            cli_labels.fields_of(line, predictor)
+
+        cli_predict.run(label, text, input_file, output_file, check)
         return
     if second is not None or words != "none":
         raise ConfigError(f"{run} does not answer with labels; give one sentence, in quotes")

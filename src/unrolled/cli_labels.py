@@ -161,16 +161,25 @@ def fields_of(line: str, predictor: LabelPredictor) -> str | list[str]:
     return fields
 
 
-def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words) -> None:
-    """Which words spoke for each answer, and against it, on standard error.
+def check_words(predictor: LabelPredictor, method: Words) -> None:
+    """Refuse words that cannot be told, before anything is answered or written.
 
     Raises:
-        ConfigError: there are as many answers as words.
+        ConfigError: there are as many answers as words, or attention of a model that has none.
     """
+    if method == "none":
+        return
     if predictor.task.by_token:
         raise ConfigError(
             "--words tells what spoke for a label of a text; these are tags of its words"
         )
+    from unrolled.inspect.attribution import check_method
+
+    check_method(predictor, method)
+
+
+def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words) -> None:
+    """Which words spoke for each answer, and against it, on standard error."""
     from unrolled.inspect.attribution import explain_words
 
     for texts in explain_words(predictor, inputs, method):
@@ -202,9 +211,14 @@ def evaluate(
         out: folder for the two files; `evaluation-NAME` in the run by default.
         words: how to find which words of the worst mistakes mattered.
         command: that was given.
+
+    Raises:
+        ConfigError: the model has nothing that `words` asks for.
     """
     from unrolled.inspect.labels import LabelReport, write_report
 
+    if not predictor.task.by_token:
+        check_words(predictor, words)
     seed = predictor.recipe.seed if shuffle_words else None
     evaluation = predictor.evaluate(rows, path, seed)
     beside = list(_baselines(predictor, run, rows, evaluation))
@@ -285,8 +299,10 @@ def fit_and_save_baselines(run: Path) -> None:
     if predictor.task.by_token:
         found = fit_tagging_baselines(train, valid, score)
     else:
+        model: Any = predictor.recipe.model
         config = BaselineConfig(
-            reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",)
+            reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",),
+            class_weights=getattr(model, "class_weights", "none"),
         )
         found = fit_baselines(train, valid, score, config)
     for fitted in found:
@@ -303,10 +319,10 @@ def _fitted_line(fitted: FittedBaseline, metric: str) -> str:
 
 
 def _labelled(predictor: LabelPredictor, rows: Sequence[Row]) -> Any:
-    """Rows as the baselines read them: the tokens of the model, and labels, or tags."""
+    """Rows as the baselines read them: the words that the model reads, and labels, or tags."""
     from unrolled.baselines import Labelled, Tagged
 
-    texts = [predictor.pieces(row.fields[: predictor.n_texts]) for row in rows]
+    texts = [predictor.words(row.fields[: predictor.n_texts]) for row in rows]
     targets: list[Any] = [predictor.gold(row) for row in rows]
     if predictor.task.by_token:
         return Tagged([sentence for (sentence,) in texts], targets)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.counts import SMALLER_IS_BETTER, Scorable
 from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import tally_labels
@@ -24,12 +25,12 @@ from unrolled.metrics.slices import (
     by_unknown_share,
 )
 from unrolled.metrics.tags import tally_tags
-from unrolled.tasks.labelled import ROLE
+from unrolled.tasks.labelled import ROLE, kept
 from unrolled.tasks.task import LABELS, LabelPrediction, LabelTask, Tokenizers
 from unrolled.text.data import read_splits, rows_of
 from unrolled.text.labels import Labels, split_labels
 from unrolled.text.readers import Row, join_list, split_list
-from unrolled.text.tokenizer import UNK_ID
+from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
 from unrolled.training.evaluation import label_predictions
 from unrolled.training.prepare import encode_rows
 from unrolled.training.recipe import Recipe
@@ -183,24 +184,45 @@ class LabelPredictor:
         """What the model says of each input, in order; an empty text is a text.
 
         Raises:
-            ConfigError: an input of another number of texts.
+            ConfigError: an input of another number of texts, or that is no text.
+            DataError: in tagging an empty token.
         """
         if isinstance(inputs, str):
             raise ConfigError("predict takes a list of inputs; for one, call the model with it")
         return self._answer([self.encode(each) for each in inputs])
 
     def encode(self, one: Input) -> Any:
-        """An input as the model reads it."""
-        fields = [one] if isinstance(one, str) else list(one)
-        if self.task.by_token and not isinstance(one, str):
-            fields = [join_list(one)]
+        """An input as the model reads it.
+
+        Raises:
+            ConfigError: an input of another number of texts, or that is no text.
+            DataError: an empty token.
+        """
+        fields = self._fields_of(one)
         if len(fields) != self.n_texts:
             wanted = " and ".join(self.task.columns[:-1])
             given = "1 text" if len(fields) == 1 else f"{len(fields)} texts"
             raise ConfigError(f"this model reads {wanted}, got {given}")
-        return self.task.cut(
-            self.task.encode(fields, self.tokenizers, self.recipe.data), self.recipe.data
-        )
+        try:
+            example = self.task.encode(fields, self.tokenizers, self.recipe.data)
+        except DataError as error:
+            if error.line is None:
+                raise
+            # The line is that of a token, in no file.
+            raise DataError(f"token {error.line}: {error.problem}") from None
+        return self.task.cut(example, self.recipe.data)
+
+    def _fields_of(self, one: Input) -> list[str]:
+        if isinstance(one, str):
+            return [one]
+        texts: list[Any] = list(one) if isinstance(one, Iterable) else [one]
+        for text in texts:
+            if not isinstance(text, str):
+                wanted = "a text, or a list of tokens" if self.task.by_token else "a text"
+                if self.n_texts > 1:
+                    wanted = f"{self.n_texts} texts"
+                raise ConfigError(f"an input is {wanted}; found {type(text).__name__} {text!r:.40}")
+        return [join_list(texts)] if self.task.by_token else texts
 
     def _answer(self, examples: Sequence[Any]) -> list[LabelPrediction]:
         return label_predictions(self.model, self.task, examples, self.tokenizers)
@@ -221,15 +243,20 @@ class LabelPredictor:
         return {"valid": splits.valid, "test": splits.test}[part]
 
     def parts(self) -> dict[str, list[Row]]:
-        """The rows of the run's "train", "valid" and "test" parts.
+        """The rows of the run's "train", "valid" and "test" parts; of training those it learned from.
 
         Raises:
             RunError: a part was cut from a data file that has changed since.
         """
         if self.folder is not None:
             check_data(self.folder, self.recipe.data)
-        found = read_splits(self.recipe.data, len(self.task.columns), self.task.reading)
-        return {"train": found.train, "valid": found.valid, "test": found.test}
+        data = self.recipe.data
+        found = read_splits(data, len(self.task.columns), self.task.reading)
+        train = found.train
+        if data.too_long == "skip":
+            path = data.train[0]
+            train = encode_rows(train, self.task, self.tokenizers, data, path, skips=True).rows
+        return {"train": train, "valid": found.valid, "test": found.test}
 
     def read(self, paths: Sequence[str]) -> list[Row]:
         """Labelled rows of other files."""
@@ -257,7 +284,7 @@ class LabelPredictor:
         shuffled: dict[str, float] = {}
         if shuffle_words is not None:
             random = np.random.default_rng(shuffle_words)
-            others = [task.shuffle(example, random) for example in part.examples]
+            others = [task.shuffle(example, self.tokenizers, random) for example in part.examples]
             judged_again = task.judge(self.model, others, self._answer(others), self.tokenizers)
             shuffled = judged_again.scores()
         return LabelledEvaluation(
@@ -277,11 +304,31 @@ class LabelPredictor:
             task.when_long,
         )
 
-    def pieces(self, fields: Sequence[str]) -> list[list[str]]:
-        """The tokens of each text, as the model reads them but for their vocabulary."""
+    def words(self, fields: Sequence[str]) -> list[list[str]]:
+        """The words of each text as far as the model reads it, whatever it knows of them.
+
+        In tagging its tokens, and the model's tokens where they are words, or stand between spaces. Where
+        they are byte pairs or characters, the text is split into words, so that a bag of them is one of
+        words.
+        """
         if self.task.by_token:
             return [split_list(field) for field in fields]
-        return [self.tokenizers[ROLE].split(field) for field in fields]
+        return [self._words_of(field) for field in fields]
+
+    def _words_of(self, text: str) -> list[str]:
+        tokenizer, data = self.tokenizers[ROLE], self.recipe.data
+        if tokenizer.kind == "bpe":
+            ids = tokenizer.encode(text)
+            if len(ids) > data.max_length:
+                text = tokenizer.decode(kept(ids, data))
+            return self._splitter.split(text)
+        tokens = kept(tokenizer.split(text), data)
+        return self._splitter.split("".join(tokens)) if tokenizer.kind == "char" else tokens
+
+    @cached_property
+    def _splitter(self) -> Tokenizer:
+        """Splits text into words, with upper case folded away where the model's tokens are."""
+        return Tokenizer.train([], TextConfig(kind="word", lowercase=self.recipe.text.lowercase))
 
     def gold(self, row: Row) -> str | frozenset[str] | list[str]:
         """The label of a row; the set of them, where there may be several; in tagging one a token."""
@@ -339,7 +386,7 @@ def given_labels(prediction: LabelPrediction) -> str:
 
 
 def probability_of(prediction: LabelPrediction, labels: Labels) -> float:
-    """Of the label that was given; of several, the least sure; of none, that there is none."""
+    """Of the label that was given; of several, the least sure; of none, that there is none, Π (1 − p)."""
     if not prediction.labels:
-        return float(1 - prediction.probabilities.max())
+        return float(np.prod(1 - prediction.probabilities.astype(np.float64)))
     return float(min(prediction.probabilities[labels.id_of(name)] for name in prediction.labels))

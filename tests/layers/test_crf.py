@@ -429,7 +429,7 @@ def test_a_label_of_no_scheme_is_refused(label, scheme, expected):
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ConfigError, match=r"^scheme must be one of bio, bioes, got 'iob'$"):
+    with pytest.raises(ConfigError, match=r"^scheme must be one of bio, bioes, bilou, got 'iob'$"):
         allowed_transitions(["O"], "iob")
     with pytest.raises(ConfigError, match=r"^n_labels must be at least 1, got 0$"):
         LinearChainCRF(0)
@@ -472,3 +472,14 @@ def test_a_label_set_that_never_mixes_runs_by_logarithms():
 
 def test_the_state_is_the_weights_alone():
     assert sorted(make("bio").state_dict()) == ["end_weight", "start_weight", "transition_weight"]
+
+
+def test_bilou_allows_what_bioes_does():
+    names = ["O", "B-A", "I-A", "E-A", "S-A", "E-B", "B-B", "S"]
+    letters = str.maketrans("ES", "LU")
+    one = allowed_transitions(names, "bioes")
+    other = allowed_transitions([name.translate(letters) for name in names], "bilou")
+    for part in ("starts", "steps", "ends"):
+        assert torch.equal(getattr(one, part), getattr(other, part))
+    with pytest.raises(ConfigError, match="'E-A' is no label of the scheme 'bilou'"):
+        allowed_transitions(["O", "E-A"], "bilou")

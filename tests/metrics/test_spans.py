@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ def spans(text: str, scheme="bio", reading="conlleval") -> str:
         ("I-X I-Y", "X0-0 Y1-1", ""),
         ("B-X O I-X", "X0-0 X2-2", "X0-0"),
         ("B- I- O", "0-1", "0-1"),
+        ("B I O I B I", "0-1 3-3 4-5", "0-1 4-5"),
         ("B-A-B I-A-B I-A", "A-B0-1 A2-2", "A-B0-1"),
     ],
 )
@@ -291,6 +293,16 @@ def test_signatures_say_how_each_score_was_computed():
         ([], None),
         (["NN", "VB"], None),
         (["B", "O"], None),
+        (["B", "I", "O"], "bio"),
+        (["B", "I", "O", "S", "E"], "bioes"),
+        (["B", "I", "O", "L", "U"], "bilou"),
+        (["S", "V", "O"], None),
+        (["S", "O"], None),
+        (["B", "I-X", "O"], None),
+        (["B-", "I-", "O"], None),
+        (["B-X", "L-X", "U-Y", "O"], "bilou"),
+        (["U-turn", "O"], None),
+        (["B-X", "E-X", "U-X"], None),
         (["B-X", "NN"], None),
     ],
 )
@@ -308,11 +320,39 @@ def test_labels_of_no_scheme_are_named():
         find_spans(["S-X"])
     with pytest.raises(DataError, match="token 1: '' is no label of scheme 'bio'"):
         find_spans([""])
+    with pytest.raises(DataError, match=r"token 2: 'U-X' is no label .*; scheme 'bilou' has it"):
+        find_spans(["O", "U-X"], "bioes")
+    with pytest.raises(DataError, match=r"token 1: 'E-X' .* 'L-…', 'U-…'; scheme 'bioes' has it"):
+        find_spans(["E-X"], "bilou")
+
+
+@pytest.mark.parametrize("reading", ["conlleval", "strict"])
+def test_bilou_is_bioes_in_other_letters(reading):
+    letters = str.maketrans("ES", "LU")
+    for labels in all_sequences("BIES", 4):
+        others = [label.translate(letters) for label in labels]
+        assert find_spans(others, "bilou", reading) == find_spans(labels, "bioes", reading)
+
+
+@pytest.mark.parametrize("reading", ["conlleval", "strict"])
+@pytest.mark.parametrize(("scheme", "prefixes"), [("bio", "BI"), ("iob1", "BI"), ("bioes", "BIES")])
+def test_letters_alone_are_spans_of_one_type(scheme, prefixes, reading):
+    for labels in product(["O", *prefixes], repeat=5):
+        typed = [label if label == "O" else f"{label}-X" for label in labels]
+        wanted = [Span(start, end, "") for start, end, _ in find_spans(typed, scheme, reading)]
+        assert find_spans(labels, scheme, reading) == wanted
+
+
+def test_spans_without_a_type_have_a_name_in_tables():
+    found = measure_spans([["B", "I", "O", "B"]], [["B", "I", "O", "O"]])
+    assert found.types == ("",)
+    assert found.scores()["f1"] == pytest.approx(2 / 3)
+    assert next(line for line in found.lines() if line.startswith("(span)"))
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(ConfigError, match="must be 'bio', 'bioes' or 'iob1', got 'bilou'"):
-        find_spans([], "bilou")
+    with pytest.raises(ConfigError, match="one of 'bio', 'bioes', 'bilou', 'iob1', got 'bmes'"):
+        find_spans([], "bmes")
     with pytest.raises(ConfigError, match="spans are read as 'conlleval' or 'strict', got 'loose'"):
         find_spans([], reading="loose")
     with pytest.raises(ValueError, match="gold has 1 sequences and predicted 2"):

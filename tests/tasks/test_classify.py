@@ -98,7 +98,7 @@ def test_answers_come_with_probabilities_pieces_and_what_was_looked_at() -> None
 
 def test_class_weights_come_from_the_training_part() -> None:
     model = make(class_weights="balanced")
-    TASK.prepare(model, [EXAMPLES[0]] * 3 + [EXAMPLES[1]])
+    TASK.prepare(model, {"train": [EXAMPLES[0]] * 3 + [EXAMPLES[1]], "valid": []})
     assert model.head.class_weights.tolist() == pytest.approx([4 / 9, 4 / 3, 4 / 3])
 
 

@@ -172,6 +172,9 @@ def test_the_task_is_what_the_names_say(tmp_path: Path) -> None:
     assert likely_task([three], ["hypothesis", "label"]) == "classify"
     assert likely_task(["names.CoNLL.gz"]) == likely_task(["a.jsonl"], ["tokens", "tags"]) == "tag"
     assert likely_task(["no such file.tsv"]) is None
+    swapped = table(tmp_path / "swapped.tsv", [("a", "b")], "label", "text")
+    assert likely_task([swapped]) == "classify"
+    assert likely_task([swapped], ["label", "text"]) is None
     assert likely_task(["train.en", "train.es"]) is None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from unrolled.tasks.task import LABELS, LabelPrediction
 from unrolled.text.data import LabelData
 from unrolled.text.labels import Labels
 from unrolled.text.readers import Row, join_list
-from unrolled.text.tokenizer import TextConfig
+from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 C, D = 5, 7
 
@@ -110,10 +112,52 @@ def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
 
 def test_shuffled_words_are_the_same_words() -> None:
     one = LabelledExample((list(range(50)), list(range(60, 90))), (1,))
-    other = labelled.shuffle(one, np.random.default_rng(3))
+    words = {labelled.ROLE: Tokenizer.train(["a"], TextConfig(kind="word"))}
+    other = labelled.shuffle(one, words, np.random.default_rng(3))
     assert [sorted(text) for text in other.texts] == [list(text) for text in one.texts]
     assert other.texts != one.texts
     assert other.labels == one.labels
+
+
+@pytest.mark.parametrize("kind", ["word", "space", "bpe", "char"])
+def test_shuffled_words_are_whole_words_whatever_the_tokens(kind) -> None:
+    text = "it's  the café’s unbelievable xylophones 1234 again and\tagain, naïvely"
+    size = 270 if kind == "bpe" else 300
+    tokenizer = Tokenizer.train(["the cat is here again"] * 2, TextConfig(kind, vocab_size=size))
+    if kind != "bpe":
+        tokenizer = Tokenizer.train([text], TextConfig(kind))
+    ids = tokenizer.encode(text)
+    one = LabelledExample((ids, []), (1,))
+    orders = set()
+    for seed in range(5):
+        other = labelled.shuffle(one, {labelled.ROLE: tokenizer}, np.random.default_rng(seed))
+        assert sorted(other.texts[0]) == sorted(ids)
+        assert other.texts[1] == []
+        read = tokenizer.decode(other.texts[0])
+        if kind in ("bpe", "char"):
+            assert sorted(read.split()) == sorted(text.split())
+        orders.add(read)
+    assert len(orders) > 3
+
+
+def test_characters_that_are_white_space_keep_their_places() -> None:
+    tokenizer = Tokenizer.train([" to  be\nor"], TextConfig(kind="char"))
+    one = LabelledExample((tokenizer.encode(" to  be\nor"),), None)
+    found = {
+        tokenizer.decode(
+            labelled.shuffle(one, {labelled.ROLE: tokenizer}, np.random.default_rng(seed)).texts[0]
+        )
+        for seed in range(40)
+    }
+    orders = permutations(["to", "be", "or"])
+    assert found == {f" {a}  {b}\n{c}" for a, b, c in orders}
+
+
+def test_byte_pairs_that_were_cut_inside_a_word_stay_together() -> None:
+    tokenizer = Tokenizer.train([], TextConfig(kind="bpe"))  # each byte a token
+    ids = tokenizer.encode("one é two")[2:]
+    assert tokenizer.word_places(ids) == [(0, 2), (2, 5), (5, 9)]
+    assert tokenizer.word_places([]) == []
 
 
 def test_labels_come_from_the_training_part_alone() -> None:
@@ -151,3 +195,55 @@ def test_the_thresholds_that_were_used_are_shown() -> None:
     assert "predicted from: a 0.250, b 0.750" in list(judged.measured.lines())
     assert judged.measured.counts.predicted.tolist() == [1, 1]
     assert judged.measured.counts.right.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        Labels(("a", "b", "c")),
+        Labels(("a", "b", "c"), averaged=("a", "c")),
+        Labels(("a", "b", "c"), several=True),
+        Labels(("a",), several=True),
+    ],
+)
+def test_scores_to_choose_by_are_those_that_are_measured(labels) -> None:
+    class Model:
+        head = LabelHead(nn.Linear(D, len(labels)), len(labels), several=labels.several)
+
+    examples = [LabelledExample(([4],), (0,)), LabelledExample(([5],), (len(labels) - 1,))]
+    p = np.full(len(labels), 1 / len(labels), np.float32)
+    said = [LabelPrediction(("a",), p, (("x",),), (None,))] * 2
+    roles = {LABELS: labels}
+    judged = labelled.judge(Model(), examples, said, roles)
+    assert labelled.scores(roles) == tuple(judged.scores())
+    assert "tally" not in vars(judged)  # made when it is asked for
+    assert judged.tally is judged.tally
+
+
+def test_smoothed_targets_of_several_labels_are_spread_over_yes_and_no() -> None:
+    hidden = torch.randn(2, D).double()
+    scored = head(several=True, label_smoothing=0.2)
+    targets = torch.tensor([[0, 4], [-1, -1]])
+    soft = torch.tensor([[0.9, 0.1, 0.1, 0.1, 0.9], [0.1] * 5]).double()
+    p = scored.scorer(hidden).sigmoid()
+    wanted = -(soft * p.log() + (1 - soft) * (1 - p).log()).sum()
+    torch.testing.assert_close(scored.loss(hidden, targets)[0], wanted)
+    assert scored.plain_loss(hidden, targets)[0] != wanted
+
+
+def test_a_threshold_between_neighbours_in_float32_keeps_them_apart() -> None:
+    class Model:
+        head = LabelHead(nn.Linear(D, 1), 1, several=True)
+
+    low = np.float32(0.3)
+    high = np.nextafter(low, np.float32(1))
+    for first, last in ((low, high), (high, np.nextafter(high, np.float32(1)))):
+        said = [
+            LabelPrediction((), np.array([p], np.float32), (("x",),), (None,))
+            for p in (first, last)
+        ]
+        examples = [LabelledExample(([4],), ()), LabelledExample(([4],), (0,))]
+        labels = {LABELS: Labels(("a",), several=True)}
+        decided = labelled.decide(Model(), examples, said, labels)
+        assert [each.labels for each in decided] == [(), ("a",)]
+        assert float(first) < Model.head.thresholds.item() <= float(last)

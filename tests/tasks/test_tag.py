@@ -222,7 +222,7 @@ def tokenizers(scheme: str = "bio") -> dict[str, object]:
 
 def test_words_seen_once_are_unknown_now_and_then_and_keep_their_characters() -> None:
     model = make(unknown_rate=1.0)
-    prepare(model, [*EXAMPLES, example([UNK_ID, 7], [4, 4])])
+    prepare(model, {"train": [*EXAMPLES, example([UNK_ID, 7], [4, 4])], "valid": []})
     assert model.seen_once.nonzero().flatten().tolist() == [6, 8, 9, 16]
     batch = collate(EXAMPLES)
     plain = model.embed(batch).values
@@ -330,6 +330,10 @@ def test_an_unseen_tag_and_an_empty_token_are_known_by_their_place() -> None:
         ("bio", ("B-X", "B-Y", "I-X", "I-Y", "O")),
         ("iob1", ("B-X", "B-Y", "I-X", "I-Y", "O")),
         ("bioes", ("B-X", "E-X", "I-X", "O", "S-X", "S-Y", "E-Y")),
+        ("bilou", ("B-X", "L-X", "I-X", "O", "U-X", "U-Y", "L-Y")),
+        ("bio", ("B", "I", "O")),
+        ("iob1", ("B", "I", "O")),
+        ("bilou", ("B", "I", "L", "O", "U")),
     ],
 )
 def test_allowed_is_what_the_strict_reading_loses_nothing_of(scheme, names) -> None:
@@ -351,6 +355,9 @@ def test_allowed_is_what_the_strict_reading_loses_nothing_of(scheme, names) -> N
         ([["B-A", "O"], ["O", "I-A"], ["B-A", "I-A"]], "auto", ("bio", 1)),
         ([["S-A", "O"], ["B-A", "I-A", "E-A"]], "auto", ("bioes", 0)),
         ([["S-A", "O"], ["B-A", "O"]], "auto", ("bioes", 1)),
+        ([["U-A", "O"], ["B-A", "I-A", "L-A"]], "auto", ("bilou", 0)),
+        ([["B", "I", "O"], ["B", "B"]], "auto", ("bio", 0)),
+        ([["I", "B", "O"], ["O", "I"]], "auto", ("iob1", 0)),
         ([["NOUN", "VERB"]], "auto", ("", 0)),
         ([["B-A", "I-A"]], "none", ("", 0)),
         ([["B-A", "I-A"], ["B-A"]], "iob1", ("iob1", 2)),
@@ -408,15 +415,44 @@ def test_sentences_that_the_scheme_does_not_allow_are_left_out_of_the_reported_l
     assert found[1] == count == 9
     loss, count = TASK.evaluate_loss(model, collate([ill]))
     assert (loss.item(), count) == (0.0, 0)
+    parts = {"train": EXAMPLES, "valid": [ill, ill]}
+    with pytest.raises(DataError) as caught:
+        prepare(model, parts)
+    assert str(caught.value) == (
+        "no sentence of the validation part has tags that the scheme of the training part allows (in the "
+        "first, label 2 is 'I-PER' and cannot follow 'O'), so that a CRF gives them no probability; "
+        "correct them, or set model.transitions = 'free'"
+    )
+    prepare(model, {**parts, "valid": [ill, EXAMPLES[1]]})
+    prepare(make(""), parts)
     free = make("")
     torch.testing.assert_close(
         *(f(free, collate([ill]))[0] for f in (TASK.loss, TASK.evaluate_loss))
     )
     with pytest.raises(DataError) as caught:
-        prepare(model, [*EXAMPLES, ill])
+        prepare(model, {"train": [*EXAMPLES, ill], "valid": []})
     assert str(caught.value).startswith(
         "the sentence 'w4 w5 …': label 2 is 'I-PER' and cannot follow"
     )
+
+
+def test_tags_without_types_are_told_as_such() -> None:
+    labels = Labels(("B", "I", "O"), scheme="bio")
+    parts = {"train": [example([4, 5], [0, 1])], "valid": []}
+    assert notes(parts, {**tokenizers(), LABELS: labels}) == (
+        "3 tags, which write spans as bio, without types",
+    )
+
+
+@pytest.mark.parametrize("scheme", ["", "bio", "iob1"])
+def test_scores_to_choose_by_are_those_that_are_measured(scheme) -> None:
+    model, roles = make(head="softmax"), tokenizers(scheme)
+    with torch.inference_mode():
+        said = TASK.answer(model, EXAMPLES, roles)
+    judged = TASK.judge(model, EXAMPLES, said, roles)
+    assert TASK.scores(roles) == tuple(judged.scores())
+    assert "tally" not in vars(judged)  # made when it is asked for
+    assert judged.tally.n_examples == len(EXAMPLES)
 
 
 def test_what_there_is_to_know_of_the_parts_is_told() -> None:
@@ -476,7 +512,7 @@ def test_a_crf_answers_with_the_likeliest_path_and_its_marginals() -> None:
 def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() -> None:
     model = make(head="softmax")
     one = EXAMPLES[0]
-    other = shuffle(one, np.random.default_rng(5))
+    other = shuffle(one, tokenizers(), np.random.default_rng(5))
     order = other.order.tolist()
     assert sorted(order) == [0, 1, 2, 3, 4] != order
     read = example([one.words[place] for place in order])
@@ -555,8 +591,8 @@ def test_settings_that_cannot_be_are_refused(changes, sentence) -> None:
 
 
 def test_an_unknown_scheme_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data\.scheme: .*'auto'.*'bioes', got 'bilou'"):
-        from_mapping(TagData, {"scheme": "bilou"}, "data")
+    with pytest.raises(ConfigError, match=r"data\.scheme: .*'auto'.*'bilou', got 'bmes'"):
+        from_mapping(TagData, {"scheme": "bmes"}, "data")
 
 
 def test_frozen_embeddings_and_the_rest_learn_as_they_should() -> None:

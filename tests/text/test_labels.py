@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ def test_labels_are_ordered_by_name_and_numbers_by_value() -> None:
     assert Labels.of(["b", "a", "b", "C"]).names == ("C", "a", "b")
     assert Labels.of(["10", "9", "1"]).names == ("1", "9", "10")
     assert Labels.of(["x", "2"]).names == ("2", "x")
+
+
+def test_what_is_no_finite_number_is_a_name() -> None:
+    names = ["nan", "10", "2", "inf", "1e400", "x", "-inf", "9"]
+    wanted = ("2", "9", "10", "-inf", "1e400", "inf", "nan", "x")
+    for order in permutations(names, 8):
+        assert Labels.of(dict.fromkeys(order)).names == wanted
+        if order[0] == "10":
+            break
 
 
 def test_one_label_is_no_choice_unless_an_example_may_have_none() -> None:

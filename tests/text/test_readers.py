@@ -35,9 +35,11 @@ def fields(rows: object) -> list[tuple[str, ...]]:
     return [row.fields for row in rows]  # type: ignore[attr-defined]
 
 
-def failure(path: object, columns: object = None, n_columns: int | None = None) -> str:
+def failure(
+    path: object, columns: object = None, n_columns: int | None = None, **options: object
+) -> str:
     with pytest.raises(DataError) as caught:
-        list(read_rows(path, columns, n_columns))  # type: ignore[arg-type]
+        list(read_rows(path, columns, n_columns, **options))  # type: ignore[arg-type]
     return str(caught.value)
 
 
@@ -303,34 +305,70 @@ def test_a_list_in_json_is_one_field_where_lists_are_taken(tmp_path: Path) -> No
         '{"tokens": ["New York", "is", "5"], "tags": ["B", "O", 5]}\n{"tokens": [], "tags": []}\n'
     )
     path = write(tmp_path / "a.jsonl", lines)
-    rows = list(read_rows(path, lists=True))
+    rows = list(read_rows(path, lists="all"))
     assert [split_list(field) for field in rows[0].fields] == [
         ["New York", "is", "5"],
         ["B", "O", "5"],
     ]
     assert [split_list(field) for field in rows[1].fields] == [[], []]
-    assert failure(path) == f"{path}, line 1, field 'tokens': expected text or a number, found list"
+    assert (
+        failure(path)
+        == f"{path}, line 1, field 'tokens': expected text or a number, found list; write it as one text"
+    )
+
+
+def test_a_list_is_of_the_last_column_where_only_that_may_hold_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"label": ["x", "y"], "text": ["a", "b"]}\n')
+    assert failure(path, names=("text", "label"), lists="last") == (
+        f"{path}, line 1, field 'text': expected text or a number, found list; write it as one text"
+    )
+    path = write(tmp_path / "b.jsonl", '{"label": ["x", "y"], "text": "a b"}\n')
+    (row,) = read_rows(path, names=("text", "label"), lists="last")
+    assert (row.fields[0], split_list(row.fields[1])) == ("a b", ["x", "y"])
+    assert failure(path, ("label", "text"), lists="last").startswith(
+        f"{path}, line 1, field 'label'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "order"),
+    [
+        ("label\ttext", "ba"),
+        ("text\tlabel", "ab"),
+        ("labels\ttext", "ab"),  # not just the columns that are meant
+        ("text\ttext", None),
+    ],
+)
+def test_a_table_of_just_the_columns_that_are_meant_is_read_by_name(
+    tmp_path: Path, header: str, order: str | None
+) -> None:
+    path = write(tmp_path / "a.tsv", f"{header}\na\tb\n")
+    if order is None:
+        assert "twice" in failure(path, names=("text", "label"))
+    else:
+        (row,) = read_rows(path, n_columns=2, names=("text", "label"))
+        assert "".join(row.fields) == order
 
 
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
         ("[null]", "expected text or a number, found null"),
-        ("[[1]]", "expected text or a number, found list"),
+        ("[[1]]", "expected text or a number, found list; write it as one text"),
         ("[true]", "expected text or a number, found bool"),
     ],
 )
 def test_what_is_no_text_in_a_list(tmp_path: Path, value: str, problem: str) -> None:
     path = write(tmp_path / "a.jsonl", f'{{"x": {value}}}\n')
     with pytest.raises(DataError) as caught:
-        list(read_rows(path, lists=True))
+        list(read_rows(path, lists="all"))
     assert str(caught.value) == f"{path}, line 1, field 'x': {problem}"
 
 
 def test_the_character_between_the_texts_of_a_list_is_refused_in_them(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"x": ["a\\u001fb"]}\n')
     with pytest.raises(DataError) as caught:
-        list(read_rows(path, lists=True))
+        list(read_rows(path, lists="all"))
     problem = "a text holds the control character U+001F; remove it"
     assert str(caught.value) == f"{path}, line 1: {problem}"
     path = write(tmp_path / "a.conll", "a O\nb\x1f O\n")

@@ -230,24 +230,36 @@ def explain_words(
     Raises:
         ConfigError: an unknown method, attention of a model that has none, or a run of tags.
     """
-    methods = ("gradients", "occlusion", "attention")
-    require(method in methods, "words", f"one of {', '.join(methods)}", method)
+    check_method(predictor, method)
     said = predictor.predict(inputs)
-    if any(each.probabilities.ndim > 1 for each in said):
-        raise ConfigError("every token has an answer of its own here; ask for words = 'none'")
     if method == "attention":
         weights = [each.weights for each in said]
-        if said and all(part is None for part in weights[0]):
-            raise ConfigError(
-                "this model has no attention; ask for gradients or occlusion, or train with "
-                "model.pooling = 'attentive'"
-            )
     else:
         weights = [
             _weights(predictor, one, answer, method, n_steps)
             for one, answer in zip(inputs, said, strict=True)
         ]
     return [_shares(each, parts) for each, parts in zip(said, weights, strict=True)]
+
+
+def check_method(predictor: LabelPredictor, method: str) -> None:
+    """Refuse what `explain_words` could not do, before there is anything to explain.
+
+    Raises:
+        ConfigError: as `explain_words`.
+    """
+    methods = ("gradients", "occlusion", "attention")
+    require(method in methods, "words", f"one of {', '.join(methods)}", method)
+    (said,) = predictor.predict([("a",) * predictor.n_texts])
+    if said.probabilities.ndim > 1:
+        raise ConfigError("every token has an answer of its own here; ask for words = 'none'")
+    if method == "attention" and all(part is None for part in said.weights):
+        trained = "model.pooling = 'attentive'"
+        if predictor.n_texts > 1:
+            trained = "model.encoder = 'attention' or 'word_by_word'"
+        raise ConfigError(
+            f"this model has no attention; ask for gradients or occlusion, or train with {trained}"
+        )
 
 
 def _weights(

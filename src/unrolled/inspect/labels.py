@@ -563,7 +563,7 @@ def _scores(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _names(evaluation: Evaluation) -> tuple[str, ...]:
-    return evaluation.types if isinstance(evaluation, SpanEvaluation) else evaluation.classes
+    return evaluation.shown_types if isinstance(evaluation, SpanEvaluation) else evaluation.classes
 
 
 def _named(name: str, evaluation: Evaluation) -> str:

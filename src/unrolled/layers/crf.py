@@ -31,7 +31,9 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.ops import check_lengths
 from unrolled.shapes import Bool, Float, Int
 
-Scheme = Literal["bio", "bioes"]
+Scheme = Literal["bio", "bioes", "bilou"]
+
+_AS_BIOES = {"L": "E", "U": "S"}
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,12 @@ def allowed_transitions(labels: Sequence[str], scheme: str) -> Allowed:
     Labels are `O`, or a letter and a type, `B-PER` (or the letter alone, where there is one type):
 
         bio     B begins a chunk and I goes on with one of its type; Tjong Kim Sang & Veenstra 1999 (IOB2)
-        bioes   E ends a chunk of several steps, S is one of a single step; Ratinov & Roth 2009 (BILOU)
+        bioes   E ends a chunk of several steps, S is one of a single step
+        bilou   the same with L for E and U for S; Ratinov & Roth 2009
 
     Args:
         labels: by id.
-        scheme: "bio" or "bioes".
+        scheme: "bio", "bioes" or "bilou".
 
     Raises:
         ConfigError: an unknown scheme, or a label that is none of it.
@@ -120,7 +123,7 @@ def _split(label: str, scheme: str) -> tuple[str, str]:
             f"'{label}' is no label of the scheme '{scheme}': expected O or one of {others}; correct "
             "it, or allow every transition"
         )
-    return letter, kind
+    return _AS_BIOES.get(letter, letter), kind
 
 
 def _may_follow(before: tuple[str, str], here: tuple[str, str], scheme: str) -> bool:

@@ -1,17 +1,19 @@
 """Spans written as one label per token: which were found, and which of those are right.
 
-A label is "O" or a prefix, a hyphen and a type: "B-PER". A span is right if its type and both ends are
-those of a gold span (CoNLL-2000; Tjong Kim Sang and Buchholz 2000). In three schemes:
+A label is "O" or a prefix, a hyphen and a type: "B-PER"; a prefix alone, "B", has the type "". A span is
+right if its type and both ends are those of a gold span (CoNLL-2000; Tjong Kim Sang and Buchholz 2000).
+In four schemes:
 
     bio (IOB2)   B begins every span, I goes on
     iob1         I begins a span and goes on; B begins one right after another of its type
     bioes        B begins, I goes on, E ends; S is a span of one token
+    bilou        the same with L for E and U for S
 
 Models write sequences that no scheme allows, and data sets hold some. Two readings:
 
 "conlleval", the default: what the shared tasks' script does, so that no label but O is lost. A span
 begins at B and S; at I and E after O, after E or S, or after another type. It ends with E and S, before
-O, and before the next one begins. One rule serves all three schemes.
+O, and before the next one begins. One rule serves all schemes.
 
 "strict": only what the scheme allows is a span. bio: B and the I of its type that follow. bioes: S, or
 B, any I and E of one type. iob1: as there; a B that follows no token of its type begins nothing, nor
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -31,10 +34,11 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.counts import ClassCounts, Floats, Ints, Scores, Tally, ratio
 from unrolled.metrics.labels import class_lines, score_lines
 
-Scheme = Literal["bio", "bioes", "iob1"]
+Scheme = Literal["bio", "bioes", "bilou", "iob1"]
 Reading = Literal["conlleval", "strict"]
 
-_PREFIXES: dict[Scheme, str] = {"bio": "BI", "bioes": "BIES", "iob1": "BI"}
+_PREFIXES: dict[str, str] = {"bio": "BI", "bioes": "BIES", "bilou": "BILU", "iob1": "BI"}
+_AS_BIOES = {"L": "E", "U": "S"}
 
 
 class Span(NamedTuple):
@@ -99,9 +103,14 @@ class SpanEvaluation:
         """How each figure was computed."""
         return signature(self.scheme, self.reading, f"n:{self.n_sequences}|spans:{sum(self.gold)}")
 
+    @property
+    def shown_types(self) -> tuple[str, ...]:
+        """The types as tables name them, which spans without one need."""
+        return tuple(name or "(span)" for name in self.types)
+
     def lines(self) -> Iterator[str]:
         """Tables as lines of text: by type, and all scores."""
-        yield from class_lines("type", self.types, self.counts)
+        yield from class_lines("type", self.shown_types, self.counts)
         yield ""
         yield from score_lines(self.scores())
 
@@ -129,7 +138,7 @@ def find_spans(
     parts = [_split(label, scheme, place) for place, label in enumerate(labels)]
     if reading == "conlleval":
         return list(_as_conlleval(parts))
-    if scheme == "bioes":
+    if scheme in ("bioes", "bilou"):
         return list(_strict_bioes(parts))
     return list(_strict_bio(parts, scheme == "iob1"))
 
@@ -230,23 +239,27 @@ def signature(
 
 
 def find_scheme(labels: Iterable[str]) -> Scheme | None:
-    """Which scheme a set of labels is written in: "bioes" if there is an E or an S, else "bio".
+    """Which scheme a set of labels is written in: "bioes" if there is an E or an S, "bilou" if there is
+    an L or a U, else "bio".
 
-    "iob1" has the labels of "bio", and the reading "conlleval" reads both alike. None: these are no
-    labels of spans, as parts of speech.
+    "iob1" has the labels of "bio", and the reading "conlleval" reads both alike. Letters alone are labels
+    of spans where both B and I are among them, and L and U beside a B. None: these are no labels of
+    spans, as parts of speech.
 
     >>> find_scheme({"O", "B-PER", "I-PER"}), find_scheme({"B-LOC", "E-LOC"}), find_scheme({"NN", "O"})
     ('bio', 'bioes', None)
     """
-    prefixes = set()
-    for label in labels:
-        prefix, hyphen, _ = label.partition("-")
-        if label != "O" and (prefix not in tuple("BIES") or not hyphen):
-            return None
-        prefixes.add(prefix)
-    if not prefixes - {"O"}:
+    parts = [label.partition("-") for label in labels if label != "O"]
+    letters = {letter for letter, _, _ in parts}
+    has_types = all(hyphen and kind for _, hyphen, kind in parts)
+    has_none = not any(hyphen for _, hyphen, _ in parts) and {"B", "I"} <= letters
+    if not parts or not (has_types or has_none):
         return None
-    return "bioes" if prefixes & {"E", "S"} else "bio"
+    if letters <= {"B", "I"}:
+        return "bio"
+    if letters <= {"B", "I", "E", "S"}:
+        return "bioes"
+    return "bilou" if "B" in letters and letters <= {"B", "I", "L", "U"} else None
 
 
 def _as_conlleval(parts: Sequence[tuple[str, str]]) -> Iterator[Span]:
@@ -300,23 +313,35 @@ def _strict_bioes(parts: Sequence[tuple[str, str]]) -> Iterator[Span]:
 
 
 def _split(label: str, scheme: Scheme, place: int) -> tuple[str, str]:
-    """Prefix and type of a label; the type of O is empty."""
-    if label == "O":
-        return "O", ""
-    prefix, hyphen, type_here = label.partition("-")
-    if not hyphen or prefix not in tuple(_PREFIXES[scheme]):
+    """Prefix and type of a label, as BIOES has them; the type of O is empty."""
+    found = _parts(label, scheme)
+    if found is None:
         wanted = ", ".join(f"'{each}-…'" for each in _PREFIXES[scheme])
-        hint = "; scheme 'bioes' has it" if hyphen and prefix in ("E", "S") else ""
+        other = {"E": "bioes", "S": "bioes", "L": "bilou", "U": "bilou"}.get(
+            label.partition("-")[0]
+        )
+        hint = f"; scheme '{other}' has it" if other not in (None, scheme) else ""
         raise DataError(
             f"token {place + 1}: '{label}' is no label of scheme '{scheme}', which has 'O', "
             f"{wanted}{hint}"
         )
-    return prefix, type_here
+    return found
+
+
+@lru_cache(maxsize=4096)  # there are few labels, and a great many tokens
+def _parts(label: str, scheme: str) -> tuple[str, str] | None:
+    if label == "O":
+        return "O", ""
+    prefix, _, kind = label.partition("-")
+    if prefix not in tuple(_PREFIXES[scheme]):
+        return None
+    return _AS_BIOES.get(prefix, prefix), kind
 
 
 def _check(scheme: str, reading: str) -> None:
     if scheme not in get_args(Scheme):
-        raise ConfigError(f"the scheme of spans must be 'bio', 'bioes' or 'iob1', got '{scheme}'")
+        choices = ", ".join(f"'{each}'" for each in get_args(Scheme))
+        raise ConfigError(f"the scheme of spans must be one of {choices}, got '{scheme}'")
     if reading not in get_args(Reading):
         raise ConfigError(f"spans are read as 'conlleval' or 'strict', got '{reading}'")
 

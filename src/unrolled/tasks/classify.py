@@ -8,7 +8,7 @@ chooses. The order of the words is what it has over a bag of words; `unrolled tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,7 +43,8 @@ class ClassifyConfig:
             "mean", "max" (of each unit), or "attentive" (a mean with learned weights).
         dropout_rate: on embeddings, between layers and before the last layer.
         word_rate: chance that a word loses its embedding, wherever it stands in a batch.
-        label_smoothing: share of the target that is spread over all classes.
+        label_smoothing: share of the target that is spread over all classes; of several labels, over yes
+            and no of each.
         class_weights: "balanced" weighs a row by how rare its class is; "none".
         embeddings: file of pretrained word vectors to begin with, of any format of
             `unrolled.vectors.formats`; read when a run is new, and not needed after that.
@@ -173,9 +174,9 @@ def build(config: ClassifyConfig, tokenizers: Tokenizers) -> Classifier:
     return Classifier(config, len(tokenizers[labelled.ROLE]), len(labels), labels.several)
 
 
-def prepare(model: Classifier, examples: Sequence[LabelledExample]) -> None:
+def prepare(model: Classifier, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
     """The weights of the classes."""
-    labelled.weigh_classes(model.head, examples, model.config.class_weights)
+    labelled.weigh_classes(model.head, parts["train"], model.config.class_weights)
 
 
 def _has_text(fields: Sequence[str]) -> bool:
@@ -191,11 +192,15 @@ def check_beginning(config: ClassifyConfig, text: TextConfig) -> None:
     labelled.check_embeddings(config.embeddings, config.embedding_size, text)
 
 
+_COLUMNS = ("text", "label")
+
 TASK: LabelTask = LabelTask(
     name="classify",
-    columns=("text", "label"),
+    columns=_COLUMNS,
     Config=ClassifyConfig,
-    reading=Reading(is_full=_has_text, linked=_text, lists=True),
+    reading=Reading(
+        is_full=_has_text, linked=_text, lists="last", names=_COLUMNS, labels=labelled.labels_in
+    ),
     train_tokenizers=labelled.train_tokenizers,
     encode=labelled.encode_with(1),
     lengths=labelled.lengths,
@@ -208,6 +213,7 @@ TASK: LabelTask = LabelTask(
     answer=labelled.answer,
     decide=labelled.decide,
     judge=labelled.judge,
+    scores=labelled.scores,
     tokens=labelled.tokens,
     shuffle=labelled.shuffle,
     signature=labelled.signature,
@@ -215,4 +221,5 @@ TASK: LabelTask = LabelTask(
     extend=labelled.extend,
     begin=labelled.begin,
     check_beginning=check_beginning,
+    text=labelled.TEXT,
 )

@@ -16,10 +16,10 @@ import numpy as np
 
 from unrolled.errors import DataError
 from unrolled.metrics.spans import find_spans
+from unrolled.tasks import classify, pair, tag
 from unrolled.tasks.tag_data import scheme_of, transitions
 from unrolled.tasks.task import LabelTask
 from unrolled.text.data import read_splits, same_text
-from unrolled.text.labels import split_labels
 from unrolled.text.readers import Row, column_names, is_column_file, split_list
 from unrolled.text.survey import Column, column_of, page
 from unrolled.text.tokenizer import TextConfig, Tokenizer
@@ -35,6 +35,7 @@ _MOST_LABELS = 30
 _MOST_NAMED = 8
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "sentiment", "stance", "gold_label")
 _TAG_COLUMNS = ("tags", "tag", "ner_tags", "pos_tags")
+_BY_COLUMNS = {frozenset(each.columns): each.name for each in (classify.TASK, pair.TASK, tag.TASK)}
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None
         names = tuple(columns) or (column_names(paths) if len(paths) == 1 else ())
     except DataError:
         return None  # whoever reads it will say what is wrong
+    if not columns and (by_name := _BY_COLUMNS.get(frozenset(names))):
+        return by_name
     last = names[-1].strip().lower() if names else ""
     if last in _TAG_COLUMNS and len(names) == 2:
         return "tag"
@@ -199,13 +202,9 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
     )
 
 
-def _labels_of(row: Row, task: LabelTask, config: Any) -> list[str]:
-    field = row.fields[-1]
-    if task.by_token:
-        return split_list(field)
-    return (
-        split_labels(field, config.label_separator) if config.label_separator else [field.strip()]
-    )
+def _labels_of(row: Row, task: LabelTask, config: Any) -> Sequence[str]:
+    assert task.reading.labels is not None
+    return task.reading.labels(row.fields, config)
 
 
 def _key(row: Row, task: LabelTask) -> tuple[str, ...]:
@@ -297,7 +296,8 @@ def _spans(
             if not places.keys() >= set(tags):
                 continue  # told of as labels that training does not have
             for span in find_spans(tags, scheme):  # type: ignore[arg-type]
-                spans.setdefault(span.type, dict.fromkeys(parts, 0))[part] += 1
+                kind = span.type or "(span)"
+                spans.setdefault(kind, dict.fromkeys(parts, 0))[part] += 1
             if allowed.why_not([places[each] for each in tags]) is not None:
                 n, line = ill_formed.get(part, (0, row.line))
                 ill_formed[part] = n + 1, line

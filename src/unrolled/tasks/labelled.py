@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from unrolled.errors import DataError
 from unrolled.layers import pretrained
+from unrolled.metrics.counts import SMALLER_IS_BETTER, Tally
 from unrolled.metrics.labels import measure_labels, tally_labels
 from unrolled.metrics.labels import signature as label_signature
 from unrolled.metrics.multi_label import (
@@ -40,6 +41,9 @@ from unrolled.vectors.formats import read_vectors
 
 ROLE = "text"
 """The role of the tokenizer, which reads every text of a row."""
+
+TEXT = {"kind": "word", "vocab_size": 30_000}
+"""How texts are read where the recipe does not say."""
 
 ClassWeights = Literal["none", "balanced"]
 
@@ -82,6 +86,12 @@ class LabelBatch:
         return LabelBatch(tuple(text.to(device) for text in self.texts), targets)
 
 
+def labels_in(fields: Sequence[str], data: LabelData) -> list[str]:
+    """The labels of a row, several where `data.label_separator` says that there may be."""
+    field = fields[-1]
+    return split_labels(field, data.label_separator) if data.label_separator else [field.strip()]
+
+
 def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> dict[str, Any]:
     """A tokenizer for all texts, and the labels of the training part.
 
@@ -90,14 +100,12 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
             from.
         ConfigError: `data.averaged` names a label that is not there.
     """
-    *columns, labels = zip(*(row.fields for row in rows), strict=True)
+    *columns, _ = zip(*(row.fields for row in rows), strict=True)
     words = Tokenizer.train((each for column in columns for each in column), text)
     several = bool(data.label_separator)
-    if several:
-        found = [name for field in labels for name in split_labels(field, data.label_separator)]
-    else:
+    if not several:
         _check_each_has_one(rows)
-        found = [field.strip() for field in labels]
+    found = [name for row in rows for name in labels_in(row.fields, data)]
     return {ROLE: words, LABELS: Labels.of(found, several=several, averaged=data.averaged)}
 
 
@@ -186,7 +194,8 @@ class LabelHead(nn.Module):
         scorer: `[B, D]` → `[B, C]`, unnormalised scores.
         n_labels: C.
         several: whether a row may have several labels, or none.
-        label_smoothing: share of the target that is spread over all classes; of one label only.
+        label_smoothing: share of the target that is spread over all classes; of several labels over yes
+            and no of each.
 
     >>> head = LabelHead(nn.Linear(3, 5), 5, several=True)
     >>> head.probabilities(torch.zeros(2, 3)).shape
@@ -208,7 +217,9 @@ class LabelHead(nn.Module):
         self.scorer = scorer
         self.several, self.label_smoothing = several, label_smoothing
         self.register_buffer("class_weights", torch.ones(n_labels))
-        self.register_buffer("thresholds", torch.full((n_labels,), DEFAULT_THRESHOLD))
+        # Rounded to float32, the middle between two neighbours could be the lower one.
+        thresholds = torch.full((n_labels,), DEFAULT_THRESHOLD, dtype=torch.float64)
+        self.register_buffer("thresholds", thresholds)
 
     def logits(self, hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
         """Unnormalised scores."""
@@ -238,6 +249,7 @@ class LabelHead(nn.Module):
             )
             return total, len(targets)
         right_BC = several_hot(targets, logits_BC.shape[1]).to(logits_BC)
+        right_BC = (1 - smoothing) * right_BC + smoothing / 2
         total = F.binary_cross_entropy_with_logits(
             logits_BC, right_BC, pos_weight=weights, reduction="sum"
         )
@@ -377,7 +389,7 @@ def decide(
         return said
     probabilities_NC = probabilities_of(said)
     thresholds = choose_thresholds(gold_matrix(examples, len(labels)), probabilities_NC)
-    model.head.thresholds.copy_(torch.tensor(thresholds))
+    model.head.thresholds.copy_(torch.from_numpy(thresholds))
     chosen = _chosen(probabilities_NC, labels, model.head.thresholds)
     return [replace(each, labels=names) for each, names in zip(said, chosen, strict=True)]
 
@@ -413,7 +425,7 @@ def judge(
         thresholds_C = model.head.thresholds.cpu().numpy()
         return Judged(
             measure_multi_label(names, gold_NC, None, probabilities_NC, thresholds=thresholds_C),
-            tally_multi_label(gold_NC, given_NC),
+            lambda: tally_multi_label(gold_NC, given_NC),
             lambda texts: worst_multi_label_mistakes(
                 names, texts, gold_NC, probabilities_NC, thresholds_C
             ),
@@ -423,9 +435,25 @@ def judge(
     averaged = [places[name] for name in labels.averaged]
     return Judged(
         measure_labels(names, gold_N, given_N, probabilities_NC, averaged=labels.averaged),
-        tally_labels(gold_N, given_N, len(names), averaged),
+        lambda: tally_labels(gold_N, given_N, len(names), averaged),
         lambda texts: worst_mistakes(names, texts, gold_N, given_N, probabilities_NC),
     )
+
+
+def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
+    """The names of what `judge` measures, of which more is better."""
+    labels: Labels = tokenizers[LABELS]
+    n = len(labels)
+    if labels.several:
+        return better_of(tally_multi_label(np.zeros((1, n)), np.zeros((1, n))))
+    averaged = [labels.id_of(name) for name in labels.averaged]
+    return better_of(tally_labels([0], [0], n, averaged))
+
+
+def better_of(tally: Tally) -> tuple[str, ...]:
+    """The names of a tally's scores of which more is better."""
+    found = tally.scores(np.zeros((1, 1), np.int64))
+    return tuple(name for name in found if name not in SMALLER_IS_BETTER)
 
 
 def tokens(example: LabelledExample) -> list[int]:
@@ -433,12 +461,25 @@ def tokens(example: LabelledExample) -> list[int]:
     return [id_ for text in example.texts for id_ in text]
 
 
-def shuffle(example: LabelledExample, random: np.random.Generator) -> LabelledExample:
-    """The words of each text in random order."""
-    texts = tuple(
-        [text[place] for place in random.permutation(len(text))] for text in example.texts
-    )
-    return replace(example, texts=texts)
+def shuffle(
+    example: LabelledExample, tokenizers: Tokenizers, random: np.random.Generator
+) -> LabelledExample:
+    """The words of each text in random order; what a word is made of stays together."""
+    words: Tokenizer = tokenizers[ROLE]
+    return replace(example, texts=tuple(_shuffled(text, words, random) for text in example.texts))
+
+
+def _shuffled(ids: list[int], words: Tokenizer, random: np.random.Generator) -> list[int]:
+    """What is in no word, as white space among characters, keeps its place between words."""
+    places = words.word_places(ids)
+    order = random.permutation(len(places))
+    found: list[int] = []
+    end = 0
+    for (start, next_end), other in zip(places, order.tolist(), strict=True):
+        found += ids[end:start]
+        found += ids[slice(*places[other])]
+        end = next_end
+    return found + ids[end:]
 
 
 def signature() -> dict[str, str]:

@@ -7,7 +7,7 @@ data conditions which is `model.condition`. What is shared with `classify` is in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,7 +70,8 @@ class PairConfig:
         dropout_rate: on inputs and outputs of the recurrent layers.
         word_rate: chance that a word loses its embedding, wherever it stands in a batch.
         learned_start: whether the state before the first word is learned.
-        label_smoothing: share of the target that is spread over all classes.
+        label_smoothing: share of the target that is spread over all classes; of several labels, over yes
+            and no of each.
         class_weights: "balanced" weighs a row by how rare its class is; "none".
         embeddings, embeddings_missing, embeddings_tuning, embeddings_frozen_epochs,
             embeddings_extra_words: as in `unrolled.tasks.classify.ClassifyConfig`.
@@ -219,9 +220,9 @@ def build(config: PairConfig, tokenizers: Tokenizers) -> PairClassifier:
     return PairClassifier(config, len(tokenizers[labelled.ROLE]), len(labels), labels.several)
 
 
-def prepare(model: PairClassifier, examples: Sequence[LabelledExample]) -> None:
+def prepare(model: PairClassifier, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
     """The weights of the classes."""
-    labelled.weigh_classes(model.head, examples, model.config.class_weights)
+    labelled.weigh_classes(model.head, parts["train"], model.config.class_weights)
 
 
 def _has_text(fields: Sequence[str]) -> bool:
@@ -238,11 +239,19 @@ def check_beginning(config: PairConfig, text: TextConfig) -> None:
     labelled.check_embeddings(config.embeddings, config.embedding_size, text)
 
 
+_COLUMNS = ("first", "second", "label")
+
 TASK: LabelTask = LabelTask(
     name="pair",
-    columns=("first", "second", "label"),
+    columns=_COLUMNS,
     Config=PairConfig,
-    reading=Reading(is_full=_has_text, linked=_both_texts, lists=True),
+    reading=Reading(
+        is_full=_has_text,
+        linked=_both_texts,
+        lists="last",
+        names=_COLUMNS,
+        labels=labelled.labels_in,
+    ),
     train_tokenizers=labelled.train_tokenizers,
     encode=labelled.encode_with(2),
     lengths=labelled.lengths,
@@ -255,6 +264,7 @@ TASK: LabelTask = LabelTask(
     answer=labelled.answer,
     decide=labelled.decide,
     judge=labelled.judge,
+    scores=labelled.scores,
     tokens=labelled.tokens,
     shuffle=labelled.shuffle,
     signature=labelled.signature,
@@ -262,4 +272,5 @@ TASK: LabelTask = LabelTask(
     extend=labelled.extend,
     begin=labelled.begin,
     check_beginning=check_beginning,
+    text=labelled.TEXT,
 )

@@ -11,7 +11,8 @@ of that length, each without what stands around it: every token has its tag, and
 the whole sentence. So nothing is cut away, and nothing of a score either.
 
 Where tags write spans (`metrics.spans`), the scheme is found from the training part: BIO, where spans
-begin with B; IOB1, where B only stands between two spans of one type; BIOES, which also marks ends. A CRF
+begin with B; IOB1, where B only stands between two spans of one type; BIOES, which also marks ends, and
+BILOU, the same in other letters. A CRF
 gives no probability to what the scheme does not allow, unless the training part itself holds some of it.
 
 In reading order: `tag_data.py` (sentences as ids), `tagger.py` (model and loss), and here what is
@@ -45,6 +46,7 @@ from unrolled.tasks.tag_data import (
     notes,
     scheme_of,
     shuffle,
+    tags_in,
     tokens,
     train_tokenizers,
     transitions,
@@ -89,6 +91,7 @@ __all__ = [
     "prepare",
     "probabilities_of",
     "scheme_of",
+    "scores",
     "shuffle",
     "spans_of",
     "tokens",
@@ -196,9 +199,16 @@ def judge(
     given = [each.labels for each in said]
     return Judged(
         measure_tags(gold, given, labels, [each.probabilities for each in said]),
-        tally_tags(gold, given, labels),
+        lambda: tally_tags(gold, given, labels),
         lambda texts: list(_mistakes(examples, gold, said, labels)),
     )
+
+
+def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
+    """The names of what `judge` measures, of which more is better."""
+    labels: Labels = tokenizers[LABELS]
+    one = [labels.names[:1]]
+    return labelled.better_of(tally_tags(one, one, labels))
 
 
 def _mistakes(
@@ -236,11 +246,20 @@ def check_beginning(config: TagConfig, text: TextConfig) -> None:
     labelled.check_embeddings(config.embeddings, config.embedding_size, text)
 
 
+_COLUMNS = ("tokens", "tags")
+
 TASK: LabelTask = LabelTask(
     name="tag",
-    columns=("tokens", "tags"),
+    columns=_COLUMNS,
     Config=TagConfig,
-    reading=Reading(is_full=_has_tokens, linked=_sentence, lists=True, by_token=True),
+    reading=Reading(
+        is_full=_has_tokens,
+        linked=_sentence,
+        lists="all",
+        by_token=True,
+        names=_COLUMNS,
+        labels=tags_in,
+    ),
     train_tokenizers=train_tokenizers,
     encode=encode,
     lengths=lengths,
@@ -253,6 +272,7 @@ TASK: LabelTask = LabelTask(
     answer=answer,
     decide=decide,
     judge=judge,
+    scores=scores,
     tokens=tokens,
     shuffle=shuffle,
     signature=signature,

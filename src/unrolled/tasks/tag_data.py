@@ -32,7 +32,7 @@ from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
 CHARACTERS = "characters"
 """The role of the tokenizer of characters."""
 
-Scheme = Literal["auto", "none", "bio", "iob1", "bioes"]
+Scheme = Literal["auto", "none", "bio", "iob1", "bioes", "bilou"]
 _KINDS = ("word", "space")
 
 
@@ -48,7 +48,8 @@ class TagData(DataConfig):
             numbers, e.g. ["1", "-1"], which is the default.
         max_length: the most tokens that are read at once.
         too_long: whether longer training sentences are left out ("skip"), or read in pieces ("truncate").
-        scheme: how tags write spans: "bio", "iob1", "bioes"; "none" for not at all; "auto" finds out.
+        scheme: how tags write spans: "bio", "iob1", "bioes", "bilou"; "none" for not at all; "auto" finds
+            out.
 
     Raises:
         ConfigError: a value that cannot be.
@@ -65,6 +66,11 @@ class TagData(DataConfig):
 
 
 # Data: the vocabularies, the scheme, and a sentence as ids
+
+
+def tags_in(fields: Sequence[str], data: TagData) -> list[str]:
+    """The tags of a row, one for each token."""
+    return split_list(fields[-1])
 
 
 def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> dict[str, Any]:
@@ -174,7 +180,7 @@ def _check_scheme(
     for row, tags in zip(rows, tagged, strict=True) if others else ():
         for place, tag in enumerate(tags):
             if tag in others:
-                letters = "B, I" if scheme != "bioes" else "B, I, E, S"
+                letters = {"bioes": "B, I, E, S", "bilou": "B, I, L, U"}.get(scheme, "B, I")
                 raise DataError(
                     f"tag '{tag}' is none of data.scheme = '{scheme}': expected O, or one of {letters} "
                     "with a hyphen and a type; correct it, or set data.scheme = 'none'",
@@ -249,7 +255,7 @@ def tokens(example: TagExample) -> list[int]:
     return example.words
 
 
-def shuffle(example: TagExample, random: np.random.Generator) -> TagExample:
+def shuffle(example: TagExample, tokenizers: Tokenizers, random: np.random.Generator) -> TagExample:
     """The example to be read in random order, each answer put back to its token."""
     return replace(example, order=random.permutation(len(example.words)))
 
@@ -259,9 +265,10 @@ def notes(parts: Mapping[str, Sequence[TagExample]], tokenizers: Tokenizers) -> 
     labels: Labels = tokenizers[LABELS]
     told = [f"{len(labels)} tags, each scored by itself: they write no spans"]
     if labels.scheme:
-        types = sorted({name[2:] for name in labels if name != "O"})
+        types = sorted({name[2:] for name in labels if name != "O"} - {""})
         shown = ", ".join(types[:8]) + (", …" if len(types) > 8 else "")
-        told = [f"{len(labels)} tags, which write spans as {labels.scheme}: {shown}"]
+        of = f": {shown}" if types else ", without types"
+        told = [f"{len(labels)} tags, which write spans as {labels.scheme}{of}"]
         allowed = transitions(labels.names, labels.scheme)
         for part, examples in parts.items():
             n = _n_refused(allowed, (example.tags or () for example in examples))

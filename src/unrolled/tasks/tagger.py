@@ -6,7 +6,7 @@ beside it, what a small recurrent layer makes of its characters (section 4.1 the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -230,12 +230,14 @@ def build(config: TagConfig, tokenizers: Tokenizers) -> Tagger:
         raise ConfigError(f"{error}: set model.transitions = 'free'") from None
 
 
-def prepare(model: Tagger, examples: Sequence[TagExample]) -> None:
+def prepare(model: Tagger, parts: Mapping[str, Sequence[TagExample]]) -> None:
     """Note which words stand once in the training part.
 
     Raises:
-        DataError: tags that the CRF of another run, which this one starts from, does not allow.
+        DataError: tags that the CRF of another run, which this one starts from, does not allow; or a
+            validation part to whose tags a CRF gives no probability, so that it has no loss.
     """
+    examples = parts["train"]
     ids = np.fromiter(chain.from_iterable(example.words for example in examples), np.int64)
     counts_V = np.bincount(ids, minlength=len(model.seen_once))
     counts_V[: len(SPECIALS)] = 0
@@ -250,6 +252,13 @@ def prepare(model: Tagger, examples: Sequence[TagExample]) -> None:
                 f"the sentence '{' '.join(example.tokens[:5])} …': {reason} in the run that this one "
                 "starts from; correct it, or begin anew"
             )
+    reasons = [allowed.why_not(example.tags or ()) for example in parts["valid"]]
+    if reasons and None not in reasons:
+        raise DataError(
+            "no sentence of the validation part has tags that the scheme of the training part allows "
+            f"(in the first, {reasons[0]}), so that a CRF gives them no probability; correct them, or "
+            "set model.transitions = 'free'"
+        )
 
 
 # Loss

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -177,13 +178,18 @@ class Judged:
 
     Args:
         measured: the figures, with `scores()`, `signature()` and `lines()`.
-        tally: what each example adds to them, for intervals and slices; a `Scorable`.
+        count: → `tally`, which is made when it is asked for: validation needs the figures alone.
         mistakes: texts of the examples → wrong answers, the surest first.
     """
 
     measured: Any
-    tally: Any
+    count: Callable[[], Any]
     mistakes: Callable[[Sequence[str]], list[Mistake]]
+
+    @cached_property
+    def tally(self) -> Any:
+        """What each example adds to the figures, for intervals and slices; a `Scorable`."""
+        return self.count()
 
     def scores(self) -> dict[str, float]:
         """What is larger for better models, as percentages."""
@@ -214,15 +220,19 @@ class LabelTask:
         cut: example, the `[data]` section → the example with no text longer than `max_length`.
         collate: examples → the batch that `loss` takes.
         build: configuration and tokenizers → a fresh module.
-        prepare: module, training examples → gives a new model what it takes from them, as class weights.
+        prepare: module, training and validation examples by part → gives a new model what it takes from
+            the training part, as class weights; refuses a validation part that it could not be judged by.
         loss: module, batch → (sum of the training loss, count of targets).
         evaluate_loss: the same without smoothing, dropout or class weights.
         answer: module, examples, tokenizers → what it says of each.
         decide: module, validation examples, what was said of them, tokenizers → sets what turns
             probabilities into answers, as thresholds, and returns the answers anew.
         judge: module, examples, what was said of them, tokenizers → everything that is measured.
+        scores: tokenizers → the names of the scores of these labels that a model can be chosen by; larger
+            is better.
         tokens: one example → the ids of all its texts.
-        shuffle: example, a random generator → the example with the words of each text in random order.
+        shuffle: example, tokenizers, a random generator → the example with the words of each text in
+            random order.
         signature: how the scores were computed.
         Data: the frozen dataclass of the `[data]` section.
         use: the command that tries a run, with `{run}` for its folder.
@@ -246,14 +256,15 @@ class LabelTask:
     cut: Callable[[Any, Any], Any]
     collate: Callable[[Sequence[Any]], Any]
     build: Callable[[Any, Tokenizers], nn.Module]
-    prepare: Callable[[Any, Sequence[Any]], None]
+    prepare: Callable[[Any, Mapping[str, Sequence[Any]]], None]
     loss: Callable[[Any, Any], tuple[Tensor, int]]
     evaluate_loss: Callable[[Any, Any], tuple[Tensor, int]]
     answer: Callable[[Any, Sequence[Any], Tokenizers], list[LabelPrediction]]
     decide: Callable[[Any, Sequence[Any], list[LabelPrediction], Tokenizers], list[LabelPrediction]]
     judge: Callable[[Any, Sequence[Any], Sequence[LabelPrediction], Tokenizers], Judged]
+    scores: Callable[[Tokenizers], tuple[str, ...]]
     tokens: Callable[[Any], list[int]]
-    shuffle: Callable[[Any, np.random.Generator], Any]
+    shuffle: Callable[[Any, Tokenizers, np.random.Generator], Any]
     signature: Callable[[], dict[str, str]]
     use: str
     Data: type = LabelData

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from itertools import chain
+from typing import Any, Literal, get_args
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.readers import Row, read_rows
+from unrolled.text.readers import Lists, Row, read_rows
 
 _SHARE_HELD_OUT = 0.05
 _MOST_HELD_OUT = 2000
@@ -137,14 +139,18 @@ class Reading:
     Args:
         is_full: fields → whether there is something to learn from them.
         linked: fields → the texts, side by side, that may not stand in two parts.
-        lists: whether a list of texts in a JSON file is a field.
+        lists: which columns of a JSON file may hold a list of texts.
         by_token: whether a file that is no table has a token on each line (`readers.column_lines`).
+        names: of the columns; a table that has just these is read by name.
+        labels: fields, the `[data]` section → the labels of a row, which must stand in the training part.
     """
 
     is_full: Callable[[Sequence[str]], bool] = every_side_is_full
     linked: Callable[[Sequence[str]], Sequence[str]] = tuple
-    lists: bool = False
+    lists: Lists = "none"
     by_token: bool = False
+    names: tuple[str, ...] = ()
+    labels: Callable[[Sequence[str], Any], Sequence[str]] | None = None
 
 
 def read_splits(
@@ -154,8 +160,8 @@ def read_splits(
 
     Files given for validation or test are taken as they are, so that scores on a published set can
     be compared; from cut parts, exact duplicates are removed. A group of linked rows larger than
-    1 % of all (and than 5 rows) stays in training. Without a training file, only the files given
-    are read.
+    1 % of all (and than 5 rows) stays in training, and so does one that a label would leave training
+    with. Without a training file, only the files given are read.
 
     Raises:
         DataError: a file cannot be read as asked, or cannot be split.
@@ -179,7 +185,7 @@ def read_splits(
         for name, size in (("test", config.test_size), ("valid", config.valid_size))
         if name not in own
     }
-    train, parts = _cut(full, sizes, config, reading.linked)
+    train, parts = _cut(full, sizes, config, reading)
     kept = {name: _without_duplicates(part) for name, part in parts.items()}
     return Splits(
         train=train,
@@ -199,9 +205,15 @@ def rows_of(
     Raises:
         DataError: a file cannot be read as asked.
     """
-    columns = config.columns or None
     return list(
-        read_rows(paths, columns, n_columns, lists=reading.lists, by_token=reading.by_token)
+        read_rows(
+            paths,
+            config.columns or None,
+            n_columns,
+            names=reading.names,
+            lists=reading.lists,
+            by_token=reading.by_token,
+        )
     )
 
 
@@ -252,21 +264,31 @@ def _cut(
     rows: list[Row],
     sizes: dict[str, int],
     config: DataConfig,
-    linked: Callable[[Sequence[str]], Sequence[str]],
+    reading: Reading,
 ) -> tuple[list[Row], dict[str, list[Row]]]:
     """Rows left for training, and the parts of the given sizes."""
     if not sizes:
         return rows, {}
-    texts = [tuple(same_text(text) for text in linked(row.fields)) for row in rows]
+    texts = [tuple(same_text(text) for text in reading.linked(row.fields)) for row in rows]
     groups = linked_groups(texts)
     largest_allowed = max(_ANY_GROUP_HELD_OUT, int(len(rows) * _LARGEST_GROUP_HELD_OUT))
     small = [group for group in groups if len(group) <= largest_allowed]
     small.sort(key=lambda group: _draw(config.split_seed, min(texts[i] for i in group)))
     parts: dict[str, list[int]] = {name: [] for name in sizes}
+    labels: list[set[str]] = [set() for _ in rows]
+    if reading.labels is not None:
+        labels = [set(reading.labels(row.fields, config)) for row in rows]
+    n_left = Counter(chain.from_iterable(labels))
+    n_alone = 0
     for group in small:
+        n_here = Counter(chain.from_iterable(labels[i] for i in group))
+        if any(n_left[label] == n for label, n in n_here.items()):
+            n_alone += len(group)
+            continue
         for name, part in parts.items():
             if len(part) + len(group) <= sizes[name]:
                 part.extend(group)
+                n_left.subtract(n_here)
                 break
         if all(len(part) == sizes[name] for name, part in parts.items()):
             break
@@ -275,9 +297,11 @@ def _cut(
         if not part or len(held_out) == len(rows):
             largest = max(len(group) for group in groups)
             chained = f", linked in groups of up to {largest:,} by repeated sentences"
+            alone = f", {n_alone:,} of which hold the last of a label that training needs"
             raise DataError(
                 f"cannot cut {sizes[name]:,} rows for {name} from {len(rows):,} rows"
-                f"{chained if largest > 1 else ''}; give a file with --data.{name}",
+                f"{chained if largest > 1 else ''}{alone if n_alone else ''}; give a file with "
+                f"--data.{name}",
                 config.train[0],
             )
     train = [row for i, row in enumerate(rows) if i not in held_out]

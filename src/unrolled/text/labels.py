@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,8 +23,8 @@ class Labels:
         names: of the labels.
         several: whether an example may have several of them, or none.
         averaged: those whose mean F1 is a score of its own; none for no such score.
-        scheme: of the labels of tokens: how they write spans ("bio", "iob1", "bioes"); "" where they do
-            not.
+        scheme: of the labels of tokens: how they write spans ("bio", "iob1", "bioes", "bilou"); "" where
+            they do not.
         n_ill_formed: training examples whose labels the scheme does not allow.
 
     >>> labels = Labels.of(["neg", "pos", "neg"])
@@ -44,7 +45,7 @@ class Labels:
     def of(
         cls, found: Iterable[str], *, several: bool = False, averaged: Iterable[str] = ()
     ) -> Labels:
-        """The different labels of a data set, numbers by value, names by code point.
+        """The different labels of a data set, finite numbers by value, then names by code point.
 
         Raises:
             DataError: there are too few to choose from.
@@ -138,6 +139,8 @@ def _shown(names: tuple[str, ...]) -> str:
 
 def _order(name: str) -> tuple[bool, float, str]:
     try:
-        return False, float(name), name
+        value = float(name)
     except ValueError:
-        return True, 0.0, name
+        value = math.nan
+    # No number is below or above "nan", whose place would follow from the order of a set.
+    return (False, value, name) if math.isfinite(value) else (True, 0.0, name)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 from unrolled.errors import DataError, did_you_mean
 from unrolled.text.files import endings, opened
@@ -24,6 +25,8 @@ PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 _TABLES = (".tsv", ".tab", ".csv", ".jsonl", ".ndjson")
 _COLUMN_FILES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".col")
 _MISSING = object()
+
+Lists = Literal["none", "last", "all"]
 
 LIST_SEPARATOR = "\x1f"
 """Stands after each text of a list that became one field; a control character that no text holds."""
@@ -68,7 +71,8 @@ def read_rows(
     columns: Sequence[str] | None = None,
     n_columns: int | None = None,
     *,
-    lists: bool = False,
+    names: Sequence[str] = (),
+    lists: Lists = "none",
     by_token: bool = False,
 ) -> Iterator[Row]:
     r"""Rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
@@ -82,7 +86,9 @@ def read_rows(
         path: one file, or one file per column.
         columns: the columns to return, in this order; None for all of them.
         n_columns: how many columns the caller needs; None for any number.
-        lists: whether a list of texts in a JSON file is taken, as one field (`join_list`).
+        names: a table that has just these columns is read in their order, whatever its own.
+        lists: which columns of a JSON file may hold a list of texts, which is taken as one field
+            (`join_list`): "none", the "last", or "all".
         by_token: whether one file that is no table has a token on each line, with its columns: see
             `column_lines`. Each sentence is a row of lists. Columns go by their numbers, from 1, or from
             the end, -1; those of CoNLL-U also by their names. Where two are needed, they are the first
@@ -109,7 +115,7 @@ def read_rows(
         return _read_parallel(paths, asked, n_columns)
     if by_token and endings(paths[0])[0] not in _TABLES:
         return _read_columns(paths[0], asked, n_columns)
-    return _read_table(paths[0], asked, n_columns, lists)
+    return _read_table(paths[0], asked, n_columns, names, lists)
 
 
 def column_names(path: PathOrPaths) -> tuple[str, ...]:
@@ -200,15 +206,22 @@ _Records = Iterator[tuple[int, Sequence[object]]]
 
 
 def _read_table(
-    path: Path, asked: tuple[str, ...] | None, n_columns: int | None, lists: bool
+    path: Path,
+    asked: tuple[str, ...] | None,
+    n_columns: int | None,
+    meant: Sequence[str],
+    lists: Lists,
 ) -> Iterator[Row]:
     names, records = _open_table(path)
     if asked is None:
         _check_count(path, names, n_columns)
-    chosen = [_index(path, names, name) for name in asked or names]
+        asked = tuple(meant) if sorted(meant) == sorted(names) else names
+    chosen = [_index(path, names, name) for name in asked]
+    takes_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
+    columns = list(zip(chosen, takes_list, strict=True))
     line = 0
     for line, values in records:
-        yield Row(tuple(_text(values[i], path, line, names[i], lists) for i in chosen), line)
+        yield Row(tuple(_text(values[i], path, line, names[i], so) for i, so in columns), line)
     if not line:
         raise DataError(f"no rows after the header {', '.join(names)}", path)
 
@@ -245,7 +258,8 @@ def _text(value: object, path: Path, line: int, name: str, lists: bool) -> str:
             raise _has_separator(path, line)
         return join_list(texts)
     kind = "null" if value is None else type(value).__name__
-    raise DataError(f"expected text or a number, found {kind}", path, line, name)
+    hint = "; write it as one text" if kind == "list" else ""
+    raise DataError(f"expected text or a number, found {kind}{hint}", path, line, name)
 
 
 def _open_table(path: Path) -> tuple[tuple[str, ...], _Records]:

@@ -325,6 +325,43 @@ class Tokenizer:
             text = self.inner.normalizer.normalize_str(text)
         return [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(text)]
 
+    def word_places(self, ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Where each word begins and ends among the ids of a text: what stands between white space.
+
+        Where tokens are words, or stand between spaces, each is one. A byte pair that begins with white
+        space begins a word; characters of white space are in none.
+
+        >>> letters = Tokenizer.train(["to be"], TextConfig(kind="char"))
+        >>> letters.word_places(letters.encode("to be"))
+        [(0, 2), (3, 5)]
+        """
+        if self.kind in ("word", "space"):
+            return [(place, place + 1) for place in range(len(ids))]
+        begins, blank = self._white_space
+        places: list[tuple[int, int]] = []
+        open_at: int | None = None
+        is_blank = True  # all that the open word has
+        for place, id_ in enumerate(ids):
+            if open_at is not None and id_ in begins and not is_blank:
+                places.append((open_at, place))
+                open_at = None
+            if self.kind == "char" and id_ in blank:
+                continue
+            if open_at is None:
+                open_at, is_blank = place, True
+            is_blank = is_blank and id_ in blank
+        return places if open_at is None else [*places, (open_at, len(ids))]
+
+    @cached_property
+    def _white_space(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The tokens that begin with white space, and those that are nothing else."""
+        written = self.token_bytes()
+        if self.kind == "char":
+            blank = frozenset(i for i, each in enumerate(written) if each.decode("utf-8").isspace())
+            return blank, blank
+        begins = frozenset(i for i, each in enumerate(written) if each[:1].isspace())
+        return begins, frozenset(i for i in begins if written[i].isspace())
+
     def id_of(self, token: str) -> int | None:
         """The id of the token that is exactly this text, or None where no single token is.
 

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from unrolled.errors import ConfigError
 from unrolled.layers.cache import ContinuousCache
 from unrolled.tasks.task import AnyTask, LabelTask, State, StreamTask, Task, Tokenizers
 from unrolled.text.batches import batches
@@ -167,15 +166,15 @@ class LabelFeed(RowFeed):
     def __init__(self, task: LabelTask, prepared: PreparedRows, max_tokens: int, seed: int) -> None:
         super().__init__(task, prepared, max_tokens, seed)
         n_cut = {"train": prepared.train.n_cut, "valid": prepared.valid.n_cut}
-        parts = {"train": prepared.train.examples, "valid": prepared.valid.examples}
+        self._parts = {"train": prepared.train.examples, "valid": prepared.valid.examples}
         self.notes = (
             *_cut_notes(n_cut, task.when_long),
-            *task.notes(parts, prepared.tokenizers),
+            *task.notes(self._parts, prepared.tokenizers),
         )
 
     def prepare(self, model: nn.Module) -> None:
         """Give a new model what it takes from the training part."""
-        self._task.prepare(model, self._data.train.examples)
+        self._task.prepare(model, self._parts)
 
     def judge(
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
@@ -186,14 +185,7 @@ class LabelFeed(RowFeed):
         with precision:
             said = label_predictions(model, task, examples, self.tokenizers)
         said = task.decide(model, examples, said, self.tokenizers)
-        scores = task.judge(model, examples, said, self.tokenizers).scores()
-        metric = recipe.training.metric
-        if metric not in ("loss", *scores):
-            raise ConfigError(
-                f"training.metric is '{metric}', which these labels do not have; choose from loss, "
-                f"{', '.join(scores)}"
-            )
-        return loss, scores
+        return loss, task.judge(model, examples, said, self.tokenizers).scores()
 
 
 class TextFeed:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unrolled.errors import DataError
-from unrolled.tasks.task import AnyTask, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.errors import ConfigError, DataError
+from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
 from unrolled.text.data import DataConfig, LabelData, read_splits
 from unrolled.text.readers import Row
@@ -183,6 +183,7 @@ def _prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | No
         except DataError as error:
             raise DataError(error.problem, error.path or data.train[0], error.line) from None
         tokenizers = task.extend(recipe.model, tokenizers)
+    _check_metric(recipe.training.metric, task.scores(tokenizers))
     skips = data.too_long == "skip"
     train = encode_rows(splits.train, task, tokenizers, data, data.train[0], skips)
     valid_file = (data.valid or data.train)[0]
@@ -195,7 +196,34 @@ def _prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | No
         )
     if not valid.rows:
         raise DataError("no validation row; give a file with --valid", valid_file)
+    _check_labels(splits.test, task, tokenizers, data)
     return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
+
+
+def _check_metric(metric: str, scores: Sequence[str]) -> None:
+    """Refuse to choose by a score that depends on what the labels are, and that these do not have."""
+    if metric not in ("loss", *scores):
+        raise ConfigError(
+            f"training.metric is '{metric}', which these labels do not have; choose from loss, "
+            f"{', '.join(scores)}"
+        )
+
+
+def _check_labels(
+    rows: Sequence[Row], task: LabelTask, tokenizers: Tokenizers, data: LabelData
+) -> None:
+    """Refuse labels of the test part that could never be right, before the time of training is spent."""
+    labels, labels_of = tokenizers[LABELS], task.reading.labels
+    for row in rows if labels_of is not None else ():
+        assert labels_of is not None
+        for place, name in enumerate(labels_of(row.fields, data), start=1):
+            try:
+                labels.id_of(name)
+            except DataError as error:
+                at = place if task.by_token else None
+                problem, line = place_in_row(DataError(error.problem, line=at), row)
+                path = (data.test or data.train)[0]
+                raise DataError(problem, path, line, task.columns[-1]) from None
 
 
 def encode_rows(
