@@ -92,7 +92,7 @@ def bpe() -> Tokenizer:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every limit so low that a short text reaches it."""
     for module in (corpus_files, corpus_cache):
-        monkeypatch.setattr(corpus_files, "_BLOCK", 17)
+        monkeypatch.setattr(module, "_BLOCK", 17)
     for name, value in {"_PIECE": 11, "_LONGEST": 61, "_BATCH": 23}.items():
         monkeypatch.setattr(corpus_pieces, name, value)
 
