@@ -132,3 +132,11 @@ def test_padding_has_no_gradient_where_words_are_dropped_either():
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         Embedding(V, E, **options)
+
+
+def test_it_begins_small_and_padding_is_zero() -> None:
+    torch.manual_seed(1)
+    weight = Embedding(2003, 53).weight.detach()
+    assert not weight[0].any()
+    assert float(weight[1:].std()) == pytest.approx(0.1, rel=0.02)
+    assert abs(float(weight[1:].mean())) < 0.002

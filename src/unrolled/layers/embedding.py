@@ -33,8 +33,9 @@ class Embedding(nn.Embedding):
         word_rate: chance that a word loses its embedding, wherever it stands in the batch
             (`dropped_embedding`: Gal & Ghahramani 2016, section 4.2).
 
-    The weight begins normal with deviation 1, zeros for padding, which has no gradient;
-    `reset_parameters` draws it anew.
+    The weight begins normal with deviation 0.1, zeros for padding, which has no gradient;
+    `reset_parameters` draws it anew. With a deviation of 1, as in `torch.nn`, the few rows that small data
+    move are lost among those that stay where chance put them.
 
     Attributes:
         weight: `[V, E]`.
@@ -74,6 +75,12 @@ class Embedding(nn.Embedding):
         self.frozen_steps, self.frozen_epochs = frozen_steps, frozen_epochs
         self.is_frozen = tuning != "trained"
         self.weight.requires_grad_(tuning != "frozen")
+
+    def reset_parameters(self) -> None:
+        """Draw the weight anew."""
+        nn.init.normal_(self.weight, std=0.1)
+        with torch.no_grad():
+            self.weight[PAD_ID] = 0
 
     def at(self, n_updates: int, n_epochs: int = 0) -> Embedding:
         """Say how far training is, before an update, as `Training` does; until then "thawed" is frozen.
