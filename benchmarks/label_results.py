@@ -69,7 +69,8 @@ def main() -> None:
     if arguments.test:
         for name, folders in runs.items():
             for folder in folders:
-                test(folder, arguments.test, recipe=arguments.recipe.stem, variant=name)
+                about = {"recipe": arguments.recipe.stem, "variant": name}
+                test(folder, arguments.test, **about, settings=dict(arguments.set))
         table("test", runs, "test", metric)
         baselines(first, runs, metric)
         for a, b in arguments.compare:
@@ -96,7 +97,7 @@ def one_run(recipe: Recipe, folder: Path, seed: int) -> Path:
     return folder
 
 
-def test(folder: Path, results: Path, **about: str) -> None:
+def test(folder: Path, results: Path, **about: object) -> None:
     """Read the test part, unless it was read; keep the answers."""
     if (folder / ANSWERS).is_file():
         return
