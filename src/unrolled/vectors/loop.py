@@ -15,6 +15,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -73,6 +74,7 @@ def fit_vectors(
     cluster: Any = None,
     implementation: Implementation | None = None,
     counts: str | os.PathLike[str] | None = None,
+    provided: AbstractContextManager[Any] | None = None,
 ) -> Generator[VectorsEvent, None, None]:
     """Read, count and train, and report what happens.
 
@@ -97,6 +99,8 @@ def fit_vectors(
             default the first that there is.
         counts: a folder of vectors on whose counts to train again. What `config` says of counting is
             theirs, or left at its default.
+        provided: entered when nobody else can write `out` any more, and left before somebody can; in it,
+            the text is where `corpus` says.
 
     Raises:
         ConfigError: a setting cannot be, or differs from that of the vectors to go on with, or of the
@@ -107,7 +111,7 @@ def fit_vectors(
         NonFiniteError: a number is not finite; the word or the pair of words is named.
         UnavailableError: there is no cluster to be had, or what is needed to use one.
     """
-    out = Path(os.path.abspath(out))
+    out = Path(os.path.realpath(out))  # whoever writes it by another name takes the same lock
     if resume and force:
         raise ConfigError("--resume goes on with what is there; leave out --force")
     earlier = None
@@ -132,16 +136,21 @@ def fit_vectors(
     else:
         text = hashlib.sha256(tokenizer.inner.to_str().encode()).hexdigest() if tokenizer else ""
     job = Job(config, words.as_corpus(corpus), out, splitter, module, remote, text)
-    return _events(job, earlier, resume, force)
+    return _events(job, earlier, resume, force, nullcontext() if provided is None else provided)
 
 
 def _events(
-    job: Job, earlier: EarlierCounts | None, resume: bool, force: bool
+    job: Job,
+    earlier: EarlierCounts | None,
+    resume: bool,
+    force: bool,
+    provided: AbstractContextManager[Any],
 ) -> Generator[VectorsEvent, None, None]:
     with locked(job.out):
         # Once more, now that nobody else can change it.
         goes_on = _goes_on(job.config, job.out, resume, force)
-        yield from _Run(job, earlier).events(goes_on)
+        with provided:
+            yield from _Run(job, earlier).events(goes_on)
 
 
 def implementation_named(name: Implementation | None) -> ModuleType:
