@@ -15,7 +15,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -191,12 +191,32 @@ def _check_free(out: Path, begun: bool) -> None:
             f"{out} already holds vectors; go on with them (--resume), replace them (--force), or choose "
             "another name (--out)"
         )
-    # A start that was killed may have left a half-written configuration.
-    left = {storage.partial(out / CONFIG_FILE).name}
-    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= left):
+    if out.exists() and not _is_empty(out):
         raise RunError(
             f"{out} exists and holds no vectors, so it is left alone; choose another name (--out)"
         )
+
+
+def _is_empty(out: Path) -> bool:
+    """Whether it is a folder of nothing; a start that was killed may have left half a configuration."""
+    left = {storage.partial(out / CONFIG_FILE).name}
+    return out.is_dir() and {path.name for path in out.iterdir()} <= left
+
+
+def _clear(out: Path) -> None:
+    """Remove what is in a folder; a kill may come between, so that what says whose it is goes last."""
+    last = {RECORD_FILE: 1, CONFIG_FILE: 2}
+    for path in sorted(out.iterdir(), key=lambda path: last.get(path.name, 0)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_within(name: str | Path, folder: Path) -> bool:
+    """Whether a file of the text, which may be a URL, is in a folder of this machine."""
+    local = str(name).removeprefix("file://")
+    return "://" not in local and Path(os.path.realpath(local)).is_relative_to(folder)
 
 
 def _check_same(config: VectorsConfig, out: Path) -> None:
@@ -222,7 +242,7 @@ class _Run:
     def __init__(self, job: Job, earlier: EarlierCounts | None) -> None:
         self._job, self._earlier = job, earlier
         self._aside = job.out.with_name(f".{job.out.name}.replaced")
-        self._is_new = False
+        self._is_new = self._was_there = False
 
     def events(self, goes_on: bool) -> Iterator[VectorsEvent]:
         job = self._job
@@ -237,9 +257,7 @@ class _Run:
             raise
         except (DataError, ConfigError):
             if self._is_new:  # nothing in it is worth going on with
-                shutil.rmtree(job.out, ignore_errors=True)
-                if self._aside.exists():
-                    os.replace(self._aside, job.out)
+                self._take_back()
             raise
         with storage.writing(self._aside):
             shutil.rmtree(self._aside, ignore_errors=True)
@@ -258,19 +276,41 @@ class _Run:
             job.save_config()
             if not job.record.is_finished:
                 job.begin_session()
+                job.save_record()  # a kill may have come before there was one
             return
         record = self._record_of_text()
         with storage.writing(job.out):
-            if job.out.exists():  # kept until there are counts to take its place
-                shutil.rmtree(self._aside, ignore_errors=True)
-                os.replace(job.out, self._aside)
+            self._make_room()
             self._is_new = True
-            job.out.mkdir(parents=True)
+            job.out.mkdir(parents=True, exist_ok=True)
             job.save_config()
             job.work.mkdir()
             job.record = record
             job.begin_session()
             job.save_record()
+
+    def _make_room(self) -> None:
+        """Put what is replaced aside; it is kept until there are counts to take its place."""
+        out = self._job.out
+        self._was_there = out.exists()
+        if not self._was_there or _is_empty(out):
+            return
+        if self._aside.exists() and not _is_counted(out):
+            _clear(out)  # it never took the place of what is aside
+            return
+        shutil.rmtree(self._aside, ignore_errors=True)
+        os.replace(out, self._aside)
+
+    def _take_back(self) -> None:
+        """As it was before this start, or before an earlier one that was to replace it."""
+        out = self._job.out
+        with suppress(OSError):  # a refusal is on its way, and is more to the point
+            _clear(out)
+            if self._aside.exists():
+                out.rmdir()
+                os.replace(self._aside, out)
+            elif not self._was_there:
+                out.rmdir()
 
     def _record_of_text(self) -> Record:
         job, corpus = self._job, settings.to_mapping(self._job.corpus)
@@ -279,7 +319,14 @@ class _Run:
             return Record(corpus, files, job.tokenizer, counted_in)
         find = words.files_of if job.cluster is None else job.cluster.files_of
         stamp = words.stamps if job.cluster is None else job.cluster.stamps
-        job.files = find(job.corpus)
+        # What is written here is no text, whether it is there already or not.
+        job.files = [each for each in find(job.corpus) if not _is_within(each, job.out)]
+        if not job.files:
+            raise DataError(
+                "the vectors go here, so that its files are no text; give others, or choose another name "
+                "(--out)",
+                job.out,
+            )
         return Record(corpus, stamp(job.files), job.tokenizer)
 
     def _going_on(self) -> Record:
@@ -308,10 +355,20 @@ class _Run:
         return old
 
 
+def _is_counted(out: Path) -> bool:
+    try:
+        return Record.load(out / RECORD_FILE).is_counted
+    except RunError:  # damaged
+        return False
+
+
 def _check_files(out: Path, old: Record, new: Record) -> None:
     if old.counted_in != new.counted_in:
         given = [f"the counts of {each.counted_in or 'no folder'}" for each in (old, new)]
-        raise RunError(f"{out} was begun with {given[0]}, but {given[1]} are given")
+        raise RunError(
+            f"{out} was begun with {given[0]}, but {given[1]} are given; give the same, or choose "
+            "another name (--out)"
+        )
     for before, now in zip(old.files, new.files, strict=False):
         if before != now:
             raise RunError(
@@ -320,4 +377,7 @@ def _check_files(out: Path, old: Record, new: Record) -> None:
             )
     if len(old.files) != len(new.files):
         n_old, n_new = len(old.files), len(new.files)
-        raise RunError(f"{out} was begun with {n_old} files, but {n_new} are given")
+        raise RunError(
+            f"{out} was begun with {n_old} files, but {n_new} are given; give the same, or choose "
+            "another name (--out)"
+        )
