@@ -262,6 +262,25 @@ def test_a_setting_that_differs_from_the_begun_one_is_named_as_its_option(run: R
     assert refused.startswith("symmetric (without --left-only) is False, but ")
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--suffixes", ".txt"),
+        ("--encoding", "latin-1"),
+        ("--on-invalid", "skip"),
+        ("--documents", "line"),
+        ("--separator", "***"),
+    ],
+)
+def test_with_counts_no_option_of_a_text_is_dropped_in_silence(
+    run: Run, option: tuple[str, str]
+) -> None:
+    borders = ("--borders", "document")
+    assert run.refused("--counts", "a", "--out", "b", *borders, *option) == (
+        f"{option[0]} says how a text is read, but counts are of a text already; leave it out"
+    )
+
+
 def test_an_unknown_option_is_not_taken_for_a_text(run: Run) -> None:
     assert run.refused("talk.en.txt", "--windw", 3) == (
         "unknown option --windw; did you mean '--window'?"

@@ -102,6 +102,9 @@ def train(
         raise ConfigError("no folder for the new vectors given; name one (--out)")
     if counts is not None and corpus:
         raise ConfigError("counts are of a text already; leave out the text, or --counts")
+    if counts is not None:
+        given = (documents, separator, suffixes, on_invalid, encoding)
+        _refuse_text_options(dict(zip(_OF_TEXT, given, strict=True)))
     _refuse_unknown_options(corpus)
     if borders != "document" and (documents is not None or separator):
         option = "--documents" if documents is not None else "--separator"
@@ -177,6 +180,19 @@ def _refuse_unknown_options(corpus: tuple[str, ...]) -> None:
             options = [f"--{each.replace('_', '-')}" for each in signature(train).parameters]
             raise ConfigError(
                 f"unknown option {name}{did_you_mean(name.partition('=')[0], options)}"
+            )
+
+
+def _refuse_text_options(given: dict[str, object]) -> None:
+    """Options that say how a text is read have no use where none is."""
+    from inspect import signature
+
+    usual = signature(train).parameters
+    for name, value in given.items():
+        if value != usual[name].default:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(
+                f"{option} says how a text is read, but counts are of a text already; leave it out"
             )
 
 

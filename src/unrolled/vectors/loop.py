@@ -98,7 +98,7 @@ def fit_vectors(
         implementation: `native` or `plain` (NumPy, slow, and in more memory than `config.memory`); by
             default the first that there is.
         counts: a folder of vectors on whose counts to train again. What `config` says of counting is
-            theirs, or left at its default.
+            theirs, or left at its default. What goes on and has them already needs the folder no more.
         provided: entered when nobody else can write `out` any more, and left before somebody can; in it,
             the text is where `corpus` says.
 
@@ -118,9 +118,11 @@ def fit_vectors(
     if counts is not None:
         if corpus is not None or tokenizer is not None or cluster is not None:
             raise ConfigError("counts are of a text already; leave out the text, or --counts")
-        earlier = EarlierCounts.open(Path(os.path.abspath(counts)))
-        if earlier.folder.resolve() == out.resolve():
+        folder = Path(os.path.abspath(counts))
+        if Path(os.path.realpath(folder)) == out:
             raise ConfigError(f"{out} holds the counts to train on; choose another name (--out)")
+        has_them = resume and _has_counts_of(folder, out)
+        earlier = EarlierCounts.open(out if has_them else folder)
         config, corpus = earlier.configured(config), earlier.corpus
     elif corpus is None:
         raise ConfigError("no text given; name files and folders, or counts to train on")
@@ -353,6 +355,12 @@ class _Run:
         if not old.is_counted:  # afterwards the text is not needed
             _check_files(job.out, old, self._record_of_text())
         return old
+
+
+def _has_counts_of(folder: Path, out: Path) -> bool:
+    """Whether the counts were taken over from there, all of them."""
+    record = Record.load(out / RECORD_FILE)
+    return record.is_counted and record.counted_in == str(folder)
 
 
 def _is_counted(out: Path) -> bool:
