@@ -35,8 +35,8 @@ class Embedding(nn.Embedding):
             (`dropped_embedding`: Gal & Ghahramani 2016, section 4.2).
 
     The weight begins normal with deviation 0.1, zeros for padding, which has no gradient;
-    `reset_parameters` draws it anew. With a deviation of 1, as in `torch.nn`, the few rows that small data
-    move are lost among those that stay where chance put them.
+    `reset_parameters` draws it anew. With a deviation of 1, as in `torch.nn`, the few rows that small
+    data move are lost among those that stay where chance put them.
 
     Attributes:
         weight: `[V, E]`.
