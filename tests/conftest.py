@@ -15,7 +15,14 @@ from jaxtyping import install_import_hook
 
 # Before anything of the package is imported: shapes in signatures are checked, under test only,
 # in the modules whose signatures have shapes.
-SHAPED = ["unrolled.layers", "unrolled.nn", "unrolled.ops", "unrolled.shapes", "unrolled.tasks"]
+SHAPED = [
+    "unrolled.inspect.attribution",
+    "unrolled.layers",
+    "unrolled.nn",
+    "unrolled.ops",
+    "unrolled.shapes",
+    "unrolled.tasks",
+]
 install_import_hook(SHAPED, "beartype.beartype")
 
 import torch  # noqa: E402

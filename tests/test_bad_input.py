@@ -237,7 +237,10 @@ def test_a_recipe_that_is_not_toml_is_named_with_its_line(refusal: Refusal, tmp_
         ("--training.max_steps soon", "training.max_steps: expected a whole number, got 'soon'"),
         ("--model.hidden_size 0", "model.hidden_size must be at least 1, got 0"),
         ("--dta x", "Unknown option: --dta. Did you mean --data?"),
-        ("--task translat", "unknown task 'translat'; choose from translate, language_model"),
+        (
+            "--task translat",
+            "unknown task 'translat'; choose from translate, language_model, classify, pair, tag",
+        ),
         (
             "--training.max_steps 0",
             "training would never end; set training.max_minutes, max_epochs, max_steps or patience",

@@ -113,6 +113,31 @@ def test_a_picture_may_be_named_in_capitals() -> None:
         cli_predict.check("hi", None, None, Path("a.JPG"))
 
 
+def no_odd_number(line: str) -> None:
+    if int(line) % 2:
+        raise DataError(f"{line} is odd")
+
+
+@pytest.mark.parametrize(("place", "n_written"), [(1, 1), (5, 5), (1500, 1500)])
+def test_lines_before_a_bad_one_are_answered_and_it_is_named(
+    tmp_path: Path, place: int, n_written: int
+) -> None:
+    lines = ["" if n % 3 == 0 else "2" for n in range(2003)]
+    lines[place] = "3"
+    source, target = tmp_path / "in.txt", tmp_path / "out.txt"
+    source.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        cli_predict.run(shout, None, source, target, no_odd_number)
+    assert str(caught.value) == f"{source}, line {place + 1}: 3 is odd"
+    assert target.read_text(encoding="utf-8").split("\n") == [*lines[:n_written], ""]
+
+
+def test_one_sentence_that_cannot_be_answered_has_no_line() -> None:
+    with pytest.raises(DataError) as caught:
+        cli_predict.run(shout, "3", None, None, no_odd_number)
+    assert str(caught.value) == "3 is odd"
+
+
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         cli_predict.run(shout, None, tmp_path / "no.txt", None)

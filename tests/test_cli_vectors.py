@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -13,8 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from unrolled import cli, cli_options, cli_vectors
-from unrolled.errors import ConfigError, DataError, RunError
+from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError
 from unrolled.layers.cache import ContinuousCache
+from unrolled.vectors import lock, memory, training_run
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting_run import CountingRun
 from unrolled.vectors.events import Counted
@@ -128,6 +130,73 @@ def test_what_standard_input_began_goes_on_without_it(
     assert not spool.exists()
 
 
+def test_standard_input_is_left_to_whoever_writes_the_folder(run: Run, tmp_path: Path) -> None:
+    other = TEXT.replace("ice", "snow").encode()
+    spool, begun = tmp_path / ".v.standard-input", tmp_path / "v"
+    begun.mkdir()
+    (begun / "vectors.toml").write_text("", encoding="utf-8")
+    spool.write_text("what another process reads", encoding="utf-8")
+    with lock.locked(begun):
+        refused = run.refused("-", "--out", "v", "--force", *QUICK, stdin=other)
+        assert refused.startswith(f"{begun} is being written by another process")
+    assert spool.read_text(encoding="utf-8") == "what another process reads"
+
+
+def test_whoever_waits_for_standard_input_is_interrupted_at_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(_: int) -> bytes:
+        signal.raise_signal(signal.SIGINT)
+        return b""
+
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=SimpleNamespace(read=read)))
+    assert run.code("-", "--out", "v", *QUICK) == 130
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_an_earlier_standard_input_left_is_not_trained_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("talk.en.txt", "--out", "whole", *QUICK)
+    spool = tmp_path / ".v.standard-input"
+    spool.write_text("of a run that was killed before its folder was there", encoding="utf-8")
+    run("-", "--out", "v", "--resume", *QUICK, stdin=TEXT.encode())
+    assert same(tmp_path / "v", tmp_path / "whole")
+
+    monkeypatch.setattr(CountingRun, "_count", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("-", "--out", "w", *QUICK, stdin=TEXT.encode())
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".w.standard-input").write_text("another", encoding="utf-8")
+    refused = run.refused("-", "--out", "w", "--resume", *QUICK, stdin=TEXT.encode())
+    assert refused.startswith(f"{tmp_path}/.w.standard-input is not the text that ")
+    assert not (tmp_path / ".w.standard-input").exists(), "it is no use to anybody"
+
+
+def test_standard_input_goes_when_the_first_epoch_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> float:
+        raise NonFiniteError("epoch 1: not finite")
+
+    monkeypatch.setattr(training_run, "train_epoch", refused)
+    assert run.refused("-", "--out", "v", *QUICK, stdin=TEXT.encode()).startswith("epoch 1: not")
+    assert not (tmp_path / ".v.standard-input").exists()
+
+
+def test_what_is_refused_on_going_on_keeps_standard_input(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CountingRun, "_count", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("-", "--out", "v", *QUICK, stdin=TEXT.encode())
+    refused = run.refused("-", "talk.en.txt", "--out", "v", "--resume", *QUICK, stdin=b"not read")
+    assert refused.startswith("the text is to be read otherwise than ")
+    assert (tmp_path / ".v.standard-input").read_text(encoding="utf-8") == TEXT
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -166,12 +235,50 @@ def test_messages_name_the_option(run: Run, words: list[str], sentence: str) -> 
     assert run.refused("talk.en.txt", "--min-count", 1, *words).startswith(sentence)
 
 
+def test_too_little_memory_is_one_sentence_that_names_the_options(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("-", "--out", "whole", *QUICK, stdin=TEXT.encode())
+    monkeypatch.setattr(memory, "_OF_ROW", 20_000_000)
+    sentence = run.refused("-", "--out", "v", "--memory", "84MB", *QUICK, stdin=TEXT.encode())
+    assert sentence.startswith("--memory is too little to count 7 words; give at least ")
+    assert sentence.endswith(
+        "and go on with --resume, or begin again (--force) with fewer words (--max-words) or threads "
+        "(--threads)"
+    )
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert (tmp_path / ".v.standard-input").read_text(encoding="utf-8") == TEXT
+    run("-", "--out", "v", "--resume", "--memory", "4GB", *QUICK, stdin=b"nobody reads this")
+    assert same(tmp_path / "v", tmp_path / "whole")
+    assert not (tmp_path / ".v.standard-input").exists()
+
+
 def test_a_setting_that_differs_from_the_begun_one_is_named_as_its_option(run: Run) -> None:
     run("talk.en.txt", *QUICK)
     refused = run.refused("talk.en.txt", *QUICK, "--alpha", "0.5", "--resume")
     assert refused.startswith("--alpha is 0.5, but ")
     refused = run.refused("talk.en.txt", *QUICK, "--left-only", "--resume")
     assert refused.startswith("symmetric (without --left-only) is False, but ")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--suffixes", ".txt"),
+        ("--encoding", "latin-1"),
+        ("--on-invalid", "skip"),
+        ("--documents", "line"),
+        ("--separator", "***"),
+    ],
+)
+def test_with_counts_no_option_of_a_text_is_dropped_in_silence(
+    run: Run, option: tuple[str, str]
+) -> None:
+    borders = ("--borders", "document")
+    assert run.refused("--counts", "a", "--out", "b", *borders, *option) == (
+        f"{option[0]} says how a text is read, but counts are of a text already; leave it out"
+    )
 
 
 def test_an_unknown_option_is_not_taken_for_a_text(run: Run) -> None:
@@ -209,16 +316,22 @@ def test_epochs_are_saved_as_often_as_asked(run: Run, tmp_path: Path) -> None:
     [
         (ConfigError("give vectors.min_count, not 3"), "give --min-count, not 3"),
         (RunError("x/vectors.min_count: damaged"), "x/vectors.min_count: damaged"),
-        (ConfigError("vectors.min_counts and my.vectors.min_count"), None),
-        (ConfigError("vectors.toml"), None),
+        (
+            ConfigError("vectors.min_counts and my.vectors.min_count"),
+            "vectors.min_counts and my.vectors.min_count",
+        ),
+        (ConfigError("vectors.toml"), "vectors.toml"),
         (DataError("lower vectors.min_count", "a.txt", 3), "a.txt, line 3: lower --min-count"),
+        (DataError("vectors.min_count", "x.b"), "x.b: --min-count"),
+        (memory.TooLittleMemory("lower vectors.min_count", 9), "lower --min-count"),
     ],
 )
-def test_only_settings_are_renamed(before: Exception, after: str | None) -> None:
+def test_only_settings_are_renamed(before: Exception, after: str) -> None:
     with pytest.raises(type(before)) as caught:
         with cli_options.settings_as_options({"vectors.min_count": "--min-count"}):
             raise before
-    assert str(caught.value) == (after or str(before))
+    assert str(caught.value) == after
+    assert caught.value is before, "with all that it carries"
 
 
 def test_the_help_of_the_cache_tells_its_defaults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,13 +29,16 @@ ORDER = (
     "layers",
     "decoding",
     "metrics",
+    "baselines",
     "tasks",
     "training",
+    "predict_labels",
     "predict",
     "inspect",
     "doctor",
     "cli_options",
     "cli_progress",
+    "cli_labels",
     "cli_predict",
     "cli_generate",
     "cli_words",
@@ -103,7 +106,9 @@ def test_nothing_is_pickled(path: Path) -> None:
             assert node.arg != "allow_pickle", f"line {node.lineno}"
 
 
-@pytest.mark.parametrize("folder", ["text", "vectors", "config.py", "errors.py", "kernels.py"])
+@pytest.mark.parametrize(
+    "folder", ["text", "vectors", "baselines", "config.py", "errors.py", "kernels.py"]
+)
 def test_what_knows_no_model_imports_no_torch(folder: str) -> None:
     for path in MODULES:
         if path.relative_to(SOURCE).parts[0] == folder:

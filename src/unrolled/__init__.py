@@ -23,11 +23,22 @@ if TYPE_CHECKING:
         UnrolledError,
     )
     from unrolled.inspect.attention import draw_attention
+    from unrolled.inspect.attribution import explain_words
     from unrolled.ops import explain, unroll, using
     from unrolled.predict import LanguagePredictor, Predictor, load
+    from unrolled.predict_labels import LabelledEvaluation, LabelPredictor
     from unrolled.shapes import Padded
-    from unrolled.tasks import TASKS, Answer, Prediction, StreamTask, Task
-    from unrolled.text.data import DataConfig
+    from unrolled.tasks import (
+        TASKS,
+        Answer,
+        LabelPrediction,
+        LabelTask,
+        Prediction,
+        StreamTask,
+        Task,
+    )
+    from unrolled.text.data import DataConfig, LabelData
+    from unrolled.text.labels import Labels
     from unrolled.text.streams import StreamConfig
     from unrolled.text.tokenizer import TextConfig, Tokenizer
     from unrolled.training.config import TrainingConfig
@@ -45,6 +56,12 @@ _HOME = {
     "DataConfig": "unrolled.text.data",
     "DataError": "unrolled.errors",
     "DecodingConfig": "unrolled.decoding.records",
+    "LabelData": "unrolled.text.data",
+    "LabelPrediction": "unrolled.tasks",
+    "LabelPredictor": "unrolled.predict_labels",
+    "LabelTask": "unrolled.tasks",
+    "LabelledEvaluation": "unrolled.predict_labels",
+    "Labels": "unrolled.text.labels",
     "LanguagePredictor": "unrolled.predict",
     "NonFiniteError": "unrolled.errors",
     "Padded": "unrolled.shapes",
@@ -64,6 +81,7 @@ _HOME = {
     "WordVectors": "unrolled.vectors.word_vectors",
     "draw_attention": "unrolled.inspect.attention",
     "explain": "unrolled.ops",
+    "explain_words": "unrolled.inspect.attribution",
     "fit": "unrolled.training.loop",
     "load": "unrolled.predict",
     "recipe_from_toml": "unrolled.training.recipe",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -137,6 +138,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
+    baselines: bool = False,
     overrides: Overrides = (),
 ) -> None:
     """Train a model and keep it in a run folder.
@@ -145,17 +147,20 @@ def train(
         recipe: TOML file that describes the run; what it leaves out has defaults.
         task: what to train for, when there is no recipe.
         data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or packed (.gz,
-            .bz2, .xz); for a
-            language model, text files, folders and patterns.
+            .bz2, .xz); for a language model, text files, folders and patterns; for tags, a file with a
+            token on each line too (.conll).
         valid: data for early stopping; by default a part of --data that shares no sentence with it,
             and of running text its end.
         test: data for the final scores; by default another such part.
-        columns: which columns to read, by name, in the order that the task expects.
+        columns: which columns to read, by name, in the order that the task expects; where a token
+            stands on each line, by number, from 1, or from the end, -1.
         seed: start of every random choice.
         out: run folder; by default runs/ and the name of the recipe or data file.
         resume: go on with the run in the folder, exactly where its last checkpoint stands.
         force: replace the run in the folder.
         start_from: a finished run whose weights and vocabulary to start from (fine-tuning).
+        baselines: of a task that answers with labels: also fit bag-of-words baselines on the same data,
+            which cannot see order, and keep them in the run folder.
     """
     if resume and recipe is None and task is None and not data and out is not None:
         from unrolled.training.run_folder import begun_recipe
@@ -174,11 +179,25 @@ def train(
         out = cli_options.default_out(name, "runs", "run")
 
     from unrolled.cli_progress import show
-    from unrolled.tasks import TASKS
+    from unrolled.tasks import TASKS, LabelTask
     from unrolled.training.loop import fit
 
+    if baselines:  # what they could not do is known before an hour of training
+        if not isinstance(TASKS[chosen.task], LabelTask):
+            names = ", ".join(name for name, each in TASKS.items() if isinstance(each, LabelTask))
+            raise ConfigError(
+                f"--baselines are of tasks that answer with labels ({names}), and this is "
+                f"'{chosen.task}'; leave it out"
+            )
+        from unrolled.baselines.solving import Scikit
+
+        Scikit.load()
     events = fit(chosen, out, resume=resume, force=force, start_from=start_from)
     show(events, out, TASKS[chosen.task].use)
+    if baselines:
+        from unrolled.cli_labels import fit_and_save_baselines
+
+        fit_and_save_baselines(out)
 
 
 @app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
@@ -193,9 +212,14 @@ def evaluate(
     cache: int = 0,
     cache_theta: float | None = None,
     cache_weight: float | None = None,
+    shuffle_words: bool = False,
+    words: Literal["none", "attention", "gradients", "occlusion"] = "gradients",
+    out: Path | None = None,
     overrides: Overrides = (),
 ) -> None:
     """Score a trained run on data it has not seen.
+
+    A run that answers with labels also writes report.html and predictions.jsonl.
 
     Args:
         run: run folder.
@@ -208,6 +232,10 @@ def evaluate(
             the most (Grave et al. 2017); 0 = off.
         cache_theta: how much nearer states count in the cache; 0.3 by default.
         cache_weight: the cache's share of the mixture; 0.1 by default.
+        shuffle_words: of a run that answers with labels: score the same texts with their words in random
+            order too, which tells what their order was worth.
+        words: how the report finds which words of the worst mistakes mattered.
+        out: folder for report.html and predictions.jsonl; by default one in the run folder.
     """
     from unrolled import predict
     from unrolled.layers.cache import ContinuousCache
@@ -229,8 +257,23 @@ def evaluate(
             memory = ContinuousCache(
                 cache, **{name: value for name, value in given.items() if value is not None}
             )
-        evaluation: predict.Evaluation | predict.StreamEvaluation = predictor.evaluate(
-            stream, memory
+        evaluation: Any = predictor.evaluate(stream, memory)
+    elif isinstance(predictor, predict.LabelPredictor):
+        if overrides or cache:
+            name = overrides[0][0] if overrides else "cache"
+            raise ConfigError(f"--{name}: labels are scored without it; leave it out")
+        from unrolled import cli_labels
+
+        evaluation = cli_labels.evaluate(
+            predictor,
+            run,
+            predictor.read(data) if data else predictor.held_out(split),
+            Path(data[0]).name.split(".")[0] if data else split,
+            data[0] if data else f"the {split} part",
+            shuffle_words=shuffle_words,
+            out=out,
+            words=words,
+            command=shlex.join(["unrolled", *sys.argv[1:]]),
         )
     else:
         if cache:
@@ -243,8 +286,9 @@ def evaluate(
         else:
             rows = predictor.held_out(split)
         evaluation = predictor.evaluate(rows, decoding)
-    for line in evaluation.lines():
-        print(line)
+    if not isinstance(predictor, predict.LabelPredictor):
+        for line in evaluation.lines():
+            print(line)
     if record is not None:
         predict.record(evaluation, record, **about)
 
@@ -253,6 +297,7 @@ def evaluate(
 def predict(
     run: Path,
     text: str | None = None,
+    second: str | None = None,
     /,
     *,
     input_file: Annotated[Path | None, Parameter(name="--input")] = None,
@@ -260,31 +305,68 @@ def predict(
     n_best: int | None = None,
     scores: bool = False,
     attention: Path | None = None,
+    words: Literal["none", "attention", "gradients", "occlusion"] = "none",
     precision: Precision = "float32",
     overrides: Overrides = (),
 ) -> None:
     """Answer one sentence, a file, standard input, or you.
 
-    Without TEXT and --input, standard input is read; from a terminal, sentence by sentence. Each
-    input line gives exactly one output line, in order, empty ones included.
+    Labels are followed by a tab and their probability. The two texts of a pair are given one after the
+    other, or in a line with a tab between them; every other run answers one text at a time. Without TEXT
+    and --input, standard input is read; from a terminal, sentence by sentence. Each input line gives
+    exactly one output line, in order, empty ones included. Of tags there is one for each token, separated
+    by spaces; with --scores a line of JSON tells the tokens and the spans too.
 
     Args:
         run: run folder.
         text: one sentence, in quotes.
-        input_file: text file, one sentence per line.
+        second: the second text, where the run reads pairs.
+        input_file: text file, one sentence per line; of tags also a file with a token on each line
+            (.conll), to which they are added as a column.
         output_file: where to write; standard output by default.
         n_best: how many answers per sentence, separated by tabs.
         scores: put its score after each answer, separated by a tab.
         attention: picture of what each word of the answer looked at: FILE.png or FILE.html.
+        words: show on standard error which words spoke for a label (above 0) or against it: by attention,
+            by integrated gradients, or by leaving each out.
         precision: what single steps keep the recurrent weights in; less is faster and coarser.
     """
-    from unrolled import cli_predict
+    from unrolled import cli_labels, cli_predict
 
     cli_predict.check(text, input_file, output_file, attention)
 
-    from unrolled.predict import Predictor, load
+    from unrolled.predict import LabelPredictor, Predictor, load
+    from unrolled.text.readers import is_column_file
 
     predictor = load(run, precision=precision)
+    if isinstance(predictor, LabelPredictor):
+        if attention is not None or n_best is not None or overrides:
+            raise ConfigError(
+                f"{run} answers with labels; --attention, --n-best and --decoding are of translations: "
+                "give --scores for all labels, --words attention for what was looked at"
+            )
+        if second is not None:
+            text = cli_labels.joined(predictor, run, str(text), second)
+        cli_labels.check_words(predictor, words)
+        if predictor.task.by_token and input_file is not None and is_column_file(input_file):
+            cli_labels.add_columns(predictor, input_file, output_file, scores)
+            return
+
+        def label(lines: list[str]) -> list[str]:
+            inputs = [cli_labels.fields_of(line, predictor) for line in lines]
+            said = predictor.predict(inputs)
+            cli_labels.warn_of_unread(lines, said, predictor)
+            if words != "none":
+                cli_labels.print_words(predictor, inputs, words)
+            return [cli_labels.one_line(each, predictor, scores) for each in said]
+
+        def check(line: str) -> None:
+            cli_labels.fields_of(line, predictor)
+
+        cli_predict.run(label, text, input_file, output_file, check)
+        return
+    if second is not None or words != "none":
+        raise ConfigError(f"{run} does not answer with labels; give one sentence, in quotes")
     if not isinstance(predictor, Predictor):
         raise ConfigError(
             f"{run} is a language model, which answers nothing; `unrolled generate` and "
@@ -413,16 +495,19 @@ def score(
 @app.command(help_epilogue=_SETTINGS)
 def data(
     *files: str,
+    task: str | None = None,
     valid: Files = (),
     test: Files = (),
     columns: Names = (),
     overrides: Overrides = (),
 ) -> None:
-    """Look at data before training: sizes, lengths, duplicates, unknown words, time and memory.
+    """Look at data before training: sizes, labels, lengths, duplicates, unknown words, time and memory.
 
     Args:
         files: one TSV, CSV or JSONL file, or parallel text files, plain or packed (.gz, .bz2,
-            .xz).
+            .xz); a file with a token on each line (.conll); or a recipe, whose data are looked at.
+        task: what the data are for: translate, classify, pair or tag. By default what their names say: a
+            .conll file holds tags, and a last column called label makes one text classify, two pair.
         valid: data for validation; by default a part of the files.
         test: data for the test; by default another such part.
         columns: which columns to read, by name.
@@ -431,10 +516,27 @@ def data(
         raise ConfigError("no file given; `unrolled data FILE` describes a data file")
     from rich.console import Console
 
+    from unrolled.tasks import TASKS, LabelTask, StreamTask
+    from unrolled.tasks.label_survey import likely_task, render_labels, survey_labels
     from unrolled.text.survey import render, survey
+
+    recipe, rest = (Path(files[0]), files[1:]) if files[0].endswith(".toml") else (None, files)
+    if recipe is None and task is None:
+        task = likely_task(rest, columns)
+    chosen = _recipe(recipe, task, rest, valid, test, columns, None, overrides)
+    found_task = TASKS[chosen.task]
+    if isinstance(found_task, LabelTask):
+        labelled = survey_labels(found_task, chosen.data, chosen.text)
+        Console().print(render_labels(labelled))
+        return
+    if isinstance(found_task, StreamTask):
+        raise ConfigError(
+            f"task '{chosen.task}' reads running text; `unrolled data` describes rows: translate, "
+            "classify, pair or tag"
+        )
+
     from unrolled.training.estimate import estimate
 
-    chosen = _recipe(None, None, files, valid, test, columns, None, overrides)
     found = survey(chosen.data, chosen.text, max_tokens=chosen.training.max_tokens)
     if len(found.columns) > 1:
         source, target = found.columns[0], found.columns[-1]
@@ -483,6 +585,38 @@ def phrasebook(folder: Path, /) -> None:
 
     write(folder, generate())
     print(f"{folder}: train.tsv, valid.tsv, test.tsv")
+
+
+@sample.command
+def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
+    """Write sentences in which only the order of the words tells what is meant.
+
+    Every bag of words occurs equally often under both labels, in each part.
+
+    Args:
+        folder: where to write; created when it is not there.
+        n: training sentences; validation and test have an eighth and a quarter as many.
+        seed: another seed, other sentences.
+    """
+    from unrolled.samples.order import generate, write
+
+    write(folder, generate(n, n // 8, n // 4, seed))
+    print(f"{folder}: train.tsv, valid.tsv, test.tsv")
+
+
+@sample.command
+def tagging(folder: Path, /, *, n: int = 2000, seed: int = 1) -> None:
+    """Write sentences with parts of speech and noun phrases, in which order tells what a word is.
+
+    Args:
+        folder: where to write; created when it is not there.
+        n: training sentences; validation and test have an eighth and a quarter as many.
+        seed: another seed, other sentences.
+    """
+    from unrolled.samples.tagging import generate, write
+
+    write(folder, generate(n, n // 8, n // 4, seed))
+    print(f"{folder}: train.conll, valid.conll, test.conll")
 
 
 @app.command
@@ -544,8 +678,9 @@ def _recipe(
 def _to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run that starts from another takes over: all but its data, text and training."""
     base = {key: config[key] for key in ("task", "model", "decoding")}
-    # How running text is read belongs to what its model has learned.
-    kept = ("documents", "separator", "suffixes", "n_rows", "k1", "k2", "restart")
+    # How running text is read belongs to what its model has learned, and so do labels.
+    of_text = ("documents", "separator", "suffixes", "n_rows", "k1", "k2", "restart")
+    kept = (*of_text, "label_separator", "averaged", "keep", "scheme")
     reading = {key: config["data"][key] for key in kept if key in config["data"]}
     return base | ({"data": reading} if reading else {})
 

@@ -57,8 +57,10 @@ def settings_as_options(options: Mapping[str, str]) -> Iterator[None]:
 
     try:
         yield
-    except DataError as error:
-        problem = renamed(error.problem)
-        raise DataError(problem, error.path, error.line, error.field) from error
-    except UnrolledError as error:
-        raise type(error)(renamed(str(error))) from error
+    except UnrolledError as error:  # it stays what it is, with all that it carries
+        place = ""
+        if isinstance(error, DataError):  # a path is no setting, whatever it is called
+            place = str(error).removesuffix(error.problem)
+            error.problem = renamed(error.problem)
+        error.args = (place + renamed(str(error).removeprefix(place)),)
+        raise

@@ -46,6 +46,7 @@ def run(
     text: str | None,
     input_file: Path | None,
     output_file: Path | None,
+    check: Callable[[str], object] = str,
 ) -> None:
     """Answer the sentence, the file, standard input, or who sits at the terminal.
 
@@ -54,24 +55,44 @@ def run(
         text: one sentence.
         input_file: text file.
         output_file: where to write; None for standard output.
+        check: raises a `DataError` without a place for a sentence that cannot be answered; those before
+            it are answered first.
 
     Raises:
-        DataError: the input file is missing, or the input is not UTF-8.
+        DataError: the input file is missing, the input is not UTF-8, or a sentence cannot be answered.
     """
+    name = None if text is not None else str(input_file or "standard input")
+    n_lines = 0
     with ExitStack() as stack:
         if text is not None:
             groups: Iterable[list[str]] = [[_LINE_BREAKS.sub(" ", text)]]
         elif input_file is not None:
-            groups = line_groups(stack.enter_context(_open(input_file)), str(input_file))
+            groups = line_groups(stack.enter_context(_open(input_file)), str(name))
         elif sys.stdin.isatty() and sys.stdout.isatty() and output_file is None:
             groups = _typed_lines()
         else:
-            groups = line_groups(sys.stdin.buffer, "standard input")
+            groups = line_groups(sys.stdin.buffer, str(name))
         output: TextIO = sys.stdout
         if output_file is not None:
             output = stack.enter_context(open(output_file, "w", encoding="utf-8", newline="\n"))
         for group in groups:
-            answer_lines(answer, group, output)
+            n_good, fault = _first_fault(group, check)
+            answer_lines(answer, group[:n_good], output)
+            if fault is not None:
+                at = None if name is None else n_lines + n_good + 1
+                raise DataError(fault.problem, name, at)
+            n_lines += len(group)
+
+
+def _first_fault(lines: list[str], check: Callable[[str], object]) -> tuple[int, DataError | None]:
+    """How many lines come before the first that cannot be answered, and what is wrong with it."""
+    for place, line in enumerate(lines):
+        try:
+            if line.strip():
+                check(line)
+        except DataError as error:
+            return place, error
+    return len(lines), None
 
 
 def answer_lines(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from unrolled.cli_options import default_out, settings_as_options
-from unrolled.errors import ConfigError, DataError
+from unrolled.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from unrolled.vectors.events import VectorsEvent
 
@@ -101,6 +102,9 @@ def train(
         raise ConfigError("no folder for the new vectors given; name one (--out)")
     if counts is not None and corpus:
         raise ConfigError("counts are of a text already; leave out the text, or --counts")
+    if counts is not None:
+        given = (documents, separator, suffixes, on_invalid, encoding)
+        _refuse_text_options(dict(zip(_OF_TEXT, given, strict=True)))
     _refuse_unknown_options(corpus)
     if borders != "document" and (documents is not None or separator):
         option = "--documents" if documents is not None else "--separator"
@@ -158,10 +162,10 @@ def train(
             force=force,
             cluster=cluster,
             counts=counts,
+            provided=None if spool is None else _standard_input_kept(spool, folder, resume),
         )
         if spool is not None:
-            _keep_standard_input(spool, folder, resume)
-            events = _until_counted(events, spool, resume)
+            events = _until_counted(events, spool)
         _show(events, folder)
 
 
@@ -176,6 +180,19 @@ def _refuse_unknown_options(corpus: tuple[str, ...]) -> None:
             options = [f"--{each.replace('_', '-')}" for each in signature(train).parameters]
             raise ConfigError(
                 f"unknown option {name}{did_you_mean(name.partition('=')[0], options)}"
+            )
+
+
+def _refuse_text_options(given: dict[str, object]) -> None:
+    """Options that say how a text is read have no use where none is."""
+    from inspect import signature
+
+    usual = signature(train).parameters
+    for name, value in given.items():
+        if value != usual[name].default:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(
+                f"{option} says how a text is read, but counts are of a text already; leave it out"
             )
 
 
@@ -196,39 +213,71 @@ def _options() -> dict[str, str]:
 
 def _spool_of(folder: Path) -> Path:
     """Where standard input is kept until it is counted: beside the folder, by a name that stays."""
-    folder = Path(os.path.abspath(folder))
+    folder = Path(os.path.realpath(folder))
     return folder.with_name(f".{folder.name}.standard-input")
 
 
-def _keep_standard_input(spool: Path, folder: Path, resume: bool) -> None:
-    """Copy it to the disk, unless a run that goes on has it there, or has counted it."""
+@contextmanager
+def _standard_input_kept(spool: Path, folder: Path, resume: bool) -> Iterator[None]:
+    """Standard input is on the disk, unless it is counted; afterwards only if it will be read again.
+
+    Entered while nobody else can write the folder.
+    """
     import shutil
 
     from unrolled.vectors import storage
     from unrolled.vectors.job import RECORD_FILE, Record
 
-    if resume and (spool.exists() or Record.load(folder / RECORD_FILE).is_counted):
+    is_counted = resume and Record.load(folder / RECORD_FILE).is_counted
+    if not is_counted and not (resume and _is_to_be_read(spool, folder)):
+        with _interrupted_at_once(), storage.replacing(spool, "try again") as stream:
+            shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+    try:
+        yield
+    finally:
+        if not _is_to_be_read(spool, folder):
+            spool.unlink(missing_ok=True)
+
+
+@contextmanager
+def _interrupted_at_once() -> Iterator[None]:
+    """The first Ctrl-C is a `KeyboardInterrupt`, for whoever waits at a terminal may wait for ever."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    spool.parent.mkdir(parents=True, exist_ok=True)
-    with storage.replacing(spool, "try again") as stream:
-        shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _is_to_be_read(spool: Path, folder: Path) -> bool:
+    """Whether what was begun in the folder goes on with just this file."""
+    from unrolled.vectors import words
+    from unrolled.vectors.job import RECORD_FILE, Record
+
+    try:
+        record = Record.load(folder / RECORD_FILE)
+    except RunError:  # it is damaged, and nothing goes on
+        return False
+    return not record.is_counted and words.stamps([spool])[0] in record.files
 
 
 def _until_counted(
-    events: Generator[VectorsEvent, None, None], spool: Path, resume: bool
+    events: Generator[VectorsEvent, None, None], spool: Path
 ) -> Generator[VectorsEvent, None, None]:
-    """The events; what was kept of standard input is removed when nobody will read it again."""
-    from unrolled.vectors.events import Epoch, Finished
+    """The events; training needs no text, and may take long, so that there is room on the disk again."""
+    from unrolled.vectors.events import Epoch
 
     try:
         for event in events:
-            if isinstance(event, Epoch | Finished):
+            if isinstance(event, Epoch):
                 spool.unlink(missing_ok=True)
             yield event
-    except (DataError, ConfigError):
-        if not resume:
-            spool.unlink(missing_ok=True)
-        raise
     finally:
         events.close()
 

@@ -22,7 +22,8 @@ from unrolled.layers.cache import ContinuousCache
 from unrolled.layers.decoder import AttentionalDecoder
 from unrolled.layers.stack import RecurrentStack
 from unrolled.ops.stepping import PRECISIONS
-from unrolled.tasks.task import AnyTask, Prediction, StreamTask, Task, Tokenizers
+from unrolled.predict_labels import LabelledEvaluation, LabelPredictor
+from unrolled.tasks.task import AnyTask, LabelTask, Prediction, StreamTask, Task, Tokenizers
 from unrolled.text.corpus import TokenStream, default_cache_folder, open_corpus
 from unrolled.text.data import read_splits
 from unrolled.text.readers import Row, read_rows
@@ -42,7 +43,7 @@ def load(
     task: AnyTask | None = None,
     device: str = "cpu",
     precision: str = "float32",
-) -> Predictor | LanguagePredictor:
+) -> Predictor | LabelPredictor | LanguagePredictor:
     """Open a run folder.
 
     Args:
@@ -66,6 +67,8 @@ def load(
     set_precision(run.model, precision)
     if isinstance(run.task, StreamTask):
         return LanguagePredictor(run.recipe, run.task, run.tokenizers, run.model, run.folder)
+    if isinstance(run.task, LabelTask):
+        return LabelPredictor(run.recipe, run.task, run.tokenizers, run.model, run.folder)
     return Predictor(run.recipe, run.task, run.tokenizers, run.model, run.folder)
 
 
@@ -400,7 +403,7 @@ def judge(
 
 
 def record(
-    evaluation: Evaluation | StreamEvaluation | VectorEvaluation,
+    evaluation: Evaluation | LabelledEvaluation | StreamEvaluation | VectorEvaluation,
     path: str | PathLike[str],
     **about: object,
 ) -> None:

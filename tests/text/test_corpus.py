@@ -18,7 +18,7 @@ import pytest
 
 from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
-from unrolled.text import corpus as module
+from unrolled.text import corpus_cache, corpus_files, corpus_pieces
 from unrolled.text.corpus import (
     Corpus,
     CorpusConfig,
@@ -91,8 +91,10 @@ def bpe() -> Tokenizer:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every limit so low that a short text reaches it."""
-    for name, value in {"_BLOCK": 17, "_PIECE": 11, "_LONGEST": 61, "_BATCH": 23}.items():
-        monkeypatch.setattr(module, name, value)
+    for module in (corpus_files, corpus_cache):
+        monkeypatch.setattr(module, "_BLOCK", 17)
+    for name, value in {"_PIECE": 11, "_LONGEST": 61, "_BATCH": 23}.items():
+        monkeypatch.setattr(corpus_pieces, name, value)
 
 
 # Reading
@@ -206,7 +208,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
 def test_what_is_left_out_of_a_long_line_joins_no_words(
     tmp_path: Path, bad: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK", 17)
+    monkeypatch.setattr(corpus_files, "_BLOCK", 17)
     content = bytearray("first\n" + "the vne wxt " * 6 + "end\nlast\n", "ascii")
     content[bad + 6] = 0xFF
     path = write(tmp_path / "a.txt", bytes(content))
@@ -218,11 +220,11 @@ def test_what_is_left_out_of_a_long_line_joins_no_words(
         word[i:j] for word in ("the", "vne", "wxt", "end") for i in range(3) for j in (1, 2, 3)
     }
     assert set(found.split()) <= words | {"first", "last"}
-    blocks = list(module.read_blocks(path, whole(path, on_invalid="skip")))
+    blocks = list(corpus_files.read_blocks(path, whole(path, on_invalid="skip")))
     assert "".join(block.text for block in blocks) == found
     for number, block in enumerate(blocks):  # and the same from each place on
         at_line_end = block.text.endswith("\n")
-        rest = module.read_blocks(
+        rest = corpus_files.read_blocks(
             path, whole(path, on_invalid="skip"), block.offset, block.line, not at_line_end
         )
         assert [each.text for each in rest] == [each.text for each in blocks[number + 1 :]]
@@ -235,7 +237,7 @@ def test_characters_of_several_bytes_are_not_torn_in_a_long_line(
     for encoding in ("utf-8", "utf-8-sig", "gb18030", "shift_jis", "euc_jp", "big5"):
         path = write(tmp_path / f"{encoding}.txt", text.encode(encoding))
         for block in (16, 17, 18, 19):
-            monkeypatch.setattr(module, "_BLOCK", block)
+            monkeypatch.setattr(corpus_files, "_BLOCK", block)
             found = text_of(open_corpus(whole(path, encoding=encoding)))
             assert found == text.replace("\r", "")
 
@@ -246,7 +248,7 @@ def test_a_long_line_in_a_code_with_shifts_is_refused(
     path = write(tmp_path / "a.txt", ("日本語" * 9 + "\n").encode("iso2022_jp"))
     config = whole(path, encoding="iso2022_jp")
     assert text_of(open_corpus(config)) == "日本語" * 9 + "\n"
-    monkeypatch.setattr(module, "_BLOCK", 16)
+    monkeypatch.setattr(corpus_files, "_BLOCK", 16)
     os.utime(path, (1, 1))
     assert failure(config) == (
         f"{path}: a line of more than 16 bytes in iso2022_jp, which cannot be read in parts; convert the "
@@ -427,7 +429,7 @@ def test_the_end_of_the_text_is_cut_off_at_line_starts(tmp_path: Path) -> None:
 def test_cuts_fall_on_the_first_line_of_the_share_whatever_the_blocks(
     tmp_path: Path, on_invalid: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(corpus_files, "_BLOCK", block)
     draw = random.Random(9)
     choices = (b"\n", b"\r\n", b"a", b"\xc3\xa9", b"\xff", b"a" * (block // 11))
     n_cut = 0
@@ -577,8 +579,8 @@ def awkward_texts() -> list[str]:
 def test_ids_of_the_pieces_are_the_ids_of_the_whole(
     tmp_path: Path, kind: str, lowercase: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK", 53)
-    monkeypatch.setattr(module, "_PIECE", 11)
+    monkeypatch.setattr(corpus_files, "_BLOCK", 53)
+    monkeypatch.setattr(corpus_pieces, "_PIECE", 11)
     tokenizer = trained(kind, CODE + "İ Σ <unk> B'c", lowercase=lowercase)
     n_pieces = 0
     for number, text in enumerate(awkward_texts()):
@@ -760,7 +762,7 @@ def test_damaged_files_are_made_anew(
 def test_large_files_are_checked_by_length(
     tmp_path: Path, bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CHECKSUM_BELOW", 0)
+    monkeypatch.setattr(corpus_cache, "_CHECKSUM_BELOW", 0)
     corpus, cache = open_corpus(whole(write(tmp_path / "a", CODE))), tmp_path / "cache"
     corpus.encode("train", bpe, cache)
     (ids,) = cache.glob("*.ids")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.data import DataConfig, Splits, linked_groups, read_splits
+from unrolled.text.data import DataConfig, Reading, Splits, linked_groups, read_splits
 from unrolled.text.readers import Row, read_rows
 
 Pairs = list[tuple[str, str]]
@@ -259,6 +259,54 @@ def test_no_file_is_said() -> None:
     with pytest.raises(ConfigError) as caught:
         read_splits(DataConfig())
     assert str(caught.value) == "no data given; use --data FILE, or data.train in the recipe"
+
+
+def labelled(path: Path, labels: list[str], **sizes: int) -> Splits:
+    lines = [f"text {n}\t{label}" for n, label in enumerate(labels)]
+    path.write_text("\n".join(["text\tlabel", *lines]) + "\n", encoding="utf-8")
+    reading = Reading(
+        linked=lambda fields: fields[:1], labels=lambda fields, _: fields[1].split("|")
+    )
+    return read_splits(DataConfig(train=(str(path),), **sizes), 2, reading)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_training_has_every_label_that_a_cut_part_has(tmp_path: Path, seed: int) -> None:
+    labels = ["one"] * 20 + [f"rare {n}" for n in range(7)] + [f"pair {n // 2}" for n in range(8)]
+    labels += [f"one|beside {n}" for n in range(5)]
+    random.Random(seed).shuffle(labels)
+    splits = labelled(tmp_path / "a.tsv", labels, split_seed=seed, valid_size=9, test_size=8)
+    assert (len(splits.valid), len(splits.test)) == (9, 8)
+    trained = {label for row in splits.train for label in row.fields[1].split("|")}
+    assert trained == {label for each in labels for label in each.split("|")}
+    # The order of the rows does not matter here either.
+    rows = [tuple(sorted(row.fields for row in part)) for part in (splits.valid, splits.test)]
+    path = tmp_path / "b.tsv"
+    every = [row.fields for part in (splits.test, splits.train, splits.valid) for row in part]
+    path.write_text("text\tlabel\n" + "".join(f"{a}\t{b}\n" for a, b in every), "utf-8")
+    reading = Reading(
+        linked=lambda fields: fields[:1], labels=lambda fields, _: fields[1].split("|")
+    )
+    sizes = {"split_seed": seed, "valid_size": 9, "test_size": 8}
+    again = read_splits(DataConfig(train=(str(path),), **sizes), 2, reading)  # type: ignore[arg-type]
+    assert [tuple(sorted(row.fields for row in part)) for part in (again.valid, again.test)] == rows
+
+
+def test_labels_that_stand_in_each_part_change_nothing_of_the_cut(tmp_path: Path) -> None:
+    splits = labelled(tmp_path / "a.tsv", ["x", "y"] * 50)
+    plain = read_splits(
+        DataConfig(train=(str(tmp_path / "a.tsv"),)), 2, Reading(linked=lambda fields: fields[:1])
+    )
+    assert (splits.train, splits.valid, splits.test) == (plain.train, plain.valid, plain.test)
+
+
+def test_labels_that_training_needs_are_named_where_nothing_is_left_to_cut(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        labelled(tmp_path / "a.tsv", [str(n) for n in range(11)])
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.tsv'}: cannot cut 1 rows for test from 11 rows, 11 of which hold the last of a "
+        "label that training needs; give a file with --data.test"
+    )
 
 
 def test_real_pairs_do_not_cross(real_data: Path, tmp_path: Path) -> None:

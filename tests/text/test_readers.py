@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import DataError
-from unrolled.text.readers import Row, column_names, read_rows
+from unrolled.text.readers import (
+    Row,
+    column_names,
+    is_column_file,
+    read_rows,
+    split_list,
+    token_column,
+)
 
 ROWS = [("Hello.", "Hola."), ('She said "no".', "Ella dijo «no»."), ("One, two", "Uno, dos")]
 
@@ -28,9 +35,11 @@ def fields(rows: object) -> list[tuple[str, ...]]:
     return [row.fields for row in rows]  # type: ignore[attr-defined]
 
 
-def failure(path: object, columns: object = None, n_columns: int | None = None) -> str:
+def failure(
+    path: object, columns: object = None, n_columns: int | None = None, **options: object
+) -> str:
     with pytest.raises(DataError) as caught:
-        list(read_rows(path, columns, n_columns))  # type: ignore[arg-type]
+        list(read_rows(path, columns, n_columns, **options))  # type: ignore[arg-type]
     return str(caught.value)
 
 
@@ -286,3 +295,229 @@ def test_more_parallel_files_than_columns(tmp_path: Path) -> None:
         f"{place}: 2 needed, 3 columns found: en, es, fr; say which with --data.columns"
     )
     assert failure(paths, ("de",)) == f"{place}: no column 'de'; its columns are en, es, fr"
+
+
+# Lists, and a token on each line
+
+
+def test_a_list_in_json_is_one_field_where_lists_are_taken(tmp_path: Path) -> None:
+    lines = (
+        '{"tokens": ["New York", "is", "5"], "tags": ["B", "O", 5]}\n{"tokens": [], "tags": []}\n'
+    )
+    path = write(tmp_path / "a.jsonl", lines)
+    rows = list(read_rows(path, lists="all"))
+    assert [split_list(field) for field in rows[0].fields] == [
+        ["New York", "is", "5"],
+        ["B", "O", "5"],
+    ]
+    assert [split_list(field) for field in rows[1].fields] == [[], []]
+    assert (
+        failure(path)
+        == f"{path}, line 1, field 'tokens': expected text or a number, found list; write it as one text"
+    )
+
+
+def test_a_list_is_of_the_last_column_where_only_that_may_hold_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"label": ["x", "y"], "text": ["a", "b"]}\n')
+    assert failure(path, names=("text", "label"), lists="last") == (
+        f"{path}, line 1, field 'text': expected text or a number, found list; write it as one text"
+    )
+    path = write(tmp_path / "b.jsonl", '{"label": ["x", "y"], "text": "a b"}\n')
+    (row,) = read_rows(path, names=("text", "label"), lists="last")
+    assert (row.fields[0], split_list(row.fields[1])) == ("a b", ["x", "y"])
+    assert failure(path, ("label", "text"), lists="last").startswith(
+        f"{path}, line 1, field 'label'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "order"),
+    [
+        ("label\ttext", "ba"),
+        ("text\tlabel", "ab"),
+        ("labels\ttext", "ab"),  # not just the columns that are meant
+        ("text\ttext", None),
+    ],
+)
+def test_a_table_of_just_the_columns_that_are_meant_is_read_by_name(
+    tmp_path: Path, header: str, order: str | None
+) -> None:
+    path = write(tmp_path / "a.tsv", f"{header}\na\tb\n")
+    if order is None:
+        assert "twice" in failure(path, names=("text", "label"))
+    else:
+        (row,) = read_rows(path, n_columns=2, names=("text", "label"))
+        assert "".join(row.fields) == order
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("[null]", "expected text or a number, found null"),
+        ("[[1]]", "expected text or a number, found list; write it as one text"),
+        ("[true]", "expected text or a number, found bool"),
+    ],
+)
+def test_what_is_no_text_in_a_list(tmp_path: Path, value: str, problem: str) -> None:
+    path = write(tmp_path / "a.jsonl", f'{{"x": {value}}}\n')
+    with pytest.raises(DataError) as caught:
+        list(read_rows(path, lists="all"))
+    assert str(caught.value) == f"{path}, line 1, field 'x': {problem}"
+
+
+def test_the_character_between_the_texts_of_a_list_is_refused_in_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"x": ["a\\u001fb"]}\n')
+    with pytest.raises(DataError) as caught:
+        list(read_rows(path, lists="all"))
+    problem = "a text holds the control character U+001F; remove it"
+    assert str(caught.value) == f"{path}, line 1: {problem}"
+    path = write(tmp_path / "a.conll", "a O\nb\x1f O\n")
+    assert column_failure(path) == f"{path}, line 2: {problem}"
+
+
+CONLL = """\
+-DOCSTART- -X- O O
+
+# 1 of two sentences
+EU NNP I-NP B-ORG
+# # I-NP O
+rejects VBZ I-VP O
+
+-DOCSTART- -X- O O
+
+#1 NN B-NP O
+. . O O
+"""
+
+
+def sentences(path: Path, columns: object = None) -> list[tuple[list[str], ...]]:
+    rows = read_rows(path, columns, 2, by_token=True)  # type: ignore[arg-type]
+    return [tuple(split_list(field) for field in row.fields) for row in rows]
+
+
+def column_failure(path: Path, columns: object = None) -> str:
+    with pytest.raises(DataError) as caught:
+        sentences(path, columns)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.conll", "a.iob", "a.BIO", "a.col", "eng.train", "a.conll.gz"])
+@pytest.mark.parametrize("separator", [" ", "   ", "\t", " \t "])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_token_a_line_makes_a_row_a_sentence(
+    tmp_path: Path, name: str, separator: str, line_end: str
+) -> None:
+    content = ("\ufeff" + CONLL.replace(" ", separator).replace("\n", line_end)).encode()
+    path = write(tmp_path / name, gzip.compress(content) if name.endswith("gz") else content)
+    assert sentences(path) == [
+        (["EU", "#", "rejects"], ["B-ORG", "O", "O"]),
+        (["#1", "."], ["O", "O"]),
+    ]
+    assert sentences(path, ("1", "-3")) == sentences(path, ("1", "2"))
+    assert sentences(path, ("1", "2"))[0][1] == ["NNP", "#", "VBZ"]
+    rows = list(read_rows(path, None, 2, by_token=True))
+    assert [row.line for row in rows] == [4, 10]
+    assert [list(row.lines) for row in rows] == [[4, 5, 6], [10, 11]]
+
+
+def test_all_columns_are_read_where_no_number_is_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.conll", CONLL)
+    rows = list(read_rows(path, by_token=True))
+    assert [len(row.fields) for row in rows] == [4, 4]
+
+
+def test_tokens_hold_spaces_where_tabs_separate(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.conll", "1 000\tNUM\nkm\u00a0a\tX\n \t\nb\tY")
+    assert sentences(path) == [(["1 000", "km\u00a0a"], ["NUM", "X"]), (["b"], ["Y"])]
+    path = write(tmp_path / "b.conll", "km\u00a0a X\n")
+    assert sentences(path) == [(["km\u00a0a"], ["X"])]
+
+
+CONLLU = """\
+# text = Vámonos al mar
+1-2	Vámonos	_	_	_	_	_	_	_	_
+1	Vamos	ir	VERB	_	_	0	root	_	_
+2	nos	nosotros	PRON	_	_	1	obj	_	_
+# text = al mar
+3-4	al	_	_	_	_	_	_	_	_
+"""
+
+
+def test_conll_u_gives_words_and_their_parts_of_speech(tmp_path: Path) -> None:
+    tokens = (
+        CONLLU.replace("# text = al mar\n", "")
+        + "3	a	a	ADP	_	_	5	case	_	_\n"
+    )
+    hidden = "3.1	x	x	VERB	_	_	_	_	_	_\n"
+    path = write(tmp_path / "a.conllu", tokens + hidden + "\n# id = 2\n# newpar\n" + tokens)
+    words = (["Vamos", "nos", "a"], ["VERB", "PRON", "ADP"])
+    assert sentences(path) == [words, words]
+    assert sentences(path, ("form", "deprel"))[0][1] == ["root", "obj", "case"]
+    assert sentences(path, ("lemma", "4"))[0][0] == ["ir", "nosotros", "a"]
+    rows = list(read_rows(path, None, 2, by_token=True))
+    assert [list(row.lines) for row in rows] == [[3, 4, 6], [13, 14, 16]]
+
+
+def test_a_column_file_that_cannot_be_read_names_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.conll", "a X O\nb O\n")
+    assert column_failure(path) == (
+        f"{path}, line 2: expected 3 columns separated by spaces as in line 1, found 2; a blank line "
+        "stands between sentences"
+    )
+    path = write(tmp_path / "b.conll", "\n#x\ta\tb\na\tO\nb O\n")
+    assert column_failure(path) == (
+        f"{path}, line 4: expected 2 columns separated by tabs as in line 3, found 1; a blank line "
+        "stands between sentences"
+    )
+    path = write(tmp_path / "c.conll", "a\tO\n\tO\n")
+    assert column_failure(path) == f"{path}, line 2: column 1 is empty"
+    path = write(tmp_path / "d.conllu", CONLLU)
+    assert column_failure(path).startswith(f"{path}, line 5: expected 10 columns separated by tabs")
+
+
+def test_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.conll", CONLL)
+    assert column_failure(path, ("1", "5")) == (
+        f"{path}: no column '5'; its columns are 1, 2, 3, 4"
+    )
+    assert column_failure(path, ("1", "0")).startswith(f"{path}: no column '0'")
+    assert column_failure(path, ("tokens", "tags")).startswith(f"{path}: no column 'tokens'")
+    one = write(tmp_path / "one.conll", "a\nb\n")
+    assert column_failure(one) == f"{one}: 2 columns needed, 1 column found: 1"
+
+
+@pytest.mark.parametrize("content", ["", "\n\n \n", "-DOCSTART- O\n\n"])
+def test_a_column_file_without_tokens_is_refused(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path / "a.conll", content)
+    assert column_failure(path).startswith(f"{path}: no tokens in this file")
+
+
+def test_what_may_be_comments_alone_are_tokens(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.conll", "#one O\n#two O\n")
+    assert sentences(path) == [(["#one", "#two"], ["O", "O"])]
+
+
+def test_a_comment_of_as_many_words_is_no_token(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.conll", "# one\na O\n# O\n\n# two\n#b O\n")
+    assert sentences(path) == [(["a", "#"], ["O", "O"]), (["#b"], ["O"])]
+    path = write(tmp_path / "b.conll", "# one\n#\tO\nb\tO\n")
+    assert sentences(path) == [(["#", "b"], ["O", "O"])]
+
+
+def test_columns_are_read_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.conll", CONLL)
+    assert failure(path, None, 2).startswith(f"{path}: cannot tell the format from '.conll'")
+    assert is_column_file(path)
+    assert is_column_file(tmp_path / "a.CoNLLu.gz")
+    assert not is_column_file(tmp_path / "a.txt")
+    table = write(tmp_path / "a.tsv", "tokens\ttags\na b\tX Y\n")
+    assert sentences(table) == [(["a", "b"], ["X", "Y"])]
+
+
+@pytest.mark.parametrize(
+    ("columns", "place"), [((), 0), (("2", "3"), 1), (("-1", "1"), 3), (("tokens", "tags"), 0)]
+)
+def test_the_column_of_the_tokens(columns: tuple[str, ...], place: int) -> None:
+    assert token_column("a.conll", 4, columns) == place
+    assert token_column("a.conllu", 10) == 1
+    assert token_column("a.conllu", 10, ("lemma", "upos")) == 2

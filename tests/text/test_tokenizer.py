@@ -498,3 +498,69 @@ def test_real_sentences_come_back_exactly(real_data: Path, kind: str, share: flo
         back = [tokenizer.decode(ids) for ids in tokenizer.encode_batch(side)]
         same = sum(a == unicodedata.normalize("NFC", b) for a, b in zip(back, side, strict=True))
         assert same >= share * len(side)
+
+
+# Tokens that are whole already
+
+
+TOKENS = [
+    "U.N.-led",
+    "New York",
+    "U.N.-led",
+    "caf\u00e9",
+    "cafe\u0301",
+    "Ann",
+    "ann",
+    "</s>",
+    "zoo",
+]
+
+
+@pytest.mark.parametrize("kind", ["word", "space"])
+def test_a_vocabulary_of_whole_tokens_comes_back(kind: str, tmp_path: Path) -> None:
+    words = Tokenizer.of_tokens(TOKENS, TextConfig(kind=kind))
+    words.save(tmp_path / "tokenizer.json")
+    for each in (words, Tokenizer.load(tmp_path / "tokenizer.json")):
+        assert each.kind == kind
+        assert each.pieces(range(len(each))) == [
+            *SPECIALS, "U.N.-led", "caf\u00e9", "Ann", "New York", "ann", "zoo"
+        ]  # fmt: skip
+        ids = each.ids_of(["New York", "cafe\u0301", "ANN", "</s>", "<unk>", "New", "\ud800"])
+        assert ids == [7, 5, UNK_ID, UNK_ID, UNK_ID, UNK_ID, UNK_ID]
+
+
+def test_whole_tokens_are_the_same_as_split_ones_where_white_space_splits() -> None:
+    texts = ["a b a", "c </s> a d d"]
+    split = Tokenizer.train(texts, TextConfig(kind="space"))
+    whole = Tokenizer.of_tokens(" ".join(texts).split(), TextConfig(kind="space"))
+    assert whole.inner.to_str() == split.inner.to_str()
+
+
+def test_whole_tokens_are_folded_counted_and_bounded() -> None:
+    folded = Tokenizer.of_tokens(TOKENS, TextConfig(kind="word", lowercase=True, min_count=2))
+    assert folded.pieces(range(4, len(folded))) == ["ann", "caf\u00e9", "u.n.-led"]
+    assert folded.ids_of(["ANN", "U.n.-LED", "zoo"]) == [4, 6, UNK_ID]
+    few = Tokenizer.of_tokens(TOKENS, TextConfig(kind="word", vocab_size=5))
+    assert few.pieces([4]) == ["U.N.-led"]
+
+
+def test_text_is_split_as_it_is_written_where_that_is_asked_for() -> None:
+    words = Tokenizer.train(["a"], TextConfig(kind="word", lowercase=True))
+    assert words.split("Ann's HAT.", folded=False) == ["Ann", "'s", "HAT", "."]
+    assert words.split("Ann's HAT.") == ["ann", "'s", "hat", "."]
+
+
+def test_more_words_come_after_those_that_are_known() -> None:
+    words = Tokenizer.train(["to be or not to be"], TextConfig(kind="word", lowercase=True))
+    more = words.extended(["Question", "be", "question", "<s>", "Cafe\u0301", "caf\u00e9", ""])
+    assert more.pieces(range(len(more)))[len(words) :] == ["question", "caf\u00e9"]
+    for text in ("to be", "that is the Question", "<s> caf\u00e9"):
+        known = [i if i < len(words) else 1 for i in more.encode(text)]
+        assert known == words.encode(text)
+
+
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_only_vocabularies_of_words_grow(kind) -> None:
+    text = Tokenizer.train(["to be"], TextConfig(kind=kind, vocab_size=300))
+    with pytest.raises(ConfigError, match=f"text.kind must be 'word' or 'space', got '{kind}'"):
+        text.extended(["question"])

@@ -6,6 +6,7 @@ import pytest
 
 from unrolled.errors import ConfigError
 from unrolled.tasks import TASKS
+from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
 from unrolled.training.recipe import Recipe, recipe_from_toml
 
@@ -21,6 +22,15 @@ def test_an_empty_recipe_is_the_default_translation() -> None:
     assert recipe.task == "translate"
     assert recipe.model == TASKS["translate"].Config()
     assert recipe.training == TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("task", "size"), [("classify", 30_000), ("pair", 30_000), ("tag", 50_000)]
+)
+def test_tasks_of_labels_read_words_unless_told_otherwise(task: str, size: int) -> None:
+    assert Recipe.from_mapping({"task": task}, TASKS).text == TextConfig("word", size)
+    chosen = Recipe.from_mapping({"task": task, "text": {"kind": "space"}}, TASKS).text
+    assert chosen == TextConfig("space", size)
 
 
 def test_a_recipe_written_out_reads_back_equal(tmp_path: Path) -> None:

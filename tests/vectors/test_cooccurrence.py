@@ -116,7 +116,7 @@ def test_any_cut_of_the_work_gives_the_same_counts(
     check(config, segments if borders == "line" else joined, whole)
     monkeypatch.setattr(memory, "LEAST_PART", 101)
     monkeypatch.setattr(memory, "MOST_PART", 1009)
-    monkeypatch.setattr("unrolled.text.corpus._BLOCK", 97)
+    monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 97)
     made, inner = [], counting_run.merge
     monkeypatch.setattr(counting_run, "merge", lambda *given: made.append(given) or inner(*given))
     least = 300 if implementation == "plain" else 40

@@ -101,6 +101,23 @@ def test_it_goes_on_where_a_kill_left_no_counts_yet(
         assert same_vectors(out, tmp_path / "whole")
 
 
+def test_it_goes_on_when_the_counts_that_it_took_over_are_gone(
+    counted: Path, tmp_path: Path
+) -> None:
+    train_vectors(OTHER, None, tmp_path / "whole", counts=counted)
+    out = tmp_path / "out"
+    events = fit_vectors(OTHER, None, out, counts=counted)
+    next(events)
+    events.close()
+    shutil.rmtree(counted)
+    with pytest.raises(DataError, match="no counts here"):
+        fit_vectors(OTHER, None, out, counts=tmp_path / "others", resume=True)
+    with pytest.raises(ConfigError, match=r"window is 5, but .*out was counted with 4"):
+        fit_vectors(replace(OTHER, window=5), None, out, counts=counted, resume=True)
+    train_vectors(OTHER, None, out, counts=counted, resume=True)
+    assert same_vectors(out, tmp_path / "whole")
+
+
 def test_what_contradicts_the_counts_is_refused(text: Path, counted: Path, tmp_path: Path) -> None:
     def refusal(config: VectorsConfig = OTHER, corpus: Path | None = None, **options) -> str:
         with pytest.raises((ConfigError, DataError)) as caught:

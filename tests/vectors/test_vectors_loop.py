@@ -18,9 +18,10 @@ import pytest
 from brute_force import same_counts, zipf_lines
 
 from unrolled import cli
+from unrolled import config as settings
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, UnrolledError
 from unrolled.text.corpus import CorpusConfig
-from unrolled.vectors import counting_run, memory, storage, training_run
+from unrolled.vectors import counting_run, lock, memory, storage, training_run
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.events import Counted, Epoch, Finished, Read, VocabularyMade
 from unrolled.vectors.loop import fit_vectors, train_vectors
@@ -270,7 +271,7 @@ def test_binary_junk_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_long_line_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unrolled.text.corpus._BLOCK", 1009)
+    monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 1009)
     monkeypatch.setattr(memory, "LEAST_PART", 4001)
     monkeypatch.setattr(memory, "MOST_PART", 4001)
     words = " ".join(zipf_lines(3000, 97, seed=1)).split()
@@ -499,6 +500,106 @@ def test_vectors_are_replaced_only_where_there_is_something_better(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_unfinished_vectors_do_not_take_the_place_of_finished_ones(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, other = tmp_path / "out", replace(CONFIG, seed=7)
+    train_vectors(CONFIG, text, out)
+    before = content(out)
+    for _ in range(3):  # the first puts them aside, and later ones find them there
+        events = fit_vectors(other, text, out, force=True)
+        next(events)
+        events.close()
+        assert not (out / "vectors.safetensors").exists()
+        assert content(tmp_path / ".out.replaced") == before
+    (out / "record.json").write_text("damaged", encoding="utf-8")
+    with pytest.raises(DataError):
+        train_vectors(replace(other, min_count=99_999), text, out, force=True)
+    assert content(out) == before
+    train_vectors(other, text, out, force=True)
+    assert content(out) != before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_empty_folder_is_written_into_and_a_refusal_leaves_it_empty(
+    text: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    same_folder = out.stat().st_ino
+    with pytest.raises(DataError):
+        train_vectors(replace(CONFIG, min_count=99_999), text, out)
+    assert list(out.iterdir()) == []
+    train_vectors(CONFIG, text, out)
+    assert sorted(path.name for path in out.iterdir()) == LEFT
+    assert out.stat().st_ino == same_folder
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_stays_and_vectors_go_where_it_leads(text: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    real, link = tmp_path / "disk" / "real", tmp_path / "link"
+    link.symlink_to(real)
+    for there in (False, True):  # it leads to nothing at first, and then to vectors
+        events = fit_vectors(CONFIG, text, link, force=there)
+        next(events)
+        with pytest.raises(RunError, match="real is being written by another process"):
+            next(fit_vectors(CONFIG, text, real, force=True))
+        for _ in events:
+            pass
+        assert link.is_symlink()
+        assert sorted(path.name for path in real.iterdir()) == LEFT
+    assert [path.name for path in real.parent.iterdir()] == ["real"]
+
+
+def test_a_folder_of_texts_may_hold_the_vectors(text: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "texts"
+    corpus.mkdir()
+    (corpus / "a.txt").write_bytes(text.read_bytes())
+    train_vectors(CONFIG, corpus, tmp_path / "apart")
+    out = corpus / "b" / "out"
+    events = fit_vectors(CONFIG, corpus, out)
+    next(events)
+    events.close()
+    train_vectors(CONFIG, corpus, out, resume=True)
+    assert content(out) == content(tmp_path / "apart")
+    train_vectors(CONFIG, corpus, out, force=True)
+    assert content(out) == content(tmp_path / "apart")
+    with pytest.raises(DataError, match="the vectors go here, so that its files are no text; give"):
+        train_vectors(CONFIG, out, out, force=True)
+    assert content(out) == content(tmp_path / "apart")
+
+
+def test_another_number_of_files_is_refused_with_a_way_out(text: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "texts"
+    corpus.mkdir()
+    (corpus / "a.txt").write_bytes(text.read_bytes())
+    events = fit_vectors(CONFIG, corpus, tmp_path / "out")
+    next(events)
+    events.close()
+    (corpus / "b.txt").write_bytes(text.read_bytes())
+    with pytest.raises(RunError) as caught:
+        train_vectors(CONFIG, corpus, tmp_path / "out", resume=True)
+    assert str(caught.value) == (
+        f"{tmp_path}/out was begun with 1 files, but 2 are given; give the same, or choose another name "
+        "(--out)"
+    )
+
+
+def test_what_goes_on_without_a_record_has_one_that_knows_its_text(
+    text: Path, tmp_path: Path
+) -> None:
+    path, out = written(tmp_path, text.read_bytes()), tmp_path / "out"
+    out.mkdir()
+    (out / "vectors.toml").write_text(settings.to_toml(CONFIG), encoding="utf-8")
+    events = fit_vectors(CONFIG, path, out, resume=True)
+    next(events)
+    events.close()
+    path.write_bytes(text.read_bytes() + b" more")
+    with pytest.raises(RunError, match=r"a.txt is not the text that .* was begun with: its name"):
+        next(fit_vectors(CONFIG, path, out, resume=True))
+
+
 def test_epochs_that_are_done_are_not_taken_back(text: Path, tmp_path: Path) -> None:
     events = fit_vectors(replace(CONFIG, epochs=5), text, tmp_path / "out")
     for event in events:
@@ -536,7 +637,7 @@ def test_a_line_of_the_journal_that_a_kill_tore_is_of_no_part(text: Path, tmp_pa
 def test_the_record_says_who_made_it_and_does_not_grow_with_the_text(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unrolled.text.corpus._BLOCK", 997)
+    monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 997)
     out, sizes = tmp_path / "out", []
     for event in fit_vectors(CONFIG, text, out):
         if isinstance(event, Read):
@@ -579,6 +680,34 @@ def test_two_cannot_write_one_folder(
         next(other)
     train_vectors(CONFIG, text, out, resume=True)
     assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("number", "is_taken"),
+    [
+        (errno.EACCES, True),
+        (errno.EAGAIN, True),
+        (errno.EDEADLK, True),
+        (errno.ENOLCK, False),
+        (errno.EINVAL, False),
+        (errno.EOPNOTSUPP, False),
+    ],
+)
+def test_where_there_are_no_locks_nobody_is_shut_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_taken: bool
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(number, "as the system says")
+
+    monkeypatch.setattr(lock, "_lock", refuse)
+    if is_taken:
+        with pytest.raises(RunError, match="out is being written by another process"):
+            with lock.locked(tmp_path / "out"):
+                pass
+    else:
+        with lock.locked(tmp_path / "out"):
+            assert (tmp_path / ".out.lock").exists()
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_process_leaves_nothing_locked(text: Path, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def dropped_embedding(
     rate: float,
     training: bool = True,
     sparse: bool = False,
+    padding_idx: int | None = None,
 ) -> Float[Tensor, "*batch E"]:
     """The embeddings of ids, some words dropped wherever they stand; the others over 1 − rate.
 
@@ -78,6 +79,7 @@ def dropped_embedding(
         rate: share of the words that is dropped, at least 0 and below 1.
         training: without it nothing is dropped.
         sparse: whether the table's gradient has only the rows of the ids that occurred.
+        padding_idx: an id whose row has no gradient.
 
     Raises:
         ConfigError: the rate is out of range.
@@ -87,7 +89,7 @@ def dropped_embedding(
     True
     """
     _checked_rate(rate, "rate")
-    embedded = F.embedding(ids, weight, sparse=sparse)
+    embedded = F.embedding(ids, weight, padding_idx, sparse=sparse)
     if not training or not rate:
         return embedded
     kept = weight.new_empty(len(weight)).bernoulli_(1 - rate).div_(1 - rate)

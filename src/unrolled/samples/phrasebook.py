@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from random import Random
 
-from unrolled.errors import DataError
 from unrolled.samples import lexicon as words
 from unrolled.samples.draft import Part, Triple
 from unrolled.samples.grammar import fitting, numbers_of, the_lexicon
 from unrolled.samples.lexicon import Noun
+from unrolled.samples.parts import write_parts
 from unrolled.samples.speaker import Speaker
 
 MIN_WORDS, MAX_WORDS = 3, 40
@@ -79,16 +78,11 @@ def write(folder: str | PathLike[str], phrasebook: Phrasebook) -> None:
     Raises:
         DataError: the folder cannot be made or written.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for part in PARTS:
-            lines = [f"{phrase.source}\t{phrase.target}\n" for phrase in getattr(phrasebook, part)]
-            (folder / f"{part}.tsv").write_bytes("".join(["en\tes\n", *lines]).encode())
-    except OSError as error:
-        raise DataError(
-            f"cannot write the phrasebook here ({error.strerror}); choose another folder", folder
-        ) from error
+    contents = {}
+    for part in PARTS:
+        lines = [f"{phrase.source}\t{phrase.target}\n" for phrase in getattr(phrasebook, part)]
+        contents[f"{part}.tsv"] = "".join(["en\tes\n", *lines])
+    write_parts(folder, contents, "the phrasebook")
 
 
 def lemmas() -> dict[str, tuple[str, ...]]:

@@ -1,8 +1,30 @@
 """The jobs a recurrent model can be trained for, by name."""
 
-from unrolled.tasks import language_model, translate
-from unrolled.tasks.task import Answer, AnyTask, Prediction, StreamTask, Task, Tokenizers
+from unrolled.tasks import classify, language_model, pair, tag, translate
+from unrolled.tasks.task import (
+    Answer,
+    AnyTask,
+    LabelPrediction,
+    LabelTask,
+    Prediction,
+    StreamTask,
+    Task,
+    Tokenizers,
+)
 
-TASKS: dict[str, AnyTask] = {task.name: task for task in (translate.TASK, language_model.TASK)}
+TASKS: dict[str, AnyTask] = {
+    task.name: task
+    for task in (translate.TASK, language_model.TASK, classify.TASK, pair.TASK, tag.TASK)
+}
 
-__all__ = ["TASKS", "Answer", "AnyTask", "Prediction", "StreamTask", "Task", "Tokenizers"]
+__all__ = [
+    "TASKS",
+    "Answer",
+    "AnyTask",
+    "LabelPrediction",
+    "LabelTask",
+    "Prediction",
+    "StreamTask",
+    "Task",
+    "Tokenizers",
+]

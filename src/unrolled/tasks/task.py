@@ -1,29 +1,39 @@
 """What a task is: a record of plain functions around a module.
 
-`Task` is for rows of data, each an example of its own; `StreamTask` is for running text, read on from
-batch to batch with the state carried along. The order of the fields is the order in which data flows
-through them, and the order in which a task's file is read. A task of your own is a value of either: pass
-it to `unrolled.train(..., task=MY_TASK)` and to `unrolled.load(path, task=MY_TASK)`; a run folder stores
-its name and never imports code.
+`Task` is for rows of data, each an example of its own, answered by text; `LabelTask` for rows that are
+answered by labels; `StreamTask` is for running text, read on from batch to batch with the state carried
+along. The order of the fields is the order in which data flows through them, and the order in which a
+task's file is read. A task of your own is a value of one of them: pass it to
+`unrolled.train(..., task=MY_TASK)` and to `unrolled.load(path, task=MY_TASK)`; a run folder stores its
+name and never imports code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unrolled.decoding.records import DecodingConfig
 from unrolled.layers.cache import ContinuousCache
-from unrolled.text.data import DataConfig
+from unrolled.metrics.counts import SMALLER_IS_BETTER
+from unrolled.metrics.slices import Mistake
+from unrolled.text.data import DataConfig, LabelData, Reading
 from unrolled.text.readers import Row
 from unrolled.text.streams import Window
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
-Tokenizers = Mapping[str, Tokenizer]
-"""The tokenizers of a run by role, e.g. `source` and `target`; saved as `tokenizer-<role>.json`."""
+Tokenizers = Mapping[str, Any]
+"""The tokenizers of a run by role, e.g. `source` and `target`, saved as `tokenizer-<role>.json`; where
+answers are labels, under the role `labels` the `Labels`, saved as `labels.json`."""
+
+LABELS = "labels"
+"""The role of the labels."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,11 @@ class Answer:
 
 def begin_with_anything(config: Any, text: TextConfig) -> None:
     """Refuse nothing."""
+
+
+def leave(config: Any, tokenizers: Tokenizers) -> Tokenizers:
+    """The same tokenizers."""
+    return tokenizers
 
 
 def begin_by_chance(model: nn.Module, tokenizers: Tokenizers) -> tuple[str, ...]:
@@ -135,6 +150,133 @@ class Task:
     check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
 
 
+@dataclass(frozen=True, eq=False)
+class LabelPrediction:
+    """The labels of one input, or of each of its tokens.
+
+    Args:
+        labels: the answer: one label; for several labels to an input those that reach their thresholds,
+            none included; in tagging one for each token.
+        probabilities: `[C]` of each label, in tagging `[T, C]`; they sum to 1 where an input, or a token,
+            has one label.
+        pieces: the tokens of each text of the input, as the model read them; in tagging as they are
+            written.
+        weights: for each text how much each of its tokens was looked at, `[T]`; None without attention.
+        n_unread: tokens that were left out because the texts are longer than `data.max_length`.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    pieces: tuple[tuple[str, ...], ...]
+    weights: tuple[NDArray[np.float32] | None, ...]
+    n_unread: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What is measured of labels.
+
+    Args:
+        measured: the figures, with `scores()`, `signature()` and `lines()`.
+        count: → `tally`, which is made when it is asked for: validation needs the figures alone.
+        mistakes: texts of the examples → wrong answers, the surest first.
+    """
+
+    measured: Any
+    count: Callable[[], Any]
+    mistakes: Callable[[Sequence[str]], list[Mistake]]
+
+    @cached_property
+    def tally(self) -> Any:
+        """What each example adds to the figures, for intervals and slices; a `Scorable`."""
+        return self.count()
+
+    def scores(self) -> dict[str, float]:
+        """What is larger for better models, as percentages."""
+        found: dict[str, float] = self.measured.scores()
+        return {name: 100 * value for name, value in found.items() if name not in SMALLER_IS_BETTER}
+
+
+def nothing_to_note(parts: Mapping[str, Sequence[Any]], tokenizers: Tokenizers) -> tuple[str, ...]:
+    """Nothing that a reader should know of the parts."""
+    return ()
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """A job that is answered by labels. What is not said here is as for `Task`.
+
+    Args:
+        name: what recipes and run folders call it.
+        columns: what the columns of its data mean; the last is the label.
+        Config: the frozen dataclass of the recipe's `[model]` section.
+        reading: which rows are full, and which texts may not stand in two parts.
+        train_tokenizers: training rows, the recipe's `[text]` and `[data]` sections → tokenizers by role,
+            and the labels.
+        encode: fields, the label left out where it is not known; tokenizers; the `[data]` section → an
+            example. An unknown label is a `DataError` without a place; its `line` is which token has it,
+            from 1, where each has one.
+        lengths: one example → tokens of each text, before it is cut.
+        cut: example, the `[data]` section → the example with no text longer than `max_length`.
+        collate: examples → the batch that `loss` takes.
+        build: configuration and tokenizers → a fresh module.
+        prepare: module, training and validation examples by part → gives a new model what it takes from
+            the training part, as class weights; refuses a validation part that it could not be judged by.
+        loss: module, batch → (sum of the training loss, count of targets).
+        evaluate_loss: the same without smoothing, dropout or class weights.
+        answer: module, examples, tokenizers → what it says of each.
+        decide: module, validation examples, what was said of them, tokenizers → sets what turns
+            probabilities into answers, as thresholds, and returns the answers anew.
+        judge: module, examples, what was said of them, tokenizers → everything that is measured.
+        scores: tokenizers → the names of the scores of these labels that a model can be chosen by; larger
+            is better.
+        tokens: one example → the ids of all its texts.
+        shuffle: example, tokenizers, a random generator → the example with the words of each text in
+            random order.
+        signature: how the scores were computed.
+        Data: the frozen dataclass of the `[data]` section.
+        use: the command that tries a run, with `{run}` for its folder.
+        extend: configuration, new tokenizers → the same with what they take from files that the
+            configuration names, as the words of pretrained vectors.
+        begin: as for `Task`.
+        check_beginning: as for `Task`.
+        text: settings of the `[text]` section where the recipe does not say.
+        by_token: whether each token has a label; an input is then a text, or its tokens.
+        when_long: what is done with texts longer than `max_length`, for messages.
+        notes: examples by part, tokenizers → what a reader should know of them.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    Config: type
+    reading: Reading
+    train_tokenizers: Callable[[Sequence[Row], TextConfig, Any], dict[str, Any]]
+    encode: Callable[[Sequence[str], Tokenizers, Any], Any]
+    lengths: Callable[[Any], tuple[int, ...]]
+    cut: Callable[[Any, Any], Any]
+    collate: Callable[[Sequence[Any]], Any]
+    build: Callable[[Any, Tokenizers], nn.Module]
+    prepare: Callable[[Any, Mapping[str, Sequence[Any]]], None]
+    loss: Callable[[Any, Any], tuple[Tensor, int]]
+    evaluate_loss: Callable[[Any, Any], tuple[Tensor, int]]
+    answer: Callable[[Any, Sequence[Any], Tokenizers], list[LabelPrediction]]
+    decide: Callable[[Any, Sequence[Any], list[LabelPrediction], Tokenizers], list[LabelPrediction]]
+    judge: Callable[[Any, Sequence[Any], Sequence[LabelPrediction], Tokenizers], Judged]
+    scores: Callable[[Tokenizers], tuple[str, ...]]
+    tokens: Callable[[Any], list[int]]
+    shuffle: Callable[[Any, Tokenizers, np.random.Generator], Any]
+    signature: Callable[[], dict[str, str]]
+    use: str
+    Data: type = LabelData
+    extend: Callable[[Any, Tokenizers], Tokenizers] = leave
+    begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
+    check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
+    text: Mapping[str, object] = field(default_factory=dict)
+    by_token: bool = False
+    when_long: str = "read in part (data.keep)"
+    notes: Callable[[Mapping[str, Sequence[Any]], Tokenizers], tuple[str, ...]] = nothing_to_note
+
+
 State = tuple[tuple[Tensor, ...], ...]
 """What a model carries from one window to the next: of each layer, its `[B, H]` tensors."""
 
@@ -178,4 +320,4 @@ class StreamTask:
     check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
 
 
-AnyTask = Task | StreamTask
+AnyTask = Task | LabelTask | StreamTask

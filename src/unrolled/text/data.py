@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from itertools import chain
+from typing import Any, Literal, get_args
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.readers import Row, read_rows
+from unrolled.text.readers import Lists, Row, read_rows
 
 _SHARE_HELD_OUT = 0.05
 _MOST_HELD_OUT = 2000
@@ -66,6 +68,40 @@ class DataConfig:
         require(self.too_long in choices, "data.too_long", wanted, self.too_long)
 
 
+Keep = Literal["start", "end", "both"]
+
+
+@dataclass(frozen=True)
+class LabelData(DataConfig):
+    """Where labelled rows come from; what is not said here is as in `DataConfig`.
+
+    A text longer than `max_length` is cut, in training and in answers, and the model says so; with
+    `too_long = "skip"` it is left out of training, and cut all the same where an answer is asked for.
+
+    Args:
+        max_length: the most tokens of a text that are read.
+        too_long: whether longer training rows are skipped or cut.
+        keep: what of a longer text is read: its "start", its "end", or half of each ("both").
+        label_separator: what stands between the labels of an example that may have several, or none;
+            empty where each has one. In JSON lines they may be a list.
+        averaged: labels whose mean F1 is the score `mean_f1`, e.g. ["FAVOR", "AGAINST"] for stance.
+
+    Raises:
+        ConfigError: a value that cannot be.
+    """
+
+    max_length: int = 400
+    too_long: TooLong = "truncate"
+    keep: Keep = "start"
+    label_separator: str = ""
+    averaged: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices = get_args(Keep)
+        require(self.keep in choices, "data.keep", f"one of {', '.join(choices)}", self.keep)
+
+
 @dataclass(frozen=True)
 class Splits:
     """The three parts of the data.
@@ -91,13 +127,41 @@ class Splits:
         return f"{text} ({' and '.join(self.cut)} cut from the training file)" if self.cut else text
 
 
-def read_splits(config: DataConfig, n_columns: int | None = None) -> Splits:
+def every_side_is_full(fields: Sequence[str]) -> bool:
+    """Whether each field holds more than white space."""
+    return all(text.strip() for text in fields)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a task asks of its rows.
+
+    Args:
+        is_full: fields → whether there is something to learn from them.
+        linked: fields → the texts, side by side, that may not stand in two parts.
+        lists: which columns of a JSON file may hold a list of texts.
+        by_token: whether a file that is no table has a token on each line (`readers.column_lines`).
+        names: of the columns; a table that has just these is read by name.
+        labels: fields, the `[data]` section → the labels of a row, which must stand in the training part.
+    """
+
+    is_full: Callable[[Sequence[str]], bool] = every_side_is_full
+    linked: Callable[[Sequence[str]], Sequence[str]] = tuple
+    lists: Lists = "none"
+    by_token: bool = False
+    names: tuple[str, ...] = ()
+    labels: Callable[[Sequence[str], Any], Sequence[str]] | None = None
+
+
+def read_splits(
+    config: DataConfig, n_columns: int | None = None, reading: Reading = Reading()
+) -> Splits:
     """Read the parts, cutting those that have no file of their own from the training file.
 
     Files given for validation or test are taken as they are, so that scores on a published set can
     be compared; from cut parts, exact duplicates are removed. A group of linked rows larger than
-    1 % of all (and than 5 rows) stays in training. Without a training file, only the files given
-    are read.
+    1 % of all (and than 5 rows) stays in training, and so does one that a label would leave training
+    with. Without a training file, only the files given are read.
 
     Raises:
         DataError: a file cannot be read as asked, or cannot be split.
@@ -105,16 +169,15 @@ def read_splits(config: DataConfig, n_columns: int | None = None) -> Splits:
     """
     if not (config.train or config.valid or config.test):
         raise ConfigError("no data given; use --data FILE, or data.train in the recipe")
-    columns = config.columns or None
     own = {
-        name: list(read_rows(paths, columns, n_columns))
+        name: rows_of(config, paths, n_columns, reading)
         for name, paths in (("valid", config.valid), ("test", config.test))
         if paths
     }
     if not config.train:
         return Splits([], own.get("valid", []), own.get("test", []))
-    rows = list(read_rows(config.train, columns, n_columns))
-    full = [row for row in rows if all(text.strip() for text in row.fields)]
+    rows = rows_of(config, config.train, n_columns, reading)
+    full = [row for row in rows if reading.is_full(row.fields)]
     if not full:
         raise DataError("every row has an empty side; nothing to train on", config.train[0])
     sizes = {
@@ -122,7 +185,7 @@ def read_splits(config: DataConfig, n_columns: int | None = None) -> Splits:
         for name, size in (("test", config.test_size), ("valid", config.valid_size))
         if name not in own
     }
-    train, parts = _cut(full, sizes, config)
+    train, parts = _cut(full, sizes, config, reading)
     kept = {name: _without_duplicates(part) for name, part in parts.items()}
     return Splits(
         train=train,
@@ -131,6 +194,26 @@ def read_splits(config: DataConfig, n_columns: int | None = None) -> Splits:
         n_empty=len(rows) - len(full),
         n_duplicates=sum(len(part) - len(kept[name]) for name, part in parts.items()),
         cut=tuple(sorted(parts, reverse=True)),
+    )
+
+
+def rows_of(
+    config: DataConfig, paths: Sequence[str], n_columns: int | None, reading: Reading = Reading()
+) -> list[Row]:
+    """The rows of one part's files.
+
+    Raises:
+        DataError: a file cannot be read as asked.
+    """
+    return list(
+        read_rows(
+            paths,
+            config.columns or None,
+            n_columns,
+            names=reading.names,
+            lists=reading.lists,
+            by_token=reading.by_token,
+        )
     )
 
 
@@ -178,21 +261,34 @@ def same_text(text: str) -> str:
 
 
 def _cut(
-    rows: list[Row], sizes: dict[str, int], config: DataConfig
+    rows: list[Row],
+    sizes: dict[str, int],
+    config: DataConfig,
+    reading: Reading,
 ) -> tuple[list[Row], dict[str, list[Row]]]:
     """Rows left for training, and the parts of the given sizes."""
     if not sizes:
         return rows, {}
-    texts = [tuple(same_text(text) for text in row.fields) for row in rows]
+    texts = [tuple(same_text(text) for text in reading.linked(row.fields)) for row in rows]
     groups = linked_groups(texts)
     largest_allowed = max(_ANY_GROUP_HELD_OUT, int(len(rows) * _LARGEST_GROUP_HELD_OUT))
     small = [group for group in groups if len(group) <= largest_allowed]
     small.sort(key=lambda group: _draw(config.split_seed, min(texts[i] for i in group)))
     parts: dict[str, list[int]] = {name: [] for name in sizes}
+    labels: list[set[str]] = [set() for _ in rows]
+    if reading.labels is not None:
+        labels = [set(reading.labels(row.fields, config)) for row in rows]
+    n_left = Counter(chain.from_iterable(labels))
+    n_alone = 0
     for group in small:
+        n_here = Counter(chain.from_iterable(labels[i] for i in group))
+        if any(n_left[label] == n for label, n in n_here.items()):
+            n_alone += len(group)
+            continue
         for name, part in parts.items():
             if len(part) + len(group) <= sizes[name]:
                 part.extend(group)
+                n_left.subtract(n_here)
                 break
         if all(len(part) == sizes[name] for name, part in parts.items()):
             break
@@ -200,10 +296,12 @@ def _cut(
     for name, part in parts.items():
         if not part or len(held_out) == len(rows):
             largest = max(len(group) for group in groups)
-            linked = f", linked in groups of up to {largest:,} by repeated sentences"
+            chained = f", linked in groups of up to {largest:,} by repeated sentences"
+            alone = f", {n_alone:,} of which hold the last of a label that training needs"
             raise DataError(
                 f"cannot cut {sizes[name]:,} rows for {name} from {len(rows):,} rows"
-                f"{linked if largest > 1 else ''}; give a file with --data.{name}",
+                f"{chained if largest > 1 else ''}{alone if n_alone else ''}; give a file with "
+                f"--data.{name}",
                 config.train[0],
             )
     train = [row for i, row in enumerate(rows) if i not in held_out]

@@ -1,4 +1,4 @@
-"""Rows of text out of files: TSV, CSV, JSON lines, or parallel plain-text files; plain or packed.
+"""Rows of text out of files: TSV, CSV, JSON lines, columns of tokens, parallel text; plain or packed.
 
 Files are read as a stream by our own line reader, which knows the line and byte of every fault.
 Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF, and in nothing else, so a
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 from unrolled.errors import DataError, did_you_mean
 from unrolled.text.files import endings, opened
@@ -21,7 +23,13 @@ from unrolled.text.files import endings, opened
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 _TABLES = (".tsv", ".tab", ".csv", ".jsonl", ".ndjson")
+_COLUMN_FILES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".col")
 _MISSING = object()
+
+Lists = Literal["none", "last", "all"]
+
+LIST_SEPARATOR = "\x1f"
+"""Stands after each text of a list that became one field; a control character that no text holds."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Row:
     Args:
         fields: the asked columns, in the asked order.
         line: 1-based line on which the row starts.
+        lines: of a file with a token on each line, the line of each.
 
     >>> Row(("Hello.", "Hola."), line=2).fields[1]
     'Hola.'
@@ -38,10 +47,33 @@ class Row:
 
     fields: tuple[str, ...]
     line: int
+    lines: Sequence[int] = ()
+
+
+def join_list(texts: Iterable[str]) -> str:
+    r"""A list of texts as one field, which `split_list` takes apart.
+
+    >>> split_list(join_list(["New York"])), split_list(join_list([])), split_list(" a  b ")
+    (['New York'], [], ['a', 'b'])
+    """
+    return "".join(f"{text}{LIST_SEPARATOR}" for text in texts)
+
+
+def split_list(field: str) -> list[str]:
+    """The texts of a field that was a list; of another field, what stands between spaces."""
+    if field.endswith(LIST_SEPARATOR):
+        return field.split(LIST_SEPARATOR)[:-1]
+    return [part for part in field.split(" ") if part]
 
 
 def read_rows(
-    path: PathOrPaths, columns: Sequence[str] | None = None, n_columns: int | None = None
+    path: PathOrPaths,
+    columns: Sequence[str] | None = None,
+    n_columns: int | None = None,
+    *,
+    names: Sequence[str] = (),
+    lists: Lists = "none",
+    by_token: bool = False,
 ) -> Iterator[Row]:
     r"""Rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
 
@@ -54,6 +86,13 @@ def read_rows(
         path: one file, or one file per column.
         columns: the columns to return, in this order; None for all of them.
         n_columns: how many columns the caller needs; None for any number.
+        names: a table that has just these columns is read in their order, whatever its own.
+        lists: which columns of a JSON file may hold a list of texts, which is taken as one field
+            (`join_list`): "none", the "last", or "all".
+        by_token: whether one file that is no table has a token on each line, with its columns: see
+            `column_lines`. Each sentence is a row of lists. Columns go by their numbers, from 1, or from
+            the end, -1; those of CoNLL-U also by their names. Where two are needed, they are the first
+            and the last, and in CoNLL-U `form` and `upos`.
 
     Raises:
         DataError: the file cannot be read as asked; raised when the faulty place is reached.
@@ -72,7 +111,11 @@ def read_rows(
             f"{', '.join(asked)}",
             _place(paths),
         )
-    return (_read_table if len(paths) == 1 else _read_parallel)(paths, asked, n_columns)
+    if len(paths) > 1:
+        return _read_parallel(paths, asked, n_columns)
+    if by_token and endings(paths[0])[0] not in _TABLES:
+        return _read_columns(paths[0], asked, n_columns)
+    return _read_table(paths[0], asked, n_columns, names, lists)
 
 
 def column_names(path: PathOrPaths) -> tuple[str, ...]:
@@ -163,16 +206,22 @@ _Records = Iterator[tuple[int, Sequence[object]]]
 
 
 def _read_table(
-    paths: tuple[Path, ...], asked: tuple[str, ...] | None, n_columns: int | None
+    path: Path,
+    asked: tuple[str, ...] | None,
+    n_columns: int | None,
+    meant: Sequence[str],
+    lists: Lists,
 ) -> Iterator[Row]:
-    (path,) = paths
     names, records = _open_table(path)
     if asked is None:
         _check_count(path, names, n_columns)
-    chosen = [_index(path, names, name) for name in asked or names]
+        asked = tuple(meant) if sorted(meant) == sorted(names) else names
+    chosen = [_index(path, names, name) for name in asked]
+    takes_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
+    columns = list(zip(chosen, takes_list, strict=True))
     line = 0
     for line, values in records:
-        yield Row(tuple(_text(values[i], path, line, names[i]) for i in chosen), line)
+        yield Row(tuple(_text(values[i], path, line, names[i], so) for i, so in columns), line)
     if not line:
         raise DataError(f"no rows after the header {', '.join(names)}", path)
 
@@ -196,15 +245,21 @@ def _index(path: Path | str, names: Sequence[str], name: str) -> int:
     )
 
 
-def _text(value: object, path: Path, line: int, name: str) -> str:
+def _text(value: object, path: Path, line: int, name: str, lists: bool) -> str:
     if isinstance(value, str):
         return value
     if value is _MISSING:
         raise DataError("missing; every object needs this key", path, line, name)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
+    if lists and isinstance(value, list):
+        texts = [_text(each, path, line, name, lists=False) for each in value]
+        if any(LIST_SEPARATOR in text for text in texts):
+            raise _has_separator(path, line)
+        return join_list(texts)
     kind = "null" if value is None else type(value).__name__
-    raise DataError(f"expected text or a number, found {kind}", path, line, name)
+    hint = "; write it as one text" if kind == "list" else ""
+    raise DataError(f"expected text or a number, found {kind}{hint}", path, line, name)
 
 
 def _open_table(path: Path) -> tuple[tuple[str, ...], _Records]:
@@ -232,7 +287,11 @@ def _open_tsv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
             if len(values) != len(names):
                 if not line.text:
                     continue
-                raise _wrong_width(path, line.number, len(names), len(values), "tab")
+                # A spreadsheet puts quotes around a field with a line break; here they are characters.
+                is_quoted = len(values) < len(names) and line.text.count('"') % 2 == 1
+                raise _wrong_width(
+                    path, line.number, len(names), len(values), "tab", is_quoted=is_quoted
+                )
             yield line.number, values
 
     return names, records()
@@ -274,10 +333,13 @@ def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
     return names, records()
 
 
-def _wrong_width(path: Path, line: int, expected: int, found: int, separator: str) -> DataError:
+def _wrong_width(
+    path: Path, line: int, expected: int, found: int, separator: str, *, is_quoted: bool = False
+) -> DataError:
+    quoted = "; a field of a TSV cannot go on after its line, in quotes neither: save it as CSV"
     return DataError(
         f"expected {_count(expected, 'field')} separated by {separator}s as in the header, "
-        f"found {found}",
+        f"found {found}{quoted if is_quoted else ''}",
         path,
         line,
     )
@@ -330,6 +392,206 @@ _FORMATS: dict[str, _OpenFormat] = {
     ".jsonl": _open_jsonl,
     ".ndjson": _open_jsonl,
 }
+
+
+# Columns: a token on each line
+
+
+@dataclass(frozen=True)
+class ColumnLine:
+    """A line of a file of columns.
+
+    Args:
+        text: as it stands, without its line end.
+        number: 1-based.
+        values: its columns, where it is a token.
+        ends: whether a sentence ends before it.
+    """
+
+    text: str
+    number: int
+    values: tuple[str, ...] | None
+    ends: bool = False
+
+
+def is_column_file(path: str | PathLike[str]) -> bool:
+    """Whether a file's name says that it has a token on each line, as `.conll` does."""
+    return endings(Path(path))[0] in _COLUMN_FILES
+
+
+def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
+    r"""The lines of a file with a token on each, as the shared tasks of CoNLL have it.
+
+    Columns are separated by tabs where the first token's line has one, and by spaces otherwise; every
+    token has as many. A blank line ends a sentence, and so does `-DOCSTART-`, which is no token.
+
+    Tokens may begin with #, and so do comments. A comment stands before a sentence, and has another
+    number of columns than a token; where spaces separate them, whatever begins with "# " there is one,
+    and in CoNLL-U (`.conllu`) whatever begins with #. There too, tokens of several words ("1-2") and
+    words that are not written ("8.1") are left out.
+
+    Raises:
+        DataError: the file cannot be read, has no token, or a line has another number of columns.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "names.conll"
+    >>> _ = path.write_text("# text = Ann ran.\nAnn B-PER\nran O\n. O\n\n#1 O\n", encoding="utf-8")
+    >>> [line.values for line in column_lines(path)]
+    [None, ('Ann', 'B-PER'), ('ran', 'O'), ('.', 'O'), None, ('#1', 'O')]
+    """
+    path = Path(path)
+    lines, begin = read_lines(path), list[Line]()
+    first: Line | None = None
+    for line in lines:
+        begin.append(line)
+        if not (_is_blank(line.text) or line.text.startswith(("#", _DOCUMENT))):
+            first = line
+            break
+    else:
+        # Nothing but what may be a comment, and may be tokens: those of one short message, say.
+        first = next(
+            (line for line in begin if line.text.startswith("#")),
+            None,
+        )
+    if first is None:
+        raise DataError(
+            "no tokens in this file; expected one on each line, a blank line between sentences",
+            path,
+        )
+    by_tab, is_conllu = "\t" in first.text, endings(path)[0] == ".conllu"
+    n_columns = len(_columns(first.text, by_tab))
+    is_open = False
+    for line in chain(begin, lines):
+        if _is_blank(line.text) or line.text.startswith(_DOCUMENT):
+            is_open = False
+            yield ColumnLine(line.text, line.number, None, ends=True)
+            continue
+        values = _columns(line.text, by_tab)
+        is_comment = is_conllu or len(values) != n_columns
+        is_comment |= not by_tab and line.text.startswith("# ")
+        if line.text.startswith("#") and not is_open and is_comment:
+            yield ColumnLine(line.text, line.number, None)
+            continue
+        if len(values) != n_columns:
+            what = "tab" if by_tab else "space"
+            raise DataError(
+                f"expected {_count(n_columns, 'column')} separated by {what}s as in line "
+                f"{first.number}, found {len(values)}; a blank line stands between sentences",
+                path,
+                line.number,
+            )
+        if LIST_SEPARATOR in line.text:
+            raise _has_separator(path, line.number)
+        is_open = True
+        is_token = not (is_conllu and _NO_WORD.fullmatch(values[0]))
+        yield ColumnLine(line.text, line.number, values if is_token else None)
+
+
+_DOCUMENT = "-DOCSTART-"
+_NUMBER = re.compile(r"-?\d+")
+_NO_WORD = re.compile(r"\d+[-.]\d+")
+_CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+
+
+def column_index(path: str | PathLike[str], n_columns: int, name: str) -> int:
+    """The place of a column, by its number from 1, from the end (-1), or its name in CoNLL-U.
+
+    Raises:
+        DataError: there is no such column.
+    """
+    path = Path(path)
+    names = _names_of_columns(path, n_columns)
+    if _NUMBER.fullmatch(name):
+        number = int(name)
+        if 1 <= abs(number) <= n_columns:
+            return number - 1 if number > 0 else n_columns + number
+    return _index(path, names, name)
+
+
+def token_column(path: str | PathLike[str], n_columns: int, columns: Sequence[str] = ()) -> int:
+    """The place of the tokens' column, where the tags' may not be there yet.
+
+    Args:
+        path: the file.
+        n_columns: that it has.
+        columns: as `read_rows` takes them; names of a table's columns are no matter here.
+
+    Raises:
+        DataError: there is no column of that number.
+    """
+    names = _names_of_columns(Path(path), n_columns)
+    if columns and (columns[0] in names or _NUMBER.fullmatch(columns[0])):
+        return column_index(path, n_columns, columns[0])
+    return 1 if names == _CONLLU else 0
+
+
+def _names_of_columns(path: Path, n_columns: int) -> tuple[str, ...]:
+    is_conllu = endings(path)[0] == ".conllu" and n_columns == len(_CONLLU)
+    return _CONLLU if is_conllu else tuple(str(number) for number in range(1, n_columns + 1))
+
+
+def _read_columns(
+    path: Path, asked: tuple[str, ...] | None, n_columns: int | None
+) -> Iterator[Row]:
+    chosen: list[int] = []
+    cells: list[list[str]] = []
+    numbers: list[int] = []
+    n_rows = 0
+    for line in column_lines(path):
+        if line.values is None:
+            if line.ends and numbers:
+                yield _sentence(cells, numbers)
+                n_rows += 1
+                cells, numbers = [[] for _ in chosen], []
+            continue
+        if not chosen:
+            chosen = _chosen_columns(path, len(line.values), asked, n_columns)
+            cells = [[] for _ in chosen]
+        for column, cell in zip(chosen, cells, strict=True):
+            value = line.values[column]
+            if not value:
+                raise DataError(f"column {column + 1} is empty", path, line.number)
+            cell.append(value)
+        numbers.append(line.number)
+    if numbers:
+        yield _sentence(cells, numbers)
+    elif not n_rows:
+        raise DataError("no tokens in this file", path)
+
+
+def _chosen_columns(
+    path: Path, n_found: int, asked: tuple[str, ...] | None, n_columns: int | None
+) -> list[int]:
+    if asked is not None:
+        return [column_index(path, n_found, name) for name in asked]
+    names = _names_of_columns(path, n_found)
+    if n_columns == 2 and n_found > 2:
+        return [1, 3] if names == _CONLLU else [0, n_found - 1]
+    _check_count(path, names, n_columns)
+    return list(range(n_found))
+
+
+def _sentence(cells: Sequence[Sequence[str]], numbers: Sequence[int]) -> Row:
+    # A range takes no memory for each token; lines that are left out make one impossible.
+    first, last = numbers[0], numbers[-1]
+    is_whole = last - first + 1 == len(numbers)
+    lines = range(first, last + 1) if is_whole else tuple(numbers)
+    return Row(tuple(join_list(cell) for cell in cells), first, lines)
+
+
+def _columns(text: str, by_tab: bool) -> tuple[str, ...]:
+    if by_tab:
+        return tuple(value.strip(" ") for value in text.split("\t"))
+    # Not str.split: a token may hold a no-break space.
+    return tuple(value for value in re.split(r"[ \t]+", text) if value)
+
+
+def _is_blank(text: str) -> bool:
+    return not text.strip(" \t\r")
+
+
+def _has_separator(path: Path, line: int) -> DataError:
+    return DataError("a text holds the control character U+001F; remove it", path, line)
 
 
 # Parallel plain text

@@ -116,7 +116,11 @@ def survey(
         tokenizers = [together] * len(sides)
     else:
         tokenizers = [Tokenizer.train(side, text) for side in sides]
-    lengths = [_lengths(*each) for each in zip(tokenizers, sides, strict=True)]
+    ids = [
+        [list(each) for each in tokenizer.encode_batch(side)]
+        for tokenizer, side in zip(tokenizers, sides, strict=True)
+    ]
+    lengths = [np.array([len(each) for each in side], dtype=np.int64) for side in ids]
     rows = np.stack(lengths, axis=1)
     fits = rows.max(axis=1, initial=0) + 1 <= config.max_length  # with the end of sentence
     kept = rows[fits] if config.too_long == "skip" else np.minimum(rows, config.max_length)
@@ -125,7 +129,14 @@ def survey(
         paths=config.train or config.valid or config.test,
         ignored=tuple(name for name in there if name not in names),
         columns=tuple(
-            _column(name, part, i, lengths[i], tokenizers[i], splits.valid)
+            column_of(
+                name,
+                sides[i],
+                ids[i],
+                tokenizers[i].encode_batch([row.fields[i] for row in splits.valid]),
+                lines=[row.line for row in part],
+                n_vocabulary=len(tokenizers[i]),
+            )
             for i, name in enumerate(names)
         ),
         sizes={"train": len(splits.train), "valid": len(splits.valid), "test": len(splits.test)},
@@ -157,6 +168,25 @@ def render(survey: Survey) -> RenderableType:
     >>> "36 train, 2 valid, 2 test" in console.file.getvalue()
     True
     """
+    return page(survey.paths, survey.columns, _facts(survey), survey.examples)
+
+
+def page(
+    paths: Sequence[str],
+    columns: Sequence[Column],
+    facts: Sequence[tuple[str, str]],
+    examples: Sequence[Row] = (),
+    tables: Sequence[RenderableType] = (),
+) -> RenderableType:
+    """A survey's page: the files, a table of the columns, other tables, and what is to be said.
+
+    Args:
+        paths: of the files.
+        columns: of text.
+        facts: name and sentence of each line.
+        examples: rows to show at the end.
+        tables: that stand between.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
@@ -166,7 +196,7 @@ def render(survey: Survey) -> RenderableType:
     table.add_column("column", style="cyan", overflow="fold")
     for heading in ("distinct", "median", "95 %", "longest", "tokens", "vocabulary", "unknown"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for column in survey.columns:
+    for column in columns:
         table.add_row(
             Text(column.name),
             f"{column.n_distinct:,}",
@@ -177,14 +207,14 @@ def render(survey: Survey) -> RenderableType:
             f"{column.n_vocabulary:,}",
             "–" if column.unknown_share is None else f"{column.unknown_share:.2%}",
         )
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, value in _facts(survey):
-        facts.add_row(name, Text(value))
-    for i, row in enumerate(survey.examples):
-        facts.add_row("" if i else "examples", Text(" → ".join(row.fields), style="dim"))
-    return Group(Text(" + ".join(survey.paths), style="bold"), table, facts)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        grid.add_row(name, Text(value))
+    for i, row in enumerate(examples):
+        grid.add_row("" if i else "examples", Text(" → ".join(row.fields), style="dim"))
+    return Group(Text(" + ".join(paths), style="bold"), table, *tables, grid)
 
 
 def _facts(survey: Survey) -> list[tuple[str, str]]:
@@ -227,6 +257,7 @@ _TOKEN_KINDS = {
     "bpe": "byte pairs, nothing is unknown",
     "word": "words and punctuation marks",
     "char": "characters",
+    "space": "what stands between white space",
 }
 
 
@@ -234,31 +265,40 @@ def _rows(number: int) -> str:
     return f"{number:,} row" if number == 1 else f"{number:,} rows"
 
 
-def _lengths(tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
-    return np.array([len(ids) for ids in tokenizer.encode_batch(texts)], dtype=np.int64)
-
-
-def _column(
+def column_of(
     name: str,
-    rows: Sequence[Row],
-    side: int,
-    lengths: np.ndarray,
-    tokenizer: Tokenizer,
-    valid: Sequence[Row],
+    texts: Sequence[str],
+    ids: Sequence[Sequence[int]],
+    valid_ids: Sequence[Sequence[int]],
+    *,
+    lines: Sequence[int],
+    n_vocabulary: int,
 ) -> Column:
+    """What is known of a column.
+
+    Args:
+        name: as the file calls it.
+        texts: of the training part, at least one.
+        ids: of each text's tokens.
+        valid_ids: the same of the validation part.
+        lines: on which each text stands.
+        n_vocabulary: size of the vocabulary.
+    """
+    lengths = np.array([len(each) for each in ids], dtype=np.int64)
     longest = int(lengths.argmax())
     median, most = np.percentile(lengths, [50, 95], method="higher")
-    ids = [i for row in tokenizer.encode_batch([row.fields[side] for row in valid]) for i in row]
+    n_valid = sum(map(len, valid_ids))
+    n_unknown = sum(list(each).count(UNK_ID) for each in valid_ids)
     return Column(
         name=name,
-        n_distinct=len({same_text(row.fields[side]) for row in rows}),
+        n_distinct=len(set(map(same_text, texts))),
         median=int(median),
         most=int(most),
         longest=int(lengths[longest]),
-        longest_line=rows[longest].line,
+        longest_line=lines[longest],
         n_tokens=int(lengths.sum()),
-        n_vocabulary=len(tokenizer),
-        unknown_share=ids.count(UNK_ID) / len(ids) if ids else None,
+        n_vocabulary=n_vocabulary,
+        unknown_share=n_unknown / n_valid if n_valid else None,
     )
 
 

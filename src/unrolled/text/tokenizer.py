@@ -10,8 +10,10 @@ units"; over UTF-8 bytes as in Radford et al. 2019) have no unknown tokens: any 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
@@ -151,6 +153,58 @@ class Tokenizer:
         return cls(inner)
 
     @classmethod
+    def of_tokens(cls, tokens: Iterable[str], config: TextConfig) -> Tokenizer:
+        """A vocabulary of tokens as they are, however they would be split; `ids_of` looks them up.
+
+        Args:
+            tokens: every occurrence, of which the vocabulary is made.
+            config: of kind `word` or `space`, which says how `split` and `encode` take other text apart;
+                how large the vocabulary may be, and whether upper case is folded away.
+
+        >>> words = Tokenizer.of_tokens(["U.N.-led", "New York", "U.N.-led"], TextConfig(kind="word"))
+        >>> words.pieces(words.ids_of(["New York", "U.N.-led", "York"]))
+        ['New York', 'U.N.-led', '<unk>']
+        """
+        inner, _ = _untrained(config, running=False)
+        counts: Counter[str] = Counter()
+        for token, count in Counter(tokens).items():
+            counts[_normalised(inner, token)] += count
+        for special in SPECIALS:
+            counts.pop(special, None)
+        kept = sorted(
+            (token for token, count in counts.items() if count >= config.min_count),
+            key=lambda token: (-counts[token], token),
+        )
+        words = (*SPECIALS, *kept[: config.vocab_size - len(SPECIALS)])
+        vocabulary = {token: place for place, token in enumerate(words)}
+        inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
+        inner.add_special_tokens(_special_tokens())
+        return cls(inner)
+
+    def extended(self, tokens: Iterable[str]) -> Tokenizer:
+        """The same vocabulary and more tokens after it, which no text need hold; ids stay as they are.
+
+        Args:
+            tokens: in the order in which they get their ids. Passed over is what is known already, and
+                what no text can spell, as capitals where upper case is folded away.
+
+        Raises:
+            ConfigError: the kind is neither `word` nor `space`.
+
+        >>> words = Tokenizer.train(["a cat"], TextConfig(kind="word", lowercase=True))
+        >>> words.extended(["Paris", "cat", "dog"]).pieces([4, 5, 6])
+        ['a', 'cat', 'dog']
+        """
+        kinds = ("word", "space")
+        require(self.kind in kinds, "text.kind", "'word' or 'space'", self.kind)
+        inner = tokenizers.Tokenizer.from_str(self.inner.to_str())
+        known = dict.fromkeys(self._tokens)
+        known.update(dict.fromkeys(t for t in tokens if t and t == _normalised(inner, t)))
+        vocabulary = {token: place for place, token in enumerate(known)}
+        inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
+        return Tokenizer(inner)
+
+    @classmethod
     def load(cls, path: str | PathLike[str]) -> Tokenizer:
         """Read a `tokenizer.json` written by `save`.
 
@@ -234,6 +288,80 @@ class Tokenizer:
             return [self._tokens[i] for i in ids]
         return [SPECIALS[i] if i < len(SPECIALS) else _show(self._tokens[i]) for i in ids]
 
+    def ids_of(self, tokens: Sequence[str]) -> list[int]:
+        """The id of each of some tokens, taken whole; of one that is not in the vocabulary, unknown.
+
+        >>> Tokenizer.train(["to be"], TextConfig(kind="space")).ids_of(["be", "to be", "<s>"])
+        [4, 1, 1]
+        """
+        places = self._places
+        return [
+            places.get(token if token in places else _normalised(self.inner, token), UNK_ID)
+            for token in tokens
+        ]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The ids of all tokens but the special ones, which no text can spell."""
+        first = len(SPECIALS)
+        return {token: place for place, token in enumerate(self._tokens[first:], start=first)}
+
+    def split(self, text: str, *, folded: bool = True) -> list[str]:
+        """The tokens of a text as they are written there, whatever the vocabulary knows.
+
+        Of byte pairs, which have no unknown ones, those that are shown by `pieces`.
+
+        Args:
+            text: to split.
+            folded: whether upper case is folded away, where the vocabulary does so.
+
+        >>> Tokenizer.train(["a"], TextConfig(kind="word", lowercase=True)).split("Don't go.")
+        ['do', "n't", 'go', '.']
+        """
+        if self.kind == "bpe":
+            return self.pieces(self.encode(text))
+        (text,) = _well_formed([text])
+        if folded:
+            text = self.inner.normalizer.normalize_str(text)
+        return [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(text)]
+
+    def word_places(self, ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Where each word begins and ends among the ids of a text: what stands between white space.
+
+        Where tokens are words, or stand between spaces, each is one. A byte pair that begins with white
+        space begins a word; characters of white space are in none.
+
+        >>> letters = Tokenizer.train(["to be"], TextConfig(kind="char"))
+        >>> letters.word_places(letters.encode("to be"))
+        [(0, 2), (3, 5)]
+        """
+        if self.kind in ("word", "space"):
+            return [(place, place + 1) for place in range(len(ids))]
+        begins, blank = self._white_space
+        places: list[tuple[int, int]] = []
+        open_at: int | None = None
+        is_blank = True  # all that the open word has
+        for place, id_ in enumerate(ids):
+            if open_at is not None and id_ in begins and not is_blank:
+                places.append((open_at, place))
+                open_at = None
+            if self.kind == "char" and id_ in blank:
+                continue
+            if open_at is None:
+                open_at, is_blank = place, True
+            is_blank = is_blank and id_ in blank
+        return places if open_at is None else [*places, (open_at, len(ids))]
+
+    @cached_property
+    def _white_space(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The tokens that begin with white space, and those that are nothing else."""
+        written = self.token_bytes()
+        if self.kind == "char":
+            blank = frozenset(i for i, each in enumerate(written) if each.decode("utf-8").isspace())
+            return blank, blank
+        begins = frozenset(i for i, each in enumerate(written) if each[:1].isspace())
+        return begins, frozenset(i for i in begins if written[i].isspace())
+
     def id_of(self, token: str) -> int | None:
         """The id of the token that is exactly this text, or None where no single token is.
 
@@ -313,7 +441,7 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if config.lowercase:
         steps.append(normalizers.Lowercase())
-    specials = [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIALS]
+    specials = _special_tokens()
     if config.kind == "bpe":
         inner = tokenizers.Tokenizer(models.BPE())
         if not running:
@@ -350,6 +478,17 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
         )
     inner.normalizer = normalizers.Sequence(steps)
     return inner, trainer
+
+
+def _special_tokens() -> list[tokenizers.AddedToken]:
+    return [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIALS]
+
+
+def _normalised(inner: tokenizers.Tokenizer, token: str) -> str:
+    """A token as the vocabulary writes it."""
+    (token,) = _well_formed([token])
+    normal: str = inner.normalizer.normalize_str(token)
+    return normal
 
 
 def _kind_of(inner: tokenizers.Tokenizer) -> Kind:

@@ -10,18 +10,20 @@ import torch
 from torch import nn
 
 from unrolled.decoding.records import DecodingConfig
-from unrolled.tasks.task import Prediction, Task, Tokenizers
+from unrolled.tasks.task import LabelPrediction, LabelTask, Prediction, Task, Tokenizers
 from unrolled.text.batches import batches
 
 N_DECODED_TOGETHER = 100
 TOKENS_TOGETHER = 5_000
 """Bounds of a batch to answer."""
+TOKENS_LABELLED_TOGETHER = 8_000
+"""Bound of a batch to label."""
 
 
 @torch.inference_mode()
 def mean_loss(
     model: nn.Module,
-    task: Task,
+    task: Task | LabelTask,
     examples: Sequence[Any],
     max_tokens: int,
     device: torch.device | str = "cpu",
@@ -74,6 +76,20 @@ def predictions(
         found = task.decode(model, inputs, tokenizers, decoding, with_attention)
         answers.update(zip(chosen, found, strict=True))
     return [answers[index] for index in range(len(examples))]
+
+
+@torch.inference_mode()
+def label_predictions(
+    model: nn.Module, task: LabelTask, examples: Sequence[Any], tokenizers: Tokenizers
+) -> list[LabelPrediction]:
+    """What the model says of each example, in their order, computed among examples of like length."""
+    model.eval()
+    said: dict[int, LabelPrediction] = {}
+    lengths = [task.lengths(example) for example in examples]
+    for chosen in batches(lengths, TOKENS_LABELLED_TOGETHER, shuffle=False):
+        found = task.answer(model, [examples[index] for index in chosen], tokenizers)
+        said.update(zip(chosen, found, strict=True))
+    return [said[index] for index in range(len(examples))]
 
 
 def _decoded_together(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -71,7 +71,8 @@ class Evaluated:
         step: updates done.
         epoch: the pass over the data, from 1.
         loss: nats per target, without dropout or smoothing.
-        scores: by name, on `training.valid_sentences` greedy answers; larger is better.
+        scores: by name, on `training.valid_sentences` greedy answers; shares are
+            percentages, and larger is better.
         is_best: whether `training.metric` is the best so far; then it is already saved.
         seconds: since training began, earlier sessions included.
     """

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.layers.cache import ContinuousCache
-from unrolled.tasks.task import AnyTask, State, StreamTask, Task, Tokenizers
+from unrolled.tasks.task import AnyTask, LabelTask, State, StreamTask, Task, Tokenizers
 from unrolled.text.batches import batches
 from unrolled.text.corpus import TokenStream
 from unrolled.text.streams import StreamConfig, Windows
-from unrolled.training.evaluation import mean_loss, predictions
+from unrolled.training.evaluation import label_predictions, mean_loss, predictions
 from unrolled.training.prepare import PreparedRows, PreparedText
 from unrolled.training.recipe import Recipe
 
@@ -55,6 +55,9 @@ class Feed(Protocol):
     @property
     def tokenizers(self) -> Tokenizers: ...
 
+    def prepare(self, model: nn.Module) -> None:
+        """Give a new model what it takes from the training part."""
+
     def n_batches(self, epoch: int) -> int:
         """How many batches a pass has."""
 
@@ -83,10 +86,13 @@ class RowFeed:
     """Rows of data, each an example of its own, batched by length."""
 
     unit = "rows"
-    notes = ()
+    notes: tuple[str, ...] = ()
 
-    def __init__(self, task: Task, prepared: PreparedRows, max_tokens: int, seed: int) -> None:
-        self._task, self._data, self._max_tokens, self._seed = task, prepared, max_tokens, seed
+    def __init__(
+        self, task: Task | LabelTask, prepared: PreparedRows, max_tokens: int, seed: int
+    ) -> None:
+        self._task: Any = task
+        self._data, self._max_tokens, self._seed = prepared, max_tokens, seed
         self.tokenizers = prepared.tokenizers
         self.sizes = prepared.sizes
         self.skipped = {
@@ -95,6 +101,9 @@ class RowFeed:
         }
         self._epoch = 0
         self._batches: list[list[int]] = []
+
+    def prepare(self, model: nn.Module) -> None:
+        """Nothing: the model takes nothing but weights from the data."""
 
     def _of_epoch(self, epoch: int) -> list[list[int]]:
         if self._epoch != epoch:
@@ -149,6 +158,36 @@ class RowFeed:
         return f"it holds lines {', '.join(map(str, lines[:_LINES_NAMED]))}{more}"
 
 
+class LabelFeed(RowFeed):
+    """Labelled rows, batched by length."""
+
+    _task: LabelTask
+
+    def __init__(self, task: LabelTask, prepared: PreparedRows, max_tokens: int, seed: int) -> None:
+        super().__init__(task, prepared, max_tokens, seed)
+        n_cut = {"train": prepared.train.n_cut, "valid": prepared.valid.n_cut}
+        self._parts = {"train": prepared.train.examples, "valid": prepared.valid.examples}
+        self.notes = (
+            *_cut_notes(n_cut, task.when_long),
+            *task.notes(self._parts, prepared.tokenizers),
+        )
+
+    def prepare(self, model: nn.Module) -> None:
+        """Give a new model what it takes from the training part."""
+        self._task.prepare(model, self._parts)
+
+    def judge(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> tuple[float, dict[str, float]]:
+        """The loss and the scores over the whole part."""
+        task, examples = self._task, self._data.valid.examples
+        loss = mean_loss(model, task, examples, self._max_tokens, device, precision)
+        with precision:
+            said = label_predictions(model, task, examples, self.tokenizers)
+        said = task.decide(model, examples, said, self.tokenizers)
+        return loss, task.judge(model, examples, said, self.tokenizers).scores()
+
+
 class TextFeed:
     """Running text in windows of B rows, the state carried from each to the next."""
 
@@ -164,6 +203,9 @@ class TextFeed:
         self._windows = Windows(
             prepared.train.ids, data.n_rows, data.k1, data.k2, restart=data.restart
         )
+
+    def prepare(self, model: nn.Module) -> None:
+        """Nothing: the model takes nothing but weights from the data."""
 
     def n_batches(self, epoch: int) -> int:
         """See `Feed`."""
@@ -218,7 +260,17 @@ def feed_of(recipe: Recipe, task: AnyTask, prepared: PreparedRows | PreparedText
         assert isinstance(prepared, PreparedText)
         return TextFeed(task, prepared, recipe.data)
     assert isinstance(prepared, PreparedRows)
+    if isinstance(task, LabelTask):
+        return LabelFeed(task, prepared, recipe.training.max_tokens, recipe.seed)
     return RowFeed(task, prepared, recipe.training.max_tokens, recipe.seed)
+
+
+def _cut_notes(n_cut: Mapping[str, int], when_long: str) -> tuple[str, ...]:
+    return tuple(
+        f"{part}: {n:,} texts are longer than data.max_length and {when_long}"
+        for part, n in n_cut.items()
+        if n
+    )
 
 
 def _beginning(stream: TokenStream, n_tokens: int) -> TokenStream:

@@ -152,7 +152,8 @@ def build_optimiser(config: TrainingConfig, model: nn.Module) -> Optimiser:
             lr=config.learning_rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
-            fused=True,
+            # The fused form cannot begin one parameter's momentum after another's.
+            fused=config.momentum == 0,
         )
     return torch.optim.AdamW(
         parameters,

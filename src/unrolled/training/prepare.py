@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unrolled.errors import DataError
-from unrolled.tasks.task import AnyTask, StreamTask, Task, Tokenizers
+from unrolled.errors import ConfigError, DataError
+from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
-from unrolled.text.data import DataConfig, read_splits
+from unrolled.text.data import DataConfig, LabelData, read_splits
 from unrolled.text.readers import Row
 from unrolled.training.recipe import Recipe
 
@@ -28,12 +28,14 @@ class Part:
         examples: as `Task.encode` gives them.
         lengths: tokens on each side, as `Task.lengths` gives them.
         n_skipped: rows left out because they are too long.
+        n_cut: rows of which something is not read because they are too long.
     """
 
     rows: list[Row]
     examples: list[Any]
     lengths: list[tuple[int, ...]]
     n_skipped: int
+    n_cut: int = 0
 
     def evenly(self, n: int) -> list[int]:
         """Indices of at most n examples, evenly over the part."""
@@ -69,6 +71,7 @@ class PreparedRows:
         return {
             "sizes": self.sizes,
             "too_long": {"train": self.train.n_skipped, "valid": self.valid.n_skipped},
+            "cut": {"train": self.train.n_cut, "valid": self.valid.n_cut},
             "empty_side": self.n_empty,
             "split_seed": data.split_seed,
             "files": checksums(data),
@@ -113,6 +116,8 @@ def prepare(
     """
     if isinstance(task, StreamTask):
         return _prepare_text(recipe, task, tokenizers)
+    if isinstance(task, LabelTask):
+        return _prepare_labels(recipe, task, tokenizers)
     return _prepare_rows(recipe, task, tokenizers)
 
 
@@ -164,6 +169,102 @@ def _prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> 
                 path,
             )
     return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
+
+
+def _prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:
+    """Read the parts, train tokenizers and gather labels from the training part, and encode."""
+    data = recipe.data
+    splits = read_splits(data, len(task.columns), task.reading)
+    if not splits.train:
+        raise DataError("no training data; name a file with --data or in data.train")
+    if tokenizers is None:
+        try:
+            tokenizers = task.train_tokenizers(splits.train, recipe.text, data)
+        except DataError as error:
+            raise DataError(error.problem, error.path or data.train[0], error.line) from None
+        tokenizers = task.extend(recipe.model, tokenizers)
+    _check_metric(recipe.training.metric, task.scores(tokenizers))
+    skips = data.too_long == "skip"
+    train = encode_rows(splits.train, task, tokenizers, data, data.train[0], skips)
+    valid_file = (data.valid or data.train)[0]
+    valid = encode_rows(splits.valid, task, tokenizers, data, valid_file)
+    if not train.rows:
+        raise DataError(
+            f"no training row is left: {train.n_skipped:,} are longer than data.max_length = "
+            f"{data.max_length} tokens; raise it, or set data.too_long = 'truncate'",
+            data.train[0],
+        )
+    if not valid.rows:
+        raise DataError("no validation row; give a file with --valid", valid_file)
+    _check_labels(splits.test, task, tokenizers, data)
+    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
+
+
+def _check_metric(metric: str, scores: Sequence[str]) -> None:
+    """Refuse to choose by a score that depends on what the labels are, and that these do not have."""
+    if metric not in ("loss", *scores):
+        raise ConfigError(
+            f"training.metric is '{metric}', which these labels do not have; choose from loss, "
+            f"{', '.join(scores)}"
+        )
+
+
+def _check_labels(
+    rows: Sequence[Row], task: LabelTask, tokenizers: Tokenizers, data: LabelData
+) -> None:
+    """Refuse labels of the test part that could never be right, before the time of training is spent."""
+    labels, labels_of = tokenizers[LABELS], task.reading.labels
+    for row in rows if labels_of is not None else ():
+        assert labels_of is not None
+        for place, name in enumerate(labels_of(row.fields, data), start=1):
+            try:
+                labels.id_of(name)
+            except DataError as error:
+                at = place if task.by_token else None
+                problem, line = place_in_row(DataError(error.problem, line=at), row)
+                path = (data.test or data.train)[0]
+                raise DataError(problem, path, line, task.columns[-1]) from None
+
+
+def encode_rows(
+    rows: Sequence[Row],
+    task: LabelTask,
+    tokenizers: Tokenizers,
+    data: LabelData,
+    path: str,
+    skips: bool = False,
+) -> Part:
+    """Labelled rows as examples, longer texts cut or the row left out.
+
+    Raises:
+        DataError: a label that the training part does not have, with its line.
+    """
+    part = Part([], [], [], 0)
+    n_cut = 0
+    for row in rows:
+        try:
+            example = task.encode(row.fields, tokenizers, data)
+        except DataError as error:
+            problem, line = place_in_row(error, row)
+            raise DataError(problem, path, line, task.columns[-1]) from None
+        if max(task.lengths(example)) > data.max_length:
+            if skips:
+                continue
+            example = task.cut(example, data)
+            n_cut += 1
+        part.rows.append(row)
+        part.examples.append(example)
+        part.lengths.append(task.lengths(example))
+    return Part(part.rows, part.examples, part.lengths, len(rows) - len(part.rows), n_cut)
+
+
+def place_in_row(error: DataError, row: Row) -> tuple[str, int]:
+    """What is wrong with a row, and the line where it is: of the token, where each has its own."""
+    if error.line is None:
+        return error.problem, row.line
+    if row.lines:
+        return error.problem, row.lines[error.line - 1]
+    return f"token {error.line}: {error.problem}", row.line
 
 
 def checksums(data: DataConfig | CorpusConfig) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 from unrolled import config
 from unrolled.decoding.records import DecodingConfig
 from unrolled.errors import ConfigError
-from unrolled.tasks.task import AnyTask
+from unrolled.tasks.task import AnyTask, LabelTask
 from unrolled.text.data import DataConfig
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
@@ -61,8 +61,11 @@ class Recipe:
         task = _task_of(mapping, tasks)
         model: Any = config.from_mapping(task.Config, mapping.get("model", {}), "model")
         data: Any = config.from_mapping(task.Data, mapping.get("data", {}), "data")
+        text: Any = mapping.get("text", {})
+        if isinstance(task, LabelTask) and isinstance(text, Mapping):
+            text = {**task.text, **text}
         return config.from_mapping(
-            cls, {**mapping, "task": task.name, "model": model, "data": data}
+            cls, {**mapping, "task": task.name, "model": model, "data": data, "text": text}
         )
 
     def to_toml(self) -> str:

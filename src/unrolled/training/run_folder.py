@@ -2,6 +2,7 @@
 
     config.toml               the whole recipe, defaults included
     tokenizer-<role>.json     one per role of the task
+    labels.json               of a task that answers with labels
     model.safetensors         the best weights so far
     metrics.jsonl             one line per event
     split.json                sizes of the parts, checksums of the data files, what the model began with
@@ -32,7 +33,8 @@ from torch import nn
 
 from unrolled import config
 from unrolled.errors import ConfigError, RunError
-from unrolled.tasks.task import AnyTask, Task, Tokenizers
+from unrolled.tasks.task import LABELS, AnyTask, LabelTask, Task, Tokenizers
+from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.training import checkpoint
 from unrolled.training.events import Best, Evaluated, Started, Step
@@ -42,6 +44,7 @@ from unrolled.training.recipe import Recipe
 CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.jsonl"
 SPLIT_FILE = "split.json"
+LABELS_FILE = "labels.json"
 
 END_OF_CONFIG = "# end of the recipe; a file without this line was cut short"
 
@@ -74,8 +77,12 @@ NOT_WEIGHTS = {
         "recurrent_weight_rate",
         "locked",
         "n_samples",
+        "unknown_rate",
+        "class_weights",
         "embeddings_missing",
         "embeddings_frozen",
+        "embeddings_tuning",
+        "embeddings_frozen_epochs",
     )
 }
 """Settings of a model that change how it is trained, and may differ from the run it starts from."""
@@ -193,8 +200,9 @@ def fill(
     """
     record = {**prepared.record(data), "begins_with": list(notes)}
     with checkpoint.writing(partial, partial):
-        for role, tokenizer in prepared.tokenizers.items():
-            tokenizer.save(partial / f"tokenizer-{role}.json")
+        for role, vocabulary in prepared.tokenizers.items():
+            name = LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
+            vocabulary.save(partial / name)
         checkpoint.write_whole(partial / SPLIT_FILE, json.dumps(record, indent=1) + "\n")
         checkpoint.write_whole(partial / METRICS_FILE, "")
 
@@ -264,8 +272,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     return mapping
 
 
-def load_tokenizers(folder: Path) -> dict[str, Tokenizer]:
-    """The tokenizers of a run by role; roles that share one file content share one object.
+def load_tokenizers(folder: Path) -> dict[str, Any]:
+    """The tokenizers of a run by role, and its labels; roles of one file content share one object.
 
     Raises:
         RunError: there are none, or a file is damaged.
@@ -277,22 +285,23 @@ def load_tokenizers(folder: Path) -> dict[str, Tokenizer]:
         if content not in shared:
             shared[content] = Tokenizer.load(path)
         tokenizers[path.stem.removeprefix("tokenizer-")] = shared[content]
+    if (folder / LABELS_FILE).exists():
+        tokenizers[LABELS] = Labels.load(folder / LABELS_FILE)
     if not tokenizers:
         raise RunError(f"{folder}: no tokenizer-*.json; restore them from a copy of the run")
     return tokenizers
 
 
-class _Tokenizers(dict[str, Tokenizer]):
+class _Tokenizers(dict[str, Any]):
     """Tokenizers by role; asking for one whose file is not there names the file."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
 
-    def __missing__(self, role: str) -> Tokenizer:
-        raise RunError(
-            f"{self._folder / f'tokenizer-{role}.json'}: missing; restore it from a copy of the run"
-        )
+    def __missing__(self, role: str) -> Any:
+        name = LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
+        raise RunError(f"{self._folder / name}: missing; restore it from a copy of the run")
 
 
 def set_best_weights(model: nn.Module, folder: Path) -> None:
@@ -432,12 +441,16 @@ def _card(
     started: Started,
     best: Best | None,
 ) -> Iterator[str]:
-    of_rows = isinstance(task, Task)
+    of_rows = isinstance(task, Task)  # the others are judged on the whole part
     yield f"# {name}\n"
     yield f"A model for the task `{recipe['task']}`, trained with Unrolled.\n"
     yield "## Use\n"
     yield f"```\nunrolled {task.use.format(run=name)}\n```\n"
-    call = 'model("a sentence")' if of_rows else 'model.complete("a begin")'
+    call = 'model.complete("a begin")'
+    if of_rows or (isinstance(task, LabelTask) and task.by_token):
+        call = 'model("a sentence")'
+    elif isinstance(task, LabelTask):
+        call = f"model({', '.join(repr(f'a {name}') for name in task.columns[:-1])})"
     yield f'```python\nimport unrolled\nmodel = unrolled.load("{name}")\n{call}\n```\n'
     yield "## Quality on the validation part\n"
     if best is None:

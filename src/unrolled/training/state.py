@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import NonFiniteError
+from unrolled.layers.embedding import thaw
 from unrolled.tasks.task import AnyTask, State
 from unrolled.training import checkpoint, run_folder
 from unrolled.training.checkpoint import Checkpoint, Progress
@@ -65,6 +66,7 @@ class Training:
             ConfigError: it does not fit the model.
             DataError: its file cannot be read.
         """
+        self.feed.prepare(self.model)
         with self.randomness.drawn():
             self.notes = self.task.begin(self.model, self.feed.tokenizers)
         self.begin_with(None)
@@ -73,6 +75,7 @@ class Training:
         """Start anew, from fresh weights or from those of another run."""
         if weights_from is not None:
             run_folder.set_best_weights(self.model, weights_from)
+            self.feed.prepare(self.model)
         self.optimiser = build_optimiser(self.config, self.model)
         self.average = WeightAverage(self.model, self.config.average)
         self._go_on_from(Progress())
@@ -160,6 +163,7 @@ class Training:
         progress, config = self.progress, self.config
         share = max((share for share, _ in self.limits().values()), default=0.0)
         rate = learning_rate(config, progress.step + 1, share, progress.n_reductions)
+        thaw(self.model, progress.step, progress.epoch - 1)
         n_batches = self._n_batches()
         taken = range(progress.batch, min(progress.batch + config.accumulate, n_batches))
         total, n_targets, n_tokens, n_sequences = self._accumulate(taken)

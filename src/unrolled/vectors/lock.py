@@ -6,6 +6,7 @@ on an empty file beside the folder, for the folder itself may be replaced.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -21,14 +22,15 @@ if sys.platform == "win32":
     def _lock(handle: int) -> None:
         msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
 
-    _TAKEN: tuple[type[OSError], ...] = (PermissionError, OSError)
 else:
     import fcntl
 
     def _lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    _TAKEN = (BlockingIOError, PermissionError)
+
+_TAKEN = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
+"""What systems say of a lock that another process has; anything else is that there are no locks here."""
 
 
 @contextmanager
@@ -63,11 +65,11 @@ def _taken(path: Path) -> int | None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(handle)
-        except _TAKEN:
+        except OSError as error:
+            if error.errno not in _TAKEN:  # a file system without locks
+                return handle
             os.close(handle)
             return None
-        except OSError:  # a file system without locks
-            return handle
         # Whoever had it before may have removed the file since it was opened here.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(path)):

@@ -15,6 +15,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -73,6 +74,7 @@ def fit_vectors(
     cluster: Any = None,
     implementation: Implementation | None = None,
     counts: str | os.PathLike[str] | None = None,
+    provided: AbstractContextManager[Any] | None = None,
 ) -> Generator[VectorsEvent, None, None]:
     """Read, count and train, and report what happens.
 
@@ -96,7 +98,9 @@ def fit_vectors(
         implementation: `native` or `plain` (NumPy, slow, and in more memory than `config.memory`); by
             default the first that there is.
         counts: a folder of vectors on whose counts to train again. What `config` says of counting is
-            theirs, or left at its default.
+            theirs, or left at its default. What goes on and has them already needs the folder no more.
+        provided: entered when nobody else can write `out` any more, and left before somebody can; in it,
+            the text is where `corpus` says.
 
     Raises:
         ConfigError: a setting cannot be, or differs from that of the vectors to go on with, or of the
@@ -107,16 +111,18 @@ def fit_vectors(
         NonFiniteError: a number is not finite; the word or the pair of words is named.
         UnavailableError: there is no cluster to be had, or what is needed to use one.
     """
-    out = Path(os.path.abspath(out))
+    out = Path(os.path.realpath(out))  # whoever writes it by another name takes the same lock
     if resume and force:
         raise ConfigError("--resume goes on with what is there; leave out --force")
     earlier = None
     if counts is not None:
         if corpus is not None or tokenizer is not None or cluster is not None:
             raise ConfigError("counts are of a text already; leave out the text, or --counts")
-        earlier = EarlierCounts.open(Path(os.path.abspath(counts)))
-        if earlier.folder.resolve() == out.resolve():
+        folder = Path(os.path.abspath(counts))
+        if Path(os.path.realpath(folder)) == out:
             raise ConfigError(f"{out} holds the counts to train on; choose another name (--out)")
+        has_them = resume and _has_counts_of(folder, out)
+        earlier = EarlierCounts.open(out if has_them else folder)
         config, corpus = earlier.configured(config), earlier.corpus
     elif corpus is None:
         raise ConfigError("no text given; name files and folders, or counts to train on")
@@ -132,16 +138,21 @@ def fit_vectors(
     else:
         text = hashlib.sha256(tokenizer.inner.to_str().encode()).hexdigest() if tokenizer else ""
     job = Job(config, words.as_corpus(corpus), out, splitter, module, remote, text)
-    return _events(job, earlier, resume, force)
+    return _events(job, earlier, resume, force, nullcontext() if provided is None else provided)
 
 
 def _events(
-    job: Job, earlier: EarlierCounts | None, resume: bool, force: bool
+    job: Job,
+    earlier: EarlierCounts | None,
+    resume: bool,
+    force: bool,
+    provided: AbstractContextManager[Any],
 ) -> Generator[VectorsEvent, None, None]:
     with locked(job.out):
         # Once more, now that nobody else can change it.
         goes_on = _goes_on(job.config, job.out, resume, force)
-        yield from _Run(job, earlier).events(goes_on)
+        with provided:
+            yield from _Run(job, earlier).events(goes_on)
 
 
 def implementation_named(name: Implementation | None) -> ModuleType:
@@ -182,12 +193,32 @@ def _check_free(out: Path, begun: bool) -> None:
             f"{out} already holds vectors; go on with them (--resume), replace them (--force), or choose "
             "another name (--out)"
         )
-    # A start that was killed may have left a half-written configuration.
-    left = {storage.partial(out / CONFIG_FILE).name}
-    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= left):
+    if out.exists() and not _is_empty(out):
         raise RunError(
             f"{out} exists and holds no vectors, so it is left alone; choose another name (--out)"
         )
+
+
+def _is_empty(out: Path) -> bool:
+    """Whether it is a folder of nothing; a start that was killed may have left half a configuration."""
+    left = {storage.partial(out / CONFIG_FILE).name}
+    return out.is_dir() and {path.name for path in out.iterdir()} <= left
+
+
+def _clear(out: Path) -> None:
+    """Remove what is in a folder; a kill may come between, so that what says whose it is goes last."""
+    last = {RECORD_FILE: 1, CONFIG_FILE: 2}
+    for path in sorted(out.iterdir(), key=lambda path: last.get(path.name, 0)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _is_within(name: str | Path, folder: Path) -> bool:
+    """Whether a file of the text, which may be a URL, is in a folder of this machine."""
+    local = str(name).removeprefix("file://")
+    return "://" not in local and Path(os.path.realpath(local)).is_relative_to(folder)
 
 
 def _check_same(config: VectorsConfig, out: Path) -> None:
@@ -213,7 +244,7 @@ class _Run:
     def __init__(self, job: Job, earlier: EarlierCounts | None) -> None:
         self._job, self._earlier = job, earlier
         self._aside = job.out.with_name(f".{job.out.name}.replaced")
-        self._is_new = False
+        self._is_new = self._was_there = False
 
     def events(self, goes_on: bool) -> Iterator[VectorsEvent]:
         job = self._job
@@ -228,9 +259,7 @@ class _Run:
             raise
         except (DataError, ConfigError):
             if self._is_new:  # nothing in it is worth going on with
-                shutil.rmtree(job.out, ignore_errors=True)
-                if self._aside.exists():
-                    os.replace(self._aside, job.out)
+                self._take_back()
             raise
         with storage.writing(self._aside):
             shutil.rmtree(self._aside, ignore_errors=True)
@@ -249,19 +278,41 @@ class _Run:
             job.save_config()
             if not job.record.is_finished:
                 job.begin_session()
+                job.save_record()  # a kill may have come before there was one
             return
         record = self._record_of_text()
         with storage.writing(job.out):
-            if job.out.exists():  # kept until there are counts to take its place
-                shutil.rmtree(self._aside, ignore_errors=True)
-                os.replace(job.out, self._aside)
+            self._make_room()
             self._is_new = True
-            job.out.mkdir(parents=True)
+            job.out.mkdir(parents=True, exist_ok=True)
             job.save_config()
             job.work.mkdir()
             job.record = record
             job.begin_session()
             job.save_record()
+
+    def _make_room(self) -> None:
+        """Put what is replaced aside; it is kept until there are counts to take its place."""
+        out = self._job.out
+        self._was_there = out.exists()
+        if not self._was_there or _is_empty(out):
+            return
+        if self._aside.exists() and not _is_counted(out):
+            _clear(out)  # it never took the place of what is aside
+            return
+        shutil.rmtree(self._aside, ignore_errors=True)
+        os.replace(out, self._aside)
+
+    def _take_back(self) -> None:
+        """As it was before this start, or before an earlier one that was to replace it."""
+        out = self._job.out
+        with suppress(OSError):  # a refusal is on its way, and is more to the point
+            _clear(out)
+            if self._aside.exists():
+                out.rmdir()
+                os.replace(self._aside, out)
+            elif not self._was_there:
+                out.rmdir()
 
     def _record_of_text(self) -> Record:
         job, corpus = self._job, settings.to_mapping(self._job.corpus)
@@ -270,7 +321,14 @@ class _Run:
             return Record(corpus, files, job.tokenizer, counted_in)
         find = words.files_of if job.cluster is None else job.cluster.files_of
         stamp = words.stamps if job.cluster is None else job.cluster.stamps
-        job.files = find(job.corpus)
+        # What is written here is no text, whether it is there already or not.
+        job.files = [each for each in find(job.corpus) if not _is_within(each, job.out)]
+        if not job.files:
+            raise DataError(
+                "the vectors go here, so that its files are no text; give others, or choose another name "
+                "(--out)",
+                job.out,
+            )
         return Record(corpus, stamp(job.files), job.tokenizer)
 
     def _going_on(self) -> Record:
@@ -299,10 +357,26 @@ class _Run:
         return old
 
 
+def _has_counts_of(folder: Path, out: Path) -> bool:
+    """Whether the counts were taken over from there, all of them."""
+    record = Record.load(out / RECORD_FILE)
+    return record.is_counted and record.counted_in == str(folder)
+
+
+def _is_counted(out: Path) -> bool:
+    try:
+        return Record.load(out / RECORD_FILE).is_counted
+    except RunError:  # damaged
+        return False
+
+
 def _check_files(out: Path, old: Record, new: Record) -> None:
     if old.counted_in != new.counted_in:
         given = [f"the counts of {each.counted_in or 'no folder'}" for each in (old, new)]
-        raise RunError(f"{out} was begun with {given[0]}, but {given[1]} are given")
+        raise RunError(
+            f"{out} was begun with {given[0]}, but {given[1]} are given; give the same, or choose "
+            "another name (--out)"
+        )
     for before, now in zip(old.files, new.files, strict=False):
         if before != now:
             raise RunError(
@@ -311,4 +385,7 @@ def _check_files(out: Path, old: Record, new: Record) -> None:
             )
     if len(old.files) != len(new.files):
         n_old, n_new = len(old.files), len(new.files)
-        raise RunError(f"{out} was begun with {n_old} files, but {n_new} are given")
+        raise RunError(
+            f"{out} was begun with {n_old} files, but {n_new} are given; give the same, or choose "
+            "another name (--out)"
+        )

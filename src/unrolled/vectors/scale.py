@@ -23,12 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, DataError, UnavailableError, UnrolledError
-from unrolled.text.corpus import (
-    CorpusConfig,
-    decode_block,
-    end_of_last_character,
-    find_files,
-)
+from unrolled.text.corpus import CorpusConfig, decode_block, find_files
+from unrolled.text.corpus_files import end_of_last_character
 from unrolled.text.files import endings, unpacked
 from unrolled.vectors import native, plain, words
 from unrolled.vectors.config import VectorsConfig

@@ -1,0 +1,172 @@
+"""Public sets of labelled texts in their original formats, as the TSV files that recipes read.
+
+    python benchmarks/label_sets.py FOLDER_OF_SETS OUT [--sets sst2 sst5 trec imdb snli stance_a stance_b]
+
+Each set becomes OUT/<set>/train.tsv, test.tsv and, where it has an official one, valid.tsv. Looked for
+in the folder: `sst` (stsa.binary.*, stsa.fine.*), `trec` (TREC.*.all), `imdb` (aclImdb_labeled.tar.gz),
+`snli` (train_18k.csv and the official dev and test), `semeval2016-task6`. Tabs and line ends inside a
+text become spaces; nothing else is changed but the hashtag of the stance task, which goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import re
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+Rows = Iterable[tuple[str, ...]]
+
+TREC_CLASSES = ("DESC", "ENTY", "ABBR", "HUM", "NUM", "LOC")
+SNLI_CLASSES = {"1": "neutral", "2": "contradiction", "3": "entailment"}
+
+
+def write(path: Path, columns: tuple[str, ...], rows: Rows) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    n = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in (columns, *rows):
+            file.write("\t".join(" ".join(re.split(r"[\t\r\n\0]+", cell)) for cell in row) + "\n")
+            n += 1
+    print(f"{path}: {n - 1:,} rows")
+
+
+def decoded(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    for raw in path.read_bytes().split(b"\n"):
+        if line := decoded(raw).strip("\r\n"):
+            yield line
+
+
+def labelled_lines(path: Path, names: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Lines of a label, a space and a text."""
+    for line in lines_of(path):
+        label, _, text = line.partition(" ")
+        yield text, names.get(label, label)
+
+
+def sst(source: Path, out: Path, kind: str, names: dict[str, str]) -> None:
+    for part, name in (("train", "train"), ("dev", "valid"), ("test", "test")):
+        rows = labelled_lines(source / "sst" / f"stsa.{kind}.{part}", names)
+        write(out / f"{name}.tsv", ("text", "label"), rows)
+
+
+def sst2(source: Path, out: Path) -> None:
+    sst(source, out, "binary", {"0": "negative", "1": "positive"})
+
+
+def sst5(source: Path, out: Path) -> None:
+    sst(source, out, "fine", {})
+
+
+def trec(source: Path, out: Path) -> None:
+    names = {str(number): name for number, name in enumerate(TREC_CLASSES)}
+    for part in ("train", "test"):
+        rows = labelled_lines(source / "trec" / f"TREC.{part}.all", names)
+        write(out / f"{part}.tsv", ("text", "label"), rows)
+
+
+def imdb(source: Path, out: Path) -> None:
+    rows: dict[str, list[tuple[str, str, str]]] = {"train": [], "test": []}
+    with tarfile.open(source / "imdb" / "aclImdb_labeled.tar.gz") as archive:
+        for member in archive:
+            parts = Path(member.name).parts
+            if member.isfile() and parts[-2] in ("pos", "neg") and parts[-3] in rows:
+                text = archive.extractfile(member).read().decode("utf-8")
+                rows[parts[-3]].append((member.name, text.replace("<br />", " "), parts[-2]))
+    for part, found in rows.items():
+        write(
+            out / f"{part}.tsv",
+            ("text", "label"),
+            ((text, label) for _, text, label in sorted(found)),
+        )
+
+
+def snli(source: Path, out: Path) -> None:
+    columns = ("premise", "hypothesis", "label")
+    with (source / "snli" / "train_18k.csv").open(encoding="utf-8", newline="") as file:
+        table = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        write(out / "train.tsv", columns, ((row[2], row[3], SNLI_CLASSES[row[0]]) for row in table))
+    for part, name in (("dev", "valid"), ("test", "test")):
+        with gzip.open(
+            source / "snli" / f"snli_1.0_{part}.jsonl.gz", "rt", encoding="utf-8"
+        ) as file:
+            found = (json.loads(line) for line in file)
+            rows = (
+                (each["sentence1"], each["sentence2"], each["gold_label"])
+                for each in found
+                if each["gold_label"] != "-"
+            )
+            write(out / f"{name}.tsv", columns, rows)
+
+
+def tweets(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Target, tweet without the task's own hashtag, stance."""
+    lines = path.read_bytes().decode("latin-1").splitlines()
+    for line in lines[1:]:
+        _, target, tweet, stance, *_ = line.split("\t")
+        yield target, tweet.replace("#SemST", "").strip(), stance
+
+
+COLUMNS_OF_STANCE = ("target", "tweet", "stance")
+
+
+def training_tweets(folder: Path) -> list[tuple[str, str, str]]:
+    """The 2,914 of the task: its trial data and its training data."""
+    files = ("trialdata-all-annotations.txt", "trainingdata-all-annotations.txt")
+    return [row for file in files for row in tweets(folder / file)]
+
+
+def stance_a(source: Path, out: Path) -> None:
+    folder = source / "semeval2016-task6"
+    write(out / "train.tsv", COLUMNS_OF_STANCE, training_tweets(folder))
+    write(
+        out / "test.tsv", COLUMNS_OF_STANCE, tweets(folder / "testdata-taskA-all-annotations.txt")
+    )
+
+
+def stance_b(source: Path, out: Path) -> None:
+    """Trained on four targets, chosen on Hillary Clinton, tested on Donald Trump."""
+    folder = source / "semeval2016-task6"
+    found = training_tweets(folder)
+    chosen = "Hillary Clinton"
+    write(out / "train.tsv", COLUMNS_OF_STANCE, (row for row in found if row[0] != chosen))
+    write(out / "valid.tsv", COLUMNS_OF_STANCE, (row for row in found if row[0] == chosen))
+    write(
+        out / "test.tsv", COLUMNS_OF_STANCE, tweets(folder / "testdata-taskB-all-annotations.txt")
+    )
+
+
+SETS: dict[str, Callable[[Path, Path], None]] = {
+    "sst2": sst2,
+    "sst5": sst5,
+    "trec": trec,
+    "imdb": imdb,
+    "snli": snli,
+    "stance_a": stance_a,
+    "stance_b": stance_b,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    arguments = parser.parse_args()
+    for name in arguments.sets:
+        SETS[name](arguments.source, arguments.out / name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Which n-grams of tokens occur in which texts, as numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+Text = Sequence[str]
+"""The tokens of a text."""
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The cells of a matrix `[n_rows, n_columns]` that are not 0, row by row, by rising column.
+
+    Args:
+        rows: `[K]`, the row of each cell.
+        columns: `[K]`, its column.
+        values: `[K]`.
+        n_rows: texts.
+        n_columns: features.
+    """
+
+    rows: Indices
+    columns: Indices
+    values: NDArray[np.float64]
+    n_rows: int
+    n_columns: int
+
+    def times(self, weights_CF: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The matrix times Wᵀ: `[n_rows, C]`."""
+        products = np.empty((self.n_rows, len(weights_CF)))
+        for c, weights_F in enumerate(weights_CF):
+            terms = weights_F[self.columns] * self.values
+            products[:, c] = np.bincount(self.rows, terms, minlength=self.n_rows)
+        return products
+
+
+@dataclass(frozen=True, eq=False)
+class Ngrams:
+    """A vocabulary of n-grams of tokens, n = 1, 2 … up to some largest.
+
+    An n-gram is numbered by what it consists of: an (n−1)-gram of the vocabulary, then a token. No n-gram
+    is in more texts than the one it begins with, so a least number of texts leaves none without it.
+
+    Args:
+        tokens: single ones, by code point.
+        keys: for n = 2, 3 …, of each n-gram the number of its (n−1)-gram among those, times the number of
+            tokens, plus the number of its last token; rising.
+
+    >>> ngrams = Ngrams.learn([["no", "good"], ["good", "no", "good"]], n=2, min_texts=1)
+    >>> [" ".join(ngrams.name(i)) for i in range(len(ngrams))]
+    ['good', 'no', 'good no', 'no good']
+    >>> ngrams.count([["no", "good", "good", "phone"]]).columns.tolist()
+    [0, 1, 3]
+    """
+
+    tokens: tuple[str, ...]
+    keys: tuple[Indices, ...] = ()
+
+    @classmethod
+    def learn(cls, texts: Sequence[Text], n: int, min_texts: int) -> Ngrams:
+        """The n-grams that occur in at least `min_texts` texts.
+
+        Args:
+            texts: tokens of each.
+            n: the longest n-grams; at least 1.
+            min_texts: at least 1.
+        """
+        n_texts_of = Counter(chain.from_iterable(map(set, texts)))
+        tokens = tuple(sorted(t for t, number in n_texts_of.items() if number >= min_texts))
+        known: list[Indices] = []
+        tokens_P, rows_P = _positions(texts, {token: i for i, token in enumerate(tokens)})
+        grams_P = tokens_P
+        for shorter in range(1, n):
+            keys_P = _keys(grams_P, tokens_P, rows_P, shorter, len(tokens))
+            there_P = keys_P >= 0
+            found, at = np.unique(keys_P[there_P], return_inverse=True)
+            width = max(1, len(found))
+            n_texts = np.bincount(
+                np.unique(rows_P[there_P] * width + at) % width, minlength=len(found)
+            )
+            known.append(found[n_texts >= min_texts])
+            grams_P = _find(keys_P, known[-1])
+        return cls(tokens, tuple(known))
+
+    def __len__(self) -> int:
+        return len(self.tokens) + sum(map(len, self.keys))
+
+    def name(self, index: int) -> tuple[str, ...]:
+        """The tokens of an n-gram: first single tokens, then pairs, and so on.
+
+        Raises:
+            IndexError: there is no such n-gram.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"n-gram {index} of {len(self)}")
+        level, at = -1, index
+        while at >= (size := len(self.keys[level]) if level >= 0 else len(self.tokens)):
+            level, at = level + 1, at - size
+        last: list[str] = []
+        for keys in reversed(self.keys[: level + 1]):
+            at, token = divmod(int(keys[at]), len(self.tokens))
+            last.append(self.tokens[token])
+        return (self.tokens[at], *reversed(last))
+
+    def count(self, texts: Sequence[Text]) -> Cells:
+        """How often each n-gram occurs in each text; what is not in the vocabulary is left out."""
+        tokens_P, rows_P = _positions(texts, self._index)
+        grams_P, offset, width = tokens_P, len(self.tokens), max(1, len(self))
+        places = [rows_P[grams_P >= 0] * width + grams_P[grams_P >= 0]]
+        for shorter, known in enumerate(self.keys, start=1):
+            keys_P = _keys(grams_P, tokens_P, rows_P, shorter, len(self.tokens))
+            grams_P = _find(keys_P, known)
+            places.append(rows_P[grams_P >= 0] * width + offset + grams_P[grams_P >= 0])
+            offset += len(known)
+        place, number = np.unique(np.concatenate(places), return_counts=True)
+        return Cells(
+            place // width, place % width, number.astype(np.float64), len(texts), len(self)
+        )
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.tokens)}
+
+
+def tfidf(counts: Cells, idf_F: NDArray[np.float64]) -> Cells:
+    """(1 + ln count) · idf, each row divided by its Euclidean length.
+
+    What scikit-learn's TfidfVectorizer makes with `sublinear_tf=True`.
+    """
+    values = (1.0 + np.log(counts.values)) * idf_F[counts.columns]
+    lengths = np.sqrt(np.bincount(counts.rows, values**2, minlength=counts.n_rows))
+    return replace(counts, values=values / lengths[counts.rows])
+
+
+def inverse_frequencies(counts: Cells) -> NDArray[np.float64]:
+    """idf_f = ln((1 + n) / (1 + n_f)) + 1, where n_f of the n texts have feature f.
+
+    Smooth as scikit-learn's, as if one more text had every feature.
+    """
+    n_texts = np.bincount(counts.columns, minlength=counts.n_columns)
+    return np.log((1.0 + counts.n_rows) / (1.0 + n_texts)) + 1.0
+
+
+def presence(counts: Cells) -> Cells:
+    """1 where a feature occurs, however often."""
+    return replace(counts, values=np.ones_like(counts.values))
+
+
+def beside(sides: Sequence[Cells], n_rows: int) -> Cells:
+    """Several matrices of the same rows, the columns of one after those of the other."""
+    offsets = np.cumsum([0, *(side.n_columns for side in sides)])
+    rows = np.concatenate([np.empty(0, np.int64), *(side.rows for side in sides)])
+    columns = np.concatenate(
+        [
+            np.empty(0, np.int64),
+            *(side.columns + offset for side, offset in zip(sides, offsets[:-1], strict=True)),
+        ]
+    )
+    values = np.concatenate([np.empty(0), *(side.values for side in sides)])
+    order = np.argsort(rows, kind="stable")
+    return Cells(rows[order], columns[order], values[order], n_rows, int(offsets[-1]))
+
+
+def _positions(texts: Sequence[Text], index: Mapping[str, int]) -> tuple[Indices, Indices]:
+    """Of each token of all texts, its number, −1 for an unknown one, and its text's."""
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    numbers = (index.get(token, -1) for token in chain.from_iterable(texts))
+    return (
+        np.fromiter(numbers, np.int64, int(lengths.sum())),
+        np.repeat(np.arange(len(texts), dtype=np.int64), lengths),
+    )
+
+
+def _keys(
+    grams_P: Indices, tokens_P: Indices, rows_P: Indices, shorter: int, n_tokens: int
+) -> Indices:
+    """Of the n-gram that begins at each position, its key, from the (n−1)-gram there; −1 for none."""
+    keys_P = np.full(len(grams_P), -1, np.int64)
+    if len(grams_P) > shorter:
+        begin, last = grams_P[:-shorter], tokens_P[shorter:]
+        fits = (begin >= 0) & (last >= 0) & (rows_P[:-shorter] == rows_P[shorter:])
+        keys_P[:-shorter] = np.where(fits, begin * n_tokens + last, -1)
+    return keys_P
+
+
+def _find(keys_P: Indices, known: Indices) -> Indices:
+    """Where each key stands among the known ones; −1 for one that does not."""
+    if not len(known):
+        return np.full(len(keys_P), -1, np.int64)
+    at_P = np.minimum(np.searchsorted(known, keys_P), len(known) - 1)
+    return np.where(known[at_P] == keys_P, at_P, -1)

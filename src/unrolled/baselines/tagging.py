@@ -1,0 +1,268 @@
+"""Baselines for one tag per token: each token by itself, its word or its word and what is around it.
+
+- `frequent_tag`: the tag that the word had most often; the most frequent of all for an unknown word. Its
+  chances are (n(word, tag) + ½ p(tag)) / (n(word) + ½), so the more frequent tag breaks a tie.
+- `token_logistic`: logistic regression on the word, its beginnings and endings, its shape, and the two
+  words before and after. No tag knows of the tags beside it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.baselines.families import BaselineConfig, Family
+from unrolled.baselines.features import Ngrams, Text
+from unrolled.baselines.fitting import FittedBaseline, Labelled, Score, fit_one
+from unrolled.baselines.linear import Baseline, read_folder
+from unrolled.baselines.solving import Scikit
+from unrolled.errors import DataError
+
+_LONGEST_AFFIX = 4
+_NEIGHBOURS = (-2, -1, 1, 2)
+_PRIOR = 0.5
+_C_VALUES = (1.0, 10.0)
+
+
+def word_features(sentence: Text) -> list[list[str]]:
+    """Of each token its word.
+
+    >>> word_features(["Ann", "runs"])
+    [['Ann'], ['runs']]
+    """
+    return [[token] for token in sentence]
+
+
+def window_features(sentence: Text) -> list[list[str]]:
+    """Of each token its word, affixes and shape, and the words around it; beyond the ends nothing.
+
+    >>> window_features(["Ann", "runs"])[0][:6]
+    ['word Ann', 'lower ann', 'shape Xx', 'starts a', 'ends n', 'starts an']
+    >>> window_features(["Ann", "runs"])[0][-4:]
+    ['-2 ', '-1 ', '+1 runs', '+2 ']
+    """
+    lower = [token.lower() for token in sentence]
+    features: list[list[str]] = []
+    for t, token in enumerate(sentence):
+        row = [f"word {token}", f"lower {lower[t]}", f"shape {_shape(token)}"]
+        for n in range(1, min(_LONGEST_AFFIX, len(token)) + 1):
+            row += [f"starts {lower[t][:n]}", f"ends {lower[t][-n:]}"]
+        for step in _NEIGHBOURS:
+            word = lower[t + step] if 0 <= t + step < len(lower) else ""
+            row.append(f"{step:+d} {word}")
+        features.append(row)
+    return features
+
+
+def _shape(token: str) -> str:
+    kinds = (
+        "X" if c.isupper() else "x" if c.isalpha() else "0" if c.isdigit() else c for c in token
+    )
+    return re.sub(r"(.)\1+", r"\1", "".join(kinds), flags=re.DOTALL)
+
+
+FEATURES: dict[str, Callable[[Text], list[list[str]]]] = {
+    "frequent_tag": word_features,
+    "token_logistic": window_features,
+}
+"""What each family reads of a token."""
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Sentences and their tags.
+
+    Args:
+        sentences: the tokens of each.
+        tags: of each sentence one per token.
+
+    Raises:
+        ValueError: a sentence that is not in tokens, or without a tag for each of them.
+    """
+
+    sentences: Sequence[Text]
+    tags: Sequence[Sequence[str]]
+
+    def __post_init__(self) -> None:
+        if len(self.sentences) != len(self.tags):
+            raise ValueError(f"tags of {len(self.tags)} sentences for {len(self.sentences)}")
+        _check_sentences(self.sentences)
+        for number, (sentence, tags) in enumerate(zip(self.sentences, self.tags, strict=True)):
+            if len(sentence) != len(tags):
+                raise ValueError(
+                    f"sentence {number} has {len(sentence)} tokens and {len(tags)} tags"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class TaggingBaseline:
+    """One tag for each token.
+
+    Args:
+        of_token: the baseline that reads a token's features.
+    """
+
+    of_token: Baseline
+
+    @property
+    def name(self) -> str:
+        """Its family's."""
+        return self.of_token.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The tags, by code point."""
+        return self.of_token.labels
+
+    def probabilities(self, sentences: Sequence[Text]) -> list[NDArray[np.float64]]:
+        """For each sentence `[T, C]`, each row summing to 1.
+
+        Raises:
+            ValueError: a sentence that is not in tokens.
+        """
+        chances_PC = self.of_token.probabilities(_examples(sentences, self.name))
+        ends = np.cumsum([len(sentence) for sentence in sentences])
+        return np.split(chances_PC, ends[:-1]) if len(sentences) else []
+
+    def predict(self, sentences: Sequence[Text]) -> list[list[str]]:
+        """The tags of each sentence, one per token.
+
+        Raises:
+            ValueError: a sentence that is not in tokens.
+        """
+        return _by_sentence(self.of_token.predict(_examples(sentences, self.name)), sentences)
+
+    def save(self, folder: str | PathLike[str], fitted: Mapping[str, object] | None = None) -> None:
+        """As `Baseline.save`."""
+        self.of_token.save(folder, fitted)
+
+
+def load_baseline(folder: str | PathLike[str]) -> Baseline | TaggingBaseline:
+    """Read a baseline of either sort, as its record says. Needs no scikit-learn.
+
+    Raises:
+        RunError: no such folder, not a baseline, or damaged.
+    """
+    baseline, _ = read_folder(Path(folder))
+    return TaggingBaseline(baseline) if baseline.name in FEATURES else baseline
+
+
+def fit_tagging_baselines(
+    train: Tagged, valid: Tagged, score: Score, config: BaselineConfig | None = None
+) -> Iterator[FittedBaseline]:
+    """Fit `frequent_tag`, then `token_logistic`; each is given as soon as it is there.
+
+    Args:
+        train: what they learn from.
+        valid: what C is chosen on.
+        score: true tags and predicted tags, for each sentence a list → a figure of which more is better.
+        config: values of C, class weights, and how many tokens must have a feature (`min_texts`); the
+            rest is for whole texts. None for two values of C, and features of two tokens or more: a fit
+            on many tokens takes its time.
+
+    Raises:
+        DataError: no training or no validation tokens.
+        UnavailableError: scikit-learn is not installed.
+
+    >>> sentences = Tagged([["Ann", "runs"], ["Bob", "runs"]], [["NAME", "VERB"]] * 2)
+    >>> def n_right(truth, found):
+    ...     return sum(a == b for rows in zip(truth, found) for a, b in zip(*rows))
+    >>> frequent, logistic = fit_tagging_baselines(sentences, sentences, n_right)
+    >>> frequent.score, frequent.baseline.predict([["Ann", "runs"], []])
+    (4.0, [['NAME', 'VERB'], []])
+    """
+    config = BaselineConfig(min_texts=2) if config is None else config
+    for name, part in (("training", train), ("validation", valid)):
+        if not any(part.tags):
+            raise DataError(f"tagging baselines need {name} tokens; there are none")
+    Scikit.load()
+    return _fit_both(train, valid, score, config)
+
+
+def _fit_both(
+    train: Tagged, valid: Tagged, score: Score, config: BaselineConfig
+) -> Iterator[FittedBaseline]:
+    start = time.perf_counter()
+    frequent = TaggingBaseline(_frequent_tag(train))
+    yield FittedBaseline(
+        baseline=frequent,
+        score=float(score(valid.tags, frequent.predict(valid.sentences))),
+        c=None,
+        tried=(),
+        n_features=len(frequent.of_token.ngrams[0]),
+        n_train=len(train.sentences),
+        seconds=time.perf_counter() - start,
+        converged=True,
+    )
+
+    def score_tokens(truth: Sequence[Any], found: Sequence[Any]) -> float:
+        return score(valid.tags, _by_sentence(found, valid.sentences))
+
+    start = time.perf_counter()
+    name = "token_logistic"
+    learned, chosen_on = (
+        Labelled(_examples(part.sentences, name), list(chain.from_iterable(part.tags)))
+        for part in (train, valid)
+    )
+    family = Family(1, "presence", _C_VALUES)
+    fitted = fit_one(name, family, (0,), learned, chosen_on, score_tokens, config)
+    yield replace(
+        fitted,
+        baseline=TaggingBaseline(fitted.baseline),
+        n_train=len(train.sentences),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _frequent_tag(train: Tagged) -> Baseline:
+    """ln p(tag) as bias, ln p(tag | word) − ln p(tag) as the word's weight."""
+    words = Ngrams.learn(train.sentences, n=1, min_texts=1)
+    tags = sorted(set(chain.from_iterable(train.tags)))
+    index = {tag: c for c, tag in enumerate(tags)}
+    places = {word: f for f, word in enumerate(words.tokens)}
+    counts_CF = np.zeros((len(tags), len(words)))
+    for sentence, said in zip(train.sentences, train.tags, strict=True):
+        for word, tag in zip(sentence, said, strict=True):
+            counts_CF[index[tag], places[word]] += 1
+    prior_C1 = counts_CF.sum(axis=1, keepdims=True) / counts_CF.sum()
+    chances_CF = (counts_CF + _PRIOR * prior_C1) / (counts_CF.sum(axis=0) + _PRIOR)
+    return Baseline(
+        name="frequent_tag",
+        labels=tuple(tags),
+        multi_label=False,
+        n_texts=1,
+        reads=(0,),
+        ngrams=(words,),
+        weighting="presence",
+        idf=np.empty(0),
+        link="softmax",
+        weights=np.log(chances_CF) - np.log(prior_C1),
+        bias=np.log(prior_C1[:, 0]),
+        thresholds=np.empty(0),
+    )
+
+
+def _examples(sentences: Sequence[Text], family: str) -> list[tuple[list[str]]]:
+    """Each token as an example of one text, whose tokens are its features."""
+    _check_sentences(sentences)
+    return [(features,) for sentence in sentences for features in FEATURES[family](sentence)]
+
+
+def _check_sentences(sentences: Sequence[Text]) -> None:
+    for number, sentence in enumerate(sentences):
+        if isinstance(sentence, str):
+            raise ValueError(f"sentence {number} is in one piece; give a list of its tokens")
+
+
+def _by_sentence(tags: Sequence[Any], sentences: Sequence[Text]) -> list[list[str]]:
+    left = iter(tags)
+    return [[next(left) for _ in sentence] for sentence in sentences]

@@ -1,0 +1,121 @@
+"""An embedding that is trained, stays as it is, or stays so for a while and is trained then."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.config import require
+from unrolled.layers.stack import dropped_embedding
+from unrolled.shapes import Float, Int
+from unrolled.text.tokenizer import PAD_ID
+
+Tuning = Literal["trained", "frozen", "thawed"]
+"""What happens to an embedding's weight in training; see `Embedding`."""
+
+
+class Embedding(nn.Embedding):
+    """A table of vectors by id, with word dropout, some or all of training frozen.
+
+    Pretrained vectors that are trained from the first step on move by the large gradients of layers that
+    know nothing yet; "thawed" keeps them until those have settled. While frozen the weight has no
+    gradient, and no optimiser of this package touches what has none: neither weight decay nor moments
+    move, and Adam's count of steps begins with the first update that is made.
+
+    Args:
+        n_words: V.
+        width: E.
+        tuning: "trained"; "frozen"; "thawed": frozen for the first `frozen_steps` updates and the first
+            `frozen_epochs` passes over the data, whichever is longer, then trained.
+        frozen_steps: see `tuning`; with the others 0.
+        frozen_epochs: the same.
+        word_rate: chance that a word loses its embedding, wherever it stands in the batch
+            (`dropped_embedding`: Gal & Ghahramani 2016, section 4.2).
+
+    The weight begins normal with deviation 0.1, zeros for padding, which has no gradient;
+    `reset_parameters` draws it anew. With a deviation of 1, as in `torch.nn`, the few rows that small
+    data move are lost among those that stay where chance put them.
+
+    Attributes:
+        weight: `[V, E]`.
+
+    Raises:
+        ConfigError: an unknown tuning, numbers that do not go with it, or a rate out of range.
+
+    >>> import torch
+    >>> embedding = Embedding(11, 3, tuning="thawed", frozen_steps=2)
+    >>> ids = torch.tensor([[4, 5], [6, 0]])
+    >>> [embedding.at(n_updates=n)(ids).requires_grad for n in (0, 1, 2)]
+    [False, False, True]
+    """
+
+    def __init__(
+        self,
+        n_words: int,
+        width: int,
+        *,
+        tuning: str = "trained",
+        frozen_steps: int = 0,
+        frozen_epochs: int = 0,
+        word_rate: float = 0.0,
+    ) -> None:
+        choices = get_args(Tuning)
+        require(tuning in choices, "tuning", f"one of {', '.join(choices)}", tuning)
+        for name, number in (("frozen_steps", frozen_steps), ("frozen_epochs", frozen_epochs)):
+            require(number >= 0, name, "at least 0", number)
+            if tuning != "thawed":
+                require(number == 0, name, f"0 where tuning is '{tuning}'", number)
+        if tuning == "thawed":
+            wanted = "at least 1 where tuning is 'thawed' and frozen_epochs is 0"
+            require(frozen_steps + frozen_epochs > 0, "frozen_steps", wanted, frozen_steps)
+        require(0 <= word_rate < 1, "word_rate", "at least 0 and below 1", word_rate)
+        super().__init__(n_words, width, padding_idx=PAD_ID)
+        self.tuning, self.word_rate = tuning, word_rate
+        self.frozen_steps, self.frozen_epochs = frozen_steps, frozen_epochs
+        self.is_frozen = tuning != "trained"
+        self.weight.requires_grad_(tuning != "frozen")
+
+    def reset_parameters(self) -> None:
+        """Draw the weight anew."""
+        nn.init.normal_(self.weight, std=0.1)
+        with torch.no_grad():
+            self.weight[PAD_ID] = 0
+
+    def at(self, n_updates: int, n_epochs: int = 0) -> Embedding:
+        """Say how far training is, before an update, as `Training` does; until then "thawed" is frozen.
+
+        What follows depends on the two numbers alone, so that a run that is resumed goes on as it was.
+
+        Args:
+            n_updates: updates made.
+            n_epochs: passes over the data that are complete.
+        """
+        if self.tuning == "thawed":
+            self.is_frozen = n_updates < self.frozen_steps or n_epochs < self.frozen_epochs
+        return self
+
+    def forward(self, input: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch E"]:
+        """The vectors of ids of any shape."""
+        weight = self.weight.detach() if self.is_frozen else self.weight
+        return dropped_embedding(
+            input, weight, self.word_rate, self.training, self.sparse, self.padding_idx
+        )
+
+    def extra_repr(self) -> str:
+        rate = f", word_rate={self.word_rate}" if self.word_rate else ""
+        return f"{super().extra_repr()}, tuning={self.tuning}{rate}"
+
+
+def thaw(model: nn.Module, n_updates: int, n_epochs: int) -> None:
+    """Tell every `Embedding` inside a model how far training is; see `Embedding.at`.
+
+    >>> model = nn.ModuleList([Embedding(5, 2, tuning="thawed", frozen_epochs=1), nn.Linear(2, 3)])
+    >>> thaw(model, n_updates=70, n_epochs=1)
+    >>> model[0].is_frozen
+    False
+    """
+    for module in model.modules():
+        if isinstance(module, Embedding):
+            module.at(n_updates, n_epochs)

@@ -1,0 +1,167 @@
+"""From a vector for each step to one for the row: final, mean, max, attentive.
+
+Masks select and never multiply, so that what stands in the padding (NaN included) reaches neither a
+value nor a gradient. A row without steps has a vector of zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.config import require
+from unrolled.ops.linear import linear
+from unrolled.shapes import Float, Padded
+
+PoolingKind = Literal["final", "mean", "max", "attentive"]
+
+
+def final(encoded: Padded, bidirectional: bool = False) -> Float[Tensor, "B D"]:
+    """What each direction computed last: forwards y_T at the row's own end, backwards y_1.
+
+    Never `y[:, -1]`, which is padding in all but the longest rows, and of the backward reading the
+    output that has seen one step only.
+
+    Args:
+        encoded: values `[B, T, D]`.
+        bidirectional: whether the second half of D was read from the end.
+
+    >>> y = torch.tensor([[[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]], [[4.0, 40.0], [0.0, 0.0], [0.0, 0.0]]])
+    >>> final(Padded(y, torch.tensor([3, 1])), bidirectional=True).tolist()
+    [[3.0, 10.0], [4.0, 40.0]]
+    """
+    y_BTD = encoded.values
+    B, T, D = y_BTD.shape
+    if T == 0:
+        return y_BTD.new_zeros(B, D)
+    device = y_BTD.device
+    lengths_B = encoded.lengths.to(device)
+    rows_B = torch.arange(B, device=device)
+    forwards = y_BTD[rows_B, (lengths_B - 1).clamp(min=0)]
+    if bidirectional:
+        forwards = torch.cat([forwards[:, : D // 2], y_BTD[:, 0, D // 2 :]], dim=1)
+    return torch.where(lengths_B.unsqueeze(1) > 0, forwards, 0.0)
+
+
+def mean(encoded: Padded) -> Float[Tensor, "B D"]:
+    """The mean over the row's steps.
+
+    >>> y = torch.tensor([[[1.0], [3.0]], [[5.0], [torch.nan]], [[torch.nan], [torch.nan]]])
+    >>> mean(Padded(y, torch.tensor([2, 1, 0]))).tolist()
+    [[2.0], [5.0], [0.0]]
+    """
+    total = torch.where(encoded.mask.unsqueeze(2), encoded.values, 0.0).sum(1)
+    return total / encoded.lengths.to(total.device).clamp(min=1).unsqueeze(1)
+
+
+def largest(encoded: Padded) -> Float[Tensor, "B D"]:
+    """The largest over the row's steps, for each unit by itself.
+
+    Collobert & Weston 2008, "A unified architecture for natural language processing": max over time.
+    Steps that share the largest value share the gradient.
+
+    >>> y = torch.tensor([[[-1.0], [-3.0]], [[-5.0], [torch.nan]], [[torch.nan], [torch.nan]]])
+    >>> largest(Padded(y, torch.tensor([2, 1, 0]))).tolist()
+    [[-1.0], [-5.0], [0.0]]
+    """
+    y_BTD = encoded.values
+    B, T, D = y_BTD.shape
+    if T == 0:
+        return y_BTD.new_zeros(B, D)
+    found = torch.where(encoded.mask.unsqueeze(2), y_BTD, -torch.inf).amax(1)
+    return torch.where(encoded.lengths.to(found.device).unsqueeze(1) > 0, found, 0.0)
+
+
+class AttentivePooling(nn.Module):
+    """A weighted mean whose weights come from a learned query.
+
+    Yang et al. 2016, "Hierarchical attention networks for document classification", eq. 5–7. With y the
+    outputs, and w the query:
+
+        u_t = tanh(W y_t + b)
+        a = softmax(w · u) over the row's real steps
+        s = Σ_t a_t y_t
+
+    Args:
+        input_size: D, width of y.
+        hidden_size: width of u; D if None.
+
+    >>> pooling = AttentivePooling(3)
+    >>> values, weights = pooling(Padded(torch.randn(3, 5, 3), torch.tensor([5, 1, 0])))
+    >>> values.shape, weights[1].tolist(), weights[2].tolist()
+    (torch.Size([3, 3]), [1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int | None = None) -> None:
+        super().__init__()
+        width = hidden_size or input_size
+        self.weight = nn.Parameter(torch.empty(width, input_size))
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.query = nn.Parameter(torch.empty(width))
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.uniform_(self.query, -0.1, 0.1)
+
+    def forward(self, encoded: Padded) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B T"]]:
+        """(vectors, weights); the weights of a row sum to 1, those of a row without steps are zeros."""
+        mask_BT = encoded.mask
+        y_BTD = torch.where(mask_BT.unsqueeze(2), encoded.values, 0.0)
+        energies_BT = torch.tanh(linear(y_BTD, self.weight, self.bias)) @ self.query
+        # The lowest finite number, not -inf: a row without steps must not become NaN.
+        lowest = torch.finfo(energies_BT.dtype).min
+        weights_BT = torch.where(mask_BT, energies_BT, lowest).softmax(1)
+        weights_BT = torch.where(mask_BT, weights_BT, 0.0)
+        weights = weights_BT.to(y_BTD.dtype)
+        return torch.bmm(weights.unsqueeze(1), y_BTD).squeeze(1), weights_BT
+
+
+class Pooling(nn.Module):
+    """One of the four by name, for outputs `[B, T, D]` of recurrent layers.
+
+    Args:
+        kind: "final", "mean", "max" or "attentive".
+        input_size: D.
+        bidirectional: whether the second half of D was read from the end; `final` asks.
+
+    Raises:
+        ConfigError: an unknown kind.
+
+    >>> from unrolled.layers.encoder import RecurrentEncoder
+    >>> encoder = RecurrentEncoder("lstm", 3, 5, bidirectional=True)
+    >>> encoded, state = encoder(Padded(torch.randn(2, 7, 3), torch.tensor([7, 4])))
+    >>> pooled, weights = Pooling("final", encoder.output_size, bidirectional=True)(encoded)
+    >>> torch.equal(pooled, state[-1][0]), weights
+    (True, None)
+    """
+
+    def __init__(self, kind: str, input_size: int, *, bidirectional: bool = False) -> None:
+        super().__init__()
+        kinds = get_args(PoolingKind)
+        require(kind in kinds, "pooling", f"one of {', '.join(kinds)}", kind)
+        self.kind, self.bidirectional = kind, bidirectional
+        self.attentive = AttentivePooling(input_size) if kind == "attentive" else None
+
+    def forward(
+        self, encoded: Padded, last: Float[Tensor, "B D"] | None = None
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B T"] | None]:
+        """(vectors, attention weights); the weights are None for all kinds but the attentive.
+
+        Args:
+            encoded: the last layer's outputs.
+            last: its hidden states at each row's true end, directions side by side, as
+                `RecurrentEncoder` returns them; `final` then need not look for them in the outputs.
+        """
+        if self.attentive is not None:
+            return self.attentive(encoded)
+        if self.kind == "mean":
+            return mean(encoded), None
+        if self.kind == "max":
+            return largest(encoded), None
+        if last is None:
+            return final(encoded, self.bidirectional), None
+        has_steps_B1 = (encoded.lengths > 0).unsqueeze(1).to(last.device)
+        return torch.where(has_steps_B1, last, 0.0), None
+
+    def extra_repr(self) -> str:
+        return f"kind={self.kind}"

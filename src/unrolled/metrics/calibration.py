@@ -1,0 +1,296 @@
+"""Whether a model that is 80 % sure is right 80 % of the time.
+
+Expected calibration error (Naeini et al. 2015; Guo et al. 2017, equation 3): confidences are sorted into
+bins, and ECE = Σ_b n_b/N · |share right in b − mean confidence in b|. Bins are of equal mass (as many
+examples in each; Nguyen and O'Connor 2015) or of equal width (M intervals of 0…1). Both estimates are
+too high for few examples and many bins: each bin's chance deviation counts. Compare figures of the same
+signature only.
+
+Brier score (Brier 1950): the mean over examples of Σ_c (p_c − [c is gold])², 0…2. Negative
+log-likelihood: the mean of −ln p_gold, in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unrolled.errors import ConfigError, NonFiniteError
+from unrolled.metrics.counts import Floats, Tally
+
+Binning = Literal["mass", "width"]
+
+FLOOR = float(np.finfo(np.float64).eps)
+"""A probability below counts as this in a logarithm: a rounded 0 must not make a figure infinite."""
+
+_SUM_TOLERANCE = 0.01  # a softmax in half precision sums to 1 no more exactly
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Predictions of like confidence.
+
+    Args:
+        low: the smallest confidence in it.
+        high: the largest.
+        n: predictions in it, at least 1.
+        sum_confidence: of those.
+        n_right: how many of them were right.
+    """
+
+    low: float
+    high: float
+    n: int
+    sum_confidence: float
+    n_right: int
+
+    @property
+    def confidence(self) -> float:
+        """Mean confidence."""
+        return self.sum_confidence / self.n
+
+    @property
+    def accuracy(self) -> float:
+        """The share that was right."""
+        return self.n_right / self.n
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far probabilities can be believed.
+
+    Args:
+        bins: those with anything in them, by rising confidence.
+        binning: "mass" or "width".
+        n_bins: how many bins were asked for.
+        n: rows of probabilities.
+        sum_brier: sum of their squared errors.
+        sum_nll: sum of −ln p_gold, in nats.
+        of: what a confidence is that of.
+    """
+
+    bins: tuple[ReliabilityBin, ...]
+    binning: Binning
+    n_bins: int
+    n: int
+    sum_brier: float
+    sum_nll: float
+    of: str = "the predicted class"
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, 0…1."""
+        n_binned = sum(each.n for each in self.bins)
+        return sum(abs(each.n_right - each.sum_confidence) for each in self.bins) / n_binned
+
+    @property
+    def brier(self) -> float:
+        """Mean squared error of the probabilities: 0…2, of two outcomes as of more."""
+        return self.sum_brier / self.n
+
+    @property
+    def nll(self) -> float:
+        """Mean negative log-likelihood of the gold label, in nats."""
+        return self.sum_nll / self.n
+
+    def scores(self) -> dict[str, float]:
+        """ECE, Brier score and negative log-likelihood; of each, smaller is better."""
+        return {"ece": self.ece, "brier": self.brier, "nll": self.nll}
+
+    def signature(self) -> dict[str, str]:
+        """How each figure was computed."""
+        return {
+            "ece": f"confidence:of {self.of}|bins:{self.n_bins} of equal {self.binning}"
+            "|smaller is better",
+            "brier": f"squared error:summed over classes|n:{self.n}|smaller is better",
+            "nll": f"unit:nats|floor:{FLOOR:.1e}|n:{self.n}|smaller is better",
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The reliability table as lines of text."""
+        yield "confidence        mean   right      n"
+        for each in self.bins:
+            yield (
+                f"{each.low:6.1%} –{each.high:7.1%}  {each.confidence:6.1%}  {each.accuracy:6.1%}  "
+                f"{each.n:5,}"
+            )
+
+
+def reliability(
+    confidence: ArrayLike, right: ArrayLike, binning: Binning = "mass", n_bins: int = 15
+) -> tuple[ReliabilityBin, ...]:
+    """The reliability table: predictions sorted into bins by confidence, empty bins left out.
+
+    Args:
+        confidence: `[N]`, 0…1.
+        right: `[N]`, whether each prediction was right.
+        binning: "mass": prediction i goes into bin ⌊M r_i / N⌋, where r_i predictions are less confident.
+            Equal confidences thus share a bin, and the order of the rows does not matter. "width": bin k
+            takes k/M < confidence ≤ (k + 1)/M, and 0 goes into the first.
+        n_bins: M.
+
+    Raises:
+        ConfigError: another binning, or no bin.
+
+    >>> for each in reliability([0.9, 0.8, 0.6, 0.6], [True, True, True, False], n_bins=2):
+    ...     print(each.n, round(each.confidence, 3), each.accuracy)
+    2 0.6 0.5
+    2 0.85 1.0
+    """
+    if binning not in get_args(Binning):
+        raise ConfigError(f"bins must be of equal 'mass' or equal 'width', got '{binning}'")
+    if n_bins < 1:
+        raise ConfigError(f"calibration needs at least 1 bin, got {n_bins}")
+    confidence_N = np.asarray(confidence, np.float64)
+    right_N = np.asarray(right, bool)
+    if binning == "mass":
+        n_less_N = np.searchsorted(np.sort(confidence_N), confidence_N, side="left")
+        bin_N = n_bins * n_less_N // max(1, len(confidence_N))
+    else:
+        edges = np.arange(1, n_bins) / n_bins
+        bin_N = np.searchsorted(edges, confidence_N, side="left")
+    bins = []
+    for number in np.unique(bin_N):
+        chosen = bin_N == number
+        held = confidence_N[chosen]
+        bins.append(
+            ReliabilityBin(
+                float(held.min()),
+                float(held.max()),
+                len(held),
+                float(held.sum()),
+                int(right_N[chosen].sum()),
+            )
+        )
+    return tuple(bins)
+
+
+def calibrate(
+    gold: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    probabilities: Floats,
+    binning: Binning = "mass",
+    n_bins: int = 15,
+) -> Calibration:
+    """Calibration of one label per example; the confidence is the predicted class's probability.
+
+    Args:
+        gold: `[N]` class ids.
+        predicted: `[N]` class ids.
+        probabilities: `[N, C]`, checked by `check_probabilities`.
+        binning: see `reliability`.
+        n_bins: see `reliability`.
+    """
+    confidence_N = probabilities[np.arange(len(gold)), predicted]
+    sums_K = _proper_losses(gold, probabilities).sum(0)
+    return Calibration(
+        reliability(confidence_N, gold == predicted, binning, n_bins),
+        binning,
+        n_bins,
+        len(gold),
+        float(sums_K[0]),
+        float(sums_K[1]),
+    )
+
+
+def calibrate_cells(
+    gold: NDArray[np.bool_], probabilities: Floats, binning: Binning = "mass", n_bins: int = 15
+) -> Calibration:
+    """Calibration of several labels per example: each label of each example is a prediction of its own.
+
+    The confidence is the label's probability, and "right" means that the label is there. The Brier
+    score is summed over the two outcomes, there or not, as over classes.
+
+    Args:
+        gold: `[N, C]`, whether each label is there.
+        probabilities: `[N, C]`, checked by `check_probabilities`.
+        binning: see `reliability`.
+        n_bins: see `reliability`.
+    """
+    there, p = gold.reshape(-1), probabilities.reshape(-1)
+    p_gold = np.where(there, p, 1 - p)
+    return Calibration(
+        reliability(p, there, binning, n_bins),
+        binning,
+        n_bins,
+        len(p),
+        float(2 * ((p - there) ** 2).sum()),
+        float(-np.log(np.maximum(p_gold, FLOOR)).sum()),
+        "each label of each example",
+    )
+
+
+def tally_probabilities(gold: NDArray[np.integer], probabilities: ArrayLike) -> Tally:
+    """What each example adds to the Brier score and the negative log-likelihood, for intervals.
+
+    Args:
+        gold: `[N]` class ids.
+        probabilities: `[N, C]`.
+
+    Raises:
+        ValueError: what `check_probabilities` refuses.
+        NonFiniteError: a probability is not a number.
+    """
+    checked_NC = check_probabilities(probabilities, len(gold), None, sum_to_one=True)
+    losses_N2 = _proper_losses(gold, checked_NC)
+    rows_N3 = np.column_stack([losses_N2, np.ones(len(gold))])
+    return Tally.of_rows(
+        rows_N3,
+        lambda sums: {"brier": sums[..., 0] / sums[..., 2], "nll": sums[..., 1] / sums[..., 2]},
+    )
+
+
+def _proper_losses(gold: NDArray[np.integer], probabilities: Floats) -> Floats:
+    """`[N, 2]`: the squared error and −ln p_gold of each row."""
+    rows = np.arange(len(gold))
+    p_gold = probabilities[rows, gold]
+    # Σ_c p_c² − 2 p_gold + 1 would lose the digits of a small error.
+    error_NC = probabilities.copy()
+    error_NC[rows, gold] -= 1
+    return np.column_stack([(error_NC**2).sum(1), -np.log(np.maximum(p_gold, FLOOR))])
+
+
+def check_probabilities(
+    probabilities: ArrayLike, n_examples: int, n_classes: int | None, sum_to_one: bool
+) -> Floats:
+    """Probabilities as float64 `[N, C]`.
+
+    Args:
+        probabilities: `[N, C]`.
+        n_examples: N.
+        n_classes: C; None takes any.
+        sum_to_one: whether each row is a distribution.
+
+    Raises:
+        ValueError: another shape, a value outside 0…1, or a row that does not sum to 1.
+        NonFiniteError: one is not a number.
+    """
+    found = np.asarray(probabilities, np.float64)
+    wanted = (n_examples, found.shape[-1] if n_classes is None and found.ndim else n_classes)
+    if found.shape != wanted:
+        raise ValueError(
+            f"probabilities must be [N, C] = [{wanted[0]}, {wanted[1]}], got shape {found.shape}"
+        )
+    bad = np.flatnonzero(~np.isfinite(found).all(1))
+    if len(bad):
+        raise NonFiniteError(
+            f"row {bad[0]} of the probabilities holds a value that is not a number; look at its text, "
+            "and at the loss of the training"
+        )
+    bad = np.flatnonzero(((found < -1e-6) | (found > 1 + 1e-6)).any(1))
+    if len(bad):
+        raise ValueError(
+            f"row {bad[0]} of the probabilities has values outside 0…1; pass probabilities, not logits"
+        )
+    if sum_to_one:
+        bad = np.flatnonzero(np.abs(found.sum(1) - 1) > _SUM_TOLERANCE)
+        if len(bad):
+            raise ValueError(
+                f"row {bad[0]} of the probabilities sums to {found[bad[0]].sum():.4g}, not to 1; pass a "
+                "softmax over all classes"
+            )
+    return found.clip(0.0, 1.0)

@@ -1,0 +1,427 @@
+"""How sure a score is: over other examples, other seeds, and over both where two models are compared.
+
+Over examples: the percentile bootstrap (Efron and Tibshirani 1993, chapter 13). N examples are drawn
+from the N with replacement, again and again; the interval holds the middle 95 % of the scores found. It
+says how far the score of another test set of the same size may be, of the same trained model.
+
+Over seeds: mean ± t_{n−1} s / √n, with Student's t. It says how far the mean of other trainings may be,
+on the same test set.
+
+'A beats B' must hold for other seeds and other examples, so both are drawn (`paired_bootstrap`). A
+resample takes the same examples for all runs, which is what makes the comparison paired (Koehn 2004),
+and then draws among the runs of A and among those of B. The p-value is two-sided: twice the smaller of
+the shares of resamples in which the difference is ≤ 0 and ≥ 0, one resample added to each so that it is
+never 0. How far to trust it: with S runs the spread over seeds is understated, by (S − 1) / S in its
+variance, and what is chance in single answers is counted more than once (Owen 2007, on bootstraps of
+crossed factors). So it is cautious where runs differ by chance answers only, and too bold with two or
+three runs that differ much as a whole; take five or more. One run each says nothing about other seeds.
+
+Examples that add the same to every score are alike. Where there are few groups of them, what is drawn is
+how many of each group are taken: from the multinomial distribution, which is what N draws of examples
+come to, so that a resample takes as many steps as there are groups, however many examples there are.
+Where there are many groups, examples are drawn one by one. The same seed gives the same draws for the
+same answers, and of single examples for any.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.errors import ConfigError, NonFiniteError, did_you_mean
+from unrolled.metrics.counts import SMALLER_IS_BETTER, AnyScore, Floats, Scorable, Scores, Tally
+
+_DRAWN_TOGETHER = 2_000_000  # indices of examples in memory at once
+_DEAR = 16  # how many examples are drawn in the time of one group's share of them
+_TIE = 12  # decimals; a difference that is 0 but for rounding is 0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score, and between which bounds it would lie if it were measured again.
+
+    Args:
+        value: as measured.
+        low: lower bound.
+        high: upper bound.
+        how: how the bounds were found.
+        level: how often such bounds hold the true value, 0…1.
+
+    >>> print(Interval(0.8493, 0.8311, 0.864, "t over 5 seeds"))
+    0.8493 (0.8311–0.8640)
+    """
+
+    value: float
+    low: float
+    high: float
+    how: str
+    level: float = 0.95
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} ({self.low:.4f}–{self.high:.4f})"
+
+    def times(self, factor: float) -> Interval:
+        """The same interval in another unit, as in percent; the factor is above 0.
+
+        >>> print(Interval(0.5, 0.25, 0.75, "t over 5 seeds").times(100))
+        50.0000 (25.0000–75.0000)
+        """
+        return replace(
+            self, value=self.value * factor, low=self.low * factor, high=self.high * factor
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether A beats B.
+
+    Args:
+        score: the name of what was compared.
+        a: mean score of A's runs.
+        b: mean score of B's runs.
+        low: lower bound of A − B.
+        high: upper bound of A − B.
+        p_value: two-sided.
+        how: how bounds and p-value were found.
+        level: of the bounds.
+    """
+
+    score: str
+    a: float
+    b: float
+    low: float
+    high: float
+    p_value: float
+    how: str
+    level: float = 0.95
+
+    @property
+    def difference(self) -> float:
+        """A − B."""
+        return self.a - self.b
+
+    @property
+    def verdict(self) -> str:
+        """In words: which is better, or that neither can be said to be."""
+        if self.low <= 0 <= self.high:
+            return "no difference shown"
+        a_is_better = (self.low > 0) != (self.score in SMALLER_IS_BETTER)
+        return "A is better" if a_is_better else "B is better"
+
+    def lines(self) -> Iterator[str]:
+        """The comparison as lines of text."""
+        yield f"{self.score}: A {self.a:.4f}, B {self.b:.4f}"
+        yield (
+            f"A − B = {self.difference:+.4f} ({self.low:+.4f} to {self.high:+.4f}), "
+            f"p = {self.p_value:.4f}: {self.verdict}"
+        )
+        yield self.how
+
+
+def bootstrap(
+    scored: Scorable, *, n_resamples: int = 1_000, level: float = 0.95, seed: int = 1
+) -> dict[str, Interval]:
+    """Percentile intervals over examples.
+
+    Where every example is right, or none, all resamples are alike and the interval is a point: it says
+    less than it seems to.
+
+    A class so rare that a resample may miss it counts with 0 in that one's macro average, as in any other
+    data without it, and stretches the interval downward.
+
+    Args:
+        scored: a tally (`tally_labels`, `tally_multi_label`, `tally_spans`, `tally_probabilities`), or
+            `AnyScore` of any function of gold and predicted, which is called once for every resample.
+        n_resamples: how many times examples are drawn.
+        level: 0…1.
+        seed: of the draws; the same one gives the same bits.
+
+    Returns:
+        An interval for each score, by name.
+
+    Raises:
+        ConfigError: no resample, or a level outside 0…1.
+        ValueError: no examples.
+        NonFiniteError: a score is not a number in some resample.
+
+    >>> from unrolled.metrics.labels import tally_labels
+    >>> right = [1] * 80 + [0] * 20
+    >>> found = bootstrap(tally_labels([1] * 100, right, n_classes=2))["accuracy"]
+    >>> found.value, 0.7 < found.low < 0.76, 0.84 < found.high < 0.9
+    (0.8, True, True)
+    """
+    _check(n_resamples, level)
+    values = _as_they_are(scored)
+    drawn = _over_examples([scored], n_resamples, seed)
+    how = f"bootstrap percentile|over:{scored.n_examples} examples|resamples:{n_resamples}|seed:{seed}"
+    return {
+        name: Interval(values[name], *_middle(scores_SR[0], level), how, level)
+        for name, scores_SR in drawn.items()
+    }
+
+
+def bootstrap_function(
+    function: Callable[[Any, Any], float],
+    gold: Sequence[Any] | NDArray[Any],
+    predicted: Sequence[Any] | NDArray[Any],
+    *,
+    n_resamples: int = 1_000,
+    level: float = 0.95,
+    seed: int = 1,
+) -> Interval:
+    """The percentile interval over examples of any function of (gold, predicted).
+
+    Args:
+        function: gold and predicted values of the same examples → a number.
+        gold: `[N, …]`, an array, or a sequence of anything.
+        predicted: the same length.
+        n_resamples: how many times `function` is called.
+        level: 0…1.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: no resample, or a level outside 0…1.
+        ValueError: different lengths, or no examples.
+        NonFiniteError: the function gives what is not a number.
+    """
+    scored = AnyScore(function, _as_array(gold), _as_array(predicted))
+    return bootstrap(scored, n_resamples=n_resamples, level=level, seed=seed)["score"]
+
+
+def over_seeds(scores: Sequence[float], level: float = 0.95) -> Interval:
+    """Mean ± t_{n−1} s / √n over the scores of n seeds, s with n − 1.
+
+    Args:
+        scores: one per seed, at least two.
+        level: 0…1.
+
+    Raises:
+        ConfigError: fewer than two scores, or a level outside 0…1.
+        NonFiniteError: a score is not a number.
+
+    >>> print(over_seeds([0.83, 0.85, 0.84, 0.86, 0.82]))
+    0.8400 (0.8204–0.8596)
+    """
+    _check(1, level)
+    if len(scores) < 2:
+        raise ConfigError(f"an interval over seeds needs at least 2 of them, got {len(scores)}")
+    found_S = np.asarray(scores, np.float64)
+    _check_finite("score", found_S)
+    mean = float(found_S.mean())
+    half = (
+        t_quantile(level, len(found_S) - 1) * float(found_S.std(ddof=1)) / math.sqrt(len(found_S))
+    )
+    return Interval(mean, mean - half, mean + half, f"t|over:{len(found_S)} seeds", level)
+
+
+def t_quantile(level: float, n_degrees: int) -> float:
+    """t with P(|T| ≤ t) = `level`, for Student's T with `n_degrees` degrees of freedom.
+
+    The probability is the finite sum in θ = arctan(t / √ν) of Abramowitz and Stegun 1964, 26.7.3 and
+    26.7.4.
+
+    >>> round(t_quantile(0.95, 4), 4), round(t_quantile(0.95, 1), 3)
+    (2.7764, 12.706)
+    """
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _probability_within(middle, n_degrees) < level:
+            low = middle
+        else:
+            high = middle
+    return math.sqrt(n_degrees) * math.tan((low + high) / 2)
+
+
+def _probability_within(theta: float, n_degrees: int) -> float:
+    """P(|T| ≤ √ν tan θ)."""
+    sine, cosine = math.sin(theta), math.cos(theta)
+    is_odd = n_degrees % 2
+    term, total = (cosine if is_odd else 1.0), 0.0
+    for k in range(1 + is_odd, n_degrees, 2):
+        total += term
+        term *= cosine * cosine * k / (k + 1)
+    return 2 / math.pi * (theta + sine * total) if is_odd else sine * total
+
+
+def paired_bootstrap(
+    a: Sequence[Scorable],
+    b: Sequence[Scorable],
+    score: str,
+    *,
+    n_resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 1,
+    seeds_are_paired: bool = False,
+) -> Comparison:
+    """Whether A beats B, over other seeds and other examples.
+
+    Each resample draws N examples, the same for every run, and as many runs as there are of A and of B;
+    the difference is mean score of the drawn runs of A − mean score of those of B.
+
+    Args:
+        a: one tally per seed of A, all on the same N examples in the same order.
+        b: one tally per seed of B; there may be more or fewer.
+        score: its name in the tallies.
+        n_resamples: how many times examples and seeds are drawn.
+        level: of the interval, 0…1.
+        seed: of the draws; the same one gives the same bits.
+        seeds_are_paired: whether run i of A and run i of B share something, as a split of the data, and
+            are drawn together.
+
+    Raises:
+        ConfigError: no runs, an unknown score, no resample, a level outside 0…1, or paired seeds of
+            which A and B have not as many.
+        ValueError: runs on different numbers of examples, or on none.
+        NonFiniteError: a score is not a number in some resample.
+
+    >>> from unrolled.metrics.labels import tally_labels
+    >>> gold = [0, 1] * 50
+    >>> good = [tally_labels(gold, [0, 1] * 45 + [1, 0] * 5, 2)] * 5
+    >>> poor = [tally_labels(gold, [1, 0] * 20 + [0, 1] * 30, 2)] * 5
+    >>> paired_bootstrap(good, poor, "accuracy", n_resamples=500).verdict
+    'A is better'
+    """
+    _check(n_resamples, level)
+    if not a or not b:
+        raise ConfigError(f"nothing to compare: A has {len(a)} runs and B {len(b)}")
+    if seeds_are_paired and len(a) != len(b):
+        raise ConfigError(f"paired seeds need as many runs of A as of B, got {len(a)} and {len(b)}")
+    sizes = sorted({run.n_examples for run in (*a, *b)})
+    if len(sizes) > 1:
+        raise ValueError(
+            f"runs to compare must have answered the same examples, got {sizes} of them"
+        )
+    runs = [*a, *b]
+    values = [_as_they_are(run) for run in runs]
+    for found in values:
+        if score not in found:
+            raise ConfigError(
+                f"no score '{score}'; there are {', '.join(found)}{did_you_mean(score, found)}"
+            )
+    drawn_SR = _over_examples(runs, n_resamples, seed)[score]
+    of_a, of_b = drawn_SR[: len(a)].T, drawn_SR[len(a) :].T
+    random = np.random.default_rng([seed, 1])
+    chosen_a = random.integers(len(a), size=of_a.shape)
+    chosen_b = chosen_a if seeds_are_paired else random.integers(len(b), size=of_b.shape)
+    differences_R = np.round(
+        np.take_along_axis(of_a, chosen_a, 1).mean(1)
+        - np.take_along_axis(of_b, chosen_b, 1).mean(1),
+        _TIE,
+    )
+    tail = min(int((differences_R <= 0).sum()), int((differences_R >= 0).sum()))
+    mean_a, mean_b = (
+        float(np.mean([found[score] for found in part]))
+        for part in (values[: len(a)], values[len(a) :])
+    )
+    return Comparison(
+        score,
+        mean_a,
+        mean_b,
+        *_middle(differences_R, level),
+        min(1.0, 2 * (tail + 1) / (n_resamples + 1)),
+        f"paired bootstrap|over:{sizes[0]} examples, {len(a)} and {len(b)} "
+        f"{'paired ' if seeds_are_paired else ''}seeds|resamples:{n_resamples}|seed:{seed}|p:two-sided",
+        level,
+    )
+
+
+def _over_examples(runs: Sequence[Scorable], n_resamples: int, seed: int) -> Scores:
+    """Scores of resamples by name, `[S, R]`: every run on the same examples."""
+    random = np.random.default_rng([seed, 0])
+    tallies = [run for run in runs if isinstance(run, Tally)]
+    parts: list[list[Scores]] = [[] for _ in runs]
+    if len(tallies) == len(runs):
+        groups_N, tallies = Tally.side_by_side(tallies)
+        for counts_RJ in _drawn_groups(random, np.bincount(groups_N), groups_N, n_resamples):
+            for part, tally in zip(parts, tallies, strict=True):
+                part.append(tally.of_sums(counts_RJ.astype(np.float64) @ tally.rows))
+    else:
+        for index_RN in _drawn_examples(random, runs[0].n_examples, n_resamples):
+            for part, run in zip(parts, runs, strict=True):
+                part.append(run.scores(index_RN))
+    drawn: Scores = {}
+    for name in parts[0][0]:
+        if all(name in part[0] for part in parts):
+            drawn[name] = np.stack(
+                [np.concatenate([each[name] for each in part]) for part in parts]
+            )
+            _check_finite(name, drawn[name])
+    return drawn
+
+
+def _drawn_examples(
+    random: np.random.Generator, n: int, n_resamples: int
+) -> Iterator[NDArray[np.int64]]:
+    """Some resamples at a time: `[R, N]`, the examples of each."""
+    together = max(1, _DRAWN_TOGETHER // n)
+    for first in range(0, n_resamples, together):
+        rows = min(together, n_resamples - first)
+        # One call for each resample: the draws do not depend on how many are made together.
+        yield np.stack([random.integers(n, size=n) for _ in range(rows)])
+
+
+def _drawn_groups(
+    random: np.random.Generator,
+    sizes_J: NDArray[np.intp],
+    groups_N: NDArray[np.intp],
+    n_resamples: int,
+) -> Iterator[NDArray[np.int64]]:
+    """Some resamples at a time: `[R, J]`, how many examples of each group."""
+    n, n_groups = len(groups_N), len(sizes_J)
+    if _DEAR * n_groups > n:
+        for index_RN in _drawn_examples(random, n, n_resamples):
+            yield np.stack(
+                [np.bincount(groups_N[each_N], minlength=n_groups) for each_N in index_RN]
+            )
+        return
+    together = max(1, _DRAWN_TOGETHER // n_groups)
+    for first in range(0, n_resamples, together):
+        yield random.multinomial(n, sizes_J / n, size=min(together, n_resamples - first))
+
+
+def _as_they_are(scored: Scorable) -> dict[str, float]:
+    """The scores of all examples, each once."""
+    if not scored.n_examples:
+        raise ValueError("no examples to score: pass at least one")
+    found = scored.scores(np.arange(scored.n_examples)[None])
+    for name, value in found.items():
+        _check_finite(name, value)
+    return {name: float(value[0]) for name, value in found.items()}
+
+
+def _middle(scores_R: Floats, level: float) -> tuple[float, float]:
+    low, high = np.quantile(scores_R, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _as_array(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+    """Numbers as an array of numbers, anything else as an array of objects, one per example."""
+    if isinstance(values, np.ndarray):
+        return values
+    if all(isinstance(value, int | float | np.number) for value in values):
+        return np.asarray(values)
+    held = np.empty(len(values), object)
+    for index, value in enumerate(values):
+        held[index] = value
+    return held
+
+
+def _check(n_resamples: int, level: float) -> None:
+    if n_resamples < 1:
+        raise ConfigError(f"a bootstrap needs at least 1 resample, got {n_resamples}")
+    if not 0 < level < 1:
+        raise ConfigError(f"the level of an interval must be between 0 and 1, got {level}")
+
+
+def _check_finite(name: str, values: Floats) -> None:
+    if not np.isfinite(values).all():
+        raise NonFiniteError(
+            f"'{name}' is not a number for some choice of examples; say what it is where it is "
+            "undefined, as 0"
+        )

@@ -1,0 +1,314 @@
+"""One label per example: accuracy, precision, recall, F1, confusion, calibration.
+
+With the confusion matrix M (rows gold, columns predicted), right_c = M_cc, predicted_c = Σ_g M_gc and
+gold_c = Σ_p M_cp:
+
+    accuracy = Σ_c right_c / N            precision_c = right_c / predicted_c
+    recall_c = right_c / gold_c           F1_c = 2 right_c / (predicted_c + gold_c)
+
+    macro F1 = mean of F1_c over all classes that the model knows
+    weighted F1 = Σ_c gold_c F1_c / N
+    micro F1 = accuracy, as each example has one label and gets one
+
+0/0 is 0 (scikit-learn's `zero_division=0` with `labels=range(C)`), also for a class that is neither in
+the gold labels nor predicted: it lowers a macro average. `LabelEvaluation.unseen` names those classes.
+
+The official figure of SemEval-2016 task 6 (Mohammad et al. 2016) is the mean of F1(FAVOR) and
+F1(AGAINST) over the tweets of all targets together: `averaged=("FAVOR", "AGAINST")`. Tweets of the
+third class count: one that is called FAVOR is a false positive of FAVOR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from unrolled.errors import ConfigError, did_you_mean
+from unrolled.metrics.calibration import Binning, Calibration, calibrate, check_probabilities
+from unrolled.metrics.counts import (
+    ClassCounts,
+    Floats,
+    Ints,
+    Scores,
+    Tally,
+    check_ids,
+    check_same_length,
+)
+
+_WIDEST_MATRIX = 12  # classes; a wider one does not fit a terminal
+
+
+@dataclass(frozen=True, eq=False)
+class LabelEvaluation:
+    """All that was measured of one label per example.
+
+    Args:
+        classes: C names, by id.
+        confusion: `[C, C]` counts; rows are gold, columns predicted.
+        averaged: the classes of `mean_f1`, or none.
+        calibration: where probabilities were given.
+
+    >>> found = measure_labels(["neg", "pos"], gold=[0, 0, 1, 1, 1], predicted=[0, 1, 1, 1, 0])
+    >>> print(*found.lines(), sep="\\n")
+    class            precision   recall       F1    gold  predicted
+    neg                 50.00%   50.00%   50.00%       2          2
+    pos                 66.67%   66.67%   66.67%       3          3
+    macro               58.33%   58.33%   58.33%       5          5
+    <BLANKLINE>
+    accuracy            60.00%
+    macro_f1            58.33%
+    weighted_f1         60.00%
+    micro_f1            60.00%
+    <BLANKLINE>
+    gold \\ predicted    1  2
+    1  neg              1  1
+    2  pos              1  2
+    """
+
+    classes: tuple[str, ...]
+    confusion: Ints
+    averaged: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+
+    @property
+    def n(self) -> int:
+        """Examples."""
+        return int(self.confusion.sum())
+
+    @property
+    def counts(self) -> ClassCounts:
+        """Counts by class, `[C]` each."""
+        return ClassCounts(self.confusion.diagonal(), self.confusion.sum(0), self.confusion.sum(1))
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Classes that are neither in the gold labels nor predicted."""
+        counts = self.counts
+        absent = np.flatnonzero((counts.gold == 0) & (counts.predicted == 0))
+        return tuple(self.classes[index] for index in absent)
+
+    def scores(self) -> dict[str, float]:
+        """Every figure by name, 0…1 but for `brier` (0…2) and `nll` (nats)."""
+        ids = class_ids(self.averaged, self.classes)
+        found = {name: float(value) for name, value in label_scores(self.counts, ids).items()}
+        return found | (self.calibration.scores() if self.calibration else {})
+
+    def signature(self) -> dict[str, str]:
+        """How each figure was computed: what makes two of them comparable."""
+        return signature(self.averaged, self.calibration, f"n:{self.n}|classes:{len(self.classes)}")
+
+    def lines(self) -> Iterator[str]:
+        """Tables as lines of text: by class, all scores, and the confusion matrix where it fits."""
+        yield from class_lines("class", self.classes, self.counts)
+        if self.unseen:
+            yield f"neither in the gold labels nor predicted: {', '.join(self.unseen)}"
+        yield ""
+        yield from score_lines(self.scores())
+        if len(self.classes) <= _WIDEST_MATRIX:
+            yield ""
+            yield from self._matrix()
+
+    def confusions(self) -> list[tuple[str, str, int]]:
+        """Mistakes by how often they were made: gold, predicted, count; most frequent first."""
+        off_CC = self.confusion.copy()
+        np.fill_diagonal(off_CC, 0)
+        gold_K, predicted_K = np.nonzero(off_CC)
+        order = np.argsort(-off_CC[gold_K, predicted_K], kind="stable")
+        return [
+            (self.classes[g], self.classes[p], int(off_CC[g, p]))
+            for g, p in zip(gold_K[order], predicted_K[order], strict=True)
+        ]
+
+    def _matrix(self) -> Iterator[str]:
+        digits = len(f"{self.confusion.max():,}") + 2
+        numbers = range(1, len(self.classes) + 1)
+        labels = [f"{number:<2} {name}" for number, name in zip(numbers, self.classes, strict=True)]
+        wide = max(16, *(len(label) for label in labels))
+        yield "gold \\ predicted".ljust(wide) + "".join(f"{number:>{digits}}" for number in numbers)
+        for label, counts in zip(labels, self.confusion, strict=True):
+            yield f"{label:{wide}}" + "".join(f"{count:>{digits},}" for count in counts)
+
+
+def measure_labels(
+    classes: Sequence[str],
+    gold: ArrayLike,
+    predicted: ArrayLike | None = None,
+    probabilities: ArrayLike | None = None,
+    *,
+    averaged: Sequence[str] = (),
+    binning: Binning = "mass",
+    n_bins: int = 15,
+) -> LabelEvaluation:
+    """Everything about one label per example.
+
+    Args:
+        classes: C names, by id.
+        gold: `[N]` class ids.
+        predicted: `[N]` class ids; by default the most probable class, of equal ones the first.
+        probabilities: `[N, C]`; without them nothing is said about calibration.
+        averaged: classes of which `mean_f1` is the mean F1.
+        binning: of the calibration error, see `calibration.reliability`.
+        n_bins: of the calibration error.
+
+    Raises:
+        ValueError: arrays of other shapes, ids that are no class, probabilities outside 0…1, or neither
+            predictions nor probabilities.
+        NonFiniteError: a probability is not a number.
+        ConfigError: `averaged` names a class that is not there.
+    """
+    n_classes = len(classes)
+    gold_N = check_ids("gold", gold, n_classes)
+    given_NC = None
+    if probabilities is not None:
+        given_NC = check_probabilities(probabilities, len(gold_N), n_classes, sum_to_one=True)
+    if predicted is not None:
+        predicted_N = check_ids("predicted", predicted, n_classes)
+    elif given_NC is not None:
+        predicted_N = given_NC.argmax(1)
+    else:
+        raise ValueError("nothing to score: pass predicted, or probabilities, or both")
+    class_ids(averaged, classes)
+    calibration = None
+    confusion_CC = confusion_matrix(gold_N, predicted_N, n_classes)
+    if given_NC is not None:
+        calibration = calibrate(gold_N, predicted_N, given_NC, binning, n_bins)
+    return LabelEvaluation(tuple(classes), confusion_CC, tuple(averaged), calibration)
+
+
+def confusion_matrix(gold: ArrayLike, predicted: ArrayLike, n_classes: int) -> Ints:
+    """How often each class was called each: `[C, C]`, rows gold, columns predicted.
+
+    Raises:
+        ValueError: arrays of other shapes, ids that are no class, or no example.
+
+    >>> confusion_matrix([0, 0, 1], [0, 1, 1], 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    cells_N = _cells(gold, predicted, n_classes)
+    return np.bincount(cells_N, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def tally_labels(
+    gold: ArrayLike, predicted: ArrayLike, n_classes: int, averaged: Sequence[int] = ()
+) -> Tally:
+    """What each example adds to the scores of `label_scores`, for intervals and slices.
+
+    Args:
+        gold: `[N]` class ids.
+        predicted: `[N]` class ids.
+        n_classes: C.
+        averaged: ids of the classes of `mean_f1`.
+
+    Raises:
+        ValueError: arrays of other shapes, ids that are no class, or no example.
+    """
+    cells_G, groups_N = np.unique(_cells(gold, predicted, n_classes), return_inverse=True)
+    gold_G, predicted_G = np.divmod(cells_G, n_classes)
+    rows_G3C = np.zeros((len(cells_G), 3, n_classes))
+    each = np.arange(len(cells_G))
+    rows_G3C[each, 0, gold_G] = gold_G == predicted_G
+    rows_G3C[each, 1, predicted_G] = 1
+    rows_G3C[each, 2, gold_G] = 1
+
+    def of_sums(sums: Floats) -> Scores:
+        right, called, there = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, n_classes), -2, 0)
+        return label_scores(ClassCounts(right, called, there), averaged)
+
+    return Tally(groups_N.reshape(-1), rows_G3C.reshape(len(cells_G), -1), of_sums)
+
+
+def label_scores(counts: ClassCounts, averaged: Sequence[int] = ()) -> Scores:
+    """The scores of one label per example, from its counts.
+
+    Args:
+        counts: `[..., C]`.
+        averaged: ids of the classes of `mean_f1`; none leaves it out.
+    """
+    found = {"accuracy": counts.micro_recall, "macro_f1": counts.macro_f1}
+    if averaged:
+        found["mean_f1"] = counts.mean_f1(averaged)
+    return found | {"weighted_f1": counts.weighted_f1, "micro_f1": counts.micro_f1}
+
+
+def signature(
+    averaged: Sequence[str] = (), calibration: Calibration | None = None, of: str = ""
+) -> dict[str, str]:
+    """How each figure is computed, one line each.
+
+    Args:
+        averaged: names of the classes of `mean_f1`.
+        calibration: where there is one.
+        of: what stands at the beginning of each line, e.g. how many examples there were.
+    """
+    lines = {
+        "accuracy": "right / all",
+        "macro_f1": "average:macro over all classes|0/0:0",
+    }
+    if averaged:
+        lines["mean_f1"] = (
+            f"mean F1 of:{', '.join(averaged)}|mistakes with other classes:count|0/0:0"
+        )
+    lines["weighted_f1"] = "average:by support|0/0:0"
+    lines["micro_f1"] = "average:micro over all classes (= accuracy)"
+    if of:
+        lines = {name: f"{of}|{line}" for name, line in lines.items()}
+    return lines | (calibration.signature() if calibration else {})
+
+
+def class_ids(names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The ids of classes by their names.
+
+    Raises:
+        ConfigError: one is not there.
+    """
+    for name in names:
+        if name not in classes:
+            raise ConfigError(
+                f"there is no class '{name}'; the classes are {', '.join(classes)}"
+                f"{did_you_mean(name, classes)}"
+            )
+    return [list(classes).index(name) for name in names]
+
+
+def class_lines(heading: str, classes: Sequence[str], counts: ClassCounts) -> Iterator[str]:
+    """Precision, recall, F1 and counts by class, and their macro average, as lines of text."""
+    wide = max(15, *(len(name) for name in (*classes, heading)))
+    yield f"{heading:{wide}}  precision   recall       F1    gold  predicted"
+    columns = (counts.precision, counts.recall, counts.f1, counts.gold, counts.predicted)
+    rows = [
+        (*classes[index : index + 1], *(c[index] for c in columns)) for index in range(len(classes))
+    ]
+    macro = counts.macro_precision, counts.macro_recall, counts.macro_f1
+    rows.append(("macro", *macro, counts.gold.sum(), counts.predicted.sum()))
+    for name, precision, recall, f1, gold, predicted in rows:
+        yield (
+            f"{name:{wide}}  {precision:9.2%}  {recall:7.2%}  {f1:7.2%}  {int(gold):6,}  "
+            f"{int(predicted):9,}"
+        )
+
+
+def score_lines(scores: dict[str, float]) -> Iterator[str]:
+    """Scores by name as lines of text: shares as percentages, losses as they are."""
+    wide = max(15, *(len(name) for name in scores))
+    for name, value in scores.items():
+        yield f"{name:{wide}}  {shown(name, value):>9}"
+
+
+def shown(name: str, value: float) -> str:
+    """A score as people read it: a share as a percentage, `brier` and `nll` as they are.
+
+    >>> shown("macro_f1", 0.84931), shown("nll", 0.3)
+    ('84.93%', '0.3000')
+    """
+    return f"{value:.4f}" if name in ("brier", "nll") else f"{value:.2%}"
+
+
+def _cells(gold: ArrayLike, predicted: ArrayLike, n_classes: int) -> Ints:
+    """`[N]`, the cell of the confusion matrix that each example is in."""
+    gold_N = check_ids("gold", gold, n_classes)
+    predicted_N = check_ids("predicted", predicted, n_classes)
+    check_same_length(len(gold_N), len(predicted_N), "predicted")
+    return gold_N * n_classes + predicted_N

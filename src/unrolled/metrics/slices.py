@@ -1,0 +1,356 @@
+"""Where a model fails: scores of parts of the examples, and its most confident mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unrolled.errors import ConfigError
+from unrolled.metrics.calibration import check_probabilities
+from unrolled.metrics.counts import Floats, Ints, Scorable, Scores, check_ids, check_same_length
+from unrolled.metrics.intervals import Interval, bootstrap
+from unrolled.metrics.labels import shown
+from unrolled.metrics.multi_label import apply_thresholds, check_matrix
+
+UNKNOWN_SHARES = (0.0, 0.05, 0.1, 0.2)
+"""Where buckets of the share of unknown tokens end: none, up to 5 %, up to 10 %, up to 20 %, more."""
+
+TEXTS_MEET = "⏎"
+"""Stands between the texts of an example of two."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Examples that are alike in something.
+
+    Args:
+        name: what they have in common.
+        n: how many there are.
+        scores: by name, with an interval over these examples.
+    """
+
+    name: str
+    n: int
+    scores: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class SliceTable:
+    """All examples, in slices.
+
+    Args:
+        by: what they are sliced by.
+        slices: those with any examples in them.
+        shown: the names of the scores to show.
+    """
+
+    by: str
+    slices: tuple[Slice, ...]
+    shown: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """The table as lines of text."""
+        wide = max(15, len(self.by), *(len(each.name) for each in self.slices))
+        heads = "".join(f"  {name:>9}  {'95 % interval':>17}" for name in self.shown)
+        yield f"{self.by:{wide}}  {'examples':>8}{heads}"
+        for each in self.slices:
+            figures = ""
+            for name in self.shown:
+                found = each.scores[name]
+                bounds = f"{shown(name, found.low)} – {shown(name, found.high)}"
+                figures += f"  {shown(name, found.value):>9}  {bounds:>17}"
+            yield f"{each.name:{wide}}  {each.n:8,}{figures}"
+
+
+def by_length(
+    scored: Scorable,
+    lengths: ArrayLike,
+    edges: Sequence[int] | None = None,
+    *,
+    scores: Sequence[str] = (),
+    n_resamples: int = 1_000,
+    seed: int = 1,
+) -> SliceTable:
+    """Scores by length in tokens.
+
+    A macro average counts the classes that a slice lacks with 0; accuracy and micro averages are the
+    figures to compare between slices.
+
+    Args:
+        scored: a tally of all examples.
+        lengths: `[N]`, tokens of each.
+        edges: the longest length of each bucket but the last, rising; by default such that up to five
+            buckets hold about as many examples each.
+        scores: names of those to show; by default the first one of the tally.
+        n_resamples: of each slice's intervals.
+        seed: of their draws.
+
+    Raises:
+        ConfigError: edges that do not rise, or an unknown score.
+        ValueError: not one length for each example, or a negative one.
+
+    >>> from unrolled.metrics.labels import tally_labels
+    >>> tally = tally_labels([0, 1, 0, 1], [0, 1, 1, 0], n_classes=2)
+    >>> table = by_length(tally, [3, 5, 20, 40], edges=(10,))
+    >>> [(each.name, each.n, each.scores["accuracy"].value) for each in table.slices]
+    [('0–10', 2, 1.0), ('11 and more', 2, 0.0)]
+    """
+    lengths_N = _check_lengths("lengths", lengths, scored.n_examples)
+    if edges is None:
+        quantiles = np.quantile(lengths_N, [0.2, 0.4, 0.6, 0.8], method="lower")
+        edges = [int(edge) for edge in np.unique(quantiles) if edge < lengths_N.max()]
+    _check_edges("lengths", edges)
+    starts = [0, *(edge + 1 for edge in edges)]
+    names = [
+        f"{first}–{last}" if first < last else f"{last}"
+        for first, last in zip(starts, edges, strict=False)
+    ]
+    bucket_N = np.searchsorted(np.asarray(edges), lengths_N, side="left")
+    names.append(f"{starts[-1]} and more" if edges else "all")
+    return _slice(scored, "length in tokens", names, bucket_N, scores, n_resamples, seed)
+
+
+def by_unknown_share(
+    scored: Scorable,
+    n_unknown: ArrayLike,
+    lengths: ArrayLike,
+    edges: Sequence[float] = UNKNOWN_SHARES,
+    *,
+    scores: Sequence[str] = (),
+    n_resamples: int = 1_000,
+    seed: int = 1,
+) -> SliceTable:
+    """Scores by the share of tokens that the vocabulary does not hold.
+
+    Args:
+        scored: a tally of all examples.
+        n_unknown: `[N]`, unknown tokens of each.
+        lengths: `[N]`, all tokens of each; an empty text has no unknown ones.
+        edges: the largest share of each bucket but the last, rising, 0…1.
+        scores: names of those to show; by default the first one of the tally.
+        n_resamples: of each slice's intervals.
+        seed: of their draws.
+
+    Raises:
+        ConfigError: edges that do not rise, or an unknown score.
+        ValueError: not one number for each example, a negative one, or more unknown tokens than tokens.
+    """
+    lengths_N = _check_lengths("lengths", lengths, scored.n_examples)
+    unknown_N = _check_lengths("n_unknown", n_unknown, scored.n_examples)
+    more = np.flatnonzero(unknown_N > lengths_N)
+    if len(more):
+        raise ValueError(
+            f"example {more[0]} has {unknown_N[more[0]]} unknown tokens of {lengths_N[more[0]]}: pass "
+            "counts of the same tokens"
+        )
+    _check_edges("shares", edges)
+    share_N = unknown_N / np.maximum(lengths_N, 1)
+    # A share on an edge belongs below it, whatever it was rounded to.
+    bucket_N = np.searchsorted(np.asarray(edges, np.float64), share_N - 1e-12, side="left")
+    names = [_share_name(low, high) for low, high in zip([0.0, *edges], edges, strict=False)]
+    names.append(f"over {_percent(edges[-1])}" if edges else "all")
+    return _slice(scored, "share of unknown tokens", names, bucket_N, scores, n_resamples, seed)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer.
+
+    Args:
+        index: which example, 0-based.
+        text: what was read.
+        gold: the label it has; several are joined by ", ".
+        predicted: the label it was given.
+        probability: the model's, of what it answered.
+        words: the text's words with how much each spoke for the answer (−1…1; against it, where
+            negative), where that is known.
+
+    Raises:
+        ValueError: a weight outside −1…1.
+    """
+
+    index: int
+    text: str
+    gold: str
+    predicted: str
+    probability: float
+    words: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for word, weight in self.words:
+            if not -1 <= weight <= 1:
+                raise ValueError(f"the weight of a word must be in −1…1, got {weight} for '{word}'")
+
+    def line(self) -> str:
+        """The mistake as a line of text."""
+        return (
+            f"{self.probability:.3f}  {self.gold} → {self.predicted}  {' '.join(self.text.split())}"
+        )
+
+
+def worst_mistakes(
+    classes: Sequence[str],
+    texts: Sequence[str],
+    gold: ArrayLike,
+    predicted: ArrayLike,
+    probabilities: ArrayLike,
+    n: int = 20,
+) -> list[Mistake]:
+    """The wrong answers that the model was most sure of, surest first; of equal ones the first in the
+    data.
+
+    Args:
+        classes: C names, by id.
+        texts: N of them.
+        gold: `[N]` class ids.
+        predicted: `[N]` class ids.
+        probabilities: `[N, C]`; the confidence is the predicted class's.
+        n: the most to return.
+
+    Raises:
+        ValueError: arrays of other shapes, or ids that are no class.
+        NonFiniteError: a probability is not a number.
+
+    >>> found = worst_mistakes(["no", "yes"], ["a", "b"], [0, 1], [1, 1], [[0.1, 0.9], [0.4, 0.6]])
+    >>> found[0].line()
+    '0.900  no → yes  a'
+    """
+    gold_N = check_ids("gold", gold, len(classes))
+    predicted_N = check_ids("predicted", predicted, len(classes))
+    check_same_length(len(gold_N), len(predicted_N), "predicted")
+    check_same_length(len(gold_N), len(texts), "texts")
+    given_NC = check_probabilities(probabilities, len(gold_N), len(classes), sum_to_one=True)
+    confidence_N = given_NC[np.arange(len(gold_N)), predicted_N]
+    return [
+        Mistake(
+            index,
+            texts[index],
+            classes[gold_N[index]],
+            classes[predicted_N[index]],
+            float(confidence_N[index]),
+        )
+        for index in _surest(gold_N != predicted_N, confidence_N, n)
+    ]
+
+
+def worst_multi_label_mistakes(
+    classes: Sequence[str],
+    texts: Sequence[str],
+    gold: ArrayLike,
+    probabilities: ArrayLike,
+    thresholds: ArrayLike,
+    n: int = 20,
+) -> list[Mistake]:
+    """As `worst_mistakes`, of examples with any number of labels.
+
+    An example is as sure a mistake as its surest wrong label: p for a label that is predicted and not
+    there, 1 − p for one that is there and not predicted.
+
+    Args:
+        classes: C names.
+        texts: N of them.
+        gold: `[N, C]` of 0 and 1.
+        probabilities: `[N, C]`.
+        thresholds: `[C]`, from which on a label is predicted.
+        n: the most to return.
+
+    Raises:
+        ValueError: arrays of other shapes or values.
+        NonFiniteError: a probability is not a number.
+    """
+    there_NC = check_matrix("gold", gold, len(classes))
+    check_same_length(len(there_NC), len(texts), "texts")
+    given_NC = check_probabilities(probabilities, len(there_NC), len(classes), sum_to_one=False)
+    called_NC = apply_thresholds(given_NC, thresholds)
+    wrong_NC = there_NC != called_NC
+    confidence_N = np.where(wrong_NC, np.where(called_NC, given_NC, 1 - given_NC), 0.0).max(1)
+    return [
+        Mistake(
+            index,
+            texts[index],
+            _joined(classes, there_NC[index]),
+            _joined(classes, called_NC[index]),
+            float(confidence_N[index]),
+        )
+        for index in _surest(wrong_NC.any(1), confidence_N, n)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some examples of a tally."""
+
+    whole: Scorable
+    index: NDArray[np.intp]
+
+    @property
+    def n_examples(self) -> int:
+        return len(self.index)
+
+    def scores(self, index: NDArray[np.integer[Any]]) -> Scores:
+        return self.whole.scores(self.index[index])
+
+
+def _slice(
+    scored: Scorable,
+    by: str,
+    names: Sequence[str],
+    bucket_N: NDArray[np.integer[Any]],
+    scores: Sequence[str],
+    n_resamples: int,
+    seed: int,
+) -> SliceTable:
+    slices = []
+    for number, name in enumerate(names):
+        part = _Part(scored, np.flatnonzero(bucket_N == number))
+        if part.n_examples:
+            found = bootstrap(part, n_resamples=n_resamples, seed=seed)
+            slices.append(Slice(name, part.n_examples, found))
+    if not slices:
+        raise ValueError("no examples to score: pass at least one")
+    known = slices[0].scores
+    for name in scores:
+        if name not in known:
+            raise ConfigError(f"no score '{name}'; there are {', '.join(known)}")
+    return SliceTable(by, tuple(slices), tuple(scores) or (next(iter(known)),))
+
+
+def _surest(is_wrong_N: NDArray[np.bool_], confidence_N: Floats, n: int) -> list[int]:
+    wrong_K = np.flatnonzero(is_wrong_N)
+    return wrong_K[np.argsort(-confidence_N[wrong_K], kind="stable")][:n].tolist()
+
+
+def _joined(classes: Sequence[str], is_on_C: NDArray[np.bool_]) -> str:
+    return ", ".join(classes[index] for index in np.flatnonzero(is_on_C).tolist()) or "(none)"
+
+
+def _check_lengths(name: str, given: ArrayLike, n_examples: int) -> Ints:
+    found = np.asarray(given)
+    if found.shape != (n_examples,) or (found.size and found.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{name} must be one whole number for each of {n_examples:,} examples, got {found.dtype} "
+            f"of shape {found.shape}"
+        )
+    if (found < 0).any():
+        raise ValueError(f"{name} must not be negative, got {found.min()}")
+    return found.astype(np.int64)
+
+
+def _check_edges(name: str, edges: Sequence[float]) -> None:
+    if any(a >= b for a, b in pairwise(edges)) or any(e < 0 for e in edges):
+        raise ConfigError(f"the edges of {name} must rise from 0 or more, got {list(edges)}")
+
+
+def _share_name(low: float, high: float) -> str:
+    if not high:
+        return "none"
+    return f"over {_percent(low)} to {_percent(high)}" if low else f"up to {_percent(high)}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:g} %"

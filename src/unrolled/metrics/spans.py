@@ -1,0 +1,385 @@
+"""Spans written as one label per token: which were found, and which of those are right.
+
+A label is "O" or a prefix, a hyphen and a type: "B-PER"; a prefix alone, "B", has the type "". A span is
+right if its type and both ends are those of a gold span (CoNLL-2000; Tjong Kim Sang and Buchholz 2000).
+In four schemes:
+
+    bio (IOB2)   B begins every span, I goes on
+    iob1         I begins a span and goes on; B begins one right after another of its type
+    bioes        B begins, I goes on, E ends; S is a span of one token
+    bilou        the same with L for E and U for S
+
+Models write sequences that no scheme allows, and data sets hold some. Two readings:
+
+"conlleval", the default: what the shared tasks' script does, so that no label but O is lost. A span
+begins at B and S; at I and E after O, after E or S, or after another type. It ends with E and S, before
+O, and before the next one begins. One rule serves all schemes.
+
+"strict": only what the scheme allows is a span. bio: B and the I of its type that follow. bioes: S, or
+B, any I and E of one type. iob1: as there; a B that follows no token of its type begins nothing, nor
+does the I after it. Labels that are in no span count for nothing. Gold labels are read in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.errors import ConfigError, DataError
+from unrolled.metrics.counts import ClassCounts, Floats, Ints, Scores, Tally, ratio
+from unrolled.metrics.labels import class_lines, score_lines
+
+Scheme = Literal["bio", "bioes", "bilou", "iob1"]
+Reading = Literal["conlleval", "strict"]
+
+_PREFIXES: dict[str, str] = {"bio": "BI", "bioes": "BIES", "bilou": "BILU", "iob1": "BI"}
+_AS_BIOES = {"L": "E", "U": "S"}
+
+
+class Span(NamedTuple):
+    """Tokens start … end − 1 of a sequence, 0-based, and what they are."""
+
+    start: int
+    end: int
+    type: str
+
+
+@dataclass(frozen=True)
+class SpanEvaluation:
+    """All that was measured of spans.
+
+    Args:
+        types: T of them, in the order of the alphabet; gold and predicted ones.
+        right: spans that were found, by type.
+        predicted: spans that the model wrote, by type.
+        gold: spans that are there, by type.
+        n_tokens: labels compared.
+        n_right_tokens: of those, how many are the same, prefix and type.
+        n_sequences: sentences.
+        scheme: how spans are written.
+        reading: how ill-formed labels were read.
+
+    >>> found = measure_spans([["B-PER", "I-PER", "O", "B-LOC"]], [["B-PER", "I-PER", "O", "O"]])
+    >>> print(*found.lines(), sep="\\n")
+    type             precision   recall       F1    gold  predicted
+    LOC                  0.00%    0.00%    0.00%       1          0
+    PER                100.00%  100.00%  100.00%       1          1
+    macro               50.00%   50.00%   50.00%       2          1
+    <BLANKLINE>
+    f1                  66.67%
+    precision          100.00%
+    recall              50.00%
+    macro_f1            50.00%
+    token_accuracy      75.00%
+    """
+
+    types: tuple[str, ...]
+    right: tuple[int, ...]
+    predicted: tuple[int, ...]
+    gold: tuple[int, ...]
+    n_tokens: int
+    n_right_tokens: int
+    n_sequences: int
+    scheme: Scheme = "bio"
+    reading: Reading = "conlleval"
+
+    @property
+    def counts(self) -> ClassCounts:
+        """Counts by type, `[T]` each."""
+        columns = (self.right, self.predicted, self.gold)
+        return ClassCounts(*(np.array(column, np.int64) for column in columns))
+
+    def scores(self) -> dict[str, float]:
+        """Every figure by name, 0…1."""
+        found = span_scores(self.counts, np.array(self.n_right_tokens), np.array(self.n_tokens))
+        return {name: float(value) for name, value in found.items()}
+
+    def signature(self) -> dict[str, str]:
+        """How each figure was computed."""
+        return signature(self.scheme, self.reading, f"n:{self.n_sequences}|spans:{sum(self.gold)}")
+
+    @property
+    def shown_types(self) -> tuple[str, ...]:
+        """The types as tables name them, which spans without one need."""
+        return tuple(name or "(span)" for name in self.types)
+
+    def lines(self) -> Iterator[str]:
+        """Tables as lines of text: by type, and all scores."""
+        yield from class_lines("type", self.shown_types, self.counts)
+        yield ""
+        yield from score_lines(self.scores())
+
+
+def find_spans(
+    labels: Sequence[str], scheme: Scheme = "bio", reading: Reading = "conlleval"
+) -> list[Span]:
+    """The spans of one sequence of labels, by their start.
+
+    Args:
+        labels: one per token.
+        scheme: how spans are written.
+        reading: how ill-formed labels are read.
+
+    Raises:
+        ConfigError: an unknown scheme or reading.
+        DataError: a label that is not of the scheme; names the token.
+
+    >>> find_spans(["I-PER", "O", "B-LOC", "I-PER"])
+    [Span(start=0, end=1, type='PER'), Span(start=2, end=3, type='LOC'), Span(start=3, end=4, type='PER')]
+    >>> find_spans(["I-PER", "O", "B-LOC", "I-PER"], reading="strict")
+    [Span(start=2, end=3, type='LOC')]
+    """
+    _check(scheme, reading)
+    parts = [_split(label, scheme, place) for place, label in enumerate(labels)]
+    if reading == "conlleval":
+        return list(_as_conlleval(parts))
+    if scheme in ("bioes", "bilou"):
+        return list(_strict_bioes(parts))
+    return list(_strict_bio(parts, scheme == "iob1"))
+
+
+def measure_spans(
+    gold: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    scheme: Scheme = "bio",
+    reading: Reading = "conlleval",
+) -> SpanEvaluation:
+    """Everything about the spans of some sequences.
+
+    Args:
+        gold: labels of each sequence.
+        predicted: the same numbers of labels.
+        scheme: how spans are written.
+        reading: how ill-formed labels are read.
+
+    Raises:
+        ConfigError: an unknown scheme or reading.
+        DataError: a label that is not of the scheme; names sequence and token.
+        ValueError: different numbers of sequences or of labels, or no sequence.
+    """
+    types, counts_N3T, tokens_N2 = _count(gold, predicted, scheme, reading)
+    right, called, there = counts_N3T.sum(0).tolist()
+    n_right_tokens, n_tokens = tokens_N2.sum(0).tolist()
+    return SpanEvaluation(
+        tuple(types),
+        tuple(right),
+        tuple(called),
+        tuple(there),
+        n_tokens,
+        n_right_tokens,
+        len(gold),
+        scheme,
+        reading,
+    )
+
+
+def tally_spans(
+    gold: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    scheme: Scheme = "bio",
+    reading: Reading = "conlleval",
+) -> Tally:
+    """What each sequence adds to the scores of `span_scores`, for intervals and slices.
+
+    Raises:
+        ConfigError, DataError, ValueError: as `measure_spans`.
+    """
+    types, counts_N3T, tokens_N2 = _count(gold, predicted, scheme, reading)
+    n_types = len(types)
+    rows_NK = np.concatenate([counts_N3T.reshape(len(gold), 3 * n_types), tokens_N2], axis=1)
+
+    def of_sums(sums: Floats) -> Scores:
+        by_type = sums[..., :-2].reshape(*sums.shape[:-1], 3, n_types)
+        right, called, there = np.moveaxis(by_type, -2, 0)
+        return span_scores(ClassCounts(right, called, there), sums[..., -2], sums[..., -1])
+
+    return Tally.of_rows(rows_NK, of_sums)
+
+
+def span_scores(
+    counts: ClassCounts, n_right_tokens: NDArray[Any], n_tokens: NDArray[Any]
+) -> Scores:
+    """The scores of spans, from their counts.
+
+    Args:
+        counts: `[..., T]`, by type.
+        n_right_tokens: `[...]`.
+        n_tokens: `[...]`.
+    """
+    return {
+        "f1": counts.micro_f1,
+        "precision": counts.micro_precision,
+        "recall": counts.micro_recall,
+        "macro_f1": counts.macro_f1,
+        "token_accuracy": ratio(n_right_tokens, n_tokens),
+    }
+
+
+def signature(
+    scheme: Scheme = "bio", reading: Reading = "conlleval", of: str = ""
+) -> dict[str, str]:
+    """How each figure is computed, one line each; see `labels.signature`."""
+    how = f"scheme:{scheme}|reading:{reading}|match:type and both ends"
+    lines = {
+        name: f"{how}|average:{average}|0/0:0"
+        for name, average in (
+            ("f1", "micro"),
+            ("precision", "micro"),
+            ("recall", "micro"),
+            ("macro_f1", "macro over types, gold or predicted"),
+        )
+    }
+    lines["token_accuracy"] = "same label, prefix and type / tokens"
+    return {name: f"{of}|{line}" for name, line in lines.items()} if of else lines
+
+
+def find_scheme(labels: Iterable[str]) -> Scheme | None:
+    """Which scheme a set of labels is written in: "bioes" if there is an E or an S, "bilou" if there is
+    an L or a U, else "bio".
+
+    "iob1" has the labels of "bio", and the reading "conlleval" reads both alike. Letters alone are labels
+    of spans where both B and I are among them, and L and U beside a B. None: these are no labels of
+    spans, as parts of speech.
+
+    >>> find_scheme({"O", "B-PER", "I-PER"}), find_scheme({"B-LOC", "E-LOC"}), find_scheme({"NN", "O"})
+    ('bio', 'bioes', None)
+    """
+    parts = [label.partition("-") for label in labels if label != "O"]
+    letters = {letter for letter, _, _ in parts}
+    has_types = all(hyphen and kind for _, hyphen, kind in parts)
+    has_none = not any(hyphen for _, hyphen, _ in parts) and {"B", "I"} <= letters
+    if not parts or not (has_types or has_none):
+        return None
+    if letters <= {"B", "I"}:
+        return "bio"
+    if letters <= {"B", "I", "E", "S"}:
+        return "bioes"
+    return "bilou" if "B" in letters and letters <= {"B", "I", "L", "U"} else None
+
+
+def _as_conlleval(parts: Sequence[tuple[str, str]]) -> Iterator[Span]:
+    start: int | None = None
+    before, type_before = "O", ""
+    for place, (prefix, type_here) in enumerate([*parts, ("O", "")]):
+        begins = prefix != "O" and (prefix in "BS" or before in "OES" or type_here != type_before)
+        if start is not None and (begins or prefix == "O"):
+            yield Span(start, place, type_before)
+            start = None
+        if begins:
+            start = place
+        before, type_before = prefix, type_here
+
+
+def _strict_bio(parts: Sequence[tuple[str, str]], iob1: bool) -> Iterator[Span]:
+    start: int | None = None
+    before, type_before = "O", ""
+    for place, (prefix, type_here) in enumerate([*parts, ("O", "")]):
+        follows = before != "O" and type_here == type_before
+        if prefix == "O":
+            begins = goes_on = False
+        elif iob1:
+            begins = (prefix == "B") == follows
+            goes_on = prefix == "I" and follows
+        else:
+            begins = prefix == "B"
+            goes_on = prefix == "I" and follows
+        if start is not None and not goes_on:
+            yield Span(start, place, type_before)
+            start = None
+        if begins:
+            start = place
+        before, type_before = prefix, type_here
+
+
+def _strict_bioes(parts: Sequence[tuple[str, str]]) -> Iterator[Span]:
+    start: int | None = None
+    type_open = ""
+    for place, (prefix, type_here) in enumerate(parts):
+        goes_on = start is not None and prefix in ("I", "E") and type_here == type_open
+        if prefix == "S":
+            yield Span(place, place + 1, type_here)
+        elif prefix == "E" and goes_on:
+            assert start is not None
+            yield Span(start, place + 1, type_here)
+        if prefix == "B":
+            start, type_open = place, type_here
+        elif not (prefix == "I" and goes_on):
+            start = None
+
+
+def _split(label: str, scheme: Scheme, place: int) -> tuple[str, str]:
+    """Prefix and type of a label, as BIOES has them; the type of O is empty."""
+    found = _parts(label, scheme)
+    if found is None:
+        wanted = ", ".join(f"'{each}-…'" for each in _PREFIXES[scheme])
+        other = {"E": "bioes", "S": "bioes", "L": "bilou", "U": "bilou"}.get(
+            label.partition("-")[0]
+        )
+        hint = f"; scheme '{other}' has it" if other not in (None, scheme) else ""
+        raise DataError(
+            f"token {place + 1}: '{label}' is no label of scheme '{scheme}', which has 'O', "
+            f"{wanted}{hint}"
+        )
+    return found
+
+
+@lru_cache(maxsize=4096)  # there are few labels, and a great many tokens
+def _parts(label: str, scheme: str) -> tuple[str, str] | None:
+    if label == "O":
+        return "O", ""
+    prefix, _, kind = label.partition("-")
+    if prefix not in tuple(_PREFIXES[scheme]):
+        return None
+    return _AS_BIOES.get(prefix, prefix), kind
+
+
+def _check(scheme: str, reading: str) -> None:
+    if scheme not in get_args(Scheme):
+        choices = ", ".join(f"'{each}'" for each in get_args(Scheme))
+        raise ConfigError(f"the scheme of spans must be one of {choices}, got '{scheme}'")
+    if reading not in get_args(Reading):
+        raise ConfigError(f"spans are read as 'conlleval' or 'strict', got '{reading}'")
+
+
+def _count(
+    gold: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    scheme: Scheme,
+    reading: Reading,
+) -> tuple[list[str], Ints, Ints]:
+    """Types; right, predicted and gold spans by sequence, `[N, 3, T]`; right and all tokens, `[N, 2]`."""
+    if len(gold) != len(predicted):
+        raise ValueError(
+            f"gold has {len(gold):,} sequences and predicted {len(predicted):,}: pass one row for each"
+        )
+    if not gold:
+        raise ValueError("no sequences to score: pass at least one")
+    found: list[tuple[set[Span], set[Span]]] = []
+    tokens_N2 = np.zeros((len(gold), 2), np.int64)
+    for row, (there, called) in enumerate(zip(gold, predicted, strict=True)):
+        if len(there) != len(called):
+            raise ValueError(
+                f"sequence {row + 1} has {len(there)} gold labels and {len(called)} predicted ones: pass "
+                "one for each token"
+            )
+        try:
+            found.append(
+                (set(find_spans(there, scheme, reading)), set(find_spans(called, scheme, reading)))
+            )
+        except DataError as error:
+            raise DataError(f"sequence {row + 1}, {error.problem}") from None
+        tokens_N2[row] = sum(map(str.__eq__, there, called)), len(there)
+    types = sorted({span.type for pair in found for spans in pair for span in spans})
+    ids = {name: index for index, name in enumerate(types)}
+    counts_N3T = np.zeros((len(gold), 3, len(types)), np.int64)
+    for row, (gold_spans, predicted_spans) in enumerate(found):
+        columns = gold_spans & predicted_spans, predicted_spans, gold_spans
+        for column, spans in enumerate(columns):
+            for span in spans:
+                counts_N3T[row, column, ids[span.type]] += 1
+    return types, counts_N3T, tokens_N2

@@ -1,0 +1,281 @@
+"""A generated sample for tagging: parts of speech and noun phrases that only the order of words tells.
+
+"The guards ship plants" and "the ship guards plants": most of these words are nouns or verbs, and only
+the others around them say which. *Clean* is an adjective or a verb, *that* a determiner, a pronoun or a
+conjunction, *her* a determiner or a pronoun, *to* a preposition or a particle, *like* a verb or a
+preposition, *can* an auxiliary or a tin. Whoever gives each word the tag that it has most often is wrong
+at one of ten.
+
+A file has three columns: the word, its part of speech (those of Universal Dependencies), and whether a
+noun phrase begins (B-NP) or goes on (I-NP) there, as in the shared task of CoNLL-2000. Its parts share
+their words, but no subject, verb and object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from os import PathLike
+from random import Random
+from typing import NamedTuple
+
+from unrolled.samples.draft import Draft, Part
+from unrolled.samples.grammar import fitting, numbers_of, the_lexicon, with_article
+from unrolled.samples.inflection import english_plural, english_third
+from unrolled.samples.parts import write_parts
+
+PARTS: tuple[Part, ...] = ("train", "valid", "test")
+
+
+class Token(NamedTuple):
+    """A word, its part of speech, and where it stands in a noun phrase."""
+
+    text: str
+    pos: str
+    chunk: str = "O"
+
+
+@dataclass(frozen=True)
+class TaggingSample:
+    """Three parts without a common subject, verb and object."""
+
+    train: list[list[Token]]
+    valid: list[list[Token]]
+    test: list[list[Token]]
+
+
+def generate(
+    n_train: int = 2_000, n_valid: int = 250, n_test: int = 500, seed: int = 1
+) -> TaggingSample:
+    """Write the sample; the same arguments give the same sentences on every machine.
+
+    Each part has its own stream of chance, so that a longer training part begins with the shorter one
+    and leaves validation and test as they are.
+
+    >>> sample = generate(n_train=3, n_valid=1, n_test=1)
+    >>> sample.train == generate(n_train=5, n_valid=1, n_test=1).train[:3]
+    True
+    """
+    sizes = dict(zip(PARTS, (n_train, n_valid, n_test), strict=True))
+    train, valid, test = (_part(part, sizes[part], seed) for part in PARTS)
+    return TaggingSample(train, valid, test)
+
+
+def write(folder: str | PathLike[str], sample: TaggingSample) -> None:
+    """Write train.conll, valid.conll and test.conll: word, part of speech, noun phrase.
+
+    Raises:
+        DataError: the folder cannot be made or written.
+    """
+    contents = {}
+    for part in PARTS:
+        sentences = getattr(sample, part)
+        blocks = ["".join(f"{' '.join(token)}\n" for token in each) for each in sentences]
+        contents[f"{part}.conll"] = "\n".join(blocks)
+    write_parts(folder, contents)
+
+
+def _part(part: Part, n_sentences: int, seed: int) -> list[list[Token]]:
+    random = Random(len(PARTS) * seed + PARTS.index(part)).random
+    sentences: dict[tuple[Token, ...], None] = {}
+    while len(sentences) < n_sentences:
+        said = _sentence(Draft(random, part))
+        first = said[0]
+        sentences[(first._replace(text=first.text[0].upper() + first.text[1:]), *said[1:])] = None
+    return [list(sentence) for sentence in sentences]
+
+
+# The words
+
+
+class _Noun(NamedTuple):
+    lemma: str
+    plural: str
+    kind: str  # that adjectives go by
+
+
+class _Verb(NamedTuple):
+    base: str
+    third: str
+    past: str
+
+
+_BOTH_PERSONS = ("guard", "judge", "guide", "coach", "host", "pilot", "nurse", "cook")
+_BOTH_THINGS = (
+    *("ship", "plant", "film", "book", "phone", "stamp", "map", "box", "light"),
+    *("store", "lock", "brush", "watch", "park", "paint", "bottle", "cage", "tape"),
+)
+"""Nouns whose singular is a verb, and whose plural is its third person."""
+_DOUBLED = {"ship": "shipped", "map": "mapped"}
+_BOTH_MOVES = ("walk", "march", "dance", "work", "rest", "turn", "race", "rush")
+"""Verbs without an object, which are nouns too."""
+_BOTH_QUALITIES = ("clean", "open", "warm", "dry", "empty", "cool", "free", "calm")
+"""Adjectives that are verbs with an object."""
+_LINKS = (("and", "CCONJ"), ("but", "CCONJ"), ("because", "SCONJ"), ("when", "SCONJ"))
+_ADVERBS = ("today", "slowly", "often", "again", "here", "quietly")
+_PLACES = ("to", "near", "behind", "with", "like")
+_SUBJECTS = (("he", True), ("she", True), ("they", False), ("we", False))
+_OBJECTS = ("him", "her", "them", "us", "her")
+
+
+@cache
+def _nouns(kind: str) -> tuple[_Noun, ...]:
+    """Those that are verbs too, and as many again of the phrasebook's."""
+    both = _BOTH_PERSONS if kind == "person" else (*_BOTH_THINGS, *_BOTH_MOVES, "can")
+    found = [_Noun(lemma, english_plural(lemma), kind) for lemma in both]
+    kinds = ("person",) if kind == "person" else ("object", "vehicle", "animal")
+    plain = (noun for each in kinds for noun in the_lexicon().kinds[each])
+    counted = [noun for noun in plain if len(numbers_of(noun)) == 2 and noun.lemma not in both]
+    found += [_Noun(noun.lemma, noun.english[1], noun.kind) for noun in counted[: len(both)]]
+    return tuple(found)
+
+
+@cache
+def _verbs() -> tuple[_Verb, ...]:
+    both = (*_BOTH_PERSONS, *_BOTH_THINGS, *_BOTH_QUALITIES)
+    plain = [verb for verb in the_lexicon().verbs["transitive"] if not verb.particle]
+    return (
+        *(_regular(base) for base in both),
+        *(_Verb(verb.base, verb.third, verb.past) for verb in plain),
+        *[_regular("like")] * 4,
+    )
+
+
+def _regular(base: str) -> _Verb:
+    past = _DOUBLED.get(base, base + ("d" if base.endswith("e") else "ed"))
+    past = "dried" if base == "dry" else "emptied" if base == "empty" else past
+    return _Verb(base, english_third(base), past)
+
+
+@cache
+def _adjectives(kind: str) -> tuple[str, ...]:
+    plain = [adjective.lemma for adjective in fitting(kind, False)]
+    return (*_BOTH_QUALITIES, *plain[: len(_BOTH_QUALITIES)])
+
+
+# The grammar
+
+
+def _sentence(draft: Draft) -> list[Token]:
+    if draft.chance(0.12):
+        return [*_question(draft), Token("?", "PUNCT")]
+    said = _clause(draft)
+    if draft.chance(0.15):
+        verb = draft.pick((_Verb("say", "says", "said"), _Verb("think", "thinks", "thought")))
+        subject, third, _ = _subject(draft)
+        said = [*subject, _inflected(draft, verb, third), Token("that", "SCONJ"), *said]
+    elif draft.chance(0.3):
+        said = [*said, Token(*draft.pick(_LINKS)), *_clause(draft)]
+    return [*said, Token(".", "PUNCT")]
+
+
+def _clause(draft: Draft) -> list[Token]:
+    if draft.chance(0.25):
+        return _move(draft)
+    subject, third, lemma = _subject(draft)
+    verb, object_ = _action(draft, lemma)
+    if draft.chance(0.15) and subject[-1].pos == "NOUN":
+        subject = [*subject, *_relative(draft)]
+    return [*subject, *_finite(draft, verb, third), *object_, *_ending(draft)]
+
+
+def _question(draft: Draft) -> list[Token]:
+    subject, third, lemma = _subject(draft)
+    verb, object_ = _action(draft, lemma)
+    opening = draft.pick(("can", "will", "does" if third else "do", "did"))
+    return [Token(opening, "AUX"), *subject, Token(verb.base, "VERB"), *object_]
+
+
+def _move(draft: Draft) -> list[Token]:
+    """Somebody moves somewhere, or does so like somebody else."""
+    subject, third, lemma = _subject(draft)
+    while True:
+        verb = draft.pick(_BOTH_MOVES)
+        place = draft.pick(_PLACES)
+        noun = draft.pick(_nouns("person" if place in ("with", "like") else "thing"))
+        if draft.allows(lemma, verb, noun.lemma):
+            break
+    said = [*subject, *_finite(draft, _regular(verb), third)]
+    return [*said, Token(place, "ADP"), *_phrase(draft, noun), *_ending(draft)]
+
+
+def _subject(draft: Draft) -> tuple[list[Token], bool, str]:
+    """Who acts, whether the verb has the third person's form, and the lemma."""
+    if draft.chance(0.2):
+        pronoun, third = draft.pick(_SUBJECTS)
+        return [Token(pronoun, "PRON", "B-NP")], third, pronoun
+    noun = draft.pick(_nouns("person" if draft.chance(0.75) else "thing"))
+    plural = draft.chance(0.5)
+    return _phrase(draft, noun, plural), not plural, noun.lemma
+
+
+def _action(draft: Draft, subject: str) -> tuple[_Verb, list[Token]]:
+    """A verb and its object, with a triple of the part."""
+    while True:
+        verb = draft.pick(_verbs())
+        if draft.chance(0.12):
+            pronoun = draft.pick(_OBJECTS)
+            object_, lemma = [Token(pronoun, "PRON", "B-NP")], pronoun
+        else:
+            noun = draft.pick(_nouns("person" if draft.chance(0.3) else "thing"))
+            object_, lemma = _phrase(draft, noun), noun.lemma
+        if subject != lemma and draft.allows(subject, verb.base, lemma):
+            return verb, object_
+
+
+def _phrase(draft: Draft, noun: _Noun, plural: bool | None = None) -> list[Token]:
+    """A noun phrase; a plural may stand without a determiner."""
+    plural = draft.chance(0.5) if plural is None else plural
+    adjectives = [draft.pick(_adjectives(noun.kind))] if draft.chance(0.3) else []
+    rest = [*adjectives, noun.plural if plural else noun.lemma]
+    if plural:
+        opening = draft.pick(
+            ("the", "the", "these", "those", "her", "my", "some", "two", "", "", "", "")
+        )
+    else:
+        opening = draft.pick(("the", "the", "this", "that", "that", "her", "her", "my", "a"))
+        opening = with_article(rest[0]).split()[0] if opening == "a" else opening
+    words = [(opening, "NUM" if opening == "two" else "DET")] if opening else []
+    words += [*((adjective, "ADJ") for adjective in adjectives), (rest[-1], "NOUN")]
+    return [
+        Token(text, pos, "I-NP" if place else "B-NP") for place, (text, pos) in enumerate(words)
+    ]
+
+
+def _relative(draft: Draft) -> list[Token]:
+    """Such as "that guards film": what the one before is done to."""
+    subject, third, lemma = _subject(draft)
+    while True:
+        verb = draft.pick(_verbs())
+        if draft.allows(lemma, verb.base, ""):
+            break
+    that = Token("that", "PRON", "B-NP")
+    return [that, *subject, _inflected(draft, verb, third)]
+
+
+def _ending(draft: Draft) -> list[Token]:
+    """When, how or where, or nothing."""
+    if draft.chance(0.2):
+        return [Token(draft.pick(_ADVERBS), "ADV")]
+    if draft.chance(0.15):
+        return [Token(draft.pick(_PLACES), "ADP"), *_phrase(draft, draft.pick(_nouns("thing")))]
+    return []
+
+
+def _finite(draft: Draft, verb: _Verb, third: bool) -> list[Token]:
+    draw = draft.random()
+    base = Token(verb.base, "VERB")
+    if draw < 0.70:
+        return [_inflected(draft, verb, third)]
+    if draw < 0.82:
+        return [Token(draft.pick(("can", "can", "will")), "AUX"), base]
+    if draw < 0.92:
+        wants = Token("wants" if third else "want", "VERB")
+        return [wants, Token("to", "PART"), base]
+    return [Token("does" if third else "do", "AUX"), Token("not", "PART"), base]
+
+
+def _inflected(draft: Draft, verb: _Verb, third: bool) -> Token:
+    if draft.chance(0.2):
+        return Token(verb.past, "VERB")
+    return Token(verb.third if third else verb.base, "VERB")

@@ -1,0 +1,225 @@
+"""Classification: a text in, one of C labels out, or several.
+
+A recurrent layer reads the text, its outputs become one vector (`layers.pooling`), and a linear layer
+chooses. The order of the words is what it has over a bag of words; `unrolled train … --baselines` and
+`unrolled evaluate --shuffle-words` tell what that was worth. What is shared with `pair` is in
+`tasks.labelled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from unrolled import nn
+from unrolled.config import require
+from unrolled.errors import ConfigError
+from unrolled.layers import pretrained
+from unrolled.layers.embedding import Embedding, Tuning
+from unrolled.layers.encoder import RecurrentEncoder
+from unrolled.layers.pooling import Pooling, PoolingKind
+from unrolled.shapes import Float, Padded
+from unrolled.tasks import labelled
+from unrolled.tasks.labelled import ClassWeights, LabelHead, LabelledExample
+from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
+from unrolled.text.data import Reading
+from unrolled.text.tokenizer import TextConfig
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """The `[model]` section of a classification recipe.
+
+    Args:
+        cell: the recurrent cell.
+        embedding_size: width of the word embeddings.
+        hidden_size: hidden width of one direction.
+        n_layers: recurrent layers.
+        bidirectional: whether the text is also read from its end.
+        pooling: what the outputs of all steps become: "final" (what each direction computed last),
+            "mean", "max" (of each unit), or "attentive" (a mean with learned weights).
+        dropout_rate: on embeddings, between layers and before the last layer.
+        word_rate: chance that a word loses its embedding, wherever it stands in a batch.
+        label_smoothing: share of the target that is spread over all classes; of several labels, over yes
+            and no of each.
+        class_weights: "balanced" weighs a row by how rare its class is; "none".
+        embeddings: file of pretrained word vectors to begin with, of any format of
+            `unrolled.vectors.formats`; read when a run is new, and not needed after that.
+        embeddings_missing: what words without such a vector begin with: "random" numbers, the "mean" of
+            the vectors, or "zero".
+        embeddings_tuning: "trained"; "frozen"; or "thawed", which is frozen for the first
+            `embeddings_frozen_epochs` epochs and trained then.
+        embeddings_frozen_epochs: see there.
+        embeddings_extra_words: how many of the file's first words, which are the most frequent ones, are
+            in the vocabulary even where the training part has none of them. One that is met later is
+            then read by its vector, not as an unknown word.
+    """
+
+    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    embedding_size: int = 100
+    hidden_size: int = 128
+    n_layers: int = 1
+    bidirectional: bool = True
+    pooling: PoolingKind = "max"
+    dropout_rate: float = 0.3
+    word_rate: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = "none"
+    embeddings: str | None = None
+    embeddings_missing: pretrained.Missing = "random"
+    embeddings_tuning: Tuning = "trained"
+    embeddings_frozen_epochs: int = 0
+    embeddings_extra_words: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_size", "hidden_size", "n_layers"):
+            value = getattr(self, name)
+            require(value >= 1, f"model.{name}", "at least 1", value)
+        for name in ("dropout_rate", "word_rate", "label_smoothing"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
+        check_pretraining(self)
+
+
+def check_pretraining(config: Any) -> None:
+    """Refuse embeddings that could not learn what they do not know, and settings without a file.
+
+    Raises:
+        ConfigError: settings that do not go together.
+    """
+    tuning, frozen_epochs = config.embeddings_tuning, config.embeddings_frozen_epochs
+    n_extra = config.embeddings_extra_words
+    if tuning != "trained" and config.embeddings is None:
+        raise ConfigError(
+            f"model.embeddings_tuning is '{tuning}', but random embeddings must learn; name a file of "
+            "vectors in model.embeddings"
+        )
+    thaws = tuning == "thawed"
+    wanted = "at least 1" if thaws else "0"
+    require(
+        (frozen_epochs >= 1) if thaws else frozen_epochs == 0,
+        "model.embeddings_frozen_epochs",
+        f"{wanted} where model.embeddings_tuning is '{tuning}'",
+        frozen_epochs,
+    )
+    wanted = "at least 0" if config.embeddings else "0 where model.embeddings names no file"
+    require(
+        n_extra >= 0 and bool(config.embeddings or not n_extra),
+        "model.embeddings_extra_words",
+        wanted,
+        n_extra,
+    )
+
+
+class Classifier(nn.Module):
+    """Embedding, recurrent layers, pooling, head.
+
+    >>> import torch
+    >>> model = Classifier(ClassifyConfig(embedding_size=3, hidden_size=5), 11, 4)
+    >>> text = Padded.from_rows([[4, 5, 7], [6]])
+    >>> hidden, _ = model.read(model.embed(text))
+    >>> hidden.shape, model.head.probabilities(hidden).shape
+    (torch.Size([2, 10]), torch.Size([2, 4]))
+    """
+
+    def __init__(
+        self, config: ClassifyConfig, n_words: int, n_labels: int, several: bool = False
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(
+            n_words,
+            config.embedding_size,
+            tuning=config.embeddings_tuning,
+            frozen_epochs=config.embeddings_frozen_epochs,
+            word_rate=config.word_rate,
+        )
+        self.dropout = nn.Dropout(config.dropout_rate)
+        self.encoder = RecurrentEncoder(
+            config.cell,
+            config.embedding_size,
+            config.hidden_size,
+            n_layers=config.n_layers,
+            bidirectional=config.bidirectional,
+            dropout_rate=config.dropout_rate,
+        )
+        width = self.encoder.output_size
+        self.pooling = Pooling(config.pooling, width, bidirectional=config.bidirectional)
+        scorer = labelled.linear_scorer(width, n_labels)
+        self.head = LabelHead(
+            scorer, n_labels, several=several, label_smoothing=config.label_smoothing
+        )
+
+    def embed(self, text: Padded) -> Padded:
+        """`[B, T]` ids → `[B, T, E]`."""
+        return Padded(self.embedding(text.values), text.lengths)
+
+    def read(self, text: Padded) -> tuple[Float[Tensor, "B D"], tuple[Float[Tensor, "B T"] | None]]:
+        """Embedded texts → a vector for each, and with attention how much each token was looked at."""
+        encoded, final = self.encoder(Padded(self.dropout(text.values), text.lengths))
+        pooled, weights = self.pooling(encoded, final[-1][0])
+        return self.dropout(pooled), (weights,)
+
+    def forward(self, text: Padded) -> Float[Tensor, "B C"]:
+        """`[B, T]` ids → logits."""
+        return self.head.logits(self.read(self.embed(text))[0])
+
+
+def build(config: ClassifyConfig, tokenizers: Tokenizers) -> Classifier:
+    """A fresh model for this vocabulary and these labels."""
+    labels = tokenizers[LABELS]
+    return Classifier(config, len(tokenizers[labelled.ROLE]), len(labels), labels.several)
+
+
+def prepare(model: Classifier, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
+    """The weights of the classes."""
+    labelled.weigh_classes(model.head, parts["train"], model.config.class_weights)
+
+
+def _has_text(fields: Sequence[str]) -> bool:
+    return bool(fields[0].strip())
+
+
+def _text(fields: Sequence[str]) -> Sequence[str]:
+    return fields[:1]
+
+
+def check_beginning(config: ClassifyConfig, text: TextConfig) -> None:
+    """Refuse a file of vectors that the embedding cannot begin with."""
+    labelled.check_embeddings(config.embeddings, config.embedding_size, text)
+
+
+_COLUMNS = ("text", "label")
+
+TASK: LabelTask = LabelTask(
+    name="classify",
+    columns=_COLUMNS,
+    Config=ClassifyConfig,
+    reading=Reading(
+        is_full=_has_text, linked=_text, lists="last", names=_COLUMNS, labels=labelled.labels_in
+    ),
+    train_tokenizers=labelled.train_tokenizers,
+    encode=labelled.encode_with(1),
+    lengths=labelled.lengths,
+    cut=labelled.cut,
+    collate=labelled.collate,
+    build=build,
+    prepare=prepare,
+    loss=labelled.loss,
+    evaluate_loss=labelled.evaluate_loss,
+    answer=labelled.answer,
+    decide=labelled.decide,
+    judge=labelled.judge,
+    scores=labelled.scores,
+    tokens=labelled.tokens,
+    shuffle=labelled.shuffle,
+    signature=labelled.signature,
+    use='predict {run} "…"',
+    extend=labelled.extend,
+    begin=labelled.begin,
+    check_beginning=check_beginning,
+    text=labelled.TEXT,
+)

@@ -1,0 +1,276 @@
+"""Two texts in, a label out: entailment, stance, paraphrase.
+
+The second text is read in the light of the first (`layers.conditional`, where the equations are):
+Rocktäschel et al. 2016 for textual entailment, Augenstein et al. 2016 for stance. Which column of the
+data conditions which is `model.condition`. What is shared with `classify` is in `tasks.labelled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from unrolled import nn
+from unrolled.config import require
+from unrolled.errors import ConfigError
+from unrolled.layers import pretrained
+from unrolled.layers.conditional import (
+    AttentiveEncoder,
+    BidirectionalConditionalEncoder,
+    ConditionalEncoder,
+    IndependentEncoder,
+    SingleEncoder,
+    TanhScorer,
+    WordByWordEncoder,
+)
+from unrolled.layers.embedding import Embedding, Tuning
+from unrolled.shapes import Float, Padded
+from unrolled.tasks import labelled
+from unrolled.tasks.classify import check_pretraining
+from unrolled.tasks.labelled import ClassWeights, LabelHead, LabelledExample
+from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
+from unrolled.text.data import Reading
+from unrolled.text.tokenizer import TextConfig
+
+Encoding = Literal[
+    "first_only",
+    "second_only",
+    "concatenated",
+    "independent",
+    "conditional",
+    "attention",
+    "word_by_word",
+    "bidirectional_conditional",
+]
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """The `[model]` section of a recipe for pairs of texts.
+
+    Args:
+        encoder: how the two texts become one vector. "conditional", "attention" and "word_by_word"
+            (Rocktäschel et al. 2016), "bidirectional_conditional" (Augenstein et al. 2016),
+            "independent" (each by itself); and, to compare with, "concatenated" (one text after the
+            other, read as one) and the controls "first_only" and "second_only".
+        condition: which column is read first and conditions the other: "first" or "second".
+        target: of the bidirectional conditional encoder: whether the conditioning text is read
+            "both_ways", as in the paper, or "one_way", as the course has it.
+        cell: the recurrent cell. Only an LSTM has a cell state to hand over; of the others h crosses.
+        embedding_size: width of the word embeddings.
+        projection_size: width that a linear layer brings the embeddings to, as Rocktäschel et al. do with
+            pretrained ones; 0 for none.
+        hidden_size: hidden width of one direction.
+        bidirectional: whether "independent", "concatenated" and the controls also read from the end.
+        head: "tanh", W_o tanh(W h) + b_o; "linear", W_o h + b_o; "literal", tanh(W h), which lets no
+            probability of three classes exceed 0.79, as the papers write it.
+        dropout_rate: on inputs and outputs of the recurrent layers.
+        word_rate: chance that a word loses its embedding, wherever it stands in a batch.
+        learned_start: whether the state before the first word is learned.
+        label_smoothing: share of the target that is spread over all classes; of several labels, over yes
+            and no of each.
+        class_weights: "balanced" weighs a row by how rare its class is; "none".
+        embeddings, embeddings_missing, embeddings_tuning, embeddings_frozen_epochs,
+            embeddings_extra_words: as in `unrolled.tasks.classify.ClassifyConfig`.
+    """
+
+    encoder: Encoding = "conditional"
+    condition: Literal["first", "second"] = "first"
+    target: Literal["both_ways", "one_way"] = "both_ways"
+    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    embedding_size: int = 100
+    projection_size: int = 0
+    hidden_size: int = 100
+    bidirectional: bool = False
+    head: Literal["tanh", "linear", "literal"] = "tanh"
+    dropout_rate: float = 0.2
+    word_rate: float = 0.0
+    learned_start: bool = False
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = "none"
+    embeddings: str | None = None
+    embeddings_missing: pretrained.Missing = "random"
+    embeddings_tuning: Tuning = "trained"
+    embeddings_frozen_epochs: int = 0
+    embeddings_extra_words: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_size", "hidden_size"):
+            value = getattr(self, name)
+            require(value >= 1, f"model.{name}", "at least 1", value)
+        require(
+            self.projection_size >= 0, "model.projection_size", "at least 0", self.projection_size
+        )
+        for name in ("dropout_rate", "word_rate", "label_smoothing"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
+        check_pretraining(self)
+        if self.bidirectional and self.encoder in _ONE_WAY:
+            raise ConfigError(
+                f"model.bidirectional: the encoder '{self.encoder}' reads in one direction; leave it "
+                "out, or choose 'bidirectional_conditional' or 'independent'"
+            )
+        if self.target == "one_way" and self.encoder != "bidirectional_conditional":
+            raise ConfigError(
+                "model.target is of the encoder 'bidirectional_conditional'; leave it out"
+            )
+
+
+_CONTROLS = ("first_only", "second_only")
+_ONE_WAY = ("conditional", "attention", "word_by_word")
+
+
+class PairClassifier(nn.Module):
+    """Embedding, an encoder of two texts, head.
+
+    >>> model = PairClassifier(PairConfig("word_by_word", embedding_size=3, hidden_size=5), 11, 4)
+    >>> first, second = Padded.from_rows([[4, 5, 7], [6]]), Padded.from_rows([[8, 4], [5, 6]])
+    >>> model(first, second).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(
+        self, config: PairConfig, n_words: int, n_labels: int, several: bool = False
+    ) -> None:
+        super().__init__()
+        self.config = config
+        E, H = config.embedding_size, config.hidden_size
+        self.embedding = Embedding(
+            n_words,
+            E,
+            tuning=config.embeddings_tuning,
+            frozen_epochs=config.embeddings_frozen_epochs,
+            word_rate=config.word_rate,
+        )
+        self.projection: nn.Linear | None = None
+        if config.projection_size:
+            E = config.projection_size
+            self.projection = nn.Linear(config.embedding_size, E)
+        self.encoder, D = _encoder(config, E, H)
+        scorer = (
+            labelled.linear_scorer(D, n_labels)
+            if config.head == "linear"
+            else TanhScorer(D, n_labels, literal=config.head == "literal")
+        )
+        self.head = LabelHead(
+            scorer, n_labels, several=several, label_smoothing=config.label_smoothing
+        )
+
+    def embed(self, text: Padded) -> Padded:
+        """`[B, T]` ids → `[B, T, E]`."""
+        embedded_BTE = self.embedding(text.values)
+        if self.projection is not None:
+            embedded_BTE = self.projection(embedded_BTE)
+        return Padded(embedded_BTE, text.lengths)
+
+    def read(
+        self, first: Padded, second: Padded
+    ) -> tuple[Float[Tensor, "B D"], tuple[Tensor | None, Tensor | None]]:
+        """Embedded texts → a vector for each pair, and how much each token was looked at.
+
+        Of word-by-word attention it is the mean over the steps of the text that looks.
+        """
+        # A control reads the column it names, whatever would condition what.
+        is_first = self.config.condition == "first" or self.config.encoder in _CONTROLS
+        hidden, attention_BTS = self.encoder(*((first, second) if is_first else (second, first)))
+        looked = None
+        if attention_BTS is not None:
+            looking = second if is_first else first
+            n_steps = looking.lengths.clamp(min=1).to(attention_BTS.device)
+            looked = attention_BTS.sum(1)
+            if attention_BTS.shape[1] > 1:
+                looked = looked / n_steps.unsqueeze(1)
+        return hidden, ((looked, None) if is_first else (None, looked))
+
+    def forward(self, first: Padded, second: Padded) -> Float[Tensor, "B C"]:
+        """`[B, S]` and `[B, T]` ids → logits."""
+        return self.head.logits(self.read(self.embed(first), self.embed(second))[0])
+
+
+def _encoder(config: PairConfig, E: int, H: int) -> tuple[nn.Module, int]:
+    """The encoder, and the width of what it gives."""
+    kind, cell = config.encoder, config.cell
+    both_ways: dict[str, Any] = {"bidirectional": config.bidirectional}
+    options: dict[str, Any] = {
+        "dropout_rate": config.dropout_rate,
+        "learned_start": config.learned_start,
+    }
+    encoder: Any
+    if kind == "conditional":
+        encoder = ConditionalEncoder(cell, E, H, **options)
+    elif kind == "attention":
+        encoder = AttentiveEncoder(cell, E, H, **options)
+    elif kind == "word_by_word":
+        encoder = WordByWordEncoder(cell, E, H, **options)
+    elif kind == "bidirectional_conditional":
+        encoder = BidirectionalConditionalEncoder(cell, E, H, target=config.target, **options)
+    elif kind == "independent":
+        encoder = IndependentEncoder(cell, E, H, **both_ways, **options)
+    else:
+        encoder = SingleEncoder(kind, cell, E, H, **both_ways, **options)
+    return encoder, encoder.output_size
+
+
+def build(config: PairConfig, tokenizers: Tokenizers) -> PairClassifier:
+    """A fresh model for this vocabulary and these labels."""
+    labels = tokenizers[LABELS]
+    return PairClassifier(config, len(tokenizers[labelled.ROLE]), len(labels), labels.several)
+
+
+def prepare(model: PairClassifier, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
+    """The weights of the classes."""
+    labelled.weigh_classes(model.head, parts["train"], model.config.class_weights)
+
+
+def _has_text(fields: Sequence[str]) -> bool:
+    return bool(fields[0].strip() or fields[1].strip())
+
+
+def _both_texts(fields: Sequence[str]) -> Sequence[str]:
+    # A premise stands in several pairs, a target in a thousand: what may not be in two parts is the pair.
+    return ("\n".join(fields[:2]),)
+
+
+def check_beginning(config: PairConfig, text: TextConfig) -> None:
+    """Refuse a file of vectors that the embedding cannot begin with."""
+    labelled.check_embeddings(config.embeddings, config.embedding_size, text)
+
+
+_COLUMNS = ("first", "second", "label")
+
+TASK: LabelTask = LabelTask(
+    name="pair",
+    columns=_COLUMNS,
+    Config=PairConfig,
+    reading=Reading(
+        is_full=_has_text,
+        linked=_both_texts,
+        lists="last",
+        names=_COLUMNS,
+        labels=labelled.labels_in,
+    ),
+    train_tokenizers=labelled.train_tokenizers,
+    encode=labelled.encode_with(2),
+    lengths=labelled.lengths,
+    cut=labelled.cut,
+    collate=labelled.collate,
+    build=build,
+    prepare=prepare,
+    loss=labelled.loss,
+    evaluate_loss=labelled.evaluate_loss,
+    answer=labelled.answer,
+    decide=labelled.decide,
+    judge=labelled.judge,
+    scores=labelled.scores,
+    tokens=labelled.tokens,
+    shuffle=labelled.shuffle,
+    signature=labelled.signature,
+    use='predict {run} "…" "…"',
+    extend=labelled.extend,
+    begin=labelled.begin,
+    check_beginning=check_beginning,
+    text=labelled.TEXT,
+)

@@ -1,0 +1,146 @@
+"""The labels of a data set: the names, in a fixed order, that a model chooses from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+
+from unrolled.config import require
+from unrolled.errors import DataError, RunError, did_you_mean
+from unrolled.text.readers import LIST_SEPARATOR
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The names of C labels; the id of each is its place.
+
+    Args:
+        names: of the labels.
+        several: whether an example may have several of them, or none.
+        averaged: those whose mean F1 is a score of its own; none for no such score.
+        scheme: of the labels of tokens: how they write spans ("bio", "iob1", "bioes", "bilou"); "" where
+            they do not.
+        n_ill_formed: training examples whose labels the scheme does not allow.
+
+    >>> labels = Labels.of(["neg", "pos", "neg"])
+    >>> labels.names, labels.id_of("pos")
+    (('neg', 'pos'), 1)
+    >>> labels.id_of("Pos")
+    Traceback (most recent call last):
+    unrolled.errors.DataError: label 'Pos' is not one of the training part (neg, pos); did you mean 'pos'?
+    """
+
+    names: tuple[str, ...]
+    several: bool = False
+    averaged: tuple[str, ...] = ()
+    scheme: str = ""
+    n_ill_formed: int = 0
+
+    @classmethod
+    def of(
+        cls, found: Iterable[str], *, several: bool = False, averaged: Iterable[str] = ()
+    ) -> Labels:
+        """The different labels of a data set, finite numbers by value, then names by code point.
+
+        Raises:
+            DataError: there are too few to choose from.
+            ConfigError: one that is to be averaged is not there.
+        """
+        names = tuple(sorted(set(found), key=_order))
+        least = 1 if several else 2
+        if len(names) < least:
+            only = f"only '{names[0]}'" if names else "none"
+            wanted = "one label" if several else "two different labels"
+            raise DataError(f"expected at least {wanted}, found {only}")
+        for name in averaged:
+            wanted = f"of labels that stand in the training part ({_shown(names)})"
+            require(name in names, "data.averaged", wanted, name)
+        return cls(names, several, tuple(averaged))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
+
+    def id_of(self, name: str) -> int:
+        """The place of a name.
+
+        Raises:
+            DataError: it is not one of these labels.
+        """
+        try:
+            return self._places[name]
+        except KeyError:
+            shown = _shown(self.names)
+            if not name:
+                raise DataError(f"the label is missing; expected one of {shown}") from None
+            near = did_you_mean(name, self.names)
+            problem = f"label '{name}' is not one of the training part ({shown}){near}"
+            raise DataError(problem) from None
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write them as JSON."""
+        content = asdict(self)
+        content = {"labels": content.pop("names"), **content}
+        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        Path(path).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Labels:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            names, averaged = content["labels"], content["averaged"]
+            if not all(isinstance(name, str) for name in (*names, *averaged)):
+                raise ValueError("expected lists of names")
+            return cls(
+                tuple(names),
+                bool(content["several"]),
+                tuple(averaged),
+                str(content.get("scheme", "")),
+                int(content.get("n_ill_formed", 0)),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{path}: not a file of labels ({error}); restore it from a copy of the run"
+            ) from None
+
+
+def split_labels(field: str, separator: str) -> list[str]:
+    """The labels of one example that may have several, or none.
+
+    Without a separator, a field that is no list is one label.
+
+    >>> split_labels("sport | politics", "|"), split_labels("", "|"), split_labels("a|b", "")
+    (['sport', 'politics'], [], ['a|b'])
+    """
+    between = LIST_SEPARATOR if LIST_SEPARATOR in field else separator
+    parts = field.split(between) if between else [field]
+    return list(dict.fromkeys(name for part in parts if (name := part.strip())))
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+
+
+def _order(name: str) -> tuple[bool, float, str]:
+    try:
+        value = float(name)
+    except ValueError:
+        value = math.nan
+    # No number is below or above "nan", whose place would follow from the order of a set.
+    return (False, value, name) if math.isfinite(value) else (True, 0.0, name)

@@ -1,0 +1,417 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from unrolled.errors import ConfigError
+from unrolled.inspect.labels import _NAMES, Baseline, LabelReport, report_page, write_report
+from unrolled.metrics import labels, multi_label, tags
+from unrolled.metrics.intervals import bootstrap, paired_bootstrap
+from unrolled.metrics.labels import measure_labels, tally_labels
+from unrolled.metrics.multi_label import measure_multi_label
+from unrolled.metrics.slices import Mistake, by_length, worst_mistakes
+from unrolled.metrics.spans import measure_spans, tally_spans
+from unrolled.text.labels import Labels
+
+STANCES = ("AGAINST", "FAVOR", "NONE")
+NASTY = '<script>alert("1")</script>&amp;\'"</style></svg>'
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """A page, with every tag closed in order; tables as rows of cells, and text by tag."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag, attributes):
+        self.attributes.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if data.strip():
+            self.texts.append((self.open[-1] if self.open else "", data.strip()))
+        if ("td" in self.open or "th" in self.open) and self.rows:
+            self.rows[-1][-1] += data
+
+    def texts_of(self, tag: str) -> list[str]:
+        return [text for where, text in self.texts if where == tag]
+
+    def row(self, name: str, width: int | None = None) -> list[str]:
+        """The one row that begins with a name, of those with that many cells."""
+        rows = [row for row in self.rows if width in (None, len(row))]
+        (found,) = [row for row in rows if row[:1] == [name]]
+        return found
+
+    def all_of(self, tag: str, kind: str | None = None) -> list[dict[str, str | None]]:
+        return [
+            held
+            for name, held in self.attributes
+            if name == tag and (kind is None or kind in (held.get("class") or "").split())
+        ]
+
+
+def evaluated(n: int = 60, seed: int = 1):
+    """Gold ids, probabilities of three classes, and what was measured of them."""
+    random = np.random.default_rng(seed)
+    gold = random.integers(3, size=n)
+    probabilities = random.dirichlet(np.ones(3), n) * 0.6
+    probabilities[np.arange(n), gold] += 0.4
+    found = measure_labels(
+        STANCES, gold, probabilities=probabilities, averaged=("FAVOR", "AGAINST"), n_bins=5
+    )
+    return gold, probabilities, found
+
+
+def whole_report() -> LabelReport:
+    gold, probabilities, found = evaluated()
+    predicted = probabilities.argmax(1)
+    tally = tally_labels(gold, predicted, 3, (1, 0))
+    mistakes = worst_mistakes(STANCES, ["no good"] * 60, gold, predicted, probabilities, 3)
+    mistakes[0] = replace(mistakes[0], words=(("no", -0.75), ("good", 0.5)))
+    poor = tally_labels(gold, np.zeros(60, int), 3, (1, 0))
+    poor_scores = measure_labels(
+        STANCES, gold, np.zeros(60, int), averaged=("FAVOR", "AGAINST")
+    ).scores()
+    return LabelReport(
+        "Stance on test",
+        found,
+        bootstrap(tally, n_resamples=50),
+        [by_length(tally, np.arange(60), edges=(9, 29), n_resamples=20)],
+        mistakes,
+        [
+            Baseline(
+                "majority",
+                poor_scores,
+                bootstrap(poor, n_resamples=50),
+                paired_bootstrap([tally], [poor], "mean_f1", n_resamples=50),
+            )
+        ],
+        "unrolled evaluate runs/stance",
+        ["2 texts were cut."],
+    )
+
+
+def test_a_page_holds_every_figure():
+    report = whole_report()
+    page = Page(report_page(report))
+    scores = report.evaluation.scores()
+    assert page.texts_of("h1") == ["Stance on test"]
+    assert page.texts_of("h2") == [
+        "Beside baselines",
+        "By class",
+        "Confusion",
+        "Calibration",
+        "By length in tokens",
+        "Worst mistakes",
+        "How it was computed",
+    ]
+    cards = page.texts_of("b")
+    assert f"{scores['accuracy']:.2%}" in cards
+    assert f"{scores['mean_f1']:.2%}" in cards
+    assert f"{scores['nll']:.4f}" in cards
+    bounds = report.intervals["mean_f1"]
+    assert f"{bounds.low:.2%} – {bounds.high:.2%}" in page.texts_of("span")
+    counts = report.evaluation.counts
+    assert page.row("FAVOR", 7)[1:] == [
+        f"{counts.precision[1]:.2%}",
+        f"{counts.recall[1]:.2%}",
+        f"{counts.f1[1]:.2%}",
+        "",
+        str(counts.gold[1]),
+        str(counts.predicted[1]),
+    ]
+    assert "2 texts were cut." in page.texts_of("p")
+    assert page.texts_of("pre") == ["unrolled evaluate runs/stance"]
+
+
+def test_the_confusion_matrix_is_shaded_by_the_share_of_its_row():
+    found = measure_labels(STANCES, gold=[0] * 10 + [1] * 4, predicted=[0] * 9 + [1] + [1, 1, 1, 2])
+    page = Page(report_page(LabelReport("t", found)))
+    cells = [held for held in page.all_of("td") if "title" in held]
+    assert [held["title"] for held in cells][:3] == [
+        "AGAINST, called AGAINST: 9 (90.0% of 10)",
+        "AGAINST, called FAVOR: 1 (10.0% of 10)",
+        "AGAINST, called NONE: 0 (0.0% of 10)",
+    ]
+    weights = [float(held["style"].removeprefix("--w: ")) for held in cells]
+    assert weights == pytest.approx([0.9, 0.1, 0, 0, 0.75, 0.25, 0, 0, 0])
+    assert [held["class"] for held in cells[:3]] == ["right", "wrong", "wrong none"]
+    matrix = [row for row in page.rows if row[0] in STANCES and len(row) == 4]
+    assert matrix == [["AGAINST", "9", "1", "0"], ["FAVOR", "0", "3", "1"], ["NONE", "0", "0", "0"]]
+
+
+def test_a_matrix_too_wide_becomes_a_list_of_mistakes():
+    names = [f"c{index}" for index in range(31)]
+    found = measure_labels(names, gold=[0, 0, 0, 5], predicted=[1, 1, 0, 7])
+    page = Page(report_page(LabelReport("t", found)))
+    assert "Most frequent mistakes" in page.texts_of("h2")
+    assert not page.all_of("table", "matrix")
+    assert ["c0", "c1", "2"] in page.rows
+    assert ["c5", "c7", "1"] in page.rows
+    right = measure_labels(names, [0], [0])
+    assert "mistakes" not in " ".join(Page(report_page(LabelReport("t", right))).texts_of("h2"))
+
+
+def test_the_reliability_diagram_has_a_point_for_each_bin():
+    _, _, found = evaluated()
+    page = Page(report_page(LabelReport("t", found)))
+    bins = found.calibration.bins
+    points = page.all_of("circle", "mark")
+    assert len(points) == len(bins) == 5
+    for held, each in zip(points, bins, strict=True):
+        assert float(held["cx"]) == pytest.approx(56 + 300 * each.confidence, abs=0.06)
+        assert float(held["cy"]) == pytest.approx(56 + 300 * (1 - each.accuracy), abs=0.06)
+    for each in bins:
+        assert [
+            f"{each.low:.1%} – {each.high:.1%}",
+            f"{each.confidence:.1%}",
+            f"{each.accuracy:.1%}",
+            str(each.n),
+        ] in page.rows
+
+
+def test_words_are_shaded_by_their_weight_and_side():
+    mistake = Mistake(4, "no good", "neg", "pos", 0.987, (("no", -0.75), ("good", 0.5), ("!", 0.0)))
+    found = measure_labels(("neg", "pos"), [0], [1])
+    page = Page(report_page(LabelReport("t", found, mistakes=[mistake])))
+    against, speaks_for = page.all_of("span", "against"), page.all_of("span", "for")
+    assert [held["style"] for held in against] == ["--w: 0.750"]
+    assert [held["title"] for held in speaks_for] == ["+0.500", "+0.000"]
+    assert "Blue words speak for the answer" in " ".join(page.texts_of("p"))
+    assert "with 98.7%; it is" in page.texts_of("li")
+    assert "example 5" in page.texts_of("span")
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("gradients", "orange ones against it, by integrated gradients."),
+        ("occlusion", "what its log-odds lose without the word."),
+        ("attention", "The stronger the colour of a word, the more the model looked at it."),
+    ],
+)
+def test_a_reader_is_told_how_words_were_weighed(method, told):
+    mistake = Mistake(4, "no good", "neg", "pos", 0.987, (("no", -0.75), ("good", 0.5)))
+    found = measure_labels(("neg", "pos"), [0], [1])
+    page = Page(report_page(LabelReport("t", found, mistakes=[mistake], method=method)))
+    legend = page.texts_of("p")[1]
+    assert told in legend
+    assert ("Blue words speak" in legend) == (method != "attention")
+    several = measure_multi_label(("neg", "pos"), [[1, 0]], [[0, 1]])
+    page = Page(report_page(LabelReport("t", several, mistakes=[mistake], method=method)))
+    legend = page.texts_of("p")[1]
+    assert "the label it is most wrong about" in legend
+    assert ("speak for the likeliest label" in legend) == (method != "attention")
+
+
+def test_signs_in_the_mistakes_are_explained():
+    found = measure_labels(("neg", "pos"), [0], [1])
+    for text, told in (
+        ("a ⟦b⟧", "The word that is meant stands between ⟦ and ⟧."),
+        ("a ⏎ b", "⏎ stands between the two texts."),
+    ):
+        page = Page(
+            report_page(LabelReport("t", found, mistakes=[Mistake(0, text, "a", "b", 0.9)]))
+        )
+        (legend,) = (each for each in page.texts_of("p") if each.startswith("Surest first"))
+        assert legend.endswith(told)
+        assert "Blue words" not in legend
+
+
+def test_long_texts_are_cut_and_say_so():
+    words = tuple((f"w{index}", 0.1) for index in range(403))
+    mistakes = [Mistake(0, "x" * 50_000, "a", "b", 0.9), Mistake(1, "", "a", "b", 0.9, words)]
+    page = report_page(LabelReport("t", measure_labels("ab", [0], [1]), mistakes=mistakes))
+    assert "x" * 2_000 + " <span" in page
+    assert "x" * 2_001 not in page
+    assert "… and 48,000 more characters" in page
+    assert "… and 3 more words" in page
+    assert "w399" in page
+    assert "w400" not in page
+
+
+def test_baselines_stand_beside_the_model_with_the_best_marked():
+    report = whole_report()
+    text = report_page(report)
+    page = Page(text)
+    own, majority = page.row("this model"), page.row("majority")
+    assert own[1].startswith(f"{report.evaluation.scores()['accuracy']:.2%}")
+    assert majority[-1].startswith("mean_f1 +")
+    assert "ece" not in text.split("Beside baselines")[1].split("By class")[0]
+    best = [row for row in text.splitlines() if 'class="best"' in row]
+    assert len(best) == 1
+    assert "this model" in best[0]
+
+
+def test_of_losses_the_smallest_is_marked():
+    found = measure_labels("ab", [0, 1], probabilities=[[0.6, 0.4], [0.4, 0.6]])
+    better = Baseline("sure", {"brier": 0.01, "accuracy": 0.5})
+    page = report_page(LabelReport("t", found, baselines=[better]))
+    assert '<td class="best">0.0100</td>' in page
+    assert '<td class="best">100.00%</td>' in page
+    assert page.count('class="best"') == 2
+
+
+def test_scores_that_a_baseline_lacks_are_dashes():
+    found = measure_labels("ab", [0, 1], [0, 1])
+    rows = [Baseline("x", {"accuracy": 0.5}), Baseline("y", {"macro_f1": 0.25})]
+    page = Page(report_page(LabelReport("t", found, baselines=rows)))
+    assert page.row("x")[1:] == ["50.00%", "–"]
+    assert page.row("y")[1:] == ["–", "25.00%"]
+
+
+def test_slices_are_drawn_with_their_intervals():
+    report = whole_report()
+    page = Page(report_page(report))
+    (table,) = report.slices
+    for each in table.slices:
+        bounds = each.scores["accuracy"]
+        assert page.row(each.name)[1:4] == [
+            str(each.n),
+            f"{bounds.value:.2%}",
+            f"{bounds.low:.2%} – {bounds.high:.2%}",
+        ]
+
+
+def test_the_signature_and_the_command_are_there():
+    report = whole_report()
+    page = Page(report_page(report))
+    for name, line in report.evaluation.signature().items():
+        assert [name, line] in page.rows
+    assert ["interval", report.intervals["accuracy"].how] in page.rows
+    assert ["interval", report.baselines[0].comparison.how] in page.rows
+
+
+def test_what_is_empty_is_left_out():
+    page = Page(report_page(LabelReport("t", measure_labels("ab", [0, 1], [0, 0]))))
+    assert page.texts_of("h2") == ["By class", "Confusion", "How it was computed"]
+    assert not page.all_of("pre")
+
+
+def test_labels_of_any_number_and_spans_have_pages_too():
+    many = measure_multi_label("ab", [[1, 0]], probabilities=[[0.7, 0.2]], thresholds=[0.25, 0.5])
+    page = Page(report_page(LabelReport("t", many)))
+    assert page.texts_of("h2") == ["By class", "Calibration", "How it was computed"]
+    assert page.row("a")[-1] == "0.250"
+    assert len(page.row("macro average")) == len(page.row("a"))
+    gold = [["B-PER", "O"], ["B-LOC", "I-LOC"]]
+    spans = measure_spans(gold, [["B-PER", "O"], ["B-LOC", "O"]])
+    tally = tally_spans(gold, gold)
+    page = Page(
+        report_page(LabelReport("t", spans, slices=[by_length(tally, [2, 2], n_resamples=5)]))
+    )
+    assert page.texts_of("h2") == ["By type", "By length in tokens", "How it was computed"]
+    assert "2 sequences, 4 tokens, 2 spans of 2 types." in page.texts_of("p")
+    nothing = measure_spans([["O"]], [["O"]])
+    assert Page(report_page(LabelReport("t", nothing))).row("macro average")
+
+
+def test_a_page_needs_nothing_else_and_runs_nothing():
+    page = report_page(whole_report())
+    assert page.startswith("<!doctype html>")
+    assert "http" not in page
+    assert "//" not in page
+    assert not re.search(r"<(script|link|img|iframe|object)|@import|url\(|\son\w+=", page)
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_text_cannot_break_a_page():
+    classes = (NASTY, f"{NASTY}2")
+    found = measure_labels(classes, [0, 1], probabilities=[[0, 1], [0, 1]], averaged=[NASTY])
+    mistakes = [
+        Mistake(0, NASTY, NASTY, NASTY, 0.5),
+        Mistake(0, NASTY, NASTY, NASTY, 0.5, ((NASTY, 0.5),)),
+    ]
+    table = by_length(tally_labels([0, 1], [1, 1], 2), [1, 2], n_resamples=2)
+    report = LabelReport(
+        NASTY,
+        found,
+        {},
+        [replace(table, by=NASTY, slices=tuple(replace(s, name=NASTY) for s in table.slices))],
+        mistakes,
+        [Baseline(NASTY, {"accuracy": 0.5})],
+        NASTY,
+        [NASTY],
+    )
+    text = report_page(report)
+    assert "<script" not in text
+    assert text.count("</style>") == 1
+    page = Page(text)
+    assert page.texts_of("title")[0] == page.texts_of("h1")[0] == NASTY
+    assert page.texts_of("pre") == [NASTY]
+    assert [NASTY, "1", "0", "0"] not in page.rows
+    assert any(row[0] == f"{NASTY}2" for row in page.rows)
+    wide = measure_labels([NASTY, *(f"{NASTY}{i}" for i in range(31))], [0], [1])
+    assert "<script" not in report_page(LabelReport("t", wide))
+
+
+def test_characters_that_no_page_may_hold_are_replaced(tmp_path):
+    mistake = Mistake(0, "a\x00b\x1b[1m\ud800 ok\tok\n", "n", "p", 0.5)
+    found = measure_labels("np", [0], [1])
+    path = write_report(LabelReport("t", found, mistakes=[mistake]), tmp_path / "report.html")
+    written = path.read_bytes().decode("utf-8")
+    assert "a\ufffdb\ufffd[1m\ufffd ok\tok\n" in written
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", written)
+
+
+def test_html_is_written_as_utf_8(tmp_path):
+    found = measure_labels(("¿sí?", "日本"), [0, 1], [0, 1])
+    path = tmp_path / "página.HTML"
+    assert write_report(LabelReport("Ünï", found), str(path)) == path
+    written = path.read_text(encoding="utf-8")
+    assert "日本" in written
+    assert 'charset="utf-8"' in written
+
+
+@pytest.mark.parametrize(("name", "ending"), [("report.pdf", ".pdf"), ("report", "report")])
+def test_another_ending_is_refused(tmp_path, name, ending):
+    with pytest.raises(ConfigError) as refusal:
+        write_report(LabelReport("t", measure_labels("a", [0], [0])), tmp_path / name)
+    assert str(refusal.value) == f"cannot write a report as '{ending}'; end the file name in .html"
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    path = tmp_path / "none" / "report.html"
+    with pytest.raises(ConfigError) as refusal:
+        write_report(LabelReport("t", measure_labels("a", [0], [0])), path)
+    assert str(refusal.value) == (
+        f"cannot write {path}: there is no folder '{path.parent}'; make it, or name another"
+    )
+
+
+def test_every_score_has_a_name_that_people_use():
+    names = {
+        *labels.signature(("FAVOR",)),
+        *multi_label.signature(),
+        *tags.signature(),
+        "ece",
+        "brier",
+        "nll",
+    }
+    assert names == set(_NAMES)
+    kinds = Labels(("B-PER", "I-PER", "O"), scheme="bio")
+    found = tags.measure_tags([["B-PER", "I-PER"]], [["B-PER", "O"]], kinds)
+    assert "F1 (strict)" in report_page(LabelReport("Tags", found))

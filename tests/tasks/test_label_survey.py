@@ -1,0 +1,203 @@
+"""A survey counts what a training run would read, and tells what would stop it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from unrolled import cli
+from unrolled.tasks import TASKS
+from unrolled.tasks.label_survey import LabelSurvey, likely_task, render_labels, survey_labels
+from unrolled.tasks.tag_data import TagData
+from unrolled.text.data import LabelData
+from unrolled.text.tokenizer import TextConfig
+
+WORDS = TextConfig(kind="word")
+
+
+def table(path: Path, rows: list[tuple[str, ...]], *names: str) -> str:
+    lines = ["\t".join(each) for each in (names, *rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def shown(found: LabelSurvey) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(render_labels(found))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def lines_of(page: str) -> list[str]:
+    return [line.rstrip() for line in page.splitlines()]
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> LabelSurvey:
+    rows = [(f"a text of {n}", "good") for n in range(30)] + [("a dull one", "bad")] * 5
+    rows += [("a text of 3", "bad"), ("", "good"), ("one two three four five six", "Good ")]
+    train = table(tmp_path / "train.tsv", rows, "text", "label")
+    valid = [("a text of 7", "good"), ("new", "ugly"), ("new", "ugly"), ("", "bad")]
+    config = LabelData(
+        train=(train,),
+        valid=(table(tmp_path / "valid.tsv", valid, "text", "label"),),
+        test=(table(tmp_path / "test.tsv", [("x", "good"), ("y", "odd")], "text", "label"),),
+        max_length=5,
+    )
+    return survey_labels(TASKS["classify"], config, WORDS)  # type: ignore[arg-type]
+
+
+def test_everything_is_counted(found: LabelSurvey) -> None:
+    assert found.sizes == {"train": 37, "valid": 4, "test": 2}
+    assert found.labels == {
+        "good": {"train": 30, "valid": 1, "test": 1},
+        "bad": {"train": 6, "valid": 1, "test": 0},
+        "Good": {"train": 1, "valid": 0, "test": 0},
+        "odd": {"train": 0, "valid": 0, "test": 1},
+        "ugly": {"train": 0, "valid": 2, "test": 0},
+    }
+    assert found.majority == ("good", 30 / 37)
+    assert found.rare == ("Good",)
+    assert found.alike == (("Good", "good"),)
+    assert found.unseen == (("ugly", "valid", 3), ("odd", "test", 3))
+    assert found.n_empty == {"train": 1, "valid": 1, "test": 0}
+    assert (found.n_duplicates, found.n_conflicts) == (5, 1)
+    assert found.n_shared == {"valid": 1, "test": 0}
+    assert (found.n_too_long, found.n_bare) == (1, 0)
+    assert found.percentiles == (3, 4, 4, 4, 4, 6)
+
+
+def test_the_page_says_so(found: LabelSurvey) -> None:
+    lines = lines_of(shown(found))
+    for line in (
+        "task      classify (--task NAME says another)",
+        "rows      37 train, 4 valid, 2 test",
+        "lengths   tokens of a text, at most: 5 % 3 · 25 % 4 · 50 % 4 · 75 % 4 · 95 % 4 · 99 % 6",
+        "majority  'good', 81.1% of train: what is right without reading",
+        "rare      fewer than 5 in train: 'Good'",
+        "unseen    'ugly' is in valid (line 3), not in train",
+        "unseen    'odd' is in test (line 3), not in train",
+        "alike     'Good', 'good' differ in case or spaces only",
+        "empty     1 of train, 1 of valid without text; those of train are left out",
+        "too long  1 row of train with a text of more than 5 tokens, read in part (data.keep)",
+        "repeated  5 rows of train, 1 of them with other labels",
+        "shared    1 of valid with the text of a row of train",
+    ):
+        assert line in lines
+    (row,) = (line.split() for line in lines if line.split()[:1] == ["good"])
+    assert row == ["good", "30", "81.1%", "1", "1"]
+
+
+def test_of_pairs_it_is_the_pair_that_repeats(tmp_path: Path) -> None:
+    rows = [("same premise", f"a claim {n}", ("no", "yes")[n % 2]) for n in range(40)]
+    path = table(tmp_path / "a.tsv", [*rows, rows[0]], "first", "second", "label")
+    config = LabelData(train=(path,), valid=(path,), test=(path,))
+    found = survey_labels(TASKS["pair"], config, WORDS)  # type: ignore[arg-type]
+    assert [column.name for column in found.columns] == ["first", "second"]
+    assert [column.n_distinct for column in found.columns] == [1, 40]
+    assert (found.n_duplicates, found.n_conflicts) == (1, 0)
+    assert found.n_shared == {"valid": 41, "test": 41}
+
+
+def test_several_labels_are_counted_one_by_one(tmp_path: Path) -> None:
+    rows = [("a", "x|y"), ("b", ""), ("c", "x"), ("d", " y | x ")]
+    path = table(tmp_path / "a.tsv", rows, "text", "label")
+    config = LabelData(train=(path,), valid=(path,), test=(path,), label_separator="|")
+    found = survey_labels(TASKS["classify"], config, WORDS)  # type: ignore[arg-type]
+    assert {name: n["train"] for name, n in found.labels.items()} == {"x": 3, "y": 2}
+    assert (found.n_bare, found.majority) == (1, ("x", 0.75))
+    assert "1 row of train, as data.label_separator allows" in shown(found)
+
+
+def test_one_label_and_a_missing_one_are_told_of(tmp_path: Path) -> None:
+    path = table(tmp_path / "a.tsv", [("a", "only"), ("b", "only")], "text", "label")
+    config = LabelData(train=(path,), valid=(path,), test=(path,))
+    found = survey_labels(TASKS["classify"], config, WORDS)  # type: ignore[arg-type]
+    assert "too few   one label only; training expects at least two" in lines_of(shown(found))
+    path = table(tmp_path / "b.tsv", [("a", "x"), ("b", ""), ("c", "y")], "text", "label")
+    config = LabelData(train=(path,), valid=(path,), test=(path,))
+    found = survey_labels(TASKS["classify"], config, WORDS)  # type: ignore[arg-type]
+    assert "no label  1 row of train; training refuses them" in lines_of(shown(found))
+
+
+TAGGED = """\
+-DOCSTART- O
+
+Ann B-PER
+Lee I-PER
+ran O
+
+in O
+Oslo I-LOC
+
+Bob B-PER
+ran O
+"""
+
+
+def test_tags_are_counted_by_token_and_by_span(tmp_path: Path) -> None:
+    path = tmp_path / "names.conll"
+    path.write_text(TAGGED.replace("\n", "\r\n"), encoding="utf-8", newline="")
+    valid = tmp_path / "valid.conll"
+    valid.write_text("Eve B-PER\nwon O\n\nBob S-PER\n", encoding="utf-8")
+    config = TagData(train=(str(path),), valid=(str(valid),), test=(str(valid),), scheme="bio")
+    found = survey_labels(TASKS["tag"], config, WORDS)  # type: ignore[arg-type]
+    assert found.sizes == {"train": 3, "valid": 2, "test": 2}
+    assert found.n_tokens == {"train": 7, "valid": 3, "test": 3}
+    assert found.labels["O"] == {"train": 3, "valid": 1, "test": 1}
+    assert found.majority == ("O", 3 / 7)
+    assert found.scheme == "bio"
+    assert found.spans == {
+        "LOC": {"train": 1, "valid": 0, "test": 0},
+        "PER": {"train": 2, "valid": 1, "test": 1},
+    }
+    assert found.ill_formed == {"train": (1, 7)}
+    assert found.unseen == (("S-PER", "valid", 4),)
+    page = lines_of(shown(found))
+    assert "sentences  3 train, 2 valid, 2 test" in page
+    assert "tokens     7 train, 3 valid, 3 test" in page
+    assert (
+        "spans      written as bio; 1 ill-formed in train, the first in the sentence of line 7"
+        in page
+    )
+
+
+def test_the_task_is_what_the_names_say(tmp_path: Path) -> None:
+    two = table(tmp_path / "two.tsv", [("a", "b")], "tweet", "Stance")
+    three = table(tmp_path / "three.tsv", [("a", "b", "c")], "premise", "hypothesis", "label")
+    pairs = table(tmp_path / "pairs.tsv", [("a", "b")], "en", "es")
+    assert [likely_task([path]) for path in (two, three, pairs)] == ["classify", "pair", None]
+    assert likely_task([three], ["hypothesis", "label"]) == "classify"
+    assert likely_task(["names.CoNLL.gz"]) == likely_task(["a.jsonl"], ["tokens", "tags"]) == "tag"
+    assert likely_task(["no such file.tsv"]) is None
+    swapped = table(tmp_path / "swapped.tsv", [("a", "b")], "label", "text")
+    assert likely_task([swapped]) == "classify"
+    assert likely_task([swapped], ["label", "text"]) is None
+    assert likely_task(["train.en", "train.es"]) is None
+
+
+def test_the_command_tells_of_every_task(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(f"text {n}", ("no", "yes")[n % 2]) for n in range(40)]
+    path = table(tmp_path / "a.tsv", rows, "text", "label")
+    assert cli.main(["data", path]) == 0
+    guessed = capsys.readouterr().out
+    assert "classify (--task NAME says another)" in guessed
+    assert cli.main(["data", path, "--task", "classify", "--text.kind", "word"]) == 0
+    assert "words and punctuation" not in capsys.readouterr().out
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'task = "classify"\n[data]\ntrain = ["{Path(path).as_posix()}"]\n', "utf-8")
+    assert cli.main(["data", str(recipe)]) == 0
+    assert capsys.readouterr().out == guessed
+    pairs = table(tmp_path / "b.tsv", [(f"one {n}", f"uno {n}") for n in range(40)], "en", "label")
+    assert cli.main(["data", pairs, "--task", "translate"]) == 0
+    assert "classify" not in capsys.readouterr().out
+    conll = tmp_path / "a.conll"
+    conll.write_text("\n".join(f"w{n} A\nv O\n" for n in range(40)), encoding="utf-8")
+    assert cli.main(["data", str(conll)]) == 0
+    assert "sentences" in capsys.readouterr().out
+    assert cli.main(["data", path, "--task", "language_model"]) == 2
+    assert "reads running text; `unrolled data` describes rows" in capsys.readouterr().err

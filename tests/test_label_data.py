@@ -1,0 +1,356 @@
+"""Labelled data as people have them, from the command line: read as meant, or refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from unrolled import cli
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = (
+    "--model.embedding_size=4",
+    "--model.hidden_size=4",
+    "--text.kind=word",
+    "--training.max_tokens=256",
+    "--training.device=cpu",
+)
+
+ROWS = [(f"number {n} is {'fine' if n % 2 else 'dull'}", ("bad", "good")[n % 2]) for n in range(40)]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode("utf-8"))
+    return path
+
+
+def table(path: Path, rows: list[tuple[str, ...]], *names: str) -> Path:
+    lines = ["\t".join(each) for each in (names or ("text", "label"), *rows)]
+    return write(path, "\n".join(lines) + "\n")
+
+
+def train(
+    data: Path, out: Path, *options: str | Path, task: str = "classify", steps: int = 3
+) -> int:
+    arguments = ["train", "--task", task, "--data", str(data), "--out", str(out), *SMALL]
+    return cli.main([*arguments, f"--training.max_steps={steps}", *map(str, options)])
+
+
+def labels_of(run: Path) -> list[str]:
+    return json.loads((run / "labels.json").read_text(encoding="utf-8"))["labels"]
+
+
+def refused(capsys: pytest.CaptureFixture[str]) -> str:
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1, said
+    return said.removeprefix("unrolled: ").rstrip()
+
+
+# Labels
+
+
+def test_a_label_that_training_has_not_names_file_and_line(tmp_path: Path, capsys) -> None:
+    data = table(tmp_path / "train.tsv", ROWS)
+    valid = table(tmp_path / "valid.tsv", [*ROWS[:3], ("number 9 is fine", "goood")])
+    assert train(data, tmp_path / "run", "--valid", valid) == 2
+    assert refused(capsys) == (
+        f"{valid}, line 5, field 'label': label 'goood' is not one of the training part (bad, good); "
+        "did you mean 'good'?"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_label_of_the_test_part_that_training_has_not_is_refused_at_once(
+    tmp_path: Path, capsys
+) -> None:
+    data = table(tmp_path / "train.tsv", ROWS)
+    test = table(tmp_path / "test.tsv", [*ROWS[:3], ("number 9 is fine", "goood")])
+    assert train(data, tmp_path / "run", "--test", test) == 2
+    assert refused(capsys).startswith(f"{test}, line 5, field 'label': label 'goood' is not one of")
+    assert not (tmp_path / "run").exists()
+    tags = write(tmp_path / "train.conll", "".join(f"a{n} X\nb Y\n\n" for n in range(30)))
+    others = write(tmp_path / "test.conll", "a X\nb Y\n\nb Y\na Z\n")
+    assert train(tags, tmp_path / "run", "--test", others, task="tag") == 2
+    assert refused(capsys).startswith(f"{others}, line 5, field 'tags': label 'Z' is not one of")
+
+
+def test_a_run_on_a_rare_label_can_be_evaluated(tmp_path: Path, capsys) -> None:
+    rows = [(text, f"only {n}" if n % 4 == 1 else label) for n, (text, label) in enumerate(ROWS)]
+    data, run = table(tmp_path / "train.tsv", rows), tmp_path / "run"
+    assert train(data, run, "--data.valid_size=10", "--data.test_size=10", steps=1) == 0
+    assert len(labels_of(run)) == 12
+    assert cli.main(["evaluate", str(run), "--words=none"]) == 0
+    tags = [f"word{n}{'XYZUVW'[n % 6]} {'XYZUVW'[n % 6]}{n if n % 3 else ''}\n" for n in range(40)]
+    data, run = write(tmp_path / "tags.conll", "\n".join(tags)), tmp_path / "tags"
+    sizes = ("--data.valid_size=5", "--data.test_size=5")
+    assert train(data, run, *sizes, task="tag", steps=1) == 0
+    assert cli.main(["evaluate", str(run)]) == 0
+
+
+def test_columns_of_the_task_are_read_by_name_in_any_order(tmp_path: Path, capsys) -> None:
+    data = table(tmp_path / "a.tsv", [(label, text) for text, label in ROWS], "label", "text")
+    assert train(data, tmp_path / "run", steps=1) == 0
+    assert labels_of(tmp_path / "run") == ["bad", "good"]
+    lines = (json.dumps({"label": label, "text": text}) for text, label in ROWS)
+    data = write(tmp_path / "a.jsonl", "\n".join(lines))
+    assert train(data, tmp_path / "other", steps=1) == 0
+    assert labels_of(tmp_path / "other") == ["bad", "good"]
+
+
+def test_a_list_as_a_text_is_refused(tmp_path: Path, capsys) -> None:
+    lines = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
+    lines.insert(6, json.dumps({"text": ["not", "one"], "label": "good"}))
+    data = write(tmp_path / "a.jsonl", "\n".join(lines))
+    assert train(data, tmp_path / "run") == 2
+    assert refused(capsys) == (
+        f"{data}, line 7, field 'text': expected text or a number, found list; write it as one text"
+    )
+    pair = json.dumps({"first": "a", "second": ["b"], "label": "x"})
+    data = write(tmp_path / "b.jsonl", pair)
+    assert train(data, tmp_path / "run", task="pair") == 2
+    assert "line 1, field 'second': expected text or a number" in refused(capsys)
+
+
+@pytest.mark.parametrize(
+    ("metric", "options"),
+    [("mean_f1", ()), ("hamming_loss", ("--data.label_separator=|",)), ("accuracy", ("--tag",))],
+)
+def test_a_metric_that_the_labels_do_not_have_is_refused_before_training(
+    tmp_path: Path, capsys, metric: str, options: tuple[str, ...]
+) -> None:
+    task = "classify"
+    data = table(tmp_path / "train.tsv", ROWS)
+    if options == ("--tag",):
+        data, task, options = tmp_path / "a.conll", "tag", ()
+        data = write(data, "".join(f"a{n} B-X\nb O\n\n" for n in range(30)))
+    assert train(data, tmp_path / "run", f"--training.metric={metric}", *options, task=task) == 2
+    assert f"training.metric is '{metric}', which these labels do not have" in refused(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_baselines_of_a_task_without_labels_are_refused_at_once(tmp_path: Path, capsys) -> None:
+    data = table(tmp_path / "train.tsv", ROWS, "en", "es")
+    assert train(data, tmp_path / "run", "--baselines", task="translate") == 2
+    assert refused(capsys) == (
+        "--baselines are of tasks that answer with labels (classify, pair, tag), and this is "
+        "'translate'; leave it out"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_one_label_is_refused(tmp_path: Path, capsys) -> None:
+    data = table(tmp_path / "train.tsv", [(text, "good") for text, _ in ROWS])
+    assert train(data, tmp_path / "run") == 2
+    assert refused(capsys) == f"{data}: expected at least two different labels, found only 'good'"
+
+
+def test_a_missing_label_is_refused_with_its_line(tmp_path: Path, capsys) -> None:
+    data = table(tmp_path / "train.tsv", [*ROWS[:7], ("number 7 is dull", "  "), *ROWS[8:]])
+    valid = table(tmp_path / "valid.tsv", ROWS)
+    assert train(data, tmp_path / "run", "--valid", valid, "--test", valid) == 2
+    assert refused(capsys) == (
+        f"{data}, line 9: the label is missing; give one, leave the row out, or set data.label_separator "
+        "if a row may have several labels or none"
+    )
+
+
+def test_spaces_around_a_label_are_no_part_of_it(tmp_path: Path, capsys) -> None:
+    rows = [(text, f"{label}{' ' * (n % 3)}") for n, (text, label) in enumerate(ROWS)]
+    data, run = table(tmp_path / "train.tsv", rows), tmp_path / "run"
+    assert train(data, run) == 0
+    assert labels_of(run) == ["bad", "good"]
+    assert cli.main(["evaluate", str(run), "--data", str(data)]) == 0
+    lines = (run / "evaluation-train/predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["label"] for line in lines} == {"bad", "good"}
+
+
+def test_a_rare_label_is_found_where_labels_are_weighed(tmp_path: Path, capsys) -> None:
+    rows = [
+        (
+            f"number {n} is {'awful' if n % 20 == 7 else 'fine'} today",
+            "bad" if n % 20 == 7 else "good",
+        )
+        for n in range(200)
+    ]
+    data, run = table(tmp_path / "train.tsv", rows), tmp_path / "run"
+    options = ("--valid", data, "--test", data, "--model.class_weights=balanced")
+    steps = ("--training.metric=macro_f1", "--training.learning_rate=0.03")
+    assert train(data, run, *options, *steps, steps=120) == 0
+    capsys.readouterr()
+    assert cli.main(["predict", str(run), "number 500 is awful today"]) == 0
+    assert capsys.readouterr().out.startswith("bad\t")
+    assert cli.main(["data", *map(str, [data, *options[:4]])]) == 0
+    assert "majority  'good', 95.0% of train" in capsys.readouterr().out
+
+
+# Texts
+
+
+def test_rows_without_text_are_left_out_and_answers_to_them_are_empty(
+    tmp_path: Path, capsys
+) -> None:
+    data, run = (
+        table(tmp_path / "train.tsv", [*ROWS, ("", "good"), ("  ", "bad")]),
+        tmp_path / "run",
+    )
+    assert train(data, run) == 0
+    split = json.loads((run / "split.json").read_text(encoding="utf-8"))
+    assert split["empty_side"] == 2
+    asked = write(tmp_path / "asked.txt", "number 1 is fine\n\n  \nnumber 2 is dull\n")
+    capsys.readouterr()
+    assert cli.main(["predict", str(run), "--input", str(asked)]) == 0
+    answers = capsys.readouterr().out.splitlines()
+    assert [bool(line) for line in answers] == [True, False, False, True]
+    other = table(tmp_path / "other.tsv", [("", "good"), ("number 3 is fine", "good")])
+    assert cli.main(["evaluate", str(run), "--data", str(other)]) == 0
+    assert "2 rows in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("keep", ["start", "end"])
+def test_a_text_of_50_000_tokens_is_read_as_the_recipe_says(
+    tmp_path: Path, capsys, keep: str
+) -> None:
+    long = " ".join(["dull"] * 25_000 + ["fine"] * 25_000)
+    data, run = table(tmp_path / "train.tsv", [*ROWS, (long, "good")]), tmp_path / "run"
+    valid = table(tmp_path / "valid.tsv", ROWS)
+    options = ("--valid", valid, "--test", valid, f"--data.keep={keep}", "--data.max_length=7")
+    assert train(data, run, *options) == 0
+    told = "train: 1 texts are longer than data.max_length and read in part (data.keep)"
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert json.loads((run / "split.json").read_text(encoding="utf-8"))["cut"]["train"] == 1
+    assert cli.main(["predict", str(run), long]) == 0
+    said = capsys.readouterr()
+    assert said.err == (
+        f"unrolled: '{long[:30]}…': 49,993 tokens were not read; the run has data.max_length = 7 and "
+        f"data.keep = '{keep}'\n"
+    )
+    word = "dull" if keep == "start" else "fine"
+    assert cli.main(["predict", str(run), " ".join([word] * 7)]) == 0
+    assert capsys.readouterr().out == said.out
+    assert cli.main(["evaluate", str(run), "--data", str(data)]) == 0
+    assert "1 texts are longer than data.max_length and read in part" in capsys.readouterr().out
+
+
+def test_a_line_break_in_quotes_is_one_text_of_a_csv(tmp_path: Path, capsys) -> None:
+    rows = [
+        f'"number {n}\nis {"fine" if n % 2 else "dull"}, I say",{label}'
+        for n, (_, label) in enumerate(ROWS)
+    ]
+    data, run = (
+        write(tmp_path / "train.csv", "\r\n".join(["text,label", *rows, ""])),
+        tmp_path / "run",
+    )
+    assert train(data, run) == 0
+    assert labels_of(run) == ["bad", "good"]
+    other = write(tmp_path / "other.csv", 'text,label\n"one\ntwo",good\n"three\nfour",god\n')
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(run), "--data", str(other)]) == 2
+    assert refused(capsys).startswith(f"{other}, line 4, field 'label': label 'god' is not one of")
+
+
+def test_a_line_break_in_quotes_is_refused_in_a_tsv(tmp_path: Path, capsys) -> None:
+    data = write(tmp_path / "train.tsv", 'text\tlabel\nall is fine\tgood\n"all\nis dull"\tbad\n')
+    assert train(data, tmp_path / "run") == 2
+    assert refused(capsys) == (
+        f"{data}, line 3: expected 2 fields separated by tabs as in the header, found 1; a field of a "
+        "TSV cannot go on after its line, in quotes neither: save it as CSV"
+    )
+
+
+def test_two_texts_are_no_input_of_a_run_that_reads_one(tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    assert train(table(tmp_path / "train.tsv", ROWS), run) == 0
+    capsys.readouterr()
+    assert cli.main(["predict", str(run), "one text", "another"]) == 2
+    assert refused(capsys) == (
+        f"{run} reads one text, found two; quote a text that contains spaces, and give several as lines "
+        "of standard input or of --input FILE"
+    )
+
+
+def test_two_texts_are_a_pair_whatever_white_space_they_hold(tmp_path: Path, capsys) -> None:
+    rows = [
+        (f"{a} {n}", f"it is {b}", "same" if a == b else "other")
+        for n in range(10)
+        for a in ("fine", "dull")
+        for b in ("fine", "dull")
+    ]
+    run = tmp_path / "run"
+    data = table(tmp_path / "train.tsv", rows, "first", "second", "label")
+    assert train(data, run, task="pair") == 0
+    capsys.readouterr()
+    assert cli.main(["predict", str(run), "fine\t3", "it is\nfine"]) == 0
+    said = capsys.readouterr().out
+    assert cli.main(["predict", str(run), "fine 3", "it is fine"]) == 0
+    assert capsys.readouterr().out == said
+    assert cli.main(["predict", str(run), "fine 3"]) == 2
+    assert refused(capsys) == "expected first and second, separated by a tab; found 'fine 3'"
+
+
+# Tokens in columns
+
+SENTENCES = [
+    [("Ann", "B-PER"), ("saw", "O"), ("Oslo", "B-LOC")],
+    [("Bob", "B-PER"), ("Lee", "I-PER"), ("ran", "O")],
+    [("Rain", "O"), ("fell", "O"), ("in", "O"), ("Rome", "B-LOC")],
+]
+COLUMNS = "\n".join(
+    "".join(f"{word}{n if tag == 'O' else ''} X {tag}\n" for word, tag in sentence)
+    for n in range(12)
+    for sentence in SENTENCES
+)
+
+
+def tag_run(data: Path, out: Path, *options: str | Path) -> int:
+    own = ("--data.valid_size=3", "--data.test_size=3", "--model.char_size=2")
+    return train(data, out, *own, *options, task="tag")
+
+
+def test_line_ends_of_windows_comments_and_documents_change_nothing(tmp_path: Path, capsys) -> None:
+    plain = write(tmp_path / "plain.conll", COLUMNS)
+    begin = "-DOCSTART- -X- O\n\n# sent_id = 1\n# text = Ann saw Oslo\n"
+    dressed = write(
+        tmp_path / "dressed.conll",
+        (begin + COLUMNS.replace("\n\n", "\n\n-DOCSTART- -X- O\n\n# next\n", 1)).replace(
+            "\n", "\r\n"
+        ),
+    )
+    for path in (plain, dressed):
+        assert tag_run(path, tmp_path / path.stem) == 0
+        assert labels_of(tmp_path / path.stem) == ["B-LOC", "B-PER", "I-PER", "O"]
+    one, other = (
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("plain", "dressed")
+    )
+    assert one == other
+
+
+def test_a_missing_column_names_its_line(tmp_path: Path, capsys) -> None:
+    lines = COLUMNS.splitlines()
+    lines[5] = "Lee I-PER"
+    data = write(tmp_path / "names.conll", "\r\n".join([*lines, ""]))
+    assert tag_run(data, tmp_path / "run") == 2
+    assert refused(capsys) == (
+        f"{data}, line 6: expected 3 columns separated by spaces as in line 1, found 2; a blank line "
+        "stands between sentences"
+    )
+
+
+def test_a_tag_that_training_has_not_names_the_line_of_its_token(tmp_path: Path, capsys) -> None:
+    data = write(tmp_path / "names.conll", COLUMNS)
+    valid = write(tmp_path / "valid.conll", "-DOCSTART- X O\r\n\r\nAnn X B-PER\r\nLee X I-PRE\r\n")
+    assert tag_run(data, tmp_path / "run", "--valid", valid) == 2
+    assert refused(capsys) == (
+        f"{valid}, line 4, field 'tags': label 'I-PRE' is not one of the training part "
+        "(B-LOC, B-PER, I-PER, O); did you mean 'I-PER'?"
+    )
+
+
+def test_an_empty_tag_in_a_list_is_refused(tmp_path: Path, capsys) -> None:
+    rows = [{"tokens": ["a", f"b{n}"], "tags": ["X", "" if n == 5 else "Y"]} for n in range(40)]
+    data = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    valid = write(tmp_path / "valid.jsonl", json.dumps(rows[0]) + "\n")
+    assert tag_run(data, tmp_path / "run", "--valid", valid, "--test", valid) == 2
+    assert refused(capsys) == f"{data}, line 6: token 2 has an empty tag; expected one for each"

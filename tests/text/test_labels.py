@@ -1,0 +1,89 @@
+"""Labels have a fixed order, and one that is unknown is named."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from unrolled.errors import ConfigError, DataError, RunError
+from unrolled.text.labels import Labels, split_labels
+
+
+def test_labels_are_ordered_by_name_and_numbers_by_value() -> None:
+    assert Labels.of(["b", "a", "b", "C"]).names == ("C", "a", "b")
+    assert Labels.of(["10", "9", "1"]).names == ("1", "9", "10")
+    assert Labels.of(["x", "2"]).names == ("2", "x")
+
+
+def test_what_is_no_finite_number_is_a_name() -> None:
+    names = ["nan", "10", "2", "inf", "1e400", "x", "-inf", "9"]
+    wanted = ("2", "9", "10", "-inf", "1e400", "inf", "nan", "x")
+    for order in permutations(names, 8):
+        assert Labels.of(dict.fromkeys(order)).names == wanted
+        if order[0] == "10":
+            break
+
+
+def test_one_label_is_no_choice_unless_an_example_may_have_none() -> None:
+    with pytest.raises(DataError) as caught:
+        Labels.of(["only"] * 3)
+    assert str(caught.value) == "expected at least two different labels, found only 'only'"
+    assert Labels.of(["only"], several=True).names == ("only",)
+    with pytest.raises(DataError) as caught:
+        Labels.of([], several=True)
+    assert str(caught.value) == "expected at least one label, found none"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (
+            "postive",
+            "label 'postive' is not one of the training part (negative, positive); did you mean "
+            "'positive'?",
+        ),
+        ("", "the label is missing; expected one of negative, positive"),
+    ],
+)
+def test_an_unknown_label_is_named(name: str, sentence: str) -> None:
+    with pytest.raises(DataError) as caught:
+        Labels.of(["positive", "negative"]).id_of(name)
+    assert str(caught.value) == sentence
+
+
+def test_a_label_to_average_must_be_there() -> None:
+    assert Labels.of(["A", "B", "C"], averaged=["C", "A"]).averaged == ("C", "A")
+    with pytest.raises(ConfigError, match=r"data.averaged must be of labels that stand in the"):
+        Labels.of(["A", "B"], averaged=["D"])
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    labels = Labels.of(["ja", "né", "à|b"], several=True, averaged=["ja"])
+    labels.save(tmp_path / "labels.json")
+    assert Labels.load(tmp_path / "labels.json") == labels
+    tags = Labels(("B-A", "I-A", "O"), scheme="bio", n_ill_formed=3)
+    tags.save(tmp_path / "labels.json")
+    assert Labels.load(tmp_path / "labels.json") == tags
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": [1], "averaged": []}', "{"])
+def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "labels.json").write_text(content, encoding="utf-8")
+    with pytest.raises(RunError, match="not a file of labels"):
+        Labels.load(tmp_path / "labels.json")
+
+
+@pytest.mark.parametrize(
+    ("field", "names"),
+    [
+        ("a|b", ["a", "b"]),
+        (" b | a |b", ["b", "a"]),
+        ("", []),
+        (" | ", []),
+        ("one, two\x1fa|b", ["one, two", "a|b"]),
+    ],
+)
+def test_several_labels_are_split_once_each(field: str, names: list[str]) -> None:
+    assert split_labels(field, "|") == names
