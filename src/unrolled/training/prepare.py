@@ -214,8 +214,9 @@ def _check_labels(
 ) -> None:
     """Refuse labels of the test part that could never be right, before the time of training is spent."""
     labels, labels_of = tokenizers[LABELS], task.reading.labels
-    for row in rows if labels_of is not None else ():
-        assert labels_of is not None
+    if labels_of is None:
+        return
+    for row in rows:
         for place, name in enumerate(labels_of(row.fields, data), start=1):
             try:
                 labels.id_of(name)
