@@ -18,6 +18,7 @@ SOURCE = Path(unrolled.__file__).parent
 
 ORDER = (
     "errors",
+    "documents",
     "shapes",
     "config",
     "kernels",
@@ -107,7 +108,8 @@ def test_nothing_is_pickled(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["text", "vectors", "baselines", "config.py", "errors.py", "kernels.py"]
+    "folder",
+    ["text", "vectors", "baselines", "config.py", "documents.py", "errors.py", "kernels.py"],
 )
 def test_what_knows_no_model_imports_no_torch(folder: str) -> None:
     for path in MODULES:
