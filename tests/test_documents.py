@@ -36,7 +36,7 @@ def refused(path: Path, content: bytes, how: str = "json") -> str:
         (b'["\\ud800"]', "half a surrogate pair"),
         (b'{"\\udfff": 1}', "half a surrogate pair"),
         (b'{"a": 1, "a": 2}', "a key is given twice"),
-        (b'["\xff"]', "not UTF-8 text (line 1, byte 2)"),
+        (b'["\xff"]', "not UTF-8 text (byte 2)"),
         (b"", "Expecting value"),
         (b"{]", "Expecting property name"),
     ],
@@ -53,7 +53,7 @@ def test_damaged_json_is_one_sentence(tmp_path: Path, content: bytes, problem: s
         (b".".join([b"a"] * 3000) + b" = 1", "nested too deeply"),
         (b"a = " + b"9" * 5000, "not valid TOML"),
         (b"a = 1\na = 2", "not valid TOML"),
-        (b"a = 1\nb = \xff", "not UTF-8 text (line 2, byte 10)"),
+        (b"a = 1\nb = \xff", "not UTF-8 text (byte 10)"),
     ],
 )
 def test_damaged_toml_is_one_sentence(tmp_path: Path, content: bytes, problem: str) -> None:
@@ -107,7 +107,7 @@ def test_missing_and_forbidden_are_told_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800"])
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DocumentError, match="no file can have this name|missing"):
+    with pytest.raises(DocumentError, match=r"no file can have this name|missing"):
         documents.read_text(tmp_path / name)
 
 

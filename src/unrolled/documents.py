@@ -1,9 +1,9 @@
 """Small files of JSON and TOML, read as if a stranger had written them.
 
 A run folder can come from anywhere. Whoever reads one of its small files reads it here: a regular file
-alone (a pipe would hang, a device never ends), no longer than a limit, UTF-8, not nested deeply, without
-what Python can hold and no later step expects: a key given twice, a number of hundreds of digits, one that
-is not finite, half a surrogate pair.
+alone (a pipe would hang, a device never ends), no longer than a limit, UTF-8, not nested deeply, and
+without what no later step expects: a key given twice, a number of hundreds of digits, one that is not
+finite, half a surrogate pair.
 """
 
 from __future__ import annotations
@@ -49,12 +49,21 @@ class DocumentError(RunError):
         path: the file.
         problem: what is wrong with it, without its place.
         is_missing: whether it is not there at all.
+        is_folder: whether it is one.
+        n_lines: of the file, where it was read; up to the fault, where it is not UTF-8.
     """
 
     def __init__(
-        self, path: str | PathLike[str], problem: str, *, is_missing: bool = False
+        self,
+        path: str | PathLike[str],
+        problem: str,
+        *,
+        is_missing: bool = False,
+        is_folder: bool = False,
+        n_lines: int = 0,
     ) -> None:
-        self.path, self.problem, self.is_missing = path, problem, is_missing
+        self.path, self.problem = path, problem
+        self.is_missing, self.is_folder, self.n_lines = is_missing, is_folder, n_lines
         super().__init__(f"{path}: {problem}; restore it from a copy")
 
 
@@ -119,7 +128,9 @@ def cannot_be_read(path: str | PathLike[str], error: OSError) -> DocumentError:
         return DocumentError(path, "missing", is_missing=True)
     if isinstance(error, PermissionError):
         return DocumentError(path, "permission denied; allow reading it (chmod a+r)")
-    return DocumentError(path, f"cannot be read ({error.strerror or error})")
+    is_folder = isinstance(error, IsADirectoryError)
+    problem = f"cannot be read ({error.strerror or error})"
+    return DocumentError(path, problem, is_folder=is_folder)
 
 
 def read_text(path: str | PathLike[str], limit: int = MOST_BYTES) -> str:
@@ -141,7 +152,8 @@ def decoded(path: str | PathLike[str], content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise DocumentError(path, f"not UTF-8 text (line {line}, byte {error.start})") from None
+        problem = f"not UTF-8 text (byte {error.start})"
+        raise DocumentError(path, problem, n_lines=line) from error
 
 
 def read_json(path: str | PathLike[str], limit: int = MOST_BYTES) -> Any:
@@ -161,11 +173,11 @@ def parse_json(path: str | PathLike[str], text: str) -> Any:
 
     >>> parse_json("a.json", '{"a": [1, 2.5, null]}')
     {'a': [1, 2.5, None]}
-    >>> parse_json("a.json", '{"a": 1, "a": 2}')
+    >>> parse_json("a.json", "[NaN]")
     Traceback (most recent call last):
-    unrolled.documents.DocumentError: a.json: not valid JSON (a key is given twice); restore it from a copy
+    unrolled.documents.DocumentError: a.json: not valid JSON (NaN is no number); restore it from a copy
     """
-    with _parsing(path, "JSON"):
+    with _parsing(path, text, "JSON"):
         value = json.loads(
             text,
             object_pairs_hook=_object,
@@ -192,20 +204,21 @@ def parse_toml(path: str | PathLike[str], text: str) -> dict[str, Any]:
     Raises:
         DocumentError: it is not TOML, or nested too deeply.
     """
-    with _parsing(path, "TOML"):
+    with _parsing(path, text, "TOML"):
         tables = tomllib.loads(text)
         _check(tables, has_escapes=False)
     return tables
 
 
 @contextmanager
-def _parsing(path: str | PathLike[str], language: str) -> Iterator[None]:
+def _parsing(path: str | PathLike[str], text: str, language: str) -> Iterator[None]:
     try:
         yield
     except RecursionError:
         raise DocumentError(path, f"not valid {language} (nested too deeply)") from None
     except ValueError as error:
-        raise DocumentError(path, f"not valid {language} ({str(error)[:200]})") from error
+        problem = f"not valid {language} ({str(error)[:200]})"
+        raise DocumentError(path, problem, n_lines=text.count("\n") + 1) from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
-from unrolled.config import require
+from unrolled.config import PositiveCount, Range, check_fields, require
 from unrolled.errors import RunError
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
@@ -82,15 +82,13 @@ class TextConfig:
     """
 
     kind: Kind = "bpe"
-    vocab_size: int = 8000
-    min_count: int = 1
+    vocab_size: Annotated[int, Range(1, 4_000_000)] = 8000
+    min_count: PositiveCount = 1
     lowercase: bool = False
     shared: bool = False
 
     def __post_init__(self) -> None:
-        kinds = get_args(Kind)
-        require(self.kind in kinds, "text.kind", f"one of {', '.join(kinds)}", self.kind)
-        require(self.min_count >= 1, "text.min_count", "at least 1", self.min_count)
+        check_fields(self, "text")
         smallest = len(SPECIALS) + (_N_BYTES if self.kind == "bpe" else 1)
         why = " (4 special tokens and the 256 bytes)" if self.kind == "bpe" else ""
         wanted = f"at least {smallest} for {self.kind}{why}"
