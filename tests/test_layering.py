@@ -19,6 +19,7 @@ SOURCE = Path(unrolled.__file__).parent
 ORDER = (
     "errors",
     "documents",
+    "tensor_files",
     "shapes",
     "config",
     "kernels",
@@ -109,7 +110,16 @@ def test_nothing_is_pickled(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "folder",
-    ["text", "vectors", "baselines", "config.py", "documents.py", "errors.py", "kernels.py"],
+    [
+        "text",
+        "vectors",
+        "baselines",
+        "config.py",
+        "documents.py",
+        "errors.py",
+        "kernels.py",
+        "tensor_files.py",
+    ],
 )
 def test_what_knows_no_model_imports_no_torch(folder: str) -> None:
     for path in MODULES:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.layers.crf import Allowed, allowed_transitions
+from unrolled.layers.crf import Allowed, allowed_transitions, booleans
 from unrolled.metrics.spans import find_scheme, find_spans
 from unrolled.shapes import Padded
 from unrolled.tasks.labelled import ROLE
@@ -147,9 +147,9 @@ def transitions(names: Sequence[str], scheme: str) -> Allowed:
     ]
     return Allowed(
         tuple(names),
-        torch.tensor([letter != "B" for letter, _ in parts], dtype=torch.bool),
-        torch.tensor(steps, dtype=torch.bool).reshape(len(parts), len(parts)),
-        torch.ones(len(parts), dtype=torch.bool),
+        booleans(letter != "B" for letter, _ in parts),
+        booleans(each for row in steps for each in row).reshape(len(parts), len(parts)),
+        booleans(True for _ in parts),
     )
 
 

@@ -33,6 +33,8 @@ from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import SPECIALS, UNK_ID
 
+_MOST_LABELS = 2048
+
 
 @dataclass(frozen=True)
 class TagConfig:
@@ -217,6 +219,11 @@ def build(config: TagConfig, tokenizers: Tokenizers) -> Tagger:
     keeps_to_it = config.transitions == "scheme" and labels.scheme and not labels.n_ill_formed
     if not (config.head == "crf" and keeps_to_it):
         return Tagger(config, *sizes)
+    if len(labels) > _MOST_LABELS:
+        raise ConfigError(
+            f"{len(labels):,} tags are too many for a CRF that keeps to their scheme, at most "
+            f"{_MOST_LABELS:,}; set model.transitions = 'free'"
+        )
     try:
         return Tagger(config, *sizes, transitions(labels.names, labels.scheme))
     except ConfigError as error:

@@ -30,6 +30,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unrolled import tensor_files
+from unrolled.documents import DocumentError
 from unrolled.errors import RunError
 from unrolled.training.events import Best
 
@@ -167,6 +169,18 @@ def load_checkpoint(run: Path) -> Checkpoint:
     )
 
 
+def last_weights(run: Path) -> Path:
+    """The file of the weights in the last complete checkpoint of a run, which may be damaged.
+
+    Raises:
+        RunError: the pointer is missing or damaged.
+    """
+    entry = read_pointer(run)["last"]
+    if entry is None:
+        raise damaged(run / "checkpoints" / POINTER_FILE, "missing, or names no checkpoint")
+    return run / "checkpoints" / entry["folder"] / MODEL_FILE
+
+
 def read_pointer(run: Path) -> dict[str, dict[str, str] | None]:
     """The folders of the best and the last checkpoint, each None where there is none.
 
@@ -210,6 +224,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         RunError: the file is missing, cut short, or its content is not what was written.
     """
+    try:
+        tensor_files.read_header(path)
+    except DocumentError as error:
+        raise damaged(path, error.problem) from None
     try:
         with safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get("sha256")
