@@ -1,25 +1,32 @@
 """Beam search: the few most probable hypotheses of each sentence, extended together.
 
-At each step a sentence's K live hypotheses propose all their continuations. Of these, counting ends
-of sentence, the K most probable are the beam: an end among them finishes its hypothesis. The K most
-probable continuations that are not an end stay live.
+At each step the live hypotheses of a sentence, at most K, propose their continuations. Every end of
+sentence among these gives a finished answer. Answers compete by score and take no place from the live
+hypotheses: the K most probable continuations that are not an end stay live. The greedy path is always
+one of them, so that no best answer scores below the greedy one, except by rounding.
 
 A sentence is done, and leaves the batch, when
 
-- K hypotheses have finished (the usual rule, an approximation: a longer one might still have scored
-  higher; with K = 1 it makes the search equal to greedy decoding), or
-- n_best have finished and no live one can enter the n best. This loses nothing: log-probabilities
-  only fall, so that what goes on from log-probability s scores at most s / lp(limit), or
+- no live hypothesis can still become one of the n best. Log-probabilities only fall, and the length
+  penalty grows with the length: what goes on from log-probability s scores at most s / lp(limit).
+  Stopping then loses nothing, nor does dropping single hypotheses by the same bound; or when
 - its limit is reached. What is live then is cut off, and scored as it is.
+
+It is not enough that K hypotheses have finished, a rule often seen: every step offers K ends, and where
+the vocabulary is small, improbable ones are soon among the best continuations.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import insort
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from unrolled.decoding.greedy import greedy
 from unrolled.decoding.history import Ending, History
 from unrolled.decoding.paths import log_probabilities
 from unrolled.decoding.records import (
@@ -100,70 +107,163 @@ def beam(
 ) -> list[list[Hypothesis]]:
     """The `config.n_best` best hypotheses found per sentence, best first; fewer if there are fewer.
 
-    Arguments as in `follow`.
+    A beam of 1 is greedy decoding. Arguments as in `follow`.
     """
-    K, alpha, device = config.beam_size, config.length_penalty, barred.device
+    if config.beam_size == 1:
+        return greedy(
+            stepper,
+            state,
+            limits,
+            alpha=config.length_penalty,
+            bos_id=bos_id,
+            eos_id=eos_id,
+            barred=barred,
+            with_attention=with_attention,
+        )
     history = History(list(range(len(limits))), with_attention)
-    endings: list[list[Ending]] = [[] for _ in limits]
-    tokens_BQ = torch.full((len(limits), 1), bos_id, device=device)
-    totals_BQ = torch.zeros(len(limits), 1, device=device)
+    answers = _Answers(limits, config)
+    live = _Live.start(len(limits), bos_id, barred.device)
     never_continue = torch.cat([barred, barred.new_tensor([eos_id])])
     step = 0
     while history.alive:
-        logits, state, attention = stepper.step(tokens_BQ, state)
-        V = logits.shape[2]
+        logits, state, attention = stepper.step(live.tokens_BQ, state)
         log_probs_BQV, ends_BQ = log_probabilities(logits, never_continue, eos_id)
-        totals_BQ = totals_BQ.to(ends_BQ.dtype)
-        ends_BQ += totals_BQ
-        totals_BQ, places_BQ = best_continuations(log_probs_BQV, totals_BQ, K)
-        parents_BQ, tokens_BQ = places_BQ // V, places_BQ % V
-        history.append(tokens_BQ, parents_BQ, attention)
-
-        for row, slot, log_prob in _finished(ends_BQ, totals_BQ):
-            ending = Ending.at(step, slot, log_prob, alpha, finished=True)
-            endings[history.alive[row]].append(ending)
-        best = totals_BQ[:, 0].tolist()
-        staying = []
-        for row, sentence in enumerate(history.alive):
-            limit = limits[sentence]
-            if step + 1 == limit:
-                for slot, log_prob in enumerate(totals_BQ[row].tolist()):
-                    if log_prob > -torch.inf:
-                        ending = Ending.at(step, slot, log_prob, alpha, finished=False)
-                        endings[sentence].append(ending)
-            elif not _is_done(endings[sentence], best[row], limit, config):
-                staying.append(row)
+        ends_BQ += live.totals_BQ
+        live = live.extended(log_probs_BQV, ends_BQ, config.beam_size)
+        history.append(live.tokens_BQ, live.parents_BQ, attention)
+        answers.add_ends(history.alive, step, ends_BQ)
+        n_useful = answers.n_useful(history.alive, step, live.totals_BQ)
+        staying = [row for row, n_slots in enumerate(n_useful) if n_slots]
         if len(staying) < len(history.alive):
             history.keep(staying)
             if not staying:
                 break
-            kept = torch.tensor(staying, device=device)
-            state = state.keep(kept)
-            totals_BQ, tokens_BQ, parents_BQ = totals_BQ[kept], tokens_BQ[kept], parents_BQ[kept]
-        state = state.reorder(parents_BQ)
+            kept = torch.tensor(staying, device=barred.device)
+            state, live = state.keep(kept), live.keep(kept)
+        live = live.first(max(n_useful))
+        state = state.reorder(live.parents_BQ)
         step += 1
-    return history.hypotheses(
-        [sorted(its, key=lambda end: -end.score)[: config.n_best] for its in endings]
-    )
+    return history.hypotheses(answers.best)
 
 
-def _finished(ends_BQ: Tensor, totals_BK: Tensor) -> list[tuple[int, int, float]]:
-    """(row, slot, log-probability) of each end among the K best of ends and continuations."""
-    is_in_BQ = ends_BQ > totals_BK[:, -1:]
-    if not is_in_BQ.any():
-        return []
-    both_BC = torch.cat([totals_BK, ends_BQ], 1)
-    worst_B1 = both_BC.topk(totals_BK.shape[1], 1).values[:, -1:]
-    is_in_BQ &= ends_BQ >= worst_B1
-    places = is_in_BQ.nonzero().tolist()
-    values = ends_BQ[is_in_BQ].tolist()
-    return [(row, slot, value) for (row, slot), value in zip(places, values, strict=True)]
+@dataclass(frozen=True)
+class _Live:
+    """The live hypotheses of each sentence, the most probable first.
+
+    Args:
+        tokens_BQ: their last tokens.
+        parents_BQ: the slots of the step before that they go on from.
+        totals_BQ: their log-probabilities; −∞ in a slot that holds none.
+        greedy_B: the slot of the greedy path; −1 where it has ended or was dropped.
+    """
+
+    tokens_BQ: Tensor
+    parents_BQ: Tensor
+    totals_BQ: Tensor
+    greedy_B: Tensor
+
+    @classmethod
+    def start(cls, n_sentences: int, bos_id: int, device: torch.device) -> _Live:
+        """One hypothesis per sentence, at its beginning."""
+        zeros_B1 = torch.zeros(n_sentences, 1, dtype=torch.int64, device=device)
+        return cls(zeros_B1 + bos_id, zeros_B1, zeros_B1.float(), zeros_B1[:, 0])
+
+    def extended(self, log_probs_BQV: Tensor, ends_BQ: Tensor, k: int) -> _Live:
+        """The k most probable continuations of each sentence, the greedy path among them.
+
+        `ends_BQ` are the log-probabilities of what ends here.
+        """
+        V, totals_BQ = log_probs_BQV.shape[2], self.totals_BQ.to(log_probs_BQV.dtype)
+        totals_BK, places_BK = best_continuations(log_probs_BQV, totals_BQ, k)
+        parents_BK, tokens_BK = places_BK // V, places_BK % V
+        greedy_B1 = self.greedy_B.unsqueeze(1)
+        is_child_BK = parents_BK == greedy_B1
+        has_child_B1 = is_child_BK.any(1, keepdim=True)
+        # They are sorted, so that the first child of the greedy path is its most probable one.
+        slots_B1 = is_child_BK.int().argmax(1, keepdim=True)
+        goes_on_B1 = totals_BK.gather(1, slots_B1) > ends_BQ.gather(1, greedy_B1.clamp(min=0))
+        greedy_B = slots_B1.masked_fill(~(has_child_B1 & goes_on_B1), -1)[:, 0]
+        live = _Live(tokens_BK, parents_BK, totals_BK, greedy_B)
+        is_pushed_out_B = ((greedy_B1 >= 0) & ~has_child_B1)[:, 0]
+        if is_pushed_out_B.any():
+            rows = is_pushed_out_B.nonzero()[:, 0]
+            live._put_in(rows, self.greedy_B[rows], log_probs_BQV, totals_BQ, ends_BQ)
+        return live
+
+    def _put_in(
+        self,
+        rows_N: Tensor,
+        parents_N: Tensor,
+        log_probs_BQV: Tensor,
+        totals_BQ: Tensor,
+        ends_BQ: Tensor,
+    ) -> None:
+        """Give the last slot to the best continuation of these parents, unless it is an end."""
+        gained_N, tokens_N = log_probs_BQV[rows_N, parents_N].max(1)
+        totals_N = totals_BQ[rows_N, parents_N] + gained_N
+        goes_on_N = totals_N > ends_BQ[rows_N, parents_N]
+        rows = rows_N[goes_on_N]
+        self.tokens_BQ[rows, -1] = tokens_N[goes_on_N]
+        self.parents_BQ[rows, -1] = parents_N[goes_on_N]
+        self.totals_BQ[rows, -1] = totals_N[goes_on_N]
+        self.greedy_B[rows] = self.totals_BQ.shape[1] - 1
+
+    def keep(self, rows: Tensor) -> _Live:
+        """Only these rows."""
+        return _Live(
+            self.tokens_BQ[rows], self.parents_BQ[rows], self.totals_BQ[rows], self.greedy_B[rows]
+        )
+
+    def first(self, n: int) -> _Live:
+        """Only the n most probable hypotheses of each sentence."""
+        if n == self.tokens_BQ.shape[1]:
+            return self
+        greedy_B = self.greedy_B.masked_fill(self.greedy_B >= n, -1)
+        return _Live(self.tokens_BQ[:, :n], self.parents_BQ[:, :n], self.totals_BQ[:, :n], greedy_B)
 
 
-def _is_done(endings: list[Ending], best: float, limit: int, config: DecodingConfig) -> bool:
-    if len(endings) >= config.beam_size or best == -torch.inf:
-        return True
-    if len(endings) < config.n_best:
-        return False
-    worst_kept = sorted((ending.score for ending in endings), reverse=True)[config.n_best - 1]
-    return best / length_penalty(limit, config.length_penalty) <= worst_kept
+class _Answers:
+    """The n best endings of each sentence so far, best first, and what may still become one."""
+
+    def __init__(self, limits: Sequence[int], config: DecodingConfig) -> None:
+        self._limits, self._n_best, self._alpha = limits, config.n_best, config.length_penalty
+        self._longest = [length_penalty(limit, self._alpha) for limit in limits]
+        self.best: list[list[Ending]] = [[] for _ in limits]
+
+    def add_ends(self, sentences: Sequence[int], step: int, ends_BQ: Tensor) -> None:
+        """The hypotheses that end at a step, by their slots."""
+        penalty = length_penalty(step + 1, self._alpha)
+        least_B1 = ends_BQ.new_tensor([self._least(each) * penalty for each in sentences])[:, None]
+        is_better_BQ = ends_BQ > least_B1
+        if is_better_BQ.any():
+            places, log_probs = is_better_BQ.nonzero().tolist(), ends_BQ[is_better_BQ].tolist()
+            for (row, slot), log_prob in zip(places, log_probs, strict=True):
+                self._add(sentences[row], Ending.at(step, slot, log_prob, self._alpha, True))
+
+    def n_useful(self, sentences: Sequence[int], step: int, totals_BQ: Tensor) -> list[int]:
+        """How many hypotheses of each sentence, counted from the first, may yet become answers.
+
+        Where the limit is reached they become answers now, cut off, and none goes on.
+        """
+        for row, sentence in enumerate(sentences):
+            if step + 1 == self._limits[sentence]:
+                for slot, log_prob in enumerate(totals_BQ[row].tolist()):
+                    self._add(sentence, Ending.at(step, slot, log_prob, self._alpha, False))
+        least_B1 = totals_BQ.new_tensor([self._to_enter(each, step) for each in sentences])[:, None]
+        return (totals_BQ > least_B1).sum(1).tolist()
+
+    def _to_enter(self, sentence: int, step: int) -> float:
+        """What log-probability a hypothesis must exceed to have a chance to become an answer."""
+        if step + 1 == self._limits[sentence]:
+            return math.inf
+        return self._least(sentence) * self._longest[sentence]
+
+    def _least(self, sentence: int) -> float:
+        """What score an answer must exceed to be among the n best."""
+        its = self.best[sentence]
+        return its[-1].score if len(its) == self._n_best else -math.inf
+
+    def _add(self, sentence: int, ending: Ending) -> None:
+        if ending.score > self._least(sentence):
+            insort(self.best[sentence], ending, key=lambda each: -each.score)
+            del self.best[sentence][self._n_best :]
