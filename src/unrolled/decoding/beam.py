@@ -42,6 +42,9 @@ BLOCK = 128
 """Tokens per block in `best_continuations`: a multiple of any vector width: reduces fast."""
 
 
+_NOTHING = Hypothesis((), -math.inf, -math.inf, None, False)
+
+
 def best_continuations(
     log_probs: Float[Tensor, "B Q V"], totals: Float[Tensor, "B Q"], k: int
 ) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
@@ -107,6 +110,7 @@ def beam(
 ) -> list[list[Hypothesis]]:
     """The `config.n_best` best hypotheses found per sentence, best first; fewer if there are fewer.
 
+    At least one: an empty, unfinished one of score −∞ where the model gives no token a probability.
     A beam of 1 is greedy decoding. Arguments as in `follow`.
     """
     if config.beam_size == 1:
@@ -128,10 +132,9 @@ def beam(
     while history.alive:
         logits, state, attention = stepper.step(live.tokens_BQ, state)
         log_probs_BQV, ends_BQ = log_probabilities(logits, never_continue, eos_id)
-        ends_BQ += live.totals_BQ
-        live = live.extended(log_probs_BQV, ends_BQ, config.beam_size)
+        live, ended_BQ = live.extended(log_probs_BQV, ends_BQ, config.beam_size, eos_id)
         history.append(live.tokens_BQ, live.parents_BQ, attention)
-        answers.add_ends(history.alive, step, ends_BQ)
+        answers.add_ends(history.alive, step, ended_BQ)
         n_useful = answers.n_useful(history.alive, step, live.totals_BQ)
         staying = [row for row, n_slots in enumerate(n_useful) if n_slots]
         if len(staying) < len(history.alive):
@@ -143,7 +146,7 @@ def beam(
         live = live.first(max(n_useful))
         state = state.reorder(live.parents_BQ)
         step += 1
-    return history.hypotheses(answers.best)
+    return [found or [_NOTHING] for found in history.hypotheses(answers.best)]
 
 
 @dataclass(frozen=True)
@@ -168,45 +171,64 @@ class _Live:
         zeros_B1 = torch.zeros(n_sentences, 1, dtype=torch.int64, device=device)
         return cls(zeros_B1 + bos_id, zeros_B1, zeros_B1.float(), zeros_B1[:, 0])
 
-    def extended(self, log_probs_BQV: Tensor, ends_BQ: Tensor, k: int) -> _Live:
+    def extended(
+        self, log_probs_BQV: Tensor, ends_BQ: Tensor, k: int, eos_id: int
+    ) -> tuple[_Live, Tensor]:
         """The k most probable continuations of each sentence, the greedy path among them.
 
-        `ends_BQ` are the log-probabilities of what ends here.
+        And the log-probability of each hypothesis if it ends here. `log_probs_BQV` do not contain the
+        end of sentence: `ends_BQ` does.
         """
-        V, totals_BQ = log_probs_BQV.shape[2], self.totals_BQ.to(log_probs_BQV.dtype)
+        V, totals_BQ = log_probs_BQV.shape[2], self.totals_BQ.to(ends_BQ.dtype)
         totals_BK, places_BK = best_continuations(log_probs_BQV, totals_BQ, k)
-        parents_BK, tokens_BK = places_BK // V, places_BK % V
+        ended_BQ = totals_BQ + ends_BQ
+        greedy_B, rows = self._follow_greedy(places_BK // V, totals_BK, ended_BQ)
+        live = _Live(places_BK % V, places_BK // V, totals_BK, greedy_B)
+        if len(rows):
+            parents = self.greedy_B[rows]
+            own_NV = log_probs_BQV[rows, parents]
+            own_NV[:, eos_id] = ends_BQ[rows, parents]
+            live._put_in(rows, parents, own_NV, totals_BQ[rows, parents], eos_id)
+        return live, ended_BQ
+
+    def _follow_greedy(
+        self, parents_BK: Tensor, totals_BK: Tensor, ended_BQ: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The slots that the greedy paths go on in, and the rows where that cannot be seen.
+
+        It cannot where the path has been pushed out, or where two tokens are equally probable.
+        """
         greedy_B1 = self.greedy_B.unsqueeze(1)
         is_child_BK = parents_BK == greedy_B1
-        has_child_B1 = is_child_BK.any(1, keepdim=True)
-        # They are sorted, so that the first child of the greedy path is its most probable one.
-        slots_B1 = is_child_BK.int().argmax(1, keepdim=True)
-        goes_on_B1 = totals_BK.gather(1, slots_B1) > ends_BQ.gather(1, greedy_B1.clamp(min=0))
-        greedy_B = slots_B1.masked_fill(~(has_child_B1 & goes_on_B1), -1)[:, 0]
-        live = _Live(tokens_BK, parents_BK, totals_BK, greedy_B)
-        is_pushed_out_B = ((greedy_B1 >= 0) & ~has_child_B1)[:, 0]
-        if is_pushed_out_B.any():
-            rows = is_pushed_out_B.nonzero()[:, 0]
-            live._put_in(rows, self.greedy_B[rows], log_probs_BQV, totals_BQ, ends_BQ)
-        return live
+        best_B1 = totals_BK.masked_fill(~is_child_BK, -torch.inf).amax(1, keepdim=True)
+        end_B1 = ended_BQ.gather(1, greedy_B1.clamp(min=0))
+        is_best_BK = is_child_BK & (totals_BK == best_B1)
+        is_only_B1 = is_best_BK.sum(1, keepdim=True) == 1
+        goes_on_B1 = is_only_B1 & (best_B1 > end_B1) & (best_B1 > totals_BK[:, -1:])
+        ends_B1 = is_child_BK.any(1, keepdim=True) & (end_B1 > best_B1)
+        slots_B1 = is_best_BK.int().argmax(1, keepdim=True).masked_fill(~goes_on_B1, -1)
+        is_open_B1 = (greedy_B1 >= 0) & ~goes_on_B1 & ~ends_B1
+        return slots_B1[:, 0], is_open_B1[:, 0].nonzero()[:, 0]
 
     def _put_in(
-        self,
-        rows_N: Tensor,
-        parents_N: Tensor,
-        log_probs_BQV: Tensor,
-        totals_BQ: Tensor,
-        ends_BQ: Tensor,
+        self, rows_N: Tensor, parents_N: Tensor, own_NV: Tensor, totals_N: Tensor, eos_id: int
     ) -> None:
-        """Give the last slot to the best continuation of these parents, unless it is an end."""
-        gained_N, tokens_N = log_probs_BQV[rows_N, parents_N].max(1)
-        totals_N = totals_BQ[rows_N, parents_N] + gained_N
-        goes_on_N = totals_N > ends_BQ[rows_N, parents_N]
-        rows = rows_N[goes_on_N]
-        self.tokens_BQ[rows, -1] = tokens_N[goes_on_N]
-        self.parents_BQ[rows, -1] = parents_N[goes_on_N]
-        self.totals_BQ[rows, -1] = totals_N[goes_on_N]
-        self.greedy_B[rows] = self.totals_BQ.shape[1] - 1
+        """Let greedy paths go on: in the slot that holds them already, or in the last one.
+
+        `own_NV` are the log-probabilities of their next tokens, the end of sentence among them.
+        """
+        tokens_N = own_NV.argmax(1)
+        goes_on_N = (tokens_N != eos_id) & (own_NV.amax(1) > -torch.inf)
+        rows, parents, tokens = rows_N[goes_on_N], parents_N[goes_on_N], tokens_N[goes_on_N]
+        is_it_MK = (self.parents_BQ[rows] == parents[:, None]) & (
+            self.tokens_BQ[rows] == tokens[:, None]
+        )
+        last = self.totals_BQ.shape[1] - 1
+        slots = is_it_MK.int().argmax(1).where(is_it_MK.any(1), last)
+        self.tokens_BQ[rows, slots] = tokens
+        self.parents_BQ[rows, slots] = parents
+        self.totals_BQ[rows, slots] = (totals_N + own_NV.amax(1))[goes_on_N]
+        self.greedy_B[rows] = slots
 
     def keep(self, rows: Tensor) -> _Live:
         """Only these rows."""
