@@ -41,9 +41,8 @@ COUNTS = {"twice": 2, "thrice": 3}
 MAX_STEPS = 50
 """Commands that take more steps are not written."""
 
-_MOST_TRIES = (
-    20_000  # a part that has no new command among so many drawn is taken to have none left
-)
+_MOST_DRAWS = 400  # of a phrase, until one may follow
+_MOST_TRIES = 2_000  # a part with no new command among so many drawn is taken to have none left
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ def generate(
     Raises:
         ConfigError: a negative number, or more commands than the grammar has.
 
-    >>> sample = generate(n_train=2, n_valid=1, n_test=1)
-    >>> print(sample.train[1].text, sample.train[1].steps, sep=": ")
+    >>> generate(n_train=0, n_valid=0, n_test=1).test
+    [Command(text='walk twice thrice', steps='WALK WALK WALK WALK WALK WALK')]
     """
     sizes = {"train": n_train, "valid": n_valid, "test": n_test}
     for name, size in sizes.items():
@@ -151,20 +150,22 @@ def _part(part: Part, n_commands: int, seed: int) -> list[Command]:
 
 
 def _command(draft: Draft) -> str:
-    """A command, or "" where one of its joins belongs to another part."""
-    phrases = [_phrase(draft)]
-    joins: list[str] = []
-    for join, rate in (("and", 0.5), ("after", 0.6), ("and", 0.5)):
-        if draft.chance(rate) and not (join == "and" and joins == ["and"]):
-            joins.append(join)
-            phrases.append(_phrase(draft))
-    triples = list(zip(phrases, joins, phrases[1:], strict=False)) or [(phrases[0], "", "")]
-    if not all(draft.allows(*triple) for triple in triples):
-        return ""
-    words = [phrases[0]]
-    for join, phrase in zip(joins, phrases[1:], strict=True):
-        words += [join, phrase]
-    return " ".join(words)
+    """A command; "" where none of the phrases drawn may stand in this part."""
+    first, after, second = draft.chance(0.5), draft.chance(0.6), draft.chance(0.5)
+    joins = [*["and"] * first, *["after"] * after, *["and"] * (second and after)]
+    command = phrase = _phrase_after(draft, "", "") if not joins else _phrase(draft)
+    for join in joins:
+        following = _phrase_after(draft, phrase, join)
+        if not following:
+            return ""
+        command, phrase = f"{command} {join} {following}", following
+    return command
+
+
+def _phrase_after(draft: Draft, phrase: str, join: str) -> str:
+    """A phrase that may be joined to another one in this part; "" where none was drawn."""
+    drawn = (_phrase(draft) for _ in range(_MOST_DRAWS))
+    return next((each for each in drawn if draft.allows(phrase, join, each)), "")
 
 
 def _phrase(draft: Draft) -> str:
