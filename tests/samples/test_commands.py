@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import unrolled
 from unrolled import DecodingConfig
@@ -161,8 +162,10 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> unrolled.Predictor:
             threads=1,
         ),
     )
+    n_threads = torch.get_num_threads()
     for _ in unrolled.fit(recipe, folder / "run"):
         pass
+    torch.set_num_threads(n_threads)
     translator = unrolled.load(folder / "run")
     assert isinstance(translator, unrolled.Predictor)
     return translator
