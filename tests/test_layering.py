@@ -18,6 +18,7 @@ SOURCE = Path(unrolled.__file__).parent
 
 ORDER = (
     "errors",
+    "storage",
     "shapes",
     "config",
     "kernels",

@@ -10,6 +10,7 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
+from unrolled import storage
 from unrolled.config import require
 from unrolled.errors import DataError, RunError, did_you_mean
 from unrolled.text.readers import LIST_SEPARATOR
@@ -93,7 +94,7 @@ class Labels:
         content = asdict(self)
         content = {"labels": content.pop("names"), **content}
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-        Path(path).write_text(text, encoding="utf-8")
+        storage.write_whole(Path(path), text.encode("utf-8"), "try again")
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Labels:
