@@ -20,6 +20,7 @@ ORDER = (
     "errors",
     "documents",
     "tensor_files",
+    "storage",
     "shapes",
     "config",
     "kernels",

@@ -53,7 +53,8 @@ SETTINGS = {
 def content(run: Path) -> dict[str, object]:
     """All that must be equal of two runs: everything but times, and events in `metrics.jsonl`."""
     last = checkpoint.load_checkpoint(run)
-    state = vars(replace(last.progress, seconds=0.0, update_seconds=0.0, metrics_bytes=0))
+    times = {"seconds": 0.0, "update_seconds": 0.0, "metrics_bytes": 0, "metrics_sha256": ""}
+    state = {**vars(last.progress), **times}
     tensors = {
         "weights": last.weights,
         "rest": last.rest,
@@ -149,7 +150,13 @@ class Killed(BaseException):
     """Stands for a kill: nothing of ours catches it to tidy up."""
 
 
-FILE_OPERATIONS = [(os, "fsync"), (os, "replace"), (shutil, "rmtree"), (Path, "mkdir")]
+FILE_OPERATIONS = [
+    (os, "fsync"),
+    (os, "replace"),
+    (Path, "unlink"),
+    (Path, "rmdir"),
+    (Path, "mkdir"),
+]
 
 
 def kill_at_operation(patch: pytest.MonkeyPatch, number: int) -> None:

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from unrolled import documents
+from unrolled import documents, storage
 from unrolled.config import require
 from unrolled.errors import DataError, RunError, did_you_mean
 from unrolled.text.readers import LIST_SEPARATOR
@@ -99,7 +99,7 @@ class Labels:
         content = asdict(self)
         content = {_NAMES: content.pop("names"), **content}
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-        Path(path).write_text(text, encoding="utf-8")
+        storage.write_whole(Path(path), text.encode("utf-8"), "try again")
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Labels:

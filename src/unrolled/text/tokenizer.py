@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, get_args
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
-from unrolled import documents
+from unrolled import documents, storage
 from unrolled.config import PositiveCount, Range, check_fields, require
 from unrolled.errors import RunError
 from unrolled.text import tokenizer_files
@@ -229,7 +229,8 @@ class Tokenizer:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the vocabulary as a `tokenizer.json`."""
-        Path(path).write_text(self.inner.to_str(pretty=True), encoding="utf-8", newline="\n")
+        content = self.inner.to_str(pretty=True).encode("utf-8")
+        storage.write_whole(Path(path), content, "try again")
 
     def __len__(self) -> int:
         return len(self._tokens)

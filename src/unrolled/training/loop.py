@@ -14,7 +14,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unrolled import config
+from unrolled import config, storage
 from unrolled.errors import ConfigError
 from unrolled.tasks.task import AnyTask, StreamTask
 from unrolled.text.tokenizer import TextConfig
@@ -143,28 +143,39 @@ def fit(
     if recipe.model is None:
         recipe = replace(recipe, model=task.Config())
     _check(recipe, task)
-    out = Path(os.path.abspath(out))
+    out = Path(os.path.realpath(out))  # who writes it by another name takes the same lock
     source = None if start_from is None else Path(start_from)
     if resume and (force or source is not None):
         raise ConfigError("--resume goes on with a run as it is; leave out --force and --from")
-    goes_on = resume and not run_folder.was_begun(out)
-    if goes_on:
-        run_folder.check_changes(out, recipe)
-    else:
-        run_folder.check_free(out, force)
+    with storage.locked(out):
+        goes_on = _goes_on(recipe, out, resume, force)
     if source is not None:
         recipe = _with_text_of(source, recipe)
     elif not goes_on:
         task.check_beginning(recipe.model, recipe.text)
-    return _events(recipe, task, out, goes_on, source)
+    return _events(recipe, task, out, source, resume, force)
+
+
+def _goes_on(recipe: Recipe, out: Path, resume: bool, force: bool) -> bool:
+    """Whether there is something to go on with; refuses what is in the way. To be asked under a lock."""
+    if resume and run_folder.is_there(out):
+        run_folder.check_changes(out, recipe)
+        return True
+    run_folder.check_free(out, force)
+    return False
 
 
 def _events(
-    recipe: Recipe, task: AnyTask, out: Path, goes_on: bool, source: Path | None
+    recipe: Recipe, task: AnyTask, out: Path, source: Path | None, resume: bool, force: bool
 ) -> Generator[Event, None, None]:
     rows = f"training.max_tokens, here {recipe.training.max_tokens}"
-    with within_memory("data.n_rows or data.k1" if isinstance(task, StreamTask) else rows):
-        training = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source)
+    memory = within_memory("data.n_rows or data.k1" if isinstance(task, StreamTask) else rows)
+    with storage.locked(out) as lock, memory:
+        # Once more, now that nobody else can change it until the end.
+        if _goes_on(recipe, out, resume, force):
+            training = _resumed(recipe, task, out)
+        else:
+            training = _new(recipe, task, out, source, lock)
         try:
             yield training.started()
             while True:
@@ -183,9 +194,11 @@ def _events(
             raise
 
 
-def _new(recipe: Recipe, task: AnyTask, out: Path, source: Path | None) -> Training:
+def _new(
+    recipe: Recipe, task: AnyTask, out: Path, source: Path | None, lock: storage.Lock
+) -> Training:
     """A run at step 0, saved, in its place."""
-    with run_folder.beginning(out, recipe) as partial:
+    with run_folder.beginning(out, recipe, lock) as partial:
         tokenizers = None
         if source is not None:
             tokenizers = run_folder.load_tokenizers(source)

@@ -8,16 +8,21 @@
     split.json                sizes of the parts, checksums of the data files, what the model began with
     README.md                 the model card
     checkpoints/              for exact resume, see checkpoint.py
+    baselines/                bag-of-words models, where they were asked for
+    evaluation-<name>/        reports of `unrolled evaluate`
 
-A new folder is prepared beside its place under a temporary name and appears complete.
+A new folder is prepared beside its place under a temporary name and appears complete. It is known by the
+first line of `config.toml`. Nothing else makes a folder a run, and only what is listed here is removed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +35,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from unrolled import config, documents
+from unrolled import config, documents, storage
+from unrolled.baselines.linear import HOLDS as BASELINE
 from unrolled.errors import ConfigError, RunError
 from unrolled.tasks.task import LABELS, AnyTask, LabelTask, Task, Tokenizers
 from unrolled.text import tokenizer_files
@@ -53,9 +59,32 @@ CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.jsonl"
 LABELS_FILE = "labels.json"
 
+BEGIN_OF_CONFIG = "# Unrolled run, format 1"
+"""What makes a folder a run; folders of older versions have the last line only."""
+
 END_OF_CONFIG = "# end of the recipe; a file without this line was cut short"
 
 _MOST_BYTES = 4 << 20  # of a recipe
+
+
+def _is_of_safetensors(path: Path) -> bool:
+    """Whether a file was begun by the safetensors library for a run, and left behind by a kill."""
+    with path.open("rb") as stream:
+        return (
+            re.match(rb'.{8}\{"__metadata__":\{"sha256":"', stream.read(99), re.DOTALL) is not None
+        )
+
+
+HOLDS: storage.Holds = {
+    r"config\.toml": None,
+    r"labels\.json|metrics\.jsonl|split\.json|README\.md|model\.safetensors": None,
+    r"tokenizer-[\w-]+\.json": None,
+    r"\.tmp\w{6}": _is_of_safetensors,
+    checkpoint.FOLDER: checkpoint.HOLDS,
+    "baselines": {r".+": BASELINE},
+    r"evaluation-.+": {r"report\.html|predictions\.jsonl": None},
+}
+"""What a run folder holds, and all that is ever removed with it."""
 
 CHANGEABLE = frozenset(
     f"training.{name}"
@@ -142,41 +171,79 @@ def load_run(
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder holds a run."""
-    return (path / CONFIG_FILE).is_file()
+    """Whether a folder is a run, by what `config.toml` begins with; in older ones, ends with."""
+    file = path / CONFIG_FILE
+    if storage.is_link(file):
+        return False
+    try:
+        lines = storage.read_small(file).rstrip().split(b"\n")
+    except (OSError, ValueError):
+        return False
+    return lines[0] == BEGIN_OF_CONFIG.encode() or lines[-1] == END_OF_CONFIG.encode()
 
 
 def check_free(path: Path, force: bool) -> None:
     """Refuse a place where something stands.
 
     Raises:
-        RunError: a run is there and `force` is False, or something that is not a run.
+        RunError: a run is there and `force` is False, or something that is not a run, or not of the run.
     """
+    for temporary in (storage.partial(path), storage.replaced(path)):
+        if os.path.lexists(temporary):
+            _check_leftover(temporary)
     if is_run(path):
         if not force:
             raise RunError(
                 f"{path} already holds a run; go on with it (--resume), replace it (--force), or "
                 "choose another name (--out)"
             )
-    elif path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        foreign = storage.first_foreign(path, HOLDS)
+        if foreign is not None:
+            raise RunError(
+                f"{foreign} does not belong to the run in {path}, which would be removed with all it "
+                "holds; move it elsewhere, or choose another name (--out)"
+            )
+    elif is_there(path):
         raise RunError(
             f"{path} exists and is not a run folder, so it is left alone; choose another name "
             "(--out)"
         )
 
 
+def _check_leftover(path: Path) -> None:
+    """Refuse what has the temporary name of a run and is not what a kill left of one."""
+    is_folder = path.is_dir() and not storage.is_link(path)
+    foreign = storage.first_foreign(path, HOLDS) if is_folder else path
+    if foreign is not None or not (is_run(path) or _has_nothing_yet(path)):
+        raise RunError(
+            f"{foreign or path} is in the way, and was not written by Unrolled; move it elsewhere, or "
+            "choose another name (--out)"
+        )
+
+
+def _has_nothing_yet(path: Path) -> bool:
+    """Whether a start was killed before its first file was whole, or a removal before its last."""
+    return {each.name for each in path.iterdir()} <= {storage.partial(Path(CONFIG_FILE)).name}
+
+
 @contextmanager
-def beginning(path: Path, recipe: Recipe) -> Iterator[Path]:
+def beginning(path: Path, recipe: Recipe, lock: storage.Lock) -> Iterator[Path]:
     """The temporary folder of a new run, emptied of what a killed start may have left.
 
     A run that cannot begin leaves nothing behind.
+
+    Args:
+        path: where the run will be; `check_free` has allowed it.
+        recipe: of the run.
+        lock: on the folder, which is to hold the temporary one too.
     """
-    partial = _partial(path)
+    partial = storage.partial(path)
     made = [folder for folder in partial.parents if not folder.exists()]
     try:
         with checkpoint.writing(partial, partial):
-            checkpoint.remove(partial)
-            partial.mkdir(parents=True)
+            storage.remove(partial, HOLDS)
+            storage.new_folder(partial)
+            lock.hold(partial)
             _write_recipe(partial, recipe)
         yield partial
     except BaseException:
@@ -186,12 +253,17 @@ def beginning(path: Path, recipe: Recipe) -> Iterator[Path]:
 
 def begun_recipe(path: Path) -> Path:
     """The recipe file of a run, or of one whose start was killed before it appeared."""
-    return (_partial(path) if was_begun(path) else path) / CONFIG_FILE
+    return (storage.partial(path) if was_begun(path) else path) / CONFIG_FILE
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything that a run could go on from, or that is in its way."""
+    return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
 
 
 def was_begun(path: Path) -> bool:
     """Whether a start of this run was killed before there was anything to resume."""
-    return not path.exists() and is_run(_partial(path))
+    return not path.exists() and is_run(storage.partial(path))
 
 
 def fill(
@@ -213,8 +285,8 @@ def fill(
         for role, vocabulary in prepared.tokenizers.items():
             vocabulary.save(partial / _file_of(role))
         record["contents"] = contents_of(partial, map(_file_of, prepared.tokenizers))
-        checkpoint.write_whole(partial / SPLIT_FILE, json.dumps(record, indent=1) + "\n")
-        checkpoint.write_whole(partial / METRICS_FILE, "")
+        _write_file(partial / SPLIT_FILE, json.dumps(record, indent=1) + "\n")
+        _write_file(partial / METRICS_FILE, "")
 
 
 def abandon(partial: Path, made: Iterable[Path]) -> None:
@@ -226,7 +298,7 @@ def abandon(partial: Path, made: Iterable[Path]) -> None:
             around it.
     """
     with suppress(OSError):
-        checkpoint.remove(partial)
+        storage.remove(partial, HOLDS)
         for folder in made:
             folder.rmdir()
 
@@ -234,9 +306,7 @@ def abandon(partial: Path, made: Iterable[Path]) -> None:
 def appear(partial: Path, path: Path) -> None:
     """Move a complete new run to its place, over the run that `check_free` allowed to replace."""
     with checkpoint.writing(partial, partial):
-        if path.is_dir():
-            checkpoint.remove(path)
-        os.replace(partial, path)
+        storage.appear(path, HOLDS)
 
 
 def read_recipe(folder: Path, task: AnyTask | None = None) -> tuple[Recipe, AnyTask]:
@@ -358,6 +428,18 @@ def accept_changes(folder: Path, recipe: Recipe) -> None:
         _write_recipe(folder, recipe)
 
 
+def remove_leftovers(folder: Path, verified: Mapping[str, Mapping[str, str] | None]) -> None:
+    """Remove what a kill left half-written, once the run goes on.
+
+    Args:
+        folder: the run.
+        verified: the pointer, whose last checkpoint has been read and verified.
+    """
+    checkpoint.remove_leftovers(folder, verified)
+    with checkpoint.writing(folder, folder):
+        storage.remove_leftovers(folder, HOLDS)
+
+
 def read_notes(folder: Path) -> tuple[str, ...]:
     """What there is to tell of what the model of a run began with.
 
@@ -382,26 +464,94 @@ def check_same_model(folder: Path, recipe: Recipe) -> None:
             )
 
 
-def cut_metrics(folder: Path, n_bytes: int) -> None:
-    """Take back the lines of `metrics.jsonl` that were written after the checkpoint."""
-    path = folder / METRICS_FILE
-    with checkpoint.writing(path, folder), open(path, "ab") as file:
-        if file.tell() > n_bytes:
-            file.truncate(n_bytes)
+class Metrics:
+    """`metrics.jsonl`: one line per event, and the checksum of all of them.
 
-
-def append_metrics(folder: Path, event: Step | Evaluated) -> int:
-    """Add an event to `metrics.jsonl`.
-
-    Returns:
-        The length of the file, in bytes.
+    Attributes:
+        n_bytes: of the file.
     """
-    line = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
-    path = folder / METRICS_FILE
-    with checkpoint.writing(path, folder), open(path, "ab") as file:
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        return file.tell()
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return self._digest.hexdigest()
+
+    def go_on(self, folder: Path, n_bytes: int, sha256: str) -> None:
+        """Take back the lines that were written after a checkpoint.
+
+        Args:
+            folder: the run.
+            n_bytes: how long the file was then.
+            sha256: its checksum then; nothing where an older version kept none.
+
+        Raises:
+            RunError: what was there then is not there any more, or the file cannot be written.
+        """
+        path = folder / METRICS_FILE
+        try:
+            content = storage.read_small(path, _MOST_METRICS)
+        except (OSError, ValueError) as error:
+            raise storage.unreadable(path, error, checkpoint.RESTORE) from None
+        counted = content[:n_bytes]
+        self.n_bytes, self._digest = len(counted), hashlib.sha256(counted)
+        if len(counted) < n_bytes or (
+            self.sha256 != sha256 if sha256 else not _are_events(counted)
+        ):
+            raise checkpoint.damaged(
+                path, "its lines are not those that the last checkpoint counted"
+            )
+        if counted != content or storage.is_shared(path):
+            with checkpoint.writing(path, folder):
+                _write_file(path, counted)
+
+    def append(self, folder: Path, event: Step | Evaluated) -> None:
+        """Add an event.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        line = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
+        content = json.dumps(line).encode() + b"\n"
+        path = folder / METRICS_FILE
+        with checkpoint.writing(path, folder), storage.appending(path) as file:
+            if file.tell() != self.n_bytes:  # somebody else changed it, and it is only a log
+                self._read_again(path)
+            file.write(content)
+        self.n_bytes += len(content)
+        self._digest.update(content)
+
+    def flush(self, folder: Path) -> None:
+        """Have it put on the disk.
+
+        Raises:
+            RunError: it cannot be.
+        """
+        path = folder / METRICS_FILE
+        with checkpoint.writing(path, folder), storage.appending(path) as file:
+            storage.flush(file)
+
+    def _read_again(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._digest = hashlib.file_digest(file, "sha256")  # type: ignore[assignment]
+            self.n_bytes = file.tell()
+
+
+_MOST_METRICS = 1 << 32  # bytes; of lines of some hundred each
+
+
+def _are_events(lines: bytes) -> bool:
+    """Whether these are whole lines of JSON objects with the name of an event each."""
+    if lines and not lines.endswith(b"\n"):
+        return False
+    try:
+        events = [json.loads(line) for line in lines.splitlines()]
+        return all(event["event"] in ("step", "evaluated") for event in events)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def write_card(
@@ -416,7 +566,7 @@ def write_card(
     recipe = read_config(folder)
     text = "\n".join(_card(name, task, signatures, recipe, started, best)) + "\n"
     with checkpoint.writing(folder / "README.md", folder):
-        checkpoint.write_whole(folder / "README.md", text)
+        _write_file(folder / "README.md", text)
 
 
 def _card(
@@ -479,12 +629,14 @@ def _versions() -> tuple[str, ...]:
     return tuple(versions)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}{checkpoint.PARTIAL}")
-
-
 def _write_recipe(folder: Path, recipe: Recipe) -> None:
-    checkpoint.write_whole(folder / CONFIG_FILE, f"{recipe.to_toml()}\n{END_OF_CONFIG}\n")
+    text = f"{BEGIN_OF_CONFIG}\n\n{recipe.to_toml()}\n{END_OF_CONFIG}\n"
+    _write_file(folder / CONFIG_FILE, text)
+
+
+def _write_file(path: Path, content: str | bytes) -> None:
+    with storage.whole(path) as stream:
+        stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
 
 
 def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from unrolled import storage
 from unrolled.errors import DataError
 from unrolled.text.files import endings, nearest_file, packed_into, unpacked
-from unrolled.vectors import storage
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
