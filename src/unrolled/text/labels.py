@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from unrolled.config import require
 from unrolled.errors import DataError, RunError, did_you_mean
@@ -26,6 +27,8 @@ class Labels:
         scheme: of the labels of tokens: how they write spans ("bio", "iob1", "bioes", "bilou"); "" where
             they do not.
         n_ill_formed: training examples whose labels the scheme does not allow.
+        shares: `[C]`, how often to expect each where nothing is known of a text; () where this was not
+            estimated, as of the labels of tokens.
 
     >>> labels = Labels.of(["neg", "pos", "neg"])
     >>> labels.names, labels.id_of("pos")
@@ -40,6 +43,7 @@ class Labels:
     averaged: tuple[str, ...] = ()
     scheme: str = ""
     n_ill_formed: int = 0
+    shares: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -113,6 +117,7 @@ class Labels:
                 tuple(averaged),
                 str(content.get("scheme", "")),
                 int(content.get("n_ill_formed", 0)),
+                _checked_shares(content.get("shares", ()), len(names)),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
@@ -135,6 +140,18 @@ def split_labels(field: str, separator: str) -> list[str]:
 
 def _shown(names: tuple[str, ...]) -> str:
     return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+
+
+def _checked_shares(shares: Any, n_labels: int) -> tuple[float, ...]:
+    """The shares that a file names, none or one for each label.
+
+    Raises:
+        ValueError: they are something else.
+    """
+    found = tuple(float(share) for share in shares)
+    if len(found) not in (0, n_labels) or not all(0 <= share <= 1 for share in found):
+        raise ValueError("expected a share between 0 and 1 of each label")
+    return found
 
 
 def _order(name: str) -> tuple[bool, float, str]:

@@ -87,6 +87,9 @@ NOT_WEIGHTS = {
 }
 """Settings of a model that change how it is trained, and may differ from the run it starts from."""
 
+UNNAMED = {"model.unknown_rate": 0.0}
+"""Settings that older runs do not name, and the values that they were trained with."""
+
 BEGINNINGS = {f"model.{side}embeddings" for side in ("", "source_", "target_")}
 """Settings that name what a new model begins with; one that starts from a run may leave them out."""
 
@@ -177,6 +180,16 @@ def beginning(path: Path, recipe: Recipe) -> Iterator[Path]:
 def begun_recipe(path: Path) -> Path:
     """The recipe file of a run, or of one whose start was killed before it appeared."""
     return (_partial(path) if was_begun(path) else path) / CONFIG_FILE
+
+
+def unnamed_settings(path: Path) -> list[tuple[str, str]]:
+    """The settings that the recipe of a run does not name, with the values it was trained with, as typed.
+
+    Raises:
+        ConfigError: the recipe is missing or damaged.
+    """
+    named = _flat(config.read_toml(begun_recipe(path)))
+    return [(name, str(value)) for name, value in UNNAMED.items() if name not in named]
 
 
 def was_begun(path: Path) -> bool:
@@ -322,6 +335,7 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
         RunError: the data files are not those that the run was trained on.
     """
     old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
+    old = {name: value for name, value in UNNAMED.items() if name in new} | old
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name) and name not in CHANGEABLE:
             raise ConfigError(

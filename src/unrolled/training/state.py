@@ -85,6 +85,7 @@ class Training:
         self.notes = run_folder.read_notes(self.folder)
         checkpoint.remove_leftovers(self.folder)
         last = checkpoint.load_checkpoint(self.folder)
+        self.feed.prepare(self.model)
         checkpoint.set_weights(self.model, last.weights, self.folder / "checkpoints")
         groups: dict[str, dict[str, torch.Tensor]] = {
             name: {} for name in ("optimiser", "average", "random", "carried")
