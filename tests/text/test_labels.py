@@ -63,12 +63,25 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     labels = Labels.of(["ja", "né", "à|b"], several=True, averaged=["ja"])
     labels.save(tmp_path / "labels.json")
     assert Labels.load(tmp_path / "labels.json") == labels
-    tags = Labels(("B-A", "I-A", "O"), scheme="bio", n_ill_formed=3)
+    tags = Labels(("B-A", "I-A", "O"), scheme="bio", n_ill_formed=3, shares=(0.5, 0.3, 0.2))
     tags.save(tmp_path / "labels.json")
     assert Labels.load(tmp_path / "labels.json") == tags
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": [1], "averaged": []}', "{"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"labels": [1], "averaged": []}',
+        "{",
+        *(
+            f'{{"labels": ["a", "b"], "averaged": [], "several": false, "shares": {shares}}}'
+            for shares in ("[0.5]", "[0.5, 2]", "[NaN, 1]", '"ab"', "3", '[{}, "x"]')
+        ),
+    ],
+)
 def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "labels.json").write_text(content, encoding="utf-8")
     with pytest.raises(RunError, match="not a file of labels"):
