@@ -19,6 +19,8 @@ SOURCE = Path(unrolled.__file__).parent
 ORDER = (
     "errors",
     "storage",
+    "documents",
+    "tensor_files",
     "shapes",
     "config",
     "kernels",
@@ -108,7 +110,17 @@ def test_nothing_is_pickled(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["text", "vectors", "baselines", "config.py", "errors.py", "kernels.py"]
+    "folder",
+    [
+        "text",
+        "vectors",
+        "baselines",
+        "config.py",
+        "documents.py",
+        "errors.py",
+        "kernels.py",
+        "tensor_files.py",
+    ],
 )
 def test_what_knows_no_model_imports_no_torch(folder: str) -> None:
     for path in MODULES:

@@ -575,7 +575,7 @@ def test_the_surest_mistakes_come_first_each_with_its_sentence() -> None:
     [
         ({"hidden_size": 0}, "model.hidden_size must be at least 1, got 0"),
         ({"char_size": -1}, "model.char_size must be at least 0, got -1"),
-        ({"unknown_rate": 1.5}, "model.unknown_rate must be 0 to 1, got 1.5"),
+        ({"unknown_rate": 1.5}, "model.unknown_rate must be at least 0 and at most 1, got 1.5"),
         ({"word_rate": 1.0}, "model.word_rate must be at least 0 and below 1, got 1.0"),
         (
             {"embeddings_tuning": "frozen"},

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import require
+from unrolled.config import Layers, Range, Rate, Width, check_fields
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.cache import ContinuousCache
@@ -65,36 +65,25 @@ class LanguageModelConfig:
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
     embedding: Literal["learned", "one_hot"] = "learned"
-    embedding_size: int = 128
-    hidden_size: int = 512
-    n_layers: int = 1
+    embedding_size: Width = 128
+    hidden_size: Width = 512
+    n_layers: Layers = 1
     tied: bool = False
-    word_rate: float = 0.0
-    input_rate: float = 0.0
-    between_rate: float = 0.0
-    output_rate: float = 0.0
-    recurrent_weight_rate: float = 0.0
+    word_rate: Rate = 0.0
+    input_rate: Rate = 0.0
+    between_rate: Rate = 0.0
+    output_rate: Rate = 0.0
+    recurrent_weight_rate: Rate = 0.0
     locked: bool = True
     head: Literal["full", "adaptive", "sampled"] = "full"
     cutoffs: tuple[int, ...] = ()
-    n_samples: int = 1000
+    n_samples: Annotated[int, Range(1, 10**6)] = 1000
     embeddings: str | None = None
     embeddings_missing: pretrained.Missing = "random"
     embeddings_frozen: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("embedding_size", "hidden_size", "n_layers", "n_samples"):
-            value = getattr(self, name)
-            require(value >= 1, f"model.{name}", "at least 1", value)
-        for name in (
-            "word_rate",
-            "input_rate",
-            "between_rate",
-            "output_rate",
-            "recurrent_weight_rate",
-        ):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
+        check_fields(self, "model")
         if self.word_rate and self.embedding == "one_hot":
             raise ConfigError(
                 "model.word_rate drops learned embeddings, and one-hot ones are not; set it to 0"
