@@ -82,7 +82,7 @@ def test_only_a_small_regular_file_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert storage.read_small(tmp_path / "file", 5) == b"12345"
     for path, most in ((tmp_path / "file", 4), (tmp_path / "pipe", 9), (Path(os.devnull), 9)):
-        with pytest.raises(ValueError, match="regular file|longer than 4 bytes"):
+        with pytest.raises(ValueError, match=r"regular file|longer than 4 bytes"):
             storage.read_small(path, most)
 
 
@@ -232,7 +232,6 @@ def test_a_lock_that_an_older_version_left_is_taken(tmp_path: Path) -> None:
     with storage.locked(tmp_path / "out"):
         pass
     assert listed(tmp_path) == []
-
 
 
 def test_a_disk_is_no_folder_to_write(tmp_path: Path) -> None:

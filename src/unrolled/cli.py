@@ -156,7 +156,8 @@ def train(
             stands on each line, by number, from 1, or from the end, -1.
         seed: start of every random choice.
         out: run folder; by default runs/ and the name of the recipe or data file.
-        resume: go on with the run in the folder, exactly where its last checkpoint stands.
+        resume: go on with the run in the folder, exactly where its last checkpoint stands; where none was
+            begun yet, start it.
         force: replace the run in the folder.
         start_from: a finished run whose weights and vocabulary to start from (fine-tuning).
         baselines: of a task that answers with labels: also fit bag-of-words baselines on the same data,

@@ -493,10 +493,12 @@ def _write_holder(handle: int) -> None:
 
 
 def _give_back(handle: int, path: Path, is_owner: bool) -> None:
-    with suppress(OSError):
-        if is_owner and os.name != "nt" and _is_at(handle, path):
-            path.unlink()
-    os.close(handle)
+    try:
+        with suppress(OSError):
+            if is_owner and os.name != "nt" and _is_at(handle, path):
+                path.unlink()
+    finally:
+        os.close(handle)
     with suppress(OSError):
         if is_owner and os.name == "nt":  # no open file can be removed
             path.unlink()
