@@ -606,6 +606,21 @@ def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
 
 
 @sample.command
+def commands(folder: Path, /, *, n: int = 8000, seed: int = 1) -> None:
+    """Write commands and the steps that carry them out, for a translator with a dozen target words.
+
+    Args:
+        folder: where to write; created when it is not there.
+        n: training commands; validation and test have a sixteenth and an eighth as many.
+        seed: another seed, other commands.
+    """
+    from unrolled.samples.commands import generate, write
+
+    write(folder, generate(n, n // 16, n // 8, seed))
+    print(f"{folder}: train.tsv, valid.tsv, test.tsv")
+
+
+@sample.command
 def tagging(folder: Path, /, *, n: int = 2000, seed: int = 1) -> None:
     """Write sentences with parts of speech and noun phrases, in which order tells what a word is.
 

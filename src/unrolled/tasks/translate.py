@@ -22,7 +22,7 @@ from unrolled.decoding import decode as decode_hypotheses
 from unrolled.decoding.records import DecodingConfig, Hypothesis
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
-from unrolled.layers.decoder import AttentionalDecoder, DecoderState
+from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeights
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import SoftmaxHead
 from unrolled.layers.output import Output
@@ -222,6 +222,7 @@ class Translator(nn.Module):
     def _sampled(self, target: Padded, state: DecoderState) -> Output:
         outputs: list[Tensor] = []
         attentions: list[Tensor | None] = []
+        weights = self.decoder.arrange()
         words_BQ = target.values[:, :1]
         for t in range(target.values.shape[1]):
             if t:
@@ -231,7 +232,7 @@ class Translator(nn.Module):
                 chosen = torch.rand(right_BQ.shape) < self.config.sampling_rate
                 words_BQ = torch.where(chosen.to(right_BQ.device), own_BQ, right_BQ)
             embedded_BQE = self._embed(self.target_embedding, words_BQ)
-            hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state)
+            hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
             outputs.append(hidden_BQH)
             attentions.append(attention_BQS)
         seen = [attention for attention in attentions if attention is not None]
@@ -239,12 +240,41 @@ class Translator(nn.Module):
         return Output(self.dropout(torch.cat(outputs, 1)), state, attention_BTS)
 
     def step(
+        self,
+        tokens: Int[Tensor, "B Q"],
+        state: DecoderState,
+        weights: StepWeights | None = None,
+    ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
+        """One word further for Q hypotheses per sentence: (logits, state, attention).
+
+        In a loop, `stepper` spares each step arranging the weights anew.
+        """
+        embedded_BQE = self._embed(self.target_embedding, tokens)
+        hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
+        return self.head.logits(hidden_BQH), state, attention_BQS
+
+    def stepper(self) -> TranslationStepper:
+        """The same step for one call of `decode`, by the weights as they are now."""
+        return TranslationStepper(self, self.decoder.arrange())
+
+
+@dataclass(frozen=True)
+class TranslationStepper:
+    """A translator's steps while its weights stay as they are: for one decoding, not for longer.
+
+    Args:
+        model: whose step it is.
+        weights: the decoder's, arranged once.
+    """
+
+    model: Translator
+    weights: StepWeights
+
+    def step(
         self, tokens: Int[Tensor, "B Q"], state: DecoderState
     ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
-        """One word further for Q hypotheses per sentence: (logits, state, attention)."""
-        embedded_BQE = self._embed(self.target_embedding, tokens)
-        hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state)
-        return self.head.logits(hidden_BQH), state, attention_BQS
+        """As `Translator.step`."""
+        return self.model.step(tokens, state, self.weights)
 
 
 @dataclass(frozen=True)
@@ -381,7 +411,7 @@ def decode(
         limits = (source.lengths * config.max_length_ratio).long() + config.max_length_extra
         with torch.inference_mode():
             found = decode_hypotheses(
-                model,
+                model.stepper(),
                 model.encode(source.to(device)),
                 limits,
                 config,
