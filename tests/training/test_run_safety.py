@@ -553,3 +553,23 @@ def test_metrics_are_on_the_disk_before_a_checkpoint_counts_them(
     resume(run)
     counted = checkpoint.load_checkpoint(run).progress.metrics_bytes
     assert lengths[(run / "metrics.jsonl").stat().st_ino] == counted
+
+
+# A start that was killed
+
+
+def test_a_killed_start_from_another_run_goes_on_from_it(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, again = run.with_name("new"), run.with_name("again")
+    first = recipe(run.parent, 3)
+    train(first, again, task=COUNTING, start_from=run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_folder, "appear", lambda *_: 1 / 0)
+        patch.setattr(run_folder, "abandon", lambda *_: None)
+        with pytest.raises(ZeroDivisionError):
+            train(first, new, task=COUNTING, start_from=run)
+    train(first, new, task=COUNTING, resume=True)
+    found, expected = (checkpoint.load_tensors(each / "model.safetensors") for each in (new, again))
+    assert all(found[name].equal(expected[name]) for name in expected)
+    assert not (new / "started-from.txt").exists()

@@ -150,6 +150,8 @@ def fit(
         raise ConfigError("--resume goes on with a run as it is; leave out --force and --from")
     with storage.locked(out):
         goes_on = _goes_on(recipe, out, resume, force)
+        if resume and not goes_on:
+            source = run_folder.begun_from(out)
     if source is not None:
         recipe = _with_text_of(source, recipe)
     elif not goes_on:
@@ -201,7 +203,7 @@ def _new(
     recipe: Recipe, task: AnyTask, out: Path, source: Path | None, lock: storage.Lock
 ) -> Training:
     """A run at step 0, saved, in its place."""
-    with run_folder.beginning(out, recipe, lock) as partial:
+    with run_folder.beginning(out, recipe, lock, source) as partial:
         tokenizers = None if source is None else run_folder.load_tokenizers(source)
         prepared = prepare(recipe, task, tokenizers)
         training = Training(recipe, task, feed_of(recipe, task, prepared), partial)
