@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from unrolled import cli_options, cli_vectors, cli_words
+from unrolled import cli_options, cli_vectors, cli_words, storage
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
 
@@ -156,7 +156,8 @@ def train(
             stands on each line, by number, from 1, or from the end, -1.
         seed: start of every random choice.
         out: run folder; by default runs/ and the name of the recipe or data file.
-        resume: go on with the run in the folder, exactly where its last checkpoint stands.
+        resume: go on with the run in the folder, exactly where its last checkpoint stands; where none was
+            begun yet, start it.
         force: replace the run in the folder.
         start_from: a finished run whose weights and vocabulary to start from (fine-tuning).
         baselines: of a task that answers with labels: also fit bag-of-words baselines on the same data,
@@ -197,7 +198,8 @@ def train(
     if baselines:
         from unrolled.cli_labels import fit_and_save_baselines
 
-        fit_and_save_baselines(out)
+        with storage.locked(Path(os.path.realpath(out))):
+            fit_and_save_baselines(out)
 
 
 @app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
@@ -241,6 +243,8 @@ def evaluate(
     from unrolled.layers.cache import ContinuousCache
     from unrolled.text.readers import read_rows
 
+    if record is not None:
+        storage.require_no_link_in(run, record)
     if not cache and (cache_theta is not None or cache_weight is not None):
         raise ConfigError("--cache-theta and --cache-weight belong to --cache; give its size")
     predictor = predict.load(run, precision=precision)
@@ -334,6 +338,8 @@ def predict(
     from unrolled import cli_labels, cli_predict
 
     cli_predict.check(text, input_file, output_file, attention)
+    if output_file is not None:
+        storage.require_no_link_in(run, output_file)
 
     from unrolled.predict import LabelPredictor, Predictor, load
     from unrolled.text.readers import is_column_file

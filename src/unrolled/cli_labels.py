@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from unrolled import storage
 from unrolled.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -228,7 +229,10 @@ def evaluate(
         for line in _compared(each, evaluation):
             print(line)
     folder = out or run / f"evaluation-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
+    if out is None:
+        storage.require_own_folder(folder)
+    with storage.writing(folder, "try again"):
+        storage.make_folder(folder)
     report = LabelReport(
         title=f"{run.name} on {name}",
         evaluation=evaluation.measured,
@@ -255,7 +259,7 @@ def write_predictions(
 
     names, by_token = predictor.labels.names, predictor.task.by_token
     columns = predictor.task.columns
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with storage.replacing(path, "try again") as file:
         for row, said in zip(rows, evaluation.predictions, strict=True):
             line: dict[str, Any] = {"line": row.line}
             for column, field in zip(columns, row.fields, strict=True):
@@ -272,7 +276,7 @@ def write_predictions(
                 line |= {"answer": list(said.labels), **_of_tags(said, predictor.labels)}
             if said.n_unread:
                 line["n_unread"] = said.n_unread
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8"))
     return path
 
 
@@ -287,6 +291,7 @@ def fit_and_save_baselines(run: Path) -> None:
     from unrolled.predict import load
     from unrolled.predict_labels import LabelPredictor
 
+    storage.require_own_folder(run / BASELINES_FOLDER)
     predictor = load(run)
     if not isinstance(predictor, LabelPredictor):
         raise ConfigError(f"--baselines: {run} does not answer with labels")

@@ -58,6 +58,7 @@ from unrolled.training.weights import check_weights
 CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.jsonl"
 LABELS_FILE = "labels.json"
+SOURCE_FILE = "started-from.txt"
 
 BEGIN_OF_CONFIG = "# Unrolled run, format 1"
 """What makes a folder a run; folders of older versions have the last line only."""
@@ -76,7 +77,7 @@ def _is_of_safetensors(path: Path) -> bool:
 HOLDS: storage.Holds = {
     r"config\.toml": None,
     r"labels\.json|metrics\.jsonl|split\.json|README\.md|model\.safetensors": None,
-    r"tokenizer-[\w-]+\.json": None,
+    r"tokenizer-[\w-]+\.json|started-from\.txt": None,
     r"\.tmp\w{6}": _is_of_safetensors,
     checkpoint.FOLDER: checkpoint.HOLDS,
     "baselines": {r".+": BASELINE},
@@ -222,11 +223,15 @@ def _check_leftover(path: Path) -> None:
 
 def _has_nothing_yet(path: Path) -> bool:
     """Whether a start was killed before its first file was whole, or a removal before its last."""
-    return {each.name for each in path.iterdir()} <= {storage.partial(Path(CONFIG_FILE)).name}
+    first = (Path(SOURCE_FILE), Path(CONFIG_FILE))
+    names = {SOURCE_FILE, *(storage.partial(each).name for each in first)}
+    return {each.name for each in path.iterdir()} <= names
 
 
 @contextmanager
-def beginning(path: Path, recipe: Recipe, lock: storage.Lock) -> Iterator[Path]:
+def beginning(
+    path: Path, recipe: Recipe, lock: storage.Lock, source: Path | None = None
+) -> Iterator[Path]:
     """The temporary folder of a new run, emptied of what a killed start may have left.
 
     A run that cannot begin leaves nothing behind.
@@ -235,6 +240,7 @@ def beginning(path: Path, recipe: Recipe, lock: storage.Lock) -> Iterator[Path]:
         path: where the run will be; `check_free` has allowed it.
         recipe: of the run.
         lock: on the folder, which is to hold the temporary one too.
+        source: the run whose weights it starts from; noted in case that the start is killed.
     """
     partial = storage.partial(path)
     made = [folder for folder in partial.parents if not folder.exists()]
@@ -243,6 +249,8 @@ def beginning(path: Path, recipe: Recipe, lock: storage.Lock) -> Iterator[Path]:
             storage.remove(partial, HOLDS)
             storage.new_folder(partial)
             lock.hold(partial)
+            if source is not None:
+                _write_file(partial / SOURCE_FILE, os.path.abspath(source))
             _write_recipe(partial, recipe)
         yield partial
     except BaseException:
@@ -253,6 +261,21 @@ def beginning(path: Path, recipe: Recipe, lock: storage.Lock) -> Iterator[Path]:
 def begun_recipe(path: Path) -> Path:
     """The recipe file of a run, or of one whose start was killed before it appeared."""
     return (storage.partial(path) if was_begun(path) else path) / CONFIG_FILE
+
+
+def begun_from(path: Path) -> Path | None:
+    """The run that a start which was killed took its weights from; None where it took none.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    file = storage.partial(path) / SOURCE_FILE
+    if not (was_begun(path) and file.exists()):
+        return None
+    try:
+        return Path(storage.read_small(file, 9999).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise storage.unreadable(file, error, "start again without --resume") from None
 
 
 def is_there(path: Path) -> bool:
@@ -305,6 +328,7 @@ def abandon(partial: Path, made: Iterable[Path]) -> None:
 def appear(partial: Path, path: Path) -> None:
     """Move a complete new run to its place, over the run that `check_free` allowed to replace."""
     with checkpoint.writing(partial, partial):
+        (partial / SOURCE_FILE).unlink(missing_ok=True)
         storage.appear(path, HOLDS)
 
 
