@@ -234,7 +234,6 @@ def test_a_lock_that_an_older_version_left_is_taken(tmp_path: Path) -> None:
     assert listed(tmp_path) == []
 
 
-
 def test_a_disk_is_no_folder_to_write(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is a whole disk"):
         with storage.locked(Path(tmp_path.anchor)):
