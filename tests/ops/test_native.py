@@ -389,6 +389,6 @@ def test_an_unknown_instruction_set_is_refused_by_name() -> None:
     result = run_python("import unrolled.ops", UNROLLED_INSTRUCTION_SET="mmx")
     listed = ", ".join(INSTRUCTION_SETS)
     assert (
-        f"UNROLLED_INSTRUCTION_SET: no instruction set 'mmx' here; there are {listed}"
+        f"UNROLLED_INSTRUCTION_SET: no instruction set 'mmx' here; there are {listed}, none"
         in result.stderr
     )
