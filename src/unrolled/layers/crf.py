@@ -28,6 +28,7 @@ from torch.autograd.function import once_differentiable
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
+from unrolled.layers.renewal import renewed
 from unrolled.ops import check_lengths
 from unrolled.shapes import Bool, Float, Int
 
@@ -276,6 +277,7 @@ class LinearChainCRF(nn.Module):
 
     def _scores(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights of beginnings, steps and ends, −∞ where they are not allowed."""
+        renewed(self)
         weights = (self.start_weight, self.transition_weight, self.end_weight)
         if self.allowed is None:
             return weights

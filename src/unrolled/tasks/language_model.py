@@ -22,7 +22,8 @@ from unrolled.layers import pretrained
 from unrolled.layers.cache import ContinuousCache
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.output import Output
-from unrolled.layers.stack import LockedDropout, RecurrentStack, dropped_embedding
+from unrolled.layers.renewal import renewed
+from unrolled.layers.stack import LockedDropout, Packed, RecurrentStack, dropped_embedding
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import State, StreamTask, Tokenizers
 from unrolled.text.streams import StreamConfig, Window
@@ -173,7 +174,7 @@ class LanguageModel(nn.Module):
     def _embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows E"]:
         if self.embedding is None:
             return self._one_hot[ids]
-        embedding = self.embedding
+        embedding = renewed(self.embedding)
         if self.training and self.config.word_rate:
             embedded = dropped_embedding(
                 ids, embedding.weight, self.config.word_rate, sparse=embedding.sparse
@@ -192,9 +193,18 @@ class LanguageModel(nn.Module):
         hidden_BTH, state = self.layers(Padded(embedded_BTE, ids.lengths), state)
         return Output(self.output_dropout(hidden_BTH), state, None)
 
-    def step(self, ids: Int[Tensor, " B"], state: State) -> tuple[Float[Tensor, "B H"], State]:
-        """One word further, outside training: what the head reads, and the new state."""
-        return self.layers.step(self._embed(ids), state)
+    def step(
+        self, ids: Int[Tensor, " B"], state: State, packed: Packed | None = None
+    ) -> tuple[Float[Tensor, "B H"], State]:
+        """One word further, outside training: what the head reads, and the new state.
+
+        In a lower precision a loop packs the weights once, by `packed`, rather than at each step.
+        """
+        return self.layers.step(self._embed(ids), state, packed)
+
+    def packed(self, before: Packed | None = None) -> Packed | None:
+        """The recurrent weights as they are now in a lower precision; see `RecurrentStack.packed`."""
+        return self.layers.packed(before)
 
 
 @dataclass(frozen=True)
@@ -275,7 +285,7 @@ def _read_by_steps(
     model: LanguageModel, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
 ) -> tuple[Float[Tensor, "M H"], State]:
     """What `read` gives, step by step, as a text is continued."""
-    hidden = []
+    hidden, packed = [], model.packed()
     for time in range(ids.shape[1]):
         if restarts is not None:
             goes_on_B1 = ~restarts[:, time].unsqueeze(1)
@@ -283,7 +293,7 @@ def _read_by_steps(
                 tuple(torch.where(goes_on_B1.to(part.device), part, 0.0) for part in layer)
                 for layer in state
             )
-        hidden_BH, state = model.step(ids[:, time], state)
+        hidden_BH, state = model.step(ids[:, time], state, packed)
         hidden.append(hidden_BH)
     return torch.stack(hidden, 1).flatten(0, 1), state
 

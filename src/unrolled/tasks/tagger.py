@@ -23,6 +23,7 @@ from unrolled.layers import pretrained
 from unrolled.layers.crf import Allowed, LinearChainCRF
 from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.layers.encoder import RecurrentEncoder
+from unrolled.layers.renewal import renewed
 from unrolled.ops.linear import linear
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import labelled
@@ -182,6 +183,7 @@ class Tagger(nn.Module):
         """Embedded pieces → the scores of each real token's tags, unnormalised."""
         encoded, _ = self.encoder(Padded(self.dropout(embedded.values), embedded.lengths))
         hidden_ND = self.dropout(encoded.values[encoded.mask])
+        renewed(self.scorer)
         scores_NC = linear(hidden_ND, self.scorer.weight, self.scorer.bias)
         return scores_NC.to(torch.promote_types(scores_NC.dtype, torch.float32))
 
