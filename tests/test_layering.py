@@ -17,6 +17,8 @@ import unrolled
 SOURCE = Path(unrolled.__file__).parent
 
 ORDER = (
+    "out_of_memory",
+    "quoting",
     "errors",
     "shapes",
     "config",
@@ -107,7 +109,7 @@ def test_nothing_is_pickled(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["text", "vectors", "baselines", "config.py", "errors.py", "kernels.py"]
+    "folder", ["text", "vectors", "baselines", "config.py", "errors.py", "kernels.py", "quoting.py"]
 )
 def test_what_knows_no_model_imports_no_torch(folder: str) -> None:
     for path in MODULES:

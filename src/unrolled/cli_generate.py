@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from unrolled.cli_options import is_typed, standard_input
 from unrolled.cli_predict import line_groups
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, UnavailableError
@@ -90,10 +91,10 @@ def complete(continuation: Continuation, text: str | None, k: int) -> None:
     if text is not None:
         for line in aligned(suggest(text)):
             print(line)
-    elif sys.stdin.isatty():
+    elif is_typed():
         interactive(suggest)
     else:
-        for group in line_groups(sys.stdin.buffer, "standard input"):
+        for group in line_groups(standard_input(), "standard input"):
             for line in group:
                 print(as_json(suggest(line), suggest.typed(line)), flush=True)
 
@@ -301,7 +302,7 @@ def _print_tokens(surprises: Sequence[Surprise]) -> None:
 
 
 def _read_stdin() -> str:
-    return _decoded(sys.stdin.buffer.read(), Path("standard input"))
+    return _decoded(standard_input().read(), Path("standard input"))
 
 
 def _decoded(content: bytes, path: Path) -> str:

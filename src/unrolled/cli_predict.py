@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
+from unrolled.cli_options import is_typed, standard_input
 from unrolled.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -68,10 +69,10 @@ def run(
             groups: Iterable[list[str]] = [[_LINE_BREAKS.sub(" ", text)]]
         elif input_file is not None:
             groups = line_groups(stack.enter_context(_open(input_file)), str(name))
-        elif sys.stdin.isatty() and sys.stdout.isatty() and output_file is None:
+        elif is_typed() and sys.stdout.isatty() and output_file is None:
             groups = _typed_lines()
         else:
-            groups = line_groups(sys.stdin.buffer, str(name))
+            groups = line_groups(standard_input(), str(name))
         output: TextIO = sys.stdout
         if output_file is not None:
             output = stack.enter_context(open(output_file, "w", encoding="utf-8", newline="\n"))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from unrolled.cli_options import default_out, settings_as_options
+from unrolled.cli_options import default_out, settings_as_options, standard_input
 from unrolled.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -231,7 +230,7 @@ def _standard_input_kept(spool: Path, folder: Path, resume: bool) -> Iterator[No
     is_counted = resume and Record.load(folder / RECORD_FILE).is_counted
     if not is_counted and not (resume and _is_to_be_read(spool, folder)):
         with _interrupted_at_once(), storage.replacing(spool, "try again") as stream:
-            shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+            shutil.copyfileobj(standard_input(), stream, 1 << 20)
     try:
         yield
     finally:
