@@ -71,8 +71,8 @@ def _interrupt_again(unraisable: Any) -> None:
 def _write(text: str) -> None:
     try:
         os.write(2, text.encode())
-    except OSError:
-        pass  # nobody reads
+    except OSError:  # nobody reads
+        return
 
 
 if __name__ == "__main__":

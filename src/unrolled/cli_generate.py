@@ -7,12 +7,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from unrolled.cli_options import is_typed, standard_input
 from unrolled.cli_predict import line_groups
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, UnavailableError
+from unrolled.text.limits import MAX_LINE, in_words, longest_line
 
 if TYPE_CHECKING:
     from unrolled.decoding.continuation import Completion, Continuation, Surprise
@@ -250,15 +251,15 @@ def read_text(path: Path) -> str:
     """A whole text file, lines ended by a line feed alone.
 
     Raises:
-        DataError: it is missing, cannot be read, or is not UTF-8.
+        DataError: it is missing, cannot be read, is too long, or is not UTF-8.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            return _read_whole(stream, path)
     except FileNotFoundError:
         raise DataError("no such file", path) from None
     except (IsADirectoryError, PermissionError) as error:
         raise DataError(f"cannot be read: {error.strerror}", path) from None
-    return _decoded(content, path)
 
 
 def prompt_text(prompt: str | None, prompt_file: Path | None) -> str:
@@ -302,10 +303,18 @@ def _print_tokens(surprises: Sequence[Surprise]) -> None:
 
 
 def _read_stdin() -> str:
-    return _decoded(standard_input().read(), Path("standard input"))
+    return _read_whole(standard_input(), Path("standard input"))
 
 
-def _decoded(content: bytes, path: Path) -> str:
+def _read_whole(stream: BinaryIO, path: Path) -> str:
+    longest = longest_line()
+    content = stream.read(longest + 1)
+    if len(content) > longest:
+        raise DataError(
+            f"a text of more than {in_words(longest)}, and all of it is read at once; score it with "
+            f"`unrolled evaluate RUN --data FILE`, or raise {MAX_LINE} (an environment variable)",
+            path,
+        )
     try:
         return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -90,7 +90,7 @@ def is_typed() -> bool:
 
 
 def shown_on(stream: TextIO, text: str) -> str:
-    """Text of data as a stream gets it: as it is in a file or a pipe, without what a terminal would obey."""
+    """Text of data for a stream: a file or a pipe gets it as it is, a terminal nothing it would obey."""
     return escape_lines(text) if stream.isatty() else text
 
 

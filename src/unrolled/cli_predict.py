@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from unrolled.cli_options import is_typed, standard_input
 from unrolled.errors import ConfigError, DataError
+from unrolled.text.limits import line_too_long, longest_line
 
 if TYPE_CHECKING:
     from unrolled.tasks.task import Prediction
@@ -144,13 +145,14 @@ def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
     Lines end at a line feed only, with or without a carriage return before it.
 
     Raises:
-        DataError: a line is not UTF-8; the lines before it have been given.
+        DataError: a line is not UTF-8, or too long; the lines before it have been given.
 
     >>> list(line_groups(io.BytesIO("sí\\r\\n\\nno".encode()), "a.txt"))
     [['sí', ''], ['no']]
     """
     pending: list[bytes] = []
-    n_lines = 0
+    n_lines = n_pending = 0
+    longest = longest_line()
     ended = False
     while not ended:
         chunk = stream.read1(1 << 16)  # type: ignore[attr-defined]
@@ -158,13 +160,20 @@ def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
         *complete, last = chunk.split(b"\n")
         if complete:
             complete[0] = b"".join([*pending, complete[0]])
-            pending = []
+            pending, n_pending = [], 0
         pending.append(last)
+        n_pending += len(last)
+        if n_pending > longest:
+            complete.append(b"".join(pending))
         if ended and any(pending):
             complete = [b"".join(pending)]
         group: list[str] = []
         for raw in complete:
             n_lines += 1
+            if len(raw) > longest:
+                if group:
+                    yield group
+                raise line_too_long(name, n_lines)
             try:
                 line = raw.removesuffix(b"\r").decode("utf-8")
             except UnicodeDecodeError as error:

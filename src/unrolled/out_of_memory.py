@@ -1,4 +1,4 @@
-"""A lack of memory, which libraries tell in several ways; imports nothing, so that nothing can fail here."""
+"""A lack of memory, which libraries tell in several ways; it imports nothing that could lack it."""
 
 from __future__ import annotations
 

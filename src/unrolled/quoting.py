@@ -1,4 +1,4 @@
-r"""Text of others in messages, tables and lines: what a terminal would obey is escaped, what is long is cut.
+r"""Text of others in messages, tables and lines: escaped where a terminal would obey it, cut where long.
 
 A label, a header or a file name may hold whatever somebody put there: escape sequences that move the
 cursor or rename the window, carriage returns that overwrite a line, controls that turn the direction of
