@@ -48,6 +48,8 @@ class TagData(DataConfig):
             numbers, e.g. ["1", "-1"], which is the default.
         max_length: the most tokens that are read at once.
         too_long: whether longer training sentences are left out ("skip"), or read in pieces ("truncate").
+        max_characters: the most characters of a word that are read; of a longer one, which is hardly a word,
+            half of them from its beginning and half from its end.
         scheme: how tags write spans: "bio", "iob1", "bioes", "bilou"; "none" for not at all; "auto" finds
             out.
 
@@ -57,10 +59,13 @@ class TagData(DataConfig):
 
     max_length: int = 400
     too_long: TooLong = "truncate"
+    max_characters: int = 100
     scheme: Scheme = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        wanted = "at least 1"
+        require(self.max_characters >= 1, "data.max_characters", wanted, self.max_characters)
         choices = get_args(Scheme)
         require(self.scheme in choices, "data.scheme", f"one of {', '.join(choices)}", self.scheme)
 
@@ -233,11 +238,21 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers, data: TagData) -> TagE
             except DataError as error:
                 raise DataError(error.problem, line=place) from None
     letters: Tokenizer = tokenizers[CHARACTERS]
-    spellings = [tuple(letters.ids_of(unicodedata.normalize("NFC", token))) for token in tokens]
+    most = data.max_characters
+    spellings = [tuple(letters.ids_of(_characters(token, most))) for token in tokens]
     if () in spellings:
         place = spellings.index(()) + 1
         raise DataError("the token is empty; leave it out, with its tag", line=place)
     return TagExample(tuple(tokens), words.ids_of(tokens), spellings, tags)
+
+
+def _characters(token: str, most: int) -> str:
+    """The characters of a token that are read."""
+    spelled = unicodedata.normalize("NFC", token)
+    if len(spelled) <= most:
+        return spelled
+    n_last = most // 2
+    return spelled[: most - n_last] + spelled[len(spelled) - n_last :]
 
 
 def lengths(example: TagExample) -> tuple[int, ...]:

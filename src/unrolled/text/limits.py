@@ -5,7 +5,7 @@ machine, given as environment variables.
 
 - `UNROLLED_MAX_LINE`, 4MB by default: bytes of one line of a file, and of a text that is read whole.
 - `UNROLLED_MAX_UNPACKED`: bytes that a packed file may unpack to; by default 200 times what it takes on
-  the disk, and 8 MB whatever its size.
+  the disk, and 1 MB whatever its size.
 
 Running text, of language models and word vectors, may be one endless line: it is read in parts.
 """
@@ -26,7 +26,7 @@ MAX_UNPACKED = "UNROLLED_MAX_UNPACKED"
 
 _LINE = 4_000_000
 _TIMES = 200  # text is packed to a third or a tenth; a gigabyte of one letter to a thousandth and less
-_ANYWAY = 8_000_000
+_ANYWAY = 1_000_000
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"(\d{1,15}) ?(KB|MB|GB|TB|)", re.IGNORECASE)
 
