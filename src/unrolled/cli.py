@@ -27,7 +27,7 @@ from unrolled import cli_options, cli_vectors, cli_words
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
 from unrolled.out_of_memory import is_out_of_memory
-from unrolled.quoting import one_message, quote
+from unrolled.quoting import escape, one_message, quote
 
 if TYPE_CHECKING:
     from unrolled.decoding.records import DecodingConfig
@@ -110,7 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         problem = f"unexpected {unused}; quote an argument that contains spaces"
     except (UnrolledError, CycloptsError) as error:
         problem = str(error)
-    except (KeyboardInterrupt, OSError, MemoryError, ImportError, RuntimeError, SystemError) as error:
+    except (
+        KeyboardInterrupt,
+        OSError,
+        MemoryError,
+        ImportError,
+        RuntimeError,
+        SystemError,
+    ) as error:
         if _is_interrupt(error):
             _complain("interrupted", before="\n")
             return 130
@@ -345,7 +352,7 @@ def evaluate(
         evaluation = predictor.evaluate(rows, decoding)
     if not isinstance(predictor, predict.LabelPredictor):
         for line in evaluation.lines():
-            print(line)
+            print(escape(line))
     if record is not None:
         predict.record(evaluation, record, **about)
 
@@ -620,7 +627,7 @@ def config(
         data: training data.
     """
     chosen = _recipe(recipe, task, data, (), (), (), None, overrides)
-    print(chosen.to_toml(), end="")
+    print(cli_options.shown_on(sys.stdout, chosen.to_toml()), end="")
 
 
 @app.command

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from unrolled.cli_options import is_typed, standard_input
+from unrolled.cli_options import is_typed, shown_on, standard_input
 from unrolled.cli_predict import line_groups
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, UnavailableError
+from unrolled.quoting import brief, escape, json_line
 from unrolled.text.limits import MAX_LINE, in_words, longest_line
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def generate(
             output.write(f"{SAMPLES_APART}\n")
         last = ""
         for piece in continuation.generate(max_tokens, seed=seed + sample, **settings):
-            output.write(piece)
+            output.write(shown_on(output, piece))
             output.flush()
             last = piece or last
         if not last.endswith("\n"):
@@ -140,19 +140,18 @@ class Suggester:
 def aligned(completions: Sequence[Completion]) -> Iterator[str]:
     """One line each: the probability in per cent, and the text."""
     for each in completions:
-        yield f"{each.probability:8.3%}  {each.text}"
+        yield f"{each.probability:8.3%}  {escape(each.text)}"
 
 
 def as_json(completions: Sequence[Completion], typed: str) -> str:
     """All of them as one line of JSON."""
-    return json.dumps(
+    return json_line(
         {
             "typed": typed,
             "completions": [
                 {"text": each.text, "probability": each.probability} for each in completions
             ],
-        },
-        ensure_ascii=False,
+        }
     )
 
 
@@ -298,7 +297,7 @@ def _print_tokens(surprises: Sequence[Surprise]) -> None:
     table.add_column("rank", justify="right")
     for each in surprises:
         piece = each.piece.replace("\n", "\\n").replace("\t", "\\t").replace(" ", "·")
-        table.add_row(Text(piece), f"{each.bits:.2f}", f"{each.rank:,}")
+        table.add_row(Text(brief(piece)), f"{each.bits:.2f}", f"{each.rank:,}")
     Console().print(table)
 
 

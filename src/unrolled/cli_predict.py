@@ -10,8 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from unrolled.cli_options import is_typed, standard_input
+from unrolled.cli_options import is_typed, shown_on, standard_input
 from unrolled.errors import ConfigError, DataError
+from unrolled.quoting import quote
 from unrolled.text.limits import line_too_long, longest_line
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def answer_lines(
         part = lines[start : start + LINES_AT_ONCE]
         texts = [line for line in part if line.strip()]
         answers = iter(answer(texts) if texts else [])
-        output.writelines(f"{next(answers) if line.strip() else ''}\n" for line in part)
+        output.writelines(
+            f"{shown_on(output, next(answers)) if line.strip() else ''}\n" for line in part
+        )
         output.flush()
 
 
@@ -120,7 +123,7 @@ def warn_of_unread(texts: list[str], predictions: list[Prediction]) -> None:
     for text, prediction in zip(texts, predictions, strict=True):
         if prediction.n_unread:
             print(
-                f"unrolled: '{text[:30]}…': the last {prediction.n_unread:,} tokens were not read; "
+                f"unrolled: {quote(text, 30)}: the last {prediction.n_unread:,} tokens were not read; "
                 "raise --decoding.max_input_length to read more",
                 file=sys.stderr,
             )

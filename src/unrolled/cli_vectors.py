@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from unrolled.cli_options import default_out, settings_as_options, standard_input
 from unrolled.errors import ConfigError, RunError
+from unrolled.quoting import escape
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -293,7 +294,7 @@ def _show(events: Generator[VectorsEvent, None, None], out: Path) -> None:
     from unrolled.cli_progress import first_interrupt_noted
     from unrolled.vectors.events import Counted, Read
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     next_log = time.monotonic() + _LOG_EVERY_N_SECONDS
     try:
         with ExitStack() as stack:
@@ -307,10 +308,10 @@ def _show(events: Generator[VectorsEvent, None, None], out: Path) -> None:
                 if passing and live is not None:
                     live.update(Text(_line_of(event), overflow="ellipsis", no_wrap=True))
                 elif not passing:
-                    console.print(_line_of(event), markup=False)
+                    console.print(escape(_line_of(event)), markup=False)
                 elif time.monotonic() >= next_log:
                     next_log = time.monotonic() + _LOG_EVERY_N_SECONDS
-                    console.print(_line_of(event), markup=False)
+                    console.print(escape(_line_of(event)), markup=False)
                 if interrupted.is_set():
                     raise KeyboardInterrupt
     except KeyboardInterrupt:

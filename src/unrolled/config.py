@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from unrolled.errors import ConfigError, did_you_mean
+from unrolled.quoting import listed, quote
 
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T
     section = f" in [{where}]" if where else ""
     for key in mapping:
         if key not in fields:
-            raise ConfigError(f"unknown key '{key}'{section}{suggestion(key, fields)}")
+            raise ConfigError(f"unknown key {quote(key)}{section}{suggestion(key, fields)}")
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
     for name, field in fields.items():
@@ -223,7 +224,7 @@ def suggestion(wrong: str, valid: Iterable[str]) -> str:
     '; choose from beam, greedy'
     """
     names = list(valid)
-    return did_you_mean(wrong.replace("-", "_"), names) or f"; choose from {', '.join(names)}"
+    return did_you_mean(wrong.replace("-", "_"), names) or f"; choose from {listed(names, most=40)}"
 
 
 def require(holds: bool, name: str, wanted: str, given: object) -> None:

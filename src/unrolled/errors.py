@@ -91,4 +91,4 @@ def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
         return ""
     names = (name for name in islice(valid, _MOST_NAMES) if len(name) <= _LONGEST_NAME)
     nearest = get_close_matches(wrong, list(names), n=1)
-    return f"; did you mean '{nearest[0]}'?" if nearest else ""
+    return f"; did you mean {quote(nearest[0])}?" if nearest else ""

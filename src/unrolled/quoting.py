@@ -98,7 +98,7 @@ def listed(values: Iterable[object], most: int = 8, limit: int = LONGEST_VALUE) 
     >>> listed(["a", "b", "c"], most=2)
     'a, b, …'
     """
-    shown = []
+    shown: list[str] = []
     for value in values:
         if len(shown) == most:
             return ", ".join([*shown, "…"])

@@ -18,6 +18,7 @@ from safetensors.numpy import load, save
 from unrolled.baselines.features import Cells, Ngrams, Text, beside, presence, tfidf
 from unrolled.errors import ConfigError, RunError, did_you_mean
 from unrolled.metrics.multi_label import apply_thresholds
+from unrolled.quoting import quote
 from unrolled.vectors.storage import appear, flush, partial
 
 Example: TypeAlias = Sequence[Text]
@@ -163,7 +164,7 @@ class Baseline:
         """
         if label not in self.labels:
             raise ConfigError(
-                f"baseline '{self.name}' knows no label '{label}'{did_you_mean(label, self.labels)}"
+                f"baseline '{self.name}' knows no label {quote(label)}{did_you_mean(label, self.labels)}"
             )
         at = self.labels.index(label)
         alone = len(self.bias) < len(self.labels)

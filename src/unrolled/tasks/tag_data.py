@@ -21,6 +21,7 @@ from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.crf import Allowed, allowed_transitions
 from unrolled.metrics.spans import find_scheme, find_spans
+from unrolled.quoting import quote
 from unrolled.shapes import Padded
 from unrolled.tasks.labelled import ROLE
 from unrolled.tasks.task import LABELS, Tokenizers
@@ -48,8 +49,8 @@ class TagData(DataConfig):
             numbers, e.g. ["1", "-1"], which is the default.
         max_length: the most tokens that are read at once.
         too_long: whether longer training sentences are left out ("skip"), or read in pieces ("truncate").
-        max_characters: the most characters of a word that are read; of a longer one, which is hardly a word,
-            half of them from its beginning and half from its end.
+        max_characters: the most characters of a word that are read; of a longer one, which is hardly a
+            word, half of them from its beginning and half from its end.
         scheme: how tags write spans: "bio", "iob1", "bioes", "bilou"; "none" for not at all; "auto" finds
             out.
 
@@ -187,8 +188,8 @@ def _check_scheme(
             if tag in others:
                 letters = {"bioes": "B, I, E, S", "bilou": "B, I, L, U"}.get(scheme, "B, I")
                 raise DataError(
-                    f"tag '{tag}' is none of data.scheme = '{scheme}': expected O, or one of {letters} "
-                    "with a hyphen and a type; correct it, or set data.scheme = 'none'",
+                    f"tag {quote(tag)} is none of data.scheme = '{scheme}': expected O, or one of "
+                    f"{letters} with a hyphen and a type; correct it, or set data.scheme = 'none'",
                     line=row.lines[place] if row.lines else row.line,
                 )
 

@@ -25,7 +25,9 @@ MAX_LINE = "UNROLLED_MAX_LINE"
 MAX_UNPACKED = "UNROLLED_MAX_UNPACKED"
 
 _LINE = 4_000_000
-_TIMES = 200  # text is packed to a third or a tenth; a gigabyte of one letter to a thousandth and less
+_TIMES = (
+    200  # text is packed to a third or a tenth; a gigabyte of one letter to a thousandth and less
+)
 _ANYWAY = 1_000_000
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"(\d{1,15}) ?(KB|MB|GB|TB|)", re.IGNORECASE)

@@ -94,7 +94,9 @@ class TextConfig:
     max_word_length: int = 200
 
     def __post_init__(self) -> None:
-        require(self.max_word_length >= 1, "text.max_word_length", "at least 1", self.max_word_length)
+        require(
+            self.max_word_length >= 1, "text.max_word_length", "at least 1", self.max_word_length
+        )
         kinds = get_args(Kind)
         require(self.kind in kinds, "text.kind", f"one of {', '.join(kinds)}", self.kind)
         require(self.min_count >= 1, "text.min_count", "at least 1", self.min_count)
@@ -259,9 +261,9 @@ class Tokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of many texts, on all cores; a very long text is encoded in segments, from space to space.
+        """The ids of many texts, on all cores; a very long text is encoded in segments, cut at spaces.
 
-        A word of more than 262,144 characters is cut into several.
+        A word of more than 262,144 characters becomes several.
         """
         rows: list[list[int]] = []
         chunk: list[str] = []
@@ -613,7 +615,9 @@ def _lone_space(text: str, first: int, last: int) -> int:
 def _without_long_words(texts: Iterable[str], config: TextConfig) -> Iterator[str]:
     """Texts from which a vocabulary is learned: byte pairs take time by the square of a word's length."""
     longest = config.max_word_length
-    split = _subwords() if config.kind == "bpe" else _untrained(config, running=True)[0].pre_tokenizer
+    split = (
+        _subwords() if config.kind == "bpe" else _untrained(config, running=True)[0].pre_tokenizer
+    )
     for text in texts:
         if config.kind == "char" or len(text) <= longest or not _may_have_run(text, longest):
             yield text

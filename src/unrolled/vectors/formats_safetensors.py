@@ -142,9 +142,7 @@ def read_vocabulary(
     return words, np.array(counts, np.int64) if counts else None
 
 
-def _by_block(
-    stream: BinaryIO, most: int | None
-) -> tuple[list[str], NDArray[np.int64]] | None:
+def _by_block(stream: BinaryIO, most: int | None) -> tuple[list[str], NDArray[np.int64]] | None:
     """All lines, many at once; None where one must be looked at by itself."""
     words: list[str] = []
     counts: list[NDArray[np.int64]] = []
