@@ -30,6 +30,7 @@ from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.renewal import renewed
 from unrolled.ops import check_lengths
+from unrolled.quoting import quote
 from unrolled.shapes import Bool, Float, Int
 
 Scheme = Literal["bio", "bioes", "bilou"]
@@ -70,12 +71,12 @@ class Allowed:
             return None
         names, may_follow = self.labels, self._may_follow
         if not self.starts[path[0]]:
-            return f"label 1 is '{names[path[0]]}' and cannot be the first"
+            return f"label 1 is {quote(names[path[0]])} and cannot be the first"
         for place, (before, here) in enumerate(pairwise(path), start=2):
             if not may_follow[before][here]:
-                return f"label {place} is '{names[here]}' and cannot follow '{names[before]}'"
+                return f"label {place} is {quote(names[here])} and cannot follow {quote(names[before])}"
         if not self.ends[path[-1]]:
-            return f"label {len(path)} is '{names[path[-1]]}' and cannot be the last"
+            return f"label {len(path)} is {quote(names[path[-1]])} and cannot be the last"
         return None
 
     @cached_property
@@ -128,8 +129,8 @@ def _split(label: str, scheme: str) -> tuple[str, str]:
     if letter not in list(letters) or (letter == "O" and dash) or (dash and not kind):
         others = ", ".join(f"{letter}-TYPE" for letter in letters if letter != "O")
         raise ConfigError(
-            f"'{label}' is no label of the scheme '{scheme}': expected O or one of {others}; correct "
-            "it, or allow every transition"
+            f"{quote(label)} is no label of the scheme '{scheme}': expected O or one of {others}; "
+            "correct it, or allow every transition"
         )
     return _AS_BIOES.get(letter, letter), kind
 

@@ -25,6 +25,7 @@ from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.renewal import renewed
 from unrolled.ops.linear import linear
+from unrolled.quoting import quote
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import labelled
 from unrolled.tasks.classify import ExtraWords, check_pretraining
@@ -251,7 +252,7 @@ def prepare(model: Tagger, parts: Mapping[str, Sequence[TagExample]]) -> None:
         reason = allowed.why_not(example.tags or ())
         if reason is not None:
             raise DataError(
-                f"the sentence '{' '.join(example.tokens[:5])} …': {reason} in the run that this one "
+                f"the sentence {quote(' '.join(example.tokens[:5]))}: {reason} in the run that this one "
                 "starts from; correct it, or begin anew"
             )
     reasons = [allowed.why_not(example.tags or ()) for example in parts["valid"]]

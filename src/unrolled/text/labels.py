@@ -14,6 +14,7 @@ from typing import Any
 from unrolled import documents, storage
 from unrolled.config import require
 from unrolled.errors import DataError, RunError, did_you_mean
+from unrolled.quoting import listed, quote
 from unrolled.text.readers import LIST_SEPARATOR
 
 _MOST_BYTES = 64 << 20
@@ -60,7 +61,7 @@ class Labels:
         names = tuple(sorted(set(found), key=_order))
         least = 1 if several else 2
         if len(names) < least:
-            only = f"only '{names[0]}'" if names else "none"
+            only = f"only {quote(names[0])}" if names else "none"
             wanted = "one label" if several else "two different labels"
             raise DataError(f"expected at least {wanted}, found {only}")
         for name in averaged:
@@ -91,7 +92,7 @@ class Labels:
             if not name:
                 raise DataError(f"the label is missing; expected one of {shown}") from None
             near = did_you_mean(name, self.names)
-            problem = f"label '{name}' is not one of the training part ({shown}){near}"
+            problem = f"label {quote(name)} is not one of the training part ({shown}){near}"
             raise DataError(problem) from None
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -162,7 +163,7 @@ def split_labels(field: str, separator: str) -> list[str]:
 
 
 def _shown(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return listed(names)
 
 
 def _order(name: str) -> tuple[bool, float, str]:
