@@ -232,11 +232,11 @@ def make_older(run: Path) -> None:
     path = run / "config.toml"
     text = re.sub(r"unknown_rate = .*\n", "", path.read_text(encoding="utf-8"))
     path.write_text(text, encoding="utf-8")
-    labels = run / "labels.json"
-    if labels.exists():
-        content = json.loads(labels.read_text(encoding="utf-8"))
-        del content["shares"]
-        labels.write_text(json.dumps(content), encoding="utf-8")
+    for name, later in (("labels.json", "shares"), ("split.json", "contents")):
+        if (run / name).exists():
+            content = json.loads((run / name).read_text(encoding="utf-8"))
+            del content[later]
+            (run / name).write_text(json.dumps(content), encoding="utf-8")
 
 
 @pytest.mark.parametrize("task", ["classify", "pair", "translate", "language_model"])
