@@ -3,11 +3,11 @@
     python tests/kills/campaign.py                       # all kinds, 40 instants each, and 30 pairs
     python tests/kills/campaign.py --kinds tag --trials 5 --pairs 0 --seed 7
 
-A trial starts a small run, kills it (SIGKILL), resumes it, kills that too (in a third of the trials twice),
-and resumes to the end. At each instant the folder must load or say in a sentence why not; at the end weights,
-optimiser, checkpoint, metrics, settings and vocabularies must be those of a run that nobody disturbed, to the
-bit (but for times), and nothing may be left over. A pair is two commands at once on one folder: one
-wins or both end well, and the run is the undisturbed one.
+A trial starts a small run, kills it (SIGKILL), resumes it, kills that too (in a third of the trials
+twice), and resumes to the end. After each kill the folder must load or say in a sentence why not. At the
+end weights, optimiser, checkpoint, metrics, settings and vocabularies must be those of a run that nobody
+disturbed, to the bit (but for times), and nothing may be left over. A pair is two commands at once on one
+folder: one wins or both end well, and the run is the undisturbed one.
 
 The command is the same each time, with `--resume`. Prints a table; ends with 1 where something differed.
 Children are forked, which spares them the imports, so that it needs an operating system with `fork`.
@@ -131,9 +131,7 @@ class Child:
         return self.errors.read_text(encoding="utf-8", errors="replace")
 
 
-def start(
-    command: Sequence[str], errors: Path, cache: Path, modules: Path | None = None
-) -> Child:
+def start(command: Sequence[str], errors: Path, cache: Path, modules: Path | None = None) -> Child:
     """Run `unrolled` with these words in a child, which leaves the names of its modules in a file."""
     pid = os.fork()
     if pid:
@@ -352,7 +350,10 @@ class Campaign:
 
 def run(names: Sequence[str], trials: int, pairs: int, seed: int) -> Iterator[tuple[str, Tally]]:
     """The tallies of kinds, one after the other."""
-    with tempfile.TemporaryDirectory(prefix="kills-") as folder, contextlib.suppress(BrokenPipeError):
+    with (
+        tempfile.TemporaryDirectory(prefix="kills-") as folder,
+        contextlib.suppress(BrokenPipeError),
+    ):
         data = Path(folder, "data")
         data.mkdir()
         write_data(data)
