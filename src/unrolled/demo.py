@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from unrolled.cli_progress import show
@@ -132,7 +133,7 @@ def _show_translations(console: Console, translator: Predictor, rows: Sequence[R
     console.print("\nunseen sentences:")
     for row, answer in zip(rows, translator([row.fields[0] for row in rows]), strict=True):
         source, reference = row.fields
-        console.print(f"  {source}\n    [bold]{answer}[/bold]")
+        console.print(f"  {source}\n    [bold]{escape(answer)}[/bold]")
         if answer != reference:
             console.print(f"    expected: {reference}")
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import require
+from unrolled.config import Layers, Rate, Share, Width, check_fields
 from unrolled.decoding import decode as decode_hypotheses
 from unrolled.decoding.records import DecodingConfig, Hypothesis
 from unrolled.errors import ConfigError
@@ -63,17 +63,17 @@ class TranslateConfig:
     """
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
-    embedding_size: int = 256
-    encoder_size: int = 256
-    hidden_size: int = 512
-    encoder_layers: int = 1
-    decoder_layers: int = 1
+    embedding_size: Width = 256
+    encoder_size: Width = 256
+    hidden_size: Width = 512
+    encoder_layers: Layers = 1
+    decoder_layers: Layers = 1
     bidirectional: bool = True
     attention: Literal["none", "additive", "dot", "general"] = "additive"
     input_feeding: bool = True
-    dropout_rate: float = 0.2
-    label_smoothing: float = 0.1
-    sampling_rate: float = 0.0
+    dropout_rate: Rate = 0.2
+    label_smoothing: Rate = 0.1
+    sampling_rate: Share = 0.0
     tied_embeddings: Literal["none", "target", "all"] = "none"
     source_embeddings: str | None = None
     target_embeddings: str | None = None
@@ -81,21 +81,7 @@ class TranslateConfig:
     embeddings_frozen: bool = False
 
     def __post_init__(self) -> None:
-        sizes = (
-            "embedding_size",
-            "encoder_size",
-            "hidden_size",
-            "encoder_layers",
-            "decoder_layers",
-        )
-        for name in sizes:
-            value = getattr(self, name)
-            require(value >= 1, f"model.{name}", "at least 1", value)
-        for name in ("dropout_rate", "label_smoothing"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
-        rate = self.sampling_rate
-        require(0 <= rate <= 1, "model.sampling_rate", "at least 0 and at most 1", rate)
+        check_fields(self, "model")
         memory_size = self.encoder_size * (2 if self.bidirectional else 1)
         if self.attention == "dot" and memory_size != self.hidden_size:
             raise ConfigError(

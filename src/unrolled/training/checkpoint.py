@@ -30,7 +30,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from unrolled import storage
+from unrolled import storage, tensor_files
+from unrolled.documents import DocumentError
 from unrolled.errors import RunError
 from unrolled.training.events import Best
 
@@ -246,6 +247,18 @@ def load_checkpoint(run: Path) -> Checkpoint:
     return Checkpoint(weights, rest, progress)
 
 
+def last_weights(run: Path) -> Path:
+    """The file of the weights in the last complete checkpoint of a run, which may be damaged.
+
+    Raises:
+        RunError: the pointer is missing or damaged.
+    """
+    entry = read_pointer(run)["last"]
+    if entry is None:
+        raise damaged(run / "checkpoints" / POINTER_FILE, "missing, or names no checkpoint")
+    return run / "checkpoints" / entry["folder"] / MODEL_FILE
+
+
 def read_pointer(run: Path) -> dict[str, dict[str, str] | None]:
     """The folders of the best and the last checkpoint, each None where there is none.
 
@@ -367,8 +380,10 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         RunError: the file is missing, may not be read, is cut short, or not what was written.
     """
     try:
-        with open(path, "rb"):  # the library calls a file missing that may not be read
-            pass
+        tensor_files.read_header(path)
+    except DocumentError as error:
+        raise damaged(path, error.problem) from None
+    try:
         with safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get("sha256")
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118

@@ -18,13 +18,14 @@ from unrolled import config, storage
 from unrolled.errors import ConfigError
 from unrolled.tasks.task import AnyTask, StreamTask
 from unrolled.text.tokenizer import TextConfig
-from unrolled.training import run_folder
+from unrolled.training import checkpoint, run_folder
 from unrolled.training.device import give_memory_back, within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 from unrolled.training.feed import feed_of
 from unrolled.training.prepare import prepare
 from unrolled.training.recipe import Recipe
 from unrolled.training.state import Training
+from unrolled.training.weights import check_weights
 
 __all__ = [
     "Best",
@@ -204,7 +205,10 @@ def _new(
 ) -> Training:
     """A run at step 0, saved, in its place."""
     with run_folder.beginning(out, recipe, lock, source) as partial:
-        tokenizers = None if source is None else run_folder.load_tokenizers(source)
+        tokenizers = None
+        if source is not None:
+            tokenizers = run_folder.load_tokenizers(source)
+            check_weights(recipe, task, tokenizers, source / checkpoint.MODEL_FILE)
         prepared = prepare(recipe, task, tokenizers)
         training = Training(recipe, task, feed_of(recipe, task, prepared), partial)
         if source is None:
@@ -221,7 +225,9 @@ def _new(
 
 def _resumed(recipe: Recipe, task: AnyTask, out: Path) -> Training:
     """A run where its last checkpoint left it."""
-    prepared = prepare(recipe, task, run_folder.load_tokenizers(out))
+    tokenizers = run_folder.load_tokenizers(out)
+    check_weights(recipe, task, tokenizers, checkpoint.last_weights(out))
+    prepared = prepare(recipe, task, tokenizers)
     training = Training(recipe, task, feed_of(recipe, task, prepared), out)
     training.restore()
     run_folder.accept_changes(out, recipe)

@@ -25,7 +25,6 @@ import platform
 import re
 import shlex
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -36,20 +35,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from unrolled import config, storage
+from unrolled import config, documents, storage
 from unrolled.baselines.linear import HOLDS as BASELINE
 from unrolled.errors import ConfigError, RunError
 from unrolled.tasks.task import LABELS, AnyTask, LabelTask, Task, Tokenizers
+from unrolled.text import tokenizer_files
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.training import checkpoint
 from unrolled.training.events import Best, Evaluated, Started, Step
-from unrolled.training.prepare import PreparedRows, PreparedText, checksums
+from unrolled.training.prepare import PreparedRows, PreparedText
 from unrolled.training.recipe import Recipe
+from unrolled.training.split_file import (
+    SPLIT_FILE,
+    SplitRecord,
+    check_contents,
+    check_data,
+    contents_of,
+)
+from unrolled.training.weights import check_weights
 
 CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.jsonl"
-SPLIT_FILE = "split.json"
 LABELS_FILE = "labels.json"
 SOURCE_FILE = "started-from.txt"
 
@@ -77,6 +84,7 @@ HOLDS: storage.Holds = {
     r"evaluation-.+": {r"report\.html|predictions\.jsonl": None},
 }
 """What a run folder holds, and all that is ever removed with it."""
+_MOST_BYTES = 4 << 20  # of a recipe
 
 CHANGEABLE = frozenset(
     f"training.{name}"
@@ -156,6 +164,7 @@ def load_run(
     folder = Path(path)
     recipe, task = read_recipe(folder, task)
     tokenizers = load_tokenizers(folder)
+    check_weights(recipe, task, tokenizers, folder / checkpoint.MODEL_FILE)
     model = task.build(recipe.model, tokenizers)
     set_best_weights(model, folder)
     return SavedRun(folder, recipe, task, tokenizers, model.to(device).eval())
@@ -293,11 +302,11 @@ def fill(
         data: where it came from.
         notes: what there is to tell of what the model begins with.
     """
-    record = {**prepared.record(data), "begins_with": list(notes)}
+    record: dict[str, Any] = {**prepared.record(data), "begins_with": list(notes)}
     with checkpoint.writing(partial, partial):
         for role, vocabulary in prepared.tokenizers.items():
-            name = LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
-            vocabulary.save(partial / name)
+            vocabulary.save(partial / _file_of(role))
+        record["contents"] = contents_of(partial, map(_file_of, prepared.tokenizers))
         _write_file(partial / SPLIT_FILE, json.dumps(record, indent=1) + "\n")
         _write_file(partial / METRICS_FILE, "")
 
@@ -333,9 +342,10 @@ def read_recipe(folder: Path, task: AnyTask | None = None) -> tuple[Recipe, AnyT
 
     mapping = read_config(folder)
     name = mapping.get("task")
-    if task is None and name not in TASKS:
+    if task is None and (not isinstance(name, str) or name not in TASKS):
+        shown = repr(name[:40]) if isinstance(name, str) else "that has no name"
         raise RunError(
-            f"{folder} is a run of the task '{name}', which is not one of {', '.join(TASKS)}; "
+            f"{folder} is a run of the task {shown}, which is not one of {', '.join(TASKS)}; "
             "pass it: task=MY_TASK"
         )
     try:
@@ -355,12 +365,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run folder")
     try:
-        text = path.read_text(encoding="utf-8")
-        mapping = tomllib.loads(text)
-    except FileNotFoundError:
-        raise RunError(f"{folder} is not a run folder; it has no {CONFIG_FILE}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise checkpoint.damaged(path, f"not valid TOML: {error}") from None
+        text = documents.read_text(path, _MOST_BYTES)
+        mapping = documents.parse_toml(path, text)
+    except documents.DocumentError as error:
+        if error.is_missing:
+            raise RunError(f"{folder} is not a run folder; it has no {CONFIG_FILE}") from None
+        raise checkpoint.damaged(path, error.problem) from None
     if END_OF_CONFIG not in text:
         raise checkpoint.damaged(path, "cut short")
     return mapping
@@ -372,10 +382,14 @@ def load_tokenizers(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: there are none, or a file is damaged.
     """
+    check_contents(folder)
     shared: dict[bytes, Tokenizer] = {}
     tokenizers = _Tokenizers(folder)
     for path in sorted(folder.glob("tokenizer-*.json")):
-        content = path.read_bytes()
+        try:
+            content = documents.read_bytes(path, tokenizer_files.MOST_BYTES)
+        except documents.DocumentError as error:
+            raise checkpoint.damaged(path, error.problem) from None
         if content not in shared:
             shared[content] = Tokenizer.load(path)
         tokenizers[path.stem.removeprefix("tokenizer-")] = shared[content]
@@ -386,6 +400,10 @@ def load_tokenizers(folder: Path) -> dict[str, Any]:
     return tokenizers
 
 
+def _file_of(role: str) -> str:
+    return LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
+
+
 class _Tokenizers(dict[str, Any]):
     """Tokenizers by role; asking for one whose file is not there names the file."""
 
@@ -394,8 +412,9 @@ class _Tokenizers(dict[str, Any]):
         self._folder = folder
 
     def __missing__(self, role: str) -> Any:
-        name = LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
-        raise RunError(f"{self._folder / name}: missing; restore it from a copy of the run")
+        raise RunError(
+            f"{self._folder / _file_of(role)}: missing; restore it from a copy of the run"
+        )
 
 
 def set_best_weights(model: nn.Module, folder: Path) -> None:
@@ -444,47 +463,13 @@ def remove_leftovers(folder: Path, verified: Mapping[str, Mapping[str, str] | No
         storage.remove_leftovers(folder, HOLDS)
 
 
-def check_data(folder: Path, data: Any) -> None:
-    """Check that data files are those that a run was split and trained on.
-
-    Raises:
-        RunError: a file has other content, or the split's record is damaged.
-    """
-    path = folder / SPLIT_FILE
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))["files"]
-        old = [(entry["part"], entry["sha256"]) for entry in before]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise checkpoint.damaged(path, f"unreadable ({error})") from None
-    new = checksums(data)
-    if old == [(entry["part"], entry["sha256"]) for entry in new]:
-        return
-    known, present = {digest for _, digest in old}, {entry["sha256"] for entry in new}
-    others = [entry["path"] for entry in new if entry["sha256"] not in known]
-    if others:
-        raise RunError(
-            f"{others[0]} is not a file that {folder} was trained on, or its content differs; give "
-            "the same files, or start another run from this one (--from)"
-        )
-    gone = [entry["path"] for entry in before if entry["sha256"] not in present]
-    if gone:
-        raise RunError(f"{gone[0]}, which {folder} was trained on, is not among the data files")
-    raise RunError(
-        f"{folder} was trained on the same data files as other parts or in another order"
-    )
-
-
 def read_notes(folder: Path) -> tuple[str, ...]:
     """What there is to tell of what the model of a run began with.
 
     Raises:
         RunError: the record is damaged.
     """
-    path = folder / SPLIT_FILE
-    try:
-        return tuple(json.loads(path.read_text(encoding="utf-8")).get("begins_with", ()))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise checkpoint.damaged(path, f"unreadable ({error})") from None
+    return SplitRecord.load(folder).begins_with
 
 
 def check_same_model(folder: Path, recipe: Recipe) -> None:
