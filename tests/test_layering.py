@@ -17,10 +17,12 @@ import unrolled
 SOURCE = Path(unrolled.__file__).parent
 
 ORDER = (
+    "out_of_memory",
+    "quoting",
     "errors",
+    "storage",
     "documents",
     "tensor_files",
-    "storage",
     "shapes",
     "config",
     "kernels",
@@ -119,6 +121,7 @@ def test_nothing_is_pickled(path: Path) -> None:
         "documents.py",
         "errors.py",
         "kernels.py",
+        "quoting.py",
         "tensor_files.py",
     ],
 )

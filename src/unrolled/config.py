@@ -28,6 +28,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from unrolled import documents
 from unrolled.errors import ConfigError, did_you_mean
+from unrolled.quoting import listed, quote
 
 T = TypeVar("T")
 
@@ -141,8 +142,8 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T
     section = f" in [{where}]" if where else ""
     for key in mapping:
         if key not in fields:
-            shown = _shown(key) if isinstance(key, str) else "that is no text"
-            raise ConfigError(f"unknown key {shown}{section}{suggestion(str(key)[:99], fields)}")
+            shown = quote(key) if isinstance(key, str) else "that is no text"
+            raise ConfigError(f"unknown key {shown}{section}{suggestion(str(key), fields)}")
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
     for name, field in fields.items():
@@ -290,7 +291,7 @@ def suggestion(wrong: str, valid: Iterable[str]) -> str:
     '; choose from beam, greedy'
     """
     names = list(valid)
-    return did_you_mean(wrong.replace("-", "_"), names) or f"; choose from {', '.join(names)}"
+    return did_you_mean(wrong.replace("-", "_"), names) or f"; choose from {listed(names, most=40)}"
 
 
 def require(holds: bool, name: str, wanted: str, given: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from unrolled.layers.decoder import AttentionalDecoder
 from unrolled.layers.stack import RecurrentStack
 from unrolled.ops.stepping import PRECISIONS
 from unrolled.predict_labels import LabelledEvaluation, LabelPredictor
+from unrolled.quoting import json_line
 from unrolled.tasks.task import AnyTask, LabelTask, Prediction, StreamTask, Task, Tokenizers
 from unrolled.text.corpus import TokenStream, default_cache_folder, open_corpus
 from unrolled.text.data import read_splits
@@ -428,7 +428,7 @@ def record(
         **evaluation.figures(),
     }
     with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.write(json_line(line) + "\n")
 
 
 def _commit() -> str | None:

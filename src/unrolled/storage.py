@@ -245,6 +245,20 @@ def new_folder(path: Path) -> None:
     flush_folder(path.parent)
 
 
+def require_no_link_in(folder: Path, file: Path) -> None:
+    """Refuse to write a file in a folder where its name is a link; elsewhere a link is the user's own.
+
+    Raises:
+        RunError: it is one.
+    """
+    inside = Path(os.path.realpath(file.parent)).is_relative_to(os.path.realpath(folder))
+    if inside and is_link(file):
+        raise RunError(
+            f"{file} is a link to {os.readlink(file)!r}; nothing is written through a link in a run: "
+            "name another file"
+        )
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those around it, for good; one that is there stays as it is.
 
@@ -493,10 +507,12 @@ def _write_holder(handle: int) -> None:
 
 
 def _give_back(handle: int, path: Path, is_owner: bool) -> None:
-    with suppress(OSError):
-        if is_owner and os.name != "nt" and _is_at(handle, path):
-            path.unlink()
-    os.close(handle)
+    try:
+        with suppress(OSError):
+            if is_owner and os.name != "nt" and _is_at(handle, path):
+                path.unlink()
+    finally:
+        os.close(handle)
     with suppress(OSError):
         if is_owner and os.name == "nt":  # no open file can be removed
             path.unlink()

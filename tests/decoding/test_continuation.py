@@ -480,7 +480,11 @@ def test_a_text_costs_what_its_tokens_do(kind: str) -> None:
     for n, (token, each) in enumerate(zip(ids, found, strict=True)):
         expected = after(model, ids[:n]).double()
         assert each.bits == pytest.approx(-expected[token].item() / 0.6931471805599453, rel=1e-4)
-        assert each.rank == 1 + int((expected > expected[token]).sum())
+        # Words as likely as this one, up to rounding, may stand before or after it.
+        surely_before, before_or_beside = (
+            int((expected > expected[token] + d).sum()) for d in (1e-5, -1e-5)
+        )
+        assert surely_before < each.rank <= before_or_beside
     figures = score(found, text)
     assert figures.bits == pytest.approx(sum(each.bits for each in found))
     assert figures.perplexity == pytest.approx(2 ** (figures.bits / len(ids)))

@@ -38,7 +38,8 @@ from targets import Target, build, chosen, targets
 
 SECONDS = 10  # of the processor: on a busy machine the clock says little
 WAITED_SECONDS = 120
-BYTES = 1 << 30
+BYTES = 1 << 30  # in memory
+ADDRESSES = 8 << 30  # libraries claim far more than they use
 LONGEST_SENTENCE = 500
 
 GOOD = ("accepted", "refused")
@@ -131,20 +132,22 @@ def _processor_seconds(process: int) -> float:
 
 def _run_cases(target: Target, seed: int, cases: range, place: Path, writer: int) -> None:
     """The forked process."""
-    limit = _memory()[1] + BYTES
+    limit = _memory(os.getpid())[1] + ADDRESSES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     os.fsync = lambda _: None  # what it is for is tried elsewhere, and it takes most of the time
-    before = _memory()[0]
+    before = _memory(os.getpid())[0]
     for case in cases:
         outcome, about = run_case(target, damage(target, seed, case), place)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        if peak > BYTES:
+            outcome, about = "memory", f"{peak:,} bytes; {about}"
         os.write(writer, json.dumps([outcome, about[:2000], peak]).encode() + b"\n")
     os._exit(0)
 
 
-def _memory() -> tuple[int, int]:
-    """Bytes in memory, and of addresses."""
-    n_all, n_resident = (int(n) for n in Path("/proc/self/statm").read_text().split()[:2])
+def _memory(process: int) -> tuple[int, int]:
+    """Bytes of a process in memory, and of its addresses."""
+    n_all, n_resident = (int(n) for n in Path(f"/proc/{process}/statm").read_text().split()[:2])
     return n_resident * resource.getpagesize(), n_all * resource.getpagesize()
 
 

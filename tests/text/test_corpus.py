@@ -977,7 +977,7 @@ def test_the_cache_is_where_the_platform_keeps_caches(
             "data.valid_share and data.test_share must be below 1 together, got 1.0",
         ),
         ({"encoding": "uft-8"}, "unknown data.encoding 'uft-8'; did you mean 'utf-8'?"),
-        ({"encoding": "a\0"}, "unknown data.encoding 'a\0'"),
+        ({"encoding": "a\0"}, "unknown data.encoding 'a\\x00'"),
         *(
             (
                 {"encoding": name},

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from brute_force import zipf_lines
+from instruction_sets import INSTRUCTION_SETS
 
 from unrolled import storage
 from unrolled.kernels import kernels
 
-IMPLEMENTATIONS = [*(kernels.instruction_sets() if kernels else []), "plain"]
+IMPLEMENTATIONS = [*INSTRUCTION_SETS, "plain"]
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

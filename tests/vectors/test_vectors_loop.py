@@ -544,7 +544,7 @@ def test_a_link_stays_and_vectors_go_where_it_leads(text: Path, tmp_path: Path) 
     for there in (False, True):  # it leads to nothing at first, and then to vectors
         events = fit_vectors(CONFIG, text, link, force=there)
         next(events)
-        with pytest.raises(RunError, match="real is being written by another process"):
+        with pytest.raises(RunError, match="real is being written by this process"):
             next(fit_vectors(CONFIG, text, real, force=True))
         for _ in events:
             pass

@@ -19,6 +19,7 @@ from unrolled import storage
 from unrolled.baselines.features import Cells, Ngrams, Text, beside, presence, tfidf
 from unrolled.errors import ConfigError, RunError, did_you_mean
 from unrolled.metrics.multi_label import apply_thresholds
+from unrolled.quoting import quote
 
 Example: TypeAlias = Sequence[Text]
 """The texts of an example, one or two, each a list of tokens."""
@@ -166,7 +167,7 @@ class Baseline:
         """
         if label not in self.labels:
             raise ConfigError(
-                f"baseline '{self.name}' knows no label '{label}'{did_you_mean(label, self.labels)}"
+                f"baseline '{self.name}' knows no label {quote(label)}{did_you_mean(label, self.labels)}"
             )
         at = self.labels.index(label)
         alone = len(self.bias) < len(self.labels)

@@ -129,20 +129,20 @@ def beam(
     live = _Live.start(len(limits), bos_id, barred.device)
     never_continue = torch.cat([barred, barred.new_tensor([eos_id])])
     step = 0
-    while history.alive:
+    while history.alive:  # none from the beginning, where there are no sentences
         logits, state, attention = stepper.step(live.tokens_BQ, state)
         log_probs_BQV, ends_BQ = log_probabilities(logits, never_continue, eos_id)
-        live, ended_BQ = live.extended(log_probs_BQV, ends_BQ, config.beam_size, eos_id)
+        live, ended = live.extended(log_probs_BQV, ends_BQ, config.beam_size, eos_id)
         history.append(live.tokens_BQ, live.parents_BQ, attention)
-        answers.add_ends(history.alive, step, ended_BQ)
-        n_useful = answers.n_useful(history.alive, step, live.totals_BQ)
+        answers.add_ends(history.alive, step, ended)
+        n_useful = answers.n_useful(history.alive, step, live.totals_BQ.tolist())
         staying = [row for row, n_slots in enumerate(n_useful) if n_slots]
+        if not staying:
+            break
         if len(staying) < len(history.alive):
             history.keep(staying)
-            if not staying:
-                break
-            kept = torch.tensor(staying, device=barred.device)
-            state, live = state.keep(kept), live.keep(kept)
+            state = state.keep(torch.tensor(staying, device=barred.device))
+            live = live.keep(staying)
         live = live.first(max(n_useful))
         state = state.reorder(live.parents_BQ)
         step += 1
@@ -157,23 +157,23 @@ class _Live:
         tokens_BQ: their last tokens.
         parents_BQ: the slots of the step before that they go on from.
         totals_BQ: their log-probabilities; −∞ in a slot that holds none.
-        greedy_B: the slot of the greedy path; −1 where it has ended or was dropped.
+        greedy: the slot of each sentence's greedy path; −1 where it has ended or was dropped.
     """
 
     tokens_BQ: Tensor
     parents_BQ: Tensor
     totals_BQ: Tensor
-    greedy_B: Tensor
+    greedy: list[int]
 
     @classmethod
     def start(cls, n_sentences: int, bos_id: int, device: torch.device) -> _Live:
         """One hypothesis per sentence, at its beginning."""
         zeros_B1 = torch.zeros(n_sentences, 1, dtype=torch.int64, device=device)
-        return cls(zeros_B1 + bos_id, zeros_B1, zeros_B1.float(), zeros_B1[:, 0])
+        return cls(zeros_B1 + bos_id, zeros_B1, zeros_B1.float(), [0] * n_sentences)
 
     def extended(
         self, log_probs_BQV: Tensor, ends_BQ: Tensor, k: int, eos_id: int
-    ) -> tuple[_Live, Tensor]:
+    ) -> tuple[_Live, list[list[float]]]:
         """The k most probable continuations of each sentence, the greedy path among them.
 
         And the log-probability of each hypothesis if it ends here. `log_probs_BQV` do not contain the
@@ -181,34 +181,19 @@ class _Live:
         """
         V, totals_BQ = log_probs_BQV.shape[2], self.totals_BQ.to(ends_BQ.dtype)
         totals_BK, places_BK = best_continuations(log_probs_BQV, totals_BQ, k)
-        ended_BQ = totals_BQ + ends_BQ
-        greedy_B, rows = self._follow_greedy(places_BK // V, totals_BK, ended_BQ)
-        live = _Live(places_BK % V, places_BK // V, totals_BK, greedy_B)
-        if len(rows):
-            parents = self.greedy_B[rows]
-            own_NV = log_probs_BQV[rows, parents]
-            own_NV[:, eos_id] = ends_BQ[rows, parents]
-            live._put_in(rows, parents, own_NV, totals_BQ[rows, parents], eos_id)
-        return live, ended_BQ
-
-    def _follow_greedy(
-        self, parents_BK: Tensor, totals_BK: Tensor, ended_BQ: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The slots that the greedy paths go on in, and the rows where that cannot be seen.
-
-        It cannot where the path has been pushed out, or where two tokens are equally probable.
-        """
-        greedy_B1 = self.greedy_B.unsqueeze(1)
-        is_child_BK = parents_BK == greedy_B1
-        best_B1 = totals_BK.masked_fill(~is_child_BK, -torch.inf).amax(1, keepdim=True)
-        end_B1 = ended_BQ.gather(1, greedy_B1.clamp(min=0))
-        is_best_BK = is_child_BK & (totals_BK == best_B1)
-        is_only_B1 = is_best_BK.sum(1, keepdim=True) == 1
-        goes_on_B1 = is_only_B1 & (best_B1 > end_B1) & (best_B1 > totals_BK[:, -1:])
-        ends_B1 = is_child_BK.any(1, keepdim=True) & (end_B1 > best_B1)
-        slots_B1 = is_best_BK.int().argmax(1, keepdim=True).masked_fill(~goes_on_B1, -1)
-        is_open_B1 = (greedy_B1 >= 0) & ~goes_on_B1 & ~ends_B1
-        return slots_B1[:, 0], is_open_B1[:, 0].nonzero()[:, 0]
+        live = _Live(places_BK % V, places_BK // V, totals_BK, [])
+        ended = (totals_BQ + ends_BQ).tolist()
+        rows = zip(self.greedy, live.parents_BQ.tolist(), totals_BK.tolist(), ended, strict=True)
+        slots = [_next_slot(*row) for row in rows]
+        live.greedy.extend(-1 if slot is None else slot for slot in slots)
+        if None in slots:
+            open_N = torch.tensor([row for row, slot in enumerate(slots) if slot is None])
+            open_N = open_N.to(ends_BQ.device)
+            parents_N = torch.tensor(self.greedy, device=ends_BQ.device)[open_N]
+            own_NV = log_probs_BQV[open_N, parents_N]
+            own_NV[:, eos_id] = ends_BQ[open_N, parents_N]
+            live._put_in(open_N, parents_N, own_NV, totals_BQ[open_N, parents_N], eos_id)
+        return live, ended
 
     def _put_in(
         self, rows_N: Tensor, parents_N: Tensor, own_NV: Tensor, totals_N: Tensor, eos_id: int
@@ -228,20 +213,44 @@ class _Live:
         self.tokens_BQ[rows, slots] = tokens
         self.parents_BQ[rows, slots] = parents
         self.totals_BQ[rows, slots] = (totals_N + own_NV.amax(1))[goes_on_N]
-        self.greedy_B[rows] = slots
+        for row, slot in zip(rows.tolist(), slots.tolist(), strict=True):
+            self.greedy[row] = slot
 
-    def keep(self, rows: Tensor) -> _Live:
+    def keep(self, rows: Sequence[int]) -> _Live:
         """Only these rows."""
-        return _Live(
-            self.tokens_BQ[rows], self.parents_BQ[rows], self.totals_BQ[rows], self.greedy_B[rows]
+        kept = torch.tensor(rows, device=self.tokens_BQ.device)
+        tokens_BQ, parents_BQ, totals_BQ = (
+            each[kept] for each in (self.tokens_BQ, self.parents_BQ, self.totals_BQ)
         )
+        return _Live(tokens_BQ, parents_BQ, totals_BQ, [self.greedy[row] for row in rows])
 
     def first(self, n: int) -> _Live:
         """Only the n most probable hypotheses of each sentence."""
         if n == self.tokens_BQ.shape[1]:
             return self
-        greedy_B = self.greedy_B.masked_fill(self.greedy_B >= n, -1)
-        return _Live(self.tokens_BQ[:, :n], self.parents_BQ[:, :n], self.totals_BQ[:, :n], greedy_B)
+        greedy = [slot if slot < n else -1 for slot in self.greedy]
+        return _Live(self.tokens_BQ[:, :n], self.parents_BQ[:, :n], self.totals_BQ[:, :n], greedy)
+
+
+def _next_slot(
+    slot: int, parents: Sequence[int], totals: Sequence[float], ended: Sequence[float]
+) -> int | None:
+    """The slot that a sentence's greedy path goes on in; −1 where it ends.
+
+    None where that cannot be seen: it was pushed out, or two tokens are equally probable.
+
+    Args:
+        slot: where it was.
+        parents: of the new slots, the most probable first.
+        totals: their log-probabilities.
+        ended: the log-probabilities of the old slots if they end.
+    """
+    if slot < 0:
+        return -1
+    first = parents.index(slot) if slot in parents else -1
+    if first < 0 or totals[first] in (ended[slot], totals[-1], *totals[first + 1 : first + 2]):
+        return None
+    return first if totals[first] > ended[slot] else -1
 
 
 class _Answers:
@@ -252,27 +261,28 @@ class _Answers:
         self._longest = [length_penalty(limit, self._alpha) for limit in limits]
         self.best: list[list[Ending]] = [[] for _ in limits]
 
-    def add_ends(self, sentences: Sequence[int], step: int, ends_BQ: Tensor) -> None:
-        """The hypotheses that end at a step, by their slots."""
+    def add_ends(
+        self, sentences: Sequence[int], step: int, ended: Sequence[Sequence[float]]
+    ) -> None:
+        """The hypotheses that end at a step: their log-probabilities by sentence and slot."""
         penalty = length_penalty(step + 1, self._alpha)
-        least_B1 = ends_BQ.new_tensor([self._least(each) * penalty for each in sentences])[:, None]
-        is_better_BQ = ends_BQ > least_B1
-        if is_better_BQ.any():
-            places, log_probs = is_better_BQ.nonzero().tolist(), ends_BQ[is_better_BQ].tolist()
-            for (row, slot), log_prob in zip(places, log_probs, strict=True):
-                self._add(sentences[row], Ending.at(step, slot, log_prob, self._alpha, True))
+        for sentence, log_probs in zip(sentences, ended, strict=True):
+            if max(log_probs) > self._least(sentence) * penalty:
+                self._add(sentence, step, log_probs, finished=True)
 
-    def n_useful(self, sentences: Sequence[int], step: int, totals_BQ: Tensor) -> list[int]:
+    def n_useful(
+        self, sentences: Sequence[int], step: int, totals: Sequence[Sequence[float]]
+    ) -> list[int]:
         """How many hypotheses of each sentence, counted from the first, may yet become answers.
 
         Where the limit is reached they become answers now, cut off, and none goes on.
         """
-        for row, sentence in enumerate(sentences):
+        for sentence, log_probs in zip(sentences, totals, strict=True):
             if step + 1 == self._limits[sentence]:
-                for slot, log_prob in enumerate(totals_BQ[row].tolist()):
-                    self._add(sentence, Ending.at(step, slot, log_prob, self._alpha, False))
-        least_B1 = totals_BQ.new_tensor([self._to_enter(each, step) for each in sentences])[:, None]
-        return (totals_BQ > least_B1).sum(1).tolist()
+                self._add(sentence, step, log_probs, finished=False)
+        least = [self._to_enter(sentence, step) for sentence in sentences]
+        rows = zip(totals, least, strict=True)
+        return [sum(total > bound for total in its_totals) for its_totals, bound in rows]
 
     def _to_enter(self, sentence: int, step: int) -> float:
         """What log-probability a hypothesis must exceed to have a chance to become an answer."""
@@ -285,7 +295,9 @@ class _Answers:
         its = self.best[sentence]
         return its[-1].score if len(its) == self._n_best else -math.inf
 
-    def _add(self, sentence: int, ending: Ending) -> None:
-        if ending.score > self._least(sentence):
-            insort(self.best[sentence], ending, key=lambda each: -each.score)
-            del self.best[sentence][self._n_best :]
+    def _add(self, sentence: int, step: int, log_probs: Sequence[float], finished: bool) -> None:
+        for slot, log_prob in enumerate(log_probs):
+            ending = Ending.at(step, slot, log_prob, self._alpha, finished)
+            if ending.score > self._least(sentence):
+                insort(self.best[sentence], ending, key=lambda each: -each.score)
+                del self.best[sentence][self._n_best :]

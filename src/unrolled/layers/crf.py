@@ -28,7 +28,9 @@ from torch.autograd.function import once_differentiable
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
+from unrolled.layers.renewal import renewed
 from unrolled.ops import check_lengths
+from unrolled.quoting import quote
 from unrolled.shapes import Bool, Float, Int
 
 Scheme = Literal["bio", "bioes", "bilou"]
@@ -69,12 +71,12 @@ class Allowed:
             return None
         names, may_follow = self.labels, self._may_follow
         if not self.starts[path[0]]:
-            return f"label 1 is '{names[path[0]]}' and cannot be the first"
+            return f"label 1 is {quote(names[path[0]])} and cannot be the first"
         for place, (before, here) in enumerate(pairwise(path), start=2):
             if not may_follow[before][here]:
-                return f"label {place} is '{names[here]}' and cannot follow '{names[before]}'"
+                return f"label {place} is {quote(names[here])} and cannot follow {quote(names[before])}"
         if not self.ends[path[-1]]:
-            return f"label {len(path)} is '{names[path[-1]]}' and cannot be the last"
+            return f"label {len(path)} is {quote(names[path[-1]])} and cannot be the last"
         return None
 
     @cached_property
@@ -127,8 +129,8 @@ def _split(label: str, scheme: str) -> tuple[str, str]:
     if letter not in list(letters) or (letter == "O" and dash) or (dash and not kind):
         others = ", ".join(f"{letter}-TYPE" for letter in letters if letter != "O")
         raise ConfigError(
-            f"'{label}' is no label of the scheme '{scheme}': expected O or one of {others}; correct "
-            "it, or allow every transition"
+            f"{quote(label)} is no label of the scheme '{scheme}': expected O or one of {others}; "
+            "correct it, or allow every transition"
         )
     return _AS_BIOES.get(letter, letter), kind
 
@@ -276,6 +278,7 @@ class LinearChainCRF(nn.Module):
 
     def _scores(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights of beginnings, steps and ends, −∞ where they are not allowed."""
+        renewed(self)
         weights = (self.start_weight, self.transition_weight, self.end_weight)
         if self.allowed is None:
             return weights

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from unrolled import nn
 from unrolled.layers.attention import Attention, Memory, Score
-from unrolled.layers.recurrent import layer_weights, recurrent_layers, renewed
+from unrolled.layers.recurrent import layer_weights, recurrent_layers
+from unrolled.layers.renewal import renewed
 from unrolled.ops.attentive import AttentiveWeights, attentive_unroll, why_not
 from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import StepLinear, linear
@@ -216,6 +217,7 @@ class AttentionalDecoder(nn.Module):
         w_ih, w_hh, b_ih, b_hh = layer_weights(self.recurrent).tensors
         is_gru, score = kind == "gru", self.attention
         is_additive = score.score == "additive"
+        renewed(score)
         weights = AttentiveWeights(
             w_ih[:, E:],
             w_hh,

@@ -6,7 +6,7 @@ Merity, Keskar & Socher 2018, "Regularizing and optimizing LSTM language models"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -27,9 +27,6 @@ KINDS: dict[str, Kind] = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"}
 
 StackState: TypeAlias = tuple[State, ...]
 """For each layer its state, `(h,)` or `(h, c)`, each `[B, H]` with that layer's H."""
-
-
-_LayerStep: TypeAlias = Callable[[Tensor, State], State]
 
 
 class LockedDropout(torch.nn.Module):
@@ -100,6 +97,51 @@ def dropped_embedding(
         return embedded
     kept = weight.new_empty(len(weight)).bernoulli_(1 - rate).div_(1 - rate)
     return embedded * kept[ids].unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The weights of a stack in a lower precision, and what they were made from.
+
+    Args:
+        precision: "bfloat16" or "int8".
+        steps: one for each layer.
+        weights: copies of the float32 weights of all layers.
+    """
+
+    precision: str
+    steps: tuple[PackedStep, ...]
+    weights: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, kind: Kind, weights: Sequence[Weights], precision: str) -> Packed:
+        """Convert and copy the weights.
+
+        Raises:
+            ConfigError: an unknown precision, or one that the native kernels cannot run.
+        """
+        steps = tuple(PackedStep(kind, each, precision) for each in weights)
+        return cls(precision, steps, tuple(w.detach().clone() for w in _tensors(weights)))
+
+    def is_of(self, weights: Sequence[Weights], precision: str) -> bool:
+        """Whether packing these would give the same: every bit is compared."""
+        given = _tensors(weights)
+        return (
+            self.precision == precision
+            and len(given) == len(self.weights)
+            and all(map(_same_bits, self.weights, given))
+        )
+
+
+def _tensors(weights: Sequence[Weights]) -> list[Tensor]:
+    return [tensor for each in weights for tensor in each.tensors]
+
+
+def _same_bits(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors agree in all bits; NaN equals itself, and 0 is not −0."""
+    if first.dtype is not second.dtype or first.device != second.device:
+        return False
+    return torch.equal(first.view(torch.int32), second.view(torch.int32))
 
 
 class RecurrentStack(torch.nn.Module):
@@ -194,7 +236,7 @@ class RecurrentStack(torch.nn.Module):
         self,
         x: Float[Tensor, "B E"],
         state: StackState,
-        packed: Sequence[PackedStep] | None = None,
+        packed: Packed | None = None,
     ) -> tuple[Float[Tensor, "B H"], StackState]:
         """One step, for inference: nothing is dropped, in training mode either.
 
@@ -212,32 +254,38 @@ class RecurrentStack(torch.nn.Module):
             ValueError: shapes that do not fit the weights.
         """
         ends = list[State]()
-        steps: Sequence[_LayerStep] = self.packed() if packed is None else packed
-        if not steps:
-            kind = KINDS[self.cell]
-            steps = [partial(step, kind, weights=_weights(layer)) for layer in self.layers]
+        packed = packed or self.packed()
+        steps: Sequence[Callable[[Tensor, State], State]] = (
+            packed.steps
+            if packed
+            else [partial(step, KINDS[self.cell], weights=_weights(layer)) for layer in self.layers]
+        )
         for layer_step, start in zip(steps, state, strict=True):
             ends.append(layer_step(x, start))
             x = ends[-1][0]
         return x, tuple(ends)
 
-    def packed(self) -> tuple[PackedStep, ...]:
-        """Each layer's weights as they are now in a lower `precision`; none in float32.
+    def packed(self, before: Packed | None = None) -> Packed | None:
+        """Each layer's weights as they are now, in a lower `precision`; None in float32.
 
-        Later changes are not seen: it is for one loop over `step`.
+        Later changes are not seen, so it is for one loop over `step`. Where one was made before, it comes
+        back if the precision and every bit of the weights are still the same: comparing costs a third
+        of packing.
 
         Raises:
             ConfigError: as for `step`.
         """
         if self.precision == "float32":
-            return ()
+            return None
         if torch.is_grad_enabled():
             raise ConfigError(
                 f"a step in {self.precision} has no gradients: call it under torch.no_grad(), or set "
                 "the precision to 'float32'"
             )
-        kind = KINDS[self.cell]
-        return tuple(PackedStep(kind, _weights(layer), self.precision) for layer in self.layers)
+        weights = [_weights(layer) for layer in self.layers]
+        if before is not None and before.is_of(weights, self.precision):
+            return before
+        return Packed.of(KINDS[self.cell], weights, self.precision)
 
     def extra_repr(self) -> str:
         rate = self.recurrent_weight_rate

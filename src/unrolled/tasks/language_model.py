@@ -12,17 +12,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import Layers, Range, Rate, Width, check_fields
+from unrolled.config import Layers, Range, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.cache import ContinuousCache
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.output import Output
-from unrolled.layers.stack import LockedDropout, RecurrentStack, dropped_embedding
+from unrolled.layers.renewal import renewed
+from unrolled.layers.stack import LockedDropout, Packed, RecurrentStack, dropped_embedding
+from unrolled.layers.unknown import DEFAULT_RATE, count_ids, rate_for, shares_of, some_unknown
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import State, StreamTask, Tokenizers
 from unrolled.text.streams import StreamConfig, Window
@@ -45,6 +49,9 @@ class LanguageModelConfig:
         n_layers: how many.
         tied: whether the output layer shares the embedding (Press & Wolf 2017).
         word_rate: chance that a word loses its embedding for a whole window (Gal & Ghahramani 2016).
+        unknown_rate: a token that occurs n times in training becomes unknown there with chance
+            `unknown_rate` / n, where it is read and where it is to be predicted, so that the model knows
+            how often to expect unknown ones and how to read on (`layers.unknown`); 0 for never.
         input_rate: dropout on embeddings.
         between_rate: dropout between recurrent layers.
         output_rate: dropout before the output layer.
@@ -70,6 +77,7 @@ class LanguageModelConfig:
     n_layers: Layers = 1
     tied: bool = False
     word_rate: Rate = 0.0
+    unknown_rate: Share = DEFAULT_RATE
     input_rate: Rate = 0.0
     between_rate: Rate = 0.0
     output_rate: Rate = 0.0
@@ -122,6 +130,7 @@ class LanguageModel(nn.Module):
 
     embedding: nn.Embedding | None
     head: SoftmaxHead | AdaptiveHead | SampledHead
+    unknown_shares: Tensor
     _one_hot: Tensor
 
     def __init__(self, config: LanguageModelConfig, n_words: int) -> None:
@@ -144,6 +153,7 @@ class LanguageModel(nn.Module):
         self.output_dropout = dropout(config.output_rate)
         self.head = self._head(sizes[-1], n_words)
         self.register_buffer("_one_hot", torch.eye(n_words if one_hot else 0), persistent=False)
+        self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
         self.reset_embedding()
         if self.embedding is not None:
             self.embedding.weight.requires_grad_(not config.embeddings_frozen)
@@ -173,7 +183,7 @@ class LanguageModel(nn.Module):
     def _embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows E"]:
         if self.embedding is None:
             return self._one_hot[ids]
-        embedding = self.embedding
+        embedding = renewed(self.embedding)
         if self.training and self.config.word_rate:
             embedded = dropped_embedding(
                 ids, embedding.weight, self.config.word_rate, sparse=embedding.sparse
@@ -192,9 +202,18 @@ class LanguageModel(nn.Module):
         hidden_BTH, state = self.layers(Padded(embedded_BTE, ids.lengths), state)
         return Output(self.output_dropout(hidden_BTH), state, None)
 
-    def step(self, ids: Int[Tensor, " B"], state: State) -> tuple[Float[Tensor, "B H"], State]:
-        """One word further, outside training: what the head reads, and the new state."""
-        return self.layers.step(self._embed(ids), state)
+    def step(
+        self, ids: Int[Tensor, " B"], state: State, packed: Packed | None = None
+    ) -> tuple[Float[Tensor, "B H"], State]:
+        """One word further, outside training: what the head reads, and the new state.
+
+        In a lower precision a loop packs the weights once, by `packed`, rather than at each step.
+        """
+        return self.layers.step(self._embed(ids), state, packed)
+
+    def packed(self, before: Packed | None = None) -> Packed | None:
+        """The recurrent weights as they are now in a lower precision; see `RecurrentStack.packed`."""
+        return self.layers.packed(before)
 
 
 @dataclass(frozen=True)
@@ -275,7 +294,7 @@ def _read_by_steps(
     model: LanguageModel, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
 ) -> tuple[Float[Tensor, "M H"], State]:
     """What `read` gives, step by step, as a text is continued."""
-    hidden = []
+    hidden, packed = [], model.packed()
     for time in range(ids.shape[1]):
         if restarts is not None:
             goes_on_B1 = ~restarts[:, time].unsqueeze(1)
@@ -283,7 +302,7 @@ def _read_by_steps(
                 tuple(torch.where(goes_on_B1.to(part.device), part, 0.0) for part in layer)
                 for layer in state
             )
-        hidden_BH, state = model.step(ids[:, time], state)
+        hidden_BH, state = model.step(ids[:, time], state, packed)
         hidden.append(hidden_BH)
     return torch.stack(hidden, 1).flatten(0, 1), state
 
@@ -291,8 +310,11 @@ def _read_by_steps(
 def loss(model: LanguageModel, batch: StreamBatch, state: State) -> tuple[Tensor, int, State]:
     """Cross-entropy in nats, summed; how many targets; the state where the next window begins.
 
-    Steps before the first target (k2 above k1) are read for their gradient alone.
+    Steps before the first target (k2 above k1) are read for their gradient alone. In training some tokens
+    become unknown.
     """
+    if model.training and model.config.unknown_rate:
+        batch = _some_unknown(model, batch)
     T, K = batch.inputs.shape[1], batch.targets.shape[1]
     pieces, carried = [], state
     for start, end in ((0, batch.n_before_next), (batch.n_before_next, T)):
@@ -309,6 +331,15 @@ def loss(model: LanguageModel, batch: StreamBatch, state: State) -> tuple[Tensor
         hidden_MH, targets_M = hidden_MH[real_M], targets_M[real_M]
     total, count = model.head.loss(hidden_MH, targets_M)
     return total, count, carried
+
+
+def _some_unknown(model: LanguageModel, batch: StreamBatch) -> StreamBatch:
+    """What is predicted at one step is what is read at the next."""
+    last_B1 = batch.targets[:, -1:].clamp(min=0)
+    ids_BT = torch.cat([batch.inputs, last_B1], dim=1)
+    ids_BT = some_unknown(ids_BT, model.unknown_shares, model.config.unknown_rate)
+    targets_BK = ids_BT[:, -batch.targets.shape[1] :].where(batch.targets >= 0, -1)
+    return replace(batch, inputs=ids_BT[:, :-1], targets=targets_BK)
 
 
 def evaluate_loss(
@@ -384,7 +415,15 @@ def build(config: LanguageModelConfig, tokenizers: Tokenizers) -> LanguageModel:
             f"model.cutoffs must rise and lie between {len(SPECIALS)} and the {n_words:,} words of the "
             f"vocabulary, got {list(config.cutoffs)}"
         )
+    config = replace(config, unknown_rate=rate_for(tokenizers["text"], config.unknown_rate))
     return LanguageModel(config, n_words)
+
+
+def prepare(model: LanguageModel, ids: NDArray[np.unsignedinteger], tokenizers: Tokenizers) -> None:
+    """How rare each token of the training part is."""
+    if rate := model.config.unknown_rate:
+        counts_V = count_ids(ids, len(model.unknown_shares))
+        model.unknown_shares.copy_(shares_of(counts_V, rate))
 
 
 def check_beginning(config: LanguageModelConfig, text: TextConfig) -> None:
@@ -422,4 +461,5 @@ TASK = StreamTask(
     use='generate {run} --prompt "…"',
     begin=begin,
     check_beginning=check_beginning,
+    prepare=prepare,
 )

@@ -10,16 +10,18 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unrolled.config import Range
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.crf import Allowed, allowed_transitions, booleans
 from unrolled.metrics.spans import find_scheme, find_spans
+from unrolled.quoting import quote
 from unrolled.shapes import Padded
 from unrolled.tasks.labelled import ROLE
 from unrolled.tasks.task import LABELS, Tokenizers
@@ -47,6 +49,8 @@ class TagData(DataConfig):
             numbers, e.g. ["1", "-1"], which is the default.
         max_length: the most tokens that are read at once.
         too_long: whether longer training sentences are left out ("skip"), or read in pieces ("truncate").
+        max_characters: the most characters of a word that are read; of a longer one, which is hardly a
+            word, half of them from its beginning and half from its end.
         scheme: how tags write spans: "bio", "iob1", "bioes", "bilou"; "none" for not at all; "auto" finds
             out.
 
@@ -56,6 +60,7 @@ class TagData(DataConfig):
 
     max_length: Length = 400
     too_long: TooLong = "truncate"
+    max_characters: Annotated[int, Range(1, 10**6)] = 100
     scheme: Scheme = "auto"
 
 
@@ -176,8 +181,8 @@ def _check_scheme(
             if tag in others:
                 letters = {"bioes": "B, I, E, S", "bilou": "B, I, L, U"}.get(scheme, "B, I")
                 raise DataError(
-                    f"tag '{tag}' is none of data.scheme = '{scheme}': expected O, or one of {letters} "
-                    "with a hyphen and a type; correct it, or set data.scheme = 'none'",
+                    f"tag {quote(tag)} is none of data.scheme = '{scheme}': expected O, or one of "
+                    f"{letters} with a hyphen and a type; correct it, or set data.scheme = 'none'",
                     line=row.lines[place] if row.lines else row.line,
                 )
 
@@ -227,11 +232,21 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers, data: TagData) -> TagE
             except DataError as error:
                 raise DataError(error.problem, line=place) from None
     letters: Tokenizer = tokenizers[CHARACTERS]
-    spellings = [tuple(letters.ids_of(unicodedata.normalize("NFC", token))) for token in tokens]
+    most = data.max_characters
+    spellings = [tuple(letters.ids_of(_characters(token, most))) for token in tokens]
     if () in spellings:
         place = spellings.index(()) + 1
         raise DataError("the token is empty; leave it out, with its tag", line=place)
     return TagExample(tuple(tokens), words.ids_of(tokens), spellings, tags)
+
+
+def _characters(token: str, most: int) -> str:
+    """The characters of a token that are read."""
+    spelled = unicodedata.normalize("NFC", token)
+    if len(spelled) <= most:
+        return spelled
+    n_last = most // 2
+    return spelled[: most - n_last] + spelled[len(spelled) - n_last :]
 
 
 def lengths(example: TagExample) -> tuple[int, ...]:

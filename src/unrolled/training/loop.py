@@ -106,20 +106,22 @@ def fit(
 ) -> Generator[Event, None, None]:
     r"""Train, and report what happens: `Started`, then `Step`, `Evaluated` and `Saved`, `Finished`.
 
-    What can be checked at once is checked in the call; the rest happens as the events are read.
+    What can be checked at once is checked in the call; the rest happens as the events are read. From the
+    first event until the last is read, or the generator is closed, nobody else can write `out`.
 
     Args:
         recipe: what to learn, from what, and how.
         out: the run folder to make, or to go on with.
         task: the task, where it is not one of `TASKS`.
-        resume: go on with the run in `out`; its recipe may differ in limits and intervals only.
-        force: replace the run in `out`.
+        resume: go on with the run in `out`, if one was begun there, else start it; a recipe of a run that
+            goes on may differ in limits and intervals only.
+        force: replace the run in `out`; refused where the folder holds anything else.
         start_from: a run whose best weights and tokenizers to start from, on the recipe's data.
 
     Raises:
         ConfigError: the recipe contradicts itself, the run it resumes, or the run it starts from.
-        RunError: something is in the way at `out`, or a run folder is missing or damaged, or the
-            disk is full.
+        RunError: something is in the way at `out`, another process writes there, a run folder is missing
+            or damaged, or the disk is full.
         DataError: a data file cannot be read as asked.
         NonFiniteError: a loss or gradient is not finite.
         UnavailableError: device or precision are not to be had here, or memory ran out.
@@ -149,6 +151,8 @@ def fit(
         raise ConfigError("--resume goes on with a run as it is; leave out --force and --from")
     with storage.locked(out):
         goes_on = _goes_on(recipe, out, resume, force)
+        if resume and not goes_on:
+            source = run_folder.begun_from(out)
     if source is not None:
         recipe = _with_text_of(source, recipe)
     elif not goes_on:
@@ -172,12 +176,14 @@ def _events(
     memory = within_memory("data.n_rows or data.k1" if isinstance(task, StreamTask) else rows)
     with storage.locked(out) as lock, memory:
         # Once more, now that nobody else can change it until the end.
-        if _goes_on(recipe, out, resume, force):
-            training = _resumed(recipe, task, out)
-        else:
-            training = _new(recipe, task, out, source, lock)
+        goes_on = _goes_on(recipe, out, resume, force)
+        training = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source, lock)
+        started = training.started()
+        if resume and not goes_on:
+            note = f"there was nothing to go on with in {out}, so training starts at step 0"
+            started = replace(started, notes=(note, *started.notes))
         try:
-            yield training.started()
+            yield started
             while True:
                 yield from _what_is_due(training)
                 reason = training.reason_to_end()
@@ -198,7 +204,7 @@ def _new(
     recipe: Recipe, task: AnyTask, out: Path, source: Path | None, lock: storage.Lock
 ) -> Training:
     """A run at step 0, saved, in its place."""
-    with run_folder.beginning(out, recipe, lock) as partial:
+    with run_folder.beginning(out, recipe, lock, source) as partial:
         tokenizers = None
         if source is not None:
             tokenizers = run_folder.load_tokenizers(source)

@@ -58,13 +58,12 @@ from unrolled.training.weights import check_weights
 CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.jsonl"
 LABELS_FILE = "labels.json"
+SOURCE_FILE = "started-from.txt"
 
 BEGIN_OF_CONFIG = "# Unrolled run, format 1"
 """What makes a folder a run; folders of older versions have the last line only."""
 
 END_OF_CONFIG = "# end of the recipe; a file without this line was cut short"
-
-_MOST_BYTES = 4 << 20  # of a recipe
 
 
 def _is_of_safetensors(path: Path) -> bool:
@@ -78,13 +77,14 @@ def _is_of_safetensors(path: Path) -> bool:
 HOLDS: storage.Holds = {
     r"config\.toml": None,
     r"labels\.json|metrics\.jsonl|split\.json|README\.md|model\.safetensors": None,
-    r"tokenizer-[\w-]+\.json": None,
+    r"tokenizer-[\w-]+\.json|started-from\.txt": None,
     r"\.tmp\w{6}": _is_of_safetensors,
     checkpoint.FOLDER: checkpoint.HOLDS,
     "baselines": {r".+": BASELINE},
     r"evaluation-.+": {r"report\.html|predictions\.jsonl": None},
 }
 """What a run folder holds, and all that is ever removed with it."""
+_MOST_BYTES = 4 << 20  # of a recipe
 
 CHANGEABLE = frozenset(
     f"training.{name}"
@@ -124,6 +124,9 @@ NOT_WEIGHTS = {
     )
 }
 """Settings of a model that change how it is trained, and may differ from the run it starts from."""
+
+UNNAMED = {"model.unknown_rate": 0.0}
+"""Settings that older runs do not name, and the values that they were trained with."""
 
 BEGINNINGS = {f"model.{side}embeddings" for side in ("", "source_", "target_")}
 """Settings that name what a new model begins with; one that starts from a run may leave them out."""
@@ -223,11 +226,15 @@ def _check_leftover(path: Path) -> None:
 
 def _has_nothing_yet(path: Path) -> bool:
     """Whether a start was killed before its first file was whole, or a removal before its last."""
-    return {each.name for each in path.iterdir()} <= {storage.partial(Path(CONFIG_FILE)).name}
+    first = (Path(SOURCE_FILE), Path(CONFIG_FILE))
+    names = {SOURCE_FILE, *(storage.partial(each).name for each in first)}
+    return {each.name for each in path.iterdir()} <= names
 
 
 @contextmanager
-def beginning(path: Path, recipe: Recipe, lock: storage.Lock) -> Iterator[Path]:
+def beginning(
+    path: Path, recipe: Recipe, lock: storage.Lock, source: Path | None = None
+) -> Iterator[Path]:
     """The temporary folder of a new run, emptied of what a killed start may have left.
 
     A run that cannot begin leaves nothing behind.
@@ -236,6 +243,7 @@ def beginning(path: Path, recipe: Recipe, lock: storage.Lock) -> Iterator[Path]:
         path: where the run will be; `check_free` has allowed it.
         recipe: of the run.
         lock: on the folder, which is to hold the temporary one too.
+        source: the run whose weights it starts from; noted in case that the start is killed.
     """
     partial = storage.partial(path)
     made = [folder for folder in partial.parents if not folder.exists()]
@@ -244,6 +252,8 @@ def beginning(path: Path, recipe: Recipe, lock: storage.Lock) -> Iterator[Path]:
             storage.remove(partial, HOLDS)
             storage.new_folder(partial)
             lock.hold(partial)
+            if source is not None:
+                _write_file(partial / SOURCE_FILE, os.path.abspath(source))
             _write_recipe(partial, recipe)
         yield partial
     except BaseException:
@@ -256,9 +266,34 @@ def begun_recipe(path: Path) -> Path:
     return (storage.partial(path) if was_begun(path) else path) / CONFIG_FILE
 
 
+def begun_from(path: Path) -> Path | None:
+    """The run that a start which was killed took its weights from; None where it took none.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    file = storage.partial(path) / SOURCE_FILE
+    if not (was_begun(path) and file.exists()):
+        return None
+    try:
+        return Path(storage.read_small(file, 9999).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise storage.unreadable(file, error, "start again without --resume") from None
+
+
 def is_there(path: Path) -> bool:
     """Whether there is anything that a run could go on from, or that is in its way."""
     return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+
+
+def unnamed_settings(path: Path) -> list[tuple[str, str]]:
+    """The settings that the recipe of a run does not name, with the values it was trained with, as typed.
+
+    Raises:
+        ConfigError: the recipe is missing or damaged.
+    """
+    named = _flat(config.read_toml(begun_recipe(path)))
+    return [(name, str(value)) for name, value in UNNAMED.items() if name not in named]
 
 
 def was_begun(path: Path) -> bool:
@@ -306,6 +341,7 @@ def abandon(partial: Path, made: Iterable[Path]) -> None:
 def appear(partial: Path, path: Path) -> None:
     """Move a complete new run to its place, over the run that `check_free` allowed to replace."""
     with checkpoint.writing(partial, partial):
+        (partial / SOURCE_FILE).unlink(missing_ok=True)
         storage.appear(path, HOLDS)
 
 
@@ -412,6 +448,7 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
         RunError: the data files are not those that the run was trained on.
     """
     old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
+    old = {name: value for name, value in UNNAMED.items() if name in new} | old
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name) and name not in CHANGEABLE:
             raise ConfigError(

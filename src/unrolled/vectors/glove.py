@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import NonFiniteError
+from unrolled.quoting import quote
 from unrolled.vectors import storage
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.pairs import Pairs, n_groups_of
@@ -259,6 +260,6 @@ def _not_finite(
     word = vocabulary.words[row * n_groups + block.row_group]
     context = vocabulary.words[column * n_groups + block.column_group]
     return NonFiniteError(
-        f"epoch {epoch}: the gradient of '{word}' with '{context}' (log X = {log_count:.3g}) is not "
-        "finite; lower vectors.rate or vectors.clip"
+        f"epoch {epoch}: the gradient of {quote(word)} with {quote(context)} (log X = "
+        f"{log_count:.3g}) is not finite; lower vectors.rate or vectors.clip"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unrolled import storage
 from unrolled.errors import NonFiniteError
+from unrolled.quoting import quote
 from unrolled.vectors import memory
 from unrolled.vectors.config import OF_TRAINING, VectorsConfig
 from unrolled.vectors.cooccurrence import Counts
@@ -115,8 +116,8 @@ def _require_finite(parameters: Parameters, epoch: int, vocabulary: Vocabulary) 
         name, rank = found
         what = _NAMES.get(name, "a sum of AdaGrad")
         raise NonFiniteError(
-            f"epoch {epoch}: {what} of '{vocabulary.words[rank]}' is not finite; lower vectors.rate or "
-            "vectors.clip"
+            f"epoch {epoch}: {what} of {quote(vocabulary.words[rank])} is not finite; lower vectors.rate "
+            "or vectors.clip"
         )
 
 

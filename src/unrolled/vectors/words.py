@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import documents, storage
-from unrolled.errors import ConfigError, DataError, RunError
+from unrolled.errors import ConfigError, RunError
 from unrolled.text.corpus import CorpusConfig, find_files, read_blocks
+from unrolled.text.limits import line_too_long, longest_line
 from unrolled.text.tokenizer import SPECIALS, TextConfig, Tokenizer
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.records import BORDER
@@ -34,7 +35,6 @@ from unrolled.vectors.vocabulary import Vocabulary, composed
 
 CorpusLike = str | PathLike[str] | Sequence[str | PathLike[str]] | CorpusConfig
 
-_LONGEST_WORD = 1 << 20  # bytes; what is longer is no text
 _DOCUMENT_END = "\0"  # no text holds it: readers refuse it
 
 
@@ -313,16 +313,13 @@ def _file(
     mark = Marker(corpus, config)
     carried = start.carried
     at_line_start = not start.in_line
+    longest = longest_line()
     for block in read_blocks(path, corpus, start.offset, start.line, start.in_line):
         text = carried + mark(block.text, at_line_start)
         at_line_start = block.text.endswith("\n")
         carried = "" if at_line_start else torn(text)
-        if len(carried) > _LONGEST_WORD:
-            raise DataError(
-                f"a word of more than {_LONGEST_WORD:,} characters; is this a text?",
-                path,
-                block.line + 1,
-            )
+        if len(carried) > longest:
+            raise line_too_long(path, block.line + 1, what="word")
         whole = text[: len(text) - len(carried)]
         if whole:
             end = Place(number, block.offset, block.line, carried, not at_line_start)
