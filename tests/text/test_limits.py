@@ -85,7 +85,9 @@ def test_a_csv_row_of_many_lines_is_bounded(
     monkeypatch.setenv("UNROLLED_MAX_LINE", "10KB")
     path = tmp_path / "open.csv"
     path.write_text('text,label\nfine,b\na,"' + "never closed\n" * 2000, encoding="utf-8")
-    with pytest.raises(DataError, match="line 3: a row, whose quotes stay open, of more than 10 KB"):
+    with pytest.raises(
+        DataError, match="line 3: a row, whose quotes stay open, of more than 10 KB"
+    ):
         drain(read_rows(path))
 
 
