@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from unrolled import cli_options, cli_vectors, cli_words
+from unrolled import cli_options, cli_vectors, cli_words, storage
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
 from unrolled.out_of_memory import is_out_of_memory
@@ -220,7 +220,8 @@ def train(
             stands on each line, by number, from 1, or from the end, -1.
         seed: start of every random choice.
         out: run folder; by default runs/ and the name of the recipe or data file.
-        resume: go on with the run in the folder, exactly where its last checkpoint stands.
+        resume: go on with the run in the folder, exactly where its last checkpoint stands; where none was
+            begun yet, start it.
         force: replace the run in the folder.
         start_from: a finished run whose weights and vocabulary to start from (fine-tuning).
         baselines: of a task that answers with labels: also fit bag-of-words baselines on the same data,
@@ -261,7 +262,8 @@ def train(
     if baselines:
         from unrolled.cli_labels import fit_and_save_baselines
 
-        fit_and_save_baselines(out)
+        with storage.locked(Path(os.path.realpath(out))):
+            fit_and_save_baselines(out)
 
 
 @app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
@@ -305,6 +307,8 @@ def evaluate(
     from unrolled.layers.cache import ContinuousCache
     from unrolled.text.readers import read_rows
 
+    if record is not None:
+        storage.require_no_link_in(run, record)
     if not cache and (cache_theta is not None or cache_weight is not None):
         raise ConfigError("--cache-theta and --cache-weight belong to --cache; give its size")
     predictor = predict.load(run, precision=precision)
@@ -398,6 +402,8 @@ def predict(
     from unrolled import cli_labels, cli_predict
 
     cli_predict.check(text, input_file, output_file, attention)
+    if output_file is not None:
+        storage.require_no_link_in(run, output_file)
 
     from unrolled.predict import LabelPredictor, Predictor, load
     from unrolled.text.readers import is_column_file
@@ -665,6 +671,21 @@ def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
     from unrolled.samples.order import generate, write
 
     write(folder, generate(n, n // 8, n // 4, seed))
+    print(f"{folder}: train.tsv, valid.tsv, test.tsv")
+
+
+@sample.command
+def commands(folder: Path, /, *, n: int = 8000, seed: int = 1) -> None:
+    """Write commands and the steps that carry them out, for a translator with a dozen target words.
+
+    Args:
+        folder: where to write; created when it is not there.
+        n: training commands; validation and test have a sixteenth and an eighth as many.
+        seed: another seed, other commands.
+    """
+    from unrolled.samples.commands import generate, write
+
+    write(folder, generate(n, n // 16, n // 8, seed))
     print(f"{folder}: train.tsv, valid.tsv, test.tsv")
 
 

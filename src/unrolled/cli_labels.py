@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from unrolled import storage
 from unrolled.cli_options import shown_on
 from unrolled.errors import ConfigError, DataError
 from unrolled.quoting import brief, escape, escape_breaks, json_line, quote
@@ -244,7 +245,10 @@ def evaluate(
         for line in _compared(each, evaluation):
             print(line)
     folder = out or run / f"evaluation-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
+    if out is None:
+        storage.require_own_folder(folder)
+    with storage.writing(folder, "try again"):
+        storage.make_folder(folder)
     report = LabelReport(
         title=f"{run.name} on {name}",
         evaluation=evaluation.measured,
@@ -271,7 +275,7 @@ def write_predictions(
 
     names, by_token = predictor.labels.names, predictor.task.by_token
     columns = predictor.task.columns
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with storage.replacing(path, "try again") as file:
         for row, said in zip(rows, evaluation.predictions, strict=True):
             line: dict[str, Any] = {"line": row.line}
             for column, field in zip(columns, row.fields, strict=True):
@@ -288,7 +292,7 @@ def write_predictions(
                 line |= {"answer": list(said.labels), **_of_tags(said, predictor.labels)}
             if said.n_unread:
                 line["n_unread"] = said.n_unread
-            file.write(json_line(line) + "\n")
+            file.write((json_line(line) + "\n").encode("utf-8"))
     return path
 
 
@@ -303,6 +307,7 @@ def fit_and_save_baselines(run: Path) -> None:
     from unrolled.predict import load
     from unrolled.predict_labels import LabelPredictor
 
+    storage.require_own_folder(run / BASELINES_FOLDER)
     predictor = load(run)
     if not isinstance(predictor, LabelPredictor):
         raise ConfigError(f"--baselines: {run} does not answer with labels")

@@ -225,7 +225,7 @@ def _standard_input_kept(spool: Path, folder: Path, resume: bool) -> Iterator[No
     """
     import shutil
 
-    from unrolled.vectors import storage
+    from unrolled import storage
     from unrolled.vectors.job import RECORD_FILE, Record
 
     is_counted = resume and Record.load(folder / RECORD_FILE).is_counted

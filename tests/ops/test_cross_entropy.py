@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from instruction_sets import INSTRUCTION_SETS
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,7 +18,6 @@ from unrolled.ops.cross_entropy import _by_blocks, softmax_cross_entropy, why_no
 pytestmark = pytest.mark.skipif(
     native.kernels is None, reason=f"native kernels: {native.missing_because}"
 )
-INSTRUCTION_SETS = native.kernels.instruction_sets() if native.kernels else []
 # Rows, width, words: one of each; part vectors, tiles, chunks; several blocks of rows.
 SIZES = [
     (1, 1, 1),

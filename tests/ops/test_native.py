@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from instruction_sets import INSTRUCTION_SETS
 from recurrence_cases import (
     LENGTHS,
     TORCH_KINDS,
@@ -30,7 +31,6 @@ from unrolled.ops import Weights, native
 pytestmark = pytest.mark.skipif(
     native.kernels is None, reason=f"native kernels: {native.missing_because}"
 )
-INSTRUCTION_SETS = native.kernels.instruction_sets() if native.kernels else []
 # T, B, D, H: full tiles and part ones; one vector and many; one row; more steps than a chunk holds.
 SIZES = [
     (7, 5, 29, 37),
@@ -385,10 +385,16 @@ def test_the_environment_pins_an_instruction_set() -> None:
         assert run_python(code, UNROLLED_INSTRUCTION_SET=name).stdout == f"{name}\n"
 
 
+def test_the_kernels_can_be_left_out() -> None:
+    code = "from unrolled.ops import native; print(native.kernels, native.missing_because)"
+    told = run_python(code, UNROLLED_INSTRUCTION_SET="none").stdout
+    assert told == "None UNROLLED_INSTRUCTION_SET is 'none'; unset it to use them\n"
+
+
 def test_an_unknown_instruction_set_is_refused_by_name() -> None:
     result = run_python("import unrolled.ops", UNROLLED_INSTRUCTION_SET="mmx")
-    listed = ", ".join(INSTRUCTION_SETS)
+    listed = ", ".join(native.kernels.instruction_sets())
     assert (
-        f"UNROLLED_INSTRUCTION_SET: no instruction set 'mmx' here; there are {listed}"
+        f"UNROLLED_INSTRUCTION_SET: no instruction set 'mmx' here; there are {listed}, none"
         in result.stderr
     )

@@ -519,7 +519,7 @@ def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() ->
     with torch.inference_mode():
         found, wanted = TASK.answer(model, [other, read], tokenizers())
     for t, place in enumerate(order):
-        np.testing.assert_array_equal(found.probabilities[place], wanted.probabilities[t])
+        np.testing.assert_allclose(found.probabilities[place], wanted.probabilities[t], rtol=1e-6)
         assert found.labels[place] == wanted.labels[t]
     assert found.pieces == (one.tokens,)
 
@@ -575,7 +575,7 @@ def test_the_surest_mistakes_come_first_each_with_its_sentence() -> None:
     [
         ({"hidden_size": 0}, "model.hidden_size must be at least 1, got 0"),
         ({"char_size": -1}, "model.char_size must be at least 0, got -1"),
-        ({"unknown_rate": 1.5}, "model.unknown_rate must be 0 to 1, got 1.5"),
+        ({"unknown_rate": 1.5}, "model.unknown_rate must be at least 0 and at most 1, got 1.5"),
         ({"word_rate": 1.0}, "model.word_rate must be at least 0 and below 1, got 1.0"),
         (
             {"embeddings_tuning": "frozen"},

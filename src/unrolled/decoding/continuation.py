@@ -68,7 +68,11 @@ class LanguageModelLike(Protocol):
         ...
 
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Layers]:
-        """Read `ids`, `[B]` int64 → (hidden `[B, H]`, the new state); the old one stays valid."""
+        """Read `ids`, `[B]` int64 → (hidden `[B, H]`, the new state); the old one stays valid.
+
+        A model may also have `packed(before)`, its weights converted for many steps, or None; what that
+        returns is then the third argument of `step`.
+        """
         ...
 
 
@@ -148,7 +152,10 @@ def score(surprises: Sequence[Surprise], text: str) -> Score:
 class Continuation:
     """A language model and the text that it has read.
 
-    It begins as after the end of a document. `feed` lets it read on; nothing else changes it.
+    It begins as after the end of a document. `feed` lets it read on; nothing else changes it. Where the
+    model's weights change meanwhile, the next call reads and predicts by the new ones; what was read by
+    the old ones stays read. In a precision below float32 a call of `generate` writes to its end with the
+    recurrent weights of its beginning.
 
     Args:
         model: reads one token further; on any device.
@@ -181,7 +188,8 @@ class Continuation:
         self._written = torch.tensor(
             [i for i in range(len(token_bytes)) if i >= len(SPECIALS) or i == EOS_ID]
         )
-        self._known: tuple[Tensor, Tensor] | None = None
+        self._packed: Any = None
+        self._see_weights()
         self._begin_document(model.start(1))
 
     def copy(self) -> Continuation:
@@ -196,6 +204,7 @@ class Continuation:
         In letters a character is a step. In other vocabularies a token is read when the text goes on
         behind it, all tokens of a word together.
         """
+        self._see_weights()
         text = self._pending + _well_formed(text)
         *ended, rest = text.split(self._border) if self._border else (text,)
         for document in ended:
@@ -214,6 +223,7 @@ class Continuation:
         if not self._pending:
             return self
         other = self.copy()
+        other._see_weights()
         other._grow(other._pending)
         other._pending = ""
         return other
@@ -226,10 +236,9 @@ class Continuation:
         """
         if self._pending:
             return self._settled().log_probs()
+        self._see_weights()
         hidden, _ = self._now()
-        if self._known is None or self._known[0] is not hidden:
-            self._known = hidden, self._log_probs(hidden)[0]
-        return self._known[1].clone()
+        return self._log_probs(hidden)[0]
 
     def typed(self) -> str:
         """The word that the text ends with, as far as it is there: what `complete` completes.
@@ -261,6 +270,7 @@ class Continuation:
         require(max_length >= 1, "max_length", "at least 1", max_length)
         if self._pending:
             return self._settled().complete(k, max_length)
+        self._see_weights()
         typed = self.typed()
         if self._by_word:
             ids = self._encode(self._tail)
@@ -316,6 +326,7 @@ class Continuation:
             )
         # Another one, so that feeding this one meanwhile changes nothing.
         settled = self._settled().copy()
+        settled._see_weights()
         tokens = settled._tokens(max_tokens, config, seed, stop_at_end)
         return _before_stop(settled._writer().write(tokens), stop)
 
@@ -324,6 +335,7 @@ class Continuation:
 
         One pass, a step for each token; what this object has read does not matter.
         """
+        self._see_weights()
         ids = self._ids_of(text)
         found: list[Surprise] = []
         hidden, state = self._step(EOS_ID, self.model.start(1))
@@ -409,10 +421,19 @@ class Continuation:
         # The first word of a document has a space before it that the text has not.
         return (self._normal(self._tail) if self._end else self._prefix).encode()
 
+    def _see_weights(self) -> None:
+        """Pack the weights again where they have changed; every call from outside begins with it."""
+        if packed := getattr(self.model, "packed", None):
+            with torch.no_grad():
+                self._packed = packed(self._packed)
+
+    def _packed_or_none(self) -> tuple[Any, ...]:
+        return () if self._packed is None else (self._packed,)
+
     def _step(self, token: int, state: Layers) -> tuple[Tensor, Layers]:
         with torch.no_grad():
             ids = torch.tensor([token], device=state[0][0].device)
-            return self.model.step(ids, state)
+            return self.model.step(ids, state, *self._packed_or_none())
 
     def _read(self, token: int, state: Layers) -> tuple[Tensor, Layers]:
         return self._step(token, self.model.start(1) if self._begins_anew(token) else state)
@@ -423,7 +444,7 @@ class Continuation:
     def _read_on(self, tokens: Sequence[int], state: Layers) -> tuple[Tensor, Layers]:
         with torch.no_grad():
             ids = torch.tensor(tokens, device=state[0][0].device)
-            hidden, state = self.model.step(ids, state)
+            hidden, state = self.model.step(ids, state, *self._packed_or_none())
         return self._log_probs(hidden), state
 
     def _log_probs(self, hidden: Tensor) -> Tensor:

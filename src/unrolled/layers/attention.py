@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from unrolled.layers.renewal import renewed
 from unrolled.ops.linear import StepLinear, linear
 from unrolled.shapes import Bool, Float, Padded
 
@@ -95,13 +96,14 @@ class Attention(nn.Module):
     def remember(self, encoded: Padded) -> Memory:
         """Project the keys of `[B, S, D]` encodings once, and clear what lies past the lengths."""
         mask_BS = encoded.mask
+        renewed(self)
         values_BSD = torch.where(mask_BS.unsqueeze(2), encoded.values, 0.0)
         keys_BSA = values_BSD if self.score == "dot" else linear(values_BSD, self.key_weight)
         return Memory(keys_BSA, values_BSD, mask_BS.unsqueeze(1))
 
     def stepper(self) -> StepLinear | None:
         """The query's projection for one pass through a loop; hand it to `forward` at each step."""
-        return StepLinear(self.query_weight) if self.score == "additive" else None
+        return StepLinear(renewed(self).query_weight) if self.score == "additive" else None
 
     def forward(
         self,

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from unrolled.config import require
 from unrolled.layers.attention import Attention
 from unrolled.layers.recurrent import recurrent_layers
+from unrolled.layers.renewal import renewed
 from unrolled.layers.stack import KINDS
 from unrolled.ops.linear import linear
 from unrolled.ops.records import State
@@ -548,4 +549,7 @@ class TanhScorer(nn.Module):
     def forward(self, hidden: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows C"]:
         """Unnormalised scores of the classes."""
         inner = torch.tanh(linear(hidden, self.weight))
-        return inner if self.output is None else linear(inner, self.output.weight, self.output.bias)
+        if self.output is None:
+            return inner
+        renewed(self.output)
+        return linear(inner, self.output.weight, self.output.bias)

@@ -16,7 +16,7 @@ log Z with respect to an emission is the label's marginal, so that nothing of th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -28,11 +28,16 @@ from torch.autograd.function import once_differentiable
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
+from unrolled.layers.renewal import renewed
 from unrolled.ops import check_lengths
 from unrolled.quoting import quote
 from unrolled.shapes import Bool, Float, Int
 
 Scheme = Literal["bio", "bioes", "bilou"]
+
+_MOST_STEPS = (
+    16  # after which a scheme in which not every label is reached is taken for one of the others
+)
 
 _AS_BIOES = {"L": "E", "U": "S"}
 
@@ -104,12 +109,15 @@ def allowed_transitions(labels: Sequence[str], scheme: str) -> Allowed:
     steps = [[_may_follow(before, here, scheme) for here in parts] for before in parts]
     return Allowed(
         tuple(labels),
-        torch.tensor([letter not in _INSIDE for letter, _ in parts], dtype=torch.bool),
-        torch.tensor(steps, dtype=torch.bool).reshape(len(parts), len(parts)),
-        torch.tensor(
-            [scheme == "bio" or letter not in "BI" for letter, _ in parts], dtype=torch.bool
-        ),
+        booleans(letter not in _INSIDE for letter, _ in parts),
+        booleans(each for row in steps for each in row).reshape(len(parts), len(parts)),
+        booleans(scheme == "bio" or letter not in "BI" for letter, _ in parts),
     )
+
+
+def booleans(values: Iterable[bool]) -> Bool[Tensor, " n"]:
+    """Truth values that can be looked at, whatever device new tensors go to at the moment."""
+    return torch.tensor(list(values), dtype=torch.bool, device="cpu")
 
 
 _INSIDE = ("I", "E")
@@ -270,6 +278,7 @@ class LinearChainCRF(nn.Module):
 
     def _scores(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights of beginnings, steps and ends, −∞ where they are not allowed."""
+        renewed(self)
         weights = (self.start_weight, self.transition_weight, self.end_weight)
         if self.allowed is None:
             return weights
@@ -320,7 +329,11 @@ def _at_least_float32(emissions: Tensor) -> torch.dtype:
 def _check_paths(allowed: Allowed) -> None:
     """Refuse what leaves a row without any path, which would have no best one either."""
     reached, last = allowed.starts, allowed.ends
+    before: set[bytes] = set()
     for n in range(1, 2 * len(allowed.labels) + 1):
+        if (state := reached.numpy().tobytes()) in before:
+            return  # from here on it goes in circles
+        before.add(state)
         if not bool((reached & last).any()):
             rows = "rows of 1 label" if n == 1 else f"rows of {n} labels"
             raise ConfigError(
@@ -331,9 +344,9 @@ def _check_paths(allowed: Allowed) -> None:
 
 
 def _mixing(steps_CC: Bool[Tensor, "C C"]) -> int | None:
-    """The number of steps in which every label is reached from every label; None for never."""
+    """The number of steps in which every label is reached from every label; None for many, or never."""
     reached = one = steps_CC.double()
-    for n in range(1, 2 * len(steps_CC) + 1):
+    for n in range(1, min(2 * len(steps_CC), _MOST_STEPS) + 1):
         if bool((reached > 0).all()):
             return n
         reached = ((reached @ one) > 0).double()
@@ -385,7 +398,7 @@ def _lattice(
     """Run the recursions in the quicker way that loses nothing.
 
     Args:
-        mixing: steps in which every label is reached from every label; None for never.
+        mixing: steps in which every label is reached from every label; None for many, or never.
         both: whether marginals will be asked for, which take the backward recursion too.
     """
     e_TBC = chain.e_TBC

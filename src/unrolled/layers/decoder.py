@@ -16,7 +16,8 @@ from torch import Tensor
 
 from unrolled import nn
 from unrolled.layers.attention import Attention, Memory, Score
-from unrolled.layers.recurrent import recurrent_layers
+from unrolled.layers.recurrent import layer_weights, recurrent_layers
+from unrolled.layers.renewal import renewed
 from unrolled.ops.attentive import AttentiveWeights, attentive_unroll, why_not
 from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import StepLinear, linear
@@ -33,13 +34,11 @@ class DecoderState:
         layers: per layer its state, `(h,)` or `(h, c)`, each `[B, Q, H]`.
         feed: `[B, Q, O]`, the last output, fed back; None without input feeding.
         memory: what attention looks at; shared by the Q hypotheses of a row; None without attention.
-        weights: the decoder's weights as arranged by the first step; None before it.
     """
 
     layers: tuple[tuple[Tensor, ...], ...]
     feed: Tensor | None
     memory: Memory | None
-    weights: StepWeights | None = None
 
     def reorder(self, hypotheses: Int[Tensor, "B Q2"]) -> DecoderState:
         """Hypothesis q of row b becomes the old hypothesis `hypotheses[b, q]`; memory stays put."""
@@ -58,12 +57,14 @@ class DecoderState:
     def _map(self, change: Callable[[Tensor], Tensor], memory: Memory | None) -> DecoderState:
         layers = tuple(tuple(change(part) for part in layer) for layer in self.layers)
         feed = None if self.feed is None else change(self.feed)
-        return DecoderState(layers, feed, memory, self.weights)
+        return DecoderState(layers, feed, memory)
 
 
 @dataclass(frozen=True)
 class StepWeights:
-    """A decoder's weights arranged for one pass through a loop.
+    """A decoder's weights arranged for one pass through a loop, as they are when it begins.
+
+    Changes that come later are not seen, so it must live no longer than the loop does.
 
     Args:
         cells: one per layer.
@@ -151,18 +152,27 @@ class AttentionalDecoder(nn.Module):
         return DecoderState(states, feed, memory)
 
     def step(
-        self, embedded_BQE: Float[Tensor, "B Q E"], state: DecoderState
+        self,
+        embedded_BQE: Float[Tensor, "B Q E"],
+        state: DecoderState,
+        weights: StepWeights | None = None,
     ) -> tuple[Float[Tensor, "B Q O"], DecoderState, Float[Tensor, "B Q S"] | None]:
-        """One word further: (output, state, attention)."""
+        """One word further: (output, state, attention).
+
+        Args:
+            embedded_BQE: a word of each hypothesis.
+            state: where it goes on from.
+            weights: of a loop over steps, from `arrange`; None arranges them for this step alone.
+        """
         B, Q, _ = embedded_BQE.shape
-        weights = state.weights or self._arrange()
+        weights = weights or self.arrange()
         x = embedded_BQE if state.feed is None else torch.cat([embedded_BQE, state.feed], dim=2)
         flat = tuple(tuple(part.reshape(B * Q, -1) for part in layer) for layer in state.layers)
         x, flat = self._through_layers(weights, x.reshape(B * Q, -1), flat)
         layers = tuple(tuple(part.view(B, Q, -1) for part in layer) for layer in flat)
         output, attention = self._output(x.view(B, Q, -1), state.memory, weights)
         feed = output if self.input_feeding else None
-        return output, DecoderState(layers, feed, state.memory, weights), attention
+        return output, DecoderState(layers, feed, state.memory), attention
 
     def forward(
         self, embedded_BTE: Float[Tensor, "B T E"], state: DecoderState
@@ -186,7 +196,7 @@ class AttentionalDecoder(nn.Module):
     def _fed(self, embedded_BTE, state):
         if len(state.layers) == 1 and (whole := self._fed_natively(embedded_BTE, state)):
             return whole
-        weights = self._arrange(known_size=embedded_BTE.shape[2])
+        weights = self.arrange(known_size=embedded_BTE.shape[2])
         known_TBG = weights.cells[0].known(embedded_BTE.transpose(0, 1))
         flat = tuple(tuple(part.squeeze(1) for part in layer) for layer in state.layers)
         feed, outputs, attentions = state.feed, [], []
@@ -204,17 +214,17 @@ class AttentionalDecoder(nn.Module):
         assert self.attention is not None  # else nothing is fed back
         assert self.combine is not None
         kind, memory, E = _KINDS[self.cell], state.memory, embedded_BTE.shape[2]
-        parts = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-        w_ih, w_hh, b_ih, b_hh = (getattr(self.recurrent, part) for part in parts)
+        w_ih, w_hh, b_ih, b_hh = layer_weights(self.recurrent).tensors
         is_gru, score = kind == "gru", self.attention
         is_additive = score.score == "additive"
+        renewed(score)
         weights = AttentiveWeights(
             w_ih[:, E:],
             w_hh,
             b_hh if is_gru else None,
             score.query_weight if is_additive else None,
             score.energy_weight if is_additive else None,
-            self.combine.weight,
+            renewed(self.combine).weight,
         )
         if why_not(embedded_BTE, weights) is not None:
             return None
@@ -255,23 +265,31 @@ class AttentionalDecoder(nn.Module):
         if self.combine is None:
             return h_BQH, attention
         if weights is None:
-            return torch.tanh(linear(h_BQH, self.combine.weight)), attention
+            return torch.tanh(linear(h_BQH, renewed(self.combine).weight)), attention
         combined = weights.combine(h_BQH.flatten(0, 1))
         return torch.tanh(combined.view(*h_BQH.shape[:2], -1)), attention
 
-    def _arrange(self, known_size: int = 0) -> StepWeights:
-        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    def arrange(self, known_size: int = 0) -> StepWeights:
+        """The weights as they are now, for one pass through a loop over `step`.
+
+        Args:
+            known_size: how many of the first inputs are known for all steps; see `_Cell`.
+
+        Raises:
+            ConfigError: a lower precision where the native kernels cannot run.
+        """
+        precision = "float32" if torch.is_grad_enabled() else self.precision
         cells = tuple(
             _Cell(
                 self.cell,
                 0 if layer else known_size,
-                "float32" if torch.is_grad_enabled() else self.precision,
-                *(getattr(self.recurrent, f"{part}_l{layer}") for part in parts),
+                precision,
+                layer_weights(self.recurrent, layer),
             )
             for layer in range(self.recurrent.num_layers)
         )
         project = None if self.attention is None else self.attention.stepper()
-        combine = None if self.combine is None else StepLinear(self.combine.weight)
+        combine = None if self.combine is None else StepLinear(renewed(self.combine).weight)
         return StepWeights(cells, project, combine)
 
 
@@ -292,14 +310,11 @@ class _Cell:
         kind: str,
         known_size: int,
         precision: str,
-        w_ih: Tensor,
-        w_hh: Tensor,
-        b_ih: Tensor,
-        b_hh: Tensor,
+        weights: Weights,
     ) -> None:
+        w_ih, w_hh, b_ih, b_hh = weights.tensors
         self._kind, self._b_hh = kind, b_hh
-        whole = Weights(w_ih, w_hh, b_ih, b_hh)
-        self._packed = None if known_size else packed_step(_KINDS[kind], whole, precision)
+        self._packed = None if known_size else packed_step(_KINDS[kind], weights, precision)
         if self._packed is not None:
             return
         self._known_weight, moving = w_ih[:, :known_size], w_ih[:, known_size:]

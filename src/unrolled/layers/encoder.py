@@ -7,6 +7,7 @@ from torch import Tensor
 
 from unrolled import nn
 from unrolled.layers.recurrent import recurrent_layers
+from unrolled.layers.renewal import renewed
 from unrolled.ops.linear import linear
 from unrolled.shapes import Float, Padded
 
@@ -95,6 +96,7 @@ class Bridge(nn.Module):
             states = []
             for part, projection in zip(parts, projections, strict=True):
                 assert isinstance(projection, nn.Linear)
+                renewed(projection)
                 states.append(torch.tanh(linear(part, projection.weight, projection.bias)))
             initial.append(tuple(states))
         return tuple(initial)

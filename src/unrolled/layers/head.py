@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.errors import ConfigError
+from unrolled.layers.renewal import renewed
 from unrolled.ops.cross_entropy import softmax_cross_entropy
 from unrolled.ops.linear import linear
 from unrolled.shapes import Float, Int
@@ -38,6 +40,7 @@ class SoftmaxHead(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "*rows H"]) -> Float[Tensor, "*rows V"]:
         """Unnormalised scores of all words."""
+        renewed(self)
         return linear(hidden, self.weight, self.bias)
 
     def loss(
@@ -51,6 +54,7 @@ class SoftmaxHead(nn.Module):
         With label smoothing ε the target distribution is (1 − ε) on the right word plus ε / V on
         every word (Szegedy et al. 2016, section 7).
         """
+        renewed(self)
         total = softmax_cross_entropy(hidden, self.weight, self.bias, targets, smoothing)
         return total, len(targets)
 
@@ -110,13 +114,13 @@ class AdaptiveHead(nn.Module):
 
     def _clusters(self) -> list[tuple[Tensor, Tensor]]:
         """Each cluster's two weights: into its narrower vector, and onto its words."""
-        weights = [list(cluster.parameters()) for cluster in self.layers.tail]
-        return [(narrow, words) for narrow, words in weights]
+        tail: Any = self.layers.tail
+        return [(renewed(narrow).weight, renewed(words).weight) for narrow, words in tail]
 
     def logits(self, hidden: Float[Tensor, "*rows H"]) -> Float[Tensor, "*rows V"]:
         """Log-probabilities of all words; being normalised, they are their own log-softmax."""
         layers, rows = self.layers, hidden.reshape(-1, hidden.shape[-1])
-        first = linear(rows, layers.head.weight).log_softmax(1)
+        first = linear(rows, renewed(layers.head).weight).log_softmax(1)
         n_frequent = layers.shortlist_size
         parts = [first[:, :n_frequent]]
         for cluster, (narrow, words) in enumerate(self._clusters()):
@@ -137,7 +141,8 @@ class AdaptiveHead(nn.Module):
             first[here] = layers.shortlist_size + cluster
             x = linear(hidden.index_select(0, here), narrow)
             total = total + softmax_cross_entropy(x, words, None, targets[here] - start)
-        return total + softmax_cross_entropy(hidden, layers.head.weight, None, first), len(targets)
+        frequent = renewed(layers.head).weight
+        return total + softmax_cross_entropy(hidden, frequent, None, first), len(targets)
 
     def top_k(
         self, hidden: Float[Tensor, "M H"], k: int
@@ -219,6 +224,7 @@ class SampledHead(SoftmaxHead):
             raise ConfigError(
                 f"a sampled softmax has no label smoothing: set it to 0, got {smoothing}"
             )
+        renewed(self)
         sampled, log_expected = self._sample()
         ids = torch.cat([sampled, targets])
         weights = nn.functional.embedding(ids, self.weight, sparse=self.sparse)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from unrolled import nn
+from unrolled.layers.renewal import renewed
+from unrolled.ops.records import Weights
 
 
 def recurrent_layers(
@@ -29,3 +31,10 @@ def recurrent_layers(
         return nn.LSTM(input_size, hidden_size, n_layers, forget_bias=1.0, **shared)
     layers = {"rnn": nn.RNN, "gru": nn.GRU}[cell]
     return layers(input_size, hidden_size, n_layers, **shared)
+
+
+def layer_weights(layer: Any, depth: int = 0) -> Weights:
+    """The weights of one layer of a recurrent module of one direction, as they are now."""
+    renewed(layer)
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return Weights(*(getattr(layer, f"{name}_l{depth}") for name in names))

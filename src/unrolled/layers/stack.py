@@ -5,7 +5,9 @@ Merity, Keskar & Socher 2018, "Regularizing and optimizing LSTM language models"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -15,9 +17,10 @@ from torch.nn import functional as F
 
 from unrolled import ops
 from unrolled.config import require
-from unrolled.layers.recurrent import recurrent_layers
+from unrolled.errors import ConfigError
+from unrolled.layers.recurrent import layer_weights, recurrent_layers
 from unrolled.ops.records import Kind, State, Weights
-from unrolled.ops.stepping import packed_step
+from unrolled.ops.stepping import PackedStep, step
 from unrolled.shapes import Float, Int, Padded
 
 KINDS: dict[str, Kind] = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"}
@@ -94,6 +97,51 @@ def dropped_embedding(
         return embedded
     kept = weight.new_empty(len(weight)).bernoulli_(1 - rate).div_(1 - rate)
     return embedded * kept[ids].unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The weights of a stack in a lower precision, and what they were made from.
+
+    Args:
+        precision: "bfloat16" or "int8".
+        steps: one for each layer.
+        weights: copies of the float32 weights of all layers.
+    """
+
+    precision: str
+    steps: tuple[PackedStep, ...]
+    weights: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, kind: Kind, weights: Sequence[Weights], precision: str) -> Packed:
+        """Convert and copy the weights.
+
+        Raises:
+            ConfigError: an unknown precision, or one that the native kernels cannot run.
+        """
+        steps = tuple(PackedStep(kind, each, precision) for each in weights)
+        return cls(precision, steps, tuple(w.detach().clone() for w in _tensors(weights)))
+
+    def is_of(self, weights: Sequence[Weights], precision: str) -> bool:
+        """Whether packing these would give the same: every bit is compared."""
+        given = _tensors(weights)
+        return (
+            self.precision == precision
+            and len(given) == len(self.weights)
+            and all(map(_same_bits, self.weights, given))
+        )
+
+
+def _tensors(weights: Sequence[Weights]) -> list[Tensor]:
+    return [tensor for each in weights for tensor in each.tensors]
+
+
+def _same_bits(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors agree in all bits; NaN equals itself, and 0 is not −0."""
+    if first.dtype is not second.dtype or first.device != second.device:
+        return False
+    return torch.equal(first.view(torch.int32), second.view(torch.int32))
 
 
 class RecurrentStack(torch.nn.Module):
@@ -185,29 +233,59 @@ class RecurrentStack(torch.nn.Module):
         return y_TBH.transpose(0, 1), tuple(ends)
 
     def step(
-        self, x: Float[Tensor, "B E"], state: StackState
+        self,
+        x: Float[Tensor, "B E"],
+        state: StackState,
+        packed: Packed | None = None,
     ) -> tuple[Float[Tensor, "B H"], StackState]:
         """One step, for inference: nothing is dropped, in training mode either.
 
-        Without gradients the native kernels keep the weights packed in `precision`; where they cannot
-        run, or gradients are wanted, the step is `ops.unroll`'s, which is float32 only.
+        In float32 the weights are read as they are at this call. In a lower precision they must be
+        converted first, which costs more than the step: a loop does it once, by `packed`.
+
+        Args:
+            x: the input.
+            state: where to start.
+            packed: of a loop over steps, from `packed()`.
 
         Raises:
             ConfigError: a precision that is unknown, or lower than the weights' where gradients are
                 wanted or the native kernels cannot run.
             ValueError: shapes that do not fit the weights.
         """
-        kind, ends = KINDS[self.cell], list[State]()
-        for layer, start in zip(self.layers, state, strict=True):
-            weights = _weights(layer)
-            packed = packed_step(kind, weights, self.precision)
-            if packed is not None:
-                end = packed(x, start)
-            else:
-                _, end = ops.unroll(kind, x.unsqueeze(0), None, start, weights)
-            ends.append(end)
-            x = end[0]
+        ends = list[State]()
+        packed = packed or self.packed()
+        steps: Sequence[Callable[[Tensor, State], State]] = (
+            packed.steps
+            if packed
+            else [partial(step, KINDS[self.cell], weights=_weights(layer)) for layer in self.layers]
+        )
+        for layer_step, start in zip(steps, state, strict=True):
+            ends.append(layer_step(x, start))
+            x = ends[-1][0]
         return x, tuple(ends)
+
+    def packed(self, before: Packed | None = None) -> Packed | None:
+        """Each layer's weights as they are now, in a lower `precision`; None in float32.
+
+        Later changes are not seen, so it is for one loop over `step`. Where one was made before, it comes
+        back if the precision and every bit of the weights are still the same: comparing costs a third
+        of packing.
+
+        Raises:
+            ConfigError: as for `step`.
+        """
+        if self.precision == "float32":
+            return None
+        if torch.is_grad_enabled():
+            raise ConfigError(
+                f"a step in {self.precision} has no gradients: call it under torch.no_grad(), or set "
+                "the precision to 'float32'"
+            )
+        weights = [_weights(layer) for layer in self.layers]
+        if before is not None and before.is_of(weights, self.precision):
+            return before
+        return Packed.of(KINDS[self.cell], weights, self.precision)
 
     def extra_repr(self) -> str:
         rate = self.recurrent_weight_rate
@@ -215,10 +293,8 @@ class RecurrentStack(torch.nn.Module):
 
 
 def _weights(layer: Any, drop_rate: float = 0.0) -> Weights:
-    w_hh = layer.weight_hh_l0
-    if drop_rate:
-        w_hh = F.dropout(w_hh, drop_rate)
-    return Weights(layer.weight_ih_l0, w_hh, layer.bias_ih_l0, layer.bias_hh_l0)
+    weights = layer_weights(layer)
+    return replace(weights, w_hh=F.dropout(weights.w_hh, drop_rate)) if drop_rate else weights
 
 
 def _checked_rate(rate: float, name: str) -> float:

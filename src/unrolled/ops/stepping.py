@@ -7,12 +7,13 @@ little else. Weights may be kept in bfloat16 or int8: half or a quarter of what 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from unrolled import ops
 from unrolled.errors import ConfigError
 from unrolled.ops import native, reference
 from unrolled.ops.records import N_STATES, Kind, State, Weights
@@ -107,41 +108,65 @@ class PackedStep:
                 raise ValueError(f"a step of {self.kind} takes float32, got {part.dtype}")
 
 
-# For each recurrent weight and precision: what the weights were like when they were packed.
-_packed: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+def step(kind: Kind, x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
+    """The state after one step, `(h,)` or `(h, c)`, by the weights as they are at this call.
+
+    Nothing is arranged and nothing kept, so that no change of the weights can be missed. For few rows
+    it costs little more than a `PackedStep`: what takes the time is to read the weights.
+
+    Raises:
+        ValueError: shapes that do not fit the weights.
+
+    Gradients flow, as through `ops.unroll`.
+
+    >>> weights = Weights(torch.ones(1, 2), torch.ones(1, 1))
+    >>> step("rnn_relu", torch.ones(3, 2), (torch.ones(3, 1),), weights)[0].tolist()
+    [[3.0], [3.0], [3.0]]
+    """
+    if not _has_cell(kind, (x, *state, *weights.tensors)):
+        return ops.unroll(kind, x.unsqueeze(0), None, state, weights)[1]
+    ops._check(kind, x.unsqueeze(0), None, state, weights)
+    ends = _CELLS[kind](x, state if kind == "lstm" else state[0], *_four(weights))
+    return ends if kind == "lstm" else (ends,)
+
+
+_CELLS: dict[Kind, Any] = {
+    "rnn_tanh": torch.rnn_tanh_cell,
+    "rnn_relu": torch.rnn_relu_cell,
+    "gru": torch.gru_cell,
+    "lstm": torch.lstm_cell,
+}
+
+
+def _has_cell(kind: Kind, tensors: Sequence[Tensor]) -> bool:
+    """Whether torch's cell of a single step is the quickest: on the CPU, without gradients."""
+    return (
+        kind in _CELLS
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and all(t.device.type == "cpu" and t.dtype is torch.float32 for t in tensors)
+    )
 
 
 def packed_step(kind: Kind, weights: Weights, precision: str = "float32") -> PackedStep | None:
-    """A `PackedStep` of these weights, kept for as long as they live and do not change.
+    """A new `PackedStep` of these weights, for one pass through a loop: later changes are not seen.
+
+    Whoever asks for it must not keep it for longer than the weights stay the same. No counter and no
+    address tells whether they have: torch's fused optimisers and whatever goes through `weight.data`
+    change them without a trace.
 
     In float32, None where gradients are wanted or the native kernels cannot run: any other way to step
-    then gives the same. A change is seen by the tensors' version counters, which every operation in
-    place advances; a change behind autograd's back (`weight.data`) is not seen. One is kept for each
-    precision asked for.
+    then gives the same.
 
     Raises:
-        ConfigError: an unknown precision, or a lower one where there would be None.
+        ConfigError: an unknown precision, or a lower one where the native kernels cannot run.
     """
-    if torch.is_grad_enabled() and precision != "float32":
-        raise ConfigError(
-            f"a step in {precision} has no gradients: call it under torch.no_grad(), or set the "
-            "precision to 'float32'"
-        )
-    if (
+    if precision == "float32" and (
         torch.is_grad_enabled()
-        # Tensors made in inference mode count no versions, so a change would not be seen.
-        or any(w.is_inference() for w in weights.tensors)
         or native.why_not(kind, weights.w_ih.unsqueeze(0), weights=weights) is not None
     ):
-        return None if precision == "float32" else PackedStep(kind, weights, precision)
-    now = [(w.data_ptr(), w._version) for w in weights.tensors]
-    kept = _packed.get(weights.w_hh)
-    if kept is None:
-        kept = _packed[weights.w_hh] = {}
-    found = kept.get(precision)
-    if found is None or found[0] != now:
-        found = kept[precision] = (now, PackedStep(kind, weights, precision))
-    return found[1]
+        return None
+    return PackedStep(kind, weights, precision)
 
 
 class Stream:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import require
+from unrolled.config import Count, Layers, Range, Rate, Width, check_fields, require
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.embedding import Embedding, Tuning
@@ -27,6 +27,9 @@ from unrolled.tasks.labelled import ClassWeights, LabelHead, LabelledExample
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.text.data import Reading
 from unrolled.text.tokenizer import TextConfig
+
+ExtraWords = Annotated[int, Range(0, 4_000_000)]
+"""How many words a vocabulary takes from a file of vectors."""
 
 
 @dataclass(frozen=True)
@@ -59,28 +62,23 @@ class ClassifyConfig:
     """
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
-    embedding_size: int = 100
-    hidden_size: int = 128
-    n_layers: int = 1
+    embedding_size: Width = 100
+    hidden_size: Width = 128
+    n_layers: Layers = 1
     bidirectional: bool = True
     pooling: PoolingKind = "max"
-    dropout_rate: float = 0.3
-    word_rate: float = 0.0
-    label_smoothing: float = 0.0
+    dropout_rate: Rate = 0.3
+    word_rate: Rate = 0.0
+    label_smoothing: Rate = 0.0
     class_weights: ClassWeights = "none"
     embeddings: str | None = None
     embeddings_missing: pretrained.Missing = "random"
     embeddings_tuning: Tuning = "trained"
-    embeddings_frozen_epochs: int = 0
-    embeddings_extra_words: int = 0
+    embeddings_frozen_epochs: Count = 0
+    embeddings_extra_words: ExtraWords = 0
 
     def __post_init__(self) -> None:
-        for name in ("embedding_size", "hidden_size", "n_layers"):
-            value = getattr(self, name)
-            require(value >= 1, f"model.{name}", "at least 1", value)
-        for name in ("dropout_rate", "word_rate", "label_smoothing"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
+        check_fields(self, "model")
         check_pretraining(self)
 
 

@@ -10,19 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import require
+from unrolled.config import Layers, Range, Rate, Width, check_fields
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.cache import ContinuousCache
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.output import Output
-from unrolled.layers.stack import LockedDropout, RecurrentStack, dropped_embedding
+from unrolled.layers.renewal import renewed
+from unrolled.layers.stack import LockedDropout, Packed, RecurrentStack, dropped_embedding
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import State, StreamTask, Tokenizers
 from unrolled.text.streams import StreamConfig, Window
@@ -65,36 +66,25 @@ class LanguageModelConfig:
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
     embedding: Literal["learned", "one_hot"] = "learned"
-    embedding_size: int = 128
-    hidden_size: int = 512
-    n_layers: int = 1
+    embedding_size: Width = 128
+    hidden_size: Width = 512
+    n_layers: Layers = 1
     tied: bool = False
-    word_rate: float = 0.0
-    input_rate: float = 0.0
-    between_rate: float = 0.0
-    output_rate: float = 0.0
-    recurrent_weight_rate: float = 0.0
+    word_rate: Rate = 0.0
+    input_rate: Rate = 0.0
+    between_rate: Rate = 0.0
+    output_rate: Rate = 0.0
+    recurrent_weight_rate: Rate = 0.0
     locked: bool = True
     head: Literal["full", "adaptive", "sampled"] = "full"
     cutoffs: tuple[int, ...] = ()
-    n_samples: int = 1000
+    n_samples: Annotated[int, Range(1, 10**6)] = 1000
     embeddings: str | None = None
     embeddings_missing: pretrained.Missing = "random"
     embeddings_frozen: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("embedding_size", "hidden_size", "n_layers", "n_samples"):
-            value = getattr(self, name)
-            require(value >= 1, f"model.{name}", "at least 1", value)
-        for name in (
-            "word_rate",
-            "input_rate",
-            "between_rate",
-            "output_rate",
-            "recurrent_weight_rate",
-        ):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
+        check_fields(self, "model")
         if self.word_rate and self.embedding == "one_hot":
             raise ConfigError(
                 "model.word_rate drops learned embeddings, and one-hot ones are not; set it to 0"
@@ -184,7 +174,7 @@ class LanguageModel(nn.Module):
     def _embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows E"]:
         if self.embedding is None:
             return self._one_hot[ids]
-        embedding = self.embedding
+        embedding = renewed(self.embedding)
         if self.training and self.config.word_rate:
             embedded = dropped_embedding(
                 ids, embedding.weight, self.config.word_rate, sparse=embedding.sparse
@@ -203,9 +193,18 @@ class LanguageModel(nn.Module):
         hidden_BTH, state = self.layers(Padded(embedded_BTE, ids.lengths), state)
         return Output(self.output_dropout(hidden_BTH), state, None)
 
-    def step(self, ids: Int[Tensor, " B"], state: State) -> tuple[Float[Tensor, "B H"], State]:
-        """One word further, outside training: what the head reads, and the new state."""
-        return self.layers.step(self._embed(ids), state)
+    def step(
+        self, ids: Int[Tensor, " B"], state: State, packed: Packed | None = None
+    ) -> tuple[Float[Tensor, "B H"], State]:
+        """One word further, outside training: what the head reads, and the new state.
+
+        In a lower precision a loop packs the weights once, by `packed`, rather than at each step.
+        """
+        return self.layers.step(self._embed(ids), state, packed)
+
+    def packed(self, before: Packed | None = None) -> Packed | None:
+        """The recurrent weights as they are now in a lower precision; see `RecurrentStack.packed`."""
+        return self.layers.packed(before)
 
 
 @dataclass(frozen=True)
@@ -286,7 +285,7 @@ def _read_by_steps(
     model: LanguageModel, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
 ) -> tuple[Float[Tensor, "M H"], State]:
     """What `read` gives, step by step, as a text is continued."""
-    hidden = []
+    hidden, packed = [], model.packed()
     for time in range(ids.shape[1]):
         if restarts is not None:
             goes_on_B1 = ~restarts[:, time].unsqueeze(1)
@@ -294,7 +293,7 @@ def _read_by_steps(
                 tuple(torch.where(goes_on_B1.to(part.device), part, 0.0) for part in layer)
                 for layer in state
             )
-        hidden_BH, state = model.step(ids[:, time], state)
+        hidden_BH, state = model.step(ids[:, time], state, packed)
         hidden.append(hidden_BH)
     return torch.stack(hidden, 1).flatten(0, 1), state
 

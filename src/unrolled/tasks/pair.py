@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import require
+from unrolled.config import Count, OptionalWidth, Rate, Width, check_fields
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.conditional import (
@@ -29,7 +29,7 @@ from unrolled.layers.conditional import (
 from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import labelled
-from unrolled.tasks.classify import check_pretraining
+from unrolled.tasks.classify import ExtraWords, check_pretraining
 from unrolled.tasks.labelled import ClassWeights, LabelHead, LabelledExample
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.text.data import Reading
@@ -81,32 +81,24 @@ class PairConfig:
     condition: Literal["first", "second"] = "first"
     target: Literal["both_ways", "one_way"] = "both_ways"
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
-    embedding_size: int = 100
-    projection_size: int = 0
-    hidden_size: int = 100
+    embedding_size: Width = 100
+    projection_size: OptionalWidth = 0
+    hidden_size: Width = 100
     bidirectional: bool = False
     head: Literal["tanh", "linear", "literal"] = "tanh"
-    dropout_rate: float = 0.2
-    word_rate: float = 0.0
+    dropout_rate: Rate = 0.2
+    word_rate: Rate = 0.0
     learned_start: bool = False
-    label_smoothing: float = 0.0
+    label_smoothing: Rate = 0.0
     class_weights: ClassWeights = "none"
     embeddings: str | None = None
     embeddings_missing: pretrained.Missing = "random"
     embeddings_tuning: Tuning = "trained"
-    embeddings_frozen_epochs: int = 0
-    embeddings_extra_words: int = 0
+    embeddings_frozen_epochs: Count = 0
+    embeddings_extra_words: ExtraWords = 0
 
     def __post_init__(self) -> None:
-        for name in ("embedding_size", "hidden_size"):
-            value = getattr(self, name)
-            require(value >= 1, f"model.{name}", "at least 1", value)
-        require(
-            self.projection_size >= 0, "model.projection_size", "at least 0", self.projection_size
-        )
-        for name in ("dropout_rate", "word_rate", "label_smoothing"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
+        check_fields(self, "model")
         check_pretraining(self)
         if self.bidirectional and self.encoder in _ONE_WAY:
             raise ConfigError(

@@ -10,22 +10,22 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unrolled.config import require
+from unrolled.config import Range
 from unrolled.errors import ConfigError, DataError
-from unrolled.layers.crf import Allowed, allowed_transitions
+from unrolled.layers.crf import Allowed, allowed_transitions, booleans
 from unrolled.metrics.spans import find_scheme, find_spans
 from unrolled.quoting import quote
 from unrolled.shapes import Padded
 from unrolled.tasks.labelled import ROLE
 from unrolled.tasks.task import LABELS, Tokenizers
-from unrolled.text.data import DataConfig, TooLong
+from unrolled.text.data import DataConfig, Length, TooLong
 from unrolled.text.labels import Labels
 from unrolled.text.readers import LIST_SEPARATOR, Row, split_list
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
@@ -58,17 +58,10 @@ class TagData(DataConfig):
         ConfigError: a value that cannot be.
     """
 
-    max_length: int = 400
+    max_length: Length = 400
     too_long: TooLong = "truncate"
-    max_characters: int = 100
+    max_characters: Annotated[int, Range(1, 10**6)] = 100
     scheme: Scheme = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        wanted = "at least 1"
-        require(self.max_characters >= 1, "data.max_characters", wanted, self.max_characters)
-        choices = get_args(Scheme)
-        require(self.scheme in choices, "data.scheme", f"one of {', '.join(choices)}", self.scheme)
 
 
 # Data: the vocabularies, the scheme, and a sentence as ids
@@ -159,9 +152,9 @@ def transitions(names: Sequence[str], scheme: str) -> Allowed:
     ]
     return Allowed(
         tuple(names),
-        torch.tensor([letter != "B" for letter, _ in parts], dtype=torch.bool),
-        torch.tensor(steps, dtype=torch.bool).reshape(len(parts), len(parts)),
-        torch.ones(len(parts), dtype=torch.bool),
+        booleans(letter != "B" for letter, _ in parts),
+        booleans(each for row in steps for each in row).reshape(len(parts), len(parts)),
+        booleans(True for _ in parts),
     )
 
 

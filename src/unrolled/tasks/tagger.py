@@ -17,22 +17,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unrolled import nn
-from unrolled.config import require
+from unrolled.config import Count, Layers, OptionalWidth, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers import pretrained
 from unrolled.layers.crf import Allowed, LinearChainCRF
 from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.layers.encoder import RecurrentEncoder
+from unrolled.layers.renewal import renewed
 from unrolled.ops.linear import linear
 from unrolled.quoting import quote
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import labelled
-from unrolled.tasks.classify import check_pretraining
+from unrolled.tasks.classify import ExtraWords, check_pretraining
 from unrolled.tasks.labelled import ROLE
 from unrolled.tasks.tag_data import CHARACTERS, TagBatch, TagExample, transitions
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import SPECIALS, UNK_ID
+
+_MOST_LABELS = 2048
 
 
 @dataclass(frozen=True)
@@ -61,29 +64,22 @@ class TagConfig:
     head: Literal["crf", "softmax"] = "crf"
     transitions: Literal["scheme", "free"] = "scheme"
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
-    embedding_size: int = 100
-    char_size: int = 25
-    hidden_size: int = 128
-    n_layers: int = 1
+    embedding_size: Width = 100
+    char_size: OptionalWidth = 25
+    hidden_size: Width = 128
+    n_layers: Layers = 1
     bidirectional: bool = True
-    dropout_rate: float = 0.3
-    word_rate: float = 0.0
-    unknown_rate: float = 0.5
+    dropout_rate: Rate = 0.3
+    word_rate: Rate = 0.0
+    unknown_rate: Share = 0.5
     embeddings: str | None = None
     embeddings_missing: pretrained.Missing = "random"
     embeddings_tuning: Tuning = "trained"
-    embeddings_frozen_epochs: int = 0
-    embeddings_extra_words: int = 0
+    embeddings_frozen_epochs: Count = 0
+    embeddings_extra_words: ExtraWords = 0
 
     def __post_init__(self) -> None:
-        for name in ("embedding_size", "hidden_size", "n_layers"):
-            value = getattr(self, name)
-            require(value >= 1, f"model.{name}", "at least 1", value)
-        require(self.char_size >= 0, "model.char_size", "at least 0", self.char_size)
-        for name in ("dropout_rate", "word_rate"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
-        require(0 <= self.unknown_rate <= 1, "model.unknown_rate", "0 to 1", self.unknown_rate)
+        check_fields(self, "model")
         check_pretraining(self)
 
 
@@ -188,6 +184,7 @@ class Tagger(nn.Module):
         """Embedded pieces → the scores of each real token's tags, unnormalised."""
         encoded, _ = self.encoder(Padded(self.dropout(embedded.values), embedded.lengths))
         hidden_ND = self.dropout(encoded.values[encoded.mask])
+        renewed(self.scorer)
         scores_NC = linear(hidden_ND, self.scorer.weight, self.scorer.bias)
         return scores_NC.to(torch.promote_types(scores_NC.dtype, torch.float32))
 
@@ -225,6 +222,11 @@ def build(config: TagConfig, tokenizers: Tokenizers) -> Tagger:
     keeps_to_it = config.transitions == "scheme" and labels.scheme and not labels.n_ill_formed
     if not (config.head == "crf" and keeps_to_it):
         return Tagger(config, *sizes)
+    if len(labels) > _MOST_LABELS:
+        raise ConfigError(
+            f"{len(labels):,} tags are too many for a CRF that keeps to their scheme, at most "
+            f"{_MOST_LABELS:,}; set model.transitions = 'free'"
+        )
     try:
         return Tagger(config, *sizes, transitions(labels.names, labels.scheme))
     except ConfigError as error:

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import require
+from unrolled.config import Layers, Rate, Share, Width, check_fields
 from unrolled.decoding import decode as decode_hypotheses
 from unrolled.decoding.records import DecodingConfig, Hypothesis
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
-from unrolled.layers.decoder import AttentionalDecoder, DecoderState
+from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeights
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import SoftmaxHead
 from unrolled.layers.output import Output
@@ -63,17 +63,17 @@ class TranslateConfig:
     """
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
-    embedding_size: int = 256
-    encoder_size: int = 256
-    hidden_size: int = 512
-    encoder_layers: int = 1
-    decoder_layers: int = 1
+    embedding_size: Width = 256
+    encoder_size: Width = 256
+    hidden_size: Width = 512
+    encoder_layers: Layers = 1
+    decoder_layers: Layers = 1
     bidirectional: bool = True
     attention: Literal["none", "additive", "dot", "general"] = "additive"
     input_feeding: bool = True
-    dropout_rate: float = 0.2
-    label_smoothing: float = 0.1
-    sampling_rate: float = 0.0
+    dropout_rate: Rate = 0.2
+    label_smoothing: Rate = 0.1
+    sampling_rate: Share = 0.0
     tied_embeddings: Literal["none", "target", "all"] = "none"
     source_embeddings: str | None = None
     target_embeddings: str | None = None
@@ -81,21 +81,7 @@ class TranslateConfig:
     embeddings_frozen: bool = False
 
     def __post_init__(self) -> None:
-        sizes = (
-            "embedding_size",
-            "encoder_size",
-            "hidden_size",
-            "encoder_layers",
-            "decoder_layers",
-        )
-        for name in sizes:
-            value = getattr(self, name)
-            require(value >= 1, f"model.{name}", "at least 1", value)
-        for name in ("dropout_rate", "label_smoothing"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
-        rate = self.sampling_rate
-        require(0 <= rate <= 1, "model.sampling_rate", "at least 0 and at most 1", rate)
+        check_fields(self, "model")
         memory_size = self.encoder_size * (2 if self.bidirectional else 1)
         if self.attention == "dot" and memory_size != self.hidden_size:
             raise ConfigError(
@@ -222,6 +208,7 @@ class Translator(nn.Module):
     def _sampled(self, target: Padded, state: DecoderState) -> Output:
         outputs: list[Tensor] = []
         attentions: list[Tensor | None] = []
+        weights = self.decoder.arrange()
         words_BQ = target.values[:, :1]
         for t in range(target.values.shape[1]):
             if t:
@@ -231,7 +218,7 @@ class Translator(nn.Module):
                 chosen = torch.rand(right_BQ.shape) < self.config.sampling_rate
                 words_BQ = torch.where(chosen.to(right_BQ.device), own_BQ, right_BQ)
             embedded_BQE = self._embed(self.target_embedding, words_BQ)
-            hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state)
+            hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
             outputs.append(hidden_BQH)
             attentions.append(attention_BQS)
         seen = [attention for attention in attentions if attention is not None]
@@ -239,12 +226,41 @@ class Translator(nn.Module):
         return Output(self.dropout(torch.cat(outputs, 1)), state, attention_BTS)
 
     def step(
+        self,
+        tokens: Int[Tensor, "B Q"],
+        state: DecoderState,
+        weights: StepWeights | None = None,
+    ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
+        """One word further for Q hypotheses per sentence: (logits, state, attention).
+
+        In a loop, `stepper` spares each step arranging the weights anew.
+        """
+        embedded_BQE = self._embed(self.target_embedding, tokens)
+        hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
+        return self.head.logits(hidden_BQH), state, attention_BQS
+
+    def stepper(self) -> TranslationStepper:
+        """The same step for one call of `decode`, by the weights as they are now."""
+        return TranslationStepper(self, self.decoder.arrange())
+
+
+@dataclass(frozen=True)
+class TranslationStepper:
+    """A translator's steps while its weights stay as they are: for one decoding, not for longer.
+
+    Args:
+        model: whose step it is.
+        weights: the decoder's, arranged once.
+    """
+
+    model: Translator
+    weights: StepWeights
+
+    def step(
         self, tokens: Int[Tensor, "B Q"], state: DecoderState
     ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
-        """One word further for Q hypotheses per sentence: (logits, state, attention)."""
-        embedded_BQE = self._embed(self.target_embedding, tokens)
-        hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state)
-        return self.head.logits(hidden_BQH), state, attention_BQS
+        """As `Translator.step`."""
+        return self.model.step(tokens, state, self.weights)
 
 
 @dataclass(frozen=True)
@@ -381,7 +397,7 @@ def decode(
         limits = (source.lengths * config.max_length_ratio).long() + config.max_length_extra
         with torch.inference_mode():
             found = decode_hypotheses(
-                model,
+                model.stepper(),
                 model.encode(source.to(device)),
                 limits,
                 config,

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, cast
 
+from unrolled import documents
 from unrolled.errors import DataError, UnavailableError, did_you_mean
 from unrolled.text.limits import bounded
 
@@ -56,7 +57,7 @@ def opened(path: Path, where: Callable[[], str] = str) -> Iterator[BinaryIO]:
     try:
         if path.is_dir():
             raise DataError("this is a folder; give a file", path)
-        with path.open("rb") as stream:
+        with documents.open_regular(path, pipes=True) as stream:
             suffix, packing = endings(path)
             if suffix in _NOT_UNPACKED and not packing:
                 known = ", ".join(PACKED)

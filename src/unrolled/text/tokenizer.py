@@ -9,20 +9,23 @@ units"; over UTF-8 bytes as in Radford et al. 2019) have no unknown tokens: any 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
-from unrolled.config import require
+from unrolled import documents, storage
+from unrolled.config import PositiveCount, Range, check_fields, require
 from unrolled.errors import RunError
+from unrolled.text import tokenizer_files
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -87,19 +90,14 @@ class TextConfig:
     """
 
     kind: Kind = "bpe"
-    vocab_size: int = 8000
-    min_count: int = 1
+    vocab_size: Annotated[int, Range(1, 4_000_000)] = 8000
+    min_count: PositiveCount = 1
     lowercase: bool = False
     shared: bool = False
-    max_word_length: int = 200
+    max_word_length: Annotated[int, Range(1, 10**6)] = 200
 
     def __post_init__(self) -> None:
-        require(
-            self.max_word_length >= 1, "text.max_word_length", "at least 1", self.max_word_length
-        )
-        kinds = get_args(Kind)
-        require(self.kind in kinds, "text.kind", f"one of {', '.join(kinds)}", self.kind)
-        require(self.min_count >= 1, "text.min_count", "at least 1", self.min_count)
+        check_fields(self, "text")
         smallest = len(SPECIALS) + (_N_BYTES if self.kind == "bpe" else 1)
         why = " (4 special tokens and the 256 bytes)" if self.kind == "bpe" else ""
         wanted = f"at least {smallest} for {self.kind}{why}"
@@ -224,34 +222,24 @@ class Tokenizer:
             RunError: the file is missing, damaged, or was made by something else.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else "unreadable"
-            raise RunError(f"{path}: {reason}; a run folder needs its tokenizer file") from error
+            text = documents.read_text(path, tokenizer_files.MOST_BYTES)
+        except documents.DocumentError as error:
+            reason = "no such file" if error.is_missing else error.problem
+            raise RunError(f"{path}: {reason}; a run folder needs its tokenizer file") from None
         try:
-            inner = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises bare Exception for whatever is wrong
-            raise RunError(
-                f"{path}: damaged tokenizer file ({error}); copy the run folder again or retrain"
-            ) from error
-        ids = range(inner.get_vocab_size())
-        if tuple(inner.id_to_token(i) for i in ids[:4]) != SPECIALS:
-            raise RunError(
-                f"{path}: not a tokenizer of this toolkit; ids 0 to 3 must be {' '.join(SPECIALS)}"
-            )
-        if any(inner.id_to_token(i) is None for i in ids):
-            raise RunError(
-                f"{path}: damaged tokenizer file (ids are missing); copy the run folder again or "
-                "retrain"
-            )
-        try:
-            return cls(inner)
-        except ValueError as error:
-            raise RunError(f"{path}: not a tokenizer of this toolkit; {error}") from error
+            document = documents.parse_json(path, text)
+        except documents.DocumentError as error:
+            raise _damaged(path, error.problem) from None
+        why_not = tokenizer_files.why_not(document, _pipelines(), SPECIALS, _BYTES)
+        if why_not is not None:
+            raise RunError(f"{path}: not a tokenizer of this toolkit; {why_not}")
+        with tokenizer_files.refusing(lambda problem: _damaged(path, problem)):
+            return cls(tokenizers.Tokenizer.from_str(text))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the vocabulary as a `tokenizer.json`."""
-        Path(path).write_text(self.inner.to_str(pretty=True), encoding="utf-8", newline="\n")
+        content = self.inner.to_str(pretty=True).encode("utf-8")
+        storage.write_whole(Path(path), content, "try again")
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -525,6 +513,30 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
         )
     inner.normalizer = normalizers.Sequence(steps)
     return inner, trainer
+
+
+@cache
+def _pipelines() -> tuple[dict[str, Any], ...]:
+    """What a file of each kind holds, but for the vocabulary."""
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    ways = [
+        (TextConfig(kind=kind, lowercase=lowercase), running)
+        for kind in kinds
+        for lowercase in (False, True)
+        for running in ((False, True) if kind == "bpe" else (False,))
+    ]
+    found = []
+    for config, running in ways:
+        inner, _ = _untrained(config, running)
+        inner.add_special_tokens(_special_tokens())
+        found.append(json.loads(inner.to_str()))
+    return tuple(found)
+
+
+def _damaged(path: str | PathLike[str], problem: str) -> RunError:
+    return RunError(
+        f"{path}: damaged tokenizer file ({problem}); copy the run folder again or retrain"
+    )
 
 
 def _normal_form(lowercase: bool) -> list[normalizers.Normalizer]:

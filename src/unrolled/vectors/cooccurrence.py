@@ -14,7 +14,6 @@ rising within a row) and `values.npy`: float64 X_ij in the result, uint64 sums o
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -27,12 +26,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled import storage
 from unrolled.errors import DataError
-from unrolled.vectors import storage
 from unrolled.vectors.records import BORDER, Matrix, PairWeights, Rows
+from unrolled.vectors.storage import NumberFile, StoredNumbers
 
 MOST_MERGED = 64
 """Matrices that are added up at once; of more, sums are added up in turn."""
+
+MATRIX: storage.Holds = {r"(rows|columns|values)\.npy": None}
+"""What the folder of a matrix holds."""
 
 _ENDS_AT_ONCE = 1 << 18  # starts of rows in memory, of all matrices together
 
@@ -56,10 +59,10 @@ class SumsWriter:
         self._stack = ExitStack()
         self._stack.enter_context(storage.writing(self.folder))
         partial = storage.partial(self.folder)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        storage.remove(partial, MATRIX)
+        storage.new_folder(partial)
         self._files = [
-            self._stack.enter_context(storage.NumberFile(partial / f"{name}.npy", dtype, width))
+            self._stack.enter_context(NumberFile(partial / f"{name}.npy", dtype, width))
             for name, dtype, width in (
                 ("rows", np.uint64, 1),
                 ("columns", np.uint32, 1),
@@ -93,7 +96,7 @@ class SumsWriter:
                 raise
         if not self._stack.__exit__(kind, error, trace) and error is None:
             with storage.writing(self.folder):
-                storage.appear(self.folder)
+                storage.appear(self.folder, MATRIX)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +111,9 @@ class Counts:
     """
 
     folder: Path
-    rows: storage.StoredNumbers
-    columns: storage.StoredNumbers
-    values: storage.StoredNumbers
+    rows: StoredNumbers
+    columns: StoredNumbers
+    values: StoredNumbers
 
     @classmethod
     def open(cls, folder: Path, n_words: int | None = None) -> Counts:
@@ -129,10 +132,7 @@ class Counts:
             )
         counts = cls(
             folder,
-            *(
-                storage.StoredNumbers.open(folder / f"{name}.npy")
-                for name in ("rows", "columns", "values")
-            ),
+            *(StoredNumbers.open(folder / f"{name}.npy") for name in ("rows", "columns", "values")),
         )
         if n_words is not None and counts.n_words != n_words:
             problem = f"counts of {counts.n_words:,} words, but the vectors are of {n_words:,}"

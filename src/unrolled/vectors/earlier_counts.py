@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unrolled import config as settings
+from unrolled import storage
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.corpus import CorpusConfig
-from unrolled.vectors import storage
 from unrolled.vectors.config import OF_COUNTING, VectorsConfig
-from unrolled.vectors.cooccurrence import Counts
+from unrolled.vectors.cooccurrence import MATRIX, Counts
 from unrolled.vectors.formats_safetensors import CONFIG_FILE, VOCABULARY_FILE
 from unrolled.vectors.job import RECORD_FILE, Job, Record
 from unrolled.vectors.ratios import COUNTS_FOLDER
@@ -97,11 +97,11 @@ class EarlierCounts:
             raise DataError(f"cannot be read ({error.strerror or error})", self.folder) from None
         with storage.writing(job.counts):
             partial = storage.partial(job.counts)
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
+            storage.remove(partial, MATRIX)
+            storage.new_folder(partial)
             for path in sorted((self.folder / COUNTS_FOLDER).glob("*.npy")):
                 _share(path, partial / path.name)
-            storage.appear(job.counts)
+            storage.appear(job.counts, MATRIX)
         storage.write_whole(job.vocabulary, vocabulary)
         before, record = self.record, job.record
         record.n_different, record.n_tokens = before.n_different, before.n_tokens

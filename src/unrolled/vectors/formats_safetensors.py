@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, DataError
+from unrolled.storage import flush_folder
 from unrolled.text.files import nearest_file
 from unrolled.text.limits import longest_line
 from unrolled.vectors import storage
@@ -89,6 +90,7 @@ def write(
             storage.write_tensors(fresh, {"w": (matrix.shape, rows)}, "try again")
             path.unlink(missing_ok=True)  # new words never stand beside old vectors
         os.replace(fresh, path)
+        flush_folder(path.parent)
     finally:
         fresh.unlink(missing_ok=True)
 

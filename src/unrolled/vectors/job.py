@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import tomllib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -13,16 +14,53 @@ from types import ModuleType
 from typing import Any
 
 from unrolled import config as settings
+from unrolled import storage
 from unrolled.errors import RunError
 from unrolled.kernels import kernels
 from unrolled.text.corpus import CorpusConfig
-from unrolled.vectors import native, storage, words
+from unrolled.vectors import native, words
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.cooccurrence import MATRIX
 from unrolled.vectors.formats_safetensors import CONFIG_FILE, VOCABULARY_FILE
 from unrolled.vectors.ratios import COUNTS_FOLDER
 
 RECORD_FILE = "record.json"
 _WORK_FOLDER = "work"
+
+BEGIN_OF_CONFIG = "# Unrolled vectors, format 1"
+"""What makes a folder one of vectors; in those of older versions only the names of the settings do."""
+
+WORK: storage.Holds = {
+    r"parts\.jsonl|pairs|state-\d{6,}\.safetensors": None,
+    r"part-\d{6,}": None,
+    r"sums-\d+-\d{6,}": MATRIX,
+}
+"""What the folder `work` holds."""
+
+HOLDS: storage.Holds = {
+    r"vectors\.toml": None,
+    r"record\.json": None,
+    r"vocabulary\.tsv|vectors\.safetensors|README\.md": None,
+    COUNTS_FOLDER: MATRIX,
+    _WORK_FOLDER: WORK,
+}
+"""What a folder of vectors holds, and all that is ever removed with it."""
+
+
+def is_vectors(folder: Path) -> bool:
+    """Whether a folder is one of vectors, finished or begun, by what `vectors.toml` says."""
+    path = folder / CONFIG_FILE
+    if storage.is_link(path):
+        return False
+    try:
+        text = storage.read_small(path).decode("utf-8")
+        if text.startswith(f"{BEGIN_OF_CONFIG}\n"):
+            return True
+        names = set(tomllib.loads(text))
+    except (OSError, ValueError, RecursionError):
+        return False
+    known = {each.name for each in dataclasses.fields(VectorsConfig)}
+    return {"min_count", "window", "x_max", "rate"} <= names <= known
 
 
 @dataclass
@@ -156,7 +194,7 @@ class Job:
         Raises:
             RunError: the disk is full, or the file cannot be written.
         """
-        content = settings.to_toml(self.config).encode()
+        content = f"{BEGIN_OF_CONFIG}\n\n{settings.to_toml(self.config)}".encode()
         storage.write_whole(self.out / CONFIG_FILE, content)
 
 

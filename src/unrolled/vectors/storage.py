@@ -1,111 +1,23 @@
-"""Files that appear whole or not at all, and numbers that stream into them.
-
-Everything is written under a temporary name, flushed to the disk and renamed. Whoever finds a file under
-its own name finds all of it.
-"""
+"""Numbers that stream into files and out of them; how files come whole is in `unrolled.storage`."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from unrolled import storage
 from unrolled.errors import DataError, RunError
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NPY_HEADER = 128  # bytes; its length is a part of the format, so that it can be written last
-
-
-@contextmanager
-def writing(path: Path, then: str = "go on with --resume") -> Iterator[None]:
-    """Turn a failure to write `path` into one sentence.
-
-    Args:
-        path: the file or folder.
-        then: what to do when there is room on the disk again.
-
-    Raises:
-        RunError: the disk is full, or the file cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            problem = f"disk full while writing {path}; free space and {then}"
-        else:
-            problem = f"cannot write {path} ({error.strerror or error})"
-        raise RunError(problem) from error
-
-
-def partial(path: Path) -> Path:
-    """The temporary name of a file or folder."""
-    return path.with_name(f".{path.name}.partial")
-
-
-def appear(path: Path) -> None:
-    """Give what stands under the temporary name of `path` its own."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    os.replace(partial(path), path)
-    _flush_folder(path.parent)
-
-
-@contextmanager
-def replacing(path: Path, then: str = "go on with --resume") -> Iterator[BinaryIO]:
-    """A new file, which takes its place once it is whole, or leaves nothing.
-
-    Args:
-        path: the file.
-        then: what to do after a full disk.
-
-    Raises:
-        RunError: the disk is full, or the file cannot be written.
-    """
-    try:
-        with writing(path, then):
-            with partial(path).open("wb") as stream:
-                yield stream
-                flush(stream)
-            appear(path)
-    finally:
-        with suppress(OSError):
-            partial(path).unlink()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file at once.
-
-    Raises:
-        RunError: the disk is full, or the file cannot be written.
-    """
-    with replacing(path) as stream:
-        stream.write(content)
-
-
-def flush(stream: Any) -> None:
-    """Have what was written to a file put on the disk."""
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    if os.name != "nt":  # Windows cannot open a folder, and orders renames by itself
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 class NumberFile:
@@ -119,7 +31,7 @@ class NumberFile:
         self.n_rows = 0
 
     def __enter__(self) -> NumberFile:
-        self._stream = self.path.open("wb")
+        self._stream = storage.new_file(self.path)
         self._stream.seek(_NPY_HEADER)
         return self
 
@@ -138,7 +50,7 @@ class NumberFile:
             if error is None:
                 self._stream.seek(0)
                 self._stream.write(_npy_header(self.dtype, self.n_rows, self.width))
-                flush(self._stream)
+                storage.flush(self._stream)
 
 
 def _npy_header(dtype: np.dtype[Any], n_rows: int, width: int) -> bytes:
@@ -238,8 +150,8 @@ def write_tensors(
         start, end = end, end + 4 * int(np.prod(shape))
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
     digest = hashlib.sha256()
-    with replacing(path, then) as stream:
-        stream.write(_safetensors_header(header))
+    with storage.replacing(path, then) as stream:
+        stream.write(storage.safetensors_header(header))
         for name in names:
             shape, pieces = tensors[name]
             digest.update(f"{name} torch.float32 {list(shape)}\n".encode())
@@ -249,7 +161,7 @@ def write_tensors(
                 stream.write(values)
         header["__metadata__"]["sha256"] = digest.hexdigest()
         stream.seek(0)
-        stream.write(_safetensors_header(header))
+        stream.write(storage.safetensors_header(header))
 
 
 def read_tensors(
@@ -289,12 +201,6 @@ def read_tensors(
                 raise ValueError("its checksum is another")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RunError(f"{path}: damaged ({error}); train again (--force)") from None
-
-
-def _safetensors_header(header: Mapping[str, Any]) -> bytes:
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
 
 
 def numbers(content: bytes, dtype: DTypeLike) -> NDArray[Any]:

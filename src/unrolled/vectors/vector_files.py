@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from unrolled import storage
 from unrolled.errors import DataError
 from unrolled.quoting import brief
 from unrolled.text.files import endings, nearest_file, packed_into, unpacked
 from unrolled.text.limits import line_too_long, longest_line
-from unrolled.vectors import storage
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SHOWN = 400  # bytes at most

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled import storage
 from unrolled.errors import DataError
 from unrolled.quoting import quote
-from unrolled.vectors import storage
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.formats_safetensors import read_vocabulary
 

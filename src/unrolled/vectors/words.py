@@ -21,13 +21,14 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled import storage
 from unrolled.errors import ConfigError, RunError
 from unrolled.text.corpus import CorpusConfig, find_files, read_blocks
 from unrolled.text.limits import line_too_long, longest_line
 from unrolled.text.tokenizer import SPECIALS, TextConfig, Tokenizer
-from unrolled.vectors import storage
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.records import BORDER
+from unrolled.vectors.storage import numbers
 from unrolled.vectors.vocabulary import Vocabulary, composed
 
 CorpusLike = str | PathLike[str] | Sequence[str | PathLike[str]] | CorpusConfig
@@ -93,7 +94,7 @@ class Part:
             RunError: the disk is full, or the file cannot be written.
         """
         with storage.replacing(path) as stream:
-            for values in (self.counts, storage.numbers(self.pieces, np.uint8), self.ids):
+            for values in (self.counts, numbers(self.pieces, np.uint8), self.ids):
                 # np.save would not notice that the disk is full before its last few kilobytes.
                 about = np.lib.format.header_data_from_array_1_0(values)
                 np.lib.format.write_array_header_1_0(stream, about)

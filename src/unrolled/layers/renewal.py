@@ -1,0 +1,31 @@
+"""Weights that torch's older reparametrisations derive from others."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+_Module = TypeVar("_Module", bound=torch.nn.Module)
+
+
+def renewed(module: _Module) -> _Module:
+    """The module, its weights computed anew where torch's older reparametrisations derive them.
+
+    `torch.nn.utils.weight_norm`, `spectral_norm` and `prune` put a weight in the place of a parameter and
+    compute it anew whenever the module is called. Whoever reads a weight of a module that is not called
+    asks for it here. The newer `torch.nn.utils.parametrize` needs no such help.
+
+    >>> layer = torch.nn.utils.prune.l1_unstructured(torch.nn.GRU(1, 1), "weight_hh_l0", amount=0.0)
+    >>> layer.weight_hh_l0_orig.data.fill_(3.0).shape
+    torch.Size([3, 1])
+    >>> renewed(layer).weight_hh_l0.flatten().tolist()
+    [3.0, 3.0, 3.0]
+    """
+    for hook in tuple(module._forward_pre_hooks.values()):
+        if isinstance(hook, (WeightNorm, SpectralNorm, BasePruningMethod)):
+            hook(module, ())
+    return module
