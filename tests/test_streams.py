@@ -100,6 +100,7 @@ class Press:
         return None
 
 sys.meta_path.insert(0, Press())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
 sys.argv[1:] = ["config", "--task", "classify", "--data", "a.tsv"]
 from unrolled.__main__ import main
 sys.exit(main())

@@ -222,15 +222,18 @@ def train(
         out: run folder; by default runs/ and the name of the recipe or data file.
         resume: go on with the run in the folder, exactly where its last checkpoint stands; where none was
             begun yet, start it.
-        force: replace the run in the folder.
+        force: replace the run in the folder; refused where the folder holds anything else.
         start_from: a finished run whose weights and vocabulary to start from (fine-tuning).
         baselines: of a task that answers with labels: also fit bag-of-words baselines on the same data,
             which cannot see order, and keep them in the run folder.
     """
     if resume and recipe is None and task is None and not data and out is not None:
-        from unrolled.training.run_folder import begun_recipe
+        from unrolled.training.run_folder import begun_recipe, unnamed_settings
 
         recipe = begun_recipe(out)
+        typed = {name for name, _ in overrides}
+        unnamed = [each for each in unnamed_settings(out) if each[0] not in typed]
+        overrides = (*unnamed, *overrides)
     base = {}
     if start_from is not None and recipe is None:
         from unrolled.training.run_folder import read_config

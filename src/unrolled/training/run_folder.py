@@ -125,6 +125,9 @@ NOT_WEIGHTS = {
 }
 """Settings of a model that change how it is trained, and may differ from the run it starts from."""
 
+UNNAMED = {"model.unknown_rate": 0.0}
+"""Settings that older runs do not name, and the values that they were trained with."""
+
 BEGINNINGS = {f"model.{side}embeddings" for side in ("", "source_", "target_")}
 """Settings that name what a new model begins with; one that starts from a run may leave them out."""
 
@@ -283,6 +286,16 @@ def is_there(path: Path) -> bool:
     return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
 
 
+def unnamed_settings(path: Path) -> list[tuple[str, str]]:
+    """The settings that the recipe of a run does not name, with the values it was trained with, as typed.
+
+    Raises:
+        ConfigError: the recipe is missing or damaged.
+    """
+    named = _flat(config.read_toml(begun_recipe(path)))
+    return [(name, str(value)) for name, value in UNNAMED.items() if name not in named]
+
+
 def was_begun(path: Path) -> bool:
     """Whether a start of this run was killed before there was anything to resume."""
     return not path.exists() and is_run(storage.partial(path))
@@ -435,6 +448,7 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
         RunError: the data files are not those that the run was trained on.
     """
     old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
+    old = {name: value for name, value in UNNAMED.items() if name in new} | old
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name) and name not in CHANGEABLE:
             raise ConfigError(

@@ -90,8 +90,8 @@ def fit_vectors(
             process at a time writes it.
         tokenizer: splits and folds instead of `config.tokens` and `config.lowercase`; of kind `word` or
             `space`.
-        resume: go on with what was begun in `out`, if anything was.
-        force: replace what is in `out`.
+        resume: go on with what was begun in `out`, if anything was, else start.
+        force: replace the vectors in `out`; refused where the folder holds anything else.
         cluster: a `distributed.Client`, or the address of a scheduler, to read and count on; the text
             may then be anything that fsspec opens. The counts are the same.
         implementation: `native` or `plain` (NumPy, slow, and in more memory than `config.memory`); by
