@@ -10,11 +10,11 @@ endif
 
 NATIVE := CMakeLists.txt $(wildcard native/*)
 
-.PHONY: help setup demo fix check test bench sanitize mutate wheel clean
+.PHONY: help setup demo fix check test test-sets bench sanitize mutate wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/core: pyproject.toml constraints.txt $(NATIVE)
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -44,6 +44,9 @@ check: $(VENV)/dev  ## formatting, lint, types
 
 test: $(VENV)/dev  ## all tests, in random order, warnings as errors
 	$(BIN)/python -m pytest
+
+test-sets: $(VENV)/dev  ## the tests that compute, with each instruction set, without kernels, on 1 and 2 threads
+	$(BIN)/python tests/sets.py
 
 bench: $(VENV)/core  ## our layers beside torch.nn's on this machine; see benchmarks/README.md
 	$(BIN)/python benchmarks/recurrence.py

@@ -1,4 +1,4 @@
-"""What every test shares: shape checks on the whole package, two threads, and the folder of real data."""
+"""What every test shares: shape checks, threads, the same random numbers in any order, real data."""
 
 from __future__ import annotations
 
@@ -25,9 +25,15 @@ SHAPED = [
 ]
 install_import_hook(SHAPED, "beartype.beartype")
 
+# Threads that wait give the processor back: on a busy machine two teams of threads that spin take many
+# times as long. OpenMP reads this when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch  # noqa: E402
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+PINNED_THREADS = int(os.environ.get("OMP_NUM_THREADS", "").partition(",")[0] or 0)
+"""Threads of every test where the environment says so, as `make test-sets` does; 0 where it does not."""
+torch.set_num_threads(PINNED_THREADS or min(2, os.cpu_count() or 1))
 
 # Encoded text goes into a folder of this test run, examples of the documentation included.
 os.environ["UNROLLED_CACHE"] = tempfile.mkdtemp(prefix="unrolled-tests-")
@@ -37,7 +43,7 @@ atexit.register(shutil.rmtree, os.environ["UNROLLED_CACHE"], ignore_errors=True)
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    torch.set_num_threads(PINNED_THREADS or number)
     try:
         yield
     finally:
@@ -49,6 +55,12 @@ def one_thread() -> Iterator[None]:
     """For models so small that a second thread only waits, for long on a busy machine."""
     with _threads(1):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_in_any_order() -> None:
+    """What a test draws without a seed of its own does not depend on the tests before it."""
+    torch.manual_seed(20_011)
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from unrolled import cli, cli_options, cli_vectors
+from unrolled import cli, cli_options, cli_vectors, storage
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError
 from unrolled.layers.cache import ContinuousCache
-from unrolled.vectors import lock, memory, training_run
+from unrolled.vectors import memory, training_run
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting_run import CountingRun
 from unrolled.vectors.events import Counted
@@ -136,9 +136,9 @@ def test_standard_input_is_left_to_whoever_writes_the_folder(run: Run, tmp_path:
     begun.mkdir()
     (begun / "vectors.toml").write_text("", encoding="utf-8")
     spool.write_text("what another process reads", encoding="utf-8")
-    with lock.locked(begun):
+    with storage.locked(begun):
         refused = run.refused("-", "--out", "v", "--force", *QUICK, stdin=other)
-        assert refused.startswith(f"{begun} is being written by another process")
+        assert refused.startswith(f"{begun} is being written by this process, since ")
     assert spool.read_text(encoding="utf-8") == "what another process reads"
 
 

@@ -203,7 +203,7 @@ def test_what_is_found_in_a_file_is_told_beside_the_answer(run: Run, file: Path)
         ),
         (["evaluate", "{file}", "absent"], "absent: no such file"),
         (["nearest", "{file}", "king", "kind"], "no vector for 'kind'; did you mean 'king'?"),
-        (["nearest", "{file}", "a\tb"], "no vector for 'a\tb'"),
+        (["nearest", "{file}", "a\tb"], "no vector for 'a\\tb'"),
         (["map", "{file}", "map.png", "king", "kind"], "no vector for 'kind'"),
         (
             ["convert", "{file}", "v.vec", "--max-words", "0"],

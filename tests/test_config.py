@@ -3,12 +3,18 @@ from __future__ import annotations
 import math
 import tomllib
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import pytest
 
 from unrolled.config import (
+    Layers,
+    OptionText,
+    Range,
+    Rate,
+    _checks,
     apply_overrides,
+    check_fields,
     from_mapping,
     read_toml,
     require,
@@ -17,7 +23,9 @@ from unrolled.config import (
     to_mapping,
     to_toml,
 )
+from unrolled.decoding.records import DecodingConfig
 from unrolled.errors import ConfigError
+from unrolled.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,6 @@ def test_object_fields_and_finished_records_are_taken_as_they_are() -> None:
         Whole(),
         Whole('ñandú "q" \\ \t\n\'', Data(("a.en", "a.es"), ("en",)), Training(1e-7, (0.0, 1.0))),
         Whole(training=Training(minutes=2.5, clip=None, resume=True, accumulate=4)),
-        Whole(training=Training(minutes=math.inf)),
     ],
 )
 def test_toml_gives_back_an_equal_record(whole: Whole) -> None:
@@ -334,3 +341,91 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Any) -> None:
     path = tmp_path / "recipe.toml"
     path.write_bytes("\ufeffname = 'ñ'\r\n[data]\r\n".encode())
     assert read_toml(path) == {"name": "ñ", "data": {}}
+
+
+@dataclass(frozen=True)
+class Bounded:
+    n_layers: Layers = 1
+    rates: tuple[Rate, ...] = ()
+    step: Annotated[float, Range(above=0, most=7)] | None = None
+    kind: Literal["a", "b"] = "a"
+    any_number: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"n_layers": 0}, "model.n_layers must be at least 1, got 0"),
+        ({"n_layers": 65}, "model.n_layers must be at most 64, got 65"),
+        ({"n_layers": 10**9}, "model.n_layers must be at most 64, got 1000000000"),
+        ({"rates": [0.5, 1.0]}, "model.rates must be at least 0 and below 1, got 1.0"),
+        ({"step": 0}, "model.step must be above 0, got 0.0"),
+        ({"step": 7.5}, "model.step must be at most 7, got 7.5"),
+        ({"kind": "c"}, "model.kind: expected one of 'a', 'b', got 'c'"),
+        (
+            {"any_number": 2**63},
+            "model.any_number: expected a whole number of at most 63 bits, got 9223372036854775808",
+        ),
+        (
+            {"any_number": 16**20_000},
+            "model.any_number: expected a whole number of at most 63 bits, got a number of more than "
+            "50 digits",
+        ),
+        (
+            {"rates": 10**400},
+            "model.rates: expected a list, each item a number, got a number of more",
+        ),
+        (
+            {"rates": [10**400]},
+            "model.rates, item 1: expected a number, got a number of more than 50",
+        ),
+        ({"rates": [math.inf]}, "model.rates, item 1: expected a number, got inf"),
+        (
+            {"x" * 99: 1},
+            f"unknown key '{'x' * 30}…{'x' * 29}' in [model]; choose from n_layers, rates",
+        ),
+        ({"\x1b]0;": 1}, r"unknown key '\x1b]0;' in [model]"),
+    ],
+)
+def test_no_value_is_beyond_its_bounds(mapping: dict[str, Any], message: str) -> None:
+    assert said(mapping, Bounded, "model").startswith(message)
+
+
+def test_bounds_hold_in_python_too() -> None:
+    with pytest.raises(ConfigError, match=r"^model.kind must be one of a, b, got 'c'$"):
+        Bounded(kind="c")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^model.step must be above 0, got nan$"):
+        Bounded(step=math.nan)
+    assert Bounded(64, (0.0, 0.5), 7.0, "b", -5).step == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a\0b", r"without NUL characters, got 'a\x00b'"),
+        ("\udce9.tsv", r"in UTF-8, got '\udce9.tsv'"),
+        ("x" * 10_001, f"of at most 10,000 characters, got '{'x' * 56}…"),
+    ],
+)
+def test_no_text_is_such_as_no_file_can_be_named(text: str, wanted: str) -> None:
+    assert said({"data": {"train": [text]}}) == f"data.train, item 1: expected text {wanted}"
+    assert said({"name": OptionText(text)}) == f"name: expected text {wanted}"
+
+
+def test_every_number_of_every_recipe_has_bounds() -> None:
+    from unrolled.tasks import TASKS
+    from unrolled.text.tokenizer import TextConfig
+    from unrolled.training.recipe import Recipe
+    from unrolled.vectors.config import VectorsConfig
+
+    of_tasks = [cls for task in TASKS.values() for cls in (task.Config, task.Data)]
+    for cls in (*of_tasks, TextConfig, TrainingConfig, DecodingConfig, Recipe, VectorsConfig):
+        checks = _checks(cls)
+        for name, hint in get_type_hints(cls).items():
+            if hint in (int, float) and name != "split_seed":
+                bounds = checks[name][0]
+                assert bounds is not None, f"{cls.__name__}.{name}"
+                assert bounds.why_not(10.0**19) is not None, f"{cls.__name__}.{name}"

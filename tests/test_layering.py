@@ -17,7 +17,12 @@ import unrolled
 SOURCE = Path(unrolled.__file__).parent
 
 ORDER = (
+    "out_of_memory",
+    "quoting",
     "errors",
+    "storage",
+    "documents",
+    "tensor_files",
     "shapes",
     "config",
     "kernels",
@@ -107,7 +112,18 @@ def test_nothing_is_pickled(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["text", "vectors", "baselines", "config.py", "errors.py", "kernels.py"]
+    "folder",
+    [
+        "text",
+        "vectors",
+        "baselines",
+        "config.py",
+        "documents.py",
+        "errors.py",
+        "kernels.py",
+        "quoting.py",
+        "tensor_files.py",
+    ],
 )
 def test_what_knows_no_model_imports_no_torch(folder: str) -> None:
     for path in MODULES:

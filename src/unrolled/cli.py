@@ -15,6 +15,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,9 +23,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from unrolled import cli_options, cli_vectors, cli_words
+from unrolled import cli_options, cli_vectors, cli_words, storage
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
+from unrolled.out_of_memory import is_out_of_memory
+from unrolled.quoting import escape, one_message, quote
 
 if TYPE_CHECKING:
     from unrolled.decoding.records import DecodingConfig
@@ -87,40 +90,101 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="replace")
+    _prepare_streams()
+    if sys.stdout is None:
+        _complain("standard output is closed; send it to a file, or to the null device")
+        return 2
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
         return 0
     except BrokenPipeError:
-        # The interpreter flushes standard output once more on its way out, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return 141
-    except KeyboardInterrupt:
-        print("\nunrolled: interrupted", file=sys.stderr)
-        return 130
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return 141  # rich has its own answer to a pipe whose reader has gone
     except UnusedCliTokensError as error:
-        unused = ", ".join(repr(token) for token in error.unused_tokens or ())
+        unused = ", ".join(quote(token) for token in error.unused_tokens or ())
         problem = f"unexpected {unused}; quote an argument that contains spaces"
     except (UnrolledError, CycloptsError) as error:
         problem = str(error)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        problem = f"{place}{error.strerror or error}"
-    print(f"unrolled: {problem}", file=sys.stderr)
+    except (
+        KeyboardInterrupt,
+        OSError,
+        MemoryError,
+        ImportError,
+        RuntimeError,
+        SystemError,
+    ) as error:
+        if _is_interrupt(error):
+            _complain("interrupted", before="\n")
+            return 130
+        if isinstance(error, OSError) and not is_out_of_memory(error):
+            place = f"{error.filename}: " if error.filename else ""
+            problem = f"{place}{error.strerror or error}"
+        elif is_out_of_memory(error):
+            problem = "out of memory; give it more, or less to do at once"
+        else:
+            raise
+    _flush_output()
+    _complain(problem)
     return 2
+
+
+def _prepare_streams() -> None:
+    """Any text can be written; where standard error is closed, what is told there is lost."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  it stays open
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def _complain(problem: str, before: str = "") -> None:
+    with suppress(OSError, ValueError):  # who reads it may have gone
+        print(f"{before}unrolled: {one_message(problem)}", file=sys.stderr, flush=True)
+
+
+def _flush_output() -> None:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _give_up_output()
+
+
+def _give_up_output() -> None:
+    """Nothing more can be written: the interpreter, which flushes on its way out, shall not complain."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: in the midst of an import it may come as another."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _run(arguments: Sequence[str]) -> None:
     rest, overrides = split_options(arguments)
+    cli_options.restore_docstrings(sys.modules[__name__], cli_vectors, cli_words)
     command, bound, ignored = app.parse_args(rest, exit_on_error=False, print_error=False)
     if "overrides" in ignored:
         bound.arguments["overrides"] = tuple(overrides)
     elif overrides and rest and rest[0] in app:
         raise ConfigError(f"--{overrides[0][0]}: `unrolled {rest[0]}` takes no recipe settings")
+    if command.__module__ == __name__ and command.__name__ not in _WITHOUT_TORCH:
+        cli_options.check_room_for_torch()
     command(*bound.args, **bound.kwargs)
+
+
+_WITHOUT_TORCH = ("version", "phrasebook", "order", "tagging")
 
 
 @app.command(help_epilogue=_SETTINGS)
@@ -156,16 +220,20 @@ def train(
             stands on each line, by number, from 1, or from the end, -1.
         seed: start of every random choice.
         out: run folder; by default runs/ and the name of the recipe or data file.
-        resume: go on with the run in the folder, exactly where its last checkpoint stands.
-        force: replace the run in the folder.
+        resume: go on with the run in the folder, exactly where its last checkpoint stands; where none was
+            begun yet, start it.
+        force: replace the run in the folder; refused where the folder holds anything else.
         start_from: a finished run whose weights and vocabulary to start from (fine-tuning).
         baselines: of a task that answers with labels: also fit bag-of-words baselines on the same data,
             which cannot see order, and keep them in the run folder.
     """
     if resume and recipe is None and task is None and not data and out is not None:
-        from unrolled.training.run_folder import begun_recipe
+        from unrolled.training.run_folder import begun_recipe, unnamed_settings
 
         recipe = begun_recipe(out)
+        typed = {name for name, _ in overrides}
+        unnamed = [each for each in unnamed_settings(out) if each[0] not in typed]
+        overrides = (*unnamed, *overrides)
     base = {}
     if start_from is not None and recipe is None:
         from unrolled.training.run_folder import read_config
@@ -197,7 +265,8 @@ def train(
     if baselines:
         from unrolled.cli_labels import fit_and_save_baselines
 
-        fit_and_save_baselines(out)
+        with storage.locked(Path(os.path.realpath(out))):
+            fit_and_save_baselines(out)
 
 
 @app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
@@ -241,6 +310,8 @@ def evaluate(
     from unrolled.layers.cache import ContinuousCache
     from unrolled.text.readers import read_rows
 
+    if record is not None:
+        storage.require_no_link_in(run, record)
     if not cache and (cache_theta is not None or cache_weight is not None):
         raise ConfigError("--cache-theta and --cache-weight belong to --cache; give its size")
     predictor = predict.load(run, precision=precision)
@@ -288,7 +359,7 @@ def evaluate(
         evaluation = predictor.evaluate(rows, decoding)
     if not isinstance(predictor, predict.LabelPredictor):
         for line in evaluation.lines():
-            print(line)
+            print(escape(line))
     if record is not None:
         predict.record(evaluation, record, **about)
 
@@ -334,6 +405,8 @@ def predict(
     from unrolled import cli_labels, cli_predict
 
     cli_predict.check(text, input_file, output_file, attention)
+    if output_file is not None:
+        storage.require_no_link_in(run, output_file)
 
     from unrolled.predict import LabelPredictor, Predictor, load
     from unrolled.text.readers import is_column_file
@@ -563,7 +636,7 @@ def config(
         data: training data.
     """
     chosen = _recipe(recipe, task, data, (), (), (), None, overrides)
-    print(chosen.to_toml(), end="")
+    print(cli_options.shown_on(sys.stdout, chosen.to_toml()), end="")
 
 
 @app.command
@@ -601,6 +674,21 @@ def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
     from unrolled.samples.order import generate, write
 
     write(folder, generate(n, n // 8, n // 4, seed))
+    print(f"{folder}: train.tsv, valid.tsv, test.tsv")
+
+
+@sample.command
+def commands(folder: Path, /, *, n: int = 8000, seed: int = 1) -> None:
+    """Write commands and the steps that carry them out, for a translator with a dozen target words.
+
+    Args:
+        folder: where to write; created when it is not there.
+        n: training commands; validation and test have a sixteenth and an eighth as many.
+        seed: another seed, other commands.
+    """
+    from unrolled.samples.commands import generate, write
+
+    write(folder, generate(n, n // 16, n // 8, seed))
     print(f"{folder}: train.tsv, valid.tsv, test.tsv")
 
 

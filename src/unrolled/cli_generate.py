@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
+from unrolled.cli_options import is_typed, shown_on, standard_input
 from unrolled.cli_predict import line_groups
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, UnavailableError
+from unrolled.quoting import brief, escape, json_line
+from unrolled.text.limits import MAX_LINE, in_words, longest_line
 
 if TYPE_CHECKING:
     from unrolled.decoding.continuation import Completion, Continuation, Surprise
@@ -69,7 +71,7 @@ def generate(
             output.write(f"{SAMPLES_APART}\n")
         last = ""
         for piece in continuation.generate(max_tokens, seed=seed + sample, **settings):
-            output.write(piece)
+            output.write(shown_on(output, piece))
             output.flush()
             last = piece or last
         if not last.endswith("\n"):
@@ -90,10 +92,10 @@ def complete(continuation: Continuation, text: str | None, k: int) -> None:
     if text is not None:
         for line in aligned(suggest(text)):
             print(line)
-    elif sys.stdin.isatty():
+    elif is_typed():
         interactive(suggest)
     else:
-        for group in line_groups(sys.stdin.buffer, "standard input"):
+        for group in line_groups(standard_input(), "standard input"):
             for line in group:
                 print(as_json(suggest(line), suggest.typed(line)), flush=True)
 
@@ -138,19 +140,18 @@ class Suggester:
 def aligned(completions: Sequence[Completion]) -> Iterator[str]:
     """One line each: the probability in per cent, and the text."""
     for each in completions:
-        yield f"{each.probability:8.3%}  {each.text}"
+        yield f"{each.probability:8.3%}  {escape(each.text)}"
 
 
 def as_json(completions: Sequence[Completion], typed: str) -> str:
     """All of them as one line of JSON."""
-    return json.dumps(
+    return json_line(
         {
             "typed": typed,
             "completions": [
                 {"text": each.text, "probability": each.probability} for each in completions
             ],
-        },
-        ensure_ascii=False,
+        }
     )
 
 
@@ -249,15 +250,15 @@ def read_text(path: Path) -> str:
     """A whole text file, lines ended by a line feed alone.
 
     Raises:
-        DataError: it is missing, cannot be read, or is not UTF-8.
+        DataError: it is missing, cannot be read, is too long, or is not UTF-8.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            return _read_whole(stream, path)
     except FileNotFoundError:
         raise DataError("no such file", path) from None
     except (IsADirectoryError, PermissionError) as error:
         raise DataError(f"cannot be read: {error.strerror}", path) from None
-    return _decoded(content, path)
 
 
 def prompt_text(prompt: str | None, prompt_file: Path | None) -> str:
@@ -296,15 +297,23 @@ def _print_tokens(surprises: Sequence[Surprise]) -> None:
     table.add_column("rank", justify="right")
     for each in surprises:
         piece = each.piece.replace("\n", "\\n").replace("\t", "\\t").replace(" ", "·")
-        table.add_row(Text(piece), f"{each.bits:.2f}", f"{each.rank:,}")
+        table.add_row(Text(brief(piece)), f"{each.bits:.2f}", f"{each.rank:,}")
     Console().print(table)
 
 
 def _read_stdin() -> str:
-    return _decoded(sys.stdin.buffer.read(), Path("standard input"))
+    return _read_whole(standard_input(), Path("standard input"))
 
 
-def _decoded(content: bytes, path: Path) -> str:
+def _read_whole(stream: BinaryIO, path: Path) -> str:
+    longest = longest_line()
+    content = stream.read(longest + 1)
+    if len(content) > longest:
+        raise DataError(
+            f"a text of more than {in_words(longest)}, and all of it is read at once; score it with "
+            f"`unrolled evaluate RUN --data FILE`, or raise {MAX_LINE} (an environment variable)",
+            path,
+        )
     try:
         return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -10,7 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from unrolled import storage
+from unrolled.cli_options import shown_on
 from unrolled.errors import ConfigError, DataError
+from unrolled.quoting import brief, escape, escape_breaks, json_line, quote
 
 if TYPE_CHECKING:
     from unrolled.baselines import FittedBaseline
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
 BASELINES_FOLDER = "baselines"
 """In a run folder."""
 
+TAB = "\t"
+
 Words = Literal["none", "attention", "gradients", "occlusion"]
 
 
 def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores: bool) -> str:
-    """The answer, a tab and its probability; with scores every label's, the likeliest first.
+    r"""The answer, a tab and its probability; with scores every label's, the likeliest first.
+
+    Line ends and tabs in a label, and spaces in a tag, are written as escapes (`\\n`, `\\t`, `\\x20`).
 
     In tagging the tags, separated by spaces; with scores a line of JSON: the tokens, their tags, the
     probability of each tag, and the spans that they write.
@@ -36,14 +42,15 @@ def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores
 
     if predictor.task.by_token:
         if not with_scores:
-            return given_labels(prediction)
+            return " ".join(escape_breaks(tag, also="\t ") for tag in prediction.labels)
         line = {"tokens": list(prediction.pieces[0]), "tags": list(prediction.labels)}
-        return json.dumps(line | _of_tags(prediction, predictor.labels), ensure_ascii=False)
+        return json_line(line | _of_tags(prediction, predictor.labels))
     if not with_scores:
-        return f"{given_labels(prediction)}\t{probability_of(prediction, predictor.labels):.4f}"
+        given = escape_breaks(given_labels(prediction), also="\t")
+        return f"{given}\t{probability_of(prediction, predictor.labels):.4f}"
     pairs = zip(predictor.labels.names, prediction.probabilities.tolist(), strict=True)
     ordered = sorted(pairs, key=lambda pair: -pair[1])
-    return "\t".join(f"{name}\t{probability:.4f}" for name, probability in ordered)
+    return "\t".join(f"{escape_breaks(name, TAB)}\t{p:.4f}" for name, p in ordered)
 
 
 def _of_tags(prediction: LabelPrediction, labels: Labels) -> dict[str, Any]:
@@ -84,12 +91,16 @@ def add_columns(
         for line in lines:
             held.append(line)
             if line.ends and len(held) >= _LINES_TAGGED_TOGETHER:
-                output.writelines(_with_tags(predictor, input_file, held, with_scores))
+                _write(output, _with_tags(predictor, input_file, held, with_scores))
                 held = []
-        output.writelines(_with_tags(predictor, input_file, held, with_scores))
+        _write(output, _with_tags(predictor, input_file, held, with_scores))
 
 
 _LINES_TAGGED_TOGETHER = 20_000
+
+
+def _write(output: TextIO, lines: Iterator[str]) -> None:
+    output.writelines(f"{shown_on(output, line)}\n" for line in lines)
 
 
 def _with_tags(
@@ -114,8 +125,12 @@ def _with_tags(
         cells = [line.text]
         if line.values is not None:
             tag, probability = next(tags)
-            cells = [line.text.rstrip(" "), tag, *([f"{probability:.4f}"] if with_scores else [])]
-        yield ("\t" if "\t" in line.text else " ").join(cells) + "\n"
+            cells = [
+                line.text.rstrip(" "),
+                escape_breaks(tag, also="\t "),
+                *([f"{probability:.4f}"] if with_scores else []),
+            ]
+        yield ("\t" if "\t" in line.text else " ").join(cells)
 
 
 def joined(predictor: LabelPredictor, run: Path, first: str, second: str) -> str:
@@ -140,8 +155,8 @@ def warn_of_unread(
     for line, prediction in zip(lines, said, strict=True):
         if prediction.n_unread:
             print(
-                f"unrolled: '{line[:30]}…': {prediction.n_unread:,} tokens were not read; the run has "
-                f"data.max_length = {data.max_length} and data.keep = '{data.keep}'",
+                f"unrolled: {quote(line[:30] + '…')}: {prediction.n_unread:,} tokens were not read; "
+                f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'",
                 file=sys.stderr,
             )
 
@@ -157,7 +172,7 @@ def fields_of(line: str, predictor: LabelPredictor) -> str | list[str]:
     fields = line.split("\t")
     if len(fields) != predictor.n_texts:
         wanted = " and ".join(predictor.task.columns[:-1])
-        raise DataError(f"expected {wanted}, separated by a tab; found '{line[:40]}'")
+        raise DataError(f"expected {wanted}, separated by a tab; found {quote(line, 40)}")
     return fields
 
 
@@ -184,7 +199,9 @@ def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words)
 
     for texts in explain_words(predictor, inputs, method):
         for words in texts:
-            print("  ".join(f"{word} {weight:+.2f}" for word, weight in words), file=sys.stderr)
+            print(
+                "  ".join(f"{brief(word)} {weight:+.2f}" for word, weight in words), file=sys.stderr
+            )
 
 
 def evaluate(
@@ -223,12 +240,15 @@ def evaluate(
     evaluation = predictor.evaluate(rows, path, seed)
     beside = list(_baselines(predictor, run, rows, evaluation))
     for line in evaluation.lines():
-        print(line)
+        print(escape(line))
     for each in beside:
         for line in _compared(each, evaluation):
             print(line)
     folder = out or run / f"evaluation-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
+    if out is None:
+        storage.require_own_folder(folder)
+    with storage.writing(folder, "try again"):
+        storage.make_folder(folder)
     report = LabelReport(
         title=f"{run.name} on {name}",
         evaluation=evaluation.measured,
@@ -243,7 +263,7 @@ def evaluate(
     )
     page = write_report(report, folder / "report.html")
     answers = write_predictions(folder / "predictions.jsonl", predictor, rows, evaluation)
-    print(f"\n{page} · {answers}")
+    print(f"\n{escape(f'{page} · {answers}')}")
     return evaluation
 
 
@@ -255,7 +275,7 @@ def write_predictions(
 
     names, by_token = predictor.labels.names, predictor.task.by_token
     columns = predictor.task.columns
-    with path.open("w", encoding="utf-8", newline="\n") as file:
+    with storage.replacing(path, "try again") as file:
         for row, said in zip(rows, evaluation.predictions, strict=True):
             line: dict[str, Any] = {"line": row.line}
             for column, field in zip(columns, row.fields, strict=True):
@@ -272,7 +292,7 @@ def write_predictions(
                 line |= {"answer": list(said.labels), **_of_tags(said, predictor.labels)}
             if said.n_unread:
                 line["n_unread"] = said.n_unread
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write((json_line(line) + "\n").encode("utf-8"))
     return path
 
 
@@ -287,6 +307,7 @@ def fit_and_save_baselines(run: Path) -> None:
     from unrolled.predict import load
     from unrolled.predict_labels import LabelPredictor
 
+    storage.require_own_folder(run / BASELINES_FOLDER)
     predictor = load(run)
     if not isinstance(predictor, LabelPredictor):
         raise ConfigError(f"--baselines: {run} does not answer with labels")

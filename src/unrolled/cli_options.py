@@ -1,13 +1,20 @@
-"""What commands share: the folder that a result is kept in, and settings by the names of options."""
+"""What commands share: the folder of a result, settings by the names of options, standard streams."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import mmap
 import re
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO, TextIO
 
-from unrolled.errors import ConfigError, DataError, UnrolledError
+from unrolled.errors import ConfigError, DataError, UnavailableError, UnrolledError
+from unrolled.quoting import escape_lines
 
 _SETTING = re.compile(r"(?<![\w./\\-])(\w+\.\w+)(?![\w/\\-])(?!\.\w)")
 
@@ -64,3 +71,57 @@ def settings_as_options(options: Mapping[str, str]) -> Iterator[None]:
             error.problem = renamed(error.problem)
         error.args = (place + renamed(str(error).removeprefix(place)),)
         raise
+
+
+def standard_input() -> BinaryIO:
+    """The bytes of standard input.
+
+    Raises:
+        ConfigError: it is closed.
+    """
+    if sys.stdin is None:
+        raise ConfigError("standard input is closed; give the text as an argument, or in a file")
+    return sys.stdin.buffer
+
+
+def is_typed() -> bool:
+    """Whether somebody types what standard input holds."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def shown_on(stream: TextIO, text: str) -> str:
+    """Text of data for a stream: a file or a pipe gets it as it is, a terminal nothing it would obey."""
+    return escape_lines(text) if stream.isatty() else text
+
+
+_ADDRESS_SPACE_OF_TORCH = 600 << 20
+
+
+def check_room_for_torch() -> None:
+    """Refuse what would end in a crash: PyTorch's libraries abort where they cannot be mapped.
+
+    Raises:
+        UnavailableError: less memory may be addressed than PyTorch takes to be loaded (`ulimit -v`).
+    """
+    if "torch" in sys.modules:
+        return
+    try:
+        mmap.mmap(-1, _ADDRESS_SPACE_OF_TORCH).close()
+    except (OSError, MemoryError, ValueError):
+        raise UnavailableError(
+            "out of memory: PyTorch cannot be loaded; raise the limit (ulimit -v), or free memory"
+        ) from None
+
+
+def restore_docstrings(*modules: ModuleType) -> None:
+    """Functions get back the docstrings that `python -OO` takes away: help texts are made of them.
+
+    Where the source is not at hand, help has no texts.
+    """
+    if sys.flags.optimize < 2:
+        return
+    for module in modules:
+        with suppress(OSError):
+            for node in ast.parse(inspect.getsource(module)).body:
+                if isinstance(node, ast.FunctionDef):
+                    getattr(module, node.name).__doc__ = ast.get_docstring(node, clean=False)

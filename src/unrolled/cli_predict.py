@@ -10,7 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
+from unrolled.cli_options import is_typed, shown_on, standard_input
 from unrolled.errors import ConfigError, DataError
+from unrolled.quoting import quote
+from unrolled.text.limits import line_too_long, longest_line
 
 if TYPE_CHECKING:
     from unrolled.tasks.task import Prediction
@@ -68,10 +71,10 @@ def run(
             groups: Iterable[list[str]] = [[_LINE_BREAKS.sub(" ", text)]]
         elif input_file is not None:
             groups = line_groups(stack.enter_context(_open(input_file)), str(name))
-        elif sys.stdin.isatty() and sys.stdout.isatty() and output_file is None:
+        elif is_typed() and sys.stdout.isatty() and output_file is None:
             groups = _typed_lines()
         else:
-            groups = line_groups(sys.stdin.buffer, str(name))
+            groups = line_groups(standard_input(), str(name))
         output: TextIO = sys.stdout
         if output_file is not None:
             output = stack.enter_context(open(output_file, "w", encoding="utf-8", newline="\n"))
@@ -109,7 +112,9 @@ def answer_lines(
         part = lines[start : start + LINES_AT_ONCE]
         texts = [line for line in part if line.strip()]
         answers = iter(answer(texts) if texts else [])
-        output.writelines(f"{next(answers) if line.strip() else ''}\n" for line in part)
+        output.writelines(
+            f"{shown_on(output, next(answers)) if line.strip() else ''}\n" for line in part
+        )
         output.flush()
 
 
@@ -118,8 +123,8 @@ def warn_of_unread(texts: list[str], predictions: list[Prediction]) -> None:
     for text, prediction in zip(texts, predictions, strict=True):
         if prediction.n_unread:
             print(
-                f"unrolled: '{text[:30]}…': the last {prediction.n_unread:,} tokens were not read; "
-                "raise --decoding.max_input_length to read more",
+                f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_unread:,} tokens were not "
+                "read; raise --decoding.max_input_length to read more",
                 file=sys.stderr,
             )
 
@@ -143,13 +148,14 @@ def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
     Lines end at a line feed only, with or without a carriage return before it.
 
     Raises:
-        DataError: a line is not UTF-8; the lines before it have been given.
+        DataError: a line is not UTF-8, or too long; the lines before it have been given.
 
     >>> list(line_groups(io.BytesIO("sí\\r\\n\\nno".encode()), "a.txt"))
     [['sí', ''], ['no']]
     """
     pending: list[bytes] = []
-    n_lines = 0
+    n_lines = n_pending = 0
+    longest = longest_line()
     ended = False
     while not ended:
         chunk = stream.read1(1 << 16)  # type: ignore[attr-defined]
@@ -157,13 +163,20 @@ def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
         *complete, last = chunk.split(b"\n")
         if complete:
             complete[0] = b"".join([*pending, complete[0]])
-            pending = []
+            pending, n_pending = [], 0
         pending.append(last)
+        n_pending += len(last)
+        if n_pending > longest:
+            complete.append(b"".join(pending))
         if ended and any(pending):
             complete = [b"".join(pending)]
         group: list[str] = []
         for raw in complete:
             n_lines += 1
+            if len(raw) > longest:
+                if group:
+                    yield group
+                raise line_too_long(name, n_lines)
             try:
                 line = raw.removesuffix(b"\r").decode("utf-8")
             except UnicodeDecodeError as error:

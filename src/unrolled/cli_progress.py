@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from unrolled.quoting import escape, one_message
 from unrolled.training.events import Evaluated, Event, Finished, Saved, Started, Step
 
 LOG_EVERY_N_SECONDS = 10.0
@@ -34,7 +35,7 @@ def show(
         use: the command that tries it, with `{run}` for the folder.
         console: where to print; standard output by default.
     """
-    console = console or Console(soft_wrap=True, highlight=False)
+    console = console or Console(soft_wrap=True, highlight=False, emoji=False)
     next_log = time.monotonic()
     try:
         with ExitStack() as stack:
@@ -50,14 +51,14 @@ def show(
                     continue
                 if isinstance(event, Started):
                     for note in event.notes:
-                        console.print(f"note: {note}", markup=False)
+                        console.print(f"note: {one_message(note)}", markup=False)
                 if isinstance(event, Step) and live is not None:
                     live.update(Text(line_of(event), overflow="ellipsis", no_wrap=True))
                 elif not isinstance(event, Step):
-                    console.print(line_of(event), markup=False)
+                    console.print(escape(line_of(event)), markup=False)
                 elif time.monotonic() >= next_log:
                     next_log = time.monotonic() + LOG_EVERY_N_SECONDS
-                    console.print(line_of(event), markup=False)
+                    console.print(escape(line_of(event)), markup=False)
     except KeyboardInterrupt:
         if (out / "config.toml").exists():
             console.print(f"`unrolled train --resume --out {out}` goes on from here", markup=False)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from unrolled.cli_options import default_out, settings_as_options
+from unrolled.cli_options import default_out, settings_as_options, standard_input
 from unrolled.errors import ConfigError, RunError
+from unrolled.quoting import escape
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -91,7 +91,7 @@ def train(
         cluster: address of a Dask scheduler to count on.
         counts: folder of vectors on whose counts to train again, without a text; of counting, all is as
             it was there.
-        resume: go on with what was begun in the folder.
+        resume: go on with what was begun in the folder; where nothing was, start.
         force: replace what is in the folder.
     """
     if not corpus and counts is None:
@@ -225,13 +225,13 @@ def _standard_input_kept(spool: Path, folder: Path, resume: bool) -> Iterator[No
     """
     import shutil
 
-    from unrolled.vectors import storage
+    from unrolled import storage
     from unrolled.vectors.job import RECORD_FILE, Record
 
     is_counted = resume and Record.load(folder / RECORD_FILE).is_counted
     if not is_counted and not (resume and _is_to_be_read(spool, folder)):
         with _interrupted_at_once(), storage.replacing(spool, "try again") as stream:
-            shutil.copyfileobj(sys.stdin.buffer, stream, 1 << 20)
+            shutil.copyfileobj(standard_input(), stream, 1 << 20)
     try:
         yield
     finally:
@@ -294,7 +294,7 @@ def _show(events: Generator[VectorsEvent, None, None], out: Path) -> None:
     from unrolled.cli_progress import first_interrupt_noted
     from unrolled.vectors.events import Counted, Read
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
     next_log = time.monotonic() + _LOG_EVERY_N_SECONDS
     try:
         with ExitStack() as stack:
@@ -308,10 +308,10 @@ def _show(events: Generator[VectorsEvent, None, None], out: Path) -> None:
                 if passing and live is not None:
                     live.update(Text(_line_of(event), overflow="ellipsis", no_wrap=True))
                 elif not passing:
-                    console.print(_line_of(event), markup=False)
+                    console.print(escape(_line_of(event)), markup=False)
                 elif time.monotonic() >= next_log:
                     next_log = time.monotonic() + _LOG_EVERY_N_SECONDS
-                    console.print(_line_of(event), markup=False)
+                    console.print(escape(_line_of(event)), markup=False)
                 if interrupted.is_set():
                     raise KeyboardInterrupt
     except KeyboardInterrupt:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from unrolled.cli_options import shown_on
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
+from unrolled.quoting import escape_breaks, one_message
 
 if TYPE_CHECKING:
     from unrolled.vectors.word_vectors import Neighbour, WordVectors
@@ -49,7 +51,7 @@ def nearest(
         if number:
             print()
         if len(words) > 1:
-            print(word)
+            print(_shown(word))
         _print_neighbours(found, vectors)
 
 
@@ -268,11 +270,16 @@ def _check_max_words(max_words: int | None) -> None:
 
 def _tell(notes: Sequence[str]) -> None:
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {one_message(note)}", file=sys.stderr)
 
 
 def _print_neighbours(found: Sequence[Neighbour], vectors: Path) -> None:
     if not found:
         raise DataError("there are no other words to answer with; give more vectors", vectors)
     for word, score in found:
-        print(f"{score:8.4f}  {word}")
+        print(f"{score:8.4f}  {_shown(word)}")
+
+
+def _shown(word: str) -> str:
+    """A word on one line, exact but for line ends where it does not go to a terminal."""
+    return shown_on(sys.stdout, escape_breaks(word))

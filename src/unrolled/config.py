@@ -2,10 +2,15 @@
 
 One converter serves recipes, run folders and `--section.field value`, so that a wrong name or
 value gets the same sentence wherever it was written. The dataclasses stay plain: their annotations
-say what is allowed, and `__post_init__` checks ranges with `require`.
+say what is allowed, `__post_init__` has it checked by `check_fields`, and what depends on several fields
+by `require`.
 
 Allowed annotations: `str`, `int`, `float`, `bool`, `Literal[...]`, `tuple[X, ...]`, `tuple[X, Y]`,
-unions (`X | None` above all), other dataclasses, and `object` for a value taken as it is.
+unions (`X | None` above all), other dataclasses, and `object` for a value taken as it is. A number's
+bounds stand beside its type, `Annotated[int, Range(1, 64)]`; those that many settings share have names
+here (`Width`, `Rate` and the others). They leave room for every model that somebody would train, and none
+for what would only fill the memory: a run folder can come from anywhere. Whatever its bounds, a whole
+number has at most 63 bits, a number is finite, and a text has at most 10,000 characters and no NUL.
 """
 
 from __future__ import annotations
@@ -17,13 +22,19 @@ import re
 import tomllib
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from os import PathLike
-from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from unrolled import documents
 from unrolled.errors import ConfigError, did_you_mean
+from unrolled.quoting import listed, quote
 
 T = TypeVar("T")
+
+_MOST_BYTES = 1 << 20  # of a recipe
+_LONGEST_TEXT = 10_000  # characters
+_LARGEST = (1 << 63) - 1
 
 _WORDS = {
     str: "text",
@@ -33,6 +44,66 @@ _WORDS = {
     types.NoneType: '"none"',
 }
 _OPTION = re.compile(r"--([A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)+)(?:=(.*))?", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The bounds of a number, written where its field is declared.
+
+    Args:
+        least: it may be this.
+        most: it may be this.
+        above: it may not be this, in place of `least`.
+        below: it may not be this, in place of `most`.
+
+    >>> Range(1, 65_536).why_not(70_000), Range(0, below=1).why_not(-1), Range(above=0).why_not(5)
+    ('at most 65,536', 'at least 0 and below 1', None)
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float | None = None
+    below: float | None = None
+
+    def why_not(self, value: float) -> str | None:
+        """What the value must be, where it is not; nothing else is as NaN must be."""
+        is_above = value >= self.least if self.above is None else value > self.above
+        is_below = value <= self.most if self.below is None else value < self.below
+        if is_above and is_below:
+            return None
+        lower = f"at least {self.least:,}" if self.above is None else f"above {self.above:,}"
+        upper = f"at most {self.most:,}" if self.below is None else f"below {self.below:,}"
+        if self.below is not None or self.most <= 1:  # a share: both ends are short, and well known
+            return f"{lower} and {upper}"
+        return upper if is_above else lower
+
+
+Width = Annotated[int, Range(1, 65_536)]
+"""Numbers of a vector: of an embedding, of a hidden state."""
+
+OptionalWidth = Annotated[int, Range(0, 65_536)]
+"""The same, where 0 is none."""
+
+Layers = Annotated[int, Range(1, 64)]
+"""Layers on top of one another."""
+
+Rate = Annotated[float, Range(0, below=1)]
+"""A share that may not be all: dropout, decay."""
+
+Share = Annotated[float, Range(0, 1)]
+"""A share that may be all."""
+
+Count = Annotated[int, Range(0, 10**12)]
+"""Of steps, rows or words; 0 is mostly none, or no limit."""
+
+PositiveCount = Annotated[int, Range(1, 10**12)]
+"""The same, at least one."""
+
+Seed = Annotated[int, Range(0, _LARGEST)]
+"""Of what is drawn."""
+
+Threads = Annotated[int, Range(0, 1024)]
+"""Threads of a processor; 0 for as many as there are."""
 
 
 class OptionText(str):
@@ -71,7 +142,8 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T
     section = f" in [{where}]" if where else ""
     for key in mapping:
         if key not in fields:
-            raise ConfigError(f"unknown key '{key}'{section}{suggestion(key, fields)}")
+            shown = quote(key) if isinstance(key, str) else "that is no text"
+            raise ConfigError(f"unknown key {shown}{section}{suggestion(str(key), fields)}")
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
     for name, field in fields.items():
@@ -127,28 +199,24 @@ def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
         ConfigError: the file is missing, is not UTF-8 or is not TOML; the message names the line.
     """
     try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; expected a TOML file") from None
-    except (IsADirectoryError, PermissionError) as error:
-        if Path(path).is_dir():
-            raise ConfigError(f"{path}: is a folder; expected a TOML file") from None
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        return tomllib.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{path}, line {line}: not UTF-8 text (byte {error.start}); save the file as UTF-8"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        problem, _, place = str(error).removesuffix(")").rpartition(" (at ")
+        return documents.read_toml(path, _MOST_BYTES)
+    except documents.DocumentError as error:
+        raise ConfigError(_sentence(path, error)) from None
+
+
+def _sentence(path: str | PathLike[str], error: documents.DocumentError) -> str:
+    if error.is_missing:
+        return f"{path}: no such file; expected a TOML file"
+    if error.is_folder:
+        return f"{path}: is a folder; expected a TOML file"
+    if isinstance(error.__cause__, tomllib.TOMLDecodeError):
+        problem, _, place = str(error.__cause__).removesuffix(")").rpartition(" (at ")
         if place == "end of document":
-            n_lines = content.count(b"\n") + 1
-            place = f"line {n_lines}"
-        raise ConfigError(f"{path}, {place}: not valid TOML: {problem}") from None
+            place = f"line {error.n_lines}"
+        return f"{path}, {place}: not valid TOML: {problem[:200]}"
+    if isinstance(error.__cause__, UnicodeDecodeError):
+        return f"{path}, line {error.n_lines}: {error.problem}; save the file as UTF-8"
+    return f"{path}: {error.problem}; expected a TOML file"
 
 
 def split_options(
@@ -223,7 +291,7 @@ def suggestion(wrong: str, valid: Iterable[str]) -> str:
     '; choose from beam, greedy'
     """
     names = list(valid)
-    return did_you_mean(wrong.replace("-", "_"), names) or f"; choose from {', '.join(names)}"
+    return did_you_mean(wrong.replace("-", "_"), names) or f"; choose from {listed(names, most=40)}"
 
 
 def require(holds: bool, name: str, wanted: str, given: object) -> None:
@@ -244,6 +312,55 @@ def require(holds: bool, name: str, wanted: str, given: object) -> None:
     """
     if not holds:
         raise ConfigError(f"{name} must be {wanted}, got {_shown(given)}")
+
+
+def check_fields(instance: object, section: str) -> None:
+    """Refuse fields that their annotations do not allow: numbers out of their range, unknown choices.
+
+    Args:
+        instance: a dataclass; called in its `__post_init__`.
+        section: what stands before the names of its fields in messages; empty for nothing.
+
+    Raises:
+        ConfigError: names the field, what it must be, and what it is.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Stack:
+    ...     n_layers: Layers = 1
+    ...     def __post_init__(self) -> None:
+    ...         check_fields(self, "model")
+    >>> Stack(n_layers=10**9)
+    Traceback (most recent call last):
+    unrolled.errors.ConfigError: model.n_layers must be at most 64, got 1000000000
+    """
+    for name, (bounds, choices) in _checks(type(instance)).items():  # type: ignore[arg-type]
+        value = getattr(instance, name)
+        where = f"{section}.{name}" if section else name
+        for each in value if isinstance(value, tuple) else () if value is None else (value,):
+            wanted = bounds.why_not(each) if bounds is not None else None
+            require(wanted is None, where, str(wanted), each)
+            if choices:
+                wanted = f"one of {', '.join(map(str, choices))}"
+                require(each in choices, where, wanted, each)
+
+
+@cache
+def _checks(cls: type) -> dict[str, tuple[Range | None, tuple[Any, ...]]]:
+    """By field, the bounds and the choices that its annotation names."""
+    hints = get_type_hints(cls, include_extras=True)
+    found = {name: _named(hint) for name, hint in hints.items()}
+    return {name: each for name, each in found.items() if each != (None, ())}
+
+
+def _named(hint: Any) -> tuple[Range | None, tuple[Any, ...]]:
+    """The first bounds and the first choices anywhere in an annotation."""
+    if get_origin(hint) is Literal:
+        return None, get_args(hint)
+    inner = [_named(each) for each in get_args(hint) if not isinstance(each, Range)]
+    ranges = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Range)]
+    ranges += [bounds for bounds, _ in inner if bounds is not None]
+    choices = [each for _, each in inner if each]
+    return (ranges[0] if ranges else None), (choices[0] if choices else ())
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
@@ -267,11 +384,33 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return _convert_tuple(kind, value, where)
     if isinstance(value, OptionText):
         value = _read_typed(kind, value)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= _LARGEST:
         value = float(value)
-    if type(value) is not kind or (kind is float and math.isnan(value)):
+    if type(value) is not kind:
         raise ConfigError(_mismatch(kind, value, where))
+    _check_plain(kind, value, where)
     return value
+
+
+def _check_plain(kind: Any, value: Any, where: str) -> None:
+    """Refuse what no setting can be."""
+    if kind is float and not math.isfinite(value):
+        raise ConfigError(_mismatch(kind, value, where))
+    problem = "of at most 63 bits" if kind is int and abs(value) > _LARGEST else ""
+    if kind is str:
+        problem = _why_no_text(value)
+    if problem:
+        place = f"{where}: " if where else ""
+        raise ConfigError(f"{place}expected {_expected(kind)} {problem}, got {_shown(value)}")
+
+
+def _why_no_text(value: str) -> str:
+    if len(value) > _LONGEST_TEXT:
+        return f"of at most {_LONGEST_TEXT:,} characters"
+    if "\0" in value:
+        return "without NUL characters"
+    is_whole = value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
+    return "" if is_whole else "in UTF-8"
 
 
 def _convert_union(kind: Any, value: Any, where: str) -> Any:
@@ -291,8 +430,8 @@ def _convert_union(kind: Any, value: Any, where: str) -> Any:
 def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     if isinstance(value, OptionText) and value.startswith("["):
         try:
-            value = tomllib.loads(f"list = {value}")["list"]
-        except tomllib.TOMLDecodeError:
+            value = documents.parse_toml("", f"list = {value}")["list"]
+        except documents.DocumentError:
             raise ConfigError(_mismatch(kind, value, where)) from None
     if isinstance(value, str):
         value = [value]
@@ -343,8 +482,10 @@ def _shown(value: Any) -> str:
         return "a section"
     if isinstance(value, list | tuple):
         shown = f"[{', '.join(_shown(item) for item in value)}]"
+    elif isinstance(value, int) and abs(value) > 10**50:
+        return "a number of more than 50 digits"  # to write some would be refused, or take long
     else:
-        shown = str.__repr__(value) if isinstance(value, str) else str(value)
+        shown = str.__repr__(value[:100]) if isinstance(value, str) else str(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}…"
 
 

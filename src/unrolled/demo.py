@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from unrolled.cli_progress import show
@@ -54,6 +55,7 @@ def recipe(data: Path, attention: Literal["additive", "none"], max_steps: int) -
             input_feeding=False,
             dropout_rate=0.0,
             label_smoothing=0.0,
+            unknown_rate=0.0,  # every word of it is met in training
         ),
         training=TrainingConfig(
             learning_rate=4e-3,
@@ -132,7 +134,7 @@ def _show_translations(console: Console, translator: Predictor, rows: Sequence[R
     console.print("\nunseen sentences:")
     for row, answer in zip(rows, translator([row.fields[0] for row in rows]), strict=True):
         source, reference = row.fields
-        console.print(f"  {source}\n    [bold]{answer}[/bold]")
+        console.print(f"  {source}\n    [bold]{escape(answer)}[/bold]")
         if answer != reference:
             console.print(f"    expected: {reference}")
 

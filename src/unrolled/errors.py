@@ -8,18 +8,29 @@
     └── UnavailableError   something this machine or installation cannot do: says why, and what can
 
 Each message is one sentence a person can act on: what was given, what was expected, what to do.
-The command line prints it and exits with code 2; it never shows a traceback for these.
+The command line prints it and exits with code 2; it never shows a traceback for these. A message is on
+one line and of bounded length whatever it repeats (`quoting`): texts of data may hold anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 from os import PathLike
+
+from unrolled.quoting import one_message, quote
+
+_LONGEST_PLACE = 400
+_LONGEST_NAME = 100  # of what is compared with other names, for that takes time by length
+_MOST_NAMES = 10_000
 
 
 class UnrolledError(Exception):
     """Root of the tree; catch this to catch everything the toolkit raises on purpose."""
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*(one_message(each) if isinstance(each, str) else each for each in parts))
 
 
 class ConfigError(UnrolledError):
@@ -46,12 +57,13 @@ class DataError(UnrolledError):
         line: int | None = None,
         field: str | None = None,
     ) -> None:
-        self.problem, self.path, self.line, self.field = problem, path, line, field
-        place = [] if path is None else [str(path)]
+        self.problem, self.path, self.line, self.field = one_message(problem), path, line, field
+        place = [] if path is None else [one_message(str(path), _LONGEST_PLACE)]
         if line is not None:
             place.append(f"line {line}")
         if field is not None:
-            place.append(f"field '{field}'")
+            place.append(f"field {quote(field)}")
+        problem = self.problem
         super().__init__(f"{', '.join(place)}: {problem}" if place else problem)
 
 
@@ -75,5 +87,8 @@ def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
     >>> did_you_mean("fast", ["beam", "greedy"])
     ''
     """
-    nearest = get_close_matches(wrong, list(valid), n=1)
-    return f"; did you mean '{nearest[0]}'?" if nearest else ""
+    if len(wrong) > _LONGEST_NAME:
+        return ""
+    names = (name for name in islice(valid, _MOST_NAMES) if len(name) <= _LONGEST_NAME)
+    nearest = get_close_matches(wrong, list(names), n=1)
+    return f"; did you mean {quote(nearest[0])}?" if nearest else ""

@@ -1,7 +1,8 @@
 """The compiled kernels of `native/`, where this installation has them.
 
 They are C++ compiled for several instruction sets; the best that this machine has is chosen on import,
-or the one named by the environment variable `UNROLLED_INSTRUCTION_SET`. Nothing here imports torch.
+or the one named by the environment variable `UNROLLED_INSTRUCTION_SET`; "none" leaves them out, as if
+they were not installed. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ from unrolled.errors import ConfigError
 
 def _import_kernels() -> tuple[Any, str]:
     """The compiled module, or None and why."""
+    wanted = os.environ.get("UNROLLED_INSTRUCTION_SET")
+    if wanted == "none":
+        return None, "UNROLLED_INSTRUCTION_SET is 'none'; unset it to use them"
     try:
         module = import_module("unrolled._kernels")
     except ModuleNotFoundError:
         return None, "the package was installed without them, as where there is no C++ compiler"
     except ImportError as error:
         return None, f"the kernels do not load: {error}"
-    if wanted := os.environ.get("UNROLLED_INSTRUCTION_SET"):
+    if wanted:
         try:
             module.use_instruction_set(wanted)
         except ValueError as error:
-            raise ConfigError(f"UNROLLED_INSTRUCTION_SET: {error}") from None
+            raise ConfigError(f"UNROLLED_INSTRUCTION_SET: {error}, none") from None
     return module, ""
 
 

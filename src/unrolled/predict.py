@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from unrolled.layers.decoder import AttentionalDecoder
 from unrolled.layers.stack import RecurrentStack
 from unrolled.ops.stepping import PRECISIONS
 from unrolled.predict_labels import LabelledEvaluation, LabelPredictor
+from unrolled.quoting import json_line
 from unrolled.tasks.task import AnyTask, LabelTask, Prediction, StreamTask, Task, Tokenizers
 from unrolled.text.corpus import TokenStream, default_cache_folder, open_corpus
 from unrolled.text.data import read_splits
@@ -31,7 +31,8 @@ from unrolled.training.evaluation import predictions
 from unrolled.training.feed import reading, stream_loss
 from unrolled.training.prepare import ROLE
 from unrolled.training.recipe import Recipe
-from unrolled.training.run_folder import check_data, load_run
+from unrolled.training.run_folder import load_run
+from unrolled.training.split_file import check_data, check_part
 from unrolled.vectors.evaluation import VectorEvaluation
 
 LENGTHS = ((1, 9), (10, 19), (20, None))
@@ -237,11 +238,15 @@ class LanguagePredictor:
         """The run's "valid" or "test" text, read or cut as in training.
 
         Raises:
-            RunError: the part was cut from files that have changed since.
+            RunError: the part is in files, or was cut from files, that have changed since.
         """
-        if self.folder is not None and not getattr(self.recipe.data, part):
-            check_data(self.folder, self.recipe.data)
-        corpus = open_corpus(self.recipe.data)
+        data = self.recipe.data
+        if self.folder is not None:
+            if getattr(data, part):
+                data = check_part(self.folder, data, part)
+            else:
+                check_data(self.folder, data)
+        corpus = open_corpus(data)
         if part not in corpus.parts:
             others = " or ".join(f"--split {each}" for each in corpus.parts if each != "train")
             raise DataError(
@@ -348,9 +353,11 @@ class Predictor:
         """The rows of the run's "valid" or "test" part, read or cut as in training.
 
         Raises:
-            RunError: the part was cut from a data file that has changed since.
+            RunError: the part is in a data file, or was cut from one, that has changed since.
         """
         if paths := getattr(self.recipe.data, part):
+            if self.folder is not None:
+                check_part(self.folder, self.recipe.data, part)
             columns = self.recipe.data.columns or None
             return list(read_rows(paths, columns, len(self.task.columns)))
         if self.folder is not None:
@@ -421,7 +428,7 @@ def record(
         **evaluation.figures(),
     }
     with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.write(json_line(line) + "\n")
 
 
 def _commit() -> str | None:

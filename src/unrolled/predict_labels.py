@@ -34,7 +34,7 @@ from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
 from unrolled.training.evaluation import label_predictions
 from unrolled.training.prepare import encode_rows
 from unrolled.training.recipe import Recipe
-from unrolled.training.run_folder import check_data
+from unrolled.training.split_file import check_data, check_part
 
 Input = str | Sequence[str]
 """A text, or the texts of a pair; in tagging a sentence's tokens."""
@@ -231,10 +231,12 @@ class LabelPredictor:
         """The rows of the run's "valid" or "test" part, read or cut as in training.
 
         Raises:
-            RunError: the part was cut from a data file that has changed since.
+            RunError: the part is in a data file, or was cut from one, that has changed since.
         """
         data = self.recipe.data
         if paths := getattr(data, part):
+            if self.folder is not None:
+                check_part(self.folder, data, part)
             return self.read(paths)
         if self.folder is not None:
             # Cut from another file, the part could hold rows that were trained on.

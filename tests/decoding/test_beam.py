@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import pytest
 import torch
-from toy_stepper import BOS, EOS, PAD, Toy, all_answers
+from toy_stepper import BOS, EOS, PAD, Script, Toy, all_answers
 
 from unrolled.decoding import DecodingConfig, decode, length_penalty
 from unrolled.decoding.beam import beam, best_continuations
@@ -29,6 +32,120 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(alpha):
         best = sorted(everything, reverse=True)[:7]
         assert [(a.tokens, a.finished) for a in found] == [(t, finished) for _, t, finished in best]
         assert [a.score for a in found] == pytest.approx([score for score, _, _ in best], abs=1e-10)
+
+
+@pytest.mark.parametrize("V", [4, 5, 6, 7])  # one to four words besides <pad>, <s> and </s>
+@pytest.mark.parametrize(("seed", "end_bias"), [(1, -2.0), (2, 0.0), (3, 1.5)])
+def test_an_exhaustive_width_finds_the_best_by_score(V, seed, end_bias):
+    limits = [3, 1, 0, 4 if V < 7 else 3, 2]
+    toy = Toy(V, seed=seed, end_bias=end_bias)
+    state = toy.start(len(limits))
+    everything = [all_answers(toy, state, row, limit) for row, limit in enumerate(limits)]
+    for alpha, n_best in itertools.product((0.0, 0.3, 1.0, 2.5, 6.0), (1, 3, 10)):
+        config = DecodingConfig(beam_size=81, n_best=n_best, length_penalty=alpha)
+        for found, answers in zip(search(toy, state, limits, config), everything, strict=True):
+            scores = [
+                log_prob / length_penalty(len(tokens) + finished, alpha)
+                for tokens, finished, log_prob in answers
+            ]
+            best = sorted(scores, reverse=True)[:n_best]
+            assert [answer.score for answer in found] == pytest.approx(best, abs=1e-10)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 3.0])
+@pytest.mark.parametrize("V", [4, 5, 7, 13, 1033])
+def test_no_beam_answer_scores_below_the_greedy_one(V, alpha):
+    limits = [23, 1, 7, 2, 31, 13]
+    for seed, end_bias in itertools.product(range(3), (-3.0, 0.0, 2.0)):
+        toy = Toy(V, seed=seed, end_bias=end_bias)
+        toy.W *= 3
+        state = toy.start(len(limits))
+        by_greedy = search(
+            toy, state, limits, DecodingConfig(method="greedy", length_penalty=alpha)
+        )
+        for beam_size in (2, 3, 5):
+            config = DecodingConfig(beam_size=beam_size, length_penalty=alpha)
+            found = search(toy, state, limits, config)
+            for (best,), (greedy_answer,) in zip(found, by_greedy, strict=True):
+                assert best.score >= greedy_answer.score - 1e-9
+
+
+def test_improbable_ends_do_not_stop_the_search():
+    # Five words in a row, each of probability 0.97, then the end; before that an end has 0.01.
+    right = (4, 5, 6, 7, 8)
+
+    def next_token(said):
+        if said == right[: len(said)] and len(said) < 5:
+            return {right[len(said)]: 0.97, EOS: 0.01, 9: 0.01, 10: 0.01}
+        return {EOS: 1.0}
+
+    for beam_size in (2, 3, 5):
+        script = Script(11, next_token)
+        config = DecodingConfig(beam_size=beam_size, length_penalty=0.0)
+        ((best,),) = search(script, script.start(1), [50], config)
+        assert best.tokens == right
+        assert best.log_prob == pytest.approx(5 * math.log(0.97), abs=1e-12)
+        assert script.n_steps == 6
+
+
+def test_the_greedy_path_is_not_pushed_out():
+    # After 4, the most probable word, many words follow; after 5 and 6 few. None of theirs ends well.
+    def next_token(said):
+        if not said:
+            return {4: 0.4, 5: 0.35, 6: 0.25}
+        if len(said) == 1:
+            return (
+                {7: 0.16} | dict.fromkeys(range(8, 20), 0.07) if said[0] == 4 else {7: 0.5, 8: 0.5}
+            )
+        if said[:2] == (4, 7):
+            return {EOS: 1.0}
+        return dict.fromkeys(range(4, 23), 0.05) | {EOS: 0.05}
+
+    script = Script(23, next_token)
+    for beam_size in (2, 3, 4):
+        config = DecodingConfig(beam_size=beam_size)
+        ((best,),) = search(script, script.start(1), [9], config)
+        assert best.tokens == (4, 7)
+
+
+@pytest.mark.parametrize("end", [1.0, 0.5])
+def test_equal_probabilities_are_decided_as_greedy_does(end):
+    # All words are equally probable; what follows the first one is certain, and the greedy answer.
+    def next_token(said):
+        if not said:
+            return dict.fromkeys(range(4, 40), 1.0) | {1: 1.0}
+        if said[0] == 1 and len(said) < 9:
+            return {1: 1.0}
+        return dict.fromkeys(range(4, 40), 1.0) | {EOS: end}
+
+    script = Script(41, next_token)
+    arguments = {"bos_id": BOS, "eos_id": EOS, "barred": torch.tensor([BOS, PAD])}
+    ((by_greedy,),) = greedy(script, script.start(1), [9], alpha=1.0, **arguments)
+    ((best,),) = search(script, script.start(1), [9], DecodingConfig(beam_size=3))
+    assert by_greedy.tokens == best.tokens == (1,) * 9
+
+
+def test_fewer_answers_than_asked_for_where_there_are_no_more():
+    script = Script(6, lambda said: {4: 0.7, 5: 0.3} if not said else {EOS: 1.0})
+    (found,) = search(script, script.start(1), [9], DecodingConfig(beam_size=5, n_best=5))
+    assert [answer.tokens for answer in found] == [(4,), (5,)]
+    assert [answer.log_prob for answer in found] == pytest.approx([math.log(0.7), math.log(0.3)])
+
+
+def test_an_answer_where_the_model_allows_none():
+    script = Script(6, lambda said: {PAD: 1.0} if said else {4: 0.5, PAD: 0.5})
+    ((one,), (other,)) = search(script, script.start(2), [9, 1], DecodingConfig())
+    assert (one.tokens, one.finished, one.score) == ((), False, -math.inf)
+    assert (other.tokens, other.finished) == ((4,), False)
+
+
+def test_hypotheses_that_cannot_win_are_not_read():
+    toy = Toy(23, end_bias=2.0)
+    limits = [17] * 7
+    search(toy, toy.start(7), limits, DecodingConfig(beam_size=8))
+    width = [Q for _, Q in toy.batch_sizes]
+    assert max(width) == 8
+    assert width[-1] < 8
 
 
 def test_asking_for_everything_gives_everything_once():

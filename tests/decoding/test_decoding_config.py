@@ -28,7 +28,7 @@ from unrolled.errors import ConfigError
         ({"max_length_ratio": -1.0}, "max_length_ratio must be at least 0, got -1.0"),
         ({"max_length_extra": -1}, "max_length_extra must be at least 0, got -1"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0.0"),
-        ({"temperature": float("inf")}, "temperature must be above 0, got inf"),
+        ({"temperature": float("inf")}, "temperature must be at most 1,000,000, got inf"),
         ({"top_k": -1}, "top_k must be at least 0, got -1"),
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1, got 0.0"),
         ({"top_p": 1.5}, "top_p must be above 0 and at most 1, got 1.5"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -81,3 +83,41 @@ def all_answers(toy: Toy, state: ToyState, sentence: int, limit: int):
         for length in range(limit + 1)
         for tokens in itertools.product(words, repeat=length)
     ]
+
+
+@dataclass(frozen=True)
+class ScriptState:
+    """What each hypothesis has said so far."""
+
+    said: tuple[tuple[tuple[int, ...], ...], ...]
+
+    def reorder(self, hypotheses: Tensor) -> ScriptState:
+        pairs = zip(self.said, hypotheses.tolist(), strict=True)
+        return ScriptState(tuple(tuple(row[slot] for slot in chosen) for row, chosen in pairs))
+
+    def keep(self, sentences: Tensor) -> ScriptState:
+        return ScriptState(tuple(self.said[row] for row in sentences.tolist()))
+
+
+class Script:
+    """Probabilities by what was said: `next_token(said)` gives those of some tokens, others have 0."""
+
+    def __init__(self, V: int, next_token: Callable[[tuple[int, ...]], dict[int, float]]) -> None:
+        self.V, self.next_token = V, next_token
+        self.n_steps = 0
+
+    def start(self, B: int) -> ScriptState:
+        return ScriptState((((),),) * B)
+
+    def step(self, tokens: Tensor, state: ScriptState):
+        self.n_steps += 1
+        said = tuple(
+            tuple((*before, token) if token != BOS else before for before, token in row)
+            for row in map(zip, state.said, tokens.tolist())
+        )
+        logits = torch.full((*tokens.shape, self.V), -torch.inf, dtype=torch.float64)
+        for row, hypotheses in enumerate(said):
+            for slot, before in enumerate(hypotheses):
+                for token, probability in self.next_token(before).items():
+                    logits[row, slot, token] = math.log(probability)
+        return logits, ScriptState(said), None

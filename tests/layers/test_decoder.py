@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from instruction_sets import INSTRUCTION_SETS
 
 from unrolled import ops
 from unrolled.layers.decoder import AttentionalDecoder, DecoderState
@@ -11,19 +12,12 @@ from unrolled.ops import Weights
 from unrolled.ops.reference import STEPS
 from unrolled.shapes import Padded
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 B, T, S, E, H, M, O = 3, 5, 7, 2, 11, 13, 17  # noqa: E741
 CELLS = ("rnn", "gru", "lstm")
 SCORES = (None, "additive", "dot", "general")
 LENGTHS = torch.tensor([7, 4, 1])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small only wait for a second thread."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def make(cell, score, input_feeding=True, n_layers=1, dtype=torch.float64, **options):
@@ -376,9 +370,7 @@ def test_stepping_records_nothing_under_inference():
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("score", ["additive", "dot", "general"])
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize(
-    "instruction_set", ops.native.kernels.instruction_sets() if ops.native.kernels else []
-)
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
 def test_the_native_loop_equals_the_equations(instruction_set, cell, score, n_threads):
     torch.manual_seed(1)
     decoder = make(cell, score, dtype=torch.float32)

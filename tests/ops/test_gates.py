@@ -116,4 +116,4 @@ def test_gates_read_slices_of_a_larger_product():
     c = torch.randn(3, H, dtype=torch.float64)
     slice_ = wide[2, :, 1 : 1 + 4 * H]
     for one, other in zip(lstm_gates(slice_, c), lstm_gates(slice_.clone(), c), strict=True):
-        assert torch.equal(one, other)
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)

@@ -44,6 +44,11 @@ def precision(implementation: str) -> torch.dtype:
     return torch.float32 if implementation == "native" else torch.float64
 
 
+def rounding(implementation: str) -> float:
+    """What two orders of adding up may differ by, in numbers of about 1."""
+    return 1e-6 if precision(implementation) is torch.float32 else 1e-12
+
+
 def assert_same(given: dict[str, Tensor], exact: dict[str, Tensor], tolerance: float) -> None:
     assert given.keys() == exact.keys()
     for name, part in exact.items():
@@ -181,9 +186,10 @@ def test_without_gradients_the_values_are_the_same(
         y, state = ops.unroll(kind, case.x, case.lengths, case.state, case.weights)
         with torch.inference_mode():
             y_still, state_still = ops.unroll(kind, case.x, case.lengths, case.state, case.weights)
-    torch.testing.assert_close(y_still, y.detach(), atol=1e-12, rtol=0)
+    tolerance = rounding(implementation)
+    torch.testing.assert_close(y_still, y.detach(), atol=tolerance, rtol=0)
     for part, still in zip(state, state_still, strict=True):
-        torch.testing.assert_close(still, part.detach(), atol=1e-12, rtol=0)
+        torch.testing.assert_close(still, part.detach(), atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("kind", TORCH_KINDS)
@@ -232,7 +238,9 @@ def test_strides_do_not_matter(implementation: str, kind: ops.Kind, transposed: 
         x = torch.stack([case.x.detach(), case.x.detach()], dim=3)[..., 0]
     assert not x.is_contiguous()
     with ops.using(implementation):
-        assert_same(run_ours(replace(case, x=x.requires_grad_())), run_ours(case), 1e-12)
+        assert_same(
+            run_ours(replace(case, x=x.requires_grad_())), run_ours(case), rounding(implementation)
+        )
 
 
 @pytest.mark.parametrize("lengths", ["no lengths", "ragged", "mostly padding"])

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from instruction_sets import INSTRUCTION_SETS
 from recurrence_cases import TORCH_KINDS, make_case
 
 from unrolled import ops
@@ -19,7 +20,7 @@ needs_kernels = pytest.mark.skipif(
 PRECISIONS = ["float32", *(pytest.param(p, marks=needs_kernels) for p in ("bfloat16", "int8"))]
 
 
-@pytest.fixture(params=native.kernels.instruction_sets() if native.kernels else ["none"])
+@pytest.fixture(params=INSTRUCTION_SETS or ["none"])
 def instruction_set(request: pytest.FixtureRequest):
     if native.kernels is None:
         yield "none"

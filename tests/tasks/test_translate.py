@@ -15,6 +15,8 @@ from unrolled.tasks.translate import Pair, TranslateConfig, Translator, collate
 from unrolled.text.readers import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextConfig
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 N_SOURCE, N_TARGET = 17, 19
 SMALL = TranslateConfig(
     embedding_size=5, encoder_size=7, hidden_size=14, dropout_rate=0.0, label_smoothing=0.1
@@ -24,15 +26,6 @@ PAIRS = [
     Pair([9, EOS_ID], [4, 5, 6, 7, 8, 18]),
     Pair([16, 4, EOS_ID], []),
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small only wait for a second thread."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def make(config: TranslateConfig = SMALL, **changes) -> Translator:

@@ -63,16 +63,48 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     labels = Labels.of(["ja", "né", "à|b"], several=True, averaged=["ja"])
     labels.save(tmp_path / "labels.json")
     assert Labels.load(tmp_path / "labels.json") == labels
-    tags = Labels(("B-A", "I-A", "O"), scheme="bio", n_ill_formed=3)
+    tags = Labels(("B-A", "I-A", "O"), scheme="bio", n_ill_formed=3, shares=(0.5, 0.3, 0.2))
     tags.save(tmp_path / "labels.json")
     assert Labels.load(tmp_path / "labels.json") == tags
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"labels": [1], "averaged": []}', "{"])
-def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ("[" * 5000, "nested too deeply"),
+        ("[]", "expected an object"),
+        ("{}", "'averaged' is not as it was written"),
+        ('{"labels": [1, 2], "averaged": []}', "expected lists of names"),
+        ('{"labels": "ab", "averaged": []}', "'labels' is not as it was written"),
+        ('{"labels": ["a"], "averaged": []}', "too few labels"),
+        ('{"labels": [], "several": true, "averaged": []}', "too few labels"),
+        ('{"labels": ["a", "b", "a"], "averaged": []}', "a label stands there twice"),
+        ('{"labels": ["a", "b"], "averaged": ["z"]}', "'averaged' names a label that is not there"),
+        ('{"labels": ["a", "b"], "averaged": [], "several": 1}', "'several' is not as it was"),
+        ('{"labels": ["a", "b"], "averaged": [], "scheme": "x"}', "its scheme is not one"),
+        ('{"labels": ["a", "b"], "averaged": [], "n_ill_formed": -1}', "its scheme is not one"),
+        ('{"labels": ["a", "b"], "averaged": [], "n_ill_formed": 1e999}', "not finite"),
+        ('{"labels": ["a", "b"], "averaged": [], "other": 1}', "'other' is not as it was written"),
+        *(
+            (f'{{"labels": ["a", "b"], "averaged": [], "shares": {shares}}}', "'shares' is not")
+            for shares in ("[0.5]", "[0.5, 2]", "[true, 1]", '"ab"', "3", '[{}, "x"]')
+        ),
+        ('{"labels": ["a", "\\ud800"], "averaged": []}', "half a surrogate pair"),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, content: str, problem: str) -> None:
     (tmp_path / "labels.json").write_text(content, encoding="utf-8")
-    with pytest.raises(RunError, match="not a file of labels"):
+    with pytest.raises(RunError, match="not a file of labels") as caught:
         Labels.load(tmp_path / "labels.json")
+    assert problem in str(caught.value)
+
+
+def test_labels_of_an_older_run_are_read(tmp_path: Path) -> None:
+    content = '{"labels": ["a", "b"], "several": false, "averaged": []}'
+    (tmp_path / "labels.json").write_text(content, encoding="utf-8")
+    assert Labels.load(tmp_path / "labels.json") == Labels(("a", "b"))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import sys
 import time
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tokenizers
 
 from unrolled.errors import ConfigError, RunError
 from unrolled.text.readers import read_rows
@@ -300,7 +302,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xff")
     with pytest.raises(RunError) as caught:
         Tokenizer.load(path)
-    assert str(caught.value) == f"{path}: unreadable; a run folder needs its tokenizer file"
+    assert (
+        str(caught.value)
+        == f"{path}: not UTF-8 text (byte 0); a run folder needs its tokenizer file"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -334,18 +339,116 @@ def test_a_file_with_a_vocabulary_that_was_changed_is_refused(
     )
 
 
-def test_a_tokenizer_of_another_make_is_refused(
-    trained: dict[str, Tokenizer], tmp_path: Path
+_REPLACE = {"type": "Replace", "pattern": {"String": "x"}, "content": "xx"}
+_NFC = {"type": "NFC"}
+_SPLIT = {"type": "Split", "pattern": {"Regex": r"(?:a+)+$|b"}, "behavior": "Isolated"}
+_PADDING = {
+    "strategy": {"Fixed": 2_000_000_000},
+    "direction": "Right",
+    "pad_to_multiple_of": None,
+    "pad_id": 0,
+    "pad_type_id": 0,
+    "pad_token": "<pad>",
+}
+_TRUNCATION = {"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 0}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("decoder", {"type": "Metaspace", "replacement": "_", "prepend_scheme": "never"}),
+        ("normalizer", {"type": "Sequence", "normalizers": [_NFC, *[_REPLACE] * 36]}),
+        ("normalizer", {"type": "Sequence", "normalizers": [_NFC, _NFC]}),
+        ("normalizer", {"type": "Precompiled", "precompiled_charsmap": "AAAA/w=="}),
+        ("normalizer", None),
+        ("pre_tokenizer", _SPLIT),
+        ("pre_tokenizer", {"type": "Digits", "individual_digits": True}),
+        ("padding", _PADDING),
+        ("truncation", _TRUNCATION),
+        ("post_processor", {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True}),
+        ("version", "2.0"),
+        ("added_tokens", []),
+        ("surplus", {}),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_pipeline_that_we_do_not_write_is_refused(
+    trained: dict[str, Tokenizer], kind: str, part: str, value: object, tmp_path: Path
 ) -> None:
     path = tmp_path / "tokenizer.json"
-    trained["bpe"].save(path)
+    trained[kind].save(path)
     stored = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(stored | {"decoder": None}), encoding="utf-8")
+    path.write_text(json.dumps(stored | {part: value}), encoding="utf-8")
     with pytest.raises(RunError) as caught:
         Tokenizer.load(path)
     assert str(caught.value) == (
-        f"{path}: not a tokenizer of this toolkit; BPE is neither char, word, space nor byte-level bpe"
+        f"{path}: not a tokenizer of this toolkit; its '{part}' is not one that this toolkit writes"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "problem"),
+    [
+        ("bpe", {"dropout": 0.5}, "its 'model.dropout' is not one that this toolkit writes"),
+        ("bpe", {"merges": [["a", "b", "c"]]}, "a merge is not a pair of tokens"),
+        ("bpe", {"merges": None}, "it has no merges, or more than tokens"),
+        ("bpe", {"type": "Unigram"}, "its model is neither char, word, space nor byte-level bpe"),
+        (
+            "word",
+            {"unk_token": "</s>"},
+            "its 'model.unk_token' is not one that this toolkit writes",
+        ),
+        ("word", {"merges": []}, "merges belong to byte pairs"),
+        ("word", {"vocab": []}, "its model has no vocabulary"),
+        ("word", {"+": {"a": 4}}, "ids of its vocabulary are missing, or given twice"),
+        ("word", {"+": {"a": True}}, "ids of its vocabulary are missing, or given twice"),
+        ("word", {"+": {"a": 10**9}}, "ids of its vocabulary are missing, or given twice"),
+        ("word", {"+": {"": -1}}, "ids of its vocabulary are missing, or given twice"),
+        ("char", {"+": {"ab": None}}, "a token is not one character"),
+        ("bpe", {"+": {"\u2603": None}}, "a token is not made of bytes"),
+        ("bpe", {"-": "a"}, "a byte has no token"),
+    ],
+)
+def test_a_vocabulary_that_we_do_not_write_is_refused(
+    trained: dict[str, Tokenizer],
+    kind: str,
+    change: dict[str, Any],
+    problem: str,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    trained[kind].save(path)
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    model = stored["model"]
+    for token, place in change.pop("+", {}).items():
+        model["vocab"][token] = len(model["vocab"]) if place is None else place
+    if "-" in change:
+        place = model["vocab"].pop(change.pop("-"))
+        model["vocab"]["aa"] = place
+    path.write_text(json.dumps(stored | {"model": model | change}), encoding="utf-8")
+    with pytest.raises(RunError) as caught:
+        Tokenizer.load(path)
+    assert str(caught.value) == f"{path}: not a tokenizer of this toolkit; {problem}"
+
+
+def test_what_the_library_panics_at_is_a_sentence(
+    trained: dict[str, Tokenizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    trained["word"].save(path)
+
+    class PanicException(BaseException):
+        pass
+
+    def panic(text: str) -> None:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr(tokenizers.Tokenizer, "from_str", panic)
+    with pytest.raises(
+        RunError, match=r"damaged tokenizer file \(index out of bounds\); copy the run"
+    ):
+        Tokenizer.load(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -564,3 +667,80 @@ def test_only_vocabularies_of_words_grow(kind) -> None:
     text = Tokenizer.train(["to be"], TextConfig(kind=kind, vocab_size=300))
     with pytest.raises(ConfigError, match=f"text.kind must be 'word' or 'space', got '{kind}'"):
         text.extended(["question"])
+
+
+MIXED = [
+    "the",
+    "don't",
+    "a",
+    ",",
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "e\u0301",
+    "1.5",
+    "</s>",
+    "中",
+    "--",
+    "\u3000",
+]
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("kind", ["bpe", "word", "space", "char"])
+def test_segments_of_a_long_text_have_its_tokens(
+    kind, running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(3)
+    texts = ["".join(draw.choices(MIXED, k=500)) for _ in range(20)]
+    config = TextConfig(kind=kind, lowercase=True, vocab_size=500)
+    whole = Tokenizer.train(texts, config, running=running)
+    ids, words = whole.encode_batch(texts), [whole.split(text) for text in texts]
+    monkeypatch.setattr("unrolled.text.tokenizer._SEGMENT", 31)
+    monkeypatch.setattr("unrolled.text.tokenizer._LONGEST_SEGMENT", 10_000)
+    cut = Tokenizer.train(texts, config, running=running)
+    assert cut.inner.to_str() == whole.inner.to_str()
+    assert cut.encode_batch(texts) == ids
+    assert [cut.split(text) for text in texts] == words
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("kind", ["bpe", "char"])
+def test_a_word_longer_than_a_segment_comes_back(
+    kind, running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unrolled.text.tokenizer._SEGMENT", 50)
+    monkeypatch.setattr("unrolled.text.tokenizer._LONGEST_SEGMENT", 70)
+    text = "e\u0301a" * 300 + " " * 300 + "\u0301" * 20 + "b" * 300
+    tokenizer = Tokenizer.train([text, "so it is"], TextConfig(kind=kind), running=running)
+    assert tokenizer.decode(tokenizer.encode(text)) == unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "word", "space"])
+def test_no_token_is_learned_of_more_than_the_longest_word(kind) -> None:
+    texts = ["so it is " + "x" * 41 + " and " + "y" * 40, "z" * 39 + "-" * 3000 + " " * 3000] * 3
+    texts += [f"a{' ' * 50}b", "and, " * 30]
+    tokenizer = Tokenizer.train(texts, TextConfig(kind=kind, max_word_length=40, vocab_size=2000))
+    tokens = tokenizer.pieces(range(len(tokenizer)))
+    assert max(map(len, tokens)) <= 40 + (kind == "bpe")  # and the space before it
+    assert ("y" * 40 in tokens) == (kind != "bpe")
+    assert "x" * 41 not in tokens
+    assert "and" in [token.strip() for token in tokens]
+    whole = Tokenizer.of_tokens(["x" * 41, "y" * 40, "it"], TextConfig("word", max_word_length=40))
+    assert whole.pieces(range(4, len(whole))) == ["it", "y" * 40]
+
+
+def test_words_within_the_limit_train_the_same_vocabulary() -> None:
+    texts = ["the cat sat, " * 40 + "x" * 150 + " " + "\u4e2d" * 180 + "!" * 190, "so it is"] * 3
+    usual = Tokenizer.train(texts, TextConfig()).inner.to_str()
+    assert Tokenizer.train(texts, TextConfig(max_word_length=10**6)).inner.to_str() == usual
+
+
+def test_byte_pairs_are_learned_beside_a_very_long_word() -> None:
+    draw = random.Random(1)
+    word = "".join(draw.choices("abcdefghijklmnop", k=2_000_000))
+    begin = time.process_time()
+    tokenizer = Tokenizer.train([f"so {word} it"], TextConfig(vocab_size=1000))
+    assert time.process_time() - begin < 20  # in all of it, it takes minutes; by its square, hours
+    assert tokenizer.decode(tokenizer.encode(f"so {word[:9000]} it")) == f"so {word[:9000]} it"

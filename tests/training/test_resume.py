@@ -53,7 +53,8 @@ SETTINGS = {
 def content(run: Path) -> dict[str, object]:
     """All that must be equal of two runs: everything but times, and events in `metrics.jsonl`."""
     last = checkpoint.load_checkpoint(run)
-    state = vars(replace(last.progress, seconds=0.0, update_seconds=0.0, metrics_bytes=0))
+    times = {"seconds": 0.0, "update_seconds": 0.0, "metrics_bytes": 0, "metrics_sha256": ""}
+    state = {**vars(last.progress), **times}
     tensors = {
         "weights": last.weights,
         "rest": last.rest,
@@ -149,7 +150,13 @@ class Killed(BaseException):
     """Stands for a kill: nothing of ours catches it to tidy up."""
 
 
-FILE_OPERATIONS = [(os, "fsync"), (os, "replace"), (shutil, "rmtree"), (Path, "mkdir")]
+FILE_OPERATIONS = [
+    (os, "fsync"),
+    (os, "replace"),
+    (Path, "unlink"),
+    (Path, "rmdir"),
+    (Path, "mkdir"),
+]
 
 
 def kill_at_operation(patch: pytest.MonkeyPatch, number: int) -> None:
@@ -304,10 +311,23 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path, d
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_there_must_be_a_run_to_resume(tmp_path: Path, data: Path):
-    with pytest.raises(RunError) as caught:
-        fit(recipe_for(data), tmp_path / "run", task=COUNTING, resume=True)
-    assert str(caught.value) == f"{tmp_path / 'run'}: no such run folder"
+def test_where_nothing_was_begun_resume_starts_and_says_so(tmp_path: Path, data: Path):
+    recipe, run = recipe_for(data, max_steps=1), tmp_path / "run"
+    started, *_ = fit(recipe, run, task=COUNTING, resume=True)
+    assert isinstance(started, Started)
+    note = f"there was nothing to go on with in {run}, so training starts at step 0"
+    assert started.notes[0] == note
+    again, *_ = fit(recipe, run, task=COUNTING, resume=True)
+    assert isinstance(again, Started)
+    assert note not in again.notes
+
+
+def test_what_is_no_run_is_not_resumed(tmp_path: Path, data: Path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(RunError, match="is not a run folder"):
+        fit(recipe_for(data), tmp_path / "notes", task=COUNTING, resume=True)
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == ["a.txt"]
 
 
 def test_limits_and_intervals_may_change_when_resuming(tmp_path: Path, data: Path):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from brute_force import zipf_lines
+from instruction_sets import INSTRUCTION_SETS
 
+from unrolled import storage
 from unrolled.kernels import kernels
-from unrolled.vectors import storage
 
-IMPLEMENTATIONS = [*(kernels.instruction_sets() if kernels else []), "plain"]
+IMPLEMENTATIONS = [*INSTRUCTION_SETS, "plain"]
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
@@ -30,7 +31,7 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
 def unflushed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits for the disk, where hundreds of files are written."""
     monkeypatch.setattr(storage, "flush", lambda stream: stream.flush())
-    monkeypatch.setattr(storage, "_flush_folder", lambda path: None)
+    monkeypatch.setattr(storage, "flush_folder", lambda path: None)
 
 
 @pytest.fixture(scope="session")

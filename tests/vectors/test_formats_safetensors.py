@@ -206,21 +206,21 @@ def test_a_vocabulary_is_read_alike_at_once_and_by_line(
             b"ice\t3\nfire\n",
             "vocabulary.tsv, line 2: expected a word, a tab and its count, found 'fire'",
         ),
-        (b"ice\nfire\t3\n", "vocabulary.tsv, line 2: expected a word, found 'fire\t3'"),
+        (b"ice\nfire\t3\n", "vocabulary.tsv, line 2: expected a word, found 'fire\\t3'"),
         (
             b"ice\tmany\n",
-            "vocabulary.tsv, line 1: expected a word, a tab and its count, found 'ice\tmany'",
+            "vocabulary.tsv, line 1: expected a word, a tab and its count, found 'ice\\tmany'",
         ),
         (
             b"ice\t3\n\t4\n",
-            "vocabulary.tsv, line 2: expected a word, a tab and its count, found '\t4'",
+            "vocabulary.tsv, line 2: expected a word, a tab and its count, found '\\t4'",
         ),
         (b"ice\t3\ncaf\xe9\t2\n", "vocabulary.tsv, line 2: 'caf\\xe9' is not UTF-8"),
         *(
             (
                 b"ice\t3\nfire\t%b\n" % count,
                 "vocabulary.tsv, line 2: expected a word, a tab and its count, found "
-                f"'fire\t{count.decode()}'",
+                f"'fire\\t{count.decode()}'",
             )
             for count in (b"", b"-1", b"1_0", b" 1", "٣".encode(), b"9" * 19)
         ),

@@ -85,7 +85,7 @@ def test_words_that_are_no_text_are_left_out(tmp_path: Path) -> None:
         (
             "ice\t1\t2\n",
             "vectors.txt, line 1: expected a word and its numbers, one space between them, found "
-            "'ice\t1\t2'",
+            "'ice\\t1\\t2'",
         ),
         (
             "ice 1 2\n\nfire 3\n",
@@ -147,10 +147,11 @@ def test_words_that_are_not_kept_need_no_good_numbers_but_enough(tmp_path: Path)
 
 
 def test_a_file_without_line_ends_does_not_fill_the_memory(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("unrolled.vectors.vector_files._LONGEST_LINE", 1 << 10)
+    monkeypatch.setenv("UNROLLED_MAX_LINE", "1KB")
     path = write(tmp_path / "vectors.txt", b"ice 1 2\n" + b"x" * 5000)
     assert refusal(path) == (
-        "vectors.txt, line 2: a line of 16 MB; this is no file of word vectors"
+        "vectors.txt, line 2: a line of more than 1 KB; break it, or raise UNROLLED_MAX_LINE (an "
+        "environment variable, now 1 KB)"
     )
 
 

@@ -26,15 +26,26 @@ from unrolled.vectors import scale  # noqa: E402
 
 CONFIG = VectorsConfig(size=3, min_count=2, window=7, epochs=1, threads=1)
 
-pytestmark = pytest.mark.filterwarnings("default")  # Dask and its web server have their own
+# Dask and its web server announce changes of their own; a port or a socket left open is an error.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def cluster_of(n_workers: int, processes: bool = False) -> object:
+    """A cluster on this machine whose scheduler takes any free port for its web pages."""
+    return distributed.LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=1,
+        processes=processes,
+        # With None alone the pages would still be served, and on port 8787, which may be taken.
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs={"dashboard": False},
+    )
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[object]:
     """Two workers on this machine."""
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as cluster:
+    with cluster_of(2) as cluster:
         with distributed.Client(cluster) as client:
             yield client
 
@@ -252,12 +263,7 @@ def test_processes_of_their_own_count_the_same_until_they_are_gone(
     texts, out = tmp_path / "texts", tmp_path / "out"
     train_vectors(CONFIG, texts, tmp_path / "one")
     monkeypatch.setattr(scale, "_part_bytes", lambda _: 9973)
-    with (
-        _quickly(),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-    ):
+    with cluster_of(2, processes=True) as cluster:
         address = cluster.scheduler_address
         train_vectors(CONFIG, texts, tmp_path / "many", cluster=address)
         assert same_counts(tmp_path / "one", tmp_path / "many")
@@ -266,7 +272,7 @@ def test_processes_of_their_own_count_the_same_until_they_are_gone(
         while type(next(events)) is not Read:
             pass
         cluster.close()
-        with pytest.raises(UnavailableError) as caught:
+        with _quickly(), pytest.raises(UnavailableError) as caught:
             list(events)
         assert str(caught.value).startswith("the Dask cluster was lost while it counted (")
         assert str(caught.value).endswith(
@@ -293,7 +299,7 @@ def test_a_cluster_without_workers_is_named(
     monkeypatch.setattr(scale, "_PATIENCE", 0.2)
     monkeypatch.setattr(scale, "_ASKED_EVERY", 0.1)
     with (
-        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        cluster_of(0) as cluster,
         distributed.Client(cluster) as client,
     ):
         with pytest.raises(UnavailableError, match="the Dask cluster has had no worker for 0 sec"):

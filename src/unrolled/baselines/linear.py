@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from unrolled import storage
 from unrolled.baselines.features import Cells, Ngrams, Text, beside, presence, tfidf
 from unrolled.errors import ConfigError, RunError, did_you_mean
 from unrolled.metrics.multi_label import apply_thresholds
-from unrolled.vectors.storage import appear, flush, partial
+from unrolled.quoting import quote
 
 Example: TypeAlias = Sequence[Text]
 """The texts of an example, one or two, each a list of tokens."""
@@ -34,6 +35,9 @@ RECORD_FILE, VOCABULARY_FILE, WEIGHTS_FILE = (
     "vocabulary.json",
     "weights.safetensors",
 )
+
+HOLDS: storage.Holds = {r"baseline\.json": None, r"vocabulary\.json|weights\.safetensors": None}
+"""What the folder of a baseline holds."""
 
 _TOGETHER = 1024  # examples; bounds the memory of their cells
 _N_SHOWN = 15  # n-grams of each label that the record names
@@ -163,7 +167,7 @@ class Baseline:
         """
         if label not in self.labels:
             raise ConfigError(
-                f"baseline '{self.name}' knows no label '{label}'{did_you_mean(label, self.labels)}"
+                f"baseline '{self.name}' knows no label {quote(label)}{did_you_mean(label, self.labels)}"
             )
         at = self.labels.index(label)
         alone = len(self.bias) < len(self.labels)
@@ -267,15 +271,17 @@ def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) ->
     }
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     contents[RECORD_FILE] = text.encode("utf-8", "surrogatepass")
+    storage.require_own_folder(folder)
     if folder.exists() and not (folder / RECORD_FILE).is_file():
         raise RunError(f"{folder} is not a baseline's folder; name one that does not exist yet")
+    partial = storage.partial(folder)
     try:
-        partial(folder).mkdir(parents=True, exist_ok=True)
+        storage.remove(partial, HOLDS)
+        storage.new_folder(partial)
         for name, content in contents.items():
-            with (partial(folder) / name).open("wb") as stream:
+            with storage.whole(partial / name) as stream:
                 stream.write(content)
-                flush(stream)
-        appear(folder)
+        storage.appear(folder, HOLDS)
     except OSError as error:
         raise RunError(
             f"cannot write {folder} ({error.strerror or error}); choose another folder"

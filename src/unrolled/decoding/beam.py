@@ -1,25 +1,32 @@
 """Beam search: the few most probable hypotheses of each sentence, extended together.
 
-At each step a sentence's K live hypotheses propose all their continuations. Of these, counting ends
-of sentence, the K most probable are the beam: an end among them finishes its hypothesis. The K most
-probable continuations that are not an end stay live.
+At each step the live hypotheses of a sentence, at most K, propose their continuations. Every end of
+sentence among these gives a finished answer. Answers compete by score and take no place from the live
+hypotheses: the K most probable continuations that are not an end stay live. The greedy path is always
+one of them, so that no best answer scores below the greedy one, except by rounding.
 
 A sentence is done, and leaves the batch, when
 
-- K hypotheses have finished (the usual rule, an approximation: a longer one might still have scored
-  higher; with K = 1 it makes the search equal to greedy decoding), or
-- n_best have finished and no live one can enter the n best. This loses nothing: log-probabilities
-  only fall, so that what goes on from log-probability s scores at most s / lp(limit), or
+- no live hypothesis can still become one of the n best. Log-probabilities only fall, and the length
+  penalty grows with the length: what goes on from log-probability s scores at most s / lp(limit).
+  Stopping then loses nothing, nor does dropping single hypotheses by the same bound; or when
 - its limit is reached. What is live then is cut off, and scored as it is.
+
+It is not enough that K hypotheses have finished, a rule often seen: every step offers K ends, and where
+the vocabulary is small, improbable ones are soon among the best continuations.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import insort
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from unrolled.decoding.greedy import greedy
 from unrolled.decoding.history import Ending, History
 from unrolled.decoding.paths import log_probabilities
 from unrolled.decoding.records import (
@@ -33,6 +40,9 @@ from unrolled.shapes import Float, Int
 
 BLOCK = 128
 """Tokens per block in `best_continuations`: a multiple of any vector width: reduces fast."""
+
+
+_NOTHING = Hypothesis((), -math.inf, -math.inf, None, False)
 
 
 def best_continuations(
@@ -100,70 +110,194 @@ def beam(
 ) -> list[list[Hypothesis]]:
     """The `config.n_best` best hypotheses found per sentence, best first; fewer if there are fewer.
 
-    Arguments as in `follow`.
+    At least one: an empty, unfinished one of score −∞ where the model gives no token a probability.
+    A beam of 1 is greedy decoding. Arguments as in `follow`.
     """
-    K, alpha, device = config.beam_size, config.length_penalty, barred.device
+    if config.beam_size == 1:
+        return greedy(
+            stepper,
+            state,
+            limits,
+            alpha=config.length_penalty,
+            bos_id=bos_id,
+            eos_id=eos_id,
+            barred=barred,
+            with_attention=with_attention,
+        )
     history = History(list(range(len(limits))), with_attention)
-    endings: list[list[Ending]] = [[] for _ in limits]
-    tokens_BQ = torch.full((len(limits), 1), bos_id, device=device)
-    totals_BQ = torch.zeros(len(limits), 1, device=device)
+    answers = _Answers(limits, config)
+    live = _Live.start(len(limits), bos_id, barred.device)
     never_continue = torch.cat([barred, barred.new_tensor([eos_id])])
     step = 0
-    while history.alive:
-        logits, state, attention = stepper.step(tokens_BQ, state)
-        V = logits.shape[2]
+    while history.alive:  # none from the beginning, where there are no sentences
+        logits, state, attention = stepper.step(live.tokens_BQ, state)
         log_probs_BQV, ends_BQ = log_probabilities(logits, never_continue, eos_id)
-        totals_BQ = totals_BQ.to(ends_BQ.dtype)
-        ends_BQ += totals_BQ
-        totals_BQ, places_BQ = best_continuations(log_probs_BQV, totals_BQ, K)
-        parents_BQ, tokens_BQ = places_BQ // V, places_BQ % V
-        history.append(tokens_BQ, parents_BQ, attention)
-
-        for row, slot, log_prob in _finished(ends_BQ, totals_BQ):
-            ending = Ending.at(step, slot, log_prob, alpha, finished=True)
-            endings[history.alive[row]].append(ending)
-        best = totals_BQ[:, 0].tolist()
-        staying = []
-        for row, sentence in enumerate(history.alive):
-            limit = limits[sentence]
-            if step + 1 == limit:
-                for slot, log_prob in enumerate(totals_BQ[row].tolist()):
-                    if log_prob > -torch.inf:
-                        ending = Ending.at(step, slot, log_prob, alpha, finished=False)
-                        endings[sentence].append(ending)
-            elif not _is_done(endings[sentence], best[row], limit, config):
-                staying.append(row)
+        live, ended = live.extended(log_probs_BQV, ends_BQ, config.beam_size, eos_id)
+        history.append(live.tokens_BQ, live.parents_BQ, attention)
+        answers.add_ends(history.alive, step, ended)
+        n_useful = answers.n_useful(history.alive, step, live.totals_BQ.tolist())
+        staying = [row for row, n_slots in enumerate(n_useful) if n_slots]
+        if not staying:
+            break
         if len(staying) < len(history.alive):
             history.keep(staying)
-            if not staying:
-                break
-            kept = torch.tensor(staying, device=device)
-            state = state.keep(kept)
-            totals_BQ, tokens_BQ, parents_BQ = totals_BQ[kept], tokens_BQ[kept], parents_BQ[kept]
-        state = state.reorder(parents_BQ)
+            state = state.keep(torch.tensor(staying, device=barred.device))
+            live = live.keep(staying)
+        live = live.first(max(n_useful))
+        state = state.reorder(live.parents_BQ)
         step += 1
-    return history.hypotheses(
-        [sorted(its, key=lambda end: -end.score)[: config.n_best] for its in endings]
-    )
+    return [found or [_NOTHING] for found in history.hypotheses(answers.best)]
 
 
-def _finished(ends_BQ: Tensor, totals_BK: Tensor) -> list[tuple[int, int, float]]:
-    """(row, slot, log-probability) of each end among the K best of ends and continuations."""
-    is_in_BQ = ends_BQ > totals_BK[:, -1:]
-    if not is_in_BQ.any():
-        return []
-    both_BC = torch.cat([totals_BK, ends_BQ], 1)
-    worst_B1 = both_BC.topk(totals_BK.shape[1], 1).values[:, -1:]
-    is_in_BQ &= ends_BQ >= worst_B1
-    places = is_in_BQ.nonzero().tolist()
-    values = ends_BQ[is_in_BQ].tolist()
-    return [(row, slot, value) for (row, slot), value in zip(places, values, strict=True)]
+@dataclass(frozen=True)
+class _Live:
+    """The live hypotheses of each sentence, the most probable first.
+
+    Args:
+        tokens_BQ: their last tokens.
+        parents_BQ: the slots of the step before that they go on from.
+        totals_BQ: their log-probabilities; −∞ in a slot that holds none.
+        greedy: the slot of each sentence's greedy path; −1 where it has ended or was dropped.
+    """
+
+    tokens_BQ: Tensor
+    parents_BQ: Tensor
+    totals_BQ: Tensor
+    greedy: list[int]
+
+    @classmethod
+    def start(cls, n_sentences: int, bos_id: int, device: torch.device) -> _Live:
+        """One hypothesis per sentence, at its beginning."""
+        zeros_B1 = torch.zeros(n_sentences, 1, dtype=torch.int64, device=device)
+        return cls(zeros_B1 + bos_id, zeros_B1, zeros_B1.float(), [0] * n_sentences)
+
+    def extended(
+        self, log_probs_BQV: Tensor, ends_BQ: Tensor, k: int, eos_id: int
+    ) -> tuple[_Live, list[list[float]]]:
+        """The k most probable continuations of each sentence, the greedy path among them.
+
+        And the log-probability of each hypothesis if it ends here. `log_probs_BQV` do not contain the
+        end of sentence: `ends_BQ` does.
+        """
+        V, totals_BQ = log_probs_BQV.shape[2], self.totals_BQ.to(ends_BQ.dtype)
+        totals_BK, places_BK = best_continuations(log_probs_BQV, totals_BQ, k)
+        live = _Live(places_BK % V, places_BK // V, totals_BK, [])
+        ended = (totals_BQ + ends_BQ).tolist()
+        rows = zip(self.greedy, live.parents_BQ.tolist(), totals_BK.tolist(), ended, strict=True)
+        slots = [_next_slot(*row) for row in rows]
+        live.greedy.extend(-1 if slot is None else slot for slot in slots)
+        if None in slots:
+            open_N = torch.tensor([row for row, slot in enumerate(slots) if slot is None])
+            open_N = open_N.to(ends_BQ.device)
+            parents_N = torch.tensor(self.greedy, device=ends_BQ.device)[open_N]
+            own_NV = log_probs_BQV[open_N, parents_N]
+            own_NV[:, eos_id] = ends_BQ[open_N, parents_N]
+            live._put_in(open_N, parents_N, own_NV, totals_BQ[open_N, parents_N], eos_id)
+        return live, ended
+
+    def _put_in(
+        self, rows_N: Tensor, parents_N: Tensor, own_NV: Tensor, totals_N: Tensor, eos_id: int
+    ) -> None:
+        """Let greedy paths go on: in the slot that holds them already, or in the last one.
+
+        `own_NV` are the log-probabilities of their next tokens, the end of sentence among them.
+        """
+        tokens_N = own_NV.argmax(1)
+        goes_on_N = (tokens_N != eos_id) & (own_NV.amax(1) > -torch.inf)
+        rows, parents, tokens = rows_N[goes_on_N], parents_N[goes_on_N], tokens_N[goes_on_N]
+        is_it_MK = (self.parents_BQ[rows] == parents[:, None]) & (
+            self.tokens_BQ[rows] == tokens[:, None]
+        )
+        last = self.totals_BQ.shape[1] - 1
+        slots = is_it_MK.int().argmax(1).where(is_it_MK.any(1), last)
+        self.tokens_BQ[rows, slots] = tokens
+        self.parents_BQ[rows, slots] = parents
+        self.totals_BQ[rows, slots] = (totals_N + own_NV.amax(1))[goes_on_N]
+        for row, slot in zip(rows.tolist(), slots.tolist(), strict=True):
+            self.greedy[row] = slot
+
+    def keep(self, rows: Sequence[int]) -> _Live:
+        """Only these rows."""
+        kept = torch.tensor(rows, device=self.tokens_BQ.device)
+        tokens_BQ, parents_BQ, totals_BQ = (
+            each[kept] for each in (self.tokens_BQ, self.parents_BQ, self.totals_BQ)
+        )
+        return _Live(tokens_BQ, parents_BQ, totals_BQ, [self.greedy[row] for row in rows])
+
+    def first(self, n: int) -> _Live:
+        """Only the n most probable hypotheses of each sentence."""
+        if n == self.tokens_BQ.shape[1]:
+            return self
+        greedy = [slot if slot < n else -1 for slot in self.greedy]
+        return _Live(self.tokens_BQ[:, :n], self.parents_BQ[:, :n], self.totals_BQ[:, :n], greedy)
 
 
-def _is_done(endings: list[Ending], best: float, limit: int, config: DecodingConfig) -> bool:
-    if len(endings) >= config.beam_size or best == -torch.inf:
-        return True
-    if len(endings) < config.n_best:
-        return False
-    worst_kept = sorted((ending.score for ending in endings), reverse=True)[config.n_best - 1]
-    return best / length_penalty(limit, config.length_penalty) <= worst_kept
+def _next_slot(
+    slot: int, parents: Sequence[int], totals: Sequence[float], ended: Sequence[float]
+) -> int | None:
+    """The slot that a sentence's greedy path goes on in; −1 where it ends.
+
+    None where that cannot be seen: it was pushed out, or two tokens are equally probable.
+
+    Args:
+        slot: where it was.
+        parents: of the new slots, the most probable first.
+        totals: their log-probabilities.
+        ended: the log-probabilities of the old slots if they end.
+    """
+    if slot < 0:
+        return -1
+    first = parents.index(slot) if slot in parents else -1
+    if first < 0 or totals[first] in (ended[slot], totals[-1], *totals[first + 1 : first + 2]):
+        return None
+    return first if totals[first] > ended[slot] else -1
+
+
+class _Answers:
+    """The n best endings of each sentence so far, best first, and what may still become one."""
+
+    def __init__(self, limits: Sequence[int], config: DecodingConfig) -> None:
+        self._limits, self._n_best, self._alpha = limits, config.n_best, config.length_penalty
+        self._longest = [length_penalty(limit, self._alpha) for limit in limits]
+        self.best: list[list[Ending]] = [[] for _ in limits]
+
+    def add_ends(
+        self, sentences: Sequence[int], step: int, ended: Sequence[Sequence[float]]
+    ) -> None:
+        """The hypotheses that end at a step: their log-probabilities by sentence and slot."""
+        penalty = length_penalty(step + 1, self._alpha)
+        for sentence, log_probs in zip(sentences, ended, strict=True):
+            if max(log_probs) > self._least(sentence) * penalty:
+                self._add(sentence, step, log_probs, finished=True)
+
+    def n_useful(
+        self, sentences: Sequence[int], step: int, totals: Sequence[Sequence[float]]
+    ) -> list[int]:
+        """How many hypotheses of each sentence, counted from the first, may yet become answers.
+
+        Where the limit is reached they become answers now, cut off, and none goes on.
+        """
+        for sentence, log_probs in zip(sentences, totals, strict=True):
+            if step + 1 == self._limits[sentence]:
+                self._add(sentence, step, log_probs, finished=False)
+        least = [self._to_enter(sentence, step) for sentence in sentences]
+        rows = zip(totals, least, strict=True)
+        return [sum(total > bound for total in its_totals) for its_totals, bound in rows]
+
+    def _to_enter(self, sentence: int, step: int) -> float:
+        """What log-probability a hypothesis must exceed to have a chance to become an answer."""
+        if step + 1 == self._limits[sentence]:
+            return math.inf
+        return self._least(sentence) * self._longest[sentence]
+
+    def _least(self, sentence: int) -> float:
+        """What score an answer must exceed to be among the n best."""
+        its = self.best[sentence]
+        return its[-1].score if len(its) == self._n_best else -math.inf
+
+    def _add(self, sentence: int, step: int, log_probs: Sequence[float], finished: bool) -> None:
+        for slot, log_prob in enumerate(log_probs):
+            ending = Ending.at(step, slot, log_prob, self._alpha, finished)
+            if ending.score > self._least(sentence):
+                insort(self.best[sentence], ending, key=lambda each: -each.score)
+                del self.best[sentence][self._n_best :]

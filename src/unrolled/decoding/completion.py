@@ -30,6 +30,9 @@ ReadOn = Callable[[Sequence[int], Layers], tuple[Tensor, Layers]]
 WIDTH = 24
 """Hypotheses that go one token further together."""
 
+_N_ROUNDS = 31
+"""How often hypotheses are read further, at least, before the search gives up."""
+
 _N_CHILDREN = 64
 """How many of its most probable continuations a hypothesis is followed by."""
 
@@ -152,7 +155,8 @@ class WordSearch:
         spaced: whether one space may come before the word.
         max_length: the most characters that a word may still get.
         least_share: a hypothesis is followed while its probability is at least this share of the
-            k-th word's. With 1, none is left that could become a better word by itself.
+            k-th word's. With 1, none is left that could become a better word by itself, unless the
+            rounds are used up: `_N_ROUNDS`, or one for each character where there are more.
     """
 
     def __init__(
@@ -188,7 +192,7 @@ class WordSearch:
             covered = self._cover(root, log_probs_1V, wanted)
         else:
             self._expand([root], log_probs_1V, k)
-        for _ in range(self._max_length + 1):
+        for _ in range(max(_N_ROUNDS, self._max_length + 1)):
             chosen = self._pop(k)
             if not chosen:
                 break

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, runtime_checkable
 
-from unrolled.config import require
+from unrolled.config import Count, Range, Seed, check_fields
 from unrolled.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_METHODS = ("beam", "greedy", "sample")
 
 
 @dataclass(frozen=True)
@@ -44,38 +41,19 @@ class DecodingConfig:
     """
 
     method: Literal["beam", "greedy", "sample"] = "beam"
-    beam_size: int = 5
-    n_best: int = 1
-    length_penalty: float = 1.0
-    max_length_ratio: float = 2.0
-    max_length_extra: int = 10
-    max_input_length: int = 500
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 1
+    beam_size: Annotated[int, Range(1, 1000)] = 5
+    n_best: Annotated[int, Range(1, 10_000)] = 1
+    length_penalty: Annotated[float, Range(0, 10)] = 1.0
+    max_length_ratio: Annotated[float, Range(0, 100)] = 2.0
+    max_length_extra: Annotated[int, Range(0, 10_000)] = 10
+    max_input_length: Annotated[int, Range(1, 10**6)] = 500
+    temperature: Annotated[float, Range(above=0, most=10**6)] = 1.0
+    top_k: Count = 0
+    top_p: Annotated[float, Range(above=0, most=1)] = 1.0
+    seed: Seed = 1
 
     def __post_init__(self) -> None:
-        if self.method not in _METHODS:
-            raise ConfigError(
-                f"decoding.method must be one of {', '.join(_METHODS)}, got '{self.method}'"
-            )
-        for name, least in {
-            "beam_size": 1,
-            "n_best": 1,
-            "length_penalty": 0,
-            "max_length_ratio": 0,
-            "max_length_extra": 0,
-            "max_input_length": 1,
-            "top_k": 0,
-            "seed": 0,
-        }.items():
-            value = getattr(self, name)
-            require(least <= value < math.inf, f"decoding.{name}", f"at least {least}", value)
-        require(
-            0 < self.temperature < math.inf, "decoding.temperature", "above 0", self.temperature
-        )
-        require(0 < self.top_p <= 1, "decoding.top_p", "above 0 and at most 1", self.top_p)
+        check_fields(self, "decoding")
         if self.method == "beam" and self.n_best > self.beam_size:
             raise ConfigError(
                 f"decoding.n_best must be at most decoding.beam_size, {self.beam_size}, "

@@ -86,7 +86,7 @@ def decode(
     if config.method == "sample":
         asked_keys = [0 if keys is None else keys[sentence] for sentence in asked]
         found = sample(stepper, state, asked_limits, config=config, keys=asked_keys, **common)
-    elif config.method == "greedy" or config.beam_size == 1:
+    elif config.method == "greedy":
         found = greedy(stepper, state, asked_limits, alpha=config.length_penalty, **common)
     else:
         found = beam(stepper, state, asked_limits, config=config, **common)

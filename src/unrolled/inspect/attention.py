@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from unrolled import storage
 from unrolled.errors import ConfigError, UnavailableError
 from unrolled.tasks.task import Prediction
 
@@ -51,7 +52,7 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path) -> Path:
             f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
         )
     if ending == ".html":
-        path.write_text(attention_page(drawable), encoding="utf-8")
+        storage.write_whole(path, attention_page(drawable).encode("utf-8"), "try again")
     else:
         _draw_picture(drawable, path)
     return path
@@ -90,7 +91,8 @@ def _draw_picture(predictions: Sequence[Prediction], path: Path) -> None:
         for edge in panel.spines.values():
             edge.set_color("0.8")
         figure.colorbar(image, ax=panel, shrink=0.6, label="attention weight", pad=0.02)
-    figure.savefig(path, dpi=150)
+    with storage.replacing(path, "try again") as stream:
+        figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150)
 
 
 _STYLE = """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unrolled import storage
 from unrolled.errors import ConfigError
 from unrolled.metrics.calibration import Calibration
 from unrolled.metrics.counts import SMALLER_IS_BETTER, ClassCounts
@@ -117,7 +118,7 @@ def write_report(report: LabelReport, path: str | Path) -> Path:
         raise ConfigError(
             f"cannot write {path}: there is no folder '{path.parent}'; make it, or name another"
         )
-    path.write_text(report_page(report), encoding="utf-8")
+    storage.write_whole(path, report_page(report).encode("utf-8"), "try again")
     return path
 
 

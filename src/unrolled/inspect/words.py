@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled import storage
 from unrolled.errors import ConfigError, UnavailableError
-from unrolled.vectors import storage
 from unrolled.vectors.word_vectors import WordVectors
 
 _ENDINGS = (".png", ".svg", ".pdf")

@@ -16,23 +16,29 @@ log Z with respect to an emission is the label's marginal, so that nothing of th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.renewal import renewed
 from unrolled.ops import check_lengths
+from unrolled.ops.access import why_opaque
+from unrolled.ops.derivatives import by_definition_only, differentiate
+from unrolled.quoting import quote
 from unrolled.shapes import Bool, Float, Int
 
 Scheme = Literal["bio", "bioes", "bilou"]
+
+_MOST_STEPS = (
+    16  # after which a scheme in which not every label is reached is taken for one of the others
+)
 
 _AS_BIOES = {"L": "E", "U": "S"}
 
@@ -66,12 +72,12 @@ class Allowed:
             return None
         names, may_follow = self.labels, self._may_follow
         if not self.starts[path[0]]:
-            return f"label 1 is '{names[path[0]]}' and cannot be the first"
+            return f"label 1 is {quote(names[path[0]])} and cannot be the first"
         for place, (before, here) in enumerate(pairwise(path), start=2):
             if not may_follow[before][here]:
-                return f"label {place} is '{names[here]}' and cannot follow '{names[before]}'"
+                return f"label {place} is {quote(names[here])} and cannot follow {quote(names[before])}"
         if not self.ends[path[-1]]:
-            return f"label {len(path)} is '{names[path[-1]]}' and cannot be the last"
+            return f"label {len(path)} is {quote(names[path[-1]])} and cannot be the last"
         return None
 
     @cached_property
@@ -104,12 +110,15 @@ def allowed_transitions(labels: Sequence[str], scheme: str) -> Allowed:
     steps = [[_may_follow(before, here, scheme) for here in parts] for before in parts]
     return Allowed(
         tuple(labels),
-        torch.tensor([letter not in _INSIDE for letter, _ in parts], dtype=torch.bool),
-        torch.tensor(steps, dtype=torch.bool).reshape(len(parts), len(parts)),
-        torch.tensor(
-            [scheme == "bio" or letter not in "BI" for letter, _ in parts], dtype=torch.bool
-        ),
+        booleans(letter not in _INSIDE for letter, _ in parts),
+        booleans(each for row in steps for each in row).reshape(len(parts), len(parts)),
+        booleans(scheme == "bio" or letter not in "BI" for letter, _ in parts),
     )
+
+
+def booleans(values: Iterable[bool]) -> Bool[Tensor, " n"]:
+    """Truth values that can be looked at, whatever device new tensors go to at the moment."""
+    return torch.tensor(list(values), dtype=torch.bool, device="cpu")
 
 
 _INSIDE = ("I", "E")
@@ -121,8 +130,8 @@ def _split(label: str, scheme: str) -> tuple[str, str]:
     if letter not in list(letters) or (letter == "O" and dash) or (dash and not kind):
         others = ", ".join(f"{letter}-TYPE" for letter in letters if letter != "O")
         raise ConfigError(
-            f"'{label}' is no label of the scheme '{scheme}': expected O or one of {others}; correct "
-            "it, or allow every transition"
+            f"{quote(label)} is no label of the scheme '{scheme}': expected O or one of {others}; "
+            "correct it, or allow every transition"
         )
     return _AS_BIOES.get(letter, letter), kind
 
@@ -264,6 +273,8 @@ class LinearChainCRF(nn.Module):
             )
         if self.allowed is not None:
             self._check_allowed(tags_TB, chain)
+        if why_opaque((emissions, *scores, tags, lengths)) is not None:
+            return _definition(emissions, *scores, tags_TB, chain)
         # `needs_input_grad` is True for a parameter under `no_grad` too.
         wanted = torch.is_grad_enabled()
         return _Nats.apply(emissions, *scores, tags_TB, chain, self._mixing, wanted)
@@ -321,7 +332,11 @@ def _at_least_float32(emissions: Tensor) -> torch.dtype:
 def _check_paths(allowed: Allowed) -> None:
     """Refuse what leaves a row without any path, which would have no best one either."""
     reached, last = allowed.starts, allowed.ends
+    before: set[bytes] = set()
     for n in range(1, 2 * len(allowed.labels) + 1):
+        if (state := reached.numpy().tobytes()) in before:
+            return  # from here on it goes in circles
+        before.add(state)
         if not bool((reached & last).any()):
             rows = "rows of 1 label" if n == 1 else f"rows of {n} labels"
             raise ConfigError(
@@ -332,9 +347,9 @@ def _check_paths(allowed: Allowed) -> None:
 
 
 def _mixing(steps_CC: Bool[Tensor, "C C"]) -> int | None:
-    """The number of steps in which every label is reached from every label; None for never."""
+    """The number of steps in which every label is reached from every label; None for many, or never."""
     reached = one = steps_CC.double()
-    for n in range(1, 2 * len(steps_CC) + 1):
+    for n in range(1, min(2 * len(steps_CC), _MOST_STEPS) + 1):
         if bool((reached > 0).all()):
             return n
         reached = ((reached @ one) > 0).double()
@@ -386,7 +401,7 @@ def _lattice(
     """Run the recursions in the quicker way that loses nothing.
 
     Args:
-        mixing: steps in which every label is reached from every label; None for never.
+        mixing: steps in which every label is reached from every label; None for many, or never.
         both: whether marginals will be asked for, which take the backward recursion too.
     """
     e_TBC = chain.e_TBC
@@ -516,6 +531,29 @@ class _ByLogarithms:
         return total
 
 
+def _definition(
+    emissions: Tensor, start: Tensor, step: Tensor, end: Tensor, tags_TB: Tensor, chain: _Chain
+) -> Tensor:
+    """log Z − s(y) by the forward recursion alone, where derivatives of any order are wanted."""
+    e_TBC = torch.where(chain.mask_TB.unsqueeze(2), emissions.transpose(0, 1).double(), 0.0)
+    seen = replace(chain, e_TBC=e_TBC)
+    # −∞ has no derivative; of this no exponential is more than 0.
+    start_C, step_CC, end_C = (
+        torch.where(score == -torch.inf, _FORBIDDEN, score.double()) for score in (start, step, end)
+    )
+    log_z_B = e_TBC.new_zeros(e_TBC.shape[1])
+    if len(e_TBC):
+        reached = [start_C + e_TBC[0]]
+        for e_BC in e_TBC[1:].unbind(0):
+            reached.append(torch.logsumexp(reached[-1].unsqueeze(2) + step_CC, 1) + e_BC)
+        ended_B = torch.logsumexp(seen.at_end(torch.stack(reached)) + end_C, 1)
+        log_z_B = torch.where(chain.has_steps_B, ended_B, 0.0)
+    return log_z_B - _score(seen, tags_TB, start, step, end)
+
+
+_FORBIDDEN = -1e30
+
+
 class _Nats(torch.autograd.Function):
     """−log p of each row's path; its gradient is what is expected less what is right."""
 
@@ -526,12 +564,20 @@ class _Nats(torch.autograd.Function):
         if wanted:
             ctx.lattice, ctx.chain, ctx.tags_TB = lattice, chain, tags_TB
             ctx.dtypes = [tensor.dtype for tensor in (emissions, start, step, end)]
+            ctx.save_for_backward(emissions, start, step, end)
         return lattice.log_z_B - _score(chain, tags_TB, start, step, end)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, d_nats_B):
         lattice, chain, tags_TB = ctx.lattice, ctx.chain, ctx.tags_TB
+        inputs = ctx.saved_tensors
+        if by_definition_only((d_nats_B,)):
+
+            def definition(e: Tensor, start: Tensor, step: Tensor, end: Tensor) -> tuple[Tensor]:
+                return (_definition(e, start, step, end, tags_TB, chain),)
+
+            again = differentiate(definition, inputs, ctx.needs_input_grad[:4], (d_nats_B,))
+            return *again, None, None, None, None
         d_nats_B = d_nats_B.double()
         share_TB = torch.where(chain.mask_TB, d_nats_B, 0.0)
         d_e_TBC = lattice.marginals().mul_(share_TB.unsqueeze(2))

@@ -37,6 +37,7 @@ from unrolled.metrics.counts import (
     check_ids,
     check_same_length,
 )
+from unrolled.quoting import brief, listed, quote
 
 _WIDEST_MATRIX = 12  # classes; a wider one does not fit a terminal
 
@@ -104,7 +105,7 @@ class LabelEvaluation:
         """Tables as lines of text: by class, all scores, and the confusion matrix where it fits."""
         yield from class_lines("class", self.classes, self.counts)
         if self.unseen:
-            yield f"neither in the gold labels nor predicted: {', '.join(self.unseen)}"
+            yield f"neither in the gold labels nor predicted: {listed(self.unseen, most=50)}"
         yield ""
         yield from score_lines(self.scores())
         if len(self.classes) <= _WIDEST_MATRIX:
@@ -125,7 +126,9 @@ class LabelEvaluation:
     def _matrix(self) -> Iterator[str]:
         digits = len(f"{self.confusion.max():,}") + 2
         numbers = range(1, len(self.classes) + 1)
-        labels = [f"{number:<2} {name}" for number, name in zip(numbers, self.classes, strict=True)]
+        labels = [
+            f"{number:<2} {brief(name)}" for number, name in zip(numbers, self.classes, strict=True)
+        ]
         wide = max(16, *(len(label) for label in labels))
         yield "gold \\ predicted".ljust(wide) + "".join(f"{number:>{digits}}" for number in numbers)
         for label, counts in zip(labels, self.confusion, strict=True):
@@ -267,7 +270,7 @@ def class_ids(names: Sequence[str], classes: Sequence[str]) -> list[int]:
     for name in names:
         if name not in classes:
             raise ConfigError(
-                f"there is no class '{name}'; the classes are {', '.join(classes)}"
+                f"there is no class {quote(name)}; the classes are {listed(classes)}"
                 f"{did_you_mean(name, classes)}"
             )
     return [list(classes).index(name) for name in names]
@@ -275,6 +278,7 @@ def class_ids(names: Sequence[str], classes: Sequence[str]) -> list[int]:
 
 def class_lines(heading: str, classes: Sequence[str], counts: ClassCounts) -> Iterator[str]:
     """Precision, recall, F1 and counts by class, and their macro average, as lines of text."""
+    classes = [brief(name) for name in classes]
     wide = max(15, *(len(name) for name in (*classes, heading)))
     yield f"{heading:{wide}}  precision   recall       F1    gold  predicted"
     columns = (counts.precision, counts.recall, counts.f1, counts.gold, counts.predicted)

@@ -35,6 +35,7 @@ from unrolled.metrics.counts import (
     ratio,
 )
 from unrolled.metrics.labels import class_lines, score_lines
+from unrolled.quoting import brief
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -79,7 +80,9 @@ class MultiLabelEvaluation:
         yield from class_lines("label", self.classes, self.counts)
         if self.thresholds is not None:
             pairs = zip(self.classes, self.thresholds, strict=True)
-            yield "predicted from: " + ", ".join(f"{name} {value:.3f}" for name, value in pairs)
+            yield "predicted from: " + ", ".join(
+                f"{brief(name)} {value:.3f}" for name, value in pairs
+            )
         yield ""
         yield from score_lines(self.scores())
 

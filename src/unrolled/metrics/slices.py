@@ -16,6 +16,7 @@ from unrolled.metrics.counts import Floats, Ints, Scorable, Scores, check_ids, c
 from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import shown
 from unrolled.metrics.multi_label import apply_thresholds, check_matrix
+from unrolled.quoting import brief
 
 UNKNOWN_SHARES = (0.0, 0.05, 0.1, 0.2)
 """Where buckets of the share of unknown tokens end: none, up to 5 %, up to 10 %, up to 20 %, more."""
@@ -55,16 +56,17 @@ class SliceTable:
 
     def lines(self) -> Iterator[str]:
         """The table as lines of text."""
-        wide = max(15, len(self.by), *(len(each.name) for each in self.slices))
+        names = [brief(each.name) for each in self.slices]
+        wide = max(15, len(self.by), *map(len, names))
         heads = "".join(f"  {name:>9}  {'95 % interval':>17}" for name in self.shown)
         yield f"{self.by:{wide}}  {'examples':>8}{heads}"
-        for each in self.slices:
+        for label, each in zip(names, self.slices, strict=True):
             figures = ""
             for name in self.shown:
                 found = each.scores[name]
                 bounds = f"{shown(name, found.low)} – {shown(name, found.high)}"
                 figures += f"  {shown(name, found.value):>9}  {bounds:>17}"
-            yield f"{each.name:{wide}}  {each.n:8,}{figures}"
+            yield f"{label:{wide}}  {each.n:8,}{figures}"
 
 
 def by_length(

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.counts import ClassCounts, Floats, Ints, Scores, Tally, ratio
 from unrolled.metrics.labels import class_lines, score_lines
+from unrolled.quoting import quote
 
 Scheme = Literal["bio", "bioes", "bilou", "iob1"]
 Reading = Literal["conlleval", "strict"]
@@ -322,7 +323,7 @@ def _split(label: str, scheme: Scheme, place: int) -> tuple[str, str]:
         )
         hint = f"; scheme '{other}' has it" if other not in (None, scheme) else ""
         raise DataError(
-            f"token {place + 1}: '{label}' is no label of scheme '{scheme}', which has 'O', "
+            f"token {place + 1}: {quote(label)} is no label of scheme '{scheme}', which has 'O', "
             f"{wanted}{hint}"
         )
     return found

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
+from unrolled import storage
 from unrolled.errors import DataError
 
 
@@ -20,13 +21,23 @@ def write_parts(
         what: they are, for messages.
 
     Raises:
-        DataError: the folder cannot be made or written.
+        DataError: the folder cannot be made or written, or a file of this name with another content is
+            there; then nothing is written.
     """
     folder = Path(folder)
+    encoded = {name: content.encode("utf-8") for name, content in contents.items()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (folder / name).write_bytes(content.encode("utf-8"))
+        there = {name: (folder / name).read_bytes() for name in encoded if (folder / name).exists()}
+        for name, content in there.items():
+            if content != encoded[name]:
+                raise DataError(
+                    f"already there with other content than {what}; choose another folder, or move it",
+                    folder / name,
+                )
+        storage.make_folder(folder)
+        for name in encoded.keys() - there.keys():
+            with storage.whole(folder / name) as stream:
+                stream.write(encoded[name])
     except OSError as error:
         raise DataError(
             f"cannot write {what} here ({error.strerror}); choose another folder", folder

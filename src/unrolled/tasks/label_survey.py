@@ -16,6 +16,7 @@ import numpy as np
 
 from unrolled.errors import DataError
 from unrolled.metrics.spans import find_spans
+from unrolled.quoting import brief, quote
 from unrolled.tasks import classify, pair, tag
 from unrolled.tasks.tag_data import scheme_of, transitions
 from unrolled.tasks.task import LabelTask
@@ -328,7 +329,11 @@ def _table(heading: str, counts: Mapping[str, Mapping[str, int]], n_train: int) 
     for name, n in list(counts.items())[:_MOST_LABELS]:
         share = f"{n['train'] / max(1, n_train):.1%}"
         table.add_row(
-            Text(name or "(none)"), f"{n['train']:,}", share, f"{n['valid']:,}", f"{n['test']:,}"
+            Text(brief(name) or "(none)"),
+            f"{n['train']:,}",
+            share,
+            f"{n['valid']:,}",
+            f"{n['test']:,}",
         )
     if len(counts) > _MOST_LABELS:
         table.add_row(f"… {len(counts) - _MOST_LABELS:,} more", "", "", "", "")
@@ -351,7 +356,9 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
     shown = [f"{p} % {n:,}" for p, n in zip(PERCENTILES, survey.percentiles, strict=False)]
     facts.append(("lengths", f"tokens of a text, at most: {' · '.join(shown)}"))
     name, share = survey.majority
-    facts.append(("majority", f"'{name}', {share:.1%} of train: what is right without reading"))
+    facts.append(
+        ("majority", f"{quote(name)}, {share:.1%} of train: what is right without reading")
+    )
     if survey.several:
         facts.append(
             (
@@ -368,7 +375,7 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
     if survey.rare:
         facts.append(("rare", f"fewer than {FEW_ROWS} in train: {_named(survey.rare)}"))
     for each, part, line in survey.unseen[:_MOST_NAMED]:
-        facts.append(("unseen", f"'{each}' is in {part} (line {line:,}), not in train"))
+        facts.append(("unseen", f"{quote(each)} is in {part} (line {line:,}), not in train"))
     for group in survey.alike[:_MOST_NAMED]:
         facts.append(("alike", f"{_named(group)} differ in case or spaces only"))
     empty = [f"{n:,} of {part}" for part, n in survey.n_empty.items() if n]
@@ -406,4 +413,4 @@ def _counted(number: int, noun: str) -> str:
 
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(f"'{name}'" for name in names[:_MOST_NAMED]) + more
+    return ", ".join(quote(name) for name in names[:_MOST_NAMED]) + more

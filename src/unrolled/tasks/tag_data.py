@@ -10,21 +10,22 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unrolled.config import require
+from unrolled.config import Range
 from unrolled.errors import ConfigError, DataError
-from unrolled.layers.crf import Allowed, allowed_transitions
+from unrolled.layers.crf import Allowed, allowed_transitions, booleans
 from unrolled.metrics.spans import find_scheme, find_spans
+from unrolled.quoting import quote
 from unrolled.shapes import Padded
 from unrolled.tasks.labelled import ROLE
 from unrolled.tasks.task import LABELS, Tokenizers
-from unrolled.text.data import DataConfig, TooLong
+from unrolled.text.data import DataConfig, Length, TooLong
 from unrolled.text.labels import Labels
 from unrolled.text.readers import LIST_SEPARATOR, Row, split_list
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
@@ -48,6 +49,8 @@ class TagData(DataConfig):
             numbers, e.g. ["1", "-1"], which is the default.
         max_length: the most tokens that are read at once.
         too_long: whether longer training sentences are left out ("skip"), or read in pieces ("truncate").
+        max_characters: the most characters of a word that are read; of a longer one, which is hardly a
+            word, half of them from its beginning and half from its end.
         scheme: how tags write spans: "bio", "iob1", "bioes", "bilou"; "none" for not at all; "auto" finds
             out.
 
@@ -55,14 +58,10 @@ class TagData(DataConfig):
         ConfigError: a value that cannot be.
     """
 
-    max_length: int = 400
+    max_length: Length = 400
     too_long: TooLong = "truncate"
+    max_characters: Annotated[int, Range(1, 10**6)] = 100
     scheme: Scheme = "auto"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choices = get_args(Scheme)
-        require(self.scheme in choices, "data.scheme", f"one of {', '.join(choices)}", self.scheme)
 
 
 # Data: the vocabularies, the scheme, and a sentence as ids
@@ -153,9 +152,9 @@ def transitions(names: Sequence[str], scheme: str) -> Allowed:
     ]
     return Allowed(
         tuple(names),
-        torch.tensor([letter != "B" for letter, _ in parts], dtype=torch.bool),
-        torch.tensor(steps, dtype=torch.bool).reshape(len(parts), len(parts)),
-        torch.ones(len(parts), dtype=torch.bool),
+        booleans(letter != "B" for letter, _ in parts),
+        booleans(each for row in steps for each in row).reshape(len(parts), len(parts)),
+        booleans(True for _ in parts),
     )
 
 
@@ -182,8 +181,8 @@ def _check_scheme(
             if tag in others:
                 letters = {"bioes": "B, I, E, S", "bilou": "B, I, L, U"}.get(scheme, "B, I")
                 raise DataError(
-                    f"tag '{tag}' is none of data.scheme = '{scheme}': expected O, or one of {letters} "
-                    "with a hyphen and a type; correct it, or set data.scheme = 'none'",
+                    f"tag {quote(tag)} is none of data.scheme = '{scheme}': expected O, or one of "
+                    f"{letters} with a hyphen and a type; correct it, or set data.scheme = 'none'",
                     line=row.lines[place] if row.lines else row.line,
                 )
 
@@ -233,11 +232,21 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers, data: TagData) -> TagE
             except DataError as error:
                 raise DataError(error.problem, line=place) from None
     letters: Tokenizer = tokenizers[CHARACTERS]
-    spellings = [tuple(letters.ids_of(unicodedata.normalize("NFC", token))) for token in tokens]
+    most = data.max_characters
+    spellings = [tuple(letters.ids_of(_characters(token, most))) for token in tokens]
     if () in spellings:
         place = spellings.index(()) + 1
         raise DataError("the token is empty; leave it out, with its tag", line=place)
     return TagExample(tuple(tokens), words.ids_of(tokens), spellings, tags)
+
+
+def _characters(token: str, most: int) -> str:
+    """The characters of a token that are read."""
+    spelled = unicodedata.normalize("NFC", token)
+    if len(spelled) <= most:
+        return spelled
+    n_last = most // 2
+    return spelled[: most - n_last] + spelled[len(spelled) - n_last :]
 
 
 def lengths(example: TagExample) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import require
+from unrolled.config import Layers, Rate, Share, Width, check_fields
 from unrolled.decoding import decode as decode_hypotheses
 from unrolled.decoding.records import DecodingConfig, Hypothesis
 from unrolled.errors import ConfigError
@@ -26,6 +26,7 @@ from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeight
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import SoftmaxHead
 from unrolled.layers.output import Output
+from unrolled.layers.unknown import DEFAULT_RATE, count_ids, rate_for, shares_of, some_unknown
 from unrolled.metrics import translation as metrics
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import Answer, Prediction, Task, Tokenizers
@@ -52,6 +53,10 @@ class TranslateConfig:
         label_smoothing: share of the target distribution spread over all words.
         sampling_rate: scheduled sampling: the chance that a training step reads the model's own last
             word instead of the right one (Bengio et al. 2015); 0 is teacher forcing.
+        unknown_rate: a word of either side that occurs n times in training is read there as unknown with
+            chance `unknown_rate` / n, so that the model learns what to make of words it does not know
+            (`layers.unknown`); 0 for never. The words to predict stay, so that no answer has more unknown
+            ones for it.
         tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": the
             source embedding too, which needs `text.shared`.
         source_embeddings: file of pretrained word vectors that the source embedding begins with, of any
@@ -63,17 +68,18 @@ class TranslateConfig:
     """
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
-    embedding_size: int = 256
-    encoder_size: int = 256
-    hidden_size: int = 512
-    encoder_layers: int = 1
-    decoder_layers: int = 1
+    embedding_size: Width = 256
+    encoder_size: Width = 256
+    hidden_size: Width = 512
+    encoder_layers: Layers = 1
+    decoder_layers: Layers = 1
     bidirectional: bool = True
     attention: Literal["none", "additive", "dot", "general"] = "additive"
     input_feeding: bool = True
-    dropout_rate: float = 0.2
-    label_smoothing: float = 0.1
-    sampling_rate: float = 0.0
+    dropout_rate: Rate = 0.2
+    label_smoothing: Rate = 0.1
+    sampling_rate: Share = 0.0
+    unknown_rate: Share = DEFAULT_RATE
     tied_embeddings: Literal["none", "target", "all"] = "none"
     source_embeddings: str | None = None
     target_embeddings: str | None = None
@@ -81,21 +87,7 @@ class TranslateConfig:
     embeddings_frozen: bool = False
 
     def __post_init__(self) -> None:
-        sizes = (
-            "embedding_size",
-            "encoder_size",
-            "hidden_size",
-            "encoder_layers",
-            "decoder_layers",
-        )
-        for name in sizes:
-            value = getattr(self, name)
-            require(value >= 1, f"model.{name}", "at least 1", value)
-        for name in ("dropout_rate", "label_smoothing"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"model.{name}", "at least 0 and below 1", value)
-        rate = self.sampling_rate
-        require(0 <= rate <= 1, "model.sampling_rate", "at least 0 and at most 1", rate)
+        check_fields(self, "model")
         memory_size = self.encoder_size * (2 if self.bidirectional else 1)
         if self.attention == "dot" and memory_size != self.hidden_size:
             raise ConfigError(
@@ -130,6 +122,9 @@ class Translator(nn.Module):
     >>> output.hidden.shape, output.attention.shape
     (torch.Size([2, 2, 7]), torch.Size([2, 2, 3]))
     """
+
+    unknown_source: Tensor
+    unknown_target: Tensor
 
     def __init__(self, config: TranslateConfig, n_source_words: int, n_target_words: int) -> None:
         super().__init__()
@@ -166,6 +161,8 @@ class Translator(nn.Module):
         )
         shared = None if tied == "none" else self.target_embedding.weight
         self.head = SoftmaxHead(output_size, n_target_words, shared)
+        self.register_buffer("unknown_source", torch.zeros(n_source_words), persistent=False)
+        self.register_buffer("unknown_target", torch.zeros(n_target_words), persistent=False)
         self.reset_embeddings()
         for embedding, file in self.tables():
             embedding.weight.requires_grad_(file is None or not config.embeddings_frozen)
@@ -348,7 +345,16 @@ def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
             "model.tied_embeddings: 'all' shares one table between both languages and needs one "
             "vocabulary; set text.shared = true"
         )
+    config = replace(config, unknown_rate=rate_for(tokenizers["source"], config.unknown_rate))
     return Translator(config, len(tokenizers["source"]), len(tokenizers["target"]))
+
+
+def prepare(model: Translator, pairs: Sequence[Pair], tokenizers: Tokenizers) -> None:
+    """How rare each word of the training part is."""
+    if rate := model.config.unknown_rate:
+        sides = (pair.source for pair in pairs), (pair.target for pair in pairs)
+        for side, shares in zip(sides, (model.unknown_source, model.unknown_target), strict=True):
+            shares.copy_(shares_of(count_ids(chain.from_iterable(side), len(shares)), rate))
 
 
 def check_beginning(config: TranslateConfig, text: TextConfig) -> None:
@@ -376,7 +382,17 @@ def begin(model: Translator, tokenizers: Tokenizers) -> tuple[str, ...]:
 
 
 def loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
-    """The training loss: label-smoothed cross-entropy, summed; and how many words."""
+    """The training loss: label-smoothed cross-entropy, summed; and how many words.
+
+    In training some words are read as unknown.
+    """
+    if model.training and (rate := model.config.unknown_rate):
+        source, target = batch.source, batch.target
+        source_BS = some_unknown(source.values, model.unknown_source, rate)
+        target_BT = some_unknown(target.values, model.unknown_target, rate)
+        batch = TranslationBatch(
+            Padded(source_BS, source.lengths), Padded(target_BT, target.lengths), batch.right
+        )
     return _loss(model, batch, model.config.label_smoothing)
 
 
@@ -473,4 +489,5 @@ TASK = Task(
     signature=metrics.signature,
     begin=begin,
     check_beginning=check_beginning,
+    prepare=prepare,
 )

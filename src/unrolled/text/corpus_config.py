@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 import encodings.aliases
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from unrolled.config import require
+from unrolled.config import Rate, check_fields, require
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.text.files import PACKED
 
@@ -57,30 +57,24 @@ class CorpusConfig:
     suffixes: tuple[str, ...] = ()
     documents: Documents = "file"
     separator: str = ""
-    valid_share: float = 0.05
-    test_share: float = 0.05
+    valid_share: Rate = 0.05
+    test_share: Rate = 0.05
     split_seed: int = 1
     on_invalid: OnInvalid = "error"
     encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
+        check_fields(self, "data")
         for suffix in self.suffixes:
             good = len(suffix) > 1 and suffix.startswith(".") and suffix.lower() not in PACKED
             wanted = f"suffixes like .py, without {' or '.join(PACKED)}"
             require(good, "data.suffixes", wanted, suffix)
-        for name, value, choices in (
-            ("documents", self.documents, get_args(Documents)),
-            ("on_invalid", self.on_invalid, get_args(OnInvalid)),
-        ):
-            require(value in choices, f"data.{name}", f"one of {', '.join(choices)}", value)
         wanted = "the line between documents, as data.documents is 'separator'"
         given = bool(self.separator) and "\n" not in self.separator
         separated = self.documents == "separator"
         require(given or not separated, "data.separator", wanted, self.separator)
         wanted = "empty, as data.documents is not 'separator'"
         require(separated or not self.separator, "data.separator", wanted, self.separator)
-        for name, share in (("valid_share", self.valid_share), ("test_share", self.test_share)):
-            require(0 <= share < 1, f"data.{name}", "at least 0 and below 1", share)
         total = self.valid_share + self.test_share
         require(total < 1, "data.valid_share and data.test_share", "below 1 together", total)
         _check_encoding(self.encoding)

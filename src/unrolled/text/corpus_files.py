@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from unrolled import documents
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.corpus_config import CorpusConfig
 from unrolled.text.files import endings, opened
@@ -152,6 +153,17 @@ def expand(names: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
+def files_in_any_order(names: Sequence[str], suffixes: Sequence[str]) -> Iterator[Path]:
+    """The files that `expand` gives, as they are found: whoever stops at the first waits for no other."""
+    for name in names:
+        if not os.path.isdir(name):
+            yield from _expanded(name, suffixes)
+            continue
+        for path, is_asked in _in_any_order(Path(name), suffixes):
+            if is_asked:
+                yield path
+
+
 def _expanded(name: str, suffixes: Sequence[str]) -> list[Path]:
     """The files that one file name, folder or pattern stands for."""
     path = Path(name)
@@ -168,25 +180,30 @@ def _expanded(name: str, suffixes: Sequence[str]) -> list[Path]:
 
 
 def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    chosen = {suffix.lower() for suffix in suffixes}
     files: list[Path] = []
     others: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
-        folders[:] = [each for each in folders if not each.startswith(".")]
-        for path in (Path(parent, name) for name in names if not name.startswith(".")):
-            suffix, packing = endings(path)
-            # A suffix may have several dots, as in .d.ts.
-            plain = path.name.lower().removesuffix(packing)
-            if not chosen or any(plain.endswith(each) for each in chosen):
-                files.append(path)
-            else:
-                others.add(suffix or path.name)
+    for path, is_asked in _in_any_order(folder, suffixes):
+        if is_asked:
+            files.append(path)
+        else:
+            others.add(endings(path)[0] or path.name)
     if files:
         return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
     if not others:
         raise DataError("no files in this folder", folder)
     there = ", ".join(sorted(others)[:5]) + ", …" * (len(others) > 5)
     raise DataError(f"no files with suffix {' or '.join(suffixes)} here, only {there}", folder)
+
+
+def _in_any_order(folder: Path, suffixes: Sequence[str]) -> Iterator[tuple[Path, bool]]:
+    """The files of a folder, and whether each has one of the suffixes."""
+    chosen = {suffix.lower() for suffix in suffixes}
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        for path in (Path(parent, name) for name in names if not name.startswith(".")):
+            # A suffix may have several dots, as in .d.ts.
+            plain = path.name.lower().removesuffix(endings(path)[1])
+            yield path, not chosen or any(plain.endswith(each) for each in chosen)
 
 
 def _refuse_folder(error: OSError) -> None:
@@ -214,7 +231,7 @@ def _scanned(path: Path, folder: str, stamp: tuple[int, int], config: CorpusConf
         place = place.after(raw, text)
         if raw.endswith(b"\n"):
             marks.append(place)
-    with path.open("rb") as stream:
+    with documents.open_regular(path) as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return ScannedFile(
         path, sha256, stamp, tuple(marks), place.characters, n_invalid, first_invalid
@@ -224,7 +241,7 @@ def _scanned(path: Path, folder: str, stamp: tuple[int, int], config: CorpusConf
 def _stamp(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return 0, 0  # whoever opens it will say what is wrong
     return found.st_size, found.st_mtime_ns
 

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from unrolled.config import require
+from unrolled.config import Count, Range, check_fields
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.readers import Lists, Row, read_rows
 
@@ -25,6 +25,7 @@ _LARGEST_GROUP_HELD_OUT = 0.01
 _ANY_GROUP_HELD_OUT = 5  # in a small file, 1 % of the rows is less than an ordinary repeat
 
 TooLong = Literal["skip", "truncate"]
+Length = Annotated[int, Range(1, 10**6)]  # tokens of a text
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,14 @@ class DataConfig:
     valid: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    valid_size: int = 0
-    test_size: int = 0
+    valid_size: Count = 0
+    test_size: Count = 0
     split_seed: int = 1
-    max_length: int = 100
+    max_length: Length = 100
     too_long: TooLong = "skip"
 
     def __post_init__(self) -> None:
-        require(self.valid_size >= 0, "data.valid_size", "at least 0", self.valid_size)
-        require(self.test_size >= 0, "data.test_size", "at least 0", self.test_size)
-        require(self.max_length >= 1, "data.max_length", "at least 1", self.max_length)
-        choices = get_args(TooLong)
-        wanted = f"one of {', '.join(choices)}"
-        require(self.too_long in choices, "data.too_long", wanted, self.too_long)
+        check_fields(self, "data")
 
 
 Keep = Literal["start", "end", "both"]
@@ -90,16 +86,11 @@ class LabelData(DataConfig):
         ConfigError: a value that cannot be.
     """
 
-    max_length: int = 400
+    max_length: Length = 400
     too_long: TooLong = "truncate"
     keep: Keep = "start"
     label_separator: str = ""
     averaged: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choices = get_args(Keep)
-        require(self.keep in choices, "data.keep", f"one of {', '.join(choices)}", self.keep)
 
 
 @dataclass(frozen=True)

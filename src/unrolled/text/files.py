@@ -10,7 +10,9 @@ from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, cast
 
+from unrolled import documents
 from unrolled.errors import DataError, UnavailableError, did_you_mean
+from unrolled.text.limits import bounded
 
 PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
 """Endings of packed files that are read and written as what they hold, and what packs them."""
@@ -55,7 +57,7 @@ def opened(path: Path, where: Callable[[], str] = str) -> Iterator[BinaryIO]:
     try:
         if path.is_dir():
             raise DataError("this is a folder; give a file", path)
-        with path.open("rb") as stream:
+        with documents.open_regular(path, pipes=True) as stream:
             suffix, packing = endings(path)
             if suffix in _NOT_UNPACKED and not packing:
                 known = ", ".join(PACKED)
@@ -87,7 +89,7 @@ def unpacked(
         where: as for `opened`.
 
     Raises:
-        DataError: the bytes are damaged or cut short.
+        DataError: the bytes are damaged or cut short, or unpack to more than `text.limits` allows.
         UnavailableError: this Python cannot unpack them.
     """
     module = _module(packing, name)
@@ -96,7 +98,7 @@ def unpacked(
         faults += (module.LZMAError,)
     try:
         with module.open(stream) as inner:
-            yield cast(BinaryIO, inner)
+            yield bounded(inner, stream, name)
     except faults as error:
         # bz2 has no error of its own; what the disk or the net says is not the file's fault.
         of_disk = isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)

@@ -9,10 +9,17 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
+from unrolled import documents, storage
 from unrolled.config import require
 from unrolled.errors import DataError, RunError, did_you_mean
+from unrolled.quoting import listed, quote
 from unrolled.text.readers import LIST_SEPARATOR
+
+_MOST_BYTES = 64 << 20
+_NAMES = "labels"  # what a file calls them
+_SCHEMES = ("", "bio", "iob1", "bioes", "bilou")
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,8 @@ class Labels:
         scheme: of the labels of tokens: how they write spans ("bio", "iob1", "bioes", "bilou"); "" where
             they do not.
         n_ill_formed: training examples whose labels the scheme does not allow.
+        shares: `[C]`, how often to expect each where nothing is known of a text; () where this was not
+            estimated, as of the labels of tokens.
 
     >>> labels = Labels.of(["neg", "pos", "neg"])
     >>> labels.names, labels.id_of("pos")
@@ -40,6 +49,7 @@ class Labels:
     averaged: tuple[str, ...] = ()
     scheme: str = ""
     n_ill_formed: int = 0
+    shares: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -54,7 +64,7 @@ class Labels:
         names = tuple(sorted(set(found), key=_order))
         least = 1 if several else 2
         if len(names) < least:
-            only = f"only '{names[0]}'" if names else "none"
+            only = f"only {quote(names[0])}" if names else "none"
             wanted = "one label" if several else "two different labels"
             raise DataError(f"expected at least {wanted}, found {only}")
         for name in averaged:
@@ -85,15 +95,15 @@ class Labels:
             if not name:
                 raise DataError(f"the label is missing; expected one of {shown}") from None
             near = did_you_mean(name, self.names)
-            problem = f"label '{name}' is not one of the training part ({shown}){near}"
+            problem = f"label {quote(name)} is not one of the training part ({shown}){near}"
             raise DataError(problem) from None
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write them as JSON."""
         content = asdict(self)
-        content = {"labels": content.pop("names"), **content}
+        content = {_NAMES: content.pop("names"), **content}
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-        Path(path).write_text(text, encoding="utf-8")
+        storage.write_whole(Path(path), text.encode("utf-8"), "try again")
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Labels:
@@ -103,21 +113,51 @@ class Labels:
             RunError: the file is missing or damaged.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            names, averaged = content["labels"], content["averaged"]
-            if not all(isinstance(name, str) for name in (*names, *averaged)):
-                raise ValueError("expected lists of names")
-            return cls(
-                tuple(names),
-                bool(content["several"]),
-                tuple(averaged),
-                str(content.get("scheme", "")),
-                int(content.get("n_ill_formed", 0)),
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{path}: not a file of labels ({error}); restore it from a copy of the run"
-            ) from None
+            content = documents.read_json(path, _MOST_BYTES)
+        except documents.DocumentError as error:
+            raise _not_labels(path, error.problem) from None
+        if not isinstance(content, dict):
+            raise _not_labels(path, "expected an object")
+        found: dict[str, Any] = {_NAMES: None, "averaged": None} | content
+        found["names"] = found.pop(_NAMES)
+        problem = _why_no_labels(found)
+        if problem is not None:
+            raise _not_labels(path, problem)
+        lists = {name: tuple(found[name]) for name, value in found.items() if type(value) is list}
+        return cls(**{**found, **lists})
+
+
+def _why_no_labels(found: dict[str, Any]) -> str | None:
+    """What is wrong with the fields of `Labels` as a file holds them; None for nothing."""
+    lists: dict[str, type] = dict.fromkeys(("names", "averaged", "shares"), list)
+    kinds = {**lists, "several": bool, "scheme": str, "n_ill_formed": int}
+    for name, value in found.items():
+        if type(value) is not kinds.get(name):
+            shown = _NAMES if name == "names" else name[:40]
+            return f"'{shown}' is not as it was written"
+    names, averaged = found["names"], found["averaged"]
+    if not all(isinstance(name, str) for name in (*names, *averaged)):
+        return "expected lists of names"
+    if len(names) < (1 if found.get("several") else 2):
+        return "too few labels to choose from"
+    if len(set(names)) < len(names):
+        return "a label stands there twice"
+    if not set(averaged) <= set(names):
+        return "'averaged' names a label that is not there"
+    if found.get("scheme", "") not in _SCHEMES or not 0 <= found.get("n_ill_formed", 0) < 1 << 63:
+        return "its scheme is not one that is known here"
+    shares = found.get("shares", [])
+    if len(shares) not in (0, len(names)) or not all(_is_share(each) for each in shares):
+        return "'shares' is not a share of each label"
+    return None
+
+
+def _is_share(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]
+
+
+def _not_labels(path: str | PathLike[str], problem: str) -> RunError:
+    return RunError(f"{path}: not a file of labels ({problem}); restore it from a copy of the run")
 
 
 def split_labels(field: str, separator: str) -> list[str]:
@@ -134,7 +174,7 @@ def split_labels(field: str, separator: str) -> list[str]:
 
 
 def _shown(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+    return listed(names)
 
 
 def _order(name: str) -> tuple[bool, float, str]:

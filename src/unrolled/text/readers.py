@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Literal
 
 from unrolled.errors import DataError, did_you_mean
+from unrolled.quoting import listed, quote
 from unrolled.text.files import endings, opened
+from unrolled.text.limits import line_too_long, longest_line
 
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 _TABLES = (".tsv", ".tab", ".csv", ".jsonl", ".ndjson")
 _COLUMN_FILES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".col")
 _MISSING = object()
+_MOST_NAMED = 12  # columns in a message
 
 Lists = Literal["none", "last", "all"]
 
@@ -108,7 +111,7 @@ def read_rows(
     if asked is not None and n_columns is not None and len(asked) != n_columns:
         raise DataError(
             f"{_count(n_columns, 'column')} needed, but {_count(len(asked), 'column')} asked for: "
-            f"{', '.join(asked)}",
+            f"{listed(asked, _MOST_NAMED)}",
             _place(paths),
         )
     if len(paths) > 1:
@@ -163,19 +166,29 @@ class Line:
     offset: int
 
 
-def read_lines(path: Path) -> Iterator[Line]:
+def read_lines(path: Path, share: int = 1) -> Iterator[Line]:
     """The lines of a text file, decoded; a packed file is unpacked.
 
+    Args:
+        path: the file.
+        share: lines may have this part of `limits.longest_line()`.
+
     Raises:
-        DataError: the file cannot be read, or is no UTF-8; raised when the faulty place is reached.
+        DataError: the file cannot be read, is no UTF-8, or has a line that is too long; raised when the
+            faulty place is reached.
     """
     number, offset = 0, 0
+    longest = longest_line() // share
 
     def where() -> str:
         return f" after line {number}" if number else " from its first byte"
 
     with opened(path, where) as stream:
-        for number, raw in enumerate(stream, start=1):
+        for number, raw in enumerate(iter(lambda: stream.readline(longest + 1), b""), start=1):
+            if len(raw) > longest:
+                if b"\r" in raw[:longest]:
+                    raise _carriage_returns(path)
+                raise line_too_long(path, number, share)
             yield Line(_decode(raw, path, number, offset), number, offset)
             offset += len(raw)
 
@@ -197,7 +210,18 @@ def _decode(raw: bytes, path: Path, number: int, offset: int) -> str:
         ) from error
     if number == 1:
         text = text.removeprefix("\ufeff")
+        if "\r" in text.rstrip("\r\n") and not text.endswith("\n"):
+            raise _carriage_returns(path)
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def _carriage_returns(path: Path) -> DataError:
+    return DataError(
+        "lines end in CR (carriage return) alone, expected LF or CRLF; convert it, e.g. with: "
+        "tr '\\r' '\\n'",
+        path,
+        1,
+    )
 
 
 # Tables: each format gives its header and a stream of (line number, values by header)
@@ -223,13 +247,13 @@ def _read_table(
     for line, values in records:
         yield Row(tuple(_text(values[i], path, line, names[i], so) for i, so in columns), line)
     if not line:
-        raise DataError(f"no rows after the header {', '.join(names)}", path)
+        raise DataError(f"no rows after the header {listed(names, _MOST_NAMED)}", path)
 
 
 def _check_count(path: Path | str, names: Sequence[str], n_columns: int | None) -> None:
     if n_columns is None or len(names) == n_columns:
         return
-    found = f"{_count(len(names), 'column')} found: {', '.join(names)}"
+    found = f"{_count(len(names), 'column')} found: {listed(names, _MOST_NAMED)}"
     if len(names) > n_columns:
         raise DataError(f"{n_columns} needed, {found}; say which with --data.columns", path)
     raise DataError(f"{_count(n_columns, 'column')} needed, {found}", path)
@@ -237,11 +261,13 @@ def _check_count(path: Path | str, names: Sequence[str], n_columns: int | None) 
 
 def _index(path: Path | str, names: Sequence[str], name: str) -> int:
     if names.count(name) > 1:
-        raise DataError(f"the header names column '{name}' twice; rename one of them", path)
+        raise DataError(f"the header names column {quote(name)} twice; rename one of them", path)
     if name in names:
         return names.index(name)
     raise DataError(
-        f"no column '{name}'; its columns are {', '.join(names)}{did_you_mean(name, names)}", path
+        f"no column {quote(name)}; its columns are {listed(names, _MOST_NAMED)}"
+        f"{did_you_mean(name, names)}",
+        path,
     )
 
 
@@ -267,7 +293,7 @@ def _open_table(path: Path) -> tuple[tuple[str, ...], _Records]:
     open_format = _FORMATS.get(suffix)
     if open_format is None:
         raise DataError(
-            f"cannot tell the format from '{suffix}'; expected one of {' '.join(_TABLES)} "
+            f"cannot tell the format from {quote(suffix)}; expected one of {' '.join(_TABLES)} "
             "(or packed, with .gz, .bz2 or .xz after it), or one plain-text file per column",
             path,
         )
@@ -275,6 +301,8 @@ def _open_table(path: Path) -> tuple[tuple[str, ...], _Records]:
     first = next(lines, None)
     if first is None:
         raise DataError("the file is empty", path)
+    if "\r" in first.text:
+        raise _carriage_returns(path)
     return open_format(path, first, lines)
 
 
@@ -283,16 +311,16 @@ def _open_tsv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
 
     def records() -> _Records:
         for line in rest:
-            values = line.text.split("\t")
-            if len(values) != len(names):
+            n_values = line.text.count("\t") + 1
+            if n_values != len(names):
                 if not line.text:
                     continue
                 # A spreadsheet puts quotes around a field with a line break; here they are characters.
-                is_quoted = len(values) < len(names) and line.text.count('"') % 2 == 1
+                is_quoted = n_values < len(names) and line.text.count('"') % 2 == 1
                 raise _wrong_width(
-                    path, line.number, len(names), len(values), "tab", is_quoted=is_quoted
+                    path, line.number, len(names), n_values, "tab", is_quoted=is_quoted
                 )
-            yield line.number, values
+            yield line.number, line.text.split("\t")
 
     return names, records()
 
@@ -300,20 +328,26 @@ def _open_tsv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
 def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str, ...], _Records]:
     # The module's limit of 131,072 characters a field is global and stops one very long line.
     csv.field_size_limit(2**31 - 1)
+    longest = longest_line()
     separator = ";" if ";" in first.text and "," not in first.text else ","
 
     def parsed() -> Iterator[tuple[int, list[str]]]:
+        start = 1
+        n_open = 0  # characters of the row so far, which may have several lines
+
         def physical() -> Iterator[str]:
-            yield first.text + "\n"
-            for line in rest:
+            nonlocal n_open
+            for line in chain([first], rest):
+                n_open += len(line.text) + 1
+                if n_open > longest + 1:
+                    raise line_too_long(path, start, what="row, whose quotes stay open,")
                 yield line.text + "\n"
 
         reader = csv.reader(physical(), delimiter=separator, strict=True)
-        start = 1
         try:
             for values in reader:
                 yield start, values
-                start = reader.line_num + 1
+                start, n_open = reader.line_num + 1, 0
         except csv.Error as error:
             raise DataError(f"damaged CSV ({error}); check its quotes", path, start) from error
 
@@ -440,7 +474,7 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
     [None, ('Ann', 'B-PER'), ('ran', 'O'), ('.', 'O'), None, ('#1', 'O')]
     """
     path = Path(path)
-    lines, begin = read_lines(path), list[Line]()
+    lines, begin = read_lines(path, share=_SHARE_OF_TOKEN), list[Line]()
     first: Line | None = None
     for line in lines:
         begin.append(line)
@@ -488,6 +522,7 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
 
 
 _DOCUMENT = "-DOCSTART-"
+_SHARE_OF_TOKEN = 8  # its line is cut into columns, which take more room than their characters
 _NUMBER = re.compile(r"-?\d+")
 _NO_WORD = re.compile(r"\d+[-.]\d+")
 _CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")

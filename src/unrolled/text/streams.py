@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.config import require
+from unrolled.config import Count, OptionalWidth, Width, require
 from unrolled.text.corpus import CorpusConfig
 from unrolled.text.tokenizer import EOS_ID
 
@@ -35,17 +35,14 @@ class StreamConfig(CorpusConfig):
     32
     """
 
-    n_rows: int = 32
-    k1: int = 64
-    k2: int = 0
+    n_rows: Width = 32
+    k1: Width = 64
+    k2: OptionalWidth = 0
     restart: bool = False
-    valid_tokens: int = 500_000
+    valid_tokens: Count = 500_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.n_rows >= 1, "data.n_rows", "at least 1", self.n_rows)
-        require(self.k1 >= 1, "data.k1", "at least 1", self.k1)
-        require(self.valid_tokens >= 0, "data.valid_tokens", "at least 0", self.valid_tokens)
         wanted = f"at least data.k1 = {self.k1}, or 0"
         require(self.k2 == 0 or self.k2 >= self.k1, "data.k2", wanted, self.k2)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unrolled.quoting import brief, escape, listed
 from unrolled.text.batches import batches, padding_share
 from unrolled.text.data import DataConfig, Splits, read_splits, same_text
 from unrolled.text.readers import Row, column_names
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _N_EXAMPLES = 3
+_LONGEST_EXAMPLE = 300
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def page(
         table.add_column(heading, justify="right", no_wrap=True)
     for column in columns:
         table.add_row(
-            Text(column.name),
+            Text(brief(column.name)),
             f"{column.n_distinct:,}",
             f"{column.median:,}",
             f"{column.most:,}",
@@ -211,10 +213,14 @@ def page(
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in facts:
-        grid.add_row(name, Text(value))
+        grid.add_row(name, Text(escape(value)))
     for i, row in enumerate(examples):
-        grid.add_row("" if i else "examples", Text(" → ".join(row.fields), style="dim"))
-    return Group(Text(" + ".join(paths), style="bold"), table, *tables, grid)
+        grid.add_row("" if i else "examples", Text(_example(row), style="dim"))
+    return Group(Text(listed(paths, limit=_LONGEST_EXAMPLE), style="bold"), table, *tables, grid)
+
+
+def _example(row: Row) -> str:
+    return " → ".join(brief(each, _LONGEST_EXAMPLE) for each in row.fields)
 
 
 def _facts(survey: Survey) -> list[tuple[str, str]]:
@@ -228,7 +234,7 @@ def _facts(survey: Survey) -> list[tuple[str, str]]:
         ("tokens", _TOKEN_KINDS[survey.kind]),
     ]
     if survey.ignored:
-        facts.append(("not read", ", ".join(survey.ignored)))
+        facts.append(("not read", listed(survey.ignored)))
     if survey.n_empty:
         facts.append(("left out", f"{_rows(survey.n_empty)} with an empty side"))
     if survey.n_too_long:

@@ -9,20 +9,23 @@ units"; over UTF-8 bytes as in Radford et al. 2019) have no unknown tokens: any 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
-from unrolled.config import require
+from unrolled import documents, storage
+from unrolled.config import PositiveCount, Range, check_fields, require
 from unrolled.errors import RunError
+from unrolled.text import tokenizer_files
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -31,6 +34,9 @@ Kind = Literal["char", "word", "space", "bpe"]
 
 _N_BYTES = 256
 _ENCODE_CHUNK = 8192  # bounds the memory of the library's records, which outweigh the ids tenfold
+_ENCODE_CHARACTERS = 1 << 20
+_SEGMENT = 1 << 16  # characters of a text that are encoded at once, so that Ctrl-C need not wait
+_LONGEST_SEGMENT = 1 << 18  # where no word ends
 
 # A word keeps the apostrophes and hyphens inside it ("o'clock", "well-known"), but English clitics
 # are split off as in the Penn Treebank ("do" "n't", "Tom" "'s"): pretrained vectors are stored so.
@@ -73,6 +79,9 @@ class TextConfig:
             not merged (nor is one seen only once).
         lowercase: whether upper case is folded away.
         shared: one vocabulary for both sides of a pair, rather than one each.
+        max_word_length: characters of the longest word that a vocabulary is learned from. Longer ones,
+            which are hardly words, are unknown; byte pairs are learned from their first hundred pieces of
+            this length.
 
     Raises:
         ConfigError: a value that cannot be.
@@ -82,15 +91,14 @@ class TextConfig:
     """
 
     kind: Kind = "bpe"
-    vocab_size: int = 8000
-    min_count: int = 1
+    vocab_size: Annotated[int, Range(1, 4_000_000)] = 8000
+    min_count: PositiveCount = 1
     lowercase: bool = False
     shared: bool = False
+    max_word_length: Annotated[int, Range(1, 10**6)] = 200
 
     def __post_init__(self) -> None:
-        kinds = get_args(Kind)
-        require(self.kind in kinds, "text.kind", f"one of {', '.join(kinds)}", self.kind)
-        require(self.min_count >= 1, "text.min_count", "at least 1", self.min_count)
+        check_fields(self, "text")
         smallest = len(SPECIALS) + (_N_BYTES if self.kind == "bpe" else 1)
         why = " (4 special tokens and the 256 bytes)" if self.kind == "bpe" else ""
         wanted = f"at least {smallest} for {self.kind}{why}"
@@ -143,12 +151,13 @@ class Tokenizer:
         """
         inner, trainer = _untrained(config, running)
         split = inner.pre_tokenizer
+        texts = _without_long_words(_in_segments(_well_formed(texts)), config)
         if config.kind == "space":
             # A word of the text that spells a special token would take that token's id away.
             inner.pre_tokenizer = pre_tokenizers.Sequence(
                 [split, pre_tokenizers.Split(Regex(_SPELLED_SPECIAL), "removed")]
             )
-        inner.train_from_iterator(_well_formed(texts), trainer)
+        inner.train_from_iterator(texts, trainer)
         inner.pre_tokenizer = split
         return cls(inner)
 
@@ -168,6 +177,8 @@ class Tokenizer:
         inner, _ = _untrained(config, running=False)
         counts: Counter[str] = Counter()
         for token, count in Counter(tokens).items():
+            if len(token) > config.max_word_length:
+                continue
             counts[_normalised(inner, token)] += count
         for special in SPECIALS:
             counts.pop(special, None)
@@ -212,34 +223,24 @@ class Tokenizer:
             RunError: the file is missing, damaged, or was made by something else.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else "unreadable"
-            raise RunError(f"{path}: {reason}; a run folder needs its tokenizer file") from error
+            text = documents.read_text(path, tokenizer_files.MOST_BYTES)
+        except documents.DocumentError as error:
+            reason = "no such file" if error.is_missing else error.problem
+            raise RunError(f"{path}: {reason}; a run folder needs its tokenizer file") from None
         try:
-            inner = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises bare Exception for whatever is wrong
-            raise RunError(
-                f"{path}: damaged tokenizer file ({error}); copy the run folder again or retrain"
-            ) from error
-        ids = range(inner.get_vocab_size())
-        if tuple(inner.id_to_token(i) for i in ids[:4]) != SPECIALS:
-            raise RunError(
-                f"{path}: not a tokenizer of this toolkit; ids 0 to 3 must be {' '.join(SPECIALS)}"
-            )
-        if any(inner.id_to_token(i) is None for i in ids):
-            raise RunError(
-                f"{path}: damaged tokenizer file (ids are missing); copy the run folder again or "
-                "retrain"
-            )
-        try:
-            return cls(inner)
-        except ValueError as error:
-            raise RunError(f"{path}: not a tokenizer of this toolkit; {error}") from error
+            document = documents.parse_json(path, text)
+        except documents.DocumentError as error:
+            raise _damaged(path, error.problem) from None
+        why_not = tokenizer_files.why_not(document, _pipelines(), SPECIALS, _BYTES)
+        if why_not is not None:
+            raise RunError(f"{path}: not a tokenizer of this toolkit; {why_not}")
+        with tokenizer_files.refusing(lambda problem: _damaged(path, problem)):
+            return cls(tokenizers.Tokenizer.from_str(text))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the vocabulary as a `tokenizer.json`."""
-        Path(path).write_text(self.inner.to_str(pretty=True), encoding="utf-8", newline="\n")
+        content = self.inner.to_str(pretty=True).encode("utf-8")
+        storage.write_whole(Path(path), content, "try again")
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -249,12 +250,25 @@ class Tokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of many texts, on all cores."""
+        """The ids of many texts, on all cores; a very long text is encoded in segments, cut at spaces.
+
+        A word of more than 262,144 characters becomes several.
+        """
         rows: list[list[int]] = []
-        for start in range(0, len(texts), _ENCODE_CHUNK):
-            chunk = list(_well_formed(texts[start : start + _ENCODE_CHUNK]))
-            encoded = self.inner.encode_batch_fast(chunk, add_special_tokens=False)
-            rows.extend(row.ids for row in encoded)
+        chunk: list[str] = []
+        size = 0
+        for text in _well_formed(texts):
+            if len(text) > _SEGMENT:
+                rows += self._encode_chunk(chunk)
+                chunk, size = [], 0
+                rows.append(self._encode_long(text))
+                continue
+            chunk.append(text)
+            size += len(text)
+            if len(chunk) >= _ENCODE_CHUNK or size >= _ENCODE_CHARACTERS:
+                rows += self._encode_chunk(chunk)
+                chunk, size = [], 0
+        rows += self._encode_chunk(chunk)
         if self.kind == "space":
             # Padding, begin and end are looked up like any word; in a text they are unknown words.
             return [
@@ -262,6 +276,28 @@ class Tokenizer:
                 for row in rows
             ]
         return rows
+
+    def _encode_chunk(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded = self.inner.encode_batch_fast(texts, add_special_tokens=False) if texts else []
+        return [row.ids for row in encoded]
+
+    def _encode_long(self, text: str) -> list[int]:
+        first, *others = _segments(text)
+        ids: list[int] = self.inner.encode(first, add_special_tokens=False).ids
+        for segment in others:
+            ids += self._inside.encode(segment, add_special_tokens=False).ids
+        return ids
+
+    @cached_property
+    def _inside(self) -> tokenizers.Tokenizer:
+        """For what stands inside a text, so that no space is put before it."""
+        if self.running:
+            return self.inner
+        inner = tokenizers.Tokenizer.from_str(self.inner.to_str())
+        folds = self.inner.normalizer.normalize_str("A") == " a"
+        inner.normalizer = normalizers.Sequence(_normal_form(folds))
+        inner.encode_special_tokens = True
+        return inner
 
     def decode(self, ids: Sequence[int]) -> str:
         """Readable text. Padding, begin and end are dropped; an unknown token reads `<unk>`.
@@ -320,10 +356,12 @@ class Tokenizer:
         """
         if self.kind == "bpe":
             return self.pieces(self.encode(text))
-        (text,) = _well_formed([text])
-        if folded:
-            text = self.inner.normalizer.normalize_str(text)
-        return [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(text)]
+        pieces: list[str] = []
+        for segment in _in_segments(_well_formed([text])):
+            if folded:
+                segment = self.inner.normalizer.normalize_str(segment)
+            pieces += [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(segment)]
+        return pieces
 
     def word_places(self, ids: Sequence[int]) -> list[tuple[int, int]]:
         """Where each word begins and ends among the ids of a text: what stands between white space.
@@ -361,6 +399,17 @@ class Tokenizer:
             return blank, blank
         begins = frozenset(i for i, each in enumerate(written) if each[:1].isspace())
         return begins, frozenset(i for i in begins if written[i].isspace())
+
+    @cached_property
+    def silent(self) -> frozenset[int]:
+        """Tokens that say nothing: the special ones, `<unk>` among them, and tokens of white space.
+
+        >>> letters = Tokenizer.train(["to be"], TextConfig(kind="char"))
+        >>> letters.silent.issuperset(letters.encode("Ä Ö"))
+        True
+        """
+        specials = frozenset(range(len(SPECIALS)))
+        return specials if self.kind in ("word", "space") else specials | self._white_space[1]
 
     def id_of(self, token: str) -> int | None:
         """The id of the token that is exactly this text, or None where no single token is.
@@ -438,9 +487,7 @@ _SPELLED_SPECIAL = rf"\A(?:{'|'.join(SPECIALS)})\z"
 
 def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
     """The pipeline of a configuration, without a vocabulary yet."""
-    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
-    if config.lowercase:
-        steps.append(normalizers.Lowercase())
+    steps = _normal_form(config.lowercase)
     specials = _special_tokens()
     if config.kind == "bpe":
         inner = tokenizers.Tokenizer(models.BPE())
@@ -449,7 +496,7 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
             steps.append(normalizers.Prepend(" "))
         inner.pre_tokenizer = pre_tokenizers.Sequence(
             [
-                pre_tokenizers.Split(Regex(_SUBWORD_PATTERN), "isolated"),
+                _subwords(),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
@@ -478,6 +525,38 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
         )
     inner.normalizer = normalizers.Sequence(steps)
     return inner, trainer
+
+
+@cache
+def _pipelines() -> tuple[dict[str, Any], ...]:
+    """What a file of each kind holds, but for the vocabulary."""
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    ways = [
+        (TextConfig(kind=kind, lowercase=lowercase), running)
+        for kind in kinds
+        for lowercase in (False, True)
+        for running in ((False, True) if kind == "bpe" else (False,))
+    ]
+    found = []
+    for config, running in ways:
+        inner, _ = _untrained(config, running)
+        inner.add_special_tokens(_special_tokens())
+        found.append(json.loads(inner.to_str()))
+    return tuple(found)
+
+
+def _damaged(path: str | PathLike[str], problem: str) -> RunError:
+    return RunError(
+        f"{path}: damaged tokenizer file ({problem}); copy the run folder again or retrain"
+    )
+
+
+def _normal_form(lowercase: bool) -> list[normalizers.Normalizer]:
+    return [normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])]
+
+
+def _subwords() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Split(Regex(_SUBWORD_PATTERN), "isolated")
 
 
 def _special_tokens() -> list[tokenizers.AddedToken]:
@@ -512,6 +591,83 @@ def _well_formed(texts: Iterable[str]) -> Iterator[str]:
             yield text
         else:
             yield text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _in_segments(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        if len(text) <= _SEGMENT:
+            yield text
+        else:
+            yield from _segments(text)
+
+
+def _segments(text: str) -> Iterator[str]:
+    """A long text in parts whose tokens are the text's: no token of any kind reaches over such a place.
+
+    That is before a space alone between two characters that are none. Where there is none for long, the
+    text is cut all the same, but not before what its last character may be composed with.
+    """
+    start = 0
+    while len(text) - start > _SEGMENT:
+        end = _lone_space(text, start + 1, start + _SEGMENT)
+        if not end:
+            found = _LONE_SPACE.search(text, start + _SEGMENT, start + _LONGEST_SEGMENT)
+            end = found.start() if found else start + _LONGEST_SEGMENT
+        if end >= len(text) - 1:
+            break
+        for _ in range(_MOST_COMPOSED if text[end] != " " else 0):
+            if text[end].isascii():
+                break
+            end -= 1
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+_LONE_SPACE = re.compile(r"(?<=\S) (?=\S)")
+_MOST_COMPOSED = 32
+_MOST_PIECES = 100  # of one word that byte pairs are learned from
+
+
+def _lone_space(text: str, first: int, last: int) -> int:
+    """The last such space in a range, 0 where there is none."""
+    place = text.rfind(" ", first, last)
+    while place > 0 and (text[place - 1].isspace() or text[place + 1].isspace()):
+        place = text.rfind(" ", first, place)
+    return max(place, 0)
+
+
+def _without_long_words(texts: Iterable[str], config: TextConfig) -> Iterator[str]:
+    """Texts from which a vocabulary is learned: byte pairs take time by the square of a word's length."""
+    longest = config.max_word_length
+    split = (
+        _subwords() if config.kind == "bpe" else _untrained(config, running=True)[0].pre_tokenizer
+    )
+    for text in texts:
+        if config.kind == "char" or len(text) <= longest or not _may_have_run(text, longest):
+            yield text
+            continue
+        parts, done = list[str](), 0
+        for piece, (start, end) in split.pre_tokenize_str(text):
+            if len(piece) > longest:
+                cut = piece if config.kind == "bpe" and not piece.isspace() else ""
+                most = min(len(cut), _MOST_PIECES * longest)
+                shorter = (cut[at : at + longest] for at in range(0, most, longest))
+                parts += [text[done:start], " ", " ".join(shorter), " "]
+                done = end
+        yield "".join([*parts, text[done:]])
+
+
+def _may_have_run(text: str, longest: int) -> bool:
+    """Whether a text may hold a longer run without a space, or of nothing else; looks at a few places."""
+    window = max(1, longest // 2)
+    start = 0
+    while start + window <= len(text):
+        place = text.rfind(" ", start, start + window)
+        if place < 0 or (place == start + window - 1 and text[start : place + 1].isspace()):
+            return True
+        start = place + 1
+    return False
 
 
 def _byte_of_character() -> dict[str, int]:

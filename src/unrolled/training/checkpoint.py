@@ -8,28 +8,30 @@
       pointer.json              {"best": …, "last": …}, with the checksum of each state.json
 
 A checkpoint is written under a temporary name, every file is flushed to the disk, and only then is
-the folder renamed and the pointer replaced. What the pointer does not name does not exist.
-Every `.safetensors` file holds a checksum of its own content.
+the folder renamed and the pointer replaced. Every `.safetensors` file holds a checksum of its own
+content. What the pointer does not name is removed, but only once the checkpoint that it names has been
+written, or read and verified, and only where it has our names. Without a pointer nothing is removed.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
+import math
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unrolled import storage, tensor_files
+from unrolled.documents import DocumentError
 from unrolled.errors import RunError
 from unrolled.training.events import Best
 
@@ -37,9 +39,15 @@ MODEL_FILE = "model.safetensors"
 OPTIMISER_FILE = "optimiser.safetensors"
 STATE_FILE = "state.json"
 POINTER_FILE = "pointer.json"
-PARTIAL = ".partial"
+FOLDER = "checkpoints"
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NAME = r"step-\d{7,15}(-\d{1,6})?"
+_PARTS: storage.Holds = {
+    # The last is what the safetensors library, with which this wrote before, left after a kill.
+    r"model\.safetensors|optimiser\.safetensors|state\.json|\.tmp\w{6}": None
+}
+HOLDS: storage.Holds = {r"pointer\.json": None, _NAME: _PARTS}
+"""What the folder of the checkpoints holds."""
 
 
 @dataclass
@@ -52,6 +60,7 @@ class Progress:
         batch: batches of this epoch already used.
         seconds: training time so far, evaluations and checkpoints included.
         metrics_bytes: length of `metrics.jsonl`.
+        metrics_sha256: checksum of those bytes; nothing in checkpoints of older versions.
         logged_step: step of the last `Step`; the five numbers below count from there.
         loss_sum: in nats.
         n_targets: what `loss_sum` is over.
@@ -72,6 +81,7 @@ class Progress:
     batch: int = 0
     seconds: float = 0.0
     metrics_bytes: int = 0
+    metrics_sha256: str = ""
     logged_step: int = 0
     loss_sum: float = 0.0
     n_targets: int = 0
@@ -92,9 +102,61 @@ class Progress:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Progress:
-        """What `dataclasses.asdict` gave."""
+        """What `dataclasses.asdict` gave; what an older version did not know has its default.
+
+        Raises:
+            ValueError: it is not that: the field is named.
+        """
+        if not isinstance(mapping, Mapping):
+            raise ValueError("expected an object")
+        known = {field.name: field.type for field in fields(cls)}
+        for name, value in mapping.items():
+            if name not in known or not _is_right(value, str(known[name])):
+                raise ValueError(f"'{str(name)[:40]}' is unknown or has a wrong value")
+        if missing := known.keys() - mapping.keys() - {"metrics_sha256"}:
+            raise ValueError(f"'{min(missing)}' is missing")
+        if min(mapping["seconds"], mapping["update_seconds"]) < 0:
+            raise ValueError("a time is below 0")
         best = mapping["best"]
-        return cls(**{**mapping, "best": None if best is None else Best(**best)})
+        return cls(**{**mapping, "best": None if best is None else _best(best)})
+
+
+_MOST = 1 << 53
+"""What a count of a training never reaches."""
+
+
+def _is_right(value: Any, kind: str) -> bool:
+    """Whether a value read from JSON can be that of a field of this type."""
+    if value is None:
+        return kind.endswith("None")
+    if kind.startswith("Best"):
+        return isinstance(value, Mapping)
+    if kind.startswith("str"):
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(value, int) or kind.startswith("int"):
+        return isinstance(value, int) and 0 <= value < _MOST
+    return math.isfinite(value)
+
+
+def _best(mapping: Mapping[str, Any]) -> Best:
+    """An evaluation, of which only the scores may be anything that a measure gives.
+
+    Raises:
+        ValueError: it is none.
+    """
+    scores, known = mapping.get("scores"), {field.name: str(field.type) for field in fields(Best)}
+    is_good = (
+        mapping.keys() == known.keys()
+        and all(_is_right(mapping[name], known[name]) for name in ("step", "metric", "value"))
+        and isinstance(mapping["loss"], float)
+        and isinstance(scores, Mapping)
+        and all(isinstance(score, int | float) for score in scores.values())
+    )
+    if not is_good:
+        raise ValueError("'best' is no evaluation")
+    return Best(**mapping)
 
 
 @dataclass(frozen=True)
@@ -121,27 +183,42 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, is_best: bool) -> Path:
         is_best: whether the pointer's "best" moves too.
 
     Raises:
-        RunError: the disk is full or the folder cannot be written; what was there before stands.
+        RunError: the disk is full or the folder cannot be written, and then what was there before stands;
+            or the pointer is damaged.
     """
-    folder = run / "checkpoints"
-    pointer = read_pointer(run)
+    folder = _folder_of(run)
+    before = read_pointer(run)
     final = _free_name(folder, checkpoint.progress.step)
-    partial = folder / f".{final.name}{PARTIAL}"
     with writing(final, run):
-        remove(partial)
-        partial.mkdir(parents=True)
-        save_tensors(partial / MODEL_FILE, checkpoint.weights)
-        save_tensors(partial / OPTIMISER_FILE, checkpoint.rest)
-        state = json.dumps(asdict(checkpoint.progress), indent=1).encode()
-        _write(partial / STATE_FILE, state)
-        _flush_folder(partial)
-        os.replace(partial, final)
-        _flush_folder(folder)
-        entry = {"folder": final.name, "sha256": hashlib.sha256(state).hexdigest()}
-        pointer = {"best": entry if is_best else pointer["best"], "last": entry}
-        write_whole(folder / POINTER_FILE, json.dumps(pointer, indent=1) + "\n")
-    remove_leftovers(run)
+        try:
+            entry = {"folder": final.name, "sha256": _write(final, checkpoint)}
+            pointer = {"best": entry if is_best else before["best"], "last": entry}
+            _write_file(folder / POINTER_FILE, (json.dumps(pointer, indent=1) + "\n").encode())
+        except Exception:
+            storage.remove(storage.partial(final), _PARTS)
+            if read_pointer(run)["last"] == before["last"]:
+                storage.remove(final, _PARTS)
+            raise
+        _remove_others(folder, pointer)
     return final
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> str:
+    """Write a checkpoint's folder, and give the checksum of where training stands."""
+    partial = storage.partial(folder)
+    storage.new_folder(partial)
+    save_tensors(partial / MODEL_FILE, checkpoint.weights)
+    save_tensors(partial / OPTIMISER_FILE, checkpoint.rest)
+    state = json.dumps(asdict(checkpoint.progress), indent=1).encode()
+    _write_file(partial / STATE_FILE, state)
+    os.replace(partial, folder)
+    storage.flush_folder(folder.parent)
+    return hashlib.sha256(state).hexdigest()
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with storage.whole(path) as stream:
+        stream.write(content)
 
 
 def load_checkpoint(run: Path) -> Checkpoint:
@@ -152,70 +229,166 @@ def load_checkpoint(run: Path) -> Checkpoint:
     """
     entry = read_pointer(run)["last"]
     if entry is None:
-        raise damaged(run / "checkpoints" / POINTER_FILE, "missing, or names no checkpoint")
-    folder = run / "checkpoints" / entry["folder"]
+        raise damaged(run / FOLDER / POINTER_FILE, "missing, or names no checkpoint")
+    folder = _folder_of(run) / entry["folder"]
+    storage.require_own_folder(folder)
+    path = folder / STATE_FILE
     try:
-        state = (folder / STATE_FILE).read_bytes()
-    except OSError as error:
-        raise damaged(folder / STATE_FILE, error.strerror or str(error)) from None
+        state = storage.read_small(path)
+    except (OSError, ValueError) as error:
+        raise storage.unreadable(path, error, RESTORE) from None
     if hashlib.sha256(state).hexdigest() != entry["sha256"]:
-        raise damaged(folder / STATE_FILE, "its checksum does not match")
-    return Checkpoint(
-        load_tensors(folder / MODEL_FILE),
-        load_tensors(folder / OPTIMISER_FILE),
-        Progress.from_mapping(json.loads(state)),
-    )
+        raise damaged(path, "its checksum does not match")
+    try:
+        progress = Progress.from_mapping(json.loads(state))
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"not where a training stands ({error})") from None
+    weights, rest = load_tensors(folder / MODEL_FILE), load_tensors(folder / OPTIMISER_FILE)
+    return Checkpoint(weights, rest, progress)
+
+
+def last_weights(run: Path) -> Path:
+    """The file of the weights in the last complete checkpoint of a run, which may be damaged.
+
+    Raises:
+        RunError: the pointer is missing or damaged.
+    """
+    entry = read_pointer(run)["last"]
+    if entry is None:
+        raise damaged(run / FOLDER / POINTER_FILE, "missing, or names no checkpoint")
+    return _folder_of(run) / entry["folder"] / MODEL_FILE
 
 
 def read_pointer(run: Path) -> dict[str, dict[str, str] | None]:
     """The folders of the best and the last checkpoint, each None where there is none.
 
     Raises:
-        RunError: the pointer is damaged.
+        RunError: the pointer is damaged, or missing where there are checkpoints.
     """
-    path = run / "checkpoints" / POINTER_FILE
+    folder = _folder_of(run)
+    path = folder / POINTER_FILE
     try:
-        pointer = json.loads(path.read_bytes())
-        for entry in (pointer["best"], pointer["last"]):
-            if entry is not None:
-                str(entry["folder"]), str(entry["sha256"])
-    except FileNotFoundError:
-        return {"best": None, "last": None}
-    except (ValueError, KeyError, TypeError):
-        raise damaged(path, "not the JSON object that names the checkpoints") from None
-    return {"best": pointer["best"], "last": pointer["last"]}
+        content = storage.read_small(path)
+    except FileNotFoundError as error:
+        if not _checkpoints_in(folder):
+            return {"best": None, "last": None}
+        raise storage.unreadable(path, error, _without_pointer(folder)) from None
+    except (OSError, ValueError) as error:
+        raise storage.unreadable(path, error, _without_pointer(folder)) from None
+    try:
+        pointer = json.loads(content)
+        return {name: _entry(pointer[name]) for name in ("best", "last")}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        problem = "not the JSON object that names the checkpoints"
+        raise RunError(f"{path}: {problem}; {_without_pointer(folder)}") from None
 
 
-def remove_leftovers(run: Path) -> None:
-    """Remove checkpoints and temporary files that the pointer does not name."""
-    kept = {entry["folder"] for entry in read_pointer(run).values() if entry} | {POINTER_FILE}
-    folder = run / "checkpoints"
-    found = [*(folder.iterdir() if folder.is_dir() else ()), *run.glob(f".*{PARTIAL}")]
-    for path in found:
-        if path.name not in kept:
-            remove(path)
+def _entry(value: Any) -> dict[str, str] | None:
+    """One place of a pointer.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not what `save_checkpoint` writes.
+    """
+    if value is None:
+        return None
+    folder, digest = value["folder"], value["sha256"]
+    if not re.fullmatch(_NAME, folder, re.ASCII) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError
+    return {"folder": folder, "sha256": digest}
+
+
+def _without_pointer(folder: Path) -> str:
+    """What to do where the pointer is of no use; the checkpoints all stand."""
+    names = _checkpoints_in(folder)
+    there = f"{', '.join(names[-3:])} {'stand' if len(names) > 1 else 'stands'} beside it; "
+    return (
+        f"{there if names else ''}restore the file from a copy, or start another run from the best "
+        "weights of this one (--from)"
+    )
+
+
+def _checkpoints_in(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if re.fullmatch(_NAME, path.name))
+
+
+def remove_leftovers(run: Path, verified: Mapping[str, Mapping[str, str] | None]) -> None:
+    """Remove checkpoints that a pointer does not name, and what a kill left half-written.
+
+    Args:
+        run: the run folder.
+        verified: the pointer, whose last checkpoint has just been read and verified, or written.
+
+    Raises:
+        RunError: something cannot be removed.
+    """
+    folder = _folder_of(run)
+    with writing(folder, run):
+        _remove_others(folder, verified)
+
+
+def _remove_others(folder: Path, pointer: Mapping[str, Mapping[str, str] | None]) -> None:
+    kept = {POINTER_FILE, *(entry["folder"] for entry in pointer.values() if entry)}
+    storage.remove_in(folder, HOLDS, kept)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a `.safetensors` file with its checksum inside, and flush it to the disk."""
+    """Write a `.safetensors` file with a checksum of its content inside, and flush it to the disk.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, path, {"sha256": _checksum(plain)})
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
+    # Wide numbers first, as the library does, so that each begins where its type may.
+    names = sorted(plain, key=lambda name: (-plain[name].element_size(), name))
+    header: dict[str, Any] = {"__metadata__": {"sha256": _checksum(plain)}}
+    end = 0
+    for name in names:
+        tensor = plain[name]
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _TYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    with storage.new_file(path) as file:
+        file.write(storage.safetensors_header(header))
+        for name in names:
+            file.write(_bytes_of(plain[name]))
+        storage.flush(file)
+
+
+_TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a file that `save_tensors` wrote.
 
     Raises:
-        RunError: the file is missing, cut short, or its content is not what was written.
+        RunError: the file is missing, may not be read, is cut short, or not what was written.
     """
+    try:
+        tensor_files.read_header(path)
+    except DocumentError as error:
+        raise damaged(path, error.problem) from None
     try:
         with safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get("sha256")
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise damaged(path, "missing") from None
+    except (FileNotFoundError, PermissionError) as error:
+        raise storage.unreadable(path, error, RESTORE) from None
     except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
         raise damaged(path, f"cut short or overwritten: {error}") from None
     if written != _checksum(tensors):
@@ -261,85 +434,78 @@ def set_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> 
             own[name].copy_(weight)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a text file at once: whoever reads it sees the old text or the new, never half."""
-    partial = path.with_name(f".{path.name}{PARTIAL}")
-    _write(partial, text.encode("utf-8"))
-    os.replace(partial, path)
-    _flush_folder(path.parent)
-
-
 def save_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """`save_tensors`, replacing the file at once."""
-    partial = path.with_name(f".{path.name}{PARTIAL}")
-    save_tensors(partial, tensors)
-    os.replace(partial, path)
-    _flush_folder(path.parent)
+    """`save_tensors`, replacing the file at once.
+
+    Raises:
+        OSError: it cannot be written; what was there stands.
+    """
+    partial = storage.partial(path)
+    try:
+        save_tensors(partial, tensors)
+        os.replace(partial, path)
+    except Exception:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    storage.flush_folder(path.parent)
 
 
 @contextmanager
 def writing(path: Path, run: Path) -> Iterator[None]:
-    """Turn a failure to write `path` into one sentence, and remove what is half-written in `run`.
+    """Turn a failure to write `path` into one sentence that tells what stands.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written.
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        remove_leftovers(run)
-        last = read_pointer(run)["last"]
-        stands = "nothing is saved"
-        if last:
-            stands = f"the last complete checkpoint is step {int(last['folder'].split('-')[1])}"
-        if _is_disk_full(error):
-            advice = (
-                "free space and continue with --resume" if last else "free space and start again"
-            )
+    except OSError as error:
+        step = _last_step(run)
+        stands, advice = "nothing is saved", "free space and start again"
+        if step is not None:
+            stands = f"the last complete checkpoint is step {step}"
+            advice = "free space and continue with --resume"
+        if storage.is_disk_full(error):
             raise RunError(f"disk full while writing {path}; {stands}; {advice}") from error
         raise RunError(f"cannot write {path}: {error}; {stands}") from error
 
 
-def remove(path: Path) -> None:
-    """Remove a file or a whole folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _last_step(run: Path) -> int | None:
+    try:
+        last = read_pointer(run)["last"]
+    except RunError:
+        return None
+    return None if last is None else int(last["folder"].split("-")[1])
+
+
+RESTORE = "restore the file from a copy, or train the run again (--force)"
 
 
 def damaged(path: Path, problem: str) -> RunError:
     """The error for a file of a run that cannot be used."""
-    return RunError(
-        f"{path}: {problem}; restore the file from a copy, or train the run again (--force)"
-    )
+    return RunError(f"{path}: {problem}; {RESTORE}")
+
+
+def _folder_of(run: Path) -> Path:
+    """The folder of the checkpoints, which may be missing.
+
+    Raises:
+        RunError: it is a link out of the run.
+    """
+    folder = run / FOLDER
+    storage.require_own_folder(folder)
+    return folder
 
 
 def _free_name(folder: Path, step: int) -> Path:
     # A step can be saved twice: before its evaluation, where training was interrupted, and after.
     name = f"step-{step:07d}"
     second = 2
-    while (folder / name).exists():
+    while any(map(os.path.lexists, (folder / name, storage.partial(folder / name)))):
         name = f"step-{step:07d}-{second}"
         second += 1
     return folder / name
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    # Windows cannot open a folder, and orders renames by itself.
-    if os.name != "nt":
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -347,12 +513,9 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(_bytes_of(tensor))
     return digest.hexdigest()
 
 
-def _is_disk_full(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in _DISK_FULL
-    # The safetensors library tells the system's error number in words.
-    return any(f"(os error {number})" in str(error) for number in (*_DISK_FULL, 112))
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.reshape(-1).view(torch.uint8).numpy().data

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from unrolled.config import require
+from unrolled.config import Count, PositiveCount, Range, Rate, Threads, check_fields, require
 
 
 @dataclass(frozen=True)
@@ -72,38 +71,36 @@ class TrainingConfig:
     """
 
     optimiser: Literal["adam", "sgd", "lazy_adam"] = "adam"
-    learning_rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
+    learning_rate: Annotated[float, Range(above=0, most=1e38)] = 1e-3
+    beta1: Rate = 0.9
+    beta2: Rate = 0.999
+    momentum: Rate = 0.0
+    weight_decay: Annotated[float, Range(0, 10**6)] = 0.0
+    clip_norm: Annotated[float, Range(0, 10**12)] = 1.0
     schedule: Literal["constant", "plateau", "linear", "inverse_sqrt"] = "constant"
-    warmup_steps: int = 0
-    plateau_factor: float = 0.5
-    plateau_patience: int = 2
-    max_tokens: int = 4096
-    accumulate: int = 1
-    max_steps: int = 0
-    max_epochs: int = 0
-    max_minutes: float = 0.0
-    evaluate_every_n_steps: int = 500
-    checkpoint_every_n_steps: int = 500
-    log_every_n_steps: int = 10
-    patience: int = 0
+    warmup_steps: Count = 0
+    plateau_factor: Annotated[float, Range(above=0, below=1)] = 0.5
+    plateau_patience: PositiveCount = 2
+    max_tokens: Annotated[int, Range(1, 10**9)] = 4096
+    accumulate: Annotated[int, Range(1, 10**6)] = 1
+    max_steps: Count = 0
+    max_epochs: Count = 0
+    max_minutes: Annotated[float, Range(0, 10**9)] = 0.0
+    evaluate_every_n_steps: Count = 500
+    checkpoint_every_n_steps: Count = 500
+    log_every_n_steps: PositiveCount = 10
+    patience: Count = 0
     metric: str = "loss"
-    valid_sentences: int = 500
+    valid_sentences: Count = 500
     reduction: Literal["per_token", "per_sequence"] = "per_token"
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = 0
-    average: float = 0.0
-    average_after: int = 0
+    threads: Threads = 0
+    average: Rate = 0.0
+    average_after: Count = 0
 
     def __post_init__(self) -> None:
-        for name, (is_good, wanted) in _WANTED.items():
-            value = getattr(self, name)
-            require(is_good(value), f"training.{name}", wanted, value)
+        check_fields(self, "training")
         require(
             self.metric == "loss" or self.valid_sentences > 0,
             "training.valid_sentences",
@@ -136,44 +133,3 @@ class TrainingConfig:
     def has_limit(self) -> bool:
         """Whether training would ever end."""
         return bool(self.max_steps or self.max_epochs or self.max_minutes or self.patience)
-
-
-def _one_of(*values: str) -> tuple[Callable[[str], bool], str]:
-    return lambda value: value in values, f"one of {', '.join(values)}"
-
-
-# A comparison with NaN is False, so each of these also refuses NaN.
-_POSITIVE = (lambda value: 0 < value < float("inf"), "above 0")
-_NOT_NEGATIVE = (lambda value: 0 <= value < float("inf"), "at least 0")
-_AT_LEAST_ONE = (lambda value: value >= 1, "at least 1")
-_DECAY = (lambda value: 0 <= value < 1, "at least 0 and below 1")
-
-_WANTED = {
-    "optimiser": _one_of("adam", "sgd", "lazy_adam"),
-    "learning_rate": _POSITIVE,
-    "beta1": _DECAY,
-    "beta2": _DECAY,
-    "momentum": _DECAY,
-    "weight_decay": _NOT_NEGATIVE,
-    "clip_norm": _NOT_NEGATIVE,
-    "schedule": _one_of("constant", "plateau", "linear", "inverse_sqrt"),
-    "warmup_steps": _NOT_NEGATIVE,
-    "plateau_factor": (lambda value: 0 < value < 1, "above 0 and below 1"),
-    "plateau_patience": _AT_LEAST_ONE,
-    "max_tokens": _AT_LEAST_ONE,
-    "accumulate": _AT_LEAST_ONE,
-    "max_steps": _NOT_NEGATIVE,
-    "max_epochs": _NOT_NEGATIVE,
-    "max_minutes": _NOT_NEGATIVE,
-    "evaluate_every_n_steps": _NOT_NEGATIVE,
-    "checkpoint_every_n_steps": _NOT_NEGATIVE,
-    "log_every_n_steps": _AT_LEAST_ONE,
-    "patience": _NOT_NEGATIVE,
-    "valid_sentences": _NOT_NEGATIVE,
-    "reduction": _one_of("per_token", "per_sequence"),
-    "precision": _one_of("float32", "bfloat16"),
-    "device": _one_of("auto", "cpu", "cuda"),
-    "threads": _NOT_NEGATIVE,
-    "average": _DECAY,
-    "average_after": _NOT_NEGATIVE,
-}

@@ -14,17 +14,18 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unrolled import config
+from unrolled import config, storage
 from unrolled.errors import ConfigError
 from unrolled.tasks.task import AnyTask, StreamTask
 from unrolled.text.tokenizer import TextConfig
-from unrolled.training import run_folder
+from unrolled.training import checkpoint, run_folder
 from unrolled.training.device import give_memory_back, within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 from unrolled.training.feed import feed_of
 from unrolled.training.prepare import prepare
 from unrolled.training.recipe import Recipe
 from unrolled.training.state import Training
+from unrolled.training.weights import check_weights
 
 __all__ = [
     "Best",
@@ -105,20 +106,22 @@ def fit(
 ) -> Generator[Event, None, None]:
     r"""Train, and report what happens: `Started`, then `Step`, `Evaluated` and `Saved`, `Finished`.
 
-    What can be checked at once is checked in the call; the rest happens as the events are read.
+    What can be checked at once is checked in the call; the rest happens as the events are read. From the
+    first event until the last is read, or the generator is closed, nobody else can write `out`.
 
     Args:
         recipe: what to learn, from what, and how.
         out: the run folder to make, or to go on with.
         task: the task, where it is not one of `TASKS`.
-        resume: go on with the run in `out`; its recipe may differ in limits and intervals only.
-        force: replace the run in `out`.
+        resume: go on with the run in `out`, if one was begun there, else start it; a recipe of a run that
+            goes on may differ in limits and intervals only.
+        force: replace the run in `out`; refused where the folder holds anything else.
         start_from: a run whose best weights and tokenizers to start from, on the recipe's data.
 
     Raises:
         ConfigError: the recipe contradicts itself, the run it resumes, or the run it starts from.
-        RunError: something is in the way at `out`, or a run folder is missing or damaged, or the
-            disk is full.
+        RunError: something is in the way at `out`, another process writes there, a run folder is missing
+            or damaged, or the disk is full.
         DataError: a data file cannot be read as asked.
         NonFiniteError: a loss or gradient is not finite.
         UnavailableError: device or precision are not to be had here, or memory ran out.
@@ -142,30 +145,45 @@ def fit(
     if recipe.model is None:
         recipe = replace(recipe, model=task.Config())
     _check(recipe, task)
-    out = Path(os.path.abspath(out))
+    out = Path(os.path.realpath(out))  # who writes it by another name takes the same lock
     source = None if start_from is None else Path(start_from)
     if resume and (force or source is not None):
         raise ConfigError("--resume goes on with a run as it is; leave out --force and --from")
-    goes_on = resume and not run_folder.was_begun(out)
-    if goes_on:
-        run_folder.check_changes(out, recipe)
-    else:
-        run_folder.check_free(out, force)
+    with storage.locked(out):
+        goes_on = _goes_on(recipe, out, resume, force)
+        if resume and not goes_on:
+            source = run_folder.begun_from(out)
     if source is not None:
         recipe = _with_text_of(source, recipe)
     elif not goes_on:
         task.check_beginning(recipe.model, recipe.text)
-    return _events(recipe, task, out, goes_on, source)
+    return _events(recipe, task, out, source, resume, force)
+
+
+def _goes_on(recipe: Recipe, out: Path, resume: bool, force: bool) -> bool:
+    """Whether there is something to go on with; refuses what is in the way. To be asked under a lock."""
+    if resume and run_folder.is_there(out):
+        run_folder.check_changes(out, recipe)
+        return True
+    run_folder.check_free(out, force)
+    return False
 
 
 def _events(
-    recipe: Recipe, task: AnyTask, out: Path, goes_on: bool, source: Path | None
+    recipe: Recipe, task: AnyTask, out: Path, source: Path | None, resume: bool, force: bool
 ) -> Generator[Event, None, None]:
     rows = f"training.max_tokens, here {recipe.training.max_tokens}"
-    with within_memory("data.n_rows or data.k1" if isinstance(task, StreamTask) else rows):
-        training = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source)
+    memory = within_memory("data.n_rows or data.k1" if isinstance(task, StreamTask) else rows)
+    with storage.locked(out) as lock, memory:
+        # Once more, now that nobody else can change it until the end.
+        goes_on = _goes_on(recipe, out, resume, force)
+        training = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source, lock)
+        started = training.started()
+        if resume and not goes_on:
+            note = f"there was nothing to go on with in {out}, so training starts at step 0"
+            started = replace(started, notes=(note, *started.notes))
         try:
-            yield training.started()
+            yield started
             while True:
                 yield from _what_is_due(training)
                 reason = training.reason_to_end()
@@ -182,10 +200,15 @@ def _events(
             raise
 
 
-def _new(recipe: Recipe, task: AnyTask, out: Path, source: Path | None) -> Training:
+def _new(
+    recipe: Recipe, task: AnyTask, out: Path, source: Path | None, lock: storage.Lock
+) -> Training:
     """A run at step 0, saved, in its place."""
-    with run_folder.beginning(out, recipe) as partial:
-        tokenizers = None if source is None else run_folder.load_tokenizers(source)
+    with run_folder.beginning(out, recipe, lock, source) as partial:
+        tokenizers = None
+        if source is not None:
+            tokenizers = run_folder.load_tokenizers(source)
+            check_weights(recipe, task, tokenizers, source / checkpoint.MODEL_FILE)
         prepared = prepare(recipe, task, tokenizers)
         training = Training(recipe, task, feed_of(recipe, task, prepared), partial)
         if source is None:
@@ -202,7 +225,9 @@ def _new(recipe: Recipe, task: AnyTask, out: Path, source: Path | None) -> Train
 
 def _resumed(recipe: Recipe, task: AnyTask, out: Path) -> Training:
     """A run where its last checkpoint left it."""
-    prepared = prepare(recipe, task, run_folder.load_tokenizers(out))
+    tokenizers = run_folder.load_tokenizers(out)
+    check_weights(recipe, task, tokenizers, checkpoint.last_weights(out))
+    prepared = prepare(recipe, task, tokenizers)
     training = Training(recipe, task, feed_of(recipe, task, prepared), out)
     training.restore()
     run_folder.accept_changes(out, recipe)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from unrolled import documents
 from unrolled.errors import ConfigError, DataError
 from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
@@ -130,7 +130,8 @@ def _prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | Non
     n_test = 0
     if "test" in corpus.parts:
         n_test = corpus.encode("test", tokenizers[ROLE], cache).n_tokens
-    notes = [*corpus.notes(), *_unknown_notes({"train": train, "valid": valid})]
+    homeless = [] if cache else ["encoded text is held in memory: this user has no home folder"]
+    notes = [*corpus.notes(), *homeless, *_unknown_notes({"train": train, "valid": valid})]
     return PreparedText(train, valid, n_test, notes, tokenizers)
 
 
@@ -320,7 +321,7 @@ def _cut_off(fields: Sequence[str], task: Task, tokenizers: Tokenizers, max_leng
 
 def _sha256(path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
+        with documents.open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}; expected a data file", path) from None

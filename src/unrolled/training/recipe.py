@@ -35,7 +35,7 @@ class Recipe:
     """
 
     task: str = "translate"
-    seed: int = 1
+    seed: config.Seed = 1
     data: Any = field(default_factory=DataConfig)
     text: TextConfig = field(default_factory=TextConfig)
     model: object = None
@@ -43,7 +43,7 @@ class Recipe:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
     def __post_init__(self) -> None:
-        config.require(self.seed >= 0, "seed", "at least 0", self.seed)
+        config.check_fields(self, "")
 
     @classmethod
     def from_mapping(

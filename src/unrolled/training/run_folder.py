@@ -8,19 +8,23 @@
     split.json                sizes of the parts, checksums of the data files, what the model began with
     README.md                 the model card
     checkpoints/              for exact resume, see checkpoint.py
+    baselines/                bag-of-words models, where they were asked for
+    evaluation-<name>/        reports of `unrolled evaluate`
 
-A new folder is prepared beside its place under a temporary name and appears complete.
+A new folder is prepared beside its place under a temporary name and appears complete. It is known by the
+first line of `config.toml`. Nothing else makes a folder a run, and only what is listed here is removed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -31,22 +35,56 @@ from typing import Any
 import torch
 from torch import nn
 
-from unrolled import config
+from unrolled import config, documents, storage
+from unrolled.baselines.linear import HOLDS as BASELINE
 from unrolled.errors import ConfigError, RunError
 from unrolled.tasks.task import LABELS, AnyTask, LabelTask, Task, Tokenizers
+from unrolled.text import tokenizer_files
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.training import checkpoint
 from unrolled.training.events import Best, Evaluated, Started, Step
-from unrolled.training.prepare import PreparedRows, PreparedText, checksums
+from unrolled.training.prepare import PreparedRows, PreparedText
 from unrolled.training.recipe import Recipe
+from unrolled.training.split_file import (
+    SPLIT_FILE,
+    SplitRecord,
+    check_contents,
+    check_data,
+    contents_of,
+)
+from unrolled.training.weights import check_weights
 
 CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.jsonl"
-SPLIT_FILE = "split.json"
 LABELS_FILE = "labels.json"
+SOURCE_FILE = "started-from.txt"
+
+BEGIN_OF_CONFIG = "# Unrolled run, format 1"
+"""What makes a folder a run; folders of older versions have the last line only."""
 
 END_OF_CONFIG = "# end of the recipe; a file without this line was cut short"
+
+
+def _is_of_safetensors(path: Path) -> bool:
+    """Whether a file was begun by the safetensors library for a run, and left behind by a kill."""
+    with path.open("rb") as stream:
+        return (
+            re.match(rb'.{8}\{"__metadata__":\{"sha256":"', stream.read(99), re.DOTALL) is not None
+        )
+
+
+HOLDS: storage.Holds = {
+    r"config\.toml": None,
+    r"labels\.json|metrics\.jsonl|split\.json|README\.md|model\.safetensors": None,
+    r"tokenizer-[\w-]+\.json|started-from\.txt": None,
+    r"\.tmp\w{6}": _is_of_safetensors,
+    checkpoint.FOLDER: checkpoint.HOLDS,
+    "baselines": {r".+": BASELINE},
+    r"evaluation-.+": {r"report\.html|predictions\.jsonl": None},
+}
+"""What a run folder holds, and all that is ever removed with it."""
+_MOST_BYTES = 4 << 20  # of a recipe
 
 CHANGEABLE = frozenset(
     f"training.{name}"
@@ -87,6 +125,9 @@ NOT_WEIGHTS = {
 }
 """Settings of a model that change how it is trained, and may differ from the run it starts from."""
 
+UNNAMED = {"model.unknown_rate": 0.0}
+"""Settings that older runs do not name, and the values that they were trained with."""
+
 BEGINNINGS = {f"model.{side}embeddings" for side in ("", "source_", "target_")}
 """Settings that name what a new model begins with; one that starts from a run may leave them out."""
 
@@ -126,47 +167,93 @@ def load_run(
     folder = Path(path)
     recipe, task = read_recipe(folder, task)
     tokenizers = load_tokenizers(folder)
+    check_weights(recipe, task, tokenizers, folder / checkpoint.MODEL_FILE)
     model = task.build(recipe.model, tokenizers)
     set_best_weights(model, folder)
     return SavedRun(folder, recipe, task, tokenizers, model.to(device).eval())
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder holds a run."""
-    return (path / CONFIG_FILE).is_file()
+    """Whether a folder is a run, by what `config.toml` begins with; in older ones, ends with."""
+    file = path / CONFIG_FILE
+    if storage.is_link(file):
+        return False
+    try:
+        lines = storage.read_small(file).rstrip().split(b"\n")
+    except (OSError, ValueError):
+        return False
+    return lines[0] == BEGIN_OF_CONFIG.encode() or lines[-1] == END_OF_CONFIG.encode()
 
 
 def check_free(path: Path, force: bool) -> None:
     """Refuse a place where something stands.
 
     Raises:
-        RunError: a run is there and `force` is False, or something that is not a run.
+        RunError: a run is there and `force` is False, or something that is not a run, or not of the run.
     """
+    for temporary in (storage.partial(path), storage.replaced(path)):
+        if os.path.lexists(temporary):
+            _check_leftover(temporary)
     if is_run(path):
         if not force:
             raise RunError(
                 f"{path} already holds a run; go on with it (--resume), replace it (--force), or "
                 "choose another name (--out)"
             )
-    elif path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        foreign = storage.first_foreign(path, HOLDS)
+        if foreign is not None:
+            raise RunError(
+                f"{foreign} does not belong to the run in {path}, which would be removed with all it "
+                "holds; move it elsewhere, or choose another name (--out)"
+            )
+    elif is_there(path):
         raise RunError(
             f"{path} exists and is not a run folder, so it is left alone; choose another name "
             "(--out)"
         )
 
 
+def _check_leftover(path: Path) -> None:
+    """Refuse what has the temporary name of a run and is not what a kill left of one."""
+    is_folder = path.is_dir() and not storage.is_link(path)
+    foreign = storage.first_foreign(path, HOLDS) if is_folder else path
+    if foreign is not None or not (is_run(path) or _has_nothing_yet(path)):
+        raise RunError(
+            f"{foreign or path} is in the way, and was not written by Unrolled; move it elsewhere, or "
+            "choose another name (--out)"
+        )
+
+
+def _has_nothing_yet(path: Path) -> bool:
+    """Whether a start was killed before its first file was whole, or a removal before its last."""
+    first = (Path(SOURCE_FILE), Path(CONFIG_FILE))
+    names = {SOURCE_FILE, *(storage.partial(each).name for each in first)}
+    return {each.name for each in path.iterdir()} <= names
+
+
 @contextmanager
-def beginning(path: Path, recipe: Recipe) -> Iterator[Path]:
+def beginning(
+    path: Path, recipe: Recipe, lock: storage.Lock, source: Path | None = None
+) -> Iterator[Path]:
     """The temporary folder of a new run, emptied of what a killed start may have left.
 
     A run that cannot begin leaves nothing behind.
+
+    Args:
+        path: where the run will be; `check_free` has allowed it.
+        recipe: of the run.
+        lock: on the folder, which is to hold the temporary one too.
+        source: the run whose weights it starts from; noted in case that the start is killed.
     """
-    partial = _partial(path)
+    partial = storage.partial(path)
     made = [folder for folder in partial.parents if not folder.exists()]
     try:
         with checkpoint.writing(partial, partial):
-            checkpoint.remove(partial)
-            partial.mkdir(parents=True)
+            storage.remove(partial, HOLDS)
+            storage.new_folder(partial)
+            lock.hold(partial)
+            if source is not None:
+                _write_file(partial / SOURCE_FILE, os.path.abspath(source))
             _write_recipe(partial, recipe)
         yield partial
     except BaseException:
@@ -176,12 +263,42 @@ def beginning(path: Path, recipe: Recipe) -> Iterator[Path]:
 
 def begun_recipe(path: Path) -> Path:
     """The recipe file of a run, or of one whose start was killed before it appeared."""
-    return (_partial(path) if was_begun(path) else path) / CONFIG_FILE
+    return (storage.partial(path) if was_begun(path) else path) / CONFIG_FILE
+
+
+def begun_from(path: Path) -> Path | None:
+    """The run that a start which was killed took its weights from; None where it took none.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    file = storage.partial(path) / SOURCE_FILE
+    if not (was_begun(path) and file.exists()):
+        return None
+    try:
+        return Path(storage.read_small(file, 9999).decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise storage.unreadable(file, error, "start again without --resume") from None
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything that a run could go on from, or that is in its way."""
+    return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+
+
+def unnamed_settings(path: Path) -> list[tuple[str, str]]:
+    """The settings that the recipe of a run does not name, with the values it was trained with, as typed.
+
+    Raises:
+        ConfigError: the recipe is missing or damaged.
+    """
+    named = _flat(config.read_toml(begun_recipe(path)))
+    return [(name, str(value)) for name, value in UNNAMED.items() if name not in named]
 
 
 def was_begun(path: Path) -> bool:
     """Whether a start of this run was killed before there was anything to resume."""
-    return not path.exists() and is_run(_partial(path))
+    return not path.exists() and is_run(storage.partial(path))
 
 
 def fill(
@@ -198,13 +315,13 @@ def fill(
         data: where it came from.
         notes: what there is to tell of what the model begins with.
     """
-    record = {**prepared.record(data), "begins_with": list(notes)}
+    record: dict[str, Any] = {**prepared.record(data), "begins_with": list(notes)}
     with checkpoint.writing(partial, partial):
         for role, vocabulary in prepared.tokenizers.items():
-            name = LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
-            vocabulary.save(partial / name)
-        checkpoint.write_whole(partial / SPLIT_FILE, json.dumps(record, indent=1) + "\n")
-        checkpoint.write_whole(partial / METRICS_FILE, "")
+            vocabulary.save(partial / _file_of(role))
+        record["contents"] = contents_of(partial, map(_file_of, prepared.tokenizers))
+        _write_file(partial / SPLIT_FILE, json.dumps(record, indent=1) + "\n")
+        _write_file(partial / METRICS_FILE, "")
 
 
 def abandon(partial: Path, made: Iterable[Path]) -> None:
@@ -216,7 +333,7 @@ def abandon(partial: Path, made: Iterable[Path]) -> None:
             around it.
     """
     with suppress(OSError):
-        checkpoint.remove(partial)
+        storage.remove(partial, HOLDS)
         for folder in made:
             folder.rmdir()
 
@@ -224,9 +341,8 @@ def abandon(partial: Path, made: Iterable[Path]) -> None:
 def appear(partial: Path, path: Path) -> None:
     """Move a complete new run to its place, over the run that `check_free` allowed to replace."""
     with checkpoint.writing(partial, partial):
-        if path.is_dir():
-            checkpoint.remove(path)
-        os.replace(partial, path)
+        (partial / SOURCE_FILE).unlink(missing_ok=True)
+        storage.appear(path, HOLDS)
 
 
 def read_recipe(folder: Path, task: AnyTask | None = None) -> tuple[Recipe, AnyTask]:
@@ -239,9 +355,10 @@ def read_recipe(folder: Path, task: AnyTask | None = None) -> tuple[Recipe, AnyT
 
     mapping = read_config(folder)
     name = mapping.get("task")
-    if task is None and name not in TASKS:
+    if task is None and (not isinstance(name, str) or name not in TASKS):
+        shown = repr(name[:40]) if isinstance(name, str) else "that has no name"
         raise RunError(
-            f"{folder} is a run of the task '{name}', which is not one of {', '.join(TASKS)}; "
+            f"{folder} is a run of the task {shown}, which is not one of {', '.join(TASKS)}; "
             "pass it: task=MY_TASK"
         )
     try:
@@ -261,12 +378,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run folder")
     try:
-        text = path.read_text(encoding="utf-8")
-        mapping = tomllib.loads(text)
-    except FileNotFoundError:
-        raise RunError(f"{folder} is not a run folder; it has no {CONFIG_FILE}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise checkpoint.damaged(path, f"not valid TOML: {error}") from None
+        text = documents.read_text(path, _MOST_BYTES)
+        mapping = documents.parse_toml(path, text)
+    except documents.DocumentError as error:
+        if error.is_missing:
+            raise RunError(f"{folder} is not a run folder; it has no {CONFIG_FILE}") from None
+        raise checkpoint.damaged(path, error.problem) from None
     if END_OF_CONFIG not in text:
         raise checkpoint.damaged(path, "cut short")
     return mapping
@@ -278,10 +395,14 @@ def load_tokenizers(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: there are none, or a file is damaged.
     """
+    check_contents(folder)
     shared: dict[bytes, Tokenizer] = {}
     tokenizers = _Tokenizers(folder)
     for path in sorted(folder.glob("tokenizer-*.json")):
-        content = path.read_bytes()
+        try:
+            content = documents.read_bytes(path, tokenizer_files.MOST_BYTES)
+        except documents.DocumentError as error:
+            raise checkpoint.damaged(path, error.problem) from None
         if content not in shared:
             shared[content] = Tokenizer.load(path)
         tokenizers[path.stem.removeprefix("tokenizer-")] = shared[content]
@@ -292,6 +413,10 @@ def load_tokenizers(folder: Path) -> dict[str, Any]:
     return tokenizers
 
 
+def _file_of(role: str) -> str:
+    return LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
+
+
 class _Tokenizers(dict[str, Any]):
     """Tokenizers by role; asking for one whose file is not there names the file."""
 
@@ -300,8 +425,9 @@ class _Tokenizers(dict[str, Any]):
         self._folder = folder
 
     def __missing__(self, role: str) -> Any:
-        name = LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
-        raise RunError(f"{self._folder / name}: missing; restore it from a copy of the run")
+        raise RunError(
+            f"{self._folder / _file_of(role)}: missing; restore it from a copy of the run"
+        )
 
 
 def set_best_weights(model: nn.Module, folder: Path) -> None:
@@ -322,6 +448,7 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
         RunError: the data files are not those that the run was trained on.
     """
     old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
+    old = {name: value for name, value in UNNAMED.items() if name in new} | old
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name) and name not in CHANGEABLE:
             raise ConfigError(
@@ -338,34 +465,16 @@ def accept_changes(folder: Path, recipe: Recipe) -> None:
         _write_recipe(folder, recipe)
 
 
-def check_data(folder: Path, data: Any) -> None:
-    """Check that data files are those that a run was split and trained on.
+def remove_leftovers(folder: Path, verified: Mapping[str, Mapping[str, str] | None]) -> None:
+    """Remove what a kill left half-written, once the run goes on.
 
-    Raises:
-        RunError: a file has other content, or the split's record is damaged.
+    Args:
+        folder: the run.
+        verified: the pointer, whose last checkpoint has been read and verified.
     """
-    path = folder / SPLIT_FILE
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))["files"]
-        old = [(entry["part"], entry["sha256"]) for entry in before]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise checkpoint.damaged(path, f"unreadable ({error})") from None
-    new = checksums(data)
-    if old == [(entry["part"], entry["sha256"]) for entry in new]:
-        return
-    known, present = {digest for _, digest in old}, {entry["sha256"] for entry in new}
-    others = [entry["path"] for entry in new if entry["sha256"] not in known]
-    if others:
-        raise RunError(
-            f"{others[0]} is not a file that {folder} was trained on, or its content differs; give "
-            "the same files, or start another run from this one (--from)"
-        )
-    gone = [entry["path"] for entry in before if entry["sha256"] not in present]
-    if gone:
-        raise RunError(f"{gone[0]}, which {folder} was trained on, is not among the data files")
-    raise RunError(
-        f"{folder} was trained on the same data files as other parts or in another order"
-    )
+    checkpoint.remove_leftovers(folder, verified)
+    with checkpoint.writing(folder, folder):
+        storage.remove_leftovers(folder, HOLDS)
 
 
 def read_notes(folder: Path) -> tuple[str, ...]:
@@ -374,11 +483,7 @@ def read_notes(folder: Path) -> tuple[str, ...]:
     Raises:
         RunError: the record is damaged.
     """
-    path = folder / SPLIT_FILE
-    try:
-        return tuple(json.loads(path.read_text(encoding="utf-8")).get("begins_with", ()))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise checkpoint.damaged(path, f"unreadable ({error})") from None
+    return SplitRecord.load(folder).begins_with
 
 
 def check_same_model(folder: Path, recipe: Recipe) -> None:
@@ -396,26 +501,94 @@ def check_same_model(folder: Path, recipe: Recipe) -> None:
             )
 
 
-def cut_metrics(folder: Path, n_bytes: int) -> None:
-    """Take back the lines of `metrics.jsonl` that were written after the checkpoint."""
-    path = folder / METRICS_FILE
-    with checkpoint.writing(path, folder), open(path, "ab") as file:
-        if file.tell() > n_bytes:
-            file.truncate(n_bytes)
+class Metrics:
+    """`metrics.jsonl`: one line per event, and the checksum of all of them.
 
-
-def append_metrics(folder: Path, event: Step | Evaluated) -> int:
-    """Add an event to `metrics.jsonl`.
-
-    Returns:
-        The length of the file, in bytes.
+    Attributes:
+        n_bytes: of the file.
     """
-    line = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
-    path = folder / METRICS_FILE
-    with checkpoint.writing(path, folder), open(path, "ab") as file:
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        return file.tell()
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return self._digest.hexdigest()
+
+    def go_on(self, folder: Path, n_bytes: int, sha256: str) -> None:
+        """Take back the lines that were written after a checkpoint.
+
+        Args:
+            folder: the run.
+            n_bytes: how long the file was then.
+            sha256: its checksum then; nothing where an older version kept none.
+
+        Raises:
+            RunError: what was there then is not there any more, or the file cannot be written.
+        """
+        path = folder / METRICS_FILE
+        try:
+            content = storage.read_small(path, _MOST_METRICS)
+        except (OSError, ValueError) as error:
+            raise storage.unreadable(path, error, checkpoint.RESTORE) from None
+        counted = content[:n_bytes]
+        self.n_bytes, self._digest = len(counted), hashlib.sha256(counted)
+        if len(counted) < n_bytes or (
+            self.sha256 != sha256 if sha256 else not _are_events(counted)
+        ):
+            raise checkpoint.damaged(
+                path, "its lines are not those that the last checkpoint counted"
+            )
+        if counted != content or storage.is_shared(path):
+            with checkpoint.writing(path, folder):
+                _write_file(path, counted)
+
+    def append(self, folder: Path, event: Step | Evaluated) -> None:
+        """Add an event.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        line = {"event": type(event).__name__.lower(), **dataclasses.asdict(event)}
+        content = json.dumps(line).encode() + b"\n"
+        path = folder / METRICS_FILE
+        with checkpoint.writing(path, folder), storage.appending(path) as file:
+            if file.tell() != self.n_bytes:  # somebody else changed it, and it is only a log
+                self._read_again(path)
+            file.write(content)
+        self.n_bytes += len(content)
+        self._digest.update(content)
+
+    def flush(self, folder: Path) -> None:
+        """Have it put on the disk.
+
+        Raises:
+            RunError: it cannot be.
+        """
+        path = folder / METRICS_FILE
+        with checkpoint.writing(path, folder), storage.appending(path) as file:
+            storage.flush(file)
+
+    def _read_again(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._digest = hashlib.file_digest(file, "sha256")  # type: ignore[assignment]
+            self.n_bytes = file.tell()
+
+
+_MOST_METRICS = 1 << 32  # bytes; of lines of some hundred each
+
+
+def _are_events(lines: bytes) -> bool:
+    """Whether these are whole lines of JSON objects with the name of an event each."""
+    if lines and not lines.endswith(b"\n"):
+        return False
+    try:
+        events = [json.loads(line) for line in lines.splitlines()]
+        return all(event["event"] in ("step", "evaluated") for event in events)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def write_card(
@@ -430,7 +603,7 @@ def write_card(
     recipe = read_config(folder)
     text = "\n".join(_card(name, task, signatures, recipe, started, best)) + "\n"
     with checkpoint.writing(folder / "README.md", folder):
-        checkpoint.write_whole(folder / "README.md", text)
+        _write_file(folder / "README.md", text)
 
 
 def _card(
@@ -493,12 +666,14 @@ def _versions() -> tuple[str, ...]:
     return tuple(versions)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}{checkpoint.PARTIAL}")
-
-
 def _write_recipe(folder: Path, recipe: Recipe) -> None:
-    checkpoint.write_whole(folder / CONFIG_FILE, f"{recipe.to_toml()}\n{END_OF_CONFIG}\n")
+    text = f"{BEGIN_OF_CONFIG}\n\n{recipe.to_toml()}\n{END_OF_CONFIG}\n"
+    _write_file(folder / CONFIG_FILE, text)
+
+
+def _write_file(path: Path, content: str | bytes) -> None:
+    with storage.whole(path) as stream:
+        stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
 
 
 def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Training:
             self.model = task.build(recipe.model, feed.tokenizers).to(self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.notes: tuple[str, ...] = ()
+        self.metrics = run_folder.Metrics()
         self.begin_with(None)
 
     def begin(self) -> None:
@@ -81,24 +82,42 @@ class Training:
         self._go_on_from(Progress())
 
     def restore(self) -> None:
-        """Go on from the last checkpoint in the folder."""
+        """Go on from the last checkpoint in the folder.
+
+        Raises:
+            RunError: something of the run is missing or damaged; then nothing in it has changed.
+        """
         self.notes = run_folder.read_notes(self.folder)
-        checkpoint.remove_leftovers(self.folder)
+        pointer = checkpoint.read_pointer(self.folder)
         last = checkpoint.load_checkpoint(self.folder)
-        checkpoint.set_weights(self.model, last.weights, self.folder / "checkpoints")
-        groups: dict[str, dict[str, torch.Tensor]] = {
+        self.feed.prepare(self.model)
+        self._take(last)
+        progress = last.progress
+        self.metrics.go_on(self.folder, progress.metrics_bytes, progress.metrics_sha256)
+        run_folder.remove_leftovers(self.folder, pointer)
+
+    def _take(self, last: Checkpoint) -> None:
+        path = self.folder / checkpoint.FOLDER
+        checkpoint.set_weights(self.model, last.weights, path)
+        groups: dict[str, dict[str, Tensor]] = {
             name: {} for name in ("optimiser", "average", "random", "carried")
         }
-        for name, tensor in last.rest.items():
-            group, _, rest = name.partition(".")
-            groups[group][rest] = tensor
-        restore_optimiser(self.optimiser, self.model, groups["optimiser"])
-        self.average.restore(groups["average"])
-        self.randomness.restore(groups["random"])
-        run_folder.cut_metrics(self.folder, last.progress.metrics_bytes)
-        self._go_on_from(last.progress, is_saved=True)
-        if groups["carried"]:
-            self.carried = _state_of(groups["carried"], self.device)
+        try:
+            for name, tensor in last.rest.items():
+                group, _, rest = name.partition(".")
+                groups[group][rest] = tensor
+            restore_optimiser(self.optimiser, self.model, groups["optimiser"])
+            self.average.restore(groups["average"])
+            self.randomness.restore(groups["random"])
+            self._go_on_from(last.progress, is_saved=True)
+            if groups["carried"]:
+                self.carried = _state_of(groups["carried"], self.device)
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            problem = f"what is there is not of this model and recipe ({str(error)[:200]!r})"
+            raise checkpoint.damaged(path, problem) from None
+        progress = last.progress
+        if not 0 <= progress.batch < self._n_batches():
+            raise checkpoint.damaged(path, "more batches are done than an epoch has")
 
     def started(self) -> Started:
         """Sizes of all that is ready."""
@@ -202,7 +221,7 @@ class Training:
             eta_seconds=left,
             seconds=self.seconds,
         )
-        progress.metrics_bytes = run_folder.append_metrics(self.folder, event)
+        self.metrics.append(self.folder, event)
         progress.loss_sum, progress.n_targets, progress.n_tokens = 0.0, 0, 0
         progress.update_seconds, progress.logged_step = 0.0, progress.step
         return event
@@ -224,7 +243,7 @@ class Training:
             self._count(value)
         progress.evaluated_step = progress.step
         event = Evaluated(progress.step, progress.last_epoch, loss, scores, is_best, self.seconds)
-        progress.metrics_bytes = run_folder.append_metrics(self.folder, event)
+        self.metrics.append(self.folder, event)
         return event
 
     @property
@@ -245,6 +264,8 @@ class Training:
         if stamp == self._saved:
             return None
         progress.seconds = self.seconds
+        self.metrics.flush(self.folder)
+        progress.metrics_bytes, progress.metrics_sha256 = self.metrics.n_bytes, self.metrics.sha256
         is_best = progress.best is not None and progress.best.step == progress.step
         if is_best or progress.best is None:
             model_path = self.folder / checkpoint.MODEL_FILE

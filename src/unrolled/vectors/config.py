@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from unrolled.config import require
+from unrolled.config import PositiveCount, Range, Seed, Threads, Width, check_fields, require
 
 Tokens = Literal["space", "word"]
 Borders = Literal["line", "document", "none"]
 Weighting = Literal["harmonic", "flat"]
 
+Positive = Annotated[float, Range(above=0, most=10**12)]
+
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?(KB|MB|GB|TB)", re.IGNORECASE)
+_MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(KB|MB|GB|TB)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,50 +65,27 @@ class VectorsConfig:
     10
     """
 
-    size: int = 100
+    size: Width = 100
     tokens: Tokens = "space"
     lowercase: bool = False
     borders: Borders = "line"
-    min_count: int = 5
-    max_words: int = 0
-    window: int = 10
+    min_count: PositiveCount = 5
+    max_words: Annotated[int, Range(0, 10**9)] = 0
+    window: Annotated[int, Range(1, 10_000)] = 10
     symmetric: bool = True
     weighting: Weighting = "harmonic"
-    x_max: float = 100.0
-    alpha: float = 0.75
-    rate: float = 0.05
-    clip: float = 100.0
-    epochs: int = 25
-    seed: int = 1
+    x_max: Positive = 100.0
+    alpha: Annotated[float, Range(above=0, most=100)] = 0.75
+    rate: Positive = 0.05
+    clip: Positive = 100.0
+    epochs: Annotated[int, Range(1, 10**6)] = 25
+    seed: Seed = 1
     memory: str = "4GB"
-    threads: int = 0
-    save_every_n_seconds: float = 10.0
+    threads: Threads = 0
+    save_every_n_seconds: Annotated[float, Range(0, 10**9)] = 10.0
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("tokens", self.tokens, get_args(Tokens)),
-            ("borders", self.borders, get_args(Borders)),
-            ("weighting", self.weighting, get_args(Weighting)),
-        ):
-            require(value in choices, f"vectors.{name}", f"one of {', '.join(choices)}", value)
-        for name, least in (
-            ("size", 1),
-            ("min_count", 1),
-            ("max_words", 0),
-            ("window", 1),
-            ("epochs", 1),
-            ("seed", 0),
-            ("threads", 0),
-            ("save_every_n_seconds", 0),
-        ):
-            value = getattr(self, name)
-            require(value >= least, f"vectors.{name}", f"at least {least}", value)
-        for name, most in (("size", 65_536), ("window", 10_000), ("threads", 1024)):
-            value = getattr(self, name)
-            require(value <= most, f"vectors.{name}", f"at most {most}", value)
-        for name in ("x_max", "alpha", "rate", "clip"):
-            value = getattr(self, name)
-            require(0 < value < float("inf"), f"vectors.{name}", "above 0 and finite", value)
+        check_fields(self, "vectors")
         wanted = "a size such as 512MB or 4GB"
         require(_MEMORY.fullmatch(self.memory) is not None, "vectors.memory", wanted, self.memory)
 

@@ -7,8 +7,6 @@ Both are in the folder `work`, until the counts are complete.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,9 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from unrolled import storage
 from unrolled.errors import RunError
-from unrolled.vectors import memory, storage, words
+from unrolled.vectors import memory, words
 from unrolled.vectors.cooccurrence import (
+    MATRIX,
     MOST_MERGED,
     Counts,
     Stretch,
@@ -32,7 +32,7 @@ from unrolled.vectors.cooccurrence import (
 )
 from unrolled.vectors.events import Counted, Read, VectorsEvent, VocabularyMade
 from unrolled.vectors.glove import Parameters
-from unrolled.vectors.job import Job
+from unrolled.vectors.job import WORK, Job
 from unrolled.vectors.memory import Room
 from unrolled.vectors.records import PairWeights
 from unrolled.vectors.vocabulary import Vocabulary, WordCounts
@@ -54,6 +54,28 @@ class DonePart(NamedTuple):
     n_borders: int
     end: words.Place
     seconds: float
+
+    @classmethod
+    def of(cls, line: bytes) -> DonePart:
+        """A line of the file.
+
+        Raises:
+            ValueError: it is not one that was written.
+        """
+        try:
+            n_tokens, n_borders, (file, offset, number, carried, in_line), seconds = json.loads(
+                line
+            )
+        except (TypeError, RecursionError):
+            raise ValueError("no part") from None
+        counts = (n_tokens, n_borders, file, offset, number)
+        is_good = all(type(each) is int and 0 <= each < 1 << 63 for each in counts)
+        is_good &= isinstance(carried, str) and isinstance(in_line, bool)
+        if not is_good or type(seconds) not in (int, float) or not 0 <= seconds < 1 << 63:
+            raise ValueError("no part")
+        carried.encode()  # half a surrogate pair is a ValueError too
+        place = words.Place(file, offset, number, carried, in_line)
+        return cls(n_tokens, n_borders, place, seconds)
 
 
 class CountingRun:
@@ -93,20 +115,17 @@ class CountingRun:
     def _done_parts(self) -> list[DonePart]:
         """The parts that are complete; the rest of a line at which a run was killed is cut off."""
         path, record = self._job.work / PARTS_FILE, self._job.record
+        content = path.read_bytes() if path.exists() else b""
         done, whole = [], 0
-        if path.exists():
-            with path.open("rb") as stream:
-                for line in stream:
-                    try:
-                        n_tokens, n_borders, end, seconds = json.loads(line)
-                        part = DonePart(n_tokens, n_borders, words.Place(*end), seconds)
-                    except (ValueError, TypeError):
-                        break
-                    if not line.endswith(b"\n"):
-                        break
-                    done.append(part)
-                    whole += len(line)
-            os.truncate(path, whole)
+        for line in content.split(b"\n")[:-1]:
+            try:
+                n_tokens, n_borders, end, seconds = json.loads(line)
+                done.append(DonePart(n_tokens, n_borders, words.Place(*end), seconds))
+            except (ValueError, TypeError):
+                break
+            whole += len(line) + 1
+        if whole < len(content) or storage.is_shared(path):
+            storage.write_whole(path, content[:whole])
         if record.is_read and record.n_parts != len(done):
             raise RunError(f"{path}: missing or damaged; train again (--force)")
         if done:
@@ -161,7 +180,7 @@ class CountingRun:
             words.place_as_list(part.end),
             round(part.seconds, 3),
         ]
-        with storage.writing(path), path.open("ab") as stream:
+        with storage.writing(path), storage.appending(path) as stream:
             stream.write(json.dumps(line).encode() + b"\n")
             storage.flush(stream)
         self._parts.append(part)
@@ -294,7 +313,7 @@ class CountingRun:
                 return  # they are in the sums of a higher level
             yield from self._merge(parts, whole, None, n_kept, weights, room)
         for path in parts:
-            shutil.rmtree(path, ignore_errors=True)
+            storage.remove(path, MATRIX)
 
     def _merge(
         self,
@@ -319,8 +338,9 @@ class CountingRun:
         require_pairs(Counts.open(job.counts).n_nonzeros, job.config.window, n_kept)
         job.record.is_counted = True
         job.save_record()
-        for path in [*job.work.glob("part-*"), *job.work.glob("sums-*")]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        counted = {name: what for name, what in WORK.items() if name.startswith(("part-", "sums-"))}
+        with storage.writing(job.work):
+            storage.remove_in(job.work, counted)
 
     def _count_on_cluster(self) -> Iterator[VectorsEvent]:
         job, n_kept = self._job, 0

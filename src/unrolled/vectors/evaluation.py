@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import DataError
+from unrolled.quoting import brief, quote
 from unrolled.text.readers import read_lines
 from unrolled.vectors.word_vectors import METHODS, Method, WordVectors
 
@@ -155,24 +156,24 @@ class VectorEvaluation:
     def lines(self) -> Iterator[str]:
         """Two tables as lines of text."""
         if self.similarity:
-            wide = max(12, *(len(each.name) for each in self.similarity))
+            wide = max(12, *(len(brief(each.name)) for each in self.similarity))
             yield f"{'similarity':{wide}}  spearman   pairs  covered"
             for pair in self.similarity:
                 yield (
-                    f"{pair.name:{wide}}  {_figure(pair.spearman, 8, '.4f')}  {pair.n_pairs:6,}  "
+                    f"{brief(pair.name):{wide}}  {_figure(pair.spearman, 8, '.4f')}  {pair.n_pairs:6,}  "
                     f"{_share(pair.n_known, pair.n_pairs)}"
                 )
         if self.similarity and self.analogies:
             yield ""
         if self.analogies:
             results = [*self.analogies, *self.totals()]
-            wide = max(12, *(len(each.name) for each in results))
+            wide = max(12, *(len(brief(each.name)) for each in results))
             heads = "  ".join(f"{method:>7}" for method in METHODS)
             yield f"{'analogies':{wide}}  {heads}  questions  covered"
             for each in results:
                 figures = "  ".join(_figure(each.accuracy(m), 7, ".1%") for m in METHODS)
                 yield (
-                    f"{each.name:{wide}}  {figures}  {each.n_questions:9,}  "
+                    f"{brief(each.name):{wide}}  {figures}  {each.n_questions:9,}  "
                     f"{_share(each.n_known, each.n_questions)}"
                 )
 
@@ -346,9 +347,9 @@ def _similarity_set(path: Path, rows: _Rows) -> SimilaritySet:
         except ValueError:
             if number == rows[0][0]:
                 continue  # names of the columns
-            raise DataError(f"expected a score, found '{score}'", path, number) from None
+            raise DataError(f"expected a score, found {quote(score)}", path, number) from None
         if not np.isfinite(scores[-1]):
-            raise DataError(f"expected a finite score, found '{score}'", path, number)
+            raise DataError(f"expected a finite score, found {quote(score)}", path, number)
         pairs.append((first, second))
     if not pairs:
         raise DataError("no pairs of words after the first line", path)

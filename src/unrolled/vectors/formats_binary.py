@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import DataError
+from unrolled.text.limits import line_too_long, longest_line
 from unrolled.vectors.formats_text import header_of
 from unrolled.vectors.stored_vectors import ROWS, Kept, StoredVectors
 from unrolled.vectors.vector_files import opened, written
 
-_LONGEST_WORD = 16 << 20  # bytes; a file without spaces must not fill the memory
 _BLOCK = 1 << 20  # bytes read at a time
 
 
@@ -27,7 +27,7 @@ def read(path: Path, keep: Container[str] | None, limit: int | None) -> StoredVe
         if header is None:
             raise DataError("expected a first line with the number of words and their width", path)
         n_promised, width = header
-        records = _Records(stream, 4 * width)
+        records = _Records(stream, 4 * width, path)
         for number in range(1, n_promised + 1):
             if kept.is_full:
                 break
@@ -66,10 +66,12 @@ class _Records:
     Args:
         stream: after the header.
         size: bytes of a vector.
+        path: of the file, for messages.
     """
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
-        self._stream, self._size = stream, size
+    def __init__(self, stream: BinaryIO, size: int, path: Path) -> None:
+        self._stream, self._size, self._path = stream, size, path
+        self._longest = longest_line()  # a file without spaces must not fill the memory
         self._block, self._position = b"", 0
 
     def next(self) -> tuple[bytes, bytes] | None:
@@ -77,8 +79,10 @@ class _Records:
         end = self._block.find(b" ", self._position)
         while end < 0 or end + 1 + self._size > len(self._block):
             read = self._stream.read(max(_BLOCK, self._size))
-            if not read or (end < 0 and len(self._block) > _LONGEST_WORD):
+            if not read:
                 return None
+            if end < 0 and len(self._block) > self._longest:
+                raise line_too_long(self._path, None, what="word")
             self._block = self._block[self._position :] + read
             self._position = 0
             end = self._block.find(b" ")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled import documents, tensor_files
 from unrolled.errors import ConfigError, DataError
+from unrolled.storage import flush_folder
 from unrolled.text.files import nearest_file
+from unrolled.text.limits import longest_line
 from unrolled.vectors import storage
 from unrolled.vectors.stored_vectors import (
     ROWS,
@@ -31,7 +34,7 @@ VOCABULARY_FILE = "vocabulary.tsv"
 CONFIG_FILE = "vectors.toml"
 
 _LONGEST_COUNT = 18  # digits
-_AT_ONCE = 1 << 30  # bytes of a vocabulary
+_AT_ONCE = 4 << 20  # bytes of a vocabulary
 _TENSOR_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
 
@@ -43,8 +46,10 @@ def read(path: Path, keep: Container[str] | None, limit: int | None, which: Whic
     vocabulary = file.with_name(VOCABULARY_FILE)
     tensors = _mapped(file)
     main, added = _chosen(tensors, which, file)
-    words, counts = read_vocabulary(vocabulary)
-    if len(words) != len(main):
+    words, counts = read_vocabulary(vocabulary, most=len(main))
+    if len(words) > len(main):
+        raise DataError(f"more words than the {len(main):,} vectors in {file.name}", vocabulary)
+    if len(words) < len(main):
         raise DataError(
             f"{len(words):,} words, but {len(main):,} vectors in {file.name}", vocabulary
         )
@@ -86,12 +91,19 @@ def write(
             storage.write_tensors(fresh, {"w": (matrix.shape, rows)}, "try again")
             path.unlink(missing_ok=True)  # new words never stand beside old vectors
         os.replace(fresh, path)
+        flush_folder(path.parent)
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def read_vocabulary(path: str | PathLike[str]) -> tuple[list[str], NDArray[np.int64] | None]:
+def read_vocabulary(
+    path: str | PathLike[str], most: int | None = None
+) -> tuple[list[str], NDArray[np.int64] | None]:
     r"""Words and counts of a `vocabulary.tsv`: on each line a word, a tab and its count.
+
+    Args:
+        path: the file.
+        most: words that are wanted; some way beyond them reading ends.
 
     Returns:
         The words, and `[V]` counts, or None where no line has one.
@@ -107,7 +119,7 @@ def read_vocabulary(path: str | PathLike[str]) -> tuple[list[str], NDArray[np.in
     """
     path = Path(path)
     with opened(path) as stream:
-        found = _well_formed(stream.read(_AT_ONCE))
+        found = _by_block(stream, most)
     if found is not None:
         return found
     words: list[str] = []
@@ -126,16 +138,41 @@ def read_vocabulary(path: str | PathLike[str]) -> tuple[list[str], NDArray[np.in
                 raise DataError(f"'{shown(word)}' is not UTF-8", path, number) from None
             if tab:
                 counts.append(int(count))
+            if most is not None and len(words) > most:
+                break
     if not words:
         raise DataError("the file is empty; expected a word, a tab and its count per line", path)
     return words, np.array(counts, np.int64) if counts else None
 
 
+def _by_block(stream: BinaryIO, most: int | None) -> tuple[list[str], NDArray[np.int64]] | None:
+    """All lines, many at once; None where one must be looked at by itself."""
+    words: list[str] = []
+    counts: list[NDArray[np.int64]] = []
+    rest = b""
+    longest = longest_line()
+    while block := stream.read(_AT_ONCE):
+        block = rest + block
+        end = block.rfind(b"\n") + 1
+        rest = block[end:]
+        found = _well_formed(block[:end])
+        if found is None or len(rest) > longest:
+            return None
+        words += found[0]
+        counts.append(found[1])
+        if most is not None and len(words) > most:
+            break
+    else:
+        if rest:
+            return None
+    return (words, np.concatenate(counts)) if words else None
+
+
 def _well_formed(content: bytes) -> tuple[list[str], NDArray[np.int64]] | None:
-    """All lines at once, in a quarter of the time; None where one must be looked at by itself."""
+    """Some lines at once, in a quarter of the time; None where one must be looked at by itself."""
     characters = np.frombuffer(content, np.uint8)
     ends = characters[(characters == ord("\t")) | (characters == ord("\n"))]
-    if not content.endswith(b"\n") or len(content) >= _AT_ONCE or len(ends) % 2:
+    if not content.endswith(b"\n") or len(ends) % 2:
         return None
     if (ends[::2] != ord("\t")).any() or (ends[1::2] != ord("\n")).any():
         return None
@@ -240,26 +277,26 @@ def _chosen(
 
 def _mapped(path: Path) -> dict[str, NDArray[np.floating[Any]]]:
     """The tensors of a safetensors file, left on the disk until they are read."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "np") as file:  # checks the header, and that nothing is cut off
-            names = list(file.keys())
-        with path.open("rb") as stream:
-            n_bytes = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(n_bytes))
-    except FileNotFoundError:
-        raise DataError(f"no such file{nearest_file(path)}", path) from None
-    except (SafetensorError, ValueError) as error:
-        raise DataError(f"not a whole safetensors file ({error})", path) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", path) from None
+        header = tensor_files.read_header(path)
+        if not _is_whole(os.path.realpath(path), os.stat(path).st_mtime_ns, header.checksum):
+            raise DataError(
+                "its checksum does not match; copy the file again, or train again", path
+            )
+    except documents.DocumentError as error:
+        if error.is_missing:
+            raise DataError(f"no such file{nearest_file(path)}", path) from None
+        raise DataError(f"not a whole safetensors file ({error.problem})", path) from None
     tensors = {}
-    for name in names:
-        about = header[name]
-        if about["dtype"] not in _TENSOR_TYPES or 0 in about["shape"]:
+    for name, about in header.tensors.items():
+        if about.dtype not in _TENSOR_TYPES or 0 in about.shape:
             continue
-        offset = 8 + n_bytes + about["data_offsets"][0]
-        tensor = np.memmap(path, _TENSOR_TYPES[about["dtype"]], "r", offset, tuple(about["shape"]))
+        tensor = np.memmap(path, _TENSOR_TYPES[about.dtype], "r", about.offset, about.shape)
         tensors[name] = np.asarray(tensor)
     return tensors
+
+
+@lru_cache(maxsize=64)
+def _is_whole(path: str, changed: int, checksum: str | None) -> bool:
+    """Whether the content is what was written, looked at once as long as the file does not change."""
+    return tensor_files.is_whole(path, tensor_files.read_header(path))

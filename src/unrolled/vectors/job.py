@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
+import tomllib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -13,16 +15,58 @@ from types import ModuleType
 from typing import Any
 
 from unrolled import config as settings
+from unrolled import documents, storage
 from unrolled.errors import RunError
 from unrolled.kernels import kernels
 from unrolled.text.corpus import CorpusConfig
-from unrolled.vectors import native, storage, words
+from unrolled.vectors import native, words
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.cooccurrence import MATRIX
 from unrolled.vectors.formats_safetensors import CONFIG_FILE, VOCABULARY_FILE
 from unrolled.vectors.ratios import COUNTS_FOLDER
 
 RECORD_FILE = "record.json"
+
+_STATE = re.compile(r"(?:state-\d{6,}\.safetensors)?", re.ASCII)
+_MOST_OF_RECORD = 256 << 20  # bytes; some texts are of millions of files
+_MOST_STRETCHES = 10**6
+_LARGEST = 1 << 63
 _WORK_FOLDER = "work"
+
+BEGIN_OF_CONFIG = "# Unrolled vectors, format 1"
+"""What makes a folder one of vectors; in those of older versions only the names of the settings do."""
+
+WORK: storage.Holds = {
+    r"parts\.jsonl|pairs|state-\d{6,}\.safetensors": None,
+    r"part-\d{6,}": None,
+    r"sums-\d+-\d{6,}": MATRIX,
+}
+"""What the folder `work` holds."""
+
+HOLDS: storage.Holds = {
+    r"vectors\.toml": None,
+    r"record\.json": None,
+    r"vocabulary\.tsv|vectors\.safetensors|README\.md": None,
+    COUNTS_FOLDER: MATRIX,
+    _WORK_FOLDER: WORK,
+}
+"""What a folder of vectors holds, and all that is ever removed with it."""
+
+
+def is_vectors(folder: Path) -> bool:
+    """Whether a folder is one of vectors, finished or begun, by what `vectors.toml` says."""
+    path = folder / CONFIG_FILE
+    if storage.is_link(path):
+        return False
+    try:
+        text = storage.read_small(path).decode("utf-8")
+        if text.startswith(f"{BEGIN_OF_CONFIG}\n"):
+            return True
+        names = set(tomllib.loads(text))
+    except (OSError, ValueError, RecursionError):
+        return False
+    known = {each.name for each in dataclasses.fields(VectorsConfig)}
+    return {"min_count", "window", "x_max", "rate"} <= names <= known
 
 
 @dataclass
@@ -74,11 +118,62 @@ class Record:
             RunError: it is damaged.
         """
         try:
-            return cls(**json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return cls()
-        except (OSError, ValueError, TypeError) as error:
-            raise RunError(f"{path}: damaged ({error}); train again (--force)") from None
+            found = documents.read_json(path, _MOST_OF_RECORD)
+        except documents.DocumentError as error:
+            if error.is_missing:
+                return cls()
+            raise RunError(f"{path}: damaged ({error.problem}); train again (--force)") from None
+        problem = _why_no_record(found)
+        if problem is not None:
+            raise RunError(f"{path}: damaged ({problem}); train again (--force)")
+        return cls(**found)
+
+
+def _why_no_record(found: Any) -> str | None:
+    """What is wrong with a record as a file holds it; None for nothing."""
+    if not isinstance(found, dict):
+        return "expected an object"
+    kinds = {each.name: str(each.type) for each in dataclasses.fields(Record)}
+    for name, value in found.items():
+        if name not in kinds or not _is_right(value, kinds[name]):
+            return f"'{name[:40]}' is unknown, or not as it was written"
+    if not _STATE.fullmatch(found.get("state", "")):
+        return "'state' is no file of the folder 'work'"
+    if found.get("n_stretches", 0) > _MOST_STRETCHES:
+        return f"'n_stretches' is above {_MOST_STRETCHES:,}"
+    if found.get("is_finished") and not found.get("losses"):
+        return "'losses' are missing"
+    return None
+
+
+def _is_right(value: Any, kind: str) -> bool:
+    """Whether a value read from JSON can be that of a field of this type."""
+    if kind == "dict[str, Any]":
+        return isinstance(value, dict)
+    if kind == "list[list[Any]]":  # of files: path, size, time of change
+        return isinstance(value, list) and all(map(_is_stamp, value))
+    if kind == "list[dict[str, str]]":
+        return isinstance(value, list) and all(map(_is_session, value))
+    if kind == "list[float]":
+        return isinstance(value, list) and all(_is_right(each, "float") for each in value)
+    if kind == "float":
+        return type(value) in (int, float) and abs(value) < _LARGEST
+    if kind == "int":
+        return type(value) is int and 0 <= value < _LARGEST
+    return type(value).__name__ == kind
+
+
+def _is_session(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _is_stamp(value: Any) -> bool:
+    """Path, size and time of change of a file; of some file systems the last is a text, or nothing."""
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    path, size, changed = value
+    is_time = changed is None or isinstance(changed, str) or type(changed) in (int, float)
+    return isinstance(path, str) and "\0" not in path and _is_right(size, "int") and is_time
 
 
 @dataclass
@@ -156,7 +251,7 @@ class Job:
         Raises:
             RunError: the disk is full, or the file cannot be written.
         """
-        content = settings.to_toml(self.config).encode()
+        content = f"{BEGIN_OF_CONFIG}\n\n{settings.to_toml(self.config)}".encode()
         storage.write_whole(self.out / CONFIG_FILE, content)
 
 

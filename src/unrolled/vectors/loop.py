@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tomllib
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -21,17 +19,17 @@ from types import ModuleType
 from typing import Any, Literal
 
 from unrolled import config as settings
+from unrolled import documents, storage
 from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.text.tokenizer import Tokenizer
-from unrolled.vectors import memory, native, plain, storage, words
+from unrolled.vectors import memory, native, plain, words
 from unrolled.vectors.config import CHANGEABLE, OF_TRAINING, VectorsConfig
 from unrolled.vectors.cooccurrence import Counts
 from unrolled.vectors.counting_run import CountingRun
 from unrolled.vectors.earlier_counts import EarlierCounts
 from unrolled.vectors.events import Finished, VectorsEvent
 from unrolled.vectors.formats_safetensors import CONFIG_FILE
-from unrolled.vectors.job import RECORD_FILE, Job, Record
-from unrolled.vectors.lock import locked
+from unrolled.vectors.job import HOLDS, RECORD_FILE, WORK, Job, Record, is_vectors
 from unrolled.vectors.training_run import TrainingRun
 
 Implementation = Literal["native", "plain"]
@@ -91,8 +89,8 @@ def fit_vectors(
             process at a time writes it.
         tokenizer: splits and folds instead of `config.tokens` and `config.lowercase`; of kind `word` or
             `space`.
-        resume: go on with what was begun in `out`, if anything was.
-        force: replace what is in `out`.
+        resume: go on with what was begun in `out`, if anything was, else start.
+        force: replace the vectors in `out`; refused where the folder holds anything else.
         cluster: a `distributed.Client`, or the address of a scheduler, to read and count on; the text
             may then be anything that fsspec opens. The counts are the same.
         implementation: `native` or `plain` (NumPy, slow, and in more memory than `config.memory`); by
@@ -130,7 +128,8 @@ def fit_vectors(
     if tokenizer is not None and (config.tokens != "space" or config.lowercase):
         raise ConfigError("the tokenizer says what a word is; leave out tokens and lowercase")
     memory.work_of(config)
-    _goes_on(config, out, resume, force)
+    with storage.locked(out):
+        _goes_on(config, out, resume, force)
     module = implementation_named(implementation)
     remote = None if cluster is None else _on_cluster(cluster)
     if earlier is not None:
@@ -148,11 +147,11 @@ def _events(
     force: bool,
     provided: AbstractContextManager[Any],
 ) -> Generator[VectorsEvent, None, None]:
-    with locked(job.out):
+    with storage.locked(job.out) as lock:
         # Once more, now that nobody else can change it.
         goes_on = _goes_on(job.config, job.out, resume, force)
         with provided:
-            yield from _Run(job, earlier).events(goes_on)
+            yield from _Run(job, earlier, lock).events(goes_on)
 
 
 def implementation_named(name: Implementation | None) -> ModuleType:
@@ -179,23 +178,38 @@ def _on_cluster(cluster: Any) -> Any:
 
 def _goes_on(config: VectorsConfig, out: Path, resume: bool, force: bool) -> bool:
     """Whether there is something to go on with; refuses what is in the way."""
-    begun = (out / CONFIG_FILE).is_file()
-    if begun and resume:
+    if resume and os.path.lexists(out / CONFIG_FILE):
         _check_same(config, out)
-    elif not (begun and force):
-        _check_free(out, begun)
-    return begun and resume
+        return True
+    _check_free(out, force)
+    return False
 
 
-def _check_free(out: Path, begun: bool) -> None:
-    if begun:
-        raise RunError(
-            f"{out} already holds vectors; go on with them (--resume), replace them (--force), or choose "
-            "another name (--out)"
-        )
-    if out.exists() and not _is_empty(out):
+def _check_free(out: Path, force: bool) -> None:
+    aside = storage.replaced(out)
+    if os.path.lexists(aside):
+        _require_no_foreign(aside)
+    if is_vectors(out):
+        if not force:
+            raise RunError(
+                f"{out} already holds vectors; go on with them (--resume), replace them (--force), or "
+                "choose another name (--out)"
+            )
+        _require_no_foreign(out)
+    elif os.path.lexists(out) and not _is_empty(out):
         raise RunError(
             f"{out} exists and holds no vectors, so it is left alone; choose another name (--out)"
+        )
+
+
+def _require_no_foreign(folder: Path) -> None:
+    """Refuse to remove a folder that holds something else than vectors."""
+    is_folder = folder.is_dir() and not storage.is_link(folder)
+    foreign = storage.first_foreign(folder, HOLDS) if is_folder else folder
+    if foreign is not None:
+        raise RunError(
+            f"{foreign} does not belong to the vectors in {folder}, which would be removed with all it "
+            "holds; move it elsewhere, or choose another name (--out)"
         )
 
 
@@ -203,16 +217,6 @@ def _is_empty(out: Path) -> bool:
     """Whether it is a folder of nothing; a start that was killed may have left half a configuration."""
     left = {storage.partial(out / CONFIG_FILE).name}
     return out.is_dir() and {path.name for path in out.iterdir()} <= left
-
-
-def _clear(out: Path) -> None:
-    """Remove what is in a folder; a kill may come between, so that what says whose it is goes last."""
-    last = {RECORD_FILE: 1, CONFIG_FILE: 2}
-    for path in sorted(out.iterdir(), key=lambda path: last.get(path.name, 0)):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _is_within(name: str | Path, folder: Path) -> bool:
@@ -224,9 +228,9 @@ def _is_within(name: str | Path, folder: Path) -> bool:
 def _check_same(config: VectorsConfig, out: Path) -> None:
     path = out / CONFIG_FILE
     try:
-        before = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RunError(f"{path}: damaged ({error}); train again (--force)") from None
+        before = documents.read_toml(path)
+    except documents.DocumentError as error:
+        raise RunError(f"{path}: damaged ({error.problem}); train again (--force)") from None
     changeable = CHANGEABLE
     if not Record.load(out / RECORD_FILE).losses:
         changeable |= OF_TRAINING
@@ -241,15 +245,17 @@ def _check_same(config: VectorsConfig, out: Path) -> None:
 class _Run:
     """One folder on its way from text to vectors."""
 
-    def __init__(self, job: Job, earlier: EarlierCounts | None) -> None:
-        self._job, self._earlier = job, earlier
-        self._aside = job.out.with_name(f".{job.out.name}.replaced")
+    def __init__(self, job: Job, earlier: EarlierCounts | None, lock: storage.Lock) -> None:
+        self._job, self._earlier, self._lock = job, earlier, lock
+        self._aside = storage.replaced(job.out)
         self._is_new = self._was_there = False
 
     def events(self, goes_on: bool) -> Iterator[VectorsEvent]:
         job = self._job
         try:
             self._begin(goes_on)
+            if job.record.is_counted and not job.record.is_finished:
+                Counts.open(job.counts).require_whole()
             if self._earlier is not None and not job.record.is_counted:
                 self._earlier.adopt(job)
                 job.save_record()
@@ -262,19 +268,22 @@ class _Run:
                 self._take_back()
             raise
         with storage.writing(self._aside):
-            shutil.rmtree(self._aside, ignore_errors=True)
+            storage.remove(self._aside, HOLDS)
         if not job.record.is_finished:
             yield from TrainingRun(job).events()
         with storage.writing(job.work):
-            shutil.rmtree(job.work, ignore_errors=True)
+            storage.remove(job.work, WORK)
         n_words, record = Counts.open(job.counts).n_words, job.record
         yield Finished(job.out, n_words, job.config.size, record.losses[-1], record.seconds)
 
     def _begin(self, goes_on: bool) -> None:
         job = self._job
         if goes_on:
+            for folder in (job.work, job.counts):
+                storage.require_own_folder(folder)
             job.record = self._going_on()
-            job.work.mkdir(exist_ok=True)
+            with storage.writing(job.work):
+                storage.make_folder(job.work)
             job.save_config()
             if not job.record.is_finished:
                 job.begin_session()
@@ -284,9 +293,10 @@ class _Run:
         with storage.writing(job.out):
             self._make_room()
             self._is_new = True
-            job.out.mkdir(parents=True, exist_ok=True)
+            storage.make_folder(job.out)
+            self._lock.hold(job.out)
             job.save_config()
-            job.work.mkdir()
+            storage.new_folder(job.work)
             job.record = record
             job.begin_session()
             job.save_record()
@@ -298,16 +308,17 @@ class _Run:
         if not self._was_there or _is_empty(out):
             return
         if self._aside.exists() and not _is_counted(out):
-            _clear(out)  # it never took the place of what is aside
+            storage.remove_in(out, HOLDS)  # it never took the place of what is aside
             return
-        shutil.rmtree(self._aside, ignore_errors=True)
+        storage.remove(self._aside, HOLDS)
         os.replace(out, self._aside)
+        storage.flush_folder(out.parent)
 
     def _take_back(self) -> None:
         """As it was before this start, or before an earlier one that was to replace it."""
         out = self._job.out
         with suppress(OSError):  # a refusal is on its way, and is more to the point
-            _clear(out)
+            storage.remove_in(out, HOLDS)
             if self._aside.exists():
                 out.rmdir()
                 os.replace(self._aside, out)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled import storage
 from unrolled.errors import RunError
-from unrolled.vectors import memory, storage
+from unrolled.vectors import memory
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.cooccurrence import Counts
 from unrolled.vectors.records import PAIR, Block, Matrix
@@ -157,7 +158,7 @@ def _deal_to(
 ) -> None:
     """Deal some rows at a time in memory, and write each block's share to its place in the file."""
     places = starts[:-1].copy()
-    with file.open("wb") as stream:
+    with storage.new_file(file) as stream:
         for first, rows, weights, log_counts in _weighted(counts, config, at_once):
             sizes = np.zeros((n_groups, n_groups), np.int64)
             implementation.count_blocks(first, rows, n_groups, sizes, config.n_threads)

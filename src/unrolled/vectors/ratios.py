@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unrolled.quoting import brief
 from unrolled.vectors.cooccurrence import Counts
 
 COUNTS_FOLDER = "counts"
@@ -58,10 +59,11 @@ def render(first: str, second: str, ratios: list[Ratio]) -> list[str]:
     P(k|steam)                 2.2e-05    0.00078
     P(k|ice) / P(k|steam)         8.64          0
     """
+    first, second = brief(first), brief(second)
     labels = [f"P(k|{first})", f"P(k|{second})", f"P(k|{first}) / P(k|{second})"]
     wide = max(map(len, labels))
     columns = [
-        (each.probe, f"{each.first:.2g}", f"{each.second:.2g}", _shown(each.ratio))
+        (brief(each.probe), f"{each.first:.2g}", f"{each.second:.2g}", _shown(each.ratio))
         for each in ratios
     ]
     widths = [max(9, *map(len, column)) + 2 for column in columns]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import DataError
+from unrolled.quoting import quote
 from unrolled.vectors.vector_files import shown
 
 ROWS = 1 << 14
@@ -104,7 +105,7 @@ class Kept:
                 f"{what_is_not_finite(words[row], matrix[row])}; remove it", places[row]
             )
         for why, (n, place, word) in self._left_out.items():
-            which = f", first '{word}'" if word else ""
+            which = f", first {quote(word)}" if word else ""
             what = "the first vector of each stays" if why == "there before" else "left out"
             if why == "not in UTF-8" and self._unit == "word":
                 what += _OF_A_SPACE
@@ -129,7 +130,7 @@ def not_finite(matrix: NDArray[np.floating[Any]]) -> int | None:
 def what_is_not_finite(word: str, row: NDArray[np.floating[Any]]) -> str:
     """The number that is none, as a sentence to which only the cure is lacking."""
     place = int(np.isfinite(row).argmin())
-    return f"number {place + 1} of '{word}' is {row[place]}, expected finite numbers"
+    return f"number {place + 1} of {quote(word)} is {row[place]}, expected finite numbers"
 
 
 def several(n: int, noun: str) -> str:

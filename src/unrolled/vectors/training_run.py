@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from unrolled import storage
 from unrolled.errors import NonFiniteError
-from unrolled.vectors import memory, storage
+from unrolled.quoting import quote
+from unrolled.vectors import memory
 from unrolled.vectors.config import OF_TRAINING, VectorsConfig
 from unrolled.vectors.cooccurrence import Counts
 from unrolled.vectors.events import Epoch, VectorsEvent
@@ -103,8 +105,8 @@ class TrainingRun:
         parameters.save(work / name, with_sums=True)
         record.losses, record.state = list(losses), name
         self._job.save_record()
-        if before and before != name:
-            (work / before).unlink(missing_ok=True)
+        if before != name:
+            storage.remove_in(work, {r"state-\d{6,}\.safetensors": None}, kept={name})
 
 
 def _require_finite(parameters: Parameters, epoch: int, vocabulary: Vocabulary) -> None:
@@ -114,8 +116,8 @@ def _require_finite(parameters: Parameters, epoch: int, vocabulary: Vocabulary) 
         name, rank = found
         what = _NAMES.get(name, "a sum of AdaGrad")
         raise NonFiniteError(
-            f"epoch {epoch}: {what} of '{vocabulary.words[rank]}' is not finite; lower vectors.rate or "
-            "vectors.clip"
+            f"epoch {epoch}: {what} of {quote(vocabulary.words[rank])} is not finite; lower vectors.rate "
+            "or vectors.clip"
         )
 
 

@@ -8,18 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from unrolled import storage
 from unrolled.errors import DataError
+from unrolled.quoting import brief
 from unrolled.text.files import endings, nearest_file, packed_into, unpacked
-from unrolled.vectors import storage
+from unrolled.text.limits import line_too_long, longest_line
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SHOWN = 400  # bytes at most
 
 _MAGIC = {
     ".gz": re.compile(rb"\x1f\x8b"),
     ".bz2": re.compile(rb"BZh[1-9]1AY&SY"),
     ".xz": re.compile(rb"\xfd7zXZ\0"),
 }
-_LONGEST_LINE = 16 << 20  # bytes; a file without line ends must not fill the memory
 
 
 @contextmanager
@@ -53,10 +55,11 @@ def lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
         DataError: a line that no text has.
     """
     number = 0
-    while line := stream.readline(_LONGEST_LINE):
+    longest = longest_line()
+    while line := stream.readline(longest + 1):
         number += 1
-        if len(line) == _LONGEST_LINE:
-            raise DataError("a line of 16 MB; this is no file of word vectors", path, number)
+        if len(line) > longest:
+            raise line_too_long(path, number)
         if b"\0" in line:
             raise DataError("a NUL byte; this is not a text file", path, number)
         if number == 1:
@@ -82,5 +85,4 @@ def written(path: Path) -> Iterator[BinaryIO]:
 
 def shown(raw: bytes) -> str:
     """Bytes of a file in a message."""
-    text = raw.decode("utf-8", "backslashreplace")
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return brief(raw[:_SHOWN].decode("utf-8", "backslashreplace"), 40)

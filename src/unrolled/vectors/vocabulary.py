@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled import storage
 from unrolled.errors import DataError
-from unrolled.vectors import storage
+from unrolled.quoting import quote
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.formats_safetensors import read_vocabulary
 
@@ -117,8 +118,8 @@ class WordCounts:
         order = np.argsort(-seen, kind="stable")[: config.max_words or None]
         if len(order) < 2:
             raise DataError(
-                f"the vocabulary holds one word, '{kept[order[0]]}', and vectors compare at least two; "
-                "give more text, or lower vectors.min_count"
+                f"the vocabulary holds one word, {quote(kept[order[0]])}, and vectors compare at least "
+                "two; give more text, or lower vectors.min_count"
             )
         return Vocabulary([kept[place] for place in order], seen[order])
 

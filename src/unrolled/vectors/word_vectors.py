@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, did_you_mean
+from unrolled.quoting import quote
 from unrolled.vectors.cooccurrence import Counts
 from unrolled.vectors.formats import Format, Which, not_finite, read_vectors
 from unrolled.vectors.ratios import COUNTS_FOLDER, Ratio, ratio
@@ -123,7 +124,7 @@ class WordVectors:
             ConfigError: there is no such word; the message names one that is written alike.
         """
         if word not in self._ids:
-            raise ConfigError(f"no vector for '{word}'{self._alike(word)}")
+            raise ConfigError(f"no vector for {quote(word)}{self._alike(word)}")
         return self._ids[word]
 
     def find(self, word: str) -> int | None:
@@ -249,6 +250,7 @@ class WordVectors:
         if self._folder is None:
             raise DataError("ratios need all the words of a folder that holds their counts")
         counts = Counts.open(self._folder / COUNTS_FOLDER, len(self))
+        counts.require_whole()
         first_id, second_id, *probe_ids = ids
         return [
             ratio(counts, first_id, second_id, id_, probe)
@@ -265,7 +267,7 @@ class WordVectors:
         if not np.isfinite(lengths).all():
             row = not_finite(self.matrix)
             word = self.words[int(np.isfinite(lengths).argmin()) if row is None else row]
-            problem = f"the vector of '{word}' is not finite; remove it, or train again"
+            problem = f"the vector of {quote(word)} is not finite; remove it, or train again"
             raise DataError(problem, self._path)
         return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0).astype(
             np.float32
@@ -317,7 +319,7 @@ class WordVectors:
     def _alike(self, word: str) -> str:
         for written in (word.lower(), word.capitalize(), word.upper(), word.strip()):
             if written in self._ids:
-                return f"; did you mean '{written}'?"
+                return f"; did you mean {quote(written)}?"
         nearly = [
             each
             for each in self.words[:_SUGGESTED_AMONG]

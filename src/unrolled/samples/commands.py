@@ -1,0 +1,178 @@
+"""A sample with a dozen target words: commands, and the steps that carry them out.
+
+    jump twice and walk left after run thrice       RUN RUN RUN JUMP JUMP LEFT WALK
+
+The design follows SCAN (Lake and Baroni 2018). The grammar:
+
+    command = clause | clause "after" clause        the second clause is carried out first
+    clause  = phrase | phrase "and" phrase
+    phrase  = verb [turn] [count [count]]           two counts multiply: "twice thrice" is 6 times
+    turn    = side | "opposite" side | "around" side
+
+"walk left" is one turn and one step, "walk opposite left" two turns and one step, "walk around left" four
+times a turn and a step.
+
+Answers have up to `MAX_STEPS` steps, and the target vocabulary is small. That is hard for beam search: at
+every step some ends of sentence are among the best continuations, however improbable they are.
+
+No two phrases are joined by the same word in two parts, so a test command has no join that a
+training command has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from random import Random
+
+from unrolled.errors import ConfigError
+from unrolled.samples.draft import Draft, Part
+from unrolled.samples.parts import write_parts
+
+PARTS: tuple[Part, ...] = ("train", "valid", "test")
+
+VERBS = ("walk", "run", "jump", "look", "hop", "crawl", "wave", "clap", "bow", "spin")
+"""Each is carried out as a step of the same name in capitals."""
+
+SIDES = ("left", "right")
+
+COUNTS = {"twice": 2, "thrice": 3}
+
+MAX_STEPS = 50
+"""Commands that take more steps are not written."""
+
+_MOST_DRAWS = 400  # of a phrase, until one may follow
+_MOST_TRIES = 2_000  # a part with no new command among so many drawn is taken to have none left
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and the steps that carry it out, as words separated by single spaces."""
+
+    text: str
+    steps: str
+
+
+@dataclass(frozen=True)
+class CommandSample:
+    """Three parts without a common command."""
+
+    train: list[Command]
+    valid: list[Command]
+    test: list[Command]
+
+
+def generate(
+    n_train: int = 8_000, n_valid: int = 500, n_test: int = 1_000, seed: int = 1
+) -> CommandSample:
+    """Write the sample; the same arguments give the same commands on every machine.
+
+    Each part has its own stream of chance, so a longer training part begins with the shorter one and
+    leaves validation and test as they are.
+
+    Args:
+        n_train: commands to learn from.
+        n_valid: commands to choose by.
+        n_test: commands to report on.
+        seed: of all chance.
+
+    Raises:
+        ConfigError: a negative number, or more commands than the grammar has.
+
+    >>> generate(n_train=0, n_valid=0, n_test=1).test
+    [Command(text='walk twice thrice', steps='WALK WALK WALK WALK WALK WALK')]
+    """
+    sizes = {"train": n_train, "valid": n_valid, "test": n_test}
+    for name, size in sizes.items():
+        if size < 0:
+            raise ConfigError(f"n_{name} must be at least 0, got {size}")
+    train, valid, test = (_part(part, sizes[part], seed) for part in PARTS)
+    return CommandSample(train, valid, test)
+
+
+def write(folder: str | PathLike[str], sample: CommandSample) -> None:
+    """Write train.tsv, valid.tsv and test.tsv, with a header line `command<tab>steps`.
+
+    Raises:
+        DataError: the folder cannot be made or written.
+    """
+    contents = {}
+    for part in PARTS:
+        lines = [f"{command.text}\t{command.steps}\n" for command in getattr(sample, part)]
+        contents[f"{part}.tsv"] = "".join(["command\tsteps\n", *lines])
+    write_parts(folder, contents)
+
+
+def carry_out(command: str) -> list[str]:
+    """The steps of a command.
+
+    >>> carry_out("look around right")
+    ['RIGHT', 'LOOK', 'RIGHT', 'LOOK', 'RIGHT', 'LOOK', 'RIGHT', 'LOOK']
+    >>> carry_out("jump twice and walk left after run thrice")
+    ['RUN', 'RUN', 'RUN', 'JUMP', 'JUMP', 'LEFT', 'WALK']
+    """
+    clauses = command.split(" after ")
+    phrases = [phrase for clause in reversed(clauses) for phrase in clause.split(" and ")]
+    return [step for phrase in phrases for step in _steps(phrase)]
+
+
+def _steps(phrase: str) -> list[str]:
+    verb, *words = phrase.split()
+    times = 1
+    for word in words:
+        times *= COUNTS.get(word, 1)
+    turn = [side.upper() for side in SIDES if side in words]
+    once = [*turn, verb.upper()]
+    if "opposite" in words:
+        once = [*turn, *once]
+    if "around" in words:
+        once *= 4
+    return once * times
+
+
+def _part(part: Part, n_commands: int, seed: int) -> list[Command]:
+    draft = Draft(Random(len(PARTS) * seed + PARTS.index(part)).random, part)
+    commands: dict[str, Command] = {}
+    n_tries = 0
+    while len(commands) < n_commands:
+        n_tries += 1
+        if n_tries > _MOST_TRIES:
+            raise ConfigError(
+                f"the sample has no more than {len(commands)} commands for {part} where "
+                f"{n_commands} are asked for; ask for fewer"
+            )
+        text = _command(draft)
+        steps = carry_out(text) if text else []
+        if text not in commands and 0 < len(steps) <= MAX_STEPS:
+            commands[text] = Command(text, " ".join(steps))
+            n_tries = 0
+    return list(commands.values())
+
+
+def _command(draft: Draft) -> str:
+    """A command; "" where none of the phrases drawn may stand in this part."""
+    first, after, second = draft.chance(0.5), draft.chance(0.6), draft.chance(0.5)
+    joins = [*["and"] * first, *["after"] * after, *["and"] * (second and after)]
+    command = phrase = _phrase_after(draft, "", "") if not joins else _phrase(draft)
+    for join in joins:
+        following = _phrase_after(draft, phrase, join)
+        if not following:
+            return ""
+        command, phrase = f"{command} {join} {following}", following
+    return command
+
+
+def _phrase_after(draft: Draft, phrase: str, join: str) -> str:
+    """A phrase that may be joined to another one in this part; "" where none was drawn."""
+    drawn = (_phrase(draft) for _ in range(_MOST_DRAWS))
+    return next((each for each in drawn if draft.allows(phrase, join, each)), "")
+
+
+def _phrase(draft: Draft) -> str:
+    words = [draft.pick(VERBS)]
+    turn = draft.pick(("", "", "direct", "opposite", "around"))
+    if turn:
+        words += [*([turn] if turn != "direct" else []), draft.pick(SIDES)]
+    for _ in range(draft.pick((0, 1, 1, 2))):
+        words.append(draft.pick(tuple(COUNTS)))
+    return " ".join(words)
