@@ -222,7 +222,7 @@ def train(
         out: run folder; by default runs/ and the name of the recipe or data file.
         resume: go on with the run in the folder, exactly where its last checkpoint stands; where none was
             begun yet, start it.
-        force: replace the run in the folder.
+        force: replace the run in the folder; refused where the folder holds anything else.
         start_from: a finished run whose weights and vocabulary to start from (fine-tuning).
         baselines: of a task that answers with labels: also fit bag-of-words baselines on the same data,
             which cannot see order, and keep them in the run folder.

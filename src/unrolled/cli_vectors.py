@@ -91,7 +91,7 @@ def train(
         cluster: address of a Dask scheduler to count on.
         counts: folder of vectors on whose counts to train again, without a text; of counting, all is as
             it was there.
-        resume: go on with what was begun in the folder.
+        resume: go on with what was begun in the folder; where nothing was, start.
         force: replace what is in the folder.
     """
     if not corpus and counts is None:

@@ -115,7 +115,7 @@ def fit(
         task: the task, where it is not one of `TASKS`.
         resume: go on with the run in `out`, if one was begun there, else start it; a recipe of a run that
             goes on may differ in limits and intervals only.
-        force: replace the run in `out`.
+        force: replace the run in `out`; refused where the folder holds anything else.
         start_from: a run whose best weights and tokenizers to start from, on the recipe's data.
 
     Raises:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from unrolled import config as settings
-from unrolled import storage
+from unrolled import documents, storage
 from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors import memory, native, plain, words
@@ -90,8 +89,8 @@ def fit_vectors(
             process at a time writes it.
         tokenizer: splits and folds instead of `config.tokens` and `config.lowercase`; of kind `word` or
             `space`.
-        resume: go on with what was begun in `out`, if anything was.
-        force: replace what is in `out`.
+        resume: go on with what was begun in `out`, if anything was, else start.
+        force: replace the vectors in `out`; refused where the folder holds anything else.
         cluster: a `distributed.Client`, or the address of a scheduler, to read and count on; the text
             may then be anything that fsspec opens. The counts are the same.
         implementation: `native` or `plain` (NumPy, slow, and in more memory than `config.memory`); by
@@ -229,9 +228,9 @@ def _is_within(name: str | Path, folder: Path) -> bool:
 def _check_same(config: VectorsConfig, out: Path) -> None:
     path = out / CONFIG_FILE
     try:
-        before = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RunError(f"{path}: damaged ({error}); train again (--force)") from None
+        before = documents.read_toml(path)
+    except documents.DocumentError as error:
+        raise RunError(f"{path}: damaged ({error.problem}); train again (--force)") from None
     changeable = CHANGEABLE
     if not Record.load(out / RECORD_FILE).losses:
         changeable |= OF_TRAINING
@@ -255,6 +254,8 @@ class _Run:
         job = self._job
         try:
             self._begin(goes_on)
+            if job.record.is_counted and not job.record.is_finished:
+                Counts.open(job.counts).require_whole()
             if self._earlier is not None and not job.record.is_counted:
                 self._earlier.adopt(job)
                 job.save_record()
