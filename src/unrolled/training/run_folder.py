@@ -434,7 +434,7 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
         ConfigError: it differs in more than limits and intervals; the setting is named.
         RunError: the data files are not those that the run was trained on.
     """
-    old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
+    old, new = _settings(folder, recipe), _flat(config.to_mapping(recipe))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name) and name not in CHANGEABLE:
             raise ConfigError(
@@ -478,7 +478,7 @@ def check_same_model(folder: Path, recipe: Recipe) -> None:
     Raises:
         ConfigError: task or model differ; the setting is named.
     """
-    old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
+    old, new = _settings(folder, recipe), _flat(config.to_mapping(recipe))
     for name in sorted((old.keys() | new.keys()) - NOT_WEIGHTS - (BEGINNINGS - new.keys())):
         if (name == "task" or name.startswith("model.")) and old.get(name) != new.get(name):
             raise ConfigError(
@@ -660,6 +660,16 @@ def _write_recipe(folder: Path, recipe: Recipe) -> None:
 def _write_file(path: Path, content: str | bytes) -> None:
     with storage.whole(path) as stream:
         stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
+
+
+def _settings(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """The settings of a run by their full names; those that its version did not know have their defaults."""
+    sections = {
+        name: type(getattr(recipe, name))()
+        for name in ("data", "text", "model", "training", "decoding")
+    }
+    usual = _flat(config.to_mapping(dataclasses.replace(recipe, **sections)))
+    return usual | _flat(read_config(folder))
 
 
 def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
