@@ -228,9 +228,12 @@ def train(
             which cannot see order, and keep them in the run folder.
     """
     if resume and recipe is None and task is None and not data and out is not None:
-        from unrolled.training.run_folder import begun_recipe
+        from unrolled.training.run_folder import begun_recipe, unnamed_settings
 
         recipe = begun_recipe(out)
+        typed = {name for name, _ in overrides}
+        unnamed = [each for each in unnamed_settings(out) if each[0] not in typed]
+        overrides = (*unnamed, *overrides)
     base = {}
     if start_from is not None and recipe is None:
         from unrolled.training.run_folder import read_config

@@ -55,6 +55,7 @@ def recipe(data: Path, attention: Literal["additive", "none"], max_steps: int) -
             input_feeding=False,
             dropout_rate=0.0,
             label_smoothing=0.0,
+            unknown_rate=0.0,  # every word of it is met in training
         ),
         training=TrainingConfig(
             learning_rate=4e-3,

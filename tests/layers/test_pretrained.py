@@ -114,6 +114,8 @@ def test_random_beginnings_are_spread_as_the_vectors_are(tmp_path: Path) -> None
     unknown = rows(embedding, tokenizer, *words[50:])
     assert unknown.std() * 4 == pytest.approx(known.std(), rel=0.03)
     assert abs(unknown.mean()) < 0.01
+    # A frozen table keeps what it begins with, so that <unk>, which is any word, is not left to chance.
+    np.testing.assert_allclose(rows(embedding, tokenizer, "<unk>")[0] * 4, known.mean(0), rtol=1e-4)
     torch.manual_seed(7)
     fill(embedding, tokenizer, tmp_path / "v.txt", scale=4.0)
     assert torch.equal(embedding.weight, first)

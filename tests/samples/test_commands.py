@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import unrolled
-from unrolled import DecodingConfig
+from unrolled import DecodingConfig, cli
 from unrolled.errors import ConfigError, DataError
 from unrolled.samples import commands
 from unrolled.samples.commands import (
@@ -118,6 +118,18 @@ def test_files_hold_a_command_and_its_steps_a_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match=r"file: cannot write the sample here .*another folder"):
         write(tmp_path / "file", small)
+
+
+def test_the_command_line_writes_the_sample(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["sample", "commands", str(tmp_path / "new"), "--n", "32"]) == 0
+    assert capsys.readouterr().out.endswith("new: train.tsv, valid.tsv, test.tsv\n")
+    n_lines = [
+        len((tmp_path / "new" / f"{part}.tsv").read_text(encoding="utf-8").splitlines())
+        for part in PARTS
+    ]
+    assert n_lines == [33, 3, 5]
 
 
 def test_wrong_sizes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

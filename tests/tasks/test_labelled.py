@@ -169,7 +169,16 @@ def test_labels_come_from_the_training_part_alone() -> None:
         TextConfig(kind="word"),
         LabelData(label_separator="|"),
     )
-    assert several[LABELS] == Labels(("x", "y"), several=True)
+    assert several[LABELS] == Labels(("x", "y"), several=True, shares=(0.5, 0.5))
+
+
+def test_shares_without_words_come_from_texts_that_share_none() -> None:
+    rows = [Row(("the sun", "usual"), n) for n in range(6)] + [Row(("the moon", "usual"), 9)]
+    alone = [Row((f"name{n}", "odd"), n) for n in range(20, 27)]
+    found = labelled.train_tokenizers(rows + alone, TextConfig(kind="word"), LabelData())
+    assert found[LABELS].names == ("odd", "usual")
+    # Half of the texts are odd, and all seven of which no other has a word: (7 + 10 / 2) / (7 + 10).
+    assert found[LABELS].shares == pytest.approx((12 / 17, 5 / 17), abs=1e-6)
 
 
 def test_a_list_of_labels_asks_for_a_separator() -> None:

@@ -16,6 +16,7 @@ from unrolled.tasks.language_model import (
     LanguageModel,
     LanguageModelConfig,
     _read_by_steps,
+    _some_unknown,
     collate,
     evaluate_loss,
     loss,
@@ -23,7 +24,7 @@ from unrolled.tasks.language_model import (
     scores,
 )
 from unrolled.text.streams import Windows
-from unrolled.text.tokenizer import EOS_ID
+from unrolled.text.tokenizer import EOS_ID, UNK_ID
 
 CELLS = ["rnn", "gru", "lstm"]
 V = 13
@@ -34,6 +35,22 @@ def model_of(cell: str = "lstm", **settings) -> LanguageModel:
     sizes = {"embedding_size": 5, "hidden_size": 7, "n_layers": 2, **settings}
     model = LanguageModel(LanguageModelConfig(cell=cell, **sizes), V)
     return model.double()
+
+
+def test_what_is_predicted_as_unknown_is_read_as_unknown() -> None:
+    model = model_of(unknown_rate=0.5)
+    model.unknown_shares[4:] = 1.0
+    window = collate(Windows(text_of(200), n_rows=7, k1=11, k2=19)[1])
+    lost = _some_unknown(model, window)
+    K = window.targets.shape[1]
+    assert 0.3 < (lost.inputs == UNK_ID).double().mean() < 0.7
+    assert torch.equal(lost.inputs[:, -K + 1 :], lost.targets[:, :-1])
+    for ours, plain in ((lost.inputs, window.inputs), (lost.targets, window.targets)):
+        assert torch.equal(ours[ours != UNK_ID], plain[ours != UNK_ID])
+    model.unknown_shares[4:] = 2.0
+    end = collate(Windows(text_of(20), n_rows=3, k1=4, whole=True)[1])
+    assert torch.equal(_some_unknown(model, end).targets == -1, end.targets == -1)
+    assert (end.targets == -1).any()
 
 
 def text_of(n: int, seed: int = 1) -> np.ndarray:

@@ -220,16 +220,24 @@ def tokenizers(scheme: str = "bio") -> dict[str, object]:
     return {LABELS: Labels(NAMES, scheme=scheme), "text": range(V), CHARACTERS: range(K)}
 
 
-def test_words_seen_once_are_unknown_now_and_then_and_keep_their_characters() -> None:
+def test_the_rarer_a_word_the_oftener_it_is_unknown() -> None:
     model = make(unknown_rate=1.0)
-    prepare(model, {"train": [*EXAMPLES, example([UNK_ID, 7], [4, 4])], "valid": []})
-    assert model.seen_once.nonzero().flatten().tolist() == [6, 8, 9, 16]
+    prepare(model, {"train": EXAMPLES, "valid": []})
+    shares = {id_: share for id_, share in enumerate(model.seen_once.tolist()) if share}
+    assert shares == {4: 0.5, 5: 0.5, 6: 1.0, 7: 1.0, 8: 1.0, 9: 1.0, 16: 1.0}
+    prepare(model, {"train": [*EXAMPLES, example([UNK_ID], [4])], "valid": []})
+    assert model.seen_once[9] == pytest.approx(1 - 1 / 7)  # one of seven is there of itself
+
+
+def test_a_word_read_as_unknown_keeps_its_characters() -> None:
+    model = make(unknown_rate=1.0)
+    model.seen_once[[6, 7, 8, 9, 16]] = 1.0
     batch = collate(EXAMPLES)
     plain = model.embed(batch).values
     lost = model.train().embed(batch).values
-    once = model.seen_once[batch.words.values] & batch.words.mask
-    assert once.sum() == 4
-    unknown = model.embedding.weight[UNK_ID].expand(4, -1)
+    once = model.seen_once[batch.words.values].bool() & batch.words.mask
+    assert once.sum() == 5
+    unknown = model.embedding.weight[UNK_ID].expand(5, -1)
     torch.testing.assert_close(lost[once][:, :5], unknown)
     torch.testing.assert_close(lost[..., 5:], plain[..., 5:])
     torch.testing.assert_close(lost[~once], plain[~once])
@@ -238,6 +246,17 @@ def test_words_seen_once_are_unknown_now_and_then_and_keep_their_characters() ->
     many = collate([example([9] * 4000)])
     share = (model.embed(many).values[0, :, :5] == unknown[0]).all(1).double().mean()
     assert float(share) == pytest.approx(0.25, abs=0.03)
+
+
+def test_characters_are_read_as_unknown_too() -> None:
+    model = make(unknown_rate=1.0)
+    prepare(model, {"train": EXAMPLES, "valid": []})
+    assert ((model.unknown_shares > 0).nonzero().flatten() >= 4).all()
+    model.seen_once.zero_()
+    model.unknown_shares[4:] = 1.0
+    lost = model.train().embed(collate(EXAMPLES)).values
+    unread = [replace(e, spellings=[(UNK_ID,) * len(s) for s in e.spellings]) for e in EXAMPLES]
+    torch.testing.assert_close(lost, model.eval().embed(collate(unread)).values)
 
 
 TOKENS = ["Ann", "runs", "in", "Ulan Bator", "."]

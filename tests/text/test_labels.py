@@ -63,7 +63,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     labels = Labels.of(["ja", "né", "à|b"], several=True, averaged=["ja"])
     labels.save(tmp_path / "labels.json")
     assert Labels.load(tmp_path / "labels.json") == labels
-    tags = Labels(("B-A", "I-A", "O"), scheme="bio", n_ill_formed=3)
+    tags = Labels(("B-A", "I-A", "O"), scheme="bio", n_ill_formed=3, shares=(0.5, 0.3, 0.2))
     tags.save(tmp_path / "labels.json")
     assert Labels.load(tmp_path / "labels.json") == tags
 
@@ -87,6 +87,10 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         ('{"labels": ["a", "b"], "averaged": [], "n_ill_formed": -1}', "its scheme is not one"),
         ('{"labels": ["a", "b"], "averaged": [], "n_ill_formed": 1e999}', "not finite"),
         ('{"labels": ["a", "b"], "averaged": [], "other": 1}', "'other' is not as it was written"),
+        *(
+            (f'{{"labels": ["a", "b"], "averaged": [], "shares": {shares}}}', "'shares' is not")
+            for shares in ("[0.5]", "[0.5, 2]", "[true, 1]", '"ab"', "3", '[{}, "x"]')
+        ),
         ('{"labels": ["a", "\\ud800"], "averaged": []}', "half a surrogate pair"),
     ],
 )

@@ -13,7 +13,7 @@ from torch import nn
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIALS, Kind, Tokenizer
+from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Kind, Tokenizer
 from unrolled.vectors.formats import read_vectors
 
 Missing = Literal["random", "mean", "zero"]
@@ -75,7 +75,7 @@ def fill(
         path: a file of any format of `unrolled.vectors.formats`.
         missing: words without a vector begin at `random` (normal, with the deviation of the vectors that
             were found), at the `mean` of those, or at `zero`. Begin and end of a sequence, which are no
-            words, are then always drawn.
+            words, are then always drawn; `<unk>`, which is any word, begins at the mean, not at random.
         setting: the setting that named the file, for messages.
         scale: what the model multiplies embeddings by; they are divided by it, so that its layers see the
             vectors as they are in the file.
@@ -131,6 +131,9 @@ def _beginnings(found_ND: NDArray[np.float32], n_words: int, missing: str) -> ND
     deviation = float(found_ND.std(dtype=np.float64))
     drawn = list(range(n_words)) if missing == "random" else [BOS_ID, EOS_ID]
     table_VD[drawn] = torch.empty(len(drawn), D).normal_(std=deviation).numpy()
+    if missing == "random":
+        # A word of which nothing is known; a table that stays frozen could not forget what was drawn.
+        table_VD[UNK_ID] = found_ND.mean(axis=0, dtype=np.float64)
     return table_VD
 
 

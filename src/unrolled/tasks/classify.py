@@ -8,22 +8,24 @@ chooses. The order of the words is what it has over a bag of words; `unrolled tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+import torch
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import Count, Layers, Range, Rate, Width, check_fields, require
+from unrolled.config import Count, Layers, Range, Rate, Share, Width, check_fields, require
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.pooling import Pooling, PoolingKind
+from unrolled.layers.unknown import DEFAULT_RATE, rate_for
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import labelled
-from unrolled.tasks.labelled import ClassWeights, LabelHead, LabelledExample
+from unrolled.tasks.labelled import ClassWeights, LabelHead
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.text.data import Reading
 from unrolled.text.tokenizer import TextConfig
@@ -46,6 +48,9 @@ class ClassifyConfig:
             "mean", "max" (of each unit), or "attentive" (a mean with learned weights).
         dropout_rate: on embeddings, between layers and before the last layer.
         word_rate: chance that a word loses its embedding, wherever it stands in a batch.
+        unknown_rate: a word that occurs n times in training is read there as unknown with chance
+            `unknown_rate` / n, so that the model learns what to make of words it does not know
+            (`layers.unknown`); 0 for never.
         label_smoothing: share of the target that is spread over all classes; of several labels, over yes
             and no of each.
         class_weights: "balanced" weighs a row by how rare its class is; "none".
@@ -69,6 +74,7 @@ class ClassifyConfig:
     pooling: PoolingKind = "max"
     dropout_rate: Rate = 0.3
     word_rate: Rate = 0.0
+    unknown_rate: Share = DEFAULT_RATE
     label_smoothing: Rate = 0.0
     class_weights: ClassWeights = "none"
     embeddings: str | None = None
@@ -115,6 +121,12 @@ def check_pretraining(config: Any) -> None:
 class Classifier(nn.Module):
     """Embedding, recurrent layers, pooling, head.
 
+    Attributes:
+        unknown_shares: `[V]`, the share of the rate at which each word is read as unknown in training
+            (`layers.unknown.shares_of`).
+        is_seen: `[V]`, the tokens that the training part has.
+        sides: which of an example's texts are read.
+
     >>> import torch
     >>> model = Classifier(ClassifyConfig(embedding_size=3, hidden_size=5), 11, 4)
     >>> text = Padded.from_rows([[4, 5, 7], [6]])
@@ -122,6 +134,9 @@ class Classifier(nn.Module):
     >>> hidden.shape, model.head.probabilities(hidden).shape
     (torch.Size([2, 10]), torch.Size([2, 4]))
     """
+
+    unknown_shares: Tensor
+    is_seen: Tensor
 
     def __init__(
         self, config: ClassifyConfig, n_words: int, n_labels: int, several: bool = False
@@ -150,6 +165,10 @@ class Classifier(nn.Module):
         self.head = LabelHead(
             scorer, n_labels, several=several, label_smoothing=config.label_smoothing
         )
+        self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
+        self.register_buffer("is_seen", torch.ones(n_words, dtype=torch.bool), persistent=False)
+
+    sides = slice(None)
 
     def embed(self, text: Padded) -> Padded:
         """`[B, T]` ids → `[B, T, E]`."""
@@ -168,13 +187,9 @@ class Classifier(nn.Module):
 
 def build(config: ClassifyConfig, tokenizers: Tokenizers) -> Classifier:
     """A fresh model for this vocabulary and these labels."""
-    labels = tokenizers[LABELS]
-    return Classifier(config, len(tokenizers[labelled.ROLE]), len(labels), labels.several)
-
-
-def prepare(model: Classifier, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
-    """The weights of the classes."""
-    labelled.weigh_classes(model.head, parts["train"], model.config.class_weights)
+    words, labels = tokenizers[labelled.ROLE], tokenizers[LABELS]
+    config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
+    return Classifier(config, len(words), len(labels), labels.several)
 
 
 def _has_text(fields: Sequence[str]) -> bool:
@@ -205,7 +220,7 @@ TASK: LabelTask = LabelTask(
     cut=labelled.cut,
     collate=labelled.collate,
     build=build,
-    prepare=prepare,
+    prepare=labelled.prepare,
     loss=labelled.loss,
     evaluate_loss=labelled.evaluate_loss,
     answer=labelled.answer,

@@ -8,8 +8,9 @@ threshold that is chosen on the validation part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from unrolled.errors import DataError
 from unrolled.layers import pretrained
+from unrolled.layers.unknown import count_ids, shares_of, some_unknown
 from unrolled.metrics.counts import SMALLER_IS_BETTER, Tally
 from unrolled.metrics.labels import measure_labels, tally_labels
 from unrolled.metrics.labels import signature as label_signature
@@ -46,6 +48,9 @@ TEXT = {"kind": "word", "vocab_size": 30_000}
 """How texts are read where the recipe does not say."""
 
 ClassWeights = Literal["none", "balanced"]
+
+
+_SHARES_COUNT = 10
 
 
 @dataclass(frozen=True)
@@ -105,8 +110,43 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
     several = bool(data.label_separator)
     if not several:
         _check_each_has_one(rows)
-    found = [name for row in rows for name in labels_in(row.fields, data)]
-    return {ROLE: words, LABELS: Labels.of(found, several=several, averaged=data.averaged)}
+    found = [labels_in(row.fields, data) for row in rows]
+    labels = Labels.of(chain.from_iterable(found), several=several, averaged=data.averaged)
+    texts = [
+        list(chain.from_iterable(each))
+        for each in zip(*(words.encode_batch(column) for column in columns), strict=True)
+    ]
+    has_NC = np.array([[name in names for name in labels] for names in found])
+    shares = shares_without_words(texts, has_NC, words)
+    return {ROLE: words, LABELS: replace(labels, shares=tuple(shares.round(6).tolist()))}
+
+
+def shares_without_words(
+    texts: Sequence[Sequence[int]], has_NC: NDArray[np.bool_], words: Tokenizer
+) -> NDArray[np.float64]:
+    """How often to expect each label where no word of a text is known, from the training part.
+
+    The texts that are like that are those of which no other text has a word. Mostly they are few, so that
+    the shares of all texts count as `_SHARES_COUNT` more of them.
+
+    Args:
+        texts: ids of each.
+        has_NC: which labels each has.
+        words: the vocabulary.
+
+    >>> words = Tokenizer.train(["a b", "a c", "zoo"], TextConfig(kind="word"))
+    >>> has = np.array([[True, False], [True, False], [False, True]])
+    >>> texts = words.encode_batch(["a b", "a c", "zoo"])
+    >>> shares_without_words(texts, has, words).round(3).tolist()
+    [0.606, 0.394]
+    """
+    rows = [sorted(set(ids) - words.silent) for ids in texts]
+    n_texts_V = count_ids(chain.from_iterable(rows), len(words))
+    is_alone_N = np.array([n_texts_V[row].max(initial=0) <= 1 for row in rows])
+    prior_C = has_NC.mean(0)
+    return (has_NC[is_alone_N].sum(0) + _SHARES_COUNT * prior_C) / (
+        is_alone_N.sum() + _SHARES_COUNT
+    )
 
 
 def _check_each_has_one(rows: Sequence[Row]) -> None:
@@ -298,6 +338,16 @@ def weigh_classes(head: LabelHead, examples: Sequence[LabelledExample], how: Cla
     head.class_weights.copy_(torch.from_numpy(weights_C))
 
 
+def prepare(model: Any, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
+    """What a model takes from the training part: class weights, how rare each word is."""
+    weigh_classes(model.head, parts["train"], model.config.class_weights)
+    ids = chain.from_iterable(map(tokens, parts["train"]))
+    counts_V = count_ids(ids, len(model.unknown_shares))
+    model.is_seen.copy_(torch.from_numpy(counts_V > 0))
+    if model.config.unknown_rate:
+        model.unknown_shares.copy_(shares_of(counts_V, model.config.unknown_rate))
+
+
 def check_embeddings(path: str | None, width: int, text: TextConfig) -> None:
     """Refuse a file of vectors that an embedding of this width cannot begin with."""
     if path is not None:
@@ -313,6 +363,18 @@ def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
 
 
 def begin(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
+    """Pretrained embeddings, where the recipe names a file.
+
+    Where not, tokens that training never shows begin, and so remain, at zeros: bytes that no text has,
+    words that stand behind `data.max_length`. As they were drawn they would say nothing but chance.
+    """
+    if model.config.embeddings is None:
+        with torch.no_grad():
+            model.embedding.weight[~model.is_seen] = 0
+    return begin_with_vectors(model, tokenizers)
+
+
+def begin_with_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file."""
     config = model.config
     if config.embeddings is None:
@@ -328,10 +390,17 @@ def hidden_of(model: Any, batch: LabelBatch) -> Tensor:
 
 
 def loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
-    """See `LabelHead.loss`."""
+    """See `LabelHead.loss`; in training some words are read as unknown."""
     assert batch.targets is not None
+    if model.training and model.config.unknown_rate:
+        batch = replace(batch, texts=tuple(_some_unknown(model, text) for text in batch.texts))
     found: tuple[Tensor, int] = model.head.loss(hidden_of(model, batch), batch.targets)
     return found
+
+
+def _some_unknown(model: Any, text: Padded) -> Padded:
+    ids_BT = some_unknown(text.values, model.unknown_shares, model.config.unknown_rate)
+    return Padded(ids_BT, text.lengths)
 
 
 def evaluate_loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
@@ -344,12 +413,15 @@ def evaluate_loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
 def answer(
     model: Any, examples: Sequence[LabelledExample], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
-    """What the model says of each example."""
+    """What the model says of each example; where no word of one is known, what is to be expected then."""
     batch = collate([replace(example, labels=None) for example in examples])
     batch = batch.to(model.head.thresholds.device)
     hidden, weights = model.read(*(model.embed(text) for text in batch.texts))
     probabilities_BC = model.head.probabilities(hidden).float().cpu().numpy()
     labels: Labels = tokenizers[LABELS]
+    if labels.shares:
+        blank = [_says_nothing(model, example, tokenizers[ROLE]) for example in examples]
+        probabilities_BC[np.array(blank, bool)] = labels.shares
     chosen = _chosen(probabilities_BC, labels, model.head.thresholds)
     looked = [None if each is None else each.float().cpu().numpy() for each in weights]
     words = tokenizers[ROLE]
@@ -366,6 +438,13 @@ def answer(
         )
         for row, example in enumerate(examples)
     ]
+
+
+def _says_nothing(model: Any, example: LabelledExample, words: Tokenizer) -> bool:
+    """Whether training has seen no token that is read of an example."""
+    read = chain.from_iterable(example.texts[model.sides])
+    ids = [id_ for id_ in read if id_ not in words.silent]
+    return not ids or not bool(model.embedding.weight[ids].any())
 
 
 def _chosen(

@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import Layers, Range, Rate, Width, check_fields
+from unrolled.config import Layers, Range, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.cache import ContinuousCache
@@ -24,6 +26,7 @@ from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.output import Output
 from unrolled.layers.renewal import renewed
 from unrolled.layers.stack import LockedDropout, Packed, RecurrentStack, dropped_embedding
+from unrolled.layers.unknown import DEFAULT_RATE, count_ids, rate_for, shares_of, some_unknown
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import State, StreamTask, Tokenizers
 from unrolled.text.streams import StreamConfig, Window
@@ -46,6 +49,9 @@ class LanguageModelConfig:
         n_layers: how many.
         tied: whether the output layer shares the embedding (Press & Wolf 2017).
         word_rate: chance that a word loses its embedding for a whole window (Gal & Ghahramani 2016).
+        unknown_rate: a token that occurs n times in training becomes unknown there with chance
+            `unknown_rate` / n, where it is read and where it is to be predicted, so that the model knows
+            how often to expect unknown ones and how to read on (`layers.unknown`); 0 for never.
         input_rate: dropout on embeddings.
         between_rate: dropout between recurrent layers.
         output_rate: dropout before the output layer.
@@ -71,6 +77,7 @@ class LanguageModelConfig:
     n_layers: Layers = 1
     tied: bool = False
     word_rate: Rate = 0.0
+    unknown_rate: Share = DEFAULT_RATE
     input_rate: Rate = 0.0
     between_rate: Rate = 0.0
     output_rate: Rate = 0.0
@@ -123,6 +130,7 @@ class LanguageModel(nn.Module):
 
     embedding: nn.Embedding | None
     head: SoftmaxHead | AdaptiveHead | SampledHead
+    unknown_shares: Tensor
     _one_hot: Tensor
 
     def __init__(self, config: LanguageModelConfig, n_words: int) -> None:
@@ -145,6 +153,7 @@ class LanguageModel(nn.Module):
         self.output_dropout = dropout(config.output_rate)
         self.head = self._head(sizes[-1], n_words)
         self.register_buffer("_one_hot", torch.eye(n_words if one_hot else 0), persistent=False)
+        self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
         self.reset_embedding()
         if self.embedding is not None:
             self.embedding.weight.requires_grad_(not config.embeddings_frozen)
@@ -301,8 +310,11 @@ def _read_by_steps(
 def loss(model: LanguageModel, batch: StreamBatch, state: State) -> tuple[Tensor, int, State]:
     """Cross-entropy in nats, summed; how many targets; the state where the next window begins.
 
-    Steps before the first target (k2 above k1) are read for their gradient alone.
+    Steps before the first target (k2 above k1) are read for their gradient alone. In training some tokens
+    become unknown.
     """
+    if model.training and model.config.unknown_rate:
+        batch = _some_unknown(model, batch)
     T, K = batch.inputs.shape[1], batch.targets.shape[1]
     pieces, carried = [], state
     for start, end in ((0, batch.n_before_next), (batch.n_before_next, T)):
@@ -319,6 +331,15 @@ def loss(model: LanguageModel, batch: StreamBatch, state: State) -> tuple[Tensor
         hidden_MH, targets_M = hidden_MH[real_M], targets_M[real_M]
     total, count = model.head.loss(hidden_MH, targets_M)
     return total, count, carried
+
+
+def _some_unknown(model: LanguageModel, batch: StreamBatch) -> StreamBatch:
+    """What is predicted at one step is what is read at the next."""
+    last_B1 = batch.targets[:, -1:].clamp(min=0)
+    ids_BT = torch.cat([batch.inputs, last_B1], dim=1)
+    ids_BT = some_unknown(ids_BT, model.unknown_shares, model.config.unknown_rate)
+    targets_BK = ids_BT[:, -batch.targets.shape[1] :].where(batch.targets >= 0, -1)
+    return replace(batch, inputs=ids_BT[:, :-1], targets=targets_BK)
 
 
 def evaluate_loss(
@@ -394,7 +415,15 @@ def build(config: LanguageModelConfig, tokenizers: Tokenizers) -> LanguageModel:
             f"model.cutoffs must rise and lie between {len(SPECIALS)} and the {n_words:,} words of the "
             f"vocabulary, got {list(config.cutoffs)}"
         )
+    config = replace(config, unknown_rate=rate_for(tokenizers["text"], config.unknown_rate))
     return LanguageModel(config, n_words)
+
+
+def prepare(model: LanguageModel, ids: NDArray[np.unsignedinteger], tokenizers: Tokenizers) -> None:
+    """How rare each token of the training part is."""
+    if rate := model.config.unknown_rate:
+        counts_V = count_ids(ids, len(model.unknown_shares))
+        model.unknown_shares.copy_(shares_of(counts_V, rate))
 
 
 def check_beginning(config: LanguageModelConfig, text: TextConfig) -> None:
@@ -432,4 +461,5 @@ TASK = StreamTask(
     use='generate {run} --prompt "…"',
     begin=begin,
     check_beginning=check_beginning,
+    prepare=prepare,
 )

@@ -7,14 +7,15 @@ data conditions which is `model.condition`. What is shared with `classify` is in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import Count, OptionalWidth, Rate, Width, check_fields
+from unrolled.config import Count, OptionalWidth, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.conditional import (
@@ -27,10 +28,11 @@ from unrolled.layers.conditional import (
     WordByWordEncoder,
 )
 from unrolled.layers.embedding import Embedding, Tuning
+from unrolled.layers.unknown import DEFAULT_RATE, rate_for
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import labelled
 from unrolled.tasks.classify import ExtraWords, check_pretraining
-from unrolled.tasks.labelled import ClassWeights, LabelHead, LabelledExample
+from unrolled.tasks.labelled import ClassWeights, LabelHead
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.text.data import Reading
 from unrolled.text.tokenizer import TextConfig
@@ -70,6 +72,9 @@ class PairConfig:
         dropout_rate: on inputs and outputs of the recurrent layers.
         word_rate: chance that a word loses its embedding, wherever it stands in a batch.
         learned_start: whether the state before the first word is learned.
+        unknown_rate: a word that occurs n times in training is read there as unknown with chance
+            `unknown_rate` / n, so that the model learns what to make of words it does not know
+            (`layers.unknown`); 0 for never.
         label_smoothing: share of the target that is spread over all classes; of several labels, over yes
             and no of each.
         class_weights: "balanced" weighs a row by how rare its class is; "none".
@@ -88,6 +93,7 @@ class PairConfig:
     head: Literal["tanh", "linear", "literal"] = "tanh"
     dropout_rate: Rate = 0.2
     word_rate: Rate = 0.0
+    unknown_rate: Share = DEFAULT_RATE
     learned_start: bool = False
     label_smoothing: Rate = 0.0
     class_weights: ClassWeights = "none"
@@ -118,11 +124,17 @@ _ONE_WAY = ("conditional", "attention", "word_by_word")
 class PairClassifier(nn.Module):
     """Embedding, an encoder of two texts, head.
 
+    Attributes:
+        unknown_shares, is_seen: as of `unrolled.tasks.classify.Classifier`.
+
     >>> model = PairClassifier(PairConfig("word_by_word", embedding_size=3, hidden_size=5), 11, 4)
     >>> first, second = Padded.from_rows([[4, 5, 7], [6]]), Padded.from_rows([[8, 4], [5, 6]])
     >>> model(first, second).shape
     torch.Size([2, 4])
     """
+
+    unknown_shares: Tensor
+    is_seen: Tensor
 
     def __init__(
         self, config: PairConfig, n_words: int, n_labels: int, several: bool = False
@@ -149,6 +161,15 @@ class PairClassifier(nn.Module):
         )
         self.head = LabelHead(
             scorer, n_labels, several=several, label_smoothing=config.label_smoothing
+        )
+        self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
+        self.register_buffer("is_seen", torch.ones(n_words, dtype=torch.bool), persistent=False)
+
+    @property
+    def sides(self) -> slice:
+        """Which of an example's texts are read."""
+        return {"first_only": slice(0, 1), "second_only": slice(1, 2)}.get(
+            self.config.encoder, slice(None)
         )
 
     def embed(self, text: Padded) -> Padded:
@@ -208,13 +229,9 @@ def _encoder(config: PairConfig, E: int, H: int) -> tuple[nn.Module, int]:
 
 def build(config: PairConfig, tokenizers: Tokenizers) -> PairClassifier:
     """A fresh model for this vocabulary and these labels."""
-    labels = tokenizers[LABELS]
-    return PairClassifier(config, len(tokenizers[labelled.ROLE]), len(labels), labels.several)
-
-
-def prepare(model: PairClassifier, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
-    """The weights of the classes."""
-    labelled.weigh_classes(model.head, parts["train"], model.config.class_weights)
+    words, labels = tokenizers[labelled.ROLE], tokenizers[LABELS]
+    config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
+    return PairClassifier(config, len(words), len(labels), labels.several)
 
 
 def _has_text(fields: Sequence[str]) -> bool:
@@ -250,7 +267,7 @@ TASK: LabelTask = LabelTask(
     cut=labelled.cut,
     collate=labelled.collate,
     build=build,
-    prepare=prepare,
+    prepare=labelled.prepare,
     loss=labelled.loss,
     evaluate_loss=labelled.evaluate_loss,
     answer=labelled.answer,

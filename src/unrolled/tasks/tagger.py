@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,6 +23,7 @@ from unrolled.layers.crf import Allowed, LinearChainCRF
 from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.renewal import renewed
+from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unknown
 from unrolled.ops.linear import linear
 from unrolled.quoting import quote
 from unrolled.shapes import Float, Padded
@@ -33,7 +33,6 @@ from unrolled.tasks.labelled import ROLE
 from unrolled.tasks.tag_data import CHARACTERS, TagBatch, TagExample, transitions
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.labels import Labels
-from unrolled.text.tokenizer import SPECIALS, UNK_ID
 
 _MOST_LABELS = 2048
 
@@ -55,8 +54,9 @@ class TagConfig:
         bidirectional: whether the sentence is also read from its end.
         dropout_rate: on embeddings, between layers and before the last layer.
         word_rate: chance that a word loses its embedding, wherever it stands in a batch.
-        unknown_rate: chance that a word seen once in training is read as unknown, so that the model
-            learns what to make of those; its characters stay.
+        unknown_rate: a word that occurs n times in training is read there as unknown with chance
+            `unknown_rate` / n, so that the model learns what to make of words it does not know
+            (`layers.unknown`); its characters stay, and are themselves unknown by the same rule.
         embeddings, embeddings_missing, embeddings_tuning, embeddings_frozen_epochs,
             embeddings_extra_words: as in `unrolled.tasks.classify.ClassifyConfig`.
     """
@@ -71,7 +71,7 @@ class TagConfig:
     bidirectional: bool = True
     dropout_rate: Rate = 0.3
     word_rate: Rate = 0.0
-    unknown_rate: Share = 0.5
+    unknown_rate: Share = DEFAULT_RATE
     embeddings: str | None = None
     embeddings_missing: pretrained.Missing = "random"
     embeddings_tuning: Tuning = "trained"
@@ -113,7 +113,10 @@ class Tagger(nn.Module):
     """Words and their spellings, recurrent layers, scores of the tags; a CRF where asked for.
 
     Attributes:
-        seen_once: `[V]`, the words that stand once in the training part.
+        seen_once: `[V]`, the share of the rate at which each word is read as unknown
+            (`layers.unknown.shares_of`). It is among the weights: in runs of earlier versions it is 1 for
+            words that occur once and 0 for all others, and those go on so.
+        unknown_shares: `[K]`, the same of characters.
 
     Args:
         config: sizes.
@@ -130,6 +133,7 @@ class Tagger(nn.Module):
     """
 
     seen_once: Tensor
+    unknown_shares: Tensor
 
     def __init__(
         self,
@@ -164,17 +168,19 @@ class Tagger(nn.Module):
         )
         self.scorer = labelled.linear_scorer(self.encoder.output_size, n_labels)
         self.crf = LinearChainCRF(n_labels, allowed) if config.head == "crf" else None
-        self.register_buffer("seen_once", torch.zeros(n_words, dtype=torch.bool))
+        self.register_buffer("seen_once", torch.zeros(n_words))
+        self.register_buffer("unknown_shares", torch.zeros(n_characters), persistent=False)
 
     def embed(self, batch: TagBatch) -> Padded:
         """`[P, T, E]`, each word beside what its characters say."""
-        ids_PT = batch.words.values
-        if self.training and self.config.unknown_rate:
-            is_lost_PT = torch.rand(ids_PT.shape, device=ids_PT.device) < self.config.unknown_rate
-            ids_PT = torch.where(is_lost_PT & self.seen_once[ids_PT], UNK_ID, ids_PT)
+        ids_PT, letters_WK = batch.words.values, batch.spellings.values
+        if self.training and (rate := self.config.unknown_rate):
+            ids_PT = some_unknown(ids_PT, self.seen_once, rate)
+            letters_WK = some_unknown(letters_WK, self.unknown_shares, rate)
         embedded_PTE = self.embedding(ids_PT)
-        if self.spelling is not None and len(batch.spellings.values):
-            spelled_PTE = self.spelling(batch.spellings)[batch.places]
+        if self.spelling is not None and len(letters_WK):
+            spellings = Padded(letters_WK, batch.spellings.lengths)
+            spelled_PTE = self.spelling(spellings)[batch.places]
             embedded_PTE = torch.cat([embedded_PTE, spelled_PTE], dim=2)
         elif self.spelling is not None:
             embedded_PTE = F.pad(embedded_PTE, (0, self.spelling.output_size))
@@ -234,17 +240,18 @@ def build(config: TagConfig, tokenizers: Tokenizers) -> Tagger:
 
 
 def prepare(model: Tagger, parts: Mapping[str, Sequence[TagExample]]) -> None:
-    """Note which words stand once in the training part.
+    """Note how rare each word and each character of the training part is.
 
     Raises:
         DataError: tags that the CRF of another run, which this one starts from, does not allow; or a
             validation part to whose tags a CRF gives no probability, so that it has no loss.
     """
     examples = parts["train"]
-    ids = np.fromiter(chain.from_iterable(example.words for example in examples), np.int64)
-    counts_V = np.bincount(ids, minlength=len(model.seen_once))
-    counts_V[: len(SPECIALS)] = 0
-    model.seen_once.copy_(torch.from_numpy(counts_V == 1))
+    words = chain.from_iterable(example.words for example in examples)
+    letters = chain.from_iterable(chain.from_iterable(e.spellings) for e in examples)
+    if rate := model.config.unknown_rate:
+        for ids, shares in ((words, model.seen_once), (letters, model.unknown_shares)):
+            shares.copy_(shares_of(count_ids(ids, len(shares)), rate))
     allowed = model.crf.allowed if model.crf is not None else None
     if allowed is None:
         return

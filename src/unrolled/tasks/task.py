@@ -85,6 +85,10 @@ def leave(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     return tokenizers
 
 
+def take_nothing(model: nn.Module, examples: Any, tokenizers: Tokenizers) -> None:
+    """Leave a model as it is: it takes nothing but weights from the training part."""
+
+
 def begin_by_chance(model: nn.Module, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Leave a new model as it was built; there is nothing to tell."""
     return ()
@@ -116,6 +120,8 @@ class Task:
             loaded.
         check_beginning: configuration and the recipe's `[text]` section → refuses, before any data are
             read, what `begin` could not use; called for the same runs.
+        prepare: module, encoded training examples, tokenizers → gives a model what it takes from them but
+            does not keep with its weights, as how rare each word is. Called for every run.
 
     Translation, scored by the share of answers that are right to the letter:
 
@@ -148,6 +154,7 @@ class Task:
     use: str = 'predict {run} "…"'
     begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
     check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
+    prepare: Callable[[Any, Sequence[Any], Tokenizers], None] = take_nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,8 +227,9 @@ class LabelTask:
         cut: example, the `[data]` section → the example with no text longer than `max_length`.
         collate: examples → the batch that `loss` takes.
         build: configuration and tokenizers → a fresh module.
-        prepare: module, training and validation examples by part → gives a new model what it takes from
-            the training part, as class weights; refuses a validation part that it could not be judged by.
+        prepare: module, training and validation examples by part → gives a model what it takes from the
+            training part, as class weights; refuses a validation part that it could not be judged by.
+            Called for every run; what is among the weights of one that is resumed is theirs.
         loss: module, batch → (sum of the training loss, count of targets).
         evaluate_loss: the same without smoothing, dropout or class weights.
         answer: module, examples, tokenizers → what it says of each.
@@ -302,6 +310,7 @@ class StreamTask:
         use: the command that tries a run, with `{run}` for its folder.
         begin: as for `Task`.
         check_beginning: as for `Task`.
+        prepare: module, ids of the training part, tokenizers → as for `Task`.
     """
 
     name: str
@@ -318,6 +327,7 @@ class StreamTask:
     use: str
     begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
     check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
+    prepare: Callable[[Any, NDArray[np.unsignedinteger], Tokenizers], None] = take_nothing
 
 
 AnyTask = Task | LabelTask | StreamTask

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
@@ -26,6 +26,7 @@ from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeight
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import SoftmaxHead
 from unrolled.layers.output import Output
+from unrolled.layers.unknown import DEFAULT_RATE, count_ids, rate_for, shares_of, some_unknown
 from unrolled.metrics import translation as metrics
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import Answer, Prediction, Task, Tokenizers
@@ -52,6 +53,10 @@ class TranslateConfig:
         label_smoothing: share of the target distribution spread over all words.
         sampling_rate: scheduled sampling: the chance that a training step reads the model's own last
             word instead of the right one (Bengio et al. 2015); 0 is teacher forcing.
+        unknown_rate: a word of either side that occurs n times in training is read there as unknown with
+            chance `unknown_rate` / n, so that the model learns what to make of words it does not know
+            (`layers.unknown`); 0 for never. The words to predict stay, so that no answer has more unknown
+            ones for it.
         tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": the
             source embedding too, which needs `text.shared`.
         source_embeddings: file of pretrained word vectors that the source embedding begins with, of any
@@ -74,6 +79,7 @@ class TranslateConfig:
     dropout_rate: Rate = 0.2
     label_smoothing: Rate = 0.1
     sampling_rate: Share = 0.0
+    unknown_rate: Share = DEFAULT_RATE
     tied_embeddings: Literal["none", "target", "all"] = "none"
     source_embeddings: str | None = None
     target_embeddings: str | None = None
@@ -117,6 +123,9 @@ class Translator(nn.Module):
     (torch.Size([2, 2, 7]), torch.Size([2, 2, 3]))
     """
 
+    unknown_source: Tensor
+    unknown_target: Tensor
+
     def __init__(self, config: TranslateConfig, n_source_words: int, n_target_words: int) -> None:
         super().__init__()
         self.config = config
@@ -152,6 +161,8 @@ class Translator(nn.Module):
         )
         shared = None if tied == "none" else self.target_embedding.weight
         self.head = SoftmaxHead(output_size, n_target_words, shared)
+        self.register_buffer("unknown_source", torch.zeros(n_source_words), persistent=False)
+        self.register_buffer("unknown_target", torch.zeros(n_target_words), persistent=False)
         self.reset_embeddings()
         for embedding, file in self.tables():
             embedding.weight.requires_grad_(file is None or not config.embeddings_frozen)
@@ -334,7 +345,16 @@ def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
             "model.tied_embeddings: 'all' shares one table between both languages and needs one "
             "vocabulary; set text.shared = true"
         )
+    config = replace(config, unknown_rate=rate_for(tokenizers["source"], config.unknown_rate))
     return Translator(config, len(tokenizers["source"]), len(tokenizers["target"]))
+
+
+def prepare(model: Translator, pairs: Sequence[Pair], tokenizers: Tokenizers) -> None:
+    """How rare each word of the training part is."""
+    if rate := model.config.unknown_rate:
+        sides = (pair.source for pair in pairs), (pair.target for pair in pairs)
+        for side, shares in zip(sides, (model.unknown_source, model.unknown_target), strict=True):
+            shares.copy_(shares_of(count_ids(chain.from_iterable(side), len(shares)), rate))
 
 
 def check_beginning(config: TranslateConfig, text: TextConfig) -> None:
@@ -362,7 +382,17 @@ def begin(model: Translator, tokenizers: Tokenizers) -> tuple[str, ...]:
 
 
 def loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
-    """The training loss: label-smoothed cross-entropy, summed; and how many words."""
+    """The training loss: label-smoothed cross-entropy, summed; and how many words.
+
+    In training some words are read as unknown.
+    """
+    if model.training and (rate := model.config.unknown_rate):
+        source, target = batch.source, batch.target
+        source_BS = some_unknown(source.values, model.unknown_source, rate)
+        target_BT = some_unknown(target.values, model.unknown_target, rate)
+        batch = TranslationBatch(
+            Padded(source_BS, source.lengths), Padded(target_BT, target.lengths), batch.right
+        )
     return _loss(model, batch, model.config.label_smoothing)
 
 
@@ -459,4 +489,5 @@ TASK = Task(
     signature=metrics.signature,
     begin=begin,
     check_beginning=check_beginning,
+    prepare=prepare,
 )

@@ -33,6 +33,8 @@ class Labels:
         scheme: of the labels of tokens: how they write spans ("bio", "iob1", "bioes", "bilou"); "" where
             they do not.
         n_ill_formed: training examples whose labels the scheme does not allow.
+        shares: `[C]`, how often to expect each where nothing is known of a text; () where this was not
+            estimated, as of the labels of tokens.
 
     >>> labels = Labels.of(["neg", "pos", "neg"])
     >>> labels.names, labels.id_of("pos")
@@ -47,6 +49,7 @@ class Labels:
     averaged: tuple[str, ...] = ()
     scheme: str = ""
     n_ill_formed: int = 0
+    shares: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -120,13 +123,14 @@ class Labels:
         problem = _why_no_labels(found)
         if problem is not None:
             raise _not_labels(path, problem)
-        names, averaged = tuple(found.pop("names")), tuple(found.pop("averaged"))
-        return cls(names, averaged=averaged, **found)
+        lists = {name: tuple(found[name]) for name, value in found.items() if type(value) is list}
+        return cls(**{**found, **lists})
 
 
 def _why_no_labels(found: dict[str, Any]) -> str | None:
     """What is wrong with the fields of `Labels` as a file holds them; None for nothing."""
-    kinds = {"names": list, "several": bool, "averaged": list, "scheme": str, "n_ill_formed": int}
+    lists: dict[str, type] = dict.fromkeys(("names", "averaged", "shares"), list)
+    kinds = {**lists, "several": bool, "scheme": str, "n_ill_formed": int}
     for name, value in found.items():
         if type(value) is not kinds.get(name):
             shown = _NAMES if name == "names" else name[:40]
@@ -142,7 +146,14 @@ def _why_no_labels(found: dict[str, Any]) -> str | None:
         return "'averaged' names a label that is not there"
     if found.get("scheme", "") not in _SCHEMES or not 0 <= found.get("n_ill_formed", 0) < 1 << 63:
         return "its scheme is not one that is known here"
+    shares = found.get("shares", [])
+    if len(shares) not in (0, len(names)) or not all(_is_share(each) for each in shares):
+        return "'shares' is not a share of each label"
     return None
+
+
+def _is_share(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1  # type: ignore[operator]
 
 
 def _not_labels(path: str | PathLike[str], problem: str) -> RunError:

@@ -399,6 +399,17 @@ class Tokenizer:
         begins = frozenset(i for i, each in enumerate(written) if each[:1].isspace())
         return begins, frozenset(i for i in begins if written[i].isspace())
 
+    @cached_property
+    def silent(self) -> frozenset[int]:
+        """Tokens that say nothing: the special ones, `<unk>` among them, and tokens of white space.
+
+        >>> letters = Tokenizer.train(["to be"], TextConfig(kind="char"))
+        >>> letters.silent.issuperset(letters.encode("Ä Ö"))
+        True
+        """
+        specials = frozenset(range(len(SPECIALS)))
+        return specials if self.kind in ("word", "space") else specials | self._white_space[1]
+
     def id_of(self, token: str) -> int | None:
         """The id of the token that is exactly this text, or None where no single token is.
 

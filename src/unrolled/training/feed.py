@@ -56,7 +56,7 @@ class Feed(Protocol):
     def tokenizers(self) -> Tokenizers: ...
 
     def prepare(self, model: nn.Module) -> None:
-        """Give a new model what it takes from the training part."""
+        """Give a model what it takes from the training part."""
 
     def n_batches(self, epoch: int) -> int:
         """How many batches a pass has."""
@@ -103,7 +103,8 @@ class RowFeed:
         self._batches: list[list[int]] = []
 
     def prepare(self, model: nn.Module) -> None:
-        """Nothing: the model takes nothing but weights from the data."""
+        """See `Feed`."""
+        self._task.prepare(model, self._data.train.examples, self.tokenizers)
 
     def _of_epoch(self, epoch: int) -> list[list[int]]:
         if self._epoch != epoch:
@@ -173,7 +174,7 @@ class LabelFeed(RowFeed):
         )
 
     def prepare(self, model: nn.Module) -> None:
-        """Give a new model what it takes from the training part."""
+        """See `Feed`."""
         self._task.prepare(model, self._parts)
 
     def judge(
@@ -199,13 +200,14 @@ class TextFeed:
         self.sizes = prepared.sizes
         self.skipped: Mapping[str, int] = {}
         self.notes = (*prepared.notes, *_valid_note(prepared.valid, self._valid))
-        self._restart = data.restart
+        self._train, self._restart = prepared.train.ids, data.restart
         self._windows = Windows(
             prepared.train.ids, data.n_rows, data.k1, data.k2, restart=data.restart
         )
 
     def prepare(self, model: nn.Module) -> None:
-        """Nothing: the model takes nothing but weights from the data."""
+        """See `Feed`."""
+        self._task.prepare(model, self._train, self.tokenizers)
 
     def n_batches(self, epoch: int) -> int:
         """See `Feed`."""

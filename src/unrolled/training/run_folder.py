@@ -125,6 +125,9 @@ NOT_WEIGHTS = {
 }
 """Settings of a model that change how it is trained, and may differ from the run it starts from."""
 
+UNNAMED = {"model.unknown_rate": 0.0}
+"""Settings that older runs do not name, and the values that they were trained with."""
+
 BEGINNINGS = {f"model.{side}embeddings" for side in ("", "source_", "target_")}
 """Settings that name what a new model begins with; one that starts from a run may leave them out."""
 
@@ -176,8 +179,8 @@ def is_run(path: Path) -> bool:
     if storage.is_link(file):
         return False
     try:
-        lines = storage.read_small(file).rstrip().split(b"\n")
-    except (OSError, ValueError):
+        lines = documents.read_bytes(file).rstrip().split(b"\n")
+    except RunError:
         return False
     return lines[0] == BEGIN_OF_CONFIG.encode() or lines[-1] == END_OF_CONFIG.encode()
 
@@ -272,15 +275,22 @@ def begun_from(path: Path) -> Path | None:
     file = storage.partial(path) / SOURCE_FILE
     if not (was_begun(path) and file.exists()):
         return None
-    try:
-        return Path(storage.read_small(file, 9999).decode("utf-8"))
-    except (OSError, ValueError) as error:
-        raise storage.unreadable(file, error, "start again without --resume") from None
+    return Path(documents.read_text(file, 9999))
 
 
 def is_there(path: Path) -> bool:
     """Whether there is anything that a run could go on from, or that is in its way."""
     return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+
+
+def unnamed_settings(path: Path) -> list[tuple[str, str]]:
+    """The settings that the recipe of a run does not name, with the values it was trained with, as typed.
+
+    Raises:
+        ConfigError: the recipe is missing or damaged.
+    """
+    named = _flat(config.read_toml(begun_recipe(path)))
+    return [(name, str(value)) for name, value in UNNAMED.items() if name not in named]
 
 
 def was_begun(path: Path) -> bool:
@@ -516,9 +526,9 @@ class Metrics:
         """
         path = folder / METRICS_FILE
         try:
-            content = storage.read_small(path, _MOST_METRICS)
-        except (OSError, ValueError) as error:
-            raise storage.unreadable(path, error, checkpoint.RESTORE) from None
+            content = documents.read_bytes(path, _MOST_METRICS)
+        except documents.DocumentError as error:
+            raise checkpoint.damaged(path, error.problem) from None
         counted = content[:n_bytes]
         self.n_bytes, self._digest = len(counted), hashlib.sha256(counted)
         if len(counted) < n_bytes or (
@@ -663,12 +673,13 @@ def _write_file(path: Path, content: str | bytes) -> None:
 
 
 def _settings(folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """The settings of a run by their full names; those that its version did not know have their defaults."""
+    """The settings of a run by full names; what its version did not know has its usual value."""
     sections = {
         name: type(getattr(recipe, name))()
         for name in ("data", "text", "model", "training", "decoding")
     }
     usual = _flat(config.to_mapping(dataclasses.replace(recipe, **sections)))
+    usual |= {name: value for name, value in UNNAMED.items() if name in usual}
     return usual | _flat(read_config(folder))
 
 

@@ -90,6 +90,7 @@ class Training:
         self.notes = run_folder.read_notes(self.folder)
         pointer = checkpoint.read_pointer(self.folder)
         last = checkpoint.load_checkpoint(self.folder)
+        self.feed.prepare(self.model)
         self._take(last)
         progress = last.progress
         self.metrics.go_on(self.folder, progress.metrics_bytes, progress.metrics_sha256)

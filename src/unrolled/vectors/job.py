@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-import tomllib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -14,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from unrolled import config as settings
-from unrolled import storage
+from unrolled import documents, storage
 from unrolled.errors import RunError
 from unrolled.kernels import kernels
 from unrolled.text.corpus import CorpusConfig
@@ -53,11 +52,11 @@ def is_vectors(folder: Path) -> bool:
     if storage.is_link(path):
         return False
     try:
-        text = storage.read_small(path).decode("utf-8")
+        text = documents.read_text(path)
         if text.startswith(f"{BEGIN_OF_CONFIG}\n"):
             return True
-        names = set(tomllib.loads(text))
-    except (OSError, ValueError, RecursionError):
+        names = set(documents.parse_toml(path, text))
+    except RunError:
         return False
     known = {each.name for each in dataclasses.fields(VectorsConfig)}
     return {"min_count", "window", "x_max", "rate"} <= names <= known
