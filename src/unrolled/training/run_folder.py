@@ -395,7 +395,7 @@ def load_tokenizers(folder: Path) -> dict[str, Any]:
     check_contents(folder)
     shared: dict[bytes, Tokenizer] = {}
     tokenizers = _Tokenizers(folder)
-    for path in sorted(folder.glob("tokenizer-*.json")):
+    for path in _files_of(folder, "tokenizer-*.json"):
         try:
             content = documents.read_bytes(path, tokenizer_files.MOST_BYTES)
         except documents.DocumentError as error:
@@ -412,6 +412,18 @@ def load_tokenizers(folder: Path) -> dict[str, Any]:
 
 def _file_of(role: str) -> str:
     return LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
+
+
+def _files_of(folder: Path, pattern: str) -> list[Path]:
+    """The files of a run with such names, in order.
+
+    Raises:
+        RunError: the folder cannot be listed.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.match(pattern))
+    except OSError as error:
+        raise documents.cannot_be_read(folder, error) from None
 
 
 class _Tokenizers(dict[str, Any]):
