@@ -325,8 +325,8 @@ def appear(path: Path, holds: Holds) -> None:
         os.replace(path, aside)
     try:
         os.replace(partial(path), path)
-    except OSError:
-        if was_there:
+    except (Exception, KeyboardInterrupt):
+        if was_there and not os.path.lexists(path):
             os.replace(aside, path)
         raise
     flush_folder(path.parent)

@@ -22,7 +22,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -68,10 +67,10 @@ END_OF_CONFIG = "# end of the recipe; a file without this line was cut short"
 
 def _is_of_safetensors(path: Path) -> bool:
     """Whether a file was begun by the safetensors library for a run, and left behind by a kill."""
+    begin = b'{"__metadata__":{"sha256":"'
     with path.open("rb") as stream:
-        return (
-            re.match(rb'.{8}\{"__metadata__":\{"sha256":"', stream.read(99), re.DOTALL) is not None
-        )
+        content = stream.read(8 + len(begin))
+    return not content or (len(content) > 8 and begin.startswith(content[8:]))
 
 
 HOLDS: storage.Holds = {
@@ -249,6 +248,7 @@ def beginning(
     made = [folder for folder in partial.parents if not folder.exists()]
     try:
         with checkpoint.writing(partial, partial):
+            lock.hold(partial)
             storage.remove(partial, HOLDS)
             storage.new_folder(partial)
             lock.hold(partial)
