@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import json
 import os
 import random
@@ -11,7 +12,9 @@ import subprocess
 import sys
 import tracemalloc
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -480,7 +483,8 @@ def test_a_text_of_one_endless_line_is_cut_inside(tmp_path: Path, line: str) -> 
 
 
 def test_temporary_files_of_killed_processes_go_after_a_day(tmp_path: Path) -> None:
-    old, young = (write(tmp_path / "c" / f"{name}.ids.partial", "x") for name in ("old", "young"))
+    names = (f"{digit * 32}.ids.17-01234567.partial" for digit in "0f")
+    old, young = (write(tmp_path / "c" / name, "x") for name in names)
     os.utime(old, (0, 0))
     path = write(tmp_path / "a.txt", "a\n" * 100)
     open_corpus(whole(path)).encode("train", trained("char"), tmp_path / "c")
@@ -782,35 +786,107 @@ def test_what_is_kept_can_be_read(tmp_path: Path, bpe: Tokenizer) -> None:
     assert record["n_documents"] == len(stream.starts) == 1
 
 
-def test_an_encoding_that_stops_leaves_nothing(
+def test_a_cache_that_cannot_be_written_stops_nothing(
     tmp_path: Path, bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus, cache = open_corpus(whole(write(tmp_path / "a", CODE))), tmp_path / "cache"
+    expected = corpus.encode("train", bpe)
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(DataError) as caught:
-            corpus.encode("train", bpe, cache)
-    assert str(caught.value) == (
-        f"{cache}: encoded text cannot be kept here (No space left on device); make room, or name "
-        "another folder with the environment variable UNROLLED_CACHE"
-    )
+        assert same(expected, corpus.encode("train", bpe, cache))
+        assert same(expected, corpus.encode("train", bpe, cache))
+    assert corpus.notes() == [
+        f"encoded text is held in memory and not kept: {cache} cannot be written (No space left on "
+        "device); name another folder with the environment variable UNROLLED_CACHE"
+    ]
     assert list(cache.iterdir()) == []
+    in_the_way = write(tmp_path / "file", "")
+    other = open_corpus(whole(tmp_path / "a"))
+    assert same(expected, other.encode("train", bpe, in_the_way / "cache"))
+    assert "cannot be written" in other.notes()[0]
+    assert same(expected, other.encode("train", bpe, tmp_path / "a\0b"))
     write(tmp_path / "a", "changed")
     with pytest.raises(DataError, match="this file changed while it was in use"):
         corpus.encode("train", bpe, cache)
     assert list(cache.iterdir()) == []
-    in_the_way = write(tmp_path / "file", "")
-    with pytest.raises(DataError, match="encoded text cannot be kept here"):
-        open_corpus(whole(tmp_path / "a")).encode("train", bpe, in_the_way / "cache")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record, ids: "[" * 100_000,
+        lambda record, ids: json.dumps(record | {"dtype": "O"}),
+        lambda record, ids: json.dumps(record | {"dtype": [["a", "<u2"]]}),
+        lambda record, ids: json.dumps(record | {"n_ids": -1}),
+        lambda record, ids: json.dumps(record | {"n_ids": 10**30}),
+        lambda record, ids: json.dumps(record | {"n_characters": "many"}),
+        lambda record, ids: json.dumps([record]),
+        lambda record, ids: "\xff",
+        lambda record, ids: json.dumps(record | {"ids_blake2b": poisoned(ids, 0, 60_000)}),
+    ],
+    ids=["deep", "objects", "fields", "below", "huge", "text", "list", "bytes", "beyond"],
+)
+def test_a_poisoned_cache_is_made_anew(
+    tmp_path: Path, bpe: Tokenizer, change: Callable[[dict[str, Any], Path], str]
+) -> None:
+    corpus, cache = open_corpus(whole(write(tmp_path / "a", CODE))), tmp_path / "cache"
+    expected = corpus.encode("train", bpe, cache).ids.tolist()
+    (about,), (ids,) = cache.glob("*.json"), cache.glob("*.ids")
+    record = json.loads(about.read_text(encoding="utf-8"))
+    content = change(record, ids)
+    about.unlink()
+    about.write_text(content, encoding="latin-1")
+    assert corpus.encode("train", bpe, cache).ids.tolist() == expected
+    assert json.loads(about.read_text(encoding="utf-8")) == record
+    assert corpus.notes() == []
+
+
+def poisoned(ids: Path, place: int, value: int) -> str:
+    """The checksum of a file of ids of which one is changed."""
+    numbers = np.fromfile(ids, "<u2")
+    numbers[place] = value
+    ids.unlink()
+    numbers.tofile(ids)
+    return hashlib.blake2b(numbers.tobytes()).hexdigest()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_a_new_cache_is_open_to_nobody_else(tmp_path: Path, bpe: Tokenizer) -> None:
+    cache = tmp_path / "new" / "cache"
+    open_corpus(whole(write(tmp_path / "a", CODE))).encode("train", bpe, cache)
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_only_our_own_leftovers_are_removed(tmp_path: Path, bpe: Tokenizer) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    ours = cache / f"{'0' * 32}.ids.17-01234567.partial"
+    other = cache / "film.mp4.partial"
+    for path in (ours, other):
+        path.write_bytes(b"")
+        os.utime(path, (0, 0))
+    open_corpus(whole(write(tmp_path / "a", CODE))).encode("train", bpe, cache)
+    assert not ours.exists()
+    assert other.exists()
+
+
+def test_who_has_no_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("UNROLLED_CACHE")
+    monkeypatch.setattr(Path, "home", none)
+    assert default_cache_folder() is None
 
 
 _ENCODE_IN_A_PROCESS = """
 import sys
 from pathlib import Path
+from typing import Any
 from unrolled.text.corpus import CorpusConfig, open_corpus
 from unrolled.text.tokenizer import Tokenizer
 text, tokenizer, caches = sys.argv[1:]

@@ -17,7 +17,7 @@ from unrolled.training.config import TrainingConfig
     [
         ("learning_rate", 0.0, "above 0"),
         ("learning_rate", math.nan, "above 0"),
-        ("learning_rate", math.inf, "at most 1,000,000"),
+        ("learning_rate", math.inf, "at most 1e+38"),
         ("beta1", 1.0, "at least 0 and below 1"),
         ("average", -0.1, "at least 0 and below 1"),
         ("weight_decay", -1.0, "at least 0"),

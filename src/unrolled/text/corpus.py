@@ -30,6 +30,7 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.text.corpus_cache import (
     FORMAT,
     CacheEntry,
+    NoCacheError,
     TokenStream,
     default_cache_folder,
     from_cache,
@@ -154,7 +155,8 @@ class Corpus:
         """The part as ids, made once and kept in `cache`.
 
         The same text, settings and tokeniser find the same files there, whatever the names of the
-        text's files; files that are damaged are made anew. Processes may encode at the same time.
+        text's files; files that are damaged are made anew. Processes may encode at the same time. Where
+        nothing can be kept there, the ids are held in memory, and `notes` says so.
 
         Args:
             part: `train`, `valid` or `test`.
@@ -164,8 +166,8 @@ class Corpus:
 
         Raises:
             ConfigError: the tokeniser puts a space before each text.
-            DataError: there is no such part, it holds no documents, a file changed since the
-                corpus was opened, or the cache cannot be written.
+            DataError: there is no such part, it holds no documents, or a file changed since the
+                corpus was opened.
         """
         spans = self._of(part)
         if not tokenizer.running:
@@ -174,22 +176,33 @@ class Corpus:
                 "train it with running=True"
             )
         if cache is None:
-            in_memory = io.BytesIO(), io.BytesIO()
-            record = self._write(spans, tokenizer, *in_memory)
-            ids = np.frombuffer(in_memory[0].getbuffer(), record["dtype"])
-            starts = np.frombuffer(in_memory[1].getbuffer(), np.int64)
-            for values in (ids, starts):
-                values.flags.writeable = False
-            return TokenStream(ids, starts, record["n_characters"], record["n_bytes"])
+            return self._in_memory(spans, tokenizer)
         key = self._key(spans, tokenizer)
-        found = from_cache(cache, key)
-        if found is None:
-            with CacheEntry(cache, key) as entry:
-                entry.keep(self._write(spans, tokenizer, entry.ids, entry.starts))
-            found = from_cache(cache, key)
-        if found is None:
-            raise DataError("what was written here cannot be read back; check the disk", cache)
+        found = from_cache(cache, key, len(tokenizer))
+        try:
+            if found is None:
+                with CacheEntry(cache, key, len(tokenizer)) as entry:
+                    entry.keep(self._write(spans, tokenizer, entry.ids, entry.starts))
+                found = from_cache(cache, key, len(tokenizer))
+            if found is None:
+                raise NoCacheError(f"what was written in {cache} cannot be read back")
+        except NoCacheError as error:
+            note = (
+                f"encoded text is held in memory and not kept: {error}; name another folder with the "
+                "environment variable UNROLLED_CACHE"
+            )
+            self._notes = tuple(dict.fromkeys((*self._notes, note)))
+            return self._in_memory(spans, tokenizer)
         return found
+
+    def _in_memory(self, spans: Sequence[Span], tokenizer: Tokenizer) -> TokenStream:
+        buffers = io.BytesIO(), io.BytesIO()
+        record = self._write(spans, tokenizer, *buffers)
+        ids = np.frombuffer(buffers[0].getbuffer(), record["dtype"])
+        starts = np.frombuffer(buffers[1].getbuffer(), np.int64)
+        for values in (ids, starts):
+            values.flags.writeable = False
+        return TokenStream(ids, starts, record["n_characters"], record["n_bytes"])
 
     def _of(self, part: Part) -> list[Span]:
         if part not in self._spans:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import sys
 import time
@@ -15,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from unrolled.errors import DataError
+from unrolled import documents
+from unrolled.documents import DocumentError
 from unrolled.text.tokenizer import UNK_ID
 
 FORMAT = 2
 """Of what stands in the cache; another number, and everything is encoded anew."""
 
 _BLOCK = 1 << 20  # ids looked at together
+_MOST_OF_RECORD = 1 << 16  # bytes
 _CHECKSUM_BELOW = 64 << 20  # bytes of ids that are read again to be sure of them
 
 
@@ -56,15 +59,24 @@ class TokenStream:
         return sum(int((self.ids[i : i + _BLOCK] == UNK_ID).sum()) for i in steps)
 
 
-def default_cache_folder() -> Path:
+class NoCacheError(Exception):
+    """Encoded text cannot be kept; the message says why. It ends no run, which goes on without."""
+
+
+def default_cache_folder() -> Path | None:
     """Where encoded text is kept: `$UNROLLED_CACHE`, or the platform's folder for what can be remade.
+
+    None where this user has no home folder, as in some containers.
 
     >>> default_cache_folder().is_absolute()
     True
     """
-    if named := os.environ.get("UNROLLED_CACHE"):
-        return Path(named).expanduser().absolute()
-    home = Path.home()
+    try:
+        if named := os.environ.get("UNROLLED_CACHE"):
+            return Path(named).expanduser().absolute()
+        home = Path.home()
+    except (RuntimeError, OSError, ValueError):
+        return None
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "unrolled"
     if sys.platform == "darwin":
@@ -75,30 +87,43 @@ def default_cache_folder() -> Path:
 
 
 _LEFT_FOR_DEAD = 24 * 3600  # seconds after which nobody writes to a temporary file any more
+_TEMPORARY = re.compile(r"[0-9a-f]{32}\.(ids|starts|json)\.\d+-[0-9a-f]{8}\.partial")
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """The temporary files of processes that were killed."""
+    """The temporary files of processes that were killed; the folder may hold other things too."""
     for path in folder.glob("*.partial"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _LEFT_FOR_DEAD:
+            is_ours = _TEMPORARY.fullmatch(path.name) is not None
+            if is_ours and time.time() - path.lstat().st_mtime > _LEFT_FOR_DEAD:
                 path.unlink()
 
 
 class CacheEntry:
-    """Files under temporary names, which `keep` puts in their place; otherwise they vanish."""
+    """Files under temporary names, which `keep` puts in their place; otherwise they vanish.
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self._folder, self._key = folder, key
+    A folder that is made for them is open to nobody else: who can write there decides what is learned.
+
+    Args:
+        folder: the cache.
+        key: what the ids depend on.
+        n_words: size of the vocabulary.
+
+    Raises:
+        NoCacheError: they cannot be written.
+    """
+
+    def __init__(self, folder: Path, key: str, n_words: int) -> None:
+        self._folder, self._key, self._n_words = folder, key, n_words
         self._mark = f"{os.getpid()}-{secrets.token_hex(4)}.partial"
 
     def __enter__(self) -> CacheEntry:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(0o700, parents=True, exist_ok=True)
             _remove_leftovers(self._folder)
             self.ids = self._temporary("ids").open("xb")
             self.starts = self._temporary("starts").open("xb")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise self._refused(error) from error
         return self
 
@@ -109,7 +134,8 @@ class CacheEntry:
         except OSError as late:  # what was still to be written found no room
             error = error or late
         for name in ("ids", "starts", "json"):
-            self._temporary(name).unlink(missing_ok=True)
+            with suppress(OSError):
+                self._temporary(name).unlink()
         if isinstance(error, OSError):
             raise self._refused(error) from error
 
@@ -126,39 +152,56 @@ class CacheEntry:
                 os.replace(self._temporary(name), self._folder / f"{self._key}.{name}")
             except PermissionError:
                 # On Windows a file that another process has mapped stays; it holds the same.
-                if from_cache(self._folder, self._key) is None:
+                if from_cache(self._folder, self._key, self._n_words) is None:
                     raise
 
     def _temporary(self, name: str) -> Path:
         return self._folder / f"{self._key}.{name}.{self._mark}"
 
-    def _refused(self, error: OSError) -> DataError:
-        return DataError(
-            f"encoded text cannot be kept here ({error.strerror or error}); make room, or name "
-            "another folder with the environment variable UNROLLED_CACHE",
-            self._folder,
-        )
+    def _refused(self, error: Exception) -> NoCacheError:
+        reason = getattr(error, "strerror", None) or error
+        return NoCacheError(f"{self._folder} cannot be written ({reason})")
 
 
-def from_cache(folder: Path, key: str) -> TokenStream | None:
-    """What was kept under this key; None where there is nothing, or not what was written."""
+def from_cache(folder: Path, key: str, n_words: int) -> TokenStream | None:
+    """What was kept under this key; None where there is nothing, or not what was written.
+
+    Args:
+        folder: the cache.
+        key: what the ids depend on.
+        n_words: size of the vocabulary; ids beyond it are damage.
+    """
     try:
-        record = json.loads((folder / f"{key}.json").read_bytes())
-        arrays = []
-        for name, dtype, count in (
-            ("ids", np.dtype(record["dtype"]), record["n_ids"]),
-            ("starts", np.dtype(np.int64), record["n_documents"]),
-        ):
-            path = folder / f"{key}.{name}"
-            size = path.stat().st_size
-            if size != count * dtype.itemsize:
-                return None
-            if size < _CHECKSUM_BELOW:
-                with path.open("rb") as stream:
-                    digest = hashlib.file_digest(stream, hashlib.blake2b).hexdigest()
-                if digest != record[f"{name}_blake2b"]:
-                    return None
-            arrays.append(np.memmap(path, dtype, mode="r", shape=(count,)))
-        return TokenStream(arrays[0], arrays[1], record["n_characters"], record["n_bytes"])
-    except (OSError, ValueError, KeyError, TypeError):
+        record = documents.read_json(folder / f"{key}.json", _MOST_OF_RECORD)
+        counts = [record[name] for name in ("n_ids", "n_documents", "n_characters", "n_bytes")]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            return None
+        if record["dtype"] not in ("<u2", "<u4", ">u2", ">u4"):
+            return None
+        ids = _mapped(folder / f"{key}.ids", record["dtype"], counts[0], record["ids_blake2b"])
+        starts = _mapped(folder / f"{key}.starts", np.int64, counts[1], record["starts_blake2b"])
+        if ids is None or starts is None or not _fit(ids, starts, n_words):
+            return None
+        return TokenStream(ids, starts, counts[2], counts[3])
+    except (DocumentError, OSError, ValueError, KeyError, TypeError, MemoryError):
         return None
+
+
+def _mapped(path: Path, dtype: DTypeLike, count: int, digest: str) -> NDArray[Any] | None:
+    size = count * np.dtype(dtype).itemsize
+    with documents.open_regular(path) as stream:
+        if not size or os.fstat(stream.fileno()).st_size != size:
+            return None
+        is_small = size < _CHECKSUM_BELOW
+        if is_small and hashlib.file_digest(stream, hashlib.blake2b).hexdigest() != digest:
+            return None
+        return np.memmap(stream, dtype, mode="r", shape=(count,))
+
+
+def _fit(ids: NDArray[Any], starts: NDArray[np.int64], n_words: int) -> bool:
+    """Whether ids are of the vocabulary, and documents start one after another among them."""
+    blocks = (ids[i : i + _BLOCK] for i in range(0, len(ids), _BLOCK))
+    if any(int(block.max()) >= n_words for block in blocks):
+        return False
+    rises = bool((starts[1:] > starts[:-1]).all())
+    return rises and int(starts[0]) == 0 and int(starts[-1]) < len(ids)

@@ -255,8 +255,8 @@ def last_weights(run: Path) -> Path:
     """
     entry = read_pointer(run)["last"]
     if entry is None:
-        raise damaged(run / "checkpoints" / POINTER_FILE, "missing, or names no checkpoint")
-    return run / "checkpoints" / entry["folder"] / MODEL_FILE
+        raise damaged(run / FOLDER / POINTER_FILE, "missing, or names no checkpoint")
+    return _folder_of(run) / entry["folder"] / MODEL_FILE
 
 
 def read_pointer(run: Path) -> dict[str, dict[str, str] | None]:

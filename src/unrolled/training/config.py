@@ -71,7 +71,7 @@ class TrainingConfig:
     """
 
     optimiser: Literal["adam", "sgd", "lazy_adam"] = "adam"
-    learning_rate: Annotated[float, Range(above=0, most=10**6)] = 1e-3
+    learning_rate: Annotated[float, Range(above=0, most=1e38)] = 1e-3
     beta1: Rate = 0.9
     beta2: Rate = 0.999
     momentum: Rate = 0.0

@@ -130,7 +130,8 @@ def _prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | Non
     n_test = 0
     if "test" in corpus.parts:
         n_test = corpus.encode("test", tokenizers[ROLE], cache).n_tokens
-    notes = [*corpus.notes(), *_unknown_notes({"train": train, "valid": valid})]
+    homeless = [] if cache else ["encoded text is held in memory: this user has no home folder"]
+    notes = [*corpus.notes(), *homeless, *_unknown_notes({"train": train, "valid": valid})]
     return PreparedText(train, valid, n_test, notes, tokenizers)
 
 

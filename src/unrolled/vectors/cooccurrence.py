@@ -9,11 +9,13 @@ last words of a stretch stand once more before the next. Each stretch leaves a s
 sums on the disk, and these are added up row by row at the end, a few dozen at a time.
 
 A matrix is a folder with `rows.npy` (uint64, `[V + 1]`, where each row starts), `columns.npy` (uint32,
-rising within a row) and `values.npy`: float64 X_ij in the result, uint64 sums of width 1 or 2 before.
+rising within a row) and `values.npy`: float64 X_ij in the result, uint64 sums of width 1 or 2 before;
+`checksums.json` has the SHA-256 of the numbers of each.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -26,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import storage
+from unrolled import documents, storage
 from unrolled.errors import DataError
 from unrolled.vectors.records import BORDER, Matrix, PairWeights, Rows
 from unrolled.vectors.storage import NumberFile, StoredNumbers
@@ -34,7 +36,9 @@ from unrolled.vectors.storage import NumberFile, StoredNumbers
 MOST_MERGED = 64
 """Matrices that are added up at once; of more, sums are added up in turn."""
 
-MATRIX: storage.Holds = {r"(rows|columns|values)\.npy": None}
+CHECKSUMS_FILE = "checksums.json"
+
+MATRIX: storage.Holds = {r"(rows|columns|values)\.npy|checksums\.json": None}
 """What the folder of a matrix holds."""
 
 _ENDS_AT_ONCE = 1 << 18  # starts of rows in memory, of all matrices together
@@ -96,7 +100,14 @@ class SumsWriter:
                 raise
         if not self._stack.__exit__(kind, error, trace) and error is None:
             with storage.writing(self.folder):
+                self._write_checksums()
                 storage.appear(self.folder, MATRIX)
+
+    def _write_checksums(self) -> None:
+        found = {file.path.name: file.checksum for file in self._files}
+        with storage.new_file(storage.partial(self.folder) / CHECKSUMS_FILE) as stream:
+            stream.write(json.dumps(found, indent=1).encode() + b"\n")
+            storage.flush(stream)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +149,34 @@ class Counts:
             problem = f"counts of {counts.n_words:,} words, but the vectors are of {n_words:,}"
             raise DataError(f"{problem}; train again", folder)
         types = (counts.rows.dtype, counts.columns.dtype)
+        widths = (counts.rows.width, counts.columns.width)
+        if not counts.rows.n_rows or types != (np.uint64, np.uint32) or widths != (1, 1):
+            raise DataError("these counts are not whole; train again", folder)
         sizes = (counts.n_nonzeros, counts.columns.n_rows, counts.values.n_rows)
-        if counts.n_words < 1 or types != (np.uint64, np.uint32) or len(set(sizes)) > 1:
+        if counts.n_words < 1 or len(set(sizes)) > 1:
             raise DataError("these counts are not whole; train again", folder)
         return counts
+
+    def require_whole(self) -> None:
+        """Compare the numbers with the checksums that were written with them; older counts have none.
+
+        Raises:
+            DataError: they differ.
+        """
+        path = self.folder / CHECKSUMS_FILE
+        try:
+            known = documents.read_json(path)
+        except documents.DocumentError as error:
+            if error.is_missing:
+                return
+            raise DataError(
+                f"{error.problem}; train again, or copy the whole folder", path
+            ) from None
+        for file in (self.rows, self.columns, self.values):
+            if not isinstance(known, dict) or file.checksum() != known.get(file.path.name):
+                raise DataError(
+                    "its checksum does not match; train again, or copy the whole folder", file.path
+                )
 
     @property
     def n_words(self) -> int:

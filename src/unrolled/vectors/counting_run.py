@@ -55,6 +55,28 @@ class DonePart(NamedTuple):
     end: words.Place
     seconds: float
 
+    @classmethod
+    def of(cls, line: bytes) -> DonePart:
+        """A line of the file.
+
+        Raises:
+            ValueError: it is not one that was written.
+        """
+        try:
+            n_tokens, n_borders, (file, offset, number, carried, in_line), seconds = json.loads(
+                line
+            )
+        except (TypeError, RecursionError):
+            raise ValueError("no part") from None
+        counts = (n_tokens, n_borders, file, offset, number)
+        is_good = all(type(each) is int and 0 <= each < 1 << 63 for each in counts)
+        is_good &= isinstance(carried, str) and isinstance(in_line, bool)
+        if not is_good or type(seconds) not in (int, float) or not 0 <= seconds < 1 << 63:
+            raise ValueError("no part")
+        carried.encode()  # half a surrogate pair is a ValueError too
+        place = words.Place(file, offset, number, carried, in_line)
+        return cls(n_tokens, n_borders, place, seconds)
+
 
 class CountingRun:
     """Reads and counts for a job.

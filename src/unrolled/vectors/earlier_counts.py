@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unrolled import config as settings
-from unrolled import storage
+from unrolled import documents, storage
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.corpus import CorpusConfig
 from unrolled.vectors.config import OF_COUNTING, VectorsConfig
-from unrolled.vectors.cooccurrence import MATRIX, Counts
+from unrolled.vectors.cooccurrence import CHECKSUMS_FILE, MATRIX, Counts
 from unrolled.vectors.formats_safetensors import CONFIG_FILE, VOCABULARY_FILE
 from unrolled.vectors.job import RECORD_FILE, Job, Record
 from unrolled.vectors.ratios import COUNTS_FOLDER
@@ -52,10 +51,12 @@ class EarlierCounts:
             )
         path = folder / CONFIG_FILE
         try:
-            mapping = tomllib.loads(path.read_text(encoding="utf-8"))
+            mapping = documents.read_toml(path)
             of_counting = {name: mapping[name] for name in OF_COUNTING}
             config = settings.from_mapping(VectorsConfig, of_counting)
-        except (OSError, ValueError, KeyError, ConfigError) as error:
+        except documents.DocumentError as error:
+            raise DataError(f"damaged ({error.problem}); count the text again", path) from None
+        except (KeyError, ConfigError) as error:
             raise DataError(f"damaged ({error}); count the text again", path) from None
         return cls(folder, record, config)
 
@@ -90,16 +91,18 @@ class EarlierCounts:
             DataError: they are damaged.
             RunError: the disk is full.
         """
-        Counts.open(self.folder / COUNTS_FOLDER)
+        Counts.open(self.folder / COUNTS_FOLDER).require_whole()
         try:
-            vocabulary = (self.folder / VOCABULARY_FILE).read_bytes()
+            with documents.open_regular(self.folder / VOCABULARY_FILE) as stream:
+                vocabulary = stream.read()
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror or error})", self.folder) from None
         with storage.writing(job.counts):
             partial = storage.partial(job.counts)
             storage.remove(partial, MATRIX)
             storage.new_folder(partial)
-            for path in sorted((self.folder / COUNTS_FOLDER).glob("*.npy")):
+            counts = self.folder / COUNTS_FOLDER
+            for path in sorted([*counts.glob("*.npy"), *counts.glob(CHECKSUMS_FILE)]):
                 _share(path, partial / path.name)
             storage.appear(job.counts, MATRIX)
         storage.write_whole(job.vocabulary, vocabulary)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled import documents, tensor_files
 from unrolled.errors import ConfigError, DataError
 from unrolled.storage import flush_folder
 from unrolled.text.files import nearest_file
@@ -276,26 +277,26 @@ def _chosen(
 
 def _mapped(path: Path) -> dict[str, NDArray[np.floating[Any]]]:
     """The tensors of a safetensors file, left on the disk until they are read."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "np") as file:  # checks the header, and that nothing is cut off
-            names = list(file.keys())
-        with path.open("rb") as stream:
-            n_bytes = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(n_bytes))
-    except FileNotFoundError:
-        raise DataError(f"no such file{nearest_file(path)}", path) from None
-    except (SafetensorError, ValueError) as error:
-        raise DataError(f"not a whole safetensors file ({error})", path) from None
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", path) from None
+        header = tensor_files.read_header(path)
+        if not _is_whole(os.path.realpath(path), os.stat(path).st_mtime_ns, header.checksum):
+            raise DataError(
+                "its checksum does not match; copy the file again, or train again", path
+            )
+    except documents.DocumentError as error:
+        if error.is_missing:
+            raise DataError(f"no such file{nearest_file(path)}", path) from None
+        raise DataError(f"not a whole safetensors file ({error.problem})", path) from None
     tensors = {}
-    for name in names:
-        about = header[name]
-        if about["dtype"] not in _TENSOR_TYPES or 0 in about["shape"]:
+    for name, about in header.tensors.items():
+        if about.dtype not in _TENSOR_TYPES or 0 in about.shape:
             continue
-        offset = 8 + n_bytes + about["data_offsets"][0]
-        tensor = np.memmap(path, _TENSOR_TYPES[about["dtype"]], "r", offset, tuple(about["shape"]))
+        tensor = np.memmap(path, _TENSOR_TYPES[about.dtype], "r", about.offset, about.shape)
         tensors[name] = np.asarray(tensor)
     return tensors
+
+
+@lru_cache(maxsize=64)
+def _is_whole(path: str, changed: int, checksum: str | None) -> bool:
+    """Whether the content is what was written, looked at once as long as the file does not change."""
+    return tensor_files.is_whole(path, tensor_files.read_header(path))

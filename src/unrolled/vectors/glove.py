@@ -96,16 +96,20 @@ class Parameters:
 
     def _all(self) -> Iterator[tuple[str, NDArray[np.float32], tuple[int, ...]]]:
         """Name, array and shape as it is kept, of all that there is."""
+        shapes = self.shapes()
         for ending, side in zip(("", "_context"), self.sides, strict=True):
-            vectors, biases = (self.n_words, self.size), (self.n_words,)
-            yield f"w{ending}", side.vectors, vectors
-            yield f"b{ending}", side.biases, biases
-            yield f"sums.w{ending}", side.vector_sums, vectors
-            yield f"sums.b{ending}", side.bias_sums, biases
+            arrays = {
+                f"w{ending}": side.vectors,
+                f"b{ending}": side.biases,
+                f"sums.w{ending}": side.vector_sums,
+                f"sums.b{ending}": side.bias_sums,
+            }
+            for name, array in arrays.items():
+                yield name, array, shapes[name]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """`[V, D]` or `[V]`, by name."""
-        return {name: shape for name, _, shape in self._all()}
+        return _shapes(self.n_words, self.size)
 
     def rows(self, name: str) -> Iterator[NDArray[np.float32]]:
         """An array by rank of its words, some rows at a time."""
@@ -156,11 +160,26 @@ class Parameters:
         Raises:
             RunError: the file is missing, damaged, or of other vectors.
         """
+        shapes = _shapes(n_words, size)
+        storage.read_tensor_shapes(path, shapes)  # before there is memory for them
         parameters = cls._empty(n_words, size)
-        shapes = parameters.shapes()
         for name, first, rows in storage.read_tensors(path, shapes, _NUMBERS_AT_ONCE):
             parameters._fill(name, first, rows)
         return parameters
+
+
+def _shapes(n_words: int, size: int) -> dict[str, tuple[int, ...]]:
+    vectors, biases = (n_words, size), (n_words,)
+    return {
+        f"{of}{name}{ending}": shape
+        for ending in ("", "_context")
+        for of, name, shape in (
+            ("", "w", vectors),
+            ("", "b", biases),
+            ("sums.", "w", vectors),
+            ("sums.", "b", biases),
+        )
+    }
 
 
 def _aligned(shape: tuple[int, ...], value: float) -> NDArray[np.float32]:

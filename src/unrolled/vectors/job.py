@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 import tomllib
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from unrolled import config as settings
-from unrolled import storage
+from unrolled import documents, storage
 from unrolled.errors import RunError
 from unrolled.kernels import kernels
 from unrolled.text.corpus import CorpusConfig
@@ -25,6 +26,11 @@ from unrolled.vectors.formats_safetensors import CONFIG_FILE, VOCABULARY_FILE
 from unrolled.vectors.ratios import COUNTS_FOLDER
 
 RECORD_FILE = "record.json"
+
+_STATE = re.compile(r"(?:state-\d{6,}\.safetensors)?", re.ASCII)
+_MOST_OF_RECORD = 256 << 20  # bytes; some texts are of millions of files
+_MOST_STRETCHES = 10**6
+_LARGEST = 1 << 63
 _WORK_FOLDER = "work"
 
 BEGIN_OF_CONFIG = "# Unrolled vectors, format 1"
@@ -112,11 +118,62 @@ class Record:
             RunError: it is damaged.
         """
         try:
-            return cls(**json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            return cls()
-        except (OSError, ValueError, TypeError) as error:
-            raise RunError(f"{path}: damaged ({error}); train again (--force)") from None
+            found = documents.read_json(path, _MOST_OF_RECORD)
+        except documents.DocumentError as error:
+            if error.is_missing:
+                return cls()
+            raise RunError(f"{path}: damaged ({error.problem}); train again (--force)") from None
+        problem = _why_no_record(found)
+        if problem is not None:
+            raise RunError(f"{path}: damaged ({problem}); train again (--force)")
+        return cls(**found)
+
+
+def _why_no_record(found: Any) -> str | None:
+    """What is wrong with a record as a file holds it; None for nothing."""
+    if not isinstance(found, dict):
+        return "expected an object"
+    kinds = {each.name: str(each.type) for each in dataclasses.fields(Record)}
+    for name, value in found.items():
+        if name not in kinds or not _is_right(value, kinds[name]):
+            return f"'{name[:40]}' is unknown, or not as it was written"
+    if not _STATE.fullmatch(found.get("state", "")):
+        return "'state' is no file of the folder 'work'"
+    if found.get("n_stretches", 0) > _MOST_STRETCHES:
+        return f"'n_stretches' is above {_MOST_STRETCHES:,}"
+    if found.get("is_finished") and not found.get("losses"):
+        return "'losses' are missing"
+    return None
+
+
+def _is_right(value: Any, kind: str) -> bool:
+    """Whether a value read from JSON can be that of a field of this type."""
+    if kind == "dict[str, Any]":
+        return isinstance(value, dict)
+    if kind == "list[list[Any]]":  # of files: path, size, time of change
+        return isinstance(value, list) and all(map(_is_stamp, value))
+    if kind == "list[dict[str, str]]":
+        return isinstance(value, list) and all(map(_is_session, value))
+    if kind == "list[float]":
+        return isinstance(value, list) and all(_is_right(each, "float") for each in value)
+    if kind == "float":
+        return type(value) in (int, float) and abs(value) < _LARGEST
+    if kind == "int":
+        return type(value) is int and 0 <= value < _LARGEST
+    return type(value).__name__ == kind
+
+
+def _is_session(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _is_stamp(value: Any) -> bool:
+    """Path, size and time of change of a file; of some file systems the last is a text, or nothing."""
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    path, size, changed = value
+    is_time = changed is None or isinstance(changed, str) or type(changed) in (int, float)
+    return isinstance(path, str) and "\0" not in path and _is_right(size, "int") and is_time
 
 
 @dataclass

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from unrolled import config as settings
-from unrolled import storage
+from unrolled import documents, storage
 from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors import memory, native, plain, words
@@ -229,9 +228,9 @@ def _is_within(name: str | Path, folder: Path) -> bool:
 def _check_same(config: VectorsConfig, out: Path) -> None:
     path = out / CONFIG_FILE
     try:
-        before = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RunError(f"{path}: damaged ({error}); train again (--force)") from None
+        before = documents.read_toml(path)
+    except documents.DocumentError as error:
+        raise RunError(f"{path}: damaged ({error.problem}); train again (--force)") from None
     changeable = CHANGEABLE
     if not Record.load(out / RECORD_FILE).losses:
         changeable |= OF_TRAINING
@@ -255,6 +254,8 @@ class _Run:
         job = self._job
         try:
             self._begin(goes_on)
+            if job.record.is_counted and not job.record.is_finished:
+                Counts.open(job.counts).require_whole()
             if self._earlier is not None and not job.record.is_counted:
                 self._earlier.adopt(job)
                 job.save_record()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from unrolled import storage
+from unrolled import documents, storage, tensor_files
 from unrolled.errors import DataError, RunError
 
+_THEN = "train again, or copy the whole folder"
+_BLOCK = 1 << 20  # bytes read at a time
 _NPY_HEADER = 128  # bytes; its length is a part of the format, so that it can be written last
 
 
@@ -29,6 +30,7 @@ class NumberFile:
     def __init__(self, path: Path, dtype: DTypeLike, width: int = 1) -> None:
         self.path, self.dtype, self.width = path, np.dtype(dtype), width
         self.n_rows = 0
+        self._digest = hashlib.sha256()
 
     def __enter__(self) -> NumberFile:
         self._stream = storage.new_file(self.path)
@@ -37,8 +39,15 @@ class NumberFile:
 
     def write(self, values: NDArray[Any]) -> None:
         """Append `[n]` numbers, or `[n, width]`."""
-        self._stream.write(np.ascontiguousarray(values, self.dtype).data)
+        content = np.ascontiguousarray(values, self.dtype).data
+        self._digest.update(content)
+        self._stream.write(content)
         self.n_rows += len(values)
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the numbers."""
+        return self._digest.hexdigest()
 
     def __exit__(
         self,
@@ -87,23 +96,19 @@ class StoredNumbers:
         Raises:
             DataError: it is missing, cut short, or something else.
         """
-        then = "train again, or copy the whole folder"
         try:
-            with path.open("rb") as stream:
-                if np.lib.format.read_magic(stream) != (1, 0):
-                    raise ValueError
-                shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
+            with documents.open_regular(path) as stream:
+                shape, dtype = array_header(stream)
                 offset, size = stream.tell(), os.fstat(stream.fileno()).st_size
         except FileNotFoundError:
-            raise DataError(f"missing; {then}", path) from None
-        except (ValueError, EOFError):
-            raise DataError(f"not a whole NumPy array; {then}", path) from None
+            raise DataError(f"missing; {_THEN}", path) from None
+        except ValueError:
+            raise DataError(f"not a whole NumPy array; {_THEN}", path) from None
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror or error})", path) from None
         n_rows, width = (*shape, 1, 1)[:2]
-        whole = offset + n_rows * width * dtype.itemsize
-        if len(shape) not in (1, 2) or by_column or dtype.hasobject or size < whole:
-            raise DataError(f"not a whole NumPy array; {then}", path)
+        if len(shape) not in (1, 2) or size < offset + n_rows * width * dtype.itemsize:
+            raise DataError(f"not a whole NumPy array; {_THEN}", path)
         return cls(path, dtype, n_rows, width, offset)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
@@ -118,8 +123,45 @@ class StoredNumbers:
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror or error})", self.path) from None
         if len(values) != (stop - start) * self.width:
-            raise DataError("cut short; train again, or copy the whole folder", self.path)
+            raise DataError(f"cut short; {_THEN}", self.path)
         return values if self.width == 1 else values.reshape(-1, self.width)
+
+    def checksum(self) -> str:
+        """SHA-256 of the numbers, read some at a time.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        digest = hashlib.sha256()
+        left = self.n_rows * self.width * self.dtype.itemsize
+        try:
+            with documents.open_regular(self.path) as stream:
+                stream.seek(self.offset)
+                while left and (block := stream.read(min(left, _BLOCK))):
+                    digest.update(block)
+                    left -= len(block)
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror or error})", self.path) from None
+        return digest.hexdigest()
+
+
+def array_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of a `.npy` array of plain numbers; the stream stands before the first.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError
+        shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
+    except OSError:
+        raise
+    except Exception:  # it is read as Python's source, by parts that raise what they like
+        raise ValueError("no header of an array of numbers") from None
+    if by_column or dtype.kind not in "iuf" or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError("no array of numbers")
+    return shape, dtype
 
 
 Pieces = Callable[[], Iterator[NDArray[np.float32]]]
@@ -180,27 +222,41 @@ def read_tensors(
     Raises:
         RunError: the file is missing, damaged, or holds other arrays.
     """
+    header = read_tensor_shapes(path, shapes)
     try:
-        with path.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-            found = {name: tuple(header[name]["shape"]) for name in header if name[0] != "_"}
-            if found != dict(shapes):
-                raise RunError(f"{path}: holds {found}, expected {dict(shapes)}")
+        with documents.open_regular(path) as stream:
             digest = hashlib.sha256()
             for name in sorted(shapes):
                 shape = shapes[name]
                 digest.update(f"{name} torch.float32 {list(shape)}\n".encode())
                 width = int(np.prod(shape[1:]))
                 n_rows = max(1, at_once // width)
+                stream.seek(header.tensors[name].offset)
                 for first in range(0, shape[0], n_rows):
                     n = min(n_rows, shape[0] - first)
                     content = stream.read(4 * n * width)
                     digest.update(content)
                     yield name, first, np.frombuffer(content, "<f4").reshape(n, *shape[1:])
-            if digest.hexdigest() != header["__metadata__"]["sha256"]:
+            if digest.hexdigest() != header.checksum:
                 raise ValueError("its checksum is another")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged ({error}); train again (--force)") from None
+
+
+def read_tensor_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tensor_files.Header:
+    """The header of what `write_tensors` wrote, before there is memory for what it says.
+
+    Raises:
+        RunError: the file is missing, damaged, or holds other arrays.
+    """
+    try:
+        header = tensor_files.read_header(path)
+    except documents.DocumentError as error:
+        raise RunError(f"{path}: damaged ({error.problem}); train again (--force)") from None
+    types = {tensor.dtype for tensor in header.tensors.values()}
+    if header.shapes != dict(shapes) or types != {"F32"}:
+        raise RunError(f"{path}: holds other arrays than these vectors need; train again (--force)")
+    return header
 
 
 def numbers(content: bytes, dtype: DTypeLike) -> NDArray[Any]:

@@ -250,6 +250,7 @@ class WordVectors:
         if self._folder is None:
             raise DataError("ratios need all the words of a folder that holds their counts")
         counts = Counts.open(self._folder / COUNTS_FOLDER, len(self))
+        counts.require_whole()
         first_id, second_id, *probe_ids = ids
         return [
             ratio(counts, first_id, second_id, id_, probe)

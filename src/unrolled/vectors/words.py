@@ -8,6 +8,8 @@ per word of the text.
 
 from __future__ import annotations
 
+import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,14 +23,14 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled import storage
+from unrolled import documents, storage
 from unrolled.errors import ConfigError, RunError
 from unrolled.text.corpus import CorpusConfig, find_files, read_blocks
 from unrolled.text.limits import line_too_long, longest_line
 from unrolled.text.tokenizer import SPECIALS, TextConfig, Tokenizer
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.records import BORDER
-from unrolled.vectors.storage import numbers
+from unrolled.vectors.storage import array_header, numbers
 from unrolled.vectors.vocabulary import Vocabulary, composed
 
 CorpusLike = str | PathLike[str] | Sequence[str | PathLike[str]] | CorpusConfig
@@ -109,8 +111,8 @@ def load_counts(path: Path) -> tuple[list[str], NDArray[np.int64]]:
     Raises:
         RunError: it is missing or damaged.
     """
-    counts, pieces = _load(path, 2)
-    return pieces.tobytes().decode("utf-8").split("\n")[:-1], counts
+    pieces, counts, _ = _load(path, 2)
+    return pieces, counts
 
 
 def load_part(path: Path) -> tuple[list[str], NDArray[np.int32]]:
@@ -119,20 +121,33 @@ def load_part(path: Path) -> tuple[list[str], NDArray[np.int32]]:
     Raises:
         RunError: it is missing or damaged.
     """
-    _, pieces, ids = _load(path, 3)
-    return pieces.tobytes().decode("utf-8").split("\n")[:-1], ids
+    pieces, _, (ids,) = _load(path, 3)
+    return pieces, ids
 
 
-def _load(path: Path, n_arrays: int) -> list[NDArray[Any]]:
+def _load(
+    path: Path, n_arrays: int
+) -> tuple[list[str], NDArray[np.int64], list[NDArray[np.int32]]]:
     try:
-        with path.open("rb") as stream:
-            return [_checked(stream) for _ in range(n_arrays)]
-    except (OSError, ValueError, EOFError):
+        with documents.open_regular(path) as stream:
+            counts, letters, *ids = (_checked(stream) for _ in range(n_arrays))
+        pieces = letters.tobytes().decode("utf-8").split("\n")[:-1]
+        types = [each.dtype for each in (counts, letters, *ids)]
+        if types != [np.int64, np.uint8, np.int32][:n_arrays] or len(counts) != len(pieces):
+            raise ValueError
+        if any(len(e) and not BORDER <= e.min() <= e.max() < len(pieces) for e in ids):
+            raise ValueError
+        return pieces, counts, ids
+    except (OSError, ValueError):
         raise RunError(f"{path}: missing or damaged; train again (--force)") from None
 
 
 def _checked(stream: BinaryIO) -> NDArray[Any]:
-    values: NDArray[Any] = np.load(stream)
+    shape, dtype = array_header(stream)
+    n = math.prod(shape)
+    if len(shape) != 1 or stream.tell() + n * dtype.itemsize > os.fstat(stream.fileno()).st_size:
+        raise ValueError
+    values: NDArray[Any] = np.fromfile(stream, dtype, n)
     if crc32(values.data) != int.from_bytes(stream.read(4), "little"):
         raise ValueError
     return values
