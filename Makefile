@@ -42,8 +42,8 @@ check: $(VENV)/dev  ## formatting, lint, types
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 
-test: $(VENV)/dev  ## all tests, in random order, warnings as errors
-	$(BIN)/python -m pytest
+test: $(VENV)/dev  ## all tests, in random order, two at a time, warnings as errors
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-sets: $(VENV)/dev  ## the tests that compute, with each instruction set, without kernels, on 1 and 2 threads
 	$(BIN)/python tests/sets.py

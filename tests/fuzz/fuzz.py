@@ -111,6 +111,8 @@ def _watch(child: int, reader: int, case: int, n_cases: int, result: Result) -> 
         new = os.read(reader, 1 << 16)
         if not new:
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if status == 0:  # all done, or given up because of its memory
+                return case
             if case < n_cases:
                 result.add(case, *(("hang", "") if is_killed else ("died", f"exit code {status}")))
             return case + 1
@@ -131,18 +133,26 @@ def _processor_seconds(process: int) -> float:
 
 
 def _run_cases(target: Target, seed: int, cases: range, place: Path, writer: int) -> None:
-    """The forked process."""
-    limit = _memory(os.getpid())[1] + ADDRESSES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    os.fsync = lambda _: None  # what it is for is tried elsewhere, and it takes most of the time
-    before = _memory(os.getpid())[0]
-    for case in cases:
-        outcome, about = run_case(target, damage(target, seed, case), place)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-        if peak > BYTES:
-            outcome, about = "memory", f"{peak:,} bytes; {about}"
-        os.write(writer, json.dumps([outcome, about[:2000], peak]).encode() + b"\n")
-    os._exit(0)
+    """The forked process, which never comes back from here."""
+    try:
+        addresses = _memory(os.getpid())[1] + ADDRESSES
+        resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
+        os.fsync = lambda _: (
+            None
+        )  # what it is for is tried elsewhere, and it takes most of the time
+        before = _memory(os.getpid())[0]
+        for case in cases:
+            outcome, about = run_case(target, damage(target, seed, case), place)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+            if peak > BYTES:
+                outcome, about = "memory", f"{peak:,} bytes; {about}"
+            os.write(writer, json.dumps([outcome, about[:2000], peak]).encode() + b"\n")
+            if outcome == "memory":
+                break
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _memory(process: int) -> tuple[int, int]:

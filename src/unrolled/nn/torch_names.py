@@ -7,7 +7,7 @@ names, and give classes that are not torch's. This finder answers instead, with 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -22,7 +22,7 @@ class TorchNames(MetaPathFinder, Loader):
     """Finds `unrolled.nn.X` where there is a `torch.nn.X`, and gives that one."""
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, name: str, path: Iterable[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """A specification of torch's module under our name, or None where torch has none."""
         if not name.startswith(_OURS) or name in OUR_MODULES:
