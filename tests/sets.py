@@ -25,11 +25,11 @@ from unrolled.kernels import kernels, missing_because
 ROOT = Path(__file__).parents[1]
 FOLDERS = [
     *(f"tests/{name}" for name in ("ops", "layers", "decoding", "training", "tasks", "vectors")),
-    *(f"tests/{name}" for name in ("baselines", "inspect", "test_nn.py", "test_predict.py")),
+    *(f"tests/{name}" for name in ("nn", "baselines", "inspect", "test_predict.py")),
     *(f"tests/test_{name}.py" for name in ("predict_labels", "predict_tags", "end_to_end")),
     *(f"tests/test_{name}.py" for name in ("language_model_cli", "cli_generate", "doctor")),
     *(f"src/unrolled/{name}" for name in ("ops", "layers", "decoding", "training", "tasks")),
-    *(f"src/unrolled/{name}" for name in ("nn.py", "vectors", "baselines", "inspect")),
+    *(f"src/unrolled/{name}" for name in ("nn", "vectors", "baselines", "inspect")),
     "docs",
 ]
 # Files and places of words, a cluster and measured memory are the same whatever computes.

@@ -305,7 +305,7 @@ def test_a_truncated_model_is_named(
     model.write_bytes(model.read_bytes()[:n_bytes])
     command, *rest = arguments
     sentence = refusal.of(command, copied_run, *rest)
-    assert sentence.startswith(f"{model}: cut short or overwritten: ")
+    assert sentence.startswith(f"{model}: cut short or overwritten")
     assert sentence.endswith("; restore the file from a copy, or train the run again (--force)")
 
 

@@ -383,7 +383,10 @@ class Bounded:
             "model.rates, item 1: expected a number, got a number of more than 50",
         ),
         ({"rates": [math.inf]}, "model.rates, item 1: expected a number, got inf"),
-        ({"x" * 99: 1}, f"unknown key '{'x' * 56}… in [model]; choose from n_layers, rates"),
+        (
+            {"x" * 99: 1},
+            f"unknown key '{'x' * 30}…{'x' * 29}' in [model]; choose from n_layers, rates",
+        ),
         ({"\x1b]0;": 1}, r"unknown key '\x1b]0;' in [model]"),
     ],
 )
@@ -425,4 +428,4 @@ def test_every_number_of_every_recipe_has_bounds() -> None:
             if hint in (int, float) and name != "split_seed":
                 bounds = checks[name][0]
                 assert bounds is not None, f"{cls.__name__}.{name}"
-                assert bounds.why_not(10.0**19) is not None, f"{cls.__name__}.{name}"
+                assert bounds.why_not(10.0**39) is not None, f"{cls.__name__}.{name}"

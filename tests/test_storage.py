@@ -76,16 +76,6 @@ def test_nothing_is_added_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "precious").read_bytes() == b"once"
 
 
-@posix
-def test_only_a_small_regular_file_is_read(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"12345")
-    os.mkfifo(tmp_path / "pipe")
-    assert storage.read_small(tmp_path / "file", 5) == b"12345"
-    for path, most in ((tmp_path / "file", 4), (tmp_path / "pipe", 9), (Path(os.devnull), 9)):
-        with pytest.raises(ValueError, match=r"regular file|longer than 4 bytes"):
-            storage.read_small(path, most)
-
-
 # Folders
 
 

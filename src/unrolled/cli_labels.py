@@ -155,8 +155,8 @@ def warn_of_unread(
     for line, prediction in zip(lines, said, strict=True):
         if prediction.n_unread:
             print(
-                f"unrolled: {quote(line, 30)}: {prediction.n_unread:,} tokens were not read; the run has "
-                f"data.max_length = {data.max_length} and data.keep = '{data.keep}'",
+                f"unrolled: {quote(line[:30] + '…')}: {prediction.n_unread:,} tokens were not read; "
+                f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'",
                 file=sys.stderr,
             )
 

@@ -122,12 +122,18 @@ def read_bytes(path: str | PathLike[str], limit: int = MOST_BYTES) -> bytes:
     return content
 
 
-def cannot_be_read(path: str | PathLike[str], error: OSError) -> DocumentError:
-    """The error for a file that the system refuses; what is missing and what is forbidden differ."""
+def cannot_be_read(path: str | PathLike[str], error: OSError) -> RunError:
+    """The error for a file that the system refuses.
+
+    It is a `DocumentError` but where reading is forbidden: then there is nothing to restore, whatever the
+    reader would advise.
+    """
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return DocumentError(path, "missing", is_missing=True)
     if isinstance(error, PermissionError):
-        return DocumentError(path, "permission denied; allow reading it (chmod a+r)")
+        return RunError(
+            f"{path}: permission denied; allow reading it (chmod a+r), or ask its owner"
+        )
     is_folder = isinstance(error, IsADirectoryError)
     problem = f"cannot be read ({error.strerror or error})"
     return DocumentError(path, problem, is_folder=is_folder)

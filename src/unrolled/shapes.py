@@ -80,7 +80,7 @@ class Padded:
     @classmethod
     def from_rows(cls, rows: Sequence[Sequence[int]], pad_id: int = 0) -> Padded:
         """Pack lists of ids into a rectangle filled up with `pad_id`."""
-        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64, device="cpu")
         width = int(lengths.max()) if len(rows) else 0
         filled = [list(row) + [pad_id] * (width - len(row)) for row in rows]
         values = torch.tensor(filled, dtype=torch.int64).reshape(len(rows), width)
@@ -89,7 +89,7 @@ class Padded:
     @property
     def mask(self) -> Bool[Tensor, "B T"]:
         """True where a value is real, on the device of the values."""
-        steps = torch.arange(self.values.shape[1])
+        steps = torch.arange(self.values.shape[1], device=self.lengths.device)
         mask = steps < self.lengths.unsqueeze(1)
         return mask.to(self.values.device, non_blocking=True)
 

@@ -63,24 +63,6 @@ def is_disk_full(error: OSError) -> bool:
     return error.errno in _DISK_FULL
 
 
-def unreadable(path: Path, error: Exception, then: str) -> RunError:
-    """The error for a file that cannot be read.
-
-    Args:
-        path: the file.
-        error: what reading it raised.
-        then: what to do, unless the file is there and only its permissions forbid to read it.
-    """
-    if isinstance(error, PermissionError):
-        return RunError(
-            f"{path}: permission denied; make it readable for this user (chmod), or ask its owner"
-        )
-    if isinstance(error, FileNotFoundError):
-        return RunError(f"{path}: missing; {then}")
-    problem = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return RunError(f"{path}: {problem}; {then}")
-
-
 # Files
 
 
@@ -164,23 +146,6 @@ def appending(path: Path) -> Iterator[BinaryIO]:
         flags |= getattr(os, name, 0)
     with os.fdopen(os.open(path, flags, 0o666), "ab") as stream:
         yield stream
-
-
-def read_small(path: Path, most: int = 1 << 20) -> bytes:
-    """All of a file of at most so many bytes.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is longer, or a folder, a pipe or a device.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise ValueError("not a regular file")
-        content = stream.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"longer than {most:,} bytes")
-    return content
 
 
 def safetensors_header(header: Mapping[str, Any]) -> bytes:
@@ -360,8 +325,8 @@ def appear(path: Path, holds: Holds) -> None:
         os.replace(path, aside)
     try:
         os.replace(partial(path), path)
-    except OSError:
-        if was_there:
+    except (Exception, KeyboardInterrupt):
+        if was_there and not os.path.lexists(path):
             os.replace(aside, path)
         raise
     flush_folder(path.parent)

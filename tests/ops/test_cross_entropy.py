@@ -173,3 +173,33 @@ def test_several_python_threads_may_call_at_once() -> None:
     for call in calls:
         for one, two in zip(call.result(), right, strict=True):
             torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5 * float(two.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("weight", r"weight must be \[600, 5\], got \[600, 4\]"),
+        ("bias", r"bias must be \[600\], got \[599\]"),
+        ("targets", r"targets must be \[3\], got \[2\]"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(name, message):
+    given = {
+        "hidden": torch.zeros(3, 5),
+        "weight": torch.zeros(600, 5),
+        "bias": torch.zeros(600),
+        "targets": torch.zeros(3, dtype=torch.int64),
+    }
+    given[name] = given[name][..., :-1]
+    with pytest.raises(Exception, match=rf"{message}|Type-check error"):
+        softmax_cross_entropy(**given)
+
+
+def test_targets_may_be_a_column():
+    hidden, weight = torch.randn(3, 5), torch.randn(600, 5)
+    column = torch.tensor([[1, 10**6], [0, 10**6], [599, 10**6]])[:, 0]
+    given = softmax_cross_entropy(hidden, weight, None, column)
+    exact = torch.nn.functional.cross_entropy(hidden @ weight.T, column, reduction="sum")
+    torch.testing.assert_close(given, exact)
+    with pytest.raises(Exception, match=r"targets must be torch.int64|Type-check error"):
+        softmax_cross_entropy(hidden, weight, None, column.int())

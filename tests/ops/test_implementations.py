@@ -25,18 +25,17 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from unrolled import ops
 
-IMPLEMENTATIONS = [
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            name == "native" and ops.native.kernels is None, reason="not installed"
-        ),
-    )
-    for name in ops.IMPLEMENTATIONS
-]
+
+def installed(name: str, *more: str) -> object:
+    """A parameter, skipped where it is the kernels and there are none."""
+    is_missing = name == "native" and ops.native.kernels is None
+    return pytest.param(name, *more, marks=pytest.mark.skipif(is_missing, reason="not installed"))
+
+
+IMPLEMENTATIONS = [installed(name) for name in ops.IMPLEMENTATIONS]
 # The native kernels are float32, and judged against float64 in test_native.py too.
 DOUBLE = [name for name in ops.IMPLEMENTATIONS if name != "native"]
-FAST = [name for name in ops.IMPLEMENTATIONS if name != "reference"]
+FAST = [installed(name) for name in ops.IMPLEMENTATIONS if name != "reference"]
 
 
 def precision(implementation: str) -> torch.dtype:
@@ -130,7 +129,10 @@ def _run_torch_packed(case: Case) -> dict[str, Tensor]:
 @pytest.mark.parametrize("lengths", ["ragged", "mostly padding", "all shorter", "all empty"])
 @pytest.mark.parametrize(
     ("implementation", "kind"),
-    [*product(ops.IMPLEMENTATIONS, TORCH_KINDS), ("reference", "rnn_sigmoid")],
+    [
+        *(installed(*pair) for pair in product(ops.IMPLEMENTATIONS, TORCH_KINDS)),
+        ("reference", "rnn_sigmoid"),
+    ],
 )
 def test_padding_cannot_be_seen(
     implementation: str, kind: ops.Kind, lengths: str, reverse: bool, value: float

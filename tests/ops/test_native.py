@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 import subprocess
 import sys
 import threading
@@ -25,7 +24,6 @@ from recurrence_cases import (
 from torch import Tensor
 
 from unrolled import ops
-from unrolled.errors import UnavailableError
 from unrolled.ops import Weights, native
 
 pytestmark = pytest.mark.skipif(
@@ -246,17 +244,41 @@ def test_only_what_is_wanted_gets_a_gradient(kind: ops.Kind) -> None:
             torch.testing.assert_close(gradient, whole[wanted], atol=1e-6, rtol=1e-5)
 
 
-def test_second_derivatives_are_refused_with_the_reason() -> None:
-    case = make_case("gru", dtype=torch.float32)
+@pytest.mark.parametrize("lengths", ["no lengths", "ragged", "all empty"])
+@pytest.mark.parametrize("kind", TORCH_KINDS)
+def test_second_derivatives_are_those_of_the_reference(kind: ops.Kind, lengths: str) -> None:
+    case = make_case(kind, LENGTHS[lengths], dtype=torch.float32)
+    leaves = list(case.leaves.values())
+    found = []
+    for name in ("native", "reference"):
+        with ops.using(name):
+            y, ends = ops.unroll(kind, case.x, case.lengths, case.state, case.weights)
+        loss = y.square().sum() + sum(part.square().sum() for part in ends)
+        first = torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True)
+        total = sum(g.square().sum() for g in first if g is not None and g.requires_grad)
+        found.append(torch.autograd.grad(total, leaves, allow_unused=True))
+    for a, b in zip(*found, strict=True):
+        if b is None:
+            assert a is None or not a.any()
+        else:
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
+
+
+def test_saved_tensors_may_come_back_in_any_layout() -> None:
+    case = make_case("lstm", LENGTHS["ragged"], dtype=torch.float32)
+    leaves = list(case.leaves.values())
+
+    def swapped(tensor: Tensor) -> Tensor:
+        return tensor.clone().movedim(0, -1).contiguous().movedim(-1, 0)
+
+    found = []
     with ops.using("native"):
-        y, _ = ops.unroll("gru", case.x, None, case.state, case.weights)
-    (first,) = torch.autograd.grad(y.square().sum(), [case.x], create_graph=True)
-    message = (
-        "the native kernels have first derivatives only; for second ones run the forward pass "
-        "inside unrolled.ops.using('reference')"
-    )
-    with pytest.raises(UnavailableError, match=f"^{re.escape(message)}$"):
-        first.square().sum().backward()
+        for unpack in (Tensor.clone, swapped):
+            with torch.autograd.graph.saved_tensors_hooks(Tensor.clone, unpack):
+                y, _ = ops.unroll("lstm", case.x, case.lengths, case.state, case.weights)
+            found.append(torch.autograd.grad(y.square().sum(), leaves))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
 
 def test_python_threads_do_not_disturb_each_other() -> None:
@@ -331,6 +353,12 @@ print(calls(10_000) - before)
          "the kernels run on the CPU, and this is on meta"),
         (torch.zeros(7, 5, 3), "rnn_sigmoid", "there is no kernel of the sigmoid RNN"),
         (torch.zeros(7, 5, 0), "gru", "the kernels need inputs of at least one number"),
+        (torch._neg_view(torch.zeros(7, 5, 3)), "gru",
+         "the kernels read memory, and this is a negated view of it"),
+        (torch._efficientzerotensor((7, 5, 3)), "gru",
+         "the kernels read memory, and this tensor has none"),
+        (torch.zeros(7, 5, 3).to_mkldnn(), "gru",
+         "the kernels read dense tensors, and this is torch._mkldnn"),
     ],
 )  # fmt: skip
 def test_it_says_why_it_cannot_run(x: Tensor, kind: ops.Kind, reason: str) -> None:

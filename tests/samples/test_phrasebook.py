@@ -39,7 +39,7 @@ from dataclasses import asdict
 from unrolled.samples.speaker import Speaker
 from unrolled.samples.phrasebook import generate
 speaker = Speaker(random.Random(11), "train")
-said = [speaker.sentence() for _ in range(200_000)]
+said = [speaker.sentence() for _ in range(80_000)]
 book = generate(n_train=8_000, n_valid=300, n_test=700)
 sys.stdout.write(json.dumps([said, asdict(book)]))
 """

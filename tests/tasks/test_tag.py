@@ -622,3 +622,18 @@ def test_frozen_embeddings_and_the_rest_learn_as_they_should() -> None:
     assert "embedding.weight" not in learned
     assert {"spelling.embedding.weight", "scorer.weight", "crf.transition_weight"} <= learned
     assert F.relu(model.scorer.weight.grad).sum() > 0
+
+
+def test_no_more_characters_of_a_word_are_read_than_the_limit() -> None:
+    words = ["Ann", "abcdefgh", "x" * 3_000_000, "e\u0301" * 5]
+    found = train_tokenizers([row(words, ["O", "B-X", "O", "O"])], TextConfig("word"), TagData())
+    data = TagData(max_characters=5)
+    one = TASK.encode([join_list(words)], found, data)
+    assert [len(spelled) for spelled in one.spellings] == [3, 5, 5, 5]
+    letters = found["characters"]
+    assert "".join(letters.pieces(one.spellings[1])) == "abcgh"
+    usual = TASK.encode([join_list(words)], found, TagData())
+    assert [len(spelled) for spelled in usual.spellings] == [3, 8, 100, 5]
+    assert TASK.collate([usual]).spellings.values.shape[1] == 100
+    with pytest.raises(ConfigError, match=r"data\.max_characters"):
+        TagData(max_characters=0)

@@ -73,10 +73,12 @@ def test_a_line_that_is_too_long_is_named(
     assert "UNROLLED_MAX_LINE" in message
     assert name == "text.txt" or "line 2: a line of more than" in message
     monkeypatch.setenv("UNROLLED_MAX_LINE", "1 MB")
+    problem = ""
     try:
         READERS[name](path)
     except DataError as error:
-        assert "UNROLLED_MAX_LINE" not in str(error)
+        problem = str(error)
+    assert "UNROLLED_MAX_LINE" not in problem
 
 
 def test_a_csv_row_of_many_lines_is_bounded(
@@ -92,7 +94,7 @@ def test_a_csv_row_of_many_lines_is_bounded(
 
 
 @pytest.mark.parametrize("packing", PACKERS)
-@pytest.mark.parametrize("content", [b"a" * 3_000_000, b"a\tb\n" * 750_000], ids=["line", "rows"])
+@pytest.mark.parametrize("content", [b"a" * 2_000_000, b"a\tb\n" * 350_000], ids=["line", "rows"])
 def test_a_file_that_unpacks_to_far_too_much_is_refused(
     tmp_path: Path, packing: str, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +106,7 @@ def test_a_file_that_unpacks_to_far_too_much_is_refused(
     assert "UNROLLED_MAX_UNPACKED" in str(raised.value)
     if b"\n" in content:
         monkeypatch.setenv("UNROLLED_MAX_UNPACKED", "4MB")
-        assert sum(1 for _ in read_rows(path)) == 750_000
+        assert sum(1 for _ in read_rows(path)) == 350_000
 
 
 def test_running_text_in_one_packed_line_is_read_in_parts(

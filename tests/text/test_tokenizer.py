@@ -667,3 +667,80 @@ def test_only_vocabularies_of_words_grow(kind) -> None:
     text = Tokenizer.train(["to be"], TextConfig(kind=kind, vocab_size=300))
     with pytest.raises(ConfigError, match=f"text.kind must be 'word' or 'space', got '{kind}'"):
         text.extended(["question"])
+
+
+MIXED = [
+    "the",
+    "don't",
+    "a",
+    ",",
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "e\u0301",
+    "1.5",
+    "</s>",
+    "中",
+    "--",
+    "\u3000",
+]
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("kind", ["bpe", "word", "space", "char"])
+def test_segments_of_a_long_text_have_its_tokens(
+    kind, running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(3)
+    texts = ["".join(draw.choices(MIXED, k=500)) for _ in range(20)]
+    config = TextConfig(kind=kind, lowercase=True, vocab_size=500)
+    whole = Tokenizer.train(texts, config, running=running)
+    ids, words = whole.encode_batch(texts), [whole.split(text) for text in texts]
+    monkeypatch.setattr("unrolled.text.tokenizer._SEGMENT", 31)
+    monkeypatch.setattr("unrolled.text.tokenizer._LONGEST_SEGMENT", 10_000)
+    cut = Tokenizer.train(texts, config, running=running)
+    assert cut.inner.to_str() == whole.inner.to_str()
+    assert cut.encode_batch(texts) == ids
+    assert [cut.split(text) for text in texts] == words
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("kind", ["bpe", "char"])
+def test_a_word_longer_than_a_segment_comes_back(
+    kind, running: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unrolled.text.tokenizer._SEGMENT", 50)
+    monkeypatch.setattr("unrolled.text.tokenizer._LONGEST_SEGMENT", 70)
+    text = "e\u0301a" * 300 + " " * 300 + "\u0301" * 20 + "b" * 300
+    tokenizer = Tokenizer.train([text, "so it is"], TextConfig(kind=kind), running=running)
+    assert tokenizer.decode(tokenizer.encode(text)) == unicodedata.normalize("NFC", text)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "word", "space"])
+def test_no_token_is_learned_of_more_than_the_longest_word(kind) -> None:
+    texts = ["so it is " + "x" * 41 + " and " + "y" * 40, "z" * 39 + "-" * 3000 + " " * 3000] * 3
+    texts += [f"a{' ' * 50}b", "and, " * 30]
+    tokenizer = Tokenizer.train(texts, TextConfig(kind=kind, max_word_length=40, vocab_size=2000))
+    tokens = tokenizer.pieces(range(len(tokenizer)))
+    assert max(map(len, tokens)) <= 40 + (kind == "bpe")  # and the space before it
+    assert ("y" * 40 in tokens) == (kind != "bpe")
+    assert "x" * 41 not in tokens
+    assert "and" in [token.strip() for token in tokens]
+    whole = Tokenizer.of_tokens(["x" * 41, "y" * 40, "it"], TextConfig("word", max_word_length=40))
+    assert whole.pieces(range(4, len(whole))) == ["it", "y" * 40]
+
+
+def test_words_within_the_limit_train_the_same_vocabulary() -> None:
+    texts = ["the cat sat, " * 40 + "x" * 150 + " " + "\u4e2d" * 180 + "!" * 190, "so it is"] * 3
+    usual = Tokenizer.train(texts, TextConfig()).inner.to_str()
+    assert Tokenizer.train(texts, TextConfig(max_word_length=10**6)).inner.to_str() == usual
+
+
+def test_byte_pairs_are_learned_beside_a_very_long_word() -> None:
+    draw = random.Random(1)
+    word = "".join(draw.choices("abcdefghijklmnop", k=2_000_000))
+    begin = time.process_time()
+    tokenizer = Tokenizer.train([f"so {word} it"], TextConfig(vocab_size=1000))
+    assert time.process_time() - begin < 20  # in all of it, it takes minutes; by its square, hours
+    assert tokenizer.decode(tokenizer.encode(f"so {word[:9000]} it")) == f"so {word[:9000]} it"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
+import torch
 from counting import COUNTING, recipe_for, write_data
 
 from unrolled import storage
@@ -153,7 +157,7 @@ def test_a_pointer_that_is_no_file_does_not_hang(run: Path, kind: str) -> None:
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    with pytest.raises(RunError, match="not a regular file"):
+    with pytest.raises(RunError, match=r"it is a (pipe|device), not a regular file"):
         resume(run)
 
 
@@ -424,7 +428,7 @@ def test_a_file_that_may_not_be_read_is_not_called_missing(
     with pytest.raises(RunError) as caught:
         call(run, COUNTING)
     assert str(caught.value) == (
-        f"{run / name}: permission denied; make it readable for this user (chmod), or ask its owner"
+        f"{run / name}: permission denied; allow reading it (chmod a+r), or ask its owner"
     )
 
 
@@ -474,6 +478,41 @@ def test_a_state_of_wrong_values_is_refused(run: Path, changes: dict[str, object
     with_state(run, **changes)
     sentence = refused(lambda: resume(run), run)
     assert sentence.startswith(str(run / "checkpoints"))
+
+
+def damaged(name: str, tensor: torch.Tensor | None, rest: dict[str, torch.Tensor]) -> None:
+    rest.pop(name, None)
+    if tensor is not None:
+        rest[name] = tensor
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("optimiser.exp_avg.head.bias", torch.zeros(2)),
+        ("optimiser.exp_avg.no.such", torch.zeros(2)),
+        ("average.head.bias", torch.zeros(2)),
+        ("average.head.bias", None),
+        ("random.cpu", torch.zeros(3, dtype=torch.uint8)),
+        ("random.cpu", torch.zeros(5056)),
+        ("carried.0.0", torch.zeros(3)),
+        ("carried.x.y", torch.zeros(3)),
+        ("other.thing", torch.zeros(3)),
+    ],
+)
+def test_a_memory_of_another_model_is_refused(
+    run: Path, name: str, tensor: torch.Tensor | None
+) -> None:
+    averaged = recipe(run.parent, 6)
+    averaged = replace(averaged, training=replace(averaged.training, average=0.5))
+    train(averaged, run.with_name("averaged"), task=COUNTING)
+    run = run.with_name("averaged")
+    last = checkpoint.load_checkpoint(run)
+    damaged(name, tensor, last.rest)
+    checkpoint.save_checkpoint(run, last, is_best=False)
+    longer = replace(averaged, training=replace(averaged.training, max_steps=9))
+    sentence = refused(lambda: train(longer, run, task=COUNTING, resume=True), run)
+    assert "what is there is not of this model and recipe" in sentence
 
 
 def test_a_state_without_a_field_is_refused() -> None:
@@ -573,3 +612,50 @@ def test_a_killed_start_from_another_run_goes_on_from_it(
     found, expected = (checkpoint.load_tensors(each / "model.safetensors") for each in (new, again))
     assert all(found[name].equal(expected[name]) for name in expected)
     assert not (new / "started-from.txt").exists()
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 8, 13])
+def test_a_killed_replacement_leaves_one_of_both_runs(run: Path, number: int) -> None:
+    new, calls, inner = replace(recipe(run.parent, 1), seed=7), count(), storage.appear
+
+    def appear(*arguments: object) -> None:
+        for place, name in ((os, "replace"), (Path, "unlink"), (Path, "rmdir")):
+            patch.setattr(place, name, dying(getattr(place, name), number, calls))
+        inner(*arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "appear", appear)
+        patch.setattr(run_folder, "abandon", lambda *_: None)
+        with pytest.raises(Killed):
+            train(new, run, task=COUNTING, force=True)
+    if run.exists():
+        assert load_run(run, COUNTING).recipe.seed == (7 if number > 1 else 3)
+    else:
+        assert load_run(storage.replaced(run), COUNTING).recipe.seed == 3
+    train(new, run, task=COUNTING, force=True)
+    assert load_run(run, COUNTING).recipe.seed == 7
+    assert sorted(path.name for path in run.parent.iterdir()) == ["numbers.tsv", "run"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing of ours catches it to tidy up."""
+
+
+def dying(inner: Callable[..., object], number: int, calls: Iterator[int]) -> Callable[..., object]:
+    def operation(*arguments: object, **options: object) -> object:
+        if next(calls) == number:
+            raise Killed
+        return inner(*arguments, **options)
+
+    return operation
+
+
+def test_events_that_nobody_reads_on_give_the_lock_back(run: Path) -> None:
+    fit(recipe(run.parent, 9), run, task=COUNTING, resume=True)  # not even begun
+    events = fit(recipe(run.parent, 9), run, task=COUNTING, resume=True)
+    next(events)
+    with pytest.raises(RunError, match="is being written by this process, since"):
+        resume(run)
+    del events
+    gc.collect()
+    resume(run)

@@ -368,9 +368,7 @@ def test_counts_that_cannot_be_are_refused_before_they_are_used(
     array[place] = value
     np.save(path, array)
     config = replace(TINY, epochs=2)
-    with pytest.raises(
-        DataError, match=r"its checksum does not match; train again|not whole"
-    ):
+    with pytest.raises(DataError, match=r"its checksum does not match; train again|not whole"):
         count(config, text, tmp_path / "out", resume=True)
     path.with_name("checksums.json").unlink()  # as in folders of older versions
     with pytest.raises(DataError, match=sentence):

@@ -231,7 +231,10 @@ def test_what_is_left_out_of_a_long_line_joins_no_words(
         assert found[-1] == b"last"
 
 
-def test_a_packed_file_that_no_task_has_room_for_is_refused(tmp_path: Path) -> None:
+def test_a_packed_file_that_no_task_has_room_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNROLLED_MAX_UNPACKED", "1GB")
     path = tmp_path / "big.gz"
     path.write_bytes(gzip.compress(b"word " * 400_000))
     config = replace(CONFIG, memory="3MB")

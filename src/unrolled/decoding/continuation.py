@@ -70,8 +70,8 @@ class LanguageModelLike(Protocol):
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Layers]:
         """Read `ids`, `[B]` int64 → (hidden `[B, H]`, the new state); the old one stays valid.
 
-        A model may also have `packed(before)`, its weights converted for many steps, or None; what that
-        returns is then the third argument of `step`.
+        A model may also have `packed(before, many_steps)`: its weights arranged for the steps of one
+        call, or None; what that returns is then the third argument of `step`.
         """
         ...
 
@@ -154,8 +154,8 @@ class Continuation:
 
     It begins as after the end of a document. `feed` lets it read on; nothing else changes it. Where the
     model's weights change meanwhile, the next call reads and predicts by the new ones; what was read by
-    the old ones stays read. In a precision below float32 a call of `generate` writes to its end with the
-    recurrent weights of its beginning.
+    the old ones stays read. A call of `generate` writes to its end with the recurrent weights of its
+    beginning.
 
     Args:
         model: reads one token further; on any device.
@@ -279,6 +279,7 @@ class Continuation:
             return words_from(log_probs_V, self._spelling, typed, self._normal(typed), k)
         spaced = not typed and bool(self._end) and not self._end[-1].isspace()
         hidden, state = self._now()
+        self._see_weights(many_steps=True)
         # Letters spell a word in one way; in byte pairs, other ways have to be looked for.
         least_share = 1.0 if self.tokenizer.kind == "char" else 0.02
         search = WordSearch(self._read_on, self._spelling, typed, spaced, max_length, least_share)
@@ -326,7 +327,7 @@ class Continuation:
             )
         # Another one, so that feeding this one meanwhile changes nothing.
         settled = self._settled().copy()
-        settled._see_weights()
+        settled._see_weights(many_steps=True)
         tokens = settled._tokens(max_tokens, config, seed, stop_at_end)
         return _before_stop(settled._writer().write(tokens), stop)
 
@@ -335,7 +336,7 @@ class Continuation:
 
         One pass, a step for each token; what this object has read does not matter.
         """
-        self._see_weights()
+        self._see_weights(many_steps=True)
         ids = self._ids_of(text)
         found: list[Surprise] = []
         hidden, state = self._step(EOS_ID, self.model.start(1))
@@ -421,11 +422,11 @@ class Continuation:
         # The first word of a document has a space before it that the text has not.
         return (self._normal(self._tail) if self._end else self._prefix).encode()
 
-    def _see_weights(self) -> None:
-        """Pack the weights again where they have changed; every call from outside begins with it."""
+    def _see_weights(self, many_steps: bool = False) -> None:
+        """Arrange the weights as they are now; no call from outside makes a step before it did so."""
         if packed := getattr(self.model, "packed", None):
             with torch.no_grad():
-                self._packed = packed(self._packed)
+                self._packed = packed(self._packed, many_steps=many_steps)
 
     def _packed_or_none(self) -> tuple[Any, ...]:
         return () if self._packed is None else (self._packed,)

@@ -17,19 +17,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.renewal import renewed
 from unrolled.ops import check_lengths
+from unrolled.ops.access import why_opaque
+from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.quoting import quote
 from unrolled.shapes import Bool, Float, Int
 
@@ -272,6 +273,8 @@ class LinearChainCRF(nn.Module):
             )
         if self.allowed is not None:
             self._check_allowed(tags_TB, chain)
+        if why_opaque((emissions, *scores, tags, lengths)) is not None:
+            return _definition(emissions, *scores, tags_TB, chain)
         # `needs_input_grad` is True for a parameter under `no_grad` too.
         wanted = torch.is_grad_enabled()
         return _Nats.apply(emissions, *scores, tags_TB, chain, self._mixing, wanted)
@@ -528,6 +531,29 @@ class _ByLogarithms:
         return total
 
 
+def _definition(
+    emissions: Tensor, start: Tensor, step: Tensor, end: Tensor, tags_TB: Tensor, chain: _Chain
+) -> Tensor:
+    """log Z − s(y) by the forward recursion alone, where derivatives of any order are wanted."""
+    e_TBC = torch.where(chain.mask_TB.unsqueeze(2), emissions.transpose(0, 1).double(), 0.0)
+    seen = replace(chain, e_TBC=e_TBC)
+    # −∞ has no derivative; of this no exponential is more than 0.
+    start_C, step_CC, end_C = (
+        torch.where(score == -torch.inf, _FORBIDDEN, score.double()) for score in (start, step, end)
+    )
+    log_z_B = e_TBC.new_zeros(e_TBC.shape[1])
+    if len(e_TBC):
+        reached = [start_C + e_TBC[0]]
+        for e_BC in e_TBC[1:].unbind(0):
+            reached.append(torch.logsumexp(reached[-1].unsqueeze(2) + step_CC, 1) + e_BC)
+        ended_B = torch.logsumexp(seen.at_end(torch.stack(reached)) + end_C, 1)
+        log_z_B = torch.where(chain.has_steps_B, ended_B, 0.0)
+    return log_z_B - _score(seen, tags_TB, start, step, end)
+
+
+_FORBIDDEN = -1e30
+
+
 class _Nats(torch.autograd.Function):
     """−log p of each row's path; its gradient is what is expected less what is right."""
 
@@ -538,12 +564,20 @@ class _Nats(torch.autograd.Function):
         if wanted:
             ctx.lattice, ctx.chain, ctx.tags_TB = lattice, chain, tags_TB
             ctx.dtypes = [tensor.dtype for tensor in (emissions, start, step, end)]
+            ctx.save_for_backward(emissions, start, step, end)
         return lattice.log_z_B - _score(chain, tags_TB, start, step, end)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, d_nats_B):
         lattice, chain, tags_TB = ctx.lattice, ctx.chain, ctx.tags_TB
+        inputs = ctx.saved_tensors
+        if by_definition_only((d_nats_B,)):
+
+            def definition(e: Tensor, start: Tensor, step: Tensor, end: Tensor) -> tuple[Tensor]:
+                return (_definition(e, start, step, end, tags_TB, chain),)
+
+            again = differentiate(definition, inputs, ctx.needs_input_grad[:4], (d_nats_B,))
+            return *again, None, None, None, None
         d_nats_B = d_nats_B.double()
         share_TB = torch.where(chain.mask_TB, d_nats_B, 0.0)
         d_e_TBC = lattice.marginals().mul_(share_TB.unsqueeze(2))

@@ -226,11 +226,12 @@ class AttentionalDecoder(nn.Module):
             score.energy_weight if is_additive else None,
             renewed(self.combine).weight,
         )
-        if why_not(embedded_BTE, weights) is not None:
+        layer = tuple(part.squeeze(1) for part in state.layers[0])
+        others = (state.feed, memory.keys, memory.values, *layer)
+        if why_not(embedded_BTE, weights, *others) is not None:
             return None
         bias = b_ih if is_gru else b_ih + b_hh
         known_TBG = linear(embedded_BTE.transpose(0, 1), w_ih[:, :E], bias)
-        layer = tuple(part.squeeze(1) for part in state.layers[0])
         lengths_B = memory.mask.sum(2).squeeze(1)
         output_TBO, attention_TBS, end = attentive_unroll(
             kind,

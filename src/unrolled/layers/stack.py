@@ -20,7 +20,7 @@ from unrolled.config import require
 from unrolled.errors import ConfigError
 from unrolled.layers.recurrent import layer_weights, recurrent_layers
 from unrolled.ops.records import Kind, State, Weights
-from unrolled.ops.stepping import PackedStep, step
+from unrolled.ops.stepping import PackedStep, packed_step, step
 from unrolled.shapes import Float, Int, Padded
 
 KINDS: dict[str, Kind] = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"}
@@ -101,12 +101,12 @@ def dropped_embedding(
 
 @dataclass(frozen=True)
 class Packed:
-    """The weights of a stack in a lower precision, and what they were made from.
+    """The weights of a stack arranged for its steps and, in a lower precision, what they were made from.
 
     Args:
-        precision: "bfloat16" or "int8".
+        precision: "float32", "bfloat16" or "int8".
         steps: one for each layer.
-        weights: copies of the float32 weights of all layers.
+        weights: copies of the float32 weights of all layers; none in float32.
     """
 
     precision: str
@@ -139,9 +139,15 @@ def _tensors(weights: Sequence[Weights]) -> list[Tensor]:
 
 def _same_bits(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors agree in all bits; NaN equals itself, and 0 is not −0."""
-    if first.dtype is not second.dtype or first.device != second.device:
+    if (first.dtype, first.shape, first.device) != (second.dtype, second.shape, second.device):
         return False
-    return torch.equal(first.view(torch.int32), second.view(torch.int32))
+    pairs = all(w.is_contiguous() and w.numel() % 2 == 0 for w in (first, second))
+    if pairs and not (first.storage_offset() % 2 or second.storage_offset() % 2):
+        # Twice as fast as number by number.
+        first, second = (w.view(-1).view(torch.int64) for w in (first, second))
+    else:
+        first, second = (w.view(torch.int32) for w in (first, second))
+    return torch.equal(first, second)
 
 
 class RecurrentStack(torch.nn.Module):
@@ -265,27 +271,31 @@ class RecurrentStack(torch.nn.Module):
             x = ends[-1][0]
         return x, tuple(ends)
 
-    def packed(self, before: Packed | None = None) -> Packed | None:
-        """Each layer's weights as they are now, in a lower `precision`; None in float32.
+    def packed(self, before: Packed | None = None, *, many_steps: bool = False) -> Packed | None:
+        """Each layer's weights as they are now, for one loop over `step`; later changes are not seen.
 
-        Later changes are not seen, so it is for one loop over `step`. Where one was made before, it comes
-        back if the precision and every bit of the weights are still the same: comparing costs a third
-        of packing.
+        Args:
+            before: what an earlier call gave. In a lower precision it comes back if every bit of the
+                weights is still the same: to compare costs a fifth of packing. In float32 packing is
+                the quicker of the two.
+            many_steps: whether to pack float32 weights, which costs a few steps; else None.
 
         Raises:
             ConfigError: as for `step`.
         """
+        weights = [_weights(layer) for layer in self.layers]
+        kind = KINDS[self.cell]
         if self.precision == "float32":
-            return None
+            steps = [packed_step(kind, each) for each in weights] if many_steps else [None]
+            return None if None in steps else Packed("float32", tuple(filter(None, steps)), ())
         if torch.is_grad_enabled():
             raise ConfigError(
                 f"a step in {self.precision} has no gradients: call it under torch.no_grad(), or set "
                 "the precision to 'float32'"
             )
-        weights = [_weights(layer) for layer in self.layers]
         if before is not None and before.is_of(weights, self.precision):
             return before
-        return Packed.of(KINDS[self.cell], weights, self.precision)
+        return Packed.of(kind, weights, self.precision)
 
     def extra_repr(self) -> str:
         rate = self.recurrent_weight_rate

@@ -2,7 +2,7 @@
 
     unroll       run it, with the first implementation that can
     unroll_both  the same for both directions of a layer at once
-    using        pin one implementation
+    using        pin one implementation; `pinned` tells which
     explain      which would run, and why the others would not
 
 Only this package is time-major. It knows tensors and nothing of modules, text or tasks.
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
+from threading import Lock
 from types import ModuleType
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from unrolled.errors import ConfigError, UnavailableError
 from unrolled.ops import native, reference, torch_native
+from unrolled.ops.access import are_readable
 from unrolled.ops.records import N_GATES, N_STATES, Kind, State, Weights
 from unrolled.shapes import Float
 
@@ -34,6 +36,7 @@ __all__ = [
     "choose",
     "explain",
     "initial_state",
+    "pinned",
     "unroll",
     "unroll_both",
     "using",
@@ -47,6 +50,9 @@ IMPLEMENTATIONS: dict[str, ModuleType] = {
 }
 
 _pinned: ContextVar[str | None] = ContextVar("pinned implementation", default=None)
+# How many blocks of `using` are open in all threads: a compiler can read a number, but no ContextVar.
+_n_pins = 0
+_pins_lock = Lock()
 
 
 @dataclass(frozen=True)
@@ -181,10 +187,28 @@ def using(name: str) -> Iterator[None]:
         hint = f"did you mean '{near[0]}'?" if near else f"choose from {_listed(IMPLEMENTATIONS)}"
         raise ConfigError(f"no implementation of recurrence is called '{name}'; {hint}")
     token = _pinned.set(name)
+    _count_pins(1)
     try:
         yield
     finally:
+        _count_pins(-1)
         _pinned.reset(token)
+
+
+def _count_pins(change: int) -> None:
+    global _n_pins
+    with _pins_lock:
+        _n_pins += change
+
+
+def pinned() -> str | None:
+    """The name that `using` pins here and now, or None.
+
+    >>> with using("reference"):
+    ...     print(pinned())
+    reference
+    """
+    return _pinned.get() if _n_pins else None
 
 
 def explain(
@@ -204,12 +228,12 @@ def explain(
       not native: ...
       not torch_native: torch has no fused sigmoid RNN, only tanh and relu
     """
-    pinned = _pinned.get()
+    pin = pinned()
     chosen: str | None = None
     reasons: dict[str, str] = {}
     for name, implementation in IMPLEMENTATIONS.items():
-        if pinned is not None and name != pinned:
-            reasons[name] = f"'{pinned}' is pinned"
+        if pin is not None and name != pin:
+            reasons[name] = f"'{pin}' is pinned"
         elif chosen is not None:
             reasons[name] = f"{chosen} comes first"
         elif reason := _reason_against(implementation, kind, x, lengths, state, weights, reverse):
@@ -228,9 +252,9 @@ def choose(
     reverse: bool = False,
 ) -> str | None:
     """The name of the implementation that `unroll` would take, as `explain` but without the reasons."""
-    pinned = _pinned.get()
+    pin = pinned()
     for name, implementation in IMPLEMENTATIONS.items():
-        if pinned is not None and name != pinned:
+        if pin is not None and name != pin:
             continue
         if _reason_against(implementation, kind, x, lengths, state, weights, reverse) is None:
             return name
@@ -248,7 +272,7 @@ def _reason_against(
 ) -> str | None:
     """Why it cannot run, or, where none is pinned, why it should not."""
     reason = implementation.why_not(kind, x, lengths, state, weights, reverse)
-    if reason is None and implementation is native and _pinned.get() is None:
+    if reason is None and implementation is native and pinned() is None:
         reason = native.not_worth_it(kind, x, lengths)
     return reason
 
@@ -264,12 +288,12 @@ def _chosen(
 
 def _refusal(explanation: Explanation) -> str:
     """Why nothing can run, as one sentence."""
-    pinned = _pinned.get()
-    if pinned is None:
+    pin = pinned()
+    if pin is None:
         told = "; ".join(f"{name}: {reason}" for name, reason in explanation.reasons.items())
         return f"no implementation can run {explanation.kind}: {told}"
     return (
-        f"'{pinned}' is pinned and cannot run {explanation.kind}: {explanation.reasons[pinned]}; "
+        f"'{pin}' is pinned and cannot run {explanation.kind}: {explanation.reasons[pin]}; "
         f"pin another or none"
     )
 
@@ -314,10 +338,12 @@ def _check(
 def check_lengths(lengths: Tensor, n_rows: int, n_steps: int) -> None:
     """Refuse lengths that are not int64 on the CPU, one per row, each in 0…T.
 
+    Where operations are recorded or batched the values are not known and go unchecked.
+
     Raises:
         ValueError: says what was given and what is expected.
     """
-    if lengths.dtype != torch.int64 or lengths.device.type != "cpu":
+    if lengths.dtype is not torch.int64 or not lengths.is_cpu:
         raise ValueError(
             f"lengths must be int64 on the CPU, got {lengths.dtype} on {lengths.device}"
         )
@@ -325,5 +351,7 @@ def check_lengths(lengths: Tensor, n_rows: int, n_steps: int) -> None:
         raise ValueError(
             f"one length per row: got lengths of shape {list(lengths.shape)} for {n_rows} rows"
         )
+    if not are_readable(lengths):
+        return  # their values are not known here
     if n_rows and not (int(lengths.min()) >= 0 and int(lengths.max()) <= n_steps):
         raise ValueError(f"each length must be in 0…{n_steps}, got {lengths.tolist()}")

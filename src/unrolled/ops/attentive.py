@@ -17,11 +17,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
 
-from unrolled.ops import native
+from unrolled.ops import check_lengths, native
+from unrolled.ops.access import dense, why_no_memory
+from unrolled.ops.derivatives import by_definition_only, differentiate
+from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import product
-from unrolled.ops.records import N_GATES, Kind, State
+from unrolled.ops.records import N_GATES, N_STATES, Kind, State
 from unrolled.shapes import Float, Int
 
 
@@ -50,11 +53,12 @@ class AttentiveWeights:
         return (self.w_feed, self.w_hh, self.b_hh, self.w_query, self.energy, self.w_combine)
 
 
-def why_not(known: Tensor, weights: AttentiveWeights) -> str | None:
-    """One sentence when the kernels cannot run this, else None."""
+def why_not(known: Tensor, weights: AttentiveWeights, *others: Tensor) -> str | None:
+    """One sentence when the kernels cannot run this, else None; `others` is what else goes in."""
     if known.shape[0] == 0 or known.shape[1] == 0:
         return "there are no steps"
-    return native.why_not_with([known, *(w for w in weights.tensors if w is not None)])
+    tensors = [known, *others, *(w for w in weights.tensors if w is not None)]
+    return native.why_not_with(tensors)
 
 
 def attentive_unroll(
@@ -77,7 +81,12 @@ def attentive_unroll(
         keys, values: the memory; A = H without `w_query`.
         lengths: real steps of each row's memory, int64; zeros attend to nothing.
         weights: see `AttentiveWeights`.
+
+    Raises:
+        ValueError: shapes that do not fit together, or lengths that cannot be.
+        UnavailableError: what `why_not` would say.
     """
+    _check(kind, known, feed, state, keys, values, lengths, weights)
     inputs = (known, feed, keys, values, *weights.tensors, *state)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
         output, attention, *end = _Attentive.apply(kind, lengths, *inputs)
@@ -86,13 +95,46 @@ def attentive_unroll(
     return output, attention, tuple(end)
 
 
+def _check(
+    kind: Kind,
+    known: Tensor,
+    feed: Tensor,
+    state: State,
+    keys: Tensor,
+    values: Tensor,
+    lengths: Tensor,
+    weights: AttentiveWeights,
+) -> None:
+    """The kernels read memory by these shapes, so a wrong one must not reach them."""
+    T, B, _ = known.shape
+    S, H, (n_outputs, J) = keys.shape[1], weights.w_hh.shape[1], weights.w_combine.shape
+    A = H if weights.w_query is None else len(weights.w_query)
+    wanted = {
+        "known": (T, B, N_GATES[kind] * H), "feed": (B, n_outputs), "keys": (B, S, A),
+        "values": (B, S, J - H), "w_feed": (N_GATES[kind] * H, n_outputs), "w_hh": (N_GATES[kind] * H, H),
+        "b_hh": (N_GATES[kind] * H,), "w_query": (A, H), "energy": (A,),
+    }  # fmt: skip
+    given = {"known": known, "feed": feed, "keys": keys, "values": values} | vars(weights)
+    for name, shape in wanted.items():
+        if given[name] is not None and tuple(given[name].shape) != shape:
+            raise ValueError(f"{name} must be {list(shape)}, got {list(given[name].shape)}")
+    shapes = [tuple(part.shape) for part in state]
+    if shapes != [(B, H)] * N_STATES[kind]:
+        raise ValueError(f"the state must be {[(B, H)] * N_STATES[kind]}, got {shapes}")
+    if (weights.w_query is None) != (weights.energy is None):
+        raise ValueError("an additive score has both w_query and energy, others have neither")
+    check_lengths(lengths, B, S)
+
+
 def _describe(kind, lengths, inputs):
     """The kernel's call with all that enters it, and the tensors whose memory it reads."""
     known, feed, keys, values, w_feed, w_hh, b_hh, w_query, energy, w_combine, *state = inputs
     entering = (known, feed, keys, values, w_hh, b_hh, w_query, energy, w_combine, lengths)
-    dense = [None if t is None else t.contiguous() for t in entering]
-    dense += [part.contiguous() for part in state]
-    w_feed = w_feed if w_feed.stride(1) == 1 else w_feed.contiguous()
+    types = [torch.float32] * 9 + [torch.int64]
+    read = [None if t is None else dense(t, k) for t, k in zip(entering, types, strict=True)]
+    read += [dense(part, torch.float32) for part in state]
+    is_read_as_it_is = w_feed.stride(1) == 1 and why_no_memory(w_feed) is None
+    w_feed = w_feed if is_read_as_it_is else dense(w_feed, torch.float32)
     call = native.kernels.Attentive()
     call.cell, call.is_additive = native.CELLS[kind], w_query is not None
     call.T, call.B, _ = known.shape
@@ -101,10 +143,10 @@ def _describe(kind, lengths, inputs):
     call.M = values.shape[2]
     names = ("known", "feed0", "keys", "values", "w_hh", "b_hh", "w_query", "energy", "w_combine",
              "lengths", "h0", "c0")  # fmt: skip
-    for name, tensor in zip(names, dense, strict=False):
+    for name, tensor in zip(names, read, strict=False):
         setattr(call, name, 0 if tensor is None else tensor.data_ptr())
     call.w_feed, call.w_feed_row = w_feed.data_ptr(), w_feed.stride(0)
-    return call, [*dense, w_feed]
+    return call, [*read, w_feed]
 
 
 def _forward(kind, lengths, inputs, keep_record):
@@ -131,9 +173,46 @@ def _forward(kind, lengths, inputs, keep_record):
     return (output, attention, *end), (h, query, context, record)
 
 
+def _definition(kind, lengths):
+    """The equations, step by step, as a function of all that goes in."""
+
+    def run(known, feed, keys, values, w_feed, w_hh, b_hh, w_query, energy, w_combine, *state):
+        mask_BS = torch.arange(keys.shape[1], device=lengths.device) < lengths.unsqueeze(1)
+        keys, values = (torch.where(mask_BS.unsqueeze(2), part, 0.0) for part in (keys, values))
+        outputs, attentions = [], []
+        for known_BG in known.unbind(0):
+            from_x = known_BG + linear(feed, w_feed)
+            state = _step(kind, from_x, linear(state[0], w_hh, b_hh), state)
+            h_BH = state[0]
+            if w_query is None:
+                e_BS = (keys @ h_BH.unsqueeze(2)).squeeze(2)
+            else:
+                e_BS = torch.tanh(linear(h_BH, w_query).unsqueeze(1) + keys) @ energy
+            lowest = torch.finfo(e_BS.dtype).min / 2
+            a_BS = torch.softmax(e_BS.masked_fill(~mask_BS, lowest), 1)
+            a_BS = torch.where(mask_BS, a_BS, 0.0)
+            context_BM = (a_BS.unsqueeze(1) @ values).squeeze(1)
+            feed = torch.tanh(linear(torch.cat([h_BH, context_BM], 1), w_combine))
+            outputs.append(feed)
+            attentions.append(a_BS)
+        return torch.stack(outputs), torch.stack(attentions), *state
+
+    return run
+
+
+def _step(kind: Kind, from_x: Tensor, from_h: Tensor, state: State) -> State:
+    """A cell after its products."""
+    if kind == "gru":
+        return (gru_gates(from_x, from_h, state[0]),)
+    if kind == "lstm":
+        return lstm_gates(from_x + from_h, state[1])
+    return ((torch.tanh if kind == "rnn_tanh" else torch.relu)(from_x + from_h),)
+
+
 class _Attentive(torch.autograd.Function):
     @staticmethod
     def forward(ctx, kind, lengths, *inputs):
+        lengths = lengths.clone()  # the caller may write into it
         results, made = _forward(kind, lengths, inputs, keep_record=True)
         ctx.kind, ctx.lengths = kind, lengths
         ctx.set_materialize_grads(False)
@@ -141,9 +220,14 @@ class _Attentive(torch.autograd.Function):
         return results
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, d_output, d_attention, *d_end):
-        *inputs, output, attention, h, query, context, record = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        *inputs, output, attention, h, query, context, record = saved
+        d_results = (d_output, d_attention, *d_end)
+        if by_definition_only((*d_results, *saved), torch.float32):
+            definition = _definition(ctx.kind, ctx.lengths)
+            wanted = ctx.needs_input_grad[2:]
+            return None, None, *differentiate(definition, inputs, wanted, d_results)
         known, feed, keys, values, _, _, b_hh, w_query, energy, _, *state = inputs
         kind = ctx.kind
         call, kept = _describe(kind, ctx.lengths, inputs)
@@ -156,12 +240,14 @@ class _Attentive(torch.autograd.Function):
             "d_combined": new(T, B, call.O),
             "d_keys": torch.zeros_like(keys, memory_format=torch.contiguous_format),
             "d_values": torch.zeros_like(values, memory_format=torch.contiguous_format),
-            "d_energy": None if energy is None else torch.zeros_like(energy),
+            "d_energy": None if energy is None else energy.new_zeros(energy.shape),
             "dh0": new(B, H),
             "dc0": new(B, H) if len(state) == 2 else None,
             "dfeed0": new(B, call.O),
         }
-        given = [None if d is None else d.contiguous() for d in (d_output, d_attention, *d_end)]
+        given = [None if d is None else d.contiguous() for d in d_results]
+        output, attention, h, context = (t.contiguous() for t in (output, attention, h, context))
+        query, record = (None if t is None else t.contiguous() for t in (query, record))
         known_names = ("d_output", "d_attention", "dh_end", "dc_end")
         made = {"h": h, "query": query, "context": context, "record": record, "output": output,
                 "attention": attention}  # fmt: skip

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from unrolled.ops import native
+from unrolled.ops.access import dense, why_opaque
+from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.linear import linear, product
 from unrolled.shapes import Float, Int
 
@@ -52,15 +53,40 @@ def softmax_cross_entropy(
 
     Raises:
         IndexError: a target is no word.
+        ValueError: shapes or types that do not fit together.
 
-    It has first derivatives only. Under autocast the logits are made at once, as torch would.
+    Under autocast, and for a second derivative, the logits are made at once, as torch would.
     """
-    if torch.is_autocast_enabled(hidden.device.type):
-        logits = linear(hidden, weight, bias).float()
-        return torch.nn.functional.cross_entropy(
-            logits, targets, reduction="sum", label_smoothing=smoothing
-        )
+    _check(hidden, weight, bias, targets)
+    if (
+        torch.is_autocast_enabled(hidden.device.type)
+        or why_opaque((hidden, weight, bias, targets)) is not None
+    ):
+        return _definition(hidden, weight, bias, targets, smoothing)
     return _CrossEntropy.apply(hidden, weight, bias, targets, smoothing, torch.is_grad_enabled())
+
+
+def _check(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> None:
+    """The kernels read memory by these shapes, so a wrong one must not reach them."""
+    (M, H), V = hidden.shape, len(weight)
+    wanted = {"weight": (V, H), "bias": (V,), "targets": (M,)}
+    given = {"weight": weight, "bias": bias, "targets": targets}
+    for name, tensor in given.items():
+        if tensor is not None and tuple(tensor.shape) != wanted[name]:
+            raise ValueError(f"{name} must be {list(wanted[name])}, got {list(tensor.shape)}")
+    if targets.dtype is not torch.int64:
+        raise ValueError(f"targets must be torch.int64, got {targets.dtype}")
+
+
+def _definition(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
+) -> Tensor:
+    logits = linear(hidden, weight, bias)
+    if logits.dtype is not torch.float64:
+        logits = logits.float()
+    return torch.nn.functional.cross_entropy(
+        logits, targets, reduction="sum", label_smoothing=smoothing
+    )
 
 
 def why_not(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
@@ -85,13 +111,21 @@ class _CrossEntropy(torch.autograd.Function):
         run = _by_kernels if why_not(hidden, weight, bias) is None else _by_blocks
         total, gradients = run(hidden, weight, bias, targets, smoothing, wanted)
         if wanted:
-            ctx.save_for_backward(*gradients)
+            ctx.smoothing = smoothing
+            ctx.save_for_backward(*gradients, hidden, weight, bias, targets)
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, d_total):
-        gradients = ctx.saved_tensors
+        *gradients, hidden, weight, bias, targets = ctx.saved_tensors
+        if by_definition_only((d_total,)):
+            wanted = ctx.needs_input_grad[:3]
+
+            def definition(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor]:
+                return (_definition(hidden, weight, bias, targets, ctx.smoothing),)
+
+            found = differentiate(definition, (hidden, weight, bias), wanted, (d_total,))
+            return *found, None, None, None
         # A loss that is differentiated as it is needs no copy of the largest gradient there is. Whoever
         # changes these in place and asks again gets autograd's error, because they are saved tensors.
         if d_total.device.type != "cpu" or d_total != 1:
@@ -112,7 +146,7 @@ def _by_kernels(
 ) -> tuple[Tensor, _Gradients]:
     (M, H), V = hidden.shape, len(weight)
     entering = [None if t is None else t.contiguous() for t in (hidden, weight, bias)]
-    targets = targets.contiguous()
+    targets = dense(targets, torch.int64)
     nats = hidden.new_empty(M)
     gradients = [
         torch.empty_like(t, memory_format=torch.contiguous_format)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from unrolled.ops.access import why_opaque
+from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.shapes import Float
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward
@@ -30,7 +31,15 @@ def lstm_gates(
     Returns:
         (h', c').
     """
+    if why_opaque((gates, c)) is not None:
+        return _definition(gates, c)
     return _LstmGates.apply(gates, c)
+
+
+def _definition(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    i, f, g, o = gates.chunk(4, dim=1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
 
 
 class _LstmGates(torch.autograd.Function):
@@ -43,13 +52,14 @@ class _LstmGates(torch.autograd.Function):
         o = torch.sigmoid(gates[:, 3 * H :])
         new_c = torch.addcmul(f * c, i, g)
         tanh_c = torch.tanh(new_c)
-        ctx.save_for_backward(i_f, g, o, c, tanh_c)
+        ctx.save_for_backward(gates, i_f, g, o, c, tanh_c)
         return o * tanh_c, new_c
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, dh, dnew_c):
-        i_f, g, o, c, tanh_c = ctx.saved_tensors
+        gates, i_f, g, o, c, tanh_c = ctx.saved_tensors
+        if by_definition_only((dh, dnew_c)):
+            return tuple(differentiate(_definition, (gates, c), ctx.needs_input_grad, (dh, dnew_c)))
         H = c.shape[1]
         i, f = i_f[:, :H], i_f[:, H:]
         dc = _tanh_backward(dh * o, tanh_c).add_(dnew_c)

@@ -15,8 +15,9 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from unrolled.ops.access import why_opaque
+from unrolled.ops.derivatives import by_definition_only
 from unrolled.shapes import Float
 
 
@@ -51,7 +52,7 @@ def product(a: Float[Tensor, "M K"], b: Float[Tensor, "N K"]) -> Float[Tensor, "
     >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
     tensor([[11., 17.]])
     """
-    on_cpu = a.dtype is torch.float32 and b.dtype is torch.float32 and a.device.type == "cpu"
+    on_cpu = a.dtype is torch.float32 and b.dtype is torch.float32 and a.is_cpu
     if on_cpu and a.numel() and b.numel() and (routine := _onednn_linear()):
         return routine(_dense(a), _dense(b), None, "none", [], "")
     return a @ b.t()
@@ -62,6 +63,11 @@ def _dense(matrix: Tensor) -> Tensor:
     return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
 
 
+def _product_of_torch(a: Tensor, b: Tensor) -> Tensor:
+    """`product` with derivatives of any order."""
+    return a @ b.t()
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias):
@@ -70,23 +76,23 @@ class _Linear(torch.autograd.Function):
         return y if bias is None else y.add_(bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, dy):
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        times = _product_of_torch if by_definition_only((dy,)) else product
         return (
-            product(dy, weight.t()) if needs_x else None,
-            product(dy.t(), x.t()) if needs_weight else None,
+            times(dy, weight.t()) if needs_x else None,
+            times(dy.t(), x.t()) if needs_weight else None,
             dy.sum(0) if needs_bias else None,
         )
 
 
-def _goes_to_torch(x: Tensor) -> bool:
-    """Autocast, other devices and other precisions keep PyTorch's own path and its derivatives."""
+def _goes_to_torch(*tensors: Tensor | None) -> bool:
+    """Autocast, other devices, precisions and kinds of tensors keep PyTorch's own path."""
     return (
-        x.dtype is not torch.float32
-        or x.device.type != "cpu"
-        or torch.is_autocast_enabled(x.device.type)
+        any(t is not None and (t.dtype is not torch.float32 or not t.is_cpu) for t in tensors)
+        or torch.is_autocast_enabled("cpu")
+        or why_opaque(tensors) is not None
         or _onednn_linear() is None
     )
 
@@ -98,12 +104,10 @@ def linear(
 ) -> Float[Tensor, "*batch N"]:
     """y = x Wᵀ + b, as `torch.nn.functional.linear`.
 
-    In float32 on the CPU the result has first derivatives only.
-
     >>> linear(torch.ones(2, 3), torch.ones(4, 3)).tolist()
     [[3.0, 3.0, 3.0, 3.0], [3.0, 3.0, 3.0, 3.0]]
     """
-    if _goes_to_torch(x):
+    if _goes_to_torch(x, weight, bias):
         return torch.nn.functional.linear(x, weight, bias)
     y = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
     return y.view(*x.shape[:-1], weight.shape[0])
@@ -115,11 +119,13 @@ class _Collect(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weight, pairs):
         ctx.pairs = pairs
+        ctx.set_materialize_grads(False)
         return weight.new_zeros(())
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, n_steps):
+        if n_steps is None:  # every step gave the weight its gradient itself
+            return None, None
         # Each step of this pass sent a 1. What stands before their pairs is from a pass that never
         # came here, because it asked for the gradient of an input alone.
         inputs, gradients = zip(*ctx.pairs[-int(n_steps) :], strict=True)
@@ -136,9 +142,11 @@ class _Apply(torch.autograd.Function):
         return product(x, weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, dy):
         x, weight = ctx.saved_tensors
+        if by_definition_only((dy,)):
+            dx = dy @ weight if ctx.needs_input_grad[0] else None
+            return dx, None, dy.t() @ x, None
         ctx.pairs.append((x, dy))
         dx = product(dy, weight.t()) if ctx.needs_input_grad[0] else None
         return dx, dy.new_ones(()), None, None
@@ -169,5 +177,5 @@ class StepLinear:
 
     def __call__(self, x: Float[Tensor, "B K"]) -> Float[Tensor, "B N"]:
         if self._deferred:
-            return _Apply.apply(x, self._root, self._weight.detach(), self._pairs)
+            return _Apply.apply(x, self._root, self._weight, self._pairs)
         return linear(x, self._weight)

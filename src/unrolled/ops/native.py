@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.errors import UnavailableError
 from unrolled.kernels import kernels, missing_because
+from unrolled.ops import reference
+from unrolled.ops.access import dense, why_no_memory, why_not_now
+from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.records import N_GATES, N_STATES, Kind, State, Weights
 from unrolled.shapes import Float
 
@@ -60,6 +62,8 @@ def why_not(
     if kernels is not None and kind not in CELLS:
         return "there is no kernel of the sigmoid RNN"
     reason = why_not_with([x, *(state or ()), *(weights.tensors if weights else ())])
+    if reason is None and lengths is not None:
+        reason = why_no_memory(lengths)
     if reason is not None:
         return reason
     if x.shape[2] == 0:
@@ -88,19 +92,19 @@ def why_not_with(tensors: Sequence[Tensor]) -> str | None:
     """One sentence when no kernel can take these tensors here and now, else None."""
     if kernels is None:
         return missing_because
+    if (reason := why_not_now()) is not None:
+        return reason
     for tensor in tensors:
-        if tensor.device.type != "cpu":
+        if not tensor.is_cpu:
             return f"the kernels run on the CPU, and this is on {tensor.device}"
         if tensor.dtype is not torch.float32:
             return (
                 f"the kernels are float32, and this is {str(tensor.dtype).removeprefix('torch.')}"
             )
+        if (reason := why_no_memory(tensor)) is not None:
+            return reason
     if torch.is_autocast_enabled("cpu"):
         return "autocast asks for a lower precision, and the kernels are float32"
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return "a compiler cannot look into the kernels"
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return "torch.func's transforms cannot look into the kernels"
     return None
 
 
@@ -162,6 +166,7 @@ class _Direction:
 def _forward(kind, lengths, directions, x, tensors, keep_record):
     """`(y, *final states)`, what backward needs of each direction, and the shapes."""
     x = _with_whole_rows(x)
+    lengths = None if lengths is None else dense(lengths, torch.int64)
     n_steps, n_rows, input_size = x.shape
     n_tensors = N_STATES[kind] + 4
     parts = [
@@ -191,69 +196,145 @@ def _forward(kind, lengths, directions, x, tensors, keep_record):
 class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(ctx, kind, lengths, directions, x, *tensors):
+        lengths = None if lengths is None else lengths.clone()  # the caller may write into it
         results, records, shapes = _forward(kind, lengths, directions, x, tensors, keep_record=True)
-        ctx.kind, ctx.shapes = kind, shapes
+        ctx.kind, ctx.lengths, ctx.directions, ctx.shapes = kind, lengths, directions, shapes
+        ctx.output, ctx.biases = _Output(results[0]), _Biases(tensors, N_STATES[kind])
+        ctx.sizes = [None if tensor is None else tensor.shape for tensor in tensors]
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, results[0], *records, *tensors)
+        ctx.save_for_backward(ctx.output.to_save(), x, *records, *ctx.biases.others)
         return results
 
     @staticmethod
     def backward(ctx, dy, *d_ends):
-        kind, shapes = ctx.kind, ctx.shapes
-        n, n_states = len(shapes), N_STATES[kind]
-        x, y, *rest = ctx.saved_tensors
+        n = len(ctx.shapes)
+        y, x, *rest = ctx.saved_tensors
         records, tensors = rest[:n], rest[n:]
-        x = _with_whole_rows(x)
-        n_tensors = n_states + 4
         wanted = ctx.needs_input_grad[3:]
-        dy_halves = [None] * n if dy is None else _with_whole_rows(dy).chunk(n, dim=2)
-        d_inputs: list[Any] = []
-        gradients: list[Tensor | None] = []
-        calls, kept = [], []
-        for i, (shape, half) in enumerate(zip(shapes, y.chunk(n, dim=2), strict=True)):
-            its = slice(i * n_tensors, (i + 1) * n_tensors)
-            part = _Direction(kind, tensors[its])
-            dx = torch.empty_like(x, memory_format=torch.contiguous_format) if wanted[0] else None
-            new = [
-                torch.empty_like(tensor, memory_format=torch.contiguous_format) if want else None
-                for tensor, want in zip(tensors[its], wanted[1:][its], strict=True)
-            ]
-            if not half.numel() or not shape.n_cells:
-                new[n_states:] = [None if g is None else g.zero_() for g in new[n_states:]]
-            d_end = [
-                None if d is None else d.contiguous()
-                for d in d_ends[i * n_states : (i + 1) * n_states]
-            ]
-            call = part.call(shape, x)
-            call.made(*_rows(half), 0, 0, _address(records[i]))
-            call.gradients_given(*_rows(dy_halves[i]), *map(_address, (*d_end, None)[:2]))
-            d_state = (*new[:n_states], None)[:2]
-            call.gradients_made(*_rows(dx), *map(_address, (*d_state, *new[n_states:])))
-            kept += [part, d_end]  # the kernel reads their memory
-            d_inputs.append(dx)
-            gradients += new
-            calls.append(call)
-        kernels.backward(calls, _n_threads(kind, x.shape[1], x.shape[2], y.shape[2] // n))
-        dx = d_inputs[0] if n == 1 or not wanted[0] else d_inputs[0].add_(d_inputs[1])
-        found = [None, None, None, dx, *gradients]
-        return tuple(_first_only(found)) if torch.is_grad_enabled() else tuple(found)
+        y = ctx.output.restore(y)
+        if by_definition_only([dy, *d_ends, x, *rest], torch.float32):
+            tensors = ctx.biases.restore(tensors)
+            found = differentiate(_definition(ctx), (x, *tensors), wanted, (dy, *d_ends))
+        else:
+            if y is None:
+                all_tensors = ctx.biases.restore(tensors)
+                y = _forward(ctx.kind, ctx.lengths, ctx.directions, x, all_tensors, False)[0][0]
+            found = _backward(ctx, y, x, records, tensors, dy, d_ends)
+        return None, None, None, *found
 
 
-def _first_only(gradients: list[Tensor | None]) -> list[Tensor | None]:
-    """The gradients of a graph that is to be differentiated again, which then says why it cannot."""
-    there = [gradient for gradient in gradients if gradient is not None]
-    marked = iter(_FirstOnly.apply(torch.ones((), requires_grad=True), *there))
-    return [None if gradient is None else next(marked) for gradient in gradients]
+class _Output:
+    """y between forward and backward, when its owner may write into it.
+
+    A tensor that autograd saves must not change, but torch's GRU and RNN allow y to be changed. So a
+    change is noticed, and y is then computed anew. Where hooks take what is saved (checkpoints, saving to
+    another device), they get a copy instead.
+    """
+
+    def __init__(self, y: Tensor) -> None:
+        self._copy = y.clone() if _hooks_take_what_is_saved() else None
+        # An alias, because y itself would hold its own graph, for ever.
+        self._alias = y.detach() if self._copy is None else None
+        self._version = y._version
+
+    def to_save(self) -> Tensor | None:
+        copy, self._copy = self._copy, None
+        return copy
+
+    def restore(self, saved: Tensor | None) -> Tensor | None:
+        """y as it was made, or None where it was changed. Its memory is kept for another pass only."""
+        alias = self._alias
+        if alias is None:
+            return saved
+        if not torch._C._autograd._get_current_graph_task_keep_graph():
+            self._alias = None
+        return alias if alias._version == self._version else None
 
 
-class _FirstOnly(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, anchor, *gradients):
-        return tuple(gradient.view_as(gradient) for gradient in gradients)
+class _Biases:
+    """The biases among a flat list of tensors. The kernels' gradients do not depend on their values, so
+    they are not saved, and as in torch they may change before `backward`."""
 
-    @staticmethod
-    def backward(ctx, *_):
-        raise UnavailableError(
-            "the native kernels have first derivatives only; for second ones run the forward pass "
-            "inside unrolled.ops.using('reference')"
-        )
+    def __init__(self, tensors: Sequence[Tensor | None], n_states: int) -> None:
+        n = n_states + 4
+        self._kept = {
+            i: (tensor, tensor._version)
+            for i, tensor in enumerate(tensors)
+            if tensor is not None and i % n >= n - 2
+        }
+        self.others = [None if i in self._kept else tensor for i, tensor in enumerate(tensors)]
+
+    def restore(self, others: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """The whole list, for a way that needs the values.
+
+        Raises:
+            RuntimeError: one has changed.
+        """
+        for bias, version in self._kept.values():
+            if bias._version != version:
+                raise RuntimeError(
+                    "a bias needed for gradient computation has been modified by an inplace operation: "
+                    f"it is at version {bias._version}, expected version {version}; change it after "
+                    "the backward pass"
+                )
+        return [self._kept[i][0] if i in self._kept else part for i, part in enumerate(others)]
+
+
+def _hooks_take_what_is_saved() -> bool:
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+
+
+def _definition(ctx: Any) -> Any:
+    """All directions by the reference, as a function of x and the flat list of tensors."""
+    kind, lengths, directions = ctx.kind, ctx.lengths, ctx.directions
+    n_states = N_STATES[kind]
+
+    def run(x: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
+        outputs, ends = [], list[Tensor]()
+        for i, reverse in enumerate(directions):
+            its = tensors[i * (n_states + 4) :]
+            state, weights = its[:n_states], Weights(*its[n_states : n_states + 4])
+            y, end = reference.unroll(kind, x, lengths, state, weights, reverse)
+            outputs.append(y)
+            ends += end
+        return torch.cat(outputs, 2), *ends
+
+    return run
+
+
+def _backward(ctx, y, x, records, tensors, dy, d_ends):
+    """The kernel's gradients of x and of the flat list of tensors, None where none is wanted."""
+    kind, shapes, wanted = ctx.kind, ctx.shapes, ctx.needs_input_grad[3:]
+    n, n_states = len(shapes), N_STATES[kind]
+    x, y = _with_whole_rows(x), _with_whole_rows(y)
+    n_tensors = n_states + 4
+    dy_halves = [None] * n if dy is None else _with_whole_rows(dy).chunk(n, dim=2)
+    d_inputs: list[Any] = []
+    gradients: list[Tensor | None] = []
+    calls, kept = [], []
+    for i, (shape, half) in enumerate(zip(shapes, y.chunk(n, dim=2), strict=True)):
+        its = slice(i * n_tensors, (i + 1) * n_tensors)
+        part = _Direction(kind, tensors[its])
+        dx = torch.empty_like(x, memory_format=torch.contiguous_format) if wanted[0] else None
+        new = [
+            x.new_empty(size) if want else None
+            for size, want in zip(ctx.sizes[its], wanted[1:][its], strict=True)
+        ]
+        if not half.numel() or not shape.n_cells:
+            new[n_states:] = [None if g is None else g.zero_() for g in new[n_states:]]
+        d_end = [
+            None if d is None else d.contiguous() for d in d_ends[i * n_states : (i + 1) * n_states]
+        ]
+        record = None if records[i] is None else records[i].contiguous()
+        call = part.call(shape, x)
+        call.made(*_rows(half), 0, 0, _address(record))
+        call.gradients_given(*_rows(dy_halves[i]), *map(_address, (*d_end, None)[:2]))
+        d_state = (*new[:n_states], None)[:2]
+        call.gradients_made(*_rows(dx), *map(_address, (*d_state, *new[n_states:])))
+        kept += [part, d_end, record]  # the kernel reads their memory
+        d_inputs.append(dx)
+        gradients += new
+        calls.append(call)
+    kernels.backward(calls, _n_threads(kind, x.shape[1], x.shape[2], y.shape[2] // n))
+    dx = d_inputs[0] if n == 1 or not wanted[0] else d_inputs[0].add_(d_inputs[1])
+    return dx, *gradients

@@ -40,7 +40,7 @@ class Packing:
         order_R = lengths.argsort(descending=True, stable=True)[: int((lengths > 0).sum())]
         sorted_R = lengths[order_R]
         longest = int(sorted_R[0]) if len(sorted_R) else 0
-        steps_T1 = torch.arange(longest).unsqueeze(1)
+        steps_T1 = torch.arange(longest, device=lengths.device).unsqueeze(1)
         real_TR = steps_T1 < sorted_R
         read_TR = sorted_R - 1 - steps_T1 if reverse else steps_T1.expand_as(real_TR)
         places_N = (read_TR * len(lengths) + order_R)[real_TR]

@@ -152,7 +152,7 @@ def unroll(
     n_steps, n_rows, _ = x.shape
     real_TB1 = None
     if lengths is not None:
-        mask_TB = torch.arange(n_steps).unsqueeze(1) < lengths
+        mask_TB = torch.arange(n_steps, device=lengths.device).unsqueeze(1) < lengths
         real_TB1 = mask_TB.to(x.device).unsqueeze(2)
         # NaN in the padding would reach the gradients through `where` below (0 × NaN is NaN),
         # so padding becomes zero before anything is computed from it.

@@ -16,6 +16,7 @@ from torch import Tensor
 from unrolled import ops
 from unrolled.errors import ConfigError
 from unrolled.ops import native, reference
+from unrolled.ops.access import check_memory, dense
 from unrolled.ops.records import N_STATES, Kind, State, Weights
 from unrolled.shapes import Float
 
@@ -61,7 +62,7 @@ class PackedStep:
         if reason is not None:
             self._weights = Weights(*(w.detach().clone() for w in weights.tensors))
         else:
-            kept = [None if w is None else w.contiguous() for w in _four(weights)]
+            kept = [None if w is None else dense(w, torch.float32) for w in _four(weights)]
             self._packed = native.kernels.PackedStep(
                 native.CELLS[kind],
                 PRECISIONS.index(precision),
@@ -106,6 +107,7 @@ class PackedStep:
         for part in (x, *state):
             if part.dtype is not torch.float32:
                 raise ValueError(f"a step of {self.kind} takes float32, got {part.dtype}")
+            check_memory(part)
 
 
 def step(kind: Kind, x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
@@ -193,11 +195,11 @@ class Stream:
         self._step = PackedStep(kind, weights, precision)
         shape = (n_rows, weights.hidden_size)
         if state is None:
-            state = tuple(torch.zeros(shape) for _ in range(N_STATES[kind]))
+            state = tuple(weights.w_hh.new_zeros(shape) for _ in range(N_STATES[kind]))
         self._x_shape = torch.Size((n_rows, weights.input_size))
         self._n_threads = self._step.n_threads(n_rows)
         # Two sets of memory, read and written in turn.
-        self._sides = [tuple(torch.empty(shape) for _ in state) for _ in range(2)]
+        self._sides = [tuple(weights.w_hh.new_empty(shape) for _ in state) for _ in range(2)]
         self._addresses = [
             [part.data_ptr() for part in (*side, side[0])[:2]] for side in self._sides
         ]
@@ -233,6 +235,7 @@ class Stream:
             for part, made in zip(self._sides[new], self._step(x, self._sides[now]), strict=True):
                 part.copy_(made)
         else:
+            check_memory(x)
             if not x.is_contiguous():
                 x = x.contiguous()
             n_rows, width = self._x_shape

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn.functional import pad
 
 from unrolled.ops import reference
+from unrolled.ops.access import are_readable
 from unrolled.ops.packing import Packing
 from unrolled.ops.records import Kind, State, Weights
 from unrolled.shapes import Float
@@ -63,6 +65,10 @@ def why_not(
     """One sentence when torch's fused cells cannot run this, else None."""
     if kind == "rnn_sigmoid":
         return "torch has no fused sigmoid RNN, only tanh and relu"
+    if lengths is not None and not are_readable(lengths):
+        return "the lengths cannot be read as numbers while operations are recorded or batched"
+    if kind == "lstm" and x.is_cpu and forward_ad._current_level >= 0:
+        return "torch's LSTM on the CPU has no forward-mode derivatives"
     return None
 
 
@@ -168,7 +174,7 @@ def lacks_bfloat16_lstm(x: Tensor) -> bool:
     Torch calls it on every processor, and on others it raises "could not create a primitive
     descriptor"; float32 runs there.
     """
-    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+    if not torch.is_autocast_enabled("cpu") or x.device.type != "cpu":
         return False
     if x.dtype == torch.float64:  # which autocast leaves as it is
         return False

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from unrolled.ops.access import why_opaque
+from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.linear import product
 from unrolled.shapes import Bool, Float, Int
 
@@ -55,7 +56,7 @@ def word_by_word(
         w_next: W^t.
         energy: w.
 
-    It has first derivatives only, and keeps float32 under autocast.
+    It keeps float32 under autocast.
     """
     if torch.is_autocast_enabled(known.device.type):
         floats = (known, keys, values, w_seen, w_next, energy)
@@ -65,13 +66,38 @@ def word_by_word(
     n_steps, n_rows, _ = known.shape
     if n_steps == 0:
         return values.new_zeros(n_rows, values.shape[2]), values.new_zeros(0, *mask.shape)
-    is_real_TB = (torch.arange(n_steps).unsqueeze(1) < lengths).to(known.device)
+    is_real_TB = torch.arange(n_steps, device=lengths.device).unsqueeze(1) < lengths
+    is_real_TB = is_real_TB.to(known.device)
     known = torch.where(is_real_TB.unsqueeze(2), known, 0.0)
     keys, values = (torch.where(mask.unsqueeze(2), part, 0.0) for part in (keys, values))
     tensors = (known, keys, values, w_seen, w_next, energy)
+    if why_opaque((*tensors, mask, is_real_TB)) is not None:
+        return _definition(*tensors, mask, is_real_TB)
     # `needs_input_grad` is True for a parameter under `no_grad` too.
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return _WordByWord.apply(*tensors, mask, is_real_TB, wanted)
+
+
+def _definition(
+    known: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    w_seen: Tensor,
+    w_next: Tensor,
+    energy: Tensor,
+    mask: Tensor,
+    is_real: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The equations, step by step, where derivatives of any order are wanted."""
+    r_BH, weights = values.new_zeros(values.shape[0], values.shape[2]), []
+    lowest = torch.finfo(keys.dtype).min / 2
+    for known_BA, real_B1 in zip(known, is_real.unsqueeze(2), strict=True):
+        M_BSA = torch.tanh(keys + (known_BA + r_BH @ w_seen.t()).unsqueeze(1))
+        a_BS = torch.softmax((M_BSA @ energy).masked_fill(~mask, lowest), 1)
+        next_BH = (a_BS.unsqueeze(1) @ values).squeeze(1) + torch.tanh(r_BH @ w_next.t())
+        weights.append(torch.where(mask & real_B1, a_BS, 0.0))
+        r_BH = torch.where(real_B1, next_BH, r_BH)
+    return r_BH, torch.stack(weights)
 
 
 class _Complement:
@@ -138,13 +164,18 @@ class _WordByWord(torch.autograd.Function):
             ctx.fits = fits
             ctx.set_materialize_grads(False)
             made = (weights_TBS, moved_TBJ, passed_TBH, r_TBH, ends_B)
-            ctx.save_for_backward(keys2_BSA, values, w_seen, w_next, energy, *made)
+            given = (known, keys, values, w_seen, w_next, energy, mask, is_real)
+            ctx.save_for_backward(keys2_BSA, *given, *made)
         return r_TBH[ends_B, torch.arange(B, device=ends_B.device)], weights_TBS
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, d_r, d_weights):
-        keys2_BSA, values, w_seen, w_next, energy, *made = ctx.saved_tensors
+        keys2_BSA, *given = ctx.saved_tensors[:9]
+        if by_definition_only((d_r, d_weights)):
+            wanted = ctx.needs_input_grad[:8]
+            return *differentiate(_definition, given, wanted, (d_r, d_weights)), None
+        _, _, values, w_seen, w_next, energy, _, _ = given
+        made = ctx.saved_tensors[9:]
         weights_TBS, moved_TBJ, passed_TBH, r_TBH, ends_B = made
         (T, B, H), A = passed_TBH.shape, len(energy)
         complement = _Complement(keys2_BSA, moved_TBJ[:, :, :A], ctx.fits)

@@ -211,9 +211,9 @@ class LanguageModel(nn.Module):
         """
         return self.layers.step(self._embed(ids), state, packed)
 
-    def packed(self, before: Packed | None = None) -> Packed | None:
-        """The recurrent weights as they are now in a lower precision; see `RecurrentStack.packed`."""
-        return self.layers.packed(before)
+    def packed(self, before: Packed | None = None, *, many_steps: bool = False) -> Packed | None:
+        """The recurrent weights as they are now, for one loop; see `RecurrentStack.packed`."""
+        return self.layers.packed(before, many_steps=many_steps)
 
 
 @dataclass(frozen=True)

@@ -95,10 +95,10 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> di
     scheme, n_ill_formed = scheme_of(tagged, data.scheme)
     every = list(chain.from_iterable(sentences))
     # Characters are as they are written: a capital is what tells a name.
-    letters = TextConfig(kind="char")
+    letters, most = TextConfig(kind="char"), data.max_characters
     return {
         ROLE: Tokenizer.of_tokens(every, text),
-        CHARACTERS: Tokenizer.train(every, letters),
+        CHARACTERS: Tokenizer.train((_characters(each, most) for each in every), letters),
         LABELS: replace(labels, scheme=scheme, n_ill_formed=n_ill_formed),
     }
 

@@ -259,8 +259,8 @@ def prepare(model: Tagger, parts: Mapping[str, Sequence[TagExample]]) -> None:
         reason = allowed.why_not(example.tags or ())
         if reason is not None:
             raise DataError(
-                f"the sentence {quote(' '.join(example.tokens[:5]))}: {reason} in the run that this one "
-                "starts from; correct it, or begin anew"
+                f"the sentence {quote(' '.join(example.tokens[:5]) + ' …')}: {reason} in the run that "
+                "this one starts from; correct it, or begin anew"
             )
     reasons = [allowed.why_not(example.tags or ()) for example in parts["valid"]]
     if reasons and None not in reasons:

@@ -80,7 +80,8 @@ class TextConfig:
         lowercase: whether upper case is folded away.
         shared: one vocabulary for both sides of a pair, rather than one each.
         max_word_length: characters of the longest word that a vocabulary is learned from. Longer ones,
-            which are hardly words, are unknown; byte pairs are learned from their pieces of this length.
+            which are hardly words, are unknown; byte pairs are learned from their first hundred pieces of
+            this length.
 
     Raises:
         ConfigError: a value that cannot be.
@@ -625,6 +626,7 @@ def _segments(text: str) -> Iterator[str]:
 
 _LONE_SPACE = re.compile(r"(?<=\S) (?=\S)")
 _MOST_COMPOSED = 32
+_MOST_PIECES = 100  # of one word that byte pairs are learned from
 
 
 def _lone_space(text: str, first: int, last: int) -> int:
@@ -649,7 +651,8 @@ def _without_long_words(texts: Iterable[str], config: TextConfig) -> Iterator[st
         for piece, (start, end) in split.pre_tokenize_str(text):
             if len(piece) > longest:
                 cut = piece if config.kind == "bpe" and not piece.isspace() else ""
-                shorter = (cut[at : at + longest] for at in range(0, len(cut), longest))
+                most = min(len(cut), _MOST_PIECES * longest)
+                shorter = (cut[at : at + longest] for at in range(0, most, longest))
                 parts += [text[done:start], " ", " ".join(shorter), " "]
                 done = end
         yield "".join([*parts, text[done:]])

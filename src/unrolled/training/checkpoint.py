@@ -30,7 +30,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from unrolled import storage, tensor_files
+from unrolled import documents, storage, tensor_files
 from unrolled.documents import DocumentError
 from unrolled.errors import RunError
 from unrolled.training.events import Best
@@ -234,9 +234,9 @@ def load_checkpoint(run: Path) -> Checkpoint:
     storage.require_own_folder(folder)
     path = folder / STATE_FILE
     try:
-        state = storage.read_small(path)
-    except (OSError, ValueError) as error:
-        raise storage.unreadable(path, error, RESTORE) from None
+        state = documents.read_bytes(path)
+    except DocumentError as error:
+        raise damaged(path, error.problem) from None
     if hashlib.sha256(state).hexdigest() != entry["sha256"]:
         raise damaged(path, "its checksum does not match")
     try:
@@ -268,19 +268,15 @@ def read_pointer(run: Path) -> dict[str, dict[str, str] | None]:
     folder = _folder_of(run)
     path = folder / POINTER_FILE
     try:
-        content = storage.read_small(path)
-    except FileNotFoundError as error:
-        if not _checkpoints_in(folder):
-            return {"best": None, "last": None}
-        raise storage.unreadable(path, error, _without_pointer(folder)) from None
-    except (OSError, ValueError) as error:
-        raise storage.unreadable(path, error, _without_pointer(folder)) from None
-    try:
-        pointer = json.loads(content)
+        pointer = documents.read_json(path)
         return {name: _entry(pointer[name]) for name in ("best", "last")}
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except DocumentError as error:
+        if error.is_missing and not _checkpoints_in(folder):
+            return {"best": None, "last": None}
+        problem = error.problem
+    except (ValueError, KeyError, TypeError):
         problem = "not the JSON object that names the checkpoints"
-        raise RunError(f"{path}: {problem}; {_without_pointer(folder)}") from None
+    raise RunError(f"{path}: {problem}; {_without_pointer(folder)}")
 
 
 def _entry(value: Any) -> dict[str, str] | None:
@@ -387,8 +383,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get("sha256")
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (FileNotFoundError, PermissionError) as error:
-        raise storage.unreadable(path, error, RESTORE) from None
     except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
         raise damaged(path, f"cut short or overwritten: {str(error)[:200]}") from None
     if written != _checksum(tensors):
@@ -479,12 +473,12 @@ def _last_step(run: Path) -> int | None:
     return None if last is None else int(last["folder"].split("-")[1])
 
 
-RESTORE = "restore the file from a copy, or train the run again (--force)"
+_RESTORE = "restore the file from a copy, or train the run again (--force)"
 
 
 def damaged(path: Path, problem: str) -> RunError:
     """The error for a file of a run that cannot be used."""
-    return RunError(f"{path}: {problem}; {RESTORE}")
+    return RunError(f"{path}: {problem}; {_RESTORE}")
 
 
 def _folder_of(run: Path) -> Path:

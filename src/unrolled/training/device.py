@@ -80,6 +80,12 @@ _OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 """What torch says in errors that have no type of their own, as on the CPU."""
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out."""
+    has_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return has_type or any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
 @contextmanager
 def within_memory(remedy: str) -> Iterator[None]:
     """Turn a lack of memory into one sentence.
@@ -93,8 +99,7 @@ def within_memory(remedy: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        has_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not has_type and not any(words in str(error) for words in _OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         raise UnavailableError(
             f"out of memory; lower {remedy}, or the sizes in [model]; a run that was begun stands at "

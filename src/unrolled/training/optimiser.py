@@ -210,8 +210,17 @@ def optimiser_tensors(optimiser: Optimiser, model: nn.Module) -> dict[str, Tenso
 def restore_optimiser(
     optimiser: Optimiser, model: nn.Module, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Give a fresh optimiser the memory that `optimiser_tensors` returned."""
+    """Give a fresh optimiser the memory that `optimiser_tensors` returned.
+
+    Raises:
+        ValueError: it is not of the model's parameters.
+    """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    for key, value in tensors.items():
+        name = key.partition(".")[2]
+        if name not in shapes or (value.dim() and value.shape != shapes[name]):
+            raise ValueError(f"{key[:80]} is of no parameter")
     for part in optimiser.parts if isinstance(optimiser, LazyAdam) else [optimiser]:
         ordered = [names[id(p)] for group in part.param_groups for p in group["params"]]
         index = {name: position for position, name in enumerate(ordered)}

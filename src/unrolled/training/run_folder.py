@@ -22,7 +22,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -68,10 +67,10 @@ END_OF_CONFIG = "# end of the recipe; a file without this line was cut short"
 
 def _is_of_safetensors(path: Path) -> bool:
     """Whether a file was begun by the safetensors library for a run, and left behind by a kill."""
+    begin = b'{"__metadata__":{"sha256":"'
     with path.open("rb") as stream:
-        return (
-            re.match(rb'.{8}\{"__metadata__":\{"sha256":"', stream.read(99), re.DOTALL) is not None
-        )
+        content = stream.read(8 + len(begin))
+    return not content or (len(content) > 8 and begin.startswith(content[8:]))
 
 
 HOLDS: storage.Holds = {
@@ -179,8 +178,8 @@ def is_run(path: Path) -> bool:
     if storage.is_link(file):
         return False
     try:
-        lines = storage.read_small(file).rstrip().split(b"\n")
-    except (OSError, ValueError):
+        lines = documents.read_bytes(file).rstrip().split(b"\n")
+    except RunError:
         return False
     return lines[0] == BEGIN_OF_CONFIG.encode() or lines[-1] == END_OF_CONFIG.encode()
 
@@ -249,6 +248,7 @@ def beginning(
     made = [folder for folder in partial.parents if not folder.exists()]
     try:
         with checkpoint.writing(partial, partial):
+            lock.hold(partial)
             storage.remove(partial, HOLDS)
             storage.new_folder(partial)
             lock.hold(partial)
@@ -275,10 +275,7 @@ def begun_from(path: Path) -> Path | None:
     file = storage.partial(path) / SOURCE_FILE
     if not (was_begun(path) and file.exists()):
         return None
-    try:
-        return Path(storage.read_small(file, 9999).decode("utf-8"))
-    except (OSError, ValueError) as error:
-        raise storage.unreadable(file, error, "start again without --resume") from None
+    return Path(documents.read_text(file, 9999))
 
 
 def is_there(path: Path) -> bool:
@@ -398,7 +395,7 @@ def load_tokenizers(folder: Path) -> dict[str, Any]:
     check_contents(folder)
     shared: dict[bytes, Tokenizer] = {}
     tokenizers = _Tokenizers(folder)
-    for path in sorted(folder.glob("tokenizer-*.json")):
+    for path in _files_of(folder, "tokenizer-*.json"):
         try:
             content = documents.read_bytes(path, tokenizer_files.MOST_BYTES)
         except documents.DocumentError as error:
@@ -415,6 +412,18 @@ def load_tokenizers(folder: Path) -> dict[str, Any]:
 
 def _file_of(role: str) -> str:
     return LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
+
+
+def _files_of(folder: Path, pattern: str) -> list[Path]:
+    """The files of a run with such names, in order.
+
+    Raises:
+        RunError: the folder cannot be listed.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.match(pattern))
+    except OSError as error:
+        raise documents.cannot_be_read(folder, error) from None
 
 
 class _Tokenizers(dict[str, Any]):
@@ -447,8 +456,7 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
         ConfigError: it differs in more than limits and intervals; the setting is named.
         RunError: the data files are not those that the run was trained on.
     """
-    old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
-    old = {name: value for name, value in UNNAMED.items() if name in new} | old
+    old, new = _settings(folder, recipe), _flat(config.to_mapping(recipe))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name) and name not in CHANGEABLE:
             raise ConfigError(
@@ -492,7 +500,7 @@ def check_same_model(folder: Path, recipe: Recipe) -> None:
     Raises:
         ConfigError: task or model differ; the setting is named.
     """
-    old, new = _flat(read_config(folder)), _flat(config.to_mapping(recipe))
+    old, new = _settings(folder, recipe), _flat(config.to_mapping(recipe))
     for name in sorted((old.keys() | new.keys()) - NOT_WEIGHTS - (BEGINNINGS - new.keys())):
         if (name == "task" or name.startswith("model.")) and old.get(name) != new.get(name):
             raise ConfigError(
@@ -530,9 +538,9 @@ class Metrics:
         """
         path = folder / METRICS_FILE
         try:
-            content = storage.read_small(path, _MOST_METRICS)
-        except (OSError, ValueError) as error:
-            raise storage.unreadable(path, error, checkpoint.RESTORE) from None
+            content = documents.read_bytes(path, _MOST_METRICS)
+        except documents.DocumentError as error:
+            raise checkpoint.damaged(path, error.problem) from None
         counted = content[:n_bytes]
         self.n_bytes, self._digest = len(counted), hashlib.sha256(counted)
         if len(counted) < n_bytes or (
@@ -674,6 +682,17 @@ def _write_recipe(folder: Path, recipe: Recipe) -> None:
 def _write_file(path: Path, content: str | bytes) -> None:
     with storage.whole(path) as stream:
         stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
+
+
+def _settings(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """The settings of a run by full names; what its version did not know has its usual value."""
+    sections = {
+        name: type(getattr(recipe, name))()
+        for name in ("data", "text", "model", "training", "decoding")
+    }
+    usual = _flat(config.to_mapping(dataclasses.replace(recipe, **sections)))
+    usual |= {name: value for name, value in UNNAMED.items() if name in usual}
+    return usual | _flat(read_config(folder))
 
 
 def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,8 +92,7 @@ def check_contents(folder: Path) -> None:
         try:
             found = _sha256(path)
         except OSError as error:
-            problem = documents.cannot_be_read(path, error).problem
-            raise RunError(f"{path}: {problem}; restore it from a copy of the run") from None
+            raise documents.cannot_be_read(path, error) from None
         if found != digest:
             raise checkpoint.damaged(path, f"its checksum is not the one in {SPLIT_FILE}")
 

@@ -15,7 +15,7 @@ from unrolled.layers.embedding import thaw
 from unrolled.tasks.task import AnyTask, State
 from unrolled.training import checkpoint, run_folder
 from unrolled.training.checkpoint import Checkpoint, Progress
-from unrolled.training.device import Randomness, autocast, choose_device
+from unrolled.training.device import Randomness, autocast, choose_device, is_out_of_memory
 from unrolled.training.events import Best, Evaluated, Started, Step
 from unrolled.training.feed import Feed
 from unrolled.training.optimiser import (
@@ -44,6 +44,7 @@ class Training:
     """
 
     _saved: tuple[int, int, int] | None
+    carried: State
 
     def __init__(self, recipe: Recipe, task: AnyTask, feed: Feed, folder: Path) -> None:
         self.recipe, self.task, self.feed, self.folder = recipe, task, feed, folder
@@ -109,10 +110,14 @@ class Training:
             restore_optimiser(self.optimiser, self.model, groups["optimiser"])
             self.average.restore(groups["average"])
             self.randomness.restore(groups["random"])
+            with self.randomness.drawn():  # torch looks at it here
+                pass
             self._go_on_from(last.progress, is_saved=True)
             if groups["carried"]:
-                self.carried = _state_of(groups["carried"], self.device)
+                self.carried = _state_of(groups["carried"], self.carried, self.device)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             problem = f"what is there is not of this model and recipe ({str(error)[:200]!r})"
             raise checkpoint.damaged(path, problem) from None
         progress = last.progress
@@ -368,7 +373,15 @@ def _tensors_of(state: State) -> dict[str, Tensor]:
     }
 
 
-def _state_of(tensors: Mapping[str, Tensor], device: torch.device) -> State:
+def _state_of(tensors: Mapping[str, Tensor], like: State, device: torch.device) -> State:
+    """What `_tensors_of` took apart.
+
+    Raises:
+        ValueError: it is not of the shapes of another state.
+    """
+    shapes = {name: tensor.shape for name, tensor in _tensors_of(like).items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+        raise ValueError("the carried state has other shapes")
     layers: dict[int, dict[int, Tensor]] = {}
     for name, tensor in tensors.items():
         layer, _, part = name.partition(".")

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 import time
-import tomllib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -59,11 +58,11 @@ def is_vectors(folder: Path) -> bool:
     if storage.is_link(path):
         return False
     try:
-        text = storage.read_small(path).decode("utf-8")
+        text = documents.read_text(path)
         if text.startswith(f"{BEGIN_OF_CONFIG}\n"):
             return True
-        names = set(tomllib.loads(text))
-    except (OSError, ValueError, RecursionError):
+        names = set(documents.parse_toml(path, text))
+    except RunError:
         return False
     known = {each.name for each in dataclasses.fields(VectorsConfig)}
     return {"min_count", "window", "x_max", "rate"} <= names <= known

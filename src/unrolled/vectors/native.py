@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unrolled.kernels import kernels, missing_because
 from unrolled.vectors import storage
-from unrolled.vectors.records import Block, Matrix, PairWeights, Rows, Side
+from unrolled.vectors.records import PAIR, Block, Matrix, PairWeights, Rows, Side
 
 _TASKS_OF_A_THREAD = 8  # of one batch of rows; rows are of very different sizes
 
@@ -36,7 +36,9 @@ def encode(texts: Iterable[bytes], border: bytes) -> tuple[NDArray[np.int32], by
     for text in texts:
         characters = storage.numbers(text, np.uint8)
         ids = np.empty(len(text) + 1, np.int32)
-        n = table.add(_address(characters), len(text), border[0], _address(ids))
+        n = table.add(
+            _address(characters, np.uint8), len(text), border[0], _address(ids, np.int32, True)
+        )
         found.append(ids[:n].copy())
     counts = storage.numbers(table.counts(), np.int64)
     return np.concatenate(found) if found else np.empty(0, np.int32), table.joined(), counts
@@ -49,7 +51,10 @@ def expand(
     is_border = ids < 0
     n_words = int(np.diff(starts)[ids[~is_border]].sum())
     out = np.empty(int(is_border.sum()) + n_words, np.int32)
-    n = kernels.expand(_address(ids), len(ids), _address(starts), _address(words), _address(out))
+    n = kernels.expand(
+        *(_address(ids, np.int32), len(ids), _address(starts, np.int64)),
+        *(_address(words, np.int32), _address(out, np.int32, True)),
+    )
     return out[:n]
 
 
@@ -74,14 +79,16 @@ def count_rows(
     starts = np.empty(n_words + 1, np.int64)
     positions = np.empty(len(tokens), np.uint32)
     kernels.index_positions(
-        _address(tokens), len(tokens), n_words, _address(starts), _address(positions)
+        *(_address(tokens, np.int32), len(tokens), n_words),
+        *(_address(starts, np.int64, True), _address(positions, np.uint32, True)),
     )
     most_narrow = (2**32 - 1) // weights.most_by_one
     narrow = (weights.multiples & np.uint64(2**32 - 1)).astype(np.uint32)
     call = kernels.Counting(
-        *(_address(tokens), _address(positions), _address(starts), first, n_words),
+        *(_address(tokens, np.int32), _address(positions, np.uint32)),
+        *(_address(starts, np.int64), first, n_words),
         *(weights.window, weights.sides == 2, weights.is_wide),
-        *(_address(weights.multiples), _address(narrow), most_narrow),
+        *(_address(weights.multiples, np.uint64), _address(narrow, np.uint32), most_narrow),
     )
     seen = np.diff(starts)
     room = np.minimum(n_words, weights.sides * weights.window * seen) + 1
@@ -99,7 +106,12 @@ def merge_rows(
     sizes = sum(np.diff(each.ends).astype(np.int64) for each in matrices)
     room = np.minimum(n_words, np.asarray(sizes)) + 1
     addresses = [
-        (_address(each.ends), _address(each.columns), _address(each.values)) for each in matrices
+        (
+            _address(each.ends, np.uint64),
+            _address(each.columns, np.uint32),
+            _address(each.values, np.uint64),
+        )
+        for each in matrices
     ]
     tasks = next(_batches(room, room, int(room.sum()), n_threads))
     return _run(
@@ -118,7 +130,8 @@ def count_blocks(
     """Add to `sizes` `[groups, groups]` how many entries belong to each block."""
     kernels.count_blocks(
         *(first_row, len(rows.ends) - 1, n_groups),
-        *(_address(rows.ends), _address(rows.columns), _address(sizes), n_threads),
+        *(_address(rows.ends, np.uint64), _address(rows.columns, np.uint32)),
+        *(_address(sizes, np.int64, True), n_threads),
     )
 
 
@@ -134,8 +147,10 @@ def deal(
 ) -> None:
     """Write entries as pairs, each at its block's place, and move the places on."""
     kernels.deal(
-        *(first_row, len(rows.ends) - 1, n_groups, _address(rows.ends), _address(rows.columns)),
-        *(_address(weights), _address(log_counts), _address(pairs), _address(places), n_threads),
+        *(first_row, len(rows.ends) - 1, n_groups),
+        *(_address(rows.ends, np.uint64), _address(rows.columns, np.uint32)),
+        *(_address(weights, np.float32), _address(log_counts, np.float32)),
+        *(_address(pairs, PAIR, True), _address(places, np.int64, True), n_threads),
     )
 
 
@@ -161,18 +176,29 @@ def train_blocks(
         For each block Σ f · diff² / 2, and the first pair whose gradient is not finite, or -1.
     """
     _, n_in_group, stride = sides[0].vectors.shape
-    addresses = [_address(array) for side in sides for array in side.arrays]
+    addresses = [_address(array, np.float32, True) for side in sides for array in side.arrays]
     call = kernels.GloVe(addresses, n_in_group, size, stride, rate, clip)
     given = [
-        (_address(block.pairs), len(block.pairs), block.row_group, block.column_group)
+        (_address(block.pairs, PAIR), len(block.pairs), block.row_group, block.column_group)
         for block in blocks
     ]
     found: list[tuple[float, int]] = kernels.train_blocks(call, given, n_threads)
     return found
 
 
-def _address(array: NDArray[Any]) -> int:
-    assert array.flags.c_contiguous
+def _address(array: NDArray[Any], dtype: Any, is_written: bool = False) -> int:
+    """Where an array's numbers stand; the caller keeps the array.
+
+    Raises:
+        ValueError: the kernels would not find in that memory what they read or write.
+    """
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        raise ValueError(
+            f"the kernels take {np.dtype(dtype)} one behind the other, got {array.dtype} with strides "
+            f"{array.strides}; use numpy.ascontiguousarray"
+        )
+    if is_written and not array.flags.writeable:
+        raise ValueError("the kernels are to write into an array that is read-only; copy it")
     return int(array.ctypes.data)
 
 

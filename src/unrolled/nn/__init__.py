@@ -8,37 +8,42 @@
 The three are drop-in for `torch.nn`: same constructor, parameters, state dict, outputs and errors.
 What they add is `lengths=`, two ways to start the recurrent weights, and the choice of
 implementation of `unrolled.ops`.
+
+`from_torch(model)` puts them in the place of `torch.nn`'s layers, `to_torch(model)` does the opposite.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
-from torch.nn.functional import dropout as drop
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from unrolled import ops
-from unrolled.errors import ConfigError, UnavailableError
-from unrolled.ops.packing import Packing
-from unrolled.ops.torch_native import lacks_bfloat16_lstm
+from unrolled.errors import ConfigError
+from unrolled.nn import conversion, torch_names
+from unrolled.nn.running import Input, Lengths, LstmOutput, LstmState, Output, State, forward
 
 if TYPE_CHECKING:
     from torch.nn import *  # noqa: F403
 
-__all__ = ["GRU", "LSTM", "RNN"]
+torch_names.install()
+
+__all__ = [
+    "from_torch",
+    "to_torch",
+    *(name for name in dir(torch.nn) if not name.startswith("_")),  # GRU, LSTM and RNN among them
+]
 
 RecurrentInit = Literal["uniform", "orthogonal", "identity"]
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # `__path__` and the like are this module's own or absent
+        raise AttributeError(f"module 'unrolled.nn' has no attribute '{name}'")
     return getattr(torch.nn, name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *dir(torch.nn)})
+    return sorted({*globals(), *__all__})
 
 
 class RNN(torch.nn.RNN):  # type: ignore[no-redef]
@@ -82,6 +87,7 @@ class RNN(torch.nn.RNN):  # type: ignore[no-redef]
         dtype: Any = None,
         *,
         recurrent_init: RecurrentInit = "uniform",
+        **unknown: Any,
     ) -> None:
         _check_choice(recurrent_init, ("uniform", "orthogonal", "identity"))
         self.recurrent_init = recurrent_init
@@ -96,6 +102,7 @@ class RNN(torch.nn.RNN):  # type: ignore[no-redef]
             bidirectional,
             device=device,
             dtype=dtype,
+            **unknown,  # for torch's own error
         )
 
     def reset_parameters(self) -> None:
@@ -105,12 +112,19 @@ class RNN(torch.nn.RNN):  # type: ignore[no-redef]
 
     def forward(  # type: ignore[override]
         self,
-        input: Tensor | PackedSequence,
-        hx: Tensor | None = None,
-        lengths: Tensor | Sequence[int] | None = None,
-    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        input: Input,
+        hx: State = None,
+        lengths: Lengths = None,
+    ) -> Output:
         """Run all layers and directions; shapes and errors as in `LSTM`."""
-        return _forward(self, super().forward, input, hx, lengths)
+        return forward(self, super().forward, input, hx, lengths)
+
+    def to_torch(self) -> torch.nn.RNN:
+        """A `torch.nn.RNN` with the same parameters, which both share; see `unrolled.nn.to_torch`."""
+        return conversion.counterpart(self, _TO_TORCH, _EXTRAS)  # type: ignore[no-any-return]
+
+    def __prepare_scriptable__(self) -> torch.nn.RNN:
+        return self.to_torch()  # `torch.jit.script` cannot compile `lengths=`
 
     def extra_repr(self) -> str:
         return super().extra_repr() + _init_repr(self.recurrent_init)
@@ -206,12 +220,19 @@ class LSTM(torch.nn.LSTM):  # type: ignore[no-redef]
 
     def forward(  # type: ignore[override]
         self,
-        input: Tensor | PackedSequence,
-        hx: tuple[Tensor, Tensor] | None = None,
-        lengths: Tensor | Sequence[int] | None = None,
-    ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
+        input: Input,
+        hx: LstmState = None,
+        lengths: Lengths = None,
+    ) -> LstmOutput:
         """Run all layers and directions; shapes and errors are in the class's description."""
-        return _forward(self, super().forward, input, hx, lengths)
+        return forward(self, super().forward, input, hx, lengths)
+
+    def to_torch(self) -> torch.nn.LSTM:
+        """A `torch.nn.LSTM` with the same parameters, which both share; see `unrolled.nn.to_torch`."""
+        return conversion.counterpart(self, _TO_TORCH, _EXTRAS)  # type: ignore[no-any-return]
+
+    def __prepare_scriptable__(self) -> torch.nn.LSTM:
+        return self.to_torch()  # `torch.jit.script` cannot compile `lengths=`
 
     def extra_repr(self) -> str:
         bias = "" if self.forget_bias is None else f", forget_bias={self.forget_bias}"
@@ -251,6 +272,7 @@ class GRU(torch.nn.GRU):  # type: ignore[no-redef]
         dtype: Any = None,
         *,
         recurrent_init: RecurrentInit = "uniform",
+        **unknown: Any,
     ) -> None:
         _check_choice(recurrent_init, ("uniform", "orthogonal"))
         self.recurrent_init = recurrent_init
@@ -264,6 +286,7 @@ class GRU(torch.nn.GRU):  # type: ignore[no-redef]
             bidirectional,
             device=device,
             dtype=dtype,
+            **unknown,  # for torch's own error
         )
 
     def reset_parameters(self) -> None:
@@ -273,23 +296,70 @@ class GRU(torch.nn.GRU):  # type: ignore[no-redef]
 
     def forward(  # type: ignore[override]
         self,
-        input: Tensor | PackedSequence,
-        hx: Tensor | None = None,
-        lengths: Tensor | Sequence[int] | None = None,
-    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        input: Input,
+        hx: State = None,
+        lengths: Lengths = None,
+    ) -> Output:
         """Run all layers and directions; shapes and errors as in `LSTM`."""
-        return _forward(self, super().forward, input, hx, lengths)
+        return forward(self, super().forward, input, hx, lengths)
+
+    def to_torch(self) -> torch.nn.GRU:
+        """A `torch.nn.GRU` with the same parameters, which both share; see `unrolled.nn.to_torch`."""
+        return conversion.counterpart(self, _TO_TORCH, _EXTRAS)  # type: ignore[no-any-return]
+
+    def __prepare_scriptable__(self) -> torch.nn.GRU:
+        return self.to_torch()  # `torch.jit.script` cannot compile `lengths=`
 
     def extra_repr(self) -> str:
         return super().extra_repr() + _init_repr(self.recurrent_init)
 
 
-_KINDS: dict[str, ops.Kind] = {
-    "RNN_TANH": "rnn_tanh",
-    "RNN_RELU": "rnn_relu",
-    "LSTM": "lstm",
-    "GRU": "gru",
+_TO_TORCH: conversion.Kinds = {RNN: torch.nn.RNN, LSTM: torch.nn.LSTM, GRU: torch.nn.GRU}
+_FROM_TORCH: conversion.Kinds = {theirs: ours for ours, theirs in _TO_TORCH.items()}
+_EXTRAS: conversion.Extras = {
+    RNN: {"recurrent_init": "uniform"},
+    LSTM: {"recurrent_init": "uniform", "forget_bias": None},
+    GRU: {"recurrent_init": "uniform"},
 }
+
+
+def from_torch(model: conversion.Model) -> conversion.Model:
+    """Make every `torch.nn.RNN`, `LSTM` and `GRU` of a model ours, in place.
+
+    The layers stay the same objects with the same parameters: optimizers, hooks and checkpoints go on
+    as before. Subclasses of the three, parametrized layers among them, stay as they are.
+
+    Args:
+        model: any module, or one of the layers itself.
+
+    Returns:
+        The model.
+
+    >>> model = torch.nn.Sequential(torch.nn.LSTM(5, 3))
+    >>> type(from_torch(model)[0]).__module__
+    'unrolled.nn'
+    """
+    return conversion.change_kinds(model, _FROM_TORCH, _EXTRAS)
+
+
+def to_torch(model: conversion.Model) -> conversion.Model:
+    """Make every RNN, LSTM and GRU of a model `torch.nn`'s, in place: the opposite of `from_torch`.
+
+    For tools that look for the class, as `quantize_dynamic`. What is lost are `lengths=` and how
+    `reset_parameters` starts the weights. A layer's own method `to_torch()` leaves the layer as it
+    is and returns another.
+
+    Args:
+        model: any module, or one of the layers itself.
+
+    Returns:
+        The model.
+
+    >>> model = torch.nn.Sequential(LSTM(5, 3))
+    >>> type(to_torch(model)[0]) is torch.nn.LSTM
+    True
+    """
+    return conversion.change_kinds(model, _TO_TORCH, _EXTRAS)
 
 
 def _check_choice(given: str, choices: tuple[str, ...]) -> None:
@@ -316,163 +386,3 @@ def _start_recurrent(module: torch.nn.RNNBase, recurrent_init: RecurrentInit) ->
                         torch.nn.init.eye_(block)
             elif name.startswith("bias") and recurrent_init == "identity":
                 torch.nn.init.zeros_(parameter)
-
-
-def _forward(
-    module: Any,
-    torch_forward: Any,
-    input: Tensor | PackedSequence,
-    hx: Any,
-    lengths: Tensor | Sequence[int] | None,
-) -> Any:
-    """Choose between torch's call for the whole stack and ours, layer by layer.
-
-    Torch's is the same computation as `torch_native` in one call (and all that cuDNN can fuse), so
-    it is taken wherever `torch_native` would run and no row is short. On the CPU short rows go
-    layer by layer, because torch's packed LSTM leaves oneDNN.
-    """
-    if module.mode == "LSTM" and lacks_bfloat16_lstm(_values(input)):
-        with torch.autocast("cpu", enabled=False):
-            state = None if hx is None else tuple(part.float() for part in hx)
-            return _forward(module, torch_forward, input.float(), state, lengths)
-    if isinstance(input, PackedSequence):
-        if lengths is not None:
-            raise ValueError("a packed sequence brings its own lengths; leave lengths= out")
-        if _torch_runs(module, _values(input).unsqueeze(0)):
-            return torch_forward(input, hx)
-        return _forward_packed_input(module, input, hx)
-    if lengths is not None and input.dim() != 3:
-        raise ValueError(
-            f"lengths= goes with a batch of rows, an input of 3 dimensions; this one has "
-            f"{input.dim()}"
-        )
-    if input.dim() not in (2, 3):
-        return torch_forward(input, hx)  # for torch's own error
-    is_batched = input.dim() == 3
-    rows = input if is_batched else input.unsqueeze(0 if module.batch_first else 1)
-    x_TBD = rows.transpose(0, 1) if module.batch_first else rows
-    lengths_B = None if lengths is None else _checked_lengths(lengths, x_TBD)
-    torch_runs = _torch_runs(module, x_TBD)
-    if lengths_B is None and torch_runs:
-        return torch_forward(input, hx)
-    state = _checked_state(module, rows, hx, is_batched)
-    if torch_runs and lengths_B is not None and (module.proj_size > 0 or x_TBD.is_cuda):
-        y_TBH, end = _run_packed(module, torch_forward, x_TBD, lengths_B, state)
-    else:
-        y_TBH, end = _run_layers(module, x_TBD, lengths_B, state)
-    y = y_TBH.transpose(0, 1) if module.batch_first else y_TBH
-    if not is_batched:
-        y, end = y.squeeze(0 if module.batch_first else 1), tuple(part.squeeze(1) for part in end)
-    return y, _as_torch(module, end)
-
-
-def _values(input: Tensor | PackedSequence) -> Tensor:
-    return input.data if isinstance(input, PackedSequence) else input
-
-
-def _torch_runs(module: Any, x: Tensor) -> bool:
-    """Whether the first choice for this input is torch's own.
-
-    Raises:
-        UnavailableError: another is pinned, and only torch has projections.
-    """
-    chosen = ops.choose(_KINDS[module.mode], x, weights=_weights(module, ""))
-    if module.proj_size > 0 and chosen != "torch_native":
-        raise UnavailableError(
-            f"'{chosen or 'native'}' is pinned and has no projections: set proj_size=0 or pin "
-            f"'torch_native' or none"
-        )
-    return chosen == "torch_native"
-
-
-def _checked_lengths(lengths: Tensor | Sequence[int], x_TBD: Tensor) -> Tensor | None:
-    """The lengths as a tensor, or None where every row is as long as x."""
-    n_steps, n_rows, _ = x_TBD.shape
-    if not isinstance(lengths, Tensor):
-        lengths = torch.tensor(lengths, dtype=torch.int64)
-    ops.check_lengths(lengths, n_rows, n_steps)
-    return None if n_steps > 0 and bool((lengths == n_steps).all()) else lengths
-
-
-def _checked_state(module: Any, rows: Tensor, hx: Any, is_batched: bool) -> tuple[Tensor, ...]:
-    """The initial state as a tuple of `[L·N, B, …]`, refused in torch's own words."""
-    n_states = 2 if module.mode == "LSTM" else 1
-    if hx is None:
-        n_rows = rows.shape[0] if module.batch_first else rows.shape[1]
-        n_layers = module.num_layers * (2 if module.bidirectional else 1)
-        widths = (module.proj_size or module.hidden_size, module.hidden_size)[:n_states]
-        state = tuple(rows.new_zeros(n_layers, n_rows, width) for width in widths)
-    else:
-        state = tuple(hx) if n_states == 2 else (hx,)
-        if not is_batched:
-            state = tuple(part.unsqueeze(1) for part in state)
-    module.check_forward_args(rows, _as_torch(module, state), None)
-    return state
-
-
-def _as_torch(module: Any, state: tuple[Tensor, ...]) -> Any:
-    """`(h, c)` for the LSTM, else h."""
-    return state if module.mode == "LSTM" else state[0]
-
-
-def _weights(module: Any, suffix: str, layer: int = 0) -> ops.Weights:
-    """The weights of one layer in one direction; read by name, so that replaced ones are seen."""
-    names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if module.bias else [])]
-    return ops.Weights(*(getattr(module, f"{name}_l{layer}{suffix}") for name in names))
-
-
-def _run_layers(
-    module: Any, x_TBD: Tensor, lengths_B: Tensor | None, state: tuple[Tensor, ...]
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Every layer and direction by `ops.unroll`, with torch's dropout between layers."""
-    kind = _KINDS[module.mode]
-    ends: list[tuple[Tensor, ...]] = []
-    for layer in range(module.num_layers):
-        start = tuple(part[len(ends)] for part in state)
-        weights = _weights(module, "", layer)
-        if module.bidirectional:
-            starts = (start, tuple(part[len(ends) + 1] for part in state))
-            both = (weights, _weights(module, "_reverse", layer))
-            x_TBD, layer_ends = ops.unroll_both(kind, x_TBD, lengths_B, starts, both)
-            ends += layer_ends
-        else:
-            x_TBD, end = ops.unroll(kind, x_TBD, lengths_B, start, weights)
-            ends.append(end)
-        if layer < module.num_layers - 1:
-            x_TBD = drop(x_TBD, module.dropout, module.training)
-    return x_TBD, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
-
-
-def _run_packed(
-    module: Any,
-    torch_forward: Any,
-    x_TBD: Tensor,
-    lengths_B: Tensor,
-    state: tuple[Tensor, ...],
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The whole stack by torch over packed rows; empty rows are not shown to it."""
-    n_steps, n_rows, _ = x_TBD.shape
-    packing = Packing.of(lengths_B, x_TBD.device)
-    if len(packing.order) == 0:
-        width = (2 if module.bidirectional else 1) * state[0].shape[2]
-        return x_TBD.new_zeros(n_steps, n_rows, width), state
-    packed = PackedSequence(packing.gather(x_TBD), packing.batch_sizes)
-    start = tuple(part.index_select(1, packing.order) for part in state)
-    y, end = torch_forward(packed, _as_torch(module, start))
-    ends = end if module.mode == "LSTM" else (end,)
-    y_TBH = packing.scatter(y.data, n_steps, n_rows)
-    return y_TBH, tuple(map(packing.put_back, ends, state))
-
-
-def _forward_packed_input(module: Any, packed: PackedSequence, hx: Any) -> Any:
-    """A packed sequence for an implementation that takes padded rows; the answer is packed too."""
-    x_TBD, lengths_B = pad_packed_sequence(packed)
-    rows = x_TBD.transpose(0, 1) if module.batch_first else x_TBD
-    state = _checked_state(module, rows, hx, is_batched=True)
-    y_TBH, end = _run_layers(module, x_TBD, lengths_B, state)
-    order, sorted_lengths = packed.sorted_indices, lengths_B
-    if order is not None:
-        y_TBH, sorted_lengths = y_TBH.index_select(1, order), lengths_B[order.cpu()]
-    data = pack_padded_sequence(y_TBH, sorted_lengths).data
-    y = PackedSequence(data, packed.batch_sizes, order, packed.unsorted_indices)
-    return y, _as_torch(module, end)

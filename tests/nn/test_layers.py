@@ -18,7 +18,6 @@ from torch.nn.utils.rnn import (
     pad_packed_sequence,
 )
 
-import unrolled.nn
 from unrolled import nn, ops
 from unrolled.errors import ConfigError, UnavailableError
 
@@ -279,19 +278,6 @@ def test_wrong_options_fail_as_in_torch() -> None:
             torch.nn.LSTM(**sizes)
         with pytest.raises(ValueError, match=exactly(str(expected.value))):
             nn.LSTM(**sizes)
-
-
-def test_every_other_name_is_torchs() -> None:
-    from unrolled.nn import Embedding
-
-    assert Embedding is torch.nn.Embedding
-    assert nn.Linear is torch.nn.Linear
-    assert nn.functional is torch.nn.functional
-    assert nn.utils.rnn.pack_sequence is pack_sequence
-    assert {"LSTM", "Linear", "Module"} <= set(dir(nn))
-    assert set(unrolled.nn.__all__) == {"GRU", "LSTM", "RNN"}
-    with pytest.raises(AttributeError):
-        _ = nn.Linearr
 
 
 @pytest.mark.parametrize("pin", PINS, ids=str)

@@ -1,0 +1,56 @@
+"""`import unrolled.nn.functional`, `from unrolled.nn.utils.rnn import …`: torch's own modules.
+
+Python finds a module by the path of its parent, so that torch's files would run once more under other
+names, and give classes that are not torch's. This finder answers instead, with the modules there are.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+
+_OURS, _TORCHS = "unrolled.nn.", "torch.nn."
+OUR_MODULES = {"unrolled.nn.conversion", "unrolled.nn.running", "unrolled.nn.torch_names"}
+
+
+class TorchNames(MetaPathFinder, Loader):
+    """Finds `unrolled.nn.X` where there is a `torch.nn.X`, and gives that one."""
+
+    def find_spec(
+        self, name: str, path: Iterable[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """A specification of torch's module under our name, or None where torch has none."""
+        if not name.startswith(_OURS) or name in OUR_MODULES:
+            return None
+        try:
+            there = find_spec(_torchs(name))
+        except ModuleNotFoundError:
+            return None
+        return None if there is None else ModuleSpec(name, self)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Torch's module. Python is going to put our specification on it."""
+        module = import_module(_torchs(spec.name))
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing runs; the module gets its own specification back."""
+        spec = module.__spec__
+        assert spec is not None
+        module.__spec__ = spec.loader_state
+
+
+def install() -> None:
+    """Ask this finder first, because others would follow the path of torch's packages."""
+    if not any(type(finder).__qualname__ == "TorchNames" for finder in sys.meta_path):
+        sys.meta_path.insert(0, TorchNames())
+
+
+def _torchs(name: str) -> str:
+    return _TORCHS + name.removeprefix(_OURS)

@@ -1,0 +1,89 @@
+"""What training says of a translator is what its saved weights say when they are loaded anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_resume import content
+
+import unrolled
+from unrolled.training.events import Evaluated, Saved, Started, Step
+from unrolled.training.loop import fit, train
+from unrolled.training.recipe import Recipe
+
+OPTIMISERS: dict[str, dict[str, Any]] = {
+    "adam": {},
+    "averaged": {"average": 0.9},
+}
+
+
+def recipe_of(pairs_file: Path, recipe_file: Path, **training: Any) -> Recipe:
+    recipe = unrolled.recipe_from_toml(
+        recipe_file, unrolled.TASKS, [("data.train", str(pairs_file))]
+    )
+    settings = {"evaluate_every_n_steps": 10, "max_steps": 30, **training}
+    return replace(recipe, training=replace(recipe.training, **settings))
+
+
+def scores_of(run: Path) -> Mapping[str, float]:
+    """Those of the saved model on its validation part, in the way of training."""
+    predictor = unrolled.load(run)
+    assert isinstance(predictor, unrolled.Predictor)
+    decoding = replace(predictor.recipe.decoding, method="greedy")
+    return predictor.evaluate(predictor.held_out("valid"), decoding).total.scores
+
+
+@pytest.mark.parametrize("settings", OPTIMISERS.values(), ids=OPTIMISERS)
+def test_each_score_is_that_of_the_saved_weights(
+    tmp_path: Path, pairs_file: Path, recipe_file: Path, settings: dict[str, Any]
+) -> None:
+    recipe = recipe_of(pairs_file, recipe_file, **settings)
+    seen: list[float] = []
+    for event in fit(recipe, tmp_path / "run"):
+        if isinstance(event, Evaluated) and event.is_best:
+            assert event.scores == pytest.approx(scores_of(tmp_path / "run"), abs=1e-9)
+            seen.append(event.scores["chrf"])
+    assert len(seen) >= 2
+    assert len(set(seen)) >= 2
+
+
+STOPS = ((Started, 1), (Step, 9), (Evaluated, 2), (Saved, 2), (Evaluated, 1))
+
+
+def test_a_run_chosen_by_chrf_resumes_bit_for_bit(
+    tmp_path: Path, pairs_file: Path, recipe_file: Path
+) -> None:
+    settings = {"metric": "chrf", "evaluate_every_n_steps": 4, "checkpoint_every_n_steps": 3}
+    recipe = recipe_of(pairs_file, recipe_file, log_every_n_steps=1, **settings)
+    train(recipe, tmp_path / "whole")
+    for kind, number in STOPS:
+        events = fit(recipe, tmp_path / "parts", resume=(tmp_path / "parts").exists())
+        for event in events:
+            number -= type(event) is kind
+            if not number:
+                events.close()
+                break
+    train(recipe, tmp_path / "parts", resume=True)
+    assert content(tmp_path / "parts") == content(tmp_path / "whole")
+
+
+def test_a_loaded_translator_sees_its_weights_change(trained_run: Path) -> None:
+    first, second = unrolled.load(trained_run), unrolled.load(trained_run)
+    texts = ["I see two red cats.", "I see five white horses.", "I see three birds."]
+    before = first.predict(texts)
+    optimiser = torch.optim.AdamW(first.model.parameters(), lr=0.1, fused=True)
+    for parameter in first.model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimiser.step()
+    after = first.predict(texts)
+    assert [each.score for each in after] != [each.score for each in before]
+    second.model.load_state_dict(first.model.state_dict())
+    again = second.predict(texts)
+    assert [(each.text, each.score) for each in again] == [
+        (each.text, each.score) for each in after
+    ]
