@@ -5,8 +5,8 @@
 
 A case is accepted, or refused by one sentence and exit code 2. Faults are: a traceback, more than 10
 seconds, more than 1 GB of memory, a process that dies, anything written or removed outside the folder,
-and a message that is not one line of at most 500 printable characters. Cases run one after another in a
-process forked for them, which is replaced when it dies or is killed. For Linux.
+and a message that is longer than any may be or that a terminal would obey. Cases run one after another
+in a process forked for them, which is replaced when it dies or is killed. For Linux.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from typing import Any
 from mutations import mutated
 from targets import Target, build, chosen, targets
 
+from unrolled.quoting import LONGEST_MESSAGE, escape
+
 SECONDS = 10  # of the processor: on a busy machine the clock says little
 WAITED_SECONDS = 120
 BYTES = 1 << 30  # in memory
 ADDRESSES = 8 << 30  # libraries claim far more than they use
-LONGEST_SENTENCE = 500
-
 GOOD = ("accepted", "refused")
 
 
@@ -203,7 +203,7 @@ def _outcome(target: Target, folder: Path) -> tuple[str, str]:
     sentence = said.rpartition("unrolled: ")[2].removesuffix("\n")
     if code != 2 or "unrolled: " not in said:
         return "code", f"{code}: {said}"
-    if not sentence.isprintable() or len(sentence) > LONGEST_SENTENCE:
+    if escape(sentence) != sentence or len(sentence) > LONGEST_MESSAGE:
         return "message", sentence
     return "refused", sentence
 

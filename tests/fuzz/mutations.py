@@ -253,7 +253,10 @@ def _parent(value: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _toml(content: bytes, draw: Draw) -> bytes:
-    lines = content.decode("utf-8", "replace").split("\n")
+    text = content.decode("utf-8", "replace")
+    # A list that stands on several lines becomes one.
+    text = re.sub(r"(?<= = )\[\n[^\[\]]*\n\]", _on_one_line, text)
+    lines = text.split("\n")
     settings = [n for n, line in enumerate(lines) if " = " in line]
     if not settings:
         return _bytes(content, draw)
@@ -270,6 +273,10 @@ def _toml(content: bytes, draw: Draw) -> bytes:
         before = lines[number].partition(" = ")[2]
         lines[number] = f"{name} = {_like(TOML_VALUES, before, draw)}"
     return "\n".join(lines).encode("utf-8", "replace")
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return " ".join(found[0].split())
 
 
 # Binary files with a header
