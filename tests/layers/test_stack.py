@@ -246,7 +246,7 @@ def test_a_lower_precision_is_refused_where_it_cannot_be():
     stack.precision = "int8"
     with pytest.raises(ConfigError, match="a step in int8 has no gradients: call it under"):
         stack.step(x, stack.start(B))
-    with pytest.raises(ConfigError, match=r"int8 weights need the native kernels: .* is float64"):
+    with pytest.raises(ConfigError, match="int8 weights need the native kernels: "):
         with torch.no_grad():
             stack.double().step(x.double(), stack.start(B))
     stack.precision = "int4"
