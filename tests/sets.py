@@ -23,6 +23,7 @@ from pathlib import Path
 from unrolled.kernels import kernels, missing_because
 
 ROOT = Path(__file__).parents[1]
+REPORTS = ROOT / "build" / "test-sets"
 FOLDERS = [
     *(f"tests/{name}" for name in ("ops", "layers", "decoding", "training", "tasks", "vectors")),
     *(f"tests/{name}" for name in ("nn", "baselines", "inspect", "test_predict.py")),
@@ -94,6 +95,15 @@ class Outcome:
             f"{self.seconds / 60:4.1f} min"
         )
 
+    @property
+    def told(self) -> str:
+        """What failed, a line each, and where all that was printed is kept."""
+        REPORTS.mkdir(parents=True, exist_ok=True)
+        path = REPORTS / f"{self.way.name}-{self.way.n_threads}.txt"
+        path.write_text(self.output + "\n", encoding="utf-8")
+        lines = [line for line in self.output.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        return "\n".join([*lines[:40], f"{self.output.splitlines()[-1]}: {path.relative_to(ROOT)}"])
+
 
 def ways(threads: Sequence[int]) -> list[Way]:
     """All ways on one thread; on more the widest instruction set and no kernels, which differ most."""
@@ -156,7 +166,7 @@ def main() -> int:
         print(outcome.row, flush=True)
         failed += [outcome] if outcome.code else []
     for outcome in failed:
-        print(f"\n--- {outcome.way.name}, {outcome.way.n_threads} threads\n{outcome.output}")
+        print(f"\n{outcome.told}")
     return bool(failed)
 
 
