@@ -42,11 +42,11 @@ check: $(VENV)/dev  ## formatting, lint, types
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 
-test: $(VENV)/dev  ## all tests, in random order, warnings as errors
-	$(BIN)/python -m pytest
+test: $(VENV)/dev  ## all tests, in random order, two at a time, warnings as errors
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-sets: $(VENV)/dev  ## the tests that compute, with each instruction set, without kernels, on 1 and 2 threads
-	$(BIN)/python tests/sets.py
+	$(BIN)/python tests/sets.py $(SETS)
 
 bench: $(VENV)/core  ## our layers beside torch.nn's on this machine; see benchmarks/README.md
 	$(BIN)/python benchmarks/recurrence.py

@@ -52,6 +52,7 @@ def test_damaged_json_is_one_sentence(tmp_path: Path, content: bytes, problem: s
         (b"a = " + b"[" * 40 + b"]" * 40, "nested too deeply"),
         (b".".join([b"a"] * 3000) + b" = 1", "nested too deeply"),
         (b"a = " + b"9" * 5000, "not valid TOML"),
+        (b"a = 0x" + b"f" * 6000, "a number of thousands of digits"),
         (b"a = 1\na = 2", "not valid TOML"),
         (b"a = 1\nb = \xff", "not UTF-8 text (byte 10)"),
     ],

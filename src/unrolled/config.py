@@ -33,6 +33,7 @@ from unrolled.quoting import listed, quote
 T = TypeVar("T")
 
 _MOST_BYTES = 1 << 20  # of a recipe
+_LONGEST_CHOICE = 200  # characters of a message
 _LONGEST_TEXT = 10_000  # characters
 _LARGEST = (1 << 63) - 1
 

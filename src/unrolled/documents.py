@@ -29,6 +29,7 @@ DEEPEST = 32
 """Lists and objects inside one another."""
 
 _LONGEST_NUMBER = 40  # characters
+_MOST_BITS = 10_000
 _OPEN_ALREADY = (
     "/dev/fd/",
     "/proc/self/fd/",
@@ -252,15 +253,19 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _check(value: Any, *, has_escapes: bool) -> None:
-    """Refuse nesting, and half surrogate pairs, which only escapes can write; without recursion."""
+    """Refuse what no file of ours holds, level by level, for Python's own recursion has a limit.
+
+    Half surrogate pairs, which only escapes can write; numbers in base 16 of more digits than Python
+    would write in base 10; nesting.
+    """
     level = [value]
     for _ in range(DEEPEST):
-        if has_escapes:
-            for each in level:
-                texts = each if isinstance(each, dict) else (each,)
-                for text in texts:
-                    if isinstance(text, str) and not text.isascii():
-                        _check_surrogates(text)
+        for each in level:
+            if isinstance(each, int) and each.bit_length() > _MOST_BITS:
+                raise ValueError("a number of thousands of digits")
+            for text in each if isinstance(each, dict) else (each,):
+                if has_escapes and isinstance(text, str) and not text.isascii():
+                    _check_surrogates(text)
         level = [inner for each in level for inner in _inside(each)]
         if not level:
             return

@@ -141,6 +141,16 @@ def _tensor(about: Any, start: int, path: str | PathLike[str]) -> StoredTensor:
     return StoredTensor(dtype, tuple(shape), start + first, last - first)
 
 
+def require_known_types(path: str | PathLike[str], header: Header) -> None:
+    """Refuse numbers of types that this toolkit never writes.
+
+    Raises:
+        DocumentError: there are some.
+    """
+    if any(each.dtype not in _TYPES for each in header.tensors.values()):
+        raise DocumentError(path, "a tensor's type, shape or place is damaged")
+
+
 def is_whole(path: str | PathLike[str], header: Header) -> bool:
     """Whether a file's content has the checksum that it holds; one without a checksum is taken as it is.
 

@@ -5,8 +5,8 @@
 
 A case is accepted, or refused by one sentence and exit code 2. Faults are: a traceback, more than 10
 seconds, more than 1 GB of memory, a process that dies, anything written or removed outside the folder,
-and a message that is not one line of at most 500 printable characters. Cases run one after another in a
-process forked for them, which is replaced when it dies or is killed. For Linux.
+and a message that is longer than any may be or that a terminal would obey. Cases run one after another
+in a process forked for them, which is replaced when it dies or is killed. For Linux.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from typing import Any
 from mutations import mutated
 from targets import Target, build, chosen, targets
 
+from unrolled.quoting import LONGEST_MESSAGE, escape
+
 SECONDS = 10  # of the processor: on a busy machine the clock says little
 WAITED_SECONDS = 120
 BYTES = 1 << 30  # in memory
 ADDRESSES = 8 << 30  # libraries claim far more than they use
-LONGEST_SENTENCE = 500
-
 GOOD = ("accepted", "refused")
 
 
@@ -111,6 +111,8 @@ def _watch(child: int, reader: int, case: int, n_cases: int, result: Result) -> 
         new = os.read(reader, 1 << 16)
         if not new:
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if status == 0:  # all done, or given up because of its memory
+                return case
             if case < n_cases:
                 result.add(case, *(("hang", "") if is_killed else ("died", f"exit code {status}")))
             return case + 1
@@ -131,18 +133,26 @@ def _processor_seconds(process: int) -> float:
 
 
 def _run_cases(target: Target, seed: int, cases: range, place: Path, writer: int) -> None:
-    """The forked process."""
-    limit = _memory(os.getpid())[1] + ADDRESSES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    os.fsync = lambda _: None  # what it is for is tried elsewhere, and it takes most of the time
-    before = _memory(os.getpid())[0]
-    for case in cases:
-        outcome, about = run_case(target, damage(target, seed, case), place)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-        if peak > BYTES:
-            outcome, about = "memory", f"{peak:,} bytes; {about}"
-        os.write(writer, json.dumps([outcome, about[:2000], peak]).encode() + b"\n")
-    os._exit(0)
+    """The forked process, which never comes back from here."""
+    try:
+        addresses = _memory(os.getpid())[1] + ADDRESSES
+        resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
+        os.fsync = lambda _: (
+            None
+        )  # what it is for is tried elsewhere, and it takes most of the time
+        before = _memory(os.getpid())[0]
+        for case in cases:
+            outcome, about = run_case(target, damage(target, seed, case), place)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+            if peak > BYTES:
+                outcome, about = "memory", f"{peak:,} bytes; {about}"
+            os.write(writer, json.dumps([outcome, about[:2000], peak]).encode() + b"\n")
+            if outcome == "memory":
+                break
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _memory(process: int) -> tuple[int, int]:
@@ -193,7 +203,7 @@ def _outcome(target: Target, folder: Path) -> tuple[str, str]:
     sentence = said.rpartition("unrolled: ")[2].removesuffix("\n")
     if code != 2 or "unrolled: " not in said:
         return "code", f"{code}: {said}"
-    if not sentence.isprintable() or len(sentence) > LONGEST_SENTENCE:
+    if escape(sentence) != sentence or len(sentence) > LONGEST_MESSAGE:
         return "message", sentence
     return "refused", sentence
 

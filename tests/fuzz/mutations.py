@@ -92,6 +92,16 @@ TOML_VALUES = (
 )
 
 
+_NUMBER = re.compile(r"-?[0-9][0-9_.e+-]*|inf|nan|0x.*")
+
+
+def _like(values: tuple[str, ...], before: str, draw: Draw) -> str:
+    """A value in the place of another; of a number mostly a number, for those come further."""
+    numbers = [each for each in values if _NUMBER.fullmatch(each)]
+    is_number = _NUMBER.fullmatch(before) is not None
+    return draw.choice(numbers if is_number and draw.random() < 0.7 else values)
+
+
 def mutated(content: bytes, name: str, draw: Draw) -> bytes:
     """The content of a file of this name with one to three faults."""
     ways = _ways(name)
@@ -171,12 +181,17 @@ def _json(content: bytes, draw: Draw) -> bytes:
     path = draw.choice(places)
     way = draw.randrange(6)
     if way == 0:
-        return _without(value, path).encode()
+        return _encoded(_without(value, path))
     if way == 1:
-        return _twice(value, path).encode()
+        return _encoded(_twice(value, path))
     if way == 2:
         return draw.choice(JSON_VALUES).encode()
-    return _with(value, path, draw.choice(JSON_VALUES)).encode()
+    before = json.dumps(_parent(value, path)[path[-1]])
+    return _encoded(_with(value, path, _like(JSON_VALUES, before, draw)))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _json_lines(content: bytes, draw: Draw) -> bytes:
@@ -238,7 +253,10 @@ def _parent(value: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _toml(content: bytes, draw: Draw) -> bytes:
-    lines = content.decode("utf-8", "replace").split("\n")
+    text = content.decode("utf-8", "replace")
+    # A list that stands on several lines becomes one.
+    text = re.sub(r"(?<= = )\[\n[^\[\]]*\n\]", _on_one_line, text)
+    lines = text.split("\n")
     settings = [n for n, line in enumerate(lines) if " = " in line]
     if not settings:
         return _bytes(content, draw)
@@ -252,8 +270,13 @@ def _toml(content: bytes, draw: Draw) -> bytes:
     elif way == 2:
         lines.insert(number, f"{draw.choice(('other', 'a.b.c', 'seed', 'x' * 999))} = 1")
     else:
-        lines[number] = f"{name} = {draw.choice(TOML_VALUES)}"
+        before = lines[number].partition(" = ")[2]
+        lines[number] = f"{name} = {_like(TOML_VALUES, before, draw)}"
     return "\n".join(lines).encode("utf-8", "replace")
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return " ".join(found[0].split())
 
 
 # Binary files with a header

@@ -29,6 +29,8 @@ from unrolled.text.tokenizer import TextConfig, Tokenizer
 from unrolled.training.config import TrainingConfig
 from unrolled.training.optimiser import WeightAverage, build_optimiser
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 B, S, E, H, M = 3, 5, 7, 11, 4
 PRECISIONS = ["float32"] if native.kernels is None else ["float32", "int8"]
 

@@ -998,3 +998,12 @@ def test_a_section_of_a_recipe_is_read() -> None:
     section = {"train": "src", "suffixes": [".py"], "documents": "line", "valid_share": 0}
     config = from_mapping(CorpusConfig, section, "data")
     assert config == CorpusConfig(("src",), suffixes=(".py",), documents="line", valid_share=0.0)
+
+
+def test_a_file_rewritten_with_its_old_time_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for text in ("one\n", "two\n"):
+        write(path, text)
+        os.utime(path, ns=(10**18, 10**18))
+        found = corpus_files.scan(path, whole(path))
+        assert found.sha256 == hashlib.sha256(text.encode()).hexdigest()

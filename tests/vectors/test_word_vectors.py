@@ -216,3 +216,33 @@ def test_a_search_of_a_mapped_matrix_holds_blocks_alone(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 80_000_000, "a fifth of 300 × V scores of three products"
+
+
+def test_a_search_sees_a_matrix_that_changed_in_place() -> None:
+    matrix = np.array([[1, 0], [2, 0.5], [0, 3]], np.float32)
+    vectors = WordVectors(["a", "b", "c"], matrix)
+    assert vectors.nearest("a", 1)[0].word == "b"
+    matrix[1] = [0, -9]
+    matrix[2] = [4, 0]
+    assert vectors.nearest("a", 1) == [("c", 1.0)]
+    assert vectors.similarity("a", "c") == 1.0
+    vectors.matrix = np.array([[1, 0], [7, 0], [0, 3]], np.float32)
+    assert vectors.nearest("a", 1) == [("b", 1.0)]
+    closed = matrix[:]
+    closed.flags.writeable = False  # its owner can still write
+    view = WordVectors(["a", "b", "c"], closed)
+    assert view.nearest("a", 1) == [("c", 1.0)]
+    matrix[:] = matrix[[0, 2, 1]]
+    assert view.nearest("a", 1) == [("b", 1.0)]
+
+
+def test_nobody_writes_into_loaded_vectors(tmp_path: Path) -> None:
+    path = tmp_path / "some.txt"
+    path.write_text("a 1 0\nb 2 0\n", encoding="utf-8")
+    vectors = WordVectors.load(path)
+    vectors.nearest("a", 1)
+    with pytest.raises(ValueError, match="read-only"):
+        vectors.matrix[0] = 5
+    assert vectors._inverse_lengths() is vectors._inverse_lengths()
+    first = vectors.first(1)
+    assert first._inverse_lengths() is first._inverse_lengths()

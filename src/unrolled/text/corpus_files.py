@@ -7,6 +7,7 @@ import glob
 import hashlib
 import io
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -212,15 +213,26 @@ def _refuse_folder(error: OSError) -> None:
 
 # Reading
 
+_LONGEST_TICK = 2_000_000_000
+"""Nanoseconds between two times that a file system can tell apart; FAT's are the coarsest."""
+
 
 def scan(path: Path, config: CorpusConfig) -> ScannedFile:
-    """Read a whole file, and note what splitting it needs; once, as long as it does not change."""
+    """Read a whole file, and note what splitting it needs; once, as long as it does not change.
+
+    A file that changed a moment ago may change again within the same tick of the file system's clock, so
+    what is read of it is not kept.
+    """
     how = CorpusConfig(encoding=config.encoding, on_invalid=config.on_invalid)
-    return _scanned(path, os.getcwd(), _stamp(path), how)
+    stamp, version = _stamp(path), _version(path)
+    read = _scanned if _is_settled(version) else _scanned.__wrapped__
+    return read(path, os.getcwd(), stamp, version, how)
 
 
 @lru_cache(maxsize=100_000)
-def _scanned(path: Path, folder: str, stamp: tuple[int, int], config: CorpusConfig) -> ScannedFile:
+def _scanned(
+    path: Path, folder: str, stamp: tuple[int, int], version: _Version, config: CorpusConfig
+) -> ScannedFile:
     place = BEGIN
     marks = [place]
     n_invalid = first_invalid = 0
@@ -244,6 +256,26 @@ def _stamp(path: Path) -> tuple[int, int]:
     except (OSError, ValueError):
         return 0, 0  # whoever opens it will say what is wrong
     return found.st_size, found.st_mtime_ns
+
+
+class _Version(NamedTuple):
+    """What differs after any change of a file: nobody can set the second time back."""
+
+    modified: int
+    changed: int
+    inode: int
+
+
+def _version(path: Path) -> _Version:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return _Version(0, 0, 0)
+    return _Version(found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def _is_settled(version: _Version) -> bool:
+    return time.time_ns() - max(version.modified, version.changed) > _LONGEST_TICK
 
 
 def span_texts(span: Span, config: CorpusConfig) -> Iterator[str]:

@@ -376,7 +376,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         RunError: the file is missing, may not be read, is cut short, or not what was written.
     """
     try:
-        tensor_files.read_header(path)
+        tensor_files.require_known_types(path, tensor_files.read_header(path))
     except DocumentError as error:
         raise damaged(path, error.problem) from None
     try:
@@ -384,7 +384,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             written = (file.metadata() or {}).get("sha256")
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, UnicodeDecodeError) as error:
-        raise damaged(path, f"cut short or overwritten: {error}") from None
+        raise damaged(path, f"cut short or overwritten: {str(error)[:200]}") from None
     if written != _checksum(tensors):
         raise damaged(path, "its checksum does not match")
     return tensors

@@ -37,6 +37,7 @@ from torch import nn
 from unrolled import config, documents, storage
 from unrolled.baselines.linear import HOLDS as BASELINE
 from unrolled.errors import ConfigError, RunError
+from unrolled.quoting import brief
 from unrolled.tasks.task import LABELS, AnyTask, LabelTask, Task, Tokenizers
 from unrolled.text import tokenizer_files
 from unrolled.text.labels import Labels
@@ -706,4 +707,4 @@ def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return "not set" if value is None else repr(value)
+    return "not set" if value is None else brief(repr(value))

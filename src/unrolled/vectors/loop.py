@@ -21,6 +21,7 @@ from typing import Any, Literal
 from unrolled import config as settings
 from unrolled import documents, storage
 from unrolled.errors import ConfigError, DataError, RunError
+from unrolled.quoting import brief
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors import memory, native, plain, words
 from unrolled.vectors.config import CHANGEABLE, OF_TRAINING, VectorsConfig
@@ -237,8 +238,8 @@ def _check_same(config: VectorsConfig, out: Path) -> None:
     for name, value in settings.to_mapping(config).items():
         if name not in changeable and before.get(name) != value:
             raise ConfigError(
-                f"vectors.{name} is {value}, but {out} was begun with {before.get(name)}; leave it as "
-                "it was, or choose another name (--out)"
+                f"vectors.{name} is {value}, but {out} was begun with {brief(before.get(name))}; leave "
+                "it as it was, or choose another name (--out)"
             )
 
 

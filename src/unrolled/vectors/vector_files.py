@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from unrolled import storage
+from unrolled import documents, storage
 from unrolled.errors import DataError
 from unrolled.quoting import brief
 from unrolled.text.files import endings, nearest_file, packed_into, unpacked
@@ -34,7 +34,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     try:
         if path.is_dir():
             raise DataError("this is a folder; give a file", path)
-        with path.open("rb") as stream:
+        with documents.open_regular(path, pipes=True) as stream:
             head = stream.peek(10)[:10]
             packing = next((ending for ending, magic in _MAGIC.items() if magic.match(head)), None)
             if packing is None:

@@ -8,7 +8,7 @@ another, of which the best are kept, so that nothing of V × V numbers ever exis
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from functools import cached_property, partial
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,7 +20,7 @@ from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, did_you_mean
 from unrolled.quoting import quote
 from unrolled.vectors.cooccurrence import Counts
-from unrolled.vectors.formats import Format, Which, not_finite, read_vectors
+from unrolled.vectors.formats import Format, Which, read_vectors
 from unrolled.vectors.ratios import COUNTS_FOLDER, Ratio, ratio
 
 Method = Literal["3CosAdd", "3CosMul"]
@@ -48,7 +48,8 @@ class WordVectors:
     Args:
         words: V of them, the commonest first where that is known; of a word that stands twice, the first
             counts.
-        matrix: `[V, D]`, row i for word i.
+        matrix: `[V, D]`, row i for word i. It may be changed in place: the lengths of its rows are then
+            computed at each search. After `load`, where nobody can write into it, they are kept.
         notes: what a reader should know, one sentence each.
         folder: where counts of co-occurrence lie, for `ratio`.
         path: where they were read from, for messages.
@@ -76,6 +77,10 @@ class WordVectors:
             raise DataError(f"{len(words):,} words, but vectors of shape {matrix.shape}")
         self.words, self.matrix, self.notes = list(words), matrix, tuple(notes)
         self._folder, self._path = folder, path
+        self._lengths: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+        self._ours: NDArray[np.float32] | None = (
+            None  # a matrix of which nobody else holds the memory
+        )
         last = len(self.words) - 1
         self._ids = dict(zip(reversed(self.words), range(last, -1, -1), strict=True))
 
@@ -100,7 +105,10 @@ class WordVectors:
         is_whole = keep is None and limit is None  # else rows of the counts are others
         path = Path(path)
         folder = path if path.is_dir() else path.parent
-        return cls(stored.words, stored.matrix, stored.notes, folder if is_whole else None, path)
+        folder_of_counts = folder if is_whole else None
+        vectors = cls(stored.words, stored.matrix, stored.notes, folder_of_counts, path)
+        vectors._ours = _read_only(stored.matrix)
+        return vectors
 
     def __len__(self) -> int:
         return len(self.words)
@@ -136,7 +144,9 @@ class WordVectors:
 
     def first(self, n_words: int) -> WordVectors:
         """The same with the first words alone; nothing is copied."""
-        return WordVectors(self.words[:n_words], self.matrix[:n_words], self.notes)
+        some = WordVectors(self.words[:n_words], self.matrix[:n_words], self.notes)
+        some._ours = some.matrix if self._ours is self.matrix else None
+        return some
 
     def similarity(self, first: str, second: str) -> float:
         """The cosine of two words, −1…1; 0 where a vector is zero.
@@ -156,7 +166,7 @@ class WordVectors:
 
     def unit(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """`[N, D]`: rows divided by their lengths; zeros stay zeros."""
-        unit: NDArray[np.float32] = self.matrix[ids] * self._inverse_lengths[ids, None]
+        unit: NDArray[np.float32] = self.matrix[ids] * self._inverse(ids)[:, None]
         return unit
 
     def nearest(self, word: str, k: int = 10) -> list[Neighbour]:
@@ -257,17 +267,26 @@ class WordVectors:
             for id_, probe in zip(probe_ids, probes, strict=True)
         ]
 
-    @cached_property
     def _inverse_lengths(self) -> NDArray[np.float32]:
         """`[V]`: 1 over the length of each row; 0 for a row of zeros."""
-        lengths = np.empty(len(self), np.float64)
-        for start in range(0, len(self), _ROWS):
-            block = np.asarray(self.matrix[start : start + _ROWS], np.float64)
-            lengths[start : start + _ROWS] = np.sqrt(np.einsum("vd,vd->v", block, block))
+        matrix, kept = self.matrix, self._lengths
+        is_fixed = self._ours is matrix and not _can_be_written(matrix)
+        if kept is not None and kept[0] is matrix and is_fixed:
+            return kept[1]
+        starts = range(0, len(self), _ROWS)
+        inverse = np.concatenate([self._inverse(slice(at, at + _ROWS)) for at in starts])
+        self._lengths = (matrix, inverse) if is_fixed else None
+        return inverse
+
+    def _inverse(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """`[N]`: the same of some rows."""
+        wide = np.asarray(self.matrix[rows], np.float64)
+        lengths = np.sqrt(np.einsum("vd,vd->v", wide, wide))
         if not np.isfinite(lengths).all():
-            row = not_finite(self.matrix)
-            word = self.words[int(np.isfinite(lengths).argmin()) if row is None else row]
-            problem = f"the vector of {quote(word)} is not finite; remove it, or train again"
+            word = np.arange(len(self))[rows][np.isfinite(lengths).argmin()]
+            problem = (
+                f"the vector of {quote(self.words[word])} is not finite; remove it, or train again"
+            )
             raise DataError(problem, self._path)
         return np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0).astype(
             np.float32
@@ -295,10 +314,11 @@ class WordVectors:
         n_queries = len(excluded_QX)
         step = max(1, _FLOATS // (len(words_UD) + 3 * n_queries))
         best: list[_Best] = []
+        inverse = self._inverse_lengths()
         for start in range(0, len(self), step):
             block_ND = self.matrix[start : start + step]
             cosines_UN = words_UD @ block_ND.T
-            cosines_UN *= self._inverse_lengths[start : start + step]
+            cosines_UN *= inverse[start : start + step]
             scores = combine(cosines_UN)
             best = best or [_Best(n_queries, k) for _ in scores]
             query, column = np.nonzero(
@@ -326,6 +346,25 @@ class WordVectors:
             if abs(len(each) - len(word)) <= 2 and (each[:1] == word[:1] or each[-1:] == word[-1:])
         ]
         return did_you_mean(word, nearly)
+
+
+def _read_only(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same array, and all that it is a view of, closed to writers."""
+    part: object = matrix
+    while isinstance(part, np.ndarray):
+        part.flags.writeable = False
+        part = part.base
+    return matrix
+
+
+def _can_be_written(matrix: NDArray[np.float32]) -> bool:
+    """Whether an array, or one that it is a view of, was opened to writers again."""
+    part: object = matrix
+    while isinstance(part, np.ndarray):
+        if part.flags.writeable:
+            return True
+        part = part.base
+    return False
 
 
 class _Best:
