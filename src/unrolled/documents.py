@@ -172,8 +172,13 @@ def read_json(path: str | PathLike[str], limit: int = MOST_BYTES) -> Any:
     return parse_json(path, read_text(path, limit))
 
 
-def parse_json(path: str | PathLike[str], text: str) -> Any:
+def parse_json(path: str | PathLike[str], text: str, *, surrogates: bool = False) -> Any:
     """What a text of JSON holds; `path` is for messages.
+
+    Args:
+        path: of the file, for messages.
+        text: of JSON.
+        surrogates: whether a text in it may hold half a surrogate pair.
 
     Raises:
         DocumentError: it is not JSON, or not such as this toolkit writes.
@@ -192,7 +197,7 @@ def parse_json(path: str | PathLike[str], text: str) -> Any:
             parse_float=_finite,
             parse_constant=_refuse_constant,
         )
-        _check(value, has_escapes="\\u" in text)
+        _check(value, has_escapes=not surrogates and "\\u" in text)
     return value
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from unrolled import storage
+from unrolled import documents, storage
 from unrolled.baselines.features import Cells, Ngrams, Text, beside, presence, tfidf
 from unrolled.errors import ConfigError, RunError, did_you_mean
 from unrolled.metrics.multi_label import apply_thresholds
@@ -230,6 +230,7 @@ def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
 # --- the folder
 
 _FORMAT = "unrolled baseline 2"
+_MOST_BYTES = 1 << 30
 
 
 def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) -> None:
@@ -291,11 +292,15 @@ def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) ->
 def read_folder(folder: Path) -> tuple[Baseline, dict[str, Any]]:
     """A baseline and how it was fitted."""
     try:
-        record = json.loads((folder / RECORD_FILE).read_bytes().decode("utf-8", "surrogatepass"))
-        contents = {name: (folder / name).read_bytes() for name in (VOCABULARY_FILE, WEIGHTS_FILE)}
-    except (OSError, ValueError) as error:
-        is_there = not isinstance(error, FileNotFoundError)
-        problem = f"cannot be read ({error})" if is_there else "no baseline, or not all of it"
+        contents = {
+            name: documents.read_bytes(folder / name, _MOST_BYTES)
+            for name in (RECORD_FILE, VOCABULARY_FILE, WEIGHTS_FILE)
+        }
+        record = _parsed(folder / RECORD_FILE, contents.pop(RECORD_FILE))
+    except documents.DocumentError as error:
+        problem = "no baseline, or not all of it"
+        if not error.is_missing:
+            problem = f"cannot be read ({error.problem})"
         raise RunError(
             f"{folder}: {problem}; name a folder with {RECORD_FILE}, {VOCABULARY_FILE} and {WEIGHTS_FILE}"
         ) from error
@@ -308,7 +313,7 @@ def read_folder(folder: Path) -> tuple[Baseline, dict[str, Any]]:
         for name, content in contents.items():
             if hashlib.sha256(content).hexdigest() != record["sha256"][name]:
                 raise damaged
-        vocabulary = json.loads(contents[VOCABULARY_FILE].decode("utf-8", "surrogatepass"))
+        vocabulary = _parsed(folder / VOCABULARY_FILE, contents[VOCABULARY_FILE])
         arrays = load(contents[WEIGHTS_FILE])
         ngrams = tuple(
             Ngrams(tuple(tokens), tuple(arrays[f"keys.{side}.{n}"] for n in range(2, longest + 1)))
@@ -330,10 +335,41 @@ def read_folder(folder: Path) -> tuple[Baseline, dict[str, Any]]:
             bias=arrays["bias"],
             thresholds=arrays["thresholds"],
         )
-        fits = baseline.weights.shape == (len(baseline.bias), sum(map(len, ngrams)))
-        fits &= len(baseline.thresholds) == (len(baseline.labels) if baseline.multi_label else 0)
-        if not fits or baseline.link not in get_args(Link):
+        if not _fits(baseline) or not isinstance(record["fitted"], dict):
             raise damaged
         return baseline, record["fitted"]
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, SafetensorError, documents.DocumentError) as error:
         raise damaged from error
+
+
+def _parsed(path: Path, content: bytes) -> Any:
+    # A token may hold half a surrogate pair; see `write_folder`.
+    text = content.decode("utf-8", "surrogatepass")
+    return documents.parse_json(path, text, surrogates=True)
+
+
+def _fits(baseline: Baseline) -> bool:
+    """Whether all parts of a baseline are such as were written, and belong together."""
+    ngrams, labels = baseline.ngrams, baseline.labels
+    n_labels, n_features = len(labels), sum(map(len, ngrams))
+    texts = (baseline.name, *labels, *(token for each in ngrams for token in each.tokens))
+    keys = [each for of in ngrams for each in of.keys]
+    arrays = (baseline.weights, baseline.bias, baseline.idf, baseline.thresholds)
+    is_binary = n_labels == 2 and not baseline.multi_label
+    return (
+        all(isinstance(text, str) for text in texts)
+        and len(set(labels)) == n_labels >= 1
+        and type(baseline.multi_label) is bool
+        and type(baseline.n_texts) is int
+        and all(type(side) is int and 0 <= side < baseline.n_texts for side in baseline.reads)
+        and len(baseline.reads) == len(ngrams)
+        and baseline.weighting in get_args(Weighting)
+        and baseline.link in get_args(Link)
+        and all(array.dtype == np.float64 for array in arrays)
+        and all(each.ndim == 1 and each.dtype.kind == "i" for each in keys)
+        and baseline.weights.shape
+        in {(1 if is_binary else n_labels, n_features), (n_labels, n_features)}
+        and baseline.bias.shape == baseline.weights.shape[:1]
+        and baseline.idf.shape == (n_features if baseline.weighting == "tfidf" else 0,)
+        and baseline.thresholds.shape == (n_labels if baseline.multi_label else 0,)
+    )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unrolled import storage
+from unrolled import documents, storage
 from unrolled.errors import RunError
 from unrolled.vectors import memory, words
 from unrolled.vectors.cooccurrence import (
@@ -38,6 +38,8 @@ from unrolled.vectors.records import PairWeights
 from unrolled.vectors.vocabulary import Vocabulary, WordCounts
 
 PARTS_FILE = "parts.jsonl"
+
+_MOST_OF_PARTS = 1 << 30  # bytes; a line of some hundred for each MB of text
 
 
 class DonePart(NamedTuple):
@@ -115,13 +117,19 @@ class CountingRun:
     def _done_parts(self) -> list[DonePart]:
         """The parts that are complete; the rest of a line at which a run was killed is cut off."""
         path, record = self._job.work / PARTS_FILE, self._job.record
-        content = path.read_bytes() if path.exists() else b""
+        content = b""
+        if path.exists():
+            try:
+                content = documents.read_bytes(path, _MOST_OF_PARTS)
+            except documents.DocumentError as error:
+                raise RunError(
+                    f"{path}: damaged ({error.problem}); train again (--force)"
+                ) from None
         done, whole = [], 0
         for line in content.split(b"\n")[:-1]:
             try:
-                n_tokens, n_borders, end, seconds = json.loads(line)
-                done.append(DonePart(n_tokens, n_borders, words.Place(*end), seconds))
-            except (ValueError, TypeError):
+                done.append(DonePart.of(line))
+            except ValueError:
                 break
             whole += len(line) + 1
         if whole < len(content) or storage.is_shared(path):

@@ -115,6 +115,6 @@ def _share(path: Path, other: Path) -> None:
     try:
         os.link(path, other)
     except OSError:
-        with path.open("rb") as source, other.open("wb") as target:
+        with documents.open_regular(path) as source, other.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
             storage.flush(target)
