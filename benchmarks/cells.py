@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 
 import unrolled
 from unrolled.tasks.language_model import LanguageModel, LanguageModelConfig
-from unrolled.text.streams import StreamConfig
+from unrolled.text.corpus.windows import StreamConfig
 from unrolled.training.loop import Run
 
 CELLS = ("rnn", "gru", "lstm")

@@ -24,15 +24,15 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from unrolled.kernels import kernels
-from unrolled.vectors.cooccurrence import Counts
-from unrolled.vectors.formats import write_vectors
-from unrolled.vectors.vocabulary import Vocabulary
+from unrolled.vectors.counting.cooccurrence import Counts
+from unrolled.vectors.formats.detect import write_vectors
+from unrolled.vectors.counting.vocabulary import Vocabulary
 
 OURS = """
 import json, sys, time
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.events import Epoch, Read, VocabularyMade
-from unrolled.vectors.loop import fit_vectors
+from unrolled.vectors.train import fit_vectors
 start, counted, epochs = time.perf_counter(), 0.0, []
 for event in fit_vectors(VectorsConfig(**json.loads(sys.argv[1])), sys.argv[2], sys.argv[3], force=True):
     if isinstance(event, Epoch):

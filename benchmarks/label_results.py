@@ -23,11 +23,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from unrolled.cli_labels import BASELINES_FOLDER, fit_and_save_baselines
-from unrolled.metrics.counts import Scorable
+from unrolled.cli.labels import BASELINES_FOLDER, fit_and_save_baselines
+from unrolled.metrics.class_counts import Scorable
 from unrolled.metrics.intervals import over_seeds, paired_bootstrap
-from unrolled.predict import load, record
-from unrolled.predict_labels import LabelPredictor
+from unrolled.predictors.load import load, record
+from unrolled.predictors.labels import LabelPredictor
 from unrolled.tasks import TASKS
 from unrolled.training.loop import train
 from unrolled.training.recipe import Recipe, recipe_from_toml

@@ -24,10 +24,10 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from unrolled.tasks import labelled
+from unrolled.tasks import text_labels
 from unrolled.tasks.classify import TASK, Classifier, ClassifyConfig
-from unrolled.tasks.labelled import LabelledExample
-from unrolled.text.batches import batches
+from unrolled.tasks.text_labels import LabelledExample
+from unrolled.text.batching import batches
 
 V, C = 15_000, 6
 SETTINGS = (
@@ -67,7 +67,7 @@ def same_weights(plain: Plain, ours: Classifier) -> None:
         plain.linear.load_state_dict(ours.head.scorer.state_dict())
 
 
-def made(n_rows: int, shortest: int, longest: int, max_tokens: int) -> list[labelled.LabelBatch]:
+def made(n_rows: int, shortest: int, longest: int, max_tokens: int) -> list[text_labels.LabelBatch]:
     """Batches of random texts whose lengths fall off as those of real ones do."""
     random = np.random.default_rng(1)
     lengths = shortest + (longest - shortest) * random.beta(1.5, 3.5, n_rows)
@@ -81,7 +81,7 @@ def made(n_rows: int, shortest: int, longest: int, max_tokens: int) -> list[labe
     ]
 
 
-def check(plain: Plain, ours: Classifier, batch: labelled.LabelBatch) -> None:
+def check(plain: Plain, ours: Classifier, batch: text_labels.LabelBatch) -> None:
     """Stop where loss or a gradient differs."""
     (text,) = batch.texts
     loss, _ = TASK.loss(ours, batch)
@@ -169,17 +169,17 @@ def main() -> None:
                 print(f"| {name} | {max_tokens} | {cell} | {H} | {cells}", flush=True)
 
 
-Step = Callable[[labelled.LabelBatch], None]
+Step = Callable[[text_labels.LabelBatch], None]
 
 
-def plain_step(ours: Classifier, batch: labelled.LabelBatch) -> Step:
+def plain_step(ours: Classifier, batch: text_labels.LabelBatch) -> Step:
     """The other side's step, after its loss and gradients were found equal."""
     plain = Plain(ours.config)
     same_weights(plain, ours)
     check(plain, ours, batch)
     adam = torch.optim.Adam(plain.parameters(), fused=True)
 
-    def step(batch: labelled.LabelBatch) -> None:
+    def step(batch: text_labels.LabelBatch) -> None:
         (text,) = batch.texts
         logits = plain(text.values, text.lengths)
         nn.functional.cross_entropy(logits, batch.targets[:, 0]).backward()
@@ -189,7 +189,7 @@ def plain_step(ours: Classifier, batch: labelled.LabelBatch) -> Step:
     return step
 
 
-def keras_step(ours: Classifier, batch: labelled.LabelBatch) -> Step:
+def keras_step(ours: Classifier, batch: text_labels.LabelBatch) -> Step:
     """The same of Keras."""
     model = keras_model(ours)
     loss, count = TASK.loss(ours, batch)
@@ -198,7 +198,7 @@ def keras_step(ours: Classifier, batch: labelled.LabelBatch) -> Step:
     if abs(other - float(loss.detach()) / count) > 1e-4:
         raise SystemExit(f"the losses differ: Keras {other}, ours {float(loss.detach()) / count}")
 
-    def step(batch: labelled.LabelBatch) -> None:
+    def step(batch: text_labels.LabelBatch) -> None:
         model.train_on_batch(batch.texts[0].values.numpy(), batch.targets[:, 0].numpy())
 
     return step
@@ -207,7 +207,7 @@ def keras_step(ours: Classifier, batch: labelled.LabelBatch) -> Step:
 def measured(ours: Classifier, other_step: Step, all_batches, n_rows: int, arguments) -> str:
     adam = torch.optim.Adam(ours.parameters(), fused=True)
 
-    def our_step(batch: labelled.LabelBatch) -> None:
+    def our_step(batch: text_labels.LabelBatch) -> None:
         loss, count = TASK.loss(ours, batch)
         (loss / count).backward()
         adam.step()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unrolled.tasks import language_model
 from unrolled.tasks.language_model import LanguageModel, LanguageModelConfig
-from unrolled.text.streams import Windows
+from unrolled.text.corpus.windows import Windows
 
 #        name      B   T    V       E    H
 SIZES = [

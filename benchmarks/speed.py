@@ -19,19 +19,19 @@ from pathlib import Path
 
 import torch
 
-from unrolled.decoding.records import DecodingConfig
+from unrolled.decoding.types import DecodingConfig
 from unrolled.ops.linear import product, why_not_onednn
-from unrolled.predict import load
-from unrolled.samples.phrasebook import generate, write
+from unrolled.predictors.load import load
+from unrolled.samples.phrasebook.generator import generate, write
 from unrolled.shapes import Padded
 from unrolled.tasks.translate import TASK, TranslateConfig, Translator
-from unrolled.text.batches import batches
-from unrolled.text.data import DataConfig
+from unrolled.text.batching import batches
+from unrolled.text.splits import DataConfig
 from unrolled.text.readers import read_rows
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
-from unrolled.training.optimiser import build_optimiser, scale_and_clip
-from unrolled.training.prepare import Prepared, prepare
+from unrolled.training.optimizer import build_optimiser, scale_and_clip
+from unrolled.training.dataset import Prepared, prepare
 from unrolled.training.recipe import Recipe
 
 BUDGETS = (512, 1024, 2048)

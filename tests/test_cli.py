@@ -90,7 +90,7 @@ def test_interruptions_and_the_machine_are_no_tracebacks(
 
 def test_help_names_every_command_and_waits_for_nothing_heavy() -> None:
     program = (
-        "import sys; from unrolled.cli import main; code = main(['--help']); "
+        "import sys; from unrolled.cli.app import main; code = main(['--help']); "
         "print('heavy:', [m for m in ('torch', 'numpy', 'tokenizers') if m in sys.modules])"
     )
     seconds = []

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from toy_language_model import ToyModel, tokenizer_of
 
-import unrolled.predict
-from unrolled import cli, cli_generate
-from unrolled.cli_generate import Suggester
-from unrolled.decoding.continuation import Continuation
+import unrolled.predictors.load
+from unrolled import cli
+from unrolled.cli import generate
+from unrolled.cli.generate import Suggester
+from unrolled.decoding.text_session import Continuation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,7 +37,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
         kind = "word" if "words" in str(run) else "char"
         return SimpleNamespace(continuation=lambda: fresh(kind))
 
-    monkeypatch.setattr(unrolled.predict, "load", load)
+    monkeypatch.setattr(unrolled.predictors.load, "load", load)
     return asked
 
 
@@ -75,7 +76,7 @@ def test_text_is_written_as_it_comes() -> None:
             written.append(self.getvalue())
 
     settings: Any = {"temperature": 0, "stop": ()}
-    cli_generate.generate(fresh(), Output(), n_samples=1, max_tokens=9, seed=1, **settings)
+    generate.generate(fresh(), Output(), n_samples=1, max_tokens=9, seed=1, **settings)
     assert len({len(text) for text in written}) >= 9
 
 
@@ -131,7 +132,7 @@ def test_a_run_of_another_task_is_refused_by_name(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = SimpleNamespace(recipe=SimpleNamespace(task="translate"))
-    monkeypatch.setattr(unrolled.predict, "load", lambda run, precision: other)
+    monkeypatch.setattr(unrolled.predictors.load, "load", lambda run, precision: other)
     text = [] if command == "generate" else ["a text"]
     assert cli.main([command, "runs/a", *text]) == 2
     assert capsys.readouterr().err == (
@@ -190,7 +191,7 @@ def test_tab_takes_the_first_suggestion() -> None:
     best = next(each.text for each in suggest("and th") if each.text != "th")
     with create_pipe_input() as typing:
         typing.send_text("and th\t\r")
-        given = cli_generate.session(suggest, input=typing, output=DummyOutput()).prompt("> ")
+        given = generate.session(suggest, input=typing, output=DummyOutput()).prompt("> ")
     assert given == f"and {best}"
 
 
@@ -209,8 +210,8 @@ def test_a_line_typed_is_read_before_the_next(monkeypatch: pytest.MonkeyPatch) -
         shown.append([each.text for each in completer.get_completions(Document(line), None)])
         return line
 
-    monkeypatch.setattr(cli_generate, "session", lambda suggest: SimpleNamespace(prompt=prompt))
-    cli_generate.interactive(suggest)
+    monkeypatch.setattr(generate, "session", lambda suggest: SimpleNamespace(prompt=prompt))
+    generate.interactive(suggest)
     expected = [
         [c.text.removeprefix(c.typed) for c in suggest(text) if c.text != c.typed]
         for text in ("and the", "and the\ncats")

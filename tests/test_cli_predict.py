@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from unrolled import cli_predict
-from unrolled.cli_predict import line_groups, one_line
+from unrolled.cli import lines as cli_predict
+from unrolled.cli.lines import line_groups, one_line
 from unrolled.errors import ConfigError, DataError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from unrolled.cli_progress import line_of, show
+from unrolled.cli.progress import line_of, show
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 
 STARTED = Started(

@@ -13,12 +13,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from unrolled import cli, cli_options, cli_vectors, storage
+from unrolled import storage
+from unrolled import cli
+from unrolled.cli import options
+from unrolled.cli import vectors_train
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError
-from unrolled.layers.cache import ContinuousCache
-from unrolled.vectors import memory, training_run
+from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.vectors import memory
+from unrolled.vectors import train_stage
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.counting_run import CountingRun
+from unrolled.vectors.count_stage import CountingRun
 from unrolled.vectors.events import Counted
 
 TEXT = "ice is cold\nsteam is hot\nice is water and steam is water\n" * 9
@@ -181,7 +185,7 @@ def test_standard_input_goes_when_the_first_epoch_is_refused(
     def refused(*_: object) -> float:
         raise NonFiniteError("epoch 1: not finite")
 
-    monkeypatch.setattr(training_run, "train_epoch", refused)
+    monkeypatch.setattr(train_stage, "train_epoch", refused)
     assert run.refused("-", "--out", "v", *QUICK, stdin=TEXT.encode()).startswith("epoch 1: not")
     assert not (tmp_path / ".v.standard-input").exists()
 
@@ -292,12 +296,12 @@ def test_an_unknown_option_is_not_taken_for_a_text(run: Run) -> None:
 
 
 def test_every_setting_of_vectors_is_an_option() -> None:
-    names = set(inspect.signature(cli_vectors.train).parameters)
+    names = set(inspect.signature(vectors_train.train).parameters)
     settings = {field.name for field in fields(VectorsConfig)}
     assert settings - names == {"symmetric"}, "which is --left-only"
     defaults = {
         name: each.default
-        for name, each in inspect.signature(cli_vectors.train).parameters.items()
+        for name, each in inspect.signature(vectors_train.train).parameters.items()
         if name in settings
     }
     assert VectorsConfig(**defaults) == VectorsConfig()
@@ -328,7 +332,7 @@ def test_epochs_are_saved_as_often_as_asked(run: Run, tmp_path: Path) -> None:
 )
 def test_only_settings_are_renamed(before: Exception, after: str) -> None:
     with pytest.raises(type(before)) as caught:
-        with cli_options.settings_as_options({"vectors.min_count": "--min-count"}):
+        with options.settings_as_options({"vectors.min_count": "--min-count"}):
             raise before
     assert str(caught.value) == after
     assert caught.value is before, "with all that it carries"

@@ -9,8 +9,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from unrolled import cli, cli_words
-from unrolled.vectors import formats
+from unrolled import cli
+from unrolled.cli import vectors
+from unrolled.vectors.formats import detect
 
 MATRIX = {
     "man": [1.0, 0.1, 0.3],
@@ -25,7 +26,7 @@ MATRIX = {
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "small.txt"
     matrix = np.array(list(MATRIX.values()), np.float32)
-    formats.write_vectors(path, list(MATRIX), matrix)
+    detect.write_vectors(path, list(MATRIX), matrix)
     return path
 
 
@@ -158,7 +159,7 @@ def test_vectors_are_converted_and_come_back(
         f"{target} exists; replace it (--force), or choose another name"
     )
     run("convert", file, target, "--force", "--max-words", 2)
-    assert formats.read_vectors(target).words == ["man", "king"]
+    assert detect.read_vectors(target).words == ["man", "king"]
 
 
 def test_some_words_alone_are_converted(run: Run, file: Path, tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_what_is_no_file_of_vectors_is_refused_by_every_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     binary = tmp_path / "whole.bin"
-    formats.write_vectors(binary, list(MATRIX), np.array(list(MATRIX.values()), np.float32))
+    detect.write_vectors(binary, list(MATRIX), np.array(list(MATRIX.values()), np.float32))
     trained, unfinished = trained_folder(tmp_path / "nan"), trained_folder(tmp_path / "unfinished")
     damaged = trained.read_bytes()
     trained.write_bytes(damaged[:-4] + b"\x00\x00\xc0\x7f")  # the last number is none
@@ -292,7 +293,7 @@ def trained_folder(folder: Path) -> Path:
     """What a training leaves but for the counts; the file of vectors."""
     folder.mkdir()
     path = folder / "vectors.safetensors"
-    formats.write_vectors(path, list(MATRIX), np.array(list(MATRIX.values()), np.float32))
+    detect.write_vectors(path, list(MATRIX), np.array(list(MATRIX.values()), np.float32))
     (folder / "vectors.toml").touch()
     return path
 
@@ -359,5 +360,5 @@ def test_letters_without_a_glyph_are_told_beside_the_map(run: Run, tmp_path: Pat
 
 
 def test_choices_at_the_command_line_are_those_of_the_files() -> None:
-    assert get_args(cli_words.Format) == get_args(formats.Format)
-    assert get_args(cli_words.Which) == get_args(formats.Which)
+    assert get_args(vectors.Format) == get_args(detect.Format)
+    assert get_args(vectors.Which) == get_args(detect.Which)

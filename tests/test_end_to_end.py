@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from unrolled import cli
-from unrolled.predict import Predictor, load
+from unrolled.predictors.load import Predictor, load
 from unrolled.training.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")

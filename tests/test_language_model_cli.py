@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.cli import main
-from unrolled.cli_options import default_out
+from unrolled.cli.app import main
+from unrolled.cli.options import default_out
 from unrolled.ops import native
-from unrolled.predict import load
+from unrolled.predictors.load import load
 
 SETTINGS = [
     "--task", "language_model", "--text.kind", "char", "--model.hidden_size", "24",

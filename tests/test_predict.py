@@ -15,9 +15,9 @@ import torch
 import unrolled
 from unrolled.errors import ConfigError, RunError
 from unrolled.ops import native
-from unrolled.predict import Predictor, judge, load, record
+from unrolled.predictors.load import Predictor, judge, load, record
 from unrolled.tasks import TASKS
-from unrolled.text.data import read_splits
+from unrolled.text.splits import read_splits
 from unrolled.text.readers import Row
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,15 +11,16 @@ import pytest
 import torch
 
 import unrolled
-from unrolled import baselines, cli
-from unrolled.cli_labels import fit_and_save_baselines
+from unrolled import baselines
+from unrolled import cli
+from unrolled.cli.labels import fit_and_save_baselines
 from unrolled.errors import ConfigError, DataError
-from unrolled.predict_labels import LabelPredictor, probability_of
-from unrolled.tasks.classify import TASK as CLASSIFY
+from unrolled.predictors.labels import LabelPredictor, probability_of
+from unrolled.tasks.classify import TASK
 from unrolled.tasks.classify import ClassifyConfig
-from unrolled.tasks.labelled import ROLE
+from unrolled.tasks.text_labels import ROLE
 from unrolled.tasks.task import LabelPrediction
-from unrolled.text.data import LabelData
+from unrolled.text.splits import LabelData
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer
 
@@ -266,7 +267,7 @@ def test_baselines_count_the_words_that_the_model_reads(kind, keep, found) -> No
         task="classify", data=LabelData(max_length=4, keep=keep), text=text, model=ClassifyConfig()
     )
     roles = {ROLE: Tokenizer.train([] if kind == "bpe" else ["the"], text)}
-    predictor = LabelPredictor(recipe, CLASSIFY, roles, torch.nn.Identity())
+    predictor = LabelPredictor(recipe, TASK, roles, torch.nn.Identity())
     assert predictor.words(["The Fine films are long!"]) == [found]
     assert predictor.words(["It", ""]) == [["It" if kind == "space" else "it"], []]
 

@@ -15,9 +15,9 @@ import pytest
 import unrolled
 from unrolled import cli
 from unrolled.baselines import Tagged, fit_tagging_baselines
-from unrolled.cli_labels import fit_and_save_baselines
+from unrolled.cli.labels import fit_and_save_baselines
 from unrolled.errors import ConfigError, DataError
-from unrolled.predict_labels import LabelPredictor
+from unrolled.predictors.labels import LabelPredictor
 from unrolled.samples import tagging
 from unrolled.training.events import Started
 

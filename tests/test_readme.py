@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.cli import app
+from unrolled.cli.app import app
 from unrolled.config import split_options
 from unrolled.tasks import TASKS
 from unrolled.training.recipe import recipe_from_toml

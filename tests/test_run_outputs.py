@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from unrolled import cli, storage
+from unrolled import storage
+from unrolled import cli
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 posix = pytest.mark.skipif(os.name == "nt", reason="needs links of POSIX")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import unrolled
-from unrolled import cli, cli_options
+from unrolled import cli
+from unrolled.cli import options
 from unrolled.errors import UnavailableError
 from unrolled.out_of_memory import is_out_of_memory
 
@@ -85,9 +86,9 @@ def test_standard_input_that_is_closed_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    assert not cli_options.is_typed()
+    assert not options.is_typed()
     with pytest.raises(unrolled.ConfigError, match="standard input is closed; give the text"):
-        cli_options.standard_input()
+        options.standard_input()
 
 
 PRESS = """
@@ -108,7 +109,7 @@ sys.exit(main())
 
 
 @posix
-@pytest.mark.parametrize("name", ["unrolled.cli", "cyclopts", "torch"])
+@pytest.mark.parametrize("name", ["unrolled.cli.app", "cyclopts", "torch"])
 def test_ctrl_c_in_an_import_leaves_no_traceback(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PRESS.format(name=name)],
@@ -165,11 +166,11 @@ def test_other_faults_are_no_lack_of_memory() -> None:
 
 
 def test_torch_is_not_loaded_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    cli_options.check_room_for_torch()  # it is loaded
+    options.check_room_for_torch()  # it is loaded
     monkeypatch.delitem(sys.modules, "torch")
-    cli_options.check_room_for_torch()
-    monkeypatch.setattr(cli_options, "_ADDRESS_SPACE_OF_TORCH", 1 << 60)
+    options.check_room_for_torch()
+    monkeypatch.setattr(options, "_ADDRESS_SPACE_OF_TORCH", 1 << 60)
     with pytest.raises(
         UnavailableError, match=r"PyTorch cannot be loaded; raise the limit \(ulimit"
     ):
-        cli_options.check_room_for_torch()
+        options.check_room_for_torch()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unrolled import nn
-    from unrolled.decoding.records import DecodingConfig
+    from unrolled.decoding.types import DecodingConfig
     from unrolled.errors import (
         ConfigError,
         DataError,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from unrolled.inspect.attention import draw_attention
     from unrolled.inspect.attribution import explain_words
     from unrolled.ops import explain, unroll, using
-    from unrolled.predict import LanguagePredictor, Predictor, load
-    from unrolled.predict_labels import LabelledEvaluation, LabelPredictor
+    from unrolled.predictors.load import LanguagePredictor, Predictor, load
+    from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
     from unrolled.shapes import Padded
     from unrolled.tasks import (
         TASKS,
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
         StreamTask,
         Task,
     )
-    from unrolled.text.data import DataConfig, LabelData
+    from unrolled.text.splits import DataConfig, LabelData
     from unrolled.text.labels import Labels
-    from unrolled.text.streams import StreamConfig
+    from unrolled.text.corpus.windows import StreamConfig
     from unrolled.text.tokenizer import TextConfig, Tokenizer
     from unrolled.training.config import TrainingConfig
     from unrolled.training.loop import fit, train
     from unrolled.training.recipe import Recipe, recipe_from_toml
     from unrolled.vectors.config import VectorsConfig
-    from unrolled.vectors.loop import train_vectors
+    from unrolled.vectors.train import train_vectors
     from unrolled.vectors.word_vectors import WordVectors
 
 _HOME = {
@@ -53,23 +53,23 @@ _HOME = {
     "TASKS": "unrolled.tasks",
     "Answer": "unrolled.tasks",
     "ConfigError": "unrolled.errors",
-    "DataConfig": "unrolled.text.data",
+    "DataConfig": "unrolled.text.splits",
     "DataError": "unrolled.errors",
-    "DecodingConfig": "unrolled.decoding.records",
-    "LabelData": "unrolled.text.data",
+    "DecodingConfig": "unrolled.decoding.types",
+    "LabelData": "unrolled.text.splits",
     "LabelPrediction": "unrolled.tasks",
-    "LabelPredictor": "unrolled.predict_labels",
+    "LabelPredictor": "unrolled.predictors.labels",
     "LabelTask": "unrolled.tasks",
-    "LabelledEvaluation": "unrolled.predict_labels",
+    "LabelledEvaluation": "unrolled.predictors.labels",
     "Labels": "unrolled.text.labels",
-    "LanguagePredictor": "unrolled.predict",
+    "LanguagePredictor": "unrolled.predictors.load",
     "NonFiniteError": "unrolled.errors",
     "Padded": "unrolled.shapes",
     "Prediction": "unrolled.tasks",
-    "Predictor": "unrolled.predict",
+    "Predictor": "unrolled.predictors.load",
     "Recipe": "unrolled.training.recipe",
     "RunError": "unrolled.errors",
-    "StreamConfig": "unrolled.text.streams",
+    "StreamConfig": "unrolled.text.corpus.windows",
     "StreamTask": "unrolled.tasks",
     "Task": "unrolled.tasks",
     "TextConfig": "unrolled.text.tokenizer",
@@ -83,10 +83,10 @@ _HOME = {
     "explain": "unrolled.ops",
     "explain_words": "unrolled.inspect.attribution",
     "fit": "unrolled.training.loop",
-    "load": "unrolled.predict",
+    "load": "unrolled.predictors.load",
     "recipe_from_toml": "unrolled.training.recipe",
     "train": "unrolled.training.loop",
-    "train_vectors": "unrolled.vectors.loop",
+    "train_vectors": "unrolled.vectors.train",
     "unroll": "unrolled.ops",
     "using": "unrolled.ops",
 }

@@ -17,7 +17,7 @@ from torch import Tensor
 from unrolled import ops
 from unrolled.ops import native
 from unrolled.ops.linear import why_not_onednn
-from unrolled.ops.records import N_GATES
+from unrolled.ops.types import N_GATES
 
 # The batch every cell is tried on: small, ragged, with an empty row.
 N_STEPS, N_ROWS, INPUT_SIZE, HIDDEN_SIZE = 12, 16, 64, 64

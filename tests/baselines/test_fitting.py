@@ -15,8 +15,8 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from sklearn.svm import LinearSVC
 
 from unrolled.baselines import BaselineConfig, FittedBaseline, Labelled, fit_baselines
-from unrolled.baselines.families import FAMILIES
-from unrolled.baselines.solving import log_count_ratios
+from unrolled.baselines.config import FAMILIES
+from unrolled.baselines.sklearn_models import log_count_ratios
 from unrolled.config import from_mapping, to_mapping
 from unrolled.errors import ConfigError, DataError, UnavailableError
 from unrolled.metrics.multi_label import choose_thresholds
@@ -332,7 +332,7 @@ def test_the_same_data_give_the_same_baselines() -> None:
 
 
 def test_a_fit_that_does_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unrolled.baselines.solving._MOST_ITERATIONS", 2)
+    monkeypatch.setattr("unrolled.baselines.sklearn_models._MOST_ITERATIONS", 2)
     for family in ("unigrams", "nb_svm"):
         fitted = fit(make(3, 1), make(3, 2), family, c_values=(30.0,))
         assert fitted.converged is False

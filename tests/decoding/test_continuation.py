@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from toy_language_model import KINDS, TEXTS, Table, ToyModel, tokenizer_of
 
-from unrolled.decoding.completion import in_word
-from unrolled.decoding.continuation import Continuation, score
-from unrolled.decoding.records import DecodingConfig
+from unrolled.decoding.word_completion import in_word
+from unrolled.decoding.text_session import Continuation, score
+from unrolled.decoding.types import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.text.tokenizer import EOS_ID, join_words
 

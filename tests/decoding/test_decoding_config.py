@@ -67,7 +67,7 @@ except Exception as error:
 
 
 def test_reading_the_options_does_not_bring_torch():
-    code = "import sys, unrolled.decoding.records; print('torch' in sys.modules)"
+    code = "import sys, unrolled.decoding.types; print('torch' in sys.modules)"
     assert run(code) == "False"
 
 

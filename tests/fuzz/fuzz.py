@@ -245,7 +245,7 @@ def load_everything() -> None:
     )  # the library warns after a fork otherwise
     import torch
 
-    for module in ("unrolled.cli", "unrolled.predict", "unrolled.vectors.loop"):
+    for module in ("unrolled.cli.app", "unrolled.predictors.load", "unrolled.vectors.train"):
         importlib.import_module(module)
     torch.set_num_threads(1)
 

@@ -158,7 +158,7 @@ def write_vectors(folder: Path, data: Path, *, unfinished: bool) -> None:
     """Vectors, or what is left of their training after its first epoch."""
     from unrolled.vectors.config import VectorsConfig
     from unrolled.vectors.events import Epoch
-    from unrolled.vectors.loop import fit_vectors
+    from unrolled.vectors.train import fit_vectors
 
     config = VectorsConfig(size=3, min_count=1, epochs=3, save_every_n_seconds=0)
     events = fit_vectors(config, data / "language_model.txt", folder, implementation="plain")
@@ -176,8 +176,8 @@ def build(folder: Path) -> None:
         write_run(folder / task, data, task)
     write_vectors(folder / "vectors", data, unfinished=False)
     write_vectors(folder / "begun", data, unfinished=True)
-    from unrolled.vectors.formats import read_vectors
-    from unrolled.vectors.formats import write_vectors as write
+    from unrolled.vectors.formats.detect import read_vectors
+    from unrolled.vectors.formats.detect import write_vectors as write
 
     write_cache(folder / "cache", data)
     (folder / "st").mkdir()
@@ -338,7 +338,7 @@ def _of_readers(data: Path, folder: Path) -> Iterator[Target]:
 
 def _read_vocabulary(folder: Path) -> int:
     from unrolled.errors import UnrolledError
-    from unrolled.vectors.formats_safetensors import read_vocabulary
+    from unrolled.vectors.formats.safetensors import read_vocabulary
 
     try:
         read_vocabulary(folder / "vocabulary.tsv")
@@ -357,7 +357,7 @@ def refuse(error: Exception) -> int:
 
 def _read_cached(data: Path) -> Call:
     def call(folder: Path) -> int:
-        from unrolled.text.corpus import CorpusConfig, open_corpus
+        from unrolled.text.corpus.corpus import CorpusConfig, open_corpus
         from unrolled.text.tokenizer import TextConfig, Tokenizer
 
         corpus = open_corpus(

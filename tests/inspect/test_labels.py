@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError
-from unrolled.inspect.labels import _NAMES, Baseline, LabelReport, report_page, write_report
+from unrolled.inspect.label_report import _NAMES, Baseline, LabelReport, report_page, write_report
 from unrolled.metrics import labels, multi_label, tags
 from unrolled.metrics.intervals import bootstrap, paired_bootstrap
 from unrolled.metrics.labels import measure_labels, tally_labels

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError, RunError, UnavailableError
-from unrolled.inspect.words import draw_words, place_labels, project
+from unrolled.inspect.word_map import draw_words, place_labels, project
 from unrolled.vectors.word_vectors import WordVectors
 
 

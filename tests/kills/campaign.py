@@ -221,7 +221,7 @@ def fault_of_loading(out: Path, is_vectors: bool) -> str | None:
     """Why a folder that a kill left cannot be used, where that is not told in a sentence; else None."""
     from unrolled import load
     from unrolled.errors import UnrolledError
-    from unrolled.vectors.formats import read_vectors
+    from unrolled.vectors.formats.detect import read_vectors
 
     if not out.exists():
         return None
@@ -376,9 +376,9 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=4, help="pairs of starts of each kind")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    import unrolled.predict
+    import unrolled.predictors.load
     import unrolled.training.loop
-    import unrolled.vectors.loop  # noqa: F401
+    import unrolled.vectors.train  # noqa: F401
 
     print(f"{'kind':18}{'trials':>8}{'kills':>8}{'pairs':>8}{'faults':>8}")
     n_faults = 0

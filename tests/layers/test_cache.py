@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from unrolled.errors import ConfigError
-from unrolled.layers import cache as module
-from unrolled.layers.cache import ContinuousCache
+from unrolled.layers import neural_cache
+from unrolled.layers.neural_cache import ContinuousCache
 
 T, H, V = 29, 3, 7
 
@@ -43,7 +43,7 @@ def by_hand(size, theta, weight, hidden, log_probs, targets):
 def test_the_cache_is_its_equation_over_any_windows(
     monkeypatch, steps_at_once, theta, size, windows
 ):
-    monkeypatch.setattr(module, "_STEPS_AT_ONCE", steps_at_once)
+    monkeypatch.setattr(neural_cache, "_STEPS_AT_ONCE", steps_at_once)
     hidden, log_probs, targets = text()
     exact = by_hand(size, theta, 0.3, hidden, log_probs, targets)
     of_targets = log_probs.gather(1, targets.unsqueeze(1)).squeeze(1)

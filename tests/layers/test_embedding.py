@@ -12,7 +12,7 @@ from unrolled.errors import ConfigError
 from unrolled.layers.embedding import Embedding, thaw
 from unrolled.text.tokenizer import PAD_ID
 from unrolled.training.config import TrainingConfig
-from unrolled.training.optimiser import build_optimiser, scale_and_clip
+from unrolled.training.optimizer import build_optimiser, scale_and_clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from unrolled.errors import ConfigError
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
-from unrolled.ops import cross_entropy as module
+from unrolled.ops import cross_entropy
 
 H, V = 7, 13
 
@@ -19,9 +19,9 @@ def make(dtype=torch.float64) -> SoftmaxHead:
 
 
 def block(monkeypatch, n_rows: int, n_words: int = V) -> None:
-    monkeypatch.setattr(module, "LEAST_ROWS", 1)
-    monkeypatch.setattr(module, "FLOATS_AT_ONCE", n_rows * V)
-    monkeypatch.setattr(module, "WORDS_AT_ONCE", n_words)
+    monkeypatch.setattr(cross_entropy, "LEAST_ROWS", 1)
+    monkeypatch.setattr(cross_entropy, "FLOATS_AT_ONCE", n_rows * V)
+    monkeypatch.setattr(cross_entropy, "WORDS_AT_ONCE", n_words)
 
 
 def loss_and_gradients(total, leaves):
@@ -58,7 +58,7 @@ def test_the_loss_has_the_derivative_of_its_values(smoothing):
     weight, bias = head.weight.detach().requires_grad_(), head.bias.detach().requires_grad_()
 
     def total(hidden, weight, bias):
-        return module._CrossEntropy.apply(hidden, weight, bias, targets, smoothing, True) * 3
+        return cross_entropy._CrossEntropy.apply(hidden, weight, bias, targets, smoothing, True) * 3
 
     assert torch.autograd.gradcheck(total, (hidden, weight, bias))
 
@@ -148,9 +148,9 @@ def test_no_rows_have_no_loss_and_no_gradient():
 def test_a_loss_that_is_only_evaluated_computes_no_gradient(monkeypatch):
     block(monkeypatch, 2)
     shapes = []
-    product = module.product
+    product = cross_entropy.product
     monkeypatch.setattr(
-        module, "product", lambda a, b: shapes.append((*a.shape, *b.shape)) or product(a, b)
+        cross_entropy, "product", lambda a, b: shapes.append((*a.shape, *b.shape)) or product(a, b)
     )
     head, hidden, targets = make(), torch.randn(5, H, dtype=torch.float64), torch.randint(V, (5,))
     expected, _ = head.loss(hidden, targets)

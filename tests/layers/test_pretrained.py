@@ -12,7 +12,7 @@ from torch import nn
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.pretrained import fill
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
-from unrolled.vectors.formats import write_vectors
+from unrolled.vectors.formats.detect import write_vectors
 
 WORDS = ["the", "Sea", "sky", "paris", "absent", "lost"]
 FILE = ["the", "sea", "sky", "Paris", "paris", "unused", "</s>"]

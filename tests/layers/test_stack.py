@@ -9,7 +9,7 @@ import torch
 
 from unrolled import ops
 from unrolled.errors import ConfigError
-from unrolled.layers.stack import LockedDropout, RecurrentStack, dropped_embedding
+from unrolled.layers.recurrent_stack import LockedDropout, RecurrentStack, dropped_embedding
 from unrolled.ops import native
 from unrolled.shapes import Padded
 

@@ -13,21 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-from unrolled.decoding.continuation import Continuation
+from unrolled.decoding.text_session import Continuation
 from unrolled.layers.attention import Attention
 from unrolled.layers.conditional import TanhScorer
 from unrolled.layers.crf import LinearChainCRF
 from unrolled.layers.decoder import AttentionalDecoder
 from unrolled.layers.encoder import Bridge
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
-from unrolled.layers.stack import RecurrentStack
+from unrolled.layers.recurrent_stack import RecurrentStack
 from unrolled.ops import native
-from unrolled.predict import set_precision
+from unrolled.predictors.load import set_precision
 from unrolled.shapes import Padded
 from unrolled.tasks.language_model import LanguageModel, LanguageModelConfig
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 from unrolled.training.config import TrainingConfig
-from unrolled.training.optimiser import WeightAverage, build_optimiser
+from unrolled.training.optimizer import WeightAverage, build_optimiser
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,7 +7,7 @@ import pytest
 
 from unrolled.errors import ConfigError, NonFiniteError
 from unrolled.metrics.calibration import tally_probabilities
-from unrolled.metrics.counts import AnyScore, Tally
+from unrolled.metrics.class_counts import AnyScore, Tally
 from unrolled.metrics.intervals import (
     Comparison,
     Interval,

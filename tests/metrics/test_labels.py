@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError, NonFiniteError
-from unrolled.metrics.counts import SMALLER_IS_BETTER, ClassCounts
+from unrolled.metrics.class_counts import SMALLER_IS_BETTER, ClassCounts
 from unrolled.metrics.labels import (
     confusion_matrix,
     measure_labels,

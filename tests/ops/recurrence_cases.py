@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrolled import ops
-from unrolled.ops.records import N_GATES, N_STATES
+from unrolled.ops.types import N_GATES, N_STATES
 
 # Every branch of the fused path is in here: full, ragged with half of it real, mostly padding,
 # nothing as long as the rectangle, nothing at all; one step; one row.

@@ -11,7 +11,7 @@ from instruction_sets import INSTRUCTION_SETS
 from torch import Tensor
 from torch.nn import functional as F
 
-from unrolled.ops import cross_entropy as module
+from unrolled.ops import cross_entropy
 from unrolled.ops import native
 from unrolled.ops.cross_entropy import _by_blocks, softmax_cross_entropy, why_not
 
@@ -41,7 +41,7 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def any_number_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LEAST_WORDS", 0)
+    monkeypatch.setattr(cross_entropy, "LEAST_WORDS", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from recurrence_cases import make_case
 
 from unrolled import ops
 from unrolled.errors import ConfigError, UnavailableError
-from unrolled.ops.records import Weights
+from unrolled.ops.types import Weights
 
 X = torch.zeros(7, 5, 3, dtype=torch.float64)
 TOO_WIDE = "the kernels are float32, and this is float64"

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from unrolled.ops.gates import gru_gates, lstm_gates
-from unrolled.ops.records import Weights
+from unrolled.ops.types import Weights
 from unrolled.ops.reference import gru_step, lstm_step
 
 D, H = 5, 7

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import unrolled
-from unrolled import DecodingConfig, cli
+from unrolled import DecodingConfig
+from unrolled import cli
 from unrolled.errors import ConfigError, DataError
 from unrolled.samples import commands
 from unrolled.samples.commands import (

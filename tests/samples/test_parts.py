@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import DataError
-from unrolled.samples.parts import write_parts
+from unrolled.samples.files import write_parts
 
 PARTS = {"train.tsv": "a\tb\n", "valid.tsv": "c\td\n"}
 

@@ -12,8 +12,8 @@ import pytest
 import unrolled
 from unrolled.errors import DataError
 from unrolled.samples import Phrase, Phrasebook, count, generate, lemmas, write
-from unrolled.samples.draft import part_of
-from unrolled.samples.grammar import (
+from unrolled.samples.phrasebook.sentence_state import part_of
+from unrolled.samples.phrasebook.grammar import (
     NounPhrase,
     finish,
     finite,
@@ -24,8 +24,8 @@ from unrolled.samples.grammar import (
     object_phrase,
     the_lexicon,
 )
-from unrolled.samples.inflection import conjugate
-from unrolled.samples.lexicon import PRONOUNS
+from unrolled.samples.phrasebook.inflection import conjugate
+from unrolled.samples.phrasebook.lexicon import PRONOUNS
 
 LEXICON = the_lexicon()
 ADJECTIVES = {adjective.lemma: adjective for adjective in LEXICON.adjectives}
@@ -36,8 +36,8 @@ VERBS = {v.lemma: v for f in ("transitive", "prepositional") for v in LEXICON.ve
 SPEAK = """
 import json, random, sys
 from dataclasses import asdict
-from unrolled.samples.speaker import Speaker
-from unrolled.samples.phrasebook import generate
+from unrolled.samples.phrasebook.sampler import Speaker
+from unrolled.samples.phrasebook.generator import generate
 speaker = Speaker(random.Random(11), "train")
 said = [speaker.sentence() for _ in range(80_000)]
 book = generate(n_train=8_000, n_valid=300, n_test=700)

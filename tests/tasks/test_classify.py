@@ -10,9 +10,9 @@ import torch
 from unrolled.errors import ConfigError
 from unrolled.layers.pooling import PoolingKind
 from unrolled.shapes import Padded
-from unrolled.tasks import labelled
+from unrolled.tasks import text_labels
 from unrolled.tasks.classify import TASK, Classifier, ClassifyConfig
-from unrolled.tasks.labelled import LabelledExample, collate
+from unrolled.tasks.text_labels import LabelledExample, collate
 from unrolled.tasks.task import LABELS
 from unrolled.text.labels import Labels
 from unrolled.text.readers import Row
@@ -78,7 +78,7 @@ def test_the_order_of_the_words_decides(pooling) -> None:
 def test_answers_come_with_probabilities_pieces_and_what_was_looked_at() -> None:
     rows = [Row(("good film", "yes"), 2), Row(("bad film here", "no"), 3)]
     text = TextConfig(kind="word")
-    tokenizers = labelled.train_tokenizers(rows, text, TASK.Data())
+    tokenizers = text_labels.train_tokenizers(rows, text, TASK.Data())
     model = TASK.build(replace(SMALL, pooling="attentive"), tokenizers).eval()
     fields = [row.fields[:1] for row in rows] + [("",)]
     examples = [TASK.encode(each, tokenizers, TASK.Data()) for each in fields]
@@ -154,7 +154,7 @@ def test_words_of_the_vectors_are_known_though_training_has_none_of_them(tmp_pat
     )
     text = TextConfig(kind=kind, lowercase=True)
     rows = [Row(("good film", "yes"), 2), Row(("bad film", "no"), 3)]
-    before = labelled.train_tokenizers(rows, text, TASK.Data())
+    before = text_labels.train_tokenizers(rows, text, TASK.Data())
     tokenizers = TASK.extend(config, before)
     words = tokenizers["text"]
     n_before = len(before["text"])

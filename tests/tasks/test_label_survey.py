@@ -10,9 +10,9 @@ from rich.console import Console
 
 from unrolled import cli
 from unrolled.tasks import TASKS
-from unrolled.tasks.label_survey import LabelSurvey, likely_task, render_labels, survey_labels
-from unrolled.tasks.tag_data import TagData
-from unrolled.text.data import LabelData
+from unrolled.data_report.labels import LabelSurvey, likely_task, render_labels, survey_labels
+from unrolled.tasks.tag.data import TagData
+from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import TextConfig
 
 WORDS = TextConfig(kind="word")

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from unrolled.errors import DataError
-from unrolled.tasks import labelled
-from unrolled.tasks.labelled import LabelHead, LabelledExample, kept, weigh_classes
+from unrolled.tasks import text_labels
+from unrolled.tasks.text_labels import LabelHead, LabelledExample, kept, weigh_classes
 from unrolled.tasks.task import LABELS, LabelPrediction
-from unrolled.text.data import LabelData
+from unrolled.text.splits import LabelData
 from unrolled.text.labels import Labels
 from unrolled.text.readers import Row, join_list
 from unrolled.text.tokenizer import TextConfig, Tokenizer
@@ -39,7 +39,7 @@ def test_a_longer_text_is_read_as_the_recipe_says(keep, found) -> None:
     data = LabelData(max_length=5, keep=keep)
     assert kept(list(range(9)), data) == found
     assert kept([0, 1, 2, 3, 4], data) == [0, 1, 2, 3, 4]
-    cut = labelled.cut(LabelledExample((list(range(9)), [1]), (0,)), data)
+    cut = text_labels.cut(LabelledExample((list(range(9)), [1]), (0,)), data)
     assert (cut.texts, cut.n_unread, cut.labels) == ((found, [1]), 4, (0,))
 
 
@@ -103,7 +103,7 @@ def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
     examples = [LabelledExample(([4],), gold) for _, gold in rows]
     said = [LabelPrediction((), np.array(p, np.float32), (("x",),), (None,)) for p, _ in rows]
     model = Model()
-    decided = labelled.decide(model, examples, said, {LABELS: labels})
+    decided = text_labels.decide(model, examples, said, {LABELS: labels})
     assert [each.labels for each in decided] == [("a", "b"), ("b",), ("a",), ()]
     low, high = model.head.thresholds.tolist()
     assert 0.6 < low <= 0.7
@@ -112,8 +112,8 @@ def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
 
 def test_shuffled_words_are_the_same_words() -> None:
     one = LabelledExample((list(range(50)), list(range(60, 90))), (1,))
-    words = {labelled.ROLE: Tokenizer.train(["a"], TextConfig(kind="word"))}
-    other = labelled.shuffle(one, words, np.random.default_rng(3))
+    words = {text_labels.ROLE: Tokenizer.train(["a"], TextConfig(kind="word"))}
+    other = text_labels.shuffle(one, words, np.random.default_rng(3))
     assert [sorted(text) for text in other.texts] == [list(text) for text in one.texts]
     assert other.texts != one.texts
     assert other.labels == one.labels
@@ -130,7 +130,7 @@ def test_shuffled_words_are_whole_words_whatever_the_tokens(kind) -> None:
     one = LabelledExample((ids, []), (1,))
     orders = set()
     for seed in range(5):
-        other = labelled.shuffle(one, {labelled.ROLE: tokenizer}, np.random.default_rng(seed))
+        other = text_labels.shuffle(one, {text_labels.ROLE: tokenizer}, np.random.default_rng(seed))
         assert sorted(other.texts[0]) == sorted(ids)
         assert other.texts[1] == []
         read = tokenizer.decode(other.texts[0])
@@ -145,7 +145,7 @@ def test_characters_that_are_white_space_keep_their_places() -> None:
     one = LabelledExample((tokenizer.encode(" to  be\nor"),), None)
     found = {
         tokenizer.decode(
-            labelled.shuffle(one, {labelled.ROLE: tokenizer}, np.random.default_rng(seed)).texts[0]
+            text_labels.shuffle(one, {text_labels.ROLE: tokenizer}, np.random.default_rng(seed)).texts[0]
         )
         for seed in range(40)
     }
@@ -162,9 +162,9 @@ def test_byte_pairs_that_were_cut_inside_a_word_stay_together() -> None:
 
 def test_labels_come_from_the_training_part_alone() -> None:
     rows = [Row(("a b", "yes"), 2), Row(("c", " no "), 3)]
-    found = labelled.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
+    found = text_labels.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
     assert found[LABELS].names == ("no", "yes")
-    several = labelled.train_tokenizers(
+    several = text_labels.train_tokenizers(
         [Row(("a", "x|y"), 2), Row(("b", ""), 3)],
         TextConfig(kind="word"),
         LabelData(label_separator="|"),
@@ -175,7 +175,7 @@ def test_labels_come_from_the_training_part_alone() -> None:
 def test_shares_without_words_come_from_texts_that_share_none() -> None:
     rows = [Row(("the sun", "usual"), n) for n in range(6)] + [Row(("the moon", "usual"), 9)]
     alone = [Row((f"name{n}", "odd"), n) for n in range(20, 27)]
-    found = labelled.train_tokenizers(rows + alone, TextConfig(kind="word"), LabelData())
+    found = text_labels.train_tokenizers(rows + alone, TextConfig(kind="word"), LabelData())
     assert found[LABELS].names == ("odd", "usual")
     # Half of the texts are odd, and all seven of which no other has a word: (7 + 10 / 2) / (7 + 10).
     assert found[LABELS].shares == pytest.approx((12 / 17, 5 / 17), abs=1e-6)
@@ -184,8 +184,8 @@ def test_shares_without_words_come_from_texts_that_share_none() -> None:
 def test_a_list_of_labels_asks_for_a_separator() -> None:
     rows = [Row(("a b", "yes"), 2), Row(("c", join_list(["yes", "no"])), 3)]
     with pytest.raises(DataError, match=r"^line 3: the label is a list, .* data\.label_separator"):
-        labelled.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
-    found = labelled.train_tokenizers(rows, TextConfig(kind="word"), LabelData(label_separator="|"))
+        text_labels.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
+    found = text_labels.train_tokenizers(rows, TextConfig(kind="word"), LabelData(label_separator="|"))
     assert found[LABELS].names == ("no", "yes")
 
 
@@ -200,7 +200,7 @@ def test_the_thresholds_that_were_used_are_shown() -> None:
     said = [
         LabelPrediction(names, np.array(p, np.float32), (("x",),), (None,)) for p, names, _ in rows
     ]
-    judged = labelled.judge(model, examples, said, {LABELS: labels})
+    judged = text_labels.judge(model, examples, said, {LABELS: labels})
     assert "predicted from: a 0.250, b 0.750" in list(judged.measured.lines())
     assert judged.measured.counts.predicted.tolist() == [1, 1]
     assert judged.measured.counts.right.tolist() == [1, 0]
@@ -223,8 +223,8 @@ def test_scores_to_choose_by_are_those_that_are_measured(labels) -> None:
     p = np.full(len(labels), 1 / len(labels), np.float32)
     said = [LabelPrediction(("a",), p, (("x",),), (None,))] * 2
     roles = {LABELS: labels}
-    judged = labelled.judge(Model(), examples, said, roles)
-    assert labelled.scores(roles) == tuple(judged.scores())
+    judged = text_labels.judge(Model(), examples, said, roles)
+    assert text_labels.scores(roles) == tuple(judged.scores())
     assert "tally" not in vars(judged)  # made when it is asked for
     assert judged.tally is judged.tally
 
@@ -253,6 +253,6 @@ def test_a_threshold_between_neighbours_in_float32_keeps_them_apart() -> None:
         ]
         examples = [LabelledExample(([4],), ()), LabelledExample(([4],), (0,))]
         labels = {LABELS: Labels(("a",), several=True)}
-        decided = labelled.decide(Model(), examples, said, labels)
+        decided = text_labels.decide(Model(), examples, said, labels)
         assert [each.labels for each in decided] == [(), ("a",)]
         assert float(first) < Model.head.thresholds.item() <= float(last)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError
-from unrolled.layers.cache import ContinuousCache
+from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.tasks import TASKS
 from unrolled.tasks.language_model import (
     LanguageModel,
@@ -23,7 +23,7 @@ from unrolled.tasks.language_model import (
     read,
     scores,
 )
-from unrolled.text.streams import Windows
+from unrolled.text.corpus.windows import Windows
 from unrolled.text.tokenizer import EOS_ID, UNK_ID
 
 CELLS = ["rnn", "gru", "lstm"]

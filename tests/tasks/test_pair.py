@@ -10,7 +10,7 @@ import torch
 
 from unrolled.errors import ConfigError
 from unrolled.shapes import Padded
-from unrolled.tasks.labelled import LabelledExample, collate
+from unrolled.tasks.text_labels import LabelledExample, collate
 from unrolled.tasks.pair import TASK, Encoding, PairClassifier, PairConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")

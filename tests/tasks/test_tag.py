@@ -15,7 +15,7 @@ from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.shapes import Padded
-from unrolled.tasks.tag import (
+from unrolled.tasks.tag.task import (
     CHARACTERS,
     TASK,
     TagConfig,

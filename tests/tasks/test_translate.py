@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unrolled.decoding.records import DecodingConfig
+from unrolled.decoding.types import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.shapes import Padded
 from unrolled.tasks import TASKS, translate

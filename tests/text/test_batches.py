@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError
-from unrolled.text.batches import batches, padding_share
+from unrolled.text.batching import batches, padding_share
 
 Lengths = list[tuple[int, ...]]
 

@@ -21,8 +21,10 @@ import pytest
 
 from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
-from unrolled.text import corpus_cache, corpus_files, corpus_pieces
-from unrolled.text.corpus import (
+from unrolled.text.corpus import cache as corpus_cache
+from unrolled.text.corpus import files
+from unrolled.text.corpus import segments
+from unrolled.text.corpus.corpus import (
     Corpus,
     CorpusConfig,
     TokenStream,
@@ -94,10 +96,10 @@ def bpe() -> Tokenizer:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every limit so low that a short text reaches it."""
-    for module in (corpus_files, corpus_cache):
+    for module in (files, corpus_cache):
         monkeypatch.setattr(module, "_BLOCK", 17)
     for name, value in {"_PIECE": 11, "_LONGEST": 61, "_BATCH": 23}.items():
-        monkeypatch.setattr(corpus_pieces, name, value)
+        monkeypatch.setattr(segments, name, value)
 
 
 # Reading
@@ -211,7 +213,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
 def test_what_is_left_out_of_a_long_line_joins_no_words(
     tmp_path: Path, bad: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus_files, "_BLOCK", 17)
+    monkeypatch.setattr(files, "_BLOCK", 17)
     content = bytearray("first\n" + "the vne wxt " * 6 + "end\nlast\n", "ascii")
     content[bad + 6] = 0xFF
     path = write(tmp_path / "a.txt", bytes(content))
@@ -223,11 +225,11 @@ def test_what_is_left_out_of_a_long_line_joins_no_words(
         word[i:j] for word in ("the", "vne", "wxt", "end") for i in range(3) for j in (1, 2, 3)
     }
     assert set(found.split()) <= words | {"first", "last"}
-    blocks = list(corpus_files.read_blocks(path, whole(path, on_invalid="skip")))
+    blocks = list(files.read_blocks(path, whole(path, on_invalid="skip")))
     assert "".join(block.text for block in blocks) == found
     for number, block in enumerate(blocks):  # and the same from each place on
         at_line_end = block.text.endswith("\n")
-        rest = corpus_files.read_blocks(
+        rest = files.read_blocks(
             path, whole(path, on_invalid="skip"), block.offset, block.line, not at_line_end
         )
         assert [each.text for each in rest] == [each.text for each in blocks[number + 1 :]]
@@ -240,7 +242,7 @@ def test_characters_of_several_bytes_are_not_torn_in_a_long_line(
     for encoding in ("utf-8", "utf-8-sig", "gb18030", "shift_jis", "euc_jp", "big5"):
         path = write(tmp_path / f"{encoding}.txt", text.encode(encoding))
         for block in (16, 17, 18, 19):
-            monkeypatch.setattr(corpus_files, "_BLOCK", block)
+            monkeypatch.setattr(files, "_BLOCK", block)
             found = text_of(open_corpus(whole(path, encoding=encoding)))
             assert found == text.replace("\r", "")
 
@@ -251,7 +253,7 @@ def test_a_long_line_in_a_code_with_shifts_is_refused(
     path = write(tmp_path / "a.txt", ("日本語" * 9 + "\n").encode("iso2022_jp"))
     config = whole(path, encoding="iso2022_jp")
     assert text_of(open_corpus(config)) == "日本語" * 9 + "\n"
-    monkeypatch.setattr(corpus_files, "_BLOCK", 16)
+    monkeypatch.setattr(files, "_BLOCK", 16)
     os.utime(path, (1, 1))
     assert failure(config) == (
         f"{path}: a line of more than 16 bytes in iso2022_jp, which cannot be read in parts; convert the "
@@ -432,7 +434,7 @@ def test_the_end_of_the_text_is_cut_off_at_line_starts(tmp_path: Path) -> None:
 def test_cuts_fall_on_the_first_line_of_the_share_whatever_the_blocks(
     tmp_path: Path, on_invalid: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus_files, "_BLOCK", block)
+    monkeypatch.setattr(files, "_BLOCK", block)
     draw = random.Random(9)
     choices = (b"\n", b"\r\n", b"a", b"\xc3\xa9", b"\xff", b"a" * (block // 11))
     n_cut = 0
@@ -583,8 +585,8 @@ def awkward_texts() -> list[str]:
 def test_ids_of_the_pieces_are_the_ids_of_the_whole(
     tmp_path: Path, kind: str, lowercase: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus_files, "_BLOCK", 53)
-    monkeypatch.setattr(corpus_pieces, "_PIECE", 11)
+    monkeypatch.setattr(files, "_BLOCK", 53)
+    monkeypatch.setattr(segments, "_PIECE", 11)
     tokenizer = trained(kind, CODE + "İ Σ <unk> B'c", lowercase=lowercase)
     n_pieces = 0
     for number, text in enumerate(awkward_texts()):
@@ -887,7 +889,7 @@ _ENCODE_IN_A_PROCESS = """
 import sys
 from pathlib import Path
 from typing import Any
-from unrolled.text.corpus import CorpusConfig, open_corpus
+from unrolled.text.corpus.corpus import CorpusConfig, open_corpus
 from unrolled.text.tokenizer import Tokenizer
 text, tokenizer, caches = sys.argv[1:]
 config = CorpusConfig(train=(text,), valid_share=0.0, test_share=0.0, documents="line")
@@ -1005,5 +1007,5 @@ def test_a_file_rewritten_with_its_old_time_is_read_again(tmp_path: Path) -> Non
     for text in ("one\n", "two\n"):
         write(path, text)
         os.utime(path, ns=(10**18, 10**18))
-        found = corpus_files.scan(path, whole(path))
+        found = files.scan(path, whole(path))
         assert found.sha256 == hashlib.sha256(text.encode()).hexdigest()

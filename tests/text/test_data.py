@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.data import DataConfig, Reading, Splits, linked_groups, read_splits
+from unrolled.text.splits import DataConfig, Reading, Splits, linked_groups, read_splits
 from unrolled.text.readers import Row, read_rows
 
 Pairs = list[tuple[str, str]]

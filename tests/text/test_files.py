@@ -14,7 +14,7 @@ import pytest
 
 from unrolled.errors import DataError, UnavailableError
 from unrolled.text import files
-from unrolled.text.corpus import CorpusConfig, open_corpus
+from unrolled.text.corpus.corpus import CorpusConfig, open_corpus
 from unrolled.text.readers import read_lines, read_rows
 
 PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unrolled.cli_generate import read_text
-from unrolled.cli_predict import line_groups
-from unrolled.cli_words import read_word_list
+from unrolled.cli.generate import read_text
+from unrolled.cli.lines import line_groups
+from unrolled.cli.vectors import read_word_list
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.corpus import CorpusConfig, open_corpus
+from unrolled.text.corpus.corpus import CorpusConfig, open_corpus
 from unrolled.text.readers import column_lines, read_rows
 from unrolled.vectors.evaluation import read_sets
-from unrolled.vectors.formats import read_vectors, read_vocabulary
-from unrolled.vectors.formats_safetensors import write as write_safetensors
+from unrolled.vectors.formats.detect import read_vectors, read_vocabulary
+from unrolled.vectors.formats.safetensors import write
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
@@ -123,7 +123,7 @@ def test_running_text_in_one_packed_line_is_read_in_parts(
 
 def test_a_packed_vocabulary_is_read_no_further_than_its_vectors(tmp_path: Path) -> None:
     path = tmp_path / "vectors.safetensors"
-    write_safetensors(path, ["ice", "fire"], np.ones((2, 3), np.float32), np.array([2, 1]))
+    write(path, ["ice", "fire"], np.ones((2, 3), np.float32), np.array([2, 1]))
     words = b"".join(b"w%d\t3\n" % i for i in range(1_500_000))
     (tmp_path / "vocabulary.tsv").write_bytes(words)
     with pytest.raises(DataError, match="more words than the 2 vectors"):
@@ -133,7 +133,7 @@ def test_a_packed_vocabulary_is_read_no_further_than_its_vectors(tmp_path: Path)
 def test_a_vocabulary_of_several_blocks_is_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unrolled.vectors.formats_safetensors._AT_ONCE", 10)
+    monkeypatch.setattr("unrolled.vectors.formats.safetensors._AT_ONCE", 10)
     path = tmp_path / "vocabulary.tsv"
     path.write_text("".join(f"word{i}\t{i}\n" for i in range(50)), encoding="utf-8")
     words, counts = read_vocabulary(path)

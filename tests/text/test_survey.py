@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from unrolled.errors import ConfigError
-from unrolled.text.data import DataConfig
-from unrolled.text.survey import Survey, render, survey
+from unrolled.text.splits import DataConfig
+from unrolled.data_report.pairs import Survey, render, survey
 from unrolled.text.tokenizer import TextConfig
 
 WORDS = TextConfig(kind="word")

@@ -583,7 +583,7 @@ def test_a_token_has_bytes_and_bytes_have_a_token(
 
 
 def test_importing_text_imports_no_torch() -> None:
-    modules = "unrolled.text, unrolled.text.survey, unrolled.text.corpus"
+    modules = "unrolled.text, unrolled.data_report.pairs, unrolled.text.corpus.corpus"
     command = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", command], env=environment).returncode == 0

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unrolled.decoding.records import DecodingConfig
+from unrolled.decoding.types import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.tasks.task import Prediction, Task, Tokenizers
-from unrolled.text.data import DataConfig
+from unrolled.text.splits import DataConfig
 from unrolled.text.readers import Row
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 from unrolled.training.config import TrainingConfig

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.predict import load
+from unrolled.predictors.load import load
 from unrolled.tasks import TASKS
 from unrolled.tasks.language_model import LanguageModelConfig
 from unrolled.tasks.translate import TranslateConfig
-from unrolled.text.data import DataConfig
-from unrolled.text.streams import StreamConfig
+from unrolled.text.splits import DataConfig
+from unrolled.text.corpus.windows import StreamConfig
 from unrolled.text.tokenizer import PAD_ID, TextConfig
 from unrolled.training.checkpoint import load_checkpoint
 from unrolled.training.config import TrainingConfig
@@ -23,7 +23,7 @@ from unrolled.training.events import Event, Started
 from unrolled.training.loop import fit
 from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import read_recipe
-from unrolled.vectors.formats import read_vectors, write_vectors
+from unrolled.vectors.formats.detect import read_vectors, write_vectors
 
 ENGLISH = ["i", "see", "the", "cat", "dog", "red", "bird"]
 SPANISH = ["veo", "el", "gato", "perro", "pájaro", "rojo"]

@@ -18,11 +18,11 @@ from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, Un
 from unrolled.training import checkpoint, device
 from unrolled.training.evaluation import mean_loss, predictions
 from unrolled.training.events import Evaluated, Finished, Saved, Started, Step
-from unrolled.training.feed import feed_of
+from unrolled.training.loaders import feed_of
 from unrolled.training.loop import fit, train
-from unrolled.training.prepare import prepare
+from unrolled.training.dataset import prepare
 from unrolled.training.run_folder import END_OF_CONFIG, load_run
-from unrolled.training.state import Training
+from unrolled.training.trainer import Training
 
 
 def events_of(recipe, out, **options):

@@ -11,7 +11,7 @@ from torch import nn
 from unrolled.errors import ConfigError
 from unrolled.training.checkpoint import load_tensors, save_tensors
 from unrolled.training.config import TrainingConfig
-from unrolled.training.optimiser import (
+from unrolled.training.optimizer import (
     LazyAdam,
     WeightAverage,
     build_optimiser,

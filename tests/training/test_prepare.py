@@ -10,7 +10,7 @@ from counting import COUNTING, recipe_for
 
 from unrolled.errors import DataError
 from unrolled.text.readers import Row
-from unrolled.training.prepare import Part, prepare
+from unrolled.training.dataset import Part, prepare
 
 
 def with_data(recipe, **changes):

@@ -14,15 +14,15 @@ import pytest
 from safetensors.torch import load_file
 
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError
-from unrolled.predict import LanguagePredictor, load
+from unrolled.predictors.load import LanguagePredictor, load
 from unrolled.tasks.language_model import LanguageModelConfig
-from unrolled.text.data import DataConfig
-from unrolled.text.streams import StreamConfig
+from unrolled.text.splits import DataConfig
+from unrolled.text.corpus.windows import StreamConfig
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.checkpoint import load_checkpoint
 from unrolled.training.config import TrainingConfig
 from unrolled.training.events import Evaluated, Finished, Started, Step
-from unrolled.training.feed import TextFeed
+from unrolled.training.loaders import TextFeed
 from unrolled.training.loop import fit, train
 from unrolled.training.recipe import Recipe
 

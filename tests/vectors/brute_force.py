@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unrolled.vectors.vocabulary import Vocabulary
+from unrolled.vectors.counting.vocabulary import Vocabulary
 
 
 def vocabulary_of(segments: list[list[str]], min_count: int, max_words: int = 0) -> list[str]:

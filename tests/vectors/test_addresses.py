@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unrolled.vectors import native
+from unrolled.vectors.kernels import native
 
 pytestmark = pytest.mark.skipif(native.why_not() is not None, reason="without the kernels")
 

@@ -13,14 +13,18 @@ import pytest
 from brute_force import counts_in, counts_of, same_counts, vocabulary_of, zipf_lines
 
 from unrolled.errors import DataError
-from unrolled.text.corpus import CorpusConfig
+from unrolled.text.corpus.corpus import CorpusConfig
 from unrolled.text.tokenizer import TextConfig, Tokenizer
-from unrolled.vectors import cooccurrence, counting_run, memory, native, plain
+from unrolled.vectors import memory
+from unrolled.vectors.counting import cooccurrence
+from unrolled.vectors import count_stage
+from unrolled.vectors.kernels import native
+from unrolled.vectors.kernels import reference
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.cooccurrence import Counts, row_batches, stretches
-from unrolled.vectors.loop import fit_vectors, implementation_named
+from unrolled.vectors.counting.cooccurrence import Counts, row_batches, stretches
+from unrolled.vectors.train import fit_vectors, implementation_named
 from unrolled.vectors.memory import Room
-from unrolled.vectors.records import BORDER, Matrix, PairWeights
+from unrolled.vectors.kernels.types import BORDER, Matrix, PairWeights
 
 TINY = VectorsConfig(size=3, min_count=1, epochs=1, window=3, threads=2)
 
@@ -116,9 +120,9 @@ def test_any_cut_of_the_work_gives_the_same_counts(
     check(config, segments if borders == "line" else joined, whole)
     monkeypatch.setattr(memory, "LEAST_PART", 101)
     monkeypatch.setattr(memory, "MOST_PART", 1009)
-    monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 97)
-    made, inner = [], counting_run.merge
-    monkeypatch.setattr(counting_run, "merge", lambda *given: made.append(given) or inner(*given))
+    monkeypatch.setattr("unrolled.text.corpus.files._BLOCK", 97)
+    made, inner = [], count_stage.merge
+    monkeypatch.setattr(count_stage, "merge", lambda *given: made.append(given) or inner(*given))
     least = 300 if implementation == "plain" else 40
     for number, n_tokens in enumerate((least, 601, 2003, 10**6)):
         room = Room(n_tokens, (100, 300, 1, 97)[number])
@@ -207,7 +211,7 @@ def test_a_dense_row_and_a_sparse_one_come_out_in_order(implementation) -> None:
     tokens = np.pad(tokens.astype(np.int32), 5, constant_values=BORDER)
     weights = PairWeights.of(replace(TINY, window=5), 100)
     found = list(module.count_rows(tokens, 5, n_words, weights, 1 << 20, 2))
-    expected = list(plain.count_rows(tokens, 5, n_words, weights, 1 << 20, 2))
+    expected = list(reference.count_rows(tokens, 5, n_words, weights, 1 << 20, 2))
     for part, its in zip(zip(*found, strict=True), zip(*expected, strict=True), strict=True):
         assert np.array_equal(np.concatenate(part), np.concatenate(its))
 
@@ -217,7 +221,7 @@ def test_pieces_become_words_the_same_in_every_implementation(implementation) ->
     texts = [b"", b" the ice\t\r\nthe\x0b\n", b"\n\n \xc3\xa9\xe2\x82\xac x\x1f\n", b"", b"\nend"]
     for border in (b"\n", b"\0"):
         ours = module.encode([text.replace(b"x", border) for text in texts], border)
-        right = plain.encode([text.replace(b"x", border) for text in texts], border)
+        right = reference.encode([text.replace(b"x", border) for text in texts], border)
         assert ours[0].tolist() == right[0].tolist()
         assert ours[1] == right[1]
         assert ours[2].tolist() == right[2].tolist()
@@ -228,7 +232,7 @@ def test_pieces_become_words_the_same_in_every_implementation(implementation) ->
     assert module.expand(ids, starts, words).tolist() == expected
     assert module.expand(ids[:0], starts, words).tolist() == []
     many = " ".join(f"w{i * i % 70_001}" for i in range(200_000)).encode()
-    ours, right = module.encode([many], b"\n"), plain.encode([many], b"\n")
+    ours, right = module.encode([many], b"\n"), reference.encode([many], b"\n")
     assert np.array_equal(ours[0], right[0])
     assert ours[1] == right[1]
     assert np.array_equal(ours[2], right[2])
@@ -283,7 +287,7 @@ def test_sums_of_many_stretches_are_added_up_in_turn(
     config = replace(TINY, window=window, borders="none")
     whole = count(config, text, tmp_path / "whole")
     monkeypatch.setattr(cooccurrence, "MOST_MERGED", 2)
-    monkeypatch.setattr(counting_run, "MOST_MERGED", 2)
+    monkeypatch.setattr(count_stage, "MOST_MERGED", 2)
     monkeypatch.setattr(cooccurrence, "_ENDS_AT_ONCE", 67)
     monkeypatch.setattr(Room, "of", lambda *_: Room(499, 4999))  # nine stretches
     out, n_stops = tmp_path / "out", 0

@@ -11,10 +11,10 @@ from brute_force import same_counts
 
 from unrolled import cli
 from unrolled.errors import ConfigError, DataError
-from unrolled.vectors import earlier_counts
+from unrolled.vectors import reuse_counts
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.events import Epoch, Finished
-from unrolled.vectors.loop import fit_vectors, train_vectors
+from unrolled.vectors.train import fit_vectors, train_vectors
 from unrolled.vectors.word_vectors import WordVectors
 
 COUNTED = VectorsConfig(
@@ -43,7 +43,7 @@ def test_other_vectors_are_trained_on_the_same_counts(
         raise OSError("this file system has no links")
 
     if copies:
-        monkeypatch.setattr(earlier_counts.os, "link", no_link)
+        monkeypatch.setattr(reuse_counts.os, "link", no_link)
     train_vectors(ANEW, text, tmp_path / "anew")
     events = list(fit_vectors(OTHER, None, tmp_path / "again", counts=counted))
     assert [type(event) for event in events] == [Epoch, Epoch, Epoch, Finished]
@@ -93,7 +93,7 @@ def test_it_goes_on_where_a_kill_left_no_counts_yet(
 
     for name in ("_share", "Counts"):
         out = tmp_path / name
-        monkeypatch.setattr(earlier_counts, name, killed)
+        monkeypatch.setattr(reuse_counts, name, killed)
         with pytest.raises((KeyboardInterrupt, AttributeError)):
             train_vectors(OTHER, None, out, counts=counted)
         monkeypatch.undo()

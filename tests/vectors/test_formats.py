@@ -11,7 +11,7 @@ import pytest
 from vector_samples import WORDS, matrix_of, refusal, write
 
 from unrolled.errors import ConfigError, DataError, RunError
-from unrolled.vectors.formats import (
+from unrolled.vectors.formats.detect import (
     format_for,
     format_of,
     read_vectors,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from vector_samples import WORDS, matrix_of, notes_of, refusal, write
 
-from unrolled.vectors.formats import (
+from unrolled.vectors.formats.detect import (
     read_vectors,
     write_vectors,
 )
@@ -33,7 +33,7 @@ def test_binary_records_may_lie_across_blocks(tmp_path: Path, monkeypatch) -> No
     matrix = matrix_of(len(WORDS))
     write_vectors(tmp_path / "vectors.bin", WORDS, matrix)
     for block in (1, 3, 29, 41):
-        monkeypatch.setattr("unrolled.vectors.formats_binary._BLOCK", block)
+        monkeypatch.setattr("unrolled.vectors.formats.word2vec_binary._BLOCK", block)
         stored = read_vectors(tmp_path / "vectors.bin")
         assert stored.words == WORDS
         assert stored.matrix.tobytes() == matrix.tobytes()

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from vector_samples import matrix_of, notes_of, refusal, write
 
 from unrolled.errors import ConfigError, DataError, RunError
-from unrolled.vectors.formats import (
+from unrolled.vectors.formats.detect import (
     VOCABULARY_FILE,
     read_vectors,
     read_vocabulary,
@@ -191,7 +191,7 @@ def test_a_word_twice_in_a_vocabulary_keeps_its_first_row(tmp_path: Path) -> Non
 def test_a_vocabulary_is_read_alike_at_once_and_by_line(
     tmp_path: Path, monkeypatch, content: bytes, at_once: int
 ) -> None:
-    monkeypatch.setattr("unrolled.vectors.formats_safetensors._AT_ONCE", at_once)
+    monkeypatch.setattr("unrolled.vectors.formats.safetensors._AT_ONCE", at_once)
     words, counts = read_vocabulary(write(tmp_path / VOCABULARY_FILE, content))
     assert words == ["the", "a\u00a0b", "\ufeffx"]
     assert counts is not None

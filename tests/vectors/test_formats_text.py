@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from vector_samples import notes_of, refusal, write
 
-from unrolled.vectors.formats import (
+from unrolled.vectors.formats.detect import (
     read_vectors,
     write_vectors,
 )

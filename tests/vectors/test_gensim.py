@@ -9,7 +9,7 @@ import pytest
 from vector_samples import WORDS, matrix_of
 
 from unrolled.vectors.evaluation import evaluate, read_sets
-from unrolled.vectors.formats import read_vectors, write_vectors
+from unrolled.vectors.formats.detect import read_vectors, write_vectors
 from unrolled.vectors.word_vectors import Neighbour, WordVectors
 
 pytestmark = [  # gensim leaves files open, and calls what it calls deprecated

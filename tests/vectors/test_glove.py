@@ -14,13 +14,14 @@ from safetensors.numpy import load_file
 
 from unrolled.errors import ConfigError, NonFiniteError, RunError
 from unrolled.training.checkpoint import load_tensors
-from unrolled.vectors import native, training_run
+from unrolled.vectors.kernels import native
+from unrolled.vectors import train_stage
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.cooccurrence import Counts
-from unrolled.vectors.glove import Parameters, rounds_of, train_epoch
-from unrolled.vectors.loop import implementation_named, train_vectors
-from unrolled.vectors.pairs import PairsInMemory, PairsOnDisk, deal_pairs, n_groups_of
-from unrolled.vectors.vocabulary import Vocabulary
+from unrolled.vectors.counting.cooccurrence import Counts
+from unrolled.vectors.glove.model import Parameters, rounds_of, train_epoch
+from unrolled.vectors.train import implementation_named, train_vectors
+from unrolled.vectors.glove.pairs import PairsInMemory, PairsOnDisk, deal_pairs, n_groups_of
+from unrolled.vectors.counting.vocabulary import Vocabulary
 
 CONFIG = VectorsConfig(
     size=7, min_count=1, window=4, epochs=2, x_max=3.0, rate=0.2, clip=0.3, threads=2
@@ -136,7 +137,7 @@ def test_a_block_from_the_disk_trains_the_same_bits(
             made.append(deal_pairs(*given[:-1], free))
             return made[-1]
 
-        monkeypatch.setattr(training_run, "deal_pairs", little)
+        monkeypatch.setattr(train_stage, "deal_pairs", little)
         assert trained(text, tmp_path / str(number), CONFIG) == in_memory
         losses = [(tmp_path / name / "record.json").read_text() for name in ("a", str(number))]
         assert json.loads(losses[0])["losses"] == json.loads(losses[1])["losses"]

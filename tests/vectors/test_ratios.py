@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.vectors.ratios import Ratio, render
+from unrolled.vectors.counting.ratios import Ratio, render
 from unrolled.vectors.word_vectors import WordVectors
 
 WORDS = ["ice", "steam", "solid", "gas", "water", "lonely"]

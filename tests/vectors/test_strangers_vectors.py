@@ -14,14 +14,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from unrolled.errors import DataError, RunError
-from unrolled.vectors import words
+from unrolled.vectors.counting import text_shards
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.cooccurrence import Counts
+from unrolled.vectors.counting.cooccurrence import Counts
 from unrolled.vectors.events import Epoch
-from unrolled.vectors.formats import read_vectors
-from unrolled.vectors.job import Record
-from unrolled.vectors.loop import fit_vectors, train_vectors
-from unrolled.vectors.storage import StoredNumbers, array_header
+from unrolled.vectors.formats.detect import read_vectors
+from unrolled.vectors.run_state import Record
+from unrolled.vectors.train import fit_vectors, train_vectors
+from unrolled.vectors.formats.arrays import StoredNumbers, array_header
 from unrolled.vectors.word_vectors import WordVectors
 
 CONFIG = VectorsConfig(size=3, min_count=1, window=2, epochs=3, threads=1, save_every_n_seconds=0)
@@ -235,11 +235,11 @@ def test_a_part_with_ids_of_no_words_is_refused(
     tmp_path: Path, counts: Any, pieces: bytes, ids: Any
 ) -> None:
     with pytest.raises(RunError, match=r"part: missing or damaged; train again"):
-        words.load_part(part(tmp_path / "part", counts, pieces, ids))
+        text_shards.load_part(part(tmp_path / "part", counts, pieces, ids))
 
 
 def test_a_part_as_it_is_written_is_read(tmp_path: Path) -> None:
-    found = words.load_part(part(tmp_path / "part", COUNTS, PIECES, IDS))
+    found = text_shards.load_part(part(tmp_path / "part", COUNTS, PIECES, IDS))
     assert (found[0], found[1].tolist()) == (["ice", "hot"], [0, 1, -1, 0])
 
 

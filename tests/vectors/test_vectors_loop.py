@@ -18,16 +18,19 @@ import numpy as np
 import pytest
 from brute_force import same_counts, zipf_lines
 
-from unrolled import cli, storage
+from unrolled import storage
+from unrolled import cli
 from unrolled import config as settings
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, UnrolledError
-from unrolled.text.corpus import CorpusConfig
-from unrolled.vectors import counting_run, memory, training_run
+from unrolled.text.corpus.corpus import CorpusConfig
+from unrolled.vectors import memory
+from unrolled.vectors import count_stage
+from unrolled.vectors import train_stage
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.events import Counted, Epoch, Finished, Read, VocabularyMade
-from unrolled.vectors.loop import fit_vectors, train_vectors
+from unrolled.vectors.train import fit_vectors, train_vectors
 from unrolled.vectors.memory import Room
-from unrolled.vectors.vocabulary import Vocabulary
+from unrolled.vectors.counting.vocabulary import Vocabulary
 
 CONFIG = VectorsConfig(size=5, min_count=2, window=4, epochs=4, threads=2, save_every_n_seconds=0)
 LEFT = [
@@ -272,7 +275,7 @@ def test_binary_junk_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_long_line_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 1009)
+    monkeypatch.setattr("unrolled.text.corpus.files._BLOCK", 1009)
     monkeypatch.setattr(memory, "LEAST_PART", 4001)
     monkeypatch.setattr(memory, "MOST_PART", 4001)
     words = " ".join(zipf_lines(3000, 97, seed=1)).split()
@@ -474,7 +477,7 @@ def test_the_command_refuses_in_one_sentence(
 
 def test_nothing_of_it_imports_torch(text: Path, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom unrolled.vectors.loop import train_vectors\n"
+        "import sys\nfrom unrolled.vectors.train import train_vectors\n"
         "from unrolled.vectors.config import VectorsConfig\n"
         "train_vectors(VectorsConfig(size=3, epochs=1), sys.argv[1], sys.argv[2])\n"
         "assert 'torch' not in sys.modules\n"
@@ -628,7 +631,7 @@ def test_a_line_of_the_journal_that_a_kill_tore_is_of_no_part(text: Path, tmp_pa
         events = fit_vectors(CONFIG, text, out)
         next(events)
         events.close()
-        journal = out / "work" / counting_run.PARTS_FILE
+        journal = out / "work" / count_stage.PARTS_FILE
         journal.write_bytes(journal.read_bytes() + torn)
         train_vectors(CONFIG, text, out, resume=True)
         assert content(out) == content(tmp_path / "whole")
@@ -638,7 +641,7 @@ def test_a_line_of_the_journal_that_a_kill_tore_is_of_no_part(text: Path, tmp_pa
 def test_the_record_says_who_made_it_and_does_not_grow_with_the_text(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unrolled.text.corpus_files._BLOCK", 997)
+    monkeypatch.setattr("unrolled.text.corpus.files._BLOCK", 997)
     out, sizes = tmp_path / "out", []
     for event in fit_vectors(CONFIG, text, out):
         if isinstance(event, Read):
@@ -741,7 +744,7 @@ def test_a_refusal_leaves_no_folders_behind(tmp_path: Path) -> None:
 def test_vectors_that_are_not_finite_are_neither_saved_nor_finished(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inner = training_run.train_epoch
+    inner = train_stage.train_epoch
 
     def broken(pairs, parameters, epoch, *rest):
         loss = inner(pairs, parameters, epoch, *rest)
@@ -751,7 +754,7 @@ def test_vectors_that_are_not_finite_are_neither_saved_nor_finished(
 
     out = tmp_path / "out"
     for config in (CONFIG, replace(CONFIG, epochs=2, save_every_n_seconds=99)):
-        monkeypatch.setattr(training_run, "train_epoch", broken)
+        monkeypatch.setattr(train_stage, "train_epoch", broken)
         with pytest.raises(NonFiniteError) as caught:
             train_vectors(config, text, out, force=out.exists())
         monkeypatch.undo()

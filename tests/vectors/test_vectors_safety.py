@@ -13,8 +13,8 @@ from unrolled import config as settings
 from unrolled.errors import RunError
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.events import Epoch
-from unrolled.vectors.job import BEGIN_OF_CONFIG, HOLDS, is_vectors
-from unrolled.vectors.loop import fit_vectors, train_vectors
+from unrolled.vectors.run_state import BEGIN_OF_CONFIG, HOLDS, is_vectors
+from unrolled.vectors.train import fit_vectors, train_vectors
 
 CONFIG = VectorsConfig(size=3, min_count=1, window=2, epochs=3, threads=1, save_every_n_seconds=0)
 

@@ -9,7 +9,7 @@ import pytest
 
 from unrolled.errors import DataError
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.vocabulary import Vocabulary, WordCounts
+from unrolled.vectors.counting.vocabulary import Vocabulary, WordCounts
 
 
 def seen(counts: dict[str, int]) -> WordCounts:

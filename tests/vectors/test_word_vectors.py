@@ -10,7 +10,7 @@ import pytest
 
 from unrolled.errors import ConfigError, DataError
 from unrolled.vectors import word_vectors
-from unrolled.vectors.formats import write_vectors
+from unrolled.vectors.formats.detect import write_vectors
 from unrolled.vectors.word_vectors import METHODS, WordVectors
 
 V, D = 131, 17

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from unrolled.errors import DataError
-from unrolled.vectors.formats import StoredVectors, read_vectors
+from unrolled.vectors.formats.detect import StoredVectors, read_vectors
 
 WORDS = [
     "the",

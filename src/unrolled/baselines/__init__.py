@@ -4,9 +4,9 @@ Fitted with scikit-learn (`pip install 'unrolled[baselines]'`); saved as JSON an
 back and used with NumPy alone.
 """
 
-from unrolled.baselines.families import BaselineConfig
-from unrolled.baselines.fitting import FittedBaseline, Labelled, fit_baselines
-from unrolled.baselines.linear import Baseline
+from unrolled.baselines.config import BaselineConfig
+from unrolled.baselines.fit import FittedBaseline, Labelled, fit_baselines
+from unrolled.baselines.model import Baseline
 from unrolled.baselines.tagging import Tagged, TaggingBaseline, fit_tagging_baselines, load_baseline
 
 __all__ = [

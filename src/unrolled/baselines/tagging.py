@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.baselines.families import BaselineConfig, Family
+from unrolled.baselines.config import BaselineConfig, Family
 from unrolled.baselines.features import Ngrams, Text
-from unrolled.baselines.fitting import FittedBaseline, Labelled, Score, fit_one
-from unrolled.baselines.linear import Baseline, read_folder
-from unrolled.baselines.solving import Scikit
+from unrolled.baselines.fit import FittedBaseline, Labelled, Score, fit_one
+from unrolled.baselines.model import Baseline, read_folder
+from unrolled.baselines.sklearn_models import Scikit
 from unrolled.errors import DataError
 
 _LONGEST_AFFIX = 4

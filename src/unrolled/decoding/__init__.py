@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from unrolled.decoding.records import (
+from unrolled.decoding.types import (
     DecodingConfig,
     Hypothesis,
     Stepper,

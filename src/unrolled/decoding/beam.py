@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 from unrolled.decoding.greedy import greedy
-from unrolled.decoding.history import Ending, History
-from unrolled.decoding.paths import log_probabilities
-from unrolled.decoding.records import (
+from unrolled.decoding.backpointers import Ending, History
+from unrolled.decoding.independent import log_probabilities
+from unrolled.decoding.types import (
     DecodingConfig,
     Hypothesis,
     Stepper,

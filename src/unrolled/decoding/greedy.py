@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from unrolled.decoding.paths import follow
-from unrolled.decoding.records import Hypothesis, Stepper, StepState
+from unrolled.decoding.independent import follow
+from unrolled.decoding.types import Hypothesis, Stepper, StepState
 
 
 def greedy(

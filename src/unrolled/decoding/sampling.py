@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.decoding.paths import follow
-from unrolled.decoding.records import DecodingConfig, Hypothesis, Stepper, StepState
+from unrolled.decoding.independent import follow
+from unrolled.decoding.types import DecodingConfig, Hypothesis, Stepper, StepState
 from unrolled.shapes import Float, Int
 
 

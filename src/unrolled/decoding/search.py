@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrolled.decoding.beam import beam
 from unrolled.decoding.greedy import greedy
-from unrolled.decoding.records import DecodingConfig, Hypothesis
+from unrolled.decoding.types import DecodingConfig, Hypothesis
 from unrolled.decoding.sampling import sample
 from unrolled.shapes import Int
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from unrolled.config import require
 from unrolled.errors import ConfigError
-from unrolled.predict_labels import LabelPredictor
+from unrolled.predictors.labels import LabelPredictor
 from unrolled.shapes import Float, Padded
 from unrolled.tasks.task import LabelPrediction
 

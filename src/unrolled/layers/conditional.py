@@ -31,9 +31,9 @@ from unrolled.config import require
 from unrolled.layers.attention import Attention
 from unrolled.layers.recurrent import recurrent_layers
 from unrolled.layers.renewal import renewed
-from unrolled.layers.stack import KINDS
+from unrolled.layers.recurrent_stack import KINDS
 from unrolled.ops.linear import linear
-from unrolled.ops.records import State
+from unrolled.ops.types import State
 from unrolled.ops.word_by_word import word_by_word
 from unrolled.shapes import Float, Padded
 

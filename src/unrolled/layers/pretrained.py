@@ -14,7 +14,7 @@ from torch import nn
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Kind, Tokenizer
-from unrolled.vectors.formats import read_vectors
+from unrolled.vectors.formats.detect import read_vectors
 
 Missing = Literal["random", "mean", "zero"]
 """What a word without a vector begins with; see `fill`."""
@@ -29,7 +29,7 @@ def check(
     the largest files takes minutes.
 
     Args:
-        path: a file of any format of `unrolled.vectors.formats`.
+        path: a file of any format of `unrolled.vectors.formats.detect`.
         width: of the embedding.
         kind: of the tokenizer.
         setting: the setting that named the file, for messages.
@@ -72,7 +72,7 @@ def fill(
     Args:
         embedding: `[V, D]`, a row for each id of the tokenizer; its weight is overwritten in place.
         tokenizer: of words.
-        path: a file of any format of `unrolled.vectors.formats`.
+        path: a file of any format of `unrolled.vectors.formats.detect`.
         missing: words without a vector begin at `random` (normal, with the deviation of the vectors that
             were found), at the `mean` of those, or at `zero`. Begin and end of a sequence, which are no
             words, are then always drawn; `<unk>`, which is any word, begins at the mean, not at random.

@@ -6,7 +6,7 @@ from typing import Any
 
 from unrolled import nn
 from unrolled.layers.renewal import renewed
-from unrolled.ops.records import Weights
+from unrolled.ops.types import Weights
 
 
 def recurrent_layers(

@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.metrics.calibration import Binning, Calibration, calibrate, check_probabilities
-from unrolled.metrics.counts import (
+from unrolled.metrics.class_counts import (
     ClassCounts,
     Floats,
     Ints,

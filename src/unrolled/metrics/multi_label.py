@@ -26,7 +26,7 @@ from unrolled.metrics.calibration import (
     calibrate_cells,
     check_probabilities,
 )
-from unrolled.metrics.counts import (
+from unrolled.metrics.class_counts import (
     ClassCounts,
     Floats,
     Scores,

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unrolled.errors import ConfigError
 from unrolled.metrics.calibration import check_probabilities
-from unrolled.metrics.counts import Floats, Ints, Scorable, Scores, check_ids, check_same_length
+from unrolled.metrics.class_counts import Floats, Ints, Scorable, Scores, check_ids, check_same_length
 from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import shown
 from unrolled.metrics.multi_label import apply_thresholds, check_matrix

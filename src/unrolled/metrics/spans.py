@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.metrics.counts import ClassCounts, Floats, Ints, Scores, Tally, ratio
+from unrolled.metrics.class_counts import ClassCounts, Floats, Ints, Scores, Tally, ratio
 from unrolled.metrics.labels import class_lines, score_lines
 from unrolled.quoting import quote
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from unrolled.errors import ConfigError, UnavailableError
 from unrolled.ops import native, reference, torch_native
 from unrolled.ops.access import are_readable
-from unrolled.ops.records import N_GATES, N_STATES, Kind, State, Weights
+from unrolled.ops.types import N_GATES, N_STATES, Kind, State, Weights
 from unrolled.shapes import Float
 
 __all__ = [

@@ -24,7 +24,7 @@ from unrolled.ops.access import dense, why_no_memory
 from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import product
-from unrolled.ops.records import N_GATES, N_STATES, Kind, State
+from unrolled.ops.types import N_GATES, N_STATES, Kind, State
 from unrolled.shapes import Float, Int
 
 

@@ -17,7 +17,7 @@ from unrolled.kernels import kernels, missing_because
 from unrolled.ops import reference
 from unrolled.ops.access import dense, why_no_memory, why_not_now
 from unrolled.ops.derivatives import by_definition_only, differentiate
-from unrolled.ops.records import N_GATES, N_STATES, Kind, State, Weights
+from unrolled.ops.types import N_GATES, N_STATES, Kind, State, Weights
 from unrolled.shapes import Float
 
 CELLS: dict[str, int] = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}

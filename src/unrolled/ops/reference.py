@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from unrolled.ops.records import Kind, State, Weights
+from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
 

@@ -17,7 +17,7 @@ from unrolled import ops
 from unrolled.errors import ConfigError
 from unrolled.ops import native, reference
 from unrolled.ops.access import check_memory, dense
-from unrolled.ops.records import N_STATES, Kind, State, Weights
+from unrolled.ops.types import N_STATES, Kind, State, Weights
 from unrolled.shapes import Float
 
 PRECISIONS = ("float32", "bfloat16", "int8")

@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from unrolled.ops import reference
 from unrolled.ops.access import are_readable
 from unrolled.ops.packing import Packing
-from unrolled.ops.records import Kind, State, Weights
+from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
 # Adding this to a gate before its sigmoid makes it exactly 1 (and minus this exactly 0) in every

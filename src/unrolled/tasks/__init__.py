@@ -1,6 +1,7 @@
 """The jobs a recurrent model can be trained for, by name."""
 
-from unrolled.tasks import classify, language_model, pair, tag, translate
+from unrolled.tasks import classify, language_model, pair, translate
+from unrolled.tasks.tag import task as tag
 from unrolled.tasks.task import (
     Answer,
     AnyTask,

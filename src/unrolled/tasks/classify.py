@@ -24,10 +24,10 @@ from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.pooling import Pooling, PoolingKind
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
 from unrolled.shapes import Float, Padded
-from unrolled.tasks import labelled
-from unrolled.tasks.labelled import ClassWeights, LabelHead
+from unrolled.tasks import text_labels
+from unrolled.tasks.text_labels import ClassWeights, LabelHead
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
-from unrolled.text.data import Reading
+from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
 
 ExtraWords = Annotated[int, Range(0, 4_000_000)]
@@ -55,7 +55,7 @@ class ClassifyConfig:
             and no of each.
         class_weights: "balanced" weighs a row by how rare its class is; "none".
         embeddings: file of pretrained word vectors to begin with, of any format of
-            `unrolled.vectors.formats`; read when a run is new, and not needed after that.
+            `unrolled.vectors.formats.detect`; read when a run is new, and not needed after that.
         embeddings_missing: what words without such a vector begin with: "random" numbers, the "mean" of
             the vectors, or "zero".
         embeddings_tuning: "trained"; "frozen"; or "thawed", which is frozen for the first
@@ -161,7 +161,7 @@ class Classifier(nn.Module):
         )
         width = self.encoder.output_size
         self.pooling = Pooling(config.pooling, width, bidirectional=config.bidirectional)
-        scorer = labelled.linear_scorer(width, n_labels)
+        scorer = text_labels.linear_scorer(width, n_labels)
         self.head = LabelHead(
             scorer, n_labels, several=several, label_smoothing=config.label_smoothing
         )
@@ -187,7 +187,7 @@ class Classifier(nn.Module):
 
 def build(config: ClassifyConfig, tokenizers: Tokenizers) -> Classifier:
     """A fresh model for this vocabulary and these labels."""
-    words, labels = tokenizers[labelled.ROLE], tokenizers[LABELS]
+    words, labels = tokenizers[text_labels.ROLE], tokenizers[LABELS]
     config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
     return Classifier(config, len(words), len(labels), labels.several)
 
@@ -202,7 +202,7 @@ def _text(fields: Sequence[str]) -> Sequence[str]:
 
 def check_beginning(config: ClassifyConfig, text: TextConfig) -> None:
     """Refuse a file of vectors that the embedding cannot begin with."""
-    labelled.check_embeddings(config.embeddings, config.embedding_size, text)
+    text_labels.check_embeddings(config.embeddings, config.embedding_size, text)
 
 
 _COLUMNS = ("text", "label")
@@ -212,27 +212,27 @@ TASK: LabelTask = LabelTask(
     columns=_COLUMNS,
     Config=ClassifyConfig,
     reading=Reading(
-        is_full=_has_text, linked=_text, lists="last", names=_COLUMNS, labels=labelled.labels_in
+        is_full=_has_text, linked=_text, lists="last", names=_COLUMNS, labels=text_labels.labels_in
     ),
-    train_tokenizers=labelled.train_tokenizers,
-    encode=labelled.encode_with(1),
-    lengths=labelled.lengths,
-    cut=labelled.cut,
-    collate=labelled.collate,
+    train_tokenizers=text_labels.train_tokenizers,
+    encode=text_labels.encode_with(1),
+    lengths=text_labels.lengths,
+    cut=text_labels.cut,
+    collate=text_labels.collate,
     build=build,
-    prepare=labelled.prepare,
-    loss=labelled.loss,
-    evaluate_loss=labelled.evaluate_loss,
-    answer=labelled.answer,
-    decide=labelled.decide,
-    judge=labelled.judge,
-    scores=labelled.scores,
-    tokens=labelled.tokens,
-    shuffle=labelled.shuffle,
-    signature=labelled.signature,
+    prepare=text_labels.prepare,
+    loss=text_labels.loss,
+    evaluate_loss=text_labels.evaluate_loss,
+    answer=text_labels.answer,
+    decide=text_labels.decide,
+    judge=text_labels.judge,
+    scores=text_labels.scores,
+    tokens=text_labels.tokens,
+    shuffle=text_labels.shuffle,
+    signature=text_labels.signature,
     use='predict {run} "…"',
-    extend=labelled.extend,
-    begin=labelled.begin,
+    extend=text_labels.extend,
+    begin=text_labels.begin,
     check_beginning=check_beginning,
-    text=labelled.TEXT,
+    text=text_labels.TEXT,
 )

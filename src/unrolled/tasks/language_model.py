@@ -21,15 +21,15 @@ from unrolled import nn
 from unrolled.config import Layers, Range, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
-from unrolled.layers.cache import ContinuousCache
+from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.output import Output
 from unrolled.layers.renewal import renewed
-from unrolled.layers.stack import LockedDropout, Packed, RecurrentStack, dropped_embedding
+from unrolled.layers.recurrent_stack import LockedDropout, Packed, RecurrentStack, dropped_embedding
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, rate_for, shares_of, some_unknown
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import State, StreamTask, Tokenizers
-from unrolled.text.streams import StreamConfig, Window
+from unrolled.text.corpus.windows import StreamConfig, Window
 from unrolled.text.tokenizer import PAD_ID, SPECIALS, TextConfig, Tokenizer
 
 MOST_ONE_HOT = 4096
@@ -64,7 +64,7 @@ class LanguageModelConfig:
         cutoffs: of the adaptive softmax: ids at which its clusters of rarer words begin.
         n_samples: words drawn for a window by the sampled softmax.
         embeddings: file of pretrained word vectors to begin with, of any format of
-            `unrolled.vectors.formats`; read when a run is new, and not needed after that.
+            `unrolled.vectors.formats.detect`; read when a run is new, and not needed after that.
         embeddings_missing: what words without such a vector begin with: "random" numbers, the "mean" of
             the vectors, or "zero".
         embeddings_frozen: whether the embeddings stay as they are when training begins.

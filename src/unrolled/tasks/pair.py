@@ -30,11 +30,11 @@ from unrolled.layers.conditional import (
 from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
 from unrolled.shapes import Float, Padded
-from unrolled.tasks import labelled
+from unrolled.tasks import text_labels
 from unrolled.tasks.classify import ExtraWords, check_pretraining
-from unrolled.tasks.labelled import ClassWeights, LabelHead
+from unrolled.tasks.text_labels import ClassWeights, LabelHead
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
-from unrolled.text.data import Reading
+from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
 
 Encoding = Literal[
@@ -155,7 +155,7 @@ class PairClassifier(nn.Module):
             self.projection = nn.Linear(config.embedding_size, E)
         self.encoder, D = _encoder(config, E, H)
         scorer = (
-            labelled.linear_scorer(D, n_labels)
+            text_labels.linear_scorer(D, n_labels)
             if config.head == "linear"
             else TanhScorer(D, n_labels, literal=config.head == "literal")
         )
@@ -229,7 +229,7 @@ def _encoder(config: PairConfig, E: int, H: int) -> tuple[nn.Module, int]:
 
 def build(config: PairConfig, tokenizers: Tokenizers) -> PairClassifier:
     """A fresh model for this vocabulary and these labels."""
-    words, labels = tokenizers[labelled.ROLE], tokenizers[LABELS]
+    words, labels = tokenizers[text_labels.ROLE], tokenizers[LABELS]
     config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
     return PairClassifier(config, len(words), len(labels), labels.several)
 
@@ -245,7 +245,7 @@ def _both_texts(fields: Sequence[str]) -> Sequence[str]:
 
 def check_beginning(config: PairConfig, text: TextConfig) -> None:
     """Refuse a file of vectors that the embedding cannot begin with."""
-    labelled.check_embeddings(config.embeddings, config.embedding_size, text)
+    text_labels.check_embeddings(config.embeddings, config.embedding_size, text)
 
 
 _COLUMNS = ("first", "second", "label")
@@ -259,27 +259,27 @@ TASK: LabelTask = LabelTask(
         linked=_both_texts,
         lists="last",
         names=_COLUMNS,
-        labels=labelled.labels_in,
+        labels=text_labels.labels_in,
     ),
-    train_tokenizers=labelled.train_tokenizers,
-    encode=labelled.encode_with(2),
-    lengths=labelled.lengths,
-    cut=labelled.cut,
-    collate=labelled.collate,
+    train_tokenizers=text_labels.train_tokenizers,
+    encode=text_labels.encode_with(2),
+    lengths=text_labels.lengths,
+    cut=text_labels.cut,
+    collate=text_labels.collate,
     build=build,
-    prepare=labelled.prepare,
-    loss=labelled.loss,
-    evaluate_loss=labelled.evaluate_loss,
-    answer=labelled.answer,
-    decide=labelled.decide,
-    judge=labelled.judge,
-    scores=labelled.scores,
-    tokens=labelled.tokens,
-    shuffle=labelled.shuffle,
-    signature=labelled.signature,
+    prepare=text_labels.prepare,
+    loss=text_labels.loss,
+    evaluate_loss=text_labels.evaluate_loss,
+    answer=text_labels.answer,
+    decide=text_labels.decide,
+    judge=text_labels.judge,
+    scores=text_labels.scores,
+    tokens=text_labels.tokens,
+    shuffle=text_labels.shuffle,
+    signature=text_labels.signature,
     use='predict {run} "…" "…"',
-    extend=labelled.extend,
-    begin=labelled.begin,
+    extend=text_labels.extend,
+    begin=text_labels.begin,
     check_beginning=check_beginning,
-    text=labelled.TEXT,
+    text=text_labels.TEXT,
 )

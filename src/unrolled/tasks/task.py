@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unrolled.decoding.records import DecodingConfig
-from unrolled.layers.cache import ContinuousCache
-from unrolled.metrics.counts import SMALLER_IS_BETTER
+from unrolled.decoding.types import DecodingConfig
+from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.metrics.class_counts import SMALLER_IS_BETTER
 from unrolled.metrics.slices import Mistake
-from unrolled.text.data import DataConfig, LabelData, Reading
+from unrolled.text.splits import DataConfig, LabelData, Reading
 from unrolled.text.readers import Row
-from unrolled.text.streams import Window
+from unrolled.text.corpus.windows import Window
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 Tokenizers = Mapping[str, Any]

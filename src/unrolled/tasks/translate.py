@@ -19,7 +19,7 @@ from torch import Tensor
 from unrolled import nn
 from unrolled.config import Layers, Rate, Share, Width, check_fields
 from unrolled.decoding import decode as decode_hypotheses
-from unrolled.decoding.records import DecodingConfig, Hypothesis
+from unrolled.decoding.types import DecodingConfig, Hypothesis
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeights
@@ -27,7 +27,7 @@ from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import SoftmaxHead
 from unrolled.layers.output import Output
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, rate_for, shares_of, some_unknown
-from unrolled.metrics import translation as metrics
+from unrolled.metrics import translation
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import Answer, Prediction, Task, Tokenizers
 from unrolled.text.readers import Row
@@ -60,7 +60,7 @@ class TranslateConfig:
         tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": the
             source embedding too, which needs `text.shared`.
         source_embeddings: file of pretrained word vectors that the source embedding begins with, of any
-            format of `unrolled.vectors.formats`; read when a run is new, and not needed after that.
+            format of `unrolled.vectors.formats.detect`; read when a run is new, and not needed after that.
         target_embeddings: the same for the target; one table for both has those of the source.
         embeddings_missing: what words without such a vector begin with: "random" numbers, the "mean" of
             the vectors, or "zero".
@@ -485,8 +485,8 @@ TASK = Task(
     loss=loss,
     evaluate_loss=evaluate_loss,
     decode=decode,
-    score=metrics.score,
-    signature=metrics.signature,
+    score=translation.score,
+    signature=translation.signature,
     begin=begin,
     check_beginning=check_beginning,
     prepare=prepare,

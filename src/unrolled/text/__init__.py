@@ -1,10 +1,10 @@
 """Strings to ids to batches; knows no model, and imports no torch.
 
-`unrolled.text.batches` and `unrolled.text.survey`, which load numpy, are imported by their own
+`unrolled.text.batching` and `unrolled.data_report.pairs`, which load numpy, are imported by their own
 names.
 """
 
-from unrolled.text.data import DataConfig, Splits, read_splits
+from unrolled.text.splits import DataConfig, Splits, read_splits
 from unrolled.text.readers import Row, column_names, read_rows
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from unrolled.decoding.records import DecodingConfig
+from unrolled.decoding.types import DecodingConfig
 from unrolled.tasks.task import LabelPrediction, LabelTask, Prediction, Task, Tokenizers
-from unrolled.text.batches import batches
+from unrolled.text.batching import batches
 
 N_DECODED_TOGETHER = 100
 TOKENS_TOGETHER = 5_000

@@ -21,10 +21,10 @@ from unrolled.text.tokenizer import TextConfig
 from unrolled.training import checkpoint, run_folder
 from unrolled.training.device import give_memory_back, within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
-from unrolled.training.feed import feed_of
-from unrolled.training.prepare import prepare
+from unrolled.training.loaders import feed_of
+from unrolled.training.dataset import prepare
 from unrolled.training.recipe import Recipe
-from unrolled.training.state import Training
+from unrolled.training.trainer import Training
 from unrolled.training.weights import check_weights
 
 __all__ = [
@@ -74,7 +74,7 @@ def train(
 
     >>> import tempfile
     >>> from unrolled.tasks.translate import TranslateConfig
-    >>> from unrolled.text.data import DataConfig
+    >>> from unrolled.text.splits import DataConfig
     >>> from unrolled.training.config import TrainingConfig
     >>> lines = ["en\tes", *(f"{n} cats\t{n} gatos" for n in range(40))]
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +128,7 @@ def fit(
 
     >>> import pathlib, tempfile
     >>> from unrolled.tasks.translate import TranslateConfig
-    >>> from unrolled.text.data import DataConfig
+    >>> from unrolled.text.splits import DataConfig
     >>> from unrolled.training.config import TrainingConfig
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> lines = ["en\tes", *(f"{n} cats\t{n} gatos" for n in range(40))]

@@ -8,10 +8,10 @@ from os import PathLike
 from typing import Any
 
 from unrolled import config
-from unrolled.decoding.records import DecodingConfig
+from unrolled.decoding.types import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.tasks.task import AnyTask, LabelTask
-from unrolled.text.data import DataConfig
+from unrolled.text.splits import DataConfig
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
 

@@ -35,7 +35,7 @@ import torch
 from torch import nn
 
 from unrolled import config, documents, storage
-from unrolled.baselines.linear import HOLDS as BASELINE
+from unrolled.baselines.model import HOLDS as BASELINE
 from unrolled.errors import ConfigError, RunError
 from unrolled.quoting import brief
 from unrolled.tasks.task import LABELS, AnyTask, LabelTask, Task, Tokenizers
@@ -44,7 +44,7 @@ from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.training import checkpoint
 from unrolled.training.events import Best, Evaluated, Started, Step
-from unrolled.training.prepare import PreparedRows, PreparedText
+from unrolled.training.dataset import PreparedRows, PreparedText
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import (
     SPLIT_FILE,

@@ -10,10 +10,10 @@ from typing import Any
 
 from unrolled import documents
 from unrolled.errors import RunError
-from unrolled.text.corpus import CorpusConfig
-from unrolled.text.corpus_files import files_in_any_order
+from unrolled.text.corpus.corpus import CorpusConfig
+from unrolled.text.corpus.files import files_in_any_order
 from unrolled.training import checkpoint
-from unrolled.training.prepare import checksums
+from unrolled.training.dataset import checksums
 
 SPLIT_FILE = "split.json"
 

@@ -1,6 +1,6 @@
 """Word vectors from a text of one's own, by GloVe (Pennington, Socher & Manning 2014).
 
-    from unrolled import VectorsConfig, train_vectors       # and fit_vectors, of unrolled.vectors.loop
+    from unrolled import VectorsConfig, train_vectors       # and fit_vectors, of unrolled.vectors.train
 
 What training leaves is a folder, complete when `vectors.safetensors` is there:
 

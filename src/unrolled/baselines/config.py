@@ -1,0 +1,104 @@
+"""The families of baselines, and what is chosen of them.
+
+- `majority`: the most frequent label, whatever the text.
+- `unigrams`, `bigrams`, `trigrams`: TF-IDF of n-grams up to that n, logistic regression.
+- `nb_logistic`: presence of unigrams and bigrams times their log-count ratio r, logistic regression.
+- `nb_svm`: the same with a support vector machine, interpolated with naive Bayes.
+
+The last two are of Wang & Manning 2012; their equations are in `solving.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from unrolled.baselines.model import Weighting
+from unrolled.config import require
+from unrolled.errors import ConfigError, did_you_mean
+
+Reads = Literal["all", "first", "second"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the features of a baseline are made and weighed.
+
+    Args:
+        n: the longest n-grams.
+        weighting: of a feature.
+        c_values: tried where the configuration names none. Features of length 1 want a larger C than
+            features that are present or not, and logistic regression a larger one than an SVM.
+        has_ratios: whether features are scaled by their log-count ratios.
+        is_svm: whether a support vector machine, interpolated with naive Bayes, takes the place of
+            logistic regression.
+    """
+
+    n: int
+    weighting: Weighting
+    c_values: tuple[float, ...]
+    has_ratios: bool = False
+    is_svm: bool = False
+
+
+_OF_TFIDF = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+FAMILIES: dict[str, Family | None] = {
+    "majority": None,
+    "unigrams": Family(1, "tfidf", _OF_TFIDF),
+    "bigrams": Family(2, "tfidf", _OF_TFIDF),
+    "trigrams": Family(3, "tfidf", _OF_TFIDF),
+    "nb_logistic": Family(2, "presence", (0.03, 0.1, 0.3, 1.0, 3.0, 10.0), has_ratios=True),
+    "nb_svm": Family(
+        2, "presence", (0.001, 0.003, 0.01, 0.03, 0.1, 0.3), has_ratios=True, is_svm=True
+    ),
+}
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """What is fitted, and how.
+
+    Args:
+        families: names of `FAMILIES`.
+        reads: which texts of an example are read: "all", or as controls only the "first" (the premise)
+            or the "second" (the hypothesis); each family is fitted for each of them.
+        c_values: scikit-learn's C, from which the best on validation is chosen: the larger, the less
+            regularised. None: those of each family.
+        class_weights: "balanced" weighs each class by the inverse of its frequency.
+        min_texts: n-grams that fewer training texts hold are left out. With 2, large data take a
+            fraction of the time, for a point or less.
+        smoothing: α of the log-count ratios.
+        interpolation: β, 0 (naive Bayes) … 1 (nothing but the support vector machine).
+
+    Raises:
+        ConfigError: a value that cannot be.
+    """
+
+    families: tuple[str, ...] = tuple(FAMILIES)
+    reads: tuple[Reads, ...] = ("all",)
+    c_values: tuple[float, ...] | None = None
+    class_weights: Literal["none", "balanced"] = "none"
+    min_texts: int = 1
+    smoothing: float = 1.0
+    interpolation: float = 0.25
+
+    def __post_init__(self) -> None:
+        for family in self.families:
+            if family not in FAMILIES:
+                raise ConfigError(
+                    f"baselines.families: unknown '{family}'{did_you_mean(family, FAMILIES)}; there are "
+                    f"{', '.join(FAMILIES)}"
+                )
+        values = self.c_values
+        above = values is None or (bool(values) and all(c > 0 for c in values))
+        require(above, "baselines.c_values", "one or more numbers above 0, or none", values)
+        for read in self.reads:
+            is_known = read in get_args(Reads)
+            require(is_known, "baselines.reads", f"one of {', '.join(get_args(Reads))}", read)
+        is_known = self.class_weights in ("none", "balanced")
+        require(is_known, "baselines.class_weights", "none or balanced", self.class_weights)
+        require(self.min_texts >= 1, "baselines.min_texts", "at least 1", self.min_texts)
+        require(self.smoothing > 0, "baselines.smoothing", "above 0", self.smoothing)
+        share = 0 <= self.interpolation <= 1
+        require(share, "baselines.interpolation", "0 to 1", self.interpolation)

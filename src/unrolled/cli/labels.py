@@ -1,0 +1,442 @@
+"""Runs that answer with labels at the command line: predict, evaluate, baselines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from unrolled import storage
+from unrolled.cli.options import shown_on
+from unrolled.errors import ConfigError, DataError
+from unrolled.quoting import brief, escape, escape_breaks, json_line, quote
+
+if TYPE_CHECKING:
+    from unrolled.baselines import FittedBaseline
+    from unrolled.inspect.label_report import Baseline
+    from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
+    from unrolled.tasks.task import LabelPrediction
+    from unrolled.text.labels import Labels
+    from unrolled.text.readers import ColumnLine, Row
+
+BASELINES_FOLDER = "baselines"
+"""In a run folder."""
+
+TAB = "\t"
+
+Words = Literal["none", "attention", "gradients", "occlusion"]
+
+
+def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores: bool) -> str:
+    r"""The answer, a tab and its probability; with scores every label's, the likeliest first.
+
+    Line ends and tabs in a label, and spaces in a tag, are written as escapes (`\\n`, `\\t`, `\\x20`).
+
+    In tagging the tags, separated by spaces; with scores a line of JSON: the tokens, their tags, the
+    probability of each tag, and the spans that they write.
+    """
+    from unrolled.predictors.labels import given_labels, probability_of
+
+    if predictor.task.by_token:
+        if not with_scores:
+            return " ".join(escape_breaks(tag, also="\t ") for tag in prediction.labels)
+        line = {"tokens": list(prediction.pieces[0]), "tags": list(prediction.labels)}
+        return json_line(line | _of_tags(prediction, predictor.labels))
+    if not with_scores:
+        given = escape_breaks(given_labels(prediction), also="\t")
+        return f"{given}\t{probability_of(prediction, predictor.labels):.4f}"
+    pairs = zip(predictor.labels.names, prediction.probabilities.tolist(), strict=True)
+    ordered = sorted(pairs, key=lambda pair: -pair[1])
+    return "\t".join(f"{escape_breaks(name, TAB)}\t{p:.4f}" for name, p in ordered)
+
+
+def _of_tags(prediction: LabelPrediction, labels: Labels) -> dict[str, Any]:
+    """The probabilities of tags, and the spans that they write, for a line of JSON."""
+    from unrolled.tasks.tag.task import probabilities_of, spans_of
+
+    sure = probabilities_of(prediction, labels)
+    found: dict[str, Any] = {"probabilities": [round(each, 6) for each in sure]}
+    if labels.scheme:
+        spans = [vars(span) for span in spans_of(prediction, labels)]
+        found["spans"] = [{**each, "probability": round(each["probability"], 6)} for each in spans]
+    return found
+
+
+def add_columns(
+    predictor: LabelPredictor, input_file: Path, output_file: Path | None, with_scores: bool
+) -> None:
+    """Write a file with a token on each line, its tag after it as one more column.
+
+    Comments, blank lines and what else is no token stay as they are; tags that are there are not read.
+
+    Args:
+        predictor: of tags.
+        input_file: such a file.
+        output_file: where to write; None for standard output.
+        with_scores: whether the tag's probability is another column.
+
+    Raises:
+        DataError: the file cannot be read, or has no such column.
+    """
+    from unrolled.text.readers import column_lines
+
+    lines, held = column_lines(input_file), []
+    with ExitStack() as stack:
+        output: TextIO = sys.stdout
+        if output_file is not None:
+            output = stack.enter_context(open(output_file, "w", encoding="utf-8", newline="\n"))
+        for line in lines:
+            held.append(line)
+            if line.ends and len(held) >= _LINES_TAGGED_TOGETHER:
+                _write(output, _with_tags(predictor, input_file, held, with_scores))
+                held = []
+        _write(output, _with_tags(predictor, input_file, held, with_scores))
+
+
+_LINES_TAGGED_TOGETHER = 20_000
+
+
+def _write(output: TextIO, lines: Iterator[str]) -> None:
+    output.writelines(f"{shown_on(output, line)}\n" for line in lines)
+
+
+def _with_tags(
+    predictor: LabelPredictor, path: Path, lines: Sequence[ColumnLine], with_scores: bool
+) -> Iterator[str]:
+    from unrolled.tasks.tag.task import probabilities_of
+    from unrolled.text.readers import token_column
+
+    sentences: list[list[str]] = [[]]
+    for line in lines:
+        if line.ends:
+            sentences.append([])
+        elif line.values is not None:
+            column = token_column(path, len(line.values), predictor.recipe.data.columns)
+            sentences[-1].append(line.values[column])
+    said = predictor.predict([sentence for sentence in sentences if sentence])
+    sure = (probabilities_of(each, predictor.labels) for each in said)
+    tags = chain.from_iterable(
+        zip(a.labels, b, strict=True) for a, b in zip(said, sure, strict=True)
+    )
+    for line in lines:
+        cells = [line.text]
+        if line.values is not None:
+            tag, probability = next(tags)
+            cells = [
+                line.text.rstrip(" "),
+                escape_breaks(tag, also="\t "),
+                *([f"{probability:.4f}"] if with_scores else []),
+            ]
+        yield ("\t" if "\t" in line.text else " ").join(cells)
+
+
+def joined(predictor: LabelPredictor, run: Path, first: str, second: str) -> str:
+    """Two texts as the line that `fields_of` takes apart.
+
+    Raises:
+        ConfigError: the run does not read pairs, so that the second is no part of the first's input.
+    """
+    if predictor.n_texts != 2:
+        raise ConfigError(
+            f"{run} reads one text, found two; quote a text that contains spaces, and give several as "
+            "lines of standard input or of --input FILE"
+        )
+    return "\t".join(text.replace("\t", " ") for text in (first, second))
+
+
+def warn_of_unread(
+    lines: Sequence[str], said: Sequence[LabelPrediction], predictor: LabelPredictor
+) -> None:
+    """Say on standard error which inputs were too long to be read whole."""
+    data = predictor.recipe.data
+    for line, prediction in zip(lines, said, strict=True):
+        if prediction.n_unread:
+            print(
+                f"unrolled: {quote(line[:30] + '…')}: {prediction.n_unread:,} tokens were not read; "
+                f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'",
+                file=sys.stderr,
+            )
+
+
+def fields_of(line: str, predictor: LabelPredictor) -> str | list[str]:
+    """The texts of an input line, separated by a tab where there are two.
+
+    Raises:
+        DataError: a line of another number of texts.
+    """
+    if predictor.n_texts == 1:
+        return line
+    fields = line.split("\t")
+    if len(fields) != predictor.n_texts:
+        wanted = " and ".join(predictor.task.columns[:-1])
+        raise DataError(f"expected {wanted}, separated by a tab; found {quote(line, 40)}")
+    return fields
+
+
+def check_words(predictor: LabelPredictor, method: Words) -> None:
+    """Refuse words that cannot be told, before anything is answered or written.
+
+    Raises:
+        ConfigError: there are as many answers as words, or attention of a model that has none.
+    """
+    if method == "none":
+        return
+    if predictor.task.by_token:
+        raise ConfigError(
+            "--words tells what spoke for a label of a text; these are tags of its words"
+        )
+    from unrolled.inspect.attribution import check_method
+
+    check_method(predictor, method)
+
+
+def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words) -> None:
+    """Which words spoke for each answer, and against it, on standard error."""
+    from unrolled.inspect.attribution import explain_words
+
+    for texts in explain_words(predictor, inputs, method):
+        for words in texts:
+            print(
+                "  ".join(f"{brief(word)} {weight:+.2f}" for word, weight in words), file=sys.stderr
+            )
+
+
+def evaluate(
+    predictor: LabelPredictor,
+    run: Path,
+    rows: Sequence[Row],
+    name: str,
+    path: str,
+    *,
+    shuffle_words: bool,
+    out: Path | None,
+    words: Words,
+    command: str,
+) -> LabelledEvaluation:
+    """Print the tables and write `report.html` and `predictions.jsonl`.
+
+    Args:
+        predictor: of the run.
+        run: its folder.
+        rows: to label.
+        name: of the data.
+        path: where the rows are from, for messages.
+        shuffle_words: whether to score the texts with their words in random order too.
+        out: folder for the two files; `evaluation-NAME` in the run by default.
+        words: how to find which words of the worst mistakes mattered.
+        command: that was given.
+
+    Raises:
+        ConfigError: the model has nothing that `words` asks for.
+    """
+    from unrolled.inspect.label_report import LabelReport, write_report
+
+    if not predictor.task.by_token:
+        check_words(predictor, words)
+    seed = predictor.recipe.seed if shuffle_words else None
+    evaluation = predictor.evaluate(rows, path, seed)
+    beside = list(_baselines(predictor, run, rows, evaluation))
+    for line in evaluation.lines():
+        print(escape(line))
+    for each in beside:
+        for line in _compared(each, evaluation):
+            print(line)
+    folder = out or run / f"evaluation-{name}"
+    if out is None:
+        storage.require_own_folder(folder)
+    with storage.writing(folder, "try again"):
+        storage.make_folder(folder)
+    report = LabelReport(
+        title=f"{run.name} on {name}",
+        evaluation=evaluation.measured,
+        # Shares of 1 in the page, as in the records that it is made of.
+        intervals={name: each.times(0.01) for name, each in evaluation.intervals.items()},
+        slices=evaluation.slices,
+        mistakes=_explained(predictor, rows, evaluation, words),
+        baselines=beside,
+        command=command,
+        notes=_notes(evaluation),
+        method=words,
+    )
+    page = write_report(report, folder / "report.html")
+    answers = write_predictions(folder / "predictions.jsonl", predictor, rows, evaluation)
+    print(f"\n{escape(f'{page} · {answers}')}")
+    return evaluation
+
+
+def write_predictions(
+    path: Path, predictor: LabelPredictor, rows: Sequence[Row], evaluation: LabelledEvaluation
+) -> Path:
+    """One line of JSON for each row: its texts, its label, the answer and the probabilities."""
+    from unrolled.text.readers import LIST_SEPARATOR, split_list
+
+    names, by_token = predictor.labels.names, predictor.task.by_token
+    columns = predictor.task.columns
+    with storage.replacing(path, "try again") as file:
+        for row, said in zip(rows, evaluation.predictions, strict=True):
+            line: dict[str, Any] = {"line": row.line}
+            for column, field in zip(columns, row.fields, strict=True):
+                is_list = by_token or field.endswith(LIST_SEPARATOR)
+                if is_list or column != columns[-1]:
+                    line[column] = split_list(field) if is_list else field
+                else:
+                    line[column] = field.strip()
+            if not by_token:
+                line["answer"] = list(said.labels) if predictor.labels.several else said.labels[0]
+                pairs = zip(names, said.probabilities.tolist(), strict=True)
+                line["probabilities"] = {each: round(p, 6) for each, p in pairs}
+            else:
+                line |= {"answer": list(said.labels), **_of_tags(said, predictor.labels)}
+            if said.n_unread:
+                line["n_unread"] = said.n_unread
+            file.write((json_line(line) + "\n").encode("utf-8"))
+    return path
+
+
+def fit_and_save_baselines(run: Path) -> None:
+    """Fit bag-of-words baselines on a run's own parts, print what they reach, and keep them in it.
+
+    Raises:
+        UnavailableError: scikit-learn is not installed.
+        ConfigError: the run does not answer with labels.
+    """
+    from unrolled.baselines import BaselineConfig, fit_baselines, fit_tagging_baselines
+    from unrolled.predictors.load import load
+    from unrolled.predictors.labels import LabelPredictor
+
+    storage.require_own_folder(run / BASELINES_FOLDER)
+    predictor = load(run)
+    if not isinstance(predictor, LabelPredictor):
+        raise ConfigError(f"--baselines: {run} does not answer with labels")
+    parts = predictor.parts()
+    train, valid = (_labelled(predictor, parts[name]) for name in ("train", "valid"))
+    truth = [predictor.gold(row) for row in parts["valid"]]
+    metric = predictor.recipe.training.metric
+    metric = metric if metric != "loss" else next(iter(predictor.scores_of(truth, truth)))
+    score = _score(predictor, metric)
+    if predictor.task.by_token:
+        found = fit_tagging_baselines(train, valid, score)
+    else:
+        model: Any = predictor.recipe.model
+        config = BaselineConfig(
+            reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",),
+            class_weights=getattr(model, "class_weights", "none"),
+        )
+        found = fit_baselines(train, valid, score, config)
+    for fitted in found:
+        fitted.baseline.save(run / BASELINES_FOLDER / fitted.name, fitted.figures())
+        print(_fitted_line(fitted, metric), flush=True)
+
+
+def _fitted_line(fitted: FittedBaseline, metric: str) -> str:
+    chosen = "" if fitted.c is None else f" · C {fitted.c:g}"
+    return (
+        f"baseline {fitted.name} · valid {metric} {fitted.score:.2f}{chosen} · "
+        f"{fitted.n_features:,} n-grams · {fitted.seconds:.1f} s"
+    )
+
+
+def _labelled(predictor: LabelPredictor, rows: Sequence[Row]) -> Any:
+    """Rows as the baselines read them: the words that the model reads, and labels, or tags."""
+    from unrolled.baselines import Labelled, Tagged
+
+    texts = [predictor.words(row.fields[: predictor.n_texts]) for row in rows]
+    targets: list[Any] = [predictor.gold(row) for row in rows]
+    if predictor.task.by_token:
+        return Tagged([sentence for (sentence,) in texts], targets)
+    return Labelled(texts, targets)
+
+
+def _score(
+    predictor: LabelPredictor, metric: str
+) -> Callable[[Sequence[Any], Sequence[Any]], float]:
+    def score(truth: Sequence[Any], found: Sequence[Any]) -> float:
+        return predictor.scores_of(truth, found)[metric]
+
+    return score
+
+
+def _baselines(
+    predictor: LabelPredictor, run: Path, rows: Sequence[Row], evaluation: LabelledEvaluation
+) -> Any:
+    from unrolled.inspect.label_report import Baseline
+    from unrolled.metrics.intervals import bootstrap, paired_bootstrap
+
+    folders = sorted((run / BASELINES_FOLDER).glob("*/"))
+    if not folders:
+        return
+    from unrolled.baselines import load_baseline
+
+    data = _labelled(predictor, rows)
+    if predictor.task.by_token:
+        truth, texts = data.tags, data.sentences
+    else:
+        truth, texts = data.targets, data.texts
+    for folder in folders:
+        baseline: Any = load_baseline(folder)
+        tally = predictor.tally(truth, baseline.predict(texts))
+        intervals = bootstrap(tally)
+        metric = predictor.recipe.training.metric
+        if metric not in intervals:  # the loss, which a baseline does not have
+            metric = next(iter(intervals))
+        yield Baseline(
+            folder.name,
+            {name: each.value for name, each in intervals.items()},
+            intervals,
+            paired_bootstrap([evaluation.tally], [tally], metric),
+        )
+
+
+def _compared(baseline: Baseline, evaluation: LabelledEvaluation) -> list[str]:
+    comparison = baseline.comparison
+    if comparison is None:
+        return []
+    return [
+        f"baseline {baseline.name:20}  {comparison.score} {comparison.b:.2%}  model "
+        f"{comparison.difference:+.2%} ({comparison.low:+.2%} to {comparison.high:+.2%})"
+    ]
+
+
+def _explained(
+    predictor: LabelPredictor, rows: Sequence[Row], evaluation: LabelledEvaluation, words: Words
+) -> list[Any]:
+    from dataclasses import replace
+
+    from unrolled.inspect.attribution import explain_words
+
+    mistakes = list(evaluation.mistakes)
+    if words == "none" or not mistakes or predictor.task.by_token:
+        return mistakes
+    inputs = [rows[each.index].fields[: predictor.n_texts] for each in mistakes]
+    return [
+        replace(mistake, words=tuple(_one_after_the_other(texts)))
+        for mistake, texts in zip(mistakes, explain_words(predictor, inputs, words), strict=True)
+    ]
+
+
+def _one_after_the_other(texts: Sequence[Any]) -> Iterator[tuple[str, float]]:
+    """The weighed words of all texts of an input, with a sign between texts."""
+    from unrolled.metrics.slices import TEXTS_MEET
+
+    for place, words in enumerate(texts):
+        if place:
+            yield TEXTS_MEET, 0.0
+        yield from words
+
+
+def _notes(evaluation: LabelledEvaluation) -> list[str]:
+    notes = []
+    if evaluation.n_cut:
+        notes.append(
+            f"{evaluation.n_cut:,} texts are longer than data.max_length and were {evaluation.when_long}."
+        )
+    scores = evaluation.scores
+    notes += [
+        f"With the words of each text in random order, {name} is {value:.2f}% "
+        f"({value - scores[name]:+.2f}%)."
+        for name, value in evaluation.shuffled.items()
+    ]
+    return notes

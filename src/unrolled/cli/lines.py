@@ -1,0 +1,209 @@
+"""Sentences in, answers out: exactly one output line per input line."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+from unrolled.cli.options import is_typed, shown_on, standard_input
+from unrolled.errors import ConfigError, DataError
+from unrolled.quoting import quote
+from unrolled.text.limits import line_too_long, longest_line
+
+if TYPE_CHECKING:
+    from unrolled.tasks.task import Prediction
+
+LINES_AT_ONCE = 1000
+"""Lines answered before any is written: enough to fill batches of similar lengths."""
+
+_LINE_BREAKS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
+
+
+def check(
+    text: str | None, input_file: Path | None, output_file: Path | None, attention: Path | None
+) -> None:
+    """Refuse what cannot be done, before a model is loaded for it.
+
+    Raises:
+        ConfigError: two inputs, an output that is the input, or a picture that cannot be drawn.
+    """
+    if text is not None and input_file is not None:
+        raise ConfigError("both a sentence and --input; give one of them")
+    files = [file for file in (input_file, output_file) if file is not None and file.exists()]
+    if len(files) == 2 and files[0].samefile(files[1]):
+        raise ConfigError(f"--output {output_file}: is the input; write to another file")
+    if attention is not None:
+        if attention.suffix.lower() not in (".png", ".html"):
+            raise ConfigError(f"--attention {attention}: expected a name in .png or .html")
+        if text is None or not text.strip():
+            raise ConfigError("--attention draws one sentence; give it in quotes after the run")
+
+
+def run(
+    answer: Callable[[list[str]], list[str]],
+    text: str | None,
+    input_file: Path | None,
+    output_file: Path | None,
+    check: Callable[[str], object] = str,
+) -> None:
+    """Answer the sentence, the file, standard input, or who sits at the terminal.
+
+    Args:
+        answer: sentences that are not empty → one line each.
+        text: one sentence.
+        input_file: text file.
+        output_file: where to write; None for standard output.
+        check: raises a `DataError` without a place for a sentence that cannot be answered; those before
+            it are answered first.
+
+    Raises:
+        DataError: the input file is missing, the input is not UTF-8, or a sentence cannot be answered.
+    """
+    name = None if text is not None else str(input_file or "standard input")
+    n_lines = 0
+    with ExitStack() as stack:
+        if text is not None:
+            groups: Iterable[list[str]] = [[_LINE_BREAKS.sub(" ", text)]]
+        elif input_file is not None:
+            groups = line_groups(stack.enter_context(_open(input_file)), str(name))
+        elif is_typed() and sys.stdout.isatty() and output_file is None:
+            groups = _typed_lines()
+        else:
+            groups = line_groups(standard_input(), str(name))
+        output: TextIO = sys.stdout
+        if output_file is not None:
+            output = stack.enter_context(open(output_file, "w", encoding="utf-8", newline="\n"))
+        for group in groups:
+            n_good, fault = _first_fault(group, check)
+            answer_lines(answer, group[:n_good], output)
+            if fault is not None:
+                at = None if name is None else n_lines + n_good + 1
+                raise DataError(fault.problem, name, at)
+            n_lines += len(group)
+
+
+def _first_fault(lines: list[str], check: Callable[[str], object]) -> tuple[int, DataError | None]:
+    """How many lines come before the first that cannot be answered, and what is wrong with it."""
+    for place, line in enumerate(lines):
+        try:
+            if line.strip():
+                check(line)
+        except DataError as error:
+            return place, error
+    return len(lines), None
+
+
+def answer_lines(
+    answer: Callable[[list[str]], list[str]], lines: list[str], output: TextIO
+) -> None:
+    """Write one line for each line, in order; an empty one for an empty one.
+
+    >>> answer_lines(lambda texts: [text.upper() for text in texts], ["a", "", "b"], sys.stdout)
+    A
+    <BLANKLINE>
+    B
+    """
+    for start in range(0, len(lines), LINES_AT_ONCE):
+        part = lines[start : start + LINES_AT_ONCE]
+        texts = [line for line in part if line.strip()]
+        answers = iter(answer(texts) if texts else [])
+        output.writelines(
+            f"{shown_on(output, next(answers)) if line.strip() else ''}\n" for line in part
+        )
+        output.flush()
+
+
+def warn_of_unread(texts: list[str], predictions: list[Prediction]) -> None:
+    """Say on standard error which inputs were too long to be read whole."""
+    for text, prediction in zip(texts, predictions, strict=True):
+        if prediction.n_unread:
+            print(
+                f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_unread:,} tokens were not "
+                "read; raise --decoding.max_input_length to read more",
+                file=sys.stderr,
+            )
+
+
+def one_line(prediction: Prediction, n_best: int, with_scores: bool) -> str:
+    """The answers as one line, best first, separated by tabs, each with its score if wanted."""
+    if n_best == 1 and not with_scores:
+        return _LINE_BREAKS.sub(" ", prediction.text)
+    cells = []
+    for hypothesis in prediction.hypotheses[:n_best]:
+        cells.append(_LINE_BREAKS.sub(" ", hypothesis.text).replace("\t", " "))
+        if with_scores:
+            cells.append(f"{hypothesis.score:.4f}")
+    return "\t".join(cells)
+
+
+def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
+    """The lines of a byte stream, as many at a time as have arrived, without their ends.
+
+    Whoever writes a line and waits for its answer gets it; a long file comes in larger groups.
+    Lines end at a line feed only, with or without a carriage return before it.
+
+    Raises:
+        DataError: a line is not UTF-8, or too long; the lines before it have been given.
+
+    >>> list(line_groups(io.BytesIO("sí\\r\\n\\nno".encode()), "a.txt"))
+    [['sí', ''], ['no']]
+    """
+    pending: list[bytes] = []
+    n_lines = n_pending = 0
+    longest = longest_line()
+    ended = False
+    while not ended:
+        chunk = stream.read1(1 << 16)  # type: ignore[attr-defined]
+        ended = not chunk
+        *complete, last = chunk.split(b"\n")
+        if complete:
+            complete[0] = b"".join([*pending, complete[0]])
+            pending, n_pending = [], 0
+        pending.append(last)
+        n_pending += len(last)
+        if n_pending > longest:
+            complete.append(b"".join(pending))
+        if ended and any(pending):
+            complete = [b"".join(pending)]
+        group: list[str] = []
+        for raw in complete:
+            n_lines += 1
+            if len(raw) > longest:
+                if group:
+                    yield group
+                raise line_too_long(name, n_lines)
+            try:
+                line = raw.removesuffix(b"\r").decode("utf-8")
+            except UnicodeDecodeError as error:
+                if group:
+                    yield group
+                problem = f"not UTF-8 text (byte {error.start} of the line); convert it to UTF-8"
+                raise DataError(problem, name, line=n_lines) from None
+            group.append(line.removeprefix("\ufeff") if n_lines == 1 else line)
+        if group:
+            yield group
+
+
+def _typed_lines() -> Iterator[list[str]]:
+    """Lines typed at the terminal, until end of file."""
+    print("One sentence per line; Ctrl-D (on Windows Ctrl-Z, Enter) ends.", file=sys.stderr)
+    while True:
+        try:
+            yield [input("> ")]
+        except EOFError:
+            print()
+            return
+
+
+def _open(path: Path) -> io.BufferedReader:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise DataError("no such file", path) from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise DataError(f"cannot be read: {error.strerror}", path) from None

@@ -1,0 +1,87 @@
+"""Following paths that never compete: the loop that greedy decoding and sampling share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from unrolled.decoding.backpointers import Ending, History
+from unrolled.decoding.types import Hypothesis, Stepper, StepState
+
+Choose = Callable[[Tensor, int, list[int]], Tensor]
+"""(log-probabilities `[B, Q, V]`, step, the sentences of the rows) → tokens `[B, Q]`."""
+
+
+def log_probabilities(logits: Tensor, barred: Tensor, eos_id: int) -> tuple[Tensor, Tensor]:
+    """Log-softmax over all tokens, the barred ones then set to −∞; and that of the end, `[B, Q]`.
+
+    The others are not scaled up: a score stays the model's own log-probability. Half precision is
+    widened first.
+    """
+    dtype = torch.float32 if logits.dtype in (torch.float16, torch.bfloat16) else logits.dtype
+    log_probs_BQV = torch.log_softmax(logits, 2, dtype=dtype)
+    ends_BQ = log_probs_BQV[:, :, eos_id].clone()
+    return log_probs_BQV.index_fill_(2, barred, -torch.inf), ends_BQ
+
+
+def follow(
+    stepper: Stepper,
+    state: StepState,
+    limits: Sequence[int],
+    choose: Choose,
+    n_paths: int,
+    *,
+    alpha: float,
+    bos_id: int,
+    eos_id: int,
+    barred: Tensor,
+    with_attention: bool,
+) -> list[list[Hypothesis]]:
+    """Extend `n_paths` hypotheses per sentence by what `choose` says, each to its end or limit.
+
+    Limits are at least 1; `alpha` is the length penalty's; `barred` are the ids never chosen.
+    """
+    history = History(list(range(len(limits))), with_attention)
+    endings: list[list[Ending]] = [[] for _ in limits]
+    tokens_BQ = torch.full((len(limits), 1), bos_id, device=barred.device)
+    totals_BQ: Tensor | float = 0.0
+    open_BQ = torch.ones(len(limits), n_paths, dtype=torch.bool, device=barred.device)
+    same_BQ = torch.arange(n_paths, device=barred.device).expand(len(limits), -1)
+    step = 0
+    while history.alive:
+        logits, state, attention = stepper.step(tokens_BQ, state)
+        log_probs_BQV, _ = log_probabilities(logits, barred, eos_id)
+        if step == 0 and n_paths > 1:
+            state = state.reorder(torch.zeros_like(same_BQ))
+            log_probs_BQV = log_probs_BQV.expand(-1, n_paths, -1)
+            attention = None if attention is None else attention.expand(-1, n_paths, -1)
+        tokens_BQ = choose(log_probs_BQV, step, history.alive)
+        gained_BQ = log_probs_BQV.gather(2, tokens_BQ.unsqueeze(2)).squeeze(2)
+        totals_BQ = totals_BQ + gained_BQ.masked_fill_(~open_BQ, 0.0)
+        history.append(tokens_BQ, same_BQ, attention)
+        ending_BQ = open_BQ & (tokens_BQ == eos_id)
+        open_BQ = open_BQ & ~ending_BQ
+
+        staying = []
+        is_ending, is_open = ending_BQ.tolist(), open_BQ.tolist()
+        for row, sentence in enumerate(history.alive):
+            cut = step + 1 == limits[sentence]
+            for slot in range(n_paths):
+                if is_ending[row][slot] or (cut and is_open[row][slot]):
+                    total = totals_BQ[row, slot].item()
+                    endings[sentence].append(
+                        Ending.at(step, slot, total, alpha, is_ending[row][slot])
+                    )
+            if not cut and any(is_open[row]):
+                staying.append(row)
+        if len(staying) < len(history.alive):
+            history.keep(staying)
+            if staying:
+                kept = torch.tensor(staying, device=barred.device)
+                state = state.keep(kept)
+                tokens_BQ, totals_BQ = tokens_BQ[kept], totals_BQ[kept]
+                open_BQ, same_BQ = open_BQ[kept], same_BQ[kept]
+        step += 1
+    return history.hypotheses([sorted(its, key=lambda end: -end.score) for its in endings])

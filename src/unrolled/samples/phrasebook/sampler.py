@@ -1,0 +1,44 @@
+"""A speaker of the phrasebook's grammar: chooses what to say, and says it in both languages.
+
+Each clause contributes a (subject, verb, object) lemma triple, and a `Speaker` says triples of its
+own part only: that is how training and test sentences share every word but no triple.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from unrolled.samples.phrasebook.sentence_state import Draft, Part, Triple
+from unrolled.samples.phrasebook.questions import question
+from unrolled.samples.phrasebook.statements import statement
+
+# How many extensions a sentence may have, as cumulative shares of 0, 1, 2, ...: training has more
+# short sentences, from which words are learnt soonest; the other parts show every length.
+_EXTENSIONS = {
+    "train": (0.52, 0.74, 0.85, 0.91, 0.95, 0.98, 1.0),
+    "valid": (0.32, 0.54, 0.70, 0.81, 0.89, 0.95, 1.0),
+    "test": (0.32, 0.54, 0.70, 0.81, 0.89, 0.95, 1.0),
+}
+
+
+class Speaker:
+    """Says random sentences whose triples all belong to one part.
+
+    Args:
+        random: the only source of chance; only its `random()` is used, whose stream is the same on
+            every platform and Python version.
+        part: the part every triple must belong to.
+    """
+
+    def __init__(self, random: Random, part: Part) -> None:
+        self._random, self._part = random.random, part
+
+    def sentence(self) -> tuple[str, str, tuple[Triple, ...]]:
+        """An English sentence, its translation, and the triples it contains."""
+        while True:
+            draft = Draft(self._random, self._part)
+            draft.budget = draft.weighted(_EXTENSIONS[self._part])
+            draft.asking = draft.chance(0.22)
+            said = question(draft) if draft.asking else statement(draft)
+            if said is not None:
+                return (*said, tuple(dict.fromkeys(draft.triples)))

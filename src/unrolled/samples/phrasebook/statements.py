@@ -1,0 +1,102 @@
+"""Statements: a clause, what may stand before it, and the clauses linked to it."""
+
+from __future__ import annotations
+
+from unrolled.samples.phrasebook.clauses import say_clause
+from unrolled.samples.phrasebook.sentence_state import Draft
+from unrolled.samples.phrasebook.grammar import TENSES, Clause, finish, finite, join, the_lexicon, time_of
+from unrolled.samples.phrasebook.noun_phrases import choose_subject, subject_phrase
+
+# Linking words that may follow a clause of each time: English, Spanish, tenses of the next clause.
+_LINKS = {
+    "present": (
+        (" because", " porque", ("present",)),
+        (" when", " cuando", ("present",)),
+        (" while", " mientras", ("present",)),
+        (", but", ", pero", ("present", "past", "future", "can")),
+        (", and", " y", ("present", "present", "future", "can")),
+        (", although", ", aunque", ("present",)),
+    ),
+    "past": (
+        (" because", " porque", ("past",)),
+        (" when", " cuando", ("past",)),
+        (", but", ", pero", ("past", "past", "future", "present")),
+        (", and", " y", ("past",)),
+        (", although", ", aunque", ("past",)),
+    ),
+    "future": (
+        (" because", " porque", ("present", "want", "have")),
+        (", but", ", pero", ("present", "past", "want", "have")),
+        (", and", " y", ("future", "present", "can")),
+        (", although", ", aunque", ("present",)),
+    ),
+}
+
+
+def statement(draft: Draft) -> tuple[str, str] | None:
+    """Both sides of a statement; None where the draws do not fit together."""
+    said = say_clause(draft, TENSES[draft.weighted((0.40, 0.74, 0.88, 0.92, 0.96, 1.0))])
+    if said is None:
+        return None
+    english, spanish = said.english, said.spanish
+    # One opening at most: "if ..., " or "the teacher says that ...".
+    if draft.spend(0.12):
+        front = _reporting(draft)
+        if front is not None:
+            english, spanish = f"{front[0]} {english}", f"{front[1]} {spanish}"
+    elif said.tense != "past" and draft.spend(0.12):
+        condition = following(draft, ("present",))
+        if condition is not None:
+            english = f"if {condition.english}, {english}"
+            spanish = f"si {condition.spanish}, {spanish}"
+    return finish(*_linked(draft, english, spanish, said.tense))
+
+
+def _reporting(draft: Draft) -> tuple[str, str] | None:
+    """Such as "the teacher says that", on both sides."""
+    for _ in range(80):
+        verb = draft.pick(the_lexicon().verbs["reporting"])
+        lemma = choose_subject(draft, verb)
+        if draft.allows(lemma, verb.lemma, ""):
+            draft.say(lemma, verb.lemma, "")
+            actor = subject_phrase(draft, lemma, 0.1)
+            said = finite(verb, "present", actor.person)
+            return (
+                f"{actor.english} {said.merged} that",
+                join(actor.spanish, said.spanish, "que"),
+            )
+    return None
+
+
+def _linked(draft: Draft, english: str, spanish: str, tense: str) -> tuple[str, str]:
+    """Further clauses while the budget lasts, each linking word once."""
+    used: set[str] = set()
+    attempts = 0
+    while draft.budget > 0 and attempts < 12:
+        attempts += 1
+        link, translation, tenses = draft.pick(_LINKS[time_of(tense)])
+        if link in used:
+            continue
+        draft.budget -= 1
+        if link in (", but", ", and"):
+            draft.timed = False
+        more = following(draft, tenses, events=link in (" when", " while"))
+        if more is None:
+            continue
+        used.add(link)
+        if link in (", but", ", although"):
+            used.update((", but", ", although"))
+        tense = more.tense
+        english = f"{english}{link} {more.english}"
+        spanish = f"{spanish}{translation} {more.spanish}"
+    return english, spanish
+
+
+def following(draft: Draft, tenses: tuple[str, ...], events: bool = False) -> Clause | None:
+    """A further clause in one of these tenses; None, and nothing said, where there is none."""
+    said_before = len(draft.triples)
+    clause = say_clause(draft, draft.pick(tenses), events)
+    if clause is not None and clause.tense in tenses:
+        return clause
+    del draft.triples[said_before:]
+    return None

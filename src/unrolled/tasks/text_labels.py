@@ -1,0 +1,566 @@
+"""What `classify` and `pair` share: one or two texts in, one label out, or several.
+
+In the order data flows: example, encode, cut, collate, head, loss, answer, decide, judge. Where a row
+may have several labels or none (`data.label_separator`), each label is a yes or no of its own (a sigmoid
+each, the loss is the sum of their binary cross-entropies), and is given where its probability reaches a
+threshold that is chosen on the validation part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unrolled.errors import DataError
+from unrolled.layers import pretrained
+from unrolled.layers.unknown import count_ids, shares_of, some_unknown
+from unrolled.metrics.class_counts import SMALLER_IS_BETTER, Tally
+from unrolled.metrics.labels import measure_labels, tally_labels
+from unrolled.metrics.labels import signature as label_signature
+from unrolled.metrics.multi_label import (
+    DEFAULT_THRESHOLD,
+    choose_thresholds,
+    measure_multi_label,
+    tally_multi_label,
+)
+from unrolled.metrics.multi_label import signature as multi_label_signature
+from unrolled.metrics.slices import worst_mistakes, worst_multi_label_mistakes
+from unrolled.shapes import Float, Padded
+from unrolled.tasks.task import LABELS, Judged, LabelPrediction, Tokenizers
+from unrolled.text.splits import LabelData
+from unrolled.text.labels import Labels, split_labels
+from unrolled.text.readers import LIST_SEPARATOR, Row
+from unrolled.text.tokenizer import PAD_ID, TextConfig, Tokenizer
+from unrolled.vectors.formats.detect import read_vectors
+
+ROLE = "text"
+"""The role of the tokenizer, which reads every text of a row."""
+
+TEXT = {"kind": "word", "vocab_size": 30_000}
+"""How texts are read where the recipe does not say."""
+
+ClassWeights = Literal["none", "balanced"]
+
+
+_SHARES_COUNT = 10
+
+
+@dataclass(frozen=True)
+class LabelledExample:
+    """One encoded row.
+
+    Args:
+        texts: ids of each text.
+        labels: ids of its labels; None where they are not known.
+        n_unread: tokens that were cut away.
+    """
+
+    texts: tuple[list[int], ...]
+    labels: tuple[int, ...] | None
+    n_unread: int = 0
+
+
+@dataclass(frozen=True)
+class LabelBatch:
+    """What the loss takes.
+
+    Args:
+        texts: `[B, T]` ids of each text.
+        targets: `[B]` ids of labels, or `[B, C]` of 0 and 1; None where they are not known.
+    """
+
+    texts: tuple[Padded, ...]
+    targets: Tensor | None
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all texts, padding not."""
+        return sum(int(text.lengths.sum()) for text in self.texts)
+
+    def to(self, device: torch.device | str) -> LabelBatch:
+        """The same batch on another device."""
+        targets = None if self.targets is None else self.targets.to(device)
+        return LabelBatch(tuple(text.to(device) for text in self.texts), targets)
+
+
+def labels_in(fields: Sequence[str], data: LabelData) -> list[str]:
+    """The labels of a row, several where `data.label_separator` says that there may be."""
+    field = fields[-1]
+    return split_labels(field, data.label_separator) if data.label_separator else [field.strip()]
+
+
+def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> dict[str, Any]:
+    """A tokenizer for all texts, and the labels of the training part.
+
+    Raises:
+        DataError: where each row has one label, a row with none or with a list; too few labels to choose
+            from.
+        ConfigError: `data.averaged` names a label that is not there.
+    """
+    *columns, _ = zip(*(row.fields for row in rows), strict=True)
+    words = Tokenizer.train((each for column in columns for each in column), text)
+    several = bool(data.label_separator)
+    if not several:
+        _check_each_has_one(rows)
+    found = [labels_in(row.fields, data) for row in rows]
+    labels = Labels.of(chain.from_iterable(found), several=several, averaged=data.averaged)
+    texts = [
+        list(chain.from_iterable(each))
+        for each in zip(*(words.encode_batch(column) for column in columns), strict=True)
+    ]
+    has_NC = np.array([[name in names for name in labels] for names in found])
+    shares = shares_without_words(texts, has_NC, words)
+    return {ROLE: words, LABELS: replace(labels, shares=tuple(shares.round(6).tolist()))}
+
+
+def shares_without_words(
+    texts: Sequence[Sequence[int]], has_NC: NDArray[np.bool_], words: Tokenizer
+) -> NDArray[np.float64]:
+    """How often to expect each label where no word of a text is known, from the training part.
+
+    The texts that are like that are those of which no other text has a word. Mostly they are few, so that
+    the shares of all texts count as `_SHARES_COUNT` more of them.
+
+    Args:
+        texts: ids of each.
+        has_NC: which labels each has.
+        words: the vocabulary.
+
+    >>> words = Tokenizer.train(["a b", "a c", "zoo"], TextConfig(kind="word"))
+    >>> has = np.array([[True, False], [True, False], [False, True]])
+    >>> texts = words.encode_batch(["a b", "a c", "zoo"])
+    >>> shares_without_words(texts, has, words).round(3).tolist()
+    [0.606, 0.394]
+    """
+    rows = [sorted(set(ids) - words.silent) for ids in texts]
+    n_texts_V = count_ids(chain.from_iterable(rows), len(words))
+    is_alone_N = np.array([n_texts_V[row].max(initial=0) <= 1 for row in rows])
+    prior_C = has_NC.mean(0)
+    return (has_NC[is_alone_N].sum(0) + _SHARES_COUNT * prior_C) / (
+        is_alone_N.sum() + _SHARES_COUNT
+    )
+
+
+def _check_each_has_one(rows: Sequence[Row]) -> None:
+    # No name would become a label like any other, and each combination of labels a class of its own.
+    for row in rows:
+        if not row.fields[-1].strip():
+            raise DataError(
+                "the label is missing; give one, leave the row out, or set data.label_separator if a row "
+                "may have several labels or none",
+                line=row.line,
+            )
+        if row.fields[-1].endswith(LIST_SEPARATOR):
+            raise DataError(
+                "the label is a list, so that a row may have several labels, or none; say so with "
+                "data.label_separator = '|'",
+                line=row.line,
+            )
+
+
+def encode_with(n_texts: int) -> Any:
+    """The `encode` of a task with so many texts; the label comes after them, where it is known."""
+
+    def encode(fields: Sequence[str], tokenizers: Tokenizers, data: LabelData) -> LabelledExample:
+        """Ids of each text, and of the labels."""
+        texts = tuple(tokenizers[ROLE].encode(field) for field in fields[:n_texts])
+        labels: Labels = tokenizers[LABELS]
+        if len(fields) == n_texts:
+            return LabelledExample(texts, None)
+        field = fields[n_texts]
+        names = split_labels(field, data.label_separator) if labels.several else [field.strip()]
+        return LabelledExample(texts, tuple(labels.id_of(name) for name in names))
+
+    return encode
+
+
+def lengths(example: LabelledExample) -> tuple[int, ...]:
+    """Tokens of each text."""
+    return tuple(len(ids) for ids in example.texts)
+
+
+def cut(example: LabelledExample, data: LabelData) -> LabelledExample:
+    """The example with no text longer than `data.max_length`."""
+    texts = tuple(kept(ids, data) for ids in example.texts)
+    n_unread = sum(lengths(example)) - sum(len(ids) for ids in texts)
+    return replace(example, texts=texts, n_unread=n_unread)
+
+
+def kept(ids: list[Any], data: LabelData) -> list[Any]:
+    """What is read of a text.
+
+    >>> kept([1, 2, 3, 4, 5], LabelData(max_length=3, keep="both"))
+    [1, 2, 5]
+    """
+    n_over = len(ids) - data.max_length
+    if n_over <= 0:
+        return ids
+    n_first = {"start": data.max_length, "end": 0, "both": -(-data.max_length // 2)}[data.keep]
+    return ids[:n_first] + ids[n_first + n_over :]
+
+
+def collate(examples: Sequence[LabelledExample]) -> LabelBatch:
+    """Examples → padded ids and ids of labels."""
+    n_texts = len(examples[0].texts)
+    texts = tuple(
+        Padded.from_rows([example.texts[side] for example in examples], PAD_ID)
+        for side in range(n_texts)
+    )
+    if any(example.labels is None for example in examples):
+        return LabelBatch(texts, None)
+    # Rows of several labels become rows of 0 and 1 in the head, which knows how many there are.
+    rows = [example.labels or () for example in examples]
+    width = max(map(len, rows))
+    targets = torch.tensor([[*row, *[-1] * (width - len(row))] for row in rows], dtype=torch.int64)
+    return LabelBatch(texts, targets.reshape(len(rows), width))
+
+
+class LabelHead(nn.Module):
+    """From `[B, D]` to labels: one of C (softmax), or yes or no to each (sigmoid).
+
+    Attributes:
+        class_weights: `[C]`, what a row of each class counts in the training loss.
+        thresholds: `[C]`, from which probability on a label is given, where there may be several.
+
+    Args:
+        scorer: `[B, D]` → `[B, C]`, unnormalised scores.
+        n_labels: C.
+        several: whether a row may have several labels, or none.
+        label_smoothing: share of the target that is spread over all classes; of several labels over yes
+            and no of each.
+
+    >>> head = LabelHead(nn.Linear(3, 5), 5, several=True)
+    >>> head.probabilities(torch.zeros(2, 3)).shape
+    torch.Size([2, 5])
+    """
+
+    class_weights: Tensor
+    thresholds: Tensor
+
+    def __init__(
+        self,
+        scorer: nn.Module,
+        n_labels: int,
+        *,
+        several: bool = False,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.scorer = scorer
+        self.several, self.label_smoothing = several, label_smoothing
+        self.register_buffer("class_weights", torch.ones(n_labels))
+        # Rounded to float32, the middle between two neighbours could be the lower one.
+        thresholds = torch.full((n_labels,), DEFAULT_THRESHOLD, dtype=torch.float64)
+        self.register_buffer("thresholds", thresholds)
+
+    def logits(self, hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
+        """Unnormalised scores."""
+        logits: Tensor = self.scorer(hidden)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def probabilities(self, hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
+        """Of each label; of one label they sum to 1."""
+        logits = self.logits(hidden)
+        return logits.sigmoid() if self.several else logits.softmax(1)
+
+    def loss(self, hidden: Float[Tensor, "B D"], targets: Tensor) -> tuple[Tensor, int]:
+        """The loss in training: weighted by class, with smoothed labels. In nats, summed over rows."""
+        return self._loss(hidden, targets, self.class_weights, self.label_smoothing)
+
+    def plain_loss(self, hidden: Float[Tensor, "B D"], targets: Tensor) -> tuple[Tensor, int]:
+        """Without weights and smoothing."""
+        return self._loss(hidden, targets, torch.ones_like(self.class_weights), 0.0)
+
+    def _loss(
+        self, hidden: Tensor, targets: Tensor, weights: Tensor, smoothing: float
+    ) -> tuple[Tensor, int]:
+        logits_BC = self.logits(hidden)
+        if not self.several:
+            total = F.cross_entropy(
+                logits_BC, targets[:, 0], weights, reduction="sum", label_smoothing=smoothing
+            )
+            return total, len(targets)
+        right_BC = several_hot(targets, logits_BC.shape[1]).to(logits_BC)
+        right_BC = (1 - smoothing) * right_BC + smoothing / 2
+        total = F.binary_cross_entropy_with_logits(
+            logits_BC, right_BC, pos_weight=weights, reduction="sum"
+        )
+        return total, len(targets)
+
+
+def linear_scorer(input_size: int, n_labels: int) -> nn.Linear:
+    """One layer, whose labels begin alike."""
+    layer = nn.Linear(input_size, n_labels)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def several_hot(targets: Tensor, n_labels: int) -> Tensor:
+    """`[B, K]` ids, those below 0 being none → `[B, C]` of False and True.
+
+    >>> several_hot(torch.tensor([[2, 0], [-1, -1]]), 3).tolist()
+    [[True, False, True], [False, False, False]]
+    """
+    hot = torch.zeros(len(targets), n_labels + 1, dtype=torch.bool, device=targets.device)
+    hot.scatter_(1, targets.where(targets >= 0, n_labels), True)
+    return hot[:, :n_labels]
+
+
+def weigh_classes(head: LabelHead, examples: Sequence[LabelledExample], how: ClassWeights) -> None:
+    """Set what a row of each class counts, from how often it stands in the training part.
+
+    Balanced, as scikit-learn has it: N / (C n_c) of one label; (N − n_c) / n_c of a label that may stand
+    beside others, for the rows that have it.
+    """
+    if how == "none":
+        head.class_weights.fill_(1)
+        return
+    n_labels = len(head.class_weights)
+    counts_C = np.zeros(n_labels)
+    for example in examples:
+        for label in example.labels or ():
+            counts_C[label] += 1
+    seen_C = np.maximum(counts_C, 1)
+    if head.several:
+        weights_C = np.where(counts_C > 0, (len(examples) - counts_C) / seen_C, 1)
+        weights_C = np.maximum(weights_C, 1e-3)
+    else:
+        weights_C = len(examples) / (n_labels * seen_C)
+    head.class_weights.copy_(torch.from_numpy(weights_C))
+
+
+def prepare(model: Any, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
+    """What a model takes from the training part: class weights, how rare each word is."""
+    weigh_classes(model.head, parts["train"], model.config.class_weights)
+    ids = chain.from_iterable(map(tokens, parts["train"]))
+    counts_V = count_ids(ids, len(model.unknown_shares))
+    model.is_seen.copy_(torch.from_numpy(counts_V > 0))
+    if model.config.unknown_rate:
+        model.unknown_shares.copy_(shares_of(counts_V, model.config.unknown_rate))
+
+
+def check_embeddings(path: str | None, width: int, text: TextConfig) -> None:
+    """Refuse a file of vectors that an embedding of this width cannot begin with."""
+    if path is not None:
+        pretrained.check(path, width, text.kind)
+
+
+def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
+    """The vocabulary with the first words of the file of vectors, as many as the recipe says."""
+    if not config.embeddings_extra_words:
+        return tokenizers
+    words = read_vectors(config.embeddings, limit=config.embeddings_extra_words).words
+    return {**tokenizers, ROLE: tokenizers[ROLE].extended(words)}
+
+
+def begin(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
+    """Pretrained embeddings, where the recipe names a file.
+
+    Where not, tokens that training never shows begin, and so remain, at zeros: bytes that no text has,
+    words that stand behind `data.max_length`. As they were drawn they would say nothing but chance.
+    """
+    if model.config.embeddings is None:
+        with torch.no_grad():
+            model.embedding.weight[~model.is_seen] = 0
+    return begin_with_vectors(model, tokenizers)
+
+
+def begin_with_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
+    """Pretrained embeddings, where the recipe names a file."""
+    config = model.config
+    if config.embeddings is None:
+        return ()
+    return pretrained.fill(
+        model.embedding, tokenizers[ROLE], config.embeddings, missing=config.embeddings_missing
+    )
+
+
+def hidden_of(model: Any, batch: LabelBatch) -> Tensor:
+    """`[B, D]` of a batch of ids."""
+    return model.read(*(model.embed(text) for text in batch.texts))[0]
+
+
+def loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
+    """See `LabelHead.loss`; in training some words are read as unknown."""
+    assert batch.targets is not None
+    if model.training and model.config.unknown_rate:
+        batch = replace(batch, texts=tuple(_some_unknown(model, text) for text in batch.texts))
+    found: tuple[Tensor, int] = model.head.loss(hidden_of(model, batch), batch.targets)
+    return found
+
+
+def _some_unknown(model: Any, text: Padded) -> Padded:
+    ids_BT = some_unknown(text.values, model.unknown_shares, model.config.unknown_rate)
+    return Padded(ids_BT, text.lengths)
+
+
+def evaluate_loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
+    """See `LabelHead.plain_loss`."""
+    assert batch.targets is not None
+    found: tuple[Tensor, int] = model.head.plain_loss(hidden_of(model, batch), batch.targets)
+    return found
+
+
+def answer(
+    model: Any, examples: Sequence[LabelledExample], tokenizers: Tokenizers
+) -> list[LabelPrediction]:
+    """What the model says of each example; where no word of one is known, what is to be expected then."""
+    batch = collate([replace(example, labels=None) for example in examples])
+    batch = batch.to(model.head.thresholds.device)
+    hidden, weights = model.read(*(model.embed(text) for text in batch.texts))
+    probabilities_BC = model.head.probabilities(hidden).float().cpu().numpy()
+    labels: Labels = tokenizers[LABELS]
+    if labels.shares:
+        blank = [_says_nothing(model, example, tokenizers[ROLE]) for example in examples]
+        probabilities_BC[np.array(blank, bool)] = labels.shares
+    chosen = _chosen(probabilities_BC, labels, model.head.thresholds)
+    looked = [None if each is None else each.float().cpu().numpy() for each in weights]
+    words = tokenizers[ROLE]
+    return [
+        LabelPrediction(
+            chosen[row],
+            probabilities_BC[row],
+            tuple(tuple(words.pieces(ids)) for ids in example.texts),
+            tuple(
+                None if each is None else each[row, : len(ids)]
+                for each, ids in zip(looked, example.texts, strict=True)
+            ),
+            example.n_unread,
+        )
+        for row, example in enumerate(examples)
+    ]
+
+
+def _says_nothing(model: Any, example: LabelledExample, words: Tokenizer) -> bool:
+    """Whether training has seen no token that is read of an example."""
+    read = chain.from_iterable(example.texts[model.sides])
+    ids = [id_ for id_ in read if id_ not in words.silent]
+    return not ids or not bool(model.embedding.weight[ids].any())
+
+
+def _chosen(
+    probabilities_BC: NDArray[np.float32], labels: Labels, thresholds: Tensor
+) -> list[tuple[str, ...]]:
+    if not labels.several:
+        return [(labels.names[best],) for best in probabilities_BC.argmax(1).tolist()]
+    given_BC = probabilities_BC >= thresholds.cpu().numpy()
+    return [tuple(labels.names[c] for c in np.flatnonzero(row)) for row in given_BC]
+
+
+def decide(
+    model: Any,
+    examples: Sequence[LabelledExample],
+    said: list[LabelPrediction],
+    tokenizers: Tokenizers,
+) -> list[LabelPrediction]:
+    """Choose the thresholds of labels that may stand together: those of the best F1 of each."""
+    labels: Labels = tokenizers[LABELS]
+    if not labels.several:
+        return said
+    probabilities_NC = probabilities_of(said)
+    thresholds = choose_thresholds(gold_matrix(examples, len(labels)), probabilities_NC)
+    model.head.thresholds.copy_(torch.from_numpy(thresholds))
+    chosen = _chosen(probabilities_NC, labels, model.head.thresholds)
+    return [replace(each, labels=names) for each, names in zip(said, chosen, strict=True)]
+
+
+def probabilities_of(said: Sequence[LabelPrediction]) -> NDArray[np.float32]:
+    """`[N, C]`."""
+    return np.stack([each.probabilities for each in said])
+
+
+def gold_matrix(examples: Sequence[LabelledExample], n_labels: int) -> NDArray[np.int64]:
+    """`[N, C]` of 0 and 1."""
+    gold_NC = np.zeros((len(examples), n_labels), np.int64)
+    for row, example in enumerate(examples):
+        gold_NC[row, list(example.labels or ())] = 1
+    return gold_NC
+
+
+def judge(
+    model: Any,
+    examples: Sequence[LabelledExample],
+    said: Sequence[LabelPrediction],
+    tokenizers: Tokenizers,
+) -> Judged:
+    """Everything that is measured of labels."""
+    labels: Labels = tokenizers[LABELS]
+    names, probabilities_NC = labels.names, probabilities_of(said)
+    places = {name: place for place, name in enumerate(names)}
+    if labels.several:
+        given_NC = np.zeros(probabilities_NC.shape, np.int64)
+        for row, each in enumerate(said):
+            given_NC[row, [places[name] for name in each.labels]] = 1
+        gold_NC = gold_matrix(examples, len(labels))
+        thresholds_C = model.head.thresholds.cpu().numpy()
+        return Judged(
+            measure_multi_label(names, gold_NC, None, probabilities_NC, thresholds=thresholds_C),
+            lambda: tally_multi_label(gold_NC, given_NC),
+            lambda texts: worst_multi_label_mistakes(
+                names, texts, gold_NC, probabilities_NC, thresholds_C
+            ),
+        )
+    gold_N = np.array([(example.labels or (0,))[0] for example in examples])
+    given_N = np.array([places[each.labels[0]] for each in said])
+    averaged = [places[name] for name in labels.averaged]
+    return Judged(
+        measure_labels(names, gold_N, given_N, probabilities_NC, averaged=labels.averaged),
+        lambda: tally_labels(gold_N, given_N, len(names), averaged),
+        lambda texts: worst_mistakes(names, texts, gold_N, given_N, probabilities_NC),
+    )
+
+
+def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
+    """The names of what `judge` measures, of which more is better."""
+    labels: Labels = tokenizers[LABELS]
+    n = len(labels)
+    if labels.several:
+        return better_of(tally_multi_label(np.zeros((1, n)), np.zeros((1, n))))
+    averaged = [labels.id_of(name) for name in labels.averaged]
+    return better_of(tally_labels([0], [0], n, averaged))
+
+
+def better_of(tally: Tally) -> tuple[str, ...]:
+    """The names of a tally's scores of which more is better."""
+    found = tally.scores(np.zeros((1, 1), np.int64))
+    return tuple(name for name in found if name not in SMALLER_IS_BETTER)
+
+
+def tokens(example: LabelledExample) -> list[int]:
+    """The ids of all texts."""
+    return [id_ for text in example.texts for id_ in text]
+
+
+def shuffle(
+    example: LabelledExample, tokenizers: Tokenizers, random: np.random.Generator
+) -> LabelledExample:
+    """The words of each text in random order; what a word is made of stays together."""
+    words: Tokenizer = tokenizers[ROLE]
+    return replace(example, texts=tuple(_shuffled(text, words, random) for text in example.texts))
+
+
+def _shuffled(ids: list[int], words: Tokenizer, random: np.random.Generator) -> list[int]:
+    """What is in no word, as white space among characters, keeps its place between words."""
+    places = words.word_places(ids)
+    order = random.permutation(len(places))
+    found: list[int] = []
+    end = 0
+    for (start, next_end), other in zip(places, order.tolist(), strict=True):
+        found += ids[end:start]
+        found += ids[slice(*places[other])]
+        end = next_end
+    return found + ids[end:]
+
+
+def signature() -> dict[str, str]:
+    """How the scores are computed, of one label and of several."""
+    return {**multi_label_signature(), **label_signature(("the labels of data.averaged",))}

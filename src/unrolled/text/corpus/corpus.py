@@ -1,0 +1,320 @@
+r"""Running text of any size: files and folders to documents, and documents to one stream of ids.
+
+Nothing is held whole in memory. Text is read in blocks of a mebibyte, handed on in pieces that end
+where a line does, and encoded into a file that is mapped afterwards. A piece ends before a line end
+whose next line starts with anything but white space: no token of any kind reaches across that
+place, so the ids of the pieces are the ids of the whole document.
+
+Text is UTF-8 unless said otherwise, with or without a byte-order mark, plain or packed (`.gz`, `.bz2`,
+`.xz`). Lines end in LF or CRLF, and in nothing else; CRLF becomes LF.
+
+Files are found and read in `corpus_files.py`, parts cut in `corpus_parts.py`, pieces made and encoded in
+`corpus_pieces.py`, ids kept in `corpus_cache.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, get_args
+
+import numpy as np
+
+from unrolled.errors import ConfigError, DataError
+from unrolled.text.corpus.cache import (
+    FORMAT,
+    CacheEntry,
+    NoCacheError,
+    TokenStream,
+    default_cache_folder,
+    from_cache,
+)
+from unrolled.text.corpus.config import CorpusConfig, Documents, OnInvalid, Part
+from unrolled.text.corpus.files import (
+    BEGIN,
+    Block,
+    Span,
+    decode_block,
+    expand,
+    find_files,
+    read_blocks,
+    scan,
+    span_texts,
+)
+from unrolled.text.corpus.splits import (
+    FEWEST_FILES,
+    cut_notes,
+    cut_off,
+    draw_files,
+    empty_notes,
+    invalid_notes,
+    shared_notes,
+)
+from unrolled.text.corpus.segments import (
+    Piece,
+    batches_of,
+    composed,
+    document,
+    encoder_of,
+    is_blank,
+    lines_of,
+    n_bytes_of,
+    single_lines,
+)
+from unrolled.text.files import endings
+from unrolled.text.tokenizer import EOS_ID, Tokenizer
+
+__all__ = [
+    "Block",
+    "Corpus",
+    "CorpusConfig",
+    "CorpusFile",
+    "Documents",
+    "OnInvalid",
+    "Part",
+    "TokenStream",
+    "decode_block",
+    "default_cache_folder",
+    "find_files",
+    "open_corpus",
+    "read_blocks",
+]
+
+
+class CorpusFile(NamedTuple):
+    """A file that a part reads, whole or in part; the checksum is of the file as it lies there."""
+
+    part: Part
+    path: Path
+    sha256: str
+
+
+class Corpus:
+    r"""Text whose split is known, and which is read again whenever it is asked for.
+
+    Made by `open_corpus`.
+
+    >>> import tempfile
+    >>> from unrolled.text.tokenizer import TextConfig
+    >>> path = Path(tempfile.mkdtemp()) / "play.txt"
+    >>> _ = path.write_text("to be\nor not\n" * 50, encoding="utf-8")
+    >>> corpus = open_corpus(CorpusConfig(train=(str(path),), documents="line", test_share=0))
+    >>> corpus.parts
+    ('train', 'valid')
+    >>> words = Tokenizer.train(corpus.texts("train"), TextConfig(kind="space"))
+    >>> corpus.encode("valid", words).ids.tolist()[:6]
+    [7, 4, 3, 6, 5, 3]
+    """
+
+    def __init__(
+        self, config: CorpusConfig, spans: dict[Part, list[Span]], notes: Sequence[str]
+    ) -> None:
+        self.config = config
+        self._spans = spans
+        self._notes = tuple(notes)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Which of train, valid and test there are."""
+        return tuple(self._spans)
+
+    @property
+    def files(self) -> list[CorpusFile]:
+        """Every file with the part that reads it; a file that was cut stands in several."""
+        return [
+            CorpusFile(part, span.file.path, span.file.sha256)
+            for part, spans in self._spans.items()
+            for span in spans
+        ]
+
+    def n_characters(self, part: Part) -> int:
+        """Characters of a part as its files hold them, line ends as one."""
+        return sum(span.n_characters for span in self._of(part))
+
+    def notes(self) -> list[str]:
+        """What a reader should know: how parts were cut, what was replaced or left out."""
+        return list(self._notes)
+
+    def texts(self, part: Part) -> Iterator[str]:
+        """The text of a part in pieces that end at line ends, for training a tokeniser.
+
+        Pieces have at most 65,536 characters where lines allow it, and 1,048,576 where not.
+
+        Raises:
+            DataError: there is no such part, or a file changed since the corpus was opened.
+        """
+        return (piece.text for piece in self._pieces(self._of(part)) if piece.text)
+
+    def encode(self, part: Part, tokenizer: Tokenizer, cache: Path | None = None) -> TokenStream:
+        """The part as ids, made once and kept in `cache`.
+
+        The same text, settings and tokeniser find the same files there, whatever the names of the
+        text's files; files that are damaged are made anew. Processes may encode at the same time. Where
+        nothing can be kept there, the ids are held in memory, and `notes` says so.
+
+        Args:
+            part: `train`, `valid` or `test`.
+            tokenizer: trained with `running=True`, if it makes byte pairs.
+            cache: a folder, made if it is not there (see `default_cache_folder`); None to hold the
+                ids in memory.
+
+        Raises:
+            ConfigError: the tokeniser puts a space before each text.
+            DataError: there is no such part, it holds no documents, or a file changed since the
+                corpus was opened.
+        """
+        spans = self._of(part)
+        if not tokenizer.running:
+            raise ConfigError(
+                "this tokenizer puts a space before each text, which running text has not; "
+                "train it with running=True"
+            )
+        if cache is None:
+            return self._in_memory(spans, tokenizer)
+        key = self._key(spans, tokenizer)
+        found = from_cache(cache, key, len(tokenizer))
+        try:
+            if found is None:
+                with CacheEntry(cache, key, len(tokenizer)) as entry:
+                    entry.keep(self._write(spans, tokenizer, entry.ids, entry.starts))
+                found = from_cache(cache, key, len(tokenizer))
+            if found is None:
+                raise NoCacheError(f"what was written in {cache} cannot be read back")
+        except NoCacheError as error:
+            note = (
+                f"encoded text is held in memory and not kept: {error}; name another folder with the "
+                "environment variable UNROLLED_CACHE"
+            )
+            self._notes = tuple(dict.fromkeys((*self._notes, note)))
+            return self._in_memory(spans, tokenizer)
+        return found
+
+    def _in_memory(self, spans: Sequence[Span], tokenizer: Tokenizer) -> TokenStream:
+        buffers = io.BytesIO(), io.BytesIO()
+        record = self._write(spans, tokenizer, *buffers)
+        ids = np.frombuffer(buffers[0].getbuffer(), record["dtype"])
+        starts = np.frombuffer(buffers[1].getbuffer(), np.int64)
+        for values in (ids, starts):
+            values.flags.writeable = False
+        return TokenStream(ids, starts, record["n_characters"], record["n_bytes"])
+
+    def _of(self, part: Part) -> list[Span]:
+        if part not in self._spans:
+            where = "--data"
+            if part != "train":
+                where = f"--{part}, or in training a share with --data.{part}_share"
+            raise DataError(f"no text for {part}; give files with {where}")
+        return self._spans[part]
+
+    def _pieces(self, spans: Sequence[Span]) -> Iterator[Piece]:
+        config = self.config
+        for span in spans:
+            texts = span_texts(span, config)
+            if config.documents == "file":
+                yield from document(texts, keep_line_end=True)
+            elif config.documents == "line":
+                yield from single_lines(texts)
+            else:
+                is_border = is_blank if config.documents == "paragraph" else self._is_separator
+                for border, lines in groupby(lines_of(texts), key=is_border):
+                    if not border:
+                        yield from document(lines, keep_line_end=False)
+
+    def _is_separator(self, line: str) -> bool:
+        return line.removesuffix("\n") == self.config.separator
+
+    def _key(self, spans: Sequence[Span], tokenizer: Tokenizer) -> str:
+        """What the ids depend on, and nothing else: a file that moved is still the same text."""
+        config = self.config
+        content = [(span.file.sha256, span.start.offset, span.end) for span in spans]
+        packed = [endings(span.file.path)[1] for span in spans]
+        how = (config.documents, config.separator, config.on_invalid, config.encoding)
+        text = json.dumps([FORMAT, sys.byteorder, content, packed, how, tokenizer.inner.to_str()])
+        return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
+
+    def _write(
+        self, spans: Sequence[Span], tokenizer: Tokenizer, ids: BinaryIO, starts: BinaryIO
+    ) -> dict[str, Any]:
+        """Encode the documents into two streams of numbers; returns the record of what they hold."""
+        code = "H" if len(tokenizer) <= 1 << 16 else "I"
+        encode = encoder_of(tokenizer, code)
+        digests = hashlib.blake2b(), hashlib.blake2b()
+        n_ids = n_documents = n_characters = n_bytes = 0
+        opens = True  # whether the next piece starts a document
+        for batch in batches_of(self._pieces(spans)):
+            texts = [composed(piece.text) for piece in batch]
+            new_ids, new_starts = array(code), array("q")
+            for piece, row in zip(batch, encode(texts), strict=True):
+                if opens:
+                    new_starts.append(n_ids + len(new_ids))
+                new_ids.extend(row)
+                if piece.ends:
+                    new_ids.append(EOS_ID)
+                opens = piece.ends
+            n_ids += len(new_ids)
+            n_documents += len(new_starts)
+            n_line_ends = sum(piece.line_end for piece in batch)
+            n_characters += sum(map(len, texts)) + n_line_ends
+            n_bytes += sum(map(n_bytes_of, texts)) + n_line_ends
+            for values, stream, digest in zip(
+                (new_ids, new_starts), (ids, starts), digests, strict=True
+            ):
+                digest.update(values)
+                stream.write(values)
+        if not n_documents:
+            raise DataError("only blank lines; there is no document to read", spans[0].file.path)
+        return {
+            "format": FORMAT,
+            "dtype": np.dtype(code).str,
+            "n_ids": n_ids,
+            "n_documents": n_documents,
+            "n_characters": n_characters,
+            "n_bytes": n_bytes,
+            "ids_blake2b": digests[0].hexdigest(),
+            "starts_blake2b": digests[1].hexdigest(),
+        }
+
+
+def open_corpus(config: CorpusConfig) -> Corpus:
+    """Read all files once, to know that they can be read and where the parts begin.
+
+    Raises:
+        ConfigError: no file is given.
+        DataError: a file cannot be read as asked, or a part cannot be cut.
+    """
+    if not (config.train or config.valid or config.test):
+        raise ConfigError("no data given; use --data FILE, or data.train in the recipe")
+    given: dict[Part, tuple[str, ...]] = {
+        "train": config.train,
+        "valid": config.valid,
+        "test": config.test,
+    }
+    files = {
+        part: [scan(path, config) for path in expand(names, config.suffixes)]
+        for part, names in given.items()
+        if names
+    }
+    notes = [*invalid_notes(files, config), *empty_notes(files)]
+    files = {part: [each for each in of if each.n_characters] for part, of in files.items()}
+    for part, of in files.items():
+        if not of:
+            raise DataError("no text in it", ", ".join(given[part]))
+    spans = {part: [Span(each, BEGIN, None) for each in of] for part, of in files.items()}
+    shares: dict[Part, float] = {}
+    if "train" in files:
+        wanted: dict[Part, float] = {"valid": config.valid_share, "test": config.test_share}
+        shares = {part: share for part, share in wanted.items() if share and part not in files}
+    if shares:
+        by_file = config.documents == "file" and len(files["train"]) >= FEWEST_FILES
+        cut = draw_files if by_file else cut_off
+        spans |= cut(files["train"], shares, config)
+        notes += cut_notes(files["train"], spans, shares, by_file)
+    order: tuple[Part, ...] = get_args(Part)
+    spans = {part: spans[part] for part in order if part in spans}
+    return Corpus(config, spans, notes + shared_notes(files))

@@ -1,0 +1,396 @@
+"""Files of running text: found by name, read in blocks of whole lines, decoded and checked."""
+
+from __future__ import annotations
+
+import codecs
+import glob
+import hashlib
+import io
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from unrolled import documents
+from unrolled.errors import ConfigError, DataError
+from unrolled.text.corpus.config import CorpusConfig
+from unrolled.text.files import endings, opened
+
+_BLOCK = 1 << 20  # bytes read at a time
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a line starts, or the next part of a long one."""
+
+    offset: int = 0  # bytes of the unpacked file before it
+    line: int = 0  # line ends before it
+    characters: int = 0  # of the text before it
+    in_line: bool = False
+
+    def after(self, raw: bytes, text: str) -> Place:
+        return Place(
+            self.offset + len(raw),
+            self.line + raw.count(b"\n"),
+            self.characters + len(text),
+            not raw.endswith(b"\n") if raw else self.in_line,
+        )
+
+
+BEGIN = Place()
+
+
+@dataclass(frozen=True)
+class ScannedFile:
+    path: Path
+    sha256: str
+    stamp: tuple[int, int]  # size and time of change when it was read
+    marks: tuple[Place, ...]  # some line starts, a block apart
+    n_characters: int
+    n_invalid: int  # lines
+    first_invalid: int  # line
+
+
+@dataclass(frozen=True)
+class Span:
+    """Whole lines of a file."""
+
+    file: ScannedFile
+    start: Place
+    stop: Place | None  # None for the end of the file
+
+    @property
+    def end(self) -> int | None:
+        """In bytes of the unpacked file; None for the end of the file."""
+        return None if self.stop is None else self.stop.offset
+
+    @property
+    def n_characters(self) -> int:
+        stop = self.file.n_characters if self.stop is None else self.stop.characters
+        return stop - self.start.characters
+
+
+class Block(NamedTuple):
+    """Text of one file as it is read: whole lines, or a part of a line of more than a mebibyte.
+
+    Args:
+        text: not empty; line ends are LF.
+        offset: bytes of the unpacked file up to the end of this block; `read_blocks` goes on there.
+        line: line ends up to there.
+    """
+
+    text: str
+    offset: int
+    line: int
+
+
+def find_files(config: CorpusConfig) -> list[Path]:
+    """The files that `config.train` names, in the order in which they are read; none twice.
+
+    Raises:
+        ConfigError: no file is given.
+        DataError: a folder or pattern holds none.
+    """
+    if not config.train:
+        raise ConfigError("no data given; name files, folders or patterns")
+    return expand(config.train, config.suffixes)
+
+
+def read_blocks(
+    path: Path, config: CorpusConfig, offset: int = 0, line: int = 0, in_line: bool = False
+) -> Iterator[Block]:
+    """Read a file once, decoded and checked, from a place where a block ended.
+
+    Args:
+        path: the file.
+        config: encoding, and what becomes of bytes that are not in it.
+        offset: bytes of the unpacked file before the place.
+        line: line ends before it.
+        in_line: whether it is in the midst of a line.
+
+    Raises:
+        DataError: the file cannot be read as asked; raised when the faulty place is reached.
+    """
+    place = Place(offset, line, in_line=in_line)
+    for raw in read_raw(path, config.encoding, place):
+        text, _ = decode(raw, path, place, config)
+        place = place.after(raw, text)
+        if text:
+            yield Block(text, place.offset, place.line)
+
+
+def decode_block(
+    raw: bytes, name: str, offset: int, config: CorpusConfig, in_line: bool = False
+) -> str:
+    """A block of a file that was read elsewhere, decoded and checked as `read_blocks` would.
+
+    Args:
+        raw: the bytes; whole lines, or a part of a long one.
+        name: of the file, for messages; only its bytes are counted there, for its lines are not known.
+        offset: bytes of the file before them.
+        config: encoding, and what becomes of bytes that are not in it.
+        in_line: whether they begin in the midst of a line.
+
+    Raises:
+        DataError: the bytes cannot be read as asked.
+    """
+    try:
+        return decode(raw, Path(name), Place(offset, in_line=in_line), config)[0]
+    except DataError as error:
+        raise DataError(error.problem, name) from error
+
+
+# Finding files
+
+
+def expand(names: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
+    found: dict[str, Path] = {}
+    for name in names:
+        for path in _expanded(name, suffixes):
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def files_in_any_order(names: Sequence[str], suffixes: Sequence[str]) -> Iterator[Path]:
+    """The files that `expand` gives, as they are found: whoever stops at the first waits for no other."""
+    for name in names:
+        if not os.path.isdir(name):
+            yield from _expanded(name, suffixes)
+            continue
+        for path, is_asked in _in_any_order(Path(name), suffixes):
+            if is_asked:
+                yield path
+
+
+def _expanded(name: str, suffixes: Sequence[str]) -> list[Path]:
+    """The files that one file name, folder or pattern stands for."""
+    path = Path(name)
+    if path.is_dir():
+        return _in_folder(path, suffixes)
+    if path.exists() or not glob.has_magic(name):
+        return [path]
+    matches = [Path(each) for each in glob.glob(name, recursive=True)]
+    files = sorted((each for each in matches if each.is_file()), key=Path.as_posix)
+    if not files:
+        only = "only folders match" if matches else "no file matches"
+        raise DataError(f"{only} this pattern; '**' stands for folders of any depth", name)
+    return files
+
+
+def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    files: list[Path] = []
+    others: set[str] = set()
+    for path, is_asked in _in_any_order(folder, suffixes):
+        if is_asked:
+            files.append(path)
+        else:
+            others.add(endings(path)[0] or path.name)
+    if files:
+        return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+    if not others:
+        raise DataError("no files in this folder", folder)
+    there = ", ".join(sorted(others)[:5]) + ", …" * (len(others) > 5)
+    raise DataError(f"no files with suffix {' or '.join(suffixes)} here, only {there}", folder)
+
+
+def _in_any_order(folder: Path, suffixes: Sequence[str]) -> Iterator[tuple[Path, bool]]:
+    """The files of a folder, and whether each has one of the suffixes."""
+    chosen = {suffix.lower() for suffix in suffixes}
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        for path in (Path(parent, name) for name in names if not name.startswith(".")):
+            # A suffix may have several dots, as in .d.ts.
+            plain = path.name.lower().removesuffix(endings(path)[1])
+            yield path, not chosen or any(plain.endswith(each) for each in chosen)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise DataError(f"cannot be read ({error.strerror or error})", error.filename)
+
+
+# Reading
+
+_LONGEST_TICK = 2_000_000_000
+"""Nanoseconds between two times that a file system can tell apart; FAT's are the coarsest."""
+
+
+def scan(path: Path, config: CorpusConfig) -> ScannedFile:
+    """Read a whole file, and note what splitting it needs; once, as long as it does not change.
+
+    A file that changed a moment ago may change again within the same tick of the file system's clock, so
+    what is read of it is not kept.
+    """
+    how = CorpusConfig(encoding=config.encoding, on_invalid=config.on_invalid)
+    stamp, version = _stamp(path), _version(path)
+    read = _scanned if _is_settled(version) else _scanned.__wrapped__
+    return read(path, os.getcwd(), stamp, version, how)
+
+
+@lru_cache(maxsize=100_000)
+def _scanned(
+    path: Path, folder: str, stamp: tuple[int, int], version: _Version, config: CorpusConfig
+) -> ScannedFile:
+    place = BEGIN
+    marks = [place]
+    n_invalid = first_invalid = 0
+    for raw in read_raw(path, config.encoding):
+        text, invalid = decode(raw, path, place, config)
+        n_invalid += len(invalid)
+        first_invalid = first_invalid or next(iter(invalid), 0)
+        place = place.after(raw, text)
+        if raw.endswith(b"\n"):
+            marks.append(place)
+    with documents.open_regular(path) as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return ScannedFile(
+        path, sha256, stamp, tuple(marks), place.characters, n_invalid, first_invalid
+    )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return 0, 0  # whoever opens it will say what is wrong
+    return found.st_size, found.st_mtime_ns
+
+
+class _Version(NamedTuple):
+    """What differs after any change of a file: nobody can set the second time back."""
+
+    modified: int
+    changed: int
+    inode: int
+
+
+def _version(path: Path) -> _Version:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return _Version(0, 0, 0)
+    return _Version(found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def _is_settled(version: _Version) -> bool:
+    return time.time_ns() - max(version.modified, version.changed) > _LONGEST_TICK
+
+
+def span_texts(span: Span, config: CorpusConfig) -> Iterator[str]:
+    """Decoded blocks of whole lines; a line longer than a block comes in parts."""
+    path, place = span.file.path, span.start
+    if _stamp(path) != span.file.stamp:
+        raise DataError("this file changed while it was in use; start again", path)
+    for raw in read_raw(path, config.encoding, place, span.end):
+        text, _ = decode(raw, path, place, config)
+        place = place.after(raw, text)
+        yield text
+
+
+def read_raw(
+    path: Path, encoding: str, start: Place = BEGIN, stop: int | None = None
+) -> Iterator[bytes]:
+    """Blocks of bytes that end in a line end, or inside a line of more than a block."""
+    line = start.line
+
+    def where() -> str:
+        return f" after line {line}" if line else " from its first byte"
+
+    with opened(path, where) as stream:
+        stream.seek(start.offset)
+        position, rest = start.offset, b""
+        while True:
+            # No more than a block at once: then a longer line is cut at the same places wherever
+            # reading began.
+            room = max(1, _BLOCK - len(rest))
+            read = stream.read(room if stop is None else min(room, stop - position))
+            if not read:
+                break
+            position += len(read)
+            rest += read
+            end = rest.rfind(b"\n") + 1
+            if not end and len(rest) >= _BLOCK:
+                end = end_of_last_character(rest, encoding, path)
+            if end:
+                yield rest[:end]
+                line += rest.count(b"\n", 0, end)
+                rest = rest[end:]
+        if rest:
+            yield rest
+
+
+def end_of_last_character(raw: bytes, encoding: str, name: str | Path) -> int:
+    """Where to cut inside a line: neither a character nor a CRLF may be torn.
+
+    Raises:
+        DataError: in this encoding bytes mean what those before them say, so that no place will do.
+    """
+    decoder = codecs.getincrementaldecoder(_without_mark(encoding))("ignore")
+    at_start = decoder.getstate()[1]
+    decoder.decode(raw)
+    kept, state = decoder.getstate()
+    if state != at_start:
+        raise DataError(
+            f"a line of more than {_BLOCK:,} bytes in {encoding}, which cannot be read in parts; convert "
+            "the file to UTF-8, or break the line",
+            name,
+        )
+    end = len(raw) - len(kept)
+    return end - raw.endswith(b"\r", 0, end)
+
+
+def _without_mark(encoding: str) -> str:
+    """An encoding whose byte-order mark is taken off elsewhere, at the start of the file alone."""
+    return "utf-8" if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig") else encoding
+
+
+def decode(raw: bytes, path: Path, place: Place, config: CorpusConfig) -> tuple[str, list[int]]:
+    """The text of a block, and the numbers of the lines that were not valid."""
+    encoding = _without_mark(config.encoding)
+    if not place.offset and raw.startswith((b"\xff\xfe", b"\xfe\xff")) and encoding == "utf-8":
+        raise DataError("this is UTF-16, expected UTF-8; save it again as UTF-8", path)
+    if b"\0" in raw:
+        at = raw.index(b"\0")
+        line = place.line + raw.count(b"\n", 0, at) + 1
+        problem = f"NUL byte at byte {place.offset + at}; this is not a text file"
+        raise DataError(problem, path, line)
+    invalid: list[int] = []
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError:
+        text = "".join(_decode_lines(raw, encoding, path, place, config, invalid))
+    if not place.offset:
+        text = text.removeprefix("\ufeff")
+    return (text.replace("\r\n", "\n") if "\r" in text else text), invalid
+
+
+def _decode_lines(
+    raw: bytes,
+    encoding: str,
+    path: Path,
+    place: Place,
+    config: CorpusConfig,
+    invalid: list[int],
+) -> Iterator[str]:
+    offset, in_line = place.offset, place.in_line
+    for number, line in enumerate(io.BytesIO(raw), start=place.line + 1):
+        try:
+            yield line.decode(encoding)
+        except UnicodeDecodeError as error:
+            if config.on_invalid == "error":
+                name = "UTF-8" if encoding == "utf-8" else encoding
+                advice = "convert the file" if name == "UTF-8" else "set data.encoding"
+                raise DataError(
+                    f"not {name} at byte {offset + error.start} (0x{line[error.start]:02X}); "
+                    f"{advice}, or set data.on_invalid to replace or skip",
+                    path,
+                    number,
+                ) from error
+            invalid.append(number)
+            if config.on_invalid == "replace":
+                yield line.decode(encoding, "replace")
+            elif in_line:  # a part of a long line: the words around it do not become one
+                yield "\n" if line.endswith(b"\n") else " "
+        offset, in_line = offset + len(line), False

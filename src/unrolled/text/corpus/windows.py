@@ -1,0 +1,144 @@
+"""A long text as rows that are read side by side, window by window.
+
+The ids are cut into B rows of equal length. A window holds the next steps of every row, so that the state
+at its end is where the next window begins: what a row reads is one contiguous text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.config import Count, OptionalWidth, Width, require
+from unrolled.text.corpus.corpus import CorpusConfig
+from unrolled.text.tokenizer import EOS_ID
+
+
+@dataclass(frozen=True)
+class StreamConfig(CorpusConfig):
+    """Running text, and how training reads on in it; the `[data]` section of a language model's recipe.
+
+    Args, besides those of `CorpusConfig`:
+        n_rows: rows that are read side by side, B.
+        k1: steps between updates.
+        k2: steps that a gradient reaches back; 0 for k1.
+        restart: whether the state begins anew with each document, instead of being carried over.
+        valid_tokens: how much of the validation part, from its start, evaluations during training
+            read; 0 = all.
+
+    Raises:
+        ConfigError: a value that cannot be.
+
+    >>> StreamConfig(train=("src",), k1=32).n_rows
+    32
+    """
+
+    n_rows: Width = 32
+    k1: Width = 64
+    k2: OptionalWidth = 0
+    restart: bool = False
+    valid_tokens: Count = 500_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        wanted = f"at least data.k1 = {self.k1}, or 0"
+        require(self.k2 == 0 or self.k2 >= self.k1, "data.k2", wanted, self.k2)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some steps of B rows.
+
+    Args:
+        inputs: `[B, T]`, the ids that are read.
+        targets: `[B, K]`, the ids to predict in the last K of the T steps; -1 where there is none.
+        n_before_next: steps after which the next window begins; their end is the state it starts from.
+        restarts: `[B, T]`, True where a document begins, and with it a new state; None for nowhere.
+    """
+
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    n_before_next: int
+    restarts: NDArray[np.bool_] | None
+
+    @property
+    def n_targets(self) -> int:
+        """How many ids are predicted."""
+        return int((self.targets >= 0).sum())
+
+
+class Windows:
+    """The windows of one pass over a text.
+
+    Every id of the text is predicted once, from those before it in its row; the first from an
+    end-of-document mark. To make rows equal, up to B - 1 ids at the end are left out, or, with
+    `whole`, the last rows are shorter.
+
+    Truncated backpropagation (Williams & Peng 1990, BPTT(h; h')): every k1 steps an update, whose
+    gradient reaches k2 steps back. With k2 above k1 a window begins k2 - k1 steps before its first
+    target, and these are read again.
+
+    Args:
+        ids: one dimension; ids 3 end documents.
+        n_rows: B.
+        k1: steps between updates.
+        k2: steps that a gradient reaches back, at least k1.
+        restart: whether the state begins anew with each document.
+        whole: whether no id may be left out.
+
+    >>> windows = Windows(np.arange(10, 21), n_rows=2, k1=3, k2=3)
+    >>> len(windows), windows[0].inputs.tolist(), windows[0].targets.tolist()
+    (2, [[3, 10, 11], [14, 15, 16]], [[10, 11, 12], [15, 16, 17]])
+    >>> windows[1].targets.tolist()
+    [[13, 14], [18, 19]]
+    """
+
+    def __init__(
+        self,
+        ids: NDArray[np.unsignedinteger],
+        n_rows: int,
+        k1: int,
+        k2: int = 0,
+        restart: bool = False,
+        whole: bool = False,
+    ) -> None:
+        self._ids, self._k1, self._k2, self._restart = ids, k1, max(k1, k2), restart
+        self.n_rows = max(1, min(n_rows, len(ids)))
+        self.n_steps = -(-len(ids) // self.n_rows) if whole else len(ids) // self.n_rows
+
+    def __len__(self) -> int:
+        return -(-self.n_steps // self._k1)
+
+    def place(self, index: int) -> range:
+        """The steps that a window predicts, in each row."""
+        return range(self.n_steps)[index * self._k1 : (index + 1) * self._k1]
+
+    def __getitem__(self, index: int) -> Window:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        first_target = index * self._k1
+        end = min(first_target + self._k1, self.n_steps)
+        start = self._start(index)
+        inputs = self._block(start - 1, end - 1, EOS_ID)
+        targets = self._block(first_target, end, -1)
+        return Window(
+            inputs=inputs,
+            targets=targets,
+            n_before_next=min(self._start(index + 1), end) - start,
+            restarts=inputs == EOS_ID if self._restart else None,
+        )
+
+    def _start(self, index: int) -> int:
+        return max(0, (index + 1) * self._k1 - self._k2)
+
+    def _block(self, start: int, end: int, outside: int) -> NDArray[np.int64]:
+        """Columns [start, end) of the rows; `outside` where there is no text."""
+        block = np.full((self.n_rows, end - start), outside, dtype=np.int64)
+        for row in range(self.n_rows):
+            first, last = row * self.n_steps + start, row * self.n_steps + end
+            low, high = max(first, 0), min(last, len(self._ids))
+            if low < high:
+                block[row, low - first : high - first] = self._ids[low:high]
+        return block

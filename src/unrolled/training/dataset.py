@@ -1,0 +1,327 @@
+"""From data files to encoded examples: what training and evaluation on the validation part read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unrolled import documents
+from unrolled.errors import ConfigError, DataError
+from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
+from unrolled.text.splits import DataConfig, LabelData, read_splits
+from unrolled.text.readers import Row
+from unrolled.training.recipe import Recipe
+
+ROLE = "text"
+"""What the one tokenizer of running text is called."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows and what they are encoded to, index by index.
+
+    Args:
+        rows: as read.
+        examples: as `Task.encode` gives them.
+        lengths: tokens on each side, as `Task.lengths` gives them.
+        n_skipped: rows left out because they are too long.
+        n_cut: rows of which something is not read because they are too long.
+    """
+
+    rows: list[Row]
+    examples: list[Any]
+    lengths: list[tuple[int, ...]]
+    n_skipped: int
+    n_cut: int = 0
+
+    def evenly(self, n: int) -> list[int]:
+        """Indices of at most n examples, evenly over the part."""
+        size = len(self.rows)
+        return [index * size // n for index in range(n)] if n < size else list(range(size))
+
+
+@dataclass(frozen=True)
+class PreparedRows:
+    """All that a run needs to know of its rows.
+
+    Args:
+        train: what is learned from.
+        valid: what is chosen by.
+        n_test: rows kept aside.
+        n_empty: training rows left out because a side is empty.
+        tokenizers: by role.
+    """
+
+    train: Part
+    valid: Part
+    n_test: int
+    n_empty: int
+    tokenizers: Tokenizers
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows by part."""
+        return {"train": len(self.train.rows), "valid": len(self.valid.rows), "test": self.n_test}
+
+    def record(self, data: DataConfig) -> dict[str, Any]:
+        """What `split.json` tells."""
+        return {
+            "sizes": self.sizes,
+            "too_long": {"train": self.train.n_skipped, "valid": self.valid.n_skipped},
+            "cut": {"train": self.train.n_cut, "valid": self.valid.n_cut},
+            "empty_side": self.n_empty,
+            "split_seed": data.split_seed,
+            "files": checksums(data),
+        }
+
+
+@dataclass(frozen=True)
+class PreparedText:
+    """All that a run needs to know of its running text.
+
+    Args:
+        train: what is learned from.
+        valid: what is chosen by.
+        n_test: tokens kept aside.
+        notes: what was done to the text, one sentence each.
+        tokenizers: by role.
+    """
+
+    train: TokenStream
+    valid: TokenStream
+    n_test: int
+    notes: list[str]
+    tokenizers: Tokenizers
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Tokens by part."""
+        return {"train": self.train.n_tokens, "valid": self.valid.n_tokens, "test": self.n_test}
+
+    def record(self, data: CorpusConfig) -> dict[str, Any]:
+        """What `split.json` tells."""
+        return {"sizes": self.sizes, "notes": self.notes, "files": checksums(data)}
+
+
+def prepare(
+    recipe: Recipe, task: AnyTask, tokenizers: Tokenizers | None = None
+) -> PreparedRows | PreparedText:
+    """Read the data, train tokenizers on the training part unless they are given, and encode.
+
+    Raises:
+        DataError: a file cannot be read, or nothing is left to learn from.
+    """
+    if isinstance(task, StreamTask):
+        return _prepare_text(recipe, task, tokenizers)
+    if isinstance(task, LabelTask):
+        return _prepare_labels(recipe, task, tokenizers)
+    return _prepare_rows(recipe, task, tokenizers)
+
+
+def _prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | None) -> PreparedText:
+    corpus = open_corpus(recipe.data)
+    if tokenizers is None:
+        tokenizers = {ROLE: task.train_tokenizer(corpus.texts("train"), recipe.text)}
+    cache = default_cache_folder()
+    train, valid = (corpus.encode(part, tokenizers[ROLE], cache) for part in ("train", "valid"))
+    n_test = 0
+    if "test" in corpus.parts:
+        n_test = corpus.encode("test", tokenizers[ROLE], cache).n_tokens
+    homeless = [] if cache else ["encoded text is held in memory: this user has no home folder"]
+    notes = [*corpus.notes(), *homeless, *_unknown_notes({"train": train, "valid": valid})]
+    return PreparedText(train, valid, n_test, notes, tokenizers)
+
+
+def _unknown_notes(parts: Mapping[str, TokenStream]) -> list[str]:
+    """Unknown words are easily foretold, so that a figure means little where they are many."""
+    return [
+        f"{name}: {part.n_unknown / part.n_tokens:.1%} of the tokens are unknown words "
+        "(text.vocab_size, text.min_count)"
+        for name, part in parts.items()
+        if part.n_unknown >= part.n_tokens / 1000
+    ]
+
+
+def _prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> PreparedRows:
+    """Read the parts, train tokenizers on the training part unless they are given, and encode.
+
+    A row longer than `data.max_length` is left out or cut off, as `data.too_long` says; of the
+    validation part it is left out, because one endless line would hold up every evaluation.
+    """
+    splits = read_splits(recipe.data, len(task.columns))
+    if not splits.train:
+        raise DataError("no training data; name a file with --data or in data.train")
+    if tokenizers is None:
+        tokenizers = task.train_tokenizers(splits.train, recipe.text)
+    cut_off = recipe.data.too_long == "truncate"
+    train = _encode(splits.train, task, tokenizers, recipe.data.max_length, cut_off)
+    valid = _encode(splits.valid, task, tokenizers, recipe.data.max_length, cut_off=False)
+    for name, part, path in (
+        ("training", train, recipe.data.train[0]),
+        ("validation", valid, (recipe.data.valid or recipe.data.train)[0]),
+    ):
+        if not part.rows:
+            raise DataError(
+                f"no {name} row is left: {part.n_skipped:,} are longer than data.max_length = "
+                f"{recipe.data.max_length} tokens; raise it, or give other rows",
+                path,
+            )
+    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
+
+
+def _prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:
+    """Read the parts, train tokenizers and gather labels from the training part, and encode."""
+    data = recipe.data
+    splits = read_splits(data, len(task.columns), task.reading)
+    if not splits.train:
+        raise DataError("no training data; name a file with --data or in data.train")
+    if tokenizers is None:
+        try:
+            tokenizers = task.train_tokenizers(splits.train, recipe.text, data)
+        except DataError as error:
+            raise DataError(error.problem, error.path or data.train[0], error.line) from None
+        tokenizers = task.extend(recipe.model, tokenizers)
+    _check_metric(recipe.training.metric, task.scores(tokenizers))
+    skips = data.too_long == "skip"
+    train = encode_rows(splits.train, task, tokenizers, data, data.train[0], skips)
+    valid_file = (data.valid or data.train)[0]
+    valid = encode_rows(splits.valid, task, tokenizers, data, valid_file)
+    if not train.rows:
+        raise DataError(
+            f"no training row is left: {train.n_skipped:,} are longer than data.max_length = "
+            f"{data.max_length} tokens; raise it, or set data.too_long = 'truncate'",
+            data.train[0],
+        )
+    if not valid.rows:
+        raise DataError("no validation row; give a file with --valid", valid_file)
+    _check_labels(splits.test, task, tokenizers, data)
+    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
+
+
+def _check_metric(metric: str, scores: Sequence[str]) -> None:
+    """Refuse to choose by a score that depends on what the labels are, and that these do not have."""
+    if metric not in ("loss", *scores):
+        raise ConfigError(
+            f"training.metric is '{metric}', which these labels do not have; choose from loss, "
+            f"{', '.join(scores)}"
+        )
+
+
+def _check_labels(
+    rows: Sequence[Row], task: LabelTask, tokenizers: Tokenizers, data: LabelData
+) -> None:
+    """Refuse labels of the test part that could never be right, before the time of training is spent."""
+    labels, labels_of = tokenizers[LABELS], task.reading.labels
+    if labels_of is None:
+        return
+    for row in rows:
+        for place, name in enumerate(labels_of(row.fields, data), start=1):
+            try:
+                labels.id_of(name)
+            except DataError as error:
+                at = place if task.by_token else None
+                problem, line = place_in_row(DataError(error.problem, line=at), row)
+                path = (data.test or data.train)[0]
+                raise DataError(problem, path, line, task.columns[-1]) from None
+
+
+def encode_rows(
+    rows: Sequence[Row],
+    task: LabelTask,
+    tokenizers: Tokenizers,
+    data: LabelData,
+    path: str,
+    skips: bool = False,
+) -> Part:
+    """Labelled rows as examples, longer texts cut or the row left out.
+
+    Raises:
+        DataError: a label that the training part does not have, with its line.
+    """
+    part = Part([], [], [], 0)
+    n_cut = 0
+    for row in rows:
+        try:
+            example = task.encode(row.fields, tokenizers, data)
+        except DataError as error:
+            problem, line = place_in_row(error, row)
+            raise DataError(problem, path, line, task.columns[-1]) from None
+        if max(task.lengths(example)) > data.max_length:
+            if skips:
+                continue
+            example = task.cut(example, data)
+            n_cut += 1
+        part.rows.append(row)
+        part.examples.append(example)
+        part.lengths.append(task.lengths(example))
+    return Part(part.rows, part.examples, part.lengths, len(rows) - len(part.rows), n_cut)
+
+
+def place_in_row(error: DataError, row: Row) -> tuple[str, int]:
+    """What is wrong with a row, and the line where it is: of the token, where each has its own."""
+    if error.line is None:
+        return error.problem, row.line
+    if row.lines:
+        return error.problem, row.lines[error.line - 1]
+    return f"token {error.line}: {error.problem}", row.line
+
+
+def checksums(data: DataConfig | CorpusConfig) -> list[dict[str, str]]:
+    """Part, path and SHA-256 of every data file, so that a changed file is noticed.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if isinstance(data, CorpusConfig):
+        files = open_corpus(data).files
+        return [{"part": part, "path": str(path), "sha256": digest} for part, path, digest in files]
+    return [
+        {"part": part, "path": path, "sha256": _sha256(path)}
+        for part in ("train", "valid", "test")
+        for path in getattr(data, part)
+    ]
+
+
+def _encode(
+    rows: Sequence[Row], task: Task, tokenizers: Tokenizers, max_length: int, cut_off: bool
+) -> Part:
+    part = Part([], [], [], 0)
+    for row in rows:
+        example = task.encode(row.fields, tokenizers)
+        lengths = task.lengths(example)
+        if max(lengths) > max_length:
+            if not cut_off:
+                continue
+            example = _cut_off(row.fields, task, tokenizers, max_length)
+            lengths = task.lengths(example)
+        part.rows.append(row)
+        part.examples.append(example)
+        part.lengths.append(lengths)
+    return Part(part.rows, part.examples, part.lengths, len(rows) - len(part.rows))
+
+
+def _cut_off(fields: Sequence[str], task: Task, tokenizers: Tokenizers, max_length: int) -> Any:
+    """Encode the longest beginnings of the fields that fit, found by halving."""
+    cut = ["" for _ in fields]
+    for side, text in enumerate(fields):
+        low, high = 0, len(text)
+        while low < high:
+            middle = (low + high + 1) // 2
+            cut[side] = text[:middle]
+            if task.lengths(task.encode(cut, tokenizers))[side] <= max_length:
+                low = middle
+            else:
+                high = middle - 1
+        cut[side] = text[:low]
+    return task.encode(cut, tokenizers)
+
+
+def _sha256(path: str) -> str:
+    try:
+        with documents.open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}; expected a data file", path) from None

@@ -1,0 +1,333 @@
+"""How a run's batches come: rows in shuffled batches, or text in windows with the state carried.
+
+The loop knows a feed and nothing of what is in it. `Training` asks for batch `index` of pass `epoch`, so
+a run can go on from any place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.tasks.task import AnyTask, LabelTask, State, StreamTask, Task, Tokenizers
+from unrolled.text.batching import batches
+from unrolled.text.corpus.corpus import TokenStream
+from unrolled.text.corpus.windows import StreamConfig, Windows
+from unrolled.training.evaluation import label_predictions, mean_loss, predictions
+from unrolled.training.dataset import PreparedRows, PreparedText
+from unrolled.training.recipe import Recipe
+
+Precision = AbstractContextManager[None]
+
+VALIDATION_ROWS = 10
+"""Rows in which the validation text is read during training; each begins without a past."""
+STEPS_TOGETHER = 256
+"""Steps of a window where nothing is learned."""
+
+_LINES_NAMED = 5
+
+
+class Feed(Protocol):
+    """What a run learns from and is judged by.
+
+    Attributes:
+        unit: what sizes are counted in.
+        sizes: of the parts.
+        skipped: what was left out of them.
+        notes: what a reader should know of the data.
+        tokenizers: by role.
+    """
+
+    @property
+    def unit(self) -> str: ...
+    @property
+    def sizes(self) -> Mapping[str, int]: ...
+    @property
+    def skipped(self) -> Mapping[str, int]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def tokenizers(self) -> Tokenizers: ...
+
+    def prepare(self, model: nn.Module) -> None:
+        """Give a model what it takes from the training part."""
+
+    def n_batches(self, epoch: int) -> int:
+        """How many batches a pass has."""
+
+    def batch(self, epoch: int, index: int) -> tuple[Any, int]:
+        """A batch, which has `.to(device)` and `.n_tokens`, and its number of sequences."""
+
+    def start(self, model: nn.Module) -> State:
+        """What is carried into the first batch of a pass."""
+
+    def loss(self, model: nn.Module, batch: Any, carried: State) -> tuple[Tensor, int, State]:
+        """Sum of the loss, count of targets, and what is carried into the next batch."""
+
+    def judge(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> tuple[float, dict[str, float]]:
+        """Mean loss and scores on the validation part."""
+
+    def signature(self) -> dict[str, str]:
+        """How the scores on the validation part are computed."""
+
+    def place(self, epoch: int, indices: Sequence[int]) -> str:
+        """Where in the data some batches are, for a message."""
+
+
+class RowFeed:
+    """Rows of data, each an example of its own, batched by length."""
+
+    unit = "rows"
+    notes: tuple[str, ...] = ()
+
+    def __init__(
+        self, task: Task | LabelTask, prepared: PreparedRows, max_tokens: int, seed: int
+    ) -> None:
+        self._task: Any = task
+        self._data, self._max_tokens, self._seed = prepared, max_tokens, seed
+        self.tokenizers = prepared.tokenizers
+        self.sizes = prepared.sizes
+        self.skipped = {
+            "train": prepared.train.n_skipped + prepared.n_empty,
+            "valid": prepared.valid.n_skipped,
+        }
+        self._epoch = 0
+        self._batches: list[list[int]] = []
+
+    def prepare(self, model: nn.Module) -> None:
+        """See `Feed`."""
+        self._task.prepare(model, self._data.train.examples, self.tokenizers)
+
+    def _of_epoch(self, epoch: int) -> list[list[int]]:
+        if self._epoch != epoch:
+            lengths = self._data.train.lengths
+            self._batches = list(batches(lengths, self._max_tokens, self._seed, epoch))
+            self._epoch = epoch
+        return self._batches
+
+    def n_batches(self, epoch: int) -> int:
+        """See `Feed`."""
+        return len(self._of_epoch(epoch))
+
+    def batch(self, epoch: int, index: int) -> tuple[Any, int]:
+        """See `Feed`."""
+        chosen = self._of_epoch(epoch)[index]
+        return self._task.collate([self._data.train.examples[row] for row in chosen]), len(chosen)
+
+    def start(self, model: nn.Module) -> State:
+        """Nothing: rows have no past."""
+        return ()
+
+    def loss(self, model: nn.Module, batch: Any, carried: State) -> tuple[Tensor, int, State]:
+        """See `Feed`."""
+        return *self._task.loss(model, batch), carried
+
+    def judge(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> tuple[float, dict[str, float]]:
+        """The loss over the part, and the scores of greedy answers to some of it."""
+        valid, config = self._data.valid, recipe.training
+        loss = mean_loss(model, self._task, valid.examples, self._max_tokens, device, precision)
+        chosen = valid.evenly(config.valid_sentences)
+        if not chosen:
+            return loss, {}
+        decoding = dataclasses.replace(recipe.decoding, method="greedy", n_best=1)
+        examples = [valid.examples[index] for index in chosen]
+        with precision:
+            answers = predictions(model, self._task, examples, self.tokenizers, decoding)
+        right = [valid.rows[index].fields[-1] for index in chosen]
+        return loss, dict(self._task.score([answer.text for answer in answers], right))
+
+    def signature(self) -> dict[str, str]:
+        """See `Feed`."""
+        return self._task.signature()
+
+    def place(self, epoch: int, indices: Sequence[int]) -> str:
+        """The lines of the data file."""
+        rows = self._data.train.rows
+        chosen = self._of_epoch(epoch)
+        lines = sorted(rows[row].line for index in indices for row in chosen[index])
+        more = f" and {len(lines) - _LINES_NAMED} more" if len(lines) > _LINES_NAMED else ""
+        return f"it holds lines {', '.join(map(str, lines[:_LINES_NAMED]))}{more}"
+
+
+class LabelFeed(RowFeed):
+    """Labelled rows, batched by length."""
+
+    _task: LabelTask
+
+    def __init__(self, task: LabelTask, prepared: PreparedRows, max_tokens: int, seed: int) -> None:
+        super().__init__(task, prepared, max_tokens, seed)
+        n_cut = {"train": prepared.train.n_cut, "valid": prepared.valid.n_cut}
+        self._parts = {"train": prepared.train.examples, "valid": prepared.valid.examples}
+        self.notes = (
+            *_cut_notes(n_cut, task.when_long),
+            *task.notes(self._parts, prepared.tokenizers),
+        )
+
+    def prepare(self, model: nn.Module) -> None:
+        """See `Feed`."""
+        self._task.prepare(model, self._parts)
+
+    def judge(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> tuple[float, dict[str, float]]:
+        """The loss and the scores over the whole part."""
+        task, examples = self._task, self._data.valid.examples
+        loss = mean_loss(model, task, examples, self._max_tokens, device, precision)
+        with precision:
+            said = label_predictions(model, task, examples, self.tokenizers)
+        said = task.decide(model, examples, said, self.tokenizers)
+        return loss, task.judge(model, examples, said, self.tokenizers).scores()
+
+
+class TextFeed:
+    """Running text in windows of B rows, the state carried from each to the next."""
+
+    unit = "tokens"
+
+    def __init__(self, task: StreamTask, prepared: PreparedText, data: StreamConfig) -> None:
+        self._task, self._valid = task, _beginning(prepared.valid, data.valid_tokens)
+        self.tokenizers = prepared.tokenizers
+        self.sizes = prepared.sizes
+        self.skipped: Mapping[str, int] = {}
+        self.notes = (*prepared.notes, *_valid_note(prepared.valid, self._valid))
+        self._train, self._restart = prepared.train.ids, data.restart
+        self._windows = Windows(
+            prepared.train.ids, data.n_rows, data.k1, data.k2, restart=data.restart
+        )
+
+    def prepare(self, model: nn.Module) -> None:
+        """See `Feed`."""
+        self._task.prepare(model, self._train, self.tokenizers)
+
+    def n_batches(self, epoch: int) -> int:
+        """See `Feed`."""
+        return len(self._windows)
+
+    def batch(self, epoch: int, index: int) -> tuple[Any, int]:
+        """See `Feed`."""
+        return self._task.collate(self._windows[index]), self._windows.n_rows
+
+    def start(self, model: nn.Module) -> State:
+        """The state before any word."""
+        return self._task.start(model, self._windows.n_rows)
+
+    def loss(self, model: nn.Module, batch: Any, carried: State) -> tuple[Tensor, int, State]:
+        """See `Feed`."""
+        return self._task.loss(model, batch, carried)
+
+    def judge(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> tuple[float, dict[str, float]]:
+        """The loss over the part, and what follows from it."""
+        loss, n_targets = stream_loss(
+            model, self._task, self._valid, VALIDATION_ROWS, self._restart, device, precision
+        )
+        return loss, self._task.scores(loss, n_targets, self._valid.n_characters)
+
+    def place(self, epoch: int, indices: Sequence[int]) -> str:
+        """Where the windows stand in the rows."""
+        first, last = (self._windows.place(index) for index in (indices[0], indices[-1]))
+        return (
+            f"it holds tokens {first.start + 1:,} to {last.stop:,} of each of the {self._windows.n_rows} "
+            "rows"
+        )
+
+    def signature(self) -> dict[str, str]:
+        """See `Feed`."""
+        return self._task.signature(reading(self._valid, VALIDATION_ROWS, self._restart))
+
+
+def reading(stream: TokenStream, n_rows: int, restart: bool) -> str:
+    """How a text is read by `stream_loss`, for the signature of a figure."""
+    state = "restarts with each document" if restart else "carried"
+    cut = "" if n_rows == 1 else f"|{n_rows} rows, each without a past"
+    unknown = stream.n_unknown / max(1, stream.n_tokens)
+    known = "" if not unknown else f", {unknown:.2%} unknown"
+    return f"state {state}{cut}|{stream.n_tokens} tokens{known}"
+
+
+def feed_of(recipe: Recipe, task: AnyTask, prepared: PreparedRows | PreparedText) -> Feed:
+    """The feed of a task's prepared data."""
+    if isinstance(task, StreamTask):
+        assert isinstance(prepared, PreparedText)
+        return TextFeed(task, prepared, recipe.data)
+    assert isinstance(prepared, PreparedRows)
+    if isinstance(task, LabelTask):
+        return LabelFeed(task, prepared, recipe.training.max_tokens, recipe.seed)
+    return RowFeed(task, prepared, recipe.training.max_tokens, recipe.seed)
+
+
+def _cut_notes(n_cut: Mapping[str, int], when_long: str) -> tuple[str, ...]:
+    return tuple(
+        f"{part}: {n:,} texts are longer than data.max_length and {when_long}"
+        for part, n in n_cut.items()
+        if n
+    )
+
+
+def _beginning(stream: TokenStream, n_tokens: int) -> TokenStream:
+    """At most so many tokens of a text, with the characters that fall to them; 0 is all."""
+    if n_tokens == 0 or stream.n_tokens <= n_tokens:
+        return stream
+    share = n_tokens / stream.n_tokens
+    return TokenStream(
+        stream.ids[:n_tokens],
+        stream.starts[stream.starts < n_tokens],
+        round(stream.n_characters * share),
+        round(stream.n_bytes * share),
+    )
+
+
+def _valid_note(whole: TokenStream, read: TokenStream) -> list[str]:
+    if read is whole:
+        return []
+    return [
+        f"valid: training looks at the first {read.n_tokens:,} of {whole.n_tokens:,} tokens "
+        "(data.valid_tokens); `unrolled evaluate` reads all"
+    ]
+
+
+@torch.inference_mode()
+def stream_loss(
+    model: nn.Module,
+    task: StreamTask,
+    stream: TokenStream,
+    n_rows: int = 1,
+    restart: bool = False,
+    device: torch.device | str = "cpu",
+    precision: Precision | None = None,
+    cache: ContinuousCache | None = None,
+) -> tuple[float, int]:
+    """The mean loss over every token of a text, in nats, and how many they are.
+
+    Args:
+        model: left in evaluation mode.
+        task: what it does.
+        stream: the text.
+        n_rows: rows it is cut into; only the first begins where the text does, so 1 is exact.
+        restart: whether the state begins anew with each document.
+        device: where the model is.
+        precision: the context to compute in; it must allow to be entered again and again.
+        cache: of recent words, to mix with what the model says; it must be empty, and n_rows 1.
+    """
+    model.eval()
+    windows = Windows(stream.ids, n_rows, STEPS_TOGETHER, restart=restart, whole=True)
+    state = task.start(model, windows.n_rows)
+    total, n_targets = 0.0, 0
+    for index in range(len(windows)):
+        batch = task.collate(windows[index]).to(device)
+        with precision or nullcontext():
+            loss, count, state = task.evaluate_loss(model, batch, state, cache)
+        total += float(loss)
+        n_targets += count
+    return total / max(1, n_targets), n_targets

@@ -1,0 +1,391 @@
+"""A model in training: what one update, one evaluation and one checkpoint do to it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unrolled.errors import NonFiniteError
+from unrolled.layers.embedding import thaw
+from unrolled.tasks.task import AnyTask, State
+from unrolled.training import checkpoint, run_folder
+from unrolled.training.checkpoint import Checkpoint, Progress
+from unrolled.training.device import Randomness, autocast, choose_device, is_out_of_memory
+from unrolled.training.events import Best, Evaluated, Started, Step
+from unrolled.training.loaders import Feed
+from unrolled.training.optimizer import (
+    WeightAverage,
+    build_optimiser,
+    gradient_values,
+    learning_rate,
+    optimiser_tensors,
+    restore_optimiser,
+    scale_and_clip,
+)
+from unrolled.training.recipe import Recipe
+
+
+class Training:
+    """Model, optimiser, averaged weights, random stream and progress, moved on together.
+
+    Args:
+        recipe: the run's recipe.
+        task: what the model does.
+        feed: data and tokenizers.
+        folder: the run folder; it need not be at its final place yet.
+
+    Raises:
+        UnavailableError: device or precision are not to be had here.
+    """
+
+    _saved: tuple[int, int, int] | None
+    carried: State
+
+    def __init__(self, recipe: Recipe, task: AnyTask, feed: Feed, folder: Path) -> None:
+        self.recipe, self.task, self.feed, self.folder = recipe, task, feed, folder
+        self.config = recipe.training
+        self.device = choose_device(self.config)
+        self.precision = autocast(self.config, self.device)
+        if self.config.threads:
+            torch.set_num_threads(self.config.threads)
+        self.randomness = Randomness(recipe.seed, self.device)
+        with self.randomness.drawn():
+            self.model = task.build(recipe.model, feed.tokenizers).to(self.device)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.notes: tuple[str, ...] = ()
+        self.metrics = run_folder.Metrics()
+        self.begin_with(None)
+
+    def begin(self) -> None:
+        """Start anew, with what the task gives a new model, as pretrained embeddings.
+
+        Raises:
+            ConfigError: it does not fit the model.
+            DataError: its file cannot be read.
+        """
+        self.feed.prepare(self.model)
+        with self.randomness.drawn():
+            self.notes = self.task.begin(self.model, self.feed.tokenizers)
+        self.begin_with(None)
+
+    def begin_with(self, weights_from: Path | None) -> None:
+        """Start anew, from fresh weights or from those of another run."""
+        if weights_from is not None:
+            run_folder.set_best_weights(self.model, weights_from)
+            self.feed.prepare(self.model)
+        self.optimiser = build_optimiser(self.config, self.model)
+        self.average = WeightAverage(self.model, self.config.average)
+        self._go_on_from(Progress())
+
+    def restore(self) -> None:
+        """Go on from the last checkpoint in the folder.
+
+        Raises:
+            RunError: something of the run is missing or damaged; then nothing in it has changed.
+        """
+        self.notes = run_folder.read_notes(self.folder)
+        pointer = checkpoint.read_pointer(self.folder)
+        last = checkpoint.load_checkpoint(self.folder)
+        self.feed.prepare(self.model)
+        self._take(last)
+        progress = last.progress
+        self.metrics.go_on(self.folder, progress.metrics_bytes, progress.metrics_sha256)
+        run_folder.remove_leftovers(self.folder, pointer)
+
+    def _take(self, last: Checkpoint) -> None:
+        path = self.folder / checkpoint.FOLDER
+        checkpoint.set_weights(self.model, last.weights, path)
+        groups: dict[str, dict[str, Tensor]] = {
+            name: {} for name in ("optimiser", "average", "random", "carried")
+        }
+        try:
+            for name, tensor in last.rest.items():
+                group, _, rest = name.partition(".")
+                groups[group][rest] = tensor
+            restore_optimiser(self.optimiser, self.model, groups["optimiser"])
+            self.average.restore(groups["average"])
+            self.randomness.restore(groups["random"])
+            with self.randomness.drawn():  # torch looks at it here
+                pass
+            self._go_on_from(last.progress, is_saved=True)
+            if groups["carried"]:
+                self.carried = _state_of(groups["carried"], self.carried, self.device)
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            problem = f"what is there is not of this model and recipe ({str(error)[:200]!r})"
+            raise checkpoint.damaged(path, problem) from None
+        progress = last.progress
+        if not 0 <= progress.batch < self._n_batches():
+            raise checkpoint.damaged(path, "more batches are done than an epoch has")
+
+    def started(self) -> Started:
+        """Sizes of all that is ready."""
+        feed = self.feed
+        return Started(
+            step=self.progress.step,
+            unit=feed.unit,
+            sizes=feed.sizes,
+            skipped=feed.skipped,
+            vocabulary_sizes={role: len(words) for role, words in feed.tokenizers.items()},
+            parameters=sum(parameter.numel() for parameter in self.parameters),
+            steps_per_epoch=math.ceil(self._n_batches() / self.config.accumulate),
+            device=str(self.device),
+            notes=(*feed.notes, *self.notes),
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Training time, earlier sessions included."""
+        return self._seconds_before + time.perf_counter() - self._began
+
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """For each limit that is set: the share of it that is used, and the seconds left to it."""
+        config, progress, seconds = self.config, self.progress, self.seconds
+        shares = {}
+        if config.max_steps:
+            shares["max_steps"] = progress.step / config.max_steps
+        if config.max_epochs:
+            within = progress.batch / self._n_batches() if progress.batch else 0.0
+            shares["max_epochs"] = (progress.epoch - 1 + within) / config.max_epochs
+        limits = {
+            name: (share, seconds * max(0.0, 1 - share) / share if share else math.inf)
+            for name, share in shares.items()
+        }
+        if config.max_minutes:
+            limit = config.max_minutes * 60
+            limits["max_minutes"] = seconds / limit, max(0.0, limit - seconds)
+        return limits
+
+    def reason_to_end(self) -> str | None:
+        """The setting that ends training now; None while none does."""
+        for name, (share, _) in self.limits().items():
+            if share >= 1:
+                return name
+        patience = self.config.patience
+        return "patience" if 0 < patience <= self.progress.n_without_improvement else None
+
+    def is_due(self, every_n_steps: int, done_step: int) -> bool:
+        """Whether something with this interval, last done at `done_step`, is to be done now."""
+        progress = self.progress
+        if progress.step == done_step:
+            return False
+        return progress.batch == 0 if every_n_steps == 0 else progress.step % every_n_steps == 0
+
+    def update(self) -> None:
+        """One update of the weights, on `accumulate` batches.
+
+        Raises:
+            NonFiniteError: the loss or the gradient is not finite; the weights are as before.
+        """
+        began = time.perf_counter()
+        progress, config = self.progress, self.config
+        share = max((share for share, _ in self.limits().values()), default=0.0)
+        rate = learning_rate(config, progress.step + 1, share, progress.n_reductions)
+        thaw(self.model, progress.step, progress.epoch - 1)
+        n_batches = self._n_batches()
+        taken = range(progress.batch, min(progress.batch + config.accumulate, n_batches))
+        total, n_targets, n_tokens, n_sequences = self._accumulate(taken)
+        divisor = n_targets if config.reduction == "per_token" else n_sequences
+        norm = scale_and_clip(self.parameters, 1 / max(1, divisor), config.clip_norm)
+        if not (math.isfinite(norm) and math.isfinite(total)):
+            raise self._not_finite(taken, "gradient" if math.isfinite(total) else "loss")
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(progress.step + 1)
+        progress.step += 1
+        progress.batch += len(taken)
+        if progress.batch == n_batches:
+            progress.epoch, progress.batch = progress.epoch + 1, 0
+            self.carried = self.feed.start(self.model)
+        progress.loss_sum += total
+        progress.n_targets += n_targets
+        progress.n_tokens += n_tokens
+        progress.grad_norm, progress.learning_rate = norm, rate
+        progress.update_seconds += time.perf_counter() - began
+
+    def log(self) -> Step:
+        """Progress since the last time, which begins anew."""
+        progress, limits = self.progress, self.limits()
+        share, left = max(limits.values(), default=(0.0, None), key=lambda limit: limit[0])
+        event = Step(
+            step=progress.step,
+            epoch=progress.last_epoch,
+            loss=progress.loss_sum / max(1, progress.n_targets),
+            learning_rate=progress.learning_rate,
+            grad_norm=progress.grad_norm,
+            tokens_per_second=progress.n_tokens / max(progress.update_seconds, 1e-9),
+            fraction_done=min(1.0, share),
+            eta_seconds=left,
+            seconds=self.seconds,
+        )
+        self.metrics.append(self.folder, event)
+        progress.loss_sum, progress.n_targets, progress.n_tokens = 0.0, 0, 0
+        progress.update_seconds, progress.logged_step = 0.0, progress.step
+        return event
+
+    def evaluate(self, is_scheduled: bool) -> Evaluated:
+        """Judge the model on the validation part.
+
+        Args:
+            is_scheduled: whether patience and the plateau schedule count this evaluation.
+        """
+        progress, config = self.progress, self.config
+        with self.average.in_place():
+            loss, scores = self._judge()
+        value = loss if config.metric == "loss" else scores[config.metric]
+        is_best = self._improves(value, progress.best.value if progress.best else None)
+        if is_best:
+            progress.best = Best(progress.step, config.metric, value, loss, scores)
+        if is_scheduled:
+            self._count(value)
+        progress.evaluated_step = progress.step
+        event = Evaluated(progress.step, progress.last_epoch, loss, scores, is_best, self.seconds)
+        self.metrics.append(self.folder, event)
+        return event
+
+    @property
+    def saved_step(self) -> int:
+        """Step of the last checkpoint."""
+        return self._saved[0] if self._saved else 0
+
+    def save(self) -> Path | None:
+        """Write a checkpoint where anything changed since the last one, and give its folder.
+
+        The model in the run folder is replaced before the pointer moves: killed in between, a
+        resumed run trains up to this step again and writes the same.
+
+        Raises:
+            RunError: the disk is full or the folder cannot be written.
+        """
+        stamp, progress = self._stamp(), self.progress
+        if stamp == self._saved:
+            return None
+        progress.seconds = self.seconds
+        self.metrics.flush(self.folder)
+        progress.metrics_bytes, progress.metrics_sha256 = self.metrics.n_bytes, self.metrics.sha256
+        is_best = progress.best is not None and progress.best.step == progress.step
+        if is_best or progress.best is None:
+            model_path = self.folder / checkpoint.MODEL_FILE
+            with checkpoint.writing(model_path, self.folder), self.average.in_place():
+                checkpoint.save_whole(model_path, checkpoint.weights_of(self.model))
+        groups = {
+            "optimiser": optimiser_tensors(self.optimiser, self.model),
+            "average": self.average.tensors(),
+            "random": self.randomness.tensors(),
+            "carried": _tensors_of(self.carried),
+        }
+        rest = {
+            f"{group}.{name}": tensor
+            for group, tensors in groups.items()
+            for name, tensor in tensors.items()
+        }
+        content = Checkpoint(checkpoint.weights_of(self.model), rest, progress)
+        path = checkpoint.save_checkpoint(self.folder, content, is_best)
+        self._saved = stamp
+        return path
+
+    def write_card(self, name: str) -> None:
+        """Write the model card of a run of this name."""
+        signatures = self.feed.signature()
+        started, best = self.started(), self.progress.best
+        run_folder.write_card(self.folder, name, self.task, signatures, started, best)
+
+    def _go_on_from(self, progress: Progress, is_saved: bool = False) -> None:
+        self.progress = progress
+        self._seconds_before, self._began = progress.seconds, time.perf_counter()
+        self.carried = self.feed.start(self.model)
+        self._saved = self._stamp() if is_saved else None
+
+    def _stamp(self) -> tuple[int, int, int]:
+        return self.progress.step, self.progress.evaluated_step, self.progress.logged_step
+
+    def _n_batches(self) -> int:
+        return self.feed.n_batches(self.progress.epoch)
+
+    def _accumulate(self, taken: Sequence[int]) -> tuple[float, int, int, int]:
+        """Add up the gradients of batches: (loss, targets, tokens, sequences), each summed."""
+        self.model.train()
+        total, n_targets, n_tokens, n_sequences = 0.0, 0, 0, 0
+        with self.randomness.drawn():
+            for index in taken:
+                batch, n_rows = self.feed.batch(self.progress.epoch, index)
+                batch = batch.to(self.device)
+                with self.precision:
+                    loss, count, self.carried = self.feed.loss(self.model, batch, self.carried)
+                loss.backward()
+                total += float(loss.detach())
+                n_targets += count
+                n_tokens += batch.n_tokens
+                n_sequences += n_rows
+        return total, n_targets, n_tokens, n_sequences
+
+    def _judge(self) -> tuple[float, dict[str, float]]:
+        return self.feed.judge(self.model, self.recipe, self.device, self.precision)
+
+    def _improves(self, value: float, best: float | None) -> bool:
+        if math.isnan(value):
+            return False
+        return best is None or (value < best if self.config.metric == "loss" else value > best)
+
+    def _count(self, value: float) -> None:
+        progress, config = self.progress, self.config
+        if self._improves(value, progress.scheduled_best):
+            progress.scheduled_best, progress.n_without_improvement = value, 0
+            return
+        progress.n_without_improvement += 1
+        if 0 < config.average_after <= progress.n_without_improvement:
+            self.average.begin()
+        if progress.n_without_improvement % config.plateau_patience == 0:
+            progress.n_reductions += config.schedule == "plateau"
+
+    def _not_finite(self, taken: Sequence[int], what: str) -> NonFiniteError:
+        progress = self.progress
+        names = [
+            name
+            for name, parameter in self.model.named_parameters()
+            if (values := gradient_values(parameter)) is not None and not values.isfinite().all()
+        ]
+        where = f", first in {', '.join(names[:3])}" if names else ""
+        self.optimiser.zero_grad(set_to_none=True)
+        first, last = progress.batch + 1, progress.batch + len(taken)
+        batch = f"batch {first}" if first == last else f"batches {first} to {last}"
+        return NonFiniteError(
+            f"the {what} of step {progress.step + 1} (epoch {progress.epoch}, {batch}) is not "
+            f"finite{where}; {self.feed.place(progress.epoch, taken)} of the training data; "
+            "look at them, or lower training.learning_rate or clip_norm; the last checkpoint stands"
+        )
+
+
+def _tensors_of(state: State) -> dict[str, Tensor]:
+    """The carried state by name, `<layer>.<part>`."""
+    return {
+        f"{layer}.{part}": tensor.detach().clone()
+        for layer, parts in enumerate(state)
+        for part, tensor in enumerate(parts)
+    }
+
+
+def _state_of(tensors: Mapping[str, Tensor], like: State, device: torch.device) -> State:
+    """What `_tensors_of` took apart.
+
+    Raises:
+        ValueError: it is not of the shapes of another state.
+    """
+    shapes = {name: tensor.shape for name, tensor in _tensors_of(like).items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+        raise ValueError("the carried state has other shapes")
+    layers: dict[int, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        layer, _, part = name.partition(".")
+        layers.setdefault(int(layer), {})[int(part)] = tensor.to(device)
+    return tuple(
+        tuple(parts[part] for part in sorted(parts)) for _, parts in sorted(layers.items())
+    )

@@ -1,0 +1,302 @@
+"""Word vectors as `vectors.safetensors`, mapped from the disk, and its words in `vocabulary.tsv`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import lru_cache
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled import documents, tensor_files
+from unrolled.errors import ConfigError, DataError
+from unrolled.storage import flush_folder
+from unrolled.text.files import nearest_file
+from unrolled.text.limits import longest_line
+from unrolled.vectors.formats import arrays
+from unrolled.vectors.formats.stored import (
+    ROWS,
+    StoredVectors,
+    not_finite,
+    several,
+    what_is_not_finite,
+)
+from unrolled.vectors.formats.files import BYTE_ORDER_MARK, lines, opened, shown, written
+
+Which = Literal["sum", "word", "context"]
+
+VECTORS_FILE = "vectors.safetensors"
+VOCABULARY_FILE = "vocabulary.tsv"
+CONFIG_FILE = "vectors.toml"
+
+_LONGEST_COUNT = 18  # digits
+_AT_ONCE = 4 << 20  # bytes of a vocabulary
+_TENSOR_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+
+
+def read(path: Path, keep: Container[str] | None, limit: int | None, which: Which) -> StoredVectors:
+    """The vectors of a file or folder, mapped where all of one matrix are asked for."""
+    file = path / VECTORS_FILE if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise DataError(_why_no_vectors(path), path)
+    vocabulary = file.with_name(VOCABULARY_FILE)
+    tensors = _mapped(file)
+    main, added = _chosen(tensors, which, file)
+    words, counts = read_vocabulary(vocabulary, most=len(main))
+    if len(words) > len(main):
+        raise DataError(f"more words than the {len(main):,} vectors in {file.name}", vocabulary)
+    if len(words) < len(main):
+        raise DataError(
+            f"{len(words):,} words, but {len(main):,} vectors in {file.name}", vocabulary
+        )
+    rows, n_again = _rows_to_keep(words, keep, limit)
+    sentence = f"{several(n_again, 'word')} there before; the first vector of each stays"
+    notes = (str(DataError(sentence, vocabulary)),) if n_again else ()
+    if len(rows) == len(main) and added is None and main.dtype == np.float32:
+        return StoredVectors(words, main, counts, notes)
+    matrix = _gathered(main, added, rows)
+    wrong = not_finite(matrix)
+    if wrong is not None:
+        problem = what_is_not_finite(words[rows[wrong]], matrix[wrong])
+        raise DataError(f"{problem}; remove it, or train again", file)
+    if len(rows) < len(main):
+        words = [words[row] for row in rows]
+        counts = None if counts is None else counts[rows]
+    return StoredVectors(words, matrix, counts, notes)
+
+
+def write(
+    path: Path,
+    words: Sequence[str],
+    matrix: NDArray[np.float32],
+    counts: NDArray[np.int64] | None,
+) -> None:
+    """The matrix as `w`, and its words beside it."""
+    vocabulary, fresh = path.with_name(VOCABULARY_FILE), path.with_name(f".{path.name}.new")
+    _check_place(path, vocabulary)
+
+    def rows() -> Iterator[NDArray[np.float32]]:
+        return (matrix[start : start + ROWS] for start in range(0, len(matrix), ROWS))
+
+    try:
+        with written(vocabulary) as stream:
+            for number, word in enumerate(words):
+                count = "" if counts is None else f"\t{counts[number]}"
+                stream.write(f"{word}{count}\n".encode())
+            stream.flush()
+            arrays.write_tensors(fresh, {"w": (matrix.shape, rows)}, "try again")
+            path.unlink(missing_ok=True)  # new words never stand beside old vectors
+        os.replace(fresh, path)
+        flush_folder(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def read_vocabulary(
+    path: str | PathLike[str], most: int | None = None
+) -> tuple[list[str], NDArray[np.int64] | None]:
+    r"""Words and counts of a `vocabulary.tsv`: on each line a word, a tab and its count.
+
+    Args:
+        path: the file.
+        most: words that are wanted; some way beyond them reading ends.
+
+    Returns:
+        The words, and `[V]` counts, or None where no line has one.
+
+    Raises:
+        DataError: the file is missing or empty, or a line is not as above.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "vocabulary.tsv"
+    >>> _ = path.write_text("ice\t31\nsteam\t12\n", encoding="utf-8")
+    >>> read_vocabulary(path)
+    (['ice', 'steam'], array([31, 12]))
+    """
+    path = Path(path)
+    with opened(path) as stream:
+        found = _by_block(stream, most)
+    if found is not None:
+        return found
+    words: list[str] = []
+    counts: list[int] = []
+    with opened(path) as stream:
+        for number, line in lines(stream, path):
+            word, tab, count = line.partition(b"\t")
+            has_count = bool(tab) if number == 1 else bool(counts)
+            is_count = count.isdigit() and len(count) <= _LONGEST_COUNT
+            if not word or bool(tab) != has_count or (tab and not is_count):
+                wanted = "a word, a tab and its count" if has_count else "a word"
+                raise DataError(f"expected {wanted}, found '{shown(line)}'", path, number)
+            try:
+                words.append(word.decode("utf-8"))
+            except UnicodeDecodeError:
+                raise DataError(f"'{shown(word)}' is not UTF-8", path, number) from None
+            if tab:
+                counts.append(int(count))
+            if most is not None and len(words) > most:
+                break
+    if not words:
+        raise DataError("the file is empty; expected a word, a tab and its count per line", path)
+    return words, np.array(counts, np.int64) if counts else None
+
+
+def _by_block(stream: BinaryIO, most: int | None) -> tuple[list[str], NDArray[np.int64]] | None:
+    """All lines, many at once; None where one must be looked at by itself."""
+    words: list[str] = []
+    counts: list[NDArray[np.int64]] = []
+    rest = b""
+    longest = longest_line()
+    while block := stream.read(_AT_ONCE):
+        block = rest + block
+        end = block.rfind(b"\n") + 1
+        rest = block[end:]
+        found = _well_formed(block[:end])
+        if found is None or len(rest) > longest:
+            return None
+        words += found[0]
+        counts.append(found[1])
+        if most is not None and len(words) > most:
+            break
+    else:
+        if rest:
+            return None
+    return (words, np.concatenate(counts)) if words else None
+
+
+def _well_formed(content: bytes) -> tuple[list[str], NDArray[np.int64]] | None:
+    """Some lines at once, in a quarter of the time; None where one must be looked at by itself."""
+    characters = np.frombuffer(content, np.uint8)
+    ends = characters[(characters == ord("\t")) | (characters == ord("\n"))]
+    if not content.endswith(b"\n") or len(ends) % 2:
+        return None
+    if (ends[::2] != ord("\t")).any() or (ends[1::2] != ord("\n")).any():
+        return None
+    if any(unusual in content for unusual in (b"\0", b"\r", BYTE_ORDER_MARK)):
+        return None
+    # Whether a byte belongs to a word, its tab included, or to a count, its line end included. Counts do
+    # not become strings: those would lie between the words, and leave as many holes.
+    is_end = np.zeros(len(characters) + 1, np.int8)
+    is_end[1:] = characters == ord("\t")
+    is_end[1:] -= characters == ord("\n")
+    of_count = np.cumsum(is_end[:-1], dtype=np.int8).view(bool)
+    try:
+        words = characters[~of_count].tobytes().decode("utf-8").split("\t")
+    except UnicodeDecodeError:
+        return None
+    words.pop()
+    digits = characters[of_count]
+    is_line_end = digits == ord("\n")
+    lengths = np.diff(np.flatnonzero(is_line_end), prepend=-1) - 1
+    is_digit = (digits >= ord("0")) & (digits <= ord("9"))
+    if not all(words) or not (is_digit | is_line_end).all():
+        return None
+    if lengths.min() < 1 or lengths.max() > _LONGEST_COUNT:
+        return None
+    return words, np.fromstring(digits.tobytes(), np.int64, sep="\n")
+
+
+def _why_no_vectors(folder: Path) -> str:
+    if (folder / CONFIG_FILE).exists():
+        return (
+            "the training of these vectors is not finished; repeat its command with --resume and "
+            f"--out {folder}"
+        )
+    return f"no {VECTORS_FILE} in this folder; give the folder of a training, or a file of vectors"
+
+
+def _check_place(path: Path, vocabulary: Path) -> None:
+    """Refuse to put words under vectors that have others."""
+    folder = path.parent
+    if (folder / CONFIG_FILE).exists():
+        raise ConfigError(
+            f"cannot write {path}: '{folder}' is the folder of a training, whose words and counts belong "
+            "to the vectors trained there; name another folder"
+        )
+    others = sorted(other.name for other in folder.glob("*.safetensors") if other.name != path.name)
+    if others and vocabulary.exists():
+        raise ConfigError(
+            f"cannot write {path}: {vocabulary} holds the words of {others[0]}; name another folder"
+        )
+
+
+def _rows_to_keep(
+    words: Sequence[str], keep: Container[str] | None, limit: int | None
+) -> tuple[Sequence[int], int]:
+    """The first row of each word to keep, and how many rows are of a word that has one."""
+    if keep is None and limit is None and len(set(words)) == len(words):
+        return range(len(words)), 0
+    rows: dict[str, int] = {}
+    n_again = 0
+    for row, word in enumerate(words):
+        if keep is None or word in keep:
+            n_again += word in rows
+            rows.setdefault(word, row)
+            if len(rows) == limit:
+                break
+    return list(rows.values()), n_again
+
+
+def _gathered(
+    main: NDArray[np.floating[Any]], added: NDArray[np.floating[Any]] | None, rows: Sequence[int]
+) -> NDArray[np.float32]:
+    """Some rows of one matrix, or of the sum of two."""
+    matrix = np.empty((len(rows), main.shape[1]), np.float32)
+    for start in range(0, len(rows), ROWS):
+        some = rows[start : start + ROWS]
+        # A slice copies nothing.
+        block = slice(some.start, some.stop) if isinstance(some, range) else some
+        if added is None:
+            matrix[start : start + ROWS] = main[block]
+        else:
+            np.add(main[block], added[block], out=matrix[start : start + ROWS], casting="same_kind")
+    return matrix
+
+
+def _chosen(
+    tensors: Mapping[str, NDArray[np.floating[Any]]], which: Which, file: Path
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]:
+    """The matrix of the vectors, and one to add to it or None."""
+    matrices = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 2}
+    if "w" not in matrices and len(matrices) == 1:
+        matrices = {"w": next(iter(matrices.values()))}
+    wanted = {"sum": "w", "word": "w", "context": "w_context"}[which]
+    if wanted not in matrices or not matrices[wanted].size:
+        there = sorted(tensors) or ["nothing"]
+        shown_there = ", ".join([*there[:5], *(["…"] if len(there) > 5 else [])])
+        raise DataError(f"no matrix '{wanted}' in this file, only {shown_there}", file)
+    added = matrices.get("w_context") if which == "sum" else None
+    if added is not None and added.shape != matrices["w"].shape:
+        raise DataError("'w' and 'w_context' are of different shapes; train again", file)
+    return matrices[wanted], added
+
+
+def _mapped(path: Path) -> dict[str, NDArray[np.floating[Any]]]:
+    """The tensors of a safetensors file, left on the disk until they are read."""
+    try:
+        header = tensor_files.read_header(path)
+        if not _is_whole(os.path.realpath(path), os.stat(path).st_mtime_ns, header.checksum):
+            raise DataError(
+                "its checksum does not match; copy the file again, or train again", path
+            )
+    except documents.DocumentError as error:
+        if error.is_missing:
+            raise DataError(f"no such file{nearest_file(path)}", path) from None
+        raise DataError(f"not a whole safetensors file ({error.problem})", path) from None
+    tensors = {}
+    for name, about in header.tensors.items():
+        if about.dtype not in _TENSOR_TYPES or 0 in about.shape:
+            continue
+        tensor = np.memmap(path, _TENSOR_TYPES[about.dtype], "r", about.offset, about.shape)
+        tensors[name] = np.asarray(tensor)
+    return tensors
+
+
+@lru_cache(maxsize=64)
+def _is_whole(path: str, changed: int, checksum: str | None) -> bool:
+    """Whether the content is what was written, looked at once as long as the file does not change."""
+    return tensor_files.is_whole(path, tensor_files.read_header(path))

@@ -1,0 +1,138 @@
+"""What stands in a file of word vectors, and how it is gathered as the file streams by."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.errors import DataError
+from unrolled.quoting import quote
+from unrolled.vectors.formats.files import shown
+
+ROWS = 1 << 14
+"""Rows of a matrix that are looked at together."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredVectors:
+    """What stood in a file.
+
+    Args:
+        words: in the order of the file, each once.
+        matrix: `[V, D]`, row i for word i; mapped from the disk where a whole safetensors file is read.
+        counts: how often each word occurs, where the file tells.
+        notes: what a reader should know, one sentence each, with file and line.
+    """
+
+    words: list[str]
+    matrix: NDArray[np.float32]
+    counts: NDArray[np.int64] | None
+    notes: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        """D; known even where no word was kept."""
+        return self.matrix.shape[1]
+
+
+_OF_A_SPACE = (
+    "; if words of this file have spaces, which its format cannot hold, those before are wrong"
+)
+
+
+class Kept:
+    """Words and their numbers as they come: the first vector of each word that is asked for.
+
+    Args:
+        path: of the file.
+        unit: what is counted in it, for messages: "line" or "word".
+        keep, limit: as for `read_vectors`.
+    """
+
+    def __init__(
+        self, path: Path, unit: str, keep: Container[str] | None, limit: int | None
+    ) -> None:
+        self.numbers = array("f")
+        self.notes: list[str] = []
+        self._path, self._unit, self._keep, self._limit = path, unit, keep, limit
+        self._places: dict[str, int] = {}
+        self._left_out: dict[str, tuple[int, int, str]] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many words as asked for."""
+        return self._limit is not None and len(self._places) >= self._limit
+
+    def wants(self, raw: bytes, place: int) -> bool:
+        """Whether this word is kept; then its numbers must follow."""
+        try:
+            word = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            self._leave_out("not in UTF-8", place, shown(raw))
+            return False
+        if not word:
+            self._leave_out("empty", place, "")
+        elif word in self._places:
+            self._leave_out("there before", place, word)
+        elif self._keep is None or word in self._keep:
+            self._places[word] = place
+            return True
+        return False
+
+    def error(self, problem: str, place: int) -> DataError:
+        """About one line or word."""
+        if self._unit == "line":
+            return DataError(problem, self._path, place)
+        return DataError(f"{self._unit} {place:,}: {problem}", self._path)
+
+    def stored(self, width: int) -> StoredVectors:
+        """All that was kept."""
+        if not self._places and self._keep is None:
+            raise DataError("there are no word vectors in this file", self._path)
+        matrix = np.zeros((0, width), np.float32)
+        if self._places:
+            matrix = np.frombuffer(self.numbers, np.float32).reshape(-1, width)
+        words, places = list(self._places), list(self._places.values())
+        row = not_finite(matrix)
+        if row is not None:
+            raise self.error(
+                f"{what_is_not_finite(words[row], matrix[row])}; remove it", places[row]
+            )
+        for why, (n, place, word) in self._left_out.items():
+            which = f", first {quote(word)}" if word else ""
+            what = "the first vector of each stays" if why == "there before" else "left out"
+            if why == "not in UTF-8" and self._unit == "word":
+                what += _OF_A_SPACE
+            sentence = f"{several(n, 'word')} {why}{which}; {what}"
+            self.notes.append(str(self.error(sentence, place)))
+        return StoredVectors(words, matrix, None, tuple(self.notes))
+
+    def _leave_out(self, why: str, place: int, word: str) -> None:
+        n, first, first_word = self._left_out.get(why, (0, place, word))
+        self._left_out[why] = n + 1, first, first_word
+
+
+def not_finite(matrix: NDArray[np.floating[Any]]) -> int | None:
+    """The first row of `[V, D]` with a number that is infinite or none; None where there is none."""
+    for start in range(0, len(matrix), ROWS):
+        good = np.isfinite(matrix[start : start + ROWS])
+        if not good.all():
+            return start + int(good.all(axis=1).argmin())
+    return None
+
+
+def what_is_not_finite(word: str, row: NDArray[np.floating[Any]]) -> str:
+    """The number that is none, as a sentence to which only the cure is lacking."""
+    place = int(np.isfinite(row).argmin())
+    return f"number {place + 1} of {quote(word)} is {row[place]}, expected finite numbers"
+
+
+def several(n: int, noun: str) -> str:
+    """A number and what it counts."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -1,0 +1,120 @@
+"""Counts of an earlier training, on which to train again: with another size, rate, seed or x_max."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unrolled import config as settings
+from unrolled import documents, storage
+from unrolled.errors import ConfigError, DataError
+from unrolled.text.corpus.corpus import CorpusConfig
+from unrolled.vectors.config import OF_COUNTING, VectorsConfig
+from unrolled.vectors.counting.cooccurrence import CHECKSUMS_FILE, MATRIX, Counts
+from unrolled.vectors.formats.safetensors import CONFIG_FILE, VOCABULARY_FILE
+from unrolled.vectors.run_state import RECORD_FILE, Job, Record
+from unrolled.vectors.counting.ratios import COUNTS_FOLDER
+
+
+@dataclass(frozen=True)
+class EarlierCounts:
+    """The counts of a folder, whether or not its vectors are finished.
+
+    Args:
+        folder: that holds them.
+        record: of what was done there.
+        config: how they were counted.
+    """
+
+    folder: Path
+    record: Record
+    config: VectorsConfig
+
+    @classmethod
+    def open(cls, folder: Path) -> EarlierCounts:
+        """Look at a folder.
+
+        Raises:
+            DataError: it holds no counts, or they are not complete.
+            RunError: its record is damaged.
+        """
+        if not (folder / RECORD_FILE).is_file():
+            raise DataError(
+                "no counts here; give the folder that `unrolled vectors train` wrote", folder
+            )
+        record = Record.load(folder / RECORD_FILE)
+        if not record.is_counted:
+            raise DataError(
+                "its counts are not complete; go on with them first, by --resume and --out", folder
+            )
+        path = folder / CONFIG_FILE
+        try:
+            mapping = documents.read_toml(path)
+            of_counting = {name: mapping[name] for name in OF_COUNTING}
+            config = settings.from_mapping(VectorsConfig, of_counting)
+        except documents.DocumentError as error:
+            raise DataError(f"damaged ({error.problem}); count the text again", path) from None
+        except (KeyError, ConfigError) as error:
+            raise DataError(f"damaged ({error}); count the text again", path) from None
+        return cls(folder, record, config)
+
+    @property
+    def corpus(self) -> CorpusConfig:
+        """The text that was counted, which is not read again."""
+        return settings.from_mapping(CorpusConfig, self.record.corpus)
+
+    def configured(self, config: VectorsConfig) -> VectorsConfig:
+        """A configuration with the settings of these counts in place of those that it leaves open.
+
+        Raises:
+            ConfigError: it asks for others.
+        """
+        usual = VectorsConfig()
+        for name in sorted(OF_COUNTING):
+            asked, counted = getattr(config, name), getattr(self.config, name)
+            if asked not in (counted, getattr(usual, name)):
+                raise ConfigError(
+                    f"vectors.{name} is {asked}, but {self.folder} was counted with {counted}; leave it "
+                    "out, or count the text again"
+                )
+        return replace(config, **{name: getattr(self.config, name) for name in OF_COUNTING})
+
+    def adopt(self, job: Job) -> None:
+        """Have a job begin with these counts.
+
+        Files of counts are never written to once they are there, so that two folders can share them;
+        where the file system cannot, they are copied.
+
+        Raises:
+            DataError: they are damaged.
+            RunError: the disk is full.
+        """
+        Counts.open(self.folder / COUNTS_FOLDER).require_whole()
+        try:
+            with documents.open_regular(self.folder / VOCABULARY_FILE) as stream:
+                vocabulary = stream.read()
+        except OSError as error:
+            raise DataError(f"cannot be read ({error.strerror or error})", self.folder) from None
+        with storage.writing(job.counts):
+            partial = storage.partial(job.counts)
+            storage.remove(partial, MATRIX)
+            storage.new_folder(partial)
+            counts = self.folder / COUNTS_FOLDER
+            for path in sorted([*counts.glob("*.npy"), *counts.glob(CHECKSUMS_FILE)]):
+                _share(path, partial / path.name)
+            storage.appear(job.counts, MATRIX)
+        storage.write_whole(job.vocabulary, vocabulary)
+        before, record = self.record, job.record
+        record.n_different, record.n_tokens = before.n_different, before.n_tokens
+        record.is_read = record.is_counted = True
+
+
+def _share(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:
+        with documents.open_regular(path) as source, other.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+            storage.flush(target)
