@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 import unrolled
-from unrolled.decoding.word_completion import in_word
 from unrolled.decoding.text_session import Continuation
+from unrolled.decoding.word_completion import in_word
 
 
 def rest_of(text: str, place: int, completion, by_word: bool) -> str:

@@ -25,8 +25,8 @@ from safetensors.numpy import load_file
 
 from unrolled.kernels import kernels
 from unrolled.vectors.counting.cooccurrence import Counts
-from unrolled.vectors.formats.detect import write_vectors
 from unrolled.vectors.counting.vocabulary import Vocabulary
+from unrolled.vectors.formats.detect import write_vectors
 
 OURS = """
 import json, sys, time

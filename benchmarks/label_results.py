@@ -24,10 +24,11 @@ from statistics import mean
 from typing import Any
 
 from unrolled.cli.labels import BASELINES_FOLDER, fit_and_save_baselines
-from unrolled.metrics.class_counts import Scorable
 from unrolled.metrics.intervals import over_seeds, paired_bootstrap
-from unrolled.predictors.load import load, record
+from unrolled.metrics.tally import Scorable
 from unrolled.predictors.labels import LabelPredictor
+from unrolled.predictors.load import load
+from unrolled.predictors.results_file import record
 from unrolled.tasks import TASKS
 from unrolled.training.loop import train
 from unrolled.training.recipe import Recipe, recipe_from_toml

@@ -19,19 +19,20 @@ from pathlib import Path
 
 import torch
 
-from unrolled.decoding.types import DecodingConfig
+from unrolled.decoding.config import DecodingConfig
 from unrolled.ops.linear import product, why_not_onednn
 from unrolled.predictors.load import load
 from unrolled.samples.phrasebook.generator import generate, write
 from unrolled.shapes import Padded
-from unrolled.tasks.translate import TASK, TranslateConfig, Translator
+from unrolled.tasks.seq2seq import TranslateConfig, Translator
+from unrolled.tasks.translate import TASK
 from unrolled.text.batching import batches
-from unrolled.text.splits import DataConfig
 from unrolled.text.readers import read_rows
+from unrolled.text.splits import DataConfig
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
-from unrolled.training.optimizer import build_optimiser, scale_and_clip
 from unrolled.training.dataset import Prepared, prepare
+from unrolled.training.optimizer import build_optimiser, scale_and_clip
 from unrolled.training.recipe import Recipe
 
 BUDGETS = (512, 1024, 2048)

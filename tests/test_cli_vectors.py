@@ -13,14 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from unrolled import storage
-from unrolled import cli
-from unrolled.cli import options
-from unrolled.cli import vectors_train
+from unrolled import cli, storage
+from unrolled.cli import options, vectors_train
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError
 from unrolled.layers.neural_cache import ContinuousCache
-from unrolled.vectors import memory
-from unrolled.vectors import train_stage
+from unrolled.vectors import memory, train_stage
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.count_stage import CountingRun
 from unrolled.vectors.events import Counted

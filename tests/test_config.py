@@ -23,7 +23,7 @@ from unrolled.config import (
     to_mapping,
     to_toml,
 )
-from unrolled.decoding.types import DecodingConfig
+from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.training.config import TrainingConfig
 

@@ -99,7 +99,7 @@ def test_a_disagreement_is_said_aloud() -> None:
     assert "2.5e-01   4.2 ms  DISAGREES" in text
     assert text.endswith(
         "A cell disagrees with the reference on this machine: do not trust it; "
-        "run inside unrolled.ops.using('reference') and report this."
+        "run inside unrolled.ops.dispatch.using('reference') and report this."
     )
     assert not replace(GOOD, error=float("nan")).agrees
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from unrolled import cli
-from unrolled.predictors.load import Predictor, load
+from unrolled.predictors.load import load
+from unrolled.predictors.seq2seq import Predictor
 from unrolled.training.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")

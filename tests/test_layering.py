@@ -23,6 +23,7 @@ ORDER = (
     "storage",
     "documents",
     "tensor_files",
+    "system",
     "shapes",
     "config",
     "kernels",
@@ -36,18 +37,11 @@ ORDER = (
     "metrics",
     "baselines",
     "tasks",
+    "data_report",
     "training",
-    "predict_labels",
-    "predict",
+    "predictors",
     "inspect",
     "doctor",
-    "cli_options",
-    "cli_progress",
-    "cli_labels",
-    "cli_predict",
-    "cli_generate",
-    "cli_words",
-    "cli_vectors",
     "demo",
     "cli",
     "__main__",
@@ -137,7 +131,7 @@ def test_importing_and_asking_for_help_wait_for_nothing_heavy() -> None:
         "import sys, unrolled, unrolled.text, unrolled.cli.app\n"
         "dir(unrolled)\n"
         "for words in ('', 'train', 'predict', 'vectors', 'vectors train', 'vectors map'):\n"
-        "    assert unrolled.cli.app.main([*words.split(), '--help']) == 0\n"
+        "    assert unrolled.cli.main.main([*words.split(), '--help']) == 0\n"
         "print('heavy:', sorted({'torch', 'numpy', 'sacrebleu'} & sys.modules.keys()))\n"
     )
     done = subprocess.run(

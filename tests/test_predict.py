@@ -15,10 +15,12 @@ import torch
 import unrolled
 from unrolled.errors import ConfigError, RunError
 from unrolled.ops import native
-from unrolled.predictors.load import Predictor, judge, load, record
+from unrolled.predictors.load import load
+from unrolled.predictors.results_file import record
+from unrolled.predictors.seq2seq import Predictor, judge
 from unrolled.tasks import TASKS
+from unrolled.text.rows import Row
 from unrolled.text.splits import read_splits
-from unrolled.text.readers import Row
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

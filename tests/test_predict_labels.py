@@ -11,17 +11,15 @@ import pytest
 import torch
 
 import unrolled
-from unrolled import baselines
-from unrolled import cli
+from unrolled import baselines, cli
 from unrolled.cli.labels import fit_and_save_baselines
 from unrolled.errors import ConfigError, DataError
 from unrolled.predictors.labels import LabelPredictor, probability_of
-from unrolled.tasks.classify import TASK
-from unrolled.tasks.classify import ClassifyConfig
+from unrolled.tasks.classify import TASK, ClassifyConfig
+from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.text_labels import ROLE
-from unrolled.tasks.task import LabelPrediction
-from unrolled.text.splits import LabelData
 from unrolled.text.labels import Labels
+from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -239,7 +239,7 @@ def test_every_format_gives_the_same_run(tmp_path: Path, run: Path) -> None:
 
 
 def _listed(row: unrolled.text.Row) -> unrolled.text.Row:
-    from unrolled.text.readers import join_list, split_list
+    from unrolled.text.rows import join_list, split_list
 
     return unrolled.text.Row(tuple(join_list(split_list(field)) for field in row.fields), row.line)
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unrolled import storage
-from unrolled import cli
+from unrolled import cli, storage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 posix = pytest.mark.skipif(os.name == "nt", reason="needs links of POSIX")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unrolled import nn
-    from unrolled.decoding.types import DecodingConfig
+    from unrolled.decoding.config import DecodingConfig
     from unrolled.errors import (
         ConfigError,
         DataError,
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from unrolled.inspect.attention import draw_attention
     from unrolled.inspect.attribution import explain_words
     from unrolled.ops import explain, unroll, using
-    from unrolled.predictors.load import LanguagePredictor, Predictor, load
     from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
+    from unrolled.predictors.language_model import LanguagePredictor
+    from unrolled.predictors.load import load
+    from unrolled.predictors.seq2seq import Predictor
     from unrolled.shapes import Padded
     from unrolled.tasks import (
         TASKS,
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
         StreamTask,
         Task,
     )
-    from unrolled.text.splits import DataConfig, LabelData
-    from unrolled.text.labels import Labels
     from unrolled.text.corpus.windows import StreamConfig
+    from unrolled.text.labels import Labels
+    from unrolled.text.splits import DataConfig, LabelData
     from unrolled.text.tokenizer import TextConfig, Tokenizer
     from unrolled.training.config import TrainingConfig
     from unrolled.training.loop import fit, train
@@ -55,18 +57,18 @@ _HOME = {
     "ConfigError": "unrolled.errors",
     "DataConfig": "unrolled.text.splits",
     "DataError": "unrolled.errors",
-    "DecodingConfig": "unrolled.decoding.types",
+    "DecodingConfig": "unrolled.decoding.config",
     "LabelData": "unrolled.text.splits",
     "LabelPrediction": "unrolled.tasks",
     "LabelPredictor": "unrolled.predictors.labels",
     "LabelTask": "unrolled.tasks",
     "LabelledEvaluation": "unrolled.predictors.labels",
     "Labels": "unrolled.text.labels",
-    "LanguagePredictor": "unrolled.predictors.load",
+    "LanguagePredictor": "unrolled.predictors.language_model",
     "NonFiniteError": "unrolled.errors",
     "Padded": "unrolled.shapes",
     "Prediction": "unrolled.tasks",
-    "Predictor": "unrolled.predictors.load",
+    "Predictor": "unrolled.predictors.seq2seq",
     "Recipe": "unrolled.training.recipe",
     "RunError": "unrolled.errors",
     "StreamConfig": "unrolled.text.corpus.windows",

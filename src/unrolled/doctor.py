@@ -170,7 +170,7 @@ def render(report: Report) -> str:
     if not report.is_healthy:
         lines.append(
             "A cell disagrees with the reference on this machine: do not trust it; "
-            "run inside unrolled.ops.using('reference') and report this."
+            "run inside unrolled.ops.dispatch.using('reference') and report this."
         )
     return "\n".join(lines)
 

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from toy_language_model import KINDS, TEXTS, Table, ToyModel, tokenizer_of
 
+from unrolled.decoding.config import DecodingConfig
+from unrolled.decoding.scoring import score
+from unrolled.decoding.text_session import Continuation
 from unrolled.decoding.word_completion import in_word
-from unrolled.decoding.text_session import Continuation, score
-from unrolled.decoding.types import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.text.tokenizer import EOS_ID, join_words
 

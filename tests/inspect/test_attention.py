@@ -9,7 +9,7 @@ import torch
 
 from unrolled.errors import ConfigError, UnavailableError
 from unrolled.inspect.attention import attention_page, draw_attention
-from unrolled.tasks.task import Answer, Prediction
+from unrolled.tasks.predictions import Answer, Prediction
 
 
 def prediction(

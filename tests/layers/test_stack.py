@@ -9,7 +9,8 @@ import torch
 
 from unrolled import ops
 from unrolled.errors import ConfigError
-from unrolled.layers.recurrent_stack import LockedDropout, RecurrentStack, dropped_embedding
+from unrolled.layers.dropout import LockedDropout, dropped_embedding
+from unrolled.layers.recurrent_stack import RecurrentStack
 from unrolled.ops import native
 from unrolled.shapes import Padded
 

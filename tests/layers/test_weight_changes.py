@@ -22,12 +22,13 @@ from unrolled.layers.encoder import Bridge
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.recurrent_stack import RecurrentStack
 from unrolled.ops import native
-from unrolled.predictors.load import set_precision
+from unrolled.predictors.precision import set_precision
 from unrolled.shapes import Padded
 from unrolled.tasks.language_model import LanguageModel, LanguageModelConfig
 from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.training.averaging import WeightAverage
 from unrolled.training.config import TrainingConfig
-from unrolled.training.optimizer import WeightAverage, build_optimiser
+from unrolled.training.optimizer import build_optimiser
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,7 +7,6 @@ import pytest
 
 from unrolled.errors import ConfigError, NonFiniteError
 from unrolled.metrics.calibration import tally_probabilities
-from unrolled.metrics.class_counts import AnyScore, Tally
 from unrolled.metrics.intervals import (
     Comparison,
     Interval,
@@ -21,6 +20,7 @@ from unrolled.metrics.intervals import (
 from unrolled.metrics.labels import tally_labels
 from unrolled.metrics.multi_label import tally_multi_label
 from unrolled.metrics.spans import tally_spans
+from unrolled.metrics.tally import AnyScore, Tally
 
 
 def answers(n: int, right_rate: float, seed: int, n_classes: int = 3):

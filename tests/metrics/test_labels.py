@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError, NonFiniteError
-from unrolled.metrics.class_counts import SMALLER_IS_BETTER, ClassCounts
+from unrolled.metrics.class_counts import ClassCounts
 from unrolled.metrics.labels import (
     confusion_matrix,
     measure_labels,
     signature,
     tally_labels,
 )
+from unrolled.metrics.tally import SMALLER_IS_BETTER
 
 STANCES = ("AGAINST", "FAVOR", "NONE")
 

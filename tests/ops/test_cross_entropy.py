@@ -11,8 +11,7 @@ from instruction_sets import INSTRUCTION_SETS
 from torch import Tensor
 from torch.nn import functional as F
 
-from unrolled.ops import cross_entropy
-from unrolled.ops import native
+from unrolled.ops import cross_entropy, native
 from unrolled.ops.cross_entropy import _by_blocks, softmax_cross_entropy, why_not
 
 pytestmark = pytest.mark.skipif(

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from unrolled.ops.gates import gru_gates, lstm_gates
-from unrolled.ops.types import Weights
 from unrolled.ops.reference import gru_step, lstm_step
+from unrolled.ops.types import Weights
 
 D, H = 5, 7
 

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 import unrolled
-from unrolled import DecodingConfig
-from unrolled import cli
+from unrolled import DecodingConfig, cli
 from unrolled.errors import ConfigError, DataError
 from unrolled.samples import commands
 from unrolled.samples.commands import (
@@ -26,7 +25,7 @@ from unrolled.samples.commands import (
     generate,
     write,
 )
-from unrolled.tasks.translate import TranslateConfig
+from unrolled.tasks.seq2seq import TranslateConfig
 
 
 @pytest.fixture(scope="module")

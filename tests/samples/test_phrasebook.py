@@ -12,7 +12,6 @@ import pytest
 import unrolled
 from unrolled.errors import DataError
 from unrolled.samples import Phrase, Phrasebook, count, generate, lemmas, write
-from unrolled.samples.phrasebook.sentence_state import part_of
 from unrolled.samples.phrasebook.grammar import (
     NounPhrase,
     finish,
@@ -26,6 +25,7 @@ from unrolled.samples.phrasebook.grammar import (
 )
 from unrolled.samples.phrasebook.inflection import conjugate
 from unrolled.samples.phrasebook.lexicon import PRONOUNS
+from unrolled.samples.phrasebook.sentence_state import part_of
 
 LEXICON = the_lexicon()
 ADJECTIVES = {adjective.lemma: adjective for adjective in LEXICON.adjectives}

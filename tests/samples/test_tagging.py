@@ -11,7 +11,8 @@ import pytest
 from unrolled.errors import DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.samples.tagging import PARTS, TaggingSample, Token, generate, write
-from unrolled.text.readers import read_rows, split_list
+from unrolled.text.readers import read_rows
+from unrolled.text.rows import split_list
 
 POS = {
     *("DET", "NOUN", "PRON", "VERB", "AUX", "ADJ", "ADV"),

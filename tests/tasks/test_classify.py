@@ -12,10 +12,10 @@ from unrolled.layers.pooling import PoolingKind
 from unrolled.shapes import Padded
 from unrolled.tasks import text_labels
 from unrolled.tasks.classify import TASK, Classifier, ClassifyConfig
-from unrolled.tasks.text_labels import LabelledExample, collate
 from unrolled.tasks.task import LABELS
+from unrolled.tasks.text_labels import LabelledExample, collate
 from unrolled.text.labels import Labels
-from unrolled.text.readers import Row
+from unrolled.text.rows import Row
 from unrolled.text.tokenizer import TextConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from unrolled import cli
-from unrolled.tasks import TASKS
 from unrolled.data_report.labels import LabelSurvey, likely_task, render_labels, survey_labels
+from unrolled.tasks import TASKS
 from unrolled.tasks.tag.data import TagData
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import TextConfig

@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from unrolled.errors import DataError
+from unrolled.layers.label_head import LabelHead
 from unrolled.tasks import text_labels
-from unrolled.tasks.text_labels import LabelHead, LabelledExample, kept, weigh_classes
-from unrolled.tasks.task import LABELS, LabelPrediction
-from unrolled.text.splits import LabelData
+from unrolled.tasks.predictions import LabelPrediction
+from unrolled.tasks.task import LABELS
+from unrolled.tasks.text_labels import LabelledExample, kept, weigh_classes
 from unrolled.text.labels import Labels
-from unrolled.text.readers import Row, join_list
+from unrolled.text.rows import Row, join_list
+from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 C, D = 5, 7
@@ -145,7 +147,9 @@ def test_characters_that_are_white_space_keep_their_places() -> None:
     one = LabelledExample((tokenizer.encode(" to  be\nor"),), None)
     found = {
         tokenizer.decode(
-            text_labels.shuffle(one, {text_labels.ROLE: tokenizer}, np.random.default_rng(seed)).texts[0]
+            text_labels.shuffle(
+                one, {text_labels.ROLE: tokenizer}, np.random.default_rng(seed)
+            ).texts[0]
         )
         for seed in range(40)
     }
@@ -185,7 +189,9 @@ def test_a_list_of_labels_asks_for_a_separator() -> None:
     rows = [Row(("a b", "yes"), 2), Row(("c", join_list(["yes", "no"])), 3)]
     with pytest.raises(DataError, match=r"^line 3: the label is a list, .* data\.label_separator"):
         text_labels.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
-    found = text_labels.train_tokenizers(rows, TextConfig(kind="word"), LabelData(label_separator="|"))
+    found = text_labels.train_tokenizers(
+        rows, TextConfig(kind="word"), LabelData(label_separator="|")
+    )
     assert found[LABELS].names == ("no", "yes")
 
 

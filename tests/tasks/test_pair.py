@@ -10,8 +10,8 @@ import torch
 
 from unrolled.errors import ConfigError
 from unrolled.shapes import Padded
-from unrolled.tasks.text_labels import LabelledExample, collate
 from unrolled.tasks.pair import TASK, Encoding, PairClassifier, PairConfig
+from unrolled.tasks.text_labels import LabelledExample, collate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

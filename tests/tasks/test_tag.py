@@ -15,6 +15,7 @@ from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.shapes import Padded
+from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.tag.task import (
     CHARACTERS,
     TASK,
@@ -34,9 +35,9 @@ from unrolled.tasks.tag.task import (
     train_tokenizers,
     transitions,
 )
-from unrolled.tasks.task import LABELS, LabelPrediction
+from unrolled.tasks.task import LABELS
 from unrolled.text.labels import Labels
-from unrolled.text.readers import Row, join_list
+from unrolled.text.rows import Row, join_list
 from unrolled.text.tokenizer import UNK_ID, TextConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")

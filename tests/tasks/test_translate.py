@@ -7,12 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unrolled.decoding.types import DecodingConfig
+from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.shapes import Padded
 from unrolled.tasks import TASKS, translate
-from unrolled.tasks.translate import Pair, TranslateConfig, Translator, collate
-from unrolled.text.readers import Row
+from unrolled.tasks.seq2seq import Pair, TranslateConfig, Translator, collate
+from unrolled.text.rows import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")

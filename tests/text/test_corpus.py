@@ -22,8 +22,7 @@ import pytest
 from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.corpus import cache as corpus_cache
-from unrolled.text.corpus import files
-from unrolled.text.corpus import segments
+from unrolled.text.corpus import files, segments
 from unrolled.text.corpus.corpus import (
     Corpus,
     CorpusConfig,

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import ConfigError, DataError
+from unrolled.text.readers import read_rows
+from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, Reading, Splits, linked_groups, read_splits
-from unrolled.text.readers import Row, read_rows
 
 Pairs = list[tuple[str, str]]
 

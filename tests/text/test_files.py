@@ -15,7 +15,8 @@ import pytest
 from unrolled.errors import DataError, UnavailableError
 from unrolled.text import files
 from unrolled.text.corpus.corpus import CorpusConfig, open_corpus
-from unrolled.text.readers import read_lines, read_rows
+from unrolled.text.lines import read_lines
+from unrolled.text.readers import read_rows
 
 PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 KINDS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}

@@ -16,8 +16,9 @@ from unrolled.cli.generate import read_text
 from unrolled.cli.lines import line_groups
 from unrolled.cli.vectors import read_word_list
 from unrolled.errors import ConfigError, DataError
+from unrolled.text.conll import column_lines
 from unrolled.text.corpus.corpus import CorpusConfig, open_corpus
-from unrolled.text.readers import column_lines, read_rows
+from unrolled.text.readers import read_rows
 from unrolled.vectors.evaluation import read_sets
 from unrolled.vectors.formats.detect import read_vectors, read_vocabulary
 from unrolled.vectors.formats.safetensors import write

@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import DataError
-from unrolled.text.readers import (
-    Row,
-    column_names,
-    is_column_file,
-    read_rows,
-    split_list,
-    token_column,
-)
+from unrolled.text.conll import is_column_file, token_column
+from unrolled.text.readers import column_names, read_rows
+from unrolled.text.rows import Row, split_list
 
 ROWS = [("Hello.", "Hola."), ('She said "no".', "Ella dijo «no»."), ("One, two", "Uno, dos")]
 

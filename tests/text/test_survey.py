@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from unrolled.data_report.pairs import Survey, render, survey
 from unrolled.errors import ConfigError
 from unrolled.text.splits import DataConfig
-from unrolled.data_report.pairs import Survey, render, survey
 from unrolled.text.tokenizer import TextConfig
 
 WORDS = TextConfig(kind="word")

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unrolled.decoding.types import DecodingConfig
+from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
-from unrolled.tasks.task import Prediction, Task, Tokenizers
+from unrolled.tasks.predictions import Prediction
+from unrolled.tasks.task import Task, Tokenizers
+from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig
-from unrolled.text.readers import Row
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 from unrolled.training.config import TrainingConfig
 from unrolled.training.recipe import Recipe

@@ -13,9 +13,9 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.predictors.load import load
 from unrolled.tasks import TASKS
 from unrolled.tasks.language_model import LanguageModelConfig
-from unrolled.tasks.translate import TranslateConfig
-from unrolled.text.splits import DataConfig
+from unrolled.tasks.seq2seq import TranslateConfig
 from unrolled.text.corpus.windows import StreamConfig
+from unrolled.text.splits import DataConfig
 from unrolled.text.tokenizer import PAD_ID, TextConfig
 from unrolled.training.checkpoint import load_checkpoint
 from unrolled.training.config import TrainingConfig

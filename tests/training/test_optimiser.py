@@ -9,18 +9,18 @@ import torch
 from torch import nn
 
 from unrolled.errors import ConfigError
+from unrolled.training.averaging import WeightAverage
 from unrolled.training.checkpoint import load_tensors, save_tensors
 from unrolled.training.config import TrainingConfig
+from unrolled.training.lazy_adam import LazyAdam
 from unrolled.training.optimizer import (
-    LazyAdam,
-    WeightAverage,
     build_optimiser,
     gradient_values,
-    learning_rate,
     optimiser_tensors,
     restore_optimiser,
     scale_and_clip,
 )
+from unrolled.training.schedule import learning_rate
 
 
 def rates(steps, **settings):

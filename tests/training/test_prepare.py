@@ -9,7 +9,7 @@ import pytest
 from counting import COUNTING, recipe_for
 
 from unrolled.errors import DataError
-from unrolled.text.readers import Row
+from unrolled.text.rows import Row
 from unrolled.training.dataset import Part, prepare
 
 

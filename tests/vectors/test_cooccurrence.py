@@ -15,16 +15,14 @@ from brute_force import counts_in, counts_of, same_counts, vocabulary_of, zipf_l
 from unrolled.errors import DataError
 from unrolled.text.corpus.corpus import CorpusConfig
 from unrolled.text.tokenizer import TextConfig, Tokenizer
-from unrolled.vectors import memory
-from unrolled.vectors.counting import cooccurrence
-from unrolled.vectors import count_stage
-from unrolled.vectors.kernels import native
-from unrolled.vectors.kernels import reference
+from unrolled.vectors import count_stage, memory
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.counting import cooccurrence
 from unrolled.vectors.counting.cooccurrence import Counts, row_batches, stretches
-from unrolled.vectors.train import fit_vectors, implementation_named
-from unrolled.vectors.memory import Room
+from unrolled.vectors.kernels import native, reference
 from unrolled.vectors.kernels.types import BORDER, Matrix, PairWeights
+from unrolled.vectors.memory import Room
+from unrolled.vectors.train import fit_vectors, implementation_named
 
 TINY = VectorsConfig(size=3, min_count=1, epochs=1, window=3, threads=2)
 

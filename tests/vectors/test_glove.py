@@ -14,14 +14,14 @@ from safetensors.numpy import load_file
 
 from unrolled.errors import ConfigError, NonFiniteError, RunError
 from unrolled.training.checkpoint import load_tensors
-from unrolled.vectors.kernels import native
 from unrolled.vectors import train_stage
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting.cooccurrence import Counts
-from unrolled.vectors.glove.model import Parameters, rounds_of, train_epoch
-from unrolled.vectors.train import implementation_named, train_vectors
-from unrolled.vectors.glove.pairs import PairsInMemory, PairsOnDisk, deal_pairs, n_groups_of
 from unrolled.vectors.counting.vocabulary import Vocabulary
+from unrolled.vectors.glove.model import Parameters, rounds_of, train_epoch
+from unrolled.vectors.glove.pairs import PairsInMemory, PairsOnDisk, deal_pairs, n_groups_of
+from unrolled.vectors.kernels import native
+from unrolled.vectors.train import implementation_named, train_vectors
 
 CONFIG = VectorsConfig(
     size=7, min_count=1, window=4, epochs=2, x_max=3.0, rate=0.2, clip=0.3, threads=2

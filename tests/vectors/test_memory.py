@@ -18,8 +18,8 @@ from unrolled.errors import ConfigError
 from unrolled.vectors import memory
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.glove.model import Parameters
-from unrolled.vectors.train import fit_vectors, train_vectors
 from unrolled.vectors.memory import Room, TooLittleMemory
+from unrolled.vectors.train import fit_vectors, train_vectors
 
 CONFIG = VectorsConfig(size=3, min_count=1, epochs=1, window=4, threads=2)
 

@@ -15,14 +15,14 @@ from brute_force import same_counts
 from unrolled.errors import DataError, RunError, UnavailableError
 from unrolled.text.corpus.corpus import CorpusConfig
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.counting.text_shards import Splitter
 from unrolled.vectors.events import Counted, Epoch, Read, VocabularyMade
 from unrolled.vectors.train import fit_vectors, train_vectors
-from unrolled.vectors.counting.text_shards import Splitter
 
 distributed = pytest.importorskip("distributed")
 fsspec = pytest.importorskip("fsspec")
 
-from unrolled.vectors.counting import cluster as scale
+from unrolled.vectors.counting import cluster as scale  # noqa: E402
 
 CONFIG = VectorsConfig(size=3, min_count=2, window=7, epochs=1, threads=1)
 

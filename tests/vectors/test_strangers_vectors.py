@@ -14,14 +14,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from unrolled.errors import DataError, RunError
-from unrolled.vectors.counting import text_shards
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.counting import text_shards
 from unrolled.vectors.counting.cooccurrence import Counts
 from unrolled.vectors.events import Epoch
+from unrolled.vectors.formats.arrays import StoredNumbers, array_header
 from unrolled.vectors.formats.detect import read_vectors
 from unrolled.vectors.run_state import Record
 from unrolled.vectors.train import fit_vectors, train_vectors
-from unrolled.vectors.formats.arrays import StoredNumbers, array_header
 from unrolled.vectors.word_vectors import WordVectors
 
 CONFIG = VectorsConfig(size=3, min_count=1, window=2, epochs=3, threads=1, save_every_n_seconds=0)

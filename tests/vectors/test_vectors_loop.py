@@ -18,19 +18,16 @@ import numpy as np
 import pytest
 from brute_force import same_counts, zipf_lines
 
-from unrolled import storage
-from unrolled import cli
+from unrolled import cli, storage
 from unrolled import config as settings
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, UnrolledError
 from unrolled.text.corpus.corpus import CorpusConfig
-from unrolled.vectors import memory
-from unrolled.vectors import count_stage
-from unrolled.vectors import train_stage
+from unrolled.vectors import count_stage, memory, train_stage
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.events import Counted, Epoch, Finished, Read, VocabularyMade
-from unrolled.vectors.train import fit_vectors, train_vectors
-from unrolled.vectors.memory import Room
 from unrolled.vectors.counting.vocabulary import Vocabulary
+from unrolled.vectors.events import Counted, Epoch, Finished, Read, VocabularyMade
+from unrolled.vectors.memory import Room
+from unrolled.vectors.train import fit_vectors, train_vectors
 
 CONFIG = VectorsConfig(size=5, min_count=2, window=4, epochs=4, threads=2, save_every_n_seconds=0)
 LEFT = [

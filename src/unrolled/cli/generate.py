@@ -6,17 +6,114 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
 
-from unrolled.cli.options import is_typed, shown_on, standard_input
+from cyclopts import Parameter
+
+from unrolled.cli.app import app
 from unrolled.cli.lines import line_groups
+from unrolled.cli.options import Precision, is_typed, shown_on, standard_input
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, UnavailableError
 from unrolled.quoting import brief, escape, json_line
 from unrolled.text.limits import MAX_LINE, in_words, longest_line
 
 if TYPE_CHECKING:
-    from unrolled.decoding.text_session import Completion, Continuation, Surprise
+    from unrolled.decoding.scoring import Surprise
+    from unrolled.decoding.text_session import Completion, Continuation
+
+
+@app.command
+def generate(
+    run: Path,
+    /,
+    *,
+    prompt: str | None = None,
+    prompt_file: Path | None = None,
+    max_tokens: int = 200,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop: tuple[str, ...] = (),
+    stop_at_end: bool = False,
+    n: int = 1,
+    seed: int = 1,
+    precision: Precision = "float32",
+) -> None:
+    """Let a language model go on with a text; what it writes appears as it comes.
+
+    Args:
+        run: run folder of a language model.
+        prompt: text to go on with; without it, a new document.
+        prompt_file: file that holds the text to go on with.
+        max_tokens: the most tokens to write.
+        temperature: below 1 keeps to the probable, above 1 strays; 0 always takes the likeliest.
+        top_k: draw from the k likeliest tokens only; 0 is all.
+        top_p: draw from the fewest likeliest tokens that hold this share of the probability.
+        stop: text to end at, which is not shown; may be given several times.
+        stop_at_end: end with the document (the line, where each line is one).
+        n: how many samples, separated by lines of ---.
+        seed: of the draws; sample i is the first of seed + i - 1.
+        precision: what the recurrent weights are kept in; less is faster and coarser.
+    """
+    text = prompt_text(prompt, prompt_file)
+    continuation = open_run(run, "generate", precision)
+    continuation.feed(text)
+    write_samples(
+        continuation,
+        sys.stdout,
+        n_samples=n,
+        max_tokens=max_tokens,
+        seed=seed,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        stop=stop,
+        stop_at_end=stop_at_end,
+    )
+
+
+@app.command
+def complete(
+    run: Path, text: str | None = None, /, *, k: int = 5, precision: Precision = "float32"
+) -> None:
+    """Complete the last word of a text, or say which comes next.
+
+    Without TEXT, suggestions appear as you type and Tab takes the first. When standard input is not a
+    terminal, each line of it is answered by a line of JSON.
+
+    Args:
+        run: run folder of a language model.
+        text: text whose last word to complete; after a space, the next word.
+        k: how many completions.
+        precision: what the recurrent weights are kept in; less is faster and coarser.
+    """
+    print_completions(open_run(run, "complete", precision), text, k)
+
+
+@app.command
+def score(
+    run: Path,
+    text: str | None = None,
+    /,
+    *,
+    input_file: Annotated[Path | None, Parameter(name="--input")] = None,
+    tokens: bool = False,
+    precision: Precision = "float32",
+) -> None:
+    """Say how well a language model foresees a text, in bits; standard input without TEXT and --input.
+
+    Args:
+        run: run folder of a language model.
+        text: the text, in quotes.
+        input_file: file that holds the text.
+        tokens: show the bits of each token, and its place among all tokens by probability.
+        precision: what the recurrent weights are kept in; less is faster and coarser.
+    """
+    text = read_score_text(text, input_file)
+    continuation = open_run(run, "score", precision)
+    print_score(continuation, text, tokens)
+
 
 SAMPLES_APART = "---"
 """The line between two samples."""
@@ -37,10 +134,9 @@ def open_run(run: Path, command: str, precision: str) -> Continuation:
         ConfigError: the run is of another task.
         RunError: the folder is missing or damaged.
     """
-    from unrolled.predictors import load as predict
+    from unrolled.predictors.load import load
 
-    load: Any = predict.load  # what it returns depends on the run
-    predictor = load(run, precision=precision)
+    predictor: Any = load(run, precision=precision)
     if not hasattr(predictor, "continuation"):
         task = predictor.recipe.task
         raise ConfigError(f"{run} is a run of task '{task}'; {command} needs a language model")
@@ -48,7 +144,7 @@ def open_run(run: Path, command: str, precision: str) -> Continuation:
     return continuation
 
 
-def generate(
+def write_samples(
     continuation: Continuation,
     output: TextIO,
     *,
@@ -79,7 +175,7 @@ def generate(
             output.flush()
 
 
-def complete(continuation: Continuation, text: str | None, k: int) -> None:
+def print_completions(continuation: Continuation, text: str | None, k: int) -> None:
     """Complete the text, or each line of standard input, or what is typed at the terminal.
 
     Raises:
@@ -277,7 +373,7 @@ def prompt_text(prompt: str | None, prompt_file: Path | None) -> str:
 
 def print_score(continuation: Continuation, text: str, with_tokens: bool) -> None:
     """Print what a text costs in all, and, if asked, what each of its tokens does."""
-    from unrolled.decoding.text_session import score
+    from unrolled.decoding.scoring import score
 
     surprises = continuation.surprise(text)
     if with_tokens:

@@ -2,206 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any
 
 from unrolled import storage
-from unrolled.cli.options import shown_on
-from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import brief, escape, escape_breaks, json_line, quote
+from unrolled.cli.predict import Words, _of_tags, check_words
+from unrolled.errors import ConfigError
+from unrolled.quoting import escape, json_line
 
 if TYPE_CHECKING:
     from unrolled.baselines import FittedBaseline
     from unrolled.inspect.label_report import Baseline
     from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
-    from unrolled.tasks.task import LabelPrediction
-    from unrolled.text.labels import Labels
-    from unrolled.text.readers import ColumnLine, Row
+    from unrolled.text.rows import Row
 
 BASELINES_FOLDER = "baselines"
 """In a run folder."""
-
-TAB = "\t"
-
-Words = Literal["none", "attention", "gradients", "occlusion"]
-
-
-def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores: bool) -> str:
-    r"""The answer, a tab and its probability; with scores every label's, the likeliest first.
-
-    Line ends and tabs in a label, and spaces in a tag, are written as escapes (`\\n`, `\\t`, `\\x20`).
-
-    In tagging the tags, separated by spaces; with scores a line of JSON: the tokens, their tags, the
-    probability of each tag, and the spans that they write.
-    """
-    from unrolled.predictors.labels import given_labels, probability_of
-
-    if predictor.task.by_token:
-        if not with_scores:
-            return " ".join(escape_breaks(tag, also="\t ") for tag in prediction.labels)
-        line = {"tokens": list(prediction.pieces[0]), "tags": list(prediction.labels)}
-        return json_line(line | _of_tags(prediction, predictor.labels))
-    if not with_scores:
-        given = escape_breaks(given_labels(prediction), also="\t")
-        return f"{given}\t{probability_of(prediction, predictor.labels):.4f}"
-    pairs = zip(predictor.labels.names, prediction.probabilities.tolist(), strict=True)
-    ordered = sorted(pairs, key=lambda pair: -pair[1])
-    return "\t".join(f"{escape_breaks(name, TAB)}\t{p:.4f}" for name, p in ordered)
-
-
-def _of_tags(prediction: LabelPrediction, labels: Labels) -> dict[str, Any]:
-    """The probabilities of tags, and the spans that they write, for a line of JSON."""
-    from unrolled.tasks.tag.task import probabilities_of, spans_of
-
-    sure = probabilities_of(prediction, labels)
-    found: dict[str, Any] = {"probabilities": [round(each, 6) for each in sure]}
-    if labels.scheme:
-        spans = [vars(span) for span in spans_of(prediction, labels)]
-        found["spans"] = [{**each, "probability": round(each["probability"], 6)} for each in spans]
-    return found
-
-
-def add_columns(
-    predictor: LabelPredictor, input_file: Path, output_file: Path | None, with_scores: bool
-) -> None:
-    """Write a file with a token on each line, its tag after it as one more column.
-
-    Comments, blank lines and what else is no token stay as they are; tags that are there are not read.
-
-    Args:
-        predictor: of tags.
-        input_file: such a file.
-        output_file: where to write; None for standard output.
-        with_scores: whether the tag's probability is another column.
-
-    Raises:
-        DataError: the file cannot be read, or has no such column.
-    """
-    from unrolled.text.readers import column_lines
-
-    lines, held = column_lines(input_file), []
-    with ExitStack() as stack:
-        output: TextIO = sys.stdout
-        if output_file is not None:
-            output = stack.enter_context(open(output_file, "w", encoding="utf-8", newline="\n"))
-        for line in lines:
-            held.append(line)
-            if line.ends and len(held) >= _LINES_TAGGED_TOGETHER:
-                _write(output, _with_tags(predictor, input_file, held, with_scores))
-                held = []
-        _write(output, _with_tags(predictor, input_file, held, with_scores))
-
-
-_LINES_TAGGED_TOGETHER = 20_000
-
-
-def _write(output: TextIO, lines: Iterator[str]) -> None:
-    output.writelines(f"{shown_on(output, line)}\n" for line in lines)
-
-
-def _with_tags(
-    predictor: LabelPredictor, path: Path, lines: Sequence[ColumnLine], with_scores: bool
-) -> Iterator[str]:
-    from unrolled.tasks.tag.task import probabilities_of
-    from unrolled.text.readers import token_column
-
-    sentences: list[list[str]] = [[]]
-    for line in lines:
-        if line.ends:
-            sentences.append([])
-        elif line.values is not None:
-            column = token_column(path, len(line.values), predictor.recipe.data.columns)
-            sentences[-1].append(line.values[column])
-    said = predictor.predict([sentence for sentence in sentences if sentence])
-    sure = (probabilities_of(each, predictor.labels) for each in said)
-    tags = chain.from_iterable(
-        zip(a.labels, b, strict=True) for a, b in zip(said, sure, strict=True)
-    )
-    for line in lines:
-        cells = [line.text]
-        if line.values is not None:
-            tag, probability = next(tags)
-            cells = [
-                line.text.rstrip(" "),
-                escape_breaks(tag, also="\t "),
-                *([f"{probability:.4f}"] if with_scores else []),
-            ]
-        yield ("\t" if "\t" in line.text else " ").join(cells)
-
-
-def joined(predictor: LabelPredictor, run: Path, first: str, second: str) -> str:
-    """Two texts as the line that `fields_of` takes apart.
-
-    Raises:
-        ConfigError: the run does not read pairs, so that the second is no part of the first's input.
-    """
-    if predictor.n_texts != 2:
-        raise ConfigError(
-            f"{run} reads one text, found two; quote a text that contains spaces, and give several as "
-            "lines of standard input or of --input FILE"
-        )
-    return "\t".join(text.replace("\t", " ") for text in (first, second))
-
-
-def warn_of_unread(
-    lines: Sequence[str], said: Sequence[LabelPrediction], predictor: LabelPredictor
-) -> None:
-    """Say on standard error which inputs were too long to be read whole."""
-    data = predictor.recipe.data
-    for line, prediction in zip(lines, said, strict=True):
-        if prediction.n_unread:
-            print(
-                f"unrolled: {quote(line[:30] + '…')}: {prediction.n_unread:,} tokens were not read; "
-                f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'",
-                file=sys.stderr,
-            )
-
-
-def fields_of(line: str, predictor: LabelPredictor) -> str | list[str]:
-    """The texts of an input line, separated by a tab where there are two.
-
-    Raises:
-        DataError: a line of another number of texts.
-    """
-    if predictor.n_texts == 1:
-        return line
-    fields = line.split("\t")
-    if len(fields) != predictor.n_texts:
-        wanted = " and ".join(predictor.task.columns[:-1])
-        raise DataError(f"expected {wanted}, separated by a tab; found {quote(line, 40)}")
-    return fields
-
-
-def check_words(predictor: LabelPredictor, method: Words) -> None:
-    """Refuse words that cannot be told, before anything is answered or written.
-
-    Raises:
-        ConfigError: there are as many answers as words, or attention of a model that has none.
-    """
-    if method == "none":
-        return
-    if predictor.task.by_token:
-        raise ConfigError(
-            "--words tells what spoke for a label of a text; these are tags of its words"
-        )
-    from unrolled.inspect.attribution import check_method
-
-    check_method(predictor, method)
-
-
-def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words) -> None:
-    """Which words spoke for each answer, and against it, on standard error."""
-    from unrolled.inspect.attribution import explain_words
-
-    for texts in explain_words(predictor, inputs, method):
-        for words in texts:
-            print(
-                "  ".join(f"{brief(word)} {weight:+.2f}" for word, weight in words), file=sys.stderr
-            )
 
 
 def evaluate(
@@ -271,7 +88,7 @@ def write_predictions(
     path: Path, predictor: LabelPredictor, rows: Sequence[Row], evaluation: LabelledEvaluation
 ) -> Path:
     """One line of JSON for each row: its texts, its label, the answer and the probabilities."""
-    from unrolled.text.readers import LIST_SEPARATOR, split_list
+    from unrolled.text.rows import LIST_SEPARATOR, split_list
 
     names, by_token = predictor.labels.names, predictor.task.by_token
     columns = predictor.task.columns
@@ -304,8 +121,8 @@ def fit_and_save_baselines(run: Path) -> None:
         ConfigError: the run does not answer with labels.
     """
     from unrolled.baselines import BaselineConfig, fit_baselines, fit_tagging_baselines
-    from unrolled.predictors.load import load
     from unrolled.predictors.labels import LabelPredictor
+    from unrolled.predictors.load import load
 
     storage.require_own_folder(run / BASELINES_FOLDER)
     predictor = load(run)

@@ -16,7 +16,7 @@ from unrolled.quoting import quote
 from unrolled.text.limits import line_too_long, longest_line
 
 if TYPE_CHECKING:
-    from unrolled.tasks.task import Prediction
+    from unrolled.tasks.predictions import Prediction
 
 LINES_AT_ONCE = 1000
 """Lines answered before any is written: enough to fill batches of similar lengths."""

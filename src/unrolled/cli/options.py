@@ -7,14 +7,20 @@ import inspect
 import mmap
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
-from typing import BinaryIO, TextIO
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TextIO
+
+from cyclopts import Parameter
 
 from unrolled.errors import ConfigError, DataError, UnavailableError, UnrolledError
 from unrolled.quoting import escape_lines
+
+if TYPE_CHECKING:
+    from unrolled.decoding.config import DecodingConfig
+    from unrolled.training.recipe import Recipe
 
 _SETTING = re.compile(r"(?<![\w./\\-])(\w+\.\w+)(?![\w/\\-])(?!\.\w)")
 
@@ -125,3 +131,84 @@ def restore_docstrings(*modules: ModuleType) -> None:
             for node in ast.parse(inspect.getsource(module)).body:
                 if isinstance(node, ast.FunctionDef):
                     getattr(module, node.name).__doc__ = ast.get_docstring(node, clean=False)
+
+
+Files = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
+
+
+Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
+
+
+Precision = Literal["float32", "bfloat16", "int8"]
+
+
+Overrides = Annotated[tuple[tuple[str, str | None], ...], Parameter(parse=False)]
+
+
+SETTINGS_HELP = """
+
+Every setting of the recipe is an option too: --section.field VALUE, for example
+--training.max_steps 500 --model.cell gru. A list is given by repeating the option.
+`unrolled config` prints all of them with their values.
+"""
+
+
+def recipe_from_options(
+    path: Path | None,
+    task: str | None,
+    data: Sequence[str],
+    valid: Sequence[str],
+    test: Sequence[str],
+    columns: Sequence[str],
+    seed: int | None,
+    overrides: Sequence[tuple[str, str | None]],
+    base: Mapping[str, Any] = MappingProxyType({}),
+) -> Recipe:
+    """The recipe that a file, or `base` over a task's defaults, and the options over it describe."""
+    from unrolled.config import apply_overrides
+    from unrolled.tasks import TASKS
+    from unrolled.training.recipe import Recipe, recipe_from_toml
+
+    if path is not None and task is not None:
+        raise ConfigError("both a recipe and --task; the recipe names its task")
+    for file in (*data, *valid, *test, *columns):
+        if file.endswith(".toml"):
+            raise ConfigError(f"{file} is taken for data; a recipe stands before the options")
+    dotted = {name for name, _ in overrides}
+    given: list[tuple[str, str | None]] = []
+    options = {"data": ("train", data), "valid": ("valid", valid), "test": ("test", test)}
+    for option, (key, values) in {**options, "columns": ("columns", columns)}.items():
+        if values and f"data.{key}" in dotted:
+            raise ConfigError(f"--{option} and --data.{key} say the same; give one of them")
+        given += [(f"data.{key}", value) for value in values]
+    if task is not None:
+        given.append(("task", task))
+    if seed is not None:
+        given.append(("seed", str(seed)))
+    given += overrides
+    if path is not None:
+        return recipe_from_toml(path, TASKS, given)
+    return Recipe.from_mapping(apply_overrides(base, given), TASKS)
+
+
+def settings_to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run that starts from another takes over: all but its data, text and training."""
+    base = {key: config[key] for key in ("task", "model", "decoding")}
+    # How running text is read belongs to what its model has learned, and so do labels.
+    of_text = ("documents", "separator", "suffixes", "n_rows", "k1", "k2", "restart")
+    kept = (*of_text, "label_separator", "averaged", "keep", "scheme")
+    reading = {key: config["data"][key] for key in kept if key in config["data"]}
+    return base | ({"data": reading} if reading else {})
+
+
+def decoding_from_options(
+    decoding: DecodingConfig, overrides: Sequence[tuple[str, str | None]]
+) -> DecodingConfig:
+    """The run's decoding options with those of the command line over them."""
+    from unrolled.config import apply_overrides, from_mapping, to_mapping
+
+    for name, _ in overrides:
+        if not name.startswith("decoding."):
+            raise ConfigError(f"--{name}: a trained run takes only --decoding.… settings")
+    mapping = apply_overrides({"decoding": to_mapping(decoding)}, overrides)
+    return from_mapping(type(decoding), mapping["decoding"], "decoding")

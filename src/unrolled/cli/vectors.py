@@ -1,6 +1,6 @@
 """Word vectors at the command line: neighbours, analogies, ratios, evaluation, maps, other formats.
 
-`VECTORS` is a file of any format that `unrolled.vectors.formats.detect` reads, or the folder of a training. What
+`VECTORS` is a file of any format that `unrolled.vectors.formats` reads, or the folder of a training. What
 a command needs is imported inside it, so that `unrolled --help` waits for nothing.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from unrolled.cli.app import vectors as app
 from unrolled.cli.options import shown_on
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
@@ -27,6 +28,7 @@ Which = Literal["sum", "word", "context"]
 WordList = Annotated[Path | None, Parameter(name="--words")]
 
 
+@app.command
 def nearest(
     vectors: Path,
     /,
@@ -55,6 +57,7 @@ def nearest(
         _print_neighbours(found, vectors)
 
 
+@app.command
 def analogy(
     vectors: Path,
     a: str,
@@ -85,6 +88,7 @@ def analogy(
     _print_neighbours(found, vectors)
 
 
+@app.command
 def similarity(vectors: Path, first: str, second: str, /, *, which: Which = "sum") -> None:
     """Print the cosine of two words, −1 to 1.
 
@@ -97,6 +101,7 @@ def similarity(vectors: Path, first: str, second: str, /, *, which: Which = "sum
     print(f"{_load(vectors, None, which).similarity(first, second):.4f}")
 
 
+@app.command
 def ratio(folder: Path, first: str, second: str, /, *probes: str) -> None:
     """Show how much likelier words stand near FIRST than near SECOND, from the counts of a training.
 
@@ -116,6 +121,7 @@ def ratio(folder: Path, first: str, second: str, /, *probes: str) -> None:
         print(line)
 
 
+@app.command
 def evaluate(
     vectors: Path,
     /,
@@ -151,11 +157,12 @@ def evaluate(
     for line in found.lines():
         print(line)
     if record is not None:
-        from unrolled.predictors import load
+        from unrolled.predictors.results_file import record as append_record
 
-        load.record(found, record, vectors=str(vectors), which=which, width=loaded.width)
+        append_record(found, record, vectors=str(vectors), which=which, width=loaded.width)
 
 
+@app.command(name="map")
 def map_(
     vectors: Path,
     picture: Path,
@@ -185,6 +192,7 @@ def map_(
     print(picture)
 
 
+@app.command
 def convert(
     vectors: Path,
     target: Path,
@@ -242,7 +250,7 @@ def read_word_list(path: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read, or has no words.
     """
-    from unrolled.text.readers import read_lines
+    from unrolled.text.lines import read_lines
 
     words = [word for line in read_lines(path) if (word := line.text.strip())]
     if not words:

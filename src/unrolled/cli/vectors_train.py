@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from unrolled.cli.app import vectors
 from unrolled.cli.options import default_out, settings_as_options, standard_input
 from unrolled.errors import ConfigError, RunError
 from unrolled.quoting import escape
@@ -23,6 +24,7 @@ _STANDARD_INPUT = "-"
 _OF_TEXT = ("documents", "separator", "suffixes", "on_invalid", "encoding")
 
 
+@vectors.command
 def train(
     *corpus: Annotated[str, Parameter(allow_leading_hyphen=True)],  # for - alone
     out: Path | None = None,

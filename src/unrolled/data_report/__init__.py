@@ -1,0 +1,1 @@
+"""What `unrolled data` reports of a data set before training."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from unrolled.tasks.translate import TASK, Pair, TranslateConfig, Translator
+from unrolled.tasks.seq2seq import Pair, TranslateConfig, Translator
+from unrolled.tasks.translate import TASK
 from unrolled.text.tokenizer import EOS_ID, UNK_ID
 
 N_UPDATES = 3

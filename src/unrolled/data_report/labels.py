@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unrolled.data_report.pairs import Column, column_of, page
 from unrolled.errors import DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.quoting import brief, quote
@@ -21,9 +22,10 @@ from unrolled.tasks import classify, pair
 from unrolled.tasks.tag import task as tag
 from unrolled.tasks.tag.data import scheme_of, transitions
 from unrolled.tasks.task import LabelTask
+from unrolled.text.conll import is_column_file
+from unrolled.text.readers import column_names
+from unrolled.text.rows import Row, split_list
 from unrolled.text.splits import read_splits, same_text
-from unrolled.text.readers import Row, column_names, is_column_file, split_list
-from unrolled.data_report.pairs import Column, column_of, page
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import numpy as np
 
 from unrolled.quoting import brief, escape, listed
 from unrolled.text.batching import batches, padding_share
+from unrolled.text.readers import column_names
+from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, Splits, read_splits, same_text
-from unrolled.text.readers import Row, column_names
 from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
 
 if TYPE_CHECKING:

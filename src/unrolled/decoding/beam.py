@@ -26,16 +26,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unrolled.decoding.greedy import greedy
 from unrolled.decoding.backpointers import Ending, History
+from unrolled.decoding.config import DecodingConfig
+from unrolled.decoding.greedy import greedy
 from unrolled.decoding.independent import log_probabilities
-from unrolled.decoding.types import (
-    DecodingConfig,
-    Hypothesis,
-    Stepper,
-    StepState,
-    length_penalty,
-)
+from unrolled.decoding.types import Hypothesis, Stepper, StepState, length_penalty
 from unrolled.shapes import Float, Int
 
 BLOCK = 128

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.independent import follow
-from unrolled.decoding.types import DecodingConfig, Hypothesis, Stepper, StepState
+from unrolled.decoding.types import Hypothesis, Stepper, StepState
 from unrolled.shapes import Float, Int
 
 

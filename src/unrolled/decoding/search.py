@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from unrolled.decoding.beam import beam
+from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.greedy import greedy
-from unrolled.decoding.types import DecodingConfig, Hypothesis
 from unrolled.decoding.sampling import sample
+from unrolled.decoding.types import Hypothesis
 from unrolled.shapes import Int
 
 

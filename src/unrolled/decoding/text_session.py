@@ -7,12 +7,10 @@ again: a character more is a step for each token that it completes, however long
 
 from __future__ import annotations
 
-import codecs
 import copy
 import math
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -21,6 +19,22 @@ import torch
 from torch import Tensor
 
 from unrolled.config import require
+from unrolled.decoding.config import DecodingConfig
+from unrolled.decoding.detokenize import (
+    APOSTROPHES,
+    N_JOINED,
+    ByteText,
+    TokenizerLike,
+    WordText,
+    before_stop,
+    is_space,
+    joins_on,
+    overlap,
+    well_formed,
+    without_prefix,
+)
+from unrolled.decoding.sampling import draw
+from unrolled.decoding.scoring import Score, Surprise, score
 from unrolled.decoding.word_completion import (
     Completion,
     Layers,
@@ -30,23 +44,13 @@ from unrolled.decoding.word_completion import (
     last_word,
     words_from,
 )
-from unrolled.decoding.types import DecodingConfig
-from unrolled.decoding.sampling import draw
-from unrolled.text.tokenizer import EOS_ID, SPECIALS, join_words
+from unrolled.text.tokenizer import EOS_ID, SPECIALS
 
 __all__ = ["Completion", "Continuation", "Score", "Surprise", "score"]
 
-_APOSTROPHES = ("'", "\u2019")
 
 _ROWS_AT_ONCE = 256
 """Tokens whose probabilities are computed together when a text is scored."""
-
-_N_JOINED = 64
-"""Words before a continuation that decide how it is joined to them: an open quotation mark, a bracket."""
-
-
-_LONGEST_WAIT = 64
-"""Words after an apostrophe that stands alone, which wait to see whether it opened a quotation."""
 
 
 class Head(Protocol):
@@ -74,79 +78,6 @@ class LanguageModelLike(Protocol):
         call, or None; what that returns is then the third argument of `step`.
         """
         ...
-
-
-class TokenizerLike(Protocol):
-    """What is asked of a tokenizer."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def running(self) -> bool: ...
-    @property
-    def inner(self) -> Any: ...
-    def token_bytes(self) -> list[bytes]: ...
-    def encode(self, text: str) -> list[int]: ...
-    def pieces(self, ids: Sequence[int]) -> list[str]: ...
-
-
-@dataclass(frozen=True)
-class Surprise:
-    """How well a token of a text was foreseen.
-
-    Args:
-        piece: the token, readable.
-        bits: −log₂ of its probability.
-        rank: how many tokens were at least as probable, itself included; 1 is the most probable.
-    """
-
-    piece: str
-    bits: float
-    rank: int
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a text costs.
-
-    Args:
-        bits: −log₂ of its probability.
-        n_tokens: how many tokens it is.
-        n_characters: how many characters it is.
-
-    >>> text = Score(bits=12.0, n_tokens=4, n_characters=8)
-    >>> text.perplexity, text.bits_per_character
-    (8.0, 1.5)
-    """
-
-    bits: float
-    n_tokens: int
-    n_characters: int
-
-    @property
-    def perplexity(self) -> float:
-        """2 to the power of the bits per token."""
-        try:
-            return 2 ** (self.bits / max(1, self.n_tokens))
-        except OverflowError:
-            return math.inf
-
-    @property
-    def bits_per_character(self) -> float:
-        """Comparable between models of different vocabularies, where none of them has unknown tokens."""
-        return self.bits / max(1, self.n_characters)
-
-    def lines(self) -> Iterator[str]:
-        """The score as text."""
-        yield f"{self.bits:,.1f} bits in {self.n_tokens:,} tokens, {self.n_characters:,} characters"
-        yield f"perplexity per token {self.perplexity:,.2f}"
-        yield f"bits per character {self.bits_per_character:.4f}"
-
-
-def score(surprises: Sequence[Surprise], text: str) -> Score:
-    """The figures of a whole text, from those of its tokens."""
-    n_characters = len(unicodedata.normalize("NFC", text))
-    return Score(math.fsum(each.bits for each in surprises), len(surprises), n_characters)
 
 
 class Continuation:
@@ -184,7 +115,7 @@ class Continuation:
         self._restart = restart
         self._by_word = tokenizer.kind in ("word", "space")
         self._prefix = " " if tokenizer.kind == "bpe" and not tokenizer.running else ""
-        self._inside = _without_prefix(tokenizer.inner) if tokenizer.kind == "bpe" else None
+        self._inside = without_prefix(tokenizer.inner) if tokenizer.kind == "bpe" else None
         self._written = torch.tensor(
             [i for i in range(len(token_bytes)) if i >= len(SPECIALS) or i == EOS_ID]
         )
@@ -205,7 +136,7 @@ class Continuation:
         behind it, all tokens of a word together.
         """
         self._see_weights()
-        text = self._pending + _well_formed(text)
+        text = self._pending + well_formed(text)
         *ended, rest = text.split(self._border) if self._border else (text,)
         for document in ended:
             self._grow(document)
@@ -214,7 +145,7 @@ class Continuation:
                 self._begin_document(self.model.start(1))
             else:
                 self._begin_document(self._state)
-        n_pending = _overlap(rest, self._border)
+        n_pending = overlap(rest, self._border)
         self._pending = rest[len(rest) - n_pending :]
         self._grow(rest[: len(rest) - n_pending])
 
@@ -329,7 +260,7 @@ class Continuation:
         settled = self._settled().copy()
         settled._see_weights(many_steps=True)
         tokens = settled._tokens(max_tokens, config, seed, stop_at_end)
-        return _before_stop(settled._writer().write(tokens), stop)
+        return before_stop(settled._writer().write(tokens), stop)
 
     def surprise(self, text: str) -> list[Surprise]:
         """How well each token of a text is foreseen, read from the beginning of a document.
@@ -380,15 +311,15 @@ class Continuation:
             starts = [start for _, (start, _) in self._cut(tail)]
             last = tail[starts[-1] :]
             # "don" and "'" are one piece as soon as a "t" follows; "=" and a stroke may become "≠".
-            if _joins_on(last[0]) or (last in _APOSTROPHES and in_word(tail[starts[-1] - 1])):
+            if joins_on(last[0]) or (last in APOSTROPHES and in_word(tail[starts[-1] - 1])):
                 starts.pop()
             parts = [tail[start:end] for start, end in pairwise(starts)]
             return parts, tail[starts[-1] :] if starts else tail
         if self._by_word:
             # Nothing looks beyond white space, which is part of no word.
-            border = next((i for i in range(len(tail), 0, -1) if _is_space(tail[i - 1])), 0)
+            border = next((i for i in range(len(tail), 0, -1) if is_space(tail[i - 1])), 0)
         else:
-            border = next((i for i in range(len(tail) - 1, 0, -1) if not _joins_on(tail[i])), 0)
+            border = next((i for i in range(len(tail) - 1, 0, -1) if not joins_on(tail[i])), 0)
         return [tail[:border]] if border else [], tail[border:]
 
     def _cut(self, text: str) -> list[tuple[str, tuple[int, int]]]:
@@ -460,7 +391,7 @@ class Continuation:
                 self._ahead = []
                 self._hidden, self._state = self._step(token, self._state)
         if self._by_word:
-            self._words = [*self._words, *self.tokenizer.pieces(ids)][-_N_JOINED:]
+            self._words = [*self._words, *self.tokenizer.pieces(ids)][-N_JOINED:]
 
     def _after(self, ids: Sequence[int]) -> tuple[Tensor, Layers]:
         """Where the model stands after the committed tokens and these, which stay uncommitted."""
@@ -509,146 +440,12 @@ class Continuation:
             if n_tokens < max_tokens:
                 hidden, state = self._read(token, state)
 
-    def _writer(self) -> _Words | _Bytes:
+    def _writer(self) -> WordText | ByteText:
         if not self._by_word:
             at_start = not self._end
-            return _Bytes(self._spelling.bytes, self._prefix, at_start, self._border or "\n")
+            return ByteText(self._spelling.bytes, self._prefix, at_start, self._border or "\n")
         before = [*self._words, *self.tokenizer.pieces(self._encode(self._tail))]
         spaced = bool(before) and not self._end[-1:].isspace()
         words = [written.decode() for written in self._spelling.bytes]
         punctuated = self.tokenizer.kind == "word"
-        return _Words(words, before, spaced, punctuated, self._border or "\n")
-
-
-class _Bytes:
-    """Tokens that are bytes, as text: characters are given when they are whole."""
-
-    def __init__(
-        self, token_bytes: Sequence[bytes], prefix: str, at_start: bool, border: str
-    ) -> None:
-        self._bytes, self._prefix, self._at_start = token_bytes, prefix.encode(), at_start
-        self._border = border
-
-    def write(self, tokens: Iterator[tuple[int, int]]) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        at_start = self._at_start
-        for token, n_repeated in tokens:
-            if token == EOS_ID:
-                yield decoder.decode(b"", final=True) + self._border
-                at_start = True
-                continue
-            written = self._bytes[token][n_repeated:]
-            yield decoder.decode(written.removeprefix(self._prefix) if at_start else written)
-            at_start = False
-        yield decoder.decode(b"", final=True)
-
-
-class _Words:
-    """Tokens that are words, as text: given when no further word changes how they are joined."""
-
-    def __init__(
-        self,
-        words: Sequence[str],
-        before: Sequence[str],
-        spaced: bool,
-        punctuated: bool,
-        border: str,
-    ) -> None:
-        self._words, self._before, self._spaced = words, list(before), spaced
-        self._border = border
-        self._join = join_words if punctuated else " ".join
-        self._punctuated = punctuated
-
-    def write(self, tokens: Iterator[tuple[int, int]]) -> Iterator[str]:
-        line, start, shown = list(self._before), len(self._before), ""
-        for token, _ in tokens:
-            if token == EOS_ID:
-                yield self._text(line, start, len(line))[len(shown) :] + self._border
-                line, start, shown = [], 0, ""
-                continue
-            line.append(self._words[token])
-            n_certain = self._n_certain(line)
-            waited = len(line) - n_certain > _LONGEST_WAIT
-            if waited:
-                n_certain = len(line)
-            if n_certain > start:
-                text = self._text(line, start, n_certain)
-                yield text[len(shown) :]
-                shown = text
-            if waited or (len(line) > 4 * _N_JOINED and n_certain == len(line)):
-                # What was shown stays; fewer words decide how the next ones are joined. An apostrophe
-                # that was waited for in vain is not among them.
-                line = line[-_LONGEST_WAIT if waited else -_N_JOINED :]
-                start, shown, self._spaced = len(line), "", True
-        yield self._text(line, start, len(line))[len(shown) :]
-
-    def _text(self, line: list[str], start: int, stop: int) -> str:
-        """What words start to stop add to those before them."""
-        if stop == start:
-            return ""
-        whole, place = self._join(line[:stop]), 0
-        for word in line[:start]:
-            place += whole.startswith(" ", place) + len(word)
-        added = whole[place:]
-        return added if self._spaced or not start else added.removeprefix(" ")
-
-    def _n_certain(self, line: list[str]) -> int:
-        """How many words are joined to those before them as they will be in the end.
-
-        An apostrophe that stands alone opens a quotation or not, as another one follows or not.
-        """
-        if self._punctuated and line.count("'") % 2:
-            return max(i for i, word in enumerate(line) if word == "'")
-        return len(line)
-
-
-def _before_stop(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
-    """The text before the first of the stop strings; an end that may become one waits."""
-    held = ""
-    for piece in pieces:
-        held += piece
-        found = [held.find(each) for each in stop if each in held]
-        if found:
-            if min(found):
-                yield held[: min(found)]
-            return
-        n_held = max((_overlap(held, each) for each in stop), default=0)
-        if len(held) > n_held:
-            yield held[: len(held) - n_held]
-            held = held[len(held) - n_held :]
-    if held:
-        yield held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The longest end of a text that a stop string begins with."""
-    longest = max(0, min(len(text), len(stop) - 1))
-    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
-
-
-def _joins_on(character: str) -> bool:
-    """Whether a character may change with those before it: a mark, or a part of a Korean syllable."""
-    return unicodedata.category(character)[0] == "M" or "\u1160" <= character <= "\u11ff"
-
-
-def _is_space(character: str) -> bool:
-    """Unicode's white space, without four control characters that Python counts in."""
-    return character.isspace() and not "\x1c" <= character <= "\x1f"
-
-
-def _without_prefix(inner: Any) -> Any:
-    """The same byte pairs for the middle of a text: without a space put first."""
-    import tokenizers
-    from tokenizers import normalizers
-
-    steps: list[Any] = [normalizers.NFC()]
-    if "A" not in inner.normalizer.normalize_str("A"):
-        steps.append(normalizers.Lowercase())
-    inside = tokenizers.Tokenizer(inner.model)
-    inside.normalizer = normalizers.Sequence(steps)
-    inside.pre_tokenizer = inner.pre_tokenizer
-    return inside
-
-
-def _well_formed(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
+        return WordText(words, before, spaced, punctuated, self._border or "\n")

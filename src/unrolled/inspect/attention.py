@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unrolled import storage
 from unrolled.errors import ConfigError, UnavailableError
-from unrolled.tasks.task import Prediction
+from unrolled.tasks.predictions import Prediction
 
 
 def draw_attention(predictions: Sequence[Prediction], path: str | Path) -> Path:
@@ -23,7 +23,7 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path) -> Path:
         UnavailableError: a picture is asked for and matplotlib is not installed.
 
     >>> import tempfile, torch
-    >>> from unrolled.tasks.task import Answer
+    >>> from unrolled.tasks.predictions import Answer
     >>> answer = Answer("la casa", -0.4, -1.2, ("la", "casa", "</s>"), torch.eye(3), finished=True)
     >>> prediction = Prediction("la casa", -0.4, ("the", "house", "</s>"), (answer,))
     >>> with tempfile.TemporaryDirectory() as folder:

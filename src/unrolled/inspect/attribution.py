@@ -25,7 +25,7 @@ from unrolled.config import require
 from unrolled.errors import ConfigError
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.shapes import Float, Padded
-from unrolled.tasks.task import LabelPrediction
+from unrolled.tasks.predictions import LabelPrediction
 
 Score: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """`[R, T, E]` embeddings, `[R]` lengths, `[R]` which row of the batch each is → `[R]` scores.

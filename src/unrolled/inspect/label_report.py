@@ -13,12 +13,13 @@ from typing import Any
 from unrolled import storage
 from unrolled.errors import ConfigError
 from unrolled.metrics.calibration import Calibration
-from unrolled.metrics.class_counts import SMALLER_IS_BETTER, ClassCounts
+from unrolled.metrics.class_counts import ClassCounts
 from unrolled.metrics.intervals import Comparison, Interval
 from unrolled.metrics.labels import LabelEvaluation, shown
 from unrolled.metrics.multi_label import MultiLabelEvaluation
 from unrolled.metrics.slices import TEXTS_MEET, Mistake, SliceTable
 from unrolled.metrics.spans import SpanEvaluation
+from unrolled.metrics.tally import SMALLER_IS_BETTER
 
 Evaluation = LabelEvaluation | MultiLabelEvaluation | SpanEvaluation
 

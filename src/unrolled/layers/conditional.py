@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from unrolled.config import require
 from unrolled.layers.attention import Attention
 from unrolled.layers.recurrent import recurrent_layers
-from unrolled.layers.renewal import renewed
 from unrolled.layers.recurrent_stack import KINDS
+from unrolled.layers.renewal import renewed
 from unrolled.ops.linear import linear
 from unrolled.ops.types import State
 from unrolled.ops.word_by_word import word_by_word

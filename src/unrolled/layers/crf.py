@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.renewal import renewed
-from unrolled.ops import check_lengths
 from unrolled.ops.access import why_opaque
 from unrolled.ops.derivatives import by_definition_only, differentiate
+from unrolled.ops.dispatch import check_lengths
 from unrolled.quoting import quote
 from unrolled.shapes import Bool, Float, Int
 

@@ -21,8 +21,8 @@ from unrolled.layers.renewal import renewed
 from unrolled.ops.attentive import AttentiveWeights, attentive_unroll, why_not
 from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import StepLinear, linear
-from unrolled.ops.types import Kind, Weights
 from unrolled.ops.stepping import packed_step
+from unrolled.ops.types import Kind, Weights
 from unrolled.shapes import Float, Int
 
 

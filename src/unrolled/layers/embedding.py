@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.config import require
-from unrolled.layers.recurrent_stack import dropped_embedding
+from unrolled.layers.dropout import dropped_embedding
 from unrolled.shapes import Float, Int
 from unrolled.text.tokenizer import PAD_ID
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled.errors import ConfigError, NonFiniteError
-from unrolled.metrics.class_counts import Floats, Tally
+from unrolled.metrics.tally import Floats, Tally
 
 Binning = Literal["mass", "width"]
 

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, NonFiniteError, did_you_mean
-from unrolled.metrics.class_counts import SMALLER_IS_BETTER, AnyScore, Floats, Scorable, Scores, Tally
+from unrolled.metrics.tally import SMALLER_IS_BETTER, AnyScore, Floats, Scorable, Scores, Tally
 
 _DRAWN_TOGETHER = 2_000_000  # indices of examples in memory at once
 _DEAR = 16  # how many examples are drawn in the time of one group's share of them

@@ -28,15 +28,8 @@ from numpy.typing import ArrayLike
 
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.metrics.calibration import Binning, Calibration, calibrate, check_probabilities
-from unrolled.metrics.class_counts import (
-    ClassCounts,
-    Floats,
-    Ints,
-    Scores,
-    Tally,
-    check_ids,
-    check_same_length,
-)
+from unrolled.metrics.class_counts import ClassCounts, check_ids, check_same_length
+from unrolled.metrics.tally import Floats, Ints, Scores, Tally
 from unrolled.quoting import brief, listed, quote
 
 _WIDEST_MATRIX = 12  # classes; a wider one does not fit a terminal

@@ -26,15 +26,9 @@ from unrolled.metrics.calibration import (
     calibrate_cells,
     check_probabilities,
 )
-from unrolled.metrics.class_counts import (
-    ClassCounts,
-    Floats,
-    Scores,
-    Tally,
-    check_same_length,
-    ratio,
-)
+from unrolled.metrics.class_counts import ClassCounts, check_same_length, ratio
 from unrolled.metrics.labels import class_lines, score_lines
+from unrolled.metrics.tally import Floats, Scores, Tally
 from unrolled.quoting import brief
 
 DEFAULT_THRESHOLD = 0.5

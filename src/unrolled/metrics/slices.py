@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from unrolled.errors import ConfigError
 from unrolled.metrics.calibration import check_probabilities
-from unrolled.metrics.class_counts import Floats, Ints, Scorable, Scores, check_ids, check_same_length
+from unrolled.metrics.class_counts import check_ids, check_same_length
 from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import shown
 from unrolled.metrics.multi_label import apply_thresholds, check_matrix
+from unrolled.metrics.tally import Floats, Ints, Scorable, Scores
 from unrolled.quoting import brief
 
 UNKNOWN_SHARES = (0.0, 0.05, 0.1, 0.2)

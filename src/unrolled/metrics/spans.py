@@ -31,8 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.metrics.class_counts import ClassCounts, Floats, Ints, Scores, Tally, ratio
+from unrolled.metrics.class_counts import ClassCounts, ratio
 from unrolled.metrics.labels import class_lines, score_lines
+from unrolled.metrics.tally import Floats, Ints, Scores, Tally
 from unrolled.quoting import quote
 
 Scheme = Literal["bio", "bioes", "bilou", "iob1"]

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from unrolled.errors import DataError
 from unrolled.metrics import labels as of_labels
 from unrolled.metrics import spans
-from unrolled.metrics.class_counts import ClassCounts, Floats, Scores, Tally
+from unrolled.metrics.class_counts import ClassCounts
 from unrolled.metrics.labels import LabelEvaluation, label_scores, measure_labels
 from unrolled.metrics.spans import SpanEvaluation, measure_spans, tally_spans
+from unrolled.metrics.tally import Floats, Scores, Tally
 from unrolled.text.labels import Labels
 
 

@@ -157,7 +157,7 @@ class LSTM(torch.nn.LSTM):  # type: ignore[no-redef]
     x is never visible (NaN included), padding in y is zeros, the backward direction starts at
     each row's own end, and h_n, c_n are those of each row's true end: what `torch.nn.LSTM` gives
     for packed rows, without sorting, packing and trimming; a row of length 0 returns its initial
-    state. `unrolled.ops.using` pins an implementation here too.
+    state. `unrolled.ops.dispatch.using` pins an implementation here too.
 
     Raises on a call:
         ValueError: lengths that do not fit x, or together with packed or unbatched input.

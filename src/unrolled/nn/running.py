@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from unrolled import ops
 from unrolled.errors import UnavailableError
 from unrolled.ops.access import are_readable
+from unrolled.ops.dispatch import check_lengths
 from unrolled.ops.packing import Packing
 from unrolled.ops.torch_native import lacks_bfloat16_lstm
 
@@ -143,7 +144,7 @@ def _checked_lengths(lengths: Any, x_TBD: Tensor) -> Tensor | None:
     n_steps, n_rows, _ = x_TBD.shape
     if not isinstance(lengths, Tensor):
         lengths = torch.tensor(lengths, dtype=torch.int64, device="cpu")
-    ops.check_lengths(lengths, n_rows, n_steps)
+    check_lengths(lengths, n_rows, n_steps)
     if n_steps == 0 or not are_readable(lengths):
         return lengths
     return None if bool((lengths == n_steps).all()) else lengths

@@ -113,7 +113,9 @@ def check_memory(tensor: Tensor) -> None:
     if not tensor.is_cpu:
         reason = f"the kernels run on the CPU, and this is on {tensor.device}"
     if reason is not None:
-        raise UnavailableError(f"{reason}; use unrolled.ops.unroll, or give an ordinary tensor")
+        raise UnavailableError(
+            f"{reason}; use unrolled.ops.dispatch.unroll, or give an ordinary tensor"
+        )
 
 
 def _only_devices() -> bool:

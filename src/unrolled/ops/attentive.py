@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from unrolled.ops import check_lengths, native
+from unrolled.ops import native
 from unrolled.ops.access import dense, why_no_memory
 from unrolled.ops.derivatives import by_definition_only, differentiate
+from unrolled.ops.dispatch import check_lengths
 from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import product
 from unrolled.ops.types import N_GATES, N_STATES, Kind, State

@@ -33,7 +33,7 @@ def unroll(
     weights: Weights,
     reverse: bool = False,
 ) -> tuple[Float[Tensor, "T B H"], State]:
-    """The arguments and the result are those of `unrolled.ops.unroll`."""
+    """The arguments and the result are those of `unrolled.ops.dispatch.unroll`."""
     y, ends = _run(kind, x, lengths, (bool(reverse),), (state,), (weights,))
     return y, ends[0]
 

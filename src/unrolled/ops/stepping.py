@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unrolled import ops
 from unrolled.errors import ConfigError
-from unrolled.ops import native, reference
+from unrolled.ops import dispatch, native, reference
 from unrolled.ops.access import check_memory, dense
 from unrolled.ops.types import N_STATES, Kind, State, Weights
 from unrolled.shapes import Float
@@ -127,7 +127,7 @@ def step(kind: Kind, x: Float[Tensor, "B D"], state: State, weights: Weights) ->
     """
     if not _has_cell(kind, (x, *state, *weights.tensors)):
         return ops.unroll(kind, x.unsqueeze(0), None, state, weights)[1]
-    ops._check(kind, x.unsqueeze(0), None, state, weights)
+    dispatch.check(kind, x.unsqueeze(0), None, state, weights)
     ends = _CELLS[kind](x, state if kind == "lstm" else state[0], *_four(weights))
     return ends if kind == "lstm" else (ends,)
 

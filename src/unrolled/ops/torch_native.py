@@ -38,7 +38,7 @@ def unroll(
     weights: Weights,
     reverse: bool = False,
 ) -> tuple[Float[Tensor, "T B H"], State]:
-    """The arguments and the result are those of `unrolled.ops.unroll`."""
+    """The arguments and the result are those of `unrolled.ops.dispatch.unroll`."""
     n_steps, n_rows, _ = x.shape
     longest = n_steps if lengths is None else int(lengths.max()) if n_rows else 0
     if n_rows == 0 or longest == 0:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from unrolled.errors import ConfigError, DataError
-from unrolled.metrics.class_counts import SMALLER_IS_BETTER, Scorable
 from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import tally_labels
 from unrolled.metrics.multi_label import tally_multi_label
@@ -25,14 +24,16 @@ from unrolled.metrics.slices import (
     by_unknown_share,
 )
 from unrolled.metrics.tags import tally_tags
+from unrolled.metrics.tally import SMALLER_IS_BETTER, Scorable
+from unrolled.tasks.predictions import LabelPrediction
+from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ROLE, kept
-from unrolled.tasks.task import LABELS, LabelPrediction, LabelTask, Tokenizers
-from unrolled.text.splits import read_splits, rows_of
 from unrolled.text.labels import Labels, split_labels
-from unrolled.text.readers import Row, join_list, split_list
+from unrolled.text.rows import Row, join_list, split_list
+from unrolled.text.splits import read_splits, rows_of
 from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
-from unrolled.training.evaluation import label_predictions
 from unrolled.training.dataset import encode_rows
+from unrolled.training.evaluation import label_predictions
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import check_data, check_part
 

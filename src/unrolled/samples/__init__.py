@@ -1,6 +1,4 @@
-"""A phrasebook the project writes itself, and the baseline that a translator must beat on it."""
+"""Data sets that the toolkit generates."""
 
 from unrolled.samples.phrasebook.generator import Phrase, Phrasebook, count, generate, lemmas, write
-from unrolled.baselines.retrieval import RetrievalBaseline
 
-__all__ = ["Phrase", "Phrasebook", "RetrievalBaseline", "count", "generate", "lemmas", "write"]

@@ -26,8 +26,8 @@ from os import PathLike
 from random import Random
 
 from unrolled.errors import ConfigError
-from unrolled.samples.phrasebook.sentence_state import Draft, Part
 from unrolled.samples.files import write_parts
+from unrolled.samples.phrasebook.sentence_state import Draft, Part
 
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 

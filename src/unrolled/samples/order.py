@@ -34,8 +34,8 @@ from random import Random
 from typing import Literal
 
 from unrolled.errors import ConfigError
-from unrolled.samples.phrasebook.sentence_state import Draft, Part, part_of
 from unrolled.samples.files import write_parts
+from unrolled.samples.phrasebook.sentence_state import Draft, Part, part_of
 
 Verdict = Literal["positive", "negative"]
 

@@ -19,10 +19,10 @@ from os import PathLike
 from random import Random
 from typing import NamedTuple
 
-from unrolled.samples.phrasebook.sentence_state import Draft, Part
+from unrolled.samples.files import write_parts
 from unrolled.samples.phrasebook.grammar import fitting, numbers_of, the_lexicon, with_article
 from unrolled.samples.phrasebook.inflection import english_plural, english_third
-from unrolled.samples.files import write_parts
+from unrolled.samples.phrasebook.sentence_state import Draft, Part
 
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 

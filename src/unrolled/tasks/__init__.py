@@ -1,17 +1,9 @@
 """The jobs a recurrent model can be trained for, by name."""
 
 from unrolled.tasks import classify, language_model, pair, translate
+from unrolled.tasks.predictions import Answer, LabelPrediction, Prediction
 from unrolled.tasks.tag import task as tag
-from unrolled.tasks.task import (
-    Answer,
-    AnyTask,
-    LabelPrediction,
-    LabelTask,
-    Prediction,
-    StreamTask,
-    Task,
-    Tokenizers,
-)
+from unrolled.tasks.task import AnyTask, LabelTask, StreamTask, Task, Tokenizers
 
 TASKS: dict[str, AnyTask] = {
     task.name: task

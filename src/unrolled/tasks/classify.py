@@ -21,12 +21,13 @@ from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.layers.encoder import RecurrentEncoder
+from unrolled.layers.label_head import LabelHead, linear_scorer
 from unrolled.layers.pooling import Pooling, PoolingKind
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import text_labels
-from unrolled.tasks.text_labels import ClassWeights, LabelHead
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
+from unrolled.tasks.text_labels import ClassWeights
 from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
 
@@ -161,7 +162,7 @@ class Classifier(nn.Module):
         )
         width = self.encoder.output_size
         self.pooling = Pooling(config.pooling, width, bidirectional=config.bidirectional)
-        scorer = text_labels.linear_scorer(width, n_labels)
+        scorer = linear_scorer(width, n_labels)
         self.head = LabelHead(
             scorer, n_labels, several=several, label_smoothing=config.label_smoothing
         )

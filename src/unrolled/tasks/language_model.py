@@ -21,11 +21,12 @@ from unrolled import nn
 from unrolled.config import Layers, Range, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
-from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.layers.dropout import LockedDropout, dropped_embedding
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
+from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.layers.output import Output
+from unrolled.layers.recurrent_stack import Packed, RecurrentStack
 from unrolled.layers.renewal import renewed
-from unrolled.layers.recurrent_stack import LockedDropout, Packed, RecurrentStack, dropped_embedding
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, rate_for, shares_of, some_unknown
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.task import State, StreamTask, Tokenizers

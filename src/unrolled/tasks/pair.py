@@ -28,12 +28,13 @@ from unrolled.layers.conditional import (
     WordByWordEncoder,
 )
 from unrolled.layers.embedding import Embedding, Tuning
+from unrolled.layers.label_head import LabelHead, linear_scorer
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import text_labels
 from unrolled.tasks.classify import ExtraWords, check_pretraining
-from unrolled.tasks.text_labels import ClassWeights, LabelHead
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
+from unrolled.tasks.text_labels import ClassWeights
 from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
 
@@ -155,7 +156,7 @@ class PairClassifier(nn.Module):
             self.projection = nn.Linear(config.embedding_size, E)
         self.encoder, D = _encoder(config, E, H)
         scorer = (
-            text_labels.linear_scorer(D, n_labels)
+            linear_scorer(D, n_labels)
             if config.head == "linear"
             else TanhScorer(D, n_labels, literal=config.head == "literal")
         )

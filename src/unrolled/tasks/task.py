@@ -12,20 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from unrolled.decoding.types import DecodingConfig
+from unrolled.decoding.config import DecodingConfig
 from unrolled.layers.neural_cache import ContinuousCache
-from unrolled.metrics.class_counts import SMALLER_IS_BETTER
-from unrolled.metrics.slices import Mistake
-from unrolled.text.splits import DataConfig, LabelData, Reading
-from unrolled.text.readers import Row
+from unrolled.tasks.predictions import Judged, LabelPrediction, Prediction
 from unrolled.text.corpus.windows import Window
+from unrolled.text.rows import Row
+from unrolled.text.splits import DataConfig, LabelData, Reading
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 Tokenizers = Mapping[str, Any]
@@ -34,46 +32,6 @@ answers are labels, under the role `labels` the `Labels`, saved as `labels.json`
 
 LABELS = "labels"
 """The role of the labels."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One answer to one input.
-
-    Args:
-        text: the best answer, as readable text.
-        score: its length-normalised log-probability, natural logarithm.
-        source_pieces: the input as the model read it, one string per token.
-        hypotheses: the n best, best first.
-        n_unread: tokens at the end of the input that were left out (`decoding.max_input_length`).
-    """
-
-    text: str
-    score: float
-    source_pieces: tuple[str, ...]
-    hypotheses: tuple[Answer, ...]
-    n_unread: int = 0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One of the n best answers.
-
-    Args:
-        text: readable text.
-        score: length-normalised log-probability, natural logarithm.
-        log_prob: summed log-probability of the tokens, end of sentence included.
-        pieces: the answer as the model wrote it, one string per token, end of sentence last.
-        attention: `[T, S]`, how much answer token t looked at source piece s; None without attention.
-        finished: whether the model ended the answer itself, rather than the length limit.
-    """
-
-    text: str
-    score: float
-    log_prob: float
-    pieces: tuple[str, ...]
-    attention: Tensor | None
-    finished: bool
 
 
 def begin_with_anything(config: Any, text: TextConfig) -> None:
@@ -155,53 +113,6 @@ class Task:
     begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
     check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
     prepare: Callable[[Any, Sequence[Any], Tokenizers], None] = take_nothing
-
-
-@dataclass(frozen=True, eq=False)
-class LabelPrediction:
-    """The labels of one input, or of each of its tokens.
-
-    Args:
-        labels: the answer: one label; for several labels to an input those that reach their thresholds,
-            none included; in tagging one for each token.
-        probabilities: `[C]` of each label, in tagging `[T, C]`; they sum to 1 where an input, or a token,
-            has one label.
-        pieces: the tokens of each text of the input, as the model read them; in tagging as they are
-            written.
-        weights: for each text how much each of its tokens was looked at, `[T]`; None without attention.
-        n_unread: tokens that were left out because the texts are longer than `data.max_length`.
-    """
-
-    labels: tuple[str, ...]
-    probabilities: NDArray[np.float32]
-    pieces: tuple[tuple[str, ...], ...]
-    weights: tuple[NDArray[np.float32] | None, ...]
-    n_unread: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What is measured of labels.
-
-    Args:
-        measured: the figures, with `scores()`, `signature()` and `lines()`.
-        count: → `tally`, which is made when it is asked for: validation needs the figures alone.
-        mistakes: texts of the examples → wrong answers, the surest first.
-    """
-
-    measured: Any
-    count: Callable[[], Any]
-    mistakes: Callable[[Sequence[str]], list[Mistake]]
-
-    @cached_property
-    def tally(self) -> Any:
-        """What each example adds to the figures, for intervals and slices; a `Scorable`."""
-        return self.count()
-
-    def scores(self) -> dict[str, float]:
-        """What is larger for better models, as percentages."""
-        found: dict[str, float] = self.measured.scores()
-        return {name: 100 * value for name, value in found.items() if name not in SMALLER_IS_BETTER}
 
 
 def nothing_to_note(parts: Mapping[str, Sequence[Any]], tokenizers: Tokenizers) -> tuple[str, ...]:

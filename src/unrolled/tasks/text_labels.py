@@ -16,28 +16,28 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from unrolled.errors import DataError
 from unrolled.layers import pretrained
+from unrolled.layers.label_head import LabelHead
 from unrolled.layers.unknown import count_ids, shares_of, some_unknown
-from unrolled.metrics.class_counts import SMALLER_IS_BETTER, Tally
 from unrolled.metrics.labels import measure_labels, tally_labels
 from unrolled.metrics.labels import signature as label_signature
 from unrolled.metrics.multi_label import (
-    DEFAULT_THRESHOLD,
     choose_thresholds,
     measure_multi_label,
     tally_multi_label,
 )
 from unrolled.metrics.multi_label import signature as multi_label_signature
 from unrolled.metrics.slices import worst_mistakes, worst_multi_label_mistakes
-from unrolled.shapes import Float, Padded
-from unrolled.tasks.task import LABELS, Judged, LabelPrediction, Tokenizers
-from unrolled.text.splits import LabelData
+from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
+from unrolled.shapes import Padded
+from unrolled.tasks.predictions import Judged, LabelPrediction
+from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.labels import Labels, split_labels
-from unrolled.text.readers import LIST_SEPARATOR, Row
+from unrolled.text.rows import LIST_SEPARATOR, Row
+from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import PAD_ID, TextConfig, Tokenizer
 from unrolled.vectors.formats.detect import read_vectors
 
@@ -221,98 +221,6 @@ def collate(examples: Sequence[LabelledExample]) -> LabelBatch:
     width = max(map(len, rows))
     targets = torch.tensor([[*row, *[-1] * (width - len(row))] for row in rows], dtype=torch.int64)
     return LabelBatch(texts, targets.reshape(len(rows), width))
-
-
-class LabelHead(nn.Module):
-    """From `[B, D]` to labels: one of C (softmax), or yes or no to each (sigmoid).
-
-    Attributes:
-        class_weights: `[C]`, what a row of each class counts in the training loss.
-        thresholds: `[C]`, from which probability on a label is given, where there may be several.
-
-    Args:
-        scorer: `[B, D]` → `[B, C]`, unnormalised scores.
-        n_labels: C.
-        several: whether a row may have several labels, or none.
-        label_smoothing: share of the target that is spread over all classes; of several labels over yes
-            and no of each.
-
-    >>> head = LabelHead(nn.Linear(3, 5), 5, several=True)
-    >>> head.probabilities(torch.zeros(2, 3)).shape
-    torch.Size([2, 5])
-    """
-
-    class_weights: Tensor
-    thresholds: Tensor
-
-    def __init__(
-        self,
-        scorer: nn.Module,
-        n_labels: int,
-        *,
-        several: bool = False,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.scorer = scorer
-        self.several, self.label_smoothing = several, label_smoothing
-        self.register_buffer("class_weights", torch.ones(n_labels))
-        # Rounded to float32, the middle between two neighbours could be the lower one.
-        thresholds = torch.full((n_labels,), DEFAULT_THRESHOLD, dtype=torch.float64)
-        self.register_buffer("thresholds", thresholds)
-
-    def logits(self, hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
-        """Unnormalised scores."""
-        logits: Tensor = self.scorer(hidden)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-    def probabilities(self, hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
-        """Of each label; of one label they sum to 1."""
-        logits = self.logits(hidden)
-        return logits.sigmoid() if self.several else logits.softmax(1)
-
-    def loss(self, hidden: Float[Tensor, "B D"], targets: Tensor) -> tuple[Tensor, int]:
-        """The loss in training: weighted by class, with smoothed labels. In nats, summed over rows."""
-        return self._loss(hidden, targets, self.class_weights, self.label_smoothing)
-
-    def plain_loss(self, hidden: Float[Tensor, "B D"], targets: Tensor) -> tuple[Tensor, int]:
-        """Without weights and smoothing."""
-        return self._loss(hidden, targets, torch.ones_like(self.class_weights), 0.0)
-
-    def _loss(
-        self, hidden: Tensor, targets: Tensor, weights: Tensor, smoothing: float
-    ) -> tuple[Tensor, int]:
-        logits_BC = self.logits(hidden)
-        if not self.several:
-            total = F.cross_entropy(
-                logits_BC, targets[:, 0], weights, reduction="sum", label_smoothing=smoothing
-            )
-            return total, len(targets)
-        right_BC = several_hot(targets, logits_BC.shape[1]).to(logits_BC)
-        right_BC = (1 - smoothing) * right_BC + smoothing / 2
-        total = F.binary_cross_entropy_with_logits(
-            logits_BC, right_BC, pos_weight=weights, reduction="sum"
-        )
-        return total, len(targets)
-
-
-def linear_scorer(input_size: int, n_labels: int) -> nn.Linear:
-    """One layer, whose labels begin alike."""
-    layer = nn.Linear(input_size, n_labels)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def several_hot(targets: Tensor, n_labels: int) -> Tensor:
-    """`[B, K]` ids, those below 0 being none → `[B, C]` of False and True.
-
-    >>> several_hot(torch.tensor([[2, 0], [-1, -1]]), 3).tolist()
-    [[True, False, True], [False, False, False]]
-    """
-    hot = torch.zeros(len(targets), n_labels + 1, dtype=torch.bool, device=targets.device)
-    hot.scatter_(1, targets.where(targets >= 0, n_labels), True)
-    return hot[:, :n_labels]
 
 
 def weigh_classes(head: LabelHead, examples: Sequence[LabelledExample], how: ClassWeights) -> None:

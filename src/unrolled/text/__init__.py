@@ -4,8 +4,9 @@
 names.
 """
 
+from unrolled.text.readers import column_names, read_rows
+from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, Splits, read_splits
-from unrolled.text.readers import Row, column_names, read_rows
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
 
 __all__ = [

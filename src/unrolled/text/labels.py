@@ -15,7 +15,7 @@ from unrolled import documents, storage
 from unrolled.config import require
 from unrolled.errors import DataError, RunError, did_you_mean
 from unrolled.quoting import listed, quote
-from unrolled.text.readers import LIST_SEPARATOR
+from unrolled.text.rows import LIST_SEPARATOR
 
 _MOST_BYTES = 64 << 20
 _NAMES = "labels"  # what a file calls them

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal
 
 from unrolled.config import Count, Range, check_fields
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.readers import Lists, Row, read_rows
+from unrolled.text.readers import read_rows
+from unrolled.text.rows import Lists, Row
 
 _SHARE_HELD_OUT = 0.05
 _MOST_HELD_OUT = 2000

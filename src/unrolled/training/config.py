@@ -18,7 +18,7 @@ class TrainingConfig:
         optimiser: "adam" (Kingma & Ba 2015, its weight decay decoupled as in Loshchilov & Hutter
             2019), "sgd", or "lazy_adam": Adam for all but embeddings with sparse gradients, whose
             rows without gradient keep value and moments. That is quicker for large vocabularies, and
-            it is not Adam: `unrolled.training.optimizer.LazyAdam`.
+            it is not Adam: `unrolled.training.lazy_adam.LazyAdam`.
         learning_rate: the largest rate, after warm-up.
         beta1: Adam's decay of the mean gradient.
         beta2: Adam's decay of the mean squared gradient.

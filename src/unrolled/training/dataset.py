@@ -11,8 +11,8 @@ from unrolled import documents
 from unrolled.errors import ConfigError, DataError
 from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
+from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, LabelData, read_splits
-from unrolled.text.readers import Row
 from unrolled.training.recipe import Recipe
 
 ROLE = "text"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -28,22 +25,6 @@ def choose_device(config: TrainingConfig) -> torch.device:
             f"training.device is 'cuda', but torch finds no CUDA device{built}; use 'cpu' or 'auto'"
         )
     return torch.device("cpu" if config.device == "cpu" or not has_cuda else "cuda")
-
-
-def give_memory_back() -> None:
-    """Hand the allocator's free memory back to the system, where the C library can (glibc).
-
-    Batches of ever new shapes leave holes that no later one fills: without this a run grows by some
-    10 MB an update, to several times what it needs (NOTES.md). Takes about 45 ms.
-    """
-    trim = getattr(_c_library(), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
-@cache
-def _c_library() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def why_no_bfloat16(device: torch.device) -> str | None:

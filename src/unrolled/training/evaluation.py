@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from unrolled.decoding.types import DecodingConfig
-from unrolled.tasks.task import LabelPrediction, LabelTask, Prediction, Task, Tokenizers
+from unrolled.decoding.config import DecodingConfig
+from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.tasks.predictions import LabelPrediction, Prediction
+from unrolled.tasks.task import LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.batching import batches
+from unrolled.text.corpus.corpus import TokenStream
+from unrolled.text.corpus.windows import Windows
 
 N_DECODED_TOGETHER = 100
 TOKENS_TOGETHER = 5_000
@@ -104,3 +108,55 @@ def _decoded_together(lengths: Sequence[int]) -> Iterator[list[int]]:
         batch.append(index)
     if batch:
         yield batch
+
+
+Precision = AbstractContextManager[None]
+
+
+STEPS_TOGETHER = 256
+"""Steps of a window where nothing is learned."""
+
+
+def reading(stream: TokenStream, n_rows: int, restart: bool) -> str:
+    """How a text is read by `stream_loss`, for the signature of a figure."""
+    state = "restarts with each document" if restart else "carried"
+    cut = "" if n_rows == 1 else f"|{n_rows} rows, each without a past"
+    unknown = stream.n_unknown / max(1, stream.n_tokens)
+    known = "" if not unknown else f", {unknown:.2%} unknown"
+    return f"state {state}{cut}|{stream.n_tokens} tokens{known}"
+
+
+@torch.inference_mode()
+def stream_loss(
+    model: nn.Module,
+    task: StreamTask,
+    stream: TokenStream,
+    n_rows: int = 1,
+    restart: bool = False,
+    device: torch.device | str = "cpu",
+    precision: Precision | None = None,
+    cache: ContinuousCache | None = None,
+) -> tuple[float, int]:
+    """The mean loss over every token of a text, in nats, and how many they are.
+
+    Args:
+        model: left in evaluation mode.
+        task: what it does.
+        stream: the text.
+        n_rows: rows it is cut into; only the first begins where the text does, so 1 is exact.
+        restart: whether the state begins anew with each document.
+        device: where the model is.
+        precision: the context to compute in; it must allow to be entered again and again.
+        cache: of recent words, to mix with what the model says; it must be empty, and n_rows 1.
+    """
+    model.eval()
+    windows = Windows(stream.ids, n_rows, STEPS_TOGETHER, restart=restart, whole=True)
+    state = task.start(model, windows.n_rows)
+    total, n_targets = 0.0, 0
+    for index in range(len(windows)):
+        batch = task.collate(windows[index]).to(device)
+        with precision or nullcontext():
+            loss, count, state = task.evaluate_loss(model, batch, state, cache)
+        total += float(loss)
+        n_targets += count
+    return total / max(1, n_targets), n_targets

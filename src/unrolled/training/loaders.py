@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.tasks.task import AnyTask, LabelTask, State, StreamTask, Task, Tokenizers
 from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream
 from unrolled.text.corpus.windows import StreamConfig, Windows
-from unrolled.training.evaluation import label_predictions, mean_loss, predictions
 from unrolled.training.dataset import PreparedRows, PreparedText
+from unrolled.training.evaluation import (
+    Precision,
+    label_predictions,
+    mean_loss,
+    predictions,
+    reading,
+    stream_loss,
+)
 from unrolled.training.recipe import Recipe
-
-Precision = AbstractContextManager[None]
 
 VALIDATION_ROWS = 10
 """Rows in which the validation text is read during training; each begins without a past."""
-STEPS_TOGETHER = 256
-"""Steps of a window where nothing is learned."""
 
 _LINES_NAMED = 5
 
@@ -247,15 +248,6 @@ class TextFeed:
         return self._task.signature(reading(self._valid, VALIDATION_ROWS, self._restart))
 
 
-def reading(stream: TokenStream, n_rows: int, restart: bool) -> str:
-    """How a text is read by `stream_loss`, for the signature of a figure."""
-    state = "restarts with each document" if restart else "carried"
-    cut = "" if n_rows == 1 else f"|{n_rows} rows, each without a past"
-    unknown = stream.n_unknown / max(1, stream.n_tokens)
-    known = "" if not unknown else f", {unknown:.2%} unknown"
-    return f"state {state}{cut}|{stream.n_tokens} tokens{known}"
-
-
 def feed_of(recipe: Recipe, task: AnyTask, prepared: PreparedRows | PreparedText) -> Feed:
     """The feed of a task's prepared data."""
     if isinstance(task, StreamTask):
@@ -295,39 +287,3 @@ def _valid_note(whole: TokenStream, read: TokenStream) -> list[str]:
         f"valid: training looks at the first {read.n_tokens:,} of {whole.n_tokens:,} tokens "
         "(data.valid_tokens); `unrolled evaluate` reads all"
     ]
-
-
-@torch.inference_mode()
-def stream_loss(
-    model: nn.Module,
-    task: StreamTask,
-    stream: TokenStream,
-    n_rows: int = 1,
-    restart: bool = False,
-    device: torch.device | str = "cpu",
-    precision: Precision | None = None,
-    cache: ContinuousCache | None = None,
-) -> tuple[float, int]:
-    """The mean loss over every token of a text, in nats, and how many they are.
-
-    Args:
-        model: left in evaluation mode.
-        task: what it does.
-        stream: the text.
-        n_rows: rows it is cut into; only the first begins where the text does, so 1 is exact.
-        restart: whether the state begins anew with each document.
-        device: where the model is.
-        precision: the context to compute in; it must allow to be entered again and again.
-        cache: of recent words, to mix with what the model says; it must be empty, and n_rows 1.
-    """
-    model.eval()
-    windows = Windows(stream.ids, n_rows, STEPS_TOGETHER, restart=restart, whole=True)
-    state = task.start(model, windows.n_rows)
-    total, n_targets = 0.0, 0
-    for index in range(len(windows)):
-        batch = task.collate(windows[index]).to(device)
-        with precision or nullcontext():
-            loss, count, state = task.evaluate_loss(model, batch, state, cache)
-        total += float(loss)
-        n_targets += count
-    return total / max(1, n_targets), n_targets

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from unrolled import config, storage
 from unrolled.errors import ConfigError
+from unrolled.system import give_memory_back
 from unrolled.tasks.task import AnyTask, StreamTask
 from unrolled.text.tokenizer import TextConfig
-from unrolled.training import checkpoint, run_folder
-from unrolled.training.device import give_memory_back, within_memory
+from unrolled.training import checkpoint, compatibility, run_folder
+from unrolled.training.dataset import prepare
+from unrolled.training.device import within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 from unrolled.training.loaders import feed_of
-from unrolled.training.dataset import prepare
 from unrolled.training.recipe import Recipe
 from unrolled.training.trainer import Training
 from unrolled.training.weights import check_weights
@@ -73,7 +74,7 @@ def train(
     r"""Train to the end. The arguments and errors are those of `fit`, which tells what happens meanwhile.
 
     >>> import tempfile
-    >>> from unrolled.tasks.translate import TranslateConfig
+    >>> from unrolled.tasks.seq2seq import TranslateConfig
     >>> from unrolled.text.splits import DataConfig
     >>> from unrolled.training.config import TrainingConfig
     >>> lines = ["en\tes", *(f"{n} cats\t{n} gatos" for n in range(40))]
@@ -127,7 +128,7 @@ def fit(
         UnavailableError: device or precision are not to be had here, or memory ran out.
 
     >>> import pathlib, tempfile
-    >>> from unrolled.tasks.translate import TranslateConfig
+    >>> from unrolled.tasks.seq2seq import TranslateConfig
     >>> from unrolled.text.splits import DataConfig
     >>> from unrolled.training.config import TrainingConfig
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -163,7 +164,7 @@ def fit(
 def _goes_on(recipe: Recipe, out: Path, resume: bool, force: bool) -> bool:
     """Whether there is something to go on with; refuses what is in the way. To be asked under a lock."""
     if resume and run_folder.is_there(out):
-        run_folder.check_changes(out, recipe)
+        compatibility.check_changes(out, recipe)
         return True
     run_folder.check_free(out, force)
     return False
@@ -309,6 +310,6 @@ def _task_named(name: str) -> AnyTask:
 
 def _with_text_of(source: Path, recipe: Recipe) -> Recipe:
     """The recipe with the `[text]` section of a run whose tokenizers it takes."""
-    run_folder.check_same_model(source, recipe)
+    compatibility.check_same_model(source, recipe)
     text = config.from_mapping(TextConfig, run_folder.read_config(source)["text"], "text")
     return replace(recipe, text=text)

@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Any
 
 from unrolled import config
-from unrolled.decoding.types import DecodingConfig
+from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.tasks.task import AnyTask, LabelTask
 from unrolled.text.splits import DataConfig

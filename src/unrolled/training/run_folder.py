@@ -21,13 +21,8 @@ import dataclasses
 import hashlib
 import json
 import os
-import platform
-import shlex
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +32,18 @@ from torch import nn
 from unrolled import config, documents, storage
 from unrolled.baselines.model import HOLDS as BASELINE
 from unrolled.errors import ConfigError, RunError
-from unrolled.quoting import brief
-from unrolled.tasks.task import LABELS, AnyTask, LabelTask, Task, Tokenizers
+from unrolled.tasks.task import LABELS, AnyTask, Tokenizers
 from unrolled.text import tokenizer_files
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.training import checkpoint
-from unrolled.training.events import Best, Evaluated, Started, Step
 from unrolled.training.dataset import PreparedRows, PreparedText
+from unrolled.training.events import Evaluated, Step
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import (
     SPLIT_FILE,
     SplitRecord,
     check_contents,
-    check_data,
     contents_of,
 )
 from unrolled.training.weights import check_weights
@@ -85,51 +78,6 @@ HOLDS: storage.Holds = {
 }
 """What a run folder holds, and all that is ever removed with it."""
 _MOST_BYTES = 4 << 20  # of a recipe
-
-CHANGEABLE = frozenset(
-    f"training.{name}"
-    for name in (
-        "max_steps",
-        "max_epochs",
-        "max_minutes",
-        "patience",
-        "log_every_n_steps",
-        "evaluate_every_n_steps",
-        "checkpoint_every_n_steps",
-        "threads",
-    )
-) | {"data.train", "data.valid", "data.test"}
-"""What may differ when a run is resumed: limits, intervals, and where the same files are now."""
-
-
-NOT_WEIGHTS = {
-    f"model.{name}"
-    for name in (
-        "dropout_rate",
-        "label_smoothing",
-        "sampling_rate",
-        "word_rate",
-        "input_rate",
-        "between_rate",
-        "output_rate",
-        "recurrent_weight_rate",
-        "locked",
-        "n_samples",
-        "unknown_rate",
-        "class_weights",
-        "embeddings_missing",
-        "embeddings_frozen",
-        "embeddings_tuning",
-        "embeddings_frozen_epochs",
-    )
-}
-"""Settings of a model that change how it is trained, and may differ from the run it starts from."""
-
-UNNAMED = {"model.unknown_rate": 0.0}
-"""Settings that older runs do not name, and the values that they were trained with."""
-
-BEGINNINGS = {f"model.{side}embeddings" for side in ("", "source_", "target_")}
-"""Settings that name what a new model begins with; one that starts from a run may leave them out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,8 +202,8 @@ def beginning(
             storage.new_folder(partial)
             lock.hold(partial)
             if source is not None:
-                _write_file(partial / SOURCE_FILE, os.path.abspath(source))
-            _write_recipe(partial, recipe)
+                write_file(partial / SOURCE_FILE, os.path.abspath(source))
+            write_recipe(partial, recipe)
         yield partial
     except BaseException:
         abandon(partial, made)
@@ -290,7 +238,7 @@ def unnamed_settings(path: Path) -> list[tuple[str, str]]:
     Raises:
         ConfigError: the recipe is missing or damaged.
     """
-    named = _flat(config.read_toml(begun_recipe(path)))
+    named = flat(config.read_toml(begun_recipe(path)))
     return [(name, str(value)) for name, value in UNNAMED.items() if name not in named]
 
 
@@ -318,8 +266,8 @@ def fill(
         for role, vocabulary in prepared.tokenizers.items():
             vocabulary.save(partial / _file_of(role))
         record["contents"] = contents_of(partial, map(_file_of, prepared.tokenizers))
-        _write_file(partial / SPLIT_FILE, json.dumps(record, indent=1) + "\n")
-        _write_file(partial / METRICS_FILE, "")
+        write_file(partial / SPLIT_FILE, json.dumps(record, indent=1) + "\n")
+        write_file(partial / METRICS_FILE, "")
 
 
 def abandon(partial: Path, made: Iterable[Path]) -> None:
@@ -450,30 +398,6 @@ def set_best_weights(model: nn.Module, folder: Path) -> None:
     checkpoint.set_weights(model, checkpoint.load_tensors(path), path)
 
 
-def check_changes(folder: Path, recipe: Recipe) -> None:
-    """Check that a recipe may go on with a run.
-
-    Raises:
-        ConfigError: it differs in more than limits and intervals; the setting is named.
-        RunError: the data files are not those that the run was trained on.
-    """
-    old, new = _settings(folder, recipe), _flat(config.to_mapping(recipe))
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name) and name not in CHANGEABLE:
-            raise ConfigError(
-                f"{name} is {_shown(new.get(name))}, but {folder} was begun with "
-                f"{_shown(old.get(name))}; a resumed run may change only its limits and intervals: "
-                "leave this setting as it was, or start another run from this one (--from)"
-            )
-    check_data(folder, recipe.data)
-
-
-def accept_changes(folder: Path, recipe: Recipe) -> None:
-    """Write a recipe that `check_changes` let through, once the run goes on."""
-    with checkpoint.writing(folder / CONFIG_FILE, folder):
-        _write_recipe(folder, recipe)
-
-
 def remove_leftovers(folder: Path, verified: Mapping[str, Mapping[str, str] | None]) -> None:
     """Remove what a kill left half-written, once the run goes on.
 
@@ -493,21 +417,6 @@ def read_notes(folder: Path) -> tuple[str, ...]:
         RunError: the record is damaged.
     """
     return SplitRecord.load(folder).begins_with
-
-
-def check_same_model(folder: Path, recipe: Recipe) -> None:
-    """Check that a run's weights fit a recipe.
-
-    Raises:
-        ConfigError: task or model differ; the setting is named.
-    """
-    old, new = _settings(folder, recipe), _flat(config.to_mapping(recipe))
-    for name in sorted((old.keys() | new.keys()) - NOT_WEIGHTS - (BEGINNINGS - new.keys())):
-        if (name == "task" or name.startswith("model.")) and old.get(name) != new.get(name):
-            raise ConfigError(
-                f"{name} is {_shown(new.get(name))}, but the weights of {folder} are those of "
-                f"{_shown(old.get(name))}; a run that starts from another keeps its model"
-            )
 
 
 class Metrics:
@@ -552,7 +461,7 @@ class Metrics:
             )
         if counted != content or storage.is_shared(path):
             with checkpoint.writing(path, folder):
-                _write_file(path, counted)
+                write_file(path, counted)
 
     def append(self, folder: Path, event: Step | Evaluated) -> None:
         """Add an event.
@@ -600,111 +509,43 @@ def _are_events(lines: bytes) -> bool:
         return False
 
 
-def write_card(
-    folder: Path,
-    name: str,
-    task: AnyTask,
-    signatures: Mapping[str, str],
-    started: Started,
-    best: Best | None,
-) -> None:
-    """Write the model card, `README.md`."""
-    recipe = read_config(folder)
-    text = "\n".join(_card(name, task, signatures, recipe, started, best)) + "\n"
-    with checkpoint.writing(folder / "README.md", folder):
-        _write_file(folder / "README.md", text)
-
-
-def _card(
-    name: str,
-    task: AnyTask,
-    signatures: Mapping[str, str],
-    recipe: Mapping[str, Any],
-    started: Started,
-    best: Best | None,
-) -> Iterator[str]:
-    of_rows = isinstance(task, Task)  # the others are judged on the whole part
-    yield f"# {name}\n"
-    yield f"A model for the task `{recipe['task']}`, trained with Unrolled.\n"
-    yield "## Use\n"
-    yield f"```\nunrolled {task.use.format(run=name)}\n```\n"
-    call = 'model.complete("a begin")'
-    if of_rows or (isinstance(task, LabelTask) and task.by_token):
-        call = 'model("a sentence")'
-    elif isinstance(task, LabelTask):
-        call = f"model({', '.join(repr(f'a {name}') for name in task.columns[:-1])})"
-    yield f'```python\nimport unrolled\nmodel = unrolled.load("{name}")\n{call}\n```\n'
-    yield "## Quality on the validation part\n"
-    if best is None:
-        yield "Not evaluated yet.\n"
-    else:
-        yield f"Weights of step {best.step:,}, the best by {best.metric}.\n"
-        yield "| measure | value | signature |\n|---|---|---|"
-        yield f"| loss | {best.loss:.4f} | nats per target |"
-        for score, value in best.scores.items():
-            signature = signatures.get(score, "").replace("|", "\\|")
-            yield f"| {score} | {value:.2f} | {signature} |"
-        n_answers = min(recipe["training"]["valid_sentences"], started.sizes["valid"])
-        if best.scores and of_rows:
-            yield f"\nScores are over {n_answers:,} validation sentences, answered greedily."
-        yield ""
-    yield "## Data\n"
-    yield f"Trained on {', '.join(f'`{path}`' for path in recipe['data']['train'])}."
-    yield f"All files and their checksums: `{SPLIT_FILE}`.\n"
-    yield f"| part | {started.unit} | left out |\n|---|---|---|"
-    for part, size in started.sizes.items():
-        yield f"| {part} | {size:,} | {started.skipped.get(part, 0):,} |"
-    yield "\n## Model\n"
-    entries = ", ".join(f"{role} {size:,}" for role, size in started.vocabulary_sizes.items())
-    yield f"{started.parameters:,} parameters. Vocabulary: {entries}."
-    yield f"All settings: `{CONFIG_FILE}`.\n"
-    if started.notes:
-        yield "## Notes\n"
-        yield "\n".join(f"- {note}" for note in started.notes) + "\n"
-    yield "## Made with\n"
-    yield f"{', '.join(_versions())}, on {started.device}.\n"
-    yield f"```\n{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}\n```"
-
-
-@cache
-def _versions() -> tuple[str, ...]:
-    versions = [f"Python {platform.python_version()}"]
-    for package in ("unrolled", "torch", "tokenizers", "safetensors"):
-        with suppress(metadata.PackageNotFoundError):
-            versions.append(f"{package} {metadata.version(package)}")
-    return tuple(versions)
-
-
-def _write_recipe(folder: Path, recipe: Recipe) -> None:
+def write_recipe(folder: Path, recipe: Recipe) -> None:
     text = f"{BEGIN_OF_CONFIG}\n\n{recipe.to_toml()}\n{END_OF_CONFIG}\n"
-    _write_file(folder / CONFIG_FILE, text)
+    write_file(folder / CONFIG_FILE, text)
 
 
-def _write_file(path: Path, content: str | bytes) -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     with storage.whole(path) as stream:
         stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
 
 
-def _settings(folder: Path, recipe: Recipe) -> dict[str, Any]:
+def settings_of(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """The settings of a run by full names; what its version did not know has its usual value."""
     sections = {
         name: type(getattr(recipe, name))()
         for name in ("data", "text", "model", "training", "decoding")
     }
-    usual = _flat(config.to_mapping(dataclasses.replace(recipe, **sections)))
+    usual = flat(config.to_mapping(dataclasses.replace(recipe, **sections)))
     usual |= {name: value for name, value in UNNAMED.items() if name in usual}
-    return usual | _flat(read_config(folder))
+    return usual | flat(read_config(folder))
 
 
-def _flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+UNNAMED = {"model.unknown_rate": 0.0}
+"""Settings that older runs do not name, and the values that they were trained with."""
+
+
+def accept_changes(folder: Path, recipe: Recipe) -> None:
+    """Write a recipe that `check_changes` let through, once the run goes on."""
+    with checkpoint.writing(folder / CONFIG_FILE, folder):
+        write_recipe(folder, recipe)
+
+
+def flat(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by full names: `{"model": {"size": 3}}` becomes `{"model.size": 3}`."""
+    by_name: dict[str, Any] = {}
     for name, value in mapping.items():
         if isinstance(value, Mapping):
-            flat.update({f"{name}.{key}": inner for key, inner in _flat(value).items()})
+            by_name.update({f"{name}.{key}": inner for key, inner in flat(value).items()})
         else:
-            flat[name] = value
-    return flat
-
-
-def _shown(value: object) -> str:
-    return "not set" if value is None else brief(repr(value))
+            by_name[name] = value
+    return by_name

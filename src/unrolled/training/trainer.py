@@ -14,20 +14,21 @@ from unrolled.errors import NonFiniteError
 from unrolled.layers.embedding import thaw
 from unrolled.tasks.task import AnyTask, State
 from unrolled.training import checkpoint, run_folder
+from unrolled.training.averaging import WeightAverage
 from unrolled.training.checkpoint import Checkpoint, Progress
 from unrolled.training.device import Randomness, autocast, choose_device, is_out_of_memory
 from unrolled.training.events import Best, Evaluated, Started, Step
 from unrolled.training.loaders import Feed
+from unrolled.training.model_card import write_card
 from unrolled.training.optimizer import (
-    WeightAverage,
     build_optimiser,
     gradient_values,
-    learning_rate,
     optimiser_tensors,
     restore_optimiser,
     scale_and_clip,
 )
 from unrolled.training.recipe import Recipe
+from unrolled.training.schedule import learning_rate
 
 
 class Training:
@@ -296,7 +297,7 @@ class Training:
         """Write the model card of a run of this name."""
         signatures = self.feed.signature()
         started, best = self.started(), self.progress.best
-        run_folder.write_card(self.folder, name, self.task, signatures, started, best)
+        write_card(self.folder, name, self.task, signatures, started, best)
 
     def _go_on_from(self, progress: Progress, is_saved: bool = False) -> None:
         self.progress = progress

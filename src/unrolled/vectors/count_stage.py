@@ -31,12 +31,12 @@ from unrolled.vectors.counting.cooccurrence import (
     require_pairs,
     stretches,
 )
+from unrolled.vectors.counting.vocabulary import Vocabulary, WordCounts
 from unrolled.vectors.events import Counted, Read, VectorsEvent, VocabularyMade
 from unrolled.vectors.glove.model import Parameters
-from unrolled.vectors.run_state import WORK, Job
-from unrolled.vectors.memory import Room
 from unrolled.vectors.kernels.types import PairWeights
-from unrolled.vectors.counting.vocabulary import Vocabulary, WordCounts
+from unrolled.vectors.memory import Room
+from unrolled.vectors.run_state import WORK, Job
 
 PARTS_FILE = "parts.jsonl"
 
@@ -244,7 +244,9 @@ class CountingRun:
         job, record = self._job, self._job.record
         n_kept = int(vocabulary.counts.sum())
         n_most = n_kept + sum(part.n_borders for part in self._parts)
-        tokens = text_shards.tokens_of(self._part_files(), vocabulary, job.splitter, job.implementation)
+        tokens = text_shards.tokens_of(
+            self._part_files(), vocabulary, job.splitter, job.implementation
+        )
         whole = n_most <= room.n_tokens and not record.n_stretches
         started = record.n_counted
         tick = time.monotonic()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from unrolled.errors import DataError
 from unrolled.quoting import brief, quote
-from unrolled.text.readers import read_lines
+from unrolled.text.lines import read_lines
 from unrolled.vectors.word_vectors import METHODS, Method, WordVectors
 
 SIGNATURE = {

@@ -17,8 +17,8 @@ from typing import Any
 
 from unrolled.errors import ConfigError
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.kernels.types import PAIR
 from unrolled.vectors.counting.vocabulary import Vocabulary
+from unrolled.vectors.kernels.types import PAIR
 
 ALLOWANCE = 64_000_000
 """Bytes that `unrolled vectors train` holds before it reads a word, and buffers of the system's."""

@@ -13,9 +13,9 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.text.corpus.corpus import CorpusConfig
 from unrolled.vectors.config import OF_COUNTING, VectorsConfig
 from unrolled.vectors.counting.cooccurrence import CHECKSUMS_FILE, MATRIX, Counts
+from unrolled.vectors.counting.ratios import COUNTS_FOLDER
 from unrolled.vectors.formats.safetensors import CONFIG_FILE, VOCABULARY_FILE
 from unrolled.vectors.run_state import RECORD_FILE, Job, Record
-from unrolled.vectors.counting.ratios import COUNTS_FOLDER
 
 
 @dataclass(frozen=True)

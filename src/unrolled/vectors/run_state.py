@@ -18,12 +18,12 @@ from unrolled import documents, storage
 from unrolled.errors import RunError
 from unrolled.kernels import kernels
 from unrolled.text.corpus.corpus import CorpusConfig
-from unrolled.vectors.kernels import native
-from unrolled.vectors.counting import text_shards
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.counting import text_shards
 from unrolled.vectors.counting.cooccurrence import MATRIX
-from unrolled.vectors.formats.safetensors import CONFIG_FILE, VOCABULARY_FILE
 from unrolled.vectors.counting.ratios import COUNTS_FOLDER
+from unrolled.vectors.formats.safetensors import CONFIG_FILE, VOCABULARY_FILE
+from unrolled.vectors.kernels import native
 
 RECORD_FILE = "record.json"
 

@@ -24,15 +24,14 @@ from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.quoting import brief
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors import memory
-from unrolled.vectors.kernels import native
-from unrolled.vectors.kernels import reference
-from unrolled.vectors.counting import text_shards
 from unrolled.vectors.config import CHANGEABLE, OF_TRAINING, VectorsConfig
-from unrolled.vectors.counting.cooccurrence import Counts
 from unrolled.vectors.count_stage import CountingRun
-from unrolled.vectors.reuse_counts import EarlierCounts
+from unrolled.vectors.counting import text_shards
+from unrolled.vectors.counting.cooccurrence import Counts
 from unrolled.vectors.events import Finished, VectorsEvent
 from unrolled.vectors.formats.safetensors import CONFIG_FILE
+from unrolled.vectors.kernels import native, reference
+from unrolled.vectors.reuse_counts import EarlierCounts
 from unrolled.vectors.run_state import HOLDS, RECORD_FILE, WORK, Job, Record, is_vectors
 from unrolled.vectors.train_stage import TrainingRun
 

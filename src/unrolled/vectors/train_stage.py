@@ -13,12 +13,12 @@ from unrolled.quoting import quote
 from unrolled.vectors import memory
 from unrolled.vectors.config import OF_TRAINING, VectorsConfig
 from unrolled.vectors.counting.cooccurrence import Counts
+from unrolled.vectors.counting.vocabulary import Vocabulary
 from unrolled.vectors.events import Epoch, VectorsEvent
 from unrolled.vectors.formats.safetensors import CONFIG_FILE, VECTORS_FILE, VOCABULARY_FILE
 from unrolled.vectors.glove.model import Parameters, train_epoch
-from unrolled.vectors.run_state import RECORD_FILE, Job
 from unrolled.vectors.glove.pairs import Pairs, deal_pairs
-from unrolled.vectors.counting.vocabulary import Vocabulary
+from unrolled.vectors.run_state import RECORD_FILE, Job
 
 _NAMES = {
     "w": "the vector",

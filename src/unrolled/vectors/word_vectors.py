@@ -20,8 +20,8 @@ from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, did_you_mean
 from unrolled.quoting import quote
 from unrolled.vectors.counting.cooccurrence import Counts
-from unrolled.vectors.formats.detect import Format, Which, read_vectors
 from unrolled.vectors.counting.ratios import COUNTS_FOLDER, Ratio, ratio
+from unrolled.vectors.formats.detect import Format, Which, read_vectors
 
 Method = Literal["3CosAdd", "3CosMul"]
 METHODS: tuple[Method, ...] = ("3CosAdd", "3CosMul")

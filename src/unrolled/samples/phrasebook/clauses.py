@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import cache
 
 from unrolled.samples.phrasebook import lexicon as words
-from unrolled.samples.phrasebook.sentence_state import Draft
 from unrolled.samples.phrasebook.grammar import (
     Clause,
     NounPhrase,
@@ -29,6 +28,7 @@ from unrolled.samples.phrasebook.noun_phrases import (
     place_phrase,
     subject_phrase,
 )
+from unrolled.samples.phrasebook.sentence_state import Draft
 from unrolled.samples.phrasebook.verb_phrases import (
     actor_phrase,
     circumstances,

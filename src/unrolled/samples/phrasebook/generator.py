@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from os import PathLike
 from random import Random
 
+from unrolled.samples.files import write_parts
 from unrolled.samples.phrasebook import lexicon as words
-from unrolled.samples.phrasebook.sentence_state import Part, Triple
 from unrolled.samples.phrasebook.grammar import fitting, numbers_of, the_lexicon
 from unrolled.samples.phrasebook.lexicon import Noun
-from unrolled.samples.files import write_parts
 from unrolled.samples.phrasebook.sampler import Speaker
+from unrolled.samples.phrasebook.sentence_state import Part, Triple
 
 MIN_WORDS, MAX_WORDS = 3, 40
 """Bounds on the words of either side, as separated by spaces."""

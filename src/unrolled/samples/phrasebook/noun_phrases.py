@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 from unrolled.samples.phrasebook import lexicon
-from unrolled.samples.phrasebook.sentence_state import Draft
 from unrolled.samples.phrasebook.grammar import (
     Clause,
     NounPhrase,
@@ -18,7 +17,16 @@ from unrolled.samples.phrasebook.grammar import (
     possible_tense,
     the_lexicon,
 )
-from unrolled.samples.phrasebook.lexicon import PLURAL, SINGULAR, THIRD, THIRD_PLURAL, Adjective, Noun, Verb
+from unrolled.samples.phrasebook.lexicon import (
+    PLURAL,
+    SINGULAR,
+    THIRD,
+    THIRD_PLURAL,
+    Adjective,
+    Noun,
+    Verb,
+)
+from unrolled.samples.phrasebook.sentence_state import Draft
 
 _STATED_PRONOUNS = ("I", "I", "I", "we", "we", "we", "he", "she", "they")
 _ASKED_PRONOUNS = ("you", "you", "you", "you", "he", "she", "they")

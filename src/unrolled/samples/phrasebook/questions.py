@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from unrolled.samples.phrasebook import lexicon
 from unrolled.samples.phrasebook.clauses import describe, existence, locate
-from unrolled.samples.phrasebook.sentence_state import Draft
 from unrolled.samples.phrasebook.grammar import (
     Clause,
     NounPhrase,
@@ -21,6 +20,7 @@ from unrolled.samples.phrasebook.grammar import (
 )
 from unrolled.samples.phrasebook.lexicon import PLURAL, THIRD, THIRD_PLURAL, Verb
 from unrolled.samples.phrasebook.noun_phrases import choose_subject, noun_phrase, subject_phrase
+from unrolled.samples.phrasebook.sentence_state import Draft
 from unrolled.samples.phrasebook.statements import following
 from unrolled.samples.phrasebook.verb_phrases import (
     actor_phrase,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from random import Random
 
-from unrolled.samples.phrasebook.sentence_state import Draft, Part, Triple
 from unrolled.samples.phrasebook.questions import question
+from unrolled.samples.phrasebook.sentence_state import Draft, Part, Triple
 from unrolled.samples.phrasebook.statements import statement
 
 # How many extensions a sentence may have, as cumulative shares of 0, 1, 2, ...: training has more

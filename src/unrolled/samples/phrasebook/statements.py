@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from unrolled.samples.phrasebook.clauses import say_clause
-from unrolled.samples.phrasebook.sentence_state import Draft
-from unrolled.samples.phrasebook.grammar import TENSES, Clause, finish, finite, join, the_lexicon, time_of
+from unrolled.samples.phrasebook.grammar import (
+    TENSES,
+    Clause,
+    finish,
+    finite,
+    join,
+    the_lexicon,
+    time_of,
+)
 from unrolled.samples.phrasebook.noun_phrases import choose_subject, subject_phrase
+from unrolled.samples.phrasebook.sentence_state import Draft
 
 # Linking words that may follow a clause of each time: English, Spanish, tenses of the next clause.
 _LINKS = {

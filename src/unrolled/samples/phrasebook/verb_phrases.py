@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from unrolled.samples.phrasebook import lexicon
-from unrolled.samples.phrasebook.sentence_state import Draft
-from unrolled.samples.phrasebook.grammar import NounPhrase, join, object_phrase, the_lexicon, time_of
+from unrolled.samples.phrasebook.grammar import (
+    NounPhrase,
+    join,
+    object_phrase,
+    the_lexicon,
+    time_of,
+)
 from unrolled.samples.phrasebook.lexicon import THIRD_PLURAL, Noun, Verb
 from unrolled.samples.phrasebook.noun_phrases import (
     choose_subject,
@@ -14,6 +19,7 @@ from unrolled.samples.phrasebook.noun_phrases import (
     place_phrase,
     subject_phrase,
 )
+from unrolled.samples.phrasebook.sentence_state import Draft
 
 
 def draw_triple(draft: Draft, frame: str) -> tuple[Verb, str, Noun | None]:

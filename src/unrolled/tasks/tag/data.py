@@ -23,11 +23,11 @@ from unrolled.layers.crf import Allowed, allowed_transitions, booleans
 from unrolled.metrics.spans import find_scheme, find_spans
 from unrolled.quoting import quote
 from unrolled.shapes import Padded
-from unrolled.tasks.text_labels import ROLE
 from unrolled.tasks.task import LABELS, Tokenizers
-from unrolled.text.splits import DataConfig, Length, TooLong
+from unrolled.tasks.text_labels import ROLE
 from unrolled.text.labels import Labels
-from unrolled.text.readers import LIST_SEPARATOR, Row, split_list
+from unrolled.text.rows import LIST_SEPARATOR, Row, split_list
+from unrolled.text.splits import DataConfig, Length, TooLong
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
 
 CHARACTERS = "characters"

@@ -22,16 +22,16 @@ from unrolled.layers import pretrained
 from unrolled.layers.crf import Allowed, LinearChainCRF
 from unrolled.layers.embedding import Embedding, Tuning
 from unrolled.layers.encoder import RecurrentEncoder
+from unrolled.layers.label_head import linear_scorer
 from unrolled.layers.renewal import renewed
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unknown
 from unrolled.ops.linear import linear
 from unrolled.quoting import quote
 from unrolled.shapes import Float, Padded
-from unrolled.tasks import text_labels
 from unrolled.tasks.classify import ExtraWords, check_pretraining
-from unrolled.tasks.text_labels import ROLE
 from unrolled.tasks.tag.data import CHARACTERS, TagBatch, TagExample, transitions
 from unrolled.tasks.task import LABELS, Tokenizers
+from unrolled.tasks.text_labels import ROLE
 from unrolled.text.labels import Labels
 
 _MOST_LABELS = 2048
@@ -166,7 +166,7 @@ class Tagger(nn.Module):
             bidirectional=config.bidirectional,
             dropout_rate=config.dropout_rate,
         )
-        self.scorer = text_labels.linear_scorer(self.encoder.output_size, n_labels)
+        self.scorer = linear_scorer(self.encoder.output_size, n_labels)
         self.crf = LinearChainCRF(n_labels, allowed) if config.head == "crf" else None
         self.register_buffer("seen_once", torch.zeros(n_words))
         self.register_buffer("unknown_shares", torch.zeros(n_characters), persistent=False)

@@ -33,6 +33,7 @@ from unrolled.metrics.slices import Mistake
 from unrolled.metrics.spans import find_spans
 from unrolled.metrics.tags import measure_tags, signature, tally_tags
 from unrolled.tasks import text_labels
+from unrolled.tasks.predictions import Judged, LabelPrediction
 from unrolled.tasks.tag.data import (
     CHARACTERS,
     TagBatch,
@@ -61,10 +62,10 @@ from unrolled.tasks.tag.model import (
     mask_of,
     prepare,
 )
-from unrolled.tasks.task import LABELS, Judged, LabelPrediction, LabelTask, Tokenizers
-from unrolled.text.splits import Reading
+from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.text.labels import Labels
-from unrolled.text.readers import split_list
+from unrolled.text.rows import split_list
+from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
 
 __all__ = [

@@ -47,15 +47,6 @@ from unrolled.text.corpus.files import (
     scan,
     span_texts,
 )
-from unrolled.text.corpus.splits import (
-    FEWEST_FILES,
-    cut_notes,
-    cut_off,
-    draw_files,
-    empty_notes,
-    invalid_notes,
-    shared_notes,
-)
 from unrolled.text.corpus.segments import (
     Piece,
     batches_of,
@@ -66,6 +57,15 @@ from unrolled.text.corpus.segments import (
     lines_of,
     n_bytes_of,
     single_lines,
+)
+from unrolled.text.corpus.splits import (
+    FEWEST_FILES,
+    cut_notes,
+    cut_off,
+    draw_files,
+    empty_notes,
+    invalid_notes,
+    shared_notes,
 )
 from unrolled.text.files import endings
 from unrolled.text.tokenizer import EOS_ID, Tokenizer

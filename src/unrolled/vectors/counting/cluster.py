@@ -26,22 +26,22 @@ from unrolled.errors import ConfigError, DataError, UnavailableError, UnrolledEr
 from unrolled.text.corpus.corpus import CorpusConfig, decode_block, find_files
 from unrolled.text.corpus.files import end_of_last_character
 from unrolled.text.files import endings, unpacked
-from unrolled.vectors.kernels import native
-from unrolled.vectors.kernels import reference as plain
-from unrolled.vectors.counting import text_shards as words
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.counting import text_shards as words
 from unrolled.vectors.counting.cooccurrence import (
     SumsWriter,
     require_longer,
     row_batches,
     stretches,
 )
+from unrolled.vectors.counting.ratios import COUNTS_FOLDER
+from unrolled.vectors.counting.text_shards import Marker, Splitter, border_of, torn
+from unrolled.vectors.counting.vocabulary import WordCounts
 from unrolled.vectors.events import Counted, Read, VectorsEvent, VocabularyMade
 from unrolled.vectors.formats.safetensors import VOCABULARY_FILE
-from unrolled.vectors.counting.ratios import COUNTS_FOLDER
+from unrolled.vectors.kernels import native
+from unrolled.vectors.kernels import reference as plain
 from unrolled.vectors.kernels.types import BORDER, Matrix, PairWeights, Rows
-from unrolled.vectors.counting.vocabulary import WordCounts
-from unrolled.vectors.counting.text_shards import Marker, Splitter, border_of, torn
 
 _LEAST_PART, _MOST_PART = 1 << 20, 1 << 30  # bytes of text
 _BLOCK = 1 << 20

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from unrolled import documents, storage
 from unrolled.errors import DataError
-from unrolled.vectors.kernels.types import BORDER, Matrix, PairWeights, Rows
 from unrolled.vectors.formats.arrays import NumberFile, StoredNumbers
+from unrolled.vectors.kernels.types import BORDER, Matrix, PairWeights, Rows
 
 MOST_MERGED = 64
 """Matrices that are added up at once; of more, sums are added up in turn."""

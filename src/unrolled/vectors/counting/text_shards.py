@@ -29,9 +29,9 @@ from unrolled.text.corpus.corpus import CorpusConfig, find_files, read_blocks
 from unrolled.text.limits import line_too_long, longest_line
 from unrolled.text.tokenizer import SPECIALS, TextConfig, Tokenizer
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.kernels.types import BORDER
-from unrolled.vectors.formats.arrays import array_header, numbers
 from unrolled.vectors.counting.vocabulary import Vocabulary, composed
+from unrolled.vectors.formats.arrays import array_header, numbers
+from unrolled.vectors.kernels.types import BORDER
 
 CorpusLike = str | PathLike[str] | Sequence[str | PathLike[str]] | CorpusConfig
 

@@ -26,13 +26,11 @@ from numpy.typing import NDArray
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.files import endings
-from unrolled.vectors.formats import word2vec_binary
-from unrolled.vectors.formats import safetensors
-from unrolled.vectors.formats import text
-from unrolled.vectors.formats.safetensors import VOCABULARY_FILE, Which, read_vocabulary
-from unrolled.vectors.formats.text import header_of, is_number
-from unrolled.vectors.formats.stored import StoredVectors, not_finite
+from unrolled.vectors.formats import safetensors, text, word2vec_binary
 from unrolled.vectors.formats.files import BYTE_ORDER_MARK, opened
+from unrolled.vectors.formats.safetensors import VOCABULARY_FILE, Which, read_vocabulary
+from unrolled.vectors.formats.stored import StoredVectors, not_finite
+from unrolled.vectors.formats.text import header_of, is_number
 
 __all__ = [
     "VOCABULARY_FILE",

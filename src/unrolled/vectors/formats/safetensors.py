@@ -18,6 +18,7 @@ from unrolled.storage import flush_folder
 from unrolled.text.files import nearest_file
 from unrolled.text.limits import longest_line
 from unrolled.vectors.formats import arrays
+from unrolled.vectors.formats.files import BYTE_ORDER_MARK, lines, opened, shown, written
 from unrolled.vectors.formats.stored import (
     ROWS,
     StoredVectors,
@@ -25,7 +26,6 @@ from unrolled.vectors.formats.stored import (
     several,
     what_is_not_finite,
 )
-from unrolled.vectors.formats.files import BYTE_ORDER_MARK, lines, opened, shown, written
 
 Which = Literal["sum", "word", "context"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import DataError
-from unrolled.vectors.formats.stored import ROWS, Kept, StoredVectors, several
 from unrolled.vectors.formats.files import lines, opened, shown, written
+from unrolled.vectors.formats.stored import ROWS, Kept, StoredVectors, several
 
 _WIDEST = 1 << 16
 _HEADER = re.compile(rb"(\d{1,15})[ \t]+(\d{1,9})")

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from unrolled.errors import DataError
 from unrolled.text.limits import line_too_long, longest_line
-from unrolled.vectors.formats.text import header_of
-from unrolled.vectors.formats.stored import ROWS, Kept, StoredVectors
 from unrolled.vectors.formats.files import opened, written
+from unrolled.vectors.formats.stored import ROWS, Kept, StoredVectors
+from unrolled.vectors.formats.text import header_of
 
 _BLOCK = 1 << 20  # bytes read at a time
 

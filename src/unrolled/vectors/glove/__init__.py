@@ -1,0 +1,1 @@
+"""GloVe: the pairs it trains on, and its model."""

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from unrolled.errors import NonFiniteError
 from unrolled.quoting import quote
-from unrolled.vectors.formats import arrays as storage
 from unrolled.vectors.config import VectorsConfig
+from unrolled.vectors.counting.vocabulary import Vocabulary
+from unrolled.vectors.formats import arrays as storage
 from unrolled.vectors.glove.pairs import Pairs, n_groups_of
 from unrolled.vectors.kernels.types import Block, Side
-from unrolled.vectors.counting.vocabulary import Vocabulary
 
 _STRIDE = 16  # floats; a vector starts at the start of a cache line
 _NUMBERS_AT_ONCE = 1 << 18  # of vectors, on their way to or from the disk

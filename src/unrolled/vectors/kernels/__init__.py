@@ -1,0 +1,1 @@
+"""What counts and trains: compiled kernels, and the NumPy reference that defines them."""

@@ -1,7 +1,8 @@
 import pytest
 
 from unrolled.errors import DataError
-from unrolled.samples import RetrievalBaseline, generate
+from unrolled.baselines.retrieval import RetrievalBaseline
+from unrolled.samples import generate
 
 PAIRS = [
     ("The girl eats the apple.", "La niña come la manzana."),

@@ -1,0 +1,146 @@
+"""Run one command: parse the arguments, call it, and turn what goes wrong into a sentence.
+
+A command only reads its arguments, calls the function that does the work and prints. What it
+needs is imported inside it, so that `unrolled --help` does not wait for torch. Options with a dot
+in their name (`--training.max_steps 500`) are settings of the recipe: they are taken out before
+cyclopts sees the arguments and go through `unrolled.config`, as the lines of a TOML file do.
+
+Exit codes: 0; 2 for an error with a sentence; 130 for Ctrl-C; 141 when a pipe's reader has gone.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from cyclopts import CycloptsError, UnusedCliTokensError
+
+from unrolled.cli import app as tree
+from unrolled.cli import (
+    data,
+    demo,
+    doctor,
+    evaluate,
+    generate,
+    options,
+    predict,
+    sample,
+    train,
+    vectors,
+    vectors_train,
+)
+from unrolled.cli.app import app
+from unrolled.config import split_options
+from unrolled.errors import ConfigError, UnrolledError
+from unrolled.out_of_memory import is_out_of_memory
+from unrolled.quoting import one_message, quote
+
+NEED_TORCH = (train, evaluate, predict, generate, data, doctor, demo)
+COMMANDS = (*NEED_TORCH, sample, vectors, vectors_train, tree)
+"""The modules of the commands; importing one adds its commands to `app`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after `unrolled`; those of this process by default.
+
+    Returns:
+        The exit code.
+    """
+    _prepare_streams()
+    if sys.stdout is None:
+        _complain("standard output is closed; send it to a file, or to the null device")
+        return 2
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        _give_up_output()
+        return 141
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return 141  # rich has its own answer to a pipe whose reader has gone
+    except UnusedCliTokensError as error:
+        unused = ", ".join(quote(token) for token in error.unused_tokens or ())
+        problem = f"unexpected {unused}; quote an argument that contains spaces"
+    except (UnrolledError, CycloptsError) as error:
+        problem = str(error)
+    except (
+        KeyboardInterrupt,
+        OSError,
+        MemoryError,
+        ImportError,
+        RuntimeError,
+        SystemError,
+    ) as error:
+        if _is_interrupt(error):
+            _complain("interrupted", before="\n")
+            return 130
+        if isinstance(error, OSError) and not is_out_of_memory(error):
+            place = f"{error.filename}: " if error.filename else ""
+            problem = f"{place}{error.strerror or error}"
+        elif is_out_of_memory(error):
+            problem = "out of memory; give it more, or less to do at once"
+        else:
+            raise
+    _flush_output()
+    _complain(problem)
+    return 2
+
+
+def _prepare_streams() -> None:
+    """Any text can be written; where standard error is closed, what is told there is lost."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  it stays open
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def _complain(problem: str, before: str = "") -> None:
+    with suppress(OSError, ValueError):  # who reads it may have gone
+        print(f"{before}unrolled: {one_message(problem)}", file=sys.stderr, flush=True)
+
+
+def _flush_output() -> None:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _give_up_output()
+
+
+def _give_up_output() -> None:
+    """Nothing more can be written: the interpreter, which flushes on its way out, shall not complain."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: in the midst of an import it may come as another."""
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _run(arguments: Sequence[str]) -> None:
+    rest, overrides = split_options(arguments)
+    options.restore_docstrings(*COMMANDS)
+    command, bound, ignored = app.parse_args(rest, exit_on_error=False, print_error=False)
+    if "overrides" in ignored:
+        bound.arguments["overrides"] = tuple(overrides)
+    elif overrides and rest and rest[0] in app:
+        raise ConfigError(f"--{overrides[0][0]}: `unrolled {rest[0]}` takes no recipe settings")
+    if sys.modules[command.__module__] in NEED_TORCH:
+        options.check_room_for_torch()
+    command(*bound.args, **bound.kwargs)

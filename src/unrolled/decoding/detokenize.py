@@ -1,0 +1,168 @@
+"""Tokens to text while the text is still being written."""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from unrolled.text.tokenizer import EOS_ID, join_words
+
+APOSTROPHES = ("'", "\u2019")
+
+
+N_JOINED = 64
+"""Words before a continuation that decide how it is joined to them: an open quotation mark, a bracket."""
+
+
+LONGEST_WAIT = 64
+"""Words after an apostrophe that stands alone, which wait to see whether it opened a quotation."""
+
+
+class TokenizerLike(Protocol):
+    """What is asked of a tokenizer."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def running(self) -> bool: ...
+    @property
+    def inner(self) -> Any: ...
+    def token_bytes(self) -> list[bytes]: ...
+    def encode(self, text: str) -> list[int]: ...
+    def pieces(self, ids: Sequence[int]) -> list[str]: ...
+
+
+class ByteText:
+    """Tokens that are bytes, as text: characters are given when they are whole."""
+
+    def __init__(
+        self, token_bytes: Sequence[bytes], prefix: str, at_start: bool, border: str
+    ) -> None:
+        self._bytes, self._prefix, self._at_start = token_bytes, prefix.encode(), at_start
+        self._border = border
+
+    def write(self, tokens: Iterator[tuple[int, int]]) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        at_start = self._at_start
+        for token, n_repeated in tokens:
+            if token == EOS_ID:
+                yield decoder.decode(b"", final=True) + self._border
+                at_start = True
+                continue
+            written = self._bytes[token][n_repeated:]
+            yield decoder.decode(written.removeprefix(self._prefix) if at_start else written)
+            at_start = False
+        yield decoder.decode(b"", final=True)
+
+
+class WordText:
+    """Tokens that are words, as text: given when no further word changes how they are joined."""
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        before: Sequence[str],
+        spaced: bool,
+        punctuated: bool,
+        border: str,
+    ) -> None:
+        self._words, self._before, self._spaced = words, list(before), spaced
+        self._border = border
+        self._join = join_words if punctuated else " ".join
+        self._punctuated = punctuated
+
+    def write(self, tokens: Iterator[tuple[int, int]]) -> Iterator[str]:
+        line, start, shown = list(self._before), len(self._before), ""
+        for token, _ in tokens:
+            if token == EOS_ID:
+                yield self._text(line, start, len(line))[len(shown) :] + self._border
+                line, start, shown = [], 0, ""
+                continue
+            line.append(self._words[token])
+            n_certain = self._n_certain(line)
+            waited = len(line) - n_certain > LONGEST_WAIT
+            if waited:
+                n_certain = len(line)
+            if n_certain > start:
+                text = self._text(line, start, n_certain)
+                yield text[len(shown) :]
+                shown = text
+            if waited or (len(line) > 4 * N_JOINED and n_certain == len(line)):
+                # What was shown stays; fewer words decide how the next ones are joined. An apostrophe
+                # that was waited for in vain is not among them.
+                line = line[-LONGEST_WAIT if waited else -N_JOINED :]
+                start, shown, self._spaced = len(line), "", True
+        yield self._text(line, start, len(line))[len(shown) :]
+
+    def _text(self, line: list[str], start: int, stop: int) -> str:
+        """What words start to stop add to those before them."""
+        if stop == start:
+            return ""
+        whole, place = self._join(line[:stop]), 0
+        for word in line[:start]:
+            place += whole.startswith(" ", place) + len(word)
+        added = whole[place:]
+        return added if self._spaced or not start else added.removeprefix(" ")
+
+    def _n_certain(self, line: list[str]) -> int:
+        """How many words are joined to those before them as they will be in the end.
+
+        An apostrophe that stands alone opens a quotation or not, as another one follows or not.
+        """
+        if self._punctuated and line.count("'") % 2:
+            return max(i for i, word in enumerate(line) if word == "'")
+        return len(line)
+
+
+def before_stop(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
+    """The text before the first of the stop strings; an end that may become one waits."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        found = [held.find(each) for each in stop if each in held]
+        if found:
+            if min(found):
+                yield held[: min(found)]
+            return
+        n_held = max((overlap(held, each) for each in stop), default=0)
+        if len(held) > n_held:
+            yield held[: len(held) - n_held]
+            held = held[len(held) - n_held :]
+    if held:
+        yield held
+
+
+def overlap(text: str, stop: str) -> int:
+    """The longest end of a text that a stop string begins with."""
+    longest = max(0, min(len(text), len(stop) - 1))
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def joins_on(character: str) -> bool:
+    """Whether a character may change with those before it: a mark, or a part of a Korean syllable."""
+    return unicodedata.category(character)[0] == "M" or "\u1160" <= character <= "\u11ff"
+
+
+def is_space(character: str) -> bool:
+    """Unicode's white space, without four control characters that Python counts in."""
+    return character.isspace() and not "\x1c" <= character <= "\x1f"
+
+
+def without_prefix(inner: Any) -> Any:
+    """The same byte pairs for the middle of a text: without a space put first."""
+    import tokenizers
+    from tokenizers import normalizers
+
+    steps: list[Any] = [normalizers.NFC()]
+    if "A" not in inner.normalizer.normalize_str("A"):
+        steps.append(normalizers.Lowercase())
+    inside = tokenizers.Tokenizer(inner.model)
+    inside.normalizer = normalizers.Sequence(steps)
+    inside.pre_tokenizer = inner.pre_tokenizer
+    return inside
+
+
+def well_formed(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")

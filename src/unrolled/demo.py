@@ -1,0 +1,151 @@
+"""The whole way in two minutes: generate text, train with and without attention, look inside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from unrolled.baselines.retrieval import RetrievalBaseline
+from unrolled.cli.progress import show
+from unrolled.decoding.config import DecodingConfig
+from unrolled.errors import UnavailableError
+from unrolled.inspect.attention import draw_attention
+from unrolled.predictors.load import load
+from unrolled.predictors.seq2seq import Evaluation, Predictor, judge
+from unrolled.samples.phrasebook.generator import generate, write
+from unrolled.tasks.seq2seq import TranslateConfig
+from unrolled.tasks.translate import TASK
+from unrolled.text.rows import Row
+from unrolled.text.splits import DataConfig
+from unrolled.text.tokenizer import TextConfig
+from unrolled.training.config import TrainingConfig
+from unrolled.training.loop import fit
+from unrolled.training.recipe import Recipe
+
+N_SHOWN = 12
+N_DRAWN = 3
+
+
+def recipe(data: Path, attention: Literal["additive", "none"], max_steps: int) -> Recipe:
+    """What the demo trains: small enough for seconds, large enough for the grammar.
+
+    Args:
+        data: folder with the phrasebook's three files.
+        attention: `model.attention`.
+        max_steps: updates.
+    """
+    return Recipe(
+        task=TASK.name,
+        data=DataConfig(
+            train=(str(data / "train.tsv"),),
+            valid=(str(data / "valid.tsv"),),
+            test=(str(data / "test.tsv"),),
+        ),
+        text=TextConfig(kind="word", vocab_size=4000),
+        model=TranslateConfig(
+            embedding_size=96,
+            encoder_size=96,
+            hidden_size=192,
+            attention=attention,
+            input_feeding=False,
+            dropout_rate=0.0,
+            label_smoothing=0.0,
+            unknown_rate=0.0,  # every word of it is met in training
+        ),
+        training=TrainingConfig(
+            learning_rate=4e-3,
+            schedule="linear",
+            warmup_steps=50,
+            max_tokens=300,
+            max_steps=max_steps,
+            evaluate_every_n_steps=max_steps,
+            checkpoint_every_n_steps=max_steps,
+            valid_sentences=0,
+        ),
+        decoding=DecodingConfig(method="greedy"),
+    )
+
+
+def run(folder: Path, max_steps: int = 1600) -> None:
+    """Train, score, translate and draw; everything goes under `folder`.
+
+    Args:
+        folder: made where it is missing; runs of an earlier demo in it are replaced.
+        max_steps: updates of each of the two models.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    data = folder / "phrasebook"
+    phrasebook = generate()
+    write(data, phrasebook)
+    test = [
+        Row((phrase.source, phrase.target), line) for line, phrase in enumerate(phrasebook.test, 2)
+    ]
+    console.print(
+        f"phrasebook: {len(phrasebook.train):,} sentences to learn from; {len(test):,} to test on, "
+        f"none of whose subject–verb–object combinations was ever seen ({data})"
+    )
+    started = time.perf_counter()
+    translators = {}
+    kinds: tuple[tuple[str, Literal["additive", "none"]], ...] = (
+        ("attention", "additive"),
+        ("no attention", "none"),
+    )
+    for name, attention in kinds:
+        out = folder / name.replace(" ", "-")
+        console.print(f"\n[bold]training with {name}[/bold]")
+        show(fit(recipe(data, attention, max_steps), out, force=True), out, TASK.use, console)
+        translator = load(out)
+        assert isinstance(translator, Predictor)
+        translators[name] = translator
+    training_seconds = time.perf_counter() - started
+    evaluations = {name: model.evaluate(test) for name, model in translators.items()}
+    retrieval = RetrievalBaseline([(p.source, p.target) for p in phrasebook.train])
+    evaluations["nearest phrase"] = judge(
+        TASK, test, retrieval.translate([row.fields[0] for row in test])
+    )
+    console.print(f"\ntraining: {training_seconds:.0f} s on {torch.get_num_threads()} threads\n")
+    console.print(_table(evaluations))
+    _show_translations(console, translators["attention"], test[:N_SHOWN])
+    _draw(console, translators["attention"], test, folder / "attention.png")
+    console.print(
+        f'\ntry: unrolled predict {folder / "attention"} "The old teacher does not read the books."'
+    )
+
+
+def _table(evaluations: dict[str, Evaluation]) -> Table:
+    first = next(iter(evaluations.values()))
+    table = Table(title="BLEU on unseen combinations, by words of the English sentence")
+    table.add_column("")
+    for label, part in first.by_length.items():
+        table.add_column(f"{label}\n({part.n_sentences})", justify="right")
+    table.add_column(f"all\n({first.total.n_sentences})", justify="right")
+    for name, evaluation in evaluations.items():
+        parts = [*evaluation.by_length.values(), evaluation.total]
+        table.add_row(name, *(f"{part.scores['bleu']:.1f}" for part in parts))
+    return table
+
+
+def _show_translations(console: Console, translator: Predictor, rows: Sequence[Row]) -> None:
+    console.print("\nunseen sentences:")
+    for row, answer in zip(rows, translator([row.fields[0] for row in rows]), strict=True):
+        source, reference = row.fields
+        console.print(f"  {source}\n    [bold]{escape(answer)}[/bold]")
+        if answer != reference:
+            console.print(f"    expected: {reference}")
+
+
+def _draw(console: Console, translator: Predictor, rows: Sequence[Row], path: Path) -> None:
+    chosen = sorted(rows, key=lambda row: abs(len(row.fields[0].split()) - 9))[:N_DRAWN]
+    drawn = translator.predict([row.fields[0] for row in chosen], with_attention=True)
+    try:
+        draw_attention(drawn, path)
+    except UnavailableError:
+        path = draw_attention(drawn, path.with_suffix(".html"))
+    console.print(f"\nattention, word by word: {path}")

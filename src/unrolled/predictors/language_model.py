@@ -1,0 +1,162 @@
+"""A trained language model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from unrolled.decoding.text_session import Completion, Continuation
+from unrolled.errors import DataError
+from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.predictors.precision import recurrent_precision
+from unrolled.tasks.task import StreamTask, Tokenizers
+from unrolled.text.corpus.corpus import TokenStream, default_cache_folder, open_corpus
+from unrolled.training.dataset import ROLE
+from unrolled.training.evaluation import reading, stream_loss
+from unrolled.training.recipe import Recipe
+from unrolled.training.split_file import check_data, check_part
+
+
+@dataclass(frozen=True)
+class StreamEvaluation:
+    """A language model judged on a text.
+
+    Args:
+        loss: mean, in nats per token.
+        n_tokens: how many were predicted, ends of documents included.
+        n_characters: of the text.
+        scores: by name.
+        signatures: how each score was computed.
+        seconds: time to read the text.
+    """
+
+    loss: float
+    n_tokens: int
+    n_characters: int
+    scores: dict[str, float]
+    signatures: dict[str, str]
+    seconds: float
+
+    def lines(self) -> Iterator[str]:
+        """The evaluation as text."""
+        rate = self.n_tokens / self.seconds if self.seconds else float("inf")
+        yield (
+            f"{self.n_tokens:,} tokens, {self.n_characters:,} characters in {self.seconds:.1f} s "
+            f"({rate:,.0f} tokens/s)"
+        )
+        yield f"loss {self.loss:.4f}   nats per token"
+        for name, value in self.scores.items():
+            yield f"{name} {value:.3f}   {self.signatures[name]}"
+
+    def figures(self) -> dict[str, object]:
+        """What a file of results keeps."""
+        return {
+            "tokens": self.n_tokens,
+            "characters": self.n_characters,
+            "seconds": round(self.seconds, 1),
+            "loss": self.loss,
+            **self.scores,
+            "signatures": self.signatures,
+        }
+
+
+class LanguagePredictor:
+    """A language model with its vocabulary: text in, its continuation out. Made by `load`.
+
+    Args:
+        recipe: what the run was trained with.
+        task: its task.
+        tokenizers: by role.
+        model: the trained module, in evaluation mode.
+        folder: the run folder, where there is one.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        task: StreamTask,
+        tokenizers: Tokenizers,
+        model: Any,
+        folder: Path | None = None,
+    ) -> None:
+        self.recipe, self.task, self.tokenizers, self.model = recipe, task, tokenizers, model
+        self.folder = folder
+
+    def continuation(self) -> Continuation:
+        """A new text, of which nothing is written yet; it keeps its state between calls."""
+        data = self.recipe.data
+        borders = {"line": "\n", "paragraph": "\n\n", "separator": f"\n{data.separator}\n"}
+        return Continuation(
+            self.model,
+            self.tokenizers[ROLE],
+            border=borders.get(data.documents, ""),
+            restart=data.restart,
+        )
+
+    def complete(self, text: str, k: int = 3) -> list[Completion]:
+        """Ranked completions of the last word of a text, or its next word."""
+        continuation = self.continuation()
+        continuation.feed(text)
+        return continuation.complete(k)
+
+    def generate(self, prompt: str = "", **options: Any) -> str:
+        """A continuation of the prompt; the options are those of `Continuation.generate`."""
+        continuation = self.continuation()
+        continuation.feed(prompt)
+        return "".join(continuation.generate(**options))
+
+    def held_out(self, part: Literal["valid", "test"]) -> TokenStream:
+        """The run's "valid" or "test" text, read or cut as in training.
+
+        Raises:
+            RunError: the part is in files, or was cut from files, that have changed since.
+        """
+        data = self.recipe.data
+        if self.folder is not None:
+            if getattr(data, part):
+                data = check_part(self.folder, data, part)
+            else:
+                check_data(self.folder, data)
+        corpus = open_corpus(data)
+        if part not in corpus.parts:
+            others = " or ".join(f"--split {each}" for each in corpus.parts if each != "train")
+            raise DataError(
+                f"the run has no {part} text; score {others}, or other text with --data FILE"
+            )
+        return corpus.encode(part, self.tokenizers[ROLE], default_cache_folder())
+
+    def read(self, paths: Sequence[str]) -> TokenStream:
+        """Other text, as the run reads its own."""
+        data = replace(self.recipe.data, train=(), valid=(), test=tuple(paths))
+        return open_corpus(data).encode("test", self.tokenizers[ROLE], default_cache_folder())
+
+    def evaluate(
+        self, stream: TokenStream, cache: ContinuousCache | None = None
+    ) -> StreamEvaluation:
+        """How well every token of a text is foretold from all before it.
+
+        Args:
+            stream: as `held_out` or `read` gives it; read as one row, the state carried throughout.
+            cache: of recent words, which are then likelier; it is emptied first.
+        """
+        began = time.perf_counter()
+        if cache is not None:
+            cache.clear()
+        loss, n_tokens = stream_loss(
+            self.model,
+            self.task,
+            stream,
+            restart=self.recipe.data.restart,
+            device=next(self.model.parameters()).device,
+            cache=cache,
+        )
+        seconds = time.perf_counter() - began
+        scores = self.task.scores(loss, n_tokens, stream.n_characters)
+        how = reading(stream, 1, self.recipe.data.restart)
+        if (precision := recurrent_precision(self.model)) != "float32":
+            how += f"|{precision} steps"
+        signatures = self.task.signature(how if cache is None else f"{how}|{cache}")
+        return StreamEvaluation(loss, n_tokens, stream.n_characters, scores, signatures, seconds)

@@ -1,0 +1,197 @@
+"""A trained sequence-to-sequence model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import overload
+
+import torch
+
+from unrolled.decoding.config import DecodingConfig
+from unrolled.tasks.predictions import Prediction
+from unrolled.tasks.task import Task, Tokenizers
+from unrolled.text.readers import read_rows
+from unrolled.text.rows import Row
+from unrolled.text.splits import read_splits
+from unrolled.training.evaluation import predictions
+from unrolled.training.recipe import Recipe
+from unrolled.training.split_file import check_data, check_part
+
+LENGTHS = ((1, 9), (10, 19), (20, None))
+"""Source lengths in words that an evaluation tells apart."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How answers compare with references.
+
+    Args:
+        n_sentences: how many.
+        scores: by name, larger is better.
+    """
+
+    n_sentences: int
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run judged on a data set.
+
+    Args:
+        total: all sentences.
+        by_length: by words of the source, e.g. "10–19"; groups without a sentence are left out.
+        signatures: how each score was computed.
+        seconds: time to answer, reading and scoring left out.
+        answers: the answers, in order.
+    """
+
+    total: Scores
+    by_length: dict[str, Scores]
+    signatures: dict[str, str]
+    seconds: float
+    answers: list[str]
+
+    def lines(self) -> Iterator[str]:
+        """The evaluation as text."""
+        rate = self.total.n_sentences / self.seconds if self.seconds else float("inf")
+        yield f"{self.total.n_sentences:,} sentences in {self.seconds:.1f} s ({rate:,.0f}/s)"
+        for name, value in self.total.scores.items():
+            yield f"{name} {value:.2f}   {self.signatures[name]}"
+        for label, part in self.by_length.items():
+            figures = "  ".join(f"{name} {value:.2f}" for name, value in part.scores.items())
+            yield f"  {label} words ({part.n_sentences:,}): {figures}"
+
+    def figures(self) -> dict[str, object]:
+        """What a file of results keeps."""
+        return {
+            "sentences": self.total.n_sentences,
+            "seconds": round(self.seconds, 1),
+            **self.total.scores,
+            "by_length": {label: part.scores for label, part in self.by_length.items()},
+            "signatures": self.signatures,
+        }
+
+
+class Predictor:
+    """A model with its vocabularies: text in, text out. Made by `load`.
+
+    Args:
+        recipe: what the run was trained with.
+        task: its task.
+        tokenizers: by role.
+        model: the trained module, in evaluation mode.
+        folder: the run folder, where there is one.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        task: Task,
+        tokenizers: Tokenizers,
+        model: torch.nn.Module,
+        folder: Path | None = None,
+    ) -> None:
+        self.recipe, self.task, self.tokenizers, self.model = recipe, task, tokenizers, model
+        self.folder = folder
+
+    @overload
+    def __call__(self, texts: str) -> str: ...
+    @overload
+    def __call__(self, texts: list[str]) -> list[str]: ...
+    def __call__(self, texts: str | list[str]) -> str | list[str]:
+        """The best answer to one text, or to each of several."""
+        if isinstance(texts, str):
+            return self.predict([texts])[0].text
+        return [prediction.text for prediction in self.predict(texts)]
+
+    def predict(
+        self,
+        texts: str | Sequence[str],
+        decoding: DecodingConfig | None = None,
+        *,
+        n_best: int | None = None,
+        with_attention: bool = False,
+    ) -> list[Prediction]:
+        """The answers with their scores, n best and attention; one record per text, in order.
+
+        Args:
+            texts: what to answer, or one text alone; an empty text has an empty answer.
+            decoding: how to search; the recipe's by default.
+            n_best: answers per text; the decoding's by default.
+            with_attention: whether each answer carries its attention `[T, S]`.
+
+        Raises:
+            ConfigError: more answers asked for than the beam has.
+        """
+        if isinstance(texts, str):
+            texts = [texts]
+        decoding = decoding or self.recipe.decoding
+        if n_best is not None:
+            decoding = replace(decoding, n_best=n_best)
+        encoded = [self.task.encode([text], self.tokenizers) for text in texts]
+        return predictions(
+            self.model, self.task, encoded, self.tokenizers, decoding, with_attention
+        )
+
+    def held_out(self, part: str) -> list[Row]:
+        """The rows of the run's "valid" or "test" part, read or cut as in training.
+
+        Raises:
+            RunError: the part is in a data file, or was cut from one, that has changed since.
+        """
+        if paths := getattr(self.recipe.data, part):
+            if self.folder is not None:
+                check_part(self.folder, self.recipe.data, part)
+            columns = self.recipe.data.columns or None
+            return list(read_rows(paths, columns, len(self.task.columns)))
+        if self.folder is not None:
+            # Cut from another file, the part could hold rows that were trained on.
+            check_data(self.folder, self.recipe.data)
+        splits = read_splits(self.recipe.data, len(self.task.columns))
+        return {"valid": splits.valid, "test": splits.test}[part]
+
+    def evaluate(self, rows: Sequence[Row], decoding: DecodingConfig | None = None) -> Evaluation:
+        """Answer the first field of each row and compare with the last.
+
+        Args:
+            rows: source and reference, as `held_out` or `unrolled.text.read_rows` gives them.
+            decoding: how to search; the recipe's by default.
+        """
+        start = time.perf_counter()
+        answers = [
+            answer.text for answer in self.predict([row.fields[0] for row in rows], decoding)
+        ]
+        return judge(self.task, rows, answers, time.perf_counter() - start)
+
+
+def judge(
+    task: Task, rows: Sequence[Row], answers: Sequence[str], seconds: float = 0.0
+) -> Evaluation:
+    """Compare answers, wherever they come from, with the last field of each row.
+
+    Args:
+        task: how to score.
+        rows: source and reference.
+        answers: one per row.
+        seconds: what the answers took.
+    """
+    n_words = [max(1, len(row.fields[0].split())) for row in rows]
+
+    def scores(chosen: Sequence[int]) -> Scores:
+        return Scores(
+            len(chosen),
+            task.score([answers[row] for row in chosen], [rows[row].fields[-1] for row in chosen]),
+        )
+
+    by_length = {}
+    for shortest, longest in LENGTHS:
+        chosen = [
+            row for row, n in enumerate(n_words) if shortest <= n <= (longest or float("inf"))
+        ]
+        if chosen:
+            by_length[f"{shortest}–{longest}" if longest else f"{shortest}+"] = scores(chosen)
+    return Evaluation(scores(range(len(rows))), by_length, task.signature(), seconds, list(answers))

@@ -1,0 +1,94 @@
+"""Whether a recipe fits a run: to resume it, or to start from its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unrolled import config
+from unrolled.errors import ConfigError
+from unrolled.quoting import brief
+from unrolled.training.recipe import Recipe
+from unrolled.training.run_folder import flat, settings_of
+from unrolled.training.split_file import (
+    check_data,
+)
+
+CHANGEABLE = frozenset(
+    f"training.{name}"
+    for name in (
+        "max_steps",
+        "max_epochs",
+        "max_minutes",
+        "patience",
+        "log_every_n_steps",
+        "evaluate_every_n_steps",
+        "checkpoint_every_n_steps",
+        "threads",
+    )
+) | {"data.train", "data.valid", "data.test"}
+"""What may differ when a run is resumed: limits, intervals, and where the same files are now."""
+
+
+NOT_WEIGHTS = {
+    f"model.{name}"
+    for name in (
+        "dropout_rate",
+        "label_smoothing",
+        "sampling_rate",
+        "word_rate",
+        "input_rate",
+        "between_rate",
+        "output_rate",
+        "recurrent_weight_rate",
+        "locked",
+        "n_samples",
+        "unknown_rate",
+        "class_weights",
+        "embeddings_missing",
+        "embeddings_frozen",
+        "embeddings_tuning",
+        "embeddings_frozen_epochs",
+    )
+}
+"""Settings of a model that change how it is trained, and may differ from the run it starts from."""
+
+
+BEGINNINGS = {f"model.{side}embeddings" for side in ("", "source_", "target_")}
+"""Settings that name what a new model begins with; one that starts from a run may leave them out."""
+
+
+def check_changes(folder: Path, recipe: Recipe) -> None:
+    """Check that a recipe may go on with a run.
+
+    Raises:
+        ConfigError: it differs in more than limits and intervals; the setting is named.
+        RunError: the data files are not those that the run was trained on.
+    """
+    old, new = settings_of(folder, recipe), flat(config.to_mapping(recipe))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name) and name not in CHANGEABLE:
+            raise ConfigError(
+                f"{name} is {_shown(new.get(name))}, but {folder} was begun with "
+                f"{_shown(old.get(name))}; a resumed run may change only its limits and intervals: "
+                "leave this setting as it was, or start another run from this one (--from)"
+            )
+    check_data(folder, recipe.data)
+
+
+def check_same_model(folder: Path, recipe: Recipe) -> None:
+    """Check that a run's weights fit a recipe.
+
+    Raises:
+        ConfigError: task or model differ; the setting is named.
+    """
+    old, new = settings_of(folder, recipe), flat(config.to_mapping(recipe))
+    for name in sorted((old.keys() | new.keys()) - NOT_WEIGHTS - (BEGINNINGS - new.keys())):
+        if (name == "task" or name.startswith("model.")) and old.get(name) != new.get(name):
+            raise ConfigError(
+                f"{name} is {_shown(new.get(name))}, but the weights of {folder} are those of "
+                f"{_shown(old.get(name))}; a run that starts from another keeps its model"
+            )
+
+
+def _shown(value: object) -> str:
+    return "not set" if value is None else brief(repr(value))

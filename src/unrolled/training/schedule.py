@@ -1,0 +1,44 @@
+"""The learning rate of each update."""
+
+from __future__ import annotations
+
+import math
+
+from unrolled.training.config import TrainingConfig
+
+
+def learning_rate(
+    config: TrainingConfig, step: int, fraction_done: float = 0.0, n_reductions: int = 0
+) -> float:
+    """The rate of one update.
+
+    With base rate r, step n counted from 1, w warm-up steps and a share d of training done before
+    the step:
+
+        constant      r · min(1, n / w)
+        plateau       r · min(1, n / w) · factor^reductions
+        linear        r · min(n / w, 1 − d)
+        inverse_sqrt  r · min(n / w, √(w / n)), w at least 1      Vaswani et al. 2017, section 5.3
+
+    Args:
+        config: names the schedule and its numbers.
+        step: the update about to be made, from 1.
+        fraction_done: d, 0…1.
+        n_reductions: how often the plateau schedule has cut the rate.
+
+    >>> config = TrainingConfig(schedule="inverse_sqrt", learning_rate=0.5, warmup_steps=4)
+    >>> [learning_rate(config, step) for step in (1, 4, 16)]
+    [0.125, 0.5, 0.25]
+    """
+    warmup = config.warmup_steps
+    rise = step / warmup if step < warmup else 1.0
+    match config.schedule:
+        case "plateau":
+            factor = rise * config.plateau_factor**n_reductions
+        case "linear":
+            factor = min(rise, 1.0 - fraction_done)
+        case "inverse_sqrt":
+            factor = min(rise, math.sqrt(max(1, warmup) / step))
+        case _:
+            factor = rise
+    return config.learning_rate * factor
