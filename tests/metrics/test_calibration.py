@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError
-from unrolled.metrics.calibration import FLOOR, calibrate, reliability, tally_probabilities
+from unrolled.metrics.calibration import FLOOR, calibrate, reliability
 from unrolled.metrics.labels import measure_labels
 from unrolled.metrics.multi_label import measure_multi_label
 
@@ -144,16 +144,6 @@ def test_of_many_labels_every_cell_is_a_prediction():
     assert found.scores()["brier"] == pytest.approx(2 * squares.mean())
     logs = np.log(np.where(gold == 1, probabilities, 1 - probabilities))
     assert found.scores()["nll"] == pytest.approx(-logs.mean())
-
-
-def test_a_tally_scores_any_choice_of_examples():
-    probabilities, gold = distributions(31, 3), np.random.default_rng(6).integers(3, size=31)
-    index = np.random.default_rng(7).integers(31, size=(5, 17))
-    found = tally_probabilities(gold, probabilities).scores(index)
-    for row, chosen in enumerate(index):
-        expected = calibrate(gold[chosen], gold[chosen], probabilities[chosen])
-        assert found["brier"][row] == pytest.approx(expected.brier, rel=1e-12)
-        assert found["nll"][row] == pytest.approx(expected.nll, rel=1e-12)
 
 
 def test_the_table_is_printed():
