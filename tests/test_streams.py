@@ -122,7 +122,7 @@ def test_ctrl_c_in_an_import_leaves_no_traceback(name: str) -> None:
 
 
 @pytest.mark.parametrize("level", ["1", "2"])
-def test_help_keeps_its_text_without_docstrings(level: str) -> None:
+def test_help_has_text_without_docstrings(level: str) -> None:
     program = (
         "import sys; from unrolled import cli\n"
         "cli.main(['predict', '--help']); cli.main(['vectors', '--help'])"

@@ -77,7 +77,7 @@ def test_edges_of_bins_of_equal_width_belong_to_the_lower_bin():
     ]
 
 
-def test_a_calibrated_model_has_a_small_error_and_a_boaster_a_large_one():
+def test_overconfidence_raises_the_calibration_error():
     random = np.random.default_rng(4)
     honest = random.uniform(0.5, 1, 20_000)
     right = random.uniform(size=20_000) < honest
@@ -111,13 +111,13 @@ def test_brier_and_likelihood_are_those_of_scikit_learn():
         assert found.brier == pytest.approx(((one_hot - probabilities) ** 2).sum(1).mean())
 
 
-def test_a_probability_that_was_rounded_to_0_does_not_make_a_figure_infinite():
+def test_a_zero_probability_gives_a_finite_likelihood():
     found = measure_labels("ab", [1, 1], probabilities=[[1, 0], [0, 1]]).scores()
     assert found["nll"] == pytest.approx(-math.log(FLOOR) / 2)
     assert found["brier"] == 1.0
 
 
-def test_a_small_error_keeps_its_digits():
+def test_a_small_error_keeps_precision():
     tiny = 1e-9
     found = measure_labels("ab", [0], probabilities=[[1 - tiny, tiny]]).scores()
     assert found["brier"] == pytest.approx(2 * tiny**2, rel=1e-6)

@@ -89,7 +89,7 @@ def test_draws_do_not_depend_on_how_many_are_made_together(monkeypatch):
     assert bootstrap(tally_labels(gold, predicted, 3), n_resamples=50) == whole
 
 
-def test_few_groups_are_drawn_as_the_multinomial_distribution_has_it():
+def test_few_groups_are_drawn_from_a_multinomial():
     # Of 2,003 examples 1,471 are right: the resampled accuracy is a binomial share.
     n, n_right = 2_003, 1_471
     right = np.arange(n) < n_right
@@ -114,7 +114,7 @@ def test_drawing_groups_and_drawing_examples_come_to_the_same(monkeypatch):
     assert of_groups.p_value == pytest.approx(of_examples.p_value, abs=0.02)
 
 
-def test_groups_drawn_do_not_depend_on_how_many_are_made_together(monkeypatch):
+def test_drawn_groups_do_not_depend_on_the_block_size(monkeypatch):
     gold, predicted = answers(1_009, 0.7, 4)
     whole = bootstrap(tally_labels(gold, predicted, 3), n_resamples=50)
     monkeypatch.setattr("unrolled.metrics.intervals._DRAWN_TOGETHER", 100)
@@ -152,7 +152,7 @@ def test_one_example_and_answers_all_alike_give_a_point():
     assert (none.low, none.high) == (0, 0)
 
 
-def test_an_interval_says_how_it_was_found():
+def test_an_interval_states_the_method():
     found = bootstrap(tally_labels([0, 1], [0, 0], 2), n_resamples=20, seed=7)["accuracy"]
     assert found.how == "bootstrap percentile|over:2 examples|resamples:20|seed:7"
     assert over_seeds([1.0, 2.0]).how == "t|over:2 seeds"
@@ -178,7 +178,7 @@ def test_quantiles_are_those_of_the_tables(n_degrees, level, expected):
     assert t_quantile(level, n_degrees) == pytest.approx(expected, abs=5e-5)
 
 
-def test_quantiles_of_many_degrees_are_those_of_the_normal_distribution():
+def test_t_quantiles_approach_the_normal_distribution():
     # t = z + (z³ + z) / 4ν + …
     assert t_quantile(0.95, 2_001) == pytest.approx(1.959964 + (7.529 + 1.96) / 8_004, abs=1e-5)
 
@@ -224,7 +224,7 @@ def compared_by_hand(a, b, n_resamples, seed, paired):
 
 
 @pytest.mark.parametrize("paired", [False, True])
-def test_the_paired_bootstrap_is_that_of_its_definition(paired):
+def test_the_paired_bootstrap_equals_the_definition(paired):
     a = [answers(41, 0.7, seed) for seed in range(3)]
     b = [answers(41, 0.6, seed) for seed in range(10, 13 if paired else 12)]
     expected = compared_by_hand(a, b, 150, 6, paired)
