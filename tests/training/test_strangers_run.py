@@ -155,7 +155,7 @@ def test_own_tasks_that_need_numbers_to_be_built_are_loaded(
 
 def test_models_of_every_task_are_loaded(runs: Path) -> None:
     for task in TASKS:
-        unrolled.load(runs / task)
+        assert unrolled.load(runs / task).recipe.task == task
 
 
 def test_a_weight_too_many_or_too_few_is_named(runs: Path) -> None:
