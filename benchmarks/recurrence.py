@@ -255,7 +255,7 @@ def stream_table(kinds: list[str], probe: Probe, seconds: float) -> None:
                         f"not measured, because a step of {kind} differs from torch.nn's"
                     )
                 hx = tuple(part[0] for part in state) if kind == "lstm" else state[0]
-                runs = [
+                runs: list[Callable[[], object]] = [
                     lambda m=module, s=state, x=x[None]: m(x, s),
                     lambda m=cell, s=hx, x=x: m(x, s),
                     *(lambda s=s, x=x: s.step(x) for s in streams),

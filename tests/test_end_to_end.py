@@ -30,7 +30,7 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="module")
 def translator(trained_run: Path) -> Predictor:
-    return load(trained_run)
+    return load(trained_run)  # type: ignore[return-value]
 
 
 def done(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:

@@ -37,7 +37,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def translator(trained_run: Path) -> Predictor:
-    return load(trained_run)
+    return load(trained_run)  # type: ignore[return-value]
 
 
 def words(n: int) -> str:

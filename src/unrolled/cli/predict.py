@@ -67,7 +67,8 @@ def predict(
     if output_file is not None:
         storage.require_no_link_in(run, output_file)
 
-    from unrolled.predictors.load import LabelPredictor, load
+    from unrolled.predictors.labels import LabelPredictor
+    from unrolled.predictors.load import load
     from unrolled.predictors.seq2seq import Predictor
     from unrolled.text.conll import is_column_file
 
