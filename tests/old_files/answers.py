@@ -21,7 +21,9 @@ from safetensors.numpy import load_file
 
 import unrolled
 from unrolled import WordVectors, cli
-from unrolled.predict import LabelPredictor, LanguagePredictor, Predictor
+from unrolled.predictors.labels import LabelPredictor
+from unrolled.predictors.language_model import LanguagePredictor
+from unrolled.predictors.seq2seq import Predictor
 
 Input = str | list[str]
 """What a model takes: a text, the texts of a pair, or the tokens of a sentence."""
