@@ -56,7 +56,7 @@ class TranslateConfig:
         tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": the
             source embedding too, which needs `text.shared`.
         source_embeddings: file of pretrained word vectors that the source embedding begins with, of any
-            format of `unrolled.vectors.formats.detect`; read when a run is new, and not needed after that.
+            format of `unrolled.vectors.formats.detect`; read when a run is new, and not after that.
         target_embeddings: the same for the target; one table for both has those of the source.
         embeddings_missing: what words without such a vector begin with: "random" numbers, the "mean" of
             the vectors, or "zero".
