@@ -83,7 +83,7 @@ def test_answers_come_with_probabilities_pieces_and_what_was_looked_at() -> None
     fields = [row.fields[:1] for row in rows] + [("",)]
     examples = [TASK.encode(each, tokenizers, TASK.Data()) for each in fields]
     with torch.inference_mode():
-        said = TASK.answer(model, examples, tokenizers)
+        said = TASK.predict(model, examples, tokenizers)
     assert [each.pieces for each in said] == [
         (("good", "film"),),
         (("bad", "film", "here"),),

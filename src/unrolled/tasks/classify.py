@@ -201,7 +201,7 @@ def _text(fields: Sequence[str]) -> Sequence[str]:
     return fields[:1]
 
 
-def check_beginning(config: ClassifyConfig, text: TextConfig) -> None:
+def check_pretrained(config: ClassifyConfig, text: TextConfig) -> None:
     """Refuse a file of vectors that the embedding cannot begin with."""
     text_labels.check_embeddings(config.embeddings, config.embedding_size, text)
 
@@ -224,16 +224,16 @@ TASK: LabelTask = LabelTask(
     prepare=text_labels.prepare,
     loss=text_labels.loss,
     evaluate_loss=text_labels.evaluate_loss,
-    answer=text_labels.answer,
-    decide=text_labels.decide,
-    judge=text_labels.judge,
+    predict=text_labels.predict,
+    tune_thresholds=text_labels.tune_thresholds,
+    evaluate=text_labels.evaluate,
     scores=text_labels.scores,
     tokens=text_labels.tokens,
     shuffle=text_labels.shuffle,
     signature=text_labels.signature,
     use='predict {run} "…"',
     extend=text_labels.extend,
-    begin=text_labels.begin,
-    check_beginning=check_beginning,
+    load_pretrained=text_labels.load_pretrained,
+    check_pretrained=check_pretrained,
     text=text_labels.TEXT,
 )

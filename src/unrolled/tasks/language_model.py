@@ -427,13 +427,13 @@ def prepare(model: LanguageModel, ids: NDArray[np.unsignedinteger], tokenizers: 
         model.unknown_shares.copy_(shares_of(counts_V, rate))
 
 
-def check_beginning(config: LanguageModelConfig, text: TextConfig) -> None:
+def check_pretrained(config: LanguageModelConfig, text: TextConfig) -> None:
     """Refuse a file of vectors that the embedding cannot begin with."""
     if config.embeddings is not None:
         pretrained.check(config.embeddings, config.embedding_size, text.kind)
 
 
-def begin(model: LanguageModel, tokenizers: Tokenizers) -> tuple[str, ...]:
+def load_pretrained(model: LanguageModel, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file of them."""
     config = model.config
     if config.embeddings is None or model.embedding is None:
@@ -460,7 +460,7 @@ TASK = StreamTask(
     scores=scores,
     signature=signature,
     use='generate {run} --prompt "…"',
-    begin=begin,
-    check_beginning=check_beginning,
+    load_pretrained=load_pretrained,
+    check_pretrained=check_pretrained,
     prepare=prepare,
 )

@@ -244,7 +244,7 @@ def _both_texts(fields: Sequence[str]) -> Sequence[str]:
     return ("\n".join(fields[:2]),)
 
 
-def check_beginning(config: PairConfig, text: TextConfig) -> None:
+def check_pretrained(config: PairConfig, text: TextConfig) -> None:
     """Refuse a file of vectors that the embedding cannot begin with."""
     text_labels.check_embeddings(config.embeddings, config.embedding_size, text)
 
@@ -271,16 +271,16 @@ TASK: LabelTask = LabelTask(
     prepare=text_labels.prepare,
     loss=text_labels.loss,
     evaluate_loss=text_labels.evaluate_loss,
-    answer=text_labels.answer,
-    decide=text_labels.decide,
-    judge=text_labels.judge,
+    predict=text_labels.predict,
+    tune_thresholds=text_labels.tune_thresholds,
+    evaluate=text_labels.evaluate,
     scores=text_labels.scores,
     tokens=text_labels.tokens,
     shuffle=text_labels.shuffle,
     signature=text_labels.signature,
     use='predict {run} "…" "…"',
     extend=text_labels.extend,
-    begin=text_labels.begin,
-    check_beginning=check_beginning,
+    load_pretrained=text_labels.load_pretrained,
+    check_pretrained=check_pretrained,
     text=text_labels.TEXT,
 )

@@ -33,7 +33,7 @@ from unrolled.metrics.multi_label import signature as multi_label_signature
 from unrolled.metrics.slices import worst_mistakes, worst_multi_label_mistakes
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
 from unrolled.shapes import Padded
-from unrolled.tasks.predictions import Judged, LabelPrediction
+from unrolled.tasks.predictions import LabelPrediction, LabelScores
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.labels import Labels, split_labels
 from unrolled.text.rows import LIST_SEPARATOR, Row
@@ -270,7 +270,7 @@ def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     return {**tokenizers, ROLE: tokenizers[ROLE].extended(words)}
 
 
-def begin(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
+def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file.
 
     Where not, tokens that training never shows begin, and so remain, at zeros: bytes that no text has,
@@ -279,10 +279,10 @@ def begin(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     if model.config.embeddings is None:
         with torch.no_grad():
             model.embedding.weight[~model.is_seen] = 0
-    return begin_with_vectors(model, tokenizers)
+    return load_vectors(model, tokenizers)
 
 
-def begin_with_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
+def load_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file."""
     config = model.config
     if config.embeddings is None:
@@ -318,7 +318,7 @@ def evaluate_loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
     return found
 
 
-def answer(
+def predict(
     model: Any, examples: Sequence[LabelledExample], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
     """What the model says of each example; where no word of one is known, what is to be expected then."""
@@ -364,7 +364,7 @@ def _chosen(
     return [tuple(labels.names[c] for c in np.flatnonzero(row)) for row in given_BC]
 
 
-def decide(
+def tune_thresholds(
     model: Any,
     examples: Sequence[LabelledExample],
     said: list[LabelPrediction],
@@ -394,12 +394,12 @@ def gold_matrix(examples: Sequence[LabelledExample], n_labels: int) -> NDArray[n
     return gold_NC
 
 
-def judge(
+def evaluate(
     model: Any,
     examples: Sequence[LabelledExample],
     said: Sequence[LabelPrediction],
     tokenizers: Tokenizers,
-) -> Judged:
+) -> LabelScores:
     """Everything that is measured of labels."""
     labels: Labels = tokenizers[LABELS]
     names, probabilities_NC = labels.names, probabilities_of(said)
@@ -410,7 +410,7 @@ def judge(
             given_NC[row, [places[name] for name in each.labels]] = 1
         gold_NC = gold_matrix(examples, len(labels))
         thresholds_C = model.head.thresholds.cpu().numpy()
-        return Judged(
+        return LabelScores(
             measure_multi_label(names, gold_NC, None, probabilities_NC, thresholds=thresholds_C),
             lambda: tally_multi_label(gold_NC, given_NC),
             lambda texts: worst_multi_label_mistakes(
@@ -420,7 +420,7 @@ def judge(
     gold_N = np.array([(example.labels or (0,))[0] for example in examples])
     given_N = np.array([places[each.labels[0]] for each in said])
     averaged = [places[name] for name in labels.averaged]
-    return Judged(
+    return LabelScores(
         measure_labels(names, gold_N, given_N, probabilities_NC, averaged=labels.averaged),
         lambda: tally_labels(gold_N, given_N, len(names), averaged),
         lambda texts: worst_mistakes(names, texts, gold_N, given_N, probabilities_NC),
@@ -428,7 +428,7 @@ def judge(
 
 
 def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
-    """The names of what `judge` measures, of which more is better."""
+    """The names of what `evaluate` measures, of which more is better."""
     labels: Labels = tokenizers[LABELS]
     n = len(labels)
     if labels.several:

@@ -50,7 +50,7 @@ def prepare(model: Translator, pairs: Sequence[Pair], tokenizers: Tokenizers) ->
             shares.copy_(shares_of(count_ids(chain.from_iterable(side), len(shares)), rate))
 
 
-def check_beginning(config: TranslateConfig, text: TextConfig) -> None:
+def check_pretrained(config: TranslateConfig, text: TextConfig) -> None:
     """Refuse files of vectors that the embeddings cannot begin with."""
     for setting in ("source_embeddings", "target_embeddings"):
         path = getattr(config, setting)
@@ -58,7 +58,7 @@ def check_beginning(config: TranslateConfig, text: TextConfig) -> None:
             pretrained.check(path, config.embedding_size, text.kind, setting=f"model.{setting}")
 
 
-def begin(model: Translator, tokenizers: Tokenizers) -> tuple[str, ...]:
+def load_pretrained(model: Translator, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings of each side for which the recipe names a file."""
     notes: list[str] = []
     for role, (embedding, file) in zip(("source", "target"), model.tables(), strict=False):
@@ -88,7 +88,7 @@ TASK = Task(
     decode=decode,
     score=translation.score,
     signature=translation.signature,
-    begin=begin,
-    check_beginning=check_beginning,
+    load_pretrained=load_pretrained,
+    check_pretrained=check_pretrained,
     prepare=prepare,
 )

@@ -10,7 +10,7 @@ from typing import Any
 from unrolled import config
 from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
-from unrolled.tasks.task import AnyTask, LabelTask
+from unrolled.tasks.task import AnyTask
 from unrolled.text.splits import DataConfig
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
@@ -62,7 +62,7 @@ class Recipe:
         model: Any = config.from_mapping(task.Config, mapping.get("model", {}), "model")
         data: Any = config.from_mapping(task.Data, mapping.get("data", {}), "data")
         text: Any = mapping.get("text", {})
-        if isinstance(task, LabelTask) and isinstance(text, Mapping):
+        if isinstance(text, Mapping):
             text = {**task.text, **text}
         return config.from_mapping(
             cls, {**mapping, "task": task.name, "model": model, "data": data, "text": text}

@@ -37,8 +37,8 @@ from unrolled.text import tokenizer_files
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.training import checkpoint
-from unrolled.training.dataset import PreparedRows, PreparedText
 from unrolled.training.events import Evaluated, Step
+from unrolled.training.kinds import Prepared
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import (
     SPLIT_FILE,
@@ -249,7 +249,7 @@ def was_begun(path: Path) -> bool:
 
 def fill(
     partial: Path,
-    prepared: PreparedRows | PreparedText,
+    prepared: Prepared,
     data: Any,
     notes: Iterable[str] = (),
 ) -> None:
