@@ -15,6 +15,7 @@ from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.shapes import Padded
+from unrolled.tasks.embeddings import EmbeddingsConfig
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.tag.task import (
     CHARACTERS,
@@ -598,9 +599,9 @@ def test_the_surest_mistakes_come_first_each_with_its_sentence() -> None:
         ({"unknown_rate": 1.5}, "model.unknown_rate must be at least 0 and at most 1, got 1.5"),
         ({"word_rate": 1.0}, "model.word_rate must be at least 0 and below 1, got 1.0"),
         (
-            {"embeddings_tuning": "frozen"},
-            "model.embeddings_tuning is 'frozen', but random embeddings must learn; name a file of "
-            "vectors in model.embeddings",
+            {"embeddings": EmbeddingsConfig(tuning="frozen")},
+            "model.embeddings.tuning is 'frozen', but randomly initialised embeddings must be trainable; "
+            "name a file of vectors in model.embeddings.file",
         ),
     ],
 )
@@ -616,7 +617,7 @@ def test_an_unknown_scheme_is_refused() -> None:
 
 
 def test_frozen_embeddings_and_the_rest_learn_as_they_should() -> None:
-    model = make(embeddings="v.txt", embeddings_tuning="frozen").train()
+    model = make(embeddings=EmbeddingsConfig("v.txt", tuning="frozen")).train()
     loss, _ = TASK.loss(model, collate(EXAMPLES))
     loss.backward()
     learned = {name for name, weight in model.named_parameters() if weight.grad is not None}

@@ -16,10 +16,9 @@ from torch import nn
 
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, UnavailableError
 from unrolled.training import checkpoint, device
-from unrolled.training.kinds import prepare
 from unrolled.training.evaluation import mean_loss, predictions
 from unrolled.training.events import Evaluated, Finished, Saved, Started, Step
-from unrolled.training.kinds import build_loader
+from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.loop import fit, train
 from unrolled.training.run_folder import END_OF_CONFIG, load_run
 from unrolled.training.trainer import Trainer

@@ -133,8 +133,7 @@ def test_evaluation_never_drops_words(tmp_path: Path, task: str) -> None:
 
 def loss_of(model: Any, recipe: Recipe) -> torch.Tensor:
     """The training loss of the first batch, without smoothing, in whatever mode the model is."""
-    from unrolled.training.kinds import prepare
-    from unrolled.training.kinds import build_loader
+    from unrolled.training.kinds import build_loader, prepare
 
     task = TASKS[recipe.task]
     smoothing = {"label_smoothing": 0.0} if hasattr(model.config, "label_smoothing") else {}

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.errors import DataError
-from unrolled.layers import pretrained
 from unrolled.layers.label_head import LabelHead
 from unrolled.layers.unknown import count_ids, shares_of, some_unknown
 from unrolled.metrics.labels import measure_labels, tally_labels
@@ -46,6 +45,11 @@ ROLE = "text"
 
 TEXT = {"kind": "word", "vocab_size": 30_000}
 """How texts are read where the recipe does not say."""
+
+TRAINING_ONLY = frozenset(
+    {"dropout_rate", "word_rate", "unknown_rate", "label_smoothing", "class_weights"}
+)
+"""Settings of `[model]` that do not change the weights a model has."""
 
 ClassWeights = Literal["none", "balanced"]
 
@@ -256,17 +260,12 @@ def prepare(model: Any, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
         model.unknown_shares.copy_(shares_of(counts_V, model.config.unknown_rate))
 
 
-def check_embeddings(path: str | None, width: int, text: TextConfig) -> None:
-    """Refuse a file of vectors that an embedding of this width cannot begin with."""
-    if path is not None:
-        pretrained.check(path, width, text.kind)
-
-
 def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     """The vocabulary with the first words of the file of vectors, as many as the recipe says."""
-    if not config.embeddings_extra_words:
+    settings = config.embeddings
+    if not settings.extra_words:
         return tokenizers
-    words = read_vectors(config.embeddings, limit=config.embeddings_extra_words).words
+    words = read_vectors(settings.file, limit=settings.extra_words).words
     return {**tokenizers, ROLE: tokenizers[ROLE].extended(words)}
 
 
@@ -276,7 +275,7 @@ def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     Where not, tokens that training never shows begin, and so remain, at zeros: bytes that no text has,
     words that stand behind `data.max_length`. As they were drawn they would say nothing but chance.
     """
-    if model.config.embeddings is None:
+    if model.config.embeddings.file is None:
         with torch.no_grad():
             model.embedding.weight[~model.is_seen] = 0
     return load_vectors(model, tokenizers)
@@ -284,12 +283,10 @@ def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
 
 def load_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file."""
-    config = model.config
-    if config.embeddings is None:
-        return ()
-    return pretrained.fill(
-        model.embedding, tokenizers[ROLE], config.embeddings, missing=config.embeddings_missing
+    notes: tuple[str, ...] = model.config.embeddings.load(
+        model.embedding, tokenizers[ROLE], "model.embeddings"
     )
+    return notes
 
 
 def hidden_of(model: Any, batch: LabelBatch) -> Tensor:

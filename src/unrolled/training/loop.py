@@ -154,7 +154,7 @@ def fit(
         if resume and not goes_on:
             source = run_folder.begun_from(out)
     if source is not None:
-        recipe = _with_text_of(source, recipe)
+        recipe = _with_text_of(source, recipe, task)
     elif not goes_on:
         task.check_pretrained(recipe.model, recipe.text)
     return _events(recipe, task, out, source, resume, force)
@@ -305,8 +305,8 @@ def _task_named(name: str) -> AnyTask:
     return TASKS[name]
 
 
-def _with_text_of(source: Path, recipe: Recipe) -> Recipe:
+def _with_text_of(source: Path, recipe: Recipe, task: AnyTask) -> Recipe:
     """The recipe with the `[text]` section of a run whose tokenizers it takes."""
-    compatibility.check_same_model(source, recipe)
+    compatibility.check_same_model(source, recipe, task)
     text = config.from_mapping(TextConfig, run_folder.read_config(source)["text"], "text")
     return replace(recipe, text=text)

@@ -32,6 +32,7 @@ from torch import nn
 from unrolled import config, documents, storage
 from unrolled.baselines.model import HOLDS as BASELINE
 from unrolled.errors import ConfigError, RunError
+from unrolled.tasks.embeddings import with_new_names
 from unrolled.tasks.task import LABELS, AnyTask, Tokenizers
 from unrolled.text import tokenizer_files
 from unrolled.text.labels import Labels
@@ -527,7 +528,9 @@ def settings_of(folder: Path, recipe: Recipe) -> dict[str, Any]:
     }
     usual = flat(config.to_mapping(dataclasses.replace(recipe, **sections)))
     usual |= {name: value for name, value in UNNAMED.items() if name in usual}
-    return usual | flat(read_config(folder))
+    given = read_config(folder)
+    given["model"] = with_new_names(given.get("model", {}), type(recipe.model))
+    return usual | flat(given)
 
 
 UNNAMED = {"model.unknown_rate": 0.0}

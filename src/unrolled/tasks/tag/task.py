@@ -244,7 +244,7 @@ def _sentence(fields: Sequence[str]) -> Sequence[str]:
 def check_pretrained(config: TagConfig, text: TextConfig) -> None:
     """Refuse tokens that are no words, and a file of vectors that the embedding cannot begin with."""
     check_kind(text)
-    text_labels.check_embeddings(config.embeddings, config.embedding_size, text)
+    config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 
 _COLUMNS = ("tokens", "tags")
@@ -285,6 +285,7 @@ TASK: LabelTask = LabelTask(
     text={"kind": "word", "vocab_size": 50_000},
     by_token=True,
     inherited=("scheme",),
+    training_only=text_labels.TRAINING_ONLY,
     when_long="read in pieces of that length",
     notes=notes,
 )
