@@ -264,11 +264,16 @@ def recipe_for(task: AnyTask, data: Path, n_steps: int) -> unrolled.Recipe:
     """A recipe of a few steps."""
     splits: dict[str, Any] = {"valid_size": 8, "test_size": 8}
     if task.kind is LANGUAGE_MODEL:
-        splits = {"n_rows": 4, "k1": 5}
+        splits = {"documents": "line", "n_rows": 4, "k1": 5}
     mapping = {
         "task": task.name,
         "data": {"train": [str(data)], **splits},
-        "training": {"max_steps": n_steps, "learning_rate": 0.1, "max_tokens": 64},
+        "training": {
+            "max_steps": n_steps,
+            "learning_rate": 0.1,
+            "max_tokens": 64,
+            "evaluate_every_n_steps": 15,
+        },
     }
     return unrolled.Recipe.from_mapping(mapping, task)
 

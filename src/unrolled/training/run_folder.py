@@ -239,8 +239,16 @@ def unnamed_settings(path: Path) -> list[tuple[str, str]]:
     Raises:
         ConfigError: the recipe is missing or damaged.
     """
-    named = flat(config.read_toml(begun_recipe(path)))
-    return [(name, str(value)) for name, value in UNNAMED.items() if name not in named]
+    from unrolled.tasks import TASKS
+
+    mapping = config.read_toml(begun_recipe(path))
+    task = TASKS.get(str(mapping.get("task")))
+    own = {field.name for field in dataclasses.fields(task.Config)} if task else set()
+    return [
+        (name, str(value))
+        for name, value in UNNAMED.items()
+        if name not in flat(mapping) and name.removeprefix("model.") in own
+    ]
 
 
 def was_begun(path: Path) -> bool:
