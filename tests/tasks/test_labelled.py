@@ -42,7 +42,7 @@ def test_a_longer_text_is_read_as_the_recipe_says(keep, found) -> None:
     assert kept(list(range(9)), data) == found
     assert kept([0, 1, 2, 3, 4], data) == [0, 1, 2, 3, 4]
     cut = text_labels.cut(LabelledExample((list(range(9)), [1]), (0,)), data)
-    assert (cut.texts, cut.n_unread, cut.labels) == ((found, [1]), 4, (0,))
+    assert (cut.texts, cut.n_truncated, cut.labels) == ((found, [1]), 4, (0,))
 
 
 def test_one_label_has_the_cross_entropy() -> None:

@@ -211,7 +211,7 @@ def test_50_000_tokens_have_a_tag_each() -> None:
     with torch.inference_mode():
         (said,) = TASK.predict(model, [long], tokenizers())
     assert len(said.labels) == 50_000
-    assert said.n_unread == 0
+    assert said.n_truncated == 0
     assert said.probabilities.shape == (50_000, C)
 
 

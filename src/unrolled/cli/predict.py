@@ -310,9 +310,9 @@ def warn_of_unread(
     """Say on standard error which inputs were too long to be read whole."""
     data = predictor.recipe.data
     for line, prediction in zip(lines, said, strict=True):
-        if prediction.n_unread:
+        if prediction.n_truncated:
             print(
-                f"unrolled: {quote(line[:30] + '…')}: {prediction.n_unread:,} tokens were not read; "
+                f"unrolled: {quote(line[:30] + '…')}: {prediction.n_truncated:,} tokens were not read; "
                 f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'",
                 file=sys.stderr,
             )

@@ -43,7 +43,7 @@ def train(
     baselines: bool = False,
     overrides: Overrides = (),
 ) -> None:
-    """Train a model and keep it in a run folder.
+    """Train a model and save it to a run folder.
 
     Args:
         recipe: TOML file that describes the run; what it leaves out has defaults.

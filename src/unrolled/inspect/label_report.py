@@ -17,7 +17,7 @@ from unrolled.metrics.class_counts import ClassCounts
 from unrolled.metrics.intervals import Comparison, Interval
 from unrolled.metrics.labels import LabelEvaluation, shown
 from unrolled.metrics.multi_label import MultiLabelEvaluation
-from unrolled.metrics.slices import TEXTS_MEET, Mistake, SliceTable
+from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake, SliceTable
 from unrolled.metrics.spans import SpanEvaluation
 from unrolled.metrics.tally import SMALLER_IS_BETTER
 
@@ -490,8 +490,8 @@ def _legend(report: LabelReport) -> Iterator[str]:
     yield "Examples are counted from 1, in the order of the data."
     if all("⟦" in each.text for each in report.mistakes):
         yield "The word that is meant stands between ⟦ and ⟧."
-    if all(f" {TEXTS_MEET} " in each.text for each in report.mistakes):
-        yield f"{TEXTS_MEET} stands between the two texts."
+    if all(f" {TEXT_SEPARATOR} " in each.text for each in report.mistakes):
+        yield f"{TEXT_SEPARATOR} stands between the two texts."
     if not any(each.words for each in report.mistakes):
         return
     if report.method == "attention":

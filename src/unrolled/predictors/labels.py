@@ -17,7 +17,7 @@ from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import tally_labels
 from unrolled.metrics.multi_label import tally_multi_label
 from unrolled.metrics.slices import (
-    TEXTS_MEET,
+    TEXT_SEPARATOR,
     Mistake,
     SliceTable,
     by_length,
@@ -298,7 +298,7 @@ class LabelPredictor:
                 if name not in SMALLER_IS_BETTER
             },
             self._slices(judged.tally, part.examples),
-            judged.mistakes([f" {TEXTS_MEET} ".join(row.fields[:-1]) for row in part.rows]),
+            judged.mistakes([f" {TEXT_SEPARATOR} ".join(row.fields[:-1]) for row in part.rows]),
             judged.tally,
             said,
             part.n_cut,

@@ -108,7 +108,7 @@ class PairConfig:
             )
         if self.target == "one_way" and self.encoder != "bidirectional_conditional":
             raise ConfigError(
-                "model.target is of the encoder 'bidirectional_conditional'; leave it out"
+                "model.target only applies to encoder 'bidirectional_conditional'; remove it"
             )
 
 

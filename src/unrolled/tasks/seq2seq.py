@@ -406,10 +406,10 @@ def decode(
 ) -> list[Prediction]:
     """Translate a batch. An empty sentence has an empty translation, without asking the model."""
     device = model.head.bias.device
-    n_unread = [max(0, len(pair.source) - 1 - config.max_input_length) for pair in pairs]
+    n_truncated = [max(0, len(pair.source) - 1 - config.max_input_length) for pair in pairs]
     pairs = [
         Pair([*pair.source[: config.max_input_length], EOS_ID], pair.target) if unread else pair
-        for pair, unread in zip(pairs, n_unread, strict=True)
+        for pair, unread in zip(pairs, n_truncated, strict=True)
     ]
     asked = [index for index, pair in enumerate(pairs) if len(pair.source) > 1]
     answers: list[list[Hypothesis]] = [[_NOTHING] for _ in pairs]
@@ -434,7 +434,7 @@ def decode(
             answers[index] = hypotheses
     return [
         _prediction(pair, hypotheses, tokenizers, unread)
-        for pair, hypotheses, unread in zip(pairs, answers, n_unread, strict=True)
+        for pair, hypotheses, unread in zip(pairs, answers, n_truncated, strict=True)
     ]
 
 
@@ -442,7 +442,7 @@ _NOTHING = Hypothesis(tokens=(), score=0.0, log_prob=0.0, attention=None, finish
 
 
 def _prediction(
-    pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers, n_unread: int
+    pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers, n_truncated: int
 ) -> Prediction:
     source, target = tokenizers["source"], tokenizers["target"]
     answers = tuple(
@@ -461,4 +461,4 @@ def _prediction(
         for hypothesis in hypotheses
     )
     read = tuple(source.pieces(pair.source))
-    return Prediction(answers[0].text, answers[0].score, read, answers, n_unread)
+    return Prediction(answers[0].text, answers[0].score, read, answers, n_truncated)

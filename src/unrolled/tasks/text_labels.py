@@ -64,12 +64,12 @@ class LabelledExample:
     Args:
         texts: ids of each text.
         labels: ids of its labels; None where they are not known.
-        n_unread: tokens that were cut away.
+        n_truncated: tokens that were cut away.
     """
 
     texts: tuple[list[int], ...]
     labels: tuple[int, ...] | None
-    n_unread: int = 0
+    n_truncated: int = 0
 
 
 @dataclass(frozen=True)
@@ -194,8 +194,8 @@ def lengths(example: LabelledExample) -> tuple[int, ...]:
 def cut(example: LabelledExample, data: LabelData) -> LabelledExample:
     """The example with no text longer than `data.max_length`."""
     texts = tuple(kept(ids, data) for ids in example.texts)
-    n_unread = sum(lengths(example)) - sum(len(ids) for ids in texts)
-    return replace(example, texts=texts, n_unread=n_unread)
+    n_truncated = sum(lengths(example)) - sum(len(ids) for ids in texts)
+    return replace(example, texts=texts, n_truncated=n_truncated)
 
 
 def kept(ids: list[Any], data: LabelData) -> list[Any]:
@@ -339,7 +339,7 @@ def predict(
                 None if each is None else each[row, : len(ids)]
                 for each, ids in zip(looked, example.texts, strict=True)
             ),
-            example.n_unread,
+            example.n_truncated,
         )
         for row, example in enumerate(examples)
     ]

@@ -180,7 +180,7 @@ def _events(
         trainer = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source, lock)
         started = trainer.started()
         if resume and not goes_on:
-            note = f"there was nothing to go on with in {out}, so training starts at step 0"
+            note = f"there was no run to resume in {out}, so training starts at step 0"
             started = replace(started, notes=(note, *started.notes))
         try:
             yield started
@@ -279,14 +279,14 @@ def _check(recipe: Recipe, task: AnyTask) -> None:
         )
     if not training.has_limit:
         raise ConfigError(
-            "training would never end; set training.max_minutes, max_epochs, max_steps or patience"
+            "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps or patience"
         )
     if training.schedule == "linear" and not (
         training.max_steps or training.max_epochs or training.max_minutes
     ):
         raise ConfigError(
-            "training.schedule 'linear' falls towards the end and must know it; set "
-            "training.max_minutes, max_epochs or max_steps"
+            "training.schedule 'linear' needs a training length; set training.max_minutes, max_epochs or "
+            "max_steps"
         )
     if not isinstance(recipe.data, task.Data):
         raise ConfigError(

@@ -142,7 +142,7 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """Trainer time, earlier sessions included."""
+        """Training time, earlier sessions included."""
         return self._seconds_before + time.perf_counter() - self._began
 
     def limits(self) -> dict[str, tuple[float, float]]:
@@ -361,7 +361,7 @@ class Trainer:
         return NonFiniteError(
             f"the {what} of step {progress.step + 1} (epoch {progress.epoch}, {batch}) is not "
             f"finite{where}; {self.loader.place(progress.epoch, taken)} of the training data; "
-            "look at them, or lower training.learning_rate or clip_norm; the last checkpoint stands"
+            "look at them, or lower training.learning_rate or clip_norm; the run can be resumed from its last checkpoint"
         )
 
 
