@@ -243,7 +243,8 @@ def test_a_recipe_that_is_not_toml_is_named_with_its_line(refusal: Refusal, tmp_
         ),
         (
             "--training.max_steps 0",
-            "training would never end; set training.max_minutes, max_epochs, max_steps or patience",
+            "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps "
+            "or patience",
         ),
         (
             "--training.metric accuracy --training.max_steps 1",
@@ -262,7 +263,7 @@ def test_training_needs_a_limit_and_data(
     refusal: Refusal, pairs_file: Path, tmp_path: Path
 ) -> None:
     assert refusal.of("train", "--data", pairs_file, "--out", tmp_path / "run") == (
-        "training would never end; set training.max_minutes, max_epochs, max_steps or patience"
+        "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps or patience"
     )
     assert refusal.of("train") == "nothing to train on; give a recipe or --data FILE"
     limit = ("--training.max_steps", "1")

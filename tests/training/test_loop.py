@@ -180,7 +180,7 @@ def test_a_gradient_that_is_not_finite_names_its_batch(tmp_path: Path, data: Pat
         "the loss of step 3 (epoch 1, batches 5 to 6) is not finite, first in embedding.weight, "
         f"head.weight, head.bias; it holds lines {', '.join(map(str, lines[:5]))} and "
         f"{len(lines) - 5} more of the training data; look at them, or lower "
-        "training.learning_rate or clip_norm; the last checkpoint stands"
+        "training.learning_rate or clip_norm; the run can be resumed from its last checkpoint"
     )
     assert checkpoint.load_checkpoint(tmp_path / "run").progress.step == 2
 
@@ -228,8 +228,8 @@ def test_running_out_of_memory_says_what_to_lower_and_keeps_the_last_checkpoint(
     with pytest.raises(UnavailableError) as caught:
         train(recipe, tmp_path / "run", task=failing_at(4, error))
     assert str(caught.value) == (
-        "out of memory; lower training.max_tokens, here 37, or the sizes in [model]; a run that "
-        "was begun stands at its last checkpoint, and --from starts another from its weights"
+        "out of memory; lower training.max_tokens, here 37, or the sizes in [model]; the run "
+        "can be resumed from its last checkpoint, and --from starts another from its weights"
     )
     assert checkpoint.load_checkpoint(tmp_path / "run").progress.step == 2
     train(recipe, tmp_path / "whole", task=COUNTING)
@@ -448,11 +448,12 @@ def test_fine_tuning_keeps_the_model(tmp_path: Path, data: Path):
     [
         (
             {"max_steps": 0},
-            "training would never end; set training.max_minutes, max_epochs, max_steps or patience",
+            "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps "
+            "or patience",
         ),
         (
             {"max_steps": 0, "patience": 2, "schedule": "linear"},
-            "training.schedule 'linear' falls towards the end and must know it; set "
+            "training.schedule 'linear' needs a training length; set "
             "training.max_minutes, max_epochs or max_steps",
         ),
         (

@@ -122,8 +122,8 @@ def warn_of_unread(texts: list[str], predictions: list[Prediction]) -> None:
     for text, prediction in zip(texts, predictions, strict=True):
         if prediction.n_truncated:
             print(
-                f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_truncated:,} tokens were not "
-                "read; raise --decoding.max_input_length to read more",
+                f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_truncated:,} tokens were "
+                "not read; raise --decoding.max_input_length to read more",
                 file=sys.stderr,
             )
 

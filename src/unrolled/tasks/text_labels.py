@@ -1,6 +1,7 @@
 """What `classify` and `pair` share: one or two texts in, one label out, or several.
 
-In the order data flows: example, encode, cut, collate, head, loss, answer, decide, judge. Where a row
+In the order data flows: example, encode, cut, collate, head, loss, predict, tune_thresholds,
+evaluate. Where a row
 may have several labels or none (`data.label_separator`), each label is a yes or no of its own (a sigmoid
 each, the loss is the sum of their binary cross-entropies), and is given where its probability reaches a
 threshold that is chosen on the validation part.

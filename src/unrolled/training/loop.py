@@ -279,7 +279,8 @@ def _check(recipe: Recipe, task: AnyTask) -> None:
         )
     if not training.has_limit:
         raise ConfigError(
-            "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps or patience"
+            "training has no stopping criterion; set training.max_minutes, max_epochs, "
+            "max_steps or patience"
         )
     if training.schedule == "linear" and not (
         training.max_steps or training.max_epochs or training.max_minutes

@@ -361,7 +361,8 @@ class Trainer:
         return NonFiniteError(
             f"the {what} of step {progress.step + 1} (epoch {progress.epoch}, {batch}) is not "
             f"finite{where}; {self.loader.place(progress.epoch, taken)} of the training data; "
-            "look at them, or lower training.learning_rate or clip_norm; the run can be resumed from its last checkpoint"
+            "look at them, or lower training.learning_rate or clip_norm; the run can be resumed "
+            "from its last checkpoint"
         )
 
 
