@@ -319,7 +319,7 @@ def evaluate_loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
 def predict(
     model: Any, examples: Sequence[LabelledExample], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
-    """What the model says of each example; where no word of one is known, what is to be expected then."""
+    """A prediction for each example; where it has no known word, the expected share of each label."""
     batch = collate([replace(example, labels=None) for example in examples])
     batch = batch.to(model.head.thresholds.device)
     hidden, weights = model.read(*(model.embed(text) for text in batch.texts))
@@ -365,23 +365,23 @@ def _chosen(
 def tune_thresholds(
     model: Any,
     examples: Sequence[LabelledExample],
-    said: list[LabelPrediction],
+    predictions: list[LabelPrediction],
     tokenizers: Tokenizers,
 ) -> list[LabelPrediction]:
-    """Choose the thresholds of labels that may stand together: those of the best F1 of each."""
+    """Where a row may have several labels, set each threshold to the one with the best F1."""
     labels: Labels = tokenizers[LABELS]
     if not labels.several:
-        return said
-    probabilities_NC = probabilities_of(said)
+        return predictions
+    probabilities_NC = probabilities_of(predictions)
     thresholds = choose_thresholds(gold_matrix(examples, len(labels)), probabilities_NC)
     model.head.thresholds.copy_(torch.from_numpy(thresholds))
     chosen = _chosen(probabilities_NC, labels, model.head.thresholds)
-    return [replace(each, labels=names) for each, names in zip(said, chosen, strict=True)]
+    return [replace(each, labels=names) for each, names in zip(predictions, chosen, strict=True)]
 
 
-def probabilities_of(said: Sequence[LabelPrediction]) -> NDArray[np.float32]:
+def probabilities_of(predictions: Sequence[LabelPrediction]) -> NDArray[np.float32]:
     """`[N, C]`."""
-    return np.stack([each.probabilities for each in said])
+    return np.stack([each.probabilities for each in predictions])
 
 
 def gold_matrix(examples: Sequence[LabelledExample], n_labels: int) -> NDArray[np.int64]:
@@ -395,16 +395,16 @@ def gold_matrix(examples: Sequence[LabelledExample], n_labels: int) -> NDArray[n
 def evaluate(
     model: Any,
     examples: Sequence[LabelledExample],
-    said: Sequence[LabelPrediction],
+    predictions: Sequence[LabelPrediction],
     tokenizers: Tokenizers,
 ) -> LabelScores:
     """Everything that is measured of labels."""
     labels: Labels = tokenizers[LABELS]
-    names, probabilities_NC = labels.names, probabilities_of(said)
+    names, probabilities_NC = labels.names, probabilities_of(predictions)
     places = {name: place for place, name in enumerate(names)}
     if labels.several:
         given_NC = np.zeros(probabilities_NC.shape, np.int64)
-        for row, each in enumerate(said):
+        for row, each in enumerate(predictions):
             given_NC[row, [places[name] for name in each.labels]] = 1
         gold_NC = gold_matrix(examples, len(labels))
         thresholds_C = model.head.thresholds.cpu().numpy()
@@ -416,7 +416,7 @@ def evaluate(
             ),
         )
     gold_N = np.array([(example.labels or (0,))[0] for example in examples])
-    given_N = np.array([places[each.labels[0]] for each in said])
+    given_N = np.array([places[each.labels[0]] for each in predictions])
     averaged = [places[name] for name in labels.averaged]
     return LabelScores(
         measure_labels(names, gold_N, given_N, probabilities_NC, averaged=labels.averaged),

@@ -115,7 +115,7 @@ def predict(
     batch = batch.to(model.seen_once.device)
     probabilities_NC, best_N = _chosen(model, model(batch), batch.lengths)
     ends = np.cumsum(batch.lengths.numpy())[:-1]
-    said = []
+    predictions = []
     for example, probabilities_TC, best_T in zip(
         examples, np.split(probabilities_NC, ends), np.split(best_N, ends), strict=True
     ):
@@ -124,8 +124,8 @@ def predict(
             back_T = np.argsort(example.order)
             probabilities_TC, best_T = probabilities_TC[back_T], best_T[back_T]
         tags = tuple(names[tag] for tag in best_T.tolist())
-        said.append(LabelPrediction(tags, probabilities_TC, (example.tokens,), (None,)))
-    return said
+        predictions.append(LabelPrediction(tags, probabilities_TC, (example.tokens,), (None,)))
+    return predictions
 
 
 def _chosen(
@@ -142,10 +142,13 @@ def _chosen(
 
 
 def tune_thresholds(
-    model: Any, examples: Sequence[TagExample], said: list[LabelPrediction], tokenizers: Tokenizers
+    model: Any,
+    examples: Sequence[TagExample],
+    predictions: list[LabelPrediction],
+    tokenizers: Tokenizers,
 ) -> list[LabelPrediction]:
     """Nothing is to be chosen on the validation part."""
-    return said
+    return predictions
 
 
 @dataclass(frozen=True)
@@ -191,17 +194,17 @@ def probabilities_of(prediction: LabelPrediction, labels: Labels) -> list[float]
 def evaluate(
     model: Any,
     examples: Sequence[TagExample],
-    said: Sequence[LabelPrediction],
+    predictions: Sequence[LabelPrediction],
     tokenizers: Tokenizers,
 ) -> LabelScores:
     """Everything that is measured of tags."""
     labels: Labels = tokenizers[LABELS]
     gold = [[labels.names[tag] for tag in example.tags or ()] for example in examples]
-    given = [each.labels for each in said]
+    given = [each.labels for each in predictions]
     return LabelScores(
-        measure_tags(gold, given, labels, [each.probabilities for each in said]),
+        measure_tags(gold, given, labels, [each.probabilities for each in predictions]),
         lambda: tally_tags(gold, given, labels),
-        lambda texts: list(_mistakes(examples, gold, said, labels)),
+        lambda texts: list(_mistakes(examples, gold, predictions, labels)),
     )
 
 
@@ -215,12 +218,12 @@ def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
 def _mistakes(
     examples: Sequence[TagExample],
     gold: Sequence[Sequence[str]],
-    said: Sequence[LabelPrediction],
+    predictions: Sequence[LabelPrediction],
     labels: Labels,
 ) -> Iterator[Mistake]:
     """Of each sentence with wrong tags the surest, those of all sentences surest first."""
     found = []
-    for index, (right, each) in enumerate(zip(gold, said, strict=True)):
+    for index, (right, each) in enumerate(zip(gold, predictions, strict=True)):
         sure = probabilities_of(each, labels)
         wrong = [place for place, tag in enumerate(each.labels) if tag != right[place]]
         if wrong:
@@ -229,7 +232,7 @@ def _mistakes(
     for surest, index, place in sorted(found)[:_MOST_MISTAKES]:
         words = list(examples[index].tokens)
         words[place] = f"⟦{words[place]}⟧"
-        tags = gold[index][place], said[index].labels[place]
+        tags = gold[index][place], predictions[index].labels[place]
         yield Mistake(index, " ".join(words), *tags, -surest)
 
 
