@@ -236,7 +236,7 @@ def test_tying_all_needs_one_vocabulary():
     with pytest.raises(ConfigError) as refusal:
         seq2seq.build(config, tokenizers_of())
     assert str(refusal.value) == (
-        "model.tied_embeddings: 'all' shares one table between both languages and needs one "
+        "model.tied_embeddings: 'all' shares one table between source and target, which needs one "
         "vocabulary; set text.shared = true"
     )
     model = seq2seq.build(config, tokenizers_of(shared=True))
