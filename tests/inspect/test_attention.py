@@ -27,7 +27,7 @@ EMPTY = prediction("", ("</s>",), ("</s>",), has_attention=False)
 
 
 class Cells(HTMLParser):
-    """Tags in order, what stands in <th>, and the titles of the cells."""
+    """Tags in order, the names of rows and columns, and the titles of the cells."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -38,11 +38,11 @@ class Cells(HTMLParser):
         self.tags.append(tag)
         if tag == "th":
             self.headings.append("")
-        if "title" in dict(attributes):
+        if tag == "td" and "title" in dict(attributes):
             self.weights.append(float(dict(attributes)["title"]))
 
     def handle_data(self, data):
-        if self.tags[-1:] == ["th"] and data.strip():
+        if self.tags[-2:] == ["th", "bdi"] and data.strip():
             self.headings[-1] += data
 
 
@@ -59,7 +59,7 @@ def test_a_page_holds_every_piece_and_weight():
 
 def test_a_page_needs_nothing_else():
     page = attention_page([prediction(), prediction("el", ("x", "</s>"), ("el",))])
-    assert "http" not in page
+    assert "http" not in page.replace("http-equiv", "")
     assert "//" not in page
     assert not re.search(r"<(script|link|img|iframe)|@import|url\(", page)
     assert page.count("<figure>") == page.count("</figure>") == 2
@@ -106,7 +106,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path, name):
     with pytest.raises(ConfigError) as refusal:
         draw_attention([prediction()], path)
     assert str(refusal.value) == (
-        f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
+        f"cannot draw {path}: folder '{path.parent}' does not exist; create it, or choose another"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -184,6 +184,19 @@ def test_without_matplotlib_a_picture_is_refused_and_a_page_is_not(tmp_path, mon
     with pytest.raises(UnavailableError) as refusal:
         draw_attention([prediction()], tmp_path / "alignment.png")
     assert str(refusal.value) == (
-        "drawing a picture needs matplotlib: pip install 'unrolled[figures]', or name a .html file"
+        "a picture needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
     )
     assert draw_attention([prediction()], tmp_path / "alignment.html").exists()
+
+
+def test_the_footer_names_the_command(tmp_path):
+    path = draw_attention([prediction()], tmp_path / "page.html", "unrolled predict 'a<b'")
+    footer = path.read_text(encoding="utf-8").split("<footer>")[1]
+    assert "<pre>unrolled predict &#39;a&lt;b&#39;</pre>" in footer
+    assert "<pre>" not in attention_page([prediction()])
+
+
+def test_characters_that_html_cannot_hold_are_replaced():
+    page = attention_page([prediction("a\x00", ("\ud800", "</s>"), ("\x1b[1m", "</s>"))])
+    assert Cells(page).headings == ["\ufffd", "</s>", "\ufffd[1m", "</s>"]
+    assert page.encode("utf-8")

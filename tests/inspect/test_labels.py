@@ -120,13 +120,13 @@ def test_a_page_holds_every_figure():
     scores = report.evaluation.scores()
     assert page.texts_of("h1") == ["Stance on test"]
     assert page.texts_of("h2") == [
-        "Beside baselines",
-        "By class",
-        "Confusion",
+        "Comparison with baselines",
+        "Scores by class",
+        "Confusion matrix",
         "Calibration",
-        "By length in tokens",
-        "Worst mistakes",
-        "How it was computed",
+        "Scores by length in tokens",
+        "Most confident errors",
+        "How the scores were computed",
     ]
     cards = page.texts_of("b")
     assert f"{scores['accuracy']:.2%}" in cards
@@ -152,13 +152,13 @@ def test_the_confusion_matrix_is_shaded_by_the_share_of_its_row():
     page = Page(report_page(LabelReport("t", found)))
     cells = [held for held in page.all_of("td") if "title" in held]
     assert [held["title"] for held in cells][:3] == [
-        "AGAINST, called AGAINST: 9 (90.0% of 10)",
-        "AGAINST, called FAVOR: 1 (10.0% of 10)",
-        "AGAINST, called NONE: 0 (0.0% of 10)",
+        "gold AGAINST, predicted AGAINST: 9 (90.0% of 10)",
+        "gold AGAINST, predicted FAVOR: 1 (10.0% of 10)",
+        "gold AGAINST, predicted NONE: 0 (0.0% of 10)",
     ]
     weights = [float(held["style"].removeprefix("--w: ")) for held in cells]
     assert weights == pytest.approx([0.9, 0.1, 0, 0, 0.75, 0.25, 0, 0, 0])
-    assert [held["class"] for held in cells[:3]] == ["right", "wrong", "wrong none"]
+    assert [held["class"] for held in cells[:3]] == ["correct", "error", "error none"]
     matrix = [row for row in page.rows if row[0] in STANCES and len(row) == 4]
     assert matrix == [["AGAINST", "9", "1", "0"], ["FAVOR", "0", "3", "1"], ["NONE", "0", "0", "0"]]
 
@@ -167,12 +167,12 @@ def test_a_matrix_too_wide_becomes_a_list_of_mistakes():
     names = [f"c{index}" for index in range(31)]
     found = measure_labels(names, gold=[0, 0, 0, 5], predicted=[1, 1, 0, 7])
     page = Page(report_page(LabelReport("t", found)))
-    assert "Most frequent mistakes" in page.texts_of("h2")
-    assert not page.all_of("table", "matrix")
+    assert "Most frequent confusions" in page.texts_of("h2")
+    assert not page.all_of("table", "heatmap")
     assert ["c0", "c1", "2"] in page.rows
     assert ["c5", "c7", "1"] in page.rows
     right = measure_labels(names, [0], [0])
-    assert "mistakes" not in " ".join(Page(report_page(LabelReport("t", right))).texts_of("h2"))
+    assert "confusions" not in " ".join(Page(report_page(LabelReport("t", right))).texts_of("h2"))
 
 
 def test_the_reliability_diagram_has_a_point_for_each_bin():
@@ -200,44 +200,44 @@ def test_words_are_shaded_by_their_weight_and_side():
     against, speaks_for = page.all_of("span", "against"), page.all_of("span", "for")
     assert [held["style"] for held in against] == ["--w: 0.750"]
     assert [held["title"] for held in speaks_for] == ["+0.500", "+0.000"]
-    assert "Blue words speak for the answer" in " ".join(page.texts_of("p"))
-    assert "with 98.7%; it is" in page.texts_of("li")
+    assert "Blue words support the predicted label" in " ".join(page.texts_of("p"))
+    assert "(98.7%), gold" in page.texts_of("li")
     assert "example 5" in page.texts_of("span")
 
 
 @pytest.mark.parametrize(
-    ("method", "told"),
+    ("method", "sentence"),
     [
-        ("gradients", "orange ones against it, by integrated gradients."),
-        ("occlusion", "what its log-odds lose without the word."),
-        ("attention", "The stronger the colour of a word, the more the model looked at it."),
+        ("gradients", "orange words count against it (integrated gradients)."),
+        ("occlusion", "(occlusion: the change in log-odds when the word is removed)."),
+        ("attention", "The stronger the colour of a word, the larger the attention weight."),
     ],
 )
-def test_a_reader_is_told_how_words_were_weighed(method, told):
+def test_the_legend_names_the_attribution_method(method, sentence):
     mistake = Mistake(4, "no good", "neg", "pos", 0.987, (("no", -0.75), ("good", 0.5)))
     found = measure_labels(("neg", "pos"), [0], [1])
     page = Page(report_page(LabelReport("t", found, mistakes=[mistake], method=method)))
     legend = page.texts_of("p")[1]
-    assert told in legend
-    assert ("Blue words speak" in legend) == (method != "attention")
+    assert sentence in legend
+    assert ("Blue words support" in legend) == (method != "attention")
     several = measure_multi_label(("neg", "pos"), [[1, 0]], [[0, 1]])
     page = Page(report_page(LabelReport("t", several, mistakes=[mistake], method=method)))
     legend = page.texts_of("p")[1]
-    assert "the label it is most wrong about" in legend
-    assert ("speak for the likeliest label" in legend) == (method != "attention")
+    assert "the label that it got most wrong" in legend
+    assert ("support the most probable label" in legend) == (method != "attention")
 
 
 def test_signs_in_the_mistakes_are_explained():
     found = measure_labels(("neg", "pos"), [0], [1])
-    for text, told in (
-        ("a ⟦b⟧", "The word that is meant stands between ⟦ and ⟧."),
-        ("a ⏎ b", "⏎ stands between the two texts."),
+    for text, sentence in (
+        ("a ⟦b⟧", "The token in question is between ⟦ and ⟧."),
+        ("a ⏎ b", "⏎ separates the two texts."),
     ):
         page = Page(
             report_page(LabelReport("t", found, mistakes=[Mistake(0, text, "a", "b", 0.9)]))
         )
-        (legend,) = (each for each in page.texts_of("p") if each.startswith("Surest first"))
-        assert legend.endswith(told)
+        (legend,) = (each for each in page.texts_of("p") if each.startswith("The percentage"))
+        assert legend.endswith(sentence)
         assert "Blue words" not in legend
 
 
@@ -259,9 +259,9 @@ def test_baselines_stand_beside_the_model_with_the_best_marked():
     page = Page(text)
     own, majority = page.row("this model"), page.row("majority")
     assert own[1].startswith(f"{report.evaluation.scores()['accuracy']:.2%}")
-    assert majority[-1].startswith("mean_f1 +")
-    assert "ece" not in text.split("Beside baselines")[1].split("By class")[0]
-    best = [row for row in text.splitlines() if 'class="best"' in row]
+    assert majority[-1].startswith("Mean F1 of FAVOR, AGAINST +")
+    assert "ece" not in text.split("Comparison with")[1].split("Scores by class")[0]
+    best = [row for row in text.split("<tr") if 'class="best"' in row]
     assert len(best) == 1
     assert "this model" in best[0]
 
@@ -307,14 +307,22 @@ def test_the_signature_and_the_command_are_there():
 
 def test_what_is_empty_is_left_out():
     page = Page(report_page(LabelReport("t", measure_labels("ab", [0, 1], [0, 0]))))
-    assert page.texts_of("h2") == ["By class", "Confusion", "How it was computed"]
+    assert page.texts_of("h2") == [
+        "Scores by class",
+        "Confusion matrix",
+        "How the scores were computed",
+    ]
     assert not page.all_of("pre")
 
 
 def test_labels_of_any_number_and_spans_have_pages_too():
     many = measure_multi_label("ab", [[1, 0]], probabilities=[[0.7, 0.2]], thresholds=[0.25, 0.5])
     page = Page(report_page(LabelReport("t", many)))
-    assert page.texts_of("h2") == ["By class", "Calibration", "How it was computed"]
+    assert page.texts_of("h2") == [
+        "Scores by class",
+        "Calibration",
+        "How the scores were computed",
+    ]
     assert page.row("a")[-1] == "0.250"
     assert len(page.row("macro average")) == len(page.row("a"))
     gold = [["B-PER", "O"], ["B-LOC", "I-LOC"]]
@@ -323,7 +331,11 @@ def test_labels_of_any_number_and_spans_have_pages_too():
     page = Page(
         report_page(LabelReport("t", spans, slices=[by_length(tally, [2, 2], n_resamples=5)]))
     )
-    assert page.texts_of("h2") == ["By type", "By length in tokens", "How it was computed"]
+    assert page.texts_of("h2") == [
+        "Scores by type",
+        "Scores by length in tokens",
+        "How the scores were computed",
+    ]
     assert "2 sequences, 4 tokens, 2 spans of 2 types." in page.texts_of("p")
     nothing = measure_spans([["O"]], [["O"]])
     assert Page(report_page(LabelReport("t", nothing))).row("macro average")
@@ -332,7 +344,7 @@ def test_labels_of_any_number_and_spans_have_pages_too():
 def test_a_page_needs_nothing_else_and_runs_nothing():
     page = report_page(whole_report())
     assert page.startswith("<!doctype html>")
-    assert "http" not in page
+    assert "http" not in page.replace("http-equiv", "")
     assert "//" not in page
     assert not re.search(r"<(script|link|img|iframe|object)|@import|url\(|\son\w+=", page)
     assert "prefers-color-scheme: dark" in page
@@ -398,7 +410,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError) as refusal:
         write_report(LabelReport("t", measure_labels("a", [0], [0])), path)
     assert str(refusal.value) == (
-        f"cannot write {path}: there is no folder '{path.parent}'; make it, or name another"
+        f"cannot write {path}: folder '{path.parent}' does not exist; create it, or choose another"
     )
 
 

@@ -142,7 +142,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         draw_words(vectors_of(), ["word1", "word2"], path)
     assert str(raised.value) == (
-        f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
+        f"cannot draw {path}: folder '{path.parent}' does not exist; create it, or choose another"
     )
 
 

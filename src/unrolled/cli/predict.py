@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -116,7 +117,9 @@ def predict(
     if attention is not None and text is not None:
         from unrolled.inspect.attention import draw_attention
 
-        draw_attention(predictor.predict([text], decoding, with_attention=True), attention)
+        command = shlex.join(["unrolled", *sys.argv[1:]])
+        predictions = predictor.predict([text], decoding, with_attention=True)
+        draw_attention(predictions, attention, command)
         print(f"attention: {attention}", file=sys.stderr)
 
     def answer(texts: list[str]) -> list[str]:

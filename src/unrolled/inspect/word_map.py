@@ -50,7 +50,7 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
         )
     if not path.parent.is_dir():
         raise ConfigError(
-            f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
+            f"cannot draw {path}: folder '{path.parent}' does not exist; create it, or choose another"
         )
     if path.is_dir():
         raise ConfigError(f"cannot draw {path}: it is a folder; name a file in it")
