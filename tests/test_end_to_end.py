@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import unrolled
 from unrolled import cli
 from unrolled.predictors.load import load
 from unrolled.predictors.seq2seq import Predictor
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 ENVIRONMENT = {
     **os.environ,
-    "PYTHONPATH": str(Path(cli.__file__).parents[1]),
+    "PYTHONPATH": str(Path(unrolled.__file__).parents[1]),
     "OMP_NUM_THREADS": "1",
 }
 

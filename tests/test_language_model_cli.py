@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.cli.main import main
+from unrolled.cli import main
 from unrolled.cli.options import default_out
 from unrolled.ops import native
 from unrolled.predictors.load import load

@@ -14,6 +14,7 @@ import torch
 from counting import COUNTING, CountingConfig, recipe_for, write_data
 from torch import nn
 
+from unrolled import system
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, UnavailableError
 from unrolled.training import checkpoint, device
 from unrolled.training.dataset import prepare
@@ -601,4 +602,4 @@ def test_free_memory_goes_back_now_and_then(tmp_path: Path, data: Path, monkeypa
     monkeypatch.setattr(loop, "give_memory_back", lambda: given_back.append(True))
     train(recipe_for(data, max_steps=7), tmp_path / "run", task=COUNTING)
     assert len(given_back) == 2
-    device.give_memory_back()  # and the real one runs, whatever the system
+    system.give_memory_back()  # and the real one runs, whatever the system

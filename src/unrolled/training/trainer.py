@@ -116,7 +116,7 @@ class Training:
             self._go_on_from(last.progress, is_saved=True)
             if groups["carried"]:
                 self.carried = _state_of(groups["carried"], self.carried, self.device)
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
             if is_out_of_memory(error):
                 raise
             problem = f"what is there is not of this model and recipe ({str(error)[:200]!r})"
