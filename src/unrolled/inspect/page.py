@@ -23,6 +23,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from unrolled.quoting import shorten
+
 _TEMPLATES = Path(__file__).with_name("templates")
 
 # Control characters and halves of surrogate pairs, which HTML cannot hold; tabs and line feeds it can.
@@ -90,7 +92,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["number"] = format
+    environment.filters |= {"number": format, "shorten": shorten}
     return environment
 
 
