@@ -27,8 +27,9 @@ Box = tuple[float, float, float, float]
 def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> Path:
     """Plot words on the first two principal components of their vectors.
 
-    Vectors are normalised to length 1, as for cosine similarity. A label is placed beside the dot where it
-    covers no other label and no dot, if there is such a place; a label further away has a line to the dot.
+    Vectors are normalised to length 1, as for cosine similarity. A label is placed beside the dot where
+    it covers no other label and no dot, if there is such a place; a label further away has a line to the
+    dot.
 
     Args:
         vectors: of the words.
@@ -41,8 +42,8 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
         The path.
 
     Raises:
-        ConfigError: the path has another ending or is a folder, the folder does not exist, there are fewer
-            than 2 or more than 500 words, or a word has no vector.
+        ConfigError: the path has another ending or is a folder, the folder does not exist, there are
+            fewer than 2 or more than 500 words, or a word has no vector.
         UnavailableError: matplotlib is not installed.
         RunError: the disk is full, or the file cannot be written.
     """
@@ -182,8 +183,8 @@ def place_labels(
     """Place a label beside every dot, where it covers the least of other labels and dots.
 
     Places are tried around the dot (right, left, above, below and the corners), then in wider circles; of
-    equally good places, the first is taken. Labels in crowded areas are placed first, as those at the edge
-    have more room.
+    equally good places, the first is taken. Labels in crowded areas are placed first, as those at the
+    edge have more room.
 
     Args:
         dots: x and y.
