@@ -166,7 +166,7 @@ def test_what_the_answer_looked_at_is_a_page(
     assert printed.out.count("\n") == 1
     text = page.read_text(encoding="utf-8")
     for piece in ("two", "red", "cats", "&lt;/s&gt;"):
-        assert f"<th>{piece}</th>" in text
+        assert f"<bdi>{piece}</bdi></th>" in text
 
 
 def test_what_was_not_read_of_a_long_line_is_said(

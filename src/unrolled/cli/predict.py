@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -152,8 +153,9 @@ def _predict_text(predictor: Predictor, given: _Given) -> None:
     if given.attention is not None and given.text is not None:
         from unrolled.inspect.attention import draw_attention
 
+        command = shlex.join(["unrolled", *sys.argv[1:]])
         picture = predictor.predict([given.text], decoding, with_attention=True)
-        draw_attention(picture, given.attention)
+        draw_attention(picture, given.attention, command)
         print(f"attention: {given.attention}", file=sys.stderr)
 
     def answer(texts: list[str]) -> list[str]:
