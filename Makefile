@@ -10,7 +10,7 @@ endif
 
 NATIVE := CMakeLists.txt $(wildcard native/*)
 
-.PHONY: help setup demo fix check test test-sets bench sanitize mutate wheel clean
+.PHONY: help setup demo fix check test test-sets coverage bench sanitize mutate wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -35,11 +35,11 @@ demo:  ## install, train a translator on the phrasebook, show what it learned (a
 
 fix: $(VENV)/dev  ## format, and repair what can be repaired
 	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks native
 
 check: $(VENV)/dev  ## formatting, lint, types
 	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks native
 	$(BIN)/mypy
 
 test: $(VENV)/dev  ## all tests, in random order, two at a time, warnings as errors
@@ -47,6 +47,9 @@ test: $(VENV)/dev  ## all tests, in random order, two at a time, warnings as err
 
 test-sets: $(VENV)/dev  ## the tests that compute, with each instruction set, without kernels, on 1 and 2 threads
 	$(BIN)/python tests/sets.py $(SETS)
+
+coverage: $(VENV)/dev  ## all tests, and which lines of the package none of them ran
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report term
 
 bench: $(VENV)/core  ## our layers beside torch.nn's on this machine; see benchmarks/README.md
 	$(BIN)/python benchmarks/recurrence.py
@@ -71,4 +74,4 @@ else
 endif
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist demo .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache

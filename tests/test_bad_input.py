@@ -218,7 +218,7 @@ def test_a_wrong_recipe_is_named_with_what_was_meant(
     assert refusal.of("config", recipe) == sentence
 
 
-def test_a_recipe_that_is_not_toml_is_named_with_its_line(refusal: Refusal, tmp_path: Path) -> None:
+def test_a_recipe_that_is_not_toml_names_the_line(refusal: Refusal, tmp_path: Path) -> None:
     recipe = tmp_path / "wrong.toml"
     recipe.write_text("seed = 1\n[training\n", encoding="utf-8")
     assert refusal.of("train", recipe).startswith(f"{recipe}, line 2")

@@ -87,7 +87,7 @@ def test_padding_cannot_be_seen(cell, dtype):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("lengths", [[1], [0], [7]])
-def test_a_batch_of_one(cell, lengths):
+def test_a_batch_of_one_row_is_accepted(cell, lengths):
     encoder = make(cell)
     x = torch.randn(1, S, D, dtype=torch.float64)
     encoded, state = encoder(Padded(x, torch.tensor(lengths)))
@@ -108,7 +108,7 @@ def test_dropout_lies_between_layers_and_only_in_training():
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("n_encoder_layers", "n_layers"), [(1, 1), (1, 3), (2, 2), (3, 2), (2, 3)])
-def test_a_bridge_projects_the_layer_of_its_number_or_the_last(cell, n_encoder_layers, n_layers):
+def test_a_bridge_projects_the_numbered_or_the_last_layer(cell, n_encoder_layers, n_layers):
     bridge = Bridge(cell, 5, 7, n_layers).double()
     n_parts = 2 if cell == "lstm" else 1
     state = tuple(

@@ -102,7 +102,7 @@ def test_a_pinned_implementation_that_cannot_run_refuses() -> None:
     assert y.shape == (7, 5, 11)
 
 
-def test_when_nothing_can_run_every_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_nothing_can_run_every_reason_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     lame = ModuleType("lame")
     lame.why_not = lambda *_: "it is lame"  # type: ignore[attr-defined]
     monkeypatch.setattr(ops.dispatch, "IMPLEMENTATIONS", {"lame": lame, "lamer": lame})

@@ -36,7 +36,7 @@ def test_the_slope_of_sigmoid_is_at_most_a_quarter() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_unroll_is_its_step_repeated(kind: ops.Kind) -> None:
+def test_unroll_repeats_the_step(kind: ops.Kind) -> None:
     case = make_case(kind)
     state = case.state
     outputs = []

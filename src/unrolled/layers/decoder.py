@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -182,7 +183,7 @@ class AttentionalDecoder(nn.Module):
             return self._all_at_once(embedded_BTE, state)
         return self._fed(embedded_BTE, state)
 
-    def _all_at_once(self, embedded_BTE, state):
+    def _all_at_once(self, embedded_BTE: Any, state: Any) -> Any:
         parts = zip(*state.layers, strict=True)
         initial = tuple(torch.stack([p.squeeze(1) for p in part]) for part in parts)
         h_BTH, final = self.recurrent(embedded_BTE, initial if self.cell == "lstm" else initial[0])
@@ -193,7 +194,7 @@ class AttentionalDecoder(nn.Module):
         )
         return output, replace(state, layers=layers), attention
 
-    def _fed(self, embedded_BTE, state):
+    def _fed(self, embedded_BTE: Any, state: Any) -> Any:
         if len(state.layers) == 1 and (whole := self._fed_natively(embedded_BTE, state)):
             return whole
         weights = self.arrange(known_size=embedded_BTE.shape[2])
@@ -209,7 +210,7 @@ class AttentionalDecoder(nn.Module):
         final = DecoderState(layers, feed, state.memory)
         return torch.cat(outputs, dim=1), final, torch.cat(attentions, dim=1)
 
-    def _fed_natively(self, embedded_BTE, state):
+    def _fed_natively(self, embedded_BTE: Any, state: Any) -> Any:
         """The same by the native kernels, all steps in one call; None where they cannot."""
         assert self.attention is not None  # else nothing is fed back
         assert self.combine is not None
@@ -248,7 +249,7 @@ class AttentionalDecoder(nn.Module):
         final = DecoderState(layers, output_BTO[:, -1:], memory)
         return output_BTO, final, attention_TBS.transpose(0, 1)
 
-    def _through_layers(self, weights, x, layers, known=None):
+    def _through_layers(self, weights: Any, x: Any, layers: Any, known: Any = None) -> Any:
         new_layers = []
         for layer, (cell, old) in enumerate(zip(weights.cells, layers, strict=True)):
             if layer:
@@ -257,7 +258,7 @@ class AttentionalDecoder(nn.Module):
             x = new_layers[-1][0]
         return x, tuple(new_layers)
 
-    def _output(self, h_BQH, memory, weights):
+    def _output(self, h_BQH: Any, memory: Any, weights: Any) -> Any:
         attention = None
         if self.attention is not None:
             project = None if weights is None else weights.project

@@ -121,7 +121,7 @@ class RNN(torch.nn.RNN):  # type: ignore[no-redef]
 
     def to_torch(self) -> torch.nn.RNN:
         """A `torch.nn.RNN` with the same parameters, which both share; see `unrolled.nn.to_torch`."""
-        return conversion.counterpart(self, _TO_TORCH, _EXTRAS)  # type: ignore[no-any-return]
+        return conversion.counterpart(self, _TO_TORCH, _EXTRAS)
 
     def __prepare_scriptable__(self) -> torch.nn.RNN:
         return self.to_torch()  # `torch.jit.script` cannot compile `lengths=`
@@ -229,7 +229,7 @@ class LSTM(torch.nn.LSTM):  # type: ignore[no-redef]
 
     def to_torch(self) -> torch.nn.LSTM:
         """A `torch.nn.LSTM` with the same parameters, which both share; see `unrolled.nn.to_torch`."""
-        return conversion.counterpart(self, _TO_TORCH, _EXTRAS)  # type: ignore[no-any-return]
+        return conversion.counterpart(self, _TO_TORCH, _EXTRAS)
 
     def __prepare_scriptable__(self) -> torch.nn.LSTM:
         return self.to_torch()  # `torch.jit.script` cannot compile `lengths=`
@@ -305,7 +305,7 @@ class GRU(torch.nn.GRU):  # type: ignore[no-redef]
 
     def to_torch(self) -> torch.nn.GRU:
         """A `torch.nn.GRU` with the same parameters, which both share; see `unrolled.nn.to_torch`."""
-        return conversion.counterpart(self, _TO_TORCH, _EXTRAS)  # type: ignore[no-any-return]
+        return conversion.counterpart(self, _TO_TORCH, _EXTRAS)
 
     def __prepare_scriptable__(self) -> torch.nn.GRU:
         return self.to_torch()  # `torch.jit.script` cannot compile `lengths=`

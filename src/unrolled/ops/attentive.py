@@ -14,6 +14,7 @@ weight's gradient is one product over all steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -127,7 +128,7 @@ def _check(
     check_lengths(lengths, B, S)
 
 
-def _describe(kind, lengths, inputs):
+def _describe(kind: Any, lengths: Any, inputs: Any) -> Any:
     """The kernel's call with all that enters it, and the tensors whose memory it reads."""
     known, feed, keys, values, w_feed, w_hh, b_hh, w_query, energy, w_combine, *state = inputs
     entering = (known, feed, keys, values, w_hh, b_hh, w_query, energy, w_combine, lengths)
@@ -150,7 +151,7 @@ def _describe(kind, lengths, inputs):
     return call, [*read, w_feed]
 
 
-def _forward(kind, lengths, inputs, keep_record):
+def _forward(kind: Any, lengths: Any, inputs: Any, keep_record: Any) -> Any:
     call, kept = _describe(kind, lengths, inputs)
     known, state = inputs[0], inputs[10:]
     T, B, H = call.T, call.B, call.H
@@ -174,10 +175,22 @@ def _forward(kind, lengths, inputs, keep_record):
     return (output, attention, *end), (h, query, context, record)
 
 
-def _definition(kind, lengths):
+def _definition(kind: Any, lengths: Any) -> Any:
     """The equations, step by step, as a function of all that goes in."""
 
-    def run(known, feed, keys, values, w_feed, w_hh, b_hh, w_query, energy, w_combine, *state):
+    def run(
+        known: Any,
+        feed: Any,
+        keys: Any,
+        values: Any,
+        w_feed: Any,
+        w_hh: Any,
+        b_hh: Any,
+        w_query: Any,
+        energy: Any,
+        w_combine: Any,
+        *state: Any,
+    ) -> Any:
         mask_BS = torch.arange(keys.shape[1], device=lengths.device) < lengths.unsqueeze(1)
         keys, values = (torch.where(mask_BS.unsqueeze(2), part, 0.0) for part in (keys, values))
         outputs, attentions = [], []
@@ -212,7 +225,7 @@ def _step(kind: Kind, from_x: Tensor, from_h: Tensor, state: State) -> State:
 
 class _Attentive(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, kind, lengths, *inputs):
+    def forward(ctx: Any, kind: Any, lengths: Any, *inputs: Any) -> Any:
         lengths = lengths.clone()  # the caller may write into it
         results, made = _forward(kind, lengths, inputs, keep_record=True)
         ctx.kind, ctx.lengths = kind, lengths
@@ -221,7 +234,7 @@ class _Attentive(torch.autograd.Function):
         return results
 
     @staticmethod
-    def backward(ctx, d_output, d_attention, *d_end):
+    def backward(ctx: Any, d_output: Any, d_attention: Any, *d_end: Any) -> Any:
         saved = ctx.saved_tensors
         *inputs, output, attention, h, query, context, record = saved
         d_results = (d_output, d_attention, *d_end)

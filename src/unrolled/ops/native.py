@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.kernels import kernels, missing_because
+from unrolled.kernels import kernels as kernels
+from unrolled.kernels import missing_because as missing_because
 from unrolled.ops import reference
 from unrolled.ops.access import dense, why_no_memory, why_not_now
 from unrolled.ops.derivatives import by_definition_only, differentiate
@@ -163,7 +164,9 @@ class _Direction:
         return call
 
 
-def _forward(kind, lengths, directions, x, tensors, keep_record):
+def _forward(
+    kind: Any, lengths: Any, directions: Any, x: Any, tensors: Any, keep_record: Any
+) -> Any:
     """`(y, *final states)`, what backward needs of each direction, and the shapes."""
     x = _with_whole_rows(x)
     lengths = None if lengths is None else dense(lengths, torch.int64)
@@ -195,7 +198,7 @@ def _forward(kind, lengths, directions, x, tensors, keep_record):
 
 class _Unroll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, kind, lengths, directions, x, *tensors):
+    def forward(ctx: Any, kind: Any, lengths: Any, directions: Any, x: Any, *tensors: Any) -> Any:
         lengths = None if lengths is None else lengths.clone()  # the caller may write into it
         results, records, shapes = _forward(kind, lengths, directions, x, tensors, keep_record=True)
         ctx.kind, ctx.lengths, ctx.directions, ctx.shapes = kind, lengths, directions, shapes
@@ -206,7 +209,7 @@ class _Unroll(torch.autograd.Function):
         return results
 
     @staticmethod
-    def backward(ctx, dy, *d_ends):
+    def backward(ctx: Any, dy: Any, *d_ends: Any) -> Any:
         n = len(ctx.shapes)
         y, x, *rest = ctx.saved_tensors
         records, tensors = rest[:n], rest[n:]
@@ -302,7 +305,7 @@ def _definition(ctx: Any) -> Any:
     return run
 
 
-def _backward(ctx, y, x, records, tensors, dy, d_ends):
+def _backward(ctx: Any, y: Any, x: Any, records: Any, tensors: Any, dy: Any, d_ends: Any) -> Any:
     """The kernel's gradients of x and of the flat list of tensors, None where none is wanted."""
     kind, shapes, wanted = ctx.kind, ctx.shapes, ctx.needs_input_grad[3:]
     n, n_states = len(shapes), N_STATES[kind]

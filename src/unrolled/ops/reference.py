@@ -145,8 +145,8 @@ def unroll(
 ) -> tuple[Float[Tensor, "T B H"], State]:
     """Apply the step of `kind` to every real input, one after the other.
 
-    The arguments and the result are those of `unrolled.ops.dispatch.unroll`. In reverse the loop walks from
-    the last column to the first: a row waits in its initial state until its own end comes by.
+    The arguments and the result are those of `unrolled.ops.dispatch.unroll`. In reverse the loop walks
+    from the last column to the first: a row waits in its initial state until its own end comes by.
     """
     step = STEPS[kind]
     n_steps, n_rows, _ = x.shape

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -392,7 +392,7 @@ def evaluate_loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, i
     return _loss(model, batch, 0.0)
 
 
-def _loss(model, batch, smoothing):
+def _loss(model: Any, batch: Any, smoothing: Any) -> Any:
     output = model(batch.source, batch.target)
     return model.head.loss(output.hidden[batch.target.mask], batch.right, smoothing)
 
