@@ -277,10 +277,10 @@ def test_running_out_of_memory_is_one_sentence_and_keeps_the_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def update(training: Training) -> None:
+    def update(training: Trainer) -> None:
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.")
 
-    monkeypatch.setattr(Training, "update", update)
+    monkeypatch.setattr(Trainer, "update", update)
     run = tmp_path / "run"
     arguments = ("train", recipe_file, "--data", pairs_file, "--out", run)
     assert cli.main([str(argument) for argument in arguments]) == 2
