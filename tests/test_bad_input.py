@@ -9,7 +9,6 @@ import pytest
 
 from unrolled import cli
 from unrolled.training.checkpoint import load_checkpoint
-from unrolled.training.trainer import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -76,6 +75,7 @@ def test_vectors_to_begin_with_are_looked_at_before_the_data(
     refusal: Refusal, tmp_path: Path, task: str, setting: str
 ) -> None:
     path = tmp_path / "vectors.txt"
+    setting = f"{setting}.file"
     option, size = (f"--model.{setting}", path), ("--model.embedding_size", "100")
     arguments = ("train", "--task", task, "--data", tmp_path / "absent.tsv")
     place = ("--out", tmp_path / "run", "--text.kind", "word", "--training.max_steps", "2")

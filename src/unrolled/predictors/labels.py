@@ -283,12 +283,12 @@ class LabelPredictor:
         start = time.perf_counter()
         said = self._answer(part.examples)
         seconds = time.perf_counter() - start
-        judged = task.judge(self.model, part.examples, said, self.tokenizers)
+        judged = task.evaluate(self.model, part.examples, said, self.tokenizers)
         shuffled: dict[str, float] = {}
         if shuffle_words is not None:
             random = np.random.default_rng(shuffle_words)
             others = [task.shuffle(example, self.tokenizers, random) for example in part.examples]
-            judged_again = task.judge(self.model, others, self._answer(others), self.tokenizers)
+            judged_again = task.evaluate(self.model, others, self._answer(others), self.tokenizers)
             shuffled = judged_again.scores()
         return LabelledEvaluation(
             judged.measured,

@@ -78,7 +78,7 @@ class LabelPrediction:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class LabelScores:
     """What is measured of labels.
 
     Args:

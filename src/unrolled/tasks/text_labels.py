@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.errors import DataError
-from unrolled.layers import pretrained
 from unrolled.layers.label_head import LabelHead
 from unrolled.layers.unknown import count_ids, shares_of, some_unknown
 from unrolled.metrics.labels import measure_labels, tally_labels
@@ -33,7 +32,7 @@ from unrolled.metrics.multi_label import signature as multi_label_signature
 from unrolled.metrics.slices import worst_mistakes, worst_multi_label_mistakes
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
 from unrolled.shapes import Padded
-from unrolled.tasks.predictions import Judged, LabelPrediction
+from unrolled.tasks.predictions import LabelPrediction, LabelScores
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.labels import Labels, split_labels
 from unrolled.text.rows import LIST_SEPARATOR, Row
@@ -46,6 +45,11 @@ ROLE = "text"
 
 TEXT = {"kind": "word", "vocab_size": 30_000}
 """How texts are read where the recipe does not say."""
+
+TRAINING_ONLY = frozenset(
+    {"dropout_rate", "word_rate", "unknown_rate", "label_smoothing", "class_weights"}
+)
+"""Settings of `[model]` that do not change the weights a model has."""
 
 ClassWeights = Literal["none", "balanced"]
 
@@ -256,40 +260,33 @@ def prepare(model: Any, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
         model.unknown_shares.copy_(shares_of(counts_V, model.config.unknown_rate))
 
 
-def check_embeddings(path: str | None, width: int, text: TextConfig) -> None:
-    """Refuse a file of vectors that an embedding of this width cannot begin with."""
-    if path is not None:
-        pretrained.check(path, width, text.kind)
-
-
 def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     """The vocabulary with the first words of the file of vectors, as many as the recipe says."""
-    if not config.embeddings_extra_words:
+    settings = config.embeddings
+    if not settings.extra_words:
         return tokenizers
-    words = read_vectors(config.embeddings, limit=config.embeddings_extra_words).words
+    words = read_vectors(settings.file, limit=settings.extra_words).words
     return {**tokenizers, ROLE: tokenizers[ROLE].extended(words)}
 
 
-def begin(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
+def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file.
 
     Where not, tokens that training never shows begin, and so remain, at zeros: bytes that no text has,
     words that stand behind `data.max_length`. As they were drawn they would say nothing but chance.
     """
-    if model.config.embeddings is None:
+    if model.config.embeddings.file is None:
         with torch.no_grad():
             model.embedding.weight[~model.is_seen] = 0
-    return begin_with_vectors(model, tokenizers)
+    return load_vectors(model, tokenizers)
 
 
-def begin_with_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
+def load_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file."""
-    config = model.config
-    if config.embeddings is None:
-        return ()
-    return pretrained.fill(
-        model.embedding, tokenizers[ROLE], config.embeddings, missing=config.embeddings_missing
+    notes: tuple[str, ...] = model.config.embeddings.load(
+        model.embedding, tokenizers[ROLE], "model.embeddings"
     )
+    return notes
 
 
 def hidden_of(model: Any, batch: LabelBatch) -> Tensor:
@@ -318,7 +315,7 @@ def evaluate_loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
     return found
 
 
-def answer(
+def predict(
     model: Any, examples: Sequence[LabelledExample], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
     """What the model says of each example; where no word of one is known, what is to be expected then."""
@@ -364,7 +361,7 @@ def _chosen(
     return [tuple(labels.names[c] for c in np.flatnonzero(row)) for row in given_BC]
 
 
-def decide(
+def tune_thresholds(
     model: Any,
     examples: Sequence[LabelledExample],
     said: list[LabelPrediction],
@@ -394,12 +391,12 @@ def gold_matrix(examples: Sequence[LabelledExample], n_labels: int) -> NDArray[n
     return gold_NC
 
 
-def judge(
+def evaluate(
     model: Any,
     examples: Sequence[LabelledExample],
     said: Sequence[LabelPrediction],
     tokenizers: Tokenizers,
-) -> Judged:
+) -> LabelScores:
     """Everything that is measured of labels."""
     labels: Labels = tokenizers[LABELS]
     names, probabilities_NC = labels.names, probabilities_of(said)
@@ -410,7 +407,7 @@ def judge(
             given_NC[row, [places[name] for name in each.labels]] = 1
         gold_NC = gold_matrix(examples, len(labels))
         thresholds_C = model.head.thresholds.cpu().numpy()
-        return Judged(
+        return LabelScores(
             measure_multi_label(names, gold_NC, None, probabilities_NC, thresholds=thresholds_C),
             lambda: tally_multi_label(gold_NC, given_NC),
             lambda texts: worst_multi_label_mistakes(
@@ -420,7 +417,7 @@ def judge(
     gold_N = np.array([(example.labels or (0,))[0] for example in examples])
     given_N = np.array([places[each.labels[0]] for each in said])
     averaged = [places[name] for name in labels.averaged]
-    return Judged(
+    return LabelScores(
         measure_labels(names, gold_N, given_N, probabilities_NC, averaged=labels.averaged),
         lambda: tally_labels(gold_N, given_N, len(names), averaged),
         lambda texts: worst_mistakes(names, texts, gold_N, given_N, probabilities_NC),
@@ -428,7 +425,7 @@ def judge(
 
 
 def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
-    """The names of what `judge` measures, of which more is better."""
+    """The names of what `evaluate` measures, of which more is better."""
     labels: Labels = tokenizers[LABELS]
     n = len(labels)
     if labels.several:

@@ -91,7 +91,7 @@ def label_predictions(
     said: dict[int, LabelPrediction] = {}
     lengths = [task.lengths(example) for example in examples]
     for chosen in batches(lengths, TOKENS_LABELLED_TOGETHER, shuffle=False):
-        found = task.answer(model, [examples[index] for index in chosen], tokenizers)
+        found = task.predict(model, [examples[index] for index in chosen], tokenizers)
         said.update(zip(chosen, found, strict=True))
     return [said[index] for index in range(len(examples))]
 

@@ -33,7 +33,7 @@ from unrolled.metrics.slices import Mistake
 from unrolled.metrics.spans import find_spans
 from unrolled.metrics.tags import measure_tags, signature, tally_tags
 from unrolled.tasks import text_labels
-from unrolled.tasks.predictions import Judged, LabelPrediction
+from unrolled.tasks.predictions import LabelPrediction, LabelScores
 from unrolled.tasks.tag.data import (
     CHARACTERS,
     TagBatch,
@@ -77,18 +77,17 @@ __all__ = [
     "TagExample",
     "TaggedSpan",
     "Tagger",
-    "answer",
     "build",
     "collate",
     "cut",
-    "decide",
     "encode",
+    "evaluate",
     "evaluate_loss",
     "in_rows",
-    "judge",
     "lengths",
     "loss",
     "notes",
+    "predict",
     "prepare",
     "probabilities_of",
     "scheme_of",
@@ -98,6 +97,7 @@ __all__ = [
     "tokens",
     "train_tokenizers",
     "transitions",
+    "tune_thresholds",
 ]
 
 _MOST_MISTAKES = 20
@@ -106,7 +106,7 @@ _MOST_MISTAKES = 20
 # Answers
 
 
-def answer(
+def predict(
     model: Tagger, examples: Sequence[TagExample], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
     """The tags of each sentence, the likeliest together of a CRF; and each one's probabilities."""
@@ -141,7 +141,7 @@ def _chosen(
     return probabilities_NC.float().cpu().numpy(), best_N.cpu().numpy()
 
 
-def decide(
+def tune_thresholds(
     model: Any, examples: Sequence[TagExample], said: list[LabelPrediction], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
     """Nothing is to be chosen on the validation part."""
@@ -188,17 +188,17 @@ def probabilities_of(prediction: LabelPrediction, labels: Labels) -> list[float]
 # Scores
 
 
-def judge(
+def evaluate(
     model: Any,
     examples: Sequence[TagExample],
     said: Sequence[LabelPrediction],
     tokenizers: Tokenizers,
-) -> Judged:
+) -> LabelScores:
     """Everything that is measured of tags."""
     labels: Labels = tokenizers[LABELS]
     gold = [[labels.names[tag] for tag in example.tags or ()] for example in examples]
     given = [each.labels for each in said]
-    return Judged(
+    return LabelScores(
         measure_tags(gold, given, labels, [each.probabilities for each in said]),
         lambda: tally_tags(gold, given, labels),
         lambda texts: list(_mistakes(examples, gold, said, labels)),
@@ -206,7 +206,7 @@ def judge(
 
 
 def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
-    """The names of what `judge` measures, of which more is better."""
+    """The names of what `evaluate` measures, of which more is better."""
     labels: Labels = tokenizers[LABELS]
     one = [labels.names[:1]]
     return text_labels.better_of(tally_tags(one, one, labels))
@@ -241,10 +241,10 @@ def _sentence(fields: Sequence[str]) -> Sequence[str]:
     return fields[:1]
 
 
-def check_beginning(config: TagConfig, text: TextConfig) -> None:
+def check_pretrained(config: TagConfig, text: TextConfig) -> None:
     """Refuse tokens that are no words, and a file of vectors that the embedding cannot begin with."""
     check_kind(text)
-    text_labels.check_embeddings(config.embeddings, config.embedding_size, text)
+    config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 
 _COLUMNS = ("tokens", "tags")
@@ -270,9 +270,9 @@ TASK: LabelTask = LabelTask(
     prepare=prepare,
     loss=loss,
     evaluate_loss=evaluate_loss,
-    answer=answer,
-    decide=decide,
-    judge=judge,
+    predict=predict,
+    tune_thresholds=tune_thresholds,
+    evaluate=evaluate,
     scores=scores,
     tokens=tokens,
     shuffle=shuffle,
@@ -280,10 +280,12 @@ TASK: LabelTask = LabelTask(
     use='predict {run} "…"',
     Data=TagData,
     extend=text_labels.extend,
-    begin=text_labels.begin_with_vectors,
-    check_beginning=check_beginning,
+    load_pretrained=text_labels.load_vectors,
+    check_pretrained=check_pretrained,
     text={"kind": "word", "vocab_size": 50_000},
     by_token=True,
+    inherited=("scheme",),
+    training_only=text_labels.TRAINING_ONLY,
     when_long="read in pieces of that length",
     notes=notes,
 )
