@@ -9,6 +9,7 @@ import pytest
 
 from unrolled import cli
 from unrolled.training.checkpoint import load_checkpoint
+from unrolled.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
