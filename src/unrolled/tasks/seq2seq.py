@@ -28,6 +28,7 @@ from unrolled.layers.unknown import (
     shares_of,
     some_unknown,
 )
+from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.predictions import Answer, Prediction
@@ -66,7 +67,7 @@ class TranslateConfig:
         target_embeddings: the same of the target; where both share one table, `source_embeddings` holds.
     """
 
-    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    cell: CellName = "lstm"
     embedding_size: Width = 256
     encoder_size: Width = 256
     hidden_size: Width = 512
