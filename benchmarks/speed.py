@@ -32,7 +32,8 @@ from unrolled.text.readers import read_rows
 from unrolled.text.splits import DataConfig
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
-from unrolled.training.dataset import PreparedRows, prepare
+from unrolled.training.dataset import PreparedRows
+from unrolled.training.kinds import prepare
 from unrolled.training.optimizer import build_optimiser, scale_and_clip
 from unrolled.training.recipe import Recipe
 

@@ -166,7 +166,7 @@ def test_what_the_answer_looked_at_is_a_page(
     assert printed.out.count("\n") == 1
     text = page.read_text(encoding="utf-8")
     for piece in ("two", "red", "cats", "&lt;/s&gt;"):
-        assert f"<th>{piece}</th>" in text
+        assert f"<bdi>{piece}</bdi></th>" in text
 
 
 def test_unread_text_of_a_long_line_is_reported(
@@ -302,7 +302,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(
     assert seen, complaint
     assert process.returncode == 130, complaint
     assert complaint == "\nunrolled: interrupted\n"
-    assert told.splitlines()[-1] == f"`unrolled train --resume --out {run}` goes on from here"
+    assert told.splitlines()[-1] == f"resume with: `unrolled train --resume --out {run}`"
 
     step = load_checkpoint(run).progress.step
     assert step >= int(seen.split()[1].replace(",", ""))

@@ -17,8 +17,7 @@ from unrolled.layers.conditional import (
     TanhScorer,
     WordByWordEncoder,
 )
-from unrolled.ops import Weights
-from unrolled.ops.reference import STEPS
+from unrolled.ops import Weights, cells
 from unrolled.shapes import Padded
 
 E, H, S, T, C = 3, 5, 7, 6, 4
@@ -78,7 +77,7 @@ def read(cell, reader, x_TE, state, backwards=False):
     """(h_1 … h_T), and the state after the step that was computed last."""
     parts, suffix = ("weight_ih", "weight_hh", "bias_ih", "bias_hh"), "_reverse" * backwards
     weights = Weights(*(getattr(reader.recurrent, f"{part}_l0{suffix}") for part in parts))
-    step, outputs = STEPS["rnn_tanh" if cell == "rnn" else cell], []
+    step, outputs = cells.CELLS["rnn_tanh" if cell == "rnn" else cell].step, []
     for x in reversed(x_TE.unbind(0)) if backwards else x_TE.unbind(0):
         state = step(x.unsqueeze(0), state, weights)
         outputs.append(state[0].squeeze(0))

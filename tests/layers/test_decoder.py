@@ -8,8 +8,7 @@ from instruction_sets import INSTRUCTION_SETS
 
 from unrolled import ops
 from unrolled.layers.decoder import AttentionalDecoder, DecoderState
-from unrolled.ops import Weights
-from unrolled.ops.reference import STEPS
+from unrolled.ops import Weights, cells
 from unrolled.shapes import Padded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -91,7 +90,7 @@ def by_equations(decoder, embedded, state):
                     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
                 )
             )
-            layers[layer] = STEPS[kind](x, layers[layer], weights)
+            layers[layer] = cells.CELLS[kind].step(x, layers[layer], weights)
             x = layers[layer][0]
         out = x
         if decoder.attention is not None:

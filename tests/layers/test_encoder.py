@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
-from unrolled.ops import Weights
-from unrolled.ops.reference import STEPS
+from unrolled.ops import Weights, cells
 from unrolled.shapes import Padded
 
 B, S, D, H = 5, 7, 3, 11
@@ -36,7 +35,7 @@ def by_reference(encoder: RecurrentEncoder, cell: str, x_SD, bidirectional: bool
             state = tuple(x_SD.new_zeros(1, H) for _ in range(n_parts))
             steps = []
             for x in reversed(x_SD.unbind(0)) if suffix else x_SD.unbind(0):
-                state = STEPS[kind](x.unsqueeze(0), state, weights)
+                state = cells.CELLS[kind].step(x.unsqueeze(0), state, weights)
                 steps.append(state[0])
             empty = [x_SD.new_zeros(0, H)]
             outputs.append(torch.cat((steps[::-1] if suffix else steps) or empty))

@@ -39,8 +39,8 @@ def test_explain_names_the_choice_and_every_other_reason() -> None:
     )
     assert str(ops.explain("rnn_sigmoid", X)) == (
         "rnn_sigmoid: reference runs\n"
-        "  not native: there is no kernel of the sigmoid RNN\n"
-        "  not torch_native: torch has no fused sigmoid RNN, only tanh and relu"
+        "  not native: there is no kernel of rnn_sigmoid\n"
+        "  not torch_native: torch has no fused rnn_sigmoid"
     )
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.shapes import Padded
-from unrolled.tasks import TASKS, seq2seq, translate
+from unrolled.tasks import TASKS, seq2seq
 from unrolled.tasks.seq2seq import Pair, TranslateConfig, Translator, collate
 from unrolled.text.rows import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextConfig
@@ -234,17 +234,17 @@ def test_one_vocabulary_for_both_sides_only_where_asked():
 def test_tying_all_needs_one_vocabulary():
     config = replace(SMALL, tied_embeddings="all")
     with pytest.raises(ConfigError) as refusal:
-        translate.build(config, tokenizers_of())
+        seq2seq.build(config, tokenizers_of())
     assert str(refusal.value) == (
-        "model.tied_embeddings: 'all' shares one table between both languages and needs one "
+        "model.tied_embeddings: 'all' shares one table between source and target, which needs one "
         "vocabulary; set text.shared = true"
     )
-    model = translate.build(config, tokenizers_of(shared=True))
+    model = seq2seq.build(config, tokenizers_of(shared=True))
     assert model.source_embedding is model.target_embedding
 
 
 def test_a_model_is_built_for_its_vocabularies():
-    model = translate.build(SMALL, tokenizers_of())
+    model = seq2seq.build(SMALL, tokenizers_of())
     assert model.source_embedding.num_embeddings == 7
     assert model.target_embedding.num_embeddings == len(model.head.bias) == 7
 
@@ -330,7 +330,7 @@ def test_greedy_decoding_is_the_argmax_loop(cell, attention):
     tokenizers = tokenizers_of()
     torch.manual_seed(5)
     model = (
-        translate.build(replace(SMALL, cell=cell, attention=attention), tokenizers).double().eval()
+        seq2seq.build(replace(SMALL, cell=cell, attention=attention), tokenizers).double().eval()
     )
     pairs = [seq2seq.encode([text], tokenizers) for text in ("the red house", "red", "the the")]
     config = DecodingConfig(method="greedy", max_length_ratio=1.5, max_length_extra=2)
@@ -357,7 +357,7 @@ def test_greedy_decoding_is_the_argmax_loop(cell, attention):
 @pytest.mark.parametrize("method", ["greedy", "beam", "sample"])
 def test_an_empty_sentence_has_an_empty_answer_and_disturbs_nobody(method):
     tokenizers = tokenizers_of()
-    model = translate.build(SMALL, tokenizers).eval()
+    model = seq2seq.build(SMALL, tokenizers).eval()
     pairs = [seq2seq.encode([text], tokenizers) for text in ("", "the red house", " ")]
     config = DecodingConfig(method=method, beam_size=3, max_length_extra=1)
     found = seq2seq.decode(model, pairs, tokenizers, config, True)
@@ -375,7 +375,7 @@ def test_an_empty_sentence_has_an_empty_answer_and_disturbs_nobody(method):
 
 def test_every_answer_is_asked_for_where_the_model_is(monkeypatch):
     tokenizers = tokenizers_of()
-    model = translate.build(SMALL, tokenizers).eval()
+    model = seq2seq.build(SMALL, tokenizers).eval()
     asked = {}
 
     def record(*arguments, **options):

@@ -327,6 +327,10 @@ def header_with(path: Path, change: Callable[[dict[str, Any]], None], cut: int =
         (lambda header: header.update(a=5), "type, shape or place is damaged"),
         (lambda header: header.pop("b"), "do not stand one after another"),
         (lambda header: header.update(__metadata__=5), "its metadata are no texts by name"),
+        (
+            lambda header: header.update(__metadata__={"sha256": {}}),
+            "its metadata are no texts by name",
+        ),
     ],
 )
 def test_a_damaged_header_is_refused(

@@ -120,10 +120,10 @@ def answer_lines(
 def warn_of_unread(texts: list[str], predictions: list[Prediction]) -> None:
     """Say on standard error which inputs were too long to be read whole."""
     for text, prediction in zip(texts, predictions, strict=True):
-        if prediction.n_unread:
+        if prediction.n_truncated:
             print(
-                f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_unread:,} tokens were not "
-                "read; raise --decoding.max_input_length to read more",
+                f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_truncated:,} tokens were "
+                "not read; raise --decoding.max_input_length to read more",
                 file=sys.stderr,
             )
 
