@@ -33,7 +33,7 @@ def test_a_star_gives_all_names_with_our_layers() -> None:
     ours: dict[str, object] = {}
     exec("from torch.nn import *", theirs)
     exec("from unrolled.nn import *", ours)
-    added = {"from_torch", "to_torch"}
+    added = {"Recurrent", "RecurrentLayers", "from_torch", "layer_of", "to_torch"}
     assert ours.keys() == theirs.keys() | added
     changed = {name for name in theirs if ours[name] is not theirs[name]} - {"__builtins__"}
     assert changed == {"RNN", "GRU", "LSTM"}
@@ -88,7 +88,7 @@ def test_a_module_that_torch_lacks_is_not_found(name: str) -> None:
 @pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU"])
 def test_layers_can_be_looked_up_copied_and_pickled(cell: str) -> None:
     kind = getattr(unrolled.nn, cell)
-    assert kind.__module__ == "unrolled.nn"
+    assert kind.__module__ == "unrolled.nn.layers"
     assert f"class {cell}(torch.nn.{cell})" in inspect.getsource(kind)
     module = kind(5, 3, 2)
     x = torch.randn(7, 4, 5)

@@ -421,7 +421,7 @@ def from_torch(model: conversion.Model) -> conversion.Model:
 
     >>> model = torch.nn.Sequential(torch.nn.LSTM(5, 3))
     >>> type(from_torch(model)[0]).__module__
-    'unrolled.nn'
+    'unrolled.nn.layers'
     """
     return conversion.change_kinds(model, _FROM_TORCH, _EXTRAS)
 
@@ -470,7 +470,3 @@ def _start_recurrent(module: RecurrentLayers, recurrent_init: RecurrentInit) -> 
                         torch.nn.init.eye_(block)
             elif name.startswith("bias") and recurrent_init == "identity":
                 torch.nn.init.zeros_(parameter)
-
-
-for _class in (RNN, LSTM, GRU, Recurrent):
-    _class.__module__ = "unrolled.nn"  # the name that users import, and that saved modules hold
