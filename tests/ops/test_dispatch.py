@@ -93,8 +93,8 @@ def test_explain_says_when_the_pinned_one_cannot_run() -> None:
 def test_a_pinned_implementation_that_cannot_run_refuses() -> None:
     case = make_case("rnn_sigmoid")
     message = exactly(
-        "'torch_native' is pinned and cannot run rnn_sigmoid: torch has no fused sigmoid RNN, "
-        "only tanh and relu; pin another or none"
+        "'torch_native' is pinned and cannot run rnn_sigmoid: torch has no fused rnn_sigmoid; "
+        "pin another or none"
     )
     with ops.using("torch_native"), pytest.raises(UnavailableError, match=message):
         ops.unroll(case.kind, case.x, None, case.state, case.weights)
