@@ -9,7 +9,6 @@ import pytest
 
 from unrolled import cli
 from unrolled.training.checkpoint import load_checkpoint
-from unrolled.training.trainer import Training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -76,6 +75,7 @@ def test_vectors_to_begin_with_are_looked_at_before_the_data(
     refusal: Refusal, tmp_path: Path, task: str, setting: str
 ) -> None:
     path = tmp_path / "vectors.txt"
+    setting = f"{setting}.file"
     option, size = (f"--model.{setting}", path), ("--model.embedding_size", "100")
     arguments = ("train", "--task", task, "--data", tmp_path / "absent.tsv")
     place = ("--out", tmp_path / "run", "--text.kind", "word", "--training.max_steps", "2")
@@ -243,7 +243,8 @@ def test_a_recipe_that_is_not_toml_is_named_with_its_line(refusal: Refusal, tmp_
         ),
         (
             "--training.max_steps 0",
-            "training would never end; set training.max_minutes, max_epochs, max_steps or patience",
+            "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps "
+            "or patience",
         ),
         (
             "--training.metric accuracy --training.max_steps 1",
@@ -262,7 +263,7 @@ def test_training_needs_a_limit_and_data(
     refusal: Refusal, pairs_file: Path, tmp_path: Path
 ) -> None:
     assert refusal.of("train", "--data", pairs_file, "--out", tmp_path / "run") == (
-        "training would never end; set training.max_minutes, max_epochs, max_steps or patience"
+        "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps or patience"
     )
     assert refusal.of("train") == "nothing to train on; give a recipe or --data FILE"
     limit = ("--training.max_steps", "1")

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import unrolled
 from unrolled import cli
+from unrolled.cli import app
 
 # A process of its own imports the package under test, installed or not.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(unrolled.__file__).parents[1])}
 
 
 def processor_seconds() -> float:
@@ -83,14 +85,14 @@ def test_interruptions_and_the_machine_are_no_tracebacks(
     def stop() -> str:
         raise raised
 
-    monkeypatch.setattr(cli, "_version", stop)
+    monkeypatch.setattr(app, "_version", stop)
     assert cli.main(["version"]) == code
     assert capsys.readouterr().err == printed
 
 
 def test_help_names_every_command_and_waits_for_nothing_heavy() -> None:
     program = (
-        "import sys; from unrolled.cli.app import main; code = main(['--help']); "
+        "import sys; from unrolled.cli import main; code = main(['--help']); "
         "print('heavy:', [m for m in ('torch', 'numpy', 'tokenizers') if m in sys.modules])"
     )
     seconds = []
@@ -125,8 +127,8 @@ def test_help_names_every_command_and_waits_for_nothing_heavy() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal for a closed pipe on Windows")
 def test_a_reader_who_leaves_causes_no_traceback() -> None:
     program = (
-        "import sys\nfrom unrolled import cli\n"
-        "cli._version = lambda: 'x' * 1_000_000\n"
+        "import sys\nfrom unrolled import cli\nfrom unrolled.cli import app\n"
+        "app._version = lambda: 'x' * 1_000_000\n"
         "sys.exit(cli.main(['version']))"
     )
     with subprocess.Popen(

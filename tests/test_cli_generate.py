@@ -76,7 +76,7 @@ def test_text_is_written_as_it_comes() -> None:
             written.append(self.getvalue())
 
     settings: Any = {"temperature": 0, "stop": ()}
-    generate.generate(fresh(), Output(), n_samples=1, max_tokens=9, seed=1, **settings)
+    generate.write_samples(fresh(), Output(), n_samples=1, max_tokens=9, seed=1, **settings)
     assert len({len(text) for text in written}) >= 9
 
 

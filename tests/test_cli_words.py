@@ -356,7 +356,7 @@ def test_letters_without_a_glyph_are_told_beside_the_map(run: Run, tmp_path: Pat
     path = tmp_path / "v.txt"
     path.write_text("日本 1 2\nice 2 3\n", encoding="utf-8")
     assert run("map", path, tmp_path / "map.png", "日本", "ice") == [str(tmp_path / "map.png")]
-    assert run.notes == ["note: the font has no 日 本; boxes stand in the picture for them"]
+    assert run.notes == ["note: the font lacks 日 本; they are drawn as boxes"]
 
 
 def test_choices_at_the_command_line_are_those_of_the_files() -> None:

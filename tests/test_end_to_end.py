@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import unrolled
 from unrolled import cli
 from unrolled.predictors.load import load
 from unrolled.predictors.seq2seq import Predictor
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 ENVIRONMENT = {
     **os.environ,
-    "PYTHONPATH": str(Path(cli.__file__).parents[1]),
+    "PYTHONPATH": str(Path(unrolled.__file__).parents[1]),
     "OMP_NUM_THREADS": "1",
 }
 
@@ -165,7 +166,7 @@ def test_what_the_answer_looked_at_is_a_page(
     assert printed.out.count("\n") == 1
     text = page.read_text(encoding="utf-8")
     for piece in ("two", "red", "cats", "&lt;/s&gt;"):
-        assert f"<th>{piece}</th>" in text
+        assert f"<bdi>{piece}</bdi></th>" in text
 
 
 def test_what_was_not_read_of_a_long_line_is_said(

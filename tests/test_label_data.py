@@ -135,8 +135,7 @@ def test_baselines_of_a_task_without_labels_are_refused_at_once(tmp_path: Path, 
     data = table(tmp_path / "train.tsv", ROWS, "en", "es")
     assert train(data, tmp_path / "run", "--baselines", task="translate") == 2
     assert refused(capsys) == (
-        "--baselines are of tasks that answer with labels (classify, pair, tag), and this is "
-        "'translate'; leave it out"
+        "--baselines is only available for classify, pair and tag, not for 'translate'; leave it out"
     )
     assert not (tmp_path / "run").exists()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unrolled.cli.main import main
+from unrolled.cli import main
 from unrolled.cli.options import default_out
 from unrolled.ops import native
 from unrolled.predictors.load import load
@@ -157,12 +157,11 @@ def test_it_goes_on_completes_and_is_surprised(
     [
         (
             ["predict", "RUN", "a sentence"],
-            "RUN is a language model, which answers nothing; `unrolled generate` and `unrolled "
-            "complete` go on with a text",
+            "RUN is a language model; use `unrolled generate` or `unrolled complete`",
         ),
         (
             ["evaluate", "RUN", "--decoding.beam_size", "3"],
-            "--decoding.beam_size: a language model is scored without decoding",
+            "--decoding.beam_size does not apply to a language model; leave it out",
         ),
         (
             ["evaluate", "RUN", "--cache", "30", "--cache-weight", "1"],

@@ -96,7 +96,7 @@ def test_an_empty_text_has_an_empty_answer_among_others(translator: Predictor) -
         translator(TEXTS[3]),
     ]
     (empty,) = translator.predict([""], n_best=3, with_attention=True)
-    assert (empty.text, len(empty.hypotheses), empty.n_unread) == ("", 1, 0)
+    assert (empty.text, len(empty.hypotheses), empty.n_truncated) == ("", 1, 0)
 
 
 def test_several_answers_come_best_first(translator: Predictor) -> None:
@@ -153,7 +153,7 @@ def test_a_long_source_is_cut_and_says_how_much_was_not_read(translator: Predict
     decoding = replace(translator.recipe.decoding, max_input_length=5)
     texts = [words(5), words(13), words(6), "birds"]
     exact, long, one_more, short = translator.predict(texts, decoding, with_attention=True)
-    assert [each.n_unread for each in (exact, long, one_more, short)] == [0, 8, 1, 0]
+    assert [each.n_truncated for each in (exact, long, one_more, short)] == [0, 8, 1, 0]
     for cut in (long, one_more):
         assert cut.source_pieces == exact.source_pieces
         assert len(cut.source_pieces) == 5 + 1
@@ -161,7 +161,7 @@ def test_a_long_source_is_cut_and_says_how_much_was_not_read(translator: Predict
         assert cut.score == pytest.approx(exact.score, rel=1e-4)
         assert cut.hypotheses[0].attention is not None
         assert cut.hypotheses[0].attention.shape[1] == 5 + 1
-    assert [each.n_unread for each in translator.predict(texts)] == [0] * 4
+    assert [each.n_truncated for each in translator.predict(texts)] == [0] * 4
 
 
 def test_the_groups_by_length_hold_every_sentence_once(translator: Predictor) -> None:

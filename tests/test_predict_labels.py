@@ -107,7 +107,7 @@ def test_answers_do_not_depend_on_their_company(model: LabelPredictor) -> None:
 
 def test_a_longer_text_is_cut_and_says_so(model: LabelPredictor) -> None:
     (said,) = model.predict(["great " * 50_000])
-    assert said.n_unread == 50_000 - model.recipe.data.max_length
+    assert said.n_truncated == 50_000 - model.recipe.data.max_length
     assert len(said.pieces[0]) == model.recipe.data.max_length
 
 

@@ -409,7 +409,7 @@ def test_words_may_begin_with_vectors_and_stay_so(tmp_path: Path, data: Path) ->
     rows = {word: [n + 0.5] * 8 for n, word in enumerate(("Paris", "York", "lives", "nowhere"))}
     lines = (" ".join([word, *map(str, row)]) for word, row in rows.items())
     vectors.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    options = {"model__embeddings": str(vectors), "model__embeddings_tuning": "frozen"}
+    options = {"model__embeddings__file": str(vectors), "model__embeddings__tuning": "frozen"}
     run = train(tmp_path, data, steps="4", **options)
     model = unrolled.load(run)
     for word in ("Paris", "York", "lives"):

@@ -11,7 +11,7 @@ import pytest
 
 import unrolled
 from unrolled import cli
-from unrolled.cli import options
+from unrolled.cli import app, options
 from unrolled.errors import UnavailableError
 from unrolled.out_of_memory import is_out_of_memory
 
@@ -109,7 +109,7 @@ sys.exit(main())
 
 
 @posix
-@pytest.mark.parametrize("name", ["unrolled.cli.app", "cyclopts", "torch"])
+@pytest.mark.parametrize("name", ["unrolled.cli", "cyclopts", "torch"])
 def test_ctrl_c_in_an_import_leaves_no_traceback(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PRESS.format(name=name)],
@@ -153,7 +153,7 @@ def test_a_lack_of_memory_is_one_sentence(
     def fail() -> str:
         raise raised
 
-    monkeypatch.setattr(cli, "_version", fail)
+    monkeypatch.setattr(app, "_version", fail)
     assert cli.main(["version"]) == 2
     assert (
         capsys.readouterr().err == "unrolled: out of memory; give it more, or less to do at once\n"

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from unrolled.ops import explain, unroll, using
     from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
-    from unrolled.predictors.load import load
+    from unrolled.predictors.load import (
+        load,
+        load_labels,
+        load_language_model,
+        load_translator,
+    )
     from unrolled.predictors.seq2seq import Predictor
     from unrolled.shapes import Padded
     from unrolled.tasks import (
@@ -86,6 +91,9 @@ _HOME = {
     "explain_words": "unrolled.inspect.attribution",
     "fit": "unrolled.training.loop",
     "load": "unrolled.predictors.load",
+    "load_labels": "unrolled.predictors.load",
+    "load_language_model": "unrolled.predictors.load",
+    "load_translator": "unrolled.predictors.load",
     "recipe_from_toml": "unrolled.training.recipe",
     "train": "unrolled.training.loop",
     "train_vectors": "unrolled.vectors.train",

@@ -1,7 +1,7 @@
 import pytest
 
-from unrolled.errors import DataError
 from unrolled.baselines.retrieval import RetrievalBaseline
+from unrolled.errors import DataError
 from unrolled.samples import generate
 
 PAIRS = [

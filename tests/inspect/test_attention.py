@@ -27,7 +27,7 @@ EMPTY = prediction("", ("</s>",), ("</s>",), has_attention=False)
 
 
 class Cells(HTMLParser):
-    """Tags in order, what stands in <th>, and the titles of the cells."""
+    """Tags in order, the names of rows and columns, and the titles of the cells."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -38,15 +38,15 @@ class Cells(HTMLParser):
         self.tags.append(tag)
         if tag == "th":
             self.headings.append("")
-        if "title" in dict(attributes):
+        if tag == "td" and "title" in dict(attributes):
             self.weights.append(float(dict(attributes)["title"]))
 
     def handle_data(self, data):
-        if self.tags[-1:] == ["th"] and data.strip():
+        if self.tags[-2:] == ["th", "bdi"] and data.strip():
             self.headings[-1] += data
 
 
-def test_a_page_holds_every_piece_and_weight():
+def test_a_page_shows_every_piece_and_weight():
     drawn = prediction()
     page = attention_page([drawn])
     cells = Cells(page)
@@ -57,9 +57,9 @@ def test_a_page_holds_every_piece_and_weight():
     assert page.startswith("<!doctype html>")
 
 
-def test_a_page_needs_nothing_else():
+def test_a_page_loads_nothing_and_runs_no_script():
     page = attention_page([prediction(), prediction("el", ("x", "</s>"), ("el",))])
-    assert "http" not in page
+    assert "http" not in page.replace("http-equiv", "")
     assert "//" not in page
     assert not re.search(r"<(script|link|img|iframe)|@import|url\(", page)
     assert page.count("<figure>") == page.count("</figure>") == 2
@@ -95,18 +95,18 @@ def test_pictures_are_written(tmp_path, ending, beginning):
     assert path.read_bytes().startswith(beginning)
 
 
-def test_a_page_may_be_named_in_capitals(tmp_path):
+def test_the_ending_may_be_in_capitals(tmp_path):
     page = draw_attention([prediction()], tmp_path / "ALIGNMENT.HTML")
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize("name", ["alignment.png", "alignment.html"])
-def test_a_folder_that_is_not_there_is_named(tmp_path, name):
+def test_a_missing_folder_is_named(tmp_path, name):
     path = tmp_path / "none" / name
     with pytest.raises(ConfigError) as refusal:
         draw_attention([prediction()], path)
     assert str(refusal.value) == (
-        f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
+        f"cannot draw {path}: folder '{path.parent}' does not exist; create it, or choose another"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -129,7 +129,7 @@ def test_pictures_grow_with_the_sentences(tmp_path):
     assert both[1] == pytest.approx(long[1] + short[1], abs=1)
 
 
-def test_one_by_one_is_drawn(tmp_path):
+def test_a_picture_of_one_cell_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     draw_attention([prediction("a", ("a", "</s>"), ("a",))], tmp_path / "small.png")
     assert size_of(tmp_path / "small.png") > (0, 0)
@@ -165,7 +165,7 @@ def test_a_model_without_attention_cannot_be_drawn(tmp_path, name):
 
 
 @pytest.mark.parametrize("predictions", [[], [EMPTY], [EMPTY, EMPTY]])
-def test_nothing_but_empty_sentences_cannot_be_drawn(tmp_path, predictions):
+def test_only_empty_sentences_cannot_be_drawn(tmp_path, predictions):
     path = tmp_path / "alignment.html"
     with pytest.raises(ConfigError) as refusal:
         draw_attention(predictions, path)
@@ -178,12 +178,25 @@ def test_empty_sentences_are_left_out(tmp_path):
     assert path.read_text(encoding="utf-8").count("<figure>") == 1
 
 
-def test_without_matplotlib_a_picture_is_refused_and_a_page_is_not(tmp_path, monkeypatch):
+def test_only_pictures_need_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UnavailableError) as refusal:
         draw_attention([prediction()], tmp_path / "alignment.png")
     assert str(refusal.value) == (
-        "drawing a picture needs matplotlib: pip install 'unrolled[figures]', or name a .html file"
+        "a picture needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
     )
     assert draw_attention([prediction()], tmp_path / "alignment.html").exists()
+
+
+def test_the_footer_names_the_command(tmp_path):
+    path = draw_attention([prediction()], tmp_path / "page.html", "unrolled predict 'a<b'")
+    footer = path.read_text(encoding="utf-8").split("<footer>")[1]
+    assert "<pre>unrolled predict &#39;a&lt;b&#39;</pre>" in footer
+    assert "<pre>" not in attention_page([prediction()])
+
+
+def test_characters_that_html_cannot_hold_are_replaced():
+    page = attention_page([prediction("a\x00", ("\ud800", "</s>"), ("\x1b[1m", "</s>"))])
+    assert Cells(page).headings == ["\ufffd", "</s>", "\ufffd[1m", "</s>"]
+    assert page.encode("utf-8")

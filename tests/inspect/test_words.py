@@ -54,7 +54,7 @@ def overlaps(a, b) -> bool:
     return min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
 
 
-def test_labels_hide_neither_each_other_nor_dots_nor_leave_the_picture() -> None:
+def test_labels_cover_no_label_or_dot_and_stay_inside() -> None:
     generator = np.random.default_rng(9)
     dots = [tuple(dot) for dot in generator.uniform(0, 1000, (60, 2))]
     sizes = [(float(width), 12.0) for width in generator.uniform(20, 60, 60)]
@@ -98,7 +98,7 @@ def test_letters_that_the_font_has_not_are_named(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     words = ["日本", "ñandú", "日"]
     vectors = WordVectors(words, np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32))
-    with pytest.warns(UserWarning, match="^the font has no 日 本; boxes stand") as told:
+    with pytest.warns(UserWarning, match="^the font lacks 日 本; they are drawn") as told:
         draw_words(vectors, words, tmp_path / "map.png")
     assert len(told) == 1
 
@@ -142,7 +142,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         draw_words(vectors_of(), ["word1", "word2"], path)
     assert str(raised.value) == (
-        f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
+        f"cannot draw {path}: folder '{path.parent}' does not exist; create it, or choose another"
     )
 
 
@@ -175,6 +175,4 @@ def test_without_matplotlib_it_is_said_what_to_install(
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UnavailableError) as raised:
         draw_words(vectors_of(), ["word1", "word2"], tmp_path / "map.png")
-    assert str(raised.value) == (
-        "drawing a picture needs matplotlib: pip install 'unrolled[figures]'"
-    )
+    assert str(raised.value) == ("a picture needs matplotlib; run pip install 'unrolled[figures]'")

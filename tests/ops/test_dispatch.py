@@ -105,7 +105,7 @@ def test_a_pinned_implementation_that_cannot_run_refuses() -> None:
 def test_when_nothing_can_run_every_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     lame = ModuleType("lame")
     lame.why_not = lambda *_: "it is lame"  # type: ignore[attr-defined]
-    monkeypatch.setattr(ops, "IMPLEMENTATIONS", {"lame": lame, "lamer": lame})
+    monkeypatch.setattr(ops.dispatch, "IMPLEMENTATIONS", {"lame": lame, "lamer": lame})
     case = make_case("gru")
     message = exactly("no implementation can run gru: lame: it is lame; lamer: it is lame")
     with pytest.raises(UnavailableError, match=message):
@@ -127,7 +127,7 @@ def test_the_first_that_can_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
         return module
 
     spies = {name: spy(name) for name in ops.IMPLEMENTATIONS}
-    monkeypatch.setattr(ops, "IMPLEMENTATIONS", spies)
+    monkeypatch.setattr(ops.dispatch, "IMPLEMENTATIONS", spies)
     gru, sigmoid = make_case("gru"), make_case("rnn_sigmoid")
     ops.unroll("gru", gru.x, None, gru.state, gru.weights)
     ops.unroll("rnn_sigmoid", sigmoid.x, None, sigmoid.state, sigmoid.weights)

@@ -12,6 +12,7 @@ from unrolled.layers.pooling import PoolingKind
 from unrolled.shapes import Padded
 from unrolled.tasks import text_labels
 from unrolled.tasks.classify import TASK, Classifier, ClassifyConfig
+from unrolled.tasks.embeddings import EmbeddingsConfig
 from unrolled.tasks.task import LABELS
 from unrolled.tasks.text_labels import LabelledExample, collate
 from unrolled.text.labels import Labels
@@ -83,7 +84,7 @@ def test_answers_come_with_probabilities_pieces_and_what_was_looked_at() -> None
     fields = [row.fields[:1] for row in rows] + [("",)]
     examples = [TASK.encode(each, tokenizers, TASK.Data()) for each in fields]
     with torch.inference_mode():
-        said = TASK.answer(model, examples, tokenizers)
+        said = TASK.predict(model, examples, tokenizers)
     assert [each.pieces for each in said] == [
         (("good", "film"),),
         (("bad", "film", "here"),),
@@ -115,26 +116,26 @@ def test_labels_that_may_stand_together_make_a_model_of_several() -> None:
         ({"hidden_size": 0}, "model.hidden_size must be at least 1, got 0"),
         ({"dropout_rate": 1.0}, "model.dropout_rate must be at least 0 and below 1, got 1.0"),
         (
-            {"embeddings_tuning": "frozen"},
-            "model.embeddings_tuning is 'frozen', but random embeddings must learn; name a file of "
-            "vectors in model.embeddings",
+            {"embeddings": EmbeddingsConfig(tuning="frozen")},
+            "model.embeddings.tuning is 'frozen', but randomly initialised embeddings must be trainable; "
+            "name a file of vectors in model.embeddings.file",
         ),
         (
-            {"embeddings": "v.txt", "embeddings_tuning": "thawed"},
-            "model.embeddings_frozen_epochs must be at least 1 where model.embeddings_tuning is "
+            {"embeddings": EmbeddingsConfig("v.txt", tuning="thawed")},
+            "model.embeddings.frozen_epochs must be at least 1 where model.embeddings.tuning is "
             "'thawed', got 0",
         ),
         (
-            {"embeddings": "v.txt", "embeddings_frozen_epochs": 2},
-            "model.embeddings_frozen_epochs must be 0 where model.embeddings_tuning is 'trained', got 2",
+            {"embeddings": EmbeddingsConfig("v.txt", frozen_epochs=2)},
+            "model.embeddings.frozen_epochs must be 0 where model.embeddings.tuning is 'trained', got 2",
         ),
         (
-            {"embeddings_extra_words": 5},
-            "model.embeddings_extra_words must be 0 where model.embeddings names no file, got 5",
+            {"embeddings": EmbeddingsConfig(extra_words=5)},
+            "model.embeddings.extra_words must be 0 where model.embeddings.file names no file, got 5",
         ),
         (
-            {"embeddings": "v.txt", "embeddings_extra_words": -1},
-            "model.embeddings_extra_words must be at least 0, got -1",
+            {"embeddings": EmbeddingsConfig("v.txt", extra_words=-1)},
+            "model.embeddings.extra_words must be at least 0, got -1",
         ),
     ],
 )
@@ -150,7 +151,10 @@ def test_words_of_the_vectors_are_known_though_training_has_none_of_them(tmp_pat
     file = tmp_path / "vectors.txt"
     file.write_text("good 1 0\nfine 1 0.5\nawful -1 0\nrare 9 9\n", encoding="utf-8")
     config = replace(
-        SMALL, embedding_size=2, embeddings=str(file), embeddings_extra_words=3, dropout_rate=0.0
+        SMALL,
+        embedding_size=2,
+        embeddings=EmbeddingsConfig(str(file), extra_words=3),
+        dropout_rate=0.0,
     )
     text = TextConfig(kind=kind, lowercase=True)
     rows = [Row(("good film", "yes"), 2), Row(("bad film", "no"), 3)]
@@ -161,7 +165,7 @@ def test_words_of_the_vectors_are_known_though_training_has_none_of_them(tmp_pat
     assert words.pieces(range(n_before)) == before["text"].pieces(range(n_before))
     assert words.pieces(range(n_before, len(words))) == ["fine", "awful"]  # "rare" is the fourth
     model = TASK.build(config, tokenizers)
-    assert "3 of 5 words" in TASK.begin(model, tokenizers)[0]
+    assert "3 of 5 words" in TASK.load_pretrained(model, tokenizers)[0]
     rows_of = [model.embedding.weight[words.id_of(word)].tolist() for word in ("fine", "awful")]
     assert rows_of == [[1, 0.5], [-1, 0]]
     again = type(words).load(_saved(words, tmp_path / "tokenizer.json"))

@@ -42,7 +42,7 @@ def test_a_longer_text_is_read_as_the_recipe_says(keep, found) -> None:
     assert kept(list(range(9)), data) == found
     assert kept([0, 1, 2, 3, 4], data) == [0, 1, 2, 3, 4]
     cut = text_labels.cut(LabelledExample((list(range(9)), [1]), (0,)), data)
-    assert (cut.texts, cut.n_unread, cut.labels) == ((found, [1]), 4, (0,))
+    assert (cut.texts, cut.n_truncated, cut.labels) == ((found, [1]), 4, (0,))
 
 
 def test_one_label_has_the_cross_entropy() -> None:
@@ -105,7 +105,7 @@ def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
     examples = [LabelledExample(([4],), gold) for _, gold in rows]
     said = [LabelPrediction((), np.array(p, np.float32), (("x",),), (None,)) for p, _ in rows]
     model = Model()
-    decided = text_labels.decide(model, examples, said, {LABELS: labels})
+    decided = text_labels.tune_thresholds(model, examples, said, {LABELS: labels})
     assert [each.labels for each in decided] == [("a", "b"), ("b",), ("a",), ()]
     low, high = model.head.thresholds.tolist()
     assert 0.6 < low <= 0.7
@@ -206,7 +206,7 @@ def test_the_thresholds_that_were_used_are_shown() -> None:
     said = [
         LabelPrediction(names, np.array(p, np.float32), (("x",),), (None,)) for p, names, _ in rows
     ]
-    judged = text_labels.judge(model, examples, said, {LABELS: labels})
+    judged = text_labels.evaluate(model, examples, said, {LABELS: labels})
     assert "predicted from: a 0.250, b 0.750" in list(judged.measured.lines())
     assert judged.measured.counts.predicted.tolist() == [1, 1]
     assert judged.measured.counts.right.tolist() == [1, 0]
@@ -229,7 +229,7 @@ def test_scores_to_choose_by_are_those_that_are_measured(labels) -> None:
     p = np.full(len(labels), 1 / len(labels), np.float32)
     said = [LabelPrediction(("a",), p, (("x",),), (None,))] * 2
     roles = {LABELS: labels}
-    judged = text_labels.judge(Model(), examples, said, roles)
+    judged = text_labels.evaluate(Model(), examples, said, roles)
     assert text_labels.scores(roles) == tuple(judged.scores())
     assert "tally" not in vars(judged)  # made when it is asked for
     assert judged.tally is judged.tally
@@ -259,6 +259,6 @@ def test_a_threshold_between_neighbours_in_float32_keeps_them_apart() -> None:
         ]
         examples = [LabelledExample(([4],), ()), LabelledExample(([4],), (0,))]
         labels = {LABELS: Labels(("a",), several=True)}
-        decided = text_labels.decide(Model(), examples, said, labels)
+        decided = text_labels.tune_thresholds(Model(), examples, said, labels)
         assert [each.labels for each in decided] == [(), ("a",)]
         assert float(first) < Model.head.thresholds.item() <= float(last)

@@ -134,7 +134,7 @@ def test_embeddings_are_brought_to_another_width() -> None:
         ),
         (
             {"encoder": "conditional", "target": "one_way"},
-            "model.target is of the encoder 'bidirectional_conditional'; leave it out",
+            "model.target only applies to encoder 'bidirectional_conditional'; remove it",
         ),
         ({"projection_size": -1}, "model.projection_size must be at least 0, got -1"),
     ],

@@ -15,6 +15,7 @@ from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.shapes import Padded
+from unrolled.tasks.embeddings import EmbeddingsConfig
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.tag.task import (
     CHARACTERS,
@@ -208,9 +209,9 @@ def test_50_000_tokens_have_a_tag_each() -> None:
     model = make(head="softmax")
     long = cut(example([4 + n % 13 for n in range(50_000)]), TagData(max_length=400))
     with torch.inference_mode():
-        (said,) = TASK.answer(model, [long], tokenizers())
+        (said,) = TASK.predict(model, [long], tokenizers())
     assert len(said.labels) == 50_000
-    assert said.n_unread == 0
+    assert said.n_truncated == 0
     assert said.probabilities.shape == (50_000, C)
 
 
@@ -468,8 +469,8 @@ def test_tags_without_types_are_told_as_such() -> None:
 def test_scores_to_choose_by_are_those_that_are_measured(scheme) -> None:
     model, roles = make(head="softmax"), tokenizers(scheme)
     with torch.inference_mode():
-        said = TASK.answer(model, EXAMPLES, roles)
-    judged = TASK.judge(model, EXAMPLES, said, roles)
+        said = TASK.predict(model, EXAMPLES, roles)
+    judged = TASK.evaluate(model, EXAMPLES, said, roles)
     assert TASK.scores(roles) == tuple(judged.scores())
     assert "tally" not in vars(judged)  # made when it is asked for
     assert judged.tally.n_examples == len(EXAMPLES)
@@ -497,8 +498,8 @@ def test_what_there_is_to_know_of_the_parts_is_told() -> None:
 def test_each_token_has_a_tag_and_probabilities(head) -> None:
     model = make(head=head)
     with torch.inference_mode():
-        said = TASK.answer(model, EXAMPLES, tokenizers())
-        alone = [TASK.answer(model, [each], tokenizers())[0] for each in EXAMPLES]
+        said = TASK.predict(model, EXAMPLES, tokenizers())
+        alone = [TASK.predict(model, [each], tokenizers())[0] for each in EXAMPLES]
     for one, other, each in zip(said, alone, EXAMPLES, strict=True):
         n = len(each.words)
         assert len(one.labels) == n
@@ -517,7 +518,7 @@ def test_a_crf_answers_with_the_likeliest_path_and_its_marginals() -> None:
     allowed = transitions(NAMES, "bio")
     paths = [path for path in product(range(C), repeat=3) if allowed.why_not(path) is None]
     with torch.inference_mode():
-        (said,) = TASK.answer(model, [one], tokenizers())
+        (said,) = TASK.predict(model, [one], tokenizers())
         emissions = model(collate([one])).expand(len(paths), -1, -1)
         n_tokens = torch.full((len(paths),), 3)
         chances = model.crf.log_prob(emissions, torch.tensor(paths), n_tokens).exp().numpy()
@@ -537,7 +538,7 @@ def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() ->
     assert sorted(order) == [0, 1, 2, 3, 4] != order
     read = example([one.words[place] for place in order])
     with torch.inference_mode():
-        found, wanted = TASK.answer(model, [other, read], tokenizers())
+        found, wanted = TASK.predict(model, [other, read], tokenizers())
     for t, place in enumerate(order):
         np.testing.assert_allclose(found.probabilities[place], wanted.probabilities[t], rtol=1e-6)
         assert found.labels[place] == wanted.labels[t]
@@ -579,7 +580,7 @@ def test_the_surest_mistakes_come_first_each_with_its_sentence() -> None:
         rows[range(len(tags)), tags] = sure
         names = tuple(NAMES[tag] for tag in tags)
         said.append(LabelPrediction(names, rows, (each.tokens,), (None,)))
-    found = TASK.judge(make(), examples, said, tokenizers()).mistakes([""] * 4)
+    found = TASK.evaluate(make(), examples, said, tokenizers()).mistakes([""] * 4)
     assert [(m.index, m.text, m.gold, m.predicted) for m in found] == [
         (1, "⟦w9⟧", "O", "B-LOC"),
         (0, "w4 w5 w6 ⟦w7⟧ w8", "B-LOC", "B-PER"),
@@ -598,9 +599,9 @@ def test_the_surest_mistakes_come_first_each_with_its_sentence() -> None:
         ({"unknown_rate": 1.5}, "model.unknown_rate must be at least 0 and at most 1, got 1.5"),
         ({"word_rate": 1.0}, "model.word_rate must be at least 0 and below 1, got 1.0"),
         (
-            {"embeddings_tuning": "frozen"},
-            "model.embeddings_tuning is 'frozen', but random embeddings must learn; name a file of "
-            "vectors in model.embeddings",
+            {"embeddings": EmbeddingsConfig(tuning="frozen")},
+            "model.embeddings.tuning is 'frozen', but randomly initialised embeddings must be trainable; "
+            "name a file of vectors in model.embeddings.file",
         ),
     ],
 )
@@ -616,7 +617,7 @@ def test_an_unknown_scheme_is_refused() -> None:
 
 
 def test_frozen_embeddings_and_the_rest_learn_as_they_should() -> None:
-    model = make(embeddings="v.txt", embeddings_tuning="frozen").train()
+    model = make(embeddings=EmbeddingsConfig("v.txt", tuning="frozen")).train()
     loss, _ = TASK.loss(model, collate(EXAMPLES))
     loss.backward()
     learned = {name for name, weight in model.named_parameters() if weight.grad is not None}

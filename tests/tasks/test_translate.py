@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.shapes import Padded
-from unrolled.tasks import TASKS, translate
+from unrolled.tasks import TASKS, seq2seq
 from unrolled.tasks.seq2seq import Pair, TranslateConfig, Translator, collate
 from unrolled.text.rows import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextConfig
@@ -53,8 +53,8 @@ def test_each_sentence_has_the_loss_and_gradient_it_has_alone(cell, attention, i
         decoder_layers=2,
     )
     batch = collate(PAIRS)
-    total, count = translate.loss(model, batch)
-    alone = [translate.loss(model, collate([pair])) for pair in PAIRS]
+    total, count = seq2seq.loss(model, batch)
+    alone = [seq2seq.loss(model, collate([pair])) for pair in PAIRS]
     assert count == sum(n for _, n in alone) == batch.n_tokens == 11
     torch.testing.assert_close(total, sum(loss for loss, _ in alone), rtol=1e-10, atol=1e-10)
     together = gradients_of(model, total)
@@ -80,10 +80,10 @@ def test_each_sentence_has_the_loss_and_gradient_it_has_alone(cell, attention, i
 def test_padding_cannot_be_seen(attention):
     model = make(attention=attention)
     batch = collate(PAIRS)
-    clean, _ = translate.loss(model, batch)
+    clean, _ = seq2seq.loss(model, batch)
     expected = gradients_of(model, clean)
 
-    garbage = translate.TranslationBatch(
+    garbage = seq2seq.TranslationBatch(
         Padded(
             torch.where(batch.source.mask, batch.source.values, N_SOURCE - 1), batch.source.lengths
         ),
@@ -92,14 +92,14 @@ def test_padding_cannot_be_seen(attention):
         ),
         batch.right,
     )
-    total, _ = translate.loss(model, garbage)
+    total, _ = seq2seq.loss(model, garbage)
     assert torch.equal(total, clean)
     for name, gradient in gradients_of(model, total).items():
         assert torch.equal(gradient, expected[name]), name
 
     with torch.no_grad():
         model.source_embedding.weight[PAD_ID] = float("nan")
-    total, _ = translate.loss(model, batch)
+    total, _ = seq2seq.loss(model, batch)
     assert torch.equal(total, clean)
     for name, gradient in gradients_of(model, total).items():
         assert torch.equal(gradient, expected[name]), name
@@ -115,7 +115,7 @@ def test_the_losses_are_cross_entropies_of_the_right_words():
         for step, word in enumerate([*pair.target, EOS_ID])
     ]
     chosen, right = torch.stack([logit for logit, _ in rows]), torch.tensor([w for _, w in rows])
-    for function, smoothing in ((translate.loss, 0.1), (translate.evaluate_loss, 0.0)):
+    for function, smoothing in ((seq2seq.loss, 0.1), (seq2seq.evaluate_loss, 0.0)):
         total, count = function(model, batch)
         exact = F.cross_entropy(chosen, right, reduction="sum", label_smoothing=smoothing)
         assert count == len(rows)
@@ -158,14 +158,14 @@ def test_sampling_is_reproducible_and_never_evaluated():
 
     def loss_at(seed):
         torch.manual_seed(seed)
-        return translate.loss(model, batch)[0].item()
+        return seq2seq.loss(model, batch)[0].item()
 
     assert loss_at(1) == loss_at(1)
     assert len({loss_at(seed) for seed in range(8)}) > 1
     model.eval()
     plain = make(sampling_rate=0.0)
     plain.load_state_dict(model.state_dict())
-    assert loss_at(1) == translate.loss(plain, batch)[0].item()
+    assert loss_at(1) == seq2seq.loss(plain, batch)[0].item()
 
 
 def test_the_same_seed_builds_the_same_model():
@@ -206,7 +206,7 @@ def test_tied_embeddings_are_one_tensor(tied):
     )
     assert (source == target) == (tied == "all")
     assert (target == head) == (tied != "none")
-    total, _ = translate.loss(model, collate(PAIRS))
+    total, _ = seq2seq.loss(model, collate(PAIRS))
     total.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -219,7 +219,7 @@ ROWS = [
 
 
 def tokenizers_of(shared=False):
-    return translate.train_tokenizers(ROWS, TextConfig(kind="word", vocab_size=50, shared=shared))
+    return seq2seq.train_tokenizers(ROWS, TextConfig(kind="word", vocab_size=50, shared=shared))
 
 
 def test_one_vocabulary_for_both_sides_only_where_asked():
@@ -234,17 +234,17 @@ def test_one_vocabulary_for_both_sides_only_where_asked():
 def test_tying_all_needs_one_vocabulary():
     config = replace(SMALL, tied_embeddings="all")
     with pytest.raises(ConfigError) as refusal:
-        translate.build(config, tokenizers_of())
+        seq2seq.build(config, tokenizers_of())
     assert str(refusal.value) == (
-        "model.tied_embeddings: 'all' shares one table between both languages and needs one "
+        "model.tied_embeddings: 'all' shares one table between source and target, which needs one "
         "vocabulary; set text.shared = true"
     )
-    model = translate.build(config, tokenizers_of(shared=True))
+    model = seq2seq.build(config, tokenizers_of(shared=True))
     assert model.source_embedding is model.target_embedding
 
 
 def test_a_model_is_built_for_its_vocabularies():
-    model = translate.build(SMALL, tokenizers_of())
+    model = seq2seq.build(SMALL, tokenizers_of())
     assert model.source_embedding.num_embeddings == 7
     assert model.target_embedding.num_embeddings == len(model.head.bias) == 7
 
@@ -284,13 +284,13 @@ def test_a_configuration_that_cannot_be_is_refused(changes, message):
 
 def test_encoding_ends_a_source_and_leaves_a_target_bare():
     tokenizers = tokenizers_of()
-    pair = translate.encode(ROWS[1].fields, tokenizers)
+    pair = seq2seq.encode(ROWS[1].fields, tokenizers)
     assert pair.source == [*tokenizers["source"].encode("the house"), EOS_ID]
     assert pair.target == tokenizers["target"].encode("la casa")
-    assert translate.lengths(pair) == (3, 3)
-    only_source = translate.encode(["the house"], tokenizers)
+    assert seq2seq.lengths(pair) == (3, 3)
+    only_source = seq2seq.encode(["the house"], tokenizers)
     assert only_source == Pair(pair.source, [])
-    assert translate.encode(["", ""], tokenizers) == Pair([EOS_ID], [])
+    assert seq2seq.encode(["", ""], tokenizers) == Pair([EOS_ID], [])
 
 
 def test_a_batch_holds_what_the_model_reads_and_what_it_should_say():
@@ -308,7 +308,7 @@ def test_a_batch_holds_what_the_model_reads_and_what_it_should_say():
     moved = batch.to("cpu")
     assert torch.equal(moved.right, batch.right)
     assert torch.equal(moved.source.values, batch.source.values)
-    assert [translate.lengths(pair) for pair in PAIRS] == [(5, 3), (2, 7), (3, 1)]
+    assert [seq2seq.lengths(pair) for pair in PAIRS] == [(5, 3), (2, 7), (3, 1)]
 
 
 def argmax_loop(model, pair, limit):
@@ -330,14 +330,14 @@ def test_greedy_decoding_is_the_argmax_loop(cell, attention):
     tokenizers = tokenizers_of()
     torch.manual_seed(5)
     model = (
-        translate.build(replace(SMALL, cell=cell, attention=attention), tokenizers).double().eval()
+        seq2seq.build(replace(SMALL, cell=cell, attention=attention), tokenizers).double().eval()
     )
-    pairs = [translate.encode([text], tokenizers) for text in ("the red house", "red", "the the")]
+    pairs = [seq2seq.encode([text], tokenizers) for text in ("the red house", "red", "the the")]
     config = DecodingConfig(method="greedy", max_length_ratio=1.5, max_length_extra=2)
     with torch.no_grad():
         for scale in (1.0, 30.0):
             model.head.weight.mul_(scale)
-            found = translate.decode(model, pairs, tokenizers, config, attention != "none")
+            found = seq2seq.decode(model, pairs, tokenizers, config, attention != "none")
             for pair, prediction in zip(pairs, found, strict=True):
                 words, finished = argmax_loop(model, pair, int(len(pair.source) * 1.5) + 2)
                 (answer,) = prediction.hypotheses
@@ -357,35 +357,35 @@ def test_greedy_decoding_is_the_argmax_loop(cell, attention):
 @pytest.mark.parametrize("method", ["greedy", "beam", "sample"])
 def test_an_empty_sentence_has_an_empty_answer_and_disturbs_nobody(method):
     tokenizers = tokenizers_of()
-    model = translate.build(SMALL, tokenizers).eval()
-    pairs = [translate.encode([text], tokenizers) for text in ("", "the red house", " ")]
+    model = seq2seq.build(SMALL, tokenizers).eval()
+    pairs = [seq2seq.encode([text], tokenizers) for text in ("", "the red house", " ")]
     config = DecodingConfig(method=method, beam_size=3, max_length_extra=1)
-    found = translate.decode(model, pairs, tokenizers, config, True)
-    (alone,) = translate.decode(model, pairs[1:2], tokenizers, config, True)
+    found = seq2seq.decode(model, pairs, tokenizers, config, True)
+    (alone,) = seq2seq.decode(model, pairs[1:2], tokenizers, config, True)
     for empty in (found[0], found[2]):
         assert (empty.text, empty.score) == ("", 0.0)
         assert empty.hypotheses[0].attention is None
         assert empty.source_pieces == ("</s>",)
     assert found[1].text == alone.text
     assert found[1].score == pytest.approx(alone.score, rel=1e-5)
-    all_empty = translate.decode(model, pairs[::2], tokenizers, config, True)
+    all_empty = seq2seq.decode(model, pairs[::2], tokenizers, config, True)
     assert [prediction.text for prediction in all_empty] == ["", ""]
-    assert translate.decode(model, [], tokenizers, config) == []
+    assert seq2seq.decode(model, [], tokenizers, config) == []
 
 
 def test_every_answer_is_asked_for_where_the_model_is(monkeypatch):
     tokenizers = tokenizers_of()
-    model = translate.build(SMALL, tokenizers).eval()
+    model = seq2seq.build(SMALL, tokenizers).eval()
     asked = {}
 
     def record(*arguments, **options):
         asked.update(options)
         return decode_hypotheses(*arguments, **options)
 
-    decode_hypotheses = translate.decode_hypotheses
-    monkeypatch.setattr(translate, "decode_hypotheses", record)
-    translate.decode(
-        model, [translate.encode(["the"], tokenizers)], tokenizers, DecodingConfig(beam_size=2)
+    decode_hypotheses = seq2seq.decode_hypotheses
+    monkeypatch.setattr(seq2seq, "decode_hypotheses", record)
+    seq2seq.decode(
+        model, [seq2seq.encode(["the"], tokenizers)], tokenizers, DecodingConfig(beam_size=2)
     )
     assert torch.device(asked["device"]) == model.head.bias.device
     assert list(asked["forbidden"]) == [PAD_ID]

@@ -197,7 +197,7 @@ def test_rows_with_an_empty_side_are_left_out_and_counted(tmp_path: Path) -> Non
     path = write(tmp_path / "b.tsv", [("", "a"), ("b", "")])
     with pytest.raises(DataError) as caught:
         read_splits(DataConfig(train=(path,)), 2)
-    assert str(caught.value) == f"{path}: every row has an empty side; nothing to train on"
+    assert str(caught.value) == f"{path}: every row has an empty field; nothing to train on"
 
 
 def test_columns_are_chosen_by_name(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from unrolled.errors import ConfigError, DataError
 from unrolled.predictors.load import load
 from unrolled.tasks import TASKS
+from unrolled.tasks.embeddings import EmbeddingsConfig, sections
 from unrolled.tasks.language_model import LanguageModelConfig
 from unrolled.tasks.seq2seq import TranslateConfig
 from unrolled.text.corpus.windows import StreamConfig
@@ -52,7 +53,7 @@ def text_recipe(tmp_path: Path, files: dict[str, str]) -> Recipe:
         data=StreamConfig(train=(str(path),), documents="line", n_rows=4, k1=8),
         text=TextConfig(kind="word"),
         model=LanguageModelConfig(
-            cell="gru", embedding_size=6, hidden_size=8, embeddings=files["en"]
+            cell="gru", embedding_size=6, hidden_size=8, embeddings=EmbeddingsConfig(files["en"])
         ),
         training=TrainingConfig(max_steps=4, learning_rate=0.02, device="cpu"),
     )
@@ -77,8 +78,8 @@ def pair_recipe(tmp_path: Path, files: dict[str, str]) -> Recipe:
             embedding_size=6,
             encoder_size=4,
             hidden_size=8,
-            source_embeddings=files["en"],
-            target_embeddings=files["es"],
+            source_embeddings=EmbeddingsConfig(files["en"]),
+            target_embeddings=EmbeddingsConfig(files["es"]),
         ),
         training=TrainingConfig(max_steps=4, valid_sentences=2, device="cpu"),
     )
@@ -111,7 +112,7 @@ def test_coverage_is_told_and_stands_on_the_card_of_every_session(
     out = tmp_path / "run"
     told = started(list(fit(text_recipe, out))).notes
     expected = (
-        f"model.embeddings: 6 of 7 words (85.7%) have a vector in {files['en']}, 1 of them in lower "
+        f"model.embeddings.file: 6 of 7 words (85.7%) have a vector in {files['en']}, 1 of them in lower "
         "case; the others begin at random"
     )
     assert told[-1] == expected
@@ -153,14 +154,14 @@ def test_one_table_for_both_languages_has_one_file(
     pair_recipe: Recipe, files: dict[str, str], tmp_path: Path
 ) -> None:
     recipe = replace(
-        with_model(pair_recipe, tied_embeddings="all", target_embeddings=None),
+        with_model(pair_recipe, tied_embeddings="all", target_embeddings=EmbeddingsConfig()),
         text=TextConfig(kind="word", shared=True),
     )
     events = fit(recipe, tmp_path / "run")
     first = next(events)
     events.close()
     assert isinstance(first, Started)
-    assert len([note for note in first.notes if "_embeddings: " in note]) == 1
+    assert len([note for note in first.notes if "_embeddings.file: " in note]) == 1
 
 
 def test_frozen_embeddings_stay_and_the_others_learn(
@@ -170,7 +171,14 @@ def test_frozen_embeddings_stay_and_the_others_learn(
         weights = {}
         for frozen in (False, True):
             out = tmp_path / f"{name}-{frozen}"
-            frozen_recipe = with_model(recipe, embeddings_frozen=frozen)
+            tuning = "frozen" if frozen else "trained"
+            frozen_recipe = with_model(
+                recipe,
+                **{
+                    name: replace(getattr(recipe.model, name), tuning=tuning)
+                    for name in sections(type(recipe.model))
+                },
+            )
             before = begun_weights(frozen_recipe, out).model
             n_parameters = started(list(fit(frozen_recipe, out, resume=True))).parameters
             after = load(out).model
@@ -186,7 +194,8 @@ def test_frozen_embeddings_stay_and_the_others_learn(
 
 
 def test_frozen_training_resumes_bit_for_bit(text_recipe: Recipe, tmp_path: Path) -> None:
-    recipe = with_model(text_recipe, embeddings_frozen=True)
+    settings = replace(text_recipe.model.embeddings, tuning="frozen")
+    recipe = with_model(text_recipe, embeddings=settings)
     recipe = replace(recipe, training=replace(recipe.training, average=0.9))
     list(fit(recipe, tmp_path / "whole"))
     short = replace(recipe, training=replace(recipe.training, max_steps=2))
@@ -210,7 +219,7 @@ def test_an_average_begins_with_the_vectors_too(
 
 
 def test_a_run_without_vectors_draws_as_it_did(text_recipe: Recipe, tmp_path: Path) -> None:
-    recipe = with_model(text_recipe, embeddings=None)
+    recipe = with_model(text_recipe, embeddings=EmbeddingsConfig())
     run = begun_weights(recipe, tmp_path / "run")
     torch.manual_seed(recipe.seed)
     fresh = TASKS["language_model"].build(recipe.model, run.tokenizers)
@@ -222,13 +231,16 @@ def test_a_run_that_starts_from_another_needs_no_file(
 ) -> None:
     list(fit(text_recipe, tmp_path / "first"))
     Path(files["en"]).unlink()
-    for number, settings in enumerate(({}, {"embeddings": None}, {"embeddings_frozen": True})):
-        recipe = with_model(text_recipe, **settings)
+    frozen = EmbeddingsConfig(files["en"], tuning="frozen")
+    for number, settings in enumerate((text_recipe.model.embeddings, EmbeddingsConfig(), frozen)):
+        recipe = with_model(text_recipe, embeddings=settings)
         list(fit(recipe, tmp_path / f"run-{number}", start_from=tmp_path / "first"))
-    frozen = load(tmp_path / "run-2").model.embedding.weight
-    assert torch.equal(frozen, load(tmp_path / "first").model.embedding.weight)
-    other = with_model(text_recipe, embeddings="other.txt")
-    with pytest.raises(ConfigError, match=r"^model.embeddings is 'other.txt', but the weights of"):
+    last = load(tmp_path / "run-2").model.embedding.weight
+    assert torch.equal(last, load(tmp_path / "first").model.embedding.weight)
+    other = with_model(text_recipe, embeddings=EmbeddingsConfig("other.txt"))
+    with pytest.raises(
+        ConfigError, match=r"^model.embeddings.file is 'other.txt', but the weights of"
+    ):
         fit(other, tmp_path / "run-3", start_from=tmp_path / "first")
 
 
@@ -252,18 +264,18 @@ def test_what_a_run_cannot_begin_with_is_refused_before_data_are_read(
         (pair_recipe, "source_embeddings"),
         (pair_recipe, "target_embeddings"),
     ):
-        asked = with_model(recipe, **{setting: str(tmp_path / "eng.txt")})
+        asked = with_model(recipe, **{setting: EmbeddingsConfig(str(tmp_path / "eng.txt"))})
         assert refusal(asked, out) == (
-            f"eng.txt: no such file; did you mean 'en.txt'? (model.{setting})"
+            f"eng.txt: no such file; did you mean 'en.txt'? (model.{setting}.file)"
         )
-        sentence = refusal(with_model(recipe, **{setting: str(junk)}), out)
+        sentence = refusal(with_model(recipe, **{setting: EmbeddingsConfig(str(junk))}), out)
         assert sentence.startswith("junk.bin, line 1: expected a word and its numbers")
-        assert sentence.endswith(f" (model.{setting})")
-        asked = with_model(recipe, embedding_size=7, **{setting: files["en"]})
+        assert sentence.endswith(f" (model.{setting}.file)")
+        asked = with_model(recipe, embedding_size=7, **{setting: EmbeddingsConfig(files["en"])})
         first = "source_embeddings" if setting == "target_embeddings" else setting
         assert refusal(asked, out) == (
-            f"model.embedding_size is 7, but the vectors of en.txt (model.{first}) are of 6 numbers; "
-            "set model.embedding_size = 6"
+            f"model.embedding_size is 7, but the vectors of en.txt (model.{first}.file) are of 6 "
+            "numbers; set model.embedding_size = 6"
         )
         asked = replace(recipe, text=TextConfig(kind="bpe"))
         assert "text.kind is 'bpe', whose tokens are parts of words" in refusal(asked, out)
@@ -277,14 +289,17 @@ def test_a_run_that_cannot_begin_leaves_nothing(
     other.write_text("gato 1 2 3 4 5 6\n", encoding="utf-8")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(DataError, match=r"other.txt: none of the 7 words of the vocabulary is in"):
-        list(fit(with_model(text_recipe, embeddings=str(other)), tmp_path / "run"))
+        list(
+            fit(with_model(text_recipe, embeddings=EmbeddingsConfig(str(other))), tmp_path / "run")
+        )
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_recipe_of_a_run_names_its_vectors(
     pair_recipe: Recipe, files: dict[str, str], tmp_path: Path
 ) -> None:
-    recipe = with_model(pair_recipe, embeddings_missing="mean")
+    settings = replace(pair_recipe.model.source_embeddings, missing="mean")
+    recipe = with_model(pair_recipe, source_embeddings=settings)
     begun_weights(recipe, tmp_path / "run")
     saved, _ = read_recipe(tmp_path / "run")
     assert saved == recipe
@@ -294,17 +309,23 @@ def test_the_recipe_of_a_run_names_its_vectors(
     ("settings", "sentence"),
     [
         (
-            {"embeddings_frozen": True},
-            "model.embeddings_frozen: random embeddings must learn; name a file of vectors in "
-            "model.embeddings",
+            {"embeddings": EmbeddingsConfig(tuning="frozen")},
+            "model.embeddings.tuning is 'frozen', but randomly initialised embeddings must be trainable; "
+            "name a file of vectors in model.embeddings.file",
         ),
         (
-            {"embeddings_frozen": True, "embeddings": "v.txt", "tied": True},
-            "model.embeddings_frozen: the output layer shares the embedding and must learn; untie them",
+            {"embeddings": EmbeddingsConfig("v.txt", tuning="frozen"), "tied": True},
+            "model.embeddings.tuning is 'frozen', but the output layer shares the embedding and must be "
+            "trainable; set model.tied = false",
         ),
         (
-            {"embeddings": "v.txt", "embedding": "one_hot"},
-            "model.embeddings: a one-hot embedding has no vectors; leave one out",
+            {"embeddings": EmbeddingsConfig("v.txt"), "embedding": "one_hot"},
+            "model.embeddings.file: one-hot embeddings have no vectors; leave one out",
+        ),
+        (
+            {"embeddings": EmbeddingsConfig("v.txt", extra_words=3)},
+            "model.embeddings.extra_words is 3, which is only available for tasks whose output is "
+            "labels; remove it",
         ),
     ],
 )
@@ -318,19 +339,29 @@ def test_what_a_language_model_cannot_be_is_said(settings: dict, sentence: str) 
     ("settings", "sentence"),
     [
         (
-            {"embeddings_frozen": True},
-            "model.embeddings_frozen: random embeddings must learn; name a file of vectors in "
-            "model.source_embeddings or target_embeddings",
+            {"source_embeddings": EmbeddingsConfig(tuning="frozen")},
+            "model.source_embeddings.tuning is 'frozen', but randomly initialised embeddings must be "
+            "trainable; name a file of vectors in model.source_embeddings.file",
         ),
         (
-            {"embeddings_frozen": True, "target_embeddings": "v.txt", "tied_embeddings": "target"},
-            "model.embeddings_frozen: the output layer shares an embedding that would be frozen, and "
-            "must learn; set model.tied_embeddings = 'none'",
+            {
+                "target_embeddings": EmbeddingsConfig("v.txt", tuning="frozen"),
+                "tied_embeddings": "target",
+            },
+            "model.target_embeddings.tuning is 'frozen', but the output layer shares that embedding and "
+            "must be trainable; set model.tied_embeddings = 'none'",
         ),
         (
-            {"target_embeddings": "v.txt", "tied_embeddings": "all"},
-            "model.target_embeddings: both languages share one table (model.tied_embeddings = 'all'); "
-            "give model.source_embeddings alone",
+            {"target_embeddings": EmbeddingsConfig("v.txt"), "tied_embeddings": "all"},
+            "model.target_embeddings.file: source and target share one table (model.tied_embeddings = "
+            "'all'); use model.source_embeddings.file alone",
+        ),
+        (
+            {
+                "source_embeddings": EmbeddingsConfig("v.txt", tuning="thawed", frozen_epochs=1),
+            },
+            "model.source_embeddings.tuning is 'thawed', which is only available for tasks whose output "
+            "is labels; remove it",
         ),
     ],
 )
@@ -341,7 +372,6 @@ def test_what_a_translator_cannot_be_is_said(settings: dict, sentence: str) -> N
 
 
 def test_a_frozen_source_may_stand_beside_a_tied_target() -> None:
-    config = TranslateConfig(
-        embeddings_frozen=True, source_embeddings="v.txt", tied_embeddings="target"
-    )
-    assert config.embeddings_frozen
+    frozen = EmbeddingsConfig("v.txt", tuning="frozen")
+    config = TranslateConfig(source_embeddings=frozen, tied_embeddings="target")
+    assert config.source_embeddings.tuning == "frozen"

@@ -14,24 +14,26 @@ import torch
 from counting import COUNTING, CountingConfig, recipe_for, write_data
 from torch import nn
 
+from unrolled import system
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, UnavailableError
 from unrolled.training import checkpoint, device
-from unrolled.training.dataset import prepare
 from unrolled.training.evaluation import mean_loss, predictions
 from unrolled.training.events import Evaluated, Finished, Saved, Started, Step
-from unrolled.training.loaders import feed_of
+from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.loop import fit, train
 from unrolled.training.run_folder import END_OF_CONFIG, load_run
-from unrolled.training.trainer import Training
+from unrolled.training.trainer import Trainer
 
 
 def events_of(recipe, out, **options):
     return list(fit(recipe, out, task=options.pop("task", COUNTING), **options))
 
 
-def training_for(recipe, folder: Path) -> Training:
+def training_for(recipe, folder: Path) -> Trainer:
     folder.mkdir(exist_ok=True)
-    return Training(recipe, COUNTING, feed_of(recipe, COUNTING, prepare(recipe, COUNTING)), folder)
+    return Trainer(
+        recipe, COUNTING, build_loader(recipe, COUNTING, prepare(recipe, COUNTING)), folder
+    )
 
 
 def test_a_run_learns_and_can_be_read_back(tmp_path: Path, data: Path):
@@ -123,8 +125,8 @@ def test_four_small_batches_are_one_large(tmp_path: Path, data: Path, reduction:
     model = CountingConfig(dropout_rate=0.0)
     small = training_for(recipe_for(data, model, accumulate=4, **settings), tmp_path / "small")
     large = training_for(recipe_for(data, model, **settings), tmp_path / "large")
-    parts = small.feed._of_epoch(1)[:4]
-    large.feed._of_epoch(1)[0] = [index for part in parts for index in part]
+    parts = small.loader._of_epoch(1)[:4]
+    large.loader._of_epoch(1)[0] = [index for part in parts for index in part]
     assert len({len(part) for part in parts}) > 1
     small.update()
     large.update()
@@ -138,7 +140,7 @@ def test_the_reductions_divide_by_targets_and_by_sequences(tmp_path: Path, data:
     for reduction in ("per_token", "per_sequence"):
         recipe = recipe_for(data, CountingConfig(dropout_rate=0.0), reduction=reduction)
         training = training_for(recipe, tmp_path / reduction)
-        counts["per_sequence"] = len(training.feed._of_epoch(1)[0])
+        counts["per_sequence"] = len(training.loader._of_epoch(1)[0])
         training.update()
         counts["per_token"] = training.progress.n_targets
         norms[reduction] = training.progress.grad_norm
@@ -149,7 +151,7 @@ def test_the_reductions_divide_by_targets_and_by_sequences(tmp_path: Path, data:
 
 def test_a_shorter_last_update_of_an_epoch_uses_what_is_left(tmp_path: Path, data: Path):
     training = training_for(recipe_for(data, accumulate=3), tmp_path / "run")
-    n_batches = len(training.feed._of_epoch(1))
+    n_batches = len(training.loader._of_epoch(1))
     assert n_batches % 3
     for _ in range(math.ceil(n_batches / 3)):
         training.update()
@@ -172,13 +174,13 @@ def test_a_gradient_that_is_not_finite_names_its_batch(tmp_path: Path, data: Pat
             pass
     rows = prepare(recipe, COUNTING).train.rows
     training = training_for(recipe, tmp_path / "other")
-    taken = training.feed._of_epoch(1)[4:6]
+    taken = training.loader._of_epoch(1)[4:6]
     lines = sorted(rows[index].line for indices in taken for index in indices)
     assert str(caught.value) == (
         "the loss of step 3 (epoch 1, batches 5 to 6) is not finite, first in embedding.weight, "
         f"head.weight, head.bias; it holds lines {', '.join(map(str, lines[:5]))} and "
         f"{len(lines) - 5} more of the training data; look at them, or lower "
-        "training.learning_rate or clip_norm; the last checkpoint stands"
+        "training.learning_rate or clip_norm; the run can be resumed from its last checkpoint"
     )
     assert checkpoint.load_checkpoint(tmp_path / "run").progress.step == 2
 
@@ -226,8 +228,8 @@ def test_running_out_of_memory_says_what_to_lower_and_keeps_the_last_checkpoint(
     with pytest.raises(UnavailableError) as caught:
         train(recipe, tmp_path / "run", task=failing_at(4, error))
     assert str(caught.value) == (
-        "out of memory; lower training.max_tokens, here 37, or the sizes in [model]; a run that "
-        "was begun stands at its last checkpoint, and --from starts another from its weights"
+        "out of memory; lower training.max_tokens, here 37, or the sizes in [model]; the run "
+        "can be resumed from its last checkpoint, and --from starts another from its weights"
     )
     assert checkpoint.load_checkpoint(tmp_path / "run").progress.step == 2
     train(recipe, tmp_path / "whole", task=COUNTING)
@@ -446,11 +448,12 @@ def test_fine_tuning_keeps_the_model(tmp_path: Path, data: Path):
     [
         (
             {"max_steps": 0},
-            "training would never end; set training.max_minutes, max_epochs, max_steps or patience",
+            "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps "
+            "or patience",
         ),
         (
             {"max_steps": 0, "patience": 2, "schedule": "linear"},
-            "training.schedule 'linear' falls towards the end and must know it; set "
+            "training.schedule 'linear' needs a training length; set "
             "training.max_minutes, max_epochs or max_steps",
         ),
         (
@@ -601,4 +604,4 @@ def test_free_memory_goes_back_now_and_then(tmp_path: Path, data: Path, monkeypa
     monkeypatch.setattr(loop, "give_memory_back", lambda: given_back.append(True))
     train(recipe_for(data, max_steps=7), tmp_path / "run", task=COUNTING)
     assert len(given_back) == 2
-    device.give_memory_back()  # and the real one runs, whatever the system
+    system.give_memory_back()  # and the real one runs, whatever the system

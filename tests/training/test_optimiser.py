@@ -323,7 +323,7 @@ def test_lazy_adam_has_no_weight_decay():
 
 
 def test_lazy_adam_refuses_a_model_without_an_embedding():
-    with pytest.raises(ConfigError, match="has no embedding to be lazy about; use 'adam'"):
+    with pytest.raises(ConfigError, match="which needs a sparse embedding table; use 'adam'"):
         LazyAdam(LAZY, nn.Linear(3, 5))
 
 

@@ -10,7 +10,8 @@ from counting import COUNTING, recipe_for
 
 from unrolled.errors import DataError
 from unrolled.text.rows import Row
-from unrolled.training.dataset import Part, prepare
+from unrolled.training.dataset import Part
+from unrolled.training.kinds import prepare
 
 
 def with_data(recipe, **changes):

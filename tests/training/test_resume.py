@@ -315,7 +315,7 @@ def test_where_nothing_was_begun_resume_starts_and_says_so(tmp_path: Path, data:
     recipe, run = recipe_for(data, max_steps=1), tmp_path / "run"
     started, *_ = fit(recipe, run, task=COUNTING, resume=True)
     assert isinstance(started, Started)
-    note = f"there was nothing to go on with in {run}, so training starts at step 0"
+    note = f"there was no run to resume in {run}, so training starts at step 0"
     assert started.notes[0] == note
     again, *_ = fit(recipe, run, task=COUNTING, resume=True)
     assert isinstance(again, Started)

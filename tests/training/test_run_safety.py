@@ -659,3 +659,17 @@ def test_events_that_nobody_reads_on_give_the_lock_back(run: Path) -> None:
     del events
     gc.collect()
     resume(run)
+
+
+@pytest.mark.parametrize("name", ["seconds", "update_seconds", "loss_sum", "grad_norm"])
+@pytest.mark.parametrize("value", [1.5e308, -1.5e308])
+def test_progress_near_the_end_of_floats_is_damaged(name: str, value: float) -> None:
+    whole = json.loads(json.dumps(vars(Progress())))
+    with pytest.raises(ValueError, match=f"'{name}' is unknown or has a wrong value"):
+        Progress.from_mapping({**whole, name: value})
+
+
+def test_times_beyond_all_years_are_damaged() -> None:
+    whole = json.loads(json.dumps(vars(Progress())))
+    with pytest.raises(ValueError, match="a time is below 0, or beyond all years"):
+        Progress.from_mapping({**whole, "seconds": 1e17})

@@ -23,7 +23,7 @@ from unrolled.text.tokenizer import TextConfig
 from unrolled.training.checkpoint import load_checkpoint
 from unrolled.training.config import TrainingConfig
 from unrolled.training.events import Evaluated, Finished, Started, Step
-from unrolled.training.loaders import TextFeed
+from unrolled.training.loaders import WindowLoader
 from unrolled.training.loop import fit, train
 from unrolled.training.recipe import Recipe
 
@@ -141,7 +141,7 @@ def test_an_average_goes_on_bit_for_bit_and_is_what_is_kept(
     # Which evaluation is the best must not hang on rounding: the second is not, so that the average
     # begins, and the last is. Each of the two runs is evaluated at steps 7, 14, 21, 28 and 29.
     found = itertools.cycle([5.0, 6.0, 4.0, 3.0, 2.0])
-    monkeypatch.setattr(TextFeed, "judge", lambda *_: (next(found), {}))
+    monkeypatch.setattr(WindowLoader, "evaluate", lambda *_: (next(found), {}))
     text = write_text(tmp_path / "weather.txt")
     recipe = recipe_for(text, optimiser="sgd", learning_rate=1.0, average_after=1)
     whole, stopped = ends_of_both(recipe, tmp_path)

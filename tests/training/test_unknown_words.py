@@ -133,13 +133,12 @@ def test_evaluation_never_drops_words(tmp_path: Path, task: str) -> None:
 
 def loss_of(model: Any, recipe: Recipe) -> torch.Tensor:
     """The training loss of the first batch, without smoothing, in whatever mode the model is."""
-    from unrolled.training.dataset import prepare
-    from unrolled.training.loaders import feed_of
+    from unrolled.training.kinds import build_loader, prepare
 
     task = TASKS[recipe.task]
     smoothing = {"label_smoothing": 0.0} if hasattr(model.config, "label_smoothing") else {}
     model.config = replace(model.config, **smoothing)
-    feed = feed_of(recipe, task, prepare(recipe, task))
+    feed = build_loader(recipe, task, prepare(recipe, task))
     batch, _ = feed.batch(1, 0)
     total, _, _ = feed.loss(model, batch, feed.start(model))
     return total.detach()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,34 +45,16 @@ def data(
         raise ConfigError("no file given; `unrolled data FILE` describes a data file")
     from rich.console import Console
 
-    from unrolled.data_report.labels import likely_task, render_labels, survey_labels
-    from unrolled.data_report.pairs import render, survey
-    from unrolled.tasks import TASKS, LabelTask, StreamTask
+    from unrolled.data_report.labels import likely_task
+    from unrolled.data_report.report import report
+    from unrolled.tasks import TASKS
 
     recipe, rest = (Path(files[0]), files[1:]) if files[0].endswith(".toml") else (None, files)
     if recipe is None and task is None:
         task = likely_task(rest, columns)
     chosen = recipe_from_options(recipe, task, rest, valid, test, columns, None, overrides)
-    found_task = TASKS[chosen.task]
-    if isinstance(found_task, LabelTask):
-        labelled = survey_labels(found_task, chosen.data, chosen.text)
-        Console().print(render_labels(labelled))
-        return
-    if isinstance(found_task, StreamTask):
-        raise ConfigError(
-            f"task '{chosen.task}' reads running text; `unrolled data` describes rows: translate, "
-            "classify, pair or tag"
-        )
-
-    from unrolled.data_report.cost import estimate
-
-    found = survey(chosen.data, chosen.text, max_tokens=chosen.training.max_tokens)
-    if len(found.columns) > 1:
-        source, target = found.columns[0], found.columns[-1]
-        n_tokens = target.n_tokens + found.sizes["train"]
-        sizes = (source.n_vocabulary, target.n_vocabulary)
-        found = replace(found, estimate=str(estimate(n_tokens, sizes, target.median)))
-    Console().print(render(found))
+    budget = chosen.training.max_tokens
+    Console().print(report(TASKS[chosen.task], chosen.data, chosen.text, budget))
 
 
 @app.command(help_epilogue=SETTINGS_HELP)

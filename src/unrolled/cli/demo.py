@@ -14,6 +14,6 @@ def demo(folder: Path = Path("demo"), /) -> None:
     Args:
         folder: where runs and pictures go.
     """
-    from unrolled.demo import run
+    from unrolled.cli.demo_run import run
 
     run(folder)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,9 @@ from unrolled.errors import ConfigError
 from unrolled.quoting import escape
 
 if TYPE_CHECKING:
-    pass
+    from unrolled.predictors.labels import LabelPredictor
+    from unrolled.predictors.language_model import LanguagePredictor
+    from unrolled.predictors.seq2seq import Predictor
 from unrolled.cli.app import app
 
 
@@ -60,12 +63,8 @@ def evaluate(
         words: how the report finds which words of the worst mistakes mattered.
         out: folder for report.html and predictions.jsonl; by default one in the run folder.
     """
-    from unrolled.layers.neural_cache import ContinuousCache
-    from unrolled.predictors.labels import LabelPredictor
-    from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.load import load
     from unrolled.predictors.results_file import record as append_record
-    from unrolled.text.readers import read_rows
 
     if record is not None:
         storage.require_no_link_in(run, record)
@@ -75,47 +74,98 @@ def evaluate(
     about: dict[str, object] = {"run": run.name, "data": list(data) or split}
     if precision != "float32":
         about["precision"] = precision
-    if isinstance(predictor, LanguagePredictor):
-        if overrides:
-            raise ConfigError(f"--{overrides[0][0]}: a language model is scored without decoding")
-        stream = predictor.read(data) if data else predictor.held_out(split)
-        memory = None
-        if cache:
-            given = {"theta": cache_theta, "weight": cache_weight}
-            memory = ContinuousCache(
-                cache, **{name: value for name, value in given.items() if value is not None}
-            )
-        evaluation: Any = predictor.evaluate(stream, memory)
-    elif isinstance(predictor, LabelPredictor):
-        if overrides or cache:
-            name = overrides[0][0] if overrides else "cache"
-            raise ConfigError(f"--{name}: labels are scored without it; leave it out")
-        from unrolled.cli import labels
-
-        evaluation = labels.evaluate(
-            predictor,
-            run,
-            predictor.read(data) if data else predictor.held_out(split),
-            Path(data[0]).name.split(".")[0] if data else split,
-            data[0] if data else f"the {split} part",
-            shuffle_words=shuffle_words,
-            out=out,
-            words=words,
-            command=shlex.join(["unrolled", *sys.argv[1:]]),
-        )
-    else:
-        if cache:
-            raise ConfigError(f"--cache {cache}: {run} is not a language model")
-        decoding = decoding_from_options(predictor.recipe.decoding, overrides)
-        about["decoding"] = asdict(decoding)
-        if data:
-            columns = predictor.recipe.data.columns
-            rows = list(read_rows(data, columns or None, len(predictor.task.columns)))
-        else:
-            rows = predictor.held_out(split)
-        evaluation = predictor.evaluate(rows, decoding)
-    if not isinstance(predictor, LabelPredictor):
-        for line in evaluation.lines():
-            print(escape(line))
+    given = _Given(
+        run, data, split, cache, cache_theta, cache_weight, shuffle_words, words, out, overrides
+    )
+    evaluation, more = _EVALUATE[predictor.task.kind.name](predictor, given)
     if record is not None:
-        append_record(evaluation, record, **about)
+        append_record(evaluation, record, **about, **more)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The arguments of `evaluate` that depend on the kind of task."""
+
+    run: Path
+    data: Files
+    split: Literal["test", "valid"]
+    cache: int
+    cache_theta: float | None
+    cache_weight: float | None
+    shuffle_words: bool
+    words: Literal["none", "attention", "gradients", "occlusion"]
+    out: Path | None
+    overrides: Overrides
+
+
+_Scored = tuple[Any, dict[str, object]]
+"""An evaluation, printed, and what else belongs to its figures."""
+
+
+def _evaluate_running_text(predictor: LanguagePredictor, given: _Given) -> _Scored:
+    from unrolled.layers.neural_cache import ContinuousCache
+
+    if given.overrides:
+        name = given.overrides[0][0]
+        raise ConfigError(f"--{name} does not apply to a language model; leave it out")
+    data = given.data
+    stream = predictor.read(data) if data else predictor.held_out(given.split)
+    memory = None
+    if given.cache:
+        options = {"theta": given.cache_theta, "weight": given.cache_weight}
+        memory = ContinuousCache(
+            given.cache, **{name: value for name, value in options.items() if value is not None}
+        )
+    evaluation = predictor.evaluate(stream, memory)
+    _print(evaluation.lines())
+    return evaluation, {}
+
+
+def _evaluate_labels(predictor: LabelPredictor, given: _Given) -> _Scored:
+    from unrolled.cli import labels
+
+    data, split = given.data, given.split
+    if given.overrides or given.cache:
+        name = given.overrides[0][0] if given.overrides else "cache"
+        raise ConfigError(f"--{name} does not apply to labels; leave it out")
+    evaluation = labels.evaluate(
+        predictor,
+        given.run,
+        predictor.read(data) if data else predictor.held_out(split),
+        Path(data[0]).name.split(".")[0] if data else split,
+        data[0] if data else f"the {split} part",
+        shuffle_words=given.shuffle_words,
+        out=given.out,
+        words=given.words,
+        command=shlex.join(["unrolled", *sys.argv[1:]]),
+    )
+    return evaluation, {}
+
+
+def _evaluate_text(predictor: Predictor, given: _Given) -> _Scored:
+    from unrolled.text.readers import read_rows
+
+    if given.cache:
+        raise ConfigError(f"--cache only applies to a language model, and {given.run} is none")
+    decoding = decoding_from_options(predictor.recipe.decoding, given.overrides)
+    if given.data:
+        columns = predictor.recipe.data.columns
+        rows = list(read_rows(given.data, columns or None, len(predictor.task.columns)))
+    else:
+        rows = predictor.held_out(given.split)
+    evaluation = predictor.evaluate(rows, decoding)
+    _print(evaluation.lines())
+    return evaluation, {"decoding": asdict(decoding)}
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(escape(line))
+
+
+_EVALUATE: Mapping[str, Callable[[Any, _Given], _Scored]] = {
+    "seq2seq": _evaluate_text,
+    "labels": _evaluate_labels,
+    "language_model": _evaluate_running_text,
+}
+"""By name of the kind of task, which is not imported before a command needs it."""

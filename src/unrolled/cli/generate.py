@@ -16,7 +16,6 @@ from unrolled.cli.options import Precision, is_typed, shown_on, standard_input
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, UnavailableError
 from unrolled.quoting import brief, escape, json_line
-from unrolled.text.limits import MAX_LINE, in_words, longest_line
 
 if TYPE_CHECKING:
     from unrolled.decoding.scoring import Surprise
@@ -402,6 +401,8 @@ def _read_stdin() -> str:
 
 
 def _read_whole(stream: BinaryIO, path: Path) -> str:
+    from unrolled.text.limits import MAX_LINE, in_words, longest_line
+
     longest = longest_line()
     content = stream.read(longest + 1)
     if len(content) > longest:

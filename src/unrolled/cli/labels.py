@@ -107,8 +107,8 @@ def write_predictions(
                 line["probabilities"] = {each: round(p, 6) for each, p in pairs}
             else:
                 line |= {"answer": list(said.labels), **_of_tags(said, predictor.labels)}
-            if said.n_unread:
-                line["n_unread"] = said.n_unread
+            if said.n_truncated:
+                line["n_unread"] = said.n_truncated
             file.write((json_line(line) + "\n").encode("utf-8"))
     return path
 
@@ -236,11 +236,11 @@ def _explained(
 
 def _one_after_the_other(texts: Sequence[Any]) -> Iterator[tuple[str, float]]:
     """The weighed words of all texts of an input, with a sign between texts."""
-    from unrolled.metrics.slices import TEXTS_MEET
+    from unrolled.metrics.slices import TEXT_SEPARATOR
 
     for place, words in enumerate(texts):
         if place:
-            yield TEXTS_MEET, 0.0
+            yield TEXT_SEPARATOR, 0.0
         yield from words
 
 

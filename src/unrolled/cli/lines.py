@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 from unrolled.cli.options import is_typed, shown_on, standard_input
 from unrolled.errors import ConfigError, DataError
 from unrolled.quoting import quote
-from unrolled.text.limits import line_too_long, longest_line
 
 if TYPE_CHECKING:
     from unrolled.tasks.predictions import Prediction
@@ -121,10 +120,10 @@ def answer_lines(
 def warn_of_unread(texts: list[str], predictions: list[Prediction]) -> None:
     """Say on standard error which inputs were too long to be read whole."""
     for text, prediction in zip(texts, predictions, strict=True):
-        if prediction.n_unread:
+        if prediction.n_truncated:
             print(
-                f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_unread:,} tokens were not "
-                "read; raise --decoding.max_input_length to read more",
+                f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_truncated:,} tokens were "
+                "not read; raise --decoding.max_input_length to read more",
                 file=sys.stderr,
             )
 
@@ -153,6 +152,8 @@ def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
     >>> list(line_groups(io.BytesIO("sí\\r\\n\\nno".encode()), "a.txt"))
     [['sí', ''], ['no']]
     """
+    from unrolled.text.limits import line_too_long, longest_line
+
     pending: list[bytes] = []
     n_lines = n_pending = 0
     longest = longest_line()

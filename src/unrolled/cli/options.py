@@ -165,7 +165,6 @@ def recipe_from_options(
     base: Mapping[str, Any] = MappingProxyType({}),
 ) -> Recipe:
     """The recipe that a file, or `base` over a task's defaults, and the options over it describe."""
-    from unrolled.config import apply_overrides
     from unrolled.tasks import TASKS
     from unrolled.training.recipe import Recipe, recipe_from_toml
 
@@ -188,16 +187,16 @@ def recipe_from_options(
     given += overrides
     if path is not None:
         return recipe_from_toml(path, TASKS, given)
-    return Recipe.from_mapping(apply_overrides(base, given), TASKS)
+    return Recipe.from_mapping(base, TASKS, given)
 
 
 def settings_to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run that starts from another takes over: all but its data, text and training."""
+    from unrolled.tasks import TASKS
+
     base = {key: config[key] for key in ("task", "model", "decoding")}
-    # How running text is read belongs to what its model has learned, and so do labels.
-    of_text = ("documents", "separator", "suffixes", "n_rows", "k1", "k2", "restart")
-    kept = (*of_text, "label_separator", "averaged", "keep", "scheme")
-    reading = {key: config["data"][key] for key in kept if key in config["data"]}
+    inherited = TASKS[config["task"]].inherited if config["task"] in TASKS else ()
+    reading = {key: config["data"][key] for key in inherited if key in config["data"]}
     return base | ({"data": reading} if reading else {})
 
 

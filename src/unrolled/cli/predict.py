@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -20,9 +22,14 @@ from unrolled.quoting import brief, escape_breaks, json_line, quote
 
 if TYPE_CHECKING:
     from unrolled.predictors.labels import LabelPredictor
+    from unrolled.predictors.language_model import LanguagePredictor
+    from unrolled.predictors.seq2seq import Predictor
     from unrolled.tasks.predictions import LabelPrediction
     from unrolled.text.conll import ColumnLine
     from unrolled.text.labels import Labels
+
+
+Words = Literal["none", "attention", "gradients", "occlusion"]
 
 
 @app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
@@ -67,70 +74,119 @@ def predict(
     if output_file is not None:
         storage.require_no_link_in(run, output_file)
 
-    from unrolled.predictors.load import LabelPredictor, load
-    from unrolled.predictors.seq2seq import Predictor
-    from unrolled.text.conll import is_column_file
+    from unrolled.predictors.load import load
 
     predictor = load(run, precision=precision)
-    if isinstance(predictor, LabelPredictor):
-        if attention is not None or n_best is not None or overrides:
-            raise ConfigError(
-                f"{run} answers with labels; --attention, --n-best and --decoding are of translations: "
-                "give --scores for all labels, --words attention for what was looked at"
-            )
-        if second is not None:
-            text = joined(predictor, run, str(text), second)
-        check_words(predictor, words)
-        if predictor.task.by_token and input_file is not None and is_column_file(input_file):
-            add_columns(predictor, input_file, output_file, scores)
-            return
+    given = _Given(
+        run,
+        text,
+        second,
+        input_file,
+        output_file,
+        n_best,
+        scores,
+        attention,
+        words,
+        overrides,
+    )
+    _ANSWER[predictor.task.kind.name](predictor, given)
 
-        def label(texts: list[str]) -> list[str]:
-            inputs = [fields_of(line, predictor) for line in texts]
-            said = predictor.predict(inputs)
-            warn_of_unread(texts, said, predictor)
-            if words != "none":
-                print_words(predictor, inputs, words)
-            return [one_line(each, predictor, scores) for each in said]
 
-        def check(line: str) -> None:
-            fields_of(line, predictor)
+@dataclass(frozen=True)
+class _Given:
+    """The arguments of `predict`."""
 
-        lines.run(label, text, input_file, output_file, check)
-        return
-    if second is not None or words != "none":
-        raise ConfigError(f"{run} does not answer with labels; give one sentence, in quotes")
-    if not isinstance(predictor, Predictor):
+    run: Path
+    text: str | None
+    second: str | None
+    input_file: Path | None
+    output_file: Path | None
+    n_best: int | None
+    scores: bool
+    attention: Path | None
+    words: Words
+    overrides: Overrides
+
+
+def _predict_labels(predictor: LabelPredictor, given: _Given) -> None:
+    from unrolled.text.conll import is_column_file
+
+    if given.attention is not None or given.n_best is not None or given.overrides:
         raise ConfigError(
-            f"{run} is a language model, which answers nothing; `unrolled generate` and "
-            "`unrolled complete` go on with a text"
+            "--attention, --n-best and --decoding apply to translation runs; for label runs use --scores "
+            f"or --words attention ({given.run} is of task '{predictor.task.name}')"
         )
-    given = [("decoding.n_best", str(n_best))] if n_best is not None else []
+    text = given.text
+    if given.second is not None:
+        text = joined(predictor, given.run, str(text), given.second)
+    check_words(predictor, given.words)
+    input_file, output_file, scores = given.input_file, given.output_file, given.scores
+    if predictor.task.by_token and input_file is not None and is_column_file(input_file):
+        add_columns(predictor, input_file, output_file, scores)
+        return
+
+    def label(texts: list[str]) -> list[str]:
+        inputs = [fields_of(line, predictor) for line in texts]
+        predictions = predictor.predict(inputs)
+        warn_of_unread(texts, predictions, predictor)
+        if given.words != "none":
+            print_words(predictor, inputs, given.words)
+        return [one_line(each, predictor, scores) for each in predictions]
+
+    def check(line: str) -> None:
+        fields_of(line, predictor)
+
+    lines.run(label, text, input_file, output_file, check)
+
+
+def _predict_text(predictor: Predictor, given: _Given) -> None:
+    _require_no_labels(given)
+    n_best, overrides = given.n_best, given.overrides
     method = dict(overrides).get("decoding.method", predictor.recipe.decoding.method)
     if method == "greedy" and n_best is not None and n_best > 1:
         raise ConfigError(
             f"--n-best {n_best}: decoding.method is greedy, which finds one answer; give "
             "--decoding.method beam"
         )
-    decoding = decoding_from_options(predictor.recipe.decoding, [*overrides, *given])
-    if attention is not None and text is not None:
+    added = [("decoding.n_best", str(n_best))] if n_best is not None else []
+    decoding = decoding_from_options(predictor.recipe.decoding, [*overrides, *added])
+    if given.attention is not None and given.text is not None:
         from unrolled.inspect.attention import draw_attention
 
-        draw_attention(predictor.predict([text], decoding, with_attention=True), attention)
-        print(f"attention: {attention}", file=sys.stderr)
+        command = shlex.join(["unrolled", *sys.argv[1:]])
+        picture = predictor.predict([given.text], decoding, with_attention=True)
+        draw_attention(picture, given.attention, command)
+        print(f"attention: {given.attention}", file=sys.stderr)
 
     def answer(texts: list[str]) -> list[str]:
         predictions = predictor.predict(texts, decoding)
         lines.warn_of_unread(texts, predictions)
-        return [lines.one_line(each, decoding.n_best, scores) for each in predictions]
+        return [lines.one_line(each, decoding.n_best, given.scores) for each in predictions]
 
-    lines.run(answer, text, input_file, output_file)
+    lines.run(answer, given.text, given.input_file, given.output_file)
+
+
+def _predict_running_text(predictor: LanguagePredictor, given: _Given) -> None:
+    _require_no_labels(given)
+    raise ConfigError(
+        f"{given.run} is a language model; use `unrolled generate` or `unrolled complete`"
+    )
+
+
+def _require_no_labels(given: _Given) -> None:
+    if given.second is not None or given.words != "none":
+        raise ConfigError(f"{given.run} does not output labels; give one sentence, in quotes")
+
+
+_ANSWER: Mapping[str, Callable[[Any, _Given], None]] = {
+    "seq2seq": _predict_text,
+    "labels": _predict_labels,
+    "language_model": _predict_running_text,
+}
+"""By name of the kind of task, which is not imported before a command needs it."""
 
 
 TAB = "\t"
-
-
-Words = Literal["none", "attention", "gradients", "occlusion"]
 
 
 def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores: bool) -> str:
@@ -256,9 +312,9 @@ def warn_of_unread(
     """Say on standard error which inputs were too long to be read whole."""
     data = predictor.recipe.data
     for line, prediction in zip(lines, said, strict=True):
-        if prediction.n_unread:
+        if prediction.n_truncated:
             print(
-                f"unrolled: {quote(line[:30] + '…')}: {prediction.n_unread:,} tokens were not read; "
+                f"unrolled: {quote(line[:30] + '…')}: {prediction.n_truncated:,} tokens were not read; "
                 f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'",
                 file=sys.stderr,
             )

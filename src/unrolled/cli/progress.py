@@ -139,12 +139,17 @@ def line_of(event: Started | Step | Evaluated | Finished) -> str:
     return " · ".join(parts)
 
 
+_LONGEST_SHOWN = 100 * 365.25 * 86_400
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person reads them.
 
-    >>> duration(7), duration(252.4), duration(3725)
-    ('7 s', '4:12', '1:02:05')
+    >>> duration(7), duration(252.4), duration(3725), duration(float("inf"))
+    ('7 s', '4:12', '1:02:05', 'over 100 years')
     """
+    if not seconds < _LONGEST_SHOWN:  # a limit may be as far away as a float can say
+        return "over 100 years"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

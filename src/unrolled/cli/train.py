@@ -43,7 +43,7 @@ def train(
     baselines: bool = False,
     overrides: Overrides = (),
 ) -> None:
-    """Train a model and keep it in a run folder.
+    """Train a model and save it to a run folder.
 
     Args:
         recipe: TOML file that describes the run; what it leaves out has defaults.
@@ -85,14 +85,14 @@ def train(
         out = default_out(name, "runs", "run")
 
     from unrolled.cli.progress import show
-    from unrolled.tasks import TASKS, LabelTask
+    from unrolled.tasks import TASKS
     from unrolled.training.loop import fit
 
     if baselines:  # what they could not do is known before an hour of training
-        if not isinstance(TASKS[chosen.task], LabelTask):
-            names = ", ".join(name for name, each in TASKS.items() if isinstance(each, LabelTask))
+        if not TASKS[chosen.task].kind.has_baselines:
+            *names, last = (name for name, each in TASKS.items() if each.kind.has_baselines)
             raise ConfigError(
-                f"--baselines are of tasks that answer with labels ({names}), and this is "
+                f"--baselines is only available for {', '.join(names)} and {last}, not for "
                 f"'{chosen.task}'; leave it out"
             )
         from unrolled.baselines.sklearn_models import Scikit

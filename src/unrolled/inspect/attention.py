@@ -1,26 +1,35 @@
-"""The alignment of a translation, as a picture or as a page."""
+"""Attention weights between a source and a translation, as a picture or as an HTML page."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from unrolled import storage
 from unrolled.errors import ConfigError, UnavailableError
+from unrolled.inspect import page
+from unrolled.inspect.page import HeatmapCell, HeatmapRow
 from unrolled.tasks.predictions import Prediction
 
 
-def draw_attention(predictions: Sequence[Prediction], path: str | Path) -> Path:
-    """Draw which source piece each target piece looked at, one panel per prediction.
+def draw_attention(predictions: Sequence[Prediction], path: str | Path, command: str = "") -> Path:
+    """Draw the attention weights of translations as heat maps.
 
     Args:
-        predictions: made with attention; the best answer of each is drawn.
-        path: ends in `.png`, `.svg` or `.pdf` (drawn by matplotlib) or `.html` (one self-contained page).
+        predictions: made with attention; the best translation of each is drawn.
+        path: ends in `.png`, `.svg` or `.pdf` (drawn by matplotlib), or in `.html` (one page that needs
+            no other file).
+        command: that asked for the drawing, for the footer of a page.
+
+    Returns:
+        The path.
 
     Raises:
-        ConfigError: another ending, no such folder, nothing to draw, or predictions without attention.
-        UnavailableError: a picture is asked for and matplotlib is not installed.
+        ConfigError: the path has another ending, the folder does not exist, every sentence is empty, or
+            the model has no attention.
+        UnavailableError: the path is that of a picture, and matplotlib is not installed.
+        RunError: the disk is full, or the file cannot be written.
 
     >>> import tempfile, torch
     >>> from unrolled.tasks.predictions import Answer
@@ -32,11 +41,11 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path) -> Path:
     9
     """
     path = Path(path)
-    # A sentence of nothing but </s> was never shown to the model.
-    asked = [p for p in predictions if len(p.source_pieces) > 1]
-    if not asked:
+    # The model does not run on a sentence that is only </s>.
+    translated = [p for p in predictions if len(p.source_pieces) > 1]
+    if not translated:
         raise ConfigError(f"nothing to draw in {path}: every sentence is empty")
-    drawable = [p for p in asked if p.hypotheses[0].attention is not None]
+    drawable = [p for p in translated if p.hypotheses[0].attention is not None]
     if not drawable:
         raise ConfigError(
             f"nothing to draw in {path}: this model has no attention (model.attention = 'none')"
@@ -49,10 +58,10 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path) -> Path:
         )
     if not path.parent.is_dir():
         raise ConfigError(
-            f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
+            f"cannot draw {path}: folder '{path.parent}' does not exist; create it, or choose another"
         )
     if ending == ".html":
-        storage.write_whole(path, attention_page(drawable).encode("utf-8"), "try again")
+        storage.write_whole(path, attention_page(drawable, command).encode("utf-8"), "try again")
     else:
         _draw_picture(drawable, path)
     return path
@@ -63,7 +72,7 @@ def _draw_picture(predictions: Sequence[Prediction], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise UnavailableError(
-            "drawing a picture needs matplotlib: pip install 'unrolled[figures]', or name a .html file"
+            "a picture needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
         ) from None
     sizes = [
         (len(p.source_pieces) * 0.42 + 1.6, len(p.hypotheses[0].pieces) * 0.36 + 1.6)
@@ -95,48 +104,34 @@ def _draw_picture(predictions: Sequence[Prediction], path: Path) -> None:
         figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150)
 
 
-_STYLE = """
-body {
-  font: 16px/1.4 system-ui, sans-serif; color: #1b1f24;
-  margin: 2rem auto; max-width: 72rem; padding: 0 1rem;
-}
-figure { margin: 0 0 2.5rem; overflow-x: auto }
-figcaption { margin-bottom: .6rem }
-table { border-collapse: collapse }
-th { font-weight: 400; padding: .15rem .5rem; white-space: nowrap }
-thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left }
-tbody th { text-align: right }
-td { width: 1.9rem; height: 1.7rem; border: 1px solid #e5e9ee }
-.score { color: #667 }
-"""
+@dataclass(frozen=True)
+class _Translation:
+    """A translation as the page shows it: a row of weights for each piece of the translation."""
+
+    text: str
+    log_prob: float
+    source_pieces: Sequence[str]
+    rows: Sequence[HeatmapRow]
 
 
-def attention_page(predictions: Sequence[Prediction]) -> str:
-    """One HTML page that needs nothing else: a table per translation, the weight as a cell's colour."""
-    figures = "\n".join(_table(prediction) for prediction in predictions)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Attention</title><style>{_STYLE}</style></head>\n<body>\n<h1>Attention</h1>\n"
-        "<p>Each row is a piece of the translation; the darker a cell, the more that piece looked at "
-        f"the source piece above.</p>\n{figures}\n</body></html>\n"
+def attention_page(predictions: Sequence[Prediction], command: str = "") -> str:
+    """One HTML page that needs nothing else: a heat map for each translation.
+
+    Args:
+        predictions: with attention; the best translation of each is shown.
+        command: that created the page, for the footer.
+    """
+    translations = [_translation(prediction) for prediction in predictions]
+    return page.render(
+        "attention.html", title="Attention", command=command, translations=translations
     )
 
 
-def _table(prediction: Prediction) -> str:
+def _translation(prediction: Prediction) -> _Translation:
     best = prediction.hypotheses[0]
     assert best.attention is not None
-    head = "".join(f"<th>{html.escape(piece)}</th>" for piece in prediction.source_pieces)
-    rows = "\n".join(
-        f"<tr><th>{html.escape(piece)}</th>{''.join(map(_cell, weights))}</tr>"
+    rows = [
+        HeatmapRow(piece, [HeatmapCell(weight, f"{weight:.3f}") for weight in weights])
         for piece, weights in zip(best.pieces, best.attention.tolist(), strict=True)
-    )
-    return (
-        f"<figure><figcaption>{html.escape(best.text)} "
-        f'<span class="score">log-probability {best.log_prob:.2f}</span></figcaption>\n'
-        f"<table><thead><tr><td></td>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></figure>"
-    )
-
-
-def _cell(weight: float) -> str:
-    return f'<td title="{weight:.3f}" style="background: rgba(8, 81, 156, {weight:.3f})"></td>'
+    ]
+    return _Translation(best.text, best.log_prob, prediction.source_pieces, rows)

@@ -1,4 +1,4 @@
-"""A list of words as a map: near in the picture, as far as two dimensions allow, is near in meaning."""
+"""Word vectors as a map: words that are close in meaning are close, as far as two dimensions allow."""
 
 from __future__ import annotations
 
@@ -25,21 +25,25 @@ Box = tuple[float, float, float, float]
 
 
 def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> Path:
-    """Draw words on the plane of their two first principal components.
+    """Plot words on the first two principal components of their vectors.
 
-    Vectors are taken at length 1, as a cosine takes them. Labels stand beside their dots, where they hide
-    no other label and no dot if there is such a place; a label further off has a line to its dot.
+    Vectors are normalised to length 1, as for cosine similarity. A label is placed beside the dot where
+    it covers no other label and no dot, if there is such a place; a label further away has a line to the
+    dot.
 
     Args:
-        vectors: that know the words.
-        words: at least two; repeated ones are drawn once.
+        vectors: of the words.
+        words: 2 to 500; duplicates are drawn once.
         path: ends in `.png`, `.svg` or `.pdf`.
 
-    Letters that the font has not are drawn as boxes; a `UserWarning` names them.
+    Characters that the font lacks are drawn as boxes; a `UserWarning` names them.
+
+    Returns:
+        The path.
 
     Raises:
-        ConfigError: another ending, no such folder, fewer than two words, more than 500, or one without a
-            vector.
+        ConfigError: the path has another ending or is a folder, the folder does not exist, there are
+            fewer than 2 or more than 500 words, or a word has no vector.
         UnavailableError: matplotlib is not installed.
         RunError: the disk is full, or the file cannot be written.
     """
@@ -50,7 +54,7 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
         )
     if not path.parent.is_dir():
         raise ConfigError(
-            f"cannot draw {path}: there is no folder '{path.parent}'; make it, or name another"
+            f"cannot draw {path}: folder '{path.parent}' does not exist; create it, or choose another"
         )
     if path.is_dir():
         raise ConfigError(f"cannot draw {path}: it is a folder; name a file in it")
@@ -64,9 +68,7 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
         _draw(words, places_N2, shares, path)
     missing = _letters_without_glyph(words)
     if missing:
-        warnings.warn(
-            f"the font has no {missing}; boxes stand in the picture for them", stacklevel=2
-        )
+        warnings.warn(f"the font lacks {missing}; they are drawn as boxes", stacklevel=2)
     return path
 
 
@@ -79,8 +81,8 @@ def project(
         vectors_ND: N points.
 
     Returns:
-        `[N, 2]` places, and the share of the variance that each dimension holds. Which way an axis runs
-        is arbitrary; here the place furthest from 0 is positive.
+        `[N, 2]` coordinates, and the share of the variance (0…1) along each axis. The sign of an axis is
+        arbitrary; here the coordinate furthest from 0 is positive.
 
     >>> places, shares = project(np.array([[0.0, 0, 1], [4, 0, 1], [2, 1, 1], [2, -1, 1]]))
     >>> np.abs(places).round(6).tolist()
@@ -108,7 +110,7 @@ def _draw(
         from matplotlib.figure import Figure
     except ImportError:
         raise UnavailableError(
-            "drawing a picture needs matplotlib: pip install 'unrolled[figures]'"
+            "a picture needs matplotlib; run pip install 'unrolled[figures]'"
         ) from None
     side = min(16.0, 4.0 + 0.6 * math.sqrt(len(words)))
     figure = Figure(figsize=(side * 1.25, side), dpi=150, layout="constrained")
@@ -178,16 +180,20 @@ def place_labels(
     inside: Box,
     gap: float,
 ) -> list[Box]:
-    """Where labels stand: each beside its dot, at the first place that hides least.
+    """Place a label beside every dot, where it covers the least of other labels and dots.
 
-    Places are tried around the dot, right, left, above, below and the corners, then in wider circles.
-    Labels in crowds are placed first, as those on the edge have more room.
+    Places are tried around the dot (right, left, above, below and the corners), then in wider circles; of
+    equally good places, the first is taken. Labels in crowded areas are placed first, as those at the
+    edge have more room.
 
     Args:
-        dots: x and y of each.
-        sizes: width and height of each label.
-        inside: where labels must be.
-        gap: between a dot and the nearest places of its label.
+        dots: x and y.
+        sizes: width and height of the labels.
+        inside: box that labels must not leave.
+        gap: between a dot and the nearest places of the label.
+
+    Returns:
+        A box for each label, in the order of the dots.
 
     >>> place_labels([(10, 10), (12, 10)], [(8, 3), (8, 3)], (0, 0, 40, 20), 1)
     [(1.0, 8.5, 9.0, 11.5), (13.0, 8.5, 21.0, 11.5)]
@@ -220,7 +226,7 @@ def _around(dot: tuple[float, float], size: tuple[float, float], gap: float) -> 
 
 
 def _overlap(box: Box, taken_N4: NDArray[np.float64]) -> float:
-    """The area of a box that others take."""
+    """The area of a box that other boxes cover."""
     if not len(taken_N4):
         return 0.0
     left, bottom, right, top = box
@@ -230,7 +236,7 @@ def _overlap(box: Box, taken_N4: NDArray[np.float64]) -> float:
 
 
 def _outside(box: Box, inside: Box) -> float:
-    """The area of a box that is cut off."""
+    """A cost for the area of a box that would be cut off."""
     left, bottom, right, top = box
     seen_width = min(right, inside[2]) - max(left, inside[0])
     seen_height = min(top, inside[3]) - max(bottom, inside[1])

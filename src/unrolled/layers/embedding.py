@@ -84,7 +84,7 @@ class Embedding(nn.Embedding):
             self.weight[PAD_ID] = 0
 
     def at(self, n_updates: int, n_epochs: int = 0) -> Embedding:
-        """Say how far training is, before an update, as `Training` does; until then "thawed" is frozen.
+        """Say how far training is, before an update, as `Trainer` does; until then "thawed" is frozen.
 
         What follows depends on the two numbers alone, so that a run that is resumed goes on as it was.
 

@@ -22,7 +22,7 @@ from unrolled.quoting import brief
 UNKNOWN_SHARES = (0.0, 0.05, 0.1, 0.2)
 """Where buckets of the share of unknown tokens end: none, up to 5 %, up to 10 %, up to 20 %, more."""
 
-TEXTS_MEET = "⏎"
+TEXT_SEPARATOR = "⏎"
 """Stands between the texts of an example of two."""
 
 

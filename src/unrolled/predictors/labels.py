@@ -17,7 +17,7 @@ from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import tally_labels
 from unrolled.metrics.multi_label import tally_multi_label
 from unrolled.metrics.slices import (
-    TEXTS_MEET,
+    TEXT_SEPARATOR,
     Mistake,
     SliceTable,
     by_length,
@@ -283,12 +283,12 @@ class LabelPredictor:
         start = time.perf_counter()
         said = self._answer(part.examples)
         seconds = time.perf_counter() - start
-        judged = task.judge(self.model, part.examples, said, self.tokenizers)
+        judged = task.evaluate(self.model, part.examples, said, self.tokenizers)
         shuffled: dict[str, float] = {}
         if shuffle_words is not None:
             random = np.random.default_rng(shuffle_words)
             others = [task.shuffle(example, self.tokenizers, random) for example in part.examples]
-            judged_again = task.judge(self.model, others, self._answer(others), self.tokenizers)
+            judged_again = task.evaluate(self.model, others, self._answer(others), self.tokenizers)
             shuffled = judged_again.scores()
         return LabelledEvaluation(
             judged.measured,
@@ -298,7 +298,7 @@ class LabelPredictor:
                 if name not in SMALLER_IS_BETTER
             },
             self._slices(judged.tally, part.examples),
-            judged.mistakes([f" {TEXTS_MEET} ".join(row.fields[:-1]) for row in part.rows]),
+            judged.mistakes([f" {TEXT_SEPARATOR} ".join(row.fields[:-1]) for row in part.rows]),
             judged.tally,
             said,
             part.n_cut,

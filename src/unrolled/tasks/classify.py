@@ -9,30 +9,26 @@ chooses. The order of the words is what it has over a bag of words; `unrolled tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import Count, Layers, Range, Rate, Share, Width, check_fields, require
-from unrolled.errors import ConfigError
-from unrolled.layers import pretrained
-from unrolled.layers.embedding import Embedding, Tuning
+from unrolled.config import Layers, Rate, Share, Width, check_fields
+from unrolled.layers.embedding import Embedding
 from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.label_head import LabelHead, linear_scorer
 from unrolled.layers.pooling import Pooling, PoolingKind
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import text_labels
+from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ClassWeights
 from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
-
-ExtraWords = Annotated[int, Range(0, 4_000_000)]
-"""How many words a vocabulary takes from a file of vectors."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +51,7 @@ class ClassifyConfig:
         label_smoothing: share of the target that is spread over all classes; of several labels, over yes
             and no of each.
         class_weights: "balanced" weighs a row by how rare its class is; "none".
-        embeddings: file of pretrained word vectors to begin with, of any format of
-            `unrolled.vectors.formats.detect`; read when a run is new, and not needed after that.
-        embeddings_missing: what words without such a vector begin with: "random" numbers, the "mean" of
-            the vectors, or "zero".
-        embeddings_tuning: "trained"; "frozen"; or "thawed", which is frozen for the first
-            `embeddings_frozen_epochs` epochs and trained then.
-        embeddings_frozen_epochs: see there.
-        embeddings_extra_words: how many of the file's first words, which are the most frequent ones, are
-            in the vocabulary even where the training part has none of them. One that is met later is
-            then read by its vector, not as an unknown word.
+        embeddings: see `unrolled.tasks.embeddings`.
     """
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
@@ -78,45 +65,11 @@ class ClassifyConfig:
     unknown_rate: Share = DEFAULT_RATE
     label_smoothing: Rate = 0.0
     class_weights: ClassWeights = "none"
-    embeddings: str | None = None
-    embeddings_missing: pretrained.Missing = "random"
-    embeddings_tuning: Tuning = "trained"
-    embeddings_frozen_epochs: Count = 0
-    embeddings_extra_words: ExtraWords = 0
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
-        check_pretraining(self)
-
-
-def check_pretraining(config: Any) -> None:
-    """Refuse embeddings that could not learn what they do not know, and settings without a file.
-
-    Raises:
-        ConfigError: settings that do not go together.
-    """
-    tuning, frozen_epochs = config.embeddings_tuning, config.embeddings_frozen_epochs
-    n_extra = config.embeddings_extra_words
-    if tuning != "trained" and config.embeddings is None:
-        raise ConfigError(
-            f"model.embeddings_tuning is '{tuning}', but random embeddings must learn; name a file of "
-            "vectors in model.embeddings"
-        )
-    thaws = tuning == "thawed"
-    wanted = "at least 1" if thaws else "0"
-    require(
-        (frozen_epochs >= 1) if thaws else frozen_epochs == 0,
-        "model.embeddings_frozen_epochs",
-        f"{wanted} where model.embeddings_tuning is '{tuning}'",
-        frozen_epochs,
-    )
-    wanted = "at least 0" if config.embeddings else "0 where model.embeddings names no file"
-    require(
-        n_extra >= 0 and bool(config.embeddings or not n_extra),
-        "model.embeddings_extra_words",
-        wanted,
-        n_extra,
-    )
+        check_sections(self)
 
 
 class Classifier(nn.Module):
@@ -147,8 +100,8 @@ class Classifier(nn.Module):
         self.embedding = Embedding(
             n_words,
             config.embedding_size,
-            tuning=config.embeddings_tuning,
-            frozen_epochs=config.embeddings_frozen_epochs,
+            tuning=config.embeddings.tuning,
+            frozen_epochs=config.embeddings.frozen_epochs,
             word_rate=config.word_rate,
         )
         self.dropout = nn.Dropout(config.dropout_rate)
@@ -201,9 +154,9 @@ def _text(fields: Sequence[str]) -> Sequence[str]:
     return fields[:1]
 
 
-def check_beginning(config: ClassifyConfig, text: TextConfig) -> None:
+def check_pretrained(config: ClassifyConfig, text: TextConfig) -> None:
     """Refuse a file of vectors that the embedding cannot begin with."""
-    text_labels.check_embeddings(config.embeddings, config.embedding_size, text)
+    config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 
 _COLUMNS = ("text", "label")
@@ -224,16 +177,17 @@ TASK: LabelTask = LabelTask(
     prepare=text_labels.prepare,
     loss=text_labels.loss,
     evaluate_loss=text_labels.evaluate_loss,
-    answer=text_labels.answer,
-    decide=text_labels.decide,
-    judge=text_labels.judge,
+    predict=text_labels.predict,
+    tune_thresholds=text_labels.tune_thresholds,
+    evaluate=text_labels.evaluate,
     scores=text_labels.scores,
     tokens=text_labels.tokens,
     shuffle=text_labels.shuffle,
     signature=text_labels.signature,
     use='predict {run} "…"',
     extend=text_labels.extend,
-    begin=text_labels.begin,
-    check_beginning=check_beginning,
+    load_pretrained=text_labels.load_pretrained,
+    check_pretrained=check_pretrained,
     text=text_labels.TEXT,
+    training_only=text_labels.TRAINING_ONLY,
 )

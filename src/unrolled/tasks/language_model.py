@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,7 +20,6 @@ from torch import Tensor
 from unrolled import nn
 from unrolled.config import Layers, Range, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError
-from unrolled.layers import pretrained
 from unrolled.layers.dropout import LockedDropout, dropped_embedding
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.neural_cache import ContinuousCache
@@ -29,6 +28,7 @@ from unrolled.layers.recurrent_stack import Packed, RecurrentStack
 from unrolled.layers.renewal import renewed
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, rate_for, shares_of, some_unknown
 from unrolled.shapes import Float, Int, Padded
+from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.task import State, StreamTask, Tokenizers
 from unrolled.text.corpus.windows import StreamConfig, Window
 from unrolled.text.tokenizer import PAD_ID, SPECIALS, TextConfig, Tokenizer
@@ -64,11 +64,7 @@ class LanguageModelConfig:
             is a model of its own; "sampled" (Jean et al. 2015), judged by the full softmax all the same.
         cutoffs: of the adaptive softmax: ids at which its clusters of rarer words begin.
         n_samples: words drawn for a window by the sampled softmax.
-        embeddings: file of pretrained word vectors to begin with, of any format of
-            `unrolled.vectors.formats.detect`; read when a run is new, and not needed after that.
-        embeddings_missing: what words without such a vector begin with: "random" numbers, the "mean" of
-            the vectors, or "zero".
-        embeddings_frozen: whether the embeddings stay as they are when training begins.
+        embeddings: see `unrolled.tasks.embeddings`; "trained" or "frozen", without extra words.
     """
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
@@ -87,29 +83,25 @@ class LanguageModelConfig:
     head: Literal["full", "adaptive", "sampled"] = "full"
     cutoffs: tuple[int, ...] = ()
     n_samples: Annotated[int, Range(1, 10**6)] = 1000
-    embeddings: str | None = None
-    embeddings_missing: pretrained.Missing = "random"
-    embeddings_frozen: bool = False
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
+        check_sections(self, simple=True)
         if self.word_rate and self.embedding == "one_hot":
             raise ConfigError(
                 "model.word_rate drops learned embeddings, and one-hot ones are not; set it to 0"
             )
         if self.tied and self.embedding == "one_hot":
             raise ConfigError("model.tied: a one-hot embedding has no weights to share; untie them")
-        if self.embeddings is not None and self.embedding == "one_hot":
-            raise ConfigError("model.embeddings: a one-hot embedding has no vectors; leave one out")
-        if self.embeddings_frozen and self.embeddings is None:
+        if self.embeddings.file is not None and self.embedding == "one_hot":
             raise ConfigError(
-                "model.embeddings_frozen: random embeddings must learn; name a file of vectors in "
-                "model.embeddings"
+                "model.embeddings.file: one-hot embeddings have no vectors; leave one out"
             )
-        if self.embeddings_frozen and self.tied:
+        if self.embeddings.tuning == "frozen" and self.tied:
             raise ConfigError(
-                "model.embeddings_frozen: the output layer shares the embedding and must learn; untie "
-                "them"
+                "model.embeddings.tuning is 'frozen', but the output layer shares the embedding and must "
+                "be trainable; set model.tied = false"
             )
         if self.tied and self.head == "adaptive":
             raise ConfigError("model.tied: the adaptive softmax has weights of its own; untie them")
@@ -157,7 +149,7 @@ class LanguageModel(nn.Module):
         self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
         self.reset_embedding()
         if self.embedding is not None:
-            self.embedding.weight.requires_grad_(not config.embeddings_frozen)
+            self.embedding.weight.requires_grad_(config.embeddings.tuning == "trained")
 
     def _head(self, hidden_size: int, n_words: int) -> SoftmaxHead | AdaptiveHead | SampledHead:
         config = self.config
@@ -427,23 +419,17 @@ def prepare(model: LanguageModel, ids: NDArray[np.unsignedinteger], tokenizers: 
         model.unknown_shares.copy_(shares_of(counts_V, rate))
 
 
-def check_beginning(config: LanguageModelConfig, text: TextConfig) -> None:
-    """Refuse a file of vectors that the embedding cannot begin with."""
-    if config.embeddings is not None:
-        pretrained.check(config.embeddings, config.embedding_size, text.kind)
+def check_pretrained(config: LanguageModelConfig, text: TextConfig) -> None:
+    """Refuse a file of vectors that the embedding cannot start with."""
+    config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 
-def begin(model: LanguageModel, tokenizers: Tokenizers) -> tuple[str, ...]:
+def load_pretrained(model: LanguageModel, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file of them."""
-    config = model.config
-    if config.embeddings is None or model.embedding is None:
+    if model.embedding is None:
         return ()
-    return pretrained.fill(
-        model.embedding,
-        tokenizers["text"],
-        config.embeddings,
-        missing=config.embeddings_missing,
-        scale=model._scale,
+    return model.config.embeddings.load(
+        model.embedding, tokenizers["text"], "model.embeddings", model._scale
     )
 
 
@@ -460,7 +446,19 @@ TASK = StreamTask(
     scores=scores,
     signature=signature,
     use='generate {run} --prompt "…"',
-    begin=begin,
-    check_beginning=check_beginning,
+    load_pretrained=load_pretrained,
+    check_pretrained=check_pretrained,
     prepare=prepare,
+    training_only=frozenset(
+        {
+            "word_rate",
+            "unknown_rate",
+            "input_rate",
+            "between_rate",
+            "output_rate",
+            "recurrent_weight_rate",
+            "locked",
+            "n_samples",
+        }
+    ),
 )

@@ -8,16 +8,15 @@ data conditions which is `model.condition`. What is shared with `classify` is in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from unrolled import nn
-from unrolled.config import Count, OptionalWidth, Rate, Share, Width, check_fields
+from unrolled.config import OptionalWidth, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError
-from unrolled.layers import pretrained
 from unrolled.layers.conditional import (
     AttentiveEncoder,
     BidirectionalConditionalEncoder,
@@ -27,12 +26,12 @@ from unrolled.layers.conditional import (
     TanhScorer,
     WordByWordEncoder,
 )
-from unrolled.layers.embedding import Embedding, Tuning
+from unrolled.layers.embedding import Embedding
 from unrolled.layers.label_head import LabelHead, linear_scorer
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import text_labels
-from unrolled.tasks.classify import ExtraWords, check_pretraining
+from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ClassWeights
 from unrolled.text.splits import Reading
@@ -79,8 +78,7 @@ class PairConfig:
         label_smoothing: share of the target that is spread over all classes; of several labels, over yes
             and no of each.
         class_weights: "balanced" weighs a row by how rare its class is; "none".
-        embeddings, embeddings_missing, embeddings_tuning, embeddings_frozen_epochs,
-            embeddings_extra_words: as in `unrolled.tasks.classify.ClassifyConfig`.
+        embeddings: see `unrolled.tasks.embeddings`.
     """
 
     encoder: Encoding = "conditional"
@@ -98,15 +96,11 @@ class PairConfig:
     learned_start: bool = False
     label_smoothing: Rate = 0.0
     class_weights: ClassWeights = "none"
-    embeddings: str | None = None
-    embeddings_missing: pretrained.Missing = "random"
-    embeddings_tuning: Tuning = "trained"
-    embeddings_frozen_epochs: Count = 0
-    embeddings_extra_words: ExtraWords = 0
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
-        check_pretraining(self)
+        check_sections(self)
         if self.bidirectional and self.encoder in _ONE_WAY:
             raise ConfigError(
                 f"model.bidirectional: the encoder '{self.encoder}' reads in one direction; leave it "
@@ -114,7 +108,7 @@ class PairConfig:
             )
         if self.target == "one_way" and self.encoder != "bidirectional_conditional":
             raise ConfigError(
-                "model.target is of the encoder 'bidirectional_conditional'; leave it out"
+                "model.target only applies to encoder 'bidirectional_conditional'; remove it"
             )
 
 
@@ -146,8 +140,8 @@ class PairClassifier(nn.Module):
         self.embedding = Embedding(
             n_words,
             E,
-            tuning=config.embeddings_tuning,
-            frozen_epochs=config.embeddings_frozen_epochs,
+            tuning=config.embeddings.tuning,
+            frozen_epochs=config.embeddings.frozen_epochs,
             word_rate=config.word_rate,
         )
         self.projection: nn.Linear | None = None
@@ -244,9 +238,9 @@ def _both_texts(fields: Sequence[str]) -> Sequence[str]:
     return ("\n".join(fields[:2]),)
 
 
-def check_beginning(config: PairConfig, text: TextConfig) -> None:
+def check_pretrained(config: PairConfig, text: TextConfig) -> None:
     """Refuse a file of vectors that the embedding cannot begin with."""
-    text_labels.check_embeddings(config.embeddings, config.embedding_size, text)
+    config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 
 _COLUMNS = ("first", "second", "label")
@@ -271,16 +265,17 @@ TASK: LabelTask = LabelTask(
     prepare=text_labels.prepare,
     loss=text_labels.loss,
     evaluate_loss=text_labels.evaluate_loss,
-    answer=text_labels.answer,
-    decide=text_labels.decide,
-    judge=text_labels.judge,
+    predict=text_labels.predict,
+    tune_thresholds=text_labels.tune_thresholds,
+    evaluate=text_labels.evaluate,
     scores=text_labels.scores,
     tokens=text_labels.tokens,
     shuffle=text_labels.shuffle,
     signature=text_labels.signature,
     use='predict {run} "…" "…"',
     extend=text_labels.extend,
-    begin=text_labels.begin,
-    check_beginning=check_beginning,
+    load_pretrained=text_labels.load_pretrained,
+    check_pretrained=check_pretrained,
     text=text_labels.TEXT,
+    training_only=text_labels.TRAINING_ONLY,
 )

@@ -24,14 +24,14 @@ class Prediction:
         score: its length-normalised log-probability, natural logarithm.
         source_pieces: the input as the model read it, one string per token.
         hypotheses: the n best, best first.
-        n_unread: tokens at the end of the input that were left out (`decoding.max_input_length`).
+        n_truncated: tokens at the end of the input that were left out (`decoding.max_input_length`).
     """
 
     text: str
     score: float
     source_pieces: tuple[str, ...]
     hypotheses: tuple[Answer, ...]
-    n_unread: int = 0
+    n_truncated: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,18 @@ class LabelPrediction:
         pieces: the tokens of each text of the input, as the model read them; in tagging as they are
             written.
         weights: for each text how much each of its tokens was looked at, `[T]`; None without attention.
-        n_unread: tokens that were left out because the texts are longer than `data.max_length`.
+        n_truncated: tokens that were left out because the texts are longer than `data.max_length`.
     """
 
     labels: tuple[str, ...]
     probabilities: NDArray[np.float32]
     pieces: tuple[tuple[str, ...], ...]
     weights: tuple[NDArray[np.float32] | None, ...]
-    n_unread: int = 0
+    n_truncated: int = 0
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class LabelScores:
     """What is measured of labels.
 
     Args:

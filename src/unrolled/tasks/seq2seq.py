@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal
 
@@ -17,13 +17,19 @@ from unrolled.decoding import decode as decode_hypotheses
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.types import Hypothesis
 from unrolled.errors import ConfigError
-from unrolled.layers import pretrained
 from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeights
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import SoftmaxHead
 from unrolled.layers.output import Output
-from unrolled.layers.unknown import DEFAULT_RATE, some_unknown
+from unrolled.layers.unknown import (
+    DEFAULT_RATE,
+    count_ids,
+    rate_for,
+    shares_of,
+    some_unknown,
+)
 from unrolled.shapes import Float, Int, Padded
+from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.task import Tokenizers
 from unrolled.text.rows import Row
@@ -55,12 +61,9 @@ class TranslateConfig:
             ones for it.
         tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": the
             source embedding too, which needs `text.shared`.
-        source_embeddings: file of pretrained word vectors that the source embedding begins with, of any
-            format of `unrolled.vectors.formats.detect`; read when a run is new, and not needed after that.
-        target_embeddings: the same for the target; one table for both has those of the source.
-        embeddings_missing: what words without such a vector begin with: "random" numbers, the "mean" of
-            the vectors, or "zero".
-        embeddings_frozen: whether the embeddings that have a file stay as they are when training begins.
+        source_embeddings: of the source, see `unrolled.tasks.embeddings`; "trained" or "frozen", without
+            extra words.
+        target_embeddings: the same of the target; where both share one table, `source_embeddings` holds.
     """
 
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
@@ -77,13 +80,12 @@ class TranslateConfig:
     sampling_rate: Share = 0.0
     unknown_rate: Share = DEFAULT_RATE
     tied_embeddings: Literal["none", "target", "all"] = "none"
-    source_embeddings: str | None = None
-    target_embeddings: str | None = None
-    embeddings_missing: pretrained.Missing = "random"
-    embeddings_frozen: bool = False
+    source_embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
+    target_embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
+        check_sections(self, simple=True)
         memory_size = self.encoder_size * (2 if self.bidirectional else 1)
         if self.attention == "dot" and memory_size != self.hidden_size:
             raise ConfigError(
@@ -91,21 +93,17 @@ class TranslateConfig:
                 f"the encoder and {self.hidden_size} of the decoder; choose 'general' or change "
                 "encoder_size"
             )
-        if self.tied_embeddings == "all" and self.target_embeddings is not None:
+        if self.tied_embeddings == "all" and self.target_embeddings.file is not None:
             raise ConfigError(
-                "model.target_embeddings: both languages share one table "
-                "(model.tied_embeddings = 'all'); give model.source_embeddings alone"
+                "model.target_embeddings.file: source and target share one table "
+                "(model.tied_embeddings = 'all'); use model.source_embeddings.file alone"
             )
-        if self.embeddings_frozen and not (self.source_embeddings or self.target_embeddings):
+        shared = {"all": "source_embeddings", "target": "target_embeddings"}
+        name = shared.get(self.tied_embeddings)
+        if name is not None and getattr(self, name).tuning == "frozen":
             raise ConfigError(
-                "model.embeddings_frozen: random embeddings must learn; name a file of vectors in "
-                "model.source_embeddings or target_embeddings"
-            )
-        shares = self.target_embeddings if self.tied_embeddings == "target" else None
-        if self.embeddings_frozen and (self.tied_embeddings == "all" or shares):
-            raise ConfigError(
-                "model.embeddings_frozen: the output layer shares an embedding that would be frozen, and "
-                "must learn; set model.tied_embeddings = 'none'"
+                f"model.{name}.tuning is 'frozen', but the output layer shares that embedding and must "
+                "be trainable; set model.tied_embeddings = 'none'"
             )
 
 
@@ -160,16 +158,16 @@ class Translator(nn.Module):
         self.register_buffer("unknown_source", torch.zeros(n_source_words), persistent=False)
         self.register_buffer("unknown_target", torch.zeros(n_target_words), persistent=False)
         self.reset_embeddings()
-        for embedding, file in self.tables():
-            embedding.weight.requires_grad_(file is None or not config.embeddings_frozen)
+        for embedding, settings in self.tables().values():
+            embedding.weight.requires_grad_(settings.tuning == "trained")
 
-    def tables(self) -> tuple[tuple[nn.Embedding, str | None], ...]:
-        """The embedding of each side, or of both, and the file of vectors that it begins with."""
+    def tables(self) -> dict[str, tuple[nn.Embedding, EmbeddingsConfig]]:
+        """By role, "source" and "target", an embedding and its settings; a shared one is "source"."""
         config = self.config
         source = self.source_embedding, config.source_embeddings
         if self.target_embedding is self.source_embedding:
-            return (source,)
-        return source, (self.target_embedding, config.target_embeddings)
+            return {"source": source}
+        return {"source": source, "target": (self.target_embedding, config.target_embeddings)}
 
     def reset_embeddings(self) -> None:
         """Normal embeddings that reach the recurrent layers with deviation 1.
@@ -334,6 +332,46 @@ def collate(pairs: Sequence[Pair]) -> TranslationBatch:
     return TranslationBatch(source, target, torch.tensor(right, dtype=torch.int64))
 
 
+def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
+    """A fresh model for these vocabularies."""
+    if config.tied_embeddings == "all" and tokenizers["source"] is not tokenizers["target"]:
+        raise ConfigError(
+            "model.tied_embeddings: 'all' shares one table between source and target, which needs one "
+            "vocabulary; set text.shared = true"
+        )
+    config = replace(config, unknown_rate=rate_for(tokenizers["source"], config.unknown_rate))
+    return Translator(config, len(tokenizers["source"]), len(tokenizers["target"]))
+
+
+def prepare(model: Translator, pairs: Sequence[Pair], tokenizers: Tokenizers) -> None:
+    """How rare each word of the training part is."""
+    if rate := model.config.unknown_rate:
+        sides = (pair.source for pair in pairs), (pair.target for pair in pairs)
+        for side, shares in zip(sides, (model.unknown_source, model.unknown_target), strict=True):
+            shares.copy_(shares_of(count_ids(chain.from_iterable(side), len(shares)), rate))
+
+
+def check_pretrained(config: TranslateConfig, text: TextConfig) -> None:
+    """Refuse files of vectors that the embeddings cannot start with."""
+    for role in ("source", "target"):
+        settings: EmbeddingsConfig = getattr(config, f"{role}_embeddings")
+        settings.check_file(f"model.{role}_embeddings", config.embedding_size, text.kind)
+
+
+def load_pretrained(model: Translator, tokenizers: Tokenizers) -> tuple[str, ...]:
+    """Pretrained embeddings of each side for which the recipe names a file."""
+    notes: list[str] = []
+    for role, (embedding, settings) in model.tables().items():
+        scale = model._scale(embedding)
+        where = f"model.{role}_embeddings"
+        notes += settings.load(embedding, tokenizers[role], where, scale)
+    return tuple(notes)
+
+
+TRAINING_ONLY = frozenset({"dropout_rate", "label_smoothing", "sampling_rate", "unknown_rate"})
+"""Settings of `[model]` that do not change the weights a model has."""
+
+
 def loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
     """The training loss: label-smoothed cross-entropy, summed; and how many words.
 
@@ -368,10 +406,10 @@ def decode(
 ) -> list[Prediction]:
     """Translate a batch. An empty sentence has an empty translation, without asking the model."""
     device = model.head.bias.device
-    n_unread = [max(0, len(pair.source) - 1 - config.max_input_length) for pair in pairs]
+    n_truncated = [max(0, len(pair.source) - 1 - config.max_input_length) for pair in pairs]
     pairs = [
         Pair([*pair.source[: config.max_input_length], EOS_ID], pair.target) if unread else pair
-        for pair, unread in zip(pairs, n_unread, strict=True)
+        for pair, unread in zip(pairs, n_truncated, strict=True)
     ]
     asked = [index for index, pair in enumerate(pairs) if len(pair.source) > 1]
     answers: list[list[Hypothesis]] = [[_NOTHING] for _ in pairs]
@@ -396,7 +434,7 @@ def decode(
             answers[index] = hypotheses
     return [
         _prediction(pair, hypotheses, tokenizers, unread)
-        for pair, hypotheses, unread in zip(pairs, answers, n_unread, strict=True)
+        for pair, hypotheses, unread in zip(pairs, answers, n_truncated, strict=True)
     ]
 
 
@@ -404,7 +442,7 @@ _NOTHING = Hypothesis(tokens=(), score=0.0, log_prob=0.0, attention=None, finish
 
 
 def _prediction(
-    pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers, n_unread: int
+    pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers, n_truncated: int
 ) -> Prediction:
     source, target = tokenizers["source"], tokenizers["target"]
     answers = tuple(
@@ -423,4 +461,4 @@ def _prediction(
         for hypothesis in hypotheses
     )
     read = tuple(source.pieces(pair.source))
-    return Prediction(answers[0].text, answers[0].score, read, answers, n_unread)
+    return Prediction(answers[0].text, answers[0].score, read, answers, n_truncated)

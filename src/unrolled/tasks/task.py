@@ -1,9 +1,9 @@
 """What a task is: a record of plain functions around a module.
 
-`Task` is for rows of data, each an example of its own, answered by text; `LabelTask` for rows that are
-answered by labels; `StreamTask` is for running text, read on from batch to batch with the state carried
-along. The order of the fields is the order in which data flows through them, and the order in which a
-task's file is read. A task of your own is a value of one of them: pass it to
+`Task` is for rows of data that become text, as in translation; `LabelTask` for rows that get labels;
+`StreamTask` for running text, read from batch to batch with the state carried along. The order of the
+fields is the order in which data flows through them, and the order in which a task's file is read. What
+differs between the three is in `tasks.kind`. A task of your own is a value of one of them: pass it to
 `unrolled.train(..., task=MY_TASK)` and to `unrolled.load(path, task=MY_TASK)`; a run folder stores its
 name and never imports code.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from unrolled.decoding.config import DecodingConfig
 from unrolled.layers.neural_cache import ContinuousCache
-from unrolled.tasks.predictions import Judged, LabelPrediction, Prediction
+from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, SEQ2SEQ, Kind
+from unrolled.tasks.predictions import LabelPrediction, LabelScores, Prediction
 from unrolled.text.corpus.windows import Window
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, LabelData, Reading
@@ -34,22 +35,14 @@ LABELS = "labels"
 """The role of the labels."""
 
 
-def begin_with_anything(config: Any, text: TextConfig) -> None:
-    """Refuse nothing."""
+def noop(*_: Any) -> Any:
+    """Do nothing, and have nothing to note."""
+    return ()
 
 
-def leave(config: Any, tokenizers: Tokenizers) -> Tokenizers:
+def unchanged(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     """The same tokenizers."""
     return tokenizers
-
-
-def take_nothing(model: nn.Module, examples: Any, tokenizers: Tokenizers) -> None:
-    """Leave a model as it is: it takes nothing but weights from the training part."""
-
-
-def begin_by_chance(model: nn.Module, tokenizers: Tokenizers) -> tuple[str, ...]:
-    """Leave a new model as it was built; there is nothing to tell."""
-    return ()
 
 
 @dataclass(frozen=True)
@@ -73,27 +66,34 @@ class Task:
         signature: how the scores were computed, one line.
         Data: the frozen dataclass of the recipe's `[data]` section.
         use: the command that tries a run, with `{run}` for its folder.
-        begin: module, tokenizers → gives a new model what it does not learn from the data, as pretrained
-            embeddings, and returns what there is to tell of it. Not called for a run that is resumed or
+        load_pretrained: module, tokenizers → gives a new model what it does not learn from the data, such
+            as pretrained embeddings, and returns notes about it. Not called for a run that is resumed or
             loaded.
-        check_beginning: configuration and the recipe's `[text]` section → refuses, before any data are
-            read, what `begin` could not use; called for the same runs.
+        check_pretrained: configuration and the recipe's `[text]` section → refuses, before any data are
+            read, what `load_pretrained` could not use; called for the same runs.
         prepare: module, encoded training examples, tokenizers → gives a model what it takes from them but
-            does not keep with its weights, as how rare each word is. Called for every run.
+            does not keep with its weights, such as word frequencies. Called for every run.
+        text: settings of the `[text]` section where the recipe does not give them.
+        training_only: settings of `[model]` that do not change the weights a model has, e.g.
+            `{"dropout_rate"}`; a run that starts from another may set them anew.
+        inherited: settings of `[data]` that belong to what a model has learned; a run that starts from
+            another without a recipe takes them over.
 
-    Translation, scored by the share of answers that are right to the letter:
+    Translation, scored by the share of outputs that equal the reference:
 
     >>> from dataclasses import replace
     >>> from unrolled.tasks import TASKS
-    >>> def exact_match(answers, references):
-    ...     right = sum(map(str.__eq__, answers, references))
-    ...     return {"exact": 100 * right / len(references)}
+    >>> def exact_match(outputs, references):
+    ...     n_equal = sum(map(str.__eq__, outputs, references))
+    ...     return {"exact": 100 * n_equal / len(references)}
     >>> task = replace(
     ...     TASKS["translate"], name="exact", score=exact_match, signature=lambda: {"exact": "%"}
     ... )
     >>> task.score(["la casa", "el pan"], ["la casa", "un pan"])
     {'exact': 50.0}
     """
+
+    kind: ClassVar[Kind] = SEQ2SEQ
 
     name: str
     columns: tuple[str, ...]
@@ -110,19 +110,27 @@ class Task:
     signature: Callable[[], dict[str, str]]
     Data: type = DataConfig
     use: str = 'predict {run} "…"'
-    begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
-    check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
-    prepare: Callable[[Any, Sequence[Any], Tokenizers], None] = take_nothing
+    load_pretrained: Callable[[Any, Tokenizers], tuple[str, ...]] = noop
+    check_pretrained: Callable[[Any, TextConfig], None] = noop
+    prepare: Callable[[Any, Sequence[Any], Tokenizers], None] = noop
+    text: Mapping[str, object] = field(default_factory=dict)
+    training_only: frozenset[str] = frozenset()
+    inherited: tuple[str, ...] = ()
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What a model may be chosen by (`training.metric`)."""
+        return ("loss", *self.signature())
 
-def nothing_to_note(parts: Mapping[str, Sequence[Any]], tokenizers: Tokenizers) -> tuple[str, ...]:
-    """Nothing that a reader should know of the parts."""
-    return ()
+    @property
+    def example_call(self) -> str:
+        """How a trained model is called in Python, for its model card."""
+        return 'model("a sentence")'
 
 
 @dataclass(frozen=True)
 class LabelTask:
-    """A job that is answered by labels. What is not said here is as for `Task`.
+    """A job whose output is labels. What is not described here is as for `Task`.
 
     Args:
         name: what recipes and run folders call it.
@@ -139,14 +147,14 @@ class LabelTask:
         collate: examples → the batch that `loss` takes.
         build: configuration and tokenizers → a fresh module.
         prepare: module, training and validation examples by part → gives a model what it takes from the
-            training part, as class weights; refuses a validation part that it could not be judged by.
-            Called for every run; what is among the weights of one that is resumed is theirs.
+            training part, such as class weights; refuses a validation part that it could not be evaluated
+            on. Called for every run; a resumed one then gets its weights, and what is among them.
         loss: module, batch → (sum of the training loss, count of targets).
         evaluate_loss: the same without smoothing, dropout or class weights.
-        answer: module, examples, tokenizers → what it says of each.
-        decide: module, validation examples, what was said of them, tokenizers → sets what turns
-            probabilities into answers, as thresholds, and returns the answers anew.
-        judge: module, examples, what was said of them, tokenizers → everything that is measured.
+        predict: module, examples, tokenizers → a prediction for each.
+        tune_thresholds: module, validation examples, their predictions, tokenizers → sets what turns
+            probabilities into labels, and returns the predictions that follow.
+        evaluate: module, examples, their predictions, tokenizers → everything that is measured.
         scores: tokenizers → the names of the scores of these labels that a model can be chosen by; larger
             is better.
         tokens: one example → the ids of all its texts.
@@ -157,13 +165,13 @@ class LabelTask:
         use: the command that tries a run, with `{run}` for its folder.
         extend: configuration, new tokenizers → the same with what they take from files that the
             configuration names, as the words of pretrained vectors.
-        begin: as for `Task`.
-        check_beginning: as for `Task`.
-        text: settings of the `[text]` section where the recipe does not say.
+        load_pretrained, check_pretrained, text, training_only, inherited: as for `Task`.
         by_token: whether each token has a label; an input is then a text, or its tokens.
         when_long: what is done with texts longer than `max_length`, for messages.
         notes: examples by part, tokenizers → what a reader should know of them.
     """
+
+    kind: ClassVar[Kind] = LABELLING
 
     name: str
     columns: tuple[str, ...]
@@ -178,22 +186,38 @@ class LabelTask:
     prepare: Callable[[Any, Mapping[str, Sequence[Any]]], None]
     loss: Callable[[Any, Any], tuple[Tensor, int]]
     evaluate_loss: Callable[[Any, Any], tuple[Tensor, int]]
-    answer: Callable[[Any, Sequence[Any], Tokenizers], list[LabelPrediction]]
-    decide: Callable[[Any, Sequence[Any], list[LabelPrediction], Tokenizers], list[LabelPrediction]]
-    judge: Callable[[Any, Sequence[Any], Sequence[LabelPrediction], Tokenizers], Judged]
+    predict: Callable[[Any, Sequence[Any], Tokenizers], list[LabelPrediction]]
+    tune_thresholds: Callable[
+        [Any, Sequence[Any], list[LabelPrediction], Tokenizers], list[LabelPrediction]
+    ]
+    evaluate: Callable[[Any, Sequence[Any], Sequence[LabelPrediction], Tokenizers], LabelScores]
     scores: Callable[[Tokenizers], tuple[str, ...]]
     tokens: Callable[[Any], list[int]]
     shuffle: Callable[[Any, Tokenizers, np.random.Generator], Any]
     signature: Callable[[], dict[str, str]]
     use: str
     Data: type = LabelData
-    extend: Callable[[Any, Tokenizers], Tokenizers] = leave
-    begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
-    check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
+    extend: Callable[[Any, Tokenizers], Tokenizers] = unchanged
+    load_pretrained: Callable[[Any, Tokenizers], tuple[str, ...]] = noop
+    check_pretrained: Callable[[Any, TextConfig], None] = noop
     text: Mapping[str, object] = field(default_factory=dict)
     by_token: bool = False
     when_long: str = "read in part (data.keep)"
-    notes: Callable[[Mapping[str, Sequence[Any]], Tokenizers], tuple[str, ...]] = nothing_to_note
+    notes: Callable[[Mapping[str, Sequence[Any]], Tokenizers], tuple[str, ...]] = noop
+    training_only: frozenset[str] = frozenset()
+    inherited: tuple[str, ...] = ("label_separator", "averaged", "keep")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What a model may be chosen by (`training.metric`)."""
+        return ("loss", *self.signature())
+
+    @property
+    def example_call(self) -> str:
+        """How a trained model is called in Python, for its model card."""
+        if self.by_token:
+            return 'model("a sentence")'
+        return f"model({', '.join(repr(f'a {name}') for name in self.columns[:-1])})"
 
 
 State = tuple[tuple[Tensor, ...], ...]
@@ -219,10 +243,11 @@ class StreamTask:
         scores: mean loss in nats, targets, characters of the text → figures by name.
         signature: how a text was read → how the figures are computed.
         use: the command that tries a run, with `{run}` for its folder.
-        begin: as for `Task`.
-        check_beginning: as for `Task`.
+        load_pretrained, check_pretrained, text, training_only, inherited: as for `Task`.
         prepare: module, ids of the training part, tokenizers → as for `Task`.
     """
+
+    kind: ClassVar[Kind] = LANGUAGE_MODEL
 
     name: str
     Config: type
@@ -236,9 +261,30 @@ class StreamTask:
     scores: Callable[[float, int, int], dict[str, float]]
     signature: Callable[[str], dict[str, str]]
     use: str
-    begin: Callable[[Any, Tokenizers], tuple[str, ...]] = begin_by_chance
-    check_beginning: Callable[[Any, TextConfig], None] = begin_with_anything
-    prepare: Callable[[Any, NDArray[np.unsignedinteger], Tokenizers], None] = take_nothing
+    load_pretrained: Callable[[Any, Tokenizers], tuple[str, ...]] = noop
+    check_pretrained: Callable[[Any, TextConfig], None] = noop
+    prepare: Callable[[Any, NDArray[np.unsignedinteger], Tokenizers], None] = noop
+    text: Mapping[str, object] = field(default_factory=dict)
+    training_only: frozenset[str] = frozenset()
+    inherited: tuple[str, ...] = (
+        "documents",
+        "separator",
+        "suffixes",
+        "n_rows",
+        "k1",
+        "k2",
+        "restart",
+    )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What a model may be chosen by: the loss, from which all scores of running text follow."""
+        return ("loss",)
+
+    @property
+    def example_call(self) -> str:
+        """How a trained model is called in Python, for its model card."""
+        return 'model.complete("The quick bro")'
 
 
 AnyTask = Task | LabelTask | StreamTask

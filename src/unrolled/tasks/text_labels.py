@@ -1,6 +1,7 @@
 """What `classify` and `pair` share: one or two texts in, one label out, or several.
 
-In the order data flows: example, encode, cut, collate, head, loss, answer, decide, judge. Where a row
+In the order data flows: example, encode, cut, collate, head, loss, predict, tune_thresholds,
+evaluate. Where a row
 may have several labels or none (`data.label_separator`), each label is a yes or no of its own (a sigmoid
 each, the loss is the sum of their binary cross-entropies), and is given where its probability reaches a
 threshold that is chosen on the validation part.
@@ -19,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.errors import DataError
-from unrolled.layers import pretrained
 from unrolled.layers.label_head import LabelHead
 from unrolled.layers.unknown import count_ids, shares_of, some_unknown
 from unrolled.metrics.labels import measure_labels, tally_labels
@@ -33,7 +33,7 @@ from unrolled.metrics.multi_label import signature as multi_label_signature
 from unrolled.metrics.slices import worst_mistakes, worst_multi_label_mistakes
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
 from unrolled.shapes import Padded
-from unrolled.tasks.predictions import Judged, LabelPrediction
+from unrolled.tasks.predictions import LabelPrediction, LabelScores
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.labels import Labels, split_labels
 from unrolled.text.rows import LIST_SEPARATOR, Row
@@ -46,6 +46,11 @@ ROLE = "text"
 
 TEXT = {"kind": "word", "vocab_size": 30_000}
 """How texts are read where the recipe does not say."""
+
+TRAINING_ONLY = frozenset(
+    {"dropout_rate", "word_rate", "unknown_rate", "label_smoothing", "class_weights"}
+)
+"""Settings of `[model]` that do not change the weights a model has."""
 
 ClassWeights = Literal["none", "balanced"]
 
@@ -60,12 +65,12 @@ class LabelledExample:
     Args:
         texts: ids of each text.
         labels: ids of its labels; None where they are not known.
-        n_unread: tokens that were cut away.
+        n_truncated: tokens that were cut away.
     """
 
     texts: tuple[list[int], ...]
     labels: tuple[int, ...] | None
-    n_unread: int = 0
+    n_truncated: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,8 +195,8 @@ def lengths(example: LabelledExample) -> tuple[int, ...]:
 def cut(example: LabelledExample, data: LabelData) -> LabelledExample:
     """The example with no text longer than `data.max_length`."""
     texts = tuple(kept(ids, data) for ids in example.texts)
-    n_unread = sum(lengths(example)) - sum(len(ids) for ids in texts)
-    return replace(example, texts=texts, n_unread=n_unread)
+    n_truncated = sum(lengths(example)) - sum(len(ids) for ids in texts)
+    return replace(example, texts=texts, n_truncated=n_truncated)
 
 
 def kept(ids: list[Any], data: LabelData) -> list[Any]:
@@ -256,40 +261,33 @@ def prepare(model: Any, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
         model.unknown_shares.copy_(shares_of(counts_V, model.config.unknown_rate))
 
 
-def check_embeddings(path: str | None, width: int, text: TextConfig) -> None:
-    """Refuse a file of vectors that an embedding of this width cannot begin with."""
-    if path is not None:
-        pretrained.check(path, width, text.kind)
-
-
 def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     """The vocabulary with the first words of the file of vectors, as many as the recipe says."""
-    if not config.embeddings_extra_words:
+    settings = config.embeddings
+    if not settings.extra_words:
         return tokenizers
-    words = read_vectors(config.embeddings, limit=config.embeddings_extra_words).words
+    words = read_vectors(settings.file, limit=settings.extra_words).words
     return {**tokenizers, ROLE: tokenizers[ROLE].extended(words)}
 
 
-def begin(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
+def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file.
 
     Where not, tokens that training never shows begin, and so remain, at zeros: bytes that no text has,
     words that stand behind `data.max_length`. As they were drawn they would say nothing but chance.
     """
-    if model.config.embeddings is None:
+    if model.config.embeddings.file is None:
         with torch.no_grad():
             model.embedding.weight[~model.is_seen] = 0
-    return begin_with_vectors(model, tokenizers)
+    return load_vectors(model, tokenizers)
 
 
-def begin_with_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
+def load_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Pretrained embeddings, where the recipe names a file."""
-    config = model.config
-    if config.embeddings is None:
-        return ()
-    return pretrained.fill(
-        model.embedding, tokenizers[ROLE], config.embeddings, missing=config.embeddings_missing
+    notes: tuple[str, ...] = model.config.embeddings.load(
+        model.embedding, tokenizers[ROLE], "model.embeddings"
     )
+    return notes
 
 
 def hidden_of(model: Any, batch: LabelBatch) -> Tensor:
@@ -318,10 +316,10 @@ def evaluate_loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
     return found
 
 
-def answer(
+def predict(
     model: Any, examples: Sequence[LabelledExample], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
-    """What the model says of each example; where no word of one is known, what is to be expected then."""
+    """A prediction for each example; where it has no known word, the expected share of each label."""
     batch = collate([replace(example, labels=None) for example in examples])
     batch = batch.to(model.head.thresholds.device)
     hidden, weights = model.read(*(model.embed(text) for text in batch.texts))
@@ -342,7 +340,7 @@ def answer(
                 None if each is None else each[row, : len(ids)]
                 for each, ids in zip(looked, example.texts, strict=True)
             ),
-            example.n_unread,
+            example.n_truncated,
         )
         for row, example in enumerate(examples)
     ]
@@ -364,26 +362,26 @@ def _chosen(
     return [tuple(labels.names[c] for c in np.flatnonzero(row)) for row in given_BC]
 
 
-def decide(
+def tune_thresholds(
     model: Any,
     examples: Sequence[LabelledExample],
-    said: list[LabelPrediction],
+    predictions: list[LabelPrediction],
     tokenizers: Tokenizers,
 ) -> list[LabelPrediction]:
-    """Choose the thresholds of labels that may stand together: those of the best F1 of each."""
+    """Where a row may have several labels, set each threshold to the one with the best F1."""
     labels: Labels = tokenizers[LABELS]
     if not labels.several:
-        return said
-    probabilities_NC = probabilities_of(said)
+        return predictions
+    probabilities_NC = probabilities_of(predictions)
     thresholds = choose_thresholds(gold_matrix(examples, len(labels)), probabilities_NC)
     model.head.thresholds.copy_(torch.from_numpy(thresholds))
     chosen = _chosen(probabilities_NC, labels, model.head.thresholds)
-    return [replace(each, labels=names) for each, names in zip(said, chosen, strict=True)]
+    return [replace(each, labels=names) for each, names in zip(predictions, chosen, strict=True)]
 
 
-def probabilities_of(said: Sequence[LabelPrediction]) -> NDArray[np.float32]:
+def probabilities_of(predictions: Sequence[LabelPrediction]) -> NDArray[np.float32]:
     """`[N, C]`."""
-    return np.stack([each.probabilities for each in said])
+    return np.stack([each.probabilities for each in predictions])
 
 
 def gold_matrix(examples: Sequence[LabelledExample], n_labels: int) -> NDArray[np.int64]:
@@ -394,23 +392,23 @@ def gold_matrix(examples: Sequence[LabelledExample], n_labels: int) -> NDArray[n
     return gold_NC
 
 
-def judge(
+def evaluate(
     model: Any,
     examples: Sequence[LabelledExample],
-    said: Sequence[LabelPrediction],
+    predictions: Sequence[LabelPrediction],
     tokenizers: Tokenizers,
-) -> Judged:
+) -> LabelScores:
     """Everything that is measured of labels."""
     labels: Labels = tokenizers[LABELS]
-    names, probabilities_NC = labels.names, probabilities_of(said)
+    names, probabilities_NC = labels.names, probabilities_of(predictions)
     places = {name: place for place, name in enumerate(names)}
     if labels.several:
         given_NC = np.zeros(probabilities_NC.shape, np.int64)
-        for row, each in enumerate(said):
+        for row, each in enumerate(predictions):
             given_NC[row, [places[name] for name in each.labels]] = 1
         gold_NC = gold_matrix(examples, len(labels))
         thresholds_C = model.head.thresholds.cpu().numpy()
-        return Judged(
+        return LabelScores(
             measure_multi_label(names, gold_NC, None, probabilities_NC, thresholds=thresholds_C),
             lambda: tally_multi_label(gold_NC, given_NC),
             lambda texts: worst_multi_label_mistakes(
@@ -418,9 +416,9 @@ def judge(
             ),
         )
     gold_N = np.array([(example.labels or (0,))[0] for example in examples])
-    given_N = np.array([places[each.labels[0]] for each in said])
+    given_N = np.array([places[each.labels[0]] for each in predictions])
     averaged = [places[name] for name in labels.averaged]
-    return Judged(
+    return LabelScores(
         measure_labels(names, gold_N, given_N, probabilities_NC, averaged=labels.averaged),
         lambda: tally_labels(gold_N, given_N, len(names), averaged),
         lambda texts: worst_mistakes(names, texts, gold_N, given_N, probabilities_NC),
@@ -428,7 +426,7 @@ def judge(
 
 
 def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
-    """The names of what `judge` measures, of which more is better."""
+    """The names of what `evaluate` measures, of which more is better."""
     labels: Labels = tokenizers[LABELS]
     n = len(labels)
     if labels.several:

@@ -119,7 +119,7 @@ class Splits:
         return f"{text} ({' and '.join(self.cut)} cut from the training file)" if self.cut else text
 
 
-def every_side_is_full(fields: Sequence[str]) -> bool:
+def has_no_empty_field(fields: Sequence[str]) -> bool:
     """Whether each field holds more than white space."""
     return all(text.strip() for text in fields)
 
@@ -137,7 +137,7 @@ class Reading:
         labels: fields, the `[data]` section → the labels of a row, which must stand in the training part.
     """
 
-    is_full: Callable[[Sequence[str]], bool] = every_side_is_full
+    is_full: Callable[[Sequence[str]], bool] = has_no_empty_field
     linked: Callable[[Sequence[str]], Sequence[str]] = tuple
     lists: Lists = "none"
     by_token: bool = False
@@ -171,7 +171,7 @@ def read_splits(
     rows = rows_of(config, config.train, n_columns, reading)
     full = [row for row in rows if reading.is_full(row.fields)]
     if not full:
-        raise DataError("every row has an empty side; nothing to train on", config.train[0])
+        raise DataError("every row has an empty field; nothing to train on", config.train[0])
     sizes = {
         name: size or _default_size(len(full))
         for name, size in (("test", config.test_size), ("valid", config.valid_size))

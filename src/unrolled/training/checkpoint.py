@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -115,14 +114,17 @@ class Progress:
                 raise ValueError(f"'{str(name)[:40]}' is unknown or has a wrong value")
         if missing := known.keys() - mapping.keys() - {"metrics_sha256"}:
             raise ValueError(f"'{min(missing)}' is missing")
-        if min(mapping["seconds"], mapping["update_seconds"]) < 0:
-            raise ValueError("a time is below 0")
+        if not all(0 <= mapping[name] < _MOST for name in ("seconds", "update_seconds")):
+            raise ValueError("a time is below 0, or beyond all years")
         best = mapping["best"]
         return cls(**{**mapping, "best": None if best is None else _best(best)})
 
 
 _MOST = 1 << 53
 """What a count of a training never reaches."""
+
+_LARGEST = 1e200
+"""Nor do sums, rates and norms reach this; from numbers below it, nothing becomes infinite soon."""
 
 
 def _is_right(value: Any, kind: str) -> bool:
@@ -137,7 +139,7 @@ def _is_right(value: Any, kind: str) -> bool:
         return False
     if isinstance(value, int) or kind.startswith("int"):
         return isinstance(value, int) and 0 <= value < _MOST
-    return math.isfinite(value)
+    return abs(value) < _LARGEST
 
 
 def _best(mapping: Mapping[str, Any]) -> Best:

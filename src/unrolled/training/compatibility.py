@@ -7,6 +7,8 @@ from pathlib import Path
 from unrolled import config
 from unrolled.errors import ConfigError
 from unrolled.quoting import brief
+from unrolled.tasks.embeddings import TRAINING_ONLY, sections
+from unrolled.tasks.task import AnyTask
 from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import flat, settings_of
 from unrolled.training.split_file import (
@@ -29,34 +31,6 @@ CHANGEABLE = frozenset(
 """What may differ when a run is resumed: limits, intervals, and where the same files are now."""
 
 
-NOT_WEIGHTS = {
-    f"model.{name}"
-    for name in (
-        "dropout_rate",
-        "label_smoothing",
-        "sampling_rate",
-        "word_rate",
-        "input_rate",
-        "between_rate",
-        "output_rate",
-        "recurrent_weight_rate",
-        "locked",
-        "n_samples",
-        "unknown_rate",
-        "class_weights",
-        "embeddings_missing",
-        "embeddings_frozen",
-        "embeddings_tuning",
-        "embeddings_frozen_epochs",
-    )
-}
-"""Settings of a model that change how it is trained, and may differ from the run it starts from."""
-
-
-BEGINNINGS = {f"model.{side}embeddings" for side in ("", "source_", "target_")}
-"""Settings that name what a new model begins with; one that starts from a run may leave them out."""
-
-
 def check_changes(folder: Path, recipe: Recipe) -> None:
     """Check that a recipe may go on with a run.
 
@@ -75,14 +49,21 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
     check_data(folder, recipe.data)
 
 
-def check_same_model(folder: Path, recipe: Recipe) -> None:
+def check_same_model(folder: Path, recipe: Recipe, task: AnyTask) -> None:
     """Check that a run's weights fit a recipe.
+
+    Settings that change only how the model is trained may differ (`task.training_only`), and a file of
+    vectors, with which only a new model starts, need not be named again.
 
     Raises:
         ConfigError: task or model differ; the setting is named.
     """
     old, new = settings_of(folder, recipe), flat(config.to_mapping(recipe))
-    for name in sorted((old.keys() | new.keys()) - NOT_WEIGHTS - (BEGINNINGS - new.keys())):
+    embeddings = [f"model.{name}" for name in sections(task.Config)]
+    free = {f"model.{name}" for name in task.training_only}
+    free |= {f"{table}.{name}" for table in embeddings for name in TRAINING_ONLY}
+    free |= {f"{table}.file" for table in embeddings} - new.keys()
+    for name in sorted((old.keys() | new.keys()) - free):
         if (name == "task" or name.startswith("model.")) and old.get(name) != new.get(name):
             raise ConfigError(
                 f"{name} is {_shown(new.get(name))}, but the weights of {folder} are those of "

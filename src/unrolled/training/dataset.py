@@ -9,7 +9,7 @@ from typing import Any
 
 from unrolled import documents
 from unrolled.errors import ConfigError, DataError
-from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.tasks.task import LABELS, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, LabelData, read_splits
@@ -106,22 +106,12 @@ class PreparedText:
         return {"sizes": self.sizes, "notes": self.notes, "files": checksums(data)}
 
 
-def prepare(
-    recipe: Recipe, task: AnyTask, tokenizers: Tokenizers | None = None
-) -> PreparedRows | PreparedText:
-    """Read the data, train tokenizers on the training part unless they are given, and encode.
+def prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | None) -> PreparedText:
+    """Read running text, train a tokenizer on the training part unless it is given, and encode.
 
     Raises:
-        DataError: a file cannot be read, or nothing is left to learn from.
+        DataError: a file cannot be read, or a part is too short.
     """
-    if isinstance(task, StreamTask):
-        return _prepare_text(recipe, task, tokenizers)
-    if isinstance(task, LabelTask):
-        return _prepare_labels(recipe, task, tokenizers)
-    return _prepare_rows(recipe, task, tokenizers)
-
-
-def _prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | None) -> PreparedText:
     corpus = open_corpus(recipe.data)
     if tokenizers is None:
         tokenizers = {ROLE: task.train_tokenizer(corpus.texts("train"), recipe.text)}
@@ -145,11 +135,14 @@ def _unknown_notes(parts: Mapping[str, TokenStream]) -> list[str]:
     ]
 
 
-def _prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> PreparedRows:
+def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> PreparedRows:
     """Read the parts, train tokenizers on the training part unless they are given, and encode.
 
     A row longer than `data.max_length` is left out or cut off, as `data.too_long` says; of the
     validation part it is left out, because one endless line would hold up every evaluation.
+
+    Raises:
+        DataError: a file cannot be read, or nothing is left to learn from.
     """
     splits = read_splits(recipe.data, len(task.columns))
     if not splits.train:
@@ -172,8 +165,13 @@ def _prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> 
     return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
 
 
-def _prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:
-    """Read the parts, train tokenizers and gather labels from the training part, and encode."""
+def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:
+    """Read the parts, train tokenizers and collect the labels of the training part, and encode.
+
+    Raises:
+        ConfigError: `training.metric` is not a score of these labels.
+        DataError: a file cannot be read, or nothing is left to learn from.
+    """
     data = recipe.data
     splits = read_splits(data, len(task.columns), task.reading)
     if not splits.train:

@@ -83,7 +83,7 @@ def within_memory(remedy: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UnavailableError(
-            f"out of memory; lower {remedy}, or the sizes in [model]; a run that was begun stands at "
+            f"out of memory; lower {remedy}, or the sizes in [model]; the run can be resumed from "
             "its last checkpoint, and --from starts another from its weights"
         ) from error
 

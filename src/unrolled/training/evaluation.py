@@ -63,7 +63,7 @@ def predictions(
     decoding: DecodingConfig,
     with_attention: bool = False,
 ) -> list[Prediction]:
-    """The model's answers in the order of the examples, computed among examples of like length.
+    """Predictions in the order of the examples; examples of similar length are batched together.
 
     Args:
         model: left in evaluation mode.
@@ -86,14 +86,14 @@ def predictions(
 def label_predictions(
     model: nn.Module, task: LabelTask, examples: Sequence[Any], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
-    """What the model says of each example, in their order, computed among examples of like length."""
+    """A prediction for each example, in order; examples of similar length are batched together."""
     model.eval()
-    said: dict[int, LabelPrediction] = {}
+    by_index: dict[int, LabelPrediction] = {}
     lengths = [task.lengths(example) for example in examples]
     for chosen in batches(lengths, TOKENS_LABELLED_TOGETHER, shuffle=False):
-        found = task.answer(model, [examples[index] for index in chosen], tokenizers)
-        said.update(zip(chosen, found, strict=True))
-    return [said[index] for index in range(len(examples))]
+        found = task.predict(model, [examples[index] for index in chosen], tokenizers)
+        by_index.update(zip(chosen, found, strict=True))
+    return [by_index[index] for index in range(len(examples))]
 
 
 def _decoded_together(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -83,8 +83,7 @@ def _make_sparse(model: nn.Module) -> dict[int, nn.Parameter]:
                 dense[id(parameter)] = f"{path}.{name}".lstrip(".")
     if not tables:
         raise ConfigError(
-            "training.optimiser is 'lazy_adam', but the model has no embedding to be lazy about; "
-            "use 'adam'"
+            "training.optimiser is 'lazy_adam', which needs a sparse embedding table; use 'adam'"
         )
     for shared in tables.keys() & dense.keys():
         raise ConfigError(

@@ -1,7 +1,7 @@
 """How a run's batches come: rows in shuffled batches, or text in windows with the state carried.
 
-The loop knows a feed and nothing of what is in it. `Training` asks for batch `index` of pass `epoch`, so
-a run can go on from any place.
+Training knows a `Loader` and nothing of what is in it. `Trainer` asks for batch `index` of pass `epoch`,
+so that a run can be resumed at any batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from unrolled.tasks.task import AnyTask, LabelTask, State, StreamTask, Task, Tokenizers
+from unrolled.tasks.task import LabelTask, State, StreamTask, Task, Tokenizers
 from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream
 from unrolled.text.corpus.windows import StreamConfig, Windows
@@ -34,8 +34,8 @@ VALIDATION_ROWS = 10
 _LINES_NAMED = 5
 
 
-class Feed(Protocol):
-    """What a run learns from and is judged by.
+class Loader(Protocol):
+    """The batches a run learns from, and its evaluation on the validation part.
 
     Attributes:
         unit: what sizes are counted in.
@@ -71,7 +71,7 @@ class Feed(Protocol):
     def loss(self, model: nn.Module, batch: Any, carried: State) -> tuple[Tensor, int, State]:
         """Sum of the loss, count of targets, and what is carried into the next batch."""
 
-    def judge(
+    def evaluate(
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
     ) -> tuple[float, dict[str, float]]:
         """Mean loss and scores on the validation part."""
@@ -83,17 +83,16 @@ class Feed(Protocol):
         """Where in the data some batches are, for a message."""
 
 
-class RowFeed:
+class RowLoader:
     """Rows of data, each an example of its own, batched by length."""
 
     unit = "rows"
     notes: tuple[str, ...] = ()
 
-    def __init__(
-        self, task: Task | LabelTask, prepared: PreparedRows, max_tokens: int, seed: int
-    ) -> None:
+    def __init__(self, recipe: Recipe, task: Task | LabelTask, prepared: PreparedRows) -> None:
         self._task: Any = task
-        self._data, self._max_tokens, self._seed = prepared, max_tokens, seed
+        self._data = prepared
+        self._max_tokens, self._seed = recipe.training.max_tokens, recipe.seed
         self.tokenizers = prepared.tokenizers
         self.sizes = prepared.sizes
         self.skipped = {
@@ -104,7 +103,7 @@ class RowFeed:
         self._batches: list[list[int]] = []
 
     def prepare(self, model: nn.Module) -> None:
-        """See `Feed`."""
+        """See `Loader`."""
         self._task.prepare(model, self._data.train.examples, self.tokenizers)
 
     def _of_epoch(self, epoch: int) -> list[list[int]]:
@@ -115,11 +114,11 @@ class RowFeed:
         return self._batches
 
     def n_batches(self, epoch: int) -> int:
-        """See `Feed`."""
+        """See `Loader`."""
         return len(self._of_epoch(epoch))
 
     def batch(self, epoch: int, index: int) -> tuple[Any, int]:
-        """See `Feed`."""
+        """See `Loader`."""
         chosen = self._of_epoch(epoch)[index]
         return self._task.collate([self._data.train.examples[row] for row in chosen]), len(chosen)
 
@@ -128,10 +127,10 @@ class RowFeed:
         return ()
 
     def loss(self, model: nn.Module, batch: Any, carried: State) -> tuple[Tensor, int, State]:
-        """See `Feed`."""
+        """See `Loader`."""
         return *self._task.loss(model, batch), carried
 
-    def judge(
+    def evaluate(
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
     ) -> tuple[float, dict[str, float]]:
         """The loss over the part, and the scores of greedy answers to some of it."""
@@ -143,12 +142,12 @@ class RowFeed:
         decoding = dataclasses.replace(recipe.decoding, method="greedy", n_best=1)
         examples = [valid.examples[index] for index in chosen]
         with precision:
-            answers = predictions(model, self._task, examples, self.tokenizers, decoding)
-        right = [valid.rows[index].fields[-1] for index in chosen]
-        return loss, dict(self._task.score([answer.text for answer in answers], right))
+            predicted = predictions(model, self._task, examples, self.tokenizers, decoding)
+        references = [valid.rows[index].fields[-1] for index in chosen]
+        return loss, dict(self._task.score([each.text for each in predicted], references))
 
     def signature(self) -> dict[str, str]:
-        """See `Feed`."""
+        """See `Loader`."""
         return self._task.signature()
 
     def place(self, epoch: int, indices: Sequence[int]) -> str:
@@ -160,13 +159,13 @@ class RowFeed:
         return f"it holds lines {', '.join(map(str, lines[:_LINES_NAMED]))}{more}"
 
 
-class LabelFeed(RowFeed):
+class LabelLoader(RowLoader):
     """Labelled rows, batched by length."""
 
     _task: LabelTask
 
-    def __init__(self, task: LabelTask, prepared: PreparedRows, max_tokens: int, seed: int) -> None:
-        super().__init__(task, prepared, max_tokens, seed)
+    def __init__(self, recipe: Recipe, task: LabelTask, prepared: PreparedRows) -> None:
+        super().__init__(recipe, task, prepared)
         n_cut = {"train": prepared.train.n_cut, "valid": prepared.valid.n_cut}
         self._parts = {"train": prepared.train.examples, "valid": prepared.valid.examples}
         self.notes = (
@@ -175,27 +174,28 @@ class LabelFeed(RowFeed):
         )
 
     def prepare(self, model: nn.Module) -> None:
-        """See `Feed`."""
+        """See `Loader`."""
         self._task.prepare(model, self._parts)
 
-    def judge(
+    def evaluate(
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
     ) -> tuple[float, dict[str, float]]:
         """The loss and the scores over the whole part."""
         task, examples = self._task, self._data.valid.examples
         loss = mean_loss(model, task, examples, self._max_tokens, device, precision)
         with precision:
-            said = label_predictions(model, task, examples, self.tokenizers)
-        said = task.decide(model, examples, said, self.tokenizers)
-        return loss, task.judge(model, examples, said, self.tokenizers).scores()
+            predicted = label_predictions(model, task, examples, self.tokenizers)
+        predicted = task.tune_thresholds(model, examples, predicted, self.tokenizers)
+        return loss, task.evaluate(model, examples, predicted, self.tokenizers).scores()
 
 
-class TextFeed:
+class WindowLoader:
     """Running text in windows of B rows, the state carried from each to the next."""
 
     unit = "tokens"
 
-    def __init__(self, task: StreamTask, prepared: PreparedText, data: StreamConfig) -> None:
+    def __init__(self, recipe: Recipe, task: StreamTask, prepared: PreparedText) -> None:
+        data: StreamConfig = recipe.data
         self._task, self._valid = task, _beginning(prepared.valid, data.valid_tokens)
         self.tokenizers = prepared.tokenizers
         self.sizes = prepared.sizes
@@ -207,15 +207,15 @@ class TextFeed:
         )
 
     def prepare(self, model: nn.Module) -> None:
-        """See `Feed`."""
+        """See `Loader`."""
         self._task.prepare(model, self._train, self.tokenizers)
 
     def n_batches(self, epoch: int) -> int:
-        """See `Feed`."""
+        """See `Loader`."""
         return len(self._windows)
 
     def batch(self, epoch: int, index: int) -> tuple[Any, int]:
-        """See `Feed`."""
+        """See `Loader`."""
         return self._task.collate(self._windows[index]), self._windows.n_rows
 
     def start(self, model: nn.Module) -> State:
@@ -223,10 +223,10 @@ class TextFeed:
         return self._task.start(model, self._windows.n_rows)
 
     def loss(self, model: nn.Module, batch: Any, carried: State) -> tuple[Tensor, int, State]:
-        """See `Feed`."""
+        """See `Loader`."""
         return self._task.loss(model, batch, carried)
 
-    def judge(
+    def evaluate(
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
     ) -> tuple[float, dict[str, float]]:
         """The loss over the part, and what follows from it."""
@@ -244,19 +244,8 @@ class TextFeed:
         )
 
     def signature(self) -> dict[str, str]:
-        """See `Feed`."""
+        """See `Loader`."""
         return self._task.signature(reading(self._valid, VALIDATION_ROWS, self._restart))
-
-
-def feed_of(recipe: Recipe, task: AnyTask, prepared: PreparedRows | PreparedText) -> Feed:
-    """The feed of a task's prepared data."""
-    if isinstance(task, StreamTask):
-        assert isinstance(prepared, PreparedText)
-        return TextFeed(task, prepared, recipe.data)
-    assert isinstance(prepared, PreparedRows)
-    if isinstance(task, LabelTask):
-        return LabelFeed(task, prepared, recipe.training.max_tokens, recipe.seed)
-    return RowFeed(task, prepared, recipe.training.max_tokens, recipe.seed)
 
 
 def _cut_notes(n_cut: Mapping[str, int], when_long: str) -> tuple[str, ...]:

@@ -17,15 +17,14 @@ from pathlib import Path
 from unrolled import config, storage
 from unrolled.errors import ConfigError
 from unrolled.system import give_memory_back
-from unrolled.tasks.task import AnyTask, StreamTask
+from unrolled.tasks.task import AnyTask
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training import checkpoint, compatibility, run_folder
-from unrolled.training.dataset import prepare
 from unrolled.training.device import within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
-from unrolled.training.loaders import feed_of
+from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.recipe import Recipe
-from unrolled.training.trainer import Training
+from unrolled.training.trainer import Trainer
 from unrolled.training.weights import check_weights
 
 __all__ = [
@@ -155,9 +154,9 @@ def fit(
         if resume and not goes_on:
             source = run_folder.begun_from(out)
     if source is not None:
-        recipe = _with_text_of(source, recipe)
+        recipe = _with_text_of(source, recipe, task)
     elif not goes_on:
-        task.check_beginning(recipe.model, recipe.text)
+        task.check_pretrained(recipe.model, recipe.text)
     return _events(recipe, task, out, source, resume, force)
 
 
@@ -173,37 +172,37 @@ def _goes_on(recipe: Recipe, out: Path, resume: bool, force: bool) -> bool:
 def _events(
     recipe: Recipe, task: AnyTask, out: Path, source: Path | None, resume: bool, force: bool
 ) -> Generator[Event, None, None]:
-    rows = f"training.max_tokens, here {recipe.training.max_tokens}"
-    memory = within_memory("data.n_rows or data.k1" if isinstance(task, StreamTask) else rows)
+    hint = task.kind.memory_hint.format(training=recipe.training, data=recipe.data)
+    memory = within_memory(hint)
     with storage.locked(out) as lock, memory:
         # Once more, now that nobody else can change it until the end.
         goes_on = _goes_on(recipe, out, resume, force)
-        training = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source, lock)
-        started = training.started()
+        trainer = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source, lock)
+        started = trainer.started()
         if resume and not goes_on:
-            note = f"there was nothing to go on with in {out}, so training starts at step 0"
+            note = f"there was no run to resume in {out}, so training starts at step 0"
             started = replace(started, notes=(note, *started.notes))
         try:
             yield started
             while True:
-                yield from _what_is_due(training)
-                reason = training.reason_to_end()
+                yield from _what_is_due(trainer)
+                reason = trainer.reason_to_end()
                 if reason is not None:
                     break
-                training.update()
-                if training.progress.step % _UPDATES_BETWEEN_TRIMS == 0:
+                trainer.update()
+                if trainer.progress.step % _UPDATES_BETWEEN_TRIMS == 0:
                     give_memory_back()
-            yield from _at_the_end(training)
-            progress = training.progress
-            yield Finished(progress.step, reason, progress.best, training.seconds)
+            yield from _at_the_end(trainer)
+            progress = trainer.progress
+            yield Finished(progress.step, reason, progress.best, trainer.seconds)
         except GeneratorExit:
-            training.save()
+            trainer.save()
             raise
 
 
 def _new(
     recipe: Recipe, task: AnyTask, out: Path, source: Path | None, lock: storage.Lock
-) -> Training:
+) -> Trainer:
     """A run at step 0, saved, in its place."""
     with run_folder.beginning(out, recipe, lock, source) as partial:
         tokenizers = None
@@ -211,65 +210,65 @@ def _new(
             tokenizers = run_folder.load_tokenizers(source)
             check_weights(recipe, task, tokenizers, source / checkpoint.MODEL_FILE)
         prepared = prepare(recipe, task, tokenizers)
-        training = Training(recipe, task, feed_of(recipe, task, prepared), partial)
+        trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), partial)
         if source is None:
-            training.begin()
+            trainer.begin()
         else:
-            training.begin_with(source)
-        run_folder.fill(partial, prepared, recipe.data, training.notes)
-        training.save()
-        training.write_card(out.name)
+            trainer.begin_with(source)
+        run_folder.fill(partial, prepared, recipe.data, trainer.notes)
+        trainer.save()
+        trainer.write_card(out.name)
         run_folder.appear(partial, out)
-    training.folder = out
-    return training
+    trainer.folder = out
+    return trainer
 
 
-def _resumed(recipe: Recipe, task: AnyTask, out: Path) -> Training:
+def _resumed(recipe: Recipe, task: AnyTask, out: Path) -> Trainer:
     """A run where its last checkpoint left it."""
     tokenizers = run_folder.load_tokenizers(out)
     check_weights(recipe, task, tokenizers, checkpoint.last_weights(out))
     prepared = prepare(recipe, task, tokenizers)
-    training = Training(recipe, task, feed_of(recipe, task, prepared), out)
-    training.restore()
+    trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), out)
+    trainer.restore()
     run_folder.accept_changes(out, recipe)
-    return training
+    return trainer
 
 
-def _what_is_due(training: Training) -> Generator[Event, None, None]:
+def _what_is_due(trainer: Trainer) -> Generator[Event, None, None]:
     """What follows an update; asked again after a resume, it leaves out what was done before."""
-    config, progress = training.config, training.progress
-    if training.is_due(config.log_every_n_steps, progress.logged_step):
-        yield training.log()
-    if training.is_due(config.evaluate_every_n_steps, progress.evaluated_step):
-        yield from _evaluate(training, is_scheduled=True)
-    if training.is_due(config.checkpoint_every_n_steps, training.saved_step):
-        yield from _save(training)
+    config, progress = trainer.config, trainer.progress
+    if trainer.is_due(config.log_every_n_steps, progress.logged_step):
+        yield trainer.log()
+    if trainer.is_due(config.evaluate_every_n_steps, progress.evaluated_step):
+        yield from _evaluate(trainer, is_scheduled=True)
+    if trainer.is_due(config.checkpoint_every_n_steps, trainer.saved_step):
+        yield from _save(trainer)
 
 
-def _at_the_end(training: Training) -> Generator[Event, None, None]:
+def _at_the_end(trainer: Trainer) -> Generator[Event, None, None]:
     """What the intervals left open."""
-    progress = training.progress
+    progress = trainer.progress
     if progress.logged_step < progress.step:
-        yield training.log()
+        yield trainer.log()
     if progress.evaluated_step < progress.step:
-        yield from _evaluate(training, is_scheduled=False)
-    yield from _save(training)
+        yield from _evaluate(trainer, is_scheduled=False)
+    yield from _save(trainer)
 
 
-def _evaluate(training: Training, is_scheduled: bool) -> Generator[Event, None, None]:
-    event = training.evaluate(is_scheduled)
+def _evaluate(trainer: Trainer, is_scheduled: bool) -> Generator[Event, None, None]:
+    event = trainer.evaluate(is_scheduled)
     # Saved before it is told: a reader who stops at this event has the best model on the disk.
-    saved = list(_save(training)) if event.is_best else []
+    saved = list(_save(trainer)) if event.is_best else []
     if saved:
-        training.write_card(training.folder.name)
+        trainer.write_card(trainer.folder.name)
     yield event
     yield from saved
 
 
-def _save(training: Training) -> Generator[Event, None, None]:
-    path = training.save()
+def _save(trainer: Trainer) -> Generator[Event, None, None]:
+    path = trainer.save()
     if path is not None:
-        yield Saved(training.progress.step, path)
+        yield Saved(trainer.progress.step, path)
 
 
 def _check(recipe: Recipe, task: AnyTask) -> None:
@@ -280,24 +279,23 @@ def _check(recipe: Recipe, task: AnyTask) -> None:
         )
     if not training.has_limit:
         raise ConfigError(
-            "training would never end; set training.max_minutes, max_epochs, max_steps or patience"
+            "training has no stopping criterion; set training.max_minutes, max_epochs, "
+            "max_steps or patience"
         )
     if training.schedule == "linear" and not (
         training.max_steps or training.max_epochs or training.max_minutes
     ):
         raise ConfigError(
-            "training.schedule 'linear' falls towards the end and must know it; set "
-            "training.max_minutes, max_epochs or max_steps"
+            "training.schedule 'linear' needs a training length; set training.max_minutes, max_epochs or "
+            "max_steps"
         )
     if not isinstance(recipe.data, task.Data):
         raise ConfigError(
             f"the data of task '{task.name}' are described by {task.Data.__name__}, "
             f"got {type(recipe.data).__name__}"
         )
-    # The figures of running text all follow from the loss.
-    metrics = ("loss", *(() if isinstance(task, StreamTask) else task.signature()))
-    wanted = f"one of {', '.join(metrics)}"
-    config.require(training.metric in metrics, "training.metric", wanted, training.metric)
+    wanted = f"one of {', '.join(task.metrics)}"
+    config.require(training.metric in task.metrics, "training.metric", wanted, training.metric)
 
 
 def _task_named(name: str) -> AnyTask:
@@ -308,8 +306,8 @@ def _task_named(name: str) -> AnyTask:
     return TASKS[name]
 
 
-def _with_text_of(source: Path, recipe: Recipe) -> Recipe:
+def _with_text_of(source: Path, recipe: Recipe, task: AnyTask) -> Recipe:
     """The recipe with the `[text]` section of a run whose tokenizers it takes."""
-    compatibility.check_same_model(source, recipe)
+    compatibility.check_same_model(source, recipe, task)
     text = config.from_mapping(TextConfig, run_folder.read_config(source)["text"], "text")
     return replace(recipe, text=text)

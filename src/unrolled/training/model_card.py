@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from unrolled.tasks.task import AnyTask, LabelTask, Task
+from unrolled.tasks.task import AnyTask
 from unrolled.training import checkpoint
 from unrolled.training.events import Best, Started
 from unrolled.training.run_folder import CONFIG_FILE, read_config, write_file
@@ -44,17 +44,13 @@ def _card(
     started: Started,
     best: Best | None,
 ) -> Iterator[str]:
-    of_rows = isinstance(task, Task)  # the others are judged on the whole part
     yield f"# {name}\n"
     yield f"A model for the task `{recipe['task']}`, trained with Unrolled.\n"
     yield "## Use\n"
     yield f"```\nunrolled {task.use.format(run=name)}\n```\n"
-    call = 'model.complete("a begin")'
-    if of_rows or (isinstance(task, LabelTask) and task.by_token):
-        call = 'model("a sentence")'
-    elif isinstance(task, LabelTask):
-        call = f"model({', '.join(repr(f'a {name}') for name in task.columns[:-1])})"
-    yield f'```python\nimport unrolled\nmodel = unrolled.load("{name}")\n{call}\n```\n'
+    yield (
+        f'```python\nimport unrolled\nmodel = unrolled.load("{name}")\n{task.example_call}\n```\n'
+    )
     yield "## Quality on the validation part\n"
     if best is None:
         yield "Not evaluated yet.\n"
@@ -66,8 +62,8 @@ def _card(
             signature = signatures.get(score, "").replace("|", "\\|")
             yield f"| {score} | {value:.2f} | {signature} |"
         n_answers = min(recipe["training"]["valid_sentences"], started.sizes["valid"])
-        if best.scores and of_rows:
-            yield f"\nScores are over {n_answers:,} validation sentences, answered greedily."
+        if best.scores and task.kind.scores_sample:
+            yield f"\nScores are over {n_answers:,} validation sentences, decoded greedily."
         yield ""
     yield "## Data\n"
     yield f"Trained on {', '.join(f'`{path}`' for path in recipe['data']['train'])}."

@@ -10,7 +10,8 @@ from typing import Any
 from unrolled import config
 from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
-from unrolled.tasks.task import AnyTask, LabelTask
+from unrolled.tasks.embeddings import options_with_new_names, with_new_names
+from unrolled.tasks.task import AnyTask
 from unrolled.text.splits import DataConfig
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
@@ -47,22 +48,34 @@ class Recipe:
 
     @classmethod
     def from_mapping(
-        cls, mapping: Mapping[str, Any], tasks: Mapping[str, AnyTask] | AnyTask
+        cls,
+        mapping: Mapping[str, Any],
+        tasks: Mapping[str, AnyTask] | AnyTask,
+        overrides: Iterable[tuple[str, str | None]] = (),
     ) -> Recipe:
         """The recipe that the tables of a TOML file describe.
 
         Args:
             mapping: values by section and key; what is absent keeps its default.
             tasks: the tasks it may name, by name; or the one task it must be for.
+            overrides: dotted names and what was typed for them, as `config.split_options` gives them.
 
         Raises:
             ConfigError: an unknown task or key, or a wrong value.
         """
-        task = _task_of(mapping, tasks)
-        model: Any = config.from_mapping(task.Config, mapping.get("model", {}), "model")
+        overrides = list(overrides)
+        named = [each for each in overrides if each[0] == "task"]
+        task = _task_of(config.apply_overrides(mapping, named), tasks)
+        if "model" in mapping:
+            section = with_new_names(mapping["model"], task.Config, strict=True)
+            mapping = {**mapping, "model": section}
+        mapping = config.apply_overrides(mapping, options_with_new_names(overrides, task.Config))
+        # Old names among the options have become keys by now.
+        section = with_new_names(mapping.get("model", {}), task.Config)
+        model: Any = config.from_mapping(task.Config, section, "model")
         data: Any = config.from_mapping(task.Data, mapping.get("data", {}), "data")
         text: Any = mapping.get("text", {})
-        if isinstance(task, LabelTask) and isinstance(text, Mapping):
+        if isinstance(text, Mapping):
             text = {**task.text, **text}
         return config.from_mapping(
             cls, {**mapping, "task": task.name, "model": model, "data": data, "text": text}
@@ -90,12 +103,12 @@ def recipe_from_toml(
             an override.
     """
     mapping = config.read_toml(path)
-    overridden = config.apply_overrides(mapping, overrides)
+    overrides = list(overrides)
     try:
         recipe = Recipe.from_mapping(mapping, tasks)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    return recipe if overridden == mapping else Recipe.from_mapping(overridden, tasks)
+    return recipe if not overrides else Recipe.from_mapping(mapping, tasks, overrides)
 
 
 def _task_of(mapping: Mapping[str, Any], tasks: Mapping[str, AnyTask] | AnyTask) -> AnyTask:

@@ -32,13 +32,14 @@ from torch import nn
 from unrolled import config, documents, storage
 from unrolled.baselines.model import HOLDS as BASELINE
 from unrolled.errors import ConfigError, RunError
+from unrolled.tasks.embeddings import with_new_names
 from unrolled.tasks.task import LABELS, AnyTask, Tokenizers
 from unrolled.text import tokenizer_files
 from unrolled.text.labels import Labels
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.training import checkpoint
-from unrolled.training.dataset import PreparedRows, PreparedText
 from unrolled.training.events import Evaluated, Step
+from unrolled.training.kinds import Prepared
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import (
     SPLIT_FILE,
@@ -238,8 +239,16 @@ def unnamed_settings(path: Path) -> list[tuple[str, str]]:
     Raises:
         ConfigError: the recipe is missing or damaged.
     """
-    named = flat(config.read_toml(begun_recipe(path)))
-    return [(name, str(value)) for name, value in UNNAMED.items() if name not in named]
+    from unrolled.tasks import TASKS
+
+    mapping = config.read_toml(begun_recipe(path))
+    task = TASKS.get(str(mapping.get("task")))
+    own = {field.name for field in dataclasses.fields(task.Config)} if task else set()
+    return [
+        (name, str(value))
+        for name, value in UNNAMED.items()
+        if name not in flat(mapping) and name.removeprefix("model.") in own
+    ]
 
 
 def was_begun(path: Path) -> bool:
@@ -249,7 +258,7 @@ def was_begun(path: Path) -> bool:
 
 def fill(
     partial: Path,
-    prepared: PreparedRows | PreparedText,
+    prepared: Prepared,
     data: Any,
     notes: Iterable[str] = (),
 ) -> None:
@@ -527,7 +536,9 @@ def settings_of(folder: Path, recipe: Recipe) -> dict[str, Any]:
     }
     usual = flat(config.to_mapping(dataclasses.replace(recipe, **sections)))
     usual |= {name: value for name, value in UNNAMED.items() if name in usual}
-    return usual | flat(read_config(folder))
+    given = read_config(folder)
+    given["model"] = with_new_names(given.get("model", {}), type(recipe.model))
+    return usual | flat(given)
 
 
 UNNAMED = {"model.unknown_rate": 0.0}

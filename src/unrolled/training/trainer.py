@@ -18,7 +18,7 @@ from unrolled.training.averaging import WeightAverage
 from unrolled.training.checkpoint import Checkpoint, Progress
 from unrolled.training.device import Randomness, autocast, choose_device, is_out_of_memory
 from unrolled.training.events import Best, Evaluated, Started, Step
-from unrolled.training.loaders import Feed
+from unrolled.training.loaders import Loader
 from unrolled.training.model_card import write_card
 from unrolled.training.optimizer import (
     build_optimiser,
@@ -31,13 +31,13 @@ from unrolled.training.recipe import Recipe
 from unrolled.training.schedule import learning_rate
 
 
-class Training:
+class Trainer:
     """Model, optimiser, averaged weights, random stream and progress, moved on together.
 
     Args:
         recipe: the run's recipe.
         task: what the model does.
-        feed: data and tokenizers.
+        loader: data and tokenizers.
         folder: the run folder; it need not be at its final place yet.
 
     Raises:
@@ -47,8 +47,8 @@ class Training:
     _saved: tuple[int, int, int] | None
     carried: State
 
-    def __init__(self, recipe: Recipe, task: AnyTask, feed: Feed, folder: Path) -> None:
-        self.recipe, self.task, self.feed, self.folder = recipe, task, feed, folder
+    def __init__(self, recipe: Recipe, task: AnyTask, loader: Loader, folder: Path) -> None:
+        self.recipe, self.task, self.loader, self.folder = recipe, task, loader, folder
         self.config = recipe.training
         self.device = choose_device(self.config)
         self.precision = autocast(self.config, self.device)
@@ -56,7 +56,7 @@ class Training:
             torch.set_num_threads(self.config.threads)
         self.randomness = Randomness(recipe.seed, self.device)
         with self.randomness.drawn():
-            self.model = task.build(recipe.model, feed.tokenizers).to(self.device)
+            self.model = task.build(recipe.model, loader.tokenizers).to(self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.notes: tuple[str, ...] = ()
         self.metrics = run_folder.Metrics()
@@ -69,16 +69,16 @@ class Training:
             ConfigError: it does not fit the model.
             DataError: its file cannot be read.
         """
-        self.feed.prepare(self.model)
+        self.loader.prepare(self.model)
         with self.randomness.drawn():
-            self.notes = self.task.begin(self.model, self.feed.tokenizers)
+            self.notes = self.task.load_pretrained(self.model, self.loader.tokenizers)
         self.begin_with(None)
 
     def begin_with(self, weights_from: Path | None) -> None:
         """Start anew, from fresh weights or from those of another run."""
         if weights_from is not None:
             run_folder.set_best_weights(self.model, weights_from)
-            self.feed.prepare(self.model)
+            self.loader.prepare(self.model)
         self.optimiser = build_optimiser(self.config, self.model)
         self.average = WeightAverage(self.model, self.config.average)
         self._go_on_from(Progress())
@@ -92,7 +92,7 @@ class Training:
         self.notes = run_folder.read_notes(self.folder)
         pointer = checkpoint.read_pointer(self.folder)
         last = checkpoint.load_checkpoint(self.folder)
-        self.feed.prepare(self.model)
+        self.loader.prepare(self.model)
         self._take(last)
         progress = last.progress
         self.metrics.go_on(self.folder, progress.metrics_bytes, progress.metrics_sha256)
@@ -116,7 +116,7 @@ class Training:
             self._go_on_from(last.progress, is_saved=True)
             if groups["carried"]:
                 self.carried = _state_of(groups["carried"], self.carried, self.device)
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
             if is_out_of_memory(error):
                 raise
             problem = f"what is there is not of this model and recipe ({str(error)[:200]!r})"
@@ -127,17 +127,17 @@ class Training:
 
     def started(self) -> Started:
         """Sizes of all that is ready."""
-        feed = self.feed
+        loader = self.loader
         return Started(
             step=self.progress.step,
-            unit=feed.unit,
-            sizes=feed.sizes,
-            skipped=feed.skipped,
-            vocabulary_sizes={role: len(words) for role, words in feed.tokenizers.items()},
+            unit=loader.unit,
+            sizes=loader.sizes,
+            skipped=loader.skipped,
+            vocabulary_sizes={role: len(words) for role, words in loader.tokenizers.items()},
             parameters=sum(parameter.numel() for parameter in self.parameters),
             steps_per_epoch=math.ceil(self._n_batches() / self.config.accumulate),
             device=str(self.device),
-            notes=(*feed.notes, *self.notes),
+            notes=(*loader.notes, *self.notes),
         )
 
     @property
@@ -205,7 +205,7 @@ class Training:
         progress.batch += len(taken)
         if progress.batch == n_batches:
             progress.epoch, progress.batch = progress.epoch + 1, 0
-            self.carried = self.feed.start(self.model)
+            self.carried = self.loader.start(self.model)
         progress.loss_sum += total
         progress.n_targets += n_targets
         progress.n_tokens += n_tokens
@@ -295,21 +295,21 @@ class Training:
 
     def write_card(self, name: str) -> None:
         """Write the model card of a run of this name."""
-        signatures = self.feed.signature()
+        signatures = self.loader.signature()
         started, best = self.started(), self.progress.best
         write_card(self.folder, name, self.task, signatures, started, best)
 
     def _go_on_from(self, progress: Progress, is_saved: bool = False) -> None:
         self.progress = progress
         self._seconds_before, self._began = progress.seconds, time.perf_counter()
-        self.carried = self.feed.start(self.model)
+        self.carried = self.loader.start(self.model)
         self._saved = self._stamp() if is_saved else None
 
     def _stamp(self) -> tuple[int, int, int]:
         return self.progress.step, self.progress.evaluated_step, self.progress.logged_step
 
     def _n_batches(self) -> int:
-        return self.feed.n_batches(self.progress.epoch)
+        return self.loader.n_batches(self.progress.epoch)
 
     def _accumulate(self, taken: Sequence[int]) -> tuple[float, int, int, int]:
         """Add up the gradients of batches: (loss, targets, tokens, sequences), each summed."""
@@ -317,10 +317,10 @@ class Training:
         total, n_targets, n_tokens, n_sequences = 0.0, 0, 0, 0
         with self.randomness.drawn():
             for index in taken:
-                batch, n_rows = self.feed.batch(self.progress.epoch, index)
+                batch, n_rows = self.loader.batch(self.progress.epoch, index)
                 batch = batch.to(self.device)
                 with self.precision:
-                    loss, count, self.carried = self.feed.loss(self.model, batch, self.carried)
+                    loss, count, self.carried = self.loader.loss(self.model, batch, self.carried)
                 loss.backward()
                 total += float(loss.detach())
                 n_targets += count
@@ -329,7 +329,7 @@ class Training:
         return total, n_targets, n_tokens, n_sequences
 
     def _judge(self) -> tuple[float, dict[str, float]]:
-        return self.feed.judge(self.model, self.recipe, self.device, self.precision)
+        return self.loader.evaluate(self.model, self.recipe, self.device, self.precision)
 
     def _improves(self, value: float, best: float | None) -> bool:
         if math.isnan(value):
@@ -360,8 +360,9 @@ class Training:
         batch = f"batch {first}" if first == last else f"batches {first} to {last}"
         return NonFiniteError(
             f"the {what} of step {progress.step + 1} (epoch {progress.epoch}, {batch}) is not "
-            f"finite{where}; {self.feed.place(progress.epoch, taken)} of the training data; "
-            "look at them, or lower training.learning_rate or clip_norm; the last checkpoint stands"
+            f"finite{where}; {self.loader.place(progress.epoch, taken)} of the training data; "
+            "look at them, or lower training.learning_rate or clip_norm; the run can be resumed "
+            "from its last checkpoint"
         )
 
 

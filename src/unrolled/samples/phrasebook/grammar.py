@@ -149,7 +149,7 @@ def finite(verb: Verb, tense: str, person: int, negative: bool = False, clitic: 
     >>> eat = the_lexicon().verbs["transitive"][0]
     >>> finite(eat, "present", THIRD, negative=True)[2:]
     ('does not eat', 'no come')
-    >>> finite(eat, "future", words.FIRST)[2:]
+    >>> finite(eat, "future", lexicon.FIRST)[2:]
     ('am going to eat', 'voy a comer')
     """
     third = person == THIRD

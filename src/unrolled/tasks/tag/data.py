@@ -39,7 +39,7 @@ _KINDS = ("word", "space")
 
 @dataclass(frozen=True)
 class TagData(DataConfig):
-    """Where tagged sentences come from; what is not said here is as in `DataConfig`.
+    """Where tagged sentences come from; what is not described here is as in `DataConfig`.
 
     A file has a token on each line (`text.readers.column_lines`), or is a table whose rows are sentences:
     in JSON lines lists of tokens and of tags, elsewhere both separated by spaces.

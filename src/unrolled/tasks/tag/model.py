@@ -7,7 +7,7 @@ beside it, what a small recurrent layer makes of its characters (section 4.1 the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
@@ -16,11 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unrolled import nn
-from unrolled.config import Count, Layers, OptionalWidth, Rate, Share, Width, check_fields
+from unrolled.config import Layers, OptionalWidth, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError, DataError
-from unrolled.layers import pretrained
 from unrolled.layers.crf import Allowed, LinearChainCRF
-from unrolled.layers.embedding import Embedding, Tuning
+from unrolled.layers.embedding import Embedding
 from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.label_head import linear_scorer
 from unrolled.layers.renewal import renewed
@@ -28,7 +27,7 @@ from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unk
 from unrolled.ops.linear import linear
 from unrolled.quoting import quote
 from unrolled.shapes import Float, Padded
-from unrolled.tasks.classify import ExtraWords, check_pretraining
+from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.tag.data import CHARACTERS, TagBatch, TagExample, transitions
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.tasks.text_labels import ROLE
@@ -57,8 +56,7 @@ class TagConfig:
         unknown_rate: a word that occurs n times in training is read there as unknown with chance
             `unknown_rate` / n, so that the model learns what to make of words it does not know
             (`layers.unknown`); its characters stay, and are themselves unknown by the same rule.
-        embeddings, embeddings_missing, embeddings_tuning, embeddings_frozen_epochs,
-            embeddings_extra_words: as in `unrolled.tasks.classify.ClassifyConfig`.
+        embeddings: see `unrolled.tasks.embeddings`.
     """
 
     head: Literal["crf", "softmax"] = "crf"
@@ -72,15 +70,11 @@ class TagConfig:
     dropout_rate: Rate = 0.3
     word_rate: Rate = 0.0
     unknown_rate: Share = DEFAULT_RATE
-    embeddings: str | None = None
-    embeddings_missing: pretrained.Missing = "random"
-    embeddings_tuning: Tuning = "trained"
-    embeddings_frozen_epochs: Count = 0
-    embeddings_extra_words: ExtraWords = 0
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
-        check_pretraining(self)
+        check_sections(self)
 
 
 class Spelling(nn.Module):
@@ -148,8 +142,8 @@ class Tagger(nn.Module):
         self.embedding = Embedding(
             n_words,
             config.embedding_size,
-            tuning=config.embeddings_tuning,
-            frozen_epochs=config.embeddings_frozen_epochs,
+            tuning=config.embeddings.tuning,
+            frozen_epochs=config.embeddings.frozen_epochs,
             word_rate=config.word_rate,
         )
         width = config.embedding_size

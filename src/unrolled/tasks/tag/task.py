@@ -33,7 +33,7 @@ from unrolled.metrics.slices import Mistake
 from unrolled.metrics.spans import find_spans
 from unrolled.metrics.tags import measure_tags, signature, tally_tags
 from unrolled.tasks import text_labels
-from unrolled.tasks.predictions import Judged, LabelPrediction
+from unrolled.tasks.predictions import LabelPrediction, LabelScores
 from unrolled.tasks.tag.data import (
     CHARACTERS,
     TagBatch,
@@ -77,18 +77,17 @@ __all__ = [
     "TagExample",
     "TaggedSpan",
     "Tagger",
-    "answer",
     "build",
     "collate",
     "cut",
-    "decide",
     "encode",
+    "evaluate",
     "evaluate_loss",
     "in_rows",
-    "judge",
     "lengths",
     "loss",
     "notes",
+    "predict",
     "prepare",
     "probabilities_of",
     "scheme_of",
@@ -98,6 +97,7 @@ __all__ = [
     "tokens",
     "train_tokenizers",
     "transitions",
+    "tune_thresholds",
 ]
 
 _MOST_MISTAKES = 20
@@ -106,7 +106,7 @@ _MOST_MISTAKES = 20
 # Answers
 
 
-def answer(
+def predict(
     model: Tagger, examples: Sequence[TagExample], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
     """The tags of each sentence, the likeliest together of a CRF; and each one's probabilities."""
@@ -115,7 +115,7 @@ def answer(
     batch = batch.to(model.seen_once.device)
     probabilities_NC, best_N = _chosen(model, model(batch), batch.lengths)
     ends = np.cumsum(batch.lengths.numpy())[:-1]
-    said = []
+    predictions = []
     for example, probabilities_TC, best_T in zip(
         examples, np.split(probabilities_NC, ends), np.split(best_N, ends), strict=True
     ):
@@ -124,8 +124,8 @@ def answer(
             back_T = np.argsort(example.order)
             probabilities_TC, best_T = probabilities_TC[back_T], best_T[back_T]
         tags = tuple(names[tag] for tag in best_T.tolist())
-        said.append(LabelPrediction(tags, probabilities_TC, (example.tokens,), (None,)))
-    return said
+        predictions.append(LabelPrediction(tags, probabilities_TC, (example.tokens,), (None,)))
+    return predictions
 
 
 def _chosen(
@@ -141,11 +141,14 @@ def _chosen(
     return probabilities_NC.float().cpu().numpy(), best_N.cpu().numpy()
 
 
-def decide(
-    model: Any, examples: Sequence[TagExample], said: list[LabelPrediction], tokenizers: Tokenizers
+def tune_thresholds(
+    model: Any,
+    examples: Sequence[TagExample],
+    predictions: list[LabelPrediction],
+    tokenizers: Tokenizers,
 ) -> list[LabelPrediction]:
     """Nothing is to be chosen on the validation part."""
-    return said
+    return predictions
 
 
 @dataclass(frozen=True)
@@ -188,25 +191,25 @@ def probabilities_of(prediction: LabelPrediction, labels: Labels) -> list[float]
 # Scores
 
 
-def judge(
+def evaluate(
     model: Any,
     examples: Sequence[TagExample],
-    said: Sequence[LabelPrediction],
+    predictions: Sequence[LabelPrediction],
     tokenizers: Tokenizers,
-) -> Judged:
+) -> LabelScores:
     """Everything that is measured of tags."""
     labels: Labels = tokenizers[LABELS]
     gold = [[labels.names[tag] for tag in example.tags or ()] for example in examples]
-    given = [each.labels for each in said]
-    return Judged(
-        measure_tags(gold, given, labels, [each.probabilities for each in said]),
+    given = [each.labels for each in predictions]
+    return LabelScores(
+        measure_tags(gold, given, labels, [each.probabilities for each in predictions]),
         lambda: tally_tags(gold, given, labels),
-        lambda texts: list(_mistakes(examples, gold, said, labels)),
+        lambda texts: list(_mistakes(examples, gold, predictions, labels)),
     )
 
 
 def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
-    """The names of what `judge` measures, of which more is better."""
+    """The names of what `evaluate` measures, of which more is better."""
     labels: Labels = tokenizers[LABELS]
     one = [labels.names[:1]]
     return text_labels.better_of(tally_tags(one, one, labels))
@@ -215,12 +218,12 @@ def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
 def _mistakes(
     examples: Sequence[TagExample],
     gold: Sequence[Sequence[str]],
-    said: Sequence[LabelPrediction],
+    predictions: Sequence[LabelPrediction],
     labels: Labels,
 ) -> Iterator[Mistake]:
     """Of each sentence with wrong tags the surest, those of all sentences surest first."""
     found = []
-    for index, (right, each) in enumerate(zip(gold, said, strict=True)):
+    for index, (right, each) in enumerate(zip(gold, predictions, strict=True)):
         sure = probabilities_of(each, labels)
         wrong = [place for place, tag in enumerate(each.labels) if tag != right[place]]
         if wrong:
@@ -229,7 +232,7 @@ def _mistakes(
     for surest, index, place in sorted(found)[:_MOST_MISTAKES]:
         words = list(examples[index].tokens)
         words[place] = f"⟦{words[place]}⟧"
-        tags = gold[index][place], said[index].labels[place]
+        tags = gold[index][place], predictions[index].labels[place]
         yield Mistake(index, " ".join(words), *tags, -surest)
 
 
@@ -241,10 +244,10 @@ def _sentence(fields: Sequence[str]) -> Sequence[str]:
     return fields[:1]
 
 
-def check_beginning(config: TagConfig, text: TextConfig) -> None:
+def check_pretrained(config: TagConfig, text: TextConfig) -> None:
     """Refuse tokens that are no words, and a file of vectors that the embedding cannot begin with."""
     check_kind(text)
-    text_labels.check_embeddings(config.embeddings, config.embedding_size, text)
+    config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 
 _COLUMNS = ("tokens", "tags")
@@ -270,9 +273,9 @@ TASK: LabelTask = LabelTask(
     prepare=prepare,
     loss=loss,
     evaluate_loss=evaluate_loss,
-    answer=answer,
-    decide=decide,
-    judge=judge,
+    predict=predict,
+    tune_thresholds=tune_thresholds,
+    evaluate=evaluate,
     scores=scores,
     tokens=tokens,
     shuffle=shuffle,
@@ -280,10 +283,12 @@ TASK: LabelTask = LabelTask(
     use='predict {run} "…"',
     Data=TagData,
     extend=text_labels.extend,
-    begin=text_labels.begin_with_vectors,
-    check_beginning=check_beginning,
+    load_pretrained=text_labels.load_vectors,
+    check_pretrained=check_pretrained,
     text={"kind": "word", "vocab_size": 50_000},
     by_token=True,
+    inherited=("scheme",),
+    training_only=text_labels.TRAINING_ONLY,
     when_long="read in pieces of that length",
     notes=notes,
 )

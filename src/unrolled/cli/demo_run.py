@@ -17,7 +17,7 @@ from unrolled.cli.progress import show
 from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import UnavailableError
 from unrolled.inspect.attention import draw_attention
-from unrolled.predictors.load import load
+from unrolled.predictors.load import load_translator
 from unrolled.predictors.seq2seq import Evaluation, Predictor, judge
 from unrolled.samples.phrasebook.generator import generate, write
 from unrolled.tasks.seq2seq import TranslateConfig
@@ -101,9 +101,7 @@ def run(folder: Path, max_steps: int = 1600) -> None:
         out = folder / name.replace(" ", "-")
         console.print(f"\n[bold]training with {name}[/bold]")
         show(fit(recipe(data, attention, max_steps), out, force=True), out, TASK.use, console)
-        translator = load(out)
-        assert isinstance(translator, Predictor)
-        translators[name] = translator
+        translators[name] = load_translator(out)
     training_seconds = time.perf_counter() - started
     evaluations = {name: model.evaluate(test) for name, model in translators.items()}
     retrieval = RetrievalBaseline([(p.source, p.target) for p in phrasebook.train])

@@ -1,0 +1,72 @@
+"""What training does for each kind of task: preparing the data, and loading batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, SEQ2SEQ, Kind
+from unrolled.tasks.task import AnyTask, Tokenizers
+from unrolled.training.dataset import prepare_labels, prepare_rows, prepare_text
+from unrolled.training.loaders import LabelLoader, Loader, RowLoader, WindowLoader
+from unrolled.training.recipe import Recipe
+
+
+class Prepared(Protocol):
+    """The data of a run, encoded.
+
+    Attributes:
+        tokenizers: by role.
+        sizes: of the parts.
+    """
+
+    @property
+    def tokenizers(self) -> Tokenizers: ...
+    @property
+    def sizes(self) -> Mapping[str, int]: ...
+
+    def record(self, data: Any) -> dict[str, Any]:
+        """What `split.json` holds about data that a `[data]` section describes."""
+
+
+@dataclass(frozen=True)
+class _OfKind:
+    """One kind's entry.
+
+    Args:
+        prepare: recipe, task, tokenizers or None → the data, encoded.
+        loader: recipe, task, what `prepare` returned → the loader.
+    """
+
+    prepare: Callable[[Recipe, Any, Tokenizers | None], Any]
+    loader: Callable[[Recipe, Any, Any], Loader]
+
+
+_TABLE: Mapping[Kind, _OfKind] = {
+    SEQ2SEQ: _OfKind(prepare_rows, RowLoader),
+    LABELLING: _OfKind(prepare_labels, LabelLoader),
+    LANGUAGE_MODEL: _OfKind(prepare_text, WindowLoader),
+}
+
+
+def prepare(recipe: Recipe, task: AnyTask, tokenizers: Tokenizers | None = None) -> Prepared:
+    """Read the data, train tokenizers on the training part unless they are given, and encode.
+
+    Raises:
+        ConfigError: `training.metric` is not a score of the data.
+        DataError: a file cannot be read, or nothing is left to learn from.
+    """
+    prepared: Prepared = _TABLE[task.kind].prepare(recipe, task, tokenizers)
+    return prepared
+
+
+def build_loader(recipe: Recipe, task: AnyTask, prepared: Prepared) -> Loader:
+    """The loader of a task's prepared data.
+
+    Args:
+        recipe: of the run.
+        task: what is learned.
+        prepared: as `prepare` returned it for this task.
+    """
+    return _TABLE[task.kind].loader(recipe, task, prepared)

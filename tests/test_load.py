@@ -1,0 +1,77 @@
+"""What `load` and the functions beside it return, for a type checker and at run time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import unrolled
+
+PROGRAM = """
+from typing import assert_type
+
+import unrolled
+from unrolled.predictors.load import AnyPredictor
+
+def check(task: unrolled.Task, labels: unrolled.LabelTask, stream: unrolled.StreamTask) -> None:
+    assert_type(unrolled.load("run"), AnyPredictor)
+    assert_type(unrolled.load("run", task), unrolled.Predictor)
+    assert_type(unrolled.load("run", labels, precision="int8"), unrolled.LabelPredictor)
+    assert_type(unrolled.load("run", task=stream), unrolled.LanguagePredictor)
+    assert_type(unrolled.load_translator("run"), unrolled.Predictor)
+    assert_type(unrolled.load_labels("run"), unrolled.LabelPredictor)
+    assert_type(unrolled.load_language_model("run"), unrolled.LanguagePredictor)
+    assert_type(unrolled.load_translator("run")("text"), str)
+"""
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "load_translator": unrolled.load_translator,
+    "load_labels": unrolled.load_labels,
+    "load_language_model": unrolled.load_language_model,
+}
+
+
+def test_type_checkers_know_what_is_loaded(tmp_path: Path) -> None:
+    api = pytest.importorskip("mypy.api")
+    file = tmp_path / "program.py"
+    file.write_text(PROGRAM, encoding="utf-8")
+    settings = tmp_path / "mypy.ini"
+    # What other packages declare does not matter here, and takes a minute to read.
+    others = ",".join(f"mypy-{name}.*" for name in ("torch", "numpy", "rich", "safetensors"))
+    settings.write_text(f"[mypy]\n[{others}]\nfollow_imports = skip\n", encoding="utf-8")
+    report, problems, status = api.run(
+        [
+            f"--config-file={settings}",
+            f"--python-executable={sys.executable}",
+            f"--cache-dir={tmp_path}",
+            "--follow-imports=silent",
+            str(file),
+        ]
+    )
+    assert (status, problems) == (0, ""), report
+
+
+@pytest.mark.parametrize(
+    ("run", "function", "output"),
+    [
+        ("translate", "load_translator", "text"),
+        ("classify", "load_labels", "labels"),
+        ("words", "load_language_model", "the continuation of a text"),
+    ],
+)
+def test_a_run_of_another_kind_is_refused(run: str, function: str, output: str) -> None:
+    path = Path(__file__).parent / "old_files" / run / "run"
+    opened = FUNCTIONS[function](path)
+    assert type(opened) is type(unrolled.load(path))
+    for name in FUNCTIONS.keys() - {function}:
+        with pytest.raises(unrolled.ConfigError) as raised:
+            FUNCTIONS[name](path)
+        task = "language_model" if run == "words" else run
+        assert str(raised.value) == (
+            f"{path} is a run of task '{task}', whose output is {output}; open it with "
+            f"unrolled.{function}"
+        )
