@@ -10,7 +10,7 @@ endif
 
 NATIVE := CMakeLists.txt $(wildcard native/*)
 
-.PHONY: help setup demo fix check test test-sets bench sanitize mutate wheel clean
+.PHONY: help setup demo fix check test test-sets coverage bench sanitize mutate wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -35,11 +35,11 @@ demo:  ## install, train a translator and show its translations (about three min
 
 fix: $(VENV)/dev  ## format the code and apply automatic fixes
 	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks native
 
 check: $(VENV)/dev  ## check formatting, lint and types
 	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks native
 	$(BIN)/mypy
 
 test: $(VENV)/dev  ## run all tests, in random order, two at a time, with warnings as errors
@@ -47,6 +47,9 @@ test: $(VENV)/dev  ## run all tests, in random order, two at a time, with warnin
 
 test-sets: $(VENV)/dev  ## run the numerical tests with each instruction set, without kernels, on 1 and 2 threads
 	$(BIN)/python tests/sets.py $(SETS)
+
+coverage: $(VENV)/dev  ## run all tests and list the lines that no test runs
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report term
 
 bench: $(VENV)/core  ## compare the speed of our layers with torch.nn on this machine; see benchmarks/README.md
 	$(BIN)/python benchmarks/recurrence.py
@@ -71,4 +74,4 @@ else
 endif
 
 clean:  ## remove everything that the other targets created
-	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist demo .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 
@@ -23,7 +24,9 @@ from unrolled.tasks.language_model import LanguageModel, LanguageModelConfig
 from unrolled.text.corpus.windows import StreamConfig
 from unrolled.training.loop import Run
 
-CELLS = ("rnn", "gru", "lstm")
+Cell = Literal["rnn", "gru", "lstm"]
+
+CELLS: tuple[Cell, ...] = ("rnn", "gru", "lstm")
 COLOURS = {"rnn": "#999999", "gru": "#0072b2", "lstm": "#d55e00"}
 N_WORDS = 69
 """Characters of tinyshakespeare and the four special tokens; the width hardly depends on it."""
@@ -33,7 +36,7 @@ def n_parameters(config: LanguageModelConfig) -> int:
     return sum(parameter.numel() for parameter in LanguageModel(config, N_WORDS).parameters())
 
 
-def model_of(cell: str, wanted: int) -> LanguageModelConfig:
+def model_of(cell: Cell, wanted: int) -> LanguageModelConfig:
     """The width, a multiple of 8, whose number of parameters is nearest."""
     candidates = (
         LanguageModelConfig(cell=cell, embedding_size=64, hidden_size=size, output_rate=0.1)
@@ -80,6 +83,7 @@ def main() -> None:
             folder = arguments.out / f"{cell}-{rate:g}"
             folder.parent.mkdir(parents=True, exist_ok=True)
             run = unrolled.train(recipe, folder, resume=folder.exists())
+            assert run.best is not None
             bits = run.best.scores["bits_per_character"]
             runs.setdefault(cell, []).append((bits, rate, run))
             print(f"{cell:4} rate {rate:g}: {bits:.3f} bits per character", flush=True)

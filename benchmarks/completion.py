@@ -55,6 +55,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = unrolled.load(arguments.run, precision=arguments.precision)
+    if not isinstance(model, unrolled.LanguagePredictor):
+        raise SystemExit(f"{arguments.run} is no language model; give the run of one")
     with open(arguments.data, encoding="utf-8") as file:
         text = file.read(arguments.characters)
     by_word = model.recipe.text.kind in ("word", "space")

@@ -79,8 +79,8 @@ def reference_counts(arguments, text: Path, work: Path, build: Path) -> float:
     vocabulary, counts, shuffled = (
         work / name for name in ("vocab.txt", "counts.bin", "shuffled.bin")
     )
-    memory = ["-memory", str(arguments.memory), "-verbose", "0"]
-    stages = [
+    memory: list[str | Path] = ["-memory", str(arguments.memory), "-verbose", "0"]
+    stages: list[tuple[str, list[str | Path], Path, Path]] = [
         (
             "vocab_count",
             ["-min-count", str(arguments.min_count), "-verbose", "0"],
@@ -230,9 +230,9 @@ def compare(arguments, work: Path) -> None:
         their_loss = loss_of(folder, theirs, arguments.x_max, 0.75)
         summary.append((size, seconds, before + trained, loss, their_loss))
     print("\n| D | ours | GloVe | faster | loss, ours | loss, GloVe |\n|---|---|---|---|---|---|")
-    for size, ours, theirs, loss, their_loss in summary:
+    for size, ours, reference, loss, their_loss in summary:
         print(
-            f"| {size} | {ours:.1f} s | {theirs:.1f} s | {theirs / ours:.1f}× | {loss:.5f} | "
+            f"| {size} | {ours:.1f} s | {reference:.1f} s | {reference / ours:.1f}× | {loss:.5f} | "
             f"{their_loss:.5f} |"
         )
 

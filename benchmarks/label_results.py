@@ -75,7 +75,7 @@ def main() -> None:
         table("test", runs, "test", metric)
         baselines(first, runs, metric)
         for a, b in arguments.compare:
-            found = paired_bootstrap(*(tallies(runs[name]) for name in (a, b)), metric)
+            found = paired_bootstrap(tallies(runs[a]), tallies(runs[b]), metric)
             print(f"\nA: {a}; B: {b}", *found.lines(), sep="\n")
 
 
@@ -89,7 +89,7 @@ def one_run(recipe: Recipe, folder: Path, seed: int) -> Path:
     start = time.perf_counter()
     run = train(recipe, folder, resume=folder.is_dir())
     seconds = time.perf_counter() - start
-    predictor = load(folder)
+    predictor = load_labels(folder)
     found = predictor.evaluate(predictor.held_out("valid")).figures()
     scores = {name: value for name, value in found.items() if isinstance(value, float)}
     about = {"steps": run.steps, "best_step": run.best and run.best.step, "seconds": seconds}
@@ -102,7 +102,7 @@ def test(folder: Path, results: Path, **about: object) -> None:
     """Read the test part, unless it was read; keep the answers."""
     if (folder / ANSWERS).is_file():
         return
-    predictor = load(folder)
+    predictor = load_labels(folder)
     rows = predictor.held_out("test")
     seed = predictor.recipe.seed
     evaluation = predictor.evaluate(rows, shuffle_words=seed)
@@ -112,6 +112,13 @@ def test(folder: Path, results: Path, **about: object) -> None:
         "answers": [each.labels for each in evaluation.predictions],
     }
     (folder / ANSWERS).write_text(json.dumps(answers), encoding="utf-8")
+
+
+def load_labels(folder: Path) -> LabelPredictor:
+    predictor = load(folder)
+    if not isinstance(predictor, LabelPredictor):
+        raise SystemExit(f"{folder} is no run with labels; give a recipe of classify, pair or tag")
+    return predictor
 
 
 def scores_of(folder: Path, part: str, metric: str) -> float:
@@ -125,7 +132,7 @@ def scores_of(folder: Path, part: str, metric: str) -> float:
 
 def tallies(folders: Sequence[Path]) -> list[Scorable]:
     """Of each run's kept answers."""
-    predictor = load(folders[0])
+    predictor = load_labels(folders[0])
     truth = [predictor.gold(row) for row in predictor.held_out("test")]
     kept = (
         json.loads((folder / ANSWERS).read_text(encoding="utf-8"))["answers"] for folder in folders
@@ -166,7 +173,7 @@ def baselines(first: Path, runs: dict[str, list[Path]], metric: str) -> None:
     folders = sorted((first / BASELINES_FOLDER).glob("*/"))
     if not folders:
         return
-    predictor = load(first)
+    predictor = load_labels(first)
     rows = predictor.held_out("test")
     truth = [predictor.gold(row) for row in rows]
     texts: list[Any] = [predictor.words(row.fields[: predictor.n_texts]) for row in rows]

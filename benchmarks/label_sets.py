@@ -82,7 +82,9 @@ def imdb(source: Path, out: Path) -> None:
         for member in archive:
             parts = Path(member.name).parts
             if member.isfile() and parts[-2] in ("pos", "neg") and parts[-3] in rows:
-                text = archive.extractfile(member).read().decode("utf-8")
+                file = archive.extractfile(member)
+                assert file is not None  # as `isfile` says
+                text = file.read().decode("utf-8")
                 rows[parts[-3]].append((member.name, text.replace("<br />", " "), parts[-2]))
     for part, found in rows.items():
         write(

@@ -17,7 +17,7 @@ import argparse
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,7 +35,8 @@ SETTINGS = (
     ("TREC", 1_500, 3, 30, 4_096),
     ("IMDB", 160, 50, 400, 4_096),
 )
-KINDS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+Cell = Literal["rnn", "gru", "lstm"]
+KINDS: dict[Cell, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
 class Plain(nn.Module):
@@ -153,7 +154,9 @@ def main() -> None:
     )
     for name, n_rows, shortest, longest, max_tokens in SETTINGS:
         all_batches = made(n_rows, shortest, longest, max_tokens)
-        for cell in ("lstm",) if arguments.keras else KINDS:
+        for cell in KINDS:
+            if arguments.keras and cell != "lstm":
+                continue
             for H in (64, 128, 256):
                 torch.manual_seed(1)
                 config = ClassifyConfig(

@@ -44,8 +44,7 @@ class Plain(torch.nn.Module):
             self.embedding.weight.copy_(ours.embedding.weight)
             for name, parameter in self.layers.named_parameters():
                 parameter.copy_(dict(ours.layers.layers[0].named_parameters())[name])
-            self.output.weight.copy_(ours.head.weight)
-            self.output.bias.copy_(ours.head.bias)
+            self.output.load_state_dict(ours.head.state_dict())
 
     def loss(self, x: Tensor, y: Tensor, state):
         hidden, state = self.layers(self.embedding(x), state)
@@ -69,7 +68,7 @@ def main() -> None:
             config = LanguageModelConfig(cell=kind, embedding_size=E, hidden_size=H)
             ours = LanguageModel(config, V)
             plain = Plain(ours, kind, V, E, H)
-            ids = np.random.default_rng(1).integers(4, V, B * T + 1)
+            ids = np.random.default_rng(1).integers(4, V, B * T + 1, np.uint32)
             batch = language_model.collate(Windows(ids, B, T)[0])
             state = ours.start(B)
 

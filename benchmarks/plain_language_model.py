@@ -102,6 +102,7 @@ def main() -> None:
             nn.utils.clip_grad_norm_(model.parameters(), 0.25)
             with torch.no_grad():
                 for parameter in model.parameters():
+                    assert parameter.grad is not None
                     parameter.add_(parameter.grad, alpha=-rate)
             n_tokens += y.numel()
             update_seconds += time.perf_counter() - tick
@@ -120,7 +121,8 @@ def main() -> None:
             best, best_weights = loss, {k: v.clone() for k, v in model.state_dict().items()}
         else:
             rate /= 4
-    model.load_state_dict(best_weights)
+    if best_weights is not None:
+        model.load_state_dict(best_weights)
     print(
         f"best valid perplexity {math.exp(best):.1f}, test {math.exp(evaluate(model, test, 1)):.1f}"
     )

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from onnx_step import onnx_step
 from unrolled import nn
-from unrolled.ops import Weights, native
+from unrolled.ops import Kind, Weights, native
 from unrolled.ops.stepping import Stream
 
 SIZES = [
@@ -39,6 +39,7 @@ STREAM_SIZES = [128, 256, 512, 1024]
 OURS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 TORCHS = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 TORCH_CELLS = {"rnn": torch.nn.RNNCell, "gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}
+STREAM_KINDS: dict[str, Kind] = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"}
 N_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 PROBE_ROUNDS = 20_000
 BUSY = 1.15
@@ -136,8 +137,11 @@ def results(
     module: torch.nn.Module, x: Tensor, lengths: Tensor | None, dy: Tensor
 ) -> dict[str, Tensor]:
     train(module, x, lengths, dy)
-    found = {"y": call(module, x, lengths).detach(), "dx": x.grad}
-    return found | {f"d{name}": parameter.grad for name, parameter in module.named_parameters()}
+    gradients = {"dx": x.grad}
+    gradients |= {f"d{name}": parameter.grad for name, parameter in module.named_parameters()}
+    found = {name: gradient for name, gradient in gradients.items() if gradient is not None}
+    assert len(found) == len(gradients)
+    return {"y": call(module, x, lengths).detach(), **found}
 
 
 def disagreement(kind: str, size: tuple[int, ...], ragged: bool) -> str | None:
@@ -238,7 +242,7 @@ def stream_table(kinds: list[str], probe: Probe, seconds: float) -> None:
             cell.load_state_dict(
                 dict(zip(cell.state_dict(), module.state_dict().values(), strict=True))
             )
-            name = "rnn_tanh" if kind == "rnn" else kind
+            name = STREAM_KINDS[kind]
             streams = [Stream(name, weights, precision=p) for p in ("float32", "bfloat16", "int8")]
             x = torch.randn(1, hidden_size)
             peers = onnx_steps(kind, module, x)
@@ -251,7 +255,7 @@ def stream_table(kinds: list[str], probe: Probe, seconds: float) -> None:
                         f"not measured, because a step of {kind} differs from torch.nn's"
                     )
                 hx = tuple(part[0] for part in state) if kind == "lstm" else state[0]
-                runs = [
+                runs: list[Callable[[], object]] = [
                     lambda m=module, s=state, x=x[None]: m(x, s),
                     lambda m=cell, s=hx, x=x: m(x, s),
                     *(lambda s=s, x=x: s.step(x) for s in streams),

@@ -22,6 +22,7 @@ import torch
 from unrolled.decoding.config import DecodingConfig
 from unrolled.ops.linear import product, why_not_onednn
 from unrolled.predictors.load import load
+from unrolled.predictors.seq2seq import Predictor
 from unrolled.samples.phrasebook.generator import generate, write
 from unrolled.shapes import Padded
 from unrolled.tasks.seq2seq import TranslateConfig, Translator
@@ -31,7 +32,8 @@ from unrolled.text.readers import read_rows
 from unrolled.text.splits import DataConfig
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
-from unrolled.training.dataset import Prepared, prepare
+from unrolled.training.dataset import PreparedRows
+from unrolled.training.kinds import prepare
 from unrolled.training.optimizer import build_optimiser, scale_and_clip
 from unrolled.training.recipe import Recipe
 
@@ -62,7 +64,7 @@ def disagreement() -> str | None:
     return None
 
 
-def updates(prepared: Prepared, recipe: Recipe, max_tokens: int) -> Iterator[tuple[int, float]]:
+def updates(prepared: PreparedRows, recipe: Recipe, max_tokens: int) -> Iterator[tuple[int, float]]:
     """Train without end; yield target tokens and seconds of each update."""
     torch.manual_seed(1)
     model = TASK.build(recipe.model, prepared.tokenizers).train()
@@ -88,6 +90,7 @@ def training_speed(data: tuple[str, ...], columns: tuple[str, ...]) -> None:
         training=TrainingConfig(max_steps=1),
     )
     prepared = prepare(recipe, TASK)
+    assert isinstance(prepared, PreparedRows)
     rates: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
     per_update: dict[int, float] = {}
     for _ in range(ROUNDS):
@@ -106,6 +109,8 @@ def training_speed(data: tuple[str, ...], columns: tuple[str, ...]) -> None:
 def decoding_speed(run: Path, test: Path, columns: tuple[str, ...]) -> None:
     """Print sentences per second in batches of 100, and the time of one sentence."""
     predictor = load(run)
+    if not isinstance(predictor, Predictor):
+        raise SystemExit(f"{run} is no translation run; give one with --run")
     texts = [row.fields[0] for row in read_rows((str(test),), columns or None, 2)]
     decoding = DecodingConfig(method="beam", beam_size=5, length_penalty=1.0)
     predictor.predict(texts[:100], decoding)

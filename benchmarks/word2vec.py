@@ -12,12 +12,8 @@ frequent words thinned at 10⁻³. Lines of more than 10,000 words are cut by ge
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from pathlib import Path
-
-from gensim import __version__
-from gensim.models import Word2Vec
 
 
 def main() -> None:
@@ -31,6 +27,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
+
+    import resource  # not on Windows
+
+    from gensim import __version__
+    from gensim.models import Word2Vec
+
     arguments.folder.mkdir(parents=True, exist_ok=True)
     print(f"gensim {__version__}, {arguments.threads} threads, {arguments.epochs} epochs")
     for name, sg in (("cbow", 0), ("skip-gram", 1)):

@@ -9,6 +9,7 @@ import pytest
 
 from unrolled import cli
 from unrolled.training.checkpoint import load_checkpoint
+from unrolled.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -218,7 +219,7 @@ def test_a_wrong_recipe_is_named_with_what_was_meant(
     assert refusal.of("config", recipe) == sentence
 
 
-def test_a_recipe_that_is_not_toml_is_named_with_its_line(refusal: Refusal, tmp_path: Path) -> None:
+def test_a_recipe_that_is_not_toml_names_the_line(refusal: Refusal, tmp_path: Path) -> None:
     recipe = tmp_path / "wrong.toml"
     recipe.write_text("seed = 1\n[training\n", encoding="utf-8")
     assert refusal.of("train", recipe).startswith(f"{recipe}, line 2")
@@ -277,10 +278,10 @@ def test_running_out_of_memory_is_one_sentence_and_keeps_the_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def update(training: Training) -> None:
+    def update(training: Trainer) -> None:
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.")
 
-    monkeypatch.setattr(Training, "update", update)
+    monkeypatch.setattr(Trainer, "update", update)
     run = tmp_path / "run"
     arguments = ("train", recipe_file, "--data", pairs_file, "--out", run)
     assert cli.main([str(argument) for argument in arguments]) == 2

@@ -153,7 +153,7 @@ def test_completions_of_a_text_are_aligned(
     assert loaded == [(Path("words"), "int8")]
 
 
-def test_each_line_of_standard_input_is_completed_by_a_line_of_json(
+def test_every_input_line_is_completed_by_a_line_of_json(
     loaded: list[Any], type_in: Type, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = ["the ca", "", "the", "años tr", "the "]
@@ -219,7 +219,7 @@ def test_a_line_typed_is_read_before_the_next(monkeypatch: pytest.MonkeyPatch) -
     assert shown == expected
 
 
-def test_a_terminal_without_the_line_editor_is_told_what_to_do(
+def test_a_missing_line_editor_says_what_to_install(
     loaded: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "prompt_toolkit", None)

@@ -40,7 +40,7 @@ def test_a_line_ends_at_a_line_feed_and_nowhere_else(content: bytes, lines: list
     assert lines_of(content) == lines
 
 
-def test_bytes_that_are_not_utf8_are_named_after_the_lines_before_them() -> None:
+def test_invalid_utf8_is_reported_after_earlier_lines() -> None:
     groups = line_groups(io.BytesIO(b"a\nb\nc\xe9\nd\n"), "a.txt")
     assert next(groups) == ["a", "b"]
     with pytest.raises(DataError) as caught:

@@ -28,7 +28,7 @@ def printed(events: list[Event], terminal: bool = False) -> list[str]:
     return output.getvalue().splitlines()
 
 
-def test_a_log_gets_few_lines_about_steps_and_all_about_evaluations() -> None:
+def test_a_log_has_all_evaluations_but_few_steps() -> None:
     events: list[Event] = [STARTED, *map(step, range(1, 8)), EVALUATED, Saved(7, Path("x"))]
     assert printed([*events, EVALUATED, FINISHED]) == [
         "rows: train 1,009, valid 53 · 7 left out · source vocabulary 211 · 10,007 parameters · "

@@ -131,7 +131,7 @@ def test_what_standard_input_began_goes_on_without_it(
     assert not spool.exists()
 
 
-def test_standard_input_is_left_to_whoever_writes_the_folder(run: Run, tmp_path: Path) -> None:
+def test_standard_input_is_not_read_while_another_run_writes(run: Run, tmp_path: Path) -> None:
     other = TEXT.replace("ice", "snow").encode()
     spool, begun = tmp_path / ".v.standard-input", tmp_path / "v"
     begun.mkdir()
@@ -143,7 +143,7 @@ def test_standard_input_is_left_to_whoever_writes_the_folder(run: Run, tmp_path:
     assert spool.read_text(encoding="utf-8") == "what another process reads"
 
 
-def test_whoever_waits_for_standard_input_is_interrupted_at_once(
+def test_waiting_for_standard_input_can_be_interrupted(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read(_: int) -> bytes:
@@ -236,7 +236,7 @@ def test_messages_name_the_option(run: Run, words: list[str], sentence: str) -> 
     assert run.refused("talk.en.txt", "--min-count", 1, *words).startswith(sentence)
 
 
-def test_too_little_memory_is_one_sentence_that_names_the_options(
+def test_too_little_memory_names_the_options(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("-", "--out", "whole", *QUICK, stdin=TEXT.encode())
@@ -255,7 +255,7 @@ def test_too_little_memory_is_one_sentence_that_names_the_options(
     assert not (tmp_path / ".v.standard-input").exists()
 
 
-def test_a_setting_that_differs_from_the_begun_one_is_named_as_its_option(run: Run) -> None:
+def test_a_setting_changed_on_resume_is_named_as_an_option(run: Run) -> None:
     run("talk.en.txt", *QUICK)
     refused = run.refused("talk.en.txt", *QUICK, "--alpha", "0.5", "--resume")
     assert refused.startswith("--alpha is 0.5, but ")
@@ -335,7 +335,7 @@ def test_only_settings_are_renamed(before: Exception, after: str) -> None:
     assert caught.value is before, "with all that it carries"
 
 
-def test_the_help_of_the_cache_tells_its_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_the_cache_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["evaluate", "--help"])
     printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
     defaults = inspect.signature(ContinuousCache).parameters

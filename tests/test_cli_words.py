@@ -174,7 +174,7 @@ def test_some_words_alone_are_converted(run: Run, file: Path, tmp_path: Path) ->
     )
 
 
-def test_what_is_found_in_a_file_is_told_beside_the_answer(run: Run, file: Path) -> None:
+def test_notes_about_a_file_are_printed_beside_the_prediction(run: Run, file: Path) -> None:
     with file.open("a", encoding="utf-8") as stream:
         stream.write("man 5 5 5\n")
     assert len(run("nearest", file, "man", "--k", 1)) == 1
@@ -351,7 +351,7 @@ def test_counts_of_the_left_side_alone_have_ratios_too(run: Run, tmp_path: Path)
     )
 
 
-def test_letters_without_a_glyph_are_told_beside_the_map(run: Run, tmp_path: Path) -> None:
+def test_letters_without_a_glyph_are_reported_beside_the_map(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "v.txt"
     path.write_text("日本 1 2\nice 2 3\n", encoding="utf-8")

@@ -171,13 +171,13 @@ def test_range_errors_of_the_dataclass_pass_through() -> None:
     )
 
 
-def test_whole_numbers_become_floats_and_one_string_becomes_a_list() -> None:
+def test_integers_become_floats_and_a_string_becomes_a_list() -> None:
     whole = from_mapping(Whole, {"training": {"learning_rate": 1}, "data": {"train": "a.tsv"}})
     assert type(whole.training.learning_rate) is float
     assert whole.data.train == ("a.tsv",)
 
 
-def test_object_fields_and_finished_records_are_taken_as_they_are() -> None:
+def test_object_fields_and_built_records_are_taken_unchanged() -> None:
     assert from_mapping(Whole, {"anything": Data(), "data": Data(("x",))}) == Whole(
         data=Data(("x",)), anything=Data()
     )
@@ -319,7 +319,7 @@ def test_suggestion_falls_back_on_the_list() -> None:
         (b"a = 1\x00\n", ", line 1, column 6: not valid TOML: "),
     ],
 )
-def test_damaged_toml_is_named_with_its_line(tmp_path: Any, content: bytes, message: str) -> None:
+def test_damaged_toml_names_the_line(tmp_path: Any, content: bytes, message: str) -> None:
     path = tmp_path / "recipe.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -390,7 +390,7 @@ class Bounded:
         ({"\x1b]0;": 1}, r"unknown key '\x1b]0;' in [model]"),
     ],
 )
-def test_no_value_is_beyond_its_bounds(mapping: dict[str, Any], message: str) -> None:
+def test_no_value_is_out_of_bounds(mapping: dict[str, Any], message: str) -> None:
     assert said(mapping, Bounded, "model").startswith(message)
 
 

@@ -92,7 +92,7 @@ def test_the_report_fits_a_few_lines() -> None:
     )
 
 
-def test_a_disagreement_is_said_aloud() -> None:
+def test_a_disagreement_is_reported() -> None:
     sick = replace(REPORT, cells=(replace(GOOD, error=0.25),))
     assert not sick.is_healthy
     text = render(sick)

@@ -95,7 +95,7 @@ def test_only_regular_files_are_opened(
             documents.read_text(path)
 
 
-def test_missing_and_forbidden_are_told_apart(tmp_path: Path) -> None:
+def test_missing_and_forbidden_are_distinguished(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="missing; restore it from a copy") as caught:
         documents.read_text(tmp_path / "none" / "a")
     assert caught.value.is_missing

@@ -31,7 +31,7 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="module")
 def translator(trained_run: Path) -> Predictor:
-    return load(trained_run)
+    return load(trained_run)  # type: ignore[return-value]
 
 
 def done(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -169,7 +169,7 @@ def test_what_the_answer_looked_at_is_a_page(
         assert f"<bdi>{piece}</bdi></th>" in text
 
 
-def test_what_was_not_read_of_a_long_line_is_said(
+def test_unread_text_of_a_long_line_is_reported(
     capsys: pytest.CaptureFixture[str],
     trained_run: Path,
     translator: Predictor,
@@ -207,7 +207,7 @@ def test_data_is_described(capsys: pytest.CaptureFixture[str], pairs_file: Path)
         assert re.search(rf"^ *{column} +58 ", told, re.MULTILINE)
 
 
-def test_a_run_is_kept_unless_the_user_says_what_to_do(
+def test_a_run_is_not_overwritten_unless_asked(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -63,9 +63,7 @@ def test_a_label_that_training_has_not_names_file_and_line(tmp_path: Path, capsy
     assert not (tmp_path / "run").exists()
 
 
-def test_a_label_of_the_test_part_that_training_has_not_is_refused_at_once(
-    tmp_path: Path, capsys
-) -> None:
+def test_an_unseen_test_label_is_refused_before_training(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "train.tsv", ROWS)
     test = table(tmp_path / "test.tsv", [*ROWS[:3], ("number 9 is fine", "goood")])
     assert train(data, tmp_path / "run", "--test", test) == 2
@@ -118,7 +116,7 @@ def test_a_list_as_a_text_is_refused(tmp_path: Path, capsys) -> None:
     ("metric", "options"),
     [("mean_f1", ()), ("hamming_loss", ("--data.label_separator=|",)), ("accuracy", ("--tag",))],
 )
-def test_a_metric_that_the_labels_do_not_have_is_refused_before_training(
+def test_an_unavailable_metric_is_refused_before_training(
     tmp_path: Path, capsys, metric: str, options: tuple[str, ...]
 ) -> None:
     task = "classify"
@@ -146,7 +144,7 @@ def test_a_file_of_one_label_is_refused(tmp_path: Path, capsys) -> None:
     assert refused(capsys) == f"{data}: expected at least two different labels, found only 'good'"
 
 
-def test_a_missing_label_is_refused_with_its_line(tmp_path: Path, capsys) -> None:
+def test_a_missing_label_names_the_line(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "train.tsv", [*ROWS[:7], ("number 7 is dull", "  "), *ROWS[8:]])
     valid = table(tmp_path / "valid.tsv", ROWS)
     assert train(data, tmp_path / "run", "--valid", valid, "--test", valid) == 2
@@ -188,9 +186,7 @@ def test_a_rare_label_is_found_where_labels_are_weighed(tmp_path: Path, capsys) 
 # Texts
 
 
-def test_rows_without_text_are_left_out_and_answers_to_them_are_empty(
-    tmp_path: Path, capsys
-) -> None:
+def test_rows_without_text_are_skipped_and_predicted_empty(tmp_path: Path, capsys) -> None:
     data, run = (
         table(tmp_path / "train.tsv", [*ROWS, ("", "good"), ("  ", "bad")]),
         tmp_path / "run",
@@ -308,7 +304,7 @@ def tag_run(data: Path, out: Path, *options: str | Path) -> int:
     return train(data, out, *own, *options, task="tag")
 
 
-def test_line_ends_of_windows_comments_and_documents_change_nothing(tmp_path: Path, capsys) -> None:
+def test_windows_line_ends_comments_and_documents_are_ignored(tmp_path: Path, capsys) -> None:
     plain = write(tmp_path / "plain.conll", COLUMNS)
     begin = "-DOCSTART- -X- O\n\n# sent_id = 1\n# text = Ann saw Oslo\n"
     dressed = write(
@@ -326,7 +322,7 @@ def test_line_ends_of_windows_comments_and_documents_change_nothing(tmp_path: Pa
     assert one == other
 
 
-def test_a_missing_column_names_its_line(tmp_path: Path, capsys) -> None:
+def test_a_missing_column_names_the_line(tmp_path: Path, capsys) -> None:
     lines = COLUMNS.splitlines()
     lines[5] = "Lee I-PER"
     data = write(tmp_path / "names.conll", "\r\n".join([*lines, ""]))
@@ -337,7 +333,7 @@ def test_a_missing_column_names_its_line(tmp_path: Path, capsys) -> None:
     )
 
 
-def test_a_tag_that_training_has_not_names_the_line_of_its_token(tmp_path: Path, capsys) -> None:
+def test_an_unseen_tag_names_the_line_of_the_token(tmp_path: Path, capsys) -> None:
     data = write(tmp_path / "names.conll", COLUMNS)
     valid = write(tmp_path / "valid.conll", "-DOCSTART- X O\r\n\r\nAnn X B-PER\r\nLee X I-PRE\r\n")
     assert tag_run(data, tmp_path / "run", "--valid", valid) == 2

@@ -120,7 +120,7 @@ def test_the_score_is_that_of_the_precision_asked_for(run: Path, tmp_path: Path)
     assert coarser == pytest.approx(exact, abs=0.1)
 
 
-def test_a_cache_is_mixed_in_and_told(
+def test_a_cache_is_mixed_in_and_reported(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Words the model has not seen, over and over: what a cache is for.
@@ -198,7 +198,7 @@ def test_it_goes_on_completes_and_is_surprised(
         ),
     ],
 )
-def test_what_cannot_be_is_said_in_one_sentence(
+def test_invalid_requests_get_one_sentence(
     run: Path,
     letters: Path,
     arguments: list[str],

@@ -37,7 +37,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def translator(trained_run: Path) -> Predictor:
-    return load(trained_run)
+    return load(trained_run)  # type: ignore[return-value]
 
 
 def words(n: int) -> str:
@@ -121,7 +121,7 @@ def test_no_more_answers_than_the_beam_has(translator: Predictor) -> None:
     )
 
 
-def test_attention_has_a_row_for_every_piece_and_a_column_for_every_source_piece(
+def test_attention_has_target_rows_and_source_columns(
     translator: Predictor,
 ) -> None:
     for prediction in translator.predict(TEXTS, n_best=2, with_attention=True):

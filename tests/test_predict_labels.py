@@ -149,7 +149,7 @@ def test_held_out_rows_are_judged(model: LabelPredictor) -> None:
     assert "random order" in text
 
 
-def test_scores_are_percentages_wherever_a_run_tells_them(run: Path, model: LabelPredictor) -> None:
+def test_scores_of_a_run_are_shown_as_percentages(run: Path, model: LabelPredictor) -> None:
     rows = model.held_out("valid")
     found = model.evaluate(rows, "valid", shuffle_words=2)
     share = found.measured.scores()["accuracy"]
@@ -166,7 +166,7 @@ def test_scores_are_percentages_wherever_a_run_tells_them(run: Path, model: Labe
     assert found.scores["nll"] == found.measured.scores()["nll"]
 
 
-def test_an_unseen_label_names_its_line(run: Path, tmp_path: Path, capsys) -> None:
+def test_an_unseen_label_names_the_line(run: Path, tmp_path: Path, capsys) -> None:
     other = tmp_path / "other.tsv"
     other.write_text("text\tlabel\na good film\tgood\na bad film\tbed\n", encoding="utf-8")
     assert cli.main(["evaluate", str(run), "--data", str(other)]) == 2
@@ -291,7 +291,7 @@ def test_baselines_get_the_weights_and_the_rows_of_the_model(tmp_path: Path, mon
     assert (len(learned.texts), len(valid.texts)) == (len(ROWS), len(rows))
 
 
-def test_several_labels_and_none(tmp_path: Path, capsys) -> None:
+def test_several_labels_and_none_are_predicted(tmp_path: Path, capsys) -> None:
     rows = [
         (f"{thing} {n} is {' and '.join(words) or 'here'}", "|".join(sorted(names)))
         for n in range(12)

@@ -125,7 +125,7 @@ def test_answers_do_not_depend_on_their_company(model: LabelPredictor) -> None:
         np.testing.assert_allclose(said.probabilities.sum(1), 1, rtol=0, atol=1e-5)
 
 
-def test_what_is_known_of_the_tags_is_told(run: Path, data: Path) -> None:
+def test_tag_statistics_are_reported(run: Path, data: Path) -> None:
     record = json.loads((run / "labels.json").read_text(encoding="utf-8"))
     assert (record["scheme"], record["n_ill_formed"]) == ("bio", 0)
     card = (run / "README.md").read_text(encoding="utf-8")
@@ -260,7 +260,7 @@ def test_tags_of_no_scheme_are_scored_by_token(tmp_path: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["conll", "tsv", "jsonl"])
-def test_an_unseen_tag_names_its_line(run: Path, tmp_path: Path, suffix: str) -> None:
+def test_an_unseen_tag_names_the_line(run: Path, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"other.{suffix}"
     path.write_text(
         {
@@ -342,7 +342,7 @@ def test_no_token_to_score_is_refused(run: Path, tmp_path: Path) -> None:
 # Training
 
 
-def test_empty_sentences_are_left_out_of_training_and_kept_elsewhere(tmp_path: Path) -> None:
+def test_empty_sentences_are_skipped_in_training_only(tmp_path: Path) -> None:
     rows = [{"tokens": [w for w, _ in s], "tags": [t for _, t in s]} for s in SENTENCES]
     empty = {"tokens": [], "tags": []}
     paths = [tmp_path / f"{part}.jsonl" for part in ("train", "valid")]
@@ -357,7 +357,7 @@ def test_empty_sentences_are_left_out_of_training_and_kept_elsewhere(tmp_path: P
     assert [len(each.labels) for each in found.predictions][::6] == [0, 0]
 
 
-def test_a_long_sentence_is_read_in_pieces_and_told_of(tmp_path: Path, data: Path, capsys) -> None:
+def test_a_long_sentence_is_read_in_pieces_and_reported(tmp_path: Path, data: Path, capsys) -> None:
     text = data.read_text(encoding="utf-8")
     long = tmp_path / "long.conll"
     long.write_text(text + "\n" + text.replace("\n\n", "\n"), encoding="utf-8")

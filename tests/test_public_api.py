@@ -66,7 +66,7 @@ def test_the_public_names_are_these() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_public_name_is_the_one_of_its_home(name: str) -> None:
+def test_a_public_name_is_the_object_of_the_defining_module(name: str) -> None:
     home = import_module(unrolled._HOME[name])
     assert getattr(unrolled, name) is (home if name == "nn" else getattr(home, name))
 

@@ -95,7 +95,7 @@ def test_a_run_is_used_while_it_is_being_trained(run: Path) -> None:
         assert predict(run) == 0
 
 
-def test_a_run_in_training_is_told_from_one_that_is_there(
+def test_a_run_in_training_is_distinguished_from_a_finished_one(
     labelled: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ("--task", "classify", "--data", str(labelled / "films.tsv"), "--out", str(run))

@@ -102,7 +102,7 @@ def test_a_folder_that_is_all_ours_goes_whole(tmp_path: Path) -> None:
     assert listed(tmp_path) == []
 
 
-def test_what_tells_whose_a_folder_is_goes_last(
+def test_the_ownership_file_is_removed_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(tmp_path / "out", "mark", "data-1", "inner/part.bin")

@@ -40,7 +40,12 @@ def shell(redirections: str, *arguments: str) -> tuple[int, str]:
     ("redirections", "arguments", "code", "sentence"),
     [
         ("<&-", ["version"], 0, ""),
-        (">&-", ["version"], 2, "unrolled: standard output is closed; send it to a file"),
+        (
+            ">&-",
+            ["version"],
+            2,
+            "unrolled: standard output is closed; send it to a file, or to the null device\n",
+        ),
         ("2>&-", ["no-such-command"], 2, ""),
         ("<&- >&- 2>&-", ["version"], 2, ""),
         pytest.param(
@@ -64,8 +69,7 @@ def test_a_closed_or_full_stream_is_one_sentence(
 ) -> None:
     found, error = shell(redirections, *arguments)
     assert found == code
-    assert error.startswith(sentence)
-    assert error.count("\n") <= 1
+    assert error == sentence
 
 
 @posix
@@ -122,7 +126,7 @@ def test_ctrl_c_in_an_import_leaves_no_traceback(name: str) -> None:
 
 
 @pytest.mark.parametrize("level", ["1", "2"])
-def test_help_keeps_its_text_without_docstrings(level: str) -> None:
+def test_help_has_text_without_docstrings(level: str) -> None:
     program = (
         "import sys; from unrolled import cli\n"
         "cli.main(['predict', '--help']); cli.main(['vectors', '--help'])"

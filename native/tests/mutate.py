@@ -188,9 +188,9 @@ sys.modules["unrolled._kernels"] = module
 
 def build(source: Path, into: Path) -> Path | None:
     """The module built from these sources; None where they do not compile."""
-    cmake = ["cmake", "-S", source, "-B", into, "-DUNROLLED_INSTRUCTION_SETS=sse2",
+    cmake = ["cmake", "-S", str(source), "-B", str(into), "-DUNROLLED_INSTRUCTION_SETS=sse2",
              "-DUNROLLED_KERNEL_FLAGS=-O1", f"-DPython_EXECUTABLE={sys.executable}"]  # fmt: skip
-    for command in (cmake, ["cmake", "--build", into, "--target", "_kernels"]):
+    for command in (cmake, ["cmake", "--build", str(into), "--target", "_kernels"]):
         if subprocess.run(command, capture_output=True).returncode:
             return None
     return next(into.glob("_kernels*.so"))

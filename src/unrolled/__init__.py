@@ -101,7 +101,49 @@ _HOME = {
     "using": "unrolled.ops",
 }
 
-__all__ = sorted(_HOME)
+# Spelled out, because type checkers read it without running anything.
+__all__ = [
+    "TASKS",
+    "Answer",
+    "ConfigError",
+    "DataConfig",
+    "DataError",
+    "DecodingConfig",
+    "LabelData",
+    "LabelPrediction",
+    "LabelPredictor",
+    "LabelTask",
+    "LabelledEvaluation",
+    "Labels",
+    "LanguagePredictor",
+    "NonFiniteError",
+    "Padded",
+    "Prediction",
+    "Predictor",
+    "Recipe",
+    "RunError",
+    "StreamConfig",
+    "StreamTask",
+    "Task",
+    "TextConfig",
+    "Tokenizer",
+    "TrainingConfig",
+    "UnavailableError",
+    "UnrolledError",
+    "VectorsConfig",
+    "WordVectors",
+    "draw_attention",
+    "explain",
+    "explain_words",
+    "fit",
+    "load",
+    "nn",
+    "recipe_from_toml",
+    "train",
+    "train_vectors",
+    "unroll",
+    "using",
+]
 
 
 def __getattr__(name: str) -> object:

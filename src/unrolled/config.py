@@ -21,7 +21,7 @@ import math
 import re
 import tomllib
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from os import PathLike
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -107,6 +107,19 @@ Threads = Annotated[int, Range(0, 1024)]
 """Threads of a processor; 0 for as many as there are."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """A setting that must be one of the names that a table holds when the setting is read.
+
+    It stands beside the type, as `Range` does: `Annotated[str, Choices(names)]`.
+
+    Args:
+        names: gives them.
+    """
+
+    names: Callable[[], tuple[str, ...]]
+
+
 class OptionText(str):
     """A value as typed on the command line; the type of its field decides how it is read."""
 
@@ -146,6 +159,10 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T
             shown = quote(key) if isinstance(key, str) else "that is no text"
             raise ConfigError(f"unknown key {shown}{section}{suggestion(str(key), fields)}")
     hints = get_type_hints(cls)
+    for name, hint in get_type_hints(cls, include_extras=True).items():
+        for each in getattr(hint, "__metadata__", ()):
+            if isinstance(each, Choices):
+                hints[name] = Literal[each.names()]
     values: dict[str, Any] = {}
     for name, field in fields.items():
         if name in mapping:
@@ -340,23 +357,28 @@ def check_fields(instance: object, section: str) -> None:
         for each in value if isinstance(value, tuple) else () if value is None else (value,):
             wanted = bounds.why_not(each) if bounds is not None else None
             require(wanted is None, where, str(wanted), each)
+            if isinstance(choices, Choices):
+                choices = choices.names()
             if choices:
                 wanted = f"one of {', '.join(map(str, choices))}"
                 require(each in choices, where, wanted, each)
 
 
 @cache
-def _checks(cls: type) -> dict[str, tuple[Range | None, tuple[Any, ...]]]:
+def _checks(cls: type) -> dict[str, tuple[Range | None, Choices | tuple[Any, ...]]]:
     """By field, the bounds and the choices that its annotation names."""
     hints = get_type_hints(cls, include_extras=True)
     found = {name: _named(hint) for name, hint in hints.items()}
     return {name: each for name, each in found.items() if each != (None, ())}
 
 
-def _named(hint: Any) -> tuple[Range | None, tuple[Any, ...]]:
+def _named(hint: Any) -> tuple[Range | None, Choices | tuple[Any, ...]]:
     """The first bounds and the first choices anywhere in an annotation."""
     if get_origin(hint) is Literal:
         return None, get_args(hint)
+    for each in getattr(hint, "__metadata__", ()):
+        if isinstance(each, Choices):
+            return None, each
     inner = [_named(each) for each in get_args(hint) if not isinstance(each, Range)]
     ranges = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Range)]
     ranges += [bounds for bounds, _ in inner if bounds is not None]

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from unrolled import ops
 from unrolled.ops import native
+from unrolled.ops.cells import CELLS
 from unrolled.ops.linear import why_not_onednn
-from unrolled.ops.types import N_GATES
 
 # The batch every cell is tried on: small, ragged, with an empty row.
 N_STEPS, N_ROWS, INPUT_SIZE, HIDDEN_SIZE = 12, 16, 64, 64
@@ -103,7 +103,7 @@ def diagnose() -> Report:
         n_threads=torch.get_num_threads(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         gpu=next((name for device, name in devices.items() if device != "cpu"), None),
-        cells=tuple(check_cell(kind, device) for device in devices for kind in N_GATES),
+        cells=tuple(check_cell(kind, device) for device in devices for kind in CELLS),
         products="oneDNN" if refused is None else f"torch.matmul ({refused})",
         kernels=_kernels(),
     )
@@ -196,7 +196,7 @@ def _example(kind: ops.Kind, device: str) -> tuple[Tensor, Tensor, tuple[Tensor,
         return _leaf(((torch.rand(shape, generator=generator) * 2 - 1) * bound).to(device))
 
     bound = HIDDEN_SIZE**-0.5
-    n_gate_rows = N_GATES[kind] * HIDDEN_SIZE
+    n_gate_rows = CELLS[kind].n_gates * HIDDEN_SIZE
     weights = ops.Weights(
         uniform(n_gate_rows, INPUT_SIZE, bound=bound),
         uniform(n_gate_rows, HIDDEN_SIZE, bound=bound),

@@ -68,7 +68,7 @@ class Header:
     """
 
     tensors: dict[str, StoredTensor]
-    metadata: dict[str, Any]
+    metadata: dict[str, str]
 
     @property
     def checksum(self) -> str | None:
@@ -110,7 +110,9 @@ def header_of(stream: BinaryIO, path: str | PathLike[str]) -> Header:
     if not isinstance(mapping, dict):
         raise DocumentError(path, "no safetensors file")
     metadata = mapping.pop("__metadata__", {})
-    if not isinstance(metadata, dict):
+    if not isinstance(metadata, dict) or not all(
+        isinstance(each, str) for each in metadata.values()
+    ):
         raise DocumentError(path, "its metadata are no texts by name")
     start = 8 + length
     tensors = {name: _tensor(about, start, path) for name, about in mapping.items()}

@@ -62,7 +62,7 @@ def test_cells_come_row_by_row_and_by_rising_column() -> None:
     assert (np.diff(order) > 0).all()
 
 
-def test_no_text_and_no_word_are_no_trouble() -> None:
+def test_empty_texts_and_vocabularies_are_accepted() -> None:
     for learned in ([], [[]], [["rare"], ["other"]]):
         ngrams = Ngrams.learn(learned, 3, 2)
         assert len(ngrams) == 0

@@ -130,7 +130,7 @@ def test_several_labels_are_one_against_the_rest(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["bigrams", "nb_logistic", "nb_svm"])
-def test_thresholds_are_chosen_on_validation_as_a_model_chooses_them(family: str) -> None:
+def test_thresholds_are_tuned_on_validation_as_for_a_model(family: str) -> None:
     train, valid = make_sets(1), make_sets(2)
     baseline = fit(train, valid, family, c_values=(0.3,)).baseline
     gold = np.array([[label in target for label in baseline.labels] for target in valid.targets])
@@ -266,7 +266,7 @@ def test_the_majority_answers_the_same_whatever_the_text() -> None:
 # --- what is chosen
 
 
-def test_the_best_value_on_validation_is_chosen_and_of_equals_the_smallest() -> None:
+def test_the_best_validation_value_wins_ties_to_the_smallest() -> None:
     train, valid = make(3, 1), make(3, 2)
     values = (30.0, 0.001, 1.0, 1.0)
     fitted = fit(train, valid, "unigrams", c_values=values)
@@ -342,7 +342,7 @@ def test_a_fit_that_does_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
 # --- order
 
 
-def test_bags_of_words_are_at_chance_where_only_order_tells() -> None:
+def test_bags_of_words_are_at_chance_if_only_order_matters() -> None:
     sample = order.generate(n_train=1200, n_valid=100, n_test=400)
     train, valid, test = (
         Labelled([[s.text.split()] for s in part], [s.label for s in part])
@@ -365,7 +365,7 @@ def test_bags_of_words_are_at_chance_where_only_order_tells() -> None:
 # --- what is out of the ordinary
 
 
-def test_a_label_that_all_or_none_have_is_no_trouble() -> None:
+def test_a_constant_label_is_accepted() -> None:
     texts = [[["a"]], [["b"]], [["a", "b"]]]
     sets = Labelled(texts, [frozenset({"all"}), frozenset({"all", "b"}), frozenset({"all", "b"})])
     for family in ("unigrams", "nb_logistic", "nb_svm"):

@@ -118,7 +118,7 @@ def test_the_strongest_ngrams_of_two_labels_mirror_each_other() -> None:
         baseline.strongest("yess")
 
 
-def test_the_strongest_ngrams_of_pairs_tell_the_text() -> None:
+def test_the_strongest_ngrams_of_pairs_name_the_text() -> None:
     unigrams = fitted(n_texts=2)[1].baseline
     assert {name[:2] for name, _ in unigrams.strongest("yes", n=100)} == {"1:", "2:"}
 

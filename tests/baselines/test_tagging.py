@@ -138,7 +138,7 @@ def test_what_was_saved_comes_back(tmp_path: Path, fitted) -> None:
             assert (one == other).all()
 
 
-def test_no_sentence_is_no_trouble(fitted) -> None:
+def test_an_empty_list_of_sentences_is_accepted(fitted) -> None:
     for each in fitted:
         assert each.baseline.predict([]) == []
         assert each.baseline.probabilities([]) == []

@@ -46,7 +46,7 @@ def by_formula(attention: Attention, query, encoded, lengths):
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("with_stepper", [False, True])
-def test_attention_is_its_formula_in_values_and_gradients(score, with_stepper):
+def test_attention_equals_the_equation_and_gradients(score, with_stepper):
     attention = make(score)
     query = query_of(attention)
     encoded = torch.randn(B, S, D, dtype=torch.float64, requires_grad=True)
@@ -127,7 +127,7 @@ def test_a_memory_without_steps_gives_zeros(score):
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_queries_of_a_row_share_its_memory_and_do_not_see_each_other(score):
+def test_queries_of_a_row_are_independent_over_a_shared_memory(score):
     attention = make(score)
     query = query_of(attention, n_queries=5)
     memory = attention.remember(Padded(torch.randn(B, S, D, dtype=torch.float64), LENGTHS))
@@ -158,7 +158,7 @@ def test_weights_sum_to_one_even_where_energies_are_extreme():
     assert (weights[1, 0, 2:] == 0).all()
 
 
-def test_some_rows_of_a_memory():
+def test_a_memory_can_be_restricted_to_some_rows():
     attention = make("general")
     memory = attention.remember(Padded(torch.randn(B, S, D, dtype=torch.float64), LENGTHS))
     kept = memory.keep(torch.tensor([2, 0]))
@@ -176,7 +176,7 @@ def test_dot_with_different_widths_is_refused():
     )
 
 
-def test_only_additive_attention_projects_its_query():
+def test_only_additive_attention_projects_the_query():
     assert make("additive").stepper() is not None
     assert make("dot").stepper() is None
     assert make("general").stepper() is None

@@ -40,7 +40,7 @@ def by_hand(size, theta, weight, hidden, log_probs, targets):
 @pytest.mark.parametrize("size", [1, 5, 1000])
 @pytest.mark.parametrize("theta", [0.0, 0.7])
 @pytest.mark.parametrize("steps_at_once", [3, 256])
-def test_the_cache_is_its_equation_over_any_windows(
+def test_the_cache_equals_the_equation_over_any_windows(
     monkeypatch, steps_at_once, theta, size, windows
 ):
     monkeypatch.setattr(neural_cache, "_STEPS_AT_ONCE", steps_at_once)

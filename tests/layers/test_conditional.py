@@ -17,8 +17,7 @@ from unrolled.layers.conditional import (
     TanhScorer,
     WordByWordEncoder,
 )
-from unrolled.ops import Weights
-from unrolled.ops.reference import STEPS
+from unrolled.ops import Weights, cells
 from unrolled.shapes import Padded
 
 E, H, S, T, C = 3, 5, 7, 6, 4
@@ -78,7 +77,7 @@ def read(cell, reader, x_TE, state, backwards=False):
     """(h_1 … h_T), and the state after the step that was computed last."""
     parts, suffix = ("weight_ih", "weight_hh", "bias_ih", "bias_hh"), "_reverse" * backwards
     weights = Weights(*(getattr(reader.recurrent, f"{part}_l0{suffix}") for part in parts))
-    step, outputs = STEPS["rnn_tanh" if cell == "rnn" else cell], []
+    step, outputs = cells.CELLS["rnn_tanh" if cell == "rnn" else cell].step, []
     for x in reversed(x_TE.unbind(0)) if backwards else x_TE.unbind(0):
         state = step(x.unsqueeze(0), state, weights)
         outputs.append(state[0].squeeze(0))
@@ -199,7 +198,7 @@ def assert_same_gradients(leaves, ours, right, **tolerances):
 @every_variant
 @every_cell
 @pytest.mark.parametrize("learned_start", [False, True])
-def test_an_encoder_is_its_equations_in_values_and_gradients(variant, cell, learned_start):
+def test_an_encoder_equals_the_equations_and_gradients(variant, cell, learned_start):
     encoder = make(variant, cell, learned_start=learned_start)
     first, second = texts()
     ours, attention = encoder(first, second)
@@ -276,7 +275,7 @@ def test_padding_cannot_be_seen(variant, dtype):
 
 
 @every_variant
-def test_a_rows_place_and_its_neighbours_do_not_matter(variant):
+def test_a_row_does_not_depend_on_the_rest_of_the_batch(variant):
     encoder, (first, second) = make(variant), texts()
     whole, attention = encoder(first, second)
     order = torch.randperm(B)
@@ -315,7 +314,7 @@ def test_a_batch_of_empty_texts_is_defined(variant, n_first, n_second):
 
 
 @pytest.mark.parametrize("variant", ["attention", "word_by_word"])
-def test_attention_sums_to_one_where_there_is_something_to_look_at(variant):
+def test_attention_sums_to_one_unless_the_memory_is_empty(variant):
     _, attention = make(variant)(*texts())
     looks = (FIRST_LENGTHS > 0).unsqueeze(1).expand(-1, attention.shape[1])
     if variant == "word_by_word":
@@ -339,7 +338,7 @@ def through_the_state_alone(encoder):
 
 @pytest.mark.parametrize("variant", CONDITIONAL)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_a_logit_feels_the_first_text_through_the_cell_state_alone(variant, dtype, monkeypatch):
+def test_the_first_text_acts_only_through_the_cell_state(variant, dtype, monkeypatch):
     encoder = through_the_state_alone(make(variant, dtype=dtype))
     head = TanhScorer(encoder.output_size, C).to(dtype)
     first, second = texts(dtype)
@@ -361,7 +360,7 @@ def test_a_logit_feels_the_first_text_through_the_cell_state_alone(variant, dtyp
 
 
 @pytest.mark.parametrize("variant", CONDITIONAL)
-def test_what_changes_h_and_not_c_of_the_first_text_changes_nothing(variant):
+def test_the_hidden_state_of_the_first_text_is_not_passed_on(variant):
     # After one step from zeros the output gate is in h and not in c; the other gates are in both.
     encoder = through_the_state_alone(make(variant))
     first = Padded(torch.randn(2, 1, E, dtype=torch.float64), torch.tensor([1, 1]))
@@ -387,7 +386,7 @@ def test_what_changes_h_and_not_c_of_the_first_text_changes_nothing(variant):
 
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
 @pytest.mark.parametrize("variant", CONDITIONAL)
-def test_a_cell_without_a_cell_state_hands_over_its_hidden_state(variant, cell):
+def test_a_cell_without_cell_state_passes_on_the_hidden_state(variant, cell):
     encoder = through_the_state_alone(make(variant, cell, learned_start=True))
     first, second = texts()
     logit = logit_of(encoder, TanhScorer(encoder.output_size, C).double(), first, second)
@@ -398,7 +397,7 @@ def test_a_cell_without_a_cell_state_hands_over_its_hidden_state(variant, cell):
 
 
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in CONDITIONAL])
-def test_independently_the_first_text_enters_by_its_own_representation_alone(variant):
+def test_independent_encoding_uses_the_first_text_vector_only(variant):
     encoder = make(variant)
     head = TanhScorer(encoder.output_size, C).double()
     first, second = texts()
@@ -419,7 +418,7 @@ def test_texts_have_weights_of_their_own_unless_shared():
         assert (its.first is its.second) == (variant == "independent, shared")
 
 
-def test_one_direction_of_the_first_text_begins_both_of_the_second():
+def test_one_direction_initialises_both_of_the_second_text():
     one, both = make("bidirectional, one way"), make("bidirectional")
     assert one.first.recurrent.bidirectional is False
     assert both.first.recurrent.bidirectional is True
@@ -515,7 +514,7 @@ def test_what_cannot_be_is_refused(variant, options, message):
 # The classifier.
 
 
-def test_the_head_is_its_equation():
+def test_the_head_equals_the_equation():
     head = TanhScorer(7, C).double()
     torch.nn.init.normal_(head.output.bias)
     h = torch.randn(B, 7, dtype=torch.float64)

@@ -164,7 +164,7 @@ def test_probabilities_of_all_paths_sum_to_one(scheme, way):
 
 
 @every_scheme
-def test_marginals_are_the_shares_of_the_paths_through_each_label(scheme, way):
+def test_marginals_are_path_shares_by_label(scheme, way):
     crf = make(scheme)
     emissions, _ = example(crf)
     marginals = crf.marginals(emissions, LENGTHS)
@@ -211,7 +211,7 @@ def test_padding_cannot_be_seen(scheme, way):
 
 
 @every_scheme
-def test_a_row_has_the_loss_that_it_has_alone_and_its_place_does_not_matter(scheme, way):
+def test_the_loss_of_a_row_is_independent_of_its_batch(scheme, way):
     crf = make(scheme)
     emissions, tags = example(crf)
     whole = crf.log_prob(emissions, tags, LENGTHS)
@@ -401,7 +401,7 @@ def test_a_chunk_that_is_not_closed_cannot_be_the_end():
     ],
     ids=str,
 )
-def test_a_scheme_allows_just_its_well_formed_chunks(scheme, labels):
+def test_a_scheme_allows_only_well_formed_chunks(scheme, labels):
     allowed = allowed_transitions(labels, scheme)
     for n in (1, 2, 3, 4):
         for path in itertools.product(range(len(labels)), repeat=n):

@@ -8,8 +8,7 @@ from instruction_sets import INSTRUCTION_SETS
 
 from unrolled import ops
 from unrolled.layers.decoder import AttentionalDecoder, DecoderState
-from unrolled.ops import Weights
-from unrolled.ops.reference import STEPS
+from unrolled.ops import Weights, cells
 from unrolled.shapes import Padded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -91,7 +90,7 @@ def by_equations(decoder, embedded, state):
                     for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
                 )
             )
-            layers[layer] = STEPS[kind](x, layers[layer], weights)
+            layers[layer] = cells.CELLS[kind].step(x, layers[layer], weights)
             x = layers[layer][0]
         out = x
         if decoder.attention is not None:
@@ -217,7 +216,7 @@ def test_the_second_half_goes_on_where_the_first_ended(cell, input_feeding):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("score", SCORES)
-def test_hypotheses_of_a_sentence_share_its_memory_and_step_as_if_alone(cell, score):
+def test_hypotheses_share_a_memory_and_step_independently(cell, score):
     decoder = make(cell, score, n_layers=2)
     leaves, Q = leaves_of(decoder, n_steps=3), 4
     _, state, _ = by_steps(decoder, leaves["embedded"], start_of(decoder, leaves))
@@ -261,7 +260,7 @@ def test_reorder_moves_every_state_and_no_memory(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("score", [None, "general"])
-def test_kept_sentences_go_on_unchanged(cell, score):
+def test_selected_sentences_continue_unchanged(cell, score):
     decoder = make(cell, score, n_layers=2)
     leaves = leaves_of(decoder)
     _, state, _ = decoder.step(leaves["embedded"][:, :1], start_of(decoder, leaves))
@@ -300,7 +299,7 @@ def test_rows_do_not_see_each_other_nor_their_padding(input_feeding):
         assert (attention[b, :, length:] == 0).all()
 
 
-def test_the_output_is_combined_even_where_its_width_is_that_of_state_and_context():
+def test_the_output_is_combined_even_if_the_widths_match():
     decoder = make("gru", "additive", output_size=H + M)
     leaves = leaves_of(decoder)
     output, state, _ = decoder(leaves["embedded"], start_of(decoder, leaves))
@@ -311,9 +310,7 @@ def test_the_output_is_combined_even_where_its_width_is_that_of_state_and_contex
 
 
 @pytest.mark.parametrize(("output_size", "is_combined"), [(H, False), (O, True)])
-def test_without_attention_the_state_is_the_output_unless_the_widths_differ(
-    output_size, is_combined
-):
+def test_without_attention_output_is_state_unless_widths_differ(output_size, is_combined):
     decoder = make("gru", None, output_size=output_size)
     leaves = leaves_of(decoder)
     output, state, attention = decoder(leaves["embedded"], start_of(decoder, leaves))

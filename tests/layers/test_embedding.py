@@ -35,7 +35,7 @@ def test_it_is_torchs_embedding_with_padding():
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd", "lazy_adam"])
-def test_a_thawed_table_moves_from_its_first_update_on_as_if_training_began_there(optimiser):
+def test_a_thawed_table_trains_as_if_from_the_first_step(optimiser):
     config = TrainingConfig(
         optimiser=optimiser,
         momentum=0.5 if optimiser == "sgd" else 0.0,
@@ -65,7 +65,7 @@ def test_a_thawed_table_moves_from_its_first_update_on_as_if_training_began_ther
             assert not torch.equal(later, begun)
 
 
-def test_what_thaws_depends_on_progress_alone_and_on_the_longer_of_both():
+def test_thawing_depends_only_on_the_longer_progress():
     embedding = Embedding(V, E, tuning="thawed", frozen_steps=10, frozen_epochs=2)
     seen = {
         (steps, epochs): embedding.at(steps, epochs).is_frozen
@@ -84,7 +84,7 @@ def test_a_frozen_table_never_moves_and_a_trained_one_always():
         assert embedding(IDS).requires_grad is moves
 
 
-def test_a_thawed_table_stays_frozen_until_it_is_told():
+def test_a_table_stays_frozen_until_it_is_thawed():
     embedding = Embedding(V, E, tuning="thawed", frozen_steps=1)
     assert not embedding(IDS).requires_grad
     assert embedding.weight.requires_grad  # so that the optimiser knows it from the start
@@ -92,7 +92,7 @@ def test_a_thawed_table_stays_frozen_until_it_is_told():
 
 
 @pytest.mark.parametrize("tuning", ["trained", "frozen"])
-def test_a_dropped_word_is_dropped_wherever_it_stands_in_training_only(tuning):
+def test_word_dropout_drops_all_occurrences_in_training_only(tuning):
     torch.manual_seed(0)
     embedding = Embedding(997, E, tuning=tuning, word_rate=0.25)
     ids = torch.arange(1, 997).repeat(2, 1)

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
-from unrolled.ops import Weights
-from unrolled.ops.reference import STEPS
+from unrolled.ops import Weights, cells
 from unrolled.shapes import Padded
 
 B, S, D, H = 5, 7, 3, 11
@@ -36,7 +35,7 @@ def by_reference(encoder: RecurrentEncoder, cell: str, x_SD, bidirectional: bool
             state = tuple(x_SD.new_zeros(1, H) for _ in range(n_parts))
             steps = []
             for x in reversed(x_SD.unbind(0)) if suffix else x_SD.unbind(0):
-                state = STEPS[kind](x.unsqueeze(0), state, weights)
+                state = cells.CELLS[kind].step(x.unsqueeze(0), state, weights)
                 steps.append(state[0])
             empty = [x_SD.new_zeros(0, H)]
             outputs.append(torch.cat((steps[::-1] if suffix else steps) or empty))
@@ -87,7 +86,7 @@ def test_padding_cannot_be_seen(cell, dtype):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("lengths", [[1], [0], [7]])
-def test_a_batch_of_one(cell, lengths):
+def test_a_batch_of_one_row_is_accepted(cell, lengths):
     encoder = make(cell)
     x = torch.randn(1, S, D, dtype=torch.float64)
     encoded, state = encoder(Padded(x, torch.tensor(lengths)))
@@ -108,7 +107,7 @@ def test_dropout_lies_between_layers_and_only_in_training():
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("n_encoder_layers", "n_layers"), [(1, 1), (1, 3), (2, 2), (3, 2), (2, 3)])
-def test_a_bridge_projects_the_layer_of_its_number_or_the_last(cell, n_encoder_layers, n_layers):
+def test_a_bridge_projects_the_numbered_or_the_last_layer(cell, n_encoder_layers, n_layers):
     bridge = Bridge(cell, 5, 7, n_layers).double()
     n_parts = 2 if cell == "lstm" else 1
     state = tuple(

@@ -52,7 +52,7 @@ def test_loss_is_torchs_cross_entropy_over_any_blocks(
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_has_the_derivative_of_its_values(smoothing):
+def test_the_gradient_of_the_loss_equals_difference_quotients(smoothing):
     head, targets = make(), torch.tensor([0, 12, 5])
     hidden = torch.randn(3, H, dtype=torch.float64, requires_grad=True)
     weight, bias = head.weight.detach().requires_grad_(), head.bias.detach().requires_grad_()
@@ -120,7 +120,7 @@ def test_a_constant_shared_by_all_logits_costs_no_precision(smoothing):
     torch.testing.assert_close(total.double(), exact, rtol=2e-5 if smoothing else 1e-6, atol=0)
 
 
-def test_a_tied_weight_gets_the_gradient_of_both_its_uses():
+def test_a_tied_weight_gets_the_gradients_of_both_uses():
     embedding = torch.nn.Embedding(V, H).double()
     head = SoftmaxHead(H, V, embedding.weight).double()
     assert head.weight is embedding.weight
@@ -173,7 +173,7 @@ def test_a_second_backward_pass_gives_the_same_gradient_again():
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.25])
-def test_gradients_that_were_kept_are_not_those_that_training_changes(scale):
+def test_a_second_backward_adds_the_same_gradient(scale):
     head, hidden = make(), torch.randn(5, H, dtype=torch.float64, requires_grad=True)
     total, _ = head.loss(hidden, torch.randint(V, (5,)))
     total = total * scale
@@ -316,7 +316,7 @@ def test_with_all_words_sampled_the_loss_is_the_full_one(n_rows):
 
 
 @pytest.mark.parametrize("n_samples", [1, 5, V - 1])
-def test_the_sampled_loss_is_its_equation_row_by_row(n_samples):
+def test_the_sampled_loss_equals_the_equation_by_row(n_samples):
     head, targets = make_sampled(n_samples), torch.arange(V)
     hidden = torch.randn(V, H, dtype=torch.float64, requires_grad=True)
     leaves = [hidden, head.weight, head.bias]
@@ -336,7 +336,7 @@ def test_the_sampled_loss_is_its_equation_row_by_row(n_samples):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
-def test_words_are_drawn_by_zipfs_law_without_replacement_and_as_often_as_expected():
+def test_words_are_sampled_by_zipfs_law_without_replacement():
     torch.manual_seed(0)
     head = make_sampled(5)
     n_draws = 3000
@@ -367,7 +367,7 @@ def batch(n_rows):
     return torch.randn(n_rows, H, dtype=torch.float64), torch.randint(V, (n_rows,))
 
 
-def test_only_sampled_and_right_words_get_a_gradient_sparse_where_asked():
+def test_only_sampled_and_target_words_get_a_gradient():
     hidden, targets = batch(3)
     dense, sparse = make_sampled(2), make_sampled(2)
     sparse.load_state_dict(dense.state_dict())
@@ -385,7 +385,7 @@ def test_only_sampled_and_right_words_get_a_gradient_sparse_where_asked():
     assert set(touched) == {*sampled.tolist(), *targets.tolist()}
 
 
-def test_a_sampled_head_shares_its_weight_and_refuses_what_cannot_be():
+def test_a_sampled_head_ties_weights_and_refuses_bad_settings():
     embedding = torch.nn.Embedding(V, H)
     assert SampledHead(H, V, 5, embedding.weight).weight is embedding.weight
     for n_samples in (0, V + 1):
@@ -395,7 +395,7 @@ def test_a_sampled_head_shares_its_weight_and_refuses_what_cannot_be():
         make_sampled(5).loss(*batch(3), 0.1)
 
 
-def test_autocast_keeps_the_corrections_of_the_sampled_head_exact():
+def test_autocast_keeps_sampling_corrections_exact():
     head, (hidden, targets) = make_sampled(5, torch.float32), batch(7)
     torch.manual_seed(0)
     expected, _ = head.loss(hidden.float(), targets)

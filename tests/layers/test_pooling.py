@@ -102,7 +102,7 @@ def test_a_row_without_steps_has_a_vector_of_zeros(kind, bidirectional):
             assert all(p.grad is None or not p.grad.any() for p in pooling.parameters())
 
 
-def test_attention_sums_to_one_over_the_real_steps_even_where_energies_are_extreme():
+def test_attention_sums_to_one_with_extreme_energies():
     pooling = AttentivePooling(D)
     torch.nn.init.constant_(pooling.query, 1e4)
     _, weights = pooling(Padded(100 * torch.randn(B, T, D), LENGTHS))
@@ -120,13 +120,13 @@ def test_the_final_output_is_the_final_state(cell, bidirectional):
     assert torch.equal(pooling(encoded)[0], pooling(encoded, state[-1][0])[0])
 
 
-def test_an_empty_rows_initial_state_is_not_its_representation():
+def test_an_empty_row_is_not_represented_by_the_initial_state():
     y, last = torch.zeros(2, 3, D), torch.ones(2, D)
     values, _ = Pooling("final", D)(Padded(y, torch.tensor([0, 3])), last)
     assert values.sum(1).tolist() == [0, D]
 
 
-def test_steps_that_share_the_largest_value_share_its_gradient():
+def test_tied_maxima_share_the_gradient():
     y = torch.tensor([[[2.0], [1.0], [2.0], [2.0]]], requires_grad=True)
     Pooling("max", 1)(Padded(y, torch.tensor([3])))[0].sum().backward()
     assert y.grad.flatten().tolist() == [0.5, 0.0, 0.5, 0.0]

@@ -45,7 +45,7 @@ def rows(embedding: nn.Embedding, tokenizer: Tokenizer, *words: str) -> np.ndarr
     return embedding.weight.detach().numpy()[ids]
 
 
-def test_numbers_that_are_none_are_refused_with_their_line_where_the_word_is_needed(
+def test_invalid_numbers_of_needed_words_name_the_line(
     tokenizer: Tokenizer, tmp_path: Path, matrix: np.ndarray
 ) -> None:
     path = tmp_path / "v.txt"

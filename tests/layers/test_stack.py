@@ -152,7 +152,7 @@ def test_a_locked_mask_is_one_per_row_for_all_steps():
 
 
 @pytest.mark.parametrize("locked", [True, False])
-def test_between_layers_a_unit_is_dropped_for_good_only_where_locked(locked):
+def test_only_locked_dropout_drops_a_unit_at_all_steps(locked):
     torch.manual_seed(0)
     stack, seen = make(between_rate=0.5, locked=locked), []
     stack.between.register_forward_hook(lambda *args: seen.append((args[1][0], args[2])))
@@ -165,7 +165,7 @@ def test_between_layers_a_unit_is_dropped_for_good_only_where_locked(locked):
     assert (y != 0).all()
 
 
-def test_recurrent_weights_are_dropped_once_for_a_call_and_scaled(monkeypatch):
+def test_weight_dropout_is_sampled_once_per_call_and_rescaled(monkeypatch):
     torch.manual_seed(0)
     stack, given = make(recurrent_weight_rate=0.25), []
     unroll = ops.unroll
@@ -274,7 +274,7 @@ def test_what_cannot_be_is_refused(arguments, message):
         make(**arguments)
 
 
-def test_a_stack_starts_from_zeros_of_its_own_type():
+def test_a_stack_starts_from_zeros_of_the_weights_dtype():
     stack = make("lstm", dtype=torch.float64)
     state = stack.start(2)
     assert [[part.shape for part in layer] for layer in state] == [[(2, 7)] * 2, [(2, 13)] * 2]
@@ -297,7 +297,7 @@ def test_a_dropped_word_is_dropped_wherever_it_stands():
     torch.testing.assert_close(weight.grad[kept], torch.full_like(weight[kept], 2 / 0.75))
 
 
-def test_words_are_dropped_in_training_only_and_can_have_sparse_gradients():
+def test_word_dropout_is_for_training_and_allows_sparse_grads():
     weight, ids = torch.randn(17, E, requires_grad=True), torch.tensor([[3, 5], [3, 16]])
     assert torch.equal(dropped_embedding(ids, weight, 0.5, training=False), weight[ids])
     assert torch.equal(dropped_embedding(ids, weight, 0.0), weight[ids])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError
-from unrolled.metrics.calibration import FLOOR, calibrate, reliability, tally_probabilities
+from unrolled.metrics.calibration import FLOOR, calibrate, reliability
 from unrolled.metrics.labels import measure_labels
 from unrolled.metrics.multi_label import measure_multi_label
 
@@ -77,7 +77,7 @@ def test_edges_of_bins_of_equal_width_belong_to_the_lower_bin():
     ]
 
 
-def test_a_calibrated_model_has_a_small_error_and_a_boaster_a_large_one():
+def test_overconfidence_raises_the_calibration_error():
     random = np.random.default_rng(4)
     honest = random.uniform(0.5, 1, 20_000)
     right = random.uniform(size=20_000) < honest
@@ -111,13 +111,13 @@ def test_brier_and_likelihood_are_those_of_scikit_learn():
         assert found.brier == pytest.approx(((one_hot - probabilities) ** 2).sum(1).mean())
 
 
-def test_a_probability_that_was_rounded_to_0_does_not_make_a_figure_infinite():
+def test_a_zero_probability_gives_a_finite_likelihood():
     found = measure_labels("ab", [1, 1], probabilities=[[1, 0], [0, 1]]).scores()
     assert found["nll"] == pytest.approx(-math.log(FLOOR) / 2)
     assert found["brier"] == 1.0
 
 
-def test_a_small_error_keeps_its_digits():
+def test_a_small_error_keeps_precision():
     tiny = 1e-9
     found = measure_labels("ab", [0], probabilities=[[1 - tiny, tiny]]).scores()
     assert found["brier"] == pytest.approx(2 * tiny**2, rel=1e-6)
@@ -144,16 +144,6 @@ def test_of_many_labels_every_cell_is_a_prediction():
     assert found.scores()["brier"] == pytest.approx(2 * squares.mean())
     logs = np.log(np.where(gold == 1, probabilities, 1 - probabilities))
     assert found.scores()["nll"] == pytest.approx(-logs.mean())
-
-
-def test_a_tally_scores_any_choice_of_examples():
-    probabilities, gold = distributions(31, 3), np.random.default_rng(6).integers(3, size=31)
-    index = np.random.default_rng(7).integers(31, size=(5, 17))
-    found = tally_probabilities(gold, probabilities).scores(index)
-    for row, chosen in enumerate(index):
-        expected = calibrate(gold[chosen], gold[chosen], probabilities[chosen])
-        assert found["brier"][row] == pytest.approx(expected.brier, rel=1e-12)
-        assert found["nll"][row] == pytest.approx(expected.nll, rel=1e-12)
 
 
 def test_the_table_is_printed():

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError, NonFiniteError
-from unrolled.metrics.calibration import tally_probabilities
 from unrolled.metrics.intervals import (
     Comparison,
     Interval,
     _over_examples,
     bootstrap,
-    bootstrap_function,
     over_seeds,
     paired_bootstrap,
     t_quantile,
@@ -44,13 +42,12 @@ def macro_f1(gold, predicted) -> float:
 def test_the_fast_way_and_any_function_agree():
     gold, predicted = answers(61, 0.7, 1)
     fast = bootstrap(tally_labels(gold, predicted, 3), n_resamples=200, seed=5)
-    slow = bootstrap_function(macro_f1, gold, predicted, n_resamples=200, seed=5)
+    slow = bootstrap(AnyScore(macro_f1, gold, predicted), n_resamples=200, seed=5)["score"]
     assert (slow.value, slow.low, slow.high) == pytest.approx(
         (fast["macro_f1"].value, fast["macro_f1"].low, fast["macro_f1"].high), abs=1e-14
     )
-    accuracy = bootstrap_function(
-        lambda g, p: (g == p).mean(), gold, predicted, n_resamples=200, seed=5
-    )
+    any_accuracy = AnyScore(lambda g, p: (g == p).mean(), gold, predicted)
+    accuracy = bootstrap(any_accuracy, n_resamples=200, seed=5)["score"]
     assert (accuracy.low, accuracy.high) == (fast["accuracy"].low, fast["accuracy"].high)
 
 
@@ -92,7 +89,7 @@ def test_draws_do_not_depend_on_how_many_are_made_together(monkeypatch):
     assert bootstrap(tally_labels(gold, predicted, 3), n_resamples=50) == whole
 
 
-def test_few_groups_are_drawn_as_the_multinomial_distribution_has_it():
+def test_few_groups_are_drawn_from_a_multinomial():
     # Of 2,003 examples 1,471 are right: the resampled accuracy is a binomial share.
     n, n_right = 2_003, 1_471
     right = np.arange(n) < n_right
@@ -117,7 +114,7 @@ def test_drawing_groups_and_drawing_examples_come_to_the_same(monkeypatch):
     assert of_groups.p_value == pytest.approx(of_examples.p_value, abs=0.02)
 
 
-def test_groups_drawn_do_not_depend_on_how_many_are_made_together(monkeypatch):
+def test_drawn_groups_do_not_depend_on_the_block_size(monkeypatch):
     gold, predicted = answers(1_009, 0.7, 4)
     whole = bootstrap(tally_labels(gold, predicted, 3), n_resamples=50)
     monkeypatch.setattr("unrolled.metrics.intervals._DRAWN_TOGETHER", 100)
@@ -142,7 +139,6 @@ def test_every_tally_has_intervals_around_its_scores():
         tally_labels(*answers(83, 0.6, 1), n_classes=3),
         tally_multi_label(matrix, matrix ^ (random.uniform(size=matrix.shape) < 0.2)),
         tally_spans(sequences, sequences[1:] + sequences[:1]),
-        tally_probabilities(random.integers(4, size=83), random.dirichlet(np.ones(4), 83)),
     ]
     for tally in tallies:
         for name, found in bootstrap(tally, n_resamples=300).items():
@@ -156,19 +152,7 @@ def test_one_example_and_answers_all_alike_give_a_point():
     assert (none.low, none.high) == (0, 0)
 
 
-def test_any_values_can_be_scored():
-    gold = [["a"], ["b", "c"], []]
-    found = bootstrap_function(
-        lambda g, p: float(np.mean([x == y for x, y in zip(g, p, strict=True)])),
-        gold,
-        [["a"], ["b"], []],
-        n_resamples=30,
-    )
-    assert found.value == pytest.approx(2 / 3)
-    assert found.low <= found.value <= found.high
-
-
-def test_an_interval_says_how_it_was_found():
+def test_an_interval_states_the_method():
     found = bootstrap(tally_labels([0, 1], [0, 0], 2), n_resamples=20, seed=7)["accuracy"]
     assert found.how == "bootstrap percentile|over:2 examples|resamples:20|seed:7"
     assert over_seeds([1.0, 2.0]).how == "t|over:2 seeds"
@@ -194,7 +178,7 @@ def test_quantiles_are_those_of_the_tables(n_degrees, level, expected):
     assert t_quantile(level, n_degrees) == pytest.approx(expected, abs=5e-5)
 
 
-def test_quantiles_of_many_degrees_are_those_of_the_normal_distribution():
+def test_t_quantiles_approach_the_normal_distribution():
     # t = z + (z³ + z) / 4ν + …
     assert t_quantile(0.95, 2_001) == pytest.approx(1.959964 + (7.529 + 1.96) / 8_004, abs=1e-5)
 
@@ -240,7 +224,7 @@ def compared_by_hand(a, b, n_resamples, seed, paired):
 
 
 @pytest.mark.parametrize("paired", [False, True])
-def test_the_paired_bootstrap_is_that_of_its_definition(paired):
+def test_the_paired_bootstrap_equals_the_definition(paired):
     a = [answers(41, 0.7, seed) for seed in range(3)]
     b = [answers(41, 0.6, seed) for seed in range(10, 13 if paired else 12)]
     expected = compared_by_hand(a, b, 150, 6, paired)
@@ -356,8 +340,8 @@ def test_what_has_no_interval_is_refused():
     with pytest.raises(NonFiniteError, match="'score' is not a number"):
         over_seeds([0.5, math.nan])
     with pytest.raises(NonFiniteError, match="'score' is not a number for some choice of examples"):
-        bootstrap_function(lambda g, p: math.nan, [1], [1])
+        bootstrap(AnyScore(lambda g, p: math.nan, np.ones(1), np.ones(1)))
     with pytest.raises(ValueError, match="no examples to score"):
-        bootstrap_function(lambda g, p: 0.0, [], [])
+        bootstrap(AnyScore(lambda g, p: 0.0, np.ones(0), np.ones(0)))
     with pytest.raises(ValueError, match="gold has 1 examples and predicted 2"):
         AnyScore(lambda g, p: 0.0, np.zeros(1), np.zeros(2))

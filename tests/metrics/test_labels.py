@@ -156,7 +156,7 @@ def test_no_class_at_all_scores_0():
     assert float(counts.macro_f1) == float(counts.micro_f1) == float(counts.weighted_f1) == 0
 
 
-def test_predictions_are_the_most_probable_class_and_of_equals_the_first():
+def test_the_most_probable_class_wins_ties_to_the_first():
     probabilities = [[0.2, 0.5, 0.3], [0.4, 0.2, 0.4], [1 / 3, 1 / 3, 1 / 3]]
     found = measure_labels(STANCES, [1, 0, 0], probabilities=probabilities)
     assert found.confusion.tolist() == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]

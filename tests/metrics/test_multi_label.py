@@ -127,7 +127,7 @@ def test_no_threshold_gives_a_larger_f1():
         ([0, 1], [0.7, 0.3], 0.15),  # the only best one predicts both
     ],
 )
-def test_ties_are_broken_as_said(gold, probabilities, expected):
+def test_ties_are_broken_as_documented(gold, probabilities, expected):
     found = choose_thresholds(np.array(gold)[:, None], np.array(probabilities)[:, None])
     assert found.tolist() == pytest.approx([expected])
 
@@ -145,7 +145,7 @@ def test_of_two_as_near_the_higher_threshold_is_taken():
 
 
 @pytest.mark.parametrize("low", [0.3, np.nextafter(0.3, 1)])
-def test_neighbouring_numbers_are_told_apart(low):
+def test_neighbouring_numbers_are_distinguished(low):
     # Their middle rounds to the one whose last bit is 0, which is the lower one of every other two.
     high = np.nextafter(low, 1)
     chosen = choose_thresholds([[0], [1]], [[low], [high]])

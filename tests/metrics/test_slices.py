@@ -23,7 +23,7 @@ def example(n: int = 97):
     return gold, predicted, random.integers(0, 40, n)
 
 
-def test_slices_hold_every_example_once_and_score_as_a_set_of_their_own():
+def test_slices_partition_examples_and_score_separately():
     gold, predicted, lengths = example()
     table = by_length(tally_labels(gold, predicted, 3), lengths, edges=(4, 15, 22), n_resamples=50)
     assert [each.name for each in table.slices] == ["0–4", "5–15", "16–22", "23 and more"]
@@ -38,7 +38,7 @@ def test_slices_hold_every_example_once_and_score_as_a_set_of_their_own():
         )
 
 
-def test_buckets_are_of_like_size_unless_told():
+def test_buckets_are_of_equal_size_by_default():
     gold, predicted, lengths = example()
     table = by_length(tally_labels(gold, predicted, 3), lengths, n_resamples=5)
     assert len(table.slices) == 5

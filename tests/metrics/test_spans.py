@@ -306,7 +306,7 @@ def test_signatures_say_how_each_score_was_computed():
         (["B-X", "NN"], None),
     ],
 )
-def test_a_scheme_is_known_by_its_labels(labels, scheme):
+def test_a_scheme_is_detected_from_the_labels(labels, scheme):
     assert find_scheme(labels) == scheme
 
 

@@ -21,7 +21,7 @@ def test_scores_are_sacrebleus():
     assert 0 < scores["bleu"] < 100
 
 
-def test_bleu_is_that_of_the_corpus_and_of_its_definition():
+def test_bleu_is_corpus_level_and_equals_the_definition():
     # "a b c d e" against "a b c d f": precisions 4/5, 3/4, 2/3, 1/2 and no brevity penalty.
     geometric_mean = (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
     assert score(["a b c d e"], ["a b c d f"])["bleu"] == pytest.approx(

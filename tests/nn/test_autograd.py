@@ -245,7 +245,7 @@ def test_a_weight_changed_before_the_backward_pass_is_refused(name: str) -> None
 
 
 @every_cell
-def test_hooks_on_saved_tensors_and_checkpoints_keep_the_gradients(cell: str) -> None:
+def test_saved_tensor_hooks_and_checkpoints_keep_gradients(cell: str) -> None:
     skip_torchs_lstm(cell)
     module, x = make(nn, cell), batch()
     wanted = [x, *module.parameters()]
@@ -305,7 +305,7 @@ def test_forward_derivatives_are_the_difference_quotients(cell: str, frozen: str
 
 @torchs_own
 @every_cell
-def test_a_forward_derivative_of_the_backward_pass_is_kept(cell: str) -> None:
+def test_a_forward_derivative_of_the_backward_pass_survives(cell: str) -> None:
     skip_torchs_lstm(cell)
     module, x = make(nn, cell), batch()
     y, _ = module(x)

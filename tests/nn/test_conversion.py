@@ -65,7 +65,7 @@ def test_to_torch_gives_another_layer_of_the_same_parameters(cell: str) -> None:
     assert torch.equal(ours(X)[0], before)
 
 
-def test_a_layer_itself_and_its_subclasses() -> None:
+def test_layers_are_converted_and_subclasses_are_not() -> None:
     class Mine(torch.nn.LSTM):
         pass
 

@@ -158,9 +158,7 @@ def test_every_gradient_is_torchs(cell: str, pin: str | None) -> None:
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_pinned_to_the_reference_it_still_takes_all_that_torch_takes(
-    cell: str, batch_first: bool
-) -> None:
+def test_the_pinned_reference_accepts_what_torch_accepts(cell: str, batch_first: bool) -> None:
     options = {"num_layers": 2, "bidirectional": True, "batch_first": batch_first}
     ours, torchs = pair(cell, D, H, dtype=torch.float64, **options)
     x, hx = inputs(options, cell)
@@ -253,7 +251,7 @@ def test_copies_moves_and_swapped_weights_are_seen(cell: str) -> None:
 @pytest.mark.parametrize("lengths", [None, [3, 7, 1, 5]])
 @pytest.mark.parametrize("pin", PINS, ids=str)
 @pytest.mark.parametrize("cell", CELLS)
-def test_torchs_own_errors_are_kept(cell: str, pin: str | None, lengths: list[int] | None) -> None:
+def test_torch_errors_are_unchanged(cell: str, pin: str | None, lengths: list[int] | None) -> None:
     ours, torchs = pair(cell, D, H)
     x = torch.zeros(T, B, D)
     wrong_h = torch.zeros(1, B, H + 1)
@@ -440,7 +438,7 @@ def test_orthogonal_start_is_orthogonal_gate_by_gate(cell: str, n_gates: int) ->
             assert parameter.abs().max() <= H**-0.5
 
 
-def test_orthogonal_start_with_a_projection_has_orthogonal_columns() -> None:
+def test_orthogonal_init_with_projection_has_orthogonal_columns() -> None:
     lstm = nn.LSTM(D, H, proj_size=2, recurrent_init="orthogonal")
     for block in lstm.weight_hh_l0.split(H):
         torch.testing.assert_close(block.T @ block, torch.eye(2), atol=1e-6, rtol=0)
@@ -482,7 +480,7 @@ def test_a_start_that_does_not_exist_is_refused() -> None:
         nn.LSTM(D, H, bias=False, forget_bias=1.0)
 
 
-def test_repr_tells_what_differs_from_torch() -> None:
+def test_repr_shows_what_differs_from_torch() -> None:
     assert repr(nn.LSTM(5, 3)) == "LSTM(5, 3)"
     assert repr(nn.LSTM(5, 3, recurrent_init="orthogonal", forget_bias=1.0)) == (
         "LSTM(5, 3, recurrent_init=orthogonal, forget_bias=1.0)"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unrolled import ops
-from unrolled.ops.types import N_GATES, N_STATES
+from unrolled.ops.cells import CELLS
 
 # Every branch of the fused path is in here: full, ragged with half of it real, mostly padding,
 # nothing as long as the rectangle, nothing at all; one step; one row.
@@ -80,7 +80,7 @@ def make_case(
         return _leaf(drawn.to(dtype))
 
     n_rows = 5 if lengths is None else len(lengths)
-    n_gate_rows = N_GATES[kind] * hidden_size
+    n_gate_rows = CELLS[kind].n_gates * hidden_size
     weights = ops.Weights(
         normal(n_gate_rows, input_size, scale=weight_scale),
         normal(n_gate_rows, hidden_size, scale=weight_scale),
@@ -91,7 +91,7 @@ def make_case(
         kind,
         normal(n_steps, n_rows, input_size),
         None if lengths is None else torch.tensor(lengths, dtype=torch.int64),
-        tuple(normal(n_rows, hidden_size) for _ in range(N_STATES[kind])),
+        tuple(normal(n_rows, hidden_size) for _ in range(CELLS[kind].n_states)),
         weights,
         reverse,
     )

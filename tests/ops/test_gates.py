@@ -73,7 +73,7 @@ def test_gates_finish_the_reference_step(cell, B, dtype):
 
 
 @pytest.mark.parametrize("parts", [(0,), (1,), (0, 1)])
-def test_lstm_gates_have_the_right_derivative_whichever_part_is_used(parts):
+def test_lstm_gate_gradients_are_right_for_partial_use(parts):
     gates = torch.randn(3, 4 * H, dtype=torch.float64, requires_grad=True)
     c = torch.randn(3, H, dtype=torch.float64, requires_grad=True)
     chosen = lambda gates, c: tuple(lstm_gates(gates, c)[part] for part in parts)  # noqa: E731

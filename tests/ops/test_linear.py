@@ -69,7 +69,7 @@ def test_product_of_any_size(m, k, n):
     assert_as_good_as_torch(product(a, b), a @ b.t(), a.double() @ b.double().t())
 
 
-def test_product_never_returns_memory_of_its_inputs():
+def test_product_never_returns_memory_of_an_input():
     a, b = torch.randn(3, 1), torch.ones(1, 1)
     result = product(a, b)
     result.add_(1)
@@ -158,7 +158,7 @@ def test_why_not_onednn_says_why(monkeypatch):
     assert why_not_onednn() == "this PyTorch was built without oneDNN"
 
 
-def test_the_choice_of_routine_does_not_depend_on_the_default_type():
+def test_the_routine_does_not_depend_on_the_default_dtype():
     expected = why_not_onednn()
     module._onednn_linear.cache_clear()
     torch.set_default_dtype(torch.float64)
@@ -279,7 +279,7 @@ def test_a_frozen_weight_still_passes_gradients_to_the_inputs():
     torch.testing.assert_close(x.grad, weight.sum(0).expand(2, 5))
 
 
-def test_a_weight_changed_before_its_backward_is_noticed():
+def test_a_weight_changed_before_backward_is_noticed():
     weight, x = torch.randn(3, 5, requires_grad=True), torch.randn(2, 5, requires_grad=True)
     y = StepLinear(weight)(x)
     with torch.no_grad():

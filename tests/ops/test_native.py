@@ -351,7 +351,7 @@ print(calls(10_000) - before)
          "the kernels are float32, and this is float64"),
         (torch.zeros(7, 5, 3, device="meta"), "gru",
          "the kernels run on the CPU, and this is on meta"),
-        (torch.zeros(7, 5, 3), "rnn_sigmoid", "there is no kernel of the sigmoid RNN"),
+        (torch.zeros(7, 5, 3), "rnn_sigmoid", "there is no kernel of rnn_sigmoid"),
         (torch.zeros(7, 5, 0), "gru", "the kernels need inputs of at least one number"),
         (torch._neg_view(torch.zeros(7, 5, 3)), "gru",
          "the kernels read memory, and this is a negated view of it"),

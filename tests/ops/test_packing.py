@@ -19,7 +19,7 @@ def test_rows_are_packed_as_torch_packs_them() -> None:
     assert torch.equal(plan.order, packed.sorted_indices)
 
 
-def test_in_reverse_each_row_starts_at_its_own_end() -> None:
+def test_in_reverse_every_row_starts_at_the_row_end() -> None:
     plan = Packing.of(LENGTHS, X.device, reverse=True)
     first = plan.gather(X)[:4]
     assert torch.equal(first, torch.stack([X[4, 1], X[2, 2], X[1, 0], X[0, 3]]))

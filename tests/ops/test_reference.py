@@ -9,14 +9,14 @@ import torch
 from recurrence_cases import TORCH_KINDS, make_case, run_ours
 
 from unrolled import ops
-from unrolled.ops.reference import STEPS
+from unrolled.ops.cells import CELLS
 
 KINDS = (*TORCH_KINDS, "rnn_sigmoid")
 
 
 def test_sigmoid_step_is_the_lectures_equation() -> None:
     case = make_case("rnn_sigmoid", hidden_size=2)
-    (after,) = STEPS["rnn_sigmoid"](case.x[0], case.state, case.weights)
+    (after,) = CELLS["rnn_sigmoid"].step(case.x[0], case.state, case.weights)
     x, h = case.x[0, 0].tolist(), case.state[0][0].tolist()
     w_ih, w_hh, b_ih, b_hh = (w.tolist() for w in case.weights.tensors)
     for unit in range(2):
@@ -29,19 +29,19 @@ def test_sigmoid_step_is_the_lectures_equation() -> None:
 def test_the_slope_of_sigmoid_is_at_most_a_quarter() -> None:
     total = torch.linspace(-4, 4, 81, dtype=torch.float64, requires_grad=True)
     weights = ops.Weights(torch.ones(1, 1).double(), torch.zeros(1, 1).double())
-    (h,) = STEPS["rnn_sigmoid"](total.unsqueeze(1), (torch.zeros(81, 1).double(),), weights)
+    (h,) = CELLS["rnn_sigmoid"].step(total.unsqueeze(1), (torch.zeros(81, 1).double(),), weights)
     (slope,) = torch.autograd.grad(h.sum(), total)
     assert slope.max().item() == pytest.approx(0.25)
     assert slope.argmax().item() == 40
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_unroll_is_its_step_repeated(kind: ops.Kind) -> None:
+def test_unroll_repeats_the_step(kind: ops.Kind) -> None:
     case = make_case(kind)
     state = case.state
     outputs = []
     for x_BD in case.x:
-        state = STEPS[kind](x_BD, state, case.weights)
+        state = CELLS[kind].step(x_BD, state, case.weights)
         outputs.append(state[0])
     with ops.using("reference"):
         y, end = ops.unroll(kind, case.x, None, case.state, case.weights)

@@ -11,7 +11,8 @@ from recurrence_cases import TORCH_KINDS, make_case
 
 from unrolled import ops
 from unrolled.errors import ConfigError
-from unrolled.ops import native, reference
+from unrolled.ops import native
+from unrolled.ops.cells import CELLS
 from unrolled.ops.stepping import PackedStep, Stream
 
 needs_kernels = pytest.mark.skipif(
@@ -58,7 +59,7 @@ def test_a_packed_step_equals_the_reference(
     )
     step = PackedStep(kind, case.weights, precision)
     kept = rounded(case.weights, precision)
-    exact = reference.STEPS[kind](
+    exact = CELLS[kind].step(
         case.x[0].double(),
         tuple(part.double() for part in case.state),
         ops.Weights(*(w.double() for w in kept.tensors)),
@@ -73,7 +74,7 @@ def test_without_biases_and_with_strides() -> None:
     apart = case.state[0].detach().repeat(2, 1)[::2]
     (ours,) = PackedStep("gru", case.weights)(wide, (apart,))
     with torch.no_grad():
-        (right,) = reference.STEPS["gru"](wide, (apart,), case.weights)
+        (right,) = CELLS["gru"].step(wide, (apart,), case.weights)
     torch.testing.assert_close(ours, right, atol=1e-6, rtol=1e-5)
 
 

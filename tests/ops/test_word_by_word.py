@@ -72,7 +72,7 @@ def test_it_is_the_equations_in_values_and_gradients(attention_counts, way):
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_either_result_alone_has_its_gradients(part):
+def test_either_result_alone_has_gradients(part):
     leaves = make()
     upstream = torch.randn_like(by_equations(**leaves)[part])
     found = [
@@ -124,7 +124,7 @@ def test_numbers_too_large_for_exponentials_lose_nothing(name, size, dtype):
         )
 
 
-def test_nothing_of_all_steps_rows_and_places_is_kept():
+def test_no_tensor_of_all_steps_rows_and_positions_is_stored():
     sizes: list[int] = []
     hooks = torch.autograd.graph.saved_tensors_hooks(
         lambda tensor: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor
@@ -134,7 +134,7 @@ def test_nothing_of_all_steps_rows_and_places_is_kept():
     assert max(sizes) < T * B * S * A
 
 
-def test_what_stands_in_the_padding_of_either_text_cannot_be_seen():
+def test_padding_of_either_text_cannot_be_seen():
     leaves = make()
     past_first, past = torch.arange(S) >= FIRST.unsqueeze(1), torch.arange(T).unsqueeze(1) >= SECOND
     results = []

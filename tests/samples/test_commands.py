@@ -106,7 +106,7 @@ def test_a_longer_part_begins_with_the_shorter_one(sample: CommandSample) -> Non
         assert getattr(sample, part)[: len(getattr(short, part))] == getattr(short, part)
 
 
-def test_files_hold_a_command_and_its_steps_a_line(tmp_path: Path) -> None:
+def test_files_hold_one_command_with_steps_a_line(tmp_path: Path) -> None:
     small = generate(3, 1, 2)
     write(tmp_path / "commands", small)
     content = (tmp_path / "commands" / "train.tsv").read_bytes().decode()

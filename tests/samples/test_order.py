@@ -66,7 +66,7 @@ def test_every_bag_occurs_equally_often_under_both_labels(
     assert all(count["positive"] == count["negative"] for count in counts.values())
 
 
-def test_whoever_counts_ngrams_is_at_chance_where_the_sample_says_so(
+def test_ngram_counts_are_at_chance_on_order_only_samples(
     part: list[OrderSentence],
 ) -> None:
     for n in range(1, 7):
@@ -79,7 +79,7 @@ def test_whoever_counts_ngrams_is_at_chance_where_the_sample_says_so(
         assert all(count["positive"] == count["negative"] for count in counts.values())
 
 
-def test_shares_of_what_tells_the_sentences_apart(part: list[OrderSentence]) -> None:
+def test_shared_ngrams_have_the_stated_shares(part: list[OrderSentence]) -> None:
     shared = Counter(min(3, sentence.n_shared) for sentence in part)
     for n, share in ((1, 0.25), (2, 0.25), (3, 0.5)):
         assert shared[n] / len(part) == pytest.approx(share, abs=0.005)
@@ -171,7 +171,7 @@ def test_a_longer_part_begins_with_the_shorter_one(sample: OrderSample) -> None:
         assert getattr(sample, part)[: len(said)] == said
 
 
-def test_files_have_a_header_and_a_sentence_with_its_label_a_line(tmp_path: Path) -> None:
+def test_files_have_a_header_and_one_labelled_sentence_a_line(tmp_path: Path) -> None:
     small = generate(6, 2, 4)
     write(tmp_path / "new" / "order", small)
     for part in PARTS:
@@ -211,5 +211,5 @@ def test_more_sentences_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatc
         ("y x a x y x b x y", "y x b x y x a x y", 3),
     ],
 )
-def test_shared_ngrams(one: str, other: str, n: int) -> None:
+def test_shared_ngrams_are_counted(one: str, other: str, n: int) -> None:
     assert shared_ngrams(one, other) == n

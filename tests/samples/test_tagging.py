@@ -29,7 +29,7 @@ def every(sample: TaggingSample) -> list[list[Token]]:
     return [sentence for part in PARTS for sentence in getattr(sample, part)]
 
 
-def test_sizes_are_as_asked_for_and_a_longer_sample_begins_with_the_shorter(sample) -> None:
+def test_a_longer_sample_extends_a_shorter_one(sample) -> None:
     assert [len(getattr(sample, part)) for part in PARTS] == [1_000, 100, 200]
     longer = generate(1_100, 100, 200)
     assert longer.train[:1_000] == sample.train
@@ -66,7 +66,7 @@ def test_a_and_an_stand_where_they_should(sample) -> None:
                 assert (token.text.lower() == "an") == vowel, (token, after)
 
 
-def test_many_words_have_several_tags_and_the_most_frequent_is_wrong_at_a_tenth(sample) -> None:
+def test_ambiguous_words_defeat_the_most_frequent_tag(sample) -> None:
     for column in (1, 2):
         tags: dict[str, Counter[str]] = defaultdict(Counter)
         for sentence in sample.train:

@@ -111,12 +111,20 @@ def test_what_was_looked_at_is_in_the_conditioning_text(encoder) -> None:
 
 
 @pytest.mark.parametrize("head", ["tanh", "linear", "literal"])
-def test_the_heads(head) -> None:
+def test_every_head_equals_the_equation(head) -> None:
     model = make("conditional", head=head)
     hidden = torch.randn(4, 7).double() * 50
-    found = model.head.logits(hidden)
-    assert found.shape == (4, C)
-    assert (found.abs().max() <= 1) == (head == "literal")
+    scorer = model.head.scorer
+    if head == "linear":
+        expected = hidden @ scorer.weight.T + scorer.bias
+    elif head == "literal":
+        expected = torch.tanh(hidden @ scorer.weight.T)
+    else:
+        expected = (
+            torch.tanh(hidden @ scorer.weight.T) @ scorer.output.weight.T + scorer.output.bias
+        )
+    assert expected.shape == (4, C)
+    torch.testing.assert_close(model.head.logits(hidden), expected)
 
 
 def test_embeddings_are_brought_to_another_width() -> None:

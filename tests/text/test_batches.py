@@ -72,7 +72,7 @@ def test_the_same_seed_and_epoch_give_the_same_order() -> None:
     assert list(batches(lengths, 251, 7, 3)) == list(batches(lengths, 251, 7, 3))
 
 
-def test_another_seed_or_epoch_gives_other_batches_in_another_order() -> None:
+def test_another_seed_or_epoch_reshuffles_the_batches() -> None:
     lengths = sentences(997)
     runs = [
         list(batches(lengths, 251, seed, epoch)) for seed, epoch in ((1, 0), (1, 1), (2, 0), (2, 1))
@@ -82,7 +82,7 @@ def test_another_seed_or_epoch_gives_other_batches_in_another_order() -> None:
     assert len({tuple(map(tuple, run)) for run in runs}) == 4
 
 
-def test_without_shuffling_neither_seed_nor_epoch_matter_and_the_longest_come_first() -> None:
+def test_unshuffled_batches_are_longest_first_for_any_seed() -> None:
     lengths = sentences(997)
     order = list(batches(lengths, 251, seed=1, epoch=0, shuffle=False))
     assert order == list(batches(lengths, 251, seed=9, epoch=4, shuffle=False))

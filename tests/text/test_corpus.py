@@ -234,7 +234,7 @@ def test_what_is_left_out_of_a_long_line_joins_no_words(
         assert [each.text for each in rest] == [each.text for each in blocks[number + 1 :]]
 
 
-def test_characters_of_several_bytes_are_not_torn_in_a_long_line(
+def test_multibyte_characters_are_not_split_in_a_long_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "x日本 語の文\r\n" + "文字 列" * 30 + "\nend\n"
@@ -382,9 +382,7 @@ def test_documents_end_where_asked(
     assert documents(documents="line") == ["a", "", "", "five"]
 
 
-def test_the_end_of_a_line_is_counted_where_the_end_of_a_document_stands_for_it(
-    tmp_path: Path, bpe: Tokenizer
-) -> None:
+def test_a_document_end_counts_as_a_line_end(tmp_path: Path, bpe: Tokenizer) -> None:
     path = write(tmp_path / "a.txt", "é日\n\nb")
     lines = open_corpus(whole(path, documents="line")).encode("train", bpe)
     assert (lines.n_characters, lines.n_bytes) == (5, 8)
@@ -430,7 +428,7 @@ def test_the_end_of_the_text_is_cut_off_at_line_starts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("on_invalid", "block"), [("replace", 17), ("skip", 89)])
-def test_cuts_fall_on_the_first_line_of_the_share_whatever_the_blocks(
+def test_cuts_fall_on_line_starts_for_any_block_size(
     tmp_path: Path, on_invalid: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_BLOCK", block)
@@ -493,7 +491,7 @@ def test_temporary_files_of_killed_processes_go_after_a_day(tmp_path: Path) -> N
     assert young.exists()
 
 
-def test_whole_files_are_drawn_from_many_whatever_their_names_and_order(tmp_path: Path) -> None:
+def test_files_are_sampled_regardless_of_names_and_order(tmp_path: Path) -> None:
     for i in range(25):
         write(tmp_path / "a" / f"{i}.txt", f"text {i} " * (40 + i % 3))
         write(tmp_path / "b" / f"{24 - i}-other.md", f"text {i} " * (40 + i % 3))
@@ -617,7 +615,7 @@ def test_pieces_are_short_where_lines_allow_it(tmp_path: Path) -> None:
     assert lines == path.read_text(encoding="utf-8").splitlines()
 
 
-def test_text_without_a_place_to_cut_is_cut_after_a_mebibyte_of_characters(
+def test_text_without_boundaries_is_cut_every_mebibyte(
     tmp_path: Path,
 ) -> None:
     characters = Tokenizer.train(["aé\n "], TextConfig(kind="char"))
@@ -778,7 +776,7 @@ def test_large_files_are_checked_by_length(
     assert ids.read_bytes() == content
 
 
-def test_what_is_kept_can_be_read(tmp_path: Path, bpe: Tokenizer) -> None:
+def test_a_cache_record_describes_the_ids(tmp_path: Path, bpe: Tokenizer) -> None:
     cache = tmp_path / "cache"
     stream = open_corpus(whole(write(tmp_path / "a", CODE))).encode("train", bpe, cache)
     (about,) = cache.glob("*.json")
@@ -899,9 +897,7 @@ for number in range(20):
 """
 
 
-def test_processes_that_encode_at_once_do_not_disturb_one_another(
-    tmp_path: Path, bpe: Tokenizer
-) -> None:
+def test_processes_can_encode_at_once(tmp_path: Path, bpe: Tokenizer) -> None:
     path, caches = write(tmp_path / "a", CODE * 31), tmp_path / "caches"
     bpe.save(tmp_path / "tokenizer.json")
     words = [_ENCODE_IN_A_PROCESS, str(path), str(tmp_path / "tokenizer.json"), str(caches)]
@@ -1001,7 +997,7 @@ def test_a_section_of_a_recipe_is_read() -> None:
     assert config == CorpusConfig(("src",), suffixes=(".py",), documents="line", valid_share=0.0)
 
 
-def test_a_file_rewritten_with_its_old_time_is_read_again(tmp_path: Path) -> None:
+def test_a_file_rewritten_with_the_old_time_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for text in ("one\n", "two\n"):
         write(path, text)

@@ -173,7 +173,7 @@ def test_rows_keep_the_order_of_the_file(tmp_path: Path) -> None:
         assert lines == sorted(lines)
 
 
-def test_files_given_for_validation_and_test_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_given_validation_and_test_files_are_not_split(tmp_path: Path) -> None:
     train = write(tmp_path / "train.tsv", [(f"s{i}", f"t{i}") for i in range(101)])
     valid = write(tmp_path / "valid.tsv", [("s1", "t1"), ("s1", "t1"), ("x", "")])
     test = write(tmp_path / "test.tsv", [("y", "z")])
@@ -256,7 +256,7 @@ def test_values_that_cannot_be_are_named(values: dict[str, object], message: str
     assert str(caught.value) == message
 
 
-def test_no_file_is_said() -> None:
+def test_missing_data_is_reported() -> None:
     with pytest.raises(ConfigError) as caught:
         read_splits(DataConfig())
     assert str(caught.value) == "no data given; use --data FILE, or data.train in the recipe"
@@ -293,7 +293,7 @@ def test_training_has_every_label_that_a_cut_part_has(tmp_path: Path, seed: int)
     assert [tuple(sorted(row.fields for row in part)) for part in (again.valid, again.test)] == rows
 
 
-def test_labels_that_stand_in_each_part_change_nothing_of_the_cut(tmp_path: Path) -> None:
+def test_labels_present_in_all_parts_do_not_change_the_split(tmp_path: Path) -> None:
     splits = labelled(tmp_path / "a.tsv", ["x", "y"] * 50)
     plain = read_splits(
         DataConfig(train=(str(tmp_path / "a.tsv"),)), 2, Reading(linked=lambda fields: fields[:1])
@@ -301,7 +301,7 @@ def test_labels_that_stand_in_each_part_change_nothing_of_the_cut(tmp_path: Path
     assert (splits.train, splits.valid, splits.test) == (plain.train, plain.valid, plain.test)
 
 
-def test_labels_that_training_needs_are_named_where_nothing_is_left_to_cut(tmp_path: Path) -> None:
+def test_labels_missing_from_training_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         labelled(tmp_path / "a.tsv", [str(n) for n in range(11)])
     assert str(caught.value) == (

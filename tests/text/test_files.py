@@ -84,7 +84,7 @@ def test_other_packings_are_refused_by_name(tmp_path: Path, ending: str) -> None
     )
 
 
-def test_a_python_without_a_packer_is_told_so(
+def test_a_python_without_a_compression_module_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.txt.xz"
@@ -94,7 +94,7 @@ def test_a_python_without_a_packer_is_told_so(
         list(read_lines(path))
 
 
-def test_a_fault_of_the_disk_is_not_the_file_s(tmp_path: Path) -> None:
+def test_a_disk_error_is_not_blamed_on_the_file(tmp_path: Path) -> None:
     class Torn(io.BytesIO):
         def read(self, *_: object) -> bytes:
             raise OSError(5, "Input/output error")

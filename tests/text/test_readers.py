@@ -312,7 +312,7 @@ def test_a_list_in_json_is_one_field_where_lists_are_taken(tmp_path: Path) -> No
     )
 
 
-def test_a_list_is_of_the_last_column_where_only_that_may_hold_one(tmp_path: Path) -> None:
+def test_only_the_last_column_may_hold_a_list(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"label": ["x", "y"], "text": ["a", "b"]}\n')
     assert failure(path, names=("text", "label"), lists="last") == (
         f"{path}, line 1, field 'text': expected text or a number, found list; write it as one text"
@@ -334,7 +334,7 @@ def test_a_list_is_of_the_last_column_where_only_that_may_hold_one(tmp_path: Pat
         ("text\ttext", None),
     ],
 )
-def test_a_table_of_just_the_columns_that_are_meant_is_read_by_name(
+def test_a_table_with_only_the_needed_columns_is_read_by_name(
     tmp_path: Path, header: str, order: str | None
 ) -> None:
     path = write(tmp_path / "a.tsv", f"{header}\na\tb\n")
@@ -360,7 +360,7 @@ def test_what_is_no_text_in_a_list(tmp_path: Path, value: str, problem: str) -> 
     assert str(caught.value) == f"{path}, line 1, field 'x': {problem}"
 
 
-def test_the_character_between_the_texts_of_a_list_is_refused_in_them(tmp_path: Path) -> None:
+def test_the_list_separator_is_refused_inside_a_text(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"x": ["a\\u001fb"]}\n')
     with pytest.raises(DataError) as caught:
         list(read_rows(path, lists="all"))

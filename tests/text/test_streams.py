@@ -53,7 +53,7 @@ def test_a_gradient_reaches_k2_steps_back() -> None:
     assert [window.inputs.shape[1] for window in windows][3:-1] == [7] * (len(windows) - 4)
 
 
-def test_the_first_row_begins_after_an_end_of_document_and_the_others_in_the_text() -> None:
+def test_only_the_first_row_starts_at_a_document_boundary() -> None:
     first = Windows(IDS, 3, 4)[0]
     assert first.inputs[:, 0].tolist() == [EOS_ID, IDS[6], IDS[13]]
 

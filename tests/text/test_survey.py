@@ -65,7 +65,7 @@ def test_everything_is_counted(found: Survey) -> None:
     assert found.padding == 0.0
 
 
-def test_the_page_says_so(found: Survey) -> None:
+def test_the_survey_lists_counts_and_examples(found: Survey) -> None:
     page = shown(found)
     for line in (
         "rows      22 train, 2 valid, 1 test",
@@ -107,7 +107,7 @@ def test_text_of_the_data_is_not_taken_for_markup(tmp_path: Path) -> None:
     assert "[red]" in page
 
 
-def test_truncation_is_told_from_skipping(tmp_path: Path) -> None:
+def test_truncation_is_distinguished_from_skipping(tmp_path: Path) -> None:
     rows = [("en", "es"), *((f"a {i}", f"b c d {i}") for i in range(40))]
     path = write(tmp_path / "a.tsv", rows)
     found = survey(DataConfig(train=(path,), max_length=3, too_long="truncate"), WORDS)
@@ -158,7 +158,7 @@ def test_every_kind_of_token_is_surveyed(tmp_path: Path, kind: str) -> None:
     assert shown(found)
 
 
-def test_no_file_is_said() -> None:
+def test_missing_data_is_reported() -> None:
     with pytest.raises(ConfigError) as caught:
         survey(DataConfig(), WORDS)
     assert str(caught.value) == "no data given; use --data FILE, or data.train in the recipe"

@@ -213,9 +213,7 @@ Tokenizer.train(texts, TextConfig(kind=kind, vocab_size=330 if kind == "bpe" els
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ties_fall_the_same_way_whatever_the_threads_hashes_and_order(
-    kind: str, tmp_path: Path
-) -> None:
+def test_ties_do_not_depend_on_threads_hashes_or_order(kind: str, tmp_path: Path) -> None:
     files = []
     for run, threads in enumerate(("1", "2", "5")):
         path = tmp_path / f"{run}.json"
@@ -231,7 +229,7 @@ def test_ties_fall_the_same_way_whatever_the_threads_hashes_and_order(
     assert len(Tokenizer.load(path)) in (19, 330)
 
 
-def test_words_seen_seldom_are_unknown_and_the_most_frequent_are_kept() -> None:
+def test_rare_words_are_unknown_and_frequent_words_are_not() -> None:
     texts = ["b b b a a c c d"]
     seldom = Tokenizer.train(texts, TextConfig(kind="word", min_count=2))
     assert seldom.pieces(range(len(seldom))) == [*SPECIALS, "b", "a", "c"]
@@ -501,7 +499,7 @@ def test_a_special_token_in_prepared_text_is_an_unknown_word(
         assert tokenizer.decode([BOS_ID, *ids[0], EOS_ID, PAD_ID]) == "the <unk> of"
 
 
-def test_special_tokens_in_prepared_text_take_no_place_in_the_vocabulary() -> None:
+def test_special_tokens_in_prepared_text_get_no_entry() -> None:
     texts = ["<unk> <unk> </s> a <UNK> <Pad>"] * 5
     tokenizer = Tokenizer.train(texts, TextConfig(kind="space", lowercase=True))
     assert tokenizer.pieces(range(len(tokenizer))) == [*SPECIALS, "a"]
@@ -632,7 +630,7 @@ def test_a_vocabulary_of_whole_tokens_comes_back(kind: str, tmp_path: Path) -> N
         assert ids == [7, 5, UNK_ID, UNK_ID, UNK_ID, UNK_ID, UNK_ID]
 
 
-def test_whole_tokens_are_the_same_as_split_ones_where_white_space_splits() -> None:
+def test_whole_tokens_equal_tokens_split_at_white_space() -> None:
     texts = ["a b a", "c </s> a d d"]
     split = Tokenizer.train(texts, TextConfig(kind="space"))
     whole = Tokenizer.of_tokens(" ".join(texts).split(), TextConfig(kind="space"))
@@ -689,7 +687,7 @@ MIXED = [
 
 @pytest.mark.parametrize("running", [False, True])
 @pytest.mark.parametrize("kind", ["bpe", "word", "space", "char"])
-def test_segments_of_a_long_text_have_its_tokens(
+def test_segments_of_a_long_text_cover_the_tokens(
     kind, running: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = random.Random(3)

@@ -405,7 +405,9 @@ def test_all_files_have_the_permissions_of_any_other(tmp_path: Path) -> None:
         train(recipe(tmp_path, 3), tmp_path / "run", task=COUNTING)
     finally:
         os.umask(before)
-    for path in (tmp_path / "run").rglob("*"):
+    paths = list((tmp_path / "run").rglob("*"))
+    assert any(path.is_dir() for path in paths)
+    for path in paths:
         expected = 0o750 if path.is_dir() else 0o640
         assert stat.S_IMODE(path.stat().st_mode) == expected, path
 

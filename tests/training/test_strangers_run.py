@@ -155,7 +155,7 @@ def test_own_tasks_that_need_numbers_to_be_built_are_loaded(
 
 def test_models_of_every_task_are_loaded(runs: Path) -> None:
     for task in TASKS:
-        unrolled.load(runs / task)
+        assert unrolled.load(runs / task).recipe.task == task
 
 
 def test_a_weight_too_many_or_too_few_is_named(runs: Path) -> None:
@@ -327,6 +327,10 @@ def header_with(path: Path, change: Callable[[dict[str, Any]], None], cut: int =
         (lambda header: header.update(a=5), "type, shape or place is damaged"),
         (lambda header: header.pop("b"), "do not stand one after another"),
         (lambda header: header.update(__metadata__=5), "its metadata are no texts by name"),
+        (
+            lambda header: header.update(__metadata__={"sha256": {}}),
+            "its metadata are no texts by name",
+        ),
     ],
 )
 def test_a_damaged_header_is_refused(

@@ -82,7 +82,7 @@ def transcribed(
                         b_sums[i] += (f * diff) ** 2
                         d_sums[j] += (f * diff) ** 2
         losses.append(loss / np.count_nonzero(x))
-    return [w, c, b, d], losses
+    return [w, c, b, d], [float(loss) for loss in losses]
 
 
 @pytest.mark.parametrize("size", [1, 7, 16, 37, 61, 100, 129, 300])

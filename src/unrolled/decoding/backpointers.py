@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,7 +84,7 @@ class History:
             for sentence, its_endings in enumerate(endings)
         ]
 
-    def _trace(self, sentence, ending, tokens, parents, width):
+    def _trace(self, sentence: Any, ending: Any, tokens: Any, parents: Any, width: Any) -> Any:
         path, looked = [], []
         slot = ending.slot
         for step in range(ending.step, -1, -1):

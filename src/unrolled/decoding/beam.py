@@ -22,6 +22,7 @@ import math
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,7 +76,7 @@ def best_continuations(
     return values_BK, places_BK
 
 
-def _best_blocks(log_probs_BQV, totals_BQ, k):
+def _best_blocks(log_probs_BQV: Any, totals_BQ: Any, k: Any) -> Any:
     """Where the best blocks start, and which of their places are tokens of theirs (None: all)."""
     V = log_probs_BQV.shape[2]
     n_whole, n_left = divmod(V, BLOCK)

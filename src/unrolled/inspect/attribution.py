@@ -50,11 +50,6 @@ class Attribution:
     outputs: Tensor
     baseline_outputs: Tensor
 
-    @property
-    def gaps(self) -> Tensor:
-        """`[B]`, by how much the tokens' sum misses `outputs − baseline_outputs`: 0 but for the steps."""
-        return self.tokens.sum(dim=1) - (self.outputs - self.baseline_outputs)
-
 
 @torch.inference_mode(False)  # a caller's may be on, in which no gradient can be had
 def integrated_gradients(
@@ -67,7 +62,8 @@ def integrated_gradients(
     """Attribute a score to the tokens of each row.
 
     The integral is summed by Gauss and Legendre's rule, which needs a few dozen steps where the paper's
-    equal ones need hundreds. Where `gaps` are not small beside the outputs, take more.
+    equal ones need hundreds. Where `tokens` do not sum to `outputs − baseline_outputs`,
+    take more.
 
     Args:
         score: differentiable in the embeddings.

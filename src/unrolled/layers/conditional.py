@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from unrolled.config import require
 from unrolled.layers.attention import Attention
 from unrolled.layers.recurrent import recurrent_layers
-from unrolled.layers.recurrent_stack import KINDS
 from unrolled.layers.renewal import renewed
+from unrolled.ops.cells import cell_named
 from unrolled.ops.linear import linear
 from unrolled.ops.types import State
 from unrolled.ops.word_by_word import word_by_word
@@ -418,7 +418,7 @@ class Reader(nn.Module):
         self, cell: str, input_size: int, hidden_size: int, n_directions: int, dropout_rate: float
     ) -> None:
         super().__init__()
-        require(cell in KINDS, "cell", f"one of {', '.join(KINDS)}", cell)
+        cell_named(cell)  # refuses an unknown one
         wanted = "at least 0 and below 1"
         require(0 <= dropout_rate < 1, "dropout_rate", wanted, dropout_rate)
         self.n_directions = n_directions
@@ -469,7 +469,7 @@ class Start(nn.Module):
         self, cell: str, hidden_size: int, n_directions: int, *, learned: bool = False
     ) -> None:
         super().__init__()
-        self.names = ("h_0", "c_0") if cell == "lstm" else ("h_0",)
+        self.names = ("h_0", "c_0")[: cell_named(cell).n_states]
         for name in self.names:
             zeros = torch.zeros(n_directions, hidden_size)
             if learned:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -558,7 +558,17 @@ class _Nats(torch.autograd.Function):
     """−log p of each row's path; its gradient is what is expected less what is right."""
 
     @staticmethod
-    def forward(ctx, emissions, start, step, end, tags_TB, chain, mixing, wanted):
+    def forward(
+        ctx: Any,
+        emissions: Any,
+        start: Any,
+        step: Any,
+        end: Any,
+        tags_TB: Any,
+        chain: Any,
+        mixing: Any,
+        wanted: Any,
+    ) -> Any:
         wanted = wanted and any(ctx.needs_input_grad[:4])
         lattice = _lattice(chain, (start, step, end), mixing, both=wanted)
         if wanted:
@@ -568,7 +578,7 @@ class _Nats(torch.autograd.Function):
         return lattice.log_z_B - _score(chain, tags_TB, start, step, end)
 
     @staticmethod
-    def backward(ctx, d_nats_B):
+    def backward(ctx: Any, d_nats_B: Any) -> Any:
         lattice, chain, tags_TB = ctx.lattice, ctx.chain, ctx.tags_TB
         inputs = ctx.saved_tensors
         if by_definition_only((d_nats_B,)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,10 +20,10 @@ from unrolled.layers.attention import Attention, Memory, Score
 from unrolled.layers.recurrent import layer_weights, recurrent_layers
 from unrolled.layers.renewal import renewed
 from unrolled.ops.attentive import AttentiveWeights, attentive_unroll, why_not
-from unrolled.ops.gates import gru_gates, lstm_gates
+from unrolled.ops.cells import Cell, cell_named
 from unrolled.ops.linear import StepLinear, linear
 from unrolled.ops.stepping import packed_step
-from unrolled.ops.types import Kind, Weights
+from unrolled.ops.types import Weights
 from unrolled.shapes import Float, Int
 
 
@@ -72,7 +73,7 @@ class StepWeights:
         combine: the output's projection; None where there is none.
     """
 
-    cells: tuple[_Cell, ...]
+    cells: tuple[_SteppedLayer, ...]
     project: StepLinear | None
     combine: StepLinear | None
 
@@ -127,6 +128,7 @@ class AttentionalDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.cell, self.output_size = cell, output_size
+        self._cell = cell_named(cell)
         self.precision = "float32"
         self.input_feeding = input_feeding and attention is not None
         fed_size = output_size if self.input_feeding else 0
@@ -182,18 +184,20 @@ class AttentionalDecoder(nn.Module):
             return self._all_at_once(embedded_BTE, state)
         return self._fed(embedded_BTE, state)
 
-    def _all_at_once(self, embedded_BTE, state):
+    def _all_at_once(self, embedded_BTE: Any, state: Any) -> Any:
         parts = zip(*state.layers, strict=True)
         initial = tuple(torch.stack([p.squeeze(1) for p in part]) for part in parts)
-        h_BTH, final = self.recurrent(embedded_BTE, initial if self.cell == "lstm" else initial[0])
-        final = final if self.cell == "lstm" else (final,)
+        h_BTH, final = self.recurrent(
+            embedded_BTE, initial if self._cell.n_states > 1 else initial[0]
+        )
+        final = final if self._cell.n_states > 1 else (final,)
         output, attention = self._output(h_BTH, state.memory, None)
         layers = tuple(
             tuple(part[layer].unsqueeze(1) for part in final) for layer in range(len(state.layers))
         )
         return output, replace(state, layers=layers), attention
 
-    def _fed(self, embedded_BTE, state):
+    def _fed(self, embedded_BTE: Any, state: Any) -> Any:
         if len(state.layers) == 1 and (whole := self._fed_natively(embedded_BTE, state)):
             return whole
         weights = self.arrange(known_size=embedded_BTE.shape[2])
@@ -209,19 +213,21 @@ class AttentionalDecoder(nn.Module):
         final = DecoderState(layers, feed, state.memory)
         return torch.cat(outputs, dim=1), final, torch.cat(attentions, dim=1)
 
-    def _fed_natively(self, embedded_BTE, state):
+    def _fed_natively(self, embedded_BTE: Any, state: Any) -> Any:
         """The same by the native kernels, all steps in one call; None where they cannot."""
         assert self.attention is not None  # else nothing is fed back
         assert self.combine is not None
-        kind, memory, E = _KINDS[self.cell], state.memory, embedded_BTE.shape[2]
+        cell, memory, E = self._cell, state.memory, embedded_BTE.shape[2]
+        if cell.kernel is None:
+            return None
         w_ih, w_hh, b_ih, b_hh = layer_weights(self.recurrent).tensors
-        is_gru, score = kind == "gru", self.attention
+        score = self.attention
         is_additive = score.score == "additive"
         renewed(score)
         weights = AttentiveWeights(
             w_ih[:, E:],
             w_hh,
-            b_hh if is_gru else None,
+            None if cell.adds_up else b_hh,
             score.query_weight if is_additive else None,
             score.energy_weight if is_additive else None,
             renewed(self.combine).weight,
@@ -230,11 +236,11 @@ class AttentionalDecoder(nn.Module):
         others = (state.feed, memory.keys, memory.values, *layer)
         if why_not(embedded_BTE, weights, *others) is not None:
             return None
-        bias = b_ih if is_gru else b_ih + b_hh
+        bias = b_ih + b_hh if cell.adds_up else b_ih
         known_TBG = linear(embedded_BTE.transpose(0, 1), w_ih[:, :E], bias)
         lengths_B = memory.mask.sum(2).squeeze(1)
         output_TBO, attention_TBS, end = attentive_unroll(
-            kind,
+            cell.kind,
             known_TBG,
             state.feed.squeeze(1),
             layer,
@@ -248,7 +254,7 @@ class AttentionalDecoder(nn.Module):
         final = DecoderState(layers, output_BTO[:, -1:], memory)
         return output_BTO, final, attention_TBS.transpose(0, 1)
 
-    def _through_layers(self, weights, x, layers, known=None):
+    def _through_layers(self, weights: Any, x: Any, layers: Any, known: Any = None) -> Any:
         new_layers = []
         for layer, (cell, old) in enumerate(zip(weights.cells, layers, strict=True)):
             if layer:
@@ -257,7 +263,7 @@ class AttentionalDecoder(nn.Module):
             x = new_layers[-1][0]
         return x, tuple(new_layers)
 
-    def _output(self, h_BQH, memory, weights):
+    def _output(self, h_BQH: Any, memory: Any, weights: Any) -> Any:
         attention = None
         if self.attention is not None:
             project = None if weights is None else weights.project
@@ -274,15 +280,15 @@ class AttentionalDecoder(nn.Module):
         """The weights as they are now, for one pass through a loop over `step`.
 
         Args:
-            known_size: how many of the first inputs are known for all steps; see `_Cell`.
+            known_size: how many of the first inputs are known for all steps; see `_SteppedLayer`.
 
         Raises:
             ConfigError: a lower precision where the native kernels cannot run.
         """
         precision = "float32" if torch.is_grad_enabled() else self.precision
         cells = tuple(
-            _Cell(
-                self.cell,
+            _SteppedLayer(
+                self._cell,
                 0 if layer else known_size,
                 precision,
                 layer_weights(self.recurrent, layer),
@@ -294,40 +300,43 @@ class AttentionalDecoder(nn.Module):
         return StepWeights(cells, project, combine)
 
 
-_KINDS: dict[str, Kind] = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"}
-
-
-class _Cell:
+class _SteppedLayer:
     """One layer's weights, arranged for stepping.
 
     The first `known_size` inputs are known for all steps before the loop; their products come from
     `known`. Where the products of the other inputs and of the state only add up (RNN, LSTM) they are
     one product; the GRU keeps them apart, because its reset gate acts on the state's product alone.
+    A cell that cannot be split so takes its whole step, the known inputs beside the others.
     Without gradients, and with no input known ahead, the native kernels make the whole step at once.
     """
 
     def __init__(
         self,
-        kind: str,
+        cell: Cell,
         known_size: int,
         precision: str,
         weights: Weights,
     ) -> None:
         w_ih, w_hh, b_ih, b_hh = weights.tensors
-        self._kind, self._b_hh = kind, b_hh
-        self._packed = None if known_size else packed_step(_KINDS[kind], weights, precision)
-        if self._packed is not None:
+        self._cell, self._weights, self._b_hh = cell, weights, b_hh
+        self._packed = None if known_size else packed_step(cell.kind, weights, precision)
+        if self._packed is not None or cell.gates is None:
             return
         self._known_weight, moving = w_ih[:, :known_size], w_ih[:, known_size:]
-        if kind == "gru":
-            self._bias = b_ih
-            self._from_input, self._from_state = StepLinear(moving), StepLinear(w_hh)
-        else:
+        if cell.adds_up:
             self._bias = b_ih + b_hh
             self._from_both = StepLinear(torch.cat([moving, w_hh], dim=1))
+        else:
+            self._bias = b_ih
+            self._from_input, self._from_state = StepLinear(moving), StepLinear(w_hh)
 
     def known(self, x_TBE: Tensor) -> Tensor:
-        """Products and bias of the inputs known ahead, all steps at once: `[T, B, G·H]`."""
+        """Products and bias of the inputs known ahead, all steps at once: `[T, B, G·H]`.
+
+        Of a cell that cannot be split, the inputs as they are.
+        """
+        if self._cell.gates is None:
+            return x_TBE
         return linear(x_TBE, self._known_weight, self._bias)
 
     def step(
@@ -336,10 +345,12 @@ class _Cell:
         """The state one step later, `(h,)` or `(h, c)`; `known` is this step's part of `known()`."""
         if self._packed is not None:
             return self._packed(x, state)
+        gates = self._cell.gates
+        if gates is None:
+            whole = x if known is None else torch.cat([known, x], dim=1)
+            return self._cell.step(whole, state, self._weights)
         known = self._bias if known is None else known
-        h = state[0]
-        if self._kind == "gru":
-            from_h = self._from_state(h) + self._b_hh
-            return (gru_gates(self._from_input(x) + known, from_h, h),)
-        gates = self._from_both(torch.cat([x, h], dim=1)) + known
-        return lstm_gates(gates, state[1]) if self._kind == "lstm" else (torch.tanh(gates),)
+        if self._cell.adds_up:
+            return gates(self._from_both(torch.cat([x, state[0]], dim=1)) + known, None, state)
+        from_h = self._from_state(state[0]) + self._b_hh
+        return gates(self._from_input(x) + known, from_h, state)

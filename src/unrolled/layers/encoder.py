@@ -8,6 +8,7 @@ from torch import Tensor
 from unrolled import nn
 from unrolled.layers.recurrent import recurrent_layers
 from unrolled.layers.renewal import renewed
+from unrolled.ops.cells import cell_named
 from unrolled.ops.linear import linear
 from unrolled.shapes import Float, Padded
 
@@ -81,7 +82,7 @@ class Bridge(nn.Module):
 
     def __init__(self, cell: str, encoder_size: int, decoder_size: int, n_layers: int) -> None:
         super().__init__()
-        n_parts = 2 if cell == "lstm" else 1
+        n_parts = cell_named(cell).n_states
         self.projections = nn.ModuleList(
             nn.ModuleList(nn.Linear(encoder_size, decoder_size) for _ in range(n_parts))
             for _ in range(n_layers)

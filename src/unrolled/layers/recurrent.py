@@ -6,18 +6,19 @@ from typing import Any
 
 from unrolled import nn
 from unrolled.layers.renewal import renewed
+from unrolled.ops.cells import cell_named
 from unrolled.ops.types import Weights
 
 
 def recurrent_layers(
     cell: str, input_size: int, hidden_size: int, n_layers: int, **options: Any
-) -> nn.RNN | nn.GRU | nn.LSTM:
+) -> nn.RecurrentLayers:
     """Batch-first layers with orthogonal recurrent weights and, in an LSTM, a forget bias of 1.
 
     Orthogonal: Saxe, McClelland & Ganguli 2014; forget bias: Jozefowicz, Zaremba & Sutskever 2015.
 
     Args:
-        cell: "rnn", "gru" or "lstm".
+        cell: what recipes call it: "rnn", "gru", "lstm" or another of `ops.cells.CELLS`.
         input_size: width of the inputs.
         hidden_size: width of one direction.
         n_layers: how many.
@@ -27,10 +28,8 @@ def recurrent_layers(
     torch.Size([15, 5])
     """
     shared: dict[str, Any] = {"batch_first": True, "recurrent_init": "orthogonal", **options}
-    if cell == "lstm":
-        return nn.LSTM(input_size, hidden_size, n_layers, forget_bias=1.0, **shared)
-    layers = {"rnn": nn.RNN, "gru": nn.GRU}[cell]
-    return layers(input_size, hidden_size, n_layers, **shared)
+    known = cell_named(cell)
+    return nn.layer_of(known.kind)(input_size, hidden_size, n_layers, **known.options, **shared)
 
 
 def layer_weights(layer: Any, depth: int = 0) -> Weights:

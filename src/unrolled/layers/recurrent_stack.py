@@ -20,11 +20,10 @@ from unrolled.config import require
 from unrolled.errors import ConfigError
 from unrolled.layers.dropout import LockedDropout, checked_rate
 from unrolled.layers.recurrent import layer_weights, recurrent_layers
+from unrolled.ops.cells import CELLS, cell_named
 from unrolled.ops.stepping import PackedStep, packed_step, step
 from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float, Padded
-
-KINDS: dict[str, Kind] = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"}
 
 StackState: TypeAlias = tuple[State, ...]
 """For each layer its state, `(h,)` or `(h, c)`, each `[B, H]` with that layer's H."""
@@ -121,7 +120,7 @@ class RecurrentStack(torch.nn.Module):
         locked: bool = True,
     ) -> None:
         super().__init__()
-        require(cell in KINDS, "cell", f"one of {', '.join(KINDS)}", cell)
+        self.kind = cell_named(cell).kind
         require(bool(sizes), "sizes", "the width of at least one layer", list(sizes))
         self.cell, self.sizes = cell, tuple(sizes)
         self.precision = "float32"
@@ -136,7 +135,7 @@ class RecurrentStack(torch.nn.Module):
     def start(self, n_rows: int, device: torch.device | str | None = None) -> StackState:
         """Zeros for each layer, of the weights' type and, unless told otherwise, on their device."""
         weight = next(self.layers.parameters())
-        n_parts = 2 if self.cell == "lstm" else 1
+        n_parts = CELLS[self.kind].n_states
         return tuple(
             tuple(weight.new_zeros(n_rows, size, device=device) for _ in range(n_parts))
             for size in self.sizes
@@ -165,7 +164,7 @@ class RecurrentStack(torch.nn.Module):
             if ends:
                 y_TBH = self.between(y_TBH.transpose(0, 1)).transpose(0, 1)
             weights = _weights(layer, self.recurrent_weight_rate if self.training else 0.0)
-            y_TBH, end = ops.unroll(KINDS[self.cell], y_TBH, lengths_B, start, weights)
+            y_TBH, end = ops.unroll(self.kind, y_TBH, lengths_B, start, weights)
             ends.append(end)
         return y_TBH.transpose(0, 1), tuple(ends)
 
@@ -195,7 +194,7 @@ class RecurrentStack(torch.nn.Module):
         steps: Sequence[Callable[[Tensor, State], State]] = (
             packed.steps
             if packed
-            else [partial(step, KINDS[self.cell], weights=_weights(layer)) for layer in self.layers]
+            else [partial(step, self.kind, weights=_weights(layer)) for layer in self.layers]
         )
         for layer_step, start in zip(steps, state, strict=True):
             ends.append(layer_step(x, start))
@@ -215,7 +214,7 @@ class RecurrentStack(torch.nn.Module):
             ConfigError: as for `step`.
         """
         weights = [_weights(layer) for layer in self.layers]
-        kind = KINDS[self.cell]
+        kind = self.kind
         if self.precision == "float32":
             steps = [packed_step(kind, each) for each in weights] if many_steps else [None]
             return None if None in steps else Packed("float32", tuple(filter(None, steps)), ())

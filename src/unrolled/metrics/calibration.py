@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled.errors import ConfigError, NonFiniteError
-from unrolled.metrics.tally import Floats, Tally
+from unrolled.metrics.tally import Floats
 
 Binning = Literal["mass", "width"]
 
@@ -224,26 +224,6 @@ def calibrate_cells(
     )
 
 
-def tally_probabilities(gold: NDArray[np.integer], probabilities: ArrayLike) -> Tally:
-    """What each example adds to the Brier score and the negative log-likelihood, for intervals.
-
-    Args:
-        gold: `[N]` class ids.
-        probabilities: `[N, C]`.
-
-    Raises:
-        ValueError: what `check_probabilities` refuses.
-        NonFiniteError: a probability is not a number.
-    """
-    checked_NC = check_probabilities(probabilities, len(gold), None, sum_to_one=True)
-    losses_N2 = _proper_losses(gold, checked_NC)
-    rows_N3 = np.column_stack([losses_N2, np.ones(len(gold))])
-    return Tally.of_rows(
-        rows_N3,
-        lambda sums: {"brier": sums[..., 0] / sums[..., 2], "nll": sums[..., 1] / sums[..., 2]},
-    )
-
-
 def _proper_losses(gold: NDArray[np.integer], probabilities: Floats) -> Floats:
     """`[N, 2]`: the squared error and −ln p_gold of each row."""
     rows = np.arange(len(gold))
@@ -255,14 +235,14 @@ def _proper_losses(gold: NDArray[np.integer], probabilities: Floats) -> Floats:
 
 
 def check_probabilities(
-    probabilities: ArrayLike, n_examples: int, n_classes: int | None, sum_to_one: bool
+    probabilities: ArrayLike, n_examples: int, n_classes: int, sum_to_one: bool
 ) -> Floats:
     """Probabilities as float64 `[N, C]`.
 
     Args:
         probabilities: `[N, C]`.
         n_examples: N.
-        n_classes: C; None takes any.
+        n_classes: C.
         sum_to_one: whether each row is a distribution.
 
     Raises:
@@ -270,7 +250,7 @@ def check_probabilities(
         NonFiniteError: one is not a number.
     """
     found = np.asarray(probabilities, np.float64)
-    wanted = (n_examples, found.shape[-1] if n_classes is None and found.ndim else n_classes)
+    wanted = (n_examples, n_classes)
     if found.shape != wanted:
         raise ValueError(
             f"probabilities must be [N, C] = [{wanted[0]}, {wanted[1]}], got shape {found.shape}"

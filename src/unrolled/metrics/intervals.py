@@ -26,15 +26,14 @@ same answers, and of single examples for any.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, NonFiniteError, did_you_mean
-from unrolled.metrics.tally import SMALLER_IS_BETTER, AnyScore, Floats, Scorable, Scores, Tally
+from unrolled.metrics.tally import SMALLER_IS_BETTER, Floats, Scorable, Scores, Tally
 
 _DRAWN_TOGETHER = 2_000_000  # indices of examples in memory at once
 _DEAR = 16  # how many examples are drawn in the time of one group's share of them
@@ -135,8 +134,8 @@ def bootstrap(
     data without it, and stretches the interval downward.
 
     Args:
-        scored: a tally (`tally_labels`, `tally_multi_label`, `tally_spans`, `tally_probabilities`), or
-            `AnyScore` of any function of gold and predicted, which is called once for every resample.
+        scored: a tally (`tally_labels`, `tally_multi_label`, `tally_spans`), or `AnyScore` of any
+            function of gold and predicted, which is called once for every resample.
         n_resamples: how many times examples are drawn.
         level: 0…1.
         seed: of the draws; the same one gives the same bits.
@@ -163,34 +162,6 @@ def bootstrap(
         name: Interval(values[name], *_middle(scores_SR[0], level), how, level)
         for name, scores_SR in drawn.items()
     }
-
-
-def bootstrap_function(
-    function: Callable[[Any, Any], float],
-    gold: Sequence[Any] | NDArray[Any],
-    predicted: Sequence[Any] | NDArray[Any],
-    *,
-    n_resamples: int = 1_000,
-    level: float = 0.95,
-    seed: int = 1,
-) -> Interval:
-    """The percentile interval over examples of any function of (gold, predicted).
-
-    Args:
-        function: gold and predicted values of the same examples → a number.
-        gold: `[N, …]`, an array, or a sequence of anything.
-        predicted: the same length.
-        n_resamples: how many times `function` is called.
-        level: 0…1.
-        seed: of the draws.
-
-    Raises:
-        ConfigError: no resample, or a level outside 0…1.
-        ValueError: different lengths, or no examples.
-        NonFiniteError: the function gives what is not a number.
-    """
-    scored = AnyScore(function, _as_array(gold), _as_array(predicted))
-    return bootstrap(scored, n_resamples=n_resamples, level=level, seed=seed)["score"]
 
 
 def over_seeds(scores: Sequence[float], level: float = 0.95) -> Interval:
@@ -398,18 +369,6 @@ def _as_they_are(scored: Scorable) -> dict[str, float]:
 def _middle(scores_R: Floats, level: float) -> tuple[float, float]:
     low, high = np.quantile(scores_R, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def _as_array(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
-    """Numbers as an array of numbers, anything else as an array of objects, one per example."""
-    if isinstance(values, np.ndarray):
-        return values
-    if all(isinstance(value, int | float | np.number) for value in values):
-        return np.asarray(values)
-    held = np.empty(len(values), object)
-    for index, value in enumerate(values):
-        held[index] = value
-    return held
 
 
 def _check(n_resamples: int, level: float) -> None:

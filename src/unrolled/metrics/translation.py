@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 
 def score(translations: Sequence[str], references: Sequence[str]) -> dict[str, float]:
@@ -21,7 +22,9 @@ def signature() -> dict[str, str]:
     return {name: line for name, (_, line) in _measure(["a"], ["a"])}
 
 
-def _measure(translations, references):
+def _measure(
+    translations: Sequence[str], references: Sequence[str]
+) -> Iterator[tuple[str, tuple[float, str]]]:
     for name, metric in (("bleu", BLEU()), ("bleu_lower", BLEU(lowercase=True)), ("chrf", CHRF())):
         value = metric.corpus_score(list(translations), [list(references)]).score
         yield name, (round(value, 4), str(metric.get_signature()))

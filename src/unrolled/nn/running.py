@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from unrolled import ops
 from unrolled.errors import UnavailableError
 from unrolled.ops.access import are_readable
+from unrolled.ops.cells import CELLS
 from unrolled.ops.dispatch import check_lengths
 from unrolled.ops.packing import Packing
 from unrolled.ops.torch_native import lacks_bfloat16_lstm
@@ -90,6 +91,30 @@ def forward(
     return y, _as_torch(module, end)
 
 
+def forward_by_layers(module: Any, input: Tensor, hx: Any, lengths: Lengths) -> Any:
+    """A batch of rows through all layers of a module that `torch.nn` does not have.
+
+    Raises:
+        ValueError: the input is not a batch of rows, or lengths do not fit it.
+        RuntimeError: widths do not fit the weights.
+    """
+    if not isinstance(input, Tensor) or input.dim() != 3 or not _fits(module, hx, 3):
+        raise ValueError("expected a batch of rows, [B, T, D] or [T, B, D], and a state that fits")
+    x_TBD = input.transpose(0, 1) if module.batch_first else input
+    lengths_B = None if lengths is None else _checked_lengths(lengths, x_TBD)
+    state = _checked_state(module, input, hx, is_batched=True)
+    y_TBH, end = _run_layers(module, x_TBD, lengths_B, state)
+    return (y_TBH.transpose(0, 1) if module.batch_first else y_TBH), _as_torch(module, end)
+
+
+def _kind(module: Any) -> ops.Kind:
+    return _KINDS.get(module.mode, module.mode)
+
+
+def _n_states(module: Any) -> int:
+    return CELLS[_kind(module)].n_states
+
+
 def _tracer(input: Any, hx: Any, lengths: Any) -> Any:
     """The tracer of `torch.fx`, where one of these stands for a value that is not there yet."""
     for given in (input, *(hx if isinstance(hx, tuple) else (hx,)), lengths):
@@ -109,7 +134,7 @@ def _fits(module: Any, hx: Any, n_dimensions: int) -> bool:
     """Whether the initial state has the parts and dimensions it must have."""
     if hx is None:
         return True
-    if module.mode != "LSTM":
+    if _n_states(module) == 1:
         return isinstance(hx, Tensor) and hx.dim() == n_dimensions
     return (
         isinstance(hx, (tuple, list))
@@ -128,7 +153,7 @@ def _torch_runs(module: Any, x: Tensor) -> bool:
     Raises:
         UnavailableError: another is pinned, and only torch has projections.
     """
-    chosen = ops.choose(_KINDS[module.mode], x, weights=_weights(module, ""))
+    chosen = ops.choose(_kind(module), x, weights=_weights(module, ""))
     if module.proj_size == 0 or chosen == "torch_native":
         return chosen == "torch_native"
     if ops.pinned() is None:
@@ -152,7 +177,7 @@ def _checked_lengths(lengths: Any, x_TBD: Tensor) -> Tensor | None:
 
 def _checked_state(module: Any, rows: Tensor, hx: Any, is_batched: bool) -> tuple[Tensor, ...]:
     """The initial state as a tuple of `[L·N, B, …]`, refused in torch's own words."""
-    n_states = 2 if module.mode == "LSTM" else 1
+    n_states = _n_states(module)
     if hx is None:
         n_rows = rows.shape[0] if module.batch_first else rows.shape[1]
         n_layers = module.num_layers * (2 if module.bidirectional else 1)
@@ -168,7 +193,7 @@ def _checked_state(module: Any, rows: Tensor, hx: Any, is_batched: bool) -> tupl
 
 def _as_torch(module: Any, state: tuple[Tensor, ...]) -> Any:
     """`(h, c)` for the LSTM, else h."""
-    return state if module.mode == "LSTM" else state[0]
+    return state if _n_states(module) > 1 else state[0]
 
 
 def _weights(module: Any, suffix: str, layer: int = 0) -> ops.Weights:
@@ -181,7 +206,7 @@ def _run_layers(
     module: Any, x_TBD: Tensor, lengths_B: Tensor | None, state: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Every layer and direction by `ops.unroll`, with torch's dropout between layers."""
-    kind = _KINDS[module.mode]
+    kind = _kind(module)
     ends: list[tuple[Tensor, ...]] = []
     for layer in range(module.num_layers):
         start = tuple(part[len(ends)] for part in state)
@@ -220,7 +245,7 @@ def _run_packed(
     packed = PackedSequence(packing.gather(x_TBD), packing.batch_sizes)
     start = tuple(part.index_select(1, packing.order) for part in state)
     y, end = torch_forward(packed, _as_torch(module, start))
-    ends = end if module.mode == "LSTM" else (end,)
+    ends = end if _n_states(module) > 1 else (end,)
     y_TBH = packing.scatter(y.data, n_steps, n_rows)
     return y_TBH, tuple(map(packing.put_back, ends, state))
 

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from types import ModuleType
 
 _OURS, _TORCHS = "unrolled.nn.", "torch.nn."
-OUR_MODULES = {"unrolled.nn.conversion", "unrolled.nn.running", "unrolled.nn.torch_names"}
+OUR_MODULES = {f"unrolled.nn.{name}" for name in ("conversion", "layers", "running", "torch_names")}
 
 
 class TorchNames(MetaPathFinder, Loader):

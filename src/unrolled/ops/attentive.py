@@ -14,6 +14,7 @@ weight's gradient is one product over all steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,11 +22,11 @@ from torch.nn.functional import linear
 
 from unrolled.ops import native
 from unrolled.ops.access import dense, why_no_memory
+from unrolled.ops.cells import CELLS
 from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.dispatch import check_lengths
-from unrolled.ops.gates import gru_gates, lstm_gates
 from unrolled.ops.linear import product
-from unrolled.ops.types import N_GATES, N_STATES, Kind, State
+from unrolled.ops.types import Kind, State
 from unrolled.shapes import Float, Int
 
 
@@ -110,24 +111,25 @@ def _check(
     T, B, _ = known.shape
     S, H, (n_outputs, J) = keys.shape[1], weights.w_hh.shape[1], weights.w_combine.shape
     A = H if weights.w_query is None else len(weights.w_query)
+    GH = CELLS[kind].n_gates * H
     wanted = {
-        "known": (T, B, N_GATES[kind] * H), "feed": (B, n_outputs), "keys": (B, S, A),
-        "values": (B, S, J - H), "w_feed": (N_GATES[kind] * H, n_outputs), "w_hh": (N_GATES[kind] * H, H),
-        "b_hh": (N_GATES[kind] * H,), "w_query": (A, H), "energy": (A,),
+        "known": (T, B, GH), "feed": (B, n_outputs), "keys": (B, S, A),
+        "values": (B, S, J - H), "w_feed": (GH, n_outputs), "w_hh": (GH, H),
+        "b_hh": (GH,), "w_query": (A, H), "energy": (A,),
     }  # fmt: skip
     given = {"known": known, "feed": feed, "keys": keys, "values": values} | vars(weights)
     for name, shape in wanted.items():
         if given[name] is not None and tuple(given[name].shape) != shape:
             raise ValueError(f"{name} must be {list(shape)}, got {list(given[name].shape)}")
     shapes = [tuple(part.shape) for part in state]
-    if shapes != [(B, H)] * N_STATES[kind]:
-        raise ValueError(f"the state must be {[(B, H)] * N_STATES[kind]}, got {shapes}")
+    if shapes != [(B, H)] * CELLS[kind].n_states:
+        raise ValueError(f"the state must be {[(B, H)] * CELLS[kind].n_states}, got {shapes}")
     if (weights.w_query is None) != (weights.energy is None):
         raise ValueError("an additive score has both w_query and energy, others have neither")
     check_lengths(lengths, B, S)
 
 
-def _describe(kind, lengths, inputs):
+def _describe(kind: Any, lengths: Any, inputs: Any) -> Any:
     """The kernel's call with all that enters it, and the tensors whose memory it reads."""
     known, feed, keys, values, w_feed, w_hh, b_hh, w_query, energy, w_combine, *state = inputs
     entering = (known, feed, keys, values, w_hh, b_hh, w_query, energy, w_combine, lengths)
@@ -137,7 +139,7 @@ def _describe(kind, lengths, inputs):
     is_read_as_it_is = w_feed.stride(1) == 1 and why_no_memory(w_feed) is None
     w_feed = w_feed if is_read_as_it_is else dense(w_feed, torch.float32)
     call = native.kernels.Attentive()
-    call.cell, call.is_additive = native.CELLS[kind], w_query is not None
+    call.cell, call.is_additive = CELLS[kind].kernel, w_query is not None
     call.T, call.B, _ = known.shape
     call.H, call.O = w_hh.shape[1], w_combine.shape[0]
     _, call.S, call.A = keys.shape
@@ -150,7 +152,7 @@ def _describe(kind, lengths, inputs):
     return call, [*read, w_feed]
 
 
-def _forward(kind, lengths, inputs, keep_record):
+def _forward(kind: Any, lengths: Any, inputs: Any, keep_record: Any) -> Any:
     call, kept = _describe(kind, lengths, inputs)
     known, state = inputs[0], inputs[10:]
     T, B, H = call.T, call.B, call.H
@@ -174,16 +176,30 @@ def _forward(kind, lengths, inputs, keep_record):
     return (output, attention, *end), (h, query, context, record)
 
 
-def _definition(kind, lengths):
+def _definition(kind: Any, lengths: Any) -> Any:
     """The equations, step by step, as a function of all that goes in."""
+    gates = CELLS[kind].gates
+    assert gates is not None  # `why_not` asks for a kernel, and every cell with one has it
 
-    def run(known, feed, keys, values, w_feed, w_hh, b_hh, w_query, energy, w_combine, *state):
+    def run(
+        known: Any,
+        feed: Any,
+        keys: Any,
+        values: Any,
+        w_feed: Any,
+        w_hh: Any,
+        b_hh: Any,
+        w_query: Any,
+        energy: Any,
+        w_combine: Any,
+        *state: Any,
+    ) -> Any:
         mask_BS = torch.arange(keys.shape[1], device=lengths.device) < lengths.unsqueeze(1)
         keys, values = (torch.where(mask_BS.unsqueeze(2), part, 0.0) for part in (keys, values))
         outputs, attentions = [], []
         for known_BG in known.unbind(0):
             from_x = known_BG + linear(feed, w_feed)
-            state = _step(kind, from_x, linear(state[0], w_hh, b_hh), state)
+            state = gates(from_x, linear(state[0], w_hh, b_hh), state)
             h_BH = state[0]
             if w_query is None:
                 e_BS = (keys @ h_BH.unsqueeze(2)).squeeze(2)
@@ -201,18 +217,9 @@ def _definition(kind, lengths):
     return run
 
 
-def _step(kind: Kind, from_x: Tensor, from_h: Tensor, state: State) -> State:
-    """A cell after its products."""
-    if kind == "gru":
-        return (gru_gates(from_x, from_h, state[0]),)
-    if kind == "lstm":
-        return lstm_gates(from_x + from_h, state[1])
-    return ((torch.tanh if kind == "rnn_tanh" else torch.relu)(from_x + from_h),)
-
-
 class _Attentive(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, kind, lengths, *inputs):
+    def forward(ctx: Any, kind: Any, lengths: Any, *inputs: Any) -> Any:
         lengths = lengths.clone()  # the caller may write into it
         results, made = _forward(kind, lengths, inputs, keep_record=True)
         ctx.kind, ctx.lengths = kind, lengths
@@ -221,7 +228,7 @@ class _Attentive(torch.autograd.Function):
         return results
 
     @staticmethod
-    def backward(ctx, d_output, d_attention, *d_end):
+    def backward(ctx: Any, d_output: Any, d_attention: Any, *d_end: Any) -> Any:
         saved = ctx.saved_tensors
         *inputs, output, attention, h, query, context, record = saved
         d_results = (d_output, d_attention, *d_end)
@@ -235,8 +242,8 @@ class _Attentive(torch.autograd.Function):
         T, B, H = call.T, call.B, call.H
         new = known.new_empty
         gradients = {
-            "d_known": new(T, B, N_GATES[kind] * H),
-            "d_state": new(T, B, N_GATES[kind] * H) if kind == "gru" else None,
+            "d_known": new(T, B, CELLS[kind].n_gates * H),
+            "d_state": new(T, B, CELLS[kind].n_gates * H) if not CELLS[kind].adds_up else None,
             "d_query": new(T, B, call.A),
             "d_combined": new(T, B, call.O),
             "d_keys": torch.zeros_like(keys, memory_format=torch.contiguous_format),
@@ -262,7 +269,7 @@ class _Attentive(torch.autograd.Function):
             gradients["d_known"].flatten(0, 1),
             gradients["d_query"].flatten(0, 1),
         )
-        from_state = from_known if kind != "gru" else gradients["d_state"].flatten(0, 1)
+        from_state = from_known if CELLS[kind].adds_up else gradients["d_state"].flatten(0, 1)
         fed = torch.cat([feed.unsqueeze(0), output[:-1]]).flatten(0, 1)
         before = torch.cat([state[0].unsqueeze(0), h[:-1]]).flatten(0, 1)
         flat_h = h.flatten(0, 1)

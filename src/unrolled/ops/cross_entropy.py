@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,7 +101,15 @@ def why_not(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden, weight, bias, targets, smoothing, grad_enabled):
+    def forward(
+        ctx: Any,
+        hidden: Any,
+        weight: Any,
+        bias: Any,
+        targets: Any,
+        smoothing: Any,
+        grad_enabled: Any,
+    ) -> Any:
         # `needs_input_grad` is True for a parameter under `no_grad` too.
         wanted = grad_enabled and any(ctx.needs_input_grad[:3])
         if len(targets) and not 0 <= targets.min() <= targets.max() < len(weight):
@@ -116,7 +125,7 @@ class _CrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, d_total):
+    def backward(ctx: Any, d_total: Any) -> Any:
         *gradients, hidden, weight, bias, targets = ctx.saved_tensors
         if by_definition_only((d_total,)):
             wanted = ctx.needs_input_grad[:3]

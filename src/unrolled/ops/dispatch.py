@@ -16,7 +16,8 @@ from torch import Tensor
 from unrolled.errors import ConfigError, UnavailableError
 from unrolled.ops import native, reference, torch_native
 from unrolled.ops.access import are_readable
-from unrolled.ops.types import N_GATES, N_STATES, Kind, State, Weights
+from unrolled.ops.cells import CELLS
+from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
 # In order of preference. Each module exports `unroll` and `why_not`, with equal signatures.
@@ -146,7 +147,7 @@ def initial_state(kind: Kind, x: Float[Tensor, "T B D"], hidden_size: int) -> St
     >>> [tuple(part.shape) for part in initial_state("lstm", torch.zeros(7, 5, 3), 2)]
     [(5, 2), (5, 2)]
     """
-    return tuple(x.new_zeros(x.shape[1], hidden_size) for _ in range(N_STATES[kind]))
+    return tuple(x.new_zeros(x.shape[1], hidden_size) for _ in range(CELLS[kind].n_states))
 
 
 @contextmanager
@@ -208,7 +209,7 @@ def explain(
     >>> print(explain("rnn_sigmoid", torch.zeros(7, 5, 3)))
     rnn_sigmoid: reference runs
       not native: ...
-      not torch_native: torch has no fused sigmoid RNN, only tanh and relu
+      not torch_native: torch has no fused rnn_sigmoid
     """
     pin = pinned()
     chosen: str | None = None
@@ -289,7 +290,7 @@ def check(
 ) -> None:
     """Fused cells read memory by these shapes, so a wrong one must not reach them."""
     n_steps, n_rows, width = x_TBD.shape
-    hidden_size, n_gates = weights.hidden_size, N_GATES[kind]
+    hidden_size, n_gates = weights.hidden_size, CELLS[kind].n_gates
     wanted: dict[str, tuple[int, ...]] = {
         "w_ih": (n_gates * hidden_size, width),
         "w_hh": (n_gates * hidden_size, hidden_size),
@@ -308,9 +309,10 @@ def check(
                 f"the initial {name} of {kind} must be {[n_rows, hidden_size]}, "
                 f"got {list(part.shape)}"
             )
-    if state is not None and len(state) != N_STATES[kind]:
+    n_states = CELLS[kind].n_states
+    if state is not None and len(state) != n_states:
         raise ValueError(
-            f"{kind} carries {N_STATES[kind]} state tensor(s) ({', '.join('hc'[: N_STATES[kind]])})"
+            f"{kind} carries {n_states} state tensor(s) ({', '.join('hc'[:n_states])})"
             f", got {len(state)}"
         )
     if lengths_B is not None:

@@ -8,6 +8,8 @@ Letters and gate order are those of `torch.nn`: i f g o, r z n.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -44,7 +46,7 @@ def _definition(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
 
 class _LstmGates(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, gates, c):
+    def forward(ctx: Any, gates: Any, c: Any) -> Any:
         H = c.shape[1]
         i_f = torch.sigmoid(gates[:, : 2 * H])
         i, f = i_f[:, :H], i_f[:, H:]
@@ -56,7 +58,7 @@ class _LstmGates(torch.autograd.Function):
         return o * tanh_c, new_c
 
     @staticmethod
-    def backward(ctx, dh, dnew_c):
+    def backward(ctx: Any, dh: Any, dnew_c: Any) -> Any:
         gates, i_f, g, o, c, tanh_c = ctx.saved_tensors
         if by_definition_only((dh, dnew_c)):
             return tuple(differentiate(_definition, (gates, c), ctx.needs_input_grad, (dh, dnew_c)))

@@ -12,6 +12,7 @@ every step of a loop, with the weight's gradient computed once for all steps.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from unrolled.shapes import Float
 
 
 @cache
-def _onednn_linear():
+def _onednn_linear() -> Any:
     """The oneDNN product `(x_MK, w_NK) → x @ w.T`, or None where it is absent or disagrees."""
     if not torch.backends.mkldnn.is_available():
         return None
@@ -70,13 +71,13 @@ def _product_of_torch(a: Tensor, b: Tensor) -> Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias):
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any) -> Any:
         ctx.save_for_backward(x, weight)
         y = product(x, weight)
         return y if bias is None else y.add_(bias)
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Any) -> Any:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
         times = _product_of_torch if by_definition_only((dy,)) else product
@@ -117,13 +118,13 @@ class _Collect(torch.autograd.Function):
     """The root of all steps: runs last in the backward pass and makes the weight's gradient."""
 
     @staticmethod
-    def forward(ctx, weight, pairs):
+    def forward(ctx: Any, weight: Any, pairs: Any) -> Any:
         ctx.pairs = pairs
         ctx.set_materialize_grads(False)
         return weight.new_zeros(())
 
     @staticmethod
-    def backward(ctx, n_steps):
+    def backward(ctx: Any, n_steps: Any) -> Any:
         if n_steps is None:  # every step gave the weight its gradient itself
             return None, None
         # Each step of this pass sent a 1. What stands before their pairs is from a pass that never
@@ -136,13 +137,13 @@ class _Collect(torch.autograd.Function):
 
 class _Apply(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, root, weight, pairs):
+    def forward(ctx: Any, x: Any, root: Any, weight: Any, pairs: Any) -> Any:
         ctx.save_for_backward(x, weight)
         ctx.pairs = pairs
         return product(x, weight)
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Any) -> Any:
         x, weight = ctx.saved_tensors
         if by_definition_only((dy,)):
             dx = dy @ weight if ctx.needs_input_grad[0] else None

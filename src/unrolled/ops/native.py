@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.kernels import kernels, missing_because
+from unrolled.kernels import kernels as kernels
+from unrolled.kernels import missing_because as missing_because
 from unrolled.ops import reference
 from unrolled.ops.access import dense, why_no_memory, why_not_now
+from unrolled.ops.cells import CELLS
 from unrolled.ops.derivatives import by_definition_only, differentiate
-from unrolled.ops.types import N_GATES, N_STATES, Kind, State, Weights
+from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
-CELLS: dict[str, int] = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
 # Below this many multiply-adds a step, meeting after each step costs more than a second thread gives.
 _LEAST_SHARED_WORK = 1 << 14
 
@@ -59,8 +60,8 @@ def why_not(
     reverse: bool = False,
 ) -> str | None:
     """One sentence when the kernels cannot run this, else None."""
-    if kernels is not None and kind not in CELLS:
-        return "there is no kernel of the sigmoid RNN"
+    if kernels is not None and CELLS[kind].kernel is None:
+        return f"there is no kernel of {kind}"
     reason = why_not_with([x, *(state or ()), *(weights.tensors if weights else ())])
     if reason is None and lengths is not None:
         reason = why_no_memory(lengths)
@@ -71,7 +72,7 @@ def why_not(
     if weights is not None:
         if weights.hidden_size == 0:
             return "the kernels need at least one hidden unit"
-        if weights.w_ih.shape[0] != N_GATES[kind] * weights.hidden_size:
+        if weights.w_ih.shape[0] != CELLS[kind].n_gates * weights.hidden_size:
             return "the kernels have no projections"
     return None
 
@@ -125,12 +126,12 @@ def _run(
         y, *ends = _Unroll.apply(kind, lengths, directions, x, *tensors)
     else:
         y, *ends = _forward(kind, lengths, directions, x, tensors, keep_record=False)[0]
-    n = N_STATES[kind]
+    n = CELLS[kind].n_states
     return y, tuple(tuple(ends[i : i + n]) for i in range(0, len(ends), n))
 
 
 def _n_threads(kind: Kind, n_rows: int, input_size: int, hidden_size: int) -> int:
-    work = n_rows * N_GATES[kind] * hidden_size * (input_size + hidden_size)
+    work = n_rows * CELLS[kind].n_gates * hidden_size * (input_size + hidden_size)
     return torch.get_num_threads() if work >= _LEAST_SHARED_WORK else 1
 
 
@@ -152,7 +153,7 @@ class _Direction:
     """One direction's tensors out of a flat list, and the kernel's call for them."""
 
     def __init__(self, kind: Kind, tensors: Sequence[Any]) -> None:
-        n = N_STATES[kind]
+        n = CELLS[kind].n_states
         self.state: list[Tensor] = [part.contiguous() for part in tensors[:n]]
         self.weights: list[Any] = [None if w is None else w.contiguous() for w in tensors[n:]]
 
@@ -163,12 +164,14 @@ class _Direction:
         return call
 
 
-def _forward(kind, lengths, directions, x, tensors, keep_record):
+def _forward(
+    kind: Any, lengths: Any, directions: Any, x: Any, tensors: Any, keep_record: Any
+) -> Any:
     """`(y, *final states)`, what backward needs of each direction, and the shapes."""
     x = _with_whole_rows(x)
     lengths = None if lengths is None else dense(lengths, torch.int64)
     n_steps, n_rows, input_size = x.shape
-    n_tensors = N_STATES[kind] + 4
+    n_tensors = CELLS[kind].n_states + 4
     parts = [
         _Direction(kind, tensors[i * n_tensors : (i + 1) * n_tensors])
         for i in range(len(directions))
@@ -179,7 +182,7 @@ def _forward(kind, lengths, directions, x, tensors, keep_record):
     ends, records, shapes, calls = [], [], [], []
     for reverse, part, half in zip(directions, parts, halves, strict=True):
         shape = kernels.Shape(
-            CELLS[kind], reverse, n_steps, n_rows, input_size, hidden_size, _address(lengths)
+            CELLS[kind].kernel, reverse, n_steps, n_rows, input_size, hidden_size, _address(lengths)
         )
         end = [x.new_empty(n_rows, hidden_size) for _ in part.state]
         record = x.new_empty(shape.record_floats) if keep_record and shape.record_floats else None
@@ -195,18 +198,18 @@ def _forward(kind, lengths, directions, x, tensors, keep_record):
 
 class _Unroll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, kind, lengths, directions, x, *tensors):
+    def forward(ctx: Any, kind: Any, lengths: Any, directions: Any, x: Any, *tensors: Any) -> Any:
         lengths = None if lengths is None else lengths.clone()  # the caller may write into it
         results, records, shapes = _forward(kind, lengths, directions, x, tensors, keep_record=True)
         ctx.kind, ctx.lengths, ctx.directions, ctx.shapes = kind, lengths, directions, shapes
-        ctx.output, ctx.biases = _Output(results[0]), _Biases(tensors, N_STATES[kind])
+        ctx.output, ctx.biases = _Output(results[0]), _Biases(tensors, CELLS[kind].n_states)
         ctx.sizes = [None if tensor is None else tensor.shape for tensor in tensors]
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(ctx.output.to_save(), x, *records, *ctx.biases.others)
         return results
 
     @staticmethod
-    def backward(ctx, dy, *d_ends):
+    def backward(ctx: Any, dy: Any, *d_ends: Any) -> Any:
         n = len(ctx.shapes)
         y, x, *rest = ctx.saved_tensors
         records, tensors = rest[:n], rest[n:]
@@ -287,7 +290,7 @@ def _hooks_take_what_is_saved() -> bool:
 def _definition(ctx: Any) -> Any:
     """All directions by the reference, as a function of x and the flat list of tensors."""
     kind, lengths, directions = ctx.kind, ctx.lengths, ctx.directions
-    n_states = N_STATES[kind]
+    n_states = CELLS[kind].n_states
 
     def run(x: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
         outputs, ends = [], list[Tensor]()
@@ -302,10 +305,10 @@ def _definition(ctx: Any) -> Any:
     return run
 
 
-def _backward(ctx, y, x, records, tensors, dy, d_ends):
+def _backward(ctx: Any, y: Any, x: Any, records: Any, tensors: Any, dy: Any, d_ends: Any) -> Any:
     """The kernel's gradients of x and of the flat list of tensors, None where none is wanted."""
     kind, shapes, wanted = ctx.kind, ctx.shapes, ctx.needs_input_grad[3:]
-    n, n_states = len(shapes), N_STATES[kind]
+    n, n_states = len(shapes), CELLS[kind].n_states
     x, y = _with_whole_rows(x), _with_whole_rows(y)
     n_tensors = n_states + 4
     dy_halves = [None] * n if dy is None else _with_whole_rows(dy).chunk(n, dim=2)

@@ -1,138 +1,34 @@
-"""What recurrence means: one step as an equation, and the loop over time derived from it.
+"""The definition of a recurrent layer: a cell's step, applied to one time step after the other.
 
-Every other implementation must equal this one in outputs, final states and every gradient.
-W, U are `w_ih`, `w_hh`; b, b' are `b_ih`, `b_hh`; ⊙ multiplies element by element.
+Every other implementation must equal this one in outputs, final states and every gradient. The steps
+themselves are in `ops/cells.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
+from unrolled.ops.cells import (
+    CELLS,
+    gru_step,
+    lstm_step,
+    rnn_relu_step,
+    rnn_sigmoid_step,
+    rnn_tanh_step,
+)
 from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
-
-def rnn_tanh_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
-    """h = tanh(W x + b + U h + b'). Elman, "Finding structure in time", 1990.
-
-    Args:
-        x: `[B, D]`, the input of this step.
-        state: `(h_BH,)`.
-        weights: `w_ih [H, D]`, `w_hh [H, H]`, biases `[H]`.
-
-    Returns:
-        The next `(h_BH,)`.
-
-    >>> weights = Weights(torch.tensor([[1.0]]), torch.tensor([[0.5]]))
-    >>> (h,) = rnn_tanh_step(torch.tensor([[0.5]]), (torch.tensor([[1.0]]),), weights)
-    >>> round(h.item(), 4)
-    0.7616
-    """
-    return (torch.tanh(_sum(x, state, weights)),)
-
-
-def rnn_relu_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
-    """h = max(0, W x + b + U h + b'). Le, Jaitly and Hinton, arXiv:1504.00941, section 3.
-
-    Shapes as in `rnn_tanh_step`.
-
-    >>> weights = Weights(torch.tensor([[1.0]]), torch.tensor([[0.5]]))
-    >>> rnn_relu_step(torch.tensor([[-2.0]]), (torch.tensor([[1.0]]),), weights)
-    (tensor([[0.]]),)
-    """
-    return (torch.relu(_sum(x, state, weights)),)
-
-
-def rnn_sigmoid_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
-    """h = σ(W x + b + U h + b'). Elman, 1990; σ' ≤ 1/4, so its gradient vanishes soonest.
-
-    Shapes as in `rnn_tanh_step`.
-
-    >>> weights = Weights(torch.tensor([[1.0]]), torch.tensor([[2.0]]))
-    >>> rnn_sigmoid_step(torch.tensor([[-2.0]]), (torch.tensor([[1.0]]),), weights)
-    (tensor([[0.5000]]),)
-    """
-    return (torch.sigmoid(_sum(x, state, weights)),)
-
-
-def lstm_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
-    """One step of the long short-term memory.
-
-    i, f, o = σ(W x + b + U h + b') in their rows;  g = tanh(W x + b + U h + b') in its rows
-    c = f ⊙ c + i ⊙ g
-    h = o ⊙ tanh(c)
-
-    Hochreiter and Schmidhuber, "Long short-term memory", 1997; the forget gate f is from Gers,
-    Schmidhuber and Cummins, "Learning to forget", 2000.
-
-    Args:
-        x: `[B, D]`, the input of this step.
-        state: `(h_BH, c_BH)`.
-        weights: `w_ih [4·H, D]`, `w_hh [4·H, H]`, biases `[4·H]`; gates in the order i f g o.
-
-    Returns:
-        The next `(h_BH, c_BH)`.
-
-    >>> weights = Weights(torch.zeros(4, 1), torch.zeros(4, 1))
-    >>> h, c = lstm_step(torch.zeros(1, 1), (torch.zeros(1, 1), torch.ones(1, 1)), weights)
-    >>> c.item()  # every gate is half open, so half of the cell is kept
-    0.5
-    """
-    _, c_BH = state
-    i_BH, f_BH, g_BH, o_BH = _sum(x, state, weights).chunk(4, dim=1)
-    c_BH = torch.sigmoid(f_BH) * c_BH + torch.sigmoid(i_BH) * torch.tanh(g_BH)
-    return torch.sigmoid(o_BH) * torch.tanh(c_BH), c_BH
-
-
-def gru_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
-    """One step of the gated recurrent unit, in the form that resets after the product.
-
-    r, z = σ(W x + b + U h + b') in their rows
-    n = tanh(W x + b + r ⊙ (U h + b')) in its rows
-    h = (1 − z) ⊙ n + z ⊙ h
-
-    Cho et al., arXiv:1406.1078, equations 5–8, reset before the product (U (r ⊙ h)); this is the
-    reset-after form of cuDNN and torch. Lecture notes that write h = z ⊙ n + (1 − z) ⊙ h mean
-    the same cell with 1 − z called z.
-
-    Args:
-        x: `[B, D]`, the input of this step.
-        state: `(h_BH,)`.
-        weights: `w_ih [3·H, D]`, `w_hh [3·H, H]`, biases `[3·H]`; gates in the order r z n.
-
-    Returns:
-        The next `(h_BH,)`.
-
-    >>> weights = Weights(torch.zeros(3, 1), torch.zeros(3, 1))
-    >>> gru_step(torch.zeros(1, 1), (torch.ones(1, 1),), weights)
-    (tensor([[0.5000]]),)
-    """
-    (h_BH,) = state
-    from_x = linear(x, weights.w_ih, weights.b_ih).chunk(3, dim=1)
-    from_h = linear(h_BH, weights.w_hh, weights.b_hh).chunk(3, dim=1)
-    r_BH = torch.sigmoid(from_x[0] + from_h[0])
-    z_BH = torch.sigmoid(from_x[1] + from_h[1])
-    n_BH = torch.tanh(from_x[2] + r_BH * from_h[2])
-    return ((1 - z_BH) * n_BH + z_BH * h_BH,)
-
-
-def _sum(x_BD: Tensor, state: State, weights: Weights) -> Tensor:
-    """W x + b + U h + b', `[B, G·H]`."""
-    from_x = linear(x_BD, weights.w_ih, weights.b_ih)
-    return from_x + linear(state[0], weights.w_hh, weights.b_hh)
-
-
-STEPS: dict[Kind, Callable[[Tensor, State, Weights], State]] = {
-    "rnn_tanh": rnn_tanh_step,
-    "rnn_relu": rnn_relu_step,
-    "rnn_sigmoid": rnn_sigmoid_step,
-    "lstm": lstm_step,
-    "gru": gru_step,
-}
+__all__ = [
+    "gru_step",
+    "lstm_step",
+    "rnn_relu_step",
+    "rnn_sigmoid_step",
+    "rnn_tanh_step",
+    "unroll",
+    "why_not",
+]
 
 
 def unroll(
@@ -145,10 +41,10 @@ def unroll(
 ) -> tuple[Float[Tensor, "T B H"], State]:
     """Apply the step of `kind` to every real input, one after the other.
 
-    The arguments and the result are those of `unrolled.ops.dispatch.unroll`. In reverse the loop walks from
-    the last column to the first: a row waits in its initial state until its own end comes by.
+    The arguments and the result are those of `unrolled.ops.dispatch.unroll`. In reverse the loop walks
+    from the last column to the first: a row waits in its initial state until its own end comes by.
     """
-    step = STEPS[kind]
+    step = CELLS[kind].step
     n_steps, n_rows, _ = x.shape
     real_TB1 = None
     if lengths is not None:

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from unrolled import ops
 from unrolled.errors import ConfigError
-from unrolled.ops import dispatch, native, reference
+from unrolled.ops import dispatch, native
 from unrolled.ops.access import check_memory, dense
-from unrolled.ops.types import N_STATES, Kind, State, Weights
+from unrolled.ops.cells import CELLS
+from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -64,7 +65,7 @@ class PackedStep:
         else:
             kept = [None if w is None else dense(w, torch.float32) for w in _four(weights)]
             self._packed = native.kernels.PackedStep(
-                native.CELLS[kind],
+                CELLS[kind].kernel,
                 PRECISIONS.index(precision),
                 self.input_size,
                 self.hidden_size,
@@ -82,7 +83,7 @@ class PackedStep:
         """The state after an input `[B, D]`: `(h,)` or `(h, c)`, in new memory."""
         if self._weights is not None:
             with torch.no_grad():
-                return reference.STEPS[self.kind](x, state, self._weights)
+                return CELLS[self.kind].step(x, state, self._weights)
         self._check(x, state)
         x, *old = (part if part.stride(1) == 1 else part.contiguous() for part in (x, *state))
         new = tuple(part.new_empty(part.shape) for part in old)
@@ -100,7 +101,10 @@ class PackedStep:
         return torch.get_num_threads() if work >= _LEAST_SHARED_WORK else 1
 
     def _check(self, x: Tensor, state: State) -> None:
-        wanted = [(len(x), self.input_size), *[(len(x), self.hidden_size)] * N_STATES[self.kind]]
+        wanted = [
+            (len(x), self.input_size),
+            *[(len(x), self.hidden_size)] * CELLS[self.kind].n_states,
+        ]
         given = [tuple(part.shape) for part in (x, *state)]
         if given != wanted:
             raise ValueError(f"a step of {self.kind} takes x and states of {wanted}, got {given}")
@@ -128,22 +132,16 @@ def step(kind: Kind, x: Float[Tensor, "B D"], state: State, weights: Weights) ->
     if not _has_cell(kind, (x, *state, *weights.tensors)):
         return ops.unroll(kind, x.unsqueeze(0), None, state, weights)[1]
     dispatch.check(kind, x.unsqueeze(0), None, state, weights)
-    ends = _CELLS[kind](x, state if kind == "lstm" else state[0], *_four(weights))
-    return ends if kind == "lstm" else (ends,)
-
-
-_CELLS: dict[Kind, Any] = {
-    "rnn_tanh": torch.rnn_tanh_cell,
-    "rnn_relu": torch.rnn_relu_cell,
-    "gru": torch.gru_cell,
-    "lstm": torch.lstm_cell,
-}
+    cell = CELLS[kind]
+    if cell.n_states == 1:
+        return (cell.fused_step(x, state[0], *_four(weights)),)
+    return tuple(cell.fused_step(x, state, *_four(weights)))
 
 
 def _has_cell(kind: Kind, tensors: Sequence[Tensor]) -> bool:
     """Whether torch's cell of a single step is the quickest: on the CPU, without gradients."""
     return (
-        kind in _CELLS
+        CELLS[kind].fused_step is not None
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and all(t.device.type == "cpu" and t.dtype is torch.float32 for t in tensors)
@@ -195,7 +193,7 @@ class Stream:
         self._step = PackedStep(kind, weights, precision)
         shape = (n_rows, weights.hidden_size)
         if state is None:
-            state = tuple(weights.w_hh.new_zeros(shape) for _ in range(N_STATES[kind]))
+            state = tuple(weights.w_hh.new_zeros(shape) for _ in range(CELLS[kind].n_states))
         self._x_shape = torch.Size((n_rows, weights.input_size))
         self._n_threads = self._step.n_threads(n_rows)
         # Two sets of memory, read and written in turn.

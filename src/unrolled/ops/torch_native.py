@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 
 from unrolled.ops import reference
 from unrolled.ops.access import are_readable
+from unrolled.ops.cells import CELLS
 from unrolled.ops.packing import Packing
 from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
@@ -63,8 +64,8 @@ def why_not(
     reverse: bool = False,
 ) -> str | None:
     """One sentence when torch's fused cells cannot run this, else None."""
-    if kind == "rnn_sigmoid":
-        return "torch has no fused sigmoid RNN, only tanh and relu"
+    if CELLS[kind].fused is None:
+        return f"torch has no fused {kind}"
     if lengths is not None and not are_readable(lengths):
         return "the lengths cannot be read as numbers while operations are recorded or batched"
     if kind == "lstm" and x.is_cpu and forward_ad._current_level >= 0:
@@ -148,7 +149,7 @@ def _fused(
     elif kind == "lstm":
         y, *end = _lstm(x, batch_sizes, first, tensors, options)
     else:
-        cell = {"gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}[kind]
+        cell = CELLS[kind].fused
         if batch_sizes is None:
             y, *end = cell(x, first[0], tensors, *options, False)
         else:

@@ -1,30 +1,19 @@
-"""What every implementation takes and returns.
-
-Kinds and the state each carries:
-
-| kind                                 | state            | rows of a weight | gates, in order |
-|--------------------------------------|------------------|------------------|-----------------|
-| `rnn_tanh` `rnn_relu` `rnn_sigmoid`  | `(h_BH,)`        | H                |                 |
-| `lstm`                               | `(h_BH, c_BH)`   | 4·H              | i f g o         |
-| `gru`                                | `(h_BH,)`        | 3·H              | r z n           |
-"""
+"""What every implementation takes and returns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from torch import Tensor
 
 from unrolled.shapes import Float
 
-Kind = Literal["rnn_tanh", "rnn_relu", "rnn_sigmoid", "lstm", "gru"]
+Kind: TypeAlias = str
+"""The name of a cell: a key of `unrolled.ops.cells.CELLS`."""
 
 # `(h_BH,)`, and for the LSTM `(h_BH, c_BH)`.
 State: TypeAlias = tuple[Tensor, ...]
-
-N_GATES: dict[Kind, int] = {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1, "lstm": 4, "gru": 3}
-N_STATES: dict[Kind, int] = {"rnn_tanh": 1, "rnn_relu": 1, "rnn_sigmoid": 1, "lstm": 2, "gru": 1}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ which the softmax does not see, and 1 − M_t² is 4 R_t (1 − R_t).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -133,7 +135,18 @@ class _WordByWord(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, known, keys, values, w_seen, w_next, energy, mask, is_real, wanted):
+    def forward(
+        ctx: Any,
+        known: Any,
+        keys: Any,
+        values: Any,
+        w_seen: Any,
+        w_next: Any,
+        energy: Any,
+        mask: Any,
+        is_real: Any,
+        wanted: Any,
+    ) -> Any:
         T, B, A = known.shape
         S, H = values.shape[1:]
         keys2_BSA, w_seen2 = 2 * keys, 2 * w_seen
@@ -169,7 +182,7 @@ class _WordByWord(torch.autograd.Function):
         return r_TBH[ends_B, torch.arange(B, device=ends_B.device)], weights_TBS
 
     @staticmethod
-    def backward(ctx, d_r, d_weights):
+    def backward(ctx: Any, d_r: Any, d_weights: Any) -> Any:
         keys2_BSA, *given = ctx.saved_tensors[:9]
         if by_definition_only((d_r, d_weights)):
             wanted = ctx.needs_input_grad[:8]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.label_head import LabelHead, linear_scorer
 from unrolled.layers.pooling import Pooling, PoolingKind
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
+from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import text_labels
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
@@ -54,7 +54,7 @@ class ClassifyConfig:
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
-    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    cell: CellName = "lstm"
     embedding_size: Width = 100
     hidden_size: Width = 128
     n_layers: Layers = 1

@@ -27,6 +27,7 @@ from unrolled.layers.output import Output
 from unrolled.layers.recurrent_stack import Packed, RecurrentStack
 from unrolled.layers.renewal import renewed
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, rate_for, shares_of, some_unknown
+from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.task import State, StreamTask, Tokenizers
@@ -67,7 +68,7 @@ class LanguageModelConfig:
         embeddings: see `unrolled.tasks.embeddings`; "trained" or "frozen", without extra words.
     """
 
-    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    cell: CellName = "lstm"
     embedding: Literal["learned", "one_hot"] = "learned"
     embedding_size: Width = 128
     hidden_size: Width = 512

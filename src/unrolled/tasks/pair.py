@@ -29,6 +29,7 @@ from unrolled.layers.conditional import (
 from unrolled.layers.embedding import Embedding
 from unrolled.layers.label_head import LabelHead, linear_scorer
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
+from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import text_labels
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
@@ -84,7 +85,7 @@ class PairConfig:
     encoder: Encoding = "conditional"
     condition: Literal["first", "second"] = "first"
     target: Literal["both_ways", "one_way"] = "both_ways"
-    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    cell: CellName = "lstm"
     embedding_size: Width = 100
     projection_size: OptionalWidth = 0
     hidden_size: Width = 100

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from unrolled.layers.unknown import (
     shares_of,
     some_unknown,
 )
+from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.predictions import Answer, Prediction
@@ -66,7 +67,7 @@ class TranslateConfig:
         target_embeddings: the same of the target; where both share one table, `source_embeddings` holds.
     """
 
-    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    cell: CellName = "lstm"
     embedding_size: Width = 256
     encoder_size: Width = 256
     hidden_size: Width = 512
@@ -392,7 +393,7 @@ def evaluate_loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, i
     return _loss(model, batch, 0.0)
 
 
-def _loss(model, batch, smoothing):
+def _loss(model: Any, batch: Any, smoothing: Any) -> Any:
     output = model(batch.source, batch.target)
     return model.head.loss(output.hidden[batch.target.mask], batch.right, smoothing)
 

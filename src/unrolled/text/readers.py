@@ -72,7 +72,8 @@ def read_rows(
     asked = tuple(columns) if columns else None
     if asked is not None and n_columns is not None and len(asked) != n_columns:
         raise DataError(
-            f"{count_columns(n_columns, 'column')} needed, but {count_columns(len(asked), 'column')} asked for: "
+            f"{count_columns(n_columns, 'column')} needed, but "
+            f"{count_columns(len(asked), 'column')} asked for: "
             f"{listed(asked, MOST_NAMED)}",
             place_of(paths),
         )

@@ -500,7 +500,7 @@ class Metrics:
 
     def _read_again(self, path: Path) -> None:
         with path.open("rb") as file:
-            self._digest = hashlib.file_digest(file, "sha256")  # type: ignore[assignment]
+            self._digest = hashlib.file_digest(file, "sha256")
             self.n_bytes = file.tell()
 
 

@@ -1,7 +1,7 @@
 """Words of the phrasebook: English and Spanish lemmas, their classes, and every inflected form.
 
-The tables are written by hand and inflected by `unrolled.samples.phrasebook.inflection`. Each English word has
-exactly one Spanish counterpart in each frame, so that a translation is determined by its source:
+The tables are written by hand and inflected by `unrolled.samples.phrasebook.inflection`. Each English
+word has exactly one Spanish counterpart in each frame, so that a translation is determined by its source:
 professions have a fixed gender (`doctor` is *la doctora*, `teacher` is *el maestro*), and `you` is
 always one friend, *tú*.
 """

@@ -24,6 +24,7 @@ from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.label_head import linear_scorer
 from unrolled.layers.renewal import renewed
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unknown
+from unrolled.ops.cells import CellName
 from unrolled.ops.linear import linear
 from unrolled.quoting import quote
 from unrolled.shapes import Float, Padded
@@ -61,7 +62,7 @@ class TagConfig:
 
     head: Literal["crf", "softmax"] = "crf"
     transitions: Literal["scheme", "free"] = "scheme"
-    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    cell: CellName = "lstm"
     embedding_size: Width = 100
     char_size: OptionalWidth = 25
     hidden_size: Width = 128

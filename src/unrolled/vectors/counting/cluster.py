@@ -308,7 +308,7 @@ def _one_sentence() -> Iterator[None]:
         UnavailableError: the cluster is lost, or cannot do what is asked.
     """
     from distributed import KilledWorker
-    from distributed.client import CancelledError
+    from distributed.client import CancelledError  # type: ignore[attr-defined]
 
     try:
         yield

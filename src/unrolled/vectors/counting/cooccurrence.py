@@ -149,8 +149,9 @@ class Counts:
             problem = f"counts of {counts.n_words:,} words, but the vectors are of {n_words:,}"
             raise DataError(f"{problem}; train again", folder)
         types = (counts.rows.dtype, counts.columns.dtype)
+        expected = (np.dtype(np.uint64), np.dtype(np.uint32))
         widths = (counts.rows.width, counts.columns.width)
-        if not counts.rows.n_rows or types != (np.uint64, np.uint32) or widths != (1, 1):
+        if not counts.rows.n_rows or types != expected or widths != (1, 1):
             raise DataError("these counts are not whole; train again", folder)
         sizes = (counts.n_nonzeros, counts.columns.n_rows, counts.values.n_rows)
         if counts.n_words < 1 or len(set(sizes)) > 1:

@@ -1,0 +1,36 @@
+"""Benchmarks are run seldom: what they import must still be there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+PROGRAMS = sorted(path.name for path in BENCHMARKS.glob("*.py"))
+MODULES = {"onnx_step.py"}
+"""Imported by a program, and none themselves."""
+
+NEEDS = {"cells.py": "matplotlib"}
+"""Packages that a core installation does not have and that a program imports at once."""
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_benchmark_imports_and_has_help(name: str, tmp_path: Path) -> None:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / name, "--help"],
+        capture_output=True,
+        cwd=tmp_path,
+        env=os.environ | {"MPLCONFIGDIR": str(tmp_path)},
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stderr
+    if name in MODULES:
+        assert done.stdout == ""
+    else:
+        assert done.stdout.startswith(f"usage: {name}")
