@@ -74,6 +74,4 @@ def test_ctrl_c_closes_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         show(events(), tmp_path, 'predict {run} "…"', Interrupting(file=output, soft_wrap=True))
     assert closed == [True]
-    assert output.getvalue().endswith(
-        f"`unrolled train --resume --out {tmp_path}` goes on from here\n"
-    )
+    assert output.getvalue().endswith(f"resume with: `unrolled train --resume --out {tmp_path}`\n")

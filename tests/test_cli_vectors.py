@@ -92,7 +92,7 @@ def test_standard_input_is_a_text_like_any_other(run: Run, tmp_path: Path) -> No
         "standard input gives the vectors no name; name the folder with --out vectors/NAME"
     )
     assert run.refused("-", "--out", "c", "--cluster", "tcp://127.0.0.1:9", stdin=b"") == (
-        "standard input is read here, not on a cluster; give files or URLs, or leave out --cluster"
+        "standard input is read on this machine, not on a cluster; give files or URLs, or remove --cluster"
     )
 
 
@@ -211,12 +211,12 @@ def test_what_is_refused_on_going_on_keeps_standard_input(
         ),
         (
             ["--documents", "line"],
-            "--documents says what a document is, but windows end with --borders line; leave it out, or "
+            "--documents defines documents, but context windows end with --borders line; remove it, or "
             "add --borders document",
         ),
         (
             ["--separator", "***", "--borders", "none"],
-            "--separator says what a document is, but windows end with --borders none; leave it out",
+            "--separator defines documents, but context windows end with --borders none; remove it",
         ),
         (
             ["--separator", "***", "--borders", "document"],
@@ -278,7 +278,7 @@ def test_with_counts_no_option_of_a_text_is_dropped_in_silence(
 ) -> None:
     borders = ("--borders", "document")
     assert run.refused("--counts", "a", "--out", "b", *borders, *option) == (
-        f"{option[0]} says how a text is read, but counts are of a text already; leave it out"
+        f"{option[0]} sets how a text is read and has no effect with --counts; remove it"
     )
 
 

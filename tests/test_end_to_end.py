@@ -302,7 +302,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(
     assert seen, complaint
     assert process.returncode == 130, complaint
     assert complaint == "\nunrolled: interrupted\n"
-    assert told.splitlines()[-1] == f"`unrolled train --resume --out {run}` goes on from here"
+    assert told.splitlines()[-1] == f"resume with: `unrolled train --resume --out {run}`"
 
     step = load_checkpoint(run).progress.step
     assert step >= int(seen.split()[1].replace(",", ""))

@@ -109,7 +109,8 @@ def test_closed_at_any_event_it_goes_on_to_the_same_bits(
 
 KILLED = """
 import sys
-from unrolled.vectors import loop, memory
+from unrolled.vectors import memory
+from unrolled.vectors import train as loop
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.memory import Room
 memory.LEAST_PART = memory.MOST_PART = 1009

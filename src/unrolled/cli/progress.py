@@ -1,14 +1,15 @@
-"""A training run as it goes: one living line at a terminal, a line now and then in a log."""
+"""The progress of training: one line that is updated at a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -17,60 +18,106 @@ from rich.text import Text
 from unrolled.quoting import escape, one_message
 from unrolled.training.events import Evaluated, Event, Finished, Saved, Started, Step
 
+AnyEvent = TypeVar("AnyEvent")
+
 LOG_EVERY_N_SECONDS = 10.0
-"""Shortest time between two lines about steps where nobody watches."""
+"""Shortest time between two lines about passing events in a log."""
 
 
 def show(
     events: Generator[Event, None, None], out: Path, use: str, console: Console | None = None
 ) -> None:
-    """Run training to its end and print what happens.
-
-    Interrupted by Ctrl-C, it lets the update under way end and the loop write its checkpoint, and
-    says how to go on; a second Ctrl-C does not wait.
+    """Run training to its end and print what happens, as `follow` does.
 
     Args:
-        events: what `unrolled.fit` gives.
-        out: the run folder, for the sentence at the end.
-        use: the command that tries it, with `{run}` for the folder.
+        events: what `unrolled.fit` yields.
+        out: the run folder, for the last line.
+        use: the command that tries the run, with `{run}` for the folder.
         console: where to print; standard output by default.
     """
-    console = console or Console(soft_wrap=True, highlight=False, emoji=False)
-    next_log = time.monotonic()
+    console = console or default_console()
+
+    def printed() -> Generator[Event, None, None]:
+        with closing(events):
+            for event in events:
+                if isinstance(event, Started):
+                    for note in event.notes:
+                        console.print(f"note: {one_message(note)}", markup=False)
+                yield event
+
+    follow(
+        printed(),
+        lambda event: None if isinstance(event, Saved) else line_of(event),
+        is_passing=lambda event: isinstance(event, Step),
+        console=console,
+        resume=(out / "config.toml", f"resume with: `unrolled train --resume --out {out}`"),
+    )
+    console.print(f"run: {out} · try: unrolled {use.format(run=out)}", markup=False)
+
+
+def default_console() -> Console:
+    """Standard output, with lines that are neither wrapped nor coloured by their content."""
+    return Console(soft_wrap=True, highlight=False, emoji=False)
+
+
+def follow(
+    events: Generator[AnyEvent, None, None],
+    describe: Callable[[AnyEvent], str | None],
+    *,
+    is_passing: Callable[[AnyEvent], bool],
+    console: Console,
+    resume: tuple[Path, str],
+    first_log_after: float = 0.0,
+) -> None:
+    """Print a line for each event; passing ones replace each other at a terminal, and are rare in a log.
+
+    After the first Ctrl-C, what is under way ends and is saved, and the last line says how to resume; a
+    second Ctrl-C does not wait.
+
+    Args:
+        events: read to the end, and closed.
+        describe: the line of an event; None for no line.
+        is_passing: whether the next event makes a line superfluous.
+        console: where to print.
+        resume: a file that exists once there is something to resume, and the line to print then.
+        first_log_after: seconds before the first line about a passing event in a log.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    next_log = time.monotonic() + first_log_after
     try:
         with ExitStack() as stack:
             live = None
             if console.is_terminal:
                 live = stack.enter_context(Live(console=console, transient=True))
             stack.enter_context(closing(events))
-            interrupted = stack.enter_context(first_interrupt_noted())
+            interrupted = stack.enter_context(deferred_sigint())
             for event in events:
                 if interrupted.is_set():
                     raise KeyboardInterrupt
-                if isinstance(event, Saved):
+                line = describe(event)
+                if line is None:
                     continue
-                if isinstance(event, Started):
-                    for note in event.notes:
-                        console.print(f"note: {one_message(note)}", markup=False)
-                if isinstance(event, Step) and live is not None:
-                    live.update(Text(line_of(event), overflow="ellipsis", no_wrap=True))
-                elif not isinstance(event, Step):
-                    console.print(escape(line_of(event)), markup=False)
+                if not is_passing(event):
+                    console.print(escape(line), markup=False)
+                elif live is not None:
+                    live.update(Text(line, overflow="ellipsis", no_wrap=True))
                 elif time.monotonic() >= next_log:
                     next_log = time.monotonic() + LOG_EVERY_N_SECONDS
-                    console.print(escape(line_of(event)), markup=False)
+                    console.print(escape(line), markup=False)
     except KeyboardInterrupt:
-        if (out / "config.toml").exists():
-            console.print(f"`unrolled train --resume --out {out}` goes on from here", markup=False)
+        begun, hint = resume
+        if begun.exists():
+            console.print(hint, markup=False)
         raise
-    console.print(f"run: {out} · try: unrolled {use.format(run=out)}", markup=False)
 
 
 @contextmanager
-def first_interrupt_noted() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event the first time, and is a `KeyboardInterrupt` the second.
+def deferred_sigint() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event; the second raises `KeyboardInterrupt`.
 
-    An exception in the midst of an update would leave weights half changed.
+    An exception in the middle of an update would leave the weights half changed.
     """
     noted = threading.Event()
     if threading.current_thread() is not threading.main_thread():

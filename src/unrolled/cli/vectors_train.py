@@ -1,57 +1,56 @@
-"""`unrolled vectors train`: word vectors from a text of one's own."""
+"""`unrolled vectors train`: GloVe vectors from a corpus."""
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
+import sys
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from unrolled.cli.app import vectors
-from unrolled.cli.options import default_out, settings_as_options, standard_input
-from unrolled.errors import ConfigError, RunError
-from unrolled.quoting import escape
+from unrolled.cli.options import default_out, settings_as_options
+from unrolled.errors import ConfigError
+from unrolled.vectors.config import Borders, Tokens, VectorsConfig, Weighting
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-
     from unrolled.vectors.events import VectorsEvent
 
-_LOG_EVERY_N_SECONDS = 10.0
-_STANDARD_INPUT = "-"
+_DEFAULT = VectorsConfig()
 _OF_TEXT = ("documents", "separator", "suffixes", "on_invalid", "encoding")
+_LOG_AFTER_SECONDS = 10.0
 
 
 @vectors.command
 def train(
     *corpus: Annotated[str, Parameter(allow_leading_hyphen=True)],  # for - alone
     out: Path | None = None,
-    size: int = 100,
-    tokens: Literal["space", "word"] = "space",
-    lowercase: bool = False,
+    size: int = _DEFAULT.size,
+    tokens: Tokens = _DEFAULT.tokens,
+    lowercase: bool = _DEFAULT.lowercase,
     tokenizer: Path | None = None,
-    borders: Literal["line", "document", "none"] = "line",
+    borders: Borders = _DEFAULT.borders,
     documents: Literal["file", "line", "paragraph", "separator"] | None = None,
     separator: str = "",
     suffixes: tuple[str, ...] = (),
-    on_invalid: Literal["error", "replace", "skip"] = "error",
-    encoding: str = "utf-8",
-    min_count: int = 5,
-    max_words: int = 0,
-    window: int = 10,
-    left_only: Annotated[bool, Parameter(negative=())] = False,
-    weighting: Literal["harmonic", "flat"] = "harmonic",
-    x_max: float = 100.0,
-    alpha: float = 0.75,
-    rate: float = 0.05,
-    clip: float = 100.0,
-    epochs: int = 25,
-    seed: int = 1,
-    memory: str = "4GB",
-    threads: int = 0,
-    save_every_n_seconds: float = 10.0,
+    on_invalid: Literal["error", "replace", "skip"] | None = None,
+    encoding: str | None = None,
+    min_count: int = _DEFAULT.min_count,
+    max_words: int = _DEFAULT.max_words,
+    window: int = _DEFAULT.window,
+    left_only: Annotated[bool, Parameter(negative=())] = not _DEFAULT.symmetric,
+    weighting: Weighting = _DEFAULT.weighting,
+    x_max: float = _DEFAULT.x_max,
+    alpha: float = _DEFAULT.alpha,
+    rate: float = _DEFAULT.rate,
+    clip: float = _DEFAULT.clip,
+    epochs: int = _DEFAULT.epochs,
+    seed: int = _DEFAULT.seed,
+    memory: str = _DEFAULT.memory,
+    threads: int = _DEFAULT.threads,
+    save_every_n_seconds: float = _DEFAULT.save_every_n_seconds,
     cluster: str | None = None,
     counts: Path | None = None,
     resume: bool = False,
@@ -60,268 +59,132 @@ def train(
     """Train word vectors on a text (GloVe).
 
     Args:
-        corpus: files, folders and patterns; `.gz`, `.bz2` and `.xz` files are unpacked; - is standard
+        corpus: files, folders and patterns; `.gz`, `.bz2` and `.xz` files are decompressed; - is standard
             input. On a cluster, also URLs of files, folders and patterns.
-        out: folder to make; by default vectors/ and the name of the text.
-        size: numbers of a vector.
-        tokens: what a word is: whatever stands between white space (space; "don't," is one), or words and
-            punctuation marks apart (word; it is do, n't and a comma).
-        lowercase: fold upper case away.
-        tokenizer: tokenizer.json of a run, to split words as it does.
-        borders: what no window reaches over the end of.
+        out: output folder; by default vectors/ and the name of the text.
+        size: width of a vector.
+        tokens: how text is split into words: at white space (space; "don't," is one word), or into words
+            and punctuation marks (word; "don't," becomes do, n't and a comma).
+        lowercase: convert the text to lower case.
+        tokenizer: tokenizer.json of a run, to split words as that run does.
+        borders: boundary that context windows never cross.
         documents: with --borders document, what a document is; by default a file.
         separator: with --documents separator, the line between documents.
-        suffixes: of folders, only files with these suffixes.
-        on_invalid: what becomes of bytes that are not in the encoding.
-        encoding: of all files.
-        min_count: words seen less often are left out.
-        max_words: the most words to keep; 0 for all.
-        window: words to each side that are context.
-        left_only: only words to the left are context.
-        weighting: a word at distance d counts 1/d, or 1.
-        x_max: counts from here on weigh as much as any.
-        alpha: exponent of smaller counts' weights.
+        suffixes: in folders, read only files with these suffixes.
+        on_invalid: what to do with bytes that are invalid in the encoding; by default an error.
+        encoding: encoding of all files; UTF-8 by default.
+        min_count: leave out words that occur less often.
+        max_words: maximum size of the vocabulary; 0 for no limit.
+        window: number of context words on each side.
+        left_only: use only the words to the left as context.
+        weighting: a word at distance d counts 1/d (harmonic) or 1 (flat).
+        x_max: co-occurrence count at which the weighting saturates.
+        alpha: exponent of the weighting below x_max.
         rate: learning rate.
-        clip: largest size of one number of a gradient.
+        clip: clip each gradient component to [-clip, clip].
         epochs: passes over the counts.
-        seed: start of every random choice.
-        memory: what all of it may take, e.g. 512MB; the rest goes to the disk. On a cluster, what one
-            task on a worker may take.
-        threads: 0 for all; the result is the same.
-        save_every_n_seconds: an epoch's end is saved when so much time has gone by since the last was; 0
-            saves every epoch.
+        seed: seed of all random choices.
+        memory: memory limit, e.g. 512MB; what does not fit is kept on disk. On a cluster, the limit of
+            one task on a worker.
+        threads: number of threads; 0 for all. The result does not depend on it.
+        save_every_n_seconds: minimum seconds between checkpoints (written at epoch ends); 0 saves every
+            epoch.
         cluster: address of a Dask scheduler to count on.
-        counts: folder of vectors on whose counts to train again, without a text; of counting, all is as
-            it was there.
-        resume: go on with what was begun in the folder; where nothing was, start.
-        force: replace what is in the folder.
+        counts: folder of vectors whose counts to train on again, without a text; all counting settings
+            are taken from there.
+        resume: resume the training in the folder, or start it if there is none.
+        force: replace the vectors in the folder.
     """
-    if not corpus and counts is None:
-        raise ConfigError(
-            "no text given; `unrolled vectors train FILE…` trains on files and folders"
-        )
-    if counts is not None and out is None:
-        raise ConfigError("no folder for the new vectors given; name one (--out)")
-    if counts is not None and corpus:
-        raise ConfigError("counts are of a text already; leave out the text, or --counts")
-    if counts is not None:
-        given = (documents, separator, suffixes, on_invalid, encoding)
-        _refuse_text_options(dict(zip(_OF_TEXT, given, strict=True)))
+    given = dict(locals())  # before anything else has a name
     _refuse_unknown_options(corpus)
-    if borders != "document" and (documents is not None or separator):
-        option = "--documents" if documents is not None else "--separator"
-        raise ConfigError(
-            f"{option} says what a document is, but windows end with --borders {borders}; leave it out, "
-            "or add --borders document"
-        )
+    of_text = {name: given[name] for name in _OF_TEXT if given[name] not in (None, "", ())}
+    _check_text(corpus, counts, out, borders, of_text)
     folder = out or default_out(corpus[0], "vectors", "vectors")
-    spool = _spool_of(folder) if _STANDARD_INPUT in corpus else None
-    if spool is not None and cluster is not None:
-        raise ConfigError(
-            "standard input is read here, not on a cluster; give files or URLs, or leave out --cluster"
-        )
 
-    from unrolled.text.corpus.corpus import CorpusConfig
+    from unrolled.cli.progress import default_console, follow
+    from unrolled.text.corpus.config import CorpusConfig
     from unrolled.text.tokenizer import Tokenizer
-    from unrolled.vectors.config import VectorsConfig
+    from unrolled.vectors.events import Counted, Read
     from unrolled.vectors.train import fit_vectors
 
     with settings_as_options(_options()):
-        config = VectorsConfig(
-            size=size,
-            tokens=tokens,
-            lowercase=lowercase,
-            borders=borders,
-            min_count=min_count,
-            max_words=max_words,
-            window=window,
-            symmetric=not left_only,
-            weighting=weighting,
-            x_max=x_max,
-            alpha=alpha,
-            rate=rate,
-            clip=clip,
-            epochs=epochs,
-            seed=seed,
-            memory=memory,
-            threads=threads,
-            save_every_n_seconds=save_every_n_seconds,
-        )
-        text = CorpusConfig(
-            train=tuple(str(spool) if name == _STANDARD_INPUT else name for name in corpus),
-            suffixes=suffixes,
-            documents=documents or "file",
-            separator=separator,
-            on_invalid=on_invalid,
-            encoding=encoding,
-        )
+        settings = {
+            field.name: given[field.name]
+            for field in fields(VectorsConfig)
+            if field.init and field.name in given
+        }
         events = fit_vectors(
-            config,
-            text if counts is None else None,
+            VectorsConfig(**settings, symmetric=not left_only),
+            None if counts is not None else CorpusConfig(train=corpus, **of_text),
             folder,
             tokenizer=None if tokenizer is None else Tokenizer.load(tokenizer),
             resume=resume,
             force=force,
             cluster=cluster,
             counts=counts,
-            provided=None if spool is None else _standard_input_kept(spool, folder, resume),
+            standard_input=None if sys.stdin is None else sys.stdin.buffer,
         )
-        if spool is not None:
-            events = _until_counted(events, spool)
-        _show(events, folder)
+        follow(
+            events,
+            _line_of,
+            is_passing=lambda event: isinstance(event, Read | Counted),
+            console=default_console(),
+            resume=(
+                folder / "vectors.toml",
+                f"resume with: the same command and --resume --out {folder}",
+            ),
+            first_log_after=_LOG_AFTER_SECONDS,
+        )
+
+
+def _check_text(
+    corpus: tuple[str, ...],
+    counts: Path | None,
+    out: Path | None,
+    borders: str,
+    of_text: dict[str, object],
+) -> None:
+    """Refuse a text beside counts, none of both, and options that would have no effect."""
+    if counts is None and not corpus:
+        raise ConfigError("no text given; run `unrolled vectors train FILE…` on files or folders")
+    if counts is not None:
+        if out is None:
+            raise ConfigError("no output folder given; add --out FOLDER")
+        if corpus:
+            raise ConfigError(
+                "--counts reuses existing counts and cannot be combined with a corpus"
+            )
+        for name in of_text:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} sets how a text is read and has no effect with --counts; "
+                "remove it"
+            )
+    option = next((name for name in ("documents", "separator") if name in of_text), None)
+    if borders != "document" and option is not None:
+        raise ConfigError(
+            f"--{option} defines documents, but context windows end with --borders {borders}; remove it, "
+            "or add --borders document"
+        )
 
 
 def _refuse_unknown_options(corpus: tuple[str, ...]) -> None:
-    """What begins with a hyphen and is not standard input was meant for an option."""
-    from inspect import signature
-
+    """An argument that begins with a hyphen and is not - was meant as an option."""
     from unrolled.errors import did_you_mean
 
     for name in corpus:
-        if name.startswith("-") and name != _STANDARD_INPUT:
+        if name.startswith("-") and name != "-":
             options = [f"--{each.replace('_', '-')}" for each in signature(train).parameters]
             raise ConfigError(
                 f"unknown option {name}{did_you_mean(name.partition('=')[0], options)}"
             )
 
 
-def _refuse_text_options(given: dict[str, object]) -> None:
-    """Options that say how a text is read have no use where none is."""
-    from inspect import signature
-
-    usual = signature(train).parameters
-    for name, value in given.items():
-        if value != usual[name].default:
-            option = f"--{name.replace('_', '-')}"
-            raise ConfigError(
-                f"{option} says how a text is read, but counts are of a text already; leave it out"
-            )
-
-
 def _options() -> dict[str, str]:
     """The options of `train` by the names of their settings."""
-    from dataclasses import fields
-
-    from unrolled.vectors.config import VectorsConfig
-
     names = [("vectors", field.name) for field in fields(VectorsConfig)]
     names += [("data", name) for name in _OF_TEXT]
     options = {f"{section}.{name}": f"--{name.replace('_', '-')}" for section, name in names}
     return options | {"vectors.symmetric": "symmetric (without --left-only)"}
-
-
-# Standard input is read once, but a run that goes on may have to read its text again
-
-
-def _spool_of(folder: Path) -> Path:
-    """Where standard input is kept until it is counted: beside the folder, by a name that stays."""
-    folder = Path(os.path.realpath(folder))
-    return folder.with_name(f".{folder.name}.standard-input")
-
-
-@contextmanager
-def _standard_input_kept(spool: Path, folder: Path, resume: bool) -> Iterator[None]:
-    """Standard input is on the disk, unless it is counted; afterwards only if it will be read again.
-
-    Entered while nobody else can write the folder.
-    """
-    import shutil
-
-    from unrolled import storage
-    from unrolled.vectors.run_state import RECORD_FILE, Record
-
-    is_counted = resume and Record.load(folder / RECORD_FILE).is_counted
-    if not is_counted and not (resume and _is_to_be_read(spool, folder)):
-        with _interrupted_at_once(), storage.replacing(spool, "try again") as stream:
-            shutil.copyfileobj(standard_input(), stream, 1 << 20)
-    try:
-        yield
-    finally:
-        if not _is_to_be_read(spool, folder):
-            spool.unlink(missing_ok=True)
-
-
-@contextmanager
-def _interrupted_at_once() -> Iterator[None]:
-    """The first Ctrl-C is a `KeyboardInterrupt`, for whoever waits at a terminal may wait for ever."""
-    import signal
-    import threading
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _is_to_be_read(spool: Path, folder: Path) -> bool:
-    """Whether what was begun in the folder goes on with just this file."""
-    from unrolled.vectors.counting import text_shards
-    from unrolled.vectors.run_state import RECORD_FILE, Record
-
-    try:
-        record = Record.load(folder / RECORD_FILE)
-    except RunError:  # it is damaged, and nothing goes on
-        return False
-    return not record.is_counted and text_shards.stamps([spool])[0] in record.files
-
-
-def _until_counted(
-    events: Generator[VectorsEvent, None, None], spool: Path
-) -> Generator[VectorsEvent, None, None]:
-    """The events; training needs no text, and may take long, so that there is room on the disk again."""
-    from unrolled.vectors.events import Epoch
-
-    try:
-        for event in events:
-            if isinstance(event, Epoch):
-                spool.unlink(missing_ok=True)
-            yield event
-    finally:
-        events.close()
-
-
-def _show(events: Generator[VectorsEvent, None, None], out: Path) -> None:
-    """Run to the end: one living line at a terminal, a line now and then in a log."""
-    import time
-    from contextlib import ExitStack, closing
-
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    from unrolled.cli.progress import first_interrupt_noted
-    from unrolled.vectors.events import Counted, Read
-
-    console = Console(soft_wrap=True, highlight=False, emoji=False)
-    next_log = time.monotonic() + _LOG_EVERY_N_SECONDS
-    try:
-        with ExitStack() as stack:
-            live = None
-            if console.is_terminal:
-                live = stack.enter_context(Live(console=console, transient=True))
-            stack.enter_context(closing(events))
-            interrupted = stack.enter_context(first_interrupt_noted())
-            for event in events:
-                passing = isinstance(event, Read | Counted)
-                if passing and live is not None:
-                    live.update(Text(_line_of(event), overflow="ellipsis", no_wrap=True))
-                elif not passing:
-                    console.print(escape(_line_of(event)), markup=False)
-                elif time.monotonic() >= next_log:
-                    next_log = time.monotonic() + _LOG_EVERY_N_SECONDS
-                    console.print(escape(_line_of(event)), markup=False)
-                if interrupted.is_set():
-                    raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        if (out / "vectors.toml").exists():
-            console.print(
-                f"the same command with --resume --out {out} goes on from here", markup=False
-            )
-        raise
 
 
 def _line_of(event: VectorsEvent) -> str:

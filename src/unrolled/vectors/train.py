@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from unrolled import config as settings
 from unrolled import documents, storage
@@ -28,11 +28,12 @@ from unrolled.vectors.config import CHANGEABLE, OF_TRAINING, VectorsConfig
 from unrolled.vectors.count_stage import CountingRun
 from unrolled.vectors.counting import text_shards
 from unrolled.vectors.counting.cooccurrence import Counts
-from unrolled.vectors.events import Finished, VectorsEvent
+from unrolled.vectors.events import Epoch, Finished, VectorsEvent
 from unrolled.vectors.formats.safetensors import CONFIG_FILE
 from unrolled.vectors.kernels import native, reference
 from unrolled.vectors.reuse_counts import EarlierCounts
 from unrolled.vectors.run_state import HOLDS, RECORD_FILE, WORK, Job, Record, is_vectors
+from unrolled.vectors.stdin_spool import Spool
 from unrolled.vectors.train_stage import TrainingRun
 
 Implementation = Literal["native", "plain"]
@@ -75,7 +76,7 @@ def fit_vectors(
     cluster: Any = None,
     implementation: Implementation | None = None,
     counts: str | os.PathLike[str] | None = None,
-    provided: AbstractContextManager[Any] | None = None,
+    standard_input: BinaryIO | None = None,
 ) -> Generator[VectorsEvent, None, None]:
     """Read, count and train, and report what happens.
 
@@ -100,8 +101,7 @@ def fit_vectors(
             default the first that there is.
         counts: a folder of vectors on whose counts to train again. What `config` says of counting is
             theirs, or left at its default. What goes on and has them already needs the folder no more.
-        provided: entered when nobody else can write `out` any more, and left before somebody can; in it,
-            the text is where `corpus` says.
+        standard_input: what `-` among the files of `corpus` is read from, once.
 
     Raises:
         ConfigError: a setting cannot be, or differs from that of the vectors to go on with, or of the
@@ -118,7 +118,9 @@ def fit_vectors(
     earlier = None
     if counts is not None:
         if corpus is not None or tokenizer is not None or cluster is not None:
-            raise ConfigError("counts are of a text already; leave out the text, or --counts")
+            raise ConfigError(
+                "--counts reuses existing counts and cannot be combined with a corpus"
+            )
         folder = Path(os.path.abspath(counts))
         if Path(os.path.realpath(folder)) == out:
             raise ConfigError(f"{out} holds the counts to train on; choose another name (--out)")
@@ -127,6 +129,12 @@ def fit_vectors(
         config, corpus = earlier.configured(config), earlier.corpus
     elif corpus is None:
         raise ConfigError("no text given; name files and folders, or counts to train on")
+    given, spool = Spool.of(text_shards.as_corpus(corpus), out, standard_input)
+    if spool is not None and cluster is not None:
+        raise ConfigError(
+            "standard input is read on this machine, not on a cluster; give files or URLs, or remove "
+            "--cluster"
+        )
     splitter = text_shards.Splitter(config, tokenizer)
     if tokenizer is not None and (config.tokens != "space" or config.lowercase):
         raise ConfigError("the tokenizer says what a word is; leave out tokens and lowercase")
@@ -139,8 +147,8 @@ def fit_vectors(
         text = earlier.record.tokenizer
     else:
         text = hashlib.sha256(tokenizer.inner.to_str().encode()).hexdigest() if tokenizer else ""
-    job = Job(config, text_shards.as_corpus(corpus), out, splitter, module, remote, text)
-    return _events(job, earlier, resume, force, nullcontext() if provided is None else provided)
+    job = Job(config, given, out, splitter, module, remote, text)
+    return _events(job, earlier, resume, force, spool)
 
 
 def _events(
@@ -148,13 +156,16 @@ def _events(
     earlier: EarlierCounts | None,
     resume: bool,
     force: bool,
-    provided: AbstractContextManager[Any],
+    spool: Spool | None,
 ) -> Generator[VectorsEvent, None, None]:
     with storage.locked(job.out) as lock:
         # Once more, now that nobody else can change it.
         goes_on = _goes_on(job.config, job.out, resume, force)
-        with provided:
-            yield from _Run(job, earlier, lock).events(goes_on)
+        with nullcontext() if spool is None else spool.filled(resume):
+            for event in _Run(job, earlier, lock).events(goes_on):
+                if spool is not None and isinstance(event, Epoch):
+                    spool.remove()
+                yield event
 
 
 def implementation_named(name: Implementation | None) -> ModuleType:
