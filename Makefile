@@ -1,4 +1,4 @@
-# The two commands that do all the set-up: `make demo` and `make test`.
+# `make demo` and `make test` create the virtual environment if it does not exist.
 VENV ?= .venv
 ifeq ($(OS),Windows_NT)
 PYTHON ?= python
@@ -13,7 +13,7 @@ NATIVE := CMakeLists.txt $(wildcard native/*)
 .PHONY: help setup demo fix check test test-sets coverage bench sanitize mutate wheel clean
 .DEFAULT_GOAL := help
 
-help:  ## this list
+help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/core: pyproject.toml constraints.txt $(NATIVE)
@@ -26,35 +26,35 @@ $(VENV)/dev: pyproject.toml constraints.txt $(NATIVE)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[figures,dev]'
 	@touch $(VENV)/core $@
 
-setup: $(VENV)/dev  ## virtual environment with everything installed
+setup: $(VENV)/dev  ## create a virtual environment with all dependencies
 
-demo:  ## install, train a translator on the phrasebook, show what it learned (about three minutes)
+demo:  ## install, train a translator and show its translations (about three minutes)
 	@start=$$(date +%s); $(MAKE) --no-print-directory $(VENV)/core && \
 	  echo "install: $$(( $$(date +%s) - start )) s"
 	$(BIN)/unrolled demo
 
-fix: $(VENV)/dev  ## format, and repair what can be repaired
+fix: $(VENV)/dev  ## format the code and apply automatic fixes
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks native
 
-check: $(VENV)/dev  ## formatting, lint, types
+check: $(VENV)/dev  ## check formatting, lint and types
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks native
 	$(BIN)/mypy
 
-test: $(VENV)/dev  ## all tests, in random order, two at a time, warnings as errors
+test: $(VENV)/dev  ## run all tests, in random order, two at a time, with warnings as errors
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-test-sets: $(VENV)/dev  ## the tests that compute, with each instruction set, without kernels, on 1 and 2 threads
+test-sets: $(VENV)/dev  ## run the numerical tests with each instruction set, without kernels, on 1 and 2 threads
 	$(BIN)/python tests/sets.py $(SETS)
 
-coverage: $(VENV)/dev  ## all tests, and which lines of the package none of them ran
+coverage: $(VENV)/dev  ## run all tests and list the lines that no test runs
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report term
 
-bench: $(VENV)/core  ## our layers beside torch.nn's on this machine; see benchmarks/README.md
+bench: $(VENV)/core  ## compare the speed of our layers with torch.nn on this machine; see benchmarks/README.md
 	$(BIN)/python benchmarks/recurrence.py
 
-sanitize: $(VENV)/dev  ## the kernels under the address, undefined-behaviour and thread sanitizers
+sanitize: $(VENV)/dev  ## test the kernels with the address, undefined-behaviour and thread sanitizers
 	@for kind in address,undefined thread; do \
 	  cmake -S . -B build/$$kind -DPython_EXECUTABLE=$(abspath $(BIN))/python \
 	    -DUNROLLED_KERNEL_FLAGS="-O1;-g" -DCMAKE_CXX_FLAGS="-fsanitize=$$kind -fno-sanitize-recover=all" >/dev/null && \
@@ -62,10 +62,10 @@ sanitize: $(VENV)/dev  ## the kernels under the address, undefined-behaviour and
 	  echo "$$kind" && for program in check_kernels check_vectors; do \
 	    UNROLLED_THREADS_FROM=own build/$$kind/$$program 60 || exit 1; done || exit 1; done
 
-mutate: $(VENV)/dev  ## break the kernels on purpose, and see which faults the tests notice
+mutate: $(VENV)/dev  ## mutation testing: put faults into the kernels and report which the tests detect
 	$(BIN)/python native/tests/mutate.py
 
-wheel: $(VENV)/dev  ## build dist/*.whl, on Linux tagged for the C library it needs
+wheel: $(VENV)/dev  ## build dist/*.whl, on Linux with a manylinux tag
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
 ifeq ($(shell uname -s),Linux)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/wheel/unrolled-*.whl
@@ -73,5 +73,5 @@ else
 	mkdir -p dist && cp build/wheel/unrolled-*.whl dist
 endif
 
-clean:  ## remove what the other targets made
+clean:  ## remove everything that the other targets created
 	rm -rf $(VENV) build dist demo .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache
