@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from functools import partial
 from typing import overload
 
 import torch
 
 from unrolled.decoding.config import DecodingConfig
+from unrolled.decoding.constrained import MaskProvider
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
 from unrolled.text.readers import read_rows
@@ -115,6 +117,7 @@ class Predictor:
         *,
         n_best: int | None = None,
         with_attention: bool = False,
+        mask: MaskProvider | None = None,
     ) -> list[Prediction]:
         """The answers with their scores, n best and attention; one record per text, in order.
 
@@ -123,6 +126,8 @@ class Predictor:
             decoding: how to search; the recipe's by default.
             n_best: answers per text; the decoding's by default.
             with_attention: whether each answer carries its attention `[T, S]`.
+            mask: which tokens may come next: called with the encoded inputs of each batch, see
+                `unrolled.decoding.constrained`.
 
         Raises:
             ConfigError: more answers asked for than the beam has.
@@ -133,8 +138,11 @@ class Predictor:
         if n_best is not None:
             decoding = replace(decoding, n_best=n_best)
         encoded = [self.task.encode([text], self.tokenizers) for text in texts]
+        task = self.task
+        if mask is not None:
+            task = replace(task, decode=partial(task.decode, mask=mask))
         return predictions(
-            self.model, self.task, encoded, self.tokenizers, decoding, with_attention
+            self.model, task, encoded, self.tokenizers, decoding, with_attention
         )
 
     def held_out(self, part: str) -> list[Row]:
