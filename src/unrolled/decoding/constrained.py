@@ -25,7 +25,7 @@ class TokenMask(Protocol):
     """
 
     def advance(self, tokens: Tensor) -> TokenMask:
-        """The mask once each hypothesis has read `tokens`, `[B, Q]` int64; first the begin of sentence."""
+        """The mask after hypotheses read `tokens`, `[B, Q]` int64; first the begin of sentence."""
         ...
 
     def allowed(self, n_words: int, device: torch.device) -> Tensor:

@@ -50,7 +50,7 @@ def decode(
             rescaled for them.
         keys: one number ≥ 0 per sentence that tells sentences apart in sampling, e.g. a hash of
             its source; sentences of equal keys (by default all) draw with the same random numbers.
-        mask: which tokens may come next, see `decoding.constrained`; of all B sentences. Log-probabilities
+        mask: which tokens may come next, see `decoding.constrained`; of all B sentences. Scores
             are not rescaled for it.
         device: where the model is.
 

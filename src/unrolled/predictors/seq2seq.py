@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from functools import partial
-from typing import overload
+from pathlib import Path
+from typing import Any, overload
 
 import torch
 
@@ -140,10 +140,9 @@ class Predictor:
         encoded = [self.task.encode([text], self.tokenizers) for text in texts]
         task = self.task
         if mask is not None:
-            task = replace(task, decode=partial(task.decode, mask=mask))
-        return predictions(
-            self.model, task, encoded, self.tokenizers, decoding, with_attention
-        )
+            decode: Any = task.decode  # a task's own may take no mask, and then says so
+            task = replace(task, decode=partial(decode, mask=mask))
+        return predictions(self.model, task, encoded, self.tokenizers, decoding, with_attention)
 
     def held_out(self, part: str) -> list[Row]:
         """The rows of the run's "valid" or "test" part, read or cut as in training.
