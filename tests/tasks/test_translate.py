@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+import unrolled
 from unrolled.decoding.config import DecodingConfig
+from unrolled.decoding.constrained import Forbid
 from unrolled.errors import ConfigError
 from unrolled.shapes import Padded
 from unrolled.tasks import TASKS, seq2seq
@@ -432,3 +435,13 @@ def test_the_task_names_its_parts():
     assert (
         task.signature().keys() == task.score(["a"], ["a"]).keys() == {"bleu", "bleu_lower", "chrf"}
     )
+
+
+def test_a_translator_can_be_told_which_words_to_avoid(trained_run: Path) -> None:
+    translator = unrolled.load_translator(trained_run)
+    sentence = "I see two red cats."
+    [free] = translator.predict([sentence])
+    word = translator.tokenizers["target"].encode(free.text)[0]
+    [masked] = translator.predict([sentence], mask=lambda pairs: Forbid((word,)))
+    assert masked.text != free.text
+    assert word not in translator.tokenizers["target"].encode(masked.text)

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from unrolled.decoding.backpointers import Ending, History
 from unrolled.decoding.config import DecodingConfig
+from unrolled.decoding.constrained import allowed_next
 from unrolled.decoding.greedy import greedy
 from unrolled.decoding.independent import log_probabilities
 from unrolled.decoding.types import Hypothesis, Stepper, StepState, length_penalty
@@ -127,7 +128,9 @@ def beam(
     step = 0
     while history.alive:  # none from the beginning, where there are no sentences
         logits, state, attention = stepper.step(live.tokens_BQ, state)
-        log_probs_BQV, ends_BQ = log_probabilities(logits, never_continue, eos_id)
+        log_probs_BQV, ends_BQ = log_probabilities(
+            logits, never_continue, eos_id, allowed_next(state)
+        )
         live, ended = live.extended(log_probs_BQV, ends_BQ, config.beam_size, eos_id)
         history.append(live.tokens_BQ, live.parents_BQ, attention)
         answers.add_ends(history.alive, step, ended)

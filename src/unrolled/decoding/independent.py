@@ -8,20 +8,27 @@ import torch
 from torch import Tensor
 
 from unrolled.decoding.backpointers import Ending, History
+from unrolled.decoding.constrained import allowed_next
 from unrolled.decoding.types import Hypothesis, Stepper, StepState
 
 Choose = Callable[[Tensor, int, list[int]], Tensor]
 """(log-probabilities `[B, Q, V]`, step, the sentences of the rows) → tokens `[B, Q]`."""
 
 
-def log_probabilities(logits: Tensor, barred: Tensor, eos_id: int) -> tuple[Tensor, Tensor]:
+def log_probabilities(
+    logits: Tensor, barred: Tensor, eos_id: int, allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Log-softmax over all tokens, the barred ones then set to −∞; and that of the end, `[B, Q]`.
+
+    So is what a mask does not allow, the end included.
 
     The others are not scaled up: a score stays the model's own log-probability. Half precision is
     widened first.
     """
     dtype = torch.float32 if logits.dtype in (torch.float16, torch.bfloat16) else logits.dtype
     log_probs_BQV = torch.log_softmax(logits, 2, dtype=dtype)
+    if allowed is not None:
+        log_probs_BQV = log_probs_BQV.masked_fill(~allowed, -torch.inf)
     ends_BQ = log_probs_BQV[:, :, eos_id].clone()
     return log_probs_BQV.index_fill_(2, barred, -torch.inf), ends_BQ
 
@@ -52,7 +59,7 @@ def follow(
     step = 0
     while history.alive:
         logits, state, attention = stepper.step(tokens_BQ, state)
-        log_probs_BQV, _ = log_probabilities(logits, barred, eos_id)
+        log_probs_BQV, _ = log_probabilities(logits, barred, eos_id, allowed_next(state))
         if step == 0 and n_paths > 1:
             state = state.reorder(torch.zeros_like(same_BQ))
             log_probs_BQV = log_probs_BQV.expand(-1, n_paths, -1)

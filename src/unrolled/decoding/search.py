@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unrolled.decoding.beam import beam
 from unrolled.decoding.config import DecodingConfig
+from unrolled.decoding.constrained import Constrained, ConstrainedState, TokenMask
 from unrolled.decoding.greedy import greedy
 from unrolled.decoding.sampling import sample
 from unrolled.decoding.types import Hypothesis
@@ -28,6 +29,7 @@ def decode(
     *,
     forbidden: Sequence[int] = (),
     keys: Sequence[int] | None = None,
+    mask: TokenMask | None = None,
     device: torch.device | str = "cpu",
 ) -> list[list[Hypothesis]]:
     """Hypotheses for each sentence of a batch, best score first.
@@ -48,6 +50,8 @@ def decode(
             rescaled for them.
         keys: one number ≥ 0 per sentence that tells sentences apart in sampling, e.g. a hash of
             its source; sentences of equal keys (by default all) draw with the same random numbers.
+        mask: which tokens may come next, see `decoding.constrained`; of all B sentences. Scores
+            are not rescaled for it.
         device: where the model is.
 
     Raises:
@@ -71,6 +75,8 @@ def decode(
     if keys is not None and len(keys) != len(most):
         raise ValueError(f"one key per sentence: {len(keys)} keys for {len(most)} sentences")
     answers = [[Hypothesis((), 0.0, 0.0, None, False)] for _ in most]
+    if mask is not None:
+        stepper, state = Constrained(stepper, eos_id), ConstrainedState(state, mask)
     asked = [sentence for sentence, limit in enumerate(most) if limit]
     if not asked:
         return answers

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 
 from unrolled.decoding.config import DecodingConfig
+from unrolled.decoding.constrained import MaskProvider
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
 from unrolled.text.readers import read_rows
@@ -115,6 +117,7 @@ class Predictor:
         *,
         n_best: int | None = None,
         with_attention: bool = False,
+        mask: MaskProvider | None = None,
     ) -> list[Prediction]:
         """The answers with their scores, n best and attention; one record per text, in order.
 
@@ -123,6 +126,8 @@ class Predictor:
             decoding: how to search; the recipe's by default.
             n_best: answers per text; the decoding's by default.
             with_attention: whether each answer carries its attention `[T, S]`.
+            mask: which tokens may come next: called with the encoded inputs of each batch, see
+                `unrolled.decoding.constrained`.
 
         Raises:
             ConfigError: more answers asked for than the beam has.
@@ -133,9 +138,11 @@ class Predictor:
         if n_best is not None:
             decoding = replace(decoding, n_best=n_best)
         encoded = [self.task.encode([text], self.tokenizers) for text in texts]
-        return predictions(
-            self.model, self.task, encoded, self.tokenizers, decoding, with_attention
-        )
+        task = self.task
+        if mask is not None:
+            decode: Any = task.decode  # a task's own may take no mask, and then says so
+            task = replace(task, decode=partial(decode, mask=mask))
+        return predictions(self.model, task, encoded, self.tokenizers, decoding, with_attention)
 
     def held_out(self, part: str) -> list[Row]:
         """The rows of the run's "valid" or "test" part, read or cut as in training.

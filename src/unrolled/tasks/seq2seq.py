@@ -15,6 +15,7 @@ from unrolled import nn
 from unrolled.config import Layers, Rate, Share, Width, check_fields
 from unrolled.decoding import decode as decode_hypotheses
 from unrolled.decoding.config import DecodingConfig
+from unrolled.decoding.constrained import MaskProvider
 from unrolled.decoding.types import Hypothesis
 from unrolled.errors import ConfigError
 from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeights
@@ -404,8 +405,19 @@ def decode(
     tokenizers: Tokenizers,
     config: DecodingConfig,
     with_attention: bool = False,
+    *,
+    mask: MaskProvider | None = None,
 ) -> list[Prediction]:
-    """Translate a batch. An empty sentence has an empty translation, without asking the model."""
+    """Translate a batch. An empty sentence has an empty translation, without running the model.
+
+    Args:
+        model: the module.
+        pairs: encoded; only their sources are read.
+        tokenizers: by role.
+        config: the method and its options.
+        with_attention: whether answers carry their attention.
+        mask: from the pairs with a source, cut to the longest that is read, to what their answers may be.
+    """
     device = model.head.bias.device
     n_truncated = [max(0, len(pair.source) - 1 - config.max_input_length) for pair in pairs]
     pairs = [
@@ -429,6 +441,7 @@ def decode(
                 forbidden=[PAD_ID],
                 # A sentence's draws depend on the sentence alone, not on its neighbours.
                 keys=[zlib.crc32(repr(pairs[index].source).encode()) for index in asked],
+                mask=None if mask is None else mask([pairs[index] for index in asked]),
                 device=device,
             )
         for index, hypotheses in zip(asked, found, strict=True):
