@@ -443,7 +443,7 @@ def test_the_command_trains_and_says_so(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "no text given; `unrolled vectors train FILE…` trains on files and folders"),
+        ([], "no text given; run `unrolled vectors train FILE…` on files or folders"),
         (["no.txt"], "no.txt: no such file"),
         (
             ["s3://a/b.txt"],
