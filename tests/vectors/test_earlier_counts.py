@@ -131,7 +131,10 @@ def test_what_contradicts_the_counts_is_refused(text: Path, counted: Path, tmp_p
     assert refusal(replace(OTHER, lowercase=True)).startswith(
         "vectors.lowercase is True, but counted was counted with False"
     )
-    assert refusal(corpus=text) == "counts are of a text already; leave out the text, or --counts"
+    assert (
+        refusal(corpus=text)
+        == "--counts reuses existing counts and cannot be combined with a corpus"
+    )
     assert refusal(counts=None) == "no text given; name files and folders, or counts to train on"
     assert refusal(counts=tmp_path) == (
         f"{tmp_path}: no counts here; give the folder that `unrolled vectors train` wrote"
@@ -156,10 +159,10 @@ def test_the_command_trains_on_counts(
     assert capsys.readouterr().out.startswith("epoch 1 of 3 · loss ")
     assert same_vectors(tmp_path / "again", tmp_path / "anew")
     for arguments, sentence in (
-        (command, "no folder for the new vectors given; name one (--out)"),
+        (command, "no output folder given; add --out FOLDER"),
         (
             [*command, str(text), "--out", "x"],
-            "counts are of a text already; leave out the text, or --counts",
+            "--counts reuses existing counts and cannot be combined with a corpus",
         ),
     ):
         assert cli.main(arguments) == 2
