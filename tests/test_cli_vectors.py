@@ -283,6 +283,10 @@ def test_with_counts_no_option_of_a_text_is_dropped_in_silence(
     )
 
 
+def test_an_empty_encoding_is_not_taken_for_the_default(run: Run) -> None:
+    assert "encoding" in run.refused("talk.en.txt", "--encoding", "")
+
+
 def test_an_unknown_option_is_not_taken_for_a_text(run: Run) -> None:
     assert run.refused("talk.en.txt", "--windw", 3) == (
         "unknown option --windw; did you mean '--window'?"

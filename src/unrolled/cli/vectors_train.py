@@ -97,7 +97,8 @@ def train(
     """
     given = dict(locals())  # before anything else has a name
     _refuse_unknown_options(corpus)
-    of_text = {name: given[name] for name in _OF_TEXT if given[name] not in (None, "", ())}
+    usual = signature(train).parameters
+    of_text = {name: given[name] for name in _OF_TEXT if given[name] != usual[name].default}
     _check_text(corpus, counts, out, borders, of_text)
     folder = out or default_out(corpus[0], "vectors", "vectors")
 
