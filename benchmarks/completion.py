@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import unrolled
-from unrolled.decoding.text_session import Continuation
+from unrolled.decoding.text_session import TextSession
 from unrolled.decoding.word_completion import in_word
 
 
@@ -30,7 +30,7 @@ def rest_of(text: str, place: int, completion, by_word: bool) -> str:
     return rest if ends and text.startswith(rest, place) else ""
 
 
-def type_out(continuation: Continuation, text: str, k: int, by_word: bool):
+def type_out(continuation: TextSession, text: str, k: int, by_word: bool):
     """Yield for each keystroke the characters that it wrote, and the seconds that it took."""
     place, shown = 0, continuation.complete(k)
     while place < len(text):

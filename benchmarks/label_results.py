@@ -144,7 +144,7 @@ def as_gold(names: Sequence[str], predictor: LabelPredictor) -> Any:
     """An answer as `LabelPredictor.gold` has it."""
     if predictor.task.by_token:
         return list(names)
-    return frozenset(names) if predictor.labels.several else names[0]
+    return frozenset(names) if predictor.labels.multi_label else names[0]
 
 
 def table(title: str, runs: dict[str, list[Path]], part: str, metric: str) -> None:

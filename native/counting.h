@@ -92,7 +92,7 @@ static long count_row(const Counting& call, const RowScratch& scratch, const Wei
   for (; place < end; place++) {
     if (place + AHEAD < end) __builtin_prefetch(call.tokens + place[AHEAD]);
     const int32_t* token = call.tokens + *place;
-    long nearest = 1;  // distance from which words to the right are of this stretch
+    long nearest = 1;  // distance from which words to the right are of this chunk
     if (*place >= call.first) {
       for (long d = 1; d <= call.window && token[-d] >= 0; d++) row.add(token[-d], weights[d]);
     } else {

@@ -12,12 +12,12 @@ constexpr int32_t BORDER = -1;
 // changes a bit of them. Sums are 64 bits wide, or 128 where the multiples do not fit.
 typedef unsigned __int128 WideSum;
 
-// Words of a stretch of text, and where each of them stands.
+// Words of a chunk of text, and where each of them stands.
 struct Counting {
   const int32_t* tokens = nullptr;      // ranks or BORDER; with at least `window` borders at both ends
   const uint32_t* positions = nullptr;  // of word w: from starts[w] up to starts[w + 1]
   const int64_t* starts = nullptr;      // [V + 1]
-  long first = 0;                       // what stands before it was counted with the stretch before
+  long first = 0;                       // what stands before it was counted with the chunk before
   long V = 0;
   int window = 0;
   bool both_sides = true;

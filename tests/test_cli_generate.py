@@ -17,14 +17,14 @@ import unrolled.predictors.load
 from unrolled import cli
 from unrolled.cli import generate
 from unrolled.cli.generate import Suggester
-from unrolled.decoding.text_session import Continuation
+from unrolled.decoding.text_session import TextSession
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def fresh(kind: str = "char") -> Continuation:
+def fresh(kind: str = "char") -> TextSession:
     tokenizer = tokenizer_of(kind)
-    return Continuation(ToyModel(len(tokenizer), 0.3), tokenizer)
+    return TextSession(ToyModel(len(tokenizer), 0.3), tokenizer)
 
 
 @pytest.fixture

@@ -64,14 +64,14 @@ def test_neighbours_are_listed_with_their_cosines(run: Run, file: Path) -> None:
     printed = run("nearest", file, "man", "--k", 2)
     order = sorted((word for word in MATRIX if word != "man"), key=lambda w: -cosine("man", w))
     assert printed == [f"{cosine('man', word):8.4f}  {word}" for word in order[:2]]
-    several = run("nearest", file, "man", "ice", "--k", 1)
-    assert [line.split()[-1] for line in several if line] == [
+    multi_label = run("nearest", file, "man", "ice", "--k", 1)
+    assert [line.split()[-1] for line in multi_label if line] == [
         "man",
         "king",
         "ice",
-        several[-1].split()[1],
+        multi_label[-1].split()[1],
     ]
-    assert several[2] == ""
+    assert multi_label[2] == ""
     few = run("nearest", file, "man", "--max-words", 3)
     assert {line.split()[1] for line in few} == {"king", "woman"}
 

@@ -129,7 +129,7 @@ def test_what_is_no_text_is_refused(model: LabelPredictor, one, message) -> None
 def test_the_probability_of_no_label_is_that_of_none_of_them() -> None:
     p = np.array([0.4, 0.25, 0.1], np.float32)
     said = LabelPrediction((), p, (("x",),), (None,))
-    labels = Labels(("a", "b", "c"), several=True)
+    labels = Labels(("a", "b", "c"), multi_label=True)
     assert probability_of(said, labels) == pytest.approx(0.6 * 0.75 * 0.9)
 
 
@@ -401,7 +401,7 @@ def test_a_run_that_starts_from_another_reads_labels_as_it_does(tmp_path: Path, 
     more = ["--training.max_steps", "1", "--model.class_weights", "balanced"]
     assert cli.main([*arguments, *more, "--out", str(tmp_path / "tuned")]) == 0
     found = unrolled.load(tmp_path / "tuned")
-    assert found.labels.several
+    assert found.labels.multi_label
     assert found.recipe.data.label_separator == "|"
     assert found.model.head.class_weights.tolist() != [1.0, 1.0]
     capsys.readouterr()

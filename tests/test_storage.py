@@ -128,7 +128,7 @@ def test_nothing_is_removed_through_a_link(tmp_path: Path, name: str) -> None:
 def test_a_folder_appears_in_place_of_the_old_one(tmp_path: Path) -> None:
     make(tmp_path, "out/mark", "out/data-1", ".out.partial/mark", ".out.partial/data-2")
     make(tmp_path, ".out.replaced/mark")
-    storage.appear(tmp_path / "out", HOLDS)
+    storage.commit(tmp_path / "out", HOLDS)
     assert listed(tmp_path) == ["out", "out/data-2", "out/mark"]
 
 
@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_appear_leaves_the_old_one(
 ) -> None:
     make(tmp_path, "out/mark")  # and nothing is to take its place
     with pytest.raises(FileNotFoundError):
-        storage.appear(tmp_path / "out", HOLDS)
+        storage.commit(tmp_path / "out", HOLDS)
     assert listed(tmp_path) == ["out", "out/mark"]
 
 

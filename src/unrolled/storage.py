@@ -310,7 +310,7 @@ def _described(path: Path, holds: Holds) -> tuple[int, Holds | None]:
     return -1, None
 
 
-def appear(path: Path, holds: Holds) -> None:
+def commit(path: Path, holds: Holds) -> None:
     """Give the folder under the temporary name of `path` its own name, on the disk too.
 
     What was there is put aside, and removed as far as `holds` describes it; a kill between leaves both.

@@ -7,7 +7,7 @@ import sys
 from functools import cache
 
 
-def give_memory_back() -> None:
+def trim_memory() -> None:
     """Hand the allocator's free memory back to the system, where the C library can (glibc).
 
     Batches of ever new shapes leave holes that no later one fills: without this a run grows by some

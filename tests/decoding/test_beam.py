@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from toy_stepper import BOS, EOS, PAD, Script, Toy, all_answers
+from toy_step_model import BOS, EOS, PAD, Script, Toy, all_answers
 
 from unrolled.decoding import DecodingConfig, decode, length_penalty
 from unrolled.decoding.beam import beam, best_continuations

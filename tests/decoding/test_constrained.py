@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from torch import Tensor
-from toy_stepper import BOS, EOS, PAD, Toy, rescore
+from toy_step_model import BOS, EOS, PAD, Toy, rescore
 
 from unrolled.decoding import DecodingConfig, decode
 from unrolled.decoding.constrained import Forbid, TokenMask

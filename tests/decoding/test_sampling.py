@@ -7,7 +7,7 @@ from math import exp
 
 import pytest
 import torch
-from toy_stepper import BOS, EOS, PAD, Toy, all_answers
+from toy_step_model import BOS, EOS, PAD, Toy, all_answers
 
 from unrolled.decoding import DecodingConfig, decode
 from unrolled.decoding.sampling import draw

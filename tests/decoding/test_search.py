@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy_stepper import BOS, EOS, PAD, Toy, rescore
+from toy_step_model import BOS, EOS, PAD, Toy, rescore
 
 from unrolled.decoding import DecodingConfig, decode, length_penalty
 

@@ -228,8 +228,8 @@ def test_the_legend_names_the_attribution_method(method, sentence):
     legend = page.texts_of("p")[1]
     assert sentence in legend
     assert ("Blue words support" in legend) == (method != "attention")
-    several = measure_multi_label(("neg", "pos"), [[1, 0]], [[0, 1]])
-    page = Page(report_page(LabelReport("t", several, mistakes=[mistake], method=method)))
+    multi_label = measure_multi_label(("neg", "pos"), [[1, 0]], [[0, 1]])
+    page = Page(report_page(LabelReport("t", multi_label, mistakes=[mistake], method=method)))
     legend = page.texts_of("p")[1]
     assert "the label that it got most wrong" in legend
     assert ("support the most probable label" in legend) == (method != "attention")

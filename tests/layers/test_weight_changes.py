@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-from unrolled.decoding.text_session import Continuation
+from unrolled.decoding.text_session import TextSession
 from unrolled.layers.attention import Attention
 from unrolled.layers.conditional import TanhScorer
 from unrolled.layers.crf import LinearChainCRF
@@ -331,7 +331,7 @@ def make_language_model() -> LanguageModel:
     return LanguageModel(config, len(TOKENIZER))
 
 
-def session_answers(session: Continuation) -> list[object]:
+def session_answers(session: TextSession) -> list[object]:
     """What a session says now and after it has read on."""
     said: list[object] = [session.log_probs().tolist()]
     session.feed("the c")
@@ -344,7 +344,7 @@ def session_answers(session: Continuation) -> list[object]:
 def test_a_session_goes_on_with_the_new_weights(change: str, precision: str) -> None:
     model = make_language_model()
     set_precision(model, precision)
-    session = Continuation(model, TOKENIZER)
+    session = TextSession(model, TOKENIZER)
     session_answers(session)
     before = session_answers(session.copy())
     CHANGES[change](model)
@@ -414,7 +414,7 @@ PARTS: dict[str, tuple[Callable[[], nn.Module], str, Callable[[nn.Module], Tenso
     "attention's query": (
         lambda: Attention("additive", 16, 16),
         "query_weight",
-        lambda attention: attention.stepper()(HIDDEN),
+        lambda attention: attention.step_model()(HIDDEN),
     ),
     "bridge": (
         lambda: Bridge("gru", 16, 16, 1),

@@ -36,10 +36,10 @@ VERBS = {v.lemma: v for f in ("transitive", "prepositional") for v in LEXICON.ve
 SPEAK = """
 import json, random, sys
 from dataclasses import asdict
-from unrolled.samples.phrasebook.sampler import Speaker
+from unrolled.samples.phrasebook.sampler import SentenceSampler
 from unrolled.samples.phrasebook.generator import generate
-speaker = Speaker(random.Random(11), "train")
-said = [speaker.sentence() for _ in range(80_000)]
+sampler = SentenceSampler(random.Random(11), "train")
+said = [sampler.sentence() for _ in range(80_000)]
 book = generate(n_train=8_000, n_valid=300, n_test=700)
 sys.stdout.write(json.dumps([said, asdict(book)]))
 """

@@ -104,9 +104,9 @@ def test_class_weights_come_from_the_training_part() -> None:
 
 
 def test_labels_that_may_stand_together_make_a_model_of_several() -> None:
-    tokenizers = {"text": range(V), LABELS: Labels(("a", "b", "c"), several=True)}
+    tokenizers = {"text": range(V), LABELS: Labels(("a", "b", "c"), multi_label=True)}
     model = TASK.build(SMALL, tokenizers)
-    assert model.head.several
+    assert model.head.multi_label
     assert len(model.head.thresholds) == 3
 
 

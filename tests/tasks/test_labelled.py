@@ -15,7 +15,7 @@ from unrolled.layers.label_head import LabelHead
 from unrolled.tasks import text_labels
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS
-from unrolled.tasks.text_labels import LabelledExample, kept, weigh_classes
+from unrolled.tasks.text_labels import LabelledExample, truncate, weigh_classes
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row, join_list
 from unrolled.text.splits import LabelData
@@ -24,9 +24,9 @@ from unrolled.text.tokenizer import TextConfig, Tokenizer
 C, D = 5, 7
 
 
-def head(several: bool = False, **options) -> LabelHead:
+def head(multi_label: bool = False, **options) -> LabelHead:
     torch.manual_seed(1)
-    return LabelHead(nn.Linear(D, C), C, several=several, **options).double()
+    return LabelHead(nn.Linear(D, C), C, multi_label=multi_label, **options).double()
 
 
 def example(*labels: int, n: int = 3) -> LabelledExample:
@@ -39,8 +39,8 @@ def example(*labels: int, n: int = 3) -> LabelledExample:
 )
 def test_a_longer_text_is_read_as_the_recipe_says(keep, found) -> None:
     data = LabelData(max_length=5, keep=keep)
-    assert kept(list(range(9)), data) == found
-    assert kept([0, 1, 2, 3, 4], data) == [0, 1, 2, 3, 4]
+    assert truncate(list(range(9)), data) == found
+    assert truncate([0, 1, 2, 3, 4], data) == [0, 1, 2, 3, 4]
     cut = text_labels.cut(LabelledExample((list(range(9)), [1]), (0,)), data)
     assert (cut.texts, cut.n_truncated, cut.labels) == ((found, [1]), 4, (0,))
 
@@ -56,7 +56,7 @@ def test_one_label_has_the_cross_entropy() -> None:
 
 def test_several_labels_have_the_sum_of_binary_cross_entropies() -> None:
     hidden = torch.randn(3, D).double()
-    scored = head(several=True)
+    scored = head(multi_label=True)
     loss, count = scored.loss(hidden, torch.tensor([[0, 4], [2, -1], [-1, -1]]))
     right = torch.tensor([[1, 0, 0, 0, 1], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
     p = scored.scorer(hidden).sigmoid()
@@ -91,16 +91,16 @@ def test_balanced_classes_weigh_alike() -> None:
 
 
 def test_a_label_beside_others_weighs_as_much_as_its_absence() -> None:
-    scored = head(several=True)
+    scored = head(multi_label=True)
     weigh_classes(scored, [example(0, 1), example(0), example(), example(0)], "balanced")
     assert scored.class_weights.tolist() == pytest.approx([1 / 3, 3.0, 1.0, 1.0, 1.0])
 
 
 def test_thresholds_are_those_of_the_best_f1_of_each_label() -> None:
     class Model:
-        head = LabelHead(nn.Linear(D, 2), 2, several=True)
+        head = LabelHead(nn.Linear(D, 2), 2, multi_label=True)
 
-    labels = Labels(("a", "b"), several=True)
+    labels = Labels(("a", "b"), multi_label=True)
     rows = [([0.9, 0.2], (0, 1)), ([0.6, 0.3], (1,)), ([0.7, 0.1], (0,)), ([0.1, 0.1], ())]
     examples = [LabelledExample(([4],), gold) for _, gold in rows]
     said = [LabelPrediction((), np.array(p, np.float32), (("x",),), (None,)) for p, _ in rows]
@@ -168,12 +168,12 @@ def test_labels_come_from_the_training_part_alone() -> None:
     rows = [Row(("a b", "yes"), 2), Row(("c", " no "), 3)]
     found = text_labels.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
     assert found[LABELS].names == ("no", "yes")
-    several = text_labels.train_tokenizers(
+    multi_label = text_labels.train_tokenizers(
         [Row(("a", "x|y"), 2), Row(("b", ""), 3)],
         TextConfig(kind="word"),
         LabelData(label_separator="|"),
     )
-    assert several[LABELS] == Labels(("x", "y"), several=True, shares=(0.5, 0.5))
+    assert multi_label[LABELS] == Labels(("x", "y"), multi_label=True, shares=(0.5, 0.5))
 
 
 def test_shares_without_words_come_from_texts_that_share_none() -> None:
@@ -197,9 +197,9 @@ def test_a_list_of_labels_asks_for_a_separator() -> None:
 
 def test_the_thresholds_that_were_used_are_shown() -> None:
     class Model:
-        head = LabelHead(nn.Linear(D, 2), 2, several=True)
+        head = LabelHead(nn.Linear(D, 2), 2, multi_label=True)
 
-    model, labels = Model(), Labels(("a", "b"), several=True)
+    model, labels = Model(), Labels(("a", "b"), multi_label=True)
     model.head.thresholds.copy_(torch.tensor([0.25, 0.75]))
     rows = [([0.3, 0.7], ("a",), (0, 1)), ([0.2, 0.8], ("b",), ())]
     examples = [LabelledExample(([4],), gold) for _, _, gold in rows]
@@ -217,13 +217,13 @@ def test_the_thresholds_that_were_used_are_shown() -> None:
     [
         Labels(("a", "b", "c")),
         Labels(("a", "b", "c"), averaged=("a", "c")),
-        Labels(("a", "b", "c"), several=True),
-        Labels(("a",), several=True),
+        Labels(("a", "b", "c"), multi_label=True),
+        Labels(("a",), multi_label=True),
     ],
 )
 def test_scores_to_choose_by_are_those_that_are_measured(labels) -> None:
     class Model:
-        head = LabelHead(nn.Linear(D, len(labels)), len(labels), several=labels.several)
+        head = LabelHead(nn.Linear(D, len(labels)), len(labels), multi_label=labels.multi_label)
 
     examples = [LabelledExample(([4],), (0,)), LabelledExample(([5],), (len(labels) - 1,))]
     p = np.full(len(labels), 1 / len(labels), np.float32)
@@ -237,7 +237,7 @@ def test_scores_to_choose_by_are_those_that_are_measured(labels) -> None:
 
 def test_smoothed_targets_of_several_labels_are_spread_over_yes_and_no() -> None:
     hidden = torch.randn(2, D).double()
-    scored = head(several=True, label_smoothing=0.2)
+    scored = head(multi_label=True, label_smoothing=0.2)
     targets = torch.tensor([[0, 4], [-1, -1]])
     soft = torch.tensor([[0.9, 0.1, 0.1, 0.1, 0.9], [0.1] * 5]).double()
     p = scored.scorer(hidden).sigmoid()
@@ -248,7 +248,7 @@ def test_smoothed_targets_of_several_labels_are_spread_over_yes_and_no() -> None
 
 def test_a_threshold_between_neighbours_in_float32_keeps_them_apart() -> None:
     class Model:
-        head = LabelHead(nn.Linear(D, 1), 1, several=True)
+        head = LabelHead(nn.Linear(D, 1), 1, multi_label=True)
 
     low = np.float32(0.3)
     high = np.nextafter(low, np.float32(1))
@@ -258,7 +258,7 @@ def test_a_threshold_between_neighbours_in_float32_keeps_them_apart() -> None:
             for p in (first, last)
         ]
         examples = [LabelledExample(([4],), ()), LabelledExample(([4],), (0,))]
-        labels = {LABELS: Labels(("a",), several=True)}
+        labels = {LABELS: Labels(("a",), multi_label=True)}
         decided = text_labels.tune_thresholds(Model(), examples, said, labels)
         assert [each.labels for each in decided] == [(), ("a",)]
         assert float(first) < Model.head.thresholds.item() <= float(last)

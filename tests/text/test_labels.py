@@ -30,9 +30,9 @@ def test_one_label_is_no_choice_unless_an_example_may_have_none() -> None:
     with pytest.raises(DataError) as caught:
         Labels.of(["only"] * 3)
     assert str(caught.value) == "expected at least two different labels, found only 'only'"
-    assert Labels.of(["only"], several=True).names == ("only",)
+    assert Labels.of(["only"], multi_label=True).names == ("only",)
     with pytest.raises(DataError) as caught:
-        Labels.of([], several=True)
+        Labels.of([], multi_label=True)
     assert str(caught.value) == "expected at least one label, found none"
 
 
@@ -60,7 +60,7 @@ def test_a_label_to_average_must_be_there() -> None:
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
-    labels = Labels.of(["ja", "né", "à|b"], several=True, averaged=["ja"])
+    labels = Labels.of(["ja", "né", "à|b"], multi_label=True, averaged=["ja"])
     labels.save(tmp_path / "labels.json")
     assert Labels.load(tmp_path / "labels.json") == labels
     tags = Labels(("B-A", "I-A", "O"), scheme="bio", n_ill_formed=3, shares=(0.5, 0.3, 0.2))
@@ -75,7 +75,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ("[" * 5000, "nested too deeply"),
         ("[]", "expected an object"),
-        ("{}", "'averaged' is not as it was written"),
+        ("{}", "'labels' is not as it was written"),
         ('{"labels": [1, 2], "averaged": []}', "expected lists of names"),
         ('{"labels": "ab", "averaged": []}', "'labels' is not as it was written"),
         ('{"labels": ["a"], "averaged": []}', "too few labels"),

@@ -601,7 +601,7 @@ def test_free_memory_goes_back_now_and_then(tmp_path: Path, data: Path, monkeypa
 
     given_back = []
     monkeypatch.setattr(loop, "_UPDATES_BETWEEN_TRIMS", 3)
-    monkeypatch.setattr(loop, "give_memory_back", lambda: given_back.append(True))
+    monkeypatch.setattr(loop, "trim_memory", lambda: given_back.append(True))
     train(recipe_for(data, max_steps=7), tmp_path / "run", task=COUNTING)
     assert len(given_back) == 2
-    system.give_memory_back()  # and the real one runs, whatever the system
+    system.trim_memory()  # and the real one runs, whatever the system

@@ -606,7 +606,7 @@ def test_a_killed_start_from_another_run_goes_on_from_it(
     first = recipe(run.parent, 3)
     train(first, again, task=COUNTING, start_from=run)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_folder, "appear", lambda *_: 1 / 0)
+        patch.setattr(run_folder, "commit", lambda *_: 1 / 0)
         patch.setattr(run_folder, "abandon", lambda *_: None)
         with pytest.raises(ZeroDivisionError):
             train(first, new, task=COUNTING, start_from=run)
@@ -618,15 +618,15 @@ def test_a_killed_start_from_another_run_goes_on_from_it(
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 8, 13])
 def test_a_killed_replacement_leaves_one_of_both_runs(run: Path, number: int) -> None:
-    new, calls, inner = replace(recipe(run.parent, 1), seed=7), count(), storage.appear
+    new, calls, inner = replace(recipe(run.parent, 1), seed=7), count(), storage.commit
 
-    def appear(*arguments: object) -> None:
+    def commit(*arguments: object) -> None:
         for place, name in ((os, "replace"), (Path, "unlink"), (Path, "rmdir")):
             patch.setattr(place, name, dying(getattr(place, name), number, calls))
         inner(*arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "appear", appear)
+        patch.setattr(storage, "commit", commit)
         patch.setattr(run_folder, "abandon", lambda *_: None)
         with pytest.raises(Killed):
             train(new, run, task=COUNTING, force=True)

@@ -18,10 +18,10 @@ from unrolled.text.tokenizer import TextConfig, Tokenizer
 from unrolled.vectors import count_stage, memory
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting import cooccurrence
-from unrolled.vectors.counting.cooccurrence import Counts, row_batches, stretches
+from unrolled.vectors.counting.cooccurrence import Counts, chunks, row_batches
 from unrolled.vectors.kernels import native, reference
 from unrolled.vectors.kernels.types import BORDER, Matrix, PairWeights
-from unrolled.vectors.memory import Room
+from unrolled.vectors.memory import MemoryPlan
 from unrolled.vectors.train import fit_vectors, implementation_named
 
 TINY = VectorsConfig(size=3, min_count=1, epochs=1, window=3, threads=2)
@@ -123,11 +123,11 @@ def test_any_cut_of_the_work_gives_the_same_counts(
     monkeypatch.setattr(count_stage, "merge", lambda *given: made.append(given) or inner(*given))
     least = 300 if implementation == "plain" else 40
     for number, n_tokens in enumerate((least, 601, 2003, 10**6)):
-        room = Room(n_tokens, (100, 300, 1, 97)[number])
-        monkeypatch.setattr(Room, "of", lambda *_, room=room: room)
+        room = MemoryPlan(n_tokens, (100, 300, 1, 97)[number])
+        monkeypatch.setattr(MemoryPlan, "of", lambda *_, room=room: room)
         part = count(config, text, tmp_path / str(number), implementation=implementation)
         assert same_counts(part, whole)
-        # A hundred stretches are added up in two and one; some in one; one not at all.
+        # A hundred chunks are added up in two and one; some in one; one not at all.
         assert len(made) == {40: 3, 10**6: 0}.get(n_tokens, 1)
         made.clear()
 
@@ -255,18 +255,18 @@ def test_one_endless_piece_takes_no_room_for_the_others(implementation) -> None:
     assert (out[-3_000_000:] == 0).all()
 
 
-def test_stretches_hold_what_came_before_them() -> None:
+def test_chunks_hold_what_came_before_them() -> None:
     tokens = [np.arange(0, 4, dtype=np.int32), np.arange(4, 11, dtype=np.int32)]
     for skipped in range(12):
         found, end = [], skipped
-        for stretch in stretches(tokens, 3, 4, skipped):
-            inner = stretch.tokens[3:-3]
-            assert (stretch.tokens[:3] == BORDER).all()
-            assert (stretch.tokens[-3:] == BORDER).all()
-            before = inner[: stretch.first - 3].tolist()
+        for chunk in chunks(tokens, 3, 4, skipped):
+            inner = chunk.tokens[3:-3]
+            assert (chunk.tokens[:3] == BORDER).all()
+            assert (chunk.tokens[-3:] == BORDER).all()
+            before = inner[: chunk.first - 3].tolist()
             assert before == list(range(max(0, end - 3), end))
-            found += inner[stretch.first - 3 :].tolist()
-            end = stretch.end
+            found += inner[chunk.first - 3 :].tolist()
+            end = chunk.end
         assert found == list(range(skipped, 11))
 
 
@@ -279,7 +279,7 @@ def test_rows_are_taken_as_many_as_fit() -> None:
 
 @pytest.mark.usefixtures("unflushed")
 @pytest.mark.parametrize("window", [5, 47])
-def test_sums_of_many_stretches_are_added_up_in_turn(
+def test_sums_of_many_chunks_are_added_up_in_turn(
     tmp_path: Path, text: Path, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(TINY, window=window, borders="none")
@@ -287,7 +287,7 @@ def test_sums_of_many_stretches_are_added_up_in_turn(
     monkeypatch.setattr(cooccurrence, "MOST_MERGED", 2)
     monkeypatch.setattr(count_stage, "MOST_MERGED", 2)
     monkeypatch.setattr(cooccurrence, "_ENDS_AT_ONCE", 67)
-    monkeypatch.setattr(Room, "of", lambda *_: Room(499, 4999))  # nine stretches
+    monkeypatch.setattr(MemoryPlan, "of", lambda *_: MemoryPlan(499, 4999))  # nine chunks
     out, n_stops = tmp_path / "out", 0
     n_events = len(list(fit_vectors(config, text, tmp_path / "once")))
     assert same_counts(tmp_path / "once", whole)
@@ -303,13 +303,13 @@ def test_sums_of_many_stretches_are_added_up_in_turn(
 
 
 @pytest.mark.usefixtures("unflushed")
-def test_a_thousand_stretches_need_no_thousand_open_files(
+def test_a_thousand_chunks_need_no_thousand_open_files(
     tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resource = pytest.importorskip("resource", reason="only POSIX limits open files")
     config = replace(TINY, borders="none")
     whole = count(config, text, tmp_path / "whole")
-    monkeypatch.setattr(Room, "of", lambda *_: Room(40, 9973))
+    monkeypatch.setattr(MemoryPlan, "of", lambda *_: MemoryPlan(40, 9973))
     highest = max(int(path.name) for path in Path("/dev/fd").iterdir())
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 40, before[1]))

@@ -19,7 +19,7 @@ from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting.cooccurrence import Counts
 from unrolled.vectors.counting.vocabulary import Vocabulary
 from unrolled.vectors.glove.model import Parameters, rounds_of, train_epoch
-from unrolled.vectors.glove.pairs import PairsInMemory, PairsOnDisk, deal_pairs, n_groups_of
+from unrolled.vectors.glove.pairs import PairsInMemory, PairsOnDisk, n_groups_of, shard_pairs
 from unrolled.vectors.kernels import native
 from unrolled.vectors.train import implementation_named, train_vectors
 
@@ -95,7 +95,7 @@ def test_training_is_that_of_the_paper(
     module = implementation_named(implementation)
     counts = Counts.open(counted / "counts")
     vocabulary = Vocabulary.load(counted / "vocabulary.tsv")
-    pairs = deal_pairs(counts, config, module, tmp_path / "pairs", MUCH)
+    pairs = shard_pairs(counts, config, module, tmp_path / "pairs", MUCH)
     parameters = Parameters.begin(counts.n_words, config)
     losses = [
         train_epoch(pairs, parameters, epoch, config, module, vocabulary) / counts.n_nonzeros
@@ -134,10 +134,10 @@ def test_a_block_from_the_disk_trains_the_same_bits(
     for number, free in enumerate((9_999, 99_999)):
 
         def little(*given, free=free):
-            made.append(deal_pairs(*given[:-1], free))
+            made.append(shard_pairs(*given[:-1], free))
             return made[-1]
 
-        monkeypatch.setattr(train_stage, "deal_pairs", little)
+        monkeypatch.setattr(train_stage, "shard_pairs", little)
         assert trained(text, tmp_path / str(number), CONFIG) == in_memory
         losses = [(tmp_path / name / "record.json").read_text() for name in ("a", str(number))]
         assert json.loads(losses[0])["losses"] == json.loads(losses[1])["losses"]
@@ -147,10 +147,10 @@ def test_a_block_from_the_disk_trains_the_same_bits(
 def test_blocks_on_the_disk_are_read_a_few_at_a_time(counted: Path, tmp_path: Path) -> None:
     counts = Counts.open(counted / "counts")
     module, rounds = implementation_named(None), rounds_of(1, 32, 1)
-    whole = deal_pairs(counts, CONFIG, module, tmp_path / "pairs", MUCH)
+    whole = shard_pairs(counts, CONFIG, module, tmp_path / "pairs", MUCH)
     assert isinstance(whole, PairsInMemory)
     free = 2 * 12 * max(len(block.pairs) for some in whole.rounds(rounds) for block in some)
-    pairs = deal_pairs(counts, CONFIG, module, tmp_path / "pairs", free)
+    pairs = shard_pairs(counts, CONFIG, module, tmp_path / "pairs", free)
     n_rounds, n_pairs = 0, 0
     for blocks in pairs.rounds(rounds):
         assert 2 * sum(block.pairs.nbytes for block in blocks) <= free
@@ -159,7 +159,7 @@ def test_blocks_on_the_disk_are_read_a_few_at_a_time(counted: Path, tmp_path: Pa
     assert n_rounds > 64
     assert n_pairs == counts.n_nonzeros
     with pytest.raises(ConfigError, match=r"too little to train on blocks of \d+ pairs; give at"):
-        deal_pairs(counts, CONFIG, module, tmp_path / "pairs", free - 1)
+        shard_pairs(counts, CONFIG, module, tmp_path / "pairs", free - 1)
     (tmp_path / "pairs").write_bytes(b"")
     with pytest.raises(RunError, match="pairs: cut short; go on with --resume"):
         next(pairs.rounds(rounds))
@@ -201,7 +201,7 @@ def test_the_plain_implementation_deals_the_same_pairs(counted: Path, tmp_path: 
     counts = Counts.open(counted / "counts")
     config = replace(CONFIG, threads=3)
     found = [
-        deal_pairs(counts, config, implementation_named(name), tmp_path / name, MUCH)
+        shard_pairs(counts, config, implementation_named(name), tmp_path / name, MUCH)
         for name in ("native", "plain")
     ]
     rounds = rounds_of(1, 32, 1)
@@ -242,7 +242,7 @@ def test_a_gradient_that_is_not_finite_names_the_words(
     vocabulary = Vocabulary.load(counted / "vocabulary.tsv")
     for threads in (1, 2):
         config = replace(CONFIG, size=20, threads=threads)
-        pairs = deal_pairs(counts, config, module, tmp_path / "pairs", MUCH)
+        pairs = shard_pairs(counts, config, module, tmp_path / "pairs", MUCH)
         parameters = Parameters.begin(counts.n_words, config)
         parameters.sides[1].vectors[3 % 32, 0, 2] = np.inf  # the word of rank 3
         with pytest.raises(NonFiniteError) as caught:

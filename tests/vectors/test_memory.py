@@ -18,7 +18,7 @@ from unrolled.errors import ConfigError
 from unrolled.vectors import memory
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.glove.model import Parameters
-from unrolled.vectors.memory import Room, TooLittleMemory
+from unrolled.vectors.memory import MemoryPlan, TooLittleMemory
 from unrolled.vectors.train import fit_vectors, train_vectors
 
 CONFIG = VectorsConfig(size=3, min_count=1, epochs=1, window=4, threads=2)
@@ -104,12 +104,12 @@ def test_what_a_refusal_asks_for_is_enough() -> None:
         config = replace(CONFIG, threads=threads, memory="90MB")
         given = (n_words, 80 * n_words, width, part, splits)
         try:
-            Room.of(config, *given)
+            MemoryPlan.of(config, *given)
         except TooLittleMemory as error:
             megabytes = asked_for(error)
-            Room.of(replace(config, memory=f"{megabytes}MB"), *given)
+            MemoryPlan.of(replace(config, memory=f"{megabytes}MB"), *given)
             with pytest.raises(TooLittleMemory):
-                Room.of(replace(config, memory=f"{megabytes * 0.95:.0f}MB"), *given)
+                MemoryPlan.of(replace(config, memory=f"{megabytes * 0.95:.0f}MB"), *given)
         else:
             assert n_words == 97
     for n_words, size in itertools.product((97, 70_001, 3_000_017), (1, 300)):
@@ -121,9 +121,9 @@ def test_what_a_refusal_asks_for_is_enough() -> None:
 
 
 def test_more_memory_is_more_room() -> None:
-    before = Room(0, 0)
+    before = MemoryPlan(0, 0)
     for megabytes in (120, 130, 200, 512, 4000, 100_000):
-        room = Room.of(replace(CONFIG, memory=f"{megabytes}MB"), 5003, 400_000, 1)
+        room = MemoryPlan.of(replace(CONFIG, memory=f"{megabytes}MB"), 5003, 400_000, 1)
         assert before.n_tokens < room.n_tokens
         assert before.n_entries <= room.n_entries
         before = room

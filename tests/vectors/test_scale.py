@@ -57,7 +57,7 @@ def test_any_cut_of_the_text_gives_the_same_counts(
 ) -> None:
     monkeypatch.setattr(scale, "_part_bytes", lambda _: part_bytes)
     monkeypatch.setattr(scale, "_entries_of_range", lambda *_: 997)
-    monkeypatch.setattr(scale, "_LEAST_TOKENS", 211)  # of a stretch
+    monkeypatch.setattr(scale, "_LEAST_TOKENS", 211)  # of a chunk
     monkeypatch.setattr(scale, "_MOST_TOKENS", 211)
     whole = text.read_bytes()
     some = whole[: 3000 if part_bytes < 100 else None]
@@ -323,7 +323,7 @@ def test_a_cluster_without_workers_is_named(
 def test_what_fails_on_a_worker_is_one_sentence(
     client, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object, known: object) -> None:
+    def fails(*_: object, context: object) -> None:
         raise TypeError("tail of three\nlines\nof it")
 
     monkeypatch.setattr(scale, "_tail", fails)

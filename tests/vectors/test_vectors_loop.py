@@ -26,7 +26,7 @@ from unrolled.vectors import count_stage, memory, train_stage
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting.vocabulary import Vocabulary
 from unrolled.vectors.events import Counted, Epoch, Finished, Read, VocabularyMade
-from unrolled.vectors.memory import Room
+from unrolled.vectors.memory import MemoryPlan
 from unrolled.vectors.train import fit_vectors, train_vectors
 
 CONFIG = VectorsConfig(size=5, min_count=2, window=4, epochs=4, threads=2, save_every_n_seconds=0)
@@ -42,10 +42,10 @@ LEFT = [
 
 @pytest.fixture
 def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small parts, stretches and batches."""
+    """Small parts, chunks and batches."""
     monkeypatch.setattr(memory, "LEAST_PART", 1009)
     monkeypatch.setattr(memory, "MOST_PART", 1009)
-    monkeypatch.setattr(Room, "of", lambda *_: Room(1201, 997))
+    monkeypatch.setattr(MemoryPlan, "of", lambda *_: MemoryPlan(1201, 997))
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -112,9 +112,9 @@ import sys
 from unrolled.vectors import memory
 from unrolled.vectors import train as loop
 from unrolled.vectors.config import VectorsConfig
-from unrolled.vectors.memory import Room
+from unrolled.vectors.memory import MemoryPlan
 memory.LEAST_PART = memory.MOST_PART = 1009
-Room.of = lambda *_: Room(1201, 997)
+MemoryPlan.of = lambda *_: MemoryPlan(1201, 997)
 config = VectorsConfig(size=5, min_count=2, window=4, epochs=4, threads=2, save_every_n_seconds=0)
 for event in loop.fit_vectors(config, sys.argv[1], sys.argv[2], resume=True):
     print(event, flush=True)

@@ -282,7 +282,7 @@ def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) ->
         for name, content in contents.items():
             with storage.whole(partial / name) as stream:
                 stream.write(content)
-        storage.appear(folder, HOLDS)
+        storage.commit(folder, HOLDS)
     except OSError as error:
         raise RunError(
             f"cannot write {folder} ({error.strerror or error}); choose another folder"

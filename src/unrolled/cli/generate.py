@@ -18,8 +18,8 @@ from unrolled.errors import ConfigError, DataError, UnavailableError
 from unrolled.quoting import brief, escape, json_line
 
 if TYPE_CHECKING:
-    from unrolled.decoding.scoring import Surprise
-    from unrolled.decoding.text_session import Completion, Continuation
+    from unrolled.decoding.scoring import TokenScore
+    from unrolled.decoding.text_session import Completion, TextSession
 
 
 @app.command
@@ -121,7 +121,7 @@ _N_REMEMBERED = 200
 """Texts that deleting the last characters comes back to without reading anew."""
 
 
-def open_run(run: Path, command: str, precision: str) -> Continuation:
+def open_run(run: Path, command: str, precision: str) -> TextSession:
     """The language model of a run, before any text.
 
     Args:
@@ -139,12 +139,12 @@ def open_run(run: Path, command: str, precision: str) -> Continuation:
     if not hasattr(predictor, "continuation"):
         task = predictor.recipe.task
         raise ConfigError(f"{run} is a run of task '{task}'; {command} needs a language model")
-    continuation: Continuation = predictor.continuation()
+    continuation: TextSession = predictor.continuation()
     return continuation
 
 
 def write_samples(
-    continuation: Continuation,
+    continuation: TextSession,
     output: TextIO,
     *,
     n_samples: int,
@@ -158,7 +158,7 @@ def write_samples(
         continuation: has read the prompt.
         output: where to write.
         n_samples: how many; the second is that of the next seed.
-        max_tokens, seed, settings: as for `Continuation.generate`.
+        max_tokens, seed, settings: as for `TextSession.generate`.
     """
     require(n_samples >= 1, "--n", "at least 1", n_samples)
     for sample in range(n_samples):
@@ -174,7 +174,7 @@ def write_samples(
             output.flush()
 
 
-def print_completions(continuation: Continuation, text: str | None, k: int) -> None:
+def print_completions(continuation: TextSession, text: str | None, k: int) -> None:
     """Complete the text, or each line of standard input, or what is typed at the terminal.
 
     Raises:
@@ -205,9 +205,9 @@ class Suggester:
         k: how many completions.
     """
 
-    def __init__(self, continuation: Continuation, k: int) -> None:
+    def __init__(self, continuation: TextSession, k: int) -> None:
         self._k = k
-        self._read: list[tuple[str, Continuation]] = [("", continuation)]
+        self._read: list[tuple[str, TextSession]] = [("", continuation)]
         self._lock = threading.Lock()  # suggestions are made while more is typed
 
     def __call__(self, text: str) -> list[Completion]:
@@ -220,7 +220,7 @@ class Suggester:
         with self._lock:
             return self._reach(text).typed()
 
-    def _reach(self, text: str) -> Continuation:
+    def _reach(self, text: str) -> TextSession:
         while not text.startswith(self._read[-1][0]):
             self._read.pop()
         before, continuation = self._read[-1]
@@ -370,18 +370,18 @@ def prompt_text(prompt: str | None, prompt_file: Path | None) -> str:
     return prompt or ""
 
 
-def print_score(continuation: Continuation, text: str, with_tokens: bool) -> None:
+def print_score(continuation: TextSession, text: str, with_tokens: bool) -> None:
     """Print what a text costs in all, and, if asked, what each of its tokens does."""
     from unrolled.decoding.scoring import score
 
-    surprises = continuation.surprise(text)
+    token_scores = continuation.surprise(text)
     if with_tokens:
-        _print_tokens(surprises)
-    for line in score(surprises, text).lines():
+        _print_tokens(token_scores)
+    for line in score(token_scores, text).lines():
         print(line)
 
 
-def _print_tokens(surprises: Sequence[Surprise]) -> None:
+def _print_tokens(token_scores: Sequence[TokenScore]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -390,7 +390,7 @@ def _print_tokens(surprises: Sequence[Surprise]) -> None:
     table.add_column("token")
     table.add_column("bits", justify="right")
     table.add_column("rank", justify="right")
-    for each in surprises:
+    for each in token_scores:
         piece = each.piece.replace("\n", "\\n").replace("\t", "\\t").replace(" ", "·")
         table.add_row(Text(brief(piece)), f"{each.bits:.2f}", f"{each.rank:,}")
     Console().print(table)

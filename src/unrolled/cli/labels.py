@@ -102,7 +102,9 @@ def write_predictions(
                 else:
                     line[column] = field.strip()
             if not by_token:
-                line["answer"] = list(said.labels) if predictor.labels.several else said.labels[0]
+                line["answer"] = (
+                    list(said.labels) if predictor.labels.multi_label else said.labels[0]
+                )
                 pairs = zip(names, said.probabilities.tolist(), strict=True)
                 line["probabilities"] = {each: round(p, 6) for each, p in pairs}
             else:

@@ -54,7 +54,7 @@ class LabelSurvey:
         sizes: rows by part; in tagging sentences.
         cut: the parts that were cut from the training file.
         labels: of each label, the most frequent first, how many rows have it by part; of tags, tokens.
-        several: whether a row may have several labels.
+        multi_label: whether a row may have several labels.
         n_bare: rows of the training part without a label.
         n_empty: rows without text by part; those of the training part are left out.
         n_too_long: training rows with a text of more than `max_length` tokens.
@@ -78,7 +78,7 @@ class LabelSurvey:
     sizes: Mapping[str, int]
     cut: tuple[str, ...]
     labels: Mapping[str, Mapping[str, int]]
-    several: bool
+    multi_label: bool
     n_bare: int
     n_empty: Mapping[str, int]
     n_too_long: int
@@ -180,7 +180,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         sizes={part: len(rows) for part, rows in parts.items()},
         cut=splits.cut,
         labels=_counts(labelled),
-        several=bool(getattr(config, "label_separator", "")),
+        multi_label=bool(getattr(config, "label_separator", "")),
         n_bare=sum(not any(each) for each in labelled["train"]),
         n_empty={
             part: sum(not task.reading.is_full(row.fields) for row in rows)
@@ -362,7 +362,7 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
     facts.append(
         ("majority", f"{quote(name)}, {share:.1%} of train: what is right without reading")
     )
-    if survey.several:
+    if survey.multi_label:
         facts.append(
             (
                 "no label",
@@ -373,7 +373,7 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
         facts.append(
             ("no label", f"{_counted(survey.n_bare, 'row')} of train; training refuses them")
         )
-    if len(survey.labels) < 2 and not survey.several:
+    if len(survey.labels) < 2 and not survey.multi_label:
         facts.append(("too few", "one label only; training expects at least two"))
     if survey.rare:
         facts.append(("rare", f"fewer than {FEW_ROWS} in train: {_named(survey.rare)}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from unrolled.decoding.config import DecodingConfig
-from unrolled.decoding.types import Hypothesis, Stepper, StepState, length_penalty
+from unrolled.decoding.types import Hypothesis, StepModel, StepState, length_penalty
 
 if TYPE_CHECKING:
     from unrolled.decoding.search import decode

@@ -32,7 +32,7 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import allowed_next
 from unrolled.decoding.greedy import greedy
 from unrolled.decoding.independent import log_probabilities
-from unrolled.decoding.types import Hypothesis, Stepper, StepState, length_penalty
+from unrolled.decoding.types import Hypothesis, StepModel, StepState, length_penalty
 from unrolled.shapes import Float, Int
 
 BLOCK = 128
@@ -95,7 +95,7 @@ def _best_blocks(log_probs_BQV: Any, totals_BQ: Any, k: Any) -> Any:
 
 
 def beam(
-    stepper: Stepper,
+    step_model: StepModel,
     state: StepState,
     limits: Sequence[int],
     *,
@@ -112,7 +112,7 @@ def beam(
     """
     if config.beam_size == 1:
         return greedy(
-            stepper,
+            step_model,
             state,
             limits,
             alpha=config.length_penalty,
@@ -127,7 +127,7 @@ def beam(
     never_continue = torch.cat([barred, barred.new_tensor([eos_id])])
     step = 0
     while history.alive:  # none from the beginning, where there are no sentences
-        logits, state, attention = stepper.step(live.tokens_BQ, state)
+        logits, state, attention = step_model.step(live.tokens_BQ, state)
         log_probs_BQV, ends_BQ = log_probabilities(
             logits, never_continue, eos_id, allowed_next(state)
         )

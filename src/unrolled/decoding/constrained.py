@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from unrolled.decoding.types import Stepper, StepState
+from unrolled.decoding.types import StepModel, StepState
 
 
 @runtime_checkable
@@ -105,21 +105,21 @@ class ConstrainedState:
 
 @dataclass(frozen=True)
 class Constrained:
-    """A `Stepper` whose state carries a mask.
+    """A `StepModel` whose state carries a mask.
 
     Args:
-        stepper: the model.
+        step_model: the model.
         eos_id: what ends a hypothesis for which nothing is allowed.
     """
 
-    stepper: Stepper
+    step_model: StepModel
     eos_id: int
 
     def step(
         self, tokens: Tensor, state: ConstrainedState
     ) -> tuple[Tensor, ConstrainedState, Tensor | None]:
         """One token further, model and mask; the logits are the model's own."""
-        logits, inner, attention = self.stepper.step(tokens, state.state)
+        logits, inner, attention = self.step_model.step(tokens, state.state)
         mask = state.mask.advance(tokens)
         allowed = mask.allowed(logits.shape[2], logits.device)
         ends_V = torch.arange(logits.shape[2], device=logits.device) == self.eos_id

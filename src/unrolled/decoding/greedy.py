@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from unrolled.decoding.independent import follow
-from unrolled.decoding.types import Hypothesis, Stepper, StepState
+from unrolled.decoding.types import Hypothesis, StepModel, StepState
 
 
 def greedy(
-    stepper: Stepper,
+    step_model: StepModel,
     state: StepState,
     limits: Sequence[int],
     *,
@@ -23,7 +23,7 @@ def greedy(
 ) -> list[list[Hypothesis]]:
     """One hypothesis per sentence; arguments as in `follow`."""
     return follow(
-        stepper,
+        step_model,
         state,
         limits,
         lambda log_probs_BQV, step, sentences: log_probs_BQV.argmax(2),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unrolled.decoding.backpointers import Ending, History
 from unrolled.decoding.constrained import allowed_next
-from unrolled.decoding.types import Hypothesis, Stepper, StepState
+from unrolled.decoding.types import Hypothesis, StepModel, StepState
 
 Choose = Callable[[Tensor, int, list[int]], Tensor]
 """(log-probabilities `[B, Q, V]`, step, the sentences of the rows) → tokens `[B, Q]`."""
@@ -34,7 +34,7 @@ def log_probabilities(
 
 
 def follow(
-    stepper: Stepper,
+    step_model: StepModel,
     state: StepState,
     limits: Sequence[int],
     choose: Choose,
@@ -58,7 +58,7 @@ def follow(
     same_BQ = torch.arange(n_paths, device=barred.device).expand(len(limits), -1)
     step = 0
     while history.alive:
-        logits, state, attention = stepper.step(tokens_BQ, state)
+        logits, state, attention = step_model.step(tokens_BQ, state)
         log_probs_BQV, _ = log_probabilities(logits, barred, eos_id, allowed_next(state))
         if step == 0 and n_paths > 1:
             state = state.reorder(torch.zeros_like(same_BQ))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.independent import follow
-from unrolled.decoding.types import Hypothesis, Stepper, StepState
+from unrolled.decoding.types import Hypothesis, StepModel, StepState
 from unrolled.shapes import Float, Int
 
 
@@ -54,7 +54,7 @@ def draw(
 
 
 def sample(
-    stepper: Stepper,
+    step_model: StepModel,
     state: StepState,
     limits: Sequence[int],
     *,
@@ -81,7 +81,7 @@ def sample(
         return draw(log_probs_BQV, uniforms_BQ.to(log_probs_BQV.device), config)
 
     return follow(
-        stepper,
+        step_model,
         state,
         limits,
         choose,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Surprise:
+class TokenScore:
     """How well a token of a text was foreseen.
 
     Args:
@@ -61,7 +61,7 @@ class Score:
         yield f"bits per character {self.bits_per_character:.4f}"
 
 
-def score(surprises: Sequence[Surprise], text: str) -> Score:
+def score(token_scores: Sequence[TokenScore], text: str) -> Score:
     """The figures of a whole text, from those of its tokens."""
     n_characters = len(unicodedata.normalize("NFC", text))
-    return Score(math.fsum(each.bits for each in surprises), len(surprises), n_characters)
+    return Score(math.fsum(each.bits for each in token_scores), len(token_scores), n_characters)

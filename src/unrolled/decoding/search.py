@@ -19,7 +19,7 @@ from unrolled.shapes import Int
 
 @torch.inference_mode()
 def decode(
-    stepper: Any,
+    step_model: Any,
     state: Any,
     limits: Int[Tensor, " B"],
     config: DecodingConfig,
@@ -38,7 +38,7 @@ def decode(
     done, and the state's per-sentence memory is never repeated per hypothesis.
 
     Args:
-        stepper: a `Stepper`: reads one token per hypothesis.
+        step_model: a `StepModel`: reads one token per hypothesis.
         state: a `StepState` for the B sentences, one hypothesis each (Q = 1).
         limits: `[B]`, the most tokens each answer may have, the end of sentence counted. A sentence
             of limit 0 has one empty, unfinished answer.
@@ -76,7 +76,7 @@ def decode(
         raise ValueError(f"one key per sentence: {len(keys)} keys for {len(most)} sentences")
     answers = [[Hypothesis((), 0.0, 0.0, None, False)] for _ in most]
     if mask is not None:
-        stepper, state = Constrained(stepper, eos_id), ConstrainedState(state, mask)
+        step_model, state = Constrained(step_model, eos_id), ConstrainedState(state, mask)
     asked = [sentence for sentence, limit in enumerate(most) if limit]
     if not asked:
         return answers
@@ -92,11 +92,11 @@ def decode(
     }
     if config.method == "sample":
         asked_keys = [0 if keys is None else keys[sentence] for sentence in asked]
-        found = sample(stepper, state, asked_limits, config=config, keys=asked_keys, **common)
+        found = sample(step_model, state, asked_limits, config=config, keys=asked_keys, **common)
     elif config.method == "greedy":
-        found = greedy(stepper, state, asked_limits, alpha=config.length_penalty, **common)
+        found = greedy(step_model, state, asked_limits, alpha=config.length_penalty, **common)
     else:
-        found = beam(stepper, state, asked_limits, config=config, **common)
+        found = beam(step_model, state, asked_limits, config=config, **common)
     for sentence, hypotheses in zip(asked, found, strict=True):
         answers[sentence] = hypotheses
     return answers

@@ -34,11 +34,11 @@ from unrolled.decoding.detokenize import (
     without_prefix,
 )
 from unrolled.decoding.sampling import draw
-from unrolled.decoding.scoring import Score, Surprise, score
+from unrolled.decoding.scoring import Score, TokenScore, score
 from unrolled.decoding.word_completion import (
     Completion,
     Layers,
-    Spelling,
+    TokenTrie,
     WordSearch,
     in_word,
     last_word,
@@ -46,7 +46,7 @@ from unrolled.decoding.word_completion import (
 )
 from unrolled.text.tokenizer import EOS_ID, SPECIALS
 
-__all__ = ["Completion", "Continuation", "Score", "Surprise", "score"]
+__all__ = ["Completion", "Score", "TextSession", "TokenScore", "score"]
 
 
 _ROWS_AT_ONCE = 256
@@ -80,7 +80,7 @@ class LanguageModelLike(Protocol):
         ...
 
 
-class Continuation:
+class TextSession:
     """A language model and the text that it has read.
 
     It begins as after the end of a document. `feed` lets it read on; nothing else changes it. Where the
@@ -107,7 +107,7 @@ class Continuation:
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         token_bytes = tokenizer.token_bytes()
-        self._spelling = Spelling(token_bytes)
+        self._trie = TokenTrie(token_bytes)
         if border is None:
             border = "" if any(b"\n" in each for each in token_bytes) else "\n"
         self._border = border
@@ -123,7 +123,7 @@ class Continuation:
         self._see_weights()
         self._begin_document(model.start(1))
 
-    def copy(self) -> Continuation:
+    def copy(self) -> TextSession:
         """Another one at the same place; costs nothing, since states are never changed."""
         other = copy.copy(self)
         other._ahead, other._words = list(self._ahead), list(self._words)
@@ -149,7 +149,7 @@ class Continuation:
         self._pending = rest[len(rest) - n_pending :]
         self._grow(rest[: len(rest) - n_pending])
 
-    def _settled(self) -> Continuation:
+    def _settled(self) -> TextSession:
         """The same, with what may become a border taken for text."""
         if not self._pending:
             return self
@@ -207,13 +207,13 @@ class Continuation:
             ids = self._encode(self._tail)
             hidden, _ = self._after(ids[:-1] if typed else ids)
             log_probs_V = self._log_probs(hidden)[0]
-            return words_from(log_probs_V, self._spelling, typed, self._normal(typed), k)
+            return words_from(log_probs_V, self._trie, typed, self._normal(typed), k)
         spaced = not typed and bool(self._end) and not self._end[-1].isspace()
         hidden, state = self._now()
         self._see_weights(many_steps=True)
         # Letters spell a word in one way; in byte pairs, other ways have to be looked for.
         least_share = 1.0 if self.tokenizer.kind == "char" else 0.02
-        search = WordSearch(self._read_on, self._spelling, typed, spaced, max_length, least_share)
+        search = WordSearch(self._read_on, self._trie, typed, spaced, max_length, least_share)
         return search.run(self._log_probs(hidden), state, self._wanted(), k)
 
     def generate(
@@ -262,14 +262,14 @@ class Continuation:
         tokens = settled._tokens(max_tokens, config, seed, stop_at_end)
         return before_stop(settled._writer().write(tokens), stop)
 
-    def surprise(self, text: str) -> list[Surprise]:
+    def surprise(self, text: str) -> list[TokenScore]:
         """How well each token of a text is foreseen, read from the beginning of a document.
 
         One pass, a step for each token; what this object has read does not matter.
         """
         self._see_weights(many_steps=True)
         ids = self._ids_of(text)
-        found: list[Surprise] = []
+        found: list[TokenScore] = []
         hidden, state = self._step(EOS_ID, self.model.start(1))
         for first in range(0, len(ids), _ROWS_AT_ONCE):
             some = ids[first : first + _ROWS_AT_ONCE]
@@ -282,7 +282,7 @@ class Continuation:
             ranks = (log_probs_BV > own_B1).sum(1) + 1
             bits = own_B1.squeeze(1).double() / -math.log(2)
             pieces = self.tokenizer.pieces(some)
-            found += map(Surprise, pieces, bits.tolist(), ranks.tolist())
+            found += map(TokenScore, pieces, bits.tolist(), ranks.tolist())
         return found
 
     def _begin_document(self, state: Layers) -> None:
@@ -423,7 +423,7 @@ class Continuation:
         while n_tokens < max_tokens:
             candidates = self._written
             if wanted:
-                candidates = torch.tensor(sorted(self._spelling.agreeing(wanted)))
+                candidates = torch.tensor(sorted(self._trie.agreeing(wanted)))
             log_probs_C = self._log_probs(hidden)[0][candidates]
             if config is None:
                 place = int(log_probs_C.argmax())
@@ -431,9 +431,9 @@ class Continuation:
                 uniform = torch.tensor([[uniforms.random()]], dtype=torch.float64)
                 place = int(draw(log_probs_C.view(1, 1, -1), uniform, config))
             token = int(candidates[place])
-            n_repeated = min(len(wanted), len(self._spelling.bytes[token]))
+            n_repeated = min(len(wanted), len(self._trie.bytes[token]))
             wanted = wanted[n_repeated:]
-            n_tokens += not n_repeated or n_repeated < len(self._spelling.bytes[token])
+            n_tokens += not n_repeated or n_repeated < len(self._trie.bytes[token])
             if token == EOS_ID and stop_at_end:
                 return
             yield token, n_repeated
@@ -443,9 +443,9 @@ class Continuation:
     def _writer(self) -> WordText | ByteText:
         if not self._by_word:
             at_start = not self._end
-            return ByteText(self._spelling.bytes, self._prefix, at_start, self._border or "\n")
+            return ByteText(self._trie.bytes, self._prefix, at_start, self._border or "\n")
         before = [*self._words, *self.tokenizer.pieces(self._encode(self._tail))]
         spaced = bool(before) and not self._end[-1:].isspace()
-        words = [written.decode() for written in self._spelling.bytes]
+        words = [written.decode() for written in self._trie.bytes]
         punctuated = self.tokenizer.kind == "word"
         return WordText(words, before, spaced, punctuated, self._border or "\n")

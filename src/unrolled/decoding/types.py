@@ -42,7 +42,7 @@ def length_penalty(length: int, alpha: float) -> float:
 
 @runtime_checkable
 class StepState(Protocol):
-    """What a stepper remembers: small states per hypothesis, and a memory per sentence.
+    """What a step model remembers: small states per hypothesis, and a memory per sentence.
 
     A state describes Q hypotheses for each of B sentences; a fresh one has Q = 1.
     """
@@ -61,7 +61,7 @@ class StepState(Protocol):
 
 
 @runtime_checkable
-class Stepper(Protocol):
+class StepModel(Protocol):
     """A model that can go one token further."""
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:

@@ -71,14 +71,14 @@ def last_word(text: str) -> str:
     return text[start:]
 
 
-class Spelling:
+class TokenTrie:
     """What each token of a vocabulary writes, arranged so that agreeing tokens are found at once.
 
     Args:
         token_bytes: for each id the UTF-8 bytes that it contributes; empty for special tokens.
 
-    >>> spelling = Spelling([b"", b"th", b"the", b"t", b"a"])
-    >>> spelling.beginning_with(b"th"), spelling.agreeing(b"th")
+    >>> trie = TokenTrie([b"", b"th", b"the", b"t", b"a"])
+    >>> trie.beginning_with(b"th"), trie.agreeing(b"th")
     ([1, 2], [1, 2, 3])
     """
 
@@ -150,7 +150,7 @@ class WordSearch:
 
     Args:
         read_on: reads one token more.
-        spelling: of the vocabulary.
+        trie: of the vocabulary.
         typed: the characters of the word that are already there.
         spaced: whether one space may come before the word.
         max_length: the most characters that a word may still get.
@@ -162,14 +162,14 @@ class WordSearch:
     def __init__(
         self,
         read_on: ReadOn,
-        spelling: Spelling,
+        trie: TokenTrie,
         typed: str,
         spaced: bool,
         max_length: int,
         least_share: float = 1.0,
     ) -> None:
         self._least_share = least_share
-        self._read_on, self._spelling = read_on, spelling
+        self._read_on, self._trie = read_on, trie
         self._typed, self._spaced, self._max_length = typed, spaced, max_length
         self._states: list[Layers] = []
         self._finished: defaultdict[str, float] = defaultdict(float)
@@ -214,16 +214,16 @@ class WordSearch:
             partial: list[_Child] = []
             for node, log_probs_V in zip(nodes, log_probs_BV, strict=True):
                 left = wanted[len(node.written) :]
-                ids = self._spelling.agreeing(left)
+                ids = self._trie.agreeing(left)
                 log_probs = log_probs_V[torch.tensor(ids)]
                 for log_prob, token in _best(log_probs, ids, 8 * _N_CHILDREN):
                     total = node.log_prob + log_prob
-                    if len(self._spelling.bytes[token]) < len(left):
-                        written = node.written + self._spelling.bytes[token]
+                    if len(self._trie.bytes[token]) < len(left):
+                        written = node.written + self._trie.bytes[token]
                         partial.append((-total, next(self._order), node, token, written))
                     else:
-                        self._push(total, node, token, self._spelling.bytes[token][len(left) :])
-                beyond = torch.tensor([len(self._spelling.bytes[i]) >= len(left) for i in ids])
+                        self._push(total, node, token, self._trie.bytes[token][len(left) :])
+                beyond = torch.tensor([len(self._trie.bytes[i]) >= len(left) for i in ids])
                 covered += math.exp(node.log_prob) * log_probs[beyond].double().exp().sum().item()
             nodes = []
             if partial:
@@ -258,20 +258,18 @@ class WordSearch:
 
     def _expand(self, nodes: list[_Node], log_probs_BV: Tensor, k: int) -> None:
         """End the word of each hypothesis, and put its continuations up for choice."""
-        spelling = self._spelling
-        p_end_B = log_probs_BV.double().exp() @ spelling.ends.double()
+        trie = self._trie
+        p_end_B = log_probs_BV.double().exp() @ trie.ends.double()
         follow: list[Tensor] = []
         for node, p_end in zip(nodes, p_end_B.tolist(), strict=True):
             text, n_read = codecs.utf_8_decode(node.written, "strict", False)
             if n_read < len(node.written):
-                follow.append(spelling.inside_character)
+                follow.append(trie.inside_character)
                 continue
             if self._is_word(text):
                 self._finished[text] += math.exp(node.log_prob) * p_end
             may_space = self._spaced and not text
-            follow.append(
-                spelling.goes_on | spelling.begins_with_space if may_space else spelling.goes_on
-            )
+            follow.append(trie.goes_on | trie.begins_with_space if may_space else trie.goes_on)
         masked_BV = log_probs_BV.masked_fill(~torch.stack(follow), -math.inf)
         values_BC, tokens_BC = masked_BV.topk(min(_N_CHILDREN, masked_BV.shape[1]), 1)
         least = self._least(k)
@@ -280,7 +278,7 @@ class WordSearch:
                 total = node.log_prob + log_prob
                 if total == -math.inf or total < least:
                     break
-                self._push(total, node, token, node.written + spelling.bytes[token])
+                self._push(total, node, token, node.written + trie.bytes[token])
 
     def _push(self, log_prob: float, node: _Node, token: int, written: bytes) -> None:
         """A continuation: a word that has ended in it, something to follow, or no word at all."""
@@ -315,13 +313,13 @@ class WordSearch:
 
 
 def words_from(
-    log_probs_V: Tensor, spelling: Spelling, typed: str, prefix: str, k: int
+    log_probs_V: Tensor, trie: TokenTrie, typed: str, prefix: str, k: int
 ) -> list[Completion]:
     """The k most probable tokens that begin with a prefix, where a token is a word.
 
     Args:
         log_probs_V: of the next token.
-        spelling: of the vocabulary.
+        trie: of the vocabulary.
         typed: the characters that are already there.
         prefix: the same as the vocabulary writes them, in lower case where it knows no other.
         k: how many.
@@ -329,13 +327,13 @@ def words_from(
     Probabilities are those of the model over the sum of all agreeing words; of an empty prefix they
     are the model's own.
     """
-    ids = torch.tensor(spelling.beginning_with(prefix.encode()), dtype=torch.int64)
+    ids = torch.tensor(trie.beginning_with(prefix.encode()), dtype=torch.int64)
     log_probs = log_probs_V[ids].double()
     if prefix:
         log_probs = log_probs.log_softmax(0)
     values, places = log_probs.topk(min(k, len(ids)))
     return [
-        Completion(typed + spelling.bytes[token].decode()[len(prefix) :], math.exp(log_prob), typed)
+        Completion(typed + trie.bytes[token].decode()[len(prefix) :], math.exp(log_prob), typed)
         for log_prob, token in zip(values.tolist(), ids[places].tolist(), strict=True)
     ]
 

@@ -279,7 +279,7 @@ def _weights(
                 for other, text in enumerate(texts)
             ]
             logits = model.head.logits(model.read(*parts)[0])
-            if model.head.several:
+            if model.head.multi_label:
                 return logits[:, label]
             others = torch.cat([logits[:, :label], logits[:, label + 1 :]], dim=1)
             return logits[:, label] - others.logsumexp(1)

@@ -101,7 +101,7 @@ class Attention(nn.Module):
         keys_BSA = values_BSD if self.score == "dot" else linear(values_BSD, self.key_weight)
         return Memory(keys_BSA, values_BSD, mask_BS.unsqueeze(1))
 
-    def stepper(self) -> StepLinear | None:
+    def step_model(self) -> StepLinear | None:
         """The query's projection for one pass through a loop; hand it to `forward` at each step."""
         return StepLinear(renewed(self).query_weight) if self.score == "additive" else None
 

@@ -22,7 +22,7 @@ class LabelHead(nn.Module):
     Args:
         scorer: `[B, D]` → `[B, C]`, unnormalised scores.
         n_labels: C.
-        several: whether a row may have several labels, or none.
+        multi_label: whether a row may have several labels, or none.
         label_smoothing: share of the target that is spread over all classes; of several labels over yes
             and no of each.
 
@@ -39,12 +39,12 @@ class LabelHead(nn.Module):
         scorer: nn.Module,
         n_labels: int,
         *,
-        several: bool = False,
+        multi_label: bool = False,
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         self.scorer = scorer
-        self.several, self.label_smoothing = several, label_smoothing
+        self.multi_label, self.label_smoothing = multi_label, label_smoothing
         self.register_buffer("class_weights", torch.ones(n_labels))
         # Rounded to float32, the middle between two neighbours could be the lower one.
         thresholds = torch.full((n_labels,), DEFAULT_THRESHOLD, dtype=torch.float64)
@@ -58,7 +58,7 @@ class LabelHead(nn.Module):
     def probabilities(self, hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
         """Of each label; of one label they sum to 1."""
         logits = self.logits(hidden)
-        return logits.sigmoid() if self.several else logits.softmax(1)
+        return logits.sigmoid() if self.multi_label else logits.softmax(1)
 
     def loss(self, hidden: Float[Tensor, "B D"], targets: Tensor) -> tuple[Tensor, int]:
         """The loss in training: weighted by class, with smoothed labels. In nats, summed over rows."""
@@ -72,7 +72,7 @@ class LabelHead(nn.Module):
         self, hidden: Tensor, targets: Tensor, weights: Tensor, smoothing: float
     ) -> tuple[Tensor, int]:
         logits_BC = self.logits(hidden)
-        if not self.several:
+        if not self.multi_label:
             total = F.cross_entropy(
                 logits_BC, targets[:, 0], weights, reduction="sum", label_smoothing=smoothing
             )

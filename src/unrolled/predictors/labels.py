@@ -27,7 +27,7 @@ from unrolled.metrics.tags import tally_tags
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Scorable
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
-from unrolled.tasks.text_labels import ROLE, kept
+from unrolled.tasks.text_labels import ROLE, truncate
 from unrolled.text.labels import Labels, split_labels
 from unrolled.text.rows import Row, join_list, split_list
 from unrolled.text.splits import read_splits, rows_of
@@ -178,7 +178,7 @@ class LabelPredictor:
         return self._plain(self.predict([one])[0])
 
     def _plain(self, prediction: LabelPrediction) -> str | tuple[str, ...]:
-        is_one = not self.labels.several and prediction.probabilities.ndim == 1
+        is_one = not self.labels.multi_label and prediction.probabilities.ndim == 1
         return prediction.labels[0] if is_one else prediction.labels
 
     def predict(self, inputs: Sequence[Input]) -> list[LabelPrediction]:
@@ -323,9 +323,9 @@ class LabelPredictor:
         if tokenizer.kind == "bpe":
             ids = tokenizer.encode(text)
             if len(ids) > data.max_length:
-                text = tokenizer.decode(kept(ids, data))
+                text = tokenizer.decode(truncate(ids, data))
             return self._splitter.split(text)
-        tokens = kept(tokenizer.split(text), data)
+        tokens = truncate(tokenizer.split(text), data)
         return self._splitter.split("".join(tokens)) if tokenizer.kind == "char" else tokens
 
     @cached_property
@@ -338,7 +338,7 @@ class LabelPredictor:
         field, labels = row.fields[-1], self.labels
         if self.task.by_token:
             return split_list(field)
-        if not labels.several:
+        if not labels.multi_label:
             return field.strip()
         return frozenset(split_labels(field, self.recipe.data.label_separator))
 
@@ -355,7 +355,7 @@ class LabelPredictor:
         labels = self.labels
         if self.task.by_token:
             return tally_tags(truth, found, labels)
-        if not labels.several:
+        if not labels.multi_label:
             truth_N, found_N = ([labels.id_of(name) for name in each] for each in (truth, found))
             averaged = [labels.id_of(name) for name in labels.averaged]
             return tally_labels(truth_N, found_N, len(labels), averaged)

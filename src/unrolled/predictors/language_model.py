@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from unrolled.decoding.text_session import Completion, Continuation
+from unrolled.decoding.text_session import Completion, TextSession
 from unrolled.errors import DataError
 from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.predictors.precision import recurrent_precision
@@ -85,11 +85,11 @@ class LanguagePredictor:
         self.recipe, self.task, self.tokenizers, self.model = recipe, task, tokenizers, model
         self.folder = folder
 
-    def continuation(self) -> Continuation:
+    def continuation(self) -> TextSession:
         """A new text, of which nothing is written yet; it keeps its state between calls."""
         data = self.recipe.data
         borders = {"line": "\n", "paragraph": "\n\n", "separator": f"\n{data.separator}\n"}
-        return Continuation(
+        return TextSession(
             self.model,
             self.tokenizers[ROLE],
             border=borders.get(data.documents, ""),
@@ -103,7 +103,7 @@ class LanguagePredictor:
         return continuation.complete(k)
 
     def generate(self, prompt: str = "", **options: Any) -> str:
-        """A continuation of the prompt; the options are those of `Continuation.generate`."""
+        """A continuation of the prompt; the options are those of `TextSession.generate`."""
         continuation = self.continuation()
         continuation.feed(prompt)
         return "".join(continuation.generate(**options))

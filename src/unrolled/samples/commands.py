@@ -27,7 +27,7 @@ from random import Random
 
 from unrolled.errors import ConfigError
 from unrolled.samples.files import write_parts
-from unrolled.samples.phrasebook.sentence_state import Draft, Part
+from unrolled.samples.phrasebook.sentence_state import Part, SentenceState
 
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
@@ -131,7 +131,7 @@ def _steps(phrase: str) -> list[str]:
 
 
 def _part(part: Part, n_commands: int, seed: int) -> list[Command]:
-    draft = Draft(Random(len(PARTS) * seed + PARTS.index(part)).random, part)
+    state = SentenceState(Random(len(PARTS) * seed + PARTS.index(part)).random, part)
     commands: dict[str, Command] = {}
     n_tries = 0
     while len(commands) < n_commands:
@@ -141,7 +141,7 @@ def _part(part: Part, n_commands: int, seed: int) -> list[Command]:
                 f"the sample has no more than {len(commands)} commands for {part} where "
                 f"{n_commands} are asked for; ask for fewer"
             )
-        text = _command(draft)
+        text = _command(state)
         steps = carry_out(text) if text else []
         if text not in commands and 0 < len(steps) <= MAX_STEPS:
             commands[text] = Command(text, " ".join(steps))
@@ -149,30 +149,30 @@ def _part(part: Part, n_commands: int, seed: int) -> list[Command]:
     return list(commands.values())
 
 
-def _command(draft: Draft) -> str:
+def _command(state: SentenceState) -> str:
     """A command; "" where none of the phrases drawn may stand in this part."""
-    first, after, second = draft.chance(0.5), draft.chance(0.6), draft.chance(0.5)
+    first, after, second = state.chance(0.5), state.chance(0.6), state.chance(0.5)
     joins = [*["and"] * first, *["after"] * after, *["and"] * (second and after)]
-    command = phrase = _phrase_after(draft, "", "") if not joins else _phrase(draft)
+    command = phrase = _phrase_after(state, "", "") if not joins else _phrase(state)
     for join in joins:
-        following = _phrase_after(draft, phrase, join)
+        following = _phrase_after(state, phrase, join)
         if not following:
             return ""
         command, phrase = f"{command} {join} {following}", following
     return command
 
 
-def _phrase_after(draft: Draft, phrase: str, join: str) -> str:
+def _phrase_after(state: SentenceState, phrase: str, join: str) -> str:
     """A phrase that may be joined to another one in this part; "" where none was drawn."""
-    drawn = (_phrase(draft) for _ in range(_MOST_DRAWS))
-    return next((each for each in drawn if draft.allows(phrase, join, each)), "")
+    drawn = (_phrase(state) for _ in range(_MOST_DRAWS))
+    return next((each for each in drawn if state.allows(phrase, join, each)), "")
 
 
-def _phrase(draft: Draft) -> str:
-    words = [draft.pick(VERBS)]
-    turn = draft.pick(("", "", "direct", "opposite", "around"))
+def _phrase(state: SentenceState) -> str:
+    words = [state.pick(VERBS)]
+    turn = state.pick(("", "", "direct", "opposite", "around"))
     if turn:
-        words += [*([turn] if turn != "direct" else []), draft.pick(SIDES)]
-    for _ in range(draft.pick((0, 1, 1, 2))):
-        words.append(draft.pick(tuple(COUNTS)))
+        words += [*([turn] if turn != "direct" else []), state.pick(SIDES)]
+    for _ in range(state.pick((0, 1, 1, 2))):
+        words.append(state.pick(tuple(COUNTS)))
     return " ".join(words)

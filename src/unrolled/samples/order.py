@@ -35,7 +35,7 @@ from typing import Literal
 
 from unrolled.errors import ConfigError
 from unrolled.samples.files import write_parts
-from unrolled.samples.phrasebook.sentence_state import Draft, Part, part_of
+from unrolled.samples.phrasebook.sentence_state import Part, SentenceState, part_of
 
 Verdict = Literal["positive", "negative"]
 
@@ -388,12 +388,12 @@ _TURNS = (0, 1, 2, 2)  # which of these the pairs are made by, in turn
 
 
 def _part(part: Part, n_sentences: int, seed: int) -> list[OrderSentence]:
-    draft = Draft(Random(len(PARTS) * seed + PARTS.index(part)).random, part)
+    state = SentenceState(Random(len(PARTS) * seed + PARTS.index(part)).random, part)
     sentences: list[OrderSentence] = []
     said: set[str] = set()
     n_tries = 0
     while len(sentences) < n_sentences:
-        pattern = draft.pick(PATTERNS[_TURNS[len(sentences) // 2 % len(_TURNS)]])
+        pattern = state.pick(PATTERNS[_TURNS[len(sentences) // 2 % len(_TURNS)]])
         choices = _verdicts(pattern.kinds, pattern.opposites)[part]
         n_tries += 1
         if n_tries > _MOST_TRIES:
@@ -403,8 +403,8 @@ def _part(part: Part, n_sentences: int, seed: int) -> list[OrderSentence]:
             )
         if not choices:
             continue
-        fillers = {name: draft.pick(FILLERS[name]) for name in pattern.fillers}
-        positive, negative = pattern.write(*draft.pick(choices), fillers)
+        fillers = {name: state.pick(FILLERS[name]) for name in pattern.fillers}
+        positive, negative = pattern.write(*state.pick(choices), fillers)
         if positive in said:
             continue
         said.update((positive, negative))
@@ -413,7 +413,7 @@ def _part(part: Part, n_sentences: int, seed: int) -> list[OrderSentence]:
             OrderSentence(positive, "positive", n_shared),
             OrderSentence(negative, "negative", n_shared),
         ]
-        sentences += pair if draft.chance(0.5) else pair[::-1]
+        sentences += pair if state.chance(0.5) else pair[::-1]
         n_tries = 0
     return sentences
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from unrolled.samples.files import write_parts
 from unrolled.samples.phrasebook.grammar import fitting, numbers_of, the_lexicon, with_article
 from unrolled.samples.phrasebook.inflection import english_plural, english_third
-from unrolled.samples.phrasebook.sentence_state import Draft, Part
+from unrolled.samples.phrasebook.sentence_state import Part, SentenceState
 
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
@@ -79,7 +79,7 @@ def _part(part: Part, n_sentences: int, seed: int) -> list[list[Token]]:
     random = Random(len(PARTS) * seed + PARTS.index(part)).random
     sentences: dict[tuple[Token, ...], None] = {}
     while len(sentences) < n_sentences:
-        said = _sentence(Draft(random, part))
+        said = _sentence(SentenceState(random, part))
         first = said[0]
         sentences[(first._replace(text=first.text[0].upper() + first.text[1:]), *said[1:])] = None
     return [list(sentence) for sentence in sentences]
@@ -156,84 +156,84 @@ def _adjectives(kind: str) -> tuple[str, ...]:
 # The grammar
 
 
-def _sentence(draft: Draft) -> list[Token]:
-    if draft.chance(0.12):
-        return [*_question(draft), Token("?", "PUNCT")]
-    said = _clause(draft)
-    if draft.chance(0.15):
-        verb = draft.pick((_Verb("say", "says", "said"), _Verb("think", "thinks", "thought")))
-        subject, third, _ = _subject(draft)
-        said = [*subject, _inflected(draft, verb, third), Token("that", "SCONJ"), *said]
-    elif draft.chance(0.3):
-        said = [*said, Token(*draft.pick(_LINKS)), *_clause(draft)]
+def _sentence(state: SentenceState) -> list[Token]:
+    if state.chance(0.12):
+        return [*_question(state), Token("?", "PUNCT")]
+    said = _clause(state)
+    if state.chance(0.15):
+        verb = state.pick((_Verb("say", "says", "said"), _Verb("think", "thinks", "thought")))
+        subject, third, _ = _subject(state)
+        said = [*subject, _inflected(state, verb, third), Token("that", "SCONJ"), *said]
+    elif state.chance(0.3):
+        said = [*said, Token(*state.pick(_LINKS)), *_clause(state)]
     return [*said, Token(".", "PUNCT")]
 
 
-def _clause(draft: Draft) -> list[Token]:
-    if draft.chance(0.25):
-        return _move(draft)
-    subject, third, lemma = _subject(draft)
-    verb, object_ = _action(draft, lemma)
-    if draft.chance(0.15) and subject[-1].pos == "NOUN":
-        subject = [*subject, *_relative(draft)]
-    return [*subject, *_finite(draft, verb, third), *object_, *_ending(draft)]
+def _clause(state: SentenceState) -> list[Token]:
+    if state.chance(0.25):
+        return _move(state)
+    subject, third, lemma = _subject(state)
+    verb, object_ = _action(state, lemma)
+    if state.chance(0.15) and subject[-1].pos == "NOUN":
+        subject = [*subject, *_relative(state)]
+    return [*subject, *_finite(state, verb, third), *object_, *_ending(state)]
 
 
-def _question(draft: Draft) -> list[Token]:
-    subject, third, lemma = _subject(draft)
-    verb, object_ = _action(draft, lemma)
-    opening = draft.pick(("can", "will", "does" if third else "do", "did"))
+def _question(state: SentenceState) -> list[Token]:
+    subject, third, lemma = _subject(state)
+    verb, object_ = _action(state, lemma)
+    opening = state.pick(("can", "will", "does" if third else "do", "did"))
     return [Token(opening, "AUX"), *subject, Token(verb.base, "VERB"), *object_]
 
 
-def _move(draft: Draft) -> list[Token]:
+def _move(state: SentenceState) -> list[Token]:
     """Somebody moves somewhere, or does so like somebody else."""
-    subject, third, lemma = _subject(draft)
+    subject, third, lemma = _subject(state)
     while True:
-        verb = draft.pick(_BOTH_MOVES)
-        place = draft.pick(_PLACES)
-        noun = draft.pick(_nouns("person" if place in ("with", "like") else "thing"))
-        if draft.allows(lemma, verb, noun.lemma):
+        verb = state.pick(_BOTH_MOVES)
+        place = state.pick(_PLACES)
+        noun = state.pick(_nouns("person" if place in ("with", "like") else "thing"))
+        if state.allows(lemma, verb, noun.lemma):
             break
-    said = [*subject, *_finite(draft, _regular(verb), third)]
-    return [*said, Token(place, "ADP"), *_phrase(draft, noun), *_ending(draft)]
+    said = [*subject, *_finite(state, _regular(verb), third)]
+    return [*said, Token(place, "ADP"), *_phrase(state, noun), *_ending(state)]
 
 
-def _subject(draft: Draft) -> tuple[list[Token], bool, str]:
+def _subject(state: SentenceState) -> tuple[list[Token], bool, str]:
     """Who acts, whether the verb has the third person's form, and the lemma."""
-    if draft.chance(0.2):
-        pronoun, third = draft.pick(_SUBJECTS)
+    if state.chance(0.2):
+        pronoun, third = state.pick(_SUBJECTS)
         return [Token(pronoun, "PRON", "B-NP")], third, pronoun
-    noun = draft.pick(_nouns("person" if draft.chance(0.75) else "thing"))
-    plural = draft.chance(0.5)
-    return _phrase(draft, noun, plural), not plural, noun.lemma
+    noun = state.pick(_nouns("person" if state.chance(0.75) else "thing"))
+    plural = state.chance(0.5)
+    return _phrase(state, noun, plural), not plural, noun.lemma
 
 
-def _action(draft: Draft, subject: str) -> tuple[_Verb, list[Token]]:
+def _action(state: SentenceState, subject: str) -> tuple[_Verb, list[Token]]:
     """A verb and its object, with a triple of the part."""
     while True:
-        verb = draft.pick(_verbs())
-        if draft.chance(0.12):
-            pronoun = draft.pick(_OBJECTS)
+        verb = state.pick(_verbs())
+        if state.chance(0.12):
+            pronoun = state.pick(_OBJECTS)
             object_, lemma = [Token(pronoun, "PRON", "B-NP")], pronoun
         else:
-            noun = draft.pick(_nouns("person" if draft.chance(0.3) else "thing"))
-            object_, lemma = _phrase(draft, noun), noun.lemma
-        if subject != lemma and draft.allows(subject, verb.base, lemma):
+            noun = state.pick(_nouns("person" if state.chance(0.3) else "thing"))
+            object_, lemma = _phrase(state, noun), noun.lemma
+        if subject != lemma and state.allows(subject, verb.base, lemma):
             return verb, object_
 
 
-def _phrase(draft: Draft, noun: _Noun, plural: bool | None = None) -> list[Token]:
+def _phrase(state: SentenceState, noun: _Noun, plural: bool | None = None) -> list[Token]:
     """A noun phrase; a plural may stand without a determiner."""
-    plural = draft.chance(0.5) if plural is None else plural
-    adjectives = [draft.pick(_adjectives(noun.kind))] if draft.chance(0.3) else []
+    plural = state.chance(0.5) if plural is None else plural
+    adjectives = [state.pick(_adjectives(noun.kind))] if state.chance(0.3) else []
     rest = [*adjectives, noun.plural if plural else noun.lemma]
     if plural:
-        opening = draft.pick(
+        opening = state.pick(
             ("the", "the", "these", "those", "her", "my", "some", "two", "", "", "", "")
         )
     else:
-        opening = draft.pick(("the", "the", "this", "that", "that", "her", "her", "my", "a"))
+        opening = state.pick(("the", "the", "this", "that", "that", "her", "her", "my", "a"))
         opening = with_article(rest[0]).split()[0] if opening == "a" else opening
     words = [(opening, "NUM" if opening == "two" else "DET")] if opening else []
     words += [*((adjective, "ADJ") for adjective in adjectives), (rest[-1], "NOUN")]
@@ -242,40 +242,40 @@ def _phrase(draft: Draft, noun: _Noun, plural: bool | None = None) -> list[Token
     ]
 
 
-def _relative(draft: Draft) -> list[Token]:
+def _relative(state: SentenceState) -> list[Token]:
     """Such as "that guards film": what the one before is done to."""
-    subject, third, lemma = _subject(draft)
+    subject, third, lemma = _subject(state)
     while True:
-        verb = draft.pick(_verbs())
-        if draft.allows(lemma, verb.base, ""):
+        verb = state.pick(_verbs())
+        if state.allows(lemma, verb.base, ""):
             break
     that = Token("that", "PRON", "B-NP")
-    return [that, *subject, _inflected(draft, verb, third)]
+    return [that, *subject, _inflected(state, verb, third)]
 
 
-def _ending(draft: Draft) -> list[Token]:
+def _ending(state: SentenceState) -> list[Token]:
     """When, how or where, or nothing."""
-    if draft.chance(0.2):
-        return [Token(draft.pick(_ADVERBS), "ADV")]
-    if draft.chance(0.15):
-        return [Token(draft.pick(_PLACES), "ADP"), *_phrase(draft, draft.pick(_nouns("thing")))]
+    if state.chance(0.2):
+        return [Token(state.pick(_ADVERBS), "ADV")]
+    if state.chance(0.15):
+        return [Token(state.pick(_PLACES), "ADP"), *_phrase(state, state.pick(_nouns("thing")))]
     return []
 
 
-def _finite(draft: Draft, verb: _Verb, third: bool) -> list[Token]:
-    draw = draft.random()
+def _finite(state: SentenceState, verb: _Verb, third: bool) -> list[Token]:
+    draw = state.random()
     base = Token(verb.base, "VERB")
     if draw < 0.70:
-        return [_inflected(draft, verb, third)]
+        return [_inflected(state, verb, third)]
     if draw < 0.82:
-        return [Token(draft.pick(("can", "can", "will")), "AUX"), base]
+        return [Token(state.pick(("can", "can", "will")), "AUX"), base]
     if draw < 0.92:
         wants = Token("wants" if third else "want", "VERB")
         return [wants, Token("to", "PART"), base]
     return [Token("does" if third else "do", "AUX"), Token("not", "PART"), base]
 
 
-def _inflected(draft: Draft, verb: _Verb, third: bool) -> Token:
-    if draft.chance(0.2):
+def _inflected(state: SentenceState, verb: _Verb, third: bool) -> Token:
+    if state.chance(0.2):
         return Token(verb.past, "VERB")
     return Token(verb.third if third else verb.base, "VERB")

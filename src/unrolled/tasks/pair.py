@@ -133,7 +133,7 @@ class PairClassifier(nn.Module):
     is_seen: Tensor
 
     def __init__(
-        self, config: PairConfig, n_words: int, n_labels: int, several: bool = False
+        self, config: PairConfig, n_words: int, n_labels: int, multi_label: bool = False
     ) -> None:
         super().__init__()
         self.config = config
@@ -156,7 +156,7 @@ class PairClassifier(nn.Module):
             else TanhScorer(D, n_labels, literal=config.head == "literal")
         )
         self.head = LabelHead(
-            scorer, n_labels, several=several, label_smoothing=config.label_smoothing
+            scorer, n_labels, multi_label=multi_label, label_smoothing=config.label_smoothing
         )
         self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
         self.register_buffer("is_seen", torch.ones(n_words, dtype=torch.bool), persistent=False)
@@ -227,7 +227,7 @@ def build(config: PairConfig, tokenizers: Tokenizers) -> PairClassifier:
     """A fresh model for this vocabulary and these labels."""
     words, labels = tokenizers[text_labels.ROLE], tokenizers[LABELS]
     config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
-    return PairClassifier(config, len(words), len(labels), labels.several)
+    return PairClassifier(config, len(words), len(labels), labels.multi_label)
 
 
 def _has_text(fields: Sequence[str]) -> bool:

@@ -240,13 +240,13 @@ class Translator(nn.Module):
     ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
         """One word further for Q hypotheses per sentence: (logits, state, attention).
 
-        In a loop, `stepper` spares each step arranging the weights anew.
+        In a loop, `step_model` spares each step arranging the weights anew.
         """
         embedded_BQE = self._embed(self.target_embedding, tokens)
         hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
         return self.head.logits(hidden_BQH), state, attention_BQS
 
-    def stepper(self) -> TranslationStepper:
+    def step_model(self) -> TranslationStepper:
         """The same step for one call of `decode`, by the weights as they are now."""
         return TranslationStepper(self, self.decoder.arrange())
 
@@ -431,7 +431,7 @@ def decode(
         limits = (source.lengths * config.max_length_ratio).long() + config.max_length_extra
         with torch.inference_mode():
             found = decode_hypotheses(
-                model.stepper(),
+                model.step_model(),
                 model.encode(source.to(device)),
                 limits,
                 config,

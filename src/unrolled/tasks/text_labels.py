@@ -112,11 +112,11 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
     """
     *columns, _ = zip(*(row.fields for row in rows), strict=True)
     words = Tokenizer.train((each for column in columns for each in column), text)
-    several = bool(data.label_separator)
-    if not several:
+    multi_label = bool(data.label_separator)
+    if not multi_label:
         _check_each_has_one(rows)
     found = [labels_in(row.fields, data) for row in rows]
-    labels = Labels.of(chain.from_iterable(found), several=several, averaged=data.averaged)
+    labels = Labels.of(chain.from_iterable(found), multi_label=multi_label, averaged=data.averaged)
     texts = [
         list(chain.from_iterable(each))
         for each in zip(*(words.encode_batch(column) for column in columns), strict=True)
@@ -181,7 +181,7 @@ def encode_with(n_texts: int) -> Any:
         if len(fields) == n_texts:
             return LabelledExample(texts, None)
         field = fields[n_texts]
-        names = split_labels(field, data.label_separator) if labels.several else [field.strip()]
+        names = split_labels(field, data.label_separator) if labels.multi_label else [field.strip()]
         return LabelledExample(texts, tuple(labels.id_of(name) for name in names))
 
     return encode
@@ -194,15 +194,15 @@ def lengths(example: LabelledExample) -> tuple[int, ...]:
 
 def cut(example: LabelledExample, data: LabelData) -> LabelledExample:
     """The example with no text longer than `data.max_length`."""
-    texts = tuple(kept(ids, data) for ids in example.texts)
+    texts = tuple(truncate(ids, data) for ids in example.texts)
     n_truncated = sum(lengths(example)) - sum(len(ids) for ids in texts)
     return replace(example, texts=texts, n_truncated=n_truncated)
 
 
-def kept(ids: list[Any], data: LabelData) -> list[Any]:
+def truncate(ids: list[Any], data: LabelData) -> list[Any]:
     """What is read of a text.
 
-    >>> kept([1, 2, 3, 4, 5], LabelData(max_length=3, keep="both"))
+    >>> truncate([1, 2, 3, 4, 5], LabelData(max_length=3, keep="both"))
     [1, 2, 5]
     """
     n_over = len(ids) - data.max_length
@@ -243,7 +243,7 @@ def weigh_classes(head: LabelHead, examples: Sequence[LabelledExample], how: Cla
         for label in example.labels or ():
             counts_C[label] += 1
     seen_C = np.maximum(counts_C, 1)
-    if head.several:
+    if head.multi_label:
         weights_C = np.where(counts_C > 0, (len(examples) - counts_C) / seen_C, 1)
         weights_C = np.maximum(weights_C, 1e-3)
     else:
@@ -356,7 +356,7 @@ def _says_nothing(model: Any, example: LabelledExample, words: Tokenizer) -> boo
 def _chosen(
     probabilities_BC: NDArray[np.float32], labels: Labels, thresholds: Tensor
 ) -> list[tuple[str, ...]]:
-    if not labels.several:
+    if not labels.multi_label:
         return [(labels.names[best],) for best in probabilities_BC.argmax(1).tolist()]
     given_BC = probabilities_BC >= thresholds.cpu().numpy()
     return [tuple(labels.names[c] for c in np.flatnonzero(row)) for row in given_BC]
@@ -370,7 +370,7 @@ def tune_thresholds(
 ) -> list[LabelPrediction]:
     """Where a row may have several labels, set each threshold to the one with the best F1."""
     labels: Labels = tokenizers[LABELS]
-    if not labels.several:
+    if not labels.multi_label:
         return predictions
     probabilities_NC = probabilities_of(predictions)
     thresholds = choose_thresholds(gold_matrix(examples, len(labels)), probabilities_NC)
@@ -402,7 +402,7 @@ def evaluate(
     labels: Labels = tokenizers[LABELS]
     names, probabilities_NC = labels.names, probabilities_of(predictions)
     places = {name: place for place, name in enumerate(names)}
-    if labels.several:
+    if labels.multi_label:
         given_NC = np.zeros(probabilities_NC.shape, np.int64)
         for row, each in enumerate(predictions):
             given_NC[row, [places[name] for name in each.labels]] = 1
@@ -429,7 +429,7 @@ def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
     """The names of what `evaluate` measures, of which more is better."""
     labels: Labels = tokenizers[LABELS]
     n = len(labels)
-    if labels.several:
+    if labels.multi_label:
         return better_of(tally_multi_label(np.zeros((1, n)), np.zeros((1, n))))
     averaged = [labels.id_of(name) for name in labels.averaged]
     return better_of(tally_labels([0], [0], n, averaged))

@@ -18,7 +18,8 @@ from unrolled.quoting import listed, quote
 from unrolled.text.rows import LIST_SEPARATOR
 
 _MOST_BYTES = 64 << 20
-_NAMES = "labels"  # what a file calls them
+# What the file calls two of the fields.
+_NAMES, _MULTI_LABEL = "labels", "several"
 _SCHEMES = ("", "bio", "iob1", "bioes", "bilou")
 
 
@@ -28,7 +29,7 @@ class Labels:
 
     Args:
         names: of the labels.
-        several: whether an example may have several of them, or none.
+        multi_label: whether an example may have several of them, or none.
         averaged: those whose mean F1 is a score of its own; none for no such score.
         scheme: of the labels of tokens: how they write spans ("bio", "iob1", "bioes", "bilou"); "" where
             they do not.
@@ -45,7 +46,7 @@ class Labels:
     """
 
     names: tuple[str, ...]
-    several: bool = False
+    multi_label: bool = False
     averaged: tuple[str, ...] = ()
     scheme: str = ""
     n_ill_formed: int = 0
@@ -53,7 +54,7 @@ class Labels:
 
     @classmethod
     def of(
-        cls, found: Iterable[str], *, several: bool = False, averaged: Iterable[str] = ()
+        cls, found: Iterable[str], *, multi_label: bool = False, averaged: Iterable[str] = ()
     ) -> Labels:
         """The different labels of a data set, finite numbers by value, then names by code point.
 
@@ -62,15 +63,15 @@ class Labels:
             ConfigError: one that is to be averaged is not there.
         """
         names = tuple(sorted(set(found), key=_order))
-        least = 1 if several else 2
+        least = 1 if multi_label else 2
         if len(names) < least:
             only = f"only {quote(names[0])}" if names else "none"
-            wanted = "one label" if several else "two different labels"
+            wanted = "one label" if multi_label else "two different labels"
             raise DataError(f"expected at least {wanted}, found {only}")
         for name in averaged:
             wanted = f"of labels that stand in the training part ({_shown(names)})"
             require(name in names, "data.averaged", wanted, name)
-        return cls(names, several, tuple(averaged))
+        return cls(names, multi_label, tuple(averaged))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -101,7 +102,8 @@ class Labels:
     def save(self, path: str | PathLike[str]) -> None:
         """Write them as JSON."""
         content = asdict(self)
-        content = {_NAMES: content.pop("names"), **content}
+        keys = {"names": _NAMES, "multi_label": _MULTI_LABEL}
+        content = {keys.get(name, name): value for name, value in content.items()}
         text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
         storage.write_whole(Path(path), text.encode("utf-8"), "try again")
 
@@ -119,26 +121,26 @@ class Labels:
         if not isinstance(content, dict):
             raise _not_labels(path, "expected an object")
         found: dict[str, Any] = {_NAMES: None, "averaged": None} | content
-        found["names"] = found.pop(_NAMES)
         problem = _why_no_labels(found)
         if problem is not None:
             raise _not_labels(path, problem)
+        found["names"] = found.pop(_NAMES)
+        found["multi_label"] = found.pop(_MULTI_LABEL, False)
         lists = {name: tuple(found[name]) for name, value in found.items() if type(value) is list}
         return cls(**{**found, **lists})
 
 
 def _why_no_labels(found: dict[str, Any]) -> str | None:
     """What is wrong with the fields of `Labels` as a file holds them; None for nothing."""
-    lists: dict[str, type] = dict.fromkeys(("names", "averaged", "shares"), list)
-    kinds = {**lists, "several": bool, "scheme": str, "n_ill_formed": int}
+    lists: dict[str, type] = dict.fromkeys((_NAMES, "averaged", "shares"), list)
+    kinds = {**lists, _MULTI_LABEL: bool, "scheme": str, "n_ill_formed": int}
     for name, value in found.items():
         if type(value) is not kinds.get(name):
-            shown = _NAMES if name == "names" else name[:40]
-            return f"'{shown}' is not as it was written"
-    names, averaged = found["names"], found["averaged"]
+            return f"'{name[:40]}' is not as it was written"
+    names, averaged = found[_NAMES], found["averaged"]
     if not all(isinstance(name, str) for name in (*names, *averaged)):
         return "expected lists of names"
-    if len(names) < (1 if found.get("several") else 2):
+    if len(names) < (1 if found.get(_MULTI_LABEL) else 2):
         return "too few labels to choose from"
     if len(set(names)) < len(names):
         return "a label stands there twice"

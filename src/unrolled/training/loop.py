@@ -16,7 +16,7 @@ from pathlib import Path
 
 from unrolled import config, storage
 from unrolled.errors import ConfigError
-from unrolled.system import give_memory_back
+from unrolled.system import trim_memory
 from unrolled.tasks.task import AnyTask
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training import checkpoint, compatibility, run_folder
@@ -191,7 +191,7 @@ def _events(
                     break
                 trainer.update()
                 if trainer.progress.step % _UPDATES_BETWEEN_TRIMS == 0:
-                    give_memory_back()
+                    trim_memory()
             yield from _at_the_end(trainer)
             progress = trainer.progress
             yield Finished(progress.step, reason, progress.best, trainer.seconds)
@@ -218,7 +218,7 @@ def _new(
         run_folder.fill(partial, prepared, recipe.data, trainer.notes)
         trainer.save()
         trainer.write_card(out.name)
-        run_folder.appear(partial, out)
+        run_folder.commit(partial, out)
     trainer.folder = out
     return trainer
 

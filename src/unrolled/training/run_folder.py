@@ -293,11 +293,11 @@ def abandon(partial: Path, made: Iterable[Path]) -> None:
             folder.rmdir()
 
 
-def appear(partial: Path, path: Path) -> None:
+def commit(partial: Path, path: Path) -> None:
     """Move a complete new run to its place, over the run that `check_free` allowed to replace."""
     with checkpoint.writing(partial, partial):
         (partial / SOURCE_FILE).unlink(missing_ok=True)
-        storage.appear(path, HOLDS)
+        storage.commit(path, HOLDS)
 
 
 def read_recipe(folder: Path, task: AnyTask | None = None) -> tuple[Recipe, AnyTask]:

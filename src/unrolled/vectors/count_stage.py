@@ -17,25 +17,26 @@ import numpy as np
 
 from unrolled import documents, storage
 from unrolled.errors import RunError
+from unrolled.system import trim_memory
 from unrolled.vectors import memory
 from unrolled.vectors.counting import text_shards
 from unrolled.vectors.counting.cooccurrence import (
     MATRIX,
     MOST_MERGED,
+    Chunk,
     Counts,
-    Stretch,
     SumsWriter,
-    count_stretch,
+    chunks,
+    count_chunk,
     merge,
     require_longer,
     require_pairs,
-    stretches,
 )
 from unrolled.vectors.counting.vocabulary import Vocabulary, WordCounts
 from unrolled.vectors.events import Counted, Read, VectorsEvent, VocabularyMade
 from unrolled.vectors.glove.model import Parameters
 from unrolled.vectors.kernels.types import PairWeights
-from unrolled.vectors.memory import Room
+from unrolled.vectors.memory import MemoryPlan
 from unrolled.vectors.run_state import WORK, Job
 
 PARTS_FILE = "parts.jsonl"
@@ -105,13 +106,13 @@ class CountingRun:
         self._parts = self._done_parts()
         if not job.record.is_read:
             yield from self._read(work)
-        memory.hand_back()
+        trim_memory()
         vocabulary = self._vocabulary()
         n_kept = int(vocabulary.counts.sum())
         yield VocabularyMade(len(vocabulary), job.record.n_different, job.record.n_tokens, n_kept)
         require_longer(n_kept, job.config.window)
         weights = PairWeights.of(job.config, int(vocabulary.counts[0]))
-        yield from self._count(vocabulary, weights, self._room(vocabulary, weights))
+        yield from self._count(vocabulary, weights, self._plan(vocabulary, weights))
 
     # Text to parts
 
@@ -215,11 +216,11 @@ class CountingRun:
             # Words that are kept lie scattered among those that are not; read again, they lie together.
             del seen
         vocabulary = Vocabulary.load(job.vocabulary)
-        memory.hand_back()
+        trim_memory()
         return vocabulary
 
-    def _room(self, vocabulary: Vocabulary, weights: PairWeights) -> Room:
-        """Room for counting; what is too little for training is refused before the work of counting."""
+    def _plan(self, vocabulary: Vocabulary, weights: PairWeights) -> MemoryPlan:
+        """The memory plan for counting; too little memory to train is refused before counting."""
         config, n_words, names = self._job.config, len(vocabulary), memory.names_of(vocabulary)
         largest = max(path.stat().st_size for path in self._part_files())
         splits = self._job.splitter.remembers
@@ -231,15 +232,15 @@ class CountingRun:
         except memory.TooLittleMemory as error:
             refusals.append(error)
         try:
-            room = Room.of(config, n_words, names, weights.width, largest, splits)
+            plan = MemoryPlan.of(config, n_words, names, weights.width, largest, splits)
         except memory.TooLittleMemory as error:
             refusals.append(error)
         if refusals:  # whoever gives what is asked for is not asked again
             raise max(refusals, key=lambda error: error.n_bytes)
-        return room
+        return plan
 
     def _count(
-        self, vocabulary: Vocabulary, weights: PairWeights, room: Room
+        self, vocabulary: Vocabulary, weights: PairWeights, plan: MemoryPlan
     ) -> Iterator[VectorsEvent]:
         job, record = self._job, self._job.record
         n_kept = int(vocabulary.counts.sum())
@@ -247,18 +248,16 @@ class CountingRun:
         tokens = text_shards.tokens_of(
             self._part_files(), vocabulary, job.splitter, job.implementation
         )
-        whole = n_most <= room.n_tokens and not record.n_stretches
+        whole = n_most <= plan.n_tokens and not record.n_stretches
         started = record.n_counted
         tick = time.monotonic()
-        for stretch in stretches(
-            tokens, weights.window, min(n_most, room.n_tokens), record.n_counted
-        ):
+        for chunk in chunks(tokens, weights.window, min(n_most, plan.n_tokens), record.n_counted):
             folder = job.counts if whole else self._sums(0, record.n_stretches)
             with SumsWriter(folder, weights if whole else None, weights.width) as writer:
-                share = self._counting(stretch, vocabulary, weights, room, writer)
-                total = stretch.end if whole else n_most
+                share = self._counting(chunk, vocabulary, weights, plan, writer)
+                total = chunk.end if whole else n_most
                 for done in share:
-                    n_done = record.n_counted + done * (stretch.end - record.n_counted)
+                    n_done = record.n_counted + done * (chunk.end - record.n_counted)
                     seconds = max(1e-9, time.monotonic() - tick)
                     yield Counted(
                         int(n_kept * min(1.0, n_done / total)),
@@ -266,53 +265,55 @@ class CountingRun:
                         n_kept * (n_done - started) / total / seconds,
                         min(1.0, n_done / total),
                     )
-            record.n_counted = stretch.end
+            record.n_counted = chunk.end
             record.n_stretches += not whole
             if not whole:
                 job.save_record()
         if not whole:
-            yield from self._merge_all(n_kept, weights, room)
+            yield from self._merge_all(n_kept, weights, plan)
         self._counts_are_complete(n_kept)
 
     def _counting(
         self,
-        stretch: Stretch,
+        chunk: Chunk,
         vocabulary: Vocabulary,
         weights: PairWeights,
-        room: Room,
+        plan: MemoryPlan,
         writer: SumsWriter,
     ) -> Iterator[float]:
-        """Count a stretch; yields the share of it that is done."""
+        """Count a chunk; yields the share of it that is done."""
         seen = np.cumsum(vocabulary.counts) / vocabulary.counts.sum()
         row = 0
-        for rows in count_stretch(
-            stretch,
+        for rows in count_chunk(
+            chunk,
             len(vocabulary),
             weights,
             self._job.implementation,
-            room.n_entries,
+            plan.n_entries,
             self._job.config.n_threads,
         ):
             writer.write(rows)
             row += len(rows.sizes)
             yield float(seen[row - 1])
 
-    # Sums of many stretches: level 0 are theirs; each of level n + 1 adds up `MOST_MERGED` of level n.
+    # Sums of many chunks: level 0 are theirs; each of level n + 1 adds up `MOST_MERGED` of level n.
 
     def _sums(self, level: int, number: int) -> Path:
         return self._job.work / f"sums-{level}-{number:06}"
 
-    def _merge_all(self, n_kept: int, weights: PairWeights, room: Room) -> Iterator[VectorsEvent]:
+    def _merge_all(
+        self, n_kept: int, weights: PairWeights, plan: MemoryPlan
+    ) -> Iterator[VectorsEvent]:
         level, n_sums = 0, self._job.record.n_stretches
         while n_sums > MOST_MERGED:
             level, n_sums = level + 1, -(-n_sums // MOST_MERGED)
             for number in range(n_sums):
-                yield from self._merge_some(level, number, n_kept, weights, room)
+                yield from self._merge_some(level, number, n_kept, weights, plan)
         parts = [self._sums(level, number) for number in range(n_sums)]
-        yield from self._merge(parts, self._job.counts, weights, n_kept, weights, room)
+        yield from self._merge(parts, self._job.counts, weights, n_kept, weights, plan)
 
     def _merge_some(
-        self, level: int, number: int, n_kept: int, weights: PairWeights, room: Room
+        self, level: int, number: int, n_kept: int, weights: PairWeights, plan: MemoryPlan
     ) -> Iterator[VectorsEvent]:
         """Make the sums of a level, and remove those that they are of, unless all that is done."""
         first = number * MOST_MERGED
@@ -322,7 +323,7 @@ class CountingRun:
         if not whole.exists():
             if not any(path.exists() for path in parts):
                 return  # they are in the sums of a higher level
-            yield from self._merge(parts, whole, None, n_kept, weights, room)
+            yield from self._merge(parts, whole, None, n_kept, weights, plan)
         for path in parts:
             storage.remove(path, MATRIX)
 
@@ -333,12 +334,12 @@ class CountingRun:
         as_counts: PairWeights | None,
         n_kept: int,
         weights: PairWeights,
-        room: Room,
+        plan: MemoryPlan,
     ) -> Iterator[VectorsEvent]:
         job, tick = self._job, time.monotonic()
         with SumsWriter(whole, as_counts, weights.width) as writer:
             for share, rows in merge(
-                parts, weights, job.implementation, room.n_entries, job.config.n_threads
+                parts, weights, job.implementation, plan.n_entries, job.config.n_threads
             ):
                 writer.write(rows)
                 seconds = max(1e-9, time.monotonic() - tick)

@@ -8,12 +8,8 @@ libraries. What else a process holds comes on top.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import sys
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 from unrolled.errors import ConfigError
 from unrolled.vectors.config import VectorsConfig
@@ -117,11 +113,11 @@ def names_of(vocabulary: Vocabulary) -> int:
 
 
 @dataclass(frozen=True)
-class Room:
+class MemoryPlan:
     """How the budget is spent while counting.
 
     Args:
-        n_tokens: words of a stretch.
+        n_tokens: words of a chunk.
         n_entries: of a batch of rows.
     """
 
@@ -137,8 +133,8 @@ class Room:
         width: int,
         part_file: int = 0,
         splits: bool = False,
-    ) -> Room:
-        """Room for counting V words.
+    ) -> MemoryPlan:
+        """The plan for counting V words.
 
         Args:
             config: the memory, and how many threads share it.
@@ -215,15 +211,3 @@ def require_blocks_fit(config: VectorsConfig, largest: int, free: int) -> None:
         what = f"train on blocks of {largest:,} pairs"
         fewer = "fewer words (vectors.max_words)"
         raise _too_little(what, config.n_bytes + missing, fewer)
-
-
-def hand_back() -> None:
-    """Give what was freed back to the system, where it would be kept for later."""
-    trim = getattr(_c_library(), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
-@cache
-def _c_library() -> Any:
-    return ctypes.CDLL(None) if os.name == "posix" else None

@@ -104,7 +104,7 @@ class EarlierCounts:
             counts = self.folder / COUNTS_FOLDER
             for path in sorted([*counts.glob("*.npy"), *counts.glob(CHECKSUMS_FILE)]):
                 _share(path, partial / path.name)
-            storage.appear(job.counts, MATRIX)
+            storage.commit(job.counts, MATRIX)
         storage.write_whole(job.vocabulary, vocabulary)
         before, record = self.record, job.record
         record.n_different, record.n_tokens = before.n_different, before.n_tokens

@@ -29,7 +29,7 @@ RECORD_FILE = "record.json"
 
 _STATE = re.compile(r"(?:state-\d{6,}\.safetensors)?", re.ASCII)
 _MOST_OF_RECORD = 256 << 20  # bytes; some texts are of millions of files
-_MOST_STRETCHES = 10**6
+_MOST_CHUNKS = 10**6
 _LARGEST = 1 << 63
 _WORK_FOLDER = "work"
 
@@ -84,7 +84,7 @@ class Record:
         n_parts: of the text, once it is.
         n_different: words that the text holds.
         n_tokens: of the text, words of no vector included.
-        n_counted: tokens (and borders) of the stretches counted so far.
+        n_counted: tokens (and borders) of the chunks counted so far.
         n_stretches: of which sums are on the disk.
         is_counted: whether the counts are complete.
         losses: of each epoch that is saved.
@@ -139,8 +139,8 @@ def _why_no_record(found: Any) -> str | None:
             return f"'{name[:40]}' is unknown, or not as it was written"
     if not _STATE.fullmatch(found.get("state", "")):
         return "'state' is no file of the folder 'work'"
-    if found.get("n_stretches", 0) > _MOST_STRETCHES:
-        return f"'n_stretches' is above {_MOST_STRETCHES:,}"
+    if found.get("n_stretches", 0) > _MOST_CHUNKS:
+        return f"'n_stretches' is above {_MOST_CHUNKS:,}"
     if found.get("is_finished") and not found.get("losses"):
         return "'losses' are missing"
     return None

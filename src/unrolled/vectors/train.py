@@ -4,7 +4,7 @@
         print(event)
 
 Whoever reads the events decides when to stop. Killed anywhere, or closed, the folder goes on with
-`resume=True`: from the last part of the text that was read, the last stretch that was counted, the last
+`resume=True`: from the last part of the text that was read, the last chunk that was counted, the last
 epoch that was saved; and ends in the same bits.
 """
 

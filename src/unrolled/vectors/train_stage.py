@@ -10,6 +10,7 @@ from pathlib import Path
 from unrolled import storage
 from unrolled.errors import NonFiniteError
 from unrolled.quoting import quote
+from unrolled.system import trim_memory
 from unrolled.vectors import memory
 from unrolled.vectors.config import OF_TRAINING, VectorsConfig
 from unrolled.vectors.counting.cooccurrence import Counts
@@ -17,7 +18,7 @@ from unrolled.vectors.counting.vocabulary import Vocabulary
 from unrolled.vectors.events import Epoch, VectorsEvent
 from unrolled.vectors.formats.safetensors import CONFIG_FILE, VECTORS_FILE, VOCABULARY_FILE
 from unrolled.vectors.glove.model import Parameters, train_epoch
-from unrolled.vectors.glove.pairs import Pairs, deal_pairs
+from unrolled.vectors.glove.pairs import Pairs, shard_pairs
 from unrolled.vectors.run_state import RECORD_FILE, Job
 
 _NAMES = {
@@ -46,7 +47,7 @@ class TrainingRun:
         job, record, config = self._job, self._job.record, self._job.config
         vocabulary = Vocabulary.load(job.vocabulary)
         counts = Counts.open(job.counts, len(vocabulary))
-        memory.hand_back()
+        trim_memory()
         n_words = len(vocabulary)
         n_bytes = Parameters.n_bytes_of(n_words, config.size)
         free = memory.room_for_pairs(config, n_words, memory.names_of(vocabulary), n_bytes)
@@ -55,7 +56,7 @@ class TrainingRun:
         else:
             parameters = Parameters.begin(n_words, config)
         if len(record.losses) < config.epochs:
-            pairs = deal_pairs(counts, config, job.implementation, job.work / "pairs", free)
+            pairs = shard_pairs(counts, config, job.implementation, job.work / "pairs", free)
             try:
                 yield from self._epochs(pairs, parameters, counts.n_nonzeros, vocabulary)
             except NonFiniteError as error:

@@ -14,7 +14,7 @@ from unrolled.samples.files import write_parts
 from unrolled.samples.phrasebook import lexicon as words
 from unrolled.samples.phrasebook.grammar import fitting, numbers_of, the_lexicon
 from unrolled.samples.phrasebook.lexicon import Noun
-from unrolled.samples.phrasebook.sampler import Speaker
+from unrolled.samples.phrasebook.sampler import SentenceSampler
 from unrolled.samples.phrasebook.sentence_state import Part, Triple
 
 MIN_WORDS, MAX_WORDS = 3, 40
@@ -61,10 +61,10 @@ def generate(
 
 
 def _speak(part: Part, n_phrases: int, seed: int) -> list[Phrase]:
-    speaker = Speaker(Random(len(PARTS) * seed + PARTS.index(part)), part)
+    sampler = SentenceSampler(Random(len(PARTS) * seed + PARTS.index(part)), part)
     phrases: dict[str, Phrase] = {}
     while len(phrases) < n_phrases:
-        source, target, triples = speaker.sentence()
+        source, target, triples = sampler.sentence()
         shorter, longer = sorted((source.count(" ") + 1, target.count(" ") + 1))
         fits = shorter >= MIN_WORDS and longer <= MAX_WORDS
         if fits and source not in phrases:

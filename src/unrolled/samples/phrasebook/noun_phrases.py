@@ -26,26 +26,26 @@ from unrolled.samples.phrasebook.lexicon import (
     Noun,
     Verb,
 )
-from unrolled.samples.phrasebook.sentence_state import Draft
+from unrolled.samples.phrasebook.sentence_state import SentenceState
 
 _STATED_PRONOUNS = ("I", "I", "I", "we", "we", "we", "he", "she", "they")
 _ASKED_PRONOUNS = ("you", "you", "you", "you", "he", "she", "they")
 
 
 def choose_adjectives(
-    draft: Draft, noun: Noun, definite: bool
+    state: SentenceState, noun: Noun, definite: bool
 ) -> tuple[tuple[Adjective, ...], str]:
     """None, one or two adjectives that fit the noun, and a degree."""
-    draw = draft.random()
+    draw = state.random()
     if draw < 0.62:
         return (), ""
     choice = fitting(noun.kind, definite and not noun.mass)
-    first = draft.pick(choice)
+    first = state.pick(choice)
     if draw < 0.90 or first.leading or first.lemma in lexicon.ALONE:
         return (first,), ""
     if draw < 0.95:
         return (first,), "very"
-    second = draft.pick(choice)
+    second = state.pick(choice)
     pair = frozenset({first.lemma, second.lemma})
     if second.leading or second.lemma in lexicon.ALONE or len(pair) == 1:
         return (first,), ""
@@ -53,32 +53,36 @@ def choose_adjectives(
 
 
 def noun_phrase(
-    draft: Draft, noun: Noun, role: str = "subject", definite: bool = False, relative: float = 0.3
+    state: SentenceState,
+    noun: Noun,
+    role: str = "subject",
+    definite: bool = False,
+    relative: float = 0.3,
 ) -> NounPhrase:
     """A phrase around `noun`; `role` is "subject" or "object" (objects may lack an article)."""
     numbers = numbers_of(noun)
-    number = numbers[-1] if draft.chance(0.35) else numbers[0]
+    number = numbers[-1] if state.chance(0.35) else numbers[0]
     kin = noun.lemma in lexicon.KIN
     ownable = noun.lemma in lexicon.OWNABLE or noun.kind not in ("person", "animal", "place")
     bare = role == "object" and noun.kind != "person" and (noun.mass or number == PLURAL)
-    draw = draft.random()
+    draw = state.random()
     if draw < (0.30 if kin else 0.48):
         determiner = "the"
     elif not kin and not definite and draw < 0.64:
         determiner = "" if bare else "the" if noun.mass else "a"
     elif not kin and not definite and draw < 0.72:
-        determiner = draft.pick(("two", "three", "many")) if number == PLURAL else "the"
+        determiner = state.pick(("two", "three", "many")) if number == PLURAL else "the"
     elif ownable:
         owners = ("my", "my", "our", "our", "his", "her", "your")
-        determiner = draft.pick(owners if kin else ("this", "this", *owners))
+        determiner = state.pick(owners if kin else ("this", "this", *owners))
     else:
-        determiner = draft.pick(("the", "this"))
+        determiner = state.pick(("the", "this"))
     settled = determiner in ("the", "my", "our", "his", "her", "your")
-    adjectives, degree = choose_adjectives(draft, noun, settled)
+    adjectives, degree = choose_adjectives(state, noun, settled)
     english, spanish = noun_group(noun, number, determiner, adjectives, degree)
     person = THIRD_PLURAL if number == PLURAL else THIRD
-    if determiner in ("the", "a", "two", "three", "many") and draft.spend(relative):
-        clause = _relative(draft, noun, person)
+    if determiner in ("the", "a", "two", "three", "many") and state.spend(relative):
+        clause = _relative(state, noun, person)
         if clause is not None:
             english, spanish = f"{english} {clause.english}", f"{spanish} {clause.spanish}"
     return NounPhrase(
@@ -92,38 +96,38 @@ def noun_phrase(
     )
 
 
-def _relative(draft: Draft, noun: Noun, person: int) -> Clause | None:
-    tense = draft.pick(("present", "past", "past"))
+def _relative(state: SentenceState, noun: Noun, person: int) -> Clause | None:
+    tense = state.pick(("present", "past", "past"))
     if noun.kind in ("person", "animal"):
         for _ in range(80):
-            frame = draft.pick(("transitive", "transitive", "prepositional", "intransitive"))
-            verb = draft.pick(the_lexicon().verbs[frame])
-            object_ = draft.pick(verb.objects) if verb.objects else None
+            frame = state.pick(("transitive", "transitive", "prepositional", "intransitive"))
+            verb = state.pick(the_lexicon().verbs[frame])
+            object_ = state.pick(verb.objects) if verb.objects else None
             lemma = object_.lemma if object_ else ""
-            if noun in verb.subjects and draft.allows(noun.lemma, verb.lemma, lemma):
+            if noun in verb.subjects and state.allows(noun.lemma, verb.lemma, lemma):
                 break
         else:
             return None
         tense = possible_tense(verb, tense, False)
-        negative = draft.chance(0.1)
+        negative = state.chance(0.1)
         said = finite(verb, tense, person, negative)
         opening = "who" if noun.kind == "person" else "that"
         english, spanish = f"{opening} {said.merged}", f"que {said.spanish}"
-        draft.say(noun.lemma, verb.lemma, lemma)
+        state.say(noun.lemma, verb.lemma, lemma)
         if object_ is not None:
-            phrase = object_of(draft, verb, object_, relative=0.1, affirmative=not negative)
+            phrase = object_of(state, verb, object_, relative=0.1, affirmative=not negative)
             english = f"{english} {phrase.english}"
             spanish = f"{spanish} {object_phrase(phrase, verb)}"
         return Clause(english, spanish, tense)
     for _ in range(80):
-        verb = draft.pick(_verbs_taking(noun))
-        subject = choose_subject(draft, verb)
-        if subject != "you" and draft.allows(subject, verb.lemma, noun.lemma):
+        verb = state.pick(_verbs_taking(noun))
+        subject = choose_subject(state, verb)
+        if subject != "you" and state.allows(subject, verb.lemma, noun.lemma):
             break
     else:
         return None
-    draft.say(subject, verb.lemma, noun.lemma)
-    actor = subject_phrase(draft, subject, relative=0.0)
+    state.say(subject, verb.lemma, noun.lemma)
+    actor = subject_phrase(state, subject, relative=0.0)
     tense = possible_tense(verb, tense, False)
     said = finite(verb, tense, actor.person)
     return Clause(
@@ -133,51 +137,51 @@ def _relative(draft: Draft, noun: Noun, person: int) -> Clause | None:
     )
 
 
-def choose_pronoun(draft: Draft, rate: float) -> str:
+def choose_pronoun(state: SentenceState, rate: float) -> str:
     """A pronoun, or nothing; `you` is only asked, `I` and `we` only state."""
-    if not draft.chance(rate):
+    if not state.chance(rate):
         return ""
-    return draft.pick(_ASKED_PRONOUNS if draft.asking else _STATED_PRONOUNS)
+    return state.pick(_ASKED_PRONOUNS if state.asking else _STATED_PRONOUNS)
 
 
-def choose_subject(draft: Draft, verb: Verb) -> str:
+def choose_subject(state: SentenceState, verb: Verb) -> str:
     """The lemma of somebody who can do this: a pronoun or a noun."""
-    return choose_pronoun(draft, 0.42) or draft.pick(verb.subjects).lemma
+    return choose_pronoun(state, 0.42) or state.pick(verb.subjects).lemma
 
 
-def subject_phrase(draft: Draft, lemma: str, relative: float = 0.3) -> NounPhrase:
+def subject_phrase(state: SentenceState, lemma: str, relative: float = 0.3) -> NounPhrase:
     """The phrase of a pronoun or noun that `choose_subject` gave."""
     if lemma in lexicon.PRONOUNS:
         person, spanish, clitic = lexicon.PRONOUNS[lemma]
         gender = lexicon.FEMININE if lemma == "she" else lexicon.MASCULINE
         return NounPhrase(lemma, spanish, person, gender, lemma, clitic, bool(spanish))
-    return noun_phrase(draft, the_lexicon().nouns[lemma], relative=relative)
+    return noun_phrase(state, the_lexicon().nouns[lemma], relative=relative)
 
 
 def object_of(
-    draft: Draft, verb: Verb, noun: Noun, relative: float = 0.3, affirmative: bool = True
+    state: SentenceState, verb: Verb, noun: Noun, relative: float = 0.3, affirmative: bool = True
 ) -> NounPhrase:
     """The phrase of what `verb` is done to."""
     # "does not buy some apples" would not be English; a person looked for is a known one.
     definite = not affirmative or (noun.kind in ("person", "place") and verb.state)
     definite = definite or (noun.kind == "person" and verb.particle == "for")
     definite = definite or verb.frame == "prepositional"
-    return noun_phrase(draft, noun, "object", definite, relative)
+    return noun_phrase(state, noun, "object", definite, relative)
 
 
-def definite_group(draft: Draft, noun: Noun) -> tuple[str, str]:
+def definite_group(state: SentenceState, noun: Noun) -> tuple[str, str]:
     """A place one is at or goes to: singular and definite."""
-    determiner = draft.pick(("the", "the", "the", "the", "the", "this", "our"))
-    adjectives, degree = choose_adjectives(draft, noun, True)
+    determiner = state.pick(("the", "the", "the", "the", "the", "this", "our"))
+    adjectives, degree = choose_adjectives(state, noun, True)
     return noun_group(noun, SINGULAR, determiner, adjectives[:1], degree)
 
 
-def place_phrase(draft: Draft) -> tuple[str, str, str]:
+def place_phrase(state: SentenceState) -> tuple[str, str, str]:
     """Where something is, on both sides, and the lemma of the place."""
-    noun = draft.pick(the_lexicon().kinds["place"])
-    english, spanish = definite_group(draft, noun)
-    if draft.chance(0.35):
-        near = draft.pick(tuple(lexicon.NEARNESS))
+    noun = state.pick(the_lexicon().kinds["place"])
+    english, spanish = definite_group(state, noun)
+    if state.chance(0.35):
+        near = state.pick(tuple(lexicon.NEARNESS))
         near = "near" if noun.lemma in lexicon.WIDE_PLACES and near != "far from" else near
         return f"{near} {english}", f"{lexicon.NEARNESS[near]} {spanish}", noun.lemma
     on, at = noun.lemma in lexicon.ON_PLACES, noun.lemma in lexicon.AT_PLACES

@@ -20,7 +20,7 @@ from unrolled.samples.phrasebook.grammar import (
 )
 from unrolled.samples.phrasebook.lexicon import PLURAL, THIRD, THIRD_PLURAL, Verb
 from unrolled.samples.phrasebook.noun_phrases import choose_subject, noun_phrase, subject_phrase
-from unrolled.samples.phrasebook.sentence_state import Draft
+from unrolled.samples.phrasebook.sentence_state import SentenceState
 from unrolled.samples.phrasebook.statements import following
 from unrolled.samples.phrasebook.verb_phrases import (
     actor_phrase,
@@ -33,19 +33,19 @@ from unrolled.samples.phrasebook.verb_phrases import (
 _ASKED_FRAMES = ("transitive", "transitive", "prepositional", "intransitive", "ditransitive")
 
 
-def question(draft: Draft) -> tuple[str, str] | None:
+def question(state: SentenceState) -> tuple[str, str] | None:
     """Both sides of a question; None where the draws do not fit together."""
-    draw = draft.random()
+    draw = state.random()
     rule = next(rule for bound, rule in _RULES if draw < bound)
-    tense = draft.pick(("present", "present", "past", "past", "future", "can"))
-    asked = rule(draft, tense)
+    tense = state.pick(("present", "present", "past", "past", "future", "can"))
+    asked = rule(state, tense)
     if asked is None:
         return None
     english, spanish = asked.english, asked.spanish
-    if asked.tense in ("present", "past") and draft.spend(0.4):
-        link, translation = draft.pick(((" when", " cuando"), (" because", " porque")))
-        draft.asking = False
-        more = following(draft, (asked.tense,), events=link == " when")
+    if asked.tense in ("present", "past") and state.spend(0.4):
+        link, translation = state.pick(((" when", " cuando"), (" because", " porque")))
+        state.asking = False
+        more = following(state, (asked.tense,), events=link == " when")
         if more is not None:
             english = f"{english}{link} {more.english}"
             spanish = f"{spanish}{translation} {more.spanish}"
@@ -53,7 +53,7 @@ def question(draft: Draft) -> tuple[str, str] | None:
 
 
 def _asked(
-    draft: Draft,
+    state: SentenceState,
     frame: str,
     tense: str,
     opening: tuple[str, str] = ("", ""),
@@ -61,17 +61,17 @@ def _asked(
     when: bool = True,
 ) -> Clause | None:
     """Auxiliary, subject, verb in English; verb, subject in Spanish."""
-    verb, lemma, object_ = draw_triple(draft, frame)
+    verb, lemma, object_ = draw_triple(state, frame)
     if opening[0] == "where" and (verb.state or verb.placeless):
         return None
     tense = possible_tense(verb, tense, True)
-    negative = opening[0] == "why" and draft.chance(0.25)
-    actor = actor_phrase(draft, verb, lemma, object_.lemma if object_ else "", relative=0.0)
-    tense = _askable(draft, verb, tense, actor, bool(opening[0]))
-    english, spanish, clitic = complement(draft, verb, lemma, object_, False, 0.2)
+    negative = opening[0] == "why" and state.chance(0.25)
+    actor = actor_phrase(state, verb, lemma, object_.lemma if object_ else "", relative=0.0)
+    tense = _askable(state, verb, tense, actor, bool(opening[0]))
+    english, spanish, clitic = complement(state, verb, lemma, object_, False, 0.2)
     said = finite(verb, tense, actor.person, negative, clitic)
     end, translated_end, *_ = circumstances(
-        draft, verb, tense, where, when, ending=not has_relative(english)
+        state, verb, tense, where, when, ending=not has_relative(english)
     )
     return Clause(
         join(
@@ -88,40 +88,40 @@ def _asked(
     )
 
 
-def _askable(draft: Draft, verb: Verb, tense: str, actor: NounPhrase, opened: bool) -> str:
+def _askable(state: SentenceState, verb: Verb, tense: str, actor: NounPhrase, opened: bool) -> str:
     """Keeps the forms of *tú* and the capitalised verbs of "¿Come ...?" few and often seen."""
     if verb.state:
         return tense
     if opened:
-        return draft.pick(("future", "can")) if actor.lemma == "you" else tense
+        return state.pick(("future", "can")) if actor.lemma == "you" else tense
     if actor.person == THIRD_PLURAL:
-        return draft.pick(("future", "can"))
+        return state.pick(("future", "can"))
     return "present" if tense == "past" else tense
 
 
-def _asking_whether(draft: Draft, tense: str) -> Clause | None:
-    return _asked(draft, draft.pick(_ASKED_FRAMES), tense)
+def _asking_whether(state: SentenceState, tense: str) -> Clause | None:
+    return _asked(state, state.pick(_ASKED_FRAMES), tense)
 
 
-def _asking_where(draft: Draft, tense: str) -> Clause | None:
-    opening = draft.pick((("where", "dónde"), ("when", "cuándo"), ("why", "por qué")))
+def _asking_where(state: SentenceState, tense: str) -> Clause | None:
+    opening = state.pick((("where", "dónde"), ("when", "cuándo"), ("why", "por qué")))
     frames = ("transitive", "intransitive") if opening[0] == "where" else _ASKED_FRAMES
     return _asked(
-        draft, draft.pick(frames), tense, opening, opening[0] != "where", opening[0] != "when"
+        state, state.pick(frames), tense, opening, opening[0] != "where", opening[0] != "when"
     )
 
 
-def _asking_who(draft: Draft, tense: str) -> Clause | None:
-    verb = draft.pick(the_lexicon().verbs[draft.pick(_ASKED_FRAMES)])
-    object_ = draft.pick(verb.objects) if verb.objects else None
+def _asking_who(state: SentenceState, tense: str) -> Clause | None:
+    verb = state.pick(the_lexicon().verbs[state.pick(_ASKED_FRAMES)])
+    object_ = state.pick(verb.objects) if verb.objects else None
     lemma = object_.lemma if object_ else ""
-    if not draft.allows("who", verb.lemma, lemma):
+    if not state.allows("who", verb.lemma, lemma):
         return None
-    draft.say("who", verb.lemma, lemma)
+    state.say("who", verb.lemma, lemma)
     tense = possible_tense(verb, tense, False)
-    english, spanish, clitic = complement(draft, verb, "who", object_, False, 0.2)
+    english, spanish, clitic = complement(state, verb, "who", object_, False, 0.2)
     said = finite(verb, tense, THIRD, clitic=clitic)
-    end, translated_end, *_ = circumstances(draft, verb, tense, ending=not has_relative(english))
+    end, translated_end, *_ = circumstances(state, verb, tense, ending=not has_relative(english))
     return Clause(
         join("who", said.merged, english, end),
         join("quién", said.spanish, spanish, translated_end),
@@ -129,22 +129,22 @@ def _asking_who(draft: Draft, tense: str) -> Clause | None:
     )
 
 
-def _asking_what(draft: Draft, tense: str) -> Clause | None:
+def _asking_what(state: SentenceState, tense: str) -> Clause | None:
     """ "What", "which book" or "how many books", in front of the question."""
-    verb = draft.pick(the_lexicon().verbs["transitive"])
-    subject = choose_subject(draft, verb)
-    object_ = draft.pick(verb.objects)
+    verb = state.pick(the_lexicon().verbs["transitive"])
+    subject = choose_subject(state, verb)
+    object_ = state.pick(verb.objects)
     if object_.kind in ("person", "animal"):
         return None
-    opening = draft.pick(("what", "which", "how many"))
+    opening = state.pick(("what", "which", "how many"))
     lemma = "what" if opening == "what" else object_.lemma
-    if not draft.allows(subject, verb.lemma, lemma):
+    if not state.allows(subject, verb.lemma, lemma):
         return None
-    draft.say(subject, verb.lemma, lemma)
+    state.say(subject, verb.lemma, lemma)
     if opening == "what":
         english, spanish = "what", "qué"
     elif opening == "which" or PLURAL not in numbers_of(object_):
-        number = draft.pick(numbers_of(object_))
+        number = state.pick(numbers_of(object_))
         group = noun_group(object_, number, "", ())
         english, spanish = f"which {group[0]}", f"qué {group[1]}"
     else:
@@ -152,10 +152,10 @@ def _asking_what(draft: Draft, tense: str) -> Clause | None:
         many = "cuántas" if object_.gender else "cuántos"
         english, spanish = f"how many {group[0]}", f"{many} {group[1]}"
     tense = possible_tense(verb, tense, True)
-    actor = subject_phrase(draft, subject, 0.0)
-    tense = _askable(draft, verb, tense, actor, opened=True)
+    actor = subject_phrase(state, subject, 0.0)
+    tense = _askable(state, verb, tense, actor, opened=True)
     said = finite(verb, tense, actor.person)
-    end, translated_end, *_ = circumstances(draft, verb, tense)
+    end, translated_end, *_ = circumstances(state, verb, tense)
     return Clause(
         join(english, said.auxiliary, actor.english, said.rest, end),
         join(spanish, said.spanish, actor.spanish, translated_end),
@@ -163,26 +163,26 @@ def _asking_what(draft: Draft, tense: str) -> Clause | None:
     )
 
 
-def _asking_being(draft: Draft, tense: str) -> Clause | None:
+def _asking_being(state: SentenceState, tense: str) -> Clause | None:
     past = int(tense == "past")
-    asked = draft.pick(("quality", "where", "where", "place", "existence"))
+    asked = state.pick(("quality", "where", "where", "place", "existence"))
     if asked == "existence":
-        return existence(draft, tense, question=True)
+        return existence(state, tense, question=True)
     if asked == "where":
-        kind = draft.pick(("place", "object", "person", "text", "clothes", "vehicle"))
-        noun = draft.pick(the_lexicon().kinds[kind])
-        if not draft.allows(noun.lemma, "be", "where"):
+        kind = state.pick(("place", "object", "person", "text", "clothes", "vehicle"))
+        noun = state.pick(the_lexicon().kinds[kind])
+        if not state.allows(noun.lemma, "be", "where"):
             return None
-        draft.say(noun.lemma, "be", "where")
-        actor = noun_phrase(draft, noun, definite=True)
+        state.say(noun.lemma, "be", "where")
+        actor = noun_phrase(state, noun, definite=True)
         english = f"where {lexicon.BE[past][actor.person]} {actor.english}"
         spanish = f"dónde {lexicon.ESTAR[past][actor.person]} {actor.spanish}"
     elif asked == "place":
-        actor, place, translated_place = locate(draft)
+        actor, place, translated_place = locate(state)
         english = join(lexicon.BE[past][actor.person], actor.english, place)
         spanish = join(lexicon.ESTAR[past][actor.person], actor.spanish, translated_place)
     else:
-        described = describe(draft)
+        described = describe(state)
         if described is None:
             return None
         actor, adjective = described
@@ -193,7 +193,7 @@ def _asking_being(draft: Draft, tense: str) -> Clause | None:
 
 
 # Each kind with the cumulative share at which it ends.
-_RULES: tuple[tuple[float, Callable[[Draft, str], Clause | None]], ...] = (
+_RULES: tuple[tuple[float, Callable[[SentenceState, str], Clause | None]], ...] = (
     (0.50, _asking_whether),
     (0.63, _asking_where),
     (0.72, _asking_who),

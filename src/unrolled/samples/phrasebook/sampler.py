@@ -1,7 +1,7 @@
-"""A speaker of the phrasebook's grammar: chooses what to say, and says it in both languages.
+"""Random sentences of the phrasebook's grammar, in both languages.
 
-Each clause contributes a (subject, verb, object) lemma triple, and a `Speaker` says triples of its
-own part only: that is how training and test sentences share every word but no triple.
+Each clause contributes a (subject, verb, object) lemma triple, and a `SentenceSampler` uses only the
+triples of one part: that is how training and test sentences share every word but no triple.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import Random
 
 from unrolled.samples.phrasebook.questions import question
-from unrolled.samples.phrasebook.sentence_state import Draft, Part, Triple
+from unrolled.samples.phrasebook.sentence_state import Part, SentenceState, Triple
 from unrolled.samples.phrasebook.statements import statement
 
 # How many extensions a sentence may have, as cumulative shares of 0, 1, 2, ...: training has more
@@ -21,8 +21,8 @@ _EXTENSIONS = {
 }
 
 
-class Speaker:
-    """Says random sentences whose triples all belong to one part.
+class SentenceSampler:
+    """Draws random sentences whose triples all belong to one part.
 
     Args:
         random: the only source of chance; only its `random()` is used, whose stream is the same on
@@ -36,9 +36,9 @@ class Speaker:
     def sentence(self) -> tuple[str, str, tuple[Triple, ...]]:
         """An English sentence, its translation, and the triples it contains."""
         while True:
-            draft = Draft(self._random, self._part)
-            draft.budget = draft.weighted(_EXTENSIONS[self._part])
-            draft.asking = draft.chance(0.22)
-            said = question(draft) if draft.asking else statement(draft)
+            state = SentenceState(self._random, self._part)
+            state.budget = state.weighted(_EXTENSIONS[self._part])
+            state.asking = state.chance(0.22)
+            said = question(state) if state.asking else statement(state)
             if said is not None:
-                return (*said, tuple(dict.fromkeys(draft.triples)))
+                return (*said, tuple(dict.fromkeys(state.triples)))

@@ -27,7 +27,7 @@ def part_of(triple: Triple) -> Part:
     return "valid" if percent < TEST_PERCENT + VALID_PERCENT else "train"
 
 
-class Draft:
+class SentenceState:
     """The chance a sentence is made by, what it may still say, and what it has said.
 
     Args:

@@ -13,7 +13,7 @@ from unrolled.samples.phrasebook.grammar import (
     time_of,
 )
 from unrolled.samples.phrasebook.noun_phrases import choose_subject, subject_phrase
-from unrolled.samples.phrasebook.sentence_state import Draft
+from unrolled.samples.phrasebook.sentence_state import SentenceState
 
 # Linking words that may follow a clause of each time: English, Spanish, tenses of the next clause.
 _LINKS = {
@@ -41,33 +41,33 @@ _LINKS = {
 }
 
 
-def statement(draft: Draft) -> tuple[str, str] | None:
+def statement(state: SentenceState) -> tuple[str, str] | None:
     """Both sides of a statement; None where the draws do not fit together."""
-    said = say_clause(draft, TENSES[draft.weighted((0.40, 0.74, 0.88, 0.92, 0.96, 1.0))])
+    said = say_clause(state, TENSES[state.weighted((0.40, 0.74, 0.88, 0.92, 0.96, 1.0))])
     if said is None:
         return None
     english, spanish = said.english, said.spanish
     # One opening at most: "if ..., " or "the teacher says that ...".
-    if draft.spend(0.12):
-        front = _reporting(draft)
+    if state.spend(0.12):
+        front = _reporting(state)
         if front is not None:
             english, spanish = f"{front[0]} {english}", f"{front[1]} {spanish}"
-    elif said.tense != "past" and draft.spend(0.12):
-        condition = following(draft, ("present",))
+    elif said.tense != "past" and state.spend(0.12):
+        condition = following(state, ("present",))
         if condition is not None:
             english = f"if {condition.english}, {english}"
             spanish = f"si {condition.spanish}, {spanish}"
-    return finish(*_linked(draft, english, spanish, said.tense))
+    return finish(*_linked(state, english, spanish, said.tense))
 
 
-def _reporting(draft: Draft) -> tuple[str, str] | None:
+def _reporting(state: SentenceState) -> tuple[str, str] | None:
     """Such as "the teacher says that", on both sides."""
     for _ in range(80):
-        verb = draft.pick(the_lexicon().verbs["reporting"])
-        lemma = choose_subject(draft, verb)
-        if draft.allows(lemma, verb.lemma, ""):
-            draft.say(lemma, verb.lemma, "")
-            actor = subject_phrase(draft, lemma, 0.1)
+        verb = state.pick(the_lexicon().verbs["reporting"])
+        lemma = choose_subject(state, verb)
+        if state.allows(lemma, verb.lemma, ""):
+            state.say(lemma, verb.lemma, "")
+            actor = subject_phrase(state, lemma, 0.1)
             said = finite(verb, "present", actor.person)
             return (
                 f"{actor.english} {said.merged} that",
@@ -76,19 +76,19 @@ def _reporting(draft: Draft) -> tuple[str, str] | None:
     return None
 
 
-def _linked(draft: Draft, english: str, spanish: str, tense: str) -> tuple[str, str]:
+def _linked(state: SentenceState, english: str, spanish: str, tense: str) -> tuple[str, str]:
     """Further clauses while the budget lasts, each linking word once."""
     used: set[str] = set()
     attempts = 0
-    while draft.budget > 0 and attempts < 12:
+    while state.budget > 0 and attempts < 12:
         attempts += 1
-        link, translation, tenses = draft.pick(_LINKS[time_of(tense)])
+        link, translation, tenses = state.pick(_LINKS[time_of(tense)])
         if link in used:
             continue
-        draft.budget -= 1
+        state.budget -= 1
         if link in (", but", ", and"):
-            draft.timed = False
-        more = following(draft, tenses, events=link in (" when", " while"))
+            state.timed = False
+        more = following(state, tenses, events=link in (" when", " while"))
         if more is None:
             continue
         used.add(link)
@@ -100,11 +100,11 @@ def _linked(draft: Draft, english: str, spanish: str, tense: str) -> tuple[str, 
     return english, spanish
 
 
-def following(draft: Draft, tenses: tuple[str, ...], events: bool = False) -> Clause | None:
+def following(state: SentenceState, tenses: tuple[str, ...], events: bool = False) -> Clause | None:
     """A further clause in one of these tenses; None, and nothing said, where there is none."""
-    said_before = len(draft.triples)
-    clause = say_clause(draft, draft.pick(tenses), events)
+    said_before = len(state.triples)
+    clause = say_clause(state, state.pick(tenses), events)
     if clause is not None and clause.tense in tenses:
         return clause
-    del draft.triples[said_before:]
+    del state.triples[said_before:]
     return None

@@ -78,7 +78,7 @@ class TagConfig:
         check_sections(self)
 
 
-class Spelling(nn.Module):
+class CharEncoder(nn.Module):
     """What its characters say of a word: the last states of a layer that reads them both ways.
 
     Lample et al. 2016, section 4.1.
@@ -88,7 +88,7 @@ class Spelling(nn.Module):
         n_characters: size of their vocabulary.
         size: width of their embeddings, and of the states of each direction.
 
-    >>> Spelling("lstm", 11, 3)(Padded.from_rows([[4, 5, 7], [6]])).shape
+    >>> CharEncoder("lstm", 11, 3)(Padded.from_rows([[4, 5, 7], [6]])).shape
     torch.Size([2, 6])
     """
 
@@ -148,9 +148,9 @@ class Tagger(nn.Module):
             word_rate=config.word_rate,
         )
         width = config.embedding_size
-        self.spelling: Spelling | None = None
+        self.spelling: CharEncoder | None = None
         if config.char_size:
-            self.spelling = Spelling(config.cell, n_characters, config.char_size)
+            self.spelling = CharEncoder(config.cell, n_characters, config.char_size)
             width += self.spelling.output_size
         self.dropout = nn.Dropout(config.dropout_rate)
         self.encoder = RecurrentEncoder(

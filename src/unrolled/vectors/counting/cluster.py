@@ -30,12 +30,12 @@ from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting import text_shards as words
 from unrolled.vectors.counting.cooccurrence import (
     SumsWriter,
+    chunks,
     require_longer,
     row_batches,
-    stretches,
 )
 from unrolled.vectors.counting.ratios import COUNTS_FOLDER
-from unrolled.vectors.counting.text_shards import Marker, Splitter, border_of, torn
+from unrolled.vectors.counting.text_shards import Marker, Splitter, border_of, partial_word
 from unrolled.vectors.counting.vocabulary import WordCounts
 from unrolled.vectors.events import Counted, Read, VectorsEvent, VocabularyMade
 from unrolled.vectors.formats.safetensors import VOCABULARY_FILE
@@ -47,7 +47,7 @@ _LEAST_PART, _MOST_PART = 1 << 20, 1 << 30  # bytes of text
 _BLOCK = 1 << 20
 _ADDED_AT_ONCE = 8
 _ENTRIES = 1 << 22  # made at once
-_LEAST_TOKENS, _MOST_TOKENS = 1 << 16, 1 << 31  # of a stretch, whose positions are 32 bits
+_LEAST_TOKENS, _MOST_TOKENS = 1 << 16, 1 << 31  # of a chunk, whose positions are 32 bits
 _PATIENCE = 300.0  # seconds without a single worker
 _ASKED_EVERY = 10.0  # seconds in which nothing was finished
 
@@ -70,7 +70,7 @@ class Slice:
 
 
 @dataclass(frozen=True, eq=False)
-class Numbered:
+class EncodedShard:
     """A part of the text on the cluster.
 
     Args:
@@ -86,7 +86,7 @@ class Numbered:
     counts: NDArray[np.int64]
 
 
-class Known(NamedTuple):
+class CountingContext(NamedTuple):
     """What counting needs besides a part of the text.
 
     Args:
@@ -214,10 +214,10 @@ class Cluster:
         yield VocabularyMade(len(vocabulary), len(seen), seen.n_tokens, n_kept)
         require_longer(n_kept, config.window)
         weights = PairWeights.of(config, int(vocabulary.counts[0]))
-        known_here = Known(vocabulary.words, weights, name, config.n_bytes)
-        (known,) = client.scatter([known_here], broadcast=True)
-        before = self._before(parts, known, weights.window)
-        sums = client.map(_count, parts, before, known=known, pure=False)
+        local_context = CountingContext(vocabulary.words, weights, name, config.n_bytes)
+        (context,) = client.scatter([local_context], broadcast=True)
+        before = self._before(parts, context, weights.window)
+        sums = client.map(_count, parts, before, context=context, pure=False)
         del parts  # they are released as their counts are made
         tick = monotonic()
         sizes = self._finished(client.map(_n_entries, sums, pure=False))
@@ -225,11 +225,11 @@ class Cluster:
             share = done / len(sums)
             rate = n_kept * share / max(1e-9, monotonic() - tick)
             yield Counted(int(n_kept * share), future.result(), rate, share)
-        yield from self._gather(sums, n_kept, known, known_here, out)
+        yield from self._gather(sums, n_kept, context, local_context, out)
 
-    def _before(self, parts: Sequence[Any], known: Any, window: int) -> list[NDArray[np.int32]]:
+    def _before(self, parts: Sequence[Any], context: Any, window: int) -> list[NDArray[np.int32]]:
         """The last words before each part, which may be of several."""
-        tails = self._client.map(_tail, parts, known=known, pure=False)
+        tails = self._client.map(_tail, parts, context=context, pure=False)
         for _ in self._finished(tails):
             pass
         before = [np.empty(0, np.int32)]
@@ -238,13 +238,18 @@ class Cluster:
         return before
 
     def _gather(
-        self, sums: Sequence[Any], n_kept: int, known: Any, known_here: Known, out: Path
+        self,
+        sums: Sequence[Any],
+        n_kept: int,
+        context: Any,
+        local_context: CountingContext,
+        out: Path,
     ) -> Iterator[VectorsEvent]:
         """Add the sums of all parts up, a range of rows at a time, and write them in order."""
-        client, weights, tick = self._client, known_here.weights, monotonic()
+        client, weights, tick = self._client, local_context.weights, monotonic()
         (ends,) = self._finished([self._added(client.map(_ends, sums, pure=False), _add_ends)])
-        ranges = row_batches(ends.result(), _entries_of_range(known_here.n_bytes, weights.width))
-        n_words, n_ahead = len(known_here.words), max(1, sum(client.nthreads().values()))
+        ranges = row_batches(ends.result(), _entries_of_range(local_context.n_bytes, weights.width))
+        n_words, n_ahead = len(local_context.words), max(1, sum(client.nthreads().values()))
         waiting: deque[tuple[int, Any]] = deque()
         is_last = False
         with SumsWriter(out / COUNTS_FOLDER, weights, weights.width) as writer:
@@ -252,7 +257,7 @@ class Cluster:
                 while not is_last and len(waiting) < n_ahead:
                     first, stop = next(ranges)
                     cut = client.map(_cut, sums, first=first, stop=stop, pure=False)
-                    waiting.append((stop, self._added(cut, _add, known=known)))
+                    waiting.append((stop, self._added(cut, _add, context=context)))
                     is_last = stop == n_words
                 stop, future = waiting.popleft()
                 (future,) = self._finished([future])
@@ -427,7 +432,7 @@ def _slices(url: str, part_bytes: int) -> list[Slice]:
 # What runs on the workers
 
 
-def _number(part: Slice, asked: tuple[CorpusConfig, VectorsConfig, Splitter, str]) -> Numbered:
+def _number(part: Slice, asked: tuple[CorpusConfig, VectorsConfig, Splitter, str]) -> EncodedShard:
     """Read and number a part of the text."""
     corpus, config, splitter, name = asked
     texts = _texts(part, corpus, config)
@@ -437,7 +442,7 @@ def _number(part: Slice, asked: tuple[CorpusConfig, VectorsConfig, Splitter, str
     listed = pieces.decode("utf-8").split("\n")[:-1]
     words, lengths = splitter.words(listed)
     seen = counts if lengths is None else np.repeat(counts, lengths)
-    return Numbered(ids, splitter.starts(lengths, len(listed)), words, np.array(seen))
+    return EncodedShard(ids, splitter.starts(lengths, len(listed)), words, np.array(seen))
 
 
 def _bounded(texts: Iterable[bytes], part: Slice, config: VectorsConfig) -> Iterator[bytes]:
@@ -462,7 +467,7 @@ def _texts(part: Slice, corpus: CorpusConfig, config: VectorsConfig) -> Iterator
         decoded = decode_block(raw, part.url, offset, corpus, in_line)
         text = carried + mark(decoded, at_line_start)
         at_line_start = decoded.endswith("\n") if decoded else at_line_start
-        carried = "" if at_line_start else torn(text)
+        carried = "" if at_line_start else partial_word(text)
         if len(carried) > _BLOCK:
             raise DataError(
                 f"a word of more than {_BLOCK:,} characters at byte {offset}; is this a text?",
@@ -522,36 +527,34 @@ def _first_line(stream: Any, start: int) -> int:
     return offset
 
 
-def _summary(part: Numbered) -> tuple[list[str], NDArray[np.int64]]:
+def _summary(part: EncodedShard) -> tuple[list[str], NDArray[np.int64]]:
     return part.words, part.counts
 
 
-def _tokens(part: Numbered, known: Known) -> NDArray[np.int32]:
-    ranks = {word: rank for rank, word in enumerate(known.words)}
+def _tokens(part: EncodedShard, context: CountingContext) -> NDArray[np.int32]:
+    ranks = {word: rank for rank, word in enumerate(context.words)}
     its = np.fromiter((ranks.get(word, BORDER) for word in part.words), np.int32, len(part.words))
-    implementation = _named(known.implementation)
+    implementation = _named(context.implementation)
     found: NDArray[np.int32] = implementation.expand(part.ids, part.starts, its)
     return found
 
 
-def _tail(part: Numbered, known: Known) -> NDArray[np.int32]:
+def _tail(part: EncodedShard, context: CountingContext) -> NDArray[np.int32]:
     """Its last words."""
-    return _tokens(part, known)[-known.weights.window :].copy()
+    return _tokens(part, context)[-context.weights.window :].copy()
 
 
-def _count(part: Numbered, before: NDArray[np.int32], known: Known) -> Matrix:
+def _count(part: EncodedShard, before: NDArray[np.int32], context: CountingContext) -> Matrix:
     """The sums of a part, whose first words have those `before` it in their windows."""
-    weights, n_words = known.weights, len(known.words)
-    implementation = _named(known.implementation)
-    tokens = _tokens(part, known)
-    most = max(_LEAST_TOKENS, min(_MOST_TOKENS, known.n_bytes // 64))
+    weights, n_words = context.weights, len(context.words)
+    implementation = _named(context.implementation)
+    tokens = _tokens(part, context)
+    most = max(_LEAST_TOKENS, min(_MOST_TOKENS, context.n_bytes // 64))
     total: Matrix | None = None
-    for stretch in stretches([before, tokens], weights.window, min(most, len(tokens)), len(before)):
-        rows = implementation.count_rows(
-            stretch.tokens, stretch.first, n_words, weights, _ENTRIES, 1
-        )
+    for chunk in chunks([before, tokens], weights.window, min(most, len(tokens)), len(before)):
+        rows = implementation.count_rows(chunk.tokens, chunk.first, n_words, weights, _ENTRIES, 1)
         matrix = _as_matrix(list(rows), n_words, weights)
-        total = matrix if total is None else _add([total, matrix], known)
+        total = matrix if total is None else _add([total, matrix], context)
     return _as_matrix([], n_words, weights) if total is None else total
 
 
@@ -563,8 +566,8 @@ def _ends(matrix: Matrix) -> NDArray[np.uint64]:
     return matrix.ends
 
 
-def _add_ends(several: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    return np.sum(several, axis=0, dtype=np.uint64)
+def _add_ends(totals: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    return np.sum(totals, axis=0, dtype=np.uint64)
 
 
 def _as_matrix(found: Sequence[Rows], n_words: int, weights: PairWeights) -> Matrix:
@@ -583,7 +586,7 @@ def _cut(matrix: Matrix, first: int, stop: int) -> Matrix:
     return Matrix(ends, matrix.columns[start:end].copy(), matrix.values[start:end].copy())
 
 
-def _add(matrices: Sequence[Matrix], known: Known) -> Matrix:
-    n_words, weights = len(known.words), known.weights
-    rows = _named(known.implementation).merge_rows(list(matrices), n_words, weights, 1)
+def _add(matrices: Sequence[Matrix], context: CountingContext) -> Matrix:
+    n_words, weights = len(context.words), context.weights
+    rows = _named(context.implementation).merge_rows(list(matrices), n_words, weights, 1)
     return _as_matrix([rows], n_words, weights)

@@ -4,8 +4,8 @@ X is as in Pennington, Socher & Manning (2014, section 3): a pair at distance d 
 is by row. An index of where each word stands leads through its windows, whose weights are added as
 integers (see `PairWeights`) to one dense row; so the sums depend neither on order nor on threads.
 
-A text too long for memory is counted in stretches. A pair belongs to the stretch of its right word; the
-last words of a stretch stand once more before the next. Each stretch leaves a sorted matrix of integer
+A text too long for memory is counted in chunks. A pair belongs to the chunk of its right word; the
+last words of a chunk stand once more before the next. Each chunk leaves a sorted matrix of integer
 sums on the disk, and these are added up row by row at the end, a few dozen at a time.
 
 A matrix is a folder with `rows.npy` (uint64, `[V + 1]`, where each row starts), `columns.npy` (uint32,
@@ -101,7 +101,7 @@ class SumsWriter:
         if not self._stack.__exit__(kind, error, trace) and error is None:
             with storage.writing(self.folder):
                 self._write_checksums()
-                storage.appear(self.folder, MATRIX)
+                storage.commit(self.folder, MATRIX)
 
     def _write_checksums(self) -> None:
         found = {file.path.name: file.checksum for file in self._files}
@@ -254,13 +254,13 @@ def row_batches(ends: NDArray[Any], max_entries: int) -> Iterator[tuple[int, int
 
 
 @dataclass(frozen=True, eq=False)
-class Stretch:
+class Chunk:
     """Words that are counted at once.
 
     Args:
         tokens: ranks and borders, with `window` borders at both ends.
-        first: pairs of which both words stand before it belong to the stretch before.
-        end: tokens of the text up to the end of this stretch.
+        first: pairs of which both words stand before it belong to the chunk before.
+        end: tokens of the text up to the end of this chunk.
     """
 
     tokens: NDArray[np.int32]
@@ -268,20 +268,20 @@ class Stretch:
     end: int
 
 
-def stretches(
+def chunks(
     tokens: Iterable[NDArray[np.int32]], window: int, n_tokens: int, done: int = 0
-) -> Iterator[Stretch]:
-    """A text in stretches of at most so many tokens, from the token on that `done` says."""
+) -> Iterator[Chunk]:
+    """A text in chunks of at most so many tokens, from the token on that `done` says."""
     buffer = np.empty(3 * window + n_tokens, np.int32)
     buffer[:window] = BORDER
-    before = np.empty(0, np.int32)  # the last `window` tokens before the stretch
+    before = np.empty(0, np.int32)  # the last `window` tokens before the chunk
     filled = position = 0
     start = window
 
-    def stretch() -> Stretch:
+    def chunk() -> Chunk:
         end = start + filled
         buffer[end : end + window] = BORDER
-        return Stretch(buffer[: end + window], start, position)
+        return Chunk(buffer[: end + window], start, position)
 
     for some in tokens:
         skipped = min(len(some), max(0, done - position))
@@ -299,24 +299,24 @@ def stretches(
             position += len(taken)
             some = some[len(taken) :]
             if filled == n_tokens:
-                yield stretch()
+                yield chunk()
                 before = buffer[max(window, start + filled - window) : start + filled].copy()
                 filled = 0
     if filled:
-        yield stretch()
+        yield chunk()
 
 
-def count_stretch(
-    stretch: Stretch,
+def count_chunk(
+    chunk: Chunk,
     n_words: int,
     weights: PairWeights,
     implementation: ModuleType,
     n_entries: int,
     n_threads: int,
 ) -> Iterator[Rows]:
-    """All rows of a stretch's sums, some at a time."""
+    """All rows of a chunk's sums, some at a time."""
     yield from implementation.count_rows(
-        stretch.tokens, stretch.first, n_words, weights, n_entries, n_threads
+        chunk.tokens, chunk.first, n_words, weights, n_entries, n_threads
     )
 
 

@@ -317,7 +317,7 @@ def _file(
     for block in read_blocks(path, corpus, start.offset, start.line, start.in_line):
         text = carried + mark(block.text, at_line_start)
         at_line_start = block.text.endswith("\n")
-        carried = "" if at_line_start else torn(text)
+        carried = "" if at_line_start else partial_word(text)
         if len(carried) > longest:
             raise line_too_long(path, block.line + 1, what="word")
         whole = text[: len(text) - len(carried)]
@@ -327,7 +327,7 @@ def _file(
     yield (carried + mark.end_of_file).encode("utf-8"), Place(number + 1)
 
 
-def torn(text: str) -> str:
+def partial_word(text: str) -> str:
     """What follows the last ASCII white space."""
     return text[max(text.rfind(space) for space in " \t\n\r\v\f\0") + 1 :]
 

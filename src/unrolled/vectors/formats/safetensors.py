@@ -22,8 +22,8 @@ from unrolled.vectors.formats.files import BYTE_ORDER_MARK, lines, opened, shown
 from unrolled.vectors.formats.stored import (
     ROWS,
     StoredVectors,
+    count_of,
     not_finite,
-    several,
     what_is_not_finite,
 )
 
@@ -54,7 +54,7 @@ def read(path: Path, keep: Container[str] | None, limit: int | None, which: Whic
             f"{len(words):,} words, but {len(main):,} vectors in {file.name}", vocabulary
         )
     rows, n_again = _rows_to_keep(words, keep, limit)
-    sentence = f"{several(n_again, 'word')} there before; the first vector of each stays"
+    sentence = f"{count_of(n_again, 'word')} there before; the first vector of each stays"
     notes = (str(DataError(sentence, vocabulary)),) if n_again else ()
     if len(rows) == len(main) and added is None and main.dtype == np.float32:
         return StoredVectors(words, main, counts, notes)

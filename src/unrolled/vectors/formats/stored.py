@@ -109,7 +109,7 @@ class Kept:
             what = "the first vector of each stays" if why == "there before" else "left out"
             if why == "not in UTF-8" and self._unit == "word":
                 what += _OF_A_SPACE
-            sentence = f"{several(n, 'word')} {why}{which}; {what}"
+            sentence = f"{count_of(n, 'word')} {why}{which}; {what}"
             self.notes.append(str(self.error(sentence, place)))
         return StoredVectors(words, matrix, None, tuple(self.notes))
 
@@ -133,6 +133,6 @@ def what_is_not_finite(word: str, row: NDArray[np.floating[Any]]) -> str:
     return f"number {place + 1} of {quote(word)} is {row[place]}, expected finite numbers"
 
 
-def several(n: int, noun: str) -> str:
+def count_of(n: int, noun: str) -> str:
     """A number and what it counts."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from unrolled.errors import DataError
 from unrolled.vectors.formats.files import lines, opened, shown, written
-from unrolled.vectors.formats.stored import ROWS, Kept, StoredVectors, several
+from unrolled.vectors.formats.stored import ROWS, Kept, StoredVectors, count_of
 
 _WIDEST = 1 << 16
 _HEADER = re.compile(rb"(\d{1,15})[ \t]+(\d{1,9})")
@@ -122,7 +122,7 @@ def _add_line(kept: Kept, line: bytes, number: int, width: int) -> None:
 
 
 def _wrong_width(expected: int, found: int) -> str:
-    wanted, given = several(expected, "number"), several(found, "number")
+    wanted, given = count_of(expected, "number"), count_of(found, "number")
     return f"expected a word and {wanted} as before, found {given}"
 
 

@@ -98,7 +98,7 @@ class PairsOnDisk:
 Pairs = PairsInMemory | PairsOnDisk
 
 
-def deal_pairs(
+def shard_pairs(
     counts: Counts, config: VectorsConfig, implementation: ModuleType, file: Path, free: int
 ) -> Pairs:
     """Deal the non-zeros to blocks: in memory where there is room, else in a file.

@@ -66,7 +66,7 @@ def count_rows(
     max_entries: int,
     n_threads: int,
 ) -> Iterator[Rows]:
-    """Rows 0 … V - 1 of a stretch's sums, some at a time.
+    """Rows 0 … V - 1 of a chunk's sums, some at a time.
 
     Args:
         tokens: ranks and borders, with at least `window` borders at both ends.

@@ -2,7 +2,7 @@
 
 Every function has the arguments and the result of the one in `native`. Counts and pairs are the same to
 the bit; training makes the same steps in the same order, with products that round differently.
-Memory is not bounded: a stretch is counted at once, whatever `max_entries` says.
+Memory is not bounded: a chunk is counted at once, whatever `max_entries` says.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def count_rows(
     for distance in range(1, min(weights.window, len(tokens) - 1) + 1):
         left, right = tokens[:-distance], tokens[distance:]
         together = (segment[:-distance] == segment[distance:]) & (left >= 0) & (right >= 0)
-        together[: max(0, first - distance)] = False  # these were counted with the stretch before
+        together[: max(0, first - distance)] = False  # these were counted with the chunk before
         left, right = left[together].astype(np.int64), right[together].astype(np.int64)
         new = [right * n_words + left]
         if weights.sides == 2:

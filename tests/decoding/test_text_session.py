@@ -16,7 +16,7 @@ from toy_language_model import KINDS, TEXTS, Table, ToyModel, tokenizer_of
 
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.scoring import score
-from unrolled.decoding.text_session import Continuation
+from unrolled.decoding.text_session import TextSession
 from unrolled.decoding.word_completion import in_word
 from unrolled.errors import ConfigError
 from unrolled.text.tokenizer import EOS_ID, join_words
@@ -35,10 +35,10 @@ AWKWARD = [
 ]
 
 
-def continuation(kind: str, scale: float = 1.0, **settings: Any) -> tuple[Any, Any, Continuation]:
+def continuation(kind: str, scale: float = 1.0, **settings: Any) -> tuple[Any, Any, TextSession]:
     tokenizer = tokenizer_of(kind)
     model = ToyModel(len(tokenizer), scale)
-    return model, tokenizer, Continuation(model, tokenizer, **settings)
+    return model, tokenizer, TextSession(model, tokenizer, **settings)
 
 
 def after(model: Any, ids: list[int]) -> Tensor:
@@ -179,7 +179,7 @@ def tiny_letters() -> tuple[Any, Any]:
 @pytest.mark.parametrize("context", ["", "ab ", "ab.a ", "a", "b. ab", "ab aab"])
 def test_completions_in_letters_have_the_probabilities_of_enumeration(context: str) -> None:
     model, tokenizer = tiny_letters()
-    read = Continuation(model, tokenizer)
+    read = TextSession(model, tokenizer)
     read.feed(context)
     typed = context[max(context.rfind(" "), context.rfind(".")) + 1 :]
     ends = [EOS_ID, *tokenizer.encode(" .")]
@@ -226,7 +226,7 @@ def test_a_short_limit_does_not_end_the_search_early() -> None:
         for word in product("abc", repeat=5)
     }
     best = sorted(expected, key=expected.__getitem__, reverse=True)[:5]
-    found = Continuation(FiveLetters(weights), tokenizer).complete(5, max_length=5)
+    found = TextSession(FiveLetters(weights), tokenizer).complete(5, max_length=5)
     assert [each.text for each in found] == best
     assert [each.probability for each in found] == pytest.approx(
         [float(expected[word]) for word in best], rel=1e-4
@@ -244,7 +244,7 @@ def test_completions_in_byte_pairs_add_up_the_ways_to_cut_a_word() -> None:
         shares[spelled.index(token)] = share
     shares /= shares.sum()
     model = Table(shares.expand(len(tokenizer), -1))
-    read = Continuation(model, tokenizer)
+    read = TextSession(model, tokenizer)
     read.feed(". a")
 
     masses: defaultdict[str, float] = defaultdict(float)
@@ -326,7 +326,7 @@ def test_a_completion_never_disagrees_with_what_was_typed(kind: str) -> None:
 def test_completions_of_a_lower_case_vocabulary_keep_the_capitals_typed() -> None:
     for kind in ("char", "word", "bpe"):
         tokenizer = tokenizer_of(kind, lowercase=True)
-        read = Continuation(ToyModel(len(tokenizer)), tokenizer)
+        read = TextSession(ToyModel(len(tokenizer)), tokenizer)
         read.feed("the CAt")
         found = read.complete(3)
         assert found
@@ -374,7 +374,7 @@ def test_words_after_a_text_are_joined_to_it() -> None:
     words = ["(", "$", "5", ")", ",", "'", "the", "'", "boys", "'", "room"]
     ids = [tokenizer.encode(word)[0] for word in words]
     for prompt in ("the cat", "the cat ", 'say "', "cats '", ""):
-        read = Continuation(ToyModel(n), tokenizer)
+        read = TextSession(ToyModel(n), tokenizer)
         read.feed(prompt)
         writer: Any = read._writer()
         written = "".join(writer.write((token, 0) for token in ids))
