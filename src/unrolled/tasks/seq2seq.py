@@ -306,7 +306,7 @@ class TranslationBatch:
 
 def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Tokenizer]:
     """A tokenizer per side, or one for both where `text.shared` is set."""
-    sides = [[row.fields[side] for row in rows] for side in (0, 1)]
+    sides = [[row.texts[side] for row in rows] for side in (0, 1)]
     if config.shared:
         both = Tokenizer.train(chain(*sides), config)
         return {"source": both, "target": both}
