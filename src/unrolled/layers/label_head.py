@@ -26,7 +26,7 @@ class LabelHead(nn.Module):
         label_smoothing: share of the target that is spread over all classes; of several labels over yes
             and no of each.
 
-    >>> head = LabelHead(nn.Linear(3, 5), 5, several=True)
+    >>> head = LabelHead(nn.Linear(3, 5), 5, multi_label=True)
     >>> head.probabilities(torch.zeros(2, 3)).shape
     torch.Size([2, 5])
     """

@@ -299,30 +299,51 @@ class Tokenizer:
         inner.encode_special_tokens = True
         return inner
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int], others: Sequence[str] = ()) -> str:
         """Readable text. Padding, begin and end are dropped; an unknown token reads `<unk>`.
 
         Characters and byte pairs come back as they were (in normal form C); words are written as a
         sentence would be, and what stood between white space is joined by single spaces.
+
+        Args:
+            ids: of tokens.
+            others: tokens that are in no vocabulary, such as copied ones, of the ids from V on.
+
+        >>> Tokenizer.train(["a cat"], TextConfig(kind="word")).decode([4, 6], ["Zoe"])
+        'a Zoe'
         """
-        kept = [i for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)]
+        tokens = self.tokens([i for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)], others)
         if self.kind == "word":
-            return join_words([self._tokens[i] for i in kept])
+            return join_words(tokens)
         if self.kind == "space":
-            return " ".join(self._tokens[i] for i in kept)
+            return " ".join(tokens)
         if self.kind == "char":
-            return "".join(self._tokens[i] for i in kept)
-        written = _bytes_of([self._tokens[i] for i in kept]).decode("utf-8", "replace")
+            return "".join(tokens)
+        written = _bytes_of(tokens).decode("utf-8", "replace")
         return written if self.running else written.removeprefix(" ")
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def tokens(self, ids: Sequence[int], others: Sequence[str] = ()) -> list[str]:
+        """Tokens as the vocabulary holds them, where `<unk>` and byte pairs are written in its own way.
+
+        Args:
+            ids, others: as for `decode`.
+        """
+        n = len(self)
+        return [self._tokens[i] if i < n else others[i - n] for i in ids]
+
+    def pieces(self, ids: Sequence[int], others: Sequence[str] = ()) -> list[str]:
         """One string to show per id; in byte pairs a leading space marks the start of a word.
 
         Part of a character is shown as its bytes, `<C3>`.
+
+        Args:
+            ids, others: as for `decode`.
         """
+        tokens = self.tokens(ids, others)
         if self.kind != "bpe":
-            return [self._tokens[i] for i in ids]
-        return [SPECIALS[i] if i < len(SPECIALS) else _show(self._tokens[i]) for i in ids]
+            return tokens
+        shown = zip(ids, tokens, strict=True)
+        return [token if i < len(SPECIALS) else _show(token) for i, token in shown]
 
     def ids_of(self, tokens: Sequence[str]) -> list[int]:
         """The id of each of some tokens, taken whole; of one that is not in the vocabulary, unknown.
