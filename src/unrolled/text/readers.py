@@ -18,7 +18,6 @@ from unrolled.text.files import endings
 from unrolled.text.lines import read_lines
 from unrolled.text.rows import (
     MOST_NAMED,
-    TABLES,
     Lists,
     PathOrPaths,
     Row,
@@ -28,7 +27,7 @@ from unrolled.text.rows import (
     index_of,
     place_of,
 )
-from unrolled.text.tables import open_table, read_table
+from unrolled.text.tables import TABLES, open_table, read_table
 
 
 def read_rows(

@@ -95,6 +95,3 @@ def index_of(path: Path | str, names: Sequence[str], name: str) -> int:
         f"{did_you_mean(name, names)}",
         path,
     )
-
-
-TABLES = (".tsv", ".tab", ".csv", ".jsonl", ".ndjson")

@@ -15,7 +15,6 @@ from unrolled.text.limits import line_too_long, longest_line
 from unrolled.text.lines import Line, carriage_returns, read_lines
 from unrolled.text.rows import (
     MOST_NAMED,
-    TABLES,
     Field,
     Lists,
     Row,
@@ -208,3 +207,6 @@ _FORMATS: dict[str, _OpenFormat] = {
     ".jsonl": _open_jsonl,
     ".ndjson": _open_jsonl,
 }
+
+TABLES = tuple(_FORMATS)
+"""How the names of tables end."""
