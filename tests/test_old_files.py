@@ -113,6 +113,8 @@ def test_old_recipe_trains_the_same_model(name: str, enter: Any, tmp_path: Path)
         first, loss = next(iter(expected["losses"].items()))
         expected["losses"] = {first: loss}
         steps = ["--training.max_steps", first]
+    if "evaluate_every_n_steps" not in Path("recipe.toml").read_text(encoding="utf-8"):
+        steps += ["--training.evaluate_every_n_steps", "500"]  # what it was in version 0.1.0
     answers.printed("train", "recipe.toml", "--out", str(tmp_path / "run"), *steps)
     found = answers.of_training(tmp_path / "run")
     assert found["numbers"] == expected["numbers"]

@@ -153,6 +153,7 @@ def recipe_for(data: Path, model: CountingConfig | None = None, **training: Any)
         max_tokens=37,
         max_steps=23,
         evaluate_every_n_steps=5,
+        patience=0,
         checkpoint_every_n_steps=7,
         log_every_n_steps=3,
         valid_sentences=3,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,9 +19,11 @@ from torch import nn
 from unrolled import system
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError, UnavailableError
 from unrolled.training import checkpoint, device
+from unrolled.training import config as training_config
 from unrolled.training.evaluation import mean_loss, predictions
 from unrolled.training.events import Evaluated, Finished, Saved, Started, Step
 from unrolled.training.kinds import build_loader, prepare
+from unrolled.training.loaders import RowLoader
 from unrolled.training.loop import fit, train
 from unrolled.training.run_folder import END_OF_CONFIG, load_run
 from unrolled.training.trainer import Trainer
@@ -447,7 +451,7 @@ def test_fine_tuning_keeps_the_model(tmp_path: Path, data: Path):
     ("settings", "text"),
     [
         (
-            {"max_steps": 0},
+            {"max_steps": 0, "patience": 0},
             "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps "
             "or patience",
         ),
@@ -605,3 +609,46 @@ def test_free_memory_goes_back_now_and_then(tmp_path: Path, data: Path, monkeypa
     train(recipe_for(data, max_steps=7), tmp_path / "run", task=COUNTING)
     assert len(given_back) == 2
     system.trim_memory()  # and the real one runs, whatever the system
+
+
+# What a recipe that says nothing does
+
+
+def evaluated(events: list[Any]) -> list[int]:
+    return [event.step for event in events if isinstance(event, Evaluated)]
+
+
+def test_automatic_evaluations_come_each_epoch_or_interval(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(data, max_steps=19, evaluate_every_n_steps=-1)
+    assert evaluated(events_of(recipe, tmp_path / "epochs")) == [8, 16, 19]
+    monkeypatch.setattr(training_config, "_STEPS_BETWEEN_EVALUATIONS", 5)
+    assert evaluated(events_of(recipe, tmp_path / "steps")) == [5, 8, 10, 15, 16, 19]
+
+
+@pytest.mark.parametrize(
+    ("n_evaluations", "n_steps", "end"), [(5, 0, 48), (2, 0, 24), (2, 30, 40), (5, 30, 48)]
+)
+def test_automatic_patience_waits_for_evaluations_and_steps(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, n_evaluations, n_steps, end
+) -> None:
+    monkeypatch.setattr(training_config, "_EVALUATIONS_TO_WAIT", n_evaluations)
+    monkeypatch.setattr(training_config, "_STEPS_TO_WAIT", n_steps)
+    # The first evaluation, at the end of the first epoch of 8 steps, stays the best.
+    losses = itertools.count()
+    monkeypatch.setattr(RowLoader, "evaluate", lambda *_: (float(next(losses)), {}))
+    recipe = recipe_for(data, max_steps=0, evaluate_every_n_steps=-1, patience=-1)
+    first, *_, last = events_of(recipe, tmp_path / "run")
+    assert (last.step, last.reason) == (end, "patience")
+    (note,) = first.notes
+    steps = f" and {n_steps} steps" if n_steps else ""
+    assert note == (
+        f"training ends after {n_evaluations} evaluations{steps} without a better loss on validation "
+        "data (training.patience); set training.max_minutes, max_epochs or max_steps for less"
+    )
+
+
+def test_fixed_limit_needs_no_note(tmp_path: Path, data: Path) -> None:
+    first, *_ = events_of(recipe_for(data, patience=-1), tmp_path / "run")
+    assert first.notes == ()

@@ -202,7 +202,10 @@ def test_an_average_that_has_not_begun_is_restored_as_not_begun():
     [
         ({"average": 0.9}, "training.average must be 0 where training.average_after is above 0"),
         ({"schedule": "linear"}, "training.schedule must be 'constant' where"),
-        ({"patience": 3}, "training.patience must be 0 or above training.average_after, 3, got 3"),
+        (
+            {"patience": 3},
+            "training.patience must be 0, -1 or above training.average_after, 3, got 3",
+        ),
     ],
 )
 def test_averaging_that_could_not_begin_or_would_not_be_uniform_is_refused(settings, message):

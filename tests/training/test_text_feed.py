@@ -49,6 +49,7 @@ def recipe_for(
         "max_steps": 29,
         "learning_rate": 0.01,
         "evaluate_every_n_steps": 7,
+        "patience": 0,
         "checkpoint_every_n_steps": 5,
         "log_every_n_steps": 3,
         "device": "cpu",

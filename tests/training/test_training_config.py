@@ -43,7 +43,8 @@ def test_a_score_needs_sentences_to_score():
 
 
 def test_every_limit_ends_training():
-    assert not TrainingConfig().has_limit
+    assert TrainingConfig().has_limit  # patience
+    assert not TrainingConfig(patience=0).has_limit
     for field in ("max_steps", "max_epochs", "max_minutes", "patience"):
         assert TrainingConfig(**{field: 1.0 if field == "max_minutes" else 1}).has_limit
 

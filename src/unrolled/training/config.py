@@ -7,6 +7,12 @@ from typing import Annotated, Literal
 
 from unrolled.config import Count, PositiveCount, Range, Rate, Threads, check_fields, require
 
+Automatic = Annotated[int, Range(-1, 10**12)]
+"""A count, or -1 for one that suits the data."""
+
+_STEPS_BETWEEN_EVALUATIONS = 500
+_EVALUATIONS_TO_WAIT, _STEPS_TO_WAIT = 5, 1_000
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -40,11 +46,12 @@ class TrainingConfig:
         max_minutes: minutes after which training ends, evaluations and checkpoints included,
             counted across resumes; the evaluation and checkpoint at the very end come on top.
         evaluate_every_n_steps: interval of evaluations on the validation part; 0 = every epoch's
-            end.
+            end; -1 = every 500 steps and every epoch's end, whichever comes first.
         checkpoint_every_n_steps: interval of checkpoints, besides those at every evaluation that
             improves and at the end; 0 = every epoch's end.
         log_every_n_steps: interval of `Step` events.
-        patience: evaluations in a row without improvement after which training ends; 0 = never.
+        patience: evaluations in a row without improvement after which training ends; 0 = never;
+            -1 = 5 evaluations and 1,000 steps, as a few epochs of a small file show little.
         metric: what "improve" means: "loss" (smaller is better) or a score's name such as "bleu"
             (larger is better), on the validation part.
         valid_sentences: how many validation inputs each evaluation answers for the scores, taken
@@ -86,10 +93,10 @@ class TrainingConfig:
     max_steps: Count = 0
     max_epochs: Count = 0
     max_minutes: Annotated[float, Range(0, 10**9)] = 0.0
-    evaluate_every_n_steps: Count = 500
+    evaluate_every_n_steps: Automatic = -1
     checkpoint_every_n_steps: Count = 500
     log_every_n_steps: PositiveCount = 10
-    patience: Count = 0
+    patience: Automatic = -1
     metric: str = "loss"
     valid_sentences: Count = 500
     reduction: Literal["per_token", "per_sequence"] = "per_token"
@@ -123,13 +130,32 @@ class TrainingConfig:
             self.schedule == "constant", "training.schedule", f"'constant' {where}", self.schedule
         )
         require(
-            self.patience == 0 or self.patience > self.average_after,
+            self.patience <= 0 or self.patience > self.average_after,
             "training.patience",
-            f"0 or above training.average_after, {self.average_after}",
+            f"0, -1 or above training.average_after, {self.average_after}",
             self.patience,
         )
 
     @property
     def has_limit(self) -> bool:
         """Whether training would ever end."""
-        return bool(self.max_steps or self.max_epochs or self.max_minutes or self.patience)
+        return self.has_fixed_limit or self.patience != 0
+
+    @property
+    def has_fixed_limit(self) -> bool:
+        """Whether it would end however well it goes."""
+        return bool(self.max_steps or self.max_epochs or self.max_minutes)
+
+    @property
+    def evaluation_intervals(self) -> tuple[int, ...]:
+        """Numbers of steps after which to evaluate, 0 for every epoch's end."""
+        if self.evaluate_every_n_steps < 0:
+            return _STEPS_BETWEEN_EVALUATIONS, 0
+        return (self.evaluate_every_n_steps,)
+
+    @property
+    def waits(self) -> tuple[int, int] | None:
+        """Evaluations and steps without improvement, both of which end training; None for no end."""
+        if self.patience < 0:
+            return _EVALUATIONS_TO_WAIT + self.average_after, _STEPS_TO_WAIT
+        return (self.patience, 0) if self.patience else None

@@ -20,6 +20,7 @@ from unrolled.system import trim_memory
 from unrolled.tasks.task import AnyTask
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training import checkpoint, compatibility, run_folder
+from unrolled.training.config import TrainingConfig
 from unrolled.training.device import within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 from unrolled.training.kinds import build_loader, prepare
@@ -179,6 +180,9 @@ def _events(
         goes_on = _goes_on(recipe, out, resume, force)
         trainer = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source, lock)
         started = trainer.started()
+        if not recipe.training.has_fixed_limit:
+            note = _when_it_ends(recipe.training)
+            started = replace(started, notes=(*started.notes, note))
         if resume and not goes_on:
             note = f"there was no run to resume in {out}, so training starts at step 0"
             started = replace(started, notes=(note, *started.notes))
@@ -198,6 +202,17 @@ def _events(
         except GeneratorExit:
             trainer.save()
             raise
+
+
+def _when_it_ends(config: TrainingConfig) -> str:
+    """What ends a training that has no fixed limit."""
+    assert config.waits is not None  # `_check` asks for some limit
+    n_evaluations, n_steps = config.waits
+    at_least = f" and {n_steps:,} steps" if n_steps else ""
+    return (
+        f"training ends after {n_evaluations} evaluations{at_least} without a better {config.metric} on "
+        "validation data (training.patience); set training.max_minutes, max_epochs or max_steps for less"
+    )
 
 
 def _new(
@@ -239,7 +254,7 @@ def _what_is_due(trainer: Trainer) -> Generator[Event, None, None]:
     config, progress = trainer.config, trainer.progress
     if trainer.is_due(config.log_every_n_steps, progress.logged_step):
         yield trainer.log()
-    if trainer.is_due(config.evaluate_every_n_steps, progress.evaluated_step):
+    if any(trainer.is_due(n, progress.evaluated_step) for n in config.evaluation_intervals):
         yield from _evaluate(trainer, is_scheduled=True)
     if trainer.is_due(config.checkpoint_every_n_steps, trainer.saved_step):
         yield from _save(trainer)

@@ -168,8 +168,13 @@ class Trainer:
         for name, (share, _) in self.limits().items():
             if share >= 1:
                 return name
-        patience = self.config.patience
-        return "patience" if 0 < patience <= self.progress.n_without_improvement else None
+        waits, progress = self.config.waits, self.progress
+        if waits is None:
+            return None
+        n_evaluations, n_steps = waits
+        best_step = progress.best.step if progress.best else 0
+        is_over = progress.n_without_improvement >= n_evaluations
+        return "patience" if is_over and progress.step - best_step >= n_steps else None
 
     def is_due(self, every_n_steps: int, done_step: int) -> bool:
         """Whether something with this interval, last done at `done_step`, is to be done now."""
