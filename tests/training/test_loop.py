@@ -628,7 +628,7 @@ def test_automatic_evaluations_come_each_epoch_or_interval(
 
 
 @pytest.mark.parametrize(
-    ("n_evaluations", "n_steps", "end"), [(5, 0, 48), (2, 0, 24), (2, 30, 40), (5, 30, 48)]
+    ("n_evaluations", "n_steps", "end"), [(5, 0, 48), (2, 0, 24), (2, 30, 38), (5, 30, 48)]
 )
 def test_automatic_patience_waits_for_evaluations_and_steps(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, n_evaluations, n_steps, end
