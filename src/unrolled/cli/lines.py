@@ -117,9 +117,15 @@ def answer_lines(
         output.flush()
 
 
-def warn_of_unread(texts: list[str], predictions: list[Prediction]) -> None:
-    """Say on standard error which inputs were too long to be read whole."""
+def warn_of_cuts(texts: list[str], predictions: list[Prediction]) -> None:
+    """Say on standard error which inputs were not read whole, and which answers were cut off."""
     for text, prediction in zip(texts, predictions, strict=True):
+        if prediction.hypotheses and not prediction.hypotheses[0].finished:
+            print(
+                f"unrolled: {quote(text[:30] + '…')}: the answer was cut off at the limit of its length; "
+                "raise --decoding.max_length_ratio or --decoding.max_length_extra for more",
+                file=sys.stderr,
+            )
         if prediction.n_truncated:
             print(
                 f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_truncated:,} tokens were "

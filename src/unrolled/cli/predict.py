@@ -159,7 +159,7 @@ def _predict_text(predictor: Predictor, given: _Given) -> None:
 
     def answer(texts: list[str]) -> list[str]:
         predictions = predictor.predict(texts, decoding)
-        lines.warn_of_unread(texts, predictions)
+        lines.warn_of_cuts(texts, predictions)
         return [lines.one_line(each, decoding.n_best, given.scores) for each in predictions]
 
     lines.run(answer, given.text, given.input_file, given.output_file)

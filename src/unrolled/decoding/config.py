@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from unrolled.config import Count, Range, Seed, check_fields
@@ -22,7 +22,9 @@ class DecodingConfig:
         n_best: answers returned per sentence: at most `beam_size` in beam search, 1 when greedy.
         length_penalty: alpha of Wu et al. 2016, eq. 14; 0 compares plain log-probabilities.
         max_length_ratio: an answer ends, finished or not, after this many tokens per source token …
-        max_length_extra: … and this many more.
+        max_length_extra: … and this many more, but not before `min_length_limit`.
+        min_length_limit: tokens that every answer may have, however short its source; -1 for as many as
+            the longest target that was learned from.
         max_input_length: an input is read up to this many tokens; what follows is left out, and the
             answer says so.
         temperature: sampling from softmax(logits / temperature).
@@ -46,6 +48,7 @@ class DecodingConfig:
     length_penalty: Annotated[float, Range(0, 10)] = 1.0
     max_length_ratio: Annotated[float, Range(0, 100)] = 2.0
     max_length_extra: Annotated[int, Range(0, 10_000)] = 10
+    min_length_limit: Annotated[int, Range(-1, 10**6)] = -1
     max_input_length: Annotated[int, Range(1, 10**6)] = 500
     temperature: Annotated[float, Range(above=0, most=10**6)] = 1.0
     top_k: Count = 0
@@ -63,3 +66,9 @@ class DecodingConfig:
             raise ConfigError(
                 f"decoding.n_best must be 1 where decoding.method is greedy, got {self.n_best}"
             )
+
+    def for_answers_of(self, longest_target: int) -> DecodingConfig:
+        """The settings for a model that learned from targets of at most so many tokens."""
+        if self.min_length_limit >= 0:
+            return self
+        return replace(self, min_length_limit=longest_target)

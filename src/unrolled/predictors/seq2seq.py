@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -20,7 +20,7 @@ from unrolled.text.rows import Row
 from unrolled.text.splits import read_splits
 from unrolled.training.evaluation import predictions
 from unrolled.training.recipe import Recipe
-from unrolled.training.split_file import check_data, check_part
+from unrolled.training.split_file import SplitRecord, check_data, check_part
 
 LENGTHS = ((1, 9), (10, 19), (20, None))
 """Source lengths in words that an evaluation tells apart."""
@@ -49,6 +49,7 @@ class Evaluation:
         signatures: how each score was computed.
         seconds: time to answer, reading and scoring left out.
         answers: the answers, in order.
+        n_unfinished: answers that were cut off at the limit of their length.
     """
 
     total: Scores
@@ -56,6 +57,7 @@ class Evaluation:
     signatures: dict[str, str]
     seconds: float
     answers: list[str]
+    n_unfinished: int = 0
 
     def lines(self) -> Iterator[str]:
         """The evaluation as text."""
@@ -66,6 +68,11 @@ class Evaluation:
         for label, part in self.by_length.items():
             figures = "  ".join(f"{name} {value:.2f}" for name, value in part.scores.items())
             yield f"  {label} words ({part.n_sentences:,}): {figures}"
+        if self.n_unfinished:
+            yield (
+                f"{self.n_unfinished:,} answers were cut off at the limit of their length; raise "
+                "--decoding.max_length_ratio or --decoding.max_length_extra if they should be longer"
+            )
 
     def figures(self) -> dict[str, object]:
         """What a file of results keeps."""
@@ -99,6 +106,10 @@ class Predictor:
     ) -> None:
         self.recipe, self.task, self.tokenizers, self.model = recipe, task, tokenizers, model
         self.folder = folder
+
+    @cached_property
+    def _longest_target(self) -> int:
+        return 0 if self.folder is None else SplitRecord.load(self.folder).longest_target
 
     @overload
     def __call__(self, texts: str) -> str: ...
@@ -134,7 +145,7 @@ class Predictor:
         """
         if isinstance(texts, str):
             texts = [texts]
-        decoding = decoding or self.recipe.decoding
+        decoding = (decoding or self.recipe.decoding).for_answers_of(self._longest_target)
         if n_best is not None:
             decoding = replace(decoding, n_best=n_best)
         encoded = [self.task.encode([text], self.tokenizers) for text in texts]
@@ -169,8 +180,11 @@ class Predictor:
             decoding: how to search; the recipe's by default.
         """
         start = time.perf_counter()
-        answers = [answer.text for answer in self.predict([row.texts[0] for row in rows], decoding)]
-        return judge(self.task, rows, answers, time.perf_counter() - start)
+        predicted = self.predict([row.texts[0] for row in rows], decoding)
+        seconds = time.perf_counter() - start
+        evaluation = judge(self.task, rows, [each.text for each in predicted], seconds)
+        n_unfinished = sum(not each.hypotheses[0].finished for each in predicted if each.hypotheses)
+        return replace(evaluation, n_unfinished=n_unfinished)
 
 
 def judge(

@@ -637,6 +637,7 @@ def decode(
     if asked:
         source = Padded.from_rows([pairs[index].source for index in asked], PAD_ID)
         limits = (source.lengths * config.max_length_ratio).long() + config.max_length_extra
+        limits = limits.clamp(min=max(0, config.min_length_limit))
         written = None
         if model.config.copying != "none":
             written = _written([pairs[index] for index in asked]).to(device)

@@ -27,7 +27,7 @@ CHANGEABLE = frozenset(
         "checkpoint_every_n_steps",
         "threads",
     )
-) | {"data.train", "data.valid", "data.test"}
+) | {"data.train", "data.valid", "data.test", "decoding.min_length_limit"}
 """What may differ when a run is resumed: limits, intervals, and where the same files are now."""
 
 

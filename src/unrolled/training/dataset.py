@@ -62,6 +62,11 @@ class PreparedRows:
     tokenizers: Tokenizers
 
     @property
+    def longest_target(self) -> int:
+        """Tokens of the longest target to learn from, as the model sees it; 0 where there is none."""
+        return max((lengths[-1] for lengths in self.train.lengths), default=0)
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Rows by part."""
         return {"train": len(self.train.rows), "valid": len(self.valid.rows), "test": self.n_test}
@@ -73,6 +78,7 @@ class PreparedRows:
             "too_long": {"train": self.train.n_skipped, "valid": self.valid.n_skipped},
             "cut": {"train": self.train.n_cut, "valid": self.valid.n_cut},
             "empty_side": self.n_empty,
+            "longest_target": self.longest_target,
             "split_seed": data.split_seed,
             "files": checksums(data),
         }

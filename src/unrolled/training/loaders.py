@@ -17,6 +17,7 @@ from unrolled.tasks.task import LabelTask, State, StreamTask, Task, Tokenizers
 from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream
 from unrolled.text.corpus.windows import StreamConfig, Windows
+from unrolled.text.splits import DataConfig
 from unrolled.training.dataset import PreparedRows, PreparedText
 from unrolled.training.evaluation import (
     Precision,
@@ -87,7 +88,6 @@ class RowLoader:
     """Rows of data, each an example of its own, batched by length."""
 
     unit = "rows"
-    notes: tuple[str, ...] = ()
 
     def __init__(self, recipe: Recipe, task: Task | LabelTask, prepared: PreparedRows) -> None:
         self._task: Any = task
@@ -99,6 +99,7 @@ class RowLoader:
             "train": prepared.train.n_skipped + prepared.n_empty,
             "valid": prepared.valid.n_skipped,
         }
+        self.notes: tuple[str, ...] = _left_out(prepared, recipe.data)
         self._epoch = 0
         self._batches: list[list[int]] = []
 
@@ -139,7 +140,8 @@ class RowLoader:
         chosen = valid.evenly(config.valid_sentences)
         if not chosen:
             return loss, {}
-        decoding = dataclasses.replace(recipe.decoding, method="greedy", n_best=1)
+        decoding = recipe.decoding.for_answers_of(self._data.longest_target)
+        decoding = dataclasses.replace(decoding, method="greedy", n_best=1)
         examples = [valid.examples[index] for index in chosen]
         with precision:
             predicted = predictions(model, self._task, examples, self.tokenizers, decoding)
@@ -169,6 +171,7 @@ class LabelLoader(RowLoader):
         n_cut = {"train": prepared.train.n_cut, "valid": prepared.valid.n_cut}
         self._parts = {"train": prepared.train.examples, "valid": prepared.valid.examples}
         self.notes = (
+            *self.notes,
             *_cut_notes(n_cut, task.when_long),
             *task.notes(self._parts, prepared.tokenizers),
         )
@@ -248,6 +251,22 @@ class WindowLoader:
     def signature(self) -> dict[str, str]:
         """See `Loader`."""
         return self._task.signature(reading(self._valid, VALIDATION_ROWS, self._restart))
+
+
+def _left_out(prepared: PreparedRows, data: DataConfig) -> tuple[str, ...]:
+    """Which rows are not used, and why, for a reader."""
+    notes = []
+    if prepared.n_empty:
+        notes.append(f"train: left out {prepared.n_empty:,} rows with an empty field")
+    for name, part in (("train", prepared.train), ("valid", prepared.valid)):
+        if part.n_skipped:
+            share = part.n_skipped / (part.n_skipped + len(part.rows))
+            instead = ", or set data.too_long = 'truncate'" if name == "train" else ""
+            notes.append(
+                f"{name}: left out {part.n_skipped:,} rows ({share:.1%}) longer than data.max_length = "
+                f"{data.max_length} tokens; raise it{instead} to use them"
+            )
+    return tuple(notes)
 
 
 def _cut_notes(n_cut: Mapping[str, int], when_long: str) -> tuple[str, ...]:

@@ -243,11 +243,11 @@ def unnamed_settings(path: Path) -> list[tuple[str, str]]:
 
     mapping = config.read_toml(begun_recipe(path))
     task = TASKS.get(str(mapping.get("task")))
-    own = {field.name for field in dataclasses.fields(task.Config)} if task else set()
+    own = {f"model.{field.name}" for field in dataclasses.fields(task.Config)} if task else set()
     return [
         (name, str(value))
         for name, value in UNNAMED.items()
-        if name not in flat(mapping) and name.removeprefix("model.") in own
+        if name not in flat(mapping) and (name in own or not name.startswith("model."))
     ]
 
 
@@ -541,7 +541,7 @@ def settings_of(folder: Path, recipe: Recipe) -> dict[str, Any]:
     return usual | flat(given)
 
 
-UNNAMED = {"model.unknown_rate": 0.0}
+UNNAMED = {"model.unknown_rate": 0.0, "decoding.min_length_limit": 0}
 """Settings that older runs do not name, and the values that they were trained with."""
 
 

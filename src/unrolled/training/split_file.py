@@ -18,6 +18,7 @@ from unrolled.training.dataset import checksums
 SPLIT_FILE = "split.json"
 
 _PARTS = ("train", "valid", "test")
+_LONGEST_TARGET = 10**6
 _MOST_BYTES = 256 << 20  # some texts are of millions of files
 _AS_GOOD_AS_EMPTY = 64  # bytes; packed files that hold nothing have some, and are of no part
 
@@ -30,11 +31,13 @@ class SplitRecord:
         files: part, path and SHA-256 of every data file, in order.
         begins_with: what there is to tell of what the model began with.
         contents: SHA-256 of the run's own files that never change, by name; none in older runs.
+        longest_target: tokens of the longest target that was learned from; 0 where it is not known.
     """
 
     files: tuple[dict[str, str], ...]
     begins_with: tuple[str, ...]
     contents: dict[str, str]
+    longest_target: int = 0
 
     @classmethod
     def load(cls, folder: Path) -> SplitRecord:
@@ -53,6 +56,7 @@ class SplitRecord:
                 tuple(_texts(each, ("part", "path", "sha256")) for each in found["files"]),
                 tuple(_text(each) for each in found.get("begins_with", ())),
                 {_text(name): _text(each) for name, each in found.get("contents", {}).items()},
+                _count(found.get("longest_target", 0)),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise checkpoint.damaged(path, "unreadable (not as it was written)") from None
@@ -64,6 +68,12 @@ class SplitRecord:
 
 def _texts(value: Any, names: Iterable[str]) -> dict[str, str]:
     return {name: _text(value[name]) for name in names}
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _LONGEST_TARGET:
+        raise ValueError
+    return value
 
 
 def _text(value: Any) -> str:
