@@ -159,5 +159,6 @@ def test_wrong_limits_and_keys_are_refused():
     toy = Toy(17)
     with pytest.raises(ValueError, match=r"^a limit must be at least 0, got -3$"):
         search(toy, toy.start(2), [5, -3], DecodingConfig())
-    with pytest.raises(ValueError, match=r"^one key per sentence: 3 keys for 2 sentences$"):
+    message = r"^there must be one key per sentence, got 3 keys for 2 sentences$"
+    with pytest.raises(ValueError, match=message):
         search(toy, toy.start(2), [5, 3], DecodingConfig(method="sample"), keys=[1, 2, 3])

@@ -380,7 +380,7 @@ def test_a_right_path_that_is_not_allowed_is_named(path, reason):
     tags = torch.zeros(2, 5, dtype=torch.int64)
     tags[1, : len(path)] = torch.tensor(path)
     lengths = torch.tensor([5, len(path)])
-    message = f"row 2 of the batch: {reason}; correct the labels, or allow every transition"
+    message = f"row 2 of the batch: {reason}; correct the labels, or allow all transitions"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         crf.loss(torch.randn(2, 5, 3, dtype=torch.float64), tags, lengths)
     assert crf.allowed.why_not(path) == reason
@@ -421,8 +421,8 @@ def test_a_scheme_allows_only_well_formed_chunks(scheme, labels):
 )
 def test_a_label_of_no_scheme_is_refused(label, scheme, expected):
     message = (
-        f"'{label}' is no label of the scheme '{scheme}': expected O or one of {expected}; correct it, "
-        "or allow every transition"
+        f"'{label}' is not a label of the scheme '{scheme}': expected O or one of {expected}; correct "
+        "it, or allow all transitions"
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         allowed_transitions(["O", label], scheme)
@@ -433,16 +433,14 @@ def test_what_cannot_be_is_refused():
         allowed_transitions(["O"], "iob")
     with pytest.raises(ConfigError, match=r"^n_labels must be at least 1, got 0$"):
         LinearChainCRF(0)
-    message = "^the allowed transitions are of 2 labels, and the CRF has 3$"
+    message = "^the allowed transitions have 2 labels, but the CRF has 3$"
     with pytest.raises(ConfigError, match=message):
         LinearChainCRF(3, allowed_transitions(["O", "B"], "bio"))
-    message = (
-        "^no path is allowed for rows of 1 label of B-X, E-X; add the labels that are missing "
-    )
+    message = "^no path is allowed for rows of 1 label of B-X, E-X; add the missing labels "
     with pytest.raises(ConfigError, match=message):
         LinearChainCRF(2, allowed_transitions(["B-X", "E-X"], "bioes"))
     crf, lengths = LinearChainCRF(3), torch.tensor([2])
-    message = r"^emissions must be \[B, T, 3\], one score for each label, got \[1, 2, 5\]$"
+    message = r"^emissions must be \[B, T, 3\], one score per label, got \[1, 2, 5\]$"
     with pytest.raises(ValueError, match=message):
         crf.best(torch.zeros(1, 2, 5), lengths)
     with pytest.raises(ValueError, match=r"^each length must be in 0…2, got "):
@@ -481,5 +479,5 @@ def test_bilou_allows_what_bioes_does():
     other = allowed_transitions([name.translate(letters) for name in names], "bilou")
     for part in ("starts", "steps", "ends"):
         assert torch.equal(getattr(one, part), getattr(other, part))
-    with pytest.raises(ConfigError, match="'E-A' is no label of the scheme 'bilou'"):
+    with pytest.raises(ConfigError, match="'E-A' is not a label of the scheme 'bilou'"):
         allowed_transitions(["O", "E-A"], "bilou")

@@ -278,8 +278,8 @@ def test_adaptive_top_k_are_the_likeliest_words_best_first():
 
 
 @pytest.mark.parametrize("cutoffs", [[], [5, 5], [9, 5], [0], [V]], ids=str)
-def test_cutoffs_that_cannot_be_are_refused(cutoffs):
-    with pytest.raises(ConfigError, match=r"cutoffs must be rising ids, .* below the 13 words"):
+def test_invalid_cutoffs_are_refused(cutoffs):
+    with pytest.raises(ConfigError, match=r"cutoffs must be increasing ids, .* words, 13, got"):
         AdaptiveHead(64, V, cutoffs)
 
 
@@ -389,9 +389,13 @@ def test_a_sampled_head_ties_weights_and_refuses_bad_settings():
     embedding = torch.nn.Embedding(V, H)
     assert SampledHead(H, V, 5, embedding.weight).weight is embedding.weight
     for n_samples in (0, V + 1):
-        with pytest.raises(ConfigError, match="n_samples must be at least 1 and at most the 13"):
+        with pytest.raises(
+            ConfigError, match=r"n_samples must be at least 1 and at most .*, 13, got"
+        ):
             SampledHead(H, V, n_samples)
-    with pytest.raises(ConfigError, match=r"has no label smoothing: set it to 0, got 0\.1"):
+    with pytest.raises(
+        ConfigError, match=r"does not support label smoothing: set it to 0, got 0\.1"
+    ):
         make_sampled(5).loss(*batch(3), 0.1)
 
 

@@ -135,7 +135,8 @@ def test_notes_of_the_file_are_passed_on(tokenizer: Tokenizer, tmp_path: Path) -
     path.write_text("the 1 2\nsky 3 4\nthe 5 6\n", encoding="utf-8")
     notes = fill(embedding_of(tokenizer, 2), tokenizer, path)
     assert notes == (
-        f"model.embeddings: 2 of 6 words (33.3%) have a vector in {path}; the others begin at random",
+        f"model.embeddings: 2 of 6 words (33.3%) have a vector in {path}; the others start at random "
+        "values",
         f"{path}, line 3: 1 word there before, first 'the'; the first vector of each stays",
     )
 
@@ -157,7 +158,7 @@ def test_vectors_of_another_language_are_refused(file: Path) -> None:
     with pytest.raises(DataError) as raised:
         fill(embedding_of(tokenizer), tokenizer, file)
     assert str(raised.value) == (
-        f"{file}: none of the 4 words of the vocabulary is in this file; expected vectors of the "
+        f"{file}: none of the 4 words of the vocabulary is in this file; use vectors for the "
         "language of the data (model.embeddings)"
     )
 

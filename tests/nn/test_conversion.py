@@ -75,7 +75,7 @@ def test_layers_are_converted_and_subclasses_are_not() -> None:
     class Ours(nn.LSTM):
         pass
 
-    message = "Ours is a class of its own, not RNN, LSTM, GRU; convert what it is made of"
+    message = "Ours is a subclass, and only RNN, LSTM, GRU can be converted; convert the layers"
     with pytest.raises(ConfigError, match=re.escape(message)):
         Ours(5, 3).to_torch()
 

@@ -371,11 +371,11 @@ def test_lengths_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=message):
         gru(x, lengths=torch.ones(4))
     message = exactly(
-        "lengths= goes with a batch of rows, an input of 3 dimensions; this one has 2"
+        "lengths= needs a batch of rows, an input with 3 dimensions; this input has 2"
     )
     with pytest.raises(ValueError, match=message):
         gru(x[:, 0], lengths=[7])
-    message = exactly("a packed sequence brings its own lengths; leave lengths= out")
+    message = exactly("a packed sequence contains its lengths; remove lengths=")
     with pytest.raises(ValueError, match=message):
         gru(pack_sequence([x[:, 0]]), lengths=[7])
 
@@ -384,7 +384,7 @@ def test_lengths_that_do_not_fit_are_refused() -> None:
 def test_only_torch_has_projections(lengths: list[int] | None) -> None:
     lstm = nn.LSTM(D, H, proj_size=2)
     message = exactly(
-        "'reference' is pinned and has no projections: set proj_size=0 or pin 'torch_native' "
+        "'reference' is pinned and does not support projections: set proj_size=0, or pin 'torch_native' "
         "or none"
     )
     with ops.using("reference"), pytest.raises(UnavailableError, match=message):
@@ -475,7 +475,7 @@ def test_a_start_that_does_not_exist_is_refused() -> None:
     for cell in (nn.LSTM, nn.GRU):
         with pytest.raises(ConfigError, match=message):
             cell(D, H, recurrent_init="identity")
-    message = exactly("forget_bias needs biases: leave it out or set bias=True")
+    message = exactly("forget_bias needs biases: remove it or set bias=True")
     with pytest.raises(ConfigError, match=message):
         nn.LSTM(D, H, bias=False, forget_bias=1.0)
 

@@ -113,7 +113,7 @@ def test_coverage_is_told_and_stands_on_the_card_of_every_session(
     told = started(list(fit(text_recipe, out))).notes
     expected = (
         f"model.embeddings.file: 6 of 7 words (85.7%) have a vector in {files['en']}, 1 of them in lower "
-        "case; the others begin at random"
+        "case; the others start at random values"
     )
     assert told[-1] == expected
     assert f"- {expected}\n" in (out / "README.md").read_text(encoding="utf-8")
