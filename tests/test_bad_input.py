@@ -85,7 +85,7 @@ def test_vectors_to_begin_with_are_looked_at_before_the_data(
     )
     path.write_text("ice 0.1 0.2 0.3\n", encoding="utf-8")
     assert refusal.of(*arguments, *place, *size, *option) == (
-        f"model.embedding_size is 100, but the vectors of {path} (model.{setting}) have 3 "
+        f"model.embedding_size is 100, but the vectors in {path} (model.{setting}) have 3 "
         "dimensions; set model.embedding_size = 3"
     )
     path.write_bytes(b"\x80\x04K\x01.")

@@ -80,10 +80,10 @@ def test_words_have_the_vectors_of_the_file(
     assert found.tolist() == expected.tolist()
     assert embedding.weight[EOS_ID].tolist() == matrix[FILE.index("</s>")].tolist()
     assert embedding.weight[PAD_ID].tolist() == [0.0] * D
-    begins = {"random": "at random", "mean": "at the mean", "zero": "at zero"}[missing]
+    start = {"random": "random values", "mean": "the mean vector", "zero": "zero"}[missing]
     assert notes == (
         f"model.source_embeddings: 4 of 6 words (66.7%) have a vector in {file}, 1 of them in lower "
-        f"case; the others begin {begins}",
+        f"case; the others start at {start}",
     )
 
 
@@ -147,8 +147,8 @@ def test_another_width_is_refused(tokenizer: Tokenizer, file: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         fill(embedding, tokenizer, file, setting="model.target_embeddings")
     assert str(raised.value) == (
-        f"model.embedding_size is 8, but the vectors of {file} (model.target_embeddings) are of 11 "
-        "numbers; set model.embedding_size = 11"
+        f"model.embedding_size is 8, but the vectors in {file} (model.target_embeddings) have 11 "
+        "dimensions; set model.embedding_size = 11"
     )
     assert torch.equal(embedding.weight, before)
 

@@ -364,7 +364,7 @@ def test_lengths_that_do_not_fit_are_refused() -> None:
     x = torch.zeros(T, B, D)
     with pytest.raises(ValueError, match=exactly("each length must be in 0…7, got [8, 1, 1, 1]")):
         gru(x, lengths=[8, 1, 1, 1])
-    message = exactly("one length per row: got lengths of shape [2] for 4 rows")
+    message = exactly("there must be one length per row, got lengths of shape [2] for 4 rows")
     with pytest.raises(ValueError, match=message):
         gru(x, lengths=[7, 7])
     message = exactly("lengths must be int64 on the CPU, got torch.float32 on cpu")

@@ -60,7 +60,7 @@ def by_hand(x_TD: Tensor, weights: ops.Weights, reverse: bool = False) -> tuple[
 
 def test_names_and_kinds_are_taken_once() -> None:
     assert cell_names() == ("rnn", "gru", "lstm", "mgu")
-    with pytest.raises(ConfigError, match="there is a cell 'lstm'"):
+    with pytest.raises(ConfigError, match="a cell of kind 'lstm'"):
         register(Cell("lstm", minimal_gated_step, n_gates=2))
     with pytest.raises(ConfigError, match="cell must be one of rnn, gru, lstm, mgu, got 'mug'"):
         cell_named("mug")

@@ -17,7 +17,7 @@ from unrolled.errors import ConfigError, UnavailableError
 from unrolled.ops.types import Weights
 
 X = torch.zeros(7, 5, 3, dtype=torch.float64)
-TOO_WIDE = "the kernels are float32, and this is float64"
+TOO_WIDE = "the kernels are float32, but this is float64"
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_explain_names_the_choice_and_every_other_reason() -> None:
     )
     assert str(ops.explain("rnn_sigmoid", X)) == (
         "rnn_sigmoid: reference runs\n"
-        "  not native: there is no kernel of rnn_sigmoid\n"
+        "  not native: there is no kernel for rnn_sigmoid\n"
         "  not torch_native: torch has no fused rnn_sigmoid"
     )
 
@@ -139,9 +139,9 @@ def test_the_first_that_can_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("refrence", "no implementation of recurrence is called 'refrence'; "
+        ("refrence", "there is no implementation called 'refrence'; "
          "did you mean 'reference'?"),
-        ("cuda", "no implementation of recurrence is called 'cuda'; "
+        ("cuda", "there is no implementation called 'cuda'; "
          "choose from 'native', 'torch_native', 'reference'"),
     ],
 )  # fmt: skip
@@ -188,7 +188,8 @@ def test_a_pin_stays_in_its_thread_and_task() -> None:
     [
         (torch.tensor([7, 7, 7, 7, 7], dtype=torch.int32),
          "lengths must be int64 on the CPU, got torch.int32 on cpu"),
-        (torch.tensor([7, 7, 7]), "one length per row: got lengths of shape [3] for 5 rows"),
+        (torch.tensor([7, 7, 7]),
+         "there must be one length per row, got lengths of shape [3] for 5 rows"),
         (torch.tensor([7, 7, 8, 7, 7]), "each length must be in 0…7, got [7, 7, 8, 7, 7]"),
         (torch.tensor([7, 7, -1, 7, 7]), "each length must be in 0…7, got [7, 7, -1, 7, 7]"),
     ],
@@ -219,7 +220,7 @@ def test_inputs_of_another_width_are_refused() -> None:
 
 def test_states_that_do_not_fit_are_refused() -> None:
     case = make_case("lstm")
-    message = exactly("lstm carries 2 state tensor(s) (h, c), got 1")
+    message = exactly("lstm has 2 state tensor(s) (h, c), got 1")
     with pytest.raises(ValueError, match=message):
         ops.unroll("lstm", case.x, None, case.state[:1], case.weights)
     narrow = (case.state[0], torch.zeros(5, 2).double())

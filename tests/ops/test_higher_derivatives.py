@@ -192,5 +192,5 @@ def test_attention_refuses_shapes_and_lengths_that_do_not_fit() -> None:
             run(*wrong)
     attention = [leaf.detach() for leaf in leaves]
     attention[2] = attention[2].double()
-    with pytest.raises(UnavailableError, match=r"read torch.float32, and this is torch.float64"):
+    with pytest.raises(UnavailableError, match=r"read torch.float32, but this is torch.float64"):
         run(*attention)

@@ -348,17 +348,17 @@ print(calls(10_000) - before)
     ("x", "kind", "reason"),
     [
         (torch.zeros(7, 5, 3, dtype=torch.float64), "gru",
-         "the kernels are float32, and this is float64"),
+         "the kernels are float32, but this is float64"),
         (torch.zeros(7, 5, 3, device="meta"), "gru",
-         "the kernels run on the CPU, and this is on meta"),
-        (torch.zeros(7, 5, 3), "rnn_sigmoid", "there is no kernel of rnn_sigmoid"),
-        (torch.zeros(7, 5, 0), "gru", "the kernels need inputs of at least one number"),
+         "the kernels run on the CPU, but this is on meta"),
+        (torch.zeros(7, 5, 3), "rnn_sigmoid", "there is no kernel for rnn_sigmoid"),
+        (torch.zeros(7, 5, 0), "gru", "the kernels need inputs of width at least 1"),
         (torch._neg_view(torch.zeros(7, 5, 3)), "gru",
-         "the kernels read memory, and this is a negated view of it"),
+         "the kernels read memory, but this is a negated view of it"),
         (torch._efficientzerotensor((7, 5, 3)), "gru",
-         "the kernels read memory, and this tensor has none"),
+         "the kernels read memory, but this tensor has none"),
         (torch.zeros(7, 5, 3).to_mkldnn(), "gru",
-         "the kernels read dense tensors, and this is torch._mkldnn"),
+         "the kernels read dense tensors, but this is torch._mkldnn"),
     ],
 )  # fmt: skip
 def test_it_says_why_it_cannot_run(x: Tensor, kind: ops.Kind, reason: str) -> None:
@@ -369,7 +369,7 @@ def test_it_says_that_autocast_or_a_transform_is_in_the_way() -> None:
     x = torch.zeros(7, 5, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert native.why_not("gru", x) == (
-            "autocast asks for a lower precision, and the kernels are float32"
+            "autocast asks for a lower precision, but the kernels are float32"
         )
     reasons = []
 
@@ -378,13 +378,13 @@ def test_it_says_that_autocast_or_a_transform_is_in_the_way() -> None:
         return x.sum()
 
     torch.func.grad(seen)(x)
-    assert reasons == ["torch.func's transforms cannot look into the kernels"]
+    assert reasons == ["torch.func transforms do not support the kernels"]
 
 
 def test_it_has_no_projections() -> None:
     weights = Weights(torch.zeros(4 * 7, 3), torch.zeros(4 * 7, 5))
     reason = native.why_not("lstm", torch.zeros(7, 5, 3), weights=weights)
-    assert reason == "the kernels have no projections"
+    assert reason == "the kernels do not support projections"
 
 
 def test_without_the_kernels_torch_runs(monkeypatch: pytest.MonkeyPatch) -> None:

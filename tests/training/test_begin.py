@@ -274,8 +274,8 @@ def test_what_a_run_cannot_begin_with_is_refused_before_data_are_read(
         asked = with_model(recipe, embedding_size=7, **{setting: EmbeddingsConfig(files["en"])})
         first = "source_embeddings" if setting == "target_embeddings" else setting
         assert refusal(asked, out) == (
-            f"model.embedding_size is 7, but the vectors of en.txt (model.{first}.file) are of 6 "
-            "numbers; set model.embedding_size = 6"
+            f"model.embedding_size is 7, but the vectors in en.txt (model.{first}.file) have 6 "
+            "dimensions; set model.embedding_size = 6"
         )
         asked = replace(recipe, text=TextConfig(kind="bpe"))
         assert "text.kind is 'bpe', whose tokens are parts of words" in refusal(asked, out)
