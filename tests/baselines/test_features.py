@@ -67,7 +67,7 @@ def test_empty_texts_and_vocabularies_are_accepted() -> None:
         ngrams = Ngrams.learn(learned, 3, 2)
         assert len(ngrams) == 0
         assert dense(ngrams.count([["rare"], []])).shape == (2, 0)
-        with pytest.raises(IndexError, match="n-gram 0 of 0"):
+        with pytest.raises(IndexError, match="there is no n-gram 0: the vocabulary has 0"):
             ngrams.name(0)
     assert dense(Ngrams.learn(texts(1), 2, 1).count([])).shape[0] == 0
 

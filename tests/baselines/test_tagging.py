@@ -149,14 +149,14 @@ def test_an_empty_list_of_sentences_is_accepted(fitted) -> None:
 def test_data_that_cannot_be_are_named(fitted) -> None:
     with pytest.raises(ValueError, match="sentence 1 has 2 tokens and 1 tags"):
         Tagged([["a"], ["b", "c"]], [["A"], ["B"]])
-    with pytest.raises(ValueError, match="tags of 1 sentences for 2"):
+    with pytest.raises(ValueError, match="tags of 1 sentences for 2 sentences"):
         Tagged([["a"], ["b"]], [["A"]])
-    with pytest.raises(ValueError, match="sentence 0 is in one piece; give a list of its tokens"):
+    with pytest.raises(ValueError, match="sentence 0 is a string; pass a list of its tokens"):
         Tagged(["ab"], [["A", "B"]])
     nothing = Tagged([[]], [[]])
     with pytest.raises(DataError, match="need training tokens; there are none"):
         fit_tagging_baselines(nothing, make(1), share_right)
     with pytest.raises(DataError, match="need validation tokens; there are none"):
         fit_tagging_baselines(make(1), nothing, share_right)
-    with pytest.raises(ValueError, match="sentence 1 is in one piece; give a list of its tokens"):
+    with pytest.raises(ValueError, match="sentence 1 is a string; pass a list of its tokens"):
         fitted[0].baseline.predict([["a"], "b c"])

@@ -184,7 +184,7 @@ def test_only_pictures_need_matplotlib(tmp_path, monkeypatch):
     with pytest.raises(UnavailableError) as refusal:
         draw_attention([prediction()], tmp_path / "alignment.png")
     assert str(refusal.value) == (
-        "a picture needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
+        "an image needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
     )
     assert draw_attention([prediction()], tmp_path / "alignment.html").exists()
 

@@ -215,7 +215,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"baseline must be \[5\] or \[4, 7, 5\], got \[4\]"):
         integrated_gradients(score, x, torch.zeros(4))
     ids = Padded(torch.zeros(2, 3, dtype=torch.int64), torch.tensor([3, 1]))
-    with pytest.raises(ValueError, match=r"must be embeddings .* look the ids up first"):
+    with pytest.raises(ValueError, match=r"must be embeddings .* look up the embeddings"):
         integrated_gradients(score, ids)
     with pytest.raises(ValueError, match="must be embeddings"):
         occlusion(score, ids)
@@ -223,5 +223,5 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(ValueError, match="the score must be one number per row"):
             attribute(lambda x, lengths, rows: x.sum(2), x)
     for constant in (lambda x, *_: x.detach().sum((1, 2)), lambda x, *_: torch.ones(len(x))):
-        with pytest.raises(ValueError, match="the score has no gradient for the embeddings"):
+        with pytest.raises(ValueError, match="the score has no gradient with respect to the"):
             integrated_gradients(constant, x)

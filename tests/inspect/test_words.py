@@ -175,4 +175,4 @@ def test_without_matplotlib_it_is_said_what_to_install(
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UnavailableError) as raised:
         draw_words(vectors_of(), ["word1", "word2"], tmp_path / "map.png")
-    assert str(raised.value) == ("a picture needs matplotlib; run pip install 'unrolled[figures]'")
+    assert str(raised.value) == ("an image needs matplotlib; run pip install 'unrolled[figures]'")
