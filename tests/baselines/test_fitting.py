@@ -401,7 +401,9 @@ def test_without_scikit_learn_there_is_one_sentence(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     monkeypatch.setitem(sys.modules, "sklearn.exceptions", None)
-    with pytest.raises(UnavailableError, match=r"needs scikit-learn: pip install 'unrolled\[base"):
+    with pytest.raises(
+        UnavailableError, match=r"needs scikit-learn: run pip install 'unrolled\[base"
+    ):
         fit_baselines(data, data, accuracy)
     (fitted,) = fit_baselines(data, data, accuracy, BaselineConfig(("majority",)))
     assert fitted.score > 0.4

@@ -173,13 +173,13 @@ def test_invalid_lines_are_replaced_or_left_out_and_counted(tmp_path: Path) -> N
     replaced = open_corpus(whole(path, other, on_invalid="replace"))
     assert text_of(replaced) == "one\ntw\ufffd\ufffdo\nthree\n\ufffd\nfive\ufffd\n"
     assert replaced.notes() == [
-        "train: 3 lines with bytes that are not utf-8 read with U+FFFD in their place, in 2 files; "
+        "train: bytes that are not utf-8 replaced by U+FFFD in 3 lines of 2 files; "
         f"the first is line 2 of {path}"
     ]
     skipped = open_corpus(whole(path, other, on_invalid="skip"))
     assert text_of(skipped) == "one\nthree\nfive"
     assert skipped.notes() == [
-        "train: 3 lines with bytes that are not utf-8 left out, in 2 files; "
+        "train: skipped 3 lines of 2 files with bytes that are not utf-8; "
         f"the first is line 2 of {path}",
         "train: 1 of 2 files without text",
     ]
@@ -255,7 +255,7 @@ def test_a_long_line_in_a_code_with_shifts_is_refused(
     monkeypatch.setattr(files, "_BLOCK", 16)
     os.utime(path, (1, 1))
     assert failure(config) == (
-        f"{path}: a line of more than 16 bytes in iso2022_jp, which cannot be read in parts; convert the "
+        f"{path}: a line has more than 16 bytes, and iso2022_jp cannot be read in parts; convert the "
         "file to UTF-8, or break the line"
     )
 
@@ -321,7 +321,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         f"{tmp_path}: no files with suffix .py or .pyi here, only .txt, LICENSE"
     )
     empty = write(tmp_path / "empty.txt", "\ufeff")
-    assert failure(whole(empty)) == f"{empty}: no text in it"
+    assert failure(whole(empty)) == f"{empty}: contains no text"
     with pytest.raises(ConfigError) as caught:
         open_corpus(CorpusConfig())
     assert str(caught.value) == "no data given; use --data FILE, or data.train in the recipe"
@@ -653,7 +653,7 @@ def test_a_tokenizer_for_sentences_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         corpus.encode("train", Tokenizer.train(["a"], TextConfig()))
     assert str(caught.value) == (
-        "this tokenizer puts a space before each text, which running text has not; train it with "
+        "this tokenizer puts a space before each text and cannot encode running text; train it with "
         "running=True"
     )
 
@@ -799,8 +799,8 @@ def test_a_cache_that_cannot_be_written_stops_nothing(
         assert same(expected, corpus.encode("train", bpe, cache))
         assert same(expected, corpus.encode("train", bpe, cache))
     assert corpus.notes() == [
-        f"encoded text is held in memory and not kept: {cache} cannot be written (No space left on "
-        "device); name another folder with the environment variable UNROLLED_CACHE"
+        f"encoded text is kept in memory and not cached: {cache} cannot be written (No space left on "
+        "device); set another folder with the environment variable UNROLLED_CACHE"
     ]
     assert list(cache.iterdir()) == []
     in_the_way = write(tmp_path / "file", "")

@@ -305,8 +305,8 @@ def test_labels_missing_from_training_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         labelled(tmp_path / "a.tsv", [str(n) for n in range(11)])
     assert str(caught.value) == (
-        f"{tmp_path / 'a.tsv'}: cannot cut 1 rows for test from 11 rows, 11 of which hold the last of a "
-        "label that training needs; give a file with --data.test"
+        f"{tmp_path / 'a.tsv'}: cannot cut 1 rows for test from 11 rows, 11 of which have a label "
+        "that training would lose; give a file with --data.test"
     )
 
 
