@@ -173,7 +173,7 @@ def test_it_goes_on_completes_and_is_surprised(
         ),
         (
             ["train", *SETTINGS, "--data", "LETTERS", "--model.head", "sampled"],
-            "model.head is 'sampled', which needs a vocabulary in the order of falling frequency, and "
+            "model.head is 'sampled', which needs a vocabulary in order of decreasing frequency, but "
             "text.kind is 'char'; use 'full', or text.kind 'word' or 'space'",
         ),
         (

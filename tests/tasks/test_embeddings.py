@@ -108,5 +108,6 @@ def test_sections_are_those_of_the_record() -> None:
 def test_a_file_in_place_of_the_record_is_refused() -> None:
     config = TagConfig()
     object.__setattr__(config, "embeddings", "v.txt")
-    with pytest.raises(ConfigError, match=r"model.embeddings is 'v.txt', expected a record; give"):
+    message = r"model.embeddings is 'v.txt', expected an EmbeddingsConfig; pass"
+    with pytest.raises(ConfigError, match=message):
         check_sections(config)

@@ -241,19 +241,19 @@ def test_perplexity_and_bits_per_character() -> None:
         ({"word_rate": 1.0}, "model.word_rate must be at least 0 and below 1, got 1.0"),
         (
             {"word_rate": 0.1, "embedding": "one_hot"},
-            "model.word_rate drops learned embeddings, and one-hot ones are not; set it to 0",
+            "model.word_rate drops learned embeddings, but model.embedding is 'one_hot'; set it to 0",
         ),
         (
             {"tied": True, "embedding": "one_hot"},
-            "model.tied: a one-hot embedding has no weights to share; untie them",
+            "model.tied: a one-hot embedding has no weights to share; set model.tied = false",
         ),
         (
             {"tied": True, "head": "adaptive", "cutoffs": (5,)},
-            "model.tied: the adaptive softmax has weights of its own; untie them",
+            "model.tied: the adaptive softmax has its own weights; set model.tied = false",
         ),
         (
             {"head": "adaptive"},
-            "model.cutoffs belong to model.head = 'adaptive', and it needs them; for 33,000 words "
+            "model.cutoffs must be set if model.head is 'adaptive', and only then; for 33,000 words "
             "try [2000, 10000]",
         ),
     ],

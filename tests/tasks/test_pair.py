@@ -137,8 +137,8 @@ def test_embeddings_are_brought_to_another_width() -> None:
     [
         (
             {"encoder": "conditional", "bidirectional": True},
-            "model.bidirectional: the encoder 'conditional' reads in one direction; leave it out, or "
-            "choose 'bidirectional_conditional' or 'independent'",
+            "model.bidirectional: the encoder 'conditional' reads in one direction; remove it, or "
+            "use 'bidirectional_conditional' or 'independent'",
         ),
         (
             {"encoder": "conditional", "target": "one_way"},

@@ -320,7 +320,8 @@ def test_the_recipe_of_a_run_names_its_vectors(
         ),
         (
             {"embeddings": EmbeddingsConfig("v.txt"), "embedding": "one_hot"},
-            "model.embeddings.file: one-hot embeddings have no vectors; leave one out",
+            "model.embeddings.file: one-hot embeddings have no vectors; remove the file, or set "
+            "model.embedding = 'learned'",
         ),
         (
             {"embeddings": EmbeddingsConfig("v.txt", extra_words=3)},
