@@ -93,7 +93,7 @@ def theirs(kind: type, train: Labelled, valid: Labelled, n: int, **options: obje
 @pytest.mark.parametrize("n_texts", [1, 2])
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
 @pytest.mark.parametrize("family", ["unigrams", "bigrams", "trigrams"])
-def test_ngrams_answer_as_scikit_learn_does(
+def test_ngram_predictions_equal_scikit_learn(
     family: str, class_weights: str, n_texts: int, n_labels: int
 ) -> None:
     train, valid = (make(n_labels, seed, n_texts=n_texts) for seed in (1, 2))
@@ -111,7 +111,7 @@ def test_ngrams_answer_as_scikit_learn_does(
 
 
 @pytest.mark.parametrize("family", ["unigrams", "bigrams"])
-def test_several_labels_are_one_against_the_rest(family: str) -> None:
+def test_multiple_labels_use_one_vs_rest(family: str) -> None:
     train, valid = make_sets(1), make_sets(2)
     fitted = fit(train, valid, family, c_values=(10.0,))
     n = FAMILIES[family].n  # type: ignore[union-attr]
@@ -151,7 +151,7 @@ def test_thresholds_are_tuned_on_validation_as_for_a_model(family: str) -> None:
     assert sum(chosen) > sum(half)
 
 
-def test_a_label_that_only_validation_has_is_passed_over() -> None:
+def test_labels_only_in_validation_are_ignored() -> None:
     train, valid = make_sets(1), make_sets(2)
     more = Labelled(valid.texts, [*valid.targets[:-1], frozenset({"new"})])
     baseline = fit(train, more, "unigrams").baseline
@@ -228,7 +228,7 @@ def test_several_labels_with_naive_bayes_features() -> None:
         assert answers == (chances >= fitted.baseline.thresholds[c]).tolist()
 
 
-def test_naive_bayes_is_the_interpolation_at_nothing() -> None:
+def test_interpolation_zero_is_naive_bayes() -> None:
     train, valid = make(2, 1), make(2, 2)
     fitted = fit(train, valid, "nb_svm", interpolation=0.0)
     x, new = theirs(CountVectorizer, train, valid, 2, binary=True)
@@ -251,7 +251,7 @@ def test_log_count_ratios_are_against_the_rest() -> None:
     np.testing.assert_allclose(ratios, -log_count_ratios(features, ~is_good, 0.5))
 
 
-def test_the_majority_answers_the_same_whatever_the_text() -> None:
+def test_the_majority_ignores_the_text() -> None:
     train = Labelled([[["a"]], [["b"]], [["c"]]], ["no", "yes", "yes"])
     (fitted,) = fit_baselines(train, train, accuracy, BaselineConfig(("majority",)))
     assert fitted.baseline.predict([[["a"]], [[]]]) == ["yes", "yes"]
@@ -285,13 +285,13 @@ def test_the_best_validation_value_wins_ties_to_the_smallest() -> None:
 
 
 @pytest.mark.parametrize("family", ["unigrams", "nb_logistic", "nb_svm"])
-def test_families_have_values_of_their_own(family: str) -> None:
+def test_families_have_their_own_c_values(family: str) -> None:
     fitted = fit(make(2, 1), make(2, 2), family, c_values=None)
     values = FAMILIES[family].c_values  # type: ignore[union-attr]
     assert tuple(c for c, _ in fitted.tried) == values == tuple(sorted(values))
 
 
-def test_a_score_that_is_not_a_number_is_not_chosen() -> None:
+def test_nan_scores_are_not_chosen() -> None:
     scores = iter([float("nan"), 0.25, float("nan")])
     config = BaselineConfig(("unigrams",), c_values=(0.1, 1.0, 10.0))
     data = make(2, 1)
@@ -331,7 +331,7 @@ def test_the_same_data_give_the_same_baselines() -> None:
         assert one.n_train == 61
 
 
-def test_a_fit_that_does_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_does_not_converge_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unrolled.baselines.sklearn_models._MOST_ITERATIONS", 2)
     for family in ("unigrams", "nb_svm"):
         fitted = fit(make(3, 1), make(3, 2), family, c_values=(30.0,))
@@ -390,13 +390,13 @@ def test_texts_without_a_known_word_get_the_bias() -> None:
     np.testing.assert_allclose(nothing.baseline.probabilities(valid.texts[:1]), [shares])
 
 
-def test_labels_that_only_validation_has_are_wrong_answers() -> None:
+def test_labels_only_in_validation_count_as_errors() -> None:
     train = make(2, 1)
     valid = Labelled(train.texts, ["unseen"] * len(train.texts))
     assert fit(train, valid, "unigrams").score == 0.0
 
 
-def test_without_scikit_learn_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_scikit_learn_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make(2, 1)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
@@ -425,13 +425,13 @@ def test_without_scikit_learn_there_is_one_sentence(monkeypatch: pytest.MonkeyPa
         ({"interpolation": 1.5}, "baselines.interpolation must be 0 to 1, got 1.5"),
     ],
 )
-def test_settings_that_cannot_be_are_named(options: dict[str, object], message: str) -> None:
+def test_invalid_settings_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         BaselineConfig(**options)  # type: ignore[arg-type]
     assert message in str(caught.value)
 
 
-def test_settings_go_through_a_recipe_and_back() -> None:
+def test_settings_survive_a_recipe_round_trip() -> None:
     for config in (
         BaselineConfig(),
         BaselineConfig(("nb_svm",), ("second",), (0.1, 3.0), "balanced"),
@@ -439,7 +439,7 @@ def test_settings_go_through_a_recipe_and_back() -> None:
         assert from_mapping(BaselineConfig, to_mapping(config), "baselines") == config
 
 
-def test_data_that_cannot_be_are_named() -> None:
+def test_invalid_data_are_named() -> None:
     data, sets = make(2, 1), make_sets(1)
     empty = Labelled([], [])
     with pytest.raises(DataError, match="need training examples; there are none"):

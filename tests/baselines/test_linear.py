@@ -46,7 +46,7 @@ def fitted(multi_label: bool = False, n_texts: int = 1, n_labels: int = 3) -> li
 @pytest.mark.parametrize(
     ("multi_label", "n_texts", "n_labels"), [(False, 1, 2), (False, 2, 3), (True, 1, 3)]
 )
-def test_what_was_saved_comes_back_to_the_bit(
+def test_saving_and_loading_is_exact(
     tmp_path: Path, multi_label: bool, n_texts: int, n_labels: int
 ) -> None:
     new = [[text.split()] * n_texts for text in ("good film", "no phone is so bad", "", "x")]
@@ -62,7 +62,7 @@ def test_what_was_saved_comes_back_to_the_bit(
         assert isinstance(load_baseline(tmp_path / "runs" / each.name), Baseline)
 
 
-def test_answers_need_numpy_alone(tmp_path: Path) -> None:
+def test_predictions_only_need_numpy(tmp_path: Path) -> None:
     new = [[text.split()] for text in TEXTS[:7]]
     baselines = [each.baseline for each in fitted()]
     for baseline in baselines:
@@ -123,7 +123,7 @@ def test_the_strongest_ngrams_of_pairs_name_the_text() -> None:
     assert {name[:2] for name, _ in unigrams.strongest("yes", n=100)} == {"1:", "2:"}
 
 
-def test_a_baseline_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
+def test_only_a_baseline_is_overwritten(tmp_path: Path) -> None:
     first, second = fitted()[:2]
     first.baseline.save(tmp_path / "one")
     second.baseline.save(tmp_path / "one")
@@ -139,7 +139,7 @@ def test_a_baseline_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["vocabulary.json", "weights.safetensors"])
-def test_one_byte_that_changed_is_noticed(tmp_path: Path, name: str) -> None:
+def test_a_changed_byte_is_detected(tmp_path: Path, name: str) -> None:
     fitted()[2].baseline.save(tmp_path / "one")
     content = bytearray((tmp_path / "one" / name).read_bytes())
     content[-1] ^= 1
@@ -174,7 +174,7 @@ def test_a_record_of_something_else_is_refused(tmp_path: Path, content: str, mes
         Baseline.load(tmp_path / "one")
 
 
-def test_texts_that_do_not_fit_are_refused() -> None:
+def test_invalid_texts_are_refused() -> None:
     baseline = fitted()[1].baseline
     assert baseline.predict([]) == []
     assert baseline.probabilities([]).shape == (0, 3)
@@ -186,7 +186,7 @@ def test_texts_that_do_not_fit_are_refused() -> None:
         baseline.predict(["so good"])
 
 
-def test_many_texts_are_answered_as_one_by_one() -> None:
+def test_batch_predictions_equal_single_ones() -> None:
     texts = [[text.split()] for text in TEXTS] * 300
     for each in fitted()[:3]:
         margins = each.baseline.margins(texts)

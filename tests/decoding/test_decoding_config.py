@@ -66,12 +66,12 @@ except Exception as error:
     assert run(code) == f"ConfigError {message}"
 
 
-def test_reading_the_options_does_not_bring_torch():
+def test_reading_the_options_does_not_import_torch():
     code = "import sys, unrolled.decoding.types; print('torch' in sys.modules)"
     assert run(code) == "False"
 
 
-def test_an_unknown_name_of_the_package_is_an_attribute_error():
+def test_an_unknown_attribute_of_the_package_raises():
     import unrolled.decoding
 
     with pytest.raises(AttributeError, match="no attribute 'decoed'"):

@@ -150,7 +150,7 @@ def test_rows_of_a_batch_do_not_see_each_other(score):
         torch.testing.assert_close(weights[0], whole[1][b, :, :length], rtol=1e-12, atol=1e-12)
 
 
-def test_weights_sum_to_one_even_where_energies_are_extreme():
+def test_weights_sum_to_one_with_extreme_energies():
     attention = Attention("dot", 3, 3)
     memory = attention.remember(Padded(1e4 * torch.randn(2, 5, 3), torch.tensor([5, 2])))
     _, weights = attention(1e4 * torch.randn(2, 1, 3), memory)

@@ -411,7 +411,7 @@ def test_independent_encoding_uses_the_first_text_vector_only(variant):
     assert of_second.any()
 
 
-def test_texts_have_weights_of_their_own_unless_shared():
+def test_texts_have_separate_weights_unless_shared():
     for variant in VARIANTS:
         encoder = make(variant)
         its = getattr(encoder, "conditional", encoder)
@@ -463,7 +463,7 @@ def test_inputs_and_outputs_are_dropped_in_training_only(variant):
         ("bidirectional", [(B, S, E)], [(B, T, E), (B, 2 * H)]),
     ],
 )
-def test_what_is_used_is_dropped_and_nothing_else(variant, of_first, of_second):
+def test_dropout_applies_to_used_outputs_only(variant, of_first, of_second):
     encoder, seen = make(variant, dropout_rate=0.5), ([], [])
     its = getattr(encoder, "conditional", encoder)
     for reader, shapes in zip((its.first, its.second), seen, strict=True):
@@ -505,7 +505,7 @@ def test_lower_precision_runs_every_encoder(variant):
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused(variant, options, message):
+def test_invalid_settings_are_refused(variant, options, message):
     options = {"cell": "lstm", **options}
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         PAIR_ENCODERS[variant](options.pop("cell"), E, H, **options)

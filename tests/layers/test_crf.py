@@ -117,7 +117,7 @@ def by_enumeration(crf, emissions, tags):
 
 
 @every_scheme
-def test_the_loss_is_that_of_all_paths_in_value_and_gradients(scheme, way):
+def test_loss_and_gradients_equal_enumeration_of_paths(scheme, way):
     crf = make(scheme)
     emissions, tags = example(crf)
     total, count = crf.loss(emissions, tags, LENGTHS)
@@ -179,7 +179,7 @@ def test_marginals_are_path_shares_by_label(scheme, way):
 
 
 @every_scheme
-def test_the_best_path_is_the_best_of_all(scheme):
+def test_the_best_path_equals_exhaustive_search(scheme):
     for _ in range(5):
         crf = make(scheme)
         emissions, _ = example(crf)
@@ -224,7 +224,7 @@ def test_the_loss_of_a_row_is_independent_of_its_batch(scheme, way):
 
 
 @pytest.mark.parametrize(("n_rows", "n_steps"), [(0, 3), (2, 0), (0, 0)])
-def test_without_rows_or_steps_there_is_nothing_to_lose(n_rows, n_steps):
+def test_empty_batches_have_zero_loss(n_rows, n_steps):
     crf, lengths = make(), torch.zeros(n_rows, dtype=torch.int64)
     emissions = torch.randn(n_rows, n_steps, C, dtype=torch.float64, requires_grad=True)
     tags = torch.zeros(n_rows, n_steps, dtype=torch.int64)
@@ -245,7 +245,7 @@ def test_with_one_label_there_is_one_path():
     assert not emissions.grad.any()
 
 
-def test_without_transition_weights_it_is_a_softmax_at_each_step():
+def test_zero_transitions_give_a_softmax_at_each_step():
     crf = make(scale=0.0)
     emissions, tags = example(crf)
     total, count = crf.loss(emissions, tags, LENGTHS)
@@ -287,7 +287,7 @@ def test_in_bfloat16_the_loss_is_a_float32():
 
 @every_scheme
 @pytest.mark.parametrize("scale", [300.0, 1e5])
-def test_scores_of_any_size_lose_nothing(scheme, scale):
+def test_scores_of_any_size_keep_their_precision(scheme, scale):
     crf = make(scheme, scale=scale)
     emissions, tags = example(crf)
     emissions = (emissions.detach() * scale).requires_grad_()
@@ -303,7 +303,7 @@ def test_scores_of_any_size_lose_nothing(scheme, scale):
 
 
 @every_scheme
-def test_the_quick_way_equals_the_sure_one_up_to_where_it_stops(scheme, monkeypatch):
+def test_products_equal_logarithms_up_to_their_limit(scheme, monkeypatch):
     crf = make(scheme)
     emissions, tags = example(crf)
     ran = []
@@ -342,7 +342,7 @@ def test_long_rows_neither_overflow_nor_underflow():
     torch.testing.assert_close(marginals[0].sum(1), torch.ones(400, dtype=torch.float64))
 
 
-def test_nothing_is_made_for_gradients_that_nobody_wants(monkeypatch):
+def test_nothing_is_stored_if_no_gradient_is_wanted(monkeypatch):
     crf, asked = make(), []
     original = crf_module._lattice
     monkeypatch.setattr(
@@ -355,7 +355,7 @@ def test_nothing_is_made_for_gradients_that_nobody_wants(monkeypatch):
     assert asked == [True, False]
 
 
-def test_what_is_not_allowed_has_no_probability():
+def test_forbidden_paths_have_probability_zero():
     crf = make("bio", scale=0.1)
     emissions = torch.zeros(1, 3, 3, dtype=torch.float64)
     emissions[0, :, 2] = 50.0  # I-X everywhere would be best
@@ -375,7 +375,7 @@ def test_what_is_not_allowed_has_no_probability():
     ],
     ids=str,
 )
-def test_a_right_path_that_is_not_allowed_is_named(path, reason):
+def test_a_forbidden_gold_path_is_named(path, reason):
     crf = make("bio")
     tags = torch.zeros(2, 5, dtype=torch.int64)
     tags[1, : len(path)] = torch.tensor(path)
@@ -386,7 +386,7 @@ def test_a_right_path_that_is_not_allowed_is_named(path, reason):
     assert crf.allowed.why_not(path) == reason
 
 
-def test_a_chunk_that_is_not_closed_cannot_be_the_end():
+def test_an_unclosed_chunk_cannot_end_a_row():
     allowed = allowed_transitions(["O", "B-X", "I-X", "E-X", "S-X"], "bioes")
     assert allowed.why_not([0, 1]) == "label 2 is 'B-X' and cannot be the last"
     assert allowed.why_not([]) is None
@@ -419,7 +419,7 @@ def test_a_scheme_allows_only_well_formed_chunks(scheme, labels):
         ("", "bioes", "B-TYPE, I-TYPE, E-TYPE, S-TYPE"),
     ],
 )
-def test_a_label_of_no_scheme_is_refused(label, scheme, expected):
+def test_a_label_outside_the_scheme_is_refused(label, scheme, expected):
     message = (
         f"'{label}' is not a label of the scheme '{scheme}': expected O or one of {expected}; correct "
         "it, or allow all transitions"
@@ -428,7 +428,7 @@ def test_a_label_of_no_scheme_is_refused(label, scheme, expected):
         allowed_transitions(["O", label], scheme)
 
 
-def test_what_cannot_be_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ConfigError, match=r"^scheme must be one of bio, bioes, bilou, got 'iob'$"):
         allowed_transitions(["O"], "iob")
     with pytest.raises(ConfigError, match=r"^n_labels must be at least 1, got 0$"):
@@ -450,7 +450,7 @@ def test_what_cannot_be_is_refused():
         crf.loss(torch.zeros(1, 2, 3), torch.tensor([[0, 3]]), lengths)
 
 
-def test_a_label_set_that_never_mixes_runs_by_logarithms():
+def test_labels_that_never_mix_use_logarithms():
     # Two labels that only alternate: after n steps only one of them can be.
     allowed = allowed_transitions(["O", "B"], "bio")
     alternating = type(allowed)(
@@ -468,7 +468,7 @@ def test_a_label_set_that_never_mixes_runs_by_logarithms():
     torch.testing.assert_close(log_prob[0], scores.log_softmax(0)[0])
 
 
-def test_the_state_is_the_weights_alone():
+def test_the_state_dict_has_only_weights():
     assert sorted(make("bio").state_dict()) == ["end_weight", "start_weight", "transition_weight"]
 
 

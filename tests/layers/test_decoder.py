@@ -149,7 +149,7 @@ ALL = list(product(CELLS, SCORES, (True, False), (1, 2)))
 
 
 @pytest.mark.parametrize(("cell", "score", "input_feeding", "n_layers"), ALL)
-def test_forward_is_the_loop_over_step_and_the_equations(cell, score, input_feeding, n_layers):
+def test_forward_equals_steps_and_equations(cell, score, input_feeding, n_layers):
     decoder = make(cell, score, input_feeding, n_layers)
     leaves, weigh = leaves_of(decoder), fixed_weights()
     at_once, stepped, exact = (
@@ -203,7 +203,7 @@ def test_one_row_and_one_step(cell, input_feeding):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("input_feeding", [True, False])
-def test_the_second_half_goes_on_where_the_first_ended(cell, input_feeding):
+def test_two_halves_equal_the_whole(cell, input_feeding):
     decoder = make(cell, "general", input_feeding, 2)
     leaves = leaves_of(decoder)
     whole = parts_of(decoder(leaves["embedded"], start_of(decoder, leaves)))
@@ -330,7 +330,7 @@ def test_input_feeding_needs_attention():
 
 
 @pytest.mark.parametrize("input_feeding", [True, False])
-def test_dropout_lies_between_layers_and_only_in_training(input_feeding):
+def test_dropout_is_between_layers_in_training_only(input_feeding):
     leaves = None
     for n_layers, is_random in ((1, False), (2, True)):
         decoder = make("gru", "general", input_feeding, n_layers, dropout_rate=0.5)
@@ -402,7 +402,7 @@ def test_the_native_loop_equals_the_equations(instruction_set, cell, score, n_th
 
 
 @pytest.mark.skipif(ops.native.kernels is None, reason="the kernels are not installed")
-def test_the_native_loop_is_what_runs(monkeypatch):
+def test_the_native_loop_runs_by_default(monkeypatch):
     called = []
 
     class Spy:

@@ -86,7 +86,7 @@ def test_float32_is_as_exact_as_torchs(smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_extreme_logits_give_a_finite_and_right_loss(smoothing):
+def test_extreme_logits_give_a_finite_correct_loss(smoothing):
     head = SoftmaxHead(1, 3)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[1e4], [-1e4], [0.0]]))
@@ -211,7 +211,7 @@ def test_a_target_outside_the_vocabulary_is_an_error():
 
 
 @pytest.mark.parametrize("k", [1, 5, V])
-def test_top_k_are_the_likeliest_words_best_first(k):
+def test_top_k_returns_the_most_probable_words_in_order(k):
     head, hidden = make(), torch.randn(3, H, dtype=torch.float64)
     log_probs, ids = head.top_k(hidden, k)
     exact = (hidden @ head.weight.t() + head.bias).log_softmax(1).detach()
@@ -268,7 +268,7 @@ def test_adaptive_logits_are_normalised_and_those_of_the_loss():
         torch.testing.assert_close(-log_probs[0, :, word].sum(), total, rtol=1e-12, atol=1e-12)
 
 
-def test_adaptive_top_k_are_the_likeliest_words_best_first():
+def test_adaptive_top_k_returns_the_most_probable_words():
     head, hidden = make_adaptive(), torch.randn(3, 17, dtype=torch.float64)
     log_probs, ids = head.top_k(hidden, 4)
     exact = head.layers.log_prob(hidden)
@@ -290,7 +290,7 @@ def test_more_clusters_than_the_width_allows_are_refused():
 
 @pytest.mark.parametrize("target", [-1, V])
 @pytest.mark.parametrize("make_head", [make_adaptive, lambda: make_sampled(5)])
-def test_other_heads_too_refuse_a_target_outside_the_vocabulary(make_head, target):
+def test_other_heads_refuse_targets_outside_the_vocabulary(make_head, target):
     head = make_head()
     width = 17 if isinstance(head, AdaptiveHead) else H
     with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)"):
@@ -305,7 +305,7 @@ def make_sampled(n_samples, dtype=torch.float64, **options) -> SampledHead:
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 11])
-def test_with_all_words_sampled_the_loss_is_the_full_one(n_rows):
+def test_sampling_all_words_gives_the_full_loss(n_rows):
     head, targets = make_sampled(V), torch.randint(V, (n_rows,))
     hidden = torch.randn(n_rows, H, dtype=torch.float64, requires_grad=True)
     leaves = [hidden, head.weight, head.bias]
@@ -355,7 +355,7 @@ def test_words_are_sampled_by_zipfs_law_without_replacement():
     assert float(zipf.sum()) == pytest.approx(1.0)
 
 
-def test_in_eval_mode_the_sampled_head_is_the_full_one():
+def test_in_eval_mode_the_sampled_head_is_the_full_softmax():
     head, hidden, targets = make_sampled(3).eval(), *batch(5)
     full = SoftmaxHead(H, V).double()
     full.load_state_dict(head.state_dict())

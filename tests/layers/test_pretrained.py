@@ -87,7 +87,7 @@ def test_words_have_the_vectors_of_the_file(
     )
 
 
-def test_words_without_a_vector_begin_as_asked(
+def test_missing_words_are_initialised_as_configured(
     tokenizer: Tokenizer, file: Path, matrix: np.ndarray
 ) -> None:
     embedding = embedding_of(tokenizer)
@@ -102,7 +102,7 @@ def test_words_without_a_vector_begin_as_asked(
     assert embedding.weight[BOS_ID].tolist() != embedding.weight[UNK_ID].tolist()
 
 
-def test_random_beginnings_are_spread_as_the_vectors_are(tmp_path: Path) -> None:
+def test_random_vectors_have_the_deviation_of_the_file(tmp_path: Path) -> None:
     words = [f"w{i}" for i in range(2000)]
     tokenizer = Tokenizer.train([" ".join(words)], TextConfig(kind="space"))
     known = np.random.default_rng(2).normal(0, 0.37, (50, D)).astype(np.float32)
@@ -121,7 +121,7 @@ def test_random_beginnings_are_spread_as_the_vectors_are(tmp_path: Path) -> None
     assert torch.equal(embedding.weight, first)
 
 
-def test_what_a_model_multiplies_by_is_divided_away(
+def test_vectors_are_divided_by_the_scale_of_the_model(
     tokenizer: Tokenizer, file: Path, matrix: np.ndarray
 ) -> None:
     embedding = embedding_of(tokenizer)
@@ -163,13 +163,13 @@ def test_vectors_of_another_language_are_refused(file: Path) -> None:
     )
 
 
-def test_parts_of_words_have_no_vectors(file: Path) -> None:
+def test_subword_tokenizers_are_refused(file: Path) -> None:
     tokenizer = Tokenizer.train(["the sea and the sky"], TextConfig(kind="bpe", vocab_size=280))
     with pytest.raises(ConfigError, match=r"text.kind is 'bpe', whose tokens are parts of words"):
         fill(embedding_of(tokenizer), tokenizer, file)
 
 
-def test_an_unknown_beginning_is_refused(tokenizer: Tokenizer, file: Path) -> None:
+def test_an_unknown_initialisation_is_refused(tokenizer: Tokenizer, file: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"^missing must be one of random, mean, zero, got 'one'$"
     ):

@@ -220,7 +220,7 @@ def plain_copy(module: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("model", MODELS)
-def test_the_next_answer_is_of_the_new_weights(model: str, change: str, precision: str) -> None:
+def test_the_next_prediction_uses_the_new_weights(model: str, change: str, precision: str) -> None:
     make, answers = MODELS[model]
     module = make()
     module.precision = precision
@@ -243,7 +243,7 @@ def averaged(module: nn.Module) -> Iterator[None]:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("model", MODELS)
-def test_averaged_weights_answer_while_in_place(model: str, precision: str) -> None:
+def test_averaged_weights_are_used_while_in_place(model: str, precision: str) -> None:
     make, answers = MODELS[model]
     module = make()
     module.precision = precision
@@ -260,7 +260,7 @@ def test_averaged_weights_answer_while_in_place(model: str, precision: str) -> N
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("model", MODELS)
-def test_a_copy_and_its_original_answer_apart(model: str, precision: str) -> None:
+def test_a_copy_and_its_original_are_independent(model: str, precision: str) -> None:
     make, answers = MODELS[model]
     module = make()
     module.precision = precision
@@ -287,7 +287,7 @@ def test_weights_made_in_inference_mode_can_change(model: str, precision: str) -
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_weights_given_for_one_call_are_those_used(model: str) -> None:
+def test_weights_passed_for_one_call_are_used(model: str) -> None:
     make, answers = MODELS[model]
     module, given = make(), make()
 
@@ -306,7 +306,7 @@ def test_weights_given_for_one_call_are_those_used(model: str) -> None:
     assert all(map(torch.equal, answers(module), before))
 
 
-def test_a_state_holds_nothing_of_the_weights() -> None:
+def test_states_do_not_contain_weights() -> None:
     first, second = make_decoder(), make_decoder()
     memory = Padded(torch.randn(B, S, M), torch.full((B,), S))
     layers = tuple((torch.zeros(B, H),) for _ in range(2))
@@ -341,7 +341,7 @@ def session_answers(session: TextSession) -> list[object]:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("change", ["fused adam", "data =", "numpy", "load_state_dict, assigned"])
-def test_a_session_goes_on_with_the_new_weights(change: str, precision: str) -> None:
+def test_a_session_continues_with_the_new_weights(change: str, precision: str) -> None:
     model = make_language_model()
     set_precision(model, precision)
     session = TextSession(model, TOKENIZER)
@@ -359,7 +359,7 @@ def test_a_session_goes_on_with_the_new_weights(change: str, precision: str) -> 
 
 
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
-def test_a_session_packs_again_only_where_bits_differ(precision: str) -> None:
+def test_a_session_only_repacks_changed_weights(precision: str) -> None:
     stack = make_stack()
     stack.precision = precision
     with torch.no_grad():
@@ -432,7 +432,7 @@ def drawn(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize(("make", "name", "answer"), PARTS.values(), ids=PARTS)
-def test_a_pruned_weight_follows_what_it_is_made_of(
+def test_a_pruned_weight_follows_its_original(
     make: Callable[[], nn.Module], name: str, answer: Callable[[nn.Module], Tensor]
 ) -> None:
     module, (path, _, last) = make(), name.rpartition(".")

@@ -52,7 +52,7 @@ def test_a_whole_model_is_converted_in_place_and_back(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_to_torch_gives_another_layer_of_the_same_parameters(cell: str) -> None:
+def test_to_torch_returns_a_layer_that_shares_parameters(cell: str) -> None:
     ours = getattr(nn, cell)(5, 3, dropout=0.0, batch_first=True, recurrent_init="orthogonal")
     theirs = ours.to_torch()
     assert type(theirs) is getattr(torch.nn, cell)

@@ -28,7 +28,7 @@ def test_every_other_name_is_torchs() -> None:
         assert not hasattr(nn, name)
 
 
-def test_a_star_gives_all_names_with_our_layers() -> None:
+def test_a_star_import_gives_all_names_with_our_layers() -> None:
     theirs: dict[str, object] = {}
     ours: dict[str, object] = {}
     exec("from torch.nn import *", theirs)

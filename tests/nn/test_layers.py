@@ -118,7 +118,7 @@ def torch_packed(
 
 
 @pytest.mark.parametrize(("cell", "options"), options_grid(), ids=name_of)
-def test_any_options_give_torchs_numbers(cell: str, options: dict[str, Any]) -> None:
+def test_outputs_equal_torchs_for_any_options(cell: str, options: dict[str, Any]) -> None:
     ours, torchs = pair(cell, D, H, dtype=torch.float64, **options)
     assert isinstance(ours, type(torchs))
     assert list(ours.state_dict()) == list(torchs.state_dict())
@@ -147,7 +147,7 @@ def test_any_options_give_torchs_numbers(cell: str, options: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("pin", PINS, ids=str)
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_gradient_is_torchs(cell: str, pin: str | None) -> None:
+def test_gradients_equal_torchs(cell: str, pin: str | None) -> None:
     options = {"num_layers": 2, "bidirectional": True}
     ours, torchs = pair(cell, D, H, dtype=torch.float64, **options)
     x, hx = inputs(options, cell)
@@ -348,7 +348,7 @@ def test_padding_cannot_be_seen(cell: str, pin: str | None) -> None:
     assert not spoilt["y"][padding].any()
 
 
-def test_a_row_gets_the_same_in_any_company() -> None:
+def test_rows_do_not_depend_on_the_batch() -> None:
     lstm = nn.LSTM(D, H, 2, bidirectional=True, dtype=torch.float64)
     x, _ = inputs({}, "LSTM")
     y, (h, c) = lstm(x, lengths=LENGTHS["ragged"])
@@ -359,7 +359,7 @@ def test_a_row_gets_the_same_in_any_company() -> None:
         torch.testing.assert_close(c[:, row], c_alone, atol=1e-12, rtol=0)
 
 
-def test_lengths_that_do_not_fit_are_refused() -> None:
+def test_invalid_lengths_are_refused() -> None:
     gru = nn.GRU(D, H)
     x = torch.zeros(T, B, D)
     with pytest.raises(ValueError, match=exactly("each length must be in 0…7, got [8, 1, 1, 1]")):
@@ -426,7 +426,7 @@ def test_mixed_precision_takes_a_packed_sequence_and_projections(
 
 
 @pytest.mark.parametrize(("cell", "n_gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
-def test_orthogonal_start_is_orthogonal_gate_by_gate(cell: str, n_gates: int) -> None:
+def test_orthogonal_init_is_orthogonal_per_gate(cell: str, n_gates: int) -> None:
     module = getattr(nn, cell)(D, H, 2, bidirectional=True, recurrent_init="orthogonal")
     for name, parameter in module.named_parameters():
         if name.startswith("weight_hh"):
@@ -444,7 +444,7 @@ def test_orthogonal_init_with_projection_has_orthogonal_columns() -> None:
         torch.testing.assert_close(block.T @ block, torch.eye(2), atol=1e-6, rtol=0)
 
 
-def test_identity_start_remembers_all() -> None:
+def test_identity_init_preserves_the_state() -> None:
     rnn = nn.RNN(D, H, nonlinearity="relu", recurrent_init="identity")
     memory = torch.rand(1, B, H)
     _, h = rnn(torch.zeros(T, B, D), memory)
@@ -452,7 +452,7 @@ def test_identity_start_remembers_all() -> None:
 
 
 @pytest.mark.parametrize("start", ["uniform", "orthogonal"])
-def test_forget_bias_is_what_the_gate_gets(start: Any) -> None:
+def test_forget_bias_is_the_total_bias_of_the_gate(start: Any) -> None:
     lstm = nn.LSTM(D, H, 2, bidirectional=True, recurrent_init=start, forget_bias=1.5)
     for names in (("bias_ih_l0", "bias_hh_l0"), ("bias_ih_l1_reverse", "bias_hh_l1_reverse")):
         total = sum(getattr(lstm, name) for name in names)
@@ -460,7 +460,7 @@ def test_forget_bias_is_what_the_gate_gets(start: Any) -> None:
         assert (total[:H].abs() < 2 * H**-0.5).all()
 
 
-def test_starts_are_drawn_anew_on_reset() -> None:
+def test_reset_draws_new_weights() -> None:
     lstm = nn.LSTM(D, H, recurrent_init="orthogonal", forget_bias=1.0)
     before = copy.deepcopy(lstm.state_dict())
     lstm.reset_parameters()
@@ -470,7 +470,7 @@ def test_starts_are_drawn_anew_on_reset() -> None:
     assert ((lstm.bias_ih_l0 + lstm.bias_hh_l0)[H : 2 * H] == 1.0).all()
 
 
-def test_a_start_that_does_not_exist_is_refused() -> None:
+def test_an_unknown_initialisation_is_refused() -> None:
     message = exactly("recurrent_init is 'identity'; choose from 'uniform', 'orthogonal'")
     for cell in (nn.LSTM, nn.GRU):
         with pytest.raises(ConfigError, match=message):

@@ -63,7 +63,7 @@ def test_the_native_kernels_come_first(kind: ops.Kind) -> None:
         ("gru", 1, 2, torch.tensor([1, 0]), "native"),
     ],
 )
-def test_a_step_or_two_goes_where_it_is_quicker(
+def test_few_steps_use_the_faster_implementation(
     kind: ops.Kind, n_steps: int, n_rows: int, lengths: torch.Tensor | None, chosen: str
 ) -> None:
     x = torch.zeros(n_steps, n_rows, 3)
@@ -74,7 +74,7 @@ def test_a_step_or_two_goes_where_it_is_quicker(
         assert ops.choose(kind, x, lengths) == "native"
 
 
-def test_explain_knows_what_is_pinned() -> None:
+def test_explain_reports_the_pinned_implementation() -> None:
     with ops.using("reference"):
         explanation = ops.explain("gru", X)
     assert explanation.chosen == "reference"
@@ -112,7 +112,7 @@ def test_when_nothing_can_run_every_reason_is_listed(monkeypatch: pytest.MonkeyP
         ops.unroll(case.kind, case.x, None, case.state, case.weights)
 
 
-def test_the_first_that_can_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_usable_implementation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
 
     def spy(name: str) -> ModuleType:
@@ -194,7 +194,7 @@ def test_a_pin_stays_in_its_thread_and_task() -> None:
         (torch.tensor([7, 7, -1, 7, 7]), "each length must be in 0…7, got [7, 7, -1, 7, 7]"),
     ],
 )  # fmt: skip
-def test_lengths_that_cannot_be_are_refused(lengths: torch.Tensor, message: str) -> None:
+def test_invalid_lengths_are_refused(lengths: torch.Tensor, message: str) -> None:
     case = make_case("gru")
     with pytest.raises(ValueError, match=exactly(message)):
         ops.unroll("gru", case.x, lengths, case.state, case.weights)
@@ -218,7 +218,7 @@ def test_inputs_of_another_width_are_refused() -> None:
         ops.unroll("gru", wider.x, None, case.state, case.weights)
 
 
-def test_states_that_do_not_fit_are_refused() -> None:
+def test_mismatched_states_are_refused() -> None:
     case = make_case("lstm")
     message = exactly("lstm has 2 state tensor(s) (h, c), got 1")
     with pytest.raises(ValueError, match=message):

@@ -184,7 +184,7 @@ def test_forward_derivatives_are_difference_quotients(name: str) -> None:
 
 
 @pytest.mark.skipif(native.kernels is None, reason="only the kernels read memory")
-def test_attention_refuses_shapes_and_lengths_that_do_not_fit() -> None:
+def test_attention_refuses_invalid_shapes_and_lengths() -> None:
     run, leaves = made("attention, gru")
     for i in range(len(leaves)):
         wrong = [leaf[..., :-1] if j == i else leaf for j, leaf in enumerate(leaves)]

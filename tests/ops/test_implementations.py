@@ -208,7 +208,7 @@ def test_absent_state_is_zeros(implementation: str, kind: ops.Kind) -> None:
 @pytest.mark.parametrize(("n_steps", "n_rows"), [(0, 5), (7, 0), (0, 0)])
 @pytest.mark.parametrize("kind", TORCH_KINDS)
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_nothing_to_read_returns_the_initial_state(
+def test_empty_input_returns_the_initial_state(
     implementation: str, kind: ops.Kind, n_steps: int, n_rows: int
 ) -> None:
     case = make_case(kind, [0] * n_rows, n_steps=n_steps, dtype=precision(implementation))
@@ -220,7 +220,7 @@ def test_nothing_to_read_returns_the_initial_state(
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_reading_from_the_end_still_aligns(implementation: str) -> None:
+def test_reverse_outputs_align_with_inputs(implementation: str) -> None:
     """A row of one step must give the same in both directions, at the same place."""
     case = make_case("gru", [1, 1, 7, 1, 1], dtype=precision(implementation))
     with ops.using(implementation):
@@ -268,7 +268,7 @@ def test_implementations_have_the_signature_of_the_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [*TORCH_KINDS, "rnn_sigmoid"])
-def test_the_implementation_that_is_named_is_the_one_that_runs(kind: ops.Kind) -> None:
+def test_the_pinned_implementation_runs(kind: ops.Kind) -> None:
     case = make_case(kind, LENGTHS["ragged"], dtype=torch.float32)
     given = (kind, case.x, case.lengths, case.state, case.weights)
     fastest = "torch_native" if ops.native.kernels is None else "native"

@@ -189,7 +189,7 @@ def test_gradients_may_come_in_any_layout(kind: ops.Kind) -> None:
 
 @pytest.mark.parametrize("lengths", ["no lengths", "ragged", "all empty"])
 @pytest.mark.parametrize("kind", TORCH_KINDS)
-def test_both_directions_at_once_equal_one_after_the_other(kind: ops.Kind, lengths: str) -> None:
+def test_both_directions_at_once_equal_separate_runs(kind: ops.Kind, lengths: str) -> None:
     there = make_case(kind, LENGTHS[lengths], dtype=torch.float32)
     back = make_case(kind, LENGTHS[lengths], dtype=torch.float32, seed=4)
     leaves = [
@@ -220,7 +220,7 @@ def test_both_directions_at_once_equal_one_after_the_other(kind: ops.Kind, lengt
 
 
 @pytest.mark.parametrize("kind", TORCH_KINDS)
-def test_only_what_is_wanted_gets_a_gradient(kind: ops.Kind) -> None:
+def test_only_requested_gradients_are_computed(kind: ops.Kind) -> None:
     case = make_case(kind, LENGTHS["ragged"], dtype=torch.float32)
     leaves = {"x": case.x} | dict(zip("hc", case.state, strict=False))
     leaves |= dict(zip(("w_ih", "w_hh", "b_ih", "b_hh"), case.weights.tensors, strict=True))
@@ -361,11 +361,11 @@ print(calls(10_000) - before)
          "the kernels read dense tensors, but this is torch._mkldnn"),
     ],
 )  # fmt: skip
-def test_it_says_why_it_cannot_run(x: Tensor, kind: ops.Kind, reason: str) -> None:
+def test_why_not_gives_the_reason(x: Tensor, kind: ops.Kind, reason: str) -> None:
     assert native.why_not(kind, x) == reason
 
 
-def test_it_says_that_autocast_or_a_transform_is_in_the_way() -> None:
+def test_why_not_reports_autocast_and_transforms() -> None:
     x = torch.zeros(7, 5, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert native.why_not("gru", x) == (
@@ -381,7 +381,7 @@ def test_it_says_that_autocast_or_a_transform_is_in_the_way() -> None:
     assert reasons == ["torch.func transforms do not support the kernels"]
 
 
-def test_it_has_no_projections() -> None:
+def test_projections_are_refused() -> None:
     weights = Weights(torch.zeros(4 * 7, 3), torch.zeros(4 * 7, 5))
     reason = native.why_not("lstm", torch.zeros(7, 5, 3), weights=weights)
     assert reason == "the kernels do not support projections"

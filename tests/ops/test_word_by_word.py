@@ -57,7 +57,7 @@ def way(request, monkeypatch):
 
 
 @pytest.mark.parametrize("attention_counts", [0.0, 1.0])
-def test_it_is_the_equations_in_values_and_gradients(attention_counts, way):
+def test_values_and_gradients_equal_the_equations(attention_counts, way):
     leaves = make()
     ours, right = run(leaves), by_equations(**leaves)
     for one, other in zip(ours, right, strict=True):
@@ -103,7 +103,7 @@ def test_float32_is_the_same_map():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("name", ["known", "keys", "w_seen", "energy"])
 @pytest.mark.parametrize("size", [30.0, 300.0, 1e4])
-def test_numbers_too_large_for_exponentials_lose_nothing(name, size, dtype):
+def test_values_too_large_for_exponentials_stay_exact(name, size, dtype):
     leaves = make()
     with torch.no_grad():
         leaves[name] *= size
@@ -152,7 +152,7 @@ def test_padding_of_either_text_cannot_be_seen():
     assert all(map(torch.equal, *results))
 
 
-def test_without_steps_nothing_was_seen():
+def test_a_text_without_steps_gives_zeros():
     leaves = make()
     leaves["known"] = leaves["known"][:0]
     mask, zeros = torch.ones(B, S, dtype=torch.bool), torch.zeros(B, dtype=torch.int64)
@@ -171,6 +171,6 @@ def test_autocast_keeps_float32():
     assert torch.equal(attention, its_attention)
 
 
-def test_nothing_is_recorded_where_no_gradient_is_wanted():
+def test_nothing_is_stored_if_no_gradient_is_wanted():
     with torch.no_grad():
         assert not any(part.requires_grad for part in run(make()))

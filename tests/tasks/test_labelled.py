@@ -235,7 +235,7 @@ def test_scores_to_choose_by_are_those_that_are_measured(labels) -> None:
     assert judged.tally is judged.tally
 
 
-def test_smoothed_targets_of_several_labels_are_spread_over_yes_and_no() -> None:
+def test_multi_label_smoothing_is_over_yes_and_no() -> None:
     hidden = torch.randn(2, D).double()
     scored = head(multi_label=True, label_smoothing=0.2)
     targets = torch.tensor([[0, 4], [-1, -1]])
@@ -246,7 +246,7 @@ def test_smoothed_targets_of_several_labels_are_spread_over_yes_and_no() -> None
     assert scored.plain_loss(hidden, targets)[0] != wanted
 
 
-def test_a_threshold_between_neighbours_in_float32_keeps_them_apart() -> None:
+def test_a_threshold_separates_neighbours_in_float32() -> None:
     class Model:
         head = LabelHead(nn.Linear(D, 1), 1, multi_label=True)
 

@@ -111,7 +111,7 @@ def test_the_softmax_has_the_cross_entropy_of_each_token() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "bio", "iob1"])
-def test_the_crf_has_the_probability_of_the_path_among_all_allowed(scheme) -> None:
+def test_the_crf_loss_is_over_all_allowed_paths(scheme) -> None:
     model = make(scheme)
     tags = {"": [1, 2, 0], "bio": [1, 3, 0], "iob1": [3, 1, 2]}[scheme]
     loss, count = TASK.loss(model, collate([EXAMPLES[1], example([4, 9, 5], tags)]))
@@ -155,7 +155,7 @@ def test_the_order_of_the_words_decides() -> None:
     assert not torch.allclose(there[1], back[1])
 
 
-def test_a_word_is_its_embedding_and_the_last_states_of_its_characters() -> None:
+def test_a_word_is_its_embedding_and_character_states() -> None:
     model = make()
     embedded = model.embed(collate(EXAMPLES))
     for row, each in enumerate(EXAMPLES):
@@ -180,7 +180,7 @@ def test_a_batch_of_nothing_but_empty_sentences_has_no_loss(char_size) -> None:
 # Long sentences
 
 
-def test_a_long_sentence_is_read_in_pieces_and_every_token_has_scores() -> None:
+def test_a_long_sentence_is_read_in_pieces() -> None:
     model = make(head="softmax")
     words = [4, 5, 6, 7, 8, 9, 10, 11]
     long = cut(example(words), TagData(max_length=3))
@@ -329,7 +329,7 @@ def test_another_number_of_tags_than_tokens_is_refused() -> None:
     assert str(caught.value) == "line 8: expected as many tags as there are tokens, 1; found 0"
 
 
-def test_an_unseen_tag_and_an_empty_token_are_known_by_their_place() -> None:
+def test_an_unseen_tag_and_an_empty_token_are_located() -> None:
     found = train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind="word"), TagData())
     with pytest.raises(DataError) as caught:
         TASK.encode(row(["a", "b", "c"], ["O", "O", "B-LOK"]).fields, found, TagData())
@@ -389,7 +389,7 @@ def test_the_scheme_is_found(tagged, asked, found) -> None:
     assert scheme_of(tagged, asked) == found
 
 
-def test_a_tag_that_is_not_of_the_scheme_asked_for_names_its_line() -> None:
+def test_a_tag_outside_the_scheme_names_its_line() -> None:
     rows = [row(TOKENS, TAGS, 1, by_line=True), row(["a", "b"], ["O", "NOUN"], 7, by_line=True)]
     with pytest.raises(DataError) as caught:
         train_tokenizers(rows, TextConfig(kind="word"), TagData(scheme="bio"))
@@ -427,7 +427,7 @@ def test_a_scheme_without_a_way_through_is_refused() -> None:
         TASK.build(SMALL, {**tokenizers(), LABELS: labels})
 
 
-def test_sentences_that_the_scheme_does_not_allow_are_left_out_of_the_reported_loss() -> None:
+def test_the_loss_leaves_out_sentences_the_scheme_forbids() -> None:
     model = make()
     ill = example([4, 5], [4, 3])  # I-PER after O
     wanted, count = TASK.evaluate_loss(model, collate(EXAMPLES))
@@ -530,7 +530,7 @@ def test_a_crf_answers_with_the_likeliest_path_and_its_marginals() -> None:
     np.testing.assert_allclose(said.probabilities, marginals, rtol=0, atol=1e-6)
 
 
-def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() -> None:
+def test_tags_of_shuffled_words_are_in_original_order() -> None:
     model = make(head="softmax")
     one = EXAMPLES[0]
     other = shuffle(one, tokenizers(), np.random.default_rng(5))
@@ -545,7 +545,7 @@ def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() ->
     assert found.pieces == (one.tokens,)
 
 
-def test_spans_have_their_place_their_text_and_their_least_probability() -> None:
+def test_spans_have_position_text_and_least_probability() -> None:
     tags = ("B-PER", "I-PER", "O", "B-LOC", "I-PER")
     rows = np.full((5, C), 0.01, np.float32)
     for place, (tag, p) in enumerate(zip(tags, (0.9, 0.8, 0.5, 0.7, 0.6), strict=True)):
