@@ -1,4 +1,4 @@
-"""N-grams are counted as a loop over them counts, and weighed as scikit-learn weighs them."""
+"""N-gram counts equal a plain loop, and their weights equal scikit-learn's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines are what scikit-learn fits, chosen on validation, and bags of words see no order."""
+"""Baselines equal scikit-learn's fits, are chosen on validation data, and ignore word order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def accuracy(truth: Sequence[object], found: Sequence[object]) -> float:
 
 
 def make(n_labels: int, seed: int, n: int = 61, n_texts: int = 1) -> Labelled:
-    """Texts whose words and pairs of words tell their labels; one in five is labelled by chance."""
+    """Texts whose words and word pairs determine their labels; one in five has a random label."""
     generator = np.random.default_rng(seed)
     examples, targets = [], []
     for _ in range(n):
@@ -80,7 +80,7 @@ def grams(text: list[str], longest: int) -> list[tuple[str, ...]]:
 
 
 def theirs(kind: type, train: Labelled, valid: Labelled, n: int, **options: object):
-    """Features of training and validation texts, each text's beside the other's."""
+    """Features of training and validation texts, concatenated over the texts of an example."""
     sides = []
     for side in range(len(train.texts[0])):
         vectorizer = kind(analyzer=lambda text: grams(text, n), min_df=2, **options)
@@ -160,7 +160,7 @@ def test_labels_only_in_validation_are_ignored() -> None:
 
 
 def transcription(x, new, y, c: float, beta: float | None) -> np.ndarray:
-    """Wang & Manning 2012, sections 2.1 to 2.3, straight; margins of new texts for label y."""
+    """Wang & Manning 2012, sections 2.1 to 2.3, directly; margins of new texts for label y."""
     alpha, n_features = 1.0, x.shape[1]
     p = [alpha + sum(x[i][f] for i in range(len(x)) if y[i]) for f in range(n_features)]
     q = [alpha + sum(x[i][f] for i in range(len(x)) if not y[i]) for f in range(n_features)]
@@ -234,7 +234,7 @@ def test_interpolation_zero_is_naive_bayes() -> None:
     x, new = theirs(CountVectorizer, train, valid, 2, binary=True)
     is_good = np.array([target == "fair" for target in train.targets])
     p, q = (1 + x[here].sum(0) for here in (is_good, ~is_good))
-    # Multinomial naive Bayes, up to a factor: the log-odds that the counts say.
+    # Multinomial naive Bayes, up to a factor: the log-odds of the counts.
     odds = new @ np.log((p / p.sum()) / (q / q.sum())) + np.log(is_good.sum() / (~is_good).sum())
     margins = fitted.baseline.margins(valid.texts)
     ratio = (margins[:, 1] - margins[:, 0]) / odds
@@ -263,7 +263,7 @@ def test_the_majority_ignores_the_text() -> None:
     np.testing.assert_allclose(fitted.baseline.probabilities([[[]]]), [[3.5 / 4, 1.5 / 4]])
 
 
-# --- what is chosen
+# Selection
 
 
 def test_the_best_validation_value_wins_ties_to_the_smallest() -> None:
@@ -339,7 +339,7 @@ def test_a_fit_that_does_not_converge_is_reported(monkeypatch: pytest.MonkeyPatc
         assert fitted.figures()["converged"] is False
 
 
-# --- order
+# Word order
 
 
 def test_bags_of_words_are_at_chance_if_only_order_matters() -> None:
@@ -362,7 +362,7 @@ def test_bags_of_words_are_at_chance_if_only_order_matters() -> None:
     assert 0.65 < scores["trigrams"] <= 0.75
 
 
-# --- what is out of the ordinary
+# Special cases and errors
 
 
 def test_a_constant_label_is_accepted() -> None:

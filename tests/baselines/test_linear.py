@@ -1,4 +1,4 @@
-"""A baseline that was saved answers as before, without scikit-learn, and damage is told."""
+"""A saved baseline predicts the same without scikit-learn, and damage is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tags by the word alone, and by what is around it, against a count and against scikit-learn."""
+"""Tags from the word alone, and from its context, compared with a count and with scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beam search against exhaustive search, and against greedy decoding."""
+"""Beam search compared with exhaustive search and greedy decoding."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_no_beam_result_scores_below_the_greedy_one(V, alpha):
 
 
 def test_improbable_ends_do_not_stop_the_search():
-    # Five words in a row, each of probability 0.97, then the end; before that an end has 0.01.
+    # Five words in a row, each with probability 0.97, then the end; before that, the end has 0.01.
     right = (4, 5, 6, 7, 8)
 
     def next_token(said):
@@ -89,7 +89,7 @@ def test_improbable_ends_do_not_stop_the_search():
 
 
 def test_the_greedy_path_stays_in_the_beam():
-    # After 4, the most probable word, many words follow; after 5 and 6 few. None of theirs ends well.
+    # After 4, the most probable word, many words follow; after 5 and 6 few. All of these end badly.
     def next_token(said):
         if not said:
             return {4: 0.4, 5: 0.35, 6: 0.25}
@@ -110,7 +110,7 @@ def test_the_greedy_path_stays_in_the_beam():
 
 @pytest.mark.parametrize("end", [1.0, 0.5])
 def test_ties_are_broken_as_in_greedy_decoding(end):
-    # All words are equally probable; what follows the first one is certain, and the greedy answer.
+    # All words are equally probable; after the first one, the greedy choice, the rest is certain.
     def next_token(said):
         if not said:
             return dict.fromkeys(range(4, 40), 1.0) | {1: 1.0}
@@ -160,7 +160,7 @@ def test_stopping_early_on_the_bound_loses_nothing(seed, alpha):
     toy = Toy(23, seed=seed, end_bias=1.5)
     state, limits = toy.start(5), [17, 3, 11, 1, 13]
     runs = []
-    for n_best in (1, 6):  # asking for all six, the bound can stop nothing early
+    for n_best in (1, 6):  # with n_best = 6, the bound cannot stop early
         toy.batch_sizes.clear()
         config = DecodingConfig(beam_size=6, n_best=n_best, length_penalty=alpha)
         best = [answers[0] for answers in search(toy, state, limits, config)]
@@ -235,7 +235,7 @@ def test_best_continuations_equal_a_sort_of_all(V, Q, k):
     assert places.max() < Q * V
     assert torch.equal(everything.gather(1, places)[:, : Q * V], wanted)
     for row in values.isfinite().logical_and(torch.arange(k) < Q * V):
-        assert row[:-1].ge(row[1:].to(row.dtype)).all()  # what is missing comes last
+        assert row[:-1].ge(row[1:].to(row.dtype)).all()  # missing values come last
     live = places[0][values[0].isfinite()].tolist()
     assert len(set(live)) == len(live)
 

@@ -1,4 +1,4 @@
-"""A mask decides which tokens may come next, whatever the method of decoding."""
+"""A mask determines which tokens may come next, for every decoding method."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def search(toy, config, mask: TokenMask | None, limits=LIMITS):
 
 @dataclass(frozen=True)
 class Paths:
-    """Allows one path for each sentence, then nothing; off the path, nothing."""
+    """Allows one path for each sentence, and nothing after it or off the path."""
 
     paths: tuple[tuple[int, ...], ...]
-    n_read_BQ: Tensor  # −1 where a hypothesis left its path
+    n_read_BQ: Tensor  # −1 if a hypothesis left its path
 
     @classmethod
     def of(cls, paths) -> Paths:

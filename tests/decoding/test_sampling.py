@@ -1,4 +1,4 @@
-"""Samples follow the distribution, and only it."""
+"""Samples follow the distribution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROBABILITIES = [0.05, 0.3, 0.02, 0.4, 0.13, 0.1]
 
 
 def drawn(config: DecodingConfig, n: int = 10_007) -> list[int]:
-    """How often each token comes at n evenly spaced uniforms."""
+    """How often each token is drawn for n evenly spaced uniforms."""
     uniforms = (torch.arange(n, dtype=torch.float64) / n).unsqueeze(0)
     log_probs = torch.tensor(PROBABILITIES, dtype=torch.float64).log().expand(1, n, -1)
     return draw(log_probs, uniforms, config).flatten().bincount(minlength=6).tolist()
@@ -77,7 +77,7 @@ def search(toy, state, limits, config, keys=None):
 
 def test_whole_samples_follow_the_joint_distribution():
     toy = Toy(7)
-    toy.bias[[PAD, BOS]] = -60.0  # so that forbidding them changes nothing
+    toy.bias[[PAD, BOS]] = -60.0  # so forbidding them changes nothing
     state, limit, n = toy.start(1), 2, 2003
     (samples,) = search(toy, state, [limit], DecodingConfig(method="sample", n_best=n, seed=11))
     assert len(samples) == n

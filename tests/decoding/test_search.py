@@ -1,4 +1,4 @@
-"""What every method of `decode` promises."""
+"""Properties of every method of `decode`."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_finished_sentences_leave_the_batch(config):
     toy = Toy(17, end_bias=1.0)
     search(toy, toy.start(len(LIMITS)), LIMITS, config)
     rows = [B for B, _ in toy.batch_sizes]
-    assert rows[0] == len(LIMITS) - 1  # limit 0 is never asked
+    assert rows[0] == len(LIMITS) - 1  # a sentence with limit 0 is not decoded
     assert rows == sorted(rows, reverse=True)
     for step, B in enumerate(rows):
         assert sum(limit > step for limit in LIMITS) >= B

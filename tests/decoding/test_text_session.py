@@ -1,4 +1,4 @@
-"""What a language model writes, completes and scores, held to enumeration and to reading at once."""
+"""Generation, completion and scoring, compared with enumeration and with reading at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def continuation(kind: str, scale: float = 1.0, **settings: Any) -> tuple[Any, A
 
 
 def after(model: Any, ids: list[int]) -> Tensor:
-    """The distribution after an end of document and these, by plain steps."""
+    """The distribution after an end of document and these ids, by plain steps."""
     _, state = hidden, state = model.step(torch.tensor([EOS_ID]), model.start(1))
     for token in ids:
         hidden, state = model.step(torch.tensor([token]), state)
@@ -52,7 +52,7 @@ def after(model: Any, ids: list[int]) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", AWKWARD)
 def test_reading_in_pieces_equals_reading_at_once(kind: str, text: str) -> None:
-    # A lone half of a surrogate pair stays one, however it is cut.
+    # A lone half of a surrogate pair stays one, however the text is split.
     draws = random.Random(7)
     for marks in ("", " end"):
         at_once = continuation(kind)[2]
@@ -84,7 +84,7 @@ def test_document_borders_may_be_split_between_pieces(kind: str, border: str) ->
         assert in_pieces.complete(5) == at_once.complete(5)
         assert list(in_pieces.generate(5)) == list(at_once.generate(5))
     assert at_once._ids_of(text).count(EOS_ID) == 3
-    # A text that stops short of a border is a text.
+    # An incomplete border is ordinary text.
     plain = continuation(kind, border="")[2]
     short = continuation(kind, border=border)[2]
     for each in (plain, short):
@@ -124,7 +124,7 @@ def test_text_is_never_read_twice(kind: str) -> None:
         read.feed(character)
         read.log_probs()
     read.feed("\n")
-    # One for each token and two ends of documents (byte pairs can write a line break themselves).
+    # One for each token and two ends of documents (byte pairs have tokens for line breaks).
     assert model.n_steps <= len(tokenizer.encode(text)) + 2
 
 
@@ -171,7 +171,7 @@ def tiny_letters() -> tuple[Any, Any]:
     generator = torch.Generator().manual_seed(5)
     probabilities = torch.rand(len(tokenizer), len(tokenizer), generator=generator) + 0.02
     letters = tokenizer.encode("ab")
-    probabilities[:, letters] *= 0.3  # so that words end
+    probabilities[:, letters] *= 0.3  # so that words can end
     probabilities[:, 1] = 1e-3
     return Table(probabilities / probabilities.sum(1, keepdim=True)), tokenizer
 
@@ -203,7 +203,7 @@ def test_character_completions_equal_enumeration(context: str) -> None:
 
 
 def test_a_short_limit_does_not_end_the_search_early() -> None:
-    # Words end after their fifth letter only, so that many beginnings are read before one ends.
+    # Words only end after their fifth letter, so many prefixes are read before one ends.
     tokenizer = tokenizer_of("char", ["abc"])
     letters = tokenizer.encode("abc")
     generator = torch.Generator().manual_seed(7)
@@ -236,7 +236,7 @@ def test_a_short_limit_does_not_end_the_search_early() -> None:
 def test_byte_pair_completions_sum_over_all_splits() -> None:
     tokenizer = tokenizer_of("bpe", ["a ab a a ab a ab bab bab bab"] * 3)
     spelled = tokenizer.token_bytes()
-    # Only a few tokens have a share, so that all sequences of up to four can be listed.
+    # Only a few tokens have a probability, so that all sequences of up to four can be enumerated.
     wanted = [b" ", b" a", b"a", b"b", b"ab", b" ab", b"."]
     assert set(wanted) <= set(spelled)
     shares = torch.full((len(tokenizer),), 1e-12)
@@ -481,7 +481,7 @@ def test_the_score_of_a_text_is_the_sum_of_its_tokens(kind: str) -> None:
     for n, (token, each) in enumerate(zip(ids, found, strict=True)):
         expected = after(model, ids[:n]).double()
         assert each.bits == pytest.approx(-expected[token].item() / 0.6931471805599453, rel=1e-4)
-        # Words as likely as this one, up to rounding, may stand before or after it.
+        # Words as probable as this one, up to rounding, may come before or after it.
         surely_before, before_or_beside = (
             int((expected > expected[token] + d).sum()) for d in (1e-5, -1e-5)
         )

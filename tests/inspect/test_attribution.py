@@ -1,4 +1,4 @@
-"""Integrated gradients are complete, see no padding, and agree with what can be worked out by hand."""
+"""Integrated gradients are complete, ignore padding, and equal results worked out by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = 7
 
 
 def padded(dtype: torch.dtype = torch.float64, filling: float = float("nan")) -> Padded:
-    """Rows of different lengths, with something dreadful in the padding."""
+    """Rows of different lengths, with invalid values in the padding."""
     generator = torch.Generator().manual_seed(3)
     values = torch.randn(len(LENGTHS), T, E, generator=generator, dtype=dtype)
     mask = torch.arange(T) < LENGTHS.unsqueeze(1)
@@ -26,7 +26,7 @@ def padded(dtype: torch.dtype = torch.float64, filling: float = float("nan")) ->
 
 
 class Reader(torch.nn.Module):
-    """Both directions' final states, and one number of three for each row."""
+    """The final states of both directions, and one of three scores for each row."""
 
     def __init__(self, kind: str = "LSTM", dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class Reader(torch.nn.Module):
 
 
 def gaps(found: Attribution) -> Tensor:
-    """`[B]`, by how much the tokens' sum misses the rise of the score."""
+    """`[B]`, the difference between the sum over tokens and the change of the score."""
     return found.tokens.sum(1) - (found.outputs - found.baseline_outputs)
 
 
 def by_definition(score, x: Padded, start: Tensor, n_steps: int) -> Tensor:
-    """The definition, one row after the other, by the rule of midpoints."""
+    """The definition, row by row, with the midpoint rule."""
     tokens = torch.zeros(x.values.shape[:2], dtype=x.values.dtype)
     alphas = (torch.arange(n_steps, dtype=x.values.dtype) + 0.5) / n_steps
     for row, length in enumerate(x.lengths.tolist()):
@@ -86,7 +86,7 @@ def test_attributions_sum_to_the_score_difference(kind: str) -> None:
     rise = found.outputs - found.baseline_outputs
     assert rise.abs().max() > 0.1
     torch.testing.assert_close(found.tokens.sum(1), rise, rtol=0, atol=1e-9)
-    # One step is too few: the sum must miss.
+    # One step is too few: the sums must differ.
     assert gaps(integrated_gradients(score, x, n_steps=1)).abs().max() > 1e-4
 
 
@@ -140,7 +140,7 @@ def test_linear_scores_are_attributed_exactly_in_one_step() -> None:
     found = integrated_gradients(score, x, start, n_steps=1)
     expected = torch.where(x.mask, ((x.values - 1) * weights).sum(2), 0)
     torch.testing.assert_close(found.tokens, expected)
-    # Without a word the others move up, and meet other weights.
+    # Without a word, the others move up and get other weights.
     real = torch.where(x.mask.unsqueeze(2), x.values, 0)
     shorter = torch.cat([real[3, :1], real[3, 2:4]])
     drop = (real[3] * weights).sum() - (shorter * weights[:3]).sum()

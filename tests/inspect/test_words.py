@@ -1,4 +1,4 @@
-"""A map of words shows what its vectors say, and its labels can be read."""
+"""A word map shows the distances of the vectors, and its labels are readable."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def query_of(attention: Attention, n_rows: int = B, n_queries: int = Q, dtype=to
 
 
 def by_formula(attention: Attention, query, encoded, lengths):
-    """Row by row, query by query, step by step, as the papers write it."""
+    """Row by row, query by query, step by step, as in the papers."""
     contexts, weights = [], []
     for b in range(len(encoded)):
         m_SD = encoded[b, : int(lengths[b])]

@@ -1,4 +1,4 @@
-"""The continuous cache against its equation, one step after another."""
+"""The continuous cache compared with its equation, step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The linear-chain CRF against the enumeration of all its paths."""
+"""The linear-chain CRF compared with the enumeration of all paths."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def make(scheme=None, dtype=torch.float64, scale=1.0) -> LinearChainCRF:
 
 
 def chunks_are_well_formed(labels, scheme):
-    """A scheme's definition, read from left to right."""
+    """The definition of a scheme, from left to right."""
     inside = None
     for label in labels:
         letter, _, kind = label.partition("-")
@@ -67,7 +67,7 @@ def chunks_are_well_formed(labels, scheme):
 
 @cache
 def paths_of(scheme, n: int):
-    """All paths of n labels that the scheme has."""
+    """All paths of n labels that the scheme allows."""
     labels = LABELS.get(scheme, range(C))
     return [
         path
@@ -95,7 +95,7 @@ def all_scores(crf, emissions_TC, n):
 
 
 def example(crf, dtype=torch.float64, filling=float("nan")):
-    """Emissions, right paths drawn from the allowed ones, and what stands in the padding."""
+    """Emissions, gold paths drawn from the allowed ones, and values in the padding."""
     n_labels = len(crf.start_weight)
     emissions = torch.randn(B, T, n_labels, dtype=dtype)
     tags = torch.full((B, T), -7)
@@ -141,7 +141,7 @@ def test_probabilities_of_paths_have_gradients_row_by_row(scheme, way):
     emissions, tags = example(crf)
     ours, right = crf.log_prob(emissions, tags, LENGTHS), -by_enumeration(crf, emissions, tags)
     torch.testing.assert_close(ours, right, rtol=1e-12, atol=1e-12)
-    assert ours[2] == 0  # the one path of no labels
+    assert ours[2] == 0  # the only path without labels
     weight = torch.randn(B, dtype=torch.float64)
     leaves = [emissions, *crf.parameters()]
     for one, other in zip(
@@ -451,7 +451,7 @@ def test_invalid_arguments_are_refused():
 
 
 def test_labels_that_never_mix_use_logarithms():
-    # Two labels that only alternate: after n steps only one of them can be.
+    # Two labels that always alternate: after n steps only one of them is possible.
     allowed = allowed_transitions(["O", "B"], "bio")
     alternating = type(allowed)(
         ("a", "b"),

@@ -35,7 +35,7 @@ def make(cell, score, input_feeding=True, n_layers=1, dtype=torch.float64, **opt
 
 
 def leaves_of(decoder: AttentionalDecoder, n_rows: int = B, n_steps: int = T) -> dict:
-    """Inputs, initial states and encodings, each asked for a gradient, and all weights by name."""
+    """Inputs, initial states and encodings, which require gradients, and all weights by name."""
     dtype = next(decoder.parameters()).dtype
     n_parts = 2 if decoder.cell == "lstm" else 1
     memory_size = H if decoder.attention and decoder.attention.score == "dot" else M
@@ -75,7 +75,7 @@ def by_steps(decoder, embedded, state):
 
 
 def by_equations(decoder, embedded, state):
-    """The class's equations with the reference steps, one word at a time."""
+    """The equations of the class with the reference steps, one word at a time."""
     kind = {"rnn": "rnn_tanh"}.get(decoder.cell, decoder.cell)
     layers = [tuple(part[:, 0] for part in layer) for layer in state.layers]
     out, outputs, attentions = embedded.new_zeros(len(embedded), decoder.output_size), [], []
@@ -130,7 +130,7 @@ def values_and_gradients(run, decoder, leaves, weigh):
 
 
 def fixed_weights():
-    """The same random upstream gradient for a part of the same name, whatever its type."""
+    """The same random upstream gradient for a part of the same name, regardless of type."""
     drawn: dict[str, torch.Tensor] = {}
 
     def weigh(name, part):

@@ -1,4 +1,4 @@
-"""An embedding that is trained, frozen, or thawed; words that are dropped."""
+"""Embeddings that are trained, frozen or thawed, and word dropout."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_only_trained_tables_change():
 def test_a_table_stays_frozen_until_it_is_thawed():
     embedding = Embedding(V, E, tuning="thawed", frozen_steps=1)
     assert not embedding(IDS).requires_grad
-    assert embedding.weight.requires_grad  # so that the optimiser knows it from the start
+    assert embedding.weight.requires_grad  # so that the optimizer has it from the start
     assert embedding.at(1)(IDS).requires_grad
 
 

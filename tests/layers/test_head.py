@@ -104,7 +104,7 @@ def test_extreme_logits_give_a_finite_correct_loss(smoothing):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_a_constant_shared_by_all_logits_costs_no_precision(smoothing):
-    torch.manual_seed(1)  # the mean is one rounded number, better or worse by luck
+    torch.manual_seed(1)  # the mean is a single rounded number, so its error is random
     head, hidden, targets = make(torch.float32), torch.randn(11, H), torch.randint(V, (11,))
     with torch.no_grad():
         head.bias.copy_(torch.randint(-4, 4, (V,)) + 2.0**14)
@@ -116,7 +116,7 @@ def test_a_constant_shared_by_all_logits_costs_no_precision(smoothing):
         reduction="sum",
         label_smoothing=smoothing,
     )
-    # The mean logit of label smoothing is one rounded number.
+    # The mean logit of label smoothing is a single rounded number.
     torch.testing.assert_close(total.double(), exact, rtol=2e-5 if smoothing else 1e-6, atol=0)
 
 
@@ -347,7 +347,7 @@ def test_words_are_sampled_by_zipfs_law_without_replacement():
         drawn[sampled] += 1 / n_draws
         weighted[sampled] += 1 / log_expected[sampled].exp() / n_draws
     assert drawn[0] > drawn[1] > drawn[3] > drawn[12]
-    # Divided by its chance given the threshold, each word counts once on average.
+    # Divided by its probability given the threshold, each word counts once on average.
     torch.testing.assert_close(weighted, torch.ones_like(weighted), atol=0.15, rtol=0)
     ranks = torch.arange(V) + 1.0
     zipf = ((ranks + 1) / ranks).log() / torch.tensor(V + 1.0).log()

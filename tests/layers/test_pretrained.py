@@ -1,4 +1,4 @@
-"""An embedding begins with the vectors of its words, and words without one begin as asked."""
+"""An embedding is initialised with the vectors of its words, and missing words as configured."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_missing_words_are_initialised_as_configured(
     np.testing.assert_allclose(unknown, np.tile(used.mean(0), (3, 1)), rtol=1e-6)
     fill(embedding, tokenizer, file, missing="zero")
     assert not rows(embedding, tokenizer, "absent", "lost", "<unk>").any()
-    # Begin and end are no words: were they zero too, nothing could tell them from padding.
+    # Begin and end are not words: if they were zero, too, they would look like padding.
     assert rows(embedding, tokenizer, "<s>").all()
     assert embedding.weight[BOS_ID].tolist() != embedding.weight[UNK_ID].tolist()
 
@@ -114,7 +114,7 @@ def test_random_vectors_have_the_deviation_of_the_file(tmp_path: Path) -> None:
     unknown = rows(embedding, tokenizer, *words[50:])
     assert unknown.std() * 4 == pytest.approx(known.std(), rel=0.03)
     assert abs(unknown.mean()) < 0.01
-    # A frozen table keeps what it begins with, so that <unk>, which is any word, is not left to chance.
+    # A frozen table keeps its initial values, so <unk>, which stands for any word, must not be random.
     np.testing.assert_allclose(rows(embedding, tokenizer, "<unk>")[0] * 4, known.mean(0), rtol=1e-4)
     torch.manual_seed(7)
     fill(embedding, tokenizer, tmp_path / "v.txt", scale=4.0)

@@ -1,4 +1,4 @@
-"""A stack of recurrent layers: torch's values, states in and out, dropout as the paper has it."""
+"""A stack of recurrent layers: torch's values, states in and out, dropout as in the paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No answer is made from weights as they were: every way to change them is seen by the next call."""
+"""Results never come from old weights: the next call uses weights changed in any way."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def by_numpy(weight: nn.Parameter, new: Tensor) -> None:
 def swapped(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
-            # torch itself drops these before it swaps; with them it refuses.
+            # torch itself drops these before it swaps, and raises an error otherwise.
             layer._flat_weight_refs = []
     each(lambda weight, new: torch.utils.swap_tensors(weight, nn.Parameter(new)))(module)
 
@@ -178,7 +178,7 @@ def make_decoder() -> AttentionalDecoder:
 
 @torch.no_grad()
 def stack_answers(stack: RecurrentStack) -> list[Tensor]:
-    """What two steps and a whole text give."""
+    """The results of two steps and of a whole text."""
     x = torch.linspace(-1, 1, B * 2 * E).view(B, 2, E)
     start = tuple(tuple(part + 0.5 for part in layer) for layer in stack.start(B))
     first, state = stack.step(x[:, 0], start)
@@ -205,7 +205,7 @@ MODELS = {"stack": (make_stack, stack_answers), "decoder": (make_decoder, decode
 
 
 def plain_copy(module: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
-    """A new module whose parameters have the values that the old one computes with."""
+    """A new module whose parameters have the values with which the old one computes."""
     fresh = make()
     fresh.precision = module.precision
     with torch.no_grad():
@@ -317,7 +317,7 @@ def test_states_do_not_contain_weights() -> None:
         alone = second.start(tuple((p[:, 0],) for (p,) in state.layers), state.memory)
         right, _, _ = second.step(words, replace(alone, feed=state.feed))
     assert torch.equal(ours, right)
-    # A state that was reached without gradients lets them flow again.
+    # Gradients work again from a state that was computed without them.
     output, _, _ = second.step(words, state)
     output.sum().backward()
     assert all(weight.grad is not None for weight in of(second).values())
@@ -332,7 +332,7 @@ def make_language_model() -> LanguageModel:
 
 
 def session_answers(session: TextSession) -> list[object]:
-    """What a session says now and after it has read on."""
+    """The results of a session now and after reading more."""
     said: list[object] = [session.log_probs().tolist()]
     session.feed("the c")
     said += [session.log_probs().tolist(), session.complete(3), session.surprise("cat sat")]
@@ -439,7 +439,7 @@ def test_a_pruned_weight_follows_its_original(
     owner = module.get_submodule(path)
     plain = copy.deepcopy(module)
     prune.random_unstructured(owner, last, amount=0.5)
-    # Twice: the graph of the first pass is gone by the second.
+    # Twice: the graph of the first pass no longer exists in the second.
     for _ in range(2):
         answer(module).sum().backward()
     original = getattr(owner, f"{last}_orig")

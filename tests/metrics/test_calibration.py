@@ -16,7 +16,7 @@ def distributions(n: int, n_classes: int, seed: int = 1) -> np.ndarray:
 
 
 def by_hand(confidence, right, binning, n_bins) -> dict[int, list[int]]:
-    """Which predictions are in which bin, one at a time."""
+    """The bin of each prediction, computed one at a time."""
     bins: dict[int, list[int]] = {}
     for i, c in enumerate(confidence):
         if binning == "mass":

@@ -1,4 +1,4 @@
-"""Derivatives as `torch.nn` has them: second ones, forward ones, after changes in place, and batched."""
+"""Derivatives as in `torch.nn`: second, forward-mode, after in-place changes, and batched."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch.utils.checkpoint import checkpoint
 from unrolled import nn, ops
 
 CELLS = ["RNN", "LSTM", "GRU"]
-# Torch compiles some of its forward derivatives by its own deprecated means.
+# Torch uses deprecated functions of its own to compile some forward derivatives.
 torchs_own = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 Results = list[Tensor]
 
 
 def skip_torchs_lstm(cell: str) -> None:
-    """Without the kernels an LSTM is torch's own, and has the limits of that one."""
+    """Without the kernels, an LSTM runs on torch and has the same limits."""
     if cell == "LSTM" and ops.native.kernels is None:
         pytest.skip("torch's own LSTM on the CPU does not do this")
 
@@ -51,7 +51,7 @@ def assert_as_torch(cell: str, work: Callable[..., Any], *args: Any, **options: 
 
 
 def penalty(module: torch.nn.Module, inputs_only: bool) -> Results:
-    """What Gulrajani et al. 2017 add to a critic's loss."""
+    """The gradient penalty of Gulrajani et al. 2017."""
     x = batch()
     y, _ = module(x)
     (g,) = torch.autograd.grad(y.sum(), x, create_graph=True)

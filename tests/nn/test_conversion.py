@@ -1,4 +1,4 @@
-"""From `torch.nn` to ours and back, and the tools that look for the class of a layer."""
+"""Conversion from `torch.nn` to ours and back, and tools that check for the class of a layer."""
 
 from __future__ import annotations
 

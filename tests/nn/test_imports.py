@@ -1,4 +1,4 @@
-"""Every form of import that works for `torch.nn` works for `unrolled.nn`, and gives torch's objects."""
+"""Every form of import that works for `torch.nn` works for `unrolled.nn`, with torch's objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors without memory of their own, and modes that watch operations: torch's own path runs."""
+"""Tensors without their own memory, and modes that record operations, use torch's operations."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Named(Tensor):
 
 
 class Wrapped(Tensor):
-    """A tensor with its numbers in another, as distributed and quantized ones have them."""
+    """A tensor with its values in another one, like distributed and quantized tensors."""
 
     inner: Tensor
 
@@ -166,7 +166,7 @@ def test_subclasses_keep_their_class_and_values(cell: str) -> None:
     named, _ = module(batch().as_subclass(Named))
     assert type(named) is Named
     close(named.as_subclass(Tensor), exact)
-    if cell != "RNN":  # of which torch gives a plain tensor
+    if cell != "RNN":  # for which torch returns a plain tensor
         wrapped, _ = module(Wrapped(batch()))
         assert type(wrapped) is Wrapped
         close(wrapped.inner, exact)

@@ -1,4 +1,4 @@
-"""Drop-in for `torch.nn`: same options in, same numbers out; then what is added to it."""
+"""Drop-in replacement for `torch.nn`: same options, same results; then the additions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def exactly(text: str) -> str:
 
 
 def pair(cell: str, *args: Any, **options: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Ours and torch's, with equal weights because they draw them alike."""
+    """Ours and torch's, with equal weights because they are drawn in the same way."""
     torch.manual_seed(1)
     ours = getattr(nn, cell)(*args, **options)
     torch.manual_seed(1)
@@ -71,7 +71,7 @@ def name_of(option: Any) -> str:
 
 
 def inputs(options: dict[str, Any], cell: str, seed: int = 2) -> tuple[Tensor, Any]:
-    """A batch and an initial state, float64, both wanting gradients."""
+    """A batch and an initial state, float64, both requiring gradients."""
     torch.manual_seed(seed)
     batch_first = options.get("batch_first", False)
     x = torch.randn((B, T, D) if batch_first else (T, B, D), dtype=torch.float64)
@@ -89,7 +89,7 @@ def parts(state: Any) -> tuple[Tensor, ...]:
 
 
 def gradients(module: torch.nn.Module, x: Tensor, hx: Any, y: Tensor, end: Any) -> dict[str, Any]:
-    """Values and every gradient by name, of a loss that weighs each output differently."""
+    """Values and all gradients by name, of a loss that weights each output differently."""
     values = {"y": y} | {f"end {i}": part for i, part in enumerate(parts(end))}
     generator = torch.Generator().manual_seed(3)
     loss = sum(

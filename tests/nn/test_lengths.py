@@ -1,4 +1,4 @@
-"""Lengths in any memory: a kernel reads addresses, and must find there what torch sees."""
+"""Lengths with any memory layout: kernels read addresses, and must read the values that torch sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of cells: a new cell is one entry and its step, and then works everywhere."""
+"""The table of cells: a new cell only needs its step and one entry, and then works everywhere."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def weights_of(layer: Any, suffix: str = "") -> ops.Weights:
 
 
 def by_hand(x_TD: Tensor, weights: ops.Weights, reverse: bool = False) -> tuple[Tensor, Tensor]:
-    """One row, by the equations alone."""
+    """One row, from the equations alone."""
     h = x_TD.new_zeros(1, weights.hidden_size)
     outputs = []
     for x_D in x_TD.flip(0) if reverse else x_TD:

@@ -1,4 +1,4 @@
-"""The softmax's cross-entropy on our kernels: values and gradients, on every instruction set."""
+"""Softmax cross-entropy on our kernels: values and gradients, on every instruction set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unrolled.ops.cross_entropy import _by_blocks, softmax_cross_entropy, why_no
 pytestmark = pytest.mark.skipif(
     native.kernels is None, reason=f"native kernels: {native.missing_because}"
 )
-# Rows, width, words: one of each; part vectors, tiles, chunks; several blocks of rows.
+# Rows, width, words: one of each; partial vectors, tiles, chunks; several blocks of rows.
 SIZES = [
     (1, 1, 1),
     (1, 5, 3),

@@ -1,4 +1,4 @@
-"""Which implementation runs, how to pin one, and what is said when it cannot."""
+"""Which implementation runs, how to pin one, and the error if it cannot run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOO_WIDE = "the kernels are float32, but this is float64"
 
 @pytest.fixture(autouse=True)
 def kernels_or_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is said of float64 does not depend on whether the kernels are installed."""
+    """The reasons for float64 do not depend on whether the kernels are installed."""
     if ops.native.kernels is None:
         monkeypatch.setattr(ops.native, "kernels", object())
 

@@ -1,4 +1,4 @@
-"""Second derivatives of everything with a backward pass of its own: those of its plain definition."""
+"""Second derivatives of everything with a custom backward pass equal those of its definition."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ def relative_error(ours: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def assert_as_good_as_torch(ours, torchs, exact):
-    """In float32: at most twice torch's own distance from the float64 result, floor 1e-6."""
+    """In float32: at most twice torch's distance from the float64 result, with a floor of 1e-6."""
     assert ours.shape == exact.shape
     assert ours.dtype is torch.float32
     if exact.numel():
@@ -22,7 +22,7 @@ def assert_as_good_as_torch(ours, torchs, exact):
 
 
 def strided(kind: str, rows: int, columns: int) -> torch.Tensor:
-    """A `[rows, columns]` matrix that lies in memory in one of several ways."""
+    """A `[rows, columns]` matrix with one of several memory layouts."""
     if kind == "contiguous":
         return torch.randn(rows, columns)
     if kind == "transposed":

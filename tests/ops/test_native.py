@@ -29,7 +29,7 @@ from unrolled.ops import Weights, native
 pytestmark = pytest.mark.skipif(
     native.kernels is None, reason=f"native kernels: {native.missing_because}"
 )
-# T, B, D, H: full tiles and part ones; one vector and many; one row; more steps than a chunk holds.
+# T, B, D, H: full and partial tiles; one vector and many; one row; more steps than in a chunk.
 SIZES = [
     (7, 5, 29, 37),
     (1, 1, 1, 1),
@@ -50,7 +50,7 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
-    """Fresh memory holds NaN: whatever is read before it is written shows."""
+    """New memory contains NaN, so reading it before writing shows."""
     native.kernels.poison_workspaces(True)
     torch.use_deterministic_algorithms(True)  # fills torch.empty with NaN
     yield
@@ -91,7 +91,7 @@ def test_as_exact_as_torch_on_every_instruction_set(
                 reverse=reverse,
                 dtype=torch.float32,
                 seed=seed,
-                # Larger weights make wide layers chaotic: any two roundings part ways.
+                # Larger weights make wide layers chaotic: results with different rounding diverge.
                 weight_scale=hidden_size**-0.5,
             )
         )
@@ -112,7 +112,7 @@ def test_without_biases(instruction_set: str, kind: ops.Kind, lengths: list[int]
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 5])
 @pytest.mark.parametrize("n_rows", [1, 3, 23])
 def test_threads_change_only_the_rounding(kind: ops.Kind, n_threads: int, n_rows: int) -> None:
-    # Enough steps for several chunks: threads that run ahead must not spoil what others still read.
+    # Enough steps for several chunks: threads that run ahead must not overwrite what others still read.
     case = make_case(
         kind, lengths_for(n_rows, 61), n_steps=61, input_size=31, hidden_size=110,
         dtype=torch.float32, weight_scale=110**-0.5,
@@ -326,7 +326,7 @@ def test_a_forked_child_runs() -> None:
 
 def test_memory_does_not_grow() -> None:
     pytest.importorskip("resource")
-    # A process of its own: here the peak is that of the largest test before, and hides any growth.
+    # A separate process: in this one, the peak of an earlier test would hide any growth.
     code = """
 import resource, torch
 from unrolled import ops

@@ -1,4 +1,4 @@
-"""The plan of packed rows against torch's own packing."""
+"""The packing plan compared with torch's packing."""
 
 from __future__ import annotations
 

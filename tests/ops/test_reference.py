@@ -1,4 +1,4 @@
-"""The definition itself, against plain arithmetic and numerical derivatives."""
+"""The definition compared with plain arithmetic and numerical derivatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packed weights: one step at a time equals the reference step, in every precision it promises."""
+"""Packed weights: single steps equal the reference step, in every precision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def instruction_set(request: pytest.FixtureRequest):
 
 
 def rounded(weights: ops.Weights, precision: str) -> ops.Weights:
-    """The weights as the precision keeps them."""
+    """The weights rounded to the precision."""
     if precision == "float32":
         return weights
     if precision == "bfloat16":

@@ -1,4 +1,4 @@
-"""Word-by-word attention: the fast loop against the equations."""
+"""Word-by-word attention: the fast loop compared with the equations."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def gradients(found, leaves, upstream):
 
 @pytest.fixture(params=["exponentials", "sigmoid"])
 def way(request, monkeypatch):
-    """Both ways of making 1 − tanh."""
+    """Both ways of computing 1 − tanh."""
     if request.param == "sigmoid":
         monkeypatch.setattr(module, "_LARGEST", {})
     return request.param
@@ -64,7 +64,7 @@ def test_values_and_gradients_equal_the_equations(attention_counts, way):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     upstream = [torch.randn_like(right[0]), attention_counts * torch.randn_like(right[1])]
     exact = gradients(right, leaves, upstream)
-    for _ in range(2):  # a second pass through the same graph finds what the first one found
+    for _ in range(2):  # a second pass through the same graph gives the same result
         for name, one, other in zip(leaves, gradients(ours, leaves, upstream), exact, strict=True):
             torch.testing.assert_close(
                 one, other, rtol=1e-9, atol=1e-11, msg=lambda text, n=name: f"{n}: {text}"
@@ -112,7 +112,7 @@ def test_values_too_large_for_exponentials_stay_exact(name, size, dtype):
     right = gradients(exact, leaves, upstream)
     its = {key: leaf.detach().to(dtype).requires_grad_() for key, leaf in leaves.items()}
     found = run(its)
-    # A sum of numbers of this size is itself known to so many digits only.
+    # A sum of numbers of this size only has this many digits.
     tolerance = 20 * size * torch.finfo(dtype).eps
     for one, other in zip(found, exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=tolerance)

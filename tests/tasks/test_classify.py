@@ -1,4 +1,4 @@
-"""A classifier sees each text alone, nothing of the padding, and the order of the words."""
+"""A classifier reads each text alone, ignores padding, and uses word order."""
 
 from __future__ import annotations
 

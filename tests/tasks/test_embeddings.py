@@ -1,4 +1,4 @@
-"""The settings of embeddings, and the names they had before."""
+"""The settings of embeddings, and their old names."""
 
 from __future__ import annotations
 

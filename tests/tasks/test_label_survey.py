@@ -1,4 +1,4 @@
-"""A survey counts what a training run would read, and tells what would stop it."""
+"""A survey counts what a training run would read, and reports what would stop it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model of running text: what it carries, what its loss is, and how far its gradient reaches."""
+"""A language model: its carried state, its loss, and how far its gradient reaches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task of one's own, one of each kind: all there is to add is the task."""
+"""Custom tasks, one of each kind: nothing but the task has to be added."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pair is read as its encoder says: what conditions what, and what a control cannot see."""
+"""Text pairs: which text conditions which, and which text a control cannot see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row once, within the budget, in an order that (seed, epoch) alone decide."""
+"""Every row once, within the budget, in an order that only depends on (seed, epoch)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running text comes out as it stands in the files, in any size, and is encoded once."""
+"""Running text is read exactly, in any size, and is encoded once."""
 
 from __future__ import annotations
 

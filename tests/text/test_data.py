@@ -1,4 +1,4 @@
-"""No sentence crosses parts, whatever the links; rows in any order are cut the same way."""
+"""No sentence is in two parts, whatever the links; the order of rows does not matter."""
 
 from __future__ import annotations
 

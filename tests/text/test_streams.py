@@ -1,4 +1,4 @@
-"""Windows over a long text: every id once, each from what stands before it."""
+"""Windows over a long text: every id is predicted once, from the ids before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text comes back as it was, files are always the same, and no text can spell a special token."""
+"""Text is restored exactly, files are reproducible, and no text can spell a special token."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Embedding(nn.Embedding):
             (`dropped_embedding`: Gal & Ghahramani 2016, section 4.2).
 
     The weight is initialised from a normal distribution with standard deviation 0.1, with zeros for
-    padding, which gets no gradient; `reset_parameters` draws it anew. With a standard deviation of 1, as
+    padding, which gets no gradient; `reset_parameters` draws a new one. With a standard deviation of 1, as
     in `torch.nn`, the little that a small data set changes is drowned out by the random initial values.
 
     Attributes:
@@ -78,7 +78,7 @@ class Embedding(nn.Embedding):
         self.weight.requires_grad_(tuning != "frozen")
 
     def reset_parameters(self) -> None:
-        """Draw the weight anew."""
+        """Draw a new weight."""
         nn.init.normal_(self.weight, std=0.1)
         with torch.no_grad():
             self.weight[PAD_ID] = 0

@@ -86,7 +86,7 @@ class RNN(torch.nn.RNN):
         )
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as the constructor does."""
+        """Draw new weights, as the constructor does."""
         super().reset_parameters()
         _start_recurrent(self, self.recurrent_init)
 
@@ -185,7 +185,7 @@ class LSTM(torch.nn.LSTM):
         )
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as the constructor does."""
+        """Draw new weights, as the constructor does."""
         super().reset_parameters()
         _start_recurrent(self, self.recurrent_init)
         if self.forget_bias is None:
@@ -270,7 +270,7 @@ class GRU(torch.nn.GRU):
         )
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as the constructor does."""
+        """Draw new weights, as the constructor does."""
         super().reset_parameters()
         _start_recurrent(self, self.recurrent_init)
 
@@ -351,7 +351,7 @@ class Recurrent(torch.nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as `torch.nn` does: U(−1/√H, 1/√H)."""
+        """Draw new weights, as `torch.nn` does: U(−1/√H, 1/√H)."""
         bound = self.hidden_size**-0.5 if self.hidden_size else 0.0
         for parameter in self.parameters():
             torch.nn.init.uniform_(parameter, -bound, bound)
