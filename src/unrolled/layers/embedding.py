@@ -35,8 +35,8 @@ class Embedding(nn.Embedding):
             (`dropped_embedding`: Gal & Ghahramani 2016, section 4.2).
 
     The weight is initialised from a normal distribution with standard deviation 0.1, with zeros for
-    padding, which gets no gradient; `reset_parameters` draws a new one. With a standard deviation of 1, as
-    in `torch.nn`, the little that a small data set changes is drowned out by the random initial values.
+    padding, which gets no gradient; `reset_parameters` draws a new one. With a standard deviation of 1,
+    as in `torch.nn`, the little that a small data set changes is drowned out by the random initial values.
 
     Attributes:
         weight: `[V, E]`.
