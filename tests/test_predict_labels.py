@@ -12,7 +12,7 @@ import torch
 
 import unrolled
 from unrolled import baselines, cli
-from unrolled.cli.labels import fit_and_save_baselines
+from unrolled.cli.train import print_baselines
 from unrolled.errors import ConfigError, DataError
 from unrolled.predictors.labels import LabelPredictor, probability_of
 from unrolled.tasks.classify import TASK, ClassifyConfig
@@ -141,7 +141,7 @@ def test_another_number_of_texts_is_refused(model: LabelPredictor) -> None:
 def test_held_out_rows_are_judged(model: LabelPredictor) -> None:
     found = model.evaluate(model.held_out("test"), "test", shuffle_words=1)
     assert found.measured.scores()["accuracy"] == 1.0
-    assert found.intervals["accuracy"].value == found.scores["accuracy"] == 100
+    assert found.intervals["accuracy"].value == found.scores["accuracy"] == 1
     assert len(found.predictions) == 12
     assert set(found.shuffled) >= {"accuracy", "macro_f1"}
     text = "\n".join(found.lines())
@@ -149,7 +149,7 @@ def test_held_out_rows_are_judged(model: LabelPredictor) -> None:
     assert "random order" in text
 
 
-def test_scores_of_a_run_are_shown_as_percentages(run: Path, model: LabelPredictor) -> None:
+def test_scores_are_shares_and_percentages_in_files(run: Path, model: LabelPredictor) -> None:
     rows = model.held_out("valid")
     found = model.evaluate(rows, "valid", shuffle_words=2)
     share = found.measured.scores()["accuracy"]
@@ -159,10 +159,15 @@ def test_scores_of_a_run_are_shown_as_percentages(run: Path, model: LabelPredict
     assert any(f'"accuracy": {100 * share}' in json.dumps(line) for line in trained)
     gold = [model.gold(row) for row in rows]
     told = model.scores_of(gold, [each.labels[0] for each in found.predictions])
-    for scores in (found.scores, found.figures(), told):
-        assert scores["accuracy"] == pytest.approx(100 * share)
-    assert found.intervals["accuracy"].value == pytest.approx(100 * share)
-    assert found.shuffled["accuracy"] > 1
+    assert found.scores["accuracy"] == told["accuracy"] == share
+    assert found.intervals["accuracy"].value == share
+    assert found.shuffled["accuracy"] <= 1
+    figures = found.figures()
+    assert figures["accuracy"] == pytest.approx(100 * share)
+    assert figures["shuffled"]["accuracy"] == pytest.approx(100 * found.shuffled["accuracy"])
+    low, high = figures["intervals"]["accuracy"]
+    assert low <= 100 * share <= high
+    assert f"accuracy          {share:.2%}  95 %:" in "\n".join(found.lines()).replace("   ", "   ")
     assert found.scores["nll"] == found.measured.scores()["nll"]
 
 
@@ -238,7 +243,7 @@ def test_words_of_attention_need_attention(run: Path, tmp_path: Path, capsys) ->
 def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    fit_and_save_baselines(copy)
+    print_baselines(copy)
     printed = capsys.readouterr().out
     assert "baseline majority · valid accuracy" in printed
     assert "baseline unigrams · valid accuracy 100.00" in printed
@@ -285,7 +290,7 @@ def test_baselines_get_the_weights_and_the_rows_of_the_model(tmp_path: Path, mon
     )
     given = []
     monkeypatch.setattr(baselines, "fit_baselines", lambda *all_: given.append(all_) or [])
-    fit_and_save_baselines(run)
+    print_baselines(run)
     ((learned, valid, _, config),) = given
     assert config.class_weights == "balanced"
     assert (len(learned.texts), len(valid.texts)) == (len(ROWS), len(rows))

@@ -414,7 +414,7 @@ PARTS: dict[str, tuple[Callable[[], nn.Module], str, Callable[[nn.Module], Tenso
     "attention's query": (
         lambda: Attention("additive", 16, 16),
         "query_weight",
-        lambda attention: attention.step_model()(HIDDEN),
+        lambda attention: attention.arrange()(HIDDEN),
     ),
     "bridge": (
         lambda: Bridge("gru", 16, 16, 1),

@@ -93,6 +93,23 @@ def test_gradients_of_a_new_cell_are_correct() -> None:
     assert torch.autograd.gradcheck(run, (x, *weights))
 
 
+@pytest.mark.parametrize("suffix", ["", "_reverse"])
+def test_gradients_of_a_new_cell_equal_a_loop(suffix: str) -> None:
+    layer = nn.layer_of("mgu")(3, 5, batch_first=True, bidirectional=True).double()
+    x = torch.randn(2, 7, 3, dtype=torch.float64, requires_grad=True)
+    weights = weights_of(layer, suffix)
+    half = slice(5, 10) if suffix else slice(0, 5)
+    leaves = (x, *weights.tensors)
+    y, h = layer(x, lengths=[7, 4])
+    found = torch.autograd.grad(y[..., half].square().sum() + h[int(bool(suffix))].sum(), leaves)
+    total = x.new_zeros(())
+    for row, length in enumerate((7, 4)):
+        outputs, last = by_hand(x[row, :length], weights, bool(suffix))
+        total = total + outputs.square().sum() + last.sum()
+    wanted = torch.autograd.grad(total, leaves)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+
+
 def test_explain_says_why_a_new_cell_has_no_fast_path() -> None:
     explanation = ops.explain("mgu", torch.zeros(3, 2, 3))
     assert explanation.chosen == "reference"

@@ -17,7 +17,7 @@ from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS
 from unrolled.tasks.text_labels import LabelledExample, truncate, weigh_classes
 from unrolled.text.labels import Labels
-from unrolled.text.rows import Row, join_list
+from unrolled.text.rows import Row
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
@@ -186,7 +186,7 @@ def test_shares_without_words_come_from_texts_that_share_none() -> None:
 
 
 def test_a_list_of_labels_asks_for_a_separator() -> None:
-    rows = [Row(("a b", "yes"), 2), Row(("c", join_list(["yes", "no"])), 3)]
+    rows = [Row(("a b", "yes"), 2), Row(("c", ("yes", "no")), 3)]
     with pytest.raises(DataError, match=r"^line 3: the label is a list, .* data\.label_separator"):
         text_labels.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
     found = text_labels.train_tokenizers(

@@ -305,7 +305,7 @@ def test_own_tasks_predict_and_evaluate_in_python(data: dict[str, Path], tmp_pat
     assert codes.evaluate(codes.held_out("test")).total.scores == {"equal": 100.0}
     moods = unrolled.load(tmp_path / "moods", MOODS)
     assert moods(["blue red", "blue green"]) == ["warm", "cold"]
-    assert moods.evaluate(moods.held_out("test")).scores["accuracy"] == 100
+    assert moods.evaluate(moods.held_out("test")).scores["accuracy"] == 1
     pairs = unrolled.load(tmp_path / "pairs", PAIRS)
     assert pairs.generate("red", temperature=0, max_tokens=2).split() == ["green", "blue"]
     assert pairs.evaluate(pairs.held_out("valid")).scores["perplexity"] < 1.5

@@ -38,7 +38,7 @@ from unrolled.tasks.tag.task import (
 )
 from unrolled.tasks.task import LABELS
 from unrolled.text.labels import Labels
-from unrolled.text.rows import Row, join_list
+from unrolled.text.rows import Row
 from unrolled.text.tokenizer import UNK_ID, TextConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -267,7 +267,7 @@ TAGS = ["B-PER", "O", "O", "B-LOC", "O"]
 
 def row(tokens: list[str], tags: list[str], line: int = 1, by_line: bool = False) -> Row:
     lines = range(line, line + len(tokens)) if by_line else ()
-    return Row((join_list(tokens), join_list(tags)), line, lines)
+    return Row((tuple(tokens), tuple(tags)), line, lines)
 
 
 def test_tokens_are_looked_up_whole() -> None:
@@ -305,7 +305,7 @@ def test_upper_case_is_folded_in_words_and_kept_in_characters() -> None:
 def test_raw_text_is_split_as_the_recipe_says(kind, tokens) -> None:
     found = train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind=kind), TagData())
     assert TASK.encode(["Ann's in Ulan Bator."], found, TagData()).tokens == tokens
-    assert TASK.encode([join_list(["Ulan Bator"])], found, TagData()).tokens == ("Ulan Bator",)
+    assert TASK.encode([("Ulan Bator",)], found, TagData()).tokens == ("Ulan Bator",)
     assert TASK.encode([""], found, TagData()).words == []
 
 
@@ -322,7 +322,7 @@ def test_parts_of_words_are_refused(kind) -> None:
 def test_another_number_of_tags_than_tokens_is_refused() -> None:
     found = train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind="word"), TagData())
     with pytest.raises(DataError) as caught:
-        TASK.encode((join_list(["a", "b"]), join_list(["O"])), found, TagData())
+        TASK.encode((("a", "b"), ("O",)), found, TagData())
     assert str(caught.value) == "expected as many tags as there are tokens, 2; found 1"
     with pytest.raises(DataError) as caught:
         train_tokenizers([row(TOKENS, TAGS), row(["a"], [], line=8)], TextConfig("word"), TagData())
@@ -630,11 +630,11 @@ def test_no_more_characters_of_a_word_are_read_than_the_limit() -> None:
     words = ["Ann", "abcdefgh", "x" * 3_000_000, "e\u0301" * 5]
     found = train_tokenizers([row(words, ["O", "B-X", "O", "O"])], TextConfig("word"), TagData())
     data = TagData(max_characters=5)
-    one = TASK.encode([join_list(words)], found, data)
+    one = TASK.encode([tuple(words)], found, data)
     assert [len(spelled) for spelled in one.spellings] == [3, 5, 5, 5]
     letters = found["characters"]
     assert "".join(letters.pieces(one.spellings[1])) == "abcgh"
-    usual = TASK.encode([join_list(words)], found, TagData())
+    usual = TASK.encode([tuple(words)], found, TagData())
     assert [len(spelled) for spelled in usual.spellings] == [3, 8, 100, 5]
     assert TASK.collate([usual]).spellings.values.shape[1] == 100
     with pytest.raises(ConfigError, match=r"data\.max_characters"):

@@ -106,7 +106,7 @@ def run(folder: Path, max_steps: int = 1600) -> None:
     evaluations = {name: model.evaluate(test) for name, model in translators.items()}
     retrieval = RetrievalBaseline([(p.source, p.target) for p in phrasebook.train])
     evaluations["nearest phrase"] = judge(
-        TASK, test, retrieval.translate([row.fields[0] for row in test])
+        TASK, test, retrieval.translate([row.texts[0] for row in test])
     )
     console.print(f"\ntraining: {training_seconds:.0f} s on {torch.get_num_threads()} threads\n")
     console.print(_table(evaluations))
@@ -132,16 +132,16 @@ def _table(evaluations: dict[str, Evaluation]) -> Table:
 
 def _show_translations(console: Console, translator: Predictor, rows: Sequence[Row]) -> None:
     console.print("\nunseen sentences:")
-    for row, answer in zip(rows, translator([row.fields[0] for row in rows]), strict=True):
-        source, reference = row.fields
+    for row, answer in zip(rows, translator([row.texts[0] for row in rows]), strict=True):
+        source, reference = row.texts
         console.print(f"  {source}\n    [bold]{escape(answer)}[/bold]")
         if answer != reference:
             console.print(f"    expected: {reference}")
 
 
 def _draw(console: Console, translator: Predictor, rows: Sequence[Row], path: Path) -> None:
-    chosen = sorted(rows, key=lambda row: abs(len(row.fields[0].split()) - 9))[:N_DRAWN]
-    drawn = translator.predict([row.fields[0] for row in chosen], with_attention=True)
+    chosen = sorted(rows, key=lambda row: abs(len(row.texts[0].split()) - 9))[:N_DRAWN]
+    drawn = translator.predict([row.texts[0] for row in chosen], with_attention=True)
     try:
         draw_attention(drawn, path)
     except UnavailableError:

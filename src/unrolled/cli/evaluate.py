@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ from unrolled.errors import ConfigError
 from unrolled.quoting import escape
 
 if TYPE_CHECKING:
+    from unrolled.inspect.label_report import Baseline
     from unrolled.predictors.labels import LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.seq2seq import Predictor
@@ -122,24 +123,46 @@ def _evaluate_running_text(predictor: LanguagePredictor, given: _Given) -> _Scor
 
 
 def _evaluate_labels(predictor: LabelPredictor, given: _Given) -> _Scored:
-    from unrolled.cli import labels
+    from unrolled.cli.predict import check_words
+    from unrolled.inspect.label_evaluation import evaluate_baselines, write_evaluation
 
-    data, split = given.data, given.split
+    run, data, split = given.run, given.data, given.split
     if given.overrides or given.cache:
         name = given.overrides[0][0] if given.overrides else "cache"
         raise ConfigError(f"--{name} does not apply to labels; leave it out")
-    evaluation = labels.evaluate(
+    rows = predictor.read(data) if data else predictor.held_out(split)
+    if not predictor.task.by_token:
+        check_words(predictor, given.words)
+    seed = predictor.recipe.seed if given.shuffle_words else None
+    evaluation = predictor.evaluate(rows, data[0] if data else f"the {split} part", seed)
+    baselines = evaluate_baselines(predictor, run, rows, evaluation)
+    _print(evaluation.lines())
+    _print(line for baseline in baselines for line in _baseline_lines(baseline))
+    name = Path(data[0]).name.split(".")[0] if data else split
+    folder = given.out or run / f"evaluation-{name}"
+    if given.out is None:
+        storage.require_own_folder(folder)
+    page, predictions = write_evaluation(
+        folder,
         predictor,
-        given.run,
-        predictor.read(data) if data else predictor.held_out(split),
-        Path(data[0]).name.split(".")[0] if data else split,
-        data[0] if data else f"the {split} part",
-        shuffle_words=given.shuffle_words,
-        out=given.out,
+        rows,
+        evaluation,
+        title=f"{run.name} on {name}",
+        baselines=baselines,
         words=given.words,
         command=shlex.join(["unrolled", *sys.argv[1:]]),
     )
+    print(f"\n{escape(f'{page} · {predictions}')}")
     return evaluation, {}
+
+
+def _baseline_lines(baseline: Baseline) -> Iterator[str]:
+    comparison = baseline.comparison
+    if comparison is not None:
+        yield (
+            f"baseline {baseline.name:20}  {comparison.score} {comparison.b:.2%}  model "
+            f"{comparison.difference:+.2%} ({comparison.low:+.2%} to {comparison.high:+.2%})"
+        )
 
 
 def _evaluate_text(predictor: Predictor, given: _Given) -> _Scored:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from unrolled.predictors.seq2seq import Predictor
     from unrolled.tasks.predictions import LabelPrediction
     from unrolled.text.conll import ColumnLine
-    from unrolled.text.labels import Labels
 
 
 Words = Literal["none", "attention", "gradients", "occlusion"]
@@ -197,31 +196,19 @@ def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores
     In tagging the tags, separated by spaces; with scores a line of JSON: the tokens, their tags, the
     probability of each tag, and the spans that they write.
     """
-    from unrolled.predictors.labels import given_labels, probability_of
+    from unrolled.predictors.labels import given_labels, probability_fields, probability_of
 
     if predictor.task.by_token:
         if not with_scores:
             return " ".join(escape_breaks(tag, also="\t ") for tag in prediction.labels)
         line = {"tokens": list(prediction.pieces[0]), "tags": list(prediction.labels)}
-        return json_line(line | _of_tags(prediction, predictor.labels))
+        return json_line(line | probability_fields(prediction, predictor.labels))
     if not with_scores:
         given = escape_breaks(given_labels(prediction), also="\t")
         return f"{given}\t{probability_of(prediction, predictor.labels):.4f}"
     pairs = zip(predictor.labels.names, prediction.probabilities.tolist(), strict=True)
     ordered = sorted(pairs, key=lambda pair: -pair[1])
     return "\t".join(f"{escape_breaks(name, TAB)}\t{p:.4f}" for name, p in ordered)
-
-
-def _of_tags(prediction: LabelPrediction, labels: Labels) -> dict[str, Any]:
-    """The probabilities of tags, and the spans that they write, for a line of JSON."""
-    from unrolled.tasks.tag.task import probabilities_of, spans_of
-
-    sure = probabilities_of(prediction, labels)
-    found: dict[str, Any] = {"probabilities": [round(each, 6) for each in sure]}
-    if labels.scheme:
-        spans = [vars(span) for span in spans_of(prediction, labels)]
-        found["spans"] = [{**each, "probability": round(each["probability"], 6)} for each in spans]
-    return found
 
 
 def add_columns(

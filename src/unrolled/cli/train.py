@@ -101,7 +101,20 @@ def train(
     events = fit(chosen, out, resume=resume, force=force, start_from=start_from)
     show(events, out, TASKS[chosen.task].use)
     if baselines:
-        from unrolled.cli.labels import fit_and_save_baselines
+        print_baselines(out)
 
-        with storage.locked(Path(os.path.realpath(out))):
-            fit_and_save_baselines(out)
+
+def print_baselines(run: Path) -> None:
+    """Fit and save the baselines of a run, and print the validation score of each."""
+    from unrolled.predictors.load import load_labels
+    from unrolled.predictors.run_baselines import baseline_metric, fit_run_baselines
+
+    metric = baseline_metric(load_labels(run))
+    with storage.locked(Path(os.path.realpath(run))):
+        for fitted in fit_run_baselines(run):
+            chosen = "" if fitted.c is None else f" · C {fitted.c:g}"
+            print(
+                f"baseline {fitted.name} · valid {metric} {100 * fitted.score:.2f}{chosen} · "
+                f"{fitted.n_features:,} n-grams · {fitted.seconds:.1f} s",
+                flush=True,
+            )

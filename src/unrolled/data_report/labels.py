@@ -24,7 +24,7 @@ from unrolled.tasks.tag.data import scheme_of, transitions
 from unrolled.tasks.task import LabelTask
 from unrolled.text.conll import is_column_file
 from unrolled.text.readers import column_names
-from unrolled.text.rows import Row, split_list
+from unrolled.text.rows import Row, as_list
 from unrolled.text.splits import read_splits, same_text
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
@@ -220,19 +220,20 @@ def _columns(
 ) -> tuple[tuple[Column, ...], np.ndarray]:
     """Of each column of texts what is known, and `[N, columns]` tokens of each training text."""
     rows = parts["train"] or parts["valid"] or parts["test"]
-    sides = [[row.fields[side] for row in rows] for side in range(len(names))]
-    valid = [[row.fields[side] for row in parts["valid"]] for side in range(len(names))]
+    sides = [[row.texts[side] for row in rows] for side in range(len(names))]
     if task.by_token:
-        sentences = [split_list(field) for field in sides[0]]
+        sentences = [as_list(row.fields[0]) for row in rows]
+        valid = [as_list(row.fields[0]) for row in parts["valid"]]
         tokenizer = Tokenizer.of_tokens(list(chain.from_iterable(sentences)), text)
         ids = [[tokenizer.ids_of(sentence) for sentence in sentences]]
-        valid_ids = [[tokenizer.ids_of(split_list(field)) for field in valid[0]]]
+        valid_ids = [[tokenizer.ids_of(sentence) for sentence in valid]]
         sides = [[" ".join(sentence) for sentence in sentences]]
     else:
         tokenizer = Tokenizer.train(chain.from_iterable(sides), text)
+        held_out = [[row.texts[side] for row in parts["valid"]] for side in range(len(names))]
         ids, valid_ids = (
             [[list(each) for each in tokenizer.encode_batch(side)] for side in both]
-            for both in (sides, valid)
+            for both in (sides, held_out)
         )
     lines = [row.line for row in rows]
     columns = tuple(

@@ -10,7 +10,7 @@ from unrolled.decoding.types import Hypothesis, StepModel, StepState, length_pen
 if TYPE_CHECKING:
     from unrolled.decoding.search import decode
 
-__all__ = ["DecodingConfig", "Hypothesis", "StepState", "Stepper", "decode", "length_penalty"]
+__all__ = ["DecodingConfig", "Hypothesis", "StepModel", "StepState", "decode", "length_penalty"]
 
 
 def __getattr__(name: str) -> Any:

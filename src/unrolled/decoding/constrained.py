@@ -29,7 +29,9 @@ class TokenMask(Protocol):
         ...
 
     def allowed(self, n_words: int, device: torch.device) -> Tensor:
-        """The tokens that may come next: bool, `[B, Q, V]` or a shape that broadcasts to it.
+        """The tokens that may come next: bool, `[B, Q, n_words]` or a shape that broadcasts to it.
+
+        For a model that copies, `n_words` is V + S, and id V + s is the word at step s of the source.
 
         A hypothesis with no allowed token ends.
         """

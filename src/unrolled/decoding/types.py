@@ -67,6 +67,8 @@ class StepModel(Protocol):
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
         """Read `tokens`, `[B, Q]` int64 → (logits `[B, Q, V]`, state, attention `[B, Q, S]`).
 
+        A model that copies has `[B, Q, V + S]` logits: id V + s is the word at step s of the source.
+
         Attention may be None. S may shrink when sentences leave, but never below the length of a
         remaining sentence.
         """

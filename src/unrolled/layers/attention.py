@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unrolled.layers.renewal import renewed
 from unrolled.ops.linear import StepLinear, linear
-from unrolled.shapes import Bool, Float, Padded
+from unrolled.shapes import Bool, Float, Int, Padded
 
 Score = Literal["additive", "dot", "general"]
 
@@ -29,15 +29,18 @@ class Memory:
         keys: `[B, S, A]`, compared with the query.
         values: `[B, S, D]`, averaged; zeros beyond each row's length.
         mask: `[B, 1, S]`, True for real steps.
+        ids: `[B, S]`, the word that a `CopyHead` writes if it copies a step; None without copying.
     """
 
     keys: Float[Tensor, "B S A"]
     values: Float[Tensor, "B S D"]
     mask: Bool[Tensor, "B 1 S"]
+    ids: Int[Tensor, "B S"] | None = None
 
     def keep(self, rows: Tensor) -> Memory:
         """Return the memory of the rows with these indices, `[B']`."""
-        return Memory(self.keys[rows], self.values[rows], self.mask[rows])
+        ids = None if self.ids is None else self.ids[rows]
+        return Memory(self.keys[rows], self.values[rows], self.mask[rows], ids)
 
 
 class Attention(nn.Module):
@@ -101,7 +104,7 @@ class Attention(nn.Module):
         keys_BSA = values_BSD if self.score == "dot" else linear(values_BSD, self.key_weight)
         return Memory(keys_BSA, values_BSD, mask_BS.unsqueeze(1))
 
-    def step_model(self) -> StepLinear | None:
+    def arrange(self) -> StepLinear | None:
         """Return the query's projection for one loop over steps; pass it to `forward` at each step."""
         return StepLinear(renewed(self).query_weight) if self.score == "additive" else None
 

@@ -296,7 +296,7 @@ class AttentionalDecoder(nn.Module):
             )
             for layer in range(self.recurrent.num_layers)
         )
-        project = None if self.attention is None else self.attention.step_model()
+        project = None if self.attention is None else self.attention.arrange()
         combine = None if self.combine is None else StepLinear(renewed(self.combine).weight)
         return StepWeights(cells, project, combine)
 

@@ -36,7 +36,7 @@ class Embedding(nn.Embedding):
 
     The weight is initialised from a normal distribution with standard deviation 0.1, with zeros for
     padding, which gets no gradient; `reset_parameters` draws a new one. With a standard deviation of 1,
-    as in `torch.nn`, the little that a small data set changes is drowned out by the random initial values.
+    as in `torch.nn`, the little that a small data set changes is lost among the random initial values.
 
     Attributes:
         weight: `[V, E]`.

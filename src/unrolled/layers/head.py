@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from unrolled.errors import ConfigError
 from unrolled.layers.renewal import renewed
-from unrolled.ops.cross_entropy import softmax_cross_entropy
+from unrolled.ops.cross_entropy import FLOATS_AT_ONCE, LEAST_ROWS, softmax_cross_entropy
 from unrolled.ops.linear import linear
 from unrolled.shapes import Float, Int
 
@@ -65,6 +67,122 @@ class SoftmaxHead(nn.Module):
         logits = self.logits(hidden)
         values, ids = logits.topk(k, dim=-1)
         return values - logits.logsumexp(-1, keepdim=True), ids
+
+
+class CopyHead(SoftmaxHead):
+    """A softmax head that can also copy words which attention looks at, known to it or not.
+
+    See, Liu & Manning 2017, "Get to the point: summarization with pointer-generator networks", eq. 8–9.
+    With attention a_s over the steps of a source, of which step s writes the word ids_s when copied:
+
+        g = σ(u · h + c)                            the chance to generate rather than copy
+        p(w) = g softmax(W h + b)_w + (1 − g) Σ_{s: ids_s = w} a_s
+
+    In the paper g reads the context, the decoder's state and its input; here it reads h, the output that
+    is made of the context and the state.
+
+    Ids 0 … V − 1 are the words of the vocabulary. Id V + s is the word at step s of the row's own source,
+    where that word is in no vocabulary; of equal words it is the first one's.
+
+    Args:
+        hidden_size: width of h.
+        n_words: V.
+        weight: a parameter `[V, hidden_size]` to share.
+
+    >>> head = CopyHead(3, 5)
+    >>> looked, ids = torch.tensor([[0.25, 0.75]]), torch.tensor([[4, 6]])
+    >>> head.log_probs(torch.zeros(1, 3), looked, ids).exp().sum().round(decimals=4).item()
+    1.0
+    """
+
+    def __init__(self, hidden_size: int, n_words: int, weight: Tensor | None = None) -> None:
+        super().__init__(hidden_size, n_words, weight)
+        self.gate_weight = nn.Parameter(torch.empty(1, hidden_size))
+        self.gate_bias = nn.Parameter(torch.zeros(1))
+        nn.init.xavier_uniform_(self.gate_weight)
+
+    def log_probs(
+        self,
+        hidden: Float[Tensor, "*rows H"],
+        looked: Float[Tensor, "*rows S"],
+        ids: Int[Tensor, "*rows S"],
+    ) -> Float[Tensor, "*rows W"]:
+        """Log-probabilities of the V words and of the S steps of the source, W = V + S.
+
+        Args:
+            hidden: what the words are predicted from.
+            looked: the attention of each row, which sums to 1.
+            ids: the word of each step, below V + S.
+        """
+        generated = self.logits(hidden).log_softmax(-1)
+        gate = linear(hidden, self.gate_weight, self.gate_bias)
+        n_steps = looked.shape[-1]
+        generated = nn.functional.pad(generated, (0, n_steps), value=-torch.inf)
+        copied = torch.zeros_like(generated).scatter_add_(-1, ids, looked.to(generated.dtype))
+        log_gate, log_rest = _log_gates(gate)
+        return torch.logaddexp(generated + log_gate, copied.log() + log_rest)
+
+    def loss(  # type: ignore[override]  # it needs what attention looked at
+        self,
+        hidden: Float[Tensor, "M H"],
+        targets: Int[Tensor, " M"],
+        smoothing: float = 0.0,
+        *,
+        looked: Float[Tensor, "M S"],
+        ids: Int[Tensor, "M S"],
+    ) -> tuple[Float[Tensor, ""], int]:
+        """−log p(target), summed over the rows, in nats; and how many rows.
+
+        Label smoothing ε is of the generated words alone: (1 − ε) times the above, and ε / V times the
+        cross-entropy of each word under the softmax.
+
+        Args:
+            hidden, looked, ids: as for `log_probs`.
+            targets: ids below V + S.
+            smoothing: ε.
+        """
+        renewed(self)
+        n_rows = max(LEAST_ROWS, FLOATS_AT_ONCE // len(self.weight))
+        parts = []
+        for start in range(0, len(targets), n_rows):
+            rows = slice(start, start + n_rows)
+            block = (hidden[rows], targets[rows], looked[rows], ids[rows], smoothing)
+            if len(targets) > n_rows and torch.is_grad_enabled():
+                # The logits of a block are made again in the backward pass, rather than all kept.
+                parts.append(checkpoint(self._block_loss, *block, use_reentrant=False))
+            else:
+                parts.append(self._block_loss(*block))
+        total = torch.stack(parts).sum() if parts else hidden.sum()
+        return total, len(targets)
+
+    def _block_loss(
+        self, hidden: Tensor, targets: Tensor, looked: Tensor, ids: Tensor, smoothing: float
+    ) -> Tensor:
+        n_words = len(self.weight)
+        logits = _at_least_float32(linear(hidden, self.weight, self.bias))
+        log_probs = logits.log_softmax(1)
+        gate = _at_least_float32(linear(hidden, self.gate_weight, self.gate_bias))
+        log_gate, log_rest = (each.squeeze(1) for each in _log_gates(gate))
+        is_word = targets < n_words
+        generated = log_probs.gather(1, torch.where(is_word, targets, 0).unsqueeze(1)).squeeze(1)
+        chance = (looked * (ids == targets.unsqueeze(1))).sum(1).to(generated.dtype)
+        tiny = torch.finfo(chance.dtype).tiny
+        # A word of the vocabulary that is in no source has no copying part, whose logarithm is no number;
+        # of one that can only be copied the chance may underflow.
+        is_copied = chance > 0
+        copied = torch.where(is_copied, chance, 1.0).log()
+        copied = torch.where(is_copied, copied, math.log(tiny)) + log_rest
+        both = torch.logaddexp(generated + log_gate, copied)
+        only_generated = torch.where(is_word & ~is_copied, generated + log_gate, both)
+        log_p = torch.where(is_word, only_generated, copied)
+        if not smoothing:
+            return -log_p.sum()
+        return -(1 - smoothing) * log_p.sum() - smoothing * log_probs.mean(1).sum()
+
+
+def _log_gates(gate: Tensor) -> tuple[Tensor, Tensor]:
+    """log σ(x) and log (1 − σ(x))."""
+    return nn.functional.logsigmoid(gate), nn.functional.logsigmoid(-gate)
 
 
 class AdaptiveHead(nn.Module):

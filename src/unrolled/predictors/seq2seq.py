@@ -171,9 +171,7 @@ class Predictor:
             decoding: decoding settings; by default those of the recipe.
         """
         start = time.perf_counter()
-        answers = [
-            answer.text for answer in self.predict([row.fields[0] for row in rows], decoding)
-        ]
+        answers = [answer.text for answer in self.predict([row.texts[0] for row in rows], decoding)]
         return judge(self.task, rows, answers, time.perf_counter() - start)
 
 
@@ -188,12 +186,12 @@ def judge(
         answers: the predictions, one per row.
         seconds: time for prediction.
     """
-    n_words = [max(1, len(row.fields[0].split())) for row in rows]
+    n_words = [max(1, len(row.texts[0].split())) for row in rows]
 
     def scores(chosen: Sequence[int]) -> Scores:
         return Scores(
             len(chosen),
-            task.score([answers[row] for row in chosen], [rows[row].fields[-1] for row in chosen]),
+            task.score([answers[row] for row in chosen], [rows[row].texts[-1] for row in chosen]),
         )
 
     by_length = {}

@@ -27,6 +27,7 @@ from unrolled.tasks import text_labels
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ClassWeights
+from unrolled.text.rows import Field, as_text
 from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
 
@@ -147,11 +148,11 @@ def build(config: ClassifyConfig, tokenizers: Tokenizers) -> Classifier:
     return Classifier(config, len(words), len(labels), labels.multi_label)
 
 
-def _has_text(fields: Sequence[str]) -> bool:
-    return bool(fields[0].strip())
+def _has_text(fields: Sequence[Field]) -> bool:
+    return bool(as_text(fields[0]).strip())
 
 
-def _text(fields: Sequence[str]) -> Sequence[str]:
+def _text(fields: Sequence[Field]) -> Sequence[Field]:
     return fields[:1]
 
 

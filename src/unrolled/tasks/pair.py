@@ -36,6 +36,7 @@ from unrolled.tasks import text_labels
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ClassWeights
+from unrolled.text.rows import Field, as_text
 from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
 
@@ -231,13 +232,13 @@ def build(config: PairConfig, tokenizers: Tokenizers) -> PairClassifier:
     return PairClassifier(config, len(words), len(labels), labels.multi_label)
 
 
-def _has_text(fields: Sequence[str]) -> bool:
-    return bool(fields[0].strip() or fields[1].strip())
+def _has_text(fields: Sequence[Field]) -> bool:
+    return bool(as_text(fields[0]).strip() or as_text(fields[1]).strip())
 
 
-def _both_texts(fields: Sequence[str]) -> Sequence[str]:
+def _both_texts(fields: Sequence[Field]) -> Sequence[Field]:
     # A premise is in several pairs, a target in a thousand, so only whole pairs must not be in two parts.
-    return ("\n".join(fields[:2]),)
+    return ("\n".join(map(as_text, fields[:2])),)
 
 
 def check_pretrained(config: PairConfig, text: TextConfig) -> None:

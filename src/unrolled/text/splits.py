@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from unrolled.config import Count, Range, check_fields
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.readers import read_rows
-from unrolled.text.rows import Lists, Row
+from unrolled.text.rows import Field, Lists, Row, as_text
 
 _SHARE_HELD_OUT = 0.05
 _MOST_HELD_OUT = 2000
@@ -119,9 +119,9 @@ class Splits:
         return f"{text} ({' and '.join(self.cut)} cut from the training file)" if self.cut else text
 
 
-def has_no_empty_field(fields: Sequence[str]) -> bool:
+def has_no_empty_field(fields: Sequence[Field]) -> bool:
     """Whether each field contains more than white space."""
-    return all(text.strip() for text in fields)
+    return all(as_text(field).strip() for field in fields)
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ class Reading:
         labels: fields, the `[data]` section → the labels of a row, which must occur in the training part.
     """
 
-    is_full: Callable[[Sequence[str]], bool] = has_no_empty_field
-    linked: Callable[[Sequence[str]], Sequence[str]] = tuple
+    is_full: Callable[[Sequence[Field]], bool] = has_no_empty_field
+    linked: Callable[[Sequence[Field]], Sequence[Field]] = tuple
     lists: Lists = "none"
     by_token: bool = False
     names: tuple[str, ...] = ()
-    labels: Callable[[Sequence[str], Any], Sequence[str]] | None = None
+    labels: Callable[[Sequence[Field], Any], Sequence[str]] | None = None
 
 
 def read_splits(
@@ -243,12 +243,13 @@ def _default_size(n_rows: int) -> int:
     return min(_MOST_HELD_OUT, max(1, round(n_rows * _SHARE_HELD_OUT)))
 
 
-def same_text(text: str) -> str:
+def same_text(field: Field) -> str:
     r"""Normalise spacing and code points, so that equal sentences become equal strings.
 
-    >>> same_text("caf\u00e9  now ") == same_text("cafe\u0301 now")
+    >>> same_text("caf\u00e9  now ") == same_text(("cafe\u0301", "now"))
     True
     """
+    text = as_text(field)
     return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 

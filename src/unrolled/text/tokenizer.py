@@ -299,30 +299,51 @@ class Tokenizer:
         inner.encode_special_tokens = True
         return inner
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int], others: Sequence[str] = ()) -> str:
         """Return readable text, without padding, begin and end; an unknown token becomes `<unk>`.
 
         Characters and byte pairs give the original text (in normal form C); words are joined as in a
         sentence, and tokens of kind `space` by single spaces.
+
+        Args:
+            ids: the ids of the tokens.
+            others: tokens that are in no vocabulary, such as copied ones, with ids from V on.
+
+        >>> Tokenizer.train(["a cat"], TextConfig(kind="word")).decode([4, 6], ["Zoe"])
+        'a Zoe'
         """
-        kept = [i for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)]
+        tokens = self.tokens([i for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)], others)
         if self.kind == "word":
-            return join_words([self._tokens[i] for i in kept])
+            return join_words(tokens)
         if self.kind == "space":
-            return " ".join(self._tokens[i] for i in kept)
+            return " ".join(tokens)
         if self.kind == "char":
-            return "".join(self._tokens[i] for i in kept)
-        written = _bytes_of([self._tokens[i] for i in kept]).decode("utf-8", "replace")
+            return "".join(tokens)
+        written = _bytes_of(tokens).decode("utf-8", "replace")
         return written if self.running else written.removeprefix(" ")
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def tokens(self, ids: Sequence[int], others: Sequence[str] = ()) -> list[str]:
+        """Return the tokens as stored in the vocabulary, where byte pairs are written in their own way.
+
+        Args:
+            ids, others: as for `decode`.
+        """
+        n = len(self)
+        return [self._tokens[i] if i < n else others[i - n] for i in ids]
+
+    def pieces(self, ids: Sequence[int], others: Sequence[str] = ()) -> list[str]:
         """Return one readable string per id; for byte pairs, a leading space marks the start of a word.
 
         Part of a character is shown as its bytes, `<C3>`.
+
+        Args:
+            ids, others: as for `decode`.
         """
+        tokens = self.tokens(ids, others)
         if self.kind != "bpe":
-            return [self._tokens[i] for i in ids]
-        return [SPECIALS[i] if i < len(SPECIALS) else _show(self._tokens[i]) for i in ids]
+            return tokens
+        shown = zip(ids, tokens, strict=True)
+        return [token if i < len(SPECIALS) else _show(token) for i, token in shown]
 
     def ids_of(self, tokens: Sequence[str]) -> list[int]:
         """Look up the ids of whole tokens; tokens that are not in the vocabulary are unknown.

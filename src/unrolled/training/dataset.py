@@ -288,12 +288,12 @@ def _encode(
 ) -> Part:
     part = Part([], [], [], 0)
     for row in rows:
-        example = task.encode(row.fields, tokenizers)
+        example = task.encode(row.texts, tokenizers)
         lengths = task.lengths(example)
         if max(lengths) > max_length:
             if not cut_off:
                 continue
-            example = _cut_off(row.fields, task, tokenizers, max_length)
+            example = _cut_off(row.texts, task, tokenizers, max_length)
             lengths = task.lengths(example)
         part.rows.append(row)
         part.examples.append(example)

@@ -143,7 +143,7 @@ class RowLoader:
         examples = [valid.examples[index] for index in chosen]
         with precision:
             predicted = predictions(model, self._task, examples, self.tokenizers, decoding)
-        references = [valid.rows[index].fields[-1] for index in chosen]
+        references = [valid.rows[index].texts[-1] for index in chosen]
         return loss, dict(self._task.score([each.text for each in predicted], references))
 
     def signature(self) -> dict[str, str]:
@@ -186,7 +186,9 @@ class LabelLoader(RowLoader):
         with precision:
             predicted = label_predictions(model, task, examples, self.tokenizers)
         predicted = task.tune_thresholds(model, examples, predicted, self.tokenizers)
-        return loss, task.evaluate(model, examples, predicted, self.tokenizers).scores()
+        scores = task.evaluate(model, examples, predicted, self.tokenizers).scores()
+        # Events, progress lines and files of training hold percentages.
+        return loss, {name: 100 * share for name, share in scores.items()}
 
 
 class WindowLoader:

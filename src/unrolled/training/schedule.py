@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import assert_never
 
 from unrolled.training.config import TrainingConfig
 
@@ -39,6 +40,8 @@ def learning_rate(
             factor = min(rise, 1.0 - fraction_done)
         case "inverse_sqrt":
             factor = min(rise, math.sqrt(max(1, warmup) / step))
-        case _:
+        case "constant":
             factor = rise
+        case unknown:
+            assert_never(unknown)
     return config.learning_rate * factor
