@@ -70,19 +70,19 @@ class SoftmaxHead(nn.Module):
 
 
 class CopyHead(SoftmaxHead):
-    """A softmax head that can also copy words which attention looks at, known to it or not.
+    """A softmax head that can also copy source words, including words that are not in the vocabulary.
 
     See, Liu & Manning 2017, "Get to the point: summarization with pointer-generator networks", eq. 8–9.
-    With attention a_s over the steps of a source, of which step s writes the word ids_s when copied:
+    With attention a_s over the steps of a source, where copying step s writes the word ids_s:
 
-        g = σ(u · h + c)                            the chance to generate rather than copy
+        g = σ(u · h + c)                            the probability of generating rather than copying
         p(w) = g softmax(W h + b)_w + (1 − g) Σ_{s: ids_s = w} a_s
 
-    In the paper g reads the context, the decoder's state and its input; here it reads h, the output that
-    is made of the context and the state.
+    In the paper, g is computed from the context, the decoder's state and its input; here it is computed
+    from h, the output, which combines the context and the state.
 
     Ids 0 … V − 1 are the words of the vocabulary. Id V + s is the word at step s of the row's own source,
-    where that word is in no vocabulary; of equal words it is the first one's.
+    if that word is in no vocabulary; equal words share the id of the first one.
 
     Args:
         hidden_size: width of h.
@@ -110,8 +110,8 @@ class CopyHead(SoftmaxHead):
         """Log-probabilities of the V words and of the S steps of the source, W = V + S.
 
         Args:
-            hidden: what the words are predicted from.
-            looked: the attention of each row, which sums to 1.
+            hidden: the vectors from which the words are predicted.
+            looked: the attention weights of each row, which sum to 1.
             ids: the word of each step, below V + S.
         """
         generated = self.logits(hidden).log_softmax(-1)
@@ -122,7 +122,7 @@ class CopyHead(SoftmaxHead):
         log_gate, log_rest = _log_gates(gate)
         return torch.logaddexp(generated + log_gate, copied.log() + log_rest)
 
-    def loss(  # type: ignore[override]  # it needs what attention looked at
+    def loss(  # type: ignore[override]  # it needs the attention weights
         self,
         hidden: Float[Tensor, "M H"],
         targets: Int[Tensor, " M"],
@@ -131,9 +131,9 @@ class CopyHead(SoftmaxHead):
         looked: Float[Tensor, "M S"],
         ids: Int[Tensor, "M S"],
     ) -> tuple[Float[Tensor, ""], int]:
-        """−log p(target), summed over the rows, in nats; and how many rows.
+        """−log p(target), summed over the rows, in nats; and the number of rows.
 
-        Label smoothing ε is of the generated words alone: (1 − ε) times the above, and ε / V times the
+        Label smoothing ε only applies to generated words: (1 − ε) times the above, plus ε / V times the
         cross-entropy of each word under the softmax.
 
         Args:
@@ -148,7 +148,7 @@ class CopyHead(SoftmaxHead):
             rows = slice(start, start + n_rows)
             block = (hidden[rows], targets[rows], looked[rows], ids[rows], smoothing)
             if len(targets) > n_rows and torch.is_grad_enabled():
-                # The logits of a block are made again in the backward pass, rather than all kept.
+                # The logits of a block are computed again in the backward pass instead of being stored.
                 parts.append(checkpoint(self._block_loss, *block, use_reentrant=False))
             else:
                 parts.append(self._block_loss(*block))
@@ -162,13 +162,13 @@ class CopyHead(SoftmaxHead):
         logits = _at_least_float32(linear(hidden, self.weight, self.bias))
         log_probs = logits.log_softmax(1)
         gate = _at_least_float32(linear(hidden, self.gate_weight, self.gate_bias))
-        log_gate, log_rest = (each.squeeze(1) for each in _log_gates(gate))
+        log_gate, log_rest = (part.squeeze(1) for part in _log_gates(gate))
         is_word = targets < n_words
         generated = log_probs.gather(1, torch.where(is_word, targets, 0).unsqueeze(1)).squeeze(1)
         chance = (looked * (ids == targets.unsqueeze(1))).sum(1).to(generated.dtype)
         tiny = torch.finfo(chance.dtype).tiny
-        # A word of the vocabulary that is in no source has no copying part, whose logarithm is no number;
-        # of one that can only be copied the chance may underflow.
+        # A vocabulary word that does not occur in the source has copy probability 0, with logarithm −∞;
+        # for a word that can only be copied, the probability may underflow.
         is_copied = chance > 0
         copied = torch.where(is_copied, chance, 1.0).log()
         copied = torch.where(is_copied, copied, math.log(tiny)) + log_rest
