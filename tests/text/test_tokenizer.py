@@ -390,7 +390,7 @@ def test_a_pipeline_that_we_do_not_write_is_refused(
     [
         ("bpe", {"dropout": 0.5}, "its 'model.dropout' is not one that this toolkit writes"),
         ("bpe", {"merges": [["a", "b", "c"]]}, "a merge is not a pair of tokens"),
-        ("bpe", {"merges": None}, "it has no merges, or more than tokens"),
+        ("bpe", {"merges": None}, "it has no merges, or more merges than tokens"),
         ("bpe", {"type": "Unigram"}, "its model is neither char, word, space nor byte-level bpe"),
         (
             "word",
@@ -399,10 +399,10 @@ def test_a_pipeline_that_we_do_not_write_is_refused(
         ),
         ("word", {"merges": []}, "merges belong to byte pairs"),
         ("word", {"vocab": []}, "its model has no vocabulary"),
-        ("word", {"+": {"a": 4}}, "ids of its vocabulary are missing, or given twice"),
-        ("word", {"+": {"a": True}}, "ids of its vocabulary are missing, or given twice"),
-        ("word", {"+": {"a": 10**9}}, "ids of its vocabulary are missing, or given twice"),
-        ("word", {"+": {"": -1}}, "ids of its vocabulary are missing, or given twice"),
+        ("word", {"+": {"a": 4}}, "ids of its vocabulary are missing or duplicated"),
+        ("word", {"+": {"a": True}}, "ids of its vocabulary are missing or duplicated"),
+        ("word", {"+": {"a": 10**9}}, "ids of its vocabulary are missing or duplicated"),
+        ("word", {"+": {"": -1}}, "ids of its vocabulary are missing or duplicated"),
         ("char", {"+": {"ab": None}}, "a token is not one character"),
         ("bpe", {"+": {"\u2603": None}}, "a token is not made of bytes"),
         ("bpe", {"-": "a"}, "a byte has no token"),
