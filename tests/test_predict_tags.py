@@ -417,7 +417,9 @@ def test_words_may_begin_with_vectors_and_stay_so(tmp_path: Path, data: Path) ->
         assert model.model.embedding.weight[place].tolist() == rows[word]
     assert "3 of" in (run / "README.md").read_text(encoding="utf-8")
     vectors.write_text("Paris 1 2 3\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"model.embedding_size is 8, but the vectors in .* have 3"):
+    with pytest.raises(
+        ConfigError, match=r"model.embedding_size is 8, but the vectors in .* have 3"
+    ):
         train(tmp_path / "run", tmp_path / "no.conll", **options)
 
 

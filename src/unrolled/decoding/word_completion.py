@@ -31,7 +31,7 @@ WIDTH = 24
 """Number of hypotheses that are extended together in one step."""
 
 _N_ROUNDS = 31
-"""Minimum number of rounds before the search gives up."""
+"""The search gives up after this many rounds, or `max_length` + 1 if that is more."""
 
 _N_CHILDREN = 64
 """Number of most probable continuations considered per hypothesis."""
