@@ -266,7 +266,7 @@ def test_training_needs_a_limit_and_data(
     assert refusal.of("train", "--data", pairs_file, "--out", tmp_path / "run") == (
         "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps or patience"
     )
-    assert refusal.of("train") == "nothing to train on; give a recipe or --data FILE"
+    assert refusal.of("train") == "no training data; give a recipe or --data FILE"
     limit = ("--training.max_steps", "1")
     assert "--data" in refusal.of("train", "--out", tmp_path / "run", *limit)
 
@@ -366,10 +366,10 @@ def test_a_trained_run_takes_no_other_settings(refusal: Refusal, trained_run: Pa
     )
     greedy = ("--decoding.method", "greedy")
     assert refusal.of("predict", trained_run, "birds", "--n-best", "2", *greedy) == (
-        "--n-best 2: decoding.method is greedy, which finds one answer; give --decoding.method beam"
+        "--n-best 2: decoding.method is greedy, which gives one answer; add --decoding.method beam"
     )
     assert refusal.of("evaluate", trained_run, "--model.cell", "gru") == (
-        "--model.cell: a trained run takes only --decoding.… settings"
+        "--model.cell: only --decoding.… settings can be changed for a trained run"
     )
     assert refusal.of("predict", trained_run, "birds", "--decoding.bem_size", "2") == (
         "unknown key 'bem_size' in [decoding]; did you mean 'beam_size'?"

@@ -39,14 +39,14 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("train a.toml b", "unexpected 'b'; quote an argument that contains spaces"),
         ("doctor --training.x 3", "--training.x: `unrolled doctor` takes no recipe settings"),
         ("data", "no file given; `unrolled data FILE` describes a data file"),
-        ("predict run hi --input a", "both a sentence and --input; give one of them"),
+        ("predict run hi --input a", "both a sentence and --input are given; use one"),
         (
             "predict run hi --attention a.jpg",
-            "--attention a.jpg: expected a name in .png or .html",
+            "--attention a.jpg: expected a file name ending in .png or .html",
         ),
         (
             "predict run --attention a.png",
-            "--attention draws one sentence; give it in quotes after the run",
+            "--attention needs a single sentence; give it in quotes after the run",
         ),
         ("evaluate run --split tset", None),
         ("trian", None),

@@ -110,11 +110,11 @@ def test_text_ends_before_a_stop_string(
         (["generate", "run", "--n", "0"], "--n must be at least 1, got 0"),
         (["generate", "run", "--seed", "-2"], "seed must be at least 0, got -2"),
         (["generate", "run", "--stop", ""], "stop must be strings that are not empty"),
-        (["generate", "run", "--prompt", "a", "--prompt-file", "b"], "give one of them"),
+        (["generate", "run", "--prompt", "a", "--prompt-file", "b"], "are given; use one"),
         (["generate", "run", "--prompt-file", "no.txt"], "no.txt: no such file"),
         (["generate", "run", "--precision", "int4"], "int4"),
         (["complete", "run", "the", "--k", "0"], "--k must be at least 1, got 0"),
-        (["score", "run", "a", "--input", "b"], "both a text and --input; give one of them"),
+        (["score", "run", "a", "--input", "b"], "both a text and --input are given; use one"),
         (["score", "run", ""], "nothing to score; the text is empty"),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_run_of_another_task_is_refused_by_name(
     text = [] if command == "generate" else ["a text"]
     assert cli.main([command, "runs/a", *text]) == 2
     assert capsys.readouterr().err == (
-        f"unrolled: runs/a is a run of task 'translate'; {command} needs a language model\n"
+        f"unrolled: runs/a is a run of task 'translate'; `unrolled {command}` needs a language model\n"
     )
 
 
@@ -226,7 +226,7 @@ def test_a_missing_line_editor_says_what_to_install(
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     assert cli.main(["complete", "run"]) == 2
     assert capsys.readouterr().err == (
-        "unrolled: suggestions while you type need prompt_toolkit: pip install "
+        "unrolled: suggestions while you type need prompt_toolkit; run pip install "
         "'unrolled[terminal]', or give the text after the run\n"
     )
 

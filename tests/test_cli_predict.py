@@ -101,7 +101,7 @@ def test_an_answer_cannot_break_its_line() -> None:
 def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "in.txt"
     path.write_text("a\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="is the input; write to another file"):
+    with pytest.raises(ConfigError, match="is also the input; choose another file"):
         cli_predict.check(None, path, tmp_path / "." / "in.txt", None)
     assert path.read_text(encoding="utf-8") == "a\n"
 
@@ -109,7 +109,7 @@ def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_picture_may_be_named_in_capitals() -> None:
     for name in ("a.PNG", "a.Html"):
         cli_predict.check("hi", None, None, Path(name))
-    with pytest.raises(ConfigError, match=r"a\.JPG: expected a name in \.png or \.html"):
+    with pytest.raises(ConfigError, match=r"a\.JPG: expected a file name ending in \.png"):
         cli_predict.check("hi", None, None, Path("a.JPG"))
 
 

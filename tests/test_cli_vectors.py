@@ -76,7 +76,7 @@ def test_vectors_are_named_after_their_text(run: Run, tmp_path: Path) -> None:
     }
     assert same(tmp_path / "vectors" / "talk", tmp_path / "vectors" / "texts")
     assert run.refused("/*.nothing", *QUICK) == (
-        "/*.nothing gives the vectors no name; name the folder with --out vectors/NAME"
+        "cannot derive a name for the vectors from /*.nothing; add --out vectors/NAME"
     )
 
 
@@ -89,7 +89,7 @@ def test_standard_input_is_a_text_like_any_other(run: Run, tmp_path: Path) -> No
     seen = (tmp_path / "both" / "vocabulary.tsv").read_text(encoding="utf-8").splitlines()
     assert seen[0] == "is\t72"
     assert run.refused("-", *QUICK) == (
-        "standard input gives the vectors no name; name the folder with --out vectors/NAME"
+        "cannot derive a name for the vectors from standard input; add --out vectors/NAME"
     )
     assert run.refused("-", "--out", "c", "--cluster", "tcp://127.0.0.1:9", stdin=b"") == (
         "standard input is read on this machine, not on a cluster; give files or URLs, or "
@@ -272,14 +272,14 @@ def test_a_setting_changed_on_resume_is_named_as_an_option(run: Run) -> None:
         ("--on-invalid", "skip"),
         ("--documents", "line"),
         ("--separator", "***"),
+        ("--tokenizer", "tokenizer.json"),
+        ("--cluster", "tcp://127.0.0.1:9"),
     ],
 )
-def test_with_counts_no_option_of_a_text_is_dropped_in_silence(
-    run: Run, option: tuple[str, str]
-) -> None:
+def test_options_of_a_text_are_refused_with_counts(run: Run, option: tuple[str, str]) -> None:
     borders = ("--borders", "document")
     assert run.refused("--counts", "a", "--out", "b", *borders, *option) == (
-        f"{option[0]} sets how a text is read and has no effect with --counts; remove it"
+        f"{option[0]} applies to reading a text and has no effect with --counts; remove it"
     )
 
 
@@ -344,5 +344,5 @@ def test_the_help_of_the_cache_shows_the_defaults(capsys: pytest.CaptureFixture[
     cli.main(["evaluate", "--help"])
     printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
     defaults = inspect.signature(ContinuousCache).parameters
-    for name, about in (("theta", "nearer states count in the cache"), ("weight", "the mixture")):
+    for name, about in (("theta", "the most similar states"), ("weight", "from 0 to below 1")):
         assert f"{about}; {defaults[name].default} by default." in printed

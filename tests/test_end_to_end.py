@@ -224,11 +224,11 @@ def test_a_run_is_not_overwritten_unless_asked(
     assert content(run) == before
 
     told = done(capsys, *command, "--resume", "--training.max_steps", "9")
-    assert "going on from step 5" in told.splitlines()[0]
+    assert "resuming from step 5" in told.splitlines()[0]
     assert "finished at step 9 after " in told
     assert load_checkpoint(run).progress.step == 9
     told = done(capsys, "train", "--resume", "--out", run, "--training.max_steps", "11")
-    assert "going on from step 9" in told.splitlines()[0]
+    assert "resuming from step 9" in told.splitlines()[0]
 
     told = done(capsys, *command, "--force", "--training.max_steps", "3")
     assert "going on" not in told
@@ -307,5 +307,5 @@ def test_ctrl_c_leaves_a_run_that_goes_on(
     step = load_checkpoint(run).progress.step
     assert step >= int(seen.split()[1].replace(",", ""))
     told = done(capsys, "train", "--resume", "--out", run, f"--training.max_steps={step + 2}")
-    assert f"going on from step {step:,}" in told
+    assert f"resuming from step {step:,}" in told
     assert f"finished at step {step + 2:,} after " in told

@@ -133,7 +133,7 @@ def test_baselines_of_a_task_without_labels_are_refused_at_once(tmp_path: Path, 
     data = table(tmp_path / "train.tsv", ROWS, "en", "es")
     assert train(data, tmp_path / "run", "--baselines", task="translate") == 2
     assert refused(capsys) == (
-        "--baselines is only available for classify, pair and tag, not for 'translate'; leave it out"
+        "--baselines is only available for classify, pair and tag, not for 'translate'; remove it"
     )
     assert not (tmp_path / "run").exists()
 
@@ -261,8 +261,8 @@ def test_two_texts_are_no_input_of_a_run_that_reads_one(tmp_path: Path, capsys) 
     capsys.readouterr()
     assert cli.main(["predict", str(run), "one text", "another"]) == 2
     assert refused(capsys) == (
-        f"{run} reads one text, found two; quote a text that contains spaces, and give several as lines "
-        "of standard input or of --input FILE"
+        f"{run} takes one text, got two; quote a text that contains spaces, and give several texts as "
+        "lines of standard input or of --input FILE"
     )
 
 

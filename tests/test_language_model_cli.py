@@ -157,11 +157,15 @@ def test_it_goes_on_completes_and_is_surprised(
     [
         (
             ["predict", "RUN", "a sentence"],
-            "RUN is a language model; use `unrolled generate` or `unrolled complete`",
+            "RUN is a language model; use `unrolled generate`, `unrolled complete` or `unrolled score`",
+        ),
+        (
+            ["predict", "RUN", "a sentence", "another", "--words", "attention"],
+            "RUN is a language model; use `unrolled generate`, `unrolled complete` or `unrolled score`",
         ),
         (
             ["evaluate", "RUN", "--decoding.beam_size", "3"],
-            "--decoding.beam_size does not apply to a language model; leave it out",
+            "--decoding.beam_size does not apply to language models; remove it",
         ),
         (
             ["evaluate", "RUN", "--cache", "30", "--cache-weight", "1"],
@@ -169,7 +173,7 @@ def test_it_goes_on_completes_and_is_surprised(
         ),
         (
             ["evaluate", "RUN", "--cache-theta", "1"],
-            "--cache-theta and --cache-weight belong to --cache; give its size",
+            "--cache-theta and --cache-weight need --cache; add --cache SIZE",
         ),
         (
             ["train", *SETTINGS, "--data", "LETTERS", "--model.head", "sampled"],
@@ -178,7 +182,7 @@ def test_it_goes_on_completes_and_is_surprised(
         ),
         (
             ["train", *SETTINGS, "--data", "/"],
-            "/ gives the run no name; name the folder with --out runs/NAME",
+            "cannot derive a name for the run from /; add --out runs/NAME",
         ),
         (
             ["train", *SETTINGS, "--data", "no-such-file.txt", "--out", "run"],

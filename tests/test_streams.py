@@ -138,7 +138,11 @@ def test_help_has_text_without_docstrings(level: str) -> None:
         encoding="utf-8",
         check=True,
     )
-    for text in ("Answer one sentence", "one sentence, in quotes", "Print the cosine of two words"):
+    for text in (
+        "Run a trained model",
+        "sentence to run the model on",
+        "Print the cosine similarity",
+    ):
         assert text in done.stdout
 
 
@@ -160,7 +164,8 @@ def test_a_lack_of_memory_is_one_sentence(
     monkeypatch.setattr(app, "_version", fail)
     assert cli.main(["version"]) == 2
     assert (
-        capsys.readouterr().err == "unrolled: out of memory; give it more, or less to do at once\n"
+        capsys.readouterr().err
+        == "unrolled: out of memory; free memory, or reduce the batch size\n"
     )
 
 

@@ -104,7 +104,13 @@ Seed = Annotated[int, Range(0, _LARGEST)]
 """Of what is drawn."""
 
 Threads = Annotated[int, Range(0, 1024)]
-"""Threads of a processor; 0 for as many as there are."""
+"""Number of threads; 0 for as many as there are."""
+
+Documents = Literal["file", "line", "paragraph", "separator"]
+"""The unit of running text that is a document."""
+
+OnInvalid = Literal["error", "replace", "skip"]
+"""What to do with bytes that are invalid in the encoding of a text."""
 
 
 @dataclasses.dataclass(frozen=True)
