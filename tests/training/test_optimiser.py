@@ -200,7 +200,7 @@ def test_an_average_that_has_not_begun_is_restored_as_not_begun():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"average": 0.9}, "training.average must be 0 where training.average_after is above 0"),
+        ({"average": 0.9}, "training.average must be 0 if training.average_after is above 0"),
         ({"schedule": "linear"}, "training.schedule must be 'constant' where"),
         ({"patience": 3}, "training.patience must be 0 or above training.average_after, 3, got 3"),
     ],
@@ -317,7 +317,7 @@ def test_a_sparse_gradient_that_is_not_finite_is_seen():
 
 
 def test_lazy_adam_has_no_weight_decay():
-    message = "training.weight_decay must be 0 where training.optimiser is 'lazy_adam', got 0.1"
+    message = "training.weight_decay must be 0 if training.optimiser is 'lazy_adam', got 0.1"
     with pytest.raises(ConfigError, match=message):
         TrainingConfig(optimiser="lazy_adam", weight_decay=0.1)
 

@@ -57,8 +57,8 @@ def evaluate(
             less than float32, a language model reads the text step by step.
         cache: for language models: size of a continuous cache (Grave et al. 2017), which mixes in the
             words that followed the last CACHE states; 0 for none.
-        cache_theta: flatness θ of the cache, at least 0: higher favors the most similar states; 0.3 by
-            default.
+        cache_theta: sharpness θ of the cache, at least 0: a higher value gives more weight to the most
+            similar states; 0.3 by default.
         cache_weight: weight λ of the cache in the mixture, from 0 to below 1; 0.1 by default.
         shuffle_words: for classify, pair and tag: also score the same texts with their words in random
             order, to measure how much the model relies on word order.

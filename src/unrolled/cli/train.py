@@ -47,16 +47,18 @@ def train(
 
     Args:
         recipe: recipe of the run, a TOML file; settings it does not name have their defaults.
-        task: task to train for, instead of a recipe.
+        task: task to train for, instead of a recipe: translate (the default), language_model, classify,
+            pair or tag.
         data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or compressed
             (.gz, .bz2, .xz); for tag, also a .conll file with one token per line; for a language model,
             text files, folders and patterns.
         valid: validation data, for early stopping. By default a part of --data is held out: rows that
-            share no sentence with the rest, or, for a language model, the end of the text.
+            share no sentence with the rest; for a language model, the end of the text, or some of its
+            files if there are at least 20.
         test: test data, for the final scores; by default another part is held out in the same way.
         columns: names of the columns to read, in the order the task expects; of a .conll file, numbers,
             from 1, or from the end, -1.
-        seed: random seed.
+        seed: random seed; by default that of the recipe, or 1.
         out: run folder; by default runs/NAME, where NAME is that of the recipe or data file.
         resume: resume the run in the folder exactly from its last checkpoint, or start it if there is
             none.
