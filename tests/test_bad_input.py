@@ -352,7 +352,7 @@ def test_a_folder_that_is_no_run_is_left_alone(
     arguments = ("train", recipe_file, "--data", pairs_file, "--out", folder)
     for more in ((), ("--force",)):
         assert refusal.of(*arguments, *more) == (
-            f"{folder} exists and is not a run folder, so it is left alone; choose another name "
+            f"{folder} exists and is not a run folder, so it is not replaced; choose another name "
             "(--out)"
         )
     assert refusal.of("train", "--resume", "--out", tmp_path / "no").startswith(

@@ -218,7 +218,7 @@ def test_a_run_is_not_overwritten_unless_asked(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == (
-        f"unrolled: {run} already holds a run; go on with it (--resume), replace it (--force), or "
+        f"unrolled: {run} already holds a run; resume it (--resume), replace it (--force), or "
         "choose another name (--out)\n"
     )
     assert content(run) == before

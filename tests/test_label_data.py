@@ -125,7 +125,9 @@ def test_an_unavailable_metric_is_refused_before_training(
         data, task, options = tmp_path / "a.conll", "tag", ()
         data = write(data, "".join(f"a{n} B-X\nb O\n\n" for n in range(30)))
     assert train(data, tmp_path / "run", f"--training.metric={metric}", *options, task=task) == 2
-    assert f"training.metric is '{metric}', which these labels do not have" in refused(capsys)
+    assert f"training.metric is '{metric}', which is not available for these labels" in refused(
+        capsys
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -322,7 +322,7 @@ def test_a_metric_that_the_tags_do_not_have_is_refused(data: Path, tmp_path: Pat
     with pytest.raises(ConfigError) as caught:
         train(tmp_path, data, metric="accuracy", steps="1")
     assert str(caught.value).startswith(
-        "training.metric is 'accuracy', which these labels do not have; choose from loss, f1, precision"
+        "training.metric is 'accuracy', which is not available for these labels; choose from loss, f1"
     )
 
 

@@ -210,7 +210,7 @@ def test_what_stands_where_the_lock_should_is_left_alone(tmp_path: Path, kind: s
         case "pipe":
             os.mkfifo(path)
     before = path.lstat()
-    with pytest.raises(RunError, match=re.escape(f"{path} is needed to keep other processes out")):
+    with pytest.raises(RunError, match=re.escape(f"{path} is needed as a lock file")):
         with storage.locked(tmp_path / "out"):
             pass
     assert path.lstat().st_ino == before.st_ino
@@ -225,6 +225,6 @@ def test_a_lock_that_an_older_version_left_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_disk_is_no_folder_to_write(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is a whole disk"):
+    with pytest.raises(RunError, match="is the root of a file system"):
         with storage.locked(Path(tmp_path.anchor)):
             pass

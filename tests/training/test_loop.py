@@ -179,7 +179,7 @@ def test_a_gradient_that_is_not_finite_names_its_batch(tmp_path: Path, data: Pat
     assert str(caught.value) == (
         "the loss of step 3 (epoch 1, batches 5 to 6) is not finite, first in embedding.weight, "
         f"head.weight, head.bias; it holds lines {', '.join(map(str, lines[:5]))} and "
-        f"{len(lines) - 5} more of the training data; look at them, or lower "
+        f"{len(lines) - 5} more of the training data; check them, or lower "
         "training.learning_rate or clip_norm; the run can be resumed from its last checkpoint"
     )
     assert checkpoint.load_checkpoint(tmp_path / "run").progress.step == 2
@@ -363,7 +363,7 @@ def test_a_run_is_never_overwritten(tmp_path: Path, data: Path):
     with pytest.raises(RunError) as caught:
         fit(recipe, run, task=COUNTING)
     assert str(caught.value) == (
-        f"{run} already holds a run; go on with it (--resume), replace it (--force), or choose "
+        f"{run} already holds a run; resume it (--resume), replace it (--force), or choose "
         "another name (--out)"
     )
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
@@ -380,7 +380,7 @@ def test_what_is_not_a_run_is_left_alone(tmp_path: Path, data: Path, force: bool
         with pytest.raises(RunError) as caught:
             fit(recipe_for(data), tmp_path / name, task=COUNTING, force=force)
         assert str(caught.value) == (
-            f"{tmp_path / name} exists and is not a run folder, so it is left alone; choose "
+            f"{tmp_path / name} exists and is not a run folder, so it is not replaced; choose "
             "another name (--out)"
         )
     assert (tmp_path / "thesis" / "chapter.txt").read_text(encoding="utf-8") == "once"
@@ -438,8 +438,8 @@ def test_fine_tuning_keeps_the_model(tmp_path: Path, data: Path):
     with pytest.raises(ConfigError) as caught:
         fit(wider, tmp_path / "new", task=COUNTING, start_from=tmp_path / "old")
     assert str(caught.value) == (
-        f"model.width is 7, but the weights of {tmp_path / 'old'} are those of 5; a run that "
-        "starts from another keeps its model"
+        f"model.width is 7, but {tmp_path / 'old'} was trained with 5; a run that starts from "
+        "another must keep its model settings"
     )
 
 
@@ -511,7 +511,7 @@ def test_a_run_of_an_unknown_task_says_what_to_pass(tmp_path: Path, data: Path):
         load_run(tmp_path / "run")
     assert str(caught.value) == (
         f"{tmp_path / 'run'} is a run of the task 'counting', which is not one of translate, "
-        "language_model, classify, pair, tag; pass it: task=MY_TASK"
+        "language_model, classify, pair, tag; pass the task: task=MY_TASK"
     )
 
 

@@ -201,11 +201,11 @@ def test_an_average_that_has_not_begun_is_restored_as_not_begun():
     ("settings", "message"),
     [
         ({"average": 0.9}, "training.average must be 0 if training.average_after is above 0"),
-        ({"schedule": "linear"}, "training.schedule must be 'constant' where"),
+        ({"schedule": "linear"}, "training.schedule must be 'constant' if"),
         ({"patience": 3}, "training.patience must be 0 or above training.average_after, 3, got 3"),
     ],
 )
-def test_averaging_that_could_not_begin_or_would_not_be_uniform_is_refused(settings, message):
+def test_averaging_refuses_settings_that_conflict(settings, message):
     TrainingConfig(average_after=3, patience=4)
     with pytest.raises(ConfigError, match=message):
         TrainingConfig(average_after=3, **settings)

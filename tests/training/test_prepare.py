@@ -43,7 +43,7 @@ def test_no_row_left_is_an_error(data: Path):
         prepare(with_data(recipe_for(data), max_length=1), COUNTING)
     assert str(caught.value) == (
         f"{data}: no training row is left: 79 are longer than data.max_length = 1 tokens; raise "
-        "it, or give other rows"
+        "it, or use other data"
     )
 
 

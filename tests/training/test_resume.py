@@ -358,8 +358,8 @@ def test_nothing_else_may_change_when_resuming(tmp_path: Path, data: Path, chang
     with pytest.raises(ConfigError) as caught:
         fit(recipe_for(data, **change), run, task=COUNTING, resume=True)
     assert str(caught.value) == (
-        f"{text.format(run=run)}; a resumed run may change only its limits and intervals: leave "
-        "this setting as it was, or start another run from this one (--from)"
+        f"{text.format(run=run)}; only limits and intervals can be changed when a run is resumed: "
+        "restore this setting, or start another run from this one (--from)"
     )
 
 
@@ -379,7 +379,7 @@ def test_the_data_may_move_but_not_change_when_resuming(tmp_path: Path, data: Pa
     with pytest.raises(RunError) as caught:
         fit(recipe_for(moved), run, task=COUNTING, resume=True)
     assert str(caught.value) == (
-        f"{moved} is not a file that {run} was trained on, or its content differs; give the same "
+        f"{moved} is not a file that {run} was trained on, or its content has changed; give the same "
         "files, or start another run from this one (--from)"
     )
 

@@ -219,8 +219,8 @@ def test_a_link_in_place_of_the_checkpoints_is_not_followed(run: Path, precious:
     shutil.rmtree(run / "checkpoints")
     (run / "checkpoints").symlink_to(precious)
     assert refused(lambda: resume(run), run) == (
-        f"{run / 'checkpoints'} is a link to '{precious}'; nothing is written or removed through a link: "
-        "put the folder itself there"
+        f"{run / 'checkpoints'} is a link to '{precious}'; nothing is written or removed through "
+        "links, so replace it by the folder itself"
     )
 
 
@@ -299,7 +299,7 @@ def test_what_has_a_temporary_name_and_is_not_ours_stays(
             (planted / "notes.txt").write_text("once", encoding="utf-8")
     before = content(run.parent)
     new = run.with_name("new")
-    with pytest.raises(RunError, match="is in the way, and was not written by Unrolled"):
+    with pytest.raises(RunError, match="is in the way and was not written by Unrolled"):
         train(recipe(run.parent, 1), new, task=COUNTING)
     assert content(run.parent) == before
 
@@ -376,7 +376,7 @@ def test_a_folder_with_some_config_is_no_run(tmp_path: Path, text: str, force: b
     (folder / "config.toml").write_text(text, encoding="utf-8")
     new = recipe(tmp_path, 1)
     sentence = refused(lambda: fit(new, folder, task=COUNTING, force=force), folder)
-    assert sentence.startswith(f"{folder} exists and is not a run folder, so it is left alone")
+    assert sentence.startswith(f"{folder} exists and is not a run folder, so it is not replaced")
 
 
 def test_a_run_of_an_older_version_is_one(tmp_path: Path) -> None:
@@ -430,7 +430,7 @@ def test_a_file_that_may_not_be_read_is_not_called_missing(
     with pytest.raises(RunError) as caught:
         call(run, COUNTING)
     assert str(caught.value) == (
-        f"{run / name}: permission denied; allow reading it (chmod a+r), or ask its owner"
+        f"{run / name}: permission denied; make it readable (chmod a+r), or ask its owner"
     )
 
 
@@ -514,7 +514,7 @@ def test_a_memory_of_another_model_is_refused(
     checkpoint.save_checkpoint(run, last, is_best=False)
     longer = replace(averaged, training=replace(averaged.training, max_steps=9))
     sentence = refused(lambda: train(longer, run, task=COUNTING, resume=True), run)
-    assert "what is there is not of this model and recipe" in sentence
+    assert "its content does not fit this model and recipe" in sentence
 
 
 def test_a_state_without_a_field_is_refused() -> None:
@@ -531,7 +531,7 @@ def test_every_byte_of_the_metrics_counts(run: Path) -> None:
     for place in range(0, len(whole), 97):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         sentence = refused(lambda: resume(run), run)
-        assert sentence.startswith(f"{path}: its lines are not those that the last checkpoint")
+        assert sentence.startswith(f"{path}: its lines have changed since the last checkpoint")
     for cut in (b"", whole[:-1], whole[len(whole) // 2 :]):
         path.write_bytes(cut)
         assert str(path) in refused(lambda: resume(run), run)
@@ -673,5 +673,5 @@ def test_progress_near_the_end_of_floats_is_damaged(name: str, value: float) -> 
 
 def test_times_beyond_all_years_are_damaged() -> None:
     whole = json.loads(json.dumps(vars(Progress())))
-    with pytest.raises(ValueError, match="a time is below 0, or beyond all years"):
+    with pytest.raises(ValueError, match="a time is below 0, or too large"):
         Progress.from_mapping({**whole, "seconds": 1e17})

@@ -74,16 +74,31 @@ def refusal(run: Path) -> str:
             "1000000000",
             "model.n_layers must be at most 64, got 10000",
         ),
-        ("language_model", "n_layers", "64", "it belongs to another model than config.toml says"),
+        (
+            "language_model",
+            "n_layers",
+            "64",
+            "it belongs to another model than that of config.toml",
+        ),
         ("language_model", "hidden_size", "100000", "model.hidden_size must be at most 65,536"),
         (
             "language_model",
             "hidden_size",
             "65536",
-            "it belongs to another model than config.toml says",
+            "it belongs to another model than that of config.toml",
         ),
-        ("translate", "decoder_layers", "64", "it belongs to another model than config.toml says"),
-        ("translate", "encoder_size", "65535", "it belongs to another model than config.toml says"),
+        (
+            "translate",
+            "decoder_layers",
+            "64",
+            "it belongs to another model than that of config.toml",
+        ),
+        (
+            "translate",
+            "encoder_size",
+            "65535",
+            "it belongs to another model than that of config.toml",
+        ),
         ("translate", "beam_size", "1000000", "decoding.beam_size must be at most 1,000"),
         ("translate", "max_length_ratio", "1e300", "decoding.max_length_ratio must be at most 100"),
         ("translate", "max_length_extra", "9" * 400, "expected a whole number of at most 63 bits"),
@@ -91,14 +106,19 @@ def refusal(run: Path) -> str:
             "classify",
             "embedding_size",
             "65536",
-            "it belongs to another model than config.toml says",
+            "it belongs to another model than that of config.toml",
         ),
         ("classify", "dropout_rate", "9" * 400, "model.dropout_rate: expected a number"),
-        ("pair", "projection_size", "65536", "it belongs to another model than config.toml says"),
-        ("tag", "char_size", "65536", "it belongs to another model than config.toml says"),
-        ("tag", "n_layers", "64", "it belongs to another model than config.toml says"),
-        ("tag", "task", "[]", "is a run of the task that has no name"),
-        ("tag", "task", "{a = 1}", "is a run of the task that has no name"),
+        (
+            "pair",
+            "projection_size",
+            "65536",
+            "it belongs to another model than that of config.toml",
+        ),
+        ("tag", "char_size", "65536", "it belongs to another model than that of config.toml"),
+        ("tag", "n_layers", "64", "it belongs to another model than that of config.toml"),
+        ("tag", "task", "[]", "is a run of the task (without a name)"),
+        ("tag", "task", "{a = 1}", "is a run of the task (without a name)"),
         ("tag", "threads", "[" * 600 + "]" * 600, "not valid TOML (nested too deeply)"),
         ("tag", "train", r'["\u0000"]', "data.train, item 1: expected text without NUL characters"),
     ],
@@ -136,7 +156,7 @@ def test_training_goes_on_only_with_weights_that_fit(
     set_in(run, "hidden_size", "65536")
     recipe = recipe_from_toml(run / "config.toml", TASKS, [("training.max_steps", "2")])
     out, source = (run, None) if how == "resume" else (tmp_path / "new", run)
-    with pytest.raises(RunError, match=r"it belongs to another model than config\.toml says"):
+    with pytest.raises(RunError, match=r"it belongs to another model than that of config\.toml"):
         list(fit(recipe, out, resume=how == "resume", start_from=source))
 
 
@@ -200,7 +220,7 @@ def test_an_edited_tokenizer_or_label_is_noticed(copied: Callable[[str], Path]) 
         path = run / name
         content = path.read_bytes()
         path.write_bytes(content.replace(b"\n", b" \n", 1))
-        assert f"{path}: its checksum is not the one in split.json" in refusal(run)
+        assert f"{path}: its checksum differs from the one in split.json" in refusal(run)
         path.unlink()
         assert f"{path}: missing; restore it from a copy" in refusal(run)
         path.write_bytes(content)
@@ -218,14 +238,20 @@ def test_a_new_run_holds_checksums_of_its_files(runs: Path, tmp_path: Path) -> N
     ("change", "problem"),
     [
         (lambda record: "[" * 5000, "nested too deeply"),
-        (lambda record: [], "not as it was written"),
-        (lambda record: {}, "not as it was written"),
-        (lambda record: record | {"files": 5}, "not as it was written"),
-        (lambda record: record | {"files": [{"part": "train", "path": "a"}]}, "not as it was"),
-        (lambda record: record | {"files": [record["files"][0] | {"sha256": []}]}, "not as it was"),
-        (lambda record: record | {"begins_with": [1]}, "not as it was written"),
-        (lambda record: record | {"contents": {"a": 1}}, "not as it was written"),
-        (lambda record: '{"begins_with": ["\\ud800"], "files": []}', "half a surrogate pair"),
+        (lambda record: [], "unexpected content"),
+        (lambda record: {}, "unexpected content"),
+        (lambda record: record | {"files": 5}, "unexpected content"),
+        (lambda record: record | {"files": [{"part": "train", "path": "a"}]}, "unexpected content"),
+        (
+            lambda record: record | {"files": [record["files"][0] | {"sha256": []}]},
+            "unexpected content",
+        ),
+        (lambda record: record | {"begins_with": [1]}, "unexpected content"),
+        (lambda record: record | {"contents": {"a": 1}}, "unexpected content"),
+        (
+            lambda record: '{"begins_with": ["\\ud800"], "files": []}',
+            "an escape is a lone surrogate",
+        ),
     ],
 )
 def test_a_damaged_split_is_one_sentence(
@@ -317,19 +343,37 @@ def header_with(path: Path, change: Callable[[dict[str, Any]], None], cut: int =
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda header: header["a"].update(shape=[2, 2**62]), "type, shape or place is damaged"),
-        (lambda header: header["a"].update(shape=[-2, -3]), "type, shape or place is damaged"),
-        (lambda header: header["a"].update(shape=[True, 6]), "type, shape or place is damaged"),
-        (lambda header: header["a"].update(shape="ab"), "type, shape or place is damaged"),
-        (lambda header: header["a"].update(dtype=[]), "type, shape or place is damaged"),
-        (lambda header: header["a"].pop("shape"), "type, shape or place is damaged"),
-        (lambda header: header["a"].update(data_offsets=[0]), "type, shape or place is damaged"),
-        (lambda header: header.update(a=5), "type, shape or place is damaged"),
-        (lambda header: header.pop("b"), "do not stand one after another"),
-        (lambda header: header.update(__metadata__=5), "its metadata are no texts by name"),
+        (
+            lambda header: header["a"].update(shape=[2, 2**62]),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (
+            lambda header: header["a"].update(shape=[-2, -3]),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (
+            lambda header: header["a"].update(shape=[True, 6]),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (
+            lambda header: header["a"].update(shape="ab"),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (
+            lambda header: header["a"].update(dtype=[]),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (lambda header: header["a"].pop("shape"), "type, shape or position of a tensor is invalid"),
+        (
+            lambda header: header["a"].update(data_offsets=[0]),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (lambda header: header.update(a=5), "type, shape or position of a tensor is invalid"),
+        (lambda header: header.pop("b"), "its tensors overlap or have gaps between them"),
+        (lambda header: header.update(__metadata__=5), "its metadata are not strings"),
         (
             lambda header: header.update(__metadata__={"sha256": {}}),
-            "its metadata are no texts by name",
+            "its metadata are not strings",
         ),
     ],
 )
@@ -344,7 +388,7 @@ def test_a_file_shorter_than_its_header_says_is_refused(tmp_path: Path) -> None:
     assert "cut short or overwritten" in header_with(path, lambda header: None, cut=9)
     for content in (b"", b"\0" * 7, (2**63).to_bytes(8, "little") + b"{}"):
         path.write_bytes(content)
-        with pytest.raises(RunError, match="cut short or overwritten, or no safetensors file"):
+        with pytest.raises(RunError, match="cut short or overwritten, or not a safetensors file"):
             tensor_files.read_header(path)
 
 

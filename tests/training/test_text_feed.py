@@ -188,8 +188,8 @@ def test_a_long_validation_text_is_read_in_part_and_this_is_told(tmp_path: Path)
     assert isinstance(started, Started)
     whole = started.sizes["valid"]
     assert started.notes[-1] == (
-        f"valid: training looks at the first 700 of {whole:,} tokens (data.valid_tokens); "
-        "`unrolled evaluate` reads all"
+        f"valid: training evaluates on the first 700 of {whole:,} tokens (data.valid_tokens); "
+        "`unrolled evaluate` uses all"
     )
     card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     assert "full softmax\\|state carried\\|10 rows, each without a past\\|700 tokens" in card
@@ -255,7 +255,7 @@ def test_data_of_another_task_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         fit(replace(recipe, data=DataConfig(train=("a.tsv",))), tmp_path / "run")
     assert str(caught.value) == (
-        "the data of task 'language_model' are described by StreamConfig, got DataConfig"
+        "Recipe.data must be a StreamConfig for task 'language_model', got DataConfig"
     )
 
 
