@@ -53,7 +53,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("trian --a.b 3", None),
     ],
 )
-def test_wrong_arguments_get_one_sentence(
+def test_wrong_arguments_get_one_message(
     capsys: pytest.CaptureFixture[str], arguments: str, message: str | None
 ) -> None:
     sentence = said(capsys, *arguments.split())
@@ -75,7 +75,7 @@ def test_wrong_arguments_get_one_sentence(
         ),
     ],
 )
-def test_interruptions_and_the_machine_are_no_tracebacks(
+def test_interrupts_and_system_errors_have_no_traceback(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     raised: BaseException,
@@ -90,7 +90,7 @@ def test_interruptions_and_the_machine_are_no_tracebacks(
     assert capsys.readouterr().err == printed
 
 
-def test_help_names_every_command_and_waits_for_nothing_heavy() -> None:
+def test_help_lists_all_commands_without_heavy_imports() -> None:
     program = (
         "import sys; from unrolled.cli import main; code = main(['--help']); "
         "print('heavy:', [m for m in ('torch', 'numpy', 'tokenizers') if m in sys.modules])"
@@ -125,7 +125,7 @@ def test_help_names_every_command_and_waits_for_nothing_heavy() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal for a closed pipe on Windows")
-def test_a_reader_who_leaves_causes_no_traceback() -> None:
+def test_a_closed_pipe_causes_no_traceback() -> None:
     program = (
         "import sys\nfrom unrolled import cli\nfrom unrolled.cli import app\n"
         "app._version = lambda: 'x' * 1_000_000\n"

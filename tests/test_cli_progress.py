@@ -53,7 +53,7 @@ def test_no_limit_means_no_time_left() -> None:
     )
 
 
-def test_ctrl_c_closes_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_closes_the_run_and_says_how_to_resume(tmp_path: Path) -> None:
     (tmp_path / "config.toml").touch()
     closed = []
 

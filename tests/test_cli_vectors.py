@@ -110,7 +110,7 @@ def test_standard_input_that_is_refused_leaves_nothing(run: Run, tmp_path: Path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_standard_input_began_goes_on_without_it(
+def test_a_run_on_standard_input_resumes_without_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("-", "--out", "whole", *QUICK, stdin=TEXT.encode())
@@ -157,7 +157,7 @@ def test_waiting_for_standard_input_can_be_interrupted(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_an_earlier_standard_input_left_is_not_trained_on(
+def test_leftovers_of_standard_input_are_not_trained_on(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("talk.en.txt", "--out", "whole", *QUICK)
@@ -177,7 +177,7 @@ def test_what_an_earlier_standard_input_left_is_not_trained_on(
     assert not (tmp_path / ".w.standard-input").exists(), "it is no use to anybody"
 
 
-def test_standard_input_goes_when_the_first_epoch_is_refused(
+def test_the_spool_is_removed_if_the_first_epoch_is_refused(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> float:
@@ -188,7 +188,7 @@ def test_standard_input_goes_when_the_first_epoch_is_refused(
     assert not (tmp_path / ".v.standard-input").exists()
 
 
-def test_what_is_refused_on_going_on_keeps_standard_input(
+def test_a_refused_resume_keeps_the_spool(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CountingRun, "_count", lambda *_: 1 / 0)

@@ -77,7 +77,7 @@ def test_neighbours_are_listed_with_their_cosines(run: Run, file: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["add", "mul"])
-def test_an_analogy_is_answered(run: Run, file: Path, method: str) -> None:
+def test_an_analogy_is_solved(run: Run, file: Path, method: str) -> None:
     printed = run("analogy", file, "man", "king", "woman", "--k", 1, "--method", method)
     assert [line.split()[1] for line in printed] == ["queen"]
 
@@ -112,7 +112,7 @@ def test_ratios_are_the_table_of_the_paper(run: Run, tmp_path: Path) -> None:
     )
 
 
-def test_sets_are_measured_and_recorded(run: Run, file: Path, tmp_path: Path) -> None:
+def test_test_sets_are_scored_and_recorded(run: Run, file: Path, tmp_path: Path) -> None:
     pairs, questions = tmp_path / "pairs.txt", tmp_path / "family.txt"
     pairs.write_text("man\tking\t9\nman\tice\t1\nman\twoman\t5\nman\ttree\t3\n", encoding="utf-8")
     questions.write_text("man king woman queen\n", encoding="utf-8")
@@ -145,9 +145,7 @@ def test_a_map_is_drawn_from_words_and_lists(run: Run, file: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["v.vec", "v.bin", "v.safetensors", "v.txt.gz", "v.bin.gz"])
-def test_vectors_are_converted_and_come_back(
-    run: Run, file: Path, tmp_path: Path, name: str
-) -> None:
+def test_conversion_round_trips(run: Run, file: Path, tmp_path: Path, name: str) -> None:
     target = tmp_path / "out" / name
     target.parent.mkdir()
     assert run("convert", file, target) == [f"{target}: 5 vectors of 3 dimensions"]
@@ -175,7 +173,7 @@ def test_only_selected_words_are_converted(run: Run, file: Path, tmp_path: Path)
     )
 
 
-def test_notes_about_a_file_are_printed_beside_the_prediction(run: Run, file: Path) -> None:
+def test_notes_about_a_file_are_printed_to_stderr(run: Run, file: Path) -> None:
     with file.open("a", encoding="utf-8") as stream:
         stream.write("man 5 5 5\n")
     assert len(run("nearest", file, "man", "--k", 1)) == 1
@@ -228,7 +226,7 @@ def test_notes_about_a_file_are_printed_beside_the_prediction(run: Run, file: Pa
         ),
     ],
 )
-def test_what_cannot_be_is_one_sentence(
+def test_invalid_arguments_get_one_message(
     run: Run, file: Path, words: list[str], sentence: str
 ) -> None:
     assert sentence in run.refused(*(word.format(file=file) for word in words))
@@ -246,7 +244,7 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[command[0] for command in COMMANDS])
-def test_what_is_no_file_of_vectors_is_refused_by_every_command(
+def test_invalid_vector_files_are_refused_by_all_commands(
     run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -299,7 +297,7 @@ def trained_folder(folder: Path) -> Path:
     return path
 
 
-def test_a_word_alone_has_no_neighbours(run: Run, tmp_path: Path) -> None:
+def test_a_single_word_has_no_neighbours(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("ice 1 2\n", encoding="utf-8")
     sentence = f"{path}: there are no other words in this file; use a larger vocabulary"
@@ -322,7 +320,7 @@ def test_evaluation_needs_an_item_with_known_words(run: Run, file: Path, tmp_pat
     )
 
 
-def test_words_of_a_training_are_not_replaced(run: Run, file: Path, tmp_path: Path) -> None:
+def test_files_of_a_training_are_not_overwritten(run: Run, file: Path, tmp_path: Path) -> None:
     trained = trained_folder(tmp_path / "trained")
     before = trained.with_name("vocabulary.tsv").read_bytes()
     assert run.refused("convert", file, trained.with_name("new.safetensors")) == (
@@ -335,7 +333,7 @@ def test_words_of_a_training_are_not_replaced(run: Run, file: Path, tmp_path: Pa
     assert trained.with_name("vocabulary.tsv").read_bytes() == before
 
 
-def test_counts_of_the_left_side_alone_have_ratios_too(run: Run, tmp_path: Path) -> None:
+def test_ratios_work_with_left_context_only(run: Run, tmp_path: Path) -> None:
     text, out = tmp_path / "text.txt", tmp_path / "left"
     text.write_text("solid ice\ngas steam\nsolid ice\ngas steam\nwater ice\nwater steam\n" * 9)
     options = ("--size", 3, "--window", 2, "--min-count", 1, "--epochs", 1, "--left-only")
@@ -353,7 +351,7 @@ def test_counts_of_the_left_side_alone_have_ratios_too(run: Run, tmp_path: Path)
     )
 
 
-def test_letters_without_a_glyph_are_reported_beside_the_map(run: Run, tmp_path: Path) -> None:
+def test_missing_glyphs_are_reported_as_a_note(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "v.txt"
     path.write_text("日本 1 2\nice 2 3\n", encoding="utf-8")
@@ -361,6 +359,6 @@ def test_letters_without_a_glyph_are_reported_beside_the_map(run: Run, tmp_path:
     assert run.notes == ["note: the font lacks 日 本; they are drawn as boxes"]
 
 
-def test_choices_at_the_command_line_are_those_of_the_files() -> None:
+def test_command_line_choices_match_the_formats() -> None:
     assert get_args(vectors.Format) == get_args(detect.Format)
     assert get_args(vectors.Which) == get_args(detect.Which)

@@ -35,12 +35,12 @@ def test_every_cell_agrees_here() -> None:
     assert all(0 < cell.seconds < 60 for cell in report.cells)
 
 
-def test_it_checks_what_is_pinned() -> None:
+def test_it_checks_the_pinned_implementation() -> None:
     with ops.using("reference"):
         assert check_cell("lstm", "cpu").chosen == "reference"
 
 
-def test_it_says_why_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_why_kernels_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops.native, "kernels", None)
     monkeypatch.setattr(ops.native, "missing_because", "the kernels are not installed (no file)")
     report = diagnose()
@@ -51,7 +51,7 @@ def test_it_says_why_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("spoilt", ["output", "gradient", "nan"])
-def test_a_wrong_implementation_is_found_out(monkeypatch: pytest.MonkeyPatch, spoilt: str) -> None:
+def test_a_wrong_implementation_is_detected(monkeypatch: pytest.MonkeyPatch, spoilt: str) -> None:
     right = ops.torch_native.unroll
 
     def wrong(*args: object) -> object:
@@ -69,7 +69,7 @@ def test_a_wrong_implementation_is_found_out(monkeypatch: pytest.MonkeyPatch, sp
     assert not check.agrees
 
 
-def test_random_numbers_elsewhere_are_left_alone() -> None:
+def test_the_global_random_state_is_unchanged() -> None:
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
@@ -104,6 +104,6 @@ def test_a_disagreement_is_reported() -> None:
     assert not replace(GOOD, error=float("nan")).agrees
 
 
-def test_more_threads_than_cores_is_advised_against() -> None:
+def test_more_threads_than_cores_gets_advice() -> None:
     text = render(replace(REPORT, n_cores=1, n_threads=8))
     assert "1 core, torch uses 8 threads (more than cores; try OMP_NUM_THREADS=1)" in text

@@ -41,7 +41,7 @@ def refused(path: Path, content: bytes, how: str = "json") -> str:
         (b"{]", "Expecting property name"),
     ],
 )
-def test_damaged_json_is_one_sentence(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_damaged_json_gets_one_message(tmp_path: Path, content: bytes, problem: str) -> None:
     assert problem in refused(tmp_path / "a.json", content)
 
 
@@ -57,11 +57,11 @@ def test_damaged_json_is_one_sentence(tmp_path: Path, content: bytes, problem: s
         (b"a = 1\nb = \xff", "not UTF-8 text (byte 10)"),
     ],
 )
-def test_damaged_toml_is_one_sentence(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_damaged_toml_gets_one_message(tmp_path: Path, content: bytes, problem: str) -> None:
     assert problem in refused(tmp_path / "a.toml", content, "toml")
 
 
-def test_what_is_nested_as_usual_is_read(tmp_path: Path) -> None:
+def test_moderate_nesting_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('\ufeff{"a": [{"b": [[]]}], "c": "\\u00e9 \\ud83d\\ude00"}', encoding="utf-8")
     assert documents.read_json(path) == {"a": [{"b": [[]]}], "c": "é 😀"}
@@ -107,7 +107,7 @@ def test_missing_and_forbidden_are_distinguished(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800"])
-def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_invalid_file_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(DocumentError, match=r"invalid file name|missing"):
         documents.read_text(tmp_path / name)
 

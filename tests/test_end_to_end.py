@@ -50,7 +50,7 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_from_a_file_of_pairs_to_scores_and_an_answer(
+def test_from_a_file_of_pairs_to_scores_and_a_prediction(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "runs" / "animals"
@@ -156,7 +156,7 @@ def test_several_answers_and_their_scores(
     assert done(capsys, "predict", trained_run, text, "--scores").count("\t") == 1
 
 
-def test_what_the_answer_looked_at_is_a_page(
+def test_attention_is_drawn_as_a_page(
     capsys: pytest.CaptureFixture[str], trained_run: Path, tmp_path: Path
 ) -> None:
     page = tmp_path / "attention.html"
@@ -207,7 +207,7 @@ def test_data_is_described(capsys: pytest.CaptureFixture[str], pairs_file: Path)
         assert re.search(rf"^ *{column} +58 ", told, re.MULTILINE)
 
 
-def test_a_run_is_not_overwritten_unless_asked(
+def test_a_run_is_not_overwritten_without_force(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -235,7 +235,7 @@ def test_a_run_is_not_overwritten_unless_asked(
     assert load_checkpoint(run).progress.step == 3
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
@@ -273,7 +273,7 @@ def test_a_run_can_start_from_another(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process on Windows")
-def test_ctrl_c_leaves_a_run_that_goes_on(
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -38,5 +38,5 @@ def test_every_recipe_is_valid(path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("*/*.toml")])
-def test_no_figure_is_left_open(page: Path) -> None:
+def test_no_figure_is_missing(page: Path) -> None:
     assert "@@" not in page.read_text(encoding="utf-8")

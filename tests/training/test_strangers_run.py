@@ -149,7 +149,7 @@ def test_nothing_is_built_before_the_weights_are_compared(
 
 
 @pytest.mark.parametrize("how", ["resume", "from"])
-def test_training_goes_on_only_with_weights_that_fit(
+def test_training_resumes_only_with_fitting_weights(
     copied: Callable[[str], Path], tmp_path: Path, how: str
 ) -> None:
     run = copied("classify")
@@ -160,7 +160,7 @@ def test_training_goes_on_only_with_weights_that_fit(
         list(fit(recipe, out, resume=how == "resume", start_from=source))
 
 
-def test_own_tasks_that_need_numbers_to_be_built_are_loaded(
+def test_custom_tasks_that_need_values_to_be_built_are_loaded(
     copied: Callable[[str], Path],
 ) -> None:
     run = copied("classify")
@@ -178,7 +178,7 @@ def test_models_of_every_task_are_loaded(runs: Path) -> None:
         assert unrolled.load(runs / task).recipe.task == task
 
 
-def test_a_weight_too_many_or_too_few_is_named(runs: Path) -> None:
+def test_an_extra_or_missing_weight_is_named(runs: Path) -> None:
     path = runs / "tag" / "model.safetensors"
     shapes = tensor_files.read_header(path).shapes
     with pytest.raises(RunError, match="has no weight 'a'; it belongs to another model"):
@@ -213,7 +213,7 @@ def with_checksums(run: Path) -> Path:
     return run
 
 
-def test_an_edited_tokenizer_or_label_is_noticed(copied: Callable[[str], Path]) -> None:
+def test_an_edited_tokenizer_or_label_is_detected(copied: Callable[[str], Path]) -> None:
     run = with_checksums(copied("tag"))
     check_contents(run)
     for name in ("tokenizer-text.json", "labels.json"):
@@ -227,7 +227,7 @@ def test_an_edited_tokenizer_or_label_is_noticed(copied: Callable[[str], Path]) 
     unrolled.load(run)
 
 
-def test_a_new_run_holds_checksums_of_its_files(runs: Path, tmp_path: Path) -> None:
+def test_a_new_run_has_checksums_of_its_files(runs: Path, tmp_path: Path) -> None:
     recipe = recipe_from_toml(runs / "classify" / "config.toml", TASKS)
     list(fit(recipe, tmp_path / "run"))
     contents = SplitRecord.load(tmp_path / "run").contents
@@ -254,7 +254,7 @@ def test_a_new_run_holds_checksums_of_its_files(runs: Path, tmp_path: Path) -> N
         ),
     ],
 )
-def test_a_damaged_split_is_one_sentence(
+def test_a_damaged_split_gets_one_message(
     copied: Callable[[str], Path], change: Callable[[Any], Any], problem: str
 ) -> None:
     run = copied("classify")
@@ -295,7 +295,9 @@ def test_an_evaluation_opens_no_pipe(
         unrolled.load(run).held_out("valid")
 
 
-def test_a_whole_disk_is_not_walked_for_text(copied: Callable[[str], Path], tmp_path: Path) -> None:
+def test_an_untrusted_folder_of_text_is_not_read(
+    copied: Callable[[str], Path], tmp_path: Path
+) -> None:
     run, folder = copied("language_model"), tmp_path / "disk"
     folder.mkdir()
     for n in range(3):
@@ -305,7 +307,7 @@ def test_a_whole_disk_is_not_walked_for_text(copied: Callable[[str], Path], tmp_
         unrolled.load(run).held_out("valid")
 
 
-def test_a_held_out_file_must_be_the_one_it_was(runs: Path, tmp_path: Path) -> None:
+def test_a_changed_held_out_file_is_refused(runs: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.tsv"
     shutil.copy(runs / "data" / "classify.tsv", own)
     recipe = recipe_from_toml(
