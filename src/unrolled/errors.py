@@ -32,7 +32,7 @@ class UnrolledError(Exception):
     """Root of the tree; catch this to catch everything the toolkit raises on purpose."""
 
     def __init__(self, *parts: object) -> None:
-        super().__init__(*(one_message(each) if isinstance(each, str) else each for each in parts))
+        super().__init__(*(one_message(part) if isinstance(part, str) else part for part in parts))
 
 
 class ConfigError(UnrolledError):

@@ -346,8 +346,11 @@ def test_limits_and_intervals_may_change_when_resuming(tmp_path: Path, data: Pat
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"learning_rate": 0.02}, "training.learning_rate is 0.02, but {run} was begun with 0.01"),
-        ({"model": CountingConfig(width=7)}, "model.width is 7, but {run} was begun with 5"),
+        (
+            {"learning_rate": 0.02},
+            "training.learning_rate is 0.02, but {run} was started with 0.01",
+        ),
+        ({"model": CountingConfig(width=7)}, "model.width is 7, but {run} was started with 5"),
     ],
 )
 def test_nothing_else_may_change_when_resuming(tmp_path: Path, data: Path, change, text):

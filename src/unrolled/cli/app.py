@@ -13,7 +13,7 @@ def _version() -> str:
 
 app = App(
     name="unrolled",
-    help="Train, inspect and deploy recurrent sequence models for text.",
+    help="Train, inspect and run recurrent sequence models for text.",
     version=_version,
     default_parameter=Parameter(negative=()),
 )

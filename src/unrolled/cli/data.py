@@ -35,9 +35,9 @@ def data(
     Args:
         files: one TSV, CSV or JSONL file, parallel text files, or a CoNLL file with one token per line
             (.conll), plain or compressed (.gz, .bz2, .xz); or a recipe, to describe its data.
-        task: task the data are meant for, such as translate, classify, pair or tag. By default it is
-            guessed: tag for a .conll file, and classify or pair for a file whose last column is named
-            like a label (label, class, sentiment, …), with one or two columns of text before it.
+        task: task the data are meant for: translate, classify, pair or tag. By default it is guessed:
+            tag for a .conll file; classify or pair for a file with one or two columns of text and a
+            last column named label, class, sentiment or the like; otherwise translate.
         valid: validation data, in the same formats; by default a part held out from FILES.
         test: test data; by default another part held out from FILES.
         columns: names of the columns to read, in the order the task expects; of a .conll file, numbers.

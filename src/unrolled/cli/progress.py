@@ -107,8 +107,8 @@ def follow(
                     next_log = time.monotonic() + LOG_EVERY_N_SECONDS
                     console.print(escape(line), markup=False)
     except KeyboardInterrupt:
-        begun, hint = resume
-        if begun.exists():
+        file, hint = resume
+        if file.exists():
             console.print(hint, markup=False)
         raise
 

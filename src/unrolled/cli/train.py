@@ -72,7 +72,7 @@ def train(
 
         recipe = begun_recipe(out)
         typed = {name for name, _ in overrides}
-        unnamed = [each for each in unnamed_settings(out) if each[0] not in typed]
+        unnamed = [setting for setting in unnamed_settings(out) if setting[0] not in typed]
         overrides = (*unnamed, *overrides)
     base = {}
     if start_from is not None and recipe is None:

@@ -49,12 +49,12 @@ def nearest(
     _need(words, 1, "nearest VECTORS WORD")
     loaded = _load(vectors, max_words, which)
     answers = [(word, loaded.nearest(word, k)) for word in words]
-    for number, (word, found) in enumerate(answers):
+    for number, (word, neighbours) in enumerate(answers):
         if number:
             print()
         if len(words) > 1:
             print(_shown(word))
-        _print_neighbours(found, vectors)
+        _print_neighbours(neighbours, vectors)
 
 
 @app.command
@@ -86,8 +86,8 @@ def analogy(
         which: for folders of `vectors train`: word vectors, context vectors, or their sum.
     """
     loaded = _load(vectors, max_words, which)
-    found = loaded.analogy(a, b, c, k, "3CosAdd" if method == "add" else "3CosMul")
-    _print_neighbours(found, vectors)
+    answers = loaded.analogy(a, b, c, k, "3CosAdd" if method == "add" else "3CosMul")
+    _print_neighbours(answers, vectors)
 
 
 @app.command
@@ -119,8 +119,8 @@ def ratio(folder: Path, first: str, second: str, /, *probes: str) -> None:
     _need(probes, 1, "ratio FOLDER ice steam solid gas water fashion")
     from unrolled.vectors.counting.ratios import render
 
-    found = _load(folder, None, "word").ratio(first, second, *probes)
-    for line in render(first, second, found):
+    ratios = _load(folder, None, "word").ratio(first, second, *probes)
+    for line in render(first, second, ratios):
         print(line)
 
 
@@ -150,19 +150,19 @@ def evaluate(
 
     similarity_sets, analogies = evaluation.read_sets(sets)
     loaded = _load(vectors, max_words, which)
-    found = evaluation.evaluate(loaded, similarity_sets, analogies)
-    if not found.n_known:
+    scores = evaluation.evaluate(loaded, similarity_sets, analogies)
+    if not scores.n_known:
         raise DataError(
             "no item of these test sets has vectors for all of its words; use test sets in the language "
             "of the vectors",
             vectors,
         )
-    for line in found.lines():
+    for line in scores.lines():
         print(line)
     if record is not None:
         from unrolled.predictors.results_file import record as append_record
 
-        append_record(found, record, vectors=str(vectors), which=which, width=loaded.width)
+        append_record(scores, record, vectors=str(vectors), which=which, width=loaded.width)
 
 
 @app.command(name="map")
@@ -188,10 +188,10 @@ def map_(
     asked = [*words, *(read_word_list(word_list) if word_list is not None else ())]
     _need(asked, 2, "map VECTORS PICTURE WORD WORD")
     loaded = _load(vectors, None, which)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         draw_words(loaded, asked, picture)
-    _tell([str(each.message) for each in told if each.category is UserWarning])
+    _print_notes([str(note.message) for note in caught if note.category is UserWarning])
     print(picture)
 
 
@@ -240,7 +240,7 @@ def convert(
         )
     keep = None if word_list is None else set(read_word_list(word_list))
     stored = read_vectors(vectors, keep, format=source, which=which, limit=max_words)
-    _tell(stored.notes)
+    _print_notes(stored.notes)
     if not stored.words:
         raise DataError(f"none of the words in {word_list} is in this file", vectors)
     write_vectors(target, stored.words, stored.matrix, format=chosen, counts=stored.counts)
@@ -274,7 +274,7 @@ def _load(vectors: Path, max_words: int | None, which: Which) -> WordVectors:
     from unrolled.vectors.word_vectors import WordVectors
 
     loaded = WordVectors.load(vectors, which=which, limit=max_words)
-    _tell(loaded.notes)
+    _print_notes(loaded.notes)
     return loaded
 
 
@@ -282,15 +282,15 @@ def _check_max_words(max_words: int | None) -> None:
     require(max_words is None or max_words >= 1, "--max-words", "at least 1", max_words)
 
 
-def _tell(notes: Sequence[str]) -> None:
+def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
         print(f"note: {one_message(note)}", file=sys.stderr)
 
 
-def _print_neighbours(found: Sequence[Neighbour], vectors: Path) -> None:
-    if not found:
+def _print_neighbours(neighbours: Sequence[Neighbour], vectors: Path) -> None:
+    if not neighbours:
         raise DataError("there are no other words in this file; use a larger vocabulary", vectors)
-    for word, score in found:
+    for word, score in neighbours:
         print(f"{score:8.4f}  {_shown(word)}")
 
 

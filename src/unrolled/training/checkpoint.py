@@ -328,8 +328,8 @@ def remove_leftovers(run: Path, verified: Mapping[str, Mapping[str, str] | None]
 
 
 def _remove_others(folder: Path, pointer: Mapping[str, Mapping[str, str] | None]) -> None:
-    kept = {POINTER_FILE, *(entry["folder"] for entry in pointer.values() if entry)}
-    storage.remove_in(folder, HOLDS, kept)
+    names = {POINTER_FILE, *(entry["folder"] for entry in pointer.values() if entry)}
+    storage.remove_in(folder, HOLDS, kept=names)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -42,7 +42,7 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name) and name not in CHANGEABLE:
             raise ConfigError(
-                f"{name} is {_shown(new.get(name))}, but {folder} was begun with "
+                f"{name} is {_shown(new.get(name))}, but {folder} was started with "
                 f"{_shown(old.get(name))}; only limits and intervals can be changed when a run is "
                 "resumed: restore this setting, or start another run from this one (--from)"
             )

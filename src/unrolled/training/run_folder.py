@@ -62,10 +62,10 @@ END_OF_CONFIG = "# end of the recipe; a file without this line was cut short"
 
 def _is_of_safetensors(path: Path) -> bool:
     """Whether a file is the beginning of a safetensors file that a killed process left behind."""
-    begin = b'{"__metadata__":{"sha256":"'
+    start = b'{"__metadata__":{"sha256":"'
     with path.open("rb") as stream:
-        content = stream.read(8 + len(begin))
-    return not content or (len(content) > 8 and begin.startswith(content[8:]))
+        content = stream.read(8 + len(start))
+    return not content or (len(content) > 8 and start.startswith(content[8:]))
 
 
 HOLDS: storage.Holds = {
