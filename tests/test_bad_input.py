@@ -1,4 +1,4 @@
-"""What a user can get wrong is one sentence and exit code 2, and leaves the disk as it was."""
+"""User errors give one message and exit code 2, and leave the disk unchanged."""
 
 from __future__ import annotations
 

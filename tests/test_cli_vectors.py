@@ -1,4 +1,4 @@
-"""`unrolled vectors train`: where text comes from, where vectors go, and what messages name."""
+"""`unrolled vectors train`: sources of text, output folders, and names in messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands on word vectors: what they print, what they refuse, what they leave."""
+"""The commands on word vectors: output, errors and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`unrolled doctor` tells the truth about this machine."""
+"""`unrolled doctor` reports the state of this machine correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line from a file of pairs to answers, as a user goes the way."""
+"""The command line from a file of sentence pairs to translations, as in real use."""
 
 from __future__ import annotations
 

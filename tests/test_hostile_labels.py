@@ -1,4 +1,4 @@
-"""Labels that hold line ends, tabs, escape sequences and markup are shown, and keep lines and columns."""
+"""Labels with line breaks, tabs, escape sequences and markup are displayed safely."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled data as people have them, from the command line: read as meant, or refused in one sentence."""
+"""Realistic labelled data at the command line: read as intended, or refused with one message."""
 
 from __future__ import annotations
 

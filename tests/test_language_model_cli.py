@@ -1,4 +1,4 @@
-"""A language model through the command line: trained, scored, asked, and given what it cannot take."""
+"""Language models at the command line: training, scores, generation, and invalid requests."""
 
 from __future__ import annotations
 

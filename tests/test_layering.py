@@ -1,4 +1,4 @@
-"""Folder order is dependency order, and what must not stand in the source does not."""
+"""Imports follow the order of the folders, and the source contains nothing forbidden."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained run answers: in order, whatever the batch, and judged by counts that add up."""
+"""Predictions and evaluation of a trained translator."""
 
 from __future__ import annotations
 

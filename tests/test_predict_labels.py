@@ -1,4 +1,4 @@
-"""A trained run of labels answers, is judged, and survives being saved and read."""
+"""Predictions, evaluation and resuming of text and pair classifiers."""
 
 from __future__ import annotations
 

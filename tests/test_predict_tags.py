@@ -1,4 +1,4 @@
-"""A trained tagger answers, is judged, reads every format, and survives being saved and read."""
+"""Predictions, evaluation, data formats and resuming of taggers."""
 
 from __future__ import annotations
 

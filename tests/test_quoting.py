@@ -1,4 +1,4 @@
-"""What messages, tables and lines repeat of data is on one line, bounded, and obeyed by no terminal."""
+"""Data quoted in messages, tables and lines are on one line, bounded, and without control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the README and the recipes promise can be typed."""
+"""The commands in the README and the recipes are valid."""
 
 from __future__ import annotations
 

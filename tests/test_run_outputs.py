@@ -1,4 +1,4 @@
-"""What commands write into a run folder, or beside it, never goes through a link or over a stranger."""
+"""Commands never write through a link or over a foreign file, inside or outside a run folder."""
 
 from __future__ import annotations
 

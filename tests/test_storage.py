@@ -1,4 +1,4 @@
-"""Files that come whole and never through a link, and the lock that keeps a second process out."""
+"""Atomic writes, safe removal, and the lock that keeps a second process out."""
 
 from __future__ import annotations
 

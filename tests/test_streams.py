@@ -1,4 +1,4 @@
-"""Closed streams, full devices, Ctrl-C, little memory and -OO end in a sentence, or in silence."""
+"""Closed streams, full devices, Ctrl-C, little memory and -OO give one message or silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that begin with pretrained embeddings: told once, needed once, frozen where asked."""
+"""Runs with pretrained embeddings: coverage notes, files needed only once, frozen embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that verify themselves, and checkpoints that a failure cannot halve."""
+"""Files with checksums, and checkpoints that are complete or absent after any failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training does, what it reports, and what it leaves behind."""
+"""Training: updates, events and run folders."""
 
 from __future__ import annotations
 

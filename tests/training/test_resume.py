@@ -1,4 +1,4 @@
-"""A run that was interrupted anywhere ends as if it had not been."""
+"""A run that was interrupted anywhere ends like an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run folder may remove and overwrite: what we wrote, inside it, and nothing else."""
+"""Run folders: nothing is removed or overwritten but files of the run inside its folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training says of a translator is what its saved weights say when they are loaded anew."""
+"""Scores reported in training equal those of the saved weights when they are loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run folder that comes from a stranger: refused in one sentence, at once, before anything is built."""
+"""Untrusted run folders are refused with one message, before anything is built."""
 
 from __future__ import annotations
 

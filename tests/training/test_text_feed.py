@@ -1,4 +1,4 @@
-"""Language models in training: what is carried is saved, and a run goes on bit for bit."""
+"""Training of language models: the carried state is saved, and runs resume bit for bit."""
 
 from __future__ import annotations
 

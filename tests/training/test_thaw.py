@@ -1,4 +1,4 @@
-"""An embedding that is frozen for a while, in a run from start to end and in one that is interrupted."""
+"""Embeddings that are frozen at first, in uninterrupted and interrupted runs."""
 
 from __future__ import annotations
 

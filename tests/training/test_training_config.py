@@ -1,4 +1,4 @@
-"""The `[training]` section refuses what cannot be, by name."""
+"""The `[training]` section refuses invalid values and names the field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unknown words: every task learns what to make of them, and a text of nothing else is no gamble."""
+"""Unknown words: every task trains them, and texts of unknown words get label frequencies."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def evaluate(
         data: data to score on, with the same columns as the training data; for a language model, text.
         split: held-out part of the run's own data to score on, without --data.
         record: file to append the scores to, as one line of JSON with date and commit.
-        precision: weight precision for step-by-step inference; lower is faster, less accurate. With
-            less than float32, a language model reads the text step by step.
+        precision: precision of the recurrent weights in step-by-step inference; lower is faster but less
+            accurate. Below float32, a language model reads the text step by step.
         cache: for language models: size of a continuous cache (Grave et al. 2017), which mixes in the
             words that followed the last CACHE states; 0 for none.
         cache_theta: sharpness θ of the cache, at least 0: a higher value gives more weight to the most

@@ -55,7 +55,7 @@ def generate(
         stop_at_end: stop at the end of the document (of the line, if each line is a document).
         n: number of samples, separated by lines of ---.
         seed: random seed of the first sample; sample i uses seed + i - 1.
-        precision: precision of the recurrent weights; lower is faster, less accurate.
+        precision: precision of the recurrent weights; lower is faster but less accurate.
     """
     text = prompt_text(prompt, prompt_file)
     continuation = open_run(run, "generate", precision)
@@ -87,7 +87,7 @@ def complete(
         run: run folder of a language model.
         text: text whose last word to complete; if it ends in a space, the next word is suggested.
         k: number of completions.
-        precision: precision of the recurrent weights; lower is faster, less accurate.
+        precision: precision of the recurrent weights; lower is faster but less accurate.
     """
     print_completions(open_run(run, "complete", precision), text, k)
 
@@ -111,7 +111,7 @@ def score(
         text: text to score, in quotes.
         input_file: file with the text to score.
         tokens: show for each token its surprisal in bits and its rank by probability, from 1.
-        precision: precision of the recurrent weights; lower is faster, less accurate.
+        precision: precision of the recurrent weights; lower is faster but less accurate.
     """
     text = read_score_text(text, input_file)
     continuation = open_run(run, "score", precision)

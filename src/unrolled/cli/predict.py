@@ -76,7 +76,8 @@ def predict(
         attention: for translate: plot of the attention of TEXT to draw, FILE.png or FILE.html.
         words: for classify and pair: attribution method. How much each word speaks for the predicted
             label (above 0) or against it (below 0) is shown on standard error.
-        precision: weight precision for step-by-step inference; lower is faster, less accurate.
+        precision: precision of the recurrent weights in step-by-step inference; lower is faster but less
+            accurate.
     """
     lines.check(text, input_file, output_file, attention)
     if output_file is not None:

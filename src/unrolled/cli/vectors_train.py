@@ -69,7 +69,7 @@ def train(
             and punctuation marks (word; "don't," becomes do, n't and a comma).
         lowercase: convert the text to lower case.
         tokenizer: tokenizer file of a run, to split text as that run does.
-        borders: boundary that context windows never cross.
+        borders: boundary that context windows do not cross: the end of a line or of a document, or none.
         documents: with --borders document, unit that counts as a document; by default a file.
         separator: with --documents separator, the line between documents.
         suffixes: suffixes of the files to read in folders, such as .txt; by default all files.
@@ -84,7 +84,7 @@ def train(
         x_max: co-occurrence count at which the weighting saturates.
         alpha: exponent of the weighting below x_max.
         rate: learning rate.
-        clip: clip each gradient component to [-clip, clip].
+        clip: bound of each gradient component, which is clipped to [-CLIP, CLIP].
         epochs: number of passes over the co-occurrence counts.
         seed: random seed.
         memory: memory limit, e.g. 512MB; data beyond it are kept on disk. On a cluster, the limit of
