@@ -150,7 +150,10 @@ def line_of(event: Started | Step | Evaluated | Finished) -> str:
             parts = [
                 f"{event.unit}: {sizes}",
                 *([f"{skipped:,} left out"] if skipped else []),
-                *(f"{role} vocabulary {n:,}" for role, n in event.vocabulary_sizes.items()),
+                *(
+                    f"{n:,} labels" if role == "labels" else f"{role} vocabulary {n:,}"
+                    for role, n in event.vocabulary_sizes.items()
+                ),
                 f"{event.parameters:,} parameters",
                 f"{event.steps_per_epoch:,} steps per epoch",
                 event.device,
@@ -177,7 +180,7 @@ def line_of(event: Started | Step | Evaluated | Finished) -> str:
         case Finished():
             parts = [
                 f"finished at step {event.step:,} after {duration(event.seconds)}",
-                event.reason,
+                f"stopped by {event.reason}",
             ]
             if event.best is not None:
                 parts.append(
