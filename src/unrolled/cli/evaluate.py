@@ -77,16 +77,16 @@ def evaluate(
     about: dict[str, object] = {"run": run.name, "data": list(data) or split}
     if precision != "float32":
         about["precision"] = precision
-    given = _Given(
+    arguments = _Arguments(
         run, data, split, cache, cache_theta, cache_weight, shuffle_words, words, out, overrides
     )
-    evaluation, more = _EVALUATE[predictor.task.kind.name](predictor, given)
+    evaluation, more = _EVALUATE[predictor.task.kind.name](predictor, arguments)
     if record is not None:
         append_record(evaluation, record, **about, **more)
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Arguments:
     """The arguments of `evaluate` that depend on the kind of task."""
 
     run: Path
@@ -105,57 +105,57 @@ _Scored = tuple[Any, dict[str, object]]
 """An evaluation, already printed, and further entries for its record."""
 
 
-def _evaluate_running_text(predictor: LanguagePredictor, given: _Given) -> _Scored:
+def _evaluate_running_text(predictor: LanguagePredictor, arguments: _Arguments) -> _Scored:
     from unrolled.layers.neural_cache import ContinuousCache
 
-    if given.overrides:
-        name = given.overrides[0][0]
+    if arguments.overrides:
+        name = arguments.overrides[0][0]
         raise ConfigError(f"--{name} does not apply to language models; remove it")
-    data = given.data
-    stream = predictor.read(data) if data else predictor.held_out(given.split)
+    data = arguments.data
+    stream = predictor.read(data) if data else predictor.held_out(arguments.split)
     memory = None
-    if given.cache:
-        options = {"theta": given.cache_theta, "weight": given.cache_weight}
+    if arguments.cache:
+        options = {"theta": arguments.cache_theta, "weight": arguments.cache_weight}
         memory = ContinuousCache(
-            given.cache, **{name: value for name, value in options.items() if value is not None}
+            arguments.cache, **{name: value for name, value in options.items() if value is not None}
         )
     evaluation = predictor.evaluate(stream, memory)
     _print(evaluation.lines())
     return evaluation, {}
 
 
-def _evaluate_labels(predictor: LabelPredictor, given: _Given) -> _Scored:
+def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Scored:
     from unrolled.cli import labels
 
-    data, split = given.data, given.split
-    if given.overrides or given.cache:
-        name = given.overrides[0][0] if given.overrides else "cache"
+    data, split = arguments.data, arguments.split
+    if arguments.overrides or arguments.cache:
+        name = arguments.overrides[0][0] if arguments.overrides else "cache"
         raise ConfigError(f"--{name} does not apply to task '{predictor.task.name}'; remove it")
     evaluation = labels.evaluate(
         predictor,
-        given.run,
+        arguments.run,
         predictor.read(data) if data else predictor.held_out(split),
         Path(data[0]).name.split(".")[0] if data else split,
         data[0] if data else f"the {split} part",
-        shuffle_words=given.shuffle_words,
-        out=given.out,
-        words=given.words,
+        shuffle_words=arguments.shuffle_words,
+        out=arguments.out,
+        words=arguments.words,
         command=shlex.join(["unrolled", *sys.argv[1:]]),
     )
     return evaluation, {}
 
 
-def _evaluate_text(predictor: Predictor, given: _Given) -> _Scored:
+def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
     from unrolled.text.readers import read_rows
 
-    if given.cache:
+    if arguments.cache:
         raise ConfigError(f"--cache does not apply to task '{predictor.task.name}'; remove it")
-    decoding = decoding_from_options(predictor.recipe.decoding, given.overrides)
-    if given.data:
+    decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
+    if arguments.data:
         columns = predictor.recipe.data.columns
-        rows = list(read_rows(given.data, columns or None, len(predictor.task.columns)))
+        rows = list(read_rows(arguments.data, columns or None, len(predictor.task.columns)))
     else:
-        rows = predictor.held_out(given.split)
+        rows = predictor.held_out(arguments.split)
     evaluation = predictor.evaluate(rows, decoding)
     _print(evaluation.lines())
     return evaluation, {"decoding": asdict(decoding)}
@@ -166,7 +166,7 @@ def _print(lines: Iterable[str]) -> None:
         print(escape(line))
 
 
-_EVALUATE: Mapping[str, Callable[[Any, _Given], _Scored]] = {
+_EVALUATE: Mapping[str, Callable[[Any, _Arguments], _Scored]] = {
     "seq2seq": _evaluate_text,
     "labels": _evaluate_labels,
     "language_model": _evaluate_running_text,

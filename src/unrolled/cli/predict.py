@@ -86,7 +86,7 @@ def predict(
     from unrolled.predictors.load import load
 
     predictor = load(run, precision=precision)
-    given = _Given(
+    arguments = _Arguments(
         run,
         text,
         second,
@@ -98,11 +98,11 @@ def predict(
         words,
         overrides,
     )
-    _ANSWER[predictor.task.kind.name](predictor, given)
+    _ANSWER[predictor.task.kind.name](predictor, arguments)
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Arguments:
     """The arguments of `predict`."""
 
     run: Path
@@ -117,19 +117,19 @@ class _Given:
     overrides: Overrides
 
 
-def _predict_labels(predictor: LabelPredictor, given: _Given) -> None:
+def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:
     from unrolled.text.conll import is_column_file
 
-    if given.attention is not None or given.n_best is not None or given.overrides:
+    if arguments.attention is not None or arguments.n_best is not None or arguments.overrides:
         raise ConfigError(
-            f"--attention, --n-best and --decoding only apply to translate, and {given.run} is of task "
-            f"'{predictor.task.name}'; use --scores or --words attention"
+            "--attention, --n-best and --decoding only apply to translate, and "
+            f"{arguments.run} is of task '{predictor.task.name}'; use --scores or --words attention"
         )
-    text = given.text
-    if given.second is not None:
-        text = joined(predictor, given.run, str(text), given.second)
-    check_words(predictor, given.words)
-    input_file, output_file, scores = given.input_file, given.output_file, given.scores
+    text = arguments.text
+    if arguments.second is not None:
+        text = joined(predictor, arguments.run, str(text), arguments.second)
+    check_words(predictor, arguments.words)
+    input_file, output_file, scores = arguments.input_file, arguments.output_file, arguments.scores
     if predictor.task.by_token and input_file is not None and is_column_file(input_file):
         add_columns(predictor, input_file, output_file, scores)
         return
@@ -138,8 +138,8 @@ def _predict_labels(predictor: LabelPredictor, given: _Given) -> None:
         inputs = [fields_of(line, predictor) for line in texts]
         predictions = predictor.predict(inputs)
         warn_of_unread(texts, predictions, predictor)
-        if given.words != "none":
-            print_words(predictor, inputs, given.words)
+        if arguments.words != "none":
+            print_words(predictor, inputs, arguments.words)
         return [one_line(prediction, predictor, scores) for prediction in predictions]
 
     def check(line: str) -> None:
@@ -148,10 +148,10 @@ def _predict_labels(predictor: LabelPredictor, given: _Given) -> None:
     lines.run(label, text, input_file, output_file, check)
 
 
-def _predict_text(predictor: Predictor, given: _Given) -> None:
-    if given.second is not None or given.words != "none":
-        raise ConfigError(f"{given.run} does not output labels; give one sentence, in quotes")
-    n_best, overrides = given.n_best, given.overrides
+def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
+    if arguments.second is not None or arguments.words != "none":
+        raise ConfigError(f"{arguments.run} does not output labels; give one sentence, in quotes")
+    n_best, overrides = arguments.n_best, arguments.overrides
     method = dict(overrides).get("decoding.method", predictor.recipe.decoding.method)
     if method == "greedy" and n_best is not None and n_best > 1:
         raise ConfigError(
@@ -160,32 +160,33 @@ def _predict_text(predictor: Predictor, given: _Given) -> None:
         )
     added = [("decoding.n_best", str(n_best))] if n_best is not None else []
     decoding = decoding_from_options(predictor.recipe.decoding, [*overrides, *added])
-    if given.attention is not None and given.text is not None:
+    if arguments.attention is not None and arguments.text is not None:
         from unrolled.inspect.attention import draw_attention
 
         command = shlex.join(["unrolled", *sys.argv[1:]])
-        picture = predictor.predict([given.text], decoding, with_attention=True)
-        draw_attention(picture, given.attention, command)
-        print(f"attention: {given.attention}", file=sys.stderr)
+        picture = predictor.predict([arguments.text], decoding, with_attention=True)
+        draw_attention(picture, arguments.attention, command)
+        print(f"attention: {arguments.attention}", file=sys.stderr)
 
     def answer(texts: list[str]) -> list[str]:
         predictions = predictor.predict(texts, decoding)
         lines.warn_of_unread(texts, predictions)
         return [
-            lines.one_line(prediction, decoding.n_best, given.scores) for prediction in predictions
+            lines.one_line(prediction, decoding.n_best, arguments.scores)
+            for prediction in predictions
         ]
 
-    lines.run(answer, given.text, given.input_file, given.output_file)
+    lines.run(answer, arguments.text, arguments.input_file, arguments.output_file)
 
 
-def _predict_running_text(predictor: LanguagePredictor, given: _Given) -> None:
+def _predict_running_text(predictor: LanguagePredictor, arguments: _Arguments) -> None:
     raise ConfigError(
-        f"{given.run} is a language model; use `unrolled generate`, `unrolled complete` or "
+        f"{arguments.run} is a language model; use `unrolled generate`, `unrolled complete` or "
         "`unrolled score`"
     )
 
 
-_ANSWER: Mapping[str, Callable[[Any, _Given], None]] = {
+_ANSWER: Mapping[str, Callable[[Any, _Arguments], None]] = {
     "seq2seq": _predict_text,
     "labels": _predict_labels,
     "language_model": _predict_running_text,

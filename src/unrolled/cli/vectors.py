@@ -218,7 +218,7 @@ def convert(
             text, .bin for word2vec binary, .safetensors for safetensors.
         source: format of VECTORS, if it cannot be detected.
         word_list: text file with the words to keep, one per line.
-        max_words: use only the first MAX_WORDS words, in most files the most frequent ones.
+        max_words: keep only the first MAX_WORDS words, in most files the most frequent ones.
         which: for folders of `vectors train`: word vectors, context vectors, or their sum.
         force: replace TARGET.
     """
