@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import unrolled
 from unrolled import cli
 from unrolled.cli import app
+from unrolled.system import package_version
 
 # A process of its own imports the package under test, installed or not.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(unrolled.__file__).parents[1])}
@@ -88,6 +90,19 @@ def test_interrupts_and_system_errors_have_no_traceback(
     monkeypatch.setattr(app, "_version", stop)
     assert cli.main(["version"]) == code
     assert capsys.readouterr().err == printed
+
+
+def test_the_version_of_an_uninstalled_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    assert package_version() == metadata.version("unrolled")
+    monkeypatch.setattr(metadata, "version", missing)
+    assert package_version() == ""
+    assert cli.main(["version"]) == 0
+    assert capsys.readouterr().out == "not installed\n"
 
 
 def test_help_lists_all_commands_without_heavy_imports() -> None:

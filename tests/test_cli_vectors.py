@@ -10,6 +10,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_type_hints
 
 import pytest
 
@@ -17,6 +18,7 @@ from unrolled import cli, storage
 from unrolled.cli import options, vectors_train
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError
 from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.text.corpus.config import CorpusConfig
 from unrolled.vectors import memory, train_stage
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.count_stage import CountingRun
@@ -281,6 +283,12 @@ def test_options_of_a_text_are_refused_with_counts(run: Run, option: tuple[str, 
     assert run.refused("--counts", "a", "--out", "b", *borders, *option) == (
         f"{option[0]} applies to reading a text and has no effect with --counts; remove it"
     )
+
+
+def test_choices_for_documents_are_those_of_the_library() -> None:
+    options, settings = get_type_hints(vectors_train.train), get_type_hints(CorpusConfig)
+    for name in ("documents", "on_invalid"):
+        assert options[name] == settings[name] | None
 
 
 def test_an_empty_encoding_is_not_taken_for_the_default(run: Run) -> None:
