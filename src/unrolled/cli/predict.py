@@ -74,8 +74,8 @@ def predict(
             pair, all labels with their probabilities; for tag, a line of JSON with tokens, tags, their
             probabilities and spans (with a .conll file, a further column of probabilities).
         attention: for translate: plot of the attention of TEXT to draw, FILE.png or FILE.html.
-        words: for classify and pair: attribution method. How much each word speaks for the predicted
-            label (above 0) or against it (below 0) is shown on standard error.
+        words: for classify and pair: attribution method. Standard error shows how much each word
+            supports the predicted label (above 0) or counts against it (below 0).
         precision: precision of the recurrent weights in step-by-step inference; lower is faster but less
             accurate.
     """
@@ -361,7 +361,7 @@ def check_words(predictor: LabelPredictor, method: Words) -> None:
 
 
 def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words) -> None:
-    """Print on standard error how much each word speaks for or against the predicted label."""
+    """Print on standard error how much each word supports the predicted label or counts against it."""
     from unrolled.inspect.attribution import explain_words
 
     for texts in explain_words(predictor, inputs, method):
