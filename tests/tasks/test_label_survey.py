@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,15 @@ def test_the_task_is_detected_from_column_names(tmp_path: Path) -> None:
     assert likely_task([swapped]) == "classify"
     assert likely_task([swapped], ["label", "text"]) is None
     assert likely_task(["train.en", "train.es"]) is None
+
+
+def test_the_guessed_task_may_be_any_label_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(TASKS["classify"], name="triage", columns=("ticket", "team"))
+    monkeypatch.setitem(TASKS, "triage", own)
+    tickets = table(tmp_path / "tickets.tsv", [("a", "b")], "ticket", "team")
+    assert likely_task([tickets]) == "triage"
 
 
 def test_the_command_reports_on_every_task(

@@ -92,7 +92,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
             (f'{{"labels": ["a", "b"], "averaged": [], "shares": {shares}}}', "'shares' is not")
             for shares in ("[0.5]", "[0.5, 2]", "[true, 1]", '"ab"', "3", '[{}, "x"]')
         ),
-        ('{"labels": ["a", "\\ud800"], "averaged": []}', "half a surrogate pair"),
+        ('{"labels": ["a", "\\ud800"], "averaged": []}', "lone surrogate"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: str, problem: str) -> None:

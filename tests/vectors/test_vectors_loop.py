@@ -317,7 +317,7 @@ def test_a_full_disk_is_one_sentence_and_the_work_goes_on(
             break
         n_full += 1
         assert sentence.startswith(f"disk full while writing {out}")
-        assert sentence.endswith("free space and go on with --resume")
+        assert sentence.endswith("free space and continue with --resume")
     assert n_full > 3
     assert content(out) == content(tmp_path / "whole")
 

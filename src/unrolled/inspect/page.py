@@ -16,7 +16,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from unrolled.quoting import shorten
+from unrolled.system import package_version
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -78,7 +78,7 @@ def render(template: str, *, title: str, command: str = "", **values: Any) -> st
         jinja2.UndefinedError: the template uses a value that is not given.
     """
     page = _environment().get_template(template)
-    return page.render(title=title, command=command, version=_version(), **values)
+    return page.render(title=title, command=command, version=package_version(), **values)
 
 
 @cache
@@ -101,10 +101,3 @@ def _printable(value: Any) -> Any:
     if isinstance(value, str) and not isinstance(value, Markup):
         return _NOT_IN_HTML.sub("\ufffd", value)
     return value
-
-
-def _version() -> str:
-    try:
-        return metadata.version("unrolled")
-    except metadata.PackageNotFoundError:  # run from source, not installed
-        return ""

@@ -7,12 +7,10 @@ import encodings.aliases
 from dataclasses import dataclass
 from typing import Literal
 
-from unrolled.config import Rate, check_fields, require
+from unrolled.config import Documents, OnInvalid, Rate, check_fields, require
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.text.files import PACKED
 
-Documents = Literal["file", "line", "paragraph", "separator"]
-OnInvalid = Literal["error", "replace", "skip"]
 Part = Literal["train", "valid", "test"]
 
 

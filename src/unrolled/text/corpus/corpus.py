@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, NamedTuple, get_args
 
 import numpy as np
 
+from unrolled.config import Documents, OnInvalid
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.corpus.cache import (
     FORMAT,
@@ -35,7 +36,7 @@ from unrolled.text.corpus.cache import (
     default_cache_folder,
     from_cache,
 )
-from unrolled.text.corpus.config import CorpusConfig, Documents, OnInvalid, Part
+from unrolled.text.corpus.config import CorpusConfig, Part
 from unrolled.text.corpus.files import (
     BEGIN,
     Block,
