@@ -57,7 +57,7 @@ def test_a_label_that_training_has_not_names_file_and_line(tmp_path: Path, capsy
     valid = table(tmp_path / "valid.tsv", [*ROWS[:3], ("number 9 is fine", "goood")])
     assert train(data, tmp_path / "run", "--valid", valid) == 2
     assert refused(capsys) == (
-        f"{valid}, line 5, field 'label': label 'goood' is not one of the training part (bad, good); "
+        f"{valid}, line 5, field 'label': label 'goood' is not among the training labels (bad, good); "
         "did you mean 'good'?"
     )
     assert not (tmp_path / "run").exists()
@@ -67,12 +67,12 @@ def test_an_unseen_test_label_is_refused_before_training(tmp_path: Path, capsys)
     data = table(tmp_path / "train.tsv", ROWS)
     test = table(tmp_path / "test.tsv", [*ROWS[:3], ("number 9 is fine", "goood")])
     assert train(data, tmp_path / "run", "--test", test) == 2
-    assert refused(capsys).startswith(f"{test}, line 5, field 'label': label 'goood' is not one of")
+    assert refused(capsys).startswith(f"{test}, line 5, field 'label': label 'goood' is not among")
     assert not (tmp_path / "run").exists()
     tags = write(tmp_path / "train.conll", "".join(f"a{n} X\nb Y\n\n" for n in range(30)))
     others = write(tmp_path / "test.conll", "a X\nb Y\n\nb Y\na Z\n")
     assert train(tags, tmp_path / "run", "--test", others, task="tag") == 2
-    assert refused(capsys).startswith(f"{others}, line 5, field 'tags': label 'Z' is not one of")
+    assert refused(capsys).startswith(f"{others}, line 5, field 'tags': label 'Z' is not among")
 
 
 def test_a_run_on_a_rare_label_can_be_evaluated(tmp_path: Path, capsys) -> None:
@@ -104,7 +104,7 @@ def test_a_list_as_a_text_is_refused(tmp_path: Path, capsys) -> None:
     data = write(tmp_path / "a.jsonl", "\n".join(lines))
     assert train(data, tmp_path / "run") == 2
     assert refused(capsys) == (
-        f"{data}, line 7, field 'text': expected text or a number, found list; write it as one text"
+        f"{data}, line 7, field 'text': expected text or a number, found list; write it as a string"
     )
     pair = json.dumps({"first": "a", "second": ["b"], "label": "x"})
     data = write(tmp_path / "b.jsonl", pair)
@@ -243,7 +243,7 @@ def test_a_line_break_in_quotes_is_one_text_of_a_csv(tmp_path: Path, capsys) -> 
     other = write(tmp_path / "other.csv", 'text,label\n"one\ntwo",good\n"three\nfour",god\n')
     capsys.readouterr()
     assert cli.main(["evaluate", str(run), "--data", str(other)]) == 2
-    assert refused(capsys).startswith(f"{other}, line 4, field 'label': label 'god' is not one of")
+    assert refused(capsys).startswith(f"{other}, line 4, field 'label': label 'god' is not among")
 
 
 def test_a_line_break_in_quotes_is_refused_in_a_tsv(tmp_path: Path, capsys) -> None:
@@ -251,7 +251,7 @@ def test_a_line_break_in_quotes_is_refused_in_a_tsv(tmp_path: Path, capsys) -> N
     assert train(data, tmp_path / "run") == 2
     assert refused(capsys) == (
         f"{data}, line 3: expected 2 fields separated by tabs as in the header, found 1; a field of a "
-        "TSV cannot go on after its line, in quotes neither: save it as CSV"
+        "TSV cannot span lines, even in quotes: save the file as CSV"
     )
 
 
@@ -328,8 +328,8 @@ def test_a_missing_column_names_the_line(tmp_path: Path, capsys) -> None:
     data = write(tmp_path / "names.conll", "\r\n".join([*lines, ""]))
     assert tag_run(data, tmp_path / "run") == 2
     assert refused(capsys) == (
-        f"{data}, line 6: expected 3 columns separated by spaces as in line 1, found 2; a blank line "
-        "stands between sentences"
+        f"{data}, line 6: expected 3 columns separated by spaces as in line 1, found 2; put a "
+        "blank line between sentences"
     )
 
 
@@ -338,7 +338,7 @@ def test_an_unseen_tag_names_the_line_of_the_token(tmp_path: Path, capsys) -> No
     valid = write(tmp_path / "valid.conll", "-DOCSTART- X O\r\n\r\nAnn X B-PER\r\nLee X I-PRE\r\n")
     assert tag_run(data, tmp_path / "run", "--valid", valid) == 2
     assert refused(capsys) == (
-        f"{valid}, line 4, field 'tags': label 'I-PRE' is not one of the training part "
+        f"{valid}, line 4, field 'tags': label 'I-PRE' is not among the training labels "
         "(B-LOC, B-PER, I-PER, O); did you mean 'I-PER'?"
     )
 

@@ -176,7 +176,7 @@ def test_an_unseen_label_names_the_line(run: Path, tmp_path: Path, capsys) -> No
     other.write_text("text\tlabel\na good film\tgood\na bad film\tbed\n", encoding="utf-8")
     assert cli.main(["evaluate", str(run), "--data", str(other)]) == 2
     assert capsys.readouterr().err == (
-        f"unrolled: {other}, line 3, field 'label': label 'bed' is not one of the training part "
+        f"unrolled: {other}, line 3, field 'label': label 'bed' is not among the training labels "
         "(bad, good); did you mean 'bad'?\n"
     )
 
@@ -186,9 +186,7 @@ def test_an_unseen_label_in_validation_stops_training(tmp_path: Path) -> None:
     valid.write_text("text\tlabel\na good film\tgood\na bad film\tBad\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         train(tmp_path, ROWS, ("text", "label"), data__valid=str(valid))
-    assert str(caught.value).startswith(
-        f"{valid}, line 3, field 'label': label 'Bad' is not one of"
-    )
+    assert str(caught.value).startswith(f"{valid}, line 3, field 'label': label 'Bad' is not among")
     assert not (tmp_path / "run").exists()
 
 
@@ -414,5 +412,5 @@ def test_a_run_that_starts_from_another_reads_labels_as_it_does(tmp_path: Path, 
     recipe = unrolled.recipe_from_toml(
         tmp_path / "recipe.toml", unrolled.TASKS, [("data.train", str(tmp_path / "data.tsv"))]
     )
-    with pytest.raises(DataError, match=r"label 'good\|new' is not one of the training part"):
+    with pytest.raises(DataError, match=r"label 'good\|new' is not among the training labels"):
         unrolled.train(recipe, tmp_path / "other", start_from=first)

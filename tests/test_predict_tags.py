@@ -277,7 +277,7 @@ def test_an_unseen_tag_names_the_line(run: Path, tmp_path: Path, suffix: str) ->
     place = "line 6, field 'tags': " if suffix == "conll" else "token 3: "
     line = {"conll": 6, "tsv": 3, "jsonl": 2}[suffix]
     assert str(caught.value).startswith(f"{path}, line {line}, field 'tags': ")
-    assert f"{place}label 'B-LOK' is not one of the training part (B-LOC, B-PER" in str(
+    assert f"{place}label 'B-LOK' is not among the training labels (B-LOC, B-PER" in str(
         caught.value
     )
     assert str(caught.value).endswith("did you mean 'B-LOC'?")

@@ -335,7 +335,7 @@ def test_an_unseen_tag_and_an_empty_token_are_known_by_their_place() -> None:
         TASK.encode(row(["a", "b", "c"], ["O", "O", "B-LOK"]).fields, found, TagData())
     assert caught.value.line == 3
     assert caught.value.problem == (
-        "label 'B-LOK' is not one of the training part (B-LOC, B-PER, O); did you mean 'B-LOC'?"
+        "label 'B-LOK' is not among the training labels (B-LOC, B-PER, O); did you mean 'B-LOC'?"
     )
     with pytest.raises(DataError) as caught:
         TASK.encode(row(["a", ""], ["O", "O"]).fields, found, TagData())
