@@ -149,7 +149,7 @@ def test_a_missing_label_names_the_line(tmp_path: Path, capsys) -> None:
     valid = table(tmp_path / "valid.tsv", ROWS)
     assert train(data, tmp_path / "run", "--valid", valid, "--test", valid) == 2
     assert refused(capsys) == (
-        f"{data}, line 9: the label is missing; give one, leave the row out, or set data.label_separator "
+        f"{data}, line 9: the label is missing; add it, remove the row, or set data.label_separator "
         "if a row may have several labels or none"
     )
 
@@ -213,7 +213,7 @@ def test_a_text_of_50_000_tokens_is_read_as_the_recipe_says(
     valid = table(tmp_path / "valid.tsv", ROWS)
     options = ("--valid", valid, "--test", valid, f"--data.keep={keep}", "--data.max_length=7")
     assert train(data, run, *options) == 0
-    told = "train: 1 texts are longer than data.max_length and read in part (data.keep)"
+    told = "train: 1 texts are longer than data.max_length and truncated (data.keep)"
     assert told in " ".join(capsys.readouterr().out.split())
     assert json.loads((run / "split.json").read_text(encoding="utf-8"))["cut"]["train"] == 1
     assert cli.main(["predict", str(run), long]) == 0
@@ -226,7 +226,7 @@ def test_a_text_of_50_000_tokens_is_read_as_the_recipe_says(
     assert cli.main(["predict", str(run), " ".join([word] * 7)]) == 0
     assert capsys.readouterr().out == said.out
     assert cli.main(["evaluate", str(run), "--data", str(data)]) == 0
-    assert "1 texts are longer than data.max_length and read in part" in capsys.readouterr().out
+    assert "1 texts are longer than data.max_length and truncated" in capsys.readouterr().out
 
 
 def test_a_line_break_in_quotes_is_one_text_of_a_csv(tmp_path: Path, capsys) -> None:
@@ -348,4 +348,7 @@ def test_an_empty_tag_in_a_list_is_refused(tmp_path: Path, capsys) -> None:
     data = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     valid = write(tmp_path / "valid.jsonl", json.dumps(rows[0]) + "\n")
     assert tag_run(data, tmp_path / "run", "--valid", valid, "--test", valid) == 2
-    assert refused(capsys) == f"{data}, line 6: token 2 has an empty tag; expected one for each"
+    assert (
+        refused(capsys)
+        == f"{data}, line 6: the tag of token 2 is empty; expected one tag per token"
+    )

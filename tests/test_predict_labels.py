@@ -114,10 +114,10 @@ def test_a_longer_text_is_cut_and_says_so(model: LabelPredictor) -> None:
 @pytest.mark.parametrize(
     ("one", "message"),
     [
-        (3, "an input is a text; found int 3"),
-        (None, "an input is a text; found NoneType None"),
-        (["one", 2.5], "an input is a text; found float 2.5"),
-        (b"one", "an input is a text; found int 111"),
+        (3, "an input must be a text; found int 3"),
+        (None, "an input must be a text; found NoneType None"),
+        (["one", 2.5], "an input must be a text; found float 2.5"),
+        (b"one", "an input must be a text; found int 111"),
     ],
 )
 def test_what_is_no_text_is_refused(model: LabelPredictor, one, message) -> None:

@@ -129,7 +129,7 @@ def test_tag_statistics_are_reported(run: Path, data: Path) -> None:
     record = json.loads((run / "labels.json").read_text(encoding="utf-8"))
     assert (record["scheme"], record["n_ill_formed"]) == ("bio", 0)
     card = (run / "README.md").read_text(encoding="utf-8")
-    assert "- 5 tags, which write spans as bio: LOC, PER" in card
+    assert "- 5 tags in the bio scheme; span types: LOC, PER" in card
     assert 'model("a sentence")' in card
     assert "strict_f1" in card
 
@@ -292,14 +292,11 @@ def test_another_number_of_tags_than_tokens_names_the_line(tmp_path: Path) -> No
     valid.write_text(lines[0] + "\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         train(tmp_path, path, data__valid=str(valid), data__test=str(valid))
-    assert (
-        str(caught.value)
-        == f"{path}, line 18: expected as many tags as there are tokens, 2; found 1"
-    )
+    assert str(caught.value) == f"{path}, line 18: expected one tag per token (2), found 1"
     with pytest.raises(DataError) as caught:
         train(tmp_path, valid, data__valid=str(path), data__test=str(valid))
     assert str(caught.value) == (
-        f"{path}, line 18, field 'tags': expected as many tags as there are tokens, 2; found 1"
+        f"{path}, line 18, field 'tags': expected one tag per token (2), found 1"
     )
     assert not (tmp_path / "run").exists()
 
@@ -307,10 +304,10 @@ def test_another_number_of_tags_than_tokens_names_the_line(tmp_path: Path) -> No
 def test_an_empty_token_is_named_by_its_place(model: LabelPredictor) -> None:
     with pytest.raises(DataError) as caught:
         model([["Ann", ""]])
-    assert str(caught.value) == "token 2: the token is empty; leave it out, with its tag"
+    assert str(caught.value) == "token 2: the token is empty; remove it and its tag"
     with pytest.raises(ConfigError) as refused:
         model.predict([["Ann", 3]])
-    assert str(refused.value) == "an input is a text, or a list of tokens; found int 3"
+    assert str(refused.value) == "an input must be a text or a list of tokens; found int 3"
 
 
 def test_parts_of_words_are_refused_before_the_data_are_read(tmp_path: Path) -> None:
@@ -369,14 +366,15 @@ def test_a_long_sentence_is_read_in_pieces_and_reported(tmp_path: Path, data: Pa
         event for event in unrolled.fit(recipe, tmp_path / "run") if isinstance(event, Started)
     )
     assert (
-        "train: 1 texts are longer than data.max_length and read in pieces of that length"
+        "train: 1 texts are longer than data.max_length and split into pieces of that length"
         in started.notes
     )
     model = unrolled.load(tmp_path / "run")
     found = model.evaluate(model.held_out("test"))
     assert found.n_cut == 1
     assert (
-        "1 texts are longer than data.max_length and read in pieces of that length" in found.lines()
+        "1 texts are longer than data.max_length and split into pieces of that length"
+        in found.lines()
     )
     n_tokens = sum(map(len, SENTENCES))
     assert len(found.predictions[-1].labels) == n_tokens
@@ -399,7 +397,7 @@ def test_ill_formed_tags_in_training_set_the_crf_free(tmp_path: Path, data: Path
     assert model.model.crf.allowed is None
     card = (run / "README.md").read_text(encoding="utf-8")
     assert (
-        "- train: sentences with tags that bio does not allow: 1; a CRF forbids no transition"
+        "- train: sentences whose tags violate the bio scheme: 1; a CRF therefore allows every transition"
         in card
     )
 

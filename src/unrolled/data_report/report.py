@@ -22,21 +22,21 @@ def report(task: AnyTask, data: Any, text: TextConfig, max_tokens: int) -> Rende
     """Describe data as a training run would read it, for `rich.print`.
 
     Args:
-        task: what the data are for.
+        task: the task the data are for.
         data: the `[data]` section.
-        text: how text becomes tokens.
-        max_tokens: the budget of a batch.
+        text: the `[text]` section.
+        max_tokens: token budget of a batch.
 
     Raises:
         ConfigError: the task reads running text, or no file is given.
-        DataError: a file cannot be read as asked, or cannot be split.
+        DataError: a file cannot be read as requested, or cannot be split.
     """
     return _TABLE[task.kind](task, data, text, max_tokens)
 
 
 def _rows(task: Task, data: Any, text: TextConfig, max_tokens: int) -> RenderableType:
     found = survey(data, text, max_tokens=max_tokens)
-    # The estimate is measured on the default model of translation.
+    # The estimate is measured with the default translation model.
     if len(found.columns) > 1 and task.Config is TranslateConfig:
         from unrolled.data_report.cost import estimate
 

@@ -70,7 +70,7 @@ class LabelledEvaluation:
     n_cut: int
     seconds: float
     shuffled: Mapping[str, float] = field(default_factory=dict)
-    when_long: str = "read in part (data.keep)"
+    when_long: str = "truncated (data.keep)"
 
     @property
     def scores(self) -> dict[str, float]:
@@ -184,7 +184,9 @@ class LabelPredictor:
             DataError: in tagging an empty token.
         """
         if isinstance(inputs, str):
-            raise ConfigError("predict takes a list of inputs; for one, call the model with it")
+            raise ConfigError(
+                "predict takes a list of inputs; for a single input, call the model instead"
+            )
         return self._answer([self.encode(each) for each in inputs])
 
     def encode(self, one: Input) -> Any:
@@ -214,10 +216,12 @@ class LabelPredictor:
         texts: list[Any] = list(one) if isinstance(one, Iterable) else [one]
         for text in texts:
             if not isinstance(text, str):
-                wanted = "a text, or a list of tokens" if self.task.by_token else "a text"
+                wanted = "a text or a list of tokens" if self.task.by_token else "a text"
                 if self.n_texts > 1:
                     wanted = f"{self.n_texts} texts"
-                raise ConfigError(f"an input is {wanted}; found {type(text).__name__} {text!r:.40}")
+                raise ConfigError(
+                    f"an input must be {wanted}; found {type(text).__name__} {text!r:.40}"
+                )
         return [tuple(texts)] if self.task.by_token else texts
 
     def _answer(self, examples: Sequence[Any]) -> list[LabelPrediction]:

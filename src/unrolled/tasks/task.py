@@ -202,7 +202,7 @@ class LabelTask:
     check_pretrained: Callable[[Any, TextConfig], None] = noop
     text: Mapping[str, object] = field(default_factory=dict)
     by_token: bool = False
-    when_long: str = "read in part (data.keep)"
+    when_long: str = "truncated (data.keep)"
     notes: Callable[[Mapping[str, Sequence[Any]], Tokenizers], tuple[str, ...]] = noop
     training_only: frozenset[str] = frozenset()
     inherited: tuple[str, ...] = ("label_separator", "averaged", "keep")

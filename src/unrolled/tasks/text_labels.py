@@ -161,13 +161,13 @@ def _check_each_has_one(rows: Sequence[Row]) -> None:
     for row in rows:
         if not row.texts[-1].strip():
             raise DataError(
-                "the label is missing; give one, leave the row out, or set data.label_separator if a row "
+                "the label is missing; add it, remove the row, or set data.label_separator if a row "
                 "may have several labels or none",
                 line=row.line,
             )
         if not isinstance(row.fields[-1], str):
             raise DataError(
-                "the label is a list, so that a row may have several labels, or none; say so with "
+                "the label is a list; if a row may have several labels or none, set "
                 "data.label_separator = '|'",
                 line=row.line,
             )
