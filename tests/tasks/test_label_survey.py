@@ -74,7 +74,8 @@ def test_the_page_says_so(found: LabelSurvey) -> None:
     for line in (
         "task      classify (change it with --task NAME)",
         "rows      37 train, 4 valid, 2 test",
-        "lengths   percentiles of tokens per text: 5 %: 3 · 25 %: 4 · 50 %: 4 · 75 %: 4 · 95 %: 4 · 99 %: 6",
+        "lengths   percentiles of tokens per text: "
+        "5 %: 3 · 25 %: 4 · 50 %: 4 · 75 %: 4 · 95 %: 4 · 99 %: 6",
         "majority  'good', 81.1% of train (majority-class baseline)",
         "rare      fewer than 5 in train: 'Good'",
         "unseen    'ugly' occurs in valid (line 3), but not in train",

@@ -5,7 +5,7 @@
 - `nb_logistic`: presence of unigrams and bigrams times their log-count ratio r, logistic regression.
 - `nb_svm`: the same with a support vector machine, interpolated with naive Bayes.
 
-The last two are of Wang & Manning 2012; their equations are in `solving.py`.
+The last two are of Wang & Manning 2012; their equations are in `sklearn_models.py`.
 """
 
 from __future__ import annotations

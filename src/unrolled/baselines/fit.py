@@ -1,8 +1,8 @@
 """Fit baselines, one family after another, and choose how far to regularise them on validation data.
 
-What there is stands in `families.py`, what is solved in `solving.py`. More than two labels are taken one
-against all others where a family has ratios, and so is each of several that an example may have; of those
-the thresholds are chosen on validation data too.
+The families are in `config.py`, their equations and solvers in `sklearn_models.py`. Families with
+log-count ratios treat more than two labels one-vs-rest, as do all families if an example may have several
+labels; the thresholds of several labels are also tuned on validation data.
 """
 
 from __future__ import annotations

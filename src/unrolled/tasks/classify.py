@@ -3,7 +3,7 @@
 A recurrent layer reads the text, its outputs become one vector (`layers.pooling`), and a linear layer
 chooses. The order of the words is what it has over a bag of words; `unrolled train … --baselines` and
 `unrolled evaluate --shuffle-words` tell what that was worth. What is shared with `pair` is in
-`tasks.labelled`.
+`tasks.text_labels`.
 """
 
 from __future__ import annotations

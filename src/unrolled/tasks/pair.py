@@ -2,7 +2,7 @@
 
 The second text is read in the light of the first (`layers.conditional`, where the equations are):
 Rocktäschel et al. 2016 for textual entailment, Augenstein et al. 2016 for stance. Which column of the
-data conditions which is `model.condition`. What is shared with `classify` is in `tasks.labelled`.
+data conditions which is `model.condition`. What is shared with `classify` is in `tasks.text_labels`.
 """
 
 from __future__ import annotations

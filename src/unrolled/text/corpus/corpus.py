@@ -8,8 +8,8 @@ place, so the ids of the pieces are the ids of the whole document.
 Text is UTF-8 unless said otherwise, with or without a byte-order mark, plain or packed (`.gz`, `.bz2`,
 `.xz`). Lines end in LF or CRLF, and in nothing else; CRLF becomes LF.
 
-Files are found and read in `corpus_files.py`, parts cut in `corpus_parts.py`, pieces made and encoded in
-`corpus_pieces.py`, ids kept in `corpus_cache.py`.
+Files are found and read in `files.py`, split into parts in `splits.py`, cut into segments and encoded in
+`segments.py`, and ids cached in `cache.py`.
 """
 
 from __future__ import annotations
