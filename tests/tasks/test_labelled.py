@@ -207,7 +207,7 @@ def test_the_thresholds_that_were_used_are_shown() -> None:
         LabelPrediction(names, np.array(p, np.float32), (("x",),), (None,)) for p, names, _ in rows
     ]
     judged = text_labels.evaluate(model, examples, said, {LABELS: labels})
-    assert "predicted from: a 0.250, b 0.750" in list(judged.measured.lines())
+    assert "thresholds: a 0.250, b 0.750" in list(judged.measured.lines())
     assert judged.measured.counts.predicted.tolist() == [1, 1]
     assert judged.measured.counts.right.tolist() == [1, 0]
 
