@@ -52,7 +52,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
 # Labels
 
 
-def test_a_label_that_training_has_not_names_file_and_line(tmp_path: Path, capsys) -> None:
+def test_an_unseen_validation_label_names_file_and_line(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "train.tsv", ROWS)
     valid = table(tmp_path / "valid.tsv", [*ROWS[:3], ("number 9 is fine", "goood")])
     assert train(data, tmp_path / "run", "--valid", valid) == 2
@@ -88,7 +88,7 @@ def test_a_run_on_a_rare_label_can_be_evaluated(tmp_path: Path, capsys) -> None:
     assert cli.main(["evaluate", str(run)]) == 0
 
 
-def test_columns_of_the_task_are_read_by_name_in_any_order(tmp_path: Path, capsys) -> None:
+def test_task_columns_are_found_by_name_in_any_order(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "a.tsv", [(label, text) for text, label in ROWS], "label", "text")
     assert train(data, tmp_path / "run", steps=1) == 0
     assert labels_of(tmp_path / "run") == ["bad", "good"]
@@ -98,7 +98,7 @@ def test_columns_of_the_task_are_read_by_name_in_any_order(tmp_path: Path, capsy
     assert labels_of(tmp_path / "other") == ["bad", "good"]
 
 
-def test_a_list_as_a_text_is_refused(tmp_path: Path, capsys) -> None:
+def test_a_list_in_a_text_column_is_refused(tmp_path: Path, capsys) -> None:
     lines = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
     lines.insert(6, json.dumps({"text": ["not", "one"], "label": "good"}))
     data = write(tmp_path / "a.jsonl", "\n".join(lines))
@@ -129,7 +129,7 @@ def test_an_unavailable_metric_is_refused_before_training(
     assert not (tmp_path / "run").exists()
 
 
-def test_baselines_of_a_task_without_labels_are_refused_at_once(tmp_path: Path, capsys) -> None:
+def test_baselines_without_labels_are_refused_at_once(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "train.tsv", ROWS, "en", "es")
     assert train(data, tmp_path / "run", "--baselines", task="translate") == 2
     assert refused(capsys) == (
@@ -138,7 +138,7 @@ def test_baselines_of_a_task_without_labels_are_refused_at_once(tmp_path: Path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_of_one_label_is_refused(tmp_path: Path, capsys) -> None:
+def test_a_file_with_only_one_label_is_refused(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "train.tsv", [(text, "good") for text, _ in ROWS])
     assert train(data, tmp_path / "run") == 2
     assert refused(capsys) == f"{data}: expected at least two different labels, found only 'good'"
@@ -154,7 +154,7 @@ def test_a_missing_label_names_the_line(tmp_path: Path, capsys) -> None:
     )
 
 
-def test_spaces_around_a_label_are_no_part_of_it(tmp_path: Path, capsys) -> None:
+def test_spaces_around_a_label_are_ignored(tmp_path: Path, capsys) -> None:
     rows = [(text, f"{label}{' ' * (n % 3)}") for n, (text, label) in enumerate(ROWS)]
     data, run = table(tmp_path / "train.tsv", rows), tmp_path / "run"
     assert train(data, run) == 0
@@ -164,7 +164,7 @@ def test_spaces_around_a_label_are_no_part_of_it(tmp_path: Path, capsys) -> None
     assert {json.loads(line)["label"] for line in lines} == {"bad", "good"}
 
 
-def test_a_rare_label_is_found_where_labels_are_weighed(tmp_path: Path, capsys) -> None:
+def test_balanced_class_weights_help_a_rare_label(tmp_path: Path, capsys) -> None:
     rows = [
         (
             f"number {n} is {'awful' if n % 20 == 7 else 'fine'} today",
@@ -205,16 +205,14 @@ def test_rows_without_text_are_skipped_and_predicted_empty(tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("keep", ["start", "end"])
-def test_a_text_of_50_000_tokens_is_read_as_the_recipe_says(
-    tmp_path: Path, capsys, keep: str
-) -> None:
+def test_a_text_of_50_000_tokens_is_truncated(tmp_path: Path, capsys, keep: str) -> None:
     long = " ".join(["dull"] * 25_000 + ["fine"] * 25_000)
     data, run = table(tmp_path / "train.tsv", [*ROWS, (long, "good")]), tmp_path / "run"
     valid = table(tmp_path / "valid.tsv", ROWS)
     options = ("--valid", valid, "--test", valid, f"--data.keep={keep}", "--data.max_length=7")
     assert train(data, run, *options) == 0
-    told = "train: 1 texts are longer than data.max_length and truncated (data.keep)"
-    assert told in " ".join(capsys.readouterr().out.split())
+    note = "train: 1 texts are longer than data.max_length and truncated (data.keep)"
+    assert note in " ".join(capsys.readouterr().out.split())
     assert json.loads((run / "split.json").read_text(encoding="utf-8"))["cut"]["train"] == 1
     assert cli.main(["predict", str(run), long]) == 0
     said = capsys.readouterr()
@@ -229,7 +227,7 @@ def test_a_text_of_50_000_tokens_is_read_as_the_recipe_says(
     assert "1 texts are longer than data.max_length and truncated" in capsys.readouterr().out
 
 
-def test_a_line_break_in_quotes_is_one_text_of_a_csv(tmp_path: Path, capsys) -> None:
+def test_a_quoted_line_break_is_allowed_in_a_csv(tmp_path: Path, capsys) -> None:
     rows = [
         f'"number {n}\nis {"fine" if n % 2 else "dull"}, I say",{label}'
         for n, (_, label) in enumerate(ROWS)
@@ -246,7 +244,7 @@ def test_a_line_break_in_quotes_is_one_text_of_a_csv(tmp_path: Path, capsys) -> 
     assert refused(capsys).startswith(f"{other}, line 4, field 'label': label 'god' is not among")
 
 
-def test_a_line_break_in_quotes_is_refused_in_a_tsv(tmp_path: Path, capsys) -> None:
+def test_a_quoted_line_break_is_refused_in_a_tsv(tmp_path: Path, capsys) -> None:
     data = write(tmp_path / "train.tsv", 'text\tlabel\nall is fine\tgood\n"all\nis dull"\tbad\n')
     assert train(data, tmp_path / "run") == 2
     assert refused(capsys) == (
@@ -255,7 +253,7 @@ def test_a_line_break_in_quotes_is_refused_in_a_tsv(tmp_path: Path, capsys) -> N
     )
 
 
-def test_two_texts_are_no_input_of_a_run_that_reads_one(tmp_path: Path, capsys) -> None:
+def test_two_texts_are_refused_by_a_run_that_reads_one(tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     assert train(table(tmp_path / "train.tsv", ROWS), run) == 0
     capsys.readouterr()
@@ -266,7 +264,7 @@ def test_two_texts_are_no_input_of_a_run_that_reads_one(tmp_path: Path, capsys) 
     )
 
 
-def test_two_texts_are_a_pair_whatever_white_space_they_hold(tmp_path: Path, capsys) -> None:
+def test_texts_of_a_pair_may_contain_any_white_space(tmp_path: Path, capsys) -> None:
     rows = [
         (f"{a} {n}", f"it is {b}", "same" if a == b else "other")
         for n in range(10)
@@ -304,7 +302,7 @@ def tag_run(data: Path, out: Path, *options: str | Path) -> int:
     return train(data, out, *own, *options, task="tag")
 
 
-def test_windows_line_ends_comments_and_documents_are_ignored(tmp_path: Path, capsys) -> None:
+def test_crlf_comments_and_document_marks_are_ignored(tmp_path: Path, capsys) -> None:
     plain = write(tmp_path / "plain.conll", COLUMNS)
     begin = "-DOCSTART- -X- O\n\n# sent_id = 1\n# text = Ann saw Oslo\n"
     dressed = write(

@@ -114,7 +114,7 @@ def test_a_sentence_gives_its_tags_and_a_list_gives_a_list(model: LabelPredictor
     assert model([]) == []
 
 
-def test_answers_do_not_depend_on_their_company(model: LabelPredictor) -> None:
+def test_predictions_do_not_depend_on_the_batch(model: LabelPredictor) -> None:
     inputs = ["Eve likes Oslo.", "", "Zzz", ["Bob", "Lee", "went", "to", "New", "York", "."] * 9]
     together = model.predict(inputs)
     assert together[0].pieces == (("Eve", "likes", "Oslo", "."),)
@@ -134,7 +134,7 @@ def test_tag_statistics_are_reported(run: Path, data: Path) -> None:
     assert "strict_f1" in card
 
 
-def test_held_out_sentences_are_judged(model: LabelPredictor) -> None:
+def test_held_out_sentences_are_evaluated(model: LabelPredictor) -> None:
     found = model.evaluate(model.held_out("test"), "test", shuffle_words=1)
     scores = found.measured.scores()
     assert scores["f1"] == scores["strict_f1"] == scores["token_accuracy"] == 1.0
@@ -145,7 +145,7 @@ def test_held_out_sentences_are_judged(model: LabelPredictor) -> None:
     assert "PER " in text
 
 
-def test_evaluate_writes_a_page_and_the_answers(run: Path, tmp_path: Path, capsys) -> None:
+def test_evaluate_writes_a_report_and_predictions(run: Path, tmp_path: Path, capsys) -> None:
     folder, results = tmp_path / "out", tmp_path / "results.jsonl"
     arguments = ["evaluate", str(run), "--out", str(folder), "--record", str(results)]
     assert cli.main(arguments) == 0
@@ -160,7 +160,7 @@ def test_evaluate_writes_a_page_and_the_answers(run: Path, tmp_path: Path, capsy
     assert json.loads(results.read_text(encoding="utf-8"))["f1"] == 100
 
 
-def test_predict_prints_tags_or_all_that_is_known(run: Path, capsys, tmp_path: Path) -> None:
+def test_predict_prints_tags_or_full_json(run: Path, capsys, tmp_path: Path) -> None:
     assert cli.main(["predict", str(run), "Paris went to Jordan."]) == 0
     assert capsys.readouterr().out == " ".join(ANSWER) + "\n"
     lines = tmp_path / "lines.txt"
@@ -179,7 +179,9 @@ def test_predict_prints_tags_or_all_that_is_known(run: Path, capsys, tmp_path: P
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_file_of_columns_gets_one_more(run: Path, tmp_path: Path, packed: bool) -> None:
+def test_a_predicted_column_is_added_to_a_column_file(
+    run: Path, tmp_path: Path, packed: bool
+) -> None:
     content = "# one\nBob x\nLee x\nlikes x\nOslo x\n\n-DOCSTART- x\n\n\nEve  x\nlikes\tx"
     path = tmp_path / f"in.conll{'.gz' * packed}"
     path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
@@ -198,7 +200,7 @@ def test_a_file_of_columns_gets_one_more(run: Path, tmp_path: Path, packed: bool
     ]
 
 
-def test_what_is_of_texts_is_refused_for_tags(run: Path, capsys) -> None:
+def test_text_only_options_are_refused_for_tagging(run: Path, capsys) -> None:
     assert cli.main(["predict", str(run), "Eve", "--words", "gradients"]) == 2
     assert "these are tags of its words" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="takes a list of inputs"):
@@ -244,7 +246,7 @@ def _listed(row: unrolled.text.Row) -> unrolled.text.Row:
     return unrolled.text.Row(tuple(tuple(as_list(field)) for field in row.fields), row.line)
 
 
-def test_tags_of_no_scheme_are_scored_by_token(tmp_path: Path, capsys) -> None:
+def test_tags_without_a_scheme_are_scored_by_token(tmp_path: Path, capsys) -> None:
     path = tmp_path / "pos.conll"
     sentences = [[(word, tag.replace("-", "")) for word, tag in each] for each in SENTENCES]
     path.write_text(columns(sentences), encoding="utf-8")
@@ -283,7 +285,7 @@ def test_an_unseen_tag_names_the_line(run: Path, tmp_path: Path, suffix: str) ->
     assert str(caught.value).endswith("did you mean 'B-LOC'?")
 
 
-def test_another_number_of_tags_than_tokens_names_the_line(tmp_path: Path) -> None:
+def test_a_wrong_number_of_tags_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     lines = ['{"tokens": ["a", "b"], "tags": ["O", "B-X"]}'] * 30
     lines[17] = '{"tokens": ["c", "d"], "tags": ["O"]}'
@@ -301,7 +303,7 @@ def test_another_number_of_tags_than_tokens_names_the_line(tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
-def test_an_empty_token_is_named_by_its_place(model: LabelPredictor) -> None:
+def test_an_empty_token_is_refused_with_its_position(model: LabelPredictor) -> None:
     with pytest.raises(DataError) as caught:
         model([["Ann", ""]])
     assert str(caught.value) == "token 2: the token is empty; remove it and its tag"
@@ -310,12 +312,12 @@ def test_an_empty_token_is_named_by_its_place(model: LabelPredictor) -> None:
     assert str(refused.value) == "an input must be a text or a list of tokens; found int 3"
 
 
-def test_parts_of_words_are_refused_before_the_data_are_read(tmp_path: Path) -> None:
+def test_subword_tokens_are_refused_before_reading_data(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"text.kind is 'bpe', but a tag belongs to a whole word"):
         train(tmp_path, tmp_path / "nothing.conll", text__kind="bpe")
 
 
-def test_a_metric_that_the_tags_do_not_have_is_refused(data: Path, tmp_path: Path) -> None:
+def test_an_unavailable_metric_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         train(tmp_path, data, metric="accuracy", steps="1")
     assert str(caught.value).startswith(
@@ -323,12 +325,12 @@ def test_a_metric_that_the_tags_do_not_have_is_refused(data: Path, tmp_path: Pat
     )
 
 
-def test_settings_of_texts_are_unknown_to_tags(tmp_path: Path, data: Path) -> None:
+def test_text_settings_are_unknown_in_tagging(tmp_path: Path, data: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'keep' in \[data\]"):
         train(tmp_path, data, data__keep="both")
 
 
-def test_no_token_to_score_is_refused(run: Path, tmp_path: Path) -> None:
+def test_evaluation_without_tokens_is_refused(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"tokens": [], "tags": []}\n', encoding="utf-8")
     model = unrolled.load(run)
@@ -354,7 +356,7 @@ def test_empty_sentences_are_skipped_in_training_only(tmp_path: Path) -> None:
     assert [len(each.labels) for each in found.predictions][::6] == [0, 0]
 
 
-def test_a_long_sentence_is_read_in_pieces_and_reported(tmp_path: Path, data: Path, capsys) -> None:
+def test_a_long_sentence_is_split_and_reported(tmp_path: Path, data: Path, capsys) -> None:
     text = data.read_text(encoding="utf-8")
     long = tmp_path / "long.conll"
     long.write_text(text + "\n" + text.replace("\n\n", "\n"), encoding="utf-8")
@@ -387,7 +389,7 @@ def _written(folder: Path, steps: str) -> Path:
     return path
 
 
-def test_ill_formed_tags_in_training_set_the_crf_free(tmp_path: Path, data: Path) -> None:
+def test_ill_formed_training_tags_unconstrain_the_crf(tmp_path: Path, data: Path) -> None:
     text = data.read_text(encoding="utf-8").replace("Eve X B-PER", "Eve X I-PER", 1)
     path = tmp_path / "ill.conll"
     path.write_text(text, encoding="utf-8")
@@ -402,7 +404,7 @@ def test_ill_formed_tags_in_training_set_the_crf_free(tmp_path: Path, data: Path
     )
 
 
-def test_words_may_begin_with_vectors_and_stay_so(tmp_path: Path, data: Path) -> None:
+def test_pretrained_vectors_can_be_frozen(tmp_path: Path, data: Path) -> None:
     vectors = tmp_path / "vectors.txt"
     rows = {word: [n + 0.5] * 8 for n, word in enumerate(("Paris", "York", "lives", "nowhere"))}
     lines = (" ".join([word, *map(str, row)]) for word, row in rows.items())
@@ -419,7 +421,7 @@ def test_words_may_begin_with_vectors_and_stay_so(tmp_path: Path, data: Path) ->
         train(tmp_path / "run", tmp_path / "no.conll", **options)
 
 
-def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, data: Path) -> None:
+def test_a_resumed_run_is_bit_identical(tmp_path: Path, data: Path) -> None:
     whole = train(tmp_path, data, model__dropout_rate="0.2", steps="24")
     recipe = unrolled.recipe_from_toml(
         tmp_path / "recipe.toml",
@@ -436,7 +438,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, data: Path) -> Non
     assert one == other
 
 
-def test_a_run_may_start_from_another(tmp_path: Path, data: Path, run: Path) -> None:
+def test_a_run_can_start_from_another_run(tmp_path: Path, data: Path, run: Path) -> None:
     recipe = unrolled.recipe_from_toml(
         run.parent / "recipe.toml",
         unrolled.TASKS,
@@ -450,7 +452,7 @@ def test_a_run_may_start_from_another(tmp_path: Path, data: Path, run: Path) -> 
 # What order is worth
 
 
-def test_a_tagger_beats_the_most_frequent_tag_on_the_sample(tmp_path: Path) -> None:
+def test_a_tagger_beats_the_most_frequent_tag(tmp_path: Path) -> None:
     tagging.write(tmp_path, tagging.generate(500, 60, 150))
     recipe = tmp_path / "sample.toml"
     recipe.write_text(SAMPLE_RECIPE, encoding="utf-8")
@@ -486,7 +488,7 @@ device = "cpu"
 """
 
 
-def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
+def test_baselines_are_evaluated_beside_the_model(tmp_path: Path, run: Path, capsys) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     print_baselines(copy)
@@ -498,7 +500,7 @@ def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
     assert "token_logistic" in (copy / "evaluation-test/report.html").read_text(encoding="utf-8")
 
 
-def test_the_sample_is_written_by_a_command(tmp_path: Path, capsys) -> None:
+def test_a_command_writes_the_sample_data(tmp_path: Path, capsys) -> None:
     assert cli.main(["sample", "tagging", str(tmp_path / "new"), "--n", "16"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'new'}: train.conll, valid.conll, test.conll\n"
     assert (tmp_path / "new/test.conll").read_text(encoding="utf-8").count("\n\n") == 3
@@ -511,7 +513,7 @@ def test_standard_input_is_tagged_line_by_line(run: Path, capsys, monkeypatch) -
     assert capsys.readouterr().out.splitlines()[:2] == [" ".join(ANSWER), ""]
 
 
-def test_a_damaged_file_of_tags_is_named(run: Path, tmp_path: Path) -> None:
+def test_a_damaged_tag_file_is_named(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "tokenizer-characters.json").unlink()
