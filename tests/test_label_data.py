@@ -1,4 +1,4 @@
-"""Labelled data as people have them, from the command line: read as meant, or refused in one sentence."""
+"""Labelled data from the command line are read as intended, or refused with one sentence."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def test_texts_of_a_pair_may_contain_any_white_space(tmp_path: Path, capsys) -> 
     assert refused(capsys) == "expected first and second, separated by a tab; found 'fine 3'"
 
 
-# Tokens in columns
+# Column files
 
 SENTENCES = [
     [("Ann", "B-PER"), ("saw", "O"), ("Oslo", "B-LOC")],

@@ -1,4 +1,4 @@
-"""A trained run of labels answers, is judged, and survives being saved and read."""
+"""Prediction and evaluation with a trained label run, and saving and loading it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained tagger answers, is judged, reads every format, and survives being saved and read."""
+"""Prediction and evaluation with a trained tagger, its data formats, and saving and loading it."""
 
 from __future__ import annotations
 
@@ -168,14 +168,14 @@ def test_predict_prints_tags_or_full_json(run: Path, capsys, tmp_path: Path) -> 
     assert cli.main(["predict", str(run), "--input", str(lines), "--scores"]) == 0
     first, empty, _ = capsys.readouterr().out.splitlines()
     assert empty == ""
-    told = json.loads(first)
-    assert told["tokens"] == ["Bob", "Lee", "likes", "Oslo", "."]
-    assert told["tags"] == ["B-PER", "I-PER", "O", "B-LOC", "O"]
-    assert len(told["probabilities"]) == 5
-    person, place = told["spans"]
+    record = json.loads(first)
+    assert record["tokens"] == ["Bob", "Lee", "likes", "Oslo", "."]
+    assert record["tags"] == ["B-PER", "I-PER", "O", "B-LOC", "O"]
+    assert len(record["probabilities"]) == 5
+    person, place = record["spans"]
     assert (person["start"], person["end"], person["type"]) == (0, 2, "PER")
     assert (person["text"], place["text"]) == ("Bob Lee", "Oslo")
-    assert person["probability"] == min(told["probabilities"][:2])
+    assert person["probability"] == min(record["probabilities"][:2])
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -449,7 +449,7 @@ def test_a_run_can_start_from_another_run(tmp_path: Path, data: Path, run: Path)
     assert done.best.scores["f1"] == 100
 
 
-# What order is worth
+# The value of word order
 
 
 def test_a_tagger_beats_the_most_frequent_tag(tmp_path: Path) -> None:

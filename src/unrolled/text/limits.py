@@ -5,7 +5,7 @@ settings of the machine, so they are given as environment variables.
 
 - `UNROLLED_MAX_LINE`, 4MB by default: bytes of one line of a file, and of a text that is read whole.
 - `UNROLLED_MAX_UNPACKED`: bytes that a compressed file may decompress to; by default 200 times its size
-  on the disk, and 1 MB for smaller files.
+  on the disk, but at least 1 MB.
 
 Running text, for language models and word vectors, may be one line of any length: it is read in parts.
 """
