@@ -39,7 +39,7 @@ _MOST_LABELS = 30
 _MOST_NAMED = 8
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "sentiment", "stance", "gold_label")
 _TAG_COLUMNS = ("tags", "tag", "ner_tags", "pos_tags")
-_BY_COLUMNS = {frozenset(each.columns): each.name for each in (classify.TASK, pair.TASK, tag.TASK)}
+_BY_COLUMNS = {frozenset(task.columns): task.name for task in (classify.TASK, pair.TASK, tag.TASK)}
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         paths=config.train or config.valid or config.test,
         columns=columns,
         percentiles=tuple(
-            int(each) for each in np.percentile(lengths, PERCENTILES, method="higher")
+            int(length) for length in np.percentile(lengths, PERCENTILES, method="higher")
         )
         if lengths.size
         else (),
@@ -181,7 +181,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         cut=splits.cut,
         labels=_counts(labelled),
         multi_label=bool(getattr(config, "label_separator", "")),
-        n_bare=sum(not any(each) for each in labelled["train"]),
+        n_bare=sum(not any(names) for names in labelled["train"]),
         n_empty={
             part: sum(not task.reading.is_full(row.fields) for row in rows)
             + (splits.n_empty if part == "train" else 0)
@@ -212,7 +212,7 @@ def _labels_of(row: Row, task: LabelTask, config: Any) -> Sequence[str]:
 
 
 def _key(row: Row, task: LabelTask) -> tuple[str, ...]:
-    return tuple(same_text(each) for each in task.reading.linked(row.fields))
+    return tuple(map(same_text, task.reading.linked(row.fields)))
 
 
 def _columns(
@@ -232,23 +232,23 @@ def _columns(
         tokenizer = Tokenizer.train(chain.from_iterable(sides), text)
         held_out = [[row.texts[side] for row in parts["valid"]] for side in range(len(names))]
         ids, valid_ids = (
-            [[list(each) for each in tokenizer.encode_batch(side)] for side in both]
-            for both in (sides, held_out)
+            [[list(row) for row in tokenizer.encode_batch(side)] for side in part]
+            for part in (sides, held_out)
         )
     lines = [row.line for row in rows]
     columns = tuple(
-        column_of(*each, lines=lines, n_vocabulary=len(tokenizer))
-        for each in zip(names, sides, ids, valid_ids, strict=True)
+        column_of(*column, lines=lines, n_vocabulary=len(tokenizer))
+        for column in zip(names, sides, ids, valid_ids, strict=True)
     )
-    lengths = [[len(each) for each in side] for side in ids]
+    lengths = [[len(row) for row in side] for side in ids]
     return columns, np.array(lengths, np.int64).reshape(len(names), len(rows)).T
 
 
 def _counts(labelled: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, dict[str, int]]:
     counted = {part: Counter(chain.from_iterable(rows)) for part, rows in labelled.items()}
-    names = {name for each in counted.values() for name in each}
-    found = {name: {part: counts[name] for part, counts in counted.items()} for name in names}
-    return dict(sorted(found.items(), key=lambda item: (-item[1]["train"], item[0])))
+    names = {name for counts in counted.values() for name in counts}
+    by_name = {name: {part: counts[name] for part, counts in counted.items()} for name in names}
+    return dict(sorted(by_name.items(), key=lambda item: (-item[1]["train"], item[0])))
 
 
 def _unseen(
@@ -256,14 +256,14 @@ def _unseen(
     labelled: Mapping[str, Sequence[Sequence[str]]],
     trained: set[str],
 ) -> list[tuple[str, str, int]]:
-    found: dict[str, tuple[str, str, int]] = {}
+    first: dict[str, tuple[str, str, int]] = {}
     for part in ("valid", "test") if trained else ():
         for row, names in zip(parts[part], labelled[part], strict=True):
             for place, name in enumerate(names):
                 if name not in trained:
                     line = row.lines[place] if row.lines else row.line
-                    found.setdefault(name, (name, part, line))
-    return list(found.values())
+                    first.setdefault(name, (name, part, line))
+    return list(first.values())
 
 
 def _alike(names: set[str]) -> tuple[tuple[str, ...], ...]:
@@ -303,7 +303,7 @@ def _spans(
             for span in find_spans(tags, scheme):  # type: ignore[arg-type]
                 kind = span.type or "(span)"
                 spans.setdefault(kind, dict.fromkeys(parts, 0))[part] += 1
-            if allowed.why_not([places[each] for each in tags]) is not None:
+            if allowed.why_not([places[tag_] for tag_ in tags]) is not None:
                 n, line = ill_formed.get(part, (0, row.line))
                 ill_formed[part] = n + 1, line
     return scheme, dict(sorted(spans.items())), ill_formed
@@ -316,7 +316,7 @@ def render_labels(survey: LabelSurvey) -> RenderableType:
     """The survey as an object that `rich.print` can show, on a terminal or in a log."""
     tables = [_table("tag" if survey.task == "tag" else "label", survey.labels, survey.n_labelled)]
     if survey.spans:
-        n_spans = sum(each["train"] for each in survey.spans.values())
+        n_spans = sum(n["train"] for n in survey.spans.values())
         tables.append(_table("spans", survey.spans, n_spans))
     return page(survey.paths, survey.columns, _facts(survey), tables=tables)
 
@@ -328,8 +328,8 @@ def _table(heading: str, counts: Mapping[str, Mapping[str, int]], n_train: int) 
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column(heading, style="cyan", overflow="fold")
-    for each in ("train", "share", "valid", "test"):
-        table.add_column(each, justify="right", no_wrap=True)
+    for column in ("train", "share", "valid", "test"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, n in list(counts.items())[:_MOST_LABELS]:
         share = f"{n['train'] / max(1, n_train):.1%}"
         table.add_row(

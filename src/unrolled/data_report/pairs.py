@@ -120,10 +120,10 @@ def survey(
     else:
         tokenizers = [Tokenizer.train(side, text) for side in sides]
     ids = [
-        [list(each) for each in tokenizer.encode_batch(side)]
+        [list(row) for row in tokenizer.encode_batch(side)]
         for tokenizer, side in zip(tokenizers, sides, strict=True)
     ]
-    lengths = [np.array([len(each) for each in side], dtype=np.int64) for side in ids]
+    lengths = [np.array([len(row) for row in side], dtype=np.int64) for side in ids]
     rows = np.stack(lengths, axis=1)
     fits = rows.max(axis=1, initial=0) + 1 <= config.max_length  # including the end of sentence
     kept = rows[fits] if config.too_long == "skip" else np.minimum(rows, config.max_length)
@@ -221,7 +221,7 @@ def page(
 
 
 def _example(row: Row) -> str:
-    return " → ".join(brief(each, _LONGEST_EXAMPLE) for each in row.texts)
+    return " → ".join(brief(text, _LONGEST_EXAMPLE) for text in row.texts)
 
 
 def _facts(survey: Survey) -> list[tuple[str, str]]:
@@ -297,11 +297,11 @@ def column_of(
         lines: line number of each text.
         n_vocabulary: size of the vocabulary.
     """
-    lengths = np.array([len(each) for each in ids], dtype=np.int64)
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
     longest = int(lengths.argmax())
     median, most = np.percentile(lengths, [50, 95], method="higher")
     n_valid = sum(map(len, valid_ids))
-    n_unknown = sum(list(each).count(UNK_ID) for each in valid_ids)
+    n_unknown = sum(list(row).count(UNK_ID) for row in valid_ids)
     return Column(
         name=name,
         n_distinct=len(set(map(same_text, texts))),

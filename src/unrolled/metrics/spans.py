@@ -362,7 +362,7 @@ def _count(
         )
     if not gold:
         raise ValueError("no sequences to score: pass at least one")
-    found: list[tuple[set[Span], set[Span]]] = []
+    pairs: list[tuple[set[Span], set[Span]]] = []
     tokens_N2 = np.zeros((len(gold), 2), np.int64)
     for row, (gold_T, predicted_T) in enumerate(zip(gold, predicted, strict=True)):
         if len(gold_T) != len(predicted_T):
@@ -371,7 +371,7 @@ def _count(
                 "pass one per token"
             )
         try:
-            found.append(
+            pairs.append(
                 (
                     set(find_spans(gold_T, scheme, reading)),
                     set(find_spans(predicted_T, scheme, reading)),
@@ -380,10 +380,10 @@ def _count(
         except DataError as error:
             raise DataError(f"sequence {row + 1}, {error.problem}") from None
         tokens_N2[row] = sum(map(str.__eq__, gold_T, predicted_T)), len(gold_T)
-    types = sorted({span.type for pair in found for spans in pair for span in spans})
+    types = sorted({span.type for pair in pairs for spans in pair for span in spans})
     ids = {name: index for index, name in enumerate(types)}
     counts_N3T = np.zeros((len(gold), 3, len(types)), np.int64)
-    for row, (gold_spans, predicted_spans) in enumerate(found):
+    for row, (gold_spans, predicted_spans) in enumerate(pairs):
         columns = gold_spans & predicted_spans, predicted_spans, gold_spans
         for column, spans in enumerate(columns):
             for span in spans:

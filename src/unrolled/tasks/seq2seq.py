@@ -548,10 +548,10 @@ def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
 def _same_words(source: Tokenizer, target: Tokenizer) -> Tensor:
     """`[source words]`, the target id of each source word, or −1 if there is none."""
     tokens = source.tokens(range(len(source)))
-    found = torch.tensor(target.ids_of(tokens), dtype=torch.int64)
-    found[found == UNK_ID] = -1
-    found[[PAD_ID, BOS_ID, EOS_ID]] = torch.tensor([PAD_ID, BOS_ID, EOS_ID])
-    return found
+    ids = torch.tensor(target.ids_of(tokens), dtype=torch.int64)
+    ids[ids == UNK_ID] = -1
+    ids[[PAD_ID, BOS_ID, EOS_ID]] = torch.tensor([PAD_ID, BOS_ID, EOS_ID])
+    return ids
 
 
 def prepare(model: Translator, pairs: Sequence[Pair], tokenizers: Tokenizers) -> None:

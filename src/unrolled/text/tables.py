@@ -41,11 +41,14 @@ def read_table(
         check_count(path, names, n_columns)
         asked = tuple(meant) if sorted(meant) == sorted(names) else names
     chosen = [index_of(path, names, name) for name in asked]
-    takes_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
-    columns = list(zip(chosen, takes_list, strict=True))
+    may_be_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
+    columns = list(zip(chosen, may_be_list, strict=True))
     line = 0
     for line, values in records:
-        yield Row(tuple(_field(values[i], path, line, names[i], so) for i, so in columns), line)
+        yield Row(
+            tuple(_field(values[i], path, line, names[i], may_list) for i, may_list in columns),
+            line,
+        )
     if not line:
         raise DataError(f"no rows after the header {listed(names, MOST_NAMED)}", path)
 
