@@ -100,10 +100,10 @@ def test_a_wrong_column_lists_the_available_ones(
 ) -> None:
     arguments = ("train", recipe_file, "--data", pairs_file, "--out", tmp_path / "run")
     assert refusal.of(*arguments, "--columns", "en", "ess") == (
-        f"{pairs_file}: no column 'ess'; its columns are en, es; did you mean 'es'?"
+        f"{pairs_file}: no column 'ess'; the columns are en, es; did you mean 'es'?"
     )
     assert refusal.of(*arguments, "--columns", "en") == (
-        f"{pairs_file}: 2 columns needed, but 1 column asked for: en"
+        f"{pairs_file}: expected the names of 2 columns, got 1: en"
     )
 
 
@@ -122,7 +122,7 @@ def test_parallel_files_of_different_length_are_counted(
     spanish.write_text("Uno.\nDos.\n", encoding="utf-8")
     arguments = ("train", recipe_file, "--data", english, spanish, "--out", tmp_path / "run")
     assert refusal.of(*arguments) == (
-        f"{english}, {spanish}: parallel files must have one line per sentence each, found 3 lines "
+        f"{english}, {spanish}: parallel files must have the same number of lines, found 3 lines "
         "and 2 lines"
     )
 

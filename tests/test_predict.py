@@ -294,7 +294,9 @@ def test_a_part_is_not_cut_from_a_file_that_changed_since(
     changed.write_text("".join(lines[: len(lines) // 2]), encoding="utf-8")
     recipe = replace(translator.recipe, data=replace(data, train=(str(changed),)))
     moved = Predictor(recipe, translator.task, translator.tokenizers, translator.model, trained_run)
-    expected = f"{changed} is not a file that {trained_run} was trained on, or its content has changed"
+    expected = (
+        f"{changed} is not a file that {trained_run} was trained on, or its content has changed"
+    )
     with pytest.raises(RunError, match=re.escape(expected)):
         moved.held_out("test")
 

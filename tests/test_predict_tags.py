@@ -129,7 +129,7 @@ def test_tag_statistics_are_reported(run: Path, data: Path) -> None:
     record = json.loads((run / "labels.json").read_text(encoding="utf-8"))
     assert (record["scheme"], record["n_ill_formed"]) == ("bio", 0)
     card = (run / "README.md").read_text(encoding="utf-8")
-    assert "- 5 tags, which write spans as bio: LOC, PER" in card
+    assert "- 5 tags in the bio scheme; span types: LOC, PER" in card
     assert 'model("a sentence")' in card
     assert "strict_f1" in card
 
@@ -168,14 +168,14 @@ def test_predict_prints_tags_or_all_scores(run: Path, capsys, tmp_path: Path) ->
     assert cli.main(["predict", str(run), "--input", str(lines), "--scores"]) == 0
     first, empty, _ = capsys.readouterr().out.splitlines()
     assert empty == ""
-    told = json.loads(first)
-    assert told["tokens"] == ["Bob", "Lee", "likes", "Oslo", "."]
-    assert told["tags"] == ["B-PER", "I-PER", "O", "B-LOC", "O"]
-    assert len(told["probabilities"]) == 5
-    person, place = told["spans"]
+    record = json.loads(first)
+    assert record["tokens"] == ["Bob", "Lee", "likes", "Oslo", "."]
+    assert record["tags"] == ["B-PER", "I-PER", "O", "B-LOC", "O"]
+    assert len(record["probabilities"]) == 5
+    person, place = record["spans"]
     assert (person["start"], person["end"], person["type"]) == (0, 2, "PER")
     assert (person["text"], place["text"]) == ("Bob Lee", "Oslo")
-    assert person["probability"] == min(told["probabilities"][:2])
+    assert person["probability"] == min(record["probabilities"][:2])
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -277,7 +277,7 @@ def test_an_unseen_tag_names_the_line(run: Path, tmp_path: Path, suffix: str) ->
     place = "line 6, field 'tags': " if suffix == "conll" else "token 3: "
     line = {"conll": 6, "tsv": 3, "jsonl": 2}[suffix]
     assert str(caught.value).startswith(f"{path}, line {line}, field 'tags': ")
-    assert f"{place}label 'B-LOK' is not one of the training part (B-LOC, B-PER" in str(
+    assert f"{place}label 'B-LOK' is not among the training labels (B-LOC, B-PER" in str(
         caught.value
     )
     assert str(caught.value).endswith("did you mean 'B-LOC'?")
@@ -292,14 +292,11 @@ def test_unequal_numbers_of_tags_and_tokens_name_the_line(tmp_path: Path) -> Non
     valid.write_text(lines[0] + "\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         train(tmp_path, path, data__valid=str(valid), data__test=str(valid))
-    assert (
-        str(caught.value)
-        == f"{path}, line 18: expected as many tags as there are tokens, 2; found 1"
-    )
+    assert str(caught.value) == f"{path}, line 18: expected one tag per token (2), found 1"
     with pytest.raises(DataError) as caught:
         train(tmp_path, valid, data__valid=str(path), data__test=str(valid))
     assert str(caught.value) == (
-        f"{path}, line 18, field 'tags': expected as many tags as there are tokens, 2; found 1"
+        f"{path}, line 18, field 'tags': expected one tag per token (2), found 1"
     )
     assert not (tmp_path / "run").exists()
 
@@ -307,10 +304,10 @@ def test_unequal_numbers_of_tags_and_tokens_name_the_line(tmp_path: Path) -> Non
 def test_an_empty_token_is_named_by_position(model: LabelPredictor) -> None:
     with pytest.raises(DataError) as caught:
         model([["Ann", ""]])
-    assert str(caught.value) == "token 2: the token is empty; leave it out, with its tag"
+    assert str(caught.value) == "token 2: the token is empty; remove it and its tag"
     with pytest.raises(ConfigError) as refused:
         model.predict([["Ann", 3]])
-    assert str(refused.value) == "an input is a text, or a list of tokens; found int 3"
+    assert str(refused.value) == "an input must be a text or a list of tokens; found int 3"
 
 
 def test_subword_tokenizers_are_refused_before_reading_data(tmp_path: Path) -> None:
@@ -357,7 +354,7 @@ def test_empty_sentences_are_skipped_in_training_only(tmp_path: Path) -> None:
     assert [len(each.labels) for each in found.predictions][::6] == [0, 0]
 
 
-def test_a_long_sentence_is_read_in_pieces_and_reported(tmp_path: Path, data: Path, capsys) -> None:
+def test_a_long_sentence_is_split_and_reported(tmp_path: Path, data: Path, capsys) -> None:
     text = data.read_text(encoding="utf-8")
     long = tmp_path / "long.conll"
     long.write_text(text + "\n" + text.replace("\n\n", "\n"), encoding="utf-8")
@@ -369,14 +366,15 @@ def test_a_long_sentence_is_read_in_pieces_and_reported(tmp_path: Path, data: Pa
         event for event in unrolled.fit(recipe, tmp_path / "run") if isinstance(event, Started)
     )
     assert (
-        "train: 1 texts are longer than data.max_length and read in pieces of that length"
+        "train: 1 texts are longer than data.max_length and split into pieces of that length"
         in started.notes
     )
     model = unrolled.load(tmp_path / "run")
     found = model.evaluate(model.held_out("test"))
     assert found.n_cut == 1
     assert (
-        "1 texts are longer than data.max_length and read in pieces of that length" in found.lines()
+        "1 texts are longer than data.max_length and split into pieces of that length"
+        in found.lines()
     )
     n_tokens = sum(map(len, SENTENCES))
     assert len(found.predictions[-1].labels) == n_tokens
@@ -399,7 +397,7 @@ def test_ill_formed_training_tags_lift_the_crf_constraints(tmp_path: Path, data:
     assert model.model.crf.allowed is None
     card = (run / "README.md").read_text(encoding="utf-8")
     assert (
-        "- train: sentences with tags that bio does not allow: 1; a CRF forbids no transition"
+        "- train: sentences whose tags violate the bio scheme: 1; a CRF therefore allows every transition"
         in card
     )
 
@@ -440,7 +438,7 @@ def test_a_resumed_run_is_identical_bit_for_bit(tmp_path: Path, data: Path) -> N
     assert one == other
 
 
-def test_a_run_may_start_from_another(tmp_path: Path, data: Path, run: Path) -> None:
+def test_a_run_can_start_from_another_run(tmp_path: Path, data: Path, run: Path) -> None:
     recipe = unrolled.recipe_from_toml(
         run.parent / "recipe.toml",
         unrolled.TASKS,
@@ -451,10 +449,10 @@ def test_a_run_may_start_from_another(tmp_path: Path, data: Path, run: Path) -> 
     assert done.best.scores["f1"] == 100
 
 
-# What order is worth
+# The value of word order
 
 
-def test_a_tagger_beats_the_most_frequent_tag_on_the_sample(tmp_path: Path) -> None:
+def test_a_tagger_beats_the_most_frequent_tag(tmp_path: Path) -> None:
     tagging.write(tmp_path, tagging.generate(500, 60, 150))
     recipe = tmp_path / "sample.toml"
     recipe.write_text(SAMPLE_RECIPE, encoding="utf-8")
@@ -502,7 +500,7 @@ def test_baselines_are_compared(tmp_path: Path, run: Path, capsys) -> None:
     assert "token_logistic" in (copy / "evaluation-test/report.html").read_text(encoding="utf-8")
 
 
-def test_the_sample_is_written_by_a_command(tmp_path: Path, capsys) -> None:
+def test_a_command_writes_the_sample_data(tmp_path: Path, capsys) -> None:
     assert cli.main(["sample", "tagging", str(tmp_path / "new"), "--n", "16"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'new'}: train.conll, valid.conll, test.conll\n"
     assert (tmp_path / "new/test.conll").read_text(encoding="utf-8").count("\n\n") == 3
@@ -515,7 +513,7 @@ def test_standard_input_is_tagged_line_by_line(run: Path, capsys, monkeypatch) -
     assert capsys.readouterr().out.splitlines()[:2] == [" ".join(ANSWER), ""]
 
 
-def test_a_damaged_file_of_tags_is_named(run: Path, tmp_path: Path) -> None:
+def test_a_damaged_tag_file_is_named(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "tokenizer-characters.json").unlink()

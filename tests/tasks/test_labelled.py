@@ -187,7 +187,7 @@ def test_shares_without_words_come_from_texts_that_share_none() -> None:
 
 def test_a_list_of_labels_asks_for_a_separator() -> None:
     rows = [Row(("a b", "yes"), 2), Row(("c", ("yes", "no")), 3)]
-    with pytest.raises(DataError, match=r"^line 3: the label is a list, .* data\.label_separator"):
+    with pytest.raises(DataError, match=r"^line 3: the label is a list; .* data\.label_separator"):
         text_labels.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
     found = text_labels.train_tokenizers(
         rows, TextConfig(kind="word"), LabelData(label_separator="|")
@@ -207,7 +207,7 @@ def test_the_thresholds_that_were_used_are_shown() -> None:
         LabelPrediction(names, np.array(p, np.float32), (("x",),), (None,)) for p, names, _ in rows
     ]
     judged = text_labels.evaluate(model, examples, said, {LABELS: labels})
-    assert "predicted from: a 0.250, b 0.750" in list(judged.measured.lines())
+    assert "thresholds: a 0.250, b 0.750" in list(judged.measured.lines())
     assert judged.measured.counts.predicted.tolist() == [1, 1]
     assert judged.measured.counts.right.tolist() == [1, 0]
 

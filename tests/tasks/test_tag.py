@@ -315,7 +315,7 @@ def test_parts_of_words_are_refused(kind) -> None:
         train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind=kind), TagData())
     assert str(caught.value) == (
         f"text.kind is '{kind}', but a tag belongs to a whole word; set text.kind to 'word', or to "
-        "'space' where raw text is in tokens already"
+        "'space' if raw text is already split into tokens"
     )
 
 
@@ -323,10 +323,10 @@ def test_another_number_of_tags_than_tokens_is_refused() -> None:
     found = train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind="word"), TagData())
     with pytest.raises(DataError) as caught:
         TASK.encode((("a", "b"), ("O",)), found, TagData())
-    assert str(caught.value) == "expected as many tags as there are tokens, 2; found 1"
+    assert str(caught.value) == "expected one tag per token (2), found 1"
     with pytest.raises(DataError) as caught:
         train_tokenizers([row(TOKENS, TAGS), row(["a"], [], line=8)], TextConfig("word"), TagData())
-    assert str(caught.value) == "line 8: expected as many tags as there are tokens, 1; found 0"
+    assert str(caught.value) == "line 8: expected one tag per token (1), found 0"
 
 
 def test_an_unseen_tag_and_an_empty_token_are_located() -> None:
@@ -335,11 +335,11 @@ def test_an_unseen_tag_and_an_empty_token_are_located() -> None:
         TASK.encode(row(["a", "b", "c"], ["O", "O", "B-LOK"]).fields, found, TagData())
     assert caught.value.line == 3
     assert caught.value.problem == (
-        "label 'B-LOK' is not one of the training part (B-LOC, B-PER, O); did you mean 'B-LOC'?"
+        "label 'B-LOK' is not among the training labels (B-LOC, B-PER, O); did you mean 'B-LOC'?"
     )
     with pytest.raises(DataError) as caught:
         TASK.encode(row(["a", ""], ["O", "O"]).fields, found, TagData())
-    assert str(caught.value) == "line 2: the token is empty; leave it out, with its tag"
+    assert str(caught.value) == "line 2: the token is empty; remove it and its tag"
 
 
 # The scheme
@@ -394,8 +394,8 @@ def test_a_tag_outside_the_scheme_names_its_line() -> None:
     with pytest.raises(DataError) as caught:
         train_tokenizers(rows, TextConfig(kind="word"), TagData(scheme="bio"))
     assert str(caught.value) == (
-        "line 8: tag 'NOUN' is none of data.scheme = 'bio': expected O, or one of B, I with a hyphen and "
-        "a type; correct it, or set data.scheme = 'none'"
+        "line 8: tag 'NOUN' is not valid for data.scheme = 'bio': expected O, or one of B, I followed "
+        "by a hyphen and a type; correct it, or set data.scheme = 'none'"
     )
     assert train_tokenizers(rows, TextConfig(kind="word"), TagData())[LABELS].scheme == ""
 
@@ -440,8 +440,8 @@ def test_the_loss_leaves_out_sentences_the_scheme_forbids() -> None:
     with pytest.raises(DataError) as caught:
         prepare(model, parts)
     assert str(caught.value) == (
-        "no sentence of the validation part has tags that the scheme of the training part allows (in the "
-        "first, label 2 is 'I-PER' and cannot follow 'O'), so that a CRF gives them no probability; "
+        "every sentence of the validation part violates the tagging scheme of the training part (in the "
+        "first, label 2 is 'I-PER' and cannot follow 'O'), so a CRF gives them probability 0; "
         "correct them, or set model.transitions = 'free'"
     )
     prepare(model, {**parts, "valid": [ill, EXAMPLES[1]]})
@@ -453,7 +453,8 @@ def test_the_loss_leaves_out_sentences_the_scheme_forbids() -> None:
     with pytest.raises(DataError) as caught:
         prepare(model, {"train": [*EXAMPLES, ill], "valid": []})
     assert str(caught.value).startswith(
-        "the sentence 'w4 w5 …': label 2 is 'I-PER' and cannot follow"
+        "the tags of sentence 'w4 w5 …' are not allowed in the run that this one starts from (label 2 "
+        "is 'I-PER' and cannot follow"
     )
 
 
@@ -461,7 +462,7 @@ def test_tags_without_types_are_told_as_such() -> None:
     labels = Labels(("B", "I", "O"), scheme="bio")
     parts = {"train": [example([4, 5], [0, 1])], "valid": []}
     assert notes(parts, {**tokenizers(), LABELS: labels}) == (
-        "3 tags, which write spans as bio, without types",
+        "3 tags in the bio scheme; spans have no types",
     )
 
 
@@ -479,15 +480,18 @@ def test_scores_to_choose_by_are_those_that_are_measured(scheme) -> None:
 def test_what_there_is_to_know_of_the_parts_is_told() -> None:
     parts = {"train": [*EXAMPLES, example([UNK_ID], [4])], "valid": [example([4, 5], [4, 3])]}
     assert notes(parts, tokenizers()) == (
-        "5 tags, which write spans as bio: LOC, PER",
-        "valid: sentences with tags that bio does not allow: 1; a CRF gives them no probability, and "
-        "its loss leaves them out",
+        "5 tags in the bio scheme; span types: LOC, PER",
+        "valid: sentences whose tags violate the bio scheme: 1; a CRF gives them probability 0, and "
+        "its loss excludes them",
         "train: 10.0% of the tokens are unknown words (text.vocab_size, text.min_count)",
     )
-    assert notes(parts, tokenizers(""))[0] == "5 tags, each scored by itself: they write no spans"
+    assert (
+        notes(parts, tokenizers(""))[0]
+        == "5 tags that do not encode spans; each tag is scored separately"
+    )
     labels = {LABELS: Labels(NAMES, scheme="iob1", n_ill_formed=2)}
     assert notes({"train": EXAMPLES}, labels)[1] == (
-        "train: sentences with tags that iob1 does not allow: 2; a CRF forbids no transition"
+        "train: sentences whose tags violate the iob1 scheme: 2; a CRF therefore allows every transition"
     )
 
 
