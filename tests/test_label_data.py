@@ -1,4 +1,4 @@
-"""Labelled data as people have them, from the command line: read as meant, or refused in one sentence."""
+"""Realistic labelled data at the command line: read as intended, or refused with one message."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
 # Labels
 
 
-def test_a_label_that_training_has_not_names_file_and_line(tmp_path: Path, capsys) -> None:
+def test_an_unseen_label_names_file_and_line(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "train.tsv", ROWS)
     valid = table(tmp_path / "valid.tsv", [*ROWS[:3], ("number 9 is fine", "goood")])
     assert train(data, tmp_path / "run", "--valid", valid) == 2
     assert refused(capsys) == (
-        f"{valid}, line 5, field 'label': label 'goood' is not one of the training part (bad, good); "
+        f"{valid}, line 5, field 'label': label 'goood' is not among the training labels (bad, good); "
         "did you mean 'good'?"
     )
     assert not (tmp_path / "run").exists()
@@ -67,12 +67,12 @@ def test_an_unseen_test_label_is_refused_before_training(tmp_path: Path, capsys)
     data = table(tmp_path / "train.tsv", ROWS)
     test = table(tmp_path / "test.tsv", [*ROWS[:3], ("number 9 is fine", "goood")])
     assert train(data, tmp_path / "run", "--test", test) == 2
-    assert refused(capsys).startswith(f"{test}, line 5, field 'label': label 'goood' is not one of")
+    assert refused(capsys).startswith(f"{test}, line 5, field 'label': label 'goood' is not among")
     assert not (tmp_path / "run").exists()
     tags = write(tmp_path / "train.conll", "".join(f"a{n} X\nb Y\n\n" for n in range(30)))
     others = write(tmp_path / "test.conll", "a X\nb Y\n\nb Y\na Z\n")
     assert train(tags, tmp_path / "run", "--test", others, task="tag") == 2
-    assert refused(capsys).startswith(f"{others}, line 5, field 'tags': label 'Z' is not one of")
+    assert refused(capsys).startswith(f"{others}, line 5, field 'tags': label 'Z' is not among")
 
 
 def test_a_run_on_a_rare_label_can_be_evaluated(tmp_path: Path, capsys) -> None:
@@ -88,7 +88,7 @@ def test_a_run_on_a_rare_label_can_be_evaluated(tmp_path: Path, capsys) -> None:
     assert cli.main(["evaluate", str(run)]) == 0
 
 
-def test_columns_of_the_task_are_read_by_name_in_any_order(tmp_path: Path, capsys) -> None:
+def test_task_columns_are_found_by_name_in_any_order(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "a.tsv", [(label, text) for text, label in ROWS], "label", "text")
     assert train(data, tmp_path / "run", steps=1) == 0
     assert labels_of(tmp_path / "run") == ["bad", "good"]
@@ -98,13 +98,13 @@ def test_columns_of_the_task_are_read_by_name_in_any_order(tmp_path: Path, capsy
     assert labels_of(tmp_path / "other") == ["bad", "good"]
 
 
-def test_a_list_as_a_text_is_refused(tmp_path: Path, capsys) -> None:
+def test_a_list_instead_of_a_text_is_refused(tmp_path: Path, capsys) -> None:
     lines = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
     lines.insert(6, json.dumps({"text": ["not", "one"], "label": "good"}))
     data = write(tmp_path / "a.jsonl", "\n".join(lines))
     assert train(data, tmp_path / "run") == 2
     assert refused(capsys) == (
-        f"{data}, line 7, field 'text': expected text or a number, found list; write it as one text"
+        f"{data}, line 7, field 'text': expected text or a number, found list; write it as a string"
     )
     pair = json.dumps({"first": "a", "second": ["b"], "label": "x"})
     data = write(tmp_path / "b.jsonl", pair)
@@ -125,20 +125,22 @@ def test_an_unavailable_metric_is_refused_before_training(
         data, task, options = tmp_path / "a.conll", "tag", ()
         data = write(data, "".join(f"a{n} B-X\nb O\n\n" for n in range(30)))
     assert train(data, tmp_path / "run", f"--training.metric={metric}", *options, task=task) == 2
-    assert f"training.metric is '{metric}', which these labels do not have" in refused(capsys)
-    assert not (tmp_path / "run").exists()
-
-
-def test_baselines_of_a_task_without_labels_are_refused_at_once(tmp_path: Path, capsys) -> None:
-    data = table(tmp_path / "train.tsv", ROWS, "en", "es")
-    assert train(data, tmp_path / "run", "--baselines", task="translate") == 2
-    assert refused(capsys) == (
-        "--baselines is only available for classify, pair and tag, not for 'translate'; leave it out"
+    assert f"training.metric is '{metric}', which is not available for these labels" in refused(
+        capsys
     )
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_of_one_label_is_refused(tmp_path: Path, capsys) -> None:
+def test_baselines_need_a_labelling_task(tmp_path: Path, capsys) -> None:
+    data = table(tmp_path / "train.tsv", ROWS, "en", "es")
+    assert train(data, tmp_path / "run", "--baselines", task="translate") == 2
+    assert refused(capsys) == (
+        "--baselines is only available for classify, pair and tag, not for 'translate'; remove it"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_with_only_one_label_is_refused(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "train.tsv", [(text, "good") for text, _ in ROWS])
     assert train(data, tmp_path / "run") == 2
     assert refused(capsys) == f"{data}: expected at least two different labels, found only 'good'"
@@ -149,12 +151,12 @@ def test_a_missing_label_names_the_line(tmp_path: Path, capsys) -> None:
     valid = table(tmp_path / "valid.tsv", ROWS)
     assert train(data, tmp_path / "run", "--valid", valid, "--test", valid) == 2
     assert refused(capsys) == (
-        f"{data}, line 9: the label is missing; give one, leave the row out, or set data.label_separator "
+        f"{data}, line 9: the label is missing; add it, remove the row, or set data.label_separator "
         "if a row may have several labels or none"
     )
 
 
-def test_spaces_around_a_label_are_no_part_of_it(tmp_path: Path, capsys) -> None:
+def test_spaces_around_a_label_are_ignored(tmp_path: Path, capsys) -> None:
     rows = [(text, f"{label}{' ' * (n % 3)}") for n, (text, label) in enumerate(ROWS)]
     data, run = table(tmp_path / "train.tsv", rows), tmp_path / "run"
     assert train(data, run) == 0
@@ -164,7 +166,7 @@ def test_spaces_around_a_label_are_no_part_of_it(tmp_path: Path, capsys) -> None
     assert {json.loads(line)["label"] for line in lines} == {"bad", "good"}
 
 
-def test_a_rare_label_is_found_where_labels_are_weighed(tmp_path: Path, capsys) -> None:
+def test_class_weights_help_to_find_a_rare_label(tmp_path: Path, capsys) -> None:
     rows = [
         (
             f"number {n} is {'awful' if n % 20 == 7 else 'fine'} today",
@@ -205,16 +207,14 @@ def test_rows_without_text_are_skipped_and_predicted_empty(tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("keep", ["start", "end"])
-def test_a_text_of_50_000_tokens_is_read_as_the_recipe_says(
-    tmp_path: Path, capsys, keep: str
-) -> None:
+def test_a_text_of_50_000_tokens_follows_data_keep(tmp_path: Path, capsys, keep: str) -> None:
     long = " ".join(["dull"] * 25_000 + ["fine"] * 25_000)
     data, run = table(tmp_path / "train.tsv", [*ROWS, (long, "good")]), tmp_path / "run"
     valid = table(tmp_path / "valid.tsv", ROWS)
     options = ("--valid", valid, "--test", valid, f"--data.keep={keep}", "--data.max_length=7")
     assert train(data, run, *options) == 0
-    told = "train: 1 texts are longer than data.max_length and read in part (data.keep)"
-    assert told in " ".join(capsys.readouterr().out.split())
+    note = "train: 1 texts are longer than data.max_length and truncated (data.keep)"
+    assert note in " ".join(capsys.readouterr().out.split())
     assert json.loads((run / "split.json").read_text(encoding="utf-8"))["cut"]["train"] == 1
     assert cli.main(["predict", str(run), long]) == 0
     said = capsys.readouterr()
@@ -226,10 +226,10 @@ def test_a_text_of_50_000_tokens_is_read_as_the_recipe_says(
     assert cli.main(["predict", str(run), " ".join([word] * 7)]) == 0
     assert capsys.readouterr().out == said.out
     assert cli.main(["evaluate", str(run), "--data", str(data)]) == 0
-    assert "1 texts are longer than data.max_length and read in part" in capsys.readouterr().out
+    assert "1 texts are longer than data.max_length and truncated" in capsys.readouterr().out
 
 
-def test_a_line_break_in_quotes_is_one_text_of_a_csv(tmp_path: Path, capsys) -> None:
+def test_a_quoted_line_break_is_read_in_a_csv(tmp_path: Path, capsys) -> None:
     rows = [
         f'"number {n}\nis {"fine" if n % 2 else "dull"}, I say",{label}'
         for n, (_, label) in enumerate(ROWS)
@@ -243,30 +243,30 @@ def test_a_line_break_in_quotes_is_one_text_of_a_csv(tmp_path: Path, capsys) -> 
     other = write(tmp_path / "other.csv", 'text,label\n"one\ntwo",good\n"three\nfour",god\n')
     capsys.readouterr()
     assert cli.main(["evaluate", str(run), "--data", str(other)]) == 2
-    assert refused(capsys).startswith(f"{other}, line 4, field 'label': label 'god' is not one of")
+    assert refused(capsys).startswith(f"{other}, line 4, field 'label': label 'god' is not among")
 
 
-def test_a_line_break_in_quotes_is_refused_in_a_tsv(tmp_path: Path, capsys) -> None:
+def test_a_quoted_line_break_is_refused_in_a_tsv(tmp_path: Path, capsys) -> None:
     data = write(tmp_path / "train.tsv", 'text\tlabel\nall is fine\tgood\n"all\nis dull"\tbad\n')
     assert train(data, tmp_path / "run") == 2
     assert refused(capsys) == (
         f"{data}, line 3: expected 2 fields separated by tabs as in the header, found 1; a field of a "
-        "TSV cannot go on after its line, in quotes neither: save it as CSV"
+        "TSV cannot span lines, even in quotes: save the file as CSV"
     )
 
 
-def test_two_texts_are_no_input_of_a_run_that_reads_one(tmp_path: Path, capsys) -> None:
+def test_two_texts_are_refused_by_a_run_on_single_texts(tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     assert train(table(tmp_path / "train.tsv", ROWS), run) == 0
     capsys.readouterr()
     assert cli.main(["predict", str(run), "one text", "another"]) == 2
     assert refused(capsys) == (
-        f"{run} reads one text, found two; quote a text that contains spaces, and give several as lines "
-        "of standard input or of --input FILE"
+        f"{run} takes one text, got two; quote a text that contains spaces, and give several texts as "
+        "lines of standard input or of --input FILE"
     )
 
 
-def test_two_texts_are_a_pair_whatever_white_space_they_hold(tmp_path: Path, capsys) -> None:
+def test_white_space_does_not_split_the_texts_of_a_pair(tmp_path: Path, capsys) -> None:
     rows = [
         (f"{a} {n}", f"it is {b}", "same" if a == b else "other")
         for n in range(10)
@@ -285,7 +285,7 @@ def test_two_texts_are_a_pair_whatever_white_space_they_hold(tmp_path: Path, cap
     assert refused(capsys) == "expected first and second, separated by a tab; found 'fine 3'"
 
 
-# Tokens in columns
+# Column files
 
 SENTENCES = [
     [("Ann", "B-PER"), ("saw", "O"), ("Oslo", "B-LOC")],
@@ -304,7 +304,7 @@ def tag_run(data: Path, out: Path, *options: str | Path) -> int:
     return train(data, out, *own, *options, task="tag")
 
 
-def test_windows_line_ends_comments_and_documents_are_ignored(tmp_path: Path, capsys) -> None:
+def test_crlf_comments_and_document_marks_are_ignored(tmp_path: Path, capsys) -> None:
     plain = write(tmp_path / "plain.conll", COLUMNS)
     begin = "-DOCSTART- -X- O\n\n# sent_id = 1\n# text = Ann saw Oslo\n"
     dressed = write(
@@ -328,8 +328,8 @@ def test_a_missing_column_names_the_line(tmp_path: Path, capsys) -> None:
     data = write(tmp_path / "names.conll", "\r\n".join([*lines, ""]))
     assert tag_run(data, tmp_path / "run") == 2
     assert refused(capsys) == (
-        f"{data}, line 6: expected 3 columns separated by spaces as in line 1, found 2; a blank line "
-        "stands between sentences"
+        f"{data}, line 6: expected 3 columns separated by spaces as in line 1, found 2; put a "
+        "blank line between sentences"
     )
 
 
@@ -338,7 +338,7 @@ def test_an_unseen_tag_names_the_line_of_the_token(tmp_path: Path, capsys) -> No
     valid = write(tmp_path / "valid.conll", "-DOCSTART- X O\r\n\r\nAnn X B-PER\r\nLee X I-PRE\r\n")
     assert tag_run(data, tmp_path / "run", "--valid", valid) == 2
     assert refused(capsys) == (
-        f"{valid}, line 4, field 'tags': label 'I-PRE' is not one of the training part "
+        f"{valid}, line 4, field 'tags': label 'I-PRE' is not among the training labels "
         "(B-LOC, B-PER, I-PER, O); did you mean 'I-PER'?"
     )
 
@@ -348,4 +348,7 @@ def test_an_empty_tag_in_a_list_is_refused(tmp_path: Path, capsys) -> None:
     data = write(tmp_path / "a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     valid = write(tmp_path / "valid.jsonl", json.dumps(rows[0]) + "\n")
     assert tag_run(data, tmp_path / "run", "--valid", valid, "--test", valid) == 2
-    assert refused(capsys) == f"{data}, line 6: token 2 has an empty tag; expected one for each"
+    assert (
+        refused(capsys)
+        == f"{data}, line 6: the tag of token 2 is empty; expected one tag per token"
+    )

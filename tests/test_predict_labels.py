@@ -1,4 +1,4 @@
-"""A trained run of labels answers, is judged, and survives being saved and read."""
+"""Predictions, evaluation and resuming of text and pair classifiers."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_text_gives_a_label_and_a_list_gives_a_list(model: LabelPredictor) -> 
     assert model([]) == []
 
 
-def test_answers_do_not_depend_on_their_company(model: LabelPredictor) -> None:
+def test_predictions_do_not_depend_on_the_batch(model: LabelPredictor) -> None:
     texts = ["a dull book", "", "the film number 3 is great today and tomorrow", "zzz"]
     together = model.predict(texts)
     for text, said in zip(texts, together, strict=True):
@@ -105,7 +105,7 @@ def test_answers_do_not_depend_on_their_company(model: LabelPredictor) -> None:
         assert said.probabilities.sum() == pytest.approx(1, abs=1e-6)
 
 
-def test_a_longer_text_is_cut_and_says_so(model: LabelPredictor) -> None:
+def test_a_longer_text_is_truncated_and_reported(model: LabelPredictor) -> None:
     (said,) = model.predict(["great " * 50_000])
     assert said.n_truncated == 50_000 - model.recipe.data.max_length
     assert len(said.pieces[0]) == model.recipe.data.max_length
@@ -114,31 +114,31 @@ def test_a_longer_text_is_cut_and_says_so(model: LabelPredictor) -> None:
 @pytest.mark.parametrize(
     ("one", "message"),
     [
-        (3, "an input is a text; found int 3"),
-        (None, "an input is a text; found NoneType None"),
-        (["one", 2.5], "an input is a text; found float 2.5"),
-        (b"one", "an input is a text; found int 111"),
+        (3, "an input must be a text; found int 3"),
+        (None, "an input must be a text; found NoneType None"),
+        (["one", 2.5], "an input must be a text; found float 2.5"),
+        (b"one", "an input must be a text; found int 111"),
     ],
 )
-def test_what_is_no_text_is_refused(model: LabelPredictor, one, message) -> None:
+def test_input_that_is_not_text_is_refused(model: LabelPredictor, one, message) -> None:
     with pytest.raises(ConfigError) as caught:
         model.predict([one])
     assert str(caught.value) == message
 
 
-def test_the_probability_of_no_label_is_that_of_none_of_them() -> None:
+def test_no_label_has_the_probability_that_all_are_absent() -> None:
     p = np.array([0.4, 0.25, 0.1], np.float32)
     said = LabelPrediction((), p, (("x",),), (None,))
     labels = Labels(("a", "b", "c"), multi_label=True)
     assert probability_of(said, labels) == pytest.approx(0.6 * 0.75 * 0.9)
 
 
-def test_another_number_of_texts_is_refused(model: LabelPredictor) -> None:
+def test_a_wrong_number_of_texts_is_refused(model: LabelPredictor) -> None:
     with pytest.raises(ConfigError, match=r"this model reads text, got 2 texts"):
         model.predict([("one", "two")])
 
 
-def test_held_out_rows_are_judged(model: LabelPredictor) -> None:
+def test_held_out_rows_are_evaluated(model: LabelPredictor) -> None:
     found = model.evaluate(model.held_out("test"), "test", shuffle_words=1)
     assert found.measured.scores()["accuracy"] == 1.0
     assert found.intervals["accuracy"].value == found.scores["accuracy"] == 1
@@ -176,7 +176,7 @@ def test_an_unseen_label_names_the_line(run: Path, tmp_path: Path, capsys) -> No
     other.write_text("text\tlabel\na good film\tgood\na bad film\tbed\n", encoding="utf-8")
     assert cli.main(["evaluate", str(run), "--data", str(other)]) == 2
     assert capsys.readouterr().err == (
-        f"unrolled: {other}, line 3, field 'label': label 'bed' is not one of the training part "
+        f"unrolled: {other}, line 3, field 'label': label 'bed' is not among the training labels "
         "(bad, good); did you mean 'bad'?\n"
     )
 
@@ -186,13 +186,11 @@ def test_an_unseen_label_in_validation_stops_training(tmp_path: Path) -> None:
     valid.write_text("text\tlabel\na good film\tgood\na bad film\tBad\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         train(tmp_path, ROWS, ("text", "label"), data__valid=str(valid))
-    assert str(caught.value).startswith(
-        f"{valid}, line 3, field 'label': label 'Bad' is not one of"
-    )
+    assert str(caught.value).startswith(f"{valid}, line 3, field 'label': label 'Bad' is not among")
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluate_writes_a_page_and_the_answers(run: Path, tmp_path: Path, capsys) -> None:
+def test_evaluate_writes_a_page_and_predictions(run: Path, tmp_path: Path, capsys) -> None:
     folder, results = tmp_path / "out", tmp_path / "results.jsonl"
     arguments = ["evaluate", str(run), "--out", str(folder), "--record", str(results)]
     assert cli.main(arguments) == 0
@@ -223,7 +221,7 @@ def test_predict_prints_a_label_and_its_probability(run: Path, capsys, tmp_path:
 
 
 @pytest.mark.parametrize("method", ["gradients", "occlusion"])
-def test_the_words_that_mattered_are_shown(run: Path, capsys, method: str) -> None:
+def test_word_attributions_are_shown(run: Path, capsys, method: str) -> None:
     assert cli.main(["predict", str(run), said("film", "lovely"), "--words", method]) == 0
     pairs = capsys.readouterr().err.split()
     weights = dict(zip(pairs[::2], map(float, pairs[1::2]), strict=True))
@@ -231,7 +229,7 @@ def test_the_words_that_mattered_are_shown(run: Path, capsys, method: str) -> No
     assert weights["lovely"] == 1.0
 
 
-def test_words_of_attention_need_attention(run: Path, tmp_path: Path, capsys) -> None:
+def test_words_by_attention_need_an_attention_model(run: Path, tmp_path: Path, capsys) -> None:
     for command in (["predict", str(run), "fine"], ["evaluate", str(run), "--out", str(tmp_path)]):
         assert cli.main([*command, "--words", "attention"]) == 2
         said = capsys.readouterr()
@@ -240,7 +238,7 @@ def test_words_of_attention_need_attention(run: Path, tmp_path: Path, capsys) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
+def test_baselines_are_compared(tmp_path: Path, run: Path, capsys) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     print_baselines(copy)
@@ -264,7 +262,7 @@ def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
         ("char", "end", ["ong", "!"]),
     ],
 )
-def test_baselines_count_the_words_that_the_model_reads(kind, keep, found) -> None:
+def test_baselines_use_the_words_that_the_model_reads(kind, keep, found) -> None:
     text = unrolled.TextConfig(kind, lowercase=kind != "space")
     recipe = unrolled.Recipe(
         task="classify", data=LabelData(max_length=4, keep=keep), text=text, model=ClassifyConfig()
@@ -275,7 +273,7 @@ def test_baselines_count_the_words_that_the_model_reads(kind, keep, found) -> No
     assert predictor.words(["It", ""]) == [["It" if kind == "space" else "it"], []]
 
 
-def test_baselines_get_the_weights_and_the_rows_of_the_model(tmp_path: Path, monkeypatch) -> None:
+def test_baselines_use_the_class_weights_and_rows_of_the_model(tmp_path: Path, monkeypatch) -> None:
     rows = [*ROWS, *((f"very {text}", label) for text, label in ROWS[:5])]
     run = train(
         tmp_path,
@@ -296,7 +294,7 @@ def test_baselines_get_the_weights_and_the_rows_of_the_model(tmp_path: Path, mon
     assert (len(learned.texts), len(valid.texts)) == (len(ROWS), len(rows))
 
 
-def test_several_labels_and_none_are_predicted(tmp_path: Path, capsys) -> None:
+def test_several_labels_and_no_label_are_predicted(tmp_path: Path, capsys) -> None:
     rows = [
         (f"{thing} {n} is {' and '.join(words) or 'here'}", "|".join(sorted(names)))
         for n in range(12)
@@ -324,7 +322,7 @@ def test_several_labels_and_none_are_predicted(tmp_path: Path, capsys) -> None:
     assert "subset_accuracy" in capsys.readouterr().out
 
 
-def test_a_pair_is_answered(tmp_path: Path, capsys) -> None:
+def test_a_pair_of_texts_is_classified(tmp_path: Path, capsys) -> None:
     words = (*GOOD, *BAD)
     rows = [
         (f"the {thing} is {a}", f"it is {b}", "same" if (a in GOOD) == (b in GOOD) else "other")
@@ -367,7 +365,7 @@ def test_a_pair_is_answered(tmp_path: Path, capsys) -> None:
     )
 
 
-def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
+def test_a_resumed_run_is_identical_bit_for_bit(tmp_path: Path) -> None:
     whole = train(tmp_path, ROWS, ("text", "label"), model__class_weights="balanced")
     recipe = unrolled.recipe_from_toml(
         tmp_path / "recipe.toml",
@@ -384,7 +382,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
     assert one == other
 
 
-def test_a_run_that_starts_from_another_reads_labels_as_it_does(tmp_path: Path, capsys) -> None:
+def test_a_run_inherits_label_settings_from_its_source(tmp_path: Path, capsys) -> None:
     rows = [
         (f"{thing} {n} {word}", "good|new" if n else "good")
         for thing in THINGS
@@ -410,9 +408,9 @@ def test_a_run_that_starts_from_another_reads_labels_as_it_does(tmp_path: Path, 
     assert found.recipe.data.label_separator == "|"
     assert found.model.head.class_weights.tolist() != [1.0, 1.0]
     capsys.readouterr()
-    # In Python nothing is taken over: what cannot be told apart is one label, which is not there.
+    # In Python no settings are inherited: without a separator, 'good|new' is one unknown label.
     recipe = unrolled.recipe_from_toml(
         tmp_path / "recipe.toml", unrolled.TASKS, [("data.train", str(tmp_path / "data.tsv"))]
     )
-    with pytest.raises(DataError, match=r"label 'good\|new' is not one of the training part"):
+    with pytest.raises(DataError, match=r"label 'good\|new' is not among the training labels"):
         unrolled.train(recipe, tmp_path / "other", start_from=first)

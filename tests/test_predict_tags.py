@@ -1,4 +1,4 @@
-"""A trained tagger answers, is judged, reads every format, and survives being saved and read."""
+"""Predictions, evaluation, data formats and resuming of taggers."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_sentence_gives_its_tags_and_a_list_gives_a_list(model: LabelPredictor
     assert model([]) == []
 
 
-def test_answers_do_not_depend_on_their_company(model: LabelPredictor) -> None:
+def test_predictions_do_not_depend_on_the_batch(model: LabelPredictor) -> None:
     inputs = ["Eve likes Oslo.", "", "Zzz", ["Bob", "Lee", "went", "to", "New", "York", "."] * 9]
     together = model.predict(inputs)
     assert together[0].pieces == (("Eve", "likes", "Oslo", "."),)
@@ -129,12 +129,12 @@ def test_tag_statistics_are_reported(run: Path, data: Path) -> None:
     record = json.loads((run / "labels.json").read_text(encoding="utf-8"))
     assert (record["scheme"], record["n_ill_formed"]) == ("bio", 0)
     card = (run / "README.md").read_text(encoding="utf-8")
-    assert "- 5 tags, which write spans as bio: LOC, PER" in card
+    assert "- 5 tags in the bio scheme; span types: LOC, PER" in card
     assert 'model("a sentence")' in card
     assert "strict_f1" in card
 
 
-def test_held_out_sentences_are_judged(model: LabelPredictor) -> None:
+def test_held_out_sentences_are_evaluated(model: LabelPredictor) -> None:
     found = model.evaluate(model.held_out("test"), "test", shuffle_words=1)
     scores = found.measured.scores()
     assert scores["f1"] == scores["strict_f1"] == scores["token_accuracy"] == 1.0
@@ -145,7 +145,7 @@ def test_held_out_sentences_are_judged(model: LabelPredictor) -> None:
     assert "PER " in text
 
 
-def test_evaluate_writes_a_page_and_the_answers(run: Path, tmp_path: Path, capsys) -> None:
+def test_evaluate_writes_a_page_and_predictions(run: Path, tmp_path: Path, capsys) -> None:
     folder, results = tmp_path / "out", tmp_path / "results.jsonl"
     arguments = ["evaluate", str(run), "--out", str(folder), "--record", str(results)]
     assert cli.main(arguments) == 0
@@ -160,7 +160,7 @@ def test_evaluate_writes_a_page_and_the_answers(run: Path, tmp_path: Path, capsy
     assert json.loads(results.read_text(encoding="utf-8"))["f1"] == 100
 
 
-def test_predict_prints_tags_or_all_that_is_known(run: Path, capsys, tmp_path: Path) -> None:
+def test_predict_prints_tags_or_all_scores(run: Path, capsys, tmp_path: Path) -> None:
     assert cli.main(["predict", str(run), "Paris went to Jordan."]) == 0
     assert capsys.readouterr().out == " ".join(ANSWER) + "\n"
     lines = tmp_path / "lines.txt"
@@ -168,18 +168,18 @@ def test_predict_prints_tags_or_all_that_is_known(run: Path, capsys, tmp_path: P
     assert cli.main(["predict", str(run), "--input", str(lines), "--scores"]) == 0
     first, empty, _ = capsys.readouterr().out.splitlines()
     assert empty == ""
-    told = json.loads(first)
-    assert told["tokens"] == ["Bob", "Lee", "likes", "Oslo", "."]
-    assert told["tags"] == ["B-PER", "I-PER", "O", "B-LOC", "O"]
-    assert len(told["probabilities"]) == 5
-    person, place = told["spans"]
+    record = json.loads(first)
+    assert record["tokens"] == ["Bob", "Lee", "likes", "Oslo", "."]
+    assert record["tags"] == ["B-PER", "I-PER", "O", "B-LOC", "O"]
+    assert len(record["probabilities"]) == 5
+    person, place = record["spans"]
     assert (person["start"], person["end"], person["type"]) == (0, 2, "PER")
     assert (person["text"], place["text"]) == ("Bob Lee", "Oslo")
-    assert person["probability"] == min(told["probabilities"][:2])
+    assert person["probability"] == min(record["probabilities"][:2])
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_file_of_columns_gets_one_more(run: Path, tmp_path: Path, packed: bool) -> None:
+def test_a_column_file_gets_a_column_of_tags(run: Path, tmp_path: Path, packed: bool) -> None:
     content = "# one\nBob x\nLee x\nlikes x\nOslo x\n\n-DOCSTART- x\n\n\nEve  x\nlikes\tx"
     path = tmp_path / f"in.conll{'.gz' * packed}"
     path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
@@ -198,9 +198,9 @@ def test_a_file_of_columns_gets_one_more(run: Path, tmp_path: Path, packed: bool
     ]
 
 
-def test_what_is_of_texts_is_refused_for_tags(run: Path, capsys) -> None:
+def test_options_for_texts_are_refused_for_tags(run: Path, capsys) -> None:
     assert cli.main(["predict", str(run), "Eve", "--words", "gradients"]) == 2
-    assert "these are tags of its words" in capsys.readouterr().err
+    assert "is not available for tagging" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="takes a list of inputs"):
         unrolled.load(run).predict("Eve likes Oslo.")
 
@@ -244,7 +244,7 @@ def _listed(row: unrolled.text.Row) -> unrolled.text.Row:
     return unrolled.text.Row(tuple(tuple(as_list(field)) for field in row.fields), row.line)
 
 
-def test_tags_of_no_scheme_are_scored_by_token(tmp_path: Path, capsys) -> None:
+def test_tags_without_a_scheme_are_scored_by_token(tmp_path: Path, capsys) -> None:
     path = tmp_path / "pos.conll"
     sentences = [[(word, tag.replace("-", "")) for word, tag in each] for each in SENTENCES]
     path.write_text(columns(sentences), encoding="utf-8")
@@ -277,13 +277,13 @@ def test_an_unseen_tag_names_the_line(run: Path, tmp_path: Path, suffix: str) ->
     place = "line 6, field 'tags': " if suffix == "conll" else "token 3: "
     line = {"conll": 6, "tsv": 3, "jsonl": 2}[suffix]
     assert str(caught.value).startswith(f"{path}, line {line}, field 'tags': ")
-    assert f"{place}label 'B-LOK' is not one of the training part (B-LOC, B-PER" in str(
+    assert f"{place}label 'B-LOK' is not among the training labels (B-LOC, B-PER" in str(
         caught.value
     )
     assert str(caught.value).endswith("did you mean 'B-LOC'?")
 
 
-def test_another_number_of_tags_than_tokens_names_the_line(tmp_path: Path) -> None:
+def test_unequal_numbers_of_tags_and_tokens_name_the_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     lines = ['{"tokens": ["a", "b"], "tags": ["O", "B-X"]}'] * 30
     lines[17] = '{"tokens": ["c", "d"], "tags": ["O"]}'
@@ -292,46 +292,43 @@ def test_another_number_of_tags_than_tokens_names_the_line(tmp_path: Path) -> No
     valid.write_text(lines[0] + "\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
         train(tmp_path, path, data__valid=str(valid), data__test=str(valid))
-    assert (
-        str(caught.value)
-        == f"{path}, line 18: expected as many tags as there are tokens, 2; found 1"
-    )
+    assert str(caught.value) == f"{path}, line 18: expected one tag per token (2), found 1"
     with pytest.raises(DataError) as caught:
         train(tmp_path, valid, data__valid=str(path), data__test=str(valid))
     assert str(caught.value) == (
-        f"{path}, line 18, field 'tags': expected as many tags as there are tokens, 2; found 1"
+        f"{path}, line 18, field 'tags': expected one tag per token (2), found 1"
     )
     assert not (tmp_path / "run").exists()
 
 
-def test_an_empty_token_is_named_by_its_place(model: LabelPredictor) -> None:
+def test_an_empty_token_is_named_by_position(model: LabelPredictor) -> None:
     with pytest.raises(DataError) as caught:
         model([["Ann", ""]])
-    assert str(caught.value) == "token 2: the token is empty; leave it out, with its tag"
+    assert str(caught.value) == "token 2: the token is empty; remove it and its tag"
     with pytest.raises(ConfigError) as refused:
         model.predict([["Ann", 3]])
-    assert str(refused.value) == "an input is a text, or a list of tokens; found int 3"
+    assert str(refused.value) == "an input must be a text or a list of tokens; found int 3"
 
 
-def test_parts_of_words_are_refused_before_the_data_are_read(tmp_path: Path) -> None:
+def test_subword_tokenizers_are_refused_before_reading_data(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"text.kind is 'bpe', but a tag belongs to a whole word"):
         train(tmp_path, tmp_path / "nothing.conll", text__kind="bpe")
 
 
-def test_a_metric_that_the_tags_do_not_have_is_refused(data: Path, tmp_path: Path) -> None:
+def test_a_metric_unavailable_for_the_tags_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         train(tmp_path, data, metric="accuracy", steps="1")
     assert str(caught.value).startswith(
-        "training.metric is 'accuracy', which these labels do not have; choose from loss, f1, precision"
+        "training.metric is 'accuracy', which is not available for these labels; choose from loss, f1"
     )
 
 
-def test_settings_of_texts_are_unknown_to_tags(tmp_path: Path, data: Path) -> None:
+def test_settings_for_texts_are_unknown_for_tags(tmp_path: Path, data: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'keep' in \[data\]"):
         train(tmp_path, data, data__keep="both")
 
 
-def test_no_token_to_score_is_refused(run: Path, tmp_path: Path) -> None:
+def test_data_without_a_token_to_score_are_refused(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"tokens": [], "tags": []}\n', encoding="utf-8")
     model = unrolled.load(run)
@@ -357,7 +354,7 @@ def test_empty_sentences_are_skipped_in_training_only(tmp_path: Path) -> None:
     assert [len(each.labels) for each in found.predictions][::6] == [0, 0]
 
 
-def test_a_long_sentence_is_read_in_pieces_and_reported(tmp_path: Path, data: Path, capsys) -> None:
+def test_a_long_sentence_is_split_and_reported(tmp_path: Path, data: Path, capsys) -> None:
     text = data.read_text(encoding="utf-8")
     long = tmp_path / "long.conll"
     long.write_text(text + "\n" + text.replace("\n\n", "\n"), encoding="utf-8")
@@ -369,14 +366,15 @@ def test_a_long_sentence_is_read_in_pieces_and_reported(tmp_path: Path, data: Pa
         event for event in unrolled.fit(recipe, tmp_path / "run") if isinstance(event, Started)
     )
     assert (
-        "train: 1 texts are longer than data.max_length and read in pieces of that length"
+        "train: 1 texts are longer than data.max_length and split into pieces of that length"
         in started.notes
     )
     model = unrolled.load(tmp_path / "run")
     found = model.evaluate(model.held_out("test"))
     assert found.n_cut == 1
     assert (
-        "1 texts are longer than data.max_length and read in pieces of that length" in found.lines()
+        "1 texts are longer than data.max_length and split into pieces of that length"
+        in found.lines()
     )
     n_tokens = sum(map(len, SENTENCES))
     assert len(found.predictions[-1].labels) == n_tokens
@@ -389,7 +387,7 @@ def _written(folder: Path, steps: str) -> Path:
     return path
 
 
-def test_ill_formed_tags_in_training_set_the_crf_free(tmp_path: Path, data: Path) -> None:
+def test_ill_formed_training_tags_lift_the_crf_constraints(tmp_path: Path, data: Path) -> None:
     text = data.read_text(encoding="utf-8").replace("Eve X B-PER", "Eve X I-PER", 1)
     path = tmp_path / "ill.conll"
     path.write_text(text, encoding="utf-8")
@@ -399,12 +397,12 @@ def test_ill_formed_tags_in_training_set_the_crf_free(tmp_path: Path, data: Path
     assert model.model.crf.allowed is None
     card = (run / "README.md").read_text(encoding="utf-8")
     assert (
-        "- train: sentences with tags that bio does not allow: 1; a CRF forbids no transition"
+        "- train: sentences whose tags violate the bio scheme: 1; a CRF therefore allows every transition"
         in card
     )
 
 
-def test_words_may_begin_with_vectors_and_stay_so(tmp_path: Path, data: Path) -> None:
+def test_word_embeddings_may_be_pretrained_and_frozen(tmp_path: Path, data: Path) -> None:
     vectors = tmp_path / "vectors.txt"
     rows = {word: [n + 0.5] * 8 for n, word in enumerate(("Paris", "York", "lives", "nowhere"))}
     lines = (" ".join([word, *map(str, row)]) for word, row in rows.items())
@@ -417,11 +415,13 @@ def test_words_may_begin_with_vectors_and_stay_so(tmp_path: Path, data: Path) ->
         assert model.model.embedding.weight[place].tolist() == rows[word]
     assert "3 of" in (run / "README.md").read_text(encoding="utf-8")
     vectors.write_text("Paris 1 2 3\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"model.embedding_size is 8, but the vectors of .* of 3"):
+    with pytest.raises(
+        ConfigError, match=r"model.embedding_size is 8, but the vectors in .* have 3"
+    ):
         train(tmp_path / "run", tmp_path / "no.conll", **options)
 
 
-def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, data: Path) -> None:
+def test_a_resumed_run_is_identical_bit_for_bit(tmp_path: Path, data: Path) -> None:
     whole = train(tmp_path, data, model__dropout_rate="0.2", steps="24")
     recipe = unrolled.recipe_from_toml(
         tmp_path / "recipe.toml",
@@ -438,7 +438,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path, data: Path) -> Non
     assert one == other
 
 
-def test_a_run_may_start_from_another(tmp_path: Path, data: Path, run: Path) -> None:
+def test_a_run_can_start_from_another_run(tmp_path: Path, data: Path, run: Path) -> None:
     recipe = unrolled.recipe_from_toml(
         run.parent / "recipe.toml",
         unrolled.TASKS,
@@ -449,10 +449,10 @@ def test_a_run_may_start_from_another(tmp_path: Path, data: Path, run: Path) -> 
     assert done.best.scores["f1"] == 100
 
 
-# What order is worth
+# The value of word order
 
 
-def test_a_tagger_beats_the_most_frequent_tag_on_the_sample(tmp_path: Path) -> None:
+def test_a_tagger_beats_the_most_frequent_tag(tmp_path: Path) -> None:
     tagging.write(tmp_path, tagging.generate(500, 60, 150))
     recipe = tmp_path / "sample.toml"
     recipe.write_text(SAMPLE_RECIPE, encoding="utf-8")
@@ -488,7 +488,7 @@ device = "cpu"
 """
 
 
-def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
+def test_baselines_are_compared(tmp_path: Path, run: Path, capsys) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     print_baselines(copy)
@@ -500,7 +500,7 @@ def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
     assert "token_logistic" in (copy / "evaluation-test/report.html").read_text(encoding="utf-8")
 
 
-def test_the_sample_is_written_by_a_command(tmp_path: Path, capsys) -> None:
+def test_a_command_writes_the_sample_data(tmp_path: Path, capsys) -> None:
     assert cli.main(["sample", "tagging", str(tmp_path / "new"), "--n", "16"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'new'}: train.conll, valid.conll, test.conll\n"
     assert (tmp_path / "new/test.conll").read_text(encoding="utf-8").count("\n\n") == 3
@@ -513,7 +513,7 @@ def test_standard_input_is_tagged_line_by_line(run: Path, capsys, monkeypatch) -
     assert capsys.readouterr().out.splitlines()[:2] == [" ".join(ANSWER), ""]
 
 
-def test_a_damaged_file_of_tags_is_named(run: Path, tmp_path: Path) -> None:
+def test_a_damaged_tag_file_is_named(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "tokenizer-characters.json").unlink()

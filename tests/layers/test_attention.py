@@ -22,7 +22,7 @@ def query_of(attention: Attention, n_rows: int = B, n_queries: int = Q, dtype=to
 
 
 def by_formula(attention: Attention, query, encoded, lengths):
-    """Row by row, query by query, step by step, as the papers write it."""
+    """Row by row, query by query, step by step, as in the papers."""
     contexts, weights = [], []
     for b in range(len(encoded)):
         m_SD = encoded[b, : int(lengths[b])]
@@ -150,7 +150,7 @@ def test_rows_of_a_batch_do_not_see_each_other(score):
         torch.testing.assert_close(weights[0], whole[1][b, :, :length], rtol=1e-12, atol=1e-12)
 
 
-def test_weights_sum_to_one_even_where_energies_are_extreme():
+def test_weights_sum_to_one_with_extreme_energies():
     attention = Attention("dot", 3, 3)
     memory = attention.remember(Padded(1e4 * torch.randn(2, 5, 3), torch.tensor([5, 2])))
     _, weights = attention(1e4 * torch.randn(2, 1, 3), memory)

@@ -319,13 +319,13 @@ def test_what_cannot_be_compared_is_refused():
     two, three = tally_labels([0, 1], [0, 0], 2), tally_labels([0, 1, 1], [0, 0, 1], 2)
     with pytest.raises(ConfigError, match="nothing to compare: A has 0 runs and B 1"):
         paired_bootstrap([], [two], "accuracy")
-    with pytest.raises(ValueError, match=r"must have answered the same examples, got \[2, 3\] of"):
+    with pytest.raises(ValueError, match=r"scored on the same examples, got runs with \[2, 3\] ex"):
         paired_bootstrap([two], [three], "accuracy")
     with pytest.raises(
-        ConfigError, match=r"no score 'acuracy'; there are accuracy, .*did you mean"
+        ConfigError, match=r"no score 'acuracy'; the scores are accuracy, .*did you mean"
     ):
         paired_bootstrap([two], [two], "acuracy")
-    with pytest.raises(ConfigError, match="as many runs of A as of B, got 1 and 2"):
+    with pytest.raises(ConfigError, match="equal numbers of runs, got 1 of A and 2 of B"):
         paired_bootstrap([two], [two, two], "accuracy", seeds_are_paired=True)
 
 
@@ -335,11 +335,11 @@ def test_what_has_no_interval_is_refused():
         bootstrap(tally, n_resamples=0)
     with pytest.raises(ConfigError, match="level of an interval must be between 0 and 1, got 95"):
         bootstrap(tally, level=95)
-    with pytest.raises(ConfigError, match="over seeds needs at least 2 of them, got 1"):
+    with pytest.raises(ConfigError, match="over seeds needs at least 2 scores, got 1"):
         over_seeds([0.5])
-    with pytest.raises(NonFiniteError, match="'score' is not a number"):
+    with pytest.raises(NonFiniteError, match="'score' is not finite"):
         over_seeds([0.5, math.nan])
-    with pytest.raises(NonFiniteError, match="'score' is not a number for some choice of examples"):
+    with pytest.raises(NonFiniteError, match="'score' is not finite for some resample"):
         bootstrap(AnyScore(lambda g, p: math.nan, np.ones(1), np.ones(1)))
     with pytest.raises(ValueError, match="no examples to score"):
         bootstrap(AnyScore(lambda g, p: 0.0, np.ones(0), np.ones(0)))

@@ -158,7 +158,7 @@ def test_thresholds_chosen_are_used_and_shown():
     found = measure_multi_label("ab", gold, probabilities=probabilities, thresholds=thresholds)
     assert found.scores()["subset_accuracy"] == 1
     assert found.thresholds == (0.25, 0.5)
-    assert "predicted from: a 0.250, b 0.500" in list(found.lines())
+    assert "thresholds: a 0.250, b 0.500" in list(found.lines())
     by_default = measure_multi_label("ab", gold, probabilities=probabilities)
     assert by_default.scores()["subset_accuracy"] == 0.5
     assert by_default.thresholds == (0.5, 0.5)
@@ -177,7 +177,7 @@ def test_signatures_say_how_each_score_was_computed():
     [
         ({"gold": [1, 0]}, "gold must be [N, 2], got shape (2,)"),
         ({"gold": [[1, 0, 1]]}, "gold must be [N, 2], got shape (1, 3)"),
-        ({"gold": [[1, 2]]}, "gold must hold 0 and 1 only; got 2"),
+        ({"gold": [[1, 2]]}, "gold must contain only 0 and 1, got 2"),
         ({"gold": [[1, 0]]}, "nothing to score: pass predicted, or probabilities, or both"),
         (
             {"gold": [[1, 0]], "predicted": [[1, 0], [0, 0]]},
@@ -199,7 +199,7 @@ def test_arrays_that_cannot_be_are_refused(given, message):
 
 
 def test_thresholds_beside_predictions_are_refused():
-    with pytest.raises(ConfigError, match="predictions are given; leave out the thresholds"):
+    with pytest.raises(ConfigError, match="thresholds have no effect on given predictions"):
         measure_multi_label("a", [[1]], [[1]], thresholds=[0.5])
 
 

@@ -314,15 +314,21 @@ def test_labels_of_no_scheme_are_named():
     with pytest.raises(DataError) as refusal:
         measure_spans([["O"], ["O", "PER"]], [["O"], ["O", "O"]])
     assert str(refusal.value) == (
-        "sequence 2, token 2: 'PER' is no label of scheme 'bio', which has 'O', 'B-…', 'I-…'"
+        "sequence 2, token 2: 'PER' is not a label of scheme 'bio', expected 'O', 'B-…', 'I-…'"
     )
-    with pytest.raises(DataError, match=r"token 1: 'S-X' is no label .*; scheme 'bioes' has it"):
+    with pytest.raises(
+        DataError, match=r"token 1: 'S-X' is not a label .*; it is valid in scheme 'bioes'"
+    ):
         find_spans(["S-X"])
-    with pytest.raises(DataError, match="token 1: '' is no label of scheme 'bio'"):
+    with pytest.raises(DataError, match="token 1: '' is not a label of scheme 'bio'"):
         find_spans([""])
-    with pytest.raises(DataError, match=r"token 2: 'U-X' is no label .*; scheme 'bilou' has it"):
+    with pytest.raises(
+        DataError, match=r"token 2: 'U-X' is not a label .*; it is valid in scheme 'bilou'"
+    ):
         find_spans(["O", "U-X"], "bioes")
-    with pytest.raises(DataError, match=r"token 1: 'E-X' .* 'L-…', 'U-…'; scheme 'bioes' has it"):
+    with pytest.raises(
+        DataError, match=r"token 1: 'E-X' .* 'L-…', 'U-…'; it is valid in scheme 'bioes'"
+    ):
         find_spans(["E-X"], "bilou")
 
 
@@ -353,11 +359,13 @@ def test_spans_without_a_type_have_a_name_in_tables():
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ConfigError, match="one of 'bio', 'bioes', 'bilou', 'iob1', got 'bmes'"):
         find_spans([], "bmes")
-    with pytest.raises(ConfigError, match="spans are read as 'conlleval' or 'strict', got 'loose'"):
+    with pytest.raises(
+        ConfigError, match="the reading of spans must be 'conlleval' or 'strict', got 'loose'"
+    ):
         find_spans([], reading="loose")
     with pytest.raises(ValueError, match="gold has 1 sequences and predicted 2"):
         measure_spans([[]], [[], []])
-    with pytest.raises(ValueError, match="sequence 1 has 1 gold labels and 2 predicted ones"):
+    with pytest.raises(ValueError, match="sequence 1 has 1 gold labels and 2 predicted:"):
         measure_spans([["O"]], [["O", "O"]])
     with pytest.raises(ValueError, match="no sequences to score"):
         measure_spans([], [])

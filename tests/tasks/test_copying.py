@@ -223,7 +223,7 @@ def test_copying_without_attention_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         TranslateConfig(attention="none", copying="pointer")
     assert str(caught.value) == (
-        "model.copying: 'pointer' copies what attention looks at, but model.attention is 'none'; set "
+        "model.copying: 'pointer' needs attention to copy words, but model.attention is 'none'; set "
         "model.attention = 'additive' or model.copying = 'none'"
     )
 

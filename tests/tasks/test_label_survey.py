@@ -1,8 +1,9 @@
-"""A survey counts what a training run would read, and tells what would stop it."""
+"""A survey counts what a training run would read, and reports what would stop it."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,28 +70,29 @@ def test_everything_is_counted(found: LabelSurvey) -> None:
     assert found.percentiles == (3, 4, 4, 4, 4, 6)
 
 
-def test_the_page_says_so(found: LabelSurvey) -> None:
+def test_the_report_shows_all_facts(found: LabelSurvey) -> None:
     lines = lines_of(shown(found))
     for line in (
-        "task      classify (--task NAME says another)",
+        "task      classify (change it with --task NAME)",
         "rows      37 train, 4 valid, 2 test",
-        "lengths   tokens of a text, at most: 5 % 3 · 25 % 4 · 50 % 4 · 75 % 4 · 95 % 4 · 99 % 6",
-        "majority  'good', 81.1% of train: what is right without reading",
+        "lengths   percentiles of tokens per text: "
+        "5 %: 3 · 25 %: 4 · 50 %: 4 · 75 %: 4 · 95 %: 4 · 99 %: 6",
+        "majority  'good', 81.1% of train (majority-class baseline)",
         "rare      fewer than 5 in train: 'Good'",
-        "unseen    'ugly' is in valid (line 3), not in train",
-        "unseen    'odd' is in test (line 3), not in train",
-        "alike     'Good', 'good' differ in case or spaces only",
-        "empty     1 of train, 1 of valid without text; those of train are left out",
-        "too long  1 row of train with a text of more than 5 tokens, read in part (data.keep)",
-        "repeated  5 rows of train, 1 of them with other labels",
-        "shared    1 of valid with the text of a row of train",
+        "unseen    'ugly' occurs in valid (line 3), but not in train",
+        "unseen    'odd' occurs in test (line 3), but not in train",
+        "alike     'Good', 'good' differ only in case or spaces",
+        "empty     rows without text: 1 of train, 1 of valid; those of train are skipped",
+        "too long  1 row of train with a text of more than 5 tokens: truncated (data.keep)",
+        "repeated  5 rows of train with the text of an earlier one, 1 of them with different labels",
+        "shared    rows whose text is also in train: 1 of valid",
     ):
         assert line in lines
     (row,) = (line.split() for line in lines if line.split()[:1] == ["good"])
     assert row == ["good", "30", "81.1%", "1", "1"]
 
 
-def test_of_pairs_it_is_the_pair_that_repeats(tmp_path: Path) -> None:
+def test_repeated_pairs_are_counted_as_pairs(tmp_path: Path) -> None:
     rows = [("same premise", f"a claim {n}", ("no", "yes")[n % 2]) for n in range(40)]
     path = table(tmp_path / "a.tsv", [*rows, rows[0]], "first", "second", "label")
     config = LabelData(train=(path,), valid=(path,), test=(path,))
@@ -108,18 +110,18 @@ def test_several_labels_are_counted_one_by_one(tmp_path: Path) -> None:
     found = survey_labels(TASKS["classify"], config, WORDS)  # type: ignore[arg-type]
     assert {name: n["train"] for name, n in found.labels.items()} == {"x": 3, "y": 2}
     assert (found.n_bare, found.majority) == (1, ("x", 0.75))
-    assert "1 row of train, as data.label_separator allows" in shown(found)
+    assert "1 row of train, allowed by data.label_separator" in shown(found)
 
 
-def test_one_label_and_a_missing_one_are_told_of(tmp_path: Path) -> None:
+def test_a_single_label_and_a_missing_one_are_reported(tmp_path: Path) -> None:
     path = table(tmp_path / "a.tsv", [("a", "only"), ("b", "only")], "text", "label")
     config = LabelData(train=(path,), valid=(path,), test=(path,))
     found = survey_labels(TASKS["classify"], config, WORDS)  # type: ignore[arg-type]
-    assert "too few   one label only; training expects at least two" in lines_of(shown(found))
+    assert "too few   only one label; training needs at least two" in lines_of(shown(found))
     path = table(tmp_path / "b.tsv", [("a", "x"), ("b", ""), ("c", "y")], "text", "label")
     config = LabelData(train=(path,), valid=(path,), test=(path,))
     found = survey_labels(TASKS["classify"], config, WORDS)  # type: ignore[arg-type]
-    assert "no label  1 row of train; training refuses them" in lines_of(shown(found))
+    assert "no label  1 row of train; training stops with an error" in lines_of(shown(found))
 
 
 TAGGED = """\
@@ -158,13 +160,10 @@ def test_tags_are_counted_by_token_and_by_span(tmp_path: Path) -> None:
     page = lines_of(shown(found))
     assert "sentences  3 train, 2 valid, 2 test" in page
     assert "tokens     7 train, 3 valid, 3 test" in page
-    assert (
-        "spans      written as bio; 1 ill-formed in train, the first in the sentence of line 7"
-        in page
-    )
+    assert "spans      encoded as bio; 1 ill-formed sentence in train (first: line 7)" in page
 
 
-def test_the_task_is_what_the_names_say(tmp_path: Path) -> None:
+def test_the_task_is_detected_from_column_names(tmp_path: Path) -> None:
     two = table(tmp_path / "two.tsv", [("a", "b")], "tweet", "Stance")
     three = table(tmp_path / "three.tsv", [("a", "b", "c")], "premise", "hypothesis", "label")
     pairs = table(tmp_path / "pairs.tsv", [("a", "b")], "en", "es")
@@ -178,14 +177,23 @@ def test_the_task_is_what_the_names_say(tmp_path: Path) -> None:
     assert likely_task(["train.en", "train.es"]) is None
 
 
-def test_the_command_tells_of_every_task(
+def test_the_guessed_task_may_be_any_label_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(TASKS["classify"], name="triage", columns=("ticket", "team"))
+    monkeypatch.setitem(TASKS, "triage", own)
+    tickets = table(tmp_path / "tickets.tsv", [("a", "b")], "ticket", "team")
+    assert likely_task([tickets]) == "triage"
+
+
+def test_the_command_reports_on_every_task(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [(f"text {n}", ("no", "yes")[n % 2]) for n in range(40)]
     path = table(tmp_path / "a.tsv", rows, "text", "label")
     assert cli.main(["data", path]) == 0
     guessed = capsys.readouterr().out
-    assert "classify (--task NAME says another)" in guessed
+    assert "classify (change it with --task NAME)" in guessed
     assert cli.main(["data", path, "--task", "classify", "--text.kind", "word"]) == 0
     assert "words and punctuation" not in capsys.readouterr().out
     recipe = tmp_path / "recipe.toml"

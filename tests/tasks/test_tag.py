@@ -111,7 +111,7 @@ def test_the_softmax_has_the_cross_entropy_of_each_token() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "bio", "iob1"])
-def test_the_crf_has_the_probability_of_the_path_among_all_allowed(scheme) -> None:
+def test_the_crf_loss_is_over_all_allowed_paths(scheme) -> None:
     model = make(scheme)
     tags = {"": [1, 2, 0], "bio": [1, 3, 0], "iob1": [3, 1, 2]}[scheme]
     loss, count = TASK.loss(model, collate([EXAMPLES[1], example([4, 9, 5], tags)]))
@@ -155,7 +155,7 @@ def test_the_order_of_the_words_decides() -> None:
     assert not torch.allclose(there[1], back[1])
 
 
-def test_a_word_is_its_embedding_and_the_last_states_of_its_characters() -> None:
+def test_a_word_is_its_embedding_and_character_states() -> None:
     model = make()
     embedded = model.embed(collate(EXAMPLES))
     for row, each in enumerate(EXAMPLES):
@@ -180,7 +180,7 @@ def test_a_batch_of_nothing_but_empty_sentences_has_no_loss(char_size) -> None:
 # Long sentences
 
 
-def test_a_long_sentence_is_read_in_pieces_and_every_token_has_scores() -> None:
+def test_a_long_sentence_is_read_in_pieces() -> None:
     model = make(head="softmax")
     words = [4, 5, 6, 7, 8, 9, 10, 11]
     long = cut(example(words), TagData(max_length=3))
@@ -315,7 +315,7 @@ def test_parts_of_words_are_refused(kind) -> None:
         train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind=kind), TagData())
     assert str(caught.value) == (
         f"text.kind is '{kind}', but a tag belongs to a whole word; set text.kind to 'word', or to "
-        "'space' where raw text is in tokens already"
+        "'space' if raw text is already split into tokens"
     )
 
 
@@ -323,23 +323,23 @@ def test_another_number_of_tags_than_tokens_is_refused() -> None:
     found = train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind="word"), TagData())
     with pytest.raises(DataError) as caught:
         TASK.encode((("a", "b"), ("O",)), found, TagData())
-    assert str(caught.value) == "expected as many tags as there are tokens, 2; found 1"
+    assert str(caught.value) == "expected one tag per token (2), found 1"
     with pytest.raises(DataError) as caught:
         train_tokenizers([row(TOKENS, TAGS), row(["a"], [], line=8)], TextConfig("word"), TagData())
-    assert str(caught.value) == "line 8: expected as many tags as there are tokens, 1; found 0"
+    assert str(caught.value) == "line 8: expected one tag per token (1), found 0"
 
 
-def test_an_unseen_tag_and_an_empty_token_are_known_by_their_place() -> None:
+def test_an_unseen_tag_and_an_empty_token_are_located() -> None:
     found = train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind="word"), TagData())
     with pytest.raises(DataError) as caught:
         TASK.encode(row(["a", "b", "c"], ["O", "O", "B-LOK"]).fields, found, TagData())
     assert caught.value.line == 3
     assert caught.value.problem == (
-        "label 'B-LOK' is not one of the training part (B-LOC, B-PER, O); did you mean 'B-LOC'?"
+        "label 'B-LOK' is not among the training labels (B-LOC, B-PER, O); did you mean 'B-LOC'?"
     )
     with pytest.raises(DataError) as caught:
         TASK.encode(row(["a", ""], ["O", "O"]).fields, found, TagData())
-    assert str(caught.value) == "line 2: the token is empty; leave it out, with its tag"
+    assert str(caught.value) == "line 2: the token is empty; remove it and its tag"
 
 
 # The scheme
@@ -389,13 +389,13 @@ def test_the_scheme_is_found(tagged, asked, found) -> None:
     assert scheme_of(tagged, asked) == found
 
 
-def test_a_tag_that_is_not_of_the_scheme_asked_for_names_its_line() -> None:
+def test_a_tag_outside_the_scheme_names_its_line() -> None:
     rows = [row(TOKENS, TAGS, 1, by_line=True), row(["a", "b"], ["O", "NOUN"], 7, by_line=True)]
     with pytest.raises(DataError) as caught:
         train_tokenizers(rows, TextConfig(kind="word"), TagData(scheme="bio"))
     assert str(caught.value) == (
-        "line 8: tag 'NOUN' is none of data.scheme = 'bio': expected O, or one of B, I with a hyphen and "
-        "a type; correct it, or set data.scheme = 'none'"
+        "line 8: tag 'NOUN' is not valid for data.scheme = 'bio': expected O, or one of B, I followed "
+        "by a hyphen and a type; correct it, or set data.scheme = 'none'"
     )
     assert train_tokenizers(rows, TextConfig(kind="word"), TagData())[LABELS].scheme == ""
 
@@ -427,7 +427,7 @@ def test_a_scheme_without_a_way_through_is_refused() -> None:
         TASK.build(SMALL, {**tokenizers(), LABELS: labels})
 
 
-def test_sentences_that_the_scheme_does_not_allow_are_left_out_of_the_reported_loss() -> None:
+def test_the_loss_leaves_out_sentences_the_scheme_forbids() -> None:
     model = make()
     ill = example([4, 5], [4, 3])  # I-PER after O
     wanted, count = TASK.evaluate_loss(model, collate(EXAMPLES))
@@ -440,8 +440,8 @@ def test_sentences_that_the_scheme_does_not_allow_are_left_out_of_the_reported_l
     with pytest.raises(DataError) as caught:
         prepare(model, parts)
     assert str(caught.value) == (
-        "no sentence of the validation part has tags that the scheme of the training part allows (in the "
-        "first, label 2 is 'I-PER' and cannot follow 'O'), so that a CRF gives them no probability; "
+        "every sentence of the validation part violates the tagging scheme of the training part (in the "
+        "first, label 2 is 'I-PER' and cannot follow 'O'), so a CRF gives them probability 0; "
         "correct them, or set model.transitions = 'free'"
     )
     prepare(model, {**parts, "valid": [ill, EXAMPLES[1]]})
@@ -453,7 +453,8 @@ def test_sentences_that_the_scheme_does_not_allow_are_left_out_of_the_reported_l
     with pytest.raises(DataError) as caught:
         prepare(model, {"train": [*EXAMPLES, ill], "valid": []})
     assert str(caught.value).startswith(
-        "the sentence 'w4 w5 …': label 2 is 'I-PER' and cannot follow"
+        "the tags of sentence 'w4 w5 …' are not allowed in the run that this one starts from (label 2 "
+        "is 'I-PER' and cannot follow"
     )
 
 
@@ -461,7 +462,7 @@ def test_tags_without_types_are_told_as_such() -> None:
     labels = Labels(("B", "I", "O"), scheme="bio")
     parts = {"train": [example([4, 5], [0, 1])], "valid": []}
     assert notes(parts, {**tokenizers(), LABELS: labels}) == (
-        "3 tags, which write spans as bio, without types",
+        "3 tags in the bio scheme; spans have no types",
     )
 
 
@@ -479,15 +480,18 @@ def test_scores_to_choose_by_are_those_that_are_measured(scheme) -> None:
 def test_what_there_is_to_know_of_the_parts_is_told() -> None:
     parts = {"train": [*EXAMPLES, example([UNK_ID], [4])], "valid": [example([4, 5], [4, 3])]}
     assert notes(parts, tokenizers()) == (
-        "5 tags, which write spans as bio: LOC, PER",
-        "valid: sentences with tags that bio does not allow: 1; a CRF gives them no probability, and "
-        "its loss leaves them out",
+        "5 tags in the bio scheme; span types: LOC, PER",
+        "valid: sentences whose tags violate the bio scheme: 1; a CRF gives them probability 0, and "
+        "its loss excludes them",
         "train: 10.0% of the tokens are unknown words (text.vocab_size, text.min_count)",
     )
-    assert notes(parts, tokenizers(""))[0] == "5 tags, each scored by itself: they write no spans"
+    assert (
+        notes(parts, tokenizers(""))[0]
+        == "5 tags that do not encode spans; each tag is scored separately"
+    )
     labels = {LABELS: Labels(NAMES, scheme="iob1", n_ill_formed=2)}
     assert notes({"train": EXAMPLES}, labels)[1] == (
-        "train: sentences with tags that iob1 does not allow: 2; a CRF forbids no transition"
+        "train: sentences whose tags violate the iob1 scheme: 2; a CRF therefore allows every transition"
     )
 
 
@@ -530,7 +534,7 @@ def test_a_crf_answers_with_the_likeliest_path_and_its_marginals() -> None:
     np.testing.assert_allclose(said.probabilities, marginals, rtol=0, atol=1e-6)
 
 
-def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() -> None:
+def test_tags_of_shuffled_words_are_in_original_order() -> None:
     model = make(head="softmax")
     one = EXAMPLES[0]
     other = shuffle(one, tokenizers(), np.random.default_rng(5))
@@ -545,7 +549,7 @@ def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() ->
     assert found.pieces == (one.tokens,)
 
 
-def test_spans_have_their_place_their_text_and_their_least_probability() -> None:
+def test_spans_have_position_text_and_least_probability() -> None:
     tags = ("B-PER", "I-PER", "O", "B-LOC", "I-PER")
     rows = np.full((5, C), 0.01, np.float32)
     for place, (tag, p) in enumerate(zip(tags, (0.9, 0.8, 0.5, 0.7, 0.6), strict=True)):

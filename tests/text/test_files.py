@@ -80,7 +80,7 @@ def test_other_packings_are_refused_by_name(tmp_path: Path, ending: str) -> None
     with pytest.raises(DataError) as caught:
         list(read_lines(path))
     assert str(caught.value) == (
-        f"{path}: {ending} files are not unpacked here; unpack it, or pack it as one of .gz, .bz2, .xz"
+        f"{path}: {ending} files are not supported; decompress it, or use one of .gz, .bz2, .xz"
     )
 
 
@@ -90,7 +90,9 @@ def test_a_python_without_a_compression_module_is_reported(
     path = tmp_path / "a.txt.xz"
     path.write_bytes(lzma.compress(b"text"))
     monkeypatch.setitem(sys.modules, "lzma", None)
-    with pytest.raises(UnavailableError, match="this Python was built without lzma, which unpacks"):
+    with pytest.raises(
+        UnavailableError, match="this Python was built without lzma, which decompresses"
+    ):
         list(read_lines(path))
 
 

@@ -42,7 +42,7 @@ def test_one_label_is_no_choice_unless_an_example_may_have_none() -> None:
     [
         (
             "postive",
-            "label 'postive' is not one of the training part (negative, positive); did you mean "
+            "label 'postive' is not among the training labels (negative, positive); did you mean "
             "'positive'?",
         ),
         ("", "the label is missing; expected one of negative, positive"),
@@ -56,7 +56,7 @@ def test_an_unknown_label_is_named(name: str, sentence: str) -> None:
 
 def test_a_label_to_average_must_be_there() -> None:
     assert Labels.of(["A", "B", "C"], averaged=["C", "A"]).averaged == ("C", "A")
-    with pytest.raises(ConfigError, match=r"data.averaged must be of labels that stand in the"):
+    with pytest.raises(ConfigError, match=r"data.averaged must be a list of labels from the"):
         Labels.of(["A", "B"], averaged=["D"])
 
 
@@ -76,28 +76,37 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ("[" * 5000, "nested too deeply"),
         ("[]", "expected an object"),
-        ("{}", "'labels' is not as it was written"),
-        ('{"labels": [1, 2], "averaged": []}', "expected lists of names"),
-        ('{"labels": "ab", "averaged": []}', "'labels' is not as it was written"),
+        ("{}", "'labels' is unknown or has the wrong type"),
+        ('{"labels": [1, 2], "averaged": []}', "expected lists of strings"),
+        ('{"labels": "ab", "averaged": []}', "'labels' is unknown or has the wrong type"),
         ('{"labels": ["a"], "averaged": []}', "too few labels"),
         ('{"labels": [], "several": true, "averaged": []}', "too few labels"),
-        ('{"labels": ["a", "b", "a"], "averaged": []}', "a label stands there twice"),
-        ('{"labels": ["a", "b"], "averaged": ["z"]}', "'averaged' names a label that is not there"),
-        ('{"labels": ["a", "b"], "averaged": [], "several": 1}', "'several' is not as it was"),
-        ('{"labels": ["a", "b"], "averaged": [], "scheme": "x"}', "its scheme is not one"),
-        ('{"labels": ["a", "b"], "averaged": [], "n_ill_formed": -1}', "its scheme is not one"),
+        ('{"labels": ["a", "b", "a"], "averaged": []}', "a label occurs twice"),
+        ('{"labels": ["a", "b"], "averaged": ["z"]}', "'averaged' names an unknown label"),
+        (
+            '{"labels": ["a", "b"], "averaged": [], "several": 1}',
+            "'several' is unknown or has the wrong",
+        ),
+        ('{"labels": ["a", "b"], "averaged": [], "scheme": "x"}', "'scheme' or 'n_ill_formed' has"),
+        (
+            '{"labels": ["a", "b"], "averaged": [], "n_ill_formed": -1}',
+            "'scheme' or 'n_ill_formed' has",
+        ),
         ('{"labels": ["a", "b"], "averaged": [], "n_ill_formed": 1e999}', "not finite"),
-        ('{"labels": ["a", "b"], "averaged": [], "other": 1}', "'other' is not as it was written"),
+        (
+            '{"labels": ["a", "b"], "averaged": [], "other": 1}',
+            "'other' is unknown or has the wrong type",
+        ),
         *(
-            (f'{{"labels": ["a", "b"], "averaged": [], "shares": {shares}}}', "'shares' is not")
+            (f'{{"labels": ["a", "b"], "averaged": [], "shares": {shares}}}', "'shares' ")
             for shares in ("[0.5]", "[0.5, 2]", "[true, 1]", '"ab"', "3", '[{}, "x"]')
         ),
-        ('{"labels": ["a", "\\ud800"], "averaged": []}', "half a surrogate pair"),
+        ('{"labels": ["a", "\\ud800"], "averaged": []}', "lone surrogate"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: str, problem: str) -> None:
     (tmp_path / "labels.json").write_text(content, encoding="utf-8")
-    with pytest.raises(RunError, match="not a file of labels") as caught:
+    with pytest.raises(RunError, match="not a valid labels file") as caught:
         Labels.load(tmp_path / "labels.json")
     assert problem in str(caught.value)
 

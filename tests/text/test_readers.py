@@ -129,7 +129,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     )
     assert failure(tmp_path / "z.jsonl") == f"{tmp_path / 'z.jsonl'}: no such file"
     nowhere = tmp_path / "gone" / "a.tsv"
-    assert failure(nowhere) == f"{nowhere}: no such file, nor a folder '{tmp_path / 'gone'}'"
+    assert (
+        failure(nowhere)
+        == f"{nowhere}: no such file; the folder '{tmp_path / 'gone'}' does not exist"
+    )
     assert failure(()) == "no data file given"
 
 
@@ -162,21 +165,21 @@ def test_a_table_with_a_header_only(tmp_path: Path) -> None:
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", TSV)
     assert failure(path, ("eng", "es")) == (
-        f"{path}: no column 'eng'; its columns are en, es; did you mean 'en'?"
+        f"{path}: no column 'eng'; the columns are en, es; did you mean 'en'?"
     )
     assert failure(path, ("French", "es")) == (
-        f"{path}: no column 'French'; its columns are en, es"
+        f"{path}: no column 'French'; the columns are en, es"
     )
 
 
 def test_too_many_or_too_few_columns(tmp_path: Path) -> None:
     three = write(tmp_path / "three.tsv", "id\ten\tes\n1\ta\tb\n")
     assert failure(three, None, 2) == (
-        f"{three}: 2 needed, 3 columns found: id, en, es; say which with --data.columns"
+        f"{three}: expected 2 columns, found 3: id, en, es; choose them with --data.columns"
     )
     one = write(tmp_path / "one.tsv", "en\na\n")
-    assert failure(one, None, 2) == f"{one}: 2 columns needed, 1 column found: en"
-    assert failure(three, ("en",), 2) == f"{three}: 2 columns needed, but 1 column asked for: en"
+    assert failure(one, None, 2) == f"{one}: expected 2 columns, found 1: en"
+    assert failure(three, ("en",), 2) == f"{three}: expected the names of 2 columns, got 1: en"
     twice = write(tmp_path / "twice.tsv", "en\ten\na\tb\n")
     assert failure(twice, ("en",)) == (
         f"{twice}: the header names column 'en' twice; rename one of them"
@@ -258,7 +261,7 @@ def test_an_unknown_format(tmp_path: Path) -> None:
     path = write(tmp_path / "a.xlsx", "PK")
     assert failure(path) == (
         f"{path}: cannot tell the format from '.xlsx'; expected one of .tsv .tab .csv .jsonl "
-        ".ndjson (or packed, with .gz, .bz2 or .xz after it), or one plain-text file per column"
+        ".ndjson (optionally followed by .gz, .bz2 or .xz), or one plain-text file per column"
     )
 
 
@@ -266,7 +269,7 @@ def test_parallel_files_of_different_length(tmp_path: Path) -> None:
     long = write(tmp_path / "a.en", "a\nb\nc\nd\ne\n")
     short = write(tmp_path / "a.es", "a\nb\nc\n")
     assert failure((long, short)) == (
-        f"{long}, {short}: parallel files must have one line per sentence each, "
+        f"{long}, {short}: parallel files must have the same number of lines, "
         "found 5 lines and 3 lines"
     )
     assert failure((short, long)).endswith("found 3 lines and 5 lines")
@@ -278,7 +281,7 @@ def test_parallel_files_of_different_length(tmp_path: Path) -> None:
 def test_a_table_among_parallel_files(tmp_path: Path) -> None:
     table, other = write(tmp_path / "a.tsv", TSV), write(tmp_path / "b.tsv", TSV)
     assert failure((table, other)) == (
-        f"{table}: this is a table, give it alone; several files are read as parallel plain "
+        f"{table}: this is a table; give it alone, because several files are read as parallel plain "
         "text, one sentence per line"
     )
 
@@ -287,9 +290,9 @@ def test_more_parallel_files_than_columns(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"a.{side}", "a\n") for side in ("en", "es", "fr")]
     place = ", ".join(map(str, paths))
     assert failure(paths, None, 2) == (
-        f"{place}: 2 needed, 3 columns found: en, es, fr; say which with --data.columns"
+        f"{place}: expected 2 columns, found 3: en, es, fr; choose them with --data.columns"
     )
-    assert failure(paths, ("de",)) == f"{place}: no column 'de'; its columns are en, es, fr"
+    assert failure(paths, ("de",)) == f"{place}: no column 'de'; the columns are en, es, fr"
 
 
 # Lists, and a token on each line
@@ -308,14 +311,14 @@ def test_a_list_in_json_is_one_field_where_lists_are_taken(tmp_path: Path) -> No
     assert [as_list(field) for field in rows[1].fields] == [[], []]
     assert (
         failure(path)
-        == f"{path}, line 1, field 'tokens': expected text or a number, found list; write it as one text"
+        == f"{path}, line 1, field 'tokens': expected text or a number, found list; write it as a string"
     )
 
 
 def test_only_the_last_column_may_hold_a_list(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"label": ["x", "y"], "text": ["a", "b"]}\n')
     assert failure(path, names=("text", "label"), lists="last") == (
-        f"{path}, line 1, field 'text': expected text or a number, found list; write it as one text"
+        f"{path}, line 1, field 'text': expected text or a number, found list; write it as a string"
     )
     path = write(tmp_path / "b.jsonl", '{"label": ["x", "y"], "text": "a b"}\n')
     (row,) = read_rows(path, names=("text", "label"), lists="last")
@@ -349,7 +352,7 @@ def test_a_table_with_only_the_needed_columns_is_read_by_name(
     ("value", "problem"),
     [
         ("[null]", "expected text or a number, found null"),
-        ("[[1]]", "expected text or a number, found list; write it as one text"),
+        ("[[1]]", "expected text or a number, found list; write it as a string"),
         ("[true]", "expected text or a number, found bool"),
     ],
 )
@@ -455,13 +458,13 @@ def test_conll_u_gives_words_and_their_parts_of_speech(tmp_path: Path) -> None:
 def test_a_column_file_that_cannot_be_read_names_its_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.conll", "a X O\nb O\n")
     assert column_failure(path) == (
-        f"{path}, line 2: expected 3 columns separated by spaces as in line 1, found 2; a blank line "
-        "stands between sentences"
+        f"{path}, line 2: expected 3 columns separated by spaces as in line 1, found 2; put a "
+        "blank line between sentences"
     )
     path = write(tmp_path / "b.conll", "\n#x\ta\tb\na\tO\nb O\n")
     assert column_failure(path) == (
-        f"{path}, line 4: expected 2 columns separated by tabs as in line 3, found 1; a blank line "
-        "stands between sentences"
+        f"{path}, line 4: expected 2 columns separated by tabs as in line 3, found 1; put a "
+        "blank line between sentences"
     )
     path = write(tmp_path / "c.conll", "a\tO\n\tO\n")
     assert column_failure(path) == f"{path}, line 2: column 1 is empty"
@@ -472,18 +475,18 @@ def test_a_column_file_that_cannot_be_read_names_its_line(tmp_path: Path) -> Non
 def test_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.conll", CONLL)
     assert column_failure(path, ("1", "5")) == (
-        f"{path}: no column '5'; its columns are 1, 2, 3, 4"
+        f"{path}: no column '5'; the columns are 1, 2, 3, 4"
     )
     assert column_failure(path, ("1", "0")).startswith(f"{path}: no column '0'")
     assert column_failure(path, ("tokens", "tags")).startswith(f"{path}: no column 'tokens'")
     one = write(tmp_path / "one.conll", "a\nb\n")
-    assert column_failure(one) == f"{one}: 2 columns needed, 1 column found: 1"
+    assert column_failure(one) == f"{one}: expected 2 columns, found 1: 1"
 
 
 @pytest.mark.parametrize("content", ["", "\n\n \n", "-DOCSTART- O\n\n"])
 def test_a_column_file_without_tokens_is_refused(tmp_path: Path, content: str) -> None:
     path = write(tmp_path / "a.conll", content)
-    assert column_failure(path).startswith(f"{path}: no tokens in this file")
+    assert column_failure(path).startswith(f"{path}: the file has no tokens")
 
 
 def test_what_may_be_comments_alone_are_tokens(tmp_path: Path) -> None:

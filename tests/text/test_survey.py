@@ -1,4 +1,4 @@
-"""The counts are those of a training run, and the page reads the same in a log."""
+"""The counts equal those of a training run, and the report reads the same in a log."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def test_the_survey_lists_counts_and_examples(found: Survey) -> None:
     for line in (
         "rows      22 train, 2 valid, 1 test",
         "tokens    words and punctuation marks",
-        "not read  id",
-        "left out  1 row with an empty side",
-        "too long  1 row of more than 6 tokens skipped; the longest is line 24",
-        "repeated  1 row of train equal an earlier one",
-        "shared    1 row of valid and test hold a sentence of train",
-        "padding   0.0% of a batch, at 30 tokens a batch",
+        "ignored   id",
+        "skipped   1 row with an empty field",
+        "too long  1 row with more than 6 tokens skipped; the longest is line 24",
+        "repeated  1 row of train identical to an earlier one",
+        "shared    1 row of valid and test with a sentence that is also in train",
+        "padding   0.0% of each batch of 30 tokens",
         "examples  one 0 → uno dos 0",
     ):
         assert line in [each.rstrip() for each in page.splitlines()]
@@ -112,7 +112,7 @@ def test_truncation_is_distinguished_from_skipping(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", rows)
     found = survey(DataConfig(train=(path,), max_length=3, too_long="truncate"), WORDS)
     assert found.n_too_long == 36
-    assert "36 rows of more than 3 tokens cut off; the longest is line " in shown(found)
+    assert "36 rows with more than 3 tokens truncated; the longest is line " in shown(found)
     skipped = survey(DataConfig(train=(path,), max_length=3), WORDS)
     assert skipped.padding == 0.0
 
@@ -133,7 +133,7 @@ def test_cut_parts_share_nothing(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", rows)
     found = survey(DataConfig(train=(path,)), WORDS)
     assert found.n_shared == 0
-    assert "valid and test cut from train, no sentence in two parts" in " ".join(
+    assert "valid and test split off train, with no sentence in two parts" in " ".join(
         shown(found, width=200).split()
     )
 

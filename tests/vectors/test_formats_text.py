@@ -150,7 +150,7 @@ def test_a_file_without_line_ends_does_not_fill_the_memory(tmp_path: Path, monke
     monkeypatch.setenv("UNROLLED_MAX_LINE", "1KB")
     path = write(tmp_path / "vectors.txt", b"ice 1 2\n" + b"x" * 5000)
     assert refusal(path) == (
-        "vectors.txt, line 2: a line of more than 1 KB; break it, or raise UNROLLED_MAX_LINE (an "
+        "vectors.txt, line 2: this line is longer than 1 KB; split it, or raise UNROLLED_MAX_LINE (an "
         "environment variable, now 1 KB)"
     )
 

@@ -287,7 +287,7 @@ def test_one_long_line_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_word_that_never_ends_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, b"a b\n" + b"x" * 5_000_000)
     assert refused(path) == (
-        f"{path}, line 2: a word of more than 4 MB; break it, or raise UNROLLED_MAX_LINE (an "
+        f"{path}, line 2: this word is longer than 4 MB; split it, or raise UNROLLED_MAX_LINE (an "
         "environment variable, now 4 MB)"
     )
 
@@ -317,7 +317,7 @@ def test_a_full_disk_is_one_sentence_and_the_work_goes_on(
             break
         n_full += 1
         assert sentence.startswith(f"disk full while writing {out}")
-        assert sentence.endswith("free space and go on with --resume")
+        assert sentence.endswith("free space and continue with --resume")
     assert n_full > 3
     assert content(out) == content(tmp_path / "whole")
 

@@ -1,1 +1,1 @@
-"""What `unrolled data` reports of a data set before training."""
+"""What `unrolled data` reports about a data set before training."""

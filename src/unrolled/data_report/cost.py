@@ -1,4 +1,4 @@
-"""How long a training run would take here, and how much memory: measured on a few updates."""
+"""Estimate the time and memory of a training run on this machine from a few updates."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from unrolled.text.tokenizer import EOS_ID, UNK_ID
 N_UPDATES = 3
 TOKENS_PER_UPDATE = 1_000
 _BYTES_PER_PARAMETER = 16
-"""Weight, gradient, and Adam's two means, four bytes each."""
+"""Weight, gradient, and Adam's two moments, four bytes each."""
 _BYTES_PER_TOKEN = 3_500_000
-"""Peak beyond the parameters per target token of an update, allocator and oneDNN's caches included:
-3.7 GB at 970 tokens an update in 5,357 updates of the Tatoeba recipe."""
+"""Peak memory beyond the parameters, per target token of an update, including the caches of the
+allocator and oneDNN: 3.7 GB at 970 tokens per update in 5,357 updates of the Tatoeba recipe."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A training run before it runs, with the default recipe.
+    """The expected cost of a training run with the default recipe.
 
     Args:
-        seconds_per_epoch: one pass over the training part.
-        tokens_per_second: target tokens, as measured.
-        n_bytes: memory at the largest.
+        seconds_per_epoch: time of one pass over the training part.
+        tokens_per_second: measured target tokens per second.
+        n_bytes: peak memory.
     """
 
     seconds_per_epoch: float
@@ -39,19 +39,19 @@ class Estimate:
         minutes = self.seconds_per_epoch / 60
         duration = f"{minutes:.0f} min" if minutes >= 1 else f"{self.seconds_per_epoch:.0f} s"
         return (
-            f"about {duration} an epoch at {self.tokens_per_second:,.0f} tokens/s on "
-            f"{torch.get_num_threads()} threads, and {self.n_bytes / 2**30:.1f} GiB "
-            "(default recipe)"
+            f"about {duration} per epoch at {self.tokens_per_second:,.0f} tokens/s on "
+            f"{torch.get_num_threads()} threads, with {self.n_bytes / 2**30:.1f} GiB "
+            "of memory (default recipe)"
         )
 
 
 def estimate(n_target_tokens: int, vocabulary_sizes: Sequence[int], length: int = 10) -> Estimate:
-    """Make a few updates of the default model on made-up sentences, and count.
+    """Measure a few updates of the default model on artificial sentences.
 
     Args:
-        n_target_tokens: of the training part.
-        vocabulary_sizes: source and target.
-        length: tokens of a made-up sentence, the data's median.
+        n_target_tokens: target tokens of the training part.
+        vocabulary_sizes: sizes of the source and target vocabularies.
+        length: length of an artificial sentence in tokens, such as the median of the data.
     """
     model = Translator(TranslateConfig(), *vocabulary_sizes)
     optimiser = torch.optim.Adam(model.parameters(), fused=True)
@@ -59,7 +59,7 @@ def estimate(n_target_tokens: int, vocabulary_sizes: Sequence[int], length: int 
     pair = Pair([UNK_ID] * length + [EOS_ID], [UNK_ID] * length)
     batch = TASK.collate([pair] * max(1, TOKENS_PER_UPDATE // (length + 1)))
     for update in range(N_UPDATES + 1):
-        if update == 1:  # the first one prepares kernels and memory
+        if update == 1:  # the first update is a warm-up
             start = time.perf_counter()
         loss, count = TASK.loss(model, batch)
         (loss / count).backward()

@@ -1,4 +1,4 @@
-"""What a data file holds, looked at before anything is trained on it."""
+"""Describe the rows of a data file before training."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _LONGEST_EXAMPLE = 300
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the training part; lengths in tokens, begin and end not counted.
+    """One column of the training part; lengths in tokens, without begin and end of sentence.
 
     Args:
-        name: as the file calls it.
-        n_distinct: different texts.
+        name: name of the column in the file.
+        n_distinct: number of distinct texts.
         median: median length.
-        most: 95 % of the rows are no longer than this.
-        longest: the longest row.
-        longest_line: the line on which it stands.
-        n_tokens: tokens in all rows.
+        most: 95th percentile of the length.
+        longest: length of the longest row.
+        longest_line: line number of the longest row.
+        n_tokens: number of tokens in all rows.
         n_vocabulary: size of the vocabulary, special tokens included.
-        unknown_share: of the validation part's tokens, the share outside the vocabulary; None
+        unknown_share: share of the validation part's tokens that are not in the vocabulary; None
             without a validation part.
     """
 
@@ -52,25 +52,25 @@ class Column:
 
 @dataclass(frozen=True)
 class Survey:
-    """What `unrolled data FILE` tells.
+    """What `unrolled data FILE` reports of rows of text.
 
     Args:
         paths: the training file, or one file per column.
         ignored: columns of the file that are not read.
         columns: one record per column read.
-        sizes: rows by part.
-        cut: the parts that were cut from the training file.
-        n_empty: rows left out because a side is empty.
-        n_duplicates: training rows that repeat an earlier one.
-        n_shared: validation and test rows with a sentence that also stands in training.
-        n_too_long: training rows longer than `max_length` on a side.
-        max_length: the most tokens a side may have.
-        too_long: what happens to longer ones, `skip` or `truncate`.
-        max_tokens: the budget of the batches that `padding` was measured on.
+        sizes: number of rows by part.
+        cut: parts that were split off the training file.
+        n_empty: rows skipped because a field is empty.
+        n_duplicates: training rows identical to an earlier one.
+        n_shared: validation and test rows with a sentence that also occurs in the training part.
+        n_too_long: training rows with a field longer than `max_length`.
+        max_length: maximum length of a field in tokens.
+        too_long: what happens to longer rows, `skip` or `truncate`.
+        max_tokens: token budget of the batches on which `padding` was measured.
         padding: share of padding in the batches of one epoch.
-        kind: what a token is.
+        kind: kind of token.
         examples: the first training rows.
-        estimate: time and memory of a training run, one line; filled in by who knows the model.
+        estimate: time and memory of a training run, one line; filled in by a caller that knows the model.
     """
 
     paths: tuple[str, ...]
@@ -97,40 +97,40 @@ def survey(
     n_columns: int | None = None,
     max_tokens: int = 4096,
 ) -> Survey:
-    """Read, cut, tokenise and batch the data as a training run would, and count.
+    """Read, truncate, tokenize and batch the data as a training run would, and count.
 
     Args:
-        config: where the rows come from.
-        text: how text becomes tokens.
+        config: the `[data]` section.
+        text: the `[text]` section.
         n_columns: how many columns the task needs; None for any number.
-        max_tokens: the budget of a batch.
+        max_tokens: token budget of a batch.
 
     Raises:
-        DataError: a file cannot be read as asked, or cannot be split.
+        DataError: a file cannot be read as requested, or cannot be split.
         ConfigError: no training file is given.
     """
     splits = read_splits(config, n_columns)
-    there = column_names(config.train or config.valid or config.test)
-    names = config.columns or there
+    all_names = column_names(config.train or config.valid or config.test)
+    names = config.columns or all_names
     part = splits.train or splits.valid or splits.test
     sides = [[row.texts[i] for row in part] for i in range(len(names))]
     if text.shared:
-        together = Tokenizer.train((each for side in sides for each in side), text)
-        tokenizers = [together] * len(sides)
+        shared = Tokenizer.train((sentence for side in sides for sentence in side), text)
+        tokenizers = [shared] * len(sides)
     else:
         tokenizers = [Tokenizer.train(side, text) for side in sides]
     ids = [
-        [list(each) for each in tokenizer.encode_batch(side)]
+        [list(row) for row in tokenizer.encode_batch(side)]
         for tokenizer, side in zip(tokenizers, sides, strict=True)
     ]
-    lengths = [np.array([len(each) for each in side], dtype=np.int64) for side in ids]
+    lengths = [np.array([len(row) for row in side], dtype=np.int64) for side in ids]
     rows = np.stack(lengths, axis=1)
-    fits = rows.max(axis=1, initial=0) + 1 <= config.max_length  # with the end of sentence
+    fits = rows.max(axis=1, initial=0) + 1 <= config.max_length  # including the end of sentence
     kept = rows[fits] if config.too_long == "skip" else np.minimum(rows, config.max_length)
     batchable = [tuple(row) for row in kept.tolist()]
     return Survey(
         paths=config.train or config.valid or config.test,
-        ignored=tuple(name for name in there if name not in names),
+        ignored=tuple(name for name in all_names if name not in names),
         columns=tuple(
             column_of(
                 name,
@@ -158,7 +158,7 @@ def survey(
 
 
 def render(survey: Survey) -> RenderableType:
-    r"""The survey as something `rich.print` can show, on a terminal or in a log.
+    r"""The survey as an object that `rich.print` can show, on a terminal or in a log.
 
     >>> import io, pathlib, tempfile
     >>> from rich.console import Console
@@ -181,14 +181,14 @@ def page(
     examples: Sequence[Row] = (),
     tables: Sequence[RenderableType] = (),
 ) -> RenderableType:
-    """A survey's page: the files, a table of the columns, other tables, and what is to be said.
+    """The report as a page: the files, a table of the columns, further tables, and lines of text.
 
     Args:
-        paths: of the files.
-        columns: of text.
-        facts: name and sentence of each line.
+        paths: the files.
+        columns: the text columns.
+        facts: name and text of each line.
         examples: rows to show at the end.
-        tables: that stand between.
+        tables: further tables, between the table of the columns and the lines.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
@@ -221,50 +221,56 @@ def page(
 
 
 def _example(row: Row) -> str:
-    return " → ".join(brief(each, _LONGEST_EXAMPLE) for each in row.texts)
+    return " → ".join(brief(text, _LONGEST_EXAMPLE) for text in row.texts)
 
 
 def _facts(survey: Survey) -> list[tuple[str, str]]:
-    """Name and sentence of each line below the table, those without news left out."""
+    """Name and text of each line below the table; lines without content are omitted."""
     sizes = ", ".join(f"{size:,} {part}" for part, size in survey.sizes.items())
     cut = " and ".join(survey.cut)
-    verb = "skipped" if survey.too_long == "skip" else "cut off"
+    verb = "skipped" if survey.too_long == "skip" else "truncated"
     longest = max(survey.columns, key=lambda column: column.longest)
     facts = [
-        ("rows", f"{sizes}{f'; {cut} cut from train, no sentence in two parts' if cut else ''}"),
+        (
+            "rows",
+            f"{sizes}{f'; {cut} split off train, with no sentence in two parts' if cut else ''}",
+        ),
         ("tokens", _TOKEN_KINDS[survey.kind]),
     ]
     if survey.ignored:
-        facts.append(("not read", listed(survey.ignored)))
+        facts.append(("ignored", listed(survey.ignored)))
     if survey.n_empty:
-        facts.append(("left out", f"{_rows(survey.n_empty)} with an empty side"))
+        facts.append(("skipped", f"{_rows(survey.n_empty)} with an empty field"))
     if survey.n_too_long:
         facts.append(
             (
                 "too long",
-                f"{_rows(survey.n_too_long)} of more than {survey.max_length:,} tokens {verb}; "
+                f"{_rows(survey.n_too_long)} with more than {survey.max_length:,} tokens {verb}; "
                 f"the longest is line {longest.longest_line:,}",
             )
         )
     if survey.n_duplicates:
-        facts.append(("repeated", f"{_rows(survey.n_duplicates)} of train equal an earlier one"))
+        facts.append(
+            ("repeated", f"{_rows(survey.n_duplicates)} of train identical to an earlier one")
+        )
     if survey.n_shared:
         facts.append(
-            ("shared", f"{_rows(survey.n_shared)} of valid and test hold a sentence of train")
+            (
+                "shared",
+                f"{_rows(survey.n_shared)} of valid and test with a sentence that is also in train",
+            )
         )
-    facts.append(
-        ("padding", f"{survey.padding:.1%} of a batch, at {survey.max_tokens:,} tokens a batch")
-    )
+    facts.append(("padding", f"{survey.padding:.1%} of each batch of {survey.max_tokens:,} tokens"))
     if survey.estimate is not None:
         facts.append(("estimate", survey.estimate))
     return facts
 
 
 _TOKEN_KINDS = {
-    "bpe": "byte pairs, nothing is unknown",
+    "bpe": "byte-pair encoding, without unknown tokens",
     "word": "words and punctuation marks",
     "char": "characters",
-    "space": "what stands between white space",
+    "space": "separated by white space",
 }
 
 
@@ -281,21 +287,21 @@ def column_of(
     lines: Sequence[int],
     n_vocabulary: int,
 ) -> Column:
-    """What is known of a column.
+    """The statistics of a column.
 
     Args:
-        name: as the file calls it.
-        texts: of the training part, at least one.
-        ids: of each text's tokens.
-        valid_ids: the same of the validation part.
-        lines: on which each text stands.
+        name: name of the column in the file.
+        texts: texts of the training part, at least one.
+        ids: token ids of each text.
+        valid_ids: token ids of the texts of the validation part.
+        lines: line number of each text.
         n_vocabulary: size of the vocabulary.
     """
-    lengths = np.array([len(each) for each in ids], dtype=np.int64)
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
     longest = int(lengths.argmax())
     median, most = np.percentile(lengths, [50, 95], method="higher")
     n_valid = sum(map(len, valid_ids))
-    n_unknown = sum(list(each).count(UNK_ID) for each in valid_ids)
+    n_unknown = sum(list(row).count(UNK_ID) for row in valid_ids)
     return Column(
         name=name,
         n_distinct=len(set(map(same_text, texts))),
@@ -310,7 +316,7 @@ def column_of(
 
 
 def _n_shared(splits: Splits) -> int:
-    """Rows of valid and test with a side that stands in training; cut parts have none."""
+    """The number of valid and test rows with a sentence of the training part; 0 for split-off parts."""
     seen = {(i, same_text(text)) for row in splits.train for i, text in enumerate(row.texts)}
     return sum(
         any((i, same_text(text)) in seen for i, text in enumerate(row.texts))

@@ -22,29 +22,29 @@ def report(task: AnyTask, data: Any, text: TextConfig, max_tokens: int) -> Rende
     """Describe data as a training run would read it, for `rich.print`.
 
     Args:
-        task: what the data are for.
+        task: the task the data are for.
         data: the `[data]` section.
-        text: how text becomes tokens.
-        max_tokens: the budget of a batch.
+        text: the `[text]` section.
+        max_tokens: token budget of a batch.
 
     Raises:
         ConfigError: the task reads running text, or no file is given.
-        DataError: a file cannot be read as asked, or cannot be split.
+        DataError: a file cannot be read as requested, or cannot be split.
     """
     return _TABLE[task.kind](task, data, text, max_tokens)
 
 
 def _rows(task: Task, data: Any, text: TextConfig, max_tokens: int) -> RenderableType:
-    found = survey(data, text, max_tokens=max_tokens)
-    # The estimate is measured on the default model of translation.
-    if len(found.columns) > 1 and task.Config is TranslateConfig:
+    result = survey(data, text, max_tokens=max_tokens)
+    # The estimate is measured with the default translation model.
+    if len(result.columns) > 1 and task.Config is TranslateConfig:
         from unrolled.data_report.cost import estimate
 
-        source, target = found.columns[0], found.columns[-1]
-        n_tokens = target.n_tokens + found.sizes["train"]
+        source, target = result.columns[0], result.columns[-1]
+        n_tokens = target.n_tokens + result.sizes["train"]
         sizes = (source.n_vocabulary, target.n_vocabulary)
-        found = replace(found, estimate=str(estimate(n_tokens, sizes, target.median)))
-    return render(found)
+        result = replace(result, estimate=str(estimate(n_tokens, sizes, target.median)))
+    return render(result)
 
 
 def _labels(task: LabelTask, data: Any, text: TextConfig, max_tokens: int) -> RenderableType:
@@ -54,7 +54,7 @@ def _labels(task: LabelTask, data: Any, text: TextConfig, max_tokens: int) -> Re
 def _running_text(task: StreamTask, data: Any, text: TextConfig, max_tokens: int) -> RenderableType:
     from unrolled.tasks import TASKS
 
-    *names, last = (name for name, each in TASKS.items() if each.kind is not LANGUAGE_MODEL)
+    *names, last = (name for name, other in TASKS.items() if other.kind is not LANGUAGE_MODEL)
     raise ConfigError(
         f"task '{task.name}' reads running text; `unrolled data` describes rows: use --task "
         f"{', '.join(names)} or {last}"

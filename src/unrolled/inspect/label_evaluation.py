@@ -18,7 +18,7 @@ from unrolled.quoting import json_line
 from unrolled.text.rows import Row, as_list, as_text
 
 Words = Literal["none", "attention", "gradients", "occlusion"]
-"""How to find which words mattered for an answer."""
+"""How to find the words that mattered for a prediction."""
 
 
 def evaluate_baselines(
@@ -27,24 +27,24 @@ def evaluate_baselines(
     """Score the baselines saved in a run on the same rows, each compared with the model.
 
     Args:
-        predictor: of the run.
-        run: its folder.
-        rows: that the model was evaluated on.
-        evaluation: of the model.
+        predictor: the model of the run.
+        run: the run folder.
+        rows: the rows that the model was evaluated on.
+        evaluation: the evaluation of the model.
     """
     loaded = load_run_baselines(run)
     if not loaded:
         return []
     texts, gold = baseline_inputs(predictor, rows)
     metric = baseline_metric(predictor)
-    found = []
+    baselines = []
     for name, baseline in loaded.items():
         tally = predictor.tally(gold, baseline.predict(texts))
         intervals = bootstrap(tally)
         comparison = paired_bootstrap([evaluation.tally], [tally], metric)
         scores = {score: interval.value for score, interval in intervals.items()}
-        found.append(Baseline(name, scores, intervals, comparison))
-    return found
+        baselines.append(Baseline(name, scores, intervals, comparison))
+    return baselines
 
 
 def write_evaluation(
@@ -58,24 +58,24 @@ def write_evaluation(
     words: Words = "gradients",
     command: str = "",
 ) -> tuple[Path, Path]:
-    """Write `report.html` and `predictions.jsonl` into a folder, which is created where it is missing.
+    """Write `report.html` and `predictions.jsonl` into a folder, which is created if it is missing.
 
     Args:
-        folder: for the two files.
-        predictor: that was evaluated.
+        folder: the folder of the two files.
+        predictor: the model that was evaluated.
         rows: the labelled rows.
-        evaluation: of the rows, from `LabelPredictor.evaluate`.
-        title: of the report.
-        baselines: to show beside the model; see `evaluate_baselines`.
-        words: how to find which words of the worst mistakes mattered.
-        command: that asked for the report.
+        evaluation: the evaluation of the rows, from `LabelPredictor.evaluate`.
+        title: title of the report.
+        baselines: models to compare with; see `evaluate_baselines`.
+        words: how to find the words that mattered for the worst mistakes.
+        command: the command that created the report.
 
     Returns:
         The paths of the two files.
 
     Raises:
         RunError: a file cannot be written.
-        ConfigError: the model does not have what `words` needs.
+        ConfigError: the model does not support the method `words`.
     """
     with storage.writing(folder, "try again"):
         storage.make_folder(folder)
@@ -97,7 +97,7 @@ def write_evaluation(
 def write_predictions(
     path: Path, predictor: LabelPredictor, rows: Sequence[Row], evaluation: LabelledEvaluation
 ) -> Path:
-    """Write one line of JSON for each row: its texts, its label, the answer and the probabilities."""
+    """Write one line of JSON per row: its texts, gold label, predicted label and probabilities."""
     labels, by_token = predictor.labels, predictor.task.by_token
     columns = predictor.task.columns
     with storage.replacing(path, "try again") as file:
@@ -121,11 +121,11 @@ def write_predictions(
 def _explained(
     predictor: LabelPredictor, rows: Sequence[Row], evaluation: LabelledEvaluation, words: Words
 ) -> list[Mistake]:
-    """The mistakes, each with the weights of its words."""
+    """The mistakes with the weights of their words."""
     mistakes = list(evaluation.mistakes)
     if words == "none" or not mistakes or predictor.task.by_token:
         return mistakes
-    inputs = [rows[each.index].fields[: predictor.n_texts] for each in mistakes]
+    inputs = [rows[mistake.index].fields[: predictor.n_texts] for mistake in mistakes]
     return [
         replace(mistake, words=tuple(_joined(texts)))
         for mistake, texts in zip(mistakes, explain_words(predictor, inputs, words), strict=True)

@@ -22,9 +22,9 @@ from unrolled.quoting import shorten
 
 Evaluation = LabelEvaluation | MultiLabelEvaluation | SpanEvaluation
 
-_WIDEST_MATRIX = 30  # classes; a wider one cannot be read, so the most frequent errors are listed
+_WIDEST_MATRIX = 30  # classes; for more, the most frequent errors are listed instead
 _MOST_CONFUSIONS = 20
-_MOST_CHARACTERS = 2_000  # of a mistake's text
+_MOST_CHARACTERS = 2_000  # shown of the text of a mistake
 _MOST_WORDS = 400
 _SIDE, _MARGIN = 300, 56  # of the reliability diagram, in pixels
 
@@ -52,10 +52,10 @@ class Baseline:
     """Another model, scored on the same examples.
 
     Args:
-        name: of the model.
-        scores: by name, in the units of the evaluation's scores.
-        intervals: of the scores, by name; those that are unknown are left out.
-        comparison: of the report's model (A) with the baseline (B), if there is one.
+        name: name of the model.
+        scores: scores by name, in the units of the evaluation's scores.
+        intervals: confidence intervals of the scores by name; unknown ones are omitted.
+        comparison: comparison of the report's model (A) with the baseline (B); None if there is none.
     """
 
     name: str
@@ -66,18 +66,18 @@ class Baseline:
 
 @dataclass(frozen=True, eq=False)
 class LabelReport:
-    """The contents of a report; sections for which there is nothing are left out.
+    """The contents of a report; empty sections are omitted.
 
     Args:
-        title: of the page.
-        evaluation: single-label, multi-label or of spans.
-        intervals: of the scores, by name, in the units of the evaluation's scores.
-        slices: tables of scores of parts of the examples.
-        mistakes: most confident first.
+        title: title of the page.
+        evaluation: single-label, multi-label or span evaluation.
+        intervals: confidence intervals of the scores by name, in the units of the evaluation's scores.
+        slices: tables of scores of subsets of the examples.
+        mistakes: wrong predictions, the most confident first.
         baselines: other models, scored on the same examples.
-        command: that created the page.
-        notes: sentences that a reader must know, such as how many texts were truncated.
-        method: of attribution of the mistakes to words: "gradients", "occlusion" or "attention"; "" if
+        command: the command that created the page.
+        notes: important facts about the evaluation, such as how many texts were truncated.
+        method: attribution method of the mistakes' words: "gradients", "occlusion" or "attention"; "" if
             it is unknown.
     """
 
@@ -97,13 +97,13 @@ def write_report(report: LabelReport, path: str | Path) -> Path:
 
     Args:
         report: contents of the page.
-        path: ends in `.html`; an existing file is replaced.
+        path: a file name that ends in `.html`; an existing file is replaced.
 
     Returns:
         The path.
 
     Raises:
-        ConfigError: the path has another ending, or the folder does not exist.
+        ConfigError: the path has another extension, or the folder does not exist.
         RunError: the disk is full, or the file cannot be written.
 
     >>> import tempfile
@@ -128,7 +128,7 @@ def write_report(report: LabelReport, path: str | Path) -> Path:
 
 
 def report_page(report: LabelReport) -> str:
-    """The report as one HTML page that needs nothing else."""
+    """The report as one self-contained HTML page."""
     evaluation = report.evaluation
     confusions = _confusions(evaluation)
     return page.render(
@@ -177,9 +177,9 @@ class _Score:
     """A score as the page shows it.
 
     Args:
-        name: for people.
-        value: with its unit.
-        bounds: of the interval; empty where none is known.
+        name: readable name.
+        value: the score with its unit.
+        bounds: bounds of the interval; "" if it is unknown.
         is_loss: whether lower is better.
         is_best: whether no other model in the table is better.
     """
@@ -221,12 +221,12 @@ class _ModelTable:
 
 
 def _comparison(report: LabelReport) -> _ModelTable | None:
-    """The scores that any baseline has, of the model and of the baselines; the best of each is marked."""
+    """The scores of the model and the baselines that any baseline has; the best of each is marked."""
     if not report.baselines:
         return None
     own = _scores(report.evaluation)
     models = [Baseline("this model", own, report.intervals), *report.baselines]
-    names = [name for name in own if any(name in each.scores for each in report.baselines)]
+    names = [name for name in own if any(name in other.scores for other in report.baselines)]
     best = {}
     for name in names:
         values = [model.scores[name] for model in models if name in model.scores]
@@ -273,7 +273,7 @@ def _difference(comparison: Comparison | None, evaluation: Evaluation) -> _Score
 
 @dataclass(frozen=True)
 class _ClassRow:
-    """Precision, recall and F1 (0…1) of a class, how often it is gold and predicted, its threshold."""
+    """Precision, recall and F1 (0…1) of a class, its gold and predicted counts, and its threshold."""
 
     name: str
     precision: float
@@ -286,7 +286,7 @@ class _ClassRow:
 
 @dataclass(frozen=True)
 class _ClassTable:
-    """A row for each class or type (`what`), and a last one for the average."""
+    """One row for each class or type (`what`), and a last row for the average."""
 
     what: str
     headings: Sequence[str]
@@ -335,7 +335,7 @@ def _classes(evaluation: Evaluation) -> _ClassTable:
 
 
 def _confusions(evaluation: Evaluation) -> list[tuple[str, str, int]]:
-    """The most frequent errors, where there are too many classes for a matrix."""
+    """The most frequent errors, if there are too many classes for a matrix."""
     if isinstance(evaluation, LabelEvaluation) and len(evaluation.classes) > _WIDEST_MATRIX:
         return evaluation.confusions()
     return []
@@ -362,7 +362,7 @@ def _matrix_cells(gold: int, counts: Sequence[int], names: Sequence[str]) -> Ite
 
 @dataclass(frozen=True)
 class _Point:
-    """A bin of the reliability diagram, in pixels; `low` and `high` are where the bin ends."""
+    """A bin of the reliability diagram in pixels; `low` and `high` are the limits of the bin."""
 
     x: float
     y: float
@@ -377,11 +377,11 @@ class _Plot:
     """The reliability diagram.
 
     Args:
-        of: what the confidences are the probabilities of.
-        bins: of predictions, by confidence.
-        points: one for each bin.
-        side: of the square from 0 to 1, in pixels.
-        margin: around it, in pixels.
+        of: event that the confidences are the probabilities of.
+        bins: bins of predictions by confidence.
+        points: the point of each bin.
+        side: side of the square from 0 to 1, in pixels.
+        margin: margin around the square, in pixels.
     """
 
     of: str
@@ -446,16 +446,16 @@ def _slice_table(table: SliceTable, evaluation: Evaluation) -> _SliceView:
 
 @dataclass(frozen=True)
 class _ShownMistake:
-    """A mistake with as much of the text as the page shows.
+    """A mistake with the part of its text that the page shows.
 
     Args:
-        number: of the example, from 1.
-        predicted: label.
-        gold: label.
-        probability: of the mistake, 0…1.
-        text: the beginning of it.
-        words: the first of them with their weights; empty where no weights are known.
-        rest: how much is left out, in words.
+        number: number of the example, from 1.
+        predicted: predicted label.
+        gold: gold label.
+        probability: the model's confidence in the mistake, 0…1.
+        text: beginning of the text.
+        words: the first words with their weights; empty if the weights are unknown.
+        rest: a note on how much of the text is omitted.
     """
 
     number: int
@@ -484,7 +484,7 @@ def _shown_mistake(mistake: Mistake) -> _ShownMistake:
 
 
 def _legend(report: LabelReport) -> Iterator[str]:
-    """How to read the mistakes, sentence by sentence."""
+    """The sentences that explain how to read the mistakes."""
     is_multi_label = isinstance(report.evaluation, MultiLabelEvaluation)
     if is_multi_label:
         yield "The percentage is the model's confidence in the label that it got most wrong."
@@ -512,15 +512,15 @@ _ATTRIBUTIONS = {
 
 
 def _methods(report: LabelReport) -> Iterator[tuple[str, str]]:
-    """How every score and interval was computed, by name."""
+    """How each score and interval was computed, by name."""
     yield from report.evaluation.signature().items()
     kinds = sorted({bounds.how for bounds in report.intervals.values()})
-    kinds += sorted({each.comparison.how for each in report.baselines if each.comparison})
+    kinds += sorted({other.comparison.how for other in report.baselines if other.comparison})
     yield from (("interval", kind) for kind in kinds)
 
 
 def _scores(evaluation: Evaluation) -> dict[str, float]:
-    """The scores to show: with one label per example, micro F1 equals the accuracy and is left out."""
+    """The scores to show; micro F1 is omitted for single labels, where it equals the accuracy."""
     is_single = isinstance(evaluation, LabelEvaluation)
     scores = evaluation.scores().items()
     return {name: value for name, value in scores if not (is_single and name == "micro_f1")}

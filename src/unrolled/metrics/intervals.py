@@ -1,26 +1,26 @@
-"""How sure a score is: over other examples, other seeds, and over both where two models are compared.
+"""Confidence intervals of scores over examples and over seeds, and comparisons of two models over both.
 
 Over examples: the percentile bootstrap (Efron and Tibshirani 1993, chapter 13). N examples are drawn
-from the N with replacement, again and again; the interval holds the middle 95 % of the scores found. It
-says how far the score of another test set of the same size may be, of the same trained model.
+repeatedly from the N with replacement; the interval contains the middle 95 % of the resulting scores. It
+covers the scores of the same trained model on other test sets of the same size.
 
-Over seeds: mean ± t_{n−1} s / √n, with Student's t. It says how far the mean of other trainings may be,
-on the same test set.
+Over seeds: mean ± t_{n−1} s / √n, with Student's t. It covers the mean score of other training runs on
+the same test set.
 
-'A beats B' must hold for other seeds and other examples, so both are drawn (`paired_bootstrap`). A
-resample takes the same examples for all runs, which is what makes the comparison paired (Koehn 2004),
-and then draws among the runs of A and among those of B. The p-value is two-sided: twice the smaller of
-the shares of resamples in which the difference is ≤ 0 and ≥ 0, one resample added to each so that it is
-never 0. How far to trust it: with S runs the spread over seeds is understated, by (S − 1) / S in its
-variance, and what is chance in single answers is counted more than once (Owen 2007, on bootstraps of
-crossed factors). So it is cautious where runs differ by chance answers only, and too bold with two or
-three runs that differ much as a whole; take five or more. One run each says nothing about other seeds.
+"A beats B" must hold for other seeds and other examples, so both are resampled (`paired_bootstrap`). A
+resample uses the same examples for all runs, which makes the comparison paired (Koehn 2004), and then
+draws from the runs of A and from those of B. The p-value is two-sided: twice the smaller of the shares of
+resamples in which the difference is ≤ 0 and ≥ 0, with one resample added to each so that it is never 0.
+Its limits: with S runs, the variance over seeds is underestimated by the factor (S − 1) / S, and the
+noise of single predictions is counted more than once (Owen 2007, on bootstraps of crossed factors). So
+the test is conservative if runs differ only by noise in single predictions, and too liberal with two or
+three runs that differ strongly as a whole; use five or more. One run each says nothing about other seeds.
 
-Examples that add the same to every score are alike. Where there are few groups of them, what is drawn is
-how many of each group are taken: from the multinomial distribution, which is what N draws of examples
-come to, so that a resample takes as many steps as there are groups, however many examples there are.
-Where there are many groups, examples are drawn one by one. The same seed gives the same draws for the
-same answers, and of single examples for any.
+Examples that add the same to every score form a group. With few groups, the number of examples from each
+group is drawn from the multinomial distribution, which is equivalent to N draws of examples; the time of
+a resample then depends on the number of groups, not of examples. With many groups, examples are drawn one
+by one. The same seed gives the same draws for the same predictions, and, if examples are drawn one by
+one, for any predictions.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from unrolled.errors import ConfigError, NonFiniteError, did_you_mean
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Floats, Scorable, Scores, Tally
 
 _DRAWN_TOGETHER = 2_000_000  # indices of examples in memory at once
-_DEAR = 16  # how many examples are drawn in the time of one group's share of them
-_TIE = 12  # decimals; a difference that is 0 but for rounding is 0
+_DEAR = 16  # drawing the count of one group takes as long as drawing this many examples
+_TIE = 12  # decimals to which differences are rounded, so that rounding errors count as 0
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score, and between which bounds it would lie if it were measured again.
+    """A score with its confidence interval.
 
     Args:
-        value: as measured.
+        value: the measured score.
         low: lower bound.
         high: upper bound.
-        how: how the bounds were found.
-        level: how often such bounds hold the true value, 0…1.
+        how: how the bounds were computed.
+        level: confidence level, 0…1.
 
     >>> print(Interval(0.8493, 0.8311, 0.864, "t over 5 seeds"))
     0.8493 (0.8311–0.8640)
@@ -67,17 +67,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether A beats B.
+    """The comparison of two models, A and B.
 
     Args:
-        score: the name of what was compared.
+        score: name of the compared score.
         a: mean score of A's runs.
         b: mean score of B's runs.
         low: lower bound of A − B.
         high: upper bound of A − B.
-        p_value: two-sided.
-        how: how bounds and p-value were found.
-        level: of the bounds.
+        p_value: two-sided p-value.
+        how: how bounds and p-value were computed.
+        level: confidence level of the bounds.
     """
 
     score: str
@@ -96,7 +96,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """In words: which is better, or that neither can be said to be."""
+        """Which model is better, in words, or that no difference was shown."""
         if self.low <= 0 <= self.high:
             return "no difference shown"
         a_is_better = (self.low > 0) != (self.score in SMALLER_IS_BETTER)
@@ -115,28 +115,28 @@ class Comparison:
 def bootstrap(
     scored: Scorable, *, n_resamples: int = 1_000, level: float = 0.95, seed: int = 1
 ) -> dict[str, Interval]:
-    """Percentile intervals over examples.
+    """Percentile bootstrap intervals over examples.
 
-    Where every example is right, or none, all resamples are alike and the interval is a point: it says
-    less than it seems to.
+    If all examples are correct, or none, all resamples are equal and the interval is a point, which
+    understates the uncertainty.
 
-    A class so rare that a resample may miss it counts with 0 in that one's macro average, as in any other
-    data without it, and stretches the interval downward.
+    A class so rare that a resample may miss it counts as 0 in the macro average of that resample, as in
+    any data without the class, and widens the interval downward.
 
     Args:
-        scored: a tally (`tally_labels`, `tally_multi_label`, `tally_spans`), or `AnyScore` of any
-            function of gold and predicted, which is called once for every resample.
-        n_resamples: how many times examples are drawn.
-        level: 0…1.
-        seed: of the draws; the same one gives the same bits.
+        scored: a tally (`tally_labels`, `tally_multi_label`, `tally_spans`), or an `AnyScore` with any
+            function of gold and predicted labels, which is called once per resample.
+        n_resamples: number of resamples.
+        level: confidence level, 0…1.
+        seed: seed of the draws; equal seeds give bit-identical results.
 
     Returns:
         An interval for each score, by name.
 
     Raises:
-        ConfigError: no resample, or a level outside 0…1.
-        ValueError: no examples.
-        NonFiniteError: a score is not a number in some resample.
+        ConfigError: `n_resamples` is less than 1, or `level` is not between 0 and 1.
+        ValueError: there are no examples.
+        NonFiniteError: a score is not finite in some resample.
 
     >>> from unrolled.metrics.labels import tally_labels
     >>> right = [1] * 80 + [0] * 20
@@ -145,7 +145,7 @@ def bootstrap(
     (0.8, True, True)
     """
     _check(n_resamples, level)
-    values = _as_they_are(scored)
+    values = _scores_of_all(scored)
     drawn = _over_examples([scored], n_resamples, seed)
     how = f"bootstrap percentile|over:{scored.n_examples} examples|resamples:{n_resamples}|seed:{seed}"
     return {
@@ -158,30 +158,32 @@ def over_seeds(scores: Sequence[float], level: float = 0.95) -> Interval:
     """Mean ± t_{n−1} s / √n over the scores of n seeds, s with n − 1.
 
     Args:
-        scores: one per seed, at least two.
-        level: 0…1.
+        scores: one score per seed, at least two.
+        level: confidence level, 0…1.
 
     Raises:
-        ConfigError: fewer than two scores, or a level outside 0…1.
-        NonFiniteError: a score is not a number.
+        ConfigError: there are fewer than two scores, or `level` is not between 0 and 1.
+        NonFiniteError: a score is not finite.
 
     >>> print(over_seeds([0.83, 0.85, 0.84, 0.86, 0.82]))
     0.8400 (0.8204–0.8596)
     """
     _check(1, level)
     if len(scores) < 2:
-        raise ConfigError(f"an interval over seeds needs at least 2 of them, got {len(scores)}")
-    found_S = np.asarray(scores, np.float64)
-    _check_finite("score", found_S)
-    mean = float(found_S.mean())
+        raise ConfigError(f"an interval over seeds needs at least 2 scores, got {len(scores)}")
+    scores_S = np.asarray(scores, np.float64)
+    _check_finite("score", scores_S)
+    mean = float(scores_S.mean())
     half = (
-        t_quantile(level, len(found_S) - 1) * float(found_S.std(ddof=1)) / math.sqrt(len(found_S))
+        t_quantile(level, len(scores_S) - 1)
+        * float(scores_S.std(ddof=1))
+        / math.sqrt(len(scores_S))
     )
-    return Interval(mean, mean - half, mean + half, f"t|over:{len(found_S)} seeds", level)
+    return Interval(mean, mean - half, mean + half, f"t|over:{len(scores_S)} seeds", level)
 
 
 def t_quantile(level: float, n_degrees: int) -> float:
-    """t with P(|T| ≤ t) = `level`, for Student's T with `n_degrees` degrees of freedom.
+    """The t with P(|T| ≤ t) = `level`, for Student's T with `n_degrees` degrees of freedom.
 
     The probability is the finite sum in θ = arctan(t / √ν) of Abramowitz and Stegun 1964, 26.7.3 and
     26.7.4.
@@ -220,26 +222,26 @@ def paired_bootstrap(
     seed: int = 1,
     seeds_are_paired: bool = False,
 ) -> Comparison:
-    """Whether A beats B, over other seeds and other examples.
+    """Compare A and B over other seeds and other examples.
 
-    Each resample draws N examples, the same for every run, and as many runs as there are of A and of B;
-    the difference is mean score of the drawn runs of A − mean score of those of B.
+    Each resample draws N examples, the same for all runs, and as many runs of A and of B as there are;
+    the difference is the mean score of the drawn runs of A − that of the drawn runs of B.
 
     Args:
         a: one tally per seed of A, all on the same N examples in the same order.
-        b: one tally per seed of B; there may be more or fewer.
-        score: its name in the tallies.
-        n_resamples: how many times examples and seeds are drawn.
-        level: of the interval, 0…1.
-        seed: of the draws; the same one gives the same bits.
-        seeds_are_paired: whether run i of A and run i of B share something, as a split of the data, and
-            are drawn together.
+        b: one tally per seed of B, whose number may differ from A's.
+        score: name of the score in the tallies.
+        n_resamples: number of resamples.
+        level: confidence level of the interval, 0…1.
+        seed: seed of the draws; equal seeds give bit-identical results.
+        seeds_are_paired: whether run i of A and run i of B belong together, for example because they
+            share a split of the data, and are drawn together.
 
     Raises:
-        ConfigError: no runs, an unknown score, no resample, a level outside 0…1, or paired seeds of
-            which A and B have not as many.
-        ValueError: runs on different numbers of examples, or on none.
-        NonFiniteError: a score is not a number in some resample.
+        ConfigError: there are no runs, the score is unknown, `n_resamples` is less than 1, `level` is not
+            between 0 and 1, or A and B have different numbers of paired seeds.
+        ValueError: the runs have different numbers of examples, or none.
+        NonFiniteError: a score is not finite in some resample.
 
     >>> from unrolled.metrics.labels import tally_labels
     >>> gold = [0, 1] * 50
@@ -252,18 +254,20 @@ def paired_bootstrap(
     if not a or not b:
         raise ConfigError(f"nothing to compare: A has {len(a)} runs and B {len(b)}")
     if seeds_are_paired and len(a) != len(b):
-        raise ConfigError(f"paired seeds need as many runs of A as of B, got {len(a)} and {len(b)}")
+        raise ConfigError(
+            f"paired seeds need equal numbers of runs, got {len(a)} of A and {len(b)} of B"
+        )
     sizes = sorted({run.n_examples for run in (*a, *b)})
     if len(sizes) > 1:
         raise ValueError(
-            f"runs to compare must have answered the same examples, got {sizes} of them"
+            f"compared runs must be scored on the same examples, got runs with {sizes} examples"
         )
     runs = [*a, *b]
-    values = [_as_they_are(run) for run in runs]
-    for found in values:
-        if score not in found:
+    values = [_scores_of_all(run) for run in runs]
+    for scores in values:
+        if score not in scores:
             raise ConfigError(
-                f"no score '{score}'; there are {', '.join(found)}{did_you_mean(score, found)}"
+                f"no score '{score}'; the scores are {', '.join(scores)}{did_you_mean(score, scores)}"
             )
     drawn_SR = _over_examples(runs, n_resamples, seed)[score]
     of_a, of_b = drawn_SR[: len(a)].T, drawn_SR[len(a) :].T
@@ -277,7 +281,7 @@ def paired_bootstrap(
     )
     tail = min(int((differences_R <= 0).sum()), int((differences_R >= 0).sum()))
     mean_a, mean_b = (
-        float(np.mean([found[score] for found in part]))
+        float(np.mean([scores[score] for scores in part]))
         for part in (values[: len(a)], values[len(a) :])
     )
     return Comparison(
@@ -293,7 +297,7 @@ def paired_bootstrap(
 
 
 def _over_examples(runs: Sequence[Scorable], n_resamples: int, seed: int) -> Scores:
-    """Scores of resamples by name, `[S, R]`: every run on the same examples."""
+    """The scores `[S, R]` of R resamples by name, with the same examples for all S runs."""
     random = np.random.default_rng([seed, 0])
     tallies = [run for run in runs if isinstance(run, Tally)]
     parts: list[list[Scores]] = [[] for _ in runs]
@@ -310,7 +314,7 @@ def _over_examples(runs: Sequence[Scorable], n_resamples: int, seed: int) -> Sco
     for name in parts[0][0]:
         if all(name in part[0] for part in parts):
             drawn[name] = np.stack(
-                [np.concatenate([each[name] for each in part]) for part in parts]
+                [np.concatenate([scores[name] for scores in part]) for part in parts]
             )
             _check_finite(name, drawn[name])
     return drawn
@@ -319,11 +323,11 @@ def _over_examples(runs: Sequence[Scorable], n_resamples: int, seed: int) -> Sco
 def _drawn_examples(
     random: np.random.Generator, n: int, n_resamples: int
 ) -> Iterator[NDArray[np.int64]]:
-    """Some resamples at a time: `[R, N]`, the examples of each."""
+    """Yield several resamples at a time: `[R, N]`, the examples of each."""
     together = max(1, _DRAWN_TOGETHER // n)
     for first in range(0, n_resamples, together):
         rows = min(together, n_resamples - first)
-        # One call for each resample: the draws do not depend on how many are made together.
+        # One call per resample, so that the draws do not depend on how many are made together.
         yield np.stack([random.integers(n, size=n) for _ in range(rows)])
 
 
@@ -333,12 +337,12 @@ def _drawn_groups(
     groups_N: NDArray[np.intp],
     n_resamples: int,
 ) -> Iterator[NDArray[np.int64]]:
-    """Some resamples at a time: `[R, J]`, how many examples of each group."""
+    """Yield several resamples at a time: `[R, J]`, the number of examples from each group."""
     n, n_groups = len(groups_N), len(sizes_J)
     if _DEAR * n_groups > n:
         for index_RN in _drawn_examples(random, n, n_resamples):
             yield np.stack(
-                [np.bincount(groups_N[each_N], minlength=n_groups) for each_N in index_RN]
+                [np.bincount(groups_N[index_N], minlength=n_groups) for index_N in index_RN]
             )
         return
     together = max(1, _DRAWN_TOGETHER // n_groups)
@@ -346,14 +350,14 @@ def _drawn_groups(
         yield random.multinomial(n, sizes_J / n, size=min(together, n_resamples - first))
 
 
-def _as_they_are(scored: Scorable) -> dict[str, float]:
-    """The scores of all examples, each once."""
+def _scores_of_all(scored: Scorable) -> dict[str, float]:
+    """The scores of the examples without resampling."""
     if not scored.n_examples:
         raise ValueError("no examples to score: pass at least one")
-    found = scored.scores(np.arange(scored.n_examples)[None])
-    for name, value in found.items():
+    scores = scored.scores(np.arange(scored.n_examples)[None])
+    for name, value in scores.items():
         _check_finite(name, value)
-    return {name: float(value[0]) for name, value in found.items()}
+    return {name: float(value[0]) for name, value in scores.items()}
 
 
 def _middle(scores_R: Floats, level: float) -> tuple[float, float]:
@@ -371,6 +375,6 @@ def _check(n_resamples: int, level: float) -> None:
 def _check_finite(name: str, values: Floats) -> None:
     if not np.isfinite(values).all():
         raise NonFiniteError(
-            f"'{name}' is not a number for some choice of examples; say what it is where it is "
-            "undefined, as 0"
+            f"'{name}' is not finite for some resample; define its value, such as 0, for examples "
+            "where it is undefined"
         )

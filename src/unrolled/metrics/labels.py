@@ -6,16 +6,16 @@ gold_c = Σ_p M_cp:
     accuracy = Σ_c right_c / N            precision_c = right_c / predicted_c
     recall_c = right_c / gold_c           F1_c = 2 right_c / (predicted_c + gold_c)
 
-    macro F1 = mean of F1_c over all classes that the model knows
+    macro F1 = mean of F1_c over all classes of the model
     weighted F1 = Σ_c gold_c F1_c / N
-    micro F1 = accuracy, as each example has one label and gets one
+    micro F1 = accuracy, because each example has exactly one gold and one predicted label
 
 0/0 is 0 (scikit-learn's `zero_division=0` with `labels=range(C)`), also for a class that is neither in
-the gold labels nor predicted: it lowers a macro average. `LabelEvaluation.unseen` names those classes.
+the gold labels nor predicted, which lowers macro averages. `LabelEvaluation.unseen` lists those classes.
 
-The official figure of SemEval-2016 task 6 (Mohammad et al. 2016) is the mean of F1(FAVOR) and
-F1(AGAINST) over the tweets of all targets together: `averaged=("FAVOR", "AGAINST")`. Tweets of the
-third class count: one that is called FAVOR is a false positive of FAVOR.
+The official score of SemEval-2016 task 6 (Mohammad et al. 2016) is the mean of F1(FAVOR) and F1(AGAINST)
+over the tweets of all targets together: `averaged=("FAVOR", "AGAINST")`. Tweets of the third class
+count: one that is predicted as FAVOR is a false positive of FAVOR.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from unrolled.metrics.class_counts import ClassCounts, check_ids, check_same_len
 from unrolled.metrics.tally import Floats, Ints, Scores, Tally
 from unrolled.quoting import brief, listed, quote
 
-_WIDEST_MATRIX = 12  # classes; a wider one does not fit a terminal
+_WIDEST_MATRIX = 12  # classes; more do not fit a terminal
 
 
 @dataclass(frozen=True, eq=False)
 class LabelEvaluation:
-    """All that was measured of one label per example.
+    """The evaluation of one label per example.
 
     Args:
-        classes: C names, by id.
+        classes: names of the C classes, by id.
         confusion: `[C, C]` counts; rows are gold, columns predicted.
-        averaged: the classes of `mean_f1`, or none.
-        calibration: where probabilities were given.
+        averaged: classes of `mean_f1`; () if it is not computed.
+        calibration: calibration of the probabilities; None if they are unknown.
 
     >>> found = measure_labels(["neg", "pos"], gold=[0, 0, 1, 1, 1], predicted=[0, 1, 1, 1, 0])
     >>> print(*found.lines(), sep="\\n")
@@ -69,7 +69,7 @@ class LabelEvaluation:
 
     @property
     def n(self) -> int:
-        """Examples."""
+        """The number of examples."""
         return int(self.confusion.sum())
 
     @property
@@ -85,17 +85,17 @@ class LabelEvaluation:
         return tuple(self.classes[index] for index in absent)
 
     def scores(self) -> dict[str, float]:
-        """Every figure by name, 0…1 but for `brier` (0…2) and `nll` (nats)."""
+        """All scores by name, 0…1 except `brier` (0…2) and `nll` (nats)."""
         ids = class_ids(self.averaged, self.classes)
-        found = {name: float(value) for name, value in label_scores(self.counts, ids).items()}
-        return found | (self.calibration.scores() if self.calibration else {})
+        scores = {name: float(value) for name, value in label_scores(self.counts, ids).items()}
+        return scores | (self.calibration.scores() if self.calibration else {})
 
     def signature(self) -> dict[str, str]:
-        """How each figure was computed: what makes two of them comparable."""
+        """How each score was computed; scores with the same signature are comparable."""
         return signature(self.averaged, self.calibration, f"n:{self.n}|classes:{len(self.classes)}")
 
     def lines(self) -> Iterator[str]:
-        """Tables as lines of text: by class, all scores, and the confusion matrix where it fits."""
+        """Tables as lines of text: by class, all scores, and a confusion matrix of few classes."""
         yield from class_lines("class", self.classes, self.counts)
         if self.unseen:
             yield f"neither in the gold labels nor predicted: {listed(self.unseen, most=50)}"
@@ -106,7 +106,7 @@ class LabelEvaluation:
             yield from self._matrix()
 
     def confusions(self) -> list[tuple[str, str, int]]:
-        """Mistakes by how often they were made: gold, predicted, count; most frequent first."""
+        """Gold label, predicted label and count of the mistakes, the most frequent first."""
         off_CC = self.confusion.copy()
         np.fill_diagonal(off_CC, 0)
         gold_K, predicted_K = np.nonzero(off_CC)
@@ -138,22 +138,22 @@ def measure_labels(
     binning: Binning = "mass",
     n_bins: int = 15,
 ) -> LabelEvaluation:
-    """Everything about one label per example.
+    """Evaluate one label per example.
 
     Args:
-        classes: C names, by id.
+        classes: names of the C classes, by id.
         gold: `[N]` class ids.
-        predicted: `[N]` class ids; by default the most probable class, of equal ones the first.
-        probabilities: `[N, C]`; without them nothing is said about calibration.
-        averaged: classes of which `mean_f1` is the mean F1.
-        binning: of the calibration error, see `calibration.reliability`.
-        n_bins: of the calibration error.
+        predicted: `[N]` class ids; by default the most probable class, the first of equal ones.
+        probabilities: `[N, C]`; without them, calibration is not measured.
+        averaged: classes whose mean F1 is `mean_f1`.
+        binning: binning of the calibration error, see `calibration.reliability`.
+        n_bins: number of bins of the calibration error.
 
     Raises:
-        ValueError: arrays of other shapes, ids that are no class, probabilities outside 0…1, or neither
-            predictions nor probabilities.
-        NonFiniteError: a probability is not a number.
-        ConfigError: `averaged` names a class that is not there.
+        ValueError: an array has the wrong shape, an id is not a class, a probability is outside 0…1, or
+            neither predictions nor probabilities are given.
+        NonFiniteError: a probability is not finite.
+        ConfigError: `averaged` names an unknown class.
     """
     n_classes = len(classes)
     gold_N = check_ids("gold", gold, n_classes)
@@ -175,10 +175,10 @@ def measure_labels(
 
 
 def confusion_matrix(gold: ArrayLike, predicted: ArrayLike, n_classes: int) -> Ints:
-    """How often each class was called each: `[C, C]`, rows gold, columns predicted.
+    """The confusion matrix `[C, C]`, with gold classes as rows and predicted classes as columns.
 
     Raises:
-        ValueError: arrays of other shapes, ids that are no class, or no example.
+        ValueError: an array has the wrong shape, an id is not a class, or there are no examples.
 
     >>> confusion_matrix([0, 0, 1], [0, 1, 1], 2).tolist()
     [[1, 1], [0, 1]]
@@ -199,45 +199,45 @@ def tally_labels(
         averaged: ids of the classes of `mean_f1`.
 
     Raises:
-        ValueError: arrays of other shapes, ids that are no class, or no example.
+        ValueError: an array has the wrong shape, an id is not a class, or there are no examples.
     """
     cells_G, groups_N = np.unique(_cells(gold, predicted, n_classes), return_inverse=True)
     gold_G, predicted_G = np.divmod(cells_G, n_classes)
     rows_G3C = np.zeros((len(cells_G), 3, n_classes))
-    each = np.arange(len(cells_G))
-    rows_G3C[each, 0, gold_G] = gold_G == predicted_G
-    rows_G3C[each, 1, predicted_G] = 1
-    rows_G3C[each, 2, gold_G] = 1
+    rows_G = np.arange(len(cells_G))
+    rows_G3C[rows_G, 0, gold_G] = gold_G == predicted_G
+    rows_G3C[rows_G, 1, predicted_G] = 1
+    rows_G3C[rows_G, 2, gold_G] = 1
 
     def of_sums(sums: Floats) -> Scores:
-        right, called, there = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, n_classes), -2, 0)
-        return label_scores(ClassCounts(right, called, there), averaged)
+        right, predicted, gold = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, n_classes), -2, 0)
+        return label_scores(ClassCounts(right, predicted, gold), averaged)
 
     return Tally(groups_N.reshape(-1), rows_G3C.reshape(len(cells_G), -1), of_sums)
 
 
 def label_scores(counts: ClassCounts, averaged: Sequence[int] = ()) -> Scores:
-    """The scores of one label per example, from its counts.
+    """Compute the scores of one label per example from counts.
 
     Args:
         counts: `[..., C]`.
-        averaged: ids of the classes of `mean_f1`; none leaves it out.
+        averaged: ids of the classes of `mean_f1`; if empty, it is omitted.
     """
-    found = {"accuracy": counts.micro_recall, "macro_f1": counts.macro_f1}
+    scores = {"accuracy": counts.micro_recall, "macro_f1": counts.macro_f1}
     if averaged:
-        found["mean_f1"] = counts.mean_f1(averaged)
-    return found | {"weighted_f1": counts.weighted_f1, "micro_f1": counts.micro_f1}
+        scores["mean_f1"] = counts.mean_f1(averaged)
+    return scores | {"weighted_f1": counts.weighted_f1, "micro_f1": counts.micro_f1}
 
 
 def signature(
     averaged: Sequence[str] = (), calibration: Calibration | None = None, of: str = ""
 ) -> dict[str, str]:
-    """How each figure is computed, one line each.
+    """How each score is computed, one line each.
 
     Args:
         averaged: names of the classes of `mean_f1`.
-        calibration: where there is one.
-        of: what stands at the beginning of each line, e.g. how many examples there were.
+        calibration: calibration whose signature is added; None for none.
+        of: a prefix of each line, e.g. the number of examples.
     """
     lines = {
         "accuracy": "right / all",
@@ -258,7 +258,7 @@ def class_ids(names: Sequence[str], classes: Sequence[str]) -> list[int]:
     """The ids of classes by their names.
 
     Raises:
-        ConfigError: one is not there.
+        ConfigError: a name is not one of the classes.
     """
     for name in names:
         if name not in classes:
@@ -270,7 +270,7 @@ def class_ids(names: Sequence[str], classes: Sequence[str]) -> list[int]:
 
 
 def class_lines(heading: str, classes: Sequence[str], counts: ClassCounts) -> Iterator[str]:
-    """Precision, recall, F1 and counts by class, and their macro average, as lines of text."""
+    """Precision, recall, F1 and counts by class, and their macro averages, as lines of text."""
     classes = [brief(name) for name in classes]
     wide = max(15, *(len(name) for name in (*classes, heading)))
     yield f"{heading:{wide}}  precision   recall       F1    gold  predicted"
@@ -288,14 +288,14 @@ def class_lines(heading: str, classes: Sequence[str], counts: ClassCounts) -> It
 
 
 def score_lines(scores: dict[str, float]) -> Iterator[str]:
-    """Scores by name as lines of text: shares as percentages, losses as they are."""
+    """Scores by name as lines of text: shares as percentages, losses unchanged."""
     wide = max(15, *(len(name) for name in scores))
     for name, value in scores.items():
         yield f"{name:{wide}}  {shown(name, value):>9}"
 
 
 def shown(name: str, value: float) -> str:
-    """A score as people read it: a share as a percentage, `brier` and `nll` as they are.
+    """A score as text: a share as a percentage, `brier` and `nll` unchanged.
 
     >>> shown("macro_f1", 0.84931), shown("nll", 0.3)
     ('84.93%', '0.3000')
@@ -304,7 +304,7 @@ def shown(name: str, value: float) -> str:
 
 
 def _cells(gold: ArrayLike, predicted: ArrayLike, n_classes: int) -> Ints:
-    """`[N]`, the cell of the confusion matrix that each example is in."""
+    """`[N]`, the index of the confusion matrix cell of each example."""
     gold_N = check_ids("gold", gold, n_classes)
     predicted_N = check_ids("predicted", predicted, n_classes)
     check_same_length(len(gold_N), len(predicted_N), "predicted")

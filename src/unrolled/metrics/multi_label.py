@@ -1,13 +1,13 @@
-"""Any number of labels per example: subset accuracy, Hamming loss, F1, and where to draw the line.
+"""Any number of labels per example: subset accuracy, Hamming loss, F1, and the choice of thresholds.
 
 With y and ŷ in {0, 1}, `[N, C]`:
 
-    subset accuracy = the share of examples all of whose labels are right
+    subset accuracy = the share of examples whose labels are all correct
     Hamming loss = the share of the N·C cells that are wrong
     micro F1 = F1 of all cells together        macro F1 = mean over labels of F1_c
 
-0/0 is 0: the F1 of a label that is neither there nor predicted. An example without any label, for which
-none is predicted, is right.
+0/0 is 0: the F1 of a label that is neither in the gold labels nor predicted. An example without labels
+for which none is predicted is correct.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True, eq=False)
 class MultiLabelEvaluation:
-    """All that was measured of examples with any number of labels.
+    """The evaluation of examples with any number of labels.
 
     Args:
-        classes: C names.
-        counts: right, predicted and gold by label, `[C]` each.
-        n: examples.
-        n_exact: of those, how many had all labels right.
-        thresholds: C probabilities from which on a label was predicted, where they are known.
-        calibration: where probabilities were given; of all cells.
+        classes: names of the C labels.
+        counts: correct, predicted and gold counts by label, `[C]` each.
+        n: number of examples.
+        n_exact: number of examples whose labels are all correct.
+        thresholds: threshold of each of the C labels; None if unknown.
+        calibration: calibration of the probabilities of all cells; None if they are unknown.
 
     >>> found = measure_multi_label(["a", "b"], [[1, 0], [1, 1], [0, 0]], [[1, 0], [1, 0], [0, 0]])
     >>> {name: round(value, 3) for name, value in found.scores().items()}
@@ -60,13 +60,13 @@ class MultiLabelEvaluation:
     calibration: Calibration | None = None
 
     def scores(self) -> dict[str, float]:
-        """Every figure by name, 0…1 but for `brier` (0…2) and `nll` (nats)."""
-        found = multi_label_scores(self.counts, np.array(self.n_exact), np.array(self.n))
-        shares = {name: float(value) for name, value in found.items()}
-        return shares | (self.calibration.scores() if self.calibration else {})
+        """All scores by name, 0…1 except `brier` (0…2) and `nll` (nats)."""
+        values = multi_label_scores(self.counts, np.array(self.n_exact), np.array(self.n))
+        scores = {name: float(value) for name, value in values.items()}
+        return scores | (self.calibration.scores() if self.calibration else {})
 
     def signature(self) -> dict[str, str]:
-        """How each figure was computed."""
+        """How each score was computed."""
         return signature(self.calibration, f"n:{self.n}|labels:{len(self.classes)}")
 
     def lines(self) -> Iterator[str]:
@@ -74,9 +74,7 @@ class MultiLabelEvaluation:
         yield from class_lines("label", self.classes, self.counts)
         if self.thresholds is not None:
             pairs = zip(self.classes, self.thresholds, strict=True)
-            yield "predicted from: " + ", ".join(
-                f"{brief(name)} {value:.3f}" for name, value in pairs
-            )
+            yield "thresholds: " + ", ".join(f"{brief(name)} {value:.3f}" for name, value in pairs)
         yield ""
         yield from score_lines(self.scores())
 
@@ -91,21 +89,22 @@ def measure_multi_label(
     binning: Binning = "mass",
     n_bins: int = 15,
 ) -> MultiLabelEvaluation:
-    """Everything about examples with any number of labels.
+    """Evaluate examples with any number of labels.
 
     Args:
-        classes: C names.
+        classes: names of the C labels.
         gold: `[N, C]` of 0 and 1.
         predicted: `[N, C]` of 0 and 1; by default the labels whose probability reaches its threshold.
-        probabilities: `[N, C]`, each label's own; without them nothing is said about calibration.
-        thresholds: `[C]`; by default 0.5. They are used, and shown, where `predicted` is left out.
-        binning: of the calibration error, see `calibration.reliability`.
-        n_bins: of the calibration error.
+        probabilities: `[N, C]`, one for each label; without them, calibration is not measured.
+        thresholds: `[C]`, 0.5 by default; used and shown only without `predicted`.
+        binning: binning of the calibration error, see `calibration.reliability`.
+        n_bins: number of bins of the calibration error.
 
     Raises:
-        ValueError: arrays of other shapes or values, or neither predictions nor probabilities.
-        NonFiniteError: a probability is not a number.
-        ConfigError: `thresholds` beside `predicted`, which they cannot change.
+        ValueError: an array has the wrong shape or values, or neither predictions nor probabilities are
+            given.
+        NonFiniteError: a probability is not finite.
+        ConfigError: both `thresholds` and `predicted` are given.
     """
     gold_NC = check_matrix("gold", gold, len(classes))
     given_NC, used = None, None
@@ -113,7 +112,9 @@ def measure_multi_label(
         given_NC = check_probabilities(probabilities, len(gold_NC), len(classes), sum_to_one=False)
     if predicted is not None:
         if thresholds is not None:
-            raise ConfigError("predictions are given; leave out the thresholds, or the predictions")
+            raise ConfigError(
+                "thresholds have no effect on given predictions; pass only one of the two"
+            )
         predicted_NC = check_matrix("predicted", predicted, len(classes))
     elif given_NC is not None:
         used_C = np.full(len(classes), DEFAULT_THRESHOLD) if thresholds is None else thresholds
@@ -143,31 +144,31 @@ def tally_multi_label(gold: ArrayLike, predicted: ArrayLike) -> Tally:
         predicted: `[N, C]` of 0 and 1.
 
     Raises:
-        ValueError: matrices of other shapes or values, or no example.
+        ValueError: a matrix has the wrong shape or values, or there are no examples.
     """
     gold_NC = check_matrix("gold", gold, None)
     n_labels = gold_NC.shape[1]
     predicted_NC = check_matrix("predicted", predicted, n_labels)
     check_same_length(len(gold_NC), len(predicted_NC), "predicted")
     exact_N = (gold_NC == predicted_NC).all(1)
-    each_N = np.ones(len(gold_NC), bool)
-    rows = np.column_stack([gold_NC & predicted_NC, predicted_NC, gold_NC, exact_N, each_N])
+    ones_N = np.ones(len(gold_NC), bool)
+    rows = np.column_stack([gold_NC & predicted_NC, predicted_NC, gold_NC, exact_N, ones_N])
 
     def of_sums(sums: Floats) -> Scores:
         by_label = sums[..., :-2].reshape(*sums.shape[:-1], 3, n_labels)
-        right, called, there = np.moveaxis(by_label, -2, 0)
-        return multi_label_scores(ClassCounts(right, called, there), sums[..., -2], sums[..., -1])
+        right, predicted, gold = np.moveaxis(by_label, -2, 0)
+        return multi_label_scores(ClassCounts(right, predicted, gold), sums[..., -2], sums[..., -1])
 
     return Tally.of_rows(rows.astype(np.uint8), of_sums)
 
 
 def multi_label_scores(counts: ClassCounts, n_exact: NDArray[Any], n: NDArray[Any]) -> Scores:
-    """The scores of examples with any number of labels, from their counts.
+    """Compute the scores of examples with any number of labels from counts.
 
     Args:
         counts: `[..., C]`.
-        n_exact: `[...]`, examples all of whose labels are right.
-        n: `[...]`, examples.
+        n_exact: `[...]`, number of examples whose labels are all correct.
+        n: `[...]`, number of examples.
     """
     n_wrong = (counts.predicted + counts.gold - 2 * counts.right).sum(-1)
     return {
@@ -180,7 +181,7 @@ def multi_label_scores(counts: ClassCounts, n_exact: NDArray[Any], n: NDArray[An
 
 
 def signature(calibration: Calibration | None = None, of: str = "") -> dict[str, str]:
-    """How each figure is computed, one line each; see `labels.signature`."""
+    """How each score is computed, one line each; see `labels.signature`."""
     lines = {
         "micro_f1": "average:micro over all labels|0/0:0",
         "macro_f1": "average:macro over all labels|0/0:0",
@@ -194,14 +195,14 @@ def signature(calibration: Calibration | None = None, of: str = "") -> dict[str,
 
 
 def apply_thresholds(probabilities: ArrayLike, thresholds: ArrayLike) -> NDArray[np.bool_]:
-    """Which labels are predicted: those whose probability is at least their threshold, in float64.
+    """Predict the labels whose probability is at least their threshold, compared in float64.
 
     Args:
         probabilities: `[N, C]`.
         thresholds: `[C]`.
 
     Raises:
-        ValueError: another shape.
+        ValueError: the shapes do not fit.
 
     >>> apply_thresholds([[0.5, 0.5]], [0.5, 0.6]).tolist()
     [[True, False]]
@@ -217,13 +218,11 @@ def apply_thresholds(probabilities: ArrayLike, thresholds: ArrayLike) -> NDArray
 
 
 def choose_thresholds(gold: ArrayLike, probabilities: ArrayLike) -> Floats:
-    """The threshold of each label that makes its F1 largest. Choose on validation data, never on the
-    test's.
+    """Choose the threshold of each label that maximizes its F1. Use validation data, never test data.
 
-    The thresholds between two neighbouring probabilities predict alike. Of those with the largest F1,
-    0.5 is taken if it is among them; otherwise the middle between the two probabilities, and of several
-    such stretches the one whose middle is nearest to 0.5, of two as near the higher. A label that never
-    occurs keeps 0.5: nothing is known of it.
+    All thresholds between two neighbouring probabilities give the same predictions. Among those with the
+    largest F1, 0.5 is chosen if possible; otherwise the midpoint between two neighbouring probabilities
+    that is nearest to 0.5, and of two equally near ones the higher. A label that never occurs keeps 0.5.
 
     Args:
         gold: `[N, C]` of 0 and 1.
@@ -233,8 +232,8 @@ def choose_thresholds(gold: ArrayLike, probabilities: ArrayLike) -> Floats:
         `[C]`, for `apply_thresholds`.
 
     Raises:
-        ValueError: matrices of other shapes or values, or no example.
-        NonFiniteError: a probability is not a number.
+        ValueError: a matrix has the wrong shape or values, or there are no examples.
+        NonFiniteError: a probability is not finite.
 
     >>> choose_thresholds([[1, 0], [1, 0], [0, 0]], [[0.4, 0.9], [0.3, 0.1], [0.1, 0.1]]).tolist()
     [0.2, 0.5]
@@ -244,20 +243,20 @@ def choose_thresholds(gold: ArrayLike, probabilities: ArrayLike) -> Floats:
     given_NC = check_probabilities(probabilities, n_examples, n_labels, sum_to_one=False)
     check_same_length(n_examples, len(given_NC), "probabilities")
     columns = zip(gold_NC.T, given_NC.T, strict=True)
-    return np.array([_threshold(there_N, p_N) for there_N, p_N in columns])
+    return np.array([_threshold(gold_N, p_N) for gold_N, p_N in columns])
 
 
-def _threshold(there_N: NDArray[np.bool_], p_N: Floats) -> float:
-    n_gold = int(there_N.sum())
+def _threshold(gold_N: NDArray[np.bool_], p_N: Floats) -> float:
+    n_gold = int(gold_N.sum())
     if not n_gold:
         return DEFAULT_THRESHOLD
     order = np.argsort(-p_N, kind="stable")
     falling_N = p_N[order]
     is_last_N = np.append(falling_N[1:] < falling_N[:-1], True)
     n_predicted_K = np.flatnonzero(is_last_N) + 1
-    n_right_K = np.cumsum(there_N[order])[is_last_N]
+    n_right_K = np.cumsum(gold_N[order])[is_last_N]
     f1_K = ratio(2 * n_right_K, n_predicted_K + n_gold)
-    # Thresholds t with low < t ≤ high predict the same; the lowest stretch begins at 0 itself.
+    # Thresholds t with low < t ≤ high predict the same; the lowest interval includes 0.
     high_K = falling_N[is_last_N]
     low_K = np.append(high_K[1:], 0.0)
     best = f1_K == f1_K.max()
@@ -265,26 +264,28 @@ def _threshold(there_N: NDArray[np.bool_], p_N: Floats) -> float:
     if ((low_K < DEFAULT_THRESHOLD) & (high_K >= DEFAULT_THRESHOLD)).any():
         return DEFAULT_THRESHOLD
     middle_K = (low_K + high_K) / 2
-    middle_K = np.where(middle_K > low_K, middle_K, high_K)  # neighbours in float64 have no middle
+    middle_K = np.where(middle_K > low_K, middle_K, high_K)  # adjacent float64 have no midpoint
     distance_K = np.abs(middle_K - DEFAULT_THRESHOLD)
     return float(middle_K[np.lexsort((-middle_K, distance_K))[0]])
 
 
 def check_matrix(name: str, given: ArrayLike, n_labels: int | None) -> NDArray[np.bool_]:
-    """Labels as booleans `[N, C]`.
+    """Check a matrix of labels and convert it to booleans `[N, C]`.
 
     Args:
-        name: of the matrix, for the message.
+        name: name of the matrix, for the message.
         given: `[N, C]` of 0 and 1.
-        n_labels: C; None takes any.
+        n_labels: C; None for any number.
 
     Raises:
-        ValueError: another shape, or another value.
+        ValueError: the matrix has the wrong shape, or other values.
     """
-    found = np.asarray(given)
-    if found.ndim != 2 or n_labels not in (None, found.shape[1]):
+    labels_NC = np.asarray(given)
+    if labels_NC.ndim != 2 or n_labels not in (None, labels_NC.shape[1]):
         wanted = "[N, C]" if n_labels is None else f"[N, {n_labels}]"
-        raise ValueError(f"{name} must be {wanted}, got shape {found.shape}")
-    if not np.isin(found, (0, 1)).all():
-        raise ValueError(f"{name} must hold 0 and 1 only; got {found[~np.isin(found, (0, 1))][0]}")
-    return found.astype(bool)
+        raise ValueError(f"{name} must be {wanted}, got shape {labels_NC.shape}")
+    if not np.isin(labels_NC, (0, 1)).all():
+        raise ValueError(
+            f"{name} must contain only 0 and 1, got {labels_NC[~np.isin(labels_NC, (0, 1))][0]}"
+        )
+    return labels_NC.astype(bool)

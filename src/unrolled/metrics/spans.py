@@ -1,23 +1,24 @@
-"""Spans written as one label per token: which were found, and which of those are right.
+"""Precision, recall and F1 of spans that are encoded as one label per token.
 
-A label is "O" or a prefix, a hyphen and a type: "B-PER"; a prefix alone, "B", has the type "". A span is
-right if its type and both ends are those of a gold span (CoNLL-2000; Tjong Kim Sang and Buchholz 2000).
-In four schemes:
+A label is "O", or a prefix, a hyphen and a type: "B-PER"; a prefix alone, "B", has the type "". A span is
+correct if its type and both ends equal those of a gold span (CoNLL-2000; Tjong Kim Sang and Buchholz
+2000). There are four schemes:
 
-    bio (IOB2)   B begins every span, I goes on
-    iob1         I begins a span and goes on; B begins one right after another of its type
-    bioes        B begins, I goes on, E ends; S is a span of one token
+    bio (IOB2)   B begins every span, I continues it
+    iob1         I begins and continues a span; B begins a span directly after another of its type
+    bioes        B begins, I continues and E ends a span; S is a span of one token
     bilou        the same with L for E and U for S
 
-Models write sequences that no scheme allows, and data sets hold some. Two readings:
+Models predict sequences that no scheme allows, and some data sets contain them. There are two readings:
 
-"conlleval", the default: what the shared tasks' script does, so that no label but O is lost. A span
-begins at B and S; at I and E after O, after E or S, or after another type. It ends with E and S, before
-O, and before the next one begins. One rule serves all schemes.
+"conlleval", the default: the rule of the shared tasks' script, with which every label except O belongs to
+a span. A span begins at B and S; at I and E after O, after E or S, or after another type. It ends with E
+and S, before O, and before the next span begins. The same rule is used for all schemes.
 
-"strict": only what the scheme allows is a span. bio: B and the I of its type that follow. bioes: S, or
-B, any I and E of one type. iob1: as there; a B that follows no token of its type begins nothing, nor
-does the I after it. Labels that are in no span count for nothing. Gold labels are read in the same way.
+"strict": only well-formed spans count. bio: B and the following I of its type. bioes: S, or B, any number
+of I, and E, all of one type. iob1: as defined above; a B that does not follow a token of its type begins
+no span, and neither does an I after it. Labels outside spans are ignored. Gold labels are read in the
+same way.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _AS_BIOES = {"L": "E", "U": "S"}
 
 
 class Span(NamedTuple):
-    """Tokens start … end − 1 of a sequence, 0-based, and what they are."""
+    """A span of tokens start … end − 1 of a sequence, 0-based, with its type."""
 
     start: int
     end: int
@@ -53,17 +54,17 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class SpanEvaluation:
-    """All that was measured of spans.
+    """The evaluation of spans.
 
     Args:
-        types: T of them, in the order of the alphabet; gold and predicted ones.
-        right: spans that were found, by type.
-        predicted: spans that the model wrote, by type.
-        gold: spans that are there, by type.
-        n_tokens: labels compared.
-        n_right_tokens: of those, how many are the same, prefix and type.
-        n_sequences: sentences.
-        scheme: how spans are written.
+        types: the T types of gold and predicted spans, in alphabetical order.
+        right: number of correct spans by type.
+        predicted: number of predicted spans by type.
+        gold: number of gold spans by type.
+        n_tokens: number of tokens.
+        n_right_tokens: number of tokens with the correct label, prefix and type.
+        n_sequences: number of sequences.
+        scheme: scheme of the labels.
         reading: how ill-formed labels were read.
 
     >>> found = measure_spans([["B-PER", "I-PER", "O", "B-LOC"]], [["B-PER", "I-PER", "O", "O"]])
@@ -97,17 +98,17 @@ class SpanEvaluation:
         return ClassCounts(*(np.array(column, np.int64) for column in columns))
 
     def scores(self) -> dict[str, float]:
-        """Every figure by name, 0…1."""
-        found = span_scores(self.counts, np.array(self.n_right_tokens), np.array(self.n_tokens))
-        return {name: float(value) for name, value in found.items()}
+        """All scores by name, 0…1."""
+        scores = span_scores(self.counts, np.array(self.n_right_tokens), np.array(self.n_tokens))
+        return {name: float(value) for name, value in scores.items()}
 
     def signature(self) -> dict[str, str]:
-        """How each figure was computed."""
+        """How each score was computed."""
         return signature(self.scheme, self.reading, f"n:{self.n_sequences}|spans:{sum(self.gold)}")
 
     @property
     def shown_types(self) -> tuple[str, ...]:
-        """The types as tables name them, which spans without one need."""
+        """The names of the types in tables; the empty type is shown as "(span)"."""
         return tuple(name or "(span)" for name in self.types)
 
     def lines(self) -> Iterator[str]:
@@ -120,16 +121,16 @@ class SpanEvaluation:
 def find_spans(
     labels: Sequence[str], scheme: Scheme = "bio", reading: Reading = "conlleval"
 ) -> list[Span]:
-    """The spans of one sequence of labels, by their start.
+    """Find the spans of one sequence of labels, ordered by their start.
 
     Args:
-        labels: one per token.
-        scheme: how spans are written.
+        labels: one label per token.
+        scheme: scheme of the labels.
         reading: how ill-formed labels are read.
 
     Raises:
-        ConfigError: an unknown scheme or reading.
-        DataError: a label that is not of the scheme; names the token.
+        ConfigError: the scheme or reading is unknown.
+        DataError: a label is not valid in the scheme; the message names the token.
 
     >>> find_spans(["I-PER", "O", "B-LOC", "I-PER"])
     [Span(start=0, end=1, type='PER'), Span(start=2, end=3, type='LOC'), Span(start=3, end=4, type='PER')]
@@ -151,27 +152,27 @@ def measure_spans(
     scheme: Scheme = "bio",
     reading: Reading = "conlleval",
 ) -> SpanEvaluation:
-    """Everything about the spans of some sequences.
+    """Evaluate the spans of predicted label sequences.
 
     Args:
-        gold: labels of each sequence.
-        predicted: the same numbers of labels.
-        scheme: how spans are written.
+        gold: gold labels of each sequence.
+        predicted: predicted labels of each sequence, of the same lengths.
+        scheme: scheme of the labels.
         reading: how ill-formed labels are read.
 
     Raises:
-        ConfigError: an unknown scheme or reading.
-        DataError: a label that is not of the scheme; names sequence and token.
-        ValueError: different numbers of sequences or of labels, or no sequence.
+        ConfigError: the scheme or reading is unknown.
+        DataError: a label is not valid in the scheme; the message names sequence and token.
+        ValueError: the numbers of sequences or labels differ, or there are no sequences.
     """
     types, counts_N3T, tokens_N2 = _count(gold, predicted, scheme, reading)
-    right, called, there = counts_N3T.sum(0).tolist()
+    n_right, n_predicted, n_gold = counts_N3T.sum(0).tolist()
     n_right_tokens, n_tokens = tokens_N2.sum(0).tolist()
     return SpanEvaluation(
         tuple(types),
-        tuple(right),
-        tuple(called),
-        tuple(there),
+        tuple(n_right),
+        tuple(n_predicted),
+        tuple(n_gold),
         n_tokens,
         n_right_tokens,
         len(gold),
@@ -189,7 +190,7 @@ def tally_spans(
     """What each sequence adds to the scores of `span_scores`, for intervals and slices.
 
     Raises:
-        ConfigError, DataError, ValueError: as `measure_spans`.
+        ConfigError, DataError, ValueError: as for `measure_spans`.
     """
     types, counts_N3T, tokens_N2 = _count(gold, predicted, scheme, reading)
     n_types = len(types)
@@ -197,8 +198,8 @@ def tally_spans(
 
     def of_sums(sums: Floats) -> Scores:
         by_type = sums[..., :-2].reshape(*sums.shape[:-1], 3, n_types)
-        right, called, there = np.moveaxis(by_type, -2, 0)
-        return span_scores(ClassCounts(right, called, there), sums[..., -2], sums[..., -1])
+        n_right, n_predicted, n_gold = np.moveaxis(by_type, -2, 0)
+        return span_scores(ClassCounts(n_right, n_predicted, n_gold), sums[..., -2], sums[..., -1])
 
     return Tally.of_rows(rows_NK, of_sums)
 
@@ -206,12 +207,12 @@ def tally_spans(
 def span_scores(
     counts: ClassCounts, n_right_tokens: NDArray[Any], n_tokens: NDArray[Any]
 ) -> Scores:
-    """The scores of spans, from their counts.
+    """Compute the scores of spans from counts.
 
     Args:
-        counts: `[..., T]`, by type.
-        n_right_tokens: `[...]`.
-        n_tokens: `[...]`.
+        counts: `[..., T]`, counts by type.
+        n_right_tokens: `[...]`, number of tokens with the correct label.
+        n_tokens: `[...]`, number of tokens.
     """
     return {
         "f1": counts.micro_f1,
@@ -225,7 +226,7 @@ def span_scores(
 def signature(
     scheme: Scheme = "bio", reading: Reading = "conlleval", of: str = ""
 ) -> dict[str, str]:
-    """How each figure is computed, one line each; see `labels.signature`."""
+    """How each score is computed, one line each; see `labels.signature`."""
     how = f"scheme:{scheme}|reading:{reading}|match:type and both ends"
     lines = {
         name: f"{how}|average:{average}|0/0:0"
@@ -241,12 +242,12 @@ def signature(
 
 
 def find_scheme(labels: Iterable[str]) -> Scheme | None:
-    """Which scheme a set of labels is written in: "bioes" if there is an E or an S, "bilou" if there is
-    an L or a U, else "bio".
+    """Detect the scheme of a set of labels: "bioes" if there is an E or an S, "bilou" if there is
+    an L or a U, otherwise "bio".
 
-    "iob1" has the labels of "bio", and the reading "conlleval" reads both alike. Letters alone are labels
-    of spans where both B and I are among them, and L and U beside a B. None: these are no labels of
-    spans, as parts of speech.
+    "iob1" uses the labels of "bio", and the reading "conlleval" treats them alike. Prefixes without types
+    are accepted only if both B and I occur, and L and U only together with B. Returns None if the labels
+    do not encode spans, such as parts of speech.
 
     >>> find_scheme({"O", "B-PER", "I-PER"}), find_scheme({"B-LOC", "E-LOC"}), find_scheme({"NN", "O"})
     ('bio', 'bioes', None)
@@ -283,14 +284,14 @@ def _strict_bio(parts: Sequence[tuple[str, str]], iob1: bool) -> Iterator[Span]:
     for place, (prefix, type_here) in enumerate([*parts, ("O", "")]):
         follows = before != "O" and type_here == type_before
         if prefix == "O":
-            begins = goes_on = False
+            begins = continues = False
         elif iob1:
             begins = (prefix == "B") == follows
-            goes_on = prefix == "I" and follows
+            continues = prefix == "I" and follows
         else:
             begins = prefix == "B"
-            goes_on = prefix == "I" and follows
-        if start is not None and not goes_on:
+            continues = prefix == "I" and follows
+        if start is not None and not continues:
             yield Span(start, place, type_before)
             start = None
         if begins:
@@ -302,35 +303,35 @@ def _strict_bioes(parts: Sequence[tuple[str, str]]) -> Iterator[Span]:
     start: int | None = None
     type_open = ""
     for place, (prefix, type_here) in enumerate(parts):
-        goes_on = start is not None and prefix in ("I", "E") and type_here == type_open
+        continues = start is not None and prefix in ("I", "E") and type_here == type_open
         if prefix == "S":
             yield Span(place, place + 1, type_here)
-        elif prefix == "E" and goes_on:
+        elif prefix == "E" and continues:
             assert start is not None
             yield Span(start, place + 1, type_here)
         if prefix == "B":
             start, type_open = place, type_here
-        elif not (prefix == "I" and goes_on):
+        elif not (prefix == "I" and continues):
             start = None
 
 
 def _split(label: str, scheme: Scheme, place: int) -> tuple[str, str]:
-    """Prefix and type of a label, as BIOES has them; the type of O is empty."""
-    found = _parts(label, scheme)
-    if found is None:
-        wanted = ", ".join(f"'{each}-…'" for each in _PREFIXES[scheme])
+    """Prefix and type of a label, with the prefixes of BIOES; the type of O is ""."""
+    parts = _parts(label, scheme)
+    if parts is None:
+        wanted = ", ".join(f"'{prefix}-…'" for prefix in _PREFIXES[scheme])
         other = {"E": "bioes", "S": "bioes", "L": "bilou", "U": "bilou"}.get(
             label.partition("-")[0]
         )
-        hint = f"; scheme '{other}' has it" if other not in (None, scheme) else ""
+        hint = f"; it is valid in scheme '{other}'" if other not in (None, scheme) else ""
         raise DataError(
-            f"token {place + 1}: {quote(label)} is no label of scheme '{scheme}', which has 'O', "
+            f"token {place + 1}: {quote(label)} is not a label of scheme '{scheme}', expected 'O', "
             f"{wanted}{hint}"
         )
-    return found
+    return parts
 
 
-@lru_cache(maxsize=4096)  # there are few labels, and a great many tokens
+@lru_cache(maxsize=4096)  # few distinct labels, but very many tokens
 def _parts(label: str, scheme: str) -> tuple[str, str] | None:
     if label == "O":
         return "O", ""
@@ -342,10 +343,10 @@ def _parts(label: str, scheme: str) -> tuple[str, str] | None:
 
 def _check(scheme: str, reading: str) -> None:
     if scheme not in get_args(Scheme):
-        choices = ", ".join(f"'{each}'" for each in get_args(Scheme))
+        choices = ", ".join(f"'{name}'" for name in get_args(Scheme))
         raise ConfigError(f"the scheme of spans must be one of {choices}, got '{scheme}'")
     if reading not in get_args(Reading):
-        raise ConfigError(f"spans are read as 'conlleval' or 'strict', got '{reading}'")
+        raise ConfigError(f"the reading of spans must be 'conlleval' or 'strict', got '{reading}'")
 
 
 def _count(
@@ -354,32 +355,35 @@ def _count(
     scheme: Scheme,
     reading: Reading,
 ) -> tuple[list[str], Ints, Ints]:
-    """Types; right, predicted and gold spans by sequence, `[N, 3, T]`; right and all tokens, `[N, 2]`."""
+    """Types; correct, predicted and gold spans, `[N, 3, T]`; correct and all tokens, `[N, 2]`."""
     if len(gold) != len(predicted):
         raise ValueError(
-            f"gold has {len(gold):,} sequences and predicted {len(predicted):,}: pass one row for each"
+            f"gold has {len(gold):,} sequences and predicted {len(predicted):,}: pass equally many"
         )
     if not gold:
         raise ValueError("no sequences to score: pass at least one")
-    found: list[tuple[set[Span], set[Span]]] = []
+    pairs: list[tuple[set[Span], set[Span]]] = []
     tokens_N2 = np.zeros((len(gold), 2), np.int64)
-    for row, (there, called) in enumerate(zip(gold, predicted, strict=True)):
-        if len(there) != len(called):
+    for row, (gold_T, predicted_T) in enumerate(zip(gold, predicted, strict=True)):
+        if len(gold_T) != len(predicted_T):
             raise ValueError(
-                f"sequence {row + 1} has {len(there)} gold labels and {len(called)} predicted ones: pass "
-                "one for each token"
+                f"sequence {row + 1} has {len(gold_T)} gold labels and {len(predicted_T)} predicted: "
+                "pass one per token"
             )
         try:
-            found.append(
-                (set(find_spans(there, scheme, reading)), set(find_spans(called, scheme, reading)))
+            pairs.append(
+                (
+                    set(find_spans(gold_T, scheme, reading)),
+                    set(find_spans(predicted_T, scheme, reading)),
+                )
             )
         except DataError as error:
             raise DataError(f"sequence {row + 1}, {error.problem}") from None
-        tokens_N2[row] = sum(map(str.__eq__, there, called)), len(there)
-    types = sorted({span.type for pair in found for spans in pair for span in spans})
+        tokens_N2[row] = sum(map(str.__eq__, gold_T, predicted_T)), len(gold_T)
+    types = sorted({span.type for pair in pairs for spans in pair for span in spans})
     ids = {name: index for index, name in enumerate(types)}
     counts_N3T = np.zeros((len(gold), 3, len(types)), np.int64)
-    for row, (gold_spans, predicted_spans) in enumerate(found):
+    for row, (gold_spans, predicted_spans) in enumerate(pairs):
         columns = gold_spans & predicted_spans, predicted_spans, gold_spans
         for column, spans in enumerate(columns):
             for span in spans:

@@ -1,4 +1,4 @@
-"""A trained run that answers with labels, as an object."""
+"""A trained run that predicts labels, as an object."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import check_data, check_part
 
 Input = str | Sequence[str]
-"""A text, or the texts of a pair; in tagging a sentence's tokens."""
+"""A text, or the texts of a pair; in tagging, a text or the tokens of a sentence."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledEvaluation:
     """The evaluation of a label run on labelled rows.
 
-    Scores are shares, 0…1, but for `brier` (0…2) and `nll` (nats). They become percentages where they are
-    printed (`lines`) and in the file of results (`figures`).
+    Scores are shares, 0…1, except `brier` (0…2) and `nll` (nats). They are converted to percentages for
+    printing (`lines`) and for the file of results (`figures`).
 
     Args:
         measured: all scores, with their tables.
-        intervals: of the scores, over other examples.
-        slices: scores of parts of the rows.
-        mistakes: wrong answers, the most confident first.
+        intervals: confidence intervals of the scores, over examples.
+        slices: scores of subsets of the rows.
+        mistakes: wrong predictions, the most confident first.
         tally: what each row adds to the scores.
-        predictions: of each row, in order.
-        n_cut: rows that were not read whole.
-        seconds: time to predict, without reading and scoring.
-        shuffled: the scores of the same texts with their words in random order, where requested.
-        when_long: what was done with texts that are too long.
+        predictions: predictions of the rows, in order.
+        n_cut: number of rows with truncated or split texts.
+        seconds: prediction time, without reading and scoring.
+        shuffled: scores of the same texts with their words in random order; empty if not requested.
+        when_long: what was done with texts longer than `data.max_length`.
     """
 
     measured: Any
@@ -70,13 +70,13 @@ class LabelledEvaluation:
     n_cut: int
     seconds: float
     shuffled: Mapping[str, float] = field(default_factory=dict)
-    when_long: str = "read in part (data.keep)"
+    when_long: str = "truncated (data.keep)"
 
     @property
     def scores(self) -> dict[str, float]:
         """All scores by name."""
-        found: dict[str, float] = self.measured.scores()
-        return found
+        scores: dict[str, float] = self.measured.scores()
+        return scores
 
     def lines(self) -> Iterator[str]:
         """The evaluation as text."""
@@ -103,14 +103,14 @@ class LabelledEvaluation:
                 yield f"{name:15}  {value:8.2%}  {value - scores[name]:+.2%}"
 
     def figures(self) -> dict[str, object]:
-        """The record in a file of results; shares as percentages."""
+        """The record for a file of results, with shares as percentages."""
         return {
             "rows": len(self.predictions),
             "seconds": round(self.seconds, 1),
             **_percentages(self.scores),
             "intervals": {
-                name: [round(100 * each.low, 2), round(100 * each.high, 2)]
-                for name, each in self.intervals.items()
+                name: [round(100 * bounds.low, 2), round(100 * bounds.high, 2)]
+                for name, bounds in self.intervals.items()
             },
             **({"shuffled": _percentages(self.shuffled)} if self.shuffled else {}),
             "signatures": self.measured.signature(),
@@ -118,7 +118,7 @@ class LabelledEvaluation:
 
 
 def _percentages(scores: Mapping[str, float]) -> dict[str, float]:
-    """Shares as percentages, `brier` and `nll` as they are, to four decimals."""
+    """Scores rounded to four decimals: shares as percentages, `brier` and `nll` unchanged."""
     return {
         name: round(value if name in ("brier", "nll") else 100 * value, 4)
         for name, value in scores.items()
@@ -126,14 +126,14 @@ def _percentages(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 class LabelPredictor:
-    """A model with its vocabulary and labels: text in, labels out. Made by `load`.
+    """A model with its vocabulary and labels: text in, labels out. Created by `load`.
 
     Args:
-        recipe: what the run was trained with.
-        task: its task.
-        tokenizers: by role, and the labels.
+        recipe: the recipe that the run was trained with.
+        task: the task of the run.
+        tokenizers: tokenizers by role, and the labels.
         model: the trained module, in evaluation mode.
-        folder: the run folder, where there is one.
+        folder: the run folder; None if there is none.
     """
 
     def __init__(
@@ -149,13 +149,13 @@ class LabelPredictor:
 
     @property
     def labels(self) -> Labels:
-        """What it chooses from."""
-        found: Labels = self.tokenizers[LABELS]
-        return found
+        """The labels that the model chooses from."""
+        labels: Labels = self.tokenizers[LABELS]
+        return labels
 
     @property
     def n_texts(self) -> int:
-        """Texts of an input."""
+        """The number of texts in an input."""
         return len(self.task.columns) - 1
 
     @overload
@@ -163,12 +163,12 @@ class LabelPredictor:
     @overload
     def __call__(self, texts: list[Any], /) -> list[str | tuple[str, ...]]: ...
     def __call__(self, *texts: Any) -> Any:
-        """The label of one input, given text by text, or of each of a list of inputs.
+        """The label of one input, passed text by text, or the labels of a list of inputs.
 
-        Where there may be several labels, and in tagging, it is a tuple of them.
+        If there may be several labels, and in tagging, each prediction is a tuple of labels.
         """
         if len(texts) == 1 and isinstance(texts[0], list):
-            return [self._plain(each) for each in self.predict(texts[0])]
+            return [self._plain(prediction) for prediction in self.predict(texts[0])]
         one: Input = texts[0] if len(texts) == 1 else texts
         return self._plain(self.predict([one])[0])
 
@@ -177,22 +177,24 @@ class LabelPredictor:
         return prediction.labels[0] if is_one else prediction.labels
 
     def predict(self, inputs: Sequence[Input]) -> list[LabelPrediction]:
-        """What the model says of each input, in order; an empty text is a text.
+        """The predictions of the model for a list of inputs, in order; texts may be empty.
 
         Raises:
-            ConfigError: an input of another number of texts, or that is no text.
-            DataError: in tagging an empty token.
+            ConfigError: an input is not text, or has the wrong number of texts.
+            DataError: a token is empty, in tagging.
         """
         if isinstance(inputs, str):
-            raise ConfigError("predict takes a list of inputs; for one, call the model with it")
-        return self._answer([self.encode(each) for each in inputs])
+            raise ConfigError(
+                "predict takes a list of inputs; for a single input, call the model instead"
+            )
+        return self._predict([self.encode(one) for one in inputs])
 
     def encode(self, one: Input) -> Any:
-        """An input as the model reads it.
+        """Encode an input, truncated as in training.
 
         Raises:
-            ConfigError: an input of another number of texts, or that is no text.
-            DataError: an empty token.
+            ConfigError: the input is not text, or has the wrong number of texts.
+            DataError: a token is empty.
         """
         fields = self._fields_of(one)
         if len(fields) != self.n_texts:
@@ -204,7 +206,7 @@ class LabelPredictor:
         except DataError as error:
             if error.line is None:
                 raise
-            # The line is that of a token, in no file.
+            # The line is the number of the token; there is no file.
             raise DataError(f"token {error.line}: {error.problem}") from None
         return self.task.cut(example, self.recipe.data)
 
@@ -214,20 +216,22 @@ class LabelPredictor:
         texts: list[Any] = list(one) if isinstance(one, Iterable) else [one]
         for text in texts:
             if not isinstance(text, str):
-                wanted = "a text, or a list of tokens" if self.task.by_token else "a text"
+                wanted = "a text or a list of tokens" if self.task.by_token else "a text"
                 if self.n_texts > 1:
                     wanted = f"{self.n_texts} texts"
-                raise ConfigError(f"an input is {wanted}; found {type(text).__name__} {text!r:.40}")
+                raise ConfigError(
+                    f"an input must be {wanted}; found {type(text).__name__} {text!r:.40}"
+                )
         return [tuple(texts)] if self.task.by_token else texts
 
-    def _answer(self, examples: Sequence[Any]) -> list[LabelPrediction]:
+    def _predict(self, examples: Sequence[Any]) -> list[LabelPrediction]:
         return label_predictions(self.model, self.task, examples, self.tokenizers)
 
     def held_out(self, part: str) -> list[Row]:
-        """The rows of the run's "valid" or "test" part, read or cut as in training.
+        """The rows of the run's "valid" or "test" part, read or split off as in training.
 
         Raises:
-            RunError: the part is in a data file, or was cut from one, that has changed since.
+            RunError: the data file of the part, or the one it was split off from, has changed since.
         """
         data = self.recipe.data
         if paths := getattr(data, part):
@@ -235,67 +239,68 @@ class LabelPredictor:
                 check_part(self.folder, data, part)
             return self.read(paths)
         if self.folder is not None:
-            # Cut from another file, the part could hold rows that were trained on.
+            # If the file has changed, the part could contain rows that were trained on.
             check_data(self.folder, data)
         splits = read_splits(data, len(self.task.columns), self.task.reading)
         return {"valid": splits.valid, "test": splits.test}[part]
 
     def parts(self) -> dict[str, list[Row]]:
-        """The rows of the run's "train", "valid" and "test" parts; of training those it learned from.
+        """The rows of the run's "train", "valid" and "test" parts; "train" without skipped rows.
 
         Raises:
-            RunError: a part was cut from a data file that has changed since.
+            RunError: a data file that parts were split off from has changed since.
         """
         if self.folder is not None:
             check_data(self.folder, self.recipe.data)
         data = self.recipe.data
-        found = read_splits(data, len(self.task.columns), self.task.reading)
-        train = found.train
+        splits = read_splits(data, len(self.task.columns), self.task.reading)
+        train = splits.train
         if data.too_long == "skip":
             path = data.train[0]
             train = encode_rows(train, self.task, self.tokenizers, data, path, skips=True).rows
-        return {"train": train, "valid": found.valid, "test": found.test}
+        return {"train": train, "valid": splits.valid, "test": splits.test}
 
     def read(self, paths: Sequence[str]) -> list[Row]:
-        """Labelled rows of other files."""
+        """Read labelled rows from other files."""
         return rows_of(self.recipe.data, paths, len(self.task.columns), self.task.reading)
 
     def evaluate(
         self, rows: Sequence[Row], path: str = "the data", shuffle_words: int | None = None
     ) -> LabelledEvaluation:
-        """Label each row and compare.
+        """Predict the labels of all rows and score them.
 
         Args:
-            rows: texts and labels, as `held_out` and `read` give them.
-            path: where they are from, for messages.
-            shuffle_words: a seed, to score the same texts with their words in random order too.
+            rows: texts and labels, as returned by `held_out` and `read`.
+            path: the file they are from, for messages.
+            shuffle_words: a seed; if given, also score the texts with their words in random order.
 
         Raises:
-            DataError: there is no row, or a label that the training part does not have.
+            DataError: there are no rows, or a label is not among the training labels.
         """
         task, data = self.task, self.recipe.data
         part = encode_rows(rows, task, self.tokenizers, data, path)
         start = time.perf_counter()
-        said = self._answer(part.examples)
+        predictions = self._predict(part.examples)
         seconds = time.perf_counter() - start
-        judged = task.evaluate(self.model, part.examples, said, self.tokenizers)
+        evaluated = task.evaluate(self.model, part.examples, predictions, self.tokenizers)
         shuffled: dict[str, float] = {}
         if shuffle_words is not None:
             random = np.random.default_rng(shuffle_words)
             others = [task.shuffle(example, self.tokenizers, random) for example in part.examples]
-            judged_again = task.evaluate(self.model, others, self._answer(others), self.tokenizers)
-            shuffled = judged_again.scores()
+            shuffled = task.evaluate(
+                self.model, others, self._predict(others), self.tokenizers
+            ).scores()
         return LabelledEvaluation(
-            judged.measured,
+            evaluated.measured,
             {
                 name: interval
-                for name, interval in bootstrap(judged.tally).items()
+                for name, interval in bootstrap(evaluated.tally).items()
                 if name not in SMALLER_IS_BETTER
             },
-            self._slices(judged.tally, part.examples),
-            judged.mistakes([f" {TEXT_SEPARATOR} ".join(row.texts[:-1]) for row in part.rows]),
-            judged.tally,
-            said,
+            self._slices(evaluated.tally, part.examples),
+            evaluated.mistakes([f" {TEXT_SEPARATOR} ".join(row.texts[:-1]) for row in part.rows]),
+            evaluated.tally,
+            predictions,
             part.n_cut,
             seconds,
             shuffled,
@@ -303,11 +308,11 @@ class LabelPredictor:
         )
 
     def words(self, fields: Sequence[Field]) -> list[list[str]]:
-        """The words of each text as far as the model reads it, whatever it knows of them.
+        """The words of each text, truncated as for the model, including words unknown to it.
 
-        In tagging its tokens, and the model's tokens where they are words, or stand between spaces. Where
-        they are byte pairs or characters, the text is split into words, so that a bag of them is one of
-        words.
+        In tagging, these are the tokens. If the tokens of the model are words or separated by spaces,
+        they are the words. If its tokens are byte pairs or characters, the text is split into words, so
+        that baselines always use bags of words.
         """
         if self.task.by_token:
             return [as_list(field) for field in fields]
@@ -325,11 +330,11 @@ class LabelPredictor:
 
     @cached_property
     def _splitter(self) -> Tokenizer:
-        """Splits text into words, with upper case folded away where the model's tokens are."""
+        """A tokenizer that splits text into words, in lower case if the model's tokens are."""
         return Tokenizer.train([], TextConfig(kind="word", lowercase=self.recipe.text.lowercase))
 
     def gold(self, row: Row) -> str | frozenset[str] | list[str]:
-        """The label of a row; the set of them, where there may be several; in tagging one a token."""
+        """The gold label of a row; a set if there may be several; in tagging, a list of one per token."""
         field, labels = row.fields[-1], self.labels
         if self.task.by_token:
             return as_list(field)
@@ -338,32 +343,32 @@ class LabelPredictor:
         return frozenset(split_labels(field, self.recipe.data.label_separator))
 
     def tally(self, truth: Sequence[Any], found: Sequence[Any]) -> Scorable:
-        """What each row adds to the scores of answers, wherever they come from.
+        """What each row adds to the scores of predictions, which may come from any model.
 
         Args:
-            truth: of each row what `gold` gives.
-            found: answers of the same sort.
+            truth: the gold labels of each row, as returned by `gold`.
+            found: the predicted labels of each row, in the same form.
 
         Raises:
-            DataError: a label that the training part does not have.
+            DataError: a label is not among the training labels.
         """
         labels = self.labels
         if self.task.by_token:
             return tally_tags(truth, found, labels)
         if not labels.multi_label:
-            truth_N, found_N = ([labels.id_of(name) for name in each] for each in (truth, found))
+            truth_N, found_N = ([labels.id_of(name) for name in names] for names in (truth, found))
             averaged = [labels.id_of(name) for name in labels.averaged]
             return tally_labels(truth_N, found_N, len(labels), averaged)
         matrices = []
-        for each in (truth, found):
-            matrix_NC = np.zeros((len(each), len(labels)), np.int64)
-            for row, names in enumerate(each):
+        for rows in (truth, found):
+            matrix_NC = np.zeros((len(rows), len(labels)), np.int64)
+            for row, names in enumerate(rows):
                 matrix_NC[row, [labels.id_of(name) for name in names]] = 1
             matrices.append(matrix_NC)
         return tally_multi_label(*matrices)
 
     def scores_of(self, truth: Sequence[Any], found: Sequence[Any]) -> dict[str, float]:
-        """The scores of answers, wherever they come from; arguments as for `tally`."""
+        """The scores of predictions, which may come from any model; arguments as for `tally`."""
         tally = self.tally(truth, found)
         scores = tally.scores(np.arange(tally.n_examples)[None])
         return {name: float(value[0]) for name, value in scores.items()}
@@ -382,30 +387,30 @@ def probability_fields(prediction: LabelPrediction, labels: Labels) -> dict[str,
     """The probabilities of a prediction, for a line of JSON.
 
     Returns:
-        `probabilities`: of each label by name; in tagging that of each token's tag, and, where the tags
-        write spans, `spans` too.
+        `probabilities`: by label name; in tagging, the probability of each token's tag, and also `spans`
+        if the tags encode spans.
     """
     if prediction.probabilities.ndim == 1:
         pairs = zip(labels.names, prediction.probabilities.tolist(), strict=True)
         return {"probabilities": {name: round(p, 6) for name, p in pairs}}
-    # Imported here, as a classifier needs no module of the tagger.
+    # Imported here, because a classifier does not need the tagger.
     from unrolled.tasks.tag.task import probabilities_of, spans_of
 
-    sure = probabilities_of(prediction, labels)
-    found: dict[str, Any] = {"probabilities": [round(p, 6) for p in sure]}
+    tag_probabilities = probabilities_of(prediction, labels)
+    fields: dict[str, Any] = {"probabilities": [round(p, 6) for p in tag_probabilities]}
     if labels.scheme:
         spans = [vars(span) for span in spans_of(prediction, labels)]
-        found["spans"] = [{**span, "probability": round(span["probability"], 6)} for span in spans]
-    return found
+        fields["spans"] = [{**span, "probability": round(span["probability"], 6)} for span in spans]
+    return fields
 
 
 def given_labels(prediction: LabelPrediction) -> str:
-    """The answer as a text: labels separated by commas, in tagging by spaces."""
+    """The predicted labels as text, separated by commas, in tagging by spaces."""
     return (", " if prediction.probabilities.ndim == 1 else " ").join(prediction.labels)
 
 
 def probability_of(prediction: LabelPrediction, labels: Labels) -> float:
-    """Of the label that was given; of several, the least sure; of none, that there is none, Π (1 − p)."""
+    """The probability of the predicted label; of several labels the lowest; of no label, Π (1 − p)."""
     if not prediction.labels:
         return float(np.prod(1 - prediction.probabilities.astype(np.float64)))
     return float(min(prediction.probabilities[labels.id_of(name)] for name in prediction.labels))

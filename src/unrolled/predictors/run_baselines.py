@@ -1,4 +1,4 @@
-"""Bag-of-n-grams baselines of a label run: fitted on its own training part, stored in its folder."""
+"""Bag-of-n-grams baselines of a label run, fitted on its training part and stored in its folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from unrolled.text.rows import Row
 
 BASELINES_FOLDER = "baselines"
-"""In a run folder."""
+"""The folder of the baselines in a run folder."""
 
 
 def fit_run_baselines(run: Path) -> Iterator[FittedBaseline]:
-    """Fit baselines on a run's training part, choose on its validation part, and save each in the run.
+    """Fit baselines on a run's training part, tune them on its validation part, and save them in the run.
 
     Args:
         run: folder of a run of `classify`, `pair` or `tag`.
 
     Yields:
-        Each baseline as soon as it is saved. Its `score` is that of `baseline_metric`.
+        Each baseline as soon as it is saved. Its `score` is the value of `baseline_metric`.
 
     Raises:
         UnavailableError: scikit-learn is not installed.
@@ -48,17 +48,17 @@ def fit_run_baselines(run: Path) -> Iterator[FittedBaseline]:
     parts = predictor.parts()
     train, valid = (baseline_inputs(predictor, parts[name]) for name in ("train", "valid"))
     score = _score(predictor, baseline_metric(predictor))
-    found: Iterator[FittedBaseline]
+    baselines: Iterator[FittedBaseline]
     if predictor.task.by_token:
-        found = fit_tagging_baselines(Tagged(*train), Tagged(*valid), score)
+        baselines = fit_tagging_baselines(Tagged(*train), Tagged(*valid), score)
     else:
         model: Any = predictor.recipe.model
         config = BaselineConfig(
             reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",),
             class_weights=getattr(model, "class_weights", "none"),
         )
-        found = fit_baselines(Labelled(*train), Labelled(*valid), score, config)
-    for fitted in found:
+        baselines = fit_baselines(Labelled(*train), Labelled(*valid), score, config)
+    for fitted in baselines:
         figures = fitted.figures() | {  # the file stores percentages
             "score": 100 * fitted.score,
             "tried": [[c, 100 * value] for c, value in fitted.tried],
@@ -68,7 +68,7 @@ def fit_run_baselines(run: Path) -> Iterator[FittedBaseline]:
 
 
 def load_run_baselines(run: Path) -> dict[str, Any]:
-    """The baselines that `fit_run_baselines` saved in a run, by name; empty where there are none."""
+    """The baselines that `fit_run_baselines` saved in a run, by name; {} if there are none."""
     folders = sorted((run / BASELINES_FOLDER).glob("*/"))
     if not folders:
         return {}
@@ -78,17 +78,17 @@ def load_run_baselines(run: Path) -> dict[str, Any]:
 
 
 def baseline_metric(predictor: LabelPredictor) -> str:
-    """The score that chooses baselines: the run's metric; where that is the loss, its first score."""
+    """The score that baselines are tuned for: the run's metric, or its first score for the loss."""
     metric: str = predictor.recipe.training.metric
     return metric if metric != "loss" else predictor.task.scores(predictor.tokenizers)[0]
 
 
 def baseline_inputs(predictor: LabelPredictor, rows: Sequence[Row]) -> tuple[list[Any], list[Any]]:
-    """What baselines read of each row, and its gold labels.
+    """The inputs of baselines for each row, and its gold labels.
 
     Returns:
-        Of each row its texts in the words that the model reads (`LabelPredictor.words`), or the tokens of
-        its sentence for a run that labels each token; and what `LabelPredictor.gold` gives.
+        For each row, the words of its texts (`LabelPredictor.words`), or the tokens of its sentence in
+        tagging; and for each row, its gold labels (`LabelPredictor.gold`).
     """
     texts: list[Any] = [predictor.words(row.fields[: predictor.n_texts]) for row in rows]
     if predictor.task.by_token:

@@ -1,4 +1,4 @@
-"""What a trained task returns for one input."""
+"""The predictions of a trained model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from unrolled.metrics.tally import SMALLER_IS_BETTER
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer to one input.
+    """The predicted text for one input.
 
     Args:
-        text: the best answer, as readable text.
-        score: its length-normalised log-probability, natural logarithm.
+        text: the best hypothesis as readable text.
+        score: its length-normalized log-probability (natural logarithm).
         source_pieces: the input as the model read it, one string per token.
-        hypotheses: the n best, best first.
-        n_truncated: tokens at the end of the input that were left out (`decoding.max_input_length`).
+        hypotheses: the n best hypotheses, best first.
+        n_truncated: number of tokens cut off at the end of the input (`decoding.max_input_length`).
     """
 
     text: str
@@ -36,15 +36,16 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Answer:
-    """One of the n best answers.
+    """One of the n best hypotheses.
 
     Args:
         text: readable text.
-        score: length-normalised log-probability, natural logarithm.
-        log_prob: summed log-probability of the tokens, end of sentence included.
-        pieces: the answer as the model wrote it, one string per token, end of sentence last.
-        attention: `[T, S]`, how much answer token t looked at source piece s; None without attention.
-        finished: whether the model ended the answer itself, rather than the length limit.
+        score: length-normalized log-probability (natural logarithm).
+        log_prob: summed log-probability of the tokens, including the end of sentence.
+        pieces: the output of the model, one string per token, the end of sentence last.
+        attention: `[T, S]`, attention weights of output token t over source pieces s; None without
+            attention.
+        finished: whether the model generated the end of sentence; False if it reached the length limit.
     """
 
     text: str
@@ -57,17 +58,16 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class LabelPrediction:
-    """The labels of one input, or of each of its tokens.
+    """The predicted labels of one input, or of each of its tokens.
 
     Args:
-        labels: the answer: one label; for several labels to an input those that reach their thresholds,
-            none included; in tagging one for each token.
-        probabilities: `[C]` of each label, in tagging `[T, C]`; they sum to 1 where an input, or a token,
-            has one label.
-        pieces: the tokens of each text of the input, as the model read them; in tagging as they are
-            written.
-        weights: for each text how much each of its tokens was looked at, `[T]`; None without attention.
-        n_truncated: tokens that were left out because the texts are longer than `data.max_length`.
+        labels: the predicted label; if there may be several, those that reach their thresholds, possibly
+            none; in tagging, one label per token.
+        probabilities: `[C]`, the probability of each label, in tagging `[T, C]`; they sum to 1 if an
+            input, or a token, has exactly one label.
+        pieces: the tokens of each text of the input, as the model read them; in tagging, as written.
+        weights: attention weights `[T]` of the tokens of each text; None without attention.
+        n_truncated: number of tokens cut off because a text is longer than `data.max_length`.
     """
 
     labels: tuple[str, ...]
@@ -79,12 +79,12 @@ class LabelPrediction:
 
 @dataclass(frozen=True, eq=False)
 class LabelScores:
-    """What is measured of labels.
+    """The evaluation of predicted labels.
 
     Args:
-        measured: the figures, with `scores()`, `signature()` and `lines()`.
-        count: → `tally`, which is made when it is asked for: validation needs the figures alone.
-        mistakes: texts of the examples → wrong answers, the surest first.
+        measured: the scores, with `scores()`, `signature()` and `lines()`.
+        count: makes `tally` on first use, because validation needs only the scores.
+        mistakes: texts of the examples → wrong predictions, the most confident first.
     """
 
     measured: Any
@@ -93,10 +93,10 @@ class LabelScores:
 
     @cached_property
     def tally(self) -> Any:
-        """What each example adds to the figures, for intervals and slices; a `Scorable`."""
+        """What each example adds to the scores, for intervals and slices; a `Scorable`."""
         return self.count()
 
     def scores(self) -> dict[str, float]:
-        """The scores of which larger is better, 0…1."""
-        found: dict[str, float] = self.measured.scores()
-        return {name: value for name, value in found.items() if name not in SMALLER_IS_BETTER}
+        """The scores for which larger is better, 0…1."""
+        scores: dict[str, float] = self.measured.scores()
+        return {name: value for name, value in scores.items() if name not in SMALLER_IS_BETTER}

@@ -1,4 +1,4 @@
-"""The sequence-to-sequence model: encoder, bridge, decoder with attention, and its loss and decoding."""
+"""The sequence-to-sequence model: encoder, bridge and attentional decoder, with its loss and decoding."""
 
 from __future__ import annotations
 
@@ -44,31 +44,31 @@ class TranslateConfig:
     """The `[model]` section of a translation recipe.
 
     Args:
-        cell: the recurrent cell of encoder and decoder.
-        embedding_size: width of the word embeddings, both sides.
+        cell: recurrent cell of encoder and decoder.
+        embedding_size: width of the source and target word embeddings.
         encoder_size: hidden width of one direction of the encoder.
         hidden_size: hidden width of the decoder.
-        encoder_layers: layers of the encoder.
-        decoder_layers: layers of the decoder.
-        bidirectional: whether the encoder also reads from the end.
-        attention: "none" (the encoding bottleneck), "additive" (Bahdanau 2015), "dot" or "general"
+        encoder_layers: number of encoder layers.
+        decoder_layers: number of decoder layers.
+        bidirectional: also read the source from right to left.
+        attention: "none" (a fixed-size encoding), "additive" (Bahdanau 2015), "dot" or "general"
             (multiplicative, Luong 2015).
-        input_feeding: whether the last output is an input of the next step (Luong 2015, 3.3).
-        copying: "pointer": the decoder may also copy the source words that it attends to, such as names
-            and numbers, whether they are in the vocabulary or not (See et al. 2017); needs attention.
-        dropout_rate: on embeddings, between layers and before the output layer.
-        label_smoothing: share of the target distribution spread over all words.
-        sampling_rate: scheduled sampling: the chance that a training step reads the model's own last
-            word instead of the right one (Bengio et al. 2015); 0 is teacher forcing.
-        unknown_rate: a word of either side that occurs n times in training is read there as unknown with
-            chance `unknown_rate` / n, so that the model learns what to make of words it does not know
-            (`layers.unknown`); 0 for never. The words to predict stay, so that no answer has more unknown
-            ones for it.
-        tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": the
-            source embedding too, which needs `text.shared`.
-        source_embeddings: of the source, see `unrolled.tasks.embeddings`; "trained" or "frozen", without
-            extra words.
-        target_embeddings: the same of the target; where both share one table, `source_embeddings` holds.
+        input_feeding: feed the attentional output of each step to the next step (Luong 2015, 3.3).
+        copying: "pointer" lets the decoder also copy the source words that it attends to, such as names
+            and numbers, in the vocabulary or not (See et al. 2017); needs attention.
+        dropout_rate: dropout on embeddings, between layers and before the output layer.
+        label_smoothing: share of the target distribution that is spread over all words.
+        sampling_rate: scheduled sampling: probability that a training step reads the word predicted by
+            the model instead of the reference word (Bengio et al. 2015); 0 is teacher forcing.
+        unknown_rate: in training, an input word of either side that occurs n times is replaced by the
+            unknown word with probability `unknown_rate` / n, so that the model learns to handle unknown
+            words (`layers.unknown`); 0 for never. The words to predict are not replaced, so this does
+            not make unknown words more frequent in the output.
+        tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": it
+            shares the source embedding too, which needs `text.shared`.
+        source_embeddings: source embeddings, see `unrolled.tasks.embeddings`; "trained" or "frozen",
+            without extra words.
+        target_embeddings: the same for the target; if both share one table, `source_embeddings` is used.
     """
 
     cell: CellName = "lstm"
@@ -101,7 +101,7 @@ class TranslateConfig:
             )
         if self.copying != "none" and self.attention == "none":
             raise ConfigError(
-                f"model.copying: '{self.copying}' copies what attention looks at, but model.attention is "
+                f"model.copying: '{self.copying}' needs attention to copy words, but model.attention is "
                 "'none'; set model.attention = 'additive' or model.copying = 'none'"
             )
         if self.tied_embeddings == "all" and self.target_embeddings.file is not None:
@@ -119,7 +119,7 @@ class TranslateConfig:
 
 
 class Translator(nn.Module):
-    """Embeddings, bidirectional encoder, bridge, attentional decoder, softmax head.
+    """Embeddings, recurrent encoder, bridge, attentional decoder, softmax or copy head.
 
     >>> model = Translator(TranslateConfig(embedding_size=3, encoder_size=5, hidden_size=7), 11, 13)
     >>> source = Padded.from_rows([[4, 5, 3], [6, 3]])
@@ -131,7 +131,7 @@ class Translator(nn.Module):
     unknown_source: Tensor
     unknown_target: Tensor
     same_words: Tensor
-    """`[source words]`, the target id of each source word, −1 for none; what copying writes."""
+    """`[source words]`, the target id that copying each source word writes, or −1 if there is none."""
 
     def __init__(self, config: TranslateConfig, n_source_words: int, n_target_words: int) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Translator(nn.Module):
             if config.copying == "none"
             else CopyHead(output_size, n_target_words, shared)
         )
-        # What a copied word that is in no vocabulary is read as by the next step.
+        # The next step reads a copied word without a target id as a projection of its encoding.
         self.embed_copied = (
             None if config.copying == "none" else nn.Linear(memory_size, E, bias=False)
         )
@@ -185,7 +185,7 @@ class Translator(nn.Module):
             embedding.weight.requires_grad_(settings.tuning == "trained")
 
     def tables(self) -> dict[str, tuple[nn.Embedding, EmbeddingsConfig]]:
-        """By role, "source" and "target", an embedding and its settings; a shared one is "source"."""
+        """The embeddings and their settings by role, "source" and "target"; a shared one is "source"."""
         config = self.config
         source = self.source_embedding, config.source_embeddings
         if self.target_embedding is self.source_embedding:
@@ -193,15 +193,15 @@ class Translator(nn.Module):
         return {"source": source, "target": (self.target_embedding, config.target_embeddings)}
 
     def reset_embeddings(self) -> None:
-        """Normal embeddings that reach the recurrent layers with deviation 1.
+        """Draw normal embeddings that reach the recurrent layers with standard deviation 1.
 
-        With 1, gates see their inputs from the first step on; with E^-1/2, a model of a few hundred
-        steps has learned little more than word frequencies (NOTES.md). An output layer wants E^-1/2,
-        so where it shares an embedding, that is the deviation, and the way in multiplies by E^1/2
+        With 1, the inputs affect the gates from the first step on; with E^-1/2, a model trained for a few
+        hundred steps has learned little more than word frequencies (NOTES.md). An output layer needs
+        E^-1/2, so an embedding that it shares has that deviation, and is multiplied by E^1/2 on input
         (Vaswani et al. 2017, section 3.4).
         """
         for embedding in dict.fromkeys((self.source_embedding, self.target_embedding)):
-            # Not a set: its order changes from process to process, and with it who draws first.
+            # Not a set, whose order, and thus the random draws, would change between processes.
             nn.init.normal_(embedding.weight, std=1 / self._scale(embedding))
             with torch.no_grad():
                 embedding.weight[PAD_ID] = 0
@@ -214,7 +214,7 @@ class Translator(nn.Module):
         return self.dropout(embedding(ids) * self._scale(embedding))
 
     def _embed_target(self, ids_BT: Tensor, memory: Memory | None) -> Tensor:
-        """Embedded words; of a copied word that is in no vocabulary, what its source step holds."""
+        """Embedded words; a copied word without a target id is embedded by its source encoding."""
         if self.embed_copied is None:
             return self._embed(self.target_embedding, ids_BT)
         assert memory is not None  # copying needs attention
@@ -230,12 +230,12 @@ class Translator(nn.Module):
         return self.dropout(torch.where(is_copied_BT1, copied_BTE, embedded_BTE))
 
     def encode(self, source: Padded, written: Int[Tensor, "B S"] | None = None) -> DecoderState:
-        """The decoder's state before the first word of each sentence of `[B, S]` ids.
+        """Encode the source; returns the decoder's initial state.
 
         Args:
-            source: what is read.
-            written: for copying, the same ids, where each different unknown word of a sentence has one of
-                its own, from the size of the vocabulary on; None where no word is unknown.
+            source: `[B, S]` source ids.
+            written: for copying, the same ids, but with a separate id for each distinct unknown word of a
+                sentence, from the size of the vocabulary on; None if there are no unknown words.
         """
         embedded_BSE = self._embed(self.source_embedding, source.values)
         encoded, final = self.encoder(Padded(embedded_BSE, source.lengths))
@@ -248,7 +248,7 @@ class Translator(nn.Module):
         return self.decoder.start(self.bridge(final), memory)
 
     def _copies(self, written_BS: Tensor) -> Tensor:
-        """What each source step writes: a target word, or V + the first step of that source word."""
+        """What copying each source step writes: a target word, or V + the first step of its word."""
         n_words = self.target_embedding.num_embeddings
         is_known_BS = written_BS < len(self.same_words)
         same_BS = self.same_words[torch.where(is_known_BS, written_BS, 0)]
@@ -258,13 +258,14 @@ class Translator(nn.Module):
     def forward(
         self, source: Padded, target: Padded, written: Int[Tensor, "B S"] | None = None
     ) -> Output:
-        """Teacher forcing: outputs for each step of `target`, `[B, T]` ids that begin with <s>.
+        """The outputs at each step of `target`, with teacher forcing.
 
-        In training, with `sampling_rate` above 0, steps read the model's own words at that rate.
+        In training with `sampling_rate` > 0, steps read the model's own predictions at that rate.
 
         Args:
-            source: ids of the source.
-            target: ids of the target; with copying, V + s is the word at step s of the source.
+            source: `[B, S]` source ids.
+            target: `[B, T]` target ids that begin with <s>; with copying, V + s is the word at step s of
+                the source.
             written: see `encode`.
         """
         state = self.encode(source, written)
@@ -300,11 +301,11 @@ class Translator(nn.Module):
         state: DecoderState,
         weights: StepWeights | None = None,
     ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
-        """One word further for Q hypotheses per sentence: (logits, state, attention).
+        """Advance Q hypotheses per sentence by one word; returns (logits, state, attention).
 
-        With copying the logits are log-probabilities of V + S words: the last S are the source's steps.
+        With copying, the logits are log-probabilities of V + S words; the last S are the source steps.
 
-        In a loop, `step_model` spares each step arranging the weights anew.
+        In a loop, use `step_model`, which rearranges the weights once instead of at every step.
         """
         embedded_BQE = self._embed_target(tokens, state.memory)
         hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
@@ -323,7 +324,7 @@ class Translator(nn.Module):
         return head.log_probs(hidden_BQH, attention_BQS, ids_BQS)
 
     def loss(self, batch: TranslationBatch, smoothing: float = 0.0) -> tuple[Tensor, int]:
-        """Cross-entropy of a batch in nats, summed; and how many words. See the head's `loss`."""
+        """The summed cross-entropy of a batch in nats, and the number of words; see the head's `loss`."""
         copies = batch.copies
         if not isinstance(self.head, CopyHead):
             output = self(batch.source, batch.target)
@@ -346,17 +347,17 @@ class Translator(nn.Module):
         )
 
     def step_model(self) -> TranslationStepModel:
-        """The same step for one call of `decode`, by the weights as they are now."""
+        """A step model with the current weights, for one call of `decode`."""
         return TranslationStepModel(self, self.decoder.arrange())
 
 
 @dataclass(frozen=True)
 class TranslationStepModel:
-    """A translator's steps while its weights stay as they are: for one decoding, not for longer.
+    """The steps of a translator with fixed weights; only valid until the weights change.
 
     Args:
-        model: whose step it is.
-        weights: the decoder's, arranged once.
+        model: the translator.
+        weights: the decoder's weights, rearranged once.
     """
 
     model: Translator
@@ -365,7 +366,7 @@ class TranslationStepModel:
     def step(
         self, tokens: Int[Tensor, "B Q"], state: DecoderState
     ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
-        """As `Translator.step`."""
+        """See `Translator.step`."""
         return self.model.step(tokens, state, self.weights)
 
 
@@ -374,13 +375,13 @@ class Pair:
     """One encoded example.
 
     Args:
-        source: ids, with </s>.
-        target: ids, without </s>.
-        unknown: the different source words that are not in its vocabulary, as they are written.
-        written: the source with ids of its own for them, V_source + their place in `unknown`; empty where
+        source: source ids, with </s>.
+        target: target ids, without </s>.
+        unknown: the distinct source words that are not in the source vocabulary, as written.
+        written: the source ids with V_source + its index in `unknown` for each unknown word; empty if
             there are none.
-        copied: the target with V + s for a word that is not in its vocabulary but at step s of the
-            source; empty where there are none.
+        copied: the target ids with V + s for each word that is not in the target vocabulary but occurs at
+            step s of the source; empty if there are none.
     """
 
     source: list[int]
@@ -392,12 +393,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Copies:
-    """What a batch holds for copying, where a word is in no vocabulary.
+    """The ids of a batch for copying words that are not in a vocabulary.
 
     Args:
-        source: `[B, S]` ids of the source, as in `Pair.written`.
-        target: `[B, T]` ids of the target, as in `Pair.copied`, beginning with <s>.
-        right: `[n_tokens]` ids to predict, of the same.
+        source: `[B, S]` source ids, as in `Pair.written`.
+        target: `[B, T]` target ids, as in `Pair.copied`, beginning with <s>.
+        right: `[n_tokens]` ids to predict, as in `Pair.copied`.
     """
 
     source: Tensor
@@ -405,19 +406,19 @@ class Copies:
     right: Tensor
 
     def to(self, device: torch.device | str) -> Copies:
-        """The same on another device."""
+        """The same ids on another device."""
         return Copies(self.source.to(device), self.target.to(device), self.right.to(device))
 
 
 @dataclass(frozen=True)
 class TranslationBatch:
-    """What the loss takes.
+    """The input of the loss.
 
     Args:
-        source: `[B, S]` ids, each ending in </s>.
-        target: `[B, T]` ids, each beginning with <s>.
-        right: `[n_tokens]` ids to predict, row after row, padding left out.
-        copies: the same with words that are in no vocabulary; None where there are none.
+        source: `[B, S]` source ids, each row ending in </s>.
+        target: `[B, T]` target ids, each row beginning with <s>.
+        right: `[n_tokens]` ids to predict, row by row, without padding.
+        copies: the same ids with words that are not in a vocabulary; None if there are none.
     """
 
     source: Padded
@@ -427,7 +428,7 @@ class TranslationBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Target tokens, </s> included, padding not."""
+        """The number of target tokens, with </s> and without padding."""
         return len(self.right)
 
     def to(self, device: torch.device | str) -> TranslationBatch:
@@ -439,17 +440,17 @@ class TranslationBatch:
 
 
 def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Tokenizer]:
-    """A tokenizer per side, or one for both where `text.shared` is set."""
+    """Train a tokenizer for each side, or one for both if `text.shared` is set."""
     sides = [[row.texts[side] for row in rows] for side in (0, 1)]
     if config.shared:
-        both = Tokenizer.train(chain(*sides), config)
-        return {"source": both, "target": both}
+        shared = Tokenizer.train(chain(*sides), config)
+        return {"source": shared, "target": shared}
     source, target = (Tokenizer.train(side, config) for side in sides)
     return {"source": source, "target": target}
 
 
 def encode(fields: Sequence[str], tokenizers: Tokenizers) -> Pair:
-    """Ids of a source and, where there is one, its target."""
+    """Encode a source and its target, if there is one, as ids."""
     source = [*tokenizers["source"].encode(fields[0]), EOS_ID]
     target = tokenizers["target"].encode(fields[1]) if len(fields) > 1 else []
     unknown, written = _unknown_words(fields[0], source, tokenizers["source"])
@@ -462,12 +463,12 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> Pair:
 def _unknown_words(
     text: str, ids: Sequence[int], tokenizer: Tokenizer
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The different words of a source that are not in its vocabulary, and its ids with theirs."""
+    """`Pair.unknown` and `Pair.written` of a source text."""
     if UNK_ID not in ids:
         return (), ()
     words = tokenizer.split(text)
     if len(words) != len(ids) - 1:
-        return (), ()  # a word too long for one token
+        return (), ()  # a long word was split into several tokens
     places: dict[str, int] = {}
     written = tuple(
         len(tokenizer) + places.setdefault(word, len(places)) if id_ == UNK_ID else id_
@@ -484,7 +485,7 @@ def _copied_words(
     unknown: Sequence[str],
     tokenizers: Tokenizers,
 ) -> tuple[int, ...]:
-    """A target with V + s for a word that is not in its vocabulary but at step s of the source."""
+    """`Pair.copied` of a target text."""
     if UNK_ID not in target:
         return ()
     tokenizer: Tokenizer = tokenizers["target"]
@@ -503,7 +504,7 @@ def _copied_words(
 
 
 def lengths(pair: Pair) -> tuple[int, int]:
-    """Steps on each side as the model sees them."""
+    """The number of steps on each side, with </s> or <s>."""
     return len(pair.source), len(pair.target) + 1
 
 
@@ -531,7 +532,7 @@ def _written(pairs: Sequence[Pair]) -> Tensor:
 
 
 def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
-    """A fresh model for these vocabularies."""
+    """A new model for these vocabularies."""
     if config.tied_embeddings == "all" and tokenizers["source"] is not tokenizers["target"]:
         raise ConfigError(
             "model.tied_embeddings: 'all' shares one table between source and target, which needs one "
@@ -545,16 +546,16 @@ def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
 
 
 def _same_words(source: Tokenizer, target: Tokenizer) -> Tensor:
-    """`[source words]`, the target id of each source word; −1 where the target has none."""
+    """`[source words]`, the target id of each source word, or −1 if there is none."""
     tokens = source.tokens(range(len(source)))
-    found = torch.tensor(target.ids_of(tokens), dtype=torch.int64)
-    found[found == UNK_ID] = -1
-    found[[PAD_ID, BOS_ID, EOS_ID]] = torch.tensor([PAD_ID, BOS_ID, EOS_ID])
-    return found
+    ids = torch.tensor(target.ids_of(tokens), dtype=torch.int64)
+    ids[ids == UNK_ID] = -1
+    ids[[PAD_ID, BOS_ID, EOS_ID]] = torch.tensor([PAD_ID, BOS_ID, EOS_ID])
+    return ids
 
 
 def prepare(model: Translator, pairs: Sequence[Pair], tokenizers: Tokenizers) -> None:
-    """How rare each word of the training part is."""
+    """Record how rare each word of the training part is."""
     if rate := model.config.unknown_rate:
         sides = (pair.source for pair in pairs), (pair.target for pair in pairs)
         for side, shares in zip(sides, (model.unknown_source, model.unknown_target), strict=True):
@@ -562,14 +563,14 @@ def prepare(model: Translator, pairs: Sequence[Pair], tokenizers: Tokenizers) ->
 
 
 def check_pretrained(config: TranslateConfig, text: TextConfig) -> None:
-    """Refuse files of vectors that the embeddings cannot start with."""
+    """Refuse vector files that do not fit the embeddings."""
     for role in ("source", "target"):
         settings: EmbeddingsConfig = getattr(config, f"{role}_embeddings")
         settings.check_file(f"model.{role}_embeddings", config.embedding_size, text.kind)
 
 
 def load_pretrained(model: Translator, tokenizers: Tokenizers) -> tuple[str, ...]:
-    """Pretrained embeddings of each side for which the recipe names a file."""
+    """Load pretrained embeddings for each side for which the recipe names a file."""
     notes: list[str] = []
     for role, (embedding, settings) in model.tables().items():
         scale = model._scale(embedding)
@@ -579,19 +580,19 @@ def load_pretrained(model: Translator, tokenizers: Tokenizers) -> tuple[str, ...
 
 
 TRAINING_ONLY = frozenset({"dropout_rate", "label_smoothing", "sampling_rate", "unknown_rate"})
-"""Settings of `[model]` that do not change the weights a model has."""
+"""Settings of `[model]` that do not affect the shapes and meaning of the weights."""
 
 
 def loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
-    """The training loss: label-smoothed cross-entropy, summed; and how many words.
+    """The training loss, a summed label-smoothed cross-entropy in nats, and the number of words.
 
-    In training some words are read as unknown.
+    In training mode, some input words are replaced by the unknown word.
     """
     if model.training and (rate := model.config.unknown_rate):
         source, target = batch.source, batch.target
         source_BS = some_unknown(source.values, model.unknown_source, rate)
         target_BT = some_unknown(target.values, model.unknown_target, rate)
-        # What is read as unknown is still copied as what it is.
+        # A word that is read as unknown can still be copied as itself.
         copies = batch.copies or Copies(source.values, target.values, batch.right)
         batch = TranslationBatch(
             Padded(source_BS, source.lengths),
@@ -603,7 +604,7 @@ def loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
 
 
 def evaluate_loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
-    """Plain cross-entropy in nats, summed; and how many words."""
+    """The summed cross-entropy in nats without label smoothing, and the number of words."""
     return model.loss(batch)
 
 
@@ -616,15 +617,16 @@ def decode(
     *,
     mask: MaskProvider | None = None,
 ) -> list[Prediction]:
-    """Translate a batch. An empty sentence has an empty translation, without running the model.
+    """Translate a batch. The translation of an empty sentence is empty, without running the model.
 
     Args:
         model: the module.
-        pairs: encoded; only their sources are read.
-        tokenizers: by role.
-        config: the method and its options.
-        with_attention: whether answers carry their attention.
-        mask: from the pairs with a source, cut to the longest that is read, to what their answers may be.
+        pairs: encoded examples; only their sources are used.
+        tokenizers: tokenizers by role.
+        config: the decoding method and its options.
+        with_attention: whether to return attention weights.
+        mask: maps the pairs with a non-empty source, truncated to `max_input_length`, to the words that
+            their outputs may have.
     """
     device = model.head.bias.device
     n_truncated = [max(0, len(pair.source) - 1 - config.max_input_length) for pair in pairs]
@@ -651,7 +653,7 @@ def decode(
                 EOS_ID,
                 with_attention,
                 forbidden=[PAD_ID],
-                # A sentence's draws depend on the sentence alone, not on its neighbours.
+                # Random draws depend only on the sentence, not on the other sentences.
                 keys=[zlib.crc32(repr(pairs[index].source).encode()) for index in asked],
                 mask=None if mask is None else mask([pairs[index] for index in asked]),
                 device=device,
@@ -665,7 +667,7 @@ def decode(
 
 
 def _cut(pair: Pair, n_tokens: int) -> Pair:
-    """The pair with the first tokens of its source alone."""
+    """The pair with its source truncated to `n_tokens` tokens."""
     written = (*pair.written[:n_tokens], EOS_ID) if pair.written else ()
     return replace(pair, source=[*pair.source[:n_tokens], EOS_ID], written=written)
 
@@ -678,7 +680,7 @@ def _prediction(
 ) -> Prediction:
     source, target = tokenizers["source"], tokenizers["target"]
     written = pair.written or pair.source
-    copied = source.tokens(written, pair.unknown)  # by the step that a token was copied from
+    copied = source.tokens(written, pair.unknown)  # by the step from which a token was copied
     answers = tuple(
         Answer(
             text=target.decode(hypothesis.tokens, copied),

@@ -1,9 +1,9 @@
-"""What a task is: a record of plain functions around a module.
+"""The definition of a task: a record of plain functions for a module.
 
-`Task` is for rows of data that become text, as in translation; `LabelTask` for rows that get labels;
-`StreamTask` for running text, read from batch to batch with the state carried along. The order of the
-fields is the order in which data flows through them, and the order in which a task's file is read. What
-differs between the three is in `tasks.kind`. A task of your own is a value of one of them: pass it to
+`Task` is for rows whose output is text, as in translation; `LabelTask` for rows whose output is labels;
+`StreamTask` for running text, with the state carried from batch to batch. The fields are in the order in
+which data flows through them, which is also the reading order of a task's file. What differs between the
+three is in `tasks.kind`. To define your own task, create an instance of one of them and pass it to
 `unrolled.train(..., task=MY_TASK)` and to `unrolled.load(path, task=MY_TASK)`; a run folder stores its
 name and never imports code.
 """
@@ -28,58 +28,58 @@ from unrolled.text.splits import DataConfig, LabelData, Reading
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 Tokenizers = Mapping[str, Any]
-"""The tokenizers of a run by role, e.g. `source` and `target`, saved as `tokenizer-<role>.json`; where
-answers are labels, under the role `labels` the `Labels`, saved as `labels.json`."""
+"""The tokenizers of a run by role, e.g. `source` and `target`, saved as `tokenizer-<role>.json`; if the
+output is labels, also the `Labels` under the role `labels`, saved as `labels.json`."""
 
 LABELS = "labels"
 """The role of the labels."""
 
 
 def noop(*_: Any) -> Any:
-    """Do nothing, and have nothing to note."""
+    """Do nothing, and return no notes."""
     return ()
 
 
 def unchanged(config: Any, tokenizers: Tokenizers) -> Tokenizers:
-    """The same tokenizers."""
+    """Return the tokenizers unchanged."""
     return tokenizers
 
 
 @dataclass(frozen=True)
 class Task:
-    """A job that a recurrent model can be trained for.
+    """A task whose output is text.
 
     Args:
-        name: what recipes and run folders call it.
-        columns: what the text columns of its data mean, e.g. `("source", "target")`.
+        name: name of the task in recipes and run folders.
+        columns: roles of the text columns of its data, e.g. `("source", "target")`.
         Config: the frozen dataclass of the recipe's `[model]` section.
         train_tokenizers: training rows and the recipe's `[text]` section → tokenizers by role.
-        encode: one row's fields → what `collate` takes (lists of ids).
+        encode: fields of one row → an encoded example (lists of ids), the input of `collate`.
         lengths: one encoded example → its length on each side, for batching.
         collate: encoded examples → the batch that `loss` takes; it must have `.to(device)` and
-            `.n_tokens`, the tokens a throughput is quoted in.
-        build: configuration and tokenizers → a fresh module.
-        loss: module, batch → (sum of the training loss, count of targets); the sum carries gradients.
+            `.n_tokens`, the number of tokens that throughput is reported in.
+        build: configuration and tokenizers → a new module.
+        loss: module, batch → (sum of the training loss, count of targets); the sum has gradients.
         evaluate_loss: the same without smoothing, dropout or sampling; its mean is the reported loss.
         decode: module, encoded inputs, tokenizers, decoding options, with_attention → predictions.
-        score: predicted texts, reference texts → scores by name; for each name, larger is better.
-        signature: how the scores were computed, one line.
+        score: predicted texts, reference texts → scores by name, for all of which larger is better.
+        signature: how each score is computed, one line each.
         Data: the frozen dataclass of the recipe's `[data]` section.
-        use: the command that tries a run, with `{run}` for its folder.
-        load_pretrained: module, tokenizers → gives a new model what it does not learn from the data, such
-            as pretrained embeddings, and returns notes about it. Not called for a run that is resumed or
-            loaded.
-        check_pretrained: configuration and the recipe's `[text]` section → refuses, before any data are
-            read, what `load_pretrained` could not use; called for the same runs.
-        prepare: module, encoded training examples, tokenizers → gives a model what it takes from them but
-            does not keep with its weights, such as word frequencies. Called for every run.
-        text: settings of the `[text]` section where the recipe does not give them.
-        training_only: settings of `[model]` that do not change the weights a model has, e.g.
-            `{"dropout_rate"}`; a run that starts from another may set them anew.
+        use: command to try a run, with `{run}` for its folder.
+        load_pretrained: module, tokenizers → initializes the parts of a new model that do not come from
+            the data, such as pretrained embeddings, and returns notes about it. Not called for a run that
+            is resumed or loaded.
+        check_pretrained: configuration and the recipe's `[text]` section → raises an error, before any
+            data are read, for what `load_pretrained` could not use; called for the same runs.
+        prepare: module, encoded training examples, tokenizers → sets statistics of the examples that are
+            not saved with the weights, such as word frequencies. Called for every run.
+        text: defaults of the `[text]` section.
+        training_only: settings of `[model]` that do not affect the shapes and meaning of the weights,
+            e.g. `{"dropout_rate"}`; a run that starts from another run may change them.
         inherited: settings of `[data]` that belong to what a model has learned; a run that starts from
-            another without a recipe takes them over.
+            another run without a recipe inherits them.
 
-    Translation, scored by the share of outputs that equal the reference:
+    Translation, scored by exact match with the reference:
 
     >>> from dataclasses import replace
     >>> from unrolled.tasks import TASKS
@@ -119,56 +119,56 @@ class Task:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What a model may be chosen by (`training.metric`)."""
+        """The metrics by which the best checkpoint can be chosen (`training.metric`)."""
         return ("loss", *self.signature())
 
     @property
     def example_call(self) -> str:
-        """How a trained model is called in Python, for its model card."""
+        """Python code that calls a trained model, for its model card."""
         return 'model("a sentence")'
 
 
 @dataclass(frozen=True)
 class LabelTask:
-    """A job whose output is labels. What is not described here is as for `Task`.
+    """A task whose output is labels. All other fields are as for `Task`.
 
     Args:
-        name: what recipes and run folders call it.
-        columns: what the columns of its data mean; the last is the label.
+        name: name of the task in recipes and run folders.
+        columns: roles of the columns of its data; the last is the label.
         Config: the frozen dataclass of the recipe's `[model]` section.
-        reading: which rows are full, and which texts may not stand in two parts.
+        reading: how rows are read: which are complete, and which texts may not occur in two parts.
         train_tokenizers: training rows, the recipe's `[text]` and `[data]` sections → tokenizers by role,
             and the labels.
-        encode: fields, the label left out where it is not known; tokenizers; the `[data]` section → an
-            example. An unknown label is a `DataError` without a place; its `line` is which token has it,
-            from 1, where each has one.
-        lengths: one example → tokens of each text, before it is cut.
+        encode: fields (without the label if it is unknown), tokenizers, the `[data]` section → an
+            example. A label that is not in the training part raises a `DataError` without a path; if
+            every token has a label, its `line` is the number of the token, from 1.
+        lengths: one example → number of tokens of each text, before truncation.
         cut: example, the `[data]` section → the example with no text longer than `max_length`.
         collate: examples → the batch that `loss` takes.
-        build: configuration and tokenizers → a fresh module.
-        prepare: module, training and validation examples by part → gives a model what it takes from the
-            training part, such as class weights; refuses a validation part that it could not be evaluated
-            on. Called for every run; a resumed one then gets its weights, and what is among them.
+        build: configuration and tokenizers → a new module.
+        prepare: module, training and validation examples by part → sets statistics of the training part,
+            such as class weights; raises an error if the model cannot be evaluated on the validation
+            part. Called for every run; a resumed run loads its weights and buffers afterwards.
         loss: module, batch → (sum of the training loss, count of targets).
         evaluate_loss: the same without smoothing, dropout or class weights.
-        predict: module, examples, tokenizers → a prediction for each.
-        tune_thresholds: module, validation examples, their predictions, tokenizers → sets what turns
-            probabilities into labels, and returns the predictions that follow.
-        evaluate: module, examples, their predictions, tokenizers → everything that is measured.
-        scores: tokenizers → the names of the scores of these labels that a model can be chosen by; larger
-            is better.
+        predict: module, examples, tokenizers → a prediction for each example.
+        tune_thresholds: module, validation examples, their predictions, tokenizers → sets the thresholds
+            that turn probabilities into labels, and returns the resulting predictions.
+        evaluate: module, examples, their predictions, tokenizers → all measurements.
+        scores: tokenizers → the names of the scores of these labels by which a checkpoint can be chosen;
+            larger is better.
         tokens: one example → the ids of all its texts.
         shuffle: example, tokenizers, a random generator → the example with the words of each text in
             random order.
-        signature: how the scores were computed.
+        signature: how each score is computed.
         Data: the frozen dataclass of the `[data]` section.
-        use: the command that tries a run, with `{run}` for its folder.
-        extend: configuration, new tokenizers → the same with what they take from files that the
-            configuration names, as the words of pretrained vectors.
+        use: command to try a run, with `{run}` for its folder.
+        extend: configuration, new tokenizers → the tokenizers, extended from files that the
+            configuration names, such as the words of pretrained vectors.
         load_pretrained, check_pretrained, text, training_only, inherited: as for `Task`.
-        by_token: whether each token has a label; an input is then a text, or its tokens.
+        by_token: whether each token has a label; an input is then a text or its tokens.
         when_long: what is done with texts longer than `max_length`, for messages.
-        notes: examples by part, tokenizers → what a reader should know of them.
+        notes: examples by part, tokenizers → notes for the user about the data.
     """
 
     kind: ClassVar[Kind] = LABELLING
@@ -202,47 +202,47 @@ class LabelTask:
     check_pretrained: Callable[[Any, TextConfig], None] = noop
     text: Mapping[str, object] = field(default_factory=dict)
     by_token: bool = False
-    when_long: str = "read in part (data.keep)"
+    when_long: str = "truncated (data.keep)"
     notes: Callable[[Mapping[str, Sequence[Any]], Tokenizers], tuple[str, ...]] = noop
     training_only: frozenset[str] = frozenset()
     inherited: tuple[str, ...] = ("label_separator", "averaged", "keep")
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What a model may be chosen by (`training.metric`)."""
+        """The metrics by which the best checkpoint can be chosen (`training.metric`)."""
         return ("loss", *self.signature())
 
     @property
     def example_call(self) -> str:
-        """How a trained model is called in Python, for its model card."""
+        """Python code that calls a trained model, for its model card."""
         if self.by_token:
             return 'model("a sentence")'
         return f"model({', '.join(repr(f'a {name}') for name in self.columns[:-1])})"
 
 
 State = tuple[tuple[Tensor, ...], ...]
-"""What a model carries from one window to the next: of each layer, its `[B, H]` tensors."""
+"""The state carried from one window to the next: the `[B, H]` tensors of each layer."""
 
 
 @dataclass(frozen=True)
 class StreamTask:
-    """A job learned from running text, with the state carried from window to window.
+    """A task trained on running text, with the state carried from window to window.
 
     Args:
-        name: what recipes and run folders call it.
+        name: name of the task in recipes and run folders.
         Config: the frozen dataclass of the recipe's `[model]` section.
-        Data: the frozen dataclass of its `[data]` section.
-        train_tokenizer: pieces of the training text and the recipe's `[text]` section → a tokenizer.
+        Data: the frozen dataclass of the recipe's `[data]` section.
+        train_tokenizer: segments of the training text and the recipe's `[text]` section → a tokenizer.
         collate: a window of ids → the batch that `loss` takes; it has `.to(device)` and `.n_tokens`.
-        build: configuration and tokenizers → a fresh module.
+        build: configuration and tokenizers → a new module.
         start: module, number of rows → the state before the first word.
-        loss: module, batch, state → (sum of the training loss, count of targets, state at which the
-            next window begins); the sum carries gradients, the states do not.
-        evaluate_loss: the same without dropout or sampling, over the whole vocabulary, and for one row
-            mixed with a cache where there is one.
-        scores: mean loss in nats, targets, characters of the text → figures by name.
-        signature: how a text was read → how the figures are computed.
-        use: the command that tries a run, with `{run}` for its folder.
+        loss: module, batch, state → (sum of the training loss, count of targets, initial state of the
+            next window); the sum has gradients, the states do not.
+        evaluate_loss: the same without dropout or sampling, over the whole vocabulary; for a single row,
+            optionally mixed with a continuous cache.
+        scores: mean loss in nats, number of targets, number of characters of the text → scores by name.
+        signature: how a text was read → how each score is computed.
+        use: command to try a run, with `{run}` for its folder.
         load_pretrained, check_pretrained, text, training_only, inherited: as for `Task`.
         prepare: module, ids of the training part, tokenizers → as for `Task`.
     """
@@ -278,12 +278,12 @@ class StreamTask:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What a model may be chosen by: the loss, from which all scores of running text follow."""
+        """The only metric is the loss, from which all scores of running text follow."""
         return ("loss",)
 
     @property
     def example_call(self) -> str:
-        """How a trained model is called in Python, for its model card."""
+        """Python code that calls a trained model, for its model card."""
         return 'model.complete("The quick bro")'
 
 

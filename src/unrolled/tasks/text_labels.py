@@ -1,10 +1,9 @@
-"""What `classify` and `pair` share: one or two texts in, one label out, or several.
+"""The common part of `classify` and `pair`: one or two texts as input, one or several labels as output.
 
-In the order data flows: example, encode, cut, collate, head, loss, predict, tune_thresholds,
-evaluate. Where a row
-may have several labels or none (`data.label_separator`), each label is a yes or no of its own (a sigmoid
-each, the loss is the sum of their binary cross-entropies), and is given where its probability reaches a
-threshold that is chosen on the validation part.
+In the order in which data flows: example, encode, cut, collate, head, loss, predict, tune_thresholds,
+evaluate. If a row may have several labels or none (`data.label_separator`), each label is a binary
+decision with a sigmoid of its own; the loss is the sum of their binary cross-entropies, and a label is
+predicted if its probability reaches a threshold that is tuned on the validation part.
 """
 
 from __future__ import annotations
@@ -42,18 +41,17 @@ from unrolled.text.tokenizer import PAD_ID, TextConfig, Tokenizer
 from unrolled.vectors.formats.detect import read_vectors
 
 ROLE = "text"
-"""The role of the tokenizer, which reads every text of a row."""
+"""The role of the tokenizer, which is used for every text of a row."""
 
 TEXT = {"kind": "word", "vocab_size": 30_000}
-"""How texts are read where the recipe does not say."""
+"""Defaults of the `[text]` section."""
 
 TRAINING_ONLY = frozenset(
     {"dropout_rate", "word_rate", "unknown_rate", "label_smoothing", "class_weights"}
 )
-"""Settings of `[model]` that do not change the weights a model has."""
+"""Settings of `[model]` that do not affect the shapes and meaning of the weights."""
 
 ClassWeights = Literal["none", "balanced"]
-
 
 _SHARES_COUNT = 10
 
@@ -63,9 +61,9 @@ class LabelledExample:
     """One encoded row.
 
     Args:
-        texts: ids of each text.
-        labels: ids of its labels; None where they are not known.
-        n_truncated: tokens that were cut away.
+        texts: token ids of each text.
+        labels: ids of the labels; None if they are not known.
+        n_truncated: number of tokens that were cut off.
     """
 
     texts: tuple[list[int], ...]
@@ -75,11 +73,11 @@ class LabelledExample:
 
 @dataclass(frozen=True)
 class LabelBatch:
-    """What the loss takes.
+    """The input of the loss.
 
     Args:
-        texts: `[B, T]` ids of each text.
-        targets: `[B]` ids of labels, or `[B, C]` of 0 and 1; None where they are not known.
+        texts: `[B, T]` token ids of each text.
+        targets: `[B, K]` label ids, filled up with −1; None if they are not known.
     """
 
     texts: tuple[Padded, ...]
@@ -87,7 +85,7 @@ class LabelBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all texts, padding not."""
+        """The number of tokens of all texts, without padding."""
         return sum(int(text.lengths.sum()) for text in self.texts)
 
     def to(self, device: torch.device | str) -> LabelBatch:
@@ -97,7 +95,7 @@ class LabelBatch:
 
 
 def labels_in(fields: Sequence[Field], data: LabelData) -> list[str]:
-    """The labels of a row, several where `data.label_separator` says that there may be."""
+    """The labels of a row; several or none if `data.label_separator` is set."""
     field = fields[-1]
     if data.label_separator:
         return split_labels(field, data.label_separator)
@@ -108,22 +106,24 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
     """A tokenizer for all texts, and the labels of the training part.
 
     Raises:
-        DataError: where each row has one label, a row with none or with a list; too few labels to choose
-            from.
-        ConfigError: `data.averaged` names a label that is not there.
+        DataError: a row has no label or a list of labels, although `data.label_separator` is not set; or
+            there are too few labels to choose from.
+        ConfigError: `data.averaged` names an unknown label.
     """
     *columns, _ = zip(*(row.texts for row in rows), strict=True)
-    words = Tokenizer.train((each for column in columns for each in column), text)
+    words = Tokenizer.train(chain.from_iterable(columns), text)
     multi_label = bool(data.label_separator)
     if not multi_label:
         _check_each_has_one(rows)
-    found = [labels_in(row.fields, data) for row in rows]
-    labels = Labels.of(chain.from_iterable(found), multi_label=multi_label, averaged=data.averaged)
+    names_N = [labels_in(row.fields, data) for row in rows]
+    labels = Labels.of(
+        chain.from_iterable(names_N), multi_label=multi_label, averaged=data.averaged
+    )
     texts = [
-        list(chain.from_iterable(each))
-        for each in zip(*(words.encode_batch(column) for column in columns), strict=True)
+        list(chain.from_iterable(ids))
+        for ids in zip(*(words.encode_batch(column) for column in columns), strict=True)
     ]
-    has_NC = np.array([[name in names for name in labels] for names in found])
+    has_NC = np.array([[name in names for name in labels] for names in names_N])
     shares = shares_without_words(texts, has_NC, words)
     return {ROLE: words, LABELS: replace(labels, shares=tuple(shares.round(6).tolist()))}
 
@@ -131,14 +131,14 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
 def shares_without_words(
     texts: Sequence[Sequence[int]], has_NC: NDArray[np.bool_], words: Tokenizer
 ) -> NDArray[np.float64]:
-    """How often to expect each label where no word of a text is known, from the training part.
+    """The expected share of each label for texts without a known word, estimated on the training part.
 
-    The texts that are like that are those of which no other text has a word. Mostly they are few, so that
-    the shares of all texts count as `_SHARES_COUNT` more of them.
+    Such texts are represented by those that share no word with any other text. There are usually few of
+    them, so the label shares of all texts are added as a prior with the weight of `_SHARES_COUNT` texts.
 
     Args:
-        texts: ids of each.
-        has_NC: which labels each has.
+        texts: token ids of each text.
+        has_NC: `[N, C]`, which labels each text has.
         words: the vocabulary.
 
     >>> words = Tokenizer.train(["a b", "a c", "zoo"], TextConfig(kind="word"))
@@ -157,27 +157,27 @@ def shares_without_words(
 
 
 def _check_each_has_one(rows: Sequence[Row]) -> None:
-    # No name would become a label like any other, and each combination of labels a class of its own.
+    # Otherwise the empty string would become a label, and each combination of labels a class.
     for row in rows:
         if not row.texts[-1].strip():
             raise DataError(
-                "the label is missing; give one, leave the row out, or set data.label_separator if a row "
+                "the label is missing; add it, remove the row, or set data.label_separator if a row "
                 "may have several labels or none",
                 line=row.line,
             )
         if not isinstance(row.fields[-1], str):
             raise DataError(
-                "the label is a list, so that a row may have several labels, or none; say so with "
+                "the label is a list; if a row may have several labels or none, set "
                 "data.label_separator = '|'",
                 line=row.line,
             )
 
 
 def encode_with(n_texts: int) -> Any:
-    """The `encode` of a task with so many texts; the label comes after them, where it is known."""
+    """The `encode` of a task with `n_texts` texts, which are followed by the label if it is known."""
 
     def encode(fields: Sequence[Field], tokenizers: Tokenizers, data: LabelData) -> LabelledExample:
-        """Ids of each text, and of the labels."""
+        """Encode the texts and the labels as ids."""
         texts = tuple(tokenizers[ROLE].encode(as_text(field)) for field in fields[:n_texts])
         labels: Labels = tokenizers[LABELS]
         if len(fields) == n_texts:
@@ -189,7 +189,7 @@ def encode_with(n_texts: int) -> Any:
 
 
 def lengths(example: LabelledExample) -> tuple[int, ...]:
-    """Tokens of each text."""
+    """The number of tokens of each text."""
     return tuple(len(ids) for ids in example.texts)
 
 
@@ -201,7 +201,7 @@ def cut(example: LabelledExample, data: LabelData) -> LabelledExample:
 
 
 def truncate(ids: list[Any], data: LabelData) -> list[Any]:
-    """What is read of a text.
+    """The tokens of a text that are kept according to `data.keep`.
 
     >>> truncate([1, 2, 3, 4, 5], LabelData(max_length=3, keep="both"))
     [1, 2, 5]
@@ -214,7 +214,7 @@ def truncate(ids: list[Any], data: LabelData) -> list[Any]:
 
 
 def collate(examples: Sequence[LabelledExample]) -> LabelBatch:
-    """Examples → padded ids and ids of labels."""
+    """Examples → padded token ids and label ids."""
     n_texts = len(examples[0].texts)
     texts = tuple(
         Padded.from_rows([example.texts[side] for example in examples], PAD_ID)
@@ -222,7 +222,7 @@ def collate(examples: Sequence[LabelledExample]) -> LabelBatch:
     )
     if any(example.labels is None for example in examples):
         return LabelBatch(texts, None)
-    # Rows of several labels become rows of 0 and 1 in the head, which knows how many there are.
+    # With several labels, the head converts each row to C values of 0 and 1.
     rows = [example.labels or () for example in examples]
     width = max(map(len, rows))
     targets = torch.tensor([[*row, *[-1] * (width - len(row))] for row in rows], dtype=torch.int64)
@@ -230,10 +230,10 @@ def collate(examples: Sequence[LabelledExample]) -> LabelBatch:
 
 
 def weigh_classes(head: LabelHead, examples: Sequence[LabelledExample], how: ClassWeights) -> None:
-    """Set what a row of each class counts, from how often it stands in the training part.
+    """Set the weight of each class in the loss from its frequency in the training part.
 
-    Balanced, as scikit-learn has it: N / (C n_c) of one label; (N − n_c) / n_c of a label that may stand
-    beside others, for the rows that have it.
+    "balanced" is defined as in scikit-learn, N / (C n_c), if each row has one label. With several labels
+    per row, the positive examples of a label have the weight (N − n_c) / n_c.
     """
     if how == "none":
         head.class_weights.fill_(1)
@@ -253,7 +253,7 @@ def weigh_classes(head: LabelHead, examples: Sequence[LabelledExample], how: Cla
 
 
 def prepare(model: Any, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
-    """What a model takes from the training part: class weights, how rare each word is."""
+    """Set the statistics of the training part: class weights, and how rare each word is."""
     weigh_classes(model.head, parts["train"], model.config.class_weights)
     ids = chain.from_iterable(map(tokens, parts["train"]))
     counts_V = count_ids(ids, len(model.unknown_shares))
@@ -263,7 +263,7 @@ def prepare(model: Any, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
 
 
 def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
-    """The vocabulary with the first words of the file of vectors, as many as the recipe says."""
+    """Extend the vocabulary by the first `embeddings.extra_words` words of the vector file."""
     settings = config.embeddings
     if not settings.extra_words:
         return tokenizers
@@ -272,10 +272,10 @@ def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
 
 
 def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
-    """Pretrained embeddings, where the recipe names a file.
+    """Load pretrained embeddings if the recipe names a file.
 
-    Where not, tokens that training never shows begin, and so remain, at zeros: bytes that no text has,
-    words that stand behind `data.max_length`. As they were drawn they would say nothing but chance.
+    Otherwise, set the embeddings of tokens that do not occur in training to zero, where they stay: bytes
+    that no text has, and words that are always truncated. Their random initial values would be noise.
     """
     if model.config.embeddings.file is None:
         with torch.no_grad():
@@ -284,7 +284,7 @@ def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
 
 
 def load_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
-    """Pretrained embeddings, where the recipe names a file."""
+    """Load pretrained embeddings if the recipe names a file."""
     notes: tuple[str, ...] = model.config.embeddings.load(
         model.embedding, tokenizers[ROLE], "model.embeddings"
     )
@@ -292,17 +292,17 @@ def load_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
 
 
 def hidden_of(model: Any, batch: LabelBatch) -> Tensor:
-    """`[B, D]` of a batch of ids."""
+    """The hidden vectors `[B, D]` of a batch."""
     return model.read(*(model.embed(text) for text in batch.texts))[0]
 
 
 def loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
-    """See `LabelHead.loss`; in training some words are read as unknown."""
+    """See `LabelHead.loss`; in training some words are replaced by the unknown word."""
     assert batch.targets is not None
     if model.training and model.config.unknown_rate:
         batch = replace(batch, texts=tuple(_some_unknown(model, text) for text in batch.texts))
-    found: tuple[Tensor, int] = model.head.loss(hidden_of(model, batch), batch.targets)
-    return found
+    result: tuple[Tensor, int] = model.head.loss(hidden_of(model, batch), batch.targets)
+    return result
 
 
 def _some_unknown(model: Any, text: Padded) -> Padded:
@@ -313,24 +313,24 @@ def _some_unknown(model: Any, text: Padded) -> Padded:
 def evaluate_loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
     """See `LabelHead.plain_loss`."""
     assert batch.targets is not None
-    found: tuple[Tensor, int] = model.head.plain_loss(hidden_of(model, batch), batch.targets)
-    return found
+    result: tuple[Tensor, int] = model.head.plain_loss(hidden_of(model, batch), batch.targets)
+    return result
 
 
 def predict(
     model: Any, examples: Sequence[LabelledExample], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
-    """A prediction for each example; where it has no known word, the expected share of each label."""
+    """A prediction for each example; without a known word, its probabilities are `Labels.shares`."""
     batch = collate([replace(example, labels=None) for example in examples])
     batch = batch.to(model.head.thresholds.device)
     hidden, weights = model.read(*(model.embed(text) for text in batch.texts))
     probabilities_BC = model.head.probabilities(hidden).float().cpu().numpy()
     labels: Labels = tokenizers[LABELS]
     if labels.shares:
-        blank = [_says_nothing(model, example, tokenizers[ROLE]) for example in examples]
+        blank = [_has_no_known_word(model, example, tokenizers[ROLE]) for example in examples]
         probabilities_BC[np.array(blank, bool)] = labels.shares
     chosen = _chosen(probabilities_BC, labels, model.head.thresholds)
-    looked = [None if each is None else each.float().cpu().numpy() for each in weights]
+    attention = [None if w is None else w.float().cpu().numpy() for w in weights]
     words = tokenizers[ROLE]
     return [
         LabelPrediction(
@@ -338,8 +338,8 @@ def predict(
             probabilities_BC[row],
             tuple(tuple(words.pieces(ids)) for ids in example.texts),
             tuple(
-                None if each is None else each[row, : len(ids)]
-                for each, ids in zip(looked, example.texts, strict=True)
+                None if w is None else w[row, : len(ids)]
+                for w, ids in zip(attention, example.texts, strict=True)
             ),
             example.n_truncated,
         )
@@ -347,8 +347,8 @@ def predict(
     ]
 
 
-def _says_nothing(model: Any, example: LabelledExample, words: Tokenizer) -> bool:
-    """Whether training has seen no token that is read of an example."""
+def _has_no_known_word(model: Any, example: LabelledExample, words: Tokenizer) -> bool:
+    """Whether no token of an example occurred in training."""
     read = chain.from_iterable(example.texts[model.sides])
     ids = [id_ for id_ in read if id_ not in words.silent]
     return not ids or not bool(model.embedding.weight[ids].any())
@@ -359,8 +359,8 @@ def _chosen(
 ) -> list[tuple[str, ...]]:
     if not labels.multi_label:
         return [(labels.names[best],) for best in probabilities_BC.argmax(1).tolist()]
-    given_BC = probabilities_BC >= thresholds.cpu().numpy()
-    return [tuple(labels.names[c] for c in np.flatnonzero(row)) for row in given_BC]
+    predicted_BC = probabilities_BC >= thresholds.cpu().numpy()
+    return [tuple(labels.names[c] for c in np.flatnonzero(row)) for row in predicted_BC]
 
 
 def tune_thresholds(
@@ -369,7 +369,7 @@ def tune_thresholds(
     predictions: list[LabelPrediction],
     tokenizers: Tokenizers,
 ) -> list[LabelPrediction]:
-    """Where a row may have several labels, set each threshold to the one with the best F1."""
+    """If a row may have several labels, set the threshold of each label to the one with the best F1."""
     labels: Labels = tokenizers[LABELS]
     if not labels.multi_label:
         return predictions
@@ -377,16 +377,16 @@ def tune_thresholds(
     thresholds = choose_thresholds(gold_matrix(examples, len(labels)), probabilities_NC)
     model.head.thresholds.copy_(torch.from_numpy(thresholds))
     chosen = _chosen(probabilities_NC, labels, model.head.thresholds)
-    return [replace(each, labels=names) for each, names in zip(predictions, chosen, strict=True)]
+    return [replace(old, labels=names) for old, names in zip(predictions, chosen, strict=True)]
 
 
 def probabilities_of(predictions: Sequence[LabelPrediction]) -> NDArray[np.float32]:
-    """`[N, C]`."""
-    return np.stack([each.probabilities for each in predictions])
+    """The probabilities `[N, C]` of all predictions."""
+    return np.stack([prediction.probabilities for prediction in predictions])
 
 
 def gold_matrix(examples: Sequence[LabelledExample], n_labels: int) -> NDArray[np.int64]:
-    """`[N, C]` of 0 and 1."""
+    """The gold labels as `[N, C]` of 0 and 1."""
     gold_NC = np.zeros((len(examples), n_labels), np.int64)
     for row, example in enumerate(examples):
         gold_NC[row, list(example.labels or ())] = 1
@@ -399,35 +399,35 @@ def evaluate(
     predictions: Sequence[LabelPrediction],
     tokenizers: Tokenizers,
 ) -> LabelScores:
-    """Everything that is measured of labels."""
+    """All measurements of the predicted labels."""
     labels: Labels = tokenizers[LABELS]
     names, probabilities_NC = labels.names, probabilities_of(predictions)
     places = {name: place for place, name in enumerate(names)}
     if labels.multi_label:
-        given_NC = np.zeros(probabilities_NC.shape, np.int64)
-        for row, each in enumerate(predictions):
-            given_NC[row, [places[name] for name in each.labels]] = 1
+        predicted_NC = np.zeros(probabilities_NC.shape, np.int64)
+        for row, prediction in enumerate(predictions):
+            predicted_NC[row, [places[name] for name in prediction.labels]] = 1
         gold_NC = gold_matrix(examples, len(labels))
         thresholds_C = model.head.thresholds.cpu().numpy()
         return LabelScores(
             measure_multi_label(names, gold_NC, None, probabilities_NC, thresholds=thresholds_C),
-            lambda: tally_multi_label(gold_NC, given_NC),
+            lambda: tally_multi_label(gold_NC, predicted_NC),
             lambda texts: worst_multi_label_mistakes(
                 names, texts, gold_NC, probabilities_NC, thresholds_C
             ),
         )
     gold_N = np.array([(example.labels or (0,))[0] for example in examples])
-    given_N = np.array([places[each.labels[0]] for each in predictions])
+    predicted_N = np.array([places[prediction.labels[0]] for prediction in predictions])
     averaged = [places[name] for name in labels.averaged]
     return LabelScores(
-        measure_labels(names, gold_N, given_N, probabilities_NC, averaged=labels.averaged),
-        lambda: tally_labels(gold_N, given_N, len(names), averaged),
-        lambda texts: worst_mistakes(names, texts, gold_N, given_N, probabilities_NC),
+        measure_labels(names, gold_N, predicted_N, probabilities_NC, averaged=labels.averaged),
+        lambda: tally_labels(gold_N, predicted_N, len(names), averaged),
+        lambda texts: worst_mistakes(names, texts, gold_N, predicted_N, probabilities_NC),
     )
 
 
 def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
-    """The names of what `evaluate` measures, of which more is better."""
+    """The names of the scores of `evaluate` for which larger is better."""
     labels: Labels = tokenizers[LABELS]
     n = len(labels)
     if labels.multi_label:
@@ -437,37 +437,37 @@ def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
 
 
 def better_of(tally: Tally) -> tuple[str, ...]:
-    """The names of a tally's scores of which more is better."""
-    found = tally.scores(np.zeros((1, 1), np.int64))
-    return tuple(name for name in found if name not in SMALLER_IS_BETTER)
+    """The names of the scores of a tally for which larger is better."""
+    scores_by_name = tally.scores(np.zeros((1, 1), np.int64))
+    return tuple(name for name in scores_by_name if name not in SMALLER_IS_BETTER)
 
 
 def tokens(example: LabelledExample) -> list[int]:
-    """The ids of all texts."""
+    """The token ids of all texts."""
     return [id_ for text in example.texts for id_ in text]
 
 
 def shuffle(
     example: LabelledExample, tokenizers: Tokenizers, random: np.random.Generator
 ) -> LabelledExample:
-    """The words of each text in random order; what a word is made of stays together."""
+    """The example with the words of each text in random order; the tokens of a word stay together."""
     words: Tokenizer = tokenizers[ROLE]
     return replace(example, texts=tuple(_shuffled(text, words, random) for text in example.texts))
 
 
 def _shuffled(ids: list[int], words: Tokenizer, random: np.random.Generator) -> list[int]:
-    """What is in no word, as white space among characters, keeps its place between words."""
+    """Shuffle the words; tokens outside words, such as white space, keep their places between words."""
     places = words.word_places(ids)
     order = random.permutation(len(places))
-    found: list[int] = []
+    shuffled: list[int] = []
     end = 0
     for (start, next_end), other in zip(places, order.tolist(), strict=True):
-        found += ids[end:start]
-        found += ids[slice(*places[other])]
+        shuffled += ids[end:start]
+        shuffled += ids[slice(*places[other])]
         end = next_end
-    return found + ids[end:]
+    return shuffled + ids[end:]
 
 
 def signature() -> dict[str, str]:
-    """How the scores are computed, of one label and of several."""
+    """How each score is computed, for one label and for several labels per row."""
     return {**multi_label_signature(), **label_signature(("the labels of data.averaged",))}

@@ -1,4 +1,4 @@
-"""Column files: one token on each line, blank lines between sentences."""
+"""Column files (CoNLL): one token per line, blank lines between sentences."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ COLUMN_FILES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".col")
 
 @dataclass(frozen=True)
 class ColumnLine:
-    """A line of a file of columns.
+    """A line of a column file.
 
     Args:
-        text: as it stands, without its line end.
-        number: 1-based.
-        values: its columns, where it is a token.
-        ends: whether a sentence ends before it.
+        text: the line without its line end.
+        number: 1-based line number.
+        values: the columns of a token; None if the line is not a token.
+        ends: whether the line ends the sentence before it.
     """
 
     text: str
@@ -40,23 +40,24 @@ class ColumnLine:
 
 
 def is_column_file(path: str | PathLike[str]) -> bool:
-    """Whether a file's name says that it has a token on each line, as `.conll` does."""
+    """Whether a file name has the extension of a column file, such as `.conll`."""
     return endings(Path(path))[0] in COLUMN_FILES
 
 
 def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
-    r"""The lines of a file with a token on each, as the shared tasks of CoNLL have it.
+    r"""The lines of a column file with one token per line, the format of the CoNLL shared tasks.
 
-    Columns are separated by tabs where the first token's line has one, and by spaces otherwise; every
-    token has as many. A blank line ends a sentence, and so does `-DOCSTART-`, which is no token.
+    Columns are separated by tabs if the line of the first token has one, and by spaces otherwise; every
+    token must have the same number of columns. A blank line or a line that starts with `-DOCSTART-` ends
+    a sentence and is not a token.
 
-    Tokens may begin with #, and so do comments. A comment stands before a sentence, and has another
-    number of columns than a token; where spaces separate them, whatever begins with "# " there is one,
-    and in CoNLL-U (`.conllu`) whatever begins with #. There too, tokens of several words ("1-2") and
-    words that are not written ("8.1") are left out.
+    Both tokens and comments may start with #. A line that starts with # before a sentence is a comment
+    if its number of columns differs from a token's; in files separated by spaces also if it starts with
+    "# ", and in CoNLL-U (`.conllu`) always. In CoNLL-U, multiword tokens ("1-2") and empty nodes ("8.1")
+    have no values.
 
     Raises:
-        DataError: the file cannot be read, has no token, or a line has another number of columns.
+        DataError: the file cannot be read, has no token, or a line has a different number of columns.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "names.conll"
@@ -73,14 +74,11 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
             first = line
             break
     else:
-        # Nothing but what may be a comment, and may be tokens: those of one short message, say.
-        first = next(
-            (line for line in begin if line.text.startswith("#")),
-            None,
-        )
+        # Every line starts with #; they may still be tokens, for example hashtags.
+        first = next((line for line in begin if line.text.startswith("#")), None)
     if first is None:
         raise DataError(
-            "no tokens in this file; expected one on each line, a blank line between sentences",
+            "the file has no tokens; expected one token per line and a blank line between sentences",
             path,
         )
     by_tab, is_conllu = "\t" in first.text, endings(path)[0] == ".conllu"
@@ -101,7 +99,7 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
             what = "tab" if by_tab else "space"
             raise DataError(
                 f"expected {count_columns(n_columns, 'column')} separated by {what}s as in line "
-                f"{first.number}, found {len(values)}; a blank line stands between sentences",
+                f"{first.number}, found {len(values)}; put a blank line between sentences",
                 path,
                 line.number,
             )
@@ -113,7 +111,7 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
 _DOCUMENT = "-DOCSTART-"
 
 
-_SHARE_OF_TOKEN = 8  # its line is cut into columns, which take more room than their characters
+_SHARE_OF_TOKEN = 8  # lines are split into columns, which take more memory than their characters
 
 
 _NUMBER = re.compile(r"-?\d+")
@@ -126,7 +124,7 @@ _CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "de
 
 
 def column_index(path: str | PathLike[str], n_columns: int, name: str) -> int:
-    """The place of a column, by its number from 1, from the end (-1), or its name in CoNLL-U.
+    """The index of a column, given by its number from 1 or from the end (-1), or its CoNLL-U name.
 
     Raises:
         DataError: there is no such column.
@@ -141,15 +139,15 @@ def column_index(path: str | PathLike[str], n_columns: int, name: str) -> int:
 
 
 def token_column(path: str | PathLike[str], n_columns: int, columns: Sequence[str] = ()) -> int:
-    """The place of the tokens' column, where the tags' may not be there yet.
+    """The index of the token column, in a file that may not have a tag column yet.
 
     Args:
         path: the file.
-        n_columns: that it has.
-        columns: as `read_rows` takes them; names of a table's columns are no matter here.
+        n_columns: number of columns in the file.
+        columns: as for `read_rows`; if the first is not a column of this file, it is ignored.
 
     Raises:
-        DataError: there is no column of that number.
+        DataError: there is no column with that number.
     """
     names = _names_of_columns(Path(path), n_columns)
     if columns and (columns[0] in names or _NUMBER.fullmatch(columns[0])):
@@ -166,7 +164,7 @@ def read_columns(path: Path, asked: tuple[str, ...] | None, n_columns: int | Non
     chosen: list[int] = []
     cells: list[list[str]] = []
     numbers: list[int] = []
-    seen: dict[str, str] = {}  # equal values share one string: tokens and tags recur
+    seen: dict[str, str] = {}  # equal values share one string, because tokens and tags recur
     n_rows = 0
     for line in column_lines(path):
         if line.values is None:
@@ -187,7 +185,7 @@ def read_columns(path: Path, asked: tuple[str, ...] | None, n_columns: int | Non
     if numbers:
         yield _sentence(cells, numbers)
     elif not n_rows:
-        raise DataError("no tokens in this file", path)
+        raise DataError("the file has no tokens", path)
 
 
 def _chosen_columns(
@@ -203,7 +201,7 @@ def _chosen_columns(
 
 
 def _sentence(cells: Sequence[Sequence[str]], numbers: Sequence[int]) -> Row:
-    # A range takes no memory for each token; lines that are left out make one impossible.
+    # A range takes no memory per token, but needs consecutive lines.
     first, last = numbers[0], numbers[-1]
     is_whole = last - first + 1 == len(numbers)
     lines = range(first, last + 1) if is_whole else tuple(numbers)
@@ -213,7 +211,7 @@ def _sentence(cells: Sequence[Sequence[str]], numbers: Sequence[int]) -> Row:
 def _columns(text: str, by_tab: bool) -> tuple[str, ...]:
     if by_tab:
         return tuple(value.strip(" ") for value in text.split("\t"))
-    # Not str.split: a token may hold a no-break space.
+    # Not str.split: a token may contain a no-break space.
     return tuple(value for value in re.split(r"[ \t]+", text) if value)
 
 

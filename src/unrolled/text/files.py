@@ -1,4 +1,4 @@
-"""Files as they lie on a disk: what their names say, and how they are unpacked as they are read."""
+"""Open files by the extensions of their names, decompressing them while they are read."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from unrolled.errors import DataError, UnavailableError, did_you_mean
 from unrolled.text.limits import bounded
 
 PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
-"""Endings of packed files that are read and written as what they hold, and what packs them."""
+"""Extensions of the compressed files that can be read and written, and their formats."""
 
 _MODULES = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
 _NOT_UNPACKED = (".zst", ".lz4", ".lzma", ".z", ".zip", ".7z", ".rar")
 
 
 def endings(path: PurePath) -> tuple[str, str]:
-    """The last suffix in lower case, and after it that of what packs the file, or nothing.
+    """The last suffix in lower case without compression, and the compression suffix or "".
 
     >>> endings(Path("talk.TXT.gz")), endings(Path("talk.txt"))
     (('.txt', '.gz'), ('.txt', ''))
@@ -34,25 +34,25 @@ def endings(path: PurePath) -> tuple[str, str]:
 
 
 def nearest_file(path: Path) -> str:
-    """The end of a message about a missing file: one of a similar name, or that its folder is missing."""
+    """The end of a message about a missing file: a similar name, or that the folder does not exist."""
     try:
-        there = [each.name for each in path.parent.iterdir() if each.is_file()]
+        names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
     except OSError:
-        return f", nor a folder '{path.parent}'" if not path.parent.is_dir() else ""
-    return did_you_mean(path.name, there)
+        return "" if path.parent.is_dir() else f"; the folder '{path.parent}' does not exist"
+    return did_you_mean(path.name, names)
 
 
 @contextmanager
 def opened(path: Path, where: Callable[[], str] = str) -> Iterator[BinaryIO]:
-    """A file to read, unpacked where its name says that it is packed.
+    """Open a file for reading, decompressed if its name has a compression suffix.
 
     Args:
         path: the file.
-        where: tells for a message how far the reader has come, e.g. " after line 3".
+        where: returns how far the reader has come, for messages, e.g. " after line 3".
 
     Raises:
-        DataError: it is missing, damaged, a folder, or cannot be read.
-        UnavailableError: this Python cannot unpack it.
+        DataError: the file is missing, damaged, a folder, or cannot be read.
+        UnavailableError: this Python cannot decompress it.
     """
     try:
         if path.is_dir():
@@ -62,7 +62,7 @@ def opened(path: Path, where: Callable[[], str] = str) -> Iterator[BinaryIO]:
             if suffix in _NOT_UNPACKED and not packing:
                 known = ", ".join(PACKED)
                 raise DataError(
-                    f"{suffix} files are not unpacked here; unpack it, or pack it as one of {known}",
+                    f"{suffix} files are not supported; decompress it, or use one of {known}",
                     path,
                 )
             if packing:
@@ -80,17 +80,17 @@ def opened(path: Path, where: Callable[[], str] = str) -> Iterator[BinaryIO]:
 def unpacked(
     stream: Any, packing: str, name: str | Path, where: Callable[[], str] = str
 ) -> Iterator[BinaryIO]:
-    """What a packed file holds, as a stream.
+    """The decompressed contents of a stream.
 
     Args:
-        stream: of the packed bytes.
-        packing: the ending that says how, of `PACKED`.
-        name: of the file, for messages.
+        stream: the compressed bytes.
+        packing: the compression suffix, one of `PACKED`.
+        name: the file name, for messages.
         where: as for `opened`.
 
     Raises:
-        DataError: the bytes are damaged or cut short, or unpack to more than `text.limits` allows.
-        UnavailableError: this Python cannot unpack them.
+        DataError: the bytes are damaged or truncated, or decompress to more than `text.limits` allows.
+        UnavailableError: this Python cannot decompress them.
     """
     module = _module(packing, name)
     faults: tuple[type[Exception], ...] = (EOFError, zlib.error, OSError)
@@ -100,7 +100,7 @@ def unpacked(
         with module.open(stream) as inner:
             yield bounded(inner, stream, name)
     except faults as error:
-        # bz2 has no error of its own; what the disk or the net says is not the file's fault.
+        # bz2 raises a plain OSError for damaged data; errors of the disk or network are passed on.
         of_disk = isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)
         if of_disk and str(error) != "Invalid data stream":
             raise
@@ -111,13 +111,13 @@ def unpacked(
 
 @contextmanager
 def packed_into(stream: BinaryIO, packing: str, name: Path) -> Iterator[BinaryIO]:
-    """A stream that packs what is written to it; the same content is the same bytes.
+    """A stream that compresses what is written to it; equal content gives equal bytes.
 
     Raises:
-        UnavailableError: this Python cannot pack so.
+        UnavailableError: this Python cannot compress in this format.
     """
     module = _module(packing, name)
-    if packing == ".gz":  # no name and no time in it
+    if packing == ".gz":  # without name and time, for equal bytes
         packed = gzip.GzipFile("", "wb", 6, stream, mtime=0)
     else:
         packed = module.open(stream, "wb")
@@ -130,6 +130,6 @@ def _module(packing: str, name: str | Path) -> Any:
         return import_module(_MODULES[packing])
     except ImportError:
         raise UnavailableError(
-            f"{name}: this Python was built without {_MODULES[packing]}, which unpacks {packing} files; "
-            "unpack it first"
+            f"{name}: this Python was built without {_MODULES[packing]}, which decompresses {packing} "
+            "files; decompress it first"
         ) from None

@@ -1,4 +1,4 @@
-"""The labels of a data set: the names, in a fixed order, that a model chooses from."""
+"""The labels of a data set: the names a model chooses from, in a fixed order."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from unrolled.quoting import listed, quote
 from unrolled.text.rows import Field
 
 _MOST_BYTES = 64 << 20
-# What the file calls two of the fields.
+# Keys of two of the fields in the file.
 _NAMES, _MULTI_LABEL = "labels", "several"
 _SCHEMES = ("", "bio", "iob1", "bioes", "bilou")
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The names of C labels; the id of each is its place.
+    """The names of C labels; the id of a label is its index.
 
     Args:
-        names: of the labels.
-        multi_label: whether an example may have several of them, or none.
-        averaged: those whose mean F1 is a score of its own; none for no such score.
-        scheme: of the labels of tokens: how they write spans ("bio", "iob1", "bioes", "bilou"); "" where
-            they do not.
-        n_ill_formed: training examples whose labels the scheme does not allow.
-        shares: `[C]`, how often to expect each where nothing is known of a text; () where this was not
-            estimated, as of the labels of tokens.
+        names: label names.
+        multi_label: whether an example may have several labels or none.
+        averaged: labels whose mean F1 is reported as a score of its own; () for no such score.
+        scheme: tagging scheme of token labels that encode spans ("bio", "iob1", "bioes", "bilou");
+            "" for all other labels.
+        n_ill_formed: number of training examples whose labels violate the scheme.
+        shares: `[C]`, the expected share of each label for a text without known words; () if not
+            estimated, as for token labels.
 
     >>> labels = Labels.of(["neg", "pos", "neg"])
     >>> labels.names, labels.id_of("pos")
     (('neg', 'pos'), 1)
-    >>> labels.id_of("Pos")
+    >>> labels.id_of("po")
     Traceback (most recent call last):
-    unrolled.errors.DataError: label 'Pos' is not one of the training part (neg, pos); did you mean 'pos'?
+    unrolled.errors.DataError: label 'po' is not among the training labels (neg, pos); did you mean 'pos'?
     """
 
     names: tuple[str, ...]
@@ -54,22 +54,22 @@ class Labels:
 
     @classmethod
     def of(
-        cls, found: Iterable[str], *, multi_label: bool = False, averaged: Iterable[str] = ()
+        cls, values: Iterable[str], *, multi_label: bool = False, averaged: Iterable[str] = ()
     ) -> Labels:
-        """The different labels of a data set, finite numbers by value, then names by code point.
+        """The distinct labels of a data set: finite numbers by value, then names by code point.
 
         Raises:
-            DataError: there are too few to choose from.
-            ConfigError: one that is to be averaged is not there.
+            DataError: there are too few labels to choose from.
+            ConfigError: `averaged` names an unknown label.
         """
-        names = tuple(sorted(set(found), key=_order))
+        names = tuple(sorted(set(values), key=_order))
         least = 1 if multi_label else 2
         if len(names) < least:
             only = f"only {quote(names[0])}" if names else "none"
             wanted = "one label" if multi_label else "two different labels"
             raise DataError(f"expected at least {wanted}, found {only}")
         for name in averaged:
-            wanted = f"of labels that stand in the training part ({_shown(names)})"
+            wanted = f"a list of labels from the training part ({_shown(names)})"
             require(name in names, "data.averaged", wanted, name)
         return cls(names, multi_label, tuple(averaged))
 
@@ -84,10 +84,10 @@ class Labels:
         return {name: place for place, name in enumerate(self.names)}
 
     def id_of(self, name: str) -> int:
-        """The place of a name.
+        """The id of a label.
 
         Raises:
-            DataError: it is not one of these labels.
+            DataError: the name is not one of these labels.
         """
         try:
             return self._places[name]
@@ -96,11 +96,11 @@ class Labels:
             if not name:
                 raise DataError(f"the label is missing; expected one of {shown}") from None
             near = did_you_mean(name, self.names)
-            problem = f"label {quote(name)} is not one of the training part ({shown}){near}"
+            problem = f"label {quote(name)} is not among the training labels ({shown}){near}"
             raise DataError(problem) from None
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write them as JSON."""
+        """Write the labels as JSON."""
         content = asdict(self)
         keys = {"names": _NAMES, "multi_label": _MULTI_LABEL}
         content = {keys.get(name, name): value for name, value in content.items()}
@@ -120,37 +120,37 @@ class Labels:
             raise _not_labels(path, error.problem) from None
         if not isinstance(content, dict):
             raise _not_labels(path, "expected an object")
-        found: dict[str, Any] = {_NAMES: None, "averaged": None} | content
-        problem = _why_no_labels(found)
+        fields: dict[str, Any] = {_NAMES: None, "averaged": None} | content
+        problem = _why_invalid(fields)
         if problem is not None:
             raise _not_labels(path, problem)
-        found["names"] = found.pop(_NAMES)
-        found["multi_label"] = found.pop(_MULTI_LABEL, False)
-        lists = {name: tuple(found[name]) for name, value in found.items() if type(value) is list}
-        return cls(**{**found, **lists})
+        fields["names"] = fields.pop(_NAMES)
+        fields["multi_label"] = fields.pop(_MULTI_LABEL, False)
+        lists = {name: tuple(fields[name]) for name, value in fields.items() if type(value) is list}
+        return cls(**{**fields, **lists})
 
 
-def _why_no_labels(found: dict[str, Any]) -> str | None:
-    """What is wrong with the fields of `Labels` as a file holds them; None for nothing."""
+def _why_invalid(fields: dict[str, Any]) -> str | None:
+    """What is wrong with the fields of a labels file; None if they are valid."""
     lists: dict[str, type] = dict.fromkeys((_NAMES, "averaged", "shares"), list)
     kinds = {**lists, _MULTI_LABEL: bool, "scheme": str, "n_ill_formed": int}
-    for name, value in found.items():
+    for name, value in fields.items():
         if type(value) is not kinds.get(name):
-            return f"'{name[:40]}' is not as it was written"
-    names, averaged = found[_NAMES], found["averaged"]
+            return f"'{name[:40]}' is unknown or has the wrong type"
+    names, averaged = fields[_NAMES], fields["averaged"]
     if not all(isinstance(name, str) for name in (*names, *averaged)):
-        return "expected lists of names"
-    if len(names) < (1 if found.get(_MULTI_LABEL) else 2):
+        return "expected lists of strings"
+    if len(names) < (1 if fields.get(_MULTI_LABEL) else 2):
         return "too few labels to choose from"
     if len(set(names)) < len(names):
-        return "a label stands there twice"
+        return "a label occurs twice"
     if not set(averaged) <= set(names):
-        return "'averaged' names a label that is not there"
-    if found.get("scheme", "") not in _SCHEMES or not 0 <= found.get("n_ill_formed", 0) < 1 << 63:
-        return "its scheme is not one that is known here"
-    shares = found.get("shares", [])
-    if len(shares) not in (0, len(names)) or not all(_is_share(each) for each in shares):
-        return "'shares' is not a share of each label"
+        return "'averaged' names an unknown label"
+    if fields.get("scheme", "") not in _SCHEMES or not 0 <= fields.get("n_ill_formed", 0) < 1 << 63:
+        return "'scheme' or 'n_ill_formed' has an invalid value"
+    shares = fields.get("shares", [])
+    if len(shares) not in (0, len(names)) or not all(map(_is_share, shares)):
+        return "'shares' must have one number from 0 to 1 per label"
     return None
 
 
@@ -159,13 +159,15 @@ def _is_share(value: object) -> bool:
 
 
 def _not_labels(path: str | PathLike[str], problem: str) -> RunError:
-    return RunError(f"{path}: not a file of labels ({problem}); restore it from a copy of the run")
+    return RunError(
+        f"{path}: not a valid labels file ({problem}); restore it from a copy of the run"
+    )
 
 
 def split_labels(field: Field, separator: str) -> list[str]:
-    """The labels of one example that may have several, or none.
+    """The labels of an example that may have several or none.
 
-    A text is split at the separator; where that is empty, it is one label.
+    A string is split at the separator; with an empty separator it is a single label.
 
     >>> split_labels("sport | politics", "|"), split_labels("", "|"), split_labels("a|b", "")
     (['sport', 'politics'], [], ['a|b'])
@@ -187,5 +189,5 @@ def _order(name: str) -> tuple[bool, float, str]:
         value = float(name)
     except ValueError:
         value = math.nan
-    # No number is below or above "nan", whose place would follow from the order of a set.
+    # NaN does not compare with numbers, so its place would depend on the order of a set.
     return (False, value, name) if math.isfinite(value) else (True, 0.0, name)

@@ -1,13 +1,13 @@
-"""How much of a file is taken at once, so that no file fills the memory, whatever it holds.
+"""Limits on how much of a file is read at once, so that no file can fill the memory.
 
-Of these limits no result depends: a file is read, or refused by its line. So they are settings of the
-machine, given as environment variables.
+No result depends on these limits: a file is either read, or refused with the line number. They are
+settings of the machine, so they are given as environment variables.
 
 - `UNROLLED_MAX_LINE`, 4MB by default: bytes of one line of a file, and of a text that is read whole.
-- `UNROLLED_MAX_UNPACKED`: bytes that a packed file may unpack to; by default 200 times what it takes on
-  the disk, and 1 MB whatever its size.
+- `UNROLLED_MAX_UNPACKED`: bytes that a compressed file may decompress to; by default 200 times its size
+  on the disk, but at least 1 MB.
 
-Running text, of language models and word vectors, may be one endless line: it is read in parts.
+Running text, for language models and word vectors, may be one line of any length: it is read in parts.
 """
 
 from __future__ import annotations
@@ -25,19 +25,17 @@ MAX_LINE = "UNROLLED_MAX_LINE"
 MAX_UNPACKED = "UNROLLED_MAX_UNPACKED"
 
 _LINE = 4_000_000
-_TIMES = (
-    200  # text is packed to a third or a tenth; a gigabyte of one letter to a thousandth and less
-)
+_TIMES = 200  # text compresses 3 to 10 times; a gigabyte of one letter, 1000 times and more
 _ANYWAY = 1_000_000
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"(\d{1,15}) ?(KB|MB|GB|TB|)", re.IGNORECASE)
 
 
 def longest_line() -> int:
-    """Bytes of the longest line.
+    """The longest allowed line in bytes.
 
     Raises:
-        ConfigError: the variable holds no size.
+        ConfigError: the environment variable is not a size.
     """
     return _given(MAX_LINE) or _LINE
 
@@ -45,24 +43,24 @@ def longest_line() -> int:
 def line_too_long(
     path: str | os.PathLike[str], line: int | None, share: int = 1, what: str = "line"
 ) -> DataError:
-    """The error of a line that is longer.
+    """The error for a line that is too long.
 
     Args:
         path: the file.
-        line: its number.
-        share: the part of the longest line that it may have.
-        what: it is.
+        line: the line number.
+        share: divisor of the longest line that gives the limit.
+        what: what is too long, for the message.
     """
     return DataError(
-        f"a {what} of more than {in_words(longest_line() // share)}; break it, or raise {MAX_LINE} (an "
-        f"environment variable, now {in_words(longest_line())})",
+        f"this {what} is longer than {in_words(longest_line() // share)}; split it, or raise {MAX_LINE} "
+        f"(an environment variable, now {in_words(longest_line())})",
         path,
         line,
     )
 
 
 def in_words(size: int) -> str:
-    """Bytes as they are given.
+    """A number of bytes for messages.
 
     >>> in_words(4_000_000), in_words(1500)
     ('4 MB', '1,500 bytes')
@@ -74,15 +72,15 @@ def in_words(size: int) -> str:
 
 
 def bounded(inner: Any, packed: Any, name: str | Path) -> BinaryIO:
-    """What a packed file holds, as a stream that raises a `DataError` where it unpacks to too much.
+    """A decompressed stream that raises a `DataError` if it decompresses to too much.
 
     Args:
-        inner: the unpacked stream.
-        packed: the packed one, whose position tells how much of it was read.
-        name: of the file, for messages.
+        inner: the decompressed stream.
+        packed: the compressed stream, whose position tells how much of it was read.
+        name: the file name, for messages.
 
     Raises:
-        ConfigError: the environment variable holds no size.
+        ConfigError: the environment variable is not a size.
     """
     return io.BufferedReader(_Bounded(inner, packed, name), 1 << 17)
 
@@ -110,8 +108,8 @@ class _Bounded(io.RawIOBase):
         if self._inner.tell() > most:
             of_default = "" if self._most else f", {_TIMES} times its own size"
             raise DataError(
-                f"unpacks to more than {in_words(self._most) if self._most else f'{most:,} bytes'}"
-                f"{of_default}; if it is what it should be, unpack it first, or raise {MAX_UNPACKED} (an "
+                f"decompresses to more than {in_words(self._most) if self._most else f'{most:,} bytes'}"
+                f"{of_default}; if the file is genuine, decompress it first, or raise {MAX_UNPACKED} (an "
                 "environment variable)",
                 self._name,
             )
@@ -119,11 +117,11 @@ class _Bounded(io.RawIOBase):
 
 
 def _given(name: str) -> int | None:
-    """A size from the environment; None where there is none."""
+    """A size from an environment variable; None if it is not set."""
     text = os.environ.get(name, "").strip()
     if not text:
         return None
-    found = _SIZE.fullmatch(text)
-    if found is None or not int(found[1]):
+    match = _SIZE.fullmatch(text)
+    if match is None or not int(match[1]):
         raise ConfigError(f"{name} must be a size such as 64MB or 2GB, got {quote(text)}")
-    return int(found[1]) * _UNITS[found[2].upper()]
+    return int(match[1]) * _UNITS[match[2].upper()]

@@ -1,4 +1,4 @@
-"""Text files read line by line."""
+"""Read text files line by line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Line:
     """A line of a text file.
 
     Args:
-        text: without its line end.
-        number: from 1.
-        offset: of its first byte, in the unpacked file.
+        text: the line without its line end.
+        number: 1-based line number.
+        offset: position of its first byte in the decompressed file.
     """
 
     text: str
@@ -27,15 +27,15 @@ class Line:
 
 
 def read_lines(path: Path, share: int = 1) -> Iterator[Line]:
-    """The lines of a text file, decoded; a packed file is unpacked.
+    """The decoded lines of a text file; a compressed file is decompressed.
 
     Args:
         path: the file.
-        share: lines may have this part of `limits.longest_line()`.
+        share: lines may have `limits.longest_line() // share` bytes.
 
     Raises:
-        DataError: the file cannot be read, is no UTF-8, or has a line that is too long; raised when the
-            faulty place is reached.
+        DataError: the file cannot be read, is not UTF-8, or has a line that is too long; raised when the
+            error is reached.
     """
     number, offset = 0, 0
     longest = longest_line() // share
@@ -77,7 +77,7 @@ def _decode(raw: bytes, path: Path, number: int, offset: int) -> str:
 
 def carriage_returns(path: Path) -> DataError:
     return DataError(
-        "lines end in CR (carriage return) alone, expected LF or CRLF; convert it, e.g. with: "
+        "lines end in a lone CR (carriage return), expected LF or CRLF; convert the file, e.g. with: "
         "tr '\\r' '\\n'",
         path,
         1,

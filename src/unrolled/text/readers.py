@@ -1,8 +1,8 @@
-"""Rows of text out of files: TSV, CSV, JSON lines, columns of tokens, parallel text; plain or packed.
+"""Read rows of text from files: TSV, CSV, JSON Lines, token columns, parallel text; plain or compressed.
 
-Files are read as a stream by our own line reader, which knows the line and byte of every fault.
-Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF, and in nothing else, so a
-stray Unicode line separator cannot shift one side of a parallel pair against the other.
+Files are read as a stream by our own line reader, which reports the line and byte of every error.
+Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF and nothing else, so a
+stray Unicode line separator cannot shift one side of parallel text against the other.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ def read_rows(
     lists: Lists = "none",
     by_token: bool = False,
 ) -> Iterator[Row]:
-    r"""Rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
+    r"""Read the rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
 
-    Files that end in `.gz`, `.bz2` or `.xz` are unpacked. A table's first line names its columns;
-    parallel files have one sentence per line and one column each, named by their last suffix
+    Files that end in `.gz`, `.bz2` or `.xz` are decompressed. The first line of a table names its
+    columns; each parallel file is one column with one sentence per line, named by its last suffix
     (`train.en` → `en`). In TSV, quotes are ordinary characters. A CSV whose header has semicolons
     and no comma is separated by semicolons.
 
     Args:
         path: one file, or one file per column.
-        columns: the columns to return, in this order; None for all of them.
+        columns: the columns to return, in this order; None for all columns.
         n_columns: how many columns the caller needs; None for any number.
-        names: a table that has just these columns is read in their order, whatever its own.
-        lists: which columns of a JSON file may hold a list of texts: "none", the "last", or "all".
-        by_token: whether one file that is no table has a token on each line, with its columns: see
-            `conll.column_lines`. Each sentence is a row of lists. Columns are numbered from 1, or from
-            the end, -1; those of CoNLL-U also have their names. Where two are needed, they are the first
-            and the last, and in CoNLL-U `form` and `upos`.
+        names: a table with exactly these columns is read in this order, whatever its own order.
+        lists: which columns of a JSON file may hold a list of strings: "none", the "last", or "all".
+        by_token: whether to read a single file that is not a table as a column file with one token per
+            line (`conll.column_lines`). Each sentence is a row of lists. Columns are numbered from 1, or
+            from the end, -1; in CoNLL-U they also have names. If two columns are needed, they default to
+            the first and the last, in CoNLL-U to `form` and `upos`.
 
     Raises:
-        DataError: the file cannot be read as asked; raised when the faulty place is reached.
+        DataError: the file cannot be read as requested; raised when the error is reached.
 
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "phrases.tsv"
@@ -70,9 +70,8 @@ def read_rows(
     asked = tuple(columns) if columns else None
     if asked is not None and n_columns is not None and len(asked) != n_columns:
         raise DataError(
-            f"{count_columns(n_columns, 'column')} needed, but "
-            f"{count_columns(len(asked), 'column')} asked for: "
-            f"{listed(asked, MOST_NAMED)}",
+            f"expected the names of {count_columns(n_columns, 'column')}, "
+            f"got {len(asked)}: {listed(asked, MOST_NAMED)}",
             place_of(paths),
         )
     if len(paths) > 1:
@@ -83,7 +82,7 @@ def read_rows(
 
 
 def column_names(path: PathOrPaths) -> tuple[str, ...]:
-    """The columns a file offers; for JSON lines, the keys of the first object.
+    """The column names of a file; for JSON Lines, the keys of the first object.
 
     Raises:
         DataError: the file cannot be read.
@@ -100,12 +99,12 @@ def _parallel_names(paths: tuple[Path, ...]) -> tuple[str, ...]:
         suffix, _ = endings(path)
         if suffix in TABLES:
             raise DataError(
-                "this is a table, give it alone; several files are read as parallel plain text, "
+                "this is a table; give it alone, because several files are read as parallel plain text, "
                 "one sentence per line",
                 path,
             )
         names.append(suffix.removeprefix("."))
-    # src.txt and trg.txt: the suffix does not tell them apart, the rest of the name does.
+    # src.txt and trg.txt have the same suffix, so the whole name is used.
     if "" in names or len(set(names)) < len(names):
         return tuple(path.name for path in paths)
     return tuple(names)
@@ -129,7 +128,7 @@ def _read_parallel(
             if not number - 1 and 0 in counts:
                 raise DataError("the file is empty", paths[counts.index(0)])
             raise DataError(
-                "parallel files must have one line per sentence each, found "
+                "parallel files must have the same number of lines, found "
                 + " and ".join(f"{count} lines" for count in counts),
                 place_of(paths),
             )

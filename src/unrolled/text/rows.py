@@ -16,10 +16,10 @@ PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 MOST_NAMED = 12  # columns in a message
 
 Field = str | tuple[str, ...]
-"""A text, or a list of texts, as of the tokens of a sentence."""
+"""A string, or a list of strings such as the tokens of a sentence."""
 
 Lists = Literal["none", "last", "all"]
-"""Which columns of a JSON file may hold a list of texts."""
+"""Which columns of a JSON file may hold a list of strings."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Row:
 
     Args:
         fields: the requested columns, in the requested order.
-        line: 1-based line on which the row starts.
-        lines: of a file with a token on each line, the line of each.
+        line: 1-based number of the line on which the row starts.
+        lines: the line number of each token, in a file with one token per line; otherwise empty.
 
     >>> Row(("Hello.", "Hola."), line=2).texts[1]
     'Hola.'
@@ -41,12 +41,12 @@ class Row:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The fields as texts, those that are lists joined by spaces."""
+        """The fields as strings; lists are joined by spaces."""
         return tuple(as_text(field) for field in self.fields)
 
 
 def as_list(field: Field) -> list[str]:
-    """The texts of a list; of a single text, its parts between spaces.
+    """The strings of a list; a single string is split at spaces.
 
     >>> as_list(("New York",)), as_list(()), as_list(" a  b ")
     (['New York'], [], ['a', 'b'])
@@ -57,7 +57,7 @@ def as_list(field: Field) -> list[str]:
 
 
 def as_text(field: Field) -> str:
-    """A text as it is; the texts of a list joined by spaces."""
+    """A string unchanged; the strings of a list joined by spaces."""
     return field if isinstance(field, str) else " ".join(field)
 
 
@@ -65,7 +65,7 @@ def as_paths(path: PathOrPaths) -> tuple[Path, ...]:
     paths = (path,) if isinstance(path, str | PathLike) else tuple(path)
     if not paths:
         raise DataError("no data file given")
-    return tuple(Path(each) for each in paths)
+    return tuple(Path(item) for item in paths)
 
 
 def place_of(paths: tuple[Path, ...]) -> str:
@@ -79,10 +79,12 @@ def count_columns(number: int, noun: str) -> str:
 def check_count(path: Path | str, names: Sequence[str], n_columns: int | None) -> None:
     if n_columns is None or len(names) == n_columns:
         return
-    found = f"{count_columns(len(names), 'column')} found: {listed(names, MOST_NAMED)}"
-    if len(names) > n_columns:
-        raise DataError(f"{n_columns} needed, {found}; say which with --data.columns", path)
-    raise DataError(f"{count_columns(n_columns, 'column')} needed, {found}", path)
+    hint = "; choose them with --data.columns" if len(names) > n_columns else ""
+    raise DataError(
+        f"expected {count_columns(n_columns, 'column')}, "
+        f"found {len(names)}: {listed(names, MOST_NAMED)}{hint}",
+        path,
+    )
 
 
 def index_of(path: Path | str, names: Sequence[str], name: str) -> int:
@@ -91,7 +93,7 @@ def index_of(path: Path | str, names: Sequence[str], name: str) -> int:
     if name in names:
         return names.index(name)
     raise DataError(
-        f"no column {quote(name)}; its columns are {listed(names, MOST_NAMED)}"
+        f"no column {quote(name)}; the columns are {listed(names, MOST_NAMED)}"
         f"{did_you_mean(name, names)}",
         path,
     )

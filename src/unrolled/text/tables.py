@@ -41,18 +41,21 @@ def read_table(
         check_count(path, names, n_columns)
         asked = tuple(meant) if sorted(meant) == sorted(names) else names
     chosen = [index_of(path, names, name) for name in asked]
-    takes_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
-    columns = list(zip(chosen, takes_list, strict=True))
+    may_be_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
+    columns = list(zip(chosen, may_be_list, strict=True))
     line = 0
     for line, values in records:
-        yield Row(tuple(_field(values[i], path, line, names[i], so) for i, so in columns), line)
+        yield Row(
+            tuple(_field(values[i], path, line, names[i], may_list) for i, may_list in columns),
+            line,
+        )
     if not line:
         raise DataError(f"no rows after the header {listed(names, MOST_NAMED)}", path)
 
 
 def _field(value: object, path: Path, line: int, name: str, lists: bool) -> Field:
     if lists and isinstance(value, list):
-        return tuple(_text(each, path, line, name) for each in value)
+        return tuple(_text(item, path, line, name) for item in value)
     return _text(value, path, line, name)
 
 
@@ -64,7 +67,7 @@ def _text(value: object, path: Path, line: int, name: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     kind = "null" if value is None else type(value).__name__
-    hint = "; write it as one text" if kind == "list" else ""
+    hint = "; write it as a string" if kind == "list" else ""
     raise DataError(f"expected text or a number, found {kind}{hint}", path, line, name)
 
 
@@ -74,7 +77,7 @@ def open_table(path: Path) -> tuple[tuple[str, ...], _Records]:
     if open_format is None:
         raise DataError(
             f"cannot tell the format from {quote(suffix)}; expected one of {' '.join(TABLES)} "
-            "(or packed, with .gz, .bz2 or .xz after it), or one plain-text file per column",
+            "(optionally followed by .gz, .bz2 or .xz), or one plain-text file per column",
             path,
         )
     lines = read_lines(path)
@@ -95,7 +98,7 @@ def _open_tsv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
             if n_values != len(names):
                 if not line.text:
                     continue
-                # A spreadsheet puts quotes around a field with a line break; here they are characters.
+                # Spreadsheets quote a field with a line break; in TSV, quotes are ordinary characters.
                 is_quoted = n_values < len(names) and line.text.count('"') % 2 == 1
                 raise _wrong_width(
                     path, line.number, len(names), n_values, "tab", is_quoted=is_quoted
@@ -106,21 +109,21 @@ def _open_tsv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
 
 
 def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str, ...], _Records]:
-    # The module's limit of 131,072 characters a field is global and stops one very long line.
+    # The csv module's global limit of 131,072 characters per field would reject a very long line.
     csv.field_size_limit(2**31 - 1)
     longest = longest_line()
     separator = ";" if ";" in first.text and "," not in first.text else ","
 
     def parsed() -> Iterator[tuple[int, list[str]]]:
         start = 1
-        n_open = 0  # characters of the row so far, which may have several lines
+        n_open = 0  # characters of the current row so far; it may span several lines
 
         def physical() -> Iterator[str]:
             nonlocal n_open
             for line in chain([first], rest):
                 n_open += len(line.text) + 1
                 if n_open > longest + 1:
-                    raise line_too_long(path, start, what="row, whose quotes stay open,")
+                    raise line_too_long(path, start, what="row, which has an unclosed quote,")
                 yield line.text + "\n"
 
         reader = csv.reader(physical(), delimiter=separator, strict=True)
@@ -150,7 +153,7 @@ def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
 def _wrong_width(
     path: Path, line: int, expected: int, found: int, separator: str, *, is_quoted: bool = False
 ) -> DataError:
-    quoted = "; a field of a TSV cannot go on after its line, in quotes neither: save it as CSV"
+    quoted = "; a field of a TSV cannot span lines, even in quotes: save the file as CSV"
     return DataError(
         f"expected {count_columns(expected, 'field')} separated by {separator}s as in the header, "
         f"found {found}{quoted if is_quoted else ''}",
@@ -166,15 +169,15 @@ def _open_jsonl(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[st
         yield first.number, tuple(_parse_object(path, first).values())
         for line in rest:
             if line.text:
-                found = _parse_object(path, line)
-                yield line.number, tuple(found.get(name, _MISSING) for name in names)
+                values = _parse_object(path, line)
+                yield line.number, tuple(values.get(name, _MISSING) for name in names)
 
     return names, records()
 
 
 def _parse_object(path: Path, line: Line) -> dict[str, object]:
     try:
-        found = json.loads(line.text)
+        value = json.loads(line.text)
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", "too deeply nested")
         column = getattr(error, "colno", 1)
@@ -183,18 +186,18 @@ def _parse_object(path: Path, line: Line) -> dict[str, object]:
             path,
             line.number,
         ) from error
-    if not isinstance(found, dict):
-        raise DataError(f"expected a JSON object, found {type(found).__name__}", path, line.number)
+    if not isinstance(value, dict):
+        raise DataError(f"expected a JSON object, found {type(value).__name__}", path, line.number)
     if "\\u" in line.text:
         try:
-            json.dumps(found, ensure_ascii=False).encode("utf-8")
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
             raise DataError(
                 "an escape holds half a surrogate pair; write the character itself in UTF-8",
                 path,
                 line.number,
             ) from error
-    return found
+    return value
 
 
 _OpenFormat = Callable[[Path, Line, Iterator[Line]], tuple[tuple[str, ...], _Records]]
@@ -209,4 +212,4 @@ _FORMATS: dict[str, _OpenFormat] = {
 }
 
 TABLES = tuple(_FORMATS)
-"""How the names of tables end."""
+"""File name extensions of tables."""

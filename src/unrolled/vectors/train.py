@@ -117,9 +117,10 @@ def fit_vectors(
         raise ConfigError("--resume goes on with what is there; leave out --force")
     earlier = None
     if counts is not None:
-        if corpus is not None or tokenizer is not None or cluster is not None:
+        others = {"corpus": corpus, "tokenizer": tokenizer, "cluster": cluster}
+        if excluded := [name for name, value in others.items() if value is not None]:
             raise ConfigError(
-                "--counts reuses existing counts and cannot be combined with a corpus"
+                f"--counts reuses existing counts and cannot be combined with a {excluded[0]}"
             )
         folder = Path(os.path.abspath(counts))
         if Path(os.path.realpath(folder)) == out:

@@ -1,7 +1,7 @@
-"""Tagged sentences as ids: the vocabularies, the scheme of the tags, examples and batches.
+"""Tagged sentences as ids: vocabularies, tagging scheme, examples and batches.
 
-The part of the task `tag` that knows no model. Tokens are those of the data, looked up whole; how tags
-write spans is found from the training part.
+The part of the task `tag` that does not depend on the model. The tokens of the data are looked up whole;
+the scheme in which tags encode spans is detected in the training part.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from unrolled.text.splits import DataConfig, Length, TooLong
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
 
 CHARACTERS = "characters"
-"""The role of the tokenizer of characters."""
+"""The role of the character tokenizer."""
 
 Scheme = Literal["auto", "none", "bio", "iob1", "bioes", "bilou"]
 _KINDS = ("word", "space")
@@ -39,23 +39,23 @@ _KINDS = ("word", "space")
 
 @dataclass(frozen=True)
 class TagData(DataConfig):
-    """Where tagged sentences come from; what is not described here is as in `DataConfig`.
+    """Where tagged sentences come from; all other fields are as in `DataConfig`.
 
-    A file has a token on each line (`text.readers.column_lines`), or is a table whose rows are sentences:
-    in JSON lines lists of tokens and of tags, elsewhere both separated by spaces.
+    A file has one token per line (`text.conll.column_lines`), or is a table with one sentence per row:
+    tokens and tags are lists in JSON Lines, and separated by spaces in other tables.
 
     Args:
-        columns: the columns of the tokens and of the tags; of a file with a token on each line by their
-            numbers, e.g. ["1", "-1"], which is the default.
-        max_length: the most tokens that are read at once.
-        too_long: whether longer training sentences are left out ("skip"), or read in pieces ("truncate").
-        max_characters: the most characters of a word that are read; of a longer one, which is hardly a
-            word, half of them from its beginning and half from its end.
-        scheme: how tags write spans: "bio", "iob1", "bioes", "bilou"; "none" for not at all; "auto" finds
-            out.
+        columns: the token column and the tag column; in a file with one token per line, their numbers,
+            e.g. ["1", "-1"], the default.
+        max_length: maximum number of tokens read at once.
+        too_long: "skip" leaves longer training sentences out, "truncate" reads them in pieces.
+        max_characters: maximum number of characters read per word; half of them are taken from the
+            beginning and half from the end of a longer word.
+        scheme: how tags encode spans: "bio", "iob1", "bioes" or "bilou"; "none" if they do not; "auto"
+            detects it.
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: a value is invalid.
     """
 
     max_length: Length = 400
@@ -73,11 +73,11 @@ def tags_in(fields: Sequence[Field], data: TagData) -> list[str]:
 
 
 def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> dict[str, Any]:
-    """The vocabularies of words and of characters, and the tags with their scheme.
+    """Build the word and character vocabularies, and the tags with their scheme.
 
     Raises:
-        ConfigError: tokens that are no words.
-        DataError: a sentence without a tag for each token, or a tag that is not of `data.scheme`.
+        ConfigError: the tokens are not whole words.
+        DataError: a sentence does not have one tag per token, or a tag is not valid for `data.scheme`.
     """
     check_kind(text)
     sentences, tagged = list[list[str]](), list[list[str]]()
@@ -86,36 +86,38 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> di
         _check_count(tokens, tags, row.line)
         if "" in tags:
             place = tags.index("") + 1
-            raise DataError(f"token {place} has an empty tag; expected one for each", line=row.line)
+            raise DataError(
+                f"the tag of token {place} is empty; expected one tag per token", line=row.line
+            )
         sentences.append(tokens)
         tagged.append(tags)
     labels = Labels.of(chain.from_iterable(tagged))
     if data.scheme not in ("auto", "none"):
         _check_scheme(rows, tagged, labels.names, data.scheme)
     scheme, n_ill_formed = scheme_of(tagged, data.scheme)
-    every = list(chain.from_iterable(sentences))
-    # Characters are as they are written: a capital is what tells a name.
+    all_tokens = list(chain.from_iterable(sentences))
+    # Characters keep their case: a capital letter often marks a name.
     letters, most = TextConfig(kind="char"), data.max_characters
     return {
-        ROLE: Tokenizer.of_tokens(every, text),
-        CHARACTERS: Tokenizer.train((_characters(each, most) for each in every), letters),
+        ROLE: Tokenizer.of_tokens(all_tokens, text),
+        CHARACTERS: Tokenizer.train((_characters(token, most) for token in all_tokens), letters),
         LABELS: replace(labels, scheme=scheme, n_ill_formed=n_ill_formed),
     }
 
 
 def check_kind(text: TextConfig) -> None:
-    """Refuse tokens that are no words."""
+    """Refuse tokens that are not whole words."""
     if text.kind not in _KINDS:
         raise ConfigError(
             f"text.kind is '{text.kind}', but a tag belongs to a whole word; set text.kind to 'word', or "
-            "to 'space' where raw text is in tokens already"
+            "to 'space' if raw text is already split into tokens"
         )
 
 
 def scheme_of(tagged: Sequence[Sequence[str]], asked: str = "auto") -> tuple[str, int]:
-    """How tags write spans, "" for not at all; and how many sentences do not keep to it.
+    """The scheme in which tags encode spans, "" for none, and the number of sentences that violate it.
 
-    BIO and IOB1 have the same tags: it is the one that more sentences keep to.
+    BIO and IOB1 use the same tags: the one that fewer sentences violate is chosen.
 
     >>> scheme_of([["B-PER", "I-PER", "O", "B-PER"]]), scheme_of([["I-PER", "B-PER", "I-PER"]])
     (('bio', 0), ('iob1', 0))
@@ -135,9 +137,9 @@ def scheme_of(tagged: Sequence[Sequence[str]], asked: str = "auto") -> tuple[str
 
 
 def transitions(names: Sequence[str], scheme: str) -> Allowed:
-    """What a scheme allows; see `layers.crf.allowed_transitions`.
+    """The transitions that a scheme allows; see `layers.crf.allowed_transitions`.
 
-    In IOB1, B stands only where a span of its type has just ended, and I begins all the others.
+    In IOB1, B only starts a span directly after a span of the same type; I starts all other spans.
 
     >>> allowed = transitions(["B-PER", "I-PER", "O"], "iob1")
     >>> allowed.starts.tolist(), allowed.steps[:, 0].tolist()
@@ -153,7 +155,7 @@ def transitions(names: Sequence[str], scheme: str) -> Allowed:
     return Allowed(
         tuple(names),
         booleans(letter != "B" for letter, _ in parts),
-        booleans(each for row in steps for each in row).reshape(len(parts), len(parts)),
+        booleans(step for row in steps for step in row).reshape(len(parts), len(parts)),
         booleans(True for _ in parts),
     )
 
@@ -170,19 +172,19 @@ def _n_refused(allowed: Allowed, paths: Iterable[Sequence[int]]) -> int:
 def _check_scheme(
     rows: Sequence[Row], tagged: Sequence[Sequence[str]], names: Sequence[str], scheme: str
 ) -> None:
-    others = set()
+    invalid = set()
     for name in names:
         try:
             find_spans([name], scheme)  # type: ignore[arg-type]
         except DataError:
-            others.add(name)
-    for row, tags in zip(rows, tagged, strict=True) if others else ():
+            invalid.add(name)
+    for row, tags in zip(rows, tagged, strict=True) if invalid else ():
         for place, tag in enumerate(tags):
-            if tag in others:
+            if tag in invalid:
                 letters = {"bioes": "B, I, E, S", "bilou": "B, I, L, U"}.get(scheme, "B, I")
                 raise DataError(
-                    f"tag {quote(tag)} is none of data.scheme = '{scheme}': expected O, or one of "
-                    f"{letters} with a hyphen and a type; correct it, or set data.scheme = 'none'",
+                    f"tag {quote(tag)} is not valid for data.scheme = '{scheme}': expected O, or one of "
+                    f"{letters} followed by a hyphen and a type; correct it, or set data.scheme = 'none'",
                     line=row.lines[place] if row.lines else row.line,
                 )
 
@@ -190,7 +192,7 @@ def _check_scheme(
 def _check_count(tokens: Sequence[str], tags: Sequence[str], line: int | None = None) -> None:
     if len(tokens) != len(tags):
         raise DataError(
-            f"expected as many tags as there are tokens, {len(tokens):,}; found {len(tags):,}",
+            f"expected one tag per token ({len(tokens):,}), found {len(tags):,}",
             line=line,
         )
 
@@ -200,12 +202,12 @@ class TagExample:
     """One encoded sentence.
 
     Args:
-        tokens: as they are written.
-        words: the id of each.
-        spellings: the ids of the characters of each.
-        tags: the id of each one's tag; None where they are not known.
-        piece: the most tokens that are read at once; 0 for all.
-        order: in which the tokens are read, where it is not their own; answers go back to their places.
+        tokens: tokens as written.
+        words: word id of each token.
+        spellings: character ids of each token.
+        tags: tag id of each token; None if the tags are not known.
+        piece: maximum number of tokens read at once; 0 for all.
+        order: order in which the tokens are read, if not their own; predictions are put back in place.
     """
 
     tokens: tuple[str, ...]
@@ -217,7 +219,7 @@ class TagExample:
 
 
 def encode(fields: Sequence[Field], tokenizers: Tokenizers, data: TagData) -> TagExample:
-    """A sentence as ids. Without tags, the field may also be text, which is split into tokens."""
+    """Encode a sentence as ids. Without tags, the field may also be text, which is split into tokens."""
     words: Tokenizer = tokenizers[ROLE]
     sentence = fields[0]
     is_text = len(fields) == 1 and isinstance(sentence, str)
@@ -237,12 +239,12 @@ def encode(fields: Sequence[Field], tokenizers: Tokenizers, data: TagData) -> Ta
     spellings = [tuple(letters.ids_of(_characters(token, most))) for token in tokens]
     if () in spellings:
         place = spellings.index(()) + 1
-        raise DataError("the token is empty; leave it out, with its tag", line=place)
+        raise DataError("the token is empty; remove it and its tag", line=place)
     return TagExample(tuple(tokens), words.ids_of(tokens), spellings, tags)
 
 
 def _characters(token: str, most: int) -> str:
-    """The characters of a token that are read."""
+    """The characters of a token that the model reads."""
     spelled = unicodedata.normalize("NFC", token)
     if len(spelled) <= most:
         return spelled
@@ -251,65 +253,65 @@ def _characters(token: str, most: int) -> str:
 
 
 def lengths(example: TagExample) -> tuple[int, ...]:
-    """Tokens."""
+    """The number of tokens."""
     return (len(example.words),)
 
 
 def cut(example: TagExample, data: TagData) -> TagExample:
-    """The example to be read in pieces of `data.max_length` tokens."""
+    """The example, set to be read in pieces of `data.max_length` tokens."""
     return replace(example, piece=data.max_length)
 
 
 def tokens(example: TagExample) -> list[int]:
-    """The ids of the words."""
+    """The word ids."""
     return example.words
 
 
 def shuffle(example: TagExample, tokenizers: Tokenizers, random: np.random.Generator) -> TagExample:
-    """The example to be read in random order, each answer put back to its token."""
+    """The example, set to be read in random order; each prediction is put back to its token."""
     return replace(example, order=random.permutation(len(example.words)))
 
 
 def notes(parts: Mapping[str, Sequence[TagExample]], tokenizers: Tokenizers) -> tuple[str, ...]:
-    """The scheme of the tags, who does not keep to it, and the share of unknown words."""
+    """The tagging scheme, how many sentences violate it, and the share of unknown words."""
     labels: Labels = tokenizers[LABELS]
-    told = [f"{len(labels)} tags, each scored by itself: they write no spans"]
+    lines = [f"{len(labels)} tags that do not encode spans; each tag is scored separately"]
     if labels.scheme:
         types = sorted({name[2:] for name in labels if name != "O"} - {""})
         shown = ", ".join(types[:8]) + (", …" if len(types) > 8 else "")
-        of = f": {shown}" if types else ", without types"
-        told = [f"{len(labels)} tags, which write spans as {labels.scheme}{of}"]
+        of_types = f"span types: {shown}" if types else "spans have no types"
+        lines = [f"{len(labels)} tags in the {labels.scheme} scheme; {of_types}"]
         allowed = transitions(labels.names, labels.scheme)
         for part, examples in parts.items():
             n = _n_refused(allowed, (example.tags or () for example in examples))
             if n:
-                so = "a CRF forbids no transition"
+                effect = "a CRF therefore allows every transition"
                 if not labels.n_ill_formed:
-                    so = "a CRF gives them no probability, and its loss leaves them out"
-                told.append(
-                    f"{part}: sentences with tags that {labels.scheme} does not allow: {n:,}; {so}"
+                    effect = "a CRF gives them probability 0, and its loss excludes them"
+                lines.append(
+                    f"{part}: sentences whose tags violate the {labels.scheme} scheme: {n:,}; {effect}"
                 )
     for part, examples in parts.items():
         ids = [id_ for example in examples for id_ in example.words]
         n_unknown = ids.count(UNK_ID)
         if n_unknown:
-            told.append(
+            lines.append(
                 f"{part}: {n_unknown / len(ids):.1%} of the tokens are unknown words "
                 "(text.vocab_size, text.min_count)"
             )
-    return tuple(told)
+    return tuple(lines)
 
 
 @dataclass(frozen=True)
 class TagBatch:
-    """What the loss takes. N tokens of all sentences stand one after another where rows are not needed.
+    """The input of the loss. N is the number of tokens of all sentences, concatenated.
 
     Args:
-        words: `[P, T]` ids of the words of each piece; the pieces of a sentence follow one another.
-        places: `[P, T]`, which spelling each word has.
-        spellings: `[W, K]` ids of the characters of the different words.
-        lengths: `[B]` tokens of each sentence, on the CPU.
-        targets: `[N]` ids of the tags; None where they are not known.
+        words: `[P, T]` word ids of each piece; the pieces of a sentence are consecutive.
+        places: `[P, T]`, the row of each word in `spellings`.
+        spellings: `[W, K]` character ids of the distinct words.
+        lengths: `[B]`, the number of tokens of each sentence, on the CPU.
+        targets: `[N]` tag ids; None if the tags are not known.
     """
 
     words: Padded
@@ -320,7 +322,7 @@ class TagBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all sentences."""
+        """The number of tokens of all sentences."""
         return int(self.lengths.sum())
 
     def to(self, device: torch.device | str) -> TagBatch:
@@ -335,7 +337,7 @@ class TagBatch:
 
 
 def collate(examples: Sequence[TagExample]) -> TagBatch:
-    """Examples → padded ids, each spelling once."""
+    """Examples → padded ids, with each distinct spelling once."""
     numbers: dict[tuple[int, ...], int] = {}
     words, places, targets = list[list[int]](), list[list[int]](), list[int]()
     for example in examples:
@@ -346,7 +348,7 @@ def collate(examples: Sequence[TagExample]) -> TagBatch:
             piece = order[start : start + size]
             words.append([example.words[place] for place in piece])
             spelled = (example.spellings[place] for place in piece)
-            places.append([numbers.setdefault(each, len(numbers)) for each in spelled])
+            places.append([numbers.setdefault(ids, len(numbers)) for ids in spelled])
         targets += [example.tags[place] for place in order] if example.tags is not None else []
     is_known = all(example.tags is not None for example in examples)
     return TagBatch(

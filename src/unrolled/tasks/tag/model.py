@@ -1,7 +1,7 @@
-"""The model of the task `tag` and its loss: words and their spellings, recurrent layers, scores of tags.
+"""The model of the task `tag` and its loss: word and character embeddings, recurrent layers, tag scores.
 
-Lample et al. 2016, "Neural architectures for named entity recognition". A word is its embedding and,
-beside it, what a small recurrent layer makes of its characters (section 4.1 there).
+Lample et al. 2016, "Neural architectures for named entity recognition". A word is represented by its
+embedding, concatenated with the output of a small recurrent layer over its characters (section 4.1).
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ class TagConfig:
     """The `[model]` section of a tagging recipe.
 
     Args:
-        head: "crf" chooses the tags of a sentence together, "softmax" each by itself.
-        transitions: of a CRF: "scheme" forbids what the scheme of the tags does not allow, where the
-            training part keeps to it; "free" forbids nothing.
-        cell: the recurrent cell.
+        head: "crf" predicts the tags of a sentence jointly, "softmax" each tag separately.
+        transitions: transitions of the CRF: "scheme" forbids those that the tagging scheme does not
+            allow, unless the training part violates it; "free" allows all.
+        cell: recurrent cell.
         embedding_size: width of the word embeddings.
-        char_size: width of the embeddings of characters, and of the states of the layer that reads them
-            in each direction; 0 for words alone.
+        char_size: width of the character embeddings, and hidden width per direction of the layer that
+            reads them; 0 to use words only.
         hidden_size: hidden width of one direction.
-        n_layers: recurrent layers.
-        bidirectional: whether the sentence is also read from its end.
-        dropout_rate: on embeddings, between layers and before the last layer.
-        word_rate: chance that a word loses its embedding, wherever it stands in a batch.
-        unknown_rate: a word that occurs n times in training is read there as unknown with chance
-            `unknown_rate` / n, so that the model learns what to make of words it does not know
-            (`layers.unknown`); its characters stay, and are themselves unknown by the same rule.
+        n_layers: number of recurrent layers.
+        bidirectional: also read the sentence from right to left.
+        dropout_rate: dropout on embeddings, between layers and before the output layer.
+        word_rate: probability of zeroing the embedding of a word everywhere in a batch.
+        unknown_rate: in training, a word that occurs n times is replaced by the unknown word with
+            probability `unknown_rate` / n, so that the model learns to handle unknown words
+            (`layers.unknown`); its characters are kept, and replaced by the same rule.
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -79,14 +79,14 @@ class TagConfig:
 
 
 class CharEncoder(nn.Module):
-    """What its characters say of a word: the last states of a layer that reads them both ways.
+    """Encode a word by its characters: the final states of a bidirectional recurrent layer.
 
     Lample et al. 2016, section 4.1.
 
     Args:
-        cell: the recurrent cell.
-        n_characters: size of their vocabulary.
-        size: width of their embeddings, and of the states of each direction.
+        cell: recurrent cell.
+        n_characters: size of the character vocabulary.
+        size: width of the character embeddings, and hidden width of each direction.
 
     >>> CharEncoder("lstm", 11, 3)(Padded.from_rows([[4, 5, 7], [6]])).shape
     torch.Size([2, 6])
@@ -99,26 +99,26 @@ class CharEncoder(nn.Module):
         self.output_size = self.encoder.output_size
 
     def forward(self, spellings: Padded) -> Float[Tensor, "W D"]:
-        """`[W, K]` ids of characters → a vector for each word."""
+        """`[W, K]` character ids → a vector for each word."""
         _, state = self.encoder(Padded(self.embedding(spellings.values), spellings.lengths))
         return state[-1][0]
 
 
 class Tagger(nn.Module):
-    """Words and their spellings, recurrent layers, scores of the tags; a CRF where asked for.
+    """Word and character embeddings, recurrent layers and tag scores, with an optional CRF.
 
     Attributes:
         seen_once: `[V]`, the share of the rate at which each word is read as unknown
-            (`layers.unknown.shares_of`). It is among the weights: in runs of earlier versions it is 1 for
-            words that occur once and 0 for all others, and those go on so.
-        unknown_shares: `[K]`, the same of characters.
+            (`layers.unknown.shares_of`). It is saved with the weights: in runs of earlier versions it is
+            1 for words that occur once and 0 for all others, and stays so when they are resumed.
+        unknown_shares: `[K]`, the same for characters.
 
     Args:
-        config: sizes.
-        n_words: V.
-        n_characters: size of the vocabulary of characters.
-        n_labels: C.
-        allowed: transitions that a CRF may take; None for all.
+        config: the `[model]` section.
+        n_words: V, size of the word vocabulary.
+        n_characters: size of the character vocabulary.
+        n_labels: C, number of tags.
+        allowed: transitions that the CRF may take; None for all.
 
     >>> from unrolled.tasks.tag.data import collate
     >>> model = Tagger(TagConfig(embedding_size=3, char_size=2, hidden_size=5), 11, 7, 4)
@@ -167,7 +167,7 @@ class Tagger(nn.Module):
         self.register_buffer("unknown_shares", torch.zeros(n_characters), persistent=False)
 
     def embed(self, batch: TagBatch) -> Padded:
-        """`[P, T, E]`, each word beside what its characters say."""
+        """`[P, T, E]` word embeddings, concatenated with the encodings of their characters."""
         ids_PT, letters_WK = batch.words.values, batch.spellings.values
         if self.training and (rate := self.config.unknown_rate):
             ids_PT = some_unknown(ids_PT, self.seen_once, rate)
@@ -182,7 +182,7 @@ class Tagger(nn.Module):
         return Padded(embedded_PTE, batch.words.lengths)
 
     def read(self, embedded: Padded) -> Float[Tensor, "N C"]:
-        """Embedded pieces → the scores of each real token's tags, unnormalised."""
+        """Embedded pieces → unnormalised tag scores of each token, without padding."""
         encoded, _ = self.encoder(Padded(self.dropout(embedded.values), embedded.lengths))
         hidden_ND = self.dropout(encoded.values[encoded.mask])
         renewed(self.scorer)
@@ -190,12 +190,12 @@ class Tagger(nn.Module):
         return scores_NC.to(torch.promote_types(scores_NC.dtype, torch.float32))
 
     def forward(self, batch: TagBatch) -> Float[Tensor, "N C"]:
-        """The scores of each token's tags, sentence by sentence."""
+        """The tag scores of each token, sentence by sentence."""
         return self.read(self.embed(batch))
 
 
 def in_rows(values: Tensor, lengths: Tensor) -> Tensor:
-    """`[N, …]` of tokens one after another → `[B, T, …]`, zeros in the padding.
+    """`[N, …]`, concatenated sentences → `[B, T, …]`, with zeros in the padding.
 
     >>> in_rows(torch.tensor([7, 8, 9]), torch.tensor([1, 0, 2])).tolist()
     [[7, 0], [0, 0], [8, 9]]
@@ -213,20 +213,20 @@ def mask_of(lengths: Tensor, device: torch.device) -> Tensor:
 
 
 def build(config: TagConfig, tokenizers: Tokenizers) -> Tagger:
-    """A fresh model for these vocabularies and tags.
+    """A new model for these vocabularies and tags.
 
     Raises:
-        ConfigError: tags of which no sentence of some length can be made as their scheme has it.
+        ConfigError: the scheme allows no tag sequence of some length, or there are too many tags.
     """
     labels: Labels = tokenizers[LABELS]
     sizes = len(tokenizers[ROLE]), len(tokenizers[CHARACTERS]), len(labels)
-    keeps_to_it = config.transitions == "scheme" and labels.scheme and not labels.n_ill_formed
-    if not (config.head == "crf" and keeps_to_it):
+    is_constrained = config.transitions == "scheme" and labels.scheme and not labels.n_ill_formed
+    if not (config.head == "crf" and is_constrained):
         return Tagger(config, *sizes)
     if len(labels) > _MOST_LABELS:
         raise ConfigError(
-            f"{len(labels):,} tags are too many for a CRF that keeps to their scheme, at most "
-            f"{_MOST_LABELS:,}; set model.transitions = 'free'"
+            f"a CRF constrained by the tagging scheme supports at most {_MOST_LABELS:,} tags, found "
+            f"{len(labels):,}; set model.transitions = 'free'"
         )
     try:
         return Tagger(config, *sizes, transitions(labels.names, labels.scheme))
@@ -235,11 +235,11 @@ def build(config: TagConfig, tokenizers: Tokenizers) -> Tagger:
 
 
 def prepare(model: Tagger, parts: Mapping[str, Sequence[TagExample]]) -> None:
-    """Note how rare each word and each character of the training part is.
+    """Record how rare each word and each character of the training part is.
 
     Raises:
-        DataError: tags that the CRF of another run, which this one starts from, does not allow; or a
-            validation part to whose tags a CRF gives no probability, so that it has no loss.
+        DataError: the CRF of the run that this one starts from does not allow the tags of a training
+            sentence; or a CRF gives every validation sentence probability 0, so that there is no loss.
     """
     examples = parts["train"]
     words = chain.from_iterable(example.words for example in examples)
@@ -254,14 +254,14 @@ def prepare(model: Tagger, parts: Mapping[str, Sequence[TagExample]]) -> None:
         reason = allowed.why_not(example.tags or ())
         if reason is not None:
             raise DataError(
-                f"the sentence {quote(' '.join(example.tokens[:5]) + ' …')}: {reason} in the run that "
-                "this one starts from; correct it, or begin anew"
+                f"the tags of sentence {quote(' '.join(example.tokens[:5]) + ' …')} are not allowed in "
+                f"the run that this one starts from ({reason}); correct them, or start from scratch"
             )
     reasons = [allowed.why_not(example.tags or ()) for example in parts["valid"]]
     if reasons and None not in reasons:
         raise DataError(
-            "no sentence of the validation part has tags that the scheme of the training part allows "
-            f"(in the first, {reasons[0]}), so that a CRF gives them no probability; correct them, or "
+            "every sentence of the validation part violates the tagging scheme of the training part "
+            f"(in the first, {reasons[0]}), so a CRF gives them probability 0; correct them, or "
             "set model.transitions = 'free'"
         )
 
@@ -270,21 +270,23 @@ def prepare(model: Tagger, parts: Mapping[str, Sequence[TagExample]]) -> None:
 
 
 def loss(model: Tagger, batch: TagBatch) -> tuple[Tensor, int]:
-    """−log p of the right tags in nats, summed; and the number of tokens, with a CRF too.
+    """The summed negative log-likelihood of the gold tags in nats, and the number of tokens.
 
-    Of a softmax the sum is over tokens, of a CRF over sentences; the number of tokens is what either is
-    divided by, so that batches add up and the two can stand side by side.
+    The sum is over tokens for a softmax and over sentences for a CRF. Both are divided by the number of
+    tokens, so that batches add up and the two losses can be compared.
     """
     assert batch.targets is not None
     scores_NC = model(batch)
     if model.crf is None:
         return F.cross_entropy(scores_NC, batch.targets, reduction="sum"), len(batch.targets)
-    emissions_BTC, tags_BT = (in_rows(each, batch.lengths) for each in (scores_NC, batch.targets))
+    emissions_BTC, tags_BT = (
+        in_rows(values, batch.lengths) for values in (scores_NC, batch.targets)
+    )
     return model.crf.loss(emissions_BTC, tags_BT, batch.lengths)
 
 
 def evaluate_loss(model: Tagger, batch: TagBatch) -> tuple[Tensor, int]:
-    """The same, of the sentences whose tags have a probability: a scheme may not allow all of them."""
+    """The loss over sentences whose tags the CRF allows; the others have probability 0."""
     allowed = model.crf.allowed if model.crf is not None else None
     if model.crf is None or allowed is None:
         return loss(model, batch)
@@ -295,7 +297,7 @@ def evaluate_loss(model: Tagger, batch: TagBatch) -> tuple[Tensor, int]:
     if not is_allowed_B.any():
         return scores_NC.new_zeros(()), 0
     emissions_BTC, tags_BT = (
-        in_rows(each, batch.lengths)[is_allowed_B.to(each.device)]
-        for each in (scores_NC, batch.targets)
+        in_rows(values, batch.lengths)[is_allowed_B.to(values.device)]
+        for values in (scores_NC, batch.targets)
     )
     return model.crf.loss(emissions_BTC, tags_BT, batch.lengths[is_allowed_B])

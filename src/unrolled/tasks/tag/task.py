@@ -1,22 +1,22 @@
-"""Tagging: a tag for each token, as its part of speech, or whether a name begins or goes on there.
+"""Tagging: a tag for each token, such as its part of speech, or whether a name begins or continues.
 
-A recurrent layer reads the sentence both ways, and what it says at a token gives a score to each tag. The
-tag is then chosen by a softmax at each token, or by a linear-chain CRF for the sentence as a whole
-(`layers.crf`), as in Lample et al. 2016, "Neural architectures for named entity recognition". A word is
-its embedding and, beside it, what a small recurrent layer makes of its characters (section 4.1 there), so
-that something is known of a word that was never seen.
+A bidirectional recurrent layer reads the sentence, and its output at each token gives a score to each
+tag. The tags are then predicted by a softmax at each token, or jointly by a linear-chain CRF for the
+whole sentence (`layers.crf`), as in Lample et al. 2016, "Neural architectures for named entity
+recognition". A word is represented by its embedding, concatenated with the output of a small recurrent
+layer over its characters (section 4.1), which also gives information about unseen words.
 
-Tokens are those of the data, looked up whole. A sentence longer than `data.max_length` is read in pieces
-of that length, each without what stands around it: every token has its tag, and the CRF still chooses for
-the whole sentence. So nothing is cut away, and nothing of a score either.
+The tokens of the data are looked up whole. A sentence longer than `data.max_length` is read in pieces of
+that length, each without its context: every token still gets a tag, and the CRF decodes the whole
+sentence. So nothing is cut, and all tokens are scored.
 
-Where tags write spans (`metrics.spans`), the scheme is found from the training part: BIO, where spans
-begin with B; IOB1, where B only stands between two spans of one type; BIOES, which also marks ends, and
-BILOU, the same in other letters. A CRF
-gives no probability to what the scheme does not allow, unless the training part itself holds some of it.
+If tags encode spans (`metrics.spans`), the scheme is detected in the training part: BIO, in which spans
+begin with B; IOB1, in which B only occurs between two adjacent spans of the same type; BIOES, which also
+marks ends; and BILOU, the same with other letters. A CRF gives probability 0 to transitions that the
+scheme does not allow, unless the training part itself violates the scheme.
 
-In reading order: `tag_data.py` (sentences as ids), `tagger.py` (model and loss), and here what is
-answered and measured, and the task.
+In reading order: `data.py` (sentences as ids), `model.py` (model and loss), and this file (predictions,
+scores and the task).
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ __all__ = [
 _MOST_MISTAKES = 20
 
 
-# Answers
+# Predictions
 
 
 def predict(
     model: Tagger, examples: Sequence[TagExample], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
-    """The tags of each sentence, the likeliest together of a CRF; and each one's probabilities."""
+    """The tags of each sentence, with a CRF the most probable sequence; and their probabilities."""
     names: tuple[str, ...] = tokenizers[LABELS].names
     batch = collate([replace(example, tags=None) for example in examples])
     batch = batch.to(model.seen_once.device)
@@ -147,20 +147,20 @@ def tune_thresholds(
     predictions: list[LabelPrediction],
     tokenizers: Tokenizers,
 ) -> list[LabelPrediction]:
-    """Nothing is to be chosen on the validation part."""
+    """Return the predictions unchanged: tagging has no thresholds."""
     return predictions
 
 
 @dataclass(frozen=True)
 class TaggedSpan:
-    """A span that tags write.
+    """A span encoded by tags.
 
     Args:
-        start: its first token, from 0.
-        end: the token after its last.
-        type: what it is.
-        text: its tokens, with spaces between them.
-        probability: of its tags, the least; that of all of them together is no larger.
+        start: index of its first token, from 0.
+        end: index after its last token.
+        type: type of the span.
+        text: its tokens, joined by spaces.
+        probability: lowest probability of its tags, an upper bound for their joint probability.
     """
 
     start: int
@@ -171,19 +171,19 @@ class TaggedSpan:
 
 
 def spans_of(prediction: LabelPrediction, labels: Labels) -> list[TaggedSpan]:
-    """The spans of an answer, read as conlleval does; none where tags write no spans."""
+    """The spans of a prediction, read as conlleval does; [] if the tags do not encode spans."""
     if not labels.scheme:
         return []
-    sure = probabilities_of(prediction, labels)
+    probabilities = probabilities_of(prediction, labels)
     words = prediction.pieces[0]
     return [
-        TaggedSpan(start, end, kind, " ".join(words[start:end]), min(sure[start:end]))
+        TaggedSpan(start, end, kind, " ".join(words[start:end]), min(probabilities[start:end]))
         for start, end, kind in find_spans(prediction.labels, labels.scheme)  # type: ignore[arg-type]
     ]
 
 
 def probabilities_of(prediction: LabelPrediction, labels: Labels) -> list[float]:
-    """Of each token's tag."""
+    """The probability of each token's predicted tag."""
     rows = zip(prediction.labels, prediction.probabilities, strict=True)
     return [float(row[labels.id_of(tag)]) for tag, row in rows]
 
@@ -197,19 +197,21 @@ def evaluate(
     predictions: Sequence[LabelPrediction],
     tokenizers: Tokenizers,
 ) -> LabelScores:
-    """Everything that is measured of tags."""
+    """All measurements of the predicted tags."""
     labels: Labels = tokenizers[LABELS]
     gold = [[labels.names[tag] for tag in example.tags or ()] for example in examples]
-    given = [each.labels for each in predictions]
+    predicted = [prediction.labels for prediction in predictions]
     return LabelScores(
-        measure_tags(gold, given, labels, [each.probabilities for each in predictions]),
-        lambda: tally_tags(gold, given, labels),
+        measure_tags(
+            gold, predicted, labels, [prediction.probabilities for prediction in predictions]
+        ),
+        lambda: tally_tags(gold, predicted, labels),
         lambda texts: list(_mistakes(examples, gold, predictions, labels)),
     )
 
 
 def scores(tokenizers: Tokenizers) -> tuple[str, ...]:
-    """The names of what `evaluate` measures, of which more is better."""
+    """The names of the scores of `evaluate` for which larger is better."""
     labels: Labels = tokenizers[LABELS]
     one = [labels.names[:1]]
     return text_labels.better_of(tally_tags(one, one, labels))
@@ -221,19 +223,19 @@ def _mistakes(
     predictions: Sequence[LabelPrediction],
     labels: Labels,
 ) -> Iterator[Mistake]:
-    """Of each sentence with wrong tags the surest, those of all sentences surest first."""
+    """The most confident wrong tag of each sentence, over all sentences the most confident first."""
     found = []
-    for index, (right, each) in enumerate(zip(gold, predictions, strict=True)):
-        sure = probabilities_of(each, labels)
-        wrong = [place for place, tag in enumerate(each.labels) if tag != right[place]]
+    for index, (gold_tags, prediction) in enumerate(zip(gold, predictions, strict=True)):
+        probabilities = probabilities_of(prediction, labels)
+        wrong = [place for place, tag in enumerate(prediction.labels) if tag != gold_tags[place]]
         if wrong:
-            place = max(wrong, key=sure.__getitem__)
-            found.append((-sure[place], index, place))
-    for surest, index, place in sorted(found)[:_MOST_MISTAKES]:
+            place = max(wrong, key=probabilities.__getitem__)
+            found.append((-probabilities[place], index, place))
+    for negative, index, place in sorted(found)[:_MOST_MISTAKES]:
         words = list(examples[index].tokens)
         words[place] = f"⟦{words[place]}⟧"
         tags = gold[index][place], predictions[index].labels[place]
-        yield Mistake(index, " ".join(words), *tags, -surest)
+        yield Mistake(index, " ".join(words), *tags, -negative)
 
 
 def _has_tokens(fields: Sequence[Field]) -> bool:
@@ -245,7 +247,7 @@ def _sentence(fields: Sequence[Field]) -> Sequence[Field]:
 
 
 def check_pretrained(config: TagConfig, text: TextConfig) -> None:
-    """Refuse tokens that are no words, and a file of vectors that the embedding cannot begin with."""
+    """Refuse tokens that are not whole words, and a vector file that does not fit the embedding."""
     check_kind(text)
     config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
@@ -289,6 +291,6 @@ TASK: LabelTask = LabelTask(
     by_token=True,
     inherited=("scheme",),
     training_only=text_labels.TRAINING_ONLY,
-    when_long="read in pieces of that length",
+    when_long="split into pieces of that length",
     notes=notes,
 )
