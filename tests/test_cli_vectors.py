@@ -92,8 +92,7 @@ def test_standard_input_is_a_text_like_any_other(run: Run, tmp_path: Path) -> No
         "standard input gives the vectors no name; name the folder with --out vectors/NAME"
     )
     assert run.refused("-", "--out", "c", "--cluster", "tcp://127.0.0.1:9", stdin=b"") == (
-        "standard input is read on this machine, not on a cluster; give files or URLs, or "
-        "remove --cluster"
+        "standard input (-) cannot be read on a cluster; give files or URLs, or remove --cluster"
     )
 
 
