@@ -242,7 +242,7 @@ def test_a_part_without_words_only_has_borders(implementation) -> None:
     assert module.expand(ids, none, no_words).tolist() == [BORDER]
 
 
-def test_one_long_piece_takes_no_memory_for_the_others(implementation) -> None:
+def test_one_long_piece_takes_no_space_for_the_others(implementation) -> None:
     module = implementation_named(implementation)
     starts = np.array([0, 1, 40_001], np.int64)  # pieces of one word and of 40,000 words
     words = np.arange(40_001, dtype=np.int32)
