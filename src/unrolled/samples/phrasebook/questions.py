@@ -89,7 +89,7 @@ def _asked(
 
 
 def _askable(state: SentenceState, verb: Verb, tense: str, actor: NounPhrase, opened: bool) -> str:
-    """Choose the tense so that forms of *tú* and capitalized verbs ("¿Come ...?") are few but frequent."""
+    """Choose the tense so that forms of *tú* and initial verbs ("¿Come ...?") are few but frequent."""
     if verb.state:
         return tense
     if opened:
