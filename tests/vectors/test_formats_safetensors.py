@@ -148,7 +148,7 @@ def test_errors_in_safetensors_are_reported(tmp_path: Path) -> None:
     good, words = file.read_bytes(), vocabulary.read_bytes()
     write(vocabulary, b"w0\t5\n")
     assert refusal(file) == (
-        "vocabulary.tsv: 1 words, but 5 vectors in vectors.safetensors; copy the whole folder again"
+        "vocabulary.tsv: 1 word, but 5 vectors in vectors.safetensors; copy the whole folder again"
     )
     vocabulary.unlink()
     assert refusal(file).startswith("vocabulary.tsv: no such file")

@@ -30,6 +30,7 @@ from unrolled.vectors.counting import text_shards
 from unrolled.vectors.counting.cooccurrence import Counts
 from unrolled.vectors.events import Epoch, Finished, VectorsEvent
 from unrolled.vectors.formats.safetensors import CONFIG_FILE
+from unrolled.vectors.formats.stored import count_of
 from unrolled.vectors.kernels import native, reference
 from unrolled.vectors.reuse_counts import EarlierCounts
 from unrolled.vectors.run_state import HOLDS, RECORD_FILE, WORK, Job, Record, is_vectors
@@ -419,6 +420,6 @@ def _check_files(out: Path, old: Record, new: Record) -> None:
     if len(old.files) != len(new.files):
         n_old, n_new = len(old.files), len(new.files)
         raise RunError(
-            f"{out} was started with {n_old} files, but {n_new} are given; give the same, or choose "
-            "another output folder (--out)"
+            f"{out} was started with {count_of(n_old, 'file')}, but {n_new} are given; give the same, or "
+            "choose another output folder (--out)"
         )

@@ -54,8 +54,8 @@ def read(path: Path, keep: Container[str] | None, limit: int | None, which: Whic
         )
     if len(words) < len(main):
         raise DataError(
-            f"{len(words):,} words, but {len(main):,} vectors in {file.name}; copy the whole folder "
-            "again",
+            f"{count_of(len(words), 'word')}, but {len(main):,} vectors in {file.name}; copy the whole "
+            "folder again",
             vocabulary,
         )
     rows, n_again = _rows_to_keep(words, keep, limit)
