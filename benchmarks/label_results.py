@@ -24,12 +24,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from unrolled.cli.labels import BASELINES_FOLDER, fit_and_save_baselines
+from unrolled.cli.train import print_baselines
 from unrolled.metrics.intervals import over_seeds, paired_bootstrap
 from unrolled.metrics.tally import Scorable
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.predictors.load import load
 from unrolled.predictors.results_file import record
+from unrolled.predictors.run_baselines import (
+    BASELINES_FOLDER,
+    baseline_inputs,
+    load_run_baselines,
+)
 from unrolled.tasks import TASKS
 from unrolled.training.loop import train
 from unrolled.training.recipe import Recipe, recipe_from_toml
@@ -87,7 +92,7 @@ def main() -> None:
         ]
     first = next(iter(runs.values()))[0]
     if arguments.baselines and not (first / BASELINES_FOLDER).is_dir():
-        fit_and_save_baselines(first)
+        print_baselines(first)
     table("validation", runs, "valid", metric)
     if arguments.test:
         for name, folders in runs.items():
@@ -197,28 +202,22 @@ def table(title: str, runs: dict[str, list[Path]], part: str, metric: str) -> No
 
 def baselines(first: Path, runs: dict[str, list[Path]], metric: str) -> None:
     """Print the scores of the first run's baselines on the test set, and the runs' differences."""
-    from unrolled.baselines import load_baseline
-
-    folders = sorted((first / BASELINES_FOLDER).glob("*/"))
-    if not folders:
+    loaded = load_run_baselines(first)
+    if not loaded:
         return
     predictor = load_labels(first)
-    rows = predictor.held_out("test")
-    truth = [predictor.gold(row) for row in rows]
-    texts: list[Any] = [predictor.words(row.fields[: predictor.n_texts]) for row in rows]
-    if predictor.task.by_token:
-        texts = [sentence for (sentence,) in texts]
+    texts, truth = baseline_inputs(predictor, predictor.held_out("test"))
     names = list(runs)
     print(f"\n| baseline | {metric} |" + "".join(f" {name} − baseline |" for name in names))
     print("|---|---|" + "---|" * len(names))
-    for folder in folders:
-        tally = predictor.tally(truth, load_baseline(folder).predict(texts))
+    for baseline_name, baseline in loaded.items():
+        tally = predictor.tally(truth, baseline.predict(texts))
         cells = []
         for name in names:
             result = paired_bootstrap(tallies(runs[name]), [tally], metric, n_resamples=2_000)
             low, high = 100 * result.low, 100 * result.high
             cells.append(f"{100 * result.difference:+.2f} ({low:+.2f} to {high:+.2f})")
-        print(f"| {folder.name} | {100 * result.b:.2f} | " + " | ".join(cells) + " |", flush=True)
+        print(f"| {baseline_name} | {100 * result.b:.2f} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def decoding_speed(run: Path, test: Path, columns: tuple[str, ...]) -> None:
     predictor = load(run)
     if not isinstance(predictor, Predictor):
         raise SystemExit(f"{run} is not a translation run; give one with --run")
-    texts = [row.fields[0] for row in read_rows((str(test),), columns or None, 2)]
+    texts = [row.texts[0] for row in read_rows((str(test),), columns or None, 2)]
     decoding = DecodingConfig(method="beam", beam_size=5, length_penalty=1.0)
     predictor.predict(texts[:100], decoding)
     together = []

@@ -1,4 +1,4 @@
-"""What a user can get wrong is one sentence and exit code 2, and leaves the disk as it was."""
+"""User errors give one message and exit code 2, and leave the disk unchanged."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_missing_file_is_named(refusal: Refusal, recipe_file: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("task", "setting"), [("translate", "target_embeddings"), ("language_model", "embeddings")]
 )
-def test_vectors_to_begin_with_are_looked_at_before_the_data(
+def test_pretrained_vectors_are_checked_before_the_data(
     refusal: Refusal, tmp_path: Path, task: str, setting: str
 ) -> None:
     path = tmp_path / "vectors.txt"
@@ -85,8 +85,8 @@ def test_vectors_to_begin_with_are_looked_at_before_the_data(
     )
     path.write_text("ice 0.1 0.2 0.3\n", encoding="utf-8")
     assert refusal.of(*arguments, *place, *size, *option) == (
-        f"model.embedding_size is 100, but the vectors of {path} (model.{setting}) are of 3 numbers; "
-        "set model.embedding_size = 3"
+        f"model.embedding_size is 100, but the vectors in {path} (model.{setting}) have 3 "
+        "dimensions; set model.embedding_size = 3"
     )
     path.write_bytes(b"\x80\x04K\x01.")
     assert refusal.of(*arguments, *place, *size, *option) == (
@@ -95,7 +95,7 @@ def test_vectors_to_begin_with_are_looked_at_before_the_data(
     )
 
 
-def test_a_wrong_column_is_answered_with_those_there(
+def test_a_wrong_column_lists_the_available_ones(
     refusal: Refusal, recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     arguments = ("train", recipe_file, "--data", pairs_file, "--out", tmp_path / "run")
@@ -166,7 +166,7 @@ def test_a_folder_is_not_data(refusal: Refusal, recipe_file: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("part", ["train", "valid"])
-def test_an_endless_line_is_left_out_and_training_goes_on(
+def test_an_overlong_line_is_left_out_of_training(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, tmp_path: Path, part: str
 ) -> None:
     train, valid = table(tmp_path / "train.tsv"), table(tmp_path / "valid.tsv")
@@ -209,7 +209,7 @@ def test_an_endless_line_is_left_out_and_training_goes_on(
         ("[decoding]\nbeam_size = 0", "decoding.beam_size must be at least 1, got 0"),
     ],
 )
-def test_a_wrong_recipe_is_named_with_what_was_meant(
+def test_a_wrong_recipe_key_gets_a_suggestion(
     refusal: Refusal, pairs_file: Path, tmp_path: Path, line: str, problem: str
 ) -> None:
     recipe = tmp_path / "wrong.toml"
@@ -253,7 +253,7 @@ def test_a_recipe_that_is_not_toml_names_the_line(refusal: Refusal, tmp_path: Pa
         ),
     ],
 )
-def test_a_wrong_option_is_named_with_what_was_meant(
+def test_a_wrong_option_gets_a_suggestion(
     refusal: Refusal, pairs_file: Path, tmp_path: Path, options: str, problem: str
 ) -> None:
     arguments = ("train", "--data", pairs_file, "--out", tmp_path / "run")
@@ -266,12 +266,12 @@ def test_training_needs_a_limit_and_data(
     assert refusal.of("train", "--data", pairs_file, "--out", tmp_path / "run") == (
         "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps or patience"
     )
-    assert refusal.of("train") == "nothing to train on; give a recipe or --data FILE"
+    assert refusal.of("train") == "no training data; give a recipe or --data FILE"
     limit = ("--training.max_steps", "1")
     assert "--data" in refusal.of("train", "--out", tmp_path / "run", *limit)
 
 
-def test_running_out_of_memory_is_one_sentence_and_keeps_the_run(
+def test_running_out_of_memory_is_one_message_and_keeps_the_run(
     refusal: Refusal,
     recipe_file: Path,
     pairs_file: Path,
@@ -311,7 +311,7 @@ def test_a_truncated_model_is_named(
     assert sentence.endswith("; restore the file from a copy, or train the run again (--force)")
 
 
-def test_nothing_is_answered_or_begun_with_a_damaged_model(
+def test_a_damaged_model_is_refused_everywhere(
     refusal: Refusal, copied_run: Path, recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     model = copied_run / "model.safetensors"
@@ -338,7 +338,7 @@ def test_a_truncated_checkpoint_is_named(refusal: Refusal, copied_run: Path) -> 
     assert (copied_run / "config.toml").read_bytes() == config, "the run is as it was"
 
 
-def test_a_folder_that_is_no_run_is_left_alone(
+def test_a_folder_that_is_not_a_run_is_not_replaced(
     refusal: Refusal, recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "thesis"
@@ -352,7 +352,7 @@ def test_a_folder_that_is_no_run_is_left_alone(
     arguments = ("train", recipe_file, "--data", pairs_file, "--out", folder)
     for more in ((), ("--force",)):
         assert refusal.of(*arguments, *more) == (
-            f"{folder} exists and is not a run folder, so it is left alone; choose another name "
+            f"{folder} exists and is not a run folder, so it is not replaced; choose another name "
             "(--out)"
         )
     assert refusal.of("train", "--resume", "--out", tmp_path / "no").startswith(
@@ -366,10 +366,10 @@ def test_a_trained_run_takes_no_other_settings(refusal: Refusal, trained_run: Pa
     )
     greedy = ("--decoding.method", "greedy")
     assert refusal.of("predict", trained_run, "birds", "--n-best", "2", *greedy) == (
-        "--n-best 2: decoding.method is greedy, which finds one answer; give --decoding.method beam"
+        "--n-best 2: decoding.method is greedy, which gives one answer; add --decoding.method beam"
     )
     assert refusal.of("evaluate", trained_run, "--model.cell", "gru") == (
-        "--model.cell: a trained run takes only --decoding.… settings"
+        "--model.cell: only --decoding.… settings can be changed for a trained run"
     )
     assert refusal.of("predict", trained_run, "birds", "--decoding.bem_size", "2") == (
         "unknown key 'bem_size' in [decoding]; did you mean 'beam_size'?"

@@ -1,4 +1,4 @@
-"""Benchmarks are run seldom: what they import must still be there."""
+"""Benchmarks are run rarely; check that their imports still work."""
 
 from __future__ import annotations
 

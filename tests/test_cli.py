@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import unrolled
 from unrolled import cli
 from unrolled.cli import app
+from unrolled.system import package_version
 
 # A process of its own imports the package under test, installed or not.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(unrolled.__file__).parents[1])}
@@ -39,21 +41,21 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("train a.toml b", "unexpected 'b'; quote an argument that contains spaces"),
         ("doctor --training.x 3", "--training.x: `unrolled doctor` takes no recipe settings"),
         ("data", "no file given; `unrolled data FILE` describes a data file"),
-        ("predict run hi --input a", "both a sentence and --input; give one of them"),
+        ("predict run hi --input a", "both a sentence and --input are given; use one"),
         (
             "predict run hi --attention a.jpg",
-            "--attention a.jpg: expected a name in .png or .html",
+            "--attention a.jpg: expected a file name ending in .png or .html",
         ),
         (
             "predict run --attention a.png",
-            "--attention draws one sentence; give it in quotes after the run",
+            "--attention needs a single sentence; give it in quotes after the run",
         ),
         ("evaluate run --split tset", None),
         ("trian", None),
         ("trian --a.b 3", None),
     ],
 )
-def test_wrong_arguments_get_one_sentence(
+def test_wrong_arguments_get_one_message(
     capsys: pytest.CaptureFixture[str], arguments: str, message: str | None
 ) -> None:
     sentence = said(capsys, *arguments.split())
@@ -75,7 +77,7 @@ def test_wrong_arguments_get_one_sentence(
         ),
     ],
 )
-def test_interruptions_and_the_machine_are_no_tracebacks(
+def test_interrupts_and_system_errors_have_no_traceback(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     raised: BaseException,
@@ -90,7 +92,20 @@ def test_interruptions_and_the_machine_are_no_tracebacks(
     assert capsys.readouterr().err == printed
 
 
-def test_help_names_every_command_and_waits_for_nothing_heavy() -> None:
+def test_the_version_of_an_uninstalled_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    assert package_version() == metadata.version("unrolled")
+    monkeypatch.setattr(metadata, "version", missing)
+    assert package_version() == ""
+    assert cli.main(["version"]) == 0
+    assert capsys.readouterr().out == "not installed\n"
+
+
+def test_help_lists_all_commands_without_heavy_imports() -> None:
     program = (
         "import sys; from unrolled.cli import main; code = main(['--help']); "
         "print('heavy:', [m for m in ('torch', 'numpy', 'tokenizers') if m in sys.modules])"
@@ -125,7 +140,7 @@ def test_help_names_every_command_and_waits_for_nothing_heavy() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signal for a closed pipe on Windows")
-def test_a_reader_who_leaves_causes_no_traceback() -> None:
+def test_a_closed_pipe_causes_no_traceback() -> None:
     program = (
         "import sys\nfrom unrolled import cli\nfrom unrolled.cli import app\n"
         "app._version = lambda: 'x' * 1_000_000\n"

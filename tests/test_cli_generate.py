@@ -52,7 +52,7 @@ def type_in(monkeypatch: pytest.MonkeyPatch) -> Type:
     return give
 
 
-def test_samples_are_those_of_the_seeds_from_the_one_given(
+def test_samples_use_consecutive_seeds(
     loaded: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["generate", "run", "--prompt", "the c", "--max-tokens", "20", "--seed", "4"]
@@ -68,7 +68,7 @@ def test_samples_are_those_of_the_seeds_from_the_one_given(
     assert loaded == [(Path("run"), "float32")]
 
 
-def test_text_is_written_as_it_comes() -> None:
+def test_text_is_streamed() -> None:
     written: list[str] = []
 
     class Output(io.StringIO):
@@ -80,7 +80,7 @@ def test_text_is_written_as_it_comes() -> None:
     assert len({len(text) for text in written}) >= 9
 
 
-def test_a_prompt_in_a_file_is_the_prompt(
+def test_a_prompt_can_be_read_from_a_file(
     loaded: list[Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "prompt.txt"
@@ -110,15 +110,15 @@ def test_text_ends_before_a_stop_string(
         (["generate", "run", "--n", "0"], "--n must be at least 1, got 0"),
         (["generate", "run", "--seed", "-2"], "seed must be at least 0, got -2"),
         (["generate", "run", "--stop", ""], "stop must be strings that are not empty"),
-        (["generate", "run", "--prompt", "a", "--prompt-file", "b"], "give one of them"),
+        (["generate", "run", "--prompt", "a", "--prompt-file", "b"], "are given; use one"),
         (["generate", "run", "--prompt-file", "no.txt"], "no.txt: no such file"),
         (["generate", "run", "--precision", "int4"], "int4"),
         (["complete", "run", "the", "--k", "0"], "--k must be at least 1, got 0"),
-        (["score", "run", "a", "--input", "b"], "both a text and --input; give one of them"),
+        (["score", "run", "a", "--input", "b"], "both a text and --input are given; use one"),
         (["score", "run", ""], "nothing to score; the text is empty"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(
+def test_invalid_arguments_get_one_message(
     loaded: list[Any], capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert cli.main(words) == 2
@@ -128,7 +128,7 @@ def test_what_cannot_be_is_one_sentence(
 
 
 @pytest.mark.parametrize("command", ["generate", "complete", "score"])
-def test_a_run_of_another_task_is_refused_by_name(
+def test_a_run_of_another_task_is_refused(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = SimpleNamespace(recipe=SimpleNamespace(task="translate"))
@@ -136,7 +136,7 @@ def test_a_run_of_another_task_is_refused_by_name(
     text = [] if command == "generate" else ["a text"]
     assert cli.main([command, "runs/a", *text]) == 2
     assert capsys.readouterr().err == (
-        f"unrolled: runs/a is a run of task 'translate'; {command} needs a language model\n"
+        f"unrolled: runs/a is a run of task 'translate'; `unrolled {command}` needs a language model\n"
     )
 
 
@@ -153,7 +153,7 @@ def test_completions_of_a_text_are_aligned(
     assert loaded == [(Path("words"), "int8")]
 
 
-def test_every_input_line_is_completed_by_a_line_of_json(
+def test_every_input_line_gives_a_line_of_json(
     loaded: list[Any], type_in: Type, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = ["the ca", "", "the", "años tr", "the "]
@@ -168,7 +168,7 @@ def test_every_input_line_is_completed_by_a_line_of_json(
         assert answer["completions"] == found
 
 
-def test_suggestions_follow_what_is_typed_and_deleted() -> None:
+def test_suggestions_follow_typing_and_deleting() -> None:
     suggest = Suggester(fresh(), 3)
     model: Any = suggest._read[0][1].model
     for text in ("the ", "the c", "the ca", "the", "th", "other", "", "the ca"):
@@ -182,7 +182,7 @@ def test_suggestions_follow_what_is_typed_and_deleted() -> None:
     assert model.n_steps - before == 1
 
 
-def test_tab_takes_the_first_suggestion() -> None:
+def test_tab_accepts_the_first_suggestion() -> None:
     pytest.importorskip("prompt_toolkit")
     from prompt_toolkit.input import create_pipe_input
     from prompt_toolkit.output import DummyOutput
@@ -195,7 +195,7 @@ def test_tab_takes_the_first_suggestion() -> None:
     assert given == f"and {best}"
 
 
-def test_a_line_typed_is_read_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_earlier_lines_are_context_for_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("prompt_toolkit")
     from prompt_toolkit.document import Document
 
@@ -226,12 +226,12 @@ def test_a_missing_line_editor_says_what_to_install(
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     assert cli.main(["complete", "run"]) == 2
     assert capsys.readouterr().err == (
-        "unrolled: suggestions while you type need prompt_toolkit: pip install "
+        "unrolled: suggestions while you type need prompt_toolkit; run pip install "
         "'unrolled[terminal]', or give the text after the run\n"
     )
 
 
-def test_a_text_is_scored_from_a_word_a_file_or_standard_input(
+def test_text_is_scored_from_argument_file_or_stdin(
     loaded: list[Any], type_in: Type, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert cli.main(["score", "run", "the cat\nsat"]) == 0
@@ -250,7 +250,7 @@ def test_a_text_is_scored_from_a_word_a_file_or_standard_input(
     ]
 
 
-def test_the_bits_of_each_token_can_be_seen(
+def test_the_bits_of_each_token_can_be_shown(
     loaded: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["score", "run", "a [b]", "--tokens"]) == 0

@@ -36,7 +36,7 @@ def lines_of(content: bytes) -> list[str]:
         ("ñ\n".encode() * 50_021, ["ñ"] * 50_021),
     ],
 )
-def test_a_line_ends_at_a_line_feed_and_nowhere_else(content: bytes, lines: list[str]) -> None:
+def test_lines_end_at_line_feeds_only(content: bytes, lines: list[str]) -> None:
     assert lines_of(content) == lines
 
 
@@ -50,7 +50,7 @@ def test_invalid_utf8_is_reported_after_earlier_lines() -> None:
     )
 
 
-def test_who_waits_for_an_answer_gets_it_before_the_stream_ends() -> None:
+def test_a_line_is_answered_before_the_stream_ends() -> None:
     class Waiting(io.BytesIO):
         def read1(self, size: int | None = -1) -> bytes:
             return self.readline()
@@ -91,7 +91,7 @@ def prediction(*texts: str) -> Any:
     return cast(Any, SimpleNamespace(text=texts[0], score=-0.5, hypotheses=hypotheses))
 
 
-def test_an_answer_cannot_break_its_line() -> None:
+def test_line_breaks_in_a_prediction_are_replaced() -> None:
     assert one_line(prediction("a\n\u2028b\tc"), 1, False) == "a b\tc"
     assert one_line(prediction("a\tb", "c\r\nd", "e"), 2, False) == "a b\tc d"
     assert one_line(prediction("a", "b"), 2, True) == "a\t-0.5000\tb\t-1.0000"
@@ -101,15 +101,15 @@ def test_an_answer_cannot_break_its_line() -> None:
 def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "in.txt"
     path.write_text("a\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="is the input; write to another file"):
+    with pytest.raises(ConfigError, match="is also the input; choose another file"):
         cli_predict.check(None, path, tmp_path / "." / "in.txt", None)
     assert path.read_text(encoding="utf-8") == "a\n"
 
 
-def test_a_picture_may_be_named_in_capitals() -> None:
+def test_the_plot_suffix_may_be_in_capitals() -> None:
     for name in ("a.PNG", "a.Html"):
         cli_predict.check("hi", None, None, Path(name))
-    with pytest.raises(ConfigError, match=r"a\.JPG: expected a name in \.png or \.html"):
+    with pytest.raises(ConfigError, match=r"a\.JPG: expected a file name ending in \.png"):
         cli_predict.check("hi", None, None, Path("a.JPG"))
 
 
@@ -119,7 +119,7 @@ def no_odd_number(line: str) -> None:
 
 
 @pytest.mark.parametrize(("place", "n_written"), [(1, 1), (5, 5), (1500, 1500)])
-def test_lines_before_a_bad_one_are_answered_and_it_is_named(
+def test_lines_before_an_invalid_one_are_answered(
     tmp_path: Path, place: int, n_written: int
 ) -> None:
     lines = ["" if n % 3 == 0 else "2" for n in range(2003)]
@@ -132,7 +132,7 @@ def test_lines_before_a_bad_one_are_answered_and_it_is_named(
     assert target.read_text(encoding="utf-8").split("\n") == [*lines[:n_written], ""]
 
 
-def test_one_sentence_that_cannot_be_answered_has_no_line() -> None:
+def test_an_invalid_argument_has_no_line_number() -> None:
     with pytest.raises(DataError) as caught:
         cli_predict.run(shout, "3", None, None, no_odd_number)
     assert str(caught.value) == "3 is odd"

@@ -36,7 +36,7 @@ def test_a_log_has_all_evaluations_but_few_steps() -> None:
         "step 1 · epoch 1 · loss 4.250 · 3,812 tokens/s · 50% · 4:12 left",
         "step 7 · epoch 1 · valid loss 3.500 · bleu 1.25 · 1:01",
         "step 7 · epoch 1 · valid loss 3.500 · bleu 1.25 · 1:01",
-        "finished at step 13 after 2:05 · max_steps · best bleu 1.250 at step 7",
+        "finished at step 13 after 2:05 · stopped by max_steps · best bleu 1.250 at step 7",
         'run: runs/a · try: unrolled predict runs/a "…"',
     ]
 
@@ -53,7 +53,7 @@ def test_no_limit_means_no_time_left() -> None:
     )
 
 
-def test_ctrl_c_closes_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_closes_the_run_and_says_how_to_resume(tmp_path: Path) -> None:
     (tmp_path / "config.toml").touch()
     closed = []
 

@@ -1,4 +1,4 @@
-"""`unrolled vectors train`: where text comes from, where vectors go, and what messages name."""
+"""`unrolled vectors train`: sources of text, output folders, and names in messages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_type_hints
 
 import pytest
 
@@ -17,6 +18,7 @@ from unrolled import cli, storage
 from unrolled.cli import options, vectors_train
 from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError
 from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.text.corpus.config import CorpusConfig
 from unrolled.vectors import memory, train_stage
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.count_stage import CountingRun
@@ -76,7 +78,7 @@ def test_vectors_are_named_after_their_text(run: Run, tmp_path: Path) -> None:
     }
     assert same(tmp_path / "vectors" / "talk", tmp_path / "vectors" / "texts")
     assert run.refused("/*.nothing", *QUICK) == (
-        "/*.nothing gives the vectors no name; name the folder with --out vectors/NAME"
+        "cannot derive a name for the vectors from /*.nothing; add --out vectors/NAME"
     )
 
 
@@ -89,7 +91,7 @@ def test_standard_input_is_a_text_like_any_other(run: Run, tmp_path: Path) -> No
     seen = (tmp_path / "both" / "vocabulary.tsv").read_text(encoding="utf-8").splitlines()
     assert seen[0] == "is\t72"
     assert run.refused("-", *QUICK) == (
-        "standard input gives the vectors no name; name the folder with --out vectors/NAME"
+        "cannot derive a name for the vectors from standard input; add --out vectors/NAME"
     )
     assert run.refused("-", "--out", "c", "--cluster", "tcp://127.0.0.1:9", stdin=b"") == (
         "standard input (-) cannot be read on a cluster; give files or URLs, or remove --cluster"
@@ -111,7 +113,7 @@ def test_standard_input_that_is_refused_leaves_nothing(run: Run, tmp_path: Path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_standard_input_began_goes_on_without_it(
+def test_a_run_on_standard_input_resumes_without_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("-", "--out", "whole", *QUICK, stdin=TEXT.encode())
@@ -158,7 +160,7 @@ def test_waiting_for_standard_input_can_be_interrupted(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_an_earlier_standard_input_left_is_not_trained_on(
+def test_leftovers_of_standard_input_are_not_trained_on(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("talk.en.txt", "--out", "whole", *QUICK)
@@ -178,7 +180,7 @@ def test_what_an_earlier_standard_input_left_is_not_trained_on(
     assert not (tmp_path / ".w.standard-input").exists(), "it is no use to anybody"
 
 
-def test_standard_input_goes_when_the_first_epoch_is_refused(
+def test_the_spool_is_removed_if_the_first_epoch_is_refused(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> float:
@@ -189,7 +191,7 @@ def test_standard_input_goes_when_the_first_epoch_is_refused(
     assert not (tmp_path / ".v.standard-input").exists()
 
 
-def test_what_is_refused_on_going_on_keeps_standard_input(
+def test_a_refused_resume_keeps_the_spool(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CountingRun, "_count", lambda *_: 1 / 0)
@@ -275,15 +277,21 @@ def test_a_setting_changed_on_resume_is_named_as_an_option(run: Run) -> None:
         ("--on-invalid", "skip"),
         ("--documents", "line"),
         ("--separator", "***"),
+        ("--tokenizer", "tokenizer.json"),
+        ("--cluster", "tcp://127.0.0.1:9"),
     ],
 )
-def test_with_counts_no_option_of_a_text_is_dropped_in_silence(
-    run: Run, option: tuple[str, str]
-) -> None:
+def test_options_of_a_text_are_refused_with_counts(run: Run, option: tuple[str, str]) -> None:
     borders = ("--borders", "document")
     assert run.refused("--counts", "a", "--out", "b", *borders, *option) == (
-        f"{option[0]} sets how a text is read and has no effect with --counts; remove it"
+        f"{option[0]} applies to reading a text and has no effect with --counts; remove it"
     )
+
+
+def test_choices_for_documents_are_those_of_the_library() -> None:
+    options, settings = get_type_hints(vectors_train.train), get_type_hints(CorpusConfig)
+    for name in ("documents", "on_invalid"):
+        assert options[name] == settings[name] | None
 
 
 def test_an_empty_encoding_is_not_taken_for_the_default(run: Run) -> None:
@@ -347,5 +355,5 @@ def test_the_help_of_the_cache_shows_the_defaults(capsys: pytest.CaptureFixture[
     cli.main(["evaluate", "--help"])
     printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
     defaults = inspect.signature(ContinuousCache).parameters
-    for name, about in (("theta", "nearer states count in the cache"), ("weight", "the mixture")):
+    for name, about in (("theta", "most similar states"), ("weight", "from 0 to below 1")):
         assert f"{about}; {defaults[name].default} by default." in printed

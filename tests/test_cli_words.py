@@ -1,4 +1,4 @@
-"""The commands on word vectors: what they print, what they refuse, what they leave."""
+"""The commands on word vectors: output, errors and files."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_neighbours_are_listed_with_their_cosines(run: Run, file: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["add", "mul"])
-def test_an_analogy_is_answered(run: Run, file: Path, method: str) -> None:
+def test_an_analogy_is_solved(run: Run, file: Path, method: str) -> None:
     printed = run("analogy", file, "man", "king", "woman", "--k", 1, "--method", method)
     assert [line.split()[1] for line in printed] == ["queen"]
 
@@ -108,12 +108,11 @@ def test_ratios_are_the_table_of_the_paper(run: Run, tmp_path: Path) -> None:
         ["P(k|ice)", "/", "P(k|steam)", "8", "0.125"],
     ]
     assert run.refused("ratio", tmp_path, "ice", "steam") == (
-        "too few words given; for example: unrolled vectors ratio FOLDER ice steam solid gas water "
-        "fashion"
+        "too few words; usage: unrolled vectors ratio FOLDER ice steam solid gas water fashion"
     )
 
 
-def test_sets_are_measured_and_recorded(run: Run, file: Path, tmp_path: Path) -> None:
+def test_test_sets_are_scored_and_recorded(run: Run, file: Path, tmp_path: Path) -> None:
     pairs, questions = tmp_path / "pairs.txt", tmp_path / "family.txt"
     pairs.write_text("man\tking\t9\nman\tice\t1\nman\twoman\t5\nman\ttree\t3\n", encoding="utf-8")
     questions.write_text("man king woman queen\n", encoding="utf-8")
@@ -141,40 +140,40 @@ def test_a_map_is_drawn_from_words_and_lists(run: Run, file: Path, tmp_path: Pat
     assert run("map", file, picture, "man", "--words", words) == [str(picture)]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert run.refused("map", file, picture, "man") == (
-        "too few words given; for example: unrolled vectors map VECTORS PICTURE WORD WORD"
+        "too few words; usage: unrolled vectors map VECTORS PICTURE WORD WORD"
     )
 
 
 @pytest.mark.parametrize("name", ["v.vec", "v.bin", "v.safetensors", "v.txt.gz", "v.bin.gz"])
-def test_vectors_are_converted_and_come_back(
-    run: Run, file: Path, tmp_path: Path, name: str
-) -> None:
+def test_conversion_round_trips(run: Run, file: Path, tmp_path: Path, name: str) -> None:
     target = tmp_path / "out" / name
     target.parent.mkdir()
-    assert run("convert", file, target) == [f"{target}: 5 words of 3 numbers"]
+    assert run("convert", file, target) == [f"{target}: 5 vectors of 3 dimensions"]
     again = tmp_path / "again.txt"
     run("convert", target, again)
     assert again.read_bytes() == file.read_bytes()
     assert run.refused("convert", file, target) == (
-        f"{target} exists; replace it (--force), or choose another name"
+        f"{target} exists; add --force to replace it, or choose another name"
     )
     run("convert", file, target, "--force", "--max-words", 2)
     assert detect.read_vectors(target).words == ["man", "king"]
 
 
-def test_some_words_alone_are_converted(run: Run, file: Path, tmp_path: Path) -> None:
+def test_only_selected_words_are_converted(run: Run, file: Path, tmp_path: Path) -> None:
     words, target = tmp_path / "words.txt", tmp_path / "v.dat"
     words.write_text("queen\nman\nabsent\n", encoding="utf-8")
     printed = run("convert", file, target, "--words", words, "--to", "word2vec")
-    assert printed == [f"{target}: 2 words of 3 numbers, 1 of the list without one"]
+    assert printed == [
+        f"{target}: 2 vectors of 3 dimensions; words of the list without a vector: 1"
+    ]
     assert target.read_text(encoding="utf-8").startswith("2 3\nman 1.0 ")
     words.write_text("absent\n", encoding="utf-8")
     assert run.refused("convert", file, target, "--force", "--words", words, "--to", "glove") == (
-        f"{file}: none of the words of {words} is in this file"
+        f"{file}: none of the words in {words} is in this file"
     )
 
 
-def test_notes_about_a_file_are_printed_beside_the_prediction(run: Run, file: Path) -> None:
+def test_notes_about_a_file_are_printed_to_stderr(run: Run, file: Path) -> None:
     with file.open("a", encoding="utf-8") as stream:
         stream.write("man 5 5 5\n")
     assert len(run("nearest", file, "man", "--k", 1)) == 1
@@ -194,13 +193,13 @@ def test_notes_about_a_file_are_printed_beside_the_prediction(run: Run, file: Pa
         ),
         (
             ["nearest", "{file}"],
-            "too few words given; for example: unrolled vectors nearest VECTORS WORD",
+            "too few words; usage: unrolled vectors nearest VECTORS WORD",
         ),
         (["nearest", "absent.txt", "king"], "absent.txt: no such file"),
         (["similarity", "{file}", "king", "absent"], "no vector for 'absent'"),
         (
             ["evaluate", "{file}"],
-            "too few words given; for example: unrolled vectors evaluate VECTORS SETS",
+            "too few words; usage: unrolled vectors evaluate VECTORS SETS",
         ),
         (["evaluate", "{file}", "absent"], "absent: no such file"),
         (["nearest", "{file}", "king", "kind"], "no vector for 'kind'; did you mean 'king'?"),
@@ -227,7 +226,7 @@ def test_notes_about_a_file_are_printed_beside_the_prediction(run: Run, file: Pa
         ),
     ],
 )
-def test_what_cannot_be_is_one_sentence(
+def test_invalid_arguments_get_one_message(
     run: Run, file: Path, words: list[str], sentence: str
 ) -> None:
     assert sentence in run.refused(*(word.format(file=file) for word in words))
@@ -245,7 +244,7 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[command[0] for command in COMMANDS])
-def test_what_is_no_file_of_vectors_is_refused_by_every_command(
+def test_invalid_vector_files_are_refused_by_all_commands(
     run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -298,34 +297,35 @@ def trained_folder(folder: Path) -> Path:
     return path
 
 
-def test_a_word_alone_has_no_neighbours(run: Run, tmp_path: Path) -> None:
+def test_a_single_word_has_no_neighbours(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("ice 1 2\n", encoding="utf-8")
-    sentence = f"{path}: there are no other words to answer with; give more vectors"
+    sentence = f"{path}: there are no other words in this file; use a larger vocabulary"
     assert run.refused("nearest", path, "ice") == sentence
     assert run.refused("analogy", path, "ice", "ice", "ice") == sentence
 
 
-def test_sets_of_which_nothing_is_known_are_refused(run: Run, file: Path, tmp_path: Path) -> None:
+def test_evaluation_needs_an_item_with_known_words(run: Run, file: Path, tmp_path: Path) -> None:
     pairs, questions = tmp_path / "pairs.txt", tmp_path / "questions.txt"
     pairs.write_text("gato\tperro\t9\nking\tperro\t3\n", encoding="utf-8")
     questions.write_text("hombre rey mujer reina\n", encoding="utf-8")
     record = tmp_path / "results.jsonl"
     assert run.refused("evaluate", file, pairs, questions, "--record", record) == (
-        f"{file}: no pair and no question of these sets has vectors for all its words; expected sets in "
-        "the language of the vectors"
+        f"{file}: no item of these test sets has vectors for all of its words; use test sets in the "
+        "language of the vectors"
     )
     assert not record.exists()
     assert run.refused("evaluate", file, pairs, "--record", tmp_path) == (
-        f"cannot append to {tmp_path}; name a file in a folder that is there"
+        f"cannot append to {tmp_path}; name a file in an existing folder"
     )
 
 
-def test_words_of_a_training_are_not_replaced(run: Run, file: Path, tmp_path: Path) -> None:
+def test_files_of_a_training_are_not_overwritten(run: Run, file: Path, tmp_path: Path) -> None:
     trained = trained_folder(tmp_path / "trained")
     before = trained.with_name("vocabulary.tsv").read_bytes()
     assert run.refused("convert", file, trained.with_name("new.safetensors")) == (
-        f"{trained.with_name('vocabulary.tsv')} exists; replace it (--force), or choose another folder"
+        f"{trained.with_name('vocabulary.tsv')} exists; add --force to replace it, or choose another "
+        "folder"
     )
     for target in (trained, trained.with_name("new.safetensors")):
         refused = run.refused("convert", file, target, "--force", "--max-words", 2)
@@ -333,7 +333,7 @@ def test_words_of_a_training_are_not_replaced(run: Run, file: Path, tmp_path: Pa
     assert trained.with_name("vocabulary.tsv").read_bytes() == before
 
 
-def test_counts_of_the_left_side_alone_have_ratios_too(run: Run, tmp_path: Path) -> None:
+def test_ratios_work_with_left_context_only(run: Run, tmp_path: Path) -> None:
     text, out = tmp_path / "text.txt", tmp_path / "left"
     text.write_text("solid ice\ngas steam\nsolid ice\ngas steam\nwater ice\nwater steam\n" * 9)
     options = ("--size", 3, "--window", 2, "--min-count", 1, "--epochs", 1, "--left-only")
@@ -351,7 +351,7 @@ def test_counts_of_the_left_side_alone_have_ratios_too(run: Run, tmp_path: Path)
     )
 
 
-def test_letters_without_a_glyph_are_reported_beside_the_map(run: Run, tmp_path: Path) -> None:
+def test_missing_glyphs_are_reported_as_a_note(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "v.txt"
     path.write_text("日本 1 2\nice 2 3\n", encoding="utf-8")
@@ -359,6 +359,6 @@ def test_letters_without_a_glyph_are_reported_beside_the_map(run: Run, tmp_path:
     assert run.notes == ["note: the font lacks 日 本; they are drawn as boxes"]
 
 
-def test_choices_at_the_command_line_are_those_of_the_files() -> None:
+def test_command_line_choices_match_the_formats() -> None:
     assert get_args(vectors.Format) == get_args(detect.Format)
     assert get_args(vectors.Which) == get_args(detect.Which)

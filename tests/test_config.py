@@ -152,7 +152,7 @@ def test_wrong_names_and_values_are_named(mapping: dict[str, Any], message: str 
         assert said(mapping) == message
 
 
-def test_missing_key_says_what_belongs_there() -> None:
+def test_a_missing_key_names_the_expected_value() -> None:
     assert said({}, Needed, "source") == "missing key 'path' in [source]: expected text"
     assert said({}, Needed) == "missing key 'path': expected text"
 
@@ -259,7 +259,7 @@ def test_wrong_overrides_are_named(option: tuple[str, str | None], message: str)
     assert str(caught.value) == message
 
 
-def test_an_option_given_twice_does_not_pass_for_one_value() -> None:
+def test_a_repeated_option_is_not_a_single_value() -> None:
     with pytest.raises(ConfigError, match=r"learning_rate: expected a number, got \['1', '2'\]"):
         override(("training.learning_rate", "1"), ("training.learning_rate", "2"))
 
@@ -270,7 +270,7 @@ def test_overrides_leave_the_mapping_alone() -> None:
     assert mapping == {"training": {"max_steps": 3}}
 
 
-def test_dotted_options_are_taken_out_of_the_command_line() -> None:
+def test_dotted_options_are_removed_from_the_command_line() -> None:
     rest, options = split_options(
         [
             "predict",
@@ -390,11 +390,11 @@ class Bounded:
         ({"\x1b]0;": 1}, r"unknown key '\x1b]0;' in [model]"),
     ],
 )
-def test_no_value_is_out_of_bounds(mapping: dict[str, Any], message: str) -> None:
+def test_values_out_of_bounds_are_refused(mapping: dict[str, Any], message: str) -> None:
     assert said(mapping, Bounded, "model").startswith(message)
 
 
-def test_bounds_hold_in_python_too() -> None:
+def test_bounds_are_checked_in_python_too() -> None:
     with pytest.raises(ConfigError, match=r"^model.kind must be one of a, b, got 'c'$"):
         Bounded(kind="c")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"^model.step must be above 0, got nan$"):
@@ -410,7 +410,7 @@ def test_bounds_hold_in_python_too() -> None:
         ("x" * 10_001, f"of at most 10,000 characters, got '{'x' * 56}…"),
     ],
 )
-def test_no_text_is_such_as_no_file_can_be_named(text: str, wanted: str) -> None:
+def test_invalid_strings_are_refused(text: str, wanted: str) -> None:
     assert said({"data": {"train": [text]}}) == f"data.train, item 1: expected text {wanted}"
     assert said({"name": OptionText(text)}) == f"name: expected text {wanted}"
 

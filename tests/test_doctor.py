@@ -1,4 +1,4 @@
-"""`unrolled doctor` tells the truth about this machine."""
+"""`unrolled doctor` reports the state of this machine correctly."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def test_every_cell_agrees_here() -> None:
     assert all(0 < cell.seconds < 60 for cell in report.cells)
 
 
-def test_it_checks_what_is_pinned() -> None:
+def test_it_checks_the_pinned_implementation() -> None:
     with ops.using("reference"):
         assert check_cell("lstm", "cpu").chosen == "reference"
 
 
-def test_it_says_why_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_why_kernels_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops.native, "kernels", None)
     monkeypatch.setattr(ops.native, "missing_because", "the kernels are not installed (no file)")
     report = diagnose()
     assert report.kernels == (
-        "none, torch's own cells run instead: the kernels are not installed (no file)"
+        "none, torch's own cells are used instead: the kernels are not installed (no file)"
     )
     assert report.is_healthy
 
 
 @pytest.mark.parametrize("spoilt", ["output", "gradient", "nan"])
-def test_a_wrong_implementation_is_found_out(monkeypatch: pytest.MonkeyPatch, spoilt: str) -> None:
+def test_a_wrong_implementation_is_detected(monkeypatch: pytest.MonkeyPatch, spoilt: str) -> None:
     right = ops.torch_native.unroll
 
     def wrong(*args: object) -> object:
@@ -69,7 +69,7 @@ def test_a_wrong_implementation_is_found_out(monkeypatch: pytest.MonkeyPatch, sp
     assert not check.agrees
 
 
-def test_random_numbers_elsewhere_are_left_alone() -> None:
+def test_the_global_random_state_is_unchanged() -> None:
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
@@ -84,8 +84,8 @@ def test_the_report_fits_a_few_lines() -> None:
         "native kernels: avx512, threads from openmp\n"
         "matrix products of the layers: oneDNN\n"
         "\n"
-        "device  cell         runs          error    time     "
-        "(against the reference; 16 rows, 12 steps, 64 wide)\n"
+        "device  cell         kernel        error    time     "
+        "(compared with the reference; 16 rows, 12 steps, width 64)\n"
         "cpu     gru          torch_native  3.0e-07   4.2 ms  agrees\n"
         "cpu     rnn_sigmoid  reference     0.0e+00  10.0 ms  agrees\n"
         "not torch_native for rnn_sigmoid: torch has none"
@@ -98,12 +98,12 @@ def test_a_disagreement_is_reported() -> None:
     text = render(sick)
     assert "2.5e-01   4.2 ms  DISAGREES" in text
     assert text.endswith(
-        "A cell disagrees with the reference on this machine: do not trust it; "
-        "run inside unrolled.ops.dispatch.using('reference') and report this."
+        "A cell disagrees with the reference on this machine. Do not trust its results; "
+        "use unrolled.ops.dispatch.using('reference') and report this."
     )
     assert not replace(GOOD, error=float("nan")).agrees
 
 
-def test_more_threads_than_cores_is_advised_against() -> None:
+def test_more_threads_than_cores_gets_advice() -> None:
     text = render(replace(REPORT, n_cores=1, n_threads=8))
-    assert "1 core, torch uses 8 threads (more than cores: try OMP_NUM_THREADS=1)" in text
+    assert "1 core, torch uses 8 threads (more than cores; try OMP_NUM_THREADS=1)" in text

@@ -31,17 +31,17 @@ def refused(path: Path, content: bytes, how: str = "json") -> str:
         (b"9" * 400, "a number of 400 digits"),
         (b"9" * 5000, "a number of 5,000 digits"),
         (b"[1e999]", "a number that is not finite"),
-        (b"[NaN]", "NaN is no number"),
-        (b"-Infinity", "-Infinity is no number"),
-        (b'["\\ud800"]', "half a surrogate pair"),
-        (b'{"\\udfff": 1}', "half a surrogate pair"),
+        (b"[NaN]", "NaN is not a number"),
+        (b"-Infinity", "-Infinity is not a number"),
+        (b'["\\ud800"]', "lone surrogate"),
+        (b'{"\\udfff": 1}', "lone surrogate"),
         (b'{"a": 1, "a": 2}', "a key is given twice"),
         (b'["\xff"]', "not UTF-8 text (byte 2)"),
         (b"", "Expecting value"),
         (b"{]", "Expecting property name"),
     ],
 )
-def test_damaged_json_is_one_sentence(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_damaged_json_gets_one_message(tmp_path: Path, content: bytes, problem: str) -> None:
     assert problem in refused(tmp_path / "a.json", content)
 
 
@@ -57,11 +57,11 @@ def test_damaged_json_is_one_sentence(tmp_path: Path, content: bytes, problem: s
         (b"a = 1\nb = \xff", "not UTF-8 text (byte 10)"),
     ],
 )
-def test_damaged_toml_is_one_sentence(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_damaged_toml_gets_one_message(tmp_path: Path, content: bytes, problem: str) -> None:
     assert problem in refused(tmp_path / "a.toml", content, "toml")
 
 
-def test_what_is_nested_as_usual_is_read(tmp_path: Path) -> None:
+def test_moderate_nesting_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('\ufeff{"a": [{"b": [[]]}], "c": "\\u00e9 \\ud83d\\ude00"}', encoding="utf-8")
     assert documents.read_json(path) == {"a": [{"b": [[]]}], "c": "é 😀"}
@@ -103,12 +103,12 @@ def test_missing_and_forbidden_are_distinguished(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="missing"):
         documents.read_text(tmp_path / "a" / "b")
     problem = documents.cannot_be_read(tmp_path, PermissionError(13, "Permission denied"))
-    assert "permission denied; allow reading it" in str(problem)
+    assert "permission denied; make it readable" in str(problem)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800"])
-def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DocumentError, match=r"no file can have this name|missing"):
+def test_an_invalid_file_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DocumentError, match=r"invalid file name|missing"):
         documents.read_text(tmp_path / name)
 
 

@@ -1,4 +1,4 @@
-"""The command line from a file of pairs to answers, as a user goes the way."""
+"""The command line from a file of sentence pairs to translations, as in real use."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_from_a_file_of_pairs_to_scores_and_an_answer(
+def test_from_a_file_of_pairs_to_scores_and_a_prediction(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "runs" / "animals"
@@ -156,7 +156,7 @@ def test_several_answers_and_their_scores(
     assert done(capsys, "predict", trained_run, text, "--scores").count("\t") == 1
 
 
-def test_what_the_answer_looked_at_is_a_page(
+def test_attention_is_drawn_as_a_page(
     capsys: pytest.CaptureFixture[str], trained_run: Path, tmp_path: Path
 ) -> None:
     page = tmp_path / "attention.html"
@@ -207,7 +207,7 @@ def test_data_is_described(capsys: pytest.CaptureFixture[str], pairs_file: Path)
         assert re.search(rf"^ *{column} +58 ", told, re.MULTILINE)
 
 
-def test_a_run_is_not_overwritten_unless_asked(
+def test_a_run_is_not_overwritten_without_force(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -218,24 +218,24 @@ def test_a_run_is_not_overwritten_unless_asked(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == (
-        f"unrolled: {run} already holds a run; go on with it (--resume), replace it (--force), or "
+        f"unrolled: {run} already holds a run; resume it (--resume), replace it (--force), or "
         "choose another name (--out)\n"
     )
     assert content(run) == before
 
     told = done(capsys, *command, "--resume", "--training.max_steps", "9")
-    assert "going on from step 5" in told.splitlines()[0]
+    assert "resuming from step 5" in told.splitlines()[0]
     assert "finished at step 9 after " in told
     assert load_checkpoint(run).progress.step == 9
     told = done(capsys, "train", "--resume", "--out", run, "--training.max_steps", "11")
-    assert "going on from step 9" in told.splitlines()[0]
+    assert "resuming from step 9" in told.splitlines()[0]
 
     told = done(capsys, *command, "--force", "--training.max_steps", "3")
     assert "going on" not in told
     assert load_checkpoint(run).progress.step == 3
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
@@ -273,7 +273,7 @@ def test_a_run_can_start_from_another(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process on Windows")
-def test_ctrl_c_leaves_a_run_that_goes_on(
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(
     capsys: pytest.CaptureFixture[str], recipe_file: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -307,5 +307,5 @@ def test_ctrl_c_leaves_a_run_that_goes_on(
     step = load_checkpoint(run).progress.step
     assert step >= int(seen.split()[1].replace(",", ""))
     told = done(capsys, "train", "--resume", "--out", run, f"--training.max_steps={step + 2}")
-    assert f"going on from step {step:,}" in told
+    assert f"resuming from step {step:,}" in told
     assert f"finished at step {step + 2:,} after " in told

@@ -1,4 +1,4 @@
-"""Labels that hold line ends, tabs, escape sequences and markup are shown, and keep lines and columns."""
+"""Labels with line breaks, tabs, escape sequences and markup are displayed safely."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def test_one_line_in_is_one_line_out(run: Path, capsys: pytest.CaptureFixture[st
     assert all(0 <= float(cell) <= 1 for cell in cells[1::2])
 
 
-def test_a_terminal_gets_no_control_of_a_label(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_characters_of_labels_are_escaped(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import io
 
     class Terminal(io.StringIO):
@@ -97,7 +99,7 @@ def test_surveys_and_scores_show_labels_as_they_are(
     assert {json.loads(line)["label"] for line in lines.splitlines()} <= set(LABELS)
 
 
-def test_an_unknown_label_is_quoted_and_cut(
+def test_an_unknown_label_is_quoted_and_shortened(
     data: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = data.parent / "other.jsonl"

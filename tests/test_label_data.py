@@ -1,4 +1,4 @@
-"""Labelled data as people have them, from the command line: read as meant, or refused in one sentence."""
+"""Realistic labelled data at the command line: read as intended, or refused with one message."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
 # Labels
 
 
-def test_a_label_that_training_has_not_names_file_and_line(tmp_path: Path, capsys) -> None:
+def test_an_unseen_label_names_file_and_line(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "train.tsv", ROWS)
     valid = table(tmp_path / "valid.tsv", [*ROWS[:3], ("number 9 is fine", "goood")])
     assert train(data, tmp_path / "run", "--valid", valid) == 2
@@ -98,7 +98,7 @@ def test_columns_of_the_task_are_read_by_name_in_any_order(tmp_path: Path, capsy
     assert labels_of(tmp_path / "other") == ["bad", "good"]
 
 
-def test_a_list_as_a_text_is_refused(tmp_path: Path, capsys) -> None:
+def test_a_list_instead_of_a_text_is_refused(tmp_path: Path, capsys) -> None:
     lines = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
     lines.insert(6, json.dumps({"text": ["not", "one"], "label": "good"}))
     data = write(tmp_path / "a.jsonl", "\n".join(lines))
@@ -125,15 +125,17 @@ def test_an_unavailable_metric_is_refused_before_training(
         data, task, options = tmp_path / "a.conll", "tag", ()
         data = write(data, "".join(f"a{n} B-X\nb O\n\n" for n in range(30)))
     assert train(data, tmp_path / "run", f"--training.metric={metric}", *options, task=task) == 2
-    assert f"training.metric is '{metric}', which these labels do not have" in refused(capsys)
+    assert f"training.metric is '{metric}', which is not available for these labels" in refused(
+        capsys
+    )
     assert not (tmp_path / "run").exists()
 
 
-def test_baselines_of_a_task_without_labels_are_refused_at_once(tmp_path: Path, capsys) -> None:
+def test_baselines_need_a_labelling_task(tmp_path: Path, capsys) -> None:
     data = table(tmp_path / "train.tsv", ROWS, "en", "es")
     assert train(data, tmp_path / "run", "--baselines", task="translate") == 2
     assert refused(capsys) == (
-        "--baselines is only available for classify, pair and tag, not for 'translate'; leave it out"
+        "--baselines is only available for classify, pair and tag, not for 'translate'; remove it"
     )
     assert not (tmp_path / "run").exists()
 
@@ -154,7 +156,7 @@ def test_a_missing_label_names_the_line(tmp_path: Path, capsys) -> None:
     )
 
 
-def test_spaces_around_a_label_are_no_part_of_it(tmp_path: Path, capsys) -> None:
+def test_spaces_around_a_label_are_ignored(tmp_path: Path, capsys) -> None:
     rows = [(text, f"{label}{' ' * (n % 3)}") for n, (text, label) in enumerate(ROWS)]
     data, run = table(tmp_path / "train.tsv", rows), tmp_path / "run"
     assert train(data, run) == 0
@@ -164,7 +166,7 @@ def test_spaces_around_a_label_are_no_part_of_it(tmp_path: Path, capsys) -> None
     assert {json.loads(line)["label"] for line in lines} == {"bad", "good"}
 
 
-def test_a_rare_label_is_found_where_labels_are_weighed(tmp_path: Path, capsys) -> None:
+def test_class_weights_help_to_find_a_rare_label(tmp_path: Path, capsys) -> None:
     rows = [
         (
             f"number {n} is {'awful' if n % 20 == 7 else 'fine'} today",
@@ -205,9 +207,7 @@ def test_rows_without_text_are_skipped_and_predicted_empty(tmp_path: Path, capsy
 
 
 @pytest.mark.parametrize("keep", ["start", "end"])
-def test_a_text_of_50_000_tokens_is_read_as_the_recipe_says(
-    tmp_path: Path, capsys, keep: str
-) -> None:
+def test_a_text_of_50_000_tokens_follows_data_keep(tmp_path: Path, capsys, keep: str) -> None:
     long = " ".join(["dull"] * 25_000 + ["fine"] * 25_000)
     data, run = table(tmp_path / "train.tsv", [*ROWS, (long, "good")]), tmp_path / "run"
     valid = table(tmp_path / "valid.tsv", ROWS)
@@ -229,7 +229,7 @@ def test_a_text_of_50_000_tokens_is_read_as_the_recipe_says(
     assert "1 texts are longer than data.max_length and read in part" in capsys.readouterr().out
 
 
-def test_a_line_break_in_quotes_is_one_text_of_a_csv(tmp_path: Path, capsys) -> None:
+def test_a_quoted_line_break_is_read_in_a_csv(tmp_path: Path, capsys) -> None:
     rows = [
         f'"number {n}\nis {"fine" if n % 2 else "dull"}, I say",{label}'
         for n, (_, label) in enumerate(ROWS)
@@ -246,7 +246,7 @@ def test_a_line_break_in_quotes_is_one_text_of_a_csv(tmp_path: Path, capsys) -> 
     assert refused(capsys).startswith(f"{other}, line 4, field 'label': label 'god' is not one of")
 
 
-def test_a_line_break_in_quotes_is_refused_in_a_tsv(tmp_path: Path, capsys) -> None:
+def test_a_quoted_line_break_is_refused_in_a_tsv(tmp_path: Path, capsys) -> None:
     data = write(tmp_path / "train.tsv", 'text\tlabel\nall is fine\tgood\n"all\nis dull"\tbad\n')
     assert train(data, tmp_path / "run") == 2
     assert refused(capsys) == (
@@ -255,18 +255,18 @@ def test_a_line_break_in_quotes_is_refused_in_a_tsv(tmp_path: Path, capsys) -> N
     )
 
 
-def test_two_texts_are_no_input_of_a_run_that_reads_one(tmp_path: Path, capsys) -> None:
+def test_two_texts_are_refused_by_a_run_on_single_texts(tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     assert train(table(tmp_path / "train.tsv", ROWS), run) == 0
     capsys.readouterr()
     assert cli.main(["predict", str(run), "one text", "another"]) == 2
     assert refused(capsys) == (
-        f"{run} reads one text, found two; quote a text that contains spaces, and give several as lines "
-        "of standard input or of --input FILE"
+        f"{run} takes one text, got two; quote a text that contains spaces, and give several texts as "
+        "lines of standard input or of --input FILE"
     )
 
 
-def test_two_texts_are_a_pair_whatever_white_space_they_hold(tmp_path: Path, capsys) -> None:
+def test_white_space_does_not_split_the_texts_of_a_pair(tmp_path: Path, capsys) -> None:
     rows = [
         (f"{a} {n}", f"it is {b}", "same" if a == b else "other")
         for n in range(10)

@@ -1,4 +1,4 @@
-"""A language model through the command line: trained, scored, asked, and given what it cannot take."""
+"""Language models at the command line: training, scores, generation, and invalid requests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(letters: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_training_says_tokens_and_how_to_try_the_run(
+def test_training_reports_tokens_and_how_to_try_the_run(
     letters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -57,7 +57,7 @@ def test_training_says_tokens_and_how_to_try_the_run(
     assert 'unrolled generate run --prompt "…"' in (out / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_trained_run_is_scored_and_the_figures_recorded(
+def test_a_trained_run_is_scored_and_recorded(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = tmp_path / "results.jsonl"
@@ -75,7 +75,7 @@ def test_a_trained_run_is_scored_and_the_figures_recorded(
     ("data", "out"),
     [("a/b/**/*.py", "b"), ("*.txt", "here"), (".", "here"), ("x/letters/", "letters")],
 )
-def test_a_run_is_named_after_what_it_read(
+def test_a_run_is_named_after_its_data(
     data: str, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
@@ -83,9 +83,7 @@ def test_a_run_is_named_after_what_it_read(
     assert default_out(data, "runs", "run") == Path("runs") / out
 
 
-def test_fine_tuning_reads_text_as_the_run_that_it_starts_from(
-    letters: Path, tmp_path: Path
-) -> None:
+def test_fine_tuning_inherits_the_text_settings(letters: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     how = ["--data.documents", "line", "--data.restart", "true", "--training.max_steps", "2"]
     assert main(["train", *SETTINGS[:-4], *how, "--data", str(letters), "--out", str(first)]) == 0
@@ -110,7 +108,7 @@ def loss_of(arguments: list[str], folder: Path) -> float:
 
 
 @needs_kernels
-def test_the_score_is_that_of_the_precision_asked_for(run: Path, tmp_path: Path) -> None:
+def test_the_score_uses_the_requested_precision(run: Path, tmp_path: Path) -> None:
     exact, coarse, coarser = (
         loss_of([str(run), "--precision", precision], tmp_path)
         for precision in ("float32", "bfloat16", "int8")
@@ -139,7 +137,7 @@ def test_a_cache_is_mixed_in_and_reported(
     "precision",
     ["float32", *(pytest.param(each, marks=needs_kernels) for each in ("bfloat16", "int8"))],
 )
-def test_it_goes_on_completes_and_is_surprised(
+def test_it_generates_completes_and_scores(
     run: Path, precision: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--precision", precision]
@@ -157,11 +155,15 @@ def test_it_goes_on_completes_and_is_surprised(
     [
         (
             ["predict", "RUN", "a sentence"],
-            "RUN is a language model; use `unrolled generate` or `unrolled complete`",
+            "RUN is a language model; use `unrolled generate`, `unrolled complete` or `unrolled score`",
+        ),
+        (
+            ["predict", "RUN", "a sentence", "another", "--words", "attention"],
+            "RUN is a language model; use `unrolled generate`, `unrolled complete` or `unrolled score`",
         ),
         (
             ["evaluate", "RUN", "--decoding.beam_size", "3"],
-            "--decoding.beam_size does not apply to a language model; leave it out",
+            "--decoding.beam_size does not apply to language models; remove it",
         ),
         (
             ["evaluate", "RUN", "--cache", "30", "--cache-weight", "1"],
@@ -169,16 +171,16 @@ def test_it_goes_on_completes_and_is_surprised(
         ),
         (
             ["evaluate", "RUN", "--cache-theta", "1"],
-            "--cache-theta and --cache-weight belong to --cache; give its size",
+            "--cache-theta and --cache-weight need --cache; add --cache SIZE",
         ),
         (
             ["train", *SETTINGS, "--data", "LETTERS", "--model.head", "sampled"],
-            "model.head is 'sampled', which needs a vocabulary in the order of falling frequency, and "
+            "model.head is 'sampled', which needs a vocabulary in order of decreasing frequency, but "
             "text.kind is 'char'; use 'full', or text.kind 'word' or 'space'",
         ),
         (
             ["train", *SETTINGS, "--data", "/"],
-            "/ gives the run no name; name the folder with --out runs/NAME",
+            "cannot derive a name for the run from /; add --out runs/NAME",
         ),
         (
             ["train", *SETTINGS, "--data", "no-such-file.txt", "--out", "run"],
@@ -198,7 +200,7 @@ def test_it_goes_on_completes_and_is_surprised(
         ),
     ],
 )
-def test_invalid_requests_get_one_sentence(
+def test_invalid_requests_get_one_message(
     run: Path,
     letters: Path,
     arguments: list[str],

@@ -1,4 +1,4 @@
-"""Folder order is dependency order, and what must not stand in the source does not."""
+"""Imports follow the order of the folders, and the source contains nothing forbidden."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
-def test_the_order_names_every_part_of_the_package() -> None:
+def test_the_order_lists_every_part_of_the_package() -> None:
     assert {place(path) for path in MODULES} == set(ORDER)
     assert len(set(ORDER)) == len(ORDER)
 
@@ -118,14 +118,14 @@ def test_nothing_is_pickled(path: Path) -> None:
         "tensor_files.py",
     ],
 )
-def test_what_knows_no_model_imports_no_torch(folder: str) -> None:
+def test_modules_without_models_do_not_import_torch(folder: str) -> None:
     for path in MODULES:
         if path.relative_to(SOURCE).parts[0] == folder:
             names = {name.split(".")[0] for name, _ in imported(path)}
             assert "torch" not in names, path.name
 
 
-def test_importing_and_asking_for_help_wait_for_nothing_heavy() -> None:
+def test_import_and_help_load_nothing_heavy() -> None:
     program = (
         "import sys, unrolled, unrolled.text, unrolled.cli\n"
         "dir(unrolled)\n"

@@ -1,4 +1,4 @@
-"""What `load` and the functions beside it return, for a type checker and at run time."""
+"""Return types of `load` and related functions, for type checkers and at run time."""
 
 from __future__ import annotations
 

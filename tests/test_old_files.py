@@ -131,7 +131,7 @@ def test_no_setting_of_an_old_recipe_is_lost(name: str, file: str, enter: Any) -
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_old_recipe_written_anew_is_the_same(name: str, enter: Any, tmp_path: Path) -> None:
+def test_old_recipe_is_rewritten_unchanged(name: str, enter: Any, tmp_path: Path) -> None:
     enter(name)
     recipe = unrolled.recipe_from_toml("recipe.toml", unrolled.TASKS)
     (tmp_path / "new.toml").write_text(recipe.to_toml(), encoding="utf-8")
@@ -165,7 +165,7 @@ def test_pretrained_vectors_of_an_old_run_are_read(name: str, enter: Any, tmp_pa
     assert any(np.abs(table - vectors[word]).max(1).min() < 1e-6 for table in tables)
 
 
-def test_old_interrupted_run_goes_on(enter: Any, tmp_path: Path, files: Path) -> None:
+def test_old_interrupted_run_can_be_resumed(enter: Any, tmp_path: Path, files: Path) -> None:
     folder, expected = enter("interrupted")
     run = shutil.copytree(folder / "run", tmp_path / "run")
     answers.printed("train", "--resume", "--out", str(run))

@@ -1,4 +1,4 @@
-"""What installing the package brings along."""
+"""The dependencies of the package."""
 
 from __future__ import annotations
 

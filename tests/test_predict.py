@@ -1,4 +1,4 @@
-"""A trained run answers: in order, whatever the batch, and judged by counts that add up."""
+"""Predictions and evaluation of a trained translator."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_text_gives_a_text_and_a_list_gives_a_list(translator: Predictor) -> N
     assert translator([]) == []
 
 
-def test_a_run_is_loaded_by_text_or_path_ready_to_answer(trained_run: Path) -> None:
+def test_a_run_is_loaded_by_string_or_path(trained_run: Path) -> None:
     first, second = unrolled.load(str(trained_run)), unrolled.load(trained_run)
     assert not first.model.training
     assert first(TEXTS[0]) == second(TEXTS[0])
@@ -60,7 +60,7 @@ def test_a_run_is_loaded_by_text_or_path_ready_to_answer(trained_run: Path) -> N
 
 @pytest.mark.skipif(native.kernels is None, reason="the native kernels were not built")
 @pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.2), ("int8", 0.5)])
-def test_steps_may_keep_coarser_weights(
+def test_steps_may_use_lower_precision(
     translator: Predictor, trained_run: Path, precision: str, tolerance: float
 ) -> None:
     coarse = load(trained_run, precision=precision)
@@ -78,7 +78,7 @@ def test_an_unknown_precision_is_refused(trained_run: Path) -> None:
         load(trained_run, precision="int4")
 
 
-def test_answers_come_in_the_order_of_the_texts(translator: Predictor) -> None:
+def test_predictions_come_in_the_order_of_the_texts(translator: Predictor) -> None:
     answers = translator(TEXTS)
     assert len(set(answers)) > 3
     assert translator(TEXTS[::-1]) == answers[::-1]
@@ -87,7 +87,7 @@ def test_answers_come_in_the_order_of_the_texts(translator: Predictor) -> None:
     assert "".join(pieces[1]) == "birds"
 
 
-def test_an_empty_text_has_an_empty_answer_among_others(translator: Predictor) -> None:
+def test_an_empty_text_has_an_empty_prediction(translator: Predictor) -> None:
     assert translator("") == ""
     assert translator(["", TEXTS[0], " \t", TEXTS[3]]) == [
         "",
@@ -136,7 +136,7 @@ def test_attention_has_target_rows_and_source_columns(
 
 
 @pytest.mark.parametrize("method", ["beam", "greedy", "sample"])
-def test_an_answer_does_not_depend_on_its_neighbours(translator: Predictor, method: str) -> None:
+def test_a_prediction_does_not_depend_on_its_batch(translator: Predictor, method: str) -> None:
     decoding = replace(translator.recipe.decoding, method=method)
     together = translator.predict(TEXTS, decoding, with_attention=True)
     for text, among in zip(TEXTS, together, strict=True):
@@ -149,7 +149,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(translator: Predictor, meth
         )
 
 
-def test_a_long_source_is_cut_and_says_how_much_was_not_read(translator: Predictor) -> None:
+def test_a_long_source_is_truncated_and_reported(translator: Predictor) -> None:
     decoding = replace(translator.recipe.decoding, max_input_length=5)
     texts = [words(5), words(13), words(6), "birds"]
     exact, long, one_more, short = translator.predict(texts, decoding, with_attention=True)
@@ -164,7 +164,7 @@ def test_a_long_source_is_cut_and_says_how_much_was_not_read(translator: Predict
     assert [each.n_truncated for each in translator.predict(texts)] == [0] * 4
 
 
-def test_the_groups_by_length_hold_every_sentence_once(translator: Predictor) -> None:
+def test_length_groups_contain_every_sentence_once(translator: Predictor) -> None:
     held_out = translator.held_out("test")
     longer = [Row((words(n), "Veo dos gatos."), line=n) for n in (1, 9, 10, 19, 20, 31)]
     rows = [*longer[::2], *held_out, *longer[1::2]]
@@ -188,7 +188,7 @@ def test_groups_without_a_sentence_are_left_out(translator: Predictor) -> None:
     assert [line.split()[0] for line in others] == ["bleu", "bleu_lower", "chrf", "1–9"]
 
 
-def test_the_references_themselves_are_perfect_answers() -> None:
+def test_references_get_perfect_scores() -> None:
     rows = [
         Row(("I see two red cats.", "Veo dos gatos rojos."), 2),
         Row(("I see five horses.", "Veo cinco caballos."), 3),
@@ -294,7 +294,9 @@ def test_a_part_is_not_cut_from_a_file_that_changed_since(
     changed.write_text("".join(lines[: len(lines) // 2]), encoding="utf-8")
     recipe = replace(translator.recipe, data=replace(data, train=(str(changed),)))
     moved = Predictor(recipe, translator.task, translator.tokenizers, translator.model, trained_run)
-    expected = f"{changed} is not a file that {trained_run} was trained on, or its content differs"
+    expected = (
+        f"{changed} is not a file that {trained_run} was trained on, or its content has changed"
+    )
     with pytest.raises(RunError, match=re.escape(expected)):
         moved.held_out("test")
 

@@ -1,4 +1,4 @@
-"""A trained run of labels answers, is judged, and survives being saved and read."""
+"""Predictions, evaluation and resuming of text and pair classifiers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 import unrolled
 from unrolled import baselines, cli
-from unrolled.cli.labels import fit_and_save_baselines
+from unrolled.cli.train import print_baselines
 from unrolled.errors import ConfigError, DataError
 from unrolled.predictors.labels import LabelPredictor, probability_of
 from unrolled.tasks.classify import TASK, ClassifyConfig
@@ -96,7 +96,7 @@ def test_a_text_gives_a_label_and_a_list_gives_a_list(model: LabelPredictor) -> 
     assert model([]) == []
 
 
-def test_answers_do_not_depend_on_their_company(model: LabelPredictor) -> None:
+def test_predictions_do_not_depend_on_the_batch(model: LabelPredictor) -> None:
     texts = ["a dull book", "", "the film number 3 is great today and tomorrow", "zzz"]
     together = model.predict(texts)
     for text, said in zip(texts, together, strict=True):
@@ -105,7 +105,7 @@ def test_answers_do_not_depend_on_their_company(model: LabelPredictor) -> None:
         assert said.probabilities.sum() == pytest.approx(1, abs=1e-6)
 
 
-def test_a_longer_text_is_cut_and_says_so(model: LabelPredictor) -> None:
+def test_a_longer_text_is_truncated_and_reported(model: LabelPredictor) -> None:
     (said,) = model.predict(["great " * 50_000])
     assert said.n_truncated == 50_000 - model.recipe.data.max_length
     assert len(said.pieces[0]) == model.recipe.data.max_length
@@ -120,13 +120,13 @@ def test_a_longer_text_is_cut_and_says_so(model: LabelPredictor) -> None:
         (b"one", "an input is a text; found int 111"),
     ],
 )
-def test_what_is_no_text_is_refused(model: LabelPredictor, one, message) -> None:
+def test_input_that_is_not_text_is_refused(model: LabelPredictor, one, message) -> None:
     with pytest.raises(ConfigError) as caught:
         model.predict([one])
     assert str(caught.value) == message
 
 
-def test_the_probability_of_no_label_is_that_of_none_of_them() -> None:
+def test_no_label_has_the_probability_that_all_are_absent() -> None:
     p = np.array([0.4, 0.25, 0.1], np.float32)
     said = LabelPrediction((), p, (("x",),), (None,))
     labels = Labels(("a", "b", "c"), multi_label=True)
@@ -138,10 +138,10 @@ def test_another_number_of_texts_is_refused(model: LabelPredictor) -> None:
         model.predict([("one", "two")])
 
 
-def test_held_out_rows_are_judged(model: LabelPredictor) -> None:
+def test_held_out_rows_are_evaluated(model: LabelPredictor) -> None:
     found = model.evaluate(model.held_out("test"), "test", shuffle_words=1)
     assert found.measured.scores()["accuracy"] == 1.0
-    assert found.intervals["accuracy"].value == found.scores["accuracy"] == 100
+    assert found.intervals["accuracy"].value == found.scores["accuracy"] == 1
     assert len(found.predictions) == 12
     assert set(found.shuffled) >= {"accuracy", "macro_f1"}
     text = "\n".join(found.lines())
@@ -149,7 +149,7 @@ def test_held_out_rows_are_judged(model: LabelPredictor) -> None:
     assert "random order" in text
 
 
-def test_scores_of_a_run_are_shown_as_percentages(run: Path, model: LabelPredictor) -> None:
+def test_scores_are_shares_and_percentages_in_files(run: Path, model: LabelPredictor) -> None:
     rows = model.held_out("valid")
     found = model.evaluate(rows, "valid", shuffle_words=2)
     share = found.measured.scores()["accuracy"]
@@ -159,10 +159,15 @@ def test_scores_of_a_run_are_shown_as_percentages(run: Path, model: LabelPredict
     assert any(f'"accuracy": {100 * share}' in json.dumps(line) for line in trained)
     gold = [model.gold(row) for row in rows]
     told = model.scores_of(gold, [each.labels[0] for each in found.predictions])
-    for scores in (found.scores, found.figures(), told):
-        assert scores["accuracy"] == pytest.approx(100 * share)
-    assert found.intervals["accuracy"].value == pytest.approx(100 * share)
-    assert found.shuffled["accuracy"] > 1
+    assert found.scores["accuracy"] == told["accuracy"] == share
+    assert found.intervals["accuracy"].value == share
+    assert found.shuffled["accuracy"] <= 1
+    figures = found.figures()
+    assert figures["accuracy"] == pytest.approx(100 * share)
+    assert figures["shuffled"]["accuracy"] == pytest.approx(100 * found.shuffled["accuracy"])
+    low, high = figures["intervals"]["accuracy"]
+    assert low <= 100 * share <= high
+    assert f"accuracy          {share:.2%}  95 %:" in "\n".join(found.lines()).replace("   ", "   ")
     assert found.scores["nll"] == found.measured.scores()["nll"]
 
 
@@ -187,7 +192,7 @@ def test_an_unseen_label_in_validation_stops_training(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluate_writes_a_page_and_the_answers(run: Path, tmp_path: Path, capsys) -> None:
+def test_evaluate_writes_a_page_and_predictions(run: Path, tmp_path: Path, capsys) -> None:
     folder, results = tmp_path / "out", tmp_path / "results.jsonl"
     arguments = ["evaluate", str(run), "--out", str(folder), "--record", str(results)]
     assert cli.main(arguments) == 0
@@ -226,7 +231,7 @@ def test_the_words_that_mattered_are_shown(run: Path, capsys, method: str) -> No
     assert weights["lovely"] == 1.0
 
 
-def test_words_of_attention_need_attention(run: Path, tmp_path: Path, capsys) -> None:
+def test_words_by_attention_need_an_attention_model(run: Path, tmp_path: Path, capsys) -> None:
     for command in (["predict", str(run), "fine"], ["evaluate", str(run), "--out", str(tmp_path)]):
         assert cli.main([*command, "--words", "attention"]) == 2
         said = capsys.readouterr()
@@ -235,10 +240,10 @@ def test_words_of_attention_need_attention(run: Path, tmp_path: Path, capsys) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_baselines_stand_beside(tmp_path: Path, run: Path, capsys) -> None:
+def test_baselines_are_compared(tmp_path: Path, run: Path, capsys) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    fit_and_save_baselines(copy)
+    print_baselines(copy)
     printed = capsys.readouterr().out
     assert "baseline majority · valid accuracy" in printed
     assert "baseline unigrams · valid accuracy 100.00" in printed
@@ -270,7 +275,7 @@ def test_baselines_count_the_words_that_the_model_reads(kind, keep, found) -> No
     assert predictor.words(["It", ""]) == [["It" if kind == "space" else "it"], []]
 
 
-def test_baselines_get_the_weights_and_the_rows_of_the_model(tmp_path: Path, monkeypatch) -> None:
+def test_baselines_use_the_class_weights_and_rows_of_the_model(tmp_path: Path, monkeypatch) -> None:
     rows = [*ROWS, *((f"very {text}", label) for text, label in ROWS[:5])]
     run = train(
         tmp_path,
@@ -285,7 +290,7 @@ def test_baselines_get_the_weights_and_the_rows_of_the_model(tmp_path: Path, mon
     )
     given = []
     monkeypatch.setattr(baselines, "fit_baselines", lambda *all_: given.append(all_) or [])
-    fit_and_save_baselines(run)
+    print_baselines(run)
     ((learned, valid, _, config),) = given
     assert config.class_weights == "balanced"
     assert (len(learned.texts), len(valid.texts)) == (len(ROWS), len(rows))
@@ -362,7 +367,7 @@ def test_a_pair_is_answered(tmp_path: Path, capsys) -> None:
     )
 
 
-def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
+def test_a_resumed_run_is_identical_bit_for_bit(tmp_path: Path) -> None:
     whole = train(tmp_path, ROWS, ("text", "label"), model__class_weights="balanced")
     recipe = unrolled.recipe_from_toml(
         tmp_path / "recipe.toml",
@@ -379,7 +384,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path: Path) -> None:
     assert one == other
 
 
-def test_a_run_that_starts_from_another_reads_labels_as_it_does(tmp_path: Path, capsys) -> None:
+def test_a_run_inherits_label_settings_from_its_source(tmp_path: Path, capsys) -> None:
     rows = [
         (f"{thing} {n} {word}", "good|new" if n else "good")
         for thing in THINGS

@@ -1,4 +1,4 @@
-"""The public surface: these names and no others, each where it says, each explained."""
+"""The public API: exactly these names, each at its documented place and with a docstring."""
 
 from __future__ import annotations
 

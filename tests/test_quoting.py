@@ -1,4 +1,4 @@
-"""What messages, tables and lines repeat of data is on one line, bounded, and obeyed by no terminal."""
+"""Data quoted in messages, tables and lines are on one line, bounded, and without control characters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def is_plain(text: str) -> bool:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_message_holds_nothing_a_terminal_obeys(text: str) -> None:
+def test_messages_contain_no_control_characters(text: str) -> None:
     for error in (
         ConfigError(f"unknown key {text}"),
         DataError(f"label '{text}' is unknown", f"{text}.tsv", 3, field=text),
@@ -45,14 +45,14 @@ def test_a_message_holds_nothing_a_terminal_obeys(text: str) -> None:
     assert is_plain(escape(text))
 
 
-def test_what_people_write_is_not_escaped() -> None:
+def test_ordinary_text_is_not_escaped() -> None:
     for text in ("café 中文 ¿Dónde?", "नमस्ते می\u200cخواهم", "👩\u200d🚀", "C:\\new\\table"):
         assert escape(text) == text
         assert str(ConfigError(text)) == text
 
 
 @pytest.mark.parametrize("text", ["x" * 10_000, "\x1b" * 10_000, "é" * 3_000_000])
-def test_a_message_is_of_bounded_length(text: str) -> None:
+def test_messages_have_a_bounded_length(text: str) -> None:
     assert len(str(ConfigError(f"unknown key {text}; choose another"))) <= 1000
     message = str(DataError(f"label '{text}' is unknown; correct it", text, 3, text))
     assert len(message) <= 1600
@@ -61,7 +61,7 @@ def test_a_message_is_of_bounded_length(text: str) -> None:
     assert len(brief(text)) <= 60
 
 
-def test_a_long_label_is_cut_and_quoted_in_its_error() -> None:
+def test_a_long_label_is_quoted_and_shortened_in_errors() -> None:
     labels = Labels.of(["x" * 10_000 + "1", "y\n"])
     with pytest.raises(DataError) as raised:
         labels.id_of("z\x1b" + "w" * 2_000_000)

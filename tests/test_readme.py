@@ -1,4 +1,4 @@
-"""What the README and the recipes promise can be typed."""
+"""The commands in the README and the recipes are valid."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def test_every_recipe_is_valid(path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("*/*.toml")])
-def test_no_figure_is_left_open(page: Path) -> None:
+def test_no_figure_is_missing(page: Path) -> None:
     assert "@@" not in page.read_text(encoding="utf-8")

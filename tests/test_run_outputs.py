@@ -1,4 +1,4 @@
-"""What commands write into a run folder, or beside it, never goes through a link or over a stranger."""
+"""Commands never write through a link or over a foreign file, inside or outside a run folder."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_report_is_not_written_through_a_link(run: Path, tmp_path: Path, name:
 
 
 @posix
-def test_a_report_does_not_go_where_a_folder_leads(
+def test_a_report_is_not_written_through_a_linked_folder(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -69,7 +69,7 @@ def test_a_report_does_not_go_where_a_folder_leads(
 
 
 @posix
-def test_a_link_in_a_run_is_no_place_for_answers(
+def test_predictions_are_not_written_through_a_link(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine, text = tmp_path / "mine", tmp_path / "in.txt"
@@ -89,7 +89,7 @@ def test_a_link_in_a_run_is_no_place_for_answers(
     assert mine.read_text(encoding="utf-8") != "once"
 
 
-def test_a_run_is_used_while_it_is_being_trained(run: Path) -> None:
+def test_a_run_can_be_used_while_it_is_being_trained(run: Path) -> None:
     with storage.locked(run):
         assert evaluate(run) == 0
         assert predict(run) == 0

@@ -1,4 +1,4 @@
-"""Files that come whole and never through a link, and the lock that keeps a second process out."""
+"""Atomic writes, safe removal, and the lock that keeps a second process out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def listed(folder: Path) -> list[str]:
 # Files
 
 
-def test_a_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
+def test_a_new_file_has_default_permissions(tmp_path: Path) -> None:
     storage.write_whole(tmp_path / "ours", b"x")
     (tmp_path / "plain").write_bytes(b"x")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -49,9 +49,7 @@ def test_a_file_is_never_written_through_a_link(
     assert listed(tmp_path) == ["file", "precious"]
 
 
-def test_a_file_that_fails_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -67,7 +65,7 @@ def test_a_file_that_fails_leaves_the_old_one(
 
 
 @posix
-def test_nothing_is_added_through_a_link(tmp_path: Path) -> None:
+def test_nothing_is_appended_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"once")
     (tmp_path / "log").symlink_to("precious")
     with pytest.raises(OSError, match="it is a link"):
@@ -95,7 +93,7 @@ def test_only_what_is_described_is_removed(tmp_path: Path) -> None:
     assert listed(tmp_path) == ["data-3", "data-3/part.bin", "data-x", "inner", *others[1:3]]
 
 
-def test_a_folder_that_is_all_ours_goes_whole(tmp_path: Path) -> None:
+def test_a_folder_with_known_content_is_removed_entirely(tmp_path: Path) -> None:
     make(tmp_path / "out", "mark", "data-1", "inner/part.bin")
     assert storage.first_foreign(tmp_path / "out", HOLDS) is None
     storage.remove(tmp_path / "out", HOLDS)
@@ -125,14 +123,14 @@ def test_nothing_is_removed_through_a_link(tmp_path: Path, name: str) -> None:
     assert os.path.islink(tmp_path / name), "nobody proved whose it is"
 
 
-def test_a_folder_appears_in_place_of_the_old_one(tmp_path: Path) -> None:
+def test_a_new_folder_replaces_the_old_one(tmp_path: Path) -> None:
     make(tmp_path, "out/mark", "out/data-1", ".out.partial/mark", ".out.partial/data-2")
     make(tmp_path, ".out.replaced/mark")
     storage.commit(tmp_path / "out", HOLDS)
     assert listed(tmp_path) == ["out", "out/data-2", "out/mark"]
 
 
-def test_a_folder_that_cannot_appear_leaves_the_old_one(
+def test_a_failed_replacement_keeps_the_old_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(tmp_path, "out/mark")  # and nothing is to take its place
@@ -144,7 +142,7 @@ def test_a_folder_that_cannot_appear_leaves_the_old_one(
 # One writer
 
 
-def test_who_holds_a_lock_is_named(tmp_path: Path) -> None:
+def test_the_owner_of_a_lock_is_named(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     with storage.locked(out):
         with pytest.raises(RunError) as caught:
@@ -170,7 +168,7 @@ with storage.locked(Path(sys.argv[1])):
 
 
 @posix
-def test_a_lock_is_given_back_by_death(tmp_path: Path) -> None:
+def test_a_lock_is_released_when_its_process_dies(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     child = subprocess.Popen([sys.executable, "-c", HOLDER, str(out)], stdout=subprocess.PIPE)
@@ -195,7 +193,7 @@ def test_a_lock_is_given_back_by_death(tmp_path: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("kind", ["text", "symlink", "hard link", "folder", "pipe"])
-def test_what_stands_where_the_lock_should_is_left_alone(tmp_path: Path, kind: str) -> None:
+def test_a_foreign_file_in_place_of_the_lock_is_kept(tmp_path: Path, kind: str) -> None:
     path, precious = tmp_path / ".out.lock", tmp_path / "precious"
     precious.write_bytes(b"my own notes")
     match kind:
@@ -210,21 +208,21 @@ def test_what_stands_where_the_lock_should_is_left_alone(tmp_path: Path, kind: s
         case "pipe":
             os.mkfifo(path)
     before = path.lstat()
-    with pytest.raises(RunError, match=re.escape(f"{path} is needed to keep other processes out")):
+    with pytest.raises(RunError, match=re.escape(f"{path} is needed as a lock file")):
         with storage.locked(tmp_path / "out"):
             pass
     assert path.lstat().st_ino == before.st_ino
     assert precious.read_bytes() == b"my own notes"
 
 
-def test_a_lock_that_an_older_version_left_is_taken(tmp_path: Path) -> None:
+def test_a_lock_file_of_an_older_version_is_accepted(tmp_path: Path) -> None:
     (tmp_path / ".out.lock").touch()
     with storage.locked(tmp_path / "out"):
         pass
     assert listed(tmp_path) == []
 
 
-def test_a_disk_is_no_folder_to_write(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is a whole disk"):
+def test_a_file_system_root_is_refused_as_output(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is the root of a file system"):
         with storage.locked(Path(tmp_path.anchor)):
             pass

@@ -1,4 +1,4 @@
-"""Closed streams, full devices, Ctrl-C, little memory and -OO end in a sentence, or in silence."""
+"""Closed streams, full devices, Ctrl-C, little memory and -OO give one message or silence."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def shell(redirections: str, *arguments: str) -> tuple[int, str]:
         ),
     ],
 )
-def test_a_closed_or_full_stream_is_one_sentence(
+def test_a_closed_or_full_stream_gets_one_message(
     redirections: str, arguments: list[str], code: int, sentence: str
 ) -> None:
     found, error = shell(redirections, *arguments)
@@ -73,7 +73,7 @@ def test_a_closed_or_full_stream_is_one_sentence(
 
 
 @posix
-def test_help_for_a_reader_who_leaves_is_silent() -> None:
+def test_help_into_a_closed_pipe_is_silent() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -86,7 +86,7 @@ def test_help_for_a_reader_who_leaves_is_silent() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_standard_input_that_is_closed_is_named(
+def test_closed_standard_input_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
@@ -138,7 +138,11 @@ def test_help_has_text_without_docstrings(level: str) -> None:
         encoding="utf-8",
         check=True,
     )
-    for text in ("Answer one sentence", "one sentence, in quotes", "Print the cosine of two words"):
+    for text in (
+        "Run a trained model",
+        "sentence to run the model on",
+        "Print the cosine similarity",
+    ):
         assert text in done.stdout
 
 
@@ -151,7 +155,7 @@ def test_help_has_text_without_docstrings(level: str) -> None:
         OSError(12, "Cannot allocate memory"),
     ],
 )
-def test_a_lack_of_memory_is_one_sentence(
+def test_out_of_memory_gets_one_message(
     raised: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> str:
@@ -160,16 +164,17 @@ def test_a_lack_of_memory_is_one_sentence(
     monkeypatch.setattr(app, "_version", fail)
     assert cli.main(["version"]) == 2
     assert (
-        capsys.readouterr().err == "unrolled: out of memory; give it more, or less to do at once\n"
+        capsys.readouterr().err
+        == "unrolled: out of memory; free memory, or reduce the batch size\n"
     )
 
 
-def test_other_faults_are_no_lack_of_memory() -> None:
+def test_other_errors_are_not_out_of_memory() -> None:
     for error in (ImportError("no module named x"), OSError(28, "No space left"), ValueError("7")):
         assert not is_out_of_memory(error)
 
 
-def test_torch_is_not_loaded_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_is_not_loaded_without_address_space(monkeypatch: pytest.MonkeyPatch) -> None:
     options.check_room_for_torch()  # it is loaded
     monkeypatch.delitem(sys.modules, "torch")
     options.check_room_for_torch()

@@ -1,4 +1,4 @@
-"""Recurrent sequence models for text that you train, look inside and ship, on the machine you have.
+"""Train, inspect and run recurrent sequence models for text, on the machine you have.
 
 >>> import unrolled
 >>> translator = unrolled.load("runs/phrasebook")                         # doctest: +SKIP

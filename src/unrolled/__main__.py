@@ -1,7 +1,7 @@
-"""`unrolled`, and `python -m unrolled`: what must hold before the command line itself is imported.
+"""The entry point of `unrolled` and `python -m unrolled`, which guards the import of the command line.
 
-Its imports take a third of a second, in which Ctrl-C, a lack of memory and closed streams must end in
-one sentence, or silence, as they do later.
+The import takes a third of a second, during which Ctrl-C, a lack of memory and closed streams must give
+a one-line message or silence, as they do later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> int:
     """Run the command line on the arguments of this process; returns the exit code."""
     _fill_closed_descriptors()
     before = signal.getsignal(signal.SIGINT)
-    can_stop = before is signal.default_int_handler  # what runs in the background may ignore it
+    can_stop = before is signal.default_int_handler  # background processes may ignore it
     if can_stop:
         signal.signal(signal.SIGINT, _stop)
     try:
@@ -29,21 +29,21 @@ def main() -> int:
     except (MemoryError, ImportError, OSError, SystemError) as error:
         if not is_out_of_memory(error):
             raise
-        _write("unrolled: out of memory before it could start; give it more\n")
+        _write("unrolled: out of memory while starting; free memory, or raise its limit\n")
         return 2
     if can_stop:
         sys.unraisablehook = _interrupt_again
         signal.signal(signal.SIGINT, before)
     code = cli.main()
-    if can_stop:  # Python's own way out takes a while
+    if can_stop:  # Python takes a while to exit
         signal.signal(signal.SIGINT, _stop)
     return code
 
 
 def _fill_closed_descriptors() -> None:
-    """Closed standard streams become empty ones, or the next file opened would take their place.
+    """Open the null device for closed standard streams; the next opened file would take their number.
 
-    Python's own objects stay None, by which the command line knows.
+    Python's stream objects stay None, so that the command line can detect closed streams.
     """
     for number in range(3):
         try:
@@ -53,13 +53,13 @@ def _fill_closed_descriptors() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """End at once: an exception in the midst of an import, or of the way out, ends in a traceback."""
+    """Exit at once, as an exception during an import or at exit would print a traceback."""
     _write("\nunrolled: interrupted\n")
     os._exit(INTERRUPTED)
 
 
 def _interrupt_again(unraisable: Any) -> None:
-    """Ctrl-C in a place that cannot raise it, as a destructor: it comes again a moment later."""
+    """Raise Ctrl-C again a moment later if it came where it cannot be raised, as in a destructor."""
     if unraisable.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(unraisable)
         return
@@ -71,7 +71,7 @@ def _interrupt_again(unraisable: Any) -> None:
 def _write(text: str) -> None:
     try:
         os.write(2, text.encode())
-    except OSError:  # nobody reads
+    except OSError:  # standard error has no reader
         return
 
 

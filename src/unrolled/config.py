@@ -1,16 +1,16 @@
-"""Settings: from TOML and the command line to frozen dataclasses, strictly, and back.
+"""Settings: strict conversion of TOML and command-line options to frozen dataclasses, and back.
 
-One converter serves recipes, run folders and `--section.field value`, so that a wrong name or
-value gets the same sentence wherever it was written. The dataclasses stay plain: their annotations
-say what is allowed, `__post_init__` has it checked by `check_fields`, and what depends on several fields
-by `require`.
+One converter handles recipes, run folders and `--section.field value`, so that a wrong name or value
+gives the same message wherever it was written. The dataclasses stay plain: their annotations say what
+is allowed, and `__post_init__` calls `check_fields` to check single fields and `require` to check
+combinations of fields.
 
 Allowed annotations: `str`, `int`, `float`, `bool`, `Literal[...]`, `tuple[X, ...]`, `tuple[X, Y]`,
-unions (`X | None` above all), other dataclasses, and `object` for a value taken as it is. A number's
-bounds stand beside its type, `Annotated[int, Range(1, 64)]`; those that many settings share have names
-here (`Width`, `Rate` and the others). They leave room for every model that somebody would train, and none
-for what would only fill the memory: a run folder can come from anywhere. Whatever its bounds, a whole
-number has at most 63 bits, a number is finite, and a text has at most 10,000 characters and no NUL.
+unions (mostly `X | None`), other dataclasses, and `object` for an unconverted value. The bounds of a
+number are part of its annotation, `Annotated[int, Range(1, 64)]`; common ones have names here (`Width`,
+`Rate` and others). They allow every model that somebody might train, but no value that would only
+exhaust memory, because a run folder can come from anywhere. Whatever its bounds, a whole number has at
+most 63 bits, a number is finite, and a string has at most 10,000 characters and no NUL.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from unrolled.quoting import listed, quote
 
 T = TypeVar("T")
 
-_MOST_BYTES = 1 << 20  # of a recipe
-_LONGEST_CHOICE = 200  # characters of a message
+_MOST_BYTES = 1 << 20  # bytes of a recipe file
+_LONGEST_CHOICE = 200  # characters in a message
 _LONGEST_TEXT = 10_000  # characters
 _LARGEST = (1 << 63) - 1
 
@@ -49,13 +49,13 @@ _OPTION = re.compile(r"--([A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)+)(?:=(.*))?", re.
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The bounds of a number, written where its field is declared.
+    """The bounds of a number, for the annotation of a field.
 
     Args:
-        least: it may be this.
-        most: it may be this.
-        above: it may not be this, in place of `least`.
-        below: it may not be this, in place of `most`.
+        least: inclusive lower bound.
+        most: inclusive upper bound.
+        above: exclusive lower bound, instead of `least`.
+        below: exclusive upper bound, instead of `most`.
 
     >>> Range(1, 65_536).why_not(70_000), Range(0, below=1).why_not(-1), Range(above=0).why_not(5)
     ('at most 65,536', 'at least 0 and below 1', None)
@@ -67,75 +67,81 @@ class Range:
     below: float | None = None
 
     def why_not(self, value: float) -> str | None:
-        """What the value must be, where it is not; nothing else is as NaN must be."""
+        """The violated bound in words, or None; NaN violates every bound."""
         is_above = value >= self.least if self.above is None else value > self.above
         is_below = value <= self.most if self.below is None else value < self.below
         if is_above and is_below:
             return None
         lower = f"at least {self.least:,}" if self.above is None else f"above {self.above:,}"
         upper = f"at most {self.most:,}" if self.below is None else f"below {self.below:,}"
-        if self.below is not None or self.most <= 1:  # a share: both ends are short, and well known
+        if self.below is not None or self.most <= 1:  # for a share, name both bounds
             return f"{lower} and {upper}"
         return upper if is_above else lower
 
 
 Width = Annotated[int, Range(1, 65_536)]
-"""Numbers of a vector: of an embedding, of a hidden state."""
+"""Number of dimensions of an embedding or a hidden state."""
 
 OptionalWidth = Annotated[int, Range(0, 65_536)]
-"""The same, where 0 is none."""
+"""Like `Width`, or 0 for none."""
 
 Layers = Annotated[int, Range(1, 64)]
-"""Layers on top of one another."""
+"""Number of stacked layers."""
 
 Rate = Annotated[float, Range(0, below=1)]
-"""A share that may not be all: dropout, decay."""
+"""A share below 1, such as a dropout or decay rate."""
 
 Share = Annotated[float, Range(0, 1)]
-"""A share that may be all."""
+"""A share up to and including 1."""
 
 Count = Annotated[int, Range(0, 10**12)]
-"""Of steps, rows or words; 0 is mostly none, or no limit."""
+"""Number of steps, rows or words; 0 mostly means none, or no limit."""
 
 PositiveCount = Annotated[int, Range(1, 10**12)]
-"""The same, at least one."""
+"""Like `Count`, but at least 1."""
 
 Seed = Annotated[int, Range(0, _LARGEST)]
-"""Of what is drawn."""
+"""Random seed."""
 
 Threads = Annotated[int, Range(0, 1024)]
-"""Threads of a processor; 0 for as many as there are."""
+"""Number of threads; 0 for as many as there are."""
+
+Documents = Literal["file", "line", "paragraph", "separator"]
+"""The unit of running text that is a document."""
+
+OnInvalid = Literal["error", "replace", "skip"]
+"""What to do with bytes that are invalid in the encoding of a text."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """A setting that must be one of the names that a table holds when the setting is read.
+    """The allowed names of a setting, looked up in a table when the setting is read.
 
-    It stands beside the type, as `Range` does: `Annotated[str, Choices(names)]`.
+    It is part of the annotation, like `Range`: `Annotated[str, Choices(names)]`.
 
     Args:
-        names: gives them.
+        names: returns the allowed names.
     """
 
     names: Callable[[], tuple[str, ...]]
 
 
 class OptionText(str):
-    """A value as typed on the command line; the type of its field decides how it is read."""
+    """A value as typed on the command line; it is parsed according to the type of its field."""
 
     __slots__ = ()
 
 
 def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T:
-    """An instance of the dataclass `cls` from what a TOML table holds.
+    """Build an instance of the dataclass `cls` from a TOML table.
 
-    Keys that are absent keep their defaults. Whole numbers are accepted where a number is wanted,
-    one string where a list of text is wanted, and the string "none" for None, which TOML lacks.
+    Missing keys have their defaults. An integer is accepted for a float, a single string for a list
+    of strings, and the string "none" for None, which TOML lacks.
 
     Args:
         cls: a dataclass.
-        mapping: its values by field name.
-        where: dotted name of the section, for messages; empty at the top of a recipe.
+        mapping: values by field name.
+        where: dotted name of the section, for messages; empty at the top level of a recipe.
 
     Raises:
         ConfigError: an unknown or missing key, or a value of the wrong type.
@@ -156,13 +162,13 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T
     section = f" in [{where}]" if where else ""
     for key in mapping:
         if key not in fields:
-            shown = quote(key) if isinstance(key, str) else "that is no text"
+            shown = quote(key) if isinstance(key, str) else "that is not a string"
             raise ConfigError(f"unknown key {shown}{section}{suggestion(str(key), fields)}")
     hints = get_type_hints(cls)
     for name, hint in get_type_hints(cls, include_extras=True).items():
-        for each in getattr(hint, "__metadata__", ()):
-            if isinstance(each, Choices):
-                hints[name] = Literal[each.names()]
+        for annotation in getattr(hint, "__metadata__", ()):
+            if isinstance(annotation, Choices):
+                hints[name] = Literal[annotation.names()]
     values: dict[str, Any] = {}
     for name, field in fields.items():
         if name in mapping:
@@ -175,9 +181,9 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], where: str = "") -> T
 
 
 def to_mapping(instance: object) -> dict[str, Any]:
-    """The tables from which `from_mapping` makes an equal instance; tuples become lists.
+    """Convert an instance to tables from which `from_mapping` builds an equal one; tuples become lists.
 
-    None is left out where it is the default, and written as "none" elsewhere.
+    None is left out if it is the default, and written as "none" otherwise.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -211,10 +217,10 @@ def to_toml(instance: object) -> str:
 
 
 def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
-    """The tables of a TOML file.
+    """Read the tables of a TOML file.
 
     Raises:
-        ConfigError: the file is missing, is not UTF-8 or is not TOML; the message names the line.
+        ConfigError: the file is missing, not UTF-8 or not TOML; the message names the line.
     """
     try:
         return documents.read_toml(path, _MOST_BYTES)
@@ -240,10 +246,10 @@ def _sentence(path: str | PathLike[str], error: documents.DocumentError) -> str:
 def split_options(
     arguments: Sequence[str],
 ) -> tuple[list[str], list[tuple[str, str | None]]]:
-    """Take `--section.field value` and `--section.field=value` out of a command line.
+    """Remove `--section.field value` and `--section.field=value` from a command line.
 
-    An option takes one value; an option without one (`--model.tied`) switches a setting on, and is
-    given as None. Nothing after `--` is an option.
+    An option takes one value; an option without one (`--model.tied`) switches a setting on, and its
+    value is None. Nothing after `--` is an option.
 
     Returns:
         The other arguments in order, and (dotted name, value) for each option.
@@ -274,12 +280,12 @@ def split_options(
 def apply_overrides(
     mapping: Mapping[str, Any], overrides: Iterable[tuple[str, str | None]]
 ) -> dict[str, Any]:
-    """A copy of the mapping with dotted names set to what was typed on the command line.
+    """A copy of the mapping in which command-line options override the values at their dotted names.
 
-    A name given several times makes a list. A value in brackets is read as a TOML list.
+    A repeated name gives a list. A value in brackets is read as a TOML list.
 
     Raises:
-        ConfigError: a name goes through something that is not a section.
+        ConfigError: part of a name is a value, not a section.
 
     >>> apply_overrides({"seed": 1}, [("training.max_steps", "7"), ("model.tied", None)])
     {'seed': 1, 'training': {'max_steps': '7'}, 'model': {'tied': True}}
@@ -301,7 +307,7 @@ def apply_overrides(
 
 
 def suggestion(wrong: str, valid: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest valid one, or all of them.
+    """The end of a message about an unknown name: the most similar valid name, or all of them.
 
     >>> suggestion("bean", ["beam", "greedy"])
     "; did you mean 'beam'?"
@@ -313,16 +319,16 @@ def suggestion(wrong: str, valid: Iterable[str]) -> str:
 
 
 def require(holds: bool, name: str, wanted: str, given: object) -> None:
-    """Refuse a value that cannot be; every range check of a setting has this wording.
+    """Refuse an invalid value; every range check of a setting uses this wording.
 
     Args:
-        holds: whether the value is as wanted.
+        holds: whether the value is valid.
         name: dotted name of the setting.
-        wanted: what follows "must be".
+        wanted: end of the sentence "NAME must be …".
         given: the value.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: the value is invalid.
 
     >>> require(0 >= 1, "training.max_tokens", "at least 1", 0)
     Traceback (most recent call last):
@@ -333,14 +339,14 @@ def require(holds: bool, name: str, wanted: str, given: object) -> None:
 
 
 def check_fields(instance: object, section: str) -> None:
-    """Refuse fields that their annotations do not allow: numbers out of their range, unknown choices.
+    """Check all fields against their annotations: the range of numbers, the choices of names.
 
     Args:
-        instance: a dataclass; called in its `__post_init__`.
-        section: what stands before the names of its fields in messages; empty for nothing.
+        instance: a dataclass that calls this in its `__post_init__`.
+        section: prefix of field names in messages; may be empty.
 
     Raises:
-        ConfigError: names the field, what it must be, and what it is.
+        ConfigError: a field is invalid; names the field, its value, and what was expected.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Stack:
@@ -354,40 +360,41 @@ def check_fields(instance: object, section: str) -> None:
     for name, (bounds, choices) in _checks(type(instance)).items():  # type: ignore[arg-type]
         value = getattr(instance, name)
         where = f"{section}.{name}" if section else name
-        for each in value if isinstance(value, tuple) else () if value is None else (value,):
-            wanted = bounds.why_not(each) if bounds is not None else None
-            require(wanted is None, where, str(wanted), each)
+        for item in value if isinstance(value, tuple) else () if value is None else (value,):
+            wanted = bounds.why_not(item) if bounds is not None else None
+            require(wanted is None, where, str(wanted), item)
             if isinstance(choices, Choices):
                 choices = choices.names()
             if choices:
                 wanted = f"one of {', '.join(map(str, choices))}"
-                require(each in choices, where, wanted, each)
+                require(item in choices, where, wanted, item)
 
 
 @cache
 def _checks(cls: type) -> dict[str, tuple[Range | None, Choices | tuple[Any, ...]]]:
-    """By field, the bounds and the choices that its annotation names."""
+    """Bounds and choices in the annotation of each field, by field name."""
     hints = get_type_hints(cls, include_extras=True)
-    found = {name: _named(hint) for name, hint in hints.items()}
-    return {name: each for name, each in found.items() if each != (None, ())}
+    checks = {name: _checks_in(hint) for name, hint in hints.items()}
+    return {name: check for name, check in checks.items() if check != (None, ())}
 
 
-def _named(hint: Any) -> tuple[Range | None, Choices | tuple[Any, ...]]:
+def _checks_in(hint: Any) -> tuple[Range | None, Choices | tuple[Any, ...]]:
     """The first bounds and the first choices anywhere in an annotation."""
     if get_origin(hint) is Literal:
         return None, get_args(hint)
-    for each in getattr(hint, "__metadata__", ()):
-        if isinstance(each, Choices):
-            return None, each
-    inner = [_named(each) for each in get_args(hint) if not isinstance(each, Range)]
-    ranges = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Range)]
+    annotations = getattr(hint, "__metadata__", ())
+    for annotation in annotations:
+        if isinstance(annotation, Choices):
+            return None, annotation
+    inner = [_checks_in(member) for member in get_args(hint) if not isinstance(member, Range)]
+    ranges = [annotation for annotation in annotations if isinstance(annotation, Range)]
     ranges += [bounds for bounds, _ in inner if bounds is not None]
-    choices = [each for _, each in inner if each]
+    choices = [allowed for _, allowed in inner if allowed]
     return (ranges[0] if ranges else None), (choices[0] if choices else ())
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
-    """The value as `kind`, or a ConfigError that names the place."""
+    """Convert a value to `kind`, or raise a ConfigError that names the setting."""
     origin = get_origin(kind)
     if kind is object or kind is Any:
         return value
@@ -416,24 +423,26 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
 
 
 def _check_plain(kind: Any, value: Any, where: str) -> None:
-    """Refuse what no setting can be."""
+    """Refuse values that no setting may have, whatever its bounds."""
     if kind is float and not math.isfinite(value):
         raise ConfigError(_mismatch(kind, value, where))
     problem = "of at most 63 bits" if kind is int and abs(value) > _LARGEST else ""
     if kind is str:
-        problem = _why_no_text(value)
+        problem = _why_not_text(value)
     if problem:
         place = f"{where}: " if where else ""
         raise ConfigError(f"{place}expected {_expected(kind)} {problem}, got {_shown(value)}")
 
 
-def _why_no_text(value: str) -> str:
+def _why_not_text(value: str) -> str:
     if len(value) > _LONGEST_TEXT:
         return f"of at most {_LONGEST_TEXT:,} characters"
     if "\0" in value:
         return "without NUL characters"
-    is_whole = value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
-    return "" if is_whole else "in UTF-8"
+    is_encodable = value.isascii() or not any(
+        "\ud800" <= character <= "\udfff" for character in value
+    )
+    return "" if is_encodable else "in UTF-8"
 
 
 def _convert_union(kind: Any, value: Any, where: str) -> Any:
@@ -472,7 +481,7 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _read_typed(kind: type, text: OptionText) -> Any:
-    """What was typed, as `kind` where it can be read so; otherwise the text."""
+    """Parse typed text as `kind`; return the text unchanged if that fails."""
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
@@ -498,7 +507,7 @@ def _expected(kind: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as it stands in TOML, cut to the length of a message."""
+    """A value as written in TOML, shortened for a message."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
@@ -506,7 +515,9 @@ def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         shown = f"[{', '.join(_shown(item) for item in value)}]"
     elif isinstance(value, int) and abs(value) > 10**50:
-        return "a number of more than 50 digits"  # to write some would be refused, or take long
+        return (
+            "a number of more than 50 digits"  # converting it to text is slow, or refused by Python
+        )
     else:
         shown = str.__repr__(value[:100]) if isinstance(value, str) else str(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}…"

@@ -1,4 +1,4 @@
-"""What this machine has, which implementation each cell uses on it, and whether they agree.
+"""Report the hardware, the implementation chosen for each cell, and a correctness check of each.
 
 The command `unrolled doctor` prints `render(diagnose())`.
 """
@@ -19,23 +19,23 @@ from unrolled.ops import native
 from unrolled.ops.cells import CELLS
 from unrolled.ops.linear import why_not_onednn
 
-# The batch every cell is tried on: small, ragged, with an empty row.
+# The batch on which every cell is checked: small, ragged, with an empty row.
 N_STEPS, N_ROWS, INPUT_SIZE, HIDDEN_SIZE = 12, 16, 64, 64
 
 
 @dataclass(frozen=True)
 class CellCheck:
-    """One cell on one device, tried against the reference in float64.
+    """One cell on one device, compared with the reference in float64.
 
     Args:
         kind: the recurrence.
         device: "cpu" or "cuda".
-        chosen: the implementation `unrolled.ops` uses for it.
-        reasons: why not the others.
+        chosen: the implementation that `unrolled.ops` uses for it.
+        reasons: why the other implementations are not used, by their names.
         error: the largest relative error of outputs, final states and all gradients:
             max|float32 − reference| / max|reference|, of the worst tensor.
-        tolerance: what the error may be at most.
-        seconds: one pass, forward and backward, of 16 rows of at most 12 steps, 64 wide.
+        tolerance: maximum acceptable error.
+        seconds: time of one forward and backward pass with 16 rows, at most 12 steps and width 64.
     """
 
     kind: ops.Kind
@@ -54,17 +54,17 @@ class CellCheck:
 
 @dataclass(frozen=True)
 class Report:
-    """What `diagnose` found.
+    """The result of `diagnose`.
 
     Args:
         python, torch, system: versions, and the operating system with its processor.
-        n_cores: cores this process may use.
-        n_threads: threads torch uses.
-        cpu_capability: the widest instructions torch uses, such as "AVX512".
-        gpu: its name, or None.
+        n_cores: number of cores that this process may use.
+        n_threads: number of threads that torch uses.
+        cpu_capability: the widest instruction set that torch uses, such as "AVX512".
+        gpu: name of the GPU, or None.
         cells: one check per cell and device.
-        products: the library that multiplies float32 matrices for the layers, and why not oneDNN.
-        kernels: the instruction set of the native kernels, or why there are none.
+        products: the library that multiplies float32 matrices for the layers; if it is not oneDNN, why.
+        kernels: the instruction set of the native kernels, or why they are missing.
     """
 
     python: str
@@ -85,7 +85,7 @@ class Report:
 
 
 def diagnose() -> Report:
-    """Try every cell on every device here; takes about a second.
+    """Check every cell on every available device; takes about a second.
 
     >>> report = diagnose()
     >>> report.is_healthy, len(report.cells) >= 5
@@ -110,7 +110,7 @@ def diagnose() -> Report:
 
 
 def check_cell(kind: ops.Kind, device: str) -> CellCheck:
-    """Run one cell as `unrolled.ops` would, and the reference in float64, and compare.
+    """Compare one cell, run as `unrolled.ops` would run it, with the reference in float64.
 
     >>> check_cell("gru", "cpu").agrees
     True
@@ -118,7 +118,7 @@ def check_cell(kind: ops.Kind, device: str) -> CellCheck:
     x, lengths, state, weights = _example(kind, device)
     explanation = ops.explain(kind, x, lengths, state, weights)
     seconds = []
-    for _ in range(3):  # the first pass pays for set-up
+    for _ in range(3):  # the first pass includes set-up
         started = time.perf_counter()
         results = list(_pass(kind, x, lengths, state, weights))
         if device == "cuda":
@@ -141,14 +141,14 @@ def check_cell(kind: ops.Kind, device: str) -> CellCheck:
 
 
 def render(report: Report) -> str:
-    """The report in a few lines of plain text.
+    """The report as a few lines of plain text.
 
     >>> print(render(diagnose()).splitlines()[0][:6])
     python
     """
     threads = f"torch uses {report.n_threads} thread{'' if report.n_threads == 1 else 's'}"
     if report.n_threads > report.n_cores:
-        threads += f" (more than cores: try OMP_NUM_THREADS={report.n_cores})"
+        threads += f" (more than cores; try OMP_NUM_THREADS={report.n_cores})"
     lines = [
         f"python {report.python} · torch {report.torch} · {report.system}",
         f"{report.n_cores} core{'' if report.n_cores == 1 else 's'}, {threads} · "
@@ -156,8 +156,8 @@ def render(report: Report) -> str:
         f"native kernels: {report.kernels}",
         f"matrix products of the layers: {report.products}",
         "",
-        f"{'device':6}  {'cell':11}  {'runs':12}  {'error':7}  {'time':7}  "
-        f"(against the reference; {N_ROWS} rows, {N_STEPS} steps, {HIDDEN_SIZE} wide)",
+        f"{'device':6}  {'cell':11}  {'kernel':12}  {'error':7}  {'time':7}  "
+        f"(compared with the reference; {N_ROWS} rows, {N_STEPS} steps, width {HIDDEN_SIZE})",
     ]
     for cell in report.cells:
         verdict = "agrees" if cell.agrees else "DISAGREES"
@@ -169,23 +169,23 @@ def render(report: Report) -> str:
         lines.append(f"not {name} for {', '.join(kinds)}: {reason}")
     if not report.is_healthy:
         lines.append(
-            "A cell disagrees with the reference on this machine: do not trust it; "
-            "run inside unrolled.ops.dispatch.using('reference') and report this."
+            "A cell disagrees with the reference on this machine. Do not trust its results; "
+            "use unrolled.ops.dispatch.using('reference') and report this."
         )
     return "\n".join(lines)
 
 
 def _refusals(report: Report) -> Iterator[tuple[str, str, list[str]]]:
-    """Faster implementations that could not run, with the reason and the cells it holds for."""
+    """Faster implementations that cannot run, with the reason and the cells concerned."""
     preference = list(ops.IMPLEMENTATIONS)
-    found: dict[tuple[str, str], list[str]] = {}
+    cells_by_reason: dict[tuple[str, str], list[str]] = {}
     for cell in report.cells:
         for name, reason in cell.reasons.items():
             if preference.index(name) < preference.index(cell.chosen):
-                kinds = found.setdefault((name, reason), [])
+                kinds = cells_by_reason.setdefault((name, reason), [])
                 if cell.kind not in kinds:
                     kinds.append(cell.kind)
-    for (name, reason), kinds in found.items():
+    for (name, reason), kinds in cells_by_reason.items():
         yield name, reason, kinds
 
 
@@ -224,7 +224,7 @@ def _pass(
 ) -> Iterator[Tensor]:
     """Outputs, final states, then the gradients of x, the states and the weights."""
     y, end = ops.unroll(kind, x, lengths, state, weights)
-    # Each result gets its own factor, so that one cannot hide in the gradient of another.
+    # Results are weighted differently, so that errors in their gradients cannot cancel out.
     loss = sum((part.square().sum() * (1 + i) for i, part in enumerate((y, *end))), y.new_zeros(()))
     yield y.detach()
     yield from (part.detach() for part in end)
@@ -232,7 +232,7 @@ def _pass(
 
 
 def _worst_relative_error(given: list[Tensor], exact: list[Tensor]) -> float:
-    # Python's max() can lose a NaN; torch's keeps it.
+    # Python's max() may ignore a NaN; torch's propagates it.
     errors = [
         (a.double() - b).abs().max() / b.abs().max() for a, b in zip(given, exact, strict=True)
     ]
@@ -241,10 +241,10 @@ def _worst_relative_error(given: list[Tensor], exact: list[Tensor]) -> float:
 
 def _kernels() -> str:
     if native.kernels is None:
-        return f"none, torch's own cells run instead: {native.missing_because}"
+        return f"none, torch's own cells are used instead: {native.missing_because}"
     used = native.kernels.instruction_set()
     others = [name for name in native.kernels.instruction_sets() if name != used]
-    also = f" (also here: {', '.join(others)})" if others else ""
+    also = f" (also available: {', '.join(others)})" if others else ""
     return f"{used}{also}, threads from {native.kernels.thread_source()}"
 
 

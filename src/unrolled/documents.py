@@ -1,9 +1,9 @@
-"""Small files of JSON and TOML, read as if a stranger had written them.
+"""Safe reading of small JSON and TOML files from untrusted sources.
 
-A run folder can come from anywhere. Whoever reads one of its small files reads it here: a regular file
-alone (a pipe would hang, a device never ends), no longer than a limit, UTF-8, not nested deeply, and
-without what no later step expects: a key given twice, a number of hundreds of digits, one that is not
-finite, half a surrogate pair.
+A run folder can come from anywhere, so all its small files are read with the functions of this module.
+They accept only regular files (a pipe would block, a device never ends) that are not too large, UTF-8,
+not deeply nested, and free of what later steps do not expect: duplicate keys, numbers of hundreds of
+digits, numbers that are not finite, lone surrogates.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Any, NoReturn
 from unrolled.errors import RunError
 
 MOST_BYTES = 16 << 20
-"""Of a small file, unless its reader says otherwise."""
+"""Maximum size of a file, unless the caller sets another limit."""
 
 DEEPEST = 32
-"""Lists and objects inside one another."""
+"""Maximum nesting depth of lists and objects."""
 
 _LONGEST_NUMBER = 40  # characters
 _MOST_BITS = 10_000
@@ -34,7 +34,7 @@ _OPEN_ALREADY = (
     "/dev/fd/",
     "/proc/self/fd/",
     "/dev/stdin",
-)  # whoever started us holds the other end
+)  # opened by the process that started this one
 _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFCHR: "a device",
@@ -48,10 +48,10 @@ class DocumentError(RunError):
 
     Args:
         path: the file.
-        problem: what is wrong with it, without its place.
-        is_missing: whether it is not there at all.
-        is_folder: whether it is one.
-        n_lines: of the file, where it was read; up to the fault, where it is not UTF-8.
+        problem: what is wrong with it, without naming the file.
+        is_missing: whether the file does not exist.
+        is_folder: whether it is a folder.
+        n_lines: number of lines of the file, if it was read; up to the error, if it is not UTF-8.
     """
 
     def __init__(
@@ -69,23 +69,23 @@ class DocumentError(RunError):
 
 
 def open_regular(path: str | PathLike[str], *, pipes: bool = False) -> io.BufferedReader:
-    """Open a regular file to read bytes; links are followed, and nothing is waited for.
+    """Open a regular file to read bytes; links are followed, and the call never blocks.
 
     Args:
         path: the file.
-        pipes: whether a pipe that was open when the program started is good too, as of `<(command)`.
+        pipes: whether to accept a pipe that was open when the program started, such as `<(command)`.
 
     Raises:
-        OSError: it is missing, may not be read, or is a folder, a pipe, a device or a socket; `strerror`
-            says so in words.
+        OSError: the file is missing, may not be read, or is a folder, a pipe, a device or a socket;
+            `strerror` says which.
     """
     pipes = pipes and os.fspath(path).startswith(_OPEN_ALREADY)
     try:
-        _check_kind(os.stat(path).st_mode, path, pipes)  # to open a device can do something already
+        _check_kind(os.stat(path).st_mode, path, pipes)  # merely opening a device can have effects
         flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
         handle = os.open(path, flags | (0 if pipes else getattr(os, "O_NONBLOCK", 0)))
     except ValueError:
-        raise OSError(errno.EINVAL, "no file can have this name", os.fspath(path)) from None
+        raise OSError(errno.EINVAL, "invalid file name", os.fspath(path)) from None
     try:
         _check_kind(os.fstat(handle).st_mode, path, pipes)
         return os.fdopen(handle, "rb")
@@ -104,14 +104,14 @@ def _check_kind(mode: int, path: str | PathLike[str], pipes: bool) -> None:
 
 
 def read_bytes(path: str | PathLike[str], limit: int = MOST_BYTES) -> bytes:
-    """What a regular file holds.
+    """Read a regular file.
 
     Args:
         path: the file.
-        limit: the most bytes it may have.
+        limit: maximum size in bytes.
 
     Raises:
-        DocumentError: it is missing, may not be read, is no regular file, or is too large.
+        DocumentError: the file is missing, may not be read, is not a regular file, or is too large.
     """
     try:
         with open_regular(path) as stream:
@@ -119,21 +119,20 @@ def read_bytes(path: str | PathLike[str], limit: int = MOST_BYTES) -> bytes:
     except OSError as error:
         raise cannot_be_read(path, error) from None
     if len(content) > limit:
-        raise DocumentError(path, f"larger than {limit:,} bytes, which such a file never is")
+        raise DocumentError(path, f"larger than {limit:,} bytes, the limit for such a file")
     return content
 
 
 def cannot_be_read(path: str | PathLike[str], error: OSError) -> RunError:
-    """The error for a file that the system refuses.
+    """The error to raise for a file that the operating system refuses to open.
 
-    It is a `DocumentError` but where reading is forbidden: then there is nothing to restore, whatever the
-    reader would advise.
+    It is a `DocumentError`, except if permission is denied: then the file need not be restored.
     """
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return DocumentError(path, "missing", is_missing=True)
     if isinstance(error, PermissionError):
         return RunError(
-            f"{path}: permission denied; allow reading it (chmod a+r), or ask its owner"
+            f"{path}: permission denied; make it readable (chmod a+r), or ask its owner"
         )
     is_folder = isinstance(error, IsADirectoryError)
     problem = f"cannot be read ({error.strerror or error})"
@@ -141,19 +140,19 @@ def cannot_be_read(path: str | PathLike[str], error: OSError) -> RunError:
 
 
 def read_text(path: str | PathLike[str], limit: int = MOST_BYTES) -> str:
-    """The text of a regular file in UTF-8, with or without a byte-order mark.
+    """Read a regular text file in UTF-8, with or without a byte-order mark.
 
     Raises:
-        DocumentError: as for `read_bytes`, or it is not UTF-8; the line is named.
+        DocumentError: as for `read_bytes`, or the file is not UTF-8; the line is counted in `n_lines`.
     """
     return decoded(path, read_bytes(path, limit))
 
 
 def decoded(path: str | PathLike[str], content: bytes) -> str:
-    """Bytes of a file as text.
+    """Decode the content of a file.
 
     Raises:
-        DocumentError: they are not UTF-8; the line is named.
+        DocumentError: it is not UTF-8; the line is counted in `n_lines`.
     """
     try:
         return content.decode("utf-8-sig")
@@ -164,30 +163,30 @@ def decoded(path: str | PathLike[str], content: bytes) -> str:
 
 
 def read_json(path: str | PathLike[str], limit: int = MOST_BYTES) -> Any:
-    """What a file of JSON holds.
+    """Read a JSON file.
 
     Raises:
-        DocumentError: as for `read_text`, or it is not JSON, or not such as this toolkit writes.
+        DocumentError: as for `read_text`, or the file is not JSON that this toolkit accepts.
     """
     return parse_json(path, read_text(path, limit))
 
 
 def parse_json(path: str | PathLike[str], text: str, *, surrogates: bool = False) -> Any:
-    """What a text of JSON holds; `path` is for messages.
+    """Parse a JSON text.
 
     Args:
-        path: of the file, for messages.
-        text: of JSON.
-        surrogates: whether a text in it may hold half a surrogate pair.
+        path: path of the file, for messages.
+        text: JSON text.
+        surrogates: whether strings may contain lone surrogates.
 
     Raises:
-        DocumentError: it is not JSON, or not such as this toolkit writes.
+        DocumentError: the text is not JSON that this toolkit accepts.
 
     >>> parse_json("a.json", '{"a": [1, 2.5, null]}')
     {'a': [1, 2.5, None]}
     >>> parse_json("a.json", "[NaN]")
     Traceback (most recent call last):
-    unrolled.documents.DocumentError: a.json: not valid JSON (NaN is no number); restore it from a copy
+    unrolled.documents.DocumentError: a.json: not valid JSON (NaN is not a number); restore it from a copy
     """
     with _parsing(path, text, "JSON"):
         value = json.loads(
@@ -202,19 +201,19 @@ def parse_json(path: str | PathLike[str], text: str, *, surrogates: bool = False
 
 
 def read_toml(path: str | PathLike[str], limit: int = MOST_BYTES) -> dict[str, Any]:
-    """The tables of a file of TOML.
+    """Read a TOML file.
 
     Raises:
-        DocumentError: as for `read_text`, or it is not TOML, or nested too deeply.
+        DocumentError: as for `read_text`, or the file is not TOML, or is nested too deeply.
     """
     return parse_toml(path, read_text(path, limit))
 
 
 def parse_toml(path: str | PathLike[str], text: str) -> dict[str, Any]:
-    """The tables of a text of TOML; `path` is for messages.
+    """Parse a TOML text; `path` is for messages.
 
     Raises:
-        DocumentError: it is not TOML, or nested too deeply.
+        DocumentError: the text is not TOML, or is nested too deeply.
     """
     with _parsing(path, text, "TOML"):
         tables = tomllib.loads(text)
@@ -234,10 +233,10 @@ def _parsing(path: str | PathLike[str], text: str, language: str) -> Iterator[No
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         raise ValueError("a key is given twice")
-    return found
+    return mapping
 
 
 def _whole(digits: str) -> int:
@@ -254,24 +253,25 @@ def _finite(digits: str) -> float:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _check(value: Any, *, has_escapes: bool) -> None:
-    """Refuse what no file of ours holds, level by level, for Python's own recursion has a limit.
+    """Refuse values that no file of this toolkit contains.
 
-    Half surrogate pairs, which only escapes can write; numbers in base 16 of more digits than Python
-    would write in base 10; nesting.
+    These are lone surrogates, which only escapes can produce; hexadecimal numbers with more digits than
+    Python converts to decimal; and deep nesting. The check goes level by level, because Python limits
+    recursion.
     """
     level = [value]
     for _ in range(DEEPEST):
-        for each in level:
-            if isinstance(each, int) and each.bit_length() > _MOST_BITS:
+        for item in level:
+            if isinstance(item, int) and item.bit_length() > _MOST_BITS:
                 raise ValueError("a number of thousands of digits")
-            for text in each if isinstance(each, dict) else (each,):
+            for text in item if isinstance(item, dict) else (item,):
                 if has_escapes and isinstance(text, str) and not text.isascii():
                     _check_surrogates(text)
-        level = [inner for each in level for inner in _inside(each)]
+        level = [inner for item in level for inner in _inside(item)]
         if not level:
             return
     raise ValueError("nested too deeply")
@@ -287,4 +287,4 @@ def _check_surrogates(text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError("an escape holds half a surrogate pair") from None
+        raise ValueError("an escape is a lone surrogate") from None

@@ -1,15 +1,15 @@
-"""Every error a user can cause, in one tree.
+"""All errors that a user can cause, as one class hierarchy.
 
     UnrolledError
     ├── ConfigError        a recipe or an option: unknown name, wrong value
-    ├── DataError          a data file: names the file, and the line and field where they are known
+    ├── DataError          a data file: names the file, and the line and field if known
     ├── RunError           a run folder: missing, damaged, or already there
-    ├── NonFiniteError     a loss or gradient that is not a number: names the batch
-    └── UnavailableError   something this machine or installation cannot do: says why, and what can
+    ├── NonFiniteError     a loss or gradient that is infinite or NaN: names the batch
+    └── UnavailableError   unavailable on this machine or installation: says why, and what is available
 
-Each message is one sentence a person can act on: what was given, what was expected, what to do.
-The command line prints it and exits with code 2; it never shows a traceback for these. A message is on
-one line and of bounded length whatever it repeats (`quoting`): texts of data may hold anything.
+Each message is one sentence that a person can act on: what was given, what was expected, what to do.
+The command line prints it and exits with code 2, without a traceback. A message is one line of bounded
+length whatever it quotes (`quoting`), because data may contain anything.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from os import PathLike
 from unrolled.quoting import one_message, quote
 
 _LONGEST_PLACE = 400
-_LONGEST_NAME = 100  # of what is compared with other names, for that takes time by length
+_LONGEST_NAME = (
+    100  # characters of names to compare, as the time to compare grows with their length
+)
 _MOST_NAMES = 10_000
 
 
@@ -30,21 +32,21 @@ class UnrolledError(Exception):
     """Root of the tree; catch this to catch everything the toolkit raises on purpose."""
 
     def __init__(self, *parts: object) -> None:
-        super().__init__(*(one_message(each) if isinstance(each, str) else each for each in parts))
+        super().__init__(*(one_message(part) if isinstance(part, str) else part for part in parts))
 
 
 class ConfigError(UnrolledError):
-    """A recipe or an option names something unknown or has a value that cannot be."""
+    """A recipe or an option has an unknown name or an invalid value."""
 
 
 class DataError(UnrolledError):
-    """A data file cannot be read as asked.
+    """A data file cannot be read as requested.
 
     Args:
-        problem: what is wrong and what to do, as a sentence without its place.
+        problem: what is wrong and what to do, as a sentence that does not name the place.
         path: the file.
-        line: 1-based line number, where known.
-        field: column name, where known.
+        line: 1-based line number, if known.
+        field: column name, if known.
 
     >>> str(DataError("expected 2 columns, found 1; separate them by a tab", "a.tsv", line=7))
     'a.tsv, line 7: expected 2 columns, found 1; separate them by a tab'
@@ -76,11 +78,11 @@ class NonFiniteError(UnrolledError):
 
 
 class UnavailableError(UnrolledError):
-    """This machine or installation cannot do what was asked; the message says why and what can."""
+    """Unavailable on this machine or installation; the message says why, and what is available."""
 
 
 def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest valid one, or nothing.
+    """The end of a message about an unknown name: the most similar valid name, or nothing.
 
     >>> did_you_mean("bean", ["beam", "greedy"])
     "; did you mean 'beam'?"

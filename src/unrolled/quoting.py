@@ -1,8 +1,8 @@
-r"""Text of others in messages, tables and lines: escaped where a terminal would obey it, cut where long.
+r"""Safe display of untrusted text in messages, tables and lines: escaped and shortened.
 
-A label, a header or a file name may hold whatever somebody put there: escape sequences that move the
-cursor or rename the window, carriage returns that overwrite a line, controls that turn the direction of
-writing, line separators that make one line two, half surrogate pairs that no encoding holds.
+A label, a header or a file name may contain anything: escape sequences that move the cursor or rename
+the window, carriage returns that overwrite a line, controls that reverse the direction of writing, line
+separators that split a line, and lone surrogates that cannot be encoded.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import re
 from collections.abc import Iterable
 
 LONGEST_MESSAGE = 1000
-"""Characters of the longest message; a longer one is cut in its middle."""
+"""Maximum characters of a message; a longer one is shortened in the middle."""
 
 LONGEST_VALUE = 60
-"""Characters of the longest value in a message or in a cell of a table."""
+"""Maximum characters of a value in a message or in a table cell."""
 
-# Controls (C0, DEL, C1), what ends a line, what turns the direction of writing (Unicode's bidirectional
-# controls), what cannot be seen (zero width, tags), byte-order marks, halves of surrogate pairs. Joiners
-# are left: words of Persian and Hindi, and many emoji, are written with them.
+# Control characters (C0, DEL, C1), line separators, bidirectional controls, invisible characters (zero
+# width, tags), byte-order marks, and lone surrogates. Joiners are allowed, because words of Persian and
+# Hindi, and many emoji, are written with them.
 _UNSAFE = (
     r"\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     r"\ud800-\udfff\U000e0000-\U000e007f"
@@ -31,7 +31,7 @@ _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def escape(text: str) -> str:
-    r"""A text of one line that a terminal shows and does not obey, each such character by its number.
+    r"""Escape the control characters of a one-line text, so that a terminal shows and does not obey them.
 
     >>> print(escape("caf\u00e9\x1b[2J\r\u202e\ud800"))
     café\x1b[2J\r\u202e\ud800
@@ -40,7 +40,7 @@ def escape(text: str) -> str:
 
 
 def escape_lines(text: str) -> str:
-    r"""The same for a text of several lines: line feeds and tabs stay.
+    r"""Escape control characters except line feeds and tabs, for a text of several lines.
 
     >>> print(escape_lines("a\tb\x07\nc"))
     a       b\x07
@@ -50,11 +50,11 @@ def escape_lines(text: str) -> str:
 
 
 def escape_breaks(text: str, also: str = "") -> str:
-    r"""A text in one line of a file, as it is but for what ends lines, and for some more characters.
+    r"""Escape only line breaks and selected characters, for one line of a file.
 
     Args:
-        text: to write.
-        also: other characters that the line cannot hold, as the tab that separates its columns.
+        text: text to write.
+        also: further characters to escape, such as the tab that separates columns.
 
     >>> print(escape_breaks("c\nd\te", also="\t"))
     c\nd\te
@@ -66,7 +66,7 @@ def escape_breaks(text: str, also: str = "") -> str:
 
 
 def shorten(text: str, limit: int = LONGEST_VALUE) -> str:
-    """A text of at most so many characters; of a longer one its beginning and its end.
+    """Shorten a text to at most `limit` characters, keeping its beginning and its end.
 
     >>> shorten("a word of forty thousand letters", 15)
     'a word …letters'
@@ -78,7 +78,7 @@ def shorten(text: str, limit: int = LONGEST_VALUE) -> str:
 
 
 def quote(value: object, limit: int = LONGEST_VALUE) -> str:
-    r"""A value in a message: in quotation marks, on one line, of bounded length.
+    r"""Format a value for a message: in quotation marks, on one line, of bounded length.
 
     >>> print(quote("c\nd"), quote("x" * 100, 9))
     'c\nd' 'xxxx…xxxx'
@@ -87,13 +87,13 @@ def quote(value: object, limit: int = LONGEST_VALUE) -> str:
 
 
 def brief(value: object, limit: int = LONGEST_VALUE) -> str:
-    """The same without quotation marks, as for a cell of a table."""
-    # Cut first: what is left out need not be escaped. Escapes are longer than what they stand for.
+    """Like `quote`, but without quotation marks, as for a table cell."""
+    # Shorten before escaping, to escape less, and after it, as escapes are longer than their characters.
     return shorten(escape(shorten(str(value), limit)), limit)
 
 
 def listed(values: Iterable[object], most: int = 8, limit: int = LONGEST_VALUE) -> str:
-    """Values in a message, the first few of many.
+    """Format values for a message, at most the first few.
 
     >>> listed(["a", "b", "c"], most=2)
     'a, b, …'
@@ -107,27 +107,27 @@ def listed(values: Iterable[object], most: int = 8, limit: int = LONGEST_VALUE) 
 
 
 def one_message(text: str, limit: int = LONGEST_MESSAGE) -> str:
-    """A message as it may be shown: on one line, of bounded length."""
+    """Make a message safe to show: on one line, of bounded length."""
     return shorten(escape(shorten(text, limit)), limit)
 
 
 def json_line(value: object) -> str:
-    r"""A value as JSON on one line, readable, and safe to show: what is escaped above is so here.
+    r"""A value as one line of readable JSON, with the same characters escaped as in `escape`.
 
     >>> print(json_line({"label": "é\u2028\x9b"}))
     {"label": "é\u2028\u009b"}
     """
-    # JSON has these characters in its strings alone, where an escape is the same text.
+    # In JSON these characters occur only in strings, where an escape means the same character.
     return _ANY_UNSAFE.sub(_json_escaped, json.dumps(value, ensure_ascii=False))
 
 
-def _escaped(found: re.Match[str]) -> str:
-    character = found[0]
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
     number = ord(character)
     if number < 0x100:
         return _SHORT.get(character, f"\\x{number:02x}")
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
-def _json_escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1]
+def _json_escaped(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1]

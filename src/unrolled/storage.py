@@ -1,10 +1,10 @@
-"""Files and folders that are whole or not there, stay inside their folder, and have one writer.
+"""Atomic writes, safe removal, and locks for files and folders.
 
-- A file or folder is written under a temporary name, flushed to the disk and renamed. Who sees it under
-  its own name sees all of it, after a power cut too. It has the permissions of any new file (umask).
-- No write and no removal follows a link: a link is replaced or refused; what it leads to stays as it was.
-- Only names that a description (`Holds`) lists are removed, and only where they are what it says.
-- `locked` keeps a second process out of a folder. The system takes the lock back when the process dies.
+- A file or folder is written under a temporary name, flushed to the disk and renamed. Under its final
+  name it is always complete, even after a power cut. It has the permissions of any new file (umask).
+- No write and no removal follows a link: a link is replaced or refused, and its target stays unchanged.
+- Only names listed in a description (`Holds`) are removed, and only if they are of the kind it says.
+- `locked` keeps other processes out of a folder. The system releases the lock when the process dies.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from filelock import lock_descriptor
 from unrolled.errors import RunError
 
 Holds: TypeAlias = "Mapping[str, Holds | Callable[[Path], bool] | None]"
-"""What a folder of ours can hold: for each pattern of names, what stands under it.
+"""The possible content of a folder: for each pattern of names, the kind of entry.
 
-None is a regular file, a function a regular file that it recognises, a mapping a folder and what that
-holds. The temporary names of all of these count too. What is described first is removed last.
+None stands for a regular file, a function for a regular file for which it is true, a mapping for a folder
+with that content. The temporary names of all entries match too. Entries listed first are removed last.
 """
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 _TEMPORARY = re.compile(r"\.(.+)\.(?:partial|replaced)", re.DOTALL)
 
 
-# Errors in one sentence
+# Error messages
 
 
 @contextmanager
-def writing(path: Path, then: str = "go on with --resume") -> Iterator[None]:
-    """Turn a failure to write `path` into one sentence.
+def writing(path: Path, then: str = "continue with --resume") -> Iterator[None]:
+    """Turn an OSError while writing `path` into a RunError with a one-line message.
 
     Args:
         path: the file or folder.
-        then: what to do when there is space on the disk again.
+        then: what to do once there is space on the disk.
 
     Raises:
         RunError: the disk is full, or the file cannot be written.
@@ -59,7 +59,7 @@ def writing(path: Path, then: str = "go on with --resume") -> Iterator[None]:
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether a write failed for want of space, or of quota."""
+    """Whether a write failed for lack of disk space or quota."""
     return error.errno in _DISK_FULL
 
 
@@ -72,15 +72,15 @@ def partial(path: Path) -> Path:
 
 
 def replaced(path: Path) -> Path:
-    """The temporary name of a folder whose place another takes."""
+    """The temporary name of a folder that is being replaced."""
     return path.with_name(f".{path.name}.replaced")
 
 
 def new_file(path: Path) -> BinaryIO:
-    """A new file to write, in place of a file or link of this name; what a link leads to stays.
+    """Create a file to write, replacing a file or link of this name; the target of a link is kept.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the file cannot be created.
     """
     with suppress(FileNotFoundError):
         path.unlink()
@@ -88,12 +88,12 @@ def new_file(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def replacing(path: Path, then: str = "go on with --resume") -> Iterator[BinaryIO]:
-    """A new file, which takes its place once it is whole, or leaves nothing.
+def replacing(path: Path, then: str = "continue with --resume") -> Iterator[BinaryIO]:
+    """Write a new file that replaces `path` once it is complete, or leaves nothing on failure.
 
     Args:
         path: the file.
-        then: what to do after a full disk.
+        then: what to do once there is space on the disk, for the message.
 
     Raises:
         RunError: the disk is full, or the file cannot be written.
@@ -104,7 +104,7 @@ def replacing(path: Path, then: str = "go on with --resume") -> Iterator[BinaryI
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """`replacing`, for who tells failures in words of its own.
+    """Like `replacing`, but raises plain OSErrors, for callers with their own messages.
 
     Raises:
         OSError: the file cannot be written.
@@ -122,8 +122,8 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     flush_folder(path.parent)
 
 
-def write_whole(path: Path, content: bytes, then: str = "go on with --resume") -> None:
-    """Replace a file at once: who reads it sees the old content or the new, never half.
+def write_whole(path: Path, content: bytes, then: str = "continue with --resume") -> None:
+    """Replace a file atomically: a reader sees the old content or the new, never a part.
 
     Raises:
         RunError: the disk is full, or the file cannot be written.
@@ -134,13 +134,13 @@ def write_whole(path: Path, content: bytes, then: str = "go on with --resume") -
 
 @contextmanager
 def appending(path: Path) -> Iterator[BinaryIO]:
-    """A file to add to, never through a link.
+    """Open a file to append to, never through a link.
 
     Raises:
-        OSError: it cannot be written, or is a link.
+        OSError: the file cannot be written, or is a link.
     """
     if is_link(path):
-        raise OSError(errno.ELOOP, "it is a link, and nothing is written through one; remove it")
+        raise OSError(errno.ELOOP, "it is a link, and links are not written through; remove it")
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NOINHERIT", "O_BINARY"):
         flags |= getattr(os, name, 0)
@@ -149,21 +149,21 @@ def appending(path: Path) -> Iterator[BinaryIO]:
 
 
 def safetensors_header(header: Mapping[str, Any]) -> bytes:
-    """What a `.safetensors` file begins with, as long as a multiple of eight bytes."""
+    """The first bytes of a `.safetensors` file: length and header, padded to a multiple of 8 bytes."""
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
 
 def flush(stream: Any) -> None:
-    """Have what was written to a file put on the disk."""
+    """Flush the content of a file to the disk."""
     stream.flush()
     os.fsync(stream.fileno())
 
 
 def flush_folder(path: Path) -> None:
-    """Have the names in a folder put on the disk."""
-    if os.name != "nt":  # Windows cannot open a folder, and orders renames by itself
+    """Flush the names in a folder to the disk."""
+    if os.name != "nt":  # Windows cannot open folders, and keeps renames in order
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -180,30 +180,30 @@ def is_link(path: Path) -> bool:
 
 
 def is_shared(path: Path) -> bool:
-    """Whether the file has another name, by a link, under which a change would show too."""
+    """Whether the file is a link or has hard links, so that a change would affect another name too."""
     return is_link(path) or (path.exists() and path.stat().st_nlink > 1)
 
 
 def require_own_folder(path: Path) -> None:
-    """Refuse a part of a run that is not a folder in it but leads elsewhere; it may be missing.
+    """Check that a subfolder of a run is a real folder, if it exists.
 
     Raises:
-        RunError: it is a link, or no folder.
+        RunError: it is a link, or not a folder.
     """
     if is_link(path):
         raise RunError(
-            f"{path} is a link to {os.readlink(path)!r}; nothing is written or removed through a link: "
-            "put the folder itself there"
+            f"{path} is a link to {os.readlink(path)!r}; nothing is written or removed through links, so "
+            "replace it by the folder itself"
         )
     if os.path.lexists(path) and not path.is_dir():
         raise RunError(f"{path} is not a folder; remove it")
 
 
 def new_folder(path: Path) -> None:
-    """Make a folder that is not there yet, and those around it.
+    """Create a folder that must not exist yet, and its parents.
 
     Raises:
-        OSError: it cannot be made, or something has its name.
+        OSError: it cannot be created, or its name is taken.
     """
     make_folder(path.parent)
     path.mkdir()
@@ -211,24 +211,24 @@ def new_folder(path: Path) -> None:
 
 
 def require_no_link_in(folder: Path, file: Path) -> None:
-    """Refuse to write a file in a folder where its name is a link; elsewhere a link is the user's own.
+    """Refuse to write a file in a folder if its name is a link; links elsewhere are the user's choice.
 
     Raises:
-        RunError: it is one.
+        RunError: the file is in the folder, and is a link.
     """
     inside = Path(os.path.realpath(file.parent)).is_relative_to(os.path.realpath(folder))
     if inside and is_link(file):
         raise RunError(
-            f"{file} is a link to {os.readlink(file)!r}; nothing is written through a link in a run: "
-            "name another file"
+            f"{file} is a link to {os.readlink(file)!r}; nothing is written through links in a run, so "
+            "choose another file"
         )
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those around it, for good; one that is there stays as it is.
+    """Create a folder and its parents, flushed to the disk; existing ones are left as they are.
 
     Raises:
-        OSError: one cannot be made.
+        OSError: a folder cannot be created.
     """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
@@ -238,7 +238,7 @@ def make_folder(path: Path) -> None:
 
 
 def first_foreign(folder: Path, holds: Holds) -> Path | None:
-    """The first thing in a folder, by name, that `holds` does not describe; None where all is ours."""
+    """The first entry in a folder, by name, that `holds` does not describe; None if there is none."""
     for path in sorted(folder.iterdir()):
         place, inside = _described(path, holds)
         if place < 0:
@@ -251,7 +251,7 @@ def first_foreign(folder: Path, holds: Holds) -> Path | None:
 
 
 def remove(folder: Path, holds: Holds) -> None:
-    """Remove what `holds` describes in a folder, then the folder if nothing is left in it.
+    """Remove what `holds` describes in a folder, then the folder itself if it is empty.
 
     Raises:
         OSError: something cannot be removed.
@@ -263,16 +263,16 @@ def remove(folder: Path, holds: Holds) -> None:
 
 
 def remove_in(folder: Path, holds: Holds, kept: Container[str] = ()) -> None:
-    """Remove what `holds` describes in a folder, but for some names.
+    """Remove what `holds` describes in a folder, except for some names.
 
     Raises:
         OSError: something cannot be removed.
     """
     if is_link(folder) or not folder.is_dir():
         return
-    found = [(path, *_described(path, holds)) for path in sorted(folder.iterdir())]
-    # What is described first goes last: it says whose the folder is, and a kill may come between.
-    for path, place, inside in sorted(found, key=lambda each: -each[1]):
+    entries = [(path, *_described(path, holds)) for path in sorted(folder.iterdir())]
+    # Entries described first are removed last: they identify the folder if the removal is interrupted.
+    for path, place, inside in sorted(entries, key=lambda entry: -entry[1]):
         if place < 0 or path.name in kept:
             continue
         if inside is not None:
@@ -282,10 +282,10 @@ def remove_in(folder: Path, holds: Holds, kept: Container[str] = ()) -> None:
 
 
 def remove_leftovers(folder: Path, holds: Holds) -> None:
-    """Remove the files in a folder, not below it, that a kill left under a temporary name.
+    """Remove files that a killed process left in a folder (not below it) under temporary names.
 
     Raises:
-        OSError: one cannot be removed.
+        OSError: a file cannot be removed.
     """
     for path in sorted(folder.iterdir()):
         place, inside = _described(path, holds)
@@ -294,7 +294,7 @@ def remove_leftovers(folder: Path, holds: Holds) -> None:
 
 
 def _described(path: Path, holds: Holds) -> tuple[int, Holds | None]:
-    """Which description, from 0, fits what is at a path, -1 for none; and what a folder there holds."""
+    """The index of the description that matches a path, or -1; and, for a folder, its content."""
     names = [path.name]
     if temporary := _TEMPORARY.fullmatch(path.name):
         names.append(temporary[1])
@@ -311,12 +311,13 @@ def _described(path: Path, holds: Holds) -> tuple[int, Holds | None]:
 
 
 def commit(path: Path, holds: Holds) -> None:
-    """Give the folder under the temporary name of `path` its own name, on the disk too.
+    """Move the folder from the temporary name of `path` to `path`, and flush it to the disk.
 
-    What was there is put aside, and removed as far as `holds` describes it; a kill between leaves both.
+    An existing folder is moved aside, then removed as far as `holds` describes it; a kill in between
+    leaves both.
 
     Raises:
-        OSError: it cannot be done; what was there stands.
+        OSError: the folder cannot be moved; an existing one stays in place.
     """
     aside = replaced(path)
     remove(aside, holds)
@@ -335,22 +336,22 @@ def commit(path: Path, holds: Holds) -> None:
 
 # One writer
 
-_MARK = b"\nunrolled: "  # on Windows nobody can read the first byte, for it is what is locked
+_MARK = b"\nunrolled: "  # on Windows the first byte is unreadable, because it is what is locked
 
 
 class Lock:
-    """What a process holds while it writes a folder; see `locked`."""
+    """The lock of a process on a folder that it writes; see `locked`."""
 
     def __init__(self) -> None:
         self._handles: list[int] = []
 
     def hold(self, folder: Path) -> None:
-        """Lock a folder itself as well, so that nobody writes it by another name, or once it is moved.
+        """Lock the folder itself too, against writers that use another name, or after it was moved.
 
-        Nothing happens where the system cannot lock folders.
+        Does nothing if the system cannot lock folders.
 
         Raises:
-            RunError: another process writes it.
+            RunError: another process is writing it.
         """
         if os.name == "nt":
             return
@@ -358,33 +359,33 @@ class Lock:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             return
-        held = [os.fstat(other) for other in self._handles]
+        locked_before = [os.fstat(other) for other in self._handles]
         self._handles.append(handle)
-        is_new = not any(os.path.samestat(os.fstat(handle), other) for other in held)
+        is_new = not any(os.path.samestat(os.fstat(handle), other) for other in locked_before)
         if is_new and _is_taken(handle):
             raise _busy(folder, b"")
 
     def close(self) -> None:
-        """Give back what `hold` locked."""
+        """Release what `hold` locked."""
         while self._handles:
             os.close(self._handles.pop())
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[Lock]:
-    """Keep others from writing a folder, which need not be there yet.
+    """Keep other processes from writing a folder, which need not exist yet.
 
-    The lock lies on a file beside the folder, for the folder may be replaced, and on the folder itself.
-    Where the file system has no locks, nobody is kept out.
+    The lock is on a file next to the folder, because the folder may be replaced, and on the folder
+    itself. If the file system has no locks, other processes are not kept out.
 
     Args:
-        folder: its real path, so that all its names mean the same lock.
+        folder: its real path, so that all its names share one lock.
 
     Raises:
-        RunError: another process writes it; the message names the process and since when.
+        RunError: another process is writing it; the message names the process and since when.
     """
     if not folder.name:
-        raise RunError(f"{folder} is a whole disk; choose another name (--out)")
+        raise RunError(f"{folder} is the root of a file system; choose another folder (--out)")
     path = folder.with_name(f".{folder.name}.lock")
     made = [parent for parent in path.parents if not parent.exists()]
     owner, handle, lock = os.getpid(), None, Lock()
@@ -396,14 +397,14 @@ def locked(folder: Path) -> Iterator[Lock]:
     finally:
         lock.close()
         if handle is not None:
-            _give_back(handle, path, owner == os.getpid())  # a copy by `fork` holds nothing
-        with suppress(OSError):  # in which nothing came to stand
+            _give_back(handle, path, owner == os.getpid())  # a copy made by `fork` has no lock
+        with suppress(OSError):  # raised by the first that is not empty
             for parent in made:
                 parent.rmdir()
 
 
 def _opened(path: Path, folder: Path) -> int | None:
-    """The file of a lock, open and locked; None where none can be made beside a folder that is there."""
+    """The open and locked lock file; None if it cannot be created next to an existing folder."""
     try:
         make_folder(path.parent)
         return _taken(path, folder)
@@ -428,7 +429,7 @@ def _taken(path: Path, folder: Path) -> int:
                 raise _in_the_way(path)
             if _is_taken(handle):
                 raise _busy(folder, about)
-            # Whoever had it before may have removed the file since it was opened here.
+            # The previous owner may have removed the file since it was opened here.
             if _is_at(handle, path):
                 _write_holder(handle)
                 return handle
@@ -442,7 +443,7 @@ def _is_taken(handle: int) -> bool:
     try:
         return not lock_descriptor(handle, blocking=False)
     except OSError as error:
-        return error.errno == errno.EDEADLK  # anything else: a file system without locks
+        return error.errno == errno.EDEADLK  # any other error: a file system without locks
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -453,7 +454,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def _about_holder(handle: int) -> bytes | None:
-    """What a lock's file says; None where it is none."""
+    """The content of a lock file; None if the file is not a lock file."""
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         return None
@@ -465,7 +466,7 @@ def _about_holder(handle: int) -> bytes | None:
 def _write_holder(handle: int) -> None:
     since = datetime.now(UTC).isoformat(" ", "seconds").removesuffix("+00:00")
     about = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{since} UTC"}
-    with suppress(OSError):  # a full disk; the lock holds all the same
+    with suppress(OSError):  # for example a full disk; the lock is effective anyway
         os.ftruncate(handle, 0)
         os.lseek(handle, 0, os.SEEK_SET)
         os.write(handle, _MARK + json.dumps(about).encode() + b"\n")
@@ -479,7 +480,7 @@ def _give_back(handle: int, path: Path, is_owner: bool) -> None:
     finally:
         os.close(handle)
     with suppress(OSError):
-        if is_owner and os.name == "nt":  # no open file can be removed
+        if is_owner and os.name == "nt":  # open files cannot be removed
             path.unlink()
 
 
@@ -504,6 +505,6 @@ def _busy(folder: Path, about: bytes) -> RunError:
 
 def _in_the_way(path: Path) -> RunError:
     return RunError(
-        f"{path} is needed to keep other processes out, and something else stands there; remove it, or "
-        "choose another name (--out)"
+        f"{path} is needed as a lock file, but something else has this name; remove it, or choose "
+        "another name (--out)"
     )

@@ -1,4 +1,4 @@
-"""Memory that the C library holds back."""
+"""The installed version of Unrolled, and memory that the C library holds back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ import sys
 from functools import cache
 
 
-def trim_memory() -> None:
-    """Hand the allocator's free memory back to the system, where the C library can (glibc).
+def package_version() -> str:
+    """The version of the installed package; "" if it is run from source without being installed."""
+    from importlib import metadata  # `unrolled --help` does without it
 
-    Batches of ever new shapes leave holes that no later one fills: without this a run grows by some
-    10 MB an update, to several times what it needs (NOTES.md). Takes about 45 ms.
+    try:
+        return metadata.version("unrolled")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def trim_memory() -> None:
+    """Return the allocator's free memory to the system, where the C library can (glibc).
+
+    Batches of ever-changing shapes fragment the heap: without this, a run grows by some 10 MB per
+    update, to several times what it needs (NOTES.md). Takes about 45 ms.
     """
     trim = getattr(_c_library(), "malloc_trim", None)
     if trim is not None:

@@ -1,8 +1,8 @@
-"""Headers and checksums of `.safetensors` files, read without the tensors and without torch.
+"""Headers and checksums of `.safetensors` files, read without torch and without loading tensors.
 
-A file begins with the length of its header (8 bytes, little-endian) and the header, a JSON object: for
-each tensor its type, shape and place. Ours hold in its metadata a SHA-256 of names, types, shapes and
-content.
+A file begins with the length of its header (8 bytes, little-endian) and the header, a JSON object with
+the type, shape and position of each tensor. Files of this toolkit have a SHA-256 of names, types, shapes
+and content in their metadata.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unrolled import documents
 from unrolled.documents import DocumentError
 
 CHECKSUM = "sha256"
-"""The key in the metadata."""
+"""Key of the checksum in the metadata."""
 
 _MOST_BYTES = 64 << 20  # of a header
 _MOST_DIMENSIONS = 16
@@ -38,18 +38,18 @@ _TYPES = {
     "U8": (1, "uint8"),
     "BOOL": (1, "bool"),
 }
-"""Bytes of a number, and torch's name of the type."""
+"""Bytes per element, and torch's name of the type."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor stands in a file.
+    """The type, shape and position of a tensor in a file.
 
     Args:
-        dtype: as the format names it, e.g. "F32".
-        shape: of the tensor.
-        offset: of its first byte in the file.
-        n_bytes: of its numbers.
+        dtype: name of the type in the format, e.g. "F32".
+        shape: shape of the tensor.
+        offset: position of its first byte in the file.
+        n_bytes: size of its content.
     """
 
     dtype: str
@@ -60,11 +60,11 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says that it holds.
+    """The header of a file.
 
     Args:
-        tensors: by name.
-        metadata: texts by name.
+        tensors: tensors by name.
+        metadata: strings by name.
     """
 
     tensors: dict[str, StoredTensor]
@@ -72,20 +72,20 @@ class Header:
 
     @property
     def checksum(self) -> str | None:
-        """The checksum that the file holds, if it does."""
+        """The checksum stored in the file, if any."""
         return self.metadata.get(CHECKSUM)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """By name."""
+        """Shapes of the tensors by name."""
         return {name: tensor.shape for name, tensor in self.tensors.items()}
 
 
 def read_header(path: str | PathLike[str]) -> Header:
-    """What a file holds, after a look at its header alone.
+    """Read the header of a file.
 
     Raises:
-        DocumentError: it is missing, cut short, longer than its header says, or damaged.
+        DocumentError: the file is missing, truncated, longer than its header says, or damaged.
     """
     try:
         with documents.open_regular(path) as stream:
@@ -95,7 +95,7 @@ def read_header(path: str | PathLike[str]) -> Header:
 
 
 def header_of(stream: BinaryIO, path: str | PathLike[str]) -> Header:
-    """The header of an open file, read from its start; the stream stands after it.
+    """Read the header from the start of an open file; leaves the stream positioned after it.
 
     Raises:
         DocumentError: as for `read_header`.
@@ -103,40 +103,40 @@ def header_of(stream: BinaryIO, path: str | PathLike[str]) -> Header:
     size = os.fstat(stream.fileno()).st_size
     length = int.from_bytes(stream.read(8), "little")
     if size < 8 or length > size - 8:
-        raise DocumentError(path, "cut short or overwritten, or no safetensors file")
+        raise DocumentError(path, "cut short or overwritten, or not a safetensors file")
     if length > _MOST_BYTES:
         raise DocumentError(path, f"its header is larger than {_MOST_BYTES:,} bytes")
     mapping = documents.parse_json(path, documents.decoded(path, stream.read(length)))
     if not isinstance(mapping, dict):
-        raise DocumentError(path, "no safetensors file")
+        raise DocumentError(path, "not a safetensors file")
     metadata = mapping.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(
-        isinstance(each, str) for each in metadata.values()
+        isinstance(value, str) for value in metadata.values()
     ):
-        raise DocumentError(path, "its metadata are no texts by name")
+        raise DocumentError(path, "its metadata are not strings")
     start = 8 + length
     tensors = {name: _tensor(about, start, path) for name, about in mapping.items()}
     end = start
-    for each in sorted(tensors.values(), key=lambda each: (each.offset, each.n_bytes)):
-        if each.offset != end:
-            raise DocumentError(path, "its tensors do not stand one after another")
-        end += each.n_bytes
+    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.offset, tensor.n_bytes)):
+        if tensor.offset != end:
+            raise DocumentError(path, "its tensors overlap or have gaps between them")
+        end += tensor.n_bytes
     if end != size:
         raise DocumentError(path, f"cut short or overwritten: {size:,} bytes, expected {end:,}")
     return Header(tensors, metadata)
 
 
 def _tensor(about: Any, start: int, path: str | PathLike[str]) -> StoredTensor:
-    problem = "a tensor's type, shape or place is damaged"
+    problem = "the type, shape or position of a tensor is invalid"
     try:
         dtype, shape, (first, last) = about["dtype"], about["shape"], about["data_offsets"]
-        places = [*shape, first, last]
+        numbers = [*shape, first, last]
         is_good = (
             isinstance(dtype, str) and isinstance(shape, list) and len(shape) <= _MOST_DIMENSIONS
         )
     except (KeyError, TypeError, ValueError):
         raise DocumentError(path, problem) from None
-    if not is_good or not all(type(each) is int and each >= 0 for each in places):
+    if not is_good or not all(type(number) is int and number >= 0 for number in numbers):
         raise DocumentError(path, problem)
     if dtype in _TYPES and last - first != math.prod(shape) * _TYPES[dtype][0]:
         raise DocumentError(path, problem)
@@ -144,30 +144,30 @@ def _tensor(about: Any, start: int, path: str | PathLike[str]) -> StoredTensor:
 
 
 def require_known_types(path: str | PathLike[str], header: Header) -> None:
-    """Refuse numbers of types that this toolkit never writes.
+    """Check that all tensors have types that this toolkit knows.
 
     Raises:
-        DocumentError: there are some.
+        DocumentError: a tensor has another type.
     """
-    if any(each.dtype not in _TYPES for each in header.tensors.values()):
-        raise DocumentError(path, "a tensor's type, shape or place is damaged")
+    if any(tensor.dtype not in _TYPES for tensor in header.tensors.values()):
+        raise DocumentError(path, "the type, shape or position of a tensor is invalid")
 
 
 def is_whole(path: str | PathLike[str], header: Header) -> bool:
-    """Whether a file's content has the checksum that it holds; one without a checksum is taken as it is.
+    """Whether the content of a file matches its checksum; true for a file without one.
 
-    The file is read once, a block at a time.
+    The file is read once, block by block.
 
     Raises:
-        DocumentError: it cannot be read.
+        DocumentError: the file cannot be read.
     """
-    if header.checksum is None or any(each.dtype not in _TYPES for each in header.tensors.values()):
+    tensors = header.tensors
+    if header.checksum is None or any(each.dtype not in _TYPES for each in tensors.values()):
         return True
     digest = hashlib.sha256()
     try:
         with documents.open_regular(path) as stream:
-            for name in sorted(header.tensors):
-                tensor = header.tensors[name]
+            for name, tensor in sorted(tensors.items()):
                 dtype = _TYPES[tensor.dtype][1]
                 digest.update(f"{name} torch.{dtype} {list(tensor.shape)}\n".encode())
                 stream.seek(tensor.offset)

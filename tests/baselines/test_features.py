@@ -1,4 +1,4 @@
-"""N-grams are counted as a loop over them counts, and weighed as scikit-learn weighs them."""
+"""N-gram counts equal a plain loop, and their weights equal scikit-learn's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def dense(cells: Cells) -> np.ndarray:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 @pytest.mark.parametrize("min_texts", [1, 2, 7])
-def test_counts_are_those_of_a_loop(n: int, min_texts: int) -> None:
+def test_counts_equal_a_plain_loop(n: int, min_texts: int) -> None:
     learned, new = texts(1), [*texts(2), ["never", "no", "good", "seen"]]
     ngrams = Ngrams.learn(learned, n, min_texts)
     n_texts = Counter(gram for text in learned for gram in set(grams(text, n)))
@@ -56,7 +56,7 @@ def test_counts_are_those_of_a_loop(n: int, min_texts: int) -> None:
             assert {name: c for name, c in zip(names, row, strict=True) if c} == expected
 
 
-def test_cells_come_row_by_row_and_by_rising_column() -> None:
+def test_cells_are_sorted_by_row_and_column() -> None:
     cells = Ngrams.learn(texts(1), 3, 1).count(texts(2))
     order = cells.rows * cells.n_columns + cells.columns
     assert (np.diff(order) > 0).all()
@@ -67,13 +67,13 @@ def test_empty_texts_and_vocabularies_are_accepted() -> None:
         ngrams = Ngrams.learn(learned, 3, 2)
         assert len(ngrams) == 0
         assert dense(ngrams.count([["rare"], []])).shape == (2, 0)
-        with pytest.raises(IndexError, match="n-gram 0 of 0"):
+        with pytest.raises(IndexError, match="there is no n-gram 0: the vocabulary has 0"):
             ngrams.name(0)
     assert dense(Ngrams.learn(texts(1), 2, 1).count([])).shape[0] == 0
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_tfidf_is_scikit_learns(n: int) -> None:
+def test_tfidf_equals_scikit_learn(n: int) -> None:
     learned, new = texts(1), texts(2)
     theirs = TfidfVectorizer(analyzer=lambda text: grams(text, n), min_df=2, sublinear_tf=True)
     theirs.fit(learned)
@@ -86,7 +86,7 @@ def test_tfidf_is_scikit_learns(n: int) -> None:
         np.testing.assert_allclose(ours, theirs.transform(some).toarray()[:, columns], atol=1e-15)
 
 
-def test_presence_is_scikit_learns() -> None:
+def test_presence_equals_scikit_learn() -> None:
     theirs = CountVectorizer(analyzer=lambda text: grams(text, 2), binary=True).fit(texts(1))
     ngrams = Ngrams.learn(texts(1), 2, 1)
     columns = [theirs.vocabulary_[ngrams.name(i)] for i in range(len(ngrams))]
@@ -94,7 +94,7 @@ def test_presence_is_scikit_learns() -> None:
     assert (ours == theirs.transform(texts(2)).toarray()[:, columns]).all()
 
 
-def test_matrices_stand_side_by_side() -> None:
+def test_matrices_are_concatenated_by_column() -> None:
     first, second = Ngrams.learn(texts(1), 1, 1), Ngrams.learn(texts(3), 2, 1)
     sides = [first.count(texts(4)), second.count(texts(5))]
     both = beside(sides, 31)
@@ -102,7 +102,7 @@ def test_matrices_stand_side_by_side() -> None:
     assert dense(beside([], 7)).shape == (7, 0)
 
 
-def test_products_are_those_of_matrices() -> None:
+def test_products_equal_dense_matrix_products() -> None:
     cells = Ngrams.learn(texts(1), 2, 1).count(texts(2))
     weights = np.random.default_rng(0).normal(size=(3, cells.n_columns))
     np.testing.assert_allclose(cells.times(weights), dense(cells) @ weights.T, atol=1e-12)

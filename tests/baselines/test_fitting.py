@@ -1,4 +1,4 @@
-"""Baselines are what scikit-learn fits, chosen on validation, and bags of words see no order."""
+"""Baselines equal scikit-learn's fits, are chosen on validation data, and ignore word order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def accuracy(truth: Sequence[object], found: Sequence[object]) -> float:
 
 
 def make(n_labels: int, seed: int, n: int = 61, n_texts: int = 1) -> Labelled:
-    """Texts whose words and pairs of words tell their labels; one in five is labelled by chance."""
+    """Texts whose words and word pairs determine their labels; one in five has a random label."""
     generator = np.random.default_rng(seed)
     examples, targets = [], []
     for _ in range(n):
@@ -80,7 +80,7 @@ def grams(text: list[str], longest: int) -> list[tuple[str, ...]]:
 
 
 def theirs(kind: type, train: Labelled, valid: Labelled, n: int, **options: object):
-    """Features of training and validation texts, each text's beside the other's."""
+    """Features of training and validation texts, concatenated over the texts of an example."""
     sides = []
     for side in range(len(train.texts[0])):
         vectorizer = kind(analyzer=lambda text: grams(text, n), min_df=2, **options)
@@ -93,7 +93,7 @@ def theirs(kind: type, train: Labelled, valid: Labelled, n: int, **options: obje
 @pytest.mark.parametrize("n_texts", [1, 2])
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
 @pytest.mark.parametrize("family", ["unigrams", "bigrams", "trigrams"])
-def test_ngrams_answer_as_scikit_learn_does(
+def test_ngram_predictions_equal_scikit_learn(
     family: str, class_weights: str, n_texts: int, n_labels: int
 ) -> None:
     train, valid = (make(n_labels, seed, n_texts=n_texts) for seed in (1, 2))
@@ -111,7 +111,7 @@ def test_ngrams_answer_as_scikit_learn_does(
 
 
 @pytest.mark.parametrize("family", ["unigrams", "bigrams"])
-def test_several_labels_are_one_against_the_rest(family: str) -> None:
+def test_multiple_labels_use_one_vs_rest(family: str) -> None:
     train, valid = make_sets(1), make_sets(2)
     fitted = fit(train, valid, family, c_values=(10.0,))
     n = FAMILIES[family].n  # type: ignore[union-attr]
@@ -151,7 +151,7 @@ def test_thresholds_are_tuned_on_validation_as_for_a_model(family: str) -> None:
     assert sum(chosen) > sum(half)
 
 
-def test_a_label_that_only_validation_has_is_passed_over() -> None:
+def test_labels_only_in_validation_are_ignored() -> None:
     train, valid = make_sets(1), make_sets(2)
     more = Labelled(valid.texts, [*valid.targets[:-1], frozenset({"new"})])
     baseline = fit(train, more, "unigrams").baseline
@@ -160,7 +160,7 @@ def test_a_label_that_only_validation_has_is_passed_over() -> None:
 
 
 def transcription(x, new, y, c: float, beta: float | None) -> np.ndarray:
-    """Wang & Manning 2012, sections 2.1 to 2.3, straight; margins of new texts for label y."""
+    """Wang & Manning 2012, sections 2.1 to 2.3, directly; margins of new texts for label y."""
     alpha, n_features = 1.0, x.shape[1]
     p = [alpha + sum(x[i][f] for i in range(len(x)) if y[i]) for f in range(n_features)]
     q = [alpha + sum(x[i][f] for i in range(len(x)) if not y[i]) for f in range(n_features)]
@@ -211,7 +211,7 @@ def test_naive_bayes_features_are_those_of_the_paper(
         chances /= chances.sum(1, keepdims=True)
         np.testing.assert_allclose(fitted.baseline.probabilities(valid.texts), chances, atol=1e-5)
     else:
-        with pytest.raises(ConfigError, match="'nb_svm' has margins and no probabilities"):
+        with pytest.raises(ConfigError, match="'nb_svm' has margins but no probabilities"):
             fitted.baseline.probabilities(valid.texts)
 
 
@@ -228,13 +228,13 @@ def test_several_labels_with_naive_bayes_features() -> None:
         assert answers == (chances >= fitted.baseline.thresholds[c]).tolist()
 
 
-def test_naive_bayes_is_the_interpolation_at_nothing() -> None:
+def test_interpolation_zero_is_naive_bayes() -> None:
     train, valid = make(2, 1), make(2, 2)
     fitted = fit(train, valid, "nb_svm", interpolation=0.0)
     x, new = theirs(CountVectorizer, train, valid, 2, binary=True)
     is_good = np.array([target == "fair" for target in train.targets])
     p, q = (1 + x[here].sum(0) for here in (is_good, ~is_good))
-    # Multinomial naive Bayes, up to a factor: the log-odds that the counts say.
+    # Multinomial naive Bayes, up to a factor: the log-odds of the counts.
     odds = new @ np.log((p / p.sum()) / (q / q.sum())) + np.log(is_good.sum() / (~is_good).sum())
     margins = fitted.baseline.margins(valid.texts)
     ratio = (margins[:, 1] - margins[:, 0]) / odds
@@ -251,7 +251,7 @@ def test_log_count_ratios_are_against_the_rest() -> None:
     np.testing.assert_allclose(ratios, -log_count_ratios(features, ~is_good, 0.5))
 
 
-def test_the_majority_answers_the_same_whatever_the_text() -> None:
+def test_the_majority_ignores_the_text() -> None:
     train = Labelled([[["a"]], [["b"]], [["c"]]], ["no", "yes", "yes"])
     (fitted,) = fit_baselines(train, train, accuracy, BaselineConfig(("majority",)))
     assert fitted.baseline.predict([[["a"]], [[]]]) == ["yes", "yes"]
@@ -263,7 +263,7 @@ def test_the_majority_answers_the_same_whatever_the_text() -> None:
     np.testing.assert_allclose(fitted.baseline.probabilities([[[]]]), [[3.5 / 4, 1.5 / 4]])
 
 
-# --- what is chosen
+# Selection
 
 
 def test_the_best_validation_value_wins_ties_to_the_smallest() -> None:
@@ -285,13 +285,13 @@ def test_the_best_validation_value_wins_ties_to_the_smallest() -> None:
 
 
 @pytest.mark.parametrize("family", ["unigrams", "nb_logistic", "nb_svm"])
-def test_families_have_values_of_their_own(family: str) -> None:
+def test_families_have_their_own_c_values(family: str) -> None:
     fitted = fit(make(2, 1), make(2, 2), family, c_values=None)
     values = FAMILIES[family].c_values  # type: ignore[union-attr]
     assert tuple(c for c, _ in fitted.tried) == values == tuple(sorted(values))
 
 
-def test_a_score_that_is_not_a_number_is_not_chosen() -> None:
+def test_nan_scores_are_not_chosen() -> None:
     scores = iter([float("nan"), 0.25, float("nan")])
     config = BaselineConfig(("unigrams",), c_values=(0.1, 1.0, 10.0))
     data = make(2, 1)
@@ -331,7 +331,7 @@ def test_the_same_data_give_the_same_baselines() -> None:
         assert one.n_train == 61
 
 
-def test_a_fit_that_does_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_does_not_converge_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unrolled.baselines.sklearn_models._MOST_ITERATIONS", 2)
     for family in ("unigrams", "nb_svm"):
         fitted = fit(make(3, 1), make(3, 2), family, c_values=(30.0,))
@@ -339,7 +339,7 @@ def test_a_fit_that_does_not_end_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         assert fitted.figures()["converged"] is False
 
 
-# --- order
+# Word order
 
 
 def test_bags_of_words_are_at_chance_if_only_order_matters() -> None:
@@ -362,7 +362,7 @@ def test_bags_of_words_are_at_chance_if_only_order_matters() -> None:
     assert 0.65 < scores["trigrams"] <= 0.75
 
 
-# --- what is out of the ordinary
+# Special cases and errors
 
 
 def test_a_constant_label_is_accepted() -> None:
@@ -390,18 +390,20 @@ def test_texts_without_a_known_word_get_the_bias() -> None:
     np.testing.assert_allclose(nothing.baseline.probabilities(valid.texts[:1]), [shares])
 
 
-def test_labels_that_only_validation_has_are_wrong_answers() -> None:
+def test_labels_only_in_validation_count_as_errors() -> None:
     train = make(2, 1)
     valid = Labelled(train.texts, ["unseen"] * len(train.texts))
     assert fit(train, valid, "unigrams").score == 0.0
 
 
-def test_without_scikit_learn_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_scikit_learn_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make(2, 1)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     monkeypatch.setitem(sys.modules, "sklearn.exceptions", None)
-    with pytest.raises(UnavailableError, match=r"needs scikit-learn: pip install 'unrolled\[base"):
+    with pytest.raises(
+        UnavailableError, match=r"needs scikit-learn: run pip install 'unrolled\[base"
+    ):
         fit_baselines(data, data, accuracy)
     (fitted,) = fit_baselines(data, data, accuracy, BaselineConfig(("majority",)))
     assert fitted.score > 0.4
@@ -423,13 +425,13 @@ def test_without_scikit_learn_there_is_one_sentence(monkeypatch: pytest.MonkeyPa
         ({"interpolation": 1.5}, "baselines.interpolation must be 0 to 1, got 1.5"),
     ],
 )
-def test_settings_that_cannot_be_are_named(options: dict[str, object], message: str) -> None:
+def test_invalid_settings_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         BaselineConfig(**options)  # type: ignore[arg-type]
     assert message in str(caught.value)
 
 
-def test_settings_go_through_a_recipe_and_back() -> None:
+def test_settings_survive_a_recipe_round_trip() -> None:
     for config in (
         BaselineConfig(),
         BaselineConfig(("nb_svm",), ("second",), (0.1, 3.0), "balanced"),
@@ -437,7 +439,7 @@ def test_settings_go_through_a_recipe_and_back() -> None:
         assert from_mapping(BaselineConfig, to_mapping(config), "baselines") == config
 
 
-def test_data_that_cannot_be_are_named() -> None:
+def test_invalid_data_are_named() -> None:
     data, sets = make(2, 1), make_sets(1)
     empty = Labelled([], [])
     with pytest.raises(DataError, match="need training examples; there are none"):
@@ -448,14 +450,14 @@ def test_data_that_cannot_be_are_named() -> None:
         fit_baselines(Labelled([[["a"]]], [frozenset()]), sets, accuracy)
     with pytest.raises(ValueError, match="both be labels, or both sets"):
         fit_baselines(data, sets, accuracy)
-    with pytest.raises(ValueError, match="2 targets for 1 examples"):
+    with pytest.raises(ValueError, match="got 2 targets for 1 examples"):
         Labelled([[["a"]]], ["x", "y"])
     with pytest.raises(ValueError, match="all labels or all sets"):
         Labelled([[["a"]], [["b"]]], ["x", frozenset({"y"})])
     pairs = make(2, 1, n_texts=2)
     with pytest.raises(ValueError, match="example 0 has 2 texts, expected 1"):
         fit_baselines(data, pairs, accuracy)
-    with pytest.raises(ValueError, match="example 1 has a text in one piece; give a list of its"):
+    with pytest.raises(ValueError, match="example 1 has a text that is a string; pass a list of"):
         fit_baselines(Labelled([[["a"]], ["a b"]], ["x", "y"]), data, accuracy)
     with pytest.raises(ConfigError, match=r"baselines.reads = 'second': examples have 1 text"):
         fit_baselines(data, data, accuracy, BaselineConfig(reads=("second",)))

@@ -1,4 +1,4 @@
-"""A baseline that was saved answers as before, without scikit-learn, and damage is told."""
+"""A saved baseline predicts the same without scikit-learn, and damage is reported."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def fitted(multi_label: bool = False, n_texts: int = 1, n_labels: int = 3) -> li
 @pytest.mark.parametrize(
     ("multi_label", "n_texts", "n_labels"), [(False, 1, 2), (False, 2, 3), (True, 1, 3)]
 )
-def test_what_was_saved_comes_back_to_the_bit(
+def test_saving_and_loading_is_exact(
     tmp_path: Path, multi_label: bool, n_texts: int, n_labels: int
 ) -> None:
     new = [[text.split()] * n_texts for text in ("good film", "no phone is so bad", "", "x")]
@@ -62,7 +62,7 @@ def test_what_was_saved_comes_back_to_the_bit(
         assert isinstance(load_baseline(tmp_path / "runs" / each.name), Baseline)
 
 
-def test_answers_need_numpy_alone(tmp_path: Path) -> None:
+def test_predictions_only_need_numpy(tmp_path: Path) -> None:
     new = [[text.split()] for text in TEXTS[:7]]
     baselines = [each.baseline for each in fitted()]
     for baseline in baselines:
@@ -114,7 +114,7 @@ def test_the_strongest_ngrams_of_two_labels_mirror_each_other() -> None:
         found = baseline.strongest(label, n=100)
         assert dict(found) == {w: sign * v for w, v in weights.items() if sign * v > 0}
         assert [v for _, v in found] == sorted((v for _, v in found), reverse=True)
-    with pytest.raises(ConfigError, match="knows no label 'yess'; did you mean 'yes'"):
+    with pytest.raises(ConfigError, match="has no label 'yess'; did you mean 'yes'"):
         baseline.strongest("yess")
 
 
@@ -123,7 +123,7 @@ def test_the_strongest_ngrams_of_pairs_name_the_text() -> None:
     assert {name[:2] for name, _ in unigrams.strongest("yes", n=100)} == {"1:", "2:"}
 
 
-def test_a_baseline_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
+def test_only_a_baseline_is_overwritten(tmp_path: Path) -> None:
     first, second = fitted()[:2]
     first.baseline.save(tmp_path / "one")
     second.baseline.save(tmp_path / "one")
@@ -131,7 +131,7 @@ def test_a_baseline_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep", encoding="utf-8")
-    with pytest.raises(RunError, match="mine is not a baseline's folder; name one that does not"):
+    with pytest.raises(RunError, match="mine exists and is not the folder of a baseline; choose"):
         first.baseline.save(tmp_path / "mine")
     assert (tmp_path / "mine" / "notes.txt").read_text(encoding="utf-8") == "keep"
     with pytest.raises(RunError, match=r"cannot write .*choose another folder"):
@@ -139,12 +139,14 @@ def test_a_baseline_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["vocabulary.json", "weights.safetensors"])
-def test_one_byte_that_changed_is_noticed(tmp_path: Path, name: str) -> None:
+def test_a_changed_byte_is_detected(tmp_path: Path, name: str) -> None:
     fitted()[2].baseline.save(tmp_path / "one")
     content = bytearray((tmp_path / "one" / name).read_bytes())
     content[-1] ^= 1
     (tmp_path / "one" / name).write_bytes(content)
-    with pytest.raises(RunError, match="one: damaged baseline; copy the folder again or fit it"):
+    with pytest.raises(
+        RunError, match="one: the baseline is damaged; copy the folder again or fit"
+    ):
         Baseline.load(tmp_path / "one")
 
 
@@ -152,9 +154,7 @@ def test_one_byte_that_changed_is_noticed(tmp_path: Path, name: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     fitted()[2].baseline.save(tmp_path / "one")
     (tmp_path / "one" / name).unlink()
-    with pytest.raises(
-        RunError, match=r"one: no baseline, or not all of it; .*weights.safetensors"
-    ):
+    with pytest.raises(RunError, match=r"one: not a complete baseline; .*weights.safetensors"):
         Baseline.load(tmp_path / "one")
 
 
@@ -164,7 +164,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
         ('{"format": "other"}', 'expected "format": "unrolled baseline 2"; it was written by'),
         ("[]", 'expected "format": "unrolled baseline 2"'),
         ("{", "cannot be read"),
-        ('{"format": "unrolled baseline 2"}', "damaged baseline"),
+        ('{"format": "unrolled baseline 2"}', "the baseline is damaged"),
     ],
 )
 def test_a_record_of_something_else_is_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -174,19 +174,19 @@ def test_a_record_of_something_else_is_refused(tmp_path: Path, content: str, mes
         Baseline.load(tmp_path / "one")
 
 
-def test_texts_that_do_not_fit_are_refused() -> None:
+def test_invalid_texts_are_refused() -> None:
     baseline = fitted()[1].baseline
     assert baseline.predict([]) == []
     assert baseline.probabilities([]).shape == (0, 3)
     with pytest.raises(ValueError, match="example 1 has 2 texts, expected 1"):
         baseline.predict([[["a"]], [["a"], ["b"]]])
-    with pytest.raises(ValueError, match="example 0 has a text in one piece"):
+    with pytest.raises(ValueError, match="example 0 has a text that is a string"):
         baseline.predict([["so good"]])
-    with pytest.raises(ValueError, match="example 0 has a text in one piece"):
+    with pytest.raises(ValueError, match="example 0 has a text that is a string"):
         baseline.predict(["so good"])
 
 
-def test_many_texts_are_answered_as_one_by_one() -> None:
+def test_batch_predictions_equal_single_ones() -> None:
     texts = [[text.split()] for text in TEXTS] * 300
     for each in fitted()[:3]:
         margins = each.baseline.margins(texts)

@@ -36,7 +36,7 @@ def test_one_pair_and_no_query_work():
 def test_no_pairs_are_refused_with_advice():
     with pytest.raises(
         DataError,
-        match=r"^retrieval needs at least one sentence pair; give it training pairs$",
+        match=r"^retrieval needs at least one sentence pair; pass training pairs$",
     ):
         RetrievalBaseline([])
 

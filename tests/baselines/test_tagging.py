@@ -1,4 +1,4 @@
-"""Tags by the word alone, and by what is around it, against a count and against scikit-learn."""
+"""Tags from the word alone, and from its context, compared with a count and with scikit-learn."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def fitted():
     return list(fit_tagging_baselines(make(1), make(2), share_right))
 
 
-def test_the_frequent_tag_is_that_of_a_count(fitted) -> None:
+def test_the_frequent_tag_equals_a_count(fitted) -> None:
     train, valid, baseline = make(1), make(2), fitted[0].baseline
     counts: dict[str, Counter[str]] = {}
     for word, tag in zip(chain(*train.sentences), chain(*train.tags), strict=True):
@@ -77,7 +77,7 @@ def test_the_more_frequent_tag_breaks_a_tie() -> None:
     assert frequent.baseline.predict([["tie"]]) == [["B"]]
 
 
-def test_logistic_regression_is_scikit_learns(fitted) -> None:
+def test_logistic_regression_equals_scikit_learn(fitted) -> None:
     train, valid = make(1), make(2)
 
     def rows(data: Tagged) -> list[dict[str, int]]:
@@ -101,7 +101,7 @@ def test_logistic_regression_is_scikit_learns(fitted) -> None:
     assert fitted[1].n_train == 37
 
 
-def test_what_is_around_a_word_can_be_seen() -> None:
+def test_the_context_of_a_word_is_used() -> None:
     sentences = [["to", "run"], ["a", "run"], ["to", "walk"], ["a", "walk"]]
     data = Tagged(sentences, [["P", "V"], ["D", "N"]] * 2)
     config = BaselineConfig(c_values=(10.0,), min_texts=1)
@@ -123,7 +123,7 @@ def test_features_of_a_token() -> None:
     assert window_features([]) == []
 
 
-def test_what_was_saved_comes_back(tmp_path: Path, fitted) -> None:
+def test_saving_and_loading_round_trips(tmp_path: Path, fitted) -> None:
     sentences = [*make(3).sentences, ["new", "words", "\ud800"]]
     for each in fitted:
         each.baseline.save(tmp_path / each.name, each.figures())
@@ -146,17 +146,17 @@ def test_an_empty_list_of_sentences_is_accepted(fitted) -> None:
         assert [len(c) for c in each.baseline.probabilities([[], ["Ann"], []])] == [0, 1, 0]
 
 
-def test_data_that_cannot_be_are_named(fitted) -> None:
+def test_invalid_data_are_named(fitted) -> None:
     with pytest.raises(ValueError, match="sentence 1 has 2 tokens and 1 tags"):
         Tagged([["a"], ["b", "c"]], [["A"], ["B"]])
-    with pytest.raises(ValueError, match="tags of 1 sentences for 2"):
+    with pytest.raises(ValueError, match="tags of 1 sentences for 2 sentences"):
         Tagged([["a"], ["b"]], [["A"]])
-    with pytest.raises(ValueError, match="sentence 0 is in one piece; give a list of its tokens"):
+    with pytest.raises(ValueError, match="sentence 0 is a string; pass a list of its tokens"):
         Tagged(["ab"], [["A", "B"]])
     nothing = Tagged([[]], [[]])
     with pytest.raises(DataError, match="need training tokens; there are none"):
         fit_tagging_baselines(nothing, make(1), share_right)
     with pytest.raises(DataError, match="need validation tokens; there are none"):
         fit_tagging_baselines(make(1), nothing, share_right)
-    with pytest.raises(ValueError, match="sentence 1 is in one piece; give a list of its tokens"):
+    with pytest.raises(ValueError, match="sentence 1 is a string; pass a list of its tokens"):
         fitted[0].baseline.predict([["a"], "b c"])

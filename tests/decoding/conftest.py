@@ -1,4 +1,4 @@
-"""One thread for these tests: their tensors are so small that a second one only waits."""
+"""One thread for these tests: their tensors are too small for a second one to help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beam search against exhaustive search, and against greedy decoding."""
+"""Beam search compared with exhaustive search and greedy decoding."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_exhaustive_width_finds_the_best_by_score(V, seed, end_bias):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 3.0])
 @pytest.mark.parametrize("V", [4, 5, 7, 13, 1033])
-def test_no_beam_answer_scores_below_the_greedy_one(V, alpha):
+def test_no_beam_result_scores_below_the_greedy_one(V, alpha):
     limits = [23, 1, 7, 2, 31, 13]
     for seed, end_bias in itertools.product(range(3), (-3.0, 0.0, 2.0)):
         toy = Toy(V, seed=seed, end_bias=end_bias)
@@ -71,7 +71,7 @@ def test_no_beam_answer_scores_below_the_greedy_one(V, alpha):
 
 
 def test_improbable_ends_do_not_stop_the_search():
-    # Five words in a row, each of probability 0.97, then the end; before that an end has 0.01.
+    # Five words in a row, each with probability 0.97, then the end; before that, the end has 0.01.
     right = (4, 5, 6, 7, 8)
 
     def next_token(said):
@@ -88,8 +88,8 @@ def test_improbable_ends_do_not_stop_the_search():
         assert script.n_steps == 6
 
 
-def test_the_greedy_path_is_not_pushed_out():
-    # After 4, the most probable word, many words follow; after 5 and 6 few. None of theirs ends well.
+def test_the_greedy_path_stays_in_the_beam():
+    # After 4, the most probable word, many words follow; after 5 and 6 few. All of these end badly.
     def next_token(said):
         if not said:
             return {4: 0.4, 5: 0.35, 6: 0.25}
@@ -109,8 +109,8 @@ def test_the_greedy_path_is_not_pushed_out():
 
 
 @pytest.mark.parametrize("end", [1.0, 0.5])
-def test_equal_probabilities_are_decided_as_greedy_does(end):
-    # All words are equally probable; what follows the first one is certain, and the greedy answer.
+def test_ties_are_broken_as_in_greedy_decoding(end):
+    # All words are equally probable; after the first one, the greedy choice, the rest is certain.
     def next_token(said):
         if not said:
             return dict.fromkeys(range(4, 40), 1.0) | {1: 1.0}
@@ -125,21 +125,21 @@ def test_equal_probabilities_are_decided_as_greedy_does(end):
     assert by_greedy.tokens == best.tokens == (1,) * 9
 
 
-def test_fewer_answers_than_asked_for_where_there_are_no_more():
+def test_fewer_hypotheses_if_there_are_no_more():
     script = Script(6, lambda said: {4: 0.7, 5: 0.3} if not said else {EOS: 1.0})
     (found,) = search(script, script.start(1), [9], DecodingConfig(beam_size=5, n_best=5))
     assert [answer.tokens for answer in found] == [(4,), (5,)]
     assert [answer.log_prob for answer in found] == pytest.approx([math.log(0.7), math.log(0.3)])
 
 
-def test_an_answer_where_the_model_allows_none():
+def test_an_empty_hypothesis_if_the_model_allows_none():
     script = Script(6, lambda said: {PAD: 1.0} if said else {4: 0.5, PAD: 0.5})
     ((one,), (other,)) = search(script, script.start(2), [9, 1], DecodingConfig())
     assert (one.tokens, one.finished, one.score) == ((), False, -math.inf)
     assert (other.tokens, other.finished) == ((4,), False)
 
 
-def test_hypotheses_that_cannot_win_are_not_read():
+def test_hypotheses_that_cannot_win_are_dropped():
     toy = Toy(23, end_bias=2.0)
     limits = [17] * 7
     search(toy, toy.start(7), limits, DecodingConfig(beam_size=8))
@@ -148,7 +148,7 @@ def test_hypotheses_that_cannot_win_are_not_read():
     assert width[-1] < 8
 
 
-def test_asking_for_everything_gives_everything_once():
+def test_a_large_n_best_gives_every_sequence_once():
     toy = Toy(6)
     (found,) = search(toy, toy.start(1), [4], DecodingConfig(beam_size=150, n_best=150))
     assert len(found) == len({(answer.tokens, answer.finished) for answer in found}) == 40 + 81
@@ -160,7 +160,7 @@ def test_stopping_early_on_the_bound_loses_nothing(seed, alpha):
     toy = Toy(23, seed=seed, end_bias=1.5)
     state, limits = toy.start(5), [17, 3, 11, 1, 13]
     runs = []
-    for n_best in (1, 6):  # asking for all six, the bound can stop nothing early
+    for n_best in (1, 6):  # with n_best = 6, the bound cannot stop early
         toy.batch_sizes.clear()
         config = DecodingConfig(beam_size=6, n_best=n_best, length_penalty=alpha)
         best = [answers[0] for answers in search(toy, state, limits, config)]
@@ -169,7 +169,7 @@ def test_stopping_early_on_the_bound_loses_nothing(seed, alpha):
     assert runs[0][1] <= runs[1][1]
 
 
-def test_the_bound_does_stop_early():
+def test_the_bound_stops_the_search_early():
     toy = Toy(23, end_bias=9.0)
     search(toy, toy.start(1), [50], DecodingConfig(beam_size=6, length_penalty=0.0))
     assert len(toy.batch_sizes) < 4
@@ -199,7 +199,7 @@ def test_a_wider_beam_scores_at_least_as_well_on_average():
     assert means[0] < means[-1]
 
 
-def test_the_length_penalty_prefers_longer_answers():
+def test_the_length_penalty_prefers_longer_hypotheses():
     toy = Toy(23, end_bias=1.5)
     lengths = []
     for alpha in (0.0, 1.0, 4.0):
@@ -235,12 +235,12 @@ def test_best_continuations_equal_a_sort_of_all(V, Q, k):
     assert places.max() < Q * V
     assert torch.equal(everything.gather(1, places)[:, : Q * V], wanted)
     for row in values.isfinite().logical_and(torch.arange(k) < Q * V):
-        assert row[:-1].ge(row[1:].to(row.dtype)).all()  # what is missing comes last
+        assert row[:-1].ge(row[1:].to(row.dtype)).all()  # missing values come last
     live = places[0][values[0].isfinite()].tolist()
     assert len(set(live)) == len(live)
 
 
-def test_best_continuations_find_the_last_token_of_an_uneven_vocabulary():
+def test_best_continuations_cover_the_last_partial_block():
     log_probs = torch.full((2, 2, 1153), -9.0)
     log_probs[0, 0, 1152] = -1.0
     log_probs[0, 1, 0] = -2.0
@@ -251,7 +251,7 @@ def test_best_continuations_find_the_last_token_of_an_uneven_vocabulary():
     assert places[1, 0].item() == 1153 + 1152
 
 
-def test_a_vocabulary_with_one_word_fills_no_beam_and_still_ends():
+def test_a_vocabulary_with_one_word_is_decoded():
     toy = Toy(4)  # <pad>, one word, <s>, </s>
     (found,) = search(toy, toy.start(1), [3], DecodingConfig(beam_size=5, n_best=5))
     assert sorted((a.tokens, a.finished) for a in found) == [

@@ -1,4 +1,4 @@
-"""A mask decides which tokens may come next, whatever the method of decoding."""
+"""A mask determines which tokens may come next, for every decoding method."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def search(toy, config, mask: TokenMask | None, limits=LIMITS):
 
 @dataclass(frozen=True)
 class Paths:
-    """Allows one path for each sentence, then nothing; off the path, nothing."""
+    """Allows one path for each sentence, and nothing after it or off the path."""
 
     paths: tuple[tuple[int, ...], ...]
-    n_read_BQ: Tensor  # −1 where a hypothesis left its path
+    n_read_BQ: Tensor  # −1 if a hypothesis left its path
 
     @classmethod
     def of(cls, paths) -> Paths:
@@ -93,14 +93,14 @@ def test_a_mask_that_forbids_the_improbable_changes_nothing(config: DecodingConf
 
 
 @every_method
-def test_an_end_that_is_forbidden_fills_the_limit(config: DecodingConfig) -> None:
+def test_forbidding_the_end_gives_maximum_length(config: DecodingConfig) -> None:
     toy = Toy(17, end_bias=9.0)
     for limit, answers in zip(LIMITS, search(toy, config, Forbid((EOS,))), strict=True):
         assert all(len(a.tokens) == limit and not a.finished for a in answers)
 
 
 @every_method
-def test_one_path_is_followed_with_the_models_own_score(config: DecodingConfig) -> None:
+def test_a_forced_path_keeps_the_models_score(config: DecodingConfig) -> None:
     toy = Toy(17)
     paths = [(4, 7, 4), (5,), (6,), (8, 8, 9, 10, 11), ()]
     state = toy.start(len(LIMITS))
@@ -116,7 +116,7 @@ def test_one_path_is_followed_with_the_models_own_score(config: DecodingConfig) 
 
 
 @every_method
-def test_where_nothing_is_allowed_the_hypothesis_ends(config: DecodingConfig) -> None:
+def test_a_hypothesis_ends_if_nothing_is_allowed(config: DecodingConfig) -> None:
     toy = Toy(17)
     (answers,) = search(toy, config, Forbid(tuple(range(17))), [9])
     assert answers[0].tokens == ()

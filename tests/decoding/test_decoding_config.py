@@ -1,4 +1,4 @@
-"""Options are checked by name, and reading them does not bring torch."""
+"""Errors name the option, and reading options does not import torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_samples_may_outnumber_the_beam():
 
 
 def run(code: str) -> str:
-    """What a fresh Python, without the tests' type checks, prints."""
+    """The output of a new Python process, without the type checks of the tests."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     command = [sys.executable, "-c", code]
     return subprocess.run(
@@ -66,12 +66,12 @@ except Exception as error:
     assert run(code) == f"ConfigError {message}"
 
 
-def test_reading_the_options_does_not_bring_torch():
+def test_reading_the_options_does_not_import_torch():
     code = "import sys, unrolled.decoding.types; print('torch' in sys.modules)"
     assert run(code) == "False"
 
 
-def test_an_unknown_name_of_the_package_is_an_attribute_error():
+def test_an_unknown_attribute_of_the_package_raises():
     import unrolled.decoding
 
     with pytest.raises(AttributeError, match="no attribute 'decoed'"):

@@ -1,4 +1,4 @@
-"""Samples follow the distribution, and only it."""
+"""Samples follow the distribution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROBABILITIES = [0.05, 0.3, 0.02, 0.4, 0.13, 0.1]
 
 
 def drawn(config: DecodingConfig, n: int = 10_007) -> list[int]:
-    """How often each token comes at n evenly spaced uniforms."""
+    """How often each token is drawn for n evenly spaced uniforms."""
     uniforms = (torch.arange(n, dtype=torch.float64) / n).unsqueeze(0)
     log_probs = torch.tensor(PROBABILITIES, dtype=torch.float64).log().expand(1, n, -1)
     return draw(log_probs, uniforms, config).flatten().bincount(minlength=6).tolist()
@@ -27,7 +27,7 @@ def shares(config: DecodingConfig) -> list[float]:
     return [count / sum(counts) for count in counts]
 
 
-def test_every_token_gets_its_share():
+def test_tokens_are_drawn_in_proportion_to_probability():
     assert shares(DecodingConfig()) == pytest.approx(PROBABILITIES, abs=2e-4)
 
 
@@ -53,7 +53,7 @@ def test_temperature_sharpens_and_flattens():
         ({"top_k": 3, "top_p": 0.9}, {3, 1, 4}),
     ],
 )
-def test_cuts_keep_the_likeliest_and_renormalise(options, kept):
+def test_top_k_and_top_p_keep_the_most_probable_tokens(options, kept):
     mass = sum(PROBABILITIES[token] for token in kept)
     wanted = [p / mass if token in kept else 0 for token, p in enumerate(PROBABILITIES)]
     found = shares(DecodingConfig(**options))
@@ -61,7 +61,7 @@ def test_cuts_keep_the_likeliest_and_renormalise(options, kept):
     assert found == pytest.approx(wanted, abs=2e-4)
 
 
-def test_impossible_tokens_are_never_drawn_not_even_at_the_edges():
+def test_impossible_tokens_are_never_drawn():
     log_probs = torch.tensor([-torch.inf, 0.5, -torch.inf, 0.5, -torch.inf]).log_softmax(0)
     uniforms = torch.tensor([[0.0, 0.5, 1 - 2**-53]], dtype=torch.float64)
     for config in (DecodingConfig(), DecodingConfig(top_p=0.99), DecodingConfig(top_k=5)):
@@ -77,7 +77,7 @@ def search(toy, state, limits, config, keys=None):
 
 def test_whole_samples_follow_the_joint_distribution():
     toy = Toy(7)
-    toy.bias[[PAD, BOS]] = -60.0  # so that forbidding them changes nothing
+    toy.bias[[PAD, BOS]] = -60.0  # so forbidding them changes nothing
     state, limit, n = toy.start(1), 2, 2003
     (samples,) = search(toy, state, [limit], DecodingConfig(method="sample", n_best=n, seed=11))
     assert len(samples) == n
@@ -93,7 +93,7 @@ def test_whole_samples_follow_the_joint_distribution():
     assert chi_square < 45.3  # 20 degrees of freedom, 0.1 %
 
 
-def test_the_seed_and_the_key_decide():
+def test_samples_depend_on_the_seed_and_the_key():
     toy = Toy(101)
     state = toy.start(1)
 
@@ -118,7 +118,7 @@ def test_top_k_of_one_is_greedy():
     ]
 
 
-def test_samples_do_not_touch_the_global_generator():
+def test_the_global_random_generator_is_not_used():
     toy = Toy(17)
     before = torch.random.get_rng_state()
     search(toy, toy.start(2), [5, 5], DecodingConfig(method="sample"))

@@ -1,4 +1,4 @@
-"""What every method of `decode` promises."""
+"""Properties of every method of `decode`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_batch_decodes_as_each_sentence_alone(config, dtype, tolerance):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_scores_and_attention_are_those_of_the_answer_read_again(config):
+def test_scores_and_attention_equal_rescoring(config):
     toy = Toy(17, end_bias=2.0)
     state = toy.start(len(LIMITS), S=5)
     for sentence, answers in enumerate(search(toy, state, LIMITS, config, KEYS)):
@@ -69,7 +69,7 @@ def test_scores_and_attention_are_those_of_the_answer_read_again(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_answers_stay_within_their_own_limits_and_only_then_are_unfinished(config):
+def test_hypotheses_respect_their_own_limits(config):
     toy = Toy(17, end_bias=1.0)
     for limit, answers in zip(
         LIMITS, search(toy, toy.start(len(LIMITS)), LIMITS, config), strict=True
@@ -90,7 +90,7 @@ def test_the_best_score_comes_first(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_forbidden_and_begin_tokens_are_never_chosen_however_likely(config):
+def test_forbidden_and_begin_tokens_are_never_chosen(config):
     toy = Toy(17)
     toy.bias[[PAD, BOS]] = 50.0
     for answers in search(toy, toy.start(3), [11, 11, 11], config):
@@ -100,7 +100,7 @@ def test_forbidden_and_begin_tokens_are_never_chosen_however_likely(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_an_empty_batch_asks_the_model_nothing(config):
+def test_an_empty_batch_does_not_call_the_model(config):
     toy = Toy(17)
     assert search(toy, toy.start(0), [], config) == []
     assert [[a.tokens for a in its] for its in search(toy, toy.start(2), [0, 0], config)] == [
@@ -115,13 +115,13 @@ def test_finished_sentences_leave_the_batch(config):
     toy = Toy(17, end_bias=1.0)
     search(toy, toy.start(len(LIMITS)), LIMITS, config)
     rows = [B for B, _ in toy.batch_sizes]
-    assert rows[0] == len(LIMITS) - 1  # limit 0 is never asked
+    assert rows[0] == len(LIMITS) - 1  # a sentence with limit 0 is not decoded
     assert rows == sorted(rows, reverse=True)
     for step, B in enumerate(rows):
         assert sum(limit > step for limit in LIMITS) >= B
 
 
-def test_attention_is_returned_only_when_asked():
+def test_attention_is_only_returned_on_request():
     toy = Toy(17, end_bias=1.0)
     answers = search(toy, toy.start(2), [5, 7], DecodingConfig(n_best=3), with_attention=False)
     assert all(answer.attention is None for its in answers for answer in its)
@@ -142,7 +142,7 @@ def test_attention_may_narrow_when_long_sentences_leave():
         assert len(best.attention) <= limit
 
 
-def test_half_precision_logits_are_added_up_in_float32():
+def test_half_precision_logits_are_summed_in_float32():
     class Half(Toy):
         def step(self, tokens, state):
             logits, state, attention = super().step(tokens, state)
@@ -159,5 +159,6 @@ def test_wrong_limits_and_keys_are_refused():
     toy = Toy(17)
     with pytest.raises(ValueError, match=r"^a limit must be at least 0, got -3$"):
         search(toy, toy.start(2), [5, -3], DecodingConfig())
-    with pytest.raises(ValueError, match=r"^one key per sentence: 3 keys for 2 sentences$"):
+    message = r"^there must be one key per sentence, got 3 keys for 2 sentences$"
+    with pytest.raises(ValueError, match=message):
         search(toy, toy.start(2), [5, 3], DecodingConfig(method="sample"), keys=[1, 2, 3])

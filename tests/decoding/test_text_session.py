@@ -1,4 +1,4 @@
-"""What a language model writes, completes and scores, held to enumeration and to reading at once."""
+"""Generation, completion and scoring, compared with enumeration and with reading at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def continuation(kind: str, scale: float = 1.0, **settings: Any) -> tuple[Any, A
 
 
 def after(model: Any, ids: list[int]) -> Tensor:
-    """The distribution after an end of document and these, by plain steps."""
+    """The distribution after an end of document and these ids, by plain steps."""
     _, state = hidden, state = model.step(torch.tensor([EOS_ID]), model.start(1))
     for token in ids:
         hidden, state = model.step(torch.tensor([token]), state)
@@ -51,8 +51,8 @@ def after(model: Any, ids: list[int]) -> Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", AWKWARD)
-def test_text_in_pieces_is_read_like_the_same_text_at_once(kind: str, text: str) -> None:
-    # A lone half of a surrogate pair stays one, however it is cut.
+def test_reading_in_pieces_equals_reading_at_once(kind: str, text: str) -> None:
+    # A lone half of a surrogate pair stays one, however the text is split.
     draws = random.Random(7)
     for marks in ("", " end"):
         at_once = continuation(kind)[2]
@@ -71,7 +71,7 @@ def test_text_in_pieces_is_read_like_the_same_text_at_once(kind: str, text: str)
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("border", ["\n\n", "\n***\n"])
-def test_what_stands_between_documents_may_arrive_in_pieces(kind: str, border: str) -> None:
+def test_document_borders_may_be_split_between_pieces(kind: str, border: str) -> None:
     parts = ["the cat", "sat there", "", "and"]
     for end in ("", " ", "\n", "\n*"):
         text = border.join(parts) + end
@@ -84,7 +84,7 @@ def test_what_stands_between_documents_may_arrive_in_pieces(kind: str, border: s
         assert in_pieces.complete(5) == at_once.complete(5)
         assert list(in_pieces.generate(5)) == list(at_once.generate(5))
     assert at_once._ids_of(text).count(EOS_ID) == 3
-    # A text that stops short of a border is a text.
+    # An incomplete border is ordinary text.
     plain = continuation(kind, border="")[2]
     short = continuation(kind, border=border)[2]
     for each in (plain, short):
@@ -94,7 +94,7 @@ def test_what_stands_between_documents_may_arrive_in_pieces(kind: str, border: s
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", AWKWARD)
-def test_the_tokens_read_are_those_of_the_tokenizer(kind: str, text: str) -> None:
+def test_the_tokens_read_equal_the_tokenizers(kind: str, text: str) -> None:
     model, tokenizer, read = continuation(kind, border="")
     for character in text:
         read.feed(character)
@@ -103,7 +103,7 @@ def test_the_tokens_read_are_those_of_the_tokenizer(kind: str, text: str) -> Non
     assert torch.allclose(model.head.logits(hidden).log_softmax(1)[0], expected, atol=1e-5)
 
 
-def test_a_letter_is_one_step_and_in_the_distribution_at_once() -> None:
+def test_each_character_is_one_step_with_immediate_effect() -> None:
     model, tokenizer, read = continuation("char")
     for n, character in enumerate("the cat", start=1):
         before = model.n_steps
@@ -117,14 +117,14 @@ def test_a_letter_is_one_step_and_in_the_distribution_at_once() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_read_is_never_read_again(kind: str) -> None:
+def test_text_is_never_read_twice(kind: str) -> None:
     model, tokenizer, read = continuation(kind)
     text = "the cat sat there, and then the other cats came"
     for character in text:
         read.feed(character)
         read.log_probs()
     read.feed("\n")
-    # One for each token and two ends of documents (byte pairs can write a line break themselves).
+    # One for each token and two ends of documents (byte pairs have tokens for line breaks).
     assert model.n_steps <= len(tokenizer.encode(text)) + 2
 
 
@@ -138,14 +138,14 @@ def test_a_word_is_committed_when_a_space_follows(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["char", "word", "space"])
-def test_a_line_break_that_no_token_writes_ends_the_document(kind: str) -> None:
+def test_a_line_break_without_a_token_ends_the_document(kind: str) -> None:
     model, tokenizer, read = continuation(kind)
     read.feed("the cat\nand ")
     ids = [*tokenizer.encode("the cat"), EOS_ID, *tokenizer.encode("and ")]
     assert torch.allclose(read.log_probs(), after(model, ids), atol=1e-5)
 
 
-def test_documents_that_restart_forget_what_was_before() -> None:
+def test_restarting_documents_forget_the_previous_one() -> None:
     _, _, first = continuation("char", restart=True)
     _, _, second = continuation("char", restart=True)
     first.feed("sat there\nthe c")
@@ -155,7 +155,7 @@ def test_documents_that_restart_forget_what_was_before() -> None:
     assert [each.bits for each in costs[3:]] == pytest.approx([each.bits for each in alone])
 
 
-def test_a_copy_goes_its_own_way() -> None:
+def test_a_copy_is_independent() -> None:
     _, _, read = continuation("bpe")
     read.feed("the ca")
     other = read.copy()
@@ -171,13 +171,13 @@ def tiny_letters() -> tuple[Any, Any]:
     generator = torch.Generator().manual_seed(5)
     probabilities = torch.rand(len(tokenizer), len(tokenizer), generator=generator) + 0.02
     letters = tokenizer.encode("ab")
-    probabilities[:, letters] *= 0.3  # so that words end
+    probabilities[:, letters] *= 0.3  # so that words can end
     probabilities[:, 1] = 1e-3
     return Table(probabilities / probabilities.sum(1, keepdim=True)), tokenizer
 
 
 @pytest.mark.parametrize("context", ["", "ab ", "ab.a ", "a", "b. ab", "ab aab"])
-def test_completions_in_letters_have_the_probabilities_of_enumeration(context: str) -> None:
+def test_character_completions_equal_enumeration(context: str) -> None:
     model, tokenizer = tiny_letters()
     read = TextSession(model, tokenizer)
     read.feed(context)
@@ -203,7 +203,7 @@ def test_completions_in_letters_have_the_probabilities_of_enumeration(context: s
 
 
 def test_a_short_limit_does_not_end_the_search_early() -> None:
-    # Words end after their fifth letter only, so that many beginnings are read before one ends.
+    # Words only end after their fifth letter, so many prefixes are read before one ends.
     tokenizer = tokenizer_of("char", ["abc"])
     letters = tokenizer.encode("abc")
     generator = torch.Generator().manual_seed(7)
@@ -233,10 +233,10 @@ def test_a_short_limit_does_not_end_the_search_early() -> None:
     )
 
 
-def test_completions_in_byte_pairs_add_up_the_ways_to_cut_a_word() -> None:
+def test_byte_pair_completions_sum_over_all_splits() -> None:
     tokenizer = tokenizer_of("bpe", ["a ab a a ab a ab bab bab bab"] * 3)
     spelled = tokenizer.token_bytes()
-    # Only a few tokens have a share, so that all sequences of up to four can be listed.
+    # Only a few tokens have a probability, so that all sequences of up to four can be enumerated.
     wanted = [b" ", b" a", b"a", b"b", b"ab", b" ab", b"."]
     assert set(wanted) <= set(spelled)
     shares = torch.full((len(tokenizer),), 1e-12)
@@ -273,7 +273,7 @@ def test_completions_in_byte_pairs_add_up_the_ways_to_cut_a_word() -> None:
 
 
 @pytest.mark.parametrize("kind", ["word", "space"])
-def test_completions_of_nothing_are_the_next_token_distribution(kind: str) -> None:
+def test_empty_completions_are_the_next_token_distribution(kind: str) -> None:
     model, tokenizer, read = continuation(kind)
     read.feed("the cat ")
     found = read.complete(len(tokenizer))
@@ -288,7 +288,7 @@ def test_completions_of_nothing_are_the_next_token_distribution(kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", ["word", "space"])
-def test_completions_of_a_word_share_all_the_probability(kind: str) -> None:
+def test_word_completions_have_a_total_probability_of_one(kind: str) -> None:
     model, tokenizer, read = continuation(kind)
     read.feed("then the")
     found = read.complete(len(tokenizer))
@@ -302,7 +302,7 @@ def test_completions_of_a_word_share_all_the_probability(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_completion_never_disagrees_with_what_was_typed(kind: str) -> None:
+def test_completions_start_with_the_typed_text(kind: str) -> None:
     _, _, read = continuation(kind, scale=0.3)
     fresh, draws = read.copy(), random.Random(11)
     for _ in range(60):
@@ -323,7 +323,7 @@ def test_a_completion_never_disagrees_with_what_was_typed(kind: str) -> None:
         assert sum(each.probability for each in found) <= 1 + 1e-6
 
 
-def test_completions_of_a_lower_case_vocabulary_keep_the_capitals_typed() -> None:
+def test_lower_case_completions_keep_typed_capitals() -> None:
     for kind in ("char", "word", "bpe"):
         tokenizer = tokenizer_of(kind, lowercase=True)
         read = TextSession(ToyModel(len(tokenizer)), tokenizer)
@@ -342,7 +342,7 @@ def test_a_search_reads_many_hypotheses_in_one_step() -> None:
     assert model.n_rows <= 24 * model.n_steps
 
 
-def test_after_a_punctuation_mark_the_next_word_may_bring_its_space() -> None:
+def test_after_punctuation_the_next_word_may_include_a_space() -> None:
     _, _, read = continuation("char", scale=0.1)
     read.feed("the cat,")
     assert any(each.text.startswith(" ") for each in read.complete(200, max_length=3))
@@ -352,7 +352,7 @@ def test_after_a_punctuation_mark_the_next_word_may_bring_its_space() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(4))
-def test_the_pieces_are_what_the_tokenizer_decodes(kind: str, seed: int) -> None:
+def test_generated_pieces_equal_the_decoded_text(kind: str, seed: int) -> None:
     _, tokenizer, read = continuation(kind, scale=0.2)
     config = {"max_tokens": 60, "seed": seed}
     tokens = [token for token, _ in read._tokens(60, DecodingConfig("sample"), seed, False)]
@@ -368,7 +368,7 @@ def test_the_pieces_are_what_the_tokenizer_decodes(kind: str, seed: int) -> None
     assert not {0, 1, 2} & set(tokens)
 
 
-def test_words_after_a_text_are_joined_to_it() -> None:
+def test_generated_words_are_joined_to_the_text() -> None:
     tokenizer = tokenizer_of("word")
     n = len(tokenizer)
     words = ["(", "$", "5", ")", ",", "'", "the", "'", "boys", "'", "room"]
@@ -386,7 +386,7 @@ def test_words_after_a_text_are_joined_to_it() -> None:
     assert written == join_words(words)
 
 
-def test_the_same_seed_writes_the_same_and_reading_on_meanwhile_changes_nothing() -> None:
+def test_generation_is_reproducible_and_ignores_later_feeds() -> None:
     _, _, read = continuation("bpe", scale=0.3)
     read.feed("the cat")
     expected = list(read.generate(30, seed=5))
@@ -410,7 +410,7 @@ def test_temperature_zero_takes_the_most_probable_token() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bpe", "running"])
-def test_what_is_written_in_byte_pairs_agrees_with_a_word_begun(kind: str) -> None:
+def test_byte_pair_generation_continues_a_partial_word(kind: str) -> None:
     _, tokenizer, read = continuation(kind, scale=0.2)
     spelled = tokenizer.token_bytes()
     for text in ("and th", "and t", "and the", "and ", "th", "caf\u00e9 a\u00f1"):
@@ -429,7 +429,7 @@ def test_what_is_written_in_byte_pairs_agrees_with_a_word_begun(kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_of_a_stop_string_is_shown(kind: str) -> None:
+def test_stop_strings_are_not_returned(kind: str) -> None:
     _, _, read = continuation(kind, scale=0.2)
     whole = "".join(read.generate(80, seed=2))
     for start in range(0, len(whole) - 6, 5):
@@ -438,7 +438,7 @@ def test_nothing_of_a_stop_string_is_shown(kind: str) -> None:
     assert "".join(read.generate(80, seed=2, stop=["not in it"])) == whole
 
 
-def test_the_end_of_a_document_ends_the_text_where_asked() -> None:
+def test_stop_at_end_stops_at_the_end_of_a_document() -> None:
     _, _, read = continuation("char", scale=0.1)
     whole = "".join(read.generate(300))
     assert "\n" in whole
@@ -456,7 +456,7 @@ def test_the_end_of_a_document_ends_the_text_where_asked() -> None:
         ({"stop": ["a", ""]}, "stop must be strings that are not empty"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named_before_anything_is_written(
+def test_invalid_settings_are_refused_before_generating(
     settings: dict[str, Any], message: str
 ) -> None:
     _, _, read = continuation("char")
@@ -467,7 +467,7 @@ def test_a_setting_that_cannot_be_is_named_before_anything_is_written(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_text_costs_what_its_tokens_do(kind: str) -> None:
+def test_the_score_of_a_text_is_the_sum_of_its_tokens(kind: str) -> None:
     model, tokenizer, read = continuation(kind)
     text = "the cat sat there, and then\nthe boys' room"
     read.feed("what was read does not matter")
@@ -481,7 +481,7 @@ def test_a_text_costs_what_its_tokens_do(kind: str) -> None:
     for n, (token, each) in enumerate(zip(ids, found, strict=True)):
         expected = after(model, ids[:n]).double()
         assert each.bits == pytest.approx(-expected[token].item() / 0.6931471805599453, rel=1e-4)
-        # Words as likely as this one, up to rounding, may stand before or after it.
+        # Words as probable as this one, up to rounding, may come before or after it.
         surely_before, before_or_beside = (
             int((expected > expected[token] + d).sum()) for d in (1e-5, -1e-5)
         )
@@ -492,7 +492,7 @@ def test_a_text_costs_what_its_tokens_do(kind: str) -> None:
     assert figures.bits_per_character == pytest.approx(figures.bits / len(text))
 
 
-def test_a_long_text_is_scored_one_step_a_token() -> None:
+def test_scoring_takes_one_step_per_token() -> None:
     model, _, read = continuation("char")
     model.n_steps = 0
     assert len(read.surprise("the cat " * 100)) == 800

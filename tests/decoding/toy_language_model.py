@@ -18,7 +18,7 @@ TEXTS = [
     "the boys' room is 'there' (not here)",
 ]
 KINDS = ("char", "word", "bpe", "space", "running")
-"""`running` is byte pairs of running text, which put no space before it."""
+"""`running` means byte pairs for running text, which put no space before it."""
 
 
 class ToyModel(torch.nn.Module):
@@ -55,7 +55,7 @@ class ToyModel(torch.nn.Module):
 
 
 class Table:
-    """Probabilities by the last token alone."""
+    """Probabilities that only depend on the last token."""
 
     def __init__(self, probabilities: Tensor) -> None:
         self.head = SimpleNamespace(logits=lambda hidden: hidden)

@@ -1,4 +1,4 @@
-"""A small recurrent model with a known distribution, and states that watch how they are moved."""
+"""A small recurrent model with a known distribution, and states that check how they are moved."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Toy:
 
 
 def rescore(toy: Toy, state: ToyState, sentence: int, tokens, finished: bool):
-    """(log-probability, attention `[T, S]`) of one answer, by reading it token after token."""
+    """(log-probability, attention `[T, S]`) of one hypothesis, by reading it token by token."""
     state = state.keep(torch.tensor([sentence]))
     total, attentions = 0.0, []
     chosen = [*tokens, *([EOS] if finished else [])]
@@ -76,7 +76,7 @@ def rescore(toy: Toy, state: ToyState, sentence: int, tokens, finished: bool):
 
 
 def all_answers(toy: Toy, state: ToyState, sentence: int, limit: int):
-    """(tokens, finished, log-probability) of every answer that ends by the limit or is cut off."""
+    """(tokens, finished, log-probability) of every sequence that ends by the limit or is cut off."""
     words = [v for v in range(toy.V) if v not in (PAD, BOS, EOS)]
     return [
         (tokens, length < limit, rescore(toy, state, sentence, tokens, length < limit)[0])
@@ -87,7 +87,7 @@ def all_answers(toy: Toy, state: ToyState, sentence: int, limit: int):
 
 @dataclass(frozen=True)
 class ScriptState:
-    """What each hypothesis has said so far."""
+    """The tokens of each hypothesis so far."""
 
     said: tuple[tuple[tuple[int, ...], ...], ...]
 
@@ -100,7 +100,7 @@ class ScriptState:
 
 
 class Script:
-    """Probabilities by what was said: `next_token(said)` gives those of some tokens, others have 0."""
+    """Probabilities by history: `next_token(said)` gives those of some tokens, others have 0."""
 
     def __init__(self, V: int, next_token: Callable[[tuple[int, ...]], dict[int, float]]) -> None:
         self.V, self.next_token = V, next_token

@@ -88,7 +88,7 @@ def test_html_is_written_as_utf_8(tmp_path):
     ("ending", "beginning"),
     [(".png", b"\x89PNG"), (".PNG", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")],
 )
-def test_pictures_are_written(tmp_path, ending, beginning):
+def test_images_are_written(tmp_path, ending, beginning):
     pytest.importorskip("matplotlib")
     path = tmp_path / f"alignment{ending}"
     assert draw_attention([prediction()], str(path)) == path
@@ -117,7 +117,7 @@ def size_of(path) -> tuple[int, int]:
     return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
 
 
-def test_pictures_grow_with_the_sentences(tmp_path):
+def test_image_size_grows_with_the_sentences(tmp_path):
     pytest.importorskip("matplotlib")
     longer = prediction("x", ["word"] * 23 + ["</s>"], ["palabra"] * 31 + ["</s>"])
     draw_attention([prediction()], tmp_path / "short.png")
@@ -129,13 +129,13 @@ def test_pictures_grow_with_the_sentences(tmp_path):
     assert both[1] == pytest.approx(long[1] + short[1], abs=1)
 
 
-def test_a_picture_of_one_cell_is_drawn(tmp_path):
+def test_an_image_of_one_cell_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     draw_attention([prediction("a", ("a", "</s>"), ("a",))], tmp_path / "small.png")
     assert size_of(tmp_path / "small.png") > (0, 0)
 
 
-def test_dollars_and_backslashes_are_drawn_as_they_are(tmp_path):
+def test_dollars_and_backslashes_are_drawn_literally(tmp_path):
     pytest.importorskip("matplotlib")
     pieces = ("$\\nothing{$", "a_b^c", "$5 and $6", "</s>")
     draw_attention([prediction("x", pieces, pieces)], tmp_path / "money.svg")
@@ -178,13 +178,13 @@ def test_empty_sentences_are_left_out(tmp_path):
     assert path.read_text(encoding="utf-8").count("<figure>") == 1
 
 
-def test_only_pictures_need_matplotlib(tmp_path, monkeypatch):
+def test_only_images_need_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UnavailableError) as refusal:
         draw_attention([prediction()], tmp_path / "alignment.png")
     assert str(refusal.value) == (
-        "a picture needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
+        "an image needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
     )
     assert draw_attention([prediction()], tmp_path / "alignment.html").exists()
 
@@ -196,7 +196,7 @@ def test_the_footer_names_the_command(tmp_path):
     assert "<pre>" not in attention_page([prediction()])
 
 
-def test_characters_that_html_cannot_hold_are_replaced():
+def test_characters_that_html_cannot_contain_are_replaced():
     page = attention_page([prediction("a\x00", ("\ud800", "</s>"), ("\x1b[1m", "</s>"))])
     assert Cells(page).headings == ["\ufffd", "</s>", "\ufffd[1m", "</s>"]
     assert page.encode("utf-8")

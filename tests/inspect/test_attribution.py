@@ -1,4 +1,4 @@
-"""Integrated gradients are complete, see no padding, and agree with what can be worked out by hand."""
+"""Integrated gradients are complete, ignore padding, and equal results worked out by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = 7
 
 
 def padded(dtype: torch.dtype = torch.float64, filling: float = float("nan")) -> Padded:
-    """Rows of different lengths, with something dreadful in the padding."""
+    """Rows of different lengths, with invalid values in the padding."""
     generator = torch.Generator().manual_seed(3)
     values = torch.randn(len(LENGTHS), T, E, generator=generator, dtype=dtype)
     mask = torch.arange(T) < LENGTHS.unsqueeze(1)
@@ -26,7 +26,7 @@ def padded(dtype: torch.dtype = torch.float64, filling: float = float("nan")) ->
 
 
 class Reader(torch.nn.Module):
-    """Both directions' final states, and one number of three for each row."""
+    """The final states of both directions, and one of three scores for each row."""
 
     def __init__(self, kind: str = "LSTM", dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class Reader(torch.nn.Module):
 
 
 def gaps(found: Attribution) -> Tensor:
-    """`[B]`, by how much the tokens' sum misses the rise of the score."""
+    """`[B]`, the difference between the sum over tokens and the change of the score."""
     return found.tokens.sum(1) - (found.outputs - found.baseline_outputs)
 
 
 def by_definition(score, x: Padded, start: Tensor, n_steps: int) -> Tensor:
-    """The definition, one row after the other, by the rule of midpoints."""
+    """The definition, row by row, with the midpoint rule."""
     tokens = torch.zeros(x.values.shape[:2], dtype=x.values.dtype)
     alphas = (torch.arange(n_steps, dtype=x.values.dtype) + 0.5) / n_steps
     for row, length in enumerate(x.lengths.tolist()):
@@ -74,7 +74,7 @@ def test_integrated_gradients_are_the_integral_of_the_definition(
 
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-def test_attributions_add_up_to_the_rise_of_the_score(kind: str) -> None:
+def test_attributions_sum_to_the_score_difference(kind: str) -> None:
     x, score = padded(), Reader(kind)
     found = integrated_gradients(score, x, n_steps=48)
     rows = torch.arange(len(LENGTHS))
@@ -86,11 +86,11 @@ def test_attributions_add_up_to_the_rise_of_the_score(kind: str) -> None:
     rise = found.outputs - found.baseline_outputs
     assert rise.abs().max() > 0.1
     torch.testing.assert_close(found.tokens.sum(1), rise, rtol=0, atol=1e-9)
-    # One step is too few: the sum must miss.
+    # One step is too few: the sums must differ.
     assert gaps(integrated_gradients(score, x, n_steps=1)).abs().max() > 1e-4
 
 
-def test_the_kernels_give_what_the_reference_gives() -> None:
+def test_kernels_and_reference_give_equal_attributions() -> None:
     x, score = padded(torch.float32), Reader(dtype=torch.float32)
     found = integrated_gradients(score, x)
     with ops.using("reference"):
@@ -114,7 +114,7 @@ def test_padding_cannot_be_seen() -> None:
 
 
 @pytest.mark.parametrize("max_tokens", [1, 29])
-def test_the_budget_of_memory_changes_nothing_and_is_kept(max_tokens: int) -> None:
+def test_max_tokens_is_respected_and_changes_nothing(max_tokens: int) -> None:
     reader, sizes = Reader(), list[tuple[int, int]]()
 
     def score(x: Tensor, lengths: Tensor, rows: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ def test_the_budget_of_memory_changes_nothing_and_is_kept(max_tokens: int) -> No
     torch.testing.assert_close(left_out, occlusion(reader, padded()), rtol=0, atol=1e-12)
 
 
-def test_a_linear_score_is_attributed_exactly_whatever_the_steps() -> None:
+def test_linear_scores_are_attributed_exactly_in_one_step() -> None:
     x = padded()
     weights = torch.randn(T, E, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
@@ -140,7 +140,7 @@ def test_a_linear_score_is_attributed_exactly_whatever_the_steps() -> None:
     found = integrated_gradients(score, x, start, n_steps=1)
     expected = torch.where(x.mask, ((x.values - 1) * weights).sum(2), 0)
     torch.testing.assert_close(found.tokens, expected)
-    # Without a word the others move up, and meet other weights.
+    # Without a word, the others move up and get other weights.
     real = torch.where(x.mask.unsqueeze(2), x.values, 0)
     shorter = torch.cat([real[3, :1], real[3, 2:4]])
     drop = (real[3] * weights).sum() - (shorter * weights[:3]).sum()
@@ -173,7 +173,7 @@ def test_a_baseline_may_differ_from_token_to_token() -> None:
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_gradients_are_had_where_the_caller_is_without(mode) -> None:
+def test_gradients_work_if_the_caller_disabled_them(mode) -> None:
     score = Reader()
     expected = integrated_gradients(score, padded())
     with mode():
@@ -183,7 +183,7 @@ def test_gradients_are_had_where_the_caller_is_without(mode) -> None:
     assert all(parameter.grad is None for parameter in score.parameters())
 
 
-def test_embeddings_that_are_being_trained_are_left_alone() -> None:
+def test_attributions_leave_no_gradients_on_embeddings() -> None:
     x = padded()
     values = x.values.clone().requires_grad_()
     found = integrated_gradients(Reader(), Padded(values, x.lengths))
@@ -192,7 +192,7 @@ def test_embeddings_that_are_being_trained_are_left_alone() -> None:
     assert not occlusion(Reader(), Padded(values, x.lengths)).requires_grad
 
 
-def test_no_rows_are_no_trouble() -> None:
+def test_an_empty_batch_is_accepted() -> None:
     x = Padded(torch.zeros(0, 3, E), torch.zeros(0, dtype=torch.int64))
     found = integrated_gradients(Reader(dtype=torch.float32), x)
     assert found.tokens.shape == (0, 3)
@@ -200,7 +200,7 @@ def test_no_rows_are_no_trouble() -> None:
     assert occlusion(Reader(dtype=torch.float32), x).shape == (0, 3)
 
 
-def test_only_empty_rows_give_nothing() -> None:
+def test_empty_rows_have_no_attributions() -> None:
     x = Padded(torch.full((2, 3, E), float("nan")), torch.zeros(2, dtype=torch.int64))
     found = integrated_gradients(Reader(dtype=torch.float32), x)
     assert (found.tokens == 0).all()
@@ -208,14 +208,14 @@ def test_only_empty_rows_give_nothing() -> None:
     assert isinstance(found, Attribution)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     x, score = padded(), Reader()
     with pytest.raises(ValueError, match="n_steps must be at least 1, got 0"):
         integrated_gradients(score, x, n_steps=0)
     with pytest.raises(ValueError, match=r"baseline must be \[5\] or \[4, 7, 5\], got \[4\]"):
         integrated_gradients(score, x, torch.zeros(4))
     ids = Padded(torch.zeros(2, 3, dtype=torch.int64), torch.tensor([3, 1]))
-    with pytest.raises(ValueError, match=r"must be embeddings .* look the ids up first"):
+    with pytest.raises(ValueError, match=r"must be embeddings .* look up the embeddings"):
         integrated_gradients(score, ids)
     with pytest.raises(ValueError, match="must be embeddings"):
         occlusion(score, ids)
@@ -223,5 +223,5 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(ValueError, match="the score must be one number per row"):
             attribute(lambda x, lengths, rows: x.sum(2), x)
     for constant in (lambda x, *_: x.detach().sum((1, 2)), lambda x, *_: torch.ones(len(x))):
-        with pytest.raises(ValueError, match="the score has no gradient for the embeddings"):
+        with pytest.raises(ValueError, match="the score has no gradient with respect to the"):
             integrated_gradients(constant, x)

@@ -388,7 +388,7 @@ def test_text_cannot_break_a_page():
     assert "<script" not in report_page(LabelReport("t", wide))
 
 
-def test_characters_that_html_cannot_hold_are_replaced(tmp_path):
+def test_characters_that_html_cannot_contain_are_replaced(tmp_path):
     mistake = Mistake(0, "a\x00b\x1b[1m\ud800 ok\tok\n", "n", "p", 0.5)
     evaluation = measure_labels("np", [0], [1])
     path = write_report(LabelReport("t", evaluation, mistakes=[mistake]), tmp_path / "report.html")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_title_and_command_are_escaped():
 
 
 def test_the_footer_has_the_command_and_the_version(monkeypatch):
-    monkeypatch.setattr(page.metadata, "version", lambda name: "9.8.7")
+    monkeypatch.setattr(page, "package_version", lambda: "9.8.7")
     footer = attention_page(command="unrolled predict run").split("<footer>")[1]
     assert "Created by Unrolled 9.8.7 with:" in footer
     assert "<pre>unrolled predict run</pre>" in footer
@@ -52,9 +53,9 @@ def test_the_footer_has_the_command_and_the_version(monkeypatch):
 
 def test_an_uninstalled_package_has_no_version(monkeypatch):
     def missing(name):
-        raise page.metadata.PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(page.metadata, "version", missing)
+    monkeypatch.setattr(metadata, "version", missing)
     assert "<p>Created by Unrolled</p>" in attention_page()
 
 

@@ -1,4 +1,4 @@
-"""A map of words shows what its vectors say, and its labels can be read."""
+"""A word map shows the distances of the vectors, and its labels are readable."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_labels_cover_no_label_or_dot_and_stay_inside() -> None:
         assert not any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in dots)
 
 
-def test_a_label_alone_stands_to_the_right_of_its_dot() -> None:
+def test_a_single_label_is_right_of_its_dot() -> None:
     (box,) = place_labels([(50, 50)], [(20, 10)], (0, 0, 100, 100), 3)
     assert box == (53, 45, 73, 55)
     (box,) = place_labels([(90, 50)], [(20, 10)], (0, 0, 100, 100), 3)
@@ -77,7 +77,7 @@ def test_a_label_alone_stands_to_the_right_of_its_dot() -> None:
 @pytest.mark.parametrize(
     ("ending", "beginning"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".PDF", b"%PDF")]
 )
-def test_pictures_are_written(tmp_path: Path, ending: str, beginning: bytes) -> None:
+def test_images_are_written(tmp_path: Path, ending: str, beginning: bytes) -> None:
     pytest.importorskip("matplotlib")
     vectors = vectors_of()
     path = draw_words(vectors, [*vectors.words[:12], "word3"], str(tmp_path / f"map{ending}"))
@@ -85,7 +85,7 @@ def test_pictures_are_written(tmp_path: Path, ending: str, beginning: bytes) -> 
     assert path.read_bytes().startswith(beginning)
 
 
-def test_every_word_is_written_once_and_as_it_is(tmp_path: Path) -> None:
+def test_every_word_is_drawn_once_and_literally(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     words = ["$5", "a_b^c", "\\nothing{$", "¿qué?"]
     vectors = WordVectors(words, np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32))
@@ -94,7 +94,7 @@ def test_every_word_is_written_once_and_as_it_is(tmp_path: Path) -> None:
     assert [drawn.count(f"<!-- {word} -->") for word in words] == [1, 1, 1, 1]
 
 
-def test_letters_that_the_font_has_not_are_named(tmp_path: Path) -> None:
+def test_letters_missing_from_the_font_are_named(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     words = ["日本", "ñandú", "日"]
     vectors = WordVectors(words, np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32))
@@ -128,7 +128,7 @@ def test_two_words_and_many_are_drawn(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_said(
+def test_invalid_arguments_are_refused(
     tmp_path: Path, words: list[str], name: str, sentence: str
 ) -> None:
     with pytest.raises(ConfigError) as raised:
@@ -137,7 +137,7 @@ def test_what_cannot_be_drawn_is_said(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none" / "map.png"
     with pytest.raises(ConfigError) as raised:
         draw_words(vectors_of(), ["word1", "word2"], path)
@@ -146,7 +146,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_picture_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+def test_images_are_written_atomically(tmp_path: Path, monkeypatch) -> None:
     figure = pytest.importorskip("matplotlib.figure").Figure
     vectors, path = vectors_of(), tmp_path / "map.png"
     path.write_bytes(b"before")
@@ -168,11 +168,9 @@ def test_a_picture_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> N
         draw_words(vectors, vectors.words[:3], path)
 
 
-def test_without_matplotlib_it_is_said_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_matplotlib_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(UnavailableError) as raised:
         draw_words(vectors_of(), ["word1", "word2"], tmp_path / "map.png")
-    assert str(raised.value) == ("a picture needs matplotlib; run pip install 'unrolled[figures]'")
+    assert str(raised.value) == ("an image needs matplotlib; run pip install 'unrolled[figures]'")

@@ -22,7 +22,7 @@ def query_of(attention: Attention, n_rows: int = B, n_queries: int = Q, dtype=to
 
 
 def by_formula(attention: Attention, query, encoded, lengths):
-    """Row by row, query by query, step by step, as the papers write it."""
+    """Row by row, query by query, step by step, as in the papers."""
     contexts, weights = [], []
     for b in range(len(encoded)):
         m_SD = encoded[b, : int(lengths[b])]
@@ -45,13 +45,13 @@ def by_formula(attention: Attention, query, encoded, lengths):
 
 
 @pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("with_step_model", [False, True])
-def test_attention_equals_the_equation_and_gradients(score, with_step_model):
+@pytest.mark.parametrize("arranged", [False, True])
+def test_attention_equals_the_equation_and_gradients(score, arranged):
     attention = make(score)
     query = query_of(attention)
     encoded = torch.randn(B, S, D, dtype=torch.float64, requires_grad=True)
     leaves = {"query": query, "encoded": encoded, **dict(attention.named_parameters())}
-    project = attention.step_model() if with_step_model else None
+    project = attention.arrange() if arranged else None
     ours = attention(query, attention.remember(Padded(encoded, LENGTHS)), project)
     theirs = by_formula(attention, query, encoded, LENGTHS)
     upstream = [torch.randn_like(part) for part in theirs]
@@ -74,7 +74,7 @@ def test_float32_is_the_same_map(score):
     exact = attention(query, attention.remember(Padded(encoded, LENGTHS)))
     attention = attention.float()
     memory = attention.remember(Padded(encoded.float(), LENGTHS))
-    single = attention(query.float(), memory, attention.step_model())
+    single = attention(query.float(), memory, attention.arrange())
     for one, other in zip(single, exact, strict=True):
         assert one.dtype is torch.float32
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5)
@@ -150,7 +150,7 @@ def test_rows_of_a_batch_do_not_see_each_other(score):
         torch.testing.assert_close(weights[0], whole[1][b, :, :length], rtol=1e-12, atol=1e-12)
 
 
-def test_weights_sum_to_one_even_where_energies_are_extreme():
+def test_weights_sum_to_one_with_extreme_energies():
     attention = Attention("dot", 3, 3)
     memory = attention.remember(Padded(1e4 * torch.randn(2, 5, 3), torch.tensor([5, 2])))
     _, weights = attention(1e4 * torch.randn(2, 1, 3), memory)
@@ -177,8 +177,8 @@ def test_dot_with_different_widths_is_refused():
 
 
 def test_only_additive_attention_projects_the_query():
-    assert make("additive").step_model() is not None
-    assert make("dot").step_model() is None
-    assert make("general").step_model() is None
+    assert make("additive").arrange() is not None
+    assert make("dot").arrange() is None
+    assert make("general").arrange() is None
     assert make("additive", hidden_size=None).query_weight.shape == (H, H)
     assert list(make("dot").parameters()) == []

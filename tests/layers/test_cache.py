@@ -1,4 +1,4 @@
-"""The continuous cache against its equation, one step after another."""
+"""The continuous cache compared with its equation, step by step."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_cache_equals_the_equation_over_any_windows(
     torch.testing.assert_close(torch.cat(theirs), right, rtol=1e-10, atol=1e-10)
 
 
-def test_without_weight_the_model_is_as_it_was():
+def test_weight_zero_leaves_the_model_unchanged():
     hidden, log_probs, targets = text()
     assert torch.equal(
         ContinuousCache(5, 1.0, 0.0).log_probs(hidden, log_probs, targets), log_probs
@@ -73,7 +73,7 @@ def test_large_products_stay_finite():
     torch.testing.assert_close(mixed.exp().sum(1), torch.ones(T))
 
 
-def test_a_cleared_cache_has_seen_nothing():
+def test_clearing_empties_the_cache():
     hidden, log_probs, targets = text()
     cache = ContinuousCache(5, 0.5, 0.3)
     first = cache.log_probs(hidden, log_probs, targets)
@@ -82,7 +82,7 @@ def test_a_cleared_cache_has_seen_nothing():
     assert torch.equal(cache.log_probs(hidden, log_probs, targets), first)
 
 
-def test_what_is_remembered_does_not_hold_the_windows_alive():
+def test_the_cache_does_not_keep_windows_alive():
     hidden, log_probs, targets = text()
     cache = ContinuousCache(5, 0.5, 0.3)
     cache.log_probs(hidden, log_probs, targets)
@@ -97,6 +97,6 @@ def test_what_is_remembered_does_not_hold_the_windows_alive():
         ((5, 1.0, 1.0), "weight must be at least 0 and below 1, got 1"),
     ],
 )
-def test_what_cannot_be_is_refused(arguments, message):
+def test_invalid_settings_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         ContinuousCache(*arguments)

@@ -1,4 +1,4 @@
-"""Encoders of two texts against their papers' equations, written out step by step."""
+"""Encoders of text pairs compared with the equations of the papers, step by step."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make(variant, cell="lstm", dtype=torch.float64, **options):
     with torch.no_grad():
         for parameter in encoder.parameters():
             if parameter.ndim == 1 or not parameter.any():
-                parameter.normal_()  # what begins at zero, and energies that are hardly more
+                parameter.normal_()  # parameters that start at zero, and energies that start small
     return encoder
 
 
@@ -70,11 +70,11 @@ def texts(dtype=torch.float64, filling=float("nan")):
     return pair
 
 
-# The equations, one row at a time. Letters are those of the docstrings.
+# The equations, one row at a time, with the letters of the docstrings.
 
 
 def read(cell, reader, x_TE, state, backwards=False):
-    """(h_1 … h_T), and the state after the step that was computed last."""
+    """(h_1 … h_T), and the state after the last step."""
     parts, suffix = ("weight_ih", "weight_hh", "bias_ih", "bias_hh"), "_reverse" * backwards
     weights = Weights(*(getattr(reader.recurrent, f"{part}_l0{suffix}") for part in parts))
     step, outputs = cells.CELLS["rnn_tanh" if cell == "rnn" else cell].step, []
@@ -90,7 +90,7 @@ def start_of(encoder, direction=0):
 
 
 def cross(cell, start, end):
-    """(h_0, c) of an LSTM, the other text's h of a cell that has no c."""
+    """(h_0, c) for an LSTM, the other text's h for a cell without c."""
     return (start[0], end[1]) if cell == "lstm" else end
 
 
@@ -169,7 +169,7 @@ EQUATIONS = {
 
 
 def by_equations(variant, cell, encoder, first, second):
-    """Row by row, the attention filled up with zeros."""
+    """Row by row, with the attention padded with zeros."""
     equations = EQUATIONS[VARIANTS[variant][0]]
     values, attentions = [], []
     for b, (n, m) in enumerate(zip(first.lengths.tolist(), second.lengths.tolist(), strict=True)):
@@ -322,7 +322,7 @@ def test_attention_sums_to_one_unless_the_memory_is_empty(variant):
     torch.testing.assert_close(attention.sum(2), looks.double())
 
 
-# What crosses from text to text.
+# The state passed from text to text.
 
 
 def logit_of(encoder, head, first, second):
@@ -330,7 +330,7 @@ def logit_of(encoder, head, first, second):
 
 
 def through_the_state_alone(encoder):
-    """Where attention looks at the first text, take away what it sees: W^p r = 0."""
+    """If attention reads the first text, remove its effect: W^p r = 0."""
     if hasattr(encoder, "seen_weight"):
         torch.nn.init.zeros_(encoder.seen_weight)
     return encoder
@@ -361,7 +361,7 @@ def test_the_first_text_acts_only_through_the_cell_state(variant, dtype, monkeyp
 
 @pytest.mark.parametrize("variant", CONDITIONAL)
 def test_the_hidden_state_of_the_first_text_is_not_passed_on(variant):
-    # After one step from zeros the output gate is in h and not in c; the other gates are in both.
+    # After one step from zeros, the output gate affects h but not c; the other gates affect both.
     encoder = through_the_state_alone(make(variant))
     first = Padded(torch.randn(2, 1, E, dtype=torch.float64), torch.tensor([1, 1]))
     second = Padded(torch.randn(2, T, E, dtype=torch.float64), torch.tensor([T, 2]))
@@ -392,7 +392,7 @@ def test_a_cell_without_cell_state_passes_on_the_hidden_state(variant, cell):
     logit = logit_of(encoder, TanhScorer(encoder.output_size, C).double(), first, second)
     (gradient,) = torch.autograd.grad(logit, [first.values])
     for b, (n, m) in enumerate(zip(FIRST_LENGTHS.tolist(), SECOND_LENGTHS.tolist(), strict=True)):
-        # Through an empty second text a GRU's h_T is the first one's h_S itself.
+        # With an empty second text, a GRU's h_T is the h_S of the first text itself.
         assert n == 0 or (gradient[b, :n] != 0).any(), (b, m)
 
 
@@ -411,7 +411,7 @@ def test_independent_encoding_uses_the_first_text_vector_only(variant):
     assert of_second.any()
 
 
-def test_texts_have_weights_of_their_own_unless_shared():
+def test_texts_have_separate_weights_unless_shared():
     for variant in VARIANTS:
         encoder = make(variant)
         its = getattr(encoder, "conditional", encoder)
@@ -426,7 +426,7 @@ def test_one_direction_initialises_both_of_the_second_text():
     assert n_both == 2 * n_one
 
 
-# Dropout, and what is refused.
+# Dropout and errors.
 
 
 @every_variant
@@ -463,7 +463,7 @@ def test_inputs_and_outputs_are_dropped_in_training_only(variant):
         ("bidirectional", [(B, S, E)], [(B, T, E), (B, 2 * H)]),
     ],
 )
-def test_what_is_used_is_dropped_and_nothing_else(variant, of_first, of_second):
+def test_dropout_applies_to_used_outputs_only(variant, of_first, of_second):
     encoder, seen = make(variant, dropout_rate=0.5), ([], [])
     its = getattr(encoder, "conditional", encoder)
     for reader, shapes in zip((its.first, its.second), seen, strict=True):
@@ -505,7 +505,7 @@ def test_lower_precision_runs_every_encoder(variant):
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused(variant, options, message):
+def test_invalid_settings_are_refused(variant, options, message):
     options = {"cell": "lstm", **options}
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         PAIR_ENCODERS[variant](options.pop("cell"), E, H, **options)

@@ -1,4 +1,4 @@
-"""The linear-chain CRF against the enumeration of all its paths."""
+"""The linear-chain CRF compared with the enumeration of all paths."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def make(scheme=None, dtype=torch.float64, scale=1.0) -> LinearChainCRF:
 
 
 def chunks_are_well_formed(labels, scheme):
-    """A scheme's definition, read from left to right."""
+    """The definition of a scheme, from left to right."""
     inside = None
     for label in labels:
         letter, _, kind = label.partition("-")
@@ -67,7 +67,7 @@ def chunks_are_well_formed(labels, scheme):
 
 @cache
 def paths_of(scheme, n: int):
-    """All paths of n labels that the scheme has."""
+    """All paths of n labels that the scheme allows."""
     labels = LABELS.get(scheme, range(C))
     return [
         path
@@ -95,7 +95,7 @@ def all_scores(crf, emissions_TC, n):
 
 
 def example(crf, dtype=torch.float64, filling=float("nan")):
-    """Emissions, right paths drawn from the allowed ones, and what stands in the padding."""
+    """Emissions, gold paths drawn from the allowed ones, and values in the padding."""
     n_labels = len(crf.start_weight)
     emissions = torch.randn(B, T, n_labels, dtype=dtype)
     tags = torch.full((B, T), -7)
@@ -117,7 +117,7 @@ def by_enumeration(crf, emissions, tags):
 
 
 @every_scheme
-def test_the_loss_is_that_of_all_paths_in_value_and_gradients(scheme, way):
+def test_loss_and_gradients_equal_enumeration_of_paths(scheme, way):
     crf = make(scheme)
     emissions, tags = example(crf)
     total, count = crf.loss(emissions, tags, LENGTHS)
@@ -141,7 +141,7 @@ def test_probabilities_of_paths_have_gradients_row_by_row(scheme, way):
     emissions, tags = example(crf)
     ours, right = crf.log_prob(emissions, tags, LENGTHS), -by_enumeration(crf, emissions, tags)
     torch.testing.assert_close(ours, right, rtol=1e-12, atol=1e-12)
-    assert ours[2] == 0  # the one path of no labels
+    assert ours[2] == 0  # the only path without labels
     weight = torch.randn(B, dtype=torch.float64)
     leaves = [emissions, *crf.parameters()]
     for one, other in zip(
@@ -179,7 +179,7 @@ def test_marginals_are_path_shares_by_label(scheme, way):
 
 
 @every_scheme
-def test_the_best_path_is_the_best_of_all(scheme):
+def test_the_best_path_equals_exhaustive_search(scheme):
     for _ in range(5):
         crf = make(scheme)
         emissions, _ = example(crf)
@@ -224,7 +224,7 @@ def test_the_loss_of_a_row_is_independent_of_its_batch(scheme, way):
 
 
 @pytest.mark.parametrize(("n_rows", "n_steps"), [(0, 3), (2, 0), (0, 0)])
-def test_without_rows_or_steps_there_is_nothing_to_lose(n_rows, n_steps):
+def test_empty_batches_have_zero_loss(n_rows, n_steps):
     crf, lengths = make(), torch.zeros(n_rows, dtype=torch.int64)
     emissions = torch.randn(n_rows, n_steps, C, dtype=torch.float64, requires_grad=True)
     tags = torch.zeros(n_rows, n_steps, dtype=torch.int64)
@@ -245,7 +245,7 @@ def test_with_one_label_there_is_one_path():
     assert not emissions.grad.any()
 
 
-def test_without_transition_weights_it_is_a_softmax_at_each_step():
+def test_zero_transitions_give_a_softmax_at_each_step():
     crf = make(scale=0.0)
     emissions, tags = example(crf)
     total, count = crf.loss(emissions, tags, LENGTHS)
@@ -287,7 +287,7 @@ def test_in_bfloat16_the_loss_is_a_float32():
 
 @every_scheme
 @pytest.mark.parametrize("scale", [300.0, 1e5])
-def test_scores_of_any_size_lose_nothing(scheme, scale):
+def test_scores_of_any_size_keep_their_precision(scheme, scale):
     crf = make(scheme, scale=scale)
     emissions, tags = example(crf)
     emissions = (emissions.detach() * scale).requires_grad_()
@@ -303,7 +303,7 @@ def test_scores_of_any_size_lose_nothing(scheme, scale):
 
 
 @every_scheme
-def test_the_quick_way_equals_the_sure_one_up_to_where_it_stops(scheme, monkeypatch):
+def test_products_equal_logarithms_up_to_their_limit(scheme, monkeypatch):
     crf = make(scheme)
     emissions, tags = example(crf)
     ran = []
@@ -342,7 +342,7 @@ def test_long_rows_neither_overflow_nor_underflow():
     torch.testing.assert_close(marginals[0].sum(1), torch.ones(400, dtype=torch.float64))
 
 
-def test_nothing_is_made_for_gradients_that_nobody_wants(monkeypatch):
+def test_nothing_is_stored_if_no_gradient_is_wanted(monkeypatch):
     crf, asked = make(), []
     original = crf_module._lattice
     monkeypatch.setattr(
@@ -355,7 +355,7 @@ def test_nothing_is_made_for_gradients_that_nobody_wants(monkeypatch):
     assert asked == [True, False]
 
 
-def test_what_is_not_allowed_has_no_probability():
+def test_forbidden_paths_have_probability_zero():
     crf = make("bio", scale=0.1)
     emissions = torch.zeros(1, 3, 3, dtype=torch.float64)
     emissions[0, :, 2] = 50.0  # I-X everywhere would be best
@@ -375,18 +375,18 @@ def test_what_is_not_allowed_has_no_probability():
     ],
     ids=str,
 )
-def test_a_right_path_that_is_not_allowed_is_named(path, reason):
+def test_a_forbidden_gold_path_is_named(path, reason):
     crf = make("bio")
     tags = torch.zeros(2, 5, dtype=torch.int64)
     tags[1, : len(path)] = torch.tensor(path)
     lengths = torch.tensor([5, len(path)])
-    message = f"row 2 of the batch: {reason}; correct the labels, or allow every transition"
+    message = f"row 2 of the batch: {reason}; correct the labels, or allow all transitions"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         crf.loss(torch.randn(2, 5, 3, dtype=torch.float64), tags, lengths)
     assert crf.allowed.why_not(path) == reason
 
 
-def test_a_chunk_that_is_not_closed_cannot_be_the_end():
+def test_an_unclosed_chunk_cannot_end_a_row():
     allowed = allowed_transitions(["O", "B-X", "I-X", "E-X", "S-X"], "bioes")
     assert allowed.why_not([0, 1]) == "label 2 is 'B-X' and cannot be the last"
     assert allowed.why_not([]) is None
@@ -419,30 +419,28 @@ def test_a_scheme_allows_only_well_formed_chunks(scheme, labels):
         ("", "bioes", "B-TYPE, I-TYPE, E-TYPE, S-TYPE"),
     ],
 )
-def test_a_label_of_no_scheme_is_refused(label, scheme, expected):
+def test_a_label_outside_the_scheme_is_refused(label, scheme, expected):
     message = (
-        f"'{label}' is no label of the scheme '{scheme}': expected O or one of {expected}; correct it, "
-        "or allow every transition"
+        f"'{label}' is not a label of the scheme '{scheme}': expected O or one of {expected}; correct "
+        "it, or allow all transitions"
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         allowed_transitions(["O", label], scheme)
 
 
-def test_what_cannot_be_is_refused():
+def test_invalid_arguments_are_refused():
     with pytest.raises(ConfigError, match=r"^scheme must be one of bio, bioes, bilou, got 'iob'$"):
         allowed_transitions(["O"], "iob")
     with pytest.raises(ConfigError, match=r"^n_labels must be at least 1, got 0$"):
         LinearChainCRF(0)
-    message = "^the allowed transitions are of 2 labels, and the CRF has 3$"
+    message = "^the allowed transitions have 2 labels, but the CRF has 3$"
     with pytest.raises(ConfigError, match=message):
         LinearChainCRF(3, allowed_transitions(["O", "B"], "bio"))
-    message = (
-        "^no path is allowed for rows of 1 label of B-X, E-X; add the labels that are missing "
-    )
+    message = "^no path is allowed for rows of 1 label of B-X, E-X; add the missing labels "
     with pytest.raises(ConfigError, match=message):
         LinearChainCRF(2, allowed_transitions(["B-X", "E-X"], "bioes"))
     crf, lengths = LinearChainCRF(3), torch.tensor([2])
-    message = r"^emissions must be \[B, T, 3\], one score for each label, got \[1, 2, 5\]$"
+    message = r"^emissions must be \[B, T, 3\], one score per label, got \[1, 2, 5\]$"
     with pytest.raises(ValueError, match=message):
         crf.best(torch.zeros(1, 2, 5), lengths)
     with pytest.raises(ValueError, match=r"^each length must be in 0…2, got "):
@@ -452,8 +450,8 @@ def test_what_cannot_be_is_refused():
         crf.loss(torch.zeros(1, 2, 3), torch.tensor([[0, 3]]), lengths)
 
 
-def test_a_label_set_that_never_mixes_runs_by_logarithms():
-    # Two labels that only alternate: after n steps only one of them can be.
+def test_labels_that_never_mix_use_logarithms():
+    # Two labels that always alternate: after n steps only one of them is possible.
     allowed = allowed_transitions(["O", "B"], "bio")
     alternating = type(allowed)(
         ("a", "b"),
@@ -470,7 +468,7 @@ def test_a_label_set_that_never_mixes_runs_by_logarithms():
     torch.testing.assert_close(log_prob[0], scores.log_softmax(0)[0])
 
 
-def test_the_state_is_the_weights_alone():
+def test_the_state_dict_has_only_weights():
     assert sorted(make("bio").state_dict()) == ["end_weight", "start_weight", "transition_weight"]
 
 
@@ -481,5 +479,5 @@ def test_bilou_allows_what_bioes_does():
     other = allowed_transitions([name.translate(letters) for name in names], "bilou")
     for part in ("starts", "steps", "ends"):
         assert torch.equal(getattr(one, part), getattr(other, part))
-    with pytest.raises(ConfigError, match="'E-A' is no label of the scheme 'bilou'"):
+    with pytest.raises(ConfigError, match="'E-A' is not a label of the scheme 'bilou'"):
         allowed_transitions(["O", "E-A"], "bilou")

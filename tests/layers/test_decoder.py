@@ -35,7 +35,7 @@ def make(cell, score, input_feeding=True, n_layers=1, dtype=torch.float64, **opt
 
 
 def leaves_of(decoder: AttentionalDecoder, n_rows: int = B, n_steps: int = T) -> dict:
-    """Inputs, initial states and encodings, each asked for a gradient, and all weights by name."""
+    """Inputs, initial states and encodings, which require gradients, and all weights by name."""
     dtype = next(decoder.parameters()).dtype
     n_parts = 2 if decoder.cell == "lstm" else 1
     memory_size = H if decoder.attention and decoder.attention.score == "dot" else M
@@ -75,7 +75,7 @@ def by_steps(decoder, embedded, state):
 
 
 def by_equations(decoder, embedded, state):
-    """The class's equations with the reference steps, one word at a time."""
+    """The equations of the class with the reference steps, one word at a time."""
     kind = {"rnn": "rnn_tanh"}.get(decoder.cell, decoder.cell)
     layers = [tuple(part[:, 0] for part in layer) for layer in state.layers]
     out, outputs, attentions = embedded.new_zeros(len(embedded), decoder.output_size), [], []
@@ -130,7 +130,7 @@ def values_and_gradients(run, decoder, leaves, weigh):
 
 
 def fixed_weights():
-    """The same random upstream gradient for a part of the same name, whatever its type."""
+    """The same random upstream gradient for a part of the same name, regardless of type."""
     drawn: dict[str, torch.Tensor] = {}
 
     def weigh(name, part):
@@ -149,7 +149,7 @@ ALL = list(product(CELLS, SCORES, (True, False), (1, 2)))
 
 
 @pytest.mark.parametrize(("cell", "score", "input_feeding", "n_layers"), ALL)
-def test_forward_is_the_loop_over_step_and_the_equations(cell, score, input_feeding, n_layers):
+def test_forward_equals_steps_and_equations(cell, score, input_feeding, n_layers):
     decoder = make(cell, score, input_feeding, n_layers)
     leaves, weigh = leaves_of(decoder), fixed_weights()
     at_once, stepped, exact = (
@@ -203,7 +203,7 @@ def test_one_row_and_one_step(cell, input_feeding):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("input_feeding", [True, False])
-def test_the_second_half_goes_on_where_the_first_ended(cell, input_feeding):
+def test_two_halves_equal_the_whole(cell, input_feeding):
     decoder = make(cell, "general", input_feeding, 2)
     leaves = leaves_of(decoder)
     whole = parts_of(decoder(leaves["embedded"], start_of(decoder, leaves)))
@@ -330,7 +330,7 @@ def test_input_feeding_needs_attention():
 
 
 @pytest.mark.parametrize("input_feeding", [True, False])
-def test_dropout_lies_between_layers_and_only_in_training(input_feeding):
+def test_dropout_is_between_layers_in_training_only(input_feeding):
     leaves = None
     for n_layers, is_random in ((1, False), (2, True)):
         decoder = make("gru", "general", input_feeding, n_layers, dropout_rate=0.5)
@@ -402,7 +402,7 @@ def test_the_native_loop_equals_the_equations(instruction_set, cell, score, n_th
 
 
 @pytest.mark.skipif(ops.native.kernels is None, reason="the kernels are not installed")
-def test_the_native_loop_is_what_runs(monkeypatch):
+def test_the_native_loop_runs_by_default(monkeypatch):
     called = []
 
     class Spy:

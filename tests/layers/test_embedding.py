@@ -1,4 +1,4 @@
-"""An embedding that is trained, frozen, or thawed; words that are dropped."""
+"""Embeddings that are trained, frozen or thawed, and word dropout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ V, E = 17, 5
 IDS = torch.tensor([[4, 5, PAD_ID], [6, 4, 16]])
 
 
-def test_it_is_torchs_embedding_with_padding():
+def test_it_equals_torchs_embedding_with_padding():
     embedding = Embedding(V, E)
     torchs = nn.Embedding(V, E, padding_idx=PAD_ID)
     torchs.load_state_dict(embedding.state_dict())
@@ -76,7 +76,7 @@ def test_thawing_depends_only_on_the_longer_progress():
     assert Embedding(V, E, tuning="thawed", frozen_epochs=1).at(0, 1).is_frozen is False
 
 
-def test_a_frozen_table_never_moves_and_a_trained_one_always():
+def test_only_trained_tables_change():
     for tuning, moves in (("frozen", False), ("trained", True)):
         embedding = Embedding(V, E, tuning=tuning)
         thaw(embedding, 10**9, 10**9)
@@ -87,7 +87,7 @@ def test_a_frozen_table_never_moves_and_a_trained_one_always():
 def test_a_table_stays_frozen_until_it_is_thawed():
     embedding = Embedding(V, E, tuning="thawed", frozen_steps=1)
     assert not embedding(IDS).requires_grad
-    assert embedding.weight.requires_grad  # so that the optimiser knows it from the start
+    assert embedding.weight.requires_grad  # so that the optimizer has it from the start
     assert embedding.at(1)(IDS).requires_grad
 
 
@@ -104,7 +104,7 @@ def test_word_dropout_drops_all_occurrences_in_training_only(tuning):
     assert torch.equal(embedding.eval()(ids), embedding.weight[ids])
 
 
-def test_padding_has_no_gradient_where_words_are_dropped_either():
+def test_padding_has_no_gradient_with_word_dropout():
     embedding = Embedding(V, E, word_rate=0.01)
     embedding(IDS).sum().backward()
     assert not embedding.weight.grad[PAD_ID].any()
@@ -129,12 +129,12 @@ def test_padding_has_no_gradient_where_words_are_dropped_either():
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused(options, message):
+def test_invalid_settings_are_refused(options, message):
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         Embedding(V, E, **options)
 
 
-def test_it_begins_small_and_padding_is_zero() -> None:
+def test_initial_values_are_small_and_padding_is_zero() -> None:
     torch.manual_seed(1)
     weight = Embedding(2003, 53).weight.detach()
     assert not weight[0].any()

@@ -48,7 +48,7 @@ def by_reference(encoder: RecurrentEncoder, cell: str, x_SD, bidirectional: bool
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("n_layers", [1, 2])
-def test_each_row_is_encoded_as_if_alone_and_ends_at_its_own_end(cell, bidirectional, n_layers):
+def test_each_row_is_encoded_as_if_alone(cell, bidirectional, n_layers):
     encoder = make(cell, n_layers, bidirectional)
     x = torch.randn(B, S, D, dtype=torch.float64)
     encoded, state = encoder(Padded(x, LENGTHS))
@@ -95,7 +95,7 @@ def test_a_batch_of_one_row_is_accepted(cell, lengths):
     torch.testing.assert_close(state[1][0], finals[1][0], rtol=1e-10, atol=1e-10)
 
 
-def test_dropout_lies_between_layers_and_only_in_training():
+def test_dropout_is_between_layers_in_training_only():
     x = Padded(torch.randn(B, S, D, dtype=torch.float64), LENGTHS)
     for n_layers, is_random in ((1, False), (2, True)):
         encoder = make("gru", n_layers, dropout_rate=0.5)
@@ -124,7 +124,7 @@ def test_a_bridge_projects_the_numbered_or_the_last_layer(cell, n_encoder_layers
             torch.testing.assert_close(part, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_an_lstms_two_states_have_projections_of_their_own():
+def test_both_lstm_states_have_separate_projections():
     bridge = Bridge("lstm", 5, 7, 1)
     same = torch.randn(3, 5)
     ((h, c),) = bridge(((same, same),))

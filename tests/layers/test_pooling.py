@@ -1,4 +1,4 @@
-"""From steps to one vector: each row as if alone, padding unseen, empty rows defined."""
+"""Pooling: rows are independent, padding is ignored, empty rows are defined."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make(kind, bidirectional=False, dtype=torch.float64) -> Pooling:
 
 
 def one_row(pooling: Pooling, y_TD):
-    """What a row of its real steps comes to, straight from the definition."""
+    """The result for a row of only real steps, from the definition."""
     if len(y_TD) == 0:
         return torch.zeros(D, dtype=y_TD.dtype)
     if pooling.kind == "final":

@@ -1,4 +1,4 @@
-"""An embedding begins with the vectors of its words, and words without one begin as asked."""
+"""An embedding is initialised with the vectors of its words, and missing words as configured."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def test_words_have_the_vectors_of_the_file(
     assert found.tolist() == expected.tolist()
     assert embedding.weight[EOS_ID].tolist() == matrix[FILE.index("</s>")].tolist()
     assert embedding.weight[PAD_ID].tolist() == [0.0] * D
-    begins = {"random": "at random", "mean": "at the mean", "zero": "at zero"}[missing]
+    start = {"random": "random values", "mean": "the mean vector", "zero": "zero"}[missing]
     assert notes == (
         f"model.source_embeddings: 4 of 6 words (66.7%) have a vector in {file}, 1 of them in lower "
-        f"case; the others begin {begins}",
+        f"case; the others start at {start}",
     )
 
 
-def test_words_without_a_vector_begin_as_asked(
+def test_missing_words_are_initialised_as_configured(
     tokenizer: Tokenizer, file: Path, matrix: np.ndarray
 ) -> None:
     embedding = embedding_of(tokenizer)
@@ -97,12 +97,12 @@ def test_words_without_a_vector_begin_as_asked(
     np.testing.assert_allclose(unknown, np.tile(used.mean(0), (3, 1)), rtol=1e-6)
     fill(embedding, tokenizer, file, missing="zero")
     assert not rows(embedding, tokenizer, "absent", "lost", "<unk>").any()
-    # Begin and end are no words: were they zero too, nothing could tell them from padding.
+    # Begin and end are not words: if they were zero, too, they would look like padding.
     assert rows(embedding, tokenizer, "<s>").all()
     assert embedding.weight[BOS_ID].tolist() != embedding.weight[UNK_ID].tolist()
 
 
-def test_random_beginnings_are_spread_as_the_vectors_are(tmp_path: Path) -> None:
+def test_random_vectors_have_the_deviation_of_the_file(tmp_path: Path) -> None:
     words = [f"w{i}" for i in range(2000)]
     tokenizer = Tokenizer.train([" ".join(words)], TextConfig(kind="space"))
     known = np.random.default_rng(2).normal(0, 0.37, (50, D)).astype(np.float32)
@@ -114,14 +114,14 @@ def test_random_beginnings_are_spread_as_the_vectors_are(tmp_path: Path) -> None
     unknown = rows(embedding, tokenizer, *words[50:])
     assert unknown.std() * 4 == pytest.approx(known.std(), rel=0.03)
     assert abs(unknown.mean()) < 0.01
-    # A frozen table keeps what it begins with, so that <unk>, which is any word, is not left to chance.
+    # A frozen table keeps its initial values, so <unk>, which stands for any word, must not be random.
     np.testing.assert_allclose(rows(embedding, tokenizer, "<unk>")[0] * 4, known.mean(0), rtol=1e-4)
     torch.manual_seed(7)
     fill(embedding, tokenizer, tmp_path / "v.txt", scale=4.0)
     assert torch.equal(embedding.weight, first)
 
 
-def test_what_a_model_multiplies_by_is_divided_away(
+def test_vectors_are_divided_by_the_scale_of_the_model(
     tokenizer: Tokenizer, file: Path, matrix: np.ndarray
 ) -> None:
     embedding = embedding_of(tokenizer)
@@ -135,7 +135,8 @@ def test_notes_of_the_file_are_passed_on(tokenizer: Tokenizer, tmp_path: Path) -
     path.write_text("the 1 2\nsky 3 4\nthe 5 6\n", encoding="utf-8")
     notes = fill(embedding_of(tokenizer, 2), tokenizer, path)
     assert notes == (
-        f"model.embeddings: 2 of 6 words (33.3%) have a vector in {path}; the others begin at random",
+        f"model.embeddings: 2 of 6 words (33.3%) have a vector in {path}; the others start at random "
+        "values",
         f"{path}, line 3: 1 duplicate word, the first is 'the'; the first vector of each is used",
     )
 
@@ -146,8 +147,8 @@ def test_another_width_is_refused(tokenizer: Tokenizer, file: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         fill(embedding, tokenizer, file, setting="model.target_embeddings")
     assert str(raised.value) == (
-        f"model.embedding_size is 8, but the vectors of {file} (model.target_embeddings) are of 11 "
-        "numbers; set model.embedding_size = 11"
+        f"model.embedding_size is 8, but the vectors in {file} (model.target_embeddings) have 11 "
+        "dimensions; set model.embedding_size = 11"
     )
     assert torch.equal(embedding.weight, before)
 
@@ -157,18 +158,18 @@ def test_vectors_of_another_language_are_refused(file: Path) -> None:
     with pytest.raises(DataError) as raised:
         fill(embedding_of(tokenizer), tokenizer, file)
     assert str(raised.value) == (
-        f"{file}: none of the 4 words of the vocabulary is in this file; expected vectors of the "
+        f"{file}: none of the 4 words of the vocabulary is in this file; use vectors for the "
         "language of the data (model.embeddings)"
     )
 
 
-def test_parts_of_words_have_no_vectors(file: Path) -> None:
+def test_subword_tokenizers_are_refused(file: Path) -> None:
     tokenizer = Tokenizer.train(["the sea and the sky"], TextConfig(kind="bpe", vocab_size=280))
     with pytest.raises(ConfigError, match=r"text.kind is 'bpe', whose tokens are parts of words"):
         fill(embedding_of(tokenizer), tokenizer, file)
 
 
-def test_an_unknown_beginning_is_refused(tokenizer: Tokenizer, file: Path) -> None:
+def test_an_unknown_initialisation_is_refused(tokenizer: Tokenizer, file: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"^missing must be one of random, mean, zero, got 'one'$"
     ):

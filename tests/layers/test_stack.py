@@ -1,4 +1,4 @@
-"""A stack of recurrent layers: torch's values, states in and out, dropout as the paper has it."""
+"""A stack of recurrent layers: torch's values, states in and out, dropout as in the paper."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_stack_is_torchs_layers_one_after_another(cell, dtype, tolerance):
 
 
 @every_cell
-def test_windows_with_the_state_carried_on_are_the_whole(cell):
+def test_windows_with_carried_state_equal_the_whole(cell):
     stack, x = make(cell, dtype=torch.float64), rows(dtype=torch.float64)
     whole, end = stack(x, stack.start(B))
     state, pieces = stack.start(B), []
@@ -97,7 +97,7 @@ def test_windows_with_the_state_carried_on_are_the_whole(cell):
 
 
 @every_cell
-def test_steps_are_the_forward_pass(cell):
+def test_steps_equal_the_forward_pass(cell):
     stack, x = make(cell), rows()
     for context in (torch.no_grad, torch.enable_grad):
         with context():
@@ -201,7 +201,7 @@ def test_eval_mode_drops_nothing_and_training_mode_does():
     assert LockedDropout(0.0)(x_BTE) is x_BTE
 
 
-def test_a_step_drops_nothing_in_training_mode_either():
+def test_steps_have_no_dropout_in_training_mode():
     stack, x = make(between_rate=0.5, recurrent_weight_rate=0.5), torch.randn(B, E)
     first, _ = stack.step(x, stack.start(B))
     assert torch.equal(first, stack.eval().step(x, stack.start(B))[0])
@@ -210,7 +210,7 @@ def test_a_step_drops_nothing_in_training_mode_either():
 @needs_kernels
 @every_cell
 @torch.no_grad()
-def test_precision_changes_the_step_and_nothing_else(cell):
+def test_precision_only_affects_single_steps(cell):
     stack, x = make(cell, sizes=(37, 41)), rows()
     whole, _ = stack(x)
     state = tuple(tuple(torch.randn_like(p) for p in layer) for layer in stack.start(B))
@@ -242,7 +242,7 @@ def test_a_step_sees_that_the_weights_have_changed(precision):
     assert torch.equal(after, fresh.step(x, stack.start(B))[0])
 
 
-def test_a_lower_precision_is_refused_where_it_cannot_be():
+def test_an_unsupported_precision_is_refused():
     stack, x = make(), torch.randn(B, E)
     stack.precision = "int8"
     with pytest.raises(ConfigError, match="a step in int8 has no gradients: call it under"):
@@ -269,7 +269,7 @@ def test_a_lower_precision_is_refused_where_it_cannot_be():
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused(arguments, message):
+def test_invalid_settings_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         make(**arguments)
 
@@ -283,7 +283,7 @@ def test_a_stack_starts_from_zeros_of_the_weights_dtype():
     assert torch.equal(stack(x)[0], stack(x, stack.start(B))[0])
 
 
-def test_a_dropped_word_is_dropped_wherever_it_stands():
+def test_a_dropped_word_is_dropped_at_all_positions():
     torch.manual_seed(0)
     weight = torch.randn(997, E, dtype=torch.float64, requires_grad=True)
     ids = torch.arange(997).repeat(2, 1)

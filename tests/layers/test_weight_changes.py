@@ -1,4 +1,4 @@
-"""No answer is made from weights as they were: every way to change them is seen by the next call."""
+"""Results never come from old weights: the next call uses weights changed in any way."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def by_numpy(weight: nn.Parameter, new: Tensor) -> None:
 def swapped(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
-            # torch itself drops these before it swaps; with them it refuses.
+            # torch itself drops these before it swaps, and raises an error otherwise.
             layer._flat_weight_refs = []
     each(lambda weight, new: torch.utils.swap_tensors(weight, nn.Parameter(new)))(module)
 
@@ -178,7 +178,7 @@ def make_decoder() -> AttentionalDecoder:
 
 @torch.no_grad()
 def stack_answers(stack: RecurrentStack) -> list[Tensor]:
-    """What two steps and a whole text give."""
+    """The results of two steps and of a whole text."""
     x = torch.linspace(-1, 1, B * 2 * E).view(B, 2, E)
     start = tuple(tuple(part + 0.5 for part in layer) for layer in stack.start(B))
     first, state = stack.step(x[:, 0], start)
@@ -205,7 +205,7 @@ MODELS = {"stack": (make_stack, stack_answers), "decoder": (make_decoder, decode
 
 
 def plain_copy(module: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
-    """A new module whose parameters have the values that the old one computes with."""
+    """A new module whose parameters have the values with which the old one computes."""
     fresh = make()
     fresh.precision = module.precision
     with torch.no_grad():
@@ -220,7 +220,7 @@ def plain_copy(module: nn.Module, make: Callable[[], nn.Module]) -> nn.Module:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("model", MODELS)
-def test_the_next_answer_is_of_the_new_weights(model: str, change: str, precision: str) -> None:
+def test_the_next_prediction_uses_the_new_weights(model: str, change: str, precision: str) -> None:
     make, answers = MODELS[model]
     module = make()
     module.precision = precision
@@ -243,7 +243,7 @@ def averaged(module: nn.Module) -> Iterator[None]:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("model", MODELS)
-def test_averaged_weights_answer_while_in_place(model: str, precision: str) -> None:
+def test_averaged_weights_are_used_while_in_place(model: str, precision: str) -> None:
     make, answers = MODELS[model]
     module = make()
     module.precision = precision
@@ -260,7 +260,7 @@ def test_averaged_weights_answer_while_in_place(model: str, precision: str) -> N
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("model", MODELS)
-def test_a_copy_and_its_original_answer_apart(model: str, precision: str) -> None:
+def test_a_copy_and_its_original_are_independent(model: str, precision: str) -> None:
     make, answers = MODELS[model]
     module = make()
     module.precision = precision
@@ -287,7 +287,7 @@ def test_weights_made_in_inference_mode_can_change(model: str, precision: str) -
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_weights_given_for_one_call_are_those_used(model: str) -> None:
+def test_weights_passed_for_one_call_are_used(model: str) -> None:
     make, answers = MODELS[model]
     module, given = make(), make()
 
@@ -306,7 +306,7 @@ def test_weights_given_for_one_call_are_those_used(model: str) -> None:
     assert all(map(torch.equal, answers(module), before))
 
 
-def test_a_state_holds_nothing_of_the_weights() -> None:
+def test_states_do_not_contain_weights() -> None:
     first, second = make_decoder(), make_decoder()
     memory = Padded(torch.randn(B, S, M), torch.full((B,), S))
     layers = tuple((torch.zeros(B, H),) for _ in range(2))
@@ -317,7 +317,7 @@ def test_a_state_holds_nothing_of_the_weights() -> None:
         alone = second.start(tuple((p[:, 0],) for (p,) in state.layers), state.memory)
         right, _, _ = second.step(words, replace(alone, feed=state.feed))
     assert torch.equal(ours, right)
-    # A state that was reached without gradients lets them flow again.
+    # Gradients work again from a state that was computed without them.
     output, _, _ = second.step(words, state)
     output.sum().backward()
     assert all(weight.grad is not None for weight in of(second).values())
@@ -332,7 +332,7 @@ def make_language_model() -> LanguageModel:
 
 
 def session_answers(session: TextSession) -> list[object]:
-    """What a session says now and after it has read on."""
+    """The results of a session now and after reading more."""
     said: list[object] = [session.log_probs().tolist()]
     session.feed("the c")
     said += [session.log_probs().tolist(), session.complete(3), session.surprise("cat sat")]
@@ -341,7 +341,7 @@ def session_answers(session: TextSession) -> list[object]:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("change", ["fused adam", "data =", "numpy", "load_state_dict, assigned"])
-def test_a_session_goes_on_with_the_new_weights(change: str, precision: str) -> None:
+def test_a_session_continues_with_the_new_weights(change: str, precision: str) -> None:
     model = make_language_model()
     set_precision(model, precision)
     session = TextSession(model, TOKENIZER)
@@ -359,7 +359,7 @@ def test_a_session_goes_on_with_the_new_weights(change: str, precision: str) -> 
 
 
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
-def test_a_session_packs_again_only_where_bits_differ(precision: str) -> None:
+def test_a_session_only_repacks_changed_weights(precision: str) -> None:
     stack = make_stack()
     stack.precision = precision
     with torch.no_grad():
@@ -414,7 +414,7 @@ PARTS: dict[str, tuple[Callable[[], nn.Module], str, Callable[[nn.Module], Tenso
     "attention's query": (
         lambda: Attention("additive", 16, 16),
         "query_weight",
-        lambda attention: attention.step_model()(HIDDEN),
+        lambda attention: attention.arrange()(HIDDEN),
     ),
     "bridge": (
         lambda: Bridge("gru", 16, 16, 1),
@@ -432,14 +432,14 @@ def drawn(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize(("make", "name", "answer"), PARTS.values(), ids=PARTS)
-def test_a_pruned_weight_follows_what_it_is_made_of(
+def test_a_pruned_weight_follows_its_original(
     make: Callable[[], nn.Module], name: str, answer: Callable[[nn.Module], Tensor]
 ) -> None:
     module, (path, _, last) = make(), name.rpartition(".")
     owner = module.get_submodule(path)
     plain = copy.deepcopy(module)
     prune.random_unstructured(owner, last, amount=0.5)
-    # Twice: the graph of the first pass is gone by the second.
+    # Twice: the graph of the first pass no longer exists in the second.
     for _ in range(2):
         answer(module).sum().backward()
     original = getattr(owner, f"{last}_orig")

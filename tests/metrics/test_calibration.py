@@ -16,7 +16,7 @@ def distributions(n: int, n_classes: int, seed: int = 1) -> np.ndarray:
 
 
 def by_hand(confidence, right, binning, n_bins) -> dict[int, list[int]]:
-    """Which predictions are in which bin, one at a time."""
+    """The bin of each prediction, computed one at a time."""
     bins: dict[int, list[int]] = {}
     for i, c in enumerate(confidence):
         if binning == "mass":
@@ -29,7 +29,7 @@ def by_hand(confidence, right, binning, n_bins) -> dict[int, list[int]]:
 
 @pytest.mark.parametrize("binning", ["mass", "width"])
 @pytest.mark.parametrize(("n", "n_bins"), [(1, 1), (1, 15), (7, 3), (53, 15), (101, 10), (11, 97)])
-def test_bins_and_error_are_those_of_their_definition(binning, n, n_bins):
+def test_bins_and_error_equal_the_definition(binning, n, n_bins):
     random = np.random.default_rng(n)
     confidence = np.round(random.uniform(size=n), 2)  # some are equal
     right = random.uniform(size=n) < confidence
@@ -88,7 +88,7 @@ def test_overconfidence_raises_the_calibration_error():
     assert calibrate(gold, nothing, sure).ece == pytest.approx(0.99 - right.mean())
 
 
-def test_brier_and_likelihood_are_those_of_their_definition():
+def test_brier_and_likelihood_equal_the_definition():
     probabilities, gold = distributions(37, 5), np.random.default_rng(1).integers(5, size=37)
     brier = likelihood = 0.0
     for row, label in zip(probabilities, gold, strict=True):
@@ -99,7 +99,7 @@ def test_brier_and_likelihood_are_those_of_their_definition():
     assert scores["nll"] == pytest.approx(likelihood / 37, rel=1e-12)
 
 
-def test_brier_and_likelihood_are_those_of_scikit_learn():
+def test_brier_and_likelihood_equal_scikit_learn():
     metrics = pytest.importorskip("sklearn.metrics")
     for n_classes in (2, 3, 7):
         probabilities = distributions(53, n_classes, n_classes)
@@ -123,7 +123,7 @@ def test_a_small_error_keeps_precision():
     assert found["brier"] == pytest.approx(2 * tiny**2, rel=1e-6)
 
 
-def test_half_precision_is_taken_as_it_is():
+def test_half_precision_probabilities_are_accepted():
     logits = np.random.default_rng(9).normal(size=(29, 11)) * 4
     softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     gold = softmax.argmax(1)
@@ -132,7 +132,7 @@ def test_half_precision_is_taken_as_it_is():
     assert half == pytest.approx(exact, abs=2e-3)
 
 
-def test_of_many_labels_every_cell_is_a_prediction():
+def test_in_multi_label_every_cell_is_a_prediction():
     gold = np.array([[1, 0], [0, 0], [1, 1]])
     probabilities = np.array([[0.9, 0.2], [0.3, 0.1], [0.6, 0.8]])
     found = measure_multi_label("ab", gold, probabilities=probabilities, n_bins=2)
@@ -161,7 +161,7 @@ def test_the_table_is_printed():
     ]
 
 
-def test_other_bins_are_refused():
+def test_invalid_bins_are_refused():
     with pytest.raises(ConfigError, match="must be of equal 'mass' or equal 'width', got 'size'"):
         reliability([0.5], [True], "size")
     with pytest.raises(ConfigError, match="calibration needs at least 1 bin, got 0"):

@@ -55,12 +55,12 @@ def test_buckets_are_of_equal_size_by_default():
         ([1, 2, 2], [("0–1", 1), ("2 and more", 2)]),
     ],
 )
-def test_lengths_that_are_alike_make_few_buckets(lengths, expected):
+def test_equal_lengths_share_a_bucket(lengths, expected):
     table = by_length(tally_labels([0, 0, 0], [0, 0, 0], 1), lengths, n_resamples=5)
     assert [(each.name, each.n) for each in table.slices] == expected
 
 
-def test_a_bucket_with_nothing_in_it_is_left_out():
+def test_empty_buckets_are_left_out():
     table = by_length(tally_labels([0, 0], [0, 0], 1), [5, 90], edges=(10, 20, 30), n_resamples=5)
     assert [each.name for each in table.slices] == ["0–10", "31 and more"]
 
@@ -104,7 +104,7 @@ def test_a_table_is_printed():
     ]
 
 
-def test_the_surest_mistakes_come_first_and_of_equals_the_first():
+def test_the_most_confident_mistakes_come_first():
     gold = [0, 1, 1, 0, 0]
     probabilities = [[0.2, 0.8], [0.7, 0.3], [0.1, 0.9], [0.3, 0.7], [0.2, 0.8]]
     found = worst_mistakes(("neg", "pos"), [*"abcde"], gold, [1, 0, 1, 1, 1], probabilities, n=3)
@@ -118,7 +118,7 @@ def test_the_surest_mistakes_come_first_and_of_equals_the_first():
     assert worst_mistakes(("n", "p"), ["a"], [0], [0], [[1, 0]]) == []
 
 
-def test_of_many_labels_the_surest_wrong_one_counts():
+def test_in_multi_label_the_most_confident_error_counts():
     gold = [[1, 0, 0], [0, 1, 0], [0, 0, 0], [1, 1, 0]]
     probabilities = [[0.2, 0.9, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.65], [0.05, 0.9, 0.1]]
     found = worst_multi_label_mistakes("abc", [*"wxyz"], gold, probabilities, [0.5, 0.5, 0.6])
@@ -130,7 +130,7 @@ def test_of_many_labels_the_surest_wrong_one_counts():
     assert [each.probability for each in found] == pytest.approx([0.95, 0.9, 0.65])
 
 
-def test_a_mistake_of_several_lines_is_printed_in_one():
+def test_a_multi_line_mistake_is_printed_on_one_line():
     assert Mistake(0, "a\n\tb  c", "x", "y", 0.5).line() == "0.500  x → y  a b c"
 
 
@@ -140,7 +140,7 @@ def test_weights_of_words_beyond_1_are_refused(weight):
         Mistake(0, "good", "a", "b", 0.5, (("good", weight),))
 
 
-def test_what_cannot_be_sliced_is_refused():
+def test_invalid_arguments_are_refused():
     tally = tally_labels([0, 1], [0, 0], 2)
     with pytest.raises(
         ConfigError, match=r"the edges of lengths must rise from 0 or more, got \[9"

@@ -1,4 +1,4 @@
-"""Scores of tags: those of their spans in both readings, or of each token."""
+"""Scores of tags: of spans in both readings, or of tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GIVEN = [["B-PER", "I-PER", "O"], ["O", "I-LOC"], [], ["B-PER", "O", "O"]]
 def test_spans_are_scored_in_both_readings() -> None:
     labels = Labels(NAMES, scheme="bio")
     scores = measure_tags(GOLD, GIVEN, labels).scores()
-    # Found as conlleval reads them: PER at 0–2, LOC at 1–2 written by I alone, PER for LOC.
+    # As conlleval reads them: PER at 0–2, LOC at 1–2 written with I alone, PER instead of LOC.
     assert scores["f1"] == scores["precision"] == scores["recall"] == pytest.approx(2 / 3)
     assert scores["strict_f1"] == pytest.approx(2 * 1 / (2 + 3))
     assert scores["token_accuracy"] == pytest.approx(6 / 8)

@@ -44,7 +44,7 @@ def test_any_iterable_of_rows_is_scored_twice_over():
     assert score(tuple(TRANSLATIONS), tuple(REFERENCES)) == score(TRANSLATIONS, REFERENCES)
 
 
-def test_signatures_say_how():
+def test_signatures_are_sacrebleus():
     lines = signature()
     version = sacrebleu.__version__
     assert lines == {

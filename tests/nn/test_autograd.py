@@ -1,4 +1,4 @@
-"""Derivatives as `torch.nn` has them: second ones, forward ones, after changes in place, and batched."""
+"""Derivatives as in `torch.nn`: second, forward-mode, after in-place changes, and batched."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch.utils.checkpoint import checkpoint
 from unrolled import nn, ops
 
 CELLS = ["RNN", "LSTM", "GRU"]
-# Torch compiles some of its forward derivatives by its own deprecated means.
+# Torch uses deprecated functions of its own to compile some forward derivatives.
 torchs_own = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 Results = list[Tensor]
 
 
 def skip_torchs_lstm(cell: str) -> None:
-    """Without the kernels an LSTM is torch's own, and has the limits of that one."""
+    """Without the kernels, an LSTM runs on torch and has the same limits."""
     if cell == "LSTM" and ops.native.kernels is None:
         pytest.skip("torch's own LSTM on the CPU does not do this")
 
@@ -51,7 +51,7 @@ def assert_as_torch(cell: str, work: Callable[..., Any], *args: Any, **options: 
 
 
 def penalty(module: torch.nn.Module, inputs_only: bool) -> Results:
-    """What Gulrajani et al. 2017 add to a critic's loss."""
+    """The gradient penalty of Gulrajani et al. 2017."""
     x = batch()
     y, _ = module(x)
     (g,) = torch.autograd.grad(y.sum(), x, create_graph=True)
@@ -65,7 +65,7 @@ def penalty(module: torch.nn.Module, inputs_only: bool) -> Results:
 
 @pytest.mark.parametrize("inputs_only", [False, True])
 @every_cell
-def test_a_gradient_penalty_counts(cell: str, inputs_only: bool) -> None:
+def test_gradient_penalties_equal_torchs(cell: str, inputs_only: bool) -> None:
     assert_as_torch(
         cell, lambda module: penalty(module, inputs_only), num_layers=2, bidirectional=True
     )
@@ -225,7 +225,7 @@ def test_final_states_and_biases_may_be_changed_in_place(cell: str) -> None:
 
 
 @pytest.mark.skipif(ops.native.kernels is None, reason="only the kernels keep biases")
-def test_a_changed_bias_is_noticed_where_it_is_needed() -> None:
+def test_a_changed_bias_is_detected_where_needed() -> None:
     gru, x = nn.GRU(5, 6), batch()
     y, _ = gru(x)
     with torch.no_grad():
@@ -317,7 +317,7 @@ def test_a_forward_derivative_of_the_backward_pass_survives(cell: str) -> None:
 
 
 @every_cell
-def test_many_gradients_at_once_are_each_ones(cell: str) -> None:
+def test_batched_gradients_equal_single_ones(cell: str) -> None:
     module, x = make(nn, cell), batch()
     y, _ = module(x)
     given = torch.randn(3, *y.shape)

@@ -1,4 +1,4 @@
-"""From `torch.nn` to ours and back, and the tools that look for the class of a layer."""
+"""Conversion from `torch.nn` to ours and back, and tools that check for the class of a layer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_whole_model_is_converted_in_place_and_back(cell: str) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_to_torch_gives_another_layer_of_the_same_parameters(cell: str) -> None:
+def test_to_torch_returns_a_layer_that_shares_parameters(cell: str) -> None:
     ours = getattr(nn, cell)(5, 3, dropout=0.0, batch_first=True, recurrent_init="orthogonal")
     theirs = ours.to_torch()
     assert type(theirs) is getattr(torch.nn, cell)
@@ -75,7 +75,7 @@ def test_layers_are_converted_and_subclasses_are_not() -> None:
     class Ours(nn.LSTM):
         pass
 
-    message = "Ours is a class of its own, not RNN, LSTM, GRU; convert what it is made of"
+    message = "Ours is a subclass, and only RNN, LSTM, GRU can be converted; convert the layers"
     with pytest.raises(ConfigError, match=re.escape(message)):
         Ours(5, 3).to_torch()
 

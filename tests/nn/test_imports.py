@@ -1,4 +1,4 @@
-"""Every form of import that works for `torch.nn` works for `unrolled.nn`, and gives torch's objects."""
+"""Every form of import that works for `torch.nn` works for `unrolled.nn`, with torch's objects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_other_name_is_torchs() -> None:
         assert not hasattr(nn, name)
 
 
-def test_a_star_gives_all_names_with_our_layers() -> None:
+def test_a_star_import_gives_all_names_with_our_layers() -> None:
     theirs: dict[str, object] = {}
     ours: dict[str, object] = {}
     exec("from torch.nn import *", theirs)

@@ -1,4 +1,4 @@
-"""Tensors without memory of their own, and modes that watch operations: torch's own path runs."""
+"""Tensors without their own memory, and modes that record operations, use torch's operations."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_fake_tensors_get_a_shape(cell: str, lengths: list[int] | None) -> None:
 @every_lengths
 @pytest.mark.parametrize("with_gradients", [False, True])
 @every_cell
-def test_make_fx_records_all_of_it(
+def test_make_fx_records_all_operations(
     cell: str, with_gradients: bool, lengths: list[int] | None
 ) -> None:
     module = make(nn, cell)
@@ -75,7 +75,7 @@ def test_make_fx_records_all_of_it(
 
 @pytest.mark.filterwarnings("ignore:.*flop count will not be calculated")
 @every_cell
-def test_as_many_flops_are_counted_as_of_torch(cell: str) -> None:
+def test_flop_counts_equal_torchs(cell: str) -> None:
     counts = []
     for layers in (nn, torch.nn):
         module = make(layers, cell)
@@ -136,7 +136,7 @@ class Named(Tensor):
 
 
 class Wrapped(Tensor):
-    """A tensor with its numbers in another, as distributed and quantized ones have them."""
+    """A tensor with its values in another one, like distributed and quantized tensors."""
 
     inner: Tensor
 
@@ -160,13 +160,13 @@ class Wrapped(Tensor):
 
 
 @every_cell
-def test_subclasses_keep_their_class_and_their_numbers(cell: str) -> None:
+def test_subclasses_keep_their_class_and_values(cell: str) -> None:
     module = make(nn, cell).requires_grad_(False)
     exact, _ = module(batch())
     named, _ = module(batch().as_subclass(Named))
     assert type(named) is Named
     close(named.as_subclass(Tensor), exact)
-    if cell != "RNN":  # of which torch gives a plain tensor
+    if cell != "RNN":  # for which torch returns a plain tensor
         wrapped, _ = module(Wrapped(batch()))
         assert type(wrapped) is Wrapped
         close(wrapped.inner, exact)
@@ -188,7 +188,7 @@ def views() -> dict[str, Tensor]:
 @every_lengths
 @pytest.mark.parametrize("view", views())
 @every_cell
-def test_views_of_any_kind_are_read_as_they_are(
+def test_views_of_any_kind_are_read_correctly(
     cell: str, view: str, lengths: list[int] | None
 ) -> None:
     module, x = make(nn, cell), views()[view]
@@ -288,7 +288,7 @@ def test_only_torch_traces_projections_with_lengths() -> None:
         lstm(torch.zeros(9, 4, 5), lengths=LENGTHS)
 
 
-def test_a_pinned_kernel_says_what_is_in_the_way() -> None:
+def test_a_pinned_kernel_reports_why_it_cannot_run() -> None:
     gru = nn.GRU(5, 6)
     with (
         ops.using("native"),
@@ -315,7 +315,7 @@ def test_packed_steps_refuse_what_they_cannot_read() -> None:
         stream.step(x)
 
 
-def test_ordinary_tensors_have_no_reason_against_them() -> None:
+def test_ordinary_tensors_are_accepted() -> None:
     for tensor in (batch(), batch()[::2, 1:].transpose(0, 1), torch.nn.Parameter(batch()),
                    batch()[:0], torch.tensor(LENGTHS)):  # fmt: skip
         assert why_no_memory(tensor) is None

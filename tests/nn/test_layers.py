@@ -1,4 +1,4 @@
-"""Drop-in for `torch.nn`: same options in, same numbers out; then what is added to it."""
+"""Drop-in replacement for `torch.nn`: same options, same results; then the additions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def exactly(text: str) -> str:
 
 
 def pair(cell: str, *args: Any, **options: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Ours and torch's, with equal weights because they draw them alike."""
+    """Ours and torch's, with equal weights because they are drawn in the same way."""
     torch.manual_seed(1)
     ours = getattr(nn, cell)(*args, **options)
     torch.manual_seed(1)
@@ -71,7 +71,7 @@ def name_of(option: Any) -> str:
 
 
 def inputs(options: dict[str, Any], cell: str, seed: int = 2) -> tuple[Tensor, Any]:
-    """A batch and an initial state, float64, both wanting gradients."""
+    """A batch and an initial state, float64, both requiring gradients."""
     torch.manual_seed(seed)
     batch_first = options.get("batch_first", False)
     x = torch.randn((B, T, D) if batch_first else (T, B, D), dtype=torch.float64)
@@ -89,7 +89,7 @@ def parts(state: Any) -> tuple[Tensor, ...]:
 
 
 def gradients(module: torch.nn.Module, x: Tensor, hx: Any, y: Tensor, end: Any) -> dict[str, Any]:
-    """Values and every gradient by name, of a loss that weighs each output differently."""
+    """Values and all gradients by name, of a loss that weights each output differently."""
     values = {"y": y} | {f"end {i}": part for i, part in enumerate(parts(end))}
     generator = torch.Generator().manual_seed(3)
     loss = sum(
@@ -118,7 +118,7 @@ def torch_packed(
 
 
 @pytest.mark.parametrize(("cell", "options"), options_grid(), ids=name_of)
-def test_any_options_give_torchs_numbers(cell: str, options: dict[str, Any]) -> None:
+def test_outputs_equal_torchs_for_any_options(cell: str, options: dict[str, Any]) -> None:
     ours, torchs = pair(cell, D, H, dtype=torch.float64, **options)
     assert isinstance(ours, type(torchs))
     assert list(ours.state_dict()) == list(torchs.state_dict())
@@ -147,7 +147,7 @@ def test_any_options_give_torchs_numbers(cell: str, options: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("pin", PINS, ids=str)
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_gradient_is_torchs(cell: str, pin: str | None) -> None:
+def test_gradients_equal_torchs(cell: str, pin: str | None) -> None:
     options = {"num_layers": 2, "bidirectional": True}
     ours, torchs = pair(cell, D, H, dtype=torch.float64, **options)
     x, hx = inputs(options, cell)
@@ -348,7 +348,7 @@ def test_padding_cannot_be_seen(cell: str, pin: str | None) -> None:
     assert not spoilt["y"][padding].any()
 
 
-def test_a_row_gets_the_same_in_any_company() -> None:
+def test_rows_do_not_depend_on_the_batch() -> None:
     lstm = nn.LSTM(D, H, 2, bidirectional=True, dtype=torch.float64)
     x, _ = inputs({}, "LSTM")
     y, (h, c) = lstm(x, lengths=LENGTHS["ragged"])
@@ -359,23 +359,23 @@ def test_a_row_gets_the_same_in_any_company() -> None:
         torch.testing.assert_close(c[:, row], c_alone, atol=1e-12, rtol=0)
 
 
-def test_lengths_that_do_not_fit_are_refused() -> None:
+def test_invalid_lengths_are_refused() -> None:
     gru = nn.GRU(D, H)
     x = torch.zeros(T, B, D)
     with pytest.raises(ValueError, match=exactly("each length must be in 0…7, got [8, 1, 1, 1]")):
         gru(x, lengths=[8, 1, 1, 1])
-    message = exactly("one length per row: got lengths of shape [2] for 4 rows")
+    message = exactly("there must be one length per row, got lengths of shape [2] for 4 rows")
     with pytest.raises(ValueError, match=message):
         gru(x, lengths=[7, 7])
     message = exactly("lengths must be int64 on the CPU, got torch.float32 on cpu")
     with pytest.raises(ValueError, match=message):
         gru(x, lengths=torch.ones(4))
     message = exactly(
-        "lengths= goes with a batch of rows, an input of 3 dimensions; this one has 2"
+        "lengths= needs a batch of rows, an input with 3 dimensions; this input has 2"
     )
     with pytest.raises(ValueError, match=message):
         gru(x[:, 0], lengths=[7])
-    message = exactly("a packed sequence brings its own lengths; leave lengths= out")
+    message = exactly("a packed sequence contains its lengths; remove lengths=")
     with pytest.raises(ValueError, match=message):
         gru(pack_sequence([x[:, 0]]), lengths=[7])
 
@@ -384,7 +384,7 @@ def test_lengths_that_do_not_fit_are_refused() -> None:
 def test_only_torch_has_projections(lengths: list[int] | None) -> None:
     lstm = nn.LSTM(D, H, proj_size=2)
     message = exactly(
-        "'reference' is pinned and has no projections: set proj_size=0 or pin 'torch_native' "
+        "'reference' is pinned and does not support projections: set proj_size=0, or pin 'torch_native' "
         "or none"
     )
     with ops.using("reference"), pytest.raises(UnavailableError, match=message):
@@ -426,7 +426,7 @@ def test_mixed_precision_takes_a_packed_sequence_and_projections(
 
 
 @pytest.mark.parametrize(("cell", "n_gates"), [("RNN", 1), ("GRU", 3), ("LSTM", 4)])
-def test_orthogonal_start_is_orthogonal_gate_by_gate(cell: str, n_gates: int) -> None:
+def test_orthogonal_init_is_orthogonal_per_gate(cell: str, n_gates: int) -> None:
     module = getattr(nn, cell)(D, H, 2, bidirectional=True, recurrent_init="orthogonal")
     for name, parameter in module.named_parameters():
         if name.startswith("weight_hh"):
@@ -444,7 +444,7 @@ def test_orthogonal_init_with_projection_has_orthogonal_columns() -> None:
         torch.testing.assert_close(block.T @ block, torch.eye(2), atol=1e-6, rtol=0)
 
 
-def test_identity_start_remembers_all() -> None:
+def test_identity_init_preserves_the_state() -> None:
     rnn = nn.RNN(D, H, nonlinearity="relu", recurrent_init="identity")
     memory = torch.rand(1, B, H)
     _, h = rnn(torch.zeros(T, B, D), memory)
@@ -452,7 +452,7 @@ def test_identity_start_remembers_all() -> None:
 
 
 @pytest.mark.parametrize("start", ["uniform", "orthogonal"])
-def test_forget_bias_is_what_the_gate_gets(start: Any) -> None:
+def test_forget_bias_is_the_total_bias_of_the_gate(start: Any) -> None:
     lstm = nn.LSTM(D, H, 2, bidirectional=True, recurrent_init=start, forget_bias=1.5)
     for names in (("bias_ih_l0", "bias_hh_l0"), ("bias_ih_l1_reverse", "bias_hh_l1_reverse")):
         total = sum(getattr(lstm, name) for name in names)
@@ -460,7 +460,7 @@ def test_forget_bias_is_what_the_gate_gets(start: Any) -> None:
         assert (total[:H].abs() < 2 * H**-0.5).all()
 
 
-def test_starts_are_drawn_anew_on_reset() -> None:
+def test_reset_draws_new_weights() -> None:
     lstm = nn.LSTM(D, H, recurrent_init="orthogonal", forget_bias=1.0)
     before = copy.deepcopy(lstm.state_dict())
     lstm.reset_parameters()
@@ -470,12 +470,12 @@ def test_starts_are_drawn_anew_on_reset() -> None:
     assert ((lstm.bias_ih_l0 + lstm.bias_hh_l0)[H : 2 * H] == 1.0).all()
 
 
-def test_a_start_that_does_not_exist_is_refused() -> None:
+def test_an_unknown_initialisation_is_refused() -> None:
     message = exactly("recurrent_init is 'identity'; choose from 'uniform', 'orthogonal'")
     for cell in (nn.LSTM, nn.GRU):
         with pytest.raises(ConfigError, match=message):
             cell(D, H, recurrent_init="identity")
-    message = exactly("forget_bias needs biases: leave it out or set bias=True")
+    message = exactly("forget_bias needs biases: remove it or set bias=True")
     with pytest.raises(ConfigError, match=message):
         nn.LSTM(D, H, bias=False, forget_bias=1.0)
 

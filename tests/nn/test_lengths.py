@@ -1,4 +1,4 @@
-"""Lengths in any memory: a kernel reads addresses, and must find there what torch sees."""
+"""Lengths with any memory layout: kernels read addresses, and must read the values that torch sees."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run(cell: str, lengths: object, **options: object) -> Tensor:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_memory_of_lengths_does_not_matter(cell: str, form: str) -> None:
+def test_lengths_may_have_any_memory_layout(cell: str, form: str) -> None:
     torch.testing.assert_close(run(cell, FORMS[form]()), run(cell, LENGTHS), atol=1e-5, rtol=1e-5)
 
 
@@ -78,7 +78,7 @@ def test_lengths_may_be_reused_before_the_backward_pass(cell: str) -> None:
     torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=1e-5)
 
 
-def test_lists_of_lengths_are_on_the_cpu_whatever_the_default() -> None:
+def test_lists_of_lengths_ignore_the_default_device() -> None:
     gru, x = nn.GRU(5, 6), torch.randn(9, 4, 5)
     exact, _ = gru(x, lengths=LENGTHS)
     with torch.device("meta"):

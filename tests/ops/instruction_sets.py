@@ -1,4 +1,4 @@
-"""The instruction sets that tests go through: all this machine has, or the one that is pinned."""
+"""The instruction sets to test: all that this machine supports, or the one that is pinned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches on awkward sizes, and what a run of them gives, every tensor by its name."""
+"""Batches of awkward sizes, and the results of running them, by name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from unrolled import ops
 from unrolled.ops.cells import CELLS
 
-# Every branch of the fused path is in here: full, ragged with half of it real, mostly padding,
-# nothing as long as the rectangle, nothing at all; one step; one row.
+# These cover every branch of the fused path: full, ragged with half of it real, mostly padding,
+# no row of full length, no rows; one step; one row.
 LENGTHS: dict[str, list[int] | None] = {
     "no lengths": None,
     "all full": [7, 7, 7, 7, 7],
@@ -98,13 +98,13 @@ def make_case(
 
 
 def run_ours(case: Case, retain_graph: bool = False) -> dict[str, Tensor]:
-    """Outputs, final states and all gradients by `ops.unroll`."""
+    """Outputs, final states and all gradients of `ops.unroll`."""
     y, state = ops.unroll(case.kind, case.x, case.lengths, case.state, case.weights, case.reverse)
     return collect(case, y, state, retain_graph)
 
 
 def run_rows_alone(case: Case) -> dict[str, Tensor]:
-    """The same by `torch.nn`, each row alone and without padding."""
+    """The same with `torch.nn`, each row alone and without padding."""
     module = torch_module(case)
     n_steps, n_rows, _ = case.x.shape
     lengths = [n_steps] * n_rows if case.lengths is None else case.lengths.tolist()
@@ -138,7 +138,7 @@ def torch_module(case: Case) -> torch.nn.Module:
 def collect(
     case: Case, y: Tensor, state: tuple[Tensor, ...], retain_graph: bool = False
 ) -> dict[str, Tensor]:
-    """Name every result; the loss gives each output element a factor of its own."""
+    """Name every result; the loss has a different factor for each output element."""
     results = {"y": y} | {f"{name}_n": part for name, part in zip("hc", state, strict=False)}
     generator = torch.Generator().manual_seed(2)
     loss = y.new_zeros(())
@@ -163,7 +163,7 @@ def relative_error(given: Tensor, exact: Tensor) -> float:
 def assert_as_exact_as_torch(
     runs: Iterable[tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]],
 ) -> None:
-    """Each run is (ours, torch's, in float64); errors are means over the runs, for one alone is luck."""
+    """Each run is (ours, torch's, in float64); errors are means over the runs, as one is random."""
     ours_by_name: dict[str, list[float]] = {}
     torchs_by_name: dict[str, list[float]] = {}
     for ours, torchs, exact in runs:

@@ -1,4 +1,4 @@
-"""The softmax's cross-entropy on our kernels: values and gradients, on every instruction set."""
+"""Softmax cross-entropy on our kernels: values and gradients, on every instruction set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from unrolled.ops.cross_entropy import _by_blocks, softmax_cross_entropy, why_no
 pytestmark = pytest.mark.skipif(
     native.kernels is None, reason=f"native kernels: {native.missing_because}"
 )
-# Rows, width, words: one of each; part vectors, tiles, chunks; several blocks of rows.
+# Rows, width, words: one of each; partial vectors, tiles, chunks; several blocks of rows.
 SIZES = [
     (1, 1, 1),
     (1, 5, 3),
@@ -120,7 +120,7 @@ def test_the_number_of_threads_changes_nothing_but_rounding(size: tuple[int, int
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_blocks_are_the_kernels(smoothing: float) -> None:
+def test_blocks_equal_the_kernels(smoothing: float) -> None:
     (hidden, weight, bias), targets = make(97, 41, 300)
     ours = run([hidden, weight, bias], targets, smoothing, torch.float32, ours=True)
     total, gradients = _by_blocks(hidden, weight, bias, targets, smoothing, True)
@@ -128,7 +128,7 @@ def test_the_blocks_are_the_kernels(smoothing: float) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(one.abs().max()))
 
 
-def test_words_that_cannot_be_have_no_part_in_it(instruction_set: str) -> None:
+def test_words_with_infinite_negative_bias_are_ignored(instruction_set: str) -> None:
     (hidden, weight, bias), _ = make(9, 5, 200)
     bias[64:] = -torch.inf  # whole chunks of words, too
     targets = torch.arange(9)
@@ -146,14 +146,14 @@ def test_words_that_cannot_be_have_no_part_in_it(instruction_set: str) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("where", [0, 1, 2])
-def test_what_is_not_finite_is_seen(instruction_set: str, bad: float, where: int) -> None:
+def test_non_finite_values_reach_the_loss(instruction_set: str, bad: float, where: int) -> None:
     leaves, targets = make(9, 5, 200)
     leaves[where].view(-1)[3] = bad
     assert not run(leaves, targets, 0.0, torch.float32, ours=True)[0].isfinite()
 
 
 @pytest.mark.parametrize("targets", [[0, 200], [-1, 3]])
-def test_a_target_that_is_no_word_is_refused(targets: list[int]) -> None:
+def test_an_invalid_target_is_refused(targets: list[int]) -> None:
     (hidden, weight, bias), _ = make(2, 5, 200)
     message = f"target out of bounds: the words are 0 to 199, got {min(targets)} to {max(targets)}"
     with pytest.raises(IndexError, match=message):
@@ -182,7 +182,7 @@ def test_several_python_threads_may_call_at_once() -> None:
         ("targets", r"targets must be \[3\], got \[2\]"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(name, message):
+def test_mismatched_shapes_are_refused(name, message):
     given = {
         "hidden": torch.zeros(3, 5),
         "weight": torch.zeros(600, 5),

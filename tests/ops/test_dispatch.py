@@ -1,4 +1,4 @@
-"""Which implementation runs, how to pin one, and what is said when it cannot."""
+"""Which implementation runs, how to pin one, and the error if it cannot run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from unrolled.errors import ConfigError, UnavailableError
 from unrolled.ops.types import Weights
 
 X = torch.zeros(7, 5, 3, dtype=torch.float64)
-TOO_WIDE = "the kernels are float32, and this is float64"
+TOO_WIDE = "the kernels are float32, but this is float64"
 
 
 @pytest.fixture(autouse=True)
 def kernels_or_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is said of float64 does not depend on whether the kernels are installed."""
+    """The reasons for float64 do not depend on whether the kernels are installed."""
     if ops.native.kernels is None:
         monkeypatch.setattr(ops.native, "kernels", object())
 
@@ -39,7 +39,7 @@ def test_explain_names_the_choice_and_every_other_reason() -> None:
     )
     assert str(ops.explain("rnn_sigmoid", X)) == (
         "rnn_sigmoid: reference runs\n"
-        "  not native: there is no kernel of rnn_sigmoid\n"
+        "  not native: there is no kernel for rnn_sigmoid\n"
         "  not torch_native: torch has no fused rnn_sigmoid"
     )
 
@@ -63,7 +63,7 @@ def test_the_native_kernels_come_first(kind: ops.Kind) -> None:
         ("gru", 1, 2, torch.tensor([1, 0]), "native"),
     ],
 )
-def test_a_step_or_two_goes_where_it_is_quicker(
+def test_few_steps_use_the_faster_implementation(
     kind: ops.Kind, n_steps: int, n_rows: int, lengths: torch.Tensor | None, chosen: str
 ) -> None:
     x = torch.zeros(n_steps, n_rows, 3)
@@ -74,7 +74,7 @@ def test_a_step_or_two_goes_where_it_is_quicker(
         assert ops.choose(kind, x, lengths) == "native"
 
 
-def test_explain_knows_what_is_pinned() -> None:
+def test_explain_reports_the_pinned_implementation() -> None:
     with ops.using("reference"):
         explanation = ops.explain("gru", X)
     assert explanation.chosen == "reference"
@@ -112,7 +112,7 @@ def test_when_nothing_can_run_every_reason_is_listed(monkeypatch: pytest.MonkeyP
         ops.unroll(case.kind, case.x, None, case.state, case.weights)
 
 
-def test_the_first_that_can_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_usable_implementation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
 
     def spy(name: str) -> ModuleType:
@@ -139,9 +139,9 @@ def test_the_first_that_can_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("refrence", "no implementation of recurrence is called 'refrence'; "
+        ("refrence", "there is no implementation called 'refrence'; "
          "did you mean 'reference'?"),
-        ("cuda", "no implementation of recurrence is called 'cuda'; "
+        ("cuda", "there is no implementation called 'cuda'; "
          "choose from 'native', 'torch_native', 'reference'"),
     ],
 )  # fmt: skip
@@ -188,12 +188,13 @@ def test_a_pin_stays_in_its_thread_and_task() -> None:
     [
         (torch.tensor([7, 7, 7, 7, 7], dtype=torch.int32),
          "lengths must be int64 on the CPU, got torch.int32 on cpu"),
-        (torch.tensor([7, 7, 7]), "one length per row: got lengths of shape [3] for 5 rows"),
+        (torch.tensor([7, 7, 7]),
+         "there must be one length per row, got lengths of shape [3] for 5 rows"),
         (torch.tensor([7, 7, 8, 7, 7]), "each length must be in 0…7, got [7, 7, 8, 7, 7]"),
         (torch.tensor([7, 7, -1, 7, 7]), "each length must be in 0…7, got [7, 7, -1, 7, 7]"),
     ],
 )  # fmt: skip
-def test_lengths_that_cannot_be_are_refused(lengths: torch.Tensor, message: str) -> None:
+def test_invalid_lengths_are_refused(lengths: torch.Tensor, message: str) -> None:
     case = make_case("gru")
     with pytest.raises(ValueError, match=exactly(message)):
         ops.unroll("gru", case.x, lengths, case.state, case.weights)
@@ -217,9 +218,9 @@ def test_inputs_of_another_width_are_refused() -> None:
         ops.unroll("gru", wider.x, None, case.state, case.weights)
 
 
-def test_states_that_do_not_fit_are_refused() -> None:
+def test_mismatched_states_are_refused() -> None:
     case = make_case("lstm")
-    message = exactly("lstm carries 2 state tensor(s) (h, c), got 1")
+    message = exactly("lstm has 2 state tensor(s) (h, c), got 1")
     with pytest.raises(ValueError, match=message):
         ops.unroll("lstm", case.x, None, case.state[:1], case.weights)
     narrow = (case.state[0], torch.zeros(5, 2).double())

@@ -73,14 +73,14 @@ def test_gates_finish_the_reference_step(cell, B, dtype):
 
 
 @pytest.mark.parametrize("parts", [(0,), (1,), (0, 1)])
-def test_lstm_gate_gradients_are_right_for_partial_use(parts):
+def test_lstm_gate_gradients_are_correct_for_partial_use(parts):
     gates = torch.randn(3, 4 * H, dtype=torch.float64, requires_grad=True)
     c = torch.randn(3, H, dtype=torch.float64, requires_grad=True)
     chosen = lambda gates, c: tuple(lstm_gates(gates, c)[part] for part in parts)  # noqa: E731
     assert torch.autograd.gradcheck(chosen, (gates, c))
 
 
-def test_gru_gates_have_the_right_derivative():
+def test_gru_gates_have_the_correct_derivative():
     leaves = [
         torch.randn(3, width, dtype=torch.float64, requires_grad=True)
         for width in (3 * H, 3 * H, H)

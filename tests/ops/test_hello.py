@@ -20,7 +20,7 @@ def one_hot(text: str) -> torch.Tensor:
 
 
 def weights(u: torch.Tensor, w: torch.Tensor, bias: torch.Tensor) -> ops.Weights:
-    """The lecture's scalar w weighs each state unit by itself: w times the identity."""
+    """The lecture's scalar w weights each state unit separately: w times the identity."""
     return ops.Weights(u, w * torch.eye(3), bias.expand(3), torch.zeros(3))
 
 
@@ -61,7 +61,7 @@ def test_a_short_training_spells_hello() -> None:
 
 
 def test_a_closed_forget_gate_erases_its_cell() -> None:
-    """[5, 6, 7] ⊙ [1, 0, 1] = [5, 0, 7], with the input gate shut."""
+    """[5, 6, 7] ⊙ [1, 0, 1] = [5, 0, 7], with the input gate closed."""
     shut, opened = torch.full((3,), -200.0), torch.full((3,), 200.0)
     forget = torch.where(torch.tensor([True, False, True]), opened, shut)
     bias = torch.cat([shut, forget, torch.zeros(3), torch.zeros(3)])

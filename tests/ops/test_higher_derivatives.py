@@ -1,4 +1,4 @@
-"""Second derivatives of everything with a backward pass of its own: those of its plain definition."""
+"""Second derivatives of everything with a custom backward pass equal those of its definition."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_forward_derivatives_are_difference_quotients(name: str) -> None:
 
 
 @pytest.mark.skipif(native.kernels is None, reason="only the kernels read memory")
-def test_attention_refuses_shapes_and_lengths_that_do_not_fit() -> None:
+def test_attention_refuses_invalid_shapes_and_lengths() -> None:
     run, leaves = made("attention, gru")
     for i in range(len(leaves)):
         wrong = [leaf[..., :-1] if j == i else leaf for j, leaf in enumerate(leaves)]
@@ -192,5 +192,5 @@ def test_attention_refuses_shapes_and_lengths_that_do_not_fit() -> None:
             run(*wrong)
     attention = [leaf.detach() for leaf in leaves]
     attention[2] = attention[2].double()
-    with pytest.raises(UnavailableError, match=r"read torch.float32, and this is torch.float64"):
+    with pytest.raises(UnavailableError, match=r"read torch.float32, but this is torch.float64"):
         run(*attention)

@@ -1,4 +1,4 @@
-"""Every implementation against `torch.nn`: outputs, final states and each gradient by name."""
+"""Every implementation compared with `torch.nn`: outputs, final states and each gradient by name."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from unrolled import ops
 
 
 def installed(name: str, *more: str) -> object:
-    """A parameter, skipped where it is the kernels and there are none."""
+    """A test parameter, skipped for the kernels if they are not installed."""
     is_missing = name == "native" and ops.native.kernels is None
     return pytest.param(name, *more, marks=pytest.mark.skipif(is_missing, reason="not installed"))
 
 
 IMPLEMENTATIONS = [installed(name) for name in ops.IMPLEMENTATIONS]
-# The native kernels are float32, and judged against float64 in test_native.py too.
+# The native kernels are float32, and are also compared with float64 in test_native.py.
 DOUBLE = [name for name in ops.IMPLEMENTATIONS if name != "native"]
 FAST = [installed(name) for name in ops.IMPLEMENTATIONS if name != "reference"]
 
 
 def precision(implementation: str) -> torch.dtype:
-    """The widest an implementation has."""
+    """The widest type that an implementation supports."""
     return torch.float32 if implementation == "native" else torch.float64
 
 
 def rounding(implementation: str) -> float:
-    """What two orders of adding up may differ by, in numbers of about 1."""
+    """The possible difference between two orders of summation, for values of about 1."""
     return 1e-6 if precision(implementation) is torch.float32 else 1e-12
 
 
@@ -82,14 +82,14 @@ def test_one_step_without_biases_equals_torch(
 
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 @pytest.mark.parametrize("kind", TORCH_KINDS)
-# The reference is the definition, and is judged in float64 above; speed has to prove its float32.
+# The reference is the definition, tested in float64 above; the fast ones are tested in float32 here.
 @pytest.mark.parametrize("implementation", FAST)
 def test_float32_is_as_exact_as_torch(
     implementation: str, kind: ops.Kind, lengths: list[int] | None
 ) -> None:
     runs = []
     for seed in range(3):
-        # Weights that keep the size of a signal: larger ones are chaotic, and would compare luck.
+        # Weights that preserve the size of a signal: with larger ones, the recurrence is chaotic.
         case = make_case(
             kind, lengths, input_size=29, hidden_size=37, dtype=torch.float32, seed=seed,
             weight_scale=37**-0.5,
@@ -102,7 +102,7 @@ def test_float32_is_as_exact_as_torch(
 
 
 def _run_torch_packed(case: Case) -> dict[str, Tensor]:
-    """`torch.nn` over packed rows, empty ones left out, as its users do it."""
+    """`torch.nn` over packed rows, without empty ones, as its users do it."""
     module = torch_module(case)
     n_steps, n_rows, _ = case.x.shape
     lengths = torch.full((n_rows,), n_steps) if case.lengths is None else case.lengths
@@ -208,7 +208,7 @@ def test_absent_state_is_zeros(implementation: str, kind: ops.Kind) -> None:
 @pytest.mark.parametrize(("n_steps", "n_rows"), [(0, 5), (7, 0), (0, 0)])
 @pytest.mark.parametrize("kind", TORCH_KINDS)
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_nothing_to_read_returns_the_initial_state(
+def test_empty_input_returns_the_initial_state(
     implementation: str, kind: ops.Kind, n_steps: int, n_rows: int
 ) -> None:
     case = make_case(kind, [0] * n_rows, n_steps=n_steps, dtype=precision(implementation))
@@ -220,8 +220,8 @@ def test_nothing_to_read_returns_the_initial_state(
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_reading_from_the_end_still_aligns(implementation: str) -> None:
-    """A row of one step must give the same in both directions, at the same place."""
+def test_reverse_outputs_align_with_inputs(implementation: str) -> None:
+    """A row of one step must give the same result in both directions, at the same position."""
     case = make_case("gru", [1, 1, 7, 1, 1], dtype=precision(implementation))
     with ops.using(implementation):
         forward = run_ours(case)
@@ -251,7 +251,7 @@ def test_autocast_runs_and_stays_close(kind: ops.Kind, lengths: str) -> None:
     case = make_case(kind, LENGTHS[lengths], dtype=torch.float32)
     exact = run_ours(case)
     with torch.autocast("cpu", torch.bfloat16):
-        # The kernels compute in float32 whatever is asked for, so they must stand back.
+        # The kernels always compute in float32, so they must not run.
         assert ops.explain(kind, case.x, weights=case.weights).chosen != "native"
         y, state = ops.unroll(kind, case.x, case.lengths, case.state, case.weights)
     close = collect(case, y.float(), tuple(part.float() for part in state))
@@ -268,7 +268,7 @@ def test_implementations_have_the_signature_of_the_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [*TORCH_KINDS, "rnn_sigmoid"])
-def test_the_implementation_that_is_named_is_the_one_that_runs(kind: ops.Kind) -> None:
+def test_the_pinned_implementation_runs(kind: ops.Kind) -> None:
     case = make_case(kind, LENGTHS["ragged"], dtype=torch.float32)
     given = (kind, case.x, case.lengths, case.state, case.weights)
     fastest = "torch_native" if ops.native.kernels is None else "native"

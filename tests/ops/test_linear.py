@@ -14,7 +14,7 @@ def relative_error(ours: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def assert_as_good_as_torch(ours, torchs, exact):
-    """In float32: at most twice torch's own distance from the float64 result, floor 1e-6."""
+    """In float32: at most twice torch's distance from the float64 result, with a floor of 1e-6."""
     assert ours.shape == exact.shape
     assert ours.dtype is torch.float32
     if exact.numel():
@@ -22,7 +22,7 @@ def assert_as_good_as_torch(ours, torchs, exact):
 
 
 def strided(kind: str, rows: int, columns: int) -> torch.Tensor:
-    """A `[rows, columns]` matrix that lies in memory in one of several ways."""
+    """A `[rows, columns]` matrix with one of several memory layouts."""
     if kind == "contiguous":
         return torch.randn(rows, columns)
     if kind == "transposed":
@@ -106,7 +106,7 @@ def test_a_summed_loss_whose_gradient_has_no_strides():
     assert relative_error(weight.grad, exact) < 1e-6
 
 
-def test_only_what_is_asked_for_gets_a_gradient():
+def test_only_requested_gradients_are_computed():
     x, weight, bias = torch.randn(5, 3), torch.randn(7, 3), torch.randn(7, requires_grad=True)
     linear(x, weight, bias).sum().backward()
     assert x.grad is None
@@ -133,7 +133,7 @@ def test_nothing_is_recorded_without_gradients():
         assert StepLinear(weight)(x).is_inference()
 
 
-def test_autocast_is_obeyed():
+def test_autocast_is_respected():
     x, weight = torch.randn(5, 3), torch.randn(7, 3)
     with torch.autocast("cpu", torch.bfloat16):
         assert linear(x, weight).dtype is torch.bfloat16
@@ -223,7 +223,7 @@ def test_a_second_backward_pass_gives_the_same_gradient_again():
         assert torch.equal(one, leaf.grad)
 
 
-def test_a_pass_for_an_input_alone_leaves_nothing_to_the_next():
+def test_an_input_only_pass_does_not_affect_the_next():
     weight, h, inputs = problem(3, 5)
     total = loop(StepLinear, weight, h, inputs)
     (expected,) = torch.autograd.grad(loop(plain, weight, h, inputs), weight)
@@ -252,7 +252,7 @@ def test_gradients_accumulate_over_passes():
     torch.testing.assert_close(leaves[0].grad, 2 * once, rtol=1e-5, atol=1e-4)
 
 
-def test_a_step_object_that_is_never_called_does_no_harm():
+def test_an_unused_step_object_has_no_effect():
     weight, x = torch.randn(3, 5, requires_grad=True), torch.randn(2, 5)
     StepLinear(weight)
     linear(x, weight).sum().backward()
@@ -279,7 +279,7 @@ def test_a_frozen_weight_still_passes_gradients_to_the_inputs():
     torch.testing.assert_close(x.grad, weight.sum(0).expand(2, 5))
 
 
-def test_a_weight_changed_before_backward_is_noticed():
+def test_a_weight_changed_before_backward_is_detected():
     weight, x = torch.randn(3, 5, requires_grad=True), torch.randn(2, 5, requires_grad=True)
     y = StepLinear(weight)(x)
     with torch.no_grad():

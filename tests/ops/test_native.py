@@ -29,7 +29,7 @@ from unrolled.ops import Weights, native
 pytestmark = pytest.mark.skipif(
     native.kernels is None, reason=f"native kernels: {native.missing_because}"
 )
-# T, B, D, H: full tiles and part ones; one vector and many; one row; more steps than a chunk holds.
+# T, B, D, H: full and partial tiles; one vector and many; one row; more steps than in a chunk.
 SIZES = [
     (7, 5, 29, 37),
     (1, 1, 1, 1),
@@ -50,7 +50,7 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
-    """Fresh memory holds NaN: whatever is read before it is written shows."""
+    """New memory contains NaN, so reading it before writing shows."""
     native.kernels.poison_workspaces(True)
     torch.use_deterministic_algorithms(True)  # fills torch.empty with NaN
     yield
@@ -91,7 +91,7 @@ def test_as_exact_as_torch_on_every_instruction_set(
                 reverse=reverse,
                 dtype=torch.float32,
                 seed=seed,
-                # Larger weights make wide layers chaotic: any two roundings part ways.
+                # Larger weights make wide layers chaotic: results with different rounding diverge.
                 weight_scale=hidden_size**-0.5,
             )
         )
@@ -112,7 +112,7 @@ def test_without_biases(instruction_set: str, kind: ops.Kind, lengths: list[int]
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 5])
 @pytest.mark.parametrize("n_rows", [1, 3, 23])
 def test_threads_change_only_the_rounding(kind: ops.Kind, n_threads: int, n_rows: int) -> None:
-    # Enough steps for several chunks: threads that run ahead must not spoil what others still read.
+    # Enough steps for several chunks: threads that run ahead must not overwrite what others still read.
     case = make_case(
         kind, lengths_for(n_rows, 61), n_steps=61, input_size=31, hidden_size=110,
         dtype=torch.float32, weight_scale=110**-0.5,
@@ -189,7 +189,7 @@ def test_gradients_may_come_in_any_layout(kind: ops.Kind) -> None:
 
 @pytest.mark.parametrize("lengths", ["no lengths", "ragged", "all empty"])
 @pytest.mark.parametrize("kind", TORCH_KINDS)
-def test_both_directions_at_once_equal_one_after_the_other(kind: ops.Kind, lengths: str) -> None:
+def test_both_directions_at_once_equal_separate_runs(kind: ops.Kind, lengths: str) -> None:
     there = make_case(kind, LENGTHS[lengths], dtype=torch.float32)
     back = make_case(kind, LENGTHS[lengths], dtype=torch.float32, seed=4)
     leaves = [
@@ -220,7 +220,7 @@ def test_both_directions_at_once_equal_one_after_the_other(kind: ops.Kind, lengt
 
 
 @pytest.mark.parametrize("kind", TORCH_KINDS)
-def test_only_what_is_wanted_gets_a_gradient(kind: ops.Kind) -> None:
+def test_only_requested_gradients_are_computed(kind: ops.Kind) -> None:
     case = make_case(kind, LENGTHS["ragged"], dtype=torch.float32)
     leaves = {"x": case.x} | dict(zip("hc", case.state, strict=False))
     leaves |= dict(zip(("w_ih", "w_hh", "b_ih", "b_hh"), case.weights.tensors, strict=True))
@@ -326,7 +326,7 @@ def test_a_forked_child_runs() -> None:
 
 def test_memory_does_not_grow() -> None:
     pytest.importorskip("resource")
-    # A process of its own: here the peak is that of the largest test before, and hides any growth.
+    # A separate process: in this one, the peak of an earlier test would hide any growth.
     code = """
 import resource, torch
 from unrolled import ops
@@ -348,28 +348,28 @@ print(calls(10_000) - before)
     ("x", "kind", "reason"),
     [
         (torch.zeros(7, 5, 3, dtype=torch.float64), "gru",
-         "the kernels are float32, and this is float64"),
+         "the kernels are float32, but this is float64"),
         (torch.zeros(7, 5, 3, device="meta"), "gru",
-         "the kernels run on the CPU, and this is on meta"),
-        (torch.zeros(7, 5, 3), "rnn_sigmoid", "there is no kernel of rnn_sigmoid"),
-        (torch.zeros(7, 5, 0), "gru", "the kernels need inputs of at least one number"),
+         "the kernels run on the CPU, but this is on meta"),
+        (torch.zeros(7, 5, 3), "rnn_sigmoid", "there is no kernel for rnn_sigmoid"),
+        (torch.zeros(7, 5, 0), "gru", "the kernels need inputs of width at least 1"),
         (torch._neg_view(torch.zeros(7, 5, 3)), "gru",
-         "the kernels read memory, and this is a negated view of it"),
+         "the kernels read memory, but this is a negated view of it"),
         (torch._efficientzerotensor((7, 5, 3)), "gru",
-         "the kernels read memory, and this tensor has none"),
+         "the kernels read memory, but this tensor has none"),
         (torch.zeros(7, 5, 3).to_mkldnn(), "gru",
-         "the kernels read dense tensors, and this is torch._mkldnn"),
+         "the kernels read dense tensors, but this is torch._mkldnn"),
     ],
 )  # fmt: skip
-def test_it_says_why_it_cannot_run(x: Tensor, kind: ops.Kind, reason: str) -> None:
+def test_why_not_gives_the_reason(x: Tensor, kind: ops.Kind, reason: str) -> None:
     assert native.why_not(kind, x) == reason
 
 
-def test_it_says_that_autocast_or_a_transform_is_in_the_way() -> None:
+def test_why_not_reports_autocast_and_transforms() -> None:
     x = torch.zeros(7, 5, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert native.why_not("gru", x) == (
-            "autocast asks for a lower precision, and the kernels are float32"
+            "autocast asks for a lower precision, but the kernels are float32"
         )
     reasons = []
 
@@ -378,13 +378,13 @@ def test_it_says_that_autocast_or_a_transform_is_in_the_way() -> None:
         return x.sum()
 
     torch.func.grad(seen)(x)
-    assert reasons == ["torch.func's transforms cannot look into the kernels"]
+    assert reasons == ["torch.func transforms do not support the kernels"]
 
 
-def test_it_has_no_projections() -> None:
+def test_projections_are_refused() -> None:
     weights = Weights(torch.zeros(4 * 7, 3), torch.zeros(4 * 7, 5))
     reason = native.why_not("lstm", torch.zeros(7, 5, 3), weights=weights)
-    assert reason == "the kernels have no projections"
+    assert reason == "the kernels do not support projections"
 
 
 def test_without_the_kernels_torch_runs(monkeypatch: pytest.MonkeyPatch) -> None:

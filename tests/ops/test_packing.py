@@ -1,4 +1,4 @@
-"""The plan of packed rows against torch's own packing."""
+"""The packing plan compared with torch's packing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_rows_are_packed_as_torch_packs_them() -> None:
     assert torch.equal(plan.order, packed.sorted_indices)
 
 
-def test_in_reverse_every_row_starts_at_the_row_end() -> None:
+def test_in_reverse_every_row_starts_at_its_end() -> None:
     plan = Packing.of(LENGTHS, X.device, reverse=True)
     first = plan.gather(X)[:4]
     assert torch.equal(first, torch.stack([X[4, 1], X[2, 2], X[1, 0], X[0, 3]]))
@@ -32,14 +32,14 @@ def test_scattering_undoes_gathering_and_zeroes_padding() -> None:
         assert torch.equal(plan.scatter(plan.gather(X), 5, 4), torch.where(real, X, 0.0))
 
 
-def test_empty_rows_take_no_part_and_keep_their_state() -> None:
+def test_empty_rows_are_left_out_and_keep_their_state() -> None:
     plan = Packing.of(torch.tensor([0, 2, 0]), torch.device("cpu"))
     assert plan.order.tolist() == [1]
     initial, end = torch.zeros(3, 2), torch.ones(1, 2)
     assert plan.put_back(end, initial).tolist() == [[0, 0], [1, 1], [0, 0]]
 
 
-def test_nothing_at_all_can_be_packed() -> None:
+def test_an_empty_batch_can_be_packed() -> None:
     plan = Packing.of(torch.tensor([0, 0]), torch.device("cpu"))
     assert plan.gather(torch.zeros(3, 2, 5)).shape == (0, 5)
     assert plan.batch_sizes.shape == (0,)

@@ -1,4 +1,4 @@
-"""The definition itself, against plain arithmetic and numerical derivatives."""
+"""The definition compared with plain arithmetic and numerical derivatives."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_unroll_repeats_the_step(kind: ops.Kind) -> None:
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_derivatives_are_the_numerical_ones(kind: ops.Kind, reverse: bool) -> None:
+def test_derivatives_equal_numerical_ones(kind: ops.Kind, reverse: bool) -> None:
     case = make_case(kind, [3, 0, 2], n_steps=3, input_size=2, hidden_size=2, reverse=reverse)
     leaves = list(case.leaves.values())
     n_states = len(case.state)

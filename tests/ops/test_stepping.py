@@ -1,4 +1,4 @@
-"""Packed weights: one step at a time equals the reference step, in every precision it promises."""
+"""Packed weights: single steps equal the reference step, in every precision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def instruction_set(request: pytest.FixtureRequest):
 
 
 def rounded(weights: ops.Weights, precision: str) -> ops.Weights:
-    """The weights as the precision keeps them."""
+    """The weights rounded to the precision."""
     if precision == "float32":
         return weights
     if precision == "bfloat16":
@@ -91,7 +91,7 @@ def test_a_stream_equals_the_unroll(kind: ops.Kind, n_rows: int) -> None:
         torch.testing.assert_close(ours, right, atol=1e-6, rtol=1e-5)
 
 
-def test_a_stream_can_start_anew() -> None:
+def test_a_stream_can_be_restarted() -> None:
     case = make_case("lstm", [7], dtype=torch.float32)
     stream = Stream("lstm", case.weights)
     first = [stream.step(x.detach()).clone() for x in case.x]
@@ -100,7 +100,7 @@ def test_a_stream_can_start_anew() -> None:
     assert torch.equal(torch.stack(first), torch.stack(again))
 
 
-def test_later_changes_of_the_weights_are_not_seen() -> None:
+def test_later_weight_changes_have_no_effect() -> None:
     case = make_case("gru", [1], 1, dtype=torch.float32)
     step = PackedStep("gru", case.weights)
     (before,) = step(case.x[0], case.state)
@@ -110,7 +110,7 @@ def test_later_changes_of_the_weights_are_not_seen() -> None:
     assert torch.equal(before, after)
 
 
-def test_without_kernels_float32_steps_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kernels_float32_steps_still_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "kernels", None)
     monkeypatch.setattr(native, "missing_because", "the kernels are not installed (no file)")
     case = make_case("lstm", [7], dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Word-by-word attention: the fast loop against the equations."""
+"""Word-by-word attention: the fast loop compared with the equations."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ def gradients(found, leaves, upstream):
 
 @pytest.fixture(params=["exponentials", "sigmoid"])
 def way(request, monkeypatch):
-    """Both ways of making 1 − tanh."""
+    """Both ways of computing 1 − tanh."""
     if request.param == "sigmoid":
         monkeypatch.setattr(module, "_LARGEST", {})
     return request.param
 
 
 @pytest.mark.parametrize("attention_counts", [0.0, 1.0])
-def test_it_is_the_equations_in_values_and_gradients(attention_counts, way):
+def test_values_and_gradients_equal_the_equations(attention_counts, way):
     leaves = make()
     ours, right = run(leaves), by_equations(**leaves)
     for one, other in zip(ours, right, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     upstream = [torch.randn_like(right[0]), attention_counts * torch.randn_like(right[1])]
     exact = gradients(right, leaves, upstream)
-    for _ in range(2):  # a second pass through the same graph finds what the first one found
+    for _ in range(2):  # a second pass through the same graph gives the same result
         for name, one, other in zip(leaves, gradients(ours, leaves, upstream), exact, strict=True):
             torch.testing.assert_close(
                 one, other, rtol=1e-9, atol=1e-11, msg=lambda text, n=name: f"{n}: {text}"
@@ -103,7 +103,7 @@ def test_float32_is_the_same_map():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("name", ["known", "keys", "w_seen", "energy"])
 @pytest.mark.parametrize("size", [30.0, 300.0, 1e4])
-def test_numbers_too_large_for_exponentials_lose_nothing(name, size, dtype):
+def test_values_too_large_for_exponentials_stay_exact(name, size, dtype):
     leaves = make()
     with torch.no_grad():
         leaves[name] *= size
@@ -112,7 +112,7 @@ def test_numbers_too_large_for_exponentials_lose_nothing(name, size, dtype):
     right = gradients(exact, leaves, upstream)
     its = {key: leaf.detach().to(dtype).requires_grad_() for key, leaf in leaves.items()}
     found = run(its)
-    # A sum of numbers of this size is itself known to so many digits only.
+    # A sum of numbers of this size only has this many digits.
     tolerance = 20 * size * torch.finfo(dtype).eps
     for one, other in zip(found, exact, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=tolerance)
@@ -152,7 +152,7 @@ def test_padding_of_either_text_cannot_be_seen():
     assert all(map(torch.equal, *results))
 
 
-def test_without_steps_nothing_was_seen():
+def test_a_text_without_steps_gives_zeros():
     leaves = make()
     leaves["known"] = leaves["known"][:0]
     mask, zeros = torch.ones(B, S, dtype=torch.bool), torch.zeros(B, dtype=torch.int64)
@@ -171,6 +171,6 @@ def test_autocast_keeps_float32():
     assert torch.equal(attention, its_attention)
 
 
-def test_nothing_is_recorded_where_no_gradient_is_wanted():
+def test_nothing_is_stored_if_no_gradient_is_wanted():
     with torch.no_grad():
         assert not any(part.requires_grad for part in run(make()))

@@ -12,7 +12,7 @@ from unrolled.errors import DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.samples.tagging import PARTS, TaggingSample, Token, generate, write
 from unrolled.text.readers import read_rows
-from unrolled.text.rows import split_list
+from unrolled.text.rows import as_list
 
 POS = {
     *("DET", "NOUN", "PRON", "VERB", "AUX", "ADJ", "ADV"),
@@ -88,7 +88,7 @@ def test_what_is_written_is_read_back(sample, tmp_path: Path) -> None:
     for part in PARTS:
         path = tmp_path / "new" / f"{part}.conll"
         rows = [
-            [Token(*values) for values in zip(*map(split_list, row.fields), strict=True)]
+            [Token(*values) for values in zip(*map(as_list, row.fields), strict=True)]
             for row in read_rows(path, by_token=True)
         ]
         assert rows == getattr(sample, part)

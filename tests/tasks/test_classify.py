@@ -1,4 +1,4 @@
-"""A classifier sees each text alone, nothing of the padding, and the order of the words."""
+"""A classifier reads each text alone, ignores padding, and uses word order."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_padding_cannot_be_seen(pooling) -> None:
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_the_order_of_the_words_decides(pooling) -> None:
+def test_the_order_of_words_matters(pooling) -> None:
     model = make(pooling=pooling)
     there, back = ([4, 5, 6, 7],), ([7, 6, 5, 4],)
     logits = [model(collate([LabelledExample(ids, None)]).texts[0]) for ids in (there, back)]
     assert not torch.allclose(*logits)
 
 
-def test_answers_come_with_probabilities_pieces_and_what_was_looked_at() -> None:
+def test_predictions_have_probabilities_pieces_and_weights() -> None:
     rows = [Row(("good film", "yes"), 2), Row(("bad film here", "no"), 3)]
     text = TextConfig(kind="word")
     tokenizers = text_labels.train_tokenizers(rows, text, TASK.Data())
@@ -103,7 +103,7 @@ def test_class_weights_come_from_the_training_part() -> None:
     assert model.head.class_weights.tolist() == pytest.approx([4 / 9, 4 / 3, 4 / 3])
 
 
-def test_labels_that_may_stand_together_make_a_model_of_several() -> None:
+def test_a_label_separator_makes_a_multi_label_model() -> None:
     tokenizers = {"text": range(V), LABELS: Labels(("a", "b", "c"), multi_label=True)}
     model = TASK.build(SMALL, tokenizers)
     assert model.head.multi_label
@@ -139,14 +139,14 @@ def test_labels_that_may_stand_together_make_a_model_of_several() -> None:
         ),
     ],
 )
-def test_settings_that_cannot_be_are_refused(changes, sentence) -> None:
+def test_invalid_settings_are_refused(changes, sentence) -> None:
     with pytest.raises(ConfigError) as caught:
         ClassifyConfig(**changes)
     assert str(caught.value) == sentence
 
 
 @pytest.mark.parametrize("kind", ["word", "space"])
-def test_words_of_the_vectors_are_known_though_training_has_none_of_them(tmp_path, kind) -> None:
+def test_extra_words_are_known_though_absent_from_training(tmp_path, kind) -> None:
     """Two words that training never saw are told apart by their vectors."""
     file = tmp_path / "vectors.txt"
     file.write_text("good 1 0\nfine 1 0.5\nawful -1 0\nrare 9 9\n", encoding="utf-8")
@@ -178,6 +178,6 @@ def _saved(words, path):
     return path
 
 
-def test_no_extra_words_leave_the_vocabulary_as_it_is() -> None:
+def test_zero_extra_words_leave_the_vocabulary_unchanged() -> None:
     tokenizers = {"text": range(V), LABELS: Labels(("a", "b"))}
     assert TASK.extend(SMALL, tokenizers) is tokenizers

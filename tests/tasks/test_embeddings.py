@@ -1,4 +1,4 @@
-"""The settings of embeddings, and the names they had before."""
+"""The settings of embeddings, and their old names."""
 
 from __future__ import annotations
 
@@ -99,14 +99,15 @@ def test_messages_name_the_new_key(model: dict[str, Any], sentence: str) -> None
     assert str(raised.value) == sentence
 
 
-def test_sections_are_those_of_the_record() -> None:
+def test_sections_are_the_embeddings_config_fields() -> None:
     assert sections(TASKS["translate"].Config) == ("source_embeddings", "target_embeddings")
     assert sections(TagConfig) == ("embeddings",)
     assert sections(int) == ()
 
 
-def test_a_file_in_place_of_the_record_is_refused() -> None:
+def test_a_file_name_instead_of_a_config_is_refused() -> None:
     config = TagConfig()
     object.__setattr__(config, "embeddings", "v.txt")
-    with pytest.raises(ConfigError, match=r"model.embeddings is 'v.txt', expected a record; give"):
+    message = r"model.embeddings is 'v.txt', expected an EmbeddingsConfig; pass"
+    with pytest.raises(ConfigError, match=message):
         check_sections(config)

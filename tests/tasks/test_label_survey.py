@@ -1,8 +1,9 @@
-"""A survey counts what a training run would read, and tells what would stop it."""
+"""A survey counts what a training run would read, and reports what would stop it."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_everything_is_counted(found: LabelSurvey) -> None:
     assert found.percentiles == (3, 4, 4, 4, 4, 6)
 
 
-def test_the_page_says_so(found: LabelSurvey) -> None:
+def test_the_report_shows_all_facts(found: LabelSurvey) -> None:
     lines = lines_of(shown(found))
     for line in (
         "task      classify (--task NAME says another)",
@@ -90,7 +91,7 @@ def test_the_page_says_so(found: LabelSurvey) -> None:
     assert row == ["good", "30", "81.1%", "1", "1"]
 
 
-def test_of_pairs_it_is_the_pair_that_repeats(tmp_path: Path) -> None:
+def test_repeated_pairs_are_counted_as_pairs(tmp_path: Path) -> None:
     rows = [("same premise", f"a claim {n}", ("no", "yes")[n % 2]) for n in range(40)]
     path = table(tmp_path / "a.tsv", [*rows, rows[0]], "first", "second", "label")
     config = LabelData(train=(path,), valid=(path,), test=(path,))
@@ -111,7 +112,7 @@ def test_several_labels_are_counted_one_by_one(tmp_path: Path) -> None:
     assert "1 row of train, as data.label_separator allows" in shown(found)
 
 
-def test_one_label_and_a_missing_one_are_told_of(tmp_path: Path) -> None:
+def test_a_single_label_and_a_missing_one_are_reported(tmp_path: Path) -> None:
     path = table(tmp_path / "a.tsv", [("a", "only"), ("b", "only")], "text", "label")
     config = LabelData(train=(path,), valid=(path,), test=(path,))
     found = survey_labels(TASKS["classify"], config, WORDS)  # type: ignore[arg-type]
@@ -164,7 +165,7 @@ def test_tags_are_counted_by_token_and_by_span(tmp_path: Path) -> None:
     )
 
 
-def test_the_task_is_what_the_names_say(tmp_path: Path) -> None:
+def test_the_task_is_detected_from_column_names(tmp_path: Path) -> None:
     two = table(tmp_path / "two.tsv", [("a", "b")], "tweet", "Stance")
     three = table(tmp_path / "three.tsv", [("a", "b", "c")], "premise", "hypothesis", "label")
     pairs = table(tmp_path / "pairs.tsv", [("a", "b")], "en", "es")
@@ -178,7 +179,16 @@ def test_the_task_is_what_the_names_say(tmp_path: Path) -> None:
     assert likely_task(["train.en", "train.es"]) is None
 
 
-def test_the_command_tells_of_every_task(
+def test_the_guessed_task_may_be_any_label_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(TASKS["classify"], name="triage", columns=("ticket", "team"))
+    monkeypatch.setitem(TASKS, "triage", own)
+    tickets = table(tmp_path / "tickets.tsv", [("a", "b")], "ticket", "team")
+    assert likely_task([tickets]) == "triage"
+
+
+def test_the_command_reports_on_every_task(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [(f"text {n}", ("no", "yes")[n % 2]) for n in range(40)]

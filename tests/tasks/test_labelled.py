@@ -17,7 +17,7 @@ from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS
 from unrolled.tasks.text_labels import LabelledExample, truncate, weigh_classes
 from unrolled.text.labels import Labels
-from unrolled.text.rows import Row, join_list
+from unrolled.text.rows import Row
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
@@ -186,7 +186,7 @@ def test_shares_without_words_come_from_texts_that_share_none() -> None:
 
 
 def test_a_list_of_labels_asks_for_a_separator() -> None:
-    rows = [Row(("a b", "yes"), 2), Row(("c", join_list(["yes", "no"])), 3)]
+    rows = [Row(("a b", "yes"), 2), Row(("c", ("yes", "no")), 3)]
     with pytest.raises(DataError, match=r"^line 3: the label is a list, .* data\.label_separator"):
         text_labels.train_tokenizers(rows, TextConfig(kind="word"), LabelData())
     found = text_labels.train_tokenizers(
@@ -235,7 +235,7 @@ def test_scores_to_choose_by_are_those_that_are_measured(labels) -> None:
     assert judged.tally is judged.tally
 
 
-def test_smoothed_targets_of_several_labels_are_spread_over_yes_and_no() -> None:
+def test_multi_label_smoothing_is_over_yes_and_no() -> None:
     hidden = torch.randn(2, D).double()
     scored = head(multi_label=True, label_smoothing=0.2)
     targets = torch.tensor([[0, 4], [-1, -1]])
@@ -246,7 +246,7 @@ def test_smoothed_targets_of_several_labels_are_spread_over_yes_and_no() -> None
     assert scored.plain_loss(hidden, targets)[0] != wanted
 
 
-def test_a_threshold_between_neighbours_in_float32_keeps_them_apart() -> None:
+def test_a_threshold_separates_neighbours_in_float32() -> None:
     class Model:
         head = LabelHead(nn.Linear(D, 1), 1, multi_label=True)
 

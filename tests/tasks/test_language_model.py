@@ -1,4 +1,4 @@
-"""A model of running text: what it carries, what its loss is, and how far its gradient reaches."""
+"""A language model: its carried state, its loss, and how far its gradient reaches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def model_of(cell: str = "lstm", **settings) -> LanguageModel:
     return model.double()
 
 
-def test_what_is_predicted_as_unknown_is_read_as_unknown() -> None:
+def test_unknown_targets_are_also_read_as_unknown() -> None:
     model = model_of(unknown_rate=0.5)
     model.unknown_shares[4:] = 1.0
     window = collate(Windows(text_of(200), n_rows=7, k1=11, k2=19)[1])
@@ -77,7 +77,7 @@ def plain_loss(model: LanguageModel, ids: np.ndarray) -> Tensor:
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("tied", [False, True])
-def test_windows_with_the_state_carried_equal_one_step_after_another(cell: str, tied: bool) -> None:
+def test_windows_with_carried_state_equal_single_steps(cell: str, tied: bool) -> None:
     model, ids = model_of(cell, tied=tied), text_of(29)
     right = plain_loss(model, ids)
     for k1, k2 in ((29, 29), (5, 5), (5, 11), (1, 1)):
@@ -106,7 +106,7 @@ def test_a_whole_window_has_the_gradient_of_the_definition(cell: str) -> None:
         torch.testing.assert_close(given[name], parameter.grad, rtol=1e-9, atol=1e-12)
 
 
-def test_the_gradient_of_a_window_reaches_k2_steps_and_no_further() -> None:
+def test_gradients_reach_back_exactly_k2_steps() -> None:
     """Each window's gradient is that of its targets in a text that begins k2 steps before its end."""
     model, ids = model_of("gru"), text_of(23)
     k1, k2 = 3, 8
@@ -138,7 +138,7 @@ def test_the_gradient_of_a_window_reaches_k2_steps_and_no_further() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("n_rows", "k1", "k2"), [(1, 4, 4), (1, 30, 30), (2, 5, 5), (2, 3, 7)])
-def test_documents_that_restart_are_read_as_if_each_stood_alone(
+def test_restarting_documents_are_read_independently(
     cell: str, n_rows: int, k1: int, k2: int
 ) -> None:
     model = model_of(cell)
@@ -241,24 +241,24 @@ def test_perplexity_and_bits_per_character() -> None:
         ({"word_rate": 1.0}, "model.word_rate must be at least 0 and below 1, got 1.0"),
         (
             {"word_rate": 0.1, "embedding": "one_hot"},
-            "model.word_rate drops learned embeddings, and one-hot ones are not; set it to 0",
+            "model.word_rate drops learned embeddings, but model.embedding is 'one_hot'; set it to 0",
         ),
         (
             {"tied": True, "embedding": "one_hot"},
-            "model.tied: a one-hot embedding has no weights to share; untie them",
+            "model.tied: a one-hot embedding has no weights to share; set model.tied = false",
         ),
         (
             {"tied": True, "head": "adaptive", "cutoffs": (5,)},
-            "model.tied: the adaptive softmax has weights of its own; untie them",
+            "model.tied: the adaptive softmax has its own weights; set model.tied = false",
         ),
         (
             {"head": "adaptive"},
-            "model.cutoffs belong to model.head = 'adaptive', and it needs them; for 33,000 words "
+            "model.cutoffs must be set if model.head is 'adaptive', and only then; for 33,000 words "
             "try [2000, 10000]",
         ),
     ],
 )
-def test_models_that_cannot_be_are_refused(settings: dict, message: str) -> None:
+def test_invalid_models_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         LanguageModelConfig(**settings)
     assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""A task of one's own, one of each kind: all there is to add is the task."""
+"""Custom tasks, one of each kind: nothing but the task has to be added."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def test_own_tasks_predict_and_evaluate_in_python(data: dict[str, Path], tmp_pat
     assert codes.evaluate(codes.held_out("test")).total.scores == {"equal": 100.0}
     moods = unrolled.load(tmp_path / "moods", MOODS)
     assert moods(["blue red", "blue green"]) == ["warm", "cold"]
-    assert moods.evaluate(moods.held_out("test")).scores["accuracy"] == 100
+    assert moods.evaluate(moods.held_out("test")).scores["accuracy"] == 1
     pairs = unrolled.load(tmp_path / "pairs", PAIRS)
     assert pairs.generate("red", temperature=0, max_tokens=2).split() == ["green", "blue"]
     assert pairs.evaluate(pairs.held_out("valid")).scores["perplexity"] < 1.5
@@ -325,7 +325,7 @@ def test_own_tasks_run_from_the_command_line(
         capsys.readouterr()
         if name == "pairs":
             assert main(["predict", run, "red"]) == 2
-            assert "use `unrolled generate` or `unrolled complete`" in capsys.readouterr().err
+            assert "use `unrolled generate`, `unrolled complete` or" in capsys.readouterr().err
             assert main(["evaluate", run, "--split", "valid"]) == 0
             assert "perplexity" in capsys.readouterr().out
             assert main(["generate", run, "--prompt", "red", "--temperature", "0"]) == 0
@@ -355,7 +355,9 @@ def test_own_task_may_be_fine_tuned_with_other_training_settings(
         if name == "noise":
             unrolled.train(changed, tmp_path / "second", **options)
             continue
-        with pytest.raises(unrolled.ConfigError, match=r"model.width is 9, but the weights of"):
+        with pytest.raises(
+            unrolled.ConfigError, match=r"model.width is 9, but .* was trained with"
+        ):
             unrolled.train(changed, tmp_path / "third", **options)
 
 

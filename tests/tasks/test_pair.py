@@ -1,4 +1,4 @@
-"""A pair is read as its encoder says: what conditions what, and what a control cannot see."""
+"""Text pairs: which text conditions which, and which text a control cannot see."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_concatenated_texts_are_read_as_one() -> None:
 
 
 @pytest.mark.parametrize("encoder", ["attention", "word_by_word"])
-def test_what_was_looked_at_is_in_the_conditioning_text(encoder) -> None:
+def test_attention_is_over_the_conditioning_text(encoder) -> None:
     batch = collate(EXAMPLES[:2])
     for condition, looked_at in (("first", 0), ("second", 1)):
         model = make(encoder, condition=condition)
@@ -127,7 +127,7 @@ def test_every_head_equals_the_equation(head) -> None:
     torch.testing.assert_close(model.head.logits(hidden), expected)
 
 
-def test_embeddings_are_brought_to_another_width() -> None:
+def test_embeddings_can_be_projected_to_another_width() -> None:
     model = make("conditional", projection_size=11)
     assert model.embed(collate(EXAMPLES).texts[0]).values.shape == (4, 5, 11)
 
@@ -137,8 +137,8 @@ def test_embeddings_are_brought_to_another_width() -> None:
     [
         (
             {"encoder": "conditional", "bidirectional": True},
-            "model.bidirectional: the encoder 'conditional' reads in one direction; leave it out, or "
-            "choose 'bidirectional_conditional' or 'independent'",
+            "model.bidirectional: the encoder 'conditional' reads in one direction; remove it, or "
+            "use 'bidirectional_conditional' or 'independent'",
         ),
         (
             {"encoder": "conditional", "target": "one_way"},
@@ -147,7 +147,7 @@ def test_embeddings_are_brought_to_another_width() -> None:
         ({"projection_size": -1}, "model.projection_size must be at least 0, got -1"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(changes, sentence) -> None:
+def test_invalid_settings_are_refused(changes, sentence) -> None:
     with pytest.raises(ConfigError) as caught:
         PairConfig(**changes)
     assert str(caught.value).startswith(sentence)

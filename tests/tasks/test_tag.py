@@ -38,7 +38,7 @@ from unrolled.tasks.tag.task import (
 )
 from unrolled.tasks.task import LABELS
 from unrolled.text.labels import Labels
-from unrolled.text.rows import Row, join_list
+from unrolled.text.rows import Row
 from unrolled.text.tokenizer import UNK_ID, TextConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -111,7 +111,7 @@ def test_the_softmax_has_the_cross_entropy_of_each_token() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "bio", "iob1"])
-def test_the_crf_has_the_probability_of_the_path_among_all_allowed(scheme) -> None:
+def test_the_crf_loss_is_over_all_allowed_paths(scheme) -> None:
     model = make(scheme)
     tags = {"": [1, 2, 0], "bio": [1, 3, 0], "iob1": [3, 1, 2]}[scheme]
     loss, count = TASK.loss(model, collate([EXAMPLES[1], example([4, 9, 5], tags)]))
@@ -155,7 +155,7 @@ def test_the_order_of_the_words_decides() -> None:
     assert not torch.allclose(there[1], back[1])
 
 
-def test_a_word_is_its_embedding_and_the_last_states_of_its_characters() -> None:
+def test_a_word_is_its_embedding_and_character_states() -> None:
     model = make()
     embedded = model.embed(collate(EXAMPLES))
     for row, each in enumerate(EXAMPLES):
@@ -180,7 +180,7 @@ def test_a_batch_of_nothing_but_empty_sentences_has_no_loss(char_size) -> None:
 # Long sentences
 
 
-def test_a_long_sentence_is_read_in_pieces_and_every_token_has_scores() -> None:
+def test_a_long_sentence_is_read_in_pieces() -> None:
     model = make(head="softmax")
     words = [4, 5, 6, 7, 8, 9, 10, 11]
     long = cut(example(words), TagData(max_length=3))
@@ -267,7 +267,7 @@ TAGS = ["B-PER", "O", "O", "B-LOC", "O"]
 
 def row(tokens: list[str], tags: list[str], line: int = 1, by_line: bool = False) -> Row:
     lines = range(line, line + len(tokens)) if by_line else ()
-    return Row((join_list(tokens), join_list(tags)), line, lines)
+    return Row((tuple(tokens), tuple(tags)), line, lines)
 
 
 def test_tokens_are_looked_up_whole() -> None:
@@ -305,7 +305,7 @@ def test_upper_case_is_folded_in_words_and_kept_in_characters() -> None:
 def test_raw_text_is_split_as_the_recipe_says(kind, tokens) -> None:
     found = train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind=kind), TagData())
     assert TASK.encode(["Ann's in Ulan Bator."], found, TagData()).tokens == tokens
-    assert TASK.encode([join_list(["Ulan Bator"])], found, TagData()).tokens == ("Ulan Bator",)
+    assert TASK.encode([("Ulan Bator",)], found, TagData()).tokens == ("Ulan Bator",)
     assert TASK.encode([""], found, TagData()).words == []
 
 
@@ -322,14 +322,14 @@ def test_parts_of_words_are_refused(kind) -> None:
 def test_another_number_of_tags_than_tokens_is_refused() -> None:
     found = train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind="word"), TagData())
     with pytest.raises(DataError) as caught:
-        TASK.encode((join_list(["a", "b"]), join_list(["O"])), found, TagData())
+        TASK.encode((("a", "b"), ("O",)), found, TagData())
     assert str(caught.value) == "expected as many tags as there are tokens, 2; found 1"
     with pytest.raises(DataError) as caught:
         train_tokenizers([row(TOKENS, TAGS), row(["a"], [], line=8)], TextConfig("word"), TagData())
     assert str(caught.value) == "line 8: expected as many tags as there are tokens, 1; found 0"
 
 
-def test_an_unseen_tag_and_an_empty_token_are_known_by_their_place() -> None:
+def test_an_unseen_tag_and_an_empty_token_are_located() -> None:
     found = train_tokenizers([row(TOKENS, TAGS)], TextConfig(kind="word"), TagData())
     with pytest.raises(DataError) as caught:
         TASK.encode(row(["a", "b", "c"], ["O", "O", "B-LOK"]).fields, found, TagData())
@@ -389,7 +389,7 @@ def test_the_scheme_is_found(tagged, asked, found) -> None:
     assert scheme_of(tagged, asked) == found
 
 
-def test_a_tag_that_is_not_of_the_scheme_asked_for_names_its_line() -> None:
+def test_a_tag_outside_the_scheme_names_its_line() -> None:
     rows = [row(TOKENS, TAGS, 1, by_line=True), row(["a", "b"], ["O", "NOUN"], 7, by_line=True)]
     with pytest.raises(DataError) as caught:
         train_tokenizers(rows, TextConfig(kind="word"), TagData(scheme="bio"))
@@ -427,7 +427,7 @@ def test_a_scheme_without_a_way_through_is_refused() -> None:
         TASK.build(SMALL, {**tokenizers(), LABELS: labels})
 
 
-def test_sentences_that_the_scheme_does_not_allow_are_left_out_of_the_reported_loss() -> None:
+def test_the_loss_leaves_out_sentences_the_scheme_forbids() -> None:
     model = make()
     ill = example([4, 5], [4, 3])  # I-PER after O
     wanted, count = TASK.evaluate_loss(model, collate(EXAMPLES))
@@ -530,7 +530,7 @@ def test_a_crf_answers_with_the_likeliest_path_and_its_marginals() -> None:
     np.testing.assert_allclose(said.probabilities, marginals, rtol=0, atol=1e-6)
 
 
-def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() -> None:
+def test_tags_of_shuffled_words_are_in_original_order() -> None:
     model = make(head="softmax")
     one = EXAMPLES[0]
     other = shuffle(one, tokenizers(), np.random.default_rng(5))
@@ -545,7 +545,7 @@ def test_shuffled_words_are_read_in_another_order_and_answered_in_their_own() ->
     assert found.pieces == (one.tokens,)
 
 
-def test_spans_have_their_place_their_text_and_their_least_probability() -> None:
+def test_spans_have_position_text_and_least_probability() -> None:
     tags = ("B-PER", "I-PER", "O", "B-LOC", "I-PER")
     rows = np.full((5, C), 0.01, np.float32)
     for place, (tag, p) in enumerate(zip(tags, (0.9, 0.8, 0.5, 0.7, 0.6), strict=True)):
@@ -630,11 +630,11 @@ def test_no_more_characters_of_a_word_are_read_than_the_limit() -> None:
     words = ["Ann", "abcdefgh", "x" * 3_000_000, "e\u0301" * 5]
     found = train_tokenizers([row(words, ["O", "B-X", "O", "O"])], TextConfig("word"), TagData())
     data = TagData(max_characters=5)
-    one = TASK.encode([join_list(words)], found, data)
+    one = TASK.encode([tuple(words)], found, data)
     assert [len(spelled) for spelled in one.spellings] == [3, 5, 5, 5]
     letters = found["characters"]
     assert "".join(letters.pieces(one.spellings[1])) == "abcgh"
-    usual = TASK.encode([join_list(words)], found, TagData())
+    usual = TASK.encode([tuple(words)], found, TagData())
     assert [len(spelled) for spelled in usual.spellings] == [3, 8, 100, 5]
     assert TASK.collate([usual]).spellings.values.shape[1] == 100
     with pytest.raises(ConfigError, match=r"data\.max_characters"):

@@ -193,7 +193,7 @@ def test_embeddings_start_at_their_deviation_and_padding_at_zero(tied, deviation
 
 
 @pytest.mark.parametrize("tied", ["none", "target", "all"])
-def test_embeddings_reach_the_recurrent_layers_with_deviation_one(tied):
+def test_recurrent_layers_see_embeddings_of_deviation_one(tied):
     model = Translator(replace(SMALL, tied_embeddings=tied), 4001, 4001)
     ids = torch.arange(4, 4001).unsqueeze(0)
     for embedding in (model.source_embedding, model.target_embedding):
@@ -296,7 +296,7 @@ def test_encoding_ends_a_source_and_leaves_a_target_bare():
     assert seq2seq.encode(["", ""], tokenizers) == Pair([EOS_ID], [])
 
 
-def test_a_batch_holds_what_the_model_reads_and_what_it_should_say():
+def test_a_batch_has_inputs_and_targets():
     batch = collate(PAIRS)
     assert batch.source.values.tolist() == [[4, 5, 6, 7, 3], [9, 3, 0, 0, 0], [16, 4, 3, 0, 0]]
     assert batch.source.lengths.tolist() == [5, 2, 3]
@@ -358,7 +358,7 @@ def test_greedy_decoding_is_the_argmax_loop(cell, attention):
 
 
 @pytest.mark.parametrize("method", ["greedy", "beam", "sample"])
-def test_an_empty_sentence_has_an_empty_answer_and_disturbs_nobody(method):
+def test_an_empty_sentence_has_an_empty_translation(method):
     tokenizers = tokenizers_of()
     model = seq2seq.build(SMALL, tokenizers).eval()
     pairs = [seq2seq.encode([text], tokenizers) for text in ("", "the red house", " ")]

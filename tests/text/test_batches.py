@@ -1,4 +1,4 @@
-"""Every row once, within the budget, in an order that (seed, epoch) alone decide."""
+"""Every row once, within the budget, in an order that only depends on (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_batches_are_filled() -> None:
     assert spent / (len(order) * 1009) > 0.95
 
 
-def test_a_batch_may_cost_exactly_the_budget() -> None:
+def test_a_batch_may_use_the_whole_budget() -> None:
     assert list(batches([(5, 2)] * 4, 10, shuffle=False)) == [[1, 0], [3, 2]]
     assert [len(rows) for rows in batches([(5, 2)] * 4, 9)] == [1, 1, 1, 1]
 
@@ -55,7 +55,7 @@ def test_rows_without_tokens_and_no_rows_at_all() -> None:
     assert sorted(i for rows in order for i in rows) == [0, 1, 2]
 
 
-def test_a_row_longer_than_the_budget_stands_alone() -> None:
+def test_a_row_longer_than_the_budget_is_its_own_batch() -> None:
     order = list(batches([(1, 1), (500, 2), (1, 1)], 10, shuffle=False))
     assert [1] in order
     assert [0, 2] in order or [2, 0] in order
@@ -90,13 +90,13 @@ def test_unshuffled_batches_are_longest_first_for_any_seed() -> None:
     assert longest_target == sorted(longest_target, reverse=True)
 
 
-def test_shuffled_batches_do_not_come_by_length() -> None:
+def test_shuffled_batches_are_not_sorted_by_length() -> None:
     lengths = sentences(997)
     means = [np.mean([lengths[i][1] for i in rows]) for rows in batches(lengths, 251)]
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5
 
 
-def test_a_budget_of_nothing_is_refused() -> None:
+def test_a_zero_budget_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         batches([(5, 5)], 0)
     assert str(caught.value) == "a batch needs room for at least 1 token, got 0"
@@ -114,7 +114,7 @@ def test_padding_of_sentence_pairs_stays_under_five_percent() -> None:
     assert padding_share(lengths, np.array_split(np.arange(29_989), len(order))) > 0.4  # type: ignore[arg-type]
 
 
-def test_padding_of_nothing_is_nothing() -> None:
+def test_no_batches_have_no_padding() -> None:
     assert padding_share([], []) == 0.0
     assert padding_share([(0, 0)], [[0]]) == 0.0
 

@@ -1,4 +1,4 @@
-"""Running text comes out as it stands in the files, in any size, and is encoded once."""
+"""Running text is read exactly, in any size, and is encoded once."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_text_is_the_same_however_it_was_stored(
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("packed", [False, True])
-def test_no_block_tears_a_character_or_a_line_end(
+def test_blocks_split_no_character_or_line_end(
     tmp_path: Path, bpe: Tokenizer, packed: bool
 ) -> None:
     draw = random.Random(5)
@@ -173,13 +173,13 @@ def test_invalid_lines_are_replaced_or_left_out_and_counted(tmp_path: Path) -> N
     replaced = open_corpus(whole(path, other, on_invalid="replace"))
     assert text_of(replaced) == "one\ntw\ufffd\ufffdo\nthree\n\ufffd\nfive\ufffd\n"
     assert replaced.notes() == [
-        "train: 3 lines with bytes that are not utf-8 read with U+FFFD in their place, in 2 files; "
+        "train: bytes that are not utf-8 replaced by U+FFFD in 3 lines of 2 files; "
         f"the first is line 2 of {path}"
     ]
     skipped = open_corpus(whole(path, other, on_invalid="skip"))
     assert text_of(skipped) == "one\nthree\nfive"
     assert skipped.notes() == [
-        "train: 3 lines with bytes that are not utf-8 left out, in 2 files; "
+        "train: skipped 3 lines of 2 files with bytes that are not utf-8; "
         f"the first is line 2 of {path}",
         "train: 1 of 2 files without text",
     ]
@@ -209,7 +209,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", range(3, 70, 3))
-def test_what_is_left_out_of_a_long_line_joins_no_words(
+def test_skipping_in_a_long_line_joins_no_words(
     tmp_path: Path, bad: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_BLOCK", 17)
@@ -246,7 +246,7 @@ def test_multibyte_characters_are_not_split_in_a_long_line(
             assert found == text.replace("\r", "")
 
 
-def test_a_long_line_in_a_code_with_shifts_is_refused(
+def test_a_long_line_in_a_stateful_encoding_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.txt", ("日本語" * 9 + "\n").encode("iso2022_jp"))
@@ -255,12 +255,12 @@ def test_a_long_line_in_a_code_with_shifts_is_refused(
     monkeypatch.setattr(files, "_BLOCK", 16)
     os.utime(path, (1, 1))
     assert failure(config) == (
-        f"{path}: a line of more than 16 bytes in iso2022_jp, which cannot be read in parts; convert the "
+        f"{path}: a line has more than 16 bytes, and iso2022_jp cannot be read in parts; convert the "
         "file to UTF-8, or break the line"
     )
 
 
-def test_a_file_that_changes_while_in_use_is_noticed(tmp_path: Path) -> None:
+def test_a_file_that_changes_while_in_use_is_detected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "a\n")
     corpus = open_corpus(whole(path))
     write(path, "other\n")
@@ -297,7 +297,7 @@ def test_patterns_reach_any_depth_and_no_file_is_read_twice(tmp_path: Path) -> N
     )
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     write(tmp_path / "train.txt", "a")
     assert failure(whole(tmp_path / "trian.txt")) == (
         f"{tmp_path / 'trian.txt'}: no such file; did you mean 'train.txt'?"
@@ -321,13 +321,13 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         f"{tmp_path}: no files with suffix .py or .pyi here, only .txt, LICENSE"
     )
     empty = write(tmp_path / "empty.txt", "\ufeff")
-    assert failure(whole(empty)) == f"{empty}: no text in it"
+    assert failure(whole(empty)) == f"{empty}: contains no text"
     with pytest.raises(ConfigError) as caught:
         open_corpus(CorpusConfig())
     assert str(caught.value) == "no data given; use --data FILE, or data.train in the recipe"
 
 
-def test_files_are_listed_with_the_checksum_of_what_lies_there(tmp_path: Path) -> None:
+def test_files_are_listed_with_their_checksums(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gz", gzip.compress(b"a\n" * 50))
     corpus = open_corpus(CorpusConfig(train=(str(path),)))
     done = subprocess.run(
@@ -351,7 +351,7 @@ def test_files_are_listed_with_the_checksum_of_what_lies_there(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("tiny", [False, True])
-def test_documents_end_where_asked(
+def test_documents_end_as_configured(
     tmp_path: Path, bpe: Tokenizer, tiny: bool, request: pytest.FixtureRequest
 ) -> None:
     if tiny:
@@ -408,7 +408,7 @@ def test_blank_lines_alone_are_no_document(tmp_path: Path, bpe: Tokenizer) -> No
 # The split
 
 
-def test_the_end_of_the_text_is_cut_off_at_line_starts(tmp_path: Path) -> None:
+def test_the_end_of_the_text_is_split_off_at_line_starts(tmp_path: Path) -> None:
     lines = [f"{'x' * (i * 7 % 31)} {i}\n" for i in range(997)]
     write(tmp_path / "1.txt", "".join(lines[:401]))
     write(tmp_path / "2.txt.gz", gzip.compress("".join(lines[401:]).replace("\n", "\r\n").encode()))
@@ -472,7 +472,7 @@ def test_cuts_fall_on_line_starts_for_any_block_size(
 
 
 @pytest.mark.parametrize("line", ["only words here " * 200_000, "äö" * 1_500_000])
-def test_a_text_of_one_endless_line_is_cut_inside(tmp_path: Path, line: str) -> None:
+def test_a_text_of_one_line_is_split_inside_the_line(tmp_path: Path, line: str) -> None:
     corpus = open_corpus(whole(write(tmp_path / "line", line), valid_share=0.1, test_share=0.1))
     train, valid, test = (text_of(corpus, part) for part in corpus.parts)
     assert train + valid + test == line
@@ -481,7 +481,7 @@ def test_a_text_of_one_endless_line_is_cut_inside(tmp_path: Path, line: str) -> 
         assert " " not in line or (part[0] != " " and train[-1] == " ")
 
 
-def test_temporary_files_of_killed_processes_go_after_a_day(tmp_path: Path) -> None:
+def test_old_temporary_files_are_removed_after_a_day(tmp_path: Path) -> None:
     names = (f"{digit * 32}.ids.17-01234567.partial" for digit in "0f")
     old, young = (write(tmp_path / "c" / name, "x") for name in names)
     os.utime(old, (0, 0))
@@ -530,7 +530,7 @@ def test_a_part_of_files_gets_at_least_one(tmp_path: Path) -> None:
     assert text_of(corpus, "test") == "01" * 51
 
 
-def test_what_cannot_be_cut_is_said(tmp_path: Path) -> None:
+def test_impossible_splits_are_reported(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "one line\n")
     assert failure(CorpusConfig(train=(str(path),))) == (
         "cannot cut valid and test from 9 characters: nothing is left for valid; give files with "
@@ -544,7 +544,7 @@ def test_what_cannot_be_cut_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_parts_with_files_of_their_own_are_not_cut(tmp_path: Path, bpe: Tokenizer) -> None:
+def test_parts_with_their_own_files_are_not_split(tmp_path: Path, bpe: Tokenizer) -> None:
     a, b = write(tmp_path / "a", "a\n" * 100), write(tmp_path / "b", "b\n")
     corpus = open_corpus(CorpusConfig(train=(str(a),), valid=(str(b),), test_share=0.0))
     assert corpus.parts == ("train", "valid")
@@ -597,7 +597,7 @@ def test_ids_of_the_pieces_are_the_ids_of_the_whole(
 
 
 @pytest.mark.parametrize("kind", ["char", "bpe"])
-def test_running_text_comes_back_exactly(tmp_path: Path, kind: str) -> None:
+def test_running_text_is_restored_exactly(tmp_path: Path, kind: str) -> None:
     for number, text in enumerate(awkward_texts()):
         path = write(tmp_path / str(number), text)
         corpus = open_corpus(whole(path))
@@ -653,7 +653,7 @@ def test_a_tokenizer_for_sentences_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         corpus.encode("train", Tokenizer.train(["a"], TextConfig()))
     assert str(caught.value) == (
-        "this tokenizer puts a space before each text, which running text has not; train it with "
+        "this tokenizer puts a space before each text and cannot encode running text; train it with "
         "running=True"
     )
 
@@ -711,7 +711,7 @@ def test_text_is_encoded_once(
     assert files_in(cache) == before
 
 
-def test_another_text_setting_or_tokenizer_is_encoded_anew(tmp_path: Path, bpe: Tokenizer) -> None:
+def test_the_cache_depends_on_text_settings_and_tokenizer(tmp_path: Path, bpe: Tokenizer) -> None:
     path, cache = write(tmp_path / "a.py", CODE + "one more\nline\n"), tmp_path / "cache"
     settings: list[dict[str, object]] = [
         {},
@@ -738,7 +738,7 @@ def test_another_text_setting_or_tokenizer_is_encoded_anew(tmp_path: Path, bpe: 
 
 @pytest.mark.parametrize("suffix", ["ids", "starts", "json"])
 @pytest.mark.parametrize("damage", ["cut", "longer", "flipped", "empty", "gone"])
-def test_damaged_files_are_made_anew(
+def test_damaged_cache_files_are_replaced(
     tmp_path: Path, bpe: Tokenizer, suffix: str, damage: str
 ) -> None:
     path, cache = write(tmp_path / "a.py", CODE), tmp_path / "cache"
@@ -785,7 +785,7 @@ def test_a_cache_record_describes_the_ids(tmp_path: Path, bpe: Tokenizer) -> Non
     assert record["n_documents"] == len(stream.starts) == 1
 
 
-def test_a_cache_that_cannot_be_written_stops_nothing(
+def test_an_unwritable_cache_is_not_an_error(
     tmp_path: Path, bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus, cache = open_corpus(whole(write(tmp_path / "a", CODE))), tmp_path / "cache"
@@ -799,8 +799,8 @@ def test_a_cache_that_cannot_be_written_stops_nothing(
         assert same(expected, corpus.encode("train", bpe, cache))
         assert same(expected, corpus.encode("train", bpe, cache))
     assert corpus.notes() == [
-        f"encoded text is held in memory and not kept: {cache} cannot be written (No space left on "
-        "device); name another folder with the environment variable UNROLLED_CACHE"
+        f"encoded text is kept in memory and not cached: {cache} cannot be written (No space left on "
+        "device); set another folder with the environment variable UNROLLED_CACHE"
     ]
     assert list(cache.iterdir()) == []
     in_the_way = write(tmp_path / "file", "")
@@ -829,7 +829,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(
     ],
     ids=["deep", "objects", "fields", "below", "huge", "text", "list", "bytes", "beyond"],
 )
-def test_a_poisoned_cache_is_made_anew(
+def test_a_poisoned_cache_is_replaced(
     tmp_path: Path, bpe: Tokenizer, change: Callable[[dict[str, Any], Path], str]
 ) -> None:
     corpus, cache = open_corpus(whole(write(tmp_path / "a", CODE))), tmp_path / "cache"
@@ -854,7 +854,7 @@ def poisoned(ids: Path, place: int, value: int) -> str:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
-def test_a_new_cache_is_open_to_nobody_else(tmp_path: Path, bpe: Tokenizer) -> None:
+def test_a_new_cache_is_private(tmp_path: Path, bpe: Tokenizer) -> None:
     cache = tmp_path / "new" / "cache"
     open_corpus(whole(write(tmp_path / "a", CODE))).encode("train", bpe, cache)
     assert cache.stat().st_mode & 0o777 == 0o700
@@ -873,7 +873,7 @@ def test_only_our_own_leftovers_are_removed(tmp_path: Path, bpe: Tokenizer) -> N
     assert other.exists()
 
 
-def test_who_has_no_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_folder_there_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -914,7 +914,7 @@ def test_processes_can_encode_at_once(tmp_path: Path, bpe: Tokenizer) -> None:
     assert [len(files_in(cache)) for cache in caches.iterdir()] == [3] * 20
 
 
-def test_the_cache_is_where_the_platform_keeps_caches(
+def test_the_cache_is_in_the_platforms_cache_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("UNROLLED_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
@@ -985,7 +985,7 @@ def test_the_cache_is_where_the_platform_keeps_caches(
         ),
     ],
 )
-def test_values_that_cannot_be_are_named(values: dict[str, object], message: str) -> None:
+def test_invalid_values_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         CorpusConfig(**values)  # type: ignore[arg-type]
     assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""No sentence crosses parts, whatever the links; rows in any order are cut the same way."""
+"""No sentence is in two parts, whatever the links; the order of rows does not matter."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_the_seed_decides_the_split(tmp_path: Path) -> None:
     assert len(first.valid) == len(second.valid) == 20
 
 
-def test_spacing_and_code_points_do_not_make_another_sentence(tmp_path: Path) -> None:
+def test_spacing_and_code_points_do_not_matter(tmp_path: Path) -> None:
     pairs = [(f"s{i}", f"t{i}") for i in range(301)]
     pairs += [(f"s{i} ", f"caf\u00e9 {i}") for i in range(300)]
     pairs += [(f"new {i}", f"cafe\u0301  {i}") for i in range(300)]
@@ -154,7 +154,7 @@ def test_spacing_and_code_points_do_not_make_another_sentence(tmp_path: Path) ->
     assert not numbers[1] & numbers[2]
 
 
-def test_five_percent_are_cut_and_at_most_two_thousand(tmp_path: Path) -> None:
+def test_five_percent_are_split_off_up_to_two_thousand(tmp_path: Path) -> None:
     for n_rows, size in ((3, 1), (101, 5), (40_009, 2000)):
         path = write(tmp_path / "a.tsv", [(f"s{i}", f"t{i}") for i in range(n_rows)])
         splits = read_splits(DataConfig(train=(path,)), 2)
@@ -232,7 +232,7 @@ def test_columns_are_chosen_by_name(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_cut_is_said(
+def test_impossible_splits_are_reported(
     tmp_path: Path, pairs: Pairs, sizes: dict[str, int], message: str
 ) -> None:
     path = write(tmp_path / "a.tsv", pairs)
@@ -250,7 +250,7 @@ def test_what_cannot_be_cut_is_said(
         ({"too_long": "drop"}, "data.too_long must be one of skip, truncate, got 'drop'"),
     ],
 )
-def test_values_that_cannot_be_are_named(values: dict[str, object], message: str) -> None:
+def test_invalid_values_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         DataConfig(**values)  # type: ignore[arg-type]
     assert str(caught.value) == message
@@ -272,7 +272,7 @@ def labelled(path: Path, labels: list[str], **sizes: int) -> Splits:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_training_has_every_label_that_a_cut_part_has(tmp_path: Path, seed: int) -> None:
+def test_training_has_every_label_of_the_other_parts(tmp_path: Path, seed: int) -> None:
     labels = ["one"] * 20 + [f"rare {n}" for n in range(7)] + [f"pair {n // 2}" for n in range(8)]
     labels += [f"one|beside {n}" for n in range(5)]
     random.Random(seed).shuffle(labels)
@@ -305,8 +305,8 @@ def test_labels_missing_from_training_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         labelled(tmp_path / "a.tsv", [str(n) for n in range(11)])
     assert str(caught.value) == (
-        f"{tmp_path / 'a.tsv'}: cannot cut 1 rows for test from 11 rows, 11 of which hold the last of a "
-        "label that training needs; give a file with --data.test"
+        f"{tmp_path / 'a.tsv'}: cannot cut 1 rows for test from 11 rows, 11 of which have a label "
+        "that training would lose; give a file with --data.test"
     )
 
 

@@ -1,4 +1,4 @@
-"""Windows over a long text: every id once, each from what stands before it."""
+"""Windows over a long text: every id is predicted once, from the ids before it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_with_whole_no_id_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(("k1", "k2"), [(3, 3), (3, 4), (2, 9), (1, 5)])
-def test_what_is_read_ends_one_step_before_the_last_target(k1: int, k2: int) -> None:
+def test_inputs_end_one_step_before_the_last_target(k1: int, k2: int) -> None:
     for window in Windows(IDS, 2, k1, k2):
         n_steps, n_targets = window.inputs.shape[1], window.targets.shape[1]
         assert n_steps <= max(k1, k2)
@@ -41,7 +41,7 @@ def test_what_is_read_ends_one_step_before_the_last_target(k1: int, k2: int) -> 
 
 
 @pytest.mark.parametrize(("k1", "k2"), [(3, 3), (3, 4), (2, 9), (4, 11)])
-def test_the_next_window_begins_where_this_one_says(k1: int, k2: int) -> None:
+def test_the_next_window_begins_at_n_before_next(k1: int, k2: int) -> None:
     windows = list(Windows(IDS, 2, k1, k2))
     for before, after in pairwise(windows):
         kept = before.inputs[:, before.n_before_next :]
@@ -58,7 +58,7 @@ def test_only_the_first_row_starts_at_a_document_boundary() -> None:
     assert first.inputs[:, 0].tolist() == [EOS_ID, IDS[6], IDS[13]]
 
 
-def test_restarts_stand_where_a_document_begins() -> None:
+def test_restarts_mark_the_starts_of_documents() -> None:
     ids = np.array([5, 6, EOS_ID, 7, EOS_ID, 8])
     [window] = Windows(ids, 1, 6, restart=True)
     assert window.inputs.tolist() == [[EOS_ID, 5, 6, EOS_ID, 7, EOS_ID]]
@@ -78,7 +78,7 @@ def test_fewer_ids_than_rows_make_fewer_rows() -> None:
         ({"valid_share": 1.0}, "data.valid_share must be at least 0 and below 1, got 1.0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: dict, message: str) -> None:
+def test_invalid_settings_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         StreamConfig(**settings)
     assert str(caught.value) == message

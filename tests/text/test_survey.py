@@ -1,4 +1,4 @@
-"""The counts are those of a training run, and the page reads the same in a log."""
+"""The counts equal those of a training run, and the report reads the same in a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text comes back as it was, files are always the same, and no text can spell a special token."""
+"""Text is restored exactly, files are reproducible, and no text can spell a special token."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def trained() -> dict[str, Tokenizer]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sentence", SENTENCES)
-def test_ordinary_sentences_come_back_exactly(
+def test_ordinary_sentences_are_restored_exactly(
     trained: dict[str, Tokenizer], kind: str, sentence: str
 ) -> None:
     assert trained[kind].decode(trained[kind].encode(sentence)) == sentence
 
 
 @pytest.mark.parametrize("text", AWKWARD)
-def test_byte_pairs_bring_back_any_text_and_know_every_token(
+def test_byte_pairs_restore_any_text_without_unknowns(
     trained: dict[str, Tokenizer], text: str
 ) -> None:
     ids = trained["bpe"].encode(text)
@@ -103,7 +103,7 @@ def test_byte_pairs_bring_back_any_text_and_know_every_token(
     assert UNK_ID not in ids
 
 
-def test_random_unicode_comes_back_from_byte_pairs(trained: dict[str, Tokenizer]) -> None:
+def test_byte_pairs_restore_random_unicode(trained: dict[str, Tokenizer]) -> None:
     draw = random.Random(7)
     for _ in range(300):
         codes = [draw.choice((draw.randrange(128), draw.randrange(0xD800))) for _ in range(13)]
@@ -112,7 +112,7 @@ def test_random_unicode_comes_back_from_byte_pairs(trained: dict[str, Tokenizer]
         assert decoded == unicodedata.normalize("NFC", text)
 
 
-def test_characters_bring_back_whatever_was_seen() -> None:
+def test_characters_restore_text_seen_in_training() -> None:
     texts = [unicodedata.normalize("NFC", text) for text in AWKWARD]
     characters = Tokenizer.train(texts, TextConfig(kind="char"))
     assert [characters.decode(characters.encode(text)) for text in texts] == texts
@@ -137,7 +137,7 @@ def test_words_are_plain_words_and_marks(sentence: str, pieces: list[str]) -> No
     assert words.pieces(words.encode(sentence)) == pieces
 
 
-def test_spacing_follows_the_marks() -> None:
+def test_spacing_follows_punctuation_marks() -> None:
     assert join_words(["a", "'", "b", "c", "'", "d"]) == "a 'b c' d"
     assert join_words(["200", "$", "a", "mes"]) == "200 $ a mes"
     assert join_words([".", '"']) == '. "'
@@ -286,7 +286,7 @@ def test_a_hundred_thousand_words_on_a_line_take_seconds_at_most(
         ({"min_count": 0}, "text.min_count must be at least 1, got 0"),
     ],
 )
-def test_values_that_cannot_be_are_named(values: dict[str, object], message: str) -> None:
+def test_invalid_values_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         TextConfig(**values)  # type: ignore[arg-type]
     assert str(caught.value) == message
@@ -390,7 +390,7 @@ def test_a_pipeline_that_we_do_not_write_is_refused(
     [
         ("bpe", {"dropout": 0.5}, "its 'model.dropout' is not one that this toolkit writes"),
         ("bpe", {"merges": [["a", "b", "c"]]}, "a merge is not a pair of tokens"),
-        ("bpe", {"merges": None}, "it has no merges, or more than tokens"),
+        ("bpe", {"merges": None}, "it has no merges, or more merges than tokens"),
         ("bpe", {"type": "Unigram"}, "its model is neither char, word, space nor byte-level bpe"),
         (
             "word",
@@ -399,10 +399,10 @@ def test_a_pipeline_that_we_do_not_write_is_refused(
         ),
         ("word", {"merges": []}, "merges belong to byte pairs"),
         ("word", {"vocab": []}, "its model has no vocabulary"),
-        ("word", {"+": {"a": 4}}, "ids of its vocabulary are missing, or given twice"),
-        ("word", {"+": {"a": True}}, "ids of its vocabulary are missing, or given twice"),
-        ("word", {"+": {"a": 10**9}}, "ids of its vocabulary are missing, or given twice"),
-        ("word", {"+": {"": -1}}, "ids of its vocabulary are missing, or given twice"),
+        ("word", {"+": {"a": 4}}, "ids of its vocabulary are missing or duplicated"),
+        ("word", {"+": {"a": True}}, "ids of its vocabulary are missing or duplicated"),
+        ("word", {"+": {"a": 10**9}}, "ids of its vocabulary are missing or duplicated"),
+        ("word", {"+": {"": -1}}, "ids of its vocabulary are missing or duplicated"),
         ("char", {"+": {"ab": None}}, "a token is not one character"),
         ("bpe", {"+": {"\u2603": None}}, "a token is not made of bytes"),
         ("bpe", {"-": "a"}, "a byte has no token"),
@@ -430,7 +430,7 @@ def test_a_vocabulary_that_we_do_not_write_is_refused(
     assert str(caught.value) == f"{path}: not a tokenizer of this toolkit; {problem}"
 
 
-def test_what_the_library_panics_at_is_a_sentence(
+def test_library_panics_become_error_messages(
     trained: dict[str, Tokenizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "tokenizer.json"
@@ -477,7 +477,7 @@ def space() -> Tokenizer:
     return Tokenizer.train(texts * 2, TextConfig(kind="space"))
 
 
-def test_tokens_are_what_stands_between_white_space(space: Tokenizer) -> None:
+def test_space_tokens_are_separated_by_white_space(space: Tokenizer) -> None:
     ids = space.encode("  the 1 @,@ 000\t<UNK>\n, x</s>\u3000of\u00a0a ")
     assert space.pieces(ids) == ["the", "1", "@,@", "000", "<UNK>", ",", "x</s>", "of", "a"]
     assert space.decode(ids) == "the 1 @,@ 000 <UNK> , x</s> of a"
@@ -506,7 +506,7 @@ def test_special_tokens_in_prepared_text_get_no_entry() -> None:
     assert tokenizer.encode(texts[0]) == [UNK_ID, UNK_ID, UNK_ID, 4, UNK_ID, UNK_ID]
 
 
-def test_a_word_tokenizer_is_not_taken_for_one_of_spaces(
+def test_word_and_space_tokenizers_are_distinguished(
     trained: dict[str, Tokenizer], tmp_path: Path
 ) -> None:
     trained["word"].save(tmp_path / "tokenizer.json")
@@ -526,7 +526,7 @@ RUNNING = (
 
 @pytest.mark.parametrize("kind", ["char", "bpe"])
 @pytest.mark.parametrize("saved", [False, True])
-def test_running_text_comes_back_exactly(kind: str, saved: bool, tmp_path: Path) -> None:
+def test_running_text_is_restored_exactly(kind: str, saved: bool, tmp_path: Path) -> None:
     tokenizer = Tokenizer.train(RUNNING, TextConfig(kind=kind, vocab_size=400), running=True)
     if saved:
         tokenizer.save(tmp_path / "tokenizer.json")
@@ -539,7 +539,7 @@ def test_running_text_comes_back_exactly(kind: str, saved: bool, tmp_path: Path)
     assert "".join(map(tokenizer.decode, tokenizer.encode_batch(RUNNING))) == "".join(RUNNING)
 
 
-def test_random_unicode_comes_back_as_running_text() -> None:
+def test_running_byte_pairs_restore_random_unicode() -> None:
     tokenizer = Tokenizer.train(RUNNING, TextConfig(vocab_size=400), running=True)
     draw = random.Random(17)
     for _ in range(300):
@@ -548,7 +548,7 @@ def test_random_unicode_comes_back_as_running_text() -> None:
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_running_changes_byte_pairs_only(trained: dict[str, Tokenizer]) -> None:
+def test_running_only_affects_byte_pairs(trained: dict[str, Tokenizer]) -> None:
     for kind in ("char", "word", "space"):
         config = TextConfig(kind=kind, vocab_size=500)
         tokenizers = [Tokenizer.train(SENTENCES, config, running=each) for each in (False, True)]
@@ -588,7 +588,7 @@ def test_importing_text_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize(("kind", "share"), [("char", 1.0), ("word", 0.999), ("bpe", 1.0)])
-def test_real_sentences_come_back_exactly(real_data: Path, kind: str, share: float) -> None:
+def test_real_sentences_are_restored_exactly(real_data: Path, kind: str, share: float) -> None:
     path = real_data / "tatoeba-en-es" / "train.tsv"
     if not path.exists():
         pytest.skip("tatoeba-en-es/train.tsv is not there")
@@ -618,7 +618,7 @@ TOKENS = [
 
 
 @pytest.mark.parametrize("kind", ["word", "space"])
-def test_a_vocabulary_of_whole_tokens_comes_back(kind: str, tmp_path: Path) -> None:
+def test_a_vocabulary_of_whole_tokens_is_saved_and_loaded(kind: str, tmp_path: Path) -> None:
     words = Tokenizer.of_tokens(TOKENS, TextConfig(kind=kind))
     words.save(tmp_path / "tokenizer.json")
     for each in (words, Tokenizer.load(tmp_path / "tokenizer.json")):
@@ -645,13 +645,13 @@ def test_whole_tokens_are_folded_counted_and_bounded() -> None:
     assert few.pieces([4]) == ["U.N.-led"]
 
 
-def test_text_is_split_as_it_is_written_where_that_is_asked_for() -> None:
+def test_splitting_can_keep_upper_case() -> None:
     words = Tokenizer.train(["a"], TextConfig(kind="word", lowercase=True))
     assert words.split("Ann's HAT.", folded=False) == ["Ann", "'s", "HAT", "."]
     assert words.split("Ann's HAT.") == ["ann", "'s", "hat", "."]
 
 
-def test_more_words_come_after_those_that_are_known() -> None:
+def test_extended_adds_words_after_the_known_ones() -> None:
     words = Tokenizer.train(["to be or not to be"], TextConfig(kind="word", lowercase=True))
     more = words.extended(["Question", "be", "question", "<s>", "Cafe\u0301", "caf\u00e9", ""])
     assert more.pieces(range(len(more)))[len(words) :] == ["question", "caf\u00e9"]
@@ -661,7 +661,7 @@ def test_more_words_come_after_those_that_are_known() -> None:
 
 
 @pytest.mark.parametrize("kind", ["char", "bpe"])
-def test_only_vocabularies_of_words_grow(kind) -> None:
+def test_only_word_vocabularies_can_be_extended(kind) -> None:
     text = Tokenizer.train(["to be"], TextConfig(kind=kind, vocab_size=300))
     with pytest.raises(ConfigError, match=f"text.kind must be 'word' or 'space', got '{kind}'"):
         text.extended(["question"])
@@ -705,7 +705,7 @@ def test_segments_of_a_long_text_cover_the_tokens(
 
 @pytest.mark.parametrize("running", [False, True])
 @pytest.mark.parametrize("kind", ["bpe", "char"])
-def test_a_word_longer_than_a_segment_comes_back(
+def test_a_word_longer_than_a_segment_is_restored(
     kind, running: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unrolled.text.tokenizer._SEGMENT", 50)
@@ -716,7 +716,7 @@ def test_a_word_longer_than_a_segment_comes_back(
 
 
 @pytest.mark.parametrize("kind", ["bpe", "word", "space"])
-def test_no_token_is_learned_of_more_than_the_longest_word(kind) -> None:
+def test_no_learned_token_exceeds_the_longest_word(kind) -> None:
     texts = ["so it is " + "x" * 41 + " and " + "y" * 40, "z" * 39 + "-" * 3000 + " " * 3000] * 3
     texts += [f"a{' ' * 50}b", "and, " * 30]
     tokenizer = Tokenizer.train(texts, TextConfig(kind=kind, max_word_length=40, vocab_size=2000))

@@ -1,4 +1,4 @@
-"""The data of the tests' own task, and one thread for its tiny products."""
+"""Data for the tests' own task, and a single thread for its tiny matrix products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that begin with pretrained embeddings: told once, needed once, frozen where asked."""
+"""Runs with pretrained embeddings: coverage notes, files needed only once, frozen embeddings."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ def begun_weights(recipe: Recipe, out: Path):
     return load(out)
 
 
-def test_coverage_is_told_and_stands_on_the_card_of_every_session(
+def test_vector_coverage_is_reported_in_events_and_model_card(
     text_recipe: Recipe, files: dict[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     told = started(list(fit(text_recipe, out))).notes
     expected = (
         f"model.embeddings.file: 6 of 7 words (85.7%) have a vector in {files['en']}, 1 of them in lower "
-        "case; the others begin at random"
+        "case; the others start at random values"
     )
     assert told[-1] == expected
     assert f"- {expected}\n" in (out / "README.md").read_text(encoding="utf-8")
@@ -124,7 +124,7 @@ def test_coverage_is_told_and_stands_on_the_card_of_every_session(
     assert load(out) is not None
 
 
-def test_a_model_begins_with_the_vectors_of_the_file(
+def test_a_model_starts_with_the_vectors_of_the_file(
     text_recipe: Recipe, files: dict[str, str], tmp_path: Path
 ) -> None:
     for tied in (False, True):
@@ -207,7 +207,7 @@ def test_frozen_training_resumes_bit_for_bit(text_recipe: Recipe, tmp_path: Path
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_an_average_begins_with_the_vectors_too(
+def test_an_average_starts_with_the_vectors_too(
     text_recipe: Recipe, files: dict[str, str], tmp_path: Path
 ) -> None:
     recipe = replace(text_recipe, training=replace(text_recipe.training, average=0.99))
@@ -226,7 +226,7 @@ def test_a_run_without_vectors_draws_as_it_did(text_recipe: Recipe, tmp_path: Pa
     assert torch.equal(run.model.embedding.weight, fresh.embedding.weight)
 
 
-def test_a_run_that_starts_from_another_needs_no_file(
+def test_fine_tuning_needs_no_vector_file(
     text_recipe: Recipe, files: dict[str, str], tmp_path: Path
 ) -> None:
     list(fit(text_recipe, tmp_path / "first"))
@@ -239,7 +239,7 @@ def test_a_run_that_starts_from_another_needs_no_file(
     assert torch.equal(last, load(tmp_path / "first").model.embedding.weight)
     other = with_model(text_recipe, embeddings=EmbeddingsConfig("other.txt"))
     with pytest.raises(
-        ConfigError, match=r"^model.embeddings.file is 'other.txt', but the weights of"
+        ConfigError, match=r"^model.embeddings.file is 'other.txt', but .* was trained with"
     ):
         fit(other, tmp_path / "run-3", start_from=tmp_path / "first")
 
@@ -251,7 +251,7 @@ def refusal(recipe: Recipe, out: Path) -> str:
     return str(raised.value).replace(f"{out.parent}/", "")
 
 
-def test_what_a_run_cannot_begin_with_is_refused_before_data_are_read(
+def test_invalid_embeddings_are_refused_before_reading_data(
     text_recipe: Recipe, pair_recipe: Recipe, files: dict[str, str], tmp_path: Path
 ) -> None:
     for path in (*text_recipe.data.train, *pair_recipe.data.train):
@@ -274,15 +274,15 @@ def test_what_a_run_cannot_begin_with_is_refused_before_data_are_read(
         asked = with_model(recipe, embedding_size=7, **{setting: EmbeddingsConfig(files["en"])})
         first = "source_embeddings" if setting == "target_embeddings" else setting
         assert refusal(asked, out) == (
-            f"model.embedding_size is 7, but the vectors of en.txt (model.{first}.file) are of 6 "
-            "numbers; set model.embedding_size = 6"
+            f"model.embedding_size is 7, but the vectors in en.txt (model.{first}.file) have 6 "
+            "dimensions; set model.embedding_size = 6"
         )
         asked = replace(recipe, text=TextConfig(kind="bpe"))
         assert "text.kind is 'bpe', whose tokens are parts of words" in refusal(asked, out)
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_run_that_cannot_begin_leaves_nothing(
+def test_a_run_that_cannot_start_leaves_nothing(
     text_recipe: Recipe, files: dict[str, str], tmp_path: Path
 ) -> None:
     other = tmp_path / "other.txt"
@@ -320,7 +320,8 @@ def test_the_recipe_of_a_run_names_its_vectors(
         ),
         (
             {"embeddings": EmbeddingsConfig("v.txt"), "embedding": "one_hot"},
-            "model.embeddings.file: one-hot embeddings have no vectors; leave one out",
+            "model.embeddings.file: one-hot embeddings have no vectors; remove the file, or set "
+            "model.embedding = 'learned'",
         ),
         (
             {"embeddings": EmbeddingsConfig("v.txt", extra_words=3)},
@@ -329,7 +330,7 @@ def test_the_recipe_of_a_run_names_its_vectors(
         ),
     ],
 )
-def test_what_a_language_model_cannot_be_is_said(settings: dict, sentence: str) -> None:
+def test_invalid_language_model_embeddings_are_refused(settings: dict, sentence: str) -> None:
     with pytest.raises(ConfigError) as raised:
         LanguageModelConfig(**settings)
     assert str(raised.value) == sentence
@@ -365,13 +366,13 @@ def test_what_a_language_model_cannot_be_is_said(settings: dict, sentence: str) 
         ),
     ],
 )
-def test_what_a_translator_cannot_be_is_said(settings: dict, sentence: str) -> None:
+def test_invalid_translator_embeddings_are_refused(settings: dict, sentence: str) -> None:
     with pytest.raises(ConfigError) as raised:
         TranslateConfig(**settings)
     assert str(raised.value) == sentence
 
 
-def test_a_frozen_source_may_stand_beside_a_tied_target() -> None:
+def test_a_frozen_source_is_allowed_with_a_tied_target() -> None:
     frozen = EmbeddingsConfig("v.txt", tuning="frozen")
     config = TranslateConfig(source_embeddings=frozen, tied_embeddings="target")
     assert config.source_embeddings.tuning == "frozen"

@@ -1,4 +1,4 @@
-"""Files that verify themselves, and checkpoints that a failure cannot halve."""
+"""Files with checksums, and checkpoints that are complete or absent after any failure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def some_checkpoint(step: int = 5) -> Checkpoint:
     return Checkpoint(weights, {"optimiser.step.weight": torch.tensor(float(step))}, progress)
 
 
-def test_tensors_come_back_as_they_were(tmp_path: Path):
+def test_tensors_round_trip(tmp_path: Path):
     path = tmp_path / "x.safetensors"
     checkpoint.save_tensors(path, TENSORS)
     back = checkpoint.load_tensors(path)
@@ -43,7 +43,7 @@ def test_tensors_come_back_as_they_were(tmp_path: Path):
         assert torch.equal(back[name], tensor)
 
 
-def test_every_truncation_is_noticed(tmp_path: Path):
+def test_every_truncation_is_detected(tmp_path: Path):
     path = tmp_path / "x.safetensors"
     checkpoint.save_tensors(path, TENSORS)
     whole = path.read_bytes()
@@ -53,7 +53,7 @@ def test_every_truncation_is_noticed(tmp_path: Path):
             checkpoint.load_tensors(path)
 
 
-def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path):
+def test_a_flipped_bit_anywhere_is_detected(tmp_path: Path):
     path = tmp_path / "x.safetensors"
     checkpoint.save_tensors(path, TENSORS)
     whole = path.read_bytes()
@@ -71,7 +71,7 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path):
     assert spaces <= {b" "}
 
 
-def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path):
+def test_a_checkpoint_round_trips(tmp_path: Path):
     saved = some_checkpoint()
     path = checkpoint.save_checkpoint(tmp_path, saved, is_best=True)
     assert path == tmp_path / "checkpoints" / "step-0000005"
@@ -129,13 +129,13 @@ def test_a_damaged_pointer_is_named(tmp_path: Path):
     for content in (path.read_bytes()[:-20], b"", b"[]", b'{"best": null}'):
         path.write_bytes(content)
         with pytest.raises(
-            RunError, match=rf"^{re.escape(str(path))}: not (valid JSON|the JSON object)"
+            RunError, match=rf"^{re.escape(str(path))}: (not valid JSON|it is not a JSON object)"
         ):
             checkpoint.load_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("failing_call", range(7))
-def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(
+def test_a_full_disk_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_call: int
 ):
     checkpoint.save_checkpoint(tmp_path, some_checkpoint(3), is_best=False)
@@ -162,7 +162,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk"
 )
-def test_a_really_full_disk_is_one_sentence(tmp_path: Path):
+def test_a_really_full_disk_gets_one_message(tmp_path: Path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
@@ -195,7 +195,7 @@ def test_leftovers_of_a_kill_are_removed(tmp_path: Path):
     assert sorted(path.name for path in folder.iterdir()) == ["pointer.json", "step-0000003"]
 
 
-def test_shared_weights_stand_once_and_come_back(tmp_path: Path):
+def test_shared_weights_are_stored_once_and_restored(tmp_path: Path):
     model, copy = (nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)) for _ in range(2))
     for either in (model, copy):
         either[1].weight = either[0].weight
@@ -209,7 +209,7 @@ def test_shared_weights_stand_once_and_come_back(tmp_path: Path):
 def test_weights_of_another_model_are_refused():
     model, path = nn.Linear(3, 5), Path("model.safetensors")
     weights = checkpoint.weights_of(model)
-    end = "; it belongs to another model than config.toml says"
+    end = "; it belongs to another model than that of config.toml"
     for given, text in (
         ({"weight": weights["weight"]}, f"{path} has no weight 'bias'{end}"),
         (

@@ -1,4 +1,4 @@
-"""What training does, what it reports, and what it leaves behind."""
+"""Training: updates, events and run folders."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_events_come_in_order_and_are_complete(tmp_path: Path, data: Path):
     assert [event for event in middle if isinstance(event, Step)][-1].eta_seconds == 0.0
 
 
-def test_an_epoch_has_the_steps_it_was_said_to_have(tmp_path: Path, data: Path):
+def test_an_epoch_has_the_announced_number_of_steps(tmp_path: Path, data: Path):
     recipe = recipe_for(data, max_steps=0, max_epochs=3, accumulate=2, log_every_n_steps=1)
     events = events_of(recipe, tmp_path / "run")
     epochs = [event.epoch for event in events if isinstance(event, Step)]
@@ -91,7 +91,7 @@ def test_metrics_hold_every_step_and_evaluation(tmp_path: Path, data: Path):
         assert type(event)(**line) == event
 
 
-def test_the_loss_told_is_the_mean_over_targets_since_the_last(tmp_path: Path, data: Path):
+def test_the_logged_loss_is_the_mean_since_the_last_log(tmp_path: Path, data: Path):
     recipe = recipe_for(data, CountingConfig(dropout_rate=0.0), log_every_n_steps=1, max_steps=6)
     single = [e for e in events_of(recipe, tmp_path / "a") if isinstance(e, Step)]
     recipe = recipe_for(data, CountingConfig(dropout_rate=0.0), log_every_n_steps=3, max_steps=6)
@@ -105,7 +105,7 @@ def test_the_loss_told_is_the_mean_over_targets_since_the_last(tmp_path: Path, d
     assert training.log().loss == pytest.approx(mean, rel=1e-12)
 
 
-def test_the_throughput_leaves_out_evaluations_and_the_reader(tmp_path: Path, data: Path):
+def test_throughput_excludes_evaluation_and_event_handling(tmp_path: Path, data: Path):
     def slow_score(answers, references):
         time.sleep(0.3)
         return {"accuracy": 0.0}
@@ -120,7 +120,7 @@ def test_the_throughput_leaves_out_evaluations_and_the_reader(tmp_path: Path, da
 
 
 @pytest.mark.parametrize("reduction", ["per_token", "per_sequence"])
-def test_four_small_batches_are_one_large(tmp_path: Path, data: Path, reduction: str):
+def test_four_small_batches_equal_one_large_batch(tmp_path: Path, data: Path, reduction: str):
     settings = {"optimiser": "sgd", "learning_rate": 1.0, "reduction": reduction, "clip_norm": 0.0}
     model = CountingConfig(dropout_rate=0.0)
     small = training_for(recipe_for(data, model, accumulate=4, **settings), tmp_path / "small")
@@ -179,13 +179,13 @@ def test_a_gradient_that_is_not_finite_names_its_batch(tmp_path: Path, data: Pat
     assert str(caught.value) == (
         "the loss of step 3 (epoch 1, batches 5 to 6) is not finite, first in embedding.weight, "
         f"head.weight, head.bias; it holds lines {', '.join(map(str, lines[:5]))} and "
-        f"{len(lines) - 5} more of the training data; look at them, or lower "
+        f"{len(lines) - 5} more of the training data; check them, or lower "
         "training.learning_rate or clip_norm; the run can be resumed from its last checkpoint"
     )
     assert checkpoint.load_checkpoint(tmp_path / "run").progress.step == 2
 
 
-def test_only_the_gradient_may_be_bad_and_the_weights_stay(tmp_path: Path, data: Path):
+def test_a_non_finite_gradient_leaves_the_weights_unchanged(tmp_path: Path, data: Path):
     training = training_for(recipe_for(data), tmp_path / "run")
     training.update()
     before = [parameter.detach().clone() for parameter in training.parameters]
@@ -221,7 +221,7 @@ def failing_at(call: int, error: Exception):
 
 
 @pytest.mark.parametrize("error", LITTLE_MEMORY, ids=["cpu", "cuda", "python"])
-def test_running_out_of_memory_says_what_to_lower_and_keeps_the_last_checkpoint(
+def test_running_out_of_memory_keeps_the_last_checkpoint(
     tmp_path: Path, data: Path, error: Exception
 ):
     recipe = recipe_for(data, checkpoint_every_n_steps=2)
@@ -238,7 +238,7 @@ def test_running_out_of_memory_says_what_to_lower_and_keeps_the_last_checkpoint(
     assert all(torch.equal(ended.weights[name], whole.weights[name]) for name in whole.weights)
 
 
-def test_a_model_that_memory_cannot_hold_leaves_nothing_behind(tmp_path: Path, data: Path):
+def test_a_model_too_large_for_memory_leaves_nothing_behind(tmp_path: Path, data: Path):
     def build(config, tokenizers):
         raise LITTLE_MEMORY[0]
 
@@ -247,7 +247,7 @@ def test_a_model_that_memory_cannot_hold_leaves_nothing_behind(tmp_path: Path, d
     assert list(tmp_path.iterdir()) == [data]
 
 
-def test_another_failure_of_torch_stays_what_it_is(tmp_path: Path, data: Path):
+def test_other_torch_errors_are_not_converted(tmp_path: Path, data: Path):
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     with pytest.raises(RuntimeError) as caught:
         train(recipe_for(data), tmp_path / "run", task=failing_at(2, error))
@@ -302,7 +302,7 @@ def test_early_stopping_keeps_the_best(tmp_path: Path, data: Path):
     assert not torch.equal(last.weights["head.bias"], weights["head.bias"])
 
 
-def test_the_plateau_schedule_cuts_the_rate_at_each_patience(tmp_path: Path, data: Path):
+def test_the_plateau_schedule_reduces_at_each_patience(tmp_path: Path, data: Path):
     task, advance = scripted([3.0, 3.0, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0])
     recipe = recipe_for(
         data,
@@ -363,7 +363,7 @@ def test_a_run_is_never_overwritten(tmp_path: Path, data: Path):
     with pytest.raises(RunError) as caught:
         fit(recipe, run, task=COUNTING)
     assert str(caught.value) == (
-        f"{run} already holds a run; go on with it (--resume), replace it (--force), or choose "
+        f"{run} already holds a run; resume it (--resume), replace it (--force), or choose "
         "another name (--out)"
     )
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
@@ -372,7 +372,7 @@ def test_a_run_is_never_overwritten(tmp_path: Path, data: Path):
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_what_is_not_a_run_is_left_alone(tmp_path: Path, data: Path, force: bool):
+def test_a_path_that_is_not_a_run_is_not_replaced(tmp_path: Path, data: Path, force: bool):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("once", encoding="utf-8")
     (tmp_path / "file").write_text("once", encoding="utf-8")
@@ -380,7 +380,7 @@ def test_what_is_not_a_run_is_left_alone(tmp_path: Path, data: Path, force: bool
         with pytest.raises(RunError) as caught:
             fit(recipe_for(data), tmp_path / name, task=COUNTING, force=force)
         assert str(caught.value) == (
-            f"{tmp_path / name} exists and is not a run folder, so it is left alone; choose "
+            f"{tmp_path / name} exists and is not a run folder, so it is not replaced; choose "
             "another name (--out)"
         )
     assert (tmp_path / "thesis" / "chapter.txt").read_text(encoding="utf-8") == "once"
@@ -391,7 +391,7 @@ def test_an_empty_folder_is_free(tmp_path: Path, data: Path):
     assert train(recipe_for(data, max_steps=1), tmp_path / "run", task=COUNTING).steps == 1
 
 
-def test_a_forced_run_that_cannot_begin_leaves_the_old_one(tmp_path: Path, data: Path):
+def test_a_failed_forced_start_keeps_the_old_run(tmp_path: Path, data: Path):
     run = tmp_path / "run"
     train(recipe_for(data, max_steps=1), run, task=COUNTING)
     wrong = recipe_for(tmp_path / "missing.tsv")
@@ -402,16 +402,14 @@ def test_a_forced_run_that_cannot_begin_leaves_the_old_one(tmp_path: Path, data:
 
 
 @pytest.mark.parametrize("name", ["runs/new/run", "empty/run"])
-def test_a_run_that_cannot_begin_leaves_nothing_behind(tmp_path: Path, name: str):
+def test_a_run_that_cannot_start_leaves_nothing_behind(tmp_path: Path, name: str):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError):
         train(recipe_for(tmp_path / "missing.tsv"), tmp_path / name, task=COUNTING)
     assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]
 
 
-def test_fine_tuning_starts_from_the_best_weights_and_the_old_vocabulary(
-    tmp_path: Path, data: Path
-):
+def test_fine_tuning_uses_best_weights_and_old_vocabulary(tmp_path: Path, data: Path):
     old, new = tmp_path / "old", tmp_path / "new"
     train(recipe_for(data), old, task=COUNTING)
     other = write_data(tmp_path / "other.tsv", n_rows=89, seed=2)
@@ -438,8 +436,8 @@ def test_fine_tuning_keeps_the_model(tmp_path: Path, data: Path):
     with pytest.raises(ConfigError) as caught:
         fit(wider, tmp_path / "new", task=COUNTING, start_from=tmp_path / "old")
     assert str(caught.value) == (
-        f"model.width is 7, but the weights of {tmp_path / 'old'} are those of 5; a run that "
-        "starts from another keeps its model"
+        f"model.width is 7, but {tmp_path / 'old'} was trained with 5; a run that starts from "
+        "another must keep its model settings"
     )
 
 
@@ -485,7 +483,7 @@ def test_a_file_cut_short_is_named(tmp_path: Path, data: Path, name: str, share:
         load_run(run, COUNTING)
 
 
-def test_a_config_cut_at_a_line_is_noticed(tmp_path: Path, data: Path):
+def test_a_config_cut_at_a_line_is_detected(tmp_path: Path, data: Path):
     run = tmp_path / "run"
     train(recipe_for(data, max_steps=1), run, task=COUNTING)
     text = (run / "config.toml").read_text(encoding="utf-8")
@@ -511,11 +509,11 @@ def test_a_run_of_an_unknown_task_says_what_to_pass(tmp_path: Path, data: Path):
         load_run(tmp_path / "run")
     assert str(caught.value) == (
         f"{tmp_path / 'run'} is a run of the task 'counting', which is not one of translate, "
-        "language_model, classify, pair, tag; pass it: task=MY_TASK"
+        "language_model, classify, pair, tag; pass the task: task=MY_TASK"
     )
 
 
-def test_the_card_and_the_split_tell_how_the_run_was_made(tmp_path: Path, data: Path):
+def test_card_and_split_record_how_the_run_was_made(tmp_path: Path, data: Path):
     end = train(recipe_for(data), tmp_path / "run", task=COUNTING)
     card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     assert f"| loss | {end.best.loss:.4f} | nats per target |" in card
@@ -538,7 +536,7 @@ def test_the_card_and_the_split_tell_how_the_run_was_made(tmp_path: Path, data: 
     ]
 
 
-def test_bfloat16_is_refused_where_the_device_has_none(tmp_path, data, monkeypatch):
+def test_bfloat16_is_refused_on_unsupported_devices(tmp_path, data, monkeypatch):
     monkeypatch.setattr("unrolled.training.device.why_no_bfloat16", lambda _: "it is too old")
     with pytest.raises(UnavailableError) as caught:
         train(recipe_for(data, precision="bfloat16"), tmp_path / "run", task=COUNTING)
@@ -548,7 +546,7 @@ def test_bfloat16_is_refused_where_the_device_has_none(tmp_path, data, monkeypat
     assert not (tmp_path / "run").exists()
 
 
-def test_bfloat16_trains_where_the_device_has_it(tmp_path: Path, data: Path):
+def test_bfloat16_trains_on_supported_devices(tmp_path: Path, data: Path):
     reason = device.why_no_bfloat16(torch.device("cpu"))
     if reason is not None:
         pytest.skip(reason)
@@ -566,7 +564,7 @@ def test_bfloat16_trains_where_the_device_has_it(tmp_path: Path, data: Path):
     assert model["head.weight"].dtype == torch.float32
 
 
-def test_cuda_is_refused_where_there_is_none(tmp_path: Path, data: Path):
+def test_cuda_is_refused_if_unavailable(tmp_path: Path, data: Path):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(UnavailableError, match=r"torch finds no CUDA device.*use 'cpu' or"):
@@ -596,7 +594,7 @@ def test_the_mean_loss_does_not_depend_on_the_batches(data: Path, max_tokens: in
     assert found == pytest.approx(float(total) / count, rel=1e-5)
 
 
-def test_free_memory_goes_back_now_and_then(tmp_path: Path, data: Path, monkeypatch):
+def test_free_memory_is_returned_regularly(tmp_path: Path, data: Path, monkeypatch):
     from unrolled.training import loop
 
     given_back = []

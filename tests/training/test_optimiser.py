@@ -54,7 +54,7 @@ def test_plateau_multiplies_once_per_reduction():
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.7, 1e9])
-def test_clipping_is_that_of_torch(clip_norm):
+def test_clipping_equals_that_of_torch(clip_norm):
     torch.manual_seed(0)
     ours = [nn.Parameter(torch.zeros(size)) for size in [(3, 5), (7,), ()]]
     theirs = [nn.Parameter(torch.zeros_like(p)) for p in ours]
@@ -69,7 +69,7 @@ def test_clipping_is_that_of_torch(clip_norm):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_gradient_that_is_not_finite_is_reported_and_left_as_it_is(bad):
+def test_a_non_finite_gradient_is_reported_and_unchanged(bad):
     parameter = nn.Parameter(torch.zeros(3))
     parameter.grad = torch.tensor([1.0, bad, 2.0])
     assert not math.isfinite(scale_and_clip([parameter], 0.5, 1.0))
@@ -82,7 +82,7 @@ def test_no_gradient_has_norm_zero():
 
 
 @pytest.mark.parametrize("settings", [{}, {"optimiser": "sgd", "momentum": 0.9}])
-def test_a_restored_optimiser_goes_on_as_if_nothing_had_happened(settings):
+def test_a_restored_optimizer_continues_unchanged(settings):
     config = TrainingConfig(weight_decay=0.01, **settings)
 
     def step(model, optimiser, seed):
@@ -131,7 +131,7 @@ def test_averaged_weights_are_in_place_only_inside_the_block():
     assert torch.equal(average.tensors()["weight"], averaged)
 
 
-def test_an_average_that_is_off_holds_nothing():
+def test_an_average_that_is_off_stores_nothing():
     model = nn.Linear(2, 3)
     average = WeightAverage(model, decay=0.0)
     average.update(1)
@@ -140,7 +140,7 @@ def test_an_average_that_is_off_holds_nothing():
     assert average.tensors() == {}
 
 
-def test_a_uniform_average_is_the_mean_of_all_weights_since_it_began():
+def test_a_uniform_average_is_the_mean_of_all_later_weights():
     model = nn.Linear(2, 3, bias=False)
     average = WeightAverage(model, decay=0.0)
     average.update(1)
@@ -160,7 +160,7 @@ def test_a_uniform_average_is_the_mean_of_all_weights_since_it_began():
     assert torch.equal(model.weight.double(), seen[-1])
 
 
-def test_beginning_leaves_an_exponential_average_as_it_is():
+def test_begin_does_not_change_an_exponential_average():
     model = nn.Linear(2, 3)
     average = WeightAverage(model, decay=0.5)
     average.begin()
@@ -168,7 +168,7 @@ def test_beginning_leaves_an_exponential_average_as_it_is():
 
 
 @pytest.mark.parametrize("n_before", [0, 1, 5])
-def test_a_restored_uniform_average_goes_on_bit_for_bit(tmp_path, n_before):
+def test_a_restored_uniform_average_continues_bit_for_bit(tmp_path, n_before):
     model = nn.Linear(2, 3)
     average = WeightAverage(model, decay=0.0)
 
@@ -191,7 +191,7 @@ def test_a_restored_uniform_average_goes_on_bit_for_bit(tmp_path, n_before):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_an_average_that_has_not_begun_is_restored_as_not_begun():
+def test_an_average_that_has_not_started_is_restored_so():
     average = WeightAverage(nn.Linear(2, 3), decay=0.0)
     average.restore({})
     assert average.tensors() == {}
@@ -200,12 +200,12 @@ def test_an_average_that_has_not_begun_is_restored_as_not_begun():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"average": 0.9}, "training.average must be 0 where training.average_after is above 0"),
-        ({"schedule": "linear"}, "training.schedule must be 'constant' where"),
+        ({"average": 0.9}, "training.average must be 0 if training.average_after is above 0"),
+        ({"schedule": "linear"}, "training.schedule must be 'constant' if"),
         ({"patience": 3}, "training.patience must be 0 or above training.average_after, 3, got 3"),
     ],
 )
-def test_averaging_that_could_not_begin_or_would_not_be_uniform_is_refused(settings, message):
+def test_averaging_refuses_settings_that_conflict(settings, message):
     TrainingConfig(average_after=3, patience=4)
     with pytest.raises(ConfigError, match=message):
         TrainingConfig(average_after=3, **settings)
@@ -229,7 +229,7 @@ class Words(nn.Module):
 LAZY = TrainingConfig(optimiser="lazy_adam", learning_rate=0.1)
 
 
-def test_lazy_adam_leaves_rows_without_gradient_and_is_adam_elsewhere():
+def test_lazy_adam_only_skips_rows_without_gradient():
     torch.manual_seed(0)
     model = Words()
     optimiser = build_optimiser(LAZY, model)
@@ -259,7 +259,7 @@ def test_lazy_adam_leaves_rows_without_gradient_and_is_adam_elsewhere():
         assert now[name][4].any()
 
 
-def test_a_restored_lazy_adam_goes_on_bit_for_bit(tmp_path):
+def test_a_restored_lazy_adam_continues_bit_for_bit(tmp_path):
     def step(model, optimiser, seed):
         torch.manual_seed(seed)
         model.backward(torch.randint(V, (7,)).tolist())
@@ -306,7 +306,7 @@ def test_sparse_gradients_are_clipped_with_the_whole(clip_norm):
         torch.testing.assert_close(gradient, right.grad, rtol=1e-5, atol=1e-7)
 
 
-def test_a_sparse_gradient_that_is_not_finite_is_seen():
+def test_a_non_finite_sparse_gradient_is_detected():
     model = Words()
     build_optimiser(LAZY, model)
     with torch.no_grad():
@@ -317,7 +317,7 @@ def test_a_sparse_gradient_that_is_not_finite_is_seen():
 
 
 def test_lazy_adam_has_no_weight_decay():
-    message = "training.weight_decay must be 0 where training.optimiser is 'lazy_adam', got 0.1"
+    message = "training.weight_decay must be 0 if training.optimiser is 'lazy_adam', got 0.1"
     with pytest.raises(ConfigError, match=message):
         TrainingConfig(optimiser="lazy_adam", weight_decay=0.1)
 
@@ -334,7 +334,7 @@ def test_lazy_adam_refuses_a_table_that_is_also_a_dense_weight():
         LazyAdam(LAZY, model)
 
 
-def test_lazy_adam_takes_a_model_that_is_nothing_but_a_table():
+def test_lazy_adam_accepts_a_model_with_only_a_table():
     model = nn.Embedding(V, 3)
     optimiser = LazyAdam(LAZY, model)
     model(torch.tensor([1])).sum().backward()

@@ -29,7 +29,7 @@ def test_long_rows_are_left_out_and_counted(data: Path):
         assert example == COUNTING.encode(row.fields, short.tokenizers)
 
 
-def test_long_rows_can_be_cut_off_instead(data: Path):
+def test_long_rows_can_be_truncated_instead(data: Path):
     whole = prepare(recipe_for(data), COUNTING)
     recipe = with_data(recipe_for(data), max_length=3, too_long="truncate")
     cut = prepare(recipe, COUNTING, whole.tokenizers)
@@ -43,12 +43,12 @@ def test_no_row_left_is_an_error(data: Path):
         prepare(with_data(recipe_for(data), max_length=1), COUNTING)
     assert str(caught.value) == (
         f"{data}: no training row is left: 79 are longer than data.max_length = 1 tokens; raise "
-        "it, or give other rows"
+        "it, or use other data"
     )
 
 
 @pytest.mark.parametrize(("n", "expected"), [(0, []), (3, [0, 3, 7]), (11, list(range(11)))])
-def test_sentences_to_score_lie_evenly_over_the_part(n: int, expected: list[int]):
+def test_scored_sentences_are_spread_evenly(n: int, expected: list[int]):
     rows = [Row(("a", "b"), line) for line in range(11)]
     part = Part(rows, [None] * 11, [(1, 1)] * 11, 0)
     assert part.evenly(n) == expected

@@ -27,13 +27,13 @@ def test_an_empty_recipe_is_the_default_translation() -> None:
 @pytest.mark.parametrize(
     ("task", "size"), [("classify", 30_000), ("pair", 30_000), ("tag", 50_000)]
 )
-def test_tasks_of_labels_read_words_unless_told_otherwise(task: str, size: int) -> None:
+def test_labelling_tasks_use_words_by_default(task: str, size: int) -> None:
     assert Recipe.from_mapping({"task": task}, TASKS).text == TextConfig("word", size)
     chosen = Recipe.from_mapping({"task": task, "text": {"kind": "space"}}, TASKS).text
     assert chosen == TextConfig("space", size)
 
 
-def test_a_recipe_written_out_reads_back_equal(tmp_path: Path) -> None:
+def test_a_recipe_round_trips(tmp_path: Path) -> None:
     mapping = {
         "seed": 7,
         "data": {"train": ["ñ.en", "ñ.es"], "columns": []},
@@ -45,7 +45,7 @@ def test_a_recipe_written_out_reads_back_equal(tmp_path: Path) -> None:
     assert recipe_from_toml(write(tmp_path, recipe.to_toml()), TASKS) == recipe
 
 
-def test_the_command_line_goes_over_the_file(tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, "seed = 3\n[model]\ncell = 'rnn'\n[data]\ntrain = 'a.tsv'\n")
     overrides = [("model.cell", "gru"), ("training.max_steps", "5"), ("seed", "4")]
     recipe = recipe_from_toml(path, TASKS, overrides)
@@ -72,16 +72,14 @@ def test_the_command_line_goes_over_the_file(tmp_path: Path) -> None:
         ("seed = true", "seed: expected a whole number, got true"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_named_with_the_file(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_an_error_in_a_recipe_file_names_the_file(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         recipe_from_toml(path, TASKS)
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
-def test_what_is_wrong_in_an_override_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+def test_an_error_in_an_override_does_not_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         recipe_from_toml(write(tmp_path, "seed = 3"), TASKS, [("training.learning_rat", "1")])
     assert str(caught.value) == (
@@ -89,7 +87,7 @@ def test_what_is_wrong_in_an_override_is_not_blamed_on_the_file(tmp_path: Path) 
     )
 
 
-def test_a_task_of_ones_own_needs_no_name_and_refuses_another() -> None:
+def test_a_custom_task_needs_no_name_in_the_recipe() -> None:
     task = TASKS["translate"]
     assert Recipe.from_mapping({}, task).task == task.name
     with pytest.raises(ConfigError) as caught:

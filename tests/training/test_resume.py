@@ -1,4 +1,4 @@
-"""A run that was interrupted anywhere ends as if it had not been."""
+"""A run that was interrupted anywhere ends like an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -93,9 +93,7 @@ STOPS = ((Step, 2), (Step, 1), (Evaluated, 1), (Started, 1), (Step, 3), (Saved, 
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_an_interrupted_run_ends_as_the_uninterrupted_bit_for_bit(
-    tmp_path: Path, data: Path, settings: dict
-):
+def test_an_interrupted_run_equals_an_uninterrupted_one(tmp_path: Path, data: Path, settings: dict):
     recipe = recipe_for(data, **{"log_every_n_steps": 1, **settings})
     train(recipe, tmp_path / "whole", task=COUNTING)
     parts = tmp_path / "parts"
@@ -107,7 +105,7 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_bit_for_bit(
 
 
 @pytest.mark.parametrize("name", ["adam and dropout", "sgd", "averaged", "plateau"])
-def test_fifty_and_fifty_steps_are_a_hundred(tmp_path: Path, data: Path, name: str):
+def test_fifty_and_fifty_steps_equal_a_hundred(tmp_path: Path, data: Path, name: str):
     settings = {**SETTINGS[name], "max_steps": 100, "patience": 0, "log_every_n_steps": 9}
     recipe = recipe_for(data, **settings)
     half = replace(recipe, training=replace(recipe.training, max_steps=50))
@@ -130,7 +128,7 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, data: Path):
     assert content(tmp_path / "run") == before
 
 
-def test_a_reader_who_draws_numbers_cannot_change_the_training(tmp_path: Path, data: Path):
+def test_random_numbers_of_the_reader_do_not_affect_training(tmp_path: Path, data: Path):
     recipe = recipe_for(data)
     torch.manual_seed(1)
     train(recipe, tmp_path / "quiet", task=COUNTING)
@@ -239,7 +237,7 @@ print(kills)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork to kill often in little time")
-def test_kills_at_random_moments_do_not_change_the_end(tmp_path: Path, data: Path):
+def test_kills_at_random_moments_do_not_change_the_result(tmp_path: Path, data: Path):
     folders = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(tmp_path), "1"],
@@ -258,7 +256,7 @@ def test_kills_at_random_moments_do_not_change_the_end(tmp_path: Path, data: Pat
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk"
 )
-def test_a_run_that_filled_the_disk_goes_on_when_there_is_space(tmp_path: Path, data: Path):
+def test_a_run_that_filled_the_disk_can_be_resumed(tmp_path: Path, data: Path):
     recipe, disk = recipe_for(data), tmp_path / "disk"
     train(recipe, tmp_path / "whole", task=COUNTING)
     disk.mkdir()
@@ -311,7 +309,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path, d
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_where_nothing_was_begun_resume_starts_and_says_so(tmp_path: Path, data: Path):
+def test_resume_without_a_run_starts_one_and_says_so(tmp_path: Path, data: Path):
     recipe, run = recipe_for(data, max_steps=1), tmp_path / "run"
     started, *_ = fit(recipe, run, task=COUNTING, resume=True)
     assert isinstance(started, Started)
@@ -322,7 +320,7 @@ def test_where_nothing_was_begun_resume_starts_and_says_so(tmp_path: Path, data:
     assert note not in again.notes
 
 
-def test_what_is_no_run_is_not_resumed(tmp_path: Path, data: Path):
+def test_a_folder_that_is_not_a_run_is_not_resumed(tmp_path: Path, data: Path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(RunError, match="is not a run folder"):
@@ -348,8 +346,11 @@ def test_limits_and_intervals_may_change_when_resuming(tmp_path: Path, data: Pat
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"learning_rate": 0.02}, "training.learning_rate is 0.02, but {run} was begun with 0.01"),
-        ({"model": CountingConfig(width=7)}, "model.width is 7, but {run} was begun with 5"),
+        (
+            {"learning_rate": 0.02},
+            "training.learning_rate is 0.02, but {run} was started with 0.01",
+        ),
+        ({"model": CountingConfig(width=7)}, "model.width is 7, but {run} was started with 5"),
     ],
 )
 def test_nothing_else_may_change_when_resuming(tmp_path: Path, data: Path, change, text):
@@ -358,8 +359,8 @@ def test_nothing_else_may_change_when_resuming(tmp_path: Path, data: Path, chang
     with pytest.raises(ConfigError) as caught:
         fit(recipe_for(data, **change), run, task=COUNTING, resume=True)
     assert str(caught.value) == (
-        f"{text.format(run=run)}; a resumed run may change only its limits and intervals: leave "
-        "this setting as it was, or start another run from this one (--from)"
+        f"{text.format(run=run)}; only limits and intervals can be changed when a run is resumed: "
+        "restore this setting, or start another run from this one (--from)"
     )
 
 
@@ -379,7 +380,7 @@ def test_the_data_may_move_but_not_change_when_resuming(tmp_path: Path, data: Pa
     with pytest.raises(RunError) as caught:
         fit(recipe_for(moved), run, task=COUNTING, resume=True)
     assert str(caught.value) == (
-        f"{moved} is not a file that {run} was trained on, or its content differs; give the same "
+        f"{moved} is not a file that {run} was trained on, or its content has changed; give the same "
         "files, or start another run from this one (--from)"
     )
 

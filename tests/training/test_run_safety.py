@@ -1,4 +1,4 @@
-"""What a run folder may remove and overwrite: what we wrote, inside it, and nothing else."""
+"""Run folders: nothing is removed or overwritten but files of the run inside its folder."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_pointer_that_cannot_be_read_removes_nothing(run: Path, harm: str) -> 
 
 @posix
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_a_pointer_that_is_no_file_does_not_hang(run: Path, kind: str) -> None:
+def test_a_pointer_that_is_not_a_file_does_not_hang(run: Path, kind: str) -> None:
     path = run / "checkpoints" / "pointer.json"
     path.unlink()
     if kind == "pipe":
@@ -219,8 +219,8 @@ def test_a_link_in_place_of_the_checkpoints_is_not_followed(run: Path, precious:
     shutil.rmtree(run / "checkpoints")
     (run / "checkpoints").symlink_to(precious)
     assert refused(lambda: resume(run), run) == (
-        f"{run / 'checkpoints'} is a link to '{precious}'; nothing is written or removed through a link: "
-        "put the folder itself there"
+        f"{run / 'checkpoints'} is a link to '{precious}'; nothing is written or removed through "
+        "links, so replace it by the folder itself"
     )
 
 
@@ -283,7 +283,7 @@ def test_metrics_that_share_content_are_not_cut_in_both(run: Path) -> None:
 @posix
 @pytest.mark.parametrize("name", [".new.partial", ".new.replaced"])
 @pytest.mark.parametrize("kind", ["link", "folder", "file", "run with notes"])
-def test_what_has_a_temporary_name_and_is_not_ours_stays(
+def test_foreign_files_with_temporary_names_are_kept(
     run: Path, precious: Path, name: str, kind: str
 ) -> None:
     planted = run.parent / name
@@ -299,7 +299,7 @@ def test_what_has_a_temporary_name_and_is_not_ours_stays(
             (planted / "notes.txt").write_text("once", encoding="utf-8")
     before = content(run.parent)
     new = run.with_name("new")
-    with pytest.raises(RunError, match="is in the way, and was not written by Unrolled"):
+    with pytest.raises(RunError, match="is in the way and was not written by Unrolled"):
         train(recipe(run.parent, 1), new, task=COUNTING)
     assert content(run.parent) == before
 
@@ -320,7 +320,7 @@ FOREIGN = (
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_run_that_holds_something_else_is_not_replaced(run: Path, name: str) -> None:
+def test_a_run_with_foreign_files_is_not_replaced(run: Path, name: str) -> None:
     path = run / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"my own notes, of more than a few bytes")
@@ -333,7 +333,7 @@ def test_a_run_that_holds_something_else_is_not_replaced(run: Path, name: str) -
 
 
 @posix
-def test_a_run_that_holds_a_link_is_not_replaced(run: Path, precious: Path) -> None:
+def test_a_run_that_contains_a_link_is_not_replaced(run: Path, precious: Path) -> None:
     shutil.rmtree(run / "checkpoints")
     (run / "checkpoints").symlink_to(precious)
     new = recipe(run.parent, 1)
@@ -341,7 +341,7 @@ def test_a_run_that_holds_a_link_is_not_replaced(run: Path, precious: Path) -> N
     assert sentence.startswith(f"{run / 'checkpoints'} does not belong to the run")
 
 
-def test_all_that_we_write_into_a_run_may_be_replaced(run: Path) -> None:
+def test_all_files_of_a_run_may_be_replaced(run: Path) -> None:
     for name in (
         "evaluation-valid/report.html",
         "evaluation-valid/predictions.jsonl",
@@ -370,16 +370,16 @@ def test_all_that_we_write_into_a_run_may_be_replaced(run: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("force", [False, True])
-def test_a_folder_with_some_config_is_no_run(tmp_path: Path, text: str, force: bool) -> None:
+def test_a_folder_with_another_config_is_not_a_run(tmp_path: Path, text: str, force: bool) -> None:
     folder = tmp_path / "proj"
     folder.mkdir()
     (folder / "config.toml").write_text(text, encoding="utf-8")
     new = recipe(tmp_path, 1)
     sentence = refused(lambda: fit(new, folder, task=COUNTING, force=force), folder)
-    assert sentence.startswith(f"{folder} exists and is not a run folder, so it is left alone")
+    assert sentence.startswith(f"{folder} exists and is not a run folder, so it is not replaced")
 
 
-def test_a_run_of_an_older_version_is_one(tmp_path: Path) -> None:
+def test_a_run_of_an_older_version_is_recognized(tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(OLD_RUN, old)
     assert not (old / "config.toml").read_bytes().startswith(run_folder.BEGIN_OF_CONFIG.encode())
@@ -399,7 +399,7 @@ def test_a_run_of_an_older_version_is_one(tmp_path: Path) -> None:
 
 
 @posix
-def test_all_files_have_the_permissions_of_any_other(tmp_path: Path) -> None:
+def test_files_have_default_permissions(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         train(recipe(tmp_path, 3), tmp_path / "run", task=COUNTING)
@@ -413,7 +413,7 @@ def test_all_files_have_the_permissions_of_any_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "checkpoints/pointer.json"])
-def test_a_file_that_may_not_be_read_is_not_called_missing(
+def test_an_unreadable_file_is_not_called_missing(
     run: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def guard(inner: Callable[..., object]) -> Callable[..., object]:
@@ -430,7 +430,7 @@ def test_a_file_that_may_not_be_read_is_not_called_missing(
     with pytest.raises(RunError) as caught:
         call(run, COUNTING)
     assert str(caught.value) == (
-        f"{run / name}: permission denied; allow reading it (chmod a+r), or ask its owner"
+        f"{run / name}: permission denied; make it readable (chmod a+r), or ask its owner"
     )
 
 
@@ -502,7 +502,7 @@ def damaged(name: str, tensor: torch.Tensor | None, rest: dict[str, torch.Tensor
         ("other.thing", torch.zeros(3)),
     ],
 )
-def test_a_memory_of_another_model_is_refused(
+def test_optimizer_state_of_another_model_is_refused(
     run: Path, name: str, tensor: torch.Tensor | None
 ) -> None:
     averaged = recipe(run.parent, 6)
@@ -514,7 +514,7 @@ def test_a_memory_of_another_model_is_refused(
     checkpoint.save_checkpoint(run, last, is_best=False)
     longer = replace(averaged, training=replace(averaged.training, max_steps=9))
     sentence = refused(lambda: train(longer, run, task=COUNTING, resume=True), run)
-    assert "what is there is not of this model and recipe" in sentence
+    assert "its content does not fit this model and recipe" in sentence
 
 
 def test_a_state_without_a_field_is_refused() -> None:
@@ -531,7 +531,7 @@ def test_every_byte_of_the_metrics_counts(run: Path) -> None:
     for place in range(0, len(whole), 97):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         sentence = refused(lambda: resume(run), run)
-        assert sentence.startswith(f"{path}: its lines are not those that the last checkpoint")
+        assert sentence.startswith(f"{path}: its lines have changed since the last checkpoint")
     for cut in (b"", whole[:-1], whole[len(whole) // 2 :]):
         path.write_bytes(cut)
         assert str(path) in refused(lambda: resume(run), run)
@@ -550,7 +550,7 @@ def test_metrics_that_another_program_changes_do_not_stop_a_run(run: Path) -> No
 # Durability
 
 
-def test_all_of_a_new_run_is_flushed_before_it_appears(
+def test_a_new_run_is_flushed_before_it_appears(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushed: set[int] = set()
@@ -579,7 +579,7 @@ def test_all_of_a_new_run_is_flushed_before_it_appears(
     events.close()
 
 
-def test_metrics_are_on_the_disk_before_a_checkpoint_counts_them(
+def test_metrics_are_flushed_before_a_checkpoint_counts_them(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths: dict[int, int] = {}
@@ -599,7 +599,7 @@ def test_metrics_are_on_the_disk_before_a_checkpoint_counts_them(
 # A start that was killed
 
 
-def test_a_killed_start_from_another_run_goes_on_from_it(
+def test_a_killed_start_from_another_run_can_be_resumed(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new, again = run.with_name("new"), run.with_name("again")
@@ -617,7 +617,7 @@ def test_a_killed_start_from_another_run_goes_on_from_it(
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 8, 13])
-def test_a_killed_replacement_leaves_one_of_both_runs(run: Path, number: int) -> None:
+def test_a_killed_replacement_leaves_one_of_the_runs(run: Path, number: int) -> None:
     new, calls, inner = replace(recipe(run.parent, 1), seed=7), count(), storage.commit
 
     def commit(*arguments: object) -> None:
@@ -652,7 +652,7 @@ def dying(inner: Callable[..., object], number: int, calls: Iterator[int]) -> Ca
     return operation
 
 
-def test_events_that_nobody_reads_on_give_the_lock_back(run: Path) -> None:
+def test_abandoned_events_release_the_lock(run: Path) -> None:
     fit(recipe(run.parent, 9), run, task=COUNTING, resume=True)  # not even begun
     events = fit(recipe(run.parent, 9), run, task=COUNTING, resume=True)
     next(events)
@@ -665,13 +665,13 @@ def test_events_that_nobody_reads_on_give_the_lock_back(run: Path) -> None:
 
 @pytest.mark.parametrize("name", ["seconds", "update_seconds", "loss_sum", "grad_norm"])
 @pytest.mark.parametrize("value", [1.5e308, -1.5e308])
-def test_progress_near_the_end_of_floats_is_damaged(name: str, value: float) -> None:
+def test_progress_near_the_float_limit_is_refused(name: str, value: float) -> None:
     whole = json.loads(json.dumps(vars(Progress())))
     with pytest.raises(ValueError, match=f"'{name}' is unknown or has a wrong value"):
         Progress.from_mapping({**whole, name: value})
 
 
-def test_times_beyond_all_years_are_damaged() -> None:
+def test_impossible_times_are_refused() -> None:
     whole = json.loads(json.dumps(vars(Progress())))
-    with pytest.raises(ValueError, match="a time is below 0, or beyond all years"):
+    with pytest.raises(ValueError, match="a time is below 0, or too large"):
         Progress.from_mapping({**whole, "seconds": 1e17})

@@ -1,4 +1,4 @@
-"""What training says of a translator is what its saved weights say when they are loaded anew."""
+"""Scores reported in training equal those of the saved weights when they are loaded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scores_of(run: Path) -> Mapping[str, float]:
 
 
 @pytest.mark.parametrize("settings", OPTIMISERS.values(), ids=OPTIMISERS)
-def test_each_score_is_that_of_the_saved_weights(
+def test_each_score_belongs_to_the_saved_weights(
     tmp_path: Path, pairs_file: Path, recipe_file: Path, settings: dict[str, Any]
 ) -> None:
     recipe = recipe_of(pairs_file, recipe_file, **settings)
@@ -55,7 +55,7 @@ def test_each_score_is_that_of_the_saved_weights(
 STOPS = ((Started, 1), (Step, 9), (Evaluated, 2), (Saved, 2), (Evaluated, 1))
 
 
-def test_a_run_chosen_by_chrf_resumes_bit_for_bit(
+def test_a_run_selected_by_chrf_resumes_bit_for_bit(
     tmp_path: Path, pairs_file: Path, recipe_file: Path
 ) -> None:
     settings = {"metric": "chrf", "evaluate_every_n_steps": 4, "checkpoint_every_n_steps": 3}

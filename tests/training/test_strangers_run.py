@@ -1,4 +1,4 @@
-"""A run folder that comes from a stranger: refused in one sentence, at once, before anything is built."""
+"""Untrusted run folders are refused with one message, before anything is built."""
 
 from __future__ import annotations
 
@@ -74,16 +74,31 @@ def refusal(run: Path) -> str:
             "1000000000",
             "model.n_layers must be at most 64, got 10000",
         ),
-        ("language_model", "n_layers", "64", "it belongs to another model than config.toml says"),
+        (
+            "language_model",
+            "n_layers",
+            "64",
+            "it belongs to another model than that of config.toml",
+        ),
         ("language_model", "hidden_size", "100000", "model.hidden_size must be at most 65,536"),
         (
             "language_model",
             "hidden_size",
             "65536",
-            "it belongs to another model than config.toml says",
+            "it belongs to another model than that of config.toml",
         ),
-        ("translate", "decoder_layers", "64", "it belongs to another model than config.toml says"),
-        ("translate", "encoder_size", "65535", "it belongs to another model than config.toml says"),
+        (
+            "translate",
+            "decoder_layers",
+            "64",
+            "it belongs to another model than that of config.toml",
+        ),
+        (
+            "translate",
+            "encoder_size",
+            "65535",
+            "it belongs to another model than that of config.toml",
+        ),
         ("translate", "beam_size", "1000000", "decoding.beam_size must be at most 1,000"),
         ("translate", "max_length_ratio", "1e300", "decoding.max_length_ratio must be at most 100"),
         ("translate", "max_length_extra", "9" * 400, "expected a whole number of at most 63 bits"),
@@ -91,14 +106,19 @@ def refusal(run: Path) -> str:
             "classify",
             "embedding_size",
             "65536",
-            "it belongs to another model than config.toml says",
+            "it belongs to another model than that of config.toml",
         ),
         ("classify", "dropout_rate", "9" * 400, "model.dropout_rate: expected a number"),
-        ("pair", "projection_size", "65536", "it belongs to another model than config.toml says"),
-        ("tag", "char_size", "65536", "it belongs to another model than config.toml says"),
-        ("tag", "n_layers", "64", "it belongs to another model than config.toml says"),
-        ("tag", "task", "[]", "is a run of the task that has no name"),
-        ("tag", "task", "{a = 1}", "is a run of the task that has no name"),
+        (
+            "pair",
+            "projection_size",
+            "65536",
+            "it belongs to another model than that of config.toml",
+        ),
+        ("tag", "char_size", "65536", "it belongs to another model than that of config.toml"),
+        ("tag", "n_layers", "64", "it belongs to another model than that of config.toml"),
+        ("tag", "task", "[]", "is a run of the task (without a name)"),
+        ("tag", "task", "{a = 1}", "is a run of the task (without a name)"),
         ("tag", "threads", "[" * 600 + "]" * 600, "not valid TOML (nested too deeply)"),
         ("tag", "train", r'["\u0000"]', "data.train, item 1: expected text without NUL characters"),
     ],
@@ -129,18 +149,18 @@ def test_nothing_is_built_before_the_weights_are_compared(
 
 
 @pytest.mark.parametrize("how", ["resume", "from"])
-def test_training_goes_on_only_with_weights_that_fit(
+def test_training_resumes_only_with_fitting_weights(
     copied: Callable[[str], Path], tmp_path: Path, how: str
 ) -> None:
     run = copied("classify")
     set_in(run, "hidden_size", "65536")
     recipe = recipe_from_toml(run / "config.toml", TASKS, [("training.max_steps", "2")])
     out, source = (run, None) if how == "resume" else (tmp_path / "new", run)
-    with pytest.raises(RunError, match=r"it belongs to another model than config\.toml says"):
+    with pytest.raises(RunError, match=r"it belongs to another model than that of config\.toml"):
         list(fit(recipe, out, resume=how == "resume", start_from=source))
 
 
-def test_own_tasks_that_need_numbers_to_be_built_are_loaded(
+def test_custom_tasks_that_need_values_to_be_built_are_loaded(
     copied: Callable[[str], Path],
 ) -> None:
     run = copied("classify")
@@ -158,7 +178,7 @@ def test_models_of_every_task_are_loaded(runs: Path) -> None:
         assert unrolled.load(runs / task).recipe.task == task
 
 
-def test_a_weight_too_many_or_too_few_is_named(runs: Path) -> None:
+def test_an_extra_or_missing_weight_is_named(runs: Path) -> None:
     path = runs / "tag" / "model.safetensors"
     shapes = tensor_files.read_header(path).shapes
     with pytest.raises(RunError, match="has no weight 'a'; it belongs to another model"):
@@ -193,21 +213,21 @@ def with_checksums(run: Path) -> Path:
     return run
 
 
-def test_an_edited_tokenizer_or_label_is_noticed(copied: Callable[[str], Path]) -> None:
+def test_an_edited_tokenizer_or_label_is_detected(copied: Callable[[str], Path]) -> None:
     run = with_checksums(copied("tag"))
     check_contents(run)
     for name in ("tokenizer-text.json", "labels.json"):
         path = run / name
         content = path.read_bytes()
         path.write_bytes(content.replace(b"\n", b" \n", 1))
-        assert f"{path}: its checksum is not the one in split.json" in refusal(run)
+        assert f"{path}: its checksum differs from the one in split.json" in refusal(run)
         path.unlink()
         assert f"{path}: missing; restore it from a copy" in refusal(run)
         path.write_bytes(content)
     unrolled.load(run)
 
 
-def test_a_new_run_holds_checksums_of_its_files(runs: Path, tmp_path: Path) -> None:
+def test_a_new_run_has_checksums_of_its_files(runs: Path, tmp_path: Path) -> None:
     recipe = recipe_from_toml(runs / "classify" / "config.toml", TASKS)
     list(fit(recipe, tmp_path / "run"))
     contents = SplitRecord.load(tmp_path / "run").contents
@@ -218,17 +238,23 @@ def test_a_new_run_holds_checksums_of_its_files(runs: Path, tmp_path: Path) -> N
     ("change", "problem"),
     [
         (lambda record: "[" * 5000, "nested too deeply"),
-        (lambda record: [], "not as it was written"),
-        (lambda record: {}, "not as it was written"),
-        (lambda record: record | {"files": 5}, "not as it was written"),
-        (lambda record: record | {"files": [{"part": "train", "path": "a"}]}, "not as it was"),
-        (lambda record: record | {"files": [record["files"][0] | {"sha256": []}]}, "not as it was"),
-        (lambda record: record | {"begins_with": [1]}, "not as it was written"),
-        (lambda record: record | {"contents": {"a": 1}}, "not as it was written"),
-        (lambda record: '{"begins_with": ["\\ud800"], "files": []}', "half a surrogate pair"),
+        (lambda record: [], "unexpected content"),
+        (lambda record: {}, "unexpected content"),
+        (lambda record: record | {"files": 5}, "unexpected content"),
+        (lambda record: record | {"files": [{"part": "train", "path": "a"}]}, "unexpected content"),
+        (
+            lambda record: record | {"files": [record["files"][0] | {"sha256": []}]},
+            "unexpected content",
+        ),
+        (lambda record: record | {"begins_with": [1]}, "unexpected content"),
+        (lambda record: record | {"contents": {"a": 1}}, "unexpected content"),
+        (
+            lambda record: '{"begins_with": ["\\ud800"], "files": []}',
+            "an escape is a lone surrogate",
+        ),
     ],
 )
-def test_a_damaged_split_is_one_sentence(
+def test_a_damaged_split_gets_one_message(
     copied: Callable[[str], Path], change: Callable[[Any], Any], problem: str
 ) -> None:
     run = copied("classify")
@@ -269,7 +295,9 @@ def test_an_evaluation_opens_no_pipe(
         unrolled.load(run).held_out("valid")
 
 
-def test_a_whole_disk_is_not_walked_for_text(copied: Callable[[str], Path], tmp_path: Path) -> None:
+def test_an_untrusted_folder_of_text_is_not_read(
+    copied: Callable[[str], Path], tmp_path: Path
+) -> None:
     run, folder = copied("language_model"), tmp_path / "disk"
     folder.mkdir()
     for n in range(3):
@@ -279,7 +307,7 @@ def test_a_whole_disk_is_not_walked_for_text(copied: Callable[[str], Path], tmp_
         unrolled.load(run).held_out("valid")
 
 
-def test_a_held_out_file_must_be_the_one_it_was(runs: Path, tmp_path: Path) -> None:
+def test_a_changed_held_out_file_is_refused(runs: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.tsv"
     shutil.copy(runs / "data" / "classify.tsv", own)
     recipe = recipe_from_toml(
@@ -317,19 +345,37 @@ def header_with(path: Path, change: Callable[[dict[str, Any]], None], cut: int =
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda header: header["a"].update(shape=[2, 2**62]), "type, shape or place is damaged"),
-        (lambda header: header["a"].update(shape=[-2, -3]), "type, shape or place is damaged"),
-        (lambda header: header["a"].update(shape=[True, 6]), "type, shape or place is damaged"),
-        (lambda header: header["a"].update(shape="ab"), "type, shape or place is damaged"),
-        (lambda header: header["a"].update(dtype=[]), "type, shape or place is damaged"),
-        (lambda header: header["a"].pop("shape"), "type, shape or place is damaged"),
-        (lambda header: header["a"].update(data_offsets=[0]), "type, shape or place is damaged"),
-        (lambda header: header.update(a=5), "type, shape or place is damaged"),
-        (lambda header: header.pop("b"), "do not stand one after another"),
-        (lambda header: header.update(__metadata__=5), "its metadata are no texts by name"),
+        (
+            lambda header: header["a"].update(shape=[2, 2**62]),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (
+            lambda header: header["a"].update(shape=[-2, -3]),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (
+            lambda header: header["a"].update(shape=[True, 6]),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (
+            lambda header: header["a"].update(shape="ab"),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (
+            lambda header: header["a"].update(dtype=[]),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (lambda header: header["a"].pop("shape"), "type, shape or position of a tensor is invalid"),
+        (
+            lambda header: header["a"].update(data_offsets=[0]),
+            "type, shape or position of a tensor is invalid",
+        ),
+        (lambda header: header.update(a=5), "type, shape or position of a tensor is invalid"),
+        (lambda header: header.pop("b"), "its tensors overlap or have gaps between them"),
+        (lambda header: header.update(__metadata__=5), "its metadata are not strings"),
         (
             lambda header: header.update(__metadata__={"sha256": {}}),
-            "its metadata are no texts by name",
+            "its metadata are not strings",
         ),
     ],
 )
@@ -344,7 +390,7 @@ def test_a_file_shorter_than_its_header_says_is_refused(tmp_path: Path) -> None:
     assert "cut short or overwritten" in header_with(path, lambda header: None, cut=9)
     for content in (b"", b"\0" * 7, (2**63).to_bytes(8, "little") + b"{}"):
         path.write_bytes(content)
-        with pytest.raises(RunError, match="cut short or overwritten, or no safetensors file"):
+        with pytest.raises(RunError, match="cut short or overwritten, or not a safetensors file"):
             tensor_files.read_header(path)
 
 

@@ -1,4 +1,4 @@
-"""Language models in training: what is carried is saved, and a run goes on bit for bit."""
+"""Training of language models: the carried state is saved, and runs resume bit for bit."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def recipe_for(
     )
 
 
-def test_a_run_reports_tokens_and_the_figures_of_its_loss(tmp_path: Path) -> None:
+def test_a_run_reports_tokens_and_scores_from_its_loss(tmp_path: Path) -> None:
     recipe = recipe_for(write_text(tmp_path / "weather.txt"))
     events = list(fit(recipe, tmp_path / "run"))
     started, end = events[0], events[-1]
@@ -83,7 +83,7 @@ def test_a_run_reports_tokens_and_the_figures_of_its_loss(tmp_path: Path) -> Non
     "data", [{}, {"k2": 31}, {"restart": True, "documents": "line"}], ids=["", "k2", "restart"]
 )
 @pytest.mark.parametrize("stop_after", [4, 17])
-def test_a_run_stopped_in_the_middle_of_a_pass_goes_on_bit_for_bit(
+def test_a_run_stopped_within_an_epoch_resumes_bit_for_bit(
     tmp_path: Path, data: dict[str, Any], stop_after: int
 ) -> None:
     recipe = recipe_for(write_text(tmp_path / "weather.txt"), data)
@@ -130,12 +130,12 @@ def assert_equal(ours: dict[str, Any], others: dict[str, Any]) -> None:
     [{}, SAMPLED, SAMPLED | {"tied": True}],
     ids=["embedding", "embedding and head", "both in one"],
 )
-def test_lazy_adam_goes_on_bit_for_bit(tmp_path: Path, model: dict[str, Any]) -> None:
+def test_lazy_adam_resumes_bit_for_bit(tmp_path: Path, model: dict[str, Any]) -> None:
     recipe = recipe_for(write_text(tmp_path / "weather.txt"), None, model, "word", **LAZY)
     assert_equal(*ends_of_both(recipe, tmp_path))
 
 
-def test_an_average_goes_on_bit_for_bit_and_is_what_is_kept(
+def test_an_average_resumes_bit_for_bit_and_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Which evaluation is the best must not hang on rounding: the second is not, so that the average
@@ -160,7 +160,7 @@ def test_lazy_adam_refuses_a_tied_table_with_a_full_softmax(tmp_path: Path) -> N
         train(recipe, tmp_path / "run")
 
 
-def test_the_state_in_the_middle_of_a_pass_is_in_the_checkpoint(tmp_path: Path) -> None:
+def test_the_carried_state_is_in_the_checkpoint(tmp_path: Path) -> None:
     recipe = recipe_for(write_text(tmp_path / "weather.txt"), max_steps=5)
     train(recipe, tmp_path / "run")
     [folder] = (tmp_path / "run" / "checkpoints").glob("step-*5*")
@@ -169,7 +169,7 @@ def test_the_state_in_the_middle_of_a_pass_is_in_the_checkpoint(tmp_path: Path) 
     assert rest["carried.0.0"].abs().max() > 0
 
 
-def test_evaluation_reads_every_token_of_the_held_out_text_once(tmp_path: Path) -> None:
+def test_evaluation_reads_every_held_out_token_once(tmp_path: Path) -> None:
     recipe = recipe_for(write_text(tmp_path / "weather.txt"))
     train(recipe, tmp_path / "run")
     model = load(tmp_path / "run")
@@ -181,15 +181,15 @@ def test_evaluation_reads_every_token_of_the_held_out_text_once(tmp_path: Path) 
     assert evaluation.scores["bits_per_character"] == pytest.approx(bits)
 
 
-def test_a_long_validation_text_is_read_in_part_and_this_is_told(tmp_path: Path) -> None:
+def test_reading_part_of_a_long_validation_text_is_noted(tmp_path: Path) -> None:
     text = write_text(tmp_path / "weather.txt", 400)
     recipe = recipe_for(text, {"valid_share": 0.5, "valid_tokens": 700})
     started, *_ = fit(recipe, tmp_path / "run")
     assert isinstance(started, Started)
     whole = started.sizes["valid"]
     assert started.notes[-1] == (
-        f"valid: training looks at the first 700 of {whole:,} tokens (data.valid_tokens); "
-        "`unrolled evaluate` reads all"
+        f"valid: training evaluates on the first 700 of {whole:,} tokens (data.valid_tokens); "
+        "`unrolled evaluate` uses all"
     )
     card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     assert "full softmax\\|state carried\\|10 rows, each without a past\\|700 tokens" in card
@@ -198,7 +198,7 @@ def test_a_long_validation_text_is_read_in_part_and_this_is_told(tmp_path: Path)
     assert run.evaluate(run.held_out("valid")).n_tokens == whole
 
 
-def test_many_unknown_words_are_told_with_the_figures(tmp_path: Path) -> None:
+def test_many_unknown_words_are_reported_with_the_scores(tmp_path: Path) -> None:
     text = write_text(tmp_path / "weather.txt")
     recipe = replace(recipe_for(text), text=TextConfig(kind="word", vocab_size=8))
     started, *_ = fit(recipe, tmp_path / "run")
@@ -211,7 +211,7 @@ def test_many_unknown_words_are_told_with_the_figures(tmp_path: Path) -> None:
     assert all("% unknown" in how for how in told.signatures.values())
 
 
-def test_a_part_that_the_run_has_not_is_named_with_what_can_be_scored(tmp_path: Path) -> None:
+def test_a_missing_test_part_is_refused_with_alternatives(tmp_path: Path) -> None:
     text = write_text(tmp_path / "weather.txt")
     train(recipe_for(text, {"test_share": 0.0}, max_steps=2), tmp_path / "run")
     run = load(tmp_path / "run")
@@ -223,7 +223,7 @@ def test_a_part_that_the_run_has_not_is_named_with_what_can_be_scored(tmp_path: 
     )
 
 
-def test_a_file_more_and_a_file_less_are_told_apart(tmp_path: Path) -> None:
+def test_added_and_missing_files_are_distinguished(tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     folder.mkdir()
     for name in ("a", "c"):
@@ -240,7 +240,7 @@ def test_a_file_more_and_a_file_less_are_told_apart(tmp_path: Path) -> None:
         train(again, tmp_path / "run", resume=True)
 
 
-def test_a_loss_that_is_not_finite_names_its_place_in_the_text(tmp_path: Path) -> None:
+def test_a_non_finite_loss_names_its_place_in_the_text(tmp_path: Path) -> None:
     recipe = recipe_for(
         write_text(tmp_path / "weather.txt"), optimiser="sgd", learning_rate=1e38, clip_norm=0.0
     )
@@ -255,11 +255,11 @@ def test_data_of_another_task_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         fit(replace(recipe, data=DataConfig(train=("a.tsv",))), tmp_path / "run")
     assert str(caught.value) == (
-        "the data of task 'language_model' are described by StreamConfig, got DataConfig"
+        "Recipe.data must be a StreamConfig for task 'language_model', got DataConfig"
     )
 
 
-def test_a_score_is_no_metric_of_running_text(tmp_path: Path) -> None:
+def test_running_text_has_no_metric_but_the_loss(tmp_path: Path) -> None:
     recipe = recipe_for(write_text(tmp_path / "weather.txt"), metric="perplexity")
     with pytest.raises(ConfigError) as caught:
         fit(recipe, tmp_path / "run")

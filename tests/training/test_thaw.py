@@ -1,4 +1,4 @@
-"""An embedding that is frozen for a while, in a run from start to end and in one that is interrupted."""
+"""Embeddings that are frozen at first, in uninterrupted and interrupted runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def task_with(**tuning):
 
 
 @pytest.mark.parametrize("tuning", [{"frozen_steps": 3}, {"frozen_epochs": 1}], ids=str)
-def test_the_table_moves_from_the_update_on_that_was_named(tmp_path, data, tuning):
+def test_the_table_is_trained_from_the_configured_step(tmp_path, data, tuning):
     task, sizes = task_with(**tuning), []
 
     def table_after(n_updates: int) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_the_table_moves_from_the_update_on_that_was_named(tmp_path, data, tunin
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd", "lazy_adam"])
-def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(tmp_path, data, optimiser):
+def test_an_interrupted_run_equals_an_uninterrupted_run(tmp_path, data, optimiser):
     momentum = 0.9 if optimiser == "sgd" else 0.0
     recipe = recipe_for(
         data, max_steps=9, optimiser=optimiser, momentum=momentum, log_every_n_steps=1

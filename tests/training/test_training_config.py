@@ -1,4 +1,4 @@
-"""The `[training]` section refuses what cannot be, by name."""
+"""The `[training]` section refuses invalid values and names the field."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_score_needs_sentences_to_score():
     with pytest.raises(ConfigError) as caught:
         TrainingConfig(metric="bleu", valid_sentences=0)
     assert str(caught.value) == (
-        "training.valid_sentences must be at least 1 where training.metric is 'bleu', got 0"
+        "training.valid_sentences must be at least 1 if training.metric is 'bleu', got 0"
     )
 
 

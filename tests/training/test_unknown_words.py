@@ -1,4 +1,4 @@
-"""Unknown words: every task learns what to make of them, and a text of nothing else is no gamble."""
+"""Unknown words: every task trains them, and texts of unknown words get label frequencies."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def predictions(run: Any, texts: Sequence[str]) -> list[Any]:
         ("bpe", ["\u4e2d", "\u4e2d\u6587 \u4e2d", "\u4e2d" * 30, ""]),
     ],
 )
-def test_a_text_of_unknown_words_gets_the_usual_label(
+def test_a_text_of_unknown_words_gets_the_majority_label(
     tmp_path: Path, task: str, kind: str, texts: list[str]
 ) -> None:
     recipe = recipe_for(tmp_path, task, kind, steps=4)
@@ -207,7 +207,7 @@ def test_a_text_that_a_control_does_not_read_is_unknown(
     assert known != pytest.approx(shares, abs=1e-6)
 
 
-def test_words_that_training_never_reads_say_nothing(tmp_path: Path) -> None:
+def test_words_never_read_in_training_have_no_effect(tmp_path: Path) -> None:
     recipe = recipe_for(tmp_path, "classify", steps=3)
     path = Path(recipe.data.train[0])
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -239,7 +239,7 @@ def make_older(run: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["classify", "pair", "translate", "language_model"])
-def test_an_older_run_goes_on_without_unknown_words(tmp_path: Path, task: str, capsys) -> None:
+def test_an_older_run_resumes_without_unknown_words(tmp_path: Path, task: str, capsys) -> None:
     recipe = recipe_for(tmp_path, task, steps=6, unknown_rate=0.0)
     train(recipe, tmp_path / "whole")
     train(replace(recipe, training=replace(recipe.training, max_steps=4)), tmp_path / "older")
@@ -256,7 +256,7 @@ def test_an_older_run_goes_on_without_unknown_words(tmp_path: Path, task: str, c
     assert all(torch.equal(ours[name], right[name]) for name in right)
 
 
-def test_an_older_classifier_answers_as_it_did(tmp_path: Path) -> None:
+def test_an_older_classifier_gives_the_same_predictions(tmp_path: Path) -> None:
     train(recipe_for(tmp_path, "classify", steps=2), tmp_path / "run")
     make_older(tmp_path / "run")
     run = load(tmp_path / "run")

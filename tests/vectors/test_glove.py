@@ -161,7 +161,7 @@ def test_blocks_on_disk_are_read_a_few_at_a_time(counted: Path, tmp_path: Path) 
     with pytest.raises(ConfigError, match=r"too low to train on blocks of \d+ pairs; set it to"):
         shard_pairs(counts, CONFIG, module, tmp_path / "pairs", free - 1)
     (tmp_path / "pairs").write_bytes(b"")
-    with pytest.raises(RunError, match="pairs: truncated; resume with --resume"):
+    with pytest.raises(RunError, match="pairs: truncated; continue with --resume"):
         next(pairs.rounds(rounds))
 
 

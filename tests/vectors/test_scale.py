@@ -281,7 +281,7 @@ def test_worker_processes_count_the_same_and_can_be_lost(
             "the connection to the Dask cluster was lost during counting ("
         )
         assert str(caught.value).endswith(
-            "; restart the cluster, or leave out --cluster, and resume with --resume"
+            "; restart the cluster, or leave out --cluster, and continue with --resume"
         )
     train_vectors(CONFIG, texts, out, resume=True)
     assert same_counts(tmp_path / "one", out)
@@ -333,7 +333,7 @@ def test_an_error_on_a_worker_is_reported(
         train_vectors(CONFIG, text, tmp_path / "out", cluster=client)
     assert str(caught.value) == (
         "a worker of the Dask cluster failed (TypeError: tail of three); install the same versions of "
-        "Python, unrolled and Dask on all workers, and resume with --resume"
+        "Python, unrolled and Dask on all workers, and continue with --resume"
     )
     monkeypatch.undo()
     train_vectors(CONFIG, text, tmp_path / "out", cluster=client, resume=True)

@@ -1,7 +1,7 @@
-"""What can be had without reading in order: baselines that count words, to stand beside every report.
+"""Bag-of-n-grams baselines, which ignore word order, for comparison in every report.
 
-Fitted with scikit-learn (`pip install 'unrolled[baselines]'`); saved as JSON and safetensors, and read
-back and used with NumPy alone.
+They are fitted with scikit-learn (`pip install 'unrolled[baselines]'`) and saved as JSON and safetensors;
+loading and applying them only needs NumPy.
 """
 
 from unrolled.baselines.config import BaselineConfig

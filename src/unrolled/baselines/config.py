@@ -1,11 +1,11 @@
-"""The families of baselines, and what is chosen of them.
+"""The families of baselines, and their settings.
 
-- `majority`: the most frequent label, whatever the text.
-- `unigrams`, `bigrams`, `trigrams`: TF-IDF of n-grams up to that n, logistic regression.
-- `nb_logistic`: presence of unigrams and bigrams times their log-count ratio r, logistic regression.
+- `majority`: the most frequent label, regardless of the text.
+- `unigrams`, `bigrams`, `trigrams`: logistic regression on TF-IDF of n-grams up to that n.
+- `nb_logistic`: logistic regression on the presence of uni- and bigrams times their log-count ratio r.
 - `nb_svm`: the same with a support vector machine, interpolated with naive Bayes.
 
-The last two are of Wang & Manning 2012; their equations are in `solving.py`.
+The last two are from Wang & Manning 2012; their equations are in `sklearn_models.py`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Reads = Literal["all", "first", "second"]
 
 @dataclass(frozen=True)
 class Family:
-    """How the features of a baseline are made and weighed.
+    """How a baseline computes and weights its features.
 
     Args:
-        n: the longest n-grams.
-        weighting: of a feature.
-        c_values: tried where the configuration names none. Features of length 1 want a larger C than
-            features that are present or not, and logistic regression a larger one than an SVM.
+        n: length of the longest n-grams.
+        weighting: weighting of the features.
+        c_values: values of C to try by default. Features normalised to length 1 need a larger C than
+            binary features, and logistic regression a larger one than an SVM.
         has_ratios: whether features are scaled by their log-count ratios.
-        is_svm: whether a support vector machine, interpolated with naive Bayes, takes the place of
+        is_svm: whether to use a support vector machine, interpolated with naive Bayes, instead of
             logistic regression.
     """
 
@@ -57,22 +57,22 @@ FAMILIES: dict[str, Family | None] = {
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """What is fitted, and how.
+    """Which baselines are fitted, and how.
 
     Args:
         families: names of `FAMILIES`.
-        reads: which texts of an example are read: "all", or as controls only the "first" (the premise)
+        reads: which texts of an example are read: "all", or, as a control, only the "first" (the premise)
             or the "second" (the hypothesis); each family is fitted for each of them.
-        c_values: scikit-learn's C, from which the best on validation is chosen: the larger, the less
-            regularised. None: those of each family.
-        class_weights: "balanced" weighs each class by the inverse of its frequency.
-        min_texts: n-grams that fewer training texts hold are left out. With 2, large data take a
-            fraction of the time, for a point or less.
+        c_values: values of scikit-learn's C, of which the best on validation data is chosen; a larger C
+            means less regularisation. None: those of each family.
+        class_weights: "balanced" weights each class by the inverse of its frequency.
+        min_texts: n-grams that occur in fewer training texts are left out. With 2, large data take a
+            fraction of the time and lose one point or less.
         smoothing: α of the log-count ratios.
-        interpolation: β, 0 (naive Bayes) … 1 (nothing but the support vector machine).
+        interpolation: β, 0 (naive Bayes) … 1 (only the support vector machine).
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: a value is out of range or unknown.
     """
 
     families: tuple[str, ...] = tuple(FAMILIES)

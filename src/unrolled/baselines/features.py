@@ -1,4 +1,4 @@
-"""Which n-grams of tokens occur in which texts, as numbers."""
+"""N-gram features: which n-grams of tokens occur in which texts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """The cells of a matrix `[n_rows, n_columns]` that are not 0, row by row, by rising column.
+    """The non-zero cells of a sparse matrix `[n_rows, n_columns]`, sorted by row and column.
 
     Args:
         rows: `[K]`, the row of each cell.
-        columns: `[K]`, its column.
-        values: `[K]`.
-        n_rows: texts.
-        n_columns: features.
+        columns: `[K]`, the column of each cell.
+        values: `[K]`, the value of each cell.
+        n_rows: number of texts.
+        n_columns: number of features.
     """
 
     rows: Indices
@@ -46,15 +46,16 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Ngrams:
-    """A vocabulary of n-grams of tokens, n = 1, 2 … up to some largest.
+    """A vocabulary of n-grams of tokens, n = 1, 2 … up to some largest n.
 
-    An n-gram is numbered by what it consists of: an (n−1)-gram of the vocabulary, then a token. No n-gram
-    is in more texts than the one it begins with, so a least number of texts leaves none without it.
+    The key of an n-gram is computed from its parts: an (n−1)-gram of the vocabulary, then a token. No
+    n-gram occurs in more texts than its (n−1)-gram, so with a minimum number of texts, the (n−1)-gram of
+    every n-gram is in the vocabulary, too.
 
     Args:
-        tokens: single ones, by code point.
-        keys: for n = 2, 3 …, of each n-gram the number of its (n−1)-gram among those, times the number of
-            tokens, plus the number of its last token; rising.
+        tokens: the single tokens, by code point.
+        keys: for n = 2, 3 …, the key of each n-gram: the index of its (n−1)-gram among those, times the
+            number of tokens, plus the index of its last token; increasing.
 
     >>> ngrams = Ngrams.learn([["no", "good"], ["good", "no", "good"]], n=2, min_texts=1)
     >>> [" ".join(ngrams.name(i)) for i in range(len(ngrams))]
@@ -68,12 +69,12 @@ class Ngrams:
 
     @classmethod
     def learn(cls, texts: Sequence[Text], n: int, min_texts: int) -> Ngrams:
-        """The n-grams that occur in at least `min_texts` texts.
+        """Collect the n-grams that occur in at least `min_texts` texts.
 
         Args:
-            texts: tokens of each.
-            n: the longest n-grams; at least 1.
-            min_texts: at least 1.
+            texts: the tokens of each text.
+            n: length of the longest n-grams, at least 1.
+            min_texts: minimum number of texts, at least 1.
         """
         n_texts_of = Counter(chain.from_iterable(map(set, texts)))
         tokens = tuple(sorted(t for t, number in n_texts_of.items() if number >= min_texts))
@@ -83,12 +84,12 @@ class Ngrams:
         for shorter in range(1, n):
             keys_P = _keys(grams_P, tokens_P, rows_P, shorter, len(tokens))
             there_P = keys_P >= 0
-            found, at = np.unique(keys_P[there_P], return_inverse=True)
-            width = max(1, len(found))
+            distinct, at = np.unique(keys_P[there_P], return_inverse=True)
+            width = max(1, len(distinct))
             n_texts = np.bincount(
-                np.unique(rows_P[there_P] * width + at) % width, minlength=len(found)
+                np.unique(rows_P[there_P] * width + at) % width, minlength=len(distinct)
             )
-            known.append(found[n_texts >= min_texts])
+            known.append(distinct[n_texts >= min_texts])
             grams_P = _find(keys_P, known[-1])
         return cls(tokens, tuple(known))
 
@@ -96,13 +97,13 @@ class Ngrams:
         return len(self.tokens) + sum(map(len, self.keys))
 
     def name(self, index: int) -> tuple[str, ...]:
-        """The tokens of an n-gram: first single tokens, then pairs, and so on.
+        """The tokens of the n-gram with this index; single tokens come first, then pairs, and so on.
 
         Raises:
             IndexError: there is no such n-gram.
         """
         if not 0 <= index < len(self):
-            raise IndexError(f"n-gram {index} of {len(self)}")
+            raise IndexError(f"there is no n-gram {index}: the vocabulary has {len(self)} n-grams")
         level, at = -1, index
         while at >= (size := len(self.keys[level]) if level >= 0 else len(self.tokens)):
             level, at = level + 1, at - size
@@ -113,7 +114,7 @@ class Ngrams:
         return (self.tokens[at], *reversed(last))
 
     def count(self, texts: Sequence[Text]) -> Cells:
-        """How often each n-gram occurs in each text; what is not in the vocabulary is left out."""
+        """Count how often each n-gram of the vocabulary occurs in each text."""
         tokens_P, rows_P = _positions(texts, self._index)
         grams_P, offset, width = tokens_P, len(self.tokens), max(1, len(self))
         places = [rows_P[grams_P >= 0] * width + grams_P[grams_P >= 0]]
@@ -135,7 +136,7 @@ class Ngrams:
 def tfidf(counts: Cells, idf_F: NDArray[np.float64]) -> Cells:
     """(1 + ln count) · idf, each row divided by its Euclidean length.
 
-    What scikit-learn's TfidfVectorizer makes with `sublinear_tf=True`.
+    Equals scikit-learn's TfidfVectorizer with `sublinear_tf=True`.
     """
     values = (1.0 + np.log(counts.values)) * idf_F[counts.columns]
     lengths = np.sqrt(np.bincount(counts.rows, values**2, minlength=counts.n_rows))
@@ -145,19 +146,19 @@ def tfidf(counts: Cells, idf_F: NDArray[np.float64]) -> Cells:
 def inverse_frequencies(counts: Cells) -> NDArray[np.float64]:
     """idf_f = ln((1 + n) / (1 + n_f)) + 1, where n_f of the n texts have feature f.
 
-    Smooth as scikit-learn's, as if one more text had every feature.
+    Smoothed as in scikit-learn, as if one more text had every feature.
     """
     n_texts = np.bincount(counts.columns, minlength=counts.n_columns)
     return np.log((1.0 + counts.n_rows) / (1.0 + n_texts)) + 1.0
 
 
 def presence(counts: Cells) -> Cells:
-    """1 where a feature occurs, however often."""
+    """1 where a feature occurs, regardless of how often."""
     return replace(counts, values=np.ones_like(counts.values))
 
 
 def beside(sides: Sequence[Cells], n_rows: int) -> Cells:
-    """Several matrices of the same rows, the columns of one after those of the other."""
+    """Concatenate matrices with the same rows along their columns."""
     offsets = np.cumsum([0, *(side.n_columns for side in sides)])
     rows = np.concatenate([np.empty(0, np.int64), *(side.rows for side in sides)])
     columns = np.concatenate(
@@ -172,7 +173,7 @@ def beside(sides: Sequence[Cells], n_rows: int) -> Cells:
 
 
 def _positions(texts: Sequence[Text], index: Mapping[str, int]) -> tuple[Indices, Indices]:
-    """Of each token of all texts, its number, −1 for an unknown one, and its text's."""
+    """For each token of all texts, its index (−1 if unknown) and the index of its text."""
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     numbers = (index.get(token, -1) for token in chain.from_iterable(texts))
     return (
@@ -184,7 +185,7 @@ def _positions(texts: Sequence[Text], index: Mapping[str, int]) -> tuple[Indices
 def _keys(
     grams_P: Indices, tokens_P: Indices, rows_P: Indices, shorter: int, n_tokens: int
 ) -> Indices:
-    """Of the n-gram that begins at each position, its key, from the (n−1)-gram there; −1 for none."""
+    """The key of the n-gram that begins at each position, given its (n−1)-gram; −1 if there is none."""
     keys_P = np.full(len(grams_P), -1, np.int64)
     if len(grams_P) > shorter:
         begin, last = grams_P[:-shorter], tokens_P[shorter:]
@@ -194,7 +195,7 @@ def _keys(
 
 
 def _find(keys_P: Indices, known: Indices) -> Indices:
-    """Where each key stands among the known ones; −1 for one that does not."""
+    """The index of each key among the known ones; −1 for an unknown key."""
     if not len(known):
         return np.full(len(keys_P), -1, np.int64)
     at_P = np.minimum(np.searchsorted(known, keys_P), len(known) - 1)

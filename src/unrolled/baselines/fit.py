@@ -1,8 +1,8 @@
-"""Fit baselines, one family after another, and choose how far to regularise them on validation data.
+"""Fit baselines, one family after another, and choose their regularisation on validation data.
 
-What there is stands in `families.py`, what is solved in `solving.py`. More than two labels are taken one
-against all others where a family has ratios, and so is each of several that an example may have; of those
-the thresholds are chosen on validation data too.
+The families are in `config.py`, the equations in `sklearn_models.py`. With more than two labels, families
+with log-count ratios use one-vs-rest. So do all families if an example may have several labels; the
+thresholds of the labels are then chosen on validation data, too.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.multi_label import DEFAULT_THRESHOLD, choose_thresholds
 
 Score: TypeAlias = Callable[[Sequence[Any], Sequence[Any]], float]
-"""Truth, predictions → a figure of which more is better."""
+"""Gold labels, predictions → a score; larger is better."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Examples and what they are labelled with.
+    """Examples with their labels.
 
     Args:
-        texts: of each example its texts, one or two, in tokens.
-        targets: of each example its label; or, all of them, sets of any number of labels.
+        texts: the texts of each example, one or two, as tokens.
+        targets: the label of each example or, for all examples, a set of any number of labels.
 
     Raises:
-        ValueError: not one target per example, or labels and sets mixed.
+        ValueError: there is not one target per example, or labels and sets are mixed.
     """
 
     texts: Sequence[Example]
@@ -51,7 +51,10 @@ class Labelled:
 
     def __post_init__(self) -> None:
         if len(self.texts) != len(self.targets):
-            raise ValueError(f"{len(self.targets)} targets for {len(self.texts)} examples")
+            raise ValueError(
+                f"there must be one target per example, got {len(self.targets)} targets for "
+                f"{len(self.texts)} examples"
+            )
         if len({isinstance(target, str) for target in self.targets}) > 1:
             raise ValueError("targets must be all labels or all sets of labels")
 
@@ -63,17 +66,17 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class FittedBaseline:
-    """A baseline and how it came about.
+    """A baseline and how it was fitted.
 
     Args:
-        baseline: that answers.
-        score: on validation.
-        c: the value chosen; None where there is nothing to choose.
-        tried: each value with its score on validation.
-        n_features: n-grams; 0 for the majority.
-        n_train: training examples.
-        seconds: that all of it took, the values not chosen included.
-        converged: whether the chosen fit came to its end before the limit of iterations.
+        baseline: the fitted baseline.
+        score: score on validation data.
+        c: the chosen value of C; None if there is nothing to choose.
+        tried: each value of C with its score on validation data.
+        n_features: number of n-grams; 0 for the majority.
+        n_train: number of training examples.
+        seconds: total time, including the values of C that were not chosen.
+        converged: whether the chosen fit converged before the maximum number of iterations.
     """
 
     baseline: Any
@@ -87,16 +90,16 @@ class FittedBaseline:
 
     @property
     def name(self) -> str:
-        """The baseline's."""
+        """The name of the baseline."""
         return str(self.baseline.name)
 
     def figures(self) -> dict[str, object]:
-        """All but the baseline itself, for a line of JSON."""
+        """All fields except the baseline itself, for a line of JSON."""
         return {
             "name": self.name,
             "score": self.score,
             "c": self.c,
-            "tried": [list(each) for each in self.tried],
+            "tried": [list(pair) for pair in self.tried],
             "n_features": self.n_features,
             "n_train": self.n_train,
             "seconds": round(self.seconds, 3),
@@ -107,28 +110,29 @@ class FittedBaseline:
 def fit_baselines(
     train: Labelled, valid: Labelled, score: Score, config: BaselineConfig | None = None
 ) -> Iterator[FittedBaseline]:
-    """Fit one baseline after another; each is given as soon as it is there.
+    """Fit one baseline after another; each is yielded as soon as it is fitted.
 
     The same data and configuration give the same baselines. Labels that no training example has are
-    never answered.
+    never predicted.
 
     Args:
-        train: what they learn from.
-        valid: what C is chosen on: the value of the best score, of several the smallest. Where there may
-            be several labels, each one's threshold too, for each C, as a model's is chosen
+        train: training data.
+        valid: validation data, on which C is chosen: the value with the best score, and the smallest of
+            several equally good ones. If examples may have several labels, the threshold of each label is
+            also chosen, for each C, in the same way as for a model
             (`metrics.multi_label.choose_thresholds`).
-        score: truth and predictions (labels, or sets of them) → a figure of which more is better.
-        config: what is fitted; None for all families.
+        score: gold labels and predictions (labels, or sets of them) → a score; larger is better.
+        config: which baselines are fitted; None for all families.
 
     Raises:
-        ConfigError: a text is asked for that examples do not have.
-        DataError: no training or no validation examples, or none with a label.
+        ConfigError: the configuration names a text that the examples do not have.
+        DataError: there are no training or no validation examples, or none with a label.
         UnavailableError: scikit-learn is not installed.
-        ValueError: examples with different numbers of texts, or not in tokens; labels in one part and
-            sets in the other.
+        ValueError: examples have different numbers of texts or are not tokenised, or one part has labels
+            and the other sets.
 
     >>> train = Labelled([[text.split()] for text in ("so good", "so bad")] * 2, ["yes", "no"] * 2)
-    >>> accuracy = lambda truth, found: sum(map(str.__eq__, truth, found)) / len(truth)
+    >>> accuracy = lambda gold, predicted: sum(map(str.__eq__, gold, predicted)) / len(gold)
     >>> for fitted in fit_baselines(train, train, accuracy, BaselineConfig(("majority", "unigrams"))):
     ...     print(fitted.name, fitted.score, fitted.n_features)
     majority 0.5 0
@@ -160,13 +164,13 @@ def fit_baselines(
 
 
 def _plans(config: BaselineConfig, n_texts: int) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Name, family and texts of each baseline; the majority reads nothing, so it is there once."""
+    """Name, family and texts of each baseline; the majority reads no text, so it is fitted only once."""
     plans: list[tuple[str, str, tuple[int, ...]]] = []
     for which in config.reads:
         reads = {"all": tuple(range(n_texts)), "first": (0,), "second": (1,)}[which]
         if max(reads) >= n_texts:
             raise ConfigError(
-                f"baselines.reads = '{which}': examples have {n_texts} text; leave it out"
+                f"baselines.reads = '{which}': examples have {n_texts} text; remove it"
             )
         ending = "" if which == "all" else f"-{which}"
         for family in config.families:
@@ -194,13 +198,13 @@ def fit_one(
     score: Score,
     config: BaselineConfig,
 ) -> FittedBaseline:
-    """One baseline, for data that were checked.
+    """Fit one baseline to data that have been checked.
 
     Args:
-        name: what it is called.
-        family: None for the majority.
-        reads: which texts, counted from 0; none for the majority.
-        train … config: as `fit_baselines`.
+        name: name of the baseline.
+        family: its family; None for the majority.
+        reads: indices of the texts that it reads, from 0; none for the majority.
+        train … config: as for `fit_baselines`.
     """
     start = time.perf_counter()
     weighting: Weighting = family.weighting if family else "presence"
@@ -247,14 +251,14 @@ def fit_one(
     for c, fresh, converged in candidates:
         margins_NC = fresh.margins_of(valid_features)
         candidate = fresh
-        # The majority's labels are those of most examples, whatever their F1.
+        # The majority predicts the labels that most examples have, regardless of their F1.
         if train.multi_label and reads:
             gold_NC = _truth(valid, labels)
             candidate = replace(fresh, thresholds=choose_thresholds(gold_NC, sigmoid(margins_NC)))
         value = float(score(valid.targets, candidate.decide(margins_NC)))
         if c is not None:
             tried.append((c, value))
-        # A score that is not a number is below all others.
+        # NaN counts as worse than any other score.
         if best is None or value > best[0] or (math.isnan(best[0]) and not math.isnan(value)):
             best = (value, c, candidate, converged)
     assert best is not None
@@ -272,7 +276,7 @@ def fit_one(
 
 
 def _truth(data: Labelled, labels: tuple[str, ...]) -> NDArray[np.bool_]:
-    """`[N, C]`, whether an example has a label; others than these do not count."""
+    """`[N, C]`, whether each example has each label; other labels are ignored."""
     index = {label: c for c, label in enumerate(labels)}
     truth_NC = np.zeros((len(data.targets), len(labels)), np.bool_)
     for n, target in enumerate(data.targets):

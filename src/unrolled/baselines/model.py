@@ -1,4 +1,4 @@
-"""A fitted baseline: n-grams, weights, and what is made of their products. NumPy is all it needs."""
+"""A fitted baseline: n-grams, weights, and predictions. Only needs NumPy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Example: TypeAlias = Sequence[Text]
 """The texts of an example, one or two, each a list of tokens."""
 
 Target: TypeAlias = str | frozenset[str]
-"""A label; where an example may have several, or none, the set of them."""
+"""A label or, if an example may have several or none, a set of labels."""
 
 Weighting = Literal["tfidf", "presence"]
 Link = Literal["softmax", "sigmoid", "margin"]
@@ -37,32 +37,34 @@ RECORD_FILE, VOCABULARY_FILE, WEIGHTS_FILE = (
 )
 
 HOLDS: storage.Holds = {r"baseline\.json": None, r"vocabulary\.json|weights\.safetensors": None}
-"""What the folder of a baseline holds."""
+"""The files in the folder of a baseline."""
 
-_TOGETHER = 1024  # examples; bounds the memory of their cells
-_N_SHOWN = 15  # n-grams of each label that the record names
+_TOGETHER = 1024  # examples processed at once, to limit memory
+_N_SHOWN = 15  # n-grams of each label listed in the record
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """A linear model on n-grams: margins m = W x + b, and labels by margins.
+    """A linear model on n-grams that predicts labels from margins m = W x + b.
 
     Args:
-        name: of the family, and which text it reads where it does not read all: "bigrams-second".
-        labels: by code point; those that training examples had.
+        name: name of the family and, unless it reads all texts, the text that it reads:
+            "bigrams-second".
+        labels: the labels of the training examples, by code point.
         multi_label: whether an example has any number of labels rather than one.
-        n_texts: how many texts an example has.
-        reads: which of them are read, counted from 0; each has features of its own.
-        ngrams: the vocabulary of each text read.
+        n_texts: number of texts of an example.
+        reads: indices of the texts that are read, from 0; each has separate features.
+        ngrams: the vocabulary of each text that is read.
         weighting: "tfidf" (each text's features have length 1) or "presence" (1 where a feature occurs).
-        idf: of each feature; empty for "presence".
-        link: what the margins are. "softmax": log-probabilities but for a constant, so p = softmax(m).
-            "sigmoid": log-odds of each label against all others, p = σ(m), divided by their sum where
-            an example has one label. "margin": a support vector machine's, of which the order counts.
-        weights: `[C, F]`, or `[1, F]` for one label of two: for the second, against the first.
+        idf: inverse document frequency of each feature; empty for "presence".
+        link: how to interpret the margins. "softmax": log-probabilities up to a constant, so that
+            p = softmax(m). "sigmoid": log-odds of each label against all others, p = σ(m), normalised
+            to a sum of 1 if an example has one label. "margin": the margins of a support vector machine,
+            of which only the order is meaningful.
+        weights: `[C, F]`, or `[1, F]` for two labels: positive for the second, negative for the first.
         bias: `[C]` or `[1]`.
-        thresholds: where an example may have several labels, `[C]`: a label of margin m is given where
-            σ(m) is at least its threshold, as a model's is (`metrics.multi_label`). Else empty.
+        thresholds: `[C]` if an example may have several labels, otherwise empty: a label with margin m
+            is predicted if σ(m) is at least its threshold, as for a model (`metrics.multi_label`).
     """
 
     name: str
@@ -80,14 +82,14 @@ class Baseline:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether there are any; a support vector machine has none."""
+        """Whether it has probabilities; a support vector machine does not."""
         return self.link != "margin"
 
     def margins(self, examples: Sequence[Example]) -> NDArray[np.float64]:
-        """`[N, C]`: the larger, the more a label is meant.
+        """`[N, C]`: the larger the margin, the stronger the evidence for a label.
 
         Raises:
-            ValueError: an example with another number of texts, or a text that is not in tokens.
+            ValueError: an example has the wrong number of texts, or a text is not tokenised.
         """
         parts = [
             self.margins_of(self.features(examples[start : start + _TOGETHER]))
@@ -96,16 +98,16 @@ class Baseline:
         return np.concatenate(parts) if parts else np.empty((0, len(self.labels)))
 
     def probabilities(self, examples: Sequence[Example]) -> NDArray[np.float64]:
-        """`[N, C]`, 0…1; where an example has one label, each row sums to 1.
+        """`[N, C]`, 0…1; if an example has one label, each row sums to 1.
 
         Raises:
-            ConfigError: it has margins only (`has_probabilities`).
-            ValueError: as `margins`.
+            ConfigError: it only has margins (`has_probabilities`).
+            ValueError: as for `margins`.
         """
         if not self.has_probabilities:
             raise ConfigError(
-                f"baseline '{self.name}' has margins and no probabilities; ask for margins, or take a "
-                "baseline of logistic regression"
+                f"baseline '{self.name}' has margins but no probabilities; call margins, or use a "
+                "baseline with logistic regression"
             )
         margins_NC = self.margins(examples)
         if self.link == "softmax":
@@ -117,18 +119,18 @@ class Baseline:
         )
 
     def predict(self, examples: Sequence[Example]) -> list[Target]:
-        """The label of each example; the set of its labels where there may be several.
+        """Predict the label of each example or, if it may have several, the set of its labels.
 
-        One label is that of the largest margin, the first of several that are equal. Several are those
-        that reach their thresholds.
+        A single label is the one with the largest margin, and the first of several equal ones. Several
+        labels are those that reach their thresholds.
 
         Raises:
-            ValueError: as `margins`.
+            ValueError: as for `margins`.
         """
         return self.decide(self.margins(examples))
 
     def decide(self, margins_NC: NDArray[np.float64]) -> list[Target]:
-        """The answers that margins mean."""
+        """Convert margins to predictions."""
         if self.multi_label:
             given_NC = apply_thresholds(sigmoid(margins_NC), self.thresholds)
             return [
@@ -138,7 +140,7 @@ class Baseline:
         return [self.labels[c] for c in margins_NC.argmax(axis=1).tolist()]
 
     def features(self, examples: Sequence[Example]) -> Cells:
-        """What the weights are multiplied with."""
+        """Compute the features with which the weights are multiplied."""
         check_examples(examples, self.n_texts)
         sides: list[Cells] = []
         start = 0
@@ -151,23 +153,23 @@ class Baseline:
         return beside(sides, len(examples))
 
     def margins_of(self, features: Cells) -> NDArray[np.float64]:
-        """W x + b, `[N, C]`; of one label of two half of it, against and for, so that softmax is σ."""
+        """W x + b, `[N, C]`; for two labels −m/2 and m/2, so that the softmax equals σ(m)."""
         margins_NC = features.times(self.weights) + self.bias
         if len(self.bias) < len(self.labels):
             return np.concatenate([-margins_NC / 2, margins_NC / 2], axis=1)
         return margins_NC
 
     def strongest(self, label: str, n: int = _N_SHOWN) -> list[tuple[str, float]]:
-        """The n-grams with the largest weights for a label, largest first; none that speak against it.
+        """The n-grams with the largest positive weights for a label, largest first.
 
-        Tokens are joined by spaces. Where two texts are read, "1:" or "2:" tells which.
+        Tokens are joined by spaces. If two texts are read, "1:" or "2:" names the text.
 
         Raises:
-            ConfigError: no such label.
+            ConfigError: there is no such label.
         """
         if label not in self.labels:
             raise ConfigError(
-                f"baseline '{self.name}' knows no label {quote(label)}{did_you_mean(label, self.labels)}"
+                f"baseline '{self.name}' has no label {quote(label)}{did_you_mean(label, self.labels)}"
             )
         at = self.labels.index(label)
         alone = len(self.bias) < len(self.labels)
@@ -184,37 +186,37 @@ class Baseline:
         raise AssertionError
 
     def save(self, folder: str | PathLike[str], fitted: Mapping[str, object] | None = None) -> None:
-        """Write the folder, which appears whole or not at all and replaces an older baseline.
+        """Write the folder atomically; replaces an older baseline.
 
-            baseline.json         what it is, and its strongest n-grams
-            vocabulary.json       the tokens of each text read
-            weights.safetensors   weights, bias, idf, thresholds; longer n-grams as numbers of tokens
+            baseline.json         settings, and the strongest n-grams
+            vocabulary.json       the tokens of each text that is read
+            weights.safetensors   weights, bias, idf, thresholds; the keys of longer n-grams
 
         Args:
-            folder: where; its parent is made if need be.
-            fitted: how it was fitted, for whoever reads baseline.json.
+            folder: where to write; its parent is created if necessary.
+            fitted: how it was fitted, to be recorded in baseline.json.
 
         Raises:
-            RunError: something else stands there, or it cannot be written.
+            RunError: the folder contains something else, or it cannot be written.
         """
         write_folder(Path(folder), self, {} if fitted is None else dict(fitted))
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> Baseline:
-        """Read what `save` wrote. Needs no scikit-learn.
+        """Read a baseline written by `save`. Does not need scikit-learn.
 
         Raises:
-            RunError: no such folder, not a baseline, or damaged.
+            RunError: there is no such folder, it is not a baseline, or it is damaged.
         """
         return read_folder(Path(folder))[0]
 
 
 def check_examples(examples: Sequence[Example], n_texts: int) -> None:
-    """Raise ValueError unless each example has so many texts, each a sequence of tokens."""
+    """Raise ValueError unless each example has `n_texts` texts, each a sequence of tokens."""
     for number, example in enumerate(examples):
         if isinstance(example, str) or any(isinstance(text, str) for text in example):
             raise ValueError(
-                f"example {number} has a text in one piece; give a list of its tokens for each text"
+                f"example {number} has a text that is a string; pass a list of tokens for each text"
             )
         if len(example) != n_texts:
             raise ValueError(f"example {number} has {len(example)} texts, expected {n_texts}")
@@ -222,19 +224,17 @@ def check_examples(examples: Sequence[Example], n_texts: int) -> None:
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """σ(x) = 1 / (1 + e^−x)."""
-    # Of −|x|, so that nothing overflows.
+    # The exponential of −|x| cannot overflow.
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1.0, small) / (1.0 + small)
 
-
-# --- the folder
 
 _FORMAT = "unrolled baseline 2"
 _MOST_BYTES = 1 << 30
 
 
 def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) -> None:
-    """Write a baseline; `fitted` goes into its record."""
+    """Write a baseline; `fitted` is stored in its record."""
     vocabulary = json.dumps([ngrams.tokens for ngrams in baseline.ngrams], ensure_ascii=False)
     arrays: dict[str, NDArray[Any]] = {
         "weights": baseline.weights,
@@ -246,7 +246,7 @@ def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) ->
         for n, keys in enumerate(ngrams.keys, start=2):
             arrays[f"keys.{side}.{n}"] = keys
     contents = {
-        # A token may hold half a surrogate pair, which no text of ours does but a caller's may.
+        # A token may contain half a surrogate pair: not if we read the text, but a caller may pass one.
         VOCABULARY_FILE: vocabulary.encode("utf-8", "surrogatepass"),
         WEIGHTS_FILE: save({name: np.ascontiguousarray(array) for name, array in arrays.items()}),
     }
@@ -263,7 +263,7 @@ def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) ->
         "thresholds": dict(
             zip(baseline.labels, baseline.thresholds.round(4).tolist(), strict=False)
         ),
-        "sha256": {name: hashlib.sha256(each).hexdigest() for name, each in contents.items()},
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
         "fitted": fitted,
         "strongest": {
             label: {name: round(weight, 4) for name, weight in baseline.strongest(label)}
@@ -274,7 +274,7 @@ def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) ->
     contents[RECORD_FILE] = text.encode("utf-8", "surrogatepass")
     storage.require_own_folder(folder)
     if folder.exists() and not (folder / RECORD_FILE).is_file():
-        raise RunError(f"{folder} is not a baseline's folder; name one that does not exist yet")
+        raise RunError(f"{folder} exists and is not the folder of a baseline; choose a new folder")
     partial = storage.partial(folder)
     try:
         storage.remove(partial, HOLDS)
@@ -290,7 +290,7 @@ def write_folder(folder: Path, baseline: Baseline, fitted: dict[str, object]) ->
 
 
 def read_folder(folder: Path) -> tuple[Baseline, dict[str, Any]]:
-    """A baseline and how it was fitted."""
+    """Read a baseline and the record of how it was fitted."""
     try:
         contents = {
             name: documents.read_bytes(folder / name, _MOST_BYTES)
@@ -298,13 +298,13 @@ def read_folder(folder: Path) -> tuple[Baseline, dict[str, Any]]:
         }
         record = _parsed(folder / RECORD_FILE, contents.pop(RECORD_FILE))
     except documents.DocumentError as error:
-        problem = "no baseline, or not all of it"
+        problem = "not a complete baseline"
         if not error.is_missing:
             problem = f"cannot be read ({error.problem})"
         raise RunError(
             f"{folder}: {problem}; name a folder with {RECORD_FILE}, {VOCABULARY_FILE} and {WEIGHTS_FILE}"
         ) from error
-    damaged = RunError(f"{folder}: damaged baseline; copy the folder again or fit it anew")
+    damaged = RunError(f"{folder}: the baseline is damaged; copy the folder again or fit a new one")
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise RunError(
             f'{folder / RECORD_FILE}: expected "format": "{_FORMAT}"; it was written by something else'
@@ -343,17 +343,17 @@ def read_folder(folder: Path) -> tuple[Baseline, dict[str, Any]]:
 
 
 def _parsed(path: Path, content: bytes) -> Any:
-    # A token may hold half a surrogate pair; see `write_folder`.
+    # A token may contain half a surrogate pair; see `write_folder`.
     text = content.decode("utf-8", "surrogatepass")
     return documents.parse_json(path, text, surrogates=True)
 
 
 def _fits(baseline: Baseline) -> bool:
-    """Whether all parts of a baseline are such as were written, and belong together."""
+    """Whether all parts of a baseline are valid and match each other."""
     ngrams, labels = baseline.ngrams, baseline.labels
     n_labels, n_features = len(labels), sum(map(len, ngrams))
-    texts = (baseline.name, *labels, *(token for each in ngrams for token in each.tokens))
-    keys = [each for of in ngrams for each in of.keys]
+    texts = (baseline.name, *labels, *(token for side in ngrams for token in side.tokens))
+    keys = [array for side in ngrams for array in side.keys]
     arrays = (baseline.weights, baseline.bias, baseline.idf, baseline.thresholds)
     is_binary = n_labels == 2 and not baseline.multi_label
     return (
@@ -366,7 +366,7 @@ def _fits(baseline: Baseline) -> bool:
         and baseline.weighting in get_args(Weighting)
         and baseline.link in get_args(Link)
         and all(array.dtype == np.float64 for array in arrays)
-        and all(each.ndim == 1 and each.dtype.kind == "i" for each in keys)
+        and all(array.ndim == 1 and array.dtype.kind == "i" for array in keys)
         and baseline.weights.shape
         in {(1 if is_binary else n_labels, n_features), (n_labels, n_features)}
         and baseline.bias.shape == baseline.weights.shape[:1]

@@ -1,6 +1,6 @@
-"""Translation by retrieval: the translation of the training source that is nearest to the query.
+"""Translation by retrieval: return the translation of the training source that is nearest to the query.
 
-What it scores is what remembering sentences is worth without learning to translate.
+Its score shows how far memorising sentences gets without learning to translate.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from unrolled.errors import DataError
 class RetrievalBaseline:
     """Nearest neighbour by the cosine of TF-IDF vectors over words and pairs of words.
 
-    A term that occurs f times in a sentence and in d of the n training sources weighs
-    (1 + log f) * log(n / d); terms never seen in training are left out. Ties go to the pair that
-    comes first.
+    A term that occurs f times in a sentence and in d of the n training sources has the weight
+    (1 + log f) * log(n / d); terms not seen in training are left out. Among equally near pairs, the first
+    is used.
 
     Args:
         pairs: (source, target) sentences.
@@ -40,7 +40,7 @@ class RetrievalBaseline:
             sources.append(_terms(source))
             self._targets.append(target)
         if not sources:
-            raise DataError("retrieval needs at least one sentence pair; give it training pairs")
+            raise DataError("retrieval needs at least one sentence pair; pass training pairs")
         rows: dict[str, list[int]] = {}
         weights: dict[str, list[float]] = {}
         for row, terms in enumerate(sources):
@@ -48,7 +48,7 @@ class RetrievalBaseline:
                 rows.setdefault(term, []).append(row)
                 weights.setdefault(term, []).append(1.0 + np.log(frequency))
         self._rarity = {term: float(np.log(len(sources) / len(at))) for term, at in rows.items()}
-        # The inverted index: for each term, the rows it occurs in and its weight there.
+        # The inverted index: for each term, the rows in which it occurs and its weight there.
         self._rows = {term: np.asarray(at, dtype=np.int64) for term, at in rows.items()}
         self._weights = {
             term: np.asarray(weights[term]) * self._rarity[term] for term in self._rows
@@ -59,7 +59,7 @@ class RetrievalBaseline:
         self._norms = np.sqrt(np.where(squares > 0, squares, 1.0))
 
     def translate(self, sources: Sequence[str]) -> list[str]:
-        """The nearest training pair's target for each source; the first pair's if none is near."""
+        """The target of the nearest training pair for each source; the first pair if none matches."""
         return [self._targets[self._nearest(source)] for source in sources]
 
     def _nearest(self, source: str) -> int:

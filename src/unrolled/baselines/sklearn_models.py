@@ -1,19 +1,20 @@
-"""Weights of a linear model on n-grams, by scikit-learn.
+"""Fit the weights of a linear model on n-grams with scikit-learn.
 
-Log-count ratios, and a support vector machine interpolated with naive Bayes, are of Wang & Manning 2012,
-"Baselines and bigrams: simple, good sentiment and topic classification". With f̂ the presence of the
+Log-count ratios, and a support vector machine interpolated with naive Bayes, are from Wang & Manning
+2012, "Baselines and bigrams: simple, good sentiment and topic classification". With f̂ the presence of the
 features and y the label, for or against,
 
     p = α + Σ_{i: for} f̂_i        q = α + Σ_{i: against} f̂_i        r = ln((p / ‖p‖₁) / (q / ‖q‖₁))
 
 a linear model (w, b) is fitted on f̃ = r ∘ f̂. The support vector machine of the paper is interpolated with
-multinomial naive Bayes (its section 2.3), whose weights on f̃ are all alike and whose bias is
+multinomial naive Bayes (its section 2.3), whose weights on f̃ are all equal and whose bias is
 ln(n_for / n_against):
 
     w' = (1 − β) w̄ + β w        w̄ = ‖w‖₁ / F
 
-The bias goes the same way, which the paper leaves open: b' = (1 − β) w̄ ln(n_for / n_against) + β b. More
-than two labels are taken one against all others, and so is each of several that an example may have.
+We interpolate the bias in the same way, which the paper leaves open:
+b' = (1 − β) w̄ ln(n_for / n_against) + β b. These families use one-vs-rest for more than two labels, and
+all families do so if an example may have several labels.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ Solution: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], bool]
 def prior(
     truth_NC: NDArray[np.bool_], n_features: int, multi_label: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Link]:
-    """Weights of 0, and a bias that knows how frequent the labels are."""
+    """Weights of 0, and a bias that reflects the frequencies of the labels."""
     n_labels = truth_NC.shape[1]
     if multi_label:
         return np.zeros((n_labels, n_features)), _log_odds(truth_NC), "sigmoid"
@@ -48,7 +49,7 @@ def prior(
 
 
 def _log_odds(truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Of each column, half a count added on either side, so that neither is ever certain."""
+    """The log-odds of each column, with half a count added on either side, so that they are finite."""
     n_for = truth.sum(axis=0)
     odds: NDArray[np.float64] = np.log((n_for + 0.5) / (len(truth) - n_for + 0.5))
     return odds
@@ -56,7 +57,7 @@ def _log_odds(truth: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Training data of one family, for one value of C after another."""
+    """The training data of one family, to be solved for several values of C."""
 
     scikit: Scikit
     features: Cells
@@ -73,7 +74,7 @@ class Problem:
 
     @property
     def is_one_against_all(self) -> bool:
-        """Whether each label has a model of its own; of two labels, one model decides."""
+        """Whether each label has a separate model (one-vs-rest); two labels need only one model."""
         return self.multi_label or (self.family.has_ratios and self.truth_NC.shape[1] > 2)
 
     def solve(self, c: float) -> Solution:
@@ -109,7 +110,7 @@ class Problem:
 def log_count_ratios(
     features: Cells, truth_N: NDArray[np.bool_], smoothing: float
 ) -> NDArray[np.float64]:
-    """r of each feature, `[F]`; see the top of this file."""
+    """The log-count ratio r of each feature, `[F]`; see the docstring of this module."""
     is_for_K = truth_N[features.rows]
     p_F, q_F = (
         smoothing + np.bincount(features.columns[here], features.values[here], features.n_columns)
@@ -121,7 +122,7 @@ def log_count_ratios(
 
 @dataclass(frozen=True)
 class Scikit:
-    """What is used of scikit-learn and SciPy."""
+    """The parts of scikit-learn and SciPy that are used."""
 
     csr_matrix: Any
     LogisticRegression: Any
@@ -137,8 +138,8 @@ class Scikit:
             from sklearn.svm import LinearSVC
         except ImportError:
             raise UnavailableError(
-                "fitting baselines needs scikit-learn: pip install 'unrolled[baselines]', or leave the "
-                "baselines out"
+                "fitting baselines needs scikit-learn: run pip install 'unrolled[baselines]', or leave "
+                "out the baselines"
             ) from None
         return cls(csr_matrix, LogisticRegression, LinearSVC, ConvergenceWarning)
 
@@ -154,12 +155,12 @@ class Scikit:
             "max_iter": _MOST_ITERATIONS,
             "class_weight": None if config.class_weights == "none" else "balanced",
         }
-        # The dual solver draws its order by chance and stops short where C is large.
+        # The dual solver visits examples in random order and stops early if C is large.
         model = (
             self.LinearSVC(dual=False, **options) if is_svm else self.LogisticRegression(**options)
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", self.ConvergenceWarning)  # it is in the record
+            warnings.simplefilter("ignore", self.ConvergenceWarning)  # recorded as `converged`
             model.fit(matrix, truth)
         converged = bool(np.max(model.n_iter_) < _MOST_ITERATIONS)
         return np.asarray(model.coef_), np.asarray(model.intercept_), converged

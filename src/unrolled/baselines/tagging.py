@@ -1,9 +1,9 @@
-"""Baselines for one tag per token: each token by itself, its word or its word and what is around it.
+"""Tagging baselines, which predict the tag of each token independently.
 
-- `frequent_tag`: the tag that the word had most often; the most frequent of all for an unknown word. Its
-  chances are (n(word, tag) + ½ p(tag)) / (n(word) + ½), so the more frequent tag breaks a tie.
-- `token_logistic`: logistic regression on the word, its beginnings and endings, its shape, and the two
-  words before and after. No tag knows of the tags beside it.
+- `frequent_tag`: the most frequent tag of the word in training, or of all words for an unknown word. Its
+  probabilities are (n(word, tag) + ½ p(tag)) / (n(word) + ½), so the more frequent tag breaks a tie.
+- `token_logistic`: logistic regression on the word, its prefixes and suffixes, its shape, and the two
+  words before and after it. It does not use the tags of neighbouring tokens.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _C_VALUES = (1.0, 10.0)
 
 
 def word_features(sentence: Text) -> list[list[str]]:
-    """Of each token its word.
+    """The features of each token: its word.
 
     >>> word_features(["Ann", "runs"])
     [['Ann'], ['runs']]
@@ -43,7 +43,7 @@ def word_features(sentence: Text) -> list[list[str]]:
 
 
 def window_features(sentence: Text) -> list[list[str]]:
-    """Of each token its word, affixes and shape, and the words around it; beyond the ends nothing.
+    """The features of each token: its word, affixes and shape, and the words around it.
 
     >>> window_features(["Ann", "runs"])[0][:6]
     ['word Ann', 'lower ann', 'shape Xx', 'starts a', 'ends n', 'starts an']
@@ -74,7 +74,7 @@ FEATURES: dict[str, Callable[[Text], list[list[str]]]] = {
     "frequent_tag": word_features,
     "token_logistic": window_features,
 }
-"""What each family reads of a token."""
+"""The features that each family reads of a token."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ class Tagged:
     """Sentences and their tags.
 
     Args:
-        sentences: the tokens of each.
-        tags: of each sentence one per token.
+        sentences: the tokens of each sentence.
+        tags: the tags of each sentence, one per token.
 
     Raises:
-        ValueError: a sentence that is not in tokens, or without a tag for each of them.
+        ValueError: a sentence is not tokenised, or does not have one tag per token.
     """
 
     sentences: Sequence[Text]
@@ -94,7 +94,9 @@ class Tagged:
 
     def __post_init__(self) -> None:
         if len(self.sentences) != len(self.tags):
-            raise ValueError(f"tags of {len(self.tags)} sentences for {len(self.sentences)}")
+            raise ValueError(
+                f"there are tags of {len(self.tags)} sentences for {len(self.sentences)} sentences"
+            )
         _check_sentences(self.sentences)
         for number, (sentence, tags) in enumerate(zip(self.sentences, self.tags, strict=True)):
             if len(sentence) != len(tags):
@@ -105,7 +107,7 @@ class Tagged:
 
 @dataclass(frozen=True, eq=False)
 class TaggingBaseline:
-    """One tag for each token.
+    """A baseline that predicts one tag per token.
 
     Args:
         of_token: the baseline that reads a token's features.
@@ -115,7 +117,7 @@ class TaggingBaseline:
 
     @property
     def name(self) -> str:
-        """Its family's."""
+        """The name of its family."""
         return self.of_token.name
 
     @property
@@ -124,33 +126,33 @@ class TaggingBaseline:
         return self.of_token.labels
 
     def probabilities(self, sentences: Sequence[Text]) -> list[NDArray[np.float64]]:
-        """For each sentence `[T, C]`, each row summing to 1.
+        """`[T, C]` for each sentence; each row sums to 1.
 
         Raises:
-            ValueError: a sentence that is not in tokens.
+            ValueError: a sentence is not tokenised.
         """
         chances_PC = self.of_token.probabilities(_examples(sentences, self.name))
         ends = np.cumsum([len(sentence) for sentence in sentences])
         return np.split(chances_PC, ends[:-1]) if len(sentences) else []
 
     def predict(self, sentences: Sequence[Text]) -> list[list[str]]:
-        """The tags of each sentence, one per token.
+        """Predict the tags of each sentence, one per token.
 
         Raises:
-            ValueError: a sentence that is not in tokens.
+            ValueError: a sentence is not tokenised.
         """
         return _by_sentence(self.of_token.predict(_examples(sentences, self.name)), sentences)
 
     def save(self, folder: str | PathLike[str], fitted: Mapping[str, object] | None = None) -> None:
-        """As `Baseline.save`."""
+        """Write the folder, like `Baseline.save`."""
         self.of_token.save(folder, fitted)
 
 
 def load_baseline(folder: str | PathLike[str]) -> Baseline | TaggingBaseline:
-    """Read a baseline of either sort, as its record says. Needs no scikit-learn.
+    """Read a baseline of either type, according to its record. Does not need scikit-learn.
 
     Raises:
-        RunError: no such folder, not a baseline, or damaged.
+        RunError: there is no such folder, it is not a baseline, or it is damaged.
     """
     baseline, _ = read_folder(Path(folder))
     return TaggingBaseline(baseline) if baseline.name in FEATURES else baseline
@@ -159,24 +161,24 @@ def load_baseline(folder: str | PathLike[str]) -> Baseline | TaggingBaseline:
 def fit_tagging_baselines(
     train: Tagged, valid: Tagged, score: Score, config: BaselineConfig | None = None
 ) -> Iterator[FittedBaseline]:
-    """Fit `frequent_tag`, then `token_logistic`; each is given as soon as it is there.
+    """Fit `frequent_tag`, then `token_logistic`; each is yielded as soon as it is fitted.
 
     Args:
-        train: what they learn from.
-        valid: what C is chosen on.
-        score: true tags and predicted tags, for each sentence a list → a figure of which more is better.
-        config: values of C, class weights, and how many tokens must have a feature (`min_texts`); the
-            rest is for whole texts. None for two values of C, and features of two tokens or more: a fit
-            on many tokens takes its time.
+        train: training data.
+        valid: validation data, on which C is chosen.
+        score: gold and predicted tags, one list per sentence → a score; larger is better.
+        config: values of C, class weights, and the minimum number of tokens with a feature
+            (`min_texts`); the other settings only apply to whole texts. None means two values of C and
+            features of at least two tokens, because fitting many tokens takes a long time.
 
     Raises:
-        DataError: no training or no validation tokens.
+        DataError: there are no training or no validation tokens.
         UnavailableError: scikit-learn is not installed.
 
     >>> sentences = Tagged([["Ann", "runs"], ["Bob", "runs"]], [["NAME", "VERB"]] * 2)
-    >>> def n_right(truth, found):
-    ...     return sum(a == b for rows in zip(truth, found) for a, b in zip(*rows))
-    >>> frequent, logistic = fit_tagging_baselines(sentences, sentences, n_right)
+    >>> def n_correct(gold, predicted):
+    ...     return sum(a == b for rows in zip(gold, predicted) for a, b in zip(*rows))
+    >>> frequent, logistic = fit_tagging_baselines(sentences, sentences, n_correct)
     >>> frequent.score, frequent.baseline.predict([["Ann", "runs"], []])
     (4.0, [['NAME', 'VERB'], []])
     """
@@ -224,14 +226,14 @@ def _fit_both(
 
 
 def _frequent_tag(train: Tagged) -> Baseline:
-    """ln p(tag) as bias, ln p(tag | word) − ln p(tag) as the word's weight."""
+    """A baseline with ln p(tag) as bias and ln p(tag | word) − ln p(tag) as weight of the word."""
     words = Ngrams.learn(train.sentences, n=1, min_texts=1)
     tags = sorted(set(chain.from_iterable(train.tags)))
     index = {tag: c for c, tag in enumerate(tags)}
     places = {word: f for f, word in enumerate(words.tokens)}
     counts_CF = np.zeros((len(tags), len(words)))
-    for sentence, said in zip(train.sentences, train.tags, strict=True):
-        for word, tag in zip(sentence, said, strict=True):
+    for sentence, sentence_tags in zip(train.sentences, train.tags, strict=True):
+        for word, tag in zip(sentence, sentence_tags, strict=True):
             counts_CF[index[tag], places[word]] += 1
     prior_C1 = counts_CF.sum(axis=1, keepdims=True) / counts_CF.sum()
     chances_CF = (counts_CF + _PRIOR * prior_C1) / (counts_CF.sum(axis=0) + _PRIOR)
@@ -260,7 +262,7 @@ def _examples(sentences: Sequence[Text], family: str) -> list[tuple[list[str]]]:
 def _check_sentences(sentences: Sequence[Text]) -> None:
     for number, sentence in enumerate(sentences):
         if isinstance(sentence, str):
-            raise ValueError(f"sentence {number} is in one piece; give a list of its tokens")
+            raise ValueError(f"sentence {number} is a string; pass a list of its tokens")
 
 
 def _by_sentence(tags: Sequence[Any], sentences: Sequence[Text]) -> list[list[str]]:

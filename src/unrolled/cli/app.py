@@ -1,4 +1,4 @@
-"""The command line's tree of commands; each command is in the file of its name, and adds itself."""
+"""The tree of commands; each command is defined in the file of its name and registers itself."""
 
 from __future__ import annotations
 
@@ -6,30 +6,27 @@ from cyclopts import App, Parameter
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from unrolled.system import package_version
 
-    try:
-        return version("unrolled")
-    except PackageNotFoundError:
-        return "not installed"
+    return package_version() or "not installed"
 
 
 app = App(
     name="unrolled",
-    help="Recurrent sequence models for text that you train, look inside and ship.",
+    help="Train, inspect and run recurrent sequence models for text.",
     version=_version,
     default_parameter=Parameter(negative=()),
 )
-sample = App(name="sample", help="Write a data set that the toolkit generates itself.")
+sample = App(name="sample", help="Generate a synthetic data set.")
 app.command(sample)
 vectors = App(
     name="vectors",
-    help="Word vectors from your own text: train them, query them, evaluate them, plot them.",
+    help="Train, query, evaluate, plot and convert word vectors.",
 )
 app.command(vectors)
 
 
 @app.command
 def version() -> None:
-    """Print the version."""
+    """Print the version of Unrolled."""
     print(_version())

@@ -30,16 +30,17 @@ def data(
     columns: Names = (),
     overrides: Overrides = (),
 ) -> None:
-    """Look at data before training: sizes, labels, lengths, duplicates, unknown words, time and memory.
+    """Describe data before training: sizes, labels, lengths, duplicates, unknown words, time and memory.
 
     Args:
-        files: one TSV, CSV or JSONL file, or parallel text files, plain or packed (.gz, .bz2,
-            .xz); a file with a token on each line (.conll); or a recipe, whose data are looked at.
-        task: what the data are for: translate, classify, pair or tag. By default what their names say: a
-            .conll file holds tags, and a last column called label makes one text classify, two pair.
-        valid: data for validation; by default a part of the files.
-        test: data for the test; by default another such part.
-        columns: which columns to read, by name.
+        files: one TSV, CSV or JSONL file, parallel text files, or a CoNLL file with one token per line
+            (.conll), plain or compressed (.gz, .bz2, .xz); or a recipe, to describe its data.
+        task: task the data are meant for: translate, classify, pair or tag. By default it is guessed:
+            tag for a .conll file; classify or pair for a file with one or two columns of text and a
+            last column named label, class, sentiment or the like; otherwise translate.
+        valid: validation data, in the same formats; by default a part held out from FILES.
+        test: test data; by default another part held out from FILES.
+        columns: names of the columns to read, in the order the task expects; of a .conll file, numbers.
     """
     if not files:
         raise ConfigError("no file given; `unrolled data FILE` describes a data file")
@@ -66,12 +67,12 @@ def config(
     data: Files = (),
     overrides: Overrides = (),
 ) -> None:
-    """Print the resolved recipe, every setting included, as TOML.
+    """Print the complete recipe, with every setting and its value, as TOML.
 
     Args:
-        recipe: TOML file; what it leaves out has defaults.
-        task: what to train for, when there is no recipe.
-        data: training data.
+        recipe: recipe to complete, a TOML file; settings it does not name have their defaults.
+        task: task to print the defaults of, instead of a recipe.
+        data: training data to enter in the recipe.
     """
     chosen = recipe_from_options(recipe, task, data, (), (), (), None, overrides)
     print(shown_on(sys.stdout, chosen.to_toml()), end="")

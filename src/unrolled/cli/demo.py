@@ -9,10 +9,10 @@ from unrolled.cli.app import app
 
 @app.command
 def demo(folder: Path = Path("demo"), /) -> None:
-    """Train a translator on the phrasebook, score it, and draw what it looks at.
+    """Train a translator on a small phrasebook, score it, and plot its attention.
 
     Args:
-        folder: where runs and pictures go.
+        folder: output folder for data, runs and plots; created if missing.
     """
     from unrolled.cli.demo_run import run
 

@@ -1,4 +1,4 @@
-"""The whole way in two minutes: generate text, train with and without attention, look inside."""
+"""The demo: generate data, train with and without attention, translate, plot; in two minutes."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ N_DRAWN = 3
 
 
 def recipe(data: Path, attention: Literal["additive", "none"], max_steps: int) -> Recipe:
-    """What the demo trains: small enough for seconds, large enough for the grammar.
+    """The recipe of the demo: small enough for seconds, large enough for the grammar.
 
     Args:
-        data: folder with the phrasebook's three files.
-        attention: `model.attention`.
-        max_steps: updates.
+        data: folder with the three files of the phrasebook.
+        attention: value of `model.attention`.
+        max_steps: number of updates.
     """
     return Recipe(
         task=TASK.name,
@@ -57,7 +57,7 @@ def recipe(data: Path, attention: Literal["additive", "none"], max_steps: int) -
             input_feeding=False,
             dropout_rate=0.0,
             label_smoothing=0.0,
-            unknown_rate=0.0,  # every word of it is met in training
+            unknown_rate=0.0,  # all of its words occur in training
         ),
         training=TrainingConfig(
             learning_rate=4e-3,
@@ -74,11 +74,11 @@ def recipe(data: Path, attention: Literal["additive", "none"], max_steps: int) -
 
 
 def run(folder: Path, max_steps: int = 1600) -> None:
-    """Train, score, translate and draw; everything goes under `folder`.
+    """Train, score, translate and plot; all output is written to `folder`.
 
     Args:
-        folder: made where it is missing; runs of an earlier demo in it are replaced.
-        max_steps: updates of each of the two models.
+        folder: output folder, created if missing; runs of an earlier demo in it are replaced.
+        max_steps: number of updates of each of the two models.
     """
     console = Console(soft_wrap=True, highlight=False)
     data = folder / "phrasebook"
@@ -88,8 +88,8 @@ def run(folder: Path, max_steps: int = 1600) -> None:
         Row((phrase.source, phrase.target), line) for line, phrase in enumerate(phrasebook.test, 2)
     ]
     console.print(
-        f"phrasebook: {len(phrasebook.train):,} sentences to learn from; {len(test):,} to test on, "
-        f"none of whose subject–verb–object combinations was ever seen ({data})"
+        f"phrasebook: {len(phrasebook.train):,} training sentences and {len(test):,} test sentences "
+        f"whose subject–verb–object combinations do not occur in training ({data})"
     )
     started = time.perf_counter()
     translators = {}
@@ -106,7 +106,7 @@ def run(folder: Path, max_steps: int = 1600) -> None:
     evaluations = {name: model.evaluate(test) for name, model in translators.items()}
     retrieval = RetrievalBaseline([(p.source, p.target) for p in phrasebook.train])
     evaluations["nearest phrase"] = judge(
-        TASK, test, retrieval.translate([row.fields[0] for row in test])
+        TASK, test, retrieval.translate([row.texts[0] for row in test])
     )
     console.print(f"\ntraining: {training_seconds:.0f} s on {torch.get_num_threads()} threads\n")
     console.print(_table(evaluations))
@@ -119,7 +119,7 @@ def run(folder: Path, max_steps: int = 1600) -> None:
 
 def _table(evaluations: dict[str, Evaluation]) -> Table:
     first = next(iter(evaluations.values()))
-    table = Table(title="BLEU on unseen combinations, by words of the English sentence")
+    table = Table(title="BLEU on unseen combinations, by number of words in the English sentence")
     table.add_column("")
     for label, part in first.by_length.items():
         table.add_column(f"{label}\n({part.n_sentences})", justify="right")
@@ -132,18 +132,18 @@ def _table(evaluations: dict[str, Evaluation]) -> Table:
 
 def _show_translations(console: Console, translator: Predictor, rows: Sequence[Row]) -> None:
     console.print("\nunseen sentences:")
-    for row, answer in zip(rows, translator([row.fields[0] for row in rows]), strict=True):
-        source, reference = row.fields
+    for row, answer in zip(rows, translator([row.texts[0] for row in rows]), strict=True):
+        source, reference = row.texts
         console.print(f"  {source}\n    [bold]{escape(answer)}[/bold]")
         if answer != reference:
             console.print(f"    expected: {reference}")
 
 
 def _draw(console: Console, translator: Predictor, rows: Sequence[Row], path: Path) -> None:
-    chosen = sorted(rows, key=lambda row: abs(len(row.fields[0].split()) - 9))[:N_DRAWN]
-    drawn = translator.predict([row.fields[0] for row in chosen], with_attention=True)
+    chosen = sorted(rows, key=lambda row: abs(len(row.texts[0].split()) - 9))[:N_DRAWN]
+    drawn = translator.predict([row.texts[0] for row in chosen], with_attention=True)
     try:
         draw_attention(drawn, path)
     except UnavailableError:
         path = draw_attention(drawn, path.with_suffix(".html"))
-    console.print(f"\nattention, word by word: {path}")
+    console.print(f"\nattention plot: {path}")

@@ -11,7 +11,7 @@ from unrolled.cli.app import app
 
 @app.command
 def doctor() -> None:
-    """Say what this machine has, what each cell will run on, and whether it agrees here."""
+    """Show hardware, the kernel chosen for each cell, and the result of a correctness check."""
     from unrolled.doctor import diagnose, render
 
     print(render(diagnose()))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from unrolled import storage
 from unrolled.cli.options import (
+    DECODING_HELP,
     Files,
     Overrides,
     Precision,
@@ -20,13 +21,14 @@ from unrolled.errors import ConfigError
 from unrolled.quoting import escape
 
 if TYPE_CHECKING:
+    from unrolled.inspect.label_report import Baseline
     from unrolled.predictors.labels import LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.seq2seq import Predictor
 from unrolled.cli.app import app
 
 
-@app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
+@app.command(help_epilogue=DECODING_HELP)
 def evaluate(
     run: Path,
     /,
@@ -43,25 +45,27 @@ def evaluate(
     out: Path | None = None,
     overrides: Overrides = (),
 ) -> None:
-    """Score a trained run on data it has not seen.
+    """Score a trained run on held-out data.
 
-    A run that answers with labels also writes report.html and predictions.jsonl.
+    For classify, pair and tag, report.html and predictions.jsonl are written too.
 
     Args:
         run: run folder.
-        data: data to score on, with the columns of the training data, or text for a language model.
-        split: which held-out part of the run's own data to score on, without --data.
-        record: file to append the scores to as a line of JSON, with date and commit.
-        precision: what single steps keep the recurrent weights in; less is faster and coarser. A
-            language model is then read step by step.
-        cache: of a language model: mix in the words that followed the last CACHE states, the nearest
-            the most (Grave et al. 2017); 0 = off.
-        cache_theta: how much nearer states count in the cache; 0.3 by default.
-        cache_weight: the cache's share of the mixture; 0.1 by default.
-        shuffle_words: of a run that answers with labels: score the same texts with their words in random
-            order too, which tells what their order was worth.
-        words: how the report finds which words of the worst mistakes mattered.
-        out: folder for report.html and predictions.jsonl; by default one in the run folder.
+        data: data to score on, with the same columns as the training data; for a language model, text.
+        split: held-out part of the run's own data to score on, without --data.
+        record: file to append the scores to, as one line of JSON with date and commit.
+        precision: precision of the recurrent weights in step-by-step inference; lower is faster but less
+            accurate. Below float32, a language model reads the text step by step.
+        cache: for language models: size of a continuous cache (Grave et al. 2017), which mixes in the
+            words that followed the last CACHE states; 0 for none.
+        cache_theta: sharpness θ of the cache, at least 0: a higher value gives more weight to the most
+            similar states; 0.3 by default.
+        cache_weight: weight λ of the cache in the mixture, from 0 to below 1; 0.1 by default.
+        shuffle_words: for classify, pair and tag: also score the same texts with their words in random
+            order, to measure how much the model relies on word order.
+        words: attribution method with which the report shows the words behind the worst mistakes.
+        out: folder for report.html and predictions.jsonl; by default evaluation-NAME in the run folder,
+            where NAME is that of the data file or split.
     """
     from unrolled.predictors.load import load
     from unrolled.predictors.results_file import record as append_record
@@ -69,21 +73,21 @@ def evaluate(
     if record is not None:
         storage.require_no_link_in(run, record)
     if not cache and (cache_theta is not None or cache_weight is not None):
-        raise ConfigError("--cache-theta and --cache-weight belong to --cache; give its size")
+        raise ConfigError("--cache-theta and --cache-weight need --cache; add --cache SIZE")
     predictor = load(run, precision=precision)
     about: dict[str, object] = {"run": run.name, "data": list(data) or split}
     if precision != "float32":
         about["precision"] = precision
-    given = _Given(
+    arguments = _Arguments(
         run, data, split, cache, cache_theta, cache_weight, shuffle_words, words, out, overrides
     )
-    evaluation, more = _EVALUATE[predictor.task.kind.name](predictor, given)
+    evaluation, more = _EVALUATE[predictor.task.kind.name](predictor, arguments)
     if record is not None:
         append_record(evaluation, record, **about, **more)
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Arguments:
     """The arguments of `evaluate` that depend on the kind of task."""
 
     run: Path
@@ -99,60 +103,82 @@ class _Given:
 
 
 _Scored = tuple[Any, dict[str, object]]
-"""An evaluation, printed, and what else belongs to its figures."""
+"""An evaluation, already printed, and further entries for its record."""
 
 
-def _evaluate_running_text(predictor: LanguagePredictor, given: _Given) -> _Scored:
+def _evaluate_running_text(predictor: LanguagePredictor, arguments: _Arguments) -> _Scored:
     from unrolled.layers.neural_cache import ContinuousCache
 
-    if given.overrides:
-        name = given.overrides[0][0]
-        raise ConfigError(f"--{name} does not apply to a language model; leave it out")
-    data = given.data
-    stream = predictor.read(data) if data else predictor.held_out(given.split)
+    if arguments.overrides:
+        name = arguments.overrides[0][0]
+        raise ConfigError(f"--{name} does not apply to language models; remove it")
+    data = arguments.data
+    stream = predictor.read(data) if data else predictor.held_out(arguments.split)
     memory = None
-    if given.cache:
-        options = {"theta": given.cache_theta, "weight": given.cache_weight}
+    if arguments.cache:
+        options = {"theta": arguments.cache_theta, "weight": arguments.cache_weight}
         memory = ContinuousCache(
-            given.cache, **{name: value for name, value in options.items() if value is not None}
+            arguments.cache, **{name: value for name, value in options.items() if value is not None}
         )
     evaluation = predictor.evaluate(stream, memory)
     _print(evaluation.lines())
     return evaluation, {}
 
 
-def _evaluate_labels(predictor: LabelPredictor, given: _Given) -> _Scored:
-    from unrolled.cli import labels
+def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Scored:
+    from unrolled.cli.predict import check_words
+    from unrolled.inspect.label_evaluation import evaluate_baselines, write_evaluation
 
-    data, split = given.data, given.split
-    if given.overrides or given.cache:
-        name = given.overrides[0][0] if given.overrides else "cache"
-        raise ConfigError(f"--{name} does not apply to labels; leave it out")
-    evaluation = labels.evaluate(
+    run, data, split = arguments.run, arguments.data, arguments.split
+    if arguments.overrides or arguments.cache:
+        name = arguments.overrides[0][0] if arguments.overrides else "cache"
+        raise ConfigError(f"--{name} does not apply to task '{predictor.task.name}'; remove it")
+    rows = predictor.read(data) if data else predictor.held_out(split)
+    if not predictor.task.by_token:
+        check_words(predictor, arguments.words)
+    seed = predictor.recipe.seed if arguments.shuffle_words else None
+    evaluation = predictor.evaluate(rows, data[0] if data else f"the {split} part", seed)
+    baselines = evaluate_baselines(predictor, run, rows, evaluation)
+    _print(evaluation.lines())
+    _print(line for baseline in baselines for line in _baseline_lines(baseline))
+    name = Path(data[0]).name.split(".")[0] if data else split
+    folder = arguments.out or run / f"evaluation-{name}"
+    if arguments.out is None:
+        storage.require_own_folder(folder)
+    page, predictions = write_evaluation(
+        folder,
         predictor,
-        given.run,
-        predictor.read(data) if data else predictor.held_out(split),
-        Path(data[0]).name.split(".")[0] if data else split,
-        data[0] if data else f"the {split} part",
-        shuffle_words=given.shuffle_words,
-        out=given.out,
-        words=given.words,
+        rows,
+        evaluation,
+        title=f"{run.name} on {name}",
+        baselines=baselines,
+        words=arguments.words,
         command=shlex.join(["unrolled", *sys.argv[1:]]),
     )
+    print(f"\n{escape(f'{page} · {predictions}')}")
     return evaluation, {}
 
 
-def _evaluate_text(predictor: Predictor, given: _Given) -> _Scored:
+def _baseline_lines(baseline: Baseline) -> Iterator[str]:
+    comparison = baseline.comparison
+    if comparison is not None:
+        yield (
+            f"baseline {baseline.name:20}  {comparison.score} {comparison.b:.2%}  model "
+            f"{comparison.difference:+.2%} ({comparison.low:+.2%} to {comparison.high:+.2%})"
+        )
+
+
+def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
     from unrolled.text.readers import read_rows
 
-    if given.cache:
-        raise ConfigError(f"--cache only applies to a language model, and {given.run} is none")
-    decoding = decoding_from_options(predictor.recipe.decoding, given.overrides)
-    if given.data:
+    if arguments.cache:
+        raise ConfigError(f"--cache does not apply to task '{predictor.task.name}'; remove it")
+    decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
+    if arguments.data:
         columns = predictor.recipe.data.columns
-        rows = list(read_rows(given.data, columns or None, len(predictor.task.columns)))
+        rows = list(read_rows(arguments.data, columns or None, len(predictor.task.columns)))
     else:
-        rows = predictor.held_out(given.split)
+        rows = predictor.held_out(arguments.split)
     evaluation = predictor.evaluate(rows, decoding)
     _print(evaluation.lines())
     return evaluation, {"decoding": asdict(decoding)}
@@ -163,9 +189,9 @@ def _print(lines: Iterable[str]) -> None:
         print(escape(line))
 
 
-_EVALUATE: Mapping[str, Callable[[Any, _Given], _Scored]] = {
+_EVALUATE: Mapping[str, Callable[[Any, _Arguments], _Scored]] = {
     "seq2seq": _evaluate_text,
     "labels": _evaluate_labels,
     "language_model": _evaluate_running_text,
 }
-"""By name of the kind of task, which is not imported before a command needs it."""
+"""By the name of a task's kind; a name, because kinds are only imported when a command needs them."""

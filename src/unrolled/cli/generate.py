@@ -1,4 +1,4 @@
-"""A language model at the command line: text goes on, words are completed, texts are scored."""
+"""`unrolled generate`, `unrolled complete` and `unrolled score`: language models."""
 
 from __future__ import annotations
 
@@ -39,21 +39,23 @@ def generate(
     seed: int = 1,
     precision: Precision = "float32",
 ) -> None:
-    """Let a language model go on with a text; what it writes appears as it comes.
+    """Generate text from a prompt, streamed to standard output.
 
     Args:
         run: run folder of a language model.
-        prompt: text to go on with; without it, a new document.
-        prompt_file: file that holds the text to go on with.
-        max_tokens: the most tokens to write.
-        temperature: below 1 keeps to the probable, above 1 strays; 0 always takes the likeliest.
-        top_k: draw from the k likeliest tokens only; 0 is all.
-        top_p: draw from the fewest likeliest tokens that hold this share of the probability.
-        stop: text to end at, which is not shown; may be given several times.
-        stop_at_end: end with the document (the line, where each line is one).
-        n: how many samples, separated by lines of ---.
-        seed: of the draws; sample i is the first of seed + i - 1.
-        precision: what the recurrent weights are kept in; less is faster and coarser.
+        prompt: text to continue; without it, generation starts a new document.
+        prompt_file: file with the text to continue, instead of --prompt.
+        max_tokens: maximum number of tokens to generate.
+        temperature: sampling temperature: below 1 favors likely tokens, above 1 unlikely ones; 0 always
+            takes the most likely token.
+        top_k: sample only from the k most likely tokens; 0 for all.
+        top_p: sample only from the smallest set of most likely tokens whose probabilities add up to
+            this share (nucleus sampling); 1 for all.
+        stop: text before which generation stops; may be repeated.
+        stop_at_end: stop at the end of the document (of the line, if each line is a document).
+        n: number of samples, separated by lines of ---.
+        seed: random seed of the first sample; sample i uses seed + i - 1.
+        precision: precision of the recurrent weights; lower is faster but less accurate.
     """
     text = prompt_text(prompt, prompt_file)
     continuation = open_run(run, "generate", precision)
@@ -76,16 +78,16 @@ def generate(
 def complete(
     run: Path, text: str | None = None, /, *, k: int = 5, precision: Precision = "float32"
 ) -> None:
-    """Complete the last word of a text, or say which comes next.
+    """Suggest completions of the last word, or the next word.
 
-    Without TEXT, suggestions appear as you type and Tab takes the first. When standard input is not a
-    terminal, each line of it is answered by a line of JSON.
+    Without TEXT, suggestions appear as you type, and Tab accepts the first. If standard input is not a
+    terminal, each of its lines yields one line of JSON.
 
     Args:
         run: run folder of a language model.
-        text: text whose last word to complete; after a space, the next word.
-        k: how many completions.
-        precision: what the recurrent weights are kept in; less is faster and coarser.
+        text: text whose last word to complete; if it ends in a space, the next word is suggested.
+        k: number of completions.
+        precision: precision of the recurrent weights; lower is faster but less accurate.
     """
     print_completions(open_run(run, "complete", precision), text, k)
 
@@ -100,14 +102,16 @@ def score(
     tokens: bool = False,
     precision: Precision = "float32",
 ) -> None:
-    """Say how well a language model foresees a text, in bits; standard input without TEXT and --input.
+    """Score a text under a language model (bits, perplexity).
+
+    Without TEXT and --input, standard input is read.
 
     Args:
         run: run folder of a language model.
-        text: the text, in quotes.
-        input_file: file that holds the text.
-        tokens: show the bits of each token, and its place among all tokens by probability.
-        precision: what the recurrent weights are kept in; less is faster and coarser.
+        text: text to score, in quotes.
+        input_file: file with the text to score.
+        tokens: show for each token its surprisal in bits and its rank by probability, from 1.
+        precision: precision of the recurrent weights; lower is faster but less accurate.
     """
     text = read_score_text(text, input_file)
     continuation = open_run(run, "score", precision)
@@ -118,19 +122,19 @@ SAMPLES_APART = "---"
 """The line between two samples."""
 
 _N_REMEMBERED = 200
-"""Texts that deleting the last characters comes back to without reading anew."""
+"""Number of earlier texts whose states are kept, so that deleting characters needs no new reading."""
 
 
 def open_run(run: Path, command: str, precision: str) -> TextSession:
-    """The language model of a run, before any text.
+    """Open the language model of a run, in its initial state.
 
     Args:
         run: run folder.
-        command: which command needs it.
-        precision: of the weights: "float32", "bfloat16" or "int8".
+        command: name of the command, for the message.
+        precision: weight precision: "float32", "bfloat16" or "int8".
 
     Raises:
-        ConfigError: the run is of another task.
+        ConfigError: the run is not a language model.
         RunError: the folder is missing or damaged.
     """
     from unrolled.predictors.load import load
@@ -138,7 +142,9 @@ def open_run(run: Path, command: str, precision: str) -> TextSession:
     predictor: Any = load(run, precision=precision)
     if not hasattr(predictor, "continuation"):
         task = predictor.recipe.task
-        raise ConfigError(f"{run} is a run of task '{task}'; {command} needs a language model")
+        raise ConfigError(
+            f"{run} is a run of task '{task}'; `unrolled {command}` needs a language model"
+        )
     continuation: TextSession = predictor.continuation()
     return continuation
 
@@ -152,12 +158,12 @@ def write_samples(
     seed: int,
     **settings: Any,
 ) -> None:
-    """Write samples, each as it comes.
+    """Write samples, token by token as they are generated.
 
     Args:
-        continuation: has read the prompt.
-        output: where to write.
-        n_samples: how many; the second is that of the next seed.
+        continuation: language model that has read the prompt.
+        output: stream to write to.
+        n_samples: number of samples; each uses the next seed.
         max_tokens, seed, settings: as for `TextSession.generate`.
     """
     require(n_samples >= 1, "--n", "at least 1", n_samples)
@@ -175,11 +181,11 @@ def write_samples(
 
 
 def print_completions(continuation: TextSession, text: str | None, k: int) -> None:
-    """Complete the text, or each line of standard input, or what is typed at the terminal.
+    """Print completions of the text, of each line of standard input, or of text typed at the terminal.
 
     Raises:
         ConfigError: k is below 1.
-        UnavailableError: a terminal, and no prompt_toolkit.
+        UnavailableError: standard input is a terminal, and prompt_toolkit is not installed.
         DataError: standard input is not UTF-8.
     """
     require(k >= 1, "--k", "at least 1", k)
@@ -196,27 +202,27 @@ def print_completions(continuation: TextSession, text: str | None, k: int) -> No
 
 
 class Suggester:
-    """Completions of a text that grows, and shrinks again, by a few characters at a time.
+    """Suggests completions of a text that grows and shrinks by a few characters at a time.
 
-    What two texts in a row have in common at their beginning is read once.
+    The common beginning of two successive texts is read only once.
 
     Args:
-        continuation: before any text.
-        k: how many completions.
+        continuation: language model in its initial state.
+        k: number of completions.
     """
 
     def __init__(self, continuation: TextSession, k: int) -> None:
         self._k = k
         self._read: list[tuple[str, TextSession]] = [("", continuation)]
-        self._lock = threading.Lock()  # suggestions are made while more is typed
+        self._lock = threading.Lock()  # suggestions are computed while more is typed
 
     def __call__(self, text: str) -> list[Completion]:
-        """The completions of the text's last word."""
+        """Completions of the last word of the text."""
         with self._lock:
             return self._reach(text).complete(self._k)
 
     def typed(self, text: str) -> str:
-        """The last word so far."""
+        """The last word of the text as typed so far."""
         with self._lock:
             return self._reach(text).typed()
 
@@ -233,31 +239,32 @@ class Suggester:
 
 
 def aligned(completions: Sequence[Completion]) -> Iterator[str]:
-    """One line each: the probability in per cent, and the text."""
-    for each in completions:
-        yield f"{each.probability:8.3%}  {escape(each.text)}"
+    """One line per completion: its probability in percent, and its text."""
+    for completion in completions:
+        yield f"{completion.probability:8.3%}  {escape(completion.text)}"
 
 
 def as_json(completions: Sequence[Completion], typed: str) -> str:
-    """All of them as one line of JSON."""
+    """Completions as one line of JSON."""
     return json_line(
         {
             "typed": typed,
             "completions": [
-                {"text": each.text, "probability": each.probability} for each in completions
+                {"text": completion.text, "probability": completion.probability}
+                for completion in completions
             ],
         }
     )
 
 
 def interactive(suggest: Suggester) -> None:
-    """Suggest as somebody types, until the end of file.
+    """Suggest completions while text is typed, until end of file.
 
     Raises:
         UnavailableError: prompt_toolkit is not installed.
     """
     prompt = session(suggest).prompt
-    print("Tab takes the first suggestion; Ctrl-D ends.", file=sys.stderr)
+    print("Tab accepts the first suggestion; Ctrl-D ends.", file=sys.stderr)
     before = ""
     while True:
         try:
@@ -267,11 +274,11 @@ def interactive(suggest: Suggester) -> None:
 
 
 def session(suggest: Suggester, **devices: Any) -> Any:
-    """A line editor whose Tab takes the first suggestion.
+    """A line editor in which Tab accepts the first suggestion.
 
     Args:
         suggest: text → completions.
-        devices: other input and output than the terminal.
+        devices: input and output to use instead of the terminal.
 
     Raises:
         UnavailableError: prompt_toolkit is not installed.
@@ -281,7 +288,7 @@ def session(suggest: Suggester, **devices: Any) -> Any:
         from prompt_toolkit.key_binding import KeyBindings
     except ImportError:
         raise UnavailableError(
-            "suggestions while you type need prompt_toolkit: pip install 'unrolled[terminal]', or "
+            "suggestions while you type need prompt_toolkit; run pip install 'unrolled[terminal]', or "
             "give the text after the run"
         ) from None
     keys = KeyBindings()
@@ -293,9 +300,9 @@ def session(suggest: Suggester, **devices: Any) -> Any:
         if shown is not None and shown.completions:
             buffer.apply_completion(shown.current_completion or shown.completions[0])
         else:
-            found = next(buffer.completer.get_completions(buffer.document, None), None)
-            if found is not None:
-                buffer.apply_completion(found)
+            first = next(buffer.completer.get_completions(buffer.document, None), None)
+            if first is not None:
+                buffer.apply_completion(first)
 
     return PromptSession(
         completer=_completer(suggest, ""),
@@ -311,29 +318,31 @@ def _completer(suggest: Suggester, before: str) -> Any:
     from prompt_toolkit.completion import Completion as Choice
 
     class Words(Completer):
-        """The model's suggestions after the lines before this one."""
+        """The model's suggestions for the current line, given the lines before it."""
 
         def get_completions(self, document: Any, complete_event: Any) -> Iterator[Choice]:
-            for each in suggest(before + document.text_before_cursor):
-                rest = each.text[len(each.typed) :]
+            for completion in suggest(before + document.text_before_cursor):
+                rest = completion.text[len(completion.typed) :]
                 if rest.strip():
-                    # What is typed stays as it is; the menu shows the word.
+                    # Only the rest is inserted; the menu shows the whole word.
                     yield Choice(
-                        rest, display=each.text.strip(), display_meta=f"{each.probability:.1%}"
+                        rest,
+                        display=completion.text.strip(),
+                        display_meta=f"{completion.probability:.1%}",
                     )
 
     return Words()
 
 
 def read_score_text(text: str | None, input_file: Path | None) -> str:
-    """The text to score.
+    """The text to score, from the argument, a file or standard input.
 
     Raises:
-        ConfigError: two texts.
-        DataError: the file is missing, the text not UTF-8, or there is none.
+        ConfigError: both a text and a file are given.
+        DataError: the file is missing, or the text is empty or not UTF-8.
     """
     if text is not None and input_file is not None:
-        raise ConfigError("both a text and --input; give one of them")
+        raise ConfigError("both a text and --input are given; use one")
     if text is None:
         text = read_text(input_file) if input_file is not None else _read_stdin()
     if not text:
@@ -342,10 +351,10 @@ def read_score_text(text: str | None, input_file: Path | None) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A whole text file, lines ended by a line feed alone.
+    r"""The content of a text file, with all line ends as `\n`.
 
     Raises:
-        DataError: it is missing, cannot be read, is too long, or is not UTF-8.
+        DataError: the file is missing, cannot be read, is too long, or is not UTF-8.
     """
     try:
         with path.open("rb") as stream:
@@ -357,21 +366,21 @@ def read_text(path: Path) -> str:
 
 
 def prompt_text(prompt: str | None, prompt_file: Path | None) -> str:
-    """The text to go on from; the line feed that ends a file is not part of it.
+    """The text to continue, without the line feed at the end of a file.
 
     Raises:
-        ConfigError: two prompts.
+        ConfigError: both a prompt and a prompt file are given.
         DataError: the file is missing or not UTF-8.
     """
     if prompt is not None and prompt_file is not None:
-        raise ConfigError("both --prompt and --prompt-file; give one of them")
+        raise ConfigError("both --prompt and --prompt-file are given; use one")
     if prompt_file is not None:
         return read_text(prompt_file).removesuffix("\n")
     return prompt or ""
 
 
 def print_score(continuation: TextSession, text: str, with_tokens: bool) -> None:
-    """Print what a text costs in all, and, if asked, what each of its tokens does."""
+    """Print the score of a text and, if requested, the surprisal of each token."""
     from unrolled.decoding.scoring import score
 
     token_scores = continuation.surprise(text)
@@ -390,9 +399,9 @@ def _print_tokens(token_scores: Sequence[TokenScore]) -> None:
     table.add_column("token")
     table.add_column("bits", justify="right")
     table.add_column("rank", justify="right")
-    for each in token_scores:
-        piece = each.piece.replace("\n", "\\n").replace("\t", "\\t").replace(" ", "·")
-        table.add_row(Text(brief(piece)), f"{each.bits:.2f}", f"{each.rank:,}")
+    for token in token_scores:
+        piece = token.piece.replace("\n", "\\n").replace("\t", "\\t").replace(" ", "·")
+        table.add_row(Text(brief(piece)), f"{token.bits:.2f}", f"{token.rank:,}")
     Console().print(table)
 
 
@@ -407,8 +416,8 @@ def _read_whole(stream: BinaryIO, path: Path) -> str:
     content = stream.read(longest + 1)
     if len(content) > longest:
         raise DataError(
-            f"a text of more than {in_words(longest)}, and all of it is read at once; score it with "
-            f"`unrolled evaluate RUN --data FILE`, or raise {MAX_LINE} (an environment variable)",
+            f"the text is longer than {in_words(longest)} and would be read at once; score it with "
+            f"`unrolled evaluate RUN --data FILE`, or raise the environment variable {MAX_LINE}",
             path,
         )
     try:

@@ -1,4 +1,4 @@
-"""Sentences in, answers out: exactly one output line per input line."""
+"""Input and output of `unrolled predict`: exactly one output line per input line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unrolled.tasks.predictions import Prediction
 
 LINES_AT_ONCE = 1000
-"""Lines answered before any is written: enough to fill batches of similar lengths."""
+"""Lines predicted before any is written: enough to fill batches of similar lengths."""
 
 _LINE_BREAKS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
@@ -26,21 +26,25 @@ _LINE_BREAKS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 def check(
     text: str | None, input_file: Path | None, output_file: Path | None, attention: Path | None
 ) -> None:
-    """Refuse what cannot be done, before a model is loaded for it.
+    """Check the arguments before a model is loaded.
 
     Raises:
-        ConfigError: two inputs, an output that is the input, or a picture that cannot be drawn.
+        ConfigError: there are two inputs, the output is the input, or the attention cannot be drawn.
     """
     if text is not None and input_file is not None:
-        raise ConfigError("both a sentence and --input; give one of them")
+        raise ConfigError("both a sentence and --input are given; use one")
     files = [file for file in (input_file, output_file) if file is not None and file.exists()]
     if len(files) == 2 and files[0].samefile(files[1]):
-        raise ConfigError(f"--output {output_file}: is the input; write to another file")
+        raise ConfigError(f"--output {output_file} is also the input; choose another file")
     if attention is not None:
         if attention.suffix.lower() not in (".png", ".html"):
-            raise ConfigError(f"--attention {attention}: expected a name in .png or .html")
+            raise ConfigError(
+                f"--attention {attention}: expected a file name ending in .png or .html"
+            )
         if text is None or not text.strip():
-            raise ConfigError("--attention draws one sentence; give it in quotes after the run")
+            raise ConfigError(
+                "--attention needs a single sentence; give it in quotes after the run"
+            )
 
 
 def run(
@@ -50,18 +54,18 @@ def run(
     output_file: Path | None,
     check: Callable[[str], object] = str,
 ) -> None:
-    """Answer the sentence, the file, standard input, or who sits at the terminal.
+    """Predict for one sentence, a file, standard input, or lines typed at the terminal.
 
     Args:
         answer: sentences that are not empty → one line each.
         text: one sentence.
         input_file: text file.
-        output_file: where to write; None for standard output.
-        check: raises a `DataError` without a place for a sentence that cannot be answered; those before
-            it are answered first.
+        output_file: file to write; None for standard output.
+        check: raises a `DataError` without a place for an invalid sentence; the sentences before it are
+            answered first.
 
     Raises:
-        DataError: the input file is missing, the input is not UTF-8, or a sentence cannot be answered.
+        DataError: the input file is missing, the input is not UTF-8, or a sentence is invalid.
     """
     name = None if text is not None else str(input_file or "standard input")
     n_lines = 0
@@ -87,7 +91,7 @@ def run(
 
 
 def _first_fault(lines: list[str], check: Callable[[str], object]) -> tuple[int, DataError | None]:
-    """How many lines come before the first that cannot be answered, and what is wrong with it."""
+    """The number of valid lines before the first invalid one, and the error of that one."""
     for place, line in enumerate(lines):
         try:
             if line.strip():
@@ -100,7 +104,7 @@ def _first_fault(lines: list[str], check: Callable[[str], object]) -> tuple[int,
 def answer_lines(
     answer: Callable[[list[str]], list[str]], lines: list[str], output: TextIO
 ) -> None:
-    """Write one line for each line, in order; an empty one for an empty one.
+    """Write one output line per input line, in order; an empty line for an empty line.
 
     >>> answer_lines(lambda texts: [text.upper() for text in texts], ["a", "", "b"], sys.stdout)
     A
@@ -118,7 +122,7 @@ def answer_lines(
 
 
 def warn_of_unread(texts: list[str], predictions: list[Prediction]) -> None:
-    """Say on standard error which inputs were too long to be read whole."""
+    """Warn on standard error about inputs that were truncated."""
     for text, prediction in zip(texts, predictions, strict=True):
         if prediction.n_truncated:
             print(
@@ -129,7 +133,7 @@ def warn_of_unread(texts: list[str], predictions: list[Prediction]) -> None:
 
 
 def one_line(prediction: Prediction, n_best: int, with_scores: bool) -> str:
-    """The answers as one line, best first, separated by tabs, each with its score if wanted."""
+    """The best answers as one line, separated by tabs, each followed by its score if requested."""
     if n_best == 1 and not with_scores:
         return _LINE_BREAKS.sub(" ", prediction.text)
     cells = []
@@ -141,13 +145,13 @@ def one_line(prediction: Prediction, n_best: int, with_scores: bool) -> str:
 
 
 def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
-    """The lines of a byte stream, as many at a time as have arrived, without their ends.
+    """The lines of a byte stream without their line ends, in groups of as many as have arrived.
 
-    Whoever writes a line and waits for its answer gets it; a long file comes in larger groups.
+    A program that writes a line and waits for the answer gets it; a long file comes in larger groups.
     Lines end at a line feed only, with or without a carriage return before it.
 
     Raises:
-        DataError: a line is not UTF-8, or too long; the lines before it have been given.
+        DataError: a line is not UTF-8, or too long; the lines before it have been yielded.
 
     >>> list(line_groups(io.BytesIO("sí\\r\\n\\nno".encode()), "a.txt"))
     [['sí', ''], ['no']]
@@ -192,7 +196,10 @@ def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
 
 def _typed_lines() -> Iterator[list[str]]:
     """Lines typed at the terminal, until end of file."""
-    print("One sentence per line; Ctrl-D (on Windows Ctrl-Z, Enter) ends.", file=sys.stderr)
+    print(
+        "Enter one sentence per line; Ctrl-D (on Windows Ctrl-Z, Enter) ends the input.",
+        file=sys.stderr,
+    )
     while True:
         try:
             yield [input("> ")]

@@ -1,11 +1,11 @@
-"""Run one command: parse the arguments, call it, and turn what goes wrong into a sentence.
+"""Run one command: parse the arguments, call it, and turn errors into one-line messages.
 
-A command only reads its arguments, calls the function that does the work and prints. What it
-needs is imported inside it, so that `unrolled --help` does not wait for torch. Options with a dot
-in their name (`--training.max_steps 500`) are settings of the recipe: they are taken out before
-cyclopts sees the arguments and go through `unrolled.config`, as the lines of a TOML file do.
+A command only reads its arguments, calls the function that does the work and prints. Its imports
+are inside it, so that `unrolled --help` does not wait for torch. Options with a dot in their name
+(`--training.max_steps 500`) are settings of the recipe: they are removed before cyclopts sees the
+arguments, and handled by `unrolled.config` like the lines of a TOML file.
 
-Exit codes: 0; 2 for an error with a sentence; 130 for Ctrl-C; 141 when a pipe's reader has gone.
+Exit codes: 0; 2 for an error with a message; 130 for Ctrl-C; 141 if the reader of a pipe has gone.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from unrolled.quoting import one_message, quote
 
 NEED_TORCH = (train, evaluate, predict, generate, data, doctor, demo)
 COMMANDS = (*NEED_TORCH, sample, vectors, vectors_train, tree)
-"""The modules of the commands; importing one adds its commands to `app`."""
+"""The modules of the commands; importing one registers its commands with `app`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: the words after `unrolled`; those of this process by default.
+        arguments: arguments after `unrolled`; those of this process by default.
 
     Returns:
         The exit code.
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as error:
         if not isinstance(error.__context__, BrokenPipeError):
             raise
-        return 141  # rich has its own answer to a pipe whose reader has gone
+        return 141  # rich exits by itself when the reader of a pipe has gone
     except UnusedCliTokensError as error:
         unused = ", ".join(quote(token) for token in error.unused_tokens or ())
         problem = f"unexpected {unused}; quote an argument that contains spaces"
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             place = f"{error.filename}: " if error.filename else ""
             problem = f"{place}{error.strerror or error}"
         elif is_out_of_memory(error):
-            problem = "out of memory; give it more, or less to do at once"
+            problem = "out of memory; free memory, or reduce the batch size"
         else:
             raise
     _flush_output()
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Any text can be written; where standard error is closed, what is told there is lost."""
+    """Make both streams accept any text; if standard error is closed, discard what is written to it."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  it stays open
     for stream in (sys.stdout, sys.stderr):
@@ -105,7 +105,7 @@ def _prepare_streams() -> None:
 
 
 def _complain(problem: str, before: str = "") -> None:
-    with suppress(OSError, ValueError):  # who reads it may have gone
+    with suppress(OSError, ValueError):  # its reader may have gone
         print(f"{before}unrolled: {one_message(problem)}", file=sys.stderr, flush=True)
 
 
@@ -117,13 +117,13 @@ def _flush_output() -> None:
 
 
 def _give_up_output() -> None:
-    """Nothing more can be written: the interpreter, which flushes on its way out, shall not complain."""
+    """Discard further output, so that the interpreter does not fail when it flushes at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: in the midst of an import it may come as another."""
+    """Whether Ctrl-C caused an error; during an import it may be raised as another error."""
     seen = set[int]()
     while error is not None and id(error) not in seen:
         if isinstance(error, KeyboardInterrupt):

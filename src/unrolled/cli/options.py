@@ -1,4 +1,4 @@
-"""What commands share: the folder of a result, settings by the names of options, standard streams."""
+"""Shared by commands: default output folders, settings as options, standard streams."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _SETTING = re.compile(r"(?<![\w./\\-])(\w+\.\w+)(?![\w/\\-])(?!\.\w)")
 
 
 def default_out(name: str, root: str, what: str) -> Path:
-    """The folder for what is made of a recipe, a data file, a folder of texts, or a pattern.
+    """The default output folder for a recipe, a data file, a folder of texts, or a pattern.
 
     Args:
-        name: as it was given.
-        root: the folder it goes into.
-        what: it is, for the message.
+        name: path or pattern as given.
+        root: parent folder of the output folder.
+        what: kind of output, for the message.
 
     Raises:
-        ConfigError: there is no name in it.
+        ConfigError: no name can be derived from it.
 
     >>> default_out("texts/**/*.txt", "vectors", "vectors").as_posix()
     'vectors/texts'
@@ -47,17 +47,17 @@ def default_out(name: str, root: str, what: str) -> Path:
     if not last or name == "-":
         given = "standard input" if name == "-" else name
         raise ConfigError(
-            f"{given} gives the {what} no name; name the folder with --out {root}/NAME"
+            f"cannot derive a name for the {what} from {given}; add --out {root}/NAME"
         )
     return Path(root) / last
 
 
 @contextmanager
 def settings_as_options(options: Mapping[str, str]) -> Iterator[None]:
-    """Have messages name the option of a command where they name a setting.
+    """Replace names of settings in error messages by the options of a command.
 
     Args:
-        options: by the name of the setting.
+        options: option by name of the setting.
 
     >>> with settings_as_options({"vectors.min_count": "--min-count"}):
     ...     raise ConfigError("vectors.min_count must be at least 1, got 0")
@@ -66,13 +66,13 @@ def settings_as_options(options: Mapping[str, str]) -> Iterator[None]:
     """
 
     def renamed(text: str) -> str:
-        return _SETTING.sub(lambda found: options.get(found[1], found[1]), text)
+        return _SETTING.sub(lambda match: options.get(match[1], match[1]), text)
 
     try:
         yield
-    except UnrolledError as error:  # it stays what it is, with all that it carries
+    except UnrolledError as error:  # the same error is raised, with its attributes
         place = ""
-        if isinstance(error, DataError):  # a path is no setting, whatever it is called
+        if isinstance(error, DataError):  # a path is never a setting, whatever its name
             place = str(error).removesuffix(error.problem)
             error.problem = renamed(error.problem)
         error.args = (place + renamed(str(error).removeprefix(place)),)
@@ -83,7 +83,7 @@ def standard_input() -> BinaryIO:
     """The bytes of standard input.
 
     Raises:
-        ConfigError: it is closed.
+        ConfigError: standard input is closed.
     """
     if sys.stdin is None:
         raise ConfigError("standard input is closed; give the text as an argument, or in a file")
@@ -91,12 +91,12 @@ def standard_input() -> BinaryIO:
 
 
 def is_typed() -> bool:
-    """Whether somebody types what standard input holds."""
+    """Whether standard input is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
 def shown_on(stream: TextIO, text: str) -> str:
-    """Text of data for a stream: a file or a pipe gets it as it is, a terminal nothing it would obey."""
+    """Text for a stream: unchanged for a file or pipe, with control characters escaped for a terminal."""
     return escape_lines(text) if stream.isatty() else text
 
 
@@ -104,10 +104,10 @@ _ADDRESS_SPACE_OF_TORCH = 600 << 20
 
 
 def check_room_for_torch() -> None:
-    """Refuse what would end in a crash: PyTorch's libraries abort where they cannot be mapped.
+    """Check that PyTorch can be loaded; its libraries abort the process if they cannot be mapped.
 
     Raises:
-        UnavailableError: less memory may be addressed than PyTorch takes to be loaded (`ulimit -v`).
+        UnavailableError: the address space is smaller than PyTorch needs to be loaded (`ulimit -v`).
     """
     if "torch" in sys.modules:
         return
@@ -120,9 +120,9 @@ def check_room_for_torch() -> None:
 
 
 def restore_docstrings(*modules: ModuleType) -> None:
-    """Functions get back the docstrings that `python -OO` takes away: help texts are made of them.
+    """Restore the docstrings that `python -OO` removes, because help texts are made from them.
 
-    Where the source is not at hand, help has no texts.
+    If the source is not available, help has no texts.
     """
     if sys.flags.optimize < 2:
         return
@@ -145,11 +145,17 @@ Precision = Literal["float32", "bfloat16", "int8"]
 Overrides = Annotated[tuple[tuple[str, str | None], ...], Parameter(parse=False)]
 
 
+DECODING_HELP = """
+
+For translate, --decoding.FIELD VALUE changes the search, for example --decoding.beam_size 10.
+"""
+
+
 SETTINGS_HELP = """
 
-Every setting of the recipe is an option too: --section.field VALUE, for example
---training.max_steps 500 --model.cell gru. A list is given by repeating the option.
-`unrolled config` prints all of them with their values.
+Every setting of the recipe is also an option, --SECTION.FIELD VALUE, for example
+--training.max_steps 500 --model.cell gru; repeat the option to give a list.
+`unrolled config` prints all settings and their values.
 """
 
 
@@ -164,21 +170,23 @@ def recipe_from_options(
     overrides: Sequence[tuple[str, str | None]],
     base: Mapping[str, Any] = MappingProxyType({}),
 ) -> Recipe:
-    """The recipe that a file, or `base` over a task's defaults, and the options over it describe."""
+    """The recipe of a file, or of `base` over a task's defaults, with the options applied to it."""
     from unrolled.tasks import TASKS
     from unrolled.training.recipe import Recipe, recipe_from_toml
 
     if path is not None and task is not None:
-        raise ConfigError("both a recipe and --task; the recipe names its task")
+        raise ConfigError("both a recipe and --task are given; remove --task, the recipe sets it")
     for file in (*data, *valid, *test, *columns):
         if file.endswith(".toml"):
-            raise ConfigError(f"{file} is taken for data; a recipe stands before the options")
+            raise ConfigError(
+                f"{file} was given as data; put the recipe first: unrolled COMMAND RECIPE [OPTIONS]"
+            )
     dotted = {name for name, _ in overrides}
     given: list[tuple[str, str | None]] = []
     options = {"data": ("train", data), "valid": ("valid", valid), "test": ("test", test)}
     for option, (key, values) in {**options, "columns": ("columns", columns)}.items():
         if values and f"data.{key}" in dotted:
-            raise ConfigError(f"--{option} and --data.{key} say the same; give one of them")
+            raise ConfigError(f"--{option} and --data.{key} set the same field; use one")
         given += [(f"data.{key}", value) for value in values]
     if task is not None:
         given.append(("task", task))
@@ -191,7 +199,7 @@ def recipe_from_options(
 
 
 def settings_to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run that starts from another takes over: all but its data, text and training."""
+    """The settings that a run inherits from the run it starts from: all but data, text and training."""
     from unrolled.tasks import TASKS
 
     base = {key: config[key] for key in ("task", "model", "decoding")}
@@ -203,11 +211,13 @@ def settings_to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:
 def decoding_from_options(
     decoding: DecodingConfig, overrides: Sequence[tuple[str, str | None]]
 ) -> DecodingConfig:
-    """The run's decoding options with those of the command line over them."""
+    """The run's decoding settings, overridden by those of the command line."""
     from unrolled.config import apply_overrides, from_mapping, to_mapping
 
     for name, _ in overrides:
         if not name.startswith("decoding."):
-            raise ConfigError(f"--{name}: a trained run takes only --decoding.… settings")
+            raise ConfigError(
+                f"--{name}: only --decoding.… settings can be changed for a trained run"
+            )
     mapping = apply_overrides({"decoding": to_mapping(decoding)}, overrides)
     return from_mapping(type(decoding), mapping["decoding"], "decoding")

@@ -1,4 +1,4 @@
-"""`unrolled predict`: one text, a file, standard input, or what is typed at a terminal."""
+"""`unrolled predict`: one text, a file, standard input, or text typed at a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from cyclopts import Parameter
 from unrolled import storage
 from unrolled.cli import lines
 from unrolled.cli.app import app
-from unrolled.cli.options import Overrides, Precision, decoding_from_options, shown_on
+from unrolled.cli.options import (
+    DECODING_HELP,
+    Overrides,
+    Precision,
+    decoding_from_options,
+    shown_on,
+)
 from unrolled.errors import ConfigError, DataError
 from unrolled.quoting import brief, escape_breaks, json_line, quote
 
@@ -26,13 +32,12 @@ if TYPE_CHECKING:
     from unrolled.predictors.seq2seq import Predictor
     from unrolled.tasks.predictions import LabelPrediction
     from unrolled.text.conll import ColumnLine
-    from unrolled.text.labels import Labels
 
 
 Words = Literal["none", "attention", "gradients", "occlusion"]
 
 
-@app.command(help_epilogue="Options --decoding.field VALUE change how answers are searched for.")
+@app.command(help_epilogue=DECODING_HELP)
 def predict(
     run: Path,
     text: str | None = None,
@@ -44,31 +49,34 @@ def predict(
     n_best: int | None = None,
     scores: bool = False,
     attention: Path | None = None,
-    words: Literal["none", "attention", "gradients", "occlusion"] = "none",
+    words: Words = "none",
     precision: Precision = "float32",
     overrides: Overrides = (),
 ) -> None:
-    """Answer one sentence, a file, standard input, or you.
+    """Run a trained model on one sentence, a file, or standard input.
 
-    Labels are followed by a tab and their probability. The two texts of a pair are given one after the
-    other, or in a line with a tab between them; every other run answers one text at a time. Without TEXT
-    and --input, standard input is read; from a terminal, sentence by sentence. Each input line gives
-    exactly one output line, in order, empty ones included. Of tags there is one for each token, separated
-    by spaces; with --scores a line of JSON tells the tokens and the spans too.
+    Without TEXT and --input, standard input is read. Each input line gives exactly one output line, in
+    order; an empty line gives an empty line. translate prints the translation; classify and pair print
+    the label, a tab and its probability; tag prints one tag per token, separated by spaces. In files and
+    standard input, the two texts of a pair are separated by a tab.
 
     Args:
         run: run folder.
-        text: one sentence, in quotes.
-        second: the second text, where the run reads pairs.
-        input_file: text file, one sentence per line; of tags also a file with a token on each line
-            (.conll), to which they are added as a column.
-        output_file: where to write; standard output by default.
-        n_best: how many answers per sentence, separated by tabs.
-        scores: put its score after each answer, separated by a tab.
-        attention: picture of what each word of the answer looked at: FILE.png or FILE.html.
-        words: show on standard error which words spoke for a label (above 0) or against it: by attention,
-            by integrated gradients, or by leaving each out.
-        precision: what single steps keep the recurrent weights in; less is faster and coarser.
+        text: sentence to run the model on, in quotes.
+        second: second text of a pair.
+        input_file: text file with one sentence per line; for tag also a .conll file with one token per
+            line, to which the tags are added as a column.
+        output_file: file to write; standard output by default.
+        n_best: for translate: number of translations per sentence, best first, separated by tabs; by
+            default decoding.n_best of the run.
+        scores: print scores too: for translate, the score after each translation; for classify and
+            pair, all labels with their probabilities; for tag, a line of JSON with tokens, tags, their
+            probabilities and spans (with a .conll file, a further column of probabilities).
+        attention: for translate: plot of the attention of TEXT to draw, FILE.png or FILE.html.
+        words: for classify and pair: attribution method. Standard error shows how much each word
+            supports the predicted label (above 0) or counts against it (below 0).
+        precision: precision of the recurrent weights in step-by-step inference; lower is faster but less
+            accurate.
     """
     lines.check(text, input_file, output_file, attention)
     if output_file is not None:
@@ -77,7 +85,7 @@ def predict(
     from unrolled.predictors.load import load
 
     predictor = load(run, precision=precision)
-    given = _Given(
+    arguments = _Arguments(
         run,
         text,
         second,
@@ -89,11 +97,11 @@ def predict(
         words,
         overrides,
     )
-    _ANSWER[predictor.task.kind.name](predictor, given)
+    _ANSWER[predictor.task.kind.name](predictor, arguments)
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Arguments:
     """The arguments of `predict`."""
 
     run: Path
@@ -108,19 +116,19 @@ class _Given:
     overrides: Overrides
 
 
-def _predict_labels(predictor: LabelPredictor, given: _Given) -> None:
+def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:
     from unrolled.text.conll import is_column_file
 
-    if given.attention is not None or given.n_best is not None or given.overrides:
+    if arguments.attention is not None or arguments.n_best is not None or arguments.overrides:
         raise ConfigError(
-            "--attention, --n-best and --decoding apply to translation runs; for label runs use --scores "
-            f"or --words attention ({given.run} is of task '{predictor.task.name}')"
+            "--attention, --n-best and --decoding only apply to translate, and "
+            f"{arguments.run} is of task '{predictor.task.name}'; use --scores or --words attention"
         )
-    text = given.text
-    if given.second is not None:
-        text = joined(predictor, given.run, str(text), given.second)
-    check_words(predictor, given.words)
-    input_file, output_file, scores = given.input_file, given.output_file, given.scores
+    text = arguments.text
+    if arguments.second is not None:
+        text = joined(predictor, arguments.run, str(text), arguments.second)
+    check_words(predictor, arguments.words)
+    input_file, output_file, scores = arguments.input_file, arguments.output_file, arguments.scores
     if predictor.task.by_token and input_file is not None and is_column_file(input_file):
         add_columns(predictor, input_file, output_file, scores)
         return
@@ -129,9 +137,9 @@ def _predict_labels(predictor: LabelPredictor, given: _Given) -> None:
         inputs = [fields_of(line, predictor) for line in texts]
         predictions = predictor.predict(inputs)
         warn_of_unread(texts, predictions, predictor)
-        if given.words != "none":
-            print_words(predictor, inputs, given.words)
-        return [one_line(each, predictor, scores) for each in predictions]
+        if arguments.words != "none":
+            print_words(predictor, inputs, arguments.words)
+        return [one_line(prediction, predictor, scores) for prediction in predictions]
 
     def check(line: str) -> None:
         fields_of(line, predictor)
@@ -139,71 +147,70 @@ def _predict_labels(predictor: LabelPredictor, given: _Given) -> None:
     lines.run(label, text, input_file, output_file, check)
 
 
-def _predict_text(predictor: Predictor, given: _Given) -> None:
-    _require_no_labels(given)
-    n_best, overrides = given.n_best, given.overrides
+def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
+    if arguments.second is not None or arguments.words != "none":
+        raise ConfigError(f"{arguments.run} does not output labels; give one sentence, in quotes")
+    n_best, overrides = arguments.n_best, arguments.overrides
     method = dict(overrides).get("decoding.method", predictor.recipe.decoding.method)
     if method == "greedy" and n_best is not None and n_best > 1:
         raise ConfigError(
-            f"--n-best {n_best}: decoding.method is greedy, which finds one answer; give "
+            f"--n-best {n_best}: decoding.method is greedy, which gives one answer; add "
             "--decoding.method beam"
         )
     added = [("decoding.n_best", str(n_best))] if n_best is not None else []
     decoding = decoding_from_options(predictor.recipe.decoding, [*overrides, *added])
-    if given.attention is not None and given.text is not None:
+    if arguments.attention is not None and arguments.text is not None:
         from unrolled.inspect.attention import draw_attention
 
         command = shlex.join(["unrolled", *sys.argv[1:]])
-        picture = predictor.predict([given.text], decoding, with_attention=True)
-        draw_attention(picture, given.attention, command)
-        print(f"attention: {given.attention}", file=sys.stderr)
+        picture = predictor.predict([arguments.text], decoding, with_attention=True)
+        draw_attention(picture, arguments.attention, command)
+        print(f"attention: {arguments.attention}", file=sys.stderr)
 
     def answer(texts: list[str]) -> list[str]:
         predictions = predictor.predict(texts, decoding)
         lines.warn_of_unread(texts, predictions)
-        return [lines.one_line(each, decoding.n_best, given.scores) for each in predictions]
+        return [
+            lines.one_line(prediction, decoding.n_best, arguments.scores)
+            for prediction in predictions
+        ]
 
-    lines.run(answer, given.text, given.input_file, given.output_file)
+    lines.run(answer, arguments.text, arguments.input_file, arguments.output_file)
 
 
-def _predict_running_text(predictor: LanguagePredictor, given: _Given) -> None:
-    _require_no_labels(given)
+def _predict_running_text(predictor: LanguagePredictor, arguments: _Arguments) -> None:
     raise ConfigError(
-        f"{given.run} is a language model; use `unrolled generate` or `unrolled complete`"
+        f"{arguments.run} is a language model; use `unrolled generate`, `unrolled complete` or "
+        "`unrolled score`"
     )
 
 
-def _require_no_labels(given: _Given) -> None:
-    if given.second is not None or given.words != "none":
-        raise ConfigError(f"{given.run} does not output labels; give one sentence, in quotes")
-
-
-_ANSWER: Mapping[str, Callable[[Any, _Given], None]] = {
+_ANSWER: Mapping[str, Callable[[Any, _Arguments], None]] = {
     "seq2seq": _predict_text,
     "labels": _predict_labels,
     "language_model": _predict_running_text,
 }
-"""By name of the kind of task, which is not imported before a command needs it."""
+"""By the name of a task's kind; a name, because kinds are only imported when a command needs them."""
 
 
 TAB = "\t"
 
 
 def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores: bool) -> str:
-    r"""The answer, a tab and its probability; with scores every label's, the likeliest first.
+    r"""The label, a tab and its probability; with scores all labels, the most probable first.
 
-    Line ends and tabs in a label, and spaces in a tag, are written as escapes (`\\n`, `\\t`, `\\x20`).
+    Line breaks and tabs in a label, and spaces in a tag, are written as escapes (`\\n`, `\\t`, `\\x20`).
 
-    In tagging the tags, separated by spaces; with scores a line of JSON: the tokens, their tags, the
-    probability of each tag, and the spans that they write.
+    For tagging: the tags, separated by spaces; with scores a line of JSON with the tokens, their tags,
+    the probability of each tag, and the spans that the tags encode.
     """
-    from unrolled.predictors.labels import given_labels, probability_of
+    from unrolled.predictors.labels import given_labels, probability_fields, probability_of
 
     if predictor.task.by_token:
         if not with_scores:
             return " ".join(escape_breaks(tag, also="\t ") for tag in prediction.labels)
         line = {"tokens": list(prediction.pieces[0]), "tags": list(prediction.labels)}
-        return json_line(line | _of_tags(prediction, predictor.labels))
+        return json_line(line | probability_fields(prediction, predictor.labels))
     if not with_scores:
         given = escape_breaks(given_labels(prediction), also="\t")
         return f"{given}\t{probability_of(prediction, predictor.labels):.4f}"
@@ -212,33 +219,22 @@ def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores
     return "\t".join(f"{escape_breaks(name, TAB)}\t{p:.4f}" for name, p in ordered)
 
 
-def _of_tags(prediction: LabelPrediction, labels: Labels) -> dict[str, Any]:
-    """The probabilities of tags, and the spans that they write, for a line of JSON."""
-    from unrolled.tasks.tag.task import probabilities_of, spans_of
-
-    sure = probabilities_of(prediction, labels)
-    found: dict[str, Any] = {"probabilities": [round(each, 6) for each in sure]}
-    if labels.scheme:
-        spans = [vars(span) for span in spans_of(prediction, labels)]
-        found["spans"] = [{**each, "probability": round(each["probability"], 6)} for each in spans]
-    return found
-
-
 def add_columns(
     predictor: LabelPredictor, input_file: Path, output_file: Path | None, with_scores: bool
 ) -> None:
-    """Write a file with a token on each line, its tag after it as one more column.
+    """Copy a file with one token per line, with the predicted tag as an additional column.
 
-    Comments, blank lines and what else is no token stay as they are; tags that are there are not read.
+    Comments, blank lines and other lines without a token are copied unchanged; existing tags are not
+    read.
 
     Args:
-        predictor: of tags.
-        input_file: such a file.
-        output_file: where to write; None for standard output.
-        with_scores: whether the tag's probability is another column.
+        predictor: a tagger.
+        input_file: file in CoNLL format.
+        output_file: file to write; None for standard output.
+        with_scores: whether to add the tag's probability as another column.
 
     Raises:
-        DataError: the file cannot be read, or has no such column.
+        DataError: the file cannot be read, or has no token column.
     """
     from unrolled.text.conll import column_lines
 
@@ -275,10 +271,9 @@ def _with_tags(
         elif line.values is not None:
             column = token_column(path, len(line.values), predictor.recipe.data.columns)
             sentences[-1].append(line.values[column])
-    said = predictor.predict([sentence for sentence in sentences if sentence])
-    sure = (probabilities_of(each, predictor.labels) for each in said)
     tags = chain.from_iterable(
-        zip(a.labels, b, strict=True) for a, b in zip(said, sure, strict=True)
+        zip(prediction.labels, probabilities_of(prediction, predictor.labels), strict=True)
+        for prediction in predictor.predict([sentence for sentence in sentences if sentence])
     )
     for line in lines:
         cells = [line.text]
@@ -293,25 +288,25 @@ def _with_tags(
 
 
 def joined(predictor: LabelPredictor, run: Path, first: str, second: str) -> str:
-    """Two texts as the line that `fields_of` takes apart.
+    """Join two texts to the line that `fields_of` splits.
 
     Raises:
-        ConfigError: the run does not read pairs, so that the second is no part of the first's input.
+        ConfigError: the run does not take pairs.
     """
     if predictor.n_texts != 2:
         raise ConfigError(
-            f"{run} reads one text, found two; quote a text that contains spaces, and give several as "
-            "lines of standard input or of --input FILE"
+            f"{run} takes one text, got two; quote a text that contains spaces, and give several texts "
+            "as lines of standard input or of --input FILE"
         )
     return "\t".join(text.replace("\t", " ") for text in (first, second))
 
 
 def warn_of_unread(
-    lines: Sequence[str], said: Sequence[LabelPrediction], predictor: LabelPredictor
+    lines: Sequence[str], predictions: Sequence[LabelPrediction], predictor: LabelPredictor
 ) -> None:
-    """Say on standard error which inputs were too long to be read whole."""
+    """Warn on standard error about inputs that were truncated."""
     data = predictor.recipe.data
-    for line, prediction in zip(lines, said, strict=True):
+    for line, prediction in zip(lines, predictions, strict=True):
         if prediction.n_truncated:
             print(
                 f"unrolled: {quote(line[:30] + '…')}: {prediction.n_truncated:,} tokens were not read; "
@@ -321,10 +316,10 @@ def warn_of_unread(
 
 
 def fields_of(line: str, predictor: LabelPredictor) -> str | list[str]:
-    """The texts of an input line, separated by a tab where there are two.
+    """The texts of an input line; two texts are separated by a tab.
 
     Raises:
-        DataError: a line of another number of texts.
+        DataError: the line has another number of texts.
     """
     if predictor.n_texts == 1:
         return line
@@ -336,16 +331,16 @@ def fields_of(line: str, predictor: LabelPredictor) -> str | list[str]:
 
 
 def check_words(predictor: LabelPredictor, method: Words) -> None:
-    """Refuse words that cannot be told, before anything is answered or written.
+    """Refuse an attribution method that does not apply, before anything is predicted or written.
 
     Raises:
-        ConfigError: there are as many answers as words, or attention of a model that has none.
+        ConfigError: the run is a tagger, or the method is attention and the model has none.
     """
     if method == "none":
         return
     if predictor.task.by_token:
         raise ConfigError(
-            "--words tells what spoke for a label of a text; these are tags of its words"
+            "--words explains labels of texts and is not available for tagging; remove it"
         )
     from unrolled.inspect.attribution import check_method
 
@@ -353,7 +348,7 @@ def check_words(predictor: LabelPredictor, method: Words) -> None:
 
 
 def print_words(predictor: LabelPredictor, inputs: Sequence[Any], method: Words) -> None:
-    """Which words spoke for each answer, and against it, on standard error."""
+    """Print on standard error how much each word supports the predicted label or counts against it."""
     from unrolled.inspect.attribution import explain_words
 
     for texts in explain_words(predictor, inputs, method):

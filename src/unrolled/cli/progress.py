@@ -1,4 +1,4 @@
-"""The progress of training: one line that is updated at a terminal, a line now and then in a log."""
+"""Progress of training: one line that is updated at a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from unrolled.training.events import Evaluated, Event, Finished, Saved, Started,
 AnyEvent = TypeVar("AnyEvent")
 
 LOG_EVERY_N_SECONDS = 10.0
-"""Shortest time between two lines about passing events in a log."""
+"""Minimum time between two lines about transient events in a log."""
 
 
 def show(
     events: Generator[Event, None, None], out: Path, use: str, console: Console | None = None
 ) -> None:
-    """Run training to its end and print what happens, as `follow` does.
+    """Run training to its end and print its progress with `follow`.
 
     Args:
-        events: what `unrolled.fit` yields.
-        out: the run folder, for the last line.
-        use: the command that tries the run, with `{run}` for the folder.
-        console: where to print; standard output by default.
+        events: events from `unrolled.fit`.
+        out: run folder, for the last line.
+        use: command to try the run, with `{run}` for the folder.
+        console: console to print to; standard output by default.
     """
     console = console or default_console()
 
@@ -56,7 +56,7 @@ def show(
 
 
 def default_console() -> Console:
-    """Standard output, with lines that are neither wrapped nor coloured by their content."""
+    """Standard output, without wrapping lines or coloring them by their content."""
     return Console(soft_wrap=True, highlight=False, emoji=False)
 
 
@@ -69,18 +69,18 @@ def follow(
     resume: tuple[Path, str],
     first_log_after: float = 0.0,
 ) -> None:
-    """Print a line for each event; passing ones replace each other at a terminal, and are rare in a log.
+    """Print a line for each event; transient lines replace each other at a terminal, and logs have few.
 
-    After the first Ctrl-C, what is under way ends and is saved, and the last line says how to resume; a
-    second Ctrl-C does not wait.
+    After the first Ctrl-C, the current step is finished and saved, and the last line says how to resume;
+    a second Ctrl-C does not wait.
 
     Args:
         events: read to the end, and closed.
-        describe: the line of an event; None for no line.
-        is_passing: whether the next event makes a line superfluous.
-        console: where to print.
+        describe: event → its line; None for no line.
+        is_passing: whether an event is transient, so that the next one replaces its line.
+        console: console to print to.
         resume: a file that exists once there is something to resume, and the line to print then.
-        first_log_after: seconds before the first line about a passing event in a log.
+        first_log_after: seconds before the first line about a transient event in a log.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
@@ -107,17 +107,17 @@ def follow(
                     next_log = time.monotonic() + LOG_EVERY_N_SECONDS
                     console.print(escape(line), markup=False)
     except KeyboardInterrupt:
-        begun, hint = resume
-        if begun.exists():
+        file, hint = resume
+        if file.exists():
             console.print(hint, markup=False)
         raise
 
 
 @contextmanager
 def deferred_sigint() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event; the second raises `KeyboardInterrupt`.
+    """Make the first Ctrl-C set the event; the second raises `KeyboardInterrupt`.
 
-    An exception in the middle of an update would leave the weights half changed.
+    An exception in the middle of an update would leave the weights partly updated.
     """
     noted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -137,7 +137,7 @@ def deferred_sigint() -> Iterator[threading.Event]:
 
 
 def line_of(event: Started | Step | Evaluated | Finished) -> str:
-    """An event in one line.
+    """An event as one line.
 
     >>> line_of(Evaluated(step=1500, epoch=2, loss=1.25, scores={"bleu": 31.4}, is_best=True,
     ...                   seconds=252.4))
@@ -150,11 +150,14 @@ def line_of(event: Started | Step | Evaluated | Finished) -> str:
             parts = [
                 f"{event.unit}: {sizes}",
                 *([f"{skipped:,} left out"] if skipped else []),
-                *(f"{role} vocabulary {n:,}" for role, n in event.vocabulary_sizes.items()),
+                *(
+                    f"{n:,} labels" if role == "labels" else f"{role} vocabulary {n:,}"
+                    for role, n in event.vocabulary_sizes.items()
+                ),
                 f"{event.parameters:,} parameters",
                 f"{event.steps_per_epoch:,} steps per epoch",
                 event.device,
-                *([f"going on from step {event.step:,}"] if event.step else []),
+                *([f"resuming from step {event.step:,}"] if event.step else []),
             ]
         case Step():
             parts = [
@@ -177,7 +180,7 @@ def line_of(event: Started | Step | Evaluated | Finished) -> str:
         case Finished():
             parts = [
                 f"finished at step {event.step:,} after {duration(event.seconds)}",
-                event.reason,
+                f"stopped by {event.reason}",
             ]
             if event.best is not None:
                 parts.append(
@@ -190,12 +193,12 @@ _LONGEST_SHOWN = 100 * 365.25 * 86_400
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person reads them.
+    """Format seconds for people.
 
     >>> duration(7), duration(252.4), duration(3725), duration(float("inf"))
     ('7 s', '4:12', '1:02:05', 'over 100 years')
     """
-    if not seconds < _LONGEST_SHOWN:  # a limit may be as far away as a float can say
+    if not seconds < _LONGEST_SHOWN:  # limits may be as large as a float can be
         return "over 100 years"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""`unrolled sample`: data sets that the toolkit generates."""
+"""`unrolled sample`: synthetic data sets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from unrolled.cli.app import sample
 
 @sample.command
 def phrasebook(folder: Path, /) -> None:
-    """Write the English-Spanish phrasebook: training, validation and test part.
+    """Generate the English–Spanish phrasebook, split into training, validation and test part.
 
     Args:
-        folder: where to write; created when it is not there.
+        folder: output folder; created if missing.
     """
     from unrolled.samples.phrasebook.generator import generate, write
 
@@ -25,14 +25,14 @@ def phrasebook(folder: Path, /) -> None:
 
 @sample.command
 def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
-    """Write sentences in which only the order of the words tells what is meant.
+    """Generate labeled sentences whose label depends on word order alone.
 
-    Every bag of words occurs equally often under both labels, in each part.
+    In each part, every bag of words occurs equally often under both labels.
 
     Args:
-        folder: where to write; created when it is not there.
-        n: training sentences; validation and test have an eighth and a quarter as many.
-        seed: another seed, other sentences.
+        folder: output folder; created if missing.
+        n: number of training sentences; validation has an eighth and test a quarter as many.
+        seed: random seed.
     """
     from unrolled.samples.order import generate, write
 
@@ -42,12 +42,12 @@ def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
 
 @sample.command
 def commands(folder: Path, /, *, n: int = 8000, seed: int = 1) -> None:
-    """Write commands and the steps that carry them out, for a translator with a dozen target words.
+    """Generate commands and the steps that carry them out, for a translator with a dozen target words.
 
     Args:
-        folder: where to write; created when it is not there.
-        n: training commands; validation and test have a sixteenth and an eighth as many.
-        seed: another seed, other commands.
+        folder: output folder; created if missing.
+        n: number of training commands; validation has a sixteenth and test an eighth as many.
+        seed: random seed.
     """
     from unrolled.samples.commands import generate, write
 
@@ -57,12 +57,12 @@ def commands(folder: Path, /, *, n: int = 8000, seed: int = 1) -> None:
 
 @sample.command
 def tagging(folder: Path, /, *, n: int = 2000, seed: int = 1) -> None:
-    """Write sentences with parts of speech and noun phrases, in which order tells what a word is.
+    """Generate sentences tagged with parts of speech and noun phrases, where tags depend on word order.
 
     Args:
-        folder: where to write; created when it is not there.
-        n: training sentences; validation and test have an eighth and a quarter as many.
-        seed: another seed, other sentences.
+        folder: output folder; created if missing.
+        n: number of training sentences; validation has an eighth and test a quarter as many.
+        seed: random seed.
     """
     from unrolled.samples.tagging import generate, write
 

@@ -1,7 +1,7 @@
-"""Word vectors at the command line: neighbours, analogies, ratios, evaluation, maps, other formats.
+"""`unrolled vectors`: neighbors, analogies, ratios, evaluation, plots and conversion.
 
-`VECTORS` is a file of any format that `unrolled.vectors.formats` reads, or the folder of a training. What
-a command needs is imported inside it, so that `unrolled --help` waits for nothing.
+`VECTORS` is a file in any format that `unrolled.vectors.formats` reads, or a folder written by `unrolled
+vectors train`. Imports are inside the commands, to keep `unrolled --help` fast.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ def nearest(
     max_words: int | None = None,
     which: Which = "sum",
 ) -> None:
-    """List the words most like a word, with their cosines.
+    """List the most similar words and their cosine similarities.
 
     Args:
-        vectors: file of vectors, or folder of a training.
-        words: words to find neighbours of.
-        k: how many for each.
-        max_words: search among the first MAX_WORDS words only, the commonest in most files.
-        which: of vectors from a training, the sum of word and context vectors, or one of them.
+        vectors: file of vectors, or folder written by `vectors train`.
+        words: words to find neighbors of.
+        k: number of neighbors of each word.
+        max_words: search only the first MAX_WORDS words, in most files the most frequent ones.
+        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
     """
     _need(words, 1, "nearest VECTORS WORD")
     loaded = _load(vectors, max_words, which)
     answers = [(word, loaded.nearest(word, k)) for word in words]
-    for number, (word, found) in enumerate(answers):
+    for number, (word, neighbours) in enumerate(answers):
         if number:
             print()
         if len(words) > 1:
             print(_shown(word))
-        _print_neighbours(found, vectors)
+        _print_neighbours(neighbours, vectors)
 
 
 @app.command
@@ -70,54 +70,57 @@ def analogy(
     max_words: int | None = None,
     which: Which = "sum",
 ) -> None:
-    """Say what is to C as B is to A: `analogy VECTORS man king woman` asks for queen.
+    """Solve an analogy: A is to B as C is to …
+
+    `unrolled vectors analogy VECTORS man king woman` should answer queen.
 
     Args:
-        vectors: file of vectors, or folder of a training.
-        a: a word.
-        b: what belongs to it.
-        c: another word.
-        k: how many answers.
-        method: the largest cosine with b − a + c (add, 3CosAdd), or the largest product of cosines with b
-            and c over that with a (mul, 3CosMul).
-        max_words: search among the first MAX_WORDS words only, the commonest in most files.
-        which: of vectors from a training, the sum of word and context vectors, or one of them.
+        vectors: file of vectors, or folder written by `vectors train`.
+        a: first word of the given pair.
+        b: second word of the given pair.
+        c: first word of the pair to complete.
+        k: number of answers.
+        method: quantity to maximize: the cosine with b − a + c (add, 3CosAdd), or the product of the
+            cosines with b and c divided by the cosine with a (mul, 3CosMul).
+        max_words: search only the first MAX_WORDS words, in most files the most frequent ones.
+        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
     """
     loaded = _load(vectors, max_words, which)
-    found = loaded.analogy(a, b, c, k, "3CosAdd" if method == "add" else "3CosMul")
-    _print_neighbours(found, vectors)
+    answers = loaded.analogy(a, b, c, k, "3CosAdd" if method == "add" else "3CosMul")
+    _print_neighbours(answers, vectors)
 
 
 @app.command
 def similarity(vectors: Path, first: str, second: str, /, *, which: Which = "sum") -> None:
-    """Print the cosine of two words, −1 to 1.
+    """Print the cosine similarity of two words, from −1 to 1.
 
     Args:
-        vectors: file of vectors, or folder of a training.
-        first: a word.
-        second: another.
-        which: of vectors from a training, the sum of word and context vectors, or one of them.
+        vectors: file of vectors, or folder written by `vectors train`.
+        first: first word.
+        second: second word.
+        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
     """
     print(f"{_load(vectors, None, which).similarity(first, second):.4f}")
 
 
 @app.command
 def ratio(folder: Path, first: str, second: str, /, *probes: str) -> None:
-    """Show how much likelier words stand near FIRST than near SECOND, from the counts of a training.
+    """Compare two words by the ratio of their co-occurrence probabilities with other words.
 
-    `ratio FOLDER ice steam solid gas water fashion` is the table from which GloVe is derived.
+    `unrolled vectors ratio FOLDER ice steam solid gas water fashion` prints the table that motivates
+    GloVe: P(solid | ice) / P(solid | steam), and so on.
 
     Args:
-        folder: folder of a training.
-        first: a word, whose contexts are looked at.
-        second: the word to compare it with.
-        probes: words that may stand near them.
+        folder: folder written by `vectors train`.
+        first: word in the numerator.
+        second: word in the denominator.
+        probes: context words to compare the two words by.
     """
     _need(probes, 1, "ratio FOLDER ice steam solid gas water fashion")
     from unrolled.vectors.counting.ratios import render
 
-    found = _load(folder, None, "word").ratio(first, second, *probes)
-    for line in render(first, second, found):
+    ratios = _load(folder, None, "word").ratio(first, second, *probes)
+    for line in render(first, second, ratios):
         print(line)
 
 
@@ -130,36 +133,36 @@ def evaluate(
     which: Which = "sum",
     record: Path | None = None,
 ) -> None:
-    """Measure vectors by word similarity and analogies.
+    """Evaluate vectors on word-similarity and analogy test sets.
 
     Args:
-        vectors: file of vectors, or folder of a training.
-        sets: files or folders of them: lines of two words and a score, or of four words, in sections that
-            begin with ": name" or in a file for each.
-        max_words: keep the first MAX_WORDS words only, the commonest in most files.
-        which: of vectors from a training, the sum of word and context vectors, or one of them.
-        record: file to append the figures to as a line of JSON.
+        vectors: file of vectors, or folder written by `vectors train`.
+        sets: test files, or folders of them. Similarity sets have lines of two words and a score;
+            analogies have lines of four words, in sections headed ": name" or in one file per section.
+        max_words: use only the first MAX_WORDS words, in most files the most frequent ones.
+        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
+        record: file to append the scores to, as one line of JSON.
     """
     _need(sets, 1, "evaluate VECTORS SETS")
     if record is not None and (record.is_dir() or not record.parent.is_dir()):
-        raise ConfigError(f"cannot append to {record}; name a file in a folder that is there")
+        raise ConfigError(f"cannot append to {record}; name a file in an existing folder")
     from unrolled.vectors import evaluation
 
     similarity_sets, analogies = evaluation.read_sets(sets)
     loaded = _load(vectors, max_words, which)
-    found = evaluation.evaluate(loaded, similarity_sets, analogies)
-    if not found.n_known:
+    scores = evaluation.evaluate(loaded, similarity_sets, analogies)
+    if not scores.n_known:
         raise DataError(
-            "no pair and no question of these sets has vectors for all its words; expected sets in the "
-            "language of the vectors",
+            "no item of these test sets has vectors for all of its words; use test sets in the language "
+            "of the vectors",
             vectors,
         )
-    for line in found.lines():
+    for line in scores.lines():
         print(line)
     if record is not None:
         from unrolled.predictors.results_file import record as append_record
 
-        append_record(found, record, vectors=str(vectors), which=which, width=loaded.width)
+        append_record(scores, record, vectors=str(vectors), which=which, width=loaded.width)
 
 
 @app.command(name="map")
@@ -171,24 +174,24 @@ def map_(
     word_list: WordList = None,
     which: Which = "sum",
 ) -> None:
-    """Draw words in two dimensions, so that words used alike stand together.
+    """Plot words in two dimensions, with similar words close together.
 
     Args:
-        vectors: file of vectors, or folder of a training.
-        picture: file to draw: FILE.png, FILE.svg or FILE.pdf.
-        words: words to draw.
-        word_list: text file of more words, one a line.
-        which: of vectors from a training, the sum of word and context vectors, or one of them.
+        vectors: file of vectors, or folder written by `vectors train`.
+        picture: plot to write: FILE.png, FILE.svg or FILE.pdf.
+        words: words to plot.
+        word_list: text file with further words to plot, one per line.
+        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
     """
     from unrolled.inspect.word_map import draw_words
 
     asked = [*words, *(read_word_list(word_list) if word_list is not None else ())]
     _need(asked, 2, "map VECTORS PICTURE WORD WORD")
     loaded = _load(vectors, None, which)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         draw_words(loaded, asked, picture)
-    _tell([str(each.message) for each in told if each.category is UserWarning])
+    _print_notes([str(note.message) for note in caught if note.category is UserWarning])
     print(picture)
 
 
@@ -205,18 +208,18 @@ def convert(
     which: Which = "sum",
     force: bool = False,
 ) -> None:
-    """Write vectors in another format, all of them or those of some words.
+    """Convert vectors to another format, all of them or those of selected words.
 
     Args:
-        vectors: file of vectors, or folder of a training.
-        target: file to write; .gz, .bz2 or .xz at its end packs it. Of safetensors, which is read
-            fastest, vocabulary.tsv is written beside it.
-        to: its format; by default that of its ending: .txt is GloVe's text, .vec word2vec's text, .bin
-            word2vec's binary, .safetensors.
-        source: the format of VECTORS, where it cannot be told.
-        word_list: text file of words to keep, one a line.
-        max_words: keep the first MAX_WORDS words only, the commonest in most files.
-        which: of vectors from a training, the sum of word and context vectors, or one of them.
+        vectors: file of vectors, or folder written by `vectors train`.
+        target: file to write; it is compressed if its name ends in .gz, .bz2 or .xz. For safetensors,
+            the fastest to load, vocabulary.tsv is written next to it.
+        to: format of TARGET; by default that of its extension: .txt for GloVe text, .vec for word2vec
+            text, .bin for word2vec binary, .safetensors for safetensors.
+        source: format of VECTORS, if it cannot be detected.
+        word_list: text file with the words to keep, one per line.
+        max_words: keep only the first MAX_WORDS words, in most files the most frequent ones.
+        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
         force: replace TARGET.
     """
     from unrolled.vectors.formats.detect import (
@@ -230,22 +233,25 @@ def convert(
     _check_max_words(max_words)
     vocabulary = target.parent / VOCABULARY_FILE
     if target.exists() and not force:
-        raise ConfigError(f"{target} exists; replace it (--force), or choose another name")
+        raise ConfigError(f"{target} exists; add --force to replace it, or choose another name")
     if chosen == "safetensors" and vocabulary.exists() and not force:
-        raise ConfigError(f"{vocabulary} exists; replace it (--force), or choose another folder")
+        raise ConfigError(
+            f"{vocabulary} exists; add --force to replace it, or choose another folder"
+        )
     keep = None if word_list is None else set(read_word_list(word_list))
     stored = read_vectors(vectors, keep, format=source, which=which, limit=max_words)
-    _tell(stored.notes)
+    _print_notes(stored.notes)
     if not stored.words:
-        raise DataError(f"none of the words of {word_list} is in this file", vectors)
+        raise DataError(f"none of the words in {word_list} is in this file", vectors)
     write_vectors(target, stored.words, stored.matrix, format=chosen, counts=stored.counts)
-    size = f"{len(stored.words):,} words of {stored.width} numbers"
-    missing = "" if keep is None else f", {len(keep) - len(stored.words):,} of the list without one"
+    size = f"{len(stored.words):,} vectors of {stored.width} dimensions"
+    n_missing = 0 if keep is None else len(keep) - len(stored.words)
+    missing = "" if keep is None else f"; words of the list without a vector: {n_missing:,}"
     print(f"{target}: {size}{missing}")
 
 
 def read_word_list(path: Path) -> list[str]:
-    """The words of a text file, one a line; blank lines are left out.
+    """The words of a text file with one word per line; blank lines are ignored.
 
     Raises:
         DataError: the file cannot be read, or has no words.
@@ -254,13 +260,13 @@ def read_word_list(path: Path) -> list[str]:
 
     words = [word for line in read_lines(path) if (word := line.text.strip())]
     if not words:
-        raise DataError("no words in this file; expected one a line", path)
+        raise DataError("no words in this file; expected one per line", path)
     return words
 
 
 def _need(words: Sequence[str], n: int, usage: str) -> None:
     if len(words) < n:
-        raise ConfigError(f"too few words given; for example: unrolled vectors {usage}")
+        raise ConfigError(f"too few words; usage: unrolled vectors {usage}")
 
 
 def _load(vectors: Path, max_words: int | None, which: Which) -> WordVectors:
@@ -268,7 +274,7 @@ def _load(vectors: Path, max_words: int | None, which: Which) -> WordVectors:
     from unrolled.vectors.word_vectors import WordVectors
 
     loaded = WordVectors.load(vectors, which=which, limit=max_words)
-    _tell(loaded.notes)
+    _print_notes(loaded.notes)
     return loaded
 
 
@@ -276,18 +282,18 @@ def _check_max_words(max_words: int | None) -> None:
     require(max_words is None or max_words >= 1, "--max-words", "at least 1", max_words)
 
 
-def _tell(notes: Sequence[str]) -> None:
+def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
         print(f"note: {one_message(note)}", file=sys.stderr)
 
 
-def _print_neighbours(found: Sequence[Neighbour], vectors: Path) -> None:
-    if not found:
-        raise DataError("there are no other words to answer with; give more vectors", vectors)
-    for word, score in found:
+def _print_neighbours(neighbours: Sequence[Neighbour], vectors: Path) -> None:
+    if not neighbours:
+        raise DataError("there are no other words in this file; use a larger vocabulary", vectors)
+    for word, score in neighbours:
         print(f"{score:8.4f}  {_shown(word)}")
 
 
 def _shown(word: str) -> str:
-    """A word on one line, exact but for line ends where it does not go to a terminal."""
+    """A word on one line; line breaks are escaped, and at a terminal all control characters."""
     return shown_on(sys.stdout, escape_breaks(word))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Container
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from unrolled.cli.app import vectors
 from unrolled.cli.options import default_out, settings_as_options
+from unrolled.config import Documents, OnInvalid
 from unrolled.errors import ConfigError
 from unrolled.vectors.config import Borders, Tokens, VectorsConfig, Weighting
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from unrolled.vectors.events import VectorsEvent
 
 _DEFAULT = VectorsConfig()
-_OF_TEXT = ("documents", "separator", "suffixes", "on_invalid", "encoding")
+_CORPUS_OPTIONS = ("documents", "separator", "suffixes", "on_invalid", "encoding")
 _LOG_AFTER_SECONDS = 10.0
 
 
@@ -32,10 +34,10 @@ def train(
     lowercase: bool = _DEFAULT.lowercase,
     tokenizer: Path | None = None,
     borders: Borders = _DEFAULT.borders,
-    documents: Literal["file", "line", "paragraph", "separator"] | None = None,
+    documents: Documents | None = None,
     separator: str = "",
     suffixes: tuple[str, ...] = (),
-    on_invalid: Literal["error", "replace", "skip"] | None = None,
+    on_invalid: OnInvalid | None = None,
     encoding: str | None = None,
     min_count: int = _DEFAULT.min_count,
     max_words: int = _DEFAULT.max_words,
@@ -56,50 +58,52 @@ def train(
     resume: bool = False,
     force: bool = False,
 ) -> None:
-    """Train word vectors on a text (GloVe).
+    """Train word vectors on a text with GloVe.
 
     Args:
-        corpus: files, folders and patterns; `.gz`, `.bz2` and `.xz` files are decompressed; - is standard
+        corpus: text files, folders and patterns; .gz, .bz2 and .xz files are decompressed; - is standard
             input. On a cluster, also URLs of files, folders and patterns.
-        out: output folder; by default vectors/ and the name of the text.
-        size: width of a vector.
+        out: output folder; by default vectors/NAME, where NAME is that of the text.
+        size: number of dimensions of a vector.
         tokens: how text is split into words: at white space (space; "don't," is one word), or into words
             and punctuation marks (word; "don't," becomes do, n't and a comma).
         lowercase: convert the text to lower case.
-        tokenizer: tokenizer.json of a run, to split words as that run does.
-        borders: boundary that context windows never cross.
-        documents: with --borders document, what a document is; by default a file.
+        tokenizer: tokenizer file of a run, to split text as that run does.
+        borders: boundary that context windows do not cross: the end of a line or of a document, or none.
+        documents: with --borders document, unit that counts as a document; by default a file.
         separator: with --documents separator, the line between documents.
-        suffixes: in folders, read only files with these suffixes.
-        on_invalid: what to do with bytes that are invalid in the encoding; by default an error.
-        encoding: encoding of all files; UTF-8 by default.
-        min_count: leave out words that occur less often.
+        suffixes: suffixes of the files to read in folders, such as .txt; by default all files.
+        on_invalid: treatment of bytes that are invalid in the encoding: stop with an error (the default),
+            replace them by U+FFFD, or skip their line.
+        encoding: encoding of the text; UTF-8 by default.
+        min_count: minimum count of a word; rarer words are left out.
         max_words: maximum size of the vocabulary; 0 for no limit.
         window: number of context words on each side.
         left_only: use only the words to the left as context.
-        weighting: a word at distance d counts 1/d (harmonic) or 1 (flat).
+        weighting: weight of a context word at distance d: 1/d (harmonic) or 1 (flat).
         x_max: co-occurrence count at which the weighting saturates.
         alpha: exponent of the weighting below x_max.
         rate: learning rate.
-        clip: clip each gradient component to [-clip, clip].
-        epochs: passes over the counts.
-        seed: seed of all random choices.
-        memory: memory limit, e.g. 512MB; what does not fit is kept on disk. On a cluster, the limit of
+        clip: bound of each gradient component, which is clipped to [-CLIP, CLIP].
+        epochs: number of passes over the co-occurrence counts.
+        seed: random seed.
+        memory: memory limit, e.g. 512MB; data beyond it are kept on disk. On a cluster, the limit of
             one task on a worker.
         threads: number of threads; 0 for all. The result does not depend on it.
         save_every_n_seconds: minimum seconds between checkpoints (written at epoch ends); 0 saves every
             epoch.
-        cluster: address of a Dask scheduler to count on.
-        counts: folder of vectors whose counts to train on again, without a text; all counting settings
-            are taken from there.
-        resume: resume the training in the folder, or start it if there is none.
-        force: replace the vectors in the folder.
+        cluster: address of the Dask scheduler of a cluster on which to count.
+        counts: folder written by `vectors train` whose counts to reuse instead of CORPUS; all counting
+            settings are taken from there.
+        resume: resume the training in the output folder, or start it if there is none.
+        force: replace the vectors in the output folder.
     """
-    given = dict(locals())  # before anything else has a name
+    given = dict(locals())  # before any other local variable is set
     _refuse_unknown_options(corpus)
-    usual = signature(train).parameters
-    of_text = {name: given[name] for name in _OF_TEXT if given[name] != usual[name].default}
-    _check_text(corpus, counts, out, borders, of_text)
+    parameters = signature(train).parameters
+    changed = {name for name in given if given[name] != parameters[name].default}
+    corpus_options = {name: given[name] for name in _CORPUS_OPTIONS if name in changed}
+    _check_text(corpus, counts, out, borders, changed)
     folder = out or default_out(corpus[0], "vectors", "vectors")
 
     from unrolled.cli.progress import default_console, follow
@@ -116,7 +120,7 @@ def train(
         }
         events = fit_vectors(
             VectorsConfig(**settings, symmetric=not left_only),
-            None if counts is not None else CorpusConfig(train=corpus, **of_text),
+            None if counts is not None else CorpusConfig(train=corpus, **corpus_options),
             folder,
             tokenizer=None if tokenizer is None else Tokenizer.load(tokenizer),
             resume=resume,
@@ -143,9 +147,14 @@ def _check_text(
     counts: Path | None,
     out: Path | None,
     borders: str,
-    of_text: dict[str, object],
+    changed: Container[str],
 ) -> None:
-    """Refuse a text beside counts, none of both, and options that would have no effect."""
+    """Refuse a corpus together with counts, neither of them, and options that would have no effect.
+
+    Args:
+        corpus, counts, out, borders: arguments of `train`.
+        changed: names of the arguments that differ from their defaults.
+    """
     if counts is None and not corpus:
         raise ConfigError("no text given; run `unrolled vectors train FILE…` on files or folders")
     if counts is not None:
@@ -155,12 +164,13 @@ def _check_text(
             raise ConfigError(
                 "--counts reuses existing counts and cannot be combined with a corpus"
             )
-        for name in of_text:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} sets how a text is read and has no effect with --counts; "
-                "remove it"
-            )
-    option = next((name for name in ("documents", "separator") if name in of_text), None)
+        for name in (*_CORPUS_OPTIONS, "tokenizer", "cluster"):
+            if name in changed:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} applies to reading a text and has no effect with "
+                    "--counts; remove it"
+                )
+    option = next((name for name in ("documents", "separator") if name in changed), None)
     if borders != "document" and option is not None:
         raise ConfigError(
             f"--{option} defines documents, but context windows end with --borders {borders}; remove it, "
@@ -169,7 +179,7 @@ def _check_text(
 
 
 def _refuse_unknown_options(corpus: tuple[str, ...]) -> None:
-    """An argument that begins with a hyphen and is not - was meant as an option."""
+    """Refuse an argument that starts with a hyphen, other than - alone, as a mistyped option."""
     from unrolled.errors import did_you_mean
 
     for name in corpus:
@@ -181,15 +191,15 @@ def _refuse_unknown_options(corpus: tuple[str, ...]) -> None:
 
 
 def _options() -> dict[str, str]:
-    """The options of `train` by the names of their settings."""
+    """Options of `train` by the names of the settings they set."""
     names = [("vectors", field.name) for field in fields(VectorsConfig)]
-    names += [("data", name) for name in _OF_TEXT]
+    names += [("data", name) for name in _CORPUS_OPTIONS]
     options = {f"{section}.{name}": f"--{name.replace('_', '-')}" for section, name in names}
     return options | {"vectors.symmetric": "symmetric (without --left-only)"}
 
 
 def _line_of(event: VectorsEvent) -> str:
-    """An event in one line."""
+    """An event as one line."""
     from unrolled.cli.progress import duration
     from unrolled.vectors.events import Counted, Epoch, Finished, Read, VocabularyMade
 
@@ -204,7 +214,7 @@ def _line_of(event: VectorsEvent) -> str:
             share = event.n_kept / max(1, event.n_tokens)
             parts = [
                 f"{event.n_tokens:,} words, {event.n_different:,} different",
-                f"vocabulary {event.n_words:,}, which is {share:.1%} of the text",
+                f"vocabulary {event.n_words:,}, covering {share:.1%} of the text",
             ]
         case Counted():
             parts = [

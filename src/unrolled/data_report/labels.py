@@ -18,13 +18,12 @@ from unrolled.data_report.pairs import Column, column_of, page
 from unrolled.errors import DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.quoting import brief, quote
-from unrolled.tasks import classify, pair
-from unrolled.tasks.tag import task as tag
+from unrolled.tasks import TASKS
 from unrolled.tasks.tag.data import scheme_of, transitions
 from unrolled.tasks.task import LabelTask
 from unrolled.text.conll import is_column_file
 from unrolled.text.readers import column_names
-from unrolled.text.rows import Row, split_list
+from unrolled.text.rows import Row, as_list
 from unrolled.text.splits import read_splits, same_text
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
@@ -39,7 +38,6 @@ _MOST_LABELS = 30
 _MOST_NAMED = 8
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "sentiment", "stance", "gold_label")
 _TAG_COLUMNS = ("tags", "tag", "ner_tags", "pos_tags")
-_BY_COLUMNS = {frozenset(each.columns): each.name for each in (classify.TASK, pair.TASK, tag.TASK)}
 
 
 @dataclass(frozen=True)
@@ -113,28 +111,36 @@ class LabelSurvey:
 
 
 def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None:
-    """The task that a file looks made for, by its ending or by the name of its last column.
+    """Guess the labelling task of a data file, from its extension or its column names.
 
     Args:
-        paths: of the training part.
-        columns: that are to be read; empty for those of the file.
+        paths: files of the training part.
+        columns: columns to read; empty for those of the file.
+
+    Returns:
+        The name of a task in `TASKS`; None if nothing indicates one.
 
     >>> likely_task(["names.conll"]), likely_task(["a.tsv"], ["premise", "hypothesis", "label"])
     ('tag', 'pair')
     """
+    tasks = [task for task in TASKS.values() if isinstance(task, LabelTask)]
+    tagging = next((task.name for task in tasks if task.by_token), None)
     if len(paths) == 1 and is_column_file(paths[0]):
-        return "tag"
+        return tagging
     try:
         names = tuple(columns) or (column_names(paths) if len(paths) == 1 else ())
     except DataError:
-        return None  # whoever reads it will say what is wrong
-    if not columns and (by_name := _BY_COLUMNS.get(frozenset(names))):
-        return by_name
+        return None  # the error is reported when the file is read
+    if not columns:
+        for task in tasks:
+            if set(names) == set(task.columns):
+                return task.name
     last = names[-1].strip().lower() if names else ""
     if last in _TAG_COLUMNS and len(names) == 2:
-        return "tag"
+        return tagging
     if last in _LABEL_COLUMNS:
-        return {2: "classify", 3: "pair"}.get(len(names))
+        alike = (task for task in tasks if not task.by_token and len(task.columns) == len(names))
+        return next((task.name for task in alike), None)
     return None
 
 
@@ -220,19 +226,20 @@ def _columns(
 ) -> tuple[tuple[Column, ...], np.ndarray]:
     """Of each column of texts what is known, and `[N, columns]` tokens of each training text."""
     rows = parts["train"] or parts["valid"] or parts["test"]
-    sides = [[row.fields[side] for row in rows] for side in range(len(names))]
-    valid = [[row.fields[side] for row in parts["valid"]] for side in range(len(names))]
+    sides = [[row.texts[side] for row in rows] for side in range(len(names))]
     if task.by_token:
-        sentences = [split_list(field) for field in sides[0]]
+        sentences = [as_list(row.fields[0]) for row in rows]
+        valid = [as_list(row.fields[0]) for row in parts["valid"]]
         tokenizer = Tokenizer.of_tokens(list(chain.from_iterable(sentences)), text)
         ids = [[tokenizer.ids_of(sentence) for sentence in sentences]]
-        valid_ids = [[tokenizer.ids_of(split_list(field)) for field in valid[0]]]
+        valid_ids = [[tokenizer.ids_of(sentence) for sentence in valid]]
         sides = [[" ".join(sentence) for sentence in sentences]]
     else:
         tokenizer = Tokenizer.train(chain.from_iterable(sides), text)
+        held_out = [[row.texts[side] for row in parts["valid"]] for side in range(len(names))]
         ids, valid_ids = (
             [[list(each) for each in tokenizer.encode_batch(side)] for side in both]
-            for both in (sides, valid)
+            for both in (sides, held_out)
         )
     lines = [row.line for row in rows]
     columns = tuple(

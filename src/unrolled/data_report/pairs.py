@@ -113,7 +113,7 @@ def survey(
     there = column_names(config.train or config.valid or config.test)
     names = config.columns or there
     part = splits.train or splits.valid or splits.test
-    sides = [[row.fields[i] for row in part] for i in range(len(names))]
+    sides = [[row.texts[i] for row in part] for i in range(len(names))]
     if text.shared:
         together = Tokenizer.train((each for side in sides for each in side), text)
         tokenizers = [together] * len(sides)
@@ -136,7 +136,7 @@ def survey(
                 name,
                 sides[i],
                 ids[i],
-                tokenizers[i].encode_batch([row.fields[i] for row in splits.valid]),
+                tokenizers[i].encode_batch([row.texts[i] for row in splits.valid]),
                 lines=[row.line for row in part],
                 n_vocabulary=len(tokenizers[i]),
             )
@@ -145,7 +145,7 @@ def survey(
         sizes={"train": len(splits.train), "valid": len(splits.valid), "test": len(splits.test)},
         cut=splits.cut,
         n_empty=splits.n_empty,
-        n_duplicates=len(part) - len({tuple(map(same_text, row.fields)) for row in part}),
+        n_duplicates=len(part) - len({tuple(map(same_text, row.texts)) for row in part}),
         n_shared=_n_shared(splits),
         n_too_long=int((~fits).sum()),
         max_length=config.max_length,
@@ -221,7 +221,7 @@ def page(
 
 
 def _example(row: Row) -> str:
-    return " → ".join(brief(each, _LONGEST_EXAMPLE) for each in row.fields)
+    return " → ".join(brief(each, _LONGEST_EXAMPLE) for each in row.texts)
 
 
 def _facts(survey: Survey) -> list[tuple[str, str]]:
@@ -311,8 +311,8 @@ def column_of(
 
 def _n_shared(splits: Splits) -> int:
     """Rows of valid and test with a side that stands in training; cut parts have none."""
-    seen = {(i, same_text(text)) for row in splits.train for i, text in enumerate(row.fields)}
+    seen = {(i, same_text(text)) for row in splits.train for i, text in enumerate(row.texts)}
     return sum(
-        any((i, same_text(text)) in seen for i, text in enumerate(row.fields))
+        any((i, same_text(text)) in seen for i, text in enumerate(row.texts))
         for row in (*splits.valid, *splits.test)
     )

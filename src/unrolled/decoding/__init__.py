@@ -1,4 +1,4 @@
-"""From a model that can go one token further to whole sentences: beam search, greedy, sampling."""
+"""Generate whole sentences with a model that predicts one token at a time: beam, greedy, sampling."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from unrolled.decoding.types import Hypothesis, StepModel, StepState, length_pen
 if TYPE_CHECKING:
     from unrolled.decoding.search import decode
 
-__all__ = ["DecodingConfig", "Hypothesis", "StepState", "Stepper", "decode", "length_penalty"]
+__all__ = ["DecodingConfig", "Hypothesis", "StepModel", "StepState", "decode", "length_penalty"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, because it brings torch: reading a recipe needs the records only.
+    # Imported late because it imports torch, and reading a recipe only needs the dataclasses.
     if name == "decode":
         from unrolled.decoding.search import decode
 

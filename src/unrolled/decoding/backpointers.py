@@ -1,6 +1,6 @@
-"""What was chosen at each step, and the way back from an ending to its hypothesis.
+"""Back-pointers: the choices of each step, and tracing a hypothesis back from where it ended.
 
-During the search a step costs one record of the tensors that exist anyway; they are read once, at
+During the search, each step only stores references to tensors that exist anyway. They are read once, at
 the end, and only along the hypotheses that are returned.
 """
 
@@ -18,14 +18,14 @@ from unrolled.decoding.types import Hypothesis, length_penalty
 
 @dataclass(frozen=True)
 class Ending:
-    """How one hypothesis ended.
+    """Where and how one hypothesis ended.
 
     Args:
-        step: the step, from 0, of its last choice.
-        slot: where to find it: among the slots that `step` read from if it chose the end of
-            sentence there, among those that it wrote to if it was cut off.
-        log_prob: its log-probability, end included if finished.
-        score: over its length penalty.
+        step: the step of its last choice, counted from 0.
+        slot: its slot: of the input of `step` if it chose the end of sentence there, of the output of
+            `step` if it was cut off.
+        log_prob: its log-probability, including the end of sentence if finished.
+        score: its log-probability divided by its length penalty.
         finished: whether its last choice was the end of sentence.
     """
 
@@ -37,7 +37,7 @@ class Ending:
 
     @classmethod
     def at(cls, step: int, slot: int, log_prob: float, alpha: float, finished: bool) -> Ending:
-        """An ending and its score: after `step` + 1 choices."""
+        """Create an ending and compute its score, after `step` + 1 choices."""
         score = log_prob / length_penalty(step + 1, alpha)
         return cls(step, slot, log_prob, score, finished)
 
@@ -47,8 +47,8 @@ class History:
     """The steps of one search over a shrinking batch.
 
     Args:
-        alive: which sentences the rows of the next step are; see `keep`.
-        with_attention: whether to hold on to the attention of each step.
+        alive: the sentence of each row of the next step; see `keep`.
+        with_attention: whether to store the attention of each step.
     """
 
     alive: list[int]
@@ -62,7 +62,7 @@ class History:
         self._rows = {sentence: row for row, sentence in enumerate(self.alive)}
 
     def append(self, tokens_BQ: Tensor, parents_BQ: Tensor, attention: Tensor | None) -> None:
-        """Slot q of row b chose `tokens[b, q]`, going on from the former slot `parents[b, q]`."""
+        """Record that slot q of row b chose `tokens[b, q]` and extends the old slot `parents[b, q]`."""
         self.rows.append(self._rows)
         self.tokens.append(tokens_BQ)
         self.parents.append(parents_BQ)
@@ -70,22 +70,22 @@ class History:
             self.attention.append(attention)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """From the next step on only these rows are there."""
+        """Keep only these rows from the next step on."""
         self.alive = [self.alive[row] for row in rows]
         self._rows = {sentence: row for row, sentence in enumerate(self.alive)}
 
     def hypotheses(self, endings: Sequence[Sequence[Ending]]) -> list[list[Hypothesis]]:
-        """The hypotheses behind each sentence's endings."""
+        """Return the hypotheses that lead to each sentence's endings."""
         tokens = [step.tolist() for step in self.tokens]
         parents = [step.tolist() for step in self.parents]
         width = min((step.shape[2] for step in self.attention), default=0)
         return [
-            [self._trace(sentence, ending, tokens, parents, width) for ending in its_endings]
-            for sentence, its_endings in enumerate(endings)
+            [self._trace(sentence, ending, tokens, parents, width) for ending in sentence_endings]
+            for sentence, sentence_endings in enumerate(endings)
         ]
 
     def _trace(self, sentence: Any, ending: Any, tokens: Any, parents: Any, width: Any) -> Any:
-        path, looked = [], []
+        path, weights = [], []
         slot = ending.slot
         for step in range(ending.step, -1, -1):
             row = self.rows[step][sentence]
@@ -93,8 +93,8 @@ class History:
                 path.append(tokens[step][row][slot])
                 slot = parents[step][row][slot]
             if self.attention:
-                looked.append(self.attention[step][row, slot, :width])
-        attention = torch.stack(looked[::-1]) if looked else None
+                weights.append(self.attention[step][row, slot, :width])
+        attention = torch.stack(weights[::-1]) if weights else None
         return Hypothesis(
             tuple(path[::-1]), ending.score, ending.log_prob, attention, ending.finished
         )

@@ -1,19 +1,21 @@
-"""Beam search: the few most probable hypotheses of each sentence, extended together.
+"""Beam search: extend the most probable hypotheses of each sentence together.
 
-At each step the live hypotheses of a sentence, at most K, propose their continuations. Every end of
-sentence among these gives a finished answer. Answers compete by score and take no place from the live
-hypotheses: the K most probable continuations that are not an end stay live. The greedy path is always
-one of them, so that no best answer scores below the greedy one, except by rounding.
+At each step, the live hypotheses of a sentence, at most K, are extended by one token. Each of them that
+chooses the end of sentence becomes a finished hypothesis. Finished hypotheses compete by score and do
+not take up beam slots: the K most probable continuations other than the end of sentence stay live. The
+greedy path is always among them, so the best result never scores below the greedy one, except by
+rounding.
 
 A sentence is done, and leaves the batch, when
 
-- no live hypothesis can still become one of the n best. Log-probabilities only fall, and the length
-  penalty grows with the length: what goes on from log-probability s scores at most s / lp(limit).
-  Stopping then loses nothing, nor does dropping single hypotheses by the same bound; or when
-- its limit is reached. What is live then is cut off, and scored as it is.
+- no live hypothesis can still become one of the n best. Log-probabilities only decrease, and the length
+  penalty grows with the length, so a continuation of a hypothesis with log-probability s scores at most
+  s / lp(limit). Stopping then loses nothing, and neither does dropping single hypotheses by the same
+  bound; or when
+- its length limit is reached. Live hypotheses are then cut off and scored as they are.
 
-It is not enough that K hypotheses have finished, a rule often seen: every step offers K ends, and where
-the vocabulary is small, improbable ones are soon among the best continuations.
+Stopping as soon as K hypotheses have finished, a common rule, is not enough: every step offers K ends of
+sentence, and with a small vocabulary, improbable ones are soon among the best continuations.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from unrolled.decoding.types import Hypothesis, StepModel, StepState, length_pen
 from unrolled.shapes import Float, Int
 
 BLOCK = 128
-"""Tokens per block in `best_continuations`: a multiple of any vector width: reduces fast."""
+"""Tokens per block in `best_continuations`: a multiple of every vector width, so reductions are fast."""
 
 
 _NOTHING = Hypothesis((), -math.inf, -math.inf, None, False)
@@ -47,9 +49,9 @@ def best_continuations(
 ) -> tuple[Float[Tensor, "B K"], Int[Tensor, "B K"]]:
     """The k largest `totals[b, q] + log_probs[b, q, v]` of each b, best first, and their q·V + v.
 
-    Where there are fewer than k, −∞ at index 0 fills up. Exact, in two stages: the k largest lie in
-    the k blocks of tokens with the largest maxima, and finding those is one pass over memory, an
-    order of magnitude cheaper than `topk` over all tokens.
+    If there are fewer than k, the rest is filled with −∞ at index 0. The result is exact, computed in
+    two stages: the k largest lie in the k blocks of tokens with the largest maxima, and finding those
+    blocks takes one pass over memory, an order of magnitude cheaper than `topk` over all tokens.
 
     >>> log_probs = torch.tensor([[[0.5, 0.3, 0.2], [0.9, 0.1, 0.0]]]).log()
     >>> values, places = best_continuations(log_probs, torch.tensor([[0.6, 0.4]]).log(), 3)
@@ -64,11 +66,11 @@ def best_continuations(
         starts_BN, within_BNC = _best_blocks(log_probs, totals, k)
         places_BNC = starts_BN.unsqueeze(2) + torch.arange(BLOCK, device=log_probs.device)
         places_BC = places_BNC.clamp_(max=Q * V - 1).flatten(1)
-        found_BC = log_probs.flatten(1).gather(1, places_BC)
-        found_BC += totals.gather(1, starts_BN // V).repeat_interleave(BLOCK, 1)
+        candidates_BC = log_probs.flatten(1).gather(1, places_BC)
+        candidates_BC += totals.gather(1, starts_BN // V).repeat_interleave(BLOCK, 1)
         if within_BNC is not None:
-            found_BC.masked_fill_(~within_BNC.flatten(1), -torch.inf)
-        values_BK, at_BK = found_BC.topk(k, 1)
+            candidates_BC.masked_fill_(~within_BNC.flatten(1), -torch.inf)
+        values_BK, at_BK = candidates_BC.topk(k, 1)
         places_BK = places_BC.gather(1, at_BK)
     missing = k - values_BK.shape[1]
     if missing:
@@ -78,7 +80,7 @@ def best_continuations(
 
 
 def _best_blocks(log_probs_BQV: Any, totals_BQ: Any, k: Any) -> Any:
-    """Where the best blocks start, and which of their places are tokens of theirs (None: all)."""
+    """The starts of the best blocks, and a mask of positions inside the vocabulary (None: all are)."""
     V = log_probs_BQV.shape[2]
     n_whole, n_left = divmod(V, BLOCK)
     maxima = log_probs_BQV[:, :, : n_whole * BLOCK].unflatten(2, (n_whole, BLOCK)).amax(3)
@@ -105,10 +107,10 @@ def beam(
     barred: Tensor,
     with_attention: bool = False,
 ) -> list[list[Hypothesis]]:
-    """The `config.n_best` best hypotheses found per sentence, best first; fewer if there are fewer.
+    """Return the `config.n_best` best hypotheses per sentence, best first; fewer if there are fewer.
 
-    At least one: an empty, unfinished one of score −∞ where the model gives no token a probability.
-    A beam of 1 is greedy decoding. Arguments as in `follow`.
+    There is always at least one: if the model gives no token a probability, an empty, unfinished
+    hypothesis with score −∞. A beam size of 1 is greedy decoding. Arguments as in `follow`.
     """
     if config.beam_size == 1:
         return greedy(
@@ -126,7 +128,7 @@ def beam(
     live = _Live.start(len(limits), bos_id, barred.device)
     never_continue = torch.cat([barred, barred.new_tensor([eos_id])])
     step = 0
-    while history.alive:  # none from the beginning, where there are no sentences
+    while history.alive:  # empty from the start if there are no sentences
         logits, state, attention = step_model.step(live.tokens_BQ, state)
         log_probs_BQV, ends_BQ = log_probabilities(
             logits, never_continue, eos_id, allowed_next(state)
@@ -145,7 +147,7 @@ def beam(
         live = live.first(max(n_useful))
         state = state.reorder(live.parents_BQ)
         step += 1
-    return [found or [_NOTHING] for found in history.hypotheses(answers.best)]
+    return [hypotheses or [_NOTHING] for hypotheses in history.hypotheses(answers.best)]
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,9 @@ class _Live:
 
     Args:
         tokens_BQ: their last tokens.
-        parents_BQ: the slots of the step before that they go on from.
-        totals_BQ: their log-probabilities; −∞ in a slot that holds none.
-        greedy: the slot of each sentence's greedy path; −1 where it has ended or was dropped.
+        parents_BQ: the slots of the previous step that they extend.
+        totals_BQ: their log-probabilities; −∞ in an empty slot.
+        greedy: the slot of each sentence's greedy path; −1 if it has ended or was dropped.
     """
 
     tokens_BQ: Tensor
@@ -166,17 +168,17 @@ class _Live:
 
     @classmethod
     def start(cls, n_sentences: int, bos_id: int, device: torch.device) -> _Live:
-        """One hypothesis per sentence, at its beginning."""
+        """Start with one hypothesis per sentence, which has read the begin of sentence."""
         zeros_B1 = torch.zeros(n_sentences, 1, dtype=torch.int64, device=device)
         return cls(zeros_B1 + bos_id, zeros_B1, zeros_B1.float(), [0] * n_sentences)
 
     def extended(
         self, log_probs_BQV: Tensor, ends_BQ: Tensor, k: int, eos_id: int
     ) -> tuple[_Live, list[list[float]]]:
-        """The k most probable continuations of each sentence, the greedy path among them.
+        """Return the k most probable continuations of each sentence, including the greedy path.
 
-        And the log-probability of each hypothesis if it ends here. `log_probs_BQV` do not contain the
-        end of sentence: `ends_BQ` does.
+        The second result is the log-probability of each hypothesis if it ends here. `log_probs_BQV`
+        does not contain the end of sentence; `ends_BQ` does.
         """
         V, totals_BQ = log_probs_BQV.shape[2], self.totals_BQ.to(ends_BQ.dtype)
         totals_BK, places_BK = best_continuations(log_probs_BQV, totals_BQ, k)
@@ -197,9 +199,9 @@ class _Live:
     def _put_in(
         self, rows_N: Tensor, parents_N: Tensor, own_NV: Tensor, totals_N: Tensor, eos_id: int
     ) -> None:
-        """Let greedy paths go on: in the slot that holds them already, or in the last one.
+        """Keep greedy paths live: in the slot that already holds them, or else in the last one.
 
-        `own_NV` are the log-probabilities of their next tokens, the end of sentence among them.
+        `own_NV` holds the log-probabilities of their next tokens, including the end of sentence.
         """
         tokens_N = own_NV.argmax(1)
         goes_on_N = (tokens_N != eos_id) & (own_NV.amax(1) > -torch.inf)
@@ -216,15 +218,15 @@ class _Live:
             self.greedy[row] = slot
 
     def keep(self, rows: Sequence[int]) -> _Live:
-        """Only these rows."""
+        """Return only these rows."""
         kept = torch.tensor(rows, device=self.tokens_BQ.device)
         tokens_BQ, parents_BQ, totals_BQ = (
-            each[kept] for each in (self.tokens_BQ, self.parents_BQ, self.totals_BQ)
+            tensor[kept] for tensor in (self.tokens_BQ, self.parents_BQ, self.totals_BQ)
         )
         return _Live(tokens_BQ, parents_BQ, totals_BQ, [self.greedy[row] for row in rows])
 
     def first(self, n: int) -> _Live:
-        """Only the n most probable hypotheses of each sentence."""
+        """Return only the n most probable hypotheses of each sentence."""
         if n == self.tokens_BQ.shape[1]:
             return self
         greedy = [slot if slot < n else -1 for slot in self.greedy]
@@ -234,14 +236,14 @@ class _Live:
 def _next_slot(
     slot: int, parents: Sequence[int], totals: Sequence[float], ended: Sequence[float]
 ) -> int | None:
-    """The slot that a sentence's greedy path goes on in; −1 where it ends.
+    """The new slot of a sentence's greedy path; −1 if the path ends.
 
-    None where that cannot be seen: it was pushed out, or two tokens are equally probable.
+    None if the arguments do not tell: the path was pushed out, or two tokens are equally probable.
 
     Args:
-        slot: where it was.
-        parents: of the new slots, the most probable first.
-        totals: their log-probabilities.
+        slot: the old slot of the path.
+        parents: the parents of the new slots, the most probable first.
+        totals: the log-probabilities of the new slots.
         ended: the log-probabilities of the old slots if they end.
     """
     if slot < 0:
@@ -253,7 +255,7 @@ def _next_slot(
 
 
 class _Answers:
-    """The n best endings of each sentence so far, best first, and what may still become one."""
+    """The n best endings of each sentence so far, best first, and bounds on what can still join them."""
 
     def __init__(self, limits: Sequence[int], config: DecodingConfig) -> None:
         self._limits, self._n_best, self._alpha = limits, config.n_best, config.length_penalty
@@ -263,7 +265,7 @@ class _Answers:
     def add_ends(
         self, sentences: Sequence[int], step: int, ended: Sequence[Sequence[float]]
     ) -> None:
-        """The hypotheses that end at a step: their log-probabilities by sentence and slot."""
+        """Add the hypotheses that end at a step, given their log-probabilities by sentence and slot."""
         penalty = length_penalty(step + 1, self._alpha)
         for sentence, log_probs in zip(sentences, ended, strict=True):
             if max(log_probs) > self._least(sentence) * penalty:
@@ -272,31 +274,31 @@ class _Answers:
     def n_useful(
         self, sentences: Sequence[int], step: int, totals: Sequence[Sequence[float]]
     ) -> list[int]:
-        """How many hypotheses of each sentence, counted from the first, may yet become answers.
+        """How many hypotheses of each sentence, counted from the first, may still be among the n best.
 
-        Where the limit is reached they become answers now, cut off, and none goes on.
+        Where the length limit is reached, they are cut off and added now, and none is extended.
         """
         for sentence, log_probs in zip(sentences, totals, strict=True):
             if step + 1 == self._limits[sentence]:
                 self._add(sentence, step, log_probs, finished=False)
         least = [self._to_enter(sentence, step) for sentence in sentences]
         rows = zip(totals, least, strict=True)
-        return [sum(total > bound for total in its_totals) for its_totals, bound in rows]
+        return [sum(total > bound for total in row_totals) for row_totals, bound in rows]
 
     def _to_enter(self, sentence: int, step: int) -> float:
-        """What log-probability a hypothesis must exceed to have a chance to become an answer."""
+        """The log-probability that a hypothesis must exceed to have a chance to be among the n best."""
         if step + 1 == self._limits[sentence]:
             return math.inf
         return self._least(sentence) * self._longest[sentence]
 
     def _least(self, sentence: int) -> float:
-        """What score an answer must exceed to be among the n best."""
-        its = self.best[sentence]
-        return its[-1].score if len(its) == self._n_best else -math.inf
+        """The score that an ending must exceed to be among the n best."""
+        best = self.best[sentence]
+        return best[-1].score if len(best) == self._n_best else -math.inf
 
     def _add(self, sentence: int, step: int, log_probs: Sequence[float], finished: bool) -> None:
         for slot, log_prob in enumerate(log_probs):
             ending = Ending.at(step, slot, log_prob, self._alpha, finished)
             if ending.score > self._least(sentence):
-                insort(self.best[sentence], ending, key=lambda each: -each.score)
+                insort(self.best[sentence], ending, key=lambda entry: -entry.score)
                 del self.best[sentence][self._n_best :]

@@ -1,4 +1,4 @@
-"""Settings of decoding."""
+"""Decoding settings."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class DecodingConfig:
     """The `[decoding]` section of a recipe.
 
     Args:
-        method: "beam" search; "greedy", the most probable token at each step; "sample", a draw.
+        method: "beam" search; "greedy", the most probable token at each step; "sample", random sampling.
         beam_size: hypotheses kept per sentence in beam search.
-        n_best: answers returned per sentence: at most `beam_size` in beam search, 1 when greedy.
+        n_best: results returned per sentence: at most `beam_size` in beam search, 1 for greedy.
         length_penalty: alpha of Wu et al. 2016, eq. 14; 0 compares plain log-probabilities.
-        max_length_ratio: an answer ends, finished or not, after this many tokens per source token …
-        max_length_extra: … and this many more.
-        max_input_length: an input is read up to this many tokens; what follows is left out, and the
-            answer says so.
-        temperature: sampling from softmax(logits / temperature).
-        top_k: sampling from the k most probable tokens only; 0 is all of them.
-        top_p: sampling from the nucleus, the fewest most probable tokens that hold this share of
-            the probability (Holtzman et al. 2020); 1 is all of them.
-        seed: of sampling.
+        max_length_ratio: maximum number of output tokens per input token; longer outputs are cut off …
+        max_length_extra: … and how many more tokens are allowed on top of that.
+        max_input_length: maximum number of input tokens; a longer input is cut off, and the
+            prediction reports it.
+        temperature: sample from softmax(logits / temperature).
+        top_k: sample from the k most probable tokens only; 0 means all tokens.
+        top_p: sample from the nucleus, the smallest set of most probable tokens that holds this share
+            of the probability (Holtzman et al. 2020); 1 means all tokens.
+        seed: random seed for sampling.
 
     Raises:
-        ConfigError: a value that cannot be, by name.
+        ConfigError: a value is out of range; the message names the setting.
 
     >>> DecodingConfig(beam_size=0)
     Traceback (most recent call last):

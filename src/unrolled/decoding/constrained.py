@@ -1,8 +1,8 @@
-"""Constrained decoding: a mask says which tokens may come next.
+"""Constrained decoding: a mask determines which tokens may come next.
 
-A mask is asked once a step and moves on by one token at a time, so that a grammar or the names of a
-schema can follow what each hypothesis has written so far. It belongs to the state that decoding reorders
-and keeps, and costs nothing where there is none.
+A mask is queried once per step and advances by one token at a time, so a grammar or the names of a schema
+can follow what each hypothesis has written so far. It is part of the state that decoding reorders and
+filters. Decoding without a mask costs nothing extra.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from unrolled.decoding.types import StepModel, StepState
 
 @runtime_checkable
 class TokenMask(Protocol):
-    """Which tokens may follow each of Q hypotheses of B sentences; at the beginning, Q = 1.
+    """Which tokens may follow each of Q hypotheses of B sentences; Q = 1 at the beginning.
 
-    A mask is not changed by these methods: each returns another.
+    These methods do not change the mask; `advance`, `reorder` and `keep` return a new one.
     """
 
     def advance(self, tokens: Tensor) -> TokenMask:
-        """The mask after hypotheses read `tokens`, `[B, Q]` int64; first the begin of sentence."""
+        """The mask after reading `tokens`, `[B, Q]` int64; the first token is the begin of sentence."""
         ...
 
     def allowed(self, n_words: int, device: torch.device) -> Tensor:
-        """What may come next: bool, `[B, Q, V]` or a shape that broadcasts to it.
+        """The tokens that may come next: bool, `[B, Q, n_words]` or a shape that broadcasts to it.
 
-        A hypothesis for which nothing is allowed ends.
+        For a model that copies, `n_words` is V + S, and id V + s is the word at step s of the source.
+
+        A hypothesis with no allowed token ends.
         """
         ...
 
@@ -45,15 +47,15 @@ class TokenMask(Protocol):
 
 
 MaskProvider = Callable[[Sequence[Any]], TokenMask]
-"""From the encoded inputs of a batch, in order, to the mask at the beginning of their answers."""
+"""Maps the encoded inputs of a batch, in order, to the initial mask of their outputs."""
 
 
 @dataclass(frozen=True)
 class Forbid:
-    """The mask that forbids some tokens everywhere.
+    """A mask that always forbids some tokens.
 
     Args:
-        tokens: their ids. Forbidding the end of sentence makes every answer as long as its limit.
+        tokens: their ids. Forbidding the end of sentence makes every output as long as its limit.
 
     >>> Forbid((1, 3)).allowed(5, torch.device("cpu"))
     tensor([[[ True, False,  True, False,  True]]])
@@ -62,32 +64,32 @@ class Forbid:
     tokens: tuple[int, ...]
 
     def advance(self, tokens: Tensor) -> Forbid:
-        """Itself: nothing depends on what was written."""
+        """Return this mask: it does not depend on the tokens written."""
         return self
 
     def allowed(self, n_words: int, device: torch.device) -> Tensor:
-        """All tokens but the forbidden ones, `[1, 1, V]`."""
+        """All tokens except the forbidden ones, `[1, 1, V]`."""
         allowed_V = torch.ones(n_words, dtype=torch.bool, device=device)
         allowed_V[list(self.tokens)] = False
         return allowed_V.view(1, 1, -1)
 
     def reorder(self, hypotheses: Tensor) -> Forbid:
-        """Itself."""
+        """Return this mask."""
         return self
 
     def keep(self, sentences: Tensor) -> Forbid:
-        """Itself."""
+        """Return this mask."""
         return self
 
 
 @dataclass(frozen=True)
 class ConstrainedState:
-    """A model's state and the mask beside it; a `StepState`.
+    """A model's state together with a mask; a `StepState`.
 
     Args:
-        state: of the model.
-        mask: of the same hypotheses.
-        allowed_BQV: what may come next, after a step; None before the first.
+        state: the state of the model.
+        mask: the mask of the same hypotheses.
+        allowed_BQV: the tokens that may come next; None before the first step.
     """
 
     state: StepState
@@ -95,11 +97,11 @@ class ConstrainedState:
     allowed_BQV: Tensor | None = None
 
     def reorder(self, hypotheses: Tensor) -> ConstrainedState:
-        """Both, by the same hypotheses."""
+        """Reorder both by the same hypotheses."""
         return ConstrainedState(self.state.reorder(hypotheses), self.mask.reorder(hypotheses))
 
     def keep(self, sentences: Tensor) -> ConstrainedState:
-        """Both, of the same sentences."""
+        """Keep the same sentences of both."""
         return ConstrainedState(self.state.keep(sentences), self.mask.keep(sentences))
 
 
@@ -109,7 +111,7 @@ class Constrained:
 
     Args:
         step_model: the model.
-        eos_id: what ends a hypothesis for which nothing is allowed.
+        eos_id: the end of sentence, the only token allowed where the mask allows none.
     """
 
     step_model: StepModel
@@ -118,7 +120,7 @@ class Constrained:
     def step(
         self, tokens: Tensor, state: ConstrainedState
     ) -> tuple[Tensor, ConstrainedState, Tensor | None]:
-        """One token further, model and mask; the logits are the model's own."""
+        """Advance the model and the mask by one token; the logits are the model's own."""
         logits, inner, attention = self.step_model.step(tokens, state.state)
         mask = state.mask.advance(tokens)
         allowed = mask.allowed(logits.shape[2], logits.device)
@@ -128,5 +130,5 @@ class Constrained:
 
 
 def allowed_next(state: Any) -> Tensor | None:
-    """What the mask of a state allows, bool, broadcasting to `[B, Q, V]`; None where there is no mask."""
+    """The tokens that a state's mask allows, bool, broadcasting to `[B, Q, V]`; None without a mask."""
     return state.allowed_BQV if isinstance(state, ConstrainedState) else None

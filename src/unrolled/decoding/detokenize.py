@@ -1,4 +1,4 @@
-"""Tokens to text while the text is still being written."""
+"""Convert tokens to text while the text is still being generated."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ APOSTROPHES = ("'", "\u2019")
 
 
 N_JOINED = 64
-"""Words before a continuation that decide how it is joined to them: an open quotation mark, a bracket."""
+"""Number of preceding words that decide how new text is joined to them (open quotation mark, bracket)."""
 
 
 LONGEST_WAIT = 64
-"""Words after an apostrophe that stands alone, which wait to see whether it opened a quotation."""
+"""Maximum number of words held back after a lone apostrophe, which may or may not open a quotation."""
 
 
 class TokenizerLike(Protocol):
-    """What is asked of a tokenizer."""
+    """The interface that a tokenizer must have here."""
 
     @property
     def kind(self) -> str: ...
@@ -35,7 +35,7 @@ class TokenizerLike(Protocol):
 
 
 class ByteText:
-    """Tokens that are bytes, as text: characters are given when they are whole."""
+    """Converts tokens that are bytes to text; a character is yielded when it is complete."""
 
     def __init__(
         self, token_bytes: Sequence[bytes], prefix: str, at_start: bool, border: str
@@ -58,7 +58,7 @@ class ByteText:
 
 
 class WordText:
-    """Tokens that are words, as text: given when no further word changes how they are joined."""
+    """Converts tokens that are words to text; a word is yielded when its joining can no longer change."""
 
     def __init__(
         self,
@@ -90,14 +90,14 @@ class WordText:
                 yield text[len(shown) :]
                 shown = text
             if waited or (len(line) > 4 * N_JOINED and n_certain == len(line)):
-                # What was shown stays; fewer words decide how the next ones are joined. An apostrophe
-                # that was waited for in vain is not among them.
+                # Text already shown stays; from here fewer words decide how the next ones are joined.
+                # An apostrophe whose partner never came is not among them.
                 line = line[-LONGEST_WAIT if waited else -N_JOINED :]
                 start, shown, self._spaced = len(line), "", True
         yield self._text(line, start, len(line))[len(shown) :]
 
     def _text(self, line: list[str], start: int, stop: int) -> str:
-        """What words start to stop add to those before them."""
+        """The text that words `start` to `stop` add to the words before them."""
         if stop == start:
             return ""
         whole, place = self._join(line[:stop]), 0
@@ -107,9 +107,9 @@ class WordText:
         return added if self._spaced or not start else added.removeprefix(" ")
 
     def _n_certain(self, line: list[str]) -> int:
-        """How many words are joined to those before them as they will be in the end.
+        """The number of words whose joining to the words before them is final.
 
-        An apostrophe that stands alone opens a quotation or not, as another one follows or not.
+        A lone apostrophe opens a quotation only if another one follows.
         """
         if self._punctuated and line.count("'") % 2:
             return max(i for i, word in enumerate(line) if word == "'")
@@ -117,16 +117,16 @@ class WordText:
 
 
 def before_stop(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
-    """The text before the first of the stop strings; an end that may become one waits."""
+    """The text before the first stop string; a tail that may become a stop string is held back."""
     held = ""
     for piece in pieces:
         held += piece
-        found = [held.find(each) for each in stop if each in held]
-        if found:
-            if min(found):
-                yield held[: min(found)]
+        places = [held.find(string) for string in stop if string in held]
+        if places:
+            if min(places):
+                yield held[: min(places)]
             return
-        n_held = max((overlap(held, each) for each in stop), default=0)
+        n_held = max((overlap(held, string) for string in stop), default=0)
         if len(held) > n_held:
             yield held[: len(held) - n_held]
             held = held[len(held) - n_held :]
@@ -135,23 +135,23 @@ def before_stop(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
 
 
 def overlap(text: str, stop: str) -> int:
-    """The longest end of a text that a stop string begins with."""
+    """The length of the longest end of a text with which a stop string begins."""
     longest = max(0, min(len(text), len(stop) - 1))
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
 
 
 def joins_on(character: str) -> bool:
-    """Whether a character may change with those before it: a mark, or a part of a Korean syllable."""
+    """Whether a character may combine with those before it: a mark, or a part of a Korean syllable."""
     return unicodedata.category(character)[0] == "M" or "\u1160" <= character <= "\u11ff"
 
 
 def is_space(character: str) -> bool:
-    """Unicode's white space, without four control characters that Python counts in."""
+    """Whether a character is Unicode white space; excludes four control characters that Python counts."""
     return character.isspace() and not "\x1c" <= character <= "\x1f"
 
 
 def without_prefix(inner: Any) -> Any:
-    """The same byte pairs for the middle of a text: without a space put first."""
+    """A copy of a byte-pair tokenizer for the middle of a text: it adds no space at the start."""
     import tokenizers
     from tokenizers import normalizers
 

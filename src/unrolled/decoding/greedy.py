@@ -21,7 +21,7 @@ def greedy(
     barred: Tensor,
     with_attention: bool = False,
 ) -> list[list[Hypothesis]]:
-    """One hypothesis per sentence; arguments as in `follow`."""
+    """Return one hypothesis per sentence; arguments as in `follow`."""
     return follow(
         step_model,
         state,

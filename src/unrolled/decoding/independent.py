@@ -1,4 +1,4 @@
-"""Following paths that never compete: the loop that greedy decoding and sampling share."""
+"""Extend paths that do not compete with each other: the loop shared by greedy decoding and sampling."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from unrolled.decoding.constrained import allowed_next
 from unrolled.decoding.types import Hypothesis, StepModel, StepState
 
 Choose = Callable[[Tensor, int, list[int]], Tensor]
-"""(log-probabilities `[B, Q, V]`, step, the sentences of the rows) → tokens `[B, Q]`."""
+"""(log-probabilities `[B, Q, V]`, step, the sentence of each row) → tokens `[B, Q]`."""
 
 
 def log_probabilities(
     logits: Tensor, barred: Tensor, eos_id: int, allowed: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Log-softmax over all tokens, the barred ones then set to −∞; and that of the end, `[B, Q]`.
+    """Log-softmax with the barred tokens set to −∞, and the log-probability of the end, `[B, Q]`.
 
-    So is what a mask does not allow, the end included.
-
-    The others are not scaled up: a score stays the model's own log-probability. Half precision is
-    widened first.
+    Tokens that a mask does not allow are −∞ too, including the end. The other tokens are not
+    renormalised: a score stays the model's own log-probability. Half precision is converted to float32
+    first.
     """
     dtype = torch.float32 if logits.dtype in (torch.float16, torch.bfloat16) else logits.dtype
     log_probs_BQV = torch.log_softmax(logits, 2, dtype=dtype)
@@ -46,9 +45,10 @@ def follow(
     barred: Tensor,
     with_attention: bool,
 ) -> list[list[Hypothesis]]:
-    """Extend `n_paths` hypotheses per sentence by what `choose` says, each to its end or limit.
+    """Extend `n_paths` hypotheses per sentence with the tokens that `choose` returns, to end or limit.
 
-    Limits are at least 1; `alpha` is the length penalty's; `barred` are the ids never chosen.
+    Limits are at least 1; `alpha` is that of the length penalty; `barred` holds the ids that are never
+    chosen.
     """
     history = History(list(range(len(limits))), with_attention)
     endings: list[list[Ending]] = [[] for _ in limits]
@@ -91,4 +91,4 @@ def follow(
                 tokens_BQ, totals_BQ = tokens_BQ[kept], totals_BQ[kept]
                 open_BQ, same_BQ = open_BQ[kept], same_BQ[kept]
         step += 1
-    return history.hypotheses([sorted(its, key=lambda end: -end.score) for its in endings])
+    return history.hypotheses([sorted(ends, key=lambda end: -end.score) for ends in endings])

@@ -1,4 +1,4 @@
-"""Sampling: tokens drawn from the model's distribution, sharpened or cut off as asked."""
+"""Sampling: draw tokens from the model's distribution, with temperature, top-k and top-p."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def draw(
     uniforms: Float[Tensor, "B Q"],
     config: DecodingConfig,
 ) -> Int[Tensor, "B Q"]:
-    """One token per hypothesis, by inverting the cumulative distribution at `uniforms`, in [0, 1).
+    """Draw one token per hypothesis by inverting the cumulative distribution at `uniforms`, in [0, 1).
 
-    The distribution is softmax(log_probs / temperature); `top_k` cuts it to its k most probable
-    tokens; `top_p` cuts what remains, renormalised, to the fewest most probable tokens that hold
-    that share of it (the nucleus of Holtzman et al. 2020, section 3.1).
+    The distribution is softmax(log_probs / temperature). `top_k` restricts it to its k most probable
+    tokens; `top_p` restricts the rest, renormalised, to the smallest set of most probable tokens that
+    holds this share of it (the nucleus of Holtzman et al. 2020, section 3.1).
 
     >>> log_probs = torch.tensor([[[0.1, 0.2, 0.7]]]).log()
     >>> [draw(log_probs, torch.tensor([[u]]), DecodingConfig()).item() for u in (0.05, 0.25, 0.35)]
@@ -32,7 +32,7 @@ def draw(
     2
     """
     V = log_probs.shape[2]
-    # In float64, so that the sum over a large vocabulary does not blur the boundaries.
+    # float64, so that rounding in the sum over a large vocabulary does not shift the boundaries.
     sharpened_BQV = log_probs.double() / config.temperature
     if 0 < config.top_k < V or config.top_p < 1:
         n_candidates = min(config.top_k or V, V)
@@ -65,11 +65,11 @@ def sample(
     keys: Sequence[int],
     with_attention: bool = False,
 ) -> list[list[Hypothesis]]:
-    """`config.n_best` independent samples per sentence, possibly alike; arguments as in `follow`.
+    """Draw `config.n_best` independent samples per sentence, possibly equal; arguments as in `follow`.
 
-    Each sentence draws from its own generator, started from `config.seed` and its key, so that its
-    samples do not depend on the batch it is in. Log-probabilities and scores are the model's own,
-    before temperature and cuts.
+    Each sentence has its own random generator, seeded with `config.seed` and its key, so its samples do
+    not depend on the batch it is in. Log-probabilities and scores are the model's own, before
+    temperature, top-k and top-p.
     """
     uniforms = [
         _uniforms(config.seed, key, limit, config.n_best)

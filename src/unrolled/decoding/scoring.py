@@ -1,4 +1,4 @@
-"""How probable a text is: the bits of each token."""
+"""The probability of a text: the surprisal of each token, in bits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TokenScore:
-    """How well a token of a text was foreseen.
+    """The surprisal of one token of a text.
 
     Args:
-        piece: the token, readable.
+        piece: the token in readable form.
         bits: −log₂ of its probability.
-        rank: how many tokens were at least as probable, itself included; 1 is the most probable.
+        rank: one more than the number of tokens that are more probable; 1 is the most probable.
     """
 
     piece: str
@@ -25,12 +25,12 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class Score:
-    """What a text costs.
+    """The score of a whole text.
 
     Args:
         bits: −log₂ of its probability.
-        n_tokens: how many tokens it is.
-        n_characters: how many characters it is.
+        n_tokens: number of tokens.
+        n_characters: number of characters.
 
     >>> text = Score(bits=12.0, n_tokens=4, n_characters=8)
     >>> text.perplexity, text.bits_per_character
@@ -51,7 +51,7 @@ class Score:
 
     @property
     def bits_per_character(self) -> float:
-        """Comparable between models of different vocabularies, where none of them has unknown tokens."""
+        """Comparable between models with different vocabularies, provided that no token is unknown."""
         return self.bits / max(1, self.n_characters)
 
     def lines(self) -> Iterator[str]:
@@ -62,6 +62,6 @@ class Score:
 
 
 def score(token_scores: Sequence[TokenScore], text: str) -> Score:
-    """The figures of a whole text, from those of its tokens."""
+    """Compute the score of a whole text from the scores of its tokens."""
     n_characters = len(unicodedata.normalize("NFC", text))
-    return Score(math.fsum(each.bits for each in token_scores), len(token_scores), n_characters)
+    return Score(math.fsum(token.bits for token in token_scores), len(token_scores), n_characters)

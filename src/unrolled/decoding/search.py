@@ -1,4 +1,4 @@
-"""`decode`: one entrance to beam search, greedy decoding and sampling."""
+"""`decode`: the common entry point of beam search, greedy decoding and sampling."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ def decode(
     mask: TokenMask | None = None,
     device: torch.device | str = "cpu",
 ) -> list[list[Hypothesis]]:
-    """Hypotheses for each sentence of a batch, best score first.
+    """Return the hypotheses of each sentence of a batch, best score first.
 
-    No sentence's answer depends on the others in the batch. Sentences leave the batch when they are
-    done, and the state's per-sentence memory is never repeated per hypothesis.
+    The result of a sentence does not depend on the others in the batch. Sentences leave the batch when
+    they are done, and the state's per-sentence memory is never repeated per hypothesis.
 
     Args:
         step_model: a `StepModel`: reads one token per hypothesis.
         state: a `StepState` for the B sentences, one hypothesis each (Q = 1).
-        limits: `[B]`, the most tokens each answer may have, the end of sentence counted. A sentence
-            of limit 0 has one empty, unfinished answer.
+        limits: `[B]`, maximum length of each hypothesis in tokens, including the end of sentence. A
+            sentence with limit 0 gets one empty, unfinished hypothesis.
         config: the method and its options.
         bos_id: begins each sentence; never chosen.
-        eos_id: ends a sentence; not part of an answer's tokens.
-        with_attention: whether to return the attention of each answer.
-        forbidden: further ids that are never chosen, e.g. padding. Log-probabilities are not
-            rescaled for them.
-        keys: one number ≥ 0 per sentence that tells sentences apart in sampling, e.g. a hash of
-            its source; sentences of equal keys (by default all) draw with the same random numbers.
-        mask: which tokens may come next, see `decoding.constrained`; of all B sentences. Scores
-            are not rescaled for it.
-        device: where the model is.
+        eos_id: ends a sentence; not part of a hypothesis's tokens.
+        with_attention: whether to return the attention of each hypothesis.
+        forbidden: more ids that are never chosen, e.g. padding. The probabilities of the other tokens
+            are not renormalised.
+        keys: one number ≥ 0 per sentence that distinguishes sentences in sampling, e.g. a hash of
+            the source; sentences with equal keys (by default all) draw with the same random numbers.
+        mask: which tokens may come next in each of the B sentences; see `decoding.constrained`. Scores
+            are not renormalised.
+        device: the device of the model.
 
     Raises:
-        ValueError: a negative limit, or keys that are not one per sentence.
+        ValueError: a limit is negative, or there is not one key per sentence.
 
     >>> class Counting:  # each token is one more than the last, modulo 6; 0 ends
     ...     def step(self, tokens, state):
@@ -69,21 +69,23 @@ def decode(
     >>> [(best.tokens, best.finished) for best, in answers]
     [((3, 4, 5), True), ((3, 4), False)]
     """
-    most = [int(limit) for limit in limits]
-    if any(limit < 0 for limit in most):
-        raise ValueError(f"a limit must be at least 0, got {min(most)}")
-    if keys is not None and len(keys) != len(most):
-        raise ValueError(f"one key per sentence: {len(keys)} keys for {len(most)} sentences")
-    answers = [[Hypothesis((), 0.0, 0.0, None, False)] for _ in most]
+    max_lengths = [int(limit) for limit in limits]
+    if any(limit < 0 for limit in max_lengths):
+        raise ValueError(f"a limit must be at least 0, got {min(max_lengths)}")
+    if keys is not None and len(keys) != len(max_lengths):
+        raise ValueError(
+            f"there must be one key per sentence, got {len(keys)} keys for {len(max_lengths)} sentences"
+        )
+    answers = [[Hypothesis((), 0.0, 0.0, None, False)] for _ in max_lengths]
     if mask is not None:
         step_model, state = Constrained(step_model, eos_id), ConstrainedState(state, mask)
-    asked = [sentence for sentence, limit in enumerate(most) if limit]
+    asked = [sentence for sentence, limit in enumerate(max_lengths) if limit]
     if not asked:
         return answers
-    if len(asked) < len(most):
+    if len(asked) < len(max_lengths):
         state = state.keep(torch.tensor(asked, device=device))
     barred = torch.tensor([bos_id, *forbidden], device=device)
-    asked_limits = [most[sentence] for sentence in asked]
+    asked_limits = [max_lengths[sentence] for sentence in asked]
     common: dict[str, Any] = {
         "bos_id": bos_id,
         "eos_id": eos_id,
@@ -92,11 +94,11 @@ def decode(
     }
     if config.method == "sample":
         asked_keys = [0 if keys is None else keys[sentence] for sentence in asked]
-        found = sample(step_model, state, asked_limits, config=config, keys=asked_keys, **common)
+        results = sample(step_model, state, asked_limits, config=config, keys=asked_keys, **common)
     elif config.method == "greedy":
-        found = greedy(step_model, state, asked_limits, alpha=config.length_penalty, **common)
+        results = greedy(step_model, state, asked_limits, alpha=config.length_penalty, **common)
     else:
-        found = beam(step_model, state, asked_limits, config=config, **common)
-    for sentence, hypotheses in zip(asked, found, strict=True):
+        results = beam(step_model, state, asked_limits, config=config, **common)
+    for sentence, hypotheses in zip(asked, results, strict=True):
         answers[sentence] = hypotheses
     return answers

@@ -1,8 +1,9 @@
-"""A language model that has read some text: what comes next, what a word becomes, what a text costs.
+"""A language model that has read some text: predict the next token, complete a word, score a text.
 
-Text arrives in pieces of any size, cut anywhere. Only tokens that no further character can change are
-*committed*, that is, part of the state; the rest waits as a *tail*. What has been read costs nothing
-again: a character more is a step for each token that it completes, however long the text before it.
+Text arrives in pieces of any size, split anywhere. Only tokens that no further character can change are
+*committed*, that is, part of the state; the rest waits as a *tail*. Text that has been read is not
+processed again: a new character costs one step for each token that it completes, however long the text
+before it.
 """
 
 from __future__ import annotations
@@ -62,20 +63,20 @@ class Head(Protocol):
 
 
 class LanguageModelLike(Protocol):
-    """A model that reads one token further."""
+    """A language model that can be advanced by one token."""
 
     @property
     def head(self) -> Head: ...
 
     def start(self, n_rows: int) -> Layers:
-        """The state before anything was read."""
+        """The initial state."""
         ...
 
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Layers]:
         """Read `ids`, `[B]` int64 → (hidden `[B, H]`, the new state); the old one stays valid.
 
-        A model may also have `packed(before, many_steps)`: its weights arranged for the steps of one
-        call, or None; what that returns is then the third argument of `step`.
+        A model may also have `packed(before, many_steps)`, which returns its weights arranged for the
+        steps of one call, or None. Weights so returned are passed to `step` as the third argument.
         """
         ...
 
@@ -83,18 +84,17 @@ class LanguageModelLike(Protocol):
 class TextSession:
     """A language model and the text that it has read.
 
-    It begins as after the end of a document. `feed` lets it read on; nothing else changes it. Where the
-    model's weights change meanwhile, the next call reads and predicts by the new ones; what was read by
-    the old ones stays read. A call of `generate` writes to its end with the recurrent weights of its
-    beginning.
+    A session begins in the state after the end of a document. `feed` reads more text; nothing else
+    changes the session. If the model's weights change, the next call uses the new ones, but text already
+    read is not read again. One call of `generate` uses the recurrent weights that it started with.
 
     Args:
-        model: reads one token further; on any device.
-        tokenizer: of the same vocabulary.
-        border: what stands between two documents of a text, and is one token, id 3; "" for nothing;
-            by default a line break, where no token can write one.
-        restart: whether each document begins with the model's first state, as in training with
-            restarts, rather than with the last one of the document before.
+        model: the language model; on any device.
+        tokenizer: the tokenizer of the same vocabulary.
+        border: the separator between two documents in a text, read as one token, id 3; "" for none. The
+            default is a line break if no token contains one, else none.
+        restart: whether each document begins with the model's initial state, as in training with
+            restarts, rather than with the final state of the previous document.
     """
 
     def __init__(
@@ -109,9 +109,9 @@ class TextSession:
         token_bytes = tokenizer.token_bytes()
         self._trie = TokenTrie(token_bytes)
         if border is None:
-            border = "" if any(b"\n" in each for each in token_bytes) else "\n"
+            border = "" if any(b"\n" in token for token in token_bytes) else "\n"
         self._border = border
-        self._pending = ""  # the end of the text, as long as it may become a border
+        self._pending = ""  # the end of the text while it may still become a border
         self._restart = restart
         self._by_word = tokenizer.kind in ("word", "space")
         self._prefix = " " if tokenizer.kind == "bpe" and not tokenizer.running else ""
@@ -124,16 +124,16 @@ class TextSession:
         self._begin_document(model.start(1))
 
     def copy(self) -> TextSession:
-        """Another one at the same place; costs nothing, since states are never changed."""
+        """Return a copy at the same position; cheap, because states are never modified in place."""
         other = copy.copy(self)
         other._ahead, other._words = list(self._ahead), list(self._words)
         return other
 
     def feed(self, text: str) -> None:
-        """Read on. Text in pieces is read like the same text at once.
+        """Read more text. Reading text in pieces gives the same result as reading it all at once.
 
-        In letters a character is a step. In other vocabularies a token is read when the text goes on
-        behind it, all tokens of a word together.
+        With a character vocabulary, each character is one step. With other vocabularies, a token is read
+        once the text continues after it, and all tokens of a word are read together.
         """
         self._see_weights()
         text = self._pending + well_formed(text)
@@ -150,7 +150,7 @@ class TextSession:
         self._grow(rest[: len(rest) - n_pending])
 
     def _settled(self) -> TextSession:
-        """The same, with what may become a border taken for text."""
+        """This session, with pending characters that may become a border read as text."""
         if not self._pending:
             return self
         other = self.copy()
@@ -162,8 +162,8 @@ class TextSession:
     def log_probs(self) -> Tensor:
         """The distribution of the token after the committed ones, `[V]`, natural logarithms.
 
-        In letters all characters are committed; in other vocabularies, what no further character can
-        change: a word is when a space follows.
+        With a character vocabulary, all characters are committed; with other vocabularies, only what no
+        further character can change: a word is committed when a space follows it.
         """
         if self._pending:
             return self._settled().log_probs()
@@ -172,9 +172,9 @@ class TextSession:
         return self._log_probs(hidden)[0]
 
     def typed(self) -> str:
-        """The word that the text ends with, as far as it is there: what `complete` completes.
+        """The incomplete word at the end of the text, which `complete` completes; "" if there is none.
 
-        Where a token is a word, it may be a punctuation mark.
+        With a word vocabulary, it may be a punctuation mark.
         """
         if self._pending:
             return self._settled().typed()
@@ -183,19 +183,20 @@ class TextSession:
         return self._cut(self._tail)[-1][0] if self._tail else ""
 
     def complete(self, k: int = 3, max_length: int = 30) -> list[Completion]:
-        """What the word typed last may become, or, after a space, which word comes next.
+        """Suggest completions of the last word, or, after a space, the next word.
 
-        Where a token is a word, the probabilities are exact: those of all agreeing words, or, with
-        nothing typed, the model's own of every token but the special ones. Otherwise words are
-        searched for (see `WordSearch`), end included: "the" is not "then". After a punctuation mark
-        the next word may begin with a space, which is then part of the completion.
+        With a word vocabulary, the probabilities are exact: normalised over all words that match, or,
+        if nothing is typed, the model's own probabilities of all tokens except the special ones.
+        Otherwise the completions are found by search (see `WordSearch`), and the end of the word is part
+        of its probability: "the" is not "then". After a punctuation mark the next word may begin with a
+        space, which is then part of the completion.
 
         Args:
-            k: how many, at most.
-            max_length: the most characters that a word may still get, where it is searched for.
+            k: maximum number of completions.
+            max_length: maximum number of characters that the search adds to a word.
 
         Raises:
-            ConfigError: k or the length is below 1.
+            ConfigError: `k` or `max_length` is below 1.
         """
         require(k >= 1, "k", "at least 1", k)
         require(max_length >= 1, "max_length", "at least 1", max_length)
@@ -211,7 +212,7 @@ class TextSession:
         spaced = not typed and bool(self._end) and not self._end[-1].isspace()
         hidden, state = self._now()
         self._see_weights(many_steps=True)
-        # Letters spell a word in one way; in byte pairs, other ways have to be looked for.
+        # Characters spell a word in one way; byte pairs in several, which all have to be searched.
         least_share = 1.0 if self.tokenizer.kind == "char" else 0.02
         search = WordSearch(self._read_on, self._trie, typed, spaced, max_length, least_share)
         return search.run(self._log_probs(hidden), state, self._wanted(), k)
@@ -227,23 +228,24 @@ class TextSession:
         stop_at_end: bool = False,
         seed: int = 1,
     ) -> Iterator[str]:
-        """Go on writing; the text comes in pieces, as soon as each is certain.
+        """Generate text; yields each piece as soon as it can no longer change.
 
-        The pieces together are what the tokenizer decodes, each document by itself, a line break
-        between two. In byte pairs, tokens that agree with the tail are drawn first, so that the text
-        may end in the middle of a word; what they repeat of it is not given.
+        Joined, the pieces equal what the tokenizer decodes, document by document, with the border (a line
+        break if there is none) between two documents. With byte pairs, the first tokens are drawn among
+        those that match the tail, so the text read may end in the middle of a word; the part of them that
+        repeats the tail is not returned.
 
         Args:
-            max_tokens: the most tokens to write.
-            temperature: softmax(logits / temperature) is drawn from; 0 takes the most probable token.
-            top_k: draw from the k most probable tokens only; 0 is all of them.
-            top_p: draw from the nucleus that holds this share of the probability; 1 is all.
-            stop: strings at the first of which the text ends, without it.
-            stop_at_end: whether the end of a document ends the text.
-            seed: of the draws; the same one gives the same text.
+            max_tokens: maximum number of tokens to generate.
+            temperature: sample from softmax(logits / temperature); 0 takes the most probable token.
+            top_k: sample from the k most probable tokens only; 0 means all tokens.
+            top_p: sample from the nucleus that holds this share of the probability; 1 means all tokens.
+            stop: stop strings; the text ends before the first of them.
+            stop_at_end: whether to stop at the end of a document.
+            seed: random seed; the same seed gives the same text.
 
         Raises:
-            ConfigError: a value that cannot be, by name.
+            ConfigError: an argument is out of range; the message names it.
         """
         require(max_tokens >= 0, "max_tokens", "at least 0", max_tokens)
         require(0 <= temperature < math.inf, "temperature", "at least 0", temperature)
@@ -256,20 +258,20 @@ class TextSession:
             config = DecodingConfig(
                 method="sample", temperature=temperature, top_k=top_k, top_p=top_p
             )
-        # Another one, so that feeding this one meanwhile changes nothing.
+        # A copy, so that feeding this session in the meantime does not affect the generated text.
         settled = self._settled().copy()
         settled._see_weights(many_steps=True)
         tokens = settled._tokens(max_tokens, config, seed, stop_at_end)
         return before_stop(settled._writer().write(tokens), stop)
 
     def surprise(self, text: str) -> list[TokenScore]:
-        """How well each token of a text is foreseen, read from the beginning of a document.
+        """Return the surprisal of each token of a text, read from the beginning of a document.
 
-        One pass, a step for each token; what this object has read does not matter.
+        Takes one pass with one step per token; the text that this session has read does not matter.
         """
         self._see_weights(many_steps=True)
         ids = self._ids_of(text)
-        found: list[TokenScore] = []
+        scores: list[TokenScore] = []
         hidden, state = self._step(EOS_ID, self.model.start(1))
         for first in range(0, len(ids), _ROWS_AT_ONCE):
             some = ids[first : first + _ROWS_AT_ONCE]
@@ -282,13 +284,15 @@ class TextSession:
             ranks = (log_probs_BV > own_B1).sum(1) + 1
             bits = own_B1.squeeze(1).double() / -math.log(2)
             pieces = self.tokenizer.pieces(some)
-            found += map(TokenScore, pieces, bits.tolist(), ranks.tolist())
-        return found
+            scores += map(TokenScore, pieces, bits.tolist(), ranks.tolist())
+        return scores
 
     def _begin_document(self, state: Layers) -> None:
-        self._tail = ""  # in NFC; characters after the last certain border
+        self._tail = ""  # in NFC; the characters that are not committed yet
         self._end = ""  # the word that the text ends with, and the character before it
-        self._words: list[str] = []  # the last words of the document, for joining more to them
+        self._words: list[
+            str
+        ] = []  # the last words of the document, needed to join new words to them
         self._ahead: list[tuple[int, Tensor, Layers]] = []  # the tail's first tokens, already read
         self._hidden, self._state = self._step(EOS_ID, state)
 
@@ -306,24 +310,24 @@ class TextSession:
             self._after(self._encode(self._tail))
 
     def _divide(self, tail: str) -> tuple[list[str], str]:
-        """The parts whose tokens no further character changes, each to be encoded by itself; the rest."""
+        """Split a tail into parts whose tokens are final, each to be encoded by itself, and the rest."""
         if self.tokenizer.kind == "bpe":
             starts = [start for _, (start, _) in self._cut(tail)]
             last = tail[starts[-1] :]
-            # "don" and "'" are one piece as soon as a "t" follows; "=" and a stroke may become "≠".
+            # "don" and "'" become one piece once a "t" follows; "=" and a combining stroke become "≠".
             if joins_on(last[0]) or (last in APOSTROPHES and in_word(tail[starts[-1] - 1])):
                 starts.pop()
             parts = [tail[start:end] for start, end in pairwise(starts)]
             return parts, tail[starts[-1] :] if starts else tail
         if self._by_word:
-            # Nothing looks beyond white space, which is part of no word.
+            # White space is part of no word, so what follows it cannot change the words before it.
             border = next((i for i in range(len(tail), 0, -1) if is_space(tail[i - 1])), 0)
         else:
             border = next((i for i in range(len(tail) - 1, 0, -1) if not joins_on(tail[i])), 0)
         return [tail[:border]] if border else [], tail[border:]
 
     def _cut(self, text: str) -> list[tuple[str, tuple[int, int]]]:
-        """The tokenizer's own words, and where they stand."""
+        """The words into which the tokenizer splits a text, and their positions."""
         return self.tokenizer.inner.pre_tokenizer.pre_tokenize_str(text)
 
     def _encode(self, text: str) -> list[int]:
@@ -342,19 +346,19 @@ class TextSession:
         return ids
 
     def _normal(self, text: str) -> str:
-        """As the vocabulary writes it: in lower case, where it knows no other."""
+        """The text as the vocabulary writes it: in lower case if the vocabulary is lower-cased."""
         written: str = self.tokenizer.inner.normalizer.normalize_str(text) if text else ""
         return written.removeprefix(self._prefix)
 
     def _wanted(self) -> bytes:
-        """What the tokens after the committed ones have to write first."""
+        """The bytes with which the tokens after the committed ones must begin."""
         if self.tokenizer.kind != "bpe":
             return b""
-        # The first word of a document has a space before it that the text has not.
+        # The tokenizer puts a space before the first word of a document; the text does not contain it.
         return (self._normal(self._tail) if self._end else self._prefix).encode()
 
     def _see_weights(self, many_steps: bool = False) -> None:
-        """Arrange the weights as they are now; no call from outside makes a step before it did so."""
+        """Pack the current weights; every public method that makes a step calls this first."""
         if packed := getattr(self.model, "packed", None):
             with torch.no_grad():
                 self._packed = packed(self._packed, many_steps=many_steps)
@@ -394,7 +398,7 @@ class TextSession:
             self._words = [*self._words, *self.tokenizer.pieces(ids)][-N_JOINED:]
 
     def _after(self, ids: Sequence[int]) -> tuple[Tensor, Layers]:
-        """Where the model stands after the committed tokens and these, which stay uncommitted."""
+        """The hidden vector and state after the committed tokens and these, which stay uncommitted."""
         n_same = 0
         while n_same < min(len(ids), len(self._ahead)) and self._ahead[n_same][0] == ids[n_same]:
             n_same += 1
@@ -406,7 +410,7 @@ class TextSession:
         return self._ahead[len(ids) - 1][1:] if ids else (self._hidden, self._state)
 
     def _now(self) -> tuple[Tensor, Layers]:
-        """After all characters that can be read: in letters, the tail too."""
+        """The hidden vector and state after all text that can be read: with characters, the tail too."""
         if self.tokenizer.kind == "char":
             return self._after(self._encode(self._tail))
         return self._hidden, self._state
@@ -414,9 +418,9 @@ class TextSession:
     def _tokens(
         self, max_tokens: int, config: DecodingConfig | None, seed: int, stop_at_end: bool
     ) -> Iterator[tuple[int, int]]:
-        """The tokens written, each with how many of its first bytes only repeat the tail."""
+        """Yield the generated tokens, each with the number of its first bytes that repeat the tail."""
         uniforms = np.random.default_rng(seed)
-        # An empty tail promises no space: the model decides how a document begins.
+        # With an empty tail no space is required: the model decides how a document begins.
         wanted = self._wanted() if self._tail else b""
         hidden, state = self._now() if wanted else self._after(self._encode(self._tail))
         n_tokens = 0

@@ -1,4 +1,4 @@
-"""What decoding takes and gives; without torch at run time: reading a recipe has to be quick."""
+"""The types that decoding takes and returns. Does not import torch, so that reading a recipe is quick."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One answer of decoding.
+    """One result of decoding.
 
     Args:
         tokens: ids without begin and end of sentence.
-        score: `log_prob` over the length penalty; see `length_penalty`.
+        score: `log_prob` divided by the length penalty; see `length_penalty`.
         log_prob: the model's log-probability of the tokens and, if finished, of the end, in nats.
-        attention: `[T, S]`, one row per token and, if finished, one for the end; None where the
-            model has no attention or it was not asked for.
-        finished: whether the model ended the answer itself, rather than the limit.
+        attention: `[T, S]`, one row per token and, if finished, one for the end; None if the model has
+            no attention or it was not requested.
+        finished: whether the model ended the sequence itself; False if the limit cut it off.
     """
 
     tokens: tuple[int, ...]
@@ -32,7 +32,7 @@ class Hypothesis:
 def length_penalty(length: int, alpha: float) -> float:
     """lp(Y) = ((5 + |Y|) / 6)^alpha, Wu et al. 2016, eq. 14; a score is log P(Y) / lp(Y).
 
-    `length` counts the end of sentence, if reached. Alpha 0 is no penalty.
+    `length` counts the end of sentence, if reached. With alpha 0 there is no penalty.
 
     >>> length_penalty(1, 0.6), length_penalty(7, 1.0)
     (1.0, 2.0)
@@ -42,31 +42,34 @@ def length_penalty(length: int, alpha: float) -> float:
 
 @runtime_checkable
 class StepState(Protocol):
-    """What a step model remembers: small states per hypothesis, and a memory per sentence.
+    """The state of a step model: small states per hypothesis, and a memory per sentence.
 
-    A state describes Q hypotheses for each of B sentences; a fresh one has Q = 1.
+    A state describes Q hypotheses for each of B sentences; a new one has Q = 1.
     """
 
     def reorder(self, hypotheses: Tensor) -> StepState:
-        """New hypothesis q of sentence b goes on from old hypothesis `hypotheses[b, q]`.
+        """Return a state in which hypothesis q of sentence b is the old hypothesis `hypotheses[b, q]`.
 
-        `hypotheses` is `[B, Q2]`, int64; Q2 may differ from Q. Only the small states move: a
-        sentence's hypotheses share its memory.
+        `hypotheses` is `[B, Q2]`, int64; Q2 may differ from Q. Only the small states move, because the
+        hypotheses of a sentence share its memory.
         """
         ...
 
     def keep(self, sentences: Tensor) -> StepState:
-        """Only the sentences at these positions, `[B2]` int64, ascending; memory included."""
+        """Return only the sentences at these positions, `[B2]` int64, ascending, with their memory."""
         ...
 
 
 @runtime_checkable
 class StepModel(Protocol):
-    """A model that can go one token further."""
+    """A model that can be advanced by one token."""
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
         """Read `tokens`, `[B, Q]` int64 → (logits `[B, Q, V]`, state, attention `[B, Q, S]`).
 
-        Attention may be None. S may shrink when sentences leave, never below one's own length.
+        A model that copies has `[B, Q, V + S]` logits: id V + s is the word at step s of the source.
+
+        Attention may be None. S may shrink when sentences leave, but never below the length of a
+        remaining sentence.
         """
         ...

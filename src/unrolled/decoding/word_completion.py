@@ -1,7 +1,7 @@
-"""The word being typed: which words agree with its first letters, and how probable each is.
+"""Word completion: find the words that begin with the letters typed, and their probabilities.
 
-Letters and byte pairs spell a word in several steps, so words are searched for, best first. Where a
-token is a word, the answer is one row of the softmax.
+Characters and byte pairs spell a word in several steps, so completions are found by best-first search. If
+each token is a word, one row of the softmax suffices.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from torch import Tensor
 from unrolled.text.tokenizer import EOS_ID
 
 Layers = tuple[tuple[Tensor, ...], ...]
-"""A language model's state: for each layer its tensors, `[B, H]`."""
+"""A language model's state: the tensors of each layer, `[B, H]`."""
 
 ReadOn = Callable[[Sequence[int], Layers], tuple[Tensor, Layers]]
-"""One token more on each of B rows: ids and a state → log-probabilities `[B, V]` and a state."""
+"""Read one more token in each of B rows: ids and a state → log-probabilities `[B, V]` and a state."""
 
 WIDTH = 24
-"""Hypotheses that go one token further together."""
+"""Number of hypotheses that are extended together in one step."""
 
 _N_ROUNDS = 31
-"""How often hypotheses are read further, at least, before the search gives up."""
+"""The search gives up after this many rounds, or `max_length` + 1 if that is more."""
 
 _N_CHILDREN = 64
-"""How many of its most probable continuations a hypothesis is followed by."""
+"""Number of most probable continuations considered per hypothesis."""
 
 _APOSTROPHES = frozenset("'\u2019")
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One way in which the word typed last may go on.
+    """One completion of the last word.
 
     Args:
         text: the whole word; starts with `typed`.
-        probability: of this word, given the text before it and that it begins with `typed`.
-        typed: the characters of it that are already there.
+        probability: probability of the word, given the text before it and that it begins with `typed`.
+        typed: the characters of the word that are already typed.
     """
 
     text: str
@@ -60,7 +60,7 @@ def in_word(character: str) -> bool:
 
 
 def last_word(text: str) -> str:
-    """The word that a text ends in the middle of, or at the end of.
+    """The complete or incomplete word at the end of a text; "" if there is none.
 
     >>> last_word("they don'"), last_word("they don't "), last_word("1½ caf\u00e9")
     ("don'", '', 'café')
@@ -72,10 +72,10 @@ def last_word(text: str) -> str:
 
 
 class TokenTrie:
-    """What each token of a vocabulary writes, arranged so that agreeing tokens are found at once.
+    """The bytes of each token of a vocabulary, sorted so that matching tokens are found quickly.
 
     Args:
-        token_bytes: for each id the UTF-8 bytes that it contributes; empty for special tokens.
+        token_bytes: the UTF-8 bytes of each token, by id; empty for special tokens.
 
     >>> trie = TokenTrie([b"", b"th", b"the", b"t", b"a"])
     >>> trie.beginning_with(b"th"), trie.agreeing(b"th")
@@ -87,8 +87,8 @@ class TokenTrie:
         pairs = sorted((written, i) for i, written in enumerate(self.bytes) if written)
         self._sorted = [written for written, _ in pairs]
         self._ids = [i for _, i in pairs]
-        # What a token does to a word that stands at a character's border: end it, or go on. Part of
-        # a character may do either; whether it did is seen when the character is whole.
+        # Whether a token ends or continues a word made of complete characters. Part of a character may
+        # do either; this is decided once the character is complete.
         begins = [_first_character(written) for written in self.bytes]
         ends = [first is not None and not in_word(first) for first in begins]
         ends[EOS_ID] = True
@@ -105,27 +105,27 @@ class TokenTrie:
         self.inside_character = torch.tensor([bool(w) and 0x80 <= w[0] < 0xC0 for w in self.bytes])
 
     def beginning_with(self, prefix: bytes) -> list[int]:
-        """The ids whose bytes begin with these, in the order of their bytes; all, for none."""
+        """The ids whose bytes begin with `prefix`, in the order of their bytes; all if it is empty."""
         if not prefix:
             return list(self._ids)
-        # A text's bytes never hold 0xFF, so that the last one can be raised.
+        # UTF-8 never contains 0xFF, so the last byte can be incremented.
         beyond = prefix[:-1] + bytes([prefix[-1] + 1])
         return self._ids[bisect_left(self._sorted, prefix) : bisect_left(self._sorted, beyond)]
 
     def agreeing(self, wanted: bytes) -> list[int]:
-        """The ids that may come next where these bytes do: they begin with them, or begin them."""
-        found = self.beginning_with(wanted)
+        """The ids that may come next where `wanted` must: one is a prefix of the other."""
+        ids = self.beginning_with(wanted)
         for length in range(len(wanted) - 1, 0, -1):
             start = bisect_left(self._sorted, wanted[:length])
             while start < len(self._sorted) and self._sorted[start] == wanted[:length]:
-                found.append(self._ids[start])
+                ids.append(self._ids[start])
                 start += 1
-        return found
+        return ids
 
 
 @dataclass(frozen=True)
 class _Node:
-    """A hypothesis that has been read: its probability, what it wrote, and where its state stands."""
+    """A hypothesis that has been read: its log-probability, its bytes, and the place of its state."""
 
     log_prob: float
     written: bytes
@@ -134,29 +134,29 @@ class _Node:
 
 
 _Child = tuple[float, int, _Node, int, bytes]
-"""What a hypothesis may become: −log probability, a running number, it, a token, the bytes written."""
+"""A continuation: −log probability, a running number, its parent, the new token, all bytes written."""
 
 
 class WordSearch:
-    """A search for the words that may follow, over a model of letters or byte pairs.
+    """A search for the most probable next words with a model of characters or byte pairs.
 
-    Each round reads the `WIDTH` most probable hypotheses one token further in one step. A word has
-    ended when what follows is not a letter, mark, digit or apostrophe, and the probability of that
-    is part of the word's; those of several ways to cut one word into tokens are added up.
+    Each round extends the `WIDTH` most probable hypotheses by one token in one step. A word ends when the
+    next character is not a letter, mark, digit or apostrophe, and the probability of that is part of the
+    word's. If a word can be split into tokens in several ways, their probabilities are added.
 
-    In letters, there is one way to write a word, and its probability is exact. In byte pairs, ways
-    to cut it that were not worth following are missing (see `least_share`), and so is, from the
-    probability of the typed bytes, what lay outside the `WIDTH` most probable ways to cut those.
+    With characters, there is only one way, and the probability is exact. With byte pairs, splits that
+    were too improbable to follow are missing (see `least_share`); likewise, the probability of the typed
+    bytes covers only the `WIDTH` most probable ways to split them.
 
     Args:
-        read_on: reads one token more.
-        trie: of the vocabulary.
-        typed: the characters of the word that are already there.
+        read_on: reads one more token.
+        trie: the trie of the vocabulary.
+        typed: the characters of the word that are already typed.
         spaced: whether one space may come before the word.
-        max_length: the most characters that a word may still get.
+        max_length: maximum number of characters to add.
         least_share: a hypothesis is followed while its probability is at least this share of the
-            k-th word's. With 1, none is left that could become a better word by itself, unless the
-            rounds are used up: `_N_ROUNDS`, or one for each character where there are more.
+            k-th word's. With 1, no remaining hypothesis could become a better word by itself, unless
+            the search ran out of rounds: `_N_ROUNDS`, or `max_length` + 1 if that is more.
     """
 
     def __init__(
@@ -174,16 +174,16 @@ class WordSearch:
         self._states: list[Layers] = []
         self._finished: defaultdict[str, float] = defaultdict(float)
         self._heap: list[_Child] = []
-        self._order = count()  # settles ties, so that nodes are never compared
+        self._order = count()  # breaks ties, so that nodes are never compared
 
     def run(self, log_probs_1V: Tensor, state: Layers, wanted: bytes, k: int) -> list[Completion]:
-        """The k most probable words.
+        """Return the k most probable words.
 
         Args:
-            log_probs_1V: of the next token, `[1, V]`.
-            state: of one row.
-            wanted: bytes that the coming tokens have to write first.
-            k: how many words.
+            log_probs_1V: log-probabilities of the next token, `[1, V]`.
+            state: the model's state, of one row.
+            wanted: the bytes with which the next tokens must begin.
+            k: number of words.
         """
         self._states.append(state)
         root = _Node(0.0, b"", 0, 0)
@@ -200,14 +200,14 @@ class WordSearch:
             self._expand(nodes, log_probs_BV, k)
         best = sorted(self._finished.items(), key=lambda item: (-item[1], item[0]))[:k]
         return [
-            # Rounding must not make a certain word more than certain.
+            # Rounding must not raise a probability above 1.
             Completion(self._typed + word, min(1.0, mass / covered), self._typed)
             for word, mass in best
             if mass > 0
         ]
 
     def _cover(self, root: _Node, log_probs_BV: Tensor, wanted: bytes) -> float:
-        """Follow the ways to cut the wanted bytes; the probability of all that were seen."""
+        """Follow the ways to split the wanted bytes into tokens; return the total probability seen."""
         covered = 0.0
         nodes = [root]
         while nodes:
@@ -257,7 +257,7 @@ class WordSearch:
         return nodes, log_probs_BV
 
     def _expand(self, nodes: list[_Node], log_probs_BV: Tensor, k: int) -> None:
-        """End the word of each hypothesis, and put its continuations up for choice."""
+        """End the word of each hypothesis, and queue its continuations."""
         trie = self._trie
         p_end_B = log_probs_BV.double().exp() @ trie.ends.double()
         follow: list[Tensor] = []
@@ -281,7 +281,7 @@ class WordSearch:
                 self._push(total, node, token, node.written + trie.bytes[token])
 
     def _push(self, log_prob: float, node: _Node, token: int, written: bytes) -> None:
-        """A continuation: a word that has ended in it, something to follow, or no word at all."""
+        """Add a continuation: a finished word, a hypothesis to follow, or nothing if it is no word."""
         try:
             text, _ = codecs.utf_8_decode(written, "strict", False)
         except UnicodeDecodeError:
@@ -295,7 +295,7 @@ class WordSearch:
             heapq.heappush(self._heap, (-log_prob, next(self._order), node, token, written))
 
     def _pop(self, k: int) -> list[_Child]:
-        """The most probable hypotheses that are worth following."""
+        """Take the most probable hypotheses that are worth following from the queue."""
         least = self._least(k)
         chosen: list[_Child] = []
         while self._heap and len(chosen) < WIDTH and -self._heap[0][0] > least:
@@ -315,16 +315,16 @@ class WordSearch:
 def words_from(
     log_probs_V: Tensor, trie: TokenTrie, typed: str, prefix: str, k: int
 ) -> list[Completion]:
-    """The k most probable tokens that begin with a prefix, where a token is a word.
+    """Return the k most probable tokens that begin with a prefix, for a word vocabulary.
 
     Args:
-        log_probs_V: of the next token.
-        trie: of the vocabulary.
-        typed: the characters that are already there.
-        prefix: the same as the vocabulary writes them, in lower case where it knows no other.
-        k: how many.
+        log_probs_V: log-probabilities of the next token.
+        trie: the trie of the vocabulary.
+        typed: the characters that are already typed.
+        prefix: the same as the vocabulary writes them: in lower case if the vocabulary is lower-cased.
+        k: number of words.
 
-    Probabilities are those of the model over the sum of all agreeing words; of an empty prefix they
+    The probabilities are normalised over all words that begin with the prefix; with an empty prefix they
     are the model's own.
     """
     ids = torch.tensor(trie.beginning_with(prefix.encode()), dtype=torch.int64)
@@ -345,7 +345,7 @@ def _best(log_probs: Tensor, ids: list[int], n: int) -> Iterator[tuple[float, in
 
 
 def _first_character(written: bytes) -> str | None:
-    """The first character; none where the bytes begin inside of one or do not hold all of it."""
+    """The first character; None if the bytes begin inside a character or do not contain all of it."""
     for length in range(1, min(4, len(written)) + 1):
         try:
             return written[:length].decode("utf-8")

@@ -1,1 +1,1 @@
-"""Looking inside a trained model."""
+"""Inspect a trained model: attention, word attributions, word maps, evaluation reports."""

@@ -1,4 +1,4 @@
-"""Attention weights between a source and a translation, as a picture or as an HTML page."""
+"""Draw the attention weights between a source and its translation as an image or an HTML page."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, command:
     """Draw the attention weights of translations as heat maps.
 
     Args:
-        predictions: made with attention; the best translation of each is drawn.
+        predictions: predictions with attention; the best translation of each is drawn.
         path: ends in `.png`, `.svg` or `.pdf` (drawn by matplotlib), or in `.html` (one page that needs
             no other file).
-        command: that asked for the drawing, for the footer of a page.
+        command: the command that creates the drawing, for the footer of a page.
 
     Returns:
         The path.
@@ -28,7 +28,7 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, command:
     Raises:
         ConfigError: the path has another ending, the folder does not exist, every sentence is empty, or
             the model has no attention.
-        UnavailableError: the path is that of a picture, and matplotlib is not installed.
+        UnavailableError: the path is that of an image, and matplotlib is not installed.
         RunError: the disk is full, or the file cannot be written.
 
     >>> import tempfile, torch
@@ -72,7 +72,7 @@ def _draw_picture(predictions: Sequence[Prediction], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise UnavailableError(
-            "a picture needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
+            "an image needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
         ) from None
     sizes = [
         (len(p.source_pieces) * 0.42 + 1.6, len(p.hypotheses[0].pieces) * 0.36 + 1.6)
@@ -96,7 +96,7 @@ def _draw_picture(predictions: Sequence[Prediction], path: Path) -> None:
             label.set(ha="left", rotation_mode="anchor")
         panel.set_yticks(range(len(best.pieces)), best.pieces)
         for label in (*panel.get_xticklabels(), *panel.get_yticklabels()):
-            label.set_parse_math(False)  # a dollar sign is a dollar sign
+            label.set_parse_math(False)  # a dollar sign does not start a formula
         for edge in panel.spines.values():
             edge.set_color("0.8")
         figure.colorbar(image, ax=panel, shrink=0.6, label="attention weight", pad=0.02)
@@ -106,7 +106,7 @@ def _draw_picture(predictions: Sequence[Prediction], path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Translation:
-    """A translation as the page shows it: a row of weights for each piece of the translation."""
+    """A translation as shown on the page: one row of weights per piece of the translation."""
 
     text: str
     log_prob: float
@@ -115,11 +115,11 @@ class _Translation:
 
 
 def attention_page(predictions: Sequence[Prediction], command: str = "") -> str:
-    """One HTML page that needs nothing else: a heat map for each translation.
+    """Create a self-contained HTML page with a heat map for each translation.
 
     Args:
-        predictions: with attention; the best translation of each is shown.
-        command: that created the page, for the footer.
+        predictions: predictions with attention; the best translation of each is shown.
+        command: the command that creates the page, for the footer.
     """
     translations = [_translation(prediction) for prediction in predictions]
     return page.render(

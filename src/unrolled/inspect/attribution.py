@@ -1,14 +1,13 @@
-"""Which words mattered: what each of them gave to a score, for any model that reads embeddings.
+"""Word attribution: the contribution of each word to a score, for any model that reads embeddings.
 
 Integrated gradients (Sundararajan, Taly & Yan 2017, "Axiomatic attribution for deep networks",
-section 3) go on a straight line from a baseline x' that says nothing to the text x, and sum up the
-gradients on the way:
+section 3) integrate the gradients along a straight line from an uninformative baseline x' to the text x:
 
     IG_i = (x_i − x'_i) ∫_0^1 ∂f(x' + α (x − x')) / ∂x_i dα
 
 They are complete: Σ_i IG_i = f(x) − f(x') (proposition 1), up to the error of summing a finite number of
-steps, which is given with them. Occlusion is the plain question beside it: how much does the score fall
-when a word is left out?
+steps, which can be computed from the result. Occlusion is the simpler alternative: how much the score
+decreases if a word is left out.
 """
 
 from __future__ import annotations
@@ -28,20 +27,20 @@ from unrolled.shapes import Float, Padded
 from unrolled.tasks.predictions import LabelPrediction
 
 Score: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""`[R, T, E]` embeddings, `[R]` lengths, `[R]` which row of the batch each is → `[R]` scores.
+"""`[R, T, E]` embeddings, `[R]` lengths, `[R]` index of each row in the batch → `[R]` scores.
 
-Lengths and rows are int64 on the CPU. The rows are for what else belongs to one: the label whose score is
-asked for, or the other text. No dropout: a row's score must not depend on chance, nor on what it is
-scored together with.
+Lengths and indices are int64 on the CPU. The indices serve to look up other data of a row: the label
+whose score is wanted, or the other text. There must be no dropout: the score of a row must depend neither
+on chance nor on the rows with which it is scored.
 """
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """What each word gave to the score.
+    """The contribution of each token to the score.
 
     Args:
-        tokens: `[B, T]`, the sum over a token's embedding; 0 in the padding.
+        tokens: `[B, T]`, summed over the embedding of each token; 0 in the padding.
         outputs: `[B]`, the score of the text.
         baseline_outputs: `[B]`, the score of the baseline.
     """
@@ -51,7 +50,7 @@ class Attribution:
     baseline_outputs: Tensor
 
 
-@torch.inference_mode(False)  # a caller's may be on, in which no gradient can be had
+@torch.inference_mode(False)  # the caller may have enabled it, and it does not allow gradients
 def integrated_gradients(
     score: Score,
     x: Padded,
@@ -61,24 +60,24 @@ def integrated_gradients(
 ) -> Attribution:
     """Attribute a score to the tokens of each row.
 
-    The integral is summed by Gauss and Legendre's rule, which needs a few dozen steps where the paper's
-    equal ones need hundreds. Where `tokens` do not sum to `outputs − baseline_outputs`,
-    take more.
+    The integral is approximated by Gauss–Legendre quadrature, which needs a few dozen steps where the
+    equal steps of the paper need hundreds. If `tokens` do not sum to `outputs − baseline_outputs`, use
+    more steps.
 
     Args:
-        score: differentiable in the embeddings.
-        x: embeddings, values `[B, T, E]`; the padding cannot be seen, NaN included.
-        baseline: `[E]`, one vector for every token, e.g. that of <unk> or <pad>, or as `x.values`; None
-            means zeros. The lengths are those of x.
-        n_steps: gradients per row, at least 1.
-        max_tokens: of a batch of rows that the score is asked for; bounds the memory. One row is always
-            taken, however long.
+        score: must be differentiable with respect to the embeddings.
+        x: embeddings, values `[B, T, E]`; padding is ignored, even NaN.
+        baseline: `[E]`, one vector for every token, e.g. that of <unk> or <pad>, or the shape of
+            `x.values`; None means zeros. The lengths are those of x.
+        n_steps: number of gradients per row, at least 1.
+        max_tokens: maximum number of tokens, including padding, scored at once, to limit memory. At least
+            one row is scored at a time, however long.
 
     Raises:
-        ValueError: no steps; shapes that do not fit; a score that is not one number per row, or does not
-            depend on the embeddings.
+        ValueError: `n_steps` is below 1, shapes do not match, or the score is not one number per row or
+            does not depend on the embeddings.
 
-    The first token weighs 2, the second 3:
+    The first token has weight 2, the second 3:
 
     >>> x = Padded(torch.ones(1, 3, 5), torch.tensor([2]))
     >>> def score(x, lengths, rows):
@@ -111,24 +110,24 @@ def integrated_gradients(
         parts_RT = (gradient_RTE * way_RTE).sum(dim=2) * weights_K[steps_R, None]
         tokens_BT[:, :width].index_add_(0, rows_R.to(x_BTE.device), parts_RT)
     tokens_BT = torch.where(x.mask, tokens_BT, 0)
-    outputs = [_all_scores(score, each, x.lengths, max_tokens) for each in (x_BTE, start_BTE)]
+    outputs = [_all_scores(score, at, x.lengths, max_tokens) for at in (x_BTE, start_BTE)]
     return Attribution(tokens_BT, *outputs)
 
 
 @torch.no_grad()
 def occlusion(score: Score, x: Padded, max_tokens: int = 8192) -> Float[Tensor, "B T"]:
-    """How much each row's score falls when one token is left out and the rest moves up: `[B, T]`.
+    """How much each row's score decreases if one token is removed from the sequence: `[B, T]`.
 
     0 in the padding. A text of n tokens is read n + 1 times.
 
     Args:
-        score: as for `integrated_gradients`, but need not be differentiable; a row of one token is
-            scored at length 0 without it.
-        x: embeddings, values `[B, T, E]`; the padding cannot be seen.
-        max_tokens: of a batch of rows that the score is asked for.
+        score: as for `integrated_gradients`, but need not be differentiable; for a row of one token, it
+            is also called with length 0.
+        x: embeddings, values `[B, T, E]`; padding is ignored.
+        max_tokens: maximum number of tokens, including padding, scored at once.
 
     Raises:
-        ValueError: shapes that do not fit, or a score that is not one number per row.
+        ValueError: shapes do not match, or the score is not one number per row.
 
     >>> x = Padded(torch.tensor([[[1.0], [2.0], [4.0]]]), torch.tensor([3]))
     >>> occlusion(lambda x, lengths, rows: x[:, :, 0].sum(1), x)
@@ -153,17 +152,17 @@ def occlusion(score: Score, x: Padded, max_tokens: int = 8192) -> Float[Tensor, 
 
 
 def _checked(x: Padded) -> Float[Tensor, "B T E"]:
-    """The embeddings, without their history, and with zeros in the padding."""
+    """The embeddings, detached, and with zeros in the padding."""
     if x.values.dim() != 3 or not x.values.is_floating_point():
         raise ValueError(
-            f"x must be embeddings [B, T, E], got {x.values.dtype} {list(x.values.shape)}; look the ids "
-            "up first"
+            f"x must be embeddings [B, T, E], got {x.values.dtype} {list(x.values.shape)}; look up the "
+            "embeddings of ids first"
         )
     return torch.where(x.mask.unsqueeze(2), x.values.detach(), 0)
 
 
 def _chunks(lengths_N: Tensor, n_steps: int, max_tokens: int) -> Iterator[tuple[Tensor, int]]:
-    """Which cases are scored together, and the longest of them; one step at least, if there is any."""
+    """Yield the indices of cases to score together, and the largest of their lengths, at least 1."""
     size = max(1, max_tokens // max(1, n_steps))
     for cases_R in torch.arange(len(lengths_N)).split(size):
         longest = int(lengths_N[cases_R].max()) if len(cases_R) else 0
@@ -195,77 +194,80 @@ def _gradient(scores_R: Tensor, x_RTE: Tensor) -> Tensor:
         (gradient,) = torch.autograd.grad(scores_R.sum(), x_RTE, allow_unused=True)
     if gradient is None:
         raise ValueError(
-            "the score has no gradient for the embeddings; compute it from them, without detach and "
-            "without no_grad"
+            "the score has no gradient with respect to the embeddings; compute it from them, without "
+            "detach and without no_grad"
         )
     return gradient
 
 
 Words = list[tuple[str, float]]
-"""The tokens of a text with how much each spoke for the answer (above 0) or against it, −1…1."""
+"""The tokens of a text with their weights, −1…1: above 0 for the prediction, below 0 against it."""
 
 
 def explain_words(
     predictor: LabelPredictor, inputs: Sequence[Any], method: str = "gradients", n_steps: int = 32
 ) -> list[list[Words]]:
-    """Which words of each input spoke for the label that it was given.
+    """Compute which words of each input support the predicted label.
 
-    The score that is attributed is the log-odds of that label (of several, of the likeliest one); weights
-    are shares of the largest of the input.
+    The score that is attributed is the log-odds of that label (in multi-label runs, of the most probable
+    one); the weights of an input are divided by the largest of them.
 
     Args:
-        predictor: a run that gives one answer to each input.
+        predictor: a run that predicts labels of whole inputs.
         inputs: as for `LabelPredictor.predict`.
-        method: "gradients" (`integrated_gradients`), "occlusion", or "attention": what an attentive
-            pooling or encoder looked at.
-        n_steps: of integrated gradients.
+        method: "gradients" (`integrated_gradients`), "occlusion", or "attention": the weights of an
+            attentive pooling or encoder.
+        n_steps: number of steps of integrated gradients.
 
     Returns:
         For each input and each of its texts, the tokens with their weights.
 
     Raises:
-        ConfigError: an unknown method, attention of a model that has none, or a run of tags.
+        ConfigError: the method is unknown, the model has no attention although the method needs it, or
+            the run is a tagger.
     """
     check_method(predictor, method)
-    said = predictor.predict(inputs)
+    predictions = predictor.predict(inputs)
     if method == "attention":
-        weights = [each.weights for each in said]
+        weights = [prediction.weights for prediction in predictions]
     else:
         weights = [
-            _weights(predictor, one, answer, method, n_steps)
-            for one, answer in zip(inputs, said, strict=True)
+            _weights(predictor, item, prediction, method, n_steps)
+            for item, prediction in zip(inputs, predictions, strict=True)
         ]
-    return [_shares(each, parts) for each, parts in zip(said, weights, strict=True)]
+    return [
+        _shares(prediction, parts) for prediction, parts in zip(predictions, weights, strict=True)
+    ]
 
 
 def check_method(predictor: LabelPredictor, method: str) -> None:
-    """Refuse what `explain_words` could not do, before there is anything to explain.
+    """Check whether `explain_words` supports a method, before there is anything to explain.
 
     Raises:
-        ConfigError: as `explain_words`.
+        ConfigError: as for `explain_words`.
     """
     methods = ("gradients", "occlusion", "attention")
     require(method in methods, "words", f"one of {', '.join(methods)}", method)
-    (said,) = predictor.predict([("a",) * predictor.n_texts])
-    if said.probabilities.ndim > 1:
-        raise ConfigError("every token has an answer of its own here; ask for words = 'none'")
-    if method == "attention" and all(part is None for part in said.weights):
+    (prediction,) = predictor.predict([("a",) * predictor.n_texts])
+    if prediction.probabilities.ndim > 1:
+        raise ConfigError("words cannot be explained for a tagger; set words = 'none'")
+    if method == "attention" and all(part is None for part in prediction.weights):
         trained = "model.pooling = 'attentive'"
         if predictor.n_texts > 1:
             trained = "model.encoder = 'attention' or 'word_by_word'"
         raise ConfigError(
-            f"this model has no attention; ask for gradients or occlusion, or train with {trained}"
+            f"this model has no attention; use gradients or occlusion, or train with {trained}"
         )
 
 
 def _weights(
-    predictor: LabelPredictor, one: Any, said: LabelPrediction, method: str, n_steps: int
+    predictor: LabelPredictor, item: Any, prediction: LabelPrediction, method: str, n_steps: int
 ) -> tuple[Any, ...]:
-    """For each text of an input `[T]`."""
+    """The weights of the tokens of each text of an input, each `[T]`."""
     model: Any = predictor.model
-    label = int(said.probabilities.argmax())
+    label = int(prediction.probabilities.argmax())
     with torch.no_grad():
-        batch = predictor.task.collate([predictor.encode(one)]).to(model.head.thresholds.device)
+        batch = predictor.task.collate([predictor.encode(item)]).to(model.head.thresholds.device)
         texts = [model.embed(text) for text in batch.texts]
 
     def score_of(side: int) -> Score:
@@ -286,36 +288,36 @@ def _weights(
 
         return score
 
-    found = []
+    weights = []
     for side, text in enumerate(texts):
         if not int(text.lengths[0]):
-            found.append(np.zeros(0, np.float32))
+            weights.append(np.zeros(0, np.float32))
         elif method == "occlusion":
-            found.append(occlusion(score_of(side), text)[0].numpy(force=True))
+            weights.append(occlusion(score_of(side), text)[0].numpy(force=True))
         elif _is_read(predictor, side):
             attributed = integrated_gradients(score_of(side), text, n_steps=n_steps)
-            found.append(attributed.tokens[0].numpy(force=True))
+            weights.append(attributed.tokens[0].numpy(force=True))
         else:
-            found.append(np.zeros(int(text.lengths[0]), np.float32))
-    return tuple(found)
+            weights.append(np.zeros(int(text.lengths[0]), np.float32))
+    return tuple(weights)
 
 
 def _is_read(predictor: LabelPredictor, side: int) -> bool:
-    """Whether the answer depends on a text at all; a control's does not on the other one."""
+    """Whether the prediction depends on a text; an encoder of a single text ignores the other."""
     encoder = getattr(predictor.recipe.model, "encoder", "")
     return encoder != ("second_only", "first_only")[side]
 
 
-def _shares(said: LabelPrediction, weights: Sequence[Any]) -> list[Words]:
-    given = [
+def _shares(prediction: LabelPrediction, weights: Sequence[Any]) -> list[Words]:
+    arrays = [
         np.zeros(len(pieces)) if part is None else np.asarray(part, np.float64)[: len(pieces)]
-        for pieces, part in zip(said.pieces, weights, strict=True)
+        for pieces, part in zip(prediction.pieces, weights, strict=True)
     ]
-    largest = max((float(np.abs(part).max(initial=0)) for part in given), default=0.0)
+    largest = max((float(np.abs(part).max(initial=0)) for part in arrays), default=0.0)
     return [
         [
             (piece, float(weight) / largest if largest else 0.0)
             for piece, weight in zip(pieces, part, strict=True)
         ]
-        for pieces, part in zip(said.pieces, given, strict=True)
+        for pieces, part in zip(prediction.pieces, arrays, strict=True)
     ]

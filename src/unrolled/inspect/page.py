@@ -1,13 +1,13 @@
-"""HTML pages: one shell, parts that pages share, and templates that escape every value by themselves.
+"""HTML pages: one shell, shared parts, and templates that escape every value automatically.
 
-The pages are jinja2 templates in `templates/`, with autoescape on. A builder of elements in Python would
-escape as well; templates are files that editors check as HTML and that show a page in reading order, and
-jinja2 is there wherever torch is. `shell.html` holds what every page has (head, style, title, footer) and
-`parts.html` what several pages draw: tables, bars, intervals, heat maps, weighted words.
+The pages are jinja2 templates in `templates/`, with autoescape on. Building elements in Python would
+escape values, too, but editors check templates as HTML, templates show a page in reading order, and
+jinja2 is always installed with torch. `shell.html` contains what every page has (head, style, title,
+footer) and `parts.html` what several pages draw: tables, bars, intervals, heat maps, weighted words.
 
-Whatever their texts hold, pages are safe because every value passes `_printable` and autoescape, because
-attributes are in quotation marks, and because no template has a script or marks a text as safe. The
-content security policy in the shell forbids scripts, and whatever is not in the file, once more.
+Pages are safe regardless of the texts in them: every value passes `_printable` and autoescape, attributes
+are in quotation marks, and no template contains a script or marks a text as safe. In addition, the
+content security policy in the shell forbids scripts and everything that is not in the file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from unrolled.quoting import shorten
+from unrolled.system import package_version
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
-# Control characters and halves of surrogate pairs, which HTML cannot hold; tabs and line feeds it can.
+# Control characters and halves of surrogate pairs, which HTML cannot contain, unlike tabs and line feeds.
 _NOT_IN_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
@@ -36,9 +36,9 @@ class HeatmapCell:
     """A cell of a heat map.
 
     Args:
-        weight: how strong the colour is, 0…1.
-        title: shown when the pointer rests on the cell.
-        text: in the cell.
+        weight: strength of the colour, 0…1.
+        title: tooltip of the cell.
+        text: text in the cell.
         kind: CSS classes; "correct" is blue, "error" orange, "weight" blue up to full strength.
     """
 
@@ -50,11 +50,11 @@ class HeatmapCell:
 
 @dataclass(frozen=True)
 class HeatmapRow:
-    """A row of a heat map, named on the left.
+    """A row of a heat map, with its name on the left.
 
     Args:
-        name: of the row.
-        cells: one for each column.
+        name: name of the row.
+        cells: one cell per column.
     """
 
     name: str
@@ -62,23 +62,23 @@ class HeatmapRow:
 
 
 def render(template: str, *, title: str, command: str = "", **values: Any) -> str:
-    """Fill in a page's template.
+    """Render a page from its template.
 
     Args:
         template: the name of a file in `templates/` that extends `shell.html`.
-        title: heading of the page and of its window.
-        command: that made the page, for the footer; empty if there was none.
-        values: what else the template names.
+        title: heading of the page and title of its window.
+        command: the command that creates the page, for the footer; empty if there is none.
+        values: the other values that the template uses.
 
     Returns:
-        One HTML page that needs no other file and no network. Characters that HTML cannot hold are
+        One HTML page that needs no other file and no network. Characters that HTML cannot contain are
         replaced by U+FFFD.
 
     Raises:
-        jinja2.UndefinedError: the template names a value that is not given.
+        jinja2.UndefinedError: the template uses a value that is not given.
     """
     page = _environment().get_template(template)
-    return page.render(title=title, command=command, version=_version(), **values)
+    return page.render(title=title, command=command, version=package_version(), **values)
 
 
 @cache
@@ -97,14 +97,7 @@ def _environment() -> Environment:
 
 
 def _printable(value: Any) -> Any:
-    """A value without characters that HTML cannot hold; what a macro has rendered has none any more."""
+    """Replace characters that HTML cannot contain; the output of a macro has none of them left."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return _NOT_IN_HTML.sub("\ufffd", value)
     return value
-
-
-def _version() -> str:
-    try:
-        return metadata.version("unrolled")
-    except metadata.PackageNotFoundError:  # run from its source
-        return ""

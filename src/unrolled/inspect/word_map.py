@@ -1,4 +1,4 @@
-"""Word vectors as a map: words that are close in meaning are close, as far as two dimensions allow."""
+"""Word maps: plot word vectors in two dimensions, so that similar words are close to each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unrolled.errors import ConfigError, UnavailableError
 from unrolled.vectors.word_vectors import WordVectors
 
 _ENDINGS = (".png", ".svg", ".pdf")
-_MOST = 500  # words; more cannot be read
+_MOST = 500  # words; with more, the map is unreadable
 _FONT_SIZE = 9.0  # points
 _GAP = 4.0  # points between a dot and its label
 
@@ -27,12 +27,11 @@ Box = tuple[float, float, float, float]
 def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> Path:
     """Plot words on the first two principal components of their vectors.
 
-    Vectors are normalised to length 1, as for cosine similarity. A label is placed beside the dot where
-    it covers no other label and no dot, if there is such a place; a label further away has a line to the
-    dot.
+    Vectors are normalised to length 1, as for cosine similarity. If possible, a label is placed next to
+    its dot, where it covers no other label or dot; a line connects a label further away to its dot.
 
     Args:
-        vectors: of the words.
+        vectors: the vectors of the words.
         words: 2 to 500; duplicates are drawn once.
         path: ends in `.png`, `.svg` or `.pdf`.
 
@@ -64,7 +63,7 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
     ids = np.array([vectors.id_of(word) for word in words])
     places_N2, shares = project(vectors.unit(ids))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph ", UserWarning)  # one for each letter, at each use
+        warnings.filterwarnings("ignore", "Glyph ", UserWarning)  # one per letter and use
         _draw(words, places_N2, shares, path)
     missing = _letters_without_glyph(words)
     if missing:
@@ -75,7 +74,7 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
 def project(
     vectors_ND: NDArray[np.floating],
 ) -> tuple[NDArray[np.float64], tuple[float, float]]:
-    """Principal component analysis to two dimensions.
+    """Project vectors to two dimensions by principal component analysis.
 
     Args:
         vectors_ND: N points.
@@ -110,7 +109,7 @@ def _draw(
         from matplotlib.figure import Figure
     except ImportError:
         raise UnavailableError(
-            "a picture needs matplotlib; run pip install 'unrolled[figures]'"
+            "an image needs matplotlib; run pip install 'unrolled[figures]'"
         ) from None
     side = min(16.0, 4.0 + 0.6 * math.sqrt(len(words)))
     figure = Figure(figsize=(side * 1.25, side), dpi=150, layout="constrained")
@@ -125,7 +124,7 @@ def _draw(
     for edge in axes.spines.values():
         edge.set_color("0.8")
     axes.tick_params(colors="0.5", labelsize=7)
-    canvas.draw()  # settles the layout, so that points of the picture are known
+    canvas.draw()  # computes the layout, so that positions in the image are known
     figure.set_layout_engine("none")
     _label(axes, canvas.get_renderer(), words, places_N2, figure.dpi / 72)
     with storage.replacing(path, "try again") as stream:
@@ -168,7 +167,7 @@ def _label(
             textcoords="offset points",
             fontsize=_FONT_SIZE,
             verticalalignment="bottom",
-            parse_math=False,  # a dollar sign is a dollar sign
+            parse_math=False,  # a dollar sign does not start a formula
             arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6} if is_far else None,
             zorder=4,
         )
@@ -180,17 +179,17 @@ def place_labels(
     inside: Box,
     gap: float,
 ) -> list[Box]:
-    """Place a label beside every dot, where it covers the least of other labels and dots.
+    """Place a label next to every dot, where it overlaps least with other labels and dots.
 
-    Places are tried around the dot (right, left, above, below and the corners), then in wider circles; of
-    equally good places, the first is taken. Labels in crowded areas are placed first, as those at the
-    edge have more room.
+    Positions around the dot are tried (right, left, above, below and the corners), then wider circles;
+    among equally good positions, the first is used. Labels in crowded areas are placed first, because
+    those at the edge have more room.
 
     Args:
-        dots: x and y.
-        sizes: width and height of the labels.
+        dots: x and y of each dot.
+        sizes: width and height of each label.
         inside: box that labels must not leave.
-        gap: between a dot and the nearest places of the label.
+        gap: distance between a dot and the nearest positions of its label.
 
     Returns:
         A box for each label, in the order of the dots.

@@ -1,9 +1,9 @@
-"""Attention: a query looks at the steps of a memory and takes home a weighted mean.
+"""Attention: compare a query with the steps of a memory and return their weighted average.
 
-Memory is prepared once per sequence (`remember`): its keys are projected there and nowhere else, and
-whatever lies past a row's length is cleared, so that padding cannot be seen. A query then costs one
-small projection. Q is the number of queries per row: 1 in a decoder's training step, the number of
-hypotheses in a beam (they share the row's memory), T when all steps are known.
+The memory is prepared once per sequence (`remember`): its keys are projected there and nowhere else, and
+everything beyond a row's length is cleared, so padding is never visible. A query then costs one small
+projection. Q is the number of queries per row: 1 in a decoder's training step, the number of hypotheses
+in a beam (they share the row's memory), T if all steps are known in advance.
 """
 
 from __future__ import annotations
@@ -16,28 +16,31 @@ from torch import Tensor, nn
 
 from unrolled.layers.renewal import renewed
 from unrolled.ops.linear import StepLinear, linear
-from unrolled.shapes import Bool, Float, Padded
+from unrolled.shapes import Bool, Float, Int, Padded
 
 Score = Literal["additive", "dot", "general"]
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a query can look at.
+    """The keys and values that a query attends to.
 
     Args:
         keys: `[B, S, A]`, compared with the query.
-        values: `[B, S, D]`, averaged; zeros past each row's length.
-        mask: `[B, 1, S]`, True where kept.
+        values: `[B, S, D]`, averaged; zeros beyond each row's length.
+        mask: `[B, 1, S]`, True for real steps.
+        ids: `[B, S]`, the word that a `CopyHead` writes if it copies a step; None without copying.
     """
 
     keys: Float[Tensor, "B S A"]
     values: Float[Tensor, "B S D"]
     mask: Bool[Tensor, "B 1 S"]
+    ids: Int[Tensor, "B S"] | None = None
 
     def keep(self, rows: Tensor) -> Memory:
-        """The memory of some rows, by index `[B']`."""
-        return Memory(self.keys[rows], self.values[rows], self.mask[rows])
+        """Return the memory of the rows with these indices, `[B']`."""
+        ids = None if self.ids is None else self.ids[rows]
+        return Memory(self.keys[rows], self.values[rows], self.mask[rows], ids)
 
 
 class Attention(nn.Module):
@@ -51,10 +54,10 @@ class Attention(nn.Module):
         a = softmax(e) over the row's real steps;  context = Σ_s a_s m_s
 
     Args:
-        score: which e.
+        score: "additive", "dot" or "general".
         query_size: width of q.
         memory_size: width of m_s.
-        hidden_size: width of the additive score's hidden layer; the query's if None.
+        hidden_size: width of the additive score's hidden layer; `query_size` if None.
 
     Raises:
         ValueError: `dot` with different widths.
@@ -86,7 +89,7 @@ class Attention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Glorot-uniform projections; a small uniform energy vector."""
+        """Initialise the projections Glorot-uniformly and the energy vector with small uniform values."""
         for name, parameter in self.named_parameters():
             if name == "energy_weight":
                 nn.init.uniform_(parameter, -0.1, 0.1)
@@ -94,15 +97,15 @@ class Attention(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def remember(self, encoded: Padded) -> Memory:
-        """Project the keys of `[B, S, D]` encodings once, and clear what lies past the lengths."""
+        """Project the keys of `[B, S, D]` encodings once, and clear everything beyond the lengths."""
         mask_BS = encoded.mask
         renewed(self)
         values_BSD = torch.where(mask_BS.unsqueeze(2), encoded.values, 0.0)
         keys_BSA = values_BSD if self.score == "dot" else linear(values_BSD, self.key_weight)
         return Memory(keys_BSA, values_BSD, mask_BS.unsqueeze(1))
 
-    def step_model(self) -> StepLinear | None:
-        """The query's projection for one pass through a loop; hand it to `forward` at each step."""
+    def arrange(self) -> StepLinear | None:
+        """Return the query's projection for one loop over steps; pass it to `forward` at each step."""
         return StepLinear(renewed(self).query_weight) if self.score == "additive" else None
 
     def forward(
@@ -111,9 +114,9 @@ class Attention(nn.Module):
         memory: Memory,
         project: StepLinear | None = None,
     ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B Q S"]]:
-        """Return (context, weights); a row whose memory is empty gets a context of zeros."""
+        """Return (context, weights); a row with an empty memory gets a context of zeros."""
         energies_BQS = self._energies(query_BQH, memory, project)
-        # The lowest finite number, not -inf: a row with no memory at all must not become NaN.
+        # The lowest finite number, not -inf: a row with an empty memory must not become NaN.
         lowest = torch.finfo(energies_BQS.dtype).min
         weights_BQS = torch.where(memory.mask, energies_BQS, lowest).softmax(dim=2)
         return torch.bmm(weights_BQS, memory.values), weights_BQS

@@ -1,24 +1,24 @@
-"""Two texts in, one vector out: independent, conditional and attentive encoders, and their classifier.
+"""Encoders of text pairs: independent, conditional and attentive; and the classifier on top of them.
 
 Rocktäschel, Grefenstette, Hermann, Kočiský & Blunsom 2016, "Reasoning about entailment with neural
 attention"; Augenstein, Rocktäschel, Vlachos & Bontcheva 2016, "Stance detection with bidirectional
-conditional encoding". All have the same call:
+conditional encoding". All are called in the same way:
 
     values_BD, attention_BTS = encoder(first, second)
 
-with two `Padded` of embedded texts, the first of S steps (a premise, a target), the second of T (a
-hypothesis, a tweet); the second is read in the light of the first. `attention` is None where there is
-none. Which text of a task comes first is the task's to say.
+with two `Padded` embedded texts, the first of S steps (a premise, a target), the second of T steps (a
+hypothesis, a tweet). A conditional encoder reads the second text starting from a state of the first.
+`attention` is None for encoders without attention. The task decides which of its texts comes first.
 
-In the equations x_s and z_t are the embedded steps of the first and the second text, superscripts 1 and
-2 the recurrent layers that read them, each with weights of its own, and h_0, c_0 where reading begins:
-zeros, or with `learned_start` parameters (`h_0` the same for both texts, as the papers write it). The
-papers' k is our H, the lengths of their two texts are our S and T.
+In the equations, x_s and z_t are the embedded steps of the first and the second text; superscripts 1 and
+2 denote the recurrent layers that read them, each with its own weights; h_0 and c_0 are the initial
+states: zeros, or parameters with `learned_start` (the same `h_0` for both texts, as in the papers). The
+papers' k is our H, and the lengths of their two texts are our S and T.
 
-What crosses from text to text is the *cell* state, never h. A GRU or an RNN has no cell state, and what
-it remembers is its hidden state: there h crosses instead, and takes the place of h_0.
+The second text starts from the *cell* state of the first, never from its h. A GRU or an RNN has no cell
+state: its memory is its hidden state, so h is passed on instead and replaces h_0.
 
-A text of no steps leaves the state as it was: after an empty first text the second is read from
+A text without steps leaves the state unchanged: after an empty first text the second is read from
 (h_0, c_0), and an empty second text has h_T = h_0.
 """
 
@@ -38,11 +38,11 @@ from unrolled.ops.word_by_word import word_by_word
 from unrolled.shapes import Float, Padded
 
 Encoded = tuple[Float[Tensor, "B D"], Float[Tensor, "B T S"] | None]
-"""A vector for each pair, and how much each step of the second text looked at each of the first."""
+"""A vector for each pair, and the attention weights of each step of the second text over the first."""
 
 
 class IndependentEncoder(nn.Module):
-    """Each text by itself; the two representations side by side.
+    """Encode each text by itself and concatenate the two representations.
 
         (h¹_s, c¹_s) = LSTM¹(x_s, h¹_s−1, c¹_s−1)
         (h²_t, c²_t) = LSTM²(z_t, h²_t−1, c²_t−1)
@@ -56,10 +56,10 @@ class IndependentEncoder(nn.Module):
         input_size: E.
         hidden_size: H of one direction.
         shared: whether one layer reads both texts.
-        bidirectional: whether each text is also read from its end; its representation is then what each
-            direction computed last, [h→_S; h←_1].
+        bidirectional: whether each text is also read backwards; its representation is then the last
+            state of each direction, [h→_S; h←_1].
         dropout_rate: on inputs and outputs of the recurrent layers.
-        learned_start: whether h_0 and c_0 are learned; else they are zeros.
+        learned_start: whether h_0 and c_0 are learned; otherwise they are zeros.
 
     >>> encoder = IndependentEncoder("lstm", 3, 5)
     >>> first = Padded(torch.randn(2, 7, 3), torch.tensor([7, 4]))
@@ -101,7 +101,7 @@ class IndependentEncoder(nn.Module):
 
 
 class ConditionalEncoder(nn.Module):
-    """The second text is read from the first one's cell state. Rocktäschel et al. 2016, section 2.2.
+    """Read the second text starting from the cell state of the first. Rocktäschel et al. 2016, sec. 2.2.
 
         (h¹_s, c¹_s) = LSTM¹(x_s, h¹_s−1, c¹_s−1)      from (h_0, c_0)
         (h²_t, c²_t) = LSTM²(z_t, h²_t−1, c²_t−1)      from (h_0, c¹_S)
@@ -134,7 +134,7 @@ class ConditionalEncoder(nn.Module):
         self.output_size = hidden_size
 
     def read(self, first: Padded, second: Padded) -> tuple[Padded, Padded, Float[Tensor, "B H"]]:
-        """Outputs of both layers, `[B, S, H]` and `[B, T, H]`, before dropout; and h²_T, after it."""
+        """Outputs of both layers, `[B, S, H]` and `[B, T, H]`, before dropout; h²_T, after dropout."""
         start = self.start(first.values.shape[0])
         y, end = self.first(first, start)
         h, last = self.second(second, crossed(start, end))
@@ -146,9 +146,9 @@ class ConditionalEncoder(nn.Module):
 
 
 class AttentiveEncoder(nn.Module):
-    """Conditional encoding, and one look back at the first text. Rocktäschel et al. 2016, eq. 7–10.
+    """Conditional encoding with attention from the last step. Rocktäschel et al. 2016, eq. 7–10.
 
-    With Y = [h¹_1 … h¹_S] and h_T = h²_T of `ConditionalEncoder`, e_S a row of S ones:
+    With Y = [h¹_1 … h¹_S] and h_T = h²_T from `ConditionalEncoder`, and e_S a row of S ones:
 
         M = tanh(W^y Y + W^h h_T ⊗ e_S)
         a = softmax(wᵀ M)
@@ -161,7 +161,7 @@ class AttentiveEncoder(nn.Module):
     Args:
         cell, input_size, hidden_size, dropout_rate, learned_start: as for `IndependentEncoder`.
 
-    After an empty first text the attention is zeros, and r = 0.
+    After an empty first text, all attention weights are zero, and r = 0.
 
     >>> encoder = AttentiveEncoder("lstm", 3, 5)
     >>> first = Padded(torch.randn(2, 7, 3), torch.tensor([7, 4]))
@@ -199,22 +199,22 @@ class AttentiveEncoder(nn.Module):
 
 
 class WordByWordEncoder(nn.Module):
-    """Conditional encoding, and a look back at each step. Rocktäschel et al. 2016, eq. 11–14.
+    """Conditional encoding with attention from every step. Rocktäschel et al. 2016, eq. 11–14.
 
-    With Y = [h¹_1 … h¹_S] and h_t = h²_t of `ConditionalEncoder`, e_S a row of S ones, and r_0 = 0:
+    With Y = [h¹_1 … h¹_S] and h_t = h²_t from `ConditionalEncoder`, e_S a row of S ones, and r_0 = 0:
 
         M_t = tanh(W^y Y + (W^h h_t + W^r r_t−1) ⊗ e_S)
         a_t = softmax(wᵀ M_t)
         r_t = Y a_tᵀ + tanh(W^t r_t−1)
         h* = tanh(W^p r_T + W^x h_T)
 
-    In their order these are `key_weight`, `query_weight`, `seen_query_weight`, `energy_weight`,
-    `next_weight`, `seen_weight` and `last_weight`.
+    In order of appearance, the weights are `key_weight`, `query_weight`, `seen_query_weight`,
+    `energy_weight`, `next_weight`, `seen_weight` and `last_weight`.
 
     Args:
         cell, input_size, hidden_size, dropout_rate, learned_start: as for `IndependentEncoder`.
 
-    After an empty first text the attention is zeros, and so is every r_t.
+    After an empty first text, all attention weights and every r_t are zero.
 
     >>> encoder = WordByWordEncoder("lstm", 3, 5)
     >>> first = Padded(torch.randn(2, 7, 3), torch.tensor([7, 4]))
@@ -249,7 +249,7 @@ class WordByWordEncoder(nn.Module):
         self.output_size = hidden_size
 
     def forward(self, first: Padded, second: Padded) -> Encoded:
-        """h*, and a_t for each step, zeros in the padding of either text."""
+        """h*, and a_t for each step; zeros in the padding of either text."""
         y, h, last_BH = self.conditional.read(first, second)
         y, h = self.conditional.first.dropped(y), self.conditional.second.dropped(h)
         r_BH, attention_TBS = word_by_word(
@@ -267,7 +267,7 @@ class WordByWordEncoder(nn.Module):
 
 
 class BidirectionalConditionalEncoder(nn.Module):
-    """Both texts are read both ways, and each direction's cell state crosses.
+    """Conditional encoding in both directions, each starting from the cell state of the same direction.
 
     Augenstein et al. 2016, section 3.3.
 
@@ -277,8 +277,8 @@ class BidirectionalConditionalEncoder(nn.Module):
         (h←²_t, c←²_t) = LSTM←²(z_t, h←²_t+1, c←²_t+1)      t = T … 1, from (h←_0, c←¹_1)
         h = [h→²_T; h←²_1]
 
-    With target="one_way" the first text is read forwards only, and its c¹_S is where both directions of
-    the second text begin.
+    With target="one_way" the first text is only read forwards, and both directions of the second text
+    begin with its c¹_S.
 
     Args:
         cell, input_size, hidden_size, dropout_rate, learned_start: as for `IndependentEncoder`.
@@ -325,12 +325,12 @@ class BidirectionalConditionalEncoder(nn.Module):
 
 
 class SingleEncoder(nn.Module):
-    """One recurrent layer over one text: a control, or both texts one after the other.
+    """One recurrent layer over a single text as a baseline, or over both texts concatenated.
 
         h = h_T of the first text alone, of the second alone, or of [x_1 … x_S; z_1 … z_T]
 
-    What a control knows of the label shows what the texts betray each by itself (Poliak et al. 2018,
-    "Hypothesis only baselines in natural language inference").
+    The baselines show how much of the label a single text gives away (Poliak et al. 2018, "Hypothesis
+    only baselines in natural language inference").
 
     Args:
         reads: "first_only", "second_only" or "concatenated".
@@ -378,7 +378,7 @@ class SingleEncoder(nn.Module):
 
 
 def one_after_the_other(first: Padded, second: Padded) -> Padded:
-    """Rows of the first text, each with that of the second behind its last real step.
+    """Concatenate two texts row by row; the second follows the last real step of the first.
 
     >>> first = Padded(torch.tensor([[[1.0], [2.0]], [[3.0], [0.0]]]), torch.tensor([2, 1]))
     >>> second = Padded(torch.tensor([[[7.0]], [[8.0]]]), torch.tensor([1, 1]))
@@ -400,25 +400,25 @@ def one_after_the_other(first: Padded, second: Padded) -> Padded:
 
 
 class Reader(nn.Module):
-    """One recurrent layer over a text, with dropout on what goes in and what is taken out.
+    """One recurrent layer over a text, with dropout on its inputs and outputs.
 
     Args:
         cell: "lstm", "gru" or "rnn".
         input_size: E.
         hidden_size: H.
         n_directions: N, 1 or 2.
-        dropout_rate: on inputs and on what is used of the outputs; not on the cell state, which stays
+        dropout_rate: on the inputs and on the outputs that are used; not on the cell state, which stays
             inside the recurrence. Zaremba, Sutskever & Vinyals 2014.
 
     Raises:
-        ConfigError: an unknown cell, or a rate out of range.
+        ConfigError: the cell is unknown, or the rate is out of range.
     """
 
     def __init__(
         self, cell: str, input_size: int, hidden_size: int, n_directions: int, dropout_rate: float
     ) -> None:
         super().__init__()
-        cell_named(cell)  # refuses an unknown one
+        cell_named(cell)  # raises an error for an unknown cell
         wanted = "at least 0 and below 1"
         require(0 <= dropout_rate < 1, "dropout_rate", wanted, dropout_rate)
         self.n_directions = n_directions
@@ -430,7 +430,7 @@ class Reader(nn.Module):
     def forward(self, text: Padded, start: State) -> tuple[Padded, State]:
         """Outputs `[B, T, N·H]`, zeros in the padding, and the state at each row's true end.
 
-        Of these nothing is dropped yet.
+        Dropout is not yet applied to either.
 
         Args:
             text: `[B, T, E]`.
@@ -443,23 +443,23 @@ class Reader(nn.Module):
         return Padded(y_BTH, text.lengths), end
 
     def dropped(self, outputs: Padded) -> Padded:
-        """The outputs, some of their units dropped."""
+        """The outputs after dropout."""
         return Padded(self.dropout(outputs.values), outputs.lengths)
 
     def last(self, state: State) -> Float[Tensor, "B D"]:
-        """What each direction computed last, h→_T and h←_1, side by side; some units dropped."""
+        """The last hidden states of each direction, h→_T and h←_1, concatenated, after dropout."""
         h_NBH = state[0]
         return self.dropout(h_NBH.transpose(0, 1).flatten(1))
 
 
 class Start(nn.Module):
-    """Where reading begins: h_0, and the LSTM's c_0, of each direction; zeros or learned.
+    """The initial state of each direction: h_0, and c_0 for the LSTM; zeros or learned.
 
     Args:
         cell: "lstm", "gru" or "rnn".
         hidden_size: H.
         n_directions: N.
-        learned: whether they are parameters, which begin at zero too.
+        learned: whether they are parameters; these are initialised to zero, too.
 
     >>> [part.shape for part in Start("lstm", 5, 2)(3)]
     [torch.Size([2, 3, 5]), torch.Size([2, 3, 5])]
@@ -483,14 +483,14 @@ class Start(nn.Module):
 
 
 def crossed(start: State, end: State) -> State:
-    """Where the second text begins: the LSTM's own h_0 and the first one's cell state.
+    """The initial state for the second text: for an LSTM, h_0 and the final cell state of the first text.
 
-    Of a GRU or an RNN, whose state is h alone, it is that h. Where the first text was read in one
-    direction and the second is read in two, both begin with what it came to.
+    For a GRU or an RNN, whose state is h alone, it is the final h of the first text. If the first text
+    was read in one direction and the second is read in two, both directions begin with the same state.
 
     Args:
-        start: where the first text began, `[N, B, H]` each.
-        end: where it ended.
+        start: the state with which each direction begins, `[N, B, H]` each.
+        end: the state after the first text.
 
     >>> h_0, c_0, h_S, c_S = torch.arange(4.0).view(4, 1, 1, 1)
     >>> [part.item() for part in crossed((h_0, c_0), (h_S, c_S))]
@@ -514,23 +514,23 @@ def _square(hidden_size: int) -> nn.Parameter:
 
 
 class TanhScorer(nn.Module):
-    """The classifier over a pair's vector.
+    """The classifier on the vector of a pair.
 
         logits = W_o tanh(W h) + b_o
         logits = tanh(W h), W of C rows            literal
 
-    The second is the letter of both papers (Rocktäschel et al. 2016, section 2.2; Augenstein et al. 2016,
-    section 3): the tanh itself lands in the space of the classes. Its logits lie within −1…1, so that no
-    probability of three classes exceeds e² / (e² + 2) = 0.79.
+    The second equation follows both papers literally (Rocktäschel et al. 2016, section 2.2; Augenstein
+    et al. 2016, section 3): the tanh layer itself has one unit per class. Its logits lie within −1…1, so
+    with three classes no probability exceeds e² / (e² + 2) = 0.79.
 
     Args:
         input_size: D, width of h.
         n_classes: C.
-        literal: which of the two.
+        literal: whether to use the second equation.
 
     Attributes:
         weight: W.
-        output: W_o and b_o; None for the literal one.
+        output: W_o and b_o; None if `literal`.
 
     >>> TanhScorer(5, 3, literal=True)(torch.full((2, 5), 100.0)).abs().max().item() <= 1
     True

@@ -2,15 +2,15 @@
 
 Lafferty, McCallum & Pereira 2001, "Conditional random fields"; as the last layer of a tagger: Lample et
 al. 2016, "Neural architectures for named entity recognition", section 2.2. With emissions P (the scores
-of the labels at each step), transition weights A, and weights of beginning and ending, a path of labels
-y_1 … y_T has the score and the probability
+of the labels at each step), transition weights A, and start and end weights, a path of labels y_1 … y_T
+has the score and the probability
 
     s(y) = start[y_1] + Σ_t P_t[y_t] + Σ_t A[y_t−1, y_t] + end[y_T]
     p(y) = exp(s(y)) / Z,   Z = Σ_ỹ exp(s(ỹ)) over all C^T paths
 
 Z and the marginals come from the forward and the backward recursion (Rabiner 1989, section III.A), which
 run here as one loop over T, vectorised over rows, labels and both directions, in float64. The gradient of
-log Z with respect to an emission is the label's marginal, so that nothing of the loop is recorded.
+log Z with respect to an emission is the label's marginal, so autograd need not record the loop.
 """
 
 from __future__ import annotations
@@ -36,19 +36,18 @@ from unrolled.shapes import Bool, Float, Int
 
 Scheme = Literal["bio", "bioes", "bilou"]
 
-_MOST_STEPS = (
-    16  # after which a scheme in which not every label is reached is taken for one of the others
-)
+_MOST_STEPS = 16
+"""Largest number of steps that `_mixing` tries; beyond it, labels count as not reaching each other."""
 
 _AS_BIOES = {"L": "E", "U": "S"}
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """Which labels may begin a row, follow each other and end a row; True where they may.
+    """Which labels may begin a row, follow each other and end a row; True means allowed.
 
     Args:
-        labels: C names, by id.
+        labels: the C names, by id.
         starts: `[C]`.
         steps: `[C, C]`, from a label (first index) to the next.
         ends: `[C]`.
@@ -60,7 +59,7 @@ class Allowed:
     ends: Bool[Tensor, " C"]
 
     def why_not(self, path: Sequence[int]) -> str | None:
-        """What is wrong with a row of label ids, as a sentence for a message; None for nothing.
+        """Why a row of label ids is not allowed, in words for an error message; None if it is allowed.
 
         >>> allowed = allowed_transitions(["O", "B-PER", "I-PER"], "bio")
         >>> allowed.why_not([0, 2])
@@ -86,20 +85,20 @@ class Allowed:
 
 
 def allowed_transitions(labels: Sequence[str], scheme: str) -> Allowed:
-    """What a scheme of chunk labels allows.
+    """The transitions that a chunk labelling scheme allows.
 
-    Labels are `O`, or a letter and a type, `B-PER` (or the letter alone, where there is one type):
+    A label is `O`, or a letter and a type, such as `B-PER` (or the letter alone if there is one type):
 
-        bio     B begins a chunk and I goes on with one of its type; Tjong Kim Sang & Veenstra 1999 (IOB2)
-        bioes   E ends a chunk of several steps, S is one of a single step
+        bio     B begins a chunk and I continues one of its type; Tjong Kim Sang & Veenstra 1999 (IOB2)
+        bioes   additionally, E ends a chunk of several steps, and S is a chunk of a single step
         bilou   the same with L for E and U for S; Ratinov & Roth 2009
 
     Args:
-        labels: by id.
+        labels: the names of the labels, by id.
         scheme: "bio", "bioes" or "bilou".
 
     Raises:
-        ConfigError: an unknown scheme, or a label that is none of it.
+        ConfigError: the scheme is unknown, or a label does not belong to it.
 
     >>> allowed = allowed_transitions(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"], "bio")
     >>> allowed.starts.tolist(), allowed.steps[1].tolist()
@@ -111,13 +110,13 @@ def allowed_transitions(labels: Sequence[str], scheme: str) -> Allowed:
     return Allowed(
         tuple(labels),
         booleans(letter not in _INSIDE for letter, _ in parts),
-        booleans(each for row in steps for each in row).reshape(len(parts), len(parts)),
+        booleans(allowed for row in steps for allowed in row).reshape(len(parts), len(parts)),
         booleans(scheme == "bio" or letter not in "BI" for letter, _ in parts),
     )
 
 
 def booleans(values: Iterable[bool]) -> Bool[Tensor, " n"]:
-    """Truth values that can be looked at, whatever device new tensors go to at the moment."""
+    """A boolean tensor on the CPU, even if another default device is set."""
     return torch.tensor(list(values), dtype=torch.bool, device="cpu")
 
 
@@ -130,16 +129,16 @@ def _split(label: str, scheme: str) -> tuple[str, str]:
     if letter not in list(letters) or (letter == "O" and dash) or (dash and not kind):
         others = ", ".join(f"{letter}-TYPE" for letter in letters if letter != "O")
         raise ConfigError(
-            f"{quote(label)} is no label of the scheme '{scheme}': expected O or one of {others}; "
-            "correct it, or allow every transition"
+            f"{quote(label)} is not a label of the scheme '{scheme}': expected O or one of {others}; "
+            "correct it, or allow all transitions"
         )
     return _AS_BIOES.get(letter, letter), kind
 
 
 def _may_follow(before: tuple[str, str], here: tuple[str, str], scheme: str) -> bool:
-    """Whether a chunk that is open goes on with its type, and what is not open is not gone on with."""
-    is_open, goes_on = before[0] in "BI", here[0] in _INSIDE
-    if goes_on:
+    """Whether a label may follow: a chunk is only continued if it is open and of the same type."""
+    is_open, continues = before[0] in "BI", here[0] in _INSIDE
+    if continues:
         return is_open and before[1] == here[1]
     return scheme == "bio" or not is_open
 
@@ -147,11 +146,11 @@ def _may_follow(before: tuple[str, str], here: tuple[str, str], scheme: str) -> 
 class LinearChainCRF(nn.Module):
     """Transition weights, the loss, the best path, marginals and probabilities.
 
-    All weights begin at zero: at first each step is a softmax of its own.
+    All weights are initialised to zero: at first each step is an independent softmax.
 
     Args:
         n_labels: C.
-        allowed: transitions that are not allowed have probability zero, in training and in answers.
+        allowed: the allowed transitions; all others have probability zero, in training and prediction.
 
     Attributes:
         start_weight: `[C]`.
@@ -159,10 +158,10 @@ class LinearChainCRF(nn.Module):
         end_weight: `[C]`.
 
     Raises:
-        ConfigError: `allowed` is of another number of labels, or allows no row of some length.
+        ConfigError: `allowed` has a different number of labels, or allows no path of some length.
 
-    Of all methods: `emissions [B, T, C]` and `lengths [B]`, int64 on the CPU; what lies past a row's
-    length is never visible, NaN included, and a row of length 0 has one path, of probability 1.
+    All methods take `emissions [B, T, C]` and `lengths [B]`, int64 on the CPU. Values beyond a row's
+    length are ignored, even if NaN; a row of length 0 has one path, with probability 1.
 
     >>> crf = LinearChainCRF(3, allowed_transitions(["O", "B", "I"], "bio"))
     >>> emissions = torch.tensor([[[0.0, 1.0, 0.0], [0.0, 0.0, 5.0], [4.0, 0.0, 0.0]]])
@@ -182,7 +181,7 @@ class LinearChainCRF(nn.Module):
         require(n_labels >= 1, "n_labels", "at least 1", n_labels)
         if allowed is not None and len(allowed.labels) != n_labels:
             raise ConfigError(
-                f"the allowed transitions are of {len(allowed.labels)} labels, and the CRF has {n_labels}"
+                f"the allowed transitions have {len(allowed.labels)} labels, but the CRF has {n_labels}"
             )
         self.allowed = allowed
         self.start_weight = nn.Parameter(torch.zeros(n_labels))
@@ -202,14 +201,14 @@ class LinearChainCRF(nn.Module):
         tags: Int[Tensor, "B T"],
         lengths: Int[Tensor, " B"],
     ) -> tuple[Float[Tensor, ""], int]:
-        """−log p of the right paths, summed over the rows, in nats; and how many labels they have.
+        """−log p of the gold paths, summed over the rows, in nats; and the number of their labels.
 
         Args:
-            tags: ids of the right labels; whatever stands in the padding is not looked at.
+            tags: ids of the gold labels; values in the padding are ignored.
 
         Raises:
-            DataError: a right path is not allowed; where lines are known, ask `Allowed.why_not` first.
-            IndexError: an id is no label.
+            DataError: a gold path is not allowed; to report its line, call `Allowed.why_not` first.
+            IndexError: an id is not that of a label.
         """
         nats_B = self._nats(emissions, tags, lengths)
         return nats_B.sum().to(_at_least_float32(emissions)), int(lengths.sum())
@@ -220,38 +219,37 @@ class LinearChainCRF(nn.Module):
         tags: Int[Tensor, "B T"],
         lengths: Int[Tensor, " B"],
     ) -> Float[Tensor, " B"]:
-        """log p of each row's path. Gradients flow; arguments and errors as for `loss`."""
+        """log p of each row's path, differentiable; arguments and errors as for `loss`."""
         return -self._nats(emissions, tags, lengths).to(_at_least_float32(emissions))
 
     @torch.no_grad()
     def marginals(
         self, emissions: Float[Tensor, "B T C"], lengths: Int[Tensor, " B"]
     ) -> Float[Tensor, "B T C"]:
-        """p(y_t = c), of each step by itself; zeros in the padding. Without gradients."""
+        """The marginals p(y_t = c) of each step; zeros in the padding. Without gradients."""
         chain = self._chain(emissions, lengths)
-        found = _lattice(chain, self._scores(), self._mixing, both=True).marginals()
-        return found.transpose(0, 1).to(_at_least_float32(emissions))
+        p_TBC = _lattice(chain, self._scores(), self._mixing, both=True).marginals()
+        return p_TBC.transpose(0, 1).to(_at_least_float32(emissions))
 
     @torch.no_grad()
     def best(
         self, emissions: Float[Tensor, "B T C"], lengths: Int[Tensor, " B"]
     ) -> Int[Tensor, "B T"]:
-        """The likeliest path of each row (Viterbi 1967); zeros in the padding."""
+        """The most probable path of each row (Viterbi 1967); zeros in the padding."""
         chain, scores = self._chain(emissions, lengths), self._scores()
         T, B, C = chain.e_TBC.shape
         if T == 0 or B == 0:
             return torch.zeros(B, T, dtype=torch.int64, device=emissions.device)
         start_C, step_CC, end_C = (weight.double() for weight in scores)
-        into_CC = (
-            step_CC.t().contiguous()
-        )  # rows by the later label: a maximum reads memory in order
+        # One row per later label, so that a maximum reads memory in order.
+        into_CC = step_CC.t().contiguous()
         e_TBC = chain.e_TBC
         v_TBC, from_TBC = torch.empty_like(e_TBC), torch.zeros_like(e_TBC, dtype=torch.int64)
         torch.add(e_TBC[0], start_C, out=v_TBC[0])
         for t in range(1, T):
             torch.max(v_TBC[t - 1].unsqueeze(1) + into_CC, 2, out=(v_TBC[t], from_TBC[t]))
             v_TBC[t] += e_TBC[t]
-        # Past its end a row stays at its last label, so that the walk back begins at T for all.
+        # Beyond its end a row stays at its last label, so back-tracking can begin at T for all rows.
         here_C = torch.arange(C, device=e_TBC.device)
         from_TBC = torch.where(chain.mask_TB.unsqueeze(2), from_TBC, here_C)
         tag_B1 = (chain.at_end(v_TBC) + end_C).argmax(1, keepdim=True)
@@ -275,12 +273,12 @@ class LinearChainCRF(nn.Module):
             self._check_allowed(tags_TB, chain)
         if why_opaque((emissions, *scores, tags, lengths)) is not None:
             return _definition(emissions, *scores, tags_TB, chain)
-        # `needs_input_grad` is True for a parameter under `no_grad` too.
+        # `needs_input_grad` is also True for a parameter under `no_grad`.
         wanted = torch.is_grad_enabled()
         return _Nats.apply(emissions, *scores, tags_TB, chain, self._mixing, wanted)
 
     def _scores(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights of beginnings, steps and ends, −∞ where they are not allowed."""
+        """The start, transition and end weights; −∞ where not allowed."""
         renewed(self)
         weights = (self.start_weight, self.transition_weight, self.end_weight)
         if self.allowed is None:
@@ -297,7 +295,7 @@ class LinearChainCRF(nn.Module):
         check_lengths(lengths, B, T)
         if len(self.start_weight) != C:
             raise ValueError(
-                f"emissions must be [B, T, {len(self.start_weight)}], one score for each label, got "
+                f"emissions must be [B, T, {len(self.start_weight)}], one score per label, got "
                 f"{list(emissions.shape)}"
             )
         return _Chain.of(emissions.detach(), lengths)
@@ -317,7 +315,7 @@ class LinearChainCRF(nn.Module):
         row = int((~is_good_B).nonzero()[0])
         reason = self.allowed.why_not(tags_TB[chain.mask_TB[:, row], row].tolist())
         raise DataError(
-            f"row {row + 1} of the batch: {reason}; correct the labels, or allow every transition"
+            f"row {row + 1} of the batch: {reason}; correct the labels, or allow all transitions"
         )
 
     def extra_repr(self) -> str:
@@ -330,24 +328,24 @@ def _at_least_float32(emissions: Tensor) -> torch.dtype:
 
 
 def _check_paths(allowed: Allowed) -> None:
-    """Refuse what leaves a row without any path, which would have no best one either."""
+    """Raise an error if rows of some length have no allowed path, and hence no best path."""
     reached, last = allowed.starts, allowed.ends
     before: set[bytes] = set()
     for n in range(1, 2 * len(allowed.labels) + 1):
         if (state := reached.numpy().tobytes()) in before:
-            return  # from here on it goes in circles
+            return  # the states repeat from here on
         before.add(state)
         if not bool((reached & last).any()):
             rows = "rows of 1 label" if n == 1 else f"rows of {n} labels"
             raise ConfigError(
-                f"no path is allowed for {rows} of {', '.join(allowed.labels)}; add the labels that are "
-                "missing (O, S), or allow every transition"
+                f"no path is allowed for {rows} of {', '.join(allowed.labels)}; add the missing "
+                "labels (O, S), or allow all transitions"
             )
         reached = (reached.unsqueeze(1) & allowed.steps).any(0)
 
 
 def _mixing(steps_CC: Bool[Tensor, "C C"]) -> int | None:
-    """The number of steps in which every label is reached from every label; None for many, or never."""
+    """The number of steps in which every label can reach every label; None for too many, or never."""
     reached = one = steps_CC.double()
     for n in range(1, min(2 * len(steps_CC), _MOST_STEPS) + 1):
         if bool((reached > 0).all()):
@@ -358,12 +356,12 @@ def _mixing(steps_CC: Bool[Tensor, "C C"]) -> int | None:
 
 @dataclass(frozen=True)
 class _Chain:
-    """Emissions as the recursions read them.
+    """Emissions in the form that the recursions read.
 
     Args:
-        e_TBC: float64, zeros in the padding.
-        mask_TB: True where kept.
-        lengths_B: on the device of the emissions.
+        e_TBC: the emissions in float64, zeros in the padding.
+        mask_TB: True for real steps.
+        lengths_B: the lengths, on the device of the emissions.
     """
 
     e_TBC: Tensor
@@ -383,12 +381,12 @@ class _Chain:
         return self.lengths_B > 0
 
     def at_end(self, values_TBD: Tensor) -> Tensor:
-        """The value at each row's last step; at step 0 of a row without any."""
+        """The value at each row's last step; at step 0 for an empty row."""
         rows_B = torch.arange(len(self.lengths_B), device=self.lengths_B.device)
         return values_TBD[(self.lengths_B - 1).clamp(min=0), rows_B]
 
     def reversed(self, values_TBD: Tensor) -> Tensor:
-        """Each row from its own end to its start; what follows is of no meaning."""
+        """Each row from its own end to its start; the values after that are meaningless."""
         T, _, D = values_TBD.shape
         steps_T1 = torch.arange(T, device=values_TBD.device).unsqueeze(1)
         back_TB = (self.lengths_B - 1 - steps_T1).clamp(min=0)
@@ -398,18 +396,20 @@ class _Chain:
 def _lattice(
     chain: _Chain, scores: tuple[Tensor, Tensor, Tensor], mixing: int | None, both: bool
 ) -> _ByProducts | _ByLogarithms:
-    """Run the recursions in the quicker way that loses nothing.
+    """Run the recursions with scaled products if these cannot underflow, else with logarithms.
 
     Args:
-        mixing: steps in which every label is reached from every label; None for many, or never.
-        both: whether marginals will be asked for, which take the backward recursion too.
+        chain: the emissions.
+        scores: start, transition and end scores.
+        mixing: the steps in which every label can reach every label; None for too many, or never.
+        both: whether to run the backward recursion as well, which marginals need.
     """
     e_TBC = chain.e_TBC
     T, B, C = e_TBC.shape
     start, step, end = (score.detach().double() for score in scores)
     if T and B and mixing is not None:
-        # Within `mixing` steps every label is reached, at a price of at most this much each: so no
-        # scaled number of either recursion, nor a product of two, is below the smallest of float64.
+        # Every label is reached within `mixing` steps, each of which costs at most `price`. So no
+        # scaled number of either recursion, nor a product of two, is below float64's smallest.
         price = (
             (e_TBC.amax(2) - e_TBC.amin(2)).amax() + _spread(step) + _spread(start) + _spread(end)
         )
@@ -420,19 +420,19 @@ def _lattice(
 
 
 _LOWEST_EXPONENT = 700.0
-"""exp(−700) is still a normal number of float64."""
+"""exp(−700) is still a normal float64 number."""
 
 
 def _spread(score: Tensor) -> Tensor:
-    """Largest less smallest, of those that are allowed."""
+    """The largest minus the smallest score among those that are allowed."""
     return score.amax() - torch.where(score == -torch.inf, torch.inf, score).amin()
 
 
 class _ByProducts:
-    """Both recursions over exp(score), each step's numbers scaled to sum to 1 (Rabiner 1989, V.A).
+    """Both recursions over exp(score), the values of each step scaled to sum to 1 (Rabiner 1989, V.A).
 
     a_t = (a_t−1 E) ⊙ e_t from the beginning, and b_t = (b_t+1 Eᵀ) ⊙ e_t from each row's own end, with
-    E = exp(A): the same two operations, so that both run in one loop, the second over reversed rows.
+    E = exp(A). Both use the same two operations, so they run in one loop, the second on reversed rows.
     """
 
     def __init__(
@@ -479,17 +479,17 @@ class _ByProducts:
         return torch.where(self._chain.mask_TB.unsqueeze(2), self._joint_TBC / self._total_TB1, 0.0)
 
     def pairs(self, share_B: Tensor) -> Tensor:
-        """`[C, C]`: how often each label follows each, expected, every row counted by its share."""
+        """`[C, C]`: the expected number of each transition, with each row weighted by `share_B`."""
         there_TB1 = self._chain.mask_TB[1:].unsqueeze(2)
         later = torch.where(
             there_TB1, self._b_TBC[1:] * (share_B.unsqueeze(1) / self._total_TB1[1:]), 0.0
         )
-        # Past a row's end the first factor is a number, if of no meaning, and the second is zero.
+        # Beyond a row's end the first factor is finite, though meaningless, and the second is zero.
         return self._E_CC * (self._a_TBC[:-1].flatten(0, 1).t() @ later.flatten(0, 1))
 
 
 class _ByLogarithms:
-    """The same for scores of any size, several times slower: logarithms of sums of exponentials."""
+    """The same recursions with log-sum-exp, for scores of any size; several times slower."""
 
     def __init__(
         self, chain: _Chain, start_C: Tensor, step_CC: Tensor, end_C: Tensor, both: bool
@@ -516,12 +516,12 @@ class _ByLogarithms:
             self._b_TBC = chain.reversed(after[:, 1])
 
     def marginals(self) -> Tensor:
-        """As of `_ByProducts`."""
+        """As in `_ByProducts`."""
         joint = (self._before_TBC + self._b_TBC - self.log_z_B.unsqueeze(1)).exp()
         return torch.where(self._chain.mask_TB.unsqueeze(2), joint, 0.0)
 
     def pairs(self, share_B: Tensor) -> Tensor:
-        """As of `_ByProducts`."""
+        """As in `_ByProducts`."""
         total = torch.zeros_like(self._step_CC)
         for t in range(1, len(self._a_TBC)):
             before, later = self._a_TBC[t - 1].unsqueeze(2), self._b_TBC[t].unsqueeze(1)
@@ -534,10 +534,10 @@ class _ByLogarithms:
 def _definition(
     emissions: Tensor, start: Tensor, step: Tensor, end: Tensor, tags_TB: Tensor, chain: _Chain
 ) -> Tensor:
-    """log Z − s(y) by the forward recursion alone, where derivatives of any order are wanted."""
+    """log Z − s(y) by the forward recursion alone, differentiable any number of times."""
     e_TBC = torch.where(chain.mask_TB.unsqueeze(2), emissions.transpose(0, 1).double(), 0.0)
     seen = replace(chain, e_TBC=e_TBC)
-    # −∞ has no derivative; of this no exponential is more than 0.
+    # −∞ has no usable derivative; a finite score whose exponential is 0 does.
     start_C, step_CC, end_C = (
         torch.where(score == -torch.inf, _FORBIDDEN, score.double()) for score in (start, step, end)
     )
@@ -555,7 +555,7 @@ _FORBIDDEN = -1e30
 
 
 class _Nats(torch.autograd.Function):
-    """−log p of each row's path; its gradient is what is expected less what is right."""
+    """−log p of each row's path; its gradient is the expected counts minus the gold counts."""
 
     @staticmethod
     def forward(
@@ -598,11 +598,11 @@ class _Nats(torch.autograd.Function):
             d_start, d_end = d_step.new_zeros(C), d_step.new_zeros(C)
         else:
             d_start, d_end = d_e_TBC[0].sum(0), chain.at_end(d_e_TBC).sum(0)
-        right_M = (tags_TB[:-1] * C + tags_TB[1:]).flatten()
-        d_step.view(-1).scatter_add_(0, right_M, -share_TB[1:].flatten())
-        found = (d_e_TBC.transpose(0, 1), d_start, d_step, d_end)
-        given = (gradient.to(kind) for gradient, kind in zip(found, ctx.dtypes, strict=True))
-        return *given, None, None, None, None
+        gold_M = (tags_TB[:-1] * C + tags_TB[1:]).flatten()
+        d_step.view(-1).scatter_add_(0, gold_M, -share_TB[1:].flatten())
+        gradients = (d_e_TBC.transpose(0, 1), d_start, d_step, d_end)
+        converted = (tensor.to(kind) for tensor, kind in zip(gradients, ctx.dtypes, strict=True))
+        return *converted, None, None, None, None
 
 
 def _score(chain: _Chain, tags_TB: Tensor, start: Tensor, step: Tensor, end: Tensor) -> Tensor:
@@ -613,5 +613,5 @@ def _score(chain: _Chain, tags_TB: Tensor, start: Tensor, step: Tensor, end: Ten
     stepped_TB = torch.where(chain.mask_TB[1:], step.double()[tags_TB[:-1], tags_TB[1:]], 0.0)
     last_B = chain.at_end(tags_TB.unsqueeze(2)).squeeze(1)
     ends_B = start.double()[tags_TB[0]] + end.double()[last_B]
-    # In the padding the emissions are zeros; where no step is, there is neither beginning nor end.
+    # In the padding the emissions are zeros; an empty row has neither start nor end.
     return emitted_TB.sum(0) + stepped_TB.sum(0) + torch.where(chain.has_steps_B, ends_B, 0.0)

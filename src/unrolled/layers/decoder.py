@@ -1,9 +1,9 @@
 """The decoder of an encoder–decoder: recurrent layers, attention, and input feeding.
 
-One `step` defines it. Training knows all inputs ahead (teacher forcing), and `forward` uses that: the
-inputs' products are taken for all steps at once, without input feeding whole layers are unrolled at
-once, and each weight's gradient is computed once for all steps. A test holds `forward` to the loop
-over `step` in values and gradients.
+`step` defines the decoder. In training all inputs are known in advance (teacher forcing), which `forward`
+makes use of: the products with the inputs are computed for all steps at once, whole layers are unrolled
+at once if there is no input feeding, and each weight's gradient is computed once for all steps. A test
+checks that `forward` equals a loop over `step` in values and gradients.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from unrolled.shapes import Float, Int
 
 @dataclass(frozen=True)
 class DecoderState:
-    """All that a decoder carries from step to step.
+    """Everything that a decoder carries from step to step.
 
     Args:
-        layers: per layer its state, `(h,)` or `(h, c)`, each `[B, Q, H]`.
-        feed: `[B, Q, O]`, the last output, fed back; None without input feeding.
-        memory: what attention looks at; shared by the Q hypotheses of a row; None without attention.
+        layers: the state of each layer, `(h,)` or `(h, c)`, each `[B, Q, H]`.
+        feed: `[B, Q, O]`, the last output, fed back as input; None without input feeding.
+        memory: the attention's memory, shared by the Q hypotheses of a row; None without attention.
     """
 
     layers: tuple[tuple[Tensor, ...], ...]
@@ -42,7 +42,7 @@ class DecoderState:
     memory: Memory | None
 
     def reorder(self, hypotheses: Int[Tensor, "B Q2"]) -> DecoderState:
-        """Hypothesis q of row b becomes the old hypothesis `hypotheses[b, q]`; memory stays put."""
+        """Hypothesis q of row b becomes the old hypothesis `hypotheses[b, q]`; the memory stays."""
 
         def pick(state_BQH: Tensor) -> Tensor:
             index = hypotheses.unsqueeze(2).expand(-1, -1, state_BQH.shape[2])
@@ -51,7 +51,7 @@ class DecoderState:
         return self._map(pick, self.memory)
 
     def keep(self, sentences: Int[Tensor, " B2"]) -> DecoderState:
-        """The state of some rows only."""
+        """Return the state of these rows only."""
         memory = None if self.memory is None else self.memory.keep(sentences)
         return self._map(lambda state_BQH: state_BQH[sentences], memory)
 
@@ -63,14 +63,14 @@ class DecoderState:
 
 @dataclass(frozen=True)
 class StepWeights:
-    """A decoder's weights arranged for one pass through a loop, as they are when it begins.
+    """A decoder's weights arranged for one loop over steps, as they are when the loop begins.
 
-    Changes that come later are not seen, so it must live no longer than the loop does.
+    Later changes of the weights have no effect on it, so it must not outlive the loop.
 
     Args:
         cells: one per layer.
-        project: the query's projection; None without additive attention.
-        combine: the output's projection; None where there is none.
+        project: the projection of the query; None without additive attention.
+        combine: the projection of the output; None if there is none.
     """
 
     cells: tuple[_SteppedLayer, ...]
@@ -81,27 +81,27 @@ class StepWeights:
 class AttentionalDecoder(nn.Module):
     """Recurrent layers over the previous word and the previous output, then attention.
 
-    With y the embedded previous word, o the previous output and h the top layer (Luong et al. 2015,
-    sections 3 and 3.3):
+    With y the embedded previous word, o the outputs and h the top layer (Luong et al. 2015, sections 3
+    and 3.3):
 
         h_t = cell([y_t; o_{t−1}], h_{t−1})        without input feeding: cell(y_t, h_{t−1})
         context_t = attention(h_t)
         o_t = tanh(W [h_t; context_t])             without attention: o_t = h_t, or tanh(W h_t)
-                                                   where the widths differ
+                                                   if the widths differ
 
     Args:
         cell: "rnn", "gru" or "lstm".
         embedding_size: width of y.
         hidden_size: H.
         output_size: width of o.
-        n_layers: recurrent layers.
+        n_layers: number of recurrent layers.
         memory_size: width of the encoder's outputs.
-        attention: the score, or None for the encoding bottleneck.
-        input_feeding: whether o_{t−1} is an input; only with attention.
+        attention: the attention score; None for no attention: only the encoder's final state is used.
+        input_feeding: whether o_{t−1} is an input; has no effect without attention.
         dropout_rate: between recurrent layers.
 
     Attributes:
-        precision: what single steps without gradients keep the recurrent weights as: "float32",
+        precision: the precision of the recurrent weights for single steps without gradients: "float32",
             "bfloat16" or "int8".
 
     >>> from unrolled.shapes import Padded
@@ -159,12 +159,13 @@ class AttentionalDecoder(nn.Module):
         state: DecoderState,
         weights: StepWeights | None = None,
     ) -> tuple[Float[Tensor, "B Q O"], DecoderState, Float[Tensor, "B Q S"] | None]:
-        """One word further: (output, state, attention).
+        """Advance by one word; return (output, state, attention).
 
         Args:
-            embedded_BQE: a word of each hypothesis.
-            state: where it goes on from.
-            weights: of a loop over steps, from `arrange`; None arranges them for this step alone.
+            embedded_BQE: one embedded word per hypothesis.
+            state: the state before the word.
+            weights: the result of `arrange`, for a loop over steps; if None, `arrange` is called for
+                this step alone.
         """
         B, Q, _ = embedded_BQE.shape
         weights = weights or self.arrange()
@@ -179,7 +180,7 @@ class AttentionalDecoder(nn.Module):
     def forward(
         self, embedded_BTE: Float[Tensor, "B T E"], state: DecoderState
     ) -> tuple[Float[Tensor, "B T O"], DecoderState, Float[Tensor, "B T S"] | None]:
-        """All steps with known inputs; equals looping over `step`. The state must have Q = 1."""
+        """Run all steps with known inputs; equals a loop over `step`. The state must have Q = 1."""
         if not self.input_feeding:
             return self._all_at_once(embedded_BTE, state)
         return self._fed(embedded_BTE, state)
@@ -214,8 +215,8 @@ class AttentionalDecoder(nn.Module):
         return torch.cat(outputs, dim=1), final, torch.cat(attentions, dim=1)
 
     def _fed_natively(self, embedded_BTE: Any, state: Any) -> Any:
-        """The same by the native kernels, all steps in one call; None where they cannot."""
-        assert self.attention is not None  # else nothing is fed back
+        """The same with the native kernels, all steps in one call; None if they do not support it."""
+        assert self.attention is not None  # otherwise there is no input feeding
         assert self.combine is not None
         cell, memory, E = self._cell, state.memory, embedded_BTE.shape[2]
         if cell.kernel is None:
@@ -277,13 +278,13 @@ class AttentionalDecoder(nn.Module):
         return torch.tanh(combined.view(*h_BQH.shape[:2], -1)), attention
 
     def arrange(self, known_size: int = 0) -> StepWeights:
-        """The weights as they are now, for one pass through a loop over `step`.
+        """Arrange the current weights for one loop over `step`.
 
         Args:
             known_size: how many of the first inputs are known for all steps; see `_SteppedLayer`.
 
         Raises:
-            ConfigError: a lower precision where the native kernels cannot run.
+            ConfigError: the precision is below float32 and the native kernels cannot run.
         """
         precision = "float32" if torch.is_grad_enabled() else self.precision
         cells = tuple(
@@ -295,19 +296,20 @@ class AttentionalDecoder(nn.Module):
             )
             for layer in range(self.recurrent.num_layers)
         )
-        project = None if self.attention is None else self.attention.step_model()
+        project = None if self.attention is None else self.attention.arrange()
         combine = None if self.combine is None else StepLinear(renewed(self.combine).weight)
         return StepWeights(cells, project, combine)
 
 
 class _SteppedLayer:
-    """One layer's weights, arranged for stepping.
+    """One layer's weights, arranged for single steps.
 
-    The first `known_size` inputs are known for all steps before the loop; their products come from
-    `known`. Where the products of the other inputs and of the state only add up (RNN, LSTM) they are
-    one product; the GRU keeps them apart, because its reset gate acts on the state's product alone.
-    A cell that cannot be split so takes its whole step, the known inputs beside the others.
-    Without gradients, and with no input known ahead, the native kernels make the whole step at once.
+    The first `known_size` inputs are known for all steps before the loop; `known` computes their
+    products. If the products with the other inputs and with the state are simply added (RNN, LSTM), they
+    are computed as one product; the GRU keeps them apart, because its reset gate only acts on the product
+    with the state. A cell that cannot be split in this way takes a whole step, with the known inputs next
+    to the others. Without gradients and without inputs known in advance, the native kernels compute the
+    whole step at once.
     """
 
     def __init__(
@@ -331,9 +333,9 @@ class _SteppedLayer:
             self._from_input, self._from_state = StepLinear(moving), StepLinear(w_hh)
 
     def known(self, x_TBE: Tensor) -> Tensor:
-        """Products and bias of the inputs known ahead, all steps at once: `[T, B, G·H]`.
+        """Products with the inputs known in advance, plus bias, for all steps at once: `[T, B, G·H]`.
 
-        Of a cell that cannot be split, the inputs as they are.
+        For a cell that cannot be split, the inputs as they are.
         """
         if self._cell.gates is None:
             return x_TBE
@@ -342,7 +344,7 @@ class _SteppedLayer:
     def step(
         self, x: Tensor, state: tuple[Tensor, ...], known: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """The state one step later, `(h,)` or `(h, c)`; `known` is this step's part of `known()`."""
+        """Return the next state, `(h,)` or `(h, c)`; `known` is this step's part of `known()`."""
         if self._packed is not None:
             return self._packed(x, state)
         gates = self._cell.gates

@@ -1,4 +1,4 @@
-"""Dropout of embeddings and of whole sequences."""
+"""Dropout for embeddings and for whole sequences."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from unrolled.shapes import Float, Int
 class LockedDropout(torch.nn.Module):
     """Dropout with one mask per row, the same at every time step.
 
-    What is dropped stays dropped for the whole window, so that a later step cannot read it off its
-    neighbours. Gal & Ghahramani 2016, section 4; Merity et al. 2018, section 4.1. What is kept is
-    divided by 1 − rate; in `eval` nothing happens.
+    A dropped unit stays dropped for the whole window, so it cannot be inferred from neighbouring steps.
+    Gal & Ghahramani 2016, section 4; Merity et al. 2018, section 4.1. The other units are divided by
+    1 − rate. Has no effect in evaluation mode.
 
     Args:
-        rate: share of the units that is dropped, at least 0 and below 1.
+        rate: fraction of the units that are dropped, at least 0 and below 1.
 
     Raises:
         ConfigError: the rate is out of range.
@@ -33,7 +33,7 @@ class LockedDropout(torch.nn.Module):
         self.rate = checked_rate(rate, "rate")
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """x with the mask of each row."""
+        """Apply one mask per row to x."""
         if not self.training or not self.rate:
             return x
         kept = x.new_empty(x.shape[0], 1, x.shape[2]).bernoulli_(1 - self.rate)
@@ -51,19 +51,19 @@ def dropped_embedding(
     sparse: bool = False,
     padding_idx: int | None = None,
 ) -> Float[Tensor, "*batch E"]:
-    """The embeddings of ids, some words dropped wherever they stand; the others over 1 − rate.
+    """Look up embeddings with word dropout: a dropped word is dropped at all of its positions.
 
-    One mask over the vocabulary per call: a dropped word is zeros at each of its places, so the model
-    learns not to lean on single words. Gal & Ghahramani 2016, section 4.2; Merity et al. 2018,
-    section 4.3.
+    One mask over the vocabulary is drawn per call. The embeddings of dropped words are zeros, so the
+    model learns not to depend on single words; the others are divided by 1 − rate. Gal & Ghahramani 2016,
+    section 4.2; Merity et al. 2018, section 4.3.
 
     Args:
-        ids: of any shape.
-        weight: the table.
-        rate: share of the words that is dropped, at least 0 and below 1.
-        training: without it nothing is dropped.
-        sparse: whether the table's gradient has only the rows of the ids that occurred.
-        padding_idx: an id whose row has no gradient.
+        ids: ids of any shape.
+        weight: the embedding table.
+        rate: fraction of the words that are dropped, at least 0 and below 1.
+        training: if False, nothing is dropped.
+        sparse: whether the gradient of the table only has the rows of the ids that occur.
+        padding_idx: an id whose row gets no gradient.
 
     Raises:
         ConfigError: the rate is out of range.

@@ -1,4 +1,4 @@
-"""An embedding that is trained, stays as it is, or stays so for a while and is trained then."""
+"""An embedding that is trained from the start, frozen, or frozen at first and trained later."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from unrolled.shapes import Float, Int
 from unrolled.text.tokenizer import PAD_ID
 
 Tuning = Literal["trained", "frozen", "thawed"]
-"""What happens to an embedding's weight in training; see `Embedding`."""
+"""How training treats an embedding's weight; see `Embedding`."""
 
 
 class Embedding(nn.Embedding):
-    """A table of vectors by id, with word dropout, some or all of training frozen.
+    """An embedding table with word dropout that can be frozen for a part or all of training.
 
-    Pretrained vectors that are trained from the first step on move by the large gradients of layers that
-    know nothing yet; "thawed" keeps them until those have settled. While frozen the weight has no
-    gradient, and no optimiser of this package touches what has none: neither weight decay nor moments
-    move, and Adam's count of steps begins with the first update that is made.
+    If pretrained vectors are trained from the first step, the large gradients of the other, still
+    untrained layers distort them; "thawed" freezes the vectors until those layers have settled. A frozen
+    weight has no gradient, and the optimizers of this package skip parameters without one: there is no
+    weight decay, moment estimates do not change, and Adam starts counting steps at the first update.
 
     Args:
         n_words: V.
         width: E.
-        tuning: "trained"; "frozen"; "thawed": frozen for the first `frozen_steps` updates and the first
-            `frozen_epochs` passes over the data, whichever is longer, then trained.
-        frozen_steps: see `tuning`; with the others 0.
+        tuning: "trained"; "frozen"; or "thawed": frozen for the first `frozen_steps` updates and the
+            first `frozen_epochs` passes over the data, whichever is longer, then trained.
+        frozen_steps: see `tuning`; must be 0 unless `tuning` is "thawed".
         frozen_epochs: the same.
-        word_rate: chance that a word loses its embedding, wherever it stands in the batch
+        word_rate: probability that a word's embedding is dropped, at all of its positions in the batch
             (`dropped_embedding`: Gal & Ghahramani 2016, section 4.2).
 
-    The weight begins normal with deviation 0.1, zeros for padding, which has no gradient;
-    `reset_parameters` draws it anew. With a deviation of 1, as in `torch.nn`, the few rows that small
-    data move are lost among those that stay where chance put them.
+    The weight is initialised from a normal distribution with standard deviation 0.1, with zeros for
+    padding, which gets no gradient; `reset_parameters` draws a new one. With a standard deviation of 1,
+    as in `torch.nn`, the little that a small data set changes is lost among the random initial values.
 
     Attributes:
         weight: `[V, E]`.
 
     Raises:
-        ConfigError: an unknown tuning, numbers that do not go with it, or a rate out of range.
+        ConfigError: `tuning` is unknown, the numbers do not match it, or a rate is out of range.
 
     >>> import torch
     >>> embedding = Embedding(11, 3, tuning="thawed", frozen_steps=2)
@@ -78,26 +78,27 @@ class Embedding(nn.Embedding):
         self.weight.requires_grad_(tuning != "frozen")
 
     def reset_parameters(self) -> None:
-        """Draw the weight anew."""
+        """Draw a new weight."""
         nn.init.normal_(self.weight, std=0.1)
         with torch.no_grad():
             self.weight[PAD_ID] = 0
 
     def at(self, n_updates: int, n_epochs: int = 0) -> Embedding:
-        """Say how far training is, before an update, as `Trainer` does; until then "thawed" is frozen.
+        """Set the training progress before an update, as `Trainer` does; before that "thawed" is frozen.
 
-        What follows depends on the two numbers alone, so that a run that is resumed goes on as it was.
+        Whether the embedding is frozen depends on the two numbers alone, so a resumed run continues
+        unchanged.
 
         Args:
-            n_updates: updates made.
-            n_epochs: passes over the data that are complete.
+            n_updates: number of updates made.
+            n_epochs: number of complete passes over the data.
         """
         if self.tuning == "thawed":
             self.is_frozen = n_updates < self.frozen_steps or n_epochs < self.frozen_epochs
         return self
 
     def forward(self, input: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch E"]:
-        """The vectors of ids of any shape."""
+        """Return the vectors of ids of any shape."""
         weight = self.weight.detach() if self.is_frozen else self.weight
         return dropped_embedding(
             input, weight, self.word_rate, self.training, self.sparse, self.padding_idx
@@ -109,7 +110,7 @@ class Embedding(nn.Embedding):
 
 
 def thaw(model: nn.Module, n_updates: int, n_epochs: int) -> None:
-    """Tell every `Embedding` inside a model how far training is; see `Embedding.at`.
+    """Set the training progress of every `Embedding` in a model; see `Embedding.at`.
 
     >>> model = nn.ModuleList([Embedding(5, 2, tuning="thawed", frozen_epochs=1), nn.Linear(2, 3)])
     >>> thaw(model, n_updates=70, n_epochs=1)

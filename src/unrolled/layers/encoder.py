@@ -1,4 +1,4 @@
-"""The encoder of an encoder–decoder, and the bridge that hands its final states over."""
+"""The encoder of an encoder–decoder, and the bridge that passes its final states to the decoder."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from unrolled.ops.linear import linear
 from unrolled.shapes import Float, Padded
 
 State = tuple[tuple[Float[Tensor, "B H"], ...], ...]
-"""Per layer its final state, `(h,)` or `(h, c)`."""
+"""The final state of each layer, `(h,)` or `(h, c)`."""
 
 
 class RecurrentEncoder(nn.Module):
-    """Stacked recurrent layers, one- or bidirectional, over rows of different lengths.
+    """Stacked recurrent layers, uni- or bidirectional, over rows of different lengths.
 
     Args:
         cell: "rnn", "gru" or "lstm".
         input_size: width of the inputs.
         hidden_size: width of one direction.
-        n_layers: how many.
-        bidirectional: whether each layer also reads from the end.
+        n_layers: number of layers.
+        bidirectional: whether each layer also reads backwards.
         dropout_rate: between layers.
 
     >>> encoder = RecurrentEncoder("lstm", 3, 5, n_layers=2)
@@ -55,7 +55,7 @@ class RecurrentEncoder(nn.Module):
         self.output_size = hidden_size * (2 if bidirectional else 1)
 
     def forward(self, inputs: Padded) -> tuple[Padded, State]:
-        """(outputs `[B, S, N·H]`, final states per layer with the directions side by side)."""
+        """Return (outputs `[B, S, N·H]`, final states per layer with the directions concatenated)."""
         y_BSH, final = self.recurrent(inputs.values, lengths=inputs.lengths)
         parts = final if isinstance(final, tuple) else (final,)
         n_layers, B = self.recurrent.num_layers, y_BSH.shape[0]
@@ -68,13 +68,13 @@ class RecurrentEncoder(nn.Module):
 
 
 class Bridge(nn.Module):
-    """The decoder's initial state from the encoder's final one: s_0 = tanh(W s + b), part by part.
+    """Compute the decoder's initial state from the encoder's final one: s_0 = tanh(W s + b).
 
-    Decoder layer l reads encoder layer l, or the last one where the encoder has fewer
-    (Bahdanau et al. 2015, appendix A.2.2, uses the backward state alone; here both directions).
+    Decoder layer l reads encoder layer l, or the last one if the encoder has fewer layers. Bahdanau et
+    al. 2015, appendix A.2.2, uses the backward state alone; here both directions are used.
 
     Args:
-        cell: "rnn", "gru" or "lstm"; an LSTM's cell state has projections of its own.
+        cell: "rnn", "gru" or "lstm"; an LSTM's h and c have separate projections.
         encoder_size: width of the encoder's states.
         decoder_size: H of the decoder.
         n_layers: layers of the decoder.
@@ -89,7 +89,7 @@ class Bridge(nn.Module):
         )
 
     def forward(self, state: tuple[tuple[Float[Tensor, "B D"], ...], ...]) -> State:
-        """Per decoder layer its initial state."""
+        """Return the initial state of each decoder layer."""
         initial = []
         for layer, projections in enumerate(self.projections):
             parts = state[min(layer, len(state) - 1)]

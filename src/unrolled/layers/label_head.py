@@ -13,20 +13,20 @@ from unrolled.shapes import Float
 
 
 class LabelHead(nn.Module):
-    """From `[B, D]` to labels: one of C (softmax), or yes or no to each (sigmoid).
+    """Label scores from `[B, D]`: one of C classes (softmax), or yes or no for each label (sigmoid).
 
     Attributes:
-        class_weights: `[C]`, what a row of each class counts in the training loss.
-        thresholds: `[C]`, from which probability on a label is given, where there may be several.
+        class_weights: `[C]`, the weight of each class in the training loss.
+        thresholds: `[C]`, the probability from which a label is predicted in multi-label classification.
 
     Args:
         scorer: `[B, D]` → `[B, C]`, unnormalised scores.
         n_labels: C.
         multi_label: whether a row may have several labels, or none.
-        label_smoothing: share of the target that is spread over all classes; of several labels over yes
-            and no of each.
+        label_smoothing: share of the target probability that is spread evenly over all classes; with
+            `multi_label`, over yes and no for each label.
 
-    >>> head = LabelHead(nn.Linear(3, 5), 5, several=True)
+    >>> head = LabelHead(nn.Linear(3, 5), 5, multi_label=True)
     >>> head.probabilities(torch.zeros(2, 3)).shape
     torch.Size([2, 5])
     """
@@ -46,26 +46,26 @@ class LabelHead(nn.Module):
         self.scorer = scorer
         self.multi_label, self.label_smoothing = multi_label, label_smoothing
         self.register_buffer("class_weights", torch.ones(n_labels))
-        # Rounded to float32, the middle between two neighbours could be the lower one.
+        # float64: rounded to float32, the midpoint between two neighbours could be the lower one.
         thresholds = torch.full((n_labels,), DEFAULT_THRESHOLD, dtype=torch.float64)
         self.register_buffer("thresholds", thresholds)
 
     def logits(self, hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
-        """Unnormalised scores."""
+        """Compute unnormalised scores, in at least float32."""
         logits: Tensor = self.scorer(hidden)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def probabilities(self, hidden: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
-        """Of each label; of one label they sum to 1."""
+        """Compute the probability of each label; unless `multi_label`, they sum to 1."""
         logits = self.logits(hidden)
         return logits.sigmoid() if self.multi_label else logits.softmax(1)
 
     def loss(self, hidden: Float[Tensor, "B D"], targets: Tensor) -> tuple[Tensor, int]:
-        """The loss in training: weighted by class, with smoothed labels. In nats, summed over rows."""
+        """The training loss: weighted by class, with label smoothing; in nats, summed over the rows."""
         return self._loss(hidden, targets, self.class_weights, self.label_smoothing)
 
     def plain_loss(self, hidden: Float[Tensor, "B D"], targets: Tensor) -> tuple[Tensor, int]:
-        """Without weights and smoothing."""
+        """The loss without class weights and label smoothing."""
         return self._loss(hidden, targets, torch.ones_like(self.class_weights), 0.0)
 
     def _loss(
@@ -77,16 +77,16 @@ class LabelHead(nn.Module):
                 logits_BC, targets[:, 0], weights, reduction="sum", label_smoothing=smoothing
             )
             return total, len(targets)
-        right_BC = several_hot(targets, logits_BC.shape[1]).to(logits_BC)
-        right_BC = (1 - smoothing) * right_BC + smoothing / 2
+        gold_BC = several_hot(targets, logits_BC.shape[1]).to(logits_BC)
+        gold_BC = (1 - smoothing) * gold_BC + smoothing / 2
         total = F.binary_cross_entropy_with_logits(
-            logits_BC, right_BC, pos_weight=weights, reduction="sum"
+            logits_BC, gold_BC, pos_weight=weights, reduction="sum"
         )
         return total, len(targets)
 
 
 def linear_scorer(input_size: int, n_labels: int) -> nn.Linear:
-    """One layer, whose labels begin alike."""
+    """A linear layer with Glorot-uniform weights and zero biases, so no label is preferred at first."""
     layer = nn.Linear(input_size, n_labels)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -94,7 +94,7 @@ def linear_scorer(input_size: int, n_labels: int) -> nn.Linear:
 
 
 def several_hot(targets: Tensor, n_labels: int) -> Tensor:
-    """`[B, K]` ids, those below 0 being none → `[B, C]` of False and True.
+    """Convert label ids `[B, K]`, where ids below 0 stand for none, to booleans `[B, C]` (multi-hot).
 
     >>> several_hot(torch.tensor([[2, 0], [-1, -1]]), 3).tolist()
     [[True, False, True], [False, False, False]]

@@ -1,4 +1,4 @@
-"""A cache of recent hidden states, which makes the words that followed them likelier again."""
+"""A cache of recent hidden states, which raises the probability of the words that followed them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEPS_AT_ONCE = 256
 
 
 class ContinuousCache:
-    """The model's distribution mixed with one over the words of the last `size` steps.
+    """Continuous cache: mix the model's distribution with one over the words of the last `size` steps.
 
     Grave, Joulin & Usunier 2017, "Improving neural language models with a continuous cache", equations 3
     and 5. With hidden states h_i and the words x_{i+1} that followed them,
@@ -23,19 +23,19 @@ class ContinuousCache:
         p_cache(w | h_t)  ∝  Σ_{i = t−size}^{t−1} [x_{i+1} = w] · exp(θ h_t · h_i)
         p(w)              =  (1 − λ) · p_model(w) + λ · p_cache(w)
 
-    It needs no training and works on any model while it is evaluated. It reads one text from its start to
-    its end: what `log_probs` and `of_targets` are given is appended, after it was used to predict, and
-    stays for the windows that follow. At the very start, with nothing cached, p is p_model.
+    The cache needs no training and works with any model at evaluation time. It reads one text from start
+    to end: the steps passed to `log_probs` and `of_targets` are first predicted, then appended to the
+    cache and kept for the windows that follow. At the very start, with an empty cache, p is p_model.
 
     Args:
-        size: steps that are remembered, at least 1.
-        theta: θ, at least 0: how much nearer states count; 0 is a unigram cache.
-        weight: λ, 0…1, below 1.
+        size: number of steps that are cached, at least 1.
+        theta: θ, at least 0: how strongly similar states are preferred; 0 is a unigram cache.
+        weight: λ, at least 0 and below 1.
 
     Raises:
-        ConfigError: a value out of range.
+        ConfigError: a value is out of range.
 
-    No gradients flow through it.
+    It has no gradients.
 
     >>> cache = ContinuousCache(size=2, theta=0.0, weight=0.5)
     >>> even = torch.full((3, 4), 0.25).log()
@@ -55,7 +55,7 @@ class ContinuousCache:
         return f"continuous cache of {self.size}, θ = {self.theta:g}, λ = {self.weight:g}"
 
     def clear(self) -> None:
-        """Forget everything, for another text."""
+        """Empty the cache, before another text."""
         self._hidden: Tensor | None = None
         self._words: Tensor | None = None
 
@@ -66,11 +66,11 @@ class ContinuousCache:
         log_probs: Float[Tensor, "T V"],
         targets: Int[Tensor, " T"],
     ) -> Float[Tensor, "T V"]:
-        """The mixed log-probabilities of all words at each step.
+        """Return the mixed log-probabilities of all words at each step.
 
         Args:
-            hidden: h_t, what the model's output layer reads.
-            log_probs: the model's, normalised.
+            hidden: h_t, the input of the model's output layer.
+            log_probs: the model's normalised log-probabilities.
             targets: the words that followed, x_{t+1}.
         """
         mixed = []
@@ -88,9 +88,9 @@ class ContinuousCache:
         log_probs: Float[Tensor, " T"],
         targets: Int[Tensor, " T"],
     ) -> Float[Tensor, " T"]:
-        """The mixed log-probabilities of the words that followed, from the model's for them alone.
+        """Return the mixed log-probabilities of the target words, given the model's for them alone.
 
-        This is all a perplexity needs, and costs T · (T + size) numbers, not T · V.
+        This is all that a perplexity needs, and takes T · (T + size) numbers instead of T · V.
         """
         mixed = []
         for h, model, words in _windows(hidden, log_probs, targets):
@@ -109,9 +109,10 @@ class ContinuousCache:
     def _look_up(
         self, hidden: Tensor, targets: Tensor
     ) -> tuple[Float[Tensor, "T N"], Int[Tensor, " N"], Tensor]:
-        """Each step's share for each of N cached steps, their words, and whether a step sees any.
+        """The weight of each of N cached steps at each step, their words, and whether a step sees any.
 
-        The window itself is part of the N, each step seeing what came before it; then it is cached.
+        The window itself is part of the N steps, and each step sees only those before it. The window is
+        cached afterwards.
         """
         if self._hidden is None or self._words is None:
             self._hidden, self._words = hidden[:0].clone(), targets[:0].clone()
@@ -122,7 +123,7 @@ class ContinuousCache:
         other = torch.arange(n_old + n_new, device=hidden.device)
         seen = (other < place) & (other >= place - self.size)
         scores.masked_fill_(~seen, -torch.inf)
-        # A step that sees nothing has a row of NaN here, which nobody reads.
+        # A step that sees nothing gets a row of NaN here, which is never read.
         shares = scores.softmax(1).nan_to_num_(0.0)
         self._hidden, self._words = keys[-self.size :].clone(), words[-self.size :].clone()
         return shares, words, seen.any(1)

@@ -1,4 +1,4 @@
-"""What a model returns."""
+"""The result of a model's forward pass."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Output:
     """The result of a model's forward pass; the head turns `hidden` into a loss or into words.
 
     Args:
-        hidden: `[B, T, H]`, what the head reads.
-        state: what the next step would start from.
-        attention: `[B, T, S]`, or None where the model has none.
+        hidden: `[B, T, H]`, the input of the head.
+        state: the state before the next step.
+        attention: `[B, T, S]`, or None if the model has no attention.
     """
 
     hidden: Float[Tensor, "B T H"]

@@ -1,7 +1,7 @@
-"""From a vector for each step to one for the row: final, mean, max, attentive.
+"""Pooling: combine the vectors of a row's steps into one: final, mean, max, attentive.
 
-Masks select and never multiply, so that what stands in the padding (NaN included) reaches neither a
-value nor a gradient. A row without steps has a vector of zeros.
+Masks select and never multiply, so values in the padding (even NaN) affect neither results nor
+gradients. A row without steps gets a vector of zeros.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ PoolingKind = Literal["final", "mean", "max", "attentive"]
 
 
 def final(encoded: Padded, bidirectional: bool = False) -> Float[Tensor, "B D"]:
-    """What each direction computed last: forwards y_T at the row's own end, backwards y_1.
+    """The last output of each direction: forwards y_T at the row's own end, backwards y_1.
 
-    Never `y[:, -1]`, which is padding in all but the longest rows, and of the backward reading the
-    output that has seen one step only.
+    Never `y[:, -1]`, which is padding in all but the longest rows; and the backward direction has only
+    read one step there.
 
     Args:
         encoded: values `[B, T, D]`.
-        bidirectional: whether the second half of D was read from the end.
+        bidirectional: whether the second half of D was read backwards.
 
     >>> y = torch.tensor([[[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]], [[4.0, 40.0], [0.0, 0.0], [0.0, 0.0]]])
     >>> final(Padded(y, torch.tensor([3, 1])), bidirectional=True).tolist()
@@ -57,7 +57,7 @@ def mean(encoded: Padded) -> Float[Tensor, "B D"]:
 
 
 def largest(encoded: Padded) -> Float[Tensor, "B D"]:
-    """The largest over the row's steps, for each unit by itself.
+    """The maximum over the row's steps, for each unit separately.
 
     Collobert & Weston 2008, "A unified architecture for natural language processing": max over time.
     Steps that share the largest value share the gradient.
@@ -70,8 +70,8 @@ def largest(encoded: Padded) -> Float[Tensor, "B D"]:
     B, T, D = y_BTD.shape
     if T == 0:
         return y_BTD.new_zeros(B, D)
-    found = torch.where(encoded.mask.unsqueeze(2), y_BTD, -torch.inf).amax(1)
-    return torch.where(encoded.lengths.to(found.device).unsqueeze(1) > 0, found, 0.0)
+    maxima = torch.where(encoded.mask.unsqueeze(2), y_BTD, -torch.inf).amax(1)
+    return torch.where(encoded.lengths.to(maxima.device).unsqueeze(1) > 0, maxima, 0.0)
 
 
 class AttentivePooling(nn.Module):
@@ -104,7 +104,7 @@ class AttentivePooling(nn.Module):
         nn.init.uniform_(self.query, -0.1, 0.1)
 
     def forward(self, encoded: Padded) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B T"]]:
-        """(vectors, weights); the weights of a row sum to 1, those of a row without steps are zeros."""
+        """Return (vectors, weights); the weights of a row sum to 1, or are zeros if it has no steps."""
         mask_BT = encoded.mask
         y_BTD = torch.where(mask_BT.unsqueeze(2), encoded.values, 0.0)
         energies_BT = torch.tanh(linear(y_BTD, self.weight, self.bias)) @ self.query
@@ -117,15 +117,15 @@ class AttentivePooling(nn.Module):
 
 
 class Pooling(nn.Module):
-    """One of the four by name, for outputs `[B, T, D]` of recurrent layers.
+    """One of the four kinds of pooling, chosen by name, for outputs `[B, T, D]` of recurrent layers.
 
     Args:
         kind: "final", "mean", "max" or "attentive".
         input_size: D.
-        bidirectional: whether the second half of D was read from the end; `final` asks.
+        bidirectional: whether the second half of D was read backwards; only used by `final`.
 
     Raises:
-        ConfigError: an unknown kind.
+        ConfigError: the kind is unknown.
 
     >>> from unrolled.layers.encoder import RecurrentEncoder
     >>> encoder = RecurrentEncoder("lstm", 3, 5, bidirectional=True)
@@ -145,12 +145,12 @@ class Pooling(nn.Module):
     def forward(
         self, encoded: Padded, last: Float[Tensor, "B D"] | None = None
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B T"] | None]:
-        """(vectors, attention weights); the weights are None for all kinds but the attentive.
+        """Return (vectors, attention weights); the weights are None unless the kind is "attentive".
 
         Args:
-            encoded: the last layer's outputs.
-            last: its hidden states at each row's true end, directions side by side, as
-                `RecurrentEncoder` returns them; `final` then need not look for them in the outputs.
+            encoded: the outputs of the last layer.
+            last: the hidden states of the last layer at each row's true end, directions concatenated,
+                as `RecurrentEncoder` returns them; saves `final` from picking them from the outputs.
         """
         if self.attentive is not None:
             return self.attentive(encoded)

@@ -1,4 +1,4 @@
-"""Pretrained word vectors as the first weights of an embedding."""
+"""Pretrained word vectors as the initial weights of an embedding."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Ki
 from unrolled.vectors.formats.detect import read_vectors
 
 Missing = Literal["random", "mean", "zero"]
-"""What a word without a vector begins with; see `fill`."""
+"""How the embedding of a word without a vector is initialised; see `fill`."""
 
 
 def check(
     path: str | PathLike[str], width: int, kind: Kind, *, setting: str = "model.embeddings"
 ) -> None:
-    """Refuse a file that an embedding cannot begin with, after no more than its first vector is read.
+    """Refuse a file of vectors that cannot initialise an embedding; reads at most its first vector.
 
-    The rest is read by `fill`, once the words are known: which lines matter depends on them, and to read
-    the largest files takes minutes.
+    The rest is read by `fill` once the words are known: they determine which lines are needed, and
+    reading the largest files takes minutes.
 
     Args:
         path: a file of any format of `unrolled.vectors.formats.detect`.
-        width: of the embedding.
-        kind: of the tokenizer.
-        setting: the setting that named the file, for messages.
+        width: width of the embedding.
+        kind: kind of the tokenizer.
+        setting: the setting that names the file, for error messages.
 
     Raises:
-        ConfigError: vectors of another width, or tokens that are parts of words.
+        ConfigError: the vectors have a different width, or tokens are parts of words.
         DataError: the file cannot be read.
     """
     if kind == "bpe":
         raise ConfigError(
-            f"{setting} are vectors of words, but text.kind is 'bpe', whose tokens are parts of words; "
+            f"{setting} names word vectors, but text.kind is 'bpe', whose tokens are parts of words; "
             "set text.kind to 'word' or 'space'"
         )
     try:
-        found = read_vectors(path, limit=1).width
+        file_width = read_vectors(path, limit=1).width
     except DataError as error:
         raise DataError(f"{error.problem} ({setting})", error.path, error.line) from None
-    if found != width:
+    if file_width != width:
         raise ConfigError(
-            f"model.embedding_size is {width}, but the vectors of {path} ({setting}) are of {found} "
-            f"numbers; set model.embedding_size = {found}"
+            f"model.embedding_size is {width}, but the vectors in {path} ({setting}) have {file_width} "
+            f"dimensions; set model.embedding_size = {file_width}"
         )
 
 
@@ -63,29 +63,31 @@ def fill(
     setting: str = "model.embeddings",
     scale: float = 1.0,
 ) -> tuple[str, ...]:
-    """Give the rows of an embedding the vectors of their words.
+    """Set the rows of an embedding to the pretrained vectors of their words.
 
-    The file is read as a stream, and only the words of the vocabulary are kept. A word that is not in it
-    as it is written gets the vector of its lower case, if there is one. Padding stays zero. A special
-    token has a vector only where the file holds its name (`</s>`).
+    The file is read as a stream, and only the words of the vocabulary are kept. A word that the file does
+    not contain as written gets the vector of its lower-cased form, if there is one. Padding stays zero. A
+    special token has a vector only if the file contains its name (`</s>`).
 
     Args:
-        embedding: `[V, D]`, a row for each id of the tokenizer; its weight is overwritten in place.
-        tokenizer: of words.
+        embedding: `[V, D]`, one row per id of the tokenizer; its weight is overwritten in place.
+        tokenizer: a word tokenizer.
         path: a file of any format of `unrolled.vectors.formats.detect`.
-        missing: words without a vector begin at `random` (normal, with the deviation of the vectors that
-            were found), at the `mean` of those, or at `zero`. Begin and end of a sequence, which are no
-            words, are then always drawn; `<unk>`, which is any word, begins at the mean, not at random.
-        setting: the setting that named the file, for messages.
-        scale: what the model multiplies embeddings by; they are divided by it, so that its layers see the
-            vectors as they are in the file.
+        missing: initial vectors of words that are not in the file: `random` (normal, with the standard
+            deviation of the vectors read), the `mean` of the vectors read, or `zero`. Two cases differ:
+            begin and end of a sequence, which are not words, are always random unless the file has them;
+            `<unk>`, which stands for any word, gets the mean instead of a random vector.
+        setting: the setting that names the file, for messages.
+        scale: the factor by which the model multiplies embeddings; the vectors are divided by it, so that
+            the layers receive them as they are in the file.
 
     Returns:
-        What there is to tell: the coverage, and the notes of the file.
+        Messages for the user: the coverage, and the notes of the file.
 
     Raises:
-        ConfigError: vectors of another width, a tokenizer of byte pairs, or an unknown `missing`.
-        DataError: the file cannot be read, or has none of the words.
+        ConfigError: the vectors have a different width, the tokenizer uses byte pairs, or `missing` is
+            unknown.
+        DataError: the file cannot be read, or contains none of the words.
     """
     require(missing in get_args(Missing), "missing", _CHOICES, missing)
     check(path, embedding.embedding_dim, tokenizer.kind, setting=setting)
@@ -99,7 +101,7 @@ def fill(
     if not is_found_V[len(SPECIALS) :].any():
         raise DataError(
             f"none of the {len(words) - len(SPECIALS):,} words of the vocabulary is in this file; "
-            f"expected vectors of the language of the data ({setting})",
+            f"use vectors for the language of the data ({setting})",
             path,
         )
     table_VD = _beginnings(stored.matrix[rows_V[is_found_V]], len(words), missing)
@@ -107,23 +109,27 @@ def fill(
     table_VD[PAD_ID] = 0
     with torch.no_grad():
         embedding.weight.copy_(torch.from_numpy(table_VD) / scale)
-    return _told(words, stored.words, rows_V, path, setting, missing), *stored.notes
+    return _coverage(words, stored.words, rows_V, path, setting, missing), *stored.notes
 
 
 _CHOICES = f"one of {', '.join(get_args(Missing))}"
-_BEGINS = {"random": "begin at random", "mean": "begin at the mean", "zero": "begin at zero"}
+_BEGINS = {
+    "random": "start at random values",
+    "mean": "start at the mean vector",
+    "zero": "start at zero",
+}
 
 
-def _rows_of(words: Sequence[str], found: Sequence[str]) -> NDArray[np.int64]:
-    """For each word the row of its vector, −1 for none; padding has none."""
-    rows = {word: row for row, word in enumerate(found)}
+def _rows_of(words: Sequence[str], stored: Sequence[str]) -> NDArray[np.int64]:
+    """The row of each word's vector; −1 if it has none. Padding has none."""
+    rows = {word: row for row, word in enumerate(stored)}
     rows_V = np.array([rows.get(word, rows.get(word.lower(), -1)) for word in words], np.int64)
     rows_V[PAD_ID] = -1
     return rows_V
 
 
 def _beginnings(found_ND: NDArray[np.float32], n_words: int, missing: str) -> NDArray[np.float32]:
-    """`[V, D]`, as if no word had a vector."""
+    """The initial table `[V, D]`, as if no word had a vector."""
     D = found_ND.shape[1]
     table_VD = np.zeros((n_words, D), np.float32)
     if missing == "mean":
@@ -132,14 +138,14 @@ def _beginnings(found_ND: NDArray[np.float32], n_words: int, missing: str) -> ND
     drawn = list(range(n_words)) if missing == "random" else [BOS_ID, EOS_ID]
     table_VD[drawn] = torch.empty(len(drawn), D).normal_(std=deviation).numpy()
     if missing == "random":
-        # A word of which nothing is known; a table that stays frozen could not forget what was drawn.
+        # `<unk>` stands for any word; if the table is frozen, a random vector would stay forever.
         table_VD[UNK_ID] = found_ND.mean(axis=0, dtype=np.float64)
     return table_VD
 
 
-def _told(
+def _coverage(
     words: Sequence[str],
-    found: Sequence[str],
+    stored: Sequence[str],
     rows_V: NDArray[np.int64],
     path: str | PathLike[str],
     setting: str,
@@ -150,7 +156,7 @@ def _told(
     rows = rows_V[first:]
     n_found = int((rows >= 0).sum())
     n_lower = sum(
-        row >= 0 and found[row] != word for row, word in zip(rows, words[first:], strict=True)
+        row >= 0 and stored[row] != word for row, word in zip(rows, words[first:], strict=True)
     )
     lower = f", {n_lower:,} of them in lower case" if n_lower else ""
     rest = f"; the others {_BEGINS[missing]}" if n_found < n_words else ""

@@ -1,4 +1,4 @@
-"""Recurrent layers by name, started as the literature advises."""
+"""Create recurrent layers by name, initialised as the literature recommends."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from unrolled.ops.types import Weights
 def recurrent_layers(
     cell: str, input_size: int, hidden_size: int, n_layers: int, **options: Any
 ) -> nn.RecurrentLayers:
-    """Batch-first layers with orthogonal recurrent weights and, in an LSTM, a forget bias of 1.
+    """Create batch-first layers with orthogonal recurrent weights and, in an LSTM, a forget bias of 1.
 
     Orthogonal: Saxe, McClelland & Ganguli 2014; forget bias: Jozefowicz, Zaremba & Sutskever 2015.
 
     Args:
-        cell: what recipes call it: "rnn", "gru", "lstm" or another of `ops.cells.CELLS`.
+        cell: the name used in recipes: "rnn", "gru", "lstm" or another cell of `ops.cells.CELLS`.
         input_size: width of the inputs.
         hidden_size: width of one direction.
-        n_layers: how many.
-        **options: as `torch.nn.LSTM` takes them, e.g. `bidirectional`.
+        n_layers: number of layers.
+        **options: further options of `torch.nn.LSTM`, e.g. `bidirectional`.
 
     >>> recurrent_layers("gru", 3, 5, n_layers=2, bidirectional=True).weight_hh_l1.shape
     torch.Size([15, 5])
@@ -33,7 +33,7 @@ def recurrent_layers(
 
 
 def layer_weights(layer: Any, depth: int = 0) -> Weights:
-    """The weights of one layer of a recurrent module of one direction, as they are now."""
+    """The current weights of one layer of a unidirectional recurrent module."""
     renewed(layer)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return Weights(*(getattr(layer, f"{name}_l{depth}") for name in names))

@@ -1,4 +1,4 @@
-"""Recurrent layers on top of each other, regularised as language models are, and stepped one by one.
+"""Stacked recurrent layers with the regularisation of language models, run at once or step by step.
 
 Merity, Keskar & Socher 2018, "Regularizing and optimizing LSTM language models", sections 3 and 4.
 """
@@ -26,17 +26,17 @@ from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float, Padded
 
 StackState: TypeAlias = tuple[State, ...]
-"""For each layer its state, `(h,)` or `(h, c)`, each `[B, H]` with that layer's H."""
+"""The state of each layer, `(h,)` or `(h, c)`, each `[B, H]` with that layer's H."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """The weights of a stack arranged for its steps and, in a lower precision, what they were made from.
+    """The weights of a stack packed for single steps and, below float32, copies of the original weights.
 
     Args:
         precision: "float32", "bfloat16" or "int8".
         steps: one for each layer.
-        weights: copies of the float32 weights of all layers; none in float32.
+        weights: copies of the float32 weights of all layers; empty if `precision` is "float32".
     """
 
     precision: str
@@ -48,32 +48,32 @@ class Packed:
         """Convert and copy the weights.
 
         Raises:
-            ConfigError: an unknown precision, or one that the native kernels cannot run.
+            ConfigError: the precision is unknown, or the native kernels cannot run it.
         """
-        steps = tuple(PackedStep(kind, each, precision) for each in weights)
+        steps = tuple(PackedStep(kind, layer, precision) for layer in weights)
         return cls(precision, steps, tuple(w.detach().clone() for w in _tensors(weights)))
 
     def is_of(self, weights: Sequence[Weights], precision: str) -> bool:
-        """Whether packing these would give the same: every bit is compared."""
-        given = _tensors(weights)
+        """Whether packing these weights would give the same result; compares every bit."""
+        current = _tensors(weights)
         return (
             self.precision == precision
-            and len(given) == len(self.weights)
-            and all(map(_same_bits, self.weights, given))
+            and len(current) == len(self.weights)
+            and all(map(_same_bits, self.weights, current))
         )
 
 
 def _tensors(weights: Sequence[Weights]) -> list[Tensor]:
-    return [tensor for each in weights for tensor in each.tensors]
+    return [tensor for layer in weights for tensor in layer.tensors]
 
 
 def _same_bits(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors agree in all bits; NaN equals itself, and 0 is not −0."""
+    """Whether two tensors are equal bit for bit; NaN equals itself, and 0 does not equal −0."""
     if (first.dtype, first.shape, first.device) != (second.dtype, second.shape, second.device):
         return False
     pairs = all(w.is_contiguous() and w.numel() % 2 == 0 for w in (first, second))
     if pairs and not (first.storage_offset() % 2 or second.storage_offset() % 2):
-        # Twice as fast as number by number.
+        # Comparing pairs of numbers is twice as fast.
         first, second = (w.view(-1).view(torch.int64) for w in (first, second))
     else:
         first, second = (w.view(torch.int32) for w in (first, second))
@@ -81,27 +81,27 @@ def _same_bits(first: Tensor, second: Tensor) -> bool:
 
 
 class RecurrentStack(torch.nn.Module):
-    """Layers of one cell on top of each other; the state goes in and comes out.
+    """Stacked recurrent layers of one cell that take and return their state.
 
-    In training, each call drops recurrent weights (one mask for all rows and steps, so that any
-    implementation of `ops.unroll` runs as it is: Merity et al. 2018, section 3) and the outputs of all
-    layers but the last. What goes into the stack and what comes out of it is the caller's to drop.
+    In training, each call applies dropout to the recurrent weights (one mask for all rows and steps, so
+    any implementation of `ops.unroll` works unchanged: Merity et al. 2018, section 3) and to the outputs
+    of all layers but the last. Dropout on the inputs and outputs of the stack is left to the caller.
 
     Args:
         cell: "rnn" (tanh), "gru" or "lstm".
         input_size: width of the inputs, E.
         sizes: hidden width of each layer, first to last.
-        between_rate: dropout of what one layer hands to the next.
-        recurrent_weight_rate: dropout of the recurrent weights.
+        between_rate: dropout rate between layers.
+        recurrent_weight_rate: dropout rate of the recurrent weights.
         locked: whether the dropout between layers has one mask for all steps of a row
-            (`LockedDropout`) or one for each.
+            (`LockedDropout`) or one for each step.
 
     Attributes:
-        layers: one module of `unrolled.nn` for each layer, whose parameters have torch's names.
-        precision: of the weights in `step`: "float32", "bfloat16" or "int8".
+        layers: one module of `unrolled.nn` per layer, whose parameters have the names of `torch.nn`.
+        precision: precision of the weights in `step`: "float32", "bfloat16" or "int8".
 
     Raises:
-        ConfigError: an unknown cell, no layer, or a rate out of range.
+        ConfigError: the cell is unknown, there is no layer, or a rate is out of range.
 
     >>> stack = RecurrentStack("lstm", 3, [5, 7], between_rate=0.2, recurrent_weight_rate=0.5)
     >>> y, state = stack(Padded(torch.randn(2, 4, 3), torch.tensor([4, 1])), stack.start(2))
@@ -133,7 +133,7 @@ class RecurrentStack(torch.nn.Module):
         self.between = LockedDropout(between_rate) if locked else torch.nn.Dropout(between_rate)
 
     def start(self, n_rows: int, device: torch.device | str | None = None) -> StackState:
-        """Zeros for each layer, of the weights' type and, unless told otherwise, on their device."""
+        """Return zeros for each layer, with the type of the weights and, by default, on their device."""
         weight = next(self.layers.parameters())
         n_parts = CELLS[self.kind].n_states
         return tuple(
@@ -147,15 +147,15 @@ class RecurrentStack(torch.nn.Module):
         """The last layer's hidden states, zeros in padding, and each row's state at its true end.
 
         Args:
-            x: values `[B, T, E]`; padding cannot be seen, NaN included.
-            state: where to start; None means zeros. Nothing is detached: for truncated
-                back-propagation, detach what came out before it goes in again.
+            x: values `[B, T, E]`; padding is ignored, even NaN.
+            state: the initial state; None means zeros. Nothing is detached: for truncated
+                back-propagation through time, detach the returned state before passing it in again.
 
         Raises:
-            ValueError: shapes that do not fit the weights.
+            ValueError: shapes do not match the weights.
         """
         n_steps = x.values.shape[1]
-        # Without lengths every implementation may run, torch's on the GPU without packing.
+        # Without lengths every implementation can run, and torch's needs no packing on the GPU.
         lengths_B = None if n_steps and bool((x.lengths == n_steps).all()) else x.lengths
         y_TBH = x.values.transpose(0, 1)
         starts = self.start(x.values.shape[0], x.values.device) if state is None else state
@@ -174,20 +174,20 @@ class RecurrentStack(torch.nn.Module):
         state: StackState,
         packed: Packed | None = None,
     ) -> tuple[Float[Tensor, "B H"], StackState]:
-        """One step, for inference: nothing is dropped, in training mode either.
+        """Run one step, for inference: there is no dropout, not even in training mode.
 
-        In float32 the weights are read as they are at this call. In a lower precision they must be
-        converted first, which costs more than the step: a loop does it once, by `packed`.
+        In float32, the current weights are read directly. In a lower precision they must be converted
+        first, which costs more than the step; a loop should do it once, with `packed`.
 
         Args:
             x: the input.
-            state: where to start.
-            packed: of a loop over steps, from `packed()`.
+            state: the state before the step.
+            packed: the result of `packed()`, for a loop over steps.
 
         Raises:
-            ConfigError: a precision that is unknown, or lower than the weights' where gradients are
-                wanted or the native kernels cannot run.
-            ValueError: shapes that do not fit the weights.
+            ConfigError: the precision is unknown, or it is below float32 and gradients are enabled or the
+                native kernels cannot run.
+            ValueError: shapes do not match the weights.
         """
         ends = list[State]()
         packed = packed or self.packed()
@@ -202,13 +202,14 @@ class RecurrentStack(torch.nn.Module):
         return x, tuple(ends)
 
     def packed(self, before: Packed | None = None, *, many_steps: bool = False) -> Packed | None:
-        """Each layer's weights as they are now, for one loop over `step`; later changes are not seen.
+        """Pack the current weights for one loop over `step`; later changes of them have no effect.
 
         Args:
-            before: what an earlier call gave. In a lower precision it comes back if every bit of the
-                weights is still the same: to compare costs a fifth of packing. In float32 packing is
-                the quicker of the two.
-            many_steps: whether to pack float32 weights, which costs a few steps; else None.
+            before: the result of an earlier call. In a lower precision it is returned if no bit of the
+                weights has changed, since comparing costs a fifth of packing. In float32, packing is
+                faster than comparing.
+            many_steps: whether to pack float32 weights, which costs as much as a few steps; if False,
+                None is returned for them.
 
         Raises:
             ConfigError: as for `step`.
@@ -216,7 +217,7 @@ class RecurrentStack(torch.nn.Module):
         weights = [_weights(layer) for layer in self.layers]
         kind = self.kind
         if self.precision == "float32":
-            steps = [packed_step(kind, each) for each in weights] if many_steps else [None]
+            steps = [packed_step(kind, layer) for layer in weights] if many_steps else [None]
             return None if None in steps else Packed("float32", tuple(filter(None, steps)), ())
         if torch.is_grad_enabled():
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Weights that torch's older reparametrisations derive from others."""
+"""Weights that are recomputed by torch's older reparametrisations."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _Module = TypeVar("_Module", bound=torch.nn.Module)
 
 
 def renewed(module: _Module) -> _Module:
-    """The module, its weights computed anew where torch's older reparametrisations derive them.
+    """Recompute a module's weights if an older torch reparametrisation derives them; return the module.
 
-    `torch.nn.utils.weight_norm`, `spectral_norm` and `prune` put a weight in the place of a parameter and
-    compute it anew whenever the module is called. Whoever reads a weight of a module that is not called
-    asks for it here. The newer `torch.nn.utils.parametrize` needs no such help.
+    `torch.nn.utils.weight_norm`, `spectral_norm` and `prune` replace a parameter by a weight that is
+    recomputed whenever the module is called. Code that reads a weight without calling the module must
+    call this function first. The newer `torch.nn.utils.parametrize` does not need it.
 
     >>> layer = torch.nn.utils.prune.l1_unstructured(torch.nn.GRU(1, 1), "weight_hh_l0", amount=0.0)
     >>> layer.weight_hh_l0_orig.data.fill_(3.0).shape

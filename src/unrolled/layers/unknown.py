@@ -1,13 +1,13 @@
-"""Unknown words in training: some words are read as `<unk>`, so that a model learns what to make of it.
+"""Unknown words in training: replace some words by `<unk>`, so that its embedding is trained.
 
-Where the vocabulary holds every word of the training part, none of its texts has `<unk>`, and what is
-new later would be read by an embedding that is as it was drawn. So a word that occurs n times in training
-is read as unknown with chance `rate` / n: in a pass about `rate` times, as if that were its first
-occurrence. Dyer et al. 2015, "Transition-based dependency parsing with stack long short-term memory", and
-Lample et al. 2016, "Neural architectures for named entity recognition", do so with words that occur once,
-at a rate of 0.5; the others are here because a small or repetitive training part has none of those. That
-each different word counts as one event of a new word is the estimate of Witten & Bell 1991, "The
-zero-frequency problem", method C.
+If the vocabulary contains every word of the training data, `<unk>` never occurs there, and new words
+would later be read with an untrained embedding. Therefore a word that occurs n times in training is
+replaced by `<unk>` with probability `rate` / n, that is, about `rate` times per epoch, as if that were
+its first occurrence. Dyer et al. 2015, "Transition-based dependency parsing with stack long short-term
+memory", and Lample et al. 2016, "Neural architectures for named entity recognition", do this for words
+that occur once, at a rate of 0.5. Here it is extended to the other words, because small or repetitive
+training data may have no words that occur once. Counting each distinct word as one event of a new word is
+the estimate of Witten & Bell 1991, "The zero-frequency problem", method C.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BLOCK = 1 << 20
 
 
 def rate_for(tokenizer: Any, rate: float) -> float:
-    """The rate, or 0 where no token is ever unknown: byte pairs.
+    """The rate, or 0 for byte pairs, with which no token is ever unknown.
 
     >>> from unrolled.text.tokenizer import TextConfig, Tokenizer
     >>> rate_for(Tokenizer.train(["a b"], TextConfig(kind="bpe")), 0.5)
@@ -39,7 +39,7 @@ def rate_for(tokenizer: Any, rate: float) -> float:
 
 
 def count_ids(ids: Iterable[int] | NDArray[Any], n_words: int) -> NDArray[np.int64]:
-    """How often each of V ids occurs.
+    """Count how often each of V ids occurs.
 
     >>> count_ids([4, 5, 4], 7).tolist()
     [0, 0, 0, 0, 2, 1, 0]
@@ -52,10 +52,10 @@ def count_ids(ids: Iterable[int] | NDArray[Any], n_words: int) -> NDArray[np.int
 
 
 def shares_of(counts_V: NDArray[np.int64], rate: float) -> Float[Tensor, " V"]:
-    """What the rate is multiplied by for each id: 1 / n of a word that occurs n times, 0 of the others.
+    """The factor of the rate for each id: 1 / n for a word that occurs n times, 0 for the other ids.
 
-    Unknown words that the training part has of its own (`text.min_count`, `text.vocab_size`) count: the
-    shares fall by as much, to nothing where there are `rate` of them for each word.
+    Unknown words that the training part already contains (due to `text.min_count` and `text.vocab_size`)
+    are taken into account: they reduce all factors, down to 0 if there are `rate` of them per word.
 
     Args:
         counts_V: how often each id occurs in the training part.
@@ -76,7 +76,7 @@ def shares_of(counts_V: NDArray[np.int64], rate: float) -> Float[Tensor, " V"]:
 def some_unknown(
     ids: Int[Tensor, "*rows"], shares_V: Float[Tensor, " V"], rate: float
 ) -> Int[Tensor, "*rows"]:
-    """The ids, each replaced by `UNK_ID` with chance rate · share; to be called in training alone.
+    """Replace each id by `UNK_ID` with probability rate · share; only to be called in training.
 
     >>> some_unknown(torch.tensor([4, 5, 4]), torch.tensor([0.0, 0, 0, 0, 1, 0]), rate=1.0).tolist()
     [1, 5, 1]

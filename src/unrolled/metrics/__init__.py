@@ -1,1 +1,1 @@
-"""Scores with exact definitions, and signatures that say how each was computed."""
+"""Scores with exact definitions, and signatures that record how each was computed."""

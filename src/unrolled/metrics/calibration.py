@@ -1,10 +1,10 @@
-"""Whether a model that is 80 % sure is right 80 % of the time.
+"""Calibration: whether a model that is 80 % confident is right 80 % of the time.
 
 Expected calibration error (Naeini et al. 2015; Guo et al. 2017, equation 3): confidences are sorted into
-bins, and ECE = Σ_b n_b/N · |share right in b − mean confidence in b|. Bins are of equal mass (as many
-examples in each; Nguyen and O'Connor 2015) or of equal width (M intervals of 0…1). Both estimates are
-too high for few examples and many bins: each bin's chance deviation counts. Compare figures of the same
-signature only.
+bins, and ECE = Σ_b n_b/N · |accuracy in b − mean confidence in b|. Bins have equal mass (the same number
+of examples in each; Nguyen and O'Connor 2015) or equal width (M intervals of 0…1). Both estimates are
+biased upwards with few examples and many bins, because random deviations in each bin add up. Only compare
+values with the same signature.
 
 Brier score (Brier 1950): the mean over examples of Σ_c (p_c − [c is gold])², 0…2. Negative
 log-likelihood: the mean of −ln p_gold, in nats.
@@ -25,21 +25,21 @@ from unrolled.metrics.tally import Floats
 Binning = Literal["mass", "width"]
 
 FLOOR = float(np.finfo(np.float64).eps)
-"""A probability below counts as this in a logarithm: a rounded 0 must not make a figure infinite."""
+"""Smallest probability in a logarithm, so that a probability rounded to 0 does not give infinity."""
 
-_SUM_TOLERANCE = 0.01  # a softmax in half precision sums to 1 no more exactly
+_SUM_TOLERANCE = 0.01  # the sum of a softmax in half precision is not more exact
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Predictions of like confidence.
+    """Predictions of similar confidence.
 
     Args:
-        low: the smallest confidence in it.
-        high: the largest.
-        n: predictions in it, at least 1.
-        sum_confidence: of those.
-        n_right: how many of them were right.
+        low: the smallest confidence in the bin.
+        high: the largest confidence in the bin.
+        n: number of predictions in the bin, at least 1.
+        sum_confidence: sum of their confidences.
+        n_right: number of correct predictions.
     """
 
     low: float
@@ -55,22 +55,22 @@ class ReliabilityBin:
 
     @property
     def accuracy(self) -> float:
-        """The share that was right."""
+        """The fraction of correct predictions."""
         return self.n_right / self.n
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far probabilities can be believed.
+    """The calibration of predicted probabilities.
 
     Args:
-        bins: those with anything in them, by rising confidence.
+        bins: the non-empty bins, by increasing confidence.
         binning: "mass" or "width".
-        n_bins: how many bins were asked for.
-        n: rows of probabilities.
+        n_bins: number of bins requested.
+        n: number of rows of probabilities.
         sum_brier: sum of their squared errors.
         sum_nll: sum of −ln p_gold, in nats.
-        of: what a confidence is that of.
+        of: what the confidence refers to.
     """
 
     bins: tuple[ReliabilityBin, ...]
@@ -84,12 +84,12 @@ class Calibration:
     @property
     def ece(self) -> float:
         """Expected calibration error, 0…1."""
-        n_binned = sum(each.n for each in self.bins)
-        return sum(abs(each.n_right - each.sum_confidence) for each in self.bins) / n_binned
+        n_binned = sum(bin.n for bin in self.bins)
+        return sum(abs(bin.n_right - bin.sum_confidence) for bin in self.bins) / n_binned
 
     @property
     def brier(self) -> float:
-        """Mean squared error of the probabilities: 0…2, of two outcomes as of more."""
+        """Mean squared error of the probabilities: 0…2, for two classes as for more."""
         return self.sum_brier / self.n
 
     @property
@@ -98,11 +98,11 @@ class Calibration:
         return self.sum_nll / self.n
 
     def scores(self) -> dict[str, float]:
-        """ECE, Brier score and negative log-likelihood; of each, smaller is better."""
+        """ECE, Brier score and negative log-likelihood; smaller is better for all three."""
         return {"ece": self.ece, "brier": self.brier, "nll": self.nll}
 
     def signature(self) -> dict[str, str]:
-        """How each figure was computed."""
+        """How each score was computed."""
         return {
             "ece": f"confidence:of {self.of}|bins:{self.n_bins} of equal {self.binning}"
             "|smaller is better",
@@ -113,31 +113,31 @@ class Calibration:
     def lines(self) -> Iterator[str]:
         """The reliability table as lines of text."""
         yield "confidence        mean   right      n"
-        for each in self.bins:
+        for bin in self.bins:
             yield (
-                f"{each.low:6.1%} –{each.high:7.1%}  {each.confidence:6.1%}  {each.accuracy:6.1%}  "
-                f"{each.n:5,}"
+                f"{bin.low:6.1%} –{bin.high:7.1%}  {bin.confidence:6.1%}  {bin.accuracy:6.1%}  "
+                f"{bin.n:5,}"
             )
 
 
 def reliability(
     confidence: ArrayLike, right: ArrayLike, binning: Binning = "mass", n_bins: int = 15
 ) -> tuple[ReliabilityBin, ...]:
-    """The reliability table: predictions sorted into bins by confidence, empty bins left out.
+    """The reliability table: predictions sorted into bins by confidence, without empty bins.
 
     Args:
         confidence: `[N]`, 0…1.
-        right: `[N]`, whether each prediction was right.
-        binning: "mass": prediction i goes into bin ⌊M r_i / N⌋, where r_i predictions are less confident.
-            Equal confidences thus share a bin, and the order of the rows does not matter. "width": bin k
-            takes k/M < confidence ≤ (k + 1)/M, and 0 goes into the first.
+        right: `[N]`, whether each prediction was correct.
+        binning: "mass": prediction i goes into bin ⌊M r_i / N⌋, where r_i is the number of less confident
+            predictions. So equal confidences share a bin, and the order of the rows does not matter.
+            "width": bin k takes k/M < confidence ≤ (k + 1)/M, and 0 goes into the first bin.
         n_bins: M.
 
     Raises:
-        ConfigError: another binning, or no bin.
+        ConfigError: the binning is unknown, or `n_bins` is below 1.
 
-    >>> for each in reliability([0.9, 0.8, 0.6, 0.6], [True, True, True, False], n_bins=2):
-    ...     print(each.n, round(each.confidence, 3), each.accuracy)
+    >>> for bin in reliability([0.9, 0.8, 0.6, 0.6], [True, True, True, False], n_bins=2):
+    ...     print(bin.n, round(bin.confidence, 3), bin.accuracy)
     2 0.6 0.5
     2 0.85 1.0
     """
@@ -176,7 +176,7 @@ def calibrate(
     binning: Binning = "mass",
     n_bins: int = 15,
 ) -> Calibration:
-    """Calibration of one label per example; the confidence is the predicted class's probability.
+    """Calibration with one label per example; the confidence is the predicted class's probability.
 
     Args:
         gold: `[N]` class ids.
@@ -200,13 +200,13 @@ def calibrate(
 def calibrate_cells(
     gold: NDArray[np.bool_], probabilities: Floats, binning: Binning = "mass", n_bins: int = 15
 ) -> Calibration:
-    """Calibration of several labels per example: each label of each example is a prediction of its own.
+    """Calibration of multi-label predictions: each label of each example is a separate prediction.
 
-    The confidence is the label's probability, and "right" means that the label is there. The Brier
-    score is summed over the two outcomes, there or not, as over classes.
+    The confidence is the label's probability, and "right" means that the label is present. The Brier
+    score is summed over the two outcomes, present or absent, as over two classes.
 
     Args:
-        gold: `[N, C]`, whether each label is there.
+        gold: `[N, C]`, whether each label is present.
         probabilities: `[N, C]`, checked by `check_probabilities`.
         binning: see `reliability`.
         n_bins: see `reliability`.
@@ -228,7 +228,7 @@ def _proper_losses(gold: NDArray[np.integer], probabilities: Floats) -> Floats:
     """`[N, 2]`: the squared error and −ln p_gold of each row."""
     rows = np.arange(len(gold))
     p_gold = probabilities[rows, gold]
-    # Σ_c p_c² − 2 p_gold + 1 would lose the digits of a small error.
+    # Computed as Σ_c p_c² − 2 p_gold + 1, a small error would lose its digits.
     error_NC = probabilities.copy()
     error_NC[rows, gold] -= 1
     return np.column_stack([(error_NC**2).sum(1), -np.log(np.maximum(p_gold, FLOOR))])
@@ -237,17 +237,17 @@ def _proper_losses(gold: NDArray[np.integer], probabilities: Floats) -> Floats:
 def check_probabilities(
     probabilities: ArrayLike, n_examples: int, n_classes: int, sum_to_one: bool
 ) -> Floats:
-    """Probabilities as float64 `[N, C]`.
+    """Check probabilities and return them as float64 `[N, C]`.
 
     Args:
         probabilities: `[N, C]`.
         n_examples: N.
         n_classes: C.
-        sum_to_one: whether each row is a distribution.
+        sum_to_one: whether each row must be a distribution.
 
     Raises:
-        ValueError: another shape, a value outside 0…1, or a row that does not sum to 1.
-        NonFiniteError: one is not a number.
+        ValueError: the shape is wrong, a value is outside 0…1, or a row does not sum to 1.
+        NonFiniteError: a value is not a finite number.
     """
     found = np.asarray(probabilities, np.float64)
     wanted = (n_examples, n_classes)

@@ -1,11 +1,11 @@
-"""The sums that scores are made of: counts by class, and what each example adds to them.
+"""Counts by class, from which precision, recall and F1 are computed.
 
-Nothing here is a mean of means: a score is computed once, from sums over all examples. So the score of a
-part of the examples, of a resample of them or of several shards together needs only other sums.
+Nothing here is a mean of means: a score is computed once, from sums over all examples. Scores of a subset
+of the examples, of a resample or of several shards together are computed from other sums in the same way.
 
 0/0 is 0: the precision of a class that is never predicted, the recall of a class that never occurs, and
-the F1 of a class that is neither (scikit-learn's `zero_division=0`). Such a class counts in a macro
-average, with 0, so that its denominator does not depend on the data.
+the F1 of a class to which both apply (scikit-learn's `zero_division=0`). Such a class is included in a
+macro average as 0, so that the denominator does not depend on the data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from unrolled.metrics.tally import Floats, Ints
 
 
 def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
-    """A quotient in which 0/0, and anything over 0, is 0.
+    """A quotient in which 0/0, and anything divided by 0, is 0.
 
     >>> ratio([1, 0], [2, 0]).tolist()
     [0.5, 0.0]
@@ -34,14 +34,14 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class ClassCounts:
-    """Counts by class, of which precision, recall and F1 are made.
+    """Counts by class, from which precision, recall and F1 are computed.
 
     Args:
-        right: `[..., C]`, how often class c was predicted and was right (true positives).
+        right: `[..., C]`, how often class c was predicted correctly (true positives).
         predicted: `[..., C]`, how often it was predicted.
-        gold: `[..., C]`, how often it was there to predict (its support).
+        gold: `[..., C]`, how often it occurs in the data (its support).
 
-    Two of three predictions of the first class are right; the second class is never predicted:
+    Two of three predictions of the first class are correct; the second class is never predicted:
 
     >>> counts = ClassCounts(np.array([2, 0]), np.array([3, 0]), np.array([2, 1]))
     >>> counts.precision.round(3).tolist(), counts.recall.tolist(), counts.f1.tolist()
@@ -76,7 +76,7 @@ class ClassCounts:
 
     @property
     def macro_recall(self) -> Floats:
-        """`[...]`, the mean of the classes' recalls; balanced accuracy, where every class occurs."""
+        """`[...]`, the mean of the classes' recalls; the balanced accuracy if every class occurs."""
         return _mean(self.recall)
 
     @property
@@ -86,17 +86,17 @@ class ClassCounts:
 
     @property
     def micro_precision(self) -> Floats:
-        """`[...]`, precision of all classes' counts together."""
+        """`[...]`, precision from the counts of all classes together."""
         return ratio(self.right.sum(-1), self.predicted.sum(-1))
 
     @property
     def micro_recall(self) -> Floats:
-        """`[...]`, recall of all classes' counts together."""
+        """`[...]`, recall from the counts of all classes together."""
         return ratio(self.right.sum(-1), self.gold.sum(-1))
 
     @property
     def micro_f1(self) -> Floats:
-        """`[...]`, F1 of all classes' counts together; of one label per example, its accuracy."""
+        """`[...]`, F1 from the counts of all classes together; the accuracy if each has one label."""
         return ratio(2 * self.right.sum(-1), self.predicted.sum(-1) + self.gold.sum(-1))
 
     @property
@@ -105,10 +105,10 @@ class ClassCounts:
         return ratio((self.gold * self.f1).sum(-1), self.gold.sum(-1))
 
     def mean_f1(self, ids: Sequence[int]) -> Floats:
-        """`[...]`, the mean F1 of some classes.
+        """`[...]`, the mean F1 of some of the classes.
 
-        Mistakes between these and the others still count, as false positives or false negatives of these:
-        only the F1 of the others is left out.
+        Errors between these and other classes still count, as false positives or false negatives of these
+        classes; only the F1 of the other classes is left out.
         """
         return _mean(self.f1[..., list(ids)])
 
@@ -118,10 +118,10 @@ def _mean(values: Floats) -> Floats:
 
 
 def check_ids(name: str, ids: ArrayLike, n_classes: int) -> Ints:
-    """Class ids as an array `[N]`.
+    """Check class ids and return them as an array `[N]`.
 
     Raises:
-        ValueError: they are not whole numbers in one dimension, or one is no class.
+        ValueError: they are not integers in one dimension, or one is not the id of a class.
     """
     ids_N = np.asarray(ids)
     if ids_N.ndim != 1 or (ids_N.dtype.kind not in "iu" and ids_N.size):
@@ -138,10 +138,10 @@ def check_ids(name: str, ids: ArrayLike, n_classes: int) -> Ints:
 
 
 def check_same_length(n_gold: int, n_other: int, name: str) -> None:
-    """Refuse columns of different lengths, and nothing to score.
+    """Check that both columns have the same length and are not empty.
 
     Raises:
-        ValueError: they differ, or there are no examples.
+        ValueError: the lengths differ, or there are no examples.
     """
     if n_gold != n_other:
         raise ValueError(

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,16 +63,6 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.4f} ({self.low:.4f}–{self.high:.4f})"
-
-    def times(self, factor: float) -> Interval:
-        """The same interval in another unit, as in percent; the factor is above 0.
-
-        >>> print(Interval(0.5, 0.25, 0.75, "t over 5 seeds").times(100))
-        50.0000 (25.0000–75.0000)
-        """
-        return replace(
-            self, value=self.value * factor, low=self.low * factor, high=self.high * factor
-        )
 
 
 @dataclass(frozen=True)

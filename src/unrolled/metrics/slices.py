@@ -1,4 +1,4 @@
-"""Where a model fails: scores of parts of the examples, and its most confident mistakes."""
+"""Error analysis: scores of slices of the examples, and the model's most confident errors."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from unrolled.metrics.tally import Floats, Ints, Scorable, Scores
 from unrolled.quoting import brief
 
 UNKNOWN_SHARES = (0.0, 0.05, 0.1, 0.2)
-"""Where buckets of the share of unknown tokens end: none, up to 5 %, up to 10 %, up to 20 %, more."""
+"""Upper bounds of the buckets of unknown tokens: none, up to 5 %, up to 10 %, up to 20 %, and more."""
 
 TEXT_SEPARATOR = "⏎"
-"""Stands between the texts of an example of two."""
+"""Separates the two texts of an example of a pair."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Examples that are alike in something.
+    """The scores of examples with a common property.
 
     Args:
-        name: what they have in common.
-        n: how many there are.
-        scores: by name, with an interval over these examples.
+        name: the common property.
+        n: number of examples.
+        scores: scores by name, with an interval over these examples.
     """
 
     name: str
@@ -43,11 +43,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class SliceTable:
-    """All examples, in slices.
+    """The scores of all examples, by slice.
 
     Args:
-        by: what they are sliced by.
-        slices: those with any examples in them.
+        by: the property by which they are sliced.
+        slices: the slices that are not empty.
         shown: the names of the scores to show.
     """
 
@@ -57,17 +57,17 @@ class SliceTable:
 
     def lines(self) -> Iterator[str]:
         """The table as lines of text."""
-        names = [brief(each.name) for each in self.slices]
+        names = [brief(part.name) for part in self.slices]
         wide = max(15, len(self.by), *map(len, names))
         heads = "".join(f"  {name:>9}  {'95 % interval':>17}" for name in self.shown)
         yield f"{self.by:{wide}}  {'examples':>8}{heads}"
-        for label, each in zip(names, self.slices, strict=True):
+        for label, part in zip(names, self.slices, strict=True):
             figures = ""
             for name in self.shown:
-                found = each.scores[name]
-                bounds = f"{shown(name, found.low)} – {shown(name, found.high)}"
-                figures += f"  {shown(name, found.value):>9}  {bounds:>17}"
-            yield f"{label:{wide}}  {each.n:8,}{figures}"
+                score = part.scores[name]
+                bounds = f"{shown(name, score.low)} – {shown(name, score.high)}"
+                figures += f"  {shown(name, score.value):>9}  {bounds:>17}"
+            yield f"{label:{wide}}  {part.n:8,}{figures}"
 
 
 def by_length(
@@ -81,21 +81,21 @@ def by_length(
 ) -> SliceTable:
     """Scores by length in tokens.
 
-    A macro average counts the classes that a slice lacks with 0; accuracy and micro averages are the
-    figures to compare between slices.
+    In a macro average, classes that are absent from a slice count as 0; to compare slices, use accuracy
+    and micro averages.
 
     Args:
         scored: a tally of all examples.
-        lengths: `[N]`, tokens of each.
-        edges: the longest length of each bucket but the last, rising; by default such that up to five
-            buckets hold about as many examples each.
-        scores: names of those to show; by default the first one of the tally.
-        n_resamples: of each slice's intervals.
-        seed: of their draws.
+        lengths: `[N]`, number of tokens of each example.
+        edges: the largest length in each bucket but the last, in increasing order; by default, up to five
+            buckets with about the same number of examples.
+        scores: names of the scores to show; by default the first one of the tally.
+        n_resamples: number of resamples for the intervals of each slice.
+        seed: random seed of the resamples.
 
     Raises:
-        ConfigError: edges that do not rise, or an unknown score.
-        ValueError: not one length for each example, or a negative one.
+        ConfigError: the edges are not increasing, or a score is unknown.
+        ValueError: there is not one length per example, or one is negative.
 
     >>> from unrolled.metrics.labels import tally_labels
     >>> tally = tally_labels([0, 1, 0, 1], [0, 1, 1, 0], n_classes=2)
@@ -128,20 +128,21 @@ def by_unknown_share(
     n_resamples: int = 1_000,
     seed: int = 1,
 ) -> SliceTable:
-    """Scores by the share of tokens that the vocabulary does not hold.
+    """Scores by the share of tokens that are not in the vocabulary.
 
     Args:
         scored: a tally of all examples.
-        n_unknown: `[N]`, unknown tokens of each.
-        lengths: `[N]`, all tokens of each; an empty text has no unknown ones.
-        edges: the largest share of each bucket but the last, rising, 0…1.
-        scores: names of those to show; by default the first one of the tally.
-        n_resamples: of each slice's intervals.
-        seed: of their draws.
+        n_unknown: `[N]`, number of unknown tokens of each example.
+        lengths: `[N]`, number of all tokens of each example; an empty text has a share of 0.
+        edges: the largest share in each bucket but the last, in increasing order, 0…1.
+        scores: names of the scores to show; by default the first one of the tally.
+        n_resamples: number of resamples for the intervals of each slice.
+        seed: random seed of the resamples.
 
     Raises:
-        ConfigError: edges that do not rise, or an unknown score.
-        ValueError: not one number for each example, a negative one, or more unknown tokens than tokens.
+        ConfigError: the edges are not increasing, or a score is unknown.
+        ValueError: there is not one number per example, one is negative, or an example has more unknown
+            tokens than tokens.
     """
     lengths_N = _check_lengths("lengths", lengths, scored.n_examples)
     unknown_N = _check_lengths("n_unknown", n_unknown, scored.n_examples)
@@ -153,7 +154,7 @@ def by_unknown_share(
         )
     _check_edges("shares", edges)
     share_N = unknown_N / np.maximum(lengths_N, 1)
-    # A share on an edge belongs below it, whatever it was rounded to.
+    # A share equal to an edge belongs to the bucket below it, regardless of rounding.
     bucket_N = np.searchsorted(np.asarray(edges, np.float64), share_N - 1e-12, side="left")
     names = [_share_name(low, high) for low, high in zip([0.0, *edges], edges, strict=False)]
     names.append(f"over {_percent(edges[-1])}" if edges else "all")
@@ -162,19 +163,19 @@ def by_unknown_share(
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer.
+    """A wrong prediction.
 
     Args:
-        index: which example, 0-based.
-        text: what was read.
-        gold: the label it has; several are joined by ", ".
-        predicted: the label it was given.
-        probability: the model's, of what it answered.
-        words: the text's words with how much each spoke for the answer (−1…1; against it, where
-            negative), where that is known.
+        index: index of the example, 0-based.
+        text: the text of the example.
+        gold: the gold label; several are joined by ", ".
+        predicted: the predicted label; several are joined by ", ".
+        probability: the model's confidence in the prediction.
+        words: the words of the text with their attribution, −1…1: how much each supports the prediction
+            or, if negative, speaks against it. Empty if unknown.
 
     Raises:
-        ValueError: a weight outside −1…1.
+        ValueError: a weight is outside −1…1.
     """
 
     index: int
@@ -204,23 +205,22 @@ def worst_mistakes(
     probabilities: ArrayLike,
     n: int = 20,
 ) -> list[Mistake]:
-    """The wrong answers that the model was most sure of, surest first; of equal ones the first in the
-    data.
+    """The wrong predictions with the highest confidence, highest first; ties in the order of the data.
 
     Args:
-        classes: C names, by id.
-        texts: N of them.
+        classes: the C names, by id.
+        texts: the N texts.
         gold: `[N]` class ids.
         predicted: `[N]` class ids.
-        probabilities: `[N, C]`; the confidence is the predicted class's.
-        n: the most to return.
+        probabilities: `[N, C]`; the confidence is the predicted class's probability.
+        n: maximum number to return.
 
     Raises:
-        ValueError: arrays of other shapes, or ids that are no class.
-        NonFiniteError: a probability is not a number.
+        ValueError: the shapes do not match, or an id is not that of a class.
+        NonFiniteError: a probability is not a finite number.
 
-    >>> found = worst_mistakes(["no", "yes"], ["a", "b"], [0, 1], [1, 1], [[0.1, 0.9], [0.4, 0.6]])
-    >>> found[0].line()
+    >>> mistakes = worst_mistakes(["no", "yes"], ["a", "b"], [0, 1], [1, 1], [[0.1, 0.9], [0.4, 0.6]])
+    >>> mistakes[0].line()
     '0.900  no → yes  a'
     """
     gold_N = check_ids("gold", gold, len(classes))
@@ -249,22 +249,22 @@ def worst_multi_label_mistakes(
     thresholds: ArrayLike,
     n: int = 20,
 ) -> list[Mistake]:
-    """As `worst_mistakes`, of examples with any number of labels.
+    """Like `worst_mistakes`, for examples with any number of labels.
 
-    An example is as sure a mistake as its surest wrong label: p for a label that is predicted and not
-    there, 1 − p for one that is there and not predicted.
+    The confidence of an example is that of its most confident wrong label: p for a label that is
+    predicted but absent, 1 − p for one that is present but not predicted.
 
     Args:
-        classes: C names.
-        texts: N of them.
+        classes: the C names.
+        texts: the N texts.
         gold: `[N, C]` of 0 and 1.
         probabilities: `[N, C]`.
-        thresholds: `[C]`, from which on a label is predicted.
-        n: the most to return.
+        thresholds: `[C]`, the probability from which each label is predicted.
+        n: maximum number to return.
 
     Raises:
-        ValueError: arrays of other shapes or values.
-        NonFiniteError: a probability is not a number.
+        ValueError: the shapes do not match, or values are out of range.
+        NonFiniteError: a probability is not a finite number.
     """
     there_NC = check_matrix("gold", gold, len(classes))
     check_same_length(len(there_NC), len(texts), "texts")
@@ -286,7 +286,7 @@ def worst_multi_label_mistakes(
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Some examples of a tally."""
+    """A subset of the examples of a tally."""
 
     whole: Scorable
     index: NDArray[np.intp]

@@ -1,6 +1,6 @@
-"""Tags: of spans, where tags write any, in both readings; else of tokens.
+"""Scores of tagging: of spans, in both readings, if the tags encode spans; otherwise of tokens.
 
-Intervals and slices are over sentences: the tokens of one are not independent of one another.
+Intervals and slices are computed over sentences, because the tokens of a sentence are not independent.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from unrolled.text.labels import Labels
 
 @dataclass(frozen=True)
 class TagEvaluation(SpanEvaluation):
-    """Spans read as conlleval does, and F1 of the strict reading beside them.
+    """Scores of spans read as conlleval does, and F1 with the strict reading.
 
     Args:
-        strict_f1: of the spans that the scheme allows alone, 0…1.
+        strict_f1: F1 of only the spans that the scheme allows, 0…1.
     """
 
     strict_f1: float = 0.0
 
     def scores(self) -> dict[str, float]:
-        """Every figure by name, 0…1."""
+        """All scores by name, 0…1."""
         return {**super().scores(), "strict_f1": self.strict_f1}
 
     def signature(self) -> dict[str, str]:
-        """How each figure was computed."""
+        """How each score was computed."""
         of = f"n:{self.n_sequences}|spans:{sum(self.gold)}"
         strict = spans.signature(self.scheme, "strict", of)["f1"]
         return {**super().signature(), "strict_f1": strict}
@@ -49,13 +49,13 @@ def measure_tags(
     labels: Labels,
     probabilities: Sequence[NDArray[np.float32]] | None = None,
 ) -> TagEvaluation | LabelEvaluation:
-    """Everything about the tags of some sentences: of spans where they write any, else of tokens.
+    """Evaluate the tags of sentences: by span if the tags encode spans, otherwise by token.
 
     Args:
-        gold: the right tags of each sentence.
-        given: the same numbers of tags.
+        gold: the gold tags of each sentence.
+        given: the predicted tags, as many for each sentence.
         labels: all tags, and their scheme.
-        probabilities: of each sentence `[T, C]`, for the calibration of tags that write no spans.
+        probabilities: `[T, C]` for each sentence, for the calibration of tags that do not encode spans.
 
     Raises:
         DataError: there is no token.
@@ -75,7 +75,7 @@ def measure_tags(
 def tally_tags(
     gold: Sequence[Sequence[str]], given: Sequence[Sequence[str]], labels: Labels
 ) -> Tally:
-    """What each sentence adds to the scores, for intervals and slices. Arguments as of `measure_tags`."""
+    """Contribution of each sentence to the scores, for intervals and slices. See `measure_tags`."""
     if labels.scheme:
         scheme: Any = labels.scheme
         plain, strict = (
@@ -109,7 +109,7 @@ def _ids(tagged: Sequence[Sequence[str]], labels: Labels) -> NDArray[np.int64]:
 
 
 def signature() -> dict[str, str]:
-    """How each score is computed, whether tags write spans or not."""
+    """How each score is computed, for tags with and without spans."""
     plain, strict = (
         {
             name: line.replace("scheme:bio", "scheme:data.scheme")

@@ -16,39 +16,39 @@ Ints = NDArray[np.int64]
 
 
 Scores = dict[str, Floats]
-"""Scores by name; each `[...]`, one for every set of sums."""
+"""Scores by name; each `[...]`, one score for every set of sums."""
 
 
 SMALLER_IS_BETTER = frozenset({"ece", "brier", "nll", "hamming_loss"})
-"""Names of scores that are losses; of every other score, larger is better."""
+"""Names of scores that are losses; for all other scores, larger is better."""
 
 
 class Scorable(Protocol):
-    """What can be scored on any choice of its examples: `Tally`, fast, and `AnyScore`."""
+    """Can be scored on any selection of its examples: `Tally`, which is fast, or `AnyScore`."""
 
     @property
     def n_examples(self) -> int:
-        """How many examples there are to choose from."""
+        """Number of examples to select from."""
         ...
 
     def scores(self, index: NDArray[np.integer[Any]]) -> Scores:
-        """The scores of choices of examples: `[R, M]` indices → by name, `[R]` scores.
+        """The scores of R selections of examples: `[R, M]` indices → by name, `[R]` scores.
 
-        An example chosen twice counts twice.
+        An example selected twice counts twice.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """What each example adds to the sums of which scores are made.
+    """The contribution of each example to the sums from which scores are computed.
 
-    Examples that add the same form a group, so that thousands of resamples are a count of groups and one
-    product of matrices.
+    Examples with the same contribution form a group, so thousands of resamples only take counting groups
+    and one matrix product.
 
     Args:
         groups: `[N]`, the group of each example.
-        rows: `[G, K]`, what an example of each group adds.
+        rows: `[G, K]`, the contribution of an example of each group.
         of_sums: `[..., K]` sums → scores by name, each `[...]`.
 
     >>> rows = np.array([[1, 1], [0, 1], [1, 1]])  # right, examples
@@ -63,7 +63,7 @@ class Tally:
 
     @classmethod
     def of_rows(cls, rows: NDArray[Any], of_sums: Callable[[Floats], Scores]) -> Tally:
-        """From what each example adds: `[N, K]`."""
+        """Create a tally from the contribution of each example, `[N, K]`."""
         distinct_GK, groups_N = np.unique(rows, axis=0, return_inverse=True)
         return cls(groups_N.reshape(-1), distinct_GK.astype(np.float64), of_sums)
 
@@ -79,11 +79,11 @@ class Tally:
 
     @classmethod
     def side_by_side(cls, tallies: Sequence[Tally]) -> tuple[NDArray[np.intp], list[Tally]]:
-        """Tallies of the same examples, over groups that they have in common.
+        """Convert tallies of the same examples to common groups.
 
         Returns:
-            `[N]`, the group of each example: those that are alike in every tally form one; and the
-            tallies with a row for each of these groups.
+            `[N]`, the group of each example: examples that are equal in every tally form one; and the
+            tallies with one row per group.
 
         >>> one, other = (Tally.of_rows(np.array(rows), dict) for rows in ([[1], [0], [1]], [[2]] * 3))
         >>> groups, (one, other) = Tally.side_by_side([one, other])
@@ -92,7 +92,7 @@ class Tally:
         """
         groups_N = np.zeros(tallies[0].n_examples, np.intp)
         for tally in tallies:
-            # Numbered anew each time, so that the product of many numbers of groups does not overflow.
+            # Renumbered after each tally, so that the product of many group counts does not overflow.
             together_N = groups_N * len(tally.rows) + tally.groups
             groups_N = np.unique(together_N, return_inverse=True)[1].reshape(-1)
         _, first_J = np.unique(groups_N, return_index=True)
@@ -103,13 +103,13 @@ class Tally:
 
 @dataclass(frozen=True, eq=False)
 class AnyScore:
-    """Any function of gold and predicted, called once for every choice of examples.
+    """Any function of gold and predicted values, called once for every selection of examples.
 
     Args:
         function: gold and predicted values of the same examples → a number.
         gold: `[N, …]`.
         predicted: `[N, …]`.
-        name: of the score.
+        name: name of the score.
     """
 
     function: Callable[[Any, Any], float]
@@ -129,5 +129,5 @@ class AnyScore:
         return len(self.gold)
 
     def scores(self, index: NDArray[np.integer[Any]]) -> Scores:
-        found = [self.function(self.gold[chosen], self.predicted[chosen]) for chosen in index]
-        return {self.name: np.asarray(found, np.float64)}
+        values = [self.function(self.gold[chosen], self.predicted[chosen]) for chosen in index]
+        return {self.name: np.asarray(values, np.float64)}

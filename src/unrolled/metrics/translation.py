@@ -1,4 +1,4 @@
-"""BLEU and chrF, by sacrebleu (Post 2018), on readable text: detokenised, corpus level."""
+"""Corpus-level BLEU and chrF of detokenised text, computed by sacrebleu (Post 2018)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def score(translations: Sequence[str], references: Sequence[str]) -> dict[str, f
 
 
 def signature() -> dict[str, str]:
-    """sacrebleu's signature of each score: what makes two figures comparable."""
+    """sacrebleu's signature of each score; only scores with equal signatures are comparable."""
     return {name: line for name, (_, line) in _measure(["a"], ["a"])}
 
 

@@ -1,15 +1,15 @@
-"""`RNN`, `LSTM` and `GRU` for rows of any length; every other name is `torch.nn`'s own.
+"""`RNN`, `LSTM` and `GRU` for rows of different lengths; all other names are those of `torch.nn`.
 
     from unrolled import nn
 
     encoder = nn.LSTM(256, 512, batch_first=True, bidirectional=True, forget_bias=1.0)
     y, (h, c) = encoder(x, lengths=lengths)
 
-The three are drop-in for `torch.nn`: same constructor, parameters, state dict, outputs and errors.
-What they add is `lengths=`, two ways to initialise the recurrent weights, and the choice of
+The three are drop-in replacements for those of `torch.nn`: same constructor, parameters, state dict,
+outputs and errors. They add `lengths=`, two ways to initialise the recurrent weights, and the choice of
 implementation of `unrolled.ops`.
 
-`Recurrent` is such a layer for any cell of `unrolled.ops.cells`, and `layer_of` gives the class of a
+`Recurrent` is such a layer for any cell of `unrolled.ops.cells`, and `layer_of` returns the class for a
 cell. `from_torch(model)` replaces the layers of `torch.nn` by ours; `to_torch(model)` does the opposite.
 """
 
@@ -52,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("__"):  # `__path__` and the like are this module's own or absent
+    if name.startswith("__"):  # `__path__` and the like must not come from `torch.nn`
         raise AttributeError(f"module 'unrolled.nn' has no attribute '{name}'")
     return getattr(torch.nn, name)
 

@@ -1,4 +1,4 @@
-"""From `torch.nn`'s recurrent layers to ours and back, with the same parameters."""
+"""Convert recurrent layers of `torch.nn` to ours and back, keeping the same parameters."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ Extras = Mapping[type[torch.nn.Module], Mapping[str, Any]]
 
 
 def change_kinds(model: Model, kinds: Kinds, extras: Extras) -> Model:
-    """Give every module of the model whose class is a key of `kinds` the class that stands there.
+    """Change the class of every module of the model whose class is a key of `kinds`.
 
-    The objects stay the same, and with them parameters, hooks, and whatever refers to them.
+    The objects stay the same, so parameters, hooks and references to them stay valid.
 
     Args:
         model: changed in place, and returned.
-        kinds: from class to class. Subclasses keep theirs, because they may do other things.
-        extras: the attributes that a class has beyond its counterpart, and their values at first.
+        kinds: maps old to new classes. Subclasses are not changed, because they may behave differently.
+        extras: the attributes that a class has in addition to its counterpart's, with initial values.
     """
     for module in model.modules():
-        given = type(module)
-        if given in kinds:
-            _become(module, kinds[given], extras)
+        kind = type(module)
+        if kind in kinds:
+            _become(module, kinds[kind], extras)
     return model
 
 
 def counterpart(module: torch.nn.Module, kinds: Kinds, extras: Extras) -> Any:
-    """Another module of the class that `kinds` gives, which shares the parameters of this one.
+    """Create a module of the counterpart class in `kinds` that shares the parameters of this one.
 
     Raises:
-        ConfigError: the class is none of `kinds`.
+        ConfigError: the class is not in `kinds`.
     """
     if type(module) not in kinds:
         listed = ", ".join(kind.__name__ for kind in kinds)
         raise ConfigError(
-            f"{type(module).__name__} is a class of its own, not {listed}; convert what it is made of "
-            f"(of a parametrized layer, remove the parametrizations first)"
+            f"{type(module).__name__} is a subclass, and only {listed} can be converted; convert the "
+            f"layers inside it (if it is parametrized, remove the parametrizations first)"
         )
     made = object.__new__(type(module))
-    # What holds parameters and hooks is copied, so that a change of one is not seen in the other.
+    # The containers of parameters and hooks are copied, so that changing one module does not change both.
     made.__dict__.update(
         {
             name: copy(value) if isinstance(value, (dict, list, set)) else value

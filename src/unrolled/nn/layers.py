@@ -1,4 +1,4 @@
-"""The recurrent layers: drop-in for those of `torch.nn`, and one for any other cell."""
+"""The recurrent layers: drop-in replacements for those of `torch.nn`, and one for any other cell."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class RNN(torch.nn.RNN):
 
     Args:
         input_size … dtype: as for `torch.nn.RNN`.
-        recurrent_init: how U starts: "uniform", torch's U(−1/√H, 1/√H); "orthogonal" (Saxe,
-            McClelland and Ganguli, arXiv:1312.6120, section 3), which keeps the norm of a
+        recurrent_init: how U is initialised: "uniform", torch's U(−1/√H, 1/√H); "orthogonal" (Saxe,
+            McClelland and Ganguli, arXiv:1312.6120, section 3), which preserves the norm of a
             back-propagated gradient; "identity" (Le, Jaitly and Hinton, arXiv:1504.00941,
-            section 3, for ReLU), which starts by remembering all, its biases at zero.
+            section 3, for ReLU), which initially preserves the whole state, with biases at zero.
 
     Raises:
-        ConfigError: an unknown `recurrent_init`.
+        ConfigError: `recurrent_init` is unknown.
 
     Called as `rnn(x, h_0=None, lengths=None)`; see `LSTM` for shapes and `lengths`.
 
@@ -86,7 +86,7 @@ class RNN(torch.nn.RNN):
         )
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as the constructor does."""
+        """Draw new weights, as the constructor does."""
         super().reset_parameters()
         _start_recurrent(self, self.recurrent_init)
 
@@ -117,32 +117,32 @@ class LSTM(torch.nn.LSTM):
 
     Args:
         input_size … dtype: as for `torch.nn.LSTM`.
-        recurrent_init: how the recurrent weights start: "uniform", torch's U(−1/√H, 1/√H), or
-            "orthogonal", each gate's H × H block on its own (Saxe, McClelland and Ganguli,
+        recurrent_init: how the recurrent weights are initialised: "uniform", torch's U(−1/√H, 1/√H), or
+            "orthogonal", separately for the H × H block of each gate (Saxe, McClelland and Ganguli,
             arXiv:1312.6120, section 3).
-        forget_bias: where the forget gate's bias starts, `bias_ih + bias_hh` together; None is
-            torch's own uniform start. 1.0 is advised by Jozefowicz, Zaremba and Sutskever, "An
+        forget_bias: the initial bias of the forget gate, the sum of `bias_ih` and `bias_hh`; None is
+            torch's uniform initialisation. 1.0 is recommended by Jozefowicz, Zaremba and Sutskever, "An
             empirical exploration of recurrent network architectures", 2015, section 4.
 
     Raises:
-        ConfigError: an unknown `recurrent_init`, or `forget_bias` without biases.
+        ConfigError: `recurrent_init` is unknown, or `forget_bias` is set without biases.
 
     Called as `lstm(x, (h_0, c_0), lengths=lengths)`, the last two optional:
 
         x         `[T, B, D]`, `[B, T, D]` with batch_first, `[T, D]` for one row, or packed
-        h_0, c_0  `[L·N, B, H]`; zeros when absent
-        lengths   `[B]`, int64 on the CPU or a list, each in 0…T; absent: every row has T steps
+        h_0, c_0  `[L·N, B, H]`; zeros by default
+        lengths   `[B]`, int64 on the CPU or a list, each in 0…T; by default every row has T steps
 
-    and returns y, as x with width N·H, and `(h_n, c_n)`, as h_0 and c_0. With `lengths`, padding in
-    x is never visible (NaN included), padding in y is zeros, the backward direction starts at
-    each row's own end, and h_n, c_n are those of each row's true end: what `torch.nn.LSTM` gives
-    for packed rows, without sorting, packing and trimming; a row of length 0 returns its initial
-    state. `unrolled.ops.dispatch.using` pins an implementation here too.
+    and returns y, with the shape of x but width N·H, and `(h_n, c_n)`, with the shapes of h_0 and c_0.
+    With `lengths`, padding in x is ignored (even NaN), padding in y is zeros, the backward direction
+    starts at each row's own end, and h_n, c_n are the states at each row's true end. This equals what
+    `torch.nn.LSTM` returns for packed rows, without sorting, packing and trimming; a row of length 0
+    returns its initial state. `unrolled.ops.dispatch.using` also applies here to pin an implementation.
 
     Raises on a call:
-        ValueError: lengths that do not fit x, or together with packed or unbatched input.
-        UnavailableError: the pinned implementation cannot run this.
-        RuntimeError, ValueError: torch's own, for shapes and types that do not fit the weights.
+        ValueError: lengths do not match x, or are given with packed or unbatched input.
+        UnavailableError: the pinned implementation cannot run this call.
+        RuntimeError, ValueError: raised by torch, for shapes and types that do not match the weights.
 
     >>> lstm = LSTM(5, 3, batch_first=True, bidirectional=True, forget_bias=1.0)
     >>> y, (h, c) = lstm(torch.randn(2, 7, 5), lengths=[7, 4])
@@ -168,7 +168,7 @@ class LSTM(torch.nn.LSTM):
     ) -> None:
         _check_choice(recurrent_init, ("uniform", "orthogonal"))
         if forget_bias is not None and not bias:
-            raise ConfigError("forget_bias needs biases: leave it out or set bias=True")
+            raise ConfigError("forget_bias needs biases: remove it or set bias=True")
         self.recurrent_init = recurrent_init
         self.forget_bias = forget_bias
         super().__init__(
@@ -185,7 +185,7 @@ class LSTM(torch.nn.LSTM):
         )
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as the constructor does."""
+        """Draw new weights, as the constructor does."""
         super().reset_parameters()
         _start_recurrent(self, self.recurrent_init)
         if self.forget_bias is None:
@@ -204,7 +204,7 @@ class LSTM(torch.nn.LSTM):
         hx: LstmState = None,
         lengths: Lengths = None,
     ) -> LstmOutput:
-        """Run all layers and directions; shapes and errors are in the class's description."""
+        """Run all layers and directions; shapes and errors as described for the class."""
         return forward(self, super().forward, input, hx, lengths)
 
     def to_torch(self) -> torch.nn.LSTM:
@@ -220,7 +220,7 @@ class LSTM(torch.nn.LSTM):
 
 
 class GRU(torch.nn.GRU):
-    """Gated recurrent unit, reset after the product; see `unrolled.ops.reference.gru_step`.
+    """Gated recurrent unit, with the reset gate after the product; see `unrolled.ops.reference.gru_step`.
 
     Cho et al., arXiv:1406.1078, equations 5–8, in the form of cuDNN and torch.
 
@@ -229,7 +229,7 @@ class GRU(torch.nn.GRU):
         recurrent_init: "uniform" or "orthogonal", as for `LSTM`.
 
     Raises:
-        ConfigError: an unknown `recurrent_init`.
+        ConfigError: `recurrent_init` is unknown.
 
     Called as `gru(x, h_0=None, lengths=None)`; see `LSTM` for shapes and `lengths`.
 
@@ -270,7 +270,7 @@ class GRU(torch.nn.GRU):
         )
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as the constructor does."""
+        """Draw new weights, as the constructor does."""
         super().reset_parameters()
         _start_recurrent(self, self.recurrent_init)
 
@@ -295,7 +295,7 @@ class GRU(torch.nn.GRU):
 
 
 class Recurrent(torch.nn.Module):
-    """Layers of any cell of `unrolled.ops.cells`, with the parameters and the call of `torch.nn`'s.
+    """Layers of any cell of `unrolled.ops.cells`, with the parameters and call signature of `torch.nn`.
 
     Args:
         kind: the cell, e.g. "rnn_sigmoid".
@@ -303,9 +303,9 @@ class Recurrent(torch.nn.Module):
         recurrent_init: "uniform" or "orthogonal", as for `LSTM`.
 
     Raises:
-        ConfigError: an unknown cell or `recurrent_init`.
+        ConfigError: the cell or `recurrent_init` is unknown.
 
-    Called as `layer(x, h_0=None, lengths=None)`, for cells with two states `layer(x, (h_0, c_0))`; see
+    Called as `layer(x, h_0=None, lengths=None)`, or with `(h_0, c_0)` for cells with two states; see
     `LSTM` for shapes and `lengths`.
 
     >>> layer = Recurrent("rnn_sigmoid", 5, 3, batch_first=True, bidirectional=True)
@@ -351,17 +351,17 @@ class Recurrent(torch.nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as `torch.nn` does: U(−1/√H, 1/√H)."""
+        """Draw new weights, as `torch.nn` does: U(−1/√H, 1/√H)."""
         bound = self.hidden_size**-0.5 if self.hidden_size else 0.0
         for parameter in self.parameters():
             torch.nn.init.uniform_(parameter, -bound, bound)
         _start_recurrent(self, self.recurrent_init)
 
     def check_forward_args(self, input: torch.Tensor, hidden: Any, batch_sizes: Any) -> None:
-        """Refuse shapes that do not fit, as `torch.nn` does.
+        """Check shapes, as `torch.nn` does.
 
         Raises:
-            RuntimeError: another width of the input, or another shape of the state.
+            RuntimeError: the width of the input or the shape of the state is wrong.
         """
         if input.shape[-1] != self.input_size:
             raise RuntimeError(
@@ -389,7 +389,7 @@ RecurrentLayers = RNN | LSTM | GRU | Recurrent
 
 
 def layer_of(kind: Kind) -> Callable[..., RecurrentLayers]:
-    """What makes layers of a cell: our class of `torch.nn`'s name where there is one, else `Recurrent`.
+    """The class of layers for a cell: `RNN`, `LSTM` or `GRU` if there is one, otherwise `Recurrent`.
 
     >>> layer_of("gru")(5, 3)
     GRU(5, 3)
@@ -408,10 +408,10 @@ _EXTRAS: conversion.Extras = {
 
 
 def from_torch(model: conversion.Model) -> conversion.Model:
-    """Make every `torch.nn.RNN`, `LSTM` and `GRU` of a model ours, in place.
+    """Convert every `torch.nn.RNN`, `LSTM` and `GRU` of a model to ours, in place.
 
-    The layers stay the same objects with the same parameters: optimizers, hooks and checkpoints go on
-    as before. Subclasses of the three, parametrized layers among them, stay as they are.
+    The layers stay the same objects with the same parameters, so optimizers, hooks and checkpoints keep
+    working. Subclasses of the three, including parametrized layers, are left unchanged.
 
     Args:
         model: any module, or one of the layers itself.
@@ -427,11 +427,11 @@ def from_torch(model: conversion.Model) -> conversion.Model:
 
 
 def to_torch(model: conversion.Model) -> conversion.Model:
-    """Make every RNN, LSTM and GRU of a model `torch.nn`'s, in place: the opposite of `from_torch`.
+    """Convert every RNN, LSTM and GRU of a model to `torch.nn`'s, in place; undoes `from_torch`.
 
-    For tools that look for the class, as `quantize_dynamic`. What is lost are `lengths=` and how
-    `reset_parameters` starts the weights. A layer's own method `to_torch()` leaves the layer as it
-    is and returns another.
+    For tools that check for the class, such as `quantize_dynamic`. `lengths=` and the initialisation
+    settings of `reset_parameters` are lost. A layer's own method `to_torch()` leaves the layer unchanged
+    and returns a new one.
 
     Args:
         model: any module, or one of the layers itself.
@@ -457,7 +457,7 @@ def _init_repr(recurrent_init: str) -> str:
 
 
 def _start_recurrent(module: RecurrentLayers, recurrent_init: RecurrentInit) -> None:
-    """Start each gate's square block of recurrent weights on its own."""
+    """Initialise the square block of recurrent weights of each gate separately."""
     if recurrent_init == "uniform":
         return
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""One call of a recurrent module: by torch in one piece, or layer by layer through `unrolled.ops`."""
+"""Run a recurrent module: all layers in one call of torch, or layer by layer with `unrolled.ops`."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def forward(
 ) -> Any:
     """Choose between torch's call for the whole stack and ours, layer by layer.
 
-    Torch's is the same computation as `torch_native` in one call (and all that cuDNN can fuse), so
-    it is taken wherever `torch_native` would run and no row is short. On the CPU short rows go
-    layer by layer, because torch's packed LSTM leaves oneDNN.
+    Torch's call does the same computation as `torch_native` at once (and lets cuDNN fuse it), so it is
+    used wherever `torch_native` would run and no row is short. On the CPU, short rows are run layer by
+    layer, because torch does not use oneDNN for a packed LSTM.
     """
     if (tracer := _tracer(input, hx, lengths)) is not None and tracer.root is not module:
         return _leave_to_the_graph(tracer, module, input, hx, lengths)
@@ -61,14 +61,13 @@ def forward(
             return forward(module, torch_forward, input.float(), state, lengths)
     if isinstance(input, PackedSequence):
         if lengths is not None:
-            raise ValueError("a packed sequence brings its own lengths; leave lengths= out")
+            raise ValueError("a packed sequence contains its lengths; remove lengths=")
         if _torch_runs(module, _values(input).unsqueeze(0)) or not _fits(module, hx, 3):
             return torch_forward(input, hx)
         return _forward_packed_input(module, input, hx)
     if lengths is not None and input.dim() != 3:
         raise ValueError(
-            f"lengths= goes with a batch of rows, an input of 3 dimensions; this one has "
-            f"{input.dim()}"
+            f"lengths= needs a batch of rows, an input with 3 dimensions; this input has {input.dim()}"
         )
     if input.dim() not in (2, 3) or not _fits(module, hx, input.dim()):
         return torch_forward(input, hx)  # for torch's own error
@@ -92,14 +91,14 @@ def forward(
 
 
 def forward_by_layers(module: Any, input: Tensor, hx: Any, lengths: Lengths) -> Any:
-    """A batch of rows through all layers of a module that `torch.nn` does not have.
+    """Run a batch of rows through all layers of a module that `torch.nn` does not have.
 
     Raises:
-        ValueError: the input is not a batch of rows, or lengths do not fit it.
-        RuntimeError: widths do not fit the weights.
+        ValueError: the input is not a batch of rows, or the lengths do not match it.
+        RuntimeError: widths do not match the weights.
     """
     if not isinstance(input, Tensor) or input.dim() != 3 or not _fits(module, hx, 3):
-        raise ValueError("expected a batch of rows, [B, T, D] or [T, B, D], and a state that fits")
+        raise ValueError("expected a batch of rows, [B, T, D] or [T, B, D], and a matching state")
     x_TBD = input.transpose(0, 1) if module.batch_first else input
     lengths_B = None if lengths is None else _checked_lengths(lengths, x_TBD)
     state = _checked_state(module, input, hx, is_batched=True)
@@ -116,22 +115,22 @@ def _n_states(module: Any) -> int:
 
 
 def _tracer(input: Any, hx: Any, lengths: Any) -> Any:
-    """The tracer of `torch.fx`, where one of these stands for a value that is not there yet."""
-    for given in (input, *(hx if isinstance(hx, tuple) else (hx,)), lengths):
-        if isinstance(given, Proxy):
-            return given.tracer
+    """The tracer of `torch.fx` if one of these is a proxy, else None."""
+    for value in (input, *(hx if isinstance(hx, tuple) else (hx,)), lengths):
+        if isinstance(value, Proxy):
+            return value.tracer
     return None
 
 
 def _leave_to_the_graph(tracer: Any, module: Any, input: Any, hx: Any, lengths: Any) -> Any:
-    """One call of the module in the graph, as for every module of `torch.nn`."""
+    """Record the call of the module as one node of the graph, as for every module of `torch.nn`."""
     args = (input,) if hx is None else (input, hx)
     options = {} if lengths is None else {"lengths": lengths}
     return tracer.create_proxy("call_module", tracer.path_of_module(module), args, options)
 
 
 def _fits(module: Any, hx: Any, n_dimensions: int) -> bool:
-    """Whether the initial state has the parts and dimensions it must have."""
+    """Whether the initial state has the right number of parts and dimensions."""
     if hx is None:
         return True
     if _n_states(module) == 1:
@@ -148,10 +147,10 @@ def _values(input: Tensor | PackedSequence) -> Tensor:
 
 
 def _torch_runs(module: Any, x: Tensor) -> bool:
-    """Whether the first choice for this input is torch's own.
+    """Whether torch's own implementation is the first choice for this input.
 
     Raises:
-        UnavailableError: another is pinned, and only torch has projections.
+        UnavailableError: another implementation is pinned, and only torch supports projections.
     """
     chosen = ops.choose(_kind(module), x, weights=_weights(module, ""))
     if module.proj_size == 0 or chosen == "torch_native":
@@ -159,13 +158,13 @@ def _torch_runs(module: Any, x: Tensor) -> bool:
     if ops.pinned() is None:
         return True
     raise UnavailableError(
-        f"'{chosen or 'native'}' is pinned and has no projections: set proj_size=0 or pin "
+        f"'{chosen or 'native'}' is pinned and does not support projections: set proj_size=0, or pin "
         f"'torch_native' or none"
     )
 
 
 def _checked_lengths(lengths: Any, x_TBD: Tensor) -> Tensor | None:
-    """The lengths as a tensor, or None where every row is as long as x."""
+    """The lengths as a tensor, or None if every row is as long as x."""
     n_steps, n_rows, _ = x_TBD.shape
     if not isinstance(lengths, Tensor):
         lengths = torch.tensor(lengths, dtype=torch.int64, device="cpu")
@@ -176,7 +175,7 @@ def _checked_lengths(lengths: Any, x_TBD: Tensor) -> Tensor | None:
 
 
 def _checked_state(module: Any, rows: Tensor, hx: Any, is_batched: bool) -> tuple[Tensor, ...]:
-    """The initial state as a tuple of `[L·N, B, …]`, refused in torch's own words."""
+    """The initial state as a tuple of `[L·N, B, …]`; raises torch's own errors."""
     n_states = _n_states(module)
     if hx is None:
         n_rows = rows.shape[0] if module.batch_first else rows.shape[1]
@@ -197,7 +196,7 @@ def _as_torch(module: Any, state: tuple[Tensor, ...]) -> Any:
 
 
 def _weights(module: Any, suffix: str, layer: int = 0) -> ops.Weights:
-    """The weights of one layer in one direction; read by name, so that replaced ones are seen."""
+    """The weights of one layer in one direction; read by name, so that replaced weights are used."""
     names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if module.bias else [])]
     return ops.Weights(*(getattr(module, f"{name}_l{layer}{suffix}") for name in names))
 
@@ -205,7 +204,7 @@ def _weights(module: Any, suffix: str, layer: int = 0) -> ops.Weights:
 def _run_layers(
     module: Any, x_TBD: Tensor, lengths_B: Tensor | None, state: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Every layer and direction by `ops.unroll`, with torch's dropout between layers."""
+    """Run every layer and direction with `ops.unroll`, with torch's dropout between layers."""
     kind = _kind(module)
     ends: list[tuple[Tensor, ...]] = []
     for layer in range(module.num_layers):
@@ -231,11 +230,11 @@ def _run_packed(
     lengths_B: Tensor,
     state: tuple[Tensor, ...],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The whole stack by torch over packed rows; empty rows are not shown to it."""
+    """Run the whole stack with torch over packed rows, without the empty rows."""
     if not are_readable(lengths_B):
         raise UnavailableError(
-            "projections with lengths= cannot be recorded or batched: set proj_size=0, or leave "
-            "lengths= out"
+            "projections with lengths= cannot be recorded or batched: set proj_size=0, or remove "
+            "lengths="
         )
     n_steps, n_rows, _ = x_TBD.shape
     packing = Packing.of(lengths_B, x_TBD.device)
@@ -251,7 +250,7 @@ def _run_packed(
 
 
 def _forward_packed_input(module: Any, packed: PackedSequence, hx: Any) -> Any:
-    """A packed sequence for an implementation that takes padded rows; the answer is packed too."""
+    """Run a packed sequence with an implementation that takes padded rows; the output is packed again."""
     x_TBD, lengths_B = pad_packed_sequence(packed)
     rows = x_TBD.transpose(0, 1) if module.batch_first else x_TBD
     state = _checked_state(module, rows, hx, is_batched=True)

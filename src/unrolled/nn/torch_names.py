@@ -1,7 +1,7 @@
-"""`import unrolled.nn.functional`, `from unrolled.nn.utils.rnn import …`: torch's own modules.
+"""Make `import unrolled.nn.functional`, `from unrolled.nn.utils.rnn import …` return torch's modules.
 
-Python finds a module by the path of its parent, so that torch's files would run once more under other
-names, and give classes that are not torch's. This finder answers instead, with the modules there are.
+Python finds a module by the path of its parent. Torch's files would therefore be run again under other
+names and define classes that differ from torch's. This finder returns the existing modules instead.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ OUR_MODULES = {f"unrolled.nn.{name}" for name in ("conversion", "layers", "runni
 
 
 class TorchNames(MetaPathFinder, Loader):
-    """Finds `unrolled.nn.X` where there is a `torch.nn.X`, and gives that one."""
+    """Finds `unrolled.nn.X` if there is a `torch.nn.X`, and returns that module."""
 
     def find_spec(
         self, name: str, path: Iterable[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A specification of torch's module under our name, or None where torch has none."""
+        """A module specification for torch's module under our name, or None if torch has none."""
         if not name.startswith(_OURS) or name in OUR_MODULES:
             return None
         try:
@@ -34,20 +34,20 @@ class TorchNames(MetaPathFinder, Loader):
         return None if there is None else ModuleSpec(name, self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Torch's module. Python is going to put our specification on it."""
+        """Return torch's module. Python will then replace its specification by ours."""
         module = import_module(_torchs(spec.name))
         spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing runs; the module gets its own specification back."""
+        """Run nothing; restore the module's own specification."""
         spec = module.__spec__
         assert spec is not None
         module.__spec__ = spec.loader_state
 
 
 def install() -> None:
-    """Ask this finder first, because others would follow the path of torch's packages."""
+    """Put this finder first, because others would follow the path of torch's packages."""
     if not any(type(finder).__qualname__ == "TorchNames" for finder in sys.meta_path):
         sys.meta_path.insert(0, TorchNames())
 

@@ -1,11 +1,11 @@
-"""What recurrence means and how fast it runs: one layer, one direction, over rows of any length.
+"""The recurrence and its implementations: one layer, one direction, over rows of different lengths.
 
     unroll       run it, with the first implementation that can
     unroll_both  the same for both directions of a layer at once
-    using        pin one implementation; `pinned` tells which
-    explain      which would run, and why the others would not
+    using        pin one implementation; `pinned` returns its name
+    explain      which implementation would run, and why the others would not
 
-Only this package is time-major. It knows tensors and nothing of modules, text or tasks.
+Only this package is time-major. It deals with tensors and knows nothing of modules, text or tasks.
 """
 
 from unrolled.ops.dispatch import (

@@ -1,14 +1,14 @@
-"""All steps of a decoder with attention and input feeding in one call of the native kernels.
+"""Run all steps of a decoder with attention and input feeding in one call of the native kernels.
 
-With known inputs (teacher forcing) only the state, the attention and the output pass from step to step:
+With known inputs (teacher forcing), only the state, the attention and the output depend on earlier steps:
 
     gates = known_t + W_f o_{t−1} + U h_{t−1} (+ b' in the GRU);  h_t, c_t = cell(gates)
     additive: e_s = v · tanh(W_q h_t + k_s);  else e_s = h_t · k_s
     a = softmax(e) over the row's sources;  o_t = tanh(W_c [h_t; Σ_s a_s m_s])
 
-(Luong et al. 2015, sections 3 and 3.3; additive score: Bahdanau et al. 2015, appendix A.1.2.) Through
-autograd, step by step, the same takes some fifteen operations a step forward and thirty backward. Each
-weight's gradient is one product over all steps.
+(Luong et al. 2015, sections 3 and 3.3; additive score: Bahdanau et al. 2015, appendix A.1.2.) With
+autograd, each step would take about fifteen operations forward and thirty backward. Here each weight's
+gradient is one product over all steps.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from unrolled.shapes import Float, Int
 
 @dataclass(frozen=True)
 class AttentiveWeights:
-    """The weights that act inside the loop.
+    """The weights that are used inside the loop.
 
     Args:
-        w_feed: `[G·H, O]`, from the last output; rows may stand apart (a slice of columns of `w_ih`).
+        w_feed: `[G·H, O]`, from the last output; the row stride may be larger than O (a slice of columns
+            of `w_ih`).
         w_hh: `[G·H, H]`.
-        b_hh: `[G·H]`, of the GRU, whose reset gate scales it; None for other cells.
-        w_query: `[A, H]`, and energy `[A]`: of the additive score; None for multiplicative ones.
+        b_hh: `[G·H]`, for the GRU, whose reset gate scales it; None for other cells.
+        w_query: `[A, H]`, and energy `[A]`: for the additive score; None for multiplicative scores.
         w_combine: `[O, H + M]`.
     """
 
@@ -56,7 +57,7 @@ class AttentiveWeights:
 
 
 def why_not(known: Tensor, weights: AttentiveWeights, *others: Tensor) -> str | None:
-    """One sentence when the kernels cannot run this, else None; `others` is what else goes in."""
+    """Why the kernels cannot run this, as one sentence, else None; `others` are the other inputs."""
     if known.shape[0] == 0 or known.shape[1] == 0:
         return "there are no steps"
     tensors = [known, *others, *(w for w in weights.tensors if w is not None)]
@@ -73,20 +74,21 @@ def attentive_unroll(
     lengths: Int[Tensor, " B"],
     weights: AttentiveWeights,
 ) -> tuple[Float[Tensor, "T B O"], Float[Tensor, "T B S"], State]:
-    """Outputs, attention and the final state; `why_not` must be None.
+    """Return outputs, attention and the final state; `why_not` must be None.
 
     Args:
         kind: the cell.
-        known: what each step's known input adds to the gates, biases included (b_hh of the GRU apart).
+        known: the contribution of each step's known input to the gates, including biases (except b_hh of
+            the GRU).
         feed: o_0.
         state: `(h,)` or `(h, c)`, each `[B, H]`.
         keys, values: the memory; A = H without `w_query`.
-        lengths: real steps of each row's memory, int64; zeros attend to nothing.
+        lengths: number of real steps in each row's memory, int64; a row with 0 attends to nothing.
         weights: see `AttentiveWeights`.
 
     Raises:
-        ValueError: shapes that do not fit together, or lengths that cannot be.
-        UnavailableError: what `why_not` would say.
+        ValueError: the shapes do not match, or the lengths are out of range.
+        UnavailableError: the kernels cannot run this; see `why_not`.
     """
     _check(kind, known, feed, state, keys, values, lengths, weights)
     inputs = (known, feed, keys, values, *weights.tensors, *state)
@@ -107,7 +109,7 @@ def _check(
     lengths: Tensor,
     weights: AttentiveWeights,
 ) -> None:
-    """The kernels read memory by these shapes, so a wrong one must not reach them."""
+    """Check all shapes, because the kernels read memory according to them."""
     T, B, _ = known.shape
     S, H, (n_outputs, J) = keys.shape[1], weights.w_hh.shape[1], weights.w_combine.shape
     A = H if weights.w_query is None else len(weights.w_query)
@@ -125,12 +127,14 @@ def _check(
     if shapes != [(B, H)] * CELLS[kind].n_states:
         raise ValueError(f"the state must be {[(B, H)] * CELLS[kind].n_states}, got {shapes}")
     if (weights.w_query is None) != (weights.energy is None):
-        raise ValueError("an additive score has both w_query and energy, others have neither")
+        raise ValueError(
+            "an additive score needs both w_query and energy, other scores take neither"
+        )
     check_lengths(lengths, B, S)
 
 
 def _describe(kind: Any, lengths: Any, inputs: Any) -> Any:
-    """The kernel's call with all that enters it, and the tensors whose memory it reads."""
+    """The kernel's call with all its inputs, and the tensors whose memory it reads."""
     known, feed, keys, values, w_feed, w_hh, b_hh, w_query, energy, w_combine, *state = inputs
     entering = (known, feed, keys, values, w_hh, b_hh, w_query, energy, w_combine, lengths)
     types = [torch.float32] * 9 + [torch.int64]
@@ -177,9 +181,9 @@ def _forward(kind: Any, lengths: Any, inputs: Any, keep_record: Any) -> Any:
 
 
 def _definition(kind: Any, lengths: Any) -> Any:
-    """The equations, step by step, as a function of all that goes in."""
+    """The equations, step by step, as a function of all inputs."""
     gates = CELLS[kind].gates
-    assert gates is not None  # `why_not` asks for a kernel, and every cell with one has it
+    assert gates is not None  # `why_not` requires a kernel, and every cell with a kernel has gates
 
     def run(
         known: Any,
@@ -220,7 +224,7 @@ def _definition(kind: Any, lengths: Any) -> Any:
 class _Attentive(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kind: Any, lengths: Any, *inputs: Any) -> Any:
-        lengths = lengths.clone()  # the caller may write into it
+        lengths = lengths.clone()  # the caller may modify it in place
         results, made = _forward(kind, lengths, inputs, keep_record=True)
         ctx.kind, ctx.lengths = kind, lengths
         ctx.set_materialize_grads(False)

@@ -1,7 +1,7 @@
-"""The cells: the equations of each, and the one table that says all that the toolkit knows of them.
+"""The cells: the equations of each, and the table `CELLS` with everything the toolkit knows about them.
 
 To add a cell, write its step and add an entry to `CELLS` with `register`; layers, decoders, recipes and
-`unrolled doctor` read the table. Without a kernel or a fused function of PyTorch the definition runs.
+`unrolled doctor` read the table. A cell without a kernel or a fused PyTorch function runs its definition.
 W, U are `w_ih`, `w_hh`; b, b' are `b_ih`, `b_hh`; ⊙ multiplies element by element.
 
 | kind                                 | state            | rows of a weight | gates, in order |
@@ -28,12 +28,13 @@ from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
 Step = Callable[[Float[Tensor, "B D"], State, Weights], State]
-"""The state after one step: x `[B, D]`, the state before and the weights → the state."""
+"""One step: x `[B, D]`, the state before the step and the weights → the state after the step."""
 
 Gates = Callable[[Tensor, Tensor | None, State], State]
-"""What follows the products: W x + b and U h + b', each `[B, G·H]`, and the state before → the state.
+"""The rest of a step after the products: W x + b and U h + b', each `[B, G·H]`, and the state before the
+step → the state after the step.
 
-Of a cell whose products add up, the first may be the sum of both, and the second None."""
+For a cell whose products are simply added, the first may be the sum of both, and the second None."""
 
 
 def rnn_tanh_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
@@ -68,7 +69,7 @@ def rnn_relu_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> St
 
 
 def rnn_sigmoid_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
-    """h = σ(W x + b + U h + b'). Elman, 1990; σ' ≤ 1/4, so its gradient vanishes soonest.
+    """h = σ(W x + b + U h + b'). Elman, 1990; since σ' ≤ 1/4, its gradient vanishes fastest.
 
     Shapes as in `rnn_tanh_step`.
 
@@ -99,7 +100,7 @@ def lstm_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
 
     >>> weights = Weights(torch.zeros(4, 1), torch.zeros(4, 1))
     >>> h, c = lstm_step(torch.zeros(1, 1), (torch.zeros(1, 1), torch.ones(1, 1)), weights)
-    >>> c.item()  # every gate is half open, so half of the cell is kept
+    >>> c.item()  # every gate is half open, so half of the cell state is kept
     0.5
     """
     _, c_BH = state
@@ -109,7 +110,7 @@ def lstm_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
 
 
 def gru_step(x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
-    """One step of the gated recurrent unit, in the form that resets after the product.
+    """One step of the gated recurrent unit, in the form with the reset gate after the product.
 
     r, z = σ(W x + b + U h + b') in their rows
     n = tanh(W x + b + r ⊙ (U h + b')) in its rows
@@ -151,7 +152,7 @@ def _sum_of(from_x: Tensor, from_h: Tensor | None) -> Tensor:
 
 
 def _gru_gates(from_x: Tensor, from_h: Tensor | None, state: State) -> State:
-    assert from_h is not None  # the reset gate acts on it alone
+    assert from_h is not None  # needed separately, because the reset gate acts on it alone
     return (gru_gates(from_x, from_h, state[0]),)
 
 
@@ -162,16 +163,16 @@ class Cell:
     Args:
         kind: its name in `unrolled.ops`.
         step: its equations; every other implementation is tested against it.
-        n_gates: G, blocks of H rows in each weight.
-        n_states: tensors that a state has, h first.
-        name: what recipes call it; None where a recipe cannot name it.
-        gates: the step after its matrix products, for loops that compute these themselves; None where
-            the state enters the products in another way, so that such loops run `step`.
+        n_gates: G, the number of blocks of H rows in each weight.
+        n_states: the number of tensors in a state, h first.
+        name: its name in recipes; None if it is not available there.
+        gates: the rest of the step after its matrix products, for loops that compute these themselves;
+            None if the state enters the products in another way, so that such loops call `step`.
         adds_up: whether `gates` needs only the sum of the two products.
-        kernel: its number in `native/cells.h`; None where there is no kernel.
-        fused: PyTorch's function of a whole layer; None where there is none.
-        fused_step: PyTorch's function of one step, without gradients; None where there is none.
-        options: of a layer that is initialised as the literature advises.
+        kernel: its number in `native/cells.h`; None if there is no kernel.
+        fused: PyTorch's function for a whole layer; None if there is none.
+        fused_step: PyTorch's function for one step, without gradients; None if there is none.
+        options: options of a layer that is initialised as the literature recommends.
     """
 
     kind: Kind
@@ -195,15 +196,17 @@ def register(cell: Cell) -> None:
     """Add a cell to the table.
 
     Raises:
-        ConfigError: its kind or its name is taken.
+        ConfigError: its kind or its name is already taken.
     """
     if cell.kind in CELLS or (cell.name is not None and cell.name in cell_names()):
-        raise ConfigError(f"there is a cell '{cell.kind}' or '{cell.name}'; choose another name")
+        raise ConfigError(
+            f"a cell of kind '{cell.kind}' or name '{cell.name}' already exists; choose another name"
+        )
     CELLS[cell.kind] = cell
 
 
 def cell_names() -> tuple[str, ...]:
-    """What recipes can name.
+    """The names of cells that recipes can use.
 
     >>> cell_names()
     ('rnn', 'gru', 'lstm')
@@ -212,10 +215,10 @@ def cell_names() -> tuple[str, ...]:
 
 
 def cell_named(name: str) -> Cell:
-    """The cell that recipes call so.
+    """The cell with this name in recipes.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such cell.
 
     >>> cell_named("rnn").kind
     'rnn_tanh'

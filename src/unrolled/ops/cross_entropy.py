@@ -1,8 +1,8 @@
-"""Cross-entropy of a linear layer's softmax, with its gradients, never holding all logits.
+"""Softmax cross-entropy of a linear layer, with its gradients, without storing all logits.
 
-With vocabularies of thousands of words this is half of the arithmetic of training. In float32 on the CPU
-it runs on our kernels (`native/cross_entropy.h`), elsewhere in blocks of rows, made of matrix products.
-Loss and gradients come from one pass; the backward pass only scales them.
+With vocabularies of thousands of words, this is half of the arithmetic of training. In float32 on the
+CPU it runs on our kernels (`native/cross_entropy.h`), otherwise in blocks of rows with matrix products.
+Loss and gradients are computed in one pass; the backward pass only scales the gradients.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from unrolled.ops.linear import linear, product
 from unrolled.shapes import Float, Int
 
 FLOATS_AT_ONCE = 1 << 22
-"""Logits held at a time, 16 MB, where no kernel runs. With fewer rows in a block the weight's gradient,
-as large as the weight, is read and written too often; with more the logits leave the cache."""
+"""Logits stored at a time, 16 MB, if no kernel runs. With fewer rows in a block, the weight's gradient,
+as large as the weight, is read and written too often; with more, the logits do not fit in the cache."""
 
 LEAST_ROWS = 32
-"""Rows in a block however many words there are."""
+"""Minimum number of rows in a block, regardless of the number of words."""
 
 WORDS_AT_ONCE = 2048
-"""Rows of the weight's gradient made at a time, so that what is added to it is still in the cache."""
+"""Rows of the weight's gradient computed at a time, so that each addend is still in the cache."""
 
 LEAST_WORDS = 512
-"""Words that repay arranging the hidden vectors for the kernels."""
+"""Minimum number of words at which packing the hidden vectors for the kernels is worthwhile."""
 
 _LEAST_SHARED_WORK = 1 << 16
-"""Multiply-adds below which a second thread costs more than it gives."""
+"""Multiply-adds below which a second thread costs more than it saves."""
 
 
 def softmax_cross_entropy(
@@ -47,16 +47,16 @@ def softmax_cross_entropy(
     """−log softmax(W h + b)[target], summed over the rows, in nats.
 
     Args:
-        hidden, weight, bias: of the linear layer.
-        targets: the right word of each row.
-        smoothing: ε: the target distribution is (1 − ε) on the right word plus ε / V on every word
+        hidden, weight, bias: input and parameters of the linear layer.
+        targets: the target word of each row.
+        smoothing: ε: the target distribution is (1 − ε) on the target word plus ε / V on every word
             (Szegedy et al. 2016, section 7).
 
     Raises:
-        IndexError: a target is no word.
-        ValueError: shapes or types that do not fit together.
+        IndexError: a target is not the id of a word.
+        ValueError: shapes or types do not match.
 
-    Under autocast, and for a second derivative, the logits are made at once, as torch would.
+    Under autocast, and for second derivatives, all logits are computed at once, as torch would.
     """
     _check(hidden, weight, bias, targets)
     if (
@@ -68,7 +68,7 @@ def softmax_cross_entropy(
 
 
 def _check(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> None:
-    """The kernels read memory by these shapes, so a wrong one must not reach them."""
+    """Check all shapes, because the kernels read memory according to them."""
     (M, H), V = hidden.shape, len(weight)
     wanted = {"weight": (V, H), "bias": (V,), "targets": (M,)}
     given = {"weight": weight, "bias": bias, "targets": targets}
@@ -91,11 +91,11 @@ def _definition(
 
 
 def why_not(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
-    """One sentence when the kernels cannot run this, else None."""
+    """Why the kernels cannot run this, as one sentence, else None."""
     if not hidden.numel():
         return "there is nothing to compute"
     if len(weight) < LEAST_WORDS:
-        return "so few words do not repay arranging the hidden vectors for the kernels"
+        return "too few words to be worth packing the hidden vectors for the kernels"
     return native.why_not_with([hidden, weight] if bias is None else [hidden, weight, bias])
 
 
@@ -110,7 +110,7 @@ class _CrossEntropy(torch.autograd.Function):
         smoothing: Any,
         grad_enabled: Any,
     ) -> Any:
-        # `needs_input_grad` is True for a parameter under `no_grad` too.
+        # `needs_input_grad` is also True for a parameter under `no_grad`.
         wanted = grad_enabled and any(ctx.needs_input_grad[:3])
         if len(targets) and not 0 <= targets.min() <= targets.max() < len(weight):
             raise IndexError(
@@ -133,10 +133,11 @@ class _CrossEntropy(torch.autograd.Function):
             def definition(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor]:
                 return (_definition(hidden, weight, bias, targets, ctx.smoothing),)
 
-            found = differentiate(definition, (hidden, weight, bias), wanted, (d_total,))
-            return *found, None, None, None
-        # A loss that is differentiated as it is needs no copy of the largest gradient there is. Whoever
-        # changes these in place and asks again gets autograd's error, because they are saved tensors.
+            again = differentiate(definition, (hidden, weight, bias), wanted, (d_total,))
+            return *again, None, None, None
+        # If the loss itself is differentiated, the gradients need no copy; the weight's is the largest of
+        # all. Changing them in place before another backward pass raises autograd's error, because they
+        # are saved tensors.
         if d_total.device.type != "cpu" or d_total != 1:
             gradients = [None if gradient is None else gradient * d_total for gradient in gradients]
         return *gradients, None, None, None
@@ -212,17 +213,17 @@ def _by_blocks(
 
 
 def _nats(logits: Tensor, probabilities: Tensor, targets_M1: Tensor, smoothing: float) -> Tensor:
-    """Each row's cross-entropy. Its terms are differences of logits, which may share a large constant."""
+    """Each row's cross-entropy, from differences of logits, as all may share a large constant."""
     nats = probabilities.gather(1, targets_M1).log_().neg_().squeeze(1)
-    right = logits.gather(1, targets_M1).squeeze(1)
-    # Near the smallest float a probability has lost its digits. There log Σ exp = max − log(its
-    # probability), which is at least 1 / V and cannot vanish.
+    target = logits.gather(1, targets_M1).squeeze(1)
+    # Near the smallest float, a probability loses its digits. There we use log Σ exp = max − log p, with
+    # p the probability of the largest logit, which is at least 1 / V and cannot vanish.
     number = torch.finfo(logits.dtype)
     vanished = (nats > -math.log(number.tiny / number.eps)).nonzero().squeeze(1)
     if len(vanished):
         largest = logits[vanished].amax(1)
-        nats[vanished] = largest - right[vanished] - probabilities[vanished].amax(1).log_()
-    return nats + smoothing * (right - logits.mean(1)) if smoothing else nats
+        nats[vanished] = largest - target[vanished] - probabilities[vanished].amax(1).log_()
+    return nats + smoothing * (target - logits.mean(1)) if smoothing else nats
 
 
 def _slices(length: int, size: int) -> Iterator[slice]:

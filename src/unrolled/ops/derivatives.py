@@ -1,7 +1,7 @@
-"""Derivatives of what a kernel computed, by the operations of torch that define it.
+"""Derivatives of a kernel's result, computed from the torch operations that define it.
 
-A kernel has first derivatives only. Where its gradients are to be differentiated again, or are asked
-for where no kernel may run, the definition is computed anew and differentiated by autograd.
+A kernel only has first derivatives. If its gradients are differentiated again, or are needed where no
+kernel may run, the definition is computed again and differentiated by autograd.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Differentiable = Callable[..., Sequence[Any]]
 
 
 def by_definition_only(tensors: Sequence[Tensor | None], dtype: torch.dtype | None = None) -> bool:
-    """Whether a backward pass must be the definition's: it is recorded, or these are no plain numbers.
+    """Whether a backward pass must use the definition: it is recorded, or no kernel can read the tensors.
 
     Args:
-        tensors: the gradients that came, and what autograd saved, where a kernel will read it.
-        dtype: what a kernel reads, on the CPU; None where only operations of torch follow.
+        tensors: the incoming gradients and, if a kernel will read them, the tensors saved by autograd.
+        dtype: the type that a kernel reads, on the CPU; None if only operations of torch follow.
     """
     if torch.is_grad_enabled():
         return True
-    there = [tensor for tensor in tensors if tensor is not None]
-    if dtype is not None and any(t.dtype is not dtype or not t.is_cpu for t in there):
-        return True  # hooks on what is saved may give back anything
-    return why_opaque(there) is not None
+    present = [tensor for tensor in tensors if tensor is not None]
+    if dtype is not None and any(t.dtype is not dtype or not t.is_cpu for t in present):
+        return True  # hooks on saved tensors may return anything
+    return why_opaque(present) is not None
 
 
 def differentiate(
@@ -38,17 +38,17 @@ def differentiate(
     wanted: Sequence[bool],
     gradients: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """The gradient of each wanted input, with a graph of its own where autograd records.
+    """Return the gradient of each wanted input; it has its own graph if autograd is recording.
 
     Args:
-        definition: takes the inputs and returns the outputs, in operations of torch.
-        inputs: as autograd saved them.
+        definition: computes the outputs from the inputs with operations of torch.
+        inputs: the inputs that autograd saved.
         wanted: `ctx.needs_input_grad` of these inputs.
-        gradients: of the outputs; None is zero.
+        gradients: the gradients of the outputs; None means zero.
     """
     is_recorded = torch.is_grad_enabled()
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        # Views, because one input may be made of another, and each is to count as if it were not.
+        # Views, because one input may depend on another, but partial derivatives are wanted.
         seen = [
             tensor
             if tensor is None or not want
@@ -66,7 +66,7 @@ def differentiate(
         asked = [tensor for tensor, want in zip(seen, wanted, strict=True) if want]
         if not pairs or not asked:
             return [None] * len(inputs)
-        found = iter(
+        results = iter(
             torch.autograd.grad(
                 [output for output, _ in pairs],
                 asked,  # type: ignore[arg-type]
@@ -75,4 +75,4 @@ def differentiate(
                 allow_unused=True,
             )
         )
-    return [next(found) if want else None for want in wanted]
+    return [next(results) if want else None for want in wanted]

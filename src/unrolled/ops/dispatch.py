@@ -1,4 +1,4 @@
-"""Which implementation runs a layer: the first that can, or the one that is pinned."""
+"""Choose the implementation that runs a layer: the first that can, or the one that is pinned."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IMPLEMENTATIONS: dict[str, ModuleType] = {
 _pinned: ContextVar[str | None] = ContextVar("pinned implementation", default=None)
 
 
-# How many blocks of `using` are open in all threads: a compiler can read a number, but no ContextVar.
+# Number of open `using` blocks in all threads; unlike a ContextVar, a compiler can read an int.
 _n_pins = 0
 
 
@@ -40,12 +40,12 @@ _pins_lock = Lock()
 
 @dataclass(frozen=True)
 class Explanation:
-    """Which implementation would run a given recurrence, and why each other one would not.
+    """Which implementation would run a given recurrence, and why the others would not.
 
     Args:
-        kind: the recurrence asked about.
-        chosen: the name of the implementation that would run, or None where none can.
-        reasons: for every other implementation, one sentence.
+        kind: the recurrence.
+        chosen: the name of the implementation that would run, or None if none can.
+        reasons: one sentence for each of the other implementations.
     """
 
     kind: Kind
@@ -69,11 +69,11 @@ def unroll(
     """Run one recurrent layer in one direction over a batch of rows.
 
     Args:
-        kind: which recurrence; the equations and their sources are in `unrolled.ops.reference`.
-        x: `[T, B, D]`, time first. What lies past a row's length is never visible, NaN included.
-        lengths: `[B]`, int64, on the CPU, each in 0…T; None when every row has T steps.
-        state: where to start: `(h,)`, for the LSTM `(h, c)`, each `[B, H]`; None means zeros.
-        weights: of this layer and direction.
+        kind: the recurrence; the equations and their sources are in `unrolled.ops.reference`.
+        x: `[T, B, D]`, time first. Values beyond a row's length are ignored, even NaN.
+        lengths: `[B]`, int64, on the CPU, each in 0…T; None if every row has T steps.
+        state: the initial state: `(h,)`, for the LSTM `(h, c)`, each `[B, H]`; None means zeros.
+        weights: the weights of this layer and direction.
         reverse: read each row from its own end to its start; y[t] still belongs to x[t].
 
     Returns:
@@ -82,7 +82,7 @@ def unroll(
 
     Raises:
         UnavailableError: the implementation pinned by `using` cannot run this.
-        ValueError: shapes that do not fit together, or lengths that cannot be.
+        ValueError: shapes do not match, or lengths are out of range.
 
     >>> weights = Weights(torch.ones(1, 1), torch.ones(1, 1))
     >>> x = torch.tensor([[[1.0], [1.0]], [[1.0], [float("nan")]]])
@@ -104,15 +104,15 @@ def unroll_both(
     states: tuple[State | None, State | None],
     weights: tuple[Weights, Weights],
 ) -> tuple[Float[Tensor, "T B NH"], tuple[State, State]]:
-    """Both directions of a layer over the same input: forwards, then in reverse.
+    """Run both directions of a layer over the same input: forwards, then in reverse.
 
-    Args as for `unroll`, the states and weights one for each direction.
+    Args as for `unroll`, with one state and one set of weights per direction.
 
     Returns:
-        y with the outputs side by side, forwards first, and each direction's final state.
+        y with the outputs concatenated, forwards first, and each direction's final state.
 
     Raises:
-        UnavailableError, ValueError: as `unroll`.
+        UnavailableError, ValueError: as for `unroll`.
 
     >>> weights = Weights(torch.ones(1, 1), torch.ones(1, 1))
     >>> y, _ = unroll_both("rnn_relu", torch.ones(2, 1, 1), None, (None, None), (weights, weights))
@@ -120,19 +120,19 @@ def unroll_both(
     [[1.0, 2.0], [2.0, 1.0]]
     """
     started = []
-    for state, its in zip(states, weights, strict=True):
-        check(kind, x, lengths, state, its)
-        started.append(initial_state(kind, x, its.hidden_size) if state is None else state)
+    for state, own in zip(states, weights, strict=True):
+        check(kind, x, lengths, state, own)
+        started.append(initial_state(kind, x, own.hidden_size) if state is None else state)
     chosen = [
-        _chosen(kind, x, lengths, state, its, reverse)
-        for state, its, reverse in zip(started, weights, (False, True), strict=True)
+        _chosen(kind, x, lengths, state, own, reverse)
+        for state, own, reverse in zip(started, weights, (False, True), strict=True)
     ]
     if chosen == [native, native] and weights[0].hidden_size == weights[1].hidden_size:
         return native.unroll_both(kind, x, lengths, (started[0], started[1]), weights)
     outputs, ends = zip(
         *(
-            run.unroll(kind, x, lengths, state, its, reverse)
-            for run, state, its, reverse in zip(
+            run.unroll(kind, x, lengths, state, own, reverse)
+            for run, state, own, reverse in zip(
                 chosen, started, weights, (False, True), strict=True
             )
         ),
@@ -142,7 +142,7 @@ def unroll_both(
 
 
 def initial_state(kind: Kind, x: Float[Tensor, "T B D"], hidden_size: int) -> State:
-    """Zeros for the rows of x, of its type and on its device: `(h,)`, for the LSTM `(h, c)`.
+    """Zeros for the rows of x, with its type and on its device: `(h,)`, for the LSTM `(h, c)`.
 
     >>> [tuple(part.shape) for part in initial_state("lstm", torch.zeros(7, 5, 3), 2)]
     [(5, 2), (5, 2)]
@@ -158,8 +158,8 @@ def using(name: str) -> Iterator[None]:
         name: one of `IMPLEMENTATIONS`.
 
     Raises:
-        ConfigError: there is no implementation of that name.
-        UnavailableError: from `unroll` inside the block, when the pinned one cannot run.
+        ConfigError: there is no implementation with this name.
+        UnavailableError: raised by `unroll` inside the block if the pinned one cannot run.
 
     >>> with using("reference"):
     ...     print(explain("gru", torch.zeros(7, 5, 3)).chosen)
@@ -168,7 +168,7 @@ def using(name: str) -> Iterator[None]:
     if name not in IMPLEMENTATIONS:
         near = get_close_matches(name, IMPLEMENTATIONS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"choose from {_listed(IMPLEMENTATIONS)}"
-        raise ConfigError(f"no implementation of recurrence is called '{name}'; {hint}")
+        raise ConfigError(f"there is no implementation called '{name}'; {hint}")
     token = _pinned.set(name)
     _count_pins(1)
     try:
@@ -185,7 +185,7 @@ def _count_pins(change: int) -> None:
 
 
 def pinned() -> str | None:
-    """The name that `using` pins here and now, or None.
+    """The name of the implementation that is currently pinned by `using`, or None.
 
     >>> with using("reference"):
     ...     print(pinned())
@@ -202,9 +202,9 @@ def explain(
     weights: Weights | None = None,
     reverse: bool = False,
 ) -> Explanation:
-    """Tell which implementation `unroll` would choose, and why it would leave the others.
+    """Explain which implementation `unroll` would choose, and why not the others.
 
-    Nothing runs. The arguments are those of `unroll`; what is not known yet may be left out.
+    Nothing runs. The arguments are those of `unroll`; those that are not known yet may be omitted.
 
     >>> print(explain("rnn_sigmoid", torch.zeros(7, 5, 3)))
     rnn_sigmoid: reference runs
@@ -234,7 +234,7 @@ def choose(
     weights: Weights | None = None,
     reverse: bool = False,
 ) -> str | None:
-    """The name of the implementation that `unroll` would take, as `explain` but without the reasons."""
+    """The name of the implementation that `unroll` would choose; like `explain`, but without reasons."""
     pin = pinned()
     for name, implementation in IMPLEMENTATIONS.items():
         if pin is not None and name != pin:
@@ -253,7 +253,7 @@ def _reason_against(
     weights: Weights | None,
     reverse: bool,
 ) -> str | None:
-    """Why it cannot run, or, where none is pinned, why it should not."""
+    """Why an implementation cannot run or, if none is pinned, why it should not; None otherwise."""
     reason = implementation.why_not(kind, x, lengths, state, weights, reverse)
     if reason is None and implementation is native and pinned() is None:
         reason = native.not_worth_it(kind, x, lengths)
@@ -270,11 +270,11 @@ def _chosen(
 
 
 def _refusal(explanation: Explanation) -> str:
-    """Why nothing can run, as one sentence."""
+    """Why no implementation can run, as one sentence."""
     pin = pinned()
     if pin is None:
-        told = "; ".join(f"{name}: {reason}" for name, reason in explanation.reasons.items())
-        return f"no implementation can run {explanation.kind}: {told}"
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in explanation.reasons.items())
+        return f"no implementation can run {explanation.kind}: {reasons}"
     return (
         f"'{pin}' is pinned and cannot run {explanation.kind}: {explanation.reasons[pin]}; "
         f"pin another or none"
@@ -288,7 +288,7 @@ def _listed(names: Mapping[str, ModuleType]) -> str:
 def check(
     kind: Kind, x_TBD: Tensor, lengths_B: Tensor | None, state: State | None, weights: Weights
 ) -> None:
-    """Fused cells read memory by these shapes, so a wrong one must not reach them."""
+    """Check all shapes, because fused cells read memory according to them."""
     n_steps, n_rows, width = x_TBD.shape
     hidden_size, n_gates = weights.hidden_size, CELLS[kind].n_gates
     wanted: dict[str, tuple[int, ...]] = {
@@ -312,7 +312,7 @@ def check(
     n_states = CELLS[kind].n_states
     if state is not None and len(state) != n_states:
         raise ValueError(
-            f"{kind} carries {n_states} state tensor(s) ({', '.join('hc'[:n_states])})"
+            f"{kind} has {n_states} state tensor(s) ({', '.join('hc'[:n_states])})"
             f", got {len(state)}"
         )
     if lengths_B is not None:
@@ -320,12 +320,12 @@ def check(
 
 
 def check_lengths(lengths: Tensor, n_rows: int, n_steps: int) -> None:
-    """Refuse lengths that are not int64 on the CPU, one per row, each in 0…T.
+    """Check that lengths are int64 on the CPU, one per row, each in 0…T.
 
-    Where operations are recorded or batched the values are not known and go unchecked.
+    If operations are recorded or batched, the values are not known and are not checked.
 
     Raises:
-        ValueError: says what was given and what is expected.
+        ValueError: the lengths are invalid.
     """
     if lengths.dtype is not torch.int64 or not lengths.is_cpu:
         raise ValueError(
@@ -333,7 +333,8 @@ def check_lengths(lengths: Tensor, n_rows: int, n_steps: int) -> None:
         )
     if tuple(lengths.shape) != (n_rows,):
         raise ValueError(
-            f"one length per row: got lengths of shape {list(lengths.shape)} for {n_rows} rows"
+            f"there must be one length per row, got lengths of shape {list(lengths.shape)} for "
+            f"{n_rows} rows"
         )
     if not are_readable(lengths):
         return  # their values are not known here

@@ -1,9 +1,9 @@
-"""The element-wise half of a step: what follows once the matrix products are done.
+"""The element-wise half of a step: the gates, given the matrix products.
 
-A decoder that feeds its attention back cannot be unrolled ahead, so it runs step by step; there the
-products come from `ops.linear` and these functions finish the step. They equal the reference steps in
-value and gradient (tests), with hand-written derivatives that touch memory less often than autograd.
-Letters and gate order are those of `torch.nn`: i f g o, r z n.
+A decoder with input feeding cannot be unrolled in advance, so it runs step by step: `ops.linear` computes
+the products, and these functions finish the step. They equal the reference steps in value and gradient,
+as tests check, and have hand-written derivatives that access memory less often than autograd. Letters and
+gate order are those of `torch.nn`: i f g o, r z n.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def lstm_gates(
     """c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g),  h' = σ(o) ⊙ tanh(c')  (Gers et al. 2000).
 
     Args:
-        gates: W x + U h + b, the four blocks i f g o side by side.
+        gates: W x + U h + b, the four blocks i f g o concatenated.
         c: the cell state before the step.
 
     Returns:

@@ -1,11 +1,11 @@
-"""Matrix products for layers, on the fastest exact routine that PyTorch carries.
+"""Matrix products for layers, with the fastest exact routine that PyTorch contains.
 
-On x86 processors `x @ w.T` in float32 goes to MKL, which uses half of the vector width on AMD; the
-oneDNN library inside the same PyTorch uses all of it. `product` sends float32 products on the CPU
-there (2.2–2.5 times the speed on AVX-512 AMD, see NOTES.md) and every other to `torch.matmul`.
-Both round differently in the last bits; neither lowers the precision.
+On x86 processors, `x @ w.T` in float32 calls MKL, which uses only half of the vector width on AMD; the
+oneDNN library in the same PyTorch uses all of it. `product` passes float32 products on the CPU to oneDNN
+(2.2–2.5 times as fast on AVX-512 AMD, see NOTES.md) and all others to `torch.matmul`. The two round
+differently in the last bits, but neither reduces the precision.
 
-`linear` is `torch.nn.functional.linear` over that product. `StepLinear` is the same map applied at
+`linear` is `torch.nn.functional.linear` with that product. `StepLinear` is the same map applied at
 every step of a loop, with the weight's gradient computed once for all steps.
 """
 
@@ -24,12 +24,12 @@ from unrolled.shapes import Float
 
 @cache
 def _onednn_linear() -> Any:
-    """The oneDNN product `(x_MK, w_NK) → x @ w.T`, or None where it is absent or disagrees."""
+    """The oneDNN product `(x_MK, w_NK) → x @ w.T`, or None if it is absent or gives other results."""
     if not torch.backends.mkldnn.is_available():
         return None
     try:
         routine = torch.ops.mkldnn._linear_pointwise.default
-        # Whole numbers small enough to be exact in every order of summation.
+        # Integers small enough to give exact sums in every order of summation.
         x, w = (
             torch.arange(7 * n, dtype=torch.float32, device="cpu").reshape(n, 7) for n in (5, 3)
         )
@@ -41,14 +41,14 @@ def _onednn_linear() -> Any:
 
 
 def why_not_onednn() -> str | None:
-    """Why float32 products on this CPU do not go to oneDNN; None if they do."""
+    """Why float32 products on this CPU do not use oneDNN; None if they do."""
     if not torch.backends.mkldnn.is_available():
         return "this PyTorch was built without oneDNN"
     return None if _onednn_linear() else "this PyTorch does not offer oneDNN's product as expected"
 
 
 def product(a: Float[Tensor, "M K"], b: Float[Tensor, "N K"]) -> Float[Tensor, "M N"]:
-    """`a @ b.T`, without gradients; any strides.
+    """`a @ b.T`, without gradients, for tensors with any strides.
 
     >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
     tensor([[11., 17.]])
@@ -60,7 +60,7 @@ def product(a: Float[Tensor, "M K"], b: Float[Tensor, "N K"]) -> Float[Tensor, "
 
 
 def _dense(matrix: Tensor) -> Tensor:
-    """The matrix without gaps between rows or columns; with gaps oneDNN falls to a plain loop."""
+    """The matrix without gaps between rows or columns; with gaps, oneDNN falls back to a plain loop."""
     return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
 
 
@@ -89,7 +89,7 @@ class _Linear(torch.autograd.Function):
 
 
 def _goes_to_torch(*tensors: Tensor | None) -> bool:
-    """Autocast, other devices, precisions and kinds of tensors keep PyTorch's own path."""
+    """Whether to use PyTorch's own product: under autocast, and for other devices, types and tensors."""
     return (
         any(t is not None and (t.dtype is not torch.float32 or not t.is_cpu) for t in tensors)
         or torch.is_autocast_enabled("cpu")
@@ -115,7 +115,7 @@ def linear(
 
 
 class _Collect(torch.autograd.Function):
-    """The root of all steps: runs last in the backward pass and makes the weight's gradient."""
+    """The root of all steps: runs last in the backward pass and computes the weight's gradient."""
 
     @staticmethod
     def forward(ctx: Any, weight: Any, pairs: Any) -> Any:
@@ -125,10 +125,10 @@ class _Collect(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, n_steps: Any) -> Any:
-        if n_steps is None:  # every step gave the weight its gradient itself
+        if n_steps is None:  # every step computed its part of the weight's gradient itself
             return None, None
-        # Each step of this pass sent a 1. What stands before their pairs is from a pass that never
-        # came here, because it asked for the gradient of an input alone.
+        # Each step of this pass sent a 1. Earlier pairs in the list are from a pass that did not get
+        # here, because it only computed the gradient of an input.
         inputs, gradients = zip(*ctx.pairs[-int(n_steps) :], strict=True)
         ctx.pairs.clear()
         x, dy = torch.cat(inputs), torch.cat(gradients)
@@ -154,11 +154,11 @@ class _Apply(torch.autograd.Function):
 
 
 class StepLinear:
-    """y_t = W x_t for the steps of one loop, the gradient of W computed once for all of them.
+    """y_t = W x_t for the steps of one loop, with the gradient of W computed once for all steps.
 
-    Left to autograd, every step writes a whole dW and adds it to the last: at a batch of 64 rows that
-    is more memory traffic than arithmetic. Here each step's backward keeps (x_t, dy_t), and one
-    product over all steps follows. Make a new object for each pass through the loop.
+    With autograd alone, every step writes a whole dW and adds it to the sum; with a batch of 64 rows,
+    that is more memory traffic than arithmetic. Here the backward pass of each step stores (x_t, dy_t),
+    and one product over all steps follows. Create a new object for each loop.
 
     >>> weight = torch.ones(3, 2, requires_grad=True)
     >>> step = StepLinear(weight)

@@ -1,8 +1,8 @@
-"""Our own kernels on the CPU, in float32: rows of any length at full speed, neither sorted nor packed.
+"""Our own CPU kernels in float32: rows of different lengths at full speed, without sorting or packing.
 
-A finished row costs nothing, padding is never read, and both directions of a layer run side by side.
-The kernels are C++ in `native/`, compiled for several instruction sets; the best that this machine has
-is chosen on import, or the one named by the environment variable `UNROLLED_INSTRUCTION_SET`.
+A finished row costs nothing, padding is never read, and both directions of a layer run in parallel. The
+kernels are written in C++ in `native/` and compiled for several instruction sets. The best one that the
+machine supports is chosen on import, or the one in the environment variable `UNROLLED_INSTRUCTION_SET`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
-# Below this many multiply-adds a step, meeting after each step costs more than a second thread gives.
+# Multiply-adds per step below which synchronising two threads costs more than the second one saves.
 _LEAST_SHARED_WORK = 1 << 14
 
 
@@ -46,7 +46,7 @@ def unroll_both(
     states: tuple[State, State],
     weights: tuple[Weights, Weights],
 ) -> tuple[Float[Tensor, "T B NH"], tuple[State, State]]:
-    """Forwards and in reverse at once, each on its own threads; y holds both side by side."""
+    """Run both directions at once, each on its own threads; y contains both outputs, concatenated."""
     y, ends = _run(kind, x, lengths, (False, True), states, weights)
     return y, (ends[0], ends[1])
 
@@ -59,53 +59,53 @@ def why_not(
     weights: Weights | None = None,
     reverse: bool = False,
 ) -> str | None:
-    """One sentence when the kernels cannot run this, else None."""
+    """Why the kernels cannot run this, as one sentence, else None."""
     if kernels is not None and CELLS[kind].kernel is None:
-        return f"there is no kernel of {kind}"
+        return f"there is no kernel for {kind}"
     reason = why_not_with([x, *(state or ()), *(weights.tensors if weights else ())])
     if reason is None and lengths is not None:
         reason = why_no_memory(lengths)
     if reason is not None:
         return reason
     if x.shape[2] == 0:
-        return "the kernels need inputs of at least one number"
+        return "the kernels need inputs of width at least 1"
     if weights is not None:
         if weights.hidden_size == 0:
             return "the kernels need at least one hidden unit"
         if weights.w_ih.shape[0] != CELLS[kind].n_gates * weights.hidden_size:
-            return "the kernels have no projections"
+            return "the kernels do not support projections"
     return None
 
 
 def not_worth_it(kind: Kind, x: Tensor, lengths: Tensor | None) -> str | None:
-    """Why another implementation is quicker although this one could run, or None.
+    """Why another implementation is faster although this one could run, or None.
 
-    Every call arranges the weights anew. Torch's fused LSTM does so too; its other cells do not, and are
-    quicker while there are few steps to share the cost.
+    Every call packs the weights again. Torch's fused LSTM does so, too; its other cells do not, and are
+    faster if there are only few steps to share the cost.
     """
     n_steps, n_rows, _ = x.shape
     if kind == "lstm" or lengths is not None or (n_steps >= 3 and n_steps * n_rows >= 8):
         return None
-    return "so few steps do not repay arranging the weights; unrolled.ops.stepping does it once"
+    return "too few steps to be worth packing the weights; unrolled.ops.stepping packs them once"
 
 
 def why_not_with(tensors: Sequence[Tensor]) -> str | None:
-    """One sentence when no kernel can take these tensors here and now, else None."""
+    """Why no kernel can take these tensors at this point, as one sentence, else None."""
     if kernels is None:
         return missing_because
     if (reason := why_not_now()) is not None:
         return reason
     for tensor in tensors:
         if not tensor.is_cpu:
-            return f"the kernels run on the CPU, and this is on {tensor.device}"
+            return f"the kernels run on the CPU, but this is on {tensor.device}"
         if tensor.dtype is not torch.float32:
             return (
-                f"the kernels are float32, and this is {str(tensor.dtype).removeprefix('torch.')}"
+                f"the kernels are float32, but this is {str(tensor.dtype).removeprefix('torch.')}"
             )
         if (reason := why_no_memory(tensor)) is not None:
             return reason
     if torch.is_autocast_enabled("cpu"):
-        return "autocast asks for a lower precision, and the kernels are float32"
+        return "autocast asks for a lower precision, but the kernels are float32"
     return None
 
 
@@ -119,8 +119,8 @@ def _run(
 ) -> tuple[Tensor, tuple[State, ...]]:
     tensors = [
         tensor
-        for state, its in zip(states, weights, strict=True)
-        for tensor in (*state, its.w_ih, its.w_hh, its.b_ih, its.b_hh)
+        for state, own in zip(states, weights, strict=True)
+        for tensor in (*state, own.w_ih, own.w_hh, own.b_ih, own.b_hh)
     ]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *tensors)):
         y, *ends = _Unroll.apply(kind, lengths, directions, x, *tensors)
@@ -140,17 +140,17 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def _rows(tensor: Tensor | None) -> tuple[int, int, int]:
-    """Address, and the strides of steps and rows."""
+    """The address of a tensor, and its strides over steps and rows."""
     return (0, 0, 0) if tensor is None else (tensor.data_ptr(), tensor.stride(0), tensor.stride(1))
 
 
 def _with_whole_rows(tensor: Tensor) -> Tensor:
-    """The last dimension contiguous; steps and rows at any distance."""
+    """Make the last dimension contiguous; steps and rows may have any stride."""
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
 class _Direction:
-    """One direction's tensors out of a flat list, and the kernel's call for them."""
+    """The tensors of one direction, from a flat list, and the kernel's call for them."""
 
     def __init__(self, kind: Kind, tensors: Sequence[Any]) -> None:
         n = CELLS[kind].n_states
@@ -167,7 +167,7 @@ class _Direction:
 def _forward(
     kind: Any, lengths: Any, directions: Any, x: Any, tensors: Any, keep_record: Any
 ) -> Any:
-    """`(y, *final states)`, what backward needs of each direction, and the shapes."""
+    """Return `(y, *final states)`, the record of each direction for backward, and the shapes."""
     x = _with_whole_rows(x)
     lengths = None if lengths is None else dense(lengths, torch.int64)
     n_steps, n_rows, input_size = x.shape
@@ -199,7 +199,8 @@ def _forward(
 class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kind: Any, lengths: Any, directions: Any, x: Any, *tensors: Any) -> Any:
-        lengths = None if lengths is None else lengths.clone()  # the caller may write into it
+        # A copy of the lengths, because the caller may modify them in place.
+        lengths = None if lengths is None else lengths.clone()
         results, records, shapes = _forward(kind, lengths, directions, x, tensors, keep_record=True)
         ctx.kind, ctx.lengths, ctx.directions, ctx.shapes = kind, lengths, directions, shapes
         ctx.output, ctx.biases = _Output(results[0]), _Biases(tensors, CELLS[kind].n_states)
@@ -227,16 +228,16 @@ class _Unroll(torch.autograd.Function):
 
 
 class _Output:
-    """y between forward and backward, when its owner may write into it.
+    """y between forward and backward, during which the caller may modify it in place.
 
-    A tensor that autograd saves must not change, but torch's GRU and RNN allow y to be changed. So a
-    change is noticed, and y is then computed anew. Where hooks take what is saved (checkpoints, saving to
-    another device), they get a copy instead.
+    A tensor that autograd saves must not change, but torch's GRU and RNN allow y to be changed. Therefore
+    a change is detected, and y is then computed again. If hooks receive the saved tensors (checkpointing,
+    saving to another device), they get a copy instead.
     """
 
     def __init__(self, y: Tensor) -> None:
         self._copy = y.clone() if _hooks_take_what_is_saved() else None
-        # An alias, because y itself would hold its own graph, for ever.
+        # An alias, because y itself would keep its own graph alive forever.
         self._alias = y.detach() if self._copy is None else None
         self._version = y._version
 
@@ -245,7 +246,7 @@ class _Output:
         return copy
 
     def restore(self, saved: Tensor | None) -> Tensor | None:
-        """y as it was made, or None where it was changed. Its memory is kept for another pass only."""
+        """y as computed, or None if it was changed; it is released unless the graph is retained."""
         alias = self._alias
         if alias is None:
             return saved
@@ -255,8 +256,8 @@ class _Output:
 
 
 class _Biases:
-    """The biases among a flat list of tensors. The kernels' gradients do not depend on their values, so
-    they are not saved, and as in torch they may change before `backward`."""
+    """The biases in a flat list of tensors. The kernels' gradients do not depend on their values, so they
+    are not saved and, as in torch, may change before `backward`."""
 
     def __init__(self, tensors: Sequence[Tensor | None], n_states: int) -> None:
         n = n_states + 4
@@ -268,10 +269,10 @@ class _Biases:
         self.others = [None if i in self._kept else tensor for i, tensor in enumerate(tensors)]
 
     def restore(self, others: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """The whole list, for a way that needs the values.
+        """The whole list, for computations that need the values.
 
         Raises:
-            RuntimeError: one has changed.
+            RuntimeError: a bias has changed.
         """
         for bias, version in self._kept.values():
             if bias._version != version:
@@ -288,15 +289,15 @@ def _hooks_take_what_is_saved() -> bool:
 
 
 def _definition(ctx: Any) -> Any:
-    """All directions by the reference, as a function of x and the flat list of tensors."""
+    """The reference for all directions, as a function of x and the flat list of tensors."""
     kind, lengths, directions = ctx.kind, ctx.lengths, ctx.directions
     n_states = CELLS[kind].n_states
 
     def run(x: Tensor, *tensors: Any) -> tuple[Tensor, ...]:
         outputs, ends = [], list[Tensor]()
         for i, reverse in enumerate(directions):
-            its = tensors[i * (n_states + 4) :]
-            state, weights = its[:n_states], Weights(*its[n_states : n_states + 4])
+            own = tensors[i * (n_states + 4) :]
+            state, weights = own[:n_states], Weights(*own[n_states : n_states + 4])
             y, end = reference.unroll(kind, x, lengths, state, weights, reverse)
             outputs.append(y)
             ends += end
@@ -306,7 +307,7 @@ def _definition(ctx: Any) -> Any:
 
 
 def _backward(ctx: Any, y: Any, x: Any, records: Any, tensors: Any, dy: Any, d_ends: Any) -> Any:
-    """The kernel's gradients of x and of the flat list of tensors, None where none is wanted."""
+    """The kernel's gradients of x and of the flat list of tensors; None for those not wanted."""
     kind, shapes, wanted = ctx.kind, ctx.shapes, ctx.needs_input_grad[3:]
     n, n_states = len(shapes), CELLS[kind].n_states
     x, y = _with_whole_rows(x), _with_whole_rows(y)
@@ -316,12 +317,12 @@ def _backward(ctx: Any, y: Any, x: Any, records: Any, tensors: Any, dy: Any, d_e
     gradients: list[Tensor | None] = []
     calls, kept = [], []
     for i, (shape, half) in enumerate(zip(shapes, y.chunk(n, dim=2), strict=True)):
-        its = slice(i * n_tensors, (i + 1) * n_tensors)
-        part = _Direction(kind, tensors[its])
+        own = slice(i * n_tensors, (i + 1) * n_tensors)
+        part = _Direction(kind, tensors[own])
         dx = torch.empty_like(x, memory_format=torch.contiguous_format) if wanted[0] else None
         new = [
             x.new_empty(size) if want else None
-            for size, want in zip(ctx.sizes[its], wanted[1:][its], strict=True)
+            for size, want in zip(ctx.sizes[own], wanted[1:][own], strict=True)
         ]
         if not half.numel() or not shape.n_cells:
             new[n_states:] = [None if g is None else g.zero_() for g in new[n_states:]]

@@ -1,8 +1,8 @@
-"""Where each real step of a padded rectangle stands when rows are packed, longest first.
+"""The position of each real step of a padded batch after packing its rows, longest first.
 
-Packed data is what torch's and cuDNN's variable-length cells read: the first step of every row,
-then the second step of every row that has one, and so on. One index gathers it from the rectangle
-and, used the other way, puts results back: sorting, packing and turning rows round at once.
+Packed data is the format of torch's and cuDNN's variable-length cells: the first step of every row,
+then the second step of every row that has one, and so on. One index gathers it from the padded batch
+and, used the other way, puts results back: this sorts, packs and reverses rows at once.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from unrolled.shapes import Int
 
 @dataclass(frozen=True)
 class Packing:
-    """The plan for one batch; rows of length 0 take no part in it.
+    """The packing plan of one batch; rows of length 0 are left out.
 
     Args:
-        order: `[R]`, the rows that are not empty, longest first.
-        batch_sizes: one count per step, on the CPU: how many rows reach it.
-        places: one index per real step into the `[T·B]` rows of the flattened rectangle.
+        order: `[R]`, the non-empty rows, longest first.
+        batch_sizes: for each step the number of rows that reach it, on the CPU.
+        places: one index per real step into the `[T·B]` rows of the flattened batch.
     """
 
     order: Int[Tensor, " R"]
@@ -31,7 +31,7 @@ class Packing:
 
     @classmethod
     def of(cls, lengths: Int[Tensor, " B"], device: torch.device, reverse: bool = False) -> Packing:
-        """The plan for rows of these lengths; in reverse each row is read from its own end.
+        """The plan for rows of these lengths; with `reverse`, each row is read from its own end.
 
         >>> plan = Packing.of(torch.tensor([1, 0, 2]), torch.device("cpu"))
         >>> plan.order.tolist(), plan.batch_sizes.tolist(), plan.places.tolist()

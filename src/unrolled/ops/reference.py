@@ -1,4 +1,4 @@
-"""The definition of a recurrent layer: a cell's step, applied to one time step after the other.
+"""The definition of a recurrent layer: a cell's step, applied to one time step after another.
 
 Every other implementation must equal this one in outputs, final states and every gradient. The steps
 themselves are in `ops/cells.py`.
@@ -39,10 +39,10 @@ def unroll(
     weights: Weights,
     reverse: bool = False,
 ) -> tuple[Float[Tensor, "T B H"], State]:
-    """Apply the step of `kind` to every real input, one after the other.
+    """Apply the step of `kind` to every real input, one after another.
 
-    The arguments and the result are those of `unrolled.ops.dispatch.unroll`. In reverse the loop walks
-    from the last column to the first: a row waits in its initial state until its own end comes by.
+    The arguments and the result are those of `unrolled.ops.dispatch.unroll`. In reverse, the loop runs
+    from the last column to the first, and a row keeps its initial state until the loop reaches its end.
     """
     step = CELLS[kind].step
     n_steps, n_rows, _ = x.shape
@@ -51,7 +51,7 @@ def unroll(
         mask_TB = torch.arange(n_steps, device=lengths.device).unsqueeze(1) < lengths
         real_TB1 = mask_TB.to(x.device).unsqueeze(2)
         # NaN in the padding would reach the gradients through `where` below (0 × NaN is NaN),
-        # so padding becomes zero before anything is computed from it.
+        # so padding is set to zero before anything is computed from it.
         x = torch.where(real_TB1, x, torch.zeros_like(x))
     if n_steps == 0:
         return x.new_zeros(0, n_rows, weights.hidden_size), state
@@ -78,5 +78,5 @@ def why_not(
     weights: Weights | None = None,
     reverse: bool = False,
 ) -> str | None:
-    """None: the reference runs every kind, wherever torch runs."""
+    """Always None: the reference runs every kind, wherever torch runs."""
     return None

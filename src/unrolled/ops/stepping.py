@@ -1,8 +1,8 @@
-"""One step at a time with weights packed once: streaming, completion, greedy and beam decoding.
+"""Single steps with weights packed once: for streaming, completion, greedy and beam decoding.
 
-A call of a whole layer arranges its weights anew, which for one step of one row costs more than the step.
-`PackedStep` arranges them once. `Stream` also keeps the state, so that a step costs its arithmetic and
-little else. Weights may be kept in bfloat16 or int8: half or a quarter of what each step must read.
+A call of a whole layer packs its weights each time, which for one step of one row costs more than the
+step. `PackedStep` packs them once. `Stream` also keeps the state, so that a step costs little more than
+its arithmetic. Weights may be stored as bfloat16 or int8, so each step reads half or a quarter as much.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
 PRECISIONS = ("float32", "bfloat16", "int8")
-# Multiply-adds above which a second thread is worth waking.
+# Multiply-adds from which a second thread is worth waking.
 _LEAST_SHARED_WORK = 1 << 18
 
 
@@ -30,16 +30,16 @@ class PackedStep:
     """One layer's step with its weights packed; equals the reference step of the kind.
 
     Args:
-        kind: which recurrence.
-        weights: float32 on the CPU; they are copied, so that later changes are not seen.
-        precision: what the weights are kept as. bfloat16 rounds each to 8 bits of mantissa; int8 has one
-            scale per row of each weight matrix, the largest magnitude in it being 127. Inputs, states and
-            sums are float32 in all three.
+        kind: the recurrence.
+        weights: float32 on the CPU; they are copied, so later changes have no effect.
+        precision: the type in which the weights are stored. bfloat16 rounds each to 8 bits of mantissa;
+            int8 has one scale per row of each weight matrix, with the largest magnitude stored as 127.
+            Inputs, states and sums are float32 in all cases.
 
     Raises:
-        ConfigError: an unknown precision, or a lower one where the native kernels cannot run.
+        ConfigError: the precision is unknown, or it is below float32 and the native kernels cannot run.
 
-    Gradients do not flow through it.
+    It has no gradients.
 
     >>> step = PackedStep("rnn_relu", Weights(torch.ones(1, 2), torch.ones(1, 1)))
     >>> step(torch.ones(3, 2), (torch.ones(3, 1),))[0].tolist()
@@ -59,7 +59,7 @@ class PackedStep:
         if reason is not None and precision != "float32":
             raise ConfigError(f"{precision} weights need the native kernels: {reason}")
         self._packed: Any = None
-        self._weights: Weights | None = None  # kept only where they are not packed
+        self._weights: Weights | None = None  # only set if they are not packed
         if reason is not None:
             self._weights = Weights(*(w.detach().clone() for w in weights.tensors))
         else:
@@ -74,13 +74,13 @@ class PackedStep:
 
     @property
     def n_bytes(self) -> int:
-        """Memory that one step reads for its weights."""
+        """Bytes of weights that one step reads."""
         if self._weights is None:
             return self._packed.bytes
         return sum(w.nbytes for w in self._weights.tensors)
 
     def __call__(self, x: Tensor, state: State) -> State:
-        """The state after an input `[B, D]`: `(h,)` or `(h, c)`, in new memory."""
+        """Return the state after an input `[B, D]`: `(h,)` or `(h, c)`, in new memory."""
         if self._weights is not None:
             with torch.no_grad():
                 return CELLS[self.kind].step(x, state, self._weights)
@@ -88,7 +88,7 @@ class PackedStep:
         x, *old = (part if part.stride(1) == 1 else part.contiguous() for part in (x, *state))
         new = tuple(part.new_empty(part.shape) for part in old)
         h, h_new = old[0], new[0]
-        c, c_new = old[-1], new[-1]  # without a cell state they are h and not touched as c
+        c, c_new = old[-1], new[-1]  # without a cell state these are h, and the kernel ignores them
         self._packed.run(
             len(x), x.data_ptr(), x.stride(0), h.data_ptr(), h.stride(0), c.data_ptr(), c.stride(0),
             h_new.data_ptr(), c_new.data_ptr(), self.n_threads(len(x)),
@@ -96,7 +96,7 @@ class PackedStep:
         return new
 
     def n_threads(self, n_rows: int) -> int:
-        """How many threads a step of so many rows is worth."""
+        """Number of threads worth using for a step with this number of rows."""
         work = n_rows * self._n_gate_rows * (self.input_size + self.hidden_size)
         return torch.get_num_threads() if work >= _LEAST_SHARED_WORK else 1
 
@@ -115,15 +115,15 @@ class PackedStep:
 
 
 def step(kind: Kind, x: Float[Tensor, "B D"], state: State, weights: Weights) -> State:
-    """The state after one step, `(h,)` or `(h, c)`, by the weights as they are at this call.
+    """Return the state after one step, `(h,)` or `(h, c)`, with the current weights.
 
-    Nothing is arranged and nothing kept, so that no change of the weights can be missed. For few rows
-    it costs little more than a `PackedStep`: what takes the time is to read the weights.
+    Nothing is packed or stored, so no change of the weights can be missed. For few rows it costs little
+    more than a `PackedStep`, because most of the time is spent reading the weights.
 
     Raises:
-        ValueError: shapes that do not fit the weights.
+        ValueError: shapes do not match the weights.
 
-    Gradients flow, as through `ops.unroll`.
+    It has gradients, like `ops.unroll`.
 
     >>> weights = Weights(torch.ones(1, 2), torch.ones(1, 1))
     >>> step("rnn_relu", torch.ones(3, 2), (torch.ones(3, 1),), weights)[0].tolist()
@@ -139,7 +139,7 @@ def step(kind: Kind, x: Float[Tensor, "B D"], state: State, weights: Weights) ->
 
 
 def _has_cell(kind: Kind, tensors: Sequence[Tensor]) -> bool:
-    """Whether torch's cell of a single step is the quickest: on the CPU, without gradients."""
+    """Whether torch's function for a single step is the fastest: on the CPU, without gradients."""
     return (
         CELLS[kind].fused_step is not None
         and not torch.is_grad_enabled()
@@ -149,17 +149,16 @@ def _has_cell(kind: Kind, tensors: Sequence[Tensor]) -> bool:
 
 
 def packed_step(kind: Kind, weights: Weights, precision: str = "float32") -> PackedStep | None:
-    """A new `PackedStep` of these weights, for one pass through a loop: later changes are not seen.
+    """Create a `PackedStep` with these weights, for one loop; later changes of them have no effect.
 
-    Whoever asks for it must not keep it for longer than the weights stay the same. No counter and no
-    address tells whether they have: torch's fused optimisers and whatever goes through `weight.data`
-    change them without a trace.
+    The caller must not keep it after the weights change. Neither version counters nor addresses reveal a
+    change: torch's fused optimizers and code that uses `weight.data` change weights without a trace.
 
-    In float32, None where gradients are wanted or the native kernels cannot run: any other way to step
-    then gives the same.
+    In float32, returns None if gradients are enabled or the native kernels cannot run; other ways to
+    compute a step then give the same result.
 
     Raises:
-        ConfigError: an unknown precision, or a lower one where the native kernels cannot run.
+        ConfigError: the precision is unknown, or it is below float32 and the native kernels cannot run.
     """
     if precision == "float32" and (
         torch.is_grad_enabled()
@@ -170,12 +169,12 @@ def packed_step(kind: Kind, weights: Weights, precision: str = "float32") -> Pac
 
 
 class Stream:
-    """A layer that is fed one step at a time and carries its state.
+    """A layer that reads one step at a time and keeps its state.
 
     Args:
         kind, weights, precision: as for `PackedStep`.
-        n_rows: B, how many sequences are stepped together.
-        state: where to start; zeros if None.
+        n_rows: B, the number of sequences that are stepped together.
+        state: the initial state; zeros if None.
 
     >>> stream = Stream("rnn_relu", Weights(torch.ones(1, 1), torch.ones(1, 1)))
     >>> [stream.step(torch.ones(1, 1)).item() for _ in range(3)]
@@ -196,7 +195,7 @@ class Stream:
             state = tuple(weights.w_hh.new_zeros(shape) for _ in range(CELLS[kind].n_states))
         self._x_shape = torch.Size((n_rows, weights.input_size))
         self._n_threads = self._step.n_threads(n_rows)
-        # Two sets of memory, read and written in turn.
+        # Two buffers that are read and written in turn.
         self._sides = [tuple(weights.w_hh.new_empty(shape) for _ in state) for _ in range(2)]
         self._addresses = [
             [part.data_ptr() for part in (*side, side[0])[:2]] for side in self._sides
@@ -206,18 +205,18 @@ class Stream:
 
     @property
     def state(self) -> State:
-        """A copy of the present state, `(h,)` or `(h, c)`, each `[B, H]`."""
+        """A copy of the current state, `(h,)` or `(h, c)`, each `[B, H]`."""
         return tuple(part.clone() for part in self._sides[self._now])
 
     def restart(self, state: State) -> None:
-        """Go on from another state."""
+        """Continue from another state."""
         for part, given in zip(self._sides[self._now], state, strict=True):
             part.copy_(given)
 
     def step(self, x: Tensor) -> Float[Tensor, "B H"]:
-        """Feed one step, `[B, D]`; return the hidden state, `[B, H]`.
+        """Read one step, `[B, D]`; return the hidden state, `[B, H]`.
 
-        It stands in memory that the step after the next writes again.
+        The step after the next one overwrites the memory of the result.
 
         Raises:
             ValueError: x is not float32, `[B, D]`, on the CPU.

@@ -1,12 +1,13 @@
-"""Torch's fused cells: oneDNN on the CPU, cuDNN on the GPU, and rows of different lengths in both.
+"""Torch's fused cells: oneDNN on the CPU and cuDNN on the GPU, with rows of different lengths.
 
-Three ways to run one layer, chosen by what is to be computed:
+There are three ways to run one layer:
 
-- every row as long as the rectangle: the fused cell as it is;
-- LSTM on the CPU with at least a third of the rectangle real: the fused rectangle, with gates that
-  hold the cell state still during padding. oneDNN has no variable lengths, and torch's packed LSTM
-  leaves oneDNN, which makes a full batch 2 times slower, forward and backward;
-- else packed: torch's GRU and RNN lose nothing by it, and cuDNN does it natively.
+- every row has full length: the fused cell as it is;
+- an LSTM on the CPU, with at least a third of the padded batch being real steps: the fused cell over the
+  whole padded batch, with gates that keep the cell state constant during padding. oneDNN has no variable
+  lengths, and torch does not use oneDNN for a packed LSTM, which is 2 times slower for a full batch,
+  forward and backward;
+- otherwise packed: torch's GRU and RNN lose nothing by it, and cuDNN supports it natively.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from unrolled.ops.packing import Packing
 from unrolled.ops.types import Kind, State, Weights
 from unrolled.shapes import Float
 
-# Adding this to a gate before its sigmoid makes it exactly 1 (and minus this exactly 0) in every
+# Added to a gate before its sigmoid, this makes the gate exactly 1 (and subtracted, exactly 0) in every
 # floating-point type, and it is finite in the narrowest of them.
 _SATURATED = 1e4
-# Below this share of real steps, packed steps cost less than the fused rectangle: with 12 to 25
-# steps, 8 to 64 rows and 128 to 512 units the two meet between 0.25 and 0.35.
+# Below this share of real steps, packed steps cost less than the whole padded batch: with 12 to 25
+# steps, 8 to 64 rows and 128 to 512 units, both cost the same at a share between 0.25 and 0.35.
 _LEAST_FILL = 1 / 3
 
 
@@ -43,7 +44,7 @@ def unroll(
     n_steps, n_rows, _ = x.shape
     longest = n_steps if lengths is None else int(lengths.max()) if n_rows else 0
     if n_rows == 0 or longest == 0:
-        # Torch's cells refuse a batch without steps; the definition has nothing to compute in it.
+        # Torch's cells raise an error for a batch without steps; the definition handles it.
         return reference.unroll(kind, x, lengths, state, weights, reverse)
     x = x[:longest]
     if lengths is None or int(lengths.min()) == longest:
@@ -63,11 +64,11 @@ def why_not(
     weights: Weights | None = None,
     reverse: bool = False,
 ) -> str | None:
-    """One sentence when torch's fused cells cannot run this, else None."""
+    """Why torch's fused cells cannot run this, as one sentence, else None."""
     if CELLS[kind].fused is None:
         return f"torch has no fused {kind}"
     if lengths is not None and not are_readable(lengths):
-        return "the lengths cannot be read as numbers while operations are recorded or batched"
+        return "the values of lengths cannot be read while operations are recorded or batched"
     if kind == "lstm" and x.is_cpu and forward_ad._current_level >= 0:
         return "torch's LSTM on the CPU has no forward-mode derivatives"
     return None
@@ -81,7 +82,7 @@ def _rectangle_pays(x_TBD: Tensor, lengths_B: Tensor) -> bool:
 def _unroll_full(
     kind: Kind, x_TBD: Tensor, state: State, weights: Weights, reverse: bool
 ) -> tuple[Tensor, State]:
-    """Every row is as long as the rectangle, so reading from the end is one flip."""
+    """Every row has full length, so reading from the end is one flip."""
     y_TBH, state = _fused(kind, x_TBD.flip(0) if reverse else x_TBD, None, state, weights)
     return (y_TBH.flip(0) if reverse else y_TBH), state
 
@@ -99,10 +100,10 @@ def _unroll_packed(
 def _unroll_rectangle(
     x_TBD: Tensor, lengths_B: Tensor, state: State, weights: Weights, reverse: bool
 ) -> tuple[Tensor, State]:
-    """The LSTM over the whole rectangle, with the cell state held still during padding.
+    """Run the LSTM over the whole padded batch, keeping the cell state constant during padding.
 
-    The input gets one more column, 1 in padding and 0 elsewhere, whose weights shut the input gate
-    and open the forget gate: c = 1 ⊙ c + 0 ⊙ g. Saturated gates have no slope, so padding adds
+    The input gets one more column, 1 in padding and 0 elsewhere, whose weights close the input gate
+    and open the forget gate: c = 1 ⊙ c + 0 ⊙ g. Saturated gates have zero derivative, so padding adds
     nothing to any gradient. The final hidden state is the output at each row's last real step.
     """
     n_steps, n_rows, _ = x_TBD.shape
@@ -111,7 +112,7 @@ def _unroll_rectangle(
     rows_B = torch.arange(n_rows, device=x_TBD.device)
     real_TB = steps_T1 < lengths_B
     real_TB1 = real_TB.unsqueeze(2)
-    # Turns each row's real part round; its own inverse.
+    # Reverses the real part of each row; it is its own inverse.
     places_N = (torch.where(real_TB, lengths_B - 1 - steps_T1, steps_T1) * n_rows + rows_B).view(-1)
     if reverse:
         x_TBD = x_TBD.flatten(0, 1).index_select(0, places_N).view_as(x_TBD)
@@ -137,9 +138,9 @@ def _unroll_rectangle(
 def _fused(
     kind: Kind, x: Tensor, batch_sizes: Tensor | None, state: State, weights: Weights
 ) -> tuple[Tensor, State]:
-    """One call of torch's cell; x is `[T, B, D]`, or packed `[N, D]` where batch_sizes is given."""
+    """Call torch's cell once; x is `[T, B, D]`, or packed `[N, D]` if batch_sizes is given."""
     tensors, has_bias = weights.tensors, weights.b_ih is not None
-    # One layer, no dropout, one direction. Torch prepares for backward only when told to train.
+    # One layer, no dropout, one direction. Torch only prepares for backward in training mode.
     options = (has_bias, 1, 0.0, torch.is_grad_enabled(), False)
     first = tuple(part.unsqueeze(0) for part in state)
     if kind == "lstm" and lacks_bfloat16_lstm(x):
@@ -170,13 +171,13 @@ def _lstm(
 
 
 def lacks_bfloat16_lstm(x: Tensor) -> bool:
-    """Whether autocast asks for a bfloat16 LSTM of oneDNN, which needs AVX-512.
+    """Whether autocast would call oneDNN's bfloat16 LSTM on a processor without AVX-512, which it needs.
 
-    Torch calls it on every processor, and on others it raises "could not create a primitive
-    descriptor"; float32 runs there.
+    Torch calls it on every processor; without AVX-512 it raises "could not create a primitive
+    descriptor". We use float32 there.
     """
     if not torch.is_autocast_enabled("cpu") or x.device.type != "cpu":
         return False
-    if x.dtype == torch.float64:  # which autocast leaves as it is
+    if x.dtype == torch.float64:  # autocast leaves it unchanged
         return False
     return torch.backends.cpu.get_cpu_capability() not in ("AVX512", "AMX")

@@ -1,4 +1,4 @@
-"""What every implementation takes and returns."""
+"""The types that every implementation takes and returns."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ State: TypeAlias = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of one layer in one direction, laid out and named like those of `torch.nn`.
+    """The weights of one layer in one direction, with the layout and names of `torch.nn`.
 
     Args:
-        w_ih: `[G·H, D]`, from the input; the gates are stacked along the rows.
-        w_hh: `[G·H, H]`, from the hidden state.
+        w_ih: `[G·H, D]`, applied to the input; the gates are stacked along the rows.
+        w_hh: `[G·H, H]`, applied to the hidden state.
         b_ih: `[G·H]`, or None.
         b_hh: `[G·H]`, or None; both biases or neither.
 

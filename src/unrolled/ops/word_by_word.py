@@ -1,20 +1,20 @@
-"""All steps of word-by-word attention: each step of a text looks at another, and passes on what it saw.
+"""Word-by-word attention: each step of a text attends to another text, given its earlier attention.
 
 Rocktäschel et al. 2016, "Reasoning about entailment with neural attention", eq. 11–13. The first text has
-outputs y_1 … y_S, the second h_1 … h_T. From r_0 = 0:
+outputs y_1 … y_S, the second h_1 … h_T. Starting from r_0 = 0:
 
     M_t = tanh(W^y Y + (W^h h_t + W^r r_t−1) ⊗ e_S)
     a_t = softmax(w · M_t)
     r_t = Y a_t + tanh(W^t r_t−1)
 
-W^y Y (`keys`) and W^h H (`known`) do not depend on r and are made before the loop. Each weight's gradient
-is one product over all steps. Of M_t, S · A numbers for each row and step, nothing is kept. It is not
-even computed: with
+W^y Y (`keys`) and W^h H (`known`) do not depend on r and are computed before the loop. Each weight's
+gradient is one product over all steps. M_t, with S · A numbers for each row and step, is not stored. It
+is not even computed: with
 
     R_t = (1 − M_t) / 2 = 1 / (1 + exp(2 W^y Y) ⊙ exp(2 (W^h h_t + W^r r_t−1)))
 
-the exponentials of S · A numbers are taken once for all steps. Then w · M_t is −2 w · R_t and a constant,
-which the softmax does not see, and 1 − M_t² is 4 R_t (1 − R_t).
+the exponentials of S · A numbers are computed once for all steps. Then w · M_t is −2 w · R_t plus a
+constant, which does not affect the softmax, and 1 − M_t² is 4 R_t (1 − R_t).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from unrolled.ops.linear import product
 from unrolled.shapes import Bool, Float, Int
 
 _LARGEST = {torch.float32: 80.0, torch.float64: 700.0}
-"""Of numbers up to these the exponentials are finite and not 0, so that no product of two is 0 · ∞."""
+"""Up to these magnitudes, exponentials are finite and not 0, so that no product of two is 0 · ∞."""
 
 
 def word_by_word(
@@ -43,22 +43,22 @@ def word_by_word(
     w_next: Float[Tensor, "H H"],
     energy: Float[Tensor, " A"],
 ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "T B S"]]:
-    """r at each row's true end, and the attention of every step.
+    """Return r at each row's true end, and the attention of every step.
 
-    What stands in the padding of either text is never visible, NaN included.
+    Values in the padding of either text are ignored, even NaN.
 
     Args:
         known: W^h h_t.
         keys: W^y y_s.
         values: y_s.
-        mask: the real steps of the first text, True where kept; a row without any is attended to by
-            nothing, and its weights are zeros.
-        lengths: the real steps of the second text, int64 on the CPU; a row without any has r = 0.
+        mask: True for real steps of the first text; a row without any gets no attention, and its weights
+            are zeros.
+        lengths: number of real steps of the second text, int64 on the CPU; a row without any has r = 0.
         w_seen: W^r.
         w_next: W^t.
         energy: w.
 
-    It keeps float32 under autocast.
+    It computes in float32 under autocast.
     """
     if torch.is_autocast_enabled(known.device.type):
         floats = (known, keys, values, w_seen, w_next, energy)
@@ -75,7 +75,7 @@ def word_by_word(
     tensors = (known, keys, values, w_seen, w_next, energy)
     if why_opaque((*tensors, mask, is_real_TB)) is not None:
         return _definition(*tensors, mask, is_real_TB)
-    # `needs_input_grad` is True for a parameter under `no_grad` too.
+    # `needs_input_grad` is also True for a parameter under `no_grad`.
     wanted = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     return _WordByWord.apply(*tensors, mask, is_real_TB, wanted)
 
@@ -90,7 +90,7 @@ def _definition(
     mask: Tensor,
     is_real: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """The equations, step by step, where derivatives of any order are wanted."""
+    """The equations, step by step, differentiable any number of times."""
     r_BH, weights = values.new_zeros(values.shape[0], values.shape[2]), []
     lowest = torch.finfo(keys.dtype).min / 2
     for known_BA, real_B1 in zip(known, is_real.unsqueeze(2), strict=True):
@@ -103,10 +103,10 @@ def _definition(
 
 
 class _Complement:
-    """R = (1 − tanh(k + q)) / 2, from 2 k of all places and 2 q of each step.
+    """R = (1 − tanh(k + q)) / 2, from 2 k of all positions and 2 q of each step.
 
-    With exponentials, 1 / (1 + exp(2 k) ⊙ exp(2 q)); where they would leave the range of numbers, the
-    sigmoid of −2 (k + q).
+    It is computed as 1 / (1 + exp(2 k) ⊙ exp(2 q)) or, if the exponentials could overflow, as the sigmoid
+    of −2 (k + q).
     """
 
     def __init__(self, keys2_BSA: Tensor, query2_TBA: Tensor, by_exponentials: bool) -> None:
@@ -117,7 +117,7 @@ class _Complement:
         self._made_BSA = torch.empty_like(keys2_BSA)
 
     def at(self, t: int) -> Tensor:
-        """`[B, S, A]` of a step, in memory that the next call writes again."""
+        """R of one step, `[B, S, A]`, in memory that the next call overwrites."""
         made_BSA, query_B1A = self._made_BSA, self._queries[t]
         if self._by_exponentials:
             torch.exp(query_B1A, out=self._exp_B1A)
@@ -128,10 +128,10 @@ class _Complement:
 
 
 class _WordByWord(torch.autograd.Function):
-    """One loop of few operations, because at the size of sentences it is their number that costs.
+    """One loop with few operations, because for short texts their number determines the cost.
 
-    A row that has ended goes on like the others; its r is taken from the step where it ended, and its
-    gradient enters there.
+    A row that has ended continues like the others; its r is taken from the step at which it ended, and
+    its gradient enters there.
     """
 
     @staticmethod
@@ -150,7 +150,7 @@ class _WordByWord(torch.autograd.Function):
         T, B, A = known.shape
         S, H = values.shape[1:]
         keys2_BSA, w_seen2 = 2 * keys, 2 * w_seen
-        # What r adds to 2 q, and to the argument of the tanh that passes it on, side by side.
+        # The contributions of r to 2 q and to the argument of tanh(W^t r), concatenated.
         into_HJ = torch.cat([w_seen2, w_next]).t().contiguous()
         moved_TBJ = torch.cat([2 * known, known.new_zeros(T, B, H)], 2)
         fits = _fits(keys2_BSA, moved_TBJ, values, w_seen2)
@@ -192,8 +192,9 @@ class _WordByWord(torch.autograd.Function):
         weights_TBS, moved_TBJ, passed_TBH, r_TBH, ends_B = made
         (T, B, H), A = passed_TBH.shape, len(energy)
         complement = _Complement(keys2_BSA, moved_TBJ[:, :, :A], ctx.fits)
-        # The gradients de of a step's energies sum to 0 over S. So that of w, Σ de M, is −2 Σ de R, and
-        # that of k + q is 4 w ⊙ de R (1 − R). The factors are multiplied in after the loop, or into W^r.
+        # The gradients de of a step's energies sum to 0 over S. So the gradient of w, Σ de M, is
+        # −2 Σ de R, and that of k + q is 4 w ⊙ de R (1 − R). The factors are applied after the loop, or
+        # to W^r.
         factor_A = 4 * energy
         w_back_AH = factor_A.unsqueeze(1) * w_seen
         d_query_TBA, d_passed_TBH = values.new_empty(T, B, A), values.new_empty(T, B, H)
@@ -244,9 +245,9 @@ _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 
 def _fits(keys2: Tensor, moved: Tensor, values: Tensor, w_seen2: Tensor) -> bool:
-    """Whether all exponentials are sure to be numbers. |r| is at most the largest |y| and 1 together.
+    """Whether all exponentials are certain to be finite. |r| is at most the largest |y| plus 1.
 
-    Away from the CPU it is not asked, because the answer would have to be waited for.
+    On other devices than the CPU this is False, because finding out would require waiting for the device.
     """
     largest = _LARGEST.get(keys2.dtype, 0.0)
     if keys2.device.type != "cpu" or not keys2.numel():

@@ -1,1 +1,1 @@
-"""Trained runs as Python objects: one class for each kind of task."""
+"""Trained runs as Python objects: one class per kind of task."""

@@ -29,7 +29,7 @@ from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ROLE, truncate
 from unrolled.text.labels import Labels, split_labels
-from unrolled.text.rows import Row, join_list, split_list
+from unrolled.text.rows import Field, Row, as_list, as_text
 from unrolled.text.splits import read_splits, rows_of
 from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
 from unrolled.training.dataset import encode_rows
@@ -43,23 +43,21 @@ Input = str | Sequence[str]
 
 @dataclass(frozen=True, eq=False)
 class LabelledEvaluation:
-    """A run judged on labelled rows.
+    """The evaluation of a label run on labelled rows.
 
-    Shares are percentages here, as in training's events, `metrics.jsonl` and everything that is printed;
-    `brier` and `nll` are no shares and stay as they are. The records of `unrolled.metrics`, of which this
-    is made (`measured`, `slices`, `tally`), hold shares as 0…1.
+    Scores are shares, 0…1, but for `brier` (0…2) and `nll` (nats). They become percentages where they are
+    printed (`lines`) and in the file of results (`figures`).
 
     Args:
-        measured: every figure, with its tables.
-        intervals: of the scores, over other examples, as percentages.
+        measured: all scores, with their tables.
+        intervals: of the scores, over other examples.
         slices: scores of parts of the rows.
-        mistakes: wrong answers, the surest first.
+        mistakes: wrong answers, the most confident first.
         tally: what each row adds to the scores.
-        predictions: what was said of each row, in order.
-        n_cut: rows of which something was not read.
-        seconds: time to answer, reading and scoring left out.
-        shuffled: the scores of the same texts with their words in random order, where that was asked for,
-            as percentages.
+        predictions: of each row, in order.
+        n_cut: rows that were not read whole.
+        seconds: time to predict, without reading and scoring.
+        shuffled: the scores of the same texts with their words in random order, where requested.
         when_long: what was done with texts that are too long.
     """
 
@@ -76,8 +74,9 @@ class LabelledEvaluation:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Every figure by name, shares as percentages."""
-        return percentages(self.measured.scores())
+        """All scores by name."""
+        found: dict[str, float] = self.measured.scores()
+        return found
 
     def lines(self) -> Iterator[str]:
         """The evaluation as text."""
@@ -91,7 +90,7 @@ class LabelledEvaluation:
         yield ""
         for name, interval in self.intervals.items():
             yield (
-                f"{name:15}  {interval.value:7.2f}%  95 %: {interval.low:.2f}% – {interval.high:.2f}%"
+                f"{name:15}  {interval.value:8.2%}  95 %: {interval.low:.2%} – {interval.high:.2%}"
             )
         for table in self.slices:
             yield ""
@@ -101,33 +100,29 @@ class LabelledEvaluation:
             yield "with the words of each text in random order:"
             scores = self.scores
             for name, value in self.shuffled.items():
-                yield f"{name:15}  {value:7.2f}%  {value - scores[name]:+.2f}%"
+                yield f"{name:15}  {value:8.2%}  {value - scores[name]:+.2%}"
 
     def figures(self) -> dict[str, object]:
-        """What a file of results keeps; shares as percentages."""
+        """The record in a file of results; shares as percentages."""
         return {
             "rows": len(self.predictions),
             "seconds": round(self.seconds, 1),
-            **rounded(self.scores),
+            **_percentages(self.scores),
             "intervals": {
-                name: [round(each.low, 2), round(each.high, 2)]
+                name: [round(100 * each.low, 2), round(100 * each.high, 2)]
                 for name, each in self.intervals.items()
             },
-            **({"shuffled": rounded(self.shuffled)} if self.shuffled else {}),
+            **({"shuffled": _percentages(self.shuffled)} if self.shuffled else {}),
             "signatures": self.measured.signature(),
         }
 
 
-def percentages(scores: Mapping[str, float]) -> dict[str, float]:
-    """Shares as percentages; what is no share, as it is."""
+def _percentages(scores: Mapping[str, float]) -> dict[str, float]:
+    """Shares as percentages, `brier` and `nll` as they are, to four decimals."""
     return {
-        name: value if name in ("brier", "nll") else 100 * value for name, value in scores.items()
+        name: round(value if name in ("brier", "nll") else 100 * value, 4)
+        for name, value in scores.items()
     }
-
-
-def rounded(scores: Mapping[str, float]) -> dict[str, float]:
-    """To four decimals, as a file of results keeps them."""
-    return {name: round(value, 4) for name, value in scores.items()}
 
 
 class LabelPredictor:
@@ -213,7 +208,7 @@ class LabelPredictor:
             raise DataError(f"token {error.line}: {error.problem}") from None
         return self.task.cut(example, self.recipe.data)
 
-    def _fields_of(self, one: Input) -> list[str]:
+    def _fields_of(self, one: Input) -> Sequence[Field]:
         if isinstance(one, str):
             return [one]
         texts: list[Any] = list(one) if isinstance(one, Iterable) else [one]
@@ -223,7 +218,7 @@ class LabelPredictor:
                 if self.n_texts > 1:
                     wanted = f"{self.n_texts} texts"
                 raise ConfigError(f"an input is {wanted}; found {type(text).__name__} {text!r:.40}")
-        return [join_list(texts)] if self.task.by_token else texts
+        return [tuple(texts)] if self.task.by_token else texts
 
     def _answer(self, examples: Sequence[Any]) -> list[LabelPrediction]:
         return label_predictions(self.model, self.task, examples, self.tokenizers)
@@ -293,12 +288,12 @@ class LabelPredictor:
         return LabelledEvaluation(
             judged.measured,
             {
-                name: each.times(100)
-                for name, each in bootstrap(judged.tally).items()
+                name: interval
+                for name, interval in bootstrap(judged.tally).items()
                 if name not in SMALLER_IS_BETTER
             },
             self._slices(judged.tally, part.examples),
-            judged.mistakes([f" {TEXT_SEPARATOR} ".join(row.fields[:-1]) for row in part.rows]),
+            judged.mistakes([f" {TEXT_SEPARATOR} ".join(row.texts[:-1]) for row in part.rows]),
             judged.tally,
             said,
             part.n_cut,
@@ -307,7 +302,7 @@ class LabelPredictor:
             task.when_long,
         )
 
-    def words(self, fields: Sequence[str]) -> list[list[str]]:
+    def words(self, fields: Sequence[Field]) -> list[list[str]]:
         """The words of each text as far as the model reads it, whatever it knows of them.
 
         In tagging its tokens, and the model's tokens where they are words, or stand between spaces. Where
@@ -315,8 +310,8 @@ class LabelPredictor:
         words.
         """
         if self.task.by_token:
-            return [split_list(field) for field in fields]
-        return [self._words_of(field) for field in fields]
+            return [as_list(field) for field in fields]
+        return [self._words_of(as_text(field)) for field in fields]
 
     def _words_of(self, text: str) -> list[str]:
         tokenizer, data = self.tokenizers[ROLE], self.recipe.data
@@ -337,9 +332,9 @@ class LabelPredictor:
         """The label of a row; the set of them, where there may be several; in tagging one a token."""
         field, labels = row.fields[-1], self.labels
         if self.task.by_token:
-            return split_list(field)
+            return as_list(field)
         if not labels.multi_label:
-            return field.strip()
+            return as_text(field).strip()
         return frozenset(split_labels(field, self.recipe.data.label_separator))
 
     def tally(self, truth: Sequence[Any], found: Sequence[Any]) -> Scorable:
@@ -368,10 +363,10 @@ class LabelPredictor:
         return tally_multi_label(*matrices)
 
     def scores_of(self, truth: Sequence[Any], found: Sequence[Any]) -> dict[str, float]:
-        """The scores of answers, wherever they come from, as percentages; as for `tally`."""
+        """The scores of answers, wherever they come from; arguments as for `tally`."""
         tally = self.tally(truth, found)
         scores = tally.scores(np.arange(tally.n_examples)[None])
-        return {name: 100 * float(value[0]) for name, value in scores.items()}
+        return {name: float(value[0]) for name, value in scores.items()}
 
     def _slices(self, tally: Any, examples: Sequence[Any]) -> list[SliceTable]:
         tokens = [self.task.tokens(example) for example in examples]
@@ -381,6 +376,27 @@ class LabelPredictor:
         if unknown.any():
             tables.append(by_unknown_share(tally, unknown, lengths))
         return tables
+
+
+def probability_fields(prediction: LabelPrediction, labels: Labels) -> dict[str, Any]:
+    """The probabilities of a prediction, for a line of JSON.
+
+    Returns:
+        `probabilities`: of each label by name; in tagging that of each token's tag, and, where the tags
+        write spans, `spans` too.
+    """
+    if prediction.probabilities.ndim == 1:
+        pairs = zip(labels.names, prediction.probabilities.tolist(), strict=True)
+        return {"probabilities": {name: round(p, 6) for name, p in pairs}}
+    # Imported here, as a classifier needs no module of the tagger.
+    from unrolled.tasks.tag.task import probabilities_of, spans_of
+
+    sure = probabilities_of(prediction, labels)
+    found: dict[str, Any] = {"probabilities": [round(p, 6) for p in sure]}
+    if labels.scheme:
+        spans = [vars(span) for span in spans_of(prediction, labels)]
+        found["spans"] = [{**span, "probability": round(span["probability"], 6)} for span in spans]
+    return found
 
 
 def given_labels(prediction: LabelPrediction) -> str:

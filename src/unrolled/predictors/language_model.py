@@ -22,13 +22,13 @@ from unrolled.training.split_file import check_data, check_part
 
 @dataclass(frozen=True)
 class StreamEvaluation:
-    """A language model judged on a text.
+    """The evaluation of a language model on a text.
 
     Args:
-        loss: mean, in nats per token.
-        n_tokens: how many were predicted, ends of documents included.
-        n_characters: of the text.
-        scores: by name.
+        loss: mean loss, in nats per token.
+        n_tokens: number of tokens predicted, including ends of documents.
+        n_characters: number of characters in the text.
+        scores: scores by name.
         signatures: how each score was computed.
         seconds: time to read the text.
     """
@@ -52,7 +52,7 @@ class StreamEvaluation:
             yield f"{name} {value:.3f}   {self.signatures[name]}"
 
     def figures(self) -> dict[str, object]:
-        """What a file of results keeps."""
+        """The entries for a results file."""
         return {
             "tokens": self.n_tokens,
             "characters": self.n_characters,
@@ -64,14 +64,14 @@ class StreamEvaluation:
 
 
 class LanguagePredictor:
-    """A language model with its vocabulary: text in, its continuation out. Made by `load`.
+    """A language model with its vocabulary: text in, continuation out. Created by `load`.
 
     Args:
-        recipe: what the run was trained with.
+        recipe: the recipe of the run.
         task: its task.
-        tokenizers: by role.
+        tokenizers: its tokenizers, by role.
         model: the trained module, in evaluation mode.
-        folder: the run folder, where there is one.
+        folder: the run folder, if there is one.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class LanguagePredictor:
         self.folder = folder
 
     def continuation(self) -> TextSession:
-        """A new text, of which nothing is written yet; it keeps its state between calls."""
+        """Start a session with an empty text; it keeps its state between calls."""
         data = self.recipe.data
         borders = {"line": "\n", "paragraph": "\n\n", "separator": f"\n{data.separator}\n"}
         return TextSession(
@@ -97,22 +97,23 @@ class LanguagePredictor:
         )
 
     def complete(self, text: str, k: int = 3) -> list[Completion]:
-        """Ranked completions of the last word of a text, or its next word."""
+        """Return ranked completions of the last word of a text, or the next word."""
         continuation = self.continuation()
         continuation.feed(text)
         return continuation.complete(k)
 
     def generate(self, prompt: str = "", **options: Any) -> str:
-        """A continuation of the prompt; the options are those of `TextSession.generate`."""
+        """Generate a continuation of the prompt; the options are those of `TextSession.generate`."""
         continuation = self.continuation()
         continuation.feed(prompt)
         return "".join(continuation.generate(**options))
 
     def held_out(self, part: Literal["valid", "test"]) -> TokenStream:
-        """The run's "valid" or "test" text, read or cut as in training.
+        """The run's "valid" or "test" text, read or split off as in training.
 
         Raises:
-            RunError: the part is in files, or was cut from files, that have changed since.
+            DataError: the run has no such part.
+            RunError: the files of the part, or from which it was split, have changed since training.
         """
         data = self.recipe.data
         if self.folder is not None:
@@ -122,25 +123,26 @@ class LanguagePredictor:
                 check_data(self.folder, data)
         corpus = open_corpus(data)
         if part not in corpus.parts:
-            others = " or ".join(f"--split {each}" for each in corpus.parts if each != "train")
+            others = " or ".join(f"--split {name}" for name in corpus.parts if name != "train")
             raise DataError(
                 f"the run has no {part} text; score {others}, or other text with --data FILE"
             )
         return corpus.encode(part, self.tokenizers[ROLE], default_cache_folder())
 
     def read(self, paths: Sequence[str]) -> TokenStream:
-        """Other text, as the run reads its own."""
+        """Read other text with the settings of the run."""
         data = replace(self.recipe.data, train=(), valid=(), test=tuple(paths))
         return open_corpus(data).encode("test", self.tokenizers[ROLE], default_cache_folder())
 
     def evaluate(
         self, stream: TokenStream, cache: ContinuousCache | None = None
     ) -> StreamEvaluation:
-        """How well every token of a text is foretold from all before it.
+        """Evaluate the prediction of every token of a text from all tokens before it.
 
         Args:
-            stream: as `held_out` or `read` gives it; read as one row, the state carried throughout.
-            cache: of recent words, which are then likelier; it is emptied first.
+            stream: the result of `held_out` or `read`; it is read as one row, with the state carried
+                over throughout.
+            cache: a continuous cache, which raises the probability of recent words; it is emptied first.
         """
         began = time.perf_counter()
         if cache is not None:

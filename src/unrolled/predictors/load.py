@@ -1,7 +1,7 @@
-"""Trained runs as Python objects: `load`, and one function for each kind of task.
+"""Open trained runs as Python objects: `load`, and one function per kind of task.
 
-`load` returns what the run is, which a type checker learns only from a `task` that is given. The others
-return one class, and refuse every other run.
+The class that `load` returns depends on the run; a type checker can only infer it from the argument
+`task`. Each of the other functions returns one class and raises an error for other runs.
 """
 
 from __future__ import annotations
@@ -57,18 +57,19 @@ def load(
 
     Args:
         path: the folder that training wrote.
-        task: your own task, where the run was trained with one.
+        task: your own task, if the run was trained with one.
         device: "cpu" or "cuda".
         precision: precision of the recurrent weights in step-by-step inference: "float32", "bfloat16" or
-            "int8". A step of few rows takes as long as reading the weights does.
+            "int8". For few rows, the time of a step is that of reading the weights.
 
     Returns:
-        A `Predictor` where the output is text, a `LabelPredictor` where it is labels, a
-        `LanguagePredictor` for a language model.
+        A `Predictor` if the output is text, a `LabelPredictor` if it is labels, or a `LanguagePredictor`
+        for a language model.
 
     Raises:
-        ConfigError: an unknown precision, or one that this machine or model has no kernels for.
-        RunError: the folder or one of its files is missing or damaged; the file is named.
+        ConfigError: the precision is unknown, or there are no kernels for it on this machine or for this
+            model.
+        RunError: the folder or one of its files is missing or damaged; the message names the file.
 
     A phrasebook trained by `unrolled demo`:
 
@@ -78,7 +79,7 @@ def load(
     """
     run = load_run(path, task, device)
     set_precision(run.model, precision)
-    # Each class takes the tasks of its own kind, as the table pairs them.
+    # Each class takes tasks of one kind; the table matches them.
     return _TABLE[run.task.kind](
         run.recipe,
         run.task,  # type: ignore[arg-type]
@@ -97,8 +98,8 @@ def load_translator(
     """Open a run whose output is text; the arguments are those of `load`.
 
     Raises:
-        ConfigError: the run is of another kind; otherwise as `load`.
-        RunError: as `load`.
+        ConfigError: the run is of another kind; otherwise as for `load`.
+        RunError: as for `load`.
     """
     return _load(Predictor, path, task, device, precision)
 
@@ -112,8 +113,8 @@ def load_labels(
     """Open a run whose output is labels; the arguments are those of `load`.
 
     Raises:
-        ConfigError: the run is of another kind; otherwise as `load`.
-        RunError: as `load`.
+        ConfigError: the run is of another kind; otherwise as for `load`.
+        RunError: as for `load`.
     """
     return _load(LabelPredictor, path, task, device, precision)
 
@@ -127,8 +128,8 @@ def load_language_model(
     """Open a language model; the arguments are those of `load`.
 
     Raises:
-        ConfigError: the run is of another kind; otherwise as `load`.
-        RunError: as `load`.
+        ConfigError: the run is of another kind; otherwise as for `load`.
+        RunError: as for `load`.
     """
     return _load(LanguagePredictor, path, task, device, precision)
 
@@ -138,7 +139,7 @@ _FUNCTIONS = {
     LabelPredictor: ("labels", load_labels.__name__),
     LanguagePredictor: ("the continuation of a text", load_language_model.__name__),
 }
-"""For each class what its runs output, and the function that opens them."""
+"""For each class, the output of its runs, and the function that opens them."""
 
 
 def _load(
@@ -148,12 +149,12 @@ def _load(
     device: str,
     precision: str,
 ) -> P:
-    found_task = read_recipe(Path(path), task)[1]
-    found = _TABLE[found_task.kind]
-    if found is not wanted:
-        output, function = _FUNCTIONS[found]
+    run_task = read_recipe(Path(path), task)[1]
+    actual = _TABLE[run_task.kind]
+    if actual is not wanted:
+        output, function = _FUNCTIONS[actual]
         raise ConfigError(
-            f"{path} is a run of task '{found_task.name}', whose output is {output}; open it with "
+            f"{path} is a run of task '{run_task.name}', whose output is {output}; open it with "
             f"unrolled.{function}"
         )
     return cast(P, load(path, task, device, precision))

@@ -1,4 +1,4 @@
-"""The precision of the recurrent weights of single steps."""
+"""The precision of the recurrent weights in step-by-step inference."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from unrolled.ops.stepping import PRECISIONS
 
 
 def set_precision(model: torch.nn.Module, precision: str) -> None:
-    """Let the single steps of a model's recurrent layers keep their weights as `precision`.
+    """Set the precision of a model's recurrent weights in step-by-step inference.
 
     Raises:
-        ConfigError: an unknown precision.
+        ConfigError: the precision is unknown.
     """
     wanted = f"one of {', '.join(PRECISIONS)}"
     require(precision in PRECISIONS, "precision", wanted, precision)
@@ -24,7 +24,7 @@ def set_precision(model: torch.nn.Module, precision: str) -> None:
 
 
 def recurrent_precision(model: torch.nn.Module) -> str:
-    """What the single steps of a model keep their recurrent weights as."""
+    """The precision of a model's recurrent weights in step-by-step inference."""
     for module in model.modules():
         if isinstance(module, (AttentionalDecoder, RecurrentStack)):
             return module.precision

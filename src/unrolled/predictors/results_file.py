@@ -1,4 +1,4 @@
-"""The file of results: one JSON object per evaluation."""
+"""The results file: one JSON object per evaluation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def record(
     path: str | PathLike[str],
     **about: object,
 ) -> None:
-    """Append an evaluation to a file of results: one JSON object per line, with date and commit.
+    """Append an evaluation to a results file: one JSON object per line, with date and commit.
 
     Args:
-        evaluation: what was measured.
-        path: the file, created where it is missing.
-        about: what else belongs to the figure, e.g. the run and the data.
+        evaluation: the evaluation.
+        path: the file, created if it does not exist.
+        about: further entries, e.g. the run and the data.
     """
     line = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -37,7 +37,7 @@ def record(
 
 
 def _commit() -> str | None:
-    """The commit of the source tree this code runs from; None where it was installed from a wheel."""
+    """The commit of the source tree from which this code runs; None if it was installed from a wheel."""
     if "site-packages" in Path(__file__).parts:
         return None
     try:

@@ -23,16 +23,16 @@ from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import check_data, check_part
 
 LENGTHS = ((1, 9), (10, 19), (20, None))
-"""Source lengths in words that an evaluation tells apart."""
+"""Groups of source lengths, in words, for which an evaluation reports separate scores."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How answers compare with references.
+    """Scores of predictions against references.
 
     Args:
-        n_sentences: how many.
-        scores: by name, larger is better.
+        n_sentences: number of sentences.
+        scores: scores by name, larger is better.
     """
 
     n_sentences: int
@@ -41,14 +41,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A run judged on a data set.
+    """The evaluation of a run on a data set.
 
     Args:
-        total: all sentences.
-        by_length: by words of the source, e.g. "10–19"; groups without a sentence are left out.
+        total: the scores of all sentences.
+        by_length: scores by number of source words, e.g. "10–19"; empty groups are left out.
         signatures: how each score was computed.
-        seconds: time to answer, reading and scoring left out.
-        answers: the answers, in order.
+        seconds: time for prediction, without reading and scoring.
+        answers: the predictions, in order.
     """
 
     total: Scores
@@ -68,7 +68,7 @@ class Evaluation:
             yield f"  {label} words ({part.n_sentences:,}): {figures}"
 
     def figures(self) -> dict[str, object]:
-        """What a file of results keeps."""
+        """The entries for a results file."""
         return {
             "sentences": self.total.n_sentences,
             "seconds": round(self.seconds, 1),
@@ -79,14 +79,14 @@ class Evaluation:
 
 
 class Predictor:
-    """A model with its vocabularies: text in, text out. Made by `load`.
+    """A model with its vocabularies: text in, text out. Created by `load`.
 
     Args:
-        recipe: what the run was trained with.
+        recipe: the recipe of the run.
         task: its task.
-        tokenizers: by role.
+        tokenizers: its tokenizers, by role.
         model: the trained module, in evaluation mode.
-        folder: the run folder, where there is one.
+        folder: the run folder, if there is one.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Predictor:
     @overload
     def __call__(self, texts: list[str]) -> list[str]: ...
     def __call__(self, texts: str | list[str]) -> str | list[str]:
-        """The best answer to one text, or to each of several."""
+        """Return the best output for one text, or for each of several."""
         if isinstance(texts, str):
             return self.predict([texts])[0].text
         return [prediction.text for prediction in self.predict(texts)]
@@ -119,18 +119,18 @@ class Predictor:
         with_attention: bool = False,
         mask: MaskProvider | None = None,
     ) -> list[Prediction]:
-        """The answers with their scores, n best and attention; one record per text, in order.
+        """Return one prediction per text, in order, with scores, n-best hypotheses and attention.
 
         Args:
-            texts: what to answer, or one text alone; an empty text has an empty answer.
-            decoding: how to search; the recipe's by default.
-            n_best: answers per text; the decoding's by default.
-            with_attention: whether each answer carries its attention `[T, S]`.
+            texts: the input texts, or a single text; an empty text gives an empty output.
+            decoding: decoding settings; by default those of the recipe.
+            n_best: hypotheses per text; by default that of the decoding settings.
+            with_attention: whether to return the attention `[T, S]` of each hypothesis.
             mask: which tokens may come next: called with the encoded inputs of each batch, see
                 `unrolled.decoding.constrained`.
 
         Raises:
-            ConfigError: more answers asked for than the beam has.
+            ConfigError: `n_best` is larger than the beam.
         """
         if isinstance(texts, str):
             texts = [texts]
@@ -140,15 +140,17 @@ class Predictor:
         encoded = [self.task.encode([text], self.tokenizers) for text in texts]
         task = self.task
         if mask is not None:
-            decode: Any = task.decode  # a task's own may take no mask, and then says so
+            decode: Any = (
+                task.decode
+            )  # a custom one may not accept a mask, and then raises an error
             task = replace(task, decode=partial(decode, mask=mask))
         return predictions(self.model, task, encoded, self.tokenizers, decoding, with_attention)
 
     def held_out(self, part: str) -> list[Row]:
-        """The rows of the run's "valid" or "test" part, read or cut as in training.
+        """The rows of the run's "valid" or "test" part, read or split off as in training.
 
         Raises:
-            RunError: the part is in a data file, or was cut from one, that has changed since.
+            RunError: the data file of the part, or from which it was split, has changed since training.
         """
         if paths := getattr(self.recipe.data, part):
             if self.folder is not None:
@@ -156,42 +158,40 @@ class Predictor:
             columns = self.recipe.data.columns or None
             return list(read_rows(paths, columns, len(self.task.columns)))
         if self.folder is not None:
-            # Cut from another file, the part could hold rows that were trained on.
+            # If split from a changed file, the part could contain training rows.
             check_data(self.folder, self.recipe.data)
         splits = read_splits(self.recipe.data, len(self.task.columns))
         return {"valid": splits.valid, "test": splits.test}[part]
 
     def evaluate(self, rows: Sequence[Row], decoding: DecodingConfig | None = None) -> Evaluation:
-        """Answer the first field of each row and compare with the last.
+        """Predict from the first field of each row and compare with the last.
 
         Args:
-            rows: source and reference, as `held_out` or `unrolled.text.read_rows` gives them.
-            decoding: how to search; the recipe's by default.
+            rows: source and reference, as returned by `held_out` or `unrolled.text.read_rows`.
+            decoding: decoding settings; by default those of the recipe.
         """
         start = time.perf_counter()
-        answers = [
-            answer.text for answer in self.predict([row.fields[0] for row in rows], decoding)
-        ]
+        answers = [answer.text for answer in self.predict([row.texts[0] for row in rows], decoding)]
         return judge(self.task, rows, answers, time.perf_counter() - start)
 
 
 def judge(
     task: Task, rows: Sequence[Row], answers: Sequence[str], seconds: float = 0.0
 ) -> Evaluation:
-    """Compare answers, wherever they come from, with the last field of each row.
+    """Score predictions from any source against the last field of each row.
 
     Args:
-        task: how to score.
+        task: the task, which defines the scores.
         rows: source and reference.
-        answers: one per row.
-        seconds: what the answers took.
+        answers: the predictions, one per row.
+        seconds: time for prediction.
     """
-    n_words = [max(1, len(row.fields[0].split())) for row in rows]
+    n_words = [max(1, len(row.texts[0].split())) for row in rows]
 
     def scores(chosen: Sequence[int]) -> Scores:
         return Scores(
             len(chosen),
-            task.score([answers[row] for row in chosen], [rows[row].fields[-1] for row in chosen]),
+            task.score([answers[row] for row in chosen], [rows[row].texts[-1] for row in chosen]),
         )
 
     by_length = {}

@@ -1,4 +1,4 @@
-"""The jobs a recurrent model can be trained for, by name."""
+"""The tasks for which a recurrent model can be trained, by name."""
 
 from unrolled.tasks import classify, language_model, pair, translate
 from unrolled.tasks.predictions import Answer, LabelPrediction, Prediction

@@ -1,9 +1,9 @@
-"""Classification: a text in, one of C labels out, or several.
+"""Text classification: predict one of C labels, or several, from a text.
 
-A recurrent layer reads the text, its outputs become one vector (`layers.pooling`), and a linear layer
-chooses. The order of the words is what it has over a bag of words; `unrolled train … --baselines` and
-`unrolled evaluate --shuffle-words` tell what that was worth. What is shared with `pair` is in
-`tasks.labelled`.
+Recurrent layers read the text, their outputs are pooled to one vector (`layers.pooling`), and a linear
+layer predicts the label. Unlike a bag of words, the model uses word order; `unrolled train … --baselines`
+and `unrolled evaluate --shuffle-words` measure how much that contributes. Code shared with `pair` is in
+`tasks.text_labels`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from unrolled.tasks import text_labels
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ClassWeights
+from unrolled.text.rows import Field, as_text
 from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
 
@@ -39,18 +40,19 @@ class ClassifyConfig:
         cell: the recurrent cell.
         embedding_size: width of the word embeddings.
         hidden_size: hidden width of one direction.
-        n_layers: recurrent layers.
-        bidirectional: whether the text is also read from its end.
-        pooling: what the outputs of all steps become: "final" (what each direction computed last),
-            "mean", "max" (of each unit), or "attentive" (a mean with learned weights).
+        n_layers: number of recurrent layers.
+        bidirectional: whether the text is also read backwards.
+        pooling: how the outputs of all steps are combined: "final" (the last output of each direction),
+            "mean", "max" (over time, for each unit), or "attentive" (a weighted mean with learned
+            weights).
         dropout_rate: on embeddings, between layers and before the last layer.
-        word_rate: chance that a word loses its embedding, wherever it stands in a batch.
-        unknown_rate: a word that occurs n times in training is read there as unknown with chance
-            `unknown_rate` / n, so that the model learns what to make of words it does not know
+        word_rate: probability that a word's embedding is dropped, at all of its positions in a batch.
+        unknown_rate: a word that occurs n times in training is replaced by an unknown word there with
+            probability `unknown_rate` / n, so that the model learns to handle unknown words
             (`layers.unknown`); 0 for never.
-        label_smoothing: share of the target that is spread over all classes; of several labels, over yes
-            and no of each.
-        class_weights: "balanced" weighs a row by how rare its class is; "none".
+        label_smoothing: share of the target probability that is spread evenly over all classes; if an
+            example may have several labels, over yes and no for each label.
+        class_weights: "balanced" weights each row by the inverse frequency of its class; "none".
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -76,9 +78,9 @@ class Classifier(nn.Module):
     """Embedding, recurrent layers, pooling, head.
 
     Attributes:
-        unknown_shares: `[V]`, the share of the rate at which each word is read as unknown in training
+        unknown_shares: `[V]`, the factor of the rate at which each word is read as unknown in training
             (`layers.unknown.shares_of`).
-        is_seen: `[V]`, the tokens that the training part has.
+        is_seen: `[V]`, True for tokens that occur in the training part.
         sides: which of an example's texts are read.
 
     >>> import torch
@@ -129,7 +131,7 @@ class Classifier(nn.Module):
         return Padded(self.embedding(text.values), text.lengths)
 
     def read(self, text: Padded) -> tuple[Float[Tensor, "B D"], tuple[Float[Tensor, "B T"] | None]]:
-        """Embedded texts → a vector for each, and with attention how much each token was looked at."""
+        """Encode embedded texts; return a vector for each, and the attention weights of its tokens."""
         encoded, final = self.encoder(Padded(self.dropout(text.values), text.lengths))
         pooled, weights = self.pooling(encoded, final[-1][0])
         return self.dropout(pooled), (weights,)
@@ -140,22 +142,22 @@ class Classifier(nn.Module):
 
 
 def build(config: ClassifyConfig, tokenizers: Tokenizers) -> Classifier:
-    """A fresh model for this vocabulary and these labels."""
+    """Create a new model for this vocabulary and these labels."""
     words, labels = tokenizers[text_labels.ROLE], tokenizers[LABELS]
     config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
     return Classifier(config, len(words), len(labels), labels.multi_label)
 
 
-def _has_text(fields: Sequence[str]) -> bool:
-    return bool(fields[0].strip())
+def _has_text(fields: Sequence[Field]) -> bool:
+    return bool(as_text(fields[0]).strip())
 
 
-def _text(fields: Sequence[str]) -> Sequence[str]:
+def _text(fields: Sequence[Field]) -> Sequence[Field]:
     return fields[:1]
 
 
 def check_pretrained(config: ClassifyConfig, text: TextConfig) -> None:
-    """Refuse a file of vectors that the embedding cannot begin with."""
+    """Check that the file of vectors can initialise the embedding."""
     config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 

@@ -1,8 +1,8 @@
-"""The settings of an embedding, which all tasks share: `[model.embeddings]` of a recipe.
+"""The settings of an embedding, shared by all tasks: `[model.embeddings]` of a recipe.
 
-A task's configuration has a field of this record for each table of embeddings; translation has two,
-`source_embeddings` and `target_embeddings`. Before the record there was a flat key for every setting;
-recipes and run folders that have those are still read (`OLD_NAMES`).
+A task's configuration has a field of this type for each embedding table; translation has two,
+`source_embeddings` and `target_embeddings`. Earlier versions had a flat key for every setting; recipes
+and run folders with these keys can still be read (`OLD_NAMES`).
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from unrolled.layers.embedding import Tuning
 from unrolled.text.tokenizer import Kind, Tokenizer
 
 ExtraWords = Annotated[int, Range(0, 4_000_000)]
-"""Words that a vocabulary takes from a file of vectors."""
+"""Number of words that a vocabulary takes from a file of vectors."""
 
 
 @dataclass(frozen=True)
 class EmbeddingsConfig:
-    """Where the vectors of an embedding come from, and whether training changes them.
+    """The source of the vectors of an embedding, and whether training changes them.
 
     Args:
-        file: pretrained word vectors, in any format of `unrolled.vectors.formats.detect`; read when a run
-            is new, and not needed after that.
-        missing: how words without such a vector start: "random" numbers, the "mean" of the vectors, or
-            "zero".
+        file: pretrained word vectors, in any format of `unrolled.vectors.formats.detect`; only read when
+            a run starts, and not needed after that.
+        missing: initial vectors of words that are not in the file: "random" numbers, the "mean" of the
+            vectors, or "zero".
         tuning: "trained"; "frozen"; or "thawed", which is frozen for the first `frozen_epochs` epochs and
-            trained after them.
+            then trained.
         frozen_epochs: see `tuning`.
-        extra_words: how many of the first words in the file, which are the most frequent ones, are in the
-            vocabulary even where the training part has none of them. Such a word is then read by its
-            vector when it is met later, not as an unknown word.
+        extra_words: number of the first words in the file, which are the most frequent ones, to add to
+            the vocabulary even if they do not occur in the training part. When such a word occurs later,
+            its vector is used, and it is not an unknown word.
     """
 
     file: str | None = None
@@ -48,15 +48,15 @@ class EmbeddingsConfig:
     extra_words: ExtraWords = 0
 
     def check(self, where: str, *, simple: bool = False) -> None:
-        """Refuse settings that do not go together.
+        """Check that the settings are valid and match each other.
 
         Args:
             where: the section, for messages, e.g. "model.embeddings".
             simple: whether the task can neither thaw an embedding nor take words from the file.
 
         Raises:
-            ConfigError: a value out of range, embeddings that start at random and are not trained, or
-                settings that need a file.
+            ConfigError: a value is out of range, random embeddings are not trained, or a setting needs a
+                file.
         """
         check_fields(self, where)
         if self.tuning != "trained" and self.file is None:
@@ -89,10 +89,10 @@ class EmbeddingsConfig:
         )
 
     def check_file(self, where: str, width: int, kind: Kind) -> None:
-        """Refuse a file whose vectors an embedding of this width cannot start with.
+        """Check that the file of vectors can initialise an embedding of this width.
 
         Raises:
-            ConfigError: vectors of another width, or tokens that are parts of words.
+            ConfigError: the vectors have a different width, or tokens are parts of words.
             DataError: the file cannot be read.
         """
         if self.file is not None:
@@ -101,13 +101,13 @@ class EmbeddingsConfig:
     def load(
         self, embedding: nn.Embedding, words: Tokenizer, where: str, scale: float = 1.0
     ) -> tuple[str, ...]:
-        """Give an embedding the vectors of the file, where there is one, and return notes about them.
+        """Initialise an embedding with the vectors of the file, if there is one, and return notes.
 
         Args:
-            embedding: `[V, E]`, a row for each id.
+            embedding: `[V, E]`, one row per id.
             words: the vocabulary.
             where: the section, for notes.
-            scale: what the model multiplies embeddings by.
+            scale: the factor by which the model multiplies embeddings.
         """
         if self.file is None:
             return ()
@@ -120,15 +120,15 @@ def check_sections(config: Any, *, simple: bool = False) -> None:
     """Check every `EmbeddingsConfig` of a task's configuration; called in its `__post_init__`.
 
     Raises:
-        ConfigError: as `EmbeddingsConfig.check`, or something else in its place.
+        ConfigError: as for `EmbeddingsConfig.check`, or the field is not an `EmbeddingsConfig`.
     """
     Config: type = type(config)
     for name in sections(Config):
         settings = getattr(config, name)
         if not isinstance(settings, EmbeddingsConfig):
             raise ConfigError(
-                f"model.{name} is {settings!r}, expected a record; give EmbeddingsConfig(file=…) of "
-                "unrolled.tasks.embeddings"
+                f"model.{name} is {settings!r}, expected an EmbeddingsConfig; pass "
+                "unrolled.tasks.embeddings.EmbeddingsConfig(file=…)"
             )
         settings.check(f"model.{name}", simple=simple)
 
@@ -140,34 +140,34 @@ OLD_NAMES = {
     "embeddings_frozen_epochs": "frozen_epochs",
     "embeddings_extra_words": "extra_words",
 }
-"""Keys that `[model]` had up to version 0.1.0, and what they are called in `EmbeddingsConfig`.
+"""Keys of `[model]` up to version 0.1.0, and their names in `EmbeddingsConfig`.
 
-They applied to every table of embeddings; `embeddings_frozen`, true or false, to those with a file. The
-file itself was the value of `embeddings`, `source_embeddings` or `target_embeddings`, now sections.
+They applied to every embedding table; `embeddings_frozen`, true or false, to those with a file. The file
+itself was the value of `embeddings`, `source_embeddings` or `target_embeddings`, which are now sections.
 """
 
 TRAINING_ONLY = ("missing", "tuning", "frozen_epochs")
-"""Settings that do not change the weights a model has."""
+"""Settings that do not affect which weights a model has."""
 
 
 @cache
 def sections(Config: Any) -> tuple[str, ...]:
-    """The fields of a task's configuration that are an `EmbeddingsConfig`."""
+    """The names of the fields of a task's configuration that are an `EmbeddingsConfig`."""
     hints = get_type_hints(Config)
     return tuple(name for name, hint in hints.items() if hint is EmbeddingsConfig)
 
 
 def with_new_names(model: Any, Config: type, *, strict: bool = False) -> Any:
-    """The `[model]` section of a recipe with the old keys of embeddings replaced by the new ones.
+    """Replace the old embedding keys in the `[model]` section of a recipe by the new ones.
 
     Args:
-        model: as read; returned as it is where it is no table.
-        Config: the configuration that it is for.
-        strict: whether to refuse the old and the new key of one setting together; otherwise the old one
-            wins, as an option that was typed by its old name must.
+        model: the section as read; returned unchanged if it is not a table.
+        Config: the configuration to which it belongs.
+        strict: whether to raise an error if both the old and the new key of a setting are present;
+            otherwise the old one takes precedence, so that options with old names override the recipe.
 
     Raises:
-        ConfigError: both keys, or a value that the old key could not have.
+        ConfigError: both keys are present, or the old key has an invalid value.
 
     >>> from unrolled.tasks.tag import TagConfig
     >>> with_new_names({"embeddings": "glove.txt", "embeddings_missing": "zero"}, TagConfig)
@@ -185,9 +185,9 @@ def with_new_names(model: Any, Config: type, *, strict: bool = False) -> Any:
     for key, value in old.items():
         new = value if key != "embeddings_frozen" else _tuning(value)
         have_file = [name for name in names if tables[name].get("file") not in (None, "none")]
-        # A table that starts at random is trained whatever holds for the other one.
-        held = have_file if new == "frozen" and have_file else names
-        for name in held:
+        # A randomly initialised table is trained even if the other one is frozen.
+        affected = have_file if new == "frozen" and have_file else names
+        for name in affected:
             if strict and OLD_NAMES[key] in tables[name]:
                 raise ConfigError(
                     f"model.{key} and model.{name}.{OLD_NAMES[key]} set the same field; use the latter"
@@ -199,7 +199,7 @@ def with_new_names(model: Any, Config: type, *, strict: bool = False) -> Any:
 def options_with_new_names(
     overrides: Iterable[tuple[str, str | None]], Config: type
 ) -> list[tuple[str, str | None]]:
-    """Options of the command line, `--model.embeddings FILE` as `--model.embeddings.file FILE`.
+    """Rename command-line options: `--model.embeddings FILE` to `--model.embeddings.file FILE`.
 
     >>> from unrolled.tasks.tag import TagConfig
     >>> options_with_new_names([("model.embeddings", "glove.txt"), ("seed", "3")], TagConfig)

@@ -1,15 +1,15 @@
-"""The kinds of task, and what is the same for all tasks of a kind.
+"""The kinds of task, and what all tasks of a kind have in common.
 
-A task names its kind (`Task.kind`), and code that works for any task asks the kind, never for a type.
-What a layer does for each kind stands in one table of that layer, with the kinds as keys:
+A task has a kind (`Task.kind`), and code that works for any task checks the kind, never the type. What a
+layer does for each kind is in one table of that layer, with the kinds as keys:
 
     data_report/report.py   the report of `unrolled data`
     training/kinds.py       preparation of the data, and the loader of batches
     predictors/load.py      the class of a trained model
     cli/predict.py, cli/evaluate.py   how a trained model is run and scored from the command line
 
-There is a table in each layer and not one for all of them, because a layer knows only what stands below
-it: a single table would have to name functions of upper layers by strings, which no type checker reads.
+Each layer has its own table, because a layer only knows the layers below it: a single table would have to
+name functions of upper layers by strings, which type checkers cannot check.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Kind:
-    """What a kind of task means for the code that works with any task.
+    """A kind of task, for code that works with any task.
 
     Args:
-        name: of the kind.
-        memory_hint: the settings that lower the memory of an update, with `{training.…}` and `{data.…}`
+        name: name of the kind.
+        memory_hint: the settings that reduce the memory of an update, with `{training.…}` and `{data.…}`
             for their values.
-        scores_sample: whether scores in training are over `training.valid_sentences` rows, because an
-            answer takes longer than the loss; otherwise over the whole validation part.
+        scores_sample: whether scores during training are computed over `training.valid_sentences` rows,
+            because prediction takes longer than the loss; otherwise over the whole validation part.
         has_baselines: whether bag-of-words baselines can be fitted on the same data.
     """
 
@@ -42,9 +42,9 @@ SEQ2SEQ = Kind("seq2seq", _ROWS_HINT, scores_sample=True)
 """Rows of data; the output is text."""
 
 LABELLING = Kind("labels", _ROWS_HINT, has_baselines=True)
-"""Rows of data; the output is labels, of the row or of each of its tokens."""
+"""Rows of data; the output is labels, of the row or of each token."""
 
 LANGUAGE_MODEL = Kind("language_model", "data.n_rows or data.k1")
-"""Running text; the output is what comes next."""
+"""Running text; the output is the continuation."""
 
 KINDS = (SEQ2SEQ, LABELLING, LANGUAGE_MODEL)

@@ -1,7 +1,7 @@
-"""Next character, next word: a recurrent model of running text.
+"""Language modelling: a recurrent model that predicts the next character or word of running text.
 
 Mikolov et al. 2010 (the recurrent language model); Press & Wolf 2017 (tied weights); Gal & Ghahramani
-2016 and Merity, Keskar & Socher 2018 (how it is regularised). The file reads in the order data flows:
+2016 and Merity, Keskar & Socher 2018 (regularisation). The file is in the order of the data flow:
 configuration, model, collate, loss, scores, TASK.
 """
 
@@ -35,7 +35,7 @@ from unrolled.text.corpus.windows import StreamConfig, Window
 from unrolled.text.tokenizer import PAD_ID, SPECIALS, TextConfig, Tokenizer
 
 MOST_ONE_HOT = 4096
-"""Words of a vocabulary up to which one-hot embeddings are made: V² numbers."""
+"""Largest vocabulary for one-hot embeddings, which take V² numbers."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +44,29 @@ class LanguageModelConfig:
 
     Args:
         cell: the recurrent cell.
-        embedding: "learned", or "one_hot": the id itself, as wide as the vocabulary, for characters.
+        embedding: "learned", or "one_hot": one-hot vectors as wide as the vocabulary, for characters.
         embedding_size: width of learned embeddings.
-        hidden_size: width of the recurrent layers; with tied weights the last is as wide as the
+        hidden_size: width of the recurrent layers; with tied weights, the last one is as wide as the
             embedding.
-        n_layers: how many.
+        n_layers: number of recurrent layers.
         tied: whether the output layer shares the embedding (Press & Wolf 2017).
-        word_rate: chance that a word loses its embedding for a whole window (Gal & Ghahramani 2016).
-        unknown_rate: a token that occurs n times in training becomes unknown there with chance
-            `unknown_rate` / n, where it is read and where it is to be predicted, so that the model knows
-            how often to expect unknown ones and how to read on (`layers.unknown`); 0 for never.
-        input_rate: dropout on embeddings.
-        between_rate: dropout between recurrent layers.
-        output_rate: dropout before the output layer.
-        recurrent_weight_rate: dropout on recurrent weights, one mask a window (Merity et al. 2018).
-        locked: whether a dropout mask stays the same for all steps of a window (variational). A
+        word_rate: probability that a word's embedding is dropped for a whole window (Gal & Ghahramani
+            2016).
+        unknown_rate: a token that occurs n times in training is replaced by an unknown token there with
+            probability `unknown_rate` / n, both as input and as target, so that the model learns how
+            often unknown tokens occur and how to continue after them (`layers.unknown`); 0 for never.
+        input_rate: dropout rate on embeddings.
+        between_rate: dropout rate between recurrent layers.
+        output_rate: dropout rate before the output layer.
+        recurrent_weight_rate: dropout rate on recurrent weights, with one mask per window (Merity et al.
+            2018).
+        locked: whether a dropout mask stays the same for all steps of a window (variational dropout). A
             window that reads steps again (`data.k2` above `k1`) has two masks of each kind, one up to
-            where the next window begins and one from there.
-        head: how training sees the vocabulary: "full" softmax; "adaptive" (Grave et al. 2017), which
-            is a model of its own; "sampled" (Jean et al. 2015), judged by the full softmax all the same.
-        cutoffs: of the adaptive softmax: ids at which its clusters of rarer words begin.
-        n_samples: words drawn for a window by the sampled softmax.
+            the start of the next window and one from there on.
+        head: the softmax used in training: "full"; "adaptive" (Grave et al. 2017), which is a different
+            model; or "sampled" (Jean et al. 2015), which is evaluated with the full softmax.
+        cutoffs: the first id of each cluster of rarer words of the adaptive softmax.
+        n_samples: number of words drawn per window by the sampled softmax.
         embeddings: see `unrolled.tasks.embeddings`; "trained" or "frozen", without extra words.
     """
 
@@ -91,13 +93,16 @@ class LanguageModelConfig:
         check_sections(self, simple=True)
         if self.word_rate and self.embedding == "one_hot":
             raise ConfigError(
-                "model.word_rate drops learned embeddings, and one-hot ones are not; set it to 0"
+                "model.word_rate drops learned embeddings, but model.embedding is 'one_hot'; set it to 0"
             )
         if self.tied and self.embedding == "one_hot":
-            raise ConfigError("model.tied: a one-hot embedding has no weights to share; untie them")
+            raise ConfigError(
+                "model.tied: a one-hot embedding has no weights to share; set model.tied = false"
+            )
         if self.embeddings.file is not None and self.embedding == "one_hot":
             raise ConfigError(
-                "model.embeddings.file: one-hot embeddings have no vectors; leave one out"
+                "model.embeddings.file: one-hot embeddings have no vectors; remove the file, or set "
+                "model.embedding = 'learned'"
             )
         if self.embeddings.tuning == "frozen" and self.tied:
             raise ConfigError(
@@ -105,10 +110,12 @@ class LanguageModelConfig:
                 "be trainable; set model.tied = false"
             )
         if self.tied and self.head == "adaptive":
-            raise ConfigError("model.tied: the adaptive softmax has weights of its own; untie them")
+            raise ConfigError(
+                "model.tied: the adaptive softmax has its own weights; set model.tied = false"
+            )
         if (self.head == "adaptive") != bool(self.cutoffs):
             raise ConfigError(
-                "model.cutoffs belong to model.head = 'adaptive', and it needs them; for 33,000 words "
+                "model.cutoffs must be set if model.head is 'adaptive', and only then; for 33,000 words "
                 "try [2000, 10000]"
             )
 
@@ -162,7 +169,7 @@ class LanguageModel(nn.Module):
         return SoftmaxHead(hidden_size, n_words, shared)
 
     def reset_embedding(self) -> None:
-        """Normal embeddings that reach the recurrent layers with deviation 1; see `Translator`."""
+        """Draw normal embeddings that the recurrent layers see with deviation 1; see `Translator`."""
         if self.embedding is None:
             return
         nn.init.normal_(self.embedding.weight, std=1 / self._scale)
@@ -171,7 +178,10 @@ class LanguageModel(nn.Module):
 
     @property
     def _scale(self) -> float:
-        """An output layer wants deviation E^-1/2; the way in multiplies it away (Vaswani 2017, 3.4)."""
+        """Tied embeddings have deviation E^-1/2, as the output layer needs; the input is scaled by E^1/2.
+
+        Vaswani et al. 2017, section 3.4.
+        """
         return self.config.embedding_size**0.5 if self.config.tied else 1.0
 
     def _embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows E"]:
@@ -187,11 +197,11 @@ class LanguageModel(nn.Module):
         return embedded * self._scale if self.config.tied else embedded
 
     def start(self, n_rows: int) -> State:
-        """The state before any word."""
+        """The initial state."""
         return self.layers.start(n_rows, device=next(self.parameters()).device)
 
     def forward(self, ids: Padded, state: State) -> Output:
-        """Rows of ids `[B, T]` read on from a state; `Output.state` is the one at each row's end."""
+        """Read rows of ids `[B, T]` from a state; `Output.state` is the state at the end of each row."""
         embedded_BTE = self.input_dropout(self._embed(ids.values))
         hidden_BTH, state = self.layers(Padded(embedded_BTE, ids.lengths), state)
         return Output(self.output_dropout(hidden_BTH), state, None)
@@ -199,14 +209,14 @@ class LanguageModel(nn.Module):
     def step(
         self, ids: Int[Tensor, " B"], state: State, packed: Packed | None = None
     ) -> tuple[Float[Tensor, "B H"], State]:
-        """One word further, outside training: what the head reads, and the new state.
+        """Advance by one word, outside training; return the input of the head, and the new state.
 
-        In a lower precision a loop packs the weights once, by `packed`, rather than at each step.
+        In a lower precision, a loop should pack the weights once, with `packed`, not at each step.
         """
         return self.layers.step(self._embed(ids), state, packed)
 
     def packed(self, before: Packed | None = None, *, many_steps: bool = False) -> Packed | None:
-        """The recurrent weights as they are now, for one loop; see `RecurrentStack.packed`."""
+        """Pack the current recurrent weights for one loop; see `RecurrentStack.packed`."""
         return self.layers.packed(before, many_steps=many_steps)
 
 
@@ -217,9 +227,9 @@ class StreamBatch:
     Args:
         inputs: `[B, T]` ids.
         targets: `[B, K]` ids to predict in the last K steps, -1 for none.
-        n_before_next: steps after which the next window begins.
-        restarts: `[B, T]`, where the state begins anew; None for nowhere.
-        n_tokens: how many are predicted.
+        n_before_next: number of steps after which the next window begins.
+        restarts: `[B, T]`, True where the state is reset; None if it never is.
+        n_tokens: number of tokens that are predicted.
     """
 
     inputs: Tensor
@@ -230,16 +240,16 @@ class StreamBatch:
 
     @property
     def n_sequences(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return len(self.inputs)
 
     def to(self, device: torch.device | str) -> StreamBatch:
-        """The same on another device; where documents begin stays on the CPU, which plans by it."""
+        """Move the batch to a device; `restarts` stays on the CPU, where it is used."""
         return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 
 
 def collate(window: Window) -> StreamBatch:
-    """A window → tensors."""
+    """Convert a window to tensors."""
     restarts = window.restarts
     return StreamBatch(
         torch.from_numpy(window.inputs),
@@ -253,10 +263,10 @@ def collate(window: Window) -> StreamBatch:
 def read(
     model: LanguageModel, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
 ) -> tuple[Float[Tensor, "M H"], State]:
-    """What the head reads for each of the B·T steps, row after row, and the state at the end.
+    """Return the input of the head for each of the B·T steps, row by row, and the state at the end.
 
-    Where documents begin inside a row, its pieces become rows of their own, of different lengths, which
-    begin with the state that is carried or with a new one.
+    If documents begin inside a row, the row is split into rows of different lengths, which begin with the
+    carried state or with a new one.
     """
     B, T = ids.shape
     if restarts is None:
@@ -287,7 +297,7 @@ def read(
 def _read_by_steps(
     model: LanguageModel, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
 ) -> tuple[Float[Tensor, "M H"], State]:
-    """What `read` gives, step by step, as a text is continued."""
+    """The same as `read`, but step by step, as in generation."""
     hidden, packed = [], model.packed()
     for time in range(ids.shape[1]):
         if restarts is not None:
@@ -302,10 +312,10 @@ def _read_by_steps(
 
 
 def loss(model: LanguageModel, batch: StreamBatch, state: State) -> tuple[Tensor, int, State]:
-    """Cross-entropy in nats, summed; how many targets; the state where the next window begins.
+    """Summed cross-entropy in nats, the number of targets, and the state at which the next window begins.
 
-    Steps before the first target (k2 above k1) are read for their gradient alone. In training some tokens
-    become unknown.
+    Steps before the first target (if k2 is above k1) are only read for their gradient. In training, some
+    tokens are replaced by unknown ones.
     """
     if model.training and model.config.unknown_rate:
         batch = _some_unknown(model, batch)
@@ -328,7 +338,7 @@ def loss(model: LanguageModel, batch: StreamBatch, state: State) -> tuple[Tensor
 
 
 def _some_unknown(model: LanguageModel, batch: StreamBatch) -> StreamBatch:
-    """What is predicted at one step is what is read at the next."""
+    """Replace some tokens by unknown ones; each is also the target of the step before it."""
     last_B1 = batch.targets[:, -1:].clamp(min=0)
     ids_BT = torch.cat([batch.inputs, last_B1], dim=1)
     ids_BT = some_unknown(ids_BT, model.unknown_shares, model.config.unknown_rate)
@@ -339,9 +349,9 @@ def _some_unknown(model: LanguageModel, batch: StreamBatch) -> StreamBatch:
 def evaluate_loss(
     model: LanguageModel, batch: StreamBatch, state: State, cache: ContinuousCache | None = None
 ) -> tuple[Tensor, int, State]:
-    """The loss as a perplexity takes it; with a cache, of one row that is read from start to end.
+    """The loss for a perplexity; with a cache, of one row that is read from start to end.
 
-    A model whose steps have less precise weights is judged by its steps.
+    A model whose steps use weights of lower precision is evaluated step by step.
     """
     by_steps = model.layers.precision != "float32"
     if cache is None and not by_steps:
@@ -368,7 +378,7 @@ def scores(mean_loss: float, n_targets: int, n_characters: int) -> dict[str, flo
     {'perplexity': 2.0, 'bits_per_character': 0.25}
     """
     bits = mean_loss / math.log(2) * n_targets
-    # Beyond 700 nats a token e^x is no number of the computer's.
+    # Beyond 700 nats per token, e^x is close to overflow.
     perplexity = math.exp(mean_loss) if mean_loss < 700 else math.inf
     return {
         "perplexity": perplexity,
@@ -377,7 +387,7 @@ def scores(mean_loss: float, n_targets: int, n_characters: int) -> dict[str, flo
 
 
 def signature(reading: str) -> dict[str, str]:
-    """How the scores are computed from a text that was read in this way."""
+    """How the scores are computed; `reading` describes how the text was read."""
     return {
         "perplexity": f"e^(mean nats)|every token and end of document|full softmax|{reading}",
         "bits_per_character": f"total bits / characters|ends of documents cost bits, too|{reading}",
@@ -385,12 +395,12 @@ def signature(reading: str) -> dict[str, str]:
 
 
 def train_tokenizer(texts: Iterable[str], config: TextConfig) -> Tokenizer:
-    """A vocabulary of running text."""
+    """Train a tokenizer on running text."""
     return Tokenizer.train(texts, config, running=True)
 
 
 def build(config: LanguageModelConfig, tokenizers: Tokenizers) -> LanguageModel:
-    """A fresh model for this vocabulary."""
+    """Create a new model for this vocabulary."""
     n_words, kind = len(tokenizers["text"]), tokenizers["text"].kind
     if config.embedding == "one_hot" and n_words > MOST_ONE_HOT:
         raise ConfigError(
@@ -399,34 +409,34 @@ def build(config: LanguageModelConfig, tokenizers: Tokenizers) -> LanguageModel:
         )
     if config.head != "full" and kind not in ("word", "space"):
         raise ConfigError(
-            f"model.head is '{config.head}', which needs a vocabulary in the order of falling "
-            f"frequency, and text.kind is '{kind}'; use 'full', or text.kind 'word' or 'space'"
+            f"model.head is '{config.head}', which needs a vocabulary in order of decreasing "
+            f"frequency, but text.kind is '{kind}'; use 'full', or text.kind 'word' or 'space'"
         )
     if any(not len(SPECIALS) < cutoff < n_words for cutoff in config.cutoffs) or list(
         config.cutoffs
     ) != sorted(set(config.cutoffs)):
         raise ConfigError(
-            f"model.cutoffs must rise and lie between {len(SPECIALS)} and the {n_words:,} words of the "
-            f"vocabulary, got {list(config.cutoffs)}"
+            f"model.cutoffs must be increasing and between {len(SPECIALS)} and the size of the "
+            f"vocabulary, {n_words:,}, got {list(config.cutoffs)}"
         )
     config = replace(config, unknown_rate=rate_for(tokenizers["text"], config.unknown_rate))
     return LanguageModel(config, n_words)
 
 
 def prepare(model: LanguageModel, ids: NDArray[np.unsignedinteger], tokenizers: Tokenizers) -> None:
-    """How rare each token of the training part is."""
+    """Set the rate at which each token becomes unknown in training, from its training frequency."""
     if rate := model.config.unknown_rate:
         counts_V = count_ids(ids, len(model.unknown_shares))
         model.unknown_shares.copy_(shares_of(counts_V, rate))
 
 
 def check_pretrained(config: LanguageModelConfig, text: TextConfig) -> None:
-    """Refuse a file of vectors that the embedding cannot start with."""
+    """Check that the file of vectors can initialise the embedding."""
     config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 
 def load_pretrained(model: LanguageModel, tokenizers: Tokenizers) -> tuple[str, ...]:
-    """Pretrained embeddings, where the recipe names a file of them."""
+    """Load pretrained embeddings if the recipe names a file of vectors."""
     if model.embedding is None:
         return ()
     return model.config.embeddings.load(

@@ -1,8 +1,9 @@
-"""Two texts in, a label out: entailment, stance, paraphrase.
+"""Classification of text pairs: entailment, stance, paraphrase.
 
-The second text is read in the light of the first (`layers.conditional`, where the equations are):
-Rocktäschel et al. 2016 for textual entailment, Augenstein et al. 2016 for stance. Which column of the
-data conditions which is `model.condition`. What is shared with `classify` is in `tasks.labelled`.
+With a conditional encoder, the second text is read starting from a state of the first (see
+`layers.conditional` for the equations): Rocktäschel et al. 2016 for textual entailment, Augenstein et al.
+2016 for stance. `model.condition` determines which column of the data conditions the other. Code shared
+with `classify` is in `tasks.text_labels`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from unrolled.tasks import text_labels
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ClassWeights
+from unrolled.text.rows import Field, as_text
 from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
 
@@ -55,30 +57,30 @@ class PairConfig:
     """The `[model]` section of a recipe for pairs of texts.
 
     Args:
-        encoder: how the two texts become one vector. "conditional", "attention" and "word_by_word"
-            (Rocktäschel et al. 2016), "bidirectional_conditional" (Augenstein et al. 2016),
-            "independent" (each by itself); and, to compare with, "concatenated" (one text after the
-            other, read as one) and the controls "first_only" and "second_only".
+        encoder: how the two texts are encoded to one vector: "conditional", "attention" and
+            "word_by_word" (Rocktäschel et al. 2016), "bidirectional_conditional" (Augenstein et al.
+            2016), "independent" (each text by itself); and, for comparison, "concatenated" (both texts
+            read as one) and the controls "first_only" and "second_only".
         condition: which column is read first and conditions the other: "first" or "second".
-        target: of the bidirectional conditional encoder: whether the conditioning text is read
-            "both_ways", as in the paper, or "one_way", as the course has it.
-        cell: the recurrent cell. Only an LSTM has a cell state to hand over; of the others h crosses.
+        target: for the bidirectional conditional encoder: whether the conditioning text is read in both
+            directions, "both_ways", as in the paper, or only forwards, "one_way".
+        cell: the recurrent cell. An LSTM passes on its cell state to the second text, other cells h.
         embedding_size: width of the word embeddings.
-        projection_size: width that a linear layer brings the embeddings to, as Rocktäschel et al. do with
-            pretrained ones; 0 for none.
+        projection_size: width to which a linear layer projects the embeddings, as Rocktäschel et al. do
+            with pretrained ones; 0 for none.
         hidden_size: hidden width of one direction.
-        bidirectional: whether "independent", "concatenated" and the controls also read from the end.
-        head: "tanh", W_o tanh(W h) + b_o; "linear", W_o h + b_o; "literal", tanh(W h), which lets no
-            probability of three classes exceed 0.79, as the papers write it.
+        bidirectional: whether "independent", "concatenated" and the controls also read backwards.
+        head: "tanh", W_o tanh(W h) + b_o; "linear", W_o h + b_o; "literal", tanh(W h), as written in the
+            papers, with which no probability of three classes exceeds 0.79.
         dropout_rate: on inputs and outputs of the recurrent layers.
-        word_rate: chance that a word loses its embedding, wherever it stands in a batch.
+        word_rate: probability that a word's embedding is dropped, at all of its positions in a batch.
         learned_start: whether the state before the first word is learned.
-        unknown_rate: a word that occurs n times in training is read there as unknown with chance
-            `unknown_rate` / n, so that the model learns what to make of words it does not know
+        unknown_rate: a word that occurs n times in training is replaced by an unknown word there with
+            probability `unknown_rate` / n, so that the model learns to handle unknown words
             (`layers.unknown`); 0 for never.
-        label_smoothing: share of the target that is spread over all classes; of several labels, over yes
-            and no of each.
-        class_weights: "balanced" weighs a row by how rare its class is; "none".
+        label_smoothing: share of the target probability that is spread evenly over all classes; if an
+            example may have several labels, over yes and no for each label.
+        class_weights: "balanced" weights each row by the inverse frequency of its class; "none".
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -104,8 +106,8 @@ class PairConfig:
         check_sections(self)
         if self.bidirectional and self.encoder in _ONE_WAY:
             raise ConfigError(
-                f"model.bidirectional: the encoder '{self.encoder}' reads in one direction; leave it "
-                "out, or choose 'bidirectional_conditional' or 'independent'"
+                f"model.bidirectional: the encoder '{self.encoder}' reads in one direction; remove it, "
+                "or use 'bidirectional_conditional' or 'independent'"
             )
         if self.target == "one_way" and self.encoder != "bidirectional_conditional":
             raise ConfigError(
@@ -121,7 +123,7 @@ class PairClassifier(nn.Module):
     """Embedding, an encoder of two texts, head.
 
     Attributes:
-        unknown_shares, is_seen: as of `unrolled.tasks.classify.Classifier`.
+        unknown_shares, is_seen: as in `unrolled.tasks.classify.Classifier`.
 
     >>> model = PairClassifier(PairConfig("word_by_word", embedding_size=3, hidden_size=5), 11, 4)
     >>> first, second = Padded.from_rows([[4, 5, 7], [6]]), Padded.from_rows([[8, 4], [5, 6]])
@@ -178,21 +180,21 @@ class PairClassifier(nn.Module):
     def read(
         self, first: Padded, second: Padded
     ) -> tuple[Float[Tensor, "B D"], tuple[Tensor | None, Tensor | None]]:
-        """Embedded texts → a vector for each pair, and how much each token was looked at.
+        """Encode embedded texts; return a vector for each pair, and the attention weights of tokens.
 
-        Of word-by-word attention it is the mean over the steps of the text that looks.
+        For word-by-word attention, the weights are averaged over the steps of the attending text.
         """
-        # A control reads the column it names, whatever would condition what.
+        # A control reads the column in its name, regardless of `condition`.
         is_first = self.config.condition == "first" or self.config.encoder in _CONTROLS
         hidden, attention_BTS = self.encoder(*((first, second) if is_first else (second, first)))
-        looked = None
+        weights = None
         if attention_BTS is not None:
-            looking = second if is_first else first
-            n_steps = looking.lengths.clamp(min=1).to(attention_BTS.device)
-            looked = attention_BTS.sum(1)
+            attending = second if is_first else first
+            n_steps = attending.lengths.clamp(min=1).to(attention_BTS.device)
+            weights = attention_BTS.sum(1)
             if attention_BTS.shape[1] > 1:
-                looked = looked / n_steps.unsqueeze(1)
-        return hidden, ((looked, None) if is_first else (None, looked))
+                weights = weights / n_steps.unsqueeze(1)
+        return hidden, ((weights, None) if is_first else (None, weights))
 
     def forward(self, first: Padded, second: Padded) -> Float[Tensor, "B C"]:
         """`[B, S]` and `[B, T]` ids → logits."""
@@ -200,7 +202,7 @@ class PairClassifier(nn.Module):
 
 
 def _encoder(config: PairConfig, E: int, H: int) -> tuple[nn.Module, int]:
-    """The encoder, and the width of what it gives."""
+    """Create the encoder; return it and the width of its output."""
     kind, cell = config.encoder, config.cell
     both_ways: dict[str, Any] = {"bidirectional": config.bidirectional}
     options: dict[str, Any] = {
@@ -224,23 +226,23 @@ def _encoder(config: PairConfig, E: int, H: int) -> tuple[nn.Module, int]:
 
 
 def build(config: PairConfig, tokenizers: Tokenizers) -> PairClassifier:
-    """A fresh model for this vocabulary and these labels."""
+    """Create a new model for this vocabulary and these labels."""
     words, labels = tokenizers[text_labels.ROLE], tokenizers[LABELS]
     config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
     return PairClassifier(config, len(words), len(labels), labels.multi_label)
 
 
-def _has_text(fields: Sequence[str]) -> bool:
-    return bool(fields[0].strip() or fields[1].strip())
+def _has_text(fields: Sequence[Field]) -> bool:
+    return bool(as_text(fields[0]).strip() or as_text(fields[1]).strip())
 
 
-def _both_texts(fields: Sequence[str]) -> Sequence[str]:
-    # A premise stands in several pairs, a target in a thousand: what may not be in two parts is the pair.
-    return ("\n".join(fields[:2]),)
+def _both_texts(fields: Sequence[Field]) -> Sequence[Field]:
+    # A premise is in several pairs, a target in a thousand, so only whole pairs must not be in two parts.
+    return ("\n".join(map(as_text, fields[:2])),)
 
 
 def check_pretrained(config: PairConfig, text: TextConfig) -> None:
-    """Refuse a file of vectors that the embedding cannot begin with."""
+    """Check that the file of vectors can initialise the embedding."""
     config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 

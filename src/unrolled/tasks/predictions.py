@@ -97,6 +97,6 @@ class LabelScores:
         return self.count()
 
     def scores(self) -> dict[str, float]:
-        """What is larger for better models, as percentages."""
+        """The scores of which larger is better, 0…1."""
         found: dict[str, float] = self.measured.scores()
-        return {name: 100 * value for name, value in found.items() if name not in SMALLER_IS_BETTER}
+        return {name: value for name, value in found.items() if name not in SMALLER_IS_BETTER}

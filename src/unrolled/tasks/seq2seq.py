@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,9 +18,10 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
 from unrolled.decoding.types import Hypothesis
 from unrolled.errors import ConfigError
+from unrolled.layers.attention import Memory
 from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeights
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
-from unrolled.layers.head import SoftmaxHead
+from unrolled.layers.head import CopyHead, SoftmaxHead
 from unrolled.layers.output import Output
 from unrolled.layers.unknown import (
     DEFAULT_RATE,
@@ -35,7 +36,7 @@ from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.task import Tokenizers
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class TranslateConfig:
         attention: "none" (the encoding bottleneck), "additive" (Bahdanau 2015), "dot" or "general"
             (multiplicative, Luong 2015).
         input_feeding: whether the last output is an input of the next step (Luong 2015, 3.3).
+        copying: "pointer": the decoder may also copy the source words that it attends to, such as names
+            and numbers, whether they are in the vocabulary or not (See et al. 2017); needs attention.
         dropout_rate: on embeddings, between layers and before the output layer.
         label_smoothing: share of the target distribution spread over all words.
         sampling_rate: scheduled sampling: the chance that a training step reads the model's own last
@@ -77,6 +80,7 @@ class TranslateConfig:
     bidirectional: bool = True
     attention: Literal["none", "additive", "dot", "general"] = "additive"
     input_feeding: bool = True
+    copying: Literal["none", "pointer"] = "none"
     dropout_rate: Rate = 0.2
     label_smoothing: Rate = 0.1
     sampling_rate: Share = 0.0
@@ -94,6 +98,11 @@ class TranslateConfig:
                 f"model.attention: 'dot' compares widths that must be equal, got {memory_size} of "
                 f"the encoder and {self.hidden_size} of the decoder; choose 'general' or change "
                 "encoder_size"
+            )
+        if self.copying != "none" and self.attention == "none":
+            raise ConfigError(
+                f"model.copying: '{self.copying}' copies what attention looks at, but model.attention is "
+                "'none'; set model.attention = 'additive' or model.copying = 'none'"
             )
         if self.tied_embeddings == "all" and self.target_embeddings.file is not None:
             raise ConfigError(
@@ -121,6 +130,8 @@ class Translator(nn.Module):
 
     unknown_source: Tensor
     unknown_target: Tensor
+    same_words: Tensor
+    """`[source words]`, the target id of each source word, −1 for none; what copying writes."""
 
     def __init__(self, config: TranslateConfig, n_source_words: int, n_target_words: int) -> None:
         super().__init__()
@@ -156,9 +167,19 @@ class Translator(nn.Module):
             dropout_rate=config.dropout_rate,
         )
         shared = None if tied == "none" else self.target_embedding.weight
-        self.head = SoftmaxHead(output_size, n_target_words, shared)
+        self.head: SoftmaxHead = (
+            SoftmaxHead(output_size, n_target_words, shared)
+            if config.copying == "none"
+            else CopyHead(output_size, n_target_words, shared)
+        )
+        # What a copied word that is in no vocabulary is read as by the next step.
+        self.embed_copied = (
+            None if config.copying == "none" else nn.Linear(memory_size, E, bias=False)
+        )
         self.register_buffer("unknown_source", torch.zeros(n_source_words), persistent=False)
         self.register_buffer("unknown_target", torch.zeros(n_target_words), persistent=False)
+        no_words = torch.full((n_source_words,), -1, dtype=torch.int64)
+        self.register_buffer("same_words", no_words, persistent=False)
         self.reset_embeddings()
         for embedding, settings in self.tables().values():
             embedding.weight.requires_grad_(settings.tuning == "trained")
@@ -192,23 +213,64 @@ class Translator(nn.Module):
     def _embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
         return self.dropout(embedding(ids) * self._scale(embedding))
 
-    def encode(self, source: Padded) -> DecoderState:
-        """The decoder's state before the first word of each sentence of `[B, S]` ids."""
+    def _embed_target(self, ids_BT: Tensor, memory: Memory | None) -> Tensor:
+        """Embedded words; of a copied word that is in no vocabulary, what its source step holds."""
+        if self.embed_copied is None:
+            return self._embed(self.target_embedding, ids_BT)
+        assert memory is not None  # copying needs attention
+        n_words = self.target_embedding.num_embeddings
+        is_copied_BT1 = (ids_BT >= n_words).unsqueeze(2)
+        if not is_copied_BT1.any():
+            return self._embed(self.target_embedding, ids_BT)
+        words_BT = torch.where(ids_BT < n_words, ids_BT, UNK_ID)
+        embedded_BTE = self.target_embedding(words_BT) * self._scale(self.target_embedding)
+        places_BTD = (ids_BT - n_words).clamp(min=0).unsqueeze(2)
+        places_BTD = places_BTD.expand(-1, -1, memory.values.shape[2])
+        copied_BTE = self.embed_copied(memory.values.gather(1, places_BTD))
+        return self.dropout(torch.where(is_copied_BT1, copied_BTE, embedded_BTE))
+
+    def encode(self, source: Padded, written: Int[Tensor, "B S"] | None = None) -> DecoderState:
+        """The decoder's state before the first word of each sentence of `[B, S]` ids.
+
+        Args:
+            source: what is read.
+            written: for copying, the same ids, where each different unknown word of a sentence has one of
+                its own, from the size of the vocabulary on; None where no word is unknown.
+        """
         embedded_BSE = self._embed(self.source_embedding, source.values)
         encoded, final = self.encoder(Padded(embedded_BSE, source.lengths))
         attention = self.decoder.attention
         memory = None if attention is None else attention.remember(encoded)
+        if memory is not None and self.embed_copied is not None:
+            memory = replace(
+                memory, ids=self._copies(source.values if written is None else written)
+            )
         return self.decoder.start(self.bridge(final), memory)
 
-    def forward(self, source: Padded, target: Padded) -> Output:
+    def _copies(self, written_BS: Tensor) -> Tensor:
+        """What each source step writes: a target word, or V + the first step of that source word."""
+        n_words = self.target_embedding.num_embeddings
+        is_known_BS = written_BS < len(self.same_words)
+        same_BS = self.same_words[torch.where(is_known_BS, written_BS, 0)]
+        first_BS = (written_BS.unsqueeze(2) == written_BS.unsqueeze(1)).int().argmax(2)
+        return torch.where(is_known_BS & (same_BS >= 0), same_BS, n_words + first_BS)
+
+    def forward(
+        self, source: Padded, target: Padded, written: Int[Tensor, "B S"] | None = None
+    ) -> Output:
         """Teacher forcing: outputs for each step of `target`, `[B, T]` ids that begin with <s>.
 
         In training, with `sampling_rate` above 0, steps read the model's own words at that rate.
+
+        Args:
+            source: ids of the source.
+            target: ids of the target; with copying, V + s is the word at step s of the source.
+            written: see `encode`.
         """
-        state = self.encode(source)
+        state = self.encode(source, written)
         if self.training and self.config.sampling_rate:
             return self._sampled(target, state)
-        embedded_BTE = self._embed(self.target_embedding, target.values)
+        embedded_BTE = self._embed_target(target.values, state.memory)
         hidden_BTH, state, attention_BTS = self.decoder(embedded_BTE, state)
         return Output(self.dropout(hidden_BTH), state, attention_BTS)
 
@@ -221,10 +283,10 @@ class Translator(nn.Module):
             if t:
                 right_BQ = target.values[:, t : t + 1]
                 with torch.no_grad():
-                    own_BQ = self.head.logits(outputs[-1]).argmax(2)
+                    own_BQ = self._logits(outputs[-1], attentions[-1], state.memory).argmax(2)
                 chosen = torch.rand(right_BQ.shape) < self.config.sampling_rate
                 words_BQ = torch.where(chosen.to(right_BQ.device), own_BQ, right_BQ)
-            embedded_BQE = self._embed(self.target_embedding, words_BQ)
+            embedded_BQE = self._embed_target(words_BQ, state.memory)
             hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
             outputs.append(hidden_BQH)
             attentions.append(attention_BQS)
@@ -240,19 +302,56 @@ class Translator(nn.Module):
     ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
         """One word further for Q hypotheses per sentence: (logits, state, attention).
 
+        With copying the logits are log-probabilities of V + S words: the last S are the source's steps.
+
         In a loop, `step_model` spares each step arranging the weights anew.
         """
-        embedded_BQE = self._embed(self.target_embedding, tokens)
+        embedded_BQE = self._embed_target(tokens, state.memory)
         hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
-        return self.head.logits(hidden_BQH), state, attention_BQS
+        return self._logits(hidden_BQH, attention_BQS, state.memory), state, attention_BQS
 
-    def step_model(self) -> TranslationStepper:
+    def _logits(
+        self, hidden_BQH: Tensor, attention_BQS: Tensor | None, memory: Memory | None
+    ) -> Tensor:
+        head = self.head
+        if not isinstance(head, CopyHead):
+            return head.logits(hidden_BQH)
+        assert memory is not None  # copying needs attention
+        assert memory.ids is not None
+        assert attention_BQS is not None
+        ids_BQS = memory.ids.unsqueeze(1).expand_as(attention_BQS)
+        return head.log_probs(hidden_BQH, attention_BQS, ids_BQS)
+
+    def loss(self, batch: TranslationBatch, smoothing: float = 0.0) -> tuple[Tensor, int]:
+        """Cross-entropy of a batch in nats, summed; and how many words. See the head's `loss`."""
+        copies = batch.copies
+        if not isinstance(self.head, CopyHead):
+            output = self(batch.source, batch.target)
+            return self.head.loss(output.hidden[batch.target.mask], batch.right, smoothing)
+        right, target, written = batch.right, batch.target, None
+        if copies is not None:
+            written, right = copies.source, copies.right
+            is_copied = copies.target >= self.target_embedding.num_embeddings
+            values = torch.where(is_copied, copies.target, target.values)
+            target = Padded(values, target.lengths)
+        output = self(batch.source, target, written)
+        memory, mask = output.state.memory, target.mask
+        ids_BTS = memory.ids.unsqueeze(1).expand_as(output.attention)
+        return self.head.loss(
+            output.hidden[mask],
+            right,
+            smoothing,
+            looked=output.attention[mask],
+            ids=ids_BTS[mask],
+        )
+
+    def step_model(self) -> TranslationStepModel:
         """The same step for one call of `decode`, by the weights as they are now."""
-        return TranslationStepper(self, self.decoder.arrange())
+        return TranslationStepModel(self, self.decoder.arrange())
 
 
 @dataclass(frozen=True)
-class TranslationStepper:
+class TranslationStepModel:
     """A translator's steps while its weights stay as they are: for one decoding, not for longer.
 
     Args:
@@ -272,10 +371,42 @@ class TranslationStepper:
 
 @dataclass(frozen=True)
 class Pair:
-    """One encoded example: ids of the source, with </s>, and of the target, without."""
+    """One encoded example.
+
+    Args:
+        source: ids, with </s>.
+        target: ids, without </s>.
+        unknown: the different source words that are not in its vocabulary, as they are written.
+        written: the source with ids of its own for them, V_source + their place in `unknown`; empty where
+            there are none.
+        copied: the target with V + s for a word that is not in its vocabulary but at step s of the
+            source; empty where there are none.
+    """
 
     source: list[int]
     target: list[int]
+    unknown: tuple[str, ...] = ()
+    written: tuple[int, ...] = ()
+    copied: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What a batch holds for copying, where a word is in no vocabulary.
+
+    Args:
+        source: `[B, S]` ids of the source, as in `Pair.written`.
+        target: `[B, T]` ids of the target, as in `Pair.copied`, beginning with <s>.
+        right: `[n_tokens]` ids to predict, of the same.
+    """
+
+    source: Tensor
+    target: Tensor
+    right: Tensor
+
+    def to(self, device: torch.device | str) -> Copies:
+        """The same on another device."""
+        return Copies(self.source.to(device), self.target.to(device), self.right.to(device))
 
 
 @dataclass(frozen=True)
@@ -286,11 +417,13 @@ class TranslationBatch:
         source: `[B, S]` ids, each ending in </s>.
         target: `[B, T]` ids, each beginning with <s>.
         right: `[n_tokens]` ids to predict, row after row, padding left out.
+        copies: the same with words that are in no vocabulary; None where there are none.
     """
 
     source: Padded
     target: Padded
     right: Tensor
+    copies: Copies | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -299,14 +432,15 @@ class TranslationBatch:
 
     def to(self, device: torch.device | str) -> TranslationBatch:
         """The same batch on another device."""
+        copies = None if self.copies is None else self.copies.to(device)
         return TranslationBatch(
-            self.source.to(device), self.target.to(device), self.right.to(device)
+            self.source.to(device), self.target.to(device), self.right.to(device), copies
         )
 
 
 def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Tokenizer]:
     """A tokenizer per side, or one for both where `text.shared` is set."""
-    sides = [[row.fields[side] for row in rows] for side in (0, 1)]
+    sides = [[row.texts[side] for row in rows] for side in (0, 1)]
     if config.shared:
         both = Tokenizer.train(chain(*sides), config)
         return {"source": both, "target": both}
@@ -318,7 +452,54 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> Pair:
     """Ids of a source and, where there is one, its target."""
     source = [*tokenizers["source"].encode(fields[0]), EOS_ID]
     target = tokenizers["target"].encode(fields[1]) if len(fields) > 1 else []
-    return Pair(source, target)
+    unknown, written = _unknown_words(fields[0], source, tokenizers["source"])
+    copied = (
+        _copied_words(fields[1], target, source, written, unknown, tokenizers) if target else ()
+    )
+    return Pair(source, target, unknown, written, copied)
+
+
+def _unknown_words(
+    text: str, ids: Sequence[int], tokenizer: Tokenizer
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The different words of a source that are not in its vocabulary, and its ids with theirs."""
+    if UNK_ID not in ids:
+        return (), ()
+    words = tokenizer.split(text)
+    if len(words) != len(ids) - 1:
+        return (), ()  # a word too long for one token
+    places: dict[str, int] = {}
+    written = tuple(
+        len(tokenizer) + places.setdefault(word, len(places)) if id_ == UNK_ID else id_
+        for word, id_ in zip(words, ids[:-1], strict=True)
+    )
+    return tuple(places), (*written, ids[-1])
+
+
+def _copied_words(
+    text: str,
+    target: Sequence[int],
+    source: Sequence[int],
+    written: Sequence[int],
+    unknown: Sequence[str],
+    tokenizers: Tokenizers,
+) -> tuple[int, ...]:
+    """A target with V + s for a word that is not in its vocabulary but at step s of the source."""
+    if UNK_ID not in target:
+        return ()
+    tokenizer: Tokenizer = tokenizers["target"]
+    words = tokenizer.split(text)
+    if len(words) != len(target):
+        return ()
+    steps = tokenizers["source"].tokens((written or source)[:-1], unknown)
+    first: dict[str, int] = {}
+    for step, word in enumerate(steps):
+        first.setdefault(word, step)
+    copied = tuple(
+        len(tokenizer) + first[word] if id_ == UNK_ID and word in first else id_
+        for word, id_ in zip(words, target, strict=True)
+    )
+    return copied if copied != tuple(target) else ()
 
 
 def lengths(pair: Pair) -> tuple[int, int]:
@@ -331,7 +512,22 @@ def collate(pairs: Sequence[Pair]) -> TranslationBatch:
     source = Padded.from_rows([pair.source for pair in pairs], PAD_ID)
     target = Padded.from_rows([[BOS_ID, *pair.target] for pair in pairs], PAD_ID)
     right = [id_ for pair in pairs for id_ in (*pair.target, EOS_ID)]
-    return TranslationBatch(source, target, torch.tensor(right, dtype=torch.int64))
+    copies = _copies_of(pairs) if any(pair.written or pair.copied for pair in pairs) else None
+    return TranslationBatch(source, target, torch.tensor(right, dtype=torch.int64), copies)
+
+
+def _copies_of(pairs: Sequence[Pair]) -> Copies:
+    targets = [pair.copied or pair.target for pair in pairs]
+    right = [id_ for target in targets for id_ in (*target, EOS_ID)]
+    return Copies(
+        _written(pairs),
+        Padded.from_rows([[BOS_ID, *target] for target in targets], PAD_ID).values,
+        torch.tensor(right, dtype=torch.int64),
+    )
+
+
+def _written(pairs: Sequence[Pair]) -> Tensor:
+    return Padded.from_rows([pair.written or pair.source for pair in pairs], PAD_ID).values
 
 
 def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
@@ -342,7 +538,19 @@ def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
             "vocabulary; set text.shared = true"
         )
     config = replace(config, unknown_rate=rate_for(tokenizers["source"], config.unknown_rate))
-    return Translator(config, len(tokenizers["source"]), len(tokenizers["target"]))
+    model = Translator(config, len(tokenizers["source"]), len(tokenizers["target"]))
+    if config.copying != "none":
+        model.same_words.copy_(_same_words(tokenizers["source"], tokenizers["target"]))
+    return model
+
+
+def _same_words(source: Tokenizer, target: Tokenizer) -> Tensor:
+    """`[source words]`, the target id of each source word; −1 where the target has none."""
+    tokens = source.tokens(range(len(source)))
+    found = torch.tensor(target.ids_of(tokens), dtype=torch.int64)
+    found[found == UNK_ID] = -1
+    found[[PAD_ID, BOS_ID, EOS_ID]] = torch.tensor([PAD_ID, BOS_ID, EOS_ID])
+    return found
 
 
 def prepare(model: Translator, pairs: Sequence[Pair], tokenizers: Tokenizers) -> None:
@@ -383,20 +591,20 @@ def loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
         source, target = batch.source, batch.target
         source_BS = some_unknown(source.values, model.unknown_source, rate)
         target_BT = some_unknown(target.values, model.unknown_target, rate)
+        # What is read as unknown is still copied as what it is.
+        copies = batch.copies or Copies(source.values, target.values, batch.right)
         batch = TranslationBatch(
-            Padded(source_BS, source.lengths), Padded(target_BT, target.lengths), batch.right
+            Padded(source_BS, source.lengths),
+            Padded(target_BT, target.lengths),
+            batch.right,
+            copies,
         )
-    return _loss(model, batch, model.config.label_smoothing)
+    return model.loss(batch, model.config.label_smoothing)
 
 
 def evaluate_loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
     """Plain cross-entropy in nats, summed; and how many words."""
-    return _loss(model, batch, 0.0)
-
-
-def _loss(model: Any, batch: Any, smoothing: Any) -> Any:
-    output = model(batch.source, batch.target)
-    return model.head.loss(output.hidden[batch.target.mask], batch.right, smoothing)
+    return model.loss(batch)
 
 
 def decode(
@@ -421,7 +629,7 @@ def decode(
     device = model.head.bias.device
     n_truncated = [max(0, len(pair.source) - 1 - config.max_input_length) for pair in pairs]
     pairs = [
-        Pair([*pair.source[: config.max_input_length], EOS_ID], pair.target) if unread else pair
+        _cut(pair, config.max_input_length) if unread else pair
         for pair, unread in zip(pairs, n_truncated, strict=True)
     ]
     asked = [index for index, pair in enumerate(pairs) if len(pair.source) > 1]
@@ -429,10 +637,13 @@ def decode(
     if asked:
         source = Padded.from_rows([pairs[index].source for index in asked], PAD_ID)
         limits = (source.lengths * config.max_length_ratio).long() + config.max_length_extra
+        written = None
+        if model.config.copying != "none":
+            written = _written([pairs[index] for index in asked]).to(device)
         with torch.inference_mode():
             found = decode_hypotheses(
                 model.step_model(),
-                model.encode(source.to(device)),
+                model.encode(source.to(device), written),
                 limits,
                 config,
                 BOS_ID,
@@ -452,6 +663,12 @@ def decode(
     ]
 
 
+def _cut(pair: Pair, n_tokens: int) -> Pair:
+    """The pair with the first tokens of its source alone."""
+    written = (*pair.written[:n_tokens], EOS_ID) if pair.written else ()
+    return replace(pair, source=[*pair.source[:n_tokens], EOS_ID], written=written)
+
+
 _NOTHING = Hypothesis(tokens=(), score=0.0, log_prob=0.0, attention=None, finished=True)
 
 
@@ -459,13 +676,17 @@ def _prediction(
     pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers, n_truncated: int
 ) -> Prediction:
     source, target = tokenizers["source"], tokenizers["target"]
+    written = pair.written or pair.source
+    copied = source.tokens(written, pair.unknown)  # by the step that a token was copied from
     answers = tuple(
         Answer(
-            text=target.decode(hypothesis.tokens),
+            text=target.decode(hypothesis.tokens, copied),
             score=hypothesis.score,
             log_prob=hypothesis.log_prob,
             pieces=tuple(
-                target.pieces([*hypothesis.tokens, *([EOS_ID] if hypothesis.finished else [])])
+                target.pieces(
+                    [*hypothesis.tokens, *([EOS_ID] if hypothesis.finished else [])], copied
+                )
             ),
             attention=None
             if hypothesis.attention is None

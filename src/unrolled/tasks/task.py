@@ -23,7 +23,7 @@ from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, SEQ2SEQ, Kind
 from unrolled.tasks.predictions import LabelPrediction, LabelScores, Prediction
 from unrolled.text.corpus.windows import Window
-from unrolled.text.rows import Row
+from unrolled.text.rows import Field, Row
 from unrolled.text.splits import DataConfig, LabelData, Reading
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
@@ -178,7 +178,7 @@ class LabelTask:
     Config: type
     reading: Reading
     train_tokenizers: Callable[[Sequence[Row], TextConfig, Any], dict[str, Any]]
-    encode: Callable[[Sequence[str], Tokenizers, Any], Any]
+    encode: Callable[[Sequence[Field], Tokenizers, Any], Any]
     lengths: Callable[[Any], tuple[int, ...]]
     cut: Callable[[Any, Any], Any]
     collate: Callable[[Sequence[Any]], Any]

@@ -36,7 +36,7 @@ from unrolled.shapes import Padded
 from unrolled.tasks.predictions import LabelPrediction, LabelScores
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.labels import Labels, split_labels
-from unrolled.text.rows import LIST_SEPARATOR, Row
+from unrolled.text.rows import Field, Row, as_text
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import PAD_ID, TextConfig, Tokenizer
 from unrolled.vectors.formats.detect import read_vectors
@@ -96,10 +96,12 @@ class LabelBatch:
         return LabelBatch(tuple(text.to(device) for text in self.texts), targets)
 
 
-def labels_in(fields: Sequence[str], data: LabelData) -> list[str]:
+def labels_in(fields: Sequence[Field], data: LabelData) -> list[str]:
     """The labels of a row, several where `data.label_separator` says that there may be."""
     field = fields[-1]
-    return split_labels(field, data.label_separator) if data.label_separator else [field.strip()]
+    if data.label_separator:
+        return split_labels(field, data.label_separator)
+    return [as_text(field).strip()]
 
 
 def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
             from.
         ConfigError: `data.averaged` names a label that is not there.
     """
-    *columns, _ = zip(*(row.fields for row in rows), strict=True)
+    *columns, _ = zip(*(row.texts for row in rows), strict=True)
     words = Tokenizer.train((each for column in columns for each in column), text)
     multi_label = bool(data.label_separator)
     if not multi_label:
@@ -157,13 +159,13 @@ def shares_without_words(
 def _check_each_has_one(rows: Sequence[Row]) -> None:
     # No name would become a label like any other, and each combination of labels a class of its own.
     for row in rows:
-        if not row.fields[-1].strip():
+        if not row.texts[-1].strip():
             raise DataError(
                 "the label is missing; give one, leave the row out, or set data.label_separator if a row "
                 "may have several labels or none",
                 line=row.line,
             )
-        if row.fields[-1].endswith(LIST_SEPARATOR):
+        if not isinstance(row.fields[-1], str):
             raise DataError(
                 "the label is a list, so that a row may have several labels, or none; say so with "
                 "data.label_separator = '|'",
@@ -174,14 +176,13 @@ def _check_each_has_one(rows: Sequence[Row]) -> None:
 def encode_with(n_texts: int) -> Any:
     """The `encode` of a task with so many texts; the label comes after them, where it is known."""
 
-    def encode(fields: Sequence[str], tokenizers: Tokenizers, data: LabelData) -> LabelledExample:
+    def encode(fields: Sequence[Field], tokenizers: Tokenizers, data: LabelData) -> LabelledExample:
         """Ids of each text, and of the labels."""
-        texts = tuple(tokenizers[ROLE].encode(field) for field in fields[:n_texts])
+        texts = tuple(tokenizers[ROLE].encode(as_text(field)) for field in fields[:n_texts])
         labels: Labels = tokenizers[LABELS]
         if len(fields) == n_texts:
             return LabelledExample(texts, None)
-        field = fields[n_texts]
-        names = split_labels(field, data.label_separator) if labels.multi_label else [field.strip()]
+        names = labels_in(fields, data)
         return LabelledExample(texts, tuple(labels.id_of(name) for name in names))
 
     return encode

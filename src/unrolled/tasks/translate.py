@@ -1,7 +1,7 @@
-"""Translation: an encoder–decoder with attention, from parallel text to sentences.
+"""Translation: an encoder–decoder with attention, trained on parallel text.
 
 Bahdanau, Cho & Bengio 2015 (additive attention); Luong, Pham & Manning 2015 (multiplicative attention,
-input feeding). The model is in `tasks.seq2seq`; what translation adds are its scores.
+input feeding). The model is in `tasks.seq2seq`; translation only adds its scores.
 """
 
 from __future__ import annotations

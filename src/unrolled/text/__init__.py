@@ -1,7 +1,6 @@
-"""Strings to ids to batches; knows no model, and imports no torch.
+"""Text, from strings to ids and batches. Knows nothing of models, and does not import torch.
 
-`unrolled.text.batching` and `unrolled.data_report.pairs`, which load numpy, are imported by their own
-names.
+`unrolled.text.batching` and `unrolled.data_report.pairs` load NumPy and must be imported explicitly.
 """
 
 from unrolled.text.readers import column_names, read_rows

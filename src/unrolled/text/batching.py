@@ -1,6 +1,6 @@
-"""Batches of rows of like length, under a budget of tokens.
+"""Batches of rows with similar lengths and a limited number of tokens.
 
-The order is a function of (seed, epoch) alone, so a run can go on from any batch of any epoch.
+The order only depends on (seed, epoch), so a run can be resumed at any batch of any epoch.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ def batches(
     epoch: int = 0,
     shuffle: bool = True,
 ) -> Iterator[list[int]]:
-    """Lists of row indices; every index once per epoch.
+    """Yield lists of row indices; every index occurs once per epoch.
 
-    A batch costs its number of rows times its longest side, and no more than `max_tokens`; a row
-    that is longer by itself stands alone. Rows are sorted by their last side, then by the ones
-    before, ties in random order; the batches then come in random order.
+    The size of a batch is its number of rows times its longest side, at most `max_tokens`; a row that is
+    longer than this forms its own batch. Rows are sorted by their last side, then by the sides before
+    it, with ties in random order; the batches are then shuffled.
 
     Args:
         lengths: for each row, its length on each side, in tokens.
-        max_tokens: the budget of one batch, padding included, on its longest side.
-        seed: another seed, another order.
-        epoch: another epoch, another order and other batches.
-        shuffle: False for a fixed order, longest first, whatever the seed and epoch.
+        max_tokens: maximum size of a batch in tokens, including padding, on its longest side.
+        seed: random seed of the order.
+        epoch: number of the epoch; each epoch has a different order and different batches.
+        shuffle: False for a fixed order, longest first, regardless of seed and epoch.
 
     Raises:
-        ConfigError: the budget is not positive.
+        ConfigError: `max_tokens` is not positive.
 
     >>> list(batches([(3, 4), (9, 9), (3, 3), (4, 4)], max_tokens=12, shuffle=False))
     [[1], [2, 0, 3]]
@@ -55,7 +55,7 @@ def batches(
 def padding_share(
     lengths: Sequence[tuple[int, ...]], rows_of_batches: Iterable[Sequence[int]]
 ) -> float:
-    """Which share of the cells of all batches, all sides together, is padding.
+    """The share of padding among the cells of all batches, over all sides.
 
     >>> padding_share([(3, 2), (1, 2), (4, 2)], [[0, 1], [2]])
     0.125
@@ -78,13 +78,13 @@ def _table(lengths: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
 def _sorted_by_length(
     table: NDArray[np.int64], random: np.random.Generator | None
 ) -> NDArray[np.int64]:
-    """Row indices by last side, then by the earlier ones, ties at random or as they stand."""
+    """Row indices sorted by last side, then by the earlier sides; ties at random or in fixed order."""
     n_rows, n_sides = table.shape
     ties = np.arange(n_rows)[::-1] if random is None else random.permutation(n_rows)
     keys = [ties]
     for side in range(n_sides):
-        # Boustrophedon: the earlier side rises where the next is even and falls where it is odd,
-        # so that rows on either side of a step are alike.
+        # Boustrophedon: the earlier side increases where the next one is even and decreases where it is
+        # odd, so that neighbouring rows are similar when the next side changes.
         turned = side + 1 < n_sides
         sign = 1 - 2 * (table[:, side + 1] % 2) if turned else 1
         keys.append(table[:, side] * sign)
@@ -92,7 +92,7 @@ def _sorted_by_length(
 
 
 def _cut(longest: NDArray[np.int64], max_tokens: int) -> list[int]:
-    """Where each batch starts, and the end: as many rows as fit, in order."""
+    """The start of each batch, and the end of the last: as many rows as fit, in order."""
     bounds = [0]
     while bounds[-1] < len(longest):
         start = bounds[-1]

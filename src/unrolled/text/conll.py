@@ -13,13 +13,10 @@ from unrolled.errors import DataError
 from unrolled.text.files import endings
 from unrolled.text.lines import Line, read_lines
 from unrolled.text.rows import (
-    LIST_SEPARATOR,
     Row,
     check_count,
     count_columns,
-    has_separator,
     index_of,
-    join_list,
 )
 
 COLUMN_FILES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".col")
@@ -108,8 +105,6 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
                 path,
                 line.number,
             )
-        if LIST_SEPARATOR in line.text:
-            raise has_separator(path, line.number)
         is_open = True
         is_token = not (is_conllu and _NO_WORD.fullmatch(values[0]))
         yield ColumnLine(line.text, line.number, values if is_token else None)
@@ -171,6 +166,7 @@ def read_columns(path: Path, asked: tuple[str, ...] | None, n_columns: int | Non
     chosen: list[int] = []
     cells: list[list[str]] = []
     numbers: list[int] = []
+    seen: dict[str, str] = {}  # equal values share one string: tokens and tags recur
     n_rows = 0
     for line in column_lines(path):
         if line.values is None:
@@ -186,7 +182,7 @@ def read_columns(path: Path, asked: tuple[str, ...] | None, n_columns: int | Non
             value = line.values[column]
             if not value:
                 raise DataError(f"column {column + 1} is empty", path, line.number)
-            cell.append(value)
+            cell.append(seen.setdefault(value, value))
         numbers.append(line.number)
     if numbers:
         yield _sentence(cells, numbers)
@@ -211,7 +207,7 @@ def _sentence(cells: Sequence[Sequence[str]], numbers: Sequence[int]) -> Row:
     first, last = numbers[0], numbers[-1]
     is_whole = last - first + 1 == len(numbers)
     lines = range(first, last + 1) if is_whole else tuple(numbers)
-    return Row(tuple(join_list(cell) for cell in cells), first, lines)
+    return Row(tuple(tuple(cell) for cell in cells), first, lines)
 
 
 def _columns(text: str, by_tab: bool) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
@@ -15,7 +15,7 @@ from unrolled import documents, storage
 from unrolled.config import require
 from unrolled.errors import DataError, RunError, did_you_mean
 from unrolled.quoting import listed, quote
-from unrolled.text.rows import LIST_SEPARATOR
+from unrolled.text.rows import Field
 
 _MOST_BYTES = 64 << 20
 # What the file calls two of the fields.
@@ -162,16 +162,19 @@ def _not_labels(path: str | PathLike[str], problem: str) -> RunError:
     return RunError(f"{path}: not a file of labels ({problem}); restore it from a copy of the run")
 
 
-def split_labels(field: str, separator: str) -> list[str]:
+def split_labels(field: Field, separator: str) -> list[str]:
     """The labels of one example that may have several, or none.
 
-    Without a separator, a field that is no list is one label.
+    A text is split at the separator; where that is empty, it is one label.
 
     >>> split_labels("sport | politics", "|"), split_labels("", "|"), split_labels("a|b", "")
     (['sport', 'politics'], [], ['a|b'])
+    >>> split_labels(("sport", "politics"), "|")
+    ['sport', 'politics']
     """
-    between = LIST_SEPARATOR if LIST_SEPARATOR in field else separator
-    parts = field.split(between) if between else [field]
+    parts: Sequence[str] = field
+    if isinstance(field, str):
+        parts = field.split(separator) if separator else [field]
     return list(dict.fromkeys(name for part in parts if (name := part.strip())))
 
 

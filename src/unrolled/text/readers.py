@@ -18,7 +18,6 @@ from unrolled.text.files import endings
 from unrolled.text.lines import read_lines
 from unrolled.text.rows import (
     MOST_NAMED,
-    TABLES,
     Lists,
     PathOrPaths,
     Row,
@@ -28,7 +27,7 @@ from unrolled.text.rows import (
     index_of,
     place_of,
 )
-from unrolled.text.tables import open_table, read_table
+from unrolled.text.tables import TABLES, open_table, read_table
 
 
 def read_rows(
@@ -52,11 +51,10 @@ def read_rows(
         columns: the columns to return, in this order; None for all of them.
         n_columns: how many columns the caller needs; None for any number.
         names: a table that has just these columns is read in their order, whatever its own.
-        lists: which columns of a JSON file may hold a list of texts, which is taken as one field
-            (`join_list`): "none", the "last", or "all".
+        lists: which columns of a JSON file may hold a list of texts: "none", the "last", or "all".
         by_token: whether one file that is no table has a token on each line, with its columns: see
-            `column_lines`. Each sentence is a row of lists. Columns go by their numbers, from 1, or from
-            the end, -1; those of CoNLL-U also by their names. Where two are needed, they are the first
+            `conll.column_lines`. Each sentence is a row of lists. Columns are numbered from 1, or from
+            the end, -1; those of CoNLL-U also have their names. Where two are needed, they are the first
             and the last, and in CoNLL-U `form` and `upos`.
 
     Raises:
@@ -94,18 +92,6 @@ def column_names(path: PathOrPaths) -> tuple[str, ...]:
     if len(paths) > 1:
         return _parallel_names(paths)
     return open_table(paths[0])[0]
-
-
-# Lines
-
-
-# Tables: each format gives its header and a stream of (line number, values by header)
-
-
-# Columns: a token on each line
-
-
-# Parallel plain text
 
 
 def _parallel_names(paths: tuple[Path, ...]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,15 +13,13 @@ from unrolled.quoting import listed, quote
 
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
-
 MOST_NAMED = 12  # columns in a message
 
+Field = str | tuple[str, ...]
+"""A text, or a list of texts, as of the tokens of a sentence."""
 
 Lists = Literal["none", "last", "all"]
-
-
-LIST_SEPARATOR = "\x1f"
-"""Stands after each text of a list that became one field; a control character that no text holds."""
+"""Which columns of a JSON file may hold a list of texts."""
 
 
 @dataclass(frozen=True)
@@ -29,33 +27,38 @@ class Row:
     """One row of a data file.
 
     Args:
-        fields: the asked columns, in the asked order.
+        fields: the requested columns, in the requested order.
         line: 1-based line on which the row starts.
         lines: of a file with a token on each line, the line of each.
 
-    >>> Row(("Hello.", "Hola."), line=2).fields[1]
+    >>> Row(("Hello.", "Hola."), line=2).texts[1]
     'Hola.'
     """
 
-    fields: tuple[str, ...]
+    fields: tuple[Field, ...]
     line: int
     lines: Sequence[int] = ()
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The fields as texts, those that are lists joined by spaces."""
+        return tuple(as_text(field) for field in self.fields)
 
-def join_list(texts: Iterable[str]) -> str:
-    r"""A list of texts as one field, which `split_list` takes apart.
 
-    >>> split_list(join_list(["New York"])), split_list(join_list([])), split_list(" a  b ")
+def as_list(field: Field) -> list[str]:
+    """The texts of a list; of a single text, its parts between spaces.
+
+    >>> as_list(("New York",)), as_list(()), as_list(" a  b ")
     (['New York'], [], ['a', 'b'])
     """
-    return "".join(f"{text}{LIST_SEPARATOR}" for text in texts)
+    if isinstance(field, str):
+        return [part for part in field.split(" ") if part]
+    return list(field)
 
 
-def split_list(field: str) -> list[str]:
-    """The texts of a field that was a list; of another field, what stands between spaces."""
-    if field.endswith(LIST_SEPARATOR):
-        return field.split(LIST_SEPARATOR)[:-1]
-    return [part for part in field.split(" ") if part]
+def as_text(field: Field) -> str:
+    """A text as it is; the texts of a list joined by spaces."""
+    return field if isinstance(field, str) else " ".join(field)
 
 
 def as_paths(path: PathOrPaths) -> tuple[Path, ...]:
@@ -92,10 +95,3 @@ def index_of(path: Path | str, names: Sequence[str], name: str) -> int:
         f"{did_you_mean(name, names)}",
         path,
     )
-
-
-def has_separator(path: Path, line: int) -> DataError:
-    return DataError("a text holds the control character U+001F; remove it", path, line)
-
-
-TABLES = (".tsv", ".tab", ".csv", ".jsonl", ".ndjson")

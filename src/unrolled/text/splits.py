@@ -1,8 +1,8 @@
-"""Which rows a run trains on, chooses by, and is judged by.
+"""Split rows into training, validation and test parts.
 
-With one data file the parts are cut from it so that no sentence of either side stands in two of
-them. Rows that share a source or a target are linked, and a linked group goes to one part as a
-whole; where it goes is decided by a seeded hash of its text, so the order of rows does not matter.
+With a single data file, the parts are split from it so that no sentence of either side is in two of them.
+Rows that share a source or a target are linked, and a linked group stays together in one part. The part
+is determined by a seeded hash of the group's text, so the order of rows does not matter.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Annotated, Any, Literal
 from unrolled.config import Count, Range, check_fields
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.readers import read_rows
-from unrolled.text.rows import Lists, Row
+from unrolled.text.rows import Field, Lists, Row, as_text
 
 _SHARE_HELD_OUT = 0.05
 _MOST_HELD_OUT = 2000
 _LARGEST_GROUP_HELD_OUT = 0.01
-_ANY_GROUP_HELD_OUT = 5  # in a small file, 1 % of the rows is less than an ordinary repeat
+_ANY_GROUP_HELD_OUT = 5  # rows; in a small file, 1 % of the rows would be too few
 
 TooLong = Literal["skip", "truncate"]
 Length = Annotated[int, Range(1, 10**6)]  # tokens of a text
@@ -31,21 +31,21 @@ Length = Annotated[int, Range(1, 10**6)]  # tokens of a text
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the rows come from.
+    """The source of the rows.
 
     Args:
         train: one table, or one plain-text file per column.
-        valid: the same for validation; empty to cut it from `train`.
-        test: the same for the test; empty to cut it from `train`.
-        columns: the columns to read, in the task's order; empty for all of them.
-        valid_size: rows to cut for validation; 0 for 5 %, at most 2,000.
-        test_size: rows to cut for the test; 0 for 5 %, at most 2,000.
-        split_seed: another seed, another split.
-        max_length: the most tokens a training row may have on any side, end of sentence included.
-        too_long: whether longer training rows are skipped or cut off.
+        valid: the same for validation; empty to split it from `train`.
+        test: the same for the test; empty to split it from `train`.
+        columns: the columns to read, in the task's order; empty for all columns.
+        valid_size: number of rows to split off for validation; 0 means 5 %, at most 2,000.
+        test_size: number of rows to split off for the test; 0 means 5 %, at most 2,000.
+        split_seed: random seed of the split.
+        max_length: maximum number of tokens of a training row on any side, including end of sentence.
+        too_long: whether longer training rows are skipped ("skip") or cut off ("truncate").
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: a value is out of range or unknown.
 
     >>> DataConfig(train=("phrases.tsv",)).max_length
     100
@@ -70,21 +70,21 @@ Keep = Literal["start", "end", "both"]
 
 @dataclass(frozen=True)
 class LabelData(DataConfig):
-    """Where labelled rows come from; what is not said here is as in `DataConfig`.
+    """The source of labelled rows; other settings are as in `DataConfig`.
 
-    A text longer than `max_length` is cut, in training and in answers, and the model says so; with
-    `too_long = "skip"` it is left out of training, and cut all the same where an answer is asked for.
+    A text longer than `max_length` is cut off, in training and in prediction, and the model reports it;
+    with `too_long = "skip"`, it is left out of training, but still cut off in prediction.
 
     Args:
-        max_length: the most tokens of a text that are read.
-        too_long: whether longer training rows are skipped or cut.
-        keep: what of a longer text is read: its "start", its "end", or half of each ("both").
-        label_separator: what stands between the labels of an example that may have several, or none;
-            empty where each has one. In JSON lines they may be a list.
+        max_length: maximum number of tokens of a text that are read.
+        too_long: whether longer training rows are skipped ("skip") or cut off ("truncate").
+        keep: which part of a longer text is read: its "start", its "end", or half of each ("both").
+        label_separator: separator between the labels of an example, for examples with any number of
+            labels; empty if each example has one label. In JSON lines, the labels may be a list.
         averaged: labels whose mean F1 is the score `mean_f1`, e.g. ["FAVOR", "AGAINST"] for stance.
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: a value is out of range or unknown.
     """
 
     max_length: Length = 400
@@ -99,12 +99,12 @@ class Splits:
     """The three parts of the data.
 
     Args:
-        train: rows to learn from.
-        valid: rows to choose by.
-        test: rows to judge by.
-        n_empty: training rows left out because a side is empty.
-        n_duplicates: repeated rows left out of the validation and test parts that were cut.
-        cut: the parts that were cut from the training file, rather than read from their own.
+        train: training rows.
+        valid: validation rows.
+        test: test rows.
+        n_empty: number of training rows left out because a field is empty.
+        n_duplicates: number of repeated rows left out of parts that were split from the training file.
+        cut: the parts that were split from the training file instead of being read from their own files.
     """
 
     train: list[Row]
@@ -119,44 +119,44 @@ class Splits:
         return f"{text} ({' and '.join(self.cut)} cut from the training file)" if self.cut else text
 
 
-def has_no_empty_field(fields: Sequence[str]) -> bool:
-    """Whether each field holds more than white space."""
-    return all(text.strip() for text in fields)
+def has_no_empty_field(fields: Sequence[Field]) -> bool:
+    """Whether each field contains more than white space."""
+    return all(as_text(field).strip() for field in fields)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a task asks of its rows.
+    """What a task requires of its rows.
 
     Args:
         is_full: fields → whether there is something to learn from them.
-        linked: fields → the texts, side by side, that may not stand in two parts.
-        lists: which columns of a JSON file may hold a list of texts.
-        by_token: whether a file that is no table has a token on each line (`readers.column_lines`).
-        names: of the columns; a table that has just these is read by name.
-        labels: fields, the `[data]` section → the labels of a row, which must stand in the training part.
+        linked: fields → the texts, one per side, that must not be in two parts.
+        lists: which columns of a JSON file may contain a list of texts.
+        by_token: whether a file that is not a table has one token per line (`readers.column_lines`).
+        names: names of the columns; a table that has exactly these is read by name.
+        labels: fields, the `[data]` section → the labels of a row, which must occur in the training part.
     """
 
-    is_full: Callable[[Sequence[str]], bool] = has_no_empty_field
-    linked: Callable[[Sequence[str]], Sequence[str]] = tuple
+    is_full: Callable[[Sequence[Field]], bool] = has_no_empty_field
+    linked: Callable[[Sequence[Field]], Sequence[Field]] = tuple
     lists: Lists = "none"
     by_token: bool = False
     names: tuple[str, ...] = ()
-    labels: Callable[[Sequence[str], Any], Sequence[str]] | None = None
+    labels: Callable[[Sequence[Field], Any], Sequence[str]] | None = None
 
 
 def read_splits(
     config: DataConfig, n_columns: int | None = None, reading: Reading = Reading()
 ) -> Splits:
-    """Read the parts, cutting those that have no file of their own from the training file.
+    """Read the parts; those without their own files are split from the training file.
 
-    Files given for validation or test are taken as they are, so that scores on a published set can
-    be compared; from cut parts, exact duplicates are removed. A group of linked rows larger than
-    1 % of all (and than 5 rows) stays in training, and so does one that a label would leave training
-    with. Without a training file, only the files given are read.
+    Files given for validation or test are used unchanged, so that scores on published data sets can be
+    compared; exact duplicates are removed from parts that were split off. A group of linked rows that is
+    larger than 1 % of all rows (and than 5 rows) stays in training, and so does one with the last
+    occurrence of a label. Without a training file, only the given files are read.
 
     Raises:
-        DataError: a file cannot be read as asked, or cannot be split.
+        DataError: a file cannot be read with these settings, or cannot be split.
         ConfigError: no file is given.
     """
     if not (config.train or config.valid or config.test):
@@ -192,10 +192,10 @@ def read_splits(
 def rows_of(
     config: DataConfig, paths: Sequence[str], n_columns: int | None, reading: Reading = Reading()
 ) -> list[Row]:
-    """The rows of one part's files.
+    """Read the rows of one part's files.
 
     Raises:
-        DataError: a file cannot be read as asked.
+        DataError: a file cannot be read with these settings.
     """
     return list(
         read_rows(
@@ -221,7 +221,7 @@ def linked_groups(rows: Iterable[Sequence[str]]) -> list[list[int]]:
         parent.append(index)
         for side, text in enumerate(sides):
             other = first.setdefault((side, text), index)
-            # Path halving, towards the smaller index: near-constant time a look-up.
+            # Union–find with path halving, towards the smaller index: nearly constant time per look-up.
             root = index
             while parent[root] != root:
                 parent[root] = parent[parent[root]]
@@ -243,12 +243,13 @@ def _default_size(n_rows: int) -> int:
     return min(_MOST_HELD_OUT, max(1, round(n_rows * _SHARE_HELD_OUT)))
 
 
-def same_text(text: str) -> str:
-    r"""What makes two sentences the same: their characters, whatever the spacing and code points.
+def same_text(field: Field) -> str:
+    r"""Normalise spacing and code points, so that equal sentences become equal strings.
 
-    >>> same_text("caf\u00e9  now ") == same_text("cafe\u0301 now")
+    >>> same_text("caf\u00e9  now ") == same_text(("cafe\u0301", "now"))
     True
     """
+    text = as_text(field)
     return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
@@ -258,7 +259,7 @@ def _cut(
     config: DataConfig,
     reading: Reading,
 ) -> tuple[list[Row], dict[str, list[Row]]]:
-    """Rows left for training, and the parts of the given sizes."""
+    """Split parts of the given sizes from the rows; return the rows left for training, and the parts."""
     if not sizes:
         return rows, {}
     texts = [tuple(same_text(text) for text in reading.linked(row.fields)) for row in rows]
@@ -289,7 +290,7 @@ def _cut(
         if not part or len(held_out) == len(rows):
             largest = max(len(group) for group in groups)
             chained = f", linked in groups of up to {largest:,} by repeated sentences"
-            alone = f", {n_alone:,} of which hold the last of a label that training needs"
+            alone = f", {n_alone:,} of which have a label that training would lose"
             raise DataError(
                 f"cannot cut {sizes[name]:,} rows for {name} from {len(rows):,} rows"
                 f"{chained if largest > 1 else ''}{alone if n_alone else ''}; give a file with "

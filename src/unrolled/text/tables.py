@@ -14,16 +14,13 @@ from unrolled.text.files import endings
 from unrolled.text.limits import line_too_long, longest_line
 from unrolled.text.lines import Line, carriage_returns, read_lines
 from unrolled.text.rows import (
-    LIST_SEPARATOR,
     MOST_NAMED,
-    TABLES,
+    Field,
     Lists,
     Row,
     check_count,
     count_columns,
-    has_separator,
     index_of,
-    join_list,
 )
 
 _MISSING = object()
@@ -48,23 +45,24 @@ def read_table(
     columns = list(zip(chosen, takes_list, strict=True))
     line = 0
     for line, values in records:
-        yield Row(tuple(_text(values[i], path, line, names[i], so) for i, so in columns), line)
+        yield Row(tuple(_field(values[i], path, line, names[i], so) for i, so in columns), line)
     if not line:
         raise DataError(f"no rows after the header {listed(names, MOST_NAMED)}", path)
 
 
-def _text(value: object, path: Path, line: int, name: str, lists: bool) -> str:
+def _field(value: object, path: Path, line: int, name: str, lists: bool) -> Field:
+    if lists and isinstance(value, list):
+        return tuple(_text(each, path, line, name) for each in value)
+    return _text(value, path, line, name)
+
+
+def _text(value: object, path: Path, line: int, name: str) -> str:
     if isinstance(value, str):
         return value
     if value is _MISSING:
         raise DataError("missing; every object needs this key", path, line, name)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    if lists and isinstance(value, list):
-        texts = [_text(each, path, line, name, lists=False) for each in value]
-        if any(LIST_SEPARATOR in text for text in texts):
-            raise has_separator(path, line)
-        return join_list(texts)
     kind = "null" if value is None else type(value).__name__
     hint = "; write it as one text" if kind == "list" else ""
     raise DataError(f"expected text or a number, found {kind}{hint}", path, line, name)
@@ -209,3 +207,6 @@ _FORMATS: dict[str, _OpenFormat] = {
     ".jsonl": _open_jsonl,
     ".ndjson": _open_jsonl,
 }
+
+TABLES = tuple(_FORMATS)
+"""How the names of tables end."""

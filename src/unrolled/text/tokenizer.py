@@ -1,10 +1,10 @@
-"""Text to ids and back: characters, words, what stands between spaces, or byte pairs.
+"""Tokenizers: characters, words, strings between spaces, or byte pairs.
 
-All four are `tokenizers` pipelines and are saved as that library's plain `tokenizer.json`. Text
-is put into Unicode normal form C first: an "é" typed as one or as two code points is one token.
+All four are `tokenizers` pipelines and are saved as that library's plain `tokenizer.json`. Text is first
+converted to Unicode normal form C: an "é" typed as one or as two code points is the same token.
 
 Byte pairs (Sennrich, Haddow and Birch 2016, "Neural machine translation of rare words with subword
-units"; over UTF-8 bytes as in Radford et al. 2019) have no unknown tokens: any text comes back.
+units"; over UTF-8 bytes as in Radford et al. 2019) have no unknown tokens: decoding restores any text.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 Kind = Literal["char", "word", "space", "bpe"]
 
 _N_BYTES = 256
-_ENCODE_CHUNK = 8192  # bounds the memory of the library's records, which outweigh the ids tenfold
+_ENCODE_CHUNK = 8192  # limits the memory of the library's records, ten times larger than the ids
 _ENCODE_CHARACTERS = 1 << 20
-_SEGMENT = 1 << 16  # characters of a text that are encoded at once, so that Ctrl-C need not wait
-_LONGEST_SEGMENT = 1 << 18  # where no word ends
+_SEGMENT = 1 << 16  # characters of a text that are encoded at once, so that Ctrl-C responds quickly
+_LONGEST_SEGMENT = 1 << 18  # if no word ends
 
-# A word keeps the apostrophes and hyphens inside it ("o'clock", "well-known"), but English clitics
-# are split off as in the Penn Treebank ("do" "n't", "Tom" "'s"): pretrained vectors are stored so.
+# A word keeps the apostrophes and hyphens inside it ("o'clock", "well-known"), but English clitics are
+# split off as in the Penn Treebank ("do" "n't", "Tom" "'s"), as they are in pretrained vectors.
 _LETTERS = r"[\p{L}\p{M}\p{N}_]"
 _APOSTROPHE = "['\u2019]"
 _CLITIC = rf"{_APOSTROPHE}(?i:s|m|d|ll|re|ve)(?!{_LETTERS})"
@@ -59,9 +59,9 @@ _WORD_PATTERN = "|".join(
     )
 )
 
-# Words keep their inner apostrophes, so that "don't" can become one token; digits stand alone, so
-# that an unseen number is spelled and can be copied. Letters and marks never share a piece, so no
-# merge can spell a special token such as "</s>".
+# Words keep their inner apostrophes, so that "don't" can become one token; each digit is separate, so
+# that an unseen number is spelled and can be copied. Letters and other punctuation marks are never in the
+# same piece, so no merge can spell a special token such as "</s>".
 _SUBWORD_PATTERN = (
     r" ?[\p{L}\p{M}]+(?:['\u2019][\p{L}\p{M}]+)*| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
 )
@@ -69,22 +69,22 @@ _SUBWORD_PATTERN = (
 
 @dataclass(frozen=True)
 class TextConfig:
-    """How text becomes tokens.
+    """How text is split into tokens.
 
     Args:
         kind: `bpe` (byte pairs; no unknown tokens), `word` (words and punctuation marks), `space`
-            (whatever stands between white space, for text that is already in tokens), or `char`.
-        vocab_size: the most tokens a vocabulary may have, the four special ones included.
-        min_count: a character or word seen less often is unknown; a byte pair seen less often is
-            not merged (nor is one seen only once).
-        lowercase: whether upper case is folded away.
-        shared: one vocabulary for both sides of a pair, rather than one each.
-        max_word_length: characters of the longest word that a vocabulary is learned from. Longer ones,
-            which are hardly words, are unknown; byte pairs are learned from their first hundred pieces of
-            this length.
+            (strings between white space, for text that is already tokenised), or `char`.
+        vocab_size: maximum size of a vocabulary, including the four special tokens.
+        min_count: characters or words with a lower count are unknown; byte pairs with a lower count, or
+            that occur only once, are not merged.
+        lowercase: whether to convert text to lower case.
+        shared: whether both sides of a pair share one vocabulary instead of having separate ones.
+        max_word_length: maximum number of characters of a word from which a vocabulary is learned.
+            Longer strings, which are hardly words, are unknown; byte pairs are learned from their first
+            hundred pieces of this length.
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: a value is out of range or unknown.
 
     >>> TextConfig(kind="word").vocab_size
     8000
@@ -106,16 +106,16 @@ class TextConfig:
 
 
 class Tokenizer:
-    """A trained vocabulary: `encode` gives ids, `decode` gives readable text back.
+    """A tokenizer with a trained vocabulary: `encode` returns ids, `decode` readable text.
 
     Ids 0 to 3 are padding, unknown, begin and end of sequence. `encode` adds none of them, and text
-    that happens to spell one ("</s>") is encoded as ordinary characters; where tokens stand between
-    white space, it is unknown, as is `<unk>` itself, with which prepared corpora mark rare words.
+    that happens to spell one ("</s>") is encoded as ordinary characters. With kind `space`, such text is
+    unknown, as is `<unk>` itself, with which prepared corpora mark rare words.
 
-    Byte pairs come in two sorts. For single sentences every text starts with a space, which
-    `decode` takes off again, so that a word is the same token first and elsewhere. With `running`,
-    text is taken as it is, and may be encoded in pieces: a text cut before a line end, where the
-    next line does not start with white space, has the ids of its pieces one after another.
+    There are two variants of byte pairs. For single sentences, every text starts with a space, which
+    `decode` removes again, so that a word is the same token at the start and elsewhere. With `running`,
+    text is encoded as it is and may be encoded in pieces: a text that is split before a line end, where
+    the next line does not start with white space, has the ids of its pieces one after another.
 
     >>> words = Tokenizer.train(["¿Dónde está?", "I don't know."], TextConfig(kind="word"))
     >>> words.pieces(words.encode("I don't know."))
@@ -126,24 +126,24 @@ class Tokenizer:
 
     def __init__(self, inner: tokenizers.Tokenizer) -> None:
         self.inner = inner
-        # Not part of tokenizer.json; without it "</s>" in a user's text would end the sentence.
+        # Not part of tokenizer.json; without it, "</s>" in a user's text would end the sentence.
         inner.encode_special_tokens = True
         self.kind: Kind = _kind_of(inner)
-        # Asked of the normaliser, for the file has no field of ours; without byte pairs it is always so.
+        # Derived from the normaliser, as the file has no field for it; always True except for byte pairs.
         self.running = inner.normalizer is None or inner.normalizer.normalize_str("x") == "x"
         self._tokens = [inner.id_to_token(i) or "" for i in range(inner.get_vocab_size())]
 
     @classmethod
     def train(cls, texts: Iterable[str], config: TextConfig, *, running: bool = False) -> Tokenizer:
-        r"""Learn a vocabulary; the same texts in any order give the same one.
+        r"""Learn a vocabulary; the order of the texts does not matter.
 
-        Tokens are ordered by falling count, then by code point; byte pairs by order of merging.
+        Tokens are ordered by decreasing count, then by code point; byte pairs by order of merging.
 
         Args:
-            texts: what to learn from.
-            config: what a token is, and how many there may be.
+            texts: the training texts.
+            config: the kind of tokens, and the size of the vocabulary.
             running: whether the texts are pieces of running text rather than sentences; then byte
-                pairs put no space before a text. Changes nothing for the other kinds.
+                pairs put no space before a text. Has no effect on the other kinds.
 
         >>> code = Tokenizer.train(["if x:\n    y()\n"] * 2, TextConfig(), running=True)
         >>> code.decode(code.encode("\n    y()"))
@@ -153,7 +153,7 @@ class Tokenizer:
         split = inner.pre_tokenizer
         texts = _without_long_words(_in_segments(_well_formed(texts)), config)
         if config.kind == "space":
-            # A word of the text that spells a special token would take that token's id away.
+            # A word of the text that spells a special token would take over its id.
             inner.pre_tokenizer = pre_tokenizers.Sequence(
                 [split, pre_tokenizers.Split(Regex(_SPELLED_SPECIAL), "removed")]
             )
@@ -163,12 +163,12 @@ class Tokenizer:
 
     @classmethod
     def of_tokens(cls, tokens: Iterable[str], config: TextConfig) -> Tokenizer:
-        """A vocabulary of tokens as they are, however they would be split; `ids_of` looks them up.
+        """Create a vocabulary from given tokens, which are not split any further; see `ids_of`.
 
         Args:
-            tokens: every occurrence, of which the vocabulary is made.
-            config: of kind `word` or `space`, which says how `split` and `encode` take other text apart;
-                how large the vocabulary may be, and whether upper case is folded away.
+            tokens: all occurrences of the tokens.
+            config: the kind, `word` or `space`, determines how `split` and `encode` split other text;
+                also the size of the vocabulary, and whether text is converted to lower case.
 
         >>> words = Tokenizer.of_tokens(["U.N.-led", "New York", "U.N.-led"], TextConfig(kind="word"))
         >>> words.pieces(words.ids_of(["New York", "U.N.-led", "York"]))
@@ -193,11 +193,11 @@ class Tokenizer:
         return cls(inner)
 
     def extended(self, tokens: Iterable[str]) -> Tokenizer:
-        """The same vocabulary and more tokens after it, which no text need hold; ids stay as they are.
+        """Return a tokenizer with more tokens at the end of the vocabulary; existing ids do not change.
 
         Args:
-            tokens: in the order in which they get their ids. Passed over is what is known already, and
-                what no text can spell, as capitals where upper case is folded away.
+            tokens: the new tokens, in the order of their ids. Known tokens are skipped, and so are tokens
+                that no text can produce, such as capitals if text is converted to lower case.
 
         Raises:
             ConfigError: the kind is neither `word` nor `space`.
@@ -220,7 +220,7 @@ class Tokenizer:
         """Read a `tokenizer.json` written by `save`.
 
         Raises:
-            RunError: the file is missing, damaged, or was made by something else.
+            RunError: the file is missing or damaged, or was not written by this toolkit.
         """
         try:
             text = documents.read_text(path, tokenizer_files.MOST_BYTES)
@@ -246,13 +246,13 @@ class Tokenizer:
         return len(self._tokens)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of one text, without begin and end."""
+        """Return the ids of one text, without begin and end."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of many texts, on all cores; a very long text is encoded in segments, cut at spaces.
+        """Return the ids of many texts, using all cores; a very long text is split at spaces.
 
-        A word of more than 262,144 characters becomes several.
+        A word of more than 262,144 characters is split into several.
         """
         rows: list[list[int]] = []
         chunk: list[str] = []
@@ -270,7 +270,7 @@ class Tokenizer:
                 chunk, size = [], 0
         rows += self._encode_chunk(chunk)
         if self.kind == "space":
-            # Padding, begin and end are looked up like any word; in a text they are unknown words.
+            # The library looks up padding, begin and end like words, but in a text they are unknown.
             return [
                 row if _UNWRITTEN.isdisjoint(row) else [_AS_TEXT.get(i, i) for i in row]
                 for row in rows
@@ -290,7 +290,7 @@ class Tokenizer:
 
     @cached_property
     def _inside(self) -> tokenizers.Tokenizer:
-        """For what stands inside a text, so that no space is put before it."""
+        """The tokenizer for segments inside a text, which puts no space before them."""
         if self.running:
             return self.inner
         inner = tokenizers.Tokenizer.from_str(self.inner.to_str())
@@ -299,33 +299,54 @@ class Tokenizer:
         inner.encode_special_tokens = True
         return inner
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Readable text. Padding, begin and end are dropped; an unknown token reads `<unk>`.
+    def decode(self, ids: Sequence[int], others: Sequence[str] = ()) -> str:
+        """Return readable text, without padding, begin and end; an unknown token becomes `<unk>`.
 
-        Characters and byte pairs come back as they were (in normal form C); words are written as a
-        sentence would be, and what stood between white space is joined by single spaces.
+        Characters and byte pairs give the original text (in normal form C); words are joined as in a
+        sentence, and tokens of kind `space` by single spaces.
+
+        Args:
+            ids: the ids of the tokens.
+            others: tokens that are in no vocabulary, such as copied ones, with ids from V on.
+
+        >>> Tokenizer.train(["a cat"], TextConfig(kind="word")).decode([4, 6], ["Zoe"])
+        'a Zoe'
         """
-        kept = [i for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)]
+        tokens = self.tokens([i for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)], others)
         if self.kind == "word":
-            return join_words([self._tokens[i] for i in kept])
+            return join_words(tokens)
         if self.kind == "space":
-            return " ".join(self._tokens[i] for i in kept)
+            return " ".join(tokens)
         if self.kind == "char":
-            return "".join(self._tokens[i] for i in kept)
-        written = _bytes_of([self._tokens[i] for i in kept]).decode("utf-8", "replace")
+            return "".join(tokens)
+        written = _bytes_of(tokens).decode("utf-8", "replace")
         return written if self.running else written.removeprefix(" ")
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        """One string to show per id; in byte pairs a leading space marks the start of a word.
+    def tokens(self, ids: Sequence[int], others: Sequence[str] = ()) -> list[str]:
+        """Return the tokens as stored in the vocabulary, where byte pairs are written in their own way.
+
+        Args:
+            ids, others: as for `decode`.
+        """
+        n = len(self)
+        return [self._tokens[i] if i < n else others[i - n] for i in ids]
+
+    def pieces(self, ids: Sequence[int], others: Sequence[str] = ()) -> list[str]:
+        """Return one readable string per id; for byte pairs, a leading space marks the start of a word.
 
         Part of a character is shown as its bytes, `<C3>`.
+
+        Args:
+            ids, others: as for `decode`.
         """
+        tokens = self.tokens(ids, others)
         if self.kind != "bpe":
-            return [self._tokens[i] for i in ids]
-        return [SPECIALS[i] if i < len(SPECIALS) else _show(self._tokens[i]) for i in ids]
+            return tokens
+        shown = zip(ids, tokens, strict=True)
+        return [token if i < len(SPECIALS) else _show(token) for i, token in shown]
 
     def ids_of(self, tokens: Sequence[str]) -> list[int]:
-        """The id of each of some tokens, taken whole; of one that is not in the vocabulary, unknown.
+        """Look up the ids of whole tokens; tokens that are not in the vocabulary are unknown.
 
         >>> Tokenizer.train(["to be"], TextConfig(kind="space")).ids_of(["be", "to be", "<s>"])
         [4, 1, 1]
@@ -338,18 +359,18 @@ class Tokenizer:
 
     @cached_property
     def _places(self) -> dict[str, int]:
-        """The ids of all tokens but the special ones, which no text can spell."""
+        """The ids of all tokens except the special ones, which no text can spell."""
         first = len(SPECIALS)
         return {token: place for place, token in enumerate(self._tokens[first:], start=first)}
 
     def split(self, text: str, *, folded: bool = True) -> list[str]:
-        """The tokens of a text as they are written there, whatever the vocabulary knows.
+        """Split a text into tokens as written, including those that are not in the vocabulary.
 
-        Of byte pairs, which have no unknown ones, those that are shown by `pieces`.
+        For byte pairs, which have no unknown tokens, these are the strings returned by `pieces`.
 
         Args:
-            text: to split.
-            folded: whether upper case is folded away, where the vocabulary does so.
+            text: the text to split.
+            folded: whether to convert to lower case if the vocabulary is lower-cased.
 
         >>> Tokenizer.train(["a"], TextConfig(kind="word", lowercase=True)).split("Don't go.")
         ['do', "n't", 'go', '.']
@@ -364,10 +385,10 @@ class Tokenizer:
         return pieces
 
     def word_places(self, ids: Sequence[int]) -> list[tuple[int, int]]:
-        """Where each word begins and ends among the ids of a text: what stands between white space.
+        """The start and end of each word (string between white space) in the ids of a text.
 
-        Where tokens are words, or stand between spaces, each is one. A byte pair that begins with white
-        space begins a word; characters of white space are in none.
+        For the kinds `word` and `space`, each token is a word. A byte pair that begins with white space
+        begins a word; white-space characters belong to no word.
 
         >>> letters = Tokenizer.train(["to be"], TextConfig(kind="char"))
         >>> letters.word_places(letters.encode("to be"))
@@ -378,7 +399,7 @@ class Tokenizer:
         begins, blank = self._white_space
         places: list[tuple[int, int]] = []
         open_at: int | None = None
-        is_blank = True  # all that the open word has
+        is_blank = True  # whether the open word has only white space so far
         for place, id_ in enumerate(ids):
             if open_at is not None and id_ in begins and not is_blank:
                 places.append((open_at, place))
@@ -392,17 +413,17 @@ class Tokenizer:
 
     @cached_property
     def _white_space(self) -> tuple[frozenset[int], frozenset[int]]:
-        """The tokens that begin with white space, and those that are nothing else."""
+        """The tokens that begin with white space, and those that consist of white space."""
         written = self.token_bytes()
         if self.kind == "char":
-            blank = frozenset(i for i, each in enumerate(written) if each.decode("utf-8").isspace())
+            blank = frozenset(i for i, text in enumerate(written) if text.decode("utf-8").isspace())
             return blank, blank
-        begins = frozenset(i for i, each in enumerate(written) if each[:1].isspace())
+        begins = frozenset(i for i, text in enumerate(written) if text[:1].isspace())
         return begins, frozenset(i for i in begins if written[i].isspace())
 
     @cached_property
     def silent(self) -> frozenset[int]:
-        """Tokens that say nothing: the special ones, `<unk>` among them, and tokens of white space.
+        """Tokens without content: the special ones, including `<unk>`, and white space.
 
         >>> letters = Tokenizer.train(["to be"], TextConfig(kind="char"))
         >>> letters.silent.issuperset(letters.encode("Ä Ö"))
@@ -412,24 +433,23 @@ class Tokenizer:
         return specials if self.kind in ("word", "space") else specials | self._white_space[1]
 
     def id_of(self, token: str) -> int | None:
-        """The id of the token that is exactly this text, or None where no single token is.
+        """The id of the token that is exactly this text, or None if there is no such token.
 
-        A special token goes by its name, `<unk>`.
+        Special tokens are looked up by name, `<unk>`.
 
         >>> Tokenizer.train(["to be"], TextConfig(kind="word")).id_of("be")
         4
         """
         if self.kind == "bpe" and token not in SPECIALS:
             token = "".join(_CHARACTERS[byte] for byte in token.encode("utf-8", "replace"))
-        found: int | None = self.inner.token_to_id(token)
-        return found
+        id_: int | None = self.inner.token_to_id(token)
+        return id_
 
     def token_bytes(self) -> list[bytes]:
-        """For each id, the bytes of UTF-8 it stands for; nothing for the four special tokens.
+        """The UTF-8 bytes of each id; empty for the four special tokens.
 
-        In byte pairs and characters, the bytes of a text's ids joined are the text (after the
-        space that stands before a text that is not `running`). A byte pair may hold a part of a
-        character.
+        For byte pairs and characters, the joined bytes of a text's ids are the text (after the space that
+        is put before it, unless `running`). A byte pair may contain a part of a character.
 
         >>> Tokenizer.train(["é"], TextConfig(kind="char")).token_bytes()
         [b'', b'', b'', b'', b'\xc3\xa9']
@@ -443,7 +463,7 @@ class Tokenizer:
 
 
 def join_words(words: Sequence[str]) -> str:
-    """Write words and punctuation marks as a sentence.
+    """Join words and punctuation marks to a sentence.
 
     >>> join_words(["¿", "Do", "n't", "you", "(", "really", ")", "know", "?"])
     "¿Don't you (really) know?"
@@ -451,12 +471,12 @@ def join_words(words: Sequence[str]) -> str:
     last_apostrophe = max((i for i, word in enumerate(words) if word == "'"), default=-1)
     written: list[str] = []
     open_quotes: set[str] = set()
-    glued = True  # nothing stands before the first word
+    glued = True  # no space before the first word
     for i, word in enumerate(words):
         opens = word in _OPENING
         closes = word in _CLOSING or _CLITIC_OR_DOTS.fullmatch(word) is not None
         if word in _QUOTES:
-            # A last apostrophe that closes nothing is a possessive: "the boys' room".
+            # The last apostrophe is a possessive if it closes no quotation: "the boys' room".
             closes = word in open_quotes or 0 < i == last_apostrophe
             opens = not closes
             if closes:
@@ -479,20 +499,20 @@ _CURRENCIES = frozenset("$£€¥")
 _CLITIC_OR_DOTS = re.compile(r"n['\u2019]t|['\u2019](?:s|m|d|ll|re|ve)|\.{2,}", re.IGNORECASE)
 
 
-# What a text between white space may not become, and what it becomes instead.
+# Ids that a token of kind `space` must not get, and the ids that replace them.
 _AS_TEXT = {PAD_ID: UNK_ID, BOS_ID: UNK_ID, EOS_ID: UNK_ID}
 _UNWRITTEN = frozenset(_AS_TEXT)
 _SPELLED_SPECIAL = rf"\A(?:{'|'.join(SPECIALS)})\z"
 
 
 def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
-    """The pipeline of a configuration, without a vocabulary yet."""
+    """The pipeline of a configuration, without a vocabulary."""
     steps = _normal_form(config.lowercase)
     specials = _special_tokens()
     if config.kind == "bpe":
         inner = tokenizers.Tokenizer(models.BPE())
         if not running:
-            # Every text starts with a space, so that a word is the same token first and elsewhere.
+            # Every text starts with a space, so that a word is the same token at the start and elsewhere.
             steps.append(normalizers.Prepend(" "))
         inner.pre_tokenizer = pre_tokenizers.Sequence(
             [
@@ -529,20 +549,20 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
 
 @cache
 def _pipelines() -> tuple[dict[str, Any], ...]:
-    """What a file of each kind holds, but for the vocabulary."""
+    """The contents of a file of each kind, without the vocabulary."""
     kinds: tuple[Kind, ...] = get_args(Kind)
-    ways = [
+    variants = [
         (TextConfig(kind=kind, lowercase=lowercase), running)
         for kind in kinds
         for lowercase in (False, True)
         for running in ((False, True) if kind == "bpe" else (False,))
     ]
-    found = []
-    for config, running in ways:
+    pipelines = []
+    for config, running in variants:
         inner, _ = _untrained(config, running)
         inner.add_special_tokens(_special_tokens())
-        found.append(json.loads(inner.to_str()))
-    return tuple(found)
+        pipelines.append(json.loads(inner.to_str()))
+    return tuple(pipelines)
 
 
 def _damaged(path: str | PathLike[str], problem: str) -> RunError:
@@ -571,7 +591,7 @@ def _normalised(inner: tokenizers.Tokenizer, token: str) -> str:
 
 
 def _kind_of(inner: tokenizers.Tokenizer) -> Kind:
-    """Told from the model, its decoder and splitter: the file has no field of ours."""
+    """The kind, derived from the model, decoder and pre-tokenizer: the file has no field for it."""
     if isinstance(inner.model, models.BPE) and isinstance(inner.decoder, decoders.ByteLevel):
         return "bpe"
     if isinstance(inner.model, models.WordLevel) and isinstance(inner.decoder, decoders.Fuse):
@@ -585,7 +605,7 @@ def _kind_of(inner: tokenizers.Tokenizer) -> Kind:
 
 
 def _well_formed(texts: Iterable[str]) -> Iterator[str]:
-    """Half surrogate pairs, which no file in UTF-8 holds, become question marks."""
+    """Replace half surrogate pairs, which UTF-8 files cannot contain, by question marks."""
     for text in texts:
         if text.isascii():
             yield text
@@ -602,17 +622,17 @@ def _in_segments(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _segments(text: str) -> Iterator[str]:
-    """A long text in parts whose tokens are the text's: no token of any kind reaches over such a place.
+    """Split a long text at positions across which no token of any kind extends.
 
-    That is before a space alone between two characters that are none. Where there is none for long, the
-    text is cut all the same, but not before what its last character may be composed with.
+    Such a position is before a single space between two other characters. If there is none for a long
+    stretch, the text is split anyway, but not between characters that may be composed into one.
     """
     start = 0
     while len(text) - start > _SEGMENT:
         end = _lone_space(text, start + 1, start + _SEGMENT)
         if not end:
-            found = _LONE_SPACE.search(text, start + _SEGMENT, start + _LONGEST_SEGMENT)
-            end = found.start() if found else start + _LONGEST_SEGMENT
+            match = _LONE_SPACE.search(text, start + _SEGMENT, start + _LONGEST_SEGMENT)
+            end = match.start() if match else start + _LONGEST_SEGMENT
         if end >= len(text) - 1:
             break
         for _ in range(_MOST_COMPOSED if text[end] != " " else 0):
@@ -626,11 +646,11 @@ def _segments(text: str) -> Iterator[str]:
 
 _LONE_SPACE = re.compile(r"(?<=\S) (?=\S)")
 _MOST_COMPOSED = 32
-_MOST_PIECES = 100  # of one word that byte pairs are learned from
+_MOST_PIECES = 100  # pieces of one long word from which byte pairs are learned
 
 
 def _lone_space(text: str, first: int, last: int) -> int:
-    """The last such space in a range, 0 where there is none."""
+    """The position of the last single space in a range; 0 if there is none."""
     place = text.rfind(" ", first, last)
     while place > 0 and (text[place - 1].isspace() or text[place + 1].isspace()):
         place = text.rfind(" ", first, place)
@@ -638,7 +658,7 @@ def _lone_space(text: str, first: int, last: int) -> int:
 
 
 def _without_long_words(texts: Iterable[str], config: TextConfig) -> Iterator[str]:
-    """Texts from which a vocabulary is learned: byte pairs take time by the square of a word's length."""
+    """Split or drop long words before training: byte pairs take time quadratic in a word's length."""
     longest = config.max_word_length
     split = (
         _subwords() if config.kind == "bpe" else _untrained(config, running=True)[0].pre_tokenizer
@@ -659,7 +679,7 @@ def _without_long_words(texts: Iterable[str], config: TextConfig) -> Iterator[st
 
 
 def _may_have_run(text: str, longest: int) -> bool:
-    """Whether a text may hold a longer run without a space, or of nothing else; looks at a few places."""
+    """Whether a text may have a longer run without spaces, or of spaces; only checks some positions."""
     window = max(1, longest // 2)
     start = 0
     while start + window <= len(text):
@@ -671,7 +691,7 @@ def _may_have_run(text: str, longest: int) -> bool:
 
 
 def _byte_of_character() -> dict[str, int]:
-    """Byte-level vocabularies write each byte as a printable character: itself, or 256 and up."""
+    """How byte-level vocabularies write each byte as a printable character: itself, or 256 and up."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(_N_BYTES) if byte not in printable]
     shifted = {chr(_N_BYTES + i): byte for i, byte in enumerate(others)}
@@ -683,7 +703,7 @@ _CHARACTERS = {byte: character for character, byte in _BYTES.items()}
 
 
 def _bytes_of(tokens: Sequence[str]) -> bytes:
-    # A special token is written out: only <unk> can reach here, and byte pairs never produce it.
+    # A special token is spelled: only <unk> can occur here, and byte pairs never produce it.
     return b"".join(
         token.encode() if token in SPECIALS else bytes(_BYTES[c] for c in token) for token in tokens
     )

@@ -1,8 +1,8 @@
-"""What a `tokenizer.json` may hold: a vocabulary in one of our own pipelines, and nothing else.
+"""Check that a `tokenizer.json` contains a vocabulary in one of our own pipelines, and nothing else.
 
-The library that reads these files can do far more than we ask of it: replacements that double a text each
-time, padding to a length of billions, regular expressions that never end, binary tables at which it stops
-the process. So a file is compared with what we would write, before the library sees it.
+The library that reads these files supports much more than we need: replacements that double a text each
+time, padding to a length of billions, regular expressions that never finish, binary tables that crash the
+process. Therefore a file is compared with what we would write before the library reads it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def why_not(
     specials: Sequence[str],
     letters: Mapping[str, int],
 ) -> str | None:
-    """Why a document is not a tokenizer of ours; None where it is.
+    """Why a document is not a tokenizer written by this toolkit; None if it is.
 
     Args:
-        document: what the file holds, as JSON.
-        pipelines: documents of tokenizers without a vocabulary, of each kind that we write.
+        document: the parsed JSON of the file.
+        pipelines: documents of tokenizers without a vocabulary, one for each kind that we write.
         specials: the tokens with the first ids.
-        letters: of which the tokens of byte pairs are made.
+        letters: the characters of which the tokens of byte pairs consist.
     """
     if not isinstance(document, dict) or not isinstance(document.get(_MODEL), dict):
         return "expected an object with a model"
@@ -52,14 +52,14 @@ def why_not(
 
 
 def _differences(document: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
-    """The parts in which they differ, but for the vocabulary."""
+    """The names of the parts in which they differ, without the vocabulary."""
     parts = [
         name
         for name in sorted((own.keys() | document.keys()) - {_MODEL})
         if name not in own or name not in document or not _is_same(document[name], own[name])
     ]
     model, own_model = document[_MODEL], own[_MODEL]
-    # A version of the library that did not know a setting left it at what is now its default.
+    # Older versions of the library did not write all settings; a missing one has its default value.
     settings = sorted(model.keys() - set(_OF_THE_VOCABULARY))
     is_other = [
         name not in own_model or not _is_same(model[name], own_model[name]) for name in settings
@@ -70,7 +70,7 @@ def _differences(document: Mapping[str, Any], own: Mapping[str, Any]) -> list[st
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Equality in which true is not 1."""
+    """Equality that distinguishes true from 1."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
@@ -90,14 +90,14 @@ def _why_no_vocabulary(model: Mapping[str, Any], specials: Sequence[str]) -> str
     if any(vocabulary.get(token) != place for place, token in enumerate(specials)):
         return f"ids 0 to {len(specials) - 1} must be {' '.join(specials)}"
     if not all(type(i) is int for i in ids) or set(ids) != set(range(len(ids))):
-        return "ids of its vocabulary are missing, or given twice"
+        return "ids of its vocabulary are missing or duplicated"
     if max(map(len, vocabulary)) > LONGEST_TOKEN:
         return f"a token has more than {LONGEST_TOKEN:,} characters"
     return None
 
 
 def _why_no_tokens(document: Mapping[str, Any], letters: Mapping[str, int]) -> str | None:
-    """Why a vocabulary is not of its kind."""
+    """Why the tokens of a vocabulary are not valid for its kind; None if they are."""
     model, decoder = document[_MODEL], document["decoder"] or {}
     tokens = [token for token, place in model["vocab"].items() if place >= 4]
     if model["type"] == "BPE":
@@ -118,7 +118,7 @@ def _why_no_byte_pairs(
         return "a byte has no token"
     merges = model.get("merges")
     if not isinstance(merges, list) or len(merges) > len(tokens):
-        return "it has no merges, or more than tokens"
+        return "it has no merges, or more merges than tokens"
     return None if all(map(_is_merge, merges)) else "a merge is not a pair of tokens"
 
 
@@ -134,10 +134,10 @@ def _is_merge(merge: Any) -> bool:
 
 @contextmanager
 def refusing(refuse: Callable[[str], Exception]) -> Iterator[None]:
-    """Turn whatever the library raises into the error that `refuse` makes of a reason.
+    """Convert anything that the library raises to the error that `refuse` returns for a reason.
 
-    It has no errors of its own, and where its code stops in the middle, what it raises is not even an
-    `Exception`.
+    The library has no exception classes of its own, and if its code panics, it raises something that is
+    not even an `Exception`.
     """
     try:
         yield

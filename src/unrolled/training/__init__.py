@@ -1,1 +1,1 @@
-"""The loop that trains a task's model, and what it leaves behind."""
+"""Training of a task's model, and run folders."""

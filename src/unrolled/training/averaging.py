@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """An average of the weights over the updates, to evaluate and save in their place.
+    """An average of the weights over updates, to evaluate and save instead of the weights.
 
-    Exponential (Polyak & Juditsky 1992), with a decay above 0: after update n,
-    average ← d · average + (1 − d) · weights with d = min(decay, n / (n + 9)), so that the first weights,
-    which are noise, are soon forgotten.
+    Exponential (Polyak & Juditsky 1992), if decay is above 0: after update n,
+    average ← d · average + (1 − d) · weights with d = min(decay, n / (n + 9)), so that the random initial
+    weights are soon forgotten.
 
-    Uniform, from the call of `begin` on: the mean of the weights of that moment and of every later
-    update. Begun when the validation metric stalls, under SGD with a constant learning rate, this is
+    Uniform, after a call of `begin`: the mean of the current weights and those after every later update.
+    If it starts when the validation metric stalls, under SGD with a constant learning rate, this is
     NT-ASGD (Merity, Keskar & Socher 2018, algorithm 1).
 
-    Until then, at decay 0, it is off: it holds nothing, and the weights are the model's own.
+    With decay 0 and before `begin`, averaging is off: nothing is stored, and the model keeps its weights.
 
     Args:
-        model: whose trainable parameters are averaged.
-        decay: 0…1, below 1.
+        model: model whose trainable parameters are averaged.
+        decay: decay rate, from 0 to below 1.
 
     >>> model = nn.Linear(2, 3)
     >>> average = WeightAverage(model, decay=0.5)
@@ -36,16 +36,16 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self._model = model
-        self._n_averaged = 0  # above 0: uniform, over so many weights
+        self._n_averaged = 0  # number of averaged weights of a uniform average, else 0
         self._parameters: dict[str, nn.Parameter] = {}
         self._values: dict[str, Tensor] = {}
         if decay:
             self._start()
 
     def begin(self) -> None:
-        """Average all weights alike from now on, the present ones included.
+        """Start a uniform average with the current weights.
 
-        Where averaging has begun, of either kind, nothing changes.
+        Does nothing if averaging of either kind has already started.
         """
         if not self._parameters:
             self._start()
@@ -53,7 +53,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after update `step`, from 1."""
+        """Include the weights after update `step`, counted from 1."""
         if not self._parameters:
             return
         if self._n_averaged:
@@ -65,7 +65,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The model with its averaged weights, inside the `with`; with its own again after it."""
+        """Give the model its averaged weights inside the `with` block, and its own afterwards."""
         self._exchange()
         try:
             yield
@@ -73,13 +73,13 @@ class WeightAverage:
             self._exchange()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The averages by parameter name, a uniform one's count beside them; empty when off."""
+        """Averages by parameter name, and the count of a uniform average; empty if averaging is off."""
         if not self._n_averaged:
             return self._values
         return {**self._values, _COUNT: torch.tensor(self._n_averaged)}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the averages that `tensors` returned, begun if they were begun."""
+        """Restore the averages that `tensors` returned."""
         if _COUNT in tensors:
             self.begin()
             self._n_averaged = int(tensors[_COUNT])
@@ -95,5 +95,5 @@ class WeightAverage:
             parameter.data, self._values[name] = self._values[name], parameter.data
 
 
-# Beside parameter names, of which none has a space.
+# A key that cannot be a parameter name, because it has spaces.
 _COUNT = "weights averaged"

@@ -1,16 +1,17 @@
-"""Checkpoints that survive anything: a kill at any instant, a full disk, a damaged file.
+"""Checkpoints that survive a kill at any instant, a full disk, or a damaged file.
 
     checkpoints/
       step-0000500/
-        model.safetensors       the weights in training
-        optimiser.safetensors   Adam's means, averaged weights, random streams
-        state.json              where training stands
+        model.safetensors       the current weights
+        optimiser.safetensors   Adam's moments, averaged weights, random streams
+        state.json              the progress of training
       pointer.json              {"best": …, "last": …}, with the checksum of each state.json
 
-A checkpoint is written under a temporary name, every file is flushed to the disk, and only then is
-the folder renamed and the pointer replaced. Every `.safetensors` file holds a checksum of its own
-content. What the pointer does not name is removed, but only once the checkpoint that it names has been
-written, or read and verified, and only where it has our names. Without a pointer nothing is removed.
+A checkpoint is written under a temporary name and every file is flushed to the disk; only then is the
+folder renamed and the pointer replaced. Every `.safetensors` file contains a checksum of its content.
+Checkpoints that the pointer does not name are removed, but only once the checkpoint that it names has
+been written, or read and verified, and only if they have the expected names. Without a pointer, nothing
+is removed.
 """
 
 from __future__ import annotations
@@ -42,37 +43,37 @@ FOLDER = "checkpoints"
 
 _NAME = r"step-\d{7,15}(-\d{1,6})?"
 _PARTS: storage.Holds = {
-    # The last is what the safetensors library, with which this wrote before, left after a kill.
+    # The last pattern matches what the safetensors library, used by older versions, left after a kill.
     r"model\.safetensors|optimiser\.safetensors|state\.json|\.tmp\w{6}": None
 }
 HOLDS: storage.Holds = {r"pointer\.json": None, _NAME: _PARTS}
-"""What the folder of the checkpoints holds."""
+"""The content of the folder of checkpoints."""
 
 
 @dataclass
 class Progress:
-    """Where training stands; with the tensors, all that an exact resume needs.
+    """The progress of training; with the tensors, everything needed to resume exactly.
 
     Args:
-        step: updates done.
-        epoch: the pass over the data, from 1.
-        batch: batches of this epoch already used.
-        seconds: training time so far, evaluations and checkpoints included.
-        metrics_bytes: length of `metrics.jsonl`.
-        metrics_sha256: checksum of those bytes; nothing in checkpoints of older versions.
-        logged_step: step of the last `Step`; the five numbers below count from there.
-        loss_sum: in nats.
-        n_targets: what `loss_sum` is over.
-        n_tokens: tokens of the batches.
+        step: number of updates done.
+        epoch: current pass over the data, from 1.
+        batch: number of batches of this epoch already used.
+        seconds: training time so far, including evaluations and checkpoints.
+        metrics_bytes: size of `metrics.jsonl`.
+        metrics_sha256: checksum of that content; empty in checkpoints of older versions.
+        logged_step: step of the last `Step`; the next four sums start there.
+        loss_sum: total loss in nats.
+        n_targets: number of targets in `loss_sum`.
+        n_tokens: number of tokens of the batches.
         update_seconds: time spent on updates.
-        grad_norm: of the last update.
-        learning_rate: of the last update.
+        grad_norm: gradient norm of the last update.
+        learning_rate: learning rate of the last update.
         evaluated_step: step of the last evaluation.
         best: the best evaluation.
-        scheduled_best: best value of the metric in evaluations that were due; an extra one at the
-            end of a session must not change how training goes on.
-        n_without_improvement: evaluations that were due since then.
-        n_reductions: cuts of the learning rate by the plateau schedule.
+        scheduled_best: best value of the metric in scheduled evaluations; an extra evaluation at the
+            end of a session must not affect how training continues.
+        n_without_improvement: number of scheduled evaluations since then.
+        n_reductions: number of reductions of the learning rate by the plateau schedule.
     """
 
     step: int = 0
@@ -96,15 +97,15 @@ class Progress:
 
     @property
     def last_epoch(self) -> int:
-        """The epoch of the last update: at an epoch's end, not yet the next."""
+        """The epoch of the last update; at the end of an epoch, still that epoch."""
         return self.epoch if self.batch or self.epoch == 1 else self.epoch - 1
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Progress:
-        """What `dataclasses.asdict` gave; what an older version did not know has its default.
+        """Rebuild from the result of `dataclasses.asdict`; fields that older versions lack have defaults.
 
         Raises:
-            ValueError: it is not that: the field is named.
+            ValueError: a field is unknown, missing or invalid; it is named.
         """
         if not isinstance(mapping, Mapping):
             raise ValueError("expected an object")
@@ -115,20 +116,20 @@ class Progress:
         if missing := known.keys() - mapping.keys() - {"metrics_sha256"}:
             raise ValueError(f"'{min(missing)}' is missing")
         if not all(0 <= mapping[name] < _MOST for name in ("seconds", "update_seconds")):
-            raise ValueError("a time is below 0, or beyond all years")
+            raise ValueError("a time is below 0, or too large")
         best = mapping["best"]
         return cls(**{**mapping, "best": None if best is None else _best(best)})
 
 
 _MOST = 1 << 53
-"""What a count of a training never reaches."""
+"""Upper limit of counts in a training."""
 
 _LARGEST = 1e200
-"""Nor do sums, rates and norms reach this; from numbers below it, nothing becomes infinite soon."""
+"""Upper limit of sums, rates and norms; low enough that nothing overflows soon."""
 
 
 def _is_right(value: Any, kind: str) -> bool:
-    """Whether a value read from JSON can be that of a field of this type."""
+    """Whether a value read from JSON is valid for a field of this type."""
     if value is None:
         return kind.endswith("None")
     if kind.startswith("Best"):
@@ -143,10 +144,10 @@ def _is_right(value: Any, kind: str) -> bool:
 
 
 def _best(mapping: Mapping[str, Any]) -> Best:
-    """An evaluation, of which only the scores may be anything that a measure gives.
+    """Rebuild an evaluation; only its scores may be any numbers, including NaN.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an evaluation.
     """
     scores, known = mapping.get("scores"), {field.name: str(field.type) for field in fields(Best)}
     is_good = (
@@ -157,18 +158,18 @@ def _best(mapping: Mapping[str, Any]) -> Best:
         and all(isinstance(score, int | float) for score in scores.values())
     )
     if not is_good:
-        raise ValueError("'best' is no evaluation")
+        raise ValueError("'best' is not an evaluation")
     return Best(**mapping)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What stands in a checkpoint's folder.
+    """The content of a checkpoint.
 
     Args:
-        weights: by name, as `weights_of` gives them.
-        rest: everything else that is a tensor, by name.
-        progress: where training stands.
+        weights: weights by name, from `weights_of`.
+        rest: all other tensors, by name.
+        progress: the progress of training.
     """
 
     weights: dict[str, Tensor]
@@ -177,16 +178,16 @@ class Checkpoint:
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, is_best: bool) -> Path:
-    """Write a checkpoint, move the pointer to it, and remove what the pointer no longer names.
+    """Write a checkpoint, set the pointer to it, and remove checkpoints that are no longer named.
 
     Args:
         run: the run folder.
-        checkpoint: its content.
-        is_best: whether the pointer's "best" moves too.
+        checkpoint: content of the checkpoint.
+        is_best: whether to set "best" in the pointer too.
 
     Raises:
-        RunError: the disk is full or the folder cannot be written, and then what was there before stands;
-            or the pointer is damaged.
+        RunError: the disk is full or the folder cannot be written, and the previous checkpoints are
+            unchanged; or the pointer is damaged.
     """
     folder = _folder_of(run)
     before = read_pointer(run)
@@ -206,7 +207,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, is_best: bool) -> Path:
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> str:
-    """Write a checkpoint's folder, and give the checksum of where training stands."""
+    """Write the folder of a checkpoint; returns the checksum of `state.json`."""
     partial = storage.partial(folder)
     storage.new_folder(partial)
     save_tensors(partial / MODEL_FILE, checkpoint.weights)
@@ -224,14 +225,14 @@ def _write_file(path: Path, content: bytes) -> None:
 
 
 def load_checkpoint(run: Path) -> Checkpoint:
-    """The last complete checkpoint of a run, verified.
+    """Load and verify the last complete checkpoint of a run.
 
     Raises:
         RunError: a file is missing or damaged; it is named.
     """
     entry = read_pointer(run)["last"]
     if entry is None:
-        raise damaged(run / FOLDER / POINTER_FILE, "missing, or names no checkpoint")
+        raise damaged(run / FOLDER / POINTER_FILE, "it is missing, or does not name a checkpoint")
     folder = _folder_of(run) / entry["folder"]
     storage.require_own_folder(folder)
     path = folder / STATE_FILE
@@ -244,28 +245,28 @@ def load_checkpoint(run: Path) -> Checkpoint:
     try:
         progress = Progress.from_mapping(json.loads(state))
     except (ValueError, RecursionError) as error:
-        raise damaged(path, f"not where a training stands ({error})") from None
+        raise damaged(path, f"it is not the progress of a training ({error})") from None
     weights, rest = load_tensors(folder / MODEL_FILE), load_tensors(folder / OPTIMISER_FILE)
     return Checkpoint(weights, rest, progress)
 
 
 def last_weights(run: Path) -> Path:
-    """The file of the weights in the last complete checkpoint of a run, which may be damaged.
+    """The file of weights in the last complete checkpoint of a run, not verified.
 
     Raises:
         RunError: the pointer is missing or damaged.
     """
     entry = read_pointer(run)["last"]
     if entry is None:
-        raise damaged(run / FOLDER / POINTER_FILE, "missing, or names no checkpoint")
+        raise damaged(run / FOLDER / POINTER_FILE, "it is missing, or does not name a checkpoint")
     return _folder_of(run) / entry["folder"] / MODEL_FILE
 
 
 def read_pointer(run: Path) -> dict[str, dict[str, str] | None]:
-    """The folders of the best and the last checkpoint, each None where there is none.
+    """The folders of the best and the last checkpoint; None if there is none.
 
     Raises:
-        RunError: the pointer is damaged, or missing where there are checkpoints.
+        RunError: the pointer is damaged, or missing although there are checkpoints.
     """
     folder = _folder_of(run)
     path = folder / POINTER_FILE
@@ -277,15 +278,15 @@ def read_pointer(run: Path) -> dict[str, dict[str, str] | None]:
             return {"best": None, "last": None}
         problem = error.problem
     except (ValueError, KeyError, TypeError):
-        problem = "not the JSON object that names the checkpoints"
+        problem = "it is not a JSON object that names checkpoints"
     raise RunError(f"{path}: {problem}; {_without_pointer(folder)}")
 
 
 def _entry(value: Any) -> dict[str, str] | None:
-    """One place of a pointer.
+    """One entry of the pointer.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not what `save_checkpoint` writes.
+        ValueError, KeyError, TypeError: the entry is invalid.
     """
     if value is None:
         return None
@@ -296,12 +297,12 @@ def _entry(value: Any) -> dict[str, str] | None:
 
 
 def _without_pointer(folder: Path) -> str:
-    """What to do where the pointer is of no use; the checkpoints all stand."""
+    """What to do if the pointer is unusable; all checkpoints are kept."""
     names = _checkpoints_in(folder)
-    there = f"{', '.join(names[-3:])} {'stand' if len(names) > 1 else 'stands'} beside it; "
+    kept = f"the checkpoints are kept ({', '.join(names[-3:])}); " if names else ""
     return (
-        f"{there if names else ''}restore the file from a copy, or start another run from the best "
-        "weights of this one (--from)"
+        f"{kept}restore the file from a copy, or start another run from the best weights of this one "
+        "(--from)"
     )
 
 
@@ -312,14 +313,14 @@ def _checkpoints_in(folder: Path) -> list[str]:
 
 
 def remove_leftovers(run: Path, verified: Mapping[str, Mapping[str, str] | None]) -> None:
-    """Remove checkpoints that a pointer does not name, and what a kill left half-written.
+    """Remove checkpoints that the pointer does not name, and incomplete ones left by a kill.
 
     Args:
         run: the run folder.
         verified: the pointer, whose last checkpoint has just been read and verified, or written.
 
     Raises:
-        RunError: something cannot be removed.
+        RunError: a file cannot be removed.
     """
     folder = _folder_of(run)
     with writing(folder, run):
@@ -327,18 +328,18 @@ def remove_leftovers(run: Path, verified: Mapping[str, Mapping[str, str] | None]
 
 
 def _remove_others(folder: Path, pointer: Mapping[str, Mapping[str, str] | None]) -> None:
-    kept = {POINTER_FILE, *(entry["folder"] for entry in pointer.values() if entry)}
-    storage.remove_in(folder, HOLDS, kept)
+    names = {POINTER_FILE, *(entry["folder"] for entry in pointer.values() if entry)}
+    storage.remove_in(folder, HOLDS, kept=names)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a `.safetensors` file with a checksum of its content inside, and flush it to the disk.
+    """Write a `.safetensors` file that includes a checksum of its content, and flush it to the disk.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # Wide numbers first, as the library does, so that each begins where its type may.
+    # Wide types first, as the library does, so that every tensor is aligned.
     names = sorted(plain, key=lambda name: (-plain[name].element_size(), name))
     header: dict[str, Any] = {"__metadata__": {"sha256": _checksum(plain)}}
     end = 0
@@ -375,7 +376,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a file that `save_tensors` wrote.
 
     Raises:
-        RunError: the file is missing, may not be read, is cut short, or not what was written.
+        RunError: the file is missing, may not be read, is cut short, or does not match its checksum.
     """
     try:
         tensor_files.require_known_types(path, tensor_files.read_header(path))
@@ -393,7 +394,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name; what is shared stands once, by its first name."""
+    """Parameters and persistent buffers by name; shared ones only once, by their first name."""
     seen: set[int] = set()
     weights: dict[str, Tensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -404,12 +405,12 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Copy weights into a model, where names and shapes agree.
+    """Copy weights into a model.
 
     Args:
-        model: of the same configuration and vocabularies.
-        weights: as `weights_of` gives them.
-        path: where they came from, for the message.
+        model: model with the same configuration and vocabularies.
+        weights: weights by name, from `weights_of`.
+        path: file they came from, for the message.
 
     Raises:
         RunError: a weight is missing, unknown, or of another shape.
@@ -418,23 +419,23 @@ def set_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> 
     for name in sorted(own.keys() ^ weights.keys()):
         problem = "has no weight" if name in own else "has a weight unknown to the model,"
         raise RunError(
-            f"{path} {problem} '{name}'; it belongs to another model than config.toml says"
+            f"{path} {problem} '{name}'; it belongs to another model than that of config.toml"
         )
     for name, weight in weights.items():
         if weight.shape != own[name].shape:
             raise RunError(
                 f"{path}: weight '{name}' is {list(weight.shape)}, expected "
-                f"{list(own[name].shape)}; it belongs to another model than config.toml says"
+                f"{list(own[name].shape)}; it belongs to another model than that of config.toml"
             )
         with torch.no_grad():
             own[name].copy_(weight)
 
 
 def save_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """`save_tensors`, replacing the file at once.
+    """Like `save_tensors`, but replaces the file atomically.
 
     Raises:
-        OSError: it cannot be written; what was there stands.
+        OSError: the file cannot be written; the old file is unchanged.
     """
     partial = storage.partial(path)
     try:
@@ -449,7 +450,7 @@ def save_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def writing(path: Path, run: Path) -> Iterator[None]:
-    """Turn a failure to write `path` into one sentence that tells what stands.
+    """Turn an OSError while writing `path` into a RunError that says what has been saved.
 
     Raises:
         RunError: the disk is full, or the folder cannot be written.
@@ -458,13 +459,13 @@ def writing(path: Path, run: Path) -> Iterator[None]:
         yield
     except OSError as error:
         step = _last_step(run)
-        stands, advice = "nothing is saved", "free space and start again"
+        saved, advice = "nothing is saved", "free space and start again"
         if step is not None:
-            stands = f"the last complete checkpoint is step {step}"
+            saved = f"the last complete checkpoint is step {step}"
             advice = "free space and continue with --resume"
         if storage.is_disk_full(error):
-            raise RunError(f"disk full while writing {path}; {stands}; {advice}") from error
-        raise RunError(f"cannot write {path}: {error}; {stands}") from error
+            raise RunError(f"disk full while writing {path}; {saved}; {advice}") from error
+        raise RunError(f"cannot write {path}: {error}; {saved}") from error
 
 
 def _last_step(run: Path) -> int | None:
@@ -479,15 +480,15 @@ _RESTORE = "restore the file from a copy, or train the run again (--force)"
 
 
 def damaged(path: Path, problem: str) -> RunError:
-    """The error for a file of a run that cannot be used."""
+    """The error to raise for an unusable file of a run."""
     return RunError(f"{path}: {problem}; {_RESTORE}")
 
 
 def _folder_of(run: Path) -> Path:
-    """The folder of the checkpoints, which may be missing.
+    """The folder of checkpoints, which may not exist.
 
     Raises:
-        RunError: it is a link out of the run.
+        RunError: it is a link, or not a folder.
     """
     folder = run / FOLDER
     storage.require_own_folder(folder)
@@ -495,7 +496,7 @@ def _folder_of(run: Path) -> Path:
 
 
 def _free_name(folder: Path, step: int) -> Path:
-    # A step can be saved twice: before its evaluation, where training was interrupted, and after.
+    # A step may be saved twice: before its evaluation, if training was interrupted there, and after it.
     name = f"step-{step:07d}"
     second = 2
     while any(map(os.path.lexists, (folder / name, storage.partial(folder / name)))):

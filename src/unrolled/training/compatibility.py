@@ -1,4 +1,4 @@
-"""Whether a recipe fits a run: to resume it, or to start from its weights."""
+"""Check whether a recipe is compatible with a run, to resume it or to start from its weights."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ CHANGEABLE = frozenset(
         "threads",
     )
 ) | {"data.train", "data.valid", "data.test"}
-"""What may differ when a run is resumed: limits, intervals, and where the same files are now."""
+"""Settings that may change when a run is resumed: limits, intervals, and paths of the same files."""
 
 
 def check_changes(folder: Path, recipe: Recipe) -> None:
-    """Check that a recipe may go on with a run.
+    """Check that a run can be resumed with a recipe.
 
     Raises:
-        ConfigError: it differs in more than limits and intervals; the setting is named.
+        ConfigError: it differs in other settings than limits and intervals; the setting is named.
         RunError: the data files are not those that the run was trained on.
     """
     old, new = settings_of(folder, recipe), flat(config.to_mapping(recipe))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name) and name not in CHANGEABLE:
             raise ConfigError(
-                f"{name} is {_shown(new.get(name))}, but {folder} was begun with "
-                f"{_shown(old.get(name))}; a resumed run may change only its limits and intervals: "
-                "leave this setting as it was, or start another run from this one (--from)"
+                f"{name} is {_shown(new.get(name))}, but {folder} was started with "
+                f"{_shown(old.get(name))}; only limits and intervals can be changed when a run is "
+                "resumed: restore this setting, or start another run from this one (--from)"
             )
     check_data(folder, recipe.data)
 
@@ -52,8 +52,8 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
 def check_same_model(folder: Path, recipe: Recipe, task: AnyTask) -> None:
     """Check that a run's weights fit a recipe.
 
-    Settings that change only how the model is trained may differ (`task.training_only`), and a file of
-    vectors, with which only a new model starts, need not be named again.
+    Settings that only affect training may differ (`task.training_only`), and a file of pretrained
+    vectors, which only initializes a new model, need not be named again.
 
     Raises:
         ConfigError: task or model differ; the setting is named.
@@ -66,8 +66,8 @@ def check_same_model(folder: Path, recipe: Recipe, task: AnyTask) -> None:
     for name in sorted((old.keys() | new.keys()) - free):
         if (name == "task" or name.startswith("model.")) and old.get(name) != new.get(name):
             raise ConfigError(
-                f"{name} is {_shown(new.get(name))}, but the weights of {folder} are those of "
-                f"{_shown(old.get(name))}; a run that starts from another keeps its model"
+                f"{name} is {_shown(new.get(name))}, but {folder} was trained with "
+                f"{_shown(old.get(name))}; a run that starts from another must keep its model settings"
             )
 
 

@@ -12,58 +12,60 @@ from unrolled.config import Count, PositiveCount, Range, Rate, Threads, check_fi
 class TrainingConfig:
     """How a model is trained, and when to stop.
 
-    A step is one update of the weights. Limits of 0 are no limits; to train, one must be set.
+    A step is one update of the weights. A limit of 0 means no limit; at least one must be set to train.
 
     Args:
-        optimiser: "adam" (Kingma & Ba 2015, its weight decay decoupled as in Loshchilov & Hutter
-            2019), "sgd", or "lazy_adam": Adam for all but embeddings with sparse gradients, whose
-            rows without gradient keep value and moments. That is quicker for large vocabularies, and
-            it is not Adam: `unrolled.training.lazy_adam.LazyAdam`.
-        learning_rate: the largest rate, after warm-up.
-        beta1: Adam's decay of the mean gradient.
-        beta2: Adam's decay of the mean squared gradient.
-        momentum: of SGD.
-        weight_decay: share of each weight taken away per step, times the learning rate; "lazy_adam"
-            has none.
-        clip_norm: largest norm of the whole gradient; 0 = never clipped.
-        schedule: "constant"; "plateau": times `plateau_factor` at every `plateau_patience`-th
-            evaluation in a row that does not improve `metric`; "linear": falls to 0 at the end
-            (of max_steps, max_epochs or max_minutes, whichever is nearest); "inverse_sqrt":
-            falls with 1/√step (Vaswani et al. 2017, section 5.3).
-        warmup_steps: steps over which the rate rises linearly from 0.
+        optimiser: "adam" (Kingma & Ba 2015, with decoupled weight decay as in Loshchilov & Hutter
+            2019), "sgd", or "lazy_adam": Adam except for embeddings with sparse gradients, whose
+            rows without a gradient keep their values and moments. This is faster for large
+            vocabularies but not equal to Adam: `unrolled.training.lazy_adam.LazyAdam`.
+        learning_rate: maximum learning rate, reached after warm-up.
+        beta1: Adam's decay rate of the mean gradient.
+        beta2: Adam's decay rate of the mean squared gradient.
+        momentum: momentum of SGD.
+        weight_decay: share of each weight subtracted per step, times the learning rate; must be 0
+            for "lazy_adam".
+        clip_norm: maximum norm of the whole gradient; 0 = no clipping.
+        schedule: "constant"; "plateau": multiplied by `plateau_factor` after every
+            `plateau_patience` evaluations in a row that do not improve `metric`; "linear":
+            decreases to 0 at the end (of max_steps, max_epochs or max_minutes, whichever comes
+            first); "inverse_sqrt": decreases with 1/√step (Vaswani et al. 2017, section 5.3).
+        warmup_steps: number of steps over which the rate rises linearly from 0.
         plateau_factor: see `schedule`.
         plateau_patience: see `schedule`.
-        max_tokens: most tokens in a batch: rows times the longest side of its longest row.
-        accumulate: batches per update; their losses are reduced together, as one large batch.
-        max_steps: updates after which training ends.
-        max_epochs: passes over the training part after which training ends.
-        max_minutes: minutes after which training ends, evaluations and checkpoints included,
-            counted across resumes; the evaluation and checkpoint at the very end come on top.
-        evaluate_every_n_steps: interval of evaluations on the validation part; 0 = every epoch's
-            end.
-        checkpoint_every_n_steps: interval of checkpoints, besides those at every evaluation that
-            improves and at the end; 0 = every epoch's end.
-        log_every_n_steps: interval of `Step` events.
-        patience: evaluations in a row without improvement after which training ends; 0 = never.
-        metric: what "improve" means: "loss" (smaller is better) or a score's name such as "bleu"
-            (larger is better), on the validation part.
-        valid_sentences: how many validation inputs each evaluation answers for the scores, taken
-            evenly over the part and answered greedily; 0 = none, only the loss.
-        reduction: what the loss is divided by, once per update: its targets ("per_token") or its
+        max_tokens: maximum tokens in a batch: rows times the longest side of its longest row.
+        accumulate: number of batches per update; their losses are reduced together, as for one
+            large batch.
+        max_steps: maximum number of updates.
+        max_epochs: maximum number of passes over the training part.
+        max_minutes: maximum training time in minutes, including evaluations and checkpoints and
+            counted across resumes; the final evaluation and checkpoint are not included.
+        evaluate_every_n_steps: interval between evaluations on the validation part; 0 = at the end
+            of every epoch.
+        checkpoint_every_n_steps: interval between checkpoints, besides those at every evaluation
+            that improves and at the end; 0 = at the end of every epoch.
+        log_every_n_steps: interval between `Step` events.
+        patience: number of evaluations in a row without improvement after which training stops;
+            0 = never.
+        metric: quantity to improve on the validation part: "loss" (lower is better) or a score
+            such as "bleu" (higher is better).
+        valid_sentences: number of validation inputs that each evaluation decodes greedily for the
+            scores, spread evenly over the part; 0 = none, only the loss.
+        reduction: divisor of the loss, once per update: its number of targets ("per_token") or of
             sequences ("per_sequence").
-        precision: "float32", or "bfloat16" products where the device has them.
-        device: "auto" takes CUDA where there is one.
-        threads: CPU threads; 0 = torch's choice. Another number may change results in their last
-            bit.
-        average: decay of an exponential moving average of the weights, which is then what is
-            evaluated and saved as the model; 0 = off.
-        average_after: evaluations in a row without improvement of `metric` after which a uniform
-            average of all later weights begins, which is then what is evaluated and saved; 0 =
-            never. With "sgd" this is NT-ASGD (Merity, Keskar & Socher 2018, algorithm 1). It needs
-            the constant schedule, and patience beyond it.
+        precision: "float32", or "bfloat16" for matrix products if the device supports it.
+        device: "auto" uses CUDA if available.
+        threads: number of CPU threads; 0 = torch's choice. Another number may change results in
+            the last bit.
+        average: decay rate of an exponential moving average of the weights; if it is set, the
+            average is evaluated and saved as the model; 0 = off.
+        average_after: number of evaluations in a row without improvement of `metric` after which a
+            uniform average of all later weights starts, which is then evaluated and saved as the
+            model; 0 = never. With "sgd" this is NT-ASGD (Merity, Keskar & Socher 2018,
+            algorithm 1). It needs the constant schedule, and a patience that is larger or 0.
 
     Raises:
-        ConfigError: names the field, its value, and what was expected.
+        ConfigError: a value is invalid; names the field, its value, and what was expected.
 
     >>> TrainingConfig(learning_rate=-1.0)
     Traceback (most recent call last):
@@ -104,24 +106,23 @@ class TrainingConfig:
         require(
             self.metric == "loss" or self.valid_sentences > 0,
             "training.valid_sentences",
-            f"at least 1 where training.metric is '{self.metric}'",
+            f"at least 1 if training.metric is '{self.metric}'",
             self.valid_sentences,
         )
         require(
             self.optimiser != "lazy_adam" or self.weight_decay == 0,
             "training.weight_decay",
-            "0 where training.optimiser is 'lazy_adam'",
+            "0 if training.optimiser is 'lazy_adam'",
             self.weight_decay,
         )
         if self.average_after:
             self._check_averaging()
 
     def _check_averaging(self) -> None:
-        where = "where training.average_after is above 0"
-        require(self.average == 0, "training.average", f"0 {where}", self.average)
-        require(
-            self.schedule == "constant", "training.schedule", f"'constant' {where}", self.schedule
-        )
+        condition = "if training.average_after is above 0"
+        require(self.average == 0, "training.average", f"0 {condition}", self.average)
+        is_constant = self.schedule == "constant"
+        require(is_constant, "training.schedule", f"'constant' {condition}", self.schedule)
         require(
             self.patience == 0 or self.patience > self.average_after,
             "training.patience",
@@ -131,5 +132,5 @@ class TrainingConfig:
 
     @property
     def has_limit(self) -> bool:
-        """Whether training would ever end."""
+        """Whether there is a stopping criterion."""
         return bool(self.max_steps or self.max_epochs or self.max_minutes or self.patience)

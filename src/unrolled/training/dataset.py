@@ -1,4 +1,4 @@
-"""From data files to encoded examples: what training and evaluation on the validation part read."""
+"""From data files to encoded examples, for training and validation."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from unrolled.text.splits import DataConfig, LabelData, read_splits
 from unrolled.training.recipe import Recipe
 
 ROLE = "text"
-"""What the one tokenizer of running text is called."""
+"""Name of the single tokenizer of running text."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows and what they are encoded to, index by index.
+    """The rows of a part and their encoded examples, index by index.
 
     Args:
-        rows: as read.
-        examples: as `Task.encode` gives them.
-        lengths: tokens on each side, as `Task.lengths` gives them.
-        n_skipped: rows left out because they are too long.
-        n_cut: rows of which something is not read because they are too long.
+        rows: rows as read.
+        examples: results of `Task.encode`.
+        lengths: tokens of each field, from `Task.lengths`.
+        n_skipped: number of rows left out because they are too long.
+        n_cut: number of rows truncated because they are too long.
     """
 
     rows: list[Row]
@@ -38,21 +38,21 @@ class Part:
     n_cut: int = 0
 
     def evenly(self, n: int) -> list[int]:
-        """Indices of at most n examples, evenly over the part."""
+        """Indices of at most n examples, spread evenly over the part."""
         size = len(self.rows)
         return [index * size // n for index in range(n)] if n < size else list(range(size))
 
 
 @dataclass(frozen=True)
 class PreparedRows:
-    """All that a run needs to know of its rows.
+    """The prepared data of a run on rows.
 
     Args:
-        train: what is learned from.
-        valid: what is chosen by.
-        n_test: rows kept aside.
-        n_empty: training rows left out because a side is empty.
-        tokenizers: by role.
+        train: training part.
+        valid: validation part.
+        n_test: number of rows of the test part.
+        n_empty: number of training rows left out because a field is empty.
+        tokenizers: tokenizers by role.
     """
 
     train: Part
@@ -63,11 +63,11 @@ class PreparedRows:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Rows by part."""
+        """Number of rows by part."""
         return {"train": len(self.train.rows), "valid": len(self.valid.rows), "test": self.n_test}
 
     def record(self, data: DataConfig) -> dict[str, Any]:
-        """What `split.json` tells."""
+        """The content of `split.json`."""
         return {
             "sizes": self.sizes,
             "too_long": {"train": self.train.n_skipped, "valid": self.valid.n_skipped},
@@ -80,14 +80,14 @@ class PreparedRows:
 
 @dataclass(frozen=True)
 class PreparedText:
-    """All that a run needs to know of its running text.
+    """The prepared data of a run on running text.
 
     Args:
-        train: what is learned from.
-        valid: what is chosen by.
-        n_test: tokens kept aside.
-        notes: what was done to the text, one sentence each.
-        tokenizers: by role.
+        train: training part.
+        valid: validation part.
+        n_test: number of tokens of the test part.
+        notes: notes on how the text was processed, one sentence each.
+        tokenizers: tokenizers by role.
     """
 
     train: TokenStream
@@ -98,16 +98,16 @@ class PreparedText:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Tokens by part."""
+        """Number of tokens by part."""
         return {"train": self.train.n_tokens, "valid": self.valid.n_tokens, "test": self.n_test}
 
     def record(self, data: CorpusConfig) -> dict[str, Any]:
-        """What `split.json` tells."""
+        """The content of `split.json`."""
         return {"sizes": self.sizes, "notes": self.notes, "files": checksums(data)}
 
 
 def prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | None) -> PreparedText:
-    """Read running text, train a tokenizer on the training part unless it is given, and encode.
+    """Read running text, train a tokenizer on the training part unless one is given, and encode.
 
     Raises:
         DataError: a file cannot be read, or a part is too short.
@@ -120,13 +120,13 @@ def prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | None
     n_test = 0
     if "test" in corpus.parts:
         n_test = corpus.encode("test", tokenizers[ROLE], cache).n_tokens
-    homeless = [] if cache else ["encoded text is held in memory: this user has no home folder"]
-    notes = [*corpus.notes(), *homeless, *_unknown_notes({"train": train, "valid": valid})]
+    uncached = [] if cache else ["encoded text is held in memory: this user has no home folder"]
+    notes = [*corpus.notes(), *uncached, *_unknown_notes({"train": train, "valid": valid})]
     return PreparedText(train, valid, n_test, notes, tokenizers)
 
 
 def _unknown_notes(parts: Mapping[str, TokenStream]) -> list[str]:
-    """Unknown words are easily foretold, so that a figure means little where they are many."""
+    """Warn of many unknown words: they are easy to predict, so that the loss means little."""
     return [
         f"{name}: {part.n_unknown / part.n_tokens:.1%} of the tokens are unknown words "
         "(text.vocab_size, text.min_count)"
@@ -138,11 +138,11 @@ def _unknown_notes(parts: Mapping[str, TokenStream]) -> list[str]:
 def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> PreparedRows:
     """Read the parts, train tokenizers on the training part unless they are given, and encode.
 
-    A row longer than `data.max_length` is left out or cut off, as `data.too_long` says; of the
-    validation part it is left out, because one endless line would hold up every evaluation.
+    Training rows longer than `data.max_length` are left out or truncated, depending on
+    `data.too_long`; such validation rows are left out, because they would slow down every evaluation.
 
     Raises:
-        DataError: a file cannot be read, or nothing is left to learn from.
+        DataError: a file cannot be read, or no training row is left.
     """
     splits = read_splits(recipe.data, len(task.columns))
     if not splits.train:
@@ -159,7 +159,7 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
         if not part.rows:
             raise DataError(
                 f"no {name} row is left: {part.n_skipped:,} are longer than data.max_length = "
-                f"{recipe.data.max_length} tokens; raise it, or give other rows",
+                f"{recipe.data.max_length} tokens; raise it, or use other data",
                 path,
             )
     return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
@@ -170,7 +170,7 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
 
     Raises:
         ConfigError: `training.metric` is not a score of these labels.
-        DataError: a file cannot be read, or nothing is left to learn from.
+        DataError: a file cannot be read, or no training row is left.
     """
     data = recipe.data
     splits = read_splits(data, len(task.columns), task.reading)
@@ -200,10 +200,10 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
 
 
 def _check_metric(metric: str, scores: Sequence[str]) -> None:
-    """Refuse to choose by a score that depends on what the labels are, and that these do not have."""
+    """Refuse a metric that does not exist for these labels."""
     if metric not in ("loss", *scores):
         raise ConfigError(
-            f"training.metric is '{metric}', which these labels do not have; choose from loss, "
+            f"training.metric is '{metric}', which is not available for these labels; choose from loss, "
             f"{', '.join(scores)}"
         )
 
@@ -211,7 +211,7 @@ def _check_metric(metric: str, scores: Sequence[str]) -> None:
 def _check_labels(
     rows: Sequence[Row], task: LabelTask, tokenizers: Tokenizers, data: LabelData
 ) -> None:
-    """Refuse labels of the test part that could never be right, before the time of training is spent."""
+    """Refuse labels of the test part that do not occur in training, before training starts."""
     labels, labels_of = tokenizers[LABELS], task.reading.labels
     if labels_of is None:
         return
@@ -234,10 +234,10 @@ def encode_rows(
     path: str,
     skips: bool = False,
 ) -> Part:
-    """Labelled rows as examples, longer texts cut or the row left out.
+    """Encode labelled rows; rows with texts that are too long are truncated or left out.
 
     Raises:
-        DataError: a label that the training part does not have, with its line.
+        DataError: a label does not occur in the training part; the line is named.
     """
     part = Part([], [], [], 0)
     n_cut = 0
@@ -259,7 +259,7 @@ def encode_rows(
 
 
 def place_in_row(error: DataError, row: Row) -> tuple[str, int]:
-    """What is wrong with a row, and the line where it is: of the token, where each has its own."""
+    """The problem with a row and its line; the line of the token if each token has its own."""
     if error.line is None:
         return error.problem, row.line
     if row.lines:
@@ -268,7 +268,7 @@ def place_in_row(error: DataError, row: Row) -> tuple[str, int]:
 
 
 def checksums(data: DataConfig | CorpusConfig) -> list[dict[str, str]]:
-    """Part, path and SHA-256 of every data file, so that a changed file is noticed.
+    """Part, path and SHA-256 of every data file, to detect changed files.
 
     Raises:
         DataError: a file cannot be read.
@@ -288,12 +288,12 @@ def _encode(
 ) -> Part:
     part = Part([], [], [], 0)
     for row in rows:
-        example = task.encode(row.fields, tokenizers)
+        example = task.encode(row.texts, tokenizers)
         lengths = task.lengths(example)
         if max(lengths) > max_length:
             if not cut_off:
                 continue
-            example = _cut_off(row.fields, task, tokenizers, max_length)
+            example = _cut_off(row.texts, task, tokenizers, max_length)
             lengths = task.lengths(example)
         part.rows.append(row)
         part.examples.append(example)
@@ -302,7 +302,7 @@ def _encode(
 
 
 def _cut_off(fields: Sequence[str], task: Task, tokenizers: Tokenizers, max_length: int) -> Any:
-    """Encode the longest beginnings of the fields that fit, found by halving."""
+    """Encode the longest beginnings of the fields that fit, found by binary search."""
     cut = ["" for _ in fields]
     for side, text in enumerate(fields):
         low, high = 0, len(text)

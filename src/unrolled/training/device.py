@@ -1,4 +1,4 @@
-"""Where training runs, in what precision, within what memory, and its randomness."""
+"""Device, precision, memory errors and random streams of training."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from unrolled.training.config import TrainingConfig
 
 
 def choose_device(config: TrainingConfig) -> torch.device:
-    """The device `training.device` names; for "auto", CUDA where there is one.
+    """The device that `training.device` names; for "auto", CUDA if available.
 
     Raises:
-        UnavailableError: CUDA was asked for and is not there.
+        UnavailableError: CUDA was requested but is not available.
     """
     has_cuda = torch.cuda.is_available()
     if config.device == "cuda" and not has_cuda:
@@ -28,7 +28,7 @@ def choose_device(config: TrainingConfig) -> torch.device:
 
 
 def why_no_bfloat16(device: torch.device) -> str | None:
-    """Why products in bfloat16 make no sense on this device; None where they do.
+    """Why bfloat16 is not supported on this device; None if it is.
 
     >>> why_no_bfloat16(torch.device("meta"))
     'torch has no bfloat16 mode for meta'
@@ -39,15 +39,15 @@ def why_no_bfloat16(device: torch.device) -> str | None:
         return f"torch has no bfloat16 mode for {device.type}"
     has_onednn = torch.backends.mkldnn.is_available()
     if not has_onednn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return "this processor has no vector instructions for bfloat16 (AVX-512 or its like)"
+        return "this processor has no vector instructions for bfloat16 (such as AVX-512)"
     return None
 
 
 def autocast(config: TrainingConfig, device: torch.device) -> AbstractContextManager[None]:
-    """The context in which losses are computed; enter a new one each time.
+    """A context in which to compute losses in the configured precision.
 
     Raises:
-        UnavailableError: bfloat16 was asked for and the device has none.
+        UnavailableError: bfloat16 was requested but the device does not support it.
     """
     if config.precision == "float32":
         return nullcontext()
@@ -58,24 +58,24 @@ def autocast(config: TrainingConfig, device: torch.device) -> AbstractContextMan
 
 
 _OUT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
-"""What torch says in errors that have no type of their own, as on the CPU."""
+"""Parts of torch's messages for out-of-memory errors without a type of their own, as on the CPU."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out."""
+    """Whether an error means that memory ran out."""
     has_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return has_type or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 @contextmanager
 def within_memory(remedy: str) -> Iterator[None]:
-    """Turn a lack of memory into one sentence.
+    """Turn an out-of-memory error into one with a one-line message.
 
     Args:
-        remedy: the settings to lower.
+        remedy: settings to lower.
 
     Raises:
-        UnavailableError: the model or its batches need more memory than there is.
+        UnavailableError: the model or its batches need more memory than is available.
     """
     try:
         yield
@@ -89,10 +89,10 @@ def within_memory(remedy: str) -> Iterator[None]:
 
 
 class Randomness:
-    """A random stream of one's own on torch's global generators.
+    """A separate random stream on torch's global generators.
 
-    Inside `drawn()` torch draws from this stream; outside it, from whatever was there before. So
-    neither an evaluation nor whoever reads the events can change what training draws.
+    Inside `drawn()`, torch draws from this stream; outside it, the global generators are as before. So
+    neither an evaluation nor the code that reads the events can affect the random numbers of training.
 
     >>> stream = Randomness(seed=3, device=torch.device("cpu"))
     >>> with stream.drawn():
@@ -123,11 +123,11 @@ class Randomness:
             self._set_global(outer)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The stream's position: bytes by device."""
+        """The state of the stream: bytes by device."""
         return dict(self._states)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go to a position that `tensors` returned; a device it does not name keeps its own."""
+        """Restore a state that `tensors` returned; devices without an entry keep theirs."""
         self._states = {name: tensors.get(name, state) for name, state in self._states.items()}
 
     def _global_states(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""How good a model is on rows it does not learn from."""
+"""Loss and predictions of a model on held-out data."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from unrolled.text.corpus.windows import Windows
 
 N_DECODED_TOGETHER = 100
 TOKENS_TOGETHER = 5_000
-"""Bounds of a batch to answer."""
+"""Maximum sentences and tokens of a batch to decode."""
 TOKENS_LABELLED_TOGETHER = 8_000
-"""Bound of a batch to label."""
+"""Maximum tokens of a batch to label."""
 
 
 @torch.inference_mode()
@@ -36,12 +36,12 @@ def mean_loss(
     """The mean of `task.evaluate_loss`, in nats per target.
 
     Args:
-        model: left in evaluation mode.
-        task: what it does.
-        examples: encoded, at least one.
-        max_tokens: budget of a batch; only speed and memory depend on it.
-        device: where the model is.
-        precision: the context to compute in; it must allow to be entered again and again.
+        model: the model; it is left in evaluation mode.
+        task: its task.
+        examples: encoded examples, at least one.
+        max_tokens: maximum tokens of a batch; affects only speed and memory.
+        device: device of the model.
+        precision: reusable context in which to compute.
     """
     model.eval()
     lengths = [task.lengths(example) for example in examples]
@@ -63,23 +63,23 @@ def predictions(
     decoding: DecodingConfig,
     with_attention: bool = False,
 ) -> list[Prediction]:
-    """Predictions in the order of the examples; examples of similar length are batched together.
+    """A prediction for each example, in order; examples of similar length are batched together.
 
     Args:
-        model: left in evaluation mode.
-        task: what it does.
-        examples: encoded.
-        tokenizers: by role.
-        decoding: how answers are searched for.
-        with_attention: whether answers carry their attention.
+        model: the model; it is left in evaluation mode.
+        task: its task.
+        examples: encoded examples.
+        tokenizers: tokenizers by role.
+        decoding: search settings.
+        with_attention: whether predictions include attention weights.
     """
     model.eval()
-    answers: dict[int, Prediction] = {}
+    by_index: dict[int, Prediction] = {}
     for chosen in _decoded_together([max(task.lengths(example)) for example in examples]):
         inputs = [examples[index] for index in chosen]
-        found = task.decode(model, inputs, tokenizers, decoding, with_attention)
-        answers.update(zip(chosen, found, strict=True))
-    return [answers[index] for index in range(len(examples))]
+        decoded = task.decode(model, inputs, tokenizers, decoding, with_attention)
+        by_index.update(zip(chosen, decoded, strict=True))
+    return [by_index[index] for index in range(len(examples))]
 
 
 @torch.inference_mode()
@@ -91,13 +91,13 @@ def label_predictions(
     by_index: dict[int, LabelPrediction] = {}
     lengths = [task.lengths(example) for example in examples]
     for chosen in batches(lengths, TOKENS_LABELLED_TOGETHER, shuffle=False):
-        found = task.predict(model, [examples[index] for index in chosen], tokenizers)
-        by_index.update(zip(chosen, found, strict=True))
+        predicted = task.predict(model, [examples[index] for index in chosen], tokenizers)
+        by_index.update(zip(chosen, predicted, strict=True))
     return [by_index[index] for index in range(len(examples))]
 
 
 def _decoded_together(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices by rising length, in batches of many short inputs or few long ones."""
+    """Indices by increasing length, in batches of many short inputs or few long ones."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         n_inputs = len(batch) + 1
@@ -114,11 +114,11 @@ Precision = AbstractContextManager[None]
 
 
 STEPS_TOGETHER = 256
-"""Steps of a window where nothing is learned."""
+"""Steps of a window in evaluation."""
 
 
 def reading(stream: TokenStream, n_rows: int, restart: bool) -> str:
-    """How a text is read by `stream_loss`, for the signature of a figure."""
+    """How `stream_loss` reads a text, for the signature of a score."""
     state = "restarts with each document" if restart else "carried"
     cut = "" if n_rows == 1 else f"|{n_rows} rows, each without a past"
     unknown = stream.n_unknown / max(1, stream.n_tokens)
@@ -137,17 +137,17 @@ def stream_loss(
     precision: Precision | None = None,
     cache: ContinuousCache | None = None,
 ) -> tuple[float, int]:
-    """The mean loss over every token of a text, in nats, and how many they are.
+    """The mean loss over all tokens of a text, in nats, and the number of tokens.
 
     Args:
-        model: left in evaluation mode.
-        task: what it does.
+        model: the model; it is left in evaluation mode.
+        task: its task.
         stream: the text.
-        n_rows: rows it is cut into; only the first begins where the text does, so 1 is exact.
-        restart: whether the state begins anew with each document.
-        device: where the model is.
-        precision: the context to compute in; it must allow to be entered again and again.
-        cache: of recent words, to mix with what the model says; it must be empty, and n_rows 1.
+        n_rows: number of rows the text is split into; each starts without context, so only 1 is exact.
+        restart: whether to reset the state at each document.
+        device: device of the model.
+        precision: reusable context in which to compute.
+        cache: cache of recent words to mix with the model's distribution; it must be empty, and n_rows 1.
     """
     model.eval()
     windows = Windows(stream.ids, n_rows, STEPS_TOGETHER, restart=restart, whole=True)

@@ -1,4 +1,4 @@
-"""What `fit` reports, in the order it happens. Each event is a record; nothing calls back."""
+"""The events that `fit` yields, in order; each is a dataclass."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Started:
-    """Data, vocabularies and model are ready; nothing is trained yet in this session.
+    """Data, vocabularies and model are ready; training in this session has not started.
 
     Args:
-        step: updates already done: 0, or where a resumed run goes on.
-        unit: what sizes are counted in: "rows", or "tokens" of running text.
-        sizes: used, by part ("train", "valid"), and in "test".
-        skipped: rows left out by part, for their length or an empty side.
-        vocabulary_sizes: entries by tokenizer role.
-        parameters: numbers the optimiser changes.
+        step: number of updates already done: 0, or that of the last checkpoint of a resumed run.
+        unit: unit of the sizes: "rows", or "tokens" of running text.
+        sizes: size of each part ("train", "valid", "test").
+        skipped: number of rows left out by part, because of their length or an empty field.
+        vocabulary_sizes: number of entries by tokenizer role.
+        parameters: number of trainable parameters.
         steps_per_epoch: updates in one pass over the training part.
-        device: where the model is, e.g. "cpu".
-        notes: what a reader should know of the data, and of pretrained embeddings; one sentence each.
+        device: device of the model, e.g. "cpu".
+        notes: notes on the data and pretrained embeddings, one sentence each.
     """
 
     step: int
@@ -39,17 +39,17 @@ class Step:
     """Progress since the last `Step`.
 
     Args:
-        step: updates done.
-        epoch: the pass over the data they are in, from 1.
+        step: number of updates done.
+        epoch: current pass over the data, from 1.
         loss: training loss in nats per target, over all updates since the last `Step`.
-        learning_rate: of the last update.
-        grad_norm: of the last update, before clipping.
-        tokens_per_second: the tokens of the batches (`batch.n_tokens`) over the time spent on
-            updates; evaluation, saving and the reader of the events are not in it.
-        fraction_done: 0…1, by the limit nearest to its end; 0 where only patience ends training.
-        eta_seconds: until that limit at the pace so far, evaluations and checkpoints included; None
-            where only patience ends training.
-        seconds: since training began, earlier sessions included.
+        learning_rate: learning rate of the last update.
+        grad_norm: gradient norm of the last update, before clipping.
+        tokens_per_second: tokens of the batches (`batch.n_tokens`) per second of update time, which
+            does not include evaluation, saving and the code that reads the events.
+        fraction_done: 0…1, by the limit that will be reached first; 0 if only patience ends training.
+        eta_seconds: time until that limit at the pace so far, including evaluations and checkpoints;
+            None if only patience ends training.
+        seconds: training time, including earlier sessions.
     """
 
     step: int
@@ -65,16 +65,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The model, as it would be saved, was judged on the validation part.
+    """The model, as it would be saved, was evaluated on the validation part.
 
     Args:
-        step: updates done.
-        epoch: the pass over the data, from 1.
+        step: number of updates done.
+        epoch: current pass over the data, from 1.
         loss: nats per target, without dropout or smoothing.
-        scores: by name, on `training.valid_sentences` greedy answers; shares are
-            percentages, and larger is better.
-        is_best: whether `training.metric` is the best so far; then it is already saved.
-        seconds: since training began, earlier sessions included.
+        scores: scores by name, on `training.valid_sentences` greedily decoded inputs; shares are
+            percentages, and higher is better.
+        is_best: whether `training.metric` is the best so far; if so, the model is already saved.
+        seconds: training time, including earlier sessions.
     """
 
     step: int
@@ -87,11 +87,11 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint is on the disk, complete.
+    """A complete checkpoint was written to the disk.
 
     Args:
-        step: updates done.
-        path: its folder.
+        step: number of updates done.
+        path: folder of the checkpoint.
     """
 
     step: int
@@ -100,14 +100,14 @@ class Saved:
 
 @dataclass(frozen=True)
 class Best:
-    """The evaluation whose weights are `model.safetensors`.
+    """The best evaluation, whose weights are `model.safetensors`.
 
     Args:
-        step: updates done then.
-        metric: what it is best by.
-        value: of that metric.
+        step: number of updates done then.
+        metric: the metric that decides which is best.
+        value: value of that metric.
         loss: nats per target on the validation part.
-        scores: by name.
+        scores: scores by name.
     """
 
     step: int
@@ -119,13 +119,13 @@ class Best:
 
 @dataclass(frozen=True)
 class Finished:
-    """Training ended by itself; everything is saved.
+    """Training reached a stopping criterion; everything is saved.
 
     Args:
-        step: updates done.
-        reason: the setting that ended it: "max_steps", "max_epochs", "max_minutes" or "patience".
-        best: the evaluation whose weights are the run's model; None if every loss was not a number.
-        seconds: since training began, earlier sessions included.
+        step: number of updates done.
+        reason: the stopping criterion: "max_steps", "max_epochs", "max_minutes" or "patience".
+        best: the evaluation whose weights are the run's model; None if every loss was NaN.
+        seconds: training time, including earlier sessions.
     """
 
     step: int

@@ -1,4 +1,4 @@
-"""What training does for each kind of task: preparing the data, and loading batches of them."""
+"""Data preparation and batch loading for each kind of task."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from unrolled.training.recipe import Recipe
 
 
 class Prepared(Protocol):
-    """The data of a run, encoded.
+    """The encoded data of a run.
 
     Attributes:
-        tokenizers: by role.
-        sizes: of the parts.
+        tokenizers: tokenizers by role.
+        sizes: sizes by part.
     """
 
     @property
@@ -27,16 +27,16 @@ class Prepared(Protocol):
     def sizes(self) -> Mapping[str, int]: ...
 
     def record(self, data: Any) -> dict[str, Any]:
-        """What `split.json` holds about data that a `[data]` section describes."""
+        """The content of `split.json` for the data that a `[data]` section describes."""
 
 
 @dataclass(frozen=True)
 class _OfKind:
-    """One kind's entry.
+    """The functions for one kind of task.
 
     Args:
-        prepare: recipe, task, tokenizers or None → the data, encoded.
-        loader: recipe, task, what `prepare` returned → the loader.
+        prepare: recipe, task, tokenizers or None → encoded data.
+        loader: recipe, task, result of `prepare` → loader.
     """
 
     prepare: Callable[[Recipe, Any, Tokenizers | None], Any]
@@ -55,7 +55,7 @@ def prepare(recipe: Recipe, task: AnyTask, tokenizers: Tokenizers | None = None)
 
     Raises:
         ConfigError: `training.metric` is not a score of the data.
-        DataError: a file cannot be read, or nothing is left to learn from.
+        DataError: a file cannot be read, or no training data are left.
     """
     prepared: Prepared = _TABLE[task.kind].prepare(recipe, task, tokenizers)
     return prepared
@@ -65,8 +65,8 @@ def build_loader(recipe: Recipe, task: AnyTask, prepared: Prepared) -> Loader:
     """The loader of a task's prepared data.
 
     Args:
-        recipe: of the run.
-        task: what is learned.
-        prepared: as `prepare` returned it for this task.
+        recipe: recipe of the run.
+        task: task of the run.
+        prepared: result of `prepare` for this task.
     """
     return _TABLE[task.kind].loader(recipe, task, prepared)

@@ -12,19 +12,20 @@ from unrolled.training.config import TrainingConfig
 
 
 class LazyAdam:
-    """Adam that leaves alone the rows of embedding tables that a batch did not look up.
+    """Adam that does not update the rows of embedding tables that a batch did not look up.
 
-    `torch.optim.SparseAdam` for the tables whose gradients are sparse, `torch.optim.AdamW` without weight
-    decay for everything else. This is not Adam: a row without gradient keeps its value and its moments,
-    where Adam would go on moving it by its momentum and let both moments decay. An update costs as many
-    rows as the batch has words, not the whole vocabulary.
+    It is `torch.optim.SparseAdam` for tables with sparse gradients, and `torch.optim.AdamW` without
+    weight decay for all other parameters. This is not equal to Adam: a row without a gradient keeps its
+    value and its moments, while Adam would move it further by its momentum and let both moments decay.
+    The cost of an update depends on the number of words in the batch, not on the size of the vocabulary.
 
     Args:
-        config: names rate and betas.
-        model: of which some modules have a `weight` and a `sparse`, as `nn.Embedding` has; it is set.
+        config: sets learning rate and betas.
+        model: model with modules that have a `weight` and a `sparse` attribute, such as `nn.Embedding`;
+            `sparse` is set to True.
 
     Raises:
-        ConfigError: no such module, or one whose weight another module uses without `sparse`.
+        ConfigError: there is no such module, or another module uses its weight without `sparse`.
 
     >>> model = nn.Sequential(nn.Embedding(7, 3), nn.Linear(3, 5))
     >>> optimiser = LazyAdam(TrainingConfig(optimiser="lazy_adam"), model)
@@ -49,27 +50,27 @@ class LazyAdam:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """Those of both parts."""
+        """The parameter groups of both optimizers."""
         return [group for part in self.parts for group in part.param_groups]
 
     @property
     def state(self) -> dict[Tensor, dict[str, Any]]:
-        """What both parts remember, by parameter."""
-        return {parameter: kept for part in self.parts for parameter, kept in part.state.items()}
+        """The state of both optimizers, by parameter."""
+        return {parameter: state for part in self.parts for parameter, state in part.state.items()}
 
     def step(self) -> None:
-        """One update of every parameter, and table row, that has a gradient."""
+        """Update every parameter and table row that has a gradient."""
         for part in self.parts:
             part.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
+        """Reset the gradients."""
         for part in self.parts:
             part.zero_grad(set_to_none)
 
 
 def _make_sparse(model: nn.Module) -> dict[int, nn.Parameter]:
-    """Let the tables of a model have sparse gradients; the trainable ones, by identity."""
+    """Enable sparse gradients for the tables of a model; returns the trainable tables by identity."""
     tables: dict[int, nn.Parameter] = {}
     dense: dict[int, str] = {}
     for path, module in model.named_modules():
@@ -88,6 +89,6 @@ def _make_sparse(model: nn.Module) -> dict[int, nn.Parameter]:
     for shared in tables.keys() & dense.keys():
         raise ConfigError(
             f"training.optimiser is 'lazy_adam', but an embedding's weight is also {dense[shared]}, "
-            "whose gradient has every row; untie the two or use 'adam'"
+            "whose gradient is dense; untie the two, or use 'adam'"
         )
     return tables

@@ -1,7 +1,7 @@
-"""How a run's batches come: rows in shuffled batches, or text in windows with the state carried.
+"""Loaders of batches: rows in shuffled batches, or text in windows with the state carried along.
 
-Training knows a `Loader` and nothing of what is in it. `Trainer` asks for batch `index` of pass `epoch`,
-so that a run can be resumed at any batch.
+Training only uses the `Loader` interface. `Trainer` asks for batch `index` of pass `epoch`, so that a run
+can be resumed at any batch.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from unrolled.training.evaluation import (
 from unrolled.training.recipe import Recipe
 
 VALIDATION_ROWS = 10
-"""Rows in which the validation text is read during training; each begins without a past."""
+"""Number of rows into which the validation text is split; each starts without context."""
 
 _LINES_NAMED = 5
 
 
 class Loader(Protocol):
-    """The batches a run learns from, and its evaluation on the validation part.
+    """The training batches of a run, and its evaluation on the validation part.
 
     Attributes:
-        unit: what sizes are counted in.
-        sizes: of the parts.
-        skipped: what was left out of them.
-        notes: what a reader should know of the data.
-        tokenizers: by role.
+        unit: unit of the sizes.
+        sizes: sizes by part.
+        skipped: number of rows left out, by part.
+        notes: notes on the data.
+        tokenizers: tokenizers by role.
     """
 
     @property
@@ -57,19 +57,19 @@ class Loader(Protocol):
     def tokenizers(self) -> Tokenizers: ...
 
     def prepare(self, model: nn.Module) -> None:
-        """Give a model what it takes from the training part."""
+        """Give a model what it needs from the training part."""
 
     def n_batches(self, epoch: int) -> int:
-        """How many batches a pass has."""
+        """Number of batches in a pass."""
 
     def batch(self, epoch: int, index: int) -> tuple[Any, int]:
         """A batch, which has `.to(device)` and `.n_tokens`, and its number of sequences."""
 
     def start(self, model: nn.Module) -> State:
-        """What is carried into the first batch of a pass."""
+        """The state carried into the first batch of a pass."""
 
     def loss(self, model: nn.Module, batch: Any, carried: State) -> tuple[Tensor, int, State]:
-        """Sum of the loss, count of targets, and what is carried into the next batch."""
+        """Sum of the loss, number of targets, and the state carried into the next batch."""
 
     def evaluate(
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
@@ -80,11 +80,11 @@ class Loader(Protocol):
         """How the scores on the validation part are computed."""
 
     def place(self, epoch: int, indices: Sequence[int]) -> str:
-        """Where in the data some batches are, for a message."""
+        """The position of some batches in the data, for a message."""
 
 
 class RowLoader:
-    """Rows of data, each an example of its own, batched by length."""
+    """Rows of data as independent examples, batched by length."""
 
     unit = "rows"
     notes: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ class RowLoader:
         return self._task.collate([self._data.train.examples[row] for row in chosen]), len(chosen)
 
     def start(self, model: nn.Module) -> State:
-        """Nothing: rows have no past."""
+        """Nothing, as no state is carried between rows."""
         return ()
 
     def loss(self, model: nn.Module, batch: Any, carried: State) -> tuple[Tensor, int, State]:
@@ -133,7 +133,7 @@ class RowLoader:
     def evaluate(
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
     ) -> tuple[float, dict[str, float]]:
-        """The loss over the part, and the scores of greedy answers to some of it."""
+        """The loss over the part, and the scores of greedy predictions for a sample of it."""
         valid, config = self._data.valid, recipe.training
         loss = mean_loss(model, self._task, valid.examples, self._max_tokens, device, precision)
         chosen = valid.evenly(config.valid_sentences)
@@ -143,8 +143,10 @@ class RowLoader:
         examples = [valid.examples[index] for index in chosen]
         with precision:
             predicted = predictions(model, self._task, examples, self.tokenizers, decoding)
-        references = [valid.rows[index].fields[-1] for index in chosen]
-        return loss, dict(self._task.score([each.text for each in predicted], references))
+        references = [valid.rows[index].texts[-1] for index in chosen]
+        return loss, dict(
+            self._task.score([prediction.text for prediction in predicted], references)
+        )
 
     def signature(self) -> dict[str, str]:
         """See `Loader`."""
@@ -186,11 +188,13 @@ class LabelLoader(RowLoader):
         with precision:
             predicted = label_predictions(model, task, examples, self.tokenizers)
         predicted = task.tune_thresholds(model, examples, predicted, self.tokenizers)
-        return loss, task.evaluate(model, examples, predicted, self.tokenizers).scores()
+        scores = task.evaluate(model, examples, predicted, self.tokenizers).scores()
+        # Events, progress lines and files of training hold percentages.
+        return loss, {name: 100 * share for name, share in scores.items()}
 
 
 class WindowLoader:
-    """Running text in windows of B rows, the state carried from each to the next."""
+    """Running text in windows of B rows, with the state carried from window to window."""
 
     unit = "tokens"
 
@@ -219,7 +223,7 @@ class WindowLoader:
         return self._task.collate(self._windows[index]), self._windows.n_rows
 
     def start(self, model: nn.Module) -> State:
-        """The state before any word."""
+        """The initial state."""
         return self._task.start(model, self._windows.n_rows)
 
     def loss(self, model: nn.Module, batch: Any, carried: State) -> tuple[Tensor, int, State]:
@@ -229,14 +233,14 @@ class WindowLoader:
     def evaluate(
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
     ) -> tuple[float, dict[str, float]]:
-        """The loss over the part, and what follows from it."""
+        """The loss over the part, and the scores derived from it."""
         loss, n_targets = stream_loss(
             model, self._task, self._valid, VALIDATION_ROWS, self._restart, device, precision
         )
         return loss, self._task.scores(loss, n_targets, self._valid.n_characters)
 
     def place(self, epoch: int, indices: Sequence[int]) -> str:
-        """Where the windows stand in the rows."""
+        """The tokens of the windows within their rows."""
         first, last = (self._windows.place(index) for index in (indices[0], indices[-1]))
         return (
             f"it holds tokens {first.start + 1:,} to {last.stop:,} of each of the {self._windows.n_rows} "
@@ -257,7 +261,7 @@ def _cut_notes(n_cut: Mapping[str, int], when_long: str) -> tuple[str, ...]:
 
 
 def _beginning(stream: TokenStream, n_tokens: int) -> TokenStream:
-    """At most so many tokens of a text, with the characters that fall to them; 0 is all."""
+    """The first tokens of a text, with their share of its characters; 0 for all tokens."""
     if n_tokens == 0 or stream.n_tokens <= n_tokens:
         return stream
     share = n_tokens / stream.n_tokens
@@ -273,6 +277,6 @@ def _valid_note(whole: TokenStream, read: TokenStream) -> list[str]:
     if read is whole:
         return []
     return [
-        f"valid: training looks at the first {read.n_tokens:,} of {whole.n_tokens:,} tokens "
-        "(data.valid_tokens); `unrolled evaluate` reads all"
+        f"valid: training evaluates on the first {read.n_tokens:,} of {whole.n_tokens:,} tokens "
+        "(data.valid_tokens); `unrolled evaluate` uses all"
     ]

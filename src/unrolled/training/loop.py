@@ -3,8 +3,8 @@
     for event in fit(recipe, "runs/phrasebook"):
         print(event)
 
-Whoever reads the events decides when to stop: closing the generator leaves a checkpoint from which
-`resume=True` goes on as if nothing had happened, bit for bit.
+The code that reads the events decides when to stop: closing the generator saves a checkpoint from which
+`resume=True` continues bit for bit as if training had not been interrupted.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Run:
-    """A run that came to its end.
+    """A finished run.
 
     Args:
         folder: the run folder.
-        steps: updates done.
+        steps: number of updates done.
         best: the evaluation whose weights are the run's model.
-        reason: the setting that ended it.
+        reason: the stopping criterion that ended it.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ def train(
     force: bool = False,
     start_from: str | os.PathLike[str] | None = None,
 ) -> Run:
-    r"""Train to the end. The arguments and errors are those of `fit`, which tells what happens meanwhile.
+    r"""Train to the end. The arguments and errors are those of `fit`, which also reports progress.
 
     >>> import tempfile
     >>> from unrolled.tasks.seq2seq import TranslateConfig
@@ -104,27 +104,27 @@ def fit(
     force: bool = False,
     start_from: str | os.PathLike[str] | None = None,
 ) -> Generator[Event, None, None]:
-    r"""Train, and report what happens: `Started`, then `Step`, `Evaluated` and `Saved`, `Finished`.
+    r"""Train, and yield events: `Started`, then `Step`, `Evaluated` and `Saved`, then `Finished`.
 
-    What can be checked at once is checked in the call; the rest happens as the events are read. From the
-    first event until the last is read, or the generator is closed, nobody else can write `out`.
+    The call itself checks what it can; training happens as the events are read. Until the last event is
+    read or the generator is closed, no other process can write `out`.
 
     Args:
-        recipe: what to learn, from what, and how.
-        out: the run folder to make, or to go on with.
-        task: the task, where it is not one of `TASKS`.
-        resume: go on with the run in `out`, if one was begun there, else start it; a recipe of a run that
-            goes on may differ in limits and intervals only.
-        force: replace the run in `out`; refused where the folder holds anything else.
+        recipe: the recipe of the run.
+        out: the run folder to create or resume.
+        task: the task, if it is not one of `TASKS`.
+        resume: resume the run in `out`, or start it if there is none; the recipe of a resumed run may
+            differ only in limits and intervals.
+        force: replace the run in `out`; refused if the folder holds anything else.
         start_from: a run whose best weights and tokenizers to start from, on the recipe's data.
 
     Raises:
         ConfigError: the recipe contradicts itself, the run it resumes, or the run it starts from.
-        RunError: something is in the way at `out`, another process writes there, a run folder is missing
-            or damaged, or the disk is full.
-        DataError: a data file cannot be read as asked.
+        RunError: `out` exists or is being written by another process, a run folder is missing or
+            damaged, or the disk is full.
+        DataError: a data file cannot be read as requested.
         NonFiniteError: a loss or gradient is not finite.
-        UnavailableError: device or precision are not to be had here, or memory ran out.
+        UnavailableError: the device or precision is not available, or memory ran out.
 
     >>> import pathlib, tempfile
     >>> from unrolled.tasks.seq2seq import TranslateConfig
@@ -145,10 +145,10 @@ def fit(
     if recipe.model is None:
         recipe = replace(recipe, model=task.Config())
     _check(recipe, task)
-    out = Path(os.path.realpath(out))  # who writes it by another name takes the same lock
+    out = Path(os.path.realpath(out))  # so that all names of the folder share one lock
     source = None if start_from is None else Path(start_from)
     if resume and (force or source is not None):
-        raise ConfigError("--resume goes on with a run as it is; leave out --force and --from")
+        raise ConfigError("--resume cannot be combined with --force or --from; remove them")
     with storage.locked(out):
         goes_on = _goes_on(recipe, out, resume, force)
         if resume and not goes_on:
@@ -161,7 +161,7 @@ def fit(
 
 
 def _goes_on(recipe: Recipe, out: Path, resume: bool, force: bool) -> bool:
-    """Whether there is something to go on with; refuses what is in the way. To be asked under a lock."""
+    """Whether there is a run to resume; refuses anything else at `out`. Call it under a lock."""
     if resume and run_folder.is_there(out):
         compatibility.check_changes(out, recipe)
         return True
@@ -175,7 +175,7 @@ def _events(
     hint = task.kind.memory_hint.format(training=recipe.training, data=recipe.data)
     memory = within_memory(hint)
     with storage.locked(out) as lock, memory:
-        # Once more, now that nobody else can change it until the end.
+        # Check again, now that no other process can change the folder until the end.
         goes_on = _goes_on(recipe, out, resume, force)
         trainer = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source, lock)
         started = trainer.started()
@@ -203,7 +203,7 @@ def _events(
 def _new(
     recipe: Recipe, task: AnyTask, out: Path, source: Path | None, lock: storage.Lock
 ) -> Trainer:
-    """A run at step 0, saved, in its place."""
+    """Create a run at step 0, and save it."""
     with run_folder.beginning(out, recipe, lock, source) as partial:
         tokenizers = None
         if source is not None:
@@ -224,7 +224,7 @@ def _new(
 
 
 def _resumed(recipe: Recipe, task: AnyTask, out: Path) -> Trainer:
-    """A run where its last checkpoint left it."""
+    """Restore a run from its last checkpoint."""
     tokenizers = run_folder.load_tokenizers(out)
     check_weights(recipe, task, tokenizers, checkpoint.last_weights(out))
     prepared = prepare(recipe, task, tokenizers)
@@ -235,7 +235,7 @@ def _resumed(recipe: Recipe, task: AnyTask, out: Path) -> Trainer:
 
 
 def _what_is_due(trainer: Trainer) -> Generator[Event, None, None]:
-    """What follows an update; asked again after a resume, it leaves out what was done before."""
+    """Log, evaluate and save if it is due after an update, unless already done before a resume."""
     config, progress = trainer.config, trainer.progress
     if trainer.is_due(config.log_every_n_steps, progress.logged_step):
         yield trainer.log()
@@ -246,7 +246,7 @@ def _what_is_due(trainer: Trainer) -> Generator[Event, None, None]:
 
 
 def _at_the_end(trainer: Trainer) -> Generator[Event, None, None]:
-    """What the intervals left open."""
+    """Log, evaluate and save what the intervals have not covered."""
     progress = trainer.progress
     if progress.logged_step < progress.step:
         yield trainer.log()
@@ -257,7 +257,7 @@ def _at_the_end(trainer: Trainer) -> Generator[Event, None, None]:
 
 def _evaluate(trainer: Trainer, is_scheduled: bool) -> Generator[Event, None, None]:
     event = trainer.evaluate(is_scheduled)
-    # Saved before it is told: a reader who stops at this event has the best model on the disk.
+    # Save before the event, so that the best model is on the disk if the reader stops here.
     saved = list(_save(trainer)) if event.is_best else []
     if saved:
         trainer.write_card(trainer.folder.name)
@@ -291,7 +291,7 @@ def _check(recipe: Recipe, task: AnyTask) -> None:
         )
     if not isinstance(recipe.data, task.Data):
         raise ConfigError(
-            f"the data of task '{task.name}' are described by {task.Data.__name__}, "
+            f"Recipe.data must be a {task.Data.__name__} for task '{task.name}', "
             f"got {type(recipe.data).__name__}"
         )
     wanted = f"one of {', '.join(task.metrics)}"
@@ -307,7 +307,7 @@ def _task_named(name: str) -> AnyTask:
 
 
 def _with_text_of(source: Path, recipe: Recipe, task: AnyTask) -> Recipe:
-    """The recipe with the `[text]` section of a run whose tokenizers it takes."""
+    """The recipe with the `[text]` section of the run whose tokenizers are used."""
     compatibility.check_same_model(source, recipe, task)
     text = config.from_mapping(TextConfig, run_folder.read_config(source)["text"], "text")
     return replace(recipe, text=text)

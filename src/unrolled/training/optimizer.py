@@ -1,4 +1,4 @@
-"""The optimiser, its learning rate, clipping, and averaged weights."""
+"""The optimizer, its state, and gradient clipping."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Optimiser: TypeAlias = torch.optim.Optimizer | LazyAdam
 
 
 def build_optimiser(config: TrainingConfig, model: nn.Module) -> Optimiser:
-    """AdamW, SGD or `LazyAdam` over the model's parameters, in torch's fused form where it has one.
+    """AdamW, SGD or `LazyAdam` for the parameters of a model; torch's fused implementation if possible.
 
     Raises:
-        ConfigError: the model has nothing to be lazy about; see `LazyAdam`.
+        ConfigError: the model has no table for `LazyAdam`; see there.
     """
     if config.optimiser == "lazy_adam":
         return LazyAdam(config, model)
@@ -30,7 +30,7 @@ def build_optimiser(config: TrainingConfig, model: nn.Module) -> Optimiser:
             lr=config.learning_rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
-            # The fused form cannot begin one parameter's momentum after another's.
+            # The fused implementation needs all parameters to start their momentum at the same step.
             fused=config.momentum == 0,
         )
     return torch.optim.AdamW(
@@ -43,12 +43,12 @@ def build_optimiser(config: TrainingConfig, model: nn.Module) -> Optimiser:
 
 
 def gradient_values(parameter: nn.Parameter) -> Tensor | None:
-    """The numbers of a gradient, to read or change in place; of a sparse one, each row once."""
+    """The values of a gradient, to read or modify in place; a sparse gradient is coalesced first."""
     gradient = parameter.grad
     if gradient is None or not gradient.is_sparse:
         return gradient
     if not gradient.is_coalesced():
-        # A word that occurred twice has two entries; a norm is that of their sum.
+        # A word that occurred twice has two entries; the norm must be that of their sum.
         parameter.grad = gradient = gradient.coalesce()
     return gradient.values()
 
@@ -57,11 +57,11 @@ def scale_and_clip(parameters: Sequence[nn.Parameter], scale: float, clip_norm: 
     """Multiply the gradients by `scale`, then clip them together to `clip_norm`; 0 = no clipping.
 
     Returns:
-        The norm of the scaled gradient before clipping, sparse ones included. Where it is not finite,
-        the gradients are left as they are.
+        The norm of the scaled gradients before clipping, including sparse ones. If it is not finite,
+        the gradients are left unchanged.
     """
-    found = (gradient_values(parameter) for parameter in parameters)
-    gradients = [gradient for gradient in found if gradient is not None]
+    values = (gradient_values(parameter) for parameter in parameters)
+    gradients = [gradient for gradient in values if gradient is not None]
     if not gradients:
         return 0.0
     norm = float(nn.utils.get_total_norm(gradients)) * scale
@@ -75,7 +75,7 @@ def scale_and_clip(parameters: Sequence[nn.Parameter], scale: float, clip_norm: 
 
 
 def optimiser_tensors(optimiser: Optimiser, model: nn.Module) -> dict[str, Tensor]:
-    """What the optimiser remembers, as `<quantity>.<parameter name>`; views, not copies."""
+    """The state of the optimizer, as `<quantity>.<parameter name>`; views, not copies."""
     state = optimiser.state
     return {
         f"{quantity}.{name}": torch.as_tensor(value)
@@ -88,17 +88,17 @@ def optimiser_tensors(optimiser: Optimiser, model: nn.Module) -> dict[str, Tenso
 def restore_optimiser(
     optimiser: Optimiser, model: nn.Module, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Give a fresh optimiser the memory that `optimiser_tensors` returned.
+    """Restore the state that `optimiser_tensors` returned in a new optimizer.
 
     Raises:
-        ValueError: it is not of the model's parameters.
+        ValueError: the state does not fit the parameters of the model.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     for key, value in tensors.items():
         name = key.partition(".")[2]
         if name not in shapes or (value.dim() and value.shape != shapes[name]):
-            raise ValueError(f"{key[:80]} is of no parameter")
+            raise ValueError(f"{key[:80]} does not belong to a parameter")
     for part in optimiser.parts if isinstance(optimiser, LazyAdam) else [optimiser]:
         ordered = [names[id(p)] for group in part.param_groups for p in group["params"]]
         index = {name: position for position, name in enumerate(ordered)}
@@ -106,7 +106,7 @@ def restore_optimiser(
         for key, value in tensors.items():
             quantity, _, name = key.partition(".")
             if name in index:
-                # SparseAdam alone counts its steps in a plain number.
+                # Only SparseAdam stores its step count as a plain number.
                 is_plain = quantity == "step" and isinstance(part, torch.optim.SparseAdam)
                 state.setdefault(index[name], {})[quantity] = int(value) if is_plain else value
         part.load_state_dict({**part.state_dict(), "state": state})

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides what a run learns, in one record and one TOML file."""
+"""A recipe: everything that determines what a run learns, in one dataclass and one TOML file."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from unrolled.training.config import TrainingConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run, before it runs. In TOML, each record is a section of its own name.
+    """The description of a run. In TOML, each dataclass is the section named like its field.
 
     Args:
-        task: name of the task; decides what `[model]` may hold.
-        seed: start of every random choice in training; the split has its own, `data.split_seed`.
-        data: which files, and how they are split; an instance of the task's `Data`.
-        text: how text becomes ids.
+        task: name of the task; determines the keys of `[model]` and `[data]`.
+        seed: random seed of training; the split has its own, `data.split_seed`.
+        data: files and how they are split; an instance of the task's `Data`.
+        text: tokenization.
         model: an instance of the task's `Config`; None stands for its defaults and is filled in by
             `from_mapping`.
-        training: optimiser, schedule, stopping, checkpoints.
-        decoding: how answers are searched for in evaluation and prediction.
+        training: optimizer, schedule, stopping criteria, checkpoints.
+        decoding: search settings of evaluation and prediction.
 
     Raises:
         ConfigError: the seed is negative.
@@ -53,24 +53,24 @@ class Recipe:
         tasks: Mapping[str, AnyTask] | AnyTask,
         overrides: Iterable[tuple[str, str | None]] = (),
     ) -> Recipe:
-        """The recipe that the tables of a TOML file describe.
+        """Build a recipe from the tables of a TOML file.
 
         Args:
-            mapping: values by section and key; what is absent keeps its default.
-            tasks: the tasks it may name, by name; or the one task it must be for.
-            overrides: dotted names and what was typed for them, as `config.split_options` gives them.
+            mapping: values by section and key; missing keys have their defaults.
+            tasks: the available tasks by name, or the one task the recipe must be for.
+            overrides: (dotted name, value as typed) pairs from `config.split_options`.
 
         Raises:
             ConfigError: an unknown task or key, or a wrong value.
         """
         overrides = list(overrides)
-        named = [each for each in overrides if each[0] == "task"]
+        named = [(name, value) for name, value in overrides if name == "task"]
         task = _task_of(config.apply_overrides(mapping, named), tasks)
         if "model" in mapping:
             section = with_new_names(mapping["model"], task.Config, strict=True)
             mapping = {**mapping, "model": section}
         mapping = config.apply_overrides(mapping, options_with_new_names(overrides, task.Config))
-        # Old names among the options have become keys by now.
+        # Old names given as options are keys of the mapping by now.
         section = with_new_names(mapping.get("model", {}), task.Config)
         model: Any = config.from_mapping(task.Config, section, "model")
         data: Any = config.from_mapping(task.Data, mapping.get("data", {}), "data")
@@ -82,7 +82,7 @@ class Recipe:
         )
 
     def to_toml(self) -> str:
-        """The whole recipe, defaults included; `recipe_from_toml` reads it back to an equal one."""
+        """The complete recipe as TOML, including defaults; `recipe_from_toml` reads back an equal one."""
         return config.to_toml(self)
 
 
@@ -91,16 +91,16 @@ def recipe_from_toml(
     tasks: Mapping[str, AnyTask] | AnyTask,
     overrides: Iterable[tuple[str, str | None]] = (),
 ) -> Recipe:
-    """Read a recipe file, then put options of the command line over it.
+    """Read a recipe file and apply command-line options to it.
 
     Args:
         path: the TOML file.
-        tasks: the tasks it may name, by name; or the one task it must be for.
-        overrides: dotted names and what was typed for them, as `config.split_options` gives them.
+        tasks: the available tasks by name, or the one task the recipe must be for.
+        overrides: (dotted name, value as typed) pairs from `config.split_options`.
 
     Raises:
-        ConfigError: the file cannot be read, or an unknown key or a wrong value stands in it or in
-            an override.
+        ConfigError: the file cannot be read, or the file or an override has an unknown key or a
+            wrong value.
     """
     mapping = config.read_toml(path)
     overrides = list(overrides)

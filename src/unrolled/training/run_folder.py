@@ -1,18 +1,18 @@
-"""A run folder: what a run leaves behind, readable with `ls` and `cat`.
+"""A run folder: the files of a run, readable with `ls` and `cat`.
 
-    config.toml               the whole recipe, defaults included
+    config.toml               the complete recipe, including defaults
     tokenizer-<role>.json     one per role of the task
-    labels.json               of a task that answers with labels
+    labels.json               labels, for classify, pair and tag
     model.safetensors         the best weights so far
     metrics.jsonl             one line per event
-    split.json                sizes of the parts, checksums of the data files, what the model began with
+    split.json                sizes of the parts, checksums of the data files, notes on initial weights
     README.md                 the model card
     checkpoints/              for exact resume, see checkpoint.py
-    baselines/                bag-of-words models, where they were asked for
+    baselines/                bag-of-words models, with --baselines
     evaluation-<name>/        reports of `unrolled evaluate`
 
-A new folder is prepared beside its place under a temporary name and appears complete. It is known by the
-first line of `config.toml`. Nothing else makes a folder a run, and only what is listed here is removed.
+A new folder is prepared next to its final place under a temporary name, and renamed once it is complete.
+A folder is a run if `config.toml` has the expected first line, and only what is listed here is removed.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ LABELS_FILE = "labels.json"
 SOURCE_FILE = "started-from.txt"
 
 BEGIN_OF_CONFIG = "# Unrolled run, format 1"
-"""What makes a folder a run; folders of older versions have the last line only."""
+"""The first line of `config.toml` in a run folder; older versions only wrote the last line."""
 
 END_OF_CONFIG = "# end of the recipe; a file without this line was cut short"
 
 
 def _is_of_safetensors(path: Path) -> bool:
-    """Whether a file was begun by the safetensors library for a run, and left behind by a kill."""
-    begin = b'{"__metadata__":{"sha256":"'
+    """Whether a file is the beginning of a safetensors file that a killed process left behind."""
+    start = b'{"__metadata__":{"sha256":"'
     with path.open("rb") as stream:
-        content = stream.read(8 + len(begin))
-    return not content or (len(content) > 8 and begin.startswith(content[8:]))
+        content = stream.read(8 + len(start))
+    return not content or (len(content) > 8 and start.startswith(content[8:]))
 
 
 HOLDS: storage.Holds = {
@@ -77,20 +77,20 @@ HOLDS: storage.Holds = {
     "baselines": {r".+": BASELINE},
     r"evaluation-.+": {r"report\.html|predictions\.jsonl": None},
 }
-"""What a run folder holds, and all that is ever removed with it."""
-_MOST_BYTES = 4 << 20  # of a recipe
+"""The content of a run folder; nothing else in it is ever removed."""
+_MOST_BYTES = 4 << 20  # bytes of a recipe
 
 
 @dataclasses.dataclass(frozen=True)
 class SavedRun:
-    """A run, read back.
+    """A loaded run.
 
     Args:
-        folder: where it was.
-        recipe: its resolved recipe.
-        task: what it does.
-        tokenizers: by role.
-        model: with the best weights, in evaluation mode.
+        folder: the run folder.
+        recipe: the complete recipe.
+        task: the task.
+        tokenizers: tokenizers by role.
+        model: the model with the best weights, in evaluation mode.
     """
 
     folder: Path
@@ -107,11 +107,11 @@ def load_run(
 
     Args:
         path: the folder.
-        task: the task it was trained for, where it is not one of `TASKS`.
-        device: where the model goes.
+        task: the task it was trained for, if it is not one of `TASKS`.
+        device: device for the model.
 
     Raises:
-        RunError: the folder is missing or a file in it is missing or damaged.
+        RunError: the folder is missing, or a file in it is missing or damaged.
     """
     folder = Path(path)
     recipe, task = read_recipe(folder, task)
@@ -123,7 +123,7 @@ def load_run(
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run, by what `config.toml` begins with; in older ones, ends with."""
+    """Whether a folder is a run, by the first line of `config.toml`; in older runs, by its last."""
     file = path / CONFIG_FILE
     if storage.is_link(file):
         return False
@@ -135,10 +135,10 @@ def is_run(path: Path) -> bool:
 
 
 def check_free(path: Path, force: bool) -> None:
-    """Refuse a place where something stands.
+    """Check that a new run can be written to a path.
 
     Raises:
-        RunError: a run is there and `force` is False, or something that is not a run, or not of the run.
+        RunError: the path is a run and `force` is False, is something else, or a run with foreign files.
     """
     for temporary in (storage.partial(path), storage.replaced(path)):
         if os.path.lexists(temporary):
@@ -146,53 +146,53 @@ def check_free(path: Path, force: bool) -> None:
     if is_run(path):
         if not force:
             raise RunError(
-                f"{path} already holds a run; go on with it (--resume), replace it (--force), or "
-                "choose another name (--out)"
+                f"{path} already holds a run; resume it (--resume), replace it (--force), or choose "
+                "another name (--out)"
             )
         foreign = storage.first_foreign(path, HOLDS)
         if foreign is not None:
             raise RunError(
-                f"{foreign} does not belong to the run in {path}, which would be removed with all it "
-                "holds; move it elsewhere, or choose another name (--out)"
+                f"{foreign} does not belong to the run in {path}, which would be removed as a whole; "
+                "move it elsewhere, or choose another name (--out)"
             )
     elif is_there(path):
         raise RunError(
-            f"{path} exists and is not a run folder, so it is left alone; choose another name "
+            f"{path} exists and is not a run folder, so it is not replaced; choose another name "
             "(--out)"
         )
 
 
 def _check_leftover(path: Path) -> None:
-    """Refuse what has the temporary name of a run and is not what a kill left of one."""
+    """Check that a path with the temporary name of a run is the remains of one."""
     is_folder = path.is_dir() and not storage.is_link(path)
     foreign = storage.first_foreign(path, HOLDS) if is_folder else path
     if foreign is not None or not (is_run(path) or _has_nothing_yet(path)):
         raise RunError(
-            f"{foreign or path} is in the way, and was not written by Unrolled; move it elsewhere, or "
+            f"{foreign or path} is in the way and was not written by Unrolled; move it elsewhere, or "
             "choose another name (--out)"
         )
 
 
 def _has_nothing_yet(path: Path) -> bool:
-    """Whether a start was killed before its first file was whole, or a removal before its last."""
+    """Whether a start was killed before its first file was complete, or a removal before its last."""
     first = (Path(SOURCE_FILE), Path(CONFIG_FILE))
-    names = {SOURCE_FILE, *(storage.partial(each).name for each in first)}
-    return {each.name for each in path.iterdir()} <= names
+    names = {SOURCE_FILE, *(storage.partial(file).name for file in first)}
+    return {entry.name for entry in path.iterdir()} <= names
 
 
 @contextmanager
 def beginning(
     path: Path, recipe: Recipe, lock: storage.Lock, source: Path | None = None
 ) -> Iterator[Path]:
-    """The temporary folder of a new run, emptied of what a killed start may have left.
+    """Create the temporary folder of a new run, without the remains of a killed start.
 
-    A run that cannot begin leaves nothing behind.
+    If the run cannot start, nothing is left behind.
 
     Args:
-        path: where the run will be; `check_free` has allowed it.
-        recipe: of the run.
-        lock: on the folder, which is to hold the temporary one too.
-        source: the run whose weights it starts from; noted in case that the start is killed.
+        path: final path of the run; `check_free` has accepted it.
+        recipe: recipe of the run.
+        lock: lock on the final folder, extended to the temporary one.
+        source: run whose weights it starts from; recorded in case the start is killed.
     """
     partial = storage.partial(path)
     made = [folder for folder in partial.parents if not folder.exists()]
@@ -212,15 +212,15 @@ def beginning(
 
 
 def begun_recipe(path: Path) -> Path:
-    """The recipe file of a run, or of one whose start was killed before it appeared."""
+    """The recipe file of a run, or of one whose start was killed before it was complete."""
     return (storage.partial(path) if was_begun(path) else path) / CONFIG_FILE
 
 
 def begun_from(path: Path) -> Path | None:
-    """The run that a start which was killed took its weights from; None where it took none.
+    """The run that a killed start took its weights from; None if it had new weights.
 
     Raises:
-        RunError: it cannot be read.
+        RunError: the record of it cannot be read.
     """
     file = storage.partial(path) / SOURCE_FILE
     if not (was_begun(path) and file.exists()):
@@ -229,12 +229,12 @@ def begun_from(path: Path) -> Path | None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything that a run could go on from, or that is in its way."""
+    """Whether a path exists and is not an empty folder."""
     return os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
 
 
 def unnamed_settings(path: Path) -> list[tuple[str, str]]:
-    """The settings that the recipe of a run does not name, with the values it was trained with, as typed.
+    """Settings missing in the recipe of an older run, with the values it was trained with, as typed.
 
     Raises:
         ConfigError: the recipe is missing or damaged.
@@ -252,7 +252,7 @@ def unnamed_settings(path: Path) -> list[tuple[str, str]]:
 
 
 def was_begun(path: Path) -> bool:
-    """Whether a start of this run was killed before there was anything to resume."""
+    """Whether a start of this run was killed before it could be resumed."""
     return not path.exists() and is_run(storage.partial(path))
 
 
@@ -262,13 +262,13 @@ def fill(
     data: Any,
     notes: Iterable[str] = (),
 ) -> None:
-    """Write what stays the same throughout the run into its temporary folder.
+    """Write the files that stay the same throughout the run to its temporary folder.
 
     Args:
-        partial: the folder.
-        prepared: what is learned from.
-        data: where it came from.
-        notes: what there is to tell of what the model begins with.
+        partial: the temporary folder.
+        prepared: the prepared data.
+        data: the `[data]` section of the recipe.
+        notes: notes on the initial weights of the model.
     """
     record: dict[str, Any] = {**prepared.record(data), "begins_with": list(notes)}
     with checkpoint.writing(partial, partial):
@@ -280,12 +280,12 @@ def fill(
 
 
 def abandon(partial: Path, made: Iterable[Path]) -> None:
-    """Remove the temporary folder of a run that could not begin, and the folders made to hold it.
+    """Remove the temporary folder of a run that could not start, and the folders created for it.
 
     Args:
         partial: the temporary folder.
-        made: the innermost first; one in which something else stands by now is left, with those
-            around it.
+        made: folders created for it, the innermost first; a folder that is no longer empty is kept,
+            with its parents.
     """
     with suppress(OSError):
         storage.remove(partial, HOLDS)
@@ -294,27 +294,27 @@ def abandon(partial: Path, made: Iterable[Path]) -> None:
 
 
 def commit(partial: Path, path: Path) -> None:
-    """Move a complete new run to its place, over the run that `check_free` allowed to replace."""
+    """Move a complete new run to its final path, replacing the run that `check_free` accepted."""
     with checkpoint.writing(partial, partial):
         (partial / SOURCE_FILE).unlink(missing_ok=True)
         storage.commit(path, HOLDS)
 
 
 def read_recipe(folder: Path, task: AnyTask | None = None) -> tuple[Recipe, AnyTask]:
-    """The resolved recipe of a run, and its task.
+    """The complete recipe of a run, and its task.
 
     Raises:
-        RunError: there is no run, its `config.toml` is damaged, or its task is not known here.
+        RunError: there is no run, its `config.toml` is damaged, or its task is unknown.
     """
     from unrolled.tasks import TASKS
 
     mapping = read_config(folder)
     name = mapping.get("task")
     if task is None and (not isinstance(name, str) or name not in TASKS):
-        shown = repr(name[:40]) if isinstance(name, str) else "that has no name"
+        shown = repr(name[:40]) if isinstance(name, str) else "(without a name)"
         raise RunError(
             f"{folder} is a run of the task {shown}, which is not one of {', '.join(TASKS)}; "
-            "pass it: task=MY_TASK"
+            "pass the task: task=MY_TASK"
         )
     try:
         recipe = Recipe.from_mapping(mapping, task or TASKS)
@@ -345,10 +345,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def load_tokenizers(folder: Path) -> dict[str, Any]:
-    """The tokenizers of a run by role, and its labels; roles of one file content share one object.
+    """The tokenizers and labels of a run, by role; roles with equal files share one object.
 
     Raises:
-        RunError: there are none, or a file is damaged.
+        RunError: there are no tokenizers, or a file is damaged.
     """
     check_contents(folder)
     shared: dict[bytes, Tokenizer] = {}
@@ -373,7 +373,7 @@ def _file_of(role: str) -> str:
 
 
 def _files_of(folder: Path, pattern: str) -> list[Path]:
-    """The files of a run with such names, in order.
+    """The files of a run that match a pattern, in order.
 
     Raises:
         RunError: the folder cannot be listed.
@@ -385,7 +385,7 @@ def _files_of(folder: Path, pattern: str) -> list[Path]:
 
 
 class _Tokenizers(dict[str, Any]):
-    """Tokenizers by role; asking for one whose file is not there names the file."""
+    """Tokenizers by role; looking up a missing one raises an error that names its file."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -401,14 +401,14 @@ def set_best_weights(model: nn.Module, folder: Path) -> None:
     """Give a model the best weights of a run.
 
     Raises:
-        RunError: the file is missing, damaged, or of another model.
+        RunError: the file is missing, damaged, or belongs to another model.
     """
     path = folder / checkpoint.MODEL_FILE
     checkpoint.set_weights(model, checkpoint.load_tensors(path), path)
 
 
 def remove_leftovers(folder: Path, verified: Mapping[str, Mapping[str, str] | None]) -> None:
-    """Remove what a kill left half-written, once the run goes on.
+    """Remove files that a killed process left incomplete, once the run is resumed.
 
     Args:
         folder: the run.
@@ -420,7 +420,7 @@ def remove_leftovers(folder: Path, verified: Mapping[str, Mapping[str, str] | No
 
 
 def read_notes(folder: Path) -> tuple[str, ...]:
-    """What there is to tell of what the model of a run began with.
+    """Notes on the initial weights of a run.
 
     Raises:
         RunError: the record is damaged.
@@ -429,10 +429,10 @@ def read_notes(folder: Path) -> tuple[str, ...]:
 
 
 class Metrics:
-    """`metrics.jsonl`: one line per event, and the checksum of all of them.
+    """`metrics.jsonl`: one line per event, and the checksum of all lines.
 
     Attributes:
-        n_bytes: of the file.
+        n_bytes: size of the file.
     """
 
     def __init__(self) -> None:
@@ -441,19 +441,19 @@ class Metrics:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """Checksum of the file."""
         return self._digest.hexdigest()
 
     def go_on(self, folder: Path, n_bytes: int, sha256: str) -> None:
-        """Take back the lines that were written after a checkpoint.
+        """Remove the lines that were written after a checkpoint.
 
         Args:
             folder: the run.
-            n_bytes: how long the file was then.
-            sha256: its checksum then; nothing where an older version kept none.
+            n_bytes: size of the file at the checkpoint.
+            sha256: checksum of the file at the checkpoint; empty in older versions.
 
         Raises:
-            RunError: what was there then is not there any more, or the file cannot be written.
+            RunError: the lines before the checkpoint have changed, or the file cannot be written.
         """
         path = folder / METRICS_FILE
         try:
@@ -465,9 +465,7 @@ class Metrics:
         if len(counted) < n_bytes or (
             self.sha256 != sha256 if sha256 else not _are_events(counted)
         ):
-            raise checkpoint.damaged(
-                path, "its lines are not those that the last checkpoint counted"
-            )
+            raise checkpoint.damaged(path, "its lines have changed since the last checkpoint")
         if counted != content or storage.is_shared(path):
             with checkpoint.writing(path, folder):
                 write_file(path, counted)
@@ -482,17 +480,19 @@ class Metrics:
         content = json.dumps(line).encode() + b"\n"
         path = folder / METRICS_FILE
         with checkpoint.writing(path, folder), storage.appending(path) as file:
-            if file.tell() != self.n_bytes:  # somebody else changed it, and it is only a log
+            if (
+                file.tell() != self.n_bytes
+            ):  # changed by someone else; tolerated, as it is only a log
                 self._read_again(path)
             file.write(content)
         self.n_bytes += len(content)
         self._digest.update(content)
 
     def flush(self, folder: Path) -> None:
-        """Have it put on the disk.
+        """Flush the file to the disk.
 
         Raises:
-            RunError: it cannot be.
+            RunError: the file cannot be written.
         """
         path = folder / METRICS_FILE
         with checkpoint.writing(path, folder), storage.appending(path) as file:
@@ -504,11 +504,11 @@ class Metrics:
             self.n_bytes = file.tell()
 
 
-_MOST_METRICS = 1 << 32  # bytes; of lines of some hundred each
+_MOST_METRICS = 1 << 32  # bytes; a line has some hundred
 
 
 def _are_events(lines: bytes) -> bool:
-    """Whether these are whole lines of JSON objects with the name of an event each."""
+    """Whether all lines are complete JSON objects with the name of an event."""
     if lines and not lines.endswith(b"\n"):
         return False
     try:
@@ -529,24 +529,24 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 
 def settings_of(folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """The settings of a run by full names; what its version did not know has its usual value."""
+    """The settings of a run by full names; settings unknown to its version have their defaults."""
     sections = {
         name: type(getattr(recipe, name))()
         for name in ("data", "text", "model", "training", "decoding")
     }
-    usual = flat(config.to_mapping(dataclasses.replace(recipe, **sections)))
-    usual |= {name: value for name, value in UNNAMED.items() if name in usual}
+    defaults = flat(config.to_mapping(dataclasses.replace(recipe, **sections)))
+    defaults |= {name: value for name, value in UNNAMED.items() if name in defaults}
     given = read_config(folder)
     given["model"] = with_new_names(given.get("model", {}), type(recipe.model))
-    return usual | flat(given)
+    return defaults | flat(given)
 
 
 UNNAMED = {"model.unknown_rate": 0.0}
-"""Settings that older runs do not name, and the values that they were trained with."""
+"""Settings that recipes of older runs lack, and the values that those runs were trained with."""
 
 
 def accept_changes(folder: Path, recipe: Recipe) -> None:
-    """Write a recipe that `check_changes` let through, once the run goes on."""
+    """Write a recipe that `check_changes` has accepted, once the run is resumed."""
     with checkpoint.writing(folder / CONFIG_FILE, folder):
         write_recipe(folder, recipe)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import assert_never
 
 from unrolled.training.config import TrainingConfig
 
@@ -10,10 +11,10 @@ from unrolled.training.config import TrainingConfig
 def learning_rate(
     config: TrainingConfig, step: int, fraction_done: float = 0.0, n_reductions: int = 0
 ) -> float:
-    """The rate of one update.
+    """The learning rate of one update.
 
-    With base rate r, step n counted from 1, w warm-up steps and a share d of training done before
-    the step:
+    With base rate r, step n counted from 1, w warm-up steps, and the share d of training completed
+    before the step:
 
         constant      r · min(1, n / w)
         plateau       r · min(1, n / w) · factor^reductions
@@ -21,10 +22,10 @@ def learning_rate(
         inverse_sqrt  r · min(n / w, √(w / n)), w at least 1      Vaswani et al. 2017, section 5.3
 
     Args:
-        config: names the schedule and its numbers.
-        step: the update about to be made, from 1.
+        config: schedule and its parameters.
+        step: number of the update, from 1.
         fraction_done: d, 0…1.
-        n_reductions: how often the plateau schedule has cut the rate.
+        n_reductions: number of reductions by the plateau schedule so far.
 
     >>> config = TrainingConfig(schedule="inverse_sqrt", learning_rate=0.5, warmup_steps=4)
     >>> [learning_rate(config, step) for step in (1, 4, 16)]
@@ -39,6 +40,8 @@ def learning_rate(
             factor = min(rise, 1.0 - fraction_done)
         case "inverse_sqrt":
             factor = min(rise, math.sqrt(max(1, warmup) / step))
-        case _:
+        case "constant":
             factor = rise
+        case unknown:
+            assert_never(unknown)
     return config.learning_rate * factor

@@ -1,4 +1,4 @@
-"""`split.json`: what a run was trained on, and the checksums of what it was written with."""
+"""`split.json`: the data files of a run and checksums of its own files."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from unrolled.training.dataset import checksums
 SPLIT_FILE = "split.json"
 
 _PARTS = ("train", "valid", "test")
-_MOST_BYTES = 256 << 20  # some texts are of millions of files
-_AS_GOOD_AS_EMPTY = 64  # bytes; packed files that hold nothing have some, and are of no part
+_MOST_BYTES = 256 << 20  # some texts consist of millions of files
+_AS_GOOD_AS_EMPTY = (
+    64  # bytes; compressed files without content have some bytes, and belong to no part
+)
 
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """What is read of `split.json`.
+    """The parts of `split.json` that are read back.
 
     Args:
         files: part, path and SHA-256 of every data file, in order.
-        begins_with: what there is to tell of what the model began with.
-        contents: SHA-256 of the run's own files that never change, by name; none in older runs.
+        begins_with: notes on the initial weights of the model.
+        contents: SHA-256 of the run's own files that never change, by name; empty in older runs.
     """
 
     files: tuple[dict[str, str], ...]
@@ -38,28 +40,28 @@ class SplitRecord:
 
     @classmethod
     def load(cls, folder: Path) -> SplitRecord:
-        """Read it.
+        """Read the record of a run.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: the file is missing or damaged.
         """
         path = folder / SPLIT_FILE
         try:
-            found = documents.read_json(path, _MOST_BYTES)
+            record = documents.read_json(path, _MOST_BYTES)
         except documents.DocumentError as error:
             raise checkpoint.damaged(path, f"unreadable ({error.problem})") from None
         try:
             return cls(
-                tuple(_texts(each, ("part", "path", "sha256")) for each in found["files"]),
-                tuple(_text(each) for each in found.get("begins_with", ())),
-                {_text(name): _text(each) for name, each in found.get("contents", {}).items()},
+                tuple(_texts(file, ("part", "path", "sha256")) for file in record["files"]),
+                tuple(_text(note) for note in record.get("begins_with", ())),
+                {_text(name): _text(digest) for name, digest in record.get("contents", {}).items()},
             )
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise checkpoint.damaged(path, "unreadable (not as it was written)") from None
+            raise checkpoint.damaged(path, "unreadable (unexpected content)") from None
 
     def of_part(self, part: str) -> SplitRecord:
         """The record of the files of one part."""
-        return replace(self, files=tuple(each for each in self.files if each["part"] == part))
+        return replace(self, files=tuple(file for file in self.files if file["part"] == part))
 
 
 def _texts(value: Any, names: Iterable[str]) -> dict[str, str]:
@@ -73,14 +75,14 @@ def _text(value: Any) -> str:
 
 
 def contents_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of files of a folder, by name."""
+    """SHA-256 of files in a folder, by name."""
     return {name: _sha256(folder / name) for name in names}
 
 
 def check_contents(folder: Path) -> None:
-    """Compare the run's own files with the checksums that were written with them.
+    """Compare the run's own files with the checksums in `split.json`.
 
-    Runs of older versions have none, and are taken as they are.
+    Runs of older versions have no checksums, and are not checked.
 
     Raises:
         RunError: a file is missing or changed, or `split.json` is damaged.
@@ -90,18 +92,18 @@ def check_contents(folder: Path) -> None:
     for name, digest in SplitRecord.load(folder).contents.items():
         path = folder / Path(name).name
         try:
-            found = _sha256(path)
+            current = _sha256(path)
         except OSError as error:
             raise documents.cannot_be_read(path, error) from None
-        if found != digest:
-            raise checkpoint.damaged(path, f"its checksum is not the one in {SPLIT_FILE}")
+        if current != digest:
+            raise checkpoint.damaged(path, f"its checksum differs from the one in {SPLIT_FILE}")
 
 
 def check_data(folder: Path, data: Any) -> None:
-    """Check that data files are those that a run was split and trained on.
+    """Check that data files are those that a run was trained on.
 
-    A file is compared by its checksum alone before anything in it is taken for text, and only regular
-    files are opened: so a run folder of a stranger cannot have other files of this machine read.
+    The checksum of a file is compared before its content is parsed, and only regular files are opened, so
+    that an untrusted run folder cannot cause other files on this machine to be read.
 
     Raises:
         RunError: a file has other content, or the split's record is damaged.
@@ -110,7 +112,7 @@ def check_data(folder: Path, data: Any) -> None:
 
 
 def check_part(folder: Path, data: Any, part: str) -> Any:
-    """Check that the files of one part are those of the run, and give the data with no others.
+    """Check that the files of one part are those of the run; returns the data with this part only.
 
     Raises:
         RunError: a file has other content, or the split's record is damaged.
@@ -127,24 +129,25 @@ _START_ANOTHER = "start another run from this one (--from)"
 
 
 def _check(folder: Path, data: Any, record: SplitRecord, instead: str) -> None:
-    known = {each["sha256"] for each in record.files}
+    known = {file["sha256"] for file in record.files}
     for path in _paths(data):
         if _is_unknown(path, known):
             raise _other(path, folder, instead)
     new = checksums(data)
-    if [(each["part"], each["sha256"]) for each in record.files] == [
-        (each["part"], each["sha256"]) for each in new
+    if [(file["part"], file["sha256"]) for file in record.files] == [
+        (file["part"], file["sha256"]) for file in new
     ]:
         return
-    others = [each["path"] for each in new if each["sha256"] not in known]
+    others = [file["path"] for file in new if file["sha256"] not in known]
     if others:
         raise _other(others[0], folder, instead)
-    present = {each["sha256"] for each in new}
-    gone = [each["path"] for each in record.files if each["sha256"] not in present]
-    if gone:
-        raise RunError(f"{gone[0]}, which {folder} was trained on, is not among the data files")
+    present = {file["sha256"] for file in new}
+    missing = [file["path"] for file in record.files if file["sha256"] not in present]
+    if missing:
+        raise RunError(f"{missing[0]}, which {folder} was trained on, is not among the data files")
     raise RunError(
-        f"{folder} was trained on the same data files as other parts or in another order"
+        f"{folder} was trained on these data files in another order, or as other parts; give them as "
+        "they were then"
     )
 
 
@@ -163,12 +166,12 @@ def _is_unknown(path: Path, known: set[str]) -> bool:
             return False
         return _sha256(path) not in known
     except (OSError, ValueError):
-        return False  # whoever reads it says what is wrong
+        return False  # the error is reported when the file is read
 
 
 def _other(path: str | Path, folder: Path, instead: str) -> RunError:
     return RunError(
-        f"{path} is not a file that {folder} was trained on, or its content differs; give the same "
+        f"{path} is not a file that {folder} was trained on, or its content has changed; give the same "
         f"files, or {instead}"
     )
 

@@ -1,4 +1,4 @@
-"""A model in training: what one update, one evaluation and one checkpoint do to it."""
+"""A model in training: updates, evaluations and checkpoints."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from unrolled.training.schedule import learning_rate
 
 
 class Trainer:
-    """Model, optimiser, averaged weights, random stream and progress, moved on together.
+    """Model, optimizer, averaged weights, random stream and progress of a run.
 
     Args:
-        recipe: the run's recipe.
-        task: what the model does.
+        recipe: recipe of the run.
+        task: task of the model.
         loader: data and tokenizers.
-        folder: the run folder; it need not be at its final place yet.
+        folder: the run folder, which may still have its temporary name.
 
     Raises:
-        UnavailableError: device or precision are not to be had here.
+        UnavailableError: the device or precision is not available.
     """
 
     _saved: tuple[int, int, int] | None
@@ -63,11 +63,11 @@ class Trainer:
         self.begin_with(None)
 
     def begin(self) -> None:
-        """Start anew, with what the task gives a new model, as pretrained embeddings.
+        """Start from new weights, with pretrained embeddings if the task has them.
 
         Raises:
-            ConfigError: it does not fit the model.
-            DataError: its file cannot be read.
+            ConfigError: they do not fit the model.
+            DataError: their file cannot be read.
         """
         self.loader.prepare(self.model)
         with self.randomness.drawn():
@@ -75,7 +75,7 @@ class Trainer:
         self.begin_with(None)
 
     def begin_with(self, weights_from: Path | None) -> None:
-        """Start anew, from fresh weights or from those of another run."""
+        """Start at step 0, from new weights or from those of another run."""
         if weights_from is not None:
             run_folder.set_best_weights(self.model, weights_from)
             self.loader.prepare(self.model)
@@ -84,10 +84,10 @@ class Trainer:
         self._go_on_from(Progress())
 
     def restore(self) -> None:
-        """Go on from the last checkpoint in the folder.
+        """Restore the last checkpoint in the folder.
 
         Raises:
-            RunError: something of the run is missing or damaged; then nothing in it has changed.
+            RunError: a file of the run is missing or damaged; nothing has been changed.
         """
         self.notes = run_folder.read_notes(self.folder)
         pointer = checkpoint.read_pointer(self.folder)
@@ -111,7 +111,7 @@ class Trainer:
             restore_optimiser(self.optimiser, self.model, groups["optimiser"])
             self.average.restore(groups["average"])
             self.randomness.restore(groups["random"])
-            with self.randomness.drawn():  # torch looks at it here
+            with self.randomness.drawn():  # torch checks the state here
                 pass
             self._go_on_from(last.progress, is_saved=True)
             if groups["carried"]:
@@ -119,14 +119,14 @@ class Trainer:
         except (KeyError, ValueError, TypeError, RuntimeError, OverflowError) as error:
             if is_out_of_memory(error):
                 raise
-            problem = f"what is there is not of this model and recipe ({str(error)[:200]!r})"
+            problem = f"its content does not fit this model and recipe ({str(error)[:200]!r})"
             raise checkpoint.damaged(path, problem) from None
         progress = last.progress
         if not 0 <= progress.batch < self._n_batches():
-            raise checkpoint.damaged(path, "more batches are done than an epoch has")
+            raise checkpoint.damaged(path, "it has more batches than an epoch")
 
     def started(self) -> Started:
-        """Sizes of all that is ready."""
+        """The event that describes data, vocabularies and model."""
         loader = self.loader
         return Started(
             step=self.progress.step,
@@ -142,11 +142,11 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """Training time, earlier sessions included."""
+        """Training time in seconds, including earlier sessions."""
         return self._seconds_before + time.perf_counter() - self._began
 
     def limits(self) -> dict[str, tuple[float, float]]:
-        """For each limit that is set: the share of it that is used, and the seconds left to it."""
+        """For each limit that is set: the share of it that is used, and the seconds left."""
         config, progress, seconds = self.config, self.progress, self.seconds
         shares = {}
         if config.max_steps:
@@ -164,7 +164,7 @@ class Trainer:
         return limits
 
     def reason_to_end(self) -> str | None:
-        """The setting that ends training now; None while none does."""
+        """The stopping criterion that is met; None if none is."""
         for name, (share, _) in self.limits().items():
             if share >= 1:
                 return name
@@ -172,17 +172,17 @@ class Trainer:
         return "patience" if 0 < patience <= self.progress.n_without_improvement else None
 
     def is_due(self, every_n_steps: int, done_step: int) -> bool:
-        """Whether something with this interval, last done at `done_step`, is to be done now."""
+        """Whether an action with this interval, last done at `done_step`, is due now."""
         progress = self.progress
         if progress.step == done_step:
             return False
         return progress.batch == 0 if every_n_steps == 0 else progress.step % every_n_steps == 0
 
     def update(self) -> None:
-        """One update of the weights, on `accumulate` batches.
+        """Update the weights once, on `accumulate` batches.
 
         Raises:
-            NonFiniteError: the loss or the gradient is not finite; the weights are as before.
+            NonFiniteError: the loss or the gradient is not finite; the weights are unchanged.
         """
         began = time.perf_counter()
         progress, config = self.progress, self.config
@@ -213,7 +213,7 @@ class Trainer:
         progress.update_seconds += time.perf_counter() - began
 
     def log(self) -> Step:
-        """Progress since the last time, which begins anew."""
+        """Log the progress since the last call, and reset its sums."""
         progress, limits = self.progress, self.limits()
         share, left = max(limits.values(), default=(0.0, None), key=lambda limit: limit[0])
         event = Step(
@@ -233,7 +233,7 @@ class Trainer:
         return event
 
     def evaluate(self, is_scheduled: bool) -> Evaluated:
-        """Judge the model on the validation part.
+        """Evaluate the model on the validation part.
 
         Args:
             is_scheduled: whether patience and the plateau schedule count this evaluation.
@@ -258,10 +258,10 @@ class Trainer:
         return self._saved[0] if self._saved else 0
 
     def save(self) -> Path | None:
-        """Write a checkpoint where anything changed since the last one, and give its folder.
+        """Write a checkpoint if anything changed since the last one; returns its folder, or None.
 
-        The model in the run folder is replaced before the pointer moves: killed in between, a
-        resumed run trains up to this step again and writes the same.
+        The model in the run folder is replaced before the pointer is: if the process is killed in
+        between, a resumed run trains up to this step again and writes the same model.
 
         Raises:
             RunError: the disk is full or the folder cannot be written.
@@ -294,7 +294,7 @@ class Trainer:
         return path
 
     def write_card(self, name: str) -> None:
-        """Write the model card of a run of this name."""
+        """Write the model card; `name` is the name of the run."""
         signatures = self.loader.signature()
         started, best = self.started(), self.progress.best
         write_card(self.folder, name, self.task, signatures, started, best)
@@ -312,7 +312,7 @@ class Trainer:
         return self.loader.n_batches(self.progress.epoch)
 
     def _accumulate(self, taken: Sequence[int]) -> tuple[float, int, int, int]:
-        """Add up the gradients of batches: (loss, targets, tokens, sequences), each summed."""
+        """Accumulate the gradients of batches; returns total loss, targets, tokens and sequences."""
         self.model.train()
         total, n_targets, n_tokens, n_sequences = 0.0, 0, 0, 0
         with self.randomness.drawn():
@@ -361,7 +361,7 @@ class Trainer:
         return NonFiniteError(
             f"the {what} of step {progress.step + 1} (epoch {progress.epoch}, {batch}) is not "
             f"finite{where}; {self.loader.place(progress.epoch, taken)} of the training data; "
-            "look at them, or lower training.learning_rate or clip_norm; the run can be resumed "
+            "check them, or lower training.learning_rate or clip_norm; the run can be resumed "
             "from its last checkpoint"
         )
 
@@ -376,10 +376,10 @@ def _tensors_of(state: State) -> dict[str, Tensor]:
 
 
 def _state_of(tensors: Mapping[str, Tensor], like: State, device: torch.device) -> State:
-    """What `_tensors_of` took apart.
+    """Rebuild a state from the result of `_tensors_of`.
 
     Raises:
-        ValueError: it is not of the shapes of another state.
+        ValueError: its shapes differ from those of `like`.
     """
     shapes = {name: tensor.shape for name, tensor in _tensors_of(like).items()}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:

@@ -1,4 +1,4 @@
-"""Whether the weights of a run belong to the model that its recipe describes, before that is built."""
+"""Check that the weights of a run fit the model of its recipe, before the model is built."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from unrolled.training.recipe import Recipe
 def check_weights(recipe: Recipe, task: AnyTask, tokenizers: Tokenizers, path: Path) -> None:
     """Compare the model of a recipe with the header of a file of weights.
 
-    The model is built on torch's device `meta`, where a tensor has a shape and takes no memory, so that a
-    recipe of a stranger cannot fill it. A task of one's own whose `build` looks at numbers cannot be
-    built there, and is built as it is.
+    The model is built on torch's device `meta`, where tensors have a shape but take no memory, so that an
+    untrusted recipe cannot exhaust it. A custom task whose `build` reads values of tensors cannot be
+    built there, and is not checked here.
 
     Args:
-        recipe: of the run.
-        task: what it does.
-        tokenizers: of the run.
-        path: `model.safetensors`.
+        recipe: recipe of the run.
+        task: task of the run.
+        tokenizers: tokenizers of the run.
+        path: path of `model.safetensors`.
 
     Raises:
-        RunError: the file is missing or damaged, or holds the weights of another model; the weight is
+        RunError: the file is missing or damaged, or has the weights of another model; the weight is
             named.
     """
     from unrolled.tasks import TASKS
 
     try:
-        found = tensor_files.read_header(path).shapes
+        stored = tensor_files.read_header(path).shapes
     except DocumentError as error:
         raise checkpoint.damaged(path, error.problem) from None
     try:
@@ -47,29 +47,29 @@ def check_weights(recipe: Recipe, task: AnyTask, tokenizers: Tokenizers, path: P
         if TASKS.get(task.name) is not task:
             return
         raise RunError(
-            f"{path.parent}: no model can be built as config.toml says ({str(error)[:200]}); restore it "
-            "from a copy"
+            f"{path.parent}: the model of config.toml cannot be built ({str(error)[:200]}); restore the "
+            "file from a copy"
         ) from error
     own = {name: tuple(weight.shape) for name, weight in checkpoint.weights_of(model).items()}
-    check_shapes(own, found, path)
+    check_shapes(own, stored, path)
 
 
 def check_shapes(
-    own: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], path: Path
+    own: dict[str, tuple[int, ...]], stored: dict[str, tuple[int, ...]], path: Path
 ) -> None:
-    """Compare the weights of a model with those of a file, by name and shape.
+    """Compare the weights of a model with those stored in a file, by name and shape.
 
     Raises:
         RunError: a weight is missing, unknown, or of another shape.
     """
-    for name in sorted(own.keys() ^ found.keys()):
+    for name in sorted(own.keys() ^ stored.keys()):
         problem = "has no weight" if name in own else "has a weight unknown to the model,"
         raise RunError(
-            f"{path} {problem} '{name}'; it belongs to another model than config.toml says"
+            f"{path} {problem} '{name}'; it belongs to another model than that of config.toml"
         )
-    for name, shape in found.items():
+    for name, shape in stored.items():
         if shape != own[name]:
             raise RunError(
                 f"{path}: weight '{name}' is {list(shape)}, expected {list(own[name])}; it belongs to "
-                "another model than config.toml says"
+                "another model than that of config.toml"
             )

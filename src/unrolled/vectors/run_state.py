@@ -8,7 +8,6 @@ import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +16,7 @@ from unrolled import config as settings
 from unrolled import documents, storage
 from unrolled.errors import RunError
 from unrolled.kernels import kernels
+from unrolled.system import package_version
 from unrolled.text.corpus.corpus import CorpusConfig
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting import text_shards
@@ -230,7 +230,7 @@ class Job:
         is_native = self.implementation is native and kernels is not None
         session = {
             "began": datetime.now(UTC).isoformat(timespec="seconds"),
-            "unrolled": _version(),
+            "unrolled": package_version() or "unknown",
             "instruction_set": kernels.instruction_set() if is_native else "plain",
         }
         self.record.sessions.append(session)
@@ -253,10 +253,3 @@ class Job:
         """
         content = f"{BEGIN_OF_CONFIG}\n\n{settings.to_toml(self.config)}".encode()
         storage.write_whole(self.out / CONFIG_FILE, content)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("unrolled")
-    except metadata.PackageNotFoundError:  # run from source without installation
-        return "unknown"

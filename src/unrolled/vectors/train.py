@@ -118,9 +118,10 @@ def fit_vectors(
         raise ConfigError("--resume and --force cannot be combined; use one of them")
     earlier = None
     if counts is not None:
-        if corpus is not None or tokenizer is not None or cluster is not None:
+        others = {"corpus": corpus, "tokenizer": tokenizer, "cluster": cluster}
+        if excluded := [name for name, value in others.items() if value is not None]:
             raise ConfigError(
-                "--counts reuses existing counts and cannot be combined with a corpus"
+                f"--counts reuses existing counts and cannot be combined with a {excluded[0]}"
             )
         folder = Path(os.path.abspath(counts))
         if Path(os.path.realpath(folder)) == out:

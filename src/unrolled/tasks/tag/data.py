@@ -26,7 +26,7 @@ from unrolled.shapes import Padded
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.tasks.text_labels import ROLE
 from unrolled.text.labels import Labels
-from unrolled.text.rows import LIST_SEPARATOR, Row, split_list
+from unrolled.text.rows import Field, Row, as_list, as_text
 from unrolled.text.splits import DataConfig, Length, TooLong
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
 
@@ -67,9 +67,9 @@ class TagData(DataConfig):
 # Data: the vocabularies, the scheme, and a sentence as ids
 
 
-def tags_in(fields: Sequence[str], data: TagData) -> list[str]:
+def tags_in(fields: Sequence[Field], data: TagData) -> list[str]:
     """The tags of a row, one for each token."""
-    return split_list(fields[-1])
+    return as_list(fields[-1])
 
 
 def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> di
     check_kind(text)
     sentences, tagged = list[list[str]](), list[list[str]]()
     for row in rows:
-        tokens, tags = (split_list(field) for field in row.fields)
+        tokens, tags = (as_list(field) for field in row.fields)
         _check_count(tokens, tags, row.line)
         if "" in tags:
             place = tags.index("") + 1
@@ -216,14 +216,15 @@ class TagExample:
     order: NDArray[np.int64] | None = None
 
 
-def encode(fields: Sequence[str], tokenizers: Tokenizers, data: TagData) -> TagExample:
+def encode(fields: Sequence[Field], tokenizers: Tokenizers, data: TagData) -> TagExample:
     """A sentence as ids. Without tags, the field may also be text, which is split into tokens."""
     words: Tokenizer = tokenizers[ROLE]
-    is_text = len(fields) == 1 and not fields[0].endswith(LIST_SEPARATOR)
-    tokens = words.split(fields[0], folded=False) if is_text else split_list(fields[0])
+    sentence = fields[0]
+    is_text = len(fields) == 1 and isinstance(sentence, str)
+    tokens = words.split(as_text(sentence), folded=False) if is_text else as_list(sentence)
     tags: list[int] | None = None
     if len(fields) > 1:
-        names, labels = split_list(fields[1]), tokenizers[LABELS]
+        names, labels = as_list(fields[1]), tokenizers[LABELS]
         _check_count(tokens, names)
         tags = []
         for place, name in enumerate(names, start=1):

@@ -64,7 +64,7 @@ from unrolled.tasks.tag.model import (
 )
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.text.labels import Labels
-from unrolled.text.rows import split_list
+from unrolled.text.rows import Field, as_list
 from unrolled.text.splits import Reading
 from unrolled.text.tokenizer import TextConfig
 
@@ -236,11 +236,11 @@ def _mistakes(
         yield Mistake(index, " ".join(words), *tags, -surest)
 
 
-def _has_tokens(fields: Sequence[str]) -> bool:
-    return bool(split_list(fields[0]))
+def _has_tokens(fields: Sequence[Field]) -> bool:
+    return bool(as_list(fields[0]))
 
 
-def _sentence(fields: Sequence[str]) -> Sequence[str]:
+def _sentence(fields: Sequence[Field]) -> Sequence[Field]:
     return fields[:1]
 
 

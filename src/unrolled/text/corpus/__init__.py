@@ -1,1 +1,1 @@
-"""Running text for language models: files, their splits, encoded tokens, training windows."""
+"""Running text for language models: files, splits, encoded tokens, training windows."""

@@ -1,4 +1,4 @@
-"""A part as ids, kept in KEY.ids, KEY.starts and, written last, KEY.json, which says what they hold."""
+"""The cache of encoded parts: KEY.ids, KEY.starts and, written last, KEY.json, which describes them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from unrolled.documents import DocumentError
 from unrolled.text.tokenizer import UNK_ID
 
 FORMAT = 2
-"""Of what stands in the cache; another number, and everything is encoded anew."""
+"""Format version of the cache; if it changes, everything is encoded again."""
 
-_BLOCK = 1 << 20  # ids looked at together
+_BLOCK = 1 << 20  # ids checked at a time
 _MOST_OF_RECORD = 1 << 16  # bytes
-_CHECKSUM_BELOW = 64 << 20  # bytes of ids that are read again to be sure of them
+_CHECKSUM_BELOW = 64 << 20  # bytes; the checksums of larger files are not verified
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +35,11 @@ class TokenStream:
     """The documents of one part as ids, one after another, each followed by `EOS_ID`.
 
     Args:
-        ids: unsigned, 16 bits where the vocabulary has room in them; not to be written to.
-        starts: where in `ids` each document starts.
-        n_characters: of the text that the ids stand for, in Unicode normal form C. Where documents
+        ids: unsigned integers, of 16 bits if the vocabulary is small enough; read-only.
+        starts: the index in `ids` at which each document starts.
+        n_characters: number of characters of the encoded text, in Unicode normal form C. If documents
             are not whole files, `EOS_ID` stands for their last line end, which is counted.
-        n_bytes: of that text in UTF-8.
+        n_bytes: number of bytes of that text in UTF-8.
     """
 
     ids: NDArray[np.unsignedinteger[Any]]
@@ -49,24 +49,24 @@ class TokenStream:
 
     @property
     def n_tokens(self) -> int:
-        """Ids, the end of each document included."""
+        """Number of ids, including the end of each document."""
         return len(self.ids)
 
     @cached_property
     def n_unknown(self) -> int:
-        """Ids that stand for whatever the vocabulary has not."""
+        """Number of ids for unknown tokens."""
         steps = range(0, len(self.ids), _BLOCK)
         return sum(int((self.ids[i : i + _BLOCK] == UNK_ID).sum()) for i in steps)
 
 
 class NoCacheError(Exception):
-    """Encoded text cannot be kept; the message says why. It ends no run, which goes on without."""
+    """Encoded text cannot be cached, for the reason in the message. A run continues without a cache."""
 
 
 def default_cache_folder() -> Path | None:
-    """Where encoded text is kept: `$UNROLLED_CACHE`, or the platform's folder for what can be remade.
+    """The folder for encoded text: `$UNROLLED_CACHE`, or the platform's cache folder.
 
-    None where this user has no home folder, as in some containers.
+    None if the user has no home folder, as in some containers.
 
     >>> default_cache_folder().is_absolute()
     True
@@ -82,16 +82,16 @@ def default_cache_folder() -> Path | None:
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "unrolled"
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    # A relative path there is to be ignored, says the XDG base directory specification.
+    # The XDG base directory specification requires that relative paths be ignored.
     return (caches if caches.is_absolute() else home / ".cache") / "unrolled"
 
 
-_LEFT_FOR_DEAD = 24 * 3600  # seconds after which nobody writes to a temporary file any more
+_LEFT_FOR_DEAD = 24 * 3600  # seconds after which a temporary file counts as abandoned
 _TEMPORARY = re.compile(r"[0-9a-f]{32}\.(ids|starts|json)\.\d+-[0-9a-f]{8}\.partial")
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """The temporary files of processes that were killed; the folder may hold other things too."""
+    """Remove the temporary files of killed processes; the folder may also contain other files."""
     for path in folder.glob("*.partial"):
         with suppress(OSError):
             is_ours = _TEMPORARY.fullmatch(path.name) is not None
@@ -100,17 +100,18 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 class CacheEntry:
-    """Files under temporary names, which `keep` puts in their place; otherwise they vanish.
+    """Files with temporary names, which `keep` renames; otherwise they are removed.
 
-    A folder that is made for them is open to nobody else: who can write there decides what is learned.
+    If the folder has to be created, only this user gets access: whoever can write there controls what is
+    learned.
 
     Args:
         folder: the cache.
-        key: what the ids depend on.
+        key: hash of everything on which the ids depend.
         n_words: size of the vocabulary.
 
     Raises:
-        NoCacheError: they cannot be written.
+        NoCacheError: the files cannot be written.
     """
 
     def __init__(self, folder: Path, key: str, n_words: int) -> None:
@@ -131,7 +132,7 @@ class CacheEntry:
         try:
             self.ids.close()
             self.starts.close()
-        except OSError as late:  # what was still to be written found no room
+        except OSError as late:  # writing the buffered rest failed, e.g. because the disk is full
             error = error or late
         for name in ("ids", "starts", "json"):
             with suppress(OSError):
@@ -151,7 +152,7 @@ class CacheEntry:
             try:
                 os.replace(self._temporary(name), self._folder / f"{self._key}.{name}")
             except PermissionError:
-                # On Windows a file that another process has mapped stays; it holds the same.
+                # On Windows, a file that another process has mapped cannot be replaced; it is equal.
                 if from_cache(self._folder, self._key, self._n_words) is None:
                     raise
 
@@ -164,12 +165,12 @@ class CacheEntry:
 
 
 def from_cache(folder: Path, key: str, n_words: int) -> TokenStream | None:
-    """What was kept under this key; None where there is nothing, or not what was written.
+    """Read the ids cached under this key; None if there are none, or they are damaged.
 
     Args:
         folder: the cache.
-        key: what the ids depend on.
-        n_words: size of the vocabulary; ids beyond it are damage.
+        key: hash of everything on which the ids depend.
+        n_words: size of the vocabulary; ids beyond it mean that the file is damaged.
     """
     try:
         record = documents.read_json(folder / f"{key}.json", _MOST_OF_RECORD)
@@ -199,7 +200,7 @@ def _mapped(path: Path, dtype: DTypeLike, count: int, digest: str) -> NDArray[An
 
 
 def _fit(ids: NDArray[Any], starts: NDArray[np.int64], n_words: int) -> bool:
-    """Whether ids are of the vocabulary, and documents start one after another among them."""
+    """Whether all ids are in the vocabulary, and the starts of documents are increasing and in range."""
     blocks = (ids[i : i + _BLOCK] for i in range(0, len(ids), _BLOCK))
     if any(int(block.max()) >= n_words for block in blocks):
         return False

@@ -1,4 +1,4 @@
-"""Where running text comes from, and where its documents end."""
+"""The source of running text, and its division into documents."""
 
 from __future__ import annotations
 
@@ -7,45 +7,42 @@ import encodings.aliases
 from dataclasses import dataclass
 from typing import Literal
 
-from unrolled.config import Rate, check_fields, require
+from unrolled.config import Documents, OnInvalid, Rate, check_fields, require
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.text.files import PACKED
 
-Documents = Literal["file", "line", "paragraph", "separator"]
-OnInvalid = Literal["error", "replace", "skip"]
 Part = Literal["train", "valid", "test"]
 
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Where running text comes from, and where its documents end.
+    """The source of running text, and its division into documents.
 
-    A part without files of its own is cut from the training text: off its end, at the start of a
-    line (of a word, where there are no lines), so that train, valid and test follow one another. Only
-    where every file is a document and at least 20 of them hold text are whole files drawn instead, by
-    a seeded hash of their content; then neither their names nor their order matter, and copies of one
-    file stay together.
+    A part without its own files is split off the end of the training text, at the start of a line (of a
+    word, if there are no lines), so that train, valid and test follow one another. Only if every file is
+    a document, and at least 20 files contain text, are whole files drawn instead, by a seeded hash of
+    their content; then neither their names nor their order matter, and copies of a file stay together.
 
     Args:
         train: files, folders and patterns (`src/**/*.py`); `.gz`, `.bz2` and `.xz` files are
-            unpacked. Folders are read to any depth, sorted by path, without names that start with a
+            unpacked. Folders are read recursively, sorted by path, without names that start with a
             dot. A file named twice is read once.
-        valid: the same for validation; empty to cut it from `train`.
-        test: the same for the test; empty to cut it from `train`.
-        suffixes: of folders, only files with these suffixes (`.py`); empty for every file.
-        documents: what a document is: a `file`, a `line` (an empty one too), a `paragraph` (blank
-            lines stand between), or what stands between the lines that are exactly the `separator`.
-        separator: that line.
-        valid_share: of the training text's characters, the share to cut for validation; 0 for none.
+        valid: the same for validation; empty to split it from `train`.
+        test: the same for the test; empty to split it from `train`.
+        suffixes: read only the files in folders that have these suffixes (`.py`); empty for all files.
+        documents: what a document is: a `file`, a `line` (even an empty one), a `paragraph` (separated by
+            blank lines), or the text between lines that are exactly the `separator`.
+        separator: the line that separates documents.
+        valid_share: share of the training text's characters to split off for validation; 0 for none.
         test_share: the same for the test.
-        split_seed: another seed, other files drawn.
-        on_invalid: bytes that are not in the encoding are an `error`, or become U+FFFD (`replace`),
-            or their line is left out (`skip`; of a line of several MB, the MB around them, and what
-            stands on both sides stays apart).
-        encoding: of all files.
+        split_seed: random seed for drawing files.
+        on_invalid: how to treat bytes that are invalid in the encoding: `error`, `replace` them by
+            U+FFFD, or `skip` their line (of a line of several MB, only the MB around them is skipped, and
+            the text before and after it is not joined).
+        encoding: encoding of all files.
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: a value is out of range or unknown.
 
     >>> CorpusConfig(train=("src",), suffixes=(".py",)).documents
     'file'
@@ -82,11 +79,11 @@ class CorpusConfig:
 
 def _check_encoding(name: str) -> None:
     try:
-        found = codecs.lookup(name)
-        line_end = "\n".encode(name) if getattr(found, "_is_text_encoding", True) else b""
+        codec = codecs.lookup(name)
+        line_end = "\n".encode(name) if getattr(codec, "_is_text_encoding", True) else b""
     except (LookupError, ValueError):
         known = {*encodings.aliases.aliases, *encodings.aliases.aliases.values()}
-        hint = did_you_mean(name.lower(), sorted(each.replace("_", "-") for each in known))
+        hint = did_you_mean(name.lower(), sorted(alias.replace("_", "-") for alias in known))
         raise ConfigError(f"unknown data.encoding '{name}'{hint}") from None
     wanted = "one whose line ends are the byte 0A (convert the files, e.g. with: iconv -t utf-8)"
     require(line_end in (b"\n", codecs.BOM_UTF8 + b"\n"), "data.encoding", wanted, name)

@@ -1,15 +1,15 @@
-r"""Running text of any size: files and folders to documents, and documents to one stream of ids.
+r"""Running text of any size: from files and folders to documents, and from documents to a stream of ids.
 
-Nothing is held whole in memory. Text is read in blocks of a mebibyte, handed on in pieces that end
-where a line does, and encoded into a file that is mapped afterwards. A piece ends before a line end
-whose next line starts with anything but white space: no token of any kind reaches across that
-place, so the ids of the pieces are the ids of the whole document.
+No text is held in memory as a whole. It is read in blocks of a mebibyte, passed on in pieces that end at
+line ends, and encoded into a file that is then memory-mapped. A piece ends before a line end if the next
+line does not start with white space: no token of any kind extends across such a position, so the ids of
+the pieces are the ids of the whole document.
 
-Text is UTF-8 unless said otherwise, with or without a byte-order mark, plain or packed (`.gz`, `.bz2`,
-`.xz`). Lines end in LF or CRLF, and in nothing else; CRLF becomes LF.
+Text is UTF-8 by default, with or without a byte-order mark, plain or compressed (`.gz`, `.bz2`, `.xz`).
+Lines end in LF or CRLF, and in nothing else; CRLF becomes LF.
 
-Files are found and read in `corpus_files.py`, parts cut in `corpus_parts.py`, pieces made and encoded in
-`corpus_pieces.py`, ids kept in `corpus_cache.py`.
+`files.py` finds and reads files, `splits.py` splits off parts, `segments.py` makes and encodes pieces,
+and `cache.py` stores ids.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, NamedTuple, get_args
 
 import numpy as np
 
+from unrolled.config import Documents, OnInvalid
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.corpus.cache import (
     FORMAT,
@@ -35,7 +36,7 @@ from unrolled.text.corpus.cache import (
     default_cache_folder,
     from_cache,
 )
-from unrolled.text.corpus.config import CorpusConfig, Documents, OnInvalid, Part
+from unrolled.text.corpus.config import CorpusConfig, Part
 from unrolled.text.corpus.files import (
     BEGIN,
     Block,
@@ -88,7 +89,7 @@ __all__ = [
 
 
 class CorpusFile(NamedTuple):
-    """A file that a part reads, whole or in part; the checksum is of the file as it lies there."""
+    """A file that a part reads, wholly or partly; the checksum is that of the file on disk."""
 
     part: Part
     path: Path
@@ -96,9 +97,9 @@ class CorpusFile(NamedTuple):
 
 
 class Corpus:
-    r"""Text whose split is known, and which is read again whenever it is asked for.
+    r"""Text with a known split, which is read again each time it is used.
 
-    Made by `open_corpus`.
+    Created by `open_corpus`.
 
     >>> import tempfile
     >>> from unrolled.text.tokenizer import TextConfig
@@ -121,12 +122,12 @@ class Corpus:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Which of train, valid and test there are."""
+        """The names of the parts: which of train, valid and test exist."""
         return tuple(self._spans)
 
     @property
     def files(self) -> list[CorpusFile]:
-        """Every file with the part that reads it; a file that was cut stands in several."""
+        """Every file with the part that reads it; a file that was split is listed several times."""
         return [
             CorpusFile(part, span.file.path, span.file.sha256)
             for part, spans in self._spans.items()
@@ -134,17 +135,17 @@ class Corpus:
         ]
 
     def n_characters(self, part: Part) -> int:
-        """Characters of a part as its files hold them, line ends as one."""
+        """Number of characters in the files of a part, counting each line end as one."""
         return sum(span.n_characters for span in self._of(part))
 
     def notes(self) -> list[str]:
-        """What a reader should know: how parts were cut, what was replaced or left out."""
+        """Notes for the user: how parts were split off, and what was replaced or left out."""
         return list(self._notes)
 
     def texts(self, part: Part) -> Iterator[str]:
-        """The text of a part in pieces that end at line ends, for training a tokeniser.
+        """The text of a part in pieces that end at line ends, for training a tokenizer.
 
-        Pieces have at most 65,536 characters where lines allow it, and 1,048,576 where not.
+        Pieces have at most 65,536 characters if lines allow it, and otherwise at most 1,048,576.
 
         Raises:
             DataError: there is no such part, or a file changed since the corpus was opened.
@@ -152,48 +153,48 @@ class Corpus:
         return (piece.text for piece in self._pieces(self._of(part)) if piece.text)
 
     def encode(self, part: Part, tokenizer: Tokenizer, cache: Path | None = None) -> TokenStream:
-        """The part as ids, made once and kept in `cache`.
+        """Return the part as ids, which are computed once and cached.
 
-        The same text, settings and tokeniser find the same files there, whatever the names of the
-        text's files; files that are damaged are made anew. Processes may encode at the same time. Where
-        nothing can be kept there, the ids are held in memory, and `notes` says so.
+        The same text, settings and tokenizer share the same cached files, regardless of the names of the
+        text files; damaged files are computed again. Several processes may encode at the same time. If
+        the cache cannot be written, the ids are kept in memory, and `notes` reports it.
 
         Args:
             part: `train`, `valid` or `test`.
-            tokenizer: trained with `running=True`, if it makes byte pairs.
-            cache: a folder, made if it is not there (see `default_cache_folder`); None to hold the
+            tokenizer: the tokenizer; one with byte pairs must be trained with `running=True`.
+            cache: the cache folder, created if necessary (see `default_cache_folder`); None to keep the
                 ids in memory.
 
         Raises:
-            ConfigError: the tokeniser puts a space before each text.
-            DataError: there is no such part, it holds no documents, or a file changed since the
+            ConfigError: the tokenizer puts a space before each text.
+            DataError: there is no such part, it contains no documents, or a file changed since the
                 corpus was opened.
         """
         spans = self._of(part)
         if not tokenizer.running:
             raise ConfigError(
-                "this tokenizer puts a space before each text, which running text has not; "
+                "this tokenizer puts a space before each text and cannot encode running text; "
                 "train it with running=True"
             )
         if cache is None:
             return self._in_memory(spans, tokenizer)
         key = self._key(spans, tokenizer)
-        found = from_cache(cache, key, len(tokenizer))
+        stream = from_cache(cache, key, len(tokenizer))
         try:
-            if found is None:
+            if stream is None:
                 with CacheEntry(cache, key, len(tokenizer)) as entry:
                     entry.keep(self._write(spans, tokenizer, entry.ids, entry.starts))
-                found = from_cache(cache, key, len(tokenizer))
-            if found is None:
-                raise NoCacheError(f"what was written in {cache} cannot be read back")
+                stream = from_cache(cache, key, len(tokenizer))
+            if stream is None:
+                raise NoCacheError(f"the files written to {cache} cannot be read back")
         except NoCacheError as error:
             note = (
-                f"encoded text is held in memory and not kept: {error}; name another folder with the "
+                f"encoded text is kept in memory and not cached: {error}; set another folder with the "
                 "environment variable UNROLLED_CACHE"
             )
             self._notes = tuple(dict.fromkeys((*self._notes, note)))
             return self._in_memory(spans, tokenizer)
-        return found
+        return stream
 
     def _in_memory(self, spans: Sequence[Span], tokenizer: Tokenizer) -> TokenStream:
         buffers = io.BytesIO(), io.BytesIO()
@@ -230,7 +231,7 @@ class Corpus:
         return line.removesuffix("\n") == self.config.separator
 
     def _key(self, spans: Sequence[Span], tokenizer: Tokenizer) -> str:
-        """What the ids depend on, and nothing else: a file that moved is still the same text."""
+        """A hash of everything on which the ids depend, and nothing else, such as the names of files."""
         config = self.config
         content = [(span.file.sha256, span.start.offset, span.end) for span in spans]
         packed = [endings(span.file.path)[1] for span in spans]
@@ -241,7 +242,7 @@ class Corpus:
     def _write(
         self, spans: Sequence[Span], tokenizer: Tokenizer, ids: BinaryIO, starts: BinaryIO
     ) -> dict[str, Any]:
-        """Encode the documents into two streams of numbers; returns the record of what they hold."""
+        """Encode the documents into two binary streams; return the record that describes them."""
         code = "H" if len(tokenizer) <= 1 << 16 else "I"
         encode = encoder_of(tokenizer, code)
         digests = hashlib.blake2b(), hashlib.blake2b()
@@ -282,11 +283,11 @@ class Corpus:
 
 
 def open_corpus(config: CorpusConfig) -> Corpus:
-    """Read all files once, to know that they can be read and where the parts begin.
+    """Read all files once, to check that they can be read and to determine where the parts begin.
 
     Raises:
         ConfigError: no file is given.
-        DataError: a file cannot be read as asked, or a part cannot be cut.
+        DataError: a file cannot be read with these settings, or a part cannot be split off.
     """
     if not (config.train or config.valid or config.test):
         raise ConfigError("no data given; use --data FILE, or data.train in the recipe")
@@ -301,11 +302,11 @@ def open_corpus(config: CorpusConfig) -> Corpus:
         if names
     }
     notes = [*invalid_notes(files, config), *empty_notes(files)]
-    files = {part: [each for each in of if each.n_characters] for part, of in files.items()}
+    files = {part: [file for file in of if file.n_characters] for part, of in files.items()}
     for part, of in files.items():
         if not of:
-            raise DataError("no text in it", ", ".join(given[part]))
-    spans = {part: [Span(each, BEGIN, None) for each in of] for part, of in files.items()}
+            raise DataError("contains no text", ", ".join(given[part]))
+    spans = {part: [Span(file, BEGIN, None) for file in of] for part, of in files.items()}
     shares: dict[Part, float] = {}
     if "train" in files:
         wanted: dict[Part, float] = {"valid": config.valid_share, "test": config.test_share}

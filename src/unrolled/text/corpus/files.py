@@ -1,4 +1,4 @@
-"""Files of running text: found by name, read in blocks of whole lines, decoded and checked."""
+"""Files of running text: find them by name, read blocks of whole lines, decode and check them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _BLOCK = 1 << 20  # bytes read at a time
 
 @dataclass(frozen=True)
 class Place:
-    """Where a line starts, or the next part of a long one."""
+    """The position where a line starts, or the next part of a long line."""
 
     offset: int = 0  # bytes of the unpacked file before it
     line: int = 0  # line ends before it
-    characters: int = 0  # of the text before it
+    characters: int = 0  # characters before it
     in_line: bool = False
 
     def after(self, raw: bytes, text: str) -> Place:
@@ -47,7 +47,7 @@ BEGIN = Place()
 class ScannedFile:
     path: Path
     sha256: str
-    stamp: tuple[int, int]  # size and time of change when it was read
+    stamp: tuple[int, int]  # size and modification time when it was read
     marks: tuple[Place, ...]  # some line starts, a block apart
     n_characters: int
     n_invalid: int  # lines
@@ -64,7 +64,7 @@ class Span:
 
     @property
     def end(self) -> int | None:
-        """In bytes of the unpacked file; None for the end of the file."""
+        """The end in bytes of the unpacked file; None for the end of the file."""
         return None if self.stop is None else self.stop.offset
 
     @property
@@ -74,12 +74,12 @@ class Span:
 
 
 class Block(NamedTuple):
-    """Text of one file as it is read: whole lines, or a part of a line of more than a mebibyte.
+    """A block of text from one file: whole lines, or a part of a line of more than a mebibyte.
 
     Args:
-        text: not empty; line ends are LF.
-        offset: bytes of the unpacked file up to the end of this block; `read_blocks` goes on there.
-        line: line ends up to there.
+        text: the text, not empty; line ends are LF.
+        offset: bytes of the unpacked file up to the end of this block, where `read_blocks` continues.
+        line: number of line ends up to there.
     """
 
     text: str
@@ -88,11 +88,11 @@ class Block(NamedTuple):
 
 
 def find_files(config: CorpusConfig) -> list[Path]:
-    """The files that `config.train` names, in the order in which they are read; none twice.
+    """The files that `config.train` names, in the order in which they are read, without duplicates.
 
     Raises:
         ConfigError: no file is given.
-        DataError: a folder or pattern holds none.
+        DataError: a folder contains no files, or a pattern matches none.
     """
     if not config.train:
         raise ConfigError("no data given; name files, folders or patterns")
@@ -102,17 +102,17 @@ def find_files(config: CorpusConfig) -> list[Path]:
 def read_blocks(
     path: Path, config: CorpusConfig, offset: int = 0, line: int = 0, in_line: bool = False
 ) -> Iterator[Block]:
-    """Read a file once, decoded and checked, from a place where a block ended.
+    """Read, decode and check a file, starting where a block ended.
 
     Args:
         path: the file.
-        config: encoding, and what becomes of bytes that are not in it.
-        offset: bytes of the unpacked file before the place.
-        line: line ends before it.
-        in_line: whether it is in the midst of a line.
+        config: the encoding, and how to treat invalid bytes.
+        offset: bytes of the unpacked file before the start.
+        line: number of line ends before the start.
+        in_line: whether the start is in the middle of a line.
 
     Raises:
-        DataError: the file cannot be read as asked; raised when the faulty place is reached.
+        DataError: the file cannot be read with these settings; raised when the invalid part is reached.
     """
     place = Place(offset, line, in_line=in_line)
     for raw in read_raw(path, config.encoding, place):
@@ -125,17 +125,17 @@ def read_blocks(
 def decode_block(
     raw: bytes, name: str, offset: int, config: CorpusConfig, in_line: bool = False
 ) -> str:
-    """A block of a file that was read elsewhere, decoded and checked as `read_blocks` would.
+    """Decode and check a block that was read elsewhere, as `read_blocks` would.
 
     Args:
-        raw: the bytes; whole lines, or a part of a long one.
-        name: of the file, for messages; only its bytes are counted there, for its lines are not known.
-        offset: bytes of the file before them.
-        config: encoding, and what becomes of bytes that are not in it.
-        in_line: whether they begin in the midst of a line.
+        raw: the bytes; whole lines, or a part of a long line.
+        name: name of the file, for messages, which give byte positions because lines are not known.
+        offset: bytes of the file before the block.
+        config: the encoding, and how to treat invalid bytes.
+        in_line: whether the block begins in the middle of a line.
 
     Raises:
-        DataError: the bytes cannot be read as asked.
+        DataError: the bytes cannot be decoded with these settings.
     """
     try:
         return decode(raw, Path(name), Place(offset, in_line=in_line), config)[0]
@@ -155,25 +155,25 @@ def expand(names: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
 
 
 def files_in_any_order(names: Sequence[str], suffixes: Sequence[str]) -> Iterator[Path]:
-    """The files that `expand` gives, as they are found: whoever stops at the first waits for no other."""
+    """The files of `expand`, yielded as they are found, for callers that do not need all of them."""
     for name in names:
         if not os.path.isdir(name):
             yield from _expanded(name, suffixes)
             continue
-        for path, is_asked in _in_any_order(Path(name), suffixes):
-            if is_asked:
+        for path, is_wanted in _in_any_order(Path(name), suffixes):
+            if is_wanted:
                 yield path
 
 
 def _expanded(name: str, suffixes: Sequence[str]) -> list[Path]:
-    """The files that one file name, folder or pattern stands for."""
+    """The files that a file name, folder or pattern denotes."""
     path = Path(name)
     if path.is_dir():
         return _in_folder(path, suffixes)
     if path.exists() or not glob.has_magic(name):
         return [path]
-    matches = [Path(each) for each in glob.glob(name, recursive=True)]
-    files = sorted((each for each in matches if each.is_file()), key=Path.as_posix)
+    matches = [Path(match) for match in glob.glob(name, recursive=True)]
+    files = sorted((match for match in matches if match.is_file()), key=Path.as_posix)
     if not files:
         only = "only folders match" if matches else "no file matches"
         raise DataError(f"{only} this pattern; '**' stands for folders of any depth", name)
@@ -183,8 +183,8 @@ def _expanded(name: str, suffixes: Sequence[str]) -> list[Path]:
 def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     files: list[Path] = []
     others: set[str] = set()
-    for path, is_asked in _in_any_order(folder, suffixes):
-        if is_asked:
+    for path, is_wanted in _in_any_order(folder, suffixes):
+        if is_wanted:
             files.append(path)
         else:
             others.add(endings(path)[0] or path.name)
@@ -200,11 +200,11 @@ def _in_any_order(folder: Path, suffixes: Sequence[str]) -> Iterator[tuple[Path,
     """The files of a folder, and whether each has one of the suffixes."""
     chosen = {suffix.lower() for suffix in suffixes}
     for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
-        folders[:] = [each for each in folders if not each.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(parent, name) for name in names if not name.startswith(".")):
             # A suffix may have several dots, as in .d.ts.
             plain = path.name.lower().removesuffix(endings(path)[1])
-            yield path, not chosen or any(plain.endswith(each) for each in chosen)
+            yield path, not chosen or any(plain.endswith(suffix) for suffix in chosen)
 
 
 def _refuse_folder(error: OSError) -> None:
@@ -214,14 +214,14 @@ def _refuse_folder(error: OSError) -> None:
 # Reading
 
 _LONGEST_TICK = 2_000_000_000
-"""Nanoseconds between two times that a file system can tell apart; FAT's are the coarsest."""
+"""Coarsest time resolution of a file system, in nanoseconds: that of FAT."""
 
 
 def scan(path: Path, config: CorpusConfig) -> ScannedFile:
-    """Read a whole file, and note what splitting it needs; once, as long as it does not change.
+    """Read a whole file and record what splitting needs; the result is cached until the file changes.
 
-    A file that changed a moment ago may change again within the same tick of the file system's clock, so
-    what is read of it is not kept.
+    A file that has just changed may change again within the same tick of the file system's clock, so its
+    result is not cached.
     """
     how = CorpusConfig(encoding=config.encoding, on_invalid=config.on_invalid)
     stamp, version = _stamp(path), _version(path)
@@ -252,14 +252,14 @@ def _scanned(
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
-        return 0, 0  # whoever opens it will say what is wrong
-    return found.st_size, found.st_mtime_ns
+        return 0, 0  # opening the file will report what is wrong
+    return status.st_size, status.st_mtime_ns
 
 
 class _Version(NamedTuple):
-    """What differs after any change of a file: nobody can set the second time back."""
+    """Values of which at least one differs after any change of a file: `changed` cannot be set back."""
 
     modified: int
     changed: int
@@ -268,10 +268,10 @@ class _Version(NamedTuple):
 
 def _version(path: Path) -> _Version:
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return _Version(0, 0, 0)
-    return _Version(found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return _Version(status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def _is_settled(version: _Version) -> bool:
@@ -279,7 +279,7 @@ def _is_settled(version: _Version) -> bool:
 
 
 def span_texts(span: Span, config: CorpusConfig) -> Iterator[str]:
-    """Decoded blocks of whole lines; a line longer than a block comes in parts."""
+    """Yield decoded blocks of whole lines; a line longer than a block is split into parts."""
     path, place = span.file.path, span.start
     if _stamp(path) != span.file.stamp:
         raise DataError("this file changed while it was in use; start again", path)
@@ -292,7 +292,7 @@ def span_texts(span: Span, config: CorpusConfig) -> Iterator[str]:
 def read_raw(
     path: Path, encoding: str, start: Place = BEGIN, stop: int | None = None
 ) -> Iterator[bytes]:
-    """Blocks of bytes that end in a line end, or inside a line of more than a block."""
+    """Yield blocks of bytes that end at a line end, or inside a line that is longer than a block."""
     line = start.line
 
     def where() -> str:
@@ -302,7 +302,7 @@ def read_raw(
         stream.seek(start.offset)
         position, rest = start.offset, b""
         while True:
-            # No more than a block at once: then a longer line is cut at the same places wherever
+            # At most one block at once, so that a longer line is split at the same positions wherever
             # reading began.
             room = max(1, _BLOCK - len(rest))
             read = stream.read(room if stop is None else min(room, stop - position))
@@ -322,10 +322,10 @@ def read_raw(
 
 
 def end_of_last_character(raw: bytes, encoding: str, name: str | Path) -> int:
-    """Where to cut inside a line: neither a character nor a CRLF may be torn.
+    """Where to split inside a line, so that neither a character nor a CRLF is split.
 
     Raises:
-        DataError: in this encoding bytes mean what those before them say, so that no place will do.
+        DataError: the encoding is stateful, so that the line cannot be split anywhere.
     """
     decoder = codecs.getincrementaldecoder(_without_mark(encoding))("ignore")
     at_start = decoder.getstate()[1]
@@ -333,8 +333,8 @@ def end_of_last_character(raw: bytes, encoding: str, name: str | Path) -> int:
     kept, state = decoder.getstate()
     if state != at_start:
         raise DataError(
-            f"a line of more than {_BLOCK:,} bytes in {encoding}, which cannot be read in parts; convert "
-            "the file to UTF-8, or break the line",
+            f"a line has more than {_BLOCK:,} bytes, and {encoding} cannot be read in parts; convert the "
+            "file to UTF-8, or break the line",
             name,
         )
     end = len(raw) - len(kept)
@@ -342,12 +342,12 @@ def end_of_last_character(raw: bytes, encoding: str, name: str | Path) -> int:
 
 
 def _without_mark(encoding: str) -> str:
-    """An encoding whose byte-order mark is taken off elsewhere, at the start of the file alone."""
+    """The encoding without its byte-order mark, which is only removed at the start of a file."""
     return "utf-8" if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig") else encoding
 
 
 def decode(raw: bytes, path: Path, place: Place, config: CorpusConfig) -> tuple[str, list[int]]:
-    """The text of a block, and the numbers of the lines that were not valid."""
+    """Decode a block; return its text, and the numbers of lines with invalid bytes."""
     encoding = _without_mark(config.encoding)
     if not place.offset and raw.startswith((b"\xff\xfe", b"\xfe\xff")) and encoding == "utf-8":
         raise DataError("this is UTF-16, expected UTF-8; save it again as UTF-8", path)
@@ -391,6 +391,6 @@ def _decode_lines(
             invalid.append(number)
             if config.on_invalid == "replace":
                 yield line.decode(encoding, "replace")
-            elif in_line:  # a part of a long line: the words around it do not become one
+            elif in_line:  # a part of a long line; keep the words around it apart
                 yield "\n" if line.endswith(b"\n") else " "
         offset, in_line = offset + len(line), False

@@ -1,4 +1,4 @@
-"""Documents in pieces that can be encoded one by one, and pieces as ids."""
+"""Split documents into pieces that can be encoded independently, and encode them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ import numpy as np
 
 from unrolled.text.tokenizer import UNK_ID, Tokenizer
 
-_PIECE = 1 << 16  # characters handed on at a time, where lines allow it
-_LONGEST = 1 << 20  # characters after which text without a place to cut is cut all the same
-_BATCH = 1 << 19  # characters encoded at a time; the tokeniser's records take 100 bytes a token
+_PIECE = 1 << 16  # characters per piece, if lines allow it
+_LONGEST = 1 << 20  # characters after which text without a border is split anyway
+_BATCH = 1 << 19  # characters encoded at a time; the tokenizer's records take 100 bytes per token
 
 
 class Piece(NamedTuple):
     text: str
     ends: bool  # whether the document ends here
-    line_end: bool  # whether a line end that is not in the text stood there
+    line_end: bool  # whether a line end was removed there
 
 
-# Before this line end every kind of token ends. White space that follows would make one token with
-# it; after it, white space before it would no longer be followed by anything.
+# Tokens of every kind end before such a line end. If white space followed, the line end would form one
+# token with it; and if we split after the line end, white space at the end of the piece could be encoded
+# differently, because nothing follows it.
 _BORDER = re.compile(r"\n(?=\S)")
 
 
 def document(texts: Iterable[str], keep_line_end: bool) -> Iterator[Piece]:
-    """The pieces of one document; none where it is empty."""
+    """The pieces of one document; none if it is empty."""
     before = ""
     for text in _cut(texts):
         if before:
@@ -44,9 +45,9 @@ def document(texts: Iterable[str], keep_line_end: bool) -> Iterator[Piece]:
 
 
 def _cut(texts: Iterable[str]) -> Iterator[str]:
-    """The same text in pieces that can be encoded one by one; none is empty."""
+    """Split a text into non-empty pieces that can be encoded independently."""
     rest = ""
-    searched = 0  # up to where there is no border
+    searched = 0  # there is no border before this position
     for text in texts:
         rest += text
         while len(rest) > _PIECE:
@@ -71,7 +72,7 @@ def _last_border(text: str, most: int) -> int:
 
 
 def lines_of(texts: Iterable[str]) -> Iterator[str]:
-    """Lines with their line ends; a line of more than a mebibyte of characters in parts."""
+    """Yield lines with their line ends; a line of more than 1,048,576 characters is split into parts."""
     rest = ""
     for text in texts:
         for line in io.StringIO(rest + text, newline="\n"):
@@ -87,7 +88,7 @@ def lines_of(texts: Iterable[str]) -> Iterator[str]:
 
 
 def single_lines(texts: Iterable[str]) -> Iterator[Piece]:
-    """Each line a document."""
+    """Yield each line as a document."""
     ends = True
     for line in lines_of(texts):
         ends = line.endswith("\n")
@@ -97,7 +98,7 @@ def single_lines(texts: Iterable[str]) -> Iterator[Piece]:
 
 
 def is_blank(line: str) -> bool:
-    """Whether a line holds nothing but white space."""
+    """Whether a line contains only white space."""
     return not line.strip()
 
 
@@ -105,7 +106,7 @@ def is_blank(line: str) -> bool:
 
 
 def batches_of(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Pieces that are encoded together."""
+    """Yield batches of pieces that are encoded together."""
     batch: list[Piece] = []
     size = 0
     for piece in pieces:
@@ -124,12 +125,12 @@ def composed(text: str) -> str:
 
 
 def n_bytes_of(text: str) -> int:
-    """Bytes of a text in UTF-8."""
+    """Number of bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def encoder_of(tokenizer: Tokenizer, code: str) -> Callable[[list[str]], Iterable[Iterable[int]]]:
-    """`encode_batch`, or for characters a table, which is a hundred times quicker."""
+    """`encode_batch` or, for characters, a lookup table, which is a hundred times as fast."""
     normalizer = tokenizer.inner.normalizer
     if tokenizer.kind != "char" or normalizer is None or normalizer.normalize_str("A") != "A":
         return tokenizer.encode_batch

@@ -1,4 +1,4 @@
-"""Parts cut from the training text, and what there is to tell of them."""
+"""Split parts off the training text, and describe the splits in notes for the user."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from unrolled.text.corpus.config import CorpusConfig, Part
 from unrolled.text.corpus.files import BEGIN, Place, ScannedFile, Span, decode, read_raw
 
 FEWEST_FILES = 20
-"""From here on whole files are drawn for a part: 5 % of them are at least one."""
+"""Number of files from which whole files are drawn for a part: 5 % of 20 files is one file."""
 
 
 def cut_off(
     files: list[ScannedFile], shares: dict[Part, float], config: CorpusConfig
 ) -> dict[Part, list[Span]]:
-    """Consecutive parts, each from the first line that starts in its share.
+    """Split off consecutive parts, each beginning with the first line that starts in its share.
 
-    Where that leaves a part without a line, as in a text of one endless line, they are cut between
+    If that leaves a part without a line, as in a text of one endless line, the text is split between
     words, or else between characters.
     """
     for start in (_line_start, _word_start, _character_start):
@@ -38,7 +38,7 @@ def _cut_at(
     start: Callable[[list[ScannedFile], int, CorpusConfig], tuple[int, Place]],
     config: CorpusConfig,
 ) -> dict[Part, list[Span]]:
-    total = sum(each.n_characters for each in files)
+    total = sum(file.n_characters for file in files)
     before = total - sum(round(total * share) for share in shares.values())
     bounds = [(0, BEGIN)]
     for share in shares.values():
@@ -53,7 +53,7 @@ def _cut_at(
 
 
 def _line_start(files: list[ScannedFile], before: int, config: CorpusConfig) -> tuple[int, Place]:
-    """The first line start with at least so many characters before it: (index of file, place)."""
+    """The first line start after at least `before` characters: (index of the file, place)."""
     for index, file in enumerate(files):
         if before >= file.n_characters:
             before -= file.n_characters
@@ -83,7 +83,7 @@ def _character_start(
 def _start_inside(
     files: list[ScannedFile], before: int, config: CorpusConfig, wanted: re.Pattern[str]
 ) -> tuple[int, Place]:
-    """The first match with at least so many characters before it, in its block or after."""
+    """The first match after at least `before` characters: (index of the file, place)."""
     for index, file in enumerate(files):
         if before >= file.n_characters:
             before -= file.n_characters
@@ -92,11 +92,11 @@ def _start_inside(
         place = file.marks[nearest]
         for raw in read_raw(file.path, config.encoding, place):
             text = decode(raw, file.path, place, config)[0]
-            found = wanted.search(text, max(0, before - place.characters))
-            # Bytes are found again from characters only where decoding dropped and joined nothing.
+            match = wanted.search(text, max(0, before - place.characters))
+            # Byte positions can only be computed from characters if decoding was lossless.
             exact = text.encode(config.encoding) == raw
-            if found and exact and place.characters + len(text) > before:
-                head = text[: found.start()]
+            if match and exact and place.characters + len(text) > before:
+                head = text[: match.start()]
                 return index, place.after(head.encode(config.encoding), head)
             place = place.after(raw, text)
         return index + 1, BEGIN
@@ -120,7 +120,7 @@ def _between(
 def draw_files(
     files: list[ScannedFile], shares: dict[Part, float], config: CorpusConfig
 ) -> dict[Part, list[Span]]:
-    """Whole files for each part, up to its share; at least one, be it larger."""
+    """Draw whole files for each part, up to its share, but at least one file."""
     copies: dict[str, list[int]] = {}
     for i, file in enumerate(files):
         copies.setdefault(file.sha256, []).append(i)
@@ -165,7 +165,7 @@ def _cannot_cut(name: Part, shares: dict[Part, float], what: str) -> DataError:
     )
 
 
-# What is said about it
+# Notes for the user
 
 
 def counted(number: int, noun: str) -> str:
@@ -173,24 +173,25 @@ def counted(number: int, noun: str) -> str:
 
 
 def invalid_notes(files: dict[Part, list[ScannedFile]], config: CorpusConfig) -> list[str]:
-    """Bytes that are not in the encoding, by part."""
+    """Notes on bytes that are invalid in the encoding, by part."""
     notes = []
     for part, of in files.items():
-        faulty = [each for each in of if each.n_invalid]
+        faulty = [file for file in of if file.n_invalid]
         if faulty:
-            n_lines = sum(each.n_invalid for each in faulty)
-            done = "left out" if config.on_invalid == "skip" else "read with U+FFFD in their place"
+            lines = counted(sum(file.n_invalid for file in faulty), "line")
+            lines = f"{lines} of {counted(len(faulty), 'file')}"
+            done = f"bytes that are not {config.encoding} replaced by U+FFFD in {lines}"
+            if config.on_invalid == "skip":
+                done = f"skipped {lines} with bytes that are not {config.encoding}"
             notes.append(
-                f"{part}: {counted(n_lines, 'line')} with bytes that are not {config.encoding} "
-                f"{done}, in {counted(len(faulty), 'file')}; "
-                f"the first is line {faulty[0].first_invalid} of {faulty[0].path}"
+                f"{part}: {done}; the first is line {faulty[0].first_invalid} of {faulty[0].path}"
             )
     return notes
 
 
 def empty_notes(files: dict[Part, list[ScannedFile]]) -> list[str]:
-    """Files without text, by part."""
-    counts = {part: sum(not each.n_characters for each in of) for part, of in files.items()}
+    """Notes on files without text, by part."""
+    counts = {part: sum(not file.n_characters for file in of) for part, of in files.items()}
     return [
         f"{part}: {n_empty} of {counted(len(files[part]), 'file')} without text"
         for part, n_empty in counts.items()
@@ -204,8 +205,8 @@ def cut_notes(
     shares: dict[Part, float],
     by_file: bool,
 ) -> list[str]:
-    """How parts were cut."""
-    total = sum(each.n_characters for each in files)
+    """Notes on how parts were split off."""
+    total = sum(file.n_characters for file in files)
     notes = []
     for part in shares:
         size = sum(span.n_characters for span in spans[part])
@@ -219,10 +220,10 @@ def cut_notes(
 
 
 def shared_notes(files: dict[Part, list[ScannedFile]]) -> list[str]:
-    """Files of other parts that are training files too."""
-    trained = {each.sha256 for each in files.get("train", [])}
+    """Notes on files of other parts that are also training files."""
+    trained = {file.sha256 for file in files.get("train", [])}
     counts = {
-        part: sum(each.sha256 in trained for each in of)
+        part: sum(file.sha256 in trained for file in of)
         for part, of in files.items()
         if part != "train"
     }

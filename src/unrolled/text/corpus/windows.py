@@ -1,7 +1,7 @@
-"""A long text as rows that are read side by side, window by window.
+"""Divide a long text into rows that are read in parallel, window by window.
 
-The ids are cut into B rows of equal length. A window holds the next steps of every row, so that the state
-at its end is where the next window begins: what a row reads is one contiguous text.
+The ids are divided into B rows of equal length. A window contains the next steps of every row, and the
+state at its end is the initial state of the next window, so that each row reads one contiguous text.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from unrolled.text.tokenizer import EOS_ID
 
 @dataclass(frozen=True)
 class StreamConfig(CorpusConfig):
-    """Running text, and how training reads on in it; the `[data]` section of a language model's recipe.
+    """Running text, and how training reads it; the `[data]` section of a language model's recipe.
 
-    Args, besides those of `CorpusConfig`:
-        n_rows: rows that are read side by side, B.
-        k1: steps between updates.
-        k2: steps that a gradient reaches back; 0 for k1.
-        restart: whether the state begins anew with each document, instead of being carried over.
-        valid_tokens: how much of the validation part, from its start, evaluations during training
-            read; 0 = all.
+    Args, in addition to those of `CorpusConfig`:
+        n_rows: number of rows that are read in parallel, B.
+        k1: number of steps between updates.
+        k2: number of steps that the gradient is propagated back; 0 means k1.
+        restart: whether the state is reset at the start of each document instead of being carried over.
+        valid_tokens: number of tokens, from the start of the validation part, that evaluations during
+            training read; 0 means all.
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: a value is out of range or unknown.
 
     >>> StreamConfig(train=("src",), k1=32).n_rows
     32
@@ -54,8 +54,8 @@ class Window:
     Args:
         inputs: `[B, T]`, the ids that are read.
         targets: `[B, K]`, the ids to predict in the last K of the T steps; -1 where there is none.
-        n_before_next: steps after which the next window begins; their end is the state it starts from.
-        restarts: `[B, T]`, True where a document begins, and with it a new state; None for nowhere.
+        n_before_next: number of steps after which the next window begins; it starts from the state there.
+        restarts: `[B, T]`, True where a document begins and the state is reset; None if it never is.
     """
 
     inputs: NDArray[np.int64]
@@ -65,28 +65,28 @@ class Window:
 
     @property
     def n_targets(self) -> int:
-        """How many ids are predicted."""
+        """Number of ids that are predicted."""
         return int((self.targets >= 0).sum())
 
 
 class Windows:
     """The windows of one pass over a text.
 
-    Every id of the text is predicted once, from those before it in its row; the first from an
-    end-of-document mark. To make rows equal, up to B - 1 ids at the end are left out, or, with
-    `whole`, the last rows are shorter.
+    Every id of the text is predicted once, from those before it in its row; the first id is predicted
+    from an end-of-document mark. To make rows equally long, up to B - 1 ids at the end are left out or,
+    with `whole`, the last rows are shorter.
 
-    Truncated backpropagation (Williams & Peng 1990, BPTT(h; h')): every k1 steps an update, whose
-    gradient reaches k2 steps back. With k2 above k1 a window begins k2 - k1 steps before its first
-    target, and these are read again.
+    Truncated back-propagation through time (Williams & Peng 1990, BPTT(h; h')): there is an update every
+    k1 steps, and its gradient is propagated back over k2 steps. If k2 is larger than k1, a window begins
+    k2 - k1 steps before its first target, and these steps are read again.
 
     Args:
-        ids: one dimension; ids 3 end documents.
+        ids: the ids, in one dimension; id 3 ends a document.
         n_rows: B.
-        k1: steps between updates.
-        k2: steps that a gradient reaches back, at least k1.
-        restart: whether the state begins anew with each document.
-        whole: whether no id may be left out.
+        k1: number of steps between updates.
+        k2: number of steps that the gradient is propagated back, at least k1.
+        restart: whether the state is reset at the start of each document.
+        whole: whether to keep all ids, so that the last rows may be shorter.
 
     >>> windows = Windows(np.arange(10, 21), n_rows=2, k1=3, k2=3)
     >>> len(windows), windows[0].inputs.tolist(), windows[0].targets.tolist()
@@ -112,7 +112,7 @@ class Windows:
         return -(-self.n_steps // self._k1)
 
     def place(self, index: int) -> range:
-        """The steps that a window predicts, in each row."""
+        """The steps that a window predicts in each row."""
         return range(self.n_steps)[index * self._k1 : (index + 1) * self._k1]
 
     def __getitem__(self, index: int) -> Window:

@@ -301,7 +301,7 @@ class Cluster:
         if not self._client.nthreads():
             raise UnavailableError(
                 f"the Dask cluster has had no workers for {_PATIENCE:.0f} seconds; start workers and "
-                "resume with --resume"
+                "continue with --resume"
             )
 
 
@@ -329,12 +329,12 @@ def _one_sentence() -> Iterator[None]:
         reason = "its scheduler is gone" if isinstance(error, CancelledError) else _briefly(error)
         raise UnavailableError(
             f"the connection to the Dask cluster was lost during counting ({reason}); restart the "
-            "cluster, or leave out --cluster, and resume with --resume"
+            "cluster, or leave out --cluster, and continue with --resume"
         ) from None
     except Exception as error:
         raise UnavailableError(
             f"a worker of the Dask cluster failed ({type(error).__name__}: {_briefly(error)}); install "
-            "the same versions of Python, unrolled and Dask on all workers, and resume with --resume"
+            "the same versions of Python, unrolled and Dask on all workers, and continue with --resume"
         ) from error
 
 

@@ -170,7 +170,7 @@ Pieces = Callable[[], Iterator[NDArray[np.float32]]]
 def write_tensors(
     path: Path,
     tensors: Mapping[str, tuple[tuple[int, ...], Pieces]],
-    then: str = "resume with --resume",
+    then: str = "continue with --resume",
 ) -> None:
     """Write float32 arrays as a `.safetensors` file, piece by piece, with a checksum in its header.
 

@@ -90,7 +90,7 @@ class PairsOnDisk:
             start, size = int(self._starts[i * self._n_groups + j]), self._size((i, j))
             pairs = np.fromfile(self._path, PAIR, size, offset=start * PAIR.itemsize)
             if len(pairs) != size:
-                raise RunError(f"{self._path}: truncated; resume with --resume")
+                raise RunError(f"{self._path}: truncated; continue with --resume")
             blocks.append(Block(pairs, i, j))
         return blocks
 

@@ -1,0 +1,155 @@
+"""The results of evaluating a label run, with its baselines: `report.html` and `predictions.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from unrolled import storage
+from unrolled.inspect.attribution import explain_words
+from unrolled.inspect.label_report import Baseline, LabelReport, write_report
+from unrolled.metrics.intervals import bootstrap, paired_bootstrap
+from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake
+from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor, probability_fields
+from unrolled.predictors.run_baselines import baseline_inputs, baseline_metric, load_run_baselines
+from unrolled.quoting import json_line
+from unrolled.text.rows import Row, as_list, as_text
+
+Words = Literal["none", "attention", "gradients", "occlusion"]
+"""How to find which words mattered for an answer."""
+
+
+def evaluate_baselines(
+    predictor: LabelPredictor, run: Path, rows: Sequence[Row], evaluation: LabelledEvaluation
+) -> list[Baseline]:
+    """Score the baselines saved in a run on the same rows, each compared with the model.
+
+    Args:
+        predictor: of the run.
+        run: its folder.
+        rows: that the model was evaluated on.
+        evaluation: of the model.
+    """
+    loaded = load_run_baselines(run)
+    if not loaded:
+        return []
+    texts, gold = baseline_inputs(predictor, rows)
+    metric = baseline_metric(predictor)
+    found = []
+    for name, baseline in loaded.items():
+        tally = predictor.tally(gold, baseline.predict(texts))
+        intervals = bootstrap(tally)
+        comparison = paired_bootstrap([evaluation.tally], [tally], metric)
+        scores = {score: interval.value for score, interval in intervals.items()}
+        found.append(Baseline(name, scores, intervals, comparison))
+    return found
+
+
+def write_evaluation(
+    folder: Path,
+    predictor: LabelPredictor,
+    rows: Sequence[Row],
+    evaluation: LabelledEvaluation,
+    *,
+    title: str,
+    baselines: Sequence[Baseline] = (),
+    words: Words = "gradients",
+    command: str = "",
+) -> tuple[Path, Path]:
+    """Write `report.html` and `predictions.jsonl` into a folder, which is created where it is missing.
+
+    Args:
+        folder: for the two files.
+        predictor: that was evaluated.
+        rows: the labelled rows.
+        evaluation: of the rows, from `LabelPredictor.evaluate`.
+        title: of the report.
+        baselines: to show beside the model; see `evaluate_baselines`.
+        words: how to find which words of the worst mistakes mattered.
+        command: that asked for the report.
+
+    Returns:
+        The paths of the two files.
+
+    Raises:
+        RunError: a file cannot be written.
+        ConfigError: the model does not have what `words` needs.
+    """
+    with storage.writing(folder, "try again"):
+        storage.make_folder(folder)
+    report = LabelReport(
+        title=title,
+        evaluation=evaluation.measured,
+        intervals=evaluation.intervals,
+        slices=evaluation.slices,
+        mistakes=_explained(predictor, rows, evaluation, words),
+        baselines=baselines,
+        command=command,
+        notes=_notes(evaluation),
+        method=words,
+    )
+    page = write_report(report, folder / "report.html")
+    return page, write_predictions(folder / "predictions.jsonl", predictor, rows, evaluation)
+
+
+def write_predictions(
+    path: Path, predictor: LabelPredictor, rows: Sequence[Row], evaluation: LabelledEvaluation
+) -> Path:
+    """Write one line of JSON for each row: its texts, its label, the answer and the probabilities."""
+    labels, by_token = predictor.labels, predictor.task.by_token
+    columns = predictor.task.columns
+    with storage.replacing(path, "try again") as file:
+        for row, answer in zip(rows, evaluation.predictions, strict=True):
+            line: dict[str, Any] = {"line": row.line}
+            for column, field in zip(columns, row.fields, strict=True):
+                # An empty list of labels is written as "", as it is read from a table.
+                if by_token or (field and not isinstance(field, str)):
+                    line[column] = as_list(field)
+                else:
+                    line[column] = as_text(field).strip() if column == columns[-1] else field
+            is_one = not by_token and not labels.multi_label
+            line["answer"] = answer.labels[0] if is_one else list(answer.labels)
+            line |= probability_fields(answer, labels)
+            if answer.n_truncated:
+                line["n_unread"] = answer.n_truncated
+            file.write((json_line(line) + "\n").encode("utf-8"))
+    return path
+
+
+def _explained(
+    predictor: LabelPredictor, rows: Sequence[Row], evaluation: LabelledEvaluation, words: Words
+) -> list[Mistake]:
+    """The mistakes, each with the weights of its words."""
+    mistakes = list(evaluation.mistakes)
+    if words == "none" or not mistakes or predictor.task.by_token:
+        return mistakes
+    inputs = [rows[each.index].fields[: predictor.n_texts] for each in mistakes]
+    return [
+        replace(mistake, words=tuple(_joined(texts)))
+        for mistake, texts in zip(mistakes, explain_words(predictor, inputs, words), strict=True)
+    ]
+
+
+def _joined(texts: Sequence[Any]) -> Iterator[tuple[str, float]]:
+    """The weighted words of all texts of an input, with a separator between texts."""
+    for place, words in enumerate(texts):
+        if place:
+            yield TEXT_SEPARATOR, 0.0
+        yield from words
+
+
+def _notes(evaluation: LabelledEvaluation) -> list[str]:
+    notes = []
+    if evaluation.n_cut:
+        notes.append(
+            f"{evaluation.n_cut:,} texts are longer than data.max_length and were {evaluation.when_long}."
+        )
+    scores = evaluation.scores
+    notes += [
+        f"With the words of each text in random order, {name} is {value:.2%} "
+        f"({value - scores[name]:+.2%})."
+        for name, value in evaluation.shuffled.items()
+    ]
+    return notes
