@@ -16,6 +16,7 @@ from unrolled.errors import DataError
 from unrolled.quoting import quote
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.formats.safetensors import read_vocabulary
+from unrolled.vectors.formats.stored import count_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,8 @@ class WordCounts:
         if not is_kept.any():
             raise DataError(
                 f"no word occurs {config.min_count} times (vectors.min_count); the most frequent one "
-                f"occurs {counts.max()} times; give more text, or lower vectors.min_count"
+                f"occurs {count_of(int(counts.max()), 'time')}; give more text, or lower "
+                "vectors.min_count"
             )
         kept = sorted(compress(self._index, is_kept))  # Python sorts text by code point
         seen = counts[np.fromiter(map(self._index.__getitem__, kept), np.int64, len(kept))]
