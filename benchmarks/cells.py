@@ -1,10 +1,10 @@
-"""RNN, GRU and LSTM of the same size on the same text: a table and the curves.
+"""Compare RNN, GRU and LSTM with the same number of parameters on the same text: a table and curves.
 
     python benchmarks/cells.py --data input.txt --out runs/cells [--minutes 1.5] [--parameters 350000]
 
-Each cell gets the width that comes nearest to the number of parameters, the same time, and the best of
-the learning rates by validation loss. Runs follow one another, alone on the machine; what is in --out
-already is not trained again.
+Each cell gets the width closest to the number of parameters, the same training time, and the best of the
+learning rates by validation loss. Run nothing else on the machine; runs are trained one after another.
+Finished runs in --out are not trained again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Cell = Literal["rnn", "gru", "lstm"]
 CELLS: tuple[Cell, ...] = ("rnn", "gru", "lstm")
 COLOURS = {"rnn": "#999999", "gru": "#0072b2", "lstm": "#d55e00"}
 N_WORDS = 69
-"""Characters of tinyshakespeare and the four special tokens; the width hardly depends on it."""
+"""Vocabulary of tinyshakespeare with the four special tokens; the width hardly depends on it."""
 
 
 def n_parameters(config: LanguageModelConfig) -> int:
@@ -37,7 +37,7 @@ def n_parameters(config: LanguageModelConfig) -> int:
 
 
 def model_of(cell: Cell, wanted: int) -> LanguageModelConfig:
-    """The width, a multiple of 8, whose number of parameters is nearest."""
+    """The model with the number of parameters closest to `wanted`; its width is a multiple of 8."""
     candidates = (
         LanguageModelConfig(cell=cell, embedding_size=64, hidden_size=size, output_rate=0.1)
         for size in range(64, 1025, 8)
@@ -52,12 +52,18 @@ def events_of(folder: Path) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--figure", type=Path, default=Path("cells.png"))
-    parser.add_argument("--minutes", type=float, default=1.5)
-    parser.add_argument("--parameters", type=int, default=350_000)
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 4e-3])
+    parser.add_argument("--data", required=True, help="text file")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    parser.add_argument(
+        "--figure", type=Path, default=Path("cells.png"), help="image file for the curves"
+    )
+    parser.add_argument("--minutes", type=float, default=1.5, help="training time of each run")
+    parser.add_argument(
+        "--parameters", type=int, default=350_000, help="number of parameters of each model"
+    )
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[1e-3, 4e-3], help="learning rates to try"
+    )
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     runs: dict[str, list[tuple[float, float, Run]]] = {}
@@ -86,11 +92,11 @@ def main() -> None:
             assert run.best is not None
             bits = run.best.scores["bits_per_character"]
             runs.setdefault(cell, []).append((bits, rate, run))
-            print(f"{cell:4} rate {rate:g}: {bits:.3f} bits per character", flush=True)
+            print(f"{cell:4} learning rate {rate:g}: {bits:.3f} bits per character", flush=True)
     print("\ncell  width  parameters  rate   characters/s  read, millions  bits per character")
     figure, (by_characters, by_minutes) = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
     for cell in CELLS:
-        bits, rate, run = min(runs[cell], key=lambda its: its[0])
+        bits, rate, run = min(runs[cell], key=lambda run_of_rate: run_of_rate[0])
         model, events = model_of(cell, arguments.parameters), events_of(run.folder)
         speeds = sorted(e["tokens_per_second"] for e in events if "tokens_per_second" in e)
         evaluations = [e for e in events if e["event"] == "evaluated"]
@@ -106,7 +112,7 @@ def main() -> None:
         by_minutes.plot(
             [e["seconds"] / 60 for e in evaluations], curve, color=COLOURS[cell], label=cell
         )
-    by_characters.set(xlabel="characters read, millions", ylabel="bits per character, held out")
+    by_characters.set(xlabel="characters read (millions)", ylabel="held-out bits per character")
     by_minutes.set(xlabel="minutes")
     by_minutes.legend(frameon=False)
     for axes in (by_characters, by_minutes):

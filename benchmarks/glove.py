@@ -1,14 +1,14 @@
-"""Word vectors beside Stanford's GloVe, on the same text with the same settings.
+"""Compare word vectors with Stanford's GloVe, on the same text with the same settings.
 
     git clone https://github.com/stanfordnlp/GloVe && make -C GloVe
     python benchmarks/glove.py TEXT --reference GloVe/build [--sizes 50 100 300] [--epochs 15]
 
-Nothing of the reference is part of this project: it is built beside, as its Makefile says, or with other
-flags (`make CFLAGS="-Ofast -march=native -lm -pthread"`), and its programs run as in their own demo.
-Times are reported only after vocabulary and counts were found equal. For every stage: seconds, the most
-memory held, bytes left on the disk; for both sets of vectors the loss of eq. 8 over all non-zeros, halved
-and averaged, which neither program's own running mean is. The folder of `--work` keeps both sets of
-vectors (`ours-100`, `glove-100.bin`) for `unrolled vectors evaluate`.
+The reference is not part of this project. It is built separately with its Makefile, or with other flags
+(`make CFLAGS="-Ofast -march=native -lm -pthread"`), and its programs run as in its own demo. The
+vocabularies and counts must be equal, otherwise the comparison stops. Reported are the time, peak memory
+and disk space of each stage, and for both sets of vectors the loss of eq. 8 over all non-zeros, halved
+and averaged; this differs from the running mean that each program prints. The folder `--work` keeps both
+sets of vectors (`ours-100`, `glove-100.bin`) for `unrolled vectors evaluate`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ print(json.dumps({"counted": counted, "epochs": epochs, "all": time.perf_counter
 """
 
 
-# A process begins with the peak of the one that started it, so a small one starts each.
+# A process inherits the peak memory of its parent, so each one is started by a small launcher.
 LAUNCHER = """
 import json, os, resource, subprocess, sys, time
 start = time.perf_counter()
@@ -54,13 +54,13 @@ print(json.dumps([time.perf_counter() - start, peak * 1024, status]), file=sys.s
 
 
 def measured(command: list[str], **options) -> tuple[float, int, str]:
-    """Seconds, bytes of memory at most, and what it printed."""
-    launcher = [sys.executable, "-c", LAUNCHER, json.dumps([str(each) for each in command])]
+    """Run a command; return seconds, peak memory in bytes, and its output."""
+    launcher = [sys.executable, "-c", LAUNCHER, json.dumps([str(part) for part in command])]
     options = {"stdout": subprocess.PIPE, **options}
     done = subprocess.run(launcher, stderr=subprocess.PIPE, **options)
     seconds, peak, status = json.loads(done.stderr.decode(errors="replace").splitlines()[-1])
     if status:
-        sys.exit(f"{command[0]} ended with status {status}")
+        sys.exit(f"{command[0]} failed with exit status {status}")
     return seconds, peak, (done.stdout or b"").decode(errors="replace")
 
 
@@ -75,7 +75,7 @@ def size_of(*paths: Path) -> int:
 
 
 def reference_counts(arguments, text: Path, work: Path, build: Path) -> float:
-    """Run the three programs before training; returns their seconds."""
+    """Run the three programs before training; return their total time in seconds."""
     vocabulary, counts, shuffled = (
         work / name for name in ("vocab.txt", "counts.bin", "shuffled.bin")
     )
@@ -106,7 +106,7 @@ def reference_counts(arguments, text: Path, work: Path, build: Path) -> float:
 
 
 def agree(work: Path, folder: Path) -> None:
-    """Refuse to go on where vocabulary or counts differ."""
+    """Stop if vocabularies or counts differ."""
     lines = (work / "vocab.txt").read_bytes().decode("utf-8", "replace").split("\n")[:-1]
     theirs = dict(line.rsplit(" ", 1) for line in lines)
     vocabulary = Vocabulary.load(folder / "vocabulary.tsv")
@@ -123,13 +123,14 @@ def agree(work: Path, folder: Path) -> None:
     whole = counts.read(0, counts.n_words)
     rows = np.repeat(np.arange(counts.n_words), np.diff(whole.ends).astype(np.int64))
     if not np.array_equal(keys[order], rows * len(rank) + whole.columns):
-        sys.exit("the counts have other non-zeros")
+        sys.exit("the counts have different non-zeros")
     error = np.max(np.abs(records["value"][order] / whole.values - 1))
     print(
-        f"\nsame vocabulary and non-zeros ({counts.n_nonzeros:,}); largest difference {error:.1e}\n"
+        f"\nsame vocabulary and non-zeros ({counts.n_nonzeros:,}); maximum relative difference of counts "
+        f"{error:.1e}\n"
     )
     if error > 1e-5:
-        sys.exit("the counts differ")
+        sys.exit("the counts differ by more than 1e-5")
 
 
 def loss_of(folder: Path, tensors: dict[str, np.ndarray], x_max: float, alpha: float) -> float:
@@ -147,7 +148,7 @@ def loss_of(folder: Path, tensors: dict[str, np.ndarray], x_max: float, alpha: f
 
 
 def reference_vectors(work: Path, folder: Path, size: int) -> dict[str, np.ndarray]:
-    """The parameters of the reference's binary file, by our ranks."""
+    """Read the parameters from the reference's binary file, in the order of our ranks."""
     lines = (work / "vocab.txt").read_bytes().decode("utf-8", "replace").split("\n")[:-1]
     ranks = Vocabulary.load(folder / "vocabulary.tsv").ranks()
     order = np.argsort([ranks[line.rsplit(" ", 1)[0]] for line in lines])
@@ -163,17 +164,21 @@ def reference_vectors(work: Path, folder: Path, size: int) -> dict[str, np.ndarr
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("text", type=Path, help="plain text, UTF-8; spaces between words")
-    parser.add_argument("--reference", type=Path, help="the folder of the built programs")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100])
+    parser.add_argument("text", type=Path, help="text file, UTF-8, words separated by spaces")
+    parser.add_argument("--reference", type=Path, help="folder of the compiled reference programs")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[100], help="widths of the vectors to train"
+    )
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--window", type=int, default=10)
     parser.add_argument("--min-count", type=int, default=5)
     parser.add_argument("--x-max", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=0.05)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--memory", type=float, default=4.0, help="gigabytes")
-    parser.add_argument("--work", type=Path, help="a folder to work in; by default a temporary one")
+    parser.add_argument(
+        "--memory", type=float, default=4.0, help="memory limit of both programs in gigabytes"
+    )
+    parser.add_argument("--work", type=Path, help="working folder; by default a temporary one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         compare(arguments, arguments.work or Path(temporary))
@@ -208,8 +213,8 @@ def compare(arguments, work: Path) -> None:
         times = json.loads(printed.splitlines()[-1])
         epoch = float(np.median(times["epochs"]))
         report(f"ours, D = {size}, counting", times["counted"], memory, size_of(folder / "counts"))
-        report(f"ours, D = {size}, an epoch (median)", epoch, memory, 0)
-        report(f"ours, D = {size}, text to vectors", seconds, memory, size_of(folder))
+        report(f"ours, D = {size}, one epoch (median)", epoch, memory, 0)
+        report(f"ours, D = {size}, total", seconds, memory, size_of(folder))
         loss = loss_of(folder, load_file(folder / "vectors.safetensors"), arguments.x_max, 0.75)
         if build is None:
             summary.append((size, seconds, float("nan"), loss, float("nan")))
@@ -229,7 +234,7 @@ def compare(arguments, work: Path) -> None:
         write_vectors(work / f"glove-{size}.bin", words, theirs["w"] + theirs["w_context"])
         their_loss = loss_of(folder, theirs, arguments.x_max, 0.75)
         summary.append((size, seconds, before + trained, loss, their_loss))
-    print("\n| D | ours | GloVe | faster | loss, ours | loss, GloVe |\n|---|---|---|---|---|---|")
+    print("\n| D | ours | GloVe | speedup | loss, ours | loss, GloVe |\n|---|---|---|---|---|---|")
     for size, ours, reference, loss, their_loss in summary:
         print(
             f"| {size} | {ours:.1f} s | {reference:.1f} s | {reference / ours:.1f}× | {loss:.5f} | "

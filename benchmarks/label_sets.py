@@ -1,11 +1,12 @@
-"""Public sets of labelled texts in their original formats, as the TSV files that recipes read.
+"""Convert public data sets of labelled texts to TSV files for the recipes.
 
     python benchmarks/label_sets.py FOLDER_OF_SETS OUT [--sets sst2 sst5 trec imdb snli stance_a stance_b]
 
-Each set becomes OUT/<set>/train.tsv, test.tsv and, where it has an official one, valid.tsv. Looked for
-in the folder: `sst` (stsa.binary.*, stsa.fine.*), `trec` (TREC.*.all), `imdb` (aclImdb_labeled.tar.gz),
-`snli` (train_18k.csv and the official dev and test), `semeval2016-task6`. Tabs and line ends inside a
-text become spaces; nothing else is changed but the hashtag of the stance task, which goes.
+Each set is written to OUT/<set>/train.tsv, test.tsv and, if there is an official validation set,
+valid.tsv. The input folder has the folders `sst` (stsa.binary.*, stsa.fine.*), `trec` (TREC.*.all),
+`imdb` (aclImdb_labeled.tar.gz), `snli` (train_18k.csv and the official dev and test sets) and
+`semeval2016-task6`. Tabs and line ends inside a text are replaced by spaces, HTML line breaks of IMDB
+too; the hashtag of the stance task is removed; nothing else is changed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def lines_of(path: Path) -> Iterator[str]:
 
 
 def labelled_lines(path: Path, names: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Lines of a label, a space and a text."""
+    """Parse lines with a label, a space and a text."""
     for line in lines_of(path):
         label, _, text = line.partition(" ")
         yield text, names.get(label, label)
@@ -83,14 +84,14 @@ def imdb(source: Path, out: Path) -> None:
             parts = Path(member.name).parts
             if member.isfile() and parts[-2] in ("pos", "neg") and parts[-3] in rows:
                 file = archive.extractfile(member)
-                assert file is not None  # as `isfile` says
+                assert file is not None  # since it is a regular file
                 text = file.read().decode("utf-8")
                 rows[parts[-3]].append((member.name, text.replace("<br />", " "), parts[-2]))
-    for part, found in rows.items():
+    for part, reviews in rows.items():
         write(
             out / f"{part}.tsv",
             ("text", "label"),
-            ((text, label) for _, text, label in sorted(found)),
+            ((text, label) for _, text, label in sorted(reviews)),
         )
 
 
@@ -103,17 +104,17 @@ def snli(source: Path, out: Path) -> None:
         with gzip.open(
             source / "snli" / f"snli_1.0_{part}.jsonl.gz", "rt", encoding="utf-8"
         ) as file:
-            found = (json.loads(line) for line in file)
+            pairs = (json.loads(line) for line in file)
             rows = (
-                (each["sentence1"], each["sentence2"], each["gold_label"])
-                for each in found
-                if each["gold_label"] != "-"
+                (pair["sentence1"], pair["sentence2"], pair["gold_label"])
+                for pair in pairs
+                if pair["gold_label"] != "-"
             )
             write(out / f"{name}.tsv", columns, rows)
 
 
 def tweets(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Target, tweet without the task's own hashtag, stance."""
+    """Target, tweet without the hashtag of the task, and stance."""
     lines = path.read_bytes().decode("latin-1").splitlines()
     for line in lines[1:]:
         _, target, tweet, stance, *_ = line.split("\t")
@@ -124,7 +125,7 @@ COLUMNS_OF_STANCE = ("target", "tweet", "stance")
 
 
 def training_tweets(folder: Path) -> list[tuple[str, str, str]]:
-    """The 2,914 of the task: its trial data and its training data."""
+    """The 2,914 training tweets of the task: its trial data and its training data."""
     files = ("trialdata-all-annotations.txt", "trainingdata-all-annotations.txt")
     return [row for file in files for row in tweets(folder / file)]
 
@@ -138,12 +139,12 @@ def stance_a(source: Path, out: Path) -> None:
 
 
 def stance_b(source: Path, out: Path) -> None:
-    """Trained on four targets, chosen on Hillary Clinton, tested on Donald Trump."""
+    """Four targets for training, Hillary Clinton for validation, Donald Trump for the test."""
     folder = source / "semeval2016-task6"
-    found = training_tweets(folder)
-    chosen = "Hillary Clinton"
-    write(out / "train.tsv", COLUMNS_OF_STANCE, (row for row in found if row[0] != chosen))
-    write(out / "valid.tsv", COLUMNS_OF_STANCE, (row for row in found if row[0] == chosen))
+    rows = training_tweets(folder)
+    held_out = "Hillary Clinton"
+    write(out / "train.tsv", COLUMNS_OF_STANCE, (row for row in rows if row[0] != held_out))
+    write(out / "valid.tsv", COLUMNS_OF_STANCE, (row for row in rows if row[0] == held_out))
     write(
         out / "test.tsv", COLUMNS_OF_STANCE, tweets(folder / "testdata-taskB-all-annotations.txt")
     )
@@ -162,9 +163,11 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("source", type=Path, help="folder with the original data sets")
+    parser.add_argument("out", type=Path, help="output folder")
+    parser.add_argument(
+        "--sets", nargs="+", choices=SETS, default=list(SETS), help="data sets to convert"
+    )
     arguments = parser.parse_args()
     for name in arguments.sets:
         SETS[name](arguments.source, arguments.out / name)

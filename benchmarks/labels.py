@@ -1,14 +1,15 @@
-"""A classifier's training step beside the same model in plain PyTorch, with packed sequences.
+"""Compare the training speed of a classifier with the same model in plain PyTorch, or in Keras.
 
     python benchmarks/labels.py [--threads 2] [--rounds 9]
     pip install keras && KERAS_BACKEND=torch python benchmarks/labels.py --keras [--rounds 3]
 
-The same weights, the same batches, the same optimiser (fused Adam); alternating, median of the rounds.
-Lengths are those of questions (TREC: 3 to 30 tokens) and of film reviews (IMDB: 50 to 400); batches are
-made as the toolkit makes them, of rows of like length: 512 tokens for questions, some 50 of them, and
-4,096 for both. Nothing is printed before loss and gradients of both agree. With `--keras` the other one
-is Keras 3 on its PyTorch backend, with masked padding, by its own `train_on_batch`; both then pool by the
-final states, and the gate is the loss.
+Both models have the same weights, batches and optimizer (fused Adam). They run in alternating rounds, and
+the median of the rounds is reported. Plain PyTorch uses packed sequences. Text lengths are like those of
+questions (TREC: 3 to 30 tokens) and of film reviews (IMDB: 50 to 400). Batches consist of texts of
+similar length, as in training: 512 tokens for questions (about 50 of them), and 4,096 for both. Loss and
+gradients must agree before anything is measured. With `--keras`, the comparison is with Keras 3 on its
+PyTorch backend, with masked padding and `train_on_batch`; both models then use the final states, and only
+the losses are compared.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ KINDS: dict[Cell, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, 
 
 
 class Plain(nn.Module):
-    """What a tutorial writes."""
+    """The model as in a tutorial."""
 
     def __init__(self, config: ClassifyConfig) -> None:
         super().__init__()
@@ -69,40 +70,41 @@ def same_weights(plain: Plain, ours: Classifier) -> None:
 
 
 def made(n_rows: int, shortest: int, longest: int, max_tokens: int) -> list[text_labels.LabelBatch]:
-    """Batches of random texts whose lengths fall off as those of real ones do."""
+    """Batches of random texts with a realistic distribution of lengths."""
     random = np.random.default_rng(1)
     lengths = shortest + (longest - shortest) * random.beta(1.5, 3.5, n_rows)
     examples = [
         LabelledExample((random.integers(4, V, int(n)).tolist(),), (int(random.integers(C)),))
         for n in lengths
     ]
-    sizes = [TASK.lengths(each) for each in examples]
+    sizes = [TASK.lengths(example) for example in examples]
     return [
         TASK.collate([examples[row] for row in rows]) for rows in batches(sizes, max_tokens, seed=1)
     ]
 
 
 def check(plain: Plain, ours: Classifier, batch: text_labels.LabelBatch) -> None:
-    """Stop where loss or a gradient differs."""
+    """Raise an error if the loss or a gradient differs."""
     (text,) = batch.texts
     loss, _ = TASK.loss(ours, batch)
     logits = plain(text.values, text.lengths)
     other = nn.functional.cross_entropy(logits, batch.targets[:, 0], reduction="sum")
     torch.testing.assert_close(loss, other, rtol=1e-4, atol=1e-4)
-    found = torch.autograd.grad(
+    our_gradients = torch.autograd.grad(
         loss, [ours.embedding.weight, *ours.encoder.parameters(), *ours.head.parameters()]
     )
-    wanted = torch.autograd.grad(other, list(plain.parameters()))
-    for one, two in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3 * float(two.abs().max()))
+    expected_gradients = torch.autograd.grad(other, list(plain.parameters()))
+    for actual, expected in zip(our_gradients, expected_gradients, strict=True):
+        atol = 1e-3 * float(expected.abs().max())
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=atol)
 
 
 def keras_model(ours: Classifier) -> Any:
-    """The same model, with our weights, compiled with Adam."""
+    """The same model in Keras with our weights, compiled with Adam."""
     import keras
 
     if keras.backend.backend() != "torch":
-        raise SystemExit("set KERAS_BACKEND=torch")
+        raise SystemExit("the Keras backend must be torch; set KERAS_BACKEND=torch")
     config = ours.config
     lstm = keras.layers.LSTM(config.hidden_size)
     model = keras.Sequential(
@@ -119,8 +121,8 @@ def keras_model(ours: Classifier) -> Any:
         both = weights[f"bias_ih_l0{end}"] + weights[f"bias_hh_l0{end}"]
         of_cells += [weights[f"weight_ih_l0{end}"].T, weights[f"weight_hh_l0{end}"].T, both]
     scorer = ours.head.scorer
-    all_of_them = [ours.embedding.weight, *of_cells, scorer.weight.T, scorer.bias]
-    model.set_weights([each.detach().numpy() for each in all_of_them])
+    all_weights = [ours.embedding.weight, *of_cells, scorer.weight.T, scorer.bias]
+    model.set_weights([weight.detach().numpy() for weight in all_weights])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss)
     return model
@@ -136,8 +138,8 @@ def seconds_of(step, all_batches) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--keras", action="store_true", help="beside Keras 3 instead")
+    parser.add_argument("--rounds", type=int, default=9, help="number of alternating rounds")
+    parser.add_argument("--keras", action="store_true", help="compare with Keras 3")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     other = "plain PyTorch"
@@ -176,7 +178,7 @@ Step = Callable[[text_labels.LabelBatch], None]
 
 
 def plain_step(ours: Classifier, batch: text_labels.LabelBatch) -> Step:
-    """The other side's step, after its loss and gradients were found equal."""
+    """A training step of plain PyTorch; its loss and gradients are compared with ours first."""
     plain = Plain(ours.config)
     same_weights(plain, ours)
     check(plain, ours, batch)
@@ -193,7 +195,7 @@ def plain_step(ours: Classifier, batch: text_labels.LabelBatch) -> Step:
 
 
 def keras_step(ours: Classifier, batch: text_labels.LabelBatch) -> Step:
-    """The same of Keras."""
+    """A training step of Keras; its loss is compared with ours first."""
     model = keras_model(ours)
     loss, count = TASK.loss(ours, batch)
     ids, targets = batch.texts[0].values, batch.targets[:, 0]
@@ -222,7 +224,7 @@ def measured(ours: Classifier, other_step: Step, all_batches, n_rows: int, argum
     for _ in range(arguments.rounds):
         times[0].append(seconds_of(other_step, all_batches))
         times[1].append(seconds_of(our_step, all_batches))
-    rates = [n_rows / median(each) for each in times]
+    rates = [n_rows / median(seconds) for seconds in times]
     ratio = median(a / b for a, b in zip(*times, strict=True))
     return f"{rates[0]:,.0f} | {rates[1]:,.0f} | {ratio:.2f} |"
 

@@ -1,11 +1,11 @@
-"""Training steps of a language model beside the same model in plain PyTorch, alternating in one run.
+"""Compare the training speed of a language model with the same model in plain PyTorch.
 
     python benchmarks/language.py [--seconds 8]
 
-Plain PyTorch: `torch.nn` layers, `nn.Linear` and `nn.CrossEntropyLoss`. Ours: model and loss of
-`unrolled.tasks.language_model`. Both make the forward and the backward pass over one window with a
-carried state; the optimiser is left out, being the same. Nothing is timed before loss and gradients
-agree.
+Plain PyTorch uses `torch.nn` layers, `nn.Linear` and `nn.CrossEntropyLoss`; ours uses the model and loss
+of `unrolled.tasks.language_model`. Both compute the forward and backward pass over one window with a
+carried state, in alternation; the optimizer is the same and left out. Loss and gradients must agree
+before anything is measured.
 """
 
 from __future__ import annotations
@@ -53,9 +53,15 @@ class Plain(torch.nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=8.0, help="of samples for each line")
     parser.add_argument(
-        "--sizes", nargs="+", choices=["chars", "words"], default=["chars", "words"]
+        "--seconds", type=float, default=8.0, help="measurement time for each line of the table"
+    )
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        choices=["chars", "words"],
+        default=["chars", "words"],
+        help="sizes of models to measure",
     )
     arguments = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
@@ -92,15 +98,17 @@ def main() -> None:
             ]
             worst = max(float((p - o).abs().max() / p.abs().max()) for p, o in pairs)
             if abs(a - b) > 1e-4 * abs(a) or worst > 1e-4:
-                sys.exit(f"not measured: loss {a} and {b}, gradients differ by {worst:.1e}")
+                sys.exit(
+                    f"the models disagree: losses are {a} and {b}, gradients differ by {worst:.1e}"
+                )
             samples: list[list[float]] = [[], []]
             end = time.perf_counter() + arguments.seconds
             while time.perf_counter() < end or len(samples[0]) < 5:
-                for run, its in zip((of_plain, of_ours), samples, strict=True):
+                for run, run_samples in zip((of_plain, of_ours), samples, strict=True):
                     tick = time.perf_counter()
                     run()
-                    its.append(time.perf_counter() - tick)
-            theirs, mine = (B * T / statistics.median(its) for its in samples)
+                    run_samples.append(time.perf_counter() - tick)
+            theirs, mine = (B * T / statistics.median(run_samples) for run_samples in samples)
             print(
                 f"{name:6} {kind:5} {B:4} {T:3} {V:7} {E:4} {H:4}  {theirs:8,.0f} {mine:8,.0f}  "
                 f"{mine / theirs:.2f}",

@@ -2,8 +2,8 @@
 
     pip install onnx onnxruntime
 
-The graph is one RNN, GRU or LSTM node with its weights inside, which is as little as ONNX Runtime can be
-given; the state goes in and comes out at every call.
+The graph is a single RNN, GRU or LSTM node with constant weights, which is the smallest possible graph;
+the state is an input and an output of every call.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 _ORDER = {"rnn": [0], "gru": [1, 0, 2], "lstm": [0, 3, 1, 2]}
-"""ONNX's gates in torch's numbering: z r h, and i o f c."""
+"""The gates of ONNX (z r h, and i o f c) as indices of torch's gates."""
 
 
 def onnx_step(kind: str, module: torch.nn.Module, n_threads: int) -> Callable[[Tensor], Tensor]:
-    """A function of x `[1, I]` to y `[1, H]` that carries its state, starting from zeros.
+    """Make a function from x `[1, I]` to y `[1, H]` that carries its state, starting from zeros.
 
     Args:
         kind: "rnn", "gru" or "lstm".
         module: one layer of `torch.nn`, with biases.
-        n_threads: of ONNX Runtime.
+        n_threads: number of threads of ONNX Runtime.
 
     Raises:
         ImportError: onnx or onnxruntime is not installed.

@@ -1,11 +1,12 @@
-"""A word language model in plain PyTorch, as a course would write it: what ours is compared with.
+"""A word language model in plain PyTorch, as in a tutorial, for comparison with ours.
 
     python benchmarks/plain_language_model.py --data wikitext2/ --minutes 25
 
-The architecture and settings of PyTorch's word-language-model example: embeddings and two LSTM layers
-of 200, tied weights, dropout 0.2, 20 rows, windows of 35, plain SGD from 20 with clipping at 0.25,
-divided by 4 whenever the validation loss does not improve. `torch.nn` and `nn.CrossEntropyLoss`
-throughout. Validation in ten rows, as ours during training; the test text in one, as `unrolled evaluate`.
+It has the architecture and settings of PyTorch's word-language-model example: embeddings and two LSTM
+layers of width 200, tied weights, dropout 0.2, batches of 20 rows, windows of 35 tokens, plain SGD with a
+learning rate of 20, divided by 4 whenever the validation loss does not improve, and gradient clipping at
+0.25. It uses `torch.nn` and `nn.CrossEntropyLoss`. The validation text is evaluated in ten rows, as ours
+is during training; the test text in one row, as by `unrolled evaluate`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class WordModel(nn.Module):
 
 
 def ids_of(path: Path, vocabulary: dict[str, int], grows: bool) -> Tensor:
-    """Every word and the end of every line."""
+    """Ids of all words, with a token for the end of each line."""
     ids = []
     raw = path.read_bytes()
     text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
@@ -68,12 +69,16 @@ def evaluate(model: WordModel, ids: Tensor, n_rows: int = 10, window: int = 35) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with WikiText's tokens")
-    parser.add_argument("--minutes", type=float, default=25.0)
-    parser.add_argument("--size", type=int, default=200)
-    parser.add_argument("--rows", type=int, default=20)
-    parser.add_argument("--window", type=int, default=35)
-    parser.add_argument("--rate", type=float, default=20.0)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with the token files of WikiText-2"
+    )
+    parser.add_argument("--minutes", type=float, default=25.0, help="training time")
+    parser.add_argument(
+        "--size", type=int, default=200, help="width of the embeddings and LSTM layers"
+    )
+    parser.add_argument("--rows", type=int, default=20, help="batch size")
+    parser.add_argument("--window", type=int, default=35, help="tokens per truncated-BPTT window")
+    parser.add_argument("--rate", type=float, default=20.0, help="initial learning rate")
     parser.add_argument("--seed", type=int, default=1111)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
@@ -113,8 +118,8 @@ def main() -> None:
         minutes = (time.perf_counter() - began) / 60
         print(
             f"{minutes:5.1f} min  {n_tokens / len(train):.2f} epochs  "
-            f"{n_tokens / update_seconds:,.0f} tokens/s  rate {rate}  "
-            f"valid perplexity {math.exp(loss):.1f}",
+            f"{n_tokens / update_seconds:,.0f} tokens/s  learning rate {rate}  "
+            f"validation perplexity {math.exp(loss):.1f}",
             flush=True,
         )
         if loss < best:
@@ -124,7 +129,8 @@ def main() -> None:
     if best_weights is not None:
         model.load_state_dict(best_weights)
     print(
-        f"best valid perplexity {math.exp(best):.1f}, test {math.exp(evaluate(model, test, 1)):.1f}"
+        f"best validation perplexity {math.exp(best):.1f}, test perplexity "
+        f"{math.exp(evaluate(model, test, 1)):.1f}"
     )
 
 

@@ -1,11 +1,11 @@
-"""Our layers beside `torch.nn`'s on this machine, alternating in one run.
+"""Compare the speed of our layers with that of `torch.nn` on this machine.
 
     python benchmarks/recurrence.py [--cells rnn gru lstm] [--tables full ragged stream] [--seconds 1.5]
 
-For each size, `torch.nn` and `unrolled.nn` take turns; a sample counts only when a probe of pure
-arithmetic, before and after it, says that the cores are quiet. The ratio is of the medians of the samples
-that count; behind it stand the samples taken and rejected, and the ratio of all samples. Nothing is
-timed before both have been held to each other, and ours to float64, on values, states and gradients.
+For each size, `torch.nn` and `unrolled.nn` run alternately. A sample only counts if a short arithmetic
+probe before and after it shows that the cores are otherwise idle. The ratio is computed from the medians
+of these samples; it is followed by the numbers of samples and rejected samples, and by the ratio over all
+samples. Before anything is measured, values and gradients are compared with `torch.nn` in float64.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ STREAM_KINDS: dict[str, Kind] = {"rnn": "rnn_tanh", "gru": "gru", "lstm": "lstm"
 N_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 PROBE_ROUNDS = 20_000
 BUSY = 1.15
-"""A probe this much slower than the fastest one means that something else ran."""
+"""If a probe is slower than the fastest one by this factor, another process was running."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of two rivals: medians of the quiet samples and of all, and how many of each."""
+    """Seconds of torch and ours: medians of the accepted and of all samples, and their numbers."""
 
     quiet: tuple[float, float]
     every: tuple[float, float]
@@ -61,7 +61,7 @@ class Timing:
 
 
 class Probe:
-    """Arithmetic of a known amount on all threads; slow when the cores are not ours alone."""
+    """A known amount of arithmetic on all threads; it is slow if other processes use the cores."""
 
     def __init__(self) -> None:
         self.n_threads = torch.get_num_threads()
@@ -78,12 +78,12 @@ class Probe:
 
     @property
     def peak(self) -> float:
-        """Floating-point operations a second, the fastest seen."""
+        """Highest measured number of floating-point operations per second."""
         return self.operations / self.best
 
 
 def alternate(rivals: list[Callable[[], None]], probe: Probe, seconds: float) -> Timing:
-    """Time the two in turn for about so many seconds, at least nine times each."""
+    """Time two functions alternately for about `seconds` seconds, at least nine times each."""
     for rival in rivals:
         for _ in range(3):
             rival()
@@ -109,7 +109,7 @@ def _medians(samples: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def pair(kind: str, input_size: int, hidden_size: int) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """The two modules with equal weights."""
+    """A module of `torch.nn` and one of ours with equal weights."""
     torch.manual_seed(1)
     theirs = TORCHS[kind](input_size, hidden_size)
     ours = OURS[kind](input_size, hidden_size)
@@ -139,13 +139,13 @@ def results(
     train(module, x, lengths, dy)
     gradients = {"dx": x.grad}
     gradients |= {f"d{name}": parameter.grad for name, parameter in module.named_parameters()}
-    found = {name: gradient for name, gradient in gradients.items() if gradient is not None}
-    assert len(found) == len(gradients)
-    return {"y": call(module, x, lengths).detach(), **found}
+    existing = {name: gradient for name, gradient in gradients.items() if gradient is not None}
+    assert len(existing) == len(gradients)
+    return {"y": call(module, x, lengths).detach(), **existing}
 
 
 def disagreement(kind: str, size: tuple[int, ...], ragged: bool) -> str | None:
-    """Where ours is further from float64 than twice torch's own distance and 1e-6, or None."""
+    """A message if our error against float64 exceeds twice torch's and 1e-6, or None."""
     input_size, hidden_size = size[2:]
     theirs, ours = pair(kind, input_size, hidden_size)
     exact = TORCHS[kind](input_size, hidden_size).double()
@@ -157,10 +157,11 @@ def disagreement(kind: str, size: tuple[int, ...], ragged: bool) -> str | None:
     for name, part in in_double.items():
         scale = part.abs().max()
         torchs, error = (
-            float((its[name].double() - part).abs().max() / scale) for its in (in_torch, in_ours)
+            float((parts[name].double() - part).abs().max() / scale)
+            for parts in (in_torch, in_ours)
         )
         if not error <= max(2 * torchs, 1e-6):
-            return f"{kind} {size} {name}: relative error {error:.1e}, torch's own is {torchs:.1e}"
+            return f"{kind} {size} {name}: our relative error is {error:.1e}, torch's {torchs:.1e}"
     return None
 
 
@@ -177,15 +178,15 @@ def inputs(size: tuple[int, ...], ragged: bool) -> tuple[Tensor, Tensor | None, 
 
 
 def operations(kind: str, size: tuple[int, ...], lengths: Tensor | None) -> float:
-    """Multiply-adds of the forward pass, twice."""
+    """Floating-point operations of the forward pass: two for each multiply-add."""
     n_rows, n_steps, input_size, hidden_size = size
     n_cells = n_rows * n_steps if lengths is None else int(lengths.sum())
     return 2.0 * n_cells * N_GATES[kind] * hidden_size * (input_size + hidden_size)
 
 
 def table(kinds: list[str], ragged: bool, probe: Probe, seconds: float) -> None:
-    title = "lengths uniform in T/5…T, against pack_padded_sequence" if ragged else "all rows full"
-    print(f"\n{title}: torch.nn's time over ours; share of the peak in brackets")
+    title = "lengths uniform in T/5…T, pack_padded_sequence" if ragged else "all rows of length T"
+    print(f"\n{title}: time of torch.nn / time of ours (fraction of the peak speed)")
     print(
         f"{'B, T, I, H':>20}  {'cell':4}  {'forward':>18}  {'training':>18}  samples, rejected, all"
     )
@@ -195,7 +196,7 @@ def table(kinds: list[str], ragged: bool, probe: Probe, seconds: float) -> None:
             continue
         for kind in kinds:
             if reason := disagreement(kind, size, ragged):
-                raise SystemExit(f"not measured, because the layers disagree: {reason}")
+                raise SystemExit(f"the layers disagree, so nothing is measured: {reason}")
             x, lengths, dy = inputs(size, ragged)
             modules = pair(kind, *size[2:])
 
@@ -223,13 +224,13 @@ def table(kinds: list[str], ragged: bool, probe: Probe, seconds: float) -> None:
                 f"{', '.join(map(str, size)):>20}  {kind:4}  {cells[0]:>18}  {cells[1]:>18}  {notes}",
                 flush=True,
             )
-    for kind, its in ratios.items():
-        means = [statistics.geometric_mean(column) for column in zip(*its, strict=True)]
+    for kind, kind_ratios in ratios.items():
+        means = [statistics.geometric_mean(column) for column in zip(*kind_ratios, strict=True)]
         print(f"{'geometric mean':>20}  {kind:4}  {means[0]:>11.2f}  {means[1]:>18.2f}")
 
 
 def stream_table(kinds: list[str], probe: Probe, seconds: float) -> None:
-    print("\none step, B = 1: microseconds, and the better of torch's module and cell over ours")
+    print("\none step, B = 1: microseconds (speedup over the faster of torch's module and cell)")
     print(
         f"{'H':>6}  {'':4}  {'module':>8}  {'cell':>8}  {'ONNX RT':>8}  "
         f"{'float32':>14}  {'bfloat16':>14}  {'int8':>14}"
@@ -252,7 +253,7 @@ def stream_table(kinds: list[str], probe: Probe, seconds: float) -> None:
                 ours = streams[0].step(x)
                 if not torch.allclose(ours, y[0], atol=1e-5):
                     raise SystemExit(
-                        f"not measured, because a step of {kind} differs from torch.nn's"
+                        f"a step of {kind} differs from torch.nn's, so nothing is measured"
                     )
                 hx = tuple(part[0] for part in state) if kind == "lstm" else state[0]
                 runs: list[Callable[[], object]] = [
@@ -264,31 +265,33 @@ def stream_table(kinds: list[str], probe: Probe, seconds: float) -> None:
                 medians = interleaved(runs, probe, seconds)
             best = min(medians[:2])
             shown = "  ".join(f"{m * 1e6:6.1f} ({best / m:4.1f}×)" for m in medians[2:5])
-            onnx = f"{min(medians[5:]) * 1e6:8.1f}" if peers else f"{'absent':>8}"
+            onnx = f"{min(medians[5:]) * 1e6:8.1f}" if peers else f"{'–':>8}"
             torchs = "  ".join(f"{m * 1e6:8.1f}" for m in medians[:2])
             print(f"{hidden_size:>6}  {kind:4}  {torchs}  {onnx}  {shown}", flush=True)
 
 
 def onnx_steps(kind: str, module: torch.nn.Module, x: Tensor) -> list[Callable[[Tensor], Tensor]]:
-    """ONNX Runtime's step with one thread and with as many as torch has; none if not installed."""
+    """Steps of ONNX Runtime with one thread and with as many as torch; none if it is not installed."""
     try:
         steps = [onnx_step(kind, module, n) for n in sorted({1, torch.get_num_threads()})]
     except ImportError:
         return []
     with torch.no_grad():
-        right = module(x.unsqueeze(0))[0][0]
+        expected = module(x.unsqueeze(0))[0][0]
     for step in steps:
-        if not torch.allclose(step(x), right, atol=1e-5):
-            raise SystemExit(f"not measured, because ONNX Runtime's {kind} differs from torch.nn's")
+        if not torch.allclose(step(x), expected, atol=1e-5):
+            raise SystemExit(
+                f"ONNX Runtime's {kind} differs from torch.nn's, so nothing is measured"
+            )
     return steps
 
 
 def interleaved(runs: list[Callable[[], object]], probe: Probe, seconds: float) -> list[float]:
-    """Median seconds a call of each, in blocks of fifty calls, quiet blocks only."""
+    """Median seconds per call of each function, from blocks of fifty calls while the cores are idle."""
     samples: list[list[float]] = [[] for _ in runs]
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, samples)) < 5:
-        for run, its in zip(runs, samples, strict=True):
+        for run, run_samples in zip(runs, samples, strict=True):
             before = probe.seconds()
             start = time.perf_counter()
             for _ in range(50):
@@ -298,19 +301,23 @@ def interleaved(runs: list[Callable[[], object]], probe: Probe, seconds: float) 
                 max(before, probe.seconds()) <= BUSY * probe.best
                 or time.perf_counter() > 3 * seconds + end
             ):
-                its.append(taken)
-    return [statistics.median(its) for its in samples]
+                run_samples.append(taken)
+    return [statistics.median(run_samples) for run_samples in samples]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cells", nargs="+", choices=list(OURS), default=list(OURS))
+    parser.add_argument(
+        "--cells", nargs="+", choices=list(OURS), default=list(OURS), help="cells to measure"
+    )
     parser.add_argument("--tables", nargs="+", choices=["full", "ragged", "stream"],
-                        default=["full", "ragged", "stream"])  # fmt: skip
-    parser.add_argument("--seconds", type=float, default=1.5, help="of samples for each number")
+                        default=["full", "ragged", "stream"], help="tables to print")  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=float, default=1.5, help="measurement time for each number"
+    )
     arguments = parser.parse_args()
     if native.kernels is None:
-        sys.exit(f"nothing to measure: {native.missing_because}")
+        sys.exit(f"there are no kernels to measure: {native.missing_because}")
     probe = Probe()
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, "

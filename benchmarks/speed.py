@@ -1,10 +1,10 @@
-"""Speed of training and decoding the translation recipe on this machine.
+"""Measure the speed of training and decoding of the translation task on this machine.
 
     python benchmarks/speed.py --data train.tsv --columns en es [--run RUN --test test.tsv]
 
-Training: target tokens per second at three token budgets, rounds alternating, median of the rounds.
-Decoding, with a trained run: beam 5 in batches of 100 sentences, and one sentence at a time.
-Nothing is printed before the fast paths have been held to the plain ones on this machine.
+Training: target tokens per second for three batch sizes (`max_tokens`), in alternating rounds; the median
+of the rounds is printed. Decoding with a trained run: beam 5, in batches of 100 sentences and one
+sentence at a time. Before anything is measured, the fast implementations are compared with plain ones.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ ROUNDS, WARM_UP, UPDATES = 3, 3, 20
 
 
 def disagreement() -> str | None:
-    """What is wrong with the fast paths here, or None: products, and decoding against training."""
+    """A message if matrix products or decoding steps are wrong on this machine, or None."""
     generator = torch.Generator().manual_seed(1)
     a, b = (torch.randn(n, 257, generator=generator) for n in (131, 67))
     exact = a.double() @ b.double().t()
     error = ((product(a, b) - exact).abs().max() / exact.abs().max()).item()
     plain = ((a @ b.t() - exact).abs().max() / exact.abs().max()).item()
     if error > max(2 * plain, 1e-6):
-        return f"product: relative error {error:.1e}, torch's own is {plain:.1e}"
+        return f"matrix product: relative error {error:.1e}, torch's is {plain:.1e}"
     torch.manual_seed(1)
     model = Translator(TranslateConfig(dropout_rate=0.0), 101, 103).eval()
     source = Padded.from_rows([[5, 6, 7, 3], [8, 3]])
@@ -60,12 +60,12 @@ def disagreement() -> str | None:
         stepped_BQV, state, _ = model.step(target.values[:, t : t + 1], state)
         error = (stepped_BQV[:, 0] - logits_BTV[:, t]).abs().max().item()
         if error > 1e-5:
-            return f"step {t} differs from teacher forcing by {error:.1e}"
+            return f"decoding step {t} differs from teacher forcing by {error:.1e}"
     return None
 
 
 def updates(prepared: PreparedRows, recipe: Recipe, max_tokens: int) -> Iterator[tuple[int, float]]:
-    """Train without end; yield target tokens and seconds of each update."""
+    """Train on one batch after another; yield the target tokens and seconds of each update."""
     torch.manual_seed(1)
     model = TASK.build(recipe.model, prepared.tokenizers).train()
     optimiser = build_optimiser(recipe.training, model)
@@ -82,7 +82,7 @@ def updates(prepared: PreparedRows, recipe: Recipe, max_tokens: int) -> Iterator
 
 
 def training_speed(data: tuple[str, ...], columns: tuple[str, ...]) -> None:
-    """Print target tokens per second at each budget."""
+    """Print target tokens per second for each batch size."""
     recipe = Recipe(
         data=DataConfig(train=data, columns=columns),
         text=TextConfig(),
@@ -99,10 +99,11 @@ def training_speed(data: tuple[str, ...], columns: tuple[str, ...]) -> None:
             n_tokens = sum(n for n, _ in timed)
             rates[budget].append(n_tokens / sum(seconds for _, seconds in timed))
             per_update[budget] = n_tokens / UPDATES
-    for budget, found in rates.items():
+    for budget, speeds in rates.items():
+        rounds = ", ".join(f"{speed:,.0f}" for speed in speeds)
         print(
-            f"training, max_tokens {budget}: {statistics.median(found):,.0f} target tokens/s "
-            f"({per_update[budget]:,.0f} an update; rounds {', '.join(f'{r:,.0f}' for r in found)})"
+            f"training, max_tokens {budget}: {statistics.median(speeds):,.0f} target tokens/s "
+            f"({per_update[budget]:,.0f} per update; rounds {rounds})"
         )
 
 
@@ -110,7 +111,7 @@ def decoding_speed(run: Path, test: Path, columns: tuple[str, ...]) -> None:
     """Print sentences per second in batches of 100, and the time of one sentence."""
     predictor = load(run)
     if not isinstance(predictor, Predictor):
-        raise SystemExit(f"{run} is no translation run; give one with --run")
+        raise SystemExit(f"{run} is not a translation run; give one with --run")
     texts = [row.texts[0] for row in read_rows((str(test),), columns or None, 2)]
     decoding = DecodingConfig(method="beam", beam_size=5, length_penalty=1.0)
     predictor.predict(texts[:100], decoding)
@@ -132,21 +133,25 @@ def decoding_speed(run: Path, test: Path, columns: tuple[str, ...]) -> None:
 
 
 def main() -> int:
-    """Run what was asked for."""
+    """Parse the command line and run the benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--data", nargs="+", default=[], help="training data; the phrasebook if none"
+        "--data", nargs="+", default=[], help="training data; by default the phrasebook"
     )
-    parser.add_argument("--columns", nargs=2, default=[])
-    parser.add_argument("--run", type=Path, help="a trained run, for decoding")
-    parser.add_argument("--test", type=Path, help="sentences to decode, same columns")
+    parser.add_argument("--columns", nargs=2, default=[], help="source and target column")
+    parser.add_argument("--run", type=Path, help="run folder of a trained model, for decoding")
+    parser.add_argument(
+        "--test", type=Path, help="file of sentences to decode, with the same columns"
+    )
     options = parser.parse_args()
     problem = disagreement()
     if problem:
-        print(f"no speed is reported: {problem}", file=sys.stderr)
+        print(f"nothing is measured: {problem}", file=sys.stderr)
         return 1
     products = why_not_onednn() or "oneDNN"
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, products: {products}")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, matrix products: {products}"
+    )
     data, columns = tuple(options.data), tuple(options.columns)
     if not data:
         folder = Path("demo/phrasebook")

@@ -1,12 +1,12 @@
-"""Vectors of gensim's word2vec on the same text, to evaluate beside ours.
+"""Train gensim's word2vec on the same text, to compare its vectors with ours.
 
-    pip install gensim        # in an environment of its own
+    pip install gensim        # in a separate environment
     python benchmarks/word2vec.py TEXT FOLDER [--size 100] [--epochs 5] [--window 10] [--min-count 5]
     unrolled vectors evaluate FOLDER/cbow.bin SETS        # and FOLDER/skip-gram.bin
 
-The text is plain, with spaces between words; gensim reads it from the file with several threads
-(`corpus_file`), its quickest way. All other settings are its defaults: five negative samples, rate 0.025,
-frequent words thinned at 10⁻³. Lines of more than 10,000 words are cut by gensim.
+The text file has words separated by spaces; gensim reads it with several threads (`corpus_file`), which
+is its fastest method. All other settings are its defaults: five negative samples, learning rate 0.025,
+frequent words subsampled at 10⁻³. gensim splits lines of more than 10,000 words.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("text", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--size", type=int, default=100)
+    parser.add_argument("text", type=Path, help="text file, words separated by spaces")
+    parser.add_argument("folder", type=Path, help="output folder")
+    parser.add_argument("--size", type=int, default=100, help="width of a vector")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--window", type=int, default=10)
     parser.add_argument("--min-count", type=int, default=5)
@@ -52,7 +52,8 @@ def main() -> None:
         model.wv.save_word2vec_format(str(file), binary=True)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
         print(
-            f"{file}: {len(model.wv):,} words, {seconds:.1f} s, at most {peak:,.0f} MB", flush=True
+            f"{file}: {len(model.wv):,} words, {seconds:.1f} s, peak memory {peak:,.0f} MB",
+            flush=True,
         )
 
 

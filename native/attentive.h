@@ -1,5 +1,5 @@
-// The steps of a decoder with attention and input feeding. Rows never meet, so each member of the team takes
-// some rows through all steps, and only the packing of the weights is shared.
+// The steps of a decoder with attention and input feeding. Rows are independent, so each member of the team computes
+// all steps of some rows, and only the packing of the weights is shared.
 #pragma once
 
 #include <math.h>
@@ -10,7 +10,7 @@ namespace UNROLLED_ISA {
 
 using unrolled::Attentive;
 
-// The shape of the cell alone, for what it shares with a plain layer.
+// The stride of the record depends only on the cell, as in a plain layer.
 ALWAYS_INLINE long attentive_record_stride(const Attentive& d) {
   return d.cell == GRU ? record_stride<GRU>(d.H) : d.cell == LSTM ? record_stride<LSTM>(d.H) : 0;
 }
@@ -50,7 +50,7 @@ ALWAYS_INLINE void product_rows(const float* const* a, long n, long K, const flo
 
 // ---- forward
 
-// The decoder's weights arranged for its steps; made once for a sequence.
+// The packed weights of the decoder; made once for a sequence.
 struct AttentiveWeights {
   float *w_feed, *w_hh, *state_bias, *w_query, *w_combine;
   long total;
@@ -119,7 +119,7 @@ struct AttentiveScratch {
   }
 };
 
-// a_s and Σ a_s m_s of one row from its query.
+// Computes the weights a_s and the context Σ a_s m_s of one row from its query.
 ALWAYS_INLINE void attend(const Attentive& d, long row, const float* query, float* weights, float* context) {
   const long n = d.lengths[row];
   const float* keys = d.keys + row * d.S * d.A;
@@ -167,7 +167,7 @@ void attentive_forward_cell(const Attentive& d, float* base, int member, Team& t
       line.y = d.h + cell * H;
       if (CELL != LSTM) continue;
       line.c = line.product + 4 * W;
-      // Without a record the new cell state takes the place of the old one.
+      // Without a record, the new cell state overwrites the old one.
       line.c_before = !t ? d.c0 + row * H : d.record ? line.c - B * s.product_stride : line.c;
     }
     const long c_before_unit = t ? s.product_unit : W;
@@ -188,7 +188,7 @@ void attentive_forward_cell(const Attentive& d, float* base, int member, Team& t
             for (int v = 0; v < NV; v++) acc[m][v] += part[m][v];
           if constexpr (CELL == GRU)
             for (int m = 0; m < n_rows; m++) {
-              store(s.lines[i + m].product + in_product + 2 * W, acc[m][2]);  // n's input side stays apart
+              store(s.lines[i + m].product + in_product + 2 * W, acc[m][2]);  // the input part of n is kept separate
               acc[m][2] = Vec{};
             }
           for (int m = 0; m < n_rows; m++)
@@ -262,7 +262,7 @@ struct AttentiveBackwardScratch {
   }
 };
 
-// From the gradient of a row's context to those of its keys, values, query and energies.
+// Computes the gradients of a row's keys, values, query and energies from that of its context.
 ALWAYS_INLINE void attend_backward(const Attentive& d, long t, long row, const float* d_context, const float* query,
                                    float* d_query, float* d_energy, float* d_weights) {
   const long n = d.lengths[row], cell = t * d.B + row;
@@ -318,7 +318,7 @@ void attentive_backward_cell(const Attentive& d, float* base, int member, Team& 
   const Range mine(B, member, team.size);
   const long n = mine.to - mine.from, record_step = attentive_record_stride(d);
   for (long i = mine.from; i < mine.to; i++) memset(s.d_feed + i * feed_stride, 0, feed_stride * sizeof(float));
-  // The products of the step before with its gates, into the feedback's gradient.
+  // Computes the gradient of the fed-back output from the gate gradients of a step.
   const auto feed_back = [&](float* gates) {
     for (long i = 0; i < n; i++) s.a[i] = gates + (mine.from + i) * s.stride;
     for (long panel = 0; panel < feeds.n_panels; panel++)
@@ -337,7 +337,7 @@ void attentive_backward_cell(const Attentive& d, float* base, int member, Team& 
   for (long t = d.T - 1; t >= 0; t--) {
     const bool is_last = t == d.T - 1;
     float *now = s.gates[t & 1], *later = s.gates[1 - (t & 1)];
-    for (long i = 0; i < n; i++) {  // through o = tanh(…)
+    for (long i = 0; i < n; i++) {  // backward through o = tanh(…)
       const long row = mine.from + i, cell = t * B + row;
       for (long j = 0; j < O; j += W) {
         const Vec o = load_n(d.output + cell * O + j, O - j);

@@ -1,6 +1,6 @@
-// A layer in one direction, backward through time: from the last step to the first the gate gradients, a
-// chunk of steps at a time; after each chunk, while its gate gradients are in the cache, the gradients of
-// the inputs and of the weights.
+// The backward pass of a layer in one direction. Gate gradients are computed from the last step to the first, a chunk
+// of steps at a time. After each chunk, while its gate gradients are in the cache, the gradients of inputs and weights
+// are computed.
 #pragma once
 
 #include "forward.h"
@@ -8,10 +8,10 @@
 namespace UNROLLED_ISA {
 
 constexpr long BACKWARD_CHUNK = 256;  // cells
-constexpr int GRADIENT_ROWS = 8;      // rows of a weight's gradient in one tile
+constexpr int GRADIENT_ROWS = 8;      // rows of a weight gradient in one tile
 
 struct BackwardLine {
-  const float *dy, *dh_end, *dc_end;   // null: zero
+  const float *dy, *dh_end, *dc_end;   // null means zero
   const float *record, *y, *h_before;
   const float* c_before;               // LSTM
   float *gates, *carry;
@@ -20,7 +20,7 @@ struct BackwardLine {
 template <int CELL>
 struct BackwardScratch {
   float *w_ih, *w_hh, *carry, *turned;
-  float *gates[2], *x[2], *h[2];  // of two chunks: a member may be one chunk ahead of another
+  float *gates[2], *x[2], *h[2];  // for two chunks, because a member may be one chunk ahead of another
   double* bias;
   const float** a;
   float** out;
@@ -52,8 +52,8 @@ struct BackwardScratch {
   }
 };
 
-// acc += Σ over gates of gradients[block of the gate] · panel's rows of the gate. Each gate's sum is made
-// apart, which also bounds the rounding error.
+// acc += Σ over gates of gradients[block of the gate] · rows of the gate in the panel. The sum of each gate is computed
+// separately, which also bounds the rounding error.
 template <int CELL, bool OF_STATE, int NV>
 ALWAYS_INLINE void multiply_gates(Tile<NV>& acc, long n_rows, const float* const* gates, const float* panel, long H) {
   const long padded = gradient_width(H);
@@ -63,7 +63,7 @@ ALWAYS_INLINE void multiply_gates(Tile<NV>& acc, long n_rows, const float* const
   }
 }
 
-// Gate gradients of one row and W units from dh, the whole gradient of their hidden states.
+// Computes the gate gradients of one row and W units from dh, the total gradient of their hidden states.
 template <int CELL>
 ALWAYS_INLINE void finish_gradients(Vec dh, const BackwardLine& line, bool is_last, long unit, long n, long padded) {
   const Vec one = splat(1.f);
@@ -102,7 +102,7 @@ ALWAYS_INLINE void finish_gradients(Vec dh, const BackwardLine& line, bool is_la
   }
 }
 
-// d_weight[row][column] (+)= Σ_k turned[row][k] · packed[k][column] for the rows of this member's blocks.
+// d_weight[row][column] (+)= Σ_k turned[row][k] · packed[k][column] for the rows in the blocks of this member.
 template <class RowsOf>
 ALWAYS_INLINE void weight_gradient(const float* turned, Range blocks, const float* packed, const Panels& panels,
                                    long N, long K, bool is_first, RowsOf rows_of) {
@@ -152,7 +152,7 @@ struct Backward {
         record_step(record_stride<CELL>(r.H)),
         mine(units.n_panels, share.by_columns ? member : 0, share.by_columns ? team.size : 1) {}
 
-  // The gate gradients of one step; `later` are those of the step after it, `now` where these go.
+  // Computes the gate gradients of one step and writes them to `now`; `later` has those of the following step.
   void step(long step, const float* later, float* now) const {
     const long n = share.count(step), n_going_on = share.count(step + 1);
     for (long i = 0; i < n; i++) {
@@ -246,7 +246,7 @@ struct Backward {
     pack_rows([&](long k) { return r.w_ih + k * r.D; }, n_gates(CELL) * H, r.D, inputs, from_x.from, from_x.to, s.w_ih);
   }
 
-  // Inputs and states before each cell of the chunk, the right-hand sides of the weights' gradients.
+  // Packs the inputs and previous states of the cells in the chunk, the right-hand sides of the weight gradients.
   void pack_operands(long s0, long s1, long K, int side) const {
     const auto pack = [&](auto row_at, const Panels& panels, long N, float* out) {
       long k = 0;
@@ -291,7 +291,7 @@ struct Backward {
       const float* from = gates + block * GRADIENT_ROWS;
       float* to = s.turned + block * GRADIENT_ROWS * K;
       typedef float Eight __attribute__((vector_size(4 * GRADIENT_ROWS), aligned(4), may_alias));
-      for (long start = 0; start < K; start += 32) {  // short sums in float, the whole in double
+      for (long start = 0; start < K; start += 32) {  // short sums in float, their total in double
         Eight sums = {};
         for (long k = start; k < smaller(K, start + 32); k++) {
           const Eight values = *(const Eight*)(from + k * s.stride);
@@ -316,7 +316,7 @@ struct Backward {
     if (r.dw_hh) weight_gradient(s.turned, blocks, s.h[side], units, H, K, is_first, rows_of(r.dw_hh, H, true));
   }
 
-  // One product more, for the states before the first step.
+  // One more product, for the gradient of the initial states.
   void initial_gradients(const float* gates) const {
     const long n = share.count(0);
     for (long i = 0; i < n; i++) s.a[i] = gates + share.place(i) * s.stride;

@@ -1,4 +1,4 @@
-// What the four cells have in common and where they differ: sizes, orders, and who computes what.
+// Common parts and differences of the four cells: sizes, orders of gates, and the division of work.
 #pragma once
 
 #include "gemm.h"
@@ -18,21 +18,21 @@ using unrolled::Team;
 constexpr bool is_gated(int cell) { return cell == GRU || cell == LSTM; }
 constexpr int n_gates(int cell) { return cell == GRU ? 3 : cell == LSTM ? 4 : 1; }
 
-// The record of a cell, per W hidden units: GRU r z n (U h + b')_n; LSTM i f g o c. The plain RNN's
-// outputs are all that its backward pass needs.
+// The record of a cell for W hidden units: GRU r z n (U h + b')_n; LSTM i f g o c. The backward pass of the plain RNN
+// only needs its outputs.
 constexpr int n_recorded(int cell) { return cell == GRU ? 4 : cell == LSTM ? 5 : 0; }
 
-// Gate gradients of a cell, in blocks of H (padded to vectors): RNN d; LSTM i f g o; GRU r z n and n's
-// hidden side, which the reset gate scales. The input product uses the first blocks, the state's
-// product of a GRU r, z and the last.
+// Gate gradients of a cell, in blocks of H (padded to vectors): RNN d; LSTM i f g o; GRU r z n and the hidden part of
+// n, which is multiplied by the reset gate. The input product uses the first blocks, the state product of a GRU uses
+// r, z and the last.
 constexpr int n_gradient_blocks(int cell) { return cell == GRU ? 4 : n_gates(cell); }
-constexpr long gradient_width(long H) { return round_up(H, W < 8 ? 8 : W); }  // whole tiles of rows, too
+constexpr long gradient_width(long H) { return round_up(H, W < 8 ? 8 : W); }  // also whole tiles of rows
 constexpr int state_block(int cell, int gate) { return cell == GRU && gate == 2 ? 3 : gate; }
 
-// Distances between rows are kept off powers of two, where rows would compete for the same cache lines.
+// Strides between rows are never powers of two, for which rows would compete for the same cache lines.
 constexpr long stride_of(long width) { return round_up(width, W) + 16; }
 
-// Takes pieces of scratch memory in turn; with a null base it only counts.
+// Allocates parts of the scratch memory one after another; with a null base it only computes the size.
 struct Scratch {
   float* base;
   long used = 0;
@@ -47,8 +47,8 @@ struct Scratch {
   }
 };
 
-// The part of a call that one member of the team computes: some rows with all columns, or (few rows)
-// all rows with some columns, meeting after every step.
+// The part of a call that one member of the team computes: some rows with all columns, or, if there are few rows,
+// all rows with some columns and a synchronization after every step.
 struct Share {
   const Recurrence& r;
   bool by_columns;
@@ -60,14 +60,14 @@ struct Share {
     if (r.plan.is_full) {
       start = r.B * member / team_size;
       total = r.B * (member + 1) / team_size - start;
-    } else {  // every member gets long and short rows
+    } else {  // every member gets both long and short rows
       start = member, stride = team_size;
       total = larger(0, ceil_div(r.B - member, team_size));
     }
   }
   static bool splits_columns(const Recurrence& r, int team_size) { return r.B < 4 * team_size; }
   long place(long i) const { return start + i * stride; }
-  // How many of this member's rows are still going at step s; they are its first ones.
+  // Number of this member's rows that have a step s; they are its first ones.
   long count(long s) const {
     const long active = s < r.plan.n_steps ? r.plan.active[s] : 0;
     return smaller(total, larger(0, ceil_div(active - start, stride)));
@@ -79,7 +79,7 @@ struct Range {
   Range(long n, int member, int team_size) : from(n * member / team_size), to(n * (member + 1) / team_size) {}
 };
 
-// Row and column of a cell in the rectangle.
+// Converts (step, plan row) to the position of a cell in the [T, B] rectangle.
 struct Place {
   const Recurrence& r;
   long row(long j) const { return r.plan.order[j]; }
@@ -93,7 +93,7 @@ struct Place {
   }
 };
 
-// Writes zeros where a row has no steps.
+// Writes zeros after the end of each row.
 ALWAYS_INLINE void clear_padding(const Recurrence& r, const Rows& rows, long width, int member, int team_size) {
   if (r.plan.is_full || !rows.data) return;
   const Range mine(r.B, member, team_size);

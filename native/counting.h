@@ -1,4 +1,4 @@
-// Rows of the co-occurrence matrix: dense sums of one row at a time, then its columns in rising order.
+// Rows of the co-occurrence matrix: dense sums of one row at a time, then its non-zeros in increasing columns.
 #pragma once
 
 #include "simd.h"
@@ -12,7 +12,7 @@ using unrolled::RowTask;
 using unrolled::SparseRows;
 using unrolled::WideSum;
 
-// What row_bytes hands out: sums [V], columns touched [V + 1], a bit for each column, a bit for each 64 bits.
+// The scratch memory of a row: sums [V], touched columns [V + 1], a bit per column, a bit per 64 of these bits.
 struct RowScratch {
   char* sums;
   int32_t* touched;
@@ -31,7 +31,7 @@ struct RowScratch {
 
 static long row_bytes(long V, bool is_wide) { return RowScratch(V, is_wide, nullptr).bytes; }
 
-// A row that is being summed.
+// A row whose sums are being computed.
 template <class Sum>
 struct Row {
   const RowScratch& scratch;
@@ -47,7 +47,7 @@ struct Row {
     sums[column] = before + value;
   }
 
-  // Writes the row from entry `at` on, leaves the scratch empty, and returns where the next row goes.
+  // Writes the row from entry `at` on, clears the scratch memory, and returns the position after the row.
   template <class Value>
   long take(uint32_t* columns, Value* values, long at) {
     if (n * 8 > scratch.V) {
@@ -85,14 +85,14 @@ struct Row {
 template <class Sum, class Value, class Weight>
 static long count_row(const Counting& call, const RowScratch& scratch, const Weight* weights, long word,
                       const RowTask& task, long at) {
-  constexpr long AHEAD = 16;  // occurrences; each lies at a random place
+  constexpr long AHEAD = 16;  // occurrences to prefetch, since they are at scattered positions
   Row<Sum> row(scratch);
   const uint32_t* place = call.positions + call.starts[word];
   const uint32_t* const end = call.positions + call.starts[word + 1];
   for (; place < end; place++) {
     if (place + AHEAD < end) __builtin_prefetch(call.tokens + place[AHEAD]);
     const int32_t* token = call.tokens + *place;
-    long nearest = 1;  // distance from which words to the right are of this chunk
+    long nearest = 1;  // distance from which words to the right belong to this chunk
     if (*place >= call.first) {
       for (long d = 1; d <= call.window && token[-d] >= 0; d++) row.add(token[-d], weights[d]);
     } else {

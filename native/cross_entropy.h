@@ -1,11 +1,11 @@
-// Cross-entropy of a linear layer's softmax, with all its gradients, over blocks of rows and of words.
+// Cross-entropy of a softmax over a linear layer, with all gradients, computed in blocks of rows and words.
 //
 //   l_mw = W_w · h_m + b_w        nats_m = log Σ_w exp l_mw − l_m,target
 //   d_mw = exp(l_mw) / Σ_w exp l_mw − [w is the target]       dW = dᵀ h,  dh = d W,  db = Σ_m d_m
 //
-// Each member of the team has a range of words. Logits lie word by word, [words, rows], so that a row's sums
-// are made in lanes of their own and both gradients' products take them as their left side. Nothing is
-// computed twice: what is kept of a logit is its exponential, under the maximum of its chunk of words.
+// Each member of the team has a range of words. Logits are stored as [words, rows], so that the sums of a row are in
+// one lane, and that the products of both gradients can use them as left-hand side. Nothing is computed twice: each
+// logit is stored as its exponential, relative to the maximum of its chunk of words.
 #pragma once
 
 #include <float.h>
@@ -17,12 +17,12 @@ namespace UNROLLED_ISA {
 
 using unrolled::CrossEntropy;
 
-constexpr long CHUNK = 128;                // words at a time, whose logits stay in the nearest cache
+constexpr long CHUNK = 128;                // words at a time, so that their logits stay in the L1 cache
 constexpr long KEPT_FLOATS = 1L << 24;     // exponentials of a block of rows, 64 MB
 constexpr long HIDDEN_FLOATS = 1L << 17;   // hidden vectors of a block of rows, 512 kB
 constexpr long LEAST_ROWS = 32;
 
-// The rows of a block: enough to repay reading all weights once more, few enough for the caches.
+// Number of rows in a block: enough to make up for reading all weights again, few enough for the caches.
 static long rows_in_block(const CrossEntropy& e) {
   const long kept = e.d_hidden ? KEPT_FLOATS / larger(1, e.V) : HIDDEN_FLOATS;
   const long rows = larger(LEAST_ROWS, smaller(kept, HIDDEN_FLOATS / larger(1, e.H)));
@@ -33,7 +33,7 @@ static long rows_in_block(const CrossEntropy& e) {
 struct CrossEntropyScratch {
   long R, n_chunks, row_stride, hidden_width, total;
   float *columns, *rows, *exps, *largest, *right;      // shared
-  float *row_largest, *row_sum, *logit_sum, *dh, *weights, *scale;  // of a member
+  float *row_largest, *row_sum, *logit_sum, *dh, *weights, *scale;  // per member
   CrossEntropyScratch(const CrossEntropy& e, int member, int team_size, float* base) {
     Scratch scratch{base};
     R = rows_in_block(e);
@@ -57,14 +57,14 @@ struct CrossEntropyScratch {
   }
 };
 
-// exp(x) for x ≤ 0; below −87 the smallest number there is. A NaN goes through.
+// exp(x) for x ≤ 0; below −87 it is the smallest positive number. NaN is propagated.
 ALWAYS_INLINE Vec exp_below(Vec x) {
   Vec p, power;
   exp_parts(at_least(splat(-87.f), x), p, power);
   return p * power + power;
 }
 
-// One block of rows, as one member sees it.
+// The part of one member in a block of rows.
 struct CrossEntropyBlock {
   const CrossEntropy& e;
   const CrossEntropyScratch& s;
@@ -72,15 +72,15 @@ struct CrossEntropyBlock {
   const long first, n_rows;        // rows of the call
   const long first_word, end_word;  // of this member
 
-  long chunk_of(long word) const {  // a number of its own for each chunk of each member
+  long chunk_of(long word) const {  // a unique index for each chunk of each member
     return member * (s.n_chunks / team_size) + (word - first_word) / CHUNK;
   }
-  // Without gradients every chunk overwrites the last.
+  // Without gradients, every chunk overwrites the previous one.
   float* exps_of(long word) const {
     return s.exps + s.row_stride * (e.d_hidden ? word : CHUNK * member + (word - first_word) % CHUNK);
   }
 
-  // The hidden vectors as the right side of both products.
+  // Packs the hidden vectors as the right-hand side of both products.
   void pack() const {
     const float* const h = e.hidden + first * e.H;
     const Panels by_rows(n_rows, team_size), by_columns(e.H, team_size);
@@ -116,18 +116,18 @@ struct CrossEntropyBlock {
       });
   }
 
-  // Logits → exponentials under the chunk's maximum, and what is needed of them for the whole row.
+  // Replaces logits by exponentials relative to the maximum of the chunk, and updates the maximum and sums of the row.
   void accumulate(long word, long n_words) const {
     float* const chunk = exps_of(word);
     for (long m = 0; m < n_rows; m++) {
       const int64_t target = e.targets[first + m];
       if (target >= word && target < word + n_words) s.right[m] = chunk[(target - word) * s.row_stride + m];
     }
-    // Word by word, as they lie; the sums of a row stay in a lane.
+    // One word after another, as in memory; the sums of a row stay in one lane.
     float *const most = s.largest + chunk_of(word) * s.row_stride, *const sum = s.scale;
     float* const all = s.logit_sum + member * s.row_stride;
     for (long m = 0; m < n_rows; m += W) {
-      // Words that cannot be have −∞, and a whole chunk may.
+      // Impossible words have a logit of −∞, and all words of a chunk may be impossible.
       store(most + m, at_least(splat(-FLT_MAX), load(chunk + m)));
       store(sum + m, Vec{});
     }
@@ -150,7 +150,7 @@ struct CrossEntropyBlock {
     }
   }
 
-  // The whole row's maximum and sum, from all members'; into member 0's places.
+  // Combines the maxima and sums of all members; the results for a row are stored with member 0.
   void combine() const {
     for (long m = 0; m < n_rows; m += W) {
       Vec most = load(s.row_largest + m), sum = {}, all = {};
@@ -171,7 +171,7 @@ struct CrossEntropyBlock {
     }
   }
 
-  // Exponentials → the gradients of the logits, d above.
+  // Replaces exponentials by the gradients of the logits, d above.
   void differentiate(long word, long n_words) const {
     float* const chunk = exps_of(word);
     const float* const largest = s.largest + chunk_of(word) * s.row_stride;
@@ -243,7 +243,7 @@ struct CrossEntropyBlock {
       });
   }
 
-  // The members' parts of some rows' gradients, added up.
+  // Adds the parts of all members to the gradients of some rows.
   void reduce() const {
     for (long m = n_rows * member / team_size; m < n_rows * (member + 1) / team_size; m++)
       for (long h = 0; h < e.H; h += W) {
@@ -290,7 +290,7 @@ static void cross_entropy(const CrossEntropy& e, float* scratch, int member, Tea
     });
     team.wait();
     block.reduce();
-    // What was packed for this block is read by nobody any more; the sums are each member's own.
+    // The packed arrays of this block are no longer read by any member; the sums belong to each member.
   }
 }
 

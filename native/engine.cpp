@@ -14,7 +14,7 @@
   namespace isa {                                  \
   extern const unrolled::InstructionSet instruction_set; \
   }
-// CMakeLists.txt says which ones this build has.
+// CMakeLists.txt defines which instruction sets are built.
 #if defined(UNROLLED_HAS_AVX512)
 DECLARE(avx512)
 #endif
@@ -52,7 +52,7 @@ std::vector<const InstructionSet*> available() {
 
 const InstructionSet* chosen = nullptr;
 
-// Calls are dealt to groups of threads; each group works through its calls, all its threads on each.
+// Calls are distributed to groups of threads; all threads of a group work on one of its calls at a time.
 template <class Task>
 void run(const std::vector<Task>& tasks, int n_threads, void (*kernel)(const Task&, float*, int, Team&),
          long (*scratch_floats)(const Task&, int)) {

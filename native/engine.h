@@ -1,4 +1,4 @@
-// Runs calls of the kernels: chooses the instruction set, plans the cells, forms the teams.
+// Runs the kernels: selects the instruction set, plans the order of cells, and forms teams of threads.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace unrolled {
 
-// Owns what a Plan points to.
+// Owns the arrays of a Plan.
 class PlannedLengths {
  public:
   // `lengths` may be null: every row has T steps.
@@ -21,14 +21,14 @@ class PlannedLengths {
   std::vector<int32_t> order_, active_;
 };
 
-// Names of the instruction sets that this build has and this machine can run, best first.
+// Names of the instruction sets that are built and that this processor supports, best first.
 std::vector<std::string> instruction_sets();
 const InstructionSet& instruction_set();
-// Throws std::invalid_argument when there is none of that name here.
+// Throws std::invalid_argument if this instruction set is not available.
 void use_instruction_set(const std::string& name);
 
 long record_floats(const Recurrence& call);
-// Independent calls run side by side where there are threads for it.
+// Independent calls run in parallel if there are enough threads.
 void run_forward(const std::vector<Recurrence>& calls, int n_threads);
 void run_backward(const std::vector<Recurrence>& calls, int n_threads);
 

@@ -1,16 +1,16 @@
-// A layer in one direction, forward: the inputs' products for a chunk of steps, then the steps themselves,
-// with the non-linearity as the end of each tile's product.
+// The forward pass of a layer in one direction: the input products of a chunk of steps, then the steps, with the
+// non-linearity at the end of each tile's product.
 #pragma once
 
 #include "cells.h"
 
 namespace UNROLLED_ISA {
 
-// Cells whose inputs' products are made at once: enough rows for full tiles, few enough for the cache.
+// Number of cells whose input products are computed at once: enough rows for full tiles, few enough for the cache.
 constexpr long FORWARD_CHUNK = 128;
 
-// How the columns of the gates are grouped. All gates of W units stand in one tile, so that a tile ends in
-// new states; the plain RNN, with one gate, groups up to three times W units.
+// The grouping of gate columns. All gates of W units are in one tile, so that a tile results in new states; the plain
+// RNN, with one gate, groups up to three times W units.
 template <int CELL>
 struct GatePanels {
   Panels plain;
@@ -18,7 +18,7 @@ struct GatePanels {
   GatePanels(long H, int team_size) : plain(H, team_size) {
     n_panels = is_gated(CELL) ? plain.n_vectors : plain.n_panels;
   }
-  long unit(long panel) const { return (is_gated(CELL) ? panel : plain.begin(panel)) * W; }  // the first
+  long unit(long panel) const { return (is_gated(CELL) ? panel : plain.begin(panel)) * W; }  // first unit
   long width(long panel) const { return is_gated(CELL) ? n_gates(CELL) : plain.width(panel); }
   template <class F>
   void with(long panel, F f) const {
@@ -32,9 +32,9 @@ long record_stride(long H) {
   return stride_of(n_recorded(CELL) * round_up(H, W));
 }
 
-// What a tile of one step needs of one row.
+// Pointers to the data of one row for a tile of one step.
 struct ForwardLine {
-  float* product;         // the input's product; where a record is kept, its place in it
+  float* product;         // the input product; part of the record if there is one
   float* y;
   float* c;               // LSTM: the new cell state …
   const float* c_before;  // … and the old one
@@ -43,8 +43,8 @@ struct ForwardLine {
 template <int CELL>
 struct ForwardScratch {
   float *w_ih, *w_hh, *bias, *state_bias, *products, *cell_state;
-  const float** a;      // rows of the product's left side
-  float** out;          // where the inputs' products go
+  const float** a;      // rows of the left-hand side of the product
+  float** out;          // rows of the input products
   ForwardLine* lines;
   long product_stride, product_unit, chunk_cells, total;
 
@@ -71,7 +71,7 @@ struct ForwardScratch {
   }
 };
 
-// New states of the tile's rows and the units of one panel, from the finished sums of their gates.
+// Computes the new states of the rows in a tile and the units of one panel from the sums of their gates.
 template <int CELL, int NV>
 ALWAYS_INLINE void finish_step(const Tile<NV>& gates, long n_rows, const float* const* h_before,
                                const ForwardLine* lines, long in_product, long unit, long in_c,
@@ -125,7 +125,7 @@ void pack_forward(const Recurrence& r, const GatePanels<CELL>& panels, const For
     for (long v = 0; v < width; v++) {
       const Vec from_x = r.b_ih ? load_n(r.b_ih + row_of(v), n_of(v)) : Vec{};
       const Vec from_h = r.b_hh ? load_n(r.b_hh + row_of(v), n_of(v)) : Vec{};
-      const bool apart = CELL == GRU && v == 2;  // the reset gate scales the state's side alone
+      const bool apart = CELL == GRU && v == 2;  // the reset gate only scales the state part
       store(s.bias + at + v * W, apart ? from_x : from_x + from_h);
       if (apart) store(s.state_bias + unit, from_h);
     }
@@ -205,7 +205,7 @@ void forward_cell(const Recurrence& r, float* base, int member, Team& team) {
         });
       if (share.by_columns) team.wait();
     }
-    // Products outside the record stand where the next chunk puts others, of other rows where rows end early.
+    // Products outside the record are overwritten by the next chunk, for other rows if some rows end early.
     if (!keep && !r.plan.is_full) team.wait();
   }
 

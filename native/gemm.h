@@ -1,21 +1,21 @@
-// The matrix product that everything else is made of: a tile of accumulators held in registers.
+// The matrix product on which all other kernels are based: a tile of accumulators in registers.
 //
-// A tile is MR rows × NV vectors. Rows are reached through pointers, so that they may lie anywhere: a
-// time step of a batch, the rows that are still going, a column of another layout. The right-hand
-// matrix is packed beforehand into panels [K][NV · W].
+// A tile is MR rows × NV vectors. Rows are accessed through pointers, so they may be anywhere: a time step of a batch,
+// the rows that have not ended, a column of another layout. The right-hand matrix is packed beforehand into panels
+// [K][NV · W].
 #pragma once
 
 #include "simd.h"
 
 namespace UNROLLED_ISA {
 
-// A number as a type, to pick an instantiation by an argument.
+// A number as a type, to select a template instantiation by an argument.
 template <int N>
 struct Number {
   static constexpr int value = N;
 };
 
-// Rows of the largest tile that leaves a register or two for the operands.
+// Number of rows of the largest tile that leaves one or two registers for the operands.
 constexpr int tile_rows(int n_vectors) {
   return N_REGISTERS == 32 ? (n_vectors <= 3 ? 8 : 6)
                            : n_vectors == 1 ? 8 : n_vectors == 2 ? 6 : n_vectors == 3 ? 4 : 3;
@@ -23,9 +23,9 @@ constexpr int tile_rows(int n_vectors) {
 
 // acc[m][v] += Σ_k a[m][k · a_step] · panel[k][v] for K numbers, each sum in one register.
 //
-// Where the tile is too small to hide the latency of a multiply-add, several k run in accumulators of
-// their own. Of the two sides the smaller is loaded first and the other one by one: twelve accumulators,
-// the smaller side and one more fit into sixteen registers, with the larger side they do not.
+// If the tile is too small to hide the latency of a multiply-add, several k have separate accumulators. The smaller of
+// the two sides is loaded first and the other one element by element: twelve accumulators, the smaller side and one
+// more register fit into sixteen registers, but not with the larger side.
 template <int MR, int NV>
 ALWAYS_INLINE void multiply_block(Vec (&acc)[MR][NV], const float* const (&a)[MR], long a_step,
                                   const float* panel, long K) {
@@ -81,9 +81,9 @@ ALWAYS_INLINE void multiply_block(Vec (&acc)[MR][NV], const float* const (&a)[MR
   }
 }
 
-// The same for any K. Sums of SUM_BLOCK products are made apart and then added, so that the rounding
-// error grows with the root of K / SUM_BLOCK and of SUM_BLOCK, not of K. A function of its own: every use
-// shares it, and a tile's way through memory is short beside its K products.
+// The same for any K. Sums of SUM_BLOCK products are computed separately and then added, so that the rounding error
+// grows with the square roots of K / SUM_BLOCK and SUM_BLOCK, not of K. This is not inlined: all uses share it, and
+// passing a tile through memory takes little time compared with its K products.
 constexpr long SUM_BLOCK = 128;
 
 template <int MR, int NV>
@@ -103,7 +103,7 @@ __attribute__((noinline)) static void multiply_rows(Vec (*acc)[NV], const float*
   }
 }
 
-// A tile of accumulators, of which the first n_rows rows are used.
+// A tile of accumulators; only its first n_rows rows are used.
 template <int NV>
 struct Tile {
   Vec sum[tile_rows(NV)][NV];
@@ -126,7 +126,7 @@ ALWAYS_INLINE void multiply(Tile<NV>& acc, long n_rows, const float* const* rows
   }
 }
 
-// Calls f(first, n_rows) over rows [0, n) in tiles as equal as can be.
+// Calls f(first, n_rows) for rows [0, n) in tiles of nearly equal size.
 template <int LARGEST, class F>
 ALWAYS_INLINE void tile_over(long n, F f) {
   const long n_tiles = ceil_div(n, LARGEST);
@@ -136,7 +136,7 @@ ALWAYS_INLINE void tile_over(long n, F f) {
   }
 }
 
-// N columns as panels of one to three vectors, their number a multiple of the team's where it can be.
+// Divides N columns into panels of one to three vectors; their number is a multiple of the team size if possible.
 struct Panels {
   long n_vectors, n_panels;
   Panels(long N, int team_size) {
@@ -156,7 +156,7 @@ ALWAYS_INLINE void with_width(long n_vectors, F f) {
   }
 }
 
-// Packs rows k = 0 … K of N numbers, reached through row_at(k), into panels
+// Packs rows k = 0 … K - 1 of N numbers, accessed by row_at(k), into panels
 // [panel][K][width · W] at out + begin(panel) · W · K.
 template <class RowAt>
 ALWAYS_INLINE void pack_rows(RowAt row_at, long K, long N, const Panels& panels, long from, long to, float* out) {
@@ -171,8 +171,8 @@ ALWAYS_INLINE void pack_rows(RowAt row_at, long K, long N, const Panels& panels,
   }
 }
 
-// Packs the transpose of blocks of W rows of w [·, K]: out[k][v · W + j] = w[row_of(v) + j][k], and zeros
-// where j is not below n_of(v). Rows of w stand row_stride apart.
+// Packs the transpose of blocks of W rows of w [·, K]: out[k][v · W + j] = w[row_of(v) + j][k], or zero if j is not
+// below n_of(v). row_stride is the distance between rows of w.
 template <class RowOf, class CountOf>
 ALWAYS_INLINE void pack_transposed(const float* w, long K, long width, RowOf row_of, CountOf n_of, float* out,
                                    long row_stride) {

@@ -1,4 +1,4 @@
-// GloVe's step on one block of pairs: the vector of a row stays where it is while its columns pass by.
+// GloVe's update for one block of pairs: the vector of a row stays in registers or the cache for all its columns.
 //
 // For a pair (i, j) with X_ij, as in the reference implementation of Pennington et al. (2014):
 //   diff = w_i · w̃_j + b_i + b̃_j − log X_ij;   loss = f(X_ij) diff² / 2
@@ -19,12 +19,12 @@ using unrolled::GloVe;
 using unrolled::Pair;
 using unrolled::PairBlock;
 
-// 1/√x for finite x ≥ 1: the machine's estimate, and Newton's step towards a full float.
+// 1/√x for finite x ≥ 1: the estimate of the processor, refined to float precision by a Newton step.
 ALWAYS_INLINE Vec inverse_root(Vec x) {
   const Vec half = splat(-0.5f) * x, three_halves = splat(1.5f);
 #if defined(__aarch64__)
   Vec y = (Vec)vrsqrteq_f32((float32x4_t)x);
-  y = y * (half * y * y + three_halves);  // its estimate has 8 bits, the others' 11 or more
+  y = y * (half * y * y + three_halves);  // the estimate has only 8 bits, on x86 at least 11
 #elif UNROLLED_LANES == 16
   Vec y = (Vec)_mm512_rsqrt14_ps((__m512)x);
 #elif UNROLLED_LANES == 8
@@ -35,7 +35,7 @@ ALWAYS_INLINE Vec inverse_root(Vec x) {
   return y * (half * y * y + three_halves);
 }
 
-// In registers: each step of a row waits for the sum of its product.
+// Computed in registers, because each update of a row waits for this sum.
 ALWAYS_INLINE float sum_of(Vec v) {
 #if defined(__aarch64__)
   return vaddvq_f32((float32x4_t)v);
@@ -55,13 +55,13 @@ ALWAYS_INLINE float sum_of(Vec v) {
 #endif
 }
 
-// Rows of w and its sums that fit in registers beside what a step needs.
+// Number of machine vectors of w, and of its sums, that fit into registers beside those of a step.
 constexpr long MOST_HELD = N_REGISTERS == 32 ? 8 : 2;
 
-// Machine vectors that hold the numbers of a word; the rest of its stride is not looked at.
+// Number of machine vectors in the vector of a word; the rest of the stride is not used.
 static long vectors_of(const GloVe& g) { return (g.size + W - 1) / W; }
 
-// N of them to a word; 0 for any number, then the row stays in the nearest cache.
+// For N machine vectors per word; N = 0 is for any number, and the row then stays in the L1 cache.
 template <int N>
 static void train_block_of(const GloVe& g, PairBlock& block) {
   const long n = N ? N : vectors_of(g), stride = g.stride;

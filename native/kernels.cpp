@@ -1,4 +1,4 @@
-// All kernels of one instruction set. Compiled once for each, with UNROLLED_ISA and UNROLLED_LANES.
+// All kernels of one instruction set. This file is compiled once for each, with UNROLLED_ISA and UNROLLED_LANES.
 #include "attentive.h"
 #include "counting.h"
 #include "cross_entropy.h"
@@ -89,7 +89,7 @@ static void attentive_backward(const Attentive& d, float* scratch, int member, T
   }
 }
 
-// n rounds of multiply-adds in registers: how fast the machine can be, and whether it is quiet now.
+// n rounds of multiply-adds in registers, to measure the peak speed and whether the machine is otherwise idle.
 static long multiply_adds(long n) {
   constexpr int N = N_REGISTERS == 32 ? 24 : 12;
   Vec sums[N];

@@ -1,4 +1,4 @@
-// The Python module: plain addresses in, so that one build serves every version of PyTorch.
+// The Python module. Arguments are plain memory addresses, so one build works with every version of PyTorch.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -20,7 +20,7 @@ namespace {
 
 float* at(uintptr_t address) { return reinterpret_cast<float*>(address); }
 
-// The sizes of a call and its plan, shared by forward and backward.
+// The sizes and the plan of a call, shared by forward and backward.
 struct Shape {
   int cell;
   bool reverse;
@@ -61,7 +61,7 @@ class PackedStep {
 }  // namespace
 
 NB_MODULE(_kernels, m) {
-  nb::set_leak_warnings(false);  // a graph that outlives the interpreter is no leak
+  nb::set_leak_warnings(false);  // a graph that outlives the interpreter is not a leak
   nb::class_<Shape>(m, "Shape")
       .def("__init__",
            [](Shape* self, int cell, bool reverse, long T, long B, long D, long H, uintptr_t lengths) {

@@ -1,11 +1,11 @@
-// Vectors of W floats in GCC and Clang vector extensions, and the two non-linearities of the cells.
+// Vectors of W floats with the vector extensions of GCC and Clang, and the two non-linearities of the cells.
 //
 // Every file that includes this is compiled once per instruction set, with
 //   UNROLLED_ISA    the namespace, e.g. avx2
 //   UNROLLED_LANES  W
-// Everything here lives in that namespace, and nothing here or in the kernels instantiates a template of
-// the standard library: an inline function shared by two objects would be linked from only one of them,
-// perhaps with instructions that the machine does not have.
+// Everything here is in that namespace, and neither this file nor the kernels instantiate templates of the standard
+// library: an inline function in two objects would be linked from only one of them, perhaps with instructions that the
+// processor does not support.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@
 namespace UNROLLED_ISA {
 
 constexpr int W = UNROLLED_LANES;
-// Registers decide how large a tile of accumulators can be.
+// The number of registers limits the size of a tile of accumulators.
 #if UNROLLED_LANES == 16 || defined(__aarch64__)
 constexpr int N_REGISTERS = 32;
 #else
@@ -40,7 +40,7 @@ ALWAYS_INLINE Vec load(const float* p) { return *(const UnalignedVec*)p; }
 ALWAYS_INLINE void store(float* p, Vec v) { *(UnalignedVec*)p = v; }
 ALWAYS_INLINE Vec splat(float x) { return x - Vec{}; }
 
-// The first n lanes; the others are zero, and their memory is not touched. n may exceed W.
+// Loads the first n lanes; the others are zero, and their memory is not read. n may exceed W.
 ALWAYS_INLINE Vec load_n(const float* p, long n) {
   if (__builtin_expect(n >= W, 1)) return load(p);
 #if UNROLLED_LANES == 16
@@ -62,7 +62,7 @@ ALWAYS_INLINE void store_n(float* p, Vec v, long n) {
 #endif
 }
 
-// Bounds of x that let a NaN in x through (x86 returns the second operand).
+// Bounds of x that propagate a NaN in x (x86 returns the second operand).
 ALWAYS_INLINE Vec at_most(Vec bound, Vec x) {
 #if UNROLLED_LANES == 16
   return (Vec)_mm512_min_ps((__m512)bound, (__m512)x);
@@ -84,7 +84,7 @@ ALWAYS_INLINE Vec at_least(Vec bound, Vec x) {
 
 // exp(x) = 2^n · (1 + p) with x = n·ln 2 + r, p = expm1(r); |x| < 88. The polynomial is Cephes' expf.
 ALWAYS_INLINE void exp_parts(Vec x, Vec& p, Vec& power) {
-  const Vec magic = splat(12582912.f);  // 1.5 · 2^23: adding it rounds to an integer in the low bits
+  const Vec magic = splat(12582912.f);  // 1.5 · 2^23; adding it rounds to an integer in the low bits
   const Vec shifted = x * splat(1.44269504088896341f) + magic;
   const Vec n = shifted - magic;
   Vec r = x - n * splat(0.693359375f);
@@ -104,7 +104,7 @@ ALWAYS_INLINE Vec sigmoid(Vec x) {
   return splat(1.f) / (p * power + (power + splat(1.f)));
 }
 
-// |x| < 0.625: x + x³ · P(x²), Cephes' tanhf; else ±(1 − 2 / (exp(2|x|) + 1)), whose rounding is that of the
+// |x| < 0.625: x + x³ · P(x²), Cephes' tanhf; otherwise ±(1 − 2 / (exp(2|x|) + 1)), with only the rounding error of the
 // small second term.
 ALWAYS_INLINE Vec tanh_of(Vec x) {
   const IntVec sign = (IntVec)x & (int32_t)0x80000000;
@@ -121,10 +121,10 @@ ALWAYS_INLINE Vec tanh_of(Vec x) {
   return size < splat(0.625f) ? near : (Vec)((IntVec)far | sign);
 }
 
-// max(0, x) that lets a NaN through, as torch's does.
+// max(0, x) that propagates NaN, as in torch.
 ALWAYS_INLINE Vec relu(Vec x) { return at_least(Vec{}, x); }
 
-// W × W.
+// Transposes a W × W matrix.
 ALWAYS_INLINE void transpose(Vec* rows) {
 #if defined(__clang__)
   float from[W][W], to[W];

@@ -1,7 +1,7 @@
-// One step of a few rows with weights packed once: streaming, completion, greedy and beam decoding.
+// One step of a few rows with prepacked weights, for streaming, completion, and greedy and beam search.
 //
-// Per W hidden units the packed block holds, in the order of use: biases; for int8 the scales; the input
-// weights and the state weights as [K][G · W].
+// For each W hidden units, the packed block has, in the order of use: biases; for int8, the scales; the input weights
+// and the state weights as [K][G · W].
 #pragma once
 
 #include "cells.h"
@@ -18,7 +18,7 @@ typedef uint32_t UIntVec __attribute__((vector_size(4 * UNROLLED_LANES)));
 typedef uint32_t UnalignedUIntVec __attribute__((vector_size(4 * UNROLLED_LANES), aligned(4), may_alias));
 typedef int8_t ByteVec __attribute__((vector_size(UNROLLED_LANES)));
 
-// W signed bytes as floats. GCC 12 makes scalar code of the general form.
+// Converts W signed bytes to floats. GCC 12 compiles the general form to scalar code.
 ALWAYS_INLINE Vec from_bytes(const int8_t* p) {
 #if UNROLLED_LANES == 16
   return (Vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
@@ -35,8 +35,8 @@ constexpr long packed_bytes(int type, long K, long n_vectors) {
   return (type == FLOAT32 ? 4 * K : type == BFLOAT16 ? 4 * ceil_div(K, 2) : K) * n_vectors * W;
 }
 
-// The tile's product with packed weights of any type. bfloat16 is the upper half of a float32; k and k + 1
-// share 32 bits, k below. int8 sums are multiplied by the scale of their column at the end.
+// The product of a tile with packed weights of any type. bfloat16 is the upper half of a float32; k and k + 1 share 32
+// bits, with k in the lower half. int8 sums are multiplied by the scale of their column at the end.
 template <int TYPE, int MR, int NV>
 __attribute__((noinline)) static void multiply_rounded(Vec (*acc)[NV], const float* const* rows, const char* weights,
                                                        const float* scales, long K) {
@@ -117,7 +117,7 @@ static long step_bytes(const Step& s) {
   return layout.n_panels * layout.stride;
 }
 
-// One row of a weight, rounded, into its lane of the packed block; returns int8's scale.
+// Rounds one row of a weight and writes it to its lane of the packed block; returns the scale for int8.
 ALWAYS_INLINE float pack_lane(int type, const float* row, long K, long n_vectors, long lane, char* to) {
   float largest = 0;
   for (long k = 0; k < K; k++) largest = __builtin_fmaxf(largest, __builtin_fabsf(row[k]));
@@ -129,7 +129,7 @@ ALWAYS_INLINE float pack_lane(int type, const float* row, long K, long n_vectors
     }
     uint32_t bits;
     memcpy(&bits, row + k, 4);
-    bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to the nearest, ties to even
+    bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // round to nearest, ties to even
     ((uint16_t*)to)[(k / 2 * n_vectors * W + lane) * 2 + (k & 1)] = (uint16_t)bits;
   }
   return largest / 127.f;

@@ -30,7 +30,7 @@ void pause_briefly() {
 #endif
 }
 
-// Spins first: a meeting costs some 0.1 µs when all cores are ours, and a yield when they are not.
+// Spins first: a synchronization takes about 0.1 µs if all cores are free; otherwise it yields.
 template <class Condition>
 void wait_until(Condition is_met) {
   for (int spins = 0; !is_met(); spins++) {
@@ -41,7 +41,7 @@ void wait_until(Condition is_met) {
 
 std::atomic<bool> is_forked_child{false};
 
-// Found at run time, not linked: the library that answers is the one PyTorch brought, whatever its name.
+// Looked up at run time instead of linked, so that it is the library that PyTorch has loaded, whatever its name.
 struct OpenMP {
   void (*parallel)(void (*)(void*), void*, unsigned, unsigned) = nullptr;
   int (*thread_number)() = nullptr;
@@ -73,7 +73,7 @@ const OpenMP& openmp() {
   return found;
 }
 
-// Sleeps between calls; one call at a time.
+// A thread pool that sleeps between calls and runs one call at a time.
 class OwnPool {
  public:
   bool run(int n_members, const std::function<void(int, int)>& work) {
@@ -125,12 +125,12 @@ class OwnPool {
 };
 
 OwnPool& own_pool() {
-  static OwnPool* pool = new OwnPool;  // never destroyed: its threads may outlive `main`
+  static OwnPool* pool = new OwnPool;  // never destroyed, because its threads may outlive `main`
   return *pool;
 }
 
 #if !defined(_WIN32)
-// A forked child has no pool threads, only its memory of them.
+// A forked child has a copy of the pool's memory, but not its threads.
 const int watching_forks = pthread_atfork(nullptr, nullptr, [] { is_forked_child = true; });
 #endif
 

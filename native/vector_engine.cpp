@@ -33,7 +33,7 @@ uint64_t hash_of(const char* word, long n) {
   return mixed(hash, part);
 }
 
-// Zeros for each thread.
+// Zeroed memory, aligned to 64 bytes.
 class Zeros {
  public:
   explicit Zeros(long bytes) : data_(std::calloc((size_t)bytes + 64, 1)) {
@@ -50,7 +50,7 @@ class Zeros {
   void* data_;
 };
 
-// Tasks are taken as threads come free: what each makes does not depend on who makes it.
+// Each thread takes the next task when it is free; results do not depend on which thread takes which task.
 template <class Task, class Work>
 void share(std::vector<Task>& tasks, int n_threads, long scratch_bytes, Work work) {
   const int n_members = n_threads < (int)tasks.size() ? n_threads : (int)tasks.size();
@@ -172,7 +172,7 @@ void run_merge_rows(const Merging& call, std::vector<RowTask>& tasks, int n_thre
         [&](RowTask& task, void* scratch) { kernels.merge_rows(call, task, first_row, scratch); });
 }
 
-// Each member takes the groups of rows that are its own, so that no two touch the same block.
+// Each member processes its own row groups, so that no two members write to the same block.
 template <class Take>
 static void deal_rows(const Dealing& rows, int n_threads, Take take) {
   in_parallel(n_threads, [&](int member, int n_members) {

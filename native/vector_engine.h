@@ -1,4 +1,4 @@
-// Text to ids, and the teams of threads that count and train word vectors.
+// Encodes text as ids, and runs the counting and training kernels on several threads.
 #pragma once
 
 #include <string>
@@ -8,14 +8,14 @@
 
 namespace unrolled {
 
-// Numbers the different words of a text, what stands between ASCII white space, in order of appearance.
+// Numbers the different words of a text, split at ASCII white space, in order of first occurrence.
 class WordTable {
  public:
   WordTable();
-  // The ids of the words of `text` into `ids`, which has room for n + 1; BORDER where the byte `border` stands,
-  // once for several in a row. Returns how many ids. A word does not reach over the end of `text`.
+  // Writes the ids of the words of `text` to `ids`, which must have room for n + 1, with one BORDER for one or more
+  // consecutive `border` bytes. Returns the number of ids. A word ends at the end of `text`.
   long add(const char* text, long n, int border, int32_t* ids);
-  // All words in order, a line end after each.
+  // All words in the order of their ids, each followed by a line end.
   std::string joined() const;
   const std::vector<int64_t>& counts() const { return counts_; }
 
@@ -28,23 +28,23 @@ class WordTable {
   void grow();
 
   std::vector<Slot> slots_;
-  std::string text_;             // all words, one behind the other
-  std::vector<int64_t> starts_;  // in it
+  std::string text_;             // all words, concatenated
+  std::vector<int64_t> starts_;  // where each word starts in text_
   std::vector<int64_t> counts_;
   bool ends_in_border_ = false;
 };
 
-// Each id becomes the words[starts[id] … starts[id + 1]), of which those below 0 are left out; borders stay,
-// once for several in a row. Returns how many there are in `out`, which has room for them.
+// Replaces each id by words[starts[id] … starts[id + 1]). Words below 0 are left out; borders remain, and consecutive
+// ones are merged. Returns the number of tokens in `out`, which must have enough room.
 long expand(const int32_t* ids, long n, const int64_t* starts, const int32_t* words, int32_t* out);
 
-// Where each word stands, in order: `starts` [V + 1] is made from the tokens, then `positions`.
+// Computes the positions of each word in increasing order: first `starts` [V + 1], then `positions`.
 void index_positions(const int32_t* tokens, long n, long V, int64_t* starts, uint32_t* positions);
 
 void run_count_rows(const Counting& call, std::vector<RowTask>& tasks, int n_threads);
 void run_merge_rows(const Merging& call, std::vector<RowTask>& tasks, int n_threads);
 
-// Some rows of X, to be dealt to blocks: word w is number w / n_groups in group w % n_groups.
+// Rows of X, to be sorted into blocks: word w has index w / n_groups in group w % n_groups.
 struct Dealing {
   long first_row = 0, n_rows = 0, n_groups = 0;
   const uint64_t* ends = nullptr;     // [n_rows + 1], from 0
@@ -52,7 +52,7 @@ struct Dealing {
   const float *weights = nullptr, *log_counts = nullptr;
 };
 void run_count_blocks(const Dealing& rows, int64_t* sizes, int n_threads);           // adds to [groups, groups]
-void run_deal(const Dealing& rows, Pair* pairs, int64_t* next, int n_threads);  // moves next[block] on
+void run_deal(const Dealing& rows, Pair* pairs, int64_t* next, int n_threads);  // advances next[block]
 
 void run_train_blocks(const GloVe& call, std::vector<PairBlock>& blocks, int n_threads);
 

@@ -1,4 +1,4 @@
-// The part of the Python module that counts and trains word vectors: addresses in, as in the rest of it.
+// The part of the Python module for word vectors. Arguments are memory addresses, as in the rest of the module.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -128,8 +128,8 @@ void bind_vectors(nb::module_& m) {
         g.n_in_group = n_in_group, g.size = size, g.stride = stride, g.rate = rate, g.clip = clip;
         new (self) GloVe(g);
       });
-  // A block is (address of its pairs, how many, group of rows, group of columns); returns its loss, and the
-  // first pair it refused or -1.
+  // A block is (address of its pairs, their number, row group, column group). Returns for each block its loss, and the
+  // first pair whose gradient is not finite, or -1.
   m.def(
       "train_blocks",
       [](const GloVe& call, const std::vector<std::tuple<uintptr_t, long, long, long>>& arguments, int n_threads) {

@@ -24,7 +24,7 @@ struct Block {
 
 std::mutex kept_mutex;
 std::vector<Block>& kept() {
-  static auto* blocks = new std::vector<Block>;  // never destroyed: threads may end after it would be
+  static auto* blocks = new std::vector<Block>;  // never destroyed, because threads may outlive static objects
   return *blocks;
 }
 std::atomic<bool> is_poisoned{false};
@@ -58,7 +58,7 @@ size_t rounded(size_t bytes) {
 }  // namespace
 
 Workspace::Workspace(size_t bytes) : data_(nullptr), bytes_(rounded(bytes ? bytes : 1)) {
-  // In a forked child the mutex may have been taken by a thread that is not there: do without it then.
+  // In a forked child, the mutex may be held by a thread that does not exist; then allocate new memory.
   if (std::unique_lock<std::mutex> lock(kept_mutex, std::try_to_lock); lock) {
     auto& blocks = kept();
     size_t best = blocks.size();
@@ -73,7 +73,7 @@ Workspace::Workspace(size_t bytes) : data_(nullptr), bytes_(rounded(bytes ? byte
     }
   }
   if (!data_) data_ = allocate(bytes_);
-  if (is_poisoned) std::memset(data_, 0xff, bytes_);  // all bits set is a NaN in float and in double
+  if (is_poisoned) std::memset(data_, 0xff, bytes_);  // with all bits set, floats and doubles are NaN
 }
 
 Workspace::~Workspace() {

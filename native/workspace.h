@@ -1,5 +1,5 @@
-// Large pieces of memory, kept for the next call: the page faults of fresh memory cost more than a
-// tenth of a training step.
+// Large blocks of memory that are reused by later calls, because page faults of new memory take more than a tenth of
+// the time of a training step.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,7 @@ class Workspace {
   size_t bytes_;
 };
 
-// For tests: what a Workspace hands out is filled with NaN first.
+// For tests: fills the memory of each new Workspace with NaN.
 void poison_workspaces(bool on);
 
 }  // namespace unrolled

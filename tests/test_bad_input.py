@@ -90,8 +90,8 @@ def test_pretrained_vectors_are_checked_before_the_data(
     )
     path.write_bytes(b"\x80\x04K\x01.")
     assert refusal.of(*arguments, *place, *size, *option) == (
-        f"{path}: this is a pickled file, which can run code as it is read and is never loaded; in "
-        f"gensim, write it with save_word2vec_format (model.{setting})"
+        f"{path}: this is a pickled file, which is not loaded because it can run code; save it in "
+        f"gensim with save_word2vec_format (model.{setting})"
     )
 
 

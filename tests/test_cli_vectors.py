@@ -94,14 +94,15 @@ def test_standard_input_is_a_text_like_any_other(run: Run, tmp_path: Path) -> No
         "cannot derive a name for the vectors from standard input; add --out vectors/NAME"
     )
     assert run.refused("-", "--out", "c", "--cluster", "tcp://127.0.0.1:9", stdin=b"") == (
-        "standard input is read on this machine, not on a cluster; give files or URLs, or "
-        "remove --cluster"
+        "standard input (-) cannot be read on a cluster; give files or URLs, or remove --cluster"
     )
 
 
 def test_standard_input_that_is_refused_leaves_nothing(run: Run, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    assert run.refused("-", "--out", "v", stdin=b"") == "the text holds no words; give more text"
+    assert (
+        run.refused("-", "--out", "v", stdin=b"") == "the corpus contains no words; give more text"
+    )
     spool = tmp_path / ".v.standard-input"
     assert run.refused("-", "--out", "v", stdin=b"a b\n\xff").startswith(
         f"{spool}, line 2: not UTF-8 at byte 4 (0xFF); convert the file, or set --on-invalid to"
@@ -175,7 +176,7 @@ def test_leftovers_of_standard_input_are_not_trained_on(
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".w.standard-input").write_text("another", encoding="utf-8")
     refused = run.refused("-", "--out", "w", "--resume", *QUICK, stdin=TEXT.encode())
-    assert refused.startswith(f"{tmp_path}/.w.standard-input is not the text that ")
+    assert refused.startswith(f"{tmp_path}/.w.standard-input is not the file that ")
     assert not (tmp_path / ".w.standard-input").exists(), "it is no use to anybody"
 
 
@@ -197,7 +198,7 @@ def test_a_refused_resume_keeps_the_spool(
     with pytest.raises(ZeroDivisionError):
         run("-", "--out", "v", *QUICK, stdin=TEXT.encode())
     refused = run.refused("-", "talk.en.txt", "--out", "v", "--resume", *QUICK, stdin=b"not read")
-    assert refused.startswith("the text is to be read otherwise than ")
+    assert refused.startswith("the corpus, its settings or the tokenizer differ from those that ")
     assert (tmp_path / ".v.standard-input").read_text(encoding="utf-8") == TEXT
 
 
@@ -210,7 +211,7 @@ def test_a_refused_resume_keeps_the_spool(
         (["--encoding", "latin-11"], "unknown --encoding 'latin-11'"),
         (
             ["--window", "9999"],
-            "--window is 9999, but the text has only 117 words that are kept; give more text",
+            "--window is 9999, but the text has only 117 words in the vocabulary; give more text",
         ),
         (
             ["--documents", "line"],
@@ -245,9 +246,11 @@ def test_too_little_memory_names_the_options(
     run("-", "--out", "whole", *QUICK, stdin=TEXT.encode())
     monkeypatch.setattr(memory, "_OF_ROW", 20_000_000)
     sentence = run.refused("-", "--out", "v", "--memory", "84MB", *QUICK, stdin=TEXT.encode())
-    assert sentence.startswith("--memory is too little to count 7 words; give at least ")
+    assert sentence.startswith(
+        "--memory is too low to count 7 different words; set it to at least "
+    )
     assert sentence.endswith(
-        "and go on with --resume, or begin again (--force) with fewer words (--max-words) or threads "
+        "and resume (--resume), or start again (--force) with fewer words (--max-words) or threads "
         "(--threads)"
     )
     monkeypatch.undo()

@@ -178,7 +178,7 @@ def test_notes_about_a_file_are_printed_to_stderr(run: Run, file: Path) -> None:
         stream.write("man 5 5 5\n")
     assert len(run("nearest", file, "man", "--k", 1)) == 1
     assert run.notes == [
-        f"note: {file}, line 6: 1 word there before, first 'man'; the first vector of each stays"
+        f"note: {file}, line 6: 1 duplicate word, the first is 'man'; the first vector of each is used"
     ]
 
 
@@ -215,11 +215,11 @@ def test_notes_about_a_file_are_printed_to_stderr(run: Run, file: Path) -> None:
         ),
         (
             ["ratio", "{file}", "king", "queen", "man"],
-            "no counts here; they are in the folder that",
+            "no counts found; they are in the folder that",
         ),
         (["map", "{file}", "map.gif", "king", "queen"], "cannot draw words as '.gif'"),
-        (["convert", "{file}", "v.dat"], "cannot tell the format from 'v.dat'"),
-        (["convert", "{file}", "none/v.txt"], "there is no folder 'none'"),
+        (["convert", "{file}", "v.dat"], "'v.dat' has no known suffix; use one of .txt (glove)"),
+        (["convert", "{file}", "none/v.txt"], "the folder 'none' does not exist"),
         (
             ["nearest", "{file}", "king", "--data.train", "x"],
             "`unrolled vectors` takes no recipe settings",
@@ -259,13 +259,13 @@ def test_invalid_vector_files_are_refused_by_all_commands(
     bad = {
         "absent.txt": "absent.txt: no such file",
         "empty.txt": "empty.txt: the file is empty; expected word vectors",
-        "junk.bin": "junk.bin, line 1: expected a word and its numbers, one space between them, found",
-        "zeros.bin": "zeros.bin, line 1: a NUL byte; this is not a text file",
+        "junk.bin": "junk.bin, line 1: expected a word and its numbers, separated by one space, found",
+        "zeros.bin": "zeros.bin, line 1: found a NUL byte; expected a text file",
         "nan.txt": "nan.txt, line 2: number 1 of 'man' is nan, expected finite numbers; remove it",
-        "cut.bin": "cut.bin: cut short: 5 words are promised in its first line, and word 5 is not whole",
-        "pickled.kv": "pickled.kv: this is a pickled file, which can run code as it is read",
-        "nothing": "nothing: no vectors.safetensors in this folder; give the folder of a training, or",
-        "unfinished": "unfinished: the training of these vectors is not finished; repeat its command",
+        "cut.bin": "cut.bin: truncated: the first line declares 5 words, but word 5 is incomplete",
+        "pickled.kv": "pickled.kv: this is a pickled file, which is not loaded because it can run",
+        "nothing": "nothing: this folder has no vectors.safetensors; give the folder of a training, or",
+        "unfinished": "unfinished: the training of these vectors is not finished; run its command",
         "loop": "loop: cannot be read (Too many levels of symbolic links)",
     }
     if command[0] not in ("ratio", "convert"):  # no number is read for a ratio
@@ -347,7 +347,7 @@ def test_ratios_work_with_left_context_only(run: Run, tmp_path: Path) -> None:
     assert run.refused("ratio", out, "ice", "steam", "fog") == "no vector for 'fog'"
     (out / "counts" / "values.npy").write_bytes(b"junk")
     assert run.refused("ratio", out, "ice", "steam", "gas") == (
-        f"{out}/counts/values.npy: not a whole NumPy array; train again, or copy the whole folder"
+        f"{out}/counts/values.npy: not a complete NumPy array; train again, or copy the whole folder"
     )
 
 

@@ -111,5 +111,5 @@ def test_a_sample_is_not_written_over_a_file(
 ) -> None:
     (tmp_path / "train.tsv").write_text("my own\trows\n", encoding="utf-8")
     assert cli.main(["sample", "order", str(tmp_path), "--n", "80"]) == 2
-    assert "already there with other content than the sample" in capsys.readouterr().err
+    assert "the file exists with other content than the sample" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["train.tsv"]

@@ -1,5 +1,5 @@
-// The kernels against plain loops in double, on random shapes: a program of its own, so that the sanitizers
-// see every access. Usage: check_kernels [rounds]. Prints the instruction sets it tried.
+// Compares the kernels with plain loops in double, on random shapes. It is a separate program, so that the sanitizers
+// see every memory access. Usage: check_kernels [rounds]. Prints the tested instruction sets.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -37,7 +37,8 @@ struct Problem {
     for (long b = 0; b < B; b++) lengths.push_back(pick(0, T));
     if (pick(0, 2) == 0) lengths.assign((size_t)B, T);
     x = normal(T * B * D), h0 = normal(B * H), c0 = normal(B * H);
-    // Weights that keep the size of a signal: larger ones are chaotic, and any two roundings part ways.
+    // These weights preserve the magnitude of a signal; with larger ones the dynamics are chaotic, and rounding errors
+    // grow without bound.
     w_ih = normal(G * H * D, 1 / std::sqrt(D)), w_hh = normal(G * H * H, 0.8 / std::sqrt(H)), b_ih = normal(G * H), b_hh = normal(G * H);
     dy = normal(T * B * H), dh_end = normal(B * H), dc_end = normal(B * H);
     for (long b = 0; b < B; b++)  // padding must not be read
@@ -46,7 +47,7 @@ struct Problem {
   }
   long time(long s, long b) const { return reverse ? lengths[b] - 1 - s : s; }
 
-  // The loss Σ dy·y + dh_end·h_end + dc_end·c_end of one row, from weights with one number changed.
+  // The loss Σ dy·y + dh_end·h_end + dc_end·c_end of one row, for weights with one number changed.
   double loss(const Doubles& wi, const Doubles& wh, const Doubles& start, const Doubles& inputs, long b,
               Floats* y = nullptr) const {
     Doubles h(start.begin() + b * H, start.begin() + (b + 1) * H), c(start.begin() + (B + b) * H, start.begin() + (B + b + 1) * H);
@@ -85,7 +86,7 @@ struct Problem {
 
 static bool is_close(double given, double exact, double scale) { return std::fabs(given - exact) <= 3e-3 * (scale + std::fabs(exact)); }
 
-// One random problem: outputs, and the gradient of a few numbers by central differences.
+// Checks one random problem: the outputs, and the gradients of a few numbers by central differences.
 static bool check(int n_threads) {
   const Problem p;
   const PlannedLengths planned(p.T, p.B, p.lengths.data());
@@ -130,14 +131,14 @@ static bool check(int n_threads) {
   const auto report = [&](const char* what, double given, double right) {
     if (is_close(given, right, 1)) return;
     ok = false;
-    std::printf("cell %d reverse %d T %ld B %ld D %ld H %ld threads %d: %s is %g, not %g\n", p.cell, p.reverse, p.T, p.B,
+    std::printf("cell %d reverse %d T %ld B %ld D %ld H %ld threads %d: %s is %g, expected %g\n", p.cell, p.reverse, p.T, p.B,
                 p.D, p.H, n_threads, what, given, right);
   };
   for (size_t i = 0; i < exact.size(); i++) {
     report("y", y[i], exact[i]);
     report("y in inference", y_again[i], exact[i]);
   }
-  if (p.cell == RNN_RELU) return ok;  // differences are wrong across the kink
+  if (p.cell == RNN_RELU) return ok;  // central differences are wrong across the kink
   const auto derivative = [&](Doubles& values, size_t i) {
     const double before = values[i], step = 1e-4;
     values[i] = before + step;

@@ -1,6 +1,6 @@
-// The kernels of word vectors and of the softmax against plain loops, on random shapes: a program of its own, so
-// that the sanitizers see every access. Buffers are as large as their callers promise, to the last number.
-// Usage: check_vectors [rounds]. Prints the instruction sets it tried.
+// Compares the kernels of word vectors and of the softmax with plain loops, on random shapes. It is a separate program,
+// so that the sanitizers see every memory access. Buffers have exactly the size that callers guarantee.
+// Usage: check_vectors [rounds]. Prints the tested instruction sets.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -35,10 +35,10 @@ static void expect(bool holds, const char* what) {
 static void expect_close(double given, double right, const char* what) {
   if (std::fabs(given - right) <= 1e-3 * (1 + std::fabs(right))) return;
   ok = false;
-  std::printf("wrong: %s is %.9g, not %.9g\n", what, given, right);
+  std::printf("wrong: %s is %.9g, expected %.9g\n", what, given, right);
 }
 
-// Numbering words, and words of an id
+// Encoding words, and expanding ids
 
 static void check_words() {
   const char bytes[] = "ab\xc3\xa9 \t\n\v\f\r";
@@ -48,7 +48,7 @@ static void check_words() {
   std::vector<int64_t> counts;
   std::vector<int32_t> right, found;
   WordTable table;
-  // Enough different words that the table grows.
+  // Enough different words to make the table grow.
   const long n_texts = pick(1, 3), longest = pick(0, 20) ? 12 : 200000;
   for (long i = 0; i < n_texts; i++) {
     std::vector<char> text;
@@ -77,7 +77,7 @@ static void check_words() {
   for (const std::string& word : words) joined += word + "\n";
   expect(found == right, "ids");
   expect(table.joined() == joined, "words");
-  expect(table.counts() == counts, "how often words are seen");
+  expect(table.counts() == counts, "counts of words");
 
   std::vector<int64_t> starts(1, 0);
   std::vector<int32_t> its, expanded, out;
@@ -97,7 +97,7 @@ static void check_words() {
   expect(out == expanded, "expanded ids");
 }
 
-// Counting, merging and dealing
+// Counting, merging, and sorting into blocks
 
 struct Matrix {
   std::vector<uint64_t> ends{0};
@@ -107,7 +107,7 @@ struct Matrix {
   SparseRows rows(bool is_wide) const { return {ends.data(), columns.data(), is_wide ? (const void*)wide.data() : (const void*)narrow.data()}; }
 };
 
-// Runs a kernel over rows [first, first + room.size()) in random tasks, each with exactly the room of its rows.
+// Runs a kernel on rows [first, first + room.size()) in random tasks, each with exactly the room that its rows need.
 template <class Run>
 static Matrix run_rows(const std::vector<long>& room, long first, bool is_wide, Run run) {
   std::vector<RowTask> tasks;
@@ -136,7 +136,7 @@ static Matrix run_rows(const std::vector<long>& room, long first, bool is_wide, 
   return found;
 }
 
-using Sums = std::vector<std::map<uint32_t, WideSum>>;  // of a row, by column
+using Sums = std::vector<std::map<uint32_t, WideSum>>;  // for each row, by column
 
 static void expect_rows(const Matrix& found, const Sums& right, bool is_wide, const char* what) {
   size_t k = 0;
@@ -153,8 +153,8 @@ static void expect_rows(const Matrix& found, const Sums& right, bool is_wide, co
 static void check_counting(int n_threads) {
   const long V = pick(0, 3) ? pick(1, 90) : pick(4000, 9000), window = pick(1, 12), n = pick(0, 400);
   const bool both_sides = pick(0, 1), is_wide = pick(0, 2) == 0;
-  const long n_used = V > 4000 ? pick(1, 60) : V;  // few of many: rows with hardly a column
-  // Exactly `window` borders at both ends, and nothing beyond them.
+  const long n_used = V > 4000 ? pick(1, 60) : V;  // few of many words, so that rows are very sparse
+  // Exactly `window` borders at both ends, with no memory beyond them.
   std::vector<int32_t> tokens((size_t)(n + 2 * window), BORDER);
   for (long i = 0; i < n; i++) tokens[(size_t)(window + i)] = pick(0, 9) ? (int32_t)(pick(0, n_used - 1) * (V / n_used)) : BORDER;
   std::vector<uint64_t> weights(1, 0);
@@ -187,7 +187,7 @@ static void check_counting(int n_threads) {
   const Matrix found = run_rows(room, 0, is_wide, [&](std::vector<RowTask>& tasks) { run_count_rows(call, tasks, n_threads); });
   expect_rows(found, right, is_wide, "counted rows");
 
-  // The same matrix some times over, from some row on.
+  // Adds several copies of the same matrix, starting at some row.
   const long times = pick(1, 4), first_row = pick(0, V - 1);
   std::vector<long> merged_room;
   Matrix part;
@@ -209,7 +209,7 @@ static void check_counting(int n_threads) {
     for (auto& [column, sum] : row) sum *= (unsigned)times;
   expect_rows(merged, right, is_wide, "merged rows");
 
-  // Dealt to blocks: every entry once, in the order of its rows.
+  // Sorted into blocks: every entry occurs once, in the order of the rows.
   const long n_groups = pick(1, 5), n_entries = (long)part.columns.size();
   Floats f = normal(n_entries), log_counts = normal(n_entries);
   Dealing rows;
@@ -257,7 +257,7 @@ static void check_glove(int n_threads) {
     g.biases[side] = biases[side].data(), g.bias_sums[side] = bias_sums[side].data();
   }
   g.n_in_group = n_in_group, g.size = size, g.stride = stride, g.rate = (float)rate, g.clip = (float)clip;
-  // Blocks that share no group, as the rounds of an epoch.
+  // Blocks that share no group, as in a round of an epoch.
   const long shift = pick(0, n_groups - 1);
   std::vector<std::vector<Pair>> pairs((size_t)n_groups);
   std::vector<PairBlock> blocks;
@@ -295,7 +295,7 @@ static void check_glove(int n_threads) {
       b[0][i] -= weighted / std::sqrt(b_sums[0][i]), b_sums[0][i] += weighted * weighted;
       b[1][j] -= weighted / std::sqrt(b_sums[1][j]), b_sums[1][j] += weighted * weighted;
     }
-    expect(block.refused == refused, "the pair that is refused");
+    expect(block.refused == refused, "the first pair whose gradient is not finite");
     expect_close(block.loss, loss, "loss of a block");
   }
   for (int side = 0; side < 2; side++) {

@@ -1,10 +1,9 @@
-"""Breaks the kernels on purpose, one fault at a time, and says which faults the tests do not notice.
+"""Mutation testing of the kernels: insert one fault at a time and report the faults that no test detects.
 
     python native/tests/mutate.py [--only WORD]
 
-Each fault is one replacement in one file. The kernels are built with it (SSE2 alone, lightly optimised) and the
-tests that know the file run against them: a fault that no test notices survives. Takes some twenty seconds a
-fault.
+Each fault is one replacement in one file. The kernels are built with it (only for SSE2, lightly optimized), and the
+tests of the file are run: a fault that no test detects survives. This takes about twenty seconds per fault.
 """
 
 from __future__ import annotations
@@ -176,7 +175,7 @@ FAULTS = [
     Fault("glove.h", "if (block.refused >= 0) break;", ""),
 ]  # fmt: skip
 
-# Loads the broken module under the real one's name before anything imports it.
+# Loads the broken module under the name of the real one before anything imports it.
 PLUGIN = """
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("unrolled._kernels", {module!r})
@@ -187,7 +186,7 @@ sys.modules["unrolled._kernels"] = module
 
 
 def build(source: Path, into: Path) -> Path | None:
-    """The module built from these sources; None where they do not compile."""
+    """Build the module from these sources; None if they do not compile."""
     cmake = ["cmake", "-S", str(source), "-B", str(into), "-DUNROLLED_INSTRUCTION_SETS=sse2",
              "-DUNROLLED_KERNEL_FLAGS=-O1", f"-DPython_EXECUTABLE={sys.executable}"]  # fmt: skip
     for command in (cmake, ["cmake", "--build", str(into), "--target", "_kernels"]):
@@ -201,12 +200,12 @@ OF_VECTORS = ("tests/vectors/test_cooccurrence.py", "tests/vectors/test_glove.py
 
 
 def tests_of(file: str) -> tuple[str, ...]:
-    """The tests that know a file of kernels."""
+    """The tests of a kernel file."""
     return OF_VECTORS if file in ("counting.h", "glove.h", "vector_engine.cpp") else OF_LAYERS
 
 
-def is_noticed(module: Path, plugin_folder: Path, tests: tuple[str, ...]) -> bool:
-    """Whether a test fails (or the interpreter dies) with this module."""
+def is_detected(module: Path, plugin_folder: Path, tests: tuple[str, ...]) -> bool:
+    """Whether a test fails (or the interpreter crashes) with this module."""
     (plugin_folder / "broken_kernels.py").write_text(
         PLUGIN.format(module=str(module)), encoding="utf-8"
     )
@@ -219,7 +218,7 @@ def is_noticed(module: Path, plugin_folder: Path, tests: tuple[str, ...]) -> boo
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="faults whose file or text contains this")
+    parser.add_argument("--only", default="", help="only faults whose file or code contains WORD", metavar="WORD")
     only = parser.parse_args().only
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -228,28 +227,28 @@ def main() -> int:
         shutil.copy(ROOT / "CMakeLists.txt", source)
         sound = build(source, folder / "build")
         chosen = [fault for fault in FAULTS if only in f"{fault.file} {fault.right}"]
-        tests = sorted({each for fault in chosen for each in tests_of(fault.file)})
-        if sound is None or is_noticed(sound, folder, tuple(tests)):
-            print("the sound kernels do not build, or do not pass")
+        tests = sorted({test for fault in chosen for test in tests_of(fault.file)})
+        if sound is None or is_detected(sound, folder, tuple(tests)):
+            print("the unmodified kernels do not build, or their tests fail; fix them first")
             return 2
         survivors = 0
         for number, fault in enumerate(chosen, 1):
             path = source / "native" / fault.file
             text = path.read_text(encoding="utf-8")
             if fault.right not in text:
-                print(f"{fault.file}: no longer holds: {fault.right}")
+                print(f"{fault.file} no longer contains: {fault.right}; update FAULTS")
                 return 2
             path.write_text(text.replace(fault.right, fault.wrong, 1), encoding="utf-8")
             module = build(source, folder / "build")
             verdict = "does not compile" if module is None else (
-                "noticed" if is_noticed(module, folder, tests_of(fault.file)) else "SURVIVES")  # fmt: skip
-            survivors += verdict != "noticed"
+                "detected" if is_detected(module, folder, tests_of(fault.file)) else "SURVIVES")  # fmt: skip
+            survivors += verdict != "detected"
             path.write_text(text, encoding="utf-8")
             print(
                 f"{number:3} of {len(chosen)}  {verdict:9}  {fault.file}: {fault.right}  →  {fault.wrong or 'nothing'}",
                 flush=True,
             )
-    print(f"{len(chosen)} faults, {survivors} not noticed")
+    print(f"{len(chosen)} faults, {survivors} not detected")
     return 1 if survivors else 0
 
 

@@ -137,7 +137,7 @@ def test_notes_of_the_file_are_passed_on(tokenizer: Tokenizer, tmp_path: Path) -
     assert notes == (
         f"model.embeddings: 2 of 6 words (33.3%) have a vector in {path}; the others start at random "
         "values",
-        f"{path}, line 3: 1 word there before, first 'the'; the first vector of each stays",
+        f"{path}, line 3: 1 duplicate word, the first is 'the'; the first vector of each is used",
     )
 
 

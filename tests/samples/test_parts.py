@@ -25,7 +25,7 @@ def test_a_file_with_other_content_stays(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         write_parts(tmp_path, PARTS)
     assert str(caught.value) == (
-        f"{tmp_path / 'valid.tsv'}: already there with other content than the sample; choose another "
+        f"{tmp_path / 'valid.tsv'}: the file exists with other content than the sample; choose another "
         "folder, or move it"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["valid.tsv"]

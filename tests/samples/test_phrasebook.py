@@ -399,5 +399,5 @@ def test_written_files_have_a_header_and_one_pair_a_line(tmp_path):
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "taken").write_text("", encoding="utf-8")
-    with pytest.raises(DataError, match=r"taken: cannot write the phrasebook here \(.*\); choose"):
+    with pytest.raises(DataError, match=r"taken: cannot write the phrasebook to .* \(.*\); choose"):
         write(tmp_path / "taken", generate(1, 1, 1))

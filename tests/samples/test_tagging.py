@@ -96,5 +96,5 @@ def test_what_is_written_is_read_back(sample, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_refused(sample, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(DataError, match=r"cannot write the sample here .*; choose another folder"):
+    with pytest.raises(DataError, match=r"cannot write the sample to .*; choose another folder"):
         write(tmp_path / "file", sample)

@@ -1,4 +1,4 @@
-"""Texts to count, and the implementations that count them."""
+"""Fixtures: a text, and the implementations of counting and training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMPLEMENTATIONS = [*INSTRUCTION_SETS, "plain"]
 
 @pytest.fixture(params=IMPLEMENTATIONS)
 def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
-    """`native`, once for each instruction set of this machine, and `plain`."""
+    """`native` with each instruction set of this machine, and `plain`."""
     if request.param == "plain":
         yield "plain"
         return
@@ -29,14 +29,14 @@ def implementation(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def unflushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing waits for the disk, where hundreds of files are written."""
+    """Skip flushing to disk in tests that write hundreds of files."""
     monkeypatch.setattr(storage, "flush", lambda stream: stream.flush())
     monkeypatch.setattr(storage, "flush_folder", lambda path: None)
 
 
 @pytest.fixture(scope="session")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """400 lines of 97 words."""
+    """A text of 400 lines with 97 different words."""
     path = tmp_path_factory.mktemp("text") / "zipf.txt"
     path.write_text("\n".join(zipf_lines(400, 97, seed=5)), encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""Arrays that the kernels would misread are refused before an address of them is taken."""
+"""Arrays that the kernels would misread are refused before their address is used."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def test_plain_arrays_are_read() -> None:
     ids=["wider", "other byte order", "apart", "backwards"],
 )
 def test_other_types_and_strides_are_refused(ids: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="the kernels take int32 one behind the other"):
+    with pytest.raises(ValueError, match="the kernels expect a contiguous array of int32"):
         native.expand(ids, STARTS, WORDS)
 
 
-def test_a_read_only_array_is_not_written_into() -> None:
+def test_a_read_only_array_is_not_written() -> None:
     ids = np.zeros(3, np.int32)
     ids.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):

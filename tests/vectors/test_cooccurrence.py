@@ -1,4 +1,4 @@
-"""Counts are exact: those of a brute-force count, for every option, however the work is cut."""
+"""Counts equal those of a brute-force count, for every option and any division of the work."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ TINY = VectorsConfig(size=3, min_count=1, epochs=1, window=3, threads=2)
 
 
 def count(config: VectorsConfig, corpus, out: Path, **options) -> Path:
-    """Count and train as shortly as can be; returns the folder."""
+    """Count, train as briefly as possible, and return the folder."""
     for _ in fit_vectors(config, corpus, out, **options):
         pass
     return out
 
 
 def check(config: VectorsConfig, segments: list[list[str]], folder: Path) -> None:
-    """The folder's counts are those of a brute-force count of these segments."""
+    """Check that the counts in a folder equal a brute-force count of these segments."""
     words = vocabulary_of(segments, config.min_count, config.max_words)
     exact = counts_of(segments, words, config.window, config.symmetric, config.weighting == "flat")
-    found_words, found = counts_in(folder)
-    assert found_words == words
-    assert found.keys() == exact.keys()
-    assert all(found[pair] == float(value) for pair, value in exact.items())
+    saved_words, counts = counts_in(folder)
+    assert saved_words == words
+    assert counts.keys() == exact.keys()
+    assert all(counts[pair] == float(value) for pair, value in exact.items())
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -49,7 +49,7 @@ def check(config: VectorsConfig, segments: list[list[str]], folder: Path) -> Non
 @pytest.mark.parametrize(
     ("window", "min_count", "max_words"), [(1, 1, 0), (3, 2, 0), (7, 1, 13), (15, 5, 0), (23, 1, 0)]
 )
-def test_counts_are_those_of_a_brute_force_count(
+def test_counts_equal_a_brute_force_count(
     tmp_path: Path,
     implementation,
     window: int,
@@ -75,7 +75,7 @@ def test_counts_are_those_of_a_brute_force_count(
 
 @pytest.mark.parametrize("borders", ["line", "document", "none"])
 @pytest.mark.parametrize("documents", ["file", "line", "paragraph", "separator"])
-def test_windows_end_where_asked(tmp_path: Path, implementation, borders, documents) -> None:
+def test_windows_do_not_cross_borders(tmp_path: Path, implementation, borders, documents) -> None:
     texts = ["a b\nc d a\n\nb c\n ***\nd a b\n***\nc c a\n \n\nb d", "c a b\n\n***\n\nd\n", "a d c"]
     for number, text in enumerate(texts):
         (tmp_path / f"{number}.txt").write_text(text, encoding="utf-8")
@@ -107,7 +107,7 @@ def test_windows_end_where_asked(tmp_path: Path, implementation, borders, docume
 
 @pytest.mark.usefixtures("unflushed")
 @pytest.mark.parametrize("borders", ["line", "none"])
-def test_any_cut_of_the_work_gives_the_same_counts(
+def test_any_division_of_the_work_gives_the_same_counts(
     tmp_path: Path, text: Path, implementation, borders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(TINY, borders=borders, window=11, min_count=2)
@@ -119,21 +119,21 @@ def test_any_cut_of_the_work_gives_the_same_counts(
     monkeypatch.setattr(memory, "LEAST_PART", 101)
     monkeypatch.setattr(memory, "MOST_PART", 1009)
     monkeypatch.setattr("unrolled.text.corpus.files._BLOCK", 97)
-    made, inner = [], count_stage.merge
-    monkeypatch.setattr(count_stage, "merge", lambda *given: made.append(given) or inner(*given))
+    calls, inner = [], count_stage.merge
+    monkeypatch.setattr(count_stage, "merge", lambda *given: calls.append(given) or inner(*given))
     least = 300 if implementation == "plain" else 40
     for number, n_tokens in enumerate((least, 601, 2003, 10**6)):
-        room = MemoryPlan(n_tokens, (100, 300, 1, 97)[number])
-        monkeypatch.setattr(MemoryPlan, "of", lambda *_, room=room: room)
+        plan = MemoryPlan(n_tokens, (100, 300, 1, 97)[number])
+        monkeypatch.setattr(MemoryPlan, "of", lambda *_, plan=plan: plan)
         part = count(config, text, tmp_path / str(number), implementation=implementation)
         assert same_counts(part, whole)
-        # A hundred chunks are added up in two and one; some in one; one not at all.
-        assert len(made) == {40: 3, 10**6: 0}.get(n_tokens, 1)
-        made.clear()
+        # A hundred chunks are merged by two calls and a third; a few by one; one chunk by none.
+        assert len(calls) == {40: 3, 10**6: 0}.get(n_tokens, 1)
+        calls.clear()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_any_number_of_threads_gives_the_same_counts(
+def test_counts_do_not_depend_on_the_number_of_threads(
     tmp_path: Path, text: Path, threads: int
 ) -> None:
     count(replace(TINY, threads=1, window=10), text, tmp_path / "one", implementation="plain")
@@ -147,9 +147,7 @@ def test_any_number_of_threads_gives_the_same_counts(
         assert same_counts(folder, tmp_path / "one")
 
 
-def test_a_window_too_long_for_whole_multiples_counts_in_128_bits(
-    tmp_path: Path, text: Path, implementation
-) -> None:
+def test_long_windows_are_counted_in_128_bits(tmp_path: Path, text: Path, implementation) -> None:
     config = replace(TINY, window=47, borders="none")
     folder = count(config, text, tmp_path / "out", implementation=implementation)
     lines = text.read_text(encoding="utf-8").split("\n")
@@ -157,13 +155,13 @@ def test_a_window_too_long_for_whole_multiples_counts_in_128_bits(
     words = vocabulary_of(segments, 1)
     assert PairWeights.of(config, 10**6).is_wide
     exact = counts_of(segments, words, 47, True, False)
-    _, found = counts_in(folder)
-    assert found.keys() == exact.keys()
+    _, counts = counts_in(folder)
+    assert counts.keys() == exact.keys()
     for pair, value in exact.items():
-        assert abs(Fraction(found[pair]) - value) <= value * Fraction(1, 2**52)
+        assert abs(Fraction(counts[pair]) - value) <= value * Fraction(1, 2**52)
 
 
-def test_multiples_are_chosen_where_no_sum_can_overflow() -> None:
+def test_pair_weights_never_overflow() -> None:
     for window in range(1, 60):
         config = replace(TINY, window=window)
         for most_frequent in (1, 10**6, 10**12):
@@ -179,7 +177,7 @@ def test_multiples_are_chosen_where_no_sum_can_overflow() -> None:
     assert not PairWeights.of(replace(TINY, window=10_000, weighting="flat"), 10**10).is_wide
 
 
-def test_sums_beyond_32_and_64_bits_are_added_without_loss(implementation) -> None:
+def test_sums_beyond_32_and_64_bits_are_added_exactly(implementation) -> None:
     module = implementation_named(implementation)
     for config, most_frequent in ((TINY, 1), (replace(TINY, window=50), 1 << 50)):
         weights = PairWeights.of(config, most_frequent)
@@ -201,20 +199,20 @@ def test_sums_beyond_32_and_64_bits_are_added_without_loss(implementation) -> No
         assert whole(rows.values) == [2 * a, a, 3 * b, 3 * c]
 
 
-def test_a_dense_row_and_a_sparse_one_come_out_in_order(implementation) -> None:
+def test_dense_and_sparse_rows_have_sorted_columns(implementation) -> None:
     module = implementation_named(implementation)
     draw = np.random.default_rng(3)
-    n_words = 70_001  # more than one group of words of bits
+    n_words = 70_001  # needs more than one group of bit words
     tokens = np.concatenate([draw.integers(0, n_words, 5000), np.zeros(10), np.full(9, 69_999)])
     tokens = np.pad(tokens.astype(np.int32), 5, constant_values=BORDER)
     weights = PairWeights.of(replace(TINY, window=5), 100)
-    found = list(module.count_rows(tokens, 5, n_words, weights, 1 << 20, 2))
+    rows = list(module.count_rows(tokens, 5, n_words, weights, 1 << 20, 2))
     expected = list(reference.count_rows(tokens, 5, n_words, weights, 1 << 20, 2))
-    for part, its in zip(zip(*found, strict=True), zip(*expected, strict=True), strict=True):
-        assert np.array_equal(np.concatenate(part), np.concatenate(its))
+    for ours, theirs in zip(zip(*rows, strict=True), zip(*expected, strict=True), strict=True):
+        assert np.array_equal(np.concatenate(ours), np.concatenate(theirs))
 
 
-def test_pieces_become_words_the_same_in_every_implementation(implementation) -> None:
+def test_encoding_is_the_same_in_every_implementation(implementation) -> None:
     module = implementation_named(implementation)
     texts = [b"", b" the ice\t\r\nthe\x0b\n", b"\n\n \xc3\xa9\xe2\x82\xac x\x1f\n", b"", b"\nend"]
     for border in (b"\n", b"\0"):
@@ -236,7 +234,7 @@ def test_pieces_become_words_the_same_in_every_implementation(implementation) ->
     assert np.array_equal(ours[2], right[2])
 
 
-def test_a_part_without_words_has_borders_at_most(implementation) -> None:
+def test_a_part_without_words_only_has_borders(implementation) -> None:
     module = implementation_named(implementation)
     none, no_words = np.zeros(1, np.int64), np.empty(0, np.int32)
     assert module.expand(np.empty(0, np.int32), none, no_words).tolist() == []
@@ -244,9 +242,9 @@ def test_a_part_without_words_has_borders_at_most(implementation) -> None:
     assert module.expand(ids, none, no_words).tolist() == [BORDER]
 
 
-def test_one_endless_piece_takes_no_room_for_the_others(implementation) -> None:
+def test_one_long_piece_takes_no_space_for_the_others(implementation) -> None:
     module = implementation_named(implementation)
-    starts = np.array([0, 1, 40_001], np.int64)  # a piece of one word, one of 40,000
+    starts = np.array([0, 1, 40_001], np.int64)  # pieces of one word and of 40,000 words
     words = np.arange(40_001, dtype=np.int32)
     ids = np.array([0, 1] + [0] * 3_000_000, np.int32)
     out = module.expand(ids, starts, words)
@@ -255,22 +253,22 @@ def test_one_endless_piece_takes_no_room_for_the_others(implementation) -> None:
     assert (out[-3_000_000:] == 0).all()
 
 
-def test_chunks_hold_what_came_before_them() -> None:
+def test_chunks_include_the_previous_words() -> None:
     tokens = [np.arange(0, 4, dtype=np.int32), np.arange(4, 11, dtype=np.int32)]
     for skipped in range(12):
-        found, end = [], skipped
+        tokens_so_far, end = [], skipped
         for chunk in chunks(tokens, 3, 4, skipped):
             inner = chunk.tokens[3:-3]
             assert (chunk.tokens[:3] == BORDER).all()
             assert (chunk.tokens[-3:] == BORDER).all()
             before = inner[: chunk.first - 3].tolist()
             assert before == list(range(max(0, end - 3), end))
-            found += inner[chunk.first - 3 :].tolist()
+            tokens_so_far += inner[chunk.first - 3 :].tolist()
             end = chunk.end
-        assert found == list(range(skipped, 11))
+        assert tokens_so_far == list(range(skipped, 11))
 
 
-def test_rows_are_taken_as_many_as_fit() -> None:
+def test_batches_take_as_many_rows_as_fit() -> None:
     ends = np.array([0, 5, 5, 9, 30, 31], np.uint64)
     assert list(row_batches(ends, 9)) == [(0, 3), (3, 4), (4, 5)]
     assert list(row_batches(ends, 1)) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
@@ -279,7 +277,7 @@ def test_rows_are_taken_as_many_as_fit() -> None:
 
 @pytest.mark.usefixtures("unflushed")
 @pytest.mark.parametrize("window", [5, 47])
-def test_sums_of_many_chunks_are_added_up_in_turn(
+def test_sums_of_many_chunks_are_merged_in_levels(
     tmp_path: Path, text: Path, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(TINY, window=window, borders="none")
@@ -291,7 +289,7 @@ def test_sums_of_many_chunks_are_added_up_in_turn(
     out, n_stops = tmp_path / "out", 0
     n_events = len(list(fit_vectors(config, text, tmp_path / "once")))
     assert same_counts(tmp_path / "once", whole)
-    while not (out / "vectors.safetensors").exists():  # every session ends somewhere else
+    while not (out / "vectors.safetensors").exists():  # every session stops at another point
         for number, _ in enumerate(events := fit_vectors(config, text, out, resume=True)):
             if number == 2 + n_stops * n_events // 29:
                 break
@@ -303,7 +301,7 @@ def test_sums_of_many_chunks_are_added_up_in_turn(
 
 
 @pytest.mark.usefixtures("unflushed")
-def test_a_thousand_chunks_need_no_thousand_open_files(
+def test_many_chunks_need_few_open_files(
     tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resource = pytest.importorskip("resource", reason="only POSIX limits open files")
@@ -321,9 +319,7 @@ def test_a_thousand_chunks_need_no_thousand_open_files(
 
 
 @pytest.mark.parametrize("lowercase", [False, True])
-def test_words_and_their_punctuation_are_split_as_a_tokenizer_would(
-    tmp_path: Path, lowercase: bool
-) -> None:
+def test_words_and_punctuation_are_split_like_a_tokenizer(tmp_path: Path, lowercase: bool) -> None:
     lines = ["Don't stop, U.S. ships!", "é stop e\u0301", "\u00a0Ships don't\u3000stop.", ""] * 3
     (tmp_path / "a.txt").write_text("\n".join(lines), encoding="utf-8")
     tokenizer = Tokenizer.train(lines, TextConfig(kind="word", lowercase=lowercase))
@@ -334,7 +330,7 @@ def test_words_and_their_punctuation_are_split_as_a_tokenizer_would(
     assert same_counts(given, tmp_path / "split")
 
 
-def test_space_is_that_of_the_reference_program(tmp_path: Path) -> None:
+def test_only_ascii_white_space_separates_words(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(
         "Ice\u00a0cold ICE, e\u0301\r\ni\u0307ce É\tice", encoding="utf-8"
     )
@@ -350,14 +346,14 @@ def test_space_is_that_of_the_reference_program(tmp_path: Path) -> None:
         ("values", 7, -1.0, "entry 7 is -1.0, expected a count above 0"),
         ("values", 7, np.nan, "entry 7 is nan, expected a count above 0"),
         ("values", 900, np.inf, "entry 900 is inf, expected a count above 0"),
-        ("columns", 900, 97, "entry 900 is word 97, but there are 97"),
-        ("columns", 9, 2**32 - 1, "entry 9 is word 4,294,967,295, but there are 97"),
-        ("rows", 3, 2**40, "the starts of rows do not rise; train again"),
-        ("rows", 4, 1, "the starts of rows do not rise; train again"),
-        ("rows", 97, 2**40, "these counts are not whole; train again"),
+        ("columns", 900, 97, "entry 900 is word number 97, but there are only 97 words"),
+        ("columns", 9, 2**32 - 1, "entry 9 is word number 4,294,967,295, but there are only 97"),
+        ("rows", 3, 2**40, "the row offsets are not increasing; train again"),
+        ("rows", 4, 1, "the row offsets are not increasing; train again"),
+        ("rows", 97, 2**40, "the counts are incomplete; train again"),
     ],
 )
-def test_counts_that_cannot_be_are_refused_before_they_are_used(
+def test_invalid_counts_are_refused_before_they_are_used(
     tmp_path: Path, text: Path, name: str, place: int, value: float, sentence: str
 ) -> None:
     events = fit_vectors(TINY, text, tmp_path / "out")
@@ -370,7 +366,7 @@ def test_counts_that_cannot_be_are_refused_before_they_are_used(
     array[place] = value
     np.save(path, array)
     config = replace(TINY, epochs=2)
-    with pytest.raises(DataError, match=r"its checksum does not match; train again|not whole"):
+    with pytest.raises(DataError, match=r"its checksum does not match; train again|incomplete"):
         count(config, text, tmp_path / "out", resume=True)
     path.with_name("checksums.json").unlink()  # as in folders of older versions
     with pytest.raises(DataError, match=sentence):
@@ -379,13 +375,13 @@ def test_counts_that_cannot_be_are_refused_before_they_are_used(
         count(config, text, tmp_path / "out", resume=True)
 
 
-def test_counts_of_which_a_file_is_missing_or_cut_are_refused(tmp_path: Path, text: Path) -> None:
+def test_missing_or_truncated_counts_are_refused(tmp_path: Path, text: Path) -> None:
     folder = count(TINY, text, tmp_path / "out") / "counts"
-    with pytest.raises(DataError, match="no counts here"):
+    with pytest.raises(DataError, match="no counts found"):
         Counts.open(tmp_path / "no")
     path = folder / "columns.npy"
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(DataError, match=r"columns\.npy: not a whole NumPy array; train again"):
+    with pytest.raises(DataError, match=r"columns\.npy: not a complete NumPy array; train again"):
         Counts.open(folder)
     path.unlink()
     with pytest.raises(DataError, match=r"columns\.npy: missing; train again, or copy the whole"):

@@ -1,4 +1,4 @@
-"""Training again on counts that are there gives what counting the text again would give."""
+"""Training on existing counts gives the same vectors as counting the text again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def same_vectors(folder: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize("copies", [False, True])
-def test_other_vectors_are_trained_on_the_same_counts(
+def test_vectors_are_trained_on_existing_counts(
     text: Path, counted: Path, tmp_path: Path, copies: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_link(*_: object) -> None:
@@ -51,9 +51,9 @@ def test_other_vectors_are_trained_on_the_same_counts(
     assert same_counts(tmp_path / "again", counted)
     values = [folder / "counts" / "values.npy" for folder in (counted, tmp_path / "again")]
     assert values[0].samefile(values[1]) != copies
-    shutil.rmtree(counted)  # the new folder is whole by itself
-    asked = ("w1", "w2", "w3")
-    ratios = [WordVectors.load(tmp_path / name).ratio(*asked) for name in ("again", "anew")]
+    shutil.rmtree(counted)  # the new folder does not depend on the old one
+    words = ("w1", "w2", "w3")
+    ratios = [WordVectors.load(tmp_path / name).ratio(*words) for name in ("again", "anew")]
     assert ratios[0] == ratios[1]
     card = (tmp_path / "again" / "README.md").read_text(encoding="utf-8")
     assert card.replace("again", "anew") == (tmp_path / "anew" / "README.md").read_text(
@@ -61,7 +61,7 @@ def test_other_vectors_are_trained_on_the_same_counts(
     )
 
 
-def test_counts_are_enough_where_the_vectors_are_not_finished(text: Path, tmp_path: Path) -> None:
+def test_counts_of_unfinished_vectors_can_be_used(text: Path, tmp_path: Path) -> None:
     events = fit_vectors(COUNTED, text, tmp_path / "begun")
     while not isinstance(next(events), Epoch):
         pass
@@ -71,7 +71,7 @@ def test_counts_are_enough_where_the_vectors_are_not_finished(text: Path, tmp_pa
     assert same_vectors(tmp_path / "again", tmp_path / "anew")
 
 
-def test_it_goes_on_after_any_event(counted: Path, tmp_path: Path) -> None:
+def test_training_on_counts_resumes_after_any_event(counted: Path, tmp_path: Path) -> None:
     train_vectors(OTHER, None, tmp_path / "whole", counts=counted)
     for n_events in range(1, 4):
         out = tmp_path / str(n_events)
@@ -83,7 +83,7 @@ def test_it_goes_on_after_any_event(counted: Path, tmp_path: Path) -> None:
         assert same_vectors(out, tmp_path / "whole")
 
 
-def test_it_goes_on_where_a_kill_left_no_counts_yet(
+def test_training_resumes_after_a_kill_before_the_counts(
     counted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_vectors(OTHER, None, tmp_path / "whole", counts=counted)
@@ -101,16 +101,14 @@ def test_it_goes_on_where_a_kill_left_no_counts_yet(
         assert same_vectors(out, tmp_path / "whole")
 
 
-def test_it_goes_on_when_the_counts_that_it_took_over_are_gone(
-    counted: Path, tmp_path: Path
-) -> None:
+def test_training_resumes_without_the_folder_of_the_counts(counted: Path, tmp_path: Path) -> None:
     train_vectors(OTHER, None, tmp_path / "whole", counts=counted)
     out = tmp_path / "out"
     events = fit_vectors(OTHER, None, out, counts=counted)
     next(events)
     events.close()
     shutil.rmtree(counted)
-    with pytest.raises(DataError, match="no counts here"):
+    with pytest.raises(DataError, match="no counts found"):
         fit_vectors(OTHER, None, out, counts=tmp_path / "others", resume=True)
     with pytest.raises(ConfigError, match=r"window is 5, but .*out was counted with 4"):
         fit_vectors(replace(OTHER, window=5), None, out, counts=counted, resume=True)
@@ -118,7 +116,9 @@ def test_it_goes_on_when_the_counts_that_it_took_over_are_gone(
     assert same_vectors(out, tmp_path / "whole")
 
 
-def test_what_contradicts_the_counts_is_refused(text: Path, counted: Path, tmp_path: Path) -> None:
+def test_arguments_that_contradict_the_counts_are_refused(
+    text: Path, counted: Path, tmp_path: Path
+) -> None:
     def refusal(config: VectorsConfig = OTHER, corpus: Path | None = None, **options) -> str:
         with pytest.raises((ConfigError, DataError)) as caught:
             fit_vectors(config, corpus, tmp_path / "out", **{"counts": counted, **options})
@@ -135,17 +135,19 @@ def test_what_contradicts_the_counts_is_refused(text: Path, counted: Path, tmp_p
         refusal(corpus=text)
         == "--counts reuses existing counts and cannot be combined with a corpus"
     )
-    assert refusal(counts=None) == "no text given; name files and folders, or counts to train on"
-    assert refusal(counts=tmp_path) == (
-        f"{tmp_path}: no counts here; give the folder that `unrolled vectors train` wrote"
+    assert refusal(counts=None) == (
+        "no corpus given; name files or folders, or existing counts (--counts)"
     )
-    with pytest.raises(ConfigError, match="holds the counts to train on; choose another name"):
+    assert refusal(counts=tmp_path) == (
+        f"{tmp_path}: no counts found; give a folder written by `unrolled vectors train`"
+    )
+    with pytest.raises(ConfigError, match="is both the output folder and the folder of the counts"):
         fit_vectors(OTHER, None, counted, counts=counted, force=True)
     events = fit_vectors(COUNTED, text, tmp_path / "begun")
     next(events)
     events.close()
     assert refusal(counts=tmp_path / "begun") == (
-        "begun: its counts are not complete; go on with them first, by --resume and --out"
+        "begun: the counts are not complete; finish that training first (--resume)"
     )
 
 

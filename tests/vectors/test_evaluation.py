@@ -1,4 +1,4 @@
-"""Spearman with ties, coverage, and right answers are those of their definitions."""
+"""Spearman with ties, coverage and accuracy follow their definitions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAN = float("nan")
 
 
 def ranks_by_counting(values: list[float]) -> list[float]:
-    """One rank is one more than the smaller values and half the other equal ones."""
+    """A rank is one plus the number of smaller values plus half the number of other equal values."""
     return [
         1 + sum(other < value for other in values) + (values.count(value) - 1) / 2
         for value in values
@@ -33,7 +33,7 @@ def ranks_by_counting(values: list[float]) -> list[float]:
 
 
 @pytest.mark.parametrize("n_different", [1, 2, 3, 50])
-def test_ties_share_the_mean_of_their_ranks(n_different: int) -> None:
+def test_ties_get_the_mean_of_their_ranks(n_different: int) -> None:
     values = np.random.default_rng(n_different).integers(0, n_different, 41) / 7
     assert ranks(values).tolist() == ranks_by_counting(values.tolist())
 
@@ -47,7 +47,7 @@ def test_spearman_is_the_correlation_of_ranks() -> None:
     assert spearman(second, -(second**3)) == pytest.approx(-1.0)
 
 
-def test_without_ties_spearman_is_the_textbook_sum() -> None:
+def test_spearman_without_ties_is_the_textbook_formula() -> None:
     generator = np.random.default_rng(5)
     first, second = generator.permutation(np.arange(13.0)), generator.permutation(np.arange(13.0))
     d = ranks(first) - ranks(second)
@@ -55,7 +55,7 @@ def test_without_ties_spearman_is_the_textbook_sum() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0, 2.0]])
-def test_spearman_of_nothing_is_no_number(values: list[float]) -> None:
+def test_spearman_of_constant_values_is_nan(values: list[float]) -> None:
     assert math.isnan(spearman(np.array(values), np.arange(len(values))))
 
 
@@ -65,7 +65,7 @@ def vectors() -> WordVectors:
     return WordVectors(words, np.array(matrix, np.float32))
 
 
-def test_pairs_with_an_unknown_word_are_left_out_and_counted() -> None:
+def test_pairs_with_an_unknown_word_lower_the_coverage() -> None:
     pairs = (("man", "king"), ("man", "woman"), ("Man", "queen"), ("man", "tree"), ("a", "b"))
     judged = SimilaritySet("small", pairs, (3.0, 1.0, 2.0, 9.0, 9.0))
     (result,) = evaluate(vectors(), [judged]).similarity
@@ -75,18 +75,16 @@ def test_pairs_with_an_unknown_word_are_left_out_and_counted() -> None:
     assert result.spearman == pytest.approx(expected)
 
 
-def test_a_set_of_unknown_words_has_no_figure() -> None:
-    found = evaluate(
+def test_a_set_of_unknown_words_has_no_score() -> None:
+    results = evaluate(
         vectors(),
         [SimilaritySet("none", (("a", "b"),), (1.0,))],
         [AnalogySection("gram-none", (("a", "b", "c", "d"),))],
     )
-    assert math.isnan(found.similarity[0].spearman)
-    assert (found.analogies[0].n_known, math.isnan(found.analogies[0].accuracy("3CosAdd"))) == (
-        0,
-        True,
-    )
-    assert [line.split() for line in found.lines()] == [
+    assert math.isnan(results.similarity[0].spearman)
+    assert results.analogies[0].n_known == 0
+    assert math.isnan(results.analogies[0].accuracy("3CosAdd"))
+    assert [line.split() for line in results.lines()] == [
         ["similarity", "spearman", "pairs", "covered"],
         ["none", "–", "1", "0.0%"],
         [],
@@ -95,10 +93,10 @@ def test_a_set_of_unknown_words_has_no_figure() -> None:
         ["syntactic", "–", "–", "1", "0.0%"],
         ["all", "–", "–", "1", "0.0%"],
     ]
-    assert json.loads(json.dumps(found.figures()))["similarity"]["none"]["spearman"] is None
+    assert json.loads(json.dumps(results.figures()))["similarity"]["none"]["spearman"] is None
 
 
-def test_a_question_is_right_if_the_best_other_word_is_its_answer() -> None:
+def test_a_question_is_correct_if_the_best_word_is_the_answer() -> None:
     generator = np.random.default_rng(8)
     words = [f"w{i}" for i in range(23)]
     known = WordVectors(words, generator.normal(size=(23, 3)).astype(np.float32))
@@ -122,9 +120,9 @@ def test_a_question_is_right_if_the_best_other_word_is_its_answer() -> None:
     assert (result.n_questions, result.n_known) == (len(questions) + 1, len(questions))
 
 
-def test_sections_are_added_up_by_what_they_ask_for() -> None:
+def test_sections_are_summed_by_type() -> None:
     right, wrong = ("man", "king", "woman", "queen"), ("man", "king", "queen", "us")
-    found = evaluate(
+    results = evaluate(
         vectors(),
         analogies=[
             AnalogySection("family", (right, wrong)),
@@ -132,13 +130,13 @@ def test_sections_are_added_up_by_what_they_ask_for() -> None:
             AnalogySection("Gram2-x", (wrong, ("a", "b", "c", "d"))),
         ],
     )
-    totals = {each.name: each for each in found.totals()}
+    totals = {total.name: total for total in results.totals()}
     assert list(totals) == ["semantic", "syntactic", "all"]
     assert [totals[name].n_questions for name in totals] == [2, 3, 5]
     assert [totals[name].n_known for name in totals] == [2, 2, 4]
     assert totals["all"].n_right["3CosAdd"] == 2
     assert totals["all"].accuracy("3CosAdd") == 0.5
-    assert [line.split() for line in found.lines()][-1] == [
+    assert [line.split() for line in results.lines()][-1] == [
         "all",
         "50.0%",
         "50.0%",
@@ -156,7 +154,7 @@ def write(path: Path, content: str) -> Path:
     return path
 
 
-def test_sets_are_told_apart_by_their_lines(tmp_path: Path) -> None:
+def test_types_of_sets_are_recognized_by_their_lines(tmp_path: Path) -> None:
     write(tmp_path / "sim" / "EN-A.txt", "sun\tsunlight\t50.0\r\nNew York\tcity\t7\r\n")
     write(tmp_path / "sim" / "B.tsv", "word1 word2 score\nold new 1.58\n\n")
     write(tmp_path / "questions" / "family.txt", "boy girl brother sister\n")
@@ -178,43 +176,45 @@ def test_sets_are_told_apart_by_their_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("\n\n", "set.txt: the file is empty; expected pairs of words or analogies"),
+        ("\n\n", "set.txt: the file is empty; expected a similarity set or analogies"),
         (
             "a b 1\nc d\n",
             "set.txt, line 2: expected two words and a score, or four words, found 2 fields",
         ),
         ("a b 1\nc d x\n", "set.txt, line 2: expected a score, found 'x'"),
         ("a b 1\nc d nan\n", "set.txt, line 2: expected a finite score, found 'nan'"),
-        ("a b score\n", "set.txt: no pairs of words after the first line"),
+        (
+            "a b score\n",
+            "set.txt: the file has no pairs after the first line; expected two words and a score per "
+            "line",
+        ),
         ("a b c d\ne f g\n", "set.txt, line 2: expected four words or ': section', found 3 fields"),
-        (": x\n", "set.txt: a section without questions; expected lines of four words"),
+        (": x\n", "set.txt: the file has no questions; expected lines of four words"),
         (
             "a b c d e\n",
             "set.txt, line 1: expected two words and a score, or four words, found 5 fields",
         ),
     ],
 )
-def test_what_is_wrong_with_a_set_is_said_with_its_line(
-    tmp_path: Path, content: str, sentence: str
-) -> None:
+def test_errors_in_a_set_name_the_line(tmp_path: Path, content: str, sentence: str) -> None:
     with pytest.raises(DataError) as raised:
         read_sets([write(tmp_path / "set.txt", content)])
     assert str(raised.value).replace(f"{tmp_path}/", "") == sentence
 
 
-def test_a_missing_set_and_an_empty_folder_are_named(tmp_path: Path) -> None:
+def test_a_missing_set_and_an_empty_folder_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_sets([tmp_path / "none.txt"])
-    with pytest.raises(DataError, match="no files in this folder"):
+    with pytest.raises(DataError, match="this folder contains no files; give a folder with"):
         read_sets([tmp_path])
 
 
-def test_public_sets_and_genuine_vectors(real_data: Path) -> None:
+def test_published_vectors_on_published_sets(real_data: Path) -> None:
     glove = WordVectors.load(real_data / "glove-6B-50d-subset" / "glove.6B.50d.subset.txt.gz")
     similarity, analogies = read_sets([real_data / "word-eval"])
-    assert (len(similarity), sum(len(each.questions) for each in analogies)) == (13, 19544)
-    few = [each for each in analogies if each.name in ("family", "gram8-plural")]
-    found = evaluate(glove, similarity, few)
-    by_name = {each.name: each for each in found.similarity}
+    assert (len(similarity), sum(len(section.questions) for section in analogies)) == (13, 19544)
+    few = [section for section in analogies if section.name in ("family", "gram8-plural")]
+    results = evaluate(glove, similarity, few)
+    by_name = {result.name: result for result in results.similarity}
     assert by_name["EN-WS-353-SIM"].spearman > 0.5
-    assert {each.name for each in found.totals()} == {"semantic", "syntactic", "all"}
+    assert {total.name for total in results.totals()} == {"semantic", "syntactic", "all"}

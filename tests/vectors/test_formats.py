@@ -1,4 +1,4 @@
-"""Files of word vectors: what is written is read, in the format that it is in."""
+"""Files of word vectors: round trips in every format, and detection of formats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_what_is_written_is_read_to_the_last_bit(tmp_path: Path, name: str) -> None:
+def test_written_vectors_are_read_bit_for_bit(tmp_path: Path, name: str) -> None:
     matrix, path = matrix_of(len(WORDS)), tmp_path / name
     write_vectors(path, WORDS, matrix)
     assert format_for(path) == format_of(path) == FORMATS[name]
@@ -45,9 +45,7 @@ def test_what_is_written_is_read_to_the_last_bit(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("width", [1, 2])
-def test_narrow_vectors_are_not_taken_for_something_else(
-    tmp_path: Path, name: str, width: int
-) -> None:
+def test_the_format_of_narrow_vectors_is_recognized(tmp_path: Path, name: str, width: int) -> None:
     matrix = np.full((3, width), 1.5, np.float32)
     write_vectors(tmp_path / name, ["ice", "12", "a"], matrix)
     stored = read_vectors(tmp_path / name)
@@ -56,7 +54,7 @@ def test_narrow_vectors_are_not_taken_for_something_else(
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_only_words_to_keep_are_kept_in_the_order_of_the_file(tmp_path: Path, name: str) -> None:
+def test_only_requested_words_are_read_in_file_order(tmp_path: Path, name: str) -> None:
     matrix = matrix_of(len(WORDS))
     write_vectors(tmp_path / name, WORDS, matrix)
     stored = read_vectors(tmp_path / name, {"日本", "the", "absent", "</s>"})
@@ -67,24 +65,24 @@ def test_only_words_to_keep_are_kept_in_the_order_of_the_file(tmp_path: Path, na
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_width_is_known_where_no_word_is_kept(tmp_path: Path, name: str) -> None:
+def test_the_width_is_known_when_no_word_is_kept(tmp_path: Path, name: str) -> None:
     write_vectors(tmp_path / name, WORDS, matrix_of(len(WORDS)))
     stored = read_vectors(tmp_path / name, {"absent"})
     assert (stored.words, stored.width, len(stored.matrix)) == ([], 7, 0)
 
 
-def test_packed_files_of_the_same_vectors_are_the_same_bytes(tmp_path: Path) -> None:
+def test_compressed_files_are_reproducible(tmp_path: Path) -> None:
     for name in ("a.txt.gz", "b.txt.gz"):
         write_vectors(tmp_path / name, WORDS, matrix_of(len(WORDS)))
     assert (tmp_path / "a.txt.gz").read_bytes() == (tmp_path / "b.txt.gz").read_bytes()
 
 
-def test_a_packed_file_needs_no_ending(tmp_path: Path) -> None:
+def test_a_compressed_file_needs_no_suffix(tmp_path: Path) -> None:
     path = write(tmp_path / "vectors.txt", gzip.compress(b"ice 1 2\nfire 3 4\n"))
     assert read_vectors(path).words == ["ice", "fire"]
 
 
-def test_a_missing_file_is_named_with_the_nearest(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_a_suggestion(tmp_path: Path) -> None:
     write(tmp_path / "vectors.txt", "ice 1\n")
     assert refusal(tmp_path / "vector.txt") == (
         "vector.txt: no such file; did you mean 'vectors.txt'?"
@@ -104,80 +102,82 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "word", "problem"),
     [
-        ("v.txt", "", "it is empty"),
-        ("v.bin", "a\nb", "it has a line end or a NUL byte in it"),
-        ("v.safetensors", "a\tb", "it has a tab in it"),
+        ("v.txt", "", "it is empty; remove it"),
+        ("v.bin", "a\nb", "it contains a line end or a NUL byte; remove it"),
+        ("v.safetensors", "a\tb", "it contains a tab; remove it"),
         (
             "v.vec",
             "New York",
-            "a space ends a word in word2vec's formats; write GloVe's or safetensors",
+            "a space ends a word in word2vec's formats; use GloVe's format or safetensors",
         ),
         (
             "v.bin",
             "New York",
-            "a space ends a word in word2vec's formats; write GloVe's or safetensors",
+            "a space ends a word in word2vec's formats; use GloVe's format or safetensors",
         ),
         (
             "v.txt",
             "windows 95",
-            "its space could not be told from those between numbers; write safetensors",
+            "its space cannot be distinguished from those between numbers; use safetensors",
         ),
         (
             "v.txt",
             "a ",
-            "its space could not be told from those between numbers; write safetensors",
+            "its space cannot be distinguished from those between numbers; use safetensors",
         ),
     ],
 )
-def test_a_word_that_a_format_cannot_hold_is_refused(
+def test_a_word_that_a_format_cannot_represent_is_refused(
     tmp_path: Path, name: str, word: str, problem: str
 ) -> None:
     with pytest.raises(DataError) as raised:
         write_vectors(tmp_path / name, ["ice", word], matrix_of(2))
-    assert str(raised.value) == f"{tmp_path / name}: cannot hold word 2, {word!r}: {problem}"
+    assert str(raised.value) == f"{tmp_path / name}: cannot write word 2, {word!r}: {problem}"
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_numbers_that_are_not_finite_are_not_written(tmp_path: Path, name: str) -> None:
+def test_vectors_that_are_not_finite_are_not_written(tmp_path: Path, name: str) -> None:
     matrix = matrix_of(3)
     matrix[1, 4] = np.inf
     with pytest.raises(DataError) as raised:
         write_vectors(tmp_path / name, ["ice", "fire", "sea"], matrix)
     assert str(raised.value) == (
-        f"{tmp_path / name}: cannot hold word 2, 'fire': its numbers are not finite; remove it, or train "
+        f"{tmp_path / name}: cannot write word 2, 'fire': its vector is not finite; remove it, or train "
         "again"
     )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_byte_order_mark_is_no_beginning_of_the_first_word(tmp_path: Path, name: str) -> None:
+def test_a_first_word_with_a_byte_order_mark_is_refused(tmp_path: Path, name: str) -> None:
     words, path = ["\ufeffthe", "ice"], tmp_path / name
-    if FORMATS[name].startswith("word2vec"):  # the header stands before it
+    if FORMATS[name].startswith("word2vec"):  # the file begins with a header
         write_vectors(path, words, matrix_of(2))
         assert read_vectors(path).words == words
     else:
-        with pytest.raises(DataError, match="a byte order mark is taken off the first word"):
+        with pytest.raises(DataError, match="it begins with a byte order mark, which readers"):
             write_vectors(path, words, matrix_of(2))
 
 
-def test_an_ending_that_stands_for_no_format_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_suffix_or_a_bad_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         write_vectors(tmp_path / "v.dat", ["ice"], matrix_of(1))
     assert str(raised.value) == (
-        "cannot tell the format from 'v.dat'; end the name in .txt (glove), .vec (word2vec), .bin "
-        "(word2vec-binary), .safetensors (safetensors), or name the format"
+        "'v.dat' has no known suffix; use one of .txt (glove), .vec (word2vec), .bin (word2vec-binary), "
+        ".safetensors (safetensors), or give the format"
     )
-    with pytest.raises(ConfigError, match=r"a packed safetensors file cannot be mapped"):
+    with pytest.raises(ConfigError, match=r"a compressed safetensors file cannot be mapped"):
         format_for(tmp_path / "v.safetensors.gz")
-    with pytest.raises(ConfigError, match=r"there is no folder '.*none'; make it, or name another"):
+    with pytest.raises(
+        ConfigError, match=r"the folder '.*none' does not exist; create it, or name"
+    ):
         write_vectors(tmp_path / "none" / "v.txt", ["ice"], matrix_of(1))
     with pytest.raises(ConfigError, match=r"it is a folder; name a file in it$"):
         write_vectors(tmp_path, ["ice"], matrix_of(1), format="glove")
 
 
-def test_what_stood_there_stays_when_writing_fails(tmp_path: Path, monkeypatch) -> None:
+def test_the_old_file_is_kept_when_writing_fails(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "v.txt.gz"
     write_vectors(path, ["ice"], matrix_of(1))
     before = path.read_bytes()
@@ -194,7 +194,7 @@ def test_what_stood_there_stays_when_writing_fails(tmp_path: Path, monkeypatch) 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_format_is_told_from_the_content(tmp_path: Path) -> None:
+def test_the_format_is_detected_from_the_content(tmp_path: Path) -> None:
     endings = ("txt", "vec", "bin")
     for ending, other in itertools.permutations(endings, 2):
         write_vectors(tmp_path / f"a.{ending}", WORDS, matrix_of(len(WORDS)))

@@ -1,4 +1,4 @@
-"""Vectors in word2vec's binary format: whole, or refused by the word."""
+"""word2vec's binary format: files are read completely, and errors name the word."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unrolled.vectors.formats.detect import (
 )
 
 
-def test_binary_vectors_come_with_and_without_line_ends(tmp_path: Path) -> None:
+def test_line_ends_after_binary_vectors_are_optional(tmp_path: Path) -> None:
     for end in (b"", b"\n", b"\r\n"):
         records = [b"%b " % word + struct.pack("<3f", *v) + end for word, v in RECORDS.items()]
         path = write(tmp_path / "vectors.bin", b"2 3\n" + b"".join(records))
@@ -29,7 +29,7 @@ def test_binary_vectors_come_with_and_without_line_ends(tmp_path: Path) -> None:
 RECORDS = {b"ice": (1.0, 2.0, 3.0), b"fire": (10.0, 0.5, -1.0)}
 
 
-def test_binary_records_may_lie_across_blocks(tmp_path: Path, monkeypatch) -> None:
+def test_binary_records_may_cross_block_borders(tmp_path: Path, monkeypatch) -> None:
     matrix = matrix_of(len(WORDS))
     write_vectors(tmp_path / "vectors.bin", WORDS, matrix)
     for block in (1, 3, 29, 41):
@@ -39,37 +39,37 @@ def test_binary_records_may_lie_across_blocks(tmp_path: Path, monkeypatch) -> No
         assert stored.matrix.tobytes() == matrix.tobytes()
 
 
-def test_bytes_after_the_last_binary_vector_are_told(tmp_path: Path) -> None:
+def test_extra_bytes_in_a_binary_file_give_a_note(tmp_path: Path) -> None:
     write_vectors(tmp_path / "vectors.bin", ["ice", "ice"], matrix_of(2))
     content = (tmp_path / "vectors.bin").read_bytes()
     path = write(tmp_path / "vectors.bin", content + b"\n\nmore")
     assert notes_of(read_vectors(path), tmp_path) == [
-        "vectors.bin: bytes after the last of 2 words left out",
-        "vectors.bin: word 2: 1 word there before, first 'ice'; the first vector of each stays",
+        "vectors.bin: the bytes after the last of 2 words are ignored",
+        "vectors.bin: word 2: 1 duplicate word, the first is 'ice'; the first vector of each is used",
     ]
 
 
-def test_a_space_in_a_binary_word_is_suspected(tmp_path: Path) -> None:
+def test_a_space_in_a_binary_word_is_suggested_as_the_cause(tmp_path: Path) -> None:
     numbers = struct.pack("<3f", 0.1, -0.2, 0.3)
     words = (b"ice", b"New York", b"fire", b"sea")
     path = write(tmp_path / "v.bin", b"4 3\n" + b"".join(b"%b %b" % (w, numbers) for w in words))
     stored = read_vectors(path)
     assert notes_of(stored, tmp_path) == [
-        "v.bin: word 3: 1 word not in UTF-8, first '\\xbe\\x9a\\x99\\x99>fire'; left out; if words of "
-        "this file have spaces, which its format cannot hold, those before are wrong"
+        "v.bin: word 3: 1 non-UTF-8 word, the first is '\\xbe\\x9a\\x99\\x99>fire'; left out; if words "
+        "contain spaces, which this format does not allow, earlier words are wrong"
     ]
 
 
 @pytest.mark.parametrize("n_bytes", [4, 5, 9, 33, 70, -1])
-def test_a_binary_file_that_is_cut_off_is_refused_by_the_word(tmp_path: Path, n_bytes: int) -> None:
+def test_a_truncated_binary_file_is_refused(tmp_path: Path, n_bytes: int) -> None:
     path = tmp_path / "vectors.bin"
     write_vectors(path, ["ice", "fire", "sea"], matrix_of(3))
     content = path.read_bytes().removesuffix(b"\n")
     write(path, content[:n_bytes])
     record = {4: 1, 5: 1, 9: 1, 33: 1, 70: 3, -1: 3}[n_bytes]
     assert refusal(path, format="word2vec-binary") == (
-        "vectors.bin: cut short: 3 words are promised in its first line, and word "
-        f"{record} is not whole; copy or download the file again"
+        "vectors.bin: truncated: the first line declares 3 words, but word "
+        f"{record} is incomplete; copy or download the file again"
     )
 
 
@@ -82,14 +82,14 @@ def test_a_binary_file_needs_its_header(tmp_path: Path) -> None:
 
 def test_numbers_of_a_binary_file_must_be_finite(tmp_path: Path) -> None:
     numbers = (struct.pack("<3f", 1, 2, third) for third in (3, float("nan"), 1))
-    records = [b"%b %b" % each for each in zip((b"ice", b"fire", b"sea"), numbers, strict=True)]
+    records = [b"%b %b" % pair for pair in zip((b"ice", b"fire", b"sea"), numbers, strict=True)]
     path = write(tmp_path / "vectors.bin", b"3 3\n" + b"".join(records))
     assert refusal(path) == (
         "vectors.bin: word 2: number 3 of 'fire' is nan, expected finite numbers; remove it"
     )
 
 
-def test_memory_is_that_of_the_words_kept(tmp_path: Path) -> None:
+def test_only_kept_words_take_memory(tmp_path: Path) -> None:
     n, width = 40_000, 50
     path = tmp_path / "vectors.bin"
     write_vectors(path, [f"w{i}" for i in range(n)], np.ones((n, width), np.float32))

@@ -1,4 +1,4 @@
-"""Vectors as tensors and a vocabulary: mapped, summed, and of one length."""
+"""Vectors as safetensors with a vocabulary: mapping, sums, and consistency checks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from unrolled.vectors.formats.detect import (
 
 
 def trained(folder: Path, n: int = 5) -> dict[str, np.ndarray]:
-    """What a training leaves, but for the counts."""
+    """Write the files of a training, except the counts."""
     generator = np.random.default_rng(2)
     tensors = {
         "w": generator.normal(size=(n, 3)).astype(np.float32),
@@ -36,7 +36,7 @@ def trained(folder: Path, n: int = 5) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("which", ["sum", "word", "context"])
-def test_word_and_context_vectors_are_added_unless_one_is_asked_for(tmp_path: Path, which) -> None:
+def test_word_and_context_vectors_are_added_by_default(tmp_path: Path, which) -> None:
     tensors = trained(tmp_path)
     w, context = tensors["w"], tensors["w_context"]
     expected = {"sum": w + context, "word": w, "context": context}[which]
@@ -53,7 +53,7 @@ def test_word_and_context_vectors_are_added_unless_one_is_asked_for(tmp_path: Pa
         assert kept.counts.tolist() == [99, 97]
 
 
-def test_a_whole_matrix_is_left_on_the_disk(tmp_path: Path) -> None:
+def test_a_whole_matrix_is_mapped_from_disk(tmp_path: Path) -> None:
     trained(tmp_path)
     base = read_vectors(tmp_path, which="word").matrix
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
@@ -62,7 +62,7 @@ def test_a_whole_matrix_is_left_on_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_other_floating_point_numbers_are_read(tmp_path: Path, dtype) -> None:
+def test_other_floating_point_types_are_read(tmp_path: Path, dtype) -> None:
     values = np.array([[1, 2], [3, 0.5]], dtype)
     save_file({"embedding.weight": values}, tmp_path / "any.safetensors")
     write(tmp_path / VOCABULARY_FILE, "ice\nfire\n")
@@ -83,25 +83,25 @@ def test_counts_are_written_and_read(tmp_path: Path) -> None:
     assert stored.counts.tolist() == [30, 12]
 
 
-def test_words_are_not_put_under_vectors_that_have_others(tmp_path: Path) -> None:
+def test_the_vocabulary_of_other_vectors_is_not_overwritten(tmp_path: Path) -> None:
     write_vectors(tmp_path / "v.safetensors", ["ice", "sea"], matrix_of(2))
     write_vectors(tmp_path / "v.safetensors", ["ice", "fire"], matrix_of(2))
     before = snapshot(tmp_path)
     with pytest.raises(ConfigError) as raised:
         write_vectors(tmp_path / "other.safetensors", ["a", "b"], matrix_of(2))
     assert str(raised.value) == (
-        f"cannot write {tmp_path}/other.safetensors: {tmp_path}/vocabulary.tsv holds the words of "
-        "v.safetensors; name another folder"
+        f"cannot write {tmp_path}/other.safetensors: {tmp_path}/vocabulary.tsv is the vocabulary of "
+        "v.safetensors; choose another folder"
     )
     (tmp_path / "vectors.toml").touch()
-    with pytest.raises(ConfigError, match=r"is the folder of a training, whose words and counts"):
+    with pytest.raises(ConfigError, match=r"is the folder of a training, whose vocabulary and"):
         write_vectors(tmp_path / "v.safetensors", ["a", "b"], matrix_of(2))
     (tmp_path / "vectors.toml").unlink()
     assert snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize("n_done", range(3))
-def test_new_words_never_stand_beside_old_vectors(tmp_path: Path, monkeypatch, n_done: int) -> None:
+def test_new_words_are_never_beside_old_vectors(tmp_path: Path, monkeypatch, n_done: int) -> None:
     path, replaced, steps = tmp_path / "v.safetensors", os.replace, iter(range(9))
     write_vectors(path, ["ice", "sea"], matrix_of(2))
     before = snapshot(tmp_path)
@@ -124,41 +124,43 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_folder_without_vectors_is_told_from_one_that_will_have_them(tmp_path: Path) -> None:
+def test_a_folder_without_vectors_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path).endswith(
-        ": no vectors.safetensors in this folder; give the folder of a training, or a file of vectors"
+        ": this folder has no vectors.safetensors; give the folder of a training, or a file of vectors"
     )
     (tmp_path / "vectors.toml").touch()
     assert refusal(tmp_path).endswith(
-        ": the training of these vectors is not finished; repeat its command with --resume and --out "
+        ": the training of these vectors is not finished; run its command again with --resume and --out "
         f"{tmp_path.name}"
     )
 
 
-def test_of_many_other_tensors_a_few_are_named(tmp_path: Path) -> None:
+def test_other_tensors_are_listed_in_the_error(tmp_path: Path) -> None:
     save_file({f"t{i}": np.ones(1, np.float32) for i in range(9)}, tmp_path / "model.safetensors")
     assert refusal(tmp_path / "model.safetensors") == (
-        "model.safetensors: no matrix 'w' in this file, only t0, t1, t2, t3, t4, …"
+        "model.safetensors: expected a matrix 'w', found t0, t1, t2, t3, t4, …"
     )
 
 
-def test_what_is_wrong_with_safetensors_is_said(tmp_path: Path) -> None:
+def test_errors_in_safetensors_are_reported(tmp_path: Path) -> None:
     tensors = trained(tmp_path)
     file, vocabulary = tmp_path / "vectors.safetensors", tmp_path / VOCABULARY_FILE
     good, words = file.read_bytes(), vocabulary.read_bytes()
     write(vocabulary, b"w0\t5\n")
-    assert refusal(file) == "vocabulary.tsv: 1 words, but 5 vectors in vectors.safetensors"
+    assert refusal(file) == (
+        "vocabulary.tsv: 1 word, but 5 vectors in vectors.safetensors; copy the whole folder again"
+    )
     vocabulary.unlink()
     assert refusal(file).startswith("vocabulary.tsv: no such file")
     write(vocabulary, words)
     for damaged in (good[:-1], good[:5], b"", b"\xff" * 100):
         write(file, damaged)
-        assert refusal(file).startswith("vectors.safetensors: not a whole safetensors file (")
+        assert refusal(file).startswith("vectors.safetensors: not a complete safetensors file (")
     save_file({"b": tensors["b"]}, file)
-    assert refusal(file) == "vectors.safetensors: no matrix 'w' in this file, only b"
+    assert refusal(file) == "vectors.safetensors: expected a matrix 'w', found b"
     save_file({"w": tensors["w"], "b": tensors["b"]}, file)
     assert refusal(file, which="context") == (
-        "vectors.safetensors: no matrix 'w_context' in this file, only b, w"
+        "vectors.safetensors: expected a matrix 'w_context', found b, w"
     )
     tensors["w"][3, 1] = np.inf
     save_file(tensors, file)
@@ -168,14 +170,14 @@ def test_what_is_wrong_with_safetensors_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_a_word_twice_in_a_vocabulary_keeps_its_first_row(tmp_path: Path) -> None:
+def test_a_duplicate_word_in_a_vocabulary_keeps_its_first_row(tmp_path: Path) -> None:
     tensors = trained(tmp_path)
     write(tmp_path / VOCABULARY_FILE, "a\t9\nb\t8\na\t7\nc\t6\nd\t5\n")
     stored = read_vectors(tmp_path, which="word")
     assert stored.words == ["a", "b", "c", "d"]
     assert stored.matrix.tobytes() == tensors["w"][[0, 1, 3, 4]].tobytes()
     assert notes_of(stored, tmp_path) == [
-        "vocabulary.tsv: 1 word there before; the first vector of each stays"
+        "vocabulary.tsv: 1 duplicate word; the first vector of each is used"
     ]
 
 
@@ -188,7 +190,7 @@ def test_a_word_twice_in_a_vocabulary_keeps_its_first_row(tmp_path: Path) -> Non
         b"the\t9\r\na\xc2\xa0b\t8\r\n\xef\xbb\xbfx\t7",
     ],
 )
-def test_a_vocabulary_is_read_alike_at_once_and_by_line(
+def test_reading_a_vocabulary_in_blocks_or_by_line_is_equal(
     tmp_path: Path, monkeypatch, content: bytes, at_once: int
 ) -> None:
     monkeypatch.setattr("unrolled.vectors.formats.safetensors._AT_ONCE", at_once)
@@ -215,7 +217,7 @@ def test_a_vocabulary_is_read_alike_at_once_and_by_line(
             b"ice\t3\n\t4\n",
             "vocabulary.tsv, line 2: expected a word, a tab and its count, found '\\t4'",
         ),
-        (b"ice\t3\ncaf\xe9\t2\n", "vocabulary.tsv, line 2: 'caf\\xe9' is not UTF-8"),
+        (b"ice\t3\ncaf\xe9\t2\n", "vocabulary.tsv, line 2: 'caf\\xe9' is not valid UTF-8"),
         *(
             (
                 b"ice\t3\nfire\t%b\n" % count,
@@ -224,10 +226,13 @@ def test_a_vocabulary_is_read_alike_at_once_and_by_line(
             )
             for count in (b"", b"-1", b"1_0", b" 1", "٣".encode(), b"9" * 19)
         ),
-        (b"ice\t3\nfi\0re\t2\n", "vocabulary.tsv, line 2: a NUL byte; this is not a text file"),
+        (
+            b"ice\t3\nfi\0re\t2\n",
+            "vocabulary.tsv, line 2: found a NUL byte; expected a text file",
+        ),
     ],
 )
-def test_what_is_wrong_with_a_vocabulary_is_said(
+def test_errors_in_a_vocabulary_name_the_line(
     tmp_path: Path, content: bytes, sentence: str
 ) -> None:
     path = write(tmp_path / VOCABULARY_FILE, content)

@@ -1,4 +1,4 @@
-"""gensim reads what is written here, writes what is read here, and answers alike."""
+"""Files are exchanged with gensim in both directions, and results agree."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from unrolled.vectors.evaluation import evaluate, read_sets
 from unrolled.vectors.formats.detect import read_vectors, write_vectors
 from unrolled.vectors.word_vectors import Neighbour, WordVectors
 
-pytestmark = [  # gensim leaves files open, and calls what it calls deprecated
+pytestmark = [  # gensim leaves files open and uses its own deprecated functions
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:Call to deprecated:DeprecationWarning"),
 ]
 
-KeyedVectors = pytest.importorskip(
-    "gensim.models", reason="gensim, with which files are exchanged, is not installed"
-).KeyedVectors
+KeyedVectors = pytest.importorskip("gensim.models", reason="gensim is not installed").KeyedVectors
 
 ODD = [*WORDS, "a\tb", "e\u0301", "\u200bzero", "\u3000", "🧊", "\x1cfs", "x" * 300]
-"""Every kind of space but the one that ends a word."""
+"""Words with every kind of white space except the one that ends a word."""
 
 FILES = {
     "v.vec": {},
@@ -32,7 +30,7 @@ FILES = {
     "v.txt": {"no_header": True},
     "v.txt.gz": {"no_header": True},
 }
-"""Names of files, and what gensim is to be told of each."""
+"""File names, each with options for gensim."""
 
 
 def keyed(words: list[str], matrix: np.ndarray):
@@ -42,31 +40,31 @@ def keyed(words: list[str], matrix: np.ndarray):
     return vectors
 
 
-def save(vectors, path: Path, about: dict[str, bool]) -> None:
-    """Have gensim write a file."""
-    options = {"write_header": False} if "no_header" in about else about
-    vectors.save_word2vec_format(str(path), **options)
+def save(vectors, path: Path, options: dict[str, bool]) -> None:
+    """Write a file with gensim."""
+    save_options = {"write_header": False} if "no_header" in options else options
+    vectors.save_word2vec_format(str(path), **save_options)
 
 
 @pytest.fixture(scope="module")
 def usual() -> tuple[list[str], np.ndarray]:
-    """Vectors of usual size, some alike."""
+    """Random vectors of moderate size, some of them similar."""
     generator = np.random.default_rng(3)
     matrix = generator.normal(size=(997, 29)) + 2 * generator.normal(size=(1, 29))
     return [f"w{i}" for i in range(997)], matrix.astype(np.float32)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_gensim_reads_what_is_written_here(tmp_path: Path, name: str) -> None:
+def test_gensim_reads_our_files(tmp_path: Path, name: str) -> None:
     matrix = matrix_of(len(ODD), 31)
     write_vectors(tmp_path / name, ODD, matrix)
-    found = KeyedVectors.load_word2vec_format(str(tmp_path / name), **FILES[name])
-    assert found.index_to_key == ODD
-    assert found.vectors.tobytes() == matrix.tobytes()
+    loaded = KeyedVectors.load_word2vec_format(str(tmp_path / name), **FILES[name])
+    assert loaded.index_to_key == ODD
+    assert loaded.vectors.tobytes() == matrix.tobytes()
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_gensim_writes_is_read_here(tmp_path: Path, name: str) -> None:
+def test_files_of_gensim_are_read(tmp_path: Path, name: str) -> None:
     matrix = matrix_of(len(ODD), 31)
     save(keyed(ODD, matrix), tmp_path / name, FILES[name])
     stored = read_vectors(tmp_path / name)
@@ -76,14 +74,14 @@ def test_what_gensim_writes_is_read_here(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["v.vec", "v.txt"])
-def test_texts_are_the_same_bytes(tmp_path: Path, name: str) -> None:
+def test_text_files_equal_those_of_gensim(tmp_path: Path, name: str) -> None:
     matrix = matrix_of(len(ODD), 31)
     write_vectors(tmp_path / name, ODD, matrix)
     save(keyed(ODD, matrix), tmp_path / f"gensim-{name}", FILES[name])
     assert (tmp_path / name).read_bytes() == (tmp_path / f"gensim-{name}").read_bytes()
 
 
-def test_words_with_spaces_that_gensim_writes_are_read_from_text(tmp_path: Path) -> None:
+def test_words_with_spaces_are_read_from_text_of_gensim(tmp_path: Path) -> None:
     words = ["ice", "New York", ". . .", "at name@domain.com"]
     matrix = matrix_of(4)
     for name in ("v.vec", "v.txt"):
@@ -93,20 +91,20 @@ def test_words_with_spaces_that_gensim_writes_are_read_from_text(tmp_path: Path)
         assert stored.matrix.tobytes() == matrix.tobytes()
 
 
-def agree(found: list[Neighbour], expected: list[tuple[str, float]]) -> None:
-    """The same words in the same order, with the same scores."""
-    assert [word for word, _ in found] == [word for word, _ in expected]
-    scores, right = ([score for _, score in each] for each in (found, expected))
-    np.testing.assert_allclose(scores, right, atol=1e-6, rtol=1e-6)
+def agree(actual: list[Neighbour], expected: list[tuple[str, float]]) -> None:
+    """Check that words, order and scores are the same."""
+    assert [word for word, _ in actual] == [word for word, _ in expected]
+    scores, expected_scores = ([score for _, score in pairs] for pairs in (actual, expected))
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-6, rtol=1e-6)
 
 
-def test_neighbours_and_analogies_are_those_of_gensim(
+def test_neighbours_and_analogies_equal_those_of_gensim(
     usual: tuple[list[str], np.ndarray], monkeypatch
 ) -> None:
     words, vectors, theirs = usual[0], WordVectors(*usual), keyed(*usual)
     for word in words[:101]:
         agree(vectors.nearest(word, k=13), theirs.most_similar(word, topn=13))
-    # Of 3CosMul, gensim's ε is not the paper's, which changes answers.
+    # gensim uses another ε for 3CosMul than the paper, which changes answers.
     monkeypatch.setattr("unrolled.vectors.word_vectors.EPSILON", 1e-6)
     for a, b, c in zip(words[:50], words[50:100], words[100:150], strict=True):
         asked = {"positive": [b, c], "negative": [a], "topn": 7}
@@ -115,16 +113,18 @@ def test_neighbours_and_analogies_are_those_of_gensim(
         agree(found, theirs.most_similar_cosmul(**asked))
 
 
-def test_figures_are_those_of_gensim(usual: tuple[list[str], np.ndarray], tmp_path: Path) -> None:
+def test_evaluation_equals_that_of_gensim(
+    usual: tuple[list[str], np.ndarray], tmp_path: Path
+) -> None:
     vectors, theirs = WordVectors(*usual), keyed(*usual)
     generator = np.random.default_rng(5)
     pairs = generator.integers(0, 1100, (211, 2))
     lines = [f"w{a}\tw{b}\t{generator.integers(0, 30) / 3}" for a, b in pairs]
     (tmp_path / "people.tsv").write_text("\n".join(lines), encoding="utf-8")
-    # Questions of which a third are answered by the nearest word, and a few have an unknown one.
+    # The best word answers a third of the questions; a few questions have an unknown word.
     questions = [": section"]
     for a, b, c in generator.integers(0, 1000, (307, 3)):
-        asked = [f"w{each}" for each in (a, b, c)]
+        asked = [f"w{number}" for number in (a, b, c)]
         is_known = all(word in vectors for word in asked) and len(set(asked)) == 3
         best = vectors.analogy(*asked, k=1)[0].word if is_known else "w1"
         questions.append(" ".join([*asked, best if a % 3 == 0 else "w2"]))

@@ -1,4 +1,4 @@
-"""Training is the paper's: against a transcription in float64, on every instruction set."""
+"""Training follows the paper: compared with a float64 reference, on every instruction set."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ MUCH = 1 << 30  # bytes of memory for pairs
 
 @pytest.fixture(scope="module")
 def counted(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose counts are complete."""
+    """A folder with complete counts."""
     folder = tmp_path_factory.mktemp("counted") / "vectors"
     train_vectors(replace(CONFIG, epochs=1), text, folder)
     return folder
 
 
-def transcribed(
+def reference_training(
     folder: Path, config: VectorsConfig, n_epochs: int
 ) -> tuple[list[np.ndarray], list[float]]:
-    """Eq. 8 and 9 and AdaGrad, word by word in float64, in the order that training promises.
+    """Eq. 8 and 9 with AdaGrad, pair by pair in float64, in the documented order of training.
 
     Returns w, w̃, b, b̃ and the loss of each epoch.
     """
@@ -51,14 +51,14 @@ def transcribed(
     x = np.zeros((n_words, n_words))
     whole = counts.read(0, n_words)
     for i in range(n_words):
-        its = slice(int(whole.ends[i]), int(whole.ends[i + 1]))
-        x[i, whole.columns[its]] = whole.values[its]
+        entries = slice(int(whole.ends[i]), int(whole.ends[i + 1]))
+        x[i, whole.columns[entries]] = whole.values[entries]
     start = Parameters.begin(n_words, config)
     w, c, b, d = (
         np.concatenate(list(start.rows(name))).astype(float)
         for name in ("w", "w_context", "b", "b_context")
     )
-    w_sums, c_sums, b_sums, d_sums = (np.ones_like(each) for each in (w, c, b, d))
+    w_sums, c_sums, b_sums, d_sums = (np.ones_like(array) for array in (w, c, b, d))
     n_groups, losses = n_groups_of(n_words), []
     for epoch in range(1, n_epochs + 1):
         loss = 0.0
@@ -86,11 +86,11 @@ def transcribed(
 
 
 @pytest.mark.parametrize("size", [1, 7, 16, 37, 61, 100, 129, 300])
-def test_training_is_that_of_the_paper(
+def test_training_follows_the_paper(
     counted: Path, tmp_path: Path, implementation, size: int
 ) -> None:
     if implementation == "plain" and size > 40:
-        pytest.skip("slow, and no other code than for fewer numbers")
+        pytest.skip("slow, and the same code as for smaller vectors")
     config = replace(CONFIG, size=size)
     module = implementation_named(implementation)
     counts = Counts.open(counted / "counts")
@@ -101,11 +101,11 @@ def test_training_is_that_of_the_paper(
         train_epoch(pairs, parameters, epoch, config, module, vocabulary) / counts.n_nonzeros
         for epoch in (1, 2)
     ]
-    exact, exact_losses = transcribed(counted, config, 2)
-    for name, right in zip(("w", "w_context", "b", "b_context"), exact, strict=True):
-        found = np.concatenate(list(parameters.rows(name)))
-        # Some thousand steps follow one another; each rounds to 2⁻²⁴ of numbers of about 1.
-        np.testing.assert_allclose(found, right, rtol=0, atol=3e-5 * np.abs(right).max())
+    exact, exact_losses = reference_training(counted, config, 2)
+    for name, expected in zip(("w", "w_context", "b", "b_context"), exact, strict=True):
+        actual = np.concatenate(list(parameters.rows(name)))
+        # There are some thousand successive steps; each rounds numbers of about 1 to 2⁻²⁴.
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=3e-5 * np.abs(expected).max())
     np.testing.assert_allclose(losses, exact_losses, rtol=1e-5)
 
 
@@ -114,19 +114,19 @@ def trained(text: Path, folder: Path, config: VectorsConfig, **options) -> bytes
     return (folder / "vectors.safetensors").read_bytes()
 
 
-def test_any_number_of_threads_trains_the_same_bits(
+def test_vectors_do_not_depend_on_the_number_of_threads(
     text: Path, tmp_path: Path, implementation
 ) -> None:
     if implementation == "plain":
-        pytest.skip("it has one thread")
+        pytest.skip("it has only one thread")
     config = replace(CONFIG, size=33, epochs=3, save_every_n_seconds=0)
-    found = {trained(text, tmp_path / str(n), replace(config, threads=n)) for n in (1, 2, 5)}
-    assert len(found) == 1
+    results = {trained(text, tmp_path / str(n), replace(config, threads=n)) for n in (1, 2, 5)}
+    assert len(results) == 1
     other = trained(text, tmp_path / "seed", replace(config, seed=2))
-    assert other not in found
+    assert other not in results
 
 
-def test_a_block_from_the_disk_trains_the_same_bits(
+def test_pairs_on_disk_give_the_same_vectors(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_memory = trained(text, tmp_path / "a", CONFIG)
@@ -144,7 +144,7 @@ def test_a_block_from_the_disk_trains_the_same_bits(
         assert isinstance(made[-1], PairsOnDisk)
 
 
-def test_blocks_on_the_disk_are_read_a_few_at_a_time(counted: Path, tmp_path: Path) -> None:
+def test_blocks_on_disk_are_read_a_few_at_a_time(counted: Path, tmp_path: Path) -> None:
     counts = Counts.open(counted / "counts")
     module, rounds = implementation_named(None), rounds_of(1, 32, 1)
     whole = shard_pairs(counts, CONFIG, module, tmp_path / "pairs", MUCH)
@@ -158,14 +158,14 @@ def test_blocks_on_the_disk_are_read_a_few_at_a_time(counted: Path, tmp_path: Pa
         n_rounds += 1
     assert n_rounds > 64
     assert n_pairs == counts.n_nonzeros
-    with pytest.raises(ConfigError, match=r"too little to train on blocks of \d+ pairs; give at"):
+    with pytest.raises(ConfigError, match=r"too low to train on blocks of \d+ pairs; set it to"):
         shard_pairs(counts, CONFIG, module, tmp_path / "pairs", free - 1)
     (tmp_path / "pairs").write_bytes(b"")
-    with pytest.raises(RunError, match="pairs: cut short; go on with --resume"):
+    with pytest.raises(RunError, match="pairs: truncated; continue with --resume"):
         next(pairs.rounds(rounds))
 
 
-def test_first_vectors_and_saved_ones_take_no_room_but_their_own(tmp_path: Path) -> None:
+def test_creating_and_loading_parameters_needs_no_copies(tmp_path: Path) -> None:
     config, n_words = replace(CONFIG, size=100), 20_000
     whole = Parameters.n_bytes_of(n_words, 100)
     tracemalloc.start()
@@ -178,11 +178,11 @@ def test_first_vectors_and_saved_ones_take_no_room_but_their_own(tmp_path: Path)
     other = Parameters.load(tmp_path / "state", n_words, 100)
     assert tracemalloc.get_traced_memory()[1] - before < 1.2 * whole
     tracemalloc.stop()
-    for side, its in zip(one.sides, other.sides, strict=True):
-        assert all(map(np.array_equal, side.arrays, its.arrays))
+    for saved, loaded in zip(one.sides, other.sides, strict=True):
+        assert all(map(np.array_equal, saved.arrays, loaded.arrays))
 
 
-def test_a_number_that_is_not_finite_is_found_wherever_it_is() -> None:
+def test_a_number_that_is_not_finite_is_found_in_any_array() -> None:
     parameters = Parameters.begin(1001, replace(CONFIG, size=20))
     assert parameters.not_finite() is None
     for number, value in enumerate((np.inf, -np.inf, np.nan)):
@@ -195,23 +195,24 @@ def test_a_number_that_is_not_finite_is_found_wherever_it_is() -> None:
                 array[place] = before
 
 
-def test_the_plain_implementation_deals_the_same_pairs(counted: Path, tmp_path: Path) -> None:
+def test_the_plain_implementation_makes_the_same_pairs(counted: Path, tmp_path: Path) -> None:
     if native.why_not() is not None:
         pytest.skip("no kernels to compare with")
     counts = Counts.open(counted / "counts")
     config = replace(CONFIG, threads=3)
-    found = [
+    all_pairs = [
         shard_pairs(counts, config, implementation_named(name), tmp_path / name, MUCH)
         for name in ("native", "plain")
     ]
     rounds = rounds_of(1, 32, 1)
-    for ours, right in zip(found[0].rounds(rounds), found[1].rounds(rounds), strict=True):
-        for block, other in zip(ours, right, strict=True):
+    native_rounds, plain_rounds = (pairs.rounds(rounds) for pairs in all_pairs)
+    for blocks, other_blocks in zip(native_rounds, plain_rounds, strict=True):
+        for block, other in zip(blocks, other_blocks, strict=True):
             assert np.array_equal(block.pairs, other.pairs)
             assert (np.diff(block.pairs["row"].astype(int)) >= 0).all()
 
 
-def test_an_epoch_visits_every_block_once_and_no_group_twice_in_a_round() -> None:
+def test_rounds_cover_all_blocks_and_never_repeat_a_group() -> None:
     seen = set()
     for number, blocks in enumerate(rounds_of(3, 37, seed=5)):
         assert sorted(row for row, _ in blocks) == list(range(37))
@@ -221,7 +222,7 @@ def test_an_epoch_visits_every_block_once_and_no_group_twice_in_a_round() -> Non
     assert rounds_of(1, 37, 5) != rounds_of(2, 37, 5) != rounds_of(2, 37, 6)
 
 
-def test_the_first_vectors_are_small_uniform_and_seeded() -> None:
+def test_initial_vectors_are_small_uniform_and_seeded() -> None:
     config = VectorsConfig(size=50)
     one, other = (Parameters.begin(1001, replace(config, seed=seed)) for seed in (1, 2))
     w, c = (np.concatenate(list(one.rows(name))) for name in ("w", "w_context"))
@@ -244,7 +245,7 @@ def test_a_gradient_that_is_not_finite_names_the_words(
         config = replace(CONFIG, size=20, threads=threads)
         pairs = shard_pairs(counts, config, module, tmp_path / "pairs", MUCH)
         parameters = Parameters.begin(counts.n_words, config)
-        parameters.sides[1].vectors[3 % 32, 0, 2] = np.inf  # the word of rank 3
+        parameters.sides[1].vectors[3 % 32, 0, 2] = np.inf  # of the word with rank 3
         with pytest.raises(NonFiniteError) as caught:
             train_epoch(pairs, parameters, 1, config, module, vocabulary)
         assert f"with '{vocabulary.words[3]}' (log X = " in str(caught.value)
@@ -252,18 +253,19 @@ def test_a_gradient_that_is_not_finite_names_the_words(
         assert str(caught.value).endswith("is not finite; lower vectors.rate or vectors.clip")
 
 
-def test_the_file_holds_what_the_layout_says(counted: Path) -> None:
+def test_the_file_has_the_documented_layout(counted: Path) -> None:
     tensors = load_file(counted / "vectors.safetensors")
-    assert {name: (each.shape, each.dtype) for name, each in tensors.items()} == {
+    assert {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()} == {
         "w": ((97, 7), np.float32),
         "w_context": ((97, 7), np.float32),
         "b": ((97,), np.float32),
         "b_context": ((97,), np.float32),
     }
-    assert load_tensors(counted / "vectors.safetensors").keys() == tensors.keys()  # the checksum
+    # Compares the checksum.
+    assert load_tensors(counted / "vectors.safetensors").keys() == tensors.keys()
 
 
-def test_words_that_stand_alike_come_near_each_other(tmp_path: Path) -> None:
+def test_words_with_similar_contexts_get_similar_vectors(tmp_path: Path) -> None:
     draw = np.random.default_rng(1)
     lines = []
     for _ in range(3000):

@@ -1,4 +1,4 @@
-"""A budget of memory is kept, and what is refused depends on nothing but the words and the settings."""
+"""The memory limit is respected, and errors only depend on the words and the settings."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ import sys
 from pathlib import Path
 from unrolled import cli
 assert cli.main(["vectors", "train", sys.argv[1], "--out", *sys.argv[2:]]) == 0
-# Not getrusage: what this process was before it became Python counts there too.
+# getrusage would also count what this process held before it executed Python.
 lines = Path("/proc/self/status").read_text().splitlines()
 print(*(line.split()[1] for line in lines if line.startswith("VmHWM:")))
 """
 
 has_proc = pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="no /proc to ask what a process held"
+    not Path("/proc/self/status").exists(), reason="needs /proc to measure the memory of a process"
 )
 
 
-def held_by(path: Path, out: Path, *options: str) -> int:
-    """Bytes of memory that the command held at most."""
+def peak_memory(path: Path, out: Path, *options: str) -> int:
+    """Peak memory of the command, in bytes."""
     done = subprocess.run(
         [sys.executable, "-c", BOUNDED, str(path), str(out), *options],
         capture_output=True,
@@ -58,22 +58,23 @@ def written(path: Path, ranks: np.ndarray, n_words: int) -> Path:
 
 
 @has_proc
-def test_counts_in_little_memory_are_those_in_much(tmp_path: Path) -> None:
-    """About ten million words, counted in 120 MB: with their index alone they would take 80."""
+def test_counts_do_not_depend_on_the_memory_limit(tmp_path: Path) -> None:
+    """About ten million words, counted in 120 MB; the tokens and their index alone need 80 MB."""
     draw = np.random.default_rng(3)
     ranks = np.minimum(draw.zipf(1.2, 10_000_000) - 1, 2999)
     path = written(tmp_path / "a.txt", ranks, 3000)
     options = ("--size", "2", "--epochs", "1", "--min-count", "1", "--memory")
     used = {
-        memory: held_by(path, tmp_path / memory, *options, memory) for memory in ("120MB", "4GB")
+        memory: peak_memory(path, tmp_path / memory, *options, memory)
+        for memory in ("120MB", "4GB")
     }
     assert same_counts(tmp_path / "120MB", tmp_path / "4GB")
     assert used["120MB"] <= 120_000_000 < used["4GB"]
 
 
 @has_proc
-def test_a_large_vocabulary_is_counted_within_its_memory(tmp_path: Path) -> None:
-    """220,000 words in the least memory that is enough for them."""
+def test_a_large_vocabulary_is_counted_within_the_limit(tmp_path: Path) -> None:
+    """220,000 words with the smallest limit that is enough for them."""
     draw = np.random.default_rng(5)
     n_words = 220_000
     often = np.minimum(draw.zipf(1.3, 300_000) - 1, n_words - 1)
@@ -87,18 +88,20 @@ def test_a_large_vocabulary_is_counted_within_its_memory(tmp_path: Path) -> None
         train_vectors(config, path, tmp_path / "less")
     enough = asked_for(caught.value)
     assert enough < 350
-    used = held_by(path, out, *options, f"{enough}MB")
+    used = peak_memory(path, out, *options, f"{enough}MB")
     assert used <= enough * 10**6
 
 
 def asked_for(error: Exception) -> int:
-    """Megabytes that a refusal asks for."""
-    found = re.search(r"give at least (\d+)MB and go on with --resume, or begin again", str(error))
-    assert found is not None, error
-    return int(found[1])
+    """Megabytes that an error message asks for."""
+    match = re.search(
+        r"set it to at least (\d+)MB and resume \(--resume\), or start again", str(error)
+    )
+    assert match is not None, error
+    return int(match[1])
 
 
-def test_what_a_refusal_asks_for_is_enough() -> None:
+def test_the_limit_that_an_error_asks_for_is_enough() -> None:
     sizes = itertools.product((97, 70_001, 3_000_017), (1, 7), (1, 2), (0, 5 << 20), (False, True))
     for n_words, threads, width, part, splits in sizes:
         config = replace(CONFIG, threads=threads, memory="90MB")
@@ -120,28 +123,28 @@ def test_what_a_refusal_asks_for_is_enough() -> None:
         memory.room_for_pairs(replace(config, memory=f"{asked_for(caught.value)}MB"), *given)
 
 
-def test_more_memory_is_more_room() -> None:
+def test_more_memory_gives_larger_chunks_and_batches() -> None:
     before = MemoryPlan(0, 0)
     for megabytes in (120, 130, 200, 512, 4000, 100_000):
-        room = MemoryPlan.of(replace(CONFIG, memory=f"{megabytes}MB"), 5003, 400_000, 1)
-        assert before.n_tokens < room.n_tokens
-        assert before.n_entries <= room.n_entries
-        before = room
-    assert before.n_tokens < 1 << 32  # places are 32 bits
+        plan = MemoryPlan.of(replace(CONFIG, memory=f"{megabytes}MB"), 5003, 400_000, 1)
+        assert before.n_tokens < plan.n_tokens
+        assert before.n_entries <= plan.n_entries
+        before = plan
+    assert before.n_tokens < 1 << 32  # positions have 32 bits
 
 
-def test_a_refusal_keeps_what_was_read_and_more_memory_goes_on(
+def test_a_run_can_be_resumed_with_more_memory(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_vectors(CONFIG, text, tmp_path / "whole")
     config, out = replace(CONFIG, memory="90MB"), tmp_path / "out"
-    monkeypatch.setattr(memory, "_OF_RANK", 100_000)  # as if they were many
+    monkeypatch.setattr(memory, "_OF_RANK", 100_000)  # as if there were many words
     with pytest.raises(TooLittleMemory) as caught:
         train_vectors(config, text, out)
     assert str(caught.value) == (
-        f"vectors.memory is too little to count 97 words; give at least {asked_for(caught.value)}MB and "
-        "go on with --resume, or begin again (--force) with fewer words (vectors.max_words) or threads "
-        "(vectors.threads)"
+        f"vectors.memory is too low to count 97 different words; set it to at least "
+        f"{asked_for(caught.value)}MB and resume (--resume), or start again (--force) with fewer words "
+        "(vectors.max_words) or threads (vectors.threads)"
     )
     assert (out / "work" / "part-000000").exists()
     monkeypatch.setattr(memory, "part_bytes_of", None)  # nothing is read again
@@ -150,27 +153,27 @@ def test_a_refusal_keeps_what_was_read_and_more_memory_goes_on(
     assert same_counts(out, tmp_path / "whole")
 
 
-def test_vectors_too_large_for_memory_are_refused_before_counting(
-    text: Path, tmp_path: Path
-) -> None:
+def test_too_large_vectors_are_refused_before_counting(text: Path, tmp_path: Path) -> None:
     out, config = tmp_path / "out", replace(CONFIG, size=65_000, memory="150MB")
-    with pytest.raises(TooLittleMemory, match="train 97 vectors of 65000 numbers; give at least"):
+    with pytest.raises(
+        TooLittleMemory, match="train 97 vectors of width 65000; set it to at least"
+    ):
         train_vectors(config, text, out)
     assert not (out / "counts").exists()
     train_vectors(replace(config, size=100), text, out, resume=True)
 
 
-def test_what_else_a_process_holds_refuses_nothing(text: Path, tmp_path: Path) -> None:
-    ballast = np.ones(30 << 20)  # 250 MB, touched
+def test_other_memory_of_the_process_does_not_count(text: Path, tmp_path: Path) -> None:
+    ballast = np.ones(30 << 20)  # 250 MB, resident
     arguments = ["vectors", "train", str(text), "--out", str(tmp_path / "out"), "--memory", "120MB"]
     assert cli.main([*arguments, "--size", "3", "--epochs", "1"]) == 0
     assert ballast.sum() == 30 << 20
 
 
-def test_too_little_to_read_with_is_refused_at_once(text: Path, tmp_path: Path) -> None:
+def test_a_limit_too_low_for_reading_is_refused_at_once(text: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         fit_vectors(replace(CONFIG, memory="1MB"), text, tmp_path / "out")
     assert str(caught.value) == (
-        "vectors.memory must be at least 83MB, of which 64 are Python's and its libraries', got '1MB'"
+        "vectors.memory must be at least 83MB, of which Python and its libraries take 64MB, got '1MB'"
     )
     assert list(tmp_path.iterdir()) == []

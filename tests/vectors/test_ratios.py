@@ -1,4 +1,4 @@
-"""P(k|i) / P(k|j) is what the counts say, and counts that cannot be used are refused."""
+"""P(k|i) / P(k|j) follows from the counts, and invalid counts are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unrolled.vectors.word_vectors import WordVectors
 
 WORDS = ["ice", "steam", "solid", "gas", "water", "lonely"]
 
-# X_ij, times two as if the window were two words: X_i are 20, 24, …, and 0 for the last.
+# X_ij, times two as for a window of two words: X_i are 20, 24, …, and 0 for the last.
 COUNTS = np.array(
     [
         [0, 2, 8, 1, 9, 0],
@@ -30,7 +30,7 @@ COUNTS = np.array(
 
 
 def write_counts(folder: Path, counts: np.ndarray, dtype: type) -> None:
-    """A folder as a training leaves it."""
+    """Write a folder like that of a training."""
     folder.mkdir(exist_ok=True)
     (folder / "counts").mkdir(exist_ok=True)
     n_of_row = (counts > 0).sum(axis=1)
@@ -46,23 +46,23 @@ def write_counts(folder: Path, counts: np.ndarray, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint64, np.float64])
-def test_ratios_are_those_of_the_rows(tmp_path: Path, dtype: type) -> None:
+def test_ratios_equal_those_of_the_rows(tmp_path: Path, dtype: type) -> None:
     write_counts(tmp_path, COUNTS, dtype)
-    found = WordVectors.load(tmp_path).ratio("ice", "steam", "solid", "gas", "water", "lonely")
-    assert [each.probe for each in found] == ["solid", "gas", "water", "lonely"]
-    assert [each.first for each in found] == [8 / 20, 1 / 20, 9 / 20, 0.0]
-    assert [each.second for each in found] == [0.0, 12 / 24, 10 / 24, 0.0]
-    assert [each.ratio for each in found[:3]] == [math.inf, 0.1, pytest.approx(1.08)]
-    assert math.isnan(found[3].ratio)
+    ratios = WordVectors.load(tmp_path).ratio("ice", "steam", "solid", "gas", "water", "lonely")
+    assert [ratio.probe for ratio in ratios] == ["solid", "gas", "water", "lonely"]
+    assert [ratio.first for ratio in ratios] == [8 / 20, 1 / 20, 9 / 20, 0.0]
+    assert [ratio.second for ratio in ratios] == [0.0, 12 / 24, 10 / 24, 0.0]
+    assert [ratio.ratio for ratio in ratios[:3]] == [math.inf, 0.1, pytest.approx(1.08)]
+    assert math.isnan(ratios[3].ratio)
 
 
-def test_a_word_that_was_never_near_any_has_no_probabilities(tmp_path: Path) -> None:
+def test_a_word_without_contexts_has_zero_probabilities(tmp_path: Path) -> None:
     write_counts(tmp_path, COUNTS, np.uint64)
-    (found,) = WordVectors.load(tmp_path).ratio("lonely", "ice", "water")
-    assert (found.first, found.second, found.ratio) == (0.0, 9 / 20, 0.0)
+    (ratio,) = WordVectors.load(tmp_path).ratio("lonely", "ice", "water")
+    assert (ratio.first, ratio.second, ratio.ratio) == (0.0, 9 / 20, 0.0)
 
 
-def test_the_table_is_laid_out_as_in_the_paper() -> None:
+def test_the_table_has_the_layout_of_the_paper() -> None:
     ratios = [Ratio("solid", 1.9e-4, 2.2e-5), Ratio("gas", 6.6e-5, 7.8e-4), Ratio("x", 1, 0)]
     lines = render("ice", "steam", ratios)
     assert [line.split() for line in lines] == [
@@ -74,34 +74,38 @@ def test_the_table_is_laid_out_as_in_the_paper() -> None:
     assert len({len(line) for line in lines}) == 1
 
 
-def test_an_unknown_word_is_named(tmp_path: Path) -> None:
+def test_an_unknown_word_is_reported(tmp_path: Path) -> None:
     write_counts(tmp_path, COUNTS, np.uint64)
     with pytest.raises(ConfigError, match=r"^no vector for 'steem'; did you mean 'steam'\?$"):
         WordVectors.load(tmp_path).ratio("ice", "steem", "solid")
 
 
-def test_counts_that_are_missing_or_of_other_words_are_refused(tmp_path: Path) -> None:
+def test_missing_or_inconsistent_counts_are_refused(tmp_path: Path) -> None:
     def refusal(**settings) -> str:
         with pytest.raises(DataError) as raised:
             WordVectors.load(tmp_path, **settings).ratio("ice", "steam", "gas")
         return str(raised.value).replace(f"{tmp_path}/", "")
 
     write_counts(tmp_path, COUNTS, np.uint64)
-    assert refusal(limit=4) == "ratios need all the words of a folder that holds their counts"
+    assert refusal(limit=4) == (
+        "ratios need co-occurrence counts; load the folder of a training, with all its words"
+    )
     values = tmp_path / "counts" / "values.npy"
     content = values.read_bytes()
     values.write_bytes(content[:-8])
-    sentence = "counts/values.npy: not a whole NumPy array; train again, or copy the whole folder"
+    sentence = (
+        "counts/values.npy: not a complete NumPy array; train again, or copy the whole folder"
+    )
     assert refusal() == sentence
     values.write_bytes(b"")
     assert refusal() == sentence
     values.unlink()
     assert refusal() == "counts/values.npy: missing; train again, or copy the whole folder"
     np.save(values, np.ones(3))
-    assert refusal() == "counts: these counts are not whole; train again"
+    assert refusal() == "counts: the counts are incomplete; train again"
     np.save(tmp_path / "counts" / "rows.npy", np.zeros(9, np.uint64))
-    assert refusal() == "counts: counts of 8 words, but the vectors are of 6; train again"
+    assert refusal() == "counts: the counts are for 8 words, but there are 6 vectors; train again"
     shutil.rmtree(tmp_path / "counts")
     assert refusal() == (
-        "counts: no counts here; they are in the folder that `unrolled vectors train` wrote"
+        "counts: no counts found; they are in the folder that `unrolled vectors train` wrote"
     )

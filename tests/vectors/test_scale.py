@@ -1,4 +1,4 @@
-"""Counts of a cluster are those of one machine, byte for byte."""
+"""Counts computed on a cluster equal those of one machine, byte for byte."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from unrolled.vectors.counting import cluster as scale  # noqa: E402
 
 CONFIG = VectorsConfig(size=3, min_count=2, window=7, epochs=1, threads=1)
 
-# Dask and its web server announce changes of their own; a port or a socket left open is an error.
+# Dask and its web server give deprecation warnings; an unclosed port or socket is an error.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 def cluster_of(n_workers: int, processes: bool = False) -> object:
-    """A cluster on this machine whose scheduler takes any free port for its web pages."""
+    """A cluster on this machine whose scheduler uses any free port for its dashboard."""
     return distributed.LocalCluster(
         n_workers=n_workers,
         threads_per_worker=1,
         processes=processes,
-        # With None alone the pages would still be served, and on port 8787, which may be taken.
+        # With None alone, the dashboard would still run, on port 8787, which may be in use.
         dashboard_address="127.0.0.1:0",
         scheduler_kwargs={"dashboard": False},
     )
@@ -52,7 +52,7 @@ def client() -> Iterator[object]:
 
 @pytest.mark.parametrize("part_bytes", [53, 997, 10**6])
 @pytest.mark.parametrize("borders", ["line", "document", "none"])
-def test_any_cut_of_the_text_gives_the_same_counts(
+def test_any_division_of_the_text_gives_the_same_counts(
     client, text: Path, tmp_path: Path, borders, part_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scale, "_part_bytes", lambda _: part_bytes)
@@ -73,7 +73,7 @@ def test_any_cut_of_the_text_gives_the_same_counts(
     assert end.n_words > 10
 
 
-def test_words_are_split_on_the_workers_as_here(client, tmp_path: Path) -> None:
+def test_workers_split_words_like_one_machine(client, tmp_path: Path) -> None:
     lines = ["Don't stop, U.S. ships!", "é stop e\u0301", ""] * 30
     (tmp_path / "a.txt").write_text("\n".join(lines), encoding="utf-8")
     config = replace(CONFIG, tokens="word", lowercase=True, window=60)
@@ -82,7 +82,7 @@ def test_words_are_split_on_the_workers_as_here(client, tmp_path: Path) -> None:
     assert same_counts(tmp_path / "one", tmp_path / "many")
 
 
-def test_text_comes_from_any_place_that_fsspec_knows(client, text: Path, tmp_path: Path) -> None:
+def test_text_is_read_from_any_fsspec_file_system(client, text: Path, tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/texts/a.txt", text.read_bytes())
     train_vectors(CONFIG, text, tmp_path / "one")
@@ -92,7 +92,7 @@ def test_text_comes_from_any_place_that_fsspec_knows(client, text: Path, tmp_pat
         train_vectors(CONFIG, "memory://texts/b.txt", tmp_path / "none", cluster=client)
 
 
-def test_a_fault_of_the_text_is_one_sentence(client, tmp_path: Path) -> None:
+def test_an_invalid_text_is_reported(client, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"a b\n" * 9 + b"c \xff\n")
     with pytest.raises(DataError) as caught:
@@ -103,20 +103,20 @@ def test_a_fault_of_the_text_is_one_sentence(client, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", [5, 16, 64])
 @pytest.mark.parametrize("part", [1, 2, 3])
-def test_lines_of_many_blocks_are_read_once_whatever_the_cut(
+def test_long_lines_are_read_once_in_any_division(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, part: int
 ) -> None:
     lines = ["a b", "é " * 70, "", "word and " * 40, "c", "x " * 64, "last"]
     path = tmp_path / "long.txt"
     path.write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.setattr(scale, "_BLOCK", block)
-    found = b""
-    for each in scale._slices(str(path), part * block):
-        found += b"".join(scale._texts(each, CorpusConfig(), CONFIG))
-    assert found.decode().split("\n")[:-1] == lines
+    text = b""
+    for piece in scale._slices(str(path), part * block):
+        text += b"".join(scale._texts(piece, CorpusConfig(), CONFIG))
+    assert text.decode().split("\n")[:-1] == lines
 
 
-def test_a_damaged_archive_is_named_wherever_the_damage_is(tmp_path: Path) -> None:
+def test_a_damaged_archive_is_reported(tmp_path: Path) -> None:
     packed = gzip.compress(b"".join(b"%d words and more words\n" % n for n in range(4000)))
     path = tmp_path / "a.txt.gz"
     for place in range(20, len(packed), len(packed) // 23):
@@ -129,7 +129,7 @@ def test_a_damaged_archive_is_named_wherever_the_damage_is(tmp_path: Path) -> No
 
 
 def stopped_at(kind: type, *arguments: object, **options: object) -> None:
-    """Train up to the first such event."""
+    """Train up to the first event of a kind."""
     events = fit_vectors(*arguments, **options)
     while type(next(events)) is not kind:
         pass
@@ -138,7 +138,7 @@ def stopped_at(kind: type, *arguments: object, **options: object) -> None:
 
 @pytest.mark.parametrize("first", ["here", "there"])
 @pytest.mark.parametrize("kind", [Read, VocabularyMade, Counted, Epoch])
-def test_what_began_on_a_cluster_goes_on_without_it_and_the_other_way(
+def test_runs_resume_with_or_without_the_cluster(
     client, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, kind: type
 ) -> None:
     monkeypatch.chdir(text.parent)
@@ -153,23 +153,23 @@ def test_what_began_on_a_cluster_goes_on_without_it_and_the_other_way(
     assert same_counts(out, tmp_path / "one")
 
 
-def test_another_text_is_not_gone_on_with_on_a_cluster(client, text: Path, tmp_path: Path) -> None:
+def test_a_changed_text_is_refused_on_a_cluster(client, text: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "a.txt", tmp_path / "out"
     path.write_bytes(text.read_bytes())
     stopped_at(Read, CONFIG, path, out)
     path.write_bytes(text.read_bytes() + b"more\n")
-    with pytest.raises(RunError, match="is not the text that"):
+    with pytest.raises(RunError, match="is not the file that"):
         train_vectors(CONFIG, path, out, cluster=client, resume=True)
     memory = fsspec.filesystem("memory")
     for content in (b"a b c d e f g h\n" * 40, b"b a c d e f g h\n" * 40):
         memory.pipe("/changed.txt", content)
         if content.startswith(b"a"):
             stopped_at(Read, CONFIG, "memory://changed.txt", tmp_path / "x", cluster=client)
-    with pytest.raises(RunError, match="is not the text that"):
+    with pytest.raises(RunError, match="is not the file that"):
         train_vectors(CONFIG, "memory://changed.txt", tmp_path / "x", cluster=client, resume=True)
 
 
-def test_the_url_of_a_folder_stands_for_its_files(client, text: Path, tmp_path: Path) -> None:
+def test_the_url_of_a_folder_selects_its_files(client, text: Path, tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     folder = tmp_path / "texts"
     for name, content in (
@@ -189,12 +189,12 @@ def test_the_url_of_a_folder_stands_for_its_files(client, text: Path, tmp_path: 
         train_vectors(CONFIG, corpus, out, cluster=client, force=out.exists())
         assert same_counts(tmp_path / "one", out)
     corpus = CorpusConfig(train=("memory://in/texts",), suffixes=(".rst",))
-    with pytest.raises(DataError, match=r"memory://in/texts: no file with suffix \.rst is there"):
+    with pytest.raises(DataError, match=r"memory://in/texts: found no file with suffix \.rst; "):
         train_vectors(CONFIG, corpus, tmp_path / "none", cluster=client)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "shift_jis"])
-def test_characters_of_long_lines_are_not_torn(
+def test_characters_of_long_lines_are_not_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     lines = ["日本 語の文 " * 9, "文字", "x 列 " * 31]
@@ -203,13 +203,13 @@ def test_characters_of_long_lines_are_not_torn(
     for block in (16, 17, 19):
         monkeypatch.setattr(scale, "_BLOCK", block)
         for part in (block, 5 * block, 10**6):
-            found = b""
-            for each in scale._slices(str(path), part):
-                found += b"".join(scale._texts(each, CorpusConfig(encoding=encoding), CONFIG))
-            assert found.decode().split("\n")[:-1] == lines
+            text = b""
+            for piece in scale._slices(str(path), part):
+                text += b"".join(scale._texts(piece, CorpusConfig(encoding=encoding), CONFIG))
+            assert text.decode().split("\n")[:-1] == lines
 
 
-def test_what_is_left_out_of_a_long_line_joins_no_words(
+def test_skipped_bytes_of_a_long_line_do_not_join_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "long.txt"
@@ -220,18 +220,18 @@ def test_what_is_left_out_of_a_long_line_joins_no_words(
         content[place] = 0xFF
         path.write_bytes(content)
         (part,) = scale._slices(str(path), 10**6)
-        found = b"".join(scale._texts(part, corpus, CONFIG)).split()
+        words = b"".join(scale._texts(part, corpus, CONFIG)).split()
         parts = [
             word[i:j]
             for word in (b"the", b"vne", b"wxt", b"end")
             for i in (0, 1, 2)
             for j in (1, 2, 3)
         ]
-        assert {*found} <= {*parts, b"last"}
-        assert found[-1] == b"last"
+        assert {*words} <= {*parts, b"last"}
+        assert words[-1] == b"last"
 
 
-def test_a_packed_file_that_no_task_has_room_for_is_refused(
+def test_a_compressed_file_too_large_for_a_task_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UNROLLED_MAX_UNPACKED", "1GB")
@@ -243,20 +243,20 @@ def test_a_packed_file_that_no_task_has_room_for_is_refused(
     with pytest.raises(DataError) as caught:
         scale._number(part, asked)
     assert str(caught.value) == (
-        f"{path}: holds too much text for one task in 3MB, and a packed file cannot be cut; unpack it, "
-        "pack it in parts, or give a task more (--memory)"
+        f"{path}: contains too much text for one task with 3MB, and a compressed file cannot be split; "
+        "decompress it, compress it in parts, or raise the limit (--memory)"
     )
     assert scale._number(part, (*asked[:1], CONFIG, *asked[2:])).counts.tolist() == [400_000]
 
 
-def test_more_memory_makes_larger_parts() -> None:
+def test_more_memory_gives_larger_parts() -> None:
     assert scale._part_bytes(4 * 10**9) == 62_500_000
     assert scale._part_bytes(10**6) == 1 << 20
     assert scale._entries_of_range(64 * 10**9, 2) == 64 * 10**9 // 4 // 20
 
 
 @pytest.mark.timeout(120)
-def test_processes_of_their_own_count_the_same_until_they_are_gone(
+def test_worker_processes_count_the_same_and_can_be_lost(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "texts").mkdir()
@@ -277,16 +277,18 @@ def test_processes_of_their_own_count_the_same_until_they_are_gone(
         cluster.close()
         with _quickly(), pytest.raises(UnavailableError) as caught:
             list(events)
-        assert str(caught.value).startswith("the Dask cluster was lost while it counted (")
+        assert str(caught.value).startswith(
+            "the connection to the Dask cluster was lost during counting ("
+        )
         assert str(caught.value).endswith(
-            "; start it again, or leave out --cluster, and go on with --resume"
+            "; restart the cluster, or leave out --cluster, and continue with --resume"
         )
     train_vectors(CONFIG, texts, out, resume=True)
     assert same_counts(tmp_path / "one", out)
 
 
 def _n_clients(cluster: object) -> int:
-    """Connections of other clients than the cluster's own."""
+    """Number of connections of clients other than the cluster's own."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         n = sum("fire-and-forget" not in name for name in cluster.scheduler.clients)
@@ -296,7 +298,7 @@ def _n_clients(cluster: object) -> int:
     return n
 
 
-def test_a_cluster_without_workers_is_named(
+def test_a_cluster_without_workers_is_reported(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scale, "_PATIENCE", 0.2)
@@ -305,22 +307,22 @@ def test_a_cluster_without_workers_is_named(
         cluster_of(0) as cluster,
         distributed.Client(cluster) as client,
     ):
-        with pytest.raises(UnavailableError, match="the Dask cluster has had no worker for 0 sec"):
+        with pytest.raises(UnavailableError, match="the Dask cluster has had no workers for 0 sec"):
             train_vectors(CONFIG, text, tmp_path / "none", cluster=client)
         cluster.scale(1)
         client.wait_for_workers(1)
         events = fit_vectors(CONFIG, text, tmp_path / "out", cluster=client)
-        gone = client.submit(int, 1, resources={"GPU": 1})  # which no worker has
+        gone = client.submit(int, 1, resources={"GPU": 1})  # no worker has one
         next(events)
         cluster.scale(0)
         while client.nthreads():
             time.sleep(0.05)
-        with pytest.raises(UnavailableError, match="the Dask cluster has had no worker for 0 sec"):
+        with pytest.raises(UnavailableError, match="the Dask cluster has had no workers for 0 sec"):
             list(scale.Cluster(client)._finished([gone]))
         events.close()
 
 
-def test_what_fails_on_a_worker_is_one_sentence(
+def test_an_error_on_a_worker_is_reported(
     client, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object, context: object) -> None:
@@ -330,17 +332,19 @@ def test_what_fails_on_a_worker_is_one_sentence(
     with pytest.raises(UnavailableError) as caught:
         train_vectors(CONFIG, text, tmp_path / "out", cluster=client)
     assert str(caught.value) == (
-        "a worker of the Dask cluster failed (TypeError: tail of three); have the same versions of "
-        "Python, unrolled and Dask on all of them, and go on with --resume"
+        "a worker of the Dask cluster failed (TypeError: tail of three); install the same versions of "
+        "Python, unrolled and Dask on all workers, and continue with --resume"
     )
     monkeypatch.undo()
     train_vectors(CONFIG, text, tmp_path / "out", cluster=client, resume=True)
-    with pytest.raises(UnavailableError, match="workers of the Dask cluster died again and again"):
+    with pytest.raises(
+        UnavailableError, match="workers of the Dask cluster were killed repeatedly"
+    ):
         with scale._one_sentence():
             raise distributed.KilledWorker("part", None, 3)
 
 
-def test_a_scheduler_that_is_not_there_is_named(text: Path, tmp_path: Path) -> None:
+def test_a_missing_scheduler_is_reported(text: Path, tmp_path: Path) -> None:
     with _quickly():
         with pytest.raises(UnavailableError, match="no Dask scheduler answers at tcp:"):
             fit_vectors(CONFIG, text, tmp_path / "out", cluster="tcp://127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""A folder of vectors that comes from a stranger, or from a damaged disk."""
+"""Folders of vectors from untrusted sources or damaged disks."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def done(source: Path, tmp_path: Path) -> Path:
-    """Vectors, finished."""
+    """A folder of finished vectors."""
     train_vectors(CONFIG, source, tmp_path / "done")
     return tmp_path / "done"
 
 
 @pytest.fixture
 def begun(source: Path, tmp_path: Path) -> Path:
-    """Vectors that were closed after an epoch."""
+    """A folder of vectors whose training was stopped after an epoch."""
     events = fit_vectors(CONFIG, source, tmp_path / "begun")
     while not isinstance(next(events), Epoch):
         pass
@@ -52,7 +52,7 @@ def begun(source: Path, tmp_path: Path) -> Path:
 
 
 def flip(path: Path, place: int) -> None:
-    """Change one bit, and the time of change, which some disks keep in seconds."""
+    """Change one bit and the modification time, which some disks store in seconds."""
     content = bytearray(path.read_bytes())
     content[place] ^= 16
     path.write_bytes(content)
@@ -65,10 +65,10 @@ def flip(path: Path, place: int) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"state": "../../outside.safetensors"}, "'state' is no file of the folder 'work'"),
-        ({"state": "/outside.safetensors"}, "'state' is no file of the folder 'work'"),
-        ({"state": "state-000001.safetensors\n"}, "'state' is no file of the folder 'work'"),
-        ({"state": 5}, "'state' is unknown, or not as it was written"),
+        ({"state": "../../outside.safetensors"}, "'state' is not the name of a state file"),
+        ({"state": "/outside.safetensors"}, "'state' is not the name of a state file"),
+        ({"state": "state-000001.safetensors\n"}, "'state' is not the name of a state file"),
+        ({"state": 5}, "the field 'state' is unknown or has an invalid value"),
         ({"files": ["x"]}, "'files' is unknown"),
         ({"files": [["x", 1]]}, "'files' is unknown"),
         ({"files": [["x", -1, 0]]}, "'files' is unknown"),
@@ -85,11 +85,11 @@ def flip(path: Path, place: int) -> None:
         ({"n_parts": 1.0}, "'n_parts' is unknown"),
         ({"n_stretches": 10**9}, "'n_stretches' is above 1,000,000"),
         ({"seconds": None}, "'seconds' is unknown"),
-        ({"is_finished": True, "losses": []}, "'losses' are missing"),
+        ({"is_finished": True, "losses": []}, "'losses' is missing"),
         ({"other": 1}, "'other' is unknown"),
     ],
 )
-def test_a_damaged_record_is_one_sentence(
+def test_a_damaged_record_is_reported(
     begun: Path, source: Path, change: dict[str, Any], problem: str
 ) -> None:
     path = begun / "record.json"
@@ -101,13 +101,13 @@ def test_a_damaged_record_is_one_sentence(
 
 
 @pytest.mark.parametrize("content", ["[" * 9999, "[]", "5", "", "{", '{"state": "a", "state": ""}'])
-def test_a_record_that_is_no_object_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_record_that_is_not_an_object_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "record.json").write_text(content, encoding="utf-8")
     with pytest.raises(RunError, match=r"record\.json: damaged \("):
         Record.load(tmp_path / "record.json")
 
 
-def test_a_record_of_vectors_is_read_as_it_was_written(begun: Path, tmp_path: Path) -> None:
+def test_a_saved_record_is_read(begun: Path, tmp_path: Path) -> None:
     record = Record.load(begun / "record.json")
     assert record.state == "state-000001.safetensors"
     assert Record.load(tmp_path / "none.json") == Record()
@@ -116,7 +116,7 @@ def test_a_record_of_vectors_is_read_as_it_was_written(begun: Path, tmp_path: Pa
 # Checksums
 
 
-def test_a_flipped_bit_in_vectors_is_noticed(done: Path) -> None:
+def test_a_flipped_bit_in_vectors_is_detected(done: Path) -> None:
     path = done / "vectors.safetensors"
     WordVectors.load(done)
     flip(path, -7)
@@ -126,7 +126,7 @@ def test_a_flipped_bit_in_vectors_is_noticed(done: Path) -> None:
         read_vectors(path, {"ice"})
 
 
-def test_vectors_of_others_need_no_checksum(done: Path) -> None:
+def test_vectors_of_other_programs_need_no_checksum(done: Path) -> None:
     path = done / "vectors.safetensors"
     tensors = load_file(path)
     save_file(tensors, path)
@@ -134,7 +134,7 @@ def test_vectors_of_others_need_no_checksum(done: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rows", "columns", "values"])
-def test_a_flipped_bit_in_counts_is_noticed(
+def test_a_flipped_bit_in_counts_is_detected(
     begun: Path, source: Path, tmp_path: Path, name: str
 ) -> None:
     path = begun / "counts" / f"{name}.npy"
@@ -149,13 +149,13 @@ def test_a_flipped_bit_in_counts_is_noticed(
         Counts.open(begun / "counts").require_whole()
 
 
-def test_ratios_are_of_counts_that_are_whole(done: Path) -> None:
+def test_ratios_check_the_checksums_of_counts(done: Path) -> None:
     flip(done / "counts" / "values.npy", -2)
     with pytest.raises(DataError, match=r"values\.npy: its checksum does not match"):
         WordVectors.load(done).ratio("ice", "steam", "is")
 
 
-def test_counts_of_older_folders_are_taken_as_they_are(
+def test_counts_of_older_versions_need_no_checksums(
     begun: Path, done: Path, source: Path, tmp_path: Path
 ) -> None:
     (begun / "counts" / "checksums.json").unlink()
@@ -165,13 +165,13 @@ def test_counts_of_older_folders_are_taken_as_they_are(
     train_vectors(CONFIG, None, tmp_path / "new", counts=begun)
 
 
-def test_counts_that_are_taken_over_keep_their_checksums(done: Path, tmp_path: Path) -> None:
+def test_reused_counts_keep_their_checksums(done: Path, tmp_path: Path) -> None:
     train_vectors(CONFIG, None, tmp_path / "new", counts=done)
     path = Path("counts", "checksums.json")
     assert (tmp_path / "new" / path).read_bytes() == (done / path).read_bytes()
 
 
-# Numbers on the disk
+# Arrays on disk
 
 
 @pytest.mark.parametrize(
@@ -193,14 +193,14 @@ def test_counts_that_are_taken_over_keep_their_checksums(done: Path, tmp_path: P
         b"",
     ],
 )
-def test_a_broken_header_of_numbers_is_one_sentence(tmp_path: Path, header: bytes) -> None:
+def test_a_damaged_array_header_is_reported(tmp_path: Path, header: bytes) -> None:
     path = tmp_path / "rows.npy"
     path.write_bytes(b"\x93NUMPY\x01\x00v\x00" + header.ljust(117) + b"\n" + b"\1" * 24)
-    with pytest.raises(DataError, match=r"rows\.npy: not a whole NumPy array; train again"):
+    with pytest.raises(DataError, match=r"rows\.npy: not a complete NumPy array; train again"):
         StoredNumbers.open(path)
 
 
-def test_numbers_as_they_are_written_have_a_header(tmp_path: Path) -> None:
+def test_the_header_of_a_saved_array_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.arange(6, dtype=np.uint32).reshape(2, 3))
     with path.open("rb") as stream:
@@ -208,11 +208,11 @@ def test_numbers_as_they_are_written_have_a_header(tmp_path: Path) -> None:
 
 
 def part(path: Path, counts: Any, pieces: bytes, ids: Any) -> Path:
-    """A part of a text with checksums that are right."""
+    """Write a part of a text with correct checksums."""
     with path.open("wb") as stream:
         for values in (counts, np.frombuffer(pieces, np.uint8), ids):
-            about = np.lib.format.header_data_from_array_1_0(values)
-            np.lib.format.write_array_header_1_0(stream, about)
+            header = np.lib.format.header_data_from_array_1_0(values)
+            np.lib.format.write_array_header_1_0(stream, header)
             stream.write(values.tobytes() + crc32(values.tobytes()).to_bytes(4, "little"))
     return path
 
@@ -231,16 +231,16 @@ COUNTS, PIECES, IDS = np.array([2, 1]), b"ice\nhot\n", np.array([0, 1, -1, 0], n
         (COUNTS, b"ice\n\xff\n", IDS),
     ],
 )
-def test_a_part_with_ids_of_no_words_is_refused(
+def test_a_part_with_invalid_arrays_is_refused(
     tmp_path: Path, counts: Any, pieces: bytes, ids: Any
 ) -> None:
     with pytest.raises(RunError, match=r"part: missing or damaged; train again"):
         text_shards.load_part(part(tmp_path / "part", counts, pieces, ids))
 
 
-def test_a_part_as_it_is_written_is_read(tmp_path: Path) -> None:
-    found = text_shards.load_part(part(tmp_path / "part", COUNTS, PIECES, IDS))
-    assert (found[0], found[1].tolist()) == (["ice", "hot"], [0, 1, -1, 0])
+def test_a_saved_part_is_read(tmp_path: Path) -> None:
+    pieces, ids = text_shards.load_part(part(tmp_path / "part", COUNTS, PIECES, IDS))
+    assert (pieces, ids.tolist()) == (["ice", "hot"], [0, 1, -1, 0])
 
 
 @pytest.mark.parametrize(
@@ -257,13 +257,15 @@ def test_a_state_of_other_vectors_is_refused(
 ) -> None:
     path = begun / "work" / "state-000001.safetensors"
     save_file(change(load_file(path)), path)
-    with pytest.raises(RunError, match=r"holds other arrays than these vectors need; train again"):
+    with pytest.raises(
+        RunError, match=r"contains other arrays than these vectors need; train again"
+    ):
         train_vectors(CONFIG, source, begun, resume=True)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 @pytest.mark.parametrize("name", ["vectors.safetensors", "vocabulary.tsv"])
-def test_pipes_in_place_of_vectors_are_not_opened(done: Path, name: str) -> None:
+def test_pipes_instead_of_vectors_are_not_opened(done: Path, name: str) -> None:
     (done / name).unlink()
     os.mkfifo(done / name)
     with pytest.raises(DataError, match="it is a pipe, not a regular file"):
@@ -272,8 +274,8 @@ def test_pipes_in_place_of_vectors_are_not_opened(done: Path, name: str) -> None
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 @pytest.mark.parametrize("name", ["record.json", "counts/rows.npy", "vectors.toml"])
-def test_pipes_in_place_of_counts_are_not_opened(done: Path, tmp_path: Path, name: str) -> None:
+def test_pipes_instead_of_counts_are_not_opened(done: Path, tmp_path: Path, name: str) -> None:
     (done / name).unlink()
     os.mkfifo(done / name)
-    with pytest.raises((DataError, RunError), match=r"it is a pipe|no counts here"):
+    with pytest.raises((DataError, RunError), match=r"it is a pipe|no counts found"):
         train_vectors(CONFIG, None, tmp_path / "new", counts=done)

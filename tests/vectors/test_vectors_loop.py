@@ -1,4 +1,4 @@
-"""From text to vectors: events, what is left on the disk, kills and resumes, and what is refused."""
+"""Training word vectors: events, output files, kills, resumed runs, and errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """What must be the same however vectors came about."""
+    """The files that must not depend on how the run was interrupted or divided."""
     names = ["vocabulary.tsv", "vectors.safetensors"]
     names += [f"counts/{name}.npy" for name in ("rows", "columns", "values")]
     return {name: (folder / name).read_bytes() for name in names}
@@ -89,12 +89,10 @@ def test_events_come_in_order_and_the_folder_is_complete(text: Path, tmp_path: P
 
 @pytest.mark.usefixtures("in_pieces")
 @pytest.mark.parametrize("borders", ["line", "none"])
-def test_closed_at_any_event_it_goes_on_to_the_same_bits(
-    text: Path, tmp_path: Path, borders
-) -> None:
+def test_a_run_closed_at_any_event_resumes_bit_for_bit(text: Path, tmp_path: Path, borders) -> None:
     config = replace(CONFIG, borders=borders)
     n_events = len(list(fit_vectors(config, text, tmp_path / "whole")))
-    right = content(tmp_path / "whole")
+    expected = content(tmp_path / "whole")
     out = tmp_path / "out"
     for stop in [*range(0, n_events - 5, max(1, n_events // 9)), *range(n_events - 5, n_events)]:
         events = fit_vectors(config, text, out, force=out.exists())
@@ -103,7 +101,7 @@ def test_closed_at_any_event_it_goes_on_to_the_same_bits(
         events.close()
         for _ in fit_vectors(replace(config, threads=1), text, out, resume=True):
             pass
-        assert content(out) == right
+        assert content(out) == expected
         assert sorted(path.name for path in out.iterdir()) == LEFT
 
 
@@ -122,9 +120,9 @@ for event in loop.fit_vectors(config, sys.argv[1], sys.argv[2], resume=True):
 
 
 @pytest.mark.usefixtures("in_pieces")
-def test_killed_at_any_instant_it_goes_on_to_the_same_bits(text: Path, tmp_path: Path) -> None:
+def test_a_run_killed_at_any_time_resumes_bit_for_bit(text: Path, tmp_path: Path) -> None:
     train_vectors(CONFIG, text, tmp_path / "whole")
-    right = content(tmp_path / "whole")
+    expected = content(tmp_path / "whole")
     out = tmp_path / "out"
     for attempt in range(40):
         child = subprocess.Popen(
@@ -139,39 +137,37 @@ def test_killed_at_any_instant_it_goes_on_to_the_same_bits(text: Path, tmp_path:
         if (out / "vectors.safetensors").exists():
             break
     train_vectors(CONFIG, text, out, resume=True)
-    assert content(out) == right
+    assert content(out) == expected
 
 
-def test_a_finished_folder_is_neither_trained_again_nor_overwritten(
-    text: Path, tmp_path: Path
-) -> None:
+def test_finished_vectors_are_not_overwritten(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     end = train_vectors(CONFIG, text, out)
     before = content(out)
     again = list(fit_vectors(CONFIG, text, out, resume=True))
     assert again == [end]
     assert content(out) == before
-    with pytest.raises(RunError, match=r"already holds vectors; go on with them \(--resume\)"):
+    with pytest.raises(RunError, match=r"already contains vectors; resume their training \(--"):
         fit_vectors(CONFIG, text, out)
     with pytest.raises(RunError, match="is finished after 4 epochs"):
         train_vectors(replace(CONFIG, epochs=9), text, out, resume=True)
-    with pytest.raises(ConfigError, match="leave out --force"):
+    with pytest.raises(ConfigError, match="--resume and --force cannot be combined"):
         fit_vectors(CONFIG, text, out, resume=True, force=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(RunError, match="holds no vectors, so it is left alone"):
+    with pytest.raises(RunError, match="exists, but it is not a folder of vectors"):
         fit_vectors(CONFIG, text, tmp_path / "mine", force=True)
     train_vectors(replace(CONFIG, seed=9), text, out, force=True)
     assert content(out)["vectors.safetensors"] != before["vectors.safetensors"]
 
 
-def test_a_resumed_run_keeps_what_the_bits_depend_on(text: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_must_have_the_same_settings(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     events = fit_vectors(CONFIG, text, out)
     while not isinstance(next(events), Counted):
         pass
     events.close()
-    with pytest.raises(ConfigError, match=r"vectors.window is 9, but .* was begun with 4"):
+    with pytest.raises(ConfigError, match=r"vectors.window is 9, but .* was started with 4"):
         fit_vectors(replace(CONFIG, window=9), text, out, resume=True)
     train = fit_vectors(replace(CONFIG, rate=0.01, epochs=3), text, out, resume=True)
     while not isinstance(next(train), Epoch):
@@ -179,23 +175,23 @@ def test_a_resumed_run_keeps_what_the_bits_depend_on(text: Path, tmp_path: Path)
     train.close()
     with pytest.raises(ConfigError, match=r"vectors.rate is 0.05, but"):
         fit_vectors(CONFIG, text, out, resume=True)
-    with pytest.raises(ConfigError, match="the text is to be read otherwise"):
+    with pytest.raises(ConfigError, match="the corpus, its settings or the tokenizer differ"):
         next(fit_vectors(replace(CONFIG, rate=0.01), tmp_path, out, resume=True))
     train_vectors(replace(CONFIG, rate=0.01, epochs=2, memory="2GB"), text, out, resume=True)
 
 
 @pytest.mark.usefixtures("in_pieces")
-def test_a_text_that_changed_meanwhile_is_refused(text: Path, tmp_path: Path) -> None:
+def test_a_changed_text_is_refused(text: Path, tmp_path: Path) -> None:
     path = written(tmp_path, text.read_bytes())
     events = fit_vectors(CONFIG, path, tmp_path / "out")
     next(events)
     events.close()
     path.write_bytes(text.read_bytes() + b" more")
-    with pytest.raises(RunError, match=r"a.txt is not the text that .* was begun with: its name"):
+    with pytest.raises(RunError, match=r"a.txt is not the file that .* was started with: its name"):
         next(fit_vectors(CONFIG, path, tmp_path / "out", resume=True))
 
 
-def test_text_is_read_packed_or_plain_whole_or_in_files(text: Path, tmp_path: Path) -> None:
+def test_compressed_and_divided_texts_give_the_same_vectors(text: Path, tmp_path: Path) -> None:
     whole = text.read_bytes()
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(whole))
     cut = whole.index(b"\n", len(whole) // 2) + 1
@@ -208,11 +204,11 @@ def test_text_is_read_packed_or_plain_whole_or_in_files(text: Path, tmp_path: Pa
         assert content(tmp_path / name) == content(tmp_path / "plain")
 
 
-# What is refused
+# Invalid texts and settings
 
 
 def refused(path: Path, config: VectorsConfig = CONFIG, **options) -> str:
-    """The sentence, and that nothing is left behind."""
+    """The error message; also check that no files are left behind."""
     out = path.parent / "refused"
     with pytest.raises(UnrolledError) as caught:
         train_vectors(config, path, out, **options)
@@ -231,41 +227,41 @@ def written(tmp_path: Path, content: bytes) -> Path:
 @pytest.mark.parametrize("content", [b"", b"\n \n\t\n"])
 def test_a_text_without_words_is_refused(tmp_path: Path, content: bytes) -> None:
     path = written(tmp_path, content)
-    assert refused(path) == "the text holds no words; give more text"
+    assert refused(path) == "the corpus contains no words; give more text"
 
 
-def test_one_word_is_refused(tmp_path: Path) -> None:
+def test_a_vocabulary_of_one_word_is_refused(tmp_path: Path) -> None:
     assert refused(written(tmp_path, b"ice"), replace(CONFIG, min_count=1)) == (
-        "the vocabulary holds one word, 'ice', and vectors compare at least two; give more text, or "
+        "the vocabulary has only one word, 'ice', but training needs at least two; give more text, or "
         "lower vectors.min_count"
     )
 
 
-def test_a_count_that_no_word_reaches_is_refused(tmp_path: Path) -> None:
+def test_a_min_count_that_no_word_reaches_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, b"ice steam ice\nice gas " * 7)
     assert refused(path, replace(CONFIG, min_count=1000)) == (
-        "no word is seen 1000 times (vectors.min_count); the most frequent is seen 21 times; give "
-        "more text, or lower the count"
+        "no word occurs 1000 times (vectors.min_count); the most frequent one occurs 21 times; give "
+        "more text, or lower vectors.min_count"
     )
 
 
 def test_a_window_larger_than_the_text_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, b"ice steam gas")
     assert refused(path, replace(CONFIG, min_count=1, window=10)) == (
-        "vectors.window is 10, but the text has only 3 words that are kept; give more text, or a "
+        "vectors.window is 10, but the text has only 3 words in the vocabulary; give more text, or a "
         "smaller window"
     )
 
 
-def test_words_that_never_meet_are_refused(tmp_path: Path) -> None:
+def test_a_text_without_pairs_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, b"ice\nsteam\n" * 40)
     assert refused(path) == (
-        "no two of the 80 words that are kept stand in one window of 4; let windows reach over line "
+        "no two of the 80 vocabulary words in the text are within a window of 4; let windows cross line "
         "ends (vectors.borders), or lower vectors.min_count"
     )
 
 
-def test_binary_junk_is_refused(tmp_path: Path) -> None:
+def test_binary_data_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, b"a b\n" + bytes(range(256)) * 9)
     assert refused(path) == f"{path}, line 2: NUL byte at byte 4; this is not a text file"
     path = written(tmp_path, b"a b\n\xff\xfe\n")
@@ -284,7 +280,7 @@ def test_one_long_line_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert same_counts(tmp_path / "line", tmp_path / "lines")
 
 
-def test_a_word_that_never_ends_is_refused(tmp_path: Path) -> None:
+def test_an_extremely_long_word_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, b"a b\n" + b"x" * 5_000_000)
     assert refused(path) == (
         f"{path}, line 2: this word is longer than 4 MB; split it, or raise UNROLLED_MAX_LINE (an "
@@ -292,27 +288,27 @@ def test_a_word_that_never_ends_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_a_full_disk_is_one_sentence_and_the_work_goes_on(
+def test_a_run_resumes_after_a_full_disk(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "LEAST_PART", 4001)
     monkeypatch.setattr(memory, "MOST_PART", 4001)
     train_vectors(CONFIG, text, tmp_path / "whole")
     out, inner = tmp_path / "out", storage.flush
-    room = 0
+    n_left = 0
 
     def full(stream: object) -> None:
-        nonlocal room
-        room -= 1
-        if not room:
+        nonlocal n_left
+        n_left -= 1
+        if not n_left:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         inner(stream)
 
     monkeypatch.setattr(storage, "flush", full)
     n_full = 0
     for files in range(3, 40, 2):
-        room = files
-        sentence = how_it_ends(text, out)
+        n_left = files
+        sentence = training_error(text, out)
         if sentence is None:
             break
         n_full += 1
@@ -323,7 +319,7 @@ def test_a_full_disk_is_one_sentence_and_the_work_goes_on(
 
 
 @pytest.mark.usefixtures("in_pieces")
-def test_a_file_that_ends_too_soon_is_noticed_as_it_is_written(text: Path, tmp_path: Path) -> None:
+def test_a_file_size_limit_is_reported(text: Path, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource", reason="only POSIX limits the size of a file")
     train_vectors(CONFIG, text, tmp_path / "whole")
     out, most = tmp_path / "out", resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -331,7 +327,7 @@ def test_a_file_that_ends_too_soon_is_noticed_as_it_is_written(text: Path, tmp_p
     for n_bytes in (round(200 * 1.3**step) for step in range(40)):
         resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, most[1]))
         try:
-            sentence = how_it_ends(text, out)
+            sentence = training_error(text, out)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, most)
         if sentence is None:
@@ -343,8 +339,8 @@ def test_a_file_that_ends_too_soon_is_noticed_as_it_is_written(text: Path, tmp_p
     assert content(out) == content(tmp_path / "whole")
 
 
-def how_it_ends(text: Path, out: Path) -> str | None:
-    """The sentence with which training ends, or None where it comes to its end."""
+def training_error(text: Path, out: Path) -> str | None:
+    """The error message of a training, or None if it succeeds."""
     try:
         train_vectors(CONFIG, text, out, resume=True)
     except RunError as error:
@@ -352,7 +348,7 @@ def how_it_ends(text: Path, out: Path) -> str | None:
     return None
 
 
-def test_what_is_damaged_is_named(text: Path, tmp_path: Path) -> None:
+def test_damaged_files_are_reported(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     events = fit_vectors(CONFIG, text, out)
     while not isinstance(next(events), Epoch):
@@ -412,7 +408,7 @@ def test_what_is_damaged_is_named(text: Path, tmp_path: Path) -> None:
         ("save_every_n_seconds", -1.0, "at least 0"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(name: str, value: object, wanted: str) -> None:
+def test_an_invalid_setting_is_reported(name: str, value: object, wanted: str) -> None:
     with pytest.raises(ConfigError) as caught:
         VectorsConfig(**{name: value})  # type: ignore[arg-type]
     shown = repr(value) if isinstance(value, str) else str(value)
@@ -422,7 +418,7 @@ def test_a_setting_that_cannot_be_is_named(name: str, value: object, wanted: str
 # The command
 
 
-def test_the_command_trains_and_says_so(
+def test_the_command_trains_and_reports_progress(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -433,11 +429,11 @@ def test_the_command_trains_and_says_so(
     assert "different · vocabulary " in printed[0]
     assert printed[1].startswith("epoch 1 of 2 · loss ")
     assert printed[-1].startswith(f"{out}: ")
-    right = replace(CONFIG, epochs=2, symmetric=False)
-    train_vectors(right, CorpusConfig(train=(str(text),)), tmp_path / "right")
-    assert content(out) == content(tmp_path / "right")
+    same = replace(CONFIG, epochs=2, symmetric=False)
+    train_vectors(same, CorpusConfig(train=(str(text),)), tmp_path / "same")
+    assert content(out) == content(tmp_path / "same")
     assert cli.main(arguments) == 2
-    assert capsys.readouterr().err.startswith(f"unrolled: {out} already holds vectors")
+    assert capsys.readouterr().err.startswith(f"unrolled: {out} already contains vectors")
 
 
 @pytest.mark.parametrize(
@@ -447,16 +443,16 @@ def test_the_command_trains_and_says_so(
         (["no.txt"], "no.txt: no such file"),
         (
             ["s3://a/b.txt"],
-            "s3://a/b.txt: a URL is read on a cluster; give one (--cluster ADDRESS)",
+            "s3://a/b.txt is a URL, which can only be read on a cluster; give one (--cluster ADDRESS)",
         ),
         (["{text}", "--size", "0"], "--size must be at least 1, got 0"),
         (
             ["{text}", "--min-count", "99999"],
-            "no word is seen 99999 times (--min-count); the",
+            "no word occurs 99999 times (--min-count); the",
         ),
     ],
 )
-def test_the_command_refuses_in_one_sentence(
+def test_the_command_reports_errors_on_one_line(
     text: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -473,7 +469,7 @@ def test_the_command_refuses_in_one_sentence(
     assert not list(tmp_path.rglob("*.toml"))
 
 
-def test_nothing_of_it_imports_torch(text: Path, tmp_path: Path) -> None:
+def test_training_vectors_does_not_import_torch(text: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom unrolled.vectors.train import train_vectors\n"
         "from unrolled.vectors.config import VectorsConfig\n"
@@ -483,9 +479,7 @@ def test_nothing_of_it_imports_torch(text: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(text), str(tmp_path / "out")], check=True)
 
 
-def test_vectors_are_replaced_only_where_there_is_something_better(
-    text: Path, tmp_path: Path
-) -> None:
+def test_vectors_are_not_replaced_after_an_error(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     train_vectors(CONFIG, text, out)
     before = content(out)
@@ -502,13 +496,13 @@ def test_vectors_are_replaced_only_where_there_is_something_better(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_unfinished_vectors_do_not_take_the_place_of_finished_ones(
+def test_finished_vectors_are_kept_until_new_counts_exist(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, other = tmp_path / "out", replace(CONFIG, seed=7)
     train_vectors(CONFIG, text, out)
     before = content(out)
-    for _ in range(3):  # the first puts them aside, and later ones find them there
+    for _ in range(3):  # the first start moves them aside, later ones leave them there
         events = fit_vectors(other, text, out, force=True)
         next(events)
         events.close()
@@ -523,9 +517,7 @@ def test_unfinished_vectors_do_not_take_the_place_of_finished_ones(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_an_empty_folder_is_written_into_and_a_refusal_leaves_it_empty(
-    text: Path, tmp_path: Path
-) -> None:
+def test_an_empty_output_folder_is_used(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     same_folder = out.stat().st_ino
@@ -538,12 +530,12 @@ def test_an_empty_folder_is_written_into_and_a_refusal_leaves_it_empty(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_link_stays_and_vectors_go_where_it_leads(text: Path, tmp_path: Path) -> None:
+def test_a_link_as_output_folder_is_followed(text: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     real, link = tmp_path / "disk" / "real", tmp_path / "link"
     link.symlink_to(real)
-    for there in (False, True):  # it leads to nothing at first, and then to vectors
-        events = fit_vectors(CONFIG, text, link, force=there)
+    for exists in (False, True):  # the target does not exist at first; then it contains vectors
+        events = fit_vectors(CONFIG, text, link, force=exists)
         next(events)
         with pytest.raises(RunError, match="real is being written by this process"):
             next(fit_vectors(CONFIG, text, real, force=True))
@@ -554,7 +546,7 @@ def test_a_link_stays_and_vectors_go_where_it_leads(text: Path, tmp_path: Path) 
     assert [path.name for path in real.parent.iterdir()] == ["real"]
 
 
-def test_a_folder_of_texts_may_hold_the_vectors(text: Path, tmp_path: Path) -> None:
+def test_the_output_folder_may_be_in_the_corpus_folder(text: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "texts"
     corpus.mkdir()
     (corpus / "a.txt").write_bytes(text.read_bytes())
@@ -567,12 +559,12 @@ def test_a_folder_of_texts_may_hold_the_vectors(text: Path, tmp_path: Path) -> N
     assert content(out) == content(tmp_path / "apart")
     train_vectors(CONFIG, corpus, out, force=True)
     assert content(out) == content(tmp_path / "apart")
-    with pytest.raises(DataError, match="the vectors go here, so that its files are no text; give"):
+    with pytest.raises(DataError, match="all files of the corpus are in the output folder"):
         train_vectors(CONFIG, out, out, force=True)
     assert content(out) == content(tmp_path / "apart")
 
 
-def test_another_number_of_files_is_refused_with_a_way_out(text: Path, tmp_path: Path) -> None:
+def test_another_number_of_files_is_refused(text: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "texts"
     corpus.mkdir()
     (corpus / "a.txt").write_bytes(text.read_bytes())
@@ -583,14 +575,12 @@ def test_another_number_of_files_is_refused_with_a_way_out(text: Path, tmp_path:
     with pytest.raises(RunError) as caught:
         train_vectors(CONFIG, corpus, tmp_path / "out", resume=True)
     assert str(caught.value) == (
-        f"{tmp_path}/out was begun with 1 files, but 2 are given; give the same, or choose another name "
-        "(--out)"
+        f"{tmp_path}/out was started with 1 file, but 2 are given; give the same, or choose another "
+        "output folder (--out)"
     )
 
 
-def test_what_goes_on_without_a_record_has_one_that_knows_its_text(
-    text: Path, tmp_path: Path
-) -> None:
+def test_a_run_resumed_without_a_record_records_its_text(text: Path, tmp_path: Path) -> None:
     path, out = written(tmp_path, text.read_bytes()), tmp_path / "out"
     out.mkdir()
     (out / "vectors.toml").write_text(settings.to_toml(CONFIG), encoding="utf-8")
@@ -598,21 +588,21 @@ def test_what_goes_on_without_a_record_has_one_that_knows_its_text(
     next(events)
     events.close()
     path.write_bytes(text.read_bytes() + b" more")
-    with pytest.raises(RunError, match=r"a.txt is not the text that .* was begun with: its name"):
+    with pytest.raises(RunError, match=r"a.txt is not the file that .* was started with: its name"):
         next(fit_vectors(CONFIG, path, out, resume=True))
 
 
-def test_epochs_that_are_done_are_not_taken_back(text: Path, tmp_path: Path) -> None:
+def test_fewer_epochs_than_already_trained_are_refused(text: Path, tmp_path: Path) -> None:
     events = fit_vectors(replace(CONFIG, epochs=5), text, tmp_path / "out")
     for event in events:
         if isinstance(event, Epoch) and event.epoch == 3:
             break
     events.close()
-    with pytest.raises(ConfigError, match=r"vectors.epochs is 2, but .* has 3 epochs behind it"):
+    with pytest.raises(ConfigError, match=r"vectors.epochs is 2, but .* already trained for 3 ep"):
         train_vectors(replace(CONFIG, epochs=2), text, tmp_path / "out", resume=True)
 
 
-def test_a_separator_ends_a_document_without_a_line_end_too(tmp_path: Path) -> None:
+def test_a_separator_needs_no_line_end_at_the_end_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("a b a b\n***\na b\n***", encoding="utf-8")
     corpus = CorpusConfig(train=(str(path),), documents="separator", separator="***")
@@ -622,7 +612,7 @@ def test_a_separator_ends_a_document_without_a_line_end_too(tmp_path: Path) -> N
     assert text == "a\t3\nb\t3\n"
 
 
-def test_a_line_of_the_journal_that_a_kill_tore_is_of_no_part(text: Path, tmp_path: Path) -> None:
+def test_an_incomplete_last_line_of_the_journal_is_ignored(text: Path, tmp_path: Path) -> None:
     train_vectors(CONFIG, text, tmp_path / "whole")
     for torn in (b"[12, 3, [0, 99", b'[12, 3, [0, 99, 1, "", false], 0.5]', b"\0\0\0\n"):
         out = tmp_path / str(len(torn))
@@ -636,7 +626,7 @@ def test_a_line_of_the_journal_that_a_kill_tore_is_of_no_part(text: Path, tmp_pa
 
 
 @pytest.mark.usefixtures("in_pieces")
-def test_the_record_says_who_made_it_and_does_not_grow_with_the_text(
+def test_the_record_has_sessions_and_a_constant_size(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unrolled.text.corpus.files._BLOCK", 997)
@@ -655,10 +645,10 @@ def test_the_record_says_who_made_it_and_does_not_grow_with_the_text(
     assert record["sessions"][0]["instruction_set"] == "plain"
 
 
-# One writer
+# Locks
 
 
-def test_two_cannot_write_one_folder(
+def test_two_trainings_cannot_write_one_folder(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "out"
@@ -677,8 +667,8 @@ def test_two_cannot_write_one_folder(
     assert cli.main(arguments) == 2
     assert re.fullmatch(f"unrolled: {sentence}\n", capsys.readouterr().err)
     events.close()
-    # What was free when it was asked for is not when its turn comes.
-    with pytest.raises(RunError, match="already holds vectors"):
+    # The folder was free when `fit_vectors` was called, but no longer when the events are read.
+    with pytest.raises(RunError, match="already contains vectors"):
         next(other)
     train_vectors(CONFIG, text, out, resume=True)
     assert [path.name for path in out.parent.iterdir()] == ["out"]
@@ -695,7 +685,7 @@ def test_two_cannot_write_one_folder(
         (errno.EOPNOTSUPP, False),
     ],
 )
-def test_where_there_are_no_locks_nobody_is_shut_out(
+def test_file_systems_without_locks_are_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_taken: bool
 ) -> None:
     def refuse(*_: int) -> None:
@@ -712,7 +702,7 @@ def test_where_there_are_no_locks_nobody_is_shut_out(
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_process_leaves_nothing_locked(text: Path, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_no_lock(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     child = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(text), str(out)], stdout=subprocess.PIPE
@@ -730,16 +720,16 @@ def test_a_killed_process_leaves_nothing_locked(text: Path, tmp_path: Path) -> N
     train_vectors(CONFIG, text, out, resume=True)
 
 
-def test_a_refusal_leaves_no_folders_behind(tmp_path: Path) -> None:
+def test_an_error_leaves_no_folders_behind(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         train_vectors(CONFIG, tmp_path / "no.txt", tmp_path / "a" / "b" / "c")
     assert list(tmp_path.iterdir()) == []
 
 
-# What is not finite
+# Numbers that are not finite
 
 
-def test_vectors_that_are_not_finite_are_neither_saved_nor_finished(
+def test_vectors_that_are_not_finite_are_not_saved(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inner = train_stage.train_epoch
@@ -747,7 +737,7 @@ def test_vectors_that_are_not_finite_are_neither_saved_nor_finished(
     def broken(pairs, parameters, epoch, *rest):
         loss = inner(pairs, parameters, epoch, *rest)
         if epoch == 2:
-            parameters.sides[1].vectors[3, 0, 4] = np.inf  # of the word of rank 3
+            parameters.sides[1].vectors[3, 0, 4] = np.inf  # of the word with rank 3
         return loss
 
     out = tmp_path / "out"
@@ -760,7 +750,7 @@ def test_vectors_that_are_not_finite_are_neither_saved_nor_finished(
         sentence, command, _ = str(caught.value).split("`")
         assert sentence == (
             f"epoch 2: the context vector of '{word}' is not finite; lower vectors.rate or "
-            "vectors.clip, as by "
+            "vectors.clip, for example: "
         )
         assert command.startswith(
             f"unrolled vectors train --counts {out} --out {out}-again --rate 0.025"

@@ -1,4 +1,4 @@
-"""What a training of vectors may remove and overwrite: what it wrote, inside its folder, nothing else."""
+"""Training only removes or overwrites files that it wrote, inside its folder."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def words(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out(words: Path, tmp_path: Path) -> Path:
-    """Vectors, finished."""
+    """A folder of finished vectors."""
     train_vectors(CONFIG, words, tmp_path / "out")
     return tmp_path / "out"
 
 
 @pytest.fixture
 def begun(words: Path, tmp_path: Path) -> Path:
-    """Vectors that were closed after an epoch."""
+    """A folder of vectors whose training was stopped after an epoch."""
     events = fit_vectors(CONFIG, words, tmp_path / "begun")
     while not isinstance(next(events), Epoch):
         pass
@@ -47,7 +47,7 @@ def begun(words: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def precious(tmp_path: Path) -> Iterator[Path]:
-    """Files and folders that no test may change."""
+    """Files and folders that must not change."""
     folder = tmp_path / "precious"
     for name in ("parts.jsonl", "rows.npy", "part-000000", "sums-0-000000/rows.npy", "record.json"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def refused(call: Callable[[], object], folder: Path) -> str:
 
 @pytest.mark.parametrize("text", ["", 'title = "site"\n', "window = 4\nsize = 3\n", "# Unrolled\n"])
 @pytest.mark.parametrize("force", [False, True])
-def test_a_folder_with_some_settings_holds_no_vectors(
+def test_a_folder_with_another_vectors_toml_is_refused(
     words: Path, tmp_path: Path, text: str, force: bool
 ) -> None:
     folder = tmp_path / "proj"
@@ -82,11 +82,13 @@ def test_a_folder_with_some_settings_holds_no_vectors(
     (folder / "vectors.toml").write_text(text, encoding="utf-8")
     (folder / "main.rs").write_text("code", encoding="utf-8")
     sentence = refused(lambda: fit_vectors(CONFIG, words, folder, force=force), folder)
-    assert sentence.startswith(f"{folder} exists and holds no vectors, so it is left alone")
+    assert sentence.startswith(
+        f"{folder} exists, but it is not a folder of vectors; choose another"
+    )
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "counts/notes.txt", "work/mine/a.txt", ".git/HEAD"])
-def test_vectors_beside_something_else_are_not_replaced(words: Path, out: Path, name: str) -> None:
+def test_a_folder_with_other_files_is_not_replaced(words: Path, out: Path, name: str) -> None:
     (out / name).parent.mkdir(parents=True, exist_ok=True)
     (out / name).write_text("mine", encoding="utf-8")
     sentence = refused(lambda: train_vectors(CONFIG, words, out, force=True), out)
@@ -94,7 +96,7 @@ def test_vectors_beside_something_else_are_not_replaced(words: Path, out: Path, 
     assert str(out / name).startswith(sentence.split(" does not belong")[0])
 
 
-def test_a_text_in_the_folder_is_not_replaced_by_its_vectors(words: Path, out: Path) -> None:
+def test_a_corpus_in_the_folder_is_not_replaced(words: Path, out: Path) -> None:
     inside = out / "words.txt"
     shutil.copy(words, inside)
     refused(lambda: train_vectors(CONFIG, inside, out, force=True), out)
@@ -102,7 +104,7 @@ def test_a_text_in_the_folder_is_not_replaced_by_its_vectors(words: Path, out: P
 
 @posix
 @pytest.mark.parametrize("name", ["counts", "work"])
-def test_a_link_in_place_of_a_folder_is_not_followed(
+def test_a_link_instead_of_a_folder_is_not_followed(
     words: Path, begun: Path, precious: Path, name: str
 ) -> None:
     shutil.rmtree(begun / name)
@@ -136,7 +138,7 @@ def test_no_file_is_written_through_a_link(
 
 @posix
 @pytest.mark.parametrize("kind", ["link", "folder", "file"])
-def test_what_has_the_name_of_the_replaced_and_is_not_ours_stays(
+def test_foreign_files_in_the_place_of_replaced_vectors_stay(
     words: Path, out: Path, precious: Path, kind: str
 ) -> None:
     aside = out.with_name(".out.replaced")
@@ -153,7 +155,7 @@ def test_what_has_the_name_of_the_replaced_and_is_not_ours_stays(
     assert content(out.parent) == before
 
 
-def test_vectors_of_an_older_version_are_recognised(words: Path, out: Path) -> None:
+def test_vectors_of_an_older_version_are_recognized(words: Path, out: Path) -> None:
     path = out / "vectors.toml"
     assert path.read_text(encoding="utf-8").startswith(f"{BEGIN_OF_CONFIG}\n")
     path.write_text(settings.to_toml(CONFIG), encoding="utf-8")
@@ -162,7 +164,7 @@ def test_vectors_of_an_older_version_are_recognised(words: Path, out: Path) -> N
     train_vectors(CONFIG, words, out, force=True)
 
 
-def test_all_that_stands_in_a_folder_of_vectors_is_known(
+def test_training_never_writes_unknown_files(
     words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from unrolled import storage

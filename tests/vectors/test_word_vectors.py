@@ -1,4 +1,4 @@
-"""Neighbours and analogies equal those that float64 and no haste would find; nothing of V × V exists."""
+"""Neighbours and analogies equal those of a float64 reference; no V × V matrix is made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def vectors_of(n_words: int = V, width: int = D, seed: int = 1) -> WordVectors:
 
 
 def cosines_of(vectors: WordVectors) -> np.ndarray:
-    """All of them, in float64: the definition."""
+    """All cosines in float64: the reference."""
     matrix = vectors.matrix.astype(np.float64)
     unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
     return unit @ unit.T
@@ -36,7 +36,7 @@ def best(scores: np.ndarray, k: int, without: tuple[int, ...]) -> list[tuple[str
 
 @pytest.fixture(params=[1 << 22, 40, 3])
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole vocabulary in one block, in several, in blocks of one row."""
+    """Search in one block, in several blocks, and in blocks of one row."""
     monkeypatch.setattr(word_vectors, "_FLOATS", request.param)
 
 
@@ -47,7 +47,7 @@ def same(found: list[tuple[str, float]], expected: list[tuple[str, float]]) -> N
 
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("k", [1, 7, V - 1])
-def test_neighbours_are_the_words_of_largest_cosine(k: int) -> None:
+def test_neighbours_have_the_largest_cosines(k: int) -> None:
     vectors = vectors_of()
     cosines = cosines_of(vectors)
     for word in (0, 42, V - 1):
@@ -56,7 +56,7 @@ def test_neighbours_are_the_words_of_largest_cosine(k: int) -> None:
 
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("k", [1, 5])
-def test_analogies_are_those_of_the_definitions(k: int) -> None:
+def test_analogies_follow_their_definitions(k: int) -> None:
     vectors = vectors_of()
     cosines = cosines_of(vectors)
     matrix = vectors.matrix.astype(np.float64)
@@ -72,7 +72,7 @@ def test_analogies_are_those_of_the_definitions(k: int) -> None:
 
 
 @pytest.mark.usefixtures("blocks")
-def test_many_questions_at_once_are_answered_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batched_questions_have_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_vectors, "_QUERIES", 11)
     vectors = vectors_of()
     asked = np.random.default_rng(5).permuted(np.tile(np.arange(V), (37, 1)), axis=1)[:, :3]
@@ -87,7 +87,7 @@ def test_many_questions_at_once_are_answered_as_one_by_one(monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("blocks")
-def test_of_equal_scores_the_first_words_are_found() -> None:
+def test_ties_are_resolved_by_word_order() -> None:
     matrix = np.zeros((20, 2), np.float32)
     matrix[:, 0] = 1
     matrix[0] = 0.5, 0
@@ -98,7 +98,7 @@ def test_of_equal_scores_the_first_words_are_found() -> None:
         ][:k]
 
 
-def test_there_are_no_more_neighbours_than_words() -> None:
+def test_k_may_exceed_the_number_of_words() -> None:
     vectors = vectors_of(4)
     assert len(vectors.nearest("w0", 99)) == 3
     assert len(vectors.analogy("w0", "w1", "w2", 99)) == 1
@@ -108,7 +108,7 @@ def test_there_are_no_more_neighbours_than_words() -> None:
     assert len(vectors.analogy("w1", "w2", "w3", k=10**30)) == len(vectors) - 3
 
 
-def test_a_word_without_length_is_like_nothing() -> None:
+def test_a_zero_vector_has_cosine_zero() -> None:
     matrix = np.array([[1, 0], [0, 0], [-1, 0.5]], np.float32)
     vectors = WordVectors(["a", "zero", "b"], matrix)
     assert vectors.similarity("a", "zero") == 0.0
@@ -141,7 +141,7 @@ def test_neighbours_of_any_vector() -> None:
         ("", ""),
     ],
 )
-def test_an_unknown_word_is_answered_with_one_written_alike(word: str, hint: str) -> None:
+def test_a_similar_word_is_suggested_for_an_unknown_one(word: str, hint: str) -> None:
     vectors = WordVectors(["paris", "USA", "london"], np.eye(3, dtype=np.float32))
     assert word not in vectors
     with pytest.raises(ConfigError) as raised:
@@ -149,7 +149,7 @@ def test_an_unknown_word_is_answered_with_one_written_alike(word: str, hint: str
     assert str(raised.value) == f"no vector for '{word}'{hint}"
 
 
-def test_what_cannot_be_asked_is_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     vectors = vectors_of(5)
     with pytest.raises(ConfigError, match=r"^k must be at least 1, got 0$"):
         vectors.nearest("w1", 0)
@@ -165,7 +165,7 @@ def test_what_cannot_be_asked_is_refused() -> None:
         WordVectors(vectors.words, matrix).nearest("w1")
 
 
-def test_words_are_found_as_written_and_else_in_lower_case() -> None:
+def test_find_falls_back_to_lower_case() -> None:
     vectors = WordVectors(["us", "US", "paris"], np.eye(3, dtype=np.float32))
     assert [vectors.find(word) for word in ("us", "US", "Us", "Paris", "PARIS", "rome")] == [
         0,
@@ -177,12 +177,12 @@ def test_words_are_found_as_written_and_else_in_lower_case() -> None:
     ]
 
 
-def test_of_a_word_given_twice_the_first_counts() -> None:
+def test_the_first_vector_of_a_duplicate_word_is_used() -> None:
     vectors = WordVectors(["a", "b", "a"], np.eye(3, dtype=np.float32))
     assert vectors["a"].tolist() == [1, 0, 0]
 
 
-def test_the_first_words_alone_are_searched() -> None:
+def test_first_limits_the_search() -> None:
     vectors = vectors_of()
     first = vectors.first(30)
     assert len(first) == 30
@@ -190,20 +190,20 @@ def test_the_first_words_alone_are_searched() -> None:
     same(first.nearest("w3", 5), best(cosines_of(vectors)[3, :30], 5, (3,)))
 
 
-def test_vectors_are_loaded_with_what_is_to_be_told(tmp_path: Path) -> None:
+def test_vectors_are_loaded_with_notes(tmp_path: Path) -> None:
     path = tmp_path / "v.txt"
     path.write_text("ice 1 2\nfire 3 4\nice 5 6\n", encoding="utf-8")
     vectors = WordVectors.load(path)
     assert (len(vectors), vectors.width, vectors["fire"].tolist()) == (2, 2, [3.0, 4.0])
     assert vectors.notes == (
-        f"{path}, line 3: 1 word there before, first 'ice'; the first vector of each stays",
+        f"{path}, line 3: 1 duplicate word, the first is 'ice'; the first vector of each is used",
     )
     assert WordVectors.load(path, limit=1).words == ["ice"]
-    with pytest.raises(DataError, match="none of the words to keep is in this file"):
+    with pytest.raises(DataError, match="the file contains none of the words to keep"):
         WordVectors.load(path, {"water"})
 
 
-def test_a_search_of_a_mapped_matrix_holds_blocks_alone(tmp_path: Path) -> None:
+def test_searching_a_mapped_matrix_only_loads_blocks(tmp_path: Path) -> None:
     n, width = 60_000, 64
     generator = np.random.default_rng(3)
     matrix = generator.normal(size=(n, width)).astype(np.float32)
@@ -215,10 +215,10 @@ def test_a_search_of_a_mapped_matrix_holds_blocks_alone(tmp_path: Path) -> None:
     vectors.analogies(asked)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 80_000_000, "a fifth of 300 × V scores of three products"
+    assert peak < 80_000_000, "a fifth of all scores, 300 × V of three products"
 
 
-def test_a_search_sees_a_matrix_that_changed_in_place() -> None:
+def test_a_search_uses_changes_of_the_matrix_in_place() -> None:
     matrix = np.array([[1, 0], [2, 0.5], [0, 3]], np.float32)
     vectors = WordVectors(["a", "b", "c"], matrix)
     assert vectors.nearest("a", 1)[0].word == "b"
@@ -229,14 +229,14 @@ def test_a_search_sees_a_matrix_that_changed_in_place() -> None:
     vectors.matrix = np.array([[1, 0], [7, 0], [0, 3]], np.float32)
     assert vectors.nearest("a", 1) == [("b", 1.0)]
     closed = matrix[:]
-    closed.flags.writeable = False  # its owner can still write
+    closed.flags.writeable = False  # the base array is still writable
     view = WordVectors(["a", "b", "c"], closed)
     assert view.nearest("a", 1) == [("c", 1.0)]
     matrix[:] = matrix[[0, 2, 1]]
     assert view.nearest("a", 1) == [("b", 1.0)]
 
 
-def test_nobody_writes_into_loaded_vectors(tmp_path: Path) -> None:
+def test_loaded_vectors_are_read_only(tmp_path: Path) -> None:
     path = tmp_path / "some.txt"
     path.write_text("a 1 0\nb 2 0\n", encoding="utf-8")
     vectors = WordVectors.load(path)

@@ -1,4 +1,4 @@
-"""Words and numbers that are hard to keep, and what is said of a file."""
+"""Words and numbers that are difficult to store, and helpers for messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS = [
 
 
 def matrix_of(n_words: int, width: int = 7) -> np.ndarray:
-    """Numbers of every size that float32 has."""
+    """Numbers of every magnitude of float32."""
     generator = np.random.default_rng(n_words)
     exponents = generator.integers(-44, 38, (n_words, width))
     values = generator.normal(size=(n_words, width)) * 10.0**exponents
@@ -40,7 +40,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def refusal(path: Path, **settings) -> str:
-    """What `read_vectors` says of a file, without the folder it lies in."""
+    """The error message of `read_vectors`, without the folder of the file."""
     with pytest.raises(DataError) as raised:
         read_vectors(path, **settings)
     return str(raised.value).replace(f"{path.parent}/", "")

@@ -1,3 +1,3 @@
-"""Data sets that the toolkit generates."""
+"""Generated data sets."""
 
 from unrolled.samples.phrasebook.generator import Phrase, Phrasebook, count, generate, lemmas, write

@@ -1,4 +1,4 @@
-"""A sample with a dozen target words: commands, and the steps that carry them out.
+"""Generated commands and the steps that carry them out: a data set with a dozen target words.
 
     jump twice and walk left after run thrice       RUN RUN RUN JUMP JUMP LEFT WALK
 
@@ -9,14 +9,14 @@ The design follows SCAN (Lake and Baroni 2018). The grammar:
     phrase  = verb [turn] [count [count]]           two counts multiply: "twice thrice" is 6 times
     turn    = side | "opposite" side | "around" side
 
-"walk left" is one turn and one step, "walk opposite left" two turns and one step, "walk around left" four
-times a turn and a step.
+"walk left" is one turn and one step, "walk opposite left" is two turns and one step, "walk around left"
+is a turn and a step, four times.
 
-Answers have up to `MAX_STEPS` steps, and the target vocabulary is small. That is hard for beam search: at
-every step some ends of sentence are among the best continuations, however improbable they are.
+Targets have up to `MAX_STEPS` steps, and the target vocabulary is small. This is difficult for beam
+search: at every step, the end of the sentence is among the best continuations, even if it is improbable.
 
-No two phrases are joined by the same word in two parts, so a test command has no join that a
-training command has.
+The splits share no combination of two phrases and the word that joins them, so a test command has no
+combination that occurs in the training set.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from unrolled.samples.phrasebook.sentence_state import Part, SentenceState
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
 VERBS = ("walk", "run", "jump", "look", "hop", "crawl", "wave", "clap", "bow", "spin")
-"""Each is carried out as a step of the same name in capitals."""
+"""Each verb is carried out as a step of the same name in capital letters."""
 
 SIDES = ("left", "right")
 
 COUNTS = {"twice": 2, "thrice": 3}
 
 MAX_STEPS = 50
-"""Commands that take more steps are not written."""
+"""Commands with more steps are left out."""
 
-_MOST_DRAWS = 400  # of a phrase, until one may follow
-_MOST_TRIES = 2_000  # a part with no new command among so many drawn is taken to have none left
+_MOST_DRAWS = 400  # attempts to draw a phrase that is allowed to follow
+_MOST_TRIES = 2_000  # if so many draws give no new command, all commands of a split have been drawn
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command and the steps that carry it out, as words separated by single spaces."""
+    """A command and its steps, each as words separated by single spaces."""
 
     text: str
     steps: str
@@ -55,7 +55,7 @@ class Command:
 
 @dataclass(frozen=True)
 class CommandSample:
-    """Three parts without a common command."""
+    """Three splits without common commands."""
 
     train: list[Command]
     valid: list[Command]
@@ -65,19 +65,19 @@ class CommandSample:
 def generate(
     n_train: int = 8_000, n_valid: int = 500, n_test: int = 1_000, seed: int = 1
 ) -> CommandSample:
-    """Write the sample; the same arguments give the same commands on every machine.
+    """Generate the sample; the same arguments give the same commands on every machine.
 
-    Each part has its own stream of chance, so a longer training part begins with the shorter one and
-    leaves validation and test as they are.
+    Each split has its own random stream, so a larger training set begins with the smaller one, and the
+    validation and test sets do not depend on its size.
 
     Args:
-        n_train: commands to learn from.
-        n_valid: commands to choose by.
-        n_test: commands to report on.
-        seed: of all chance.
+        n_train: number of training commands.
+        n_valid: number of validation commands.
+        n_test: number of test commands.
+        seed: random seed.
 
     Raises:
-        ConfigError: a negative number, or more commands than the grammar has.
+        ConfigError: a number is negative, or larger than the number of commands of the grammar.
 
     >>> generate(n_train=0, n_valid=0, n_test=1).test
     [Command(text='walk twice thrice', steps='WALK WALK WALK WALK WALK WALK')]
@@ -94,7 +94,7 @@ def write(folder: str | PathLike[str], sample: CommandSample) -> None:
     """Write train.tsv, valid.tsv and test.tsv, with a header line `command<tab>steps`.
 
     Raises:
-        DataError: the folder cannot be made or written.
+        DataError: the folder cannot be created or written.
     """
     contents = {}
     for part in PARTS:
@@ -138,8 +138,8 @@ def _part(part: Part, n_commands: int, seed: int) -> list[Command]:
         n_tries += 1
         if n_tries > _MOST_TRIES:
             raise ConfigError(
-                f"the sample has no more than {len(commands)} commands for {part} where "
-                f"{n_commands} are asked for; ask for fewer"
+                f"the sample has only {len(commands)} commands for {part}, but {n_commands} are "
+                "requested; request fewer"
             )
         text = _command(state)
         steps = carry_out(text) if text else []
@@ -150,7 +150,7 @@ def _part(part: Part, n_commands: int, seed: int) -> list[Command]:
 
 
 def _command(state: SentenceState) -> str:
-    """A command; "" where none of the phrases drawn may stand in this part."""
+    """A random command; "" if none of the drawn phrases is allowed in this split."""
     first, after, second = state.chance(0.5), state.chance(0.6), state.chance(0.5)
     joins = [*["and"] * first, *["after"] * after, *["and"] * (second and after)]
     command = phrase = _phrase_after(state, "", "") if not joins else _phrase(state)
@@ -163,9 +163,9 @@ def _command(state: SentenceState) -> str:
 
 
 def _phrase_after(state: SentenceState, phrase: str, join: str) -> str:
-    """A phrase that may be joined to another one in this part; "" where none was drawn."""
-    drawn = (_phrase(state) for _ in range(_MOST_DRAWS))
-    return next((each for each in drawn if state.allows(phrase, join, each)), "")
+    """A random phrase that may follow another one in this split; "" if none was drawn."""
+    candidates = (_phrase(state) for _ in range(_MOST_DRAWS))
+    return next((other for other in candidates if state.allows(phrase, join, other)), "")
 
 
 def _phrase(state: SentenceState) -> str:

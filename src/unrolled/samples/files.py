@@ -1,4 +1,4 @@
-"""The parts of a sample as files."""
+"""Write the splits of a sample to files."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from unrolled.errors import DataError
 def write_parts(
     folder: str | PathLike[str], contents: Mapping[str, str], what: str = "the sample"
 ) -> None:
-    """Write files in UTF-8 with LF at the end of lines, the same bytes on every machine.
+    """Write files in UTF-8 with LF line ends, the same bytes on every machine.
 
     Args:
-        folder: where; made if it is not there.
-        contents: by the name of the file.
-        what: they are, for messages.
+        folder: output folder; created if it does not exist.
+        contents: contents by file name.
+        what: name of the contents, for messages.
 
     Raises:
-        DataError: the folder cannot be made or written, or a file of this name with another content is
-            there; then nothing is written.
+        DataError: the folder cannot be created or written, or a file exists with another content; then
+            nothing is written.
     """
     folder = Path(folder)
     encoded = {name: content.encode("utf-8") for name, content in contents.items()}
     try:
-        there = {name: (folder / name).read_bytes() for name in encoded if (folder / name).exists()}
-        for name, content in there.items():
+        existing = {
+            name: (folder / name).read_bytes() for name in encoded if (folder / name).exists()
+        }
+        for name, content in existing.items():
             if content != encoded[name]:
                 raise DataError(
-                    f"already there with other content than {what}; choose another folder, or move it",
+                    f"the file exists with other content than {what}; choose another folder, or move it",
                     folder / name,
                 )
         storage.make_folder(folder)
-        for name in encoded.keys() - there.keys():
+        for name in encoded.keys() - existing.keys():
             with storage.whole(folder / name) as stream:
                 stream.write(encoded[name])
     except OSError as error:
         raise DataError(
-            f"cannot write {what} here ({error.strerror}); choose another folder", folder
+            f"cannot write {what} to this folder ({error.strerror}); choose another folder", folder
         ) from error

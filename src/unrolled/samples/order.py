@@ -1,24 +1,24 @@
-"""A sample in which only the order of the words tells what is meant.
+"""Generated sentences in which only word order determines the label.
 
-Sentences come in pairs: the same words, the opposite verdict on the same thing.
+Sentences come in pairs, with the same words and opposite opinions about the same thing.
 
     honestly this phone is no good              negative
     no this phone is honestly good              positive
 
-Both sentences of a pair are in the same part, so every bag of words occurs equally often under both
-labels, in training, validation and test alike: whatever a model that counts words has learned, it is
-right in one sentence of two. Three kinds of pairs are harder and harder for n-grams. In the first, a
-bigram tells ("no good"). In the second, the two sentences share all their bigrams, in the third their
-trigrams too, and some share all n-grams up to six words:
+Both sentences of a pair are in the same split. So every bag of words occurs equally often with both
+labels in the training, validation and test sets, and a model that counts words has an accuracy of 50 %.
+There are three kinds of pairs, which are increasingly difficult for n-grams. In the first, a bigram
+decides ("no good"). In the second, both sentences have the same bigrams, and in the third the same
+trigrams too; some have the same n-grams up to six words:
 
     in the end i found the soup good in every way even if at first i found the soup bad in every way
     in the end i found the soup bad in every way even if at first i found the soup good in every way
 
-Sentences are written as quick messages are, in lower case and without punctuation marks, so that the bag
-is the same however text is cut into tokens.
+Sentences are in lower case and without punctuation marks, like short messages, so that the bag of words
+does not depend on the tokenizer.
 
-No thing (phone) is judged by the same pair of opposites (good, bad) in two parts, so a test sentence says
-what no training sentence says, in words that training sentences know.
+No thing (phone) is described with the same pair of opposites (good, bad) in two splits, so test sentences
+combine words from the training set in new ways.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ Verdict = Literal["positive", "negative"]
 
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
-_MOST_TRIES = 20_000  # a part that has no new pair among so many drawn is taken to have none left
+_MOST_TRIES = 20_000  # if so many draws give no new pair, all pairs of a split have been drawn
 
 
 @dataclass(frozen=True)
 class OrderSentence:
-    """A sentence, what it says of its thing, and how far counting n-grams gets.
+    """A sentence with its label and its difficulty for n-grams.
 
     Args:
         text: words in lower case, separated by single spaces.
-        label: the verdict.
-        n_shared: the largest n such that the other sentence of the pair has the same n-grams, each
-            equally often, and so for every smaller n. At least 1.
+        label: the label.
+        n_shared: the largest n such that both sentences of the pair have the same n-grams, each equally
+            often, also for every smaller n. At least 1.
     """
 
     text: str
@@ -62,7 +62,7 @@ class OrderSentence:
 
 @dataclass(frozen=True)
 class OrderSample:
-    """Three parts, in each of which the sentences of a pair stand one after the other."""
+    """Three splits, in which the sentences of a pair are adjacent."""
 
     train: list[OrderSentence]
     valid: list[OrderSentence]
@@ -72,20 +72,20 @@ class OrderSample:
 def generate(
     n_train: int = 4_000, n_valid: int = 500, n_test: int = 1_000, seed: int = 1
 ) -> OrderSample:
-    """Write the sample; the same arguments give the same sentences on every machine.
+    """Generate the sample; the same arguments give the same sentences on every machine.
 
-    One pair of four is told apart by a bigram, one of four by a trigram, half by nothing so short. Each
-    part has its own stream of chance, so that a longer training part begins with the shorter one and
-    leaves validation and test as they are.
+    A quarter of the pairs can be distinguished by bigrams, a quarter by trigrams, and half only by longer
+    n-grams. Each split has its own random stream, so a larger training set begins with the smaller one,
+    and the validation and test sets do not depend on its size.
 
     Args:
-        n_train: sentences to learn from; an even number.
-        n_valid: sentences to choose by; an even number.
-        n_test: sentences to report on; an even number.
-        seed: of all chance.
+        n_train: number of training sentences; must be even.
+        n_valid: number of validation sentences; must be even.
+        n_test: number of test sentences; must be even.
+        seed: random seed.
 
     Raises:
-        ConfigError: a number that is odd or negative, or larger than the sample has sentences for.
+        ConfigError: a number is odd or negative, or larger than the number of sentences of the grammar.
 
     >>> sample = generate(n_train=2, n_valid=2, n_test=2)
     >>> for sentence in sample.test:
@@ -96,7 +96,7 @@ def generate(
     for name, size in (("n_train", n_train), ("n_valid", n_valid), ("n_test", n_test)):
         if size < 0 or size % 2:
             raise ConfigError(
-                f"{name} must be an even number, for sentences come in pairs; got {size}"
+                f"{name} must be an even number of at least 0, since sentences come in pairs, got {size}"
             )
     sizes = dict(zip(PARTS, (n_train, n_valid, n_test), strict=True))
     train, valid, test = (_part(part, sizes[part], seed) for part in PARTS)
@@ -107,19 +107,19 @@ def write(folder: str | PathLike[str], sample: OrderSample) -> None:
     """Write train.tsv, valid.tsv and test.tsv, with a header line `text<tab>label`.
 
     Raises:
-        DataError: the folder cannot be made or written.
+        DataError: the folder cannot be created or written.
     """
     contents = {}
     for part in PARTS:
-        lines = [f"{each.text}\t{each.label}\n" for each in getattr(sample, part)]
+        lines = [f"{sentence.text}\t{sentence.label}\n" for sentence in getattr(sample, part)]
         contents[f"{part}.tsv"] = "".join(["text\tlabel\n", *lines])
     write_parts(folder, contents)
 
 
 def shared_ngrams(one: str, other: str) -> int:
-    """The largest n such that two texts have the same n-grams, and so for every smaller n.
+    """The largest n such that two texts have the same n-grams, also for every smaller n.
 
-    0 where their words differ; the number of words where the texts are the same.
+    It is 0 if their words differ, and the number of words if the texts are equal.
 
     >>> shared_ngrams("honestly this phone is no good", "no this phone is honestly good")
     1
@@ -137,7 +137,7 @@ def _ngrams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
     return Counter(zip(*(words[start:] for start in range(n)), strict=False))
 
 
-# --- the words
+# --- Words
 
 THINGS = {
     kind: tuple(names.split())
@@ -149,7 +149,7 @@ THINGS = {
         "meals": "soup cake pizza curry salad stew pie sandwich breakfast dessert",
     }.items()
 }
-"""What a verdict can be passed on, by kind."""
+"""The things that sentences describe, by kind."""
 
 QUALITIES = (
     ("good", "bad"),
@@ -165,7 +165,7 @@ QUALITIES = (
     ("splendid", "miserable"),
     ("perfect", "hopeless"),
 )
-"""Adjectives, praise before blame; none begins with a vowel, for "a" goes before some."""
+"""Pairs of a positive and a negative adjective; none begins with a vowel, since some follow "a"."""
 
 FEELINGS = (
     ("love", "hate"),
@@ -175,7 +175,7 @@ FEELINGS = (
     ("recommend", "condemn"),
     ("praise", "criticise"),
 )
-"""Verbs, praise before blame, as they stand after "to" and "they"."""
+"""Pairs of a positive and a negative verb, in the form after "to" and "they"."""
 
 FILLERS = {
     "surely": ("honestly", "frankly", "clearly", "truly", "definitely", "obviously"),
@@ -187,23 +187,23 @@ FILLERS = {
     "late": ("in the end", "after a while", "later on", "with time"),
     "we": ("we", "i", "they", "people"),
 }
-"""Words that make sentences differ and say nothing of the thing."""
+"""Words that vary the sentences without an opinion about the thing."""
 
-# --- the patterns
+# --- Patterns
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """How a pair is worded.
+    """A template for a pair of sentences.
 
-    Between braces stand `thing`; `good` and `bad`, a pair of opposites; `so` and `not`, the same pair in
-    a sentence that stands by the one and denies the other; and the names of `FILLERS`.
+    The names in braces are `thing`; `good` and `bad`, a pair of opposites; `so` and `not`, the same pair
+    in a sentence that affirms the first and denies the second; and the names of `FILLERS`.
 
     Args:
-        positive: the sentence that praises.
-        negative: the one that blames; left out where `so` and `not` change places and nothing else.
-        kinds: of the things it can be said of.
-        opposites: what `good` and `bad` may be.
+        positive: the positive sentence.
+        negative: the negative sentence; empty if the two only differ by exchanging `so` and `not`.
+        kinds: kinds of things for which the sentences can be used.
+        opposites: possible values of `good` and `bad`.
     """
 
     positive: str
@@ -213,7 +213,7 @@ class Pattern:
 
     @property
     def fillers(self) -> tuple[str, ...]:
-        """The names of the fillers, in the order in which they are first needed."""
+        """The names of the fillers, in order of first use."""
         names = re.findall(r"{(\w+)}", self.positive)
         return tuple(dict.fromkeys(name for name in names if name in FILLERS))
 
@@ -225,11 +225,11 @@ class Pattern:
         return positive, negative
 
 
-_GOOD = QUALITIES[:1]  # "no good" is said, "no great" is not
+_GOOD = QUALITIES[:1]  # "no good" is English, "no great" is not
 _TO_TRY = ("goods", "places", "meals")
 
 PATTERNS: tuple[tuple[Pattern, ...], ...] = (
-    # A bigram tells: what "no" and "not" stand before, or which of two opposites.
+    # A bigram decides: the word after "no" or "not", or the position of the opposites.
     (
         Pattern(
             "no this {thing} is {surely} good", "{surely} this {thing} is no good", opposites=_GOOD
@@ -277,7 +277,7 @@ PATTERNS: tuple[tuple[Pattern, ...], ...] = (
         Pattern("{surely} this is not a {not} {thing} but a {so} one"),
         Pattern("{we} {so} this {thing} and do not {not} it", opposites=FEELINGS),
     ),
-    # The same words stand right before and right after both opposites: it takes a trigram.
+    # Both opposites have the same words immediately before and after them: a trigram is needed.
     (
         Pattern("{we} expected a {not} {thing} and got a {so} {thing}"),
         Pattern("{friend} spoke of a {not} {thing} but i found a {so} {thing}"),
@@ -310,7 +310,7 @@ PATTERNS: tuple[tuple[Pattern, ...], ...] = (
             "i came to {so} the {thing} though i was told to {not} the {thing}", opposites=FEELINGS
         ),
     ),
-    # The same two words or more on either side: no trigram tells, only who says it, or when.
+    # At least two words are the same on both sides: no trigram decides, only who says it, or when.
     (
         Pattern(
             "{early} i found the {thing} {not} in every way "
@@ -382,15 +382,15 @@ PATTERNS: tuple[tuple[Pattern, ...], ...] = (
         ),
     ),
 )
-"""Patterns by the n-grams that tell the two sentences of a pair apart: bigrams, trigrams, longer ones."""
+"""Patterns by the n-grams that distinguish the sentences of a pair: bigrams, trigrams, longer ones."""
 
-_TURNS = (0, 1, 2, 2)  # which of these the pairs are made by, in turn
+_TURNS = (0, 1, 2, 2)  # groups of patterns used for successive pairs, cyclically
 
 
 def _part(part: Part, n_sentences: int, seed: int) -> list[OrderSentence]:
     state = SentenceState(Random(len(PARTS) * seed + PARTS.index(part)).random, part)
     sentences: list[OrderSentence] = []
-    said: set[str] = set()
+    seen: set[str] = set()
     n_tries = 0
     while len(sentences) < n_sentences:
         pattern = state.pick(PATTERNS[_TURNS[len(sentences) // 2 % len(_TURNS)]])
@@ -398,16 +398,16 @@ def _part(part: Part, n_sentences: int, seed: int) -> list[OrderSentence]:
         n_tries += 1
         if n_tries > _MOST_TRIES:
             raise ConfigError(
-                f"the sample has no more than {len(sentences)} sentences for {part} where "
-                f"{n_sentences} are asked for; ask for fewer"
+                f"the sample has only {len(sentences)} sentences for {part}, but {n_sentences} are "
+                "requested; request fewer"
             )
         if not choices:
             continue
         fillers = {name: state.pick(FILLERS[name]) for name in pattern.fillers}
         positive, negative = pattern.write(*state.pick(choices), fillers)
-        if positive in said:
+        if positive in seen:
             continue
-        said.update((positive, negative))
+        seen.update((positive, negative))
         n_shared = shared_ngrams(positive, negative)
         pair = [
             OrderSentence(positive, "positive", n_shared),
@@ -422,7 +422,7 @@ def _part(part: Part, n_sentences: int, seed: int) -> list[OrderSentence]:
 def _verdicts(
     kinds: tuple[str, ...], opposites: tuple[tuple[str, str], ...]
 ) -> dict[Part, list[tuple[str, str, str]]]:
-    """Which thing is judged by which opposites, in each part."""
+    """The combinations of a thing and a pair of opposites in each split."""
     verdicts: dict[Part, list[tuple[str, str, str]]] = {part: [] for part in PARTS}
     for kind in kinds:
         for thing in THINGS[kind]:

@@ -1,14 +1,13 @@
-"""A generated sample for tagging: parts of speech and noun phrases that only the order of words tells.
+"""Generated sentences for tagging, in which word order determines parts of speech and noun phrases.
 
-"The guards ship plants" and "the ship guards plants": most of these words are nouns or verbs, and only
-the others around them say which. *Clean* is an adjective or a verb, *that* a determiner, a pronoun or a
-conjunction, *her* a determiner or a pronoun, *to* a preposition or a particle, *like* a verb or a
-preposition, *can* an auxiliary or a tin. Whoever gives each word the tag that it has most often is wrong
-at one of ten.
+In "the guards ship plants" and "the ship guards plants", most words can be nouns or verbs, depending on
+the words around them. *Clean* is an adjective or a verb, *that* a determiner, a pronoun or a conjunction,
+*her* a determiner or a pronoun, *to* a preposition or a particle, *like* a verb or a preposition, *can*
+an auxiliary or a noun. A tagger that gives each word its most frequent tag is wrong for one word in ten.
 
 A file has three columns: the word, its part of speech (those of Universal Dependencies), and whether a
-noun phrase begins (B-NP) or goes on (I-NP) there, as in the shared task of CoNLL-2000. Its parts share
-their words, but no subject, verb and object.
+noun phrase begins (B-NP) or continues (I-NP) there, as in the shared task of CoNLL-2000. The splits share
+their words, but no combination of subject, verb and object.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
 
 class Token(NamedTuple):
-    """A word, its part of speech, and where it stands in a noun phrase."""
+    """A word, its part of speech, and its position in a noun phrase."""
 
     text: str
     pos: str
@@ -37,7 +36,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class TaggingSample:
-    """Three parts without a common subject, verb and object."""
+    """Three splits without common combinations of subject, verb and object."""
 
     train: list[list[Token]]
     valid: list[list[Token]]
@@ -47,10 +46,10 @@ class TaggingSample:
 def generate(
     n_train: int = 2_000, n_valid: int = 250, n_test: int = 500, seed: int = 1
 ) -> TaggingSample:
-    """Write the sample; the same arguments give the same sentences on every machine.
+    """Generate the sample; the same arguments give the same sentences on every machine.
 
-    Each part has its own stream of chance, so that a longer training part begins with the shorter one
-    and leaves validation and test as they are.
+    Each split has its own random stream, so a larger training set begins with the smaller one, and the
+    validation and test sets do not depend on its size.
 
     >>> sample = generate(n_train=3, n_valid=1, n_test=1)
     >>> sample.train == generate(n_train=5, n_valid=1, n_test=1).train[:3]
@@ -65,12 +64,12 @@ def write(folder: str | PathLike[str], sample: TaggingSample) -> None:
     """Write train.conll, valid.conll and test.conll: word, part of speech, noun phrase.
 
     Raises:
-        DataError: the folder cannot be made or written.
+        DataError: the folder cannot be created or written.
     """
     contents = {}
     for part in PARTS:
         sentences = getattr(sample, part)
-        blocks = ["".join(f"{' '.join(token)}\n" for token in each) for each in sentences]
+        blocks = ["".join(f"{' '.join(token)}\n" for token in sentence) for sentence in sentences]
         contents[f"{part}.conll"] = "\n".join(blocks)
     write_parts(folder, contents)
 
@@ -79,9 +78,9 @@ def _part(part: Part, n_sentences: int, seed: int) -> list[list[Token]]:
     random = Random(len(PARTS) * seed + PARTS.index(part)).random
     sentences: dict[tuple[Token, ...], None] = {}
     while len(sentences) < n_sentences:
-        said = _sentence(SentenceState(random, part))
-        first = said[0]
-        sentences[(first._replace(text=first.text[0].upper() + first.text[1:]), *said[1:])] = None
+        tokens = _sentence(SentenceState(random, part))
+        first = tokens[0]
+        sentences[(first._replace(text=first.text[0].upper() + first.text[1:]), *tokens[1:])] = None
     return [list(sentence) for sentence in sentences]
 
 
@@ -91,7 +90,7 @@ def _part(part: Part, n_sentences: int, seed: int) -> list[list[Token]]:
 class _Noun(NamedTuple):
     lemma: str
     plural: str
-    kind: str  # that adjectives go by
+    kind: str  # determines which adjectives fit
 
 
 class _Verb(NamedTuple):
@@ -105,12 +104,12 @@ _BOTH_THINGS = (
     *("ship", "plant", "film", "book", "phone", "stamp", "map", "box", "light"),
     *("store", "lock", "brush", "watch", "park", "paint", "bottle", "cage", "tape"),
 )
-"""Nouns whose singular is a verb, and whose plural is its third person."""
+"""Nouns whose singular is also a verb, and whose plural is its third person."""
 _DOUBLED = {"ship": "shipped", "map": "mapped"}
 _BOTH_MOVES = ("walk", "march", "dance", "work", "rest", "turn", "race", "rush")
-"""Verbs without an object, which are nouns too."""
+"""Intransitive verbs that are also nouns."""
 _BOTH_QUALITIES = ("clean", "open", "warm", "dry", "empty", "cool", "free", "calm")
-"""Adjectives that are verbs with an object."""
+"""Adjectives that are also transitive verbs."""
 _LINKS = (("and", "CCONJ"), ("but", "CCONJ"), ("because", "SCONJ"), ("when", "SCONJ"))
 _ADVERBS = ("today", "slowly", "often", "again", "here", "quietly")
 _PLACES = ("to", "near", "behind", "with", "like")
@@ -120,14 +119,14 @@ _OBJECTS = ("him", "her", "them", "us", "her")
 
 @cache
 def _nouns(kind: str) -> tuple[_Noun, ...]:
-    """Those that are verbs too, and as many again of the phrasebook's."""
+    """Nouns that are also verbs, and the same number of other nouns from the phrasebook."""
     both = _BOTH_PERSONS if kind == "person" else (*_BOTH_THINGS, *_BOTH_MOVES, "can")
-    found = [_Noun(lemma, english_plural(lemma), kind) for lemma in both]
+    nouns = [_Noun(lemma, english_plural(lemma), kind) for lemma in both]
     kinds = ("person",) if kind == "person" else ("object", "vehicle", "animal")
-    plain = (noun for each in kinds for noun in the_lexicon().kinds[each])
+    plain = (noun for other in kinds for noun in the_lexicon().kinds[other])
     counted = [noun for noun in plain if len(numbers_of(noun)) == 2 and noun.lemma not in both]
-    found += [_Noun(noun.lemma, noun.english[1], noun.kind) for noun in counted[: len(both)]]
-    return tuple(found)
+    nouns += [_Noun(noun.lemma, noun.english[1], noun.kind) for noun in counted[: len(both)]]
+    return tuple(nouns)
 
 
 @cache
@@ -159,14 +158,14 @@ def _adjectives(kind: str) -> tuple[str, ...]:
 def _sentence(state: SentenceState) -> list[Token]:
     if state.chance(0.12):
         return [*_question(state), Token("?", "PUNCT")]
-    said = _clause(state)
+    tokens = _clause(state)
     if state.chance(0.15):
         verb = state.pick((_Verb("say", "says", "said"), _Verb("think", "thinks", "thought")))
         subject, third, _ = _subject(state)
-        said = [*subject, _inflected(state, verb, third), Token("that", "SCONJ"), *said]
+        tokens = [*subject, _inflected(state, verb, third), Token("that", "SCONJ"), *tokens]
     elif state.chance(0.3):
-        said = [*said, Token(*state.pick(_LINKS)), *_clause(state)]
-    return [*said, Token(".", "PUNCT")]
+        tokens = [*tokens, Token(*state.pick(_LINKS)), *_clause(state)]
+    return [*tokens, Token(".", "PUNCT")]
 
 
 def _clause(state: SentenceState) -> list[Token]:
@@ -187,7 +186,7 @@ def _question(state: SentenceState) -> list[Token]:
 
 
 def _move(state: SentenceState) -> list[Token]:
-    """Somebody moves somewhere, or does so like somebody else."""
+    """A clause with a verb of motion and a place, or a comparison with somebody else."""
     subject, third, lemma = _subject(state)
     while True:
         verb = state.pick(_BOTH_MOVES)
@@ -195,12 +194,12 @@ def _move(state: SentenceState) -> list[Token]:
         noun = state.pick(_nouns("person" if place in ("with", "like") else "thing"))
         if state.allows(lemma, verb, noun.lemma):
             break
-    said = [*subject, *_finite(state, _regular(verb), third)]
-    return [*said, Token(place, "ADP"), *_phrase(state, noun), *_ending(state)]
+    tokens = [*subject, *_finite(state, _regular(verb), third)]
+    return [*tokens, Token(place, "ADP"), *_phrase(state, noun), *_ending(state)]
 
 
 def _subject(state: SentenceState) -> tuple[list[Token], bool, str]:
-    """Who acts, whether the verb has the third person's form, and the lemma."""
+    """The subject, whether it takes the third person singular, and its lemma."""
     if state.chance(0.2):
         pronoun, third = state.pick(_SUBJECTS)
         return [Token(pronoun, "PRON", "B-NP")], third, pronoun
@@ -210,7 +209,7 @@ def _subject(state: SentenceState) -> tuple[list[Token], bool, str]:
 
 
 def _action(state: SentenceState, subject: str) -> tuple[_Verb, list[Token]]:
-    """A verb and its object, with a triple of the part."""
+    """A verb and its object whose triple belongs to the split."""
     while True:
         verb = state.pick(_verbs())
         if state.chance(0.12):
@@ -224,7 +223,7 @@ def _action(state: SentenceState, subject: str) -> tuple[_Verb, list[Token]]:
 
 
 def _phrase(state: SentenceState, noun: _Noun, plural: bool | None = None) -> list[Token]:
-    """A noun phrase; a plural may stand without a determiner."""
+    """A noun phrase; plurals may have no determiner."""
     plural = state.chance(0.5) if plural is None else plural
     adjectives = [state.pick(_adjectives(noun.kind))] if state.chance(0.3) else []
     rest = [*adjectives, noun.plural if plural else noun.lemma]
@@ -243,7 +242,7 @@ def _phrase(state: SentenceState, noun: _Noun, plural: bool | None = None) -> li
 
 
 def _relative(state: SentenceState) -> list[Token]:
-    """Such as "that guards film": what the one before is done to."""
+    """A relative clause whose object is the noun before it, such as "that guards film"."""
     subject, third, lemma = _subject(state)
     while True:
         verb = state.pick(_verbs())
@@ -254,7 +253,7 @@ def _relative(state: SentenceState) -> list[Token]:
 
 
 def _ending(state: SentenceState) -> list[Token]:
-    """When, how or where, or nothing."""
+    """An adverb, a place, or nothing."""
     if state.chance(0.2):
         return [Token(state.pick(_ADVERBS), "ADV")]
     if state.chance(0.15):

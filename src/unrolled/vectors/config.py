@@ -1,4 +1,4 @@
-"""How word vectors are made, from the text to the last epoch."""
+"""The settings of word-vector training, from reading the text to the last epoch."""
 
 from __future__ import annotations
 
@@ -21,45 +21,46 @@ _MEMORY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(KB|MB|GB|TB)", re.IGNOREC
 
 @dataclass(frozen=True)
 class VectorsConfig:
-    """GloVe on a text of one's own.
+    """The settings of a GloVe training.
 
     The defaults are those of the paper (Pennington, Socher & Manning 2014, sections 3.1 and 4.2): ten
-    words to both sides, weighted by 1/d, x_max 100, α 3/4, rate 0.05. Where the paper is silent or asks
-    for more (50 passes; the 400,000 most frequent words), they are those of its program, `glove`
-    (25 passes, gradients clipped at 100), and of its demonstration (words seen five times).
+    context words on each side, weighted by 1/d, x_max 100, α 3/4, learning rate 0.05. Where the paper
+    gives no value or a larger one (50 epochs; the 400,000 most frequent words), they are those of its
+    program `glove` (25 epochs, gradients clipped at 100) and of its demo script (words that occur at
+    least five times).
 
     Args:
         size: width of a vector, D.
-        tokens: what a word is: whatever stands between ASCII white space (`space`, as in the reference
-            program), or words and punctuation marks apart (`word`, as in `TextConfig`). Unicode is put
-            into normal form C.
-        lowercase: whether upper case is folded away.
-        borders: no window reaches over the end of a `line` (as in the reference program), over the
-            end of a `document` only, or over `none`.
-        min_count: words seen less often are left out of the text before windows are laid.
-        max_words: the most words to keep, the most frequent first; 0 for all.
-        window: words to each side that are context.
-        symmetric: context on both sides, or to the left only. X_ij counts the words j around a word i;
-            with the left side only, those before it.
+        tokens: how text is split into words: at ASCII white space (`space`, as in the reference program),
+            or into words and punctuation marks (`word`, as in `TextConfig`). Text is converted to Unicode
+            normal form C.
+        lowercase: convert the text to lower case.
+        borders: boundary that context windows never cross: the end of a `line` (as in the reference
+            program), the end of a `document`, or `none`.
+        min_count: words that occur less often are removed from the text before windows are formed.
+        max_words: maximum size of the vocabulary (the most frequent words); 0 for no limit.
+        window: number of context words on each side.
+        symmetric: whether the context is on both sides, or only to the left. X_ij counts the words j
+            around a word i; with the left side only, the words before it.
         weighting: a word at distance d counts 1/d (`harmonic`) or 1 (`flat`).
-        x_max: counts from here on have weight 1, x_max in eq. 9.
-        alpha: the exponent of smaller counts' weights, α in eq. 9.
+        x_max: co-occurrence count at which the weighting f saturates at 1; x_max in eq. 9.
+        alpha: exponent of the weighting below x_max; α in eq. 9.
         rate: AdaGrad's learning rate.
-        clip: the largest size of one number of a gradient.
+        clip: clip each gradient component to [-clip, clip].
         epochs: passes over the non-zeros.
-        seed: of the first vectors and of the order of training.
-        memory: what all of it may take, e.g. "512MB" or "4GB", of which some 90 MB are for Python and its
-            libraries, and what else the process holds comes on top. Text of any size is counted within
-            it, on the disk where it must be. The vectors must fit, or they are refused; all different
-            words of the text, rare ones too, must fit while the vocabulary is chosen (200 bytes each).
-            On a cluster, what one task on a worker may take. Changes no bit of the result.
-        threads: how many threads count and train; 0 for all that the process may use. Changes no bit
-            of the result either.
-        save_every_n_seconds: an epoch's end is saved when so much time has gone by since the last
-            was; 0 saves every epoch.
+        seed: seed of the initial vectors and of the training order.
+        memory: memory limit, e.g. "512MB" or "4GB". About 90 MB of it are for Python and its libraries;
+            anything else that the process holds comes on top. Text of any size is counted within the
+            limit, on disk if necessary. The vectors must fit; otherwise an error is raised. All different
+            words of the text, including rare ones, must fit while the vocabulary is selected (200 bytes
+            each). On a cluster, the limit of one task on a worker. The result is the same, bit for bit.
+        threads: number of threads for counting and training; 0 for all that the process may use. The
+            result is the same, bit for bit.
+        save_every_n_seconds: minimum seconds between checkpoints (written at epoch ends); 0 saves
+            every epoch.
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: a value is out of range.
 
     >>> VectorsConfig(size=50).window
     10
@@ -96,13 +97,13 @@ class VectorsConfig:
         >>> VectorsConfig(memory="1.5 GB").n_bytes
         1500000000
         """
-        found = _MEMORY.fullmatch(self.memory)
-        assert found is not None
-        return int(float(found[1]) * _UNITS[found[2].upper()])
+        match = _MEMORY.fullmatch(self.memory)
+        assert match is not None
+        return int(float(match[1]) * _UNITS[match[2].upper()])
 
     @property
     def n_threads(self) -> int:
-        """`threads`, or how many cores this process may use."""
+        """`threads`, or for 0 the number of cores that this process may use."""
         if self.threads:
             return self.threads
         if hasattr(os, "sched_getaffinity"):
@@ -119,4 +120,4 @@ CHANGEABLE = frozenset({"epochs", "memory", "threads", "save_every_n_seconds"})
 """Settings that a resumed run may change."""
 
 OF_TRAINING = frozenset({"size", "x_max", "alpha", "rate", "clip", "seed"})
-"""Settings that it may change while no epoch is saved: the counts are the same."""
+"""Settings that it may also change before the first epoch is saved: the counts stay the same."""

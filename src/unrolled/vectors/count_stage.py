@@ -1,7 +1,7 @@
-"""The first half of a training: from the text to its counts, so that a kill anywhere loses little.
+"""The first stage of a training: read and count the text, so that a kill at any point loses little.
 
-What was read stands in parts, and a line of `parts.jsonl` for each; what was counted in matrices of sums.
-Both are in the folder `work`, until the counts are complete.
+Text that was read is stored in parts, each with a line in `parts.jsonl`; text that was counted is stored
+as matrices of sums. Both are in the folder `work` until the counts are complete.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from unrolled.vectors.run_state import WORK, Job
 
 PARTS_FILE = "parts.jsonl"
 
-_MOST_OF_PARTS = 1 << 30  # bytes; a line of some hundred for each MB of text
+_MOST_OF_PARTS = 1 << 30  # bytes; a line has about a hundred for each MB of text
 
 
 class DonePart(NamedTuple):
-    """A part of the text that is on the disk; a line of `parts.jsonl`.
+    """A part of the text that is saved on disk; a line of `parts.jsonl`.
 
     Args:
-        n_tokens: words of it.
-        n_borders: between them.
+        n_tokens: number of words.
+        n_borders: number of borders between them.
         end: where the next part begins.
-        seconds: that the run took until then.
+        seconds: training time up to this part.
     """
 
     n_tokens: int
@@ -61,10 +61,10 @@ class DonePart(NamedTuple):
 
     @classmethod
     def of(cls, line: bytes) -> DonePart:
-        """A line of the file.
+        """Parse a line of the file.
 
         Raises:
-            ValueError: it is not one that was written.
+            ValueError: the line is damaged.
         """
         try:
             n_tokens, n_borders, (file, offset, number, carried, in_line), seconds = json.loads(
@@ -73,22 +73,22 @@ class DonePart(NamedTuple):
         except (TypeError, RecursionError):
             raise ValueError("no part") from None
         counts = (n_tokens, n_borders, file, offset, number)
-        is_good = all(type(each) is int and 0 <= each < 1 << 63 for each in counts)
+        is_good = all(type(count) is int and 0 <= count < 1 << 63 for count in counts)
         is_good &= isinstance(carried, str) and isinstance(in_line, bool)
         if not is_good or type(seconds) not in (int, float) or not 0 <= seconds < 1 << 63:
             raise ValueError("no part")
-        carried.encode()  # half a surrogate pair is a ValueError too
+        carried.encode()  # raises a ValueError for an unpaired surrogate
         place = text_shards.Place(file, offset, number, carried, in_line)
         return cls(n_tokens, n_borders, place, seconds)
 
 
 class CountingRun:
-    """Reads and counts for a job.
+    """Reads and counts the text of a job.
 
     Raises:
-        DataError: the text cannot be read as asked, or holds too little.
-        ConfigError: there is too little memory.
-        RunError: what was begun is damaged, or the disk is full.
+        DataError: the text cannot be read as specified, or is too short.
+        ConfigError: the memory limit is too low.
+        RunError: the state of an earlier session is damaged, or the disk is full.
     """
 
     def __init__(self, job: Job) -> None:
@@ -96,7 +96,7 @@ class CountingRun:
         self._parts: list[DonePart] = []
 
     def events(self) -> Iterator[VectorsEvent]:
-        """`Read`, `VocabularyMade`, `Counted`."""
+        """Yield `Read`, `VocabularyMade` and `Counted`."""
         job = self._job
         if job.cluster is not None:
             yield from self._count_on_cluster()
@@ -117,7 +117,7 @@ class CountingRun:
     # Text to parts
 
     def _done_parts(self) -> list[DonePart]:
-        """The parts that are complete; the rest of a line at which a run was killed is cut off."""
+        """The complete parts; an incomplete last line, left by a killed run, is cut off."""
         path, record = self._job.work / PARTS_FILE, self._job.record
         content = b""
         if path.exists():
@@ -204,7 +204,7 @@ class CountingRun:
     # Parts to counts
 
     def _vocabulary(self) -> Vocabulary:
-        """Chosen from what was read, or as it was chosen before."""
+        """Select the vocabulary from the text that was read, or load it if it exists."""
         job = self._job
         if not job.record.n_different:
             seen = WordCounts()
@@ -213,14 +213,14 @@ class CountingRun:
             seen.vocabulary(job.config).save(job.vocabulary)
             job.record.n_different, job.record.n_tokens = len(seen), seen.n_tokens
             job.save_record()
-            # Words that are kept lie scattered among those that are not; read again, they lie together.
+            # In memory, the selected words are scattered among the others; loading makes them compact.
             del seen
         vocabulary = Vocabulary.load(job.vocabulary)
         trim_memory()
         return vocabulary
 
     def _plan(self, vocabulary: Vocabulary, weights: PairWeights) -> MemoryPlan:
-        """The memory plan for counting; too little memory to train is refused before counting."""
+        """The memory plan for counting; fails before counting if the limit is too low for training."""
         config, n_words, names = self._job.config, len(vocabulary), memory.names_of(vocabulary)
         largest = max(path.stat().st_size for path in self._part_files())
         splits = self._job.splitter.remembers
@@ -235,7 +235,7 @@ class CountingRun:
             plan = MemoryPlan.of(config, n_words, names, weights.width, largest, splits)
         except memory.TooLittleMemory as error:
             refusals.append(error)
-        if refusals:  # whoever gives what is asked for is not asked again
+        if refusals:  # report the largest requirement, so that one change is enough
             raise max(refusals, key=lambda error: error.n_bytes)
         return plan
 
@@ -281,7 +281,7 @@ class CountingRun:
         plan: MemoryPlan,
         writer: SumsWriter,
     ) -> Iterator[float]:
-        """Count a chunk; yields the share of it that is done."""
+        """Count a chunk; yield the completed fraction."""
         seen = np.cumsum(vocabulary.counts) / vocabulary.counts.sum()
         row = 0
         for rows in count_chunk(
@@ -296,7 +296,8 @@ class CountingRun:
             row += len(rows.sizes)
             yield float(seen[row - 1])
 
-    # Sums of many chunks: level 0 are theirs; each of level n + 1 adds up `MOST_MERGED` of level n.
+    # Sums of many chunks: level 0 has one for each chunk; each of level n + 1 merges `MOST_MERGED` of
+    # level n.
 
     def _sums(self, level: int, number: int) -> Path:
         return self._job.work / f"sums-{level}-{number:06}"
@@ -315,14 +316,14 @@ class CountingRun:
     def _merge_some(
         self, level: int, number: int, n_kept: int, weights: PairWeights, plan: MemoryPlan
     ) -> Iterator[VectorsEvent]:
-        """Make the sums of a level, and remove those that they are of, unless all that is done."""
+        """Merge sums of one level into one of the next and remove them, unless that is done already."""
         first = number * MOST_MERGED
         n_below = -(-self._job.record.n_stretches // MOST_MERGED ** (level - 1))
         parts = [self._sums(level - 1, i) for i in range(first, min(first + MOST_MERGED, n_below))]
         whole = self._sums(level, number)
         if not whole.exists():
             if not any(path.exists() for path in parts):
-                return  # they are in the sums of a higher level
+                return  # they are already merged into a higher level
             yield from self._merge(parts, whole, None, n_kept, weights, plan)
         for path in parts:
             storage.remove(path, MATRIX)
@@ -350,7 +351,9 @@ class CountingRun:
         require_pairs(Counts.open(job.counts).n_nonzeros, job.config.window, n_kept)
         job.record.is_counted = True
         job.save_record()
-        counted = {name: what for name, what in WORK.items() if name.startswith(("part-", "sums-"))}
+        counted = {
+            name: holds for name, holds in WORK.items() if name.startswith(("part-", "sums-"))
+        }
         with storage.writing(job.work):
             storage.remove_in(job.work, counted)
 

@@ -1,15 +1,16 @@
-"""How good word vectors are: word similarity by people's judgement, and analogies.
+"""Evaluate word vectors on word similarity judgements and analogies.
 
-A similarity set is a text file with two words and a score on each line, separated by tabs or spaces.
-Its figure is Spearman's correlation of cosines and scores (ties get the mean of their ranks), over the
-pairs of which both words have a vector; the share of those pairs is its coverage.
+A similarity set is a text file with two words and a score on each line, separated by tabs or spaces. The
+measure is Spearman's correlation between cosines and scores (ties get their mean rank), over the pairs
+in which both words have a vector; the coverage is the fraction of these pairs.
 
-Analogies are four words on each line, a b c d, where d is the answer to a : b = c : ?. A section begins
-with a line `: name` (Google's `questions-words.txt`, Mikolov et al. 2013), or is a file. Sections whose
-name begins with "gram" are syntactic, the others semantic. A question counts if all four words have a
-vector; the answer is right if the best word among all others is d.
+An analogy file has four words on each line, a b c d, where d is the answer to a : b = c : ?. A section
+begins with a line `: name` (Google's `questions-words.txt`, Mikolov et al. 2013); a file without such
+lines is one section. Sections whose name begins with "gram" are syntactic, the others semantic. A
+question counts if all four words have a vector; an answer is correct if the best word, other than a, b
+and c, is d.
 
-A word without a vector is looked up once more in lower case.
+A word without a vector is looked up again in lower case.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ SIGNATURE = {
     "3CosAdd": "right answers|all words but the question's three|unknown left out|then lower case",
     "3CosMul": "right answers|epsilon 0.001|otherwise as 3CosAdd",
 }
-"""How each figure is computed."""
+"""How each measure is computed."""
 
 
 @dataclass(frozen=True)
 class SimilaritySet:
-    """Pairs of words that people have scored.
+    """Pairs of words with human similarity scores.
 
     Args:
-        name: of the file, without its ending.
-        pairs: two words each.
-        scores: one per pair; the larger, the more alike.
+        name: file name without its suffix.
+        pairs: the pairs of words.
+        scores: one per pair; larger means more similar.
     """
 
     name: str
@@ -52,10 +53,10 @@ class SimilaritySet:
 
 @dataclass(frozen=True)
 class AnalogySection:
-    """Questions of one kind.
+    """Analogy questions of one kind.
 
     Args:
-        name: of the section, or of its file without the ending.
+        name: name of the section, or of its file without the suffix.
         questions: four words each.
     """
 
@@ -65,13 +66,14 @@ class AnalogySection:
 
 @dataclass(frozen=True)
 class SimilarityResult:
-    """How far cosines agree with people.
+    """Agreement of cosines with human scores.
 
     Args:
-        name: of the set.
-        n_pairs: in the set.
-        n_known: pairs of which both words have a vector.
-        spearman: over those, −1…1; not a number for fewer than two, or where all are alike.
+        name: name of the set.
+        n_pairs: number of pairs in the set.
+        n_known: number of pairs in which both words have a vector.
+        spearman: correlation over the known pairs, −1…1; NaN if there are fewer than two or if all
+            cosines or all scores are equal.
     """
 
     name: str
@@ -82,13 +84,13 @@ class SimilarityResult:
 
 @dataclass(frozen=True)
 class AnalogyResult:
-    """How many questions were answered right.
+    """Number of analogy questions answered correctly.
 
     Args:
-        name: of the section, or "semantic", "syntactic", "all".
-        n_questions: in the section.
-        n_known: questions of which all four words have a vector.
-        n_right: of those, by method.
+        name: name of the section, or "semantic", "syntactic" or "all".
+        n_questions: number of questions in the section.
+        n_known: number of questions in which all four words have a vector.
+        n_right: number of correct answers to known questions, by method.
     """
 
     name: str
@@ -97,18 +99,18 @@ class AnalogyResult:
     n_right: dict[Method, int]
 
     def accuracy(self, method: Method) -> float:
-        """The share of right answers among known questions, 0…1; not a number where there are none."""
+        """Fraction of known questions answered correctly, 0…1; NaN if no question is known."""
         return self.n_right[method] / self.n_known if self.n_known else float("nan")
 
 
 @dataclass(frozen=True)
 class VectorEvaluation:
-    """All that was measured.
+    """The results of an evaluation.
 
     Args:
-        similarity: one record per set.
-        analogies: one per section.
-        n_words: the vocabulary that answers were searched in.
+        similarity: one result per set.
+        analogies: one result per section.
+        n_words: size of the vocabulary in which answers were searched.
     """
 
     similarity: list[SimilarityResult] = field(default_factory=list)
@@ -117,38 +119,38 @@ class VectorEvaluation:
 
     @property
     def n_known(self) -> int:
-        """Pairs and questions of which all words have a vector."""
-        n_pairs = sum(each.n_known for each in self.similarity)
-        return n_pairs + sum(each.n_known for each in self.analogies)
+        """Number of pairs and questions in which all words have a vector."""
+        n_pairs = sum(result.n_known for result in self.similarity)
+        return n_pairs + sum(result.n_known for result in self.analogies)
 
     def totals(self) -> list[AnalogyResult]:
-        """Analogies together: semantic, syntactic, all; those of which there are none left out."""
+        """Results for all semantic, all syntactic and all questions; groups without any are left out."""
         semantic, syntactic = (
-            [each for each in self.analogies if is_syntactic(each.name) == wanted]
+            [result for result in self.analogies if is_syntactic(result.name) == wanted]
             for wanted in (False, True)
         )
         groups = {"semantic": semantic, "syntactic": syntactic, "all": self.analogies}
         return [_together(name, results) for name, results in groups.items() if results]
 
     def figures(self) -> dict[str, object]:
-        """All figures by set and section, for a line of JSON; None for what is not a number."""
+        """All figures by set and section, for a line of JSON; None instead of NaN."""
         return {
             "words": self.n_words,
             "similarity": {
-                each.name: {
-                    "spearman": None if np.isnan(each.spearman) else each.spearman,
-                    "known": each.n_known,
-                    "pairs": each.n_pairs,
+                result.name: {
+                    "spearman": None if np.isnan(result.spearman) else result.spearman,
+                    "known": result.n_known,
+                    "pairs": result.n_pairs,
                 }
-                for each in self.similarity
+                for result in self.similarity
             },
             "analogies": {
-                each.name: {
-                    **{str(method): each.n_right[method] for method in METHODS},
-                    "known": each.n_known,
-                    "questions": each.n_questions,
+                result.name: {
+                    **{str(method): result.n_right[method] for method in METHODS},
+                    "known": result.n_known,
+                    "questions": result.n_questions,
                 }
-                for each in (*self.analogies, *self.totals())
+                for result in (*self.analogies, *self.totals())
             },
             "signature": SIGNATURE,
         }
@@ -156,30 +158,30 @@ class VectorEvaluation:
     def lines(self) -> Iterator[str]:
         """Two tables as lines of text."""
         if self.similarity:
-            wide = max(12, *(len(brief(each.name)) for each in self.similarity))
-            yield f"{'similarity':{wide}}  spearman   pairs  covered"
+            width = max(12, *(len(brief(result.name)) for result in self.similarity))
+            yield f"{'similarity':{width}}  spearman   pairs  covered"
             for pair in self.similarity:
                 yield (
-                    f"{brief(pair.name):{wide}}  {_figure(pair.spearman, 8, '.4f')}  {pair.n_pairs:6,}  "
+                    f"{brief(pair.name):{width}}  {_figure(pair.spearman, 8, '.4f')}  {pair.n_pairs:6,}  "
                     f"{_share(pair.n_known, pair.n_pairs)}"
                 )
         if self.similarity and self.analogies:
             yield ""
         if self.analogies:
             results = [*self.analogies, *self.totals()]
-            wide = max(12, *(len(brief(each.name)) for each in results))
+            width = max(12, *(len(brief(result.name)) for result in results))
             heads = "  ".join(f"{method:>7}" for method in METHODS)
-            yield f"{'analogies':{wide}}  {heads}  questions  covered"
-            for each in results:
-                figures = "  ".join(_figure(each.accuracy(m), 7, ".1%") for m in METHODS)
+            yield f"{'analogies':{width}}  {heads}  questions  covered"
+            for result in results:
+                figures = "  ".join(_figure(result.accuracy(m), 7, ".1%") for m in METHODS)
                 yield (
-                    f"{brief(each.name):{wide}}  {figures}  {each.n_questions:9,}  "
-                    f"{_share(each.n_known, each.n_questions)}"
+                    f"{brief(result.name):{width}}  {figures}  {result.n_questions:9,}  "
+                    f"{_share(result.n_known, result.n_questions)}"
                 )
 
 
 def is_syntactic(section: str) -> bool:
-    """Whether a section of this name asks for forms of words rather than for what they mean.
+    """Whether a section of this name is about word forms rather than meanings.
 
     >>> is_syntactic("gram8-plural"), is_syntactic("family")
     (True, False)
@@ -190,27 +192,27 @@ def is_syntactic(section: str) -> bool:
 def read_sets(
     paths: Sequence[str | PathLike[str]],
 ) -> tuple[list[SimilaritySet], list[AnalogySection]]:
-    """The sets of files and folders, told apart by the fields of their first line.
+    """Read similarity and analogy sets; the first line of a file shows which it is.
 
-    A folder stands for the files in it, to any depth, in the order of their paths; a name that starts
-    with a dot is left out. Sections of one name are one.
+    In a folder, all files at any depth are read in the order of their paths, except those whose name or
+    folder name starts with a dot. Sections with the same name are combined.
 
     Raises:
-        DataError: a file is missing or empty, or a line has another number of fields or no score.
+        DataError: a file is missing or empty, or a line has a wrong number of fields or no score.
     """
     similarity: list[SimilaritySet] = []
     analogies: dict[str, list[tuple[str, str, str, str]]] = {}
-    for path in (file for each in paths for file in _files(Path(each))):
+    for path in (file for name in paths for file in _files(Path(name))):
         rows = [(line.number, _fields(line.text)) for line in read_lines(path) if line.text.strip()]
         if not rows:
-            raise DataError("the file is empty; expected pairs of words or analogies", path)
+            raise DataError("the file is empty; expected a similarity set or analogies", path)
         first = rows[0][1]
         if first[0].startswith(":") or len(first) == 4:
             for name, questions in _sections(path, rows).items():
                 analogies.setdefault(name, []).extend(questions)
         else:
             similarity.append(_similarity_set(path, rows))
-    sections = [AnalogySection(name, tuple(each)) for name, each in analogies.items()]
+    sections = [AnalogySection(name, tuple(questions)) for name, questions in analogies.items()]
     return similarity, sections
 
 
@@ -219,7 +221,7 @@ def evaluate(
     similarity: Sequence[SimilaritySet] = (),
     analogies: Sequence[AnalogySection] = (),
 ) -> VectorEvaluation:
-    """Measure vectors on sets.
+    """Evaluate vectors on similarity and analogy sets.
 
     >>> matrix = np.array([[1, 0], [1, 1], [-1, 1], [-1, 2]], np.float32)
     >>> vectors = WordVectors(["man", "king", "woman", "queen"], matrix)
@@ -228,14 +230,14 @@ def evaluate(
     {'3CosAdd': 1, '3CosMul': 1}
     """
     return VectorEvaluation(
-        [similarity_result(vectors, each) for each in similarity],
-        [analogy_result(vectors, each) for each in analogies],
+        [similarity_result(vectors, judged) for judged in similarity],
+        [analogy_result(vectors, section) for section in analogies],
         len(vectors),
     )
 
 
 def similarity_result(vectors: WordVectors, judged: SimilaritySet) -> SimilarityResult:
-    """Spearman's correlation of cosines and scores, over the pairs that are known."""
+    """Spearman's correlation between cosines and scores, over the known pairs."""
     ids: list[tuple[int, int]] = []
     scores: list[float] = []
     for (first, second), score in zip(judged.pairs, judged.scores, strict=True):
@@ -243,18 +245,18 @@ def similarity_result(vectors: WordVectors, judged: SimilaritySet) -> Similarity
         if pair[0] is not None and pair[1] is not None:
             ids.append((pair[0], pair[1]))
             scores.append(score)
-    found = float("nan")
+    correlation = float("nan")
     if ids:
         ids_N2 = np.array(ids)
         cosines_N = vectors.similarities(ids_N2[:, 0], ids_N2[:, 1])
-        found = spearman(cosines_N, np.array(scores))
-    return SimilarityResult(judged.name, len(judged.pairs), len(ids), found)
+        correlation = spearman(cosines_N, np.array(scores))
+    return SimilarityResult(judged.name, len(judged.pairs), len(ids), correlation)
 
 
 def analogy_result(vectors: WordVectors, section: AnalogySection) -> AnalogyResult:
-    """Right answers to the questions that are known, by both methods."""
-    found = [[vectors.find(word) for word in question] for question in section.questions]
-    ids_Q4 = np.array([ids for ids in found if None not in ids], np.int64).reshape(-1, 4)
+    """Number of correct answers to the known questions, by both methods."""
+    all_ids = [[vectors.find(word) for word in question] for question in section.questions]
+    ids_Q4 = np.array([ids for ids in all_ids if None not in ids], np.int64).reshape(-1, 4)
     answers = vectors.analogies(ids_Q4[:, :3])
     n_right = {
         method: int((ids_QK[:, 0] == ids_Q4[:, 3]).sum()) for method, (ids_QK, _) in answers.items()
@@ -263,23 +265,23 @@ def analogy_result(vectors: WordVectors, section: AnalogySection) -> AnalogyResu
 
 
 def spearman(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Spearman's rank correlation of two `[N]` series: Pearson's, of their ranks.
+    """Spearman's rank correlation of two `[N]` series: Pearson's correlation of their ranks.
 
     Returns:
-        −1…1; not a number where a series has fewer than two different values.
+        −1…1; NaN if a series has fewer than two different values.
 
     >>> spearman(np.array([1.0, 2, 2, 5]), np.array([0.1, 0.3, 0.2, 0.9]))
     0.9486832980505138
     """
     if len(first) < 2:
         return float("nan")
-    a, b = (ranks(each) - (len(each) + 1) / 2 for each in (first, second))
+    a, b = (ranks(values) - (len(values) + 1) / 2 for values in (first, second))
     scale = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / scale) if scale else float("nan")
 
 
 def ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """`[N]` ranks from 1, equal values sharing the mean of theirs.
+    """`[N]` ranks from 1; equal values get the mean of their ranks.
 
     >>> ranks(np.array([0.5, 0.1, 0.5, 0.9])).tolist()
     [2.5, 1.0, 2.5, 4.0]
@@ -297,12 +299,12 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     files = sorted(
-        each
-        for each in path.rglob("*")
-        if each.is_file() and not any(part.startswith(".") for part in each.relative_to(path).parts)
+        file
+        for file in path.rglob("*")
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
     if not files:
-        raise DataError("no files in this folder", path)
+        raise DataError("this folder contains no files; give a folder with evaluation sets", path)
     return files
 
 
@@ -320,14 +322,14 @@ def _sections(path: Path, rows: _Rows) -> dict[str, list[tuple[str, str, str, st
         if fields[0].startswith(":"):
             name = " ".join(fields).removeprefix(":").strip()
         elif len(fields) == 4:
-            a, b, c, d = (each.strip() for each in fields)
+            a, b, c, d = (word.strip() for word in fields)
             sections.setdefault(name, []).append((a, b, c, d))
         else:
             raise DataError(
                 f"expected four words or ': section', found {len(fields)} fields", path, number
             )
     if not sections:
-        raise DataError("a section without questions; expected lines of four words", path)
+        raise DataError("the file has no questions; expected lines of four words", path)
     return sections
 
 
@@ -341,27 +343,30 @@ def _similarity_set(path: Path, rows: _Rows) -> SimilaritySet:
                 path,
                 number,
             )
-        first, second, score = (each.strip() for each in fields)
+        first, second, score = (value.strip() for value in fields)
         try:
             scores.append(float(score))
         except ValueError:
             if number == rows[0][0]:
-                continue  # names of the columns
+                continue  # column names
             raise DataError(f"expected a score, found {quote(score)}", path, number) from None
         if not np.isfinite(scores[-1]):
             raise DataError(f"expected a finite score, found {quote(score)}", path, number)
         pairs.append((first, second))
     if not pairs:
-        raise DataError("no pairs of words after the first line", path)
+        raise DataError(
+            "the file has no pairs after the first line; expected two words and a score per line",
+            path,
+        )
     return SimilaritySet(path.name.split(".")[0], tuple(pairs), tuple(scores))
 
 
 def _together(name: str, results: Sequence[AnalogyResult]) -> AnalogyResult:
     return AnalogyResult(
         name,
-        sum(each.n_questions for each in results),
-        sum(each.n_known for each in results),
-        {method: sum(each.n_right[method] for each in results) for method in METHODS},
+        sum(result.n_questions for result in results),
+        sum(result.n_known for result in results),
+        {method: sum(result.n_right[method] for result in results) for method in METHODS},
     )
 
 

@@ -1,4 +1,4 @@
-"""What `fit_vectors` reports, in the order it happens. Each event is a record; nothing calls back."""
+"""Events of `fit_vectors`, in order. Each is a plain record; there are no callbacks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Read:
-    """Text was read and numbered.
+    """A part of the text was read and encoded.
 
     Args:
-        n_tokens: words of the text so far.
-        tokens_per_second: of this session.
+        n_tokens: number of words read so far.
+        tokens_per_second: speed in this session.
         fraction_done: 0…1, by bytes of the files.
     """
 
@@ -23,13 +23,13 @@ class Read:
 
 @dataclass(frozen=True)
 class VocabularyMade:
-    """The words are chosen.
+    """The vocabulary was selected.
 
     Args:
-        n_words: that have vectors, V.
-        n_different: that the text holds.
-        n_tokens: words of the text.
-        n_kept: those of them that are in the vocabulary.
+        n_words: number of words in the vocabulary, V.
+        n_different: number of different words in the text.
+        n_tokens: number of words in the text.
+        n_kept: number of them that are in the vocabulary.
     """
 
     n_words: int
@@ -40,12 +40,12 @@ class VocabularyMade:
 
 @dataclass(frozen=True)
 class Counted:
-    """Pairs were counted, or counts of parts of the text were added up.
+    """Pairs were counted, or counts of parts of the text were merged.
 
     Args:
-        n_tokens: words of the vocabulary whose pairs are counted.
-        n_nonzeros: pairs (i, j) with X_ij > 0 so far; of a text counted in parts, those of its part.
-        tokens_per_second: of this session.
+        n_tokens: number of vocabulary words whose pairs are counted.
+        n_nonzeros: pairs (i, j) with X_ij > 0 so far; for a text counted in parts, in this part.
+        tokens_per_second: speed in this session.
         fraction_done: 0…1.
     """
 
@@ -57,16 +57,16 @@ class Counted:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the non-zeros.
+    """An epoch, one pass over the non-zeros, is complete.
 
     Args:
-        epoch: from 1.
-        n_epochs: how many there are to be.
+        epoch: number of the epoch, from 1.
+        n_epochs: number of epochs in total.
         loss: mean of f(X_ij) diff² / 2 over the non-zeros, each before its own step; eq. 8 is twice
             the sum.
-        seconds: that it took.
-        pairs_per_second: non-zeros.
-        eta_seconds: until the last epoch ends.
+        seconds: duration of the epoch.
+        pairs_per_second: non-zeros per second.
+        eta_seconds: estimated time until the end of the last epoch.
     """
 
     epoch: int
@@ -79,14 +79,14 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Finished:
-    """The vectors are on the disk.
+    """The vectors are saved.
 
     Args:
-        folder: that holds them.
+        folder: the output folder.
         n_words: V.
         size: D.
-        loss: of the last epoch.
-        seconds: since the beginning, earlier sessions included.
+        loss: loss of the last epoch.
+        seconds: training time, including earlier sessions.
     """
 
     folder: Path

@@ -1,9 +1,9 @@
-"""How the budget of `vectors.memory` is spent.
+"""How the memory limit `vectors.memory` is divided.
 
-Every figure is of the words, the settings and the files that were written, and of nothing else: what is
-refused once is refused always, whatever the process did before, and what the refusal asks for is enough.
-The budget is that of a whole process, so that a part of it, `ALLOWANCE`, is left to Python and to its
-libraries. What else a process holds comes on top.
+Every figure depends only on the words, the settings and the files on disk. So an error is reproducible,
+whatever the process did before, and the amount that its message names is enough. The limit applies to
+the whole process, so a part of it, `ALLOWANCE`, is reserved for Python and its libraries. Anything else
+that the process holds comes on top.
 """
 
 from __future__ import annotations
@@ -17,40 +17,41 @@ from unrolled.vectors.counting.vocabulary import Vocabulary
 from unrolled.vectors.kernels.types import PAIR
 
 ALLOWANCE = 64_000_000
-"""Bytes that `unrolled vectors train` holds before it reads a word, and buffers of the system's."""
+"""Bytes that `unrolled vectors train` holds before it reads a word, including system buffers."""
 
 LEAST_PART, MOST_PART = 1 << 18, 32 << 20
-"""Bytes of a part of the text."""
+"""Minimum and maximum size of a part of the text in bytes."""
 
-_OF_PART = 24  # bytes of memory for each of a part's text, while it is made
-_OF_PART_AGAIN = 10  # for each byte of its file, while its words are looked up
-_FILE_OF_TEXT = 3  # bytes of a part's file for each of its text, where most words are rare
-_OF_PIECE = 320  # of the different pieces whose words are remembered
-_OF_NAME = 40  # of a word's place in a list, its count, and what is lost to its neighbours
-_OF_RANK = 128  # of its entry in a dictionary
-_OF_ROW = 136  # of a word's row: its start, its size and its room, and sums of them
-_OF_TOKEN = 8  # its rank and its place in the index
+# The following are bytes of memory, unless they say otherwise.
+_OF_PART = 24  # for each byte of a part's text, while the part is made
+_OF_PART_AGAIN = 10  # for each byte of a part's file, while its words are looked up
+_FILE_OF_TEXT = 3  # bytes of a part's file for each byte of its text, if most words are rare
+_OF_PIECE = 320  # for each different piece whose words are cached
+_OF_NAME = 40  # for a word's place in a list, its count, and fragmentation
+_OF_RANK = 128  # for a word's dictionary entry
+_OF_ROW = 136  # for a word's row: its start, size and capacity, and their cumulative sums
+_OF_TOKEN = 8  # for a token's rank and its place in the index
 _LEAST_ENTRIES, _MOST_ENTRIES = 1 << 16, 1 << 24
 _LEAST_TOKENS = 1 << 16
 _MOST_TOKENS = (1 << 32) - (1 << 24)  # positions are 32 bits
-_LOOSE = 12 << 20  # buffers of files and threads
+_LOOSE = 12 << 20  # for buffers of files and threads
 _SHARE = (
-    8  # a part that is read again has this share of what there is, and so have remembered pieces
+    8  # a part that is read again gets 1/8 of the available memory, and so does the piece cache
 )
-_MARGIN = 1.02  # of what a refusal asks for
+_MARGIN = 1.02  # safety factor for the amount that an error message asks for
 
 LEAST_DEALT, MOST_DEALT = 1 << 16, 1 << 22
-"""Non-zeros that are made into pairs at once; a row is not cut."""
+"""Number of non-zeros that are converted to pairs at once; rows are not split."""
 
-_OF_DEALT = 64  # of a non-zero, while it is made into a pair
+_OF_DEALT = 64  # for a non-zero, while it is converted to a pair
 
 
 class TooLittleMemory(ConfigError):
-    """What was read and counted is worth going on with, for more memory may be given.
+    """The memory limit is too low; the run can be resumed with a higher one.
 
     Args:
-        problem: in one sentence.
-        n_bytes: that are enough.
+        problem: the message.
+        n_bytes: a sufficient limit in bytes.
     """
 
     def __init__(self, problem: str, n_bytes: int) -> None:
@@ -58,38 +59,40 @@ class TooLittleMemory(ConfigError):
         self.n_bytes = n_bytes
 
 
-def _too_little(purpose: str, n_bytes: float, otherwise: str) -> TooLittleMemory:
+def _too_little(purpose: str, n_bytes: float, alternative: str) -> TooLittleMemory:
     megabytes = int(n_bytes * _MARGIN) // 10**6 + 1
     return TooLittleMemory(
-        f"vectors.memory is too little to {purpose}; give at least {megabytes}MB and go on with "
-        f"--resume, or begin again (--force) with {otherwise}",
+        f"vectors.memory is too low to {purpose}; set it to at least {megabytes}MB and resume "
+        f"(--resume), or start again (--force) with {alternative}",
         megabytes * 10**6,
     )
 
 
 def work_of(config: VectorsConfig) -> int:
-    """Bytes of the budget that are not the libraries'.
+    """The memory limit in bytes without the allowance for Python and its libraries.
 
     Raises:
-        ConfigError: there is too little to read a text with.
+        ConfigError: the limit is too low to read any text.
     """
     work = config.n_bytes - ALLOWANCE
     least = 3 * _OF_PART * LEAST_PART
     if work < least:
         raise ConfigError(
-            f"vectors.memory must be at least {(ALLOWANCE + least) // 10**6 + 1}MB, of which "
-            f"{ALLOWANCE // 10**6} are Python's and its libraries', got '{config.memory}'"
+            f"vectors.memory must be at least {(ALLOWANCE + least) // 10**6 + 1}MB, of which Python and "
+            f"its libraries take {ALLOWANCE // 10**6}MB, got '{config.memory}'"
         )
     return work
 
 
 def part_bytes_of(work: int, total: int, n_threads: int) -> int:
-    """Text of a part: so little that some are made at once and fit, and that one fits beside the counts.
+    """Size of a part of the text in bytes.
+
+    All threads together fit into memory while they make parts, and one part fits beside the counts.
 
     Args:
         work: bytes of memory.
-        total: of the text.
-        n_threads: that make parts.
+        total: bytes of the text.
+        n_threads: number of threads that make parts.
     """
     fits = min(
         work // (_OF_PART * (n_threads + 2)), work // (_SHARE * _OF_PART_AGAIN * _FILE_OF_TEXT)
@@ -98,27 +101,27 @@ def part_bytes_of(work: int, total: int, n_threads: int) -> int:
 
 
 def readers_of(work: int, n_threads: int) -> int:
-    """Threads for whose parts, the smallest at least, there is room."""
+    """Number of threads that can make parts of the minimum size at once."""
     return max(1, min(n_threads, work // (_OF_PART * LEAST_PART) - 2))
 
 
 def pieces_of(work: int) -> int:
-    """Different pieces of text whose words may be remembered."""
+    """Number of different pieces of text whose words may be cached."""
     return work // _SHARE // _OF_PIECE
 
 
 def names_of(vocabulary: Vocabulary) -> int:
-    """Bytes that words take, with their counts."""
+    """Memory of the words and their counts, in bytes."""
     return sum(map(sys.getsizeof, vocabulary.words)) + _OF_NAME * len(vocabulary)
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """How the budget is spent while counting.
+    """How the memory limit is divided while counting.
 
     Args:
-        n_tokens: words of a chunk.
-        n_entries: of a batch of rows.
+        n_tokens: number of words in a chunk.
+        n_entries: number of entries in a batch of rows.
     """
 
     n_tokens: int
@@ -137,19 +140,19 @@ class MemoryPlan:
         """The plan for counting V words.
 
         Args:
-            config: the memory, and how many threads share it.
+            config: has the memory limit and the number of threads.
             n_words: V.
             names: bytes of the words themselves.
-            width: 64-bit integers of a sum.
-            part_file: bytes of the largest part of the text on the disk.
-            splits: whether pieces of text are made into words, and those remembered.
+            width: 64-bit integers per sum.
+            part_file: size of the largest part file on disk, in bytes.
+            splits: whether pieces of text are split into words, which are cached.
 
         Raises:
-            TooLittleMemory: it is too little.
+            TooLittleMemory: the limit is too low.
         """
         scratch = config.n_threads * (8 * width + 5)
         fixed = names + n_words * (_OF_RANK + _OF_ROW + scratch) + _LOOSE
-        of_entry = 3 * (4 + 16 * width)  # being made, being written, and drawn together
+        of_entry = 3 * (4 + 16 * width)  # while it is counted, compacted and written
         least = max(_LEAST_ENTRIES, n_words + 1)
         needed = fixed + least * of_entry + _LEAST_TOKENS * _OF_TOKEN
         work, again = config.n_bytes - ALLOWANCE, _OF_PART_AGAIN * part_file
@@ -161,7 +164,7 @@ class MemoryPlan:
                 (needed + again) / (1 - remembered / _SHARE),
             )
             fewer = "fewer words (vectors.max_words) or threads (vectors.threads)"
-            raise _too_little(f"count {n_words:,} words", whole, fewer)
+            raise _too_little(f"count {n_words:,} different words", whole, fewer)
         free -= fixed
         n_entries = min(_MOST_ENTRIES, max(least, free // 3 // of_entry))
         n_tokens = (free - n_entries * of_entry) // _OF_TOKEN
@@ -169,45 +172,45 @@ class MemoryPlan:
 
 
 def room_for_pairs(config: VectorsConfig, n_words: int, names: int, parameters: int) -> int:
-    """Bytes that are left to the non-zeros in training.
+    """Memory for the non-zeros in training, in bytes.
 
     Args:
-        config: the memory.
+        config: has the memory limit.
         n_words: V.
         names: bytes of the words themselves.
-        parameters: bytes of the vectors and of all that is trained with them.
+        parameters: bytes of all parameters and their AdaGrad sums.
 
     Raises:
-        TooLittleMemory: it is too little for the vectors.
+        TooLittleMemory: the limit is too low for the vectors.
     """
     fixed = ALLOWANCE + names + parameters + _LOOSE
     least = max(LEAST_DEALT, n_words) * _OF_DEALT
     if config.n_bytes < fixed + least:
-        what = f"train {n_words:,} vectors of {config.size} numbers"
+        purpose = f"train {n_words:,} vectors of width {config.size}"
         fewer = "fewer words (vectors.max_words) or smaller vectors (vectors.size)"
-        raise _too_little(what, fixed + least, fewer)
+        raise _too_little(purpose, fixed + least, fewer)
     return config.n_bytes - fixed
 
 
 def dealt_at_once(free: int) -> int:
-    """Non-zeros to make into pairs at once."""
+    """Number of non-zeros to convert to pairs at once."""
     return max(LEAST_DEALT, min(MOST_DEALT, free // 4 // _OF_DEALT))
 
 
 def all_pairs_fit(n_nonzeros: int, n_words: int, free: int) -> bool:
-    """Whether all pairs may be in memory, beside those that are being made."""
+    """Whether all pairs fit into memory, together with those being converted."""
     making = max(n_words, dealt_at_once(free)) * _OF_DEALT
     return n_nonzeros * PAIR.itemsize + making <= free
 
 
 def require_blocks_fit(config: VectorsConfig, largest: int, free: int) -> None:
-    """Refuse where a block of so many pairs cannot be read while another is trained on.
+    """Require memory for two of the largest blocks: one is read while another is trained on.
 
     Raises:
-        TooLittleMemory: it cannot.
+        TooLittleMemory: they do not fit.
     """
     missing = 2 * largest * PAIR.itemsize - free
     if missing > 0:
-        what = f"train on blocks of {largest:,} pairs"
+        purpose = f"train on blocks of {largest:,} pairs"
         fewer = "fewer words (vectors.max_words)"
-        raise _too_little(what, config.n_bytes + missing, fewer)
+        raise _too_little(purpose, config.n_bytes + missing, fewer)

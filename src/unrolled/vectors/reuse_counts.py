@@ -1,4 +1,4 @@
-"""Counts of an earlier training, on which to train again: with another size, rate, seed or x_max."""
+"""Reuse the counts of an earlier training, with another vector size, learning rate, seed or x_max."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from unrolled.vectors.run_state import RECORD_FILE, Job, Record
 
 @dataclass(frozen=True)
 class EarlierCounts:
-    """The counts of a folder, whether or not its vectors are finished.
+    """The counts in a folder of vectors, which need not be finished.
 
     Args:
-        folder: that holds them.
-        record: of what was done there.
-        config: how they were counted.
+        folder: the folder.
+        record: its record.
+        config: the settings with which they were counted.
     """
 
     folder: Path
@@ -34,20 +34,20 @@ class EarlierCounts:
 
     @classmethod
     def open(cls, folder: Path) -> EarlierCounts:
-        """Look at a folder.
+        """Open the counts of a folder.
 
         Raises:
-            DataError: it holds no counts, or they are not complete.
-            RunError: its record is damaged.
+            DataError: there are no counts, or they are not complete.
+            RunError: the record is damaged.
         """
         if not (folder / RECORD_FILE).is_file():
             raise DataError(
-                "no counts here; give the folder that `unrolled vectors train` wrote", folder
+                "no counts found; give a folder written by `unrolled vectors train`", folder
             )
         record = Record.load(folder / RECORD_FILE)
         if not record.is_counted:
             raise DataError(
-                "its counts are not complete; go on with them first, by --resume and --out", folder
+                "the counts are not complete; finish that training first (--resume)", folder
             )
         path = folder / CONFIG_FILE
         try:
@@ -62,33 +62,33 @@ class EarlierCounts:
 
     @property
     def corpus(self) -> CorpusConfig:
-        """The text that was counted, which is not read again."""
+        """The corpus that was counted; it is not read again."""
         return settings.from_mapping(CorpusConfig, self.record.corpus)
 
     def configured(self, config: VectorsConfig) -> VectorsConfig:
-        """A configuration with the settings of these counts in place of those that it leaves open.
+        """A configuration with the counting settings of these counts.
 
         Raises:
-            ConfigError: it asks for others.
+            ConfigError: a counting setting is neither the default nor that of these counts.
         """
-        usual = VectorsConfig()
+        default = VectorsConfig()
         for name in sorted(OF_COUNTING):
-            asked, counted = getattr(config, name), getattr(self.config, name)
-            if asked not in (counted, getattr(usual, name)):
+            value, counted = getattr(config, name), getattr(self.config, name)
+            if value not in (counted, getattr(default, name)):
                 raise ConfigError(
-                    f"vectors.{name} is {asked}, but {self.folder} was counted with {counted}; leave it "
+                    f"vectors.{name} is {value}, but {self.folder} was counted with {counted}; leave it "
                     "out, or count the text again"
                 )
         return replace(config, **{name: getattr(self.config, name) for name in OF_COUNTING})
 
     def adopt(self, job: Job) -> None:
-        """Have a job begin with these counts.
+        """Use these counts as those of a job.
 
-        Files of counts are never written to once they are there, so that two folders can share them;
-        where the file system cannot, they are copied.
+        Count files never change once they are written, so two folders can share them by hard links; if
+        the file system has none, they are copied.
 
         Raises:
-            DataError: they are damaged.
+            DataError: the counts are damaged.
             RunError: the disk is full.
         """
         Counts.open(self.folder / COUNTS_FOLDER).require_whole()

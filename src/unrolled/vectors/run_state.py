@@ -1,4 +1,4 @@
-"""What counting and training share: the settings, the folder, and the record of what is done."""
+"""The state that counting and training share: settings, folder, and the record of progress."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from unrolled.vectors.kernels import native
 RECORD_FILE = "record.json"
 
 _STATE = re.compile(r"(?:state-\d{6,}\.safetensors)?", re.ASCII)
-_MOST_OF_RECORD = 256 << 20  # bytes; some texts are of millions of files
+_MOST_OF_RECORD = 256 << 20  # bytes; some corpora have millions of files
 _MOST_CHUNKS = 10**6
 _LARGEST = 1 << 63
 _WORK_FOLDER = "work"
 
 BEGIN_OF_CONFIG = "# Unrolled vectors, format 1"
-"""What makes a folder one of vectors; in those of older versions only the names of the settings do."""
+"""Marks a folder of vectors; folders of older versions are recognized by the names of the settings."""
 
 WORK: storage.Holds = {
     r"parts\.jsonl|pairs|state-\d{6,}\.safetensors": None,
     r"part-\d{6,}": None,
     r"sums-\d+-\d{6,}": MATRIX,
 }
-"""What the folder `work` holds."""
+"""Contents of the folder `work`."""
 
 HOLDS: storage.Holds = {
     r"vectors\.toml": None,
@@ -50,11 +50,11 @@ HOLDS: storage.Holds = {
     COUNTS_FOLDER: MATRIX,
     _WORK_FOLDER: WORK,
 }
-"""What a folder of vectors holds, and all that is ever removed with it."""
+"""Contents of a folder of vectors; nothing else is ever removed with it."""
 
 
 def is_vectors(folder: Path) -> bool:
-    """Whether a folder is one of vectors, finished or begun, by what `vectors.toml` says."""
+    """Whether a folder contains vectors, finished or not, according to its `vectors.toml`."""
     path = folder / CONFIG_FILE
     if storage.is_link(path):
         return False
@@ -65,32 +65,32 @@ def is_vectors(folder: Path) -> bool:
         names = set(documents.parse_toml(path, text))
     except RunError:
         return False
-    known = {each.name for each in dataclasses.fields(VectorsConfig)}
+    known = {field.name for field in dataclasses.fields(VectorsConfig)}
     return {"min_count", "window", "x_max", "rate"} <= names <= known
 
 
 @dataclass
 class Record:
-    """What is done, and how; `record.json`, replaced after each thing that is.
+    """The progress of a training; `record.json`, which is rewritten after each completed step.
 
     Args:
-        corpus: the settings of the text.
-        files: path, size and time of change of each.
-        tokenizer: its checksum, or nothing.
-        counted_in: the folder whose counts these are, or nothing.
-        sessions: of each start, when it was, the package's version, and the instruction set of the
-            kernels, or `plain`.
-        is_read: whether the text is.
-        n_parts: of the text, once it is.
-        n_different: words that the text holds.
-        n_tokens: of the text, words of no vector included.
+        corpus: settings of the corpus.
+        files: path, size and modification time of each file.
+        tokenizer: checksum of the tokenizer, or empty.
+        counted_in: folder from which the counts were taken over, or empty.
+        sessions: for each start, the time, the package version, and the instruction set of the kernels
+            or `plain`.
+        is_read: whether the text was read completely.
+        n_parts: number of parts of the text, known when it was read.
+        n_different: number of different words in the text.
+        n_tokens: number of words in the text, including words without a vector.
         n_counted: tokens (and borders) of the chunks counted so far.
-        n_stretches: of which sums are on the disk.
+        n_stretches: number of chunks whose sums are on disk.
         is_counted: whether the counts are complete.
-        losses: of each epoch that is saved.
-        state: the file of what training goes on from.
+        losses: loss of each saved epoch.
+        state: file from which training can be resumed.
         is_finished: whether the vectors are complete.
-        seconds: that it took, up to the last replacement.
+        seconds: time taken so far, as of the last write.
     """
 
     corpus: dict[str, Any] = field(default_factory=dict)
@@ -112,50 +112,50 @@ class Record:
 
     @classmethod
     def load(cls, path: Path) -> Record:
-        """Read it; an empty one where there is none yet.
+        """Read a record; an empty one if the file does not exist.
 
         Raises:
-            RunError: it is damaged.
+            RunError: the file is damaged.
         """
         try:
-            found = documents.read_json(path, _MOST_OF_RECORD)
+            content = documents.read_json(path, _MOST_OF_RECORD)
         except documents.DocumentError as error:
             if error.is_missing:
                 return cls()
             raise RunError(f"{path}: damaged ({error.problem}); train again (--force)") from None
-        problem = _why_no_record(found)
+        problem = _why_no_record(content)
         if problem is not None:
             raise RunError(f"{path}: damaged ({problem}); train again (--force)")
-        return cls(**found)
+        return cls(**content)
 
 
-def _why_no_record(found: Any) -> str | None:
-    """What is wrong with a record as a file holds it; None for nothing."""
-    if not isinstance(found, dict):
+def _why_no_record(content: Any) -> str | None:
+    """What is wrong with the content of a record file; None if it is valid."""
+    if not isinstance(content, dict):
         return "expected an object"
-    kinds = {each.name: str(each.type) for each in dataclasses.fields(Record)}
-    for name, value in found.items():
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(Record)}
+    for name, value in content.items():
         if name not in kinds or not _is_right(value, kinds[name]):
-            return f"'{name[:40]}' is unknown, or not as it was written"
-    if not _STATE.fullmatch(found.get("state", "")):
-        return "'state' is no file of the folder 'work'"
-    if found.get("n_stretches", 0) > _MOST_CHUNKS:
+            return f"the field '{name[:40]}' is unknown or has an invalid value"
+    if not _STATE.fullmatch(content.get("state", "")):
+        return "'state' is not the name of a state file"
+    if content.get("n_stretches", 0) > _MOST_CHUNKS:
         return f"'n_stretches' is above {_MOST_CHUNKS:,}"
-    if found.get("is_finished") and not found.get("losses"):
-        return "'losses' are missing"
+    if content.get("is_finished") and not content.get("losses"):
+        return "'losses' is missing"
     return None
 
 
 def _is_right(value: Any, kind: str) -> bool:
-    """Whether a value read from JSON can be that of a field of this type."""
+    """Whether a value read from JSON is valid for a field of this type."""
     if kind == "dict[str, Any]":
         return isinstance(value, dict)
-    if kind == "list[list[Any]]":  # of files: path, size, time of change
+    if kind == "list[list[Any]]":  # files: path, size, modification time
         return isinstance(value, list) and all(map(_is_stamp, value))
     if kind == "list[dict[str, str]]":
         return isinstance(value, list) and all(map(_is_session, value))
     if kind == "list[float]":
-        return isinstance(value, list) and all(_is_right(each, "float") for each in value)
+        return isinstance(value, list) and all(_is_right(number, "float") for number in value)
     if kind == "float":
         return type(value) in (int, float) and abs(value) < _LARGEST
     if kind == "int":
@@ -168,7 +168,7 @@ def _is_session(value: Any) -> bool:
 
 
 def _is_stamp(value: Any) -> bool:
-    """Path, size and time of change of a file; of some file systems the last is a text, or nothing."""
+    """Whether a value is path, size and modification time; the last may be a text, or None."""
     if not isinstance(value, list) or len(value) != 3:
         return False
     path, size, changed = value
@@ -178,18 +178,18 @@ def _is_stamp(value: Any) -> bool:
 
 @dataclass
 class Job:
-    """One folder on its way from text to vectors.
+    """A training in one folder, from text to vectors.
 
     Args:
-        config: what to count and how to train.
+        config: counting and training settings.
         corpus: the text.
-        out: the folder.
-        splitter: pieces of text to words.
-        implementation: `native` or `plain`.
-        cluster: that reads and counts, or None.
-        tokenizer: its checksum, or nothing.
-        record: what is done.
-        files: of the text, in order; known once it is to be read.
+        out: the output folder.
+        splitter: splits pieces of text into words.
+        implementation: module of the kernels, `native` or `reference`.
+        cluster: the cluster that reads and counts, or None.
+        tokenizer: checksum of the tokenizer, or empty.
+        record: the progress.
+        files: files of the text, in order; filled in before it is read.
     """
 
     config: VectorsConfig
@@ -205,28 +205,28 @@ class Job:
 
     @property
     def work(self) -> Path:
-        """What a resumed run goes on from; it is there while vectors are being made."""
+        """The folder from which a run is resumed; it exists during training."""
         return self.out / _WORK_FOLDER
 
     @property
     def counts(self) -> Path:
-        """The folder of X."""
+        """The folder of the counts X."""
         return self.out / COUNTS_FOLDER
 
     @property
     def vocabulary(self) -> Path:
-        """The file of the words."""
+        """The vocabulary file."""
         return self.out / VOCABULARY_FILE
 
     def passed(self) -> float:
-        """Seconds that all of it took until now."""
+        """Training time so far in seconds, including earlier sessions."""
         now = time.monotonic()
         self.record.seconds += now - self._tick
         self._tick = now
         return self.record.seconds
 
     def begin_session(self) -> None:
-        """Note who works on it from now on."""
+        """Add a session to the record: start time, version and instruction set."""
         is_native = self.implementation is native and kernels is not None
         session = {
             "began": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -236,7 +236,7 @@ class Job:
         self.record.sessions.append(session)
 
     def save_record(self) -> None:
-        """Replace `record.json`.
+        """Write `record.json`.
 
         Raises:
             RunError: the disk is full, or the file cannot be written.
@@ -246,7 +246,7 @@ class Job:
         storage.write_whole(self.out / RECORD_FILE, content.encode())
 
     def save_config(self) -> None:
-        """Replace `vectors.toml`.
+        """Write `vectors.toml`.
 
         Raises:
             RunError: the disk is full, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""Standard input as a corpus: it can be read once, but a resumed run may have to read its text again."""
+"""Standard input as a corpus. It can only be read once, but a resumed run may need the text again."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from unrolled.vectors.counting import text_shards
 from unrolled.vectors.run_state import RECORD_FILE, Record
 
 STANDARD_INPUT = "-"
-"""The name of standard input among the files of a corpus."""
+"""Name of standard input in the list of files of a corpus."""
 
 
 @dataclass(frozen=True)
 class Spool:
-    """A copy of standard input on disk, beside the folder of the vectors, until it has been counted.
+    """A copy of standard input on disk, beside the folder of the vectors, kept until it is counted.
 
     Args:
         path: the copy.
-        folder: of the vectors.
-        stream: standard input; None where it is closed.
+        folder: the folder of the vectors.
+        stream: standard input; None if it is closed.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Spool:
     def of(
         cls, corpus: CorpusConfig, folder: Path, stream: BinaryIO | None
     ) -> tuple[CorpusConfig, Spool | None]:
-        """The corpus with the copy in place of standard input; None where it does not name it."""
+        """The corpus with the copy in place of standard input, and the spool; None if it is not used."""
         if STANDARD_INPUT not in corpus.train:
             return corpus, None
         path = folder.with_name(f".{folder.name}.standard-input")
@@ -50,7 +50,7 @@ class Spool:
     def filled(self, resume: bool) -> Iterator[None]:
         """Copy standard input unless a resumed run has it; remove the copy when it is no longer needed.
 
-        Entered while no other process can write the folder.
+        The caller must hold the lock of the folder.
 
         Raises:
             ConfigError: standard input is closed.
@@ -60,7 +60,7 @@ class Spool:
         if not is_counted and not (resume and self._is_to_be_read()):
             if self.stream is None:
                 raise ConfigError(
-                    "standard input is closed; give the text as an argument, or in a file"
+                    "standard input is closed; pipe the text into the command, or name a file"
                 )
             with _interrupted_at_once(), storage.replacing(self.path, "try again") as copy:
                 shutil.copyfileobj(self.stream, copy, 1 << 20)
@@ -71,21 +71,21 @@ class Spool:
                 self.remove()
 
     def remove(self) -> None:
-        """Give the disk space back: training needs the counts alone, and may take long."""
+        """Remove the copy to free disk space: training only needs the counts, and may take long."""
         self.path.unlink(missing_ok=True)
 
     def _is_to_be_read(self) -> bool:
-        """Whether what was begun in the folder resumes with exactly this copy."""
+        """Whether the unfinished training in the folder needs exactly this copy to resume."""
         try:
             record = Record.load(self.folder / RECORD_FILE)
-        except RunError:  # it is damaged, and nothing can be resumed
+        except RunError:  # it is damaged; nothing can be resumed
             return False
         return not record.is_counted and text_shards.stamps([self.path])[0] in record.files
 
 
 @contextmanager
 def _interrupted_at_once() -> Iterator[None]:
-    """Make the first Ctrl-C a `KeyboardInterrupt`: a wait at a terminal may never end."""
+    """Turn the first Ctrl-C into a `KeyboardInterrupt`, since waiting for input may never end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

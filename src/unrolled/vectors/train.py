@@ -1,11 +1,11 @@
-"""From a text to word vectors, as a generator of events.
+"""Train word vectors on a corpus; a generator of training events.
 
     for event in fit_vectors(VectorsConfig(size=100), "talk.txt", "vectors/talk"):
         print(event)
 
-Whoever reads the events decides when to stop. Killed anywhere, or closed, the folder goes on with
-`resume=True`: from the last part of the text that was read, the last chunk that was counted, the last
-epoch that was saved; and ends in the same bits.
+The caller can stop at any time. After a kill at any point, or after the generator is closed,
+`resume=True` continues from the last part of the text that was read, the last chunk that was counted or
+the last epoch that was saved. The result is the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from unrolled.vectors.counting import text_shards
 from unrolled.vectors.counting.cooccurrence import Counts
 from unrolled.vectors.events import Epoch, Finished, VectorsEvent
 from unrolled.vectors.formats.safetensors import CONFIG_FILE
+from unrolled.vectors.formats.stored import count_of
 from unrolled.vectors.kernels import native, reference
 from unrolled.vectors.reuse_counts import EarlierCounts
 from unrolled.vectors.run_state import HOLDS, RECORD_FILE, WORK, Job, Record, is_vectors
@@ -45,7 +46,7 @@ def train_vectors(
     out: str | os.PathLike[str],
     **options: Any,
 ) -> Finished:
-    """Train to the end. The arguments and errors are those of `fit_vectors`.
+    """Train word vectors to the end. Arguments and errors are those of `fit_vectors`.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -54,7 +55,7 @@ def train_vectors(
     >>> train_vectors(config, folder / "a.txt", folder / "vectors").n_words
     5
 
-    Again on the same counts:
+    Train again on the same counts:
 
     >>> config = VectorsConfig(size=3, epochs=4)
     >>> train_vectors(config, None, folder / "smaller", counts=folder / "vectors").size
@@ -78,43 +79,43 @@ def fit_vectors(
     counts: str | os.PathLike[str] | None = None,
     standard_input: BinaryIO | None = None,
 ) -> Generator[VectorsEvent, None, None]:
-    """Read, count and train, and report what happens.
+    """Read and count a corpus, train word vectors, and yield events.
 
     Events come in this order: `Read`, `VocabularyMade`, `Counted`, `Epoch`, `Finished`; without the first
-    three where there are counts already.
-    What can be checked at once is checked in the call; the rest happens as the events are read.
+    three if the counts exist already.
+    Arguments are checked in the call; reading and training happen as the events are consumed.
 
     Args:
-        config: what to count and how to train.
-        corpus: files, folders and patterns, or a `CorpusConfig` that says more of them; all of its
-            `train` is read, and where `config.borders` are its documents', they are as it says. None
-            where `counts` are given.
-        out: the folder to make, or to go on with; see `unrolled.vectors` for what it holds. One
-            process at a time writes it.
-        tokenizer: splits and folds instead of `config.tokens` and `config.lowercase`; of kind `word` or
-            `space`.
-        resume: go on with what was begun in `out`, if anything was, else start.
-        force: replace the vectors in `out`; refused where the folder holds anything else.
-        cluster: a `distributed.Client`, or the address of a scheduler, to read and count on; the text
+        config: counting and training settings.
+        corpus: files, folders and patterns, or a `CorpusConfig` with more settings. All files of its
+            `train` are read; if `config.borders` is `document`, it defines what a document is. None
+            with `counts`.
+        out: the output folder, new or to be resumed; see `unrolled.vectors` for its files. Only one
+            process at a time can write it.
+        tokenizer: splits and lower-cases instead of `config.tokens` and `config.lowercase`; of kind
+            `word` or `space`.
+        resume: resume the training in `out`, or start it if there is none.
+        force: replace the vectors in `out`; an error if the folder holds anything else.
+        cluster: a `distributed.Client`, or the address of a scheduler, to read and count on; the corpus
             may then be anything that fsspec opens. The counts are the same.
-        implementation: `native` or `plain` (NumPy, slow, and in more memory than `config.memory`); by
-            default the first that there is.
-        counts: a folder of vectors on whose counts to train again. What `config` says of counting is
-            theirs, or left at its default. What goes on and has them already needs the folder no more.
-        standard_input: what `-` among the files of `corpus` is read from, once.
+        implementation: `native` or `plain` (NumPy; slow, and not limited to `config.memory`); by default
+            `native` if it is available.
+        counts: a folder of vectors whose counts to train on again. Counting settings of `config` must be
+            equal to theirs or left at their defaults. A resumed run that has taken over the counts no
+            longer needs the folder.
+        standard_input: the stream that is read, once, for `-` in `corpus`.
 
     Raises:
-        ConfigError: a setting cannot be, or differs from that of the vectors to go on with, or of the
-            counts; or memory is too little, and then what was done so far stays.
-        DataError: a file cannot be read as asked, or holds too little.
-        RunError: something is in the way at `out` or damaged, another process writes there, or the disk
-            is full.
-        NonFiniteError: a number is not finite; the word or the pair of words is named.
-        UnavailableError: there is no cluster to be had, or what is needed to use one.
+        ConfigError: a setting is invalid, or differs from that of the vectors to be resumed or of the
+            counts; or the memory limit is too low (then everything done so far is kept).
+        DataError: a file cannot be read as specified, or the text is too short.
+        RunError: `out` is occupied or damaged, another process writes there, or the disk is full.
+        NonFiniteError: a number is not finite; the message names the word or the pair of words.
+        UnavailableError: the cluster, or a package that it needs, is not available.
     """
-    out = Path(os.path.realpath(out))  # whoever writes it by another name takes the same lock
+    out = Path(os.path.realpath(out))  # a process that uses another name for it takes the same lock
     if resume and force:
-        raise ConfigError("--resume goes on with what is there; leave out --force")
+        raise ConfigError("--resume and --force cannot be combined; use one of them")
     earlier = None
     if counts is not None:
         others = {"corpus": corpus, "tokenizer": tokenizer, "cluster": cluster}
@@ -124,21 +125,25 @@ def fit_vectors(
             )
         folder = Path(os.path.abspath(counts))
         if Path(os.path.realpath(folder)) == out:
-            raise ConfigError(f"{out} holds the counts to train on; choose another name (--out)")
+            raise ConfigError(
+                f"{out} is both the output folder and the folder of the counts; choose another output "
+                "folder (--out)"
+            )
         has_them = resume and _has_counts_of(folder, out)
         earlier = EarlierCounts.open(out if has_them else folder)
         config, corpus = earlier.configured(config), earlier.corpus
     elif corpus is None:
-        raise ConfigError("no text given; name files and folders, or counts to train on")
+        raise ConfigError("no corpus given; name files or folders, or existing counts (--counts)")
     given, spool = Spool.of(text_shards.as_corpus(corpus), out, standard_input)
     if spool is not None and cluster is not None:
         raise ConfigError(
-            "standard input is read on this machine, not on a cluster; give files or URLs, or remove "
-            "--cluster"
+            "standard input (-) cannot be read on a cluster; give files or URLs, or remove --cluster"
         )
     splitter = text_shards.Splitter(config, tokenizer)
     if tokenizer is not None and (config.tokens != "space" or config.lowercase):
-        raise ConfigError("the tokenizer says what a word is; leave out tokens and lowercase")
+        raise ConfigError(
+            "a tokenizer cannot be combined with tokens or lowercase; leave those out"
+        )
     memory.work_of(config)
     with storage.locked(out):
         _goes_on(config, out, resume, force)
@@ -160,7 +165,7 @@ def _events(
     spool: Spool | None,
 ) -> Generator[VectorsEvent, None, None]:
     with storage.locked(job.out) as lock:
-        # Once more, now that nobody else can change it.
+        # Check again, now that no other process can change the folder.
         goes_on = _goes_on(job.config, job.out, resume, force)
         with nullcontext() if spool is None else spool.filled(resume):
             for event in _Run(job, earlier, lock).events(goes_on):
@@ -170,10 +175,10 @@ def _events(
 
 
 def implementation_named(name: Implementation | None) -> ModuleType:
-    """The module that counts and trains.
+    """The module with the counting and training functions.
 
     Raises:
-        ConfigError: there are no kernels here, and they are asked for by name.
+        ConfigError: `native` is requested, but the kernels are not available.
     """
     if name == "plain":
         return reference
@@ -181,7 +186,7 @@ def implementation_named(name: Implementation | None) -> ModuleType:
     if reason is None:
         return native
     if name == "native":
-        raise ConfigError(f"the native kernels cannot run: {reason}")
+        raise ConfigError(f"the native kernels are not available: {reason}")
     return reference
 
 
@@ -192,7 +197,7 @@ def _on_cluster(cluster: Any) -> Any:
 
 
 def _goes_on(config: VectorsConfig, out: Path, resume: bool, force: bool) -> bool:
-    """Whether there is something to go on with; refuses what is in the way."""
+    """Whether there is a run to resume; an error if `out` is occupied by something else."""
     if resume and os.path.lexists(out / CONFIG_FILE):
         _check_same(config, out)
         return True
@@ -207,35 +212,35 @@ def _check_free(out: Path, force: bool) -> None:
     if is_vectors(out):
         if not force:
             raise RunError(
-                f"{out} already holds vectors; go on with them (--resume), replace them (--force), or "
-                "choose another name (--out)"
+                f"{out} already contains vectors; resume their training (--resume), replace them "
+                "(--force), or choose another output folder (--out)"
             )
         _require_no_foreign(out)
     elif os.path.lexists(out) and not _is_empty(out):
         raise RunError(
-            f"{out} exists and holds no vectors, so it is left alone; choose another name (--out)"
+            f"{out} exists, but it is not a folder of vectors; choose another output folder (--out)"
         )
 
 
 def _require_no_foreign(folder: Path) -> None:
-    """Refuse to remove a folder that holds something else than vectors."""
+    """Refuse to remove a folder that contains anything but vectors."""
     is_folder = folder.is_dir() and not storage.is_link(folder)
     foreign = storage.first_foreign(folder, HOLDS) if is_folder else folder
     if foreign is not None:
         raise RunError(
-            f"{foreign} does not belong to the vectors in {folder}, which would be removed with all it "
-            "holds; move it elsewhere, or choose another name (--out)"
+            f"{foreign} does not belong to the vectors in {folder}, and would be removed with them; move "
+            "it elsewhere, or choose another output folder (--out)"
         )
 
 
 def _is_empty(out: Path) -> bool:
-    """Whether it is a folder of nothing; a start that was killed may have left half a configuration."""
+    """Whether it is an empty folder; a killed start may have left a partial configuration."""
     left = {storage.partial(out / CONFIG_FILE).name}
     return out.is_dir() and {path.name for path in out.iterdir()} <= left
 
 
 def _is_within(name: str | Path, folder: Path) -> bool:
-    """Whether a file of the text, which may be a URL, is in a folder of this machine."""
+    """Whether a file of the corpus, which may be a URL, is in a folder on this machine."""
     local = str(name).removeprefix("file://")
     return "://" not in local and Path(os.path.realpath(local)).is_relative_to(folder)
 
@@ -252,13 +257,13 @@ def _check_same(config: VectorsConfig, out: Path) -> None:
     for name, value in settings.to_mapping(config).items():
         if name not in changeable and before.get(name) != value:
             raise ConfigError(
-                f"vectors.{name} is {value}, but {out} was begun with {brief(before.get(name))}; leave "
-                "it as it was, or choose another name (--out)"
+                f"vectors.{name} is {value}, but {out} was started with {brief(before.get(name))}; use "
+                "that value, or choose another output folder (--out)"
             )
 
 
 class _Run:
-    """One folder on its way from text to vectors."""
+    """A training run in one folder, from text to vectors."""
 
     def __init__(self, job: Job, earlier: EarlierCounts | None, lock: storage.Lock) -> None:
         self._job, self._earlier, self._lock = job, earlier, lock
@@ -279,7 +284,7 @@ class _Run:
         except memory.TooLittleMemory:
             raise
         except (DataError, ConfigError):
-            if self._is_new:  # nothing in it is worth going on with
+            if self._is_new:  # it holds nothing worth resuming
                 self._take_back()
             raise
         with storage.writing(self._aside):
@@ -302,7 +307,7 @@ class _Run:
             job.save_config()
             if not job.record.is_finished:
                 job.begin_session()
-                job.save_record()  # a kill may have come before there was one
+                job.save_record()  # the run may have been killed before it was first written
             return
         record = self._record_of_text()
         with storage.writing(job.out):
@@ -317,22 +322,22 @@ class _Run:
             job.save_record()
 
     def _make_room(self) -> None:
-        """Put what is replaced aside; it is kept until there are counts to take its place."""
+        """Move the folder to be replaced aside; it is kept until the new counts are complete."""
         out = self._job.out
         self._was_there = out.exists()
         if not self._was_there or _is_empty(out):
             return
         if self._aside.exists() and not _is_counted(out):
-            storage.remove_in(out, HOLDS)  # it never took the place of what is aside
+            storage.remove_in(out, HOLDS)  # an unfinished replacement of the folder set aside
             return
         storage.remove(self._aside, HOLDS)
         os.replace(out, self._aside)
         storage.flush_folder(out.parent)
 
     def _take_back(self) -> None:
-        """As it was before this start, or before an earlier one that was to replace it."""
+        """Restore the folder as it was before this start, or before an earlier unfinished replacement."""
         out = self._job.out
-        with suppress(OSError):  # a refusal is on its way, and is more to the point
+        with suppress(OSError):  # the error that is being raised matters more
             storage.remove_in(out, HOLDS)
             if self._aside.exists():
                 out.rmdir()
@@ -347,12 +352,12 @@ class _Run:
             return Record(corpus, files, job.tokenizer, counted_in)
         find = text_shards.files_of if job.cluster is None else job.cluster.files_of
         stamp = text_shards.stamps if job.cluster is None else job.cluster.stamps
-        # What is written here is no text, whether it is there already or not.
-        job.files = [each for each in find(job.corpus) if not _is_within(each, job.out)]
+        # Files in the output folder are never part of the corpus, whether they exist yet or not.
+        job.files = [file for file in find(job.corpus) if not _is_within(file, job.out)]
         if not job.files:
             raise DataError(
-                "the vectors go here, so that its files are no text; give others, or choose another name "
-                "(--out)",
+                "all files of the corpus are in the output folder, which is not read; give other files, "
+                "or choose another output folder (--out)",
                 job.out,
             )
         return Record(corpus, stamp(job.files), job.tokenizer)
@@ -360,31 +365,32 @@ class _Run:
     def _going_on(self) -> Record:
         job = self._job
         old = Record.load(job.out / RECORD_FILE)
-        if not old.files:  # killed before there was a record
+        if not old.files:  # killed before the record was written
             return self._record_of_text()
         if old.corpus != settings.to_mapping(job.corpus) or old.tokenizer != job.tokenizer:
             raise ConfigError(
-                f"the text is to be read otherwise than {job.out} was begun with; name the same files "
-                "and settings, or choose another name (--out)"
+                f"the corpus, its settings or the tokenizer differ from those that {job.out} was started "
+                "with; use the same, or choose another output folder (--out)"
             )
         done = len(old.losses)
         if old.is_finished and job.config.epochs != done:
             raise RunError(
-                f"{job.out} is finished after {done} epochs, and AdaGrad's sums are not kept; train "
-                "again (--force), or anew on its counts (--counts)"
+                f"{job.out} is finished after {done} epochs and cannot be trained further, because "
+                "AdaGrad's sums are not kept; train again (--force), or on its counts in a new folder "
+                "(--counts)"
             )
         if job.config.epochs < done:
             raise ConfigError(
-                f"vectors.epochs is {job.config.epochs}, but {job.out} has {done} epochs behind it; "
-                "give as many at least, or choose another name (--out)"
+                f"vectors.epochs is {job.config.epochs}, but {job.out} is already trained for {done} "
+                f"epochs; give at least {done}, or choose another output folder (--out)"
             )
-        if not old.is_counted:  # afterwards the text is not needed
+        if not old.is_counted:  # after counting, the text is no longer needed
             _check_files(job.out, old, self._record_of_text())
         return old
 
 
 def _has_counts_of(folder: Path, out: Path) -> bool:
-    """Whether the counts were taken over from there, all of them."""
+    """Whether all counts were taken over from that folder."""
     record = Record.load(out / RECORD_FILE)
     return record.is_counted and record.counted_in == str(folder)
 
@@ -398,20 +404,23 @@ def _is_counted(out: Path) -> bool:
 
 def _check_files(out: Path, old: Record, new: Record) -> None:
     if old.counted_in != new.counted_in:
-        given = [f"the counts of {each.counted_in or 'no folder'}" for each in (old, new)]
-        raise RunError(
-            f"{out} was begun with {given[0]}, but {given[1]} are given; give the same, or choose "
-            "another name (--out)"
+        before, now = (
+            f"the counts of {record.counted_in}" if record.counted_in else "a corpus"
+            for record in (old, new)
         )
-    for before, now in zip(old.files, new.files, strict=False):
-        if before != now:
+        raise RunError(
+            f"{out} was started with {before}, now {now} is given; give the same, or choose another "
+            "output folder (--out)"
+        )
+    for old_file, new_file in zip(old.files, new.files, strict=False):
+        if old_file != new_file:
             raise RunError(
-                f"{now[0]} is not the text that {out} was begun with: its name, size or time of "
-                "change differ; give the same files, or choose another name (--out)"
+                f"{new_file[0]} is not the file that {out} was started with: its name, size or "
+                "modification time differs; give the same files, or choose another output folder (--out)"
             )
     if len(old.files) != len(new.files):
         n_old, n_new = len(old.files), len(new.files)
         raise RunError(
-            f"{out} was begun with {n_old} files, but {n_new} are given; give the same, or choose "
-            "another name (--out)"
+            f"{out} was started with {count_of(n_old, 'file')}, but {n_new} are given; give the same, or "
+            "choose another output folder (--out)"
         )

@@ -1,4 +1,4 @@
-"""The second half of a training: from the counts to the vectors, saved at the end of epochs."""
+"""The second stage of a training: train vectors on the counts, with checkpoints at epoch ends."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _NAMES = {
 
 
 class TrainingRun:
-    """Trains for a job whose counts are complete.
+    """Trains the vectors of a job whose counts are complete.
 
     Raises:
-        ConfigError: there is too little memory.
+        ConfigError: the memory limit is too low.
         DataError: the counts or the vocabulary are damaged.
-        NonFiniteError: a number is not finite; the words are named.
-        RunError: the state that was saved is damaged, or the disk is full.
+        NonFiniteError: a number is not finite; the message names the words.
+        RunError: the saved state is damaged, or the disk is full.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def events(self) -> Iterator[VectorsEvent]:
-        """`Epoch` for each; the files are there after the last."""
+        """Yield an `Epoch` for each; the files are written after the last one."""
         job, record, config = self._job, self._job.record, self._job.config
         vocabulary = Vocabulary.load(job.vocabulary)
         counts = Counts.open(job.counts, len(vocabulary))
@@ -60,7 +60,7 @@ class TrainingRun:
             try:
                 yield from self._epochs(pairs, parameters, counts.n_nonzeros, vocabulary)
             except NonFiniteError as error:
-                raise NonFiniteError(f"{error}, as by `{_again(job)}`") from None
+                raise NonFiniteError(f"{error}, for example: `{_again(job)}`") from None
         card = "\n".join(_card(job, n_words, counts.n_nonzeros))
         storage.write_whole(job.out / "README.md", (card + "\n").encode())
         parameters.save(job.out / VECTORS_FILE, with_sums=False)
@@ -111,10 +111,10 @@ class TrainingRun:
 
 
 def _require_finite(parameters: Parameters, epoch: int, vocabulary: Vocabulary) -> None:
-    """What a step made infinite, and no later one looked at."""
-    found = parameters.not_finite()
-    if found is not None:
-        name, rank = found
+    """Refuse parameters that the last steps made infinite; training itself only checks gradients."""
+    place = parameters.not_finite()
+    if place is not None:
+        name, rank = place
         what = _NAMES.get(name, "a sum of AdaGrad")
         raise NonFiniteError(
             f"epoch {epoch}: {what} of {quote(vocabulary.words[rank])} is not finite; lower vectors.rate "
@@ -123,7 +123,7 @@ def _require_finite(parameters: Parameters, epoch: int, vocabulary: Vocabulary) 
 
 
 def _again(job: Job) -> str:
-    """The command that trains on the same counts, more carefully."""
+    """A command that trains on the same counts with half the learning rate."""
     usual, config = VectorsConfig(), job.config
     options = [f"--rate {config.rate / 2:g}"]
     for name in sorted((OF_TRAINING | {"epochs"}) - {"rate"}):
@@ -135,23 +135,23 @@ def _again(job: Job) -> str:
 
 def _card(job: Job, n_words: int, n_nonzeros: int) -> Iterator[str]:
     name, config, record = job.out.name, job.config, job.record
-    sides = "to both sides" if config.symmetric else "to the left"
+    sides = "on both sides" if config.symmetric else "to the left"
     yield f"# {name}\n"
-    yield f"{n_words:,} word vectors of {config.size} numbers, trained with Unrolled by GloVe.\n"
+    yield f"{n_words:,} word vectors of width {config.size}, trained with GloVe (Unrolled).\n"
     yield "## Use\n"
     yield (
         "```python\nfrom safetensors.numpy import load_file\n"
         f'tensors = load_file("{name}/{VECTORS_FILE}")\n'
         'vectors = tensors["w"] + tensors["w_context"]\n```\n'
     )
-    yield f"Row i is the word on line i + 1 of `{VOCABULARY_FILE}`.\n"
-    yield "## Text\n"
-    yield f"{record.n_tokens:,} words, {record.n_different:,} different, of:\n"
+    yield f"Row i belongs to the word on line i + 1 of `{VOCABULARY_FILE}`.\n"
+    yield "## Corpus\n"
+    yield f"{record.n_tokens:,} words, {record.n_different:,} different, from:\n"
     for path, size, _ in record.files[:20]:
         yield f"- `{Path(path).name}`, {size:,} bytes"
     if len(record.files) > 20:
-        yield f"- … {len(record.files):,} files in all"
+        yield f"- … {len(record.files):,} files in total"
     yield "\n## Training\n"
     yield f"{n_nonzeros:,} pairs of words within {config.window} words {sides}."
-    yield f"Loss after {len(record.losses)} epochs: {record.losses[-1]:.6f} a pair."
-    yield f"All settings: `{CONFIG_FILE}`; what was done: `{RECORD_FILE}`."
+    yield f"Loss after {len(record.losses)} epochs: {record.losses[-1]:.6f} per pair."
+    yield f"All settings: `{CONFIG_FILE}`; training log: `{RECORD_FILE}`."

@@ -1,8 +1,8 @@
-"""Words with their vectors, and what one asks of them: neighbours, analogies, similarity, ratios.
+"""Word vectors with search: nearest neighbours, analogies, similarity and co-occurrence ratios.
 
-Every score is a cosine or made of cosines. The matrix stays as it is, mapped or in memory; beside it
-stand only the lengths of its rows. A search is a product of the queries with one block of rows after
-another, of which the best are kept, so that nothing of V × V numbers ever exists.
+All scores are based on cosines. The matrix is not changed or copied, whether it is mapped or in memory;
+only the lengths of its rows are stored in addition. A search multiplies the queries with one block of
+rows at a time and keeps the best results, so no V × V matrix is ever made.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Method = Literal["3CosAdd", "3CosMul"]
 METHODS: tuple[Method, ...] = ("3CosAdd", "3CosMul")
 
 EPSILON = 0.001
-"""Of 3CosMul, so that nothing is divided by 0 (Levy & Goldberg 2014, equation 5)."""
+"""ε of 3CosMul, which prevents division by zero (Levy & Goldberg 2014, equation 5)."""
 
-_FLOATS = 1 << 19  # scores that exist at a time
-_QUERIES = 256  # asked together
-_ROWS = 1 << 14  # whose lengths are taken together
-_SUGGESTED_AMONG = 100_000  # the commonest words; comparing letters is slow
+_FLOATS = 1 << 19  # scores in memory at a time
+_QUERIES = 256  # queries per search
+_ROWS = 1 << 14  # rows per block when lengths are computed
+_SUGGESTED_AMONG = 100_000  # most frequent words searched for suggestions, since the search is slow
 
 
 class Neighbour(NamedTuple):
-    """A word that was found, and its score."""
+    """A word in a search result, with its score."""
 
     word: str
     score: float
@@ -46,16 +46,16 @@ class WordVectors:
     """Words and their vectors.
 
     Args:
-        words: V of them, the commonest first where that is known; of a word that stands twice, the first
-            counts.
-        matrix: `[V, D]`, row i for word i. It may be changed in place: the lengths of its rows are then
-            computed at each search. After `load`, where nobody can write into it, they are kept.
-        notes: what a reader should know, one sentence each.
-        folder: where counts of co-occurrence lie, for `ratio`.
-        path: where they were read from, for messages.
+        words: V words, most frequent first if that is known; if a word occurs twice, the first one is
+            used.
+        matrix: `[V, D]`, row i for word i. It may be changed in place; therefore the lengths of its rows
+            are computed again for each search. After `load` it is read-only, and they are cached.
+        notes: remarks for the user, one sentence each.
+        folder: folder with the co-occurrence counts, for `ratio`.
+        path: file from which the vectors were read, for messages.
 
     Raises:
-        DataError: not as many words as vectors, or none.
+        DataError: the numbers of words and vectors differ, or there are none.
 
     >>> matrix = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0.1]], np.float32)
     >>> vectors = WordVectors(["ice", "snow", "water", "fire"], matrix)
@@ -79,7 +79,7 @@ class WordVectors:
         self._folder, self._path = folder, path
         self._lengths: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
         self._ours: NDArray[np.float32] | None = (
-            None  # a matrix of which nobody else holds the memory
+            None  # a matrix whose memory nothing else can change
         )
         last = len(self.words) - 1
         self._ids = dict(zip(reversed(self.words), range(last, -1, -1), strict=True))
@@ -94,15 +94,15 @@ class WordVectors:
         which: Which = "sum",
         limit: int | None = None,
     ) -> WordVectors:
-        """Read a file, or the folder of a training. The arguments are those of `formats.read_vectors`.
+        """Read a file of vectors or the folder of a training. Arguments as in `formats.read_vectors`.
 
         Raises:
-            DataError: the file cannot be read as asked, or none of the words to keep is in it.
+            DataError: the file cannot be read as specified, or contains none of the words to keep.
         """
         stored = read_vectors(path, keep, format=format, which=which, limit=limit)
         if not stored.words:
-            raise DataError("none of the words to keep is in this file", path)
-        is_whole = keep is None and limit is None  # else rows of the counts are others
+            raise DataError("the file contains none of the words to keep", path)
+        is_whole = keep is None and limit is None  # otherwise the rows of the counts differ
         path = Path(path)
         folder = path if path.is_dir() else path.parent
         folder_of_counts = folder if is_whole else None
@@ -129,30 +129,30 @@ class WordVectors:
         """The row of a word.
 
         Raises:
-            ConfigError: there is no such word; the message names one that is written alike.
+            ConfigError: the word has no vector; the message suggests one with a similar spelling.
         """
         if word not in self._ids:
             raise ConfigError(f"no vector for {quote(word)}{self._alike(word)}")
         return self._ids[word]
 
     def find(self, word: str) -> int | None:
-        """The row of a word as it is written, or else in lower case; None where there is neither.
+        """The row of a word, or else of its lower-cased form; None if neither has a vector.
 
-        Vectors are often of lower-cased text, and lists of names are not.
+        Vectors are often trained on lower-cased text, while word lists have capitals.
         """
         return self._ids.get(word, self._ids.get(word.lower()))
 
     def first(self, n_words: int) -> WordVectors:
-        """The same with the first words alone; nothing is copied."""
+        """The first `n_words` words with their vectors; the matrix is not copied."""
         some = WordVectors(self.words[:n_words], self.matrix[:n_words], self.notes)
         some._ours = some.matrix if self._ours is self.matrix else None
         return some
 
     def similarity(self, first: str, second: str) -> float:
-        """The cosine of two words, −1…1; 0 where a vector is zero.
+        """The cosine of two words, −1…1; 0 if a vector is zero.
 
         Raises:
-            ConfigError: an unknown word.
+            ConfigError: a word is unknown.
         """
         ids = np.array([self.id_of(first), self.id_of(second)])
         return float(self.similarities(ids[:1], ids[1:])[0])
@@ -165,25 +165,25 @@ class WordVectors:
         return np.einsum("nd,nd->n", unit_ND, other_ND)
 
     def unit(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """`[N, D]`: rows divided by their lengths; zeros stay zeros."""
+        """`[N, D]`: rows normalized to length 1; rows of zeros remain zeros."""
         unit: NDArray[np.float32] = self.matrix[ids] * self._inverse(ids)[:, None]
         return unit
 
     def nearest(self, word: str, k: int = 10) -> list[Neighbour]:
-        """The words of largest cosine, without the word itself.
+        """The k words with the largest cosine, without the word itself.
 
         Raises:
-            ConfigError: an unknown word, or k below 1.
+            ConfigError: the word is unknown, or k is below 1.
         """
         return self.nearest_to(self[word], k, without=(word,))
 
     def nearest_to(
         self, vector: NDArray[np.floating], k: int = 10, without: Sequence[str] = ()
     ) -> list[Neighbour]:
-        """The words of largest cosine with a vector `[D]`.
+        """The k words with the largest cosine with a vector `[D]`, except the words in `without`.
 
         Raises:
-            ConfigError: a vector of another width, an unknown word, or k below 1.
+            ConfigError: the vector has another width, a word is unknown, or k is below 1.
         """
         require(k >= 1, "k", "at least 1", k)
         require(
@@ -192,21 +192,22 @@ class WordVectors:
         length = float(np.linalg.norm(vector.astype(np.float64)))
         unit_1D = (vector / (length or 1.0)).astype(np.float32)[None]
         excluded = np.array([[self.id_of(word) for word in without]], np.int64)
-        found = self._search(unit_1D, lambda cosines: (cosines,), min(k, len(self)), excluded)
-        ((ids_QK, scores_QK),) = found
+        ((ids_QK, scores_QK),) = self._search(
+            unit_1D, lambda cosines: (cosines,), min(k, len(self)), excluded
+        )
         return self._named(ids_QK[0], scores_QK[0])
 
     def analogy(
         self, a: str, b: str, c: str, k: int = 10, method: Method = "3CosAdd"
     ) -> list[Neighbour]:
-        """What is to c as b is to a: man, king, woman → queen. None of the three is an answer.
+        """The k best answers d to a : b = c : d, e.g. man : king = woman : queen; never a, b or c.
 
-        3CosAdd (Mikolov, Yih & Zweig 2013; equation 3 of Levy & Goldberg 2014) takes the largest
-        cos(d, b − a + c), of vectors of length 1; the score is that cosine. 3CosMul (their equation 5)
-        takes the largest cos(d, b) cos(d, c) / (cos(d, a) + ε), with each cosine moved to 0…1.
+        3CosAdd (Mikolov, Yih & Zweig 2013; equation 3 of Levy & Goldberg 2014) maximizes
+        cos(d, b − a + c) for vectors of length 1; the score is that cosine. 3CosMul (their equation 5)
+        maximizes cos(d, b) cos(d, c) / (cos(d, a) + ε), with each cosine shifted to 0…1.
 
         Raises:
-            ConfigError: an unknown word or method, or k below 1.
+            ConfigError: a word or the method is unknown, or k is below 1.
         """
         require(k >= 1, "k", "at least 1", k)
         require(method in METHODS, "method", f"one of {', '.join(METHODS)}", method)
@@ -225,40 +226,42 @@ class WordVectors:
 
         Args:
             ids_Q3: the rows of a, b and c.
-            k: how many answers.
+            k: number of answers.
 
         Returns:
-            By method, `[Q, K]` rows, K at most V, −1 where there are no more, and their scores. That of
-            3CosAdd is cos(d, b) − cos(d, a) + cos(d, c).
+            By method, `[Q, K]` rows (K at most V; −1 if there are fewer answers) and their scores. The
+            score of 3CosAdd is cos(d, b) − cos(d, a) + cos(d, c).
         """
         k = min(k, len(self))
         parts: list[list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = []
         for start in range(0, len(ids_Q3), _QUERIES):
             asked = ids_Q3[start : start + _QUERIES]
-            # Questions of one kind ask with few words, and each word is multiplied once.
+            # Questions of one kind share few words; each word is multiplied only once.
             words_U, places = np.unique(asked, return_inverse=True)
             combine = partial(_both_methods, places.reshape(asked.shape))
             parts.append(self._search(self.unit(words_U), combine, k, asked))
-        found: dict[Method, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
+        answers: dict[Method, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
         for index, method in enumerate(METHODS):
             ids = [part[index][0] for part in parts] or [np.empty((0, k), np.int64)]
             scores = [part[index][1] for part in parts] or [np.empty((0, k), np.float32)]
-            found[method] = np.concatenate(ids), np.concatenate(scores)
-        return found
+            answers[method] = np.concatenate(ids), np.concatenate(scores)
+        return answers
 
     def ratio(self, first: str, second: str, *probes: str) -> list[Ratio]:
-        """How much likelier each probe word k is in the context of one word than of another.
+        """Ratios of co-occurrence probabilities P(k|i) / P(k|j) for each probe word k.
 
         Pennington, Socher & Manning 2014, table 1: P(k|i) = X_ik / X_i, from the counts on which the
-        vectors were trained.
+        vectors were trained. i is `first` and j is `second`.
 
         Raises:
-            ConfigError: an unknown word.
-            DataError: there are no counts beside the vectors, or they are of another vocabulary.
+            ConfigError: a word is unknown.
+            DataError: there are no counts beside the vectors, or they have another vocabulary.
         """
         ids = [self.id_of(word) for word in (first, second, *probes)]
         if self._folder is None:
-            raise DataError("ratios need all the words of a folder that holds their counts")
+            raise DataError(
+                "ratios need co-occurrence counts; load the folder of a training, with all its words"
+            )
         counts = Counts.open(self._folder / COUNTS_FOLDER, len(self))
         counts.require_whole()
         first_id, second_id, *probe_ids = ids
@@ -269,17 +272,17 @@ class WordVectors:
 
     def _inverse_lengths(self) -> NDArray[np.float32]:
         """`[V]`: 1 over the length of each row; 0 for a row of zeros."""
-        matrix, kept = self.matrix, self._lengths
+        matrix, cached = self.matrix, self._lengths
         is_fixed = self._ours is matrix and not _can_be_written(matrix)
-        if kept is not None and kept[0] is matrix and is_fixed:
-            return kept[1]
+        if cached is not None and cached[0] is matrix and is_fixed:
+            return cached[1]
         starts = range(0, len(self), _ROWS)
         inverse = np.concatenate([self._inverse(slice(at, at + _ROWS)) for at in starts])
         self._lengths = (matrix, inverse) if is_fixed else None
         return inverse
 
     def _inverse(self, rows: slice | NDArray[np.int64]) -> NDArray[np.float32]:
-        """`[N]`: the same of some rows."""
+        """`[N]`: the same for some rows."""
         wide = np.asarray(self.matrix[rows], np.float64)
         lengths = np.sqrt(np.einsum("vd,vd->v", wide, wide))
         if not np.isfinite(lengths).all():
@@ -299,17 +302,17 @@ class WordVectors:
         k: int,
         excluded_QX: NDArray[np.int64],
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """The k rows of best score for each query, best first, equal ones in the order of the rows.
+        """The k rows with the best scores for each query, best first; ties in the order of the rows.
 
         Args:
-            words_UD: vectors of length 1 that queries are made of.
-            combine: their `[U, N]` cosines with a block of rows → one or more `[Q, N]` scores of Q
-                queries, which may be written into.
-            k: how many.
-            excluded_QX: rows that are no answers.
+            words_UD: vectors of length 1 from which the queries are made.
+            combine: maps their `[U, N]` cosines with a block of rows to one or more `[Q, N]` score arrays
+                of the Q queries, which are modified afterwards.
+            k: number of results.
+            excluded_QX: rows to leave out.
 
         Returns:
-            For each score, `[Q, K]` rows, −1 where there are no more, and their scores.
+            For each score, `[Q, K]` rows (−1 if there are fewer) and their scores.
         """
         n_queries = len(excluded_QX)
         step = max(1, _FLOATS // (len(words_UD) + 3 * n_queries))
@@ -324,10 +327,10 @@ class WordVectors:
             query, column = np.nonzero(
                 (excluded_QX >= start) & (excluded_QX < start + len(block_ND))
             )
-            for kept, score_QN in zip(best, scores, strict=True):
+            for best_so_far, score_QN in zip(best, scores, strict=True):
                 score_QN[query, excluded_QX[query, column] - start] = -np.inf
-                kept.add(score_QN, start)
-        return [(kept.ids_QK, kept.scores_QK) for kept in best]
+                best_so_far.add(score_QN, start)
+        return [(results.ids_QK, results.scores_QK) for results in best]
 
     def _named(self, ids: NDArray[np.int64], scores: NDArray[np.floating]) -> list[Neighbour]:
         return [
@@ -337,19 +340,20 @@ class WordVectors:
         ]
 
     def _alike(self, word: str) -> str:
-        for written in (word.lower(), word.capitalize(), word.upper(), word.strip()):
-            if written in self._ids:
-                return f"; did you mean {quote(written)}?"
-        nearly = [
-            each
-            for each in self.words[:_SUGGESTED_AMONG]
-            if abs(len(each) - len(word)) <= 2 and (each[:1] == word[:1] or each[-1:] == word[-1:])
+        for variant in (word.lower(), word.capitalize(), word.upper(), word.strip()):
+            if variant in self._ids:
+                return f"; did you mean {quote(variant)}?"
+        candidates = [
+            other
+            for other in self.words[:_SUGGESTED_AMONG]
+            if abs(len(other) - len(word)) <= 2
+            and (other[:1] == word[:1] or other[-1:] == word[-1:])
         ]
-        return did_you_mean(word, nearly)
+        return did_you_mean(word, candidates)
 
 
 def _read_only(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same array, and all that it is a view of, closed to writers."""
+    """Make an array, and all arrays that it is a view of, read-only."""
     part: object = matrix
     while isinstance(part, np.ndarray):
         part.flags.writeable = False
@@ -358,7 +362,7 @@ def _read_only(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _can_be_written(matrix: NDArray[np.float32]) -> bool:
-    """Whether an array, or one that it is a view of, was opened to writers again."""
+    """Whether an array, or one that it is a view of, was made writable again."""
     part: object = matrix
     while isinstance(part, np.ndarray):
         if part.flags.writeable:
@@ -368,14 +372,14 @@ def _can_be_written(matrix: NDArray[np.float32]) -> bool:
 
 
 class _Best:
-    """The best answers to some queries so far, as blocks of scores come by."""
+    """The best results of some queries so far, updated with one block of scores at a time."""
 
     def __init__(self, n_queries: int, k: int) -> None:
         self.ids_QK = np.full((n_queries, k), -1, np.int64)
         self.scores_QK = np.full((n_queries, k), -np.inf, np.float32)
 
     def add(self, score_QN: NDArray[np.float32], start: int) -> None:
-        """Take in the scores of the rows from `start` on."""
+        """Add the scores of the rows from `start` on."""
         k = self.ids_QK.shape[1]
         largest_Q = score_QN.max(axis=1)
         for query in np.flatnonzero(largest_Q > self.scores_QK[:, -1]):
@@ -383,7 +387,7 @@ class _Best:
             threshold = self.scores_QK[query, -1]
             if k < len(scores):
                 threshold = max(threshold, np.partition(scores, -k)[-k])
-            # All that equal the k-th best, so that of equal scores the first rows stay.
+            # Includes all ties with the k-th best score, so that the first rows win.
             better = np.flatnonzero((scores >= threshold) & (scores > -np.inf))
             all_scores = np.concatenate([self.scores_QK[query], scores[better]])
             all_ids = np.concatenate([self.ids_QK[query], better + start])
@@ -398,7 +402,7 @@ def _both_methods(
     of_a, of_b, of_c = (cosines_UN[places_Q] for places_Q in places_Q3.T)
     added = of_b - of_a
     added += of_c
-    # (x + 1) / 2 moves a cosine to 0…1 (Levy & Goldberg 2014, footnote 7); the halves are taken together.
+    # (x + 1) / 2 shifts a cosine to 0…1 (Levy & Goldberg 2014, footnote 7); the factors ½ are combined.
     of_b += 1
     of_c += 1
     of_a += 1 + 2 * EPSILON

@@ -1,4 +1,4 @@
-"""The ten kinds of clause: events, qualities, places, comparisons, likes, feelings, existence."""
+"""The ten kinds of clauses: events, qualities, places, comparisons, likes, feelings, existence."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from unrolled.samples.phrasebook.verb_phrases import (
 
 
 def say_clause(state: SentenceState, tense: str, events: bool = False) -> Clause | None:
-    """A clause of any kind, or one that tells an event; None where the draws do not fit together."""
-    # The first rules, below 0.78, tell events.
+    """A random clause of any kind, or one about an event; None if the draws do not fit together."""
+    # The first rules, below 0.78, are about events.
     draw = state.random() * (0.78 if events else 1.0)
     return next(rule for bound, rule in _RULES if draw < bound)(state, tense)
 
@@ -82,7 +82,7 @@ def _plain(state: SentenceState, frame: str, tense: str) -> Clause:
 def _second_verb(
     state: SentenceState, first: Verb, subject: str, tense: str, person: int
 ) -> tuple[str, str]:
-    # "... and eats the cheese": another verb of the same subject.
+    # "... and eats the cheese": a second verb with the same subject.
     for _ in range(40):
         verb = state.pick(the_lexicon().verbs["transitive"])
         object_ = state.pick(verb.objects)
@@ -116,7 +116,7 @@ def _ditransitive(state: SentenceState, tense: str) -> Clause:
 
 
 def describe(state: SentenceState) -> tuple[NounPhrase, Adjective] | None:
-    """Somebody or something, and a predicate that fits and is not said of it already."""
+    """A random subject and a predicate that fits and does not already occur in the subject."""
     lexicon = the_lexicon()
     for _ in range(80):
         if state.chance(0.2):
@@ -167,7 +167,7 @@ def _quality(state: SentenceState, tense: str) -> Clause | None:
 
 
 def locate(state: SentenceState) -> tuple[NounPhrase, str, str]:
-    """Somebody or something, and where they are, on both sides."""
+    """A random subject, and its place in English and Spanish."""
     lexicon = the_lexicon()
     while True:
         kind = state.pick(("person", "object", "animal", "place", "clothes", "vehicle"))
@@ -226,7 +226,7 @@ def _comparison(state: SentenceState, tense: str) -> Clause | None:
 
 
 def _liking(state: SentenceState, tense: str) -> Clause:
-    # The liked thing is the Spanish subject: "a la niña le gustan las manzanas".
+    # In Spanish, the liked thing is the subject: "a la niña le gustan las manzanas".
     lexicon = the_lexicon()
     while True:
         lemma = choose_pronoun(state, 0.35) or state.pick(_people())
@@ -273,7 +273,7 @@ def _having(state: SentenceState, tense: str) -> Clause:
 
 
 def existence(state: SentenceState, tense: str, question: bool = False) -> Clause:
-    """That something is somewhere ("there is a castle near the bridge"), or whether it is."""
+    """A statement that something is somewhere ("there is a castle near the bridge"), or a question."""
     lexicon = the_lexicon()
     while True:
         kind = state.pick(("place", "place", "person", "animal", "object", "vehicle"))
@@ -312,7 +312,7 @@ def _can_do(subject: str, verb: Verb) -> bool:
     return subject in words.PRONOUNS or the_lexicon().nouns[subject] in verb.subjects
 
 
-# Each kind with the cumulative share at which it ends.
+# The kinds of clauses with their cumulative probabilities.
 _RULES: tuple[tuple[float, Callable[[SentenceState, str], Clause | None]], ...] = (
     (0.50, _transitive),
     (0.60, _intransitive),

@@ -1,7 +1,7 @@
-"""The embedded sample: an English-Spanish phrasebook that the project writes itself.
+"""A generated English-Spanish phrasebook, included in the package.
 
-Training, validation and test parts share every word, but no (subject, verb, object) lemma triple:
-a test sentence says only things that no training sentence says.
+The training, validation and test sets share all words, but no (subject, verb, object) lemma triple. So a
+test sentence only has triples that do not occur in the training set.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from unrolled.samples.phrasebook.sampler import SentenceSampler
 from unrolled.samples.phrasebook.sentence_state import Part, Triple
 
 MIN_WORDS, MAX_WORDS = 3, 40
-"""Bounds on the words of either side, as separated by spaces."""
+"""Minimum and maximum number of words in each language, separated by spaces."""
 
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """An English sentence, its Spanish translation, and the lemma triples it contains."""
+    """An English sentence, its Spanish translation, and its lemma triples."""
 
     source: str
     target: str
@@ -34,7 +34,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Phrasebook:
-    """Three parts without a common sentence and without a common triple."""
+    """Three splits without common sentences or triples."""
 
     train: list[Phrase]
     valid: list[Phrase]
@@ -44,10 +44,10 @@ class Phrasebook:
 def generate(
     n_train: int = 30_000, n_valid: int = 500, n_test: int = 1_000, seed: int = 1
 ) -> Phrasebook:
-    """Write a phrasebook; the same arguments give the same sentences on every machine.
+    """Generate a phrasebook; the same arguments give the same sentences on every machine.
 
-    Each part has its own stream of chance, so that a longer training part begins with the shorter
-    one and leaves validation and test as they are.
+    Each split has its own random stream, so a larger training set begins with the smaller one, and the
+    validation and test sets do not depend on its size.
 
     >>> book = generate(n_train=3, n_valid=1, n_test=1)
     >>> len(book.train), len(book.valid), len(book.test)
@@ -76,7 +76,7 @@ def write(folder: str | PathLike[str], phrasebook: Phrasebook) -> None:
     """Write train.tsv, valid.tsv and test.tsv, with a header line `en<tab>es`.
 
     Raises:
-        DataError: the folder cannot be made or written.
+        DataError: the folder cannot be created or written.
     """
     contents = {}
     for part in PARTS:
@@ -86,7 +86,7 @@ def write(folder: str | PathLike[str], phrasebook: Phrasebook) -> None:
 
 
 def lemmas() -> dict[str, tuple[str, ...]]:
-    """The English lemmas the grammar knows, by word class.
+    """The English lemmas of the grammar, by word class.
 
     >>> "teacher" in lemmas()["noun"], "look for" in lemmas()["verb"]
     (True, True)
@@ -104,10 +104,10 @@ def lemmas() -> dict[str, tuple[str, ...]]:
 
 
 def count() -> int:
-    """How many distinct English sentences the grammar has, at least.
+    """A lower bound on the number of different English sentences of the grammar.
 
-    Counts only statements of one clause, "the [adjective] noun verb the [adjective] noun", in three
-    tenses, affirmed or denied: each choice shows in the words, so no two are alike.
+    It only counts statements of one clause, "the [adjective] noun verb the [adjective] noun", in three
+    tenses, affirmative or negative. Each choice changes the words, so all of them are different.
 
     >>> count() > 10**7
     True
@@ -118,7 +118,7 @@ def count() -> int:
 
     total = 0
     for verb in the_lexicon().verbs["transitive"]:
-        # States are said in the present only, and "read" is not told from its past.
+        # States only occur in the present, and "read" looks the same in the present and the past.
         tenses = 1 if verb.state else 3 if verb.past != verb.base else 2
         same = sum(phrases(noun) ** 2 for noun in verb.subjects if noun in verb.objects)
         pairs = sum(map(phrases, verb.subjects)) * sum(map(phrases, verb.objects)) - same

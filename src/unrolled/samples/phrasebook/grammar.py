@@ -1,7 +1,6 @@
-"""The grammar of the phrasebook: how phrases are put together in English and in Spanish.
+"""The grammar of the phrasebook: how phrases are built in English and Spanish.
 
-Every rule returns both sides at once, so that the translation follows from the same choices as the
-source.
+Every rule returns both languages at once, so source and translation result from the same choices.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from unrolled.samples.phrasebook.lexicon import (
 )
 
 TENSES = ("present", "past", "future", "can", "want", "have")
-"""What a clause can be said in; the last three are modal and in the present."""
+"""Tenses of a clause; the last three are modal and in the present."""
 
 
 @cache
 def the_lexicon() -> Lexicon:
-    """The lexicon, read once and only when it is needed."""
+    """The lexicon, parsed on first use and then cached."""
     return read_lexicon()
 
 
 class NounPhrase(NamedTuple):
-    """Both sides of a noun phrase; `person` is one of the five, `object_a` the personal *a*."""
+    """A noun phrase in English and Spanish; `person` is one of the five grammatical persons."""
 
     english: str
     spanish: str
@@ -43,7 +42,7 @@ class NounPhrase(NamedTuple):
     gender: int
     lemma: str
     clitic: str = ""
-    subject: bool = True  # False: Spanish leaves this pronoun out
+    subject: bool = True  # False if Spanish omits this pronoun
     human: bool = False
 
 
@@ -57,7 +56,7 @@ class Finite(NamedTuple):
 
 
 class Clause(NamedTuple):
-    """Both sides of a clause, without capital and full stop."""
+    """A clause in English and Spanish, without capital letter and full stop."""
 
     english: str
     spanish: str
@@ -65,7 +64,7 @@ class Clause(NamedTuple):
 
 
 def join(*pieces: str) -> str:
-    """The non-empty pieces with single spaces between.
+    """Join the non-empty pieces with single spaces.
 
     >>> join("no", "", "come")
     'no come'
@@ -74,7 +73,7 @@ def join(*pieces: str) -> str:
 
 
 def with_article(phrase: str) -> str:
-    """An English phrase after "a" or "an".
+    """An English phrase with "a" or "an".
 
     >>> with_article("old man"), with_article("university")
     ('an old man', 'a university')
@@ -84,7 +83,7 @@ def with_article(phrase: str) -> str:
 
 
 def numbers_of(noun: Noun) -> tuple[int, ...]:
-    """The numbers a noun is said in: one, the other or both.
+    """The grammatical numbers in which a noun occurs: singular, plural or both.
 
     >>> [numbers_of(the_lexicon().nouns[lemma]) for lemma in ("girl", "milk", "shoe")]
     [(0, 1), (0,), (1,)]
@@ -97,7 +96,7 @@ def numbers_of(noun: Noun) -> tuple[int, ...]:
 
 @cache
 def fitting(kind: str, settled: bool) -> tuple[Adjective, ...]:
-    """Adjectives for a kind of noun; "first" and "last" only where a determiner settles which."""
+    """Adjectives for a kind of noun; "first" and "last" only if the determiner is definite."""
     return tuple(
         adjective
         for adjective in the_lexicon().adjectives
@@ -109,7 +108,7 @@ def fitting(kind: str, settled: bool) -> tuple[Adjective, ...]:
 def noun_group(
     noun: Noun, number: int, determiner: str, adjectives: tuple[Adjective, ...], degree: str = ""
 ) -> tuple[str, str]:
-    """A determiner, adjectives and a noun, agreeing in Spanish; leading adjectives come first.
+    """A determiner, adjectives and a noun, with Spanish agreement; leading adjectives precede the noun.
 
     >>> nouns = the_lexicon().nouns
     >>> fast = next(a for a in the_lexicon().adjectives if a.lemma == "fast")
@@ -138,13 +137,13 @@ def noun_group(
         english = with_article(english)
     else:
         english = join(forms[number], english)
-    # el águila, un águila: feminine nouns in stressed a- take "el", unless a word stands between.
+    # el águila, un águila: feminine nouns in stressed a- take "el", unless a word is in between.
     takes_el = noun.takes_el and number == SINGULAR and determiner in ("the", "a") and not leading
     return english, join(forms[2] if takes_el else forms[2 + form], spanish)
 
 
 def finite(verb: Verb, tense: str, person: int, negative: bool = False, clitic: str = "") -> Finite:
-    """Conjugate `verb`; `tense` is one of `TENSES`, of which the last three are modal.
+    """Conjugate `verb` in one of `TENSES`, the last three of which are modal.
 
     >>> eat = the_lexicon().verbs["transitive"][0]
     >>> finite(eat, "present", THIRD, negative=True)[2:]
@@ -192,32 +191,32 @@ def _helpers() -> dict[str, tuple[str, ...]]:
 
 
 def time_of(tense: str) -> str:
-    """Present, past or future; what is modal tells of the future."""
+    """The time of a tense: present, past or future; modal tenses count as future."""
     return tense if tense in ("present", "past") else "future"
 
 
 def possible_tense(verb: Verb, tense: str, negative: bool) -> str:
-    """The tense, or the present where the verb is not said in it."""
-    # A state is said in the present; "they read" would be present and past at once.
+    """The tense, or the present if the verb does not occur in it."""
+    # States only occur in the present; "they read" would be ambiguous between present and past.
     if verb.state or (tense == "past" and verb.past == verb.base and not negative):
         return "present"
     return tense
 
 
 def agreeing(adjective: Adjective, actor: NounPhrase) -> str:
-    """The Spanish adjective in the form that agrees with whom it is said of."""
+    """The Spanish form of an adjective that agrees with its subject."""
     return adjective.spanish[2 * (actor.person == THIRD_PLURAL) + actor.gender]
 
 
 def object_phrase(phrase: NounPhrase, verb: Verb | None = None) -> str:
-    """Spanish object of `verb`: after its preposition, or after *a* for a person."""
+    """The Spanish object of `verb`, after its preposition, or after *a* for a person."""
     if verb is not None and verb.preposition:
         return f"{verb.preposition} {phrase.spanish}"
     return f"a {phrase.spanish}" if phrase.human else phrase.spanish
 
 
 def finish(english: str, spanish: str, question: bool = False) -> tuple[str, str]:
-    """Contractions, *y* before i-, capitals and final marks.
+    """Apply contractions, replace *y* before i-, and add capital letters and final punctuation.
 
     >>> finish("I go to the market", "voy a el mercado")
     ('I go to the market.', 'Voy al mercado.')

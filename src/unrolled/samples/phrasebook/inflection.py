@@ -1,6 +1,6 @@
-"""Inflection: plurals, the forms of adjectives, and Spanish verb endings.
+"""Inflection: plurals, forms of adjectives, and Spanish verb endings.
 
-Rules for what is regular; irregular verbs are spelled out.
+Regular forms follow rules; irregular verbs are listed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _IRREGULAR = {
 
 
 def two_tenses(forms: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Forms of two tenses, written "present / past".
+    """Parse the forms of two tenses, written "present / past".
 
     >>> two_tenses("am are / was were")
     (('am', 'are'), ('was', 'were'))
@@ -66,7 +66,7 @@ _WITHOUT_ACCENT = str.maketrans("áéíóú", "aeiou")
 
 
 def _consonant_stem(word: str) -> str:
-    # estación, estaciones: an accent on the last vowel is no longer written before -es or -a.
+    # estación, estaciones: an accent on the last vowel is dropped before -es or -a.
     head, tail = re.fullmatch(r"(.*?)([aeiouáéíóú][^aeiouáéíóú]*)", word).groups()  # type: ignore
     stem = head + tail.translate(_WITHOUT_ACCENT)
     return stem[:-1] + "c" if stem.endswith("z") else stem
@@ -108,7 +108,7 @@ _ENDINGS = {
 def conjugate(infinitive: str, change: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Present and preterite, five persons each: yo, tú, él, nosotros, ellos.
 
-    `change` is what the stressed last vowel of the stem becomes: "ie", "ue" or "i".
+    `change` replaces the last vowel of the stem if it is stressed: "ie", "ue" or "i".
 
     >>> conjugate("dormir", "ue")[1]
     ('dormí', 'dormiste', 'durmió', 'dormimos', 'durmieron')

@@ -1,9 +1,9 @@
-"""Words of the phrasebook: English and Spanish lemmas, their classes, and every inflected form.
+"""The words of the phrasebook: English and Spanish lemmas, their classes, and all inflected forms.
 
 The tables are written by hand and inflected by `unrolled.samples.phrasebook.inflection`. Each English
-word has exactly one Spanish counterpart in each frame, so that a translation is determined by its source:
+word has exactly one Spanish counterpart in each frame, so that the source determines the translation:
 professions have a fixed gender (`doctor` is *la doctora*, `teacher` is *el maestro*), and `you` is
-always one friend, *tú*.
+always the informal singular, *tú*.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SINGULAR, PLURAL = 0, 1
 MASCULINE, FEMININE = 0, 1
 
 FIRST, SECOND, THIRD, FIRST_PLURAL, THIRD_PLURAL = range(5)
-"""Grammatical persons, the order of the five forms in every Spanish paradigm."""
+"""Grammatical persons, in the order of the five forms in every Spanish paradigm."""
 
 # kind: English singular[/plural] = Spanish singular (m | f | f* : feminine that takes "el")
 _NOUNS = """
@@ -84,16 +84,16 @@ ON_PLACES = frozenset({"beach", "bridge", "street", "island"})
 AT_PLACES = frozenset({"market", "station", "airport", "office", "university"})
 
 KIN = _set("brother sister father mother son daughter uncle aunt grandfather grandmother cousin")
-# Persons, animals and places that can be somebody's; of the other kinds everything can.
+# Persons, animals and places that can have a possessor; all nouns of other kinds can.
 OWNABLE = KIN | _set(
     "friend neighbor guest teacher doctor lawyer student dog cat horse cow bird rabbit goat"
     " kitchen garden school office village city street store factory hotel restaurant"
 )
 PAIRS = frozenset({"shoe", "boot", "glove"})
-"""Nouns said in the plural only."""
+"""Nouns that only occur in the plural."""
 SINGLE = _set("father mother")
-"""Nouns said in the singular only, as are places, and foods and drinks without a plural."""
-# One is near or far from these, but not in front of them.
+"""Nouns that only occur in the singular, like places, and foods and drinks without a plural."""
+# Something can be near or far from these, but not in front of them.
 WIDE_PLACES = _set("street city village beach island bridge airport")
 
 _SETS = {
@@ -119,8 +119,8 @@ _SETS = {
 }
 
 # English base past [third person] particle | Spanish infinitive change preposition | objects | tags
-# tags: a = also animals as subjects, s = state (no manner, company or place; present only),
-#       b = can be done "for" somebody, w = no place phrase, m = can be done in a manner
+# tags: a = animals can also be subjects, s = state (no manner, company or place; only present),
+#       b = can be done "for" somebody, w = no place phrase, m = can have an adverb of manner
 _TRANSITIVE = """
 eat ate | comer | food | am
 cook cooked | cocinar | food | bm
@@ -188,7 +188,7 @@ know knew | saber | | s
 """
 
 # English = Spanish masculine singular [feminine masculine-plural feminine-plural] | kinds | copula
-# The copula is "ser" for what something is like and "estar" for the state it is in.
+# The copula is "ser" for permanent qualities and "estar" for states.
 _ADJECTIVES = """
 tall = alto | person | ser
 young = joven joven jóvenes jóvenes | person | ser
@@ -245,7 +245,7 @@ boring = aburrido | text | ser
 modern = moderno | vehicle place | ser
 quiet = tranquilo | person place | ser
 """
-# Adjectives that stand before the Spanish noun; the first form is the shortened masculine.
+# Adjectives that precede the Spanish noun; the first form is the shortened masculine.
 _LEADING_ADJECTIVES = """
 good = buen buena buenos buenas | person animal fruit dish drink text vehicle instrument
 bad = mal mala malos malas | person text vehicle
@@ -254,11 +254,11 @@ first = primer primera primeros primeras | text vehicle
 last = último última últimos últimas | fruit text vehicle
 """
 
-# Said with "more": "more famous than".
+# Adjectives with the comparative "more", as in "more famous than".
 LONG_ADJECTIVES = _set(
     "famous intelligent elegant expensive beautiful interesting boring modern hardworking delicious"
 )
-# Adjectives that are neither joined to another by "and" nor compared.
+# Adjectives that are neither combined with another by "and" nor compared.
 ALONE = _set(
     "black white gray red green blue yellow French Spanish Italian German wooden first last"
 )
@@ -351,7 +351,7 @@ PRONOUNS = {
     "we": (FIRST_PLURAL, "", "nos"),
     "they": (THIRD_PLURAL, "ellos", "les"),
 }
-"""English pronoun: person, Spanish subject ("" where Spanish leaves it out), object clitic."""
+"""English pronoun: person, Spanish subject ("" if Spanish omits it), object clitic."""
 
 
 BE = two_tenses("am are is are are / was were was were were")
@@ -362,7 +362,7 @@ TENER = two_tenses("tengo tienes tiene tenemos tienen / tenía tenías tenía te
 
 @dataclass(frozen=True, eq=False)
 class Noun:
-    """A noun; `english` and `spanish` hold (singular, plural)."""
+    """A noun; `english` and `spanish` are (singular, plural)."""
 
     lemma: str
     kind: str
@@ -389,7 +389,7 @@ class Adjective:
 
 @dataclass(frozen=True, eq=False)
 class Verb:
-    """A verb in one frame; `lemma` is `base` with its particle: "look for" is not "look at"."""
+    """A verb in one frame; `lemma` includes the particle, since "look for" is not "look at"."""
 
     lemma: str
     base: str

@@ -1,4 +1,4 @@
-"""Noun phrases: who acts, what is acted on, and where, with relative clauses around them."""
+"""Noun phrases: subjects, objects and places, with relative clauses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ASKED_PRONOUNS = ("you", "you", "you", "you", "he", "she", "they")
 def choose_adjectives(
     state: SentenceState, noun: Noun, definite: bool
 ) -> tuple[tuple[Adjective, ...], str]:
-    """None, one or two adjectives that fit the noun, and a degree."""
+    """Zero, one or two random adjectives that fit the noun, and a degree."""
     draw = state.random()
     if draw < 0.62:
         return (), ""
@@ -59,7 +59,7 @@ def noun_phrase(
     definite: bool = False,
     relative: float = 0.3,
 ) -> NounPhrase:
-    """A phrase around `noun`; `role` is "subject" or "object" (objects may lack an article)."""
+    """A random phrase with `noun`; `role` is "subject" or "object" (objects may have no article)."""
     numbers = numbers_of(noun)
     number = numbers[-1] if state.chance(0.35) else numbers[0]
     kin = noun.lemma in lexicon.KIN
@@ -138,19 +138,19 @@ def _relative(state: SentenceState, noun: Noun, person: int) -> Clause | None:
 
 
 def choose_pronoun(state: SentenceState, rate: float) -> str:
-    """A pronoun, or nothing; `you` is only asked, `I` and `we` only state."""
+    """A random pronoun, or ""; `you` only occurs in questions, `I` and `we` only in statements."""
     if not state.chance(rate):
         return ""
     return state.pick(_ASKED_PRONOUNS if state.asking else _STATED_PRONOUNS)
 
 
 def choose_subject(state: SentenceState, verb: Verb) -> str:
-    """The lemma of somebody who can do this: a pronoun or a noun."""
+    """The lemma of a random subject of the verb: a pronoun or a noun."""
     return choose_pronoun(state, 0.42) or state.pick(verb.subjects).lemma
 
 
 def subject_phrase(state: SentenceState, lemma: str, relative: float = 0.3) -> NounPhrase:
-    """The phrase of a pronoun or noun that `choose_subject` gave."""
+    """The phrase of a pronoun or noun from `choose_subject`."""
     if lemma in lexicon.PRONOUNS:
         person, spanish, clitic = lexicon.PRONOUNS[lemma]
         gender = lexicon.FEMININE if lemma == "she" else lexicon.MASCULINE
@@ -161,8 +161,8 @@ def subject_phrase(state: SentenceState, lemma: str, relative: float = 0.3) -> N
 def object_of(
     state: SentenceState, verb: Verb, noun: Noun, relative: float = 0.3, affirmative: bool = True
 ) -> NounPhrase:
-    """The phrase of what `verb` is done to."""
-    # "does not buy some apples" would not be English; a person looked for is a known one.
+    """The phrase of an object of `verb`."""
+    # "does not buy some apples" would not be English; a person who is looked for is a specific one.
     definite = not affirmative or (noun.kind in ("person", "place") and verb.state)
     definite = definite or (noun.kind == "person" and verb.particle == "for")
     definite = definite or verb.frame == "prepositional"
@@ -170,14 +170,14 @@ def object_of(
 
 
 def definite_group(state: SentenceState, noun: Noun) -> tuple[str, str]:
-    """A place one is at or goes to: singular and definite."""
+    """The phrase of a place or destination: singular and definite."""
     determiner = state.pick(("the", "the", "the", "the", "the", "this", "our"))
     adjectives, degree = choose_adjectives(state, noun, True)
     return noun_group(noun, SINGULAR, determiner, adjectives[:1], degree)
 
 
 def place_phrase(state: SentenceState) -> tuple[str, str, str]:
-    """Where something is, on both sides, and the lemma of the place."""
+    """A random place in English and Spanish, and its lemma."""
     noun = state.pick(the_lexicon().kinds["place"])
     english, spanish = definite_group(state, noun)
     if state.chance(0.35):

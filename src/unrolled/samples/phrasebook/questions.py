@@ -1,4 +1,4 @@
-"""Questions: whether, where, when, why, who, what, which and how many."""
+"""Yes/no questions, and questions with where, when, why, who, what, which and how many."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ASKED_FRAMES = ("transitive", "transitive", "prepositional", "intransitive", "d
 
 
 def question(state: SentenceState) -> tuple[str, str] | None:
-    """Both sides of a question; None where the draws do not fit together."""
+    """A random question in English and Spanish; None if the draws do not fit together."""
     draw = state.random()
     rule = next(rule for bound, rule in _RULES if draw < bound)
     tense = state.pick(("present", "present", "past", "past", "future", "can"))
@@ -60,7 +60,7 @@ def _asked(
     where: bool = True,
     when: bool = True,
 ) -> Clause | None:
-    """Auxiliary, subject, verb in English; verb, subject in Spanish."""
+    """A question with the order auxiliary, subject, verb in English, and verb, subject in Spanish."""
     verb, lemma, object_ = draw_triple(state, frame)
     if opening[0] == "where" and (verb.state or verb.placeless):
         return None
@@ -89,7 +89,7 @@ def _asked(
 
 
 def _askable(state: SentenceState, verb: Verb, tense: str, actor: NounPhrase, opened: bool) -> str:
-    """Keeps the forms of *tú* and the capitalised verbs of "¿Come ...?" few and often seen."""
+    """Choose the tense so that forms of *tú* and initial verbs ("¿Come ...?") are few but frequent."""
     if verb.state:
         return tense
     if opened:
@@ -130,7 +130,7 @@ def _asking_who(state: SentenceState, tense: str) -> Clause | None:
 
 
 def _asking_what(state: SentenceState, tense: str) -> Clause | None:
-    """ "What", "which book" or "how many books", in front of the question."""
+    """A question that begins with "what", "which book" or "how many books"."""
     verb = state.pick(the_lexicon().verbs["transitive"])
     subject = choose_subject(state, verb)
     object_ = state.pick(verb.objects)
@@ -192,7 +192,7 @@ def _asking_being(state: SentenceState, tense: str) -> Clause | None:
     return Clause(english, spanish, ("present", "past")[past])
 
 
-# Each kind with the cumulative share at which it ends.
+# The kinds of questions with their cumulative probabilities.
 _RULES: tuple[tuple[float, Callable[[SentenceState, str], Clause | None]], ...] = (
     (0.50, _asking_whether),
     (0.63, _asking_where),

@@ -1,7 +1,7 @@
-"""Random sentences of the phrasebook's grammar, in both languages.
+"""Random sentences from the grammar of the phrasebook, in both languages.
 
-Each clause contributes a (subject, verb, object) lemma triple, and a `SentenceSampler` uses only the
-triples of one part: that is how training and test sentences share every word but no triple.
+Each clause has a (subject, verb, object) lemma triple, and a `SentenceSampler` only uses the triples of
+one split. So training and test sentences share all words, but no triple.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from unrolled.samples.phrasebook.questions import question
 from unrolled.samples.phrasebook.sentence_state import Part, SentenceState, Triple
 from unrolled.samples.phrasebook.statements import statement
 
-# How many extensions a sentence may have, as cumulative shares of 0, 1, 2, ...: training has more
-# short sentences, from which words are learnt soonest; the other parts show every length.
+# Cumulative probabilities of 0, 1, 2, ... extensions. The training set has more short sentences, from
+# which words are learned fastest; the other splits have sentences of every length.
 _EXTENSIONS = {
     "train": (0.52, 0.74, 0.85, 0.91, 0.95, 0.98, 1.0),
     "valid": (0.32, 0.54, 0.70, 0.81, 0.89, 0.95, 1.0),
@@ -22,12 +22,12 @@ _EXTENSIONS = {
 
 
 class SentenceSampler:
-    """Draws random sentences whose triples all belong to one part.
+    """Draws random sentences whose triples all belong to one split.
 
     Args:
-        random: the only source of chance; only its `random()` is used, whose stream is the same on
+        random: the only source of randomness; only its `random()` is used, which gives the same stream on
             every platform and Python version.
-        part: the part every triple must belong to.
+        part: the split to which every triple must belong.
     """
 
     def __init__(self, random: Random, part: Part) -> None:

@@ -1,4 +1,4 @@
-"""A sentence in the making, and the split of what may be said in it."""
+"""The state of a sentence that is being generated, and the split of lemma triples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VALID_PERCENT, TEST_PERCENT = 6, 12
 
 @lru_cache(maxsize=1 << 20)
 def part_of(triple: Triple) -> Part:
-    """The part a lemma triple belongs to: a hash of its text, the same on every machine.
+    """The split to which a lemma triple belongs, by a hash of its text; the same on every machine.
 
     >>> part_of(("girl", "eat", "apple"))
     'valid'
@@ -28,44 +28,44 @@ def part_of(triple: Triple) -> Part:
 
 
 class SentenceState:
-    """The chance a sentence is made by, what it may still say, and what it has said.
+    """The state of a sentence: random numbers, remaining extensions, and the triples so far.
 
     Args:
-        random: the only source of chance; gives the next number from 0 to below 1.
-        part: the part every triple must belong to.
+        random: the only source of randomness; returns the next number from 0 to below 1.
+        part: the split to which every triple must belong.
     """
 
     def __init__(self, random: Callable[[], float], part: Part) -> None:
         self.random, self.part = random, part
-        self.budget = 0  # of extensions: relative clauses and further clauses
+        self.budget = 0  # remaining extensions: relative clauses and further clauses
         self.asking = False
-        self.timed = False  # whether a time is said already
+        self.timed = False  # whether the sentence already has an expression of time
         self.triples: list[Triple] = []
 
     def chance(self, rate: float) -> bool:
-        """True in this share of all cases."""
+        """True with this probability."""
         return self.random() < rate
 
     def pick(self, items: Sequence[T]) -> T:
-        """One of the items, each as likely as the others."""
+        """One of the items, all equally probable."""
         return items[int(self.random() * len(items))]
 
     def weighted(self, cumulative: Sequence[float]) -> int:
-        """An index, by the cumulative shares of all of them."""
+        """A random index, given cumulative probabilities."""
         draw = self.random()
         return next(i for i, bound in enumerate(cumulative) if draw < bound)
 
     def spend(self, rate: float) -> bool:
-        """Whether to extend the sentence here; draws on the budget."""
+        """Whether to extend the sentence here; reduces the budget if so."""
         if self.budget > 0 and self.random() < rate:
             self.budget -= 1
             return True
         return False
 
     def allows(self, subject: str, verb: str, object_: str) -> bool:
-        """Whether a triple belongs to the part."""
+        """Whether a triple belongs to the split."""
         return part_of((subject, verb, object_)) == self.part
 
     def say(self, subject: str, verb: str, object_: str) -> None:
-        """Note a triple that the sentence contains."""
+        """Record a triple of the sentence."""
         self.triples.append((subject, verb, object_))

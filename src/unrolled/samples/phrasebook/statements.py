@@ -1,4 +1,4 @@
-"""Statements: a clause, what may stand before it, and the clauses linked to it."""
+"""Statements: a clause, an optional opening, and linked clauses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unrolled.samples.phrasebook.grammar import (
 from unrolled.samples.phrasebook.noun_phrases import choose_subject, subject_phrase
 from unrolled.samples.phrasebook.sentence_state import SentenceState
 
-# Linking words that may follow a clause of each time: English, Spanish, tenses of the next clause.
+# Linking words after a clause, by its time: English, Spanish, possible tenses of the next clause.
 _LINKS = {
     "present": (
         (" because", " porque", ("present",)),
@@ -42,12 +42,12 @@ _LINKS = {
 
 
 def statement(state: SentenceState) -> tuple[str, str] | None:
-    """Both sides of a statement; None where the draws do not fit together."""
+    """A random statement in English and Spanish; None if the draws do not fit together."""
     said = say_clause(state, TENSES[state.weighted((0.40, 0.74, 0.88, 0.92, 0.96, 1.0))])
     if said is None:
         return None
     english, spanish = said.english, said.spanish
-    # One opening at most: "if ..., " or "the teacher says that ...".
+    # At most one opening: "if ..., " or "the teacher says that ...".
     if state.spend(0.12):
         front = _reporting(state)
         if front is not None:
@@ -61,7 +61,7 @@ def statement(state: SentenceState) -> tuple[str, str] | None:
 
 
 def _reporting(state: SentenceState) -> tuple[str, str] | None:
-    """Such as "the teacher says that", on both sides."""
+    """An opening such as "the teacher says that", in English and Spanish."""
     for _ in range(80):
         verb = state.pick(the_lexicon().verbs["reporting"])
         lemma = choose_subject(state, verb)
@@ -77,7 +77,7 @@ def _reporting(state: SentenceState) -> tuple[str, str] | None:
 
 
 def _linked(state: SentenceState, english: str, spanish: str, tense: str) -> tuple[str, str]:
-    """Further clauses while the budget lasts, each linking word once."""
+    """Add further clauses while the budget lasts; each linking word is used at most once."""
     used: set[str] = set()
     attempts = 0
     while state.budget > 0 and attempts < 12:
@@ -101,7 +101,7 @@ def _linked(state: SentenceState, english: str, spanish: str, tense: str) -> tup
 
 
 def following(state: SentenceState, tenses: tuple[str, ...], events: bool = False) -> Clause | None:
-    """A further clause in one of these tenses; None, and nothing said, where there is none."""
+    """A further clause in one of these tenses; None, without new triples, if the draws do not fit."""
     said_before = len(state.triples)
     clause = say_clause(state, state.pick(tenses), events)
     if clause is not None and clause.tense in tenses:

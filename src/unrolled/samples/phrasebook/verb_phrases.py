@@ -1,4 +1,4 @@
-"""What stands around a verb: its subject and object, and when, where and with whom it happens."""
+"""The phrases around a verb: subject, object, time, place and company."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from unrolled.samples.phrasebook.sentence_state import SentenceState
 
 
 def draw_triple(state: SentenceState, frame: str) -> tuple[Verb, str, Noun | None]:
-    """A verb of this kind, the lemma of its subject and its object: a triple of the part."""
+    """A verb of this kind, the lemma of its subject, and its object, as a triple of the split."""
     verbs = the_lexicon().verbs[frame]
     while True:
         verb = state.pick(verbs)
@@ -38,7 +38,7 @@ def draw_triple(state: SentenceState, frame: str) -> tuple[Verb, str, Noun | Non
 def actor_phrase(
     state: SentenceState, verb: Verb, lemma: str, object_: str, relative: float = 0.2
 ) -> NounPhrase:
-    """The subject, in one case of twelve two subjects joined by "and"."""
+    """The subject; with a probability of 8 %, two subjects joined by "and" unless it is a pronoun."""
     if lemma not in lexicon.PRONOUNS and state.chance(0.08):
         other = state.pick(verb.subjects).lemma
         if other not in (lemma, object_) and state.allows(other, verb.lemma, object_):
@@ -61,7 +61,7 @@ def complement(
     affirmative: bool,
     relative: float,
 ) -> tuple[str, str, str]:
-    """What follows the verb, on both sides, and the Spanish clitic that announces it."""
+    """The complement of a verb in English and Spanish, and the Spanish clitic that doubles it."""
     if object_ is None:
         return "", "", ""
     if verb.frame == "prepositional" and object_.kind == "place":
@@ -100,9 +100,9 @@ def circumstances(
     when: bool = True,
     ending: bool = True,
 ) -> tuple[str, str, str, str]:
-    """What ends a clause, and what opens it, on both sides.
+    """Adverbials at the end and at the beginning of a clause, in English and Spanish.
 
-    Nothing is put after a relative clause (`ending` is False), where it would seem to belong.
+    Nothing is added after a relative clause (`ending` is False), because it would seem to belong to it.
     """
     english, spanish = "", ""
     if ending and not verb.state:
@@ -134,5 +134,5 @@ def circumstances(
 
 
 def has_relative(english: str) -> bool:
-    """Whether a phrase ends in, or holds, a relative clause."""
+    """Whether a phrase contains a relative clause."""
     return " who " in english or " that " in english

@@ -1,1 +1,1 @@
-"""From text to co-occurrence counts."""
+"""Compute co-occurrence counts from text."""

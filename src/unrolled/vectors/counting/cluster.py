@@ -1,11 +1,11 @@
-"""Reading and counting on a cluster of machines, with Dask (`pip install 'unrolled[scale]'`).
+"""Read and count on a cluster of machines with Dask (`pip install 'unrolled[scale]'`).
 
-Each task reads a part of the text from wherever fsspec reaches, and numbers its words; the words of
-all parts make the vocabulary; each part is then counted by itself, with the last words of the part
-before, and the sums are added up by ranges of rows. Sums are integers, so the counts are those of one
-machine, bit for bit, on any number of workers. The workers hold the ids and the sums of all parts among
-them, on their disks where Dask has to; a task holds no more than `VectorsConfig.memory`. Nothing passes
-through the client but words and the finished rows, a range at a time.
+Each task reads a part of the text from any place that fsspec supports, and encodes its words as ids. The
+words of all parts make up the vocabulary. Then each part is counted separately, together with the last
+words of the previous part, and the sums are merged by ranges of rows. Sums are integers, so the counts
+are the same as on one machine, bit for bit, on any number of workers. The workers share the ids and sums
+of all parts, in memory or, if Dask spills them, on disk; a task holds no more than
+`VectorsConfig.memory`. Only words and finished rows, one range at a time, pass through the client.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ from unrolled.vectors.kernels import reference as plain
 from unrolled.vectors.kernels.types import BORDER, Matrix, PairWeights, Rows
 
 _LEAST_PART, _MOST_PART = 1 << 20, 1 << 30  # bytes of text
-_BLOCK = 1 << 20
-_ADDED_AT_ONCE = 8
-_ENTRIES = 1 << 22  # made at once
-_LEAST_TOKENS, _MOST_TOKENS = 1 << 16, 1 << 31  # of a chunk, whose positions are 32 bits
-_PATIENCE = 300.0  # seconds without a single worker
-_ASKED_EVERY = 10.0  # seconds in which nothing was finished
+_BLOCK = 1 << 20  # bytes read at a time
+_ADDED_AT_ONCE = 8  # matrices
+_ENTRIES = 1 << 22  # of a matrix that are computed at once
+_LEAST_TOKENS, _MOST_TOKENS = 1 << 16, 1 << 31  # of a chunk, whose positions have 32 bits
+_PATIENCE = 300.0  # seconds to wait while there are no workers
+_ASKED_EVERY = 10.0  # seconds between checks for workers
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Lines of a file that begin in a range of its bytes.
+    """The lines of a file that begin in a range of bytes.
 
     Args:
-        url: of the file.
-        start: of the range.
-        stop: its end; None for that of the file.
-        packing: the ending that says how the file is packed, or nothing; a packed file is not cut.
+        url: URL of the file.
+        start: first byte of the range.
+        stop: end of the range; None for the end of the file.
+        packing: suffix of the compression, or empty; a compressed file is not split.
     """
 
     url: str
@@ -74,10 +74,10 @@ class EncodedShard:
     """A part of the text on the cluster.
 
     Args:
-        ids: of its pieces, and borders.
+        ids: ids of its pieces, and borders.
         starts: where the words of each piece start in `words`, `[pieces + 1]`.
-        words: by their first appearance.
-        counts: `[words]`, how often the piece of each was seen.
+        words: the words, in order of first occurrence.
+        counts: `[words]`, the count of the piece of each word.
     """
 
     ids: NDArray[np.int32]
@@ -91,9 +91,9 @@ class CountingContext(NamedTuple):
 
     Args:
         words: the vocabulary, by rank.
-        weights: of pairs.
+        weights: weights of pairs.
         implementation: `native` or `plain`.
-        n_bytes: that a task may take.
+        n_bytes: memory limit of a task in bytes.
     """
 
     words: list[str]
@@ -106,11 +106,11 @@ class Cluster:
     """A Dask cluster that reads and counts.
 
     Args:
-        client: a `distributed.Client`, or the address of a scheduler; then the connection is closed when
-            all is counted.
+        client: a `distributed.Client`, or the address of a scheduler. In the second case the connection
+            is closed after counting.
 
     Raises:
-        UnavailableError: Dask is not installed, or nobody answers at the address.
+        UnavailableError: Dask is not installed, or no scheduler answers at the address.
     """
 
     def __init__(self, client: Any) -> None:
@@ -130,35 +130,35 @@ class Cluster:
         self._names: dict[str, str] = {}
 
     def files_of(self, corpus: CorpusConfig) -> list[str]:
-        """The files in the order in which they are read; local ones as on one machine.
+        """The files in the order in which they are read; local files as on one machine.
 
         Raises:
-            ConfigError: none is given.
-            DataError: a folder or a pattern holds none.
+            ConfigError: no files are given.
+            DataError: a folder or pattern has no files.
         """
         names: dict[str, str] = {}
         for name in corpus.train:
             if "://" in name:
-                found = {url: url for url in _found(name, corpus.suffixes)}
+                name_of_url = {url: url for url in _found(name, corpus.suffixes)}
             else:
-                its = CorpusConfig(train=(name,), suffixes=corpus.suffixes)
-                found = {str(path.resolve()): str(path) for path in find_files(its)}
-            for url, given in found.items():
+                local = CorpusConfig(train=(name,), suffixes=corpus.suffixes)
+                name_of_url = {str(path.resolve()): str(path) for path in find_files(local)}
+            for url, given in name_of_url.items():
                 names.setdefault(url, given)
         if not names:
-            raise ConfigError("no data given; name files, folders or patterns")
+            raise ConfigError("no corpus given; name files, folders or patterns")
         self._names = names
         return list(names)
 
     def stamps(self, files: Sequence[str]) -> list[list[Any]]:
-        """Name, size and time of change of each file; of local ones as on one machine."""
-        found = []
+        """Name, size and modification time of each file; for local files as on one machine."""
+        all_stamps = []
         for url in files:
             if "://" in url:
-                found.append([url, _size(url), _changed(url)])
+                all_stamps.append([url, _size(url), _changed(url)])
             else:
-                found += words.stamps([Path(self._names.get(url, url))])
-        return found
+                all_stamps += words.stamps([Path(self._names.get(url, url))])
+        return all_stamps
 
     def count(
         self,
@@ -169,12 +169,12 @@ class Cluster:
         implementation: ModuleType,
         out: Path,
     ) -> Iterator[VectorsEvent]:
-        """Write `vocabulary.tsv` and `counts` into `out`.
+        """Count the text; write `vocabulary.tsv` and `counts` to `out`.
 
         Raises:
-            DataError: a file cannot be read as asked, or holds too little.
+            DataError: a file cannot be read as specified, or the text is too short.
             RunError: the disk is full.
-            UnavailableError: the cluster is lost, has no workers, or they cannot do it.
+            UnavailableError: the connection to the cluster is lost, it has no workers, or a worker fails.
         """
         with ExitStack() as stack:
             if self._is_ours:
@@ -183,7 +183,7 @@ class Cluster:
             yield from self._count(files, corpus, config, splitter, implementation, out)
 
     def _close(self) -> None:
-        with suppress(Exception):  # a cluster that is gone need not be told
+        with suppress(Exception):  # the cluster may be gone already
             self._client.close()
 
     def _count(
@@ -196,7 +196,7 @@ class Cluster:
         out: Path,
     ) -> Iterator[VectorsEvent]:
         client, name = self._client, _name_of(implementation)
-        slices = [each for url in files for each in _slices(url, _part_bytes(config.n_bytes))]
+        slices = [part for url in files for part in _slices(url, _part_bytes(config.n_bytes))]
         with suppress(TimeoutError):
             client.wait_for_workers(1, timeout=_PATIENCE)
         self._require_workers()
@@ -218,7 +218,7 @@ class Cluster:
         (context,) = client.scatter([local_context], broadcast=True)
         before = self._before(parts, context, weights.window)
         sums = client.map(_count, parts, before, context=context, pure=False)
-        del parts  # they are released as their counts are made
+        del parts  # each is released when it has been counted
         tick = monotonic()
         sizes = self._finished(client.map(_n_entries, sums, pure=False))
         for done, future in enumerate(sizes, start=1):
@@ -228,7 +228,7 @@ class Cluster:
         yield from self._gather(sums, n_kept, context, local_context, out)
 
     def _before(self, parts: Sequence[Any], context: Any, window: int) -> list[NDArray[np.int32]]:
-        """The last words before each part, which may be of several."""
+        """The last words before each part, which may come from several earlier parts."""
         tails = self._client.map(_tail, parts, context=context, pure=False)
         for _ in self._finished(tails):
             pass
@@ -245,7 +245,7 @@ class Cluster:
         local_context: CountingContext,
         out: Path,
     ) -> Iterator[VectorsEvent]:
-        """Add the sums of all parts up, a range of rows at a time, and write them in order."""
+        """Merge the sums of all parts, one range of rows at a time, and write them in order."""
         client, weights, tick = self._client, local_context.weights, monotonic()
         (ends,) = self._finished([self._added(client.map(_ends, sums, pure=False), _add_ends)])
         ranges = row_batches(ends.result(), _entries_of_range(local_context.n_bytes, weights.width))
@@ -268,7 +268,7 @@ class Cluster:
                 yield Counted(n_kept, writer.n_nonzeros, n_kept * share / seconds, share)
 
     def _added(self, level: list[Any], add: Callable[..., Any], **given: Any) -> Any:
-        """The sum of what several tasks make, some at a time; no task holds all of them."""
+        """Add the results of several tasks, a few at a time, so that no task holds all of them."""
         while len(level) > 1:
             level = [
                 self._client.submit(add, level[i : i + _ADDED_AT_ONCE], **given, pure=False)
@@ -277,7 +277,7 @@ class Cluster:
         return level[0]
 
     def _finished(self, futures: Sequence[Any]) -> Iterator[Any]:
-        """What is submitted, as it is done; does not wait for a cluster that has no workers."""
+        """Yield futures as they are completed; stop waiting if the cluster has no workers for long."""
         from distributed import wait
 
         waiting, alone_since = list(futures), None
@@ -300,17 +300,17 @@ class Cluster:
     def _require_workers(self) -> None:
         if not self._client.nthreads():
             raise UnavailableError(
-                f"the Dask cluster has had no worker for {_PATIENCE:.0f} seconds; start some, and go on "
-                "with --resume"
+                f"the Dask cluster has had no workers for {_PATIENCE:.0f} seconds; start workers and "
+                "continue with --resume"
             )
 
 
 @contextmanager
 def _one_sentence() -> Iterator[None]:
-    """Turn what Dask raises into one sentence.
+    """Convert exceptions of Dask to errors with one sentence.
 
     Raises:
-        UnavailableError: the cluster is lost, or cannot do what is asked.
+        UnavailableError: the connection to the cluster is lost, or a worker fails.
     """
     from distributed import KilledWorker
     from distributed.client import CancelledError  # type: ignore[attr-defined]
@@ -321,19 +321,20 @@ def _one_sentence() -> Iterator[None]:
         raise
     except KilledWorker:
         raise UnavailableError(
-            "workers of the Dask cluster died again and again over one part of the text; give them more "
-            "memory, or a task less of it (--memory), and go on with --resume"
+            "workers of the Dask cluster were killed repeatedly while processing the same part of the "
+            "text; give them more memory, or lower the limit of a task (--memory), and resume with "
+            "--resume"
         ) from None
     except (CancelledError, OSError) as error:
         reason = "its scheduler is gone" if isinstance(error, CancelledError) else _briefly(error)
         raise UnavailableError(
-            f"the Dask cluster was lost while it counted ({reason}); start it again, or leave out "
-            "--cluster, and go on with --resume"
+            f"the connection to the Dask cluster was lost during counting ({reason}); restart the "
+            "cluster, or leave out --cluster, and continue with --resume"
         ) from None
     except Exception as error:
         raise UnavailableError(
-            f"a worker of the Dask cluster failed ({type(error).__name__}: {_briefly(error)}); have "
-            "the same versions of Python, unrolled and Dask on all of them, and go on with --resume"
+            f"a worker of the Dask cluster failed ({type(error).__name__}: {_briefly(error)}); install "
+            "the same versions of Python, unrolled and Dask on all workers, and continue with --resume"
         ) from error
 
 
@@ -342,12 +343,12 @@ def _briefly(error: Exception) -> str:
 
 
 def _part_bytes(n_bytes: int) -> int:
-    """Text of a task that may take so many bytes; its ids, pairs and their sums are many times more."""
+    """Text of a task with a memory limit; its ids, pairs and sums take many times more memory."""
     return max(_LEAST_PART, min(_MOST_PART, n_bytes // 64))
 
 
 def _entries_of_range(n_bytes: int, width: int) -> int:
-    """Of all parts' sums, those that are added up together: the sums and their sum fit."""
+    """Number of entries to add at once, so that the inputs and the result fit."""
     return max(_ENTRIES, n_bytes // 4 // (4 + 8 * width))
 
 
@@ -356,7 +357,7 @@ def _name_of(implementation: ModuleType) -> str:
 
 
 def _named(name: str) -> ModuleType:
-    """On a worker without kernels NumPy counts the same."""
+    """The module of an implementation; NumPy, with the same results, on a worker without kernels."""
     return native if name == "native" and native.why_not() is None else plain
 
 
@@ -371,24 +372,24 @@ def _fsspec() -> Any:
 
 
 def _found(url: str, wanted: Sequence[str]) -> list[str]:
-    """The files that the URL of a file, a folder or a pattern stands for."""
+    """The files of a URL, which may be that of a file, a folder or a pattern."""
     try:
         fs, path = _fsspec().core.url_to_fs(url)
         if fs.isdir(path):
-            found = [str(fs.unstrip_protocol(each)) for each in _in_folder(fs, path, wanted)]
+            urls = [str(fs.unstrip_protocol(file)) for file in _in_folder(fs, path, wanted)]
         else:
             files = _fsspec().open_files(url)
-            found = [str(each.fs.unstrip_protocol(each.path)) for each in files]
+            urls = [str(file.fs.unstrip_protocol(file.path)) for file in files]
     except (OSError, ValueError, ImportError) as error:
         raise DataError(f"cannot be found ({error})", url) from None
-    if not found:
+    if not urls:
         suffixed = f" with suffix {' or '.join(wanted)}" if wanted else ""
-        raise DataError(f"no file{suffixed} is there", url)
-    return sorted(found)
+        raise DataError(f"found no file{suffixed}; check the URL", url)
+    return sorted(urls)
 
 
 def _in_folder(fs: Any, folder: str, wanted: Sequence[str]) -> Iterator[str]:
-    """Files at any depth, without names that start with a dot, as in a local folder."""
+    """Files at any depth, except those whose name or folder starts with a dot, as in a local folder."""
     chosen = tuple(suffix.lower() for suffix in wanted)
     for path in fs.find(folder):
         inner = PurePosixPath(str(path).removeprefix(folder.rstrip("/") + "/"))
@@ -409,7 +410,7 @@ def _size(url: str) -> int:
 
 
 def _changed(url: str) -> str:
-    """When the file was changed, where that is known; a run that goes on knows its text by it."""
+    """Modification time of a file, or empty; a resumed run recognizes its text by it."""
     try:
         fs, path = _fsspec().core.url_to_fs(url)
         return str(fs.modified(path))
@@ -429,11 +430,11 @@ def _slices(url: str, part_bytes: int) -> list[Slice]:
     ]
 
 
-# What runs on the workers
+# Functions that run on the workers
 
 
 def _number(part: Slice, asked: tuple[CorpusConfig, VectorsConfig, Splitter, str]) -> EncodedShard:
-    """Read and number a part of the text."""
+    """Read and encode a part of the text."""
     corpus, config, splitter, name = asked
     texts = _texts(part, corpus, config)
     if part.packing:
@@ -446,21 +447,21 @@ def _number(part: Slice, asked: tuple[CorpusConfig, VectorsConfig, Splitter, str
 
 
 def _bounded(texts: Iterable[bytes], part: Slice, config: VectorsConfig) -> Iterator[bytes]:
-    """The text of a packed file, which one task must number, as long as its words have room there."""
+    """The text of a compressed file; an error if it is too long for the memory limit of a task."""
     n_bytes = 0
     for text in texts:
         n_bytes += len(text)
         if n_bytes > config.n_bytes // 3:
             raise DataError(
-                f"holds too much text for one task in {config.memory}, and a packed file cannot be cut; "
-                "unpack it, pack it in parts, or give a task more (--memory)",
+                f"contains too much text for one task with {config.memory}, and a compressed file cannot "
+                "be split; decompress it, compress it in parts, or raise the limit (--memory)",
                 part.url,
             )
         yield text
 
 
 def _texts(part: Slice, corpus: CorpusConfig, config: VectorsConfig) -> Iterator[bytes]:
-    """The text of a part, no word torn."""
+    """The text of a part in blocks of whole words."""
     mark = Marker(corpus, config)
     carried, at_line_start = "", True
     for raw, offset, in_line in _raw_blocks(part, corpus.encoding):
@@ -470,7 +471,7 @@ def _texts(part: Slice, corpus: CorpusConfig, config: VectorsConfig) -> Iterator
         carried = "" if at_line_start else partial_word(text)
         if len(carried) > _BLOCK:
             raise DataError(
-                f"a word of more than {_BLOCK:,} characters at byte {offset}; is this a text?",
+                f"found a word of more than {_BLOCK:,} characters at byte {offset}; expected a text file",
                 part.url,
             )
         yield text[: len(text) - len(carried)].encode("utf-8")
@@ -478,7 +479,7 @@ def _texts(part: Slice, corpus: CorpusConfig, config: VectorsConfig) -> Iterator
 
 
 def _raw_blocks(part: Slice, encoding: str) -> Iterator[tuple[bytes, int, bool]]:
-    """Blocks of whole lines, or of parts of a longer line; the byte each begins at, and if in a line."""
+    """Blocks of whole lines, or of parts of a long line; with offset and whether it is inside a line."""
     try:
         with ExitStack() as stack:
             stream = stack.enter_context(_fsspec().open(part.url, "rb"))
@@ -493,7 +494,7 @@ def _raw_blocks(part: Slice, encoding: str) -> Iterator[tuple[bytes, int, bool]]
                     left = room if part.stop is None else part.stop - position
                     read = stream.read(min(room, left))
                 elif rest or in_line:
-                    read = stream.readline(room)  # the line that began before the stop
+                    read = stream.readline(room)  # the line that begins before `stop`
                 else:
                     break
                 if not read:
@@ -515,7 +516,7 @@ def _raw_blocks(part: Slice, encoding: str) -> Iterator[tuple[bytes, int, bool]]
 
 
 def _first_line(stream: Any, start: int) -> int:
-    """Go to the first line that begins at `start` or after it."""
+    """Move to the first line that begins at `start` or after it; return its offset."""
     if not start:
         return 0
     stream.seek(start - 1)
@@ -533,19 +534,21 @@ def _summary(part: EncodedShard) -> tuple[list[str], NDArray[np.int64]]:
 
 def _tokens(part: EncodedShard, context: CountingContext) -> NDArray[np.int32]:
     ranks = {word: rank for rank, word in enumerate(context.words)}
-    its = np.fromiter((ranks.get(word, BORDER) for word in part.words), np.int32, len(part.words))
+    word_ranks = np.fromiter(
+        (ranks.get(word, BORDER) for word in part.words), np.int32, len(part.words)
+    )
     implementation = _named(context.implementation)
-    found: NDArray[np.int32] = implementation.expand(part.ids, part.starts, its)
-    return found
+    tokens: NDArray[np.int32] = implementation.expand(part.ids, part.starts, word_ranks)
+    return tokens
 
 
 def _tail(part: EncodedShard, context: CountingContext) -> NDArray[np.int32]:
-    """Its last words."""
+    """The last tokens of a part, as many as a window."""
     return _tokens(part, context)[-context.weights.window :].copy()
 
 
 def _count(part: EncodedShard, before: NDArray[np.int32], context: CountingContext) -> Matrix:
-    """The sums of a part, whose first words have those `before` it in their windows."""
+    """The sums of a part; windows of its first words include the words `before` it."""
     weights, n_words = context.weights, len(context.words)
     implementation = _named(context.implementation)
     tokens = _tokens(part, context)
@@ -570,17 +573,17 @@ def _add_ends(totals: Sequence[NDArray[np.uint64]]) -> NDArray[np.uint64]:
     return np.sum(totals, axis=0, dtype=np.uint64)
 
 
-def _as_matrix(found: Sequence[Rows], n_words: int, weights: PairWeights) -> Matrix:
-    sizes = [rows.sizes for rows in found] or [np.zeros(n_words, np.int64)]
+def _as_matrix(batches: Sequence[Rows], n_words: int, weights: PairWeights) -> Matrix:
+    sizes = [rows.sizes for rows in batches] or [np.zeros(n_words, np.int64)]
     ends = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.uint64)
     shape = (0, 2) if weights.is_wide else 0
-    columns = np.concatenate([np.empty(0, np.uint32), *(rows.columns for rows in found)])
-    values = np.concatenate([np.empty(shape, np.uint64), *(rows.values for rows in found)])
+    columns = np.concatenate([np.empty(0, np.uint32), *(rows.columns for rows in batches)])
+    values = np.concatenate([np.empty(shape, np.uint64), *(rows.values for rows in batches)])
     return Matrix(ends, columns, values)
 
 
 def _cut(matrix: Matrix, first: int, stop: int) -> Matrix:
-    """Some rows of a matrix."""
+    """A range of rows of a matrix."""
     start, end = int(matrix.ends[first]), int(matrix.ends[stop])
     ends = matrix.ends[first : stop + 1] - matrix.ends[first]
     return Matrix(ends, matrix.columns[start:end].copy(), matrix.values[start:end].copy())

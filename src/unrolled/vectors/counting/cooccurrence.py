@@ -1,16 +1,16 @@
-"""X_ij: how often word j stands in the window around word i, exactly, in bounded memory.
+"""X_ij: how often word j occurs in the window around word i, counted exactly and in bounded memory.
 
-X is as in Pennington, Socher & Manning (2014, section 3): a pair at distance d counts 1/d, or 1. Counting
-is by row. An index of where each word stands leads through its windows, whose weights are added as
-integers (see `PairWeights`) to one dense row; so the sums depend neither on order nor on threads.
+X is as in Pennington, Socher & Manning (2014, section 3): a pair at distance d counts 1/d, or 1. The
+matrix is computed row by row: an index of the positions of each word gives its windows, whose weights are
+added as integers (see `PairWeights`) to a dense row. So the sums depend neither on order nor on threads.
 
-A text too long for memory is counted in chunks. A pair belongs to the chunk of its right word; the
-last words of a chunk stand once more before the next. Each chunk leaves a sorted matrix of integer
-sums on the disk, and these are added up row by row at the end, a few dozen at a time.
+A text that is too long for memory is counted in chunks. A pair belongs to the chunk of its right word;
+the last words of a chunk are repeated before the next. Each chunk is saved to disk as a sorted matrix of
+integer sums, and these are merged row by row at the end, a few dozen at a time.
 
-A matrix is a folder with `rows.npy` (uint64, `[V + 1]`, where each row starts), `columns.npy` (uint32,
-rising within a row) and `values.npy`: float64 X_ij in the result, uint64 sums of width 1 or 2 before;
-`checksums.json` has the SHA-256 of the numbers of each.
+A matrix is a folder with `rows.npy` (uint64, `[V + 1]`, the start of each row), `columns.npy` (uint32,
+increasing within a row) and `values.npy`: float64 X_ij in the result, uint64 sums of width 1 or 2 before;
+`checksums.json` has the SHA-256 of the numbers of each file.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from unrolled.vectors.formats.arrays import NumberFile, StoredNumbers
 from unrolled.vectors.kernels.types import BORDER, Matrix, PairWeights, Rows
 
 MOST_MERGED = 64
-"""Matrices that are added up at once; of more, sums are added up in turn."""
+"""Maximum number of matrices that are merged at once; more are merged in several levels."""
 
 CHECKSUMS_FILE = "checksums.json"
 
 MATRIX: storage.Holds = {r"(rows|columns|values)\.npy|checksums\.json": None}
-"""What the folder of a matrix holds."""
+"""Files of a matrix."""
 
-_ENDS_AT_ONCE = 1 << 18  # starts of rows in memory, of all matrices together
+_ENDS_AT_ONCE = 1 << 18  # row offsets in memory, for all matrices together
 
 
 class SumsWriter:
-    """A matrix that is written rows by rows, on a thread of its own, and appears when it is complete.
+    """Writes a matrix some rows at a time, in its own thread; the folder appears when it is complete.
 
     Args:
-        folder: where it will be.
-        weights: what the sums are in; None to write the sums as they are, else counts X_ij.
-        width: of a sum.
+        folder: the output folder.
+        weights: unit of the sums, to convert them to counts X_ij; None to write them as they are.
+        width: 64-bit integers per sum.
     """
 
     def __init__(self, folder: Path, weights: PairWeights | None, width: int) -> None:
@@ -79,7 +79,7 @@ class SumsWriter:
         return self
 
     def write(self, rows: Rows) -> None:
-        """Append rows, in order; they are written while the caller makes the next."""
+        """Append rows, in order; they are written while the caller computes the next."""
         if self._waiting:
             self._waiting.result()
         ends = self.n_nonzeros + np.cumsum(rows.sizes)
@@ -88,8 +88,8 @@ class SumsWriter:
 
     def _write(self, ends: NDArray[np.uint64], rows: Rows) -> None:
         values = self._weights.counts(rows.values) if self._weights else rows.values
-        for file, its in zip(self._files, (ends, rows.columns, values), strict=True):
-            file.write(its)
+        for file, numbers in zip(self._files, (ends, rows.columns, values), strict=True):
+            file.write(numbers)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is None and self._waiting:
@@ -104,19 +104,19 @@ class SumsWriter:
                 storage.commit(self.folder, MATRIX)
 
     def _write_checksums(self) -> None:
-        found = {file.path.name: file.checksum for file in self._files}
+        checksums = {file.path.name: file.checksum for file in self._files}
         with storage.new_file(storage.partial(self.folder) / CHECKSUMS_FILE) as stream:
-            stream.write(json.dumps(found, indent=1).encode() + b"\n")
+            stream.write(json.dumps(checksums, indent=1).encode() + b"\n")
             storage.flush(stream)
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """A matrix on the disk, of which some rows are read at a time. No file stays open.
+    """A matrix on disk, read some rows at a time. No file stays open.
 
     Args:
-        folder: that holds it.
-        rows: `[V + 1]`, where each row starts.
+        folder: folder of the matrix.
+        rows: `[V + 1]`, row offsets.
         columns: `[n_nonzeros]`.
         values: `[n_nonzeros]` counts X_ij in any unit, or sums.
     """
@@ -128,38 +128,41 @@ class Counts:
 
     @classmethod
     def open(cls, folder: Path, n_words: int | None = None) -> Counts:
-        """Open what a `SumsWriter` wrote.
+        """Open a matrix that a `SumsWriter` wrote.
 
         Args:
-            folder: of the matrix.
-            n_words: V, where it is known.
+            folder: folder of the matrix.
+            n_words: V, if it is known.
 
         Raises:
-            DataError: it is missing, damaged, or not of `n_words` words.
+            DataError: it is missing or damaged, or does not have `n_words` words.
         """
         if not folder.is_dir():
             raise DataError(
-                "no counts here; they are in the folder that `unrolled vectors train` wrote", folder
+                "no counts found; they are in the folder that `unrolled vectors train` wrote",
+                folder,
             )
         counts = cls(
             folder,
             *(StoredNumbers.open(folder / f"{name}.npy") for name in ("rows", "columns", "values")),
         )
         if n_words is not None and counts.n_words != n_words:
-            problem = f"counts of {counts.n_words:,} words, but the vectors are of {n_words:,}"
+            problem = (
+                f"the counts are for {counts.n_words:,} words, but there are {n_words:,} vectors"
+            )
             raise DataError(f"{problem}; train again", folder)
         types = (counts.rows.dtype, counts.columns.dtype)
         expected = (np.dtype(np.uint64), np.dtype(np.uint32))
         widths = (counts.rows.width, counts.columns.width)
         if not counts.rows.n_rows or types != expected or widths != (1, 1):
-            raise DataError("these counts are not whole; train again", folder)
+            raise DataError("the counts are incomplete; train again", folder)
         sizes = (counts.n_nonzeros, counts.columns.n_rows, counts.values.n_rows)
         if counts.n_words < 1 or len(set(sizes)) > 1:
-            raise DataError("these counts are not whole; train again", folder)
+            raise DataError("the counts are incomplete; train again", folder)
         return counts
 
     def require_whole(self) -> None:
-        """Compare the numbers with the checksums that were written with them; older counts have none.
+        """Compare the numbers with their checksums; counts of older versions have none.
 
         Raises:
             DataError: they differ.
@@ -186,25 +189,25 @@ class Counts:
 
     @cached_property
     def n_nonzeros(self) -> int:
-        """Pairs with X_ij > 0."""
+        """Number of pairs with X_ij > 0."""
         return int(self.rows.read(self.n_words, self.n_words + 1)[0])
 
     def ends(self, first: int, stop: int) -> NDArray[np.uint64]:
-        """Where the rows from `first` up to `stop` start, and where the last one ends.
+        """Offsets of the rows from `first` up to `stop`, and the end of the last one.
 
         Raises:
-            DataError: they do not rise.
+            DataError: the offsets are not increasing.
         """
         ends: NDArray[np.uint64] = self.rows.read(first, stop + 1)
         if (ends[1:] < ends[:-1]).any() or int(ends[-1]) > self.n_nonzeros:
-            raise DataError("the starts of rows do not rise; train again", self.rows.path)
+            raise DataError("the row offsets are not increasing; train again", self.rows.path)
         return ends
 
     def read(self, first: int, stop: int, with_values: bool = True) -> Matrix:
-        """Rows from `first` up to `stop`, in memory of their own, and looked at: see `Raises`.
+        """Read and check the rows from `first` up to `stop`.
 
         Raises:
-            DataError: a column is of no word, or a count is not above 0 and finite.
+            DataError: a column is not the rank of a word, or a count is not positive and finite.
         """
         ends = self.ends(first, stop)
         start, end = int(ends[0]), int(ends[-1])
@@ -212,12 +215,12 @@ class Counts:
         if len(columns) and int(columns.max()) >= self.n_words:
             where = start + int(np.argmax(columns))
             raise DataError(
-                f"entry {where:,} is word {columns.max():,}, but there are {self.n_words:,}; train "
-                "again, or copy the whole folder",
+                f"entry {where:,} is word number {columns.max():,}, but there are only {self.n_words:,} "
+                "words; train again, or copy the whole folder",
                 self.columns.path,
             )
         values = self.values.read(start, end) if with_values else np.empty(0, np.uint64)
-        # Comparing minimum and maximum takes no memory, and finds what is not a number too.
+        # Comparing the minimum and maximum needs no extra memory, and also detects NaN.
         if values.ndim == 1 and len(values) and not (values.min() > 0 and values.max() < np.inf):
             wrong = int(np.flatnonzero(~((values > 0) & (values < np.inf)))[0])
             raise DataError(
@@ -228,14 +231,14 @@ class Counts:
         return Matrix(ends - ends[0], columns, values)
 
     def batches(self, max_entries: int) -> Iterator[tuple[int, int]]:
-        """All rows, as many at a time as have at most so many entries; one at least."""
+        """All rows as ranges with at most `max_entries` entries, but at least one row."""
         for first in range(0, self.n_words, _ENDS_AT_ONCE):
             ends = self.ends(first, min(self.n_words, first + _ENDS_AT_ONCE))
             for start, stop in row_batches(ends, max_entries):
                 yield first + start, first + stop
 
     def probability(self, probe: int, given: int) -> float:
-        """P(k|i) = X_ik / Σ_k X_ik, of the words of these ranks; 0 where i has no context at all."""
+        """P(k|i) = X_ik / Σ_k X_ik for the ranks k `probe` and i `given`; 0 if i has no context."""
         row = self.read(given, given + 1)
         total = float(np.sum(row.values, dtype=np.float64))
         together = row.values[row.columns == probe]
@@ -243,10 +246,10 @@ class Counts:
 
 
 def row_batches(ends: NDArray[Any], max_entries: int) -> Iterator[tuple[int, int]]:
-    """Ranges of rows with at most so many entries, or of one row."""
+    """Ranges of rows with at most `max_entries` entries, but at least one row."""
     row = 0
     while row < len(ends) - 1:
-        # As a Python number: NumPy would compare unsigned with signed as floats.
+        # Added as Python integers, since NumPy compares unsigned with signed integers as floats.
         most = np.uint64(int(ends[row]) + max_entries)
         stop = max(row + 1, int(np.searchsorted(ends, most, "right")) - 1)
         yield row, stop
@@ -255,12 +258,12 @@ def row_batches(ends: NDArray[Any], max_entries: int) -> Iterator[tuple[int, int
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Words that are counted at once.
+    """A chunk of the text that is counted at once.
 
     Args:
         tokens: ranks and borders, with `window` borders at both ends.
-        first: pairs of which both words stand before it belong to the chunk before.
-        end: tokens of the text up to the end of this chunk.
+        first: position; pairs with both words before it belong to the previous chunk.
+        end: number of tokens of the text up to the end of this chunk.
     """
 
     tokens: NDArray[np.int32]
@@ -271,7 +274,7 @@ class Chunk:
 def chunks(
     tokens: Iterable[NDArray[np.int32]], window: int, n_tokens: int, done: int = 0
 ) -> Iterator[Chunk]:
-    """A text in chunks of at most so many tokens, from the token on that `done` says."""
+    """Split a text into chunks of at most `n_tokens` tokens, starting at token `done`."""
     buffer = np.empty(3 * window + n_tokens, np.int32)
     buffer[:window] = BORDER
     before = np.empty(0, np.int32)  # the last `window` tokens before the chunk
@@ -314,7 +317,7 @@ def count_chunk(
     n_entries: int,
     n_threads: int,
 ) -> Iterator[Rows]:
-    """All rows of a chunk's sums, some at a time."""
+    """The sums of a chunk, some rows at a time."""
     yield from implementation.count_rows(
         chunk.tokens, chunk.first, n_words, weights, n_entries, n_threads
     )
@@ -327,16 +330,16 @@ def merge(
     n_entries: int,
     n_threads: int,
 ) -> Iterator[tuple[float, Rows]]:
-    """The sum of several matrices of sums: the share that is done, and rows; in order.
+    """Add several matrices of sums; yield the completed fraction and rows of the result, in order.
 
-    Of each matrix the starts of some rows are in memory, and no file is open between two reads.
+    Only the offsets of some rows of each matrix are in memory, and no file is open between reads.
 
     Args:
-        folders: of the matrices, `MOST_MERGED` at most.
-        weights: of the pairs.
-        implementation: that adds up.
-        n_entries: to have in memory at once; half of them as they are read.
-        n_threads: threads to use.
+        folders: folders of the matrices, at most `MOST_MERGED`.
+        weights: weights of the pairs.
+        implementation: module of the kernels.
+        n_entries: number of entries in memory at once, half of them input.
+        n_threads: number of threads.
 
     Raises:
         DataError: a matrix is damaged.
@@ -348,36 +351,36 @@ def merge(
     for first in range(0, n_words, at_once):
         stop = min(n_words, first + at_once)
         ends = np.zeros(stop - first + 1, np.uint64)
-        for each in matrices:
-            its = each.ends(first, stop)
-            ends += its - its[0]
+        for matrix in matrices:
+            own_ends = matrix.ends(first, stop)
+            ends += own_ends - own_ends[0]
         for start, end in row_batches(ends, max(1, n_entries // 2)):
-            some = [each.read(first + start, first + end) for each in matrices]
-            rows = implementation.merge_rows(some, n_words, weights, n_threads)
+            inputs = [matrix.read(first + start, first + end) for matrix in matrices]
+            rows = implementation.merge_rows(inputs, n_words, weights, n_threads)
             yield (first + end) / n_words, rows
 
 
 def require_pairs(n_nonzeros: int, window: int, n_kept: int) -> None:
-    """Refuse a text in which no two words are in each other's context.
+    """Refuse a text in which no word is in the context of another.
 
     Raises:
-        DataError: there is no pair.
+        DataError: there are no pairs.
     """
     if not n_nonzeros:
         raise DataError(
-            f"no two of the {n_kept:,} words that are kept stand in one window of {window}; let windows "
-            "reach over line ends (vectors.borders), or lower vectors.min_count"
+            f"no two of the {n_kept:,} vocabulary words in the text are within a window of {window}; let "
+            "windows cross line ends (vectors.borders), or lower vectors.min_count"
         )
 
 
 def require_longer(n_kept: int, window: int) -> None:
-    """Refuse a window that holds the whole text: every word would be context of every other.
+    """Refuse a window as long as the whole text, in which every word is in the context of every other.
 
     Raises:
-        DataError: it does.
+        DataError: the window is too long.
     """
     if n_kept <= window:
         raise DataError(
-            f"vectors.window is {window}, but the text has only {n_kept:,} words that are kept; give "
+            f"vectors.window is {window}, but the text has only {n_kept:,} words in the vocabulary; give "
             "more text, or a smaller window"
         )

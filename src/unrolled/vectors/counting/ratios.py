@@ -1,9 +1,9 @@
-"""Ratios of co-occurrence probabilities, the observation that GloVe is derived from.
+"""Ratios of co-occurrence probabilities, from which GloVe is derived.
 
-Pennington, Socher & Manning 2014, section 3. X_ij is how often word j stands in the context of word i,
-and X_i = Σ_k X_ik. The probability that k stands in the context of i is P(k|i) = X_ik / X_i. A word k
-that has to do with ice and not with steam has a large P(k|ice) / P(k|steam); one that has to do with both
-or with neither has a ratio near 1.
+Pennington, Socher & Manning 2014, section 3. X_ij is how often word j occurs in the context of word i,
+and X_i = Σ_k X_ik. The probability that k occurs in the context of i is P(k|i) = X_ik / X_i. A word k
+that is related to ice but not to steam has a large ratio P(k|ice) / P(k|steam); a word related to both or
+to neither has a ratio near 1.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Ratio:
 
     @property
     def ratio(self) -> float:
-        """P(k|i) / P(k|j); infinite where k is never near j, not a number where it is near neither.
+        """P(k|i) / P(k|j); infinite if k never occurs near j, NaN if it occurs near neither.
 
         >>> Ratio("solid", 1.9e-4, 2.2e-5).ratio
         8.636363636363637
@@ -45,12 +45,12 @@ class Ratio:
 
 
 def ratio(counts: Counts, first: int, second: int, probe: int, word: str) -> Ratio:
-    """P(k|i) and P(k|j) of the words of these ranks; `word` is how k is written."""
+    """P(k|i) and P(k|j) for the ranks i `first`, j `second` and k `probe`, the rank of `word`."""
     return Ratio(word, counts.probability(probe, first), counts.probability(probe, second))
 
 
 def render(first: str, second: str, ratios: list[Ratio]) -> list[str]:
-    """The table as lines of text, laid out as in the paper.
+    """The table as lines of text, in the layout of the paper.
 
     >>> for line in render("ice", "steam", [Ratio("solid", 1.9e-4, 2.2e-5), Ratio("gas", 0, 7.8e-4)]):
     ...     print(line)
@@ -61,14 +61,14 @@ def render(first: str, second: str, ratios: list[Ratio]) -> list[str]:
     """
     first, second = brief(first), brief(second)
     labels = [f"P(k|{first})", f"P(k|{second})", f"P(k|{first}) / P(k|{second})"]
-    wide = max(map(len, labels))
+    width = max(map(len, labels))
     columns = [
-        (brief(each.probe), f"{each.first:.2g}", f"{each.second:.2g}", _shown(each.ratio))
-        for each in ratios
+        (brief(ratio.probe), f"{ratio.first:.2g}", f"{ratio.second:.2g}", _shown(ratio.ratio))
+        for ratio in ratios
     ]
     widths = [max(9, *map(len, column)) + 2 for column in columns]
     return [
-        label.ljust(wide) + "".join(c[row].rjust(w) for c, w in zip(columns, widths, strict=True))
+        label.ljust(width) + "".join(c[row].rjust(w) for c, w in zip(columns, widths, strict=True))
         for row, label in enumerate(("", *labels))
     ]
 

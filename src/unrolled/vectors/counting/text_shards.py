@@ -1,8 +1,8 @@
-"""Running text to ids: read once, in parts that are kept on the disk until they are counted.
+"""Encode text as ids: it is read once, in parts that are kept on disk until they are counted.
 
-A part holds its own list of different words and the text as ids into it, so that parts can be made side
-by side, on several threads or machines. What stands between ASCII white space is numbered first, and each
-*different* such piece is then made into words once: folding case, normal forms and splitting cost nothing
+A part has its own list of different words and the text as ids into it, so that parts can be made in
+parallel, on several threads or machines. First the pieces between ASCII white space are numbered; then
+each *different* piece is split into words once. So lower-casing, normal forms and splitting cost nothing
 per word of the text.
 """
 
@@ -35,11 +35,11 @@ from unrolled.vectors.kernels.types import BORDER
 
 CorpusLike = str | PathLike[str] | Sequence[str | PathLike[str]] | CorpusConfig
 
-_DOCUMENT_END = "\0"  # no text holds it: readers refuse it
+_DOCUMENT_END = "\0"  # never occurs in a text: readers refuse it
 
 
 def as_corpus(corpus: CorpusLike) -> CorpusConfig:
-    """A path, several, or what says more about them.
+    """A path or several paths as a `CorpusConfig`; a `CorpusConfig` is returned as it is.
 
     >>> as_corpus("talk.txt").train
     ('talk.txt',)
@@ -52,14 +52,14 @@ def as_corpus(corpus: CorpusLike) -> CorpusConfig:
 
 @dataclass(frozen=True)
 class Place:
-    """Where reading goes on.
+    """The position from which reading continues.
 
     Args:
-        file: its number in the list of files.
-        offset: bytes of the unpacked file before it.
+        file: index in the list of files.
+        offset: bytes of the decompressed file before it.
         line: line ends before it.
-        carried: the beginning of a word that the text before it was cut in.
-        in_line: whether that was in the midst of a line.
+        carried: first part of a word that was split at this position.
+        in_line: whether the position is inside a line.
     """
 
     file: int = 0
@@ -74,9 +74,9 @@ class Part:
     """A part of the text.
 
     Args:
-        ids: of its pieces, in order; `BORDER` between those that share no window.
-        pieces: by id, in UTF-8, a line end after each.
-        counts: how often each piece was seen.
+        ids: ids of its pieces, in order; `BORDER` between those that share no window.
+        pieces: the different pieces by id, in UTF-8, each followed by a line end.
+        counts: frequency of each piece.
         end: where the next part begins.
     """
 
@@ -90,14 +90,14 @@ class Part:
         return self.pieces.decode("utf-8").split("\n")[:-1]
 
     def save(self, path: Path) -> None:
-        """Write it as three arrays, one behind the other, each with its checksum.
+        """Write it as three consecutive arrays, each with its checksum.
 
         Raises:
             RunError: the disk is full, or the file cannot be written.
         """
         with storage.replacing(path) as stream:
             for values in (self.counts, numbers(self.pieces, np.uint8), self.ids):
-                # np.save would not notice that the disk is full before its last few kilobytes.
+                # np.save may not notice a full disk while it writes the last few kilobytes.
                 about = np.lib.format.header_data_from_array_1_0(values)
                 np.lib.format.write_array_header_1_0(stream, about)
                 content = np.ascontiguousarray(values).data
@@ -106,20 +106,20 @@ class Part:
 
 
 def load_counts(path: Path) -> tuple[list[str], NDArray[np.int64]]:
-    """Pieces and their counts of a part that was saved.
+    """Load the pieces of a saved part and their counts.
 
     Raises:
-        RunError: it is missing or damaged.
+        RunError: the file is missing or damaged.
     """
     pieces, counts, _ = _load(path, 2)
     return pieces, counts
 
 
 def load_part(path: Path) -> tuple[list[str], NDArray[np.int32]]:
-    """Pieces and ids of a part that was saved.
+    """Load the pieces and ids of a saved part.
 
     Raises:
-        RunError: it is missing or damaged.
+        RunError: the file is missing or damaged.
     """
     pieces, _, (ids,) = _load(path, 3)
     return pieces, ids
@@ -132,10 +132,10 @@ def _load(
         with documents.open_regular(path) as stream:
             counts, letters, *ids = (_checked(stream) for _ in range(n_arrays))
         pieces = letters.tobytes().decode("utf-8").split("\n")[:-1]
-        types = [each.dtype for each in (counts, letters, *ids)]
+        types = [array.dtype for array in (counts, letters, *ids)]
         if types != [np.int64, np.uint8, np.int32][:n_arrays] or len(counts) != len(pieces):
             raise ValueError
-        if any(len(e) and not BORDER <= e.min() <= e.max() < len(pieces) for e in ids):
+        if any(len(i) and not BORDER <= i.min() <= i.max() < len(pieces) for i in ids):
             raise ValueError
         return pieces, counts, ids
     except (OSError, ValueError):
@@ -154,14 +154,14 @@ def _checked(stream: BinaryIO) -> NDArray[Any]:
 
 
 class Splitter:
-    """Pieces to words, as a configuration says, or as a tokeniser does.
+    """Splits pieces into words, according to a configuration or a tokenizer.
 
     >>> Splitter(VectorsConfig(tokens="word", lowercase=True)).words(["Don't", "stop."])
     (['do', "n't", 'stop', '.'], [2, 2])
     """
 
     most_remembered = 1 << 20
-    """Different pieces whose words are remembered; the commonest come early in a text."""
+    """Number of different pieces whose words are cached; frequent pieces occur early in a text."""
 
     def __init__(self, config: VectorsConfig, tokenizer: Tokenizer | None = None) -> None:
         self._lowercase = config.lowercase
@@ -169,8 +169,8 @@ class Splitter:
         if tokenizer is not None:
             if tokenizer.kind not in ("word", "space"):
                 raise ConfigError(
-                    f"this tokenizer makes {tokenizer.kind} tokens; vectors are of words: give one "
-                    "of kind word or space"
+                    f"the tokenizer is of kind {tokenizer.kind}, but vectors need words; give one of "
+                    "kind word or space"
                 )
             self._split = _by(tokenizer)
         elif config.tokens == "word":
@@ -179,28 +179,28 @@ class Splitter:
 
     @property
     def remembers(self) -> bool:
-        """Whether a piece may be several words, and what it is has been remembered."""
+        """Whether pieces are split, and their words are cached."""
         return self._split is not None
 
     def words(self, pieces: Sequence[str]) -> tuple[list[str], list[int] | None]:
-        """The words of all pieces, and how many each has; None where each is one."""
+        """The words of all pieces, and the number of words in each; None if each is one word."""
         if self._split is None:
             text = composed("\n".join(pieces))
             words = (text.lower() if self._lowercase else text).split("\n")
             return (words if pieces else []), None
         words, lengths = [], []
         for piece in pieces:
-            its = self._seen.get(piece)
-            if its is None:
-                its = self._split(piece)
+            piece_words = self._seen.get(piece)
+            if piece_words is None:
+                piece_words = self._split(piece)
                 if len(self._seen) < self.most_remembered:
-                    self._seen[piece] = its
-            words += its
-            lengths.append(len(its))
+                    self._seen[piece] = piece_words
+            words += piece_words
+            lengths.append(len(piece_words))
         return words, lengths
 
     def starts(self, lengths: list[int] | None, n_pieces: int) -> NDArray[np.int64]:
-        """Where in the list of words each piece's start, `[pieces + 1]`."""
+        """Where the words of each piece start in the list of words, `[pieces + 1]`."""
         if lengths is None:
             return np.arange(n_pieces + 1, dtype=np.int64)
         return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
@@ -208,17 +208,17 @@ class Splitter:
     def of_pieces(
         self, pieces: Sequence[str], counts: NDArray[np.int64]
     ) -> tuple[list[str], NDArray[np.int64]]:
-        """All words, and how often the piece of each was seen."""
+        """The words of all pieces, each with the count of its piece."""
         words, lengths = self.words(pieces)
         return words, counts if lengths is None else np.repeat(counts, lengths)
 
     def ranks(
         self, pieces: Sequence[str], ranks: dict[str, int]
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Where the words of each piece start, and the rank of each word; -1 where it has none."""
+        """Where the words of each piece start, and the rank of each word; -1 if it has none."""
         words, lengths = self.words(pieces)
-        its = np.fromiter((ranks.get(word, BORDER) for word in words), np.int32, len(words))
-        return self.starts(lengths, len(pieces)), its
+        word_ranks = np.fromiter((ranks.get(word, BORDER) for word in words), np.int32, len(words))
+        return self.starts(lengths, len(pieces)), word_ranks
 
 
 def _untrained(lowercase: bool) -> Tokenizer:
@@ -226,15 +226,15 @@ def _untrained(lowercase: bool) -> Tokenizer:
 
 
 def _by(tokenizer: Tokenizer) -> Callable[[str], list[str]]:
-    """How a tokeniser splits and folds, whatever its vocabulary knows.
+    """A function that normalizes and splits like a tokenizer, regardless of its vocabulary.
 
-    Neither of its kinds looks over white space, so that a piece is split as the text around it would be.
+    Tokenizers of both kinds split at white space, so a piece is split as it would be within its text.
     """
     normalizer, splitter = tokenizer.inner.normalizer, tokenizer.inner.pre_tokenizer
 
     def split(piece: str) -> list[str]:
         normal = normalizer.normalize_str(piece)
-        if normal.isascii() and normal.isalpha():  # most are, and this is quick
+        if normal.isascii() and normal.isalpha():  # the most frequent case, and fast
             return [normal]
         return [word for word, _ in splitter.pre_tokenize_str(normal) if word not in SPECIALS]
 
@@ -250,12 +250,12 @@ def read_parts(
     n_threads: int,
     start: Place = Place(),
 ) -> Iterator[Part]:
-    """The text from a place on, in parts of about so many bytes, in order.
+    """Read the text from a position on, in parts of about `part_bytes` bytes, in order.
 
-    Parts are made by so many threads; reading ahead is bounded by their number.
+    `n_threads` threads make parts; at most that many are read ahead.
 
     Raises:
-        DataError: a file cannot be read as asked, or holds no text.
+        DataError: a file cannot be read as specified, or contains no text.
     """
     border = border_of(corpus, config)
     with ThreadPoolExecutor(n_threads) as pool:
@@ -278,7 +278,7 @@ def _finished(future: Future[Any], end: Place) -> Part:
 
 
 def border_of(corpus: CorpusConfig, config: VectorsConfig) -> bytes:
-    """The byte that stands where no window reaches over."""
+    """The byte that marks a border, which no window crosses."""
     by_line = config.borders == "line" or (
         config.borders == "document" and corpus.documents == "line"
     )
@@ -309,7 +309,10 @@ def _portions(
 def _file(
     path: Path, number: int, corpus: CorpusConfig, config: VectorsConfig, start: Place
 ) -> Iterator[tuple[bytes, Place]]:
-    """A file's text, no word torn, each with where reading goes on after it; its end is a line's end."""
+    """The text of a file in blocks of whole words, each with the position after it.
+
+    The end of the file is a line end.
+    """
     mark = Marker(corpus, config)
     carried = start.carried
     at_line_start = not start.in_line
@@ -328,12 +331,12 @@ def _file(
 
 
 def partial_word(text: str) -> str:
-    """What follows the last ASCII white space."""
+    """The text after the last ASCII white space."""
     return text[max(text.rfind(space) for space in " \t\n\r\v\f\0") + 1 :]
 
 
 class Marker:
-    """Puts a mark where documents end, where borders are theirs."""
+    """Marks the ends of documents if `config.borders` is `document`."""
 
     def __init__(self, corpus: CorpusConfig, config: VectorsConfig) -> None:
         by_document = config.borders == "document"
@@ -345,11 +348,11 @@ class Marker:
             self._ends = lambda line: line == corpus.separator
 
     def __call__(self, text: str, at_line_start: bool) -> str:
-        """The text of whole lines, or of a line's parts, with its marks."""
+        """Add marks to the text of whole lines, or of parts of a line."""
         if self._ends is None:
             return text
         lines = text.split("\n")
-        # A last line without an end is the file's last, or a part of one too long to be a mark.
+        # A last line without an end is the last of the file, or a part of one too long to be a mark.
         for i, line in enumerate(lines if lines[-1] else lines[:-1]):
             if (i or at_line_start) and self._ends(line):
                 lines[i] = _DOCUMENT_END
@@ -364,39 +367,43 @@ def files_of(corpus: CorpusConfig) -> list[Path]:
     """The files in the order in which they are read.
 
     Raises:
-        ConfigError: none is given, or it is not on this machine.
-        DataError: a folder or a pattern holds none.
+        ConfigError: no files are given, or one is a URL.
+        DataError: a folder or pattern has no files.
     """
     for name in corpus.train:
         if "://" in name:
-            raise ConfigError(f"{name}: a URL is read on a cluster; give one (--cluster ADDRESS)")
+            raise ConfigError(
+                f"{name} is a URL, which can only be read on a cluster; give one (--cluster ADDRESS)"
+            )
     return find_files(corpus)
 
 
 def stamps(files: Sequence[Path]) -> list[list[Any]]:
-    """Path, size and time of change of each file, by which a resumed run knows its text."""
-    found: list[list[Any]] = []
+    """Path, size and modification time of each file, by which a resumed run recognizes its text."""
+    all_stamps: list[list[Any]] = []
     for path in files:
         try:
-            of_file = path.stat()
+            status = path.stat()
         except OSError:
-            found.append([str(path), 0, 0])  # whoever opens it says what is wrong
+            all_stamps.append(
+                [str(path), 0, 0]
+            )  # opening the file will raise an error that explains it
         else:
-            found.append([str(path), of_file.st_size, of_file.st_mtime_ns])
-    return found
+            all_stamps.append([str(path), status.st_size, status.st_mtime_ns])
+    return all_stamps
 
 
 def place_as_list(place: Place) -> list[Any]:
-    """For a file in JSON."""
+    """A position as a list, for JSON."""
     return list(asdict(place).values())
 
 
 def tokens_of(
     paths: Sequence[Path], vocabulary: Vocabulary, splitter: Splitter, implementation: ModuleType
 ) -> Iterator[NDArray[np.int32]]:
-    """The text again, as ranks of the vocabulary and borders; words without a rank are left out."""
+    """Read saved parts as ranks of the vocabulary and borders; words without a rank are left out."""
     ranks = vocabulary.ranks()
     for path in paths:
         pieces, ids = load_part(path)
-        starts, its = splitter.ranks(pieces, ranks)
-        yield implementation.expand(ids, starts, its)
+        starts, word_ranks = splitter.ranks(pieces, ranks)
+        yield implementation.expand(ids, starts, word_ranks)

@@ -1,4 +1,4 @@
-"""Which words have vectors: those seen often enough, the most frequent first."""
+"""The vocabulary: words that occur often enough to get a vector, most frequent first."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from unrolled.errors import DataError
 from unrolled.quoting import quote
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.formats.safetensors import read_vocabulary
+from unrolled.vectors.formats.stored import count_of
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Words by rank: by falling count, words of one count by code point.
+    """Words by rank: by decreasing count, words with equal counts by code point.
 
     Args:
-        words: V of them.
-        counts: `[V]`, how often each was seen.
+        words: V words.
+        counts: `[V]`, frequency of each word.
 
     >>> Vocabulary(["the", "ice"], np.array([7, 2])).ranks()
     {'the': 0, 'ice': 1}
@@ -41,7 +42,7 @@ class Vocabulary:
         return {word: rank for rank, word in enumerate(self.words)}
 
     def save(self, path: Path) -> None:
-        """Write a line `word<TAB>count` for each word, in UTF-8.
+        """Write a line `word<TAB>count` for each word in UTF-8.
 
         Raises:
             RunError: the disk is full, or the file cannot be written.
@@ -52,21 +53,19 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            DataError: the file is missing or damaged; the line is named.
+            DataError: the file is missing or damaged; the message names the line.
         """
         words, counts = read_vocabulary(path)
         if counts is None:
-            raise DataError(
-                "expected a word, a tab and its count per line, found words alone", path
-            )
+            raise DataError("expected a word, a tab and its count per line, found only words", path)
         return cls(words, counts)
 
 
 class WordCounts:
-    """How often each word was seen, gathered from parts of a text in any order.
+    """Word frequencies, collected from parts of a text in any order.
 
     >>> seen = WordCounts()
     >>> seen.add(["b", "a", "b"], np.array([2, 1, 3]))
@@ -83,11 +82,11 @@ class WordCounts:
 
     @property
     def n_tokens(self) -> int:
-        """All words of the text, counted as often as they stand there."""
+        """Number of words in the text."""
         return int(self._counts.sum())
 
     def add(self, words: Sequence[str], counts: NDArray[np.int64]) -> None:
-        """Add words, which may come several times, with the counts of each."""
+        """Add words with their counts; a word may occur several times."""
         index = self._index
         places = np.fromiter(
             (index.setdefault(word, len(index)) for word in words), np.int64, len(words)
@@ -99,31 +98,32 @@ class WordCounts:
         np.add.at(self._counts, places, counts)
 
     def vocabulary(self, config: VectorsConfig) -> Vocabulary:
-        """The words that are kept.
+        """Select the vocabulary.
 
         Raises:
-            DataError: there is no word, or none is seen often enough, or only one is.
+            DataError: there are no words, or fewer than two that are frequent enough.
         """
         if not self._index:
-            raise DataError("the text holds no words; give more text")
+            raise DataError("the corpus contains no words; give more text")
         counts = self._counts[: len(self._index)]
         is_kept = counts >= config.min_count
         if not is_kept.any():
             raise DataError(
-                f"no word is seen {config.min_count} times (vectors.min_count); the most frequent "
-                f"is seen {counts.max()} times; give more text, or lower the count"
+                f"no word occurs {config.min_count} times (vectors.min_count); the most frequent one "
+                f"occurs {count_of(int(counts.max()), 'time')}; give more text, or lower "
+                "vectors.min_count"
             )
-        kept = sorted(compress(self._index, is_kept))  # Python orders text by code point
+        kept = sorted(compress(self._index, is_kept))  # Python sorts text by code point
         seen = counts[np.fromiter(map(self._index.__getitem__, kept), np.int64, len(kept))]
         order = np.argsort(-seen, kind="stable")[: config.max_words or None]
         if len(order) < 2:
             raise DataError(
-                f"the vocabulary holds one word, {quote(kept[order[0]])}, and vectors compare at least "
+                f"the vocabulary has only one word, {quote(kept[order[0]])}, but training needs at least "
                 "two; give more text, or lower vectors.min_count"
             )
         return Vocabulary([kept[place] for place in order], seen[order])
 
 
 def composed(text: str) -> str:
-    """Unicode's normal form C."""
+    """The text in Unicode normal form C."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)

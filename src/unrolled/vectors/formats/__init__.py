@@ -1,4 +1,4 @@
-"""Files of word vectors: GloVe and word2vec text, word2vec binary, safetensors."""
+"""File formats of word vectors: GloVe and word2vec text, word2vec binary, safetensors."""
 
 from unrolled.vectors.formats.detect import read_vectors, write_vectors
 

@@ -1,4 +1,4 @@
-"""Numbers that stream into files and out of them; how files come whole is in `unrolled.storage`."""
+"""Stream arrays into files and out of them; `unrolled.storage` makes the writes atomic."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from unrolled.errors import DataError, RunError
 
 _THEN = "train again, or copy the whole folder"
 _BLOCK = 1 << 20  # bytes read at a time
-_NPY_HEADER = 128  # bytes; its length is a part of the format, so that it can be written last
+_NPY_HEADER = 128  # bytes; a fixed length, so that the header can be written last
 
 
 class NumberFile:
-    """A one-dimensional `.npy` file whose length is known when it is complete.
+    """A `.npy` file of one or two dimensions that is written piece by piece, of any length.
 
-    Used as a context; without an exception the file is there afterwards, else nothing.
+    Use it as a context manager; the header is only written if no exception is raised.
     """
 
     def __init__(self, path: Path, dtype: DTypeLike, width: int = 1) -> None:
@@ -70,17 +70,17 @@ def _npy_header(dtype: np.dtype[Any], n_rows: int, width: int) -> bytes:
 
 @dataclass(frozen=True)
 class StoredNumbers:
-    """A `.npy` file of which some rows are read at a time.
+    """A `.npy` file from which some rows are read at a time.
 
-    They come into memory of their own: a map of the file would count as memory in use for as long as the
-    system likes, and keep the file open.
+    Rows are copied into memory, because a memory map would count as used memory for as long as the system
+    likes and would keep the file open.
 
     Args:
         path: the file.
-        dtype: of its numbers.
-        n_rows: how many rows there are.
-        width: numbers of a row.
-        offset: bytes before the first.
+        dtype: type of the numbers.
+        n_rows: number of rows.
+        width: numbers per row.
+        offset: bytes before the first row.
     """
 
     path: Path
@@ -91,10 +91,10 @@ class StoredNumbers:
 
     @classmethod
     def open(cls, path: Path) -> StoredNumbers:
-        """Look at what a file holds.
+        """Read the header of a file.
 
         Raises:
-            DataError: it is missing, cut short, or something else.
+            DataError: the file is missing, truncated, or not an array of numbers.
         """
         try:
             with documents.open_regular(path) as stream:
@@ -103,19 +103,19 @@ class StoredNumbers:
         except FileNotFoundError:
             raise DataError(f"missing; {_THEN}", path) from None
         except ValueError:
-            raise DataError(f"not a whole NumPy array; {_THEN}", path) from None
+            raise DataError(f"not a complete NumPy array; {_THEN}", path) from None
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror or error})", path) from None
         n_rows, width = (*shape, 1, 1)[:2]
         if len(shape) not in (1, 2) or size < offset + n_rows * width * dtype.itemsize:
-            raise DataError(f"not a whole NumPy array; {_THEN}", path)
+            raise DataError(f"not a complete NumPy array; {_THEN}", path)
         return cls(path, dtype, n_rows, width, offset)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Rows from `start` up to `stop`, `[rows]`, or `[rows, width]` where they have several numbers.
+        """Rows from `start` up to `stop`, `[rows]`, or `[rows, width]` if width is above 1.
 
         Raises:
-            DataError: the file was cut short meanwhile, or cannot be read.
+            DataError: the file was truncated after it was opened, or cannot be read.
         """
         offset = self.offset + start * self.width * self.dtype.itemsize
         try:
@@ -123,11 +123,11 @@ class StoredNumbers:
         except OSError as error:
             raise DataError(f"cannot be read ({error.strerror or error})", self.path) from None
         if len(values) != (stop - start) * self.width:
-            raise DataError(f"cut short; {_THEN}", self.path)
+            raise DataError(f"truncated; {_THEN}", self.path)
         return values if self.width == 1 else values.reshape(-1, self.width)
 
     def checksum(self) -> str:
-        """SHA-256 of the numbers, read some at a time.
+        """SHA-256 of the numbers, read in blocks.
 
         Raises:
             DataError: the file cannot be read.
@@ -146,10 +146,10 @@ class StoredNumbers:
 
 
 def array_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of a `.npy` array of plain numbers; the stream stands before the first.
+    """Read shape and type of a `.npy` array of plain numbers; the stream is then at the first number.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is not an array of plain numbers.
     """
     try:
         if np.lib.format.read_magic(stream) != (1, 0):
@@ -157,7 +157,7 @@ def array_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
         shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
     except OSError:
         raise
-    except Exception:  # it is read as Python's source, by parts that raise what they like
+    except Exception:  # NumPy parses the header as Python source, which can raise anything
         raise ValueError("no header of an array of numbers") from None
     if by_column or dtype.kind not in "iuf" or not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError("no array of numbers")
@@ -174,12 +174,12 @@ def write_tensors(
 ) -> None:
     """Write float32 arrays as a `.safetensors` file, piece by piece, with a checksum in its header.
 
-    The checksum is that of `unrolled.training.checkpoint`, so that the file can be read back there.
+    The checksum is the same as in `unrolled.training.checkpoint`, so that the file can be read there.
 
     Args:
         path: the file.
-        tensors: by name, the shape and a function that gives the rows in order.
-        then: what to do after a full disk.
+        tensors: by name, the shape and a function that yields the rows in order.
+        then: what the error message advises if the disk is full.
 
     Raises:
         RunError: the disk is full, or the file cannot be written.
@@ -209,18 +209,18 @@ def write_tensors(
 def read_tensors(
     path: Path, shapes: Mapping[str, tuple[int, ...]], at_once: int
 ) -> Iterator[tuple[str, int, NDArray[np.float32]]]:
-    """Read what `write_tensors` wrote, some rows at a time, and compare the checksum at the end.
+    """Read a file of `write_tensors`, some rows at a time, and compare the checksum at the end.
 
     Args:
         path: the file.
-        shapes: of the arrays that it is to hold, by name.
-        at_once: numbers to read at once; one row at least.
+        shapes: expected shapes of the arrays, by name.
+        at_once: numbers to read at once; at least one row is read.
 
     Yields:
-        The name of an array, the number of a row, and rows from there on.
+        The name of an array, a row number, and rows from there on.
 
     Raises:
-        RunError: the file is missing, damaged, or holds other arrays.
+        RunError: the file is missing, damaged, or contains other arrays.
     """
     header = read_tensor_shapes(path, shapes)
     try:
@@ -238,16 +238,16 @@ def read_tensors(
                     digest.update(content)
                     yield name, first, np.frombuffer(content, "<f4").reshape(n, *shape[1:])
             if digest.hexdigest() != header.checksum:
-                raise ValueError("its checksum is another")
+                raise ValueError("its checksum does not match")
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged ({error}); train again (--force)") from None
 
 
 def read_tensor_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tensor_files.Header:
-    """The header of what `write_tensors` wrote, before there is memory for what it says.
+    """Read and check the header of a file of `write_tensors`, before memory is allocated for it.
 
     Raises:
-        RunError: the file is missing, damaged, or holds other arrays.
+        RunError: the file is missing, damaged, or contains other arrays.
     """
     try:
         header = tensor_files.read_header(path)
@@ -255,10 +255,12 @@ def read_tensor_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> ten
         raise RunError(f"{path}: damaged ({error.problem}); train again (--force)") from None
     types = {tensor.dtype for tensor in header.tensors.values()}
     if header.shapes != dict(shapes) or types != {"F32"}:
-        raise RunError(f"{path}: holds other arrays than these vectors need; train again (--force)")
+        raise RunError(
+            f"{path}: contains other arrays than these vectors need; train again (--force)"
+        )
     return header
 
 
 def numbers(content: bytes, dtype: DTypeLike) -> NDArray[Any]:
-    """The numbers that some bytes hold; none for no bytes."""
+    """Bytes as an array of numbers; also works for no bytes."""
     return np.frombuffer(content, dtype) if content else np.empty(0, dtype)

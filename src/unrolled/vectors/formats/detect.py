@@ -1,4 +1,4 @@
-"""Files of word vectors, read as a stream and written so that others can read them.
+"""Read and write files of word vectors in common formats.
 
 | format            | first line | then, for each word                                             |
 |-------------------|------------|-----------------------------------------------------------------|
@@ -7,9 +7,9 @@
 | `word2vec-binary` | V D        | the word, a space, D little-endian float32, perhaps a line end  |
 | `safetensors`     |            | row i of `w`, for word i of the `vocabulary.tsv` beside it      |
 
-The first three may be packed (`.gz`, `.bz2`, `.xz`). gensim reads and writes both of word2vec's:
+The first three may be compressed (`.gz`, `.bz2`, `.xz`). gensim reads and writes both word2vec formats:
 `save_word2vec_format` and `KeyedVectors.load_word2vec_format`. Its own `.model` and `.kv` files are
-pickled, which can run code, and are refused. Text is UTF-8 and lines end in LF or CRLF.
+pickled; they are refused, because loading one can run code. Text is UTF-8 and lines end in LF or CRLF.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Format = Literal["glove", "word2vec", "word2vec-binary", "safetensors"]
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _PICKLED = (
-    "a pickled file, which can run code as it is read and is never loaded; in gensim, write it with "
+    "a pickled file, which is not loaded because it can run code; save it in gensim with "
     "save_word2vec_format"
 )
 _FOREIGN = {
@@ -58,11 +58,11 @@ _FOREIGN = {
     b"\x80\x04": _PICKLED,
     b"\x80\x05": _PICKLED,
     b"PK\x03\x04": "a zip archive; unpack it and give the file inside",
-    b"\x28\xb5\x2f\xfd": "packed by zstd; unpack it, or pack it as .gz, .bz2 or .xz",
+    b"\x28\xb5\x2f\xfd": "a zstd file; decompress it, or compress it as .gz, .bz2 or .xz",
     b"\xba\x16\x4f\x2f": "a fastText model; give its .vec file",
-    b"\x93NUMPY": "a NumPy array, which has no words; expected a file of word vectors",
-    b"\xff\xfe": "UTF-16, expected UTF-8; save it again as UTF-8",
-    b"\xfe\xff": "UTF-16, expected UTF-8; save it again as UTF-8",
+    b"\x93NUMPY": "a NumPy array, which has no words; give a file of word vectors",
+    b"\xff\xfe": "a UTF-16 file, expected UTF-8; save it again as UTF-8",
+    b"\xfe\xff": "a UTF-16 file, expected UTF-8; save it again as UTF-8",
 }
 
 _ENDINGS: dict[str, Format] = {
@@ -81,30 +81,30 @@ def read_vectors(
     which: Which = "sum",
     limit: int | None = None,
 ) -> StoredVectors:
-    r"""The vectors of a file, or of a folder with `vectors.safetensors` and `vocabulary.tsv`.
+    r"""Read the vectors of a file, or of a folder with `vectors.safetensors` and `vocabulary.tsv`.
 
-    Text and binary files are read as a stream: memory is that of the words kept. A word that stands
-    twice keeps its first vector; a word that is not UTF-8 is left out; both are told in the notes. In
+    Text and binary files are read as a stream, so only the kept words take memory. If a word occurs
+    twice, its first vector is kept; a word that is not valid UTF-8 is left out; the notes report both. In
     text, a word may contain spaces: the last D fields are its numbers.
 
     Args:
         path: the file or folder.
         keep: words to keep; None for all.
-        format: None to tell it from the content.
-        which: of a safetensors file with word and context vectors (GloVe's W and W̃), their `sum`, as
+        format: file format; None to detect it from the content.
+        which: for a safetensors file with word and context vectors (GloVe's W and W̃), their `sum`, as
             in Pennington et al. 2014, section 4.2, or one of them.
-        limit: stop after so many kept words.
+        limit: stop after this many kept words.
 
     Raises:
-        DataError: the file is missing, empty, cut short, pickled, or a line has a wrong number of
-            fields, or a number that is none or not finite; the message names the line.
-        ConfigError: an unknown format.
+        DataError: the file is missing, empty, truncated or pickled, or a line has a wrong number of
+            fields, or a field that is not a finite number; the message names the line.
+        ConfigError: the format is unknown.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "small.txt"
     >>> _ = path.write_text("ice 1 0.5\nsteam -1 2\n", encoding="utf-8")
-    >>> found = read_vectors(path, keep={"steam", "water"})
-    >>> found.words, found.matrix.tolist()
+    >>> stored = read_vectors(path, keep={"steam", "water"})
+    >>> stored.words, stored.matrix.tolist()
     (['steam'], [[-1.0, 2.0]])
     """
     path = Path(path)
@@ -128,21 +128,21 @@ def write_vectors(
     format: Format | None = None,
     counts: NDArray[np.int64] | None = None,
 ) -> None:
-    r"""Write vectors, float32 to the last bit, under a temporary name and then in place.
+    r"""Write vectors as exact float32 values; the file is replaced atomically.
 
     Args:
-        path: the file; `.gz`, `.bz2` or `.xz` at its end packs it. Of safetensors, `vocabulary.tsv` is
-            written beside it.
-        words: V of them.
+        path: the file; with the suffix `.gz`, `.bz2` or `.xz` it is compressed. For safetensors,
+            `vocabulary.tsv` is written in the same folder.
+        words: V words.
         matrix: `[V, D]`.
-        format: None to tell it from the ending: `.txt` is GloVe's text, `.vec` word2vec's text, `.bin`
-            word2vec's binary, `.safetensors`.
-        counts: of the words, for `vocabulary.tsv`.
+        format: file format; None to choose it by the suffix: `.txt` is GloVe's text, `.vec` word2vec's
+            text, `.bin` word2vec's binary, `.safetensors`.
+        counts: `[V]` word counts for `vocabulary.tsv`.
 
     Raises:
-        ConfigError: no format can be told from the ending, there is no such folder, or `path` is one; of
-            safetensors, other vectors have their words in that folder.
-        DataError: a word that the format cannot hold, or numbers that are not finite.
+        ConfigError: the suffix is unknown, the folder does not exist, or `path` is a folder; for
+            safetensors, also if the folder has the vocabulary of other vectors.
+        DataError: the format cannot represent a word, or a number is not finite.
         RunError: the disk is full, or the file cannot be written.
 
     >>> import tempfile
@@ -158,7 +158,7 @@ def write_vectors(
     require(format in get_args(Format), "format", f"one of {', '.join(get_args(Format))}", format)
     if not path.parent.is_dir():
         raise ConfigError(
-            f"cannot write {path}: there is no folder '{path.parent}'; make it, or name another"
+            f"cannot write {path}: the folder '{path.parent}' does not exist; create it, or name another"
         )
     if path.is_dir():
         raise ConfigError(f"cannot write {path}: it is a folder; name a file in it")
@@ -167,11 +167,11 @@ def write_vectors(
     for number, word in enumerate(words, start=1):
         problem = _unwritable(word, format, is_first=number == 1)
         if problem:
-            raise DataError(f"cannot hold word {number:,}, {word!r}: {problem}", path)
+            raise DataError(f"cannot write word {number:,}, {word!r}: {problem}", path)
     row = not_finite(matrix)
     if row is not None:
-        problem = "its numbers are not finite; remove it, or train again"
-        raise DataError(f"cannot hold word {row + 1:,}, {words[row]!r}: {problem}", path)
+        problem = "its vector is not finite; remove it, or train again"
+        raise DataError(f"cannot write word {row + 1:,}, {words[row]!r}: {problem}", path)
     if format == "safetensors":
         safetensors.write(path, words, matrix, counts)
     elif format == "word2vec-binary":
@@ -181,10 +181,10 @@ def write_vectors(
 
 
 def format_of(path: str | PathLike[str]) -> Format:
-    """The format of a file, told from its content.
+    """Detect the format of a file from its content.
 
     Raises:
-        DataError: the file is missing or empty, or of a kind that is known and is not one of these.
+        DataError: the file is missing or empty, or has a known but unsupported format.
     """
     path = Path(path)
     if path.is_dir() or path.suffix.lower() == ".safetensors":
@@ -205,10 +205,10 @@ def format_of(path: str | PathLike[str]) -> Format:
 
 
 def format_for(path: str | PathLike[str]) -> Format:
-    """The format that the ending of a new file stands for.
+    """The format of a new file, by its suffix.
 
     Raises:
-        ConfigError: it stands for none.
+        ConfigError: the suffix is unknown.
 
     >>> format_for("vectors.bin.gz")
     'word2vec-binary'
@@ -218,28 +218,28 @@ def format_for(path: str | PathLike[str]) -> Format:
     if ending not in _ENDINGS:
         known = ", ".join(f"{ending} ({format})" for ending, format in _ENDINGS.items())
         raise ConfigError(
-            f"cannot tell the format from '{path.name}'; end the name in {known}, or name the format"
+            f"'{path.name}' has no known suffix; use one of {known}, or give the format"
         )
     if packing and ending == ".safetensors":
-        problem = "a packed safetensors file cannot be mapped"
+        problem = "a compressed safetensors file cannot be mapped"
         raise ConfigError(f"{path}: {problem}; leave out {packing}")
     return _ENDINGS[ending]
 
 
 def _unwritable(word: str, format: Format, is_first: bool) -> str | None:
-    """Why a format cannot hold a word; None where it can."""
+    """Why a format cannot represent a word, with what to do; None if it can."""
     if not word:
-        return "it is empty"
+        return "it is empty; remove it"
     if "\n" in word or "\r" in word or "\0" in word:
-        return "it has a line end or a NUL byte in it"
+        return "it contains a line end or a NUL byte; remove it"
     if is_first and word.startswith("\ufeff") and format in ("glove", "safetensors"):
-        return "a byte order mark is taken off the first word of a text; put another word first"
+        return "it begins with a byte order mark, which readers remove; put another word first"
     if format == "safetensors":
-        return "it has a tab in it" if "\t" in word else None
+        return "it contains a tab; remove it" if "\t" in word else None
     if " " not in word:
         return None
     if format != "glove":
-        return "a space ends a word in word2vec's formats; write GloVe's or safetensors"
+        return "a space ends a word in word2vec's formats; use GloVe's format or safetensors"
     if word != word.strip(" ") or is_number(word.rpartition(" ")[2].encode("utf-8")):
-        return "its space could not be told from those between numbers; write safetensors"
+        return "its space cannot be distinguished from those between numbers; use safetensors"
     return None

@@ -1,4 +1,4 @@
-"""Files of word vectors on the disk: unpacked as they are read, in place once they are whole."""
+"""Open and write files of word vectors: transparent decompression, atomic replacement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unrolled.text.files import endings, nearest_file, packed_into, unpacked
 from unrolled.text.limits import line_too_long, longest_line
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SHOWN = 400  # bytes at most
+_SHOWN = 400  # maximum bytes of a file in a message
 
 _MAGIC = {
     ".gz": re.compile(rb"\x1f\x8b"),
@@ -26,10 +26,10 @@ _MAGIC = {
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file to read, unpacked where its content is packed.
+    """Open a file for reading; compressed content is decompressed.
 
     Raises:
-        DataError: it is missing, damaged, a folder, or cannot be read.
+        DataError: the file is missing or damaged, is a folder, or cannot be read.
     """
     try:
         if path.is_dir():
@@ -52,7 +52,7 @@ def lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
     """Number and content of each line, without its end.
 
     Raises:
-        DataError: a line that no text has.
+        DataError: a line is too long or contains a NUL byte.
     """
     number = 0
     longest = longest_line()
@@ -61,7 +61,7 @@ def lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
         if len(line) > longest:
             raise line_too_long(path, number)
         if b"\0" in line:
-            raise DataError("a NUL byte; this is not a text file", path, number)
+            raise DataError("found a NUL byte; expected a text file", path, number)
         if number == 1:
             line = line.removeprefix(BYTE_ORDER_MARK)
         yield number, line.removesuffix(b"\n").removesuffix(b"\r")
@@ -69,7 +69,7 @@ def lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
 
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A new file, packed where its name says so (`.gz`), which takes its place once it is whole.
+    """Open a file for writing, compressed according to its suffix; it replaces the old one at the end.
 
     Raises:
         RunError: the disk is full, or the file cannot be written.
@@ -84,5 +84,5 @@ def written(path: Path) -> Iterator[BinaryIO]:
 
 
 def shown(raw: bytes) -> str:
-    """Bytes of a file in a message."""
+    """Bytes of a file as text for a message."""
     return brief(raw[:_SHOWN].decode("utf-8", "backslashreplace"), 40)

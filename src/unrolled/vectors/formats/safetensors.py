@@ -1,4 +1,4 @@
-"""Word vectors as `vectors.safetensors`, mapped from the disk, and its words in `vocabulary.tsv`."""
+"""Word vectors as `vectors.safetensors`, mapped from disk, with the words in `vocabulary.tsv`."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ VOCABULARY_FILE = "vocabulary.tsv"
 CONFIG_FILE = "vectors.toml"
 
 _LONGEST_COUNT = 18  # digits
-_AT_ONCE = 4 << 20  # bytes of a vocabulary
+_AT_ONCE = 4 << 20  # bytes of a vocabulary that are parsed at once
 _TENSOR_TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 
 
 def read(path: Path, keep: Container[str] | None, limit: int | None, which: Which) -> StoredVectors:
-    """The vectors of a file or folder, mapped where all of one matrix are asked for."""
+    """Read the vectors of a file or folder; mapped from disk if all rows of one matrix are needed."""
     file = path / VECTORS_FILE if path.is_dir() else path
     if path.is_dir() and not file.exists():
         raise DataError(_why_no_vectors(path), path)
@@ -48,13 +48,18 @@ def read(path: Path, keep: Container[str] | None, limit: int | None, which: Whic
     main, added = _chosen(tensors, which, file)
     words, counts = read_vocabulary(vocabulary, most=len(main))
     if len(words) > len(main):
-        raise DataError(f"more words than the {len(main):,} vectors in {file.name}", vocabulary)
+        raise DataError(
+            f"more words than the {len(main):,} vectors in {file.name}; copy the whole folder again",
+            vocabulary,
+        )
     if len(words) < len(main):
         raise DataError(
-            f"{len(words):,} words, but {len(main):,} vectors in {file.name}", vocabulary
+            f"{count_of(len(words), 'word')}, but {len(main):,} vectors in {file.name}; copy the whole "
+            "folder again",
+            vocabulary,
         )
     rows, n_again = _rows_to_keep(words, keep, limit)
-    sentence = f"{count_of(n_again, 'word')} there before; the first vector of each stays"
+    sentence = f"{count_of(n_again, 'duplicate word')}; the first vector of each is used"
     notes = (str(DataError(sentence, vocabulary)),) if n_again else ()
     if len(rows) == len(main) and added is None and main.dtype == np.float32:
         return StoredVectors(words, main, counts, notes)
@@ -75,7 +80,7 @@ def write(
     matrix: NDArray[np.float32],
     counts: NDArray[np.int64] | None,
 ) -> None:
-    """The matrix as `w`, and its words beside it."""
+    """Write the matrix as `w`, and the words as `vocabulary.tsv` in the same folder."""
     vocabulary, fresh = path.with_name(VOCABULARY_FILE), path.with_name(f".{path.name}.new")
     _check_place(path, vocabulary)
 
@@ -89,7 +94,7 @@ def write(
                 stream.write(f"{word}{count}\n".encode())
             stream.flush()
             arrays.write_tensors(fresh, {"w": (matrix.shape, rows)}, "try again")
-            path.unlink(missing_ok=True)  # new words never stand beside old vectors
+            path.unlink(missing_ok=True)  # new words must never be beside old vectors
         os.replace(fresh, path)
         flush_folder(path.parent)
     finally:
@@ -99,17 +104,17 @@ def write(
 def read_vocabulary(
     path: str | PathLike[str], most: int | None = None
 ) -> tuple[list[str], NDArray[np.int64] | None]:
-    r"""Words and counts of a `vocabulary.tsv`: on each line a word, a tab and its count.
+    r"""Read words and counts from a `vocabulary.tsv`: on each line a word, a tab and its count.
 
     Args:
         path: the file.
-        most: words that are wanted; some way beyond them reading ends.
+        most: expected number of words; reading stops somewhat after it.
 
     Returns:
-        The words, and `[V]` counts, or None where no line has one.
+        The words, and `[V]` counts, or None if no line has one.
 
     Raises:
-        DataError: the file is missing or empty, or a line is not as above.
+        DataError: the file is missing or empty, or a line has another form.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "vocabulary.tsv"
@@ -119,9 +124,9 @@ def read_vocabulary(
     """
     path = Path(path)
     with opened(path) as stream:
-        found = _by_block(stream, most)
-    if found is not None:
-        return found
+        words_and_counts = _by_block(stream, most)
+    if words_and_counts is not None:
+        return words_and_counts
     words: list[str] = []
     counts: list[int] = []
     with opened(path) as stream:
@@ -135,7 +140,7 @@ def read_vocabulary(
             try:
                 words.append(word.decode("utf-8"))
             except UnicodeDecodeError:
-                raise DataError(f"'{shown(word)}' is not UTF-8", path, number) from None
+                raise DataError(f"'{shown(word)}' is not valid UTF-8", path, number) from None
             if tab:
                 counts.append(int(count))
             if most is not None and len(words) > most:
@@ -146,7 +151,7 @@ def read_vocabulary(
 
 
 def _by_block(stream: BinaryIO, most: int | None) -> tuple[list[str], NDArray[np.int64]] | None:
-    """All lines, many at once; None where one must be looked at by itself."""
+    """Parse many lines at once; None if the lines must be read one by one."""
     words: list[str] = []
     counts: list[NDArray[np.int64]] = []
     rest = b""
@@ -155,11 +160,11 @@ def _by_block(stream: BinaryIO, most: int | None) -> tuple[list[str], NDArray[np
         block = rest + block
         end = block.rfind(b"\n") + 1
         rest = block[end:]
-        found = _well_formed(block[:end])
-        if found is None or len(rest) > longest:
+        parsed = _well_formed(block[:end])
+        if parsed is None or len(rest) > longest:
             return None
-        words += found[0]
-        counts.append(found[1])
+        words += parsed[0]
+        counts.append(parsed[1])
         if most is not None and len(words) > most:
             break
     else:
@@ -169,7 +174,7 @@ def _by_block(stream: BinaryIO, most: int | None) -> tuple[list[str], NDArray[np
 
 
 def _well_formed(content: bytes) -> tuple[list[str], NDArray[np.int64]] | None:
-    """Some lines at once, in a quarter of the time; None where one must be looked at by itself."""
+    """Parse some lines at once, in a quarter of the time; None if they must be read one by one."""
     characters = np.frombuffer(content, np.uint8)
     ends = characters[(characters == ord("\t")) | (characters == ord("\n"))]
     if not content.endswith(b"\n") or len(ends) % 2:
@@ -178,8 +183,8 @@ def _well_formed(content: bytes) -> tuple[list[str], NDArray[np.int64]] | None:
         return None
     if any(unusual in content for unusual in (b"\0", b"\r", BYTE_ORDER_MARK)):
         return None
-    # Whether a byte belongs to a word, its tab included, or to a count, its line end included. Counts do
-    # not become strings: those would lie between the words, and leave as many holes.
+    # Whether a byte belongs to a word with its tab, or to a count with its line end. Counts are not
+    # converted to strings, which would lie between the words in memory and leave holes.
     is_end = np.zeros(len(characters) + 1, np.int8)
     is_end[1:] = characters == ord("\t")
     is_end[1:] -= characters == ord("\n")
@@ -203,31 +208,31 @@ def _well_formed(content: bytes) -> tuple[list[str], NDArray[np.int64]] | None:
 def _why_no_vectors(folder: Path) -> str:
     if (folder / CONFIG_FILE).exists():
         return (
-            "the training of these vectors is not finished; repeat its command with --resume and "
+            "the training of these vectors is not finished; run its command again with --resume and "
             f"--out {folder}"
         )
-    return f"no {VECTORS_FILE} in this folder; give the folder of a training, or a file of vectors"
+    return f"this folder has no {VECTORS_FILE}; give the folder of a training, or a file of vectors"
 
 
 def _check_place(path: Path, vocabulary: Path) -> None:
-    """Refuse to put words under vectors that have others."""
+    """Refuse to overwrite the vocabulary of other vectors."""
     folder = path.parent
     if (folder / CONFIG_FILE).exists():
         raise ConfigError(
-            f"cannot write {path}: '{folder}' is the folder of a training, whose words and counts belong "
-            "to the vectors trained there; name another folder"
+            f"cannot write {path}: '{folder}' is the folder of a training, whose vocabulary and counts "
+            "belong to the vectors trained there; choose another folder"
         )
     others = sorted(other.name for other in folder.glob("*.safetensors") if other.name != path.name)
     if others and vocabulary.exists():
         raise ConfigError(
-            f"cannot write {path}: {vocabulary} holds the words of {others[0]}; name another folder"
+            f"cannot write {path}: {vocabulary} is the vocabulary of {others[0]}; choose another folder"
         )
 
 
 def _rows_to_keep(
     words: Sequence[str], keep: Container[str] | None, limit: int | None
 ) -> tuple[Sequence[int], int]:
-    """The first row of each word to keep, and how many rows are of a word that has one."""
+    """The first row of each word to keep, and the number of rows of duplicate words."""
     if keep is None and limit is None and len(set(words)) == len(words):
         return range(len(words)), 0
     rows: dict[str, int] = {}
@@ -244,7 +249,7 @@ def _rows_to_keep(
 def _gathered(
     main: NDArray[np.floating[Any]], added: NDArray[np.floating[Any]] | None, rows: Sequence[int]
 ) -> NDArray[np.float32]:
-    """Some rows of one matrix, or of the sum of two."""
+    """Some rows of a matrix, or of the sum of two matrices."""
     matrix = np.empty((len(rows), main.shape[1]), np.float32)
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
@@ -260,23 +265,23 @@ def _gathered(
 def _chosen(
     tensors: Mapping[str, NDArray[np.floating[Any]]], which: Which, file: Path
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]] | None]:
-    """The matrix of the vectors, and one to add to it or None."""
+    """The matrix of the vectors, and the matrix to be added to it, or None."""
     matrices = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 2}
     if "w" not in matrices and len(matrices) == 1:
         matrices = {"w": next(iter(matrices.values()))}
     wanted = {"sum": "w", "word": "w", "context": "w_context"}[which]
     if wanted not in matrices or not matrices[wanted].size:
-        there = sorted(tensors) or ["nothing"]
-        shown_there = ", ".join([*there[:5], *(["…"] if len(there) > 5 else [])])
-        raise DataError(f"no matrix '{wanted}' in this file, only {shown_there}", file)
+        names = sorted(tensors) or ["no tensors"]
+        shown_names = ", ".join([*names[:5], *(["…"] if len(names) > 5 else [])])
+        raise DataError(f"expected a matrix '{wanted}', found {shown_names}", file)
     added = matrices.get("w_context") if which == "sum" else None
     if added is not None and added.shape != matrices["w"].shape:
-        raise DataError("'w' and 'w_context' are of different shapes; train again", file)
+        raise DataError("'w' and 'w_context' have different shapes; train again", file)
     return matrices[wanted], added
 
 
 def _mapped(path: Path) -> dict[str, NDArray[np.floating[Any]]]:
-    """The tensors of a safetensors file, left on the disk until they are read."""
+    """The tensors of a safetensors file, mapped from disk."""
     try:
         header = tensor_files.read_header(path)
         if not _is_whole(os.path.realpath(path), os.stat(path).st_mtime_ns, header.checksum):
@@ -286,17 +291,20 @@ def _mapped(path: Path) -> dict[str, NDArray[np.floating[Any]]]:
     except documents.DocumentError as error:
         if error.is_missing:
             raise DataError(f"no such file{nearest_file(path)}", path) from None
-        raise DataError(f"not a whole safetensors file ({error.problem})", path) from None
+        raise DataError(
+            f"not a complete safetensors file ({error.problem}); copy it again, or train again",
+            path,
+        ) from None
     tensors = {}
-    for name, about in header.tensors.items():
-        if about.dtype not in _TENSOR_TYPES or 0 in about.shape:
+    for name, info in header.tensors.items():
+        if info.dtype not in _TENSOR_TYPES or 0 in info.shape:
             continue
-        tensor = np.memmap(path, _TENSOR_TYPES[about.dtype], "r", about.offset, about.shape)
+        tensor = np.memmap(path, _TENSOR_TYPES[info.dtype], "r", info.offset, info.shape)
         tensors[name] = np.asarray(tensor)
     return tensors
 
 
 @lru_cache(maxsize=64)
 def _is_whole(path: str, changed: int, checksum: str | None) -> bool:
-    """Whether the content is what was written, looked at once as long as the file does not change."""
+    """Whether the checksum matches; cached until the file changes."""
     return tensor_files.is_whole(path, tensor_files.read_header(path))

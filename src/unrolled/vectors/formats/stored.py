@@ -1,4 +1,4 @@
-"""What stands in a file of word vectors, and how it is gathered as the file streams by."""
+"""The content of a file of word vectors, and how it is collected from a stream."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from unrolled.quoting import quote
 from unrolled.vectors.formats.files import shown
 
 ROWS = 1 << 14
-"""Rows of a matrix that are looked at together."""
+"""Rows of a matrix that are processed at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class StoredVectors:
-    """What stood in a file.
+    """The content of a file of word vectors.
 
     Args:
-        words: in the order of the file, each once.
-        matrix: `[V, D]`, row i for word i; mapped from the disk where a whole safetensors file is read.
-        counts: how often each word occurs, where the file tells.
-        notes: what a reader should know, one sentence each, with file and line.
+        words: words in the order of the file, without duplicates.
+        matrix: `[V, D]`, row i for word i; mapped from disk if a whole safetensors file is read.
+        counts: `[V]`, frequency of each word, if the file has it.
+        notes: remarks for the user, one sentence each, with file and line.
     """
 
     words: list[str]
@@ -37,21 +37,19 @@ class StoredVectors:
 
     @property
     def width(self) -> int:
-        """D; known even where no word was kept."""
+        """D; known even if no word was kept."""
         return self.matrix.shape[1]
 
 
-_OF_A_SPACE = (
-    "; if words of this file have spaces, which its format cannot hold, those before are wrong"
-)
+_OF_A_SPACE = "; if words contain spaces, which this format does not allow, earlier words are wrong"
 
 
 class Kept:
-    """Words and their numbers as they come: the first vector of each word that is asked for.
+    """Collects words and their numbers from a stream: the first vector of each word to be kept.
 
     Args:
-        path: of the file.
-        unit: what is counted in it, for messages: "line" or "word".
+        path: the file.
+        unit: "line" or "word", for positions in messages.
         keep, limit: as for `read_vectors`.
     """
 
@@ -66,35 +64,37 @@ class Kept:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are as many words as asked for."""
+        """Whether the limit is reached."""
         return self._limit is not None and len(self._places) >= self._limit
 
     def wants(self, raw: bytes, place: int) -> bool:
-        """Whether this word is kept; then its numbers must follow."""
+        """Whether to keep this word; if so, its numbers must be added next."""
         try:
             word = raw.decode("utf-8")
         except UnicodeDecodeError:
-            self._leave_out("not in UTF-8", place, shown(raw))
+            self._leave_out("non-UTF-8", place, shown(raw))
             return False
         if not word:
             self._leave_out("empty", place, "")
         elif word in self._places:
-            self._leave_out("there before", place, word)
+            self._leave_out("duplicate", place, word)
         elif self._keep is None or word in self._keep:
             self._places[word] = place
             return True
         return False
 
     def error(self, problem: str, place: int) -> DataError:
-        """About one line or word."""
+        """An error about a line or word."""
         if self._unit == "line":
             return DataError(problem, self._path, place)
         return DataError(f"{self._unit} {place:,}: {problem}", self._path)
 
     def stored(self, width: int) -> StoredVectors:
-        """All that was kept."""
+        """Everything that was kept."""
         if not self._places and self._keep is None:
-            raise DataError("there are no word vectors in this file", self._path)
+            raise DataError(
+                "the file contains no word vectors; expected a word and its numbers", self._path
+            )
         matrix = np.zeros((0, width), np.float32)
         if self._places:
             matrix = np.frombuffer(self.numbers, np.float32).reshape(-1, width)
@@ -105,11 +105,11 @@ class Kept:
                 f"{what_is_not_finite(words[row], matrix[row])}; remove it", places[row]
             )
         for why, (n, place, word) in self._left_out.items():
-            which = f", first {quote(word)}" if word else ""
-            what = "the first vector of each stays" if why == "there before" else "left out"
-            if why == "not in UTF-8" and self._unit == "word":
-                what += _OF_A_SPACE
-            sentence = f"{count_of(n, 'word')} {why}{which}; {what}"
+            first = f", the first is {quote(word)}" if word else ""
+            action = "the first vector of each is used" if why == "duplicate" else "left out"
+            if why == "non-UTF-8" and self._unit == "word":
+                action += _OF_A_SPACE
+            sentence = f"{count_of(n, f'{why} word')}{first}; {action}"
             self.notes.append(str(self.error(sentence, place)))
         return StoredVectors(words, matrix, None, tuple(self.notes))
 
@@ -119,7 +119,7 @@ class Kept:
 
 
 def not_finite(matrix: NDArray[np.floating[Any]]) -> int | None:
-    """The first row of `[V, D]` with a number that is infinite or none; None where there is none."""
+    """The first row of `[V, D]` with an infinite number or NaN; None if all are finite."""
     for start in range(0, len(matrix), ROWS):
         good = np.isfinite(matrix[start : start + ROWS])
         if not good.all():
@@ -128,11 +128,11 @@ def not_finite(matrix: NDArray[np.floating[Any]]) -> int | None:
 
 
 def what_is_not_finite(word: str, row: NDArray[np.floating[Any]]) -> str:
-    """The number that is none, as a sentence to which only the cure is lacking."""
+    """A sentence that names the first number of a row that is not finite; the caller adds what to do."""
     place = int(np.isfinite(row).argmin())
     return f"number {place + 1} of {quote(word)} is {row[place]}, expected finite numbers"
 
 
 def count_of(n: int, noun: str) -> str:
-    """A number and what it counts."""
+    """A number and a noun, in the plural if it is not 1."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -1,4 +1,4 @@
-"""Word vectors as text: GloVe's, and word2vec's, whose first line is a header."""
+"""Word vectors in text formats: GloVe's, and word2vec's, which has a header line."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _WIDEST = 1 << 16
 _HEADER = re.compile(rb"(\d{1,15})[ \t]+(\d{1,9})")
 _FRACTION = re.compile(rb"[-+]?\d*\.\d+([eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+")
 _OTHER_HEADER = {
-    False: "the header of word2vec's format is skipped",
-    True: "no header with the number of words and their width; read as GloVe's format",
+    False: "found a header of word2vec's format; it is skipped",
+    True: "found no header with the number of words and their width; read as GloVe's format",
 }
 
 
 def read(
     path: Path, keep: Container[str] | None, limit: int | None, has_header: bool
 ) -> StoredVectors:
-    """The vectors of a text; whether there is a header is only told where it is not as expected."""
+    """Read a text file; there is a note if `has_header` is wrong."""
     kept = Kept(path, "line", keep, limit)
     n_found = 0
     with opened(path) as stream:
@@ -49,13 +49,13 @@ def read(
                 n_found += 1
                 _add_line(kept, line, number, width)
     if header is not None and n_found != header.n_words and not kept.is_full:
-        sentence = f"{header.n_words:,} words are promised here, and {n_found:,} follow"
+        sentence = f"the header declares {header.n_words:,} words, but {n_found:,} follow"
         kept.notes.append(str(kept.error(sentence, 1)))
     return kept.stored(width)
 
 
 def write(path: Path, words: Sequence[str], matrix: NDArray[np.float32], has_header: bool) -> None:
-    """Decimal numbers, as short as gives the same float32 again."""
+    """Write the shortest decimal numbers that are read as the same float32."""
     with written(path) as stream:
         if has_header:
             stream.write(b"%d %d\n" % matrix.shape)
@@ -73,19 +73,19 @@ class Header(NamedTuple):
 
 
 def header_of(line: bytes, path: Path) -> Header | None:
-    """The header that a first line is; None where it is something else.
+    """Parse a first line as a header; None if it is not one.
 
     Raises:
-        DataError: vectors of no numbers, or of too many.
+        DataError: the width is zero or too large.
     """
-    found = _HEADER.fullmatch(line.strip())
-    if found is None:
+    match = _HEADER.fullmatch(line.strip())
+    if match is None:
         return None
-    width = int(found[2])
+    width = int(match[2])
     if not 1 <= width <= _WIDEST:
-        wanted = f"1 to {_WIDEST:,} numbers a word"
-        raise DataError(f"expected {wanted}, found '{shown(found[0])}'", path, 1)
-    return Header(int(found[1]), width)
+        expected = f"a header with a width of 1 to {_WIDEST:,}"
+        raise DataError(f"expected {expected}, found '{shown(match[0])}'", path, 1)
+    return Header(int(match[1]), width)
 
 
 def is_number(field: bytes) -> bool:
@@ -104,7 +104,7 @@ def _add_line(kept: Kept, line: bytes, number: int, width: int) -> None:
     word, *fields = line.split(b" ") if n_spaces == width else line.rsplit(b" ", width)
     if n_spaces > width:
         word = word.strip(b" ")
-        # A word may have spaces, but hardly a part such as 0.25: that is a number too many.
+        # A word may contain spaces, but hardly a part such as 0.25: that is an extra number.
         if _FRACTION.fullmatch(word.rpartition(b" ")[2]):
             n_more = sum(map(is_number, word.split(b" ")[1:]))
             raise kept.error(_wrong_width(width, width + n_more), number)
@@ -116,18 +116,18 @@ def _add_line(kept: Kept, line: bytes, number: int, width: int) -> None:
         wrong = next(i for i, field in enumerate(fields) if not is_number(field))
         raise kept.error(
             f"number {wrong + 1} of '{shown(word)}' is '{shown(fields[wrong])}'; "
-            "expected decimal numbers, one space between them",
+            "expected decimal numbers separated by one space",
             number,
         ) from None
 
 
 def _wrong_width(expected: int, found: int) -> str:
-    wanted, given = count_of(expected, "number"), count_of(found, "number")
-    return f"expected a word and {wanted} as before, found {given}"
+    numbers = count_of(expected, "number")
+    return f"expected a word and {numbers}, as before, found {count_of(found, 'number')}"
 
 
 def _width_of(first: bytes, path: Path) -> int:
-    """How many numbers end the first line of a file without a header."""
+    """The number of numbers at the end of the first line of a file without a header."""
     fields = first.rstrip(b" ").split(b" ")
     n_numbers = 0
     for field in reversed(fields[1:]):
@@ -136,7 +136,7 @@ def _width_of(first: bytes, path: Path) -> int:
         n_numbers += 1
     if not n_numbers:
         raise DataError(
-            f"expected a word and its numbers, one space between them, found '{shown(first)}'",
+            f"expected a word and its numbers, separated by one space, found '{shown(first)}'",
             path,
             1,
         )

@@ -20,22 +20,22 @@ _BLOCK = 1 << 20  # bytes read at a time
 
 
 def read(path: Path, keep: Container[str] | None, limit: int | None) -> StoredVectors:
-    """The vectors of a binary file."""
+    """Read a binary file."""
     kept = Kept(path, "word", keep, limit)
     with opened(path) as stream:
         header = header_of(stream.readline(100), path)
         if header is None:
             raise DataError("expected a first line with the number of words and their width", path)
-        n_promised, width = header
+        n_declared, width = header
         records = _Records(stream, 4 * width, path)
-        for number in range(1, n_promised + 1):
+        for number in range(1, n_declared + 1):
             if kept.is_full:
                 break
             record = records.next()
             if record is None:
                 raise DataError(
-                    f"cut short: {n_promised:,} words are promised in its first line, and word "
-                    f"{number:,} is not whole; copy or download the file again",
+                    f"truncated: the first line declares {n_declared:,} words, but word {number:,} is "
+                    "incomplete; copy or download the file again",
                     path,
                 )
             word, numbers = record
@@ -43,7 +43,7 @@ def read(path: Path, keep: Container[str] | None, limit: int | None) -> StoredVe
                 kept.numbers.frombytes(numbers)
         else:
             if records.rest().strip(b"\r\n"):
-                sentence = f"bytes after the last of {n_promised:,} words left out"
+                sentence = f"the bytes after the last of {n_declared:,} words are ignored"
                 kept.notes.append(str(DataError(sentence, path)))
     if sys.byteorder == "big":
         kept.numbers.byteswap()
@@ -51,7 +51,7 @@ def read(path: Path, keep: Container[str] | None, limit: int | None) -> StoredVe
 
 
 def write(path: Path, words: Sequence[str], matrix: NDArray[np.float32]) -> None:
-    """A header, then each word and its numbers, and a line end."""
+    """Write a header, then each word with its numbers and a line end."""
     with written(path) as stream:
         stream.write(b"%d %d\n" % matrix.shape)
         for start in range(0, len(words), ROWS):
@@ -61,21 +61,21 @@ def write(path: Path, words: Sequence[str], matrix: NDArray[np.float32]) -> None
 
 
 class _Records:
-    """Words and the bytes of their vectors, from blocks of the file.
+    """Reads words and the bytes of their vectors.
 
     Args:
-        stream: after the header.
+        stream: the file, positioned after the header.
         size: bytes of a vector.
-        path: of the file, for messages.
+        path: path of the file, for messages.
     """
 
     def __init__(self, stream: BinaryIO, size: int, path: Path) -> None:
         self._stream, self._size, self._path = stream, size, path
-        self._longest = longest_line()  # a file without spaces must not fill the memory
+        self._longest = longest_line()  # a file without spaces must not fill up memory
         self._block, self._position = b"", 0
 
     def next(self) -> tuple[bytes, bytes] | None:
-        """The next word and its vector; None where the file ends before they do."""
+        """The next word and its vector; None if the file ends before they are complete."""
         end = self._block.find(b" ", self._position)
         while end < 0 or end + 1 + self._size > len(self._block):
             read = self._stream.read(max(_BLOCK, self._size))
@@ -86,11 +86,11 @@ class _Records:
             self._block = self._block[self._position :] + read
             self._position = 0
             end = self._block.find(b" ")
-        # Some writers end each vector with a line end, others do not.
+        # Some programs write a line end after each vector, others do not.
         word = self._block[self._position : end].lstrip(b"\r\n")
         self._position = end + 1 + self._size
         return word, self._block[end + 1 : self._position]
 
     def rest(self) -> bytes:
-        """Some of what follows the last record."""
+        """Up to a block of the bytes after the last record."""
         return self._block[self._position :] + self._stream.read(_BLOCK)

@@ -1,17 +1,18 @@
-"""GloVe: vectors whose products are the logarithms of co-occurrence counts.
+"""GloVe: word vectors whose inner products approximate the logarithms of co-occurrence counts.
 
 Pennington, Socher & Manning (2014), "GloVe: Global vectors for word representation", eq. 8:
 
     J = Σ f(X_ij) (w_i · w̃_j + b_i + b̃_j − log X_ij)²,    f(x) = min(1, x / x_max)^α   (eq. 9)
 
-minimised by AdaGrad over the non-zeros in a seeded order. A step is that of the authors' program:
-gradients are half of J's; each number of w and w̃ has its gradient clipped, then multiplied by the rate,
-and the sum of such squares starts at 1; biases are not clipped, and their rate is 1.
+minimized with AdaGrad over the non-zeros in a seeded order. The update is that of the authors' program:
+gradients are half of those of J; each gradient component of w and w̃ is clipped, then multiplied by the
+learning rate, and the sum of the squares of these products starts at 1; biases are not clipped, and
+their learning rate is 1.
 
-The order is what makes it quick and exact. Words are dealt to groups, and non-zeros to blocks by the
-groups of their two words. An epoch visits the blocks in rounds; no two blocks of a round share a group,
-so that threads never touch the same number, and any number of them makes the same vectors, bit for bit.
-Inside a block the non-zeros of a row follow one another, and the row's vector stays in registers.
+The order makes training fast and exactly reproducible. Words are divided into groups, and non-zeros into
+blocks by the groups of their two words. An epoch visits the blocks in rounds. No two blocks of a round
+share a group, so threads never update the same number, and any number of threads gives the same vectors,
+bit for bit. In a block, the non-zeros of a row are consecutive, so the row's vector stays in registers.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ from unrolled.vectors.formats import arrays as storage
 from unrolled.vectors.glove.pairs import Pairs, n_groups_of
 from unrolled.vectors.kernels.types import Block, Side
 
-_STRIDE = 16  # floats; a vector starts at the start of a cache line
-_NUMBERS_AT_ONCE = 1 << 18  # of vectors, on their way to or from the disk
+_STRIDE = 16  # floats; each vector starts at a cache line
+_NUMBERS_AT_ONCE = 1 << 18  # read from disk or written to it at once
 
 TENSORS = ("w", "w_context", "b", "b_context")
-"""What `vectors.safetensors` holds: `[V, D]`, `[V, D]`, `[V]`, `[V]`, float32."""
+"""Contents of `vectors.safetensors`: `[V, D]`, `[V, D]`, `[V]`, `[V]`, float32."""
 
 
 @dataclass
 class Parameters:
-    """Everything that training changes.
+    """All trained parameters, with the sums of AdaGrad.
 
     Args:
-        sides: the words as rows and as context.
+        sides: parameters of the words as rows and as contexts.
         n_words: V.
         size: D.
     """
@@ -57,7 +58,7 @@ class Parameters:
 
     @classmethod
     def begin(cls, n_words: int, config: VectorsConfig) -> Parameters:
-        """Vectors and biases uniform in ±1/(2 D), the same for the same seed; sums of 1."""
+        """Initialize vectors and biases uniformly in ±1/(2 D), determined by the seed; sums are 1."""
         parameters = cls._empty(n_words, config.size)
         draw = np.random.PCG64(np.random.SeedSequence([config.seed, 0]))
         for name, shape in parameters.shapes().items():
@@ -72,7 +73,7 @@ class Parameters:
 
     @staticmethod
     def n_bytes_of(n_words: int, size: int) -> int:
-        """How much memory all of them take."""
+        """Memory of all parameters and sums, in bytes."""
         n_groups = n_groups_of(n_words)
         stride = -(-size // _STRIDE) * _STRIDE
         return 4 * 2 * n_groups * -(-n_words // n_groups) * (2 * stride + 2)
@@ -95,7 +96,7 @@ class Parameters:
         return cls((side(), side()), n_words, size)
 
     def _all(self) -> Iterator[tuple[str, NDArray[np.float32], tuple[int, ...]]]:
-        """Name, array and shape as it is kept, of all that there is."""
+        """Name, array and shape in the file, for all arrays."""
         shapes = self.shapes()
         for ending, side in zip(("", "_context"), self.sides, strict=True):
             arrays = {
@@ -112,8 +113,8 @@ class Parameters:
         return _shapes(self.n_words, self.size)
 
     def rows(self, name: str) -> Iterator[NDArray[np.float32]]:
-        """An array by rank of its words, some rows at a time."""
-        array = next(array for its, array, _ in self._all() if its == name)
+        """The rows of an array in the order of ranks, some at a time."""
+        array = next(array for other, array, _ in self._all() if other == name)
         n_groups, n_in_group = array.shape[:2]
         at_once = max(1, _NUMBERS_AT_ONCE // (n_groups * (self.size if array.ndim == 3 else 1)))
         for first in range(0, n_in_group, at_once):
@@ -124,14 +125,14 @@ class Parameters:
 
     def _fill(self, name: str, first: int, values: NDArray[np.float32]) -> None:
         """Set the rows of the words from rank `first` on."""
-        array = next(array for its, array, _ in self._all() if its == name)
+        array = next(array for other, array, _ in self._all() if other == name)
         n_groups = array.shape[0]
         ranks = np.arange(first, first + len(values))
         own = array[..., : self.size] if array.ndim == 3 else array
         own[ranks % n_groups, ranks // n_groups] = values
 
     def not_finite(self) -> tuple[str, int] | None:
-        """The first array that holds a number that is not finite, and the rank of its word."""
+        """The first array with a number that is not finite, and the rank of the word; or None."""
         for name in self.shapes():
             rank = 0
             for rows in self.rows(name):
@@ -142,7 +143,7 @@ class Parameters:
         return None
 
     def save(self, path: Path, with_sums: bool) -> None:
-        """Write a `.safetensors` file: what `TENSORS` names, and for a resume AdaGrad's sums.
+        """Write a `.safetensors` file with the arrays in `TENSORS` and, to resume, AdaGrad's sums.
 
         Raises:
             RunError: the disk is full, or the file cannot be written.
@@ -155,13 +156,13 @@ class Parameters:
 
     @classmethod
     def load(cls, path: Path, n_words: int, size: int) -> Parameters:
-        """Read what `save` wrote with its sums.
+        """Read a file that `save` wrote with the sums.
 
         Raises:
             RunError: the file is missing, damaged, or of other vectors.
         """
         shapes = _shapes(n_words, size)
-        storage.read_tensor_shapes(path, shapes)  # before there is memory for them
+        storage.read_tensor_shapes(path, shapes)  # checked before memory is allocated
         parameters = cls._empty(n_words, size)
         for name, first, rows in storage.read_tensors(path, shapes, _NUMBERS_AT_ONCE):
             parameters._fill(name, first, rows)
@@ -192,7 +193,7 @@ def _aligned(shape: tuple[int, ...], value: float) -> NDArray[np.float32]:
 
 
 def _uniform(draw: np.random.PCG64, shape: tuple[int, ...], size: int) -> NDArray[np.float32]:
-    """Uniform in ±1/(2 D). Only the bits of a generator are promised to stay what they are."""
+    """Uniform in ±1/(2 D), from raw bits: NumPy only guarantees these to be stable across versions."""
     drawn = draw.random_raw(int(np.prod(shape))) >> np.uint64(40)
     unit = drawn.astype(np.float32) / np.float32(1 << 24)
     return ((unit - np.float32(0.5)) / np.float32(size)).reshape(shape)
@@ -204,12 +205,12 @@ def _permutation(draw: np.random.PCG64, n: int) -> list[int]:
 
 
 def rounds_of(epoch: int, n_groups: int, seed: int) -> list[list[tuple[int, int]]]:
-    """The blocks of an epoch: rounds in which each group of rows and of columns comes once.
+    """The blocks of an epoch, in rounds in which each group of rows and of columns occurs once.
 
     Args:
-        epoch: from 1; each has an order of its own.
-        n_groups: of words.
-        seed: of the order.
+        epoch: number of the epoch, from 1; each has its own order.
+        n_groups: number of groups of words.
+        seed: seed of the order.
 
     >>> sorted(sum(rounds_of(1, 2, seed=3), []))
     [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -235,12 +236,12 @@ def train_epoch(
         Σ f(X_ij) diff² / 2, each before its own step.
 
     Raises:
-        NonFiniteError: a gradient is not finite; the pair of words is named.
+        NonFiniteError: a gradient is not finite; the message names the pair of words.
     """
     n_groups = parameters.sides[0].vectors.shape[0]
     losses = []
     for blocks in pairs.rounds(rounds_of(epoch, n_groups, config.seed)):
-        # The largest first, for those that come last are waited for.
+        # The largest first: the round is only complete when the last block is done.
         blocks.sort(key=lambda block: (-len(block.pairs), block.row_group))
         results = implementation.train_blocks(
             parameters.sides, parameters.size, blocks, config.rate, config.clip, config.n_threads
@@ -249,8 +250,8 @@ def train_epoch(
             losses.append(loss)
             if refused >= 0:
                 raise _not_finite(blocks[number], refused, n_groups, epoch, vocabulary)
-        blocks.clear()  # others are being read
-    return fsum(losses)  # whatever their order
+        blocks.clear()  # frees memory while the next are read
+    return fsum(losses)  # exact, so it does not depend on the order
 
 
 def _not_finite(

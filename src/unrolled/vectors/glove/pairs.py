@@ -1,4 +1,4 @@
-"""Non-zeros of X as pairs to train on, dealt to blocks of two groups of words; see `glove`."""
+"""Non-zeros of X as training pairs, sorted into blocks by the groups of their words; see `model`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting.cooccurrence import Counts
 from unrolled.vectors.kernels.types import PAIR, Block, Matrix
 
-_GROUPS = 32  # at least; fewer would sort the pairs too much by row, and the vectors would be worse
-_WORDS_OF_GROUP = 1 << 16  # at most; their numbers are 16 bits
+_GROUPS = 32  # minimum; with fewer, pairs are too much sorted by row, and the vectors get worse
+_WORDS_OF_GROUP = 1 << 16  # maximum; indices within a group have 16 bits
 
 
 def n_groups_of(n_words: int) -> int:
-    """How many groups words are dealt to; it depends on nothing else, for the vectors depend on it.
+    """Number of groups of words; it only depends on V, because it affects the vectors.
 
     >>> n_groups_of(50_000), n_groups_of(3_000_000)
     (32, 46)
@@ -33,7 +33,7 @@ def n_groups_of(n_words: int) -> int:
 
 
 class PairsInMemory:
-    """All non-zeros as pairs, block after block."""
+    """All non-zeros as pairs, sorted by block, in memory."""
 
     def __init__(self, pairs: NDArray[Any], starts: NDArray[np.int64], n_groups: int) -> None:
         self._pairs, self._starts, self._n_groups = pairs, starts, n_groups
@@ -49,16 +49,16 @@ class PairsInMemory:
 
 
 class PairsOnDisk:
-    """The same in a file; some blocks of a round are read while others are trained on."""
+    """The same in a file; some blocks of a round are read while others are used for training."""
 
     def __init__(
         self, path: Path, starts: NDArray[np.int64], n_groups: int, n_at_once: int
     ) -> None:
         self._path, self._starts, self._n_groups = path, starts, n_groups
-        self._n_at_once = n_at_once  # pairs, of which one block at least
+        self._n_at_once = n_at_once  # pairs; at least one block is read
 
     def rounds(self, rounds: Sequence[Sequence[tuple[int, int]]]) -> Iterator[list[Block]]:
-        """The blocks of each round, as many at a time as there is room for."""
+        """The blocks of each round, as many at a time as fit into memory."""
         portions = [some for places in rounds for some in self._portions(places)]
         with ThreadPoolExecutor(1) as pool:
             waiting = [pool.submit(self._read, portions[0])]
@@ -69,7 +69,7 @@ class PairsOnDisk:
                 yield blocks
 
     def _portions(self, places: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-        """A round in its order of training: the largest blocks first, as they keep others waiting."""
+        """Split a round into portions, largest blocks first, since the round waits for the last one."""
         some: list[tuple[int, int]] = []
         size = 0
         for place in sorted(places, key=lambda place: (-self._size(place), place[0])):
@@ -90,7 +90,7 @@ class PairsOnDisk:
             start, size = int(self._starts[i * self._n_groups + j]), self._size((i, j))
             pairs = np.fromfile(self._path, PAIR, size, offset=start * PAIR.itemsize)
             if len(pairs) != size:
-                raise RunError(f"{self._path}: cut short; go on with --resume")
+                raise RunError(f"{self._path}: truncated; continue with --resume")
             blocks.append(Block(pairs, i, j))
         return blocks
 
@@ -101,17 +101,17 @@ Pairs = PairsInMemory | PairsOnDisk
 def shard_pairs(
     counts: Counts, config: VectorsConfig, implementation: ModuleType, file: Path, free: int
 ) -> Pairs:
-    """Deal the non-zeros to blocks: in memory where there is room, else in a file.
+    """Sort the non-zeros into blocks, in memory if they fit, otherwise in a file.
 
     Args:
         counts: X.
-        config: x_max and alpha, and how many threads there are.
-        implementation: that deals.
-        file: where pairs are kept that memory does not hold.
+        config: has x_max, alpha and the number of threads.
+        implementation: module of the kernels.
+        file: file for pairs that do not fit into memory.
         free: bytes of memory for pairs.
 
     Raises:
-        ConfigError: there is too little memory for two blocks.
+        ConfigError: the memory limit is too low for two blocks.
         DataError: the counts are damaged.
         RunError: the disk is full.
     """
@@ -156,7 +156,7 @@ def _deal_to(
     implementation: ModuleType,
     at_once: int,
 ) -> None:
-    """Deal some rows at a time in memory, and write each block's share to its place in the file."""
+    """Sort some rows at a time in memory, and write the pairs of each block to its place in the file."""
     places = starts[:-1].copy()
     with storage.new_file(file) as stream:
         for first, rows, weights, log_counts in _weighted(counts, config, at_once):

@@ -1,4 +1,4 @@
-"""Counting and training by the compiled kernels of `native/`."""
+"""Counting and training with the compiled kernels in `native/`."""
 
 from __future__ import annotations
 
@@ -12,42 +12,45 @@ from unrolled.kernels import kernels, missing_because
 from unrolled.vectors.formats import arrays
 from unrolled.vectors.kernels.types import PAIR, Block, Matrix, PairWeights, Rows, Side
 
-_TASKS_OF_A_THREAD = 8  # of one batch of rows; rows are of very different sizes
+_TASKS_OF_A_THREAD = 8  # per batch of rows; rows have very different sizes
 
 
 def why_not() -> str | None:
-    """One sentence where there are no kernels, else None."""
+    """The reason why there are no kernels, in one sentence; None if there are."""
     return missing_because if kernels is None else None
 
 
 def encode(texts: Iterable[bytes], border: bytes) -> tuple[NDArray[np.int32], bytes, Any]:
-    """Number the different words of some text, which stand between ASCII white space.
+    """Encode a text, split at ASCII white space, as ids of its different words.
 
     Args:
-        texts: read one behind the other; no word reaches over the end of one.
-        border: the byte at which a border stands; it belongs to no word.
+        texts: consecutive blocks of the text; no word continues from one to the next.
+        border: the byte that marks a border; it is not part of a word.
 
     Returns:
-        The ids in order of appearance, `BORDER` (once) for one or more border bytes between words; the
-        words by id, in UTF-8, with a line end after each; int64, how often each was seen.
+        The ids in order of occurrence, with one `BORDER` for one or more border bytes between words; the
+        words by id, in UTF-8, each followed by a line end; int64, the count of each word.
     """
     table = kernels.WordTable()
-    found = []
+    blocks = []
     for text in texts:
         characters = arrays.numbers(text, np.uint8)
         ids = np.empty(len(text) + 1, np.int32)
         n = table.add(
             _address(characters, np.uint8), len(text), border[0], _address(ids, np.int32, True)
         )
-        found.append(ids[:n].copy())
+        blocks.append(ids[:n].copy())
     counts = arrays.numbers(table.counts(), np.int64)
-    return np.concatenate(found) if found else np.empty(0, np.int32), table.joined(), counts
+    return np.concatenate(blocks) if blocks else np.empty(0, np.int32), table.joined(), counts
 
 
 def expand(
     ids: NDArray[np.int32], starts: NDArray[np.int64], words: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """Each id as `words[starts[id]:starts[id + 1]]`; those below 0 are left out, borders stay, once."""
+    """Replace each id by `words[starts[id]:starts[id + 1]]`.
+
+    Words below 0 are left out; borders remain, and consecutive ones are merged.
+    """
     is_border = ids < 0
     n_words = int(np.diff(starts)[ids[~is_border]].sum())
     out = np.empty(int(is_border.sum()) + n_words, np.int32)
@@ -66,15 +69,15 @@ def count_rows(
     max_entries: int,
     n_threads: int,
 ) -> Iterator[Rows]:
-    """Rows 0 … V - 1 of a chunk's sums, some at a time.
+    """Rows 0 … V - 1 of the sums of a chunk, some at a time.
 
     Args:
         tokens: ranks and borders, with at least `window` borders at both ends.
-        first: pairs of which both words stand before it are left out.
+        first: position; pairs with both words before it are left out.
         n_words: V.
-        weights: of each distance.
-        max_entries: how many entries there is room for at once; a row may need V.
-        n_threads: threads to use.
+        weights: weights by distance.
+        max_entries: number of entries that fit into memory at once; a row may need V.
+        n_threads: number of threads.
     """
     starts = np.empty(n_words + 1, np.int64)
     positions = np.empty(len(tokens), np.uint32)
@@ -103,15 +106,15 @@ def merge_rows(
     n_threads: int,
 ) -> Rows:
     """The sum of the same rows of several matrices with V columns."""
-    sizes = sum(np.diff(each.ends).astype(np.int64) for each in matrices)
+    sizes = sum(np.diff(matrix.ends).astype(np.int64) for matrix in matrices)
     room = np.minimum(n_words, np.asarray(sizes)) + 1
     addresses = [
         (
-            _address(each.ends, np.uint64),
-            _address(each.columns, np.uint32),
-            _address(each.values, np.uint64),
+            _address(matrix.ends, np.uint64),
+            _address(matrix.columns, np.uint32),
+            _address(matrix.values, np.uint64),
         )
-        for each in matrices
+        for matrix in matrices
     ]
     tasks = next(_batches(room, room, int(room.sum()), n_threads))
     return _run(
@@ -127,7 +130,7 @@ def merge_rows(
 def count_blocks(
     first_row: int, rows: Matrix, n_groups: int, sizes: NDArray[np.int64], n_threads: int
 ) -> None:
-    """Add to `sizes` `[groups, groups]` how many entries belong to each block."""
+    """Add the number of entries of each block to `sizes` `[groups, groups]`."""
     kernels.count_blocks(
         *(first_row, len(rows.ends) - 1, n_groups),
         *(_address(rows.ends, np.uint64), _address(rows.columns, np.uint32)),
@@ -145,7 +148,7 @@ def deal(
     places: NDArray[np.int64],
     n_threads: int,
 ) -> None:
-    """Write entries as pairs, each at its block's place, and move the places on."""
+    """Write entries as pairs at the places of their blocks, and advance the places."""
     kernels.deal(
         *(first_row, len(rows.ends) - 1, n_groups),
         *(_address(rows.ends, np.uint64), _address(rows.columns, np.uint32)),
@@ -162,43 +165,44 @@ def train_blocks(
     clip: float,
     n_threads: int,
 ) -> list[tuple[float, int]]:
-    """GloVe's steps for blocks no two of which share a group of rows or of columns.
+    """GloVe's updates for blocks no two of which share a row group or a column group.
 
     Args:
         sides: all parameters, changed in place.
-        size: numbers of a vector, D.
-        blocks: pairs to learn from.
-        rate: AdaGrad's.
-        clip: largest size of one number of a gradient.
-        n_threads: threads to use.
+        size: width of a vector, D.
+        blocks: pairs to train on.
+        rate: learning rate of AdaGrad.
+        clip: each gradient component is clipped to [-clip, clip].
+        n_threads: number of threads.
 
     Returns:
-        For each block Σ f · diff² / 2, and the first pair whose gradient is not finite, or -1.
+        For each block Σ f · diff² / 2, and the index of the first pair whose gradient is not finite, or
+        -1.
     """
     _, n_in_group, stride = sides[0].vectors.shape
     addresses = [_address(array, np.float32, True) for side in sides for array in side.arrays]
     call = kernels.GloVe(addresses, n_in_group, size, stride, rate, clip)
-    given = [
+    block_arguments = [
         (_address(block.pairs, PAIR), len(block.pairs), block.row_group, block.column_group)
         for block in blocks
     ]
-    found: list[tuple[float, int]] = kernels.train_blocks(call, given, n_threads)
-    return found
+    results: list[tuple[float, int]] = kernels.train_blocks(call, block_arguments, n_threads)
+    return results
 
 
 def _address(array: NDArray[Any], dtype: Any, is_written: bool = False) -> int:
-    """Where an array's numbers stand; the caller keeps the array.
+    """The memory address of an array; the caller must keep a reference to the array.
 
     Raises:
-        ValueError: the kernels would not find in that memory what they read or write.
+        ValueError: the kernels cannot use the array: wrong type, not contiguous, or read-only.
     """
     if array.dtype != dtype or not array.flags.c_contiguous:
         raise ValueError(
-            f"the kernels take {np.dtype(dtype)} one behind the other, got {array.dtype} with strides "
+            f"the kernels expect a contiguous array of {np.dtype(dtype)}, got {array.dtype} with strides "
             f"{array.strides}; use numpy.ascontiguousarray"
         )
     if is_written and not array.flags.writeable:
-        raise ValueError("the kernels are to write into an array that is read-only; copy it")
+        raise ValueError("the kernels must write into this array, but it is read-only; copy it")
     return int(array.ctypes.data)
 
 
@@ -208,7 +212,7 @@ _Task = tuple[int, int]  # rows, from and to
 def _batches(
     room: NDArray[np.int64], work: NDArray[np.int64], max_entries: int, n_threads: int
 ) -> Iterator[list[_Task]]:
-    """All rows as tasks of about equal work, in batches for which there is room."""
+    """All rows as tasks of about equal work, in batches that fit into memory."""
     rooms, works = np.cumsum(room), np.cumsum(work)
     most_work = max(1, int(works[-1]) // (4 * _TASKS_OF_A_THREAD * n_threads))
     most_room = max(1, max_entries // (2 * n_threads))
@@ -239,7 +243,7 @@ def _run(
     width: int,
     n_threads: int,
 ) -> Rows:
-    """A kernel over the tasks of a batch, and what they wrote, drawn together."""
+    """Run a kernel on the tasks of a batch, and make their results contiguous."""
     start = tasks[0][0]
     ends = np.cumsum(room[start : tasks[-1][1]])
     columns = np.empty(int(ends[-1]), np.uint32)

@@ -1,8 +1,8 @@
-"""Counting and training in NumPy: the definition that the kernels are held to, and their stand-in.
+"""Counting and training in NumPy: the reference for the kernels, and their substitute.
 
-Every function has the arguments and the result of the one in `native`. Counts and pairs are the same to
-the bit; training makes the same steps in the same order, with products that round differently.
-Memory is not bounded: a chunk is counted at once, whatever `max_entries` says.
+Every function has the same arguments and result as in `native`. Counts and pairs are the same, bit for
+bit; training makes the same steps in the same order, with products that round differently. Memory is not
+bounded: a chunk is counted at once, and `max_entries` is ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LOW = np.uint64(2**32 - 1)
 
 
 def why_not() -> str | None:
-    """NumPy is always there."""
+    """Always None: NumPy is always available."""
     return None
 
 
@@ -31,9 +31,9 @@ def encode(texts: Iterable[bytes], border: bytes) -> tuple[NDArray[np.int32], by
             if number and not (ids and ids[-1] == BORDER):
                 ids.append(BORDER)
             ids += [index.setdefault(word, len(index)) for word in part.split()]
-    found = np.array(ids, np.int32)
-    counts = np.bincount(found[found >= 0], minlength=len(index)).astype(np.int64)
-    return found, b"".join([word + b"\n" for word in index]), counts
+    all_ids = np.array(ids, np.int32)
+    counts = np.bincount(all_ids[all_ids >= 0], minlength=len(index)).astype(np.int64)
+    return all_ids, b"".join([word + b"\n" for word in index]), counts
 
 
 def expand(
@@ -41,7 +41,7 @@ def expand(
 ) -> NDArray[np.int32]:
     is_border = ids < 0
     known = np.where(is_border, 0, ids)
-    if len(starts) == 1:  # no word at all; ids are borders, if anything
+    if len(starts) == 1:  # there are no words; all ids, if any, are borders
         starts = np.zeros(2, np.int64)
     lengths = np.where(is_border, 1, np.diff(starts)[known])
     ends = np.cumsum(lengths)
@@ -68,15 +68,15 @@ def count_rows(
     for distance in range(1, min(weights.window, len(tokens) - 1) + 1):
         left, right = tokens[:-distance], tokens[distance:]
         together = (segment[:-distance] == segment[distance:]) & (left >= 0) & (right >= 0)
-        together[: max(0, first - distance)] = False  # these were counted with the chunk before
+        together[: max(0, first - distance)] = False  # already counted with the previous chunk
         left, right = left[together].astype(np.int64), right[together].astype(np.int64)
         new = [right * n_words + left]
         if weights.sides == 2:
             new.append(left * n_words + right)
         weight = weights.multiples[distance]
-        for some in new:
-            its, times = np.unique(some, return_counts=True)
-            keys, sums = _add(keys, sums, its, _times(weight, times))
+        for pair_keys in new:
+            unique_keys, times = np.unique(pair_keys, return_counts=True)
+            keys, sums = _add(keys, sums, unique_keys, _times(weight, times))
     yield _as_rows(keys, sums, n_words, n_words, weights)
 
 
@@ -85,17 +85,17 @@ def merge_rows(
 ) -> Rows:
     n_rows = len(matrices[0].ends) - 1
     keys, sums = np.empty(0, np.int64), np.empty((0, 2), np.uint64)
-    for each in matrices:
-        rows = np.repeat(np.arange(n_rows), np.diff(each.ends).astype(np.int64))
-        values = each.values
+    for matrix in matrices:
+        rows = np.repeat(np.arange(n_rows), np.diff(matrix.ends).astype(np.int64))
+        values = matrix.values
         if not weights.is_wide:
             values = np.stack([values, np.zeros_like(values)], axis=1)
-        keys, sums = _add(keys, sums, rows * n_words + each.columns, values)
+        keys, sums = _add(keys, sums, rows * n_words + matrix.columns, values)
     return _as_rows(keys, sums, n_rows, n_words, weights)
 
 
 def _times(weight: np.uint64, times: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """The products in 128 bits, `[n, 2]`, the lower 64 first; fewer than 2³² times."""
+    """The products in 128 bits, `[n, 2]`, lower 64 bits first; `times` must be below 2³²."""
     n = times.astype(np.uint64)
     low, high = (weight & _LOW) * n, (weight >> np.uint64(32)) * n
     lower = low + (high << np.uint64(32))
@@ -109,7 +109,7 @@ def _add(
     new_keys: NDArray[np.int64],
     new: NDArray[np.uint64],
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Two lists of rising keys with sums of 128 bits as one."""
+    """Merge two lists of increasing keys with sums of 128 bits."""
     merged = np.union1d(keys, new_keys)
     total = np.zeros((len(merged), 2), np.uint64)
     total[np.searchsorted(merged, keys)] = sums
@@ -155,17 +155,17 @@ def deal(
     starts = np.cumsum(sizes) - sizes
     within = np.arange(len(order)) - np.repeat(starts, sizes)
     to = np.repeat(places.reshape(-1), sizes) + within
-    found = np.empty(len(order), pairs.dtype)
-    found["row"], found["column"] = words // n_groups, rows.columns // n_groups
-    found["weight"], found["log_count"] = weights, log_counts
-    pairs[to] = found[order]
+    new_pairs = np.empty(len(order), pairs.dtype)
+    new_pairs["row"], new_pairs["column"] = words // n_groups, rows.columns // n_groups
+    new_pairs["weight"], new_pairs["log_count"] = weights, log_counts
+    pairs[to] = new_pairs[order]
     places += sizes.reshape(places.shape)
 
 
 def _blocks(
     first_row: int, rows: Matrix, n_groups: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each entry its block, and the word of its row."""
+    """The block of each entry, and the word of its row."""
     words = first_row + np.arange(len(rows.ends) - 1)
     of_entries = np.repeat(words, np.diff(rows.ends).astype(np.int64))
     return of_entries % n_groups * n_groups + rows.columns % n_groups, of_entries
@@ -179,7 +179,7 @@ def train_blocks(
     clip: float,
     n_threads: int,
 ) -> list[tuple[float, int]]:
-    with np.errstate(all="ignore"):  # what is not finite is found by its own test
+    with np.errstate(all="ignore"):  # there is a separate test for finite numbers
         return [_train_block(sides, block, np.float32(rate), np.float32(clip)) for block in blocks]
 
 

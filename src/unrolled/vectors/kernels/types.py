@@ -1,4 +1,4 @@
-"""What the implementations of counting and training take and give."""
+"""Types of the arguments and results of the counting and training kernels."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from numpy.typing import NDArray
 from unrolled.vectors.config import VectorsConfig
 
 BORDER = -1
-"""Stands between words that share no window."""
+"""Marks a border between words that share no window."""
 
 PAIR = np.dtype(
     [("row", "<u2"), ("column", "<u2"), ("weight", "<f4"), ("log_count", "<f4")], align=False
 )
-"""One non-zero of X: its words' places in their groups, f(X_ij) and log X_ij."""
+"""One non-zero of X: the indices of its words in their groups, f(X_ij) and log X_ij."""
 
 
 @dataclass(frozen=True, eq=False)
 class PairWeights:
-    """What a pair of words at each distance adds to a count, as integers.
+    """Integer weights by distance: what a pair of words adds to a count.
 
-    1/d is counted in units of 1/lcm(1 … window), exactly, where no sum of 64 bits can overflow.
-    Where one could, it is counted in units of 2⁻⁶³ in 128 bits: each weight is then right to half a
-    unit, and a sum to the last bits of a float64. Either way sums are integers, which no order of
-    adding changes.
+    1/d is counted exactly, in units of 1/lcm(1 … window), if no sum can overflow 64 bits. Otherwise it is
+    counted in units of 2⁻⁶³ in 128 bits: then each weight is exact to half a unit, and a sum to the last
+    bits of a float64. In both cases sums are integers, so they do not depend on the order of addition.
 
     Args:
-        multiples: `[window + 1]`, by distance, in `unit`s of one.
-        unit: what stands for a weight of 1.
+        multiples: `[window + 1]`, weight by distance, as a multiple of 1/`unit`.
+        unit: the integer for a weight of 1.
         is_wide: whether sums need 128 bits.
-        sides: of the context, 1 or 2.
+        sides: number of sides of the context, 1 or 2.
     """
 
     multiples: NDArray[np.uint64]
@@ -44,7 +43,7 @@ class PairWeights:
 
     @classmethod
     def of(cls, config: VectorsConfig, most_frequent: int) -> PairWeights:
-        """The weights of a text whose most frequent word is seen so often.
+        """The weights for a text whose most frequent word occurs `most_frequent` times.
 
         >>> PairWeights.of(VectorsConfig(window=4), 1000).multiples.tolist()
         [0, 12, 6, 4, 3]
@@ -67,16 +66,16 @@ class PairWeights:
 
     @property
     def most_by_one(self) -> int:
-        """The most that one occurrence of a word can add to one of its counts."""
+        """The maximum that one occurrence of a word can add to one of its counts."""
         return self.sides * sum(self.multiples.tolist())
 
     @property
     def width(self) -> int:
-        """64-bit integers of a sum; the lower comes first."""
+        """64-bit integers per sum; the lower one comes first."""
         return 2 if self.is_wide else 1
 
     def counts(self, sums: NDArray[np.uint64]) -> NDArray[np.float64]:
-        """Sums as counts X_ij.
+        """Convert sums to counts X_ij.
 
         >>> PairWeights.of(VectorsConfig(window=4), 9).counts(np.array([30], np.uint64)).tolist()
         [2.5]
@@ -87,10 +86,10 @@ class PairWeights:
 
 
 class Rows(NamedTuple):
-    """Some consecutive rows of sums; the columns of each rise.
+    """Consecutive rows of sums; columns are increasing within a row.
 
     Args:
-        sizes: `[rows]`, entries of each.
+        sizes: `[rows]`, number of entries in each row.
         columns: `[entries]`, uint32.
         values: `[entries]` uint64, or `[entries, 2]` for sums of 128 bits.
     """
@@ -109,7 +108,7 @@ class Matrix(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Pairs whose words are of one group of rows and one of columns; their rows rise."""
+    """Pairs with words of one row group and one column group, in increasing order of rows."""
 
     pairs: NDArray[Any]
     row_group: int
@@ -118,16 +117,16 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The parameters of words in one of their two roles, and the sums of AdaGrad.
+    """The parameters of words in one of their two roles, with the sums of AdaGrad.
 
-    Word w is number w // groups of group w % groups. Vectors end in zeros, up to a multiple of 16
-    numbers; their sums there are ones.
+    Word w has index w // groups in group w % groups. Vectors are padded with zeros to a multiple of 16
+    numbers; the padding of the sums is ones.
 
     Args:
         vectors: `[groups, words of a group, stride]`, float32.
-        vector_sums: the same shape, squares of rate · gradient, from 1.
+        vector_sums: the same shape, sums of squares of rate · gradient, starting at 1.
         biases: `[groups, words of a group]`.
-        bias_sums: the same shape, squares of gradients, from 1.
+        bias_sums: the same shape, sums of squares of gradients, starting at 1.
     """
 
     vectors: NDArray[np.float32]
@@ -137,5 +136,5 @@ class Side:
 
     @property
     def arrays(self) -> Sequence[NDArray[np.float32]]:
-        """All four."""
+        """All four arrays."""
         return self.vectors, self.vector_sums, self.biases, self.bias_sums
