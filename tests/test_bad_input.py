@@ -177,8 +177,13 @@ def test_an_overlong_line_is_left_out_of_training(
     assert cli.main([str(argument) for argument in arguments]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert printed.out.startswith("rows: train 20, valid 20, test ")
-    assert " · 1 left out · " in printed.out.splitlines()[0]
+    note, rows, *_ = printed.out.splitlines()
+    instead = ", or set data.too_long = 'truncate'" if part == "train" else ""
+    assert note == (
+        f"note: {part}: left out 1 row (4.8%) longer than data.max_length = 100 tokens; raise it{instead}"
+    )
+    assert rows.startswith("rows: train 20, valid 20, test ")
+    assert " · 1 left out · " in rows
     assert "finished at step 2 after " in printed.out
 
 
@@ -240,10 +245,14 @@ def test_a_recipe_that_is_not_toml_names_the_line(refusal: Refusal, tmp_path: Pa
         ("--dta x", "Unknown option: --dta. Did you mean --data?"),
         (
             "--task translat",
-            "unknown task 'translat'; choose from translate, language_model, classify, pair, tag",
+            "unknown task 'translat'; did you mean 'translate'?",
         ),
         (
-            "--training.max_steps 0",
+            "--task x",
+            "unknown task 'x'; choose from translate, language_model, classify, pair, tag",
+        ),
+        (
+            "--training.max_steps 0 --training.patience 0",
             "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps "
             "or patience",
         ),
@@ -263,7 +272,8 @@ def test_a_wrong_option_gets_a_suggestion(
 def test_training_needs_a_limit_and_data(
     refusal: Refusal, pairs_file: Path, tmp_path: Path
 ) -> None:
-    assert refusal.of("train", "--data", pairs_file, "--out", tmp_path / "run") == (
+    unlimited = ("--training.patience", "0")
+    assert refusal.of("train", "--data", pairs_file, "--out", tmp_path / "run", *unlimited) == (
         "training has no stopping criterion; set training.max_minutes, max_epochs, max_steps or patience"
     )
     assert refusal.of("train") == "no training data; give a recipe or --data FILE"

@@ -366,14 +366,14 @@ def test_a_long_sentence_is_split_and_reported(tmp_path: Path, data: Path, capsy
         event for event in unrolled.fit(recipe, tmp_path / "run") if isinstance(event, Started)
     )
     assert (
-        "train: 1 texts are longer than data.max_length and split into pieces of that length"
+        "train: 1 text is longer than data.max_length and split into pieces of that length"
         in started.notes
     )
     model = unrolled.load(tmp_path / "run")
     found = model.evaluate(model.held_out("test"))
     assert found.n_cut == 1
     assert (
-        "1 texts are longer than data.max_length and split into pieces of that length"
+        "1 text is longer than data.max_length and split into pieces of that length"
         in found.lines()
     )
     n_tokens = sum(map(len, SENTENCES))

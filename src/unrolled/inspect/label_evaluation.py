@@ -16,6 +16,7 @@ from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor, proba
 from unrolled.predictors.run_baselines import baseline_inputs, baseline_metric, load_run_baselines
 from unrolled.quoting import json_line
 from unrolled.text.rows import Row, as_list, as_text
+from unrolled.training.dataset import too_long
 
 Words = Literal["none", "attention", "gradients", "occlusion"]
 """How to find the words that mattered for a prediction."""
@@ -143,9 +144,7 @@ def _joined(texts: Sequence[Any]) -> Iterator[tuple[str, float]]:
 def _notes(evaluation: LabelledEvaluation) -> list[str]:
     notes = []
     if evaluation.n_cut:
-        notes.append(
-            f"{evaluation.n_cut:,} texts are longer than data.max_length and were {evaluation.when_long}."
-        )
+        notes.append(f"{too_long(evaluation.n_cut, evaluation.when_long)}.")
     scores = evaluation.scores
     notes += [
         f"With the words of each text in random order, {name} is {value:.2%} "

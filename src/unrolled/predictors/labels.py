@@ -32,7 +32,7 @@ from unrolled.text.labels import Labels, split_labels
 from unrolled.text.rows import Field, Row, as_list, as_text
 from unrolled.text.splits import read_splits, rows_of
 from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
-from unrolled.training.dataset import encode_rows
+from unrolled.training.dataset import encode_rows, too_long
 from unrolled.training.evaluation import label_predictions
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import check_data, check_part
@@ -84,7 +84,7 @@ class LabelledEvaluation:
         rate = n / self.seconds if self.seconds else float("inf")
         yield f"{n:,} rows in {self.seconds:.1f} s ({rate:,.0f}/s)"
         if self.n_cut:
-            yield f"{self.n_cut:,} texts are longer than data.max_length and {self.when_long}"
+            yield too_long(self.n_cut, self.when_long)
         yield ""
         yield from self.measured.lines()
         yield ""

@@ -19,6 +19,16 @@ ROLE = "text"
 """Name of the single tokenizer of running text."""
 
 
+def too_long(n: int, when_long: str) -> str:
+    """How many texts are too long, and what is done with them.
+
+    >>> too_long(1, "truncated (data.keep)")
+    '1 text is longer than data.max_length and truncated (data.keep)'
+    """
+    texts = "1 text is" if n == 1 else f"{n:,} texts are"
+    return f"{texts} longer than data.max_length and {when_long}"
+
+
 @dataclass(frozen=True)
 class Part:
     """The rows of a part and their encoded examples, index by index.

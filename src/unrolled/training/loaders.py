@@ -18,7 +18,7 @@ from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream
 from unrolled.text.corpus.windows import StreamConfig, Windows
 from unrolled.text.splits import DataConfig
-from unrolled.training.dataset import PreparedRows, PreparedText
+from unrolled.training.dataset import PreparedRows, PreparedText, too_long
 from unrolled.training.evaluation import (
     Precision,
     label_predictions,
@@ -256,27 +256,27 @@ class WindowLoader:
 
 
 def _left_out(prepared: PreparedRows, data: DataConfig) -> tuple[str, ...]:
-    """Which rows are not used, and why, for a reader."""
+    """Notes on the rows that are not used, and why."""
     notes = []
     if prepared.n_empty:
-        notes.append(f"train: left out {prepared.n_empty:,} rows with an empty field")
+        notes.append(f"train: left out {_rows(prepared.n_empty)} with an empty field")
     for name, part in (("train", prepared.train), ("valid", prepared.valid)):
         if part.n_skipped:
             share = part.n_skipped / (part.n_skipped + len(part.rows))
             instead = ", or set data.too_long = 'truncate'" if name == "train" else ""
             notes.append(
-                f"{name}: left out {part.n_skipped:,} rows ({share:.1%}) longer than data.max_length = "
-                f"{data.max_length} tokens; raise it{instead} to use them"
+                f"{name}: left out {_rows(part.n_skipped)} ({share:.1%}) longer than data.max_length = "
+                f"{data.max_length} tokens; raise it{instead}"
             )
     return tuple(notes)
 
 
+def _rows(n: int) -> str:
+    return "1 row" if n == 1 else f"{n:,} rows"
+
+
 def _cut_notes(n_cut: Mapping[str, int], when_long: str) -> tuple[str, ...]:
-    return tuple(
-        f"{part}: {n:,} texts are longer than data.max_length and {when_long}"
-        for part, n in n_cut.items()
-        if n
-    )
+    return tuple(f"{part}: {too_long(n, when_long)}" for part, n in n_cut.items() if n)
 
 
 def _beginning(stream: TokenStream, n_tokens: int) -> TokenStream:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unrolled import config, storage
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, did_you_mean
 from unrolled.system import trim_memory
 from unrolled.tasks.task import AnyTask
 from unrolled.text.tokenizer import TextConfig
@@ -317,7 +317,8 @@ def _task_named(name: str) -> AnyTask:
     from unrolled.tasks import TASKS
 
     if name not in TASKS:
-        raise ConfigError(f"unknown task '{name}'; choose from {', '.join(TASKS)}")
+        hint = did_you_mean(name, TASKS) or f"; choose from {', '.join(TASKS)}"
+        raise ConfigError(f"unknown task '{name}'{hint}")
     return TASKS[name]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from unrolled import config
 from unrolled.decoding.config import DecodingConfig
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, did_you_mean
 from unrolled.tasks.embeddings import options_with_new_names, with_new_names
 from unrolled.tasks.task import AnyTask
 from unrolled.text.splits import DataConfig
@@ -118,5 +118,6 @@ def _task_of(mapping: Mapping[str, Any], tasks: Mapping[str, AnyTask] | AnyTask)
             raise ConfigError(f"the recipe is for task '{name}', but task '{tasks.name}' was given")
         return tasks
     if not isinstance(name, str) or name not in tasks:
-        raise ConfigError(f"unknown task '{name}'; choose from {', '.join(tasks)}")
+        hint = did_you_mean(str(name), tasks) or f"; choose from {', '.join(tasks)}"
+        raise ConfigError(f"unknown task '{name}'{hint}")
     return tasks[name]
