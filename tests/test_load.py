@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import unrolled
@@ -75,3 +76,33 @@ def test_a_run_of_another_kind_is_refused(run: str, function: str, output: str) 
             f"{path} is a run of task '{task}', whose output is {output}; open it with "
             f"unrolled.{function}"
         )
+
+
+# What is passed and what is shown
+
+OLD = Path(__file__).parent / "old_files"
+
+
+@pytest.mark.parametrize("name", ["translate", "classify"])
+def test_any_sequence_of_texts_is_a_batch(name: str) -> None:
+    model: Any = unrolled.load(OLD / name / "run")
+    texts = ["the cat is here", "two dogs", "the cat is here"]
+    wanted = [model(text) for text in texts]
+    for batch in (texts, tuple(texts), np.array(texts), (text for text in texts)):
+        assert model(batch) == wanted
+
+
+def test_tuples_are_inputs_of_pairs_and_taggers() -> None:
+    pair: Any = unrolled.load(OLD / "pair/run")
+    assert pair(("cold", "i like it")) == pair("cold", "i like it")
+    tagger: Any = unrolled.load(OLD / "tag/run")
+    assert len(tagger(("the", "old", "cat"))) == 3
+
+
+@pytest.mark.parametrize("name", ["translate", "words", "tag"])
+def test_repr_tells_task_cell_and_size(name: str) -> None:
+    shown = repr(unrolled.load(OLD / name / "run"))
+    task = "language_model" if name == "words" else name
+    assert f"Predictor(task='{task}', cell='" in shown
+    assert " parameters, " in shown
+    assert shown.endswith(f"run={str(OLD / name / 'run')!r})")

@@ -25,6 +25,7 @@ from unrolled.metrics.slices import (
 )
 from unrolled.metrics.tags import tally_tags
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Scorable
+from unrolled.predictors.representation import represent
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ROLE, truncate
@@ -147,6 +148,9 @@ class LabelPredictor:
         self.recipe, self.task, self.tokenizers, self.model = recipe, task, tokenizers, model
         self.folder = folder
 
+    def __repr__(self) -> str:
+        return represent(self)
+
     @property
     def labels(self) -> Labels:
         """The labels that the model chooses from."""
@@ -161,23 +165,31 @@ class LabelPredictor:
     @overload
     def __call__(self, *texts: str) -> str | tuple[str, ...]: ...
     @overload
-    def __call__(self, texts: list[Any], /) -> list[str | tuple[str, ...]]: ...
+    def __call__(self, texts: Iterable[Any], /) -> list[str | tuple[str, ...]]: ...
     def __call__(self, *texts: Any) -> Any:
-        """The label of one input, passed text by text, or the labels of a list of inputs.
+        """The label of one input, passed text by text, or the labels of a batch of inputs.
 
-        If there may be several labels, and in tagging, each prediction is a tuple of labels.
+        A batch is any sequence but a string: a list, a NumPy array, a column of a table. A tuple is a
+        batch of texts for a model of single texts; for others it is one input: the texts of a pair, the
+        tokens of a sentence. If there may be several labels, and in tagging, each prediction is a tuple of
+        labels.
         """
-        if len(texts) == 1 and isinstance(texts[0], list):
+        if len(texts) == 1 and self._is_batch(texts[0]):
             return [self._plain(prediction) for prediction in self.predict(texts[0])]
         one: Input = texts[0] if len(texts) == 1 else texts
         return self._plain(self.predict([one])[0])
+
+    def _is_batch(self, given: Any) -> bool:
+        if isinstance(given, tuple):
+            return self.n_texts == 1 and not self.task.by_token
+        return isinstance(given, Iterable) and not isinstance(given, str | bytes)
 
     def _plain(self, prediction: LabelPrediction) -> str | tuple[str, ...]:
         is_one = not self.labels.multi_label and prediction.probabilities.ndim == 1
         return prediction.labels[0] if is_one else prediction.labels
 
-    def predict(self, inputs: Sequence[Input]) -> list[LabelPrediction]:
-        """The predictions of the model for a list of inputs, in order; texts may be empty.
+    def predict(self, inputs: Iterable[Input]) -> list[LabelPrediction]:
+        """The predictions of the model for a batch of inputs, in order; texts may be empty.
 
         Raises:
             ConfigError: an input is not text, or has the wrong number of texts.

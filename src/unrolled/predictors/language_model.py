@@ -12,6 +12,7 @@ from unrolled.decoding.text_session import Completion, TextSession
 from unrolled.errors import DataError
 from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.predictors.precision import recurrent_precision
+from unrolled.predictors.representation import represent
 from unrolled.tasks.task import StreamTask, Tokenizers
 from unrolled.text.corpus.corpus import TokenStream, default_cache_folder, open_corpus
 from unrolled.training.dataset import ROLE
@@ -84,6 +85,9 @@ class LanguagePredictor:
     ) -> None:
         self.recipe, self.task, self.tokenizers, self.model = recipe, task, tokenizers, model
         self.folder = folder
+
+    def __repr__(self) -> str:
+        return represent(self)
 
     def continuation(self) -> TextSession:
         """Start a session with an empty text; it keeps its state between calls."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
+from unrolled.predictors.representation import represent
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
 from unrolled.text.readers import read_rows
@@ -107,15 +108,18 @@ class Predictor:
         self.recipe, self.task, self.tokenizers, self.model = recipe, task, tokenizers, model
         self.folder = folder
 
+    def __repr__(self) -> str:
+        return represent(self)
+
     @cached_property
     def _longest_target(self) -> int:
         return 0 if self.folder is None else SplitRecord.load(self.folder).longest_target
 
     @overload
-    def __call__(self, texts: str) -> str: ...
+    def __call__(self, texts: str) -> str: ...  # type: ignore[overload-overlap]  # a string is iterable
     @overload
-    def __call__(self, texts: list[str]) -> list[str]: ...
-    def __call__(self, texts: str | list[str]) -> str | list[str]:
+    def __call__(self, texts: Iterable[str]) -> list[str]: ...
+    def __call__(self, texts: str | Iterable[str]) -> str | list[str]:
         """Return the best output for one text, or for each of several."""
         if isinstance(texts, str):
             return self.predict([texts])[0].text
@@ -123,7 +127,7 @@ class Predictor:
 
     def predict(
         self,
-        texts: str | Sequence[str],
+        texts: str | Iterable[str],
         decoding: DecodingConfig | None = None,
         *,
         n_best: int | None = None,

@@ -1,0 +1,19 @@
+"""What `repr` says of a loaded run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def represent(predictor: Any) -> str:
+    """One line: class, task, cell, size, vocabularies and folder of a predictor."""
+    model, recipe = predictor.model, predictor.recipe
+    cell = getattr(recipe.model, "cell", None)
+    parts = [
+        f"task={predictor.task.name!r}",
+        *([f"cell={cell!r}"] if cell else []),
+        f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters",
+        *(f"{role}: {len(words):,}" for role, words in predictor.tokenizers.items()),
+        *([f"run={str(predictor.folder)!r}"] if predictor.folder is not None else []),
+    ]
+    return f"{type(predictor).__name__}({', '.join(parts)})"
