@@ -62,20 +62,22 @@ def test_encoding_knows_what_can_be_copied() -> None:
     source, target = tokenizers().values()
     first, second, third = pairs()
     assert first.source == [*source.encode("Ann met <unk> ."), EOS_ID]
-    assert (first.unknown, first.written[2]) == (("Bob",), len(source))
     v = len(target)
+    assert first.words == ("Ann", "met", "Bob", ".")
+    assert first.writes == (v, v + 1, v + 2, *target.encode("."), EOS_ID)
     assert first.copied == (v, *target.encode("vio a"), v + 2, *target.encode("."))
     assert first.target == target.encode("<unk> vio a <unk> .")
-    assert second.unknown == ("Bob", "Cy")
+    assert second.words == ("Bob", "met", "Cy", ".")
     # Of a word that stands twice it is the first; the source knows all of it.
-    assert (third.written, third.copied[0], third.copied[3]) == ((), v, v)
+    assert (third.writes, third.copied[0], third.copied[3]) == ((), v, v)
 
 
 def test_batch_without_unknown_words_holds_nothing_more() -> None:
     assert collate([Pair([4, EOS_ID], [5])]).copies is None
     batch = collate(pairs())
     assert batch.copies is not None
-    assert torch.equal(batch.copies.source != batch.source.values, batch.source.values == UNK_ID)
+    has_unknown = (batch.source.values == UNK_ID).any(1)
+    assert torch.equal((batch.copies.writes >= 0).any(1), has_unknown)
     moved = batch.to("cpu").copies
     assert moved is not None
     assert torch.equal(moved.right, batch.copies.right)
@@ -84,10 +86,7 @@ def test_batch_without_unknown_words_holds_nothing_more() -> None:
 def loss_by_loop(model: Translator, pair: Pair) -> torch.Tensor:
     """Step by step, each probability by equation 9 of See et al. 2017."""
     source, target = tokenizers().values()
-    words = [
-        pair.unknown[i - len(source)] if i >= len(source) else source.tokens([i])[0]
-        for i in pair.written or pair.source
-    ]
+    words = [*(pair.words or source.tokens(pair.source[:-1])), "</s>"]
     v = len(target)
     extended = [  # what each source step writes
         EOS_ID if word == "</s>" else target.id_of(word) or v + words.index(word) for word in words
@@ -313,3 +312,21 @@ def test_pieces_of_words_are_copied(kind) -> None:
     pieces = set(sides["source"].pieces(pair.source))
     assert set(prediction.hypotheses[0].pieces) <= pieces
     assert all(piece.strip("·") in "Zoe zapped" for piece in pieces - {"</s>"} if kind == "char")
+
+
+def test_word_unknown_to_the_source_alone_is_one_word() -> None:
+    # "vio" is in the target vocabulary only: generating and copying it are one event.
+    target = tokenizers()["target"]
+    pair = seq2seq.encode(["Ann vio", "a vio"], tokenizers())
+    vio = target.encode("vio")
+    assert pair.words == ("Ann", "vio")
+    assert pair.writes == (len(target), *vio, EOS_ID)
+    assert (pair.target, pair.copied) == (target.encode("a vio"), ())
+    model = make()
+    batch = collate([pair])
+    torch.testing.assert_close(seq2seq.evaluate_loss(model, batch)[0], loss_by_loop(model, pair))
+    with torch.no_grad():
+        model.head.gate_bias.fill_(-30)  # all words are copied
+    config = DecodingConfig(method="greedy", max_length_ratio=0.0, max_length_extra=3)
+    (prediction,) = seq2seq.decode(model, [pair], tokenizers(), config)
+    assert set(prediction.hypotheses[0].pieces) <= {"Ann", "vio", "</s>"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal
@@ -229,34 +229,41 @@ class Translator(nn.Module):
         copied_BTE = self.embed_copied(memory.values.gather(1, places_BTD))
         return self.dropout(torch.where(is_copied_BT1, copied_BTE, embedded_BTE))
 
-    def encode(self, source: Padded, written: Int[Tensor, "B S"] | None = None) -> DecoderState:
+    def encode(self, source: Padded, writes: Int[Tensor, "B S"] | None = None) -> DecoderState:
         """Encode the source; returns the decoder's initial state.
 
         Args:
             source: `[B, S]` source ids.
-            written: for copying, the same ids, but with a separate id for each distinct unknown word of a
-                sentence, from the size of the vocabulary on; None if there are no unknown words.
+            writes: for copying, the word that each source step writes, from `copied_ids`; None to find it
+                from the source ids.
         """
         embedded_BSE = self._embed(self.source_embedding, source.values)
         encoded, final = self.encoder(Padded(embedded_BSE, source.lengths))
         attention = self.decoder.attention
         memory = None if attention is None else attention.remember(encoded)
         if memory is not None and self.embed_copied is not None:
-            memory = replace(
-                memory, ids=self._copies(source.values if written is None else written)
-            )
+            writes = self.copied_ids(source.values) if writes is None else writes
+            memory = replace(memory, ids=writes)
         return self.decoder.start(self.bridge(final), memory)
 
-    def _copies(self, written_BS: Tensor) -> Tensor:
-        """What copying each source step writes: a target word, or V + the first step of its word."""
+    def copied_ids(
+        self, source_BS: Int[Tensor, "B S"], unknown_BS: Int[Tensor, "B S"] | None = None
+    ) -> Int[Tensor, "B S"]:
+        """The word that copying each source step writes: a target id, or V + the first step of the word.
+
+        Args:
+            source_BS: source ids.
+            unknown_BS: the words that rows with unknown source words write (`Pair.writes`), -1 for other
+                rows; None if there are no such rows.
+        """
+        same_BS = self.same_words[source_BS]
+        first_BS = (source_BS.unsqueeze(2) == source_BS.unsqueeze(1)).int().argmax(2)
         n_words = self.target_embedding.num_embeddings
-        is_known_BS = written_BS < len(self.same_words)
-        same_BS = self.same_words[torch.where(is_known_BS, written_BS, 0)]
-        first_BS = (written_BS.unsqueeze(2) == written_BS.unsqueeze(1)).int().argmax(2)
-        return torch.where(is_known_BS & (same_BS >= 0), same_BS, n_words + first_BS)
+        found_BS = torch.where(same_BS >= 0, same_BS, n_words + first_BS)
+        return found_BS if unknown_BS is None else torch.where(unknown_BS < 0, found_BS, unknown_BS)
 
     def forward(
-        self, source: Padded, target: Padded, written: Int[Tensor, "B S"] | None = None
+        self, source: Padded, target: Padded, writes: Int[Tensor, "B S"] | None = None
     ) -> Output:
         """The outputs at each step of `target`, with teacher forcing.
 
@@ -266,9 +273,9 @@ class Translator(nn.Module):
             source: `[B, S]` source ids.
             target: `[B, T]` target ids that begin with <s>; with copying, V + s is the word at step s of
                 the source.
-            written: see `encode`.
+            writes: see `encode`.
         """
-        state = self.encode(source, written)
+        state = self.encode(source, writes)
         if self.training and self.config.sampling_rate:
             return self._sampled(target, state)
         embedded_BTE = self._embed_target(target.values, state.memory)
@@ -323,19 +330,31 @@ class Translator(nn.Module):
         ids_BQS = memory.ids.unsqueeze(1).expand_as(attention_BQS)
         return head.log_probs(hidden_BQH, attention_BQS, ids_BQS)
 
-    def loss(self, batch: TranslationBatch, smoothing: float = 0.0) -> tuple[Tensor, int]:
-        """The summed cross-entropy of a batch in nats, and the number of words; see the head's `loss`."""
-        copies = batch.copies
+    def loss(
+        self,
+        batch: TranslationBatch,
+        smoothing: float = 0.0,
+        writes: Int[Tensor, "B S"] | None = None,
+    ) -> tuple[Tensor, int]:
+        """The summed cross-entropy of a batch in nats, and the number of words; see the head's `loss`.
+
+        Args:
+            batch: of pairs.
+            smoothing: of the labels.
+            writes: for copying, see `encode`; None to find it from the batch.
+        """
         if not isinstance(self.head, CopyHead):
             output = self(batch.source, batch.target)
             return self.head.loss(output.hidden[batch.target.mask], batch.right, smoothing)
-        right, target, written = batch.right, batch.target, None
+        copies, right, target = batch.copies, batch.right, batch.target
+        if writes is None:
+            writes = self.copied_ids(batch.source.values, copies.writes if copies else None)
         if copies is not None:
-            written, right = copies.source, copies.right
+            right = copies.right
             is_copied = copies.target >= self.target_embedding.num_embeddings
             values = torch.where(is_copied, copies.target, target.values)
             target = Padded(values, target.lengths)
-        output = self(batch.source, target, written)
+        output = self(batch.source, target, writes)
         memory, mask = output.state.memory, target.mask
         ids_BTS = memory.ids.unsqueeze(1).expand_as(output.attention)
         return self.head.loss(
@@ -377,17 +396,17 @@ class Pair:
     Args:
         source: source ids, with </s>.
         target: target ids, without </s>.
-        unknown: the distinct source words that are not in the source vocabulary, as written.
-        written: the source ids with V_source + its index in `unknown` for each unknown word; empty if
-            there are none.
+        words: the source words as written; empty if all are in the source vocabulary.
+        writes: the word that copying each source step writes, as a target id, or V + the first step of
+            that word if it is not in the target vocabulary; empty if `words` is.
         copied: the target ids with V + s for each word that is not in the target vocabulary but occurs at
             step s of the source; empty if there are none.
     """
 
     source: list[int]
     target: list[int]
-    unknown: tuple[str, ...] = ()
-    written: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
+    writes: tuple[int, ...] = ()
     copied: tuple[int, ...] = ()
 
 
@@ -396,18 +415,18 @@ class Copies:
     """The ids of a batch for copying words that are not in a vocabulary.
 
     Args:
-        source: `[B, S]` source ids, as in `Pair.written`.
+        writes: `[B, S]`, `Pair.writes`, and -1 in rows whose source has no unknown word.
         target: `[B, T]` target ids, as in `Pair.copied`, beginning with <s>.
         right: `[n_tokens]` ids to predict, as in `Pair.copied`.
     """
 
-    source: Tensor
+    writes: Tensor
     target: Tensor
     right: Tensor
 
     def to(self, device: torch.device | str) -> Copies:
         """The same ids on another device."""
-        return Copies(self.source.to(device), self.target.to(device), self.right.to(device))
+        return Copies(self.writes.to(device), self.target.to(device), self.right.to(device))
 
 
 @dataclass(frozen=True)
@@ -453,54 +472,46 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> Pair:
     """Encode a source and its target, if there is one, as ids."""
     source = [*tokenizers["source"].encode(fields[0]), EOS_ID]
     target = tokenizers["target"].encode(fields[1]) if len(fields) > 1 else []
-    unknown, written = _unknown_words(fields[0], source, tokenizers["source"])
-    copied = (
-        _copied_words(fields[1], target, source, written, unknown, tokenizers) if target else ()
-    )
-    return Pair(source, target, unknown, written, copied)
-
-
-def _unknown_words(
-    text: str, ids: Sequence[int], tokenizer: Tokenizer
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """`Pair.unknown` and `Pair.written` of a source text."""
-    if UNK_ID not in ids:
-        return (), ()
-    words = tokenizer.split(text)
-    if len(words) != len(ids) - 1:
-        return (), ()  # a long word was split into several tokens
-    places: dict[str, int] = {}
-    written = tuple(
-        len(tokenizer) + places.setdefault(word, len(places)) if id_ == UNK_ID else id_
-        for word, id_ in zip(words, ids[:-1], strict=True)
-    )
-    return tuple(places), (*written, ids[-1])
-
-
-def _copied_words(
-    text: str,
-    target: Sequence[int],
-    source: Sequence[int],
-    written: Sequence[int],
-    unknown: Sequence[str],
-    tokenizers: Tokenizers,
-) -> tuple[int, ...]:
-    """`Pair.copied` of a target text."""
-    if UNK_ID not in target:
-        return ()
-    tokenizer: Tokenizer = tokenizers["target"]
-    words = tokenizer.split(text)
-    if len(words) != len(target):
-        return ()
-    steps = tokenizers["source"].tokens((written or source)[:-1], unknown)
+    if UNK_ID not in source and UNK_ID not in target:
+        return Pair(source, target)
+    words = _words_of(fields[0], source, tokenizers["source"])
     first: dict[str, int] = {}
-    for step, word in enumerate(steps):
+    for step, word in enumerate(words):
         first.setdefault(word, step)
-    copied = tuple(
-        len(tokenizer) + first[word] if id_ == UNK_ID and word in first else id_
-        for word, id_ in zip(words, target, strict=True)
+    tokenizer: Tokenizer = tokenizers["target"]
+    writes: tuple[int, ...] = ()
+    copied: tuple[int, ...] = ()
+    if UNK_ID in source:
+        writes = _with_steps(tokenizer.ids_of(words), words, first, len(tokenizer))
+    if UNK_ID in target:
+        answer = _words_of(fields[1], target, tokenizer)
+        copied = _with_steps(target, answer, first, len(tokenizer))
+    return Pair(
+        source,
+        target,
+        words if writes else (),
+        (*writes, EOS_ID) if writes else (),
+        copied if copied != tuple(target) else (),
     )
-    return copied if copied != tuple(target) else ()
+
+
+def _words_of(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> tuple[str, ...]:
+    """The words of a text, one for each id but </s>."""
+    n_words = len(ids) - (ids[-1:] == [EOS_ID])
+    words = tokenizer.split(text)
+    if len(words) != n_words:  # a long word was split into several tokens
+        words = tokenizer.tokens(ids[:n_words])
+    return tuple(words)
+
+
+def _with_steps(
+    ids: Sequence[int], words: Sequence[str], first: Mapping[str, int], n_words: int
+) -> tuple[int, ...]:
+    """The ids of words, V + the first step in the source for each unknown word that occurs there."""
+    return tuple(
+        n_words + first[word] if id_ == UNK_ID and word in first else id_
+        for id_, word in zip(ids, words, strict=True)
+    )
 
 
 def lengths(pair: Pair) -> tuple[int, int]:
@@ -513,7 +524,7 @@ def collate(pairs: Sequence[Pair]) -> TranslationBatch:
     source = Padded.from_rows([pair.source for pair in pairs], PAD_ID)
     target = Padded.from_rows([[BOS_ID, *pair.target] for pair in pairs], PAD_ID)
     right = [id_ for pair in pairs for id_ in (*pair.target, EOS_ID)]
-    copies = _copies_of(pairs) if any(pair.written or pair.copied for pair in pairs) else None
+    copies = _copies_of(pairs) if any(pair.writes or pair.copied for pair in pairs) else None
     return TranslationBatch(source, target, torch.tensor(right, dtype=torch.int64), copies)
 
 
@@ -521,14 +532,14 @@ def _copies_of(pairs: Sequence[Pair]) -> Copies:
     targets = [pair.copied or pair.target for pair in pairs]
     right = [id_ for target in targets for id_ in (*target, EOS_ID)]
     return Copies(
-        _written(pairs),
+        _writes(pairs),
         Padded.from_rows([[BOS_ID, *target] for target in targets], PAD_ID).values,
         torch.tensor(right, dtype=torch.int64),
     )
 
 
-def _written(pairs: Sequence[Pair]) -> Tensor:
-    return Padded.from_rows([pair.written or pair.source for pair in pairs], PAD_ID).values
+def _writes(pairs: Sequence[Pair]) -> Tensor:
+    return Padded.from_rows([pair.writes or [-1] * len(pair.source) for pair in pairs], -1).values
 
 
 def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
@@ -588,19 +599,21 @@ def loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
 
     In training mode, some input words are replaced by the unknown word.
     """
+    writes = None
     if model.training and (rate := model.config.unknown_rate):
-        source, target = batch.source, batch.target
+        source, target, copies = batch.source, batch.target, batch.copies
+        if model.embed_copied is not None:
+            # A word that is read as unknown can still be copied as itself.
+            writes = model.copied_ids(source.values, copies.writes if copies else None)
         source_BS = some_unknown(source.values, model.unknown_source, rate)
         target_BT = some_unknown(target.values, model.unknown_target, rate)
-        # A word that is read as unknown can still be copied as itself.
-        copies = batch.copies or Copies(source.values, target.values, batch.right)
         batch = TranslationBatch(
             Padded(source_BS, source.lengths),
             Padded(target_BT, target.lengths),
             batch.right,
             copies,
         )
-    return model.loss(batch, model.config.label_smoothing)
+    return model.loss(batch, model.config.label_smoothing, writes)
 
 
 def evaluate_loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, int]:
@@ -640,13 +653,14 @@ def decode(
         source = Padded.from_rows([pairs[index].source for index in asked], PAD_ID)
         limits = (source.lengths * config.max_length_ratio).long() + config.max_length_extra
         limits = limits.clamp(min=max(0, config.min_length_limit))
-        written = None
+        writes = None
         if model.config.copying != "none":
-            written = _written([pairs[index] for index in asked]).to(device)
+            unknown = _writes([pairs[index] for index in asked])
+            writes = model.copied_ids(source.values.to(device), unknown.to(device))
         with torch.inference_mode():
             found = decode_hypotheses(
                 model.step_model(),
-                model.encode(source.to(device), written),
+                model.encode(source.to(device), writes),
                 limits,
                 config,
                 BOS_ID,
@@ -668,8 +682,9 @@ def decode(
 
 def _cut(pair: Pair, n_tokens: int) -> Pair:
     """The pair with its source truncated to `n_tokens` tokens."""
-    written = (*pair.written[:n_tokens], EOS_ID) if pair.written else ()
-    return replace(pair, source=[*pair.source[:n_tokens], EOS_ID], written=written)
+    writes = (*pair.writes[:n_tokens], EOS_ID) if pair.writes else ()
+    source = [*pair.source[:n_tokens], EOS_ID]
+    return replace(pair, source=source, words=pair.words[:n_tokens], writes=writes)
 
 
 _NOTHING = Hypothesis(tokens=(), score=0.0, log_prob=0.0, attention=None, finished=True)
@@ -679,8 +694,7 @@ def _prediction(
     pair: Pair, hypotheses: Sequence[Hypothesis], tokenizers: Tokenizers, n_truncated: int
 ) -> Prediction:
     source, target = tokenizers["source"], tokenizers["target"]
-    written = pair.written or pair.source
-    copied = source.tokens(written, pair.unknown)  # by the step from which a token was copied
+    copied = pair.words or source.tokens(pair.source[:-1])  # by the step a token was copied from
     answers = tuple(
         Answer(
             text=target.decode(hypothesis.tokens, copied),
