@@ -619,31 +619,46 @@ def evaluated(events: list[Any]) -> list[int]:
 def test_automatic_evaluations_come_each_epoch_or_interval(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipe_for(data, max_steps=19, evaluate_every_n_steps=-1)
-    assert evaluated(events_of(recipe, tmp_path / "epochs")) == [8, 16, 19]
-    monkeypatch.setattr(training_config, "_STEPS_BETWEEN_EVALUATIONS", 5)
-    assert evaluated(events_of(recipe, tmp_path / "steps")) == [5, 8, 10, 15, 16, 19]
+    recipe = recipe_for(data, max_steps=26, evaluate_every_n_steps=-1)
+    # An epoch has 8 steps, and an evaluation comes at least 10 after another.
+    assert evaluated(events_of(recipe, tmp_path / "ten")) == [16, 26]
+    monkeypatch.setattr(training_config, "LEAST_STEPS_BETWEEN", 8)
+    assert evaluated(events_of(recipe, tmp_path / "epochs")) == [8, 16, 24, 26]
+    monkeypatch.setattr(training_config, "LEAST_STEPS_BETWEEN", 0)
+    monkeypatch.setattr(training_config, "STEPS_BETWEEN_EVALUATIONS", 5)
+    found = evaluated(events_of(recipe, tmp_path / "steps"))
+    assert found == [5, 8, 10, 15, 16, 20, 24, 25, 26]
 
 
 @pytest.mark.parametrize(
-    ("n_evaluations", "n_steps", "end"), [(5, 0, 48), (2, 0, 24), (2, 30, 38), (5, 30, 48)]
+    ("n_evaluations", "n_epochs", "most_steps", "end"),
+    [(5, 0, 99, 48), (2, 0, 99, 24), (2, 4, 99, 40), (2, 4, 30, 38), (5, 4, 30, 48)],
 )
 def test_automatic_patience_waits_for_evaluations_and_steps(
-    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, n_evaluations, n_steps, end
+    tmp_path: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    n_evaluations: int,
+    n_epochs: int,
+    most_steps: int,
+    end: int,
 ) -> None:
-    monkeypatch.setattr(training_config, "_EVALUATIONS_TO_WAIT", n_evaluations)
-    monkeypatch.setattr(training_config, "_STEPS_TO_WAIT", n_steps)
-    # The first evaluation, at the end of the first epoch of 8 steps, stays the best.
+    monkeypatch.setattr(training_config, "LEAST_STEPS_BETWEEN", 0)
+    monkeypatch.setattr(training_config, "EVALUATIONS_TO_WAIT", n_evaluations)
+    monkeypatch.setattr(training_config, "EPOCHS_TO_WAIT", n_epochs)
+    monkeypatch.setattr(training_config, "MOST_STEPS_TO_WAIT", most_steps)
+    # Only the first evaluation, at the end of the first epoch of 8 steps, counts as an improvement.
     losses = itertools.count()
-    monkeypatch.setattr(RowLoader, "evaluate", lambda *_: (float(next(losses)), {}))
+    monkeypatch.setattr(RowLoader, "evaluate", lambda *_: (1 - 1e-5 * next(losses), {}))
     recipe = recipe_for(data, max_steps=0, evaluate_every_n_steps=-1, patience=-1)
     first, *_, last = events_of(recipe, tmp_path / "run")
     assert (last.step, last.reason) == (end, "patience")
     (note,) = first.notes
+    n_steps = min(8 * n_epochs, most_steps)
     steps = f" and {n_steps} steps" if n_steps else ""
     assert note == (
-        f"training ends after {n_evaluations} evaluations{steps} without a better loss on validation "
-        "data (training.patience); set training.max_minutes, max_epochs or max_steps for less"
+        f"training stops after {n_evaluations} evaluations{steps} without a better validation loss "
+        "(training.patience); for a fixed limit, set training.max_minutes, max_epochs or max_steps"
     )
 
 

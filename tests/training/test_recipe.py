@@ -63,7 +63,8 @@ def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("task = 'trnslate'", f"unknown task 'trnslate'; choose from {', '.join(TASKS)}"),
+        ("task = 'trnslate'", "unknown task 'trnslate'; did you mean 'translate'?"),
+        ("task = 'x'", f"unknown task 'x'; choose from {', '.join(TASKS)}"),
         ("task = ['translate']", "unknown task '['translate']'; choose from "),
         ("[modl]", "unknown key 'modl'; did you mean 'model'?"),
         ("[model]\ncel = 'gru'", "unknown key 'cel' in [model]; did you mean 'cell'?"),

@@ -73,6 +73,7 @@ class Progress:
         scheduled_best: best value of the metric in scheduled evaluations; an extra evaluation at the
             end of a session must not affect how training continues.
         n_without_improvement: number of scheduled evaluations since then.
+        improved_step: step of that evaluation.
         n_reductions: number of reductions of the learning rate by the plateau schedule.
     """
 
@@ -93,6 +94,7 @@ class Progress:
     best: Best | None = None
     scheduled_best: float | None = None
     n_without_improvement: int = 0
+    improved_step: int = 0
     n_reductions: int = 0
 
     @property
@@ -113,7 +115,7 @@ class Progress:
         for name, value in mapping.items():
             if name not in known or not _is_right(value, str(known[name])):
                 raise ValueError(f"'{str(name)[:40]}' is unknown or has a wrong value")
-        if missing := known.keys() - mapping.keys() - {"metrics_sha256"}:
+        if missing := known.keys() - mapping.keys() - {"metrics_sha256", "improved_step"}:
             raise ValueError(f"'{min(missing)}' is missing")
         if not all(0 <= mapping[name] < _MOST for name in ("seconds", "update_seconds")):
             raise ValueError("a time is below 0, or too large")

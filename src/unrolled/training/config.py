@@ -10,8 +10,12 @@ from unrolled.config import Count, PositiveCount, Range, Rate, Threads, check_fi
 Automatic = Annotated[int, Range(-1, 10**12)]
 """A count, or -1 for one that suits the data."""
 
-_STEPS_BETWEEN_EVALUATIONS = 500
-_EVALUATIONS_TO_WAIT, _STEPS_TO_WAIT = 5, 1_000
+# What -1 stands for. An evaluation at the end of an epoch comes at least some steps after the last one.
+# Training stops only after both some evaluations and some steps without improvement, as a few epochs of a
+# small file show little; and a loss that falls by less and less must not count as improved for ever.
+STEPS_BETWEEN_EVALUATIONS, LEAST_STEPS_BETWEEN = 500, 10
+EVALUATIONS_TO_WAIT, EPOCHS_TO_WAIT, MOST_STEPS_TO_WAIT = 5, 50, 1_000
+LEAST_IMPROVEMENT = 1e-3  # of the loss, in nats
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,13 @@ class TrainingConfig:
         max_minutes: maximum training time in minutes, including evaluations and checkpoints and
             counted across resumes; the final evaluation and checkpoint are not included.
         evaluate_every_n_steps: interval between evaluations on the validation part; 0 = at the end
-            of every epoch; -1 = every 500 steps and at the end of every epoch.
+            of every epoch; -1 = every 500 steps and at the end of every epoch of at least 10 steps.
         checkpoint_every_n_steps: interval between checkpoints, besides those at every evaluation
             that improves and at the end; 0 = at the end of every epoch.
         log_every_n_steps: interval between `Step` events.
         patience: number of evaluations in a row without improvement after which training stops;
-            0 = never; -1 = 5 evaluations and at least 1,000 steps since the best one.
+            0 = never; -1 = 5 evaluations and 50 epochs (at most 1,000 steps), where a loss must fall
+            by 0.001 to count as improved.
         metric: quantity to improve on the validation part: "loss" (lower is better) or a score
             such as "bleu" (higher is better).
         valid_sentences: number of validation inputs that each evaluation decodes greedily for the
@@ -145,17 +150,3 @@ class TrainingConfig:
     def has_fixed_limit(self) -> bool:
         """Whether training ends however long the model improves."""
         return bool(self.max_steps or self.max_epochs or self.max_minutes)
-
-    @property
-    def evaluation_intervals(self) -> tuple[int, ...]:
-        """Intervals between evaluations in steps; 0 stands for the end of every epoch."""
-        if self.evaluate_every_n_steps < 0:
-            return _STEPS_BETWEEN_EVALUATIONS, 0
-        return (self.evaluate_every_n_steps,)
-
-    @property
-    def waits(self) -> tuple[int, int] | None:
-        """Evaluations and steps without improvement after which training stops; None for never."""
-        if self.patience < 0:
-            return _EVALUATIONS_TO_WAIT + self.average_after, _STEPS_TO_WAIT
-        return (self.patience, 0) if self.patience else None

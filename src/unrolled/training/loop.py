@@ -20,7 +20,6 @@ from unrolled.system import trim_memory
 from unrolled.tasks.task import AnyTask
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training import checkpoint, compatibility, run_folder
-from unrolled.training.config import TrainingConfig
 from unrolled.training.device import within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 from unrolled.training.kinds import build_loader, prepare
@@ -181,7 +180,7 @@ def _events(
         trainer = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source, lock)
         started = trainer.started()
         if not recipe.training.has_fixed_limit:
-            note = _when_it_ends(recipe.training)
+            note = _when_it_ends(trainer)
             started = replace(started, notes=(*started.notes, note))
         if resume and not goes_on:
             note = f"there was no run to resume in {out}, so training starts at step 0"
@@ -204,14 +203,14 @@ def _events(
             raise
 
 
-def _when_it_ends(config: TrainingConfig) -> str:
-    """What ends a training that has no fixed limit."""
-    assert config.waits is not None  # `_check` asks for some limit
-    n_evaluations, n_steps = config.waits
+def _when_it_ends(trainer: Trainer) -> str:
+    """The stopping criterion of a run that has no fixed limit."""
+    n_evaluations, n_steps = trainer.patience()
     at_least = f" and {n_steps:,} steps" if n_steps else ""
     return (
-        f"training ends after {n_evaluations} evaluations{at_least} without a better {config.metric} on "
-        "validation data (training.patience); set training.max_minutes, max_epochs or max_steps for less"
+        f"training stops after {n_evaluations} evaluations{at_least} without a better validation "
+        f"{trainer.config.metric} (training.patience); for a fixed limit, set training.max_minutes, "
+        "max_epochs or max_steps"
     )
 
 
@@ -254,7 +253,7 @@ def _what_is_due(trainer: Trainer) -> Generator[Event, None, None]:
     config, progress = trainer.config, trainer.progress
     if trainer.is_due(config.log_every_n_steps, progress.logged_step):
         yield trainer.log()
-    if any(trainer.is_due(n, progress.evaluated_step) for n in config.evaluation_intervals):
+    if trainer.evaluation_is_due():
         yield from _evaluate(trainer, is_scheduled=True)
     if trainer.is_due(config.checkpoint_every_n_steps, trainer.saved_step):
         yield from _save(trainer)

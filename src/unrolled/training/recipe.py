@@ -118,6 +118,8 @@ def _task_of(mapping: Mapping[str, Any], tasks: Mapping[str, AnyTask] | AnyTask)
             raise ConfigError(f"the recipe is for task '{name}', but task '{tasks.name}' was given")
         return tasks
     if not isinstance(name, str) or name not in tasks:
-        hint = did_you_mean(str(name), tasks) or f"; choose from {', '.join(tasks)}"
+        hint = (
+            did_you_mean(name, tasks) if isinstance(name, str) else ""
+        ) or f"; choose from {', '.join(tasks)}"
         raise ConfigError(f"unknown task '{name}'{hint}")
     return tasks[name]

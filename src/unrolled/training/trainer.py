@@ -14,6 +14,7 @@ from unrolled.errors import NonFiniteError
 from unrolled.layers.embedding import thaw
 from unrolled.tasks.task import AnyTask, State
 from unrolled.training import checkpoint, run_folder
+from unrolled.training import config as training_config
 from unrolled.training.averaging import WeightAverage
 from unrolled.training.checkpoint import Checkpoint, Progress
 from unrolled.training.device import Randomness, autocast, choose_device, is_out_of_memory
@@ -135,7 +136,7 @@ class Trainer:
             skipped=loader.skipped,
             vocabulary_sizes={role: len(words) for role, words in loader.tokenizers.items()},
             parameters=sum(parameter.numel() for parameter in self.parameters),
-            steps_per_epoch=math.ceil(self._n_batches() / self.config.accumulate),
+            steps_per_epoch=self.steps_per_epoch,
             device=str(self.device),
             notes=(*loader.notes, *self.notes),
         )
@@ -168,13 +169,36 @@ class Trainer:
         for name, (share, _) in self.limits().items():
             if share >= 1:
                 return name
-        waits, progress = self.config.waits, self.progress
-        if waits is None:
+        if not self.config.patience:
             return None
-        n_evaluations, n_steps = waits
-        best_step = progress.best.step if progress.best else 0
+        progress, (n_evaluations, n_steps) = self.progress, self.patience()
         is_over = progress.n_without_improvement >= n_evaluations
-        return "patience" if is_over and progress.step - best_step >= n_steps else None
+        return "patience" if is_over and progress.step - progress.improved_step >= n_steps else None
+
+    def patience(self) -> tuple[int, int]:
+        """The evaluations and the steps without improvement after which training stops, both of them."""
+        config = self.config
+        if config.patience >= 0:
+            return config.patience, 0
+        n_steps = training_config.EPOCHS_TO_WAIT * self.steps_per_epoch
+        n_evaluations = training_config.EVALUATIONS_TO_WAIT + config.average_after
+        return n_evaluations, min(n_steps, training_config.MOST_STEPS_TO_WAIT)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in an epoch."""
+        return math.ceil(self._n_batches() / self.config.accumulate)
+
+    def evaluation_is_due(self) -> bool:
+        """Whether an evaluation on validation data is due now."""
+        interval, done_step = self.config.evaluate_every_n_steps, self.progress.evaluated_step
+        if interval >= 0:
+            return self.is_due(interval, done_step)
+        n_steps = self.progress.step - done_step
+        is_end_of_epoch = (
+            self.is_due(0, done_step) and n_steps >= training_config.LEAST_STEPS_BETWEEN
+        )
+        return is_end_of_epoch or self.is_due(training_config.STEPS_BETWEEN_EVALUATIONS, done_step)
 
     def is_due(self, every_n_steps: int, done_step: int) -> bool:
         """Whether an action with this interval, last done at `done_step`, is due now."""
@@ -336,15 +360,19 @@ class Trainer:
     def _judge(self) -> tuple[float, dict[str, float]]:
         return self.loader.evaluate(self.model, self.recipe, self.device, self.precision)
 
-    def _improves(self, value: float, best: float | None) -> bool:
+    def _improves(self, value: float, best: float | None, least: float = 0.0) -> bool:
         if math.isnan(value):
             return False
-        return best is None or (value < best if self.config.metric == "loss" else value > best)
+        if best is None:
+            return True
+        return value < best - least if self.config.metric == "loss" else value > best
 
     def _count(self, value: float) -> None:
         progress, config = self.progress, self.config
-        if self._improves(value, progress.scheduled_best):
+        least = training_config.LEAST_IMPROVEMENT if config.patience < 0 else 0.0
+        if self._improves(value, progress.scheduled_best, least):
             progress.scheduled_best, progress.n_without_improvement = value, 0
+            progress.improved_step = progress.step
             return
         progress.n_without_improvement += 1
         if 0 < config.average_after <= progress.n_without_improvement:
