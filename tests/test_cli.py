@@ -105,6 +105,15 @@ def test_the_version_of_an_uninstalled_package(
     assert capsys.readouterr().out == "not installed\n"
 
 
+def test_help_shows_only_defaults_that_say_something(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["generate"], ["vectors", "train"]):
+        cli.main([*words, "--help"])
+        printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert "[default: 1]" in printed
+        for empty in ("None", "False", "()", '""'):
+            assert f"[default: {empty}]" not in printed
+
+
 def test_help_lists_all_commands_without_heavy_imports() -> None:
     program = (
         "import sys; from unrolled.cli import main; code = main(['--help']); "

@@ -355,5 +355,5 @@ def test_the_help_of_the_cache_shows_the_defaults(capsys: pytest.CaptureFixture[
     cli.main(["evaluate", "--help"])
     printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
     defaults = inspect.signature(ContinuousCache).parameters
-    for name, about in (("theta", "most similar states"), ("weight", "from 0 to below 1")):
+    for name, about in (("theta", "count equally)"), ("weight", "less than 1")):
         assert f"{about}; {defaults[name].default} by default." in printed

@@ -11,11 +11,16 @@ def _version() -> str:
     return package_version() or "not installed"
 
 
+def _default_shown(value: object) -> str | None:
+    """The default value that the help shows; nothing for a flag, None and an empty value."""
+    return None if value is None or value is False or value in ("", ()) else str(value)
+
+
 app = App(
     name="unrolled",
     help="Train, inspect and run recurrent sequence models for text.",
     version=_version,
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), show_default=_default_shown),
 )
 sample = App(name="sample", help="Generate a synthetic data set.")
 app.command(sample)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unrolled.cli.options import (
+    DATA_SETTINGS_HELP,
     SETTINGS_HELP,
     Files,
     Names,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 from unrolled.cli.app import app
 
 
-@app.command(help_epilogue=SETTINGS_HELP)
+@app.command(help_epilogue=DATA_SETTINGS_HELP)
 def data(
     *files: str,
     task: str | None = None,
@@ -30,17 +31,22 @@ def data(
     columns: Names = (),
     overrides: Overrides = (),
 ) -> None:
-    """Describe data before training: sizes, labels, lengths, duplicates, unknown words, time and memory.
+    """Describe data before training: sizes, labels, lengths, duplicates and unknown words.
+
+    For translate, also the estimated training time and memory with the default model. Text for language
+    models cannot be described.
 
     Args:
-        files: one TSV, CSV or JSONL file, parallel text files, or a CoNLL file with one token per line
-            (.conll), plain or compressed (.gz, .bz2, .xz); or a recipe, to describe its data.
-        task: task the data are meant for: translate, classify, pair or tag. By default it is guessed:
-            tag for a .conll file; classify or pair for a file with one or two columns of text and a
-            last column named label, class, sentiment or the like; otherwise translate.
-        valid: validation data, in the same formats; by default a part held out from FILES.
-        test: test data; by default another part held out from FILES.
-        columns: names of the columns to read, in the order the task expects; of a .conll file, numbers.
+        files: one TSV, CSV or JSONL file, parallel text files, or a CoNLL file (.conll, .conllu, .iob,
+            .bio, …) with one token per line, plain or compressed (.gz, .bz2, .xz); or a recipe (.toml),
+            to describe the data named in it. At least one.
+        task: task the data are meant for: translate, classify, pair or tag. By default, it is inferred
+            from the file: tag for a CoNLL file; classify or pair for a file with one or two columns of
+            text and a last column named label, class, sentiment or the like; otherwise translate.
+        valid: validation data, in the same formats; by default, a part held out from FILES.
+        test: test data; by default, another part held out from FILES.
+        columns: columns to read, by name, in this order: texts, then the label (for translate: source,
+            target). Columns of a CoNLL file are given by number: 1 is the first, -1 the last.
     """
     if not files:
         raise ConfigError("no file given; `unrolled data FILE` describes a data file")
@@ -67,11 +73,11 @@ def config(
     data: Files = (),
     overrides: Overrides = (),
 ) -> None:
-    """Print the complete recipe, with every setting and its value, as TOML.
+    """Print a recipe (the settings of a training run, in TOML) with all default values filled in.
 
     Args:
-        recipe: recipe to complete, a TOML file; settings it does not name have their defaults.
-        task: task to print the defaults of, instead of a recipe.
+        recipe: recipe (a TOML file) to complete with the default values of all other settings.
+        task: task whose default settings are printed, if there is no RECIPE; by default translate.
         data: training data to enter in the recipe.
     """
     chosen = recipe_from_options(recipe, task, data, (), (), (), None, overrides)

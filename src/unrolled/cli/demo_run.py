@@ -1,4 +1,4 @@
-"""The demo: generate data, train with and without attention, translate, plot; in two minutes."""
+"""The demo: generate data, train with and without attention, translate, plot; in under three minutes."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from unrolled.cli.app import app
 
 @app.command
 def doctor() -> None:
-    """Show hardware, the kernel chosen for each cell, and the result of a correctness check."""
+    """Show the hardware, the implementation used for each recurrent cell, and whether it is correct."""
     from unrolled.doctor import diagnose, render
 
     print(render(diagnose()))

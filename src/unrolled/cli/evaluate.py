@@ -45,27 +45,32 @@ def evaluate(
     out: Path | None = None,
     overrides: Overrides = (),
 ) -> None:
-    """Score a trained run on held-out data.
+    """Evaluate a trained model on held-out data.
 
     For classify, pair and tag, report.html and predictions.jsonl are written too.
 
     Args:
-        run: run folder.
-        data: data to score on, with the same columns as the training data; for a language model, text.
-        split: held-out part of the run's own data to score on, without --data.
-        record: file to append the scores to, as one line of JSON with date and commit.
-        precision: precision of the recurrent weights in step-by-step inference; lower is faster but less
-            accurate. Below float32, a language model reads the text step by step.
-        cache: for language models: size of a continuous cache (Grave et al. 2017), which mixes in the
-            words that followed the last CACHE states; 0 for none.
-        cache_theta: sharpness θ of the cache, at least 0: a higher value gives more weight to the most
-            similar states; 0.3 by default.
-        cache_weight: weight λ of the cache in the mixture, from 0 to below 1; 0.1 by default.
+        run: folder of a trained model, written by 'unrolled train'.
+        data: data to evaluate on instead of held-out data, in the same format and with the same columns
+            as the training data; for a language model, text files.
+        split: if --data is not given: part of the run's data to evaluate on.
+        record: file to append the scores to, as one line of JSON with the date and, if known, Unrolled's
+            git commit.
+        precision: for translate and language models: precision of the recurrent weights; bfloat16 and
+            int8 can be faster but are less accurate, and need the native kernels (see 'unrolled
+            doctor'). With them, a language model reads the text one token at a time.
+        cache: for language models: size of a continuous cache (Grave et al. 2017). The model's
+            distribution is mixed with one over the words that followed the last CACHE hidden states, by
+            similarity of the states; 0 for no cache.
+        cache_theta: θ of the cache, at least 0: how strongly similar states are preferred (with 0, all
+            states count equally); 0.3 by default.
+        cache_weight: weight λ of the cache in the mixture, at least 0 and less than 1; 0.1 by default.
         shuffle_words: for classify, pair and tag: also score the same texts with their words in random
             order, to measure how much the model relies on word order.
-        words: attribution method with which the report shows the words behind the worst mistakes.
-        out: folder for report.html and predictions.jsonl; by default evaluation-NAME in the run folder,
-            where NAME is that of the data file or split.
+        words: for classify and pair: attribution method. The report shows how much each word contributed
+            to the worst mistakes.
+        out: for classify, pair and tag: folder for report.html and predictions.jsonl; by default
+            evaluation-NAME in the run folder, where NAME is that of the data file, or test or valid.
     """
     from unrolled.predictors.load import load
     from unrolled.predictors.results_file import record as append_record

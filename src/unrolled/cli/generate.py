@@ -42,20 +42,21 @@ def generate(
     """Generate text from a prompt, streamed to standard output.
 
     Args:
-        run: run folder of a language model.
+        run: folder of a trained language model, written by 'unrolled train'.
         prompt: text to continue; without it, generation starts a new document.
-        prompt_file: file with the text to continue, instead of --prompt.
+        prompt_file: file with the text to continue (without its final newline); instead of --prompt.
         max_tokens: maximum number of tokens to generate.
         temperature: sampling temperature: below 1 favors likely tokens, above 1 unlikely ones; 0 always
             takes the most likely token.
         top_k: sample only from the k most likely tokens; 0 for all.
         top_p: sample only from the smallest set of most likely tokens whose probabilities add up to
             this share (nucleus sampling); 1 for all.
-        stop: text before which generation stops; may be repeated.
+        stop: stop when this text is generated; it is not printed. Repeat the option for several texts.
         stop_at_end: stop at the end of the document (of the line, if each line is a document).
-        n: number of samples, separated by lines of ---.
+        n: number of samples, printed with a line '---' between them.
         seed: random seed of the first sample; sample i uses seed + i - 1.
-        precision: precision of the recurrent weights; lower is faster but less accurate.
+        precision: precision of the recurrent weights; bfloat16 and int8 can be faster but are less
+            accurate, and need the native kernels (see 'unrolled doctor').
     """
     text = prompt_text(prompt, prompt_file)
     continuation = open_run(run, "generate", precision)
@@ -78,16 +79,17 @@ def generate(
 def complete(
     run: Path, text: str | None = None, /, *, k: int = 5, precision: Precision = "float32"
 ) -> None:
-    """Suggest completions of the last word, or the next word.
+    """Complete the last word of a text, or suggest the next word.
 
-    Without TEXT, suggestions appear as you type, and Tab accepts the first. If standard input is not a
-    terminal, each of its lines yields one line of JSON.
+    Without TEXT: at a terminal, suggestions appear as you type, and Tab accepts the first (needs
+    prompt_toolkit); otherwise each line of standard input is completed, with one line of JSON as output.
 
     Args:
-        run: run folder of a language model.
-        text: text whose last word to complete; if it ends in a space, the next word is suggested.
+        run: folder of a trained language model, written by 'unrolled train'.
+        text: text to complete; if it ends in a space, the next word is suggested.
         k: number of completions.
-        precision: precision of the recurrent weights; lower is faster but less accurate.
+        precision: precision of the recurrent weights; bfloat16 and int8 can be faster but are less
+            accurate, and need the native kernels (see 'unrolled doctor').
     """
     print_completions(open_run(run, "complete", precision), text, k)
 
@@ -102,16 +104,18 @@ def score(
     tokens: bool = False,
     precision: Precision = "float32",
 ) -> None:
-    """Score a text under a language model (bits, perplexity).
+    """Print the perplexity and the bits per character of a text under a language model.
 
-    Without TEXT and --input, standard input is read.
+    If neither TEXT nor --input is given, standard input is read.
 
     Args:
-        run: run folder of a language model.
+        run: folder of a trained language model, written by 'unrolled train'.
         text: text to score, in quotes.
         input_file: file with the text to score.
-        tokens: show for each token its surprisal in bits and its rank by probability, from 1.
-        precision: precision of the recurrent weights; lower is faster but less accurate.
+        tokens: also list every token with its surprisal in bits and its rank (1 is the most probable
+            token).
+        precision: precision of the recurrent weights; bfloat16 and int8 can be faster but are less
+            accurate, and need the native kernels (see 'unrolled doctor').
     """
     text = read_score_text(text, input_file)
     continuation = open_run(run, "score", precision)

@@ -147,7 +147,8 @@ Overrides = Annotated[tuple[tuple[str, str | None], ...], Parameter(parse=False)
 
 DECODING_HELP = """
 
-For translate, --decoding.FIELD VALUE changes the search, for example --decoding.beam_size 10.
+For translate, --decoding.FIELD VALUE changes how translations are decoded, for example
+--decoding.beam_size 10. To list the fields, run 'unrolled config'.
 """
 
 
@@ -155,7 +156,14 @@ SETTINGS_HELP = """
 
 Every setting of the recipe is also an option, --SECTION.FIELD VALUE, for example
 --training.max_steps 500 --model.cell gru; repeat the option to give a list.
-`unrolled config` prints all settings and their values.
+To list all settings and their values, run 'unrolled config'.
+"""
+
+
+DATA_SETTINGS_HELP = """
+
+Settings of the sections data and text of the recipe are also options, --SECTION.FIELD VALUE, for example
+--data.max_length 50 --text.kind word; repeat the option to give a list.
 """
 
 

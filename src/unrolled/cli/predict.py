@@ -55,28 +55,32 @@ def predict(
 ) -> None:
     """Run a trained model on one sentence, a file, or standard input.
 
-    Without TEXT and --input, standard input is read. Each input line gives exactly one output line, in
-    order; an empty line gives an empty line. translate prints the translation; classify and pair print
-    the label, a tab and its probability; tag prints one tag per token, separated by spaces. In files and
-    standard input, the two texts of a pair are separated by a tab.
+    If neither TEXT nor --input is given, standard input is read. One line is printed per input line, in
+    the same order; an empty line for an empty line. In files and standard input, the two texts of a pair
+    are separated by a tab.
+
+    Output by task: translate, the translation; classify and pair, the label, a tab and its probability;
+    tag, one tag per token, separated by spaces.
 
     Args:
-        run: run folder.
+        run: folder of a trained model, written by 'unrolled train'.
         text: sentence to run the model on, in quotes.
-        second: second text of a pair.
-        input_file: text file with one sentence per line; for tag also a .conll file with one token per
-            line, to which the tags are added as a column.
+        second: second text, for task pair, in quotes.
+        input_file: text file with one sentence per line; for tag, also a CoNLL file (.conll, .conllu,
+            .iob, .bio, …) with one token per line, to which the tags are added as a column.
         output_file: file to write; standard output by default.
         n_best: for translate: number of translations per sentence, best first, separated by tabs; by
             default decoding.n_best of the run.
-        scores: print scores too: for translate, the score after each translation; for classify and
-            pair, all labels with their probabilities; for tag, a line of JSON with tokens, tags, their
-            probabilities and spans (with a .conll file, a further column of probabilities).
-        attention: for translate: plot of the attention of TEXT to draw, FILE.png or FILE.html.
-        words: for classify and pair: attribution method. Standard error shows how much each word
-            supports the predicted label (above 0) or counts against it (below 0).
-        precision: precision of the recurrent weights in step-by-step inference; lower is faster but less
-            accurate.
+        scores: also print scores. translate: a tab and the length-normalized log-probability after each
+            translation. classify and pair: all labels with their probabilities. tag: one line of JSON
+            with tokens, tags, probabilities and spans; for a CoNLL file, one more column, the
+            probability.
+        attention: for translate, with TEXT: plot the attention weights and save them to this file (.png
+            or .html).
+        words: for classify and pair: attribution method. How much each word supports (positive) or
+            contradicts (negative) the predicted label is printed to standard error.
+        precision: for translate: precision of the recurrent weights; bfloat16 and int8 can be faster but
+            are less accurate, and need the native kernels (see 'unrolled doctor').
     """
     lines.check(text, input_file, output_file, attention)
     if output_file is not None:

@@ -12,7 +12,9 @@ from unrolled.cli.app import sample
 
 @sample.command
 def phrasebook(folder: Path, /) -> None:
-    """Generate the English–Spanish phrasebook, split into training, validation and test part.
+    """Generate the English–Spanish phrasebook of the demo as training, validation and test sets.
+
+    It has 31,500 synthetic sentence pairs and is always the same.
 
     Args:
         folder: output folder; created if missing.
@@ -27,11 +29,12 @@ def phrasebook(folder: Path, /) -> None:
 def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
     """Generate labeled sentences whose label depends on word order alone.
 
-    In each part, every bag of words occurs equally often under both labels.
+    In each split, sentences with the same words occur equally often with both labels, so a bag-of-words
+    model is no better than chance.
 
     Args:
         folder: output folder; created if missing.
-        n: number of training sentences; validation has an eighth and test a quarter as many.
+        n: number of training sentences; the validation set has 1/8 as many, the test set 1/4.
         seed: random seed.
     """
     from unrolled.samples.order import generate, write
@@ -42,11 +45,13 @@ def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
 
 @sample.command
 def commands(folder: Path, /, *, n: int = 8000, seed: int = 1) -> None:
-    """Generate commands and the steps that carry them out, for a translator with a dozen target words.
+    """Generate English instructions and the action sequences that carry them out, in the style of SCAN.
+
+    A translation task with a target vocabulary of a dozen words.
 
     Args:
         folder: output folder; created if missing.
-        n: number of training commands; validation has a sixteenth and test an eighth as many.
+        n: number of training instructions; the validation set has 1/16 as many, the test set 1/8.
         seed: random seed.
     """
     from unrolled.samples.commands import generate, write
@@ -57,11 +62,13 @@ def commands(folder: Path, /, *, n: int = 8000, seed: int = 1) -> None:
 
 @sample.command
 def tagging(folder: Path, /, *, n: int = 2000, seed: int = 1) -> None:
-    """Generate sentences tagged with parts of speech and noun phrases, where tags depend on word order.
+    """Generate sentences with part-of-speech tags and noun-phrase chunks (BIO), in CoNLL format.
+
+    The tags of many words depend on word order.
 
     Args:
         folder: output folder; created if missing.
-        n: number of training sentences; validation has an eighth and test a quarter as many.
+        n: number of training sentences; the validation set has 1/8 as many, the test set 1/4.
         seed: random seed.
     """
     from unrolled.samples.tagging import generate, write

@@ -46,26 +46,32 @@ def train(
     """Train a model and save it to a run folder.
 
     Args:
-        recipe: recipe of the run, a TOML file; settings it does not name have their defaults.
-        task: task to train for, instead of a recipe: translate (the default), language_model, classify,
-            pair or tag.
+        recipe: recipe of the run (a TOML file of settings); settings that are not in it have their
+            default values.
+        task: task to train for, if there is no RECIPE: translate, language_model, classify, pair or tag;
+            by default translate.
         data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or compressed
-            (.gz, .bz2, .xz); for tag, also a .conll file with one token per line; for a language model,
-            text files, folders and patterns.
-        valid: validation data, for early stopping. By default a part of --data is held out: rows that
-            share no sentence with the rest; for a language model, the end of the text, or some of its
-            files if there are at least 20.
-        test: test data, for the final scores; by default another part is held out in the same way.
-        columns: names of the columns to read, in the order the task expects; of a .conll file, numbers,
-            from 1, or from the end, -1.
+            (.gz, .bz2, .xz); for tag, also a CoNLL file (.conll, .conllu, .iob, .bio, …) with one token
+            per line; for a language model, text files, folders and glob patterns.
+        valid: validation data, for early stopping. By default, up to 5 % of --data is held out so that
+            no text occurs in both parts; for a language model, 5 % at the end of the text, or 5 % of the
+            files if there are at least 20 and each is a document.
+        test: test data, for the final scores; by default, another part is held out in the same way.
+        columns: columns to read, by name, in this order: texts, then the label (for translate: source,
+            target). Columns of a CoNLL file are given by number: 1 is the first, -1 the last.
         seed: random seed; by default that of the recipe, or 1.
-        out: run folder; by default runs/NAME, where NAME is that of the recipe or data file.
-        resume: resume the run in the folder exactly from its last checkpoint, or start it if there is
-            none.
-        force: replace the run in the folder; refused if the folder holds anything else.
-        start_from: finished run to take weights and vocabulary from (fine-tuning).
-        baselines: for classify, pair and tag: also fit bag-of-words baselines, which ignore word order,
-            on the same data, and save them in the run folder.
+        out: folder to create for the run; by default runs/NAME, where NAME is the name of the recipe or
+            data file without its extension.
+        resume: resume the run in the folder from its last checkpoint, with the same result as without
+            the interruption; start a new run if the folder has none. To resume, --resume --out FOLDER is
+            enough: the settings are read from the folder.
+        force: replace the existing run in the folder. A folder that contains other files is never
+            replaced.
+        start_from: run to start from (fine-tuning): its best weights, its vocabulary and, without
+            RECIPE, its task, model settings and decoding settings.
+        baselines: for classify, pair and tag: also fit simple baselines on the same data (n-gram models;
+            for tag, the most frequent tag of each word, and a classifier of single tokens), and save
+            them in the run folder. Needs scikit-learn.
     """
     if resume and recipe is None and task is None and not data and out is not None:
         from unrolled.training.run_folder import begun_recipe, unnamed_settings
@@ -117,6 +123,6 @@ def print_baselines(run: Path) -> None:
             chosen = "" if fitted.c is None else f" · C {fitted.c:g}"
             print(
                 f"baseline {fitted.name} · valid {metric} {100 * fitted.score:.2f}{chosen} · "
-                f"{fitted.n_features:,} n-grams · {fitted.seconds:.1f} s",
+                f"{fitted.n_features:,} features · {fitted.seconds:.1f} s",
                 flush=True,
             )

@@ -40,11 +40,12 @@ def nearest(
     """List the most similar words and their cosine similarities.
 
     Args:
-        vectors: file of vectors, or folder written by `vectors train`.
-        words: words to find neighbors of.
+        vectors: file of vectors, or folder written by 'unrolled vectors train'.
+        words: words to find neighbors of; at least one.
         k: number of neighbors of each word.
-        max_words: search only the first MAX_WORDS words, in most files the most frequent ones.
-        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
+        max_words: search only the first MAX_WORDS words (usually the most frequent).
+        which: vectors to use from a folder written by 'unrolled vectors train': word vectors, context
+            vectors, or their sum; no effect on other files.
     """
     _need(words, 1, "nearest VECTORS WORD")
     loaded = _load(vectors, max_words, which)
@@ -72,18 +73,19 @@ def analogy(
 ) -> None:
     """Solve an analogy: A is to B as C is to …
 
-    `unrolled vectors analogy VECTORS man king woman` should answer queen.
+    Example: 'unrolled vectors analogy VECTORS man king woman' should print queen first.
 
     Args:
-        vectors: file of vectors, or folder written by `vectors train`.
+        vectors: file of vectors, or folder written by 'unrolled vectors train'.
         a: first word of the given pair.
         b: second word of the given pair.
         c: first word of the pair to complete.
         k: number of answers.
-        method: quantity to maximize: the cosine with b − a + c (add, 3CosAdd), or the product of the
-            cosines with b and c divided by the cosine with a (mul, 3CosMul).
-        max_words: search only the first MAX_WORDS words, in most files the most frequent ones.
-        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
+        method: how answers are ranked: by the cosine with B − A + C (add: 3CosAdd), or by cos(·, B)
+            cos(·, C) / cos(·, A), with cosines shifted to 0…1 (mul: 3CosMul).
+        max_words: search only the first MAX_WORDS words (usually the most frequent).
+        which: vectors to use from a folder written by 'unrolled vectors train': word vectors, context
+            vectors, or their sum; no effect on other files.
     """
     loaded = _load(vectors, max_words, which)
     answers = loaded.analogy(a, b, c, k, "3CosAdd" if method == "add" else "3CosMul")
@@ -95,10 +97,11 @@ def similarity(vectors: Path, first: str, second: str, /, *, which: Which = "sum
     """Print the cosine similarity of two words, from −1 to 1.
 
     Args:
-        vectors: file of vectors, or folder written by `vectors train`.
+        vectors: file of vectors, or folder written by 'unrolled vectors train'.
         first: first word.
         second: second word.
-        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
+        which: vectors to use from a folder written by 'unrolled vectors train': word vectors, context
+            vectors, or their sum; no effect on other files.
     """
     print(f"{_load(vectors, None, which).similarity(first, second):.4f}")
 
@@ -107,14 +110,14 @@ def similarity(vectors: Path, first: str, second: str, /, *, which: Which = "sum
 def ratio(folder: Path, first: str, second: str, /, *probes: str) -> None:
     """Compare two words by the ratio of their co-occurrence probabilities with other words.
 
-    `unrolled vectors ratio FOLDER ice steam solid gas water fashion` prints the table that motivates
-    GloVe: P(solid | ice) / P(solid | steam), and so on.
+    Example: 'unrolled vectors ratio FOLDER ice steam solid gas water fashion' prints the table of the
+    GloVe paper: P(solid | ice) / P(solid | steam), and so on.
 
     Args:
-        folder: folder written by `vectors train`.
+        folder: folder written by 'unrolled vectors train'.
         first: word in the numerator.
         second: word in the denominator.
-        probes: context words to compare the two words by.
+        probes: context words whose co-occurrence probabilities are compared; at least one.
     """
     _need(probes, 1, "ratio FOLDER ice steam solid gas water fashion")
     from unrolled.vectors.counting.ratios import render
@@ -136,12 +139,15 @@ def evaluate(
     """Evaluate vectors on word-similarity and analogy test sets.
 
     Args:
-        vectors: file of vectors, or folder written by `vectors train`.
-        sets: test files, or folders of them. Similarity sets have lines of two words and a score;
-            analogies have lines of four words, in sections headed ": name" or in one file per section.
-        max_words: use only the first MAX_WORDS words, in most files the most frequent ones.
-        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
-        record: file to append the scores to, as one line of JSON.
+        vectors: file of vectors, or folder written by 'unrolled vectors train'.
+        sets: test files, or folders of them; at least one. Similarity sets have two words and a score
+            per line. Analogy sets have four words per line; sections start with a line ': NAME', or are
+            separate files.
+        max_words: use only the first MAX_WORDS words (usually the most frequent).
+        which: vectors to use from a folder written by 'unrolled vectors train': word vectors, context
+            vectors, or their sum; no effect on other files.
+        record: file to append the scores to, as one line of JSON with the date and, if known, Unrolled's
+            git commit.
     """
     _need(sets, 1, "evaluate VECTORS SETS")
     if record is not None and (record.is_dir() or not record.parent.is_dir()):
@@ -174,14 +180,15 @@ def map_(
     word_list: WordList = None,
     which: Which = "sum",
 ) -> None:
-    """Plot words in two dimensions, with similar words close together.
+    """Plot words on the first two principal components of their vectors (PCA); needs matplotlib.
 
     Args:
-        vectors: file of vectors, or folder written by `vectors train`.
+        vectors: file of vectors, or folder written by 'unrolled vectors train'.
         picture: plot to write: FILE.png, FILE.svg or FILE.pdf.
-        words: words to plot.
+        words: words to plot; with those of --words, 2 to 500.
         word_list: text file with further words to plot, one per line.
-        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
+        which: vectors to use from a folder written by 'unrolled vectors train': word vectors, context
+            vectors, or their sum; no effect on other files.
     """
     from unrolled.inspect.word_map import draw_words
 
@@ -211,16 +218,18 @@ def convert(
     """Convert vectors to another format, all of them or those of selected words.
 
     Args:
-        vectors: file of vectors, or folder written by `vectors train`.
-        target: file to write; it is compressed if its name ends in .gz, .bz2 or .xz. For safetensors,
-            the fastest to load, vocabulary.tsv is written next to it.
-        to: format of TARGET; by default that of its extension: .txt for GloVe text, .vec for word2vec
-            text, .bin for word2vec binary, .safetensors for safetensors.
+        vectors: file of vectors, or folder written by 'unrolled vectors train'.
+        target: file to write. A text or word2vec binary file is compressed if its name ends in .gz, .bz2
+            or .xz. A .safetensors file loads fastest; its words are written to vocabulary.tsv next to
+            it.
+        to: format of TARGET; by default, chosen from its extension: .txt for GloVe text, .vec for
+            word2vec text, .bin for word2vec binary, .safetensors for safetensors.
         source: format of VECTORS, if it cannot be detected.
         word_list: text file with the words to keep, one per line.
-        max_words: keep only the first MAX_WORDS words, in most files the most frequent ones.
-        which: for folders of `vectors train`: word vectors, context vectors, or their sum.
-        force: replace TARGET.
+        max_words: keep only the first MAX_WORDS words (usually the most frequent).
+        which: vectors to use from a folder written by 'unrolled vectors train': word vectors, context
+            vectors, or their sum; no effect on other files.
+        force: replace TARGET (and, for safetensors, vocabulary.tsv next to it) if it exists.
     """
     from unrolled.vectors.formats.detect import (
         VOCABULARY_FILE,

@@ -61,41 +61,49 @@ def train(
     """Train word vectors on a text with GloVe.
 
     Args:
-        corpus: text files, folders and patterns; .gz, .bz2 and .xz files are decompressed; - is standard
-            input. On a cluster, also URLs of files, folders and patterns.
-        out: output folder; by default vectors/NAME, where NAME is that of the text.
+        corpus: text files, folders or glob patterns; at least one, or --counts. Compressed files (.gz,
+            .bz2, .xz) are read too; - is standard input. With --cluster, also URLs.
+        out: output folder; by default vectors/NAME, where NAME is the name of the first file or folder.
         size: number of dimensions of a vector.
         tokens: how text is split into words: at white space (space; "don't," is one word), or into words
             and punctuation marks (word; "don't," becomes do, n't and a comma).
         lowercase: convert the text to lower case.
-        tokenizer: tokenizer file of a run, to split text as that run does.
-        borders: boundary that context windows do not cross: the end of a line or of a document, or none.
-        documents: with --borders document, unit that counts as a document; by default a file.
-        separator: with --documents separator, the line between documents.
-        suffixes: suffixes of the files to read in folders, such as .txt; by default all files.
-        on_invalid: treatment of bytes that are invalid in the encoding: stop with an error (the default),
-            replace them by U+FFFD, or skip their line.
-        encoding: encoding of the text; UTF-8 by default.
-        min_count: minimum count of a word; rarer words are left out.
-        max_words: maximum size of the vocabulary; 0 for no limit.
+        tokenizer: tokenizer file of a run with text.kind word or space (RUN/tokenizer-….json), to split
+            text as that run does; instead of --tokens and --lowercase.
+        borders: where context windows stop: at the end of a line, at the end of a document, or nowhere
+            (none).
+        documents: with --borders document: what a document is; by default, each file.
+        separator: with --documents separator: line that separates documents, exactly as it is in the
+            text.
+        suffixes: suffix of the files to read in folders, such as .txt; repeat the option for several. By
+            default, all files are read.
+        on_invalid: treatment of bytes that are invalid in the encoding: stop with an error, replace them
+            by U+FFFD, or skip their line; by default error.
+        encoding: encoding of the text; by default UTF-8.
+        min_count: minimum number of occurrences of a word; rarer words are removed from the text before
+            counting.
+        max_words: maximum size of the vocabulary (the most frequent words); 0 for no limit.
         window: number of context words on each side.
         left_only: use only the words to the left as context.
-        weighting: weight of a context word at distance d: 1/d (harmonic) or 1 (flat).
-        x_max: co-occurrence count at which the weighting saturates.
-        alpha: exponent of the weighting below x_max.
+        weighting: how much a context word at distance d adds to the co-occurrence count: 1/d (harmonic)
+            or 1 (flat).
+        x_max: x_max in GloVe's loss weighting f(x) = min(1, (x / x_max)^alpha), where x is a
+            co-occurrence count.
+        alpha: exponent alpha in the loss weighting; see --x-max.
         rate: learning rate.
-        clip: bound of each gradient component, which is clipped to [-CLIP, CLIP].
+        clip: clip every gradient component to [-CLIP, CLIP].
         epochs: number of passes over the co-occurrence counts.
         seed: random seed.
-        memory: memory limit, e.g. 512MB; data beyond it are kept on disk. On a cluster, the limit of
-            one task on a worker.
-        threads: number of threads; 0 for all. The result does not depend on it.
-        save_every_n_seconds: minimum seconds between checkpoints (written at epoch ends); 0 saves every
-            epoch.
-        cluster: address of the Dask scheduler of a cluster on which to count.
-        counts: folder written by `vectors train` whose counts to reuse instead of CORPUS; all counting
-            settings are taken from there.
-        resume: resume the training in the output folder, or start it if there is none.
+        memory: memory limit, e.g. 512MB; data that exceed it are stored on disk. With --cluster, the
+            limit of one task on a worker.
+        threads: number of threads; 0 for all. The number does not change the result.
+        save_every_n_seconds: minimum time between checkpoints, in seconds; checkpoints are only written
+            at the end of an epoch (0: of every epoch).
+        cluster: address of a Dask scheduler: read and count the text on that cluster.
+        counts: folder written by 'unrolled vectors train': reuse its co-occurrence counts instead of
+            reading CORPUS. The options for reading and counting cannot be changed then, and --out is
+            required.
+        resume: resume the training in the output folder; start a new one if the folder has none.
         force: replace the vectors in the output folder.
     """
     given = dict(locals())  # before any other local variable is set
