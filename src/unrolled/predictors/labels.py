@@ -171,7 +171,8 @@ class LabelPredictor:
 
         A batch is any sequence but a string: a list, a NumPy array, a column of a table. A tuple is a
         batch of texts for a model of single texts; for others it is one input: the texts of a pair, the
-        tokens of a sentence. Each prediction is a tuple of labels if there may be several, and in tagging.
+        tokens of a sentence. Each prediction is a label, or a tuple of labels
+        if there may be several, and in tagging.
         """
         if len(texts) == 1 and self._is_batch(texts[0]):
             return [self._plain(prediction) for prediction in self.predict(texts[0])]
