@@ -139,6 +139,9 @@ def test_a_map_is_drawn_from_words_and_lists(run: Run, file: Path, tmp_path: Pat
     words.write_text("king\n\nqueen\n", encoding="utf-8")
     assert run("map", file, picture, "man", "--words", words) == [str(picture)]
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert run("map", file, picture, "man", "absent", "king", "gone") == [str(picture)]
+    assert run.notes == ["note: left out, as they have no vector: absent, gone"]
+    assert run.refused("map", file, picture, "man", "absent").startswith("no vector for 'absent'")
     assert run.refused("map", file, picture, "man") == (
         "too few words; usage: unrolled vectors map VECTORS PICTURE WORD WORD"
     )

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import unrolled
+from unrolled import cli
 from unrolled.errors import ConfigError, RunError
 from unrolled.ops import native
 from unrolled.predictors.load import load
@@ -305,3 +306,39 @@ def test_an_empty_source_is_counted_among_the_shortest() -> None:
     rows = [Row(("", "Nada."), 2), Row(("One.", "Uno."), 3)]
     evaluation = judge(TASKS["translate"], rows, ["", "Uno."])
     assert evaluation.by_length["1–9"].n_sentences == 2
+
+
+# What `unrolled predict` says on standard error
+
+
+def test_n_best_of_a_greedy_run_uses_beam_search(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    config = run / "config.toml"
+    text = config.read_text(encoding="utf-8")
+    assert 'method = "beam"' in text
+    config.write_text(text.replace('method = "beam"', 'method = "greedy"'), encoding="utf-8")
+    assert cli.main(["predict", str(run), "two birds", "--n-best", "4"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("\t") == 3
+    assert (
+        "unrolled: --n-best 4 uses beam search, beam size 4; the run decodes greedily"
+        in printed.err
+    )
+
+
+def test_unknown_words_of_one_text_are_named(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = Path(__file__).parent / "old_files"
+    texts = {"translate": "I see two xyzzy plugh", "classify": "the cat is xyzzy plugh"}
+    for name, text in texts.items():
+        run = files / name / "run"
+        assert cli.main(["predict", str(run), text]) == 0
+        sentence = "unrolled: 2 of 5 words are unknown to the model: xyzzy, plugh\n"
+        assert capsys.readouterr().err == sentence
+        lines = tmp_path / "lines.txt"
+        lines.write_text("xyzzy plugh\n", encoding="utf-8")
+        assert cli.main(["predict", str(run), "--input", str(lines)]) == 0
+        assert "unknown" not in capsys.readouterr().err

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from unrolled.cli.options import is_typed, shown_on, standard_input
 from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import quote
+from unrolled.quoting import listed, quote
 
 if TYPE_CHECKING:
     from unrolled.tasks.predictions import Prediction
+    from unrolled.text.tokenizer import Tokenizer
 
 LINES_AT_ONCE = 1000
 """Lines predicted before any is written: enough to fill batches of similar lengths."""
@@ -134,6 +135,30 @@ def warn_of_cuts(texts: list[str], predictions: list[Prediction]) -> None:
             print(
                 f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_truncated:,} tokens were "
                 "not read; raise --decoding.max_input_length to read more",
+                file=sys.stderr,
+            )
+
+
+def warn_of_unknown(texts: list[str], pieces: list[tuple[str, ...]], tokenizer: Tokenizer) -> None:
+    """Name on standard error the words of each text that a model reads as unknown.
+
+    Args:
+        texts: the inputs.
+        pieces: their tokens as the model read them, with or without the end of sentence.
+        tokenizer: of the inputs.
+    """
+    from unrolled.text.tokenizer import EOS_ID, UNK_ID
+
+    end, unknown_word = tokenizer.pieces([EOS_ID, UNK_ID])
+    for text, read in zip(texts, pieces, strict=True):
+        read = tuple(piece for piece in read if piece != end)
+        unknown = [place for place, piece in enumerate(read) if piece == unknown_word]
+        words = tokenizer.split(text)
+        if unknown and len(words) >= len(read):
+            named = listed([words[place] for place in unknown], most=10)
+            are = "word is" if len(unknown) == 1 else "words are"
+            print(
+                f"unrolled: {len(unknown)} of {len(read)} {are} unknown to the model: {named}",
                 file=sys.stderr,
             )
 

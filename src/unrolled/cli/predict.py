@@ -21,6 +21,7 @@ from unrolled.cli.options import (
     Overrides,
     Precision,
     decoding_from_options,
+    is_typed,
     shown_on,
 )
 from unrolled.errors import ConfigError, DataError
@@ -141,6 +142,9 @@ def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:
         inputs = [fields_of(line, predictor) for line in texts]
         predictions = predictor.predict(inputs)
         warn_of_unread(texts, predictions, predictor)
+        if _is_single(arguments) and not predictor.task.by_token and predictor.n_texts == 1:
+            pieces = [prediction.pieces[0] for prediction in predictions]
+            lines.warn_of_unknown(texts, pieces, predictor.tokenizers["text"])
         if arguments.words != "none":
             print_words(predictor, inputs, arguments.words)
         return [one_line(prediction, predictor, scores) for prediction in predictions]
@@ -155,13 +159,22 @@ def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
     if arguments.second is not None or arguments.words != "none":
         raise ConfigError(f"{arguments.run} does not output labels; give one sentence, in quotes")
     n_best, overrides = arguments.n_best, arguments.overrides
-    method = dict(overrides).get("decoding.method", predictor.recipe.decoding.method)
-    if method == "greedy" and n_best is not None and n_best > 1:
-        raise ConfigError(
-            f"--n-best {n_best}: decoding.method is greedy, which gives one answer; add "
-            "--decoding.method beam"
-        )
-    added = [("decoding.n_best", str(n_best))] if n_best is not None else []
+    added = [] if n_best is None else [("decoding.n_best", str(n_best))]
+    method = dict(overrides).get("decoding.method")
+    if n_best is not None and n_best > 1 and "greedy" in (method, predictor.recipe.decoding.method):
+        if method == "greedy":
+            raise ConfigError(
+                f"--n-best {n_best}: decoding.method is greedy, which gives one answer; add "
+                "--decoding.method beam"
+            )
+        if method is None:
+            beam_size = max(n_best, predictor.recipe.decoding.beam_size)
+            added += [("decoding.method", "beam"), ("decoding.beam_size", str(beam_size))]
+            print(
+                f"unrolled: --n-best {n_best} uses beam search, beam size {beam_size}; the run decodes "
+                "greedily by default",
+                file=sys.stderr,
+            )
     decoding = decoding_from_options(predictor.recipe.decoding, [*overrides, *added])
     if arguments.attention is not None and arguments.text is not None:
         from unrolled.inspect.attention import draw_attention
@@ -174,12 +187,20 @@ def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
     def answer(texts: list[str]) -> list[str]:
         predictions = predictor.predict(texts, decoding)
         lines.warn_of_cuts(texts, predictions)
+        if _is_single(arguments) and getattr(predictor.recipe.model, "copying", "none") == "none":
+            pieces = [prediction.source_pieces for prediction in predictions]
+            lines.warn_of_unknown(texts, pieces, predictor.tokenizers["source"])
         return [
             lines.one_line(prediction, decoding.n_best, arguments.scores)
             for prediction in predictions
         ]
 
     lines.run(answer, arguments.text, arguments.input_file, arguments.output_file)
+
+
+def _is_single(arguments: _Arguments) -> bool:
+    """Whether texts are given one by one, by somebody who reads what is printed."""
+    return arguments.text is not None or (arguments.input_file is None and is_typed())
 
 
 def _predict_running_text(predictor: LanguagePredictor, arguments: _Arguments) -> None:

@@ -18,7 +18,7 @@ from unrolled.cli.app import vectors as app
 from unrolled.cli.options import shown_on
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import escape_breaks, one_message
+from unrolled.quoting import escape_breaks, listed, one_message
 
 if TYPE_CHECKING:
     from unrolled.vectors.word_vectors import Neighbour, WordVectors
@@ -195,6 +195,11 @@ def map_(
     asked = [*words, *(read_word_list(word_list) if word_list is not None else ())]
     _need(asked, 2, "map VECTORS PICTURE WORD WORD")
     loaded = _load(vectors, None, which)
+    known = [word for word in asked if word in loaded]
+    if len(known) >= 2 and len(known) < len(asked):
+        missing = [word for word in asked if word not in loaded]
+        _print_notes([f"left out, as they have no vector: {listed(missing, most=20)}"])
+        asked = known
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         draw_words(loaded, asked, picture)
