@@ -37,12 +37,12 @@ def data(
     models cannot be described.
 
     Args:
-        files: one TSV, CSV or JSONL file, parallel text files, or a CoNLL file (.conll, .conllu, .iob,
-            .bio, …) with one token per line, plain or compressed (.gz, .bz2, .xz); or a recipe (.toml),
-            to describe the data named in it. At least one.
-        task: task the data are meant for: translate, classify, pair or tag. By default, it is inferred
-            from the file: tag for a CoNLL file; classify or pair for a file with one or two columns of
-            text and a last column named label, class, sentiment or the like; otherwise translate.
+        files: required: one TSV, CSV or JSONL file, parallel text files, or a CoNLL file (.conll,
+            .conllu, .iob, .bio, …) with one token per line, plain or compressed (.gz, .bz2, .xz); or a
+            recipe (.toml), to describe the data named in it.
+        task: task the data are meant for: translate, classify, pair or tag. By default, inferred: tag
+            for a CoNLL file or a last column named tags; classify or pair for one or two text columns and
+            a last one named label, class, sentiment or the like; otherwise translate.
         valid: validation data, in the same formats; by default, a part held out from FILES.
         test: test data; by default, another part held out from FILES.
         columns: columns to read, by name, in this order: texts, then the label (for translate: source,

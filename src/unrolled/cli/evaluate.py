@@ -58,10 +58,10 @@ def evaluate(
             git commit.
         precision: for translate and language models: precision of the recurrent weights; bfloat16 and
             int8 can be faster but are less accurate, and need the native kernels (see 'unrolled
-            doctor'). With them, a language model reads the text one token at a time.
+            doctor'). With either, a language model reads text one token at a time.
         cache: for language models: size of a continuous cache (Grave et al. 2017). The model's
-            distribution is mixed with one over the words that followed the last CACHE hidden states, by
-            similarity of the states; 0 for no cache.
+            distribution is mixed with one over the words after the last CACHE hidden states, by
+            similarity to the current state; 0 for no cache.
         cache_theta: θ of the cache, at least 0: how strongly similar states are preferred (with 0, all
             states count equally); 0.3 by default.
         cache_weight: weight λ of the cache in the mixture, at least 0 and less than 1; 0.1 by default.
@@ -70,7 +70,7 @@ def evaluate(
         words: for classify and pair: attribution method. The report shows how much each word contributed
             to the worst mistakes.
         out: for classify, pair and tag: folder for report.html and predictions.jsonl; by default
-            evaluation-NAME in the run folder, where NAME is that of the data file, or test or valid.
+            evaluation-NAME in the run folder; NAME is the split or the data file's name up to a dot.
     """
     from unrolled.predictors.load import load
     from unrolled.predictors.results_file import record as append_record

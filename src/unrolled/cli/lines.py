@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from unrolled.cli.options import is_typed, shown_on, standard_input
 from unrolled.errors import ConfigError, DataError
@@ -16,7 +16,6 @@ from unrolled.quoting import listed, quote
 
 if TYPE_CHECKING:
     from unrolled.tasks.predictions import Prediction
-    from unrolled.text.tokenizer import Tokenizer
 
 LINES_AT_ONCE = 1000
 """Lines predicted before any is written: enough to fill batches of similar lengths."""
@@ -139,16 +138,19 @@ def warn_of_cuts(texts: list[str], predictions: list[Prediction]) -> None:
             )
 
 
-def warn_of_unknown(texts: list[str], pieces: list[tuple[str, ...]], tokenizer: Tokenizer) -> None:
+def warn_of_unknown(texts: list[str], pieces: list[tuple[str, ...]], tokenizer: Any) -> None:
     """Name on standard error the words of each text that a model reads as unknown.
 
     Args:
         texts: the inputs.
         pieces: their tokens as the model read them, with or without the end of sentence.
-        tokenizer: of the inputs.
+        tokenizer: of the inputs; nothing is said of the words of another class, as a task of your own
+            may have.
     """
-    from unrolled.text.tokenizer import EOS_ID, UNK_ID
+    from unrolled.text.tokenizer import EOS_ID, UNK_ID, Tokenizer
 
+    if not isinstance(tokenizer, Tokenizer):
+        return
     end, unknown_word = tokenizer.pieces([EOS_ID, UNK_ID])
     for text, read in zip(texts, pieces, strict=True):
         read = tuple(piece for piece in read if piece != end)

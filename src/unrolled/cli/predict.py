@@ -57,7 +57,7 @@ def predict(
     """Run a trained model on one sentence, a file, or standard input.
 
     If neither TEXT nor --input is given, standard input is read. One line is printed per input line, in
-    the same order; an empty line for an empty line. In files and standard input, the two texts of a pair
+    the same order (empty for an empty line). In files and standard input, the two texts of a pair
     are separated by a tab.
 
     Output by task: translate, the translation; classify and pair, the label, a tab and its probability;
@@ -68,7 +68,7 @@ def predict(
         text: sentence to run the model on, in quotes.
         second: second text, for task pair, in quotes.
         input_file: text file with one sentence per line; for tag, also a CoNLL file (.conll, .conllu,
-            .iob, .bio, …) with one token per line, to which the tags are added as a column.
+            .iob, .bio, …) with one token per line, output with the tags as an added column.
         output_file: file to write; standard output by default.
         n_best: for translate: number of translations per sentence, best first, separated by tabs; by
             default decoding.n_best of the run.
@@ -144,7 +144,7 @@ def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:
         warn_of_unread(texts, predictions, predictor)
         if _is_single(arguments) and not predictor.task.by_token and predictor.n_texts == 1:
             pieces = [prediction.pieces[0] for prediction in predictions]
-            lines.warn_of_unknown(texts, pieces, predictor.tokenizers["text"])
+            lines.warn_of_unknown(texts, pieces, predictor.tokenizers.get("text"))
         if arguments.words != "none":
             print_words(predictor, inputs, arguments.words)
         return [one_line(prediction, predictor, scores) for prediction in predictions]
@@ -189,7 +189,7 @@ def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
         lines.warn_of_cuts(texts, predictions)
         if _is_single(arguments) and getattr(predictor.recipe.model, "copying", "none") == "none":
             pieces = [prediction.source_pieces for prediction in predictions]
-            lines.warn_of_unknown(texts, pieces, predictor.tokenizers["source"])
+            lines.warn_of_unknown(texts, pieces, predictor.tokenizers.get("source"))
         return [
             lines.one_line(prediction, decoding.n_best, arguments.scores)
             for prediction in predictions

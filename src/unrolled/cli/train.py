@@ -54,16 +54,16 @@ def train(
             (.gz, .bz2, .xz); for tag, also a CoNLL file (.conll, .conllu, .iob, .bio, …) with one token
             per line; for a language model, text files, folders and glob patterns.
         valid: validation data, for early stopping. By default, up to 5 % of --data is held out so that
-            no text occurs in both parts; for a language model, 5 % at the end of the text, or 5 % of the
+            no text occurs in both parts; for a language model, 5 % near the text's end, or 5 % of the
             files if there are at least 20 and each is a document.
         test: test data, for the final scores; by default, another part is held out in the same way.
         columns: columns to read, by name, in this order: texts, then the label (for translate: source,
             target). Columns of a CoNLL file are given by number: 1 is the first, -1 the last.
         seed: random seed; by default that of the recipe, or 1.
         out: folder to create for the run; by default runs/NAME, where NAME is the name of the recipe or
-            data file without its extension.
-        resume: resume the run in the folder from its last checkpoint, with the same result as without
-            the interruption; start a new run if the folder has none. To resume, --resume --out FOLDER is
+            data file up to its first dot.
+        resume: resume the run in the folder from its last checkpoint, as if it had never stopped; if
+            there is no run in the folder, start a new one. To resume, --resume --out FOLDER is
             enough: the settings are read from the folder.
         force: replace the existing run in the folder. A folder that contains other files is never
             replaced.

@@ -185,7 +185,7 @@ def map_(
     Args:
         vectors: file of vectors, or folder written by 'unrolled vectors train'.
         picture: plot to write: FILE.png, FILE.svg or FILE.pdf.
-        words: words to plot; with those of --words, 2 to 500.
+        words: words to plot, 2 to 500 including --words.
         word_list: text file with further words to plot, one per line.
         which: vectors to use from a folder written by 'unrolled vectors train': word vectors, context
             vectors, or their sum; no effect on other files.
@@ -220,7 +220,7 @@ def convert(
     which: Which = "sum",
     force: bool = False,
 ) -> None:
-    """Convert vectors to another format, all of them or those of selected words.
+    """Convert vectors, all or those of selected words, to another format.
 
     Args:
         vectors: file of vectors, or folder written by 'unrolled vectors train'.

@@ -63,7 +63,7 @@ def train(
     Args:
         corpus: text files, folders or glob patterns; at least one, or --counts. Compressed files (.gz,
             .bz2, .xz) are read too; - is standard input. With --cluster, also URLs.
-        out: output folder; by default vectors/NAME, where NAME is the name of the first file or folder.
+        out: output folder; by default vectors/NAME, the name of the first file or folder up to a dot.
         size: number of dimensions of a vector.
         tokens: how text is split into words: at white space (space; "don't," is one word), or into words
             and punctuation marks (word; "don't," becomes do, n't and a comma).
@@ -97,8 +97,8 @@ def train(
         memory: memory limit, e.g. 512MB; data that exceed it are stored on disk. With --cluster, the
             limit of one task on a worker.
         threads: number of threads; 0 for all. The number does not change the result.
-        save_every_n_seconds: minimum time between checkpoints, in seconds; checkpoints are only written
-            at the end of an epoch (0: of every epoch).
+        save_every_n_seconds: minimum time between checkpoints, in seconds; they are only written when an
+            epoch ends (with 0, after every epoch).
         cluster: address of a Dask scheduler: read and count the text on that cluster.
         counts: folder written by 'unrolled vectors train': reuse its co-occurrence counts instead of
             reading CORPUS. The options for reading and counting cannot be changed then, and --out is
