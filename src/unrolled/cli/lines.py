@@ -144,8 +144,7 @@ def warn_of_unknown(texts: list[str], pieces: list[tuple[str, ...]], tokenizer: 
     Args:
         texts: the inputs.
         pieces: their tokens as the model read them, with or without the end of sentence.
-        tokenizer: of the inputs; nothing is said of the words of another class, as a task of your own
-            may have.
+        tokenizer: of the inputs; one of another class, as your own task may have, is skipped.
     """
     from unrolled.text.tokenizer import EOS_ID, UNK_ID, Tokenizer
 
@@ -158,9 +157,9 @@ def warn_of_unknown(texts: list[str], pieces: list[tuple[str, ...]], tokenizer: 
         words = tokenizer.split(text)
         if unknown and len(words) >= len(read):
             named = listed([words[place] for place in unknown], most=10)
-            are = "word is" if len(unknown) == 1 else "words are"
+            words_are = f"word{'s' * (len(read) > 1)} {'is' if len(unknown) == 1 else 'are'}"
             print(
-                f"unrolled: {len(unknown)} of {len(read)} {are} unknown to the model: {named}",
+                f"unrolled: {len(unknown)} of {len(read)} {words_are} unknown to the model: {named}",
                 file=sys.stderr,
             )
 

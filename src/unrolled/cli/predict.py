@@ -160,21 +160,24 @@ def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
         raise ConfigError(f"{arguments.run} does not output labels; give one sentence, in quotes")
     n_best, overrides = arguments.n_best, arguments.overrides
     added = [] if n_best is None else [("decoding.n_best", str(n_best))]
-    method = dict(overrides).get("decoding.method")
-    if n_best is not None and n_best > 1 and "greedy" in (method, predictor.recipe.decoding.method):
-        if method == "greedy":
+    changed, usual = dict(overrides), predictor.recipe.decoding
+    if (
+        n_best is not None
+        and n_best > 1
+        and changed.get("decoding.method", usual.method) == "greedy"
+    ):
+        if "decoding.method" in changed:
             raise ConfigError(
                 f"--n-best {n_best}: decoding.method is greedy, which gives one answer; add "
                 "--decoding.method beam"
             )
-        if method is None:
-            beam_size = max(n_best, predictor.recipe.decoding.beam_size)
-            added += [("decoding.method", "beam"), ("decoding.beam_size", str(beam_size))]
-            print(
-                f"unrolled: --n-best {n_best} uses beam search, beam size {beam_size}; the run decodes "
-                "greedily by default",
-                file=sys.stderr,
-            )
+        beam_size = changed.get("decoding.beam_size") or str(max(n_best, usual.beam_size))
+        added += [("decoding.method", "beam"), ("decoding.beam_size", beam_size)]
+        print(
+            f"unrolled: --n-best {n_best} uses beam search, beam size {beam_size}; the run decodes "
+            "greedily by default",
+            file=sys.stderr,
+        )
     decoding = decoding_from_options(predictor.recipe.decoding, [*overrides, *added])
     if arguments.attention is not None and arguments.text is not None:
         from unrolled.inspect.attention import draw_attention
