@@ -28,6 +28,7 @@ ORDER = (
     "config",
     "kernels",
     "text",
+    "sql",
     "samples",
     "ops",
     "nn",
