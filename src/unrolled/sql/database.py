@@ -47,7 +47,6 @@ FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 """Functions that a query may call: they read only their arguments, and their results are small."""
 
 
-
 @dataclass(frozen=True)
 class Result:
     """The result of a query.

@@ -1,0 +1,94 @@
+"""Queries as sequences of tokens for a decoder, and back.
+
+A target begins with FROM, so that the tables are known before a column is named. It has one token for a
+table and one for a qualified column; text values are written word by word, so that their words can be
+copied. A table has a number only where a query needs it twice in one place:
+
+    SELECT c.name FROM city AS c WHERE c.population = (SELECT MAX(d.population) FROM city AS d)
+    FROM city SELECT city.name WHERE city.population = ( FROM city SELECT MAX ( city.population ) )
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from unrolled.sql.names import with_names, with_placeholders
+from unrolled.sql.parsing import library, parse_select
+from unrolled.sql.schema import Schema
+from unrolled.sql.tokens import Token, read_tokens, text_of
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+
+def to_tokens(query: str | exp.Query, schema: Schema, dialect: str = "sqlite") -> list[Token]:
+    """The tokens of a query.
+
+    Args:
+        query: the query, or its tree.
+        schema: schema of its database.
+        dialect: the dialect of sqlglot it is written in; see `parse_select`.
+
+    Raises:
+        QueryError: it is not one SELECT, or names what does not exist.
+    """
+    tree = parse_select(query, dialect) if isinstance(query, str) else query.copy()
+    renamed = with_placeholders(_with_plain_joins(tree), schema)
+    return list(read_tokens(_from_first(renamed)))
+
+
+def to_tree(tokens: Sequence[Token], schema: Schema) -> exp.Query:
+    """The query that tokens stand for, with every column qualified.
+
+    A table without a number keeps its name; others are called `<name>_2` and so on.
+
+    Raises:
+        QueryError: the tokens are not a query, or name what is not in scope.
+    """
+    return with_names(_with_plain_joins(parse_select(text_of(tokens))), schema)
+
+
+def to_sql(tokens: Sequence[Token], schema: Schema) -> str:
+    """The query that tokens stand for, in SQLite's dialect; see `to_tree`."""
+    return to_tree(tokens, schema).sql(dialect="sqlite")
+
+
+def _with_plain_joins(tree: exp.Query) -> exp.Query:
+    """Write joins as those of the SELECT, and CROSS JOIN, which joins as a comma does, as a comma."""
+    kinds = library().exp
+    for select in list(tree.find_all(kinds.Select)):
+        joins: list[exp.Join] = []
+        from_ = select.args.get("from_")
+        nodes = [] if from_ is None else [from_.this]
+        nodes += [join.this for join in select.args.get("joins") or ()]
+        for index, node in enumerate(nodes):
+            if index:
+                joins.append(select.args["joins"][index - 1])
+            joins += node.args.pop("joins", None) or ()
+        for join in joins:
+            if join.kind == "CROSS" and not join.args.get("on"):
+                join.set("kind", None)
+        select.set("joins", joins or None)
+    return tree
+
+
+def _from_first(tree: exp.Query) -> str:
+    """The text of a tree, with FROM before SELECT."""
+    return str(_generator().generate(tree))
+
+
+def _generator() -> Any:
+    from sqlglot.dialects.sqlite import SQLite
+
+    class FromFirst(SQLite.Generator):  # type: ignore[misc, valid-type]
+        """Write FROM and its joins before SELECT, as DuckDB allows and as sqlglot reads."""
+
+        def select_sql(self, expression: Any) -> str:
+            rest = expression.copy()
+            parts = [rest.args.pop("from_", None), *(rest.args.pop("joins", None) or ())]
+            before = "".join(self.sql(part) for part in parts if part is not None).strip()
+            after = super().select_sql(rest).strip()
+            return f"{before} {after}" if before else after
+
+    return FromFirst(dialect="sqlite", comments=False, normalize_functions="upper")
