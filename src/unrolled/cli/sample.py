@@ -75,3 +75,21 @@ def tagging(folder: Path, /, *, n: int = 2000, seed: int = 1) -> None:
 
     write(folder, generate(n, n // 8, n // 4, seed))
     print(f"{folder}: train.conll, valid.conll, test.conll")
+
+
+@sample.command
+def shop(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
+    """Generate two SQLite databases, and questions about them with the SQL queries that answer them.
+
+    The questions of train, valid and test are about a shop. Those of shapes are too, but combine parts of
+    queries as no training query does; those of library are about the other database.
+
+    Args:
+        folder: output folder; created if missing.
+        n: number of training questions; each other part has 1/8 as many.
+        seed: random seed.
+    """
+    from unrolled.samples.shop.generator import PARTS, generate, write
+
+    write(folder, generate(n, seed))
+    print(f"{folder}: {', '.join(f'{part}.tsv' for part in PARTS)}, shop.sqlite, library.sqlite")

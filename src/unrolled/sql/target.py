@@ -11,6 +11,7 @@ copied. A table has a number only where a query needs it twice in one place:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from unrolled.sql.names import with_names, with_placeholders
@@ -51,7 +52,7 @@ def to_tree(tokens: Sequence[Token], schema: Schema) -> exp.Query:
 
 def to_sql(tokens: Sequence[Token], schema: Schema) -> str:
     """The query that tokens stand for, in SQLite's dialect; see `to_tree`."""
-    return to_tree(tokens, schema).sql(dialect="sqlite")
+    return render(to_tree(tokens, schema))
 
 
 def _with_plain_joins(tree: exp.Query) -> exp.Query:
@@ -73,15 +74,33 @@ def _with_plain_joins(tree: exp.Query) -> exp.Query:
     return tree
 
 
+def render(tree: exp.Query) -> str:
+    """The text of a tree in SQLite's dialect."""
+    return str(_generators()[0].generate(tree))
+
+
 def _from_first(tree: exp.Query) -> str:
     """The text of a tree, with FROM before SELECT."""
-    return str(_generator().generate(tree))
+    return str(_generators()[1].generate(tree))
 
 
-def _generator() -> Any:
+@cache
+def _generators() -> tuple[Any, Any]:
     from sqlglot.dialects.sqlite import SQLite
 
-    class FromFirst(SQLite.Generator):  # type: ignore[misc, valid-type]
+    kinds = library().exp
+
+    class Plain(SQLite.Generator):  # type: ignore[misc, valid-type]
+        """Write NOT where people do: `x NOT IN (…)`."""
+
+        def not_sql(self, expression: Any) -> str:
+            inner = expression.this
+            if isinstance(inner, (kinds.In, kinds.Between)):
+                before = self.sql(inner, "this")
+                return f"{before} NOT {self.sql(inner)[len(before) + 1 :]}"
+            return str(super().not_sql(expression))
+
+    class FromFirst(Plain):
         """Write FROM and its joins before SELECT, as DuckDB allows and as sqlglot reads."""
 
         def select_sql(self, expression: Any) -> str:
@@ -91,4 +110,5 @@ def _generator() -> Any:
             after = super().select_sql(rest).strip()
             return f"{before} {after}" if before else after
 
-    return FromFirst(dialect="sqlite", comments=False, normalize_functions="upper")
+    options = {"dialect": "sqlite", "comments": False, "normalize_functions": "upper"}
+    return Plain(**options), FromFirst(**options)

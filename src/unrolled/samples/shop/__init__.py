@@ -1,0 +1,1 @@
+"""Generated questions about two small databases, and the queries that answer them."""
