@@ -75,8 +75,6 @@ class Progress:
         n_without_improvement: number of scheduled evaluations since then.
         improved_step: step of that evaluation.
         n_reductions: number of reductions of the learning rate by the plateau schedule.
-        preparing_seconds: part of `seconds` before the first update of each session; 0 in checkpoints of
-            older versions, whose `seconds` do not include it.
     """
 
     step: int = 0
@@ -98,7 +96,6 @@ class Progress:
     n_without_improvement: int = 0
     improved_step: int = 0
     n_reductions: int = 0
-    preparing_seconds: float = 0.0
 
     @property
     def last_epoch(self) -> int:
@@ -118,17 +115,13 @@ class Progress:
         for name, value in mapping.items():
             if name not in known or not _is_right(value, str(known[name])):
                 raise ValueError(f"'{str(name)[:40]}' is unknown or has a wrong value")
-        if missing := known.keys() - mapping.keys() - _ADDED:
+        if missing := known.keys() - mapping.keys() - {"metrics_sha256", "improved_step"}:
             raise ValueError(f"'{min(missing)}' is missing")
-        times = ("seconds", "update_seconds", "preparing_seconds")
-        if not all(0 <= mapping.get(name, 0.0) < _MOST for name in times):
+        if not all(0 <= mapping[name] < _MOST for name in ("seconds", "update_seconds")):
             raise ValueError("a time is below 0, or too large")
         best = mapping["best"]
         return cls(**{**mapping, "best": None if best is None else _best(best)})
 
-
-_ADDED = {"metrics_sha256", "improved_step", "preparing_seconds"}
-"""Fields that older versions lack."""
 
 _MOST = 1 << 53
 """Upper limit of counts in a training."""

@@ -224,7 +224,7 @@ def _when_it_ends(trainer: Trainer) -> str:
 
 def _when_too_late(trainer: Trainer) -> str | None:
     """A note if preparing the data took longer than the whole run may take."""
-    limit, seconds = trainer.config.max_minutes * 60, trainer.progress.preparing_seconds
+    limit, seconds = trainer.config.max_minutes * 60, trainer.preparing_seconds
     if not 0 < limit <= seconds or trainer.progress.step:
         return None
     return (

@@ -61,7 +61,7 @@ class Trainer:
         began: float | None = None,
     ) -> None:
         self._began = time.perf_counter() if began is None else began
-        self.ending = Ending()
+        self.preparing_seconds, self.ending = 0.0, Ending()
         self.recipe, self.task, self.loader, self.folder = recipe, task, loader, folder
         self.config = recipe.training
         self.device = choose_device(self.config)
@@ -141,7 +141,7 @@ class Trainer:
 
     def end_preparation(self) -> None:
         """Count the time so far in this session as preparation, in which nothing is learned."""
-        self.progress.preparing_seconds += time.perf_counter() - self._began
+        self.preparing_seconds = time.perf_counter() - self._began
 
     def started(self) -> Started:
         """The event that describes data, vocabularies and model."""
@@ -166,7 +166,7 @@ class Trainer:
     def limits(self) -> dict[str, tuple[float, float]]:
         """For each limit that is set: the share of it that is used, and the seconds left."""
         config, progress, seconds = self.config, self.progress, self.seconds
-        trained = max(0.0, seconds - progress.preparing_seconds)
+        trained = max(0.0, seconds - self.preparing_seconds)
         shares = {}
         if config.max_steps:
             shares["max_steps"] = progress.step / config.max_steps
@@ -179,7 +179,7 @@ class Trainer:
         }
         if config.max_minutes:
             limit = config.max_minutes * 60
-            most = self.ending.most_seconds_trained(limit, progress.preparing_seconds)
+            most = self.ending.most_seconds_trained(limit, self.preparing_seconds)
             share = trained / most if most > 0 else 1.0
             limits["max_minutes"] = share, max(0.0, limit - seconds)
         return limits
