@@ -32,12 +32,14 @@ class Work:
         unit: what is counted, e.g. "rows".
         done: how many are done.
         total: how many there are; None if that is not known.
+        is_over: whether this is the last report of the stage.
     """
 
     stage: str
     unit: str = ""
     done: int = 0
     total: int | None = None
+    is_over: bool = False
 
 
 _READER: ContextVar[Callable[[Work], None] | None] = ContextVar("reader of progress", default=None)
@@ -91,19 +93,21 @@ def _reporting(
     reader(work)
     done, n_values, next_look, stride = 0, 0, 1, 1
     looked = time.monotonic()
-    for value in values:
-        yield value
-        done += 1 if size is None else size(value)
-        n_values += 1
-        if n_values < next_look:
-            continue
-        # The clock is read about every tenth of a second, however long a value takes.
-        seconds = time.monotonic() - looked
-        if seconds >= _SECONDS_BETWEEN:
-            reader(Work(work.stage, work.unit, done, work.total))
-            looked += seconds
-            stride = max(1, stride // 2)
-        elif seconds < _SECONDS_BETWEEN / 4:
-            stride = min(2 * stride, 1 << 16)
-        next_look = n_values + stride
-    reader(Work(work.stage, work.unit, done, work.total))
+    try:
+        for value in values:
+            yield value
+            done += 1 if size is None else size(value)
+            n_values += 1
+            if n_values < next_look:
+                continue
+            # The clock is read about every tenth of a second, however long a value takes.
+            seconds = time.monotonic() - looked
+            if seconds >= _SECONDS_BETWEEN:
+                reader(Work(work.stage, work.unit, done, work.total))
+                looked += seconds
+                stride = max(1, stride // 2)
+            elif seconds < _SECONDS_BETWEEN / 4:
+                stride = min(2 * stride, 1 << 16)
+            next_look = n_values + stride
+    finally:
+        reader(Work(work.stage, work.unit, done, work.total, is_over=True))

@@ -14,29 +14,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol, TypeVar
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.text import Text
+from rich.console import Console, RenderableType
 
 from unrolled.cli.screen import (
     command_for,
     default_console,
-    duration,
-    fitting,
     is_living,
     key_values,
     print_command,
-    shown,
 )
-from unrolled.quoting import brief
-from unrolled.reporting import Work, reported_to
+from unrolled.cli.work import LOG_EVERY_N_SECONDS, Stopped, reported
+from unrolled.reporting import Work
 from unrolled.training.config import TrainingConfig
 from unrolled.training.events import Event
 
 AnyEvent = TypeVar("AnyEvent", contravariant=True)
-
-FIRST_LOG_AFTER, LOG_EVERY_N_SECONDS = 3.0, 10.0
-"""Seconds before the first line of a log about a stage, and between two lines about passing events."""
 
 _HANDLED = (signal.SIGINT, signal.SIGTERM)
 
@@ -105,7 +97,7 @@ def follow(
     """Show events; at a terminal, below the lines that stay, a part that is updated in place.
 
     After the first Ctrl-C or SIGTERM, the current step is finished and saved, and the last line says how
-    to resume; a second one does not wait. Before the first event, nothing needs to be saved, and the
+    to resume; a second one does not wait. Before the first event there is nothing to save, so that the
     first one ends the operation at once.
 
     Args:
@@ -126,7 +118,7 @@ def follow(
         with ExitStack() as stack:
             work = stack.enter_context(reported(console, lambda: view.living(console), stopped))
             stack.enter_context(closing(events))
-            stack.enter_context(deferred_signals(stopped))
+            stack.enter_context(deferred_signals(stopped, lambda: work.may_end))
             for event in events:
                 work.current, work.may_end = None, False
                 if stopped.by is not None:
@@ -152,124 +144,15 @@ def follow(
         raise
 
 
-class Reports:
-    """Shows how far a stage of an operation has come, as `reporting` tells.
-
-    Args:
-        console: where lines of a log are printed.
-        stopped: the signal that came, if any.
-
-    Attributes:
-        current: the current stage; None between stages.
-        may_end: whether a signal ends the operation at the next report, as there is nothing to save.
-    """
-
-    def __init__(self, console: Console, stopped: Stopped) -> None:
-        self.current: Work | None = None
-        self.may_end = True
-        self._console, self._stopped = console, stopped
-        self._began = self._stage_began = time.monotonic()
-        self._next_log = self._began + FIRST_LOG_AFTER
-
-    def take(self, work: Work) -> None:
-        """Take a report.
-
-        Raises:
-            KeyboardInterrupt: a signal came, and there is nothing to finish and save.
-        """
-        if self.may_end and self._stopped.by is not None:
-            raise KeyboardInterrupt
-        now = time.monotonic()
-        if self.current is None or self.current.stage != work.stage:
-            self._stage_began = now
-        self.current = work
-        is_long = self.may_end or now - self._stage_began >= FIRST_LOG_AFTER
-        if not is_living(self._console) and now >= self._next_log and is_long:
-            self._next_log = now + LOG_EVERY_N_SECONDS
-            print_command(self._console, self._log(work, now - self._began))
-
-    def _log(self, work: Work, seconds: float) -> str:
-        values = {"stage": work.stage, "done": work.done, "total": work.total, "unit": work.unit}
-        is_counted = bool(work.unit)
-        return key_values(
-            "working",
-            {
-                **{name: value for name, value in values.items() if is_counted or name == "stage"},
-                "seconds": round(seconds),
-            },
-        )
-
-    def line(self, console: Console) -> Text:
-        """The stage, how far it has come, and its time if that is long."""
-        if self.current is None:
-            return Text("")
-        seconds = time.monotonic() - self._stage_began
-        parts = [_stage(self.current), *([duration(seconds)] if seconds >= FIRST_LOG_AFTER else [])]
-        if self._stopped.by is not None:
-            parts.append("stopping after it; Ctrl-C stops at once")
-        line = shown(fitting(parts, console.width), console)
-        return Text(line, overflow="ellipsis", no_wrap=True, style="dim")
-
-
-def _stage(work: Work) -> str:
-    """A stage in words.
-
-    >>> _stage(Work("reading a.tsv", "rows", 340000)), _stage(Work("encoding", "rows", 45, 100))
-    ('reading a.tsv: 340,000 rows', 'encoding: 45%')
-    >>> _stage(Work("reading play.txt.gz", "bytes", 120_500_000)), _stage(Work("splitting"))
-    ('reading play.txt.gz: 120 MB', 'splitting…')
-    """
-    stage = brief(work.stage)
-    if not work.unit:
-        return f"{stage}…"
-    if work.total:
-        return f"{stage}: {min(1.0, work.done / work.total):.0%}"
-    if work.unit == "bytes":
-        return f"{stage}: {work.done / 1e6:,.0f} MB"
-    return f"{stage}: {work.done:,} {work.unit}"
-
-
 @contextmanager
-def reported(
-    console: Console,
-    living: Callable[[], RenderableType] | None = None,
-    stopped: Stopped | None = None,
-) -> Iterator[Reports]:
-    """Show how far the operations within have come.
-
-    Args:
-        console: a terminal shows the current stage in place, a log has a line every ten seconds.
-        living: what a terminal shows between stages.
-        stopped: the signal that came, if any.
-    """
-    reports = Reports(console, stopped or Stopped())
-
-    def current() -> RenderableType:
-        if living is None:
-            return reports.line(console)
-        return Group(living(), reports.line(console)) if reports.current else living()
-
-    with reported_to(reports.take):
-        if not is_living(console):
-            yield reports
-            return
-        with Live(console=console, transient=True, get_renderable=current, refresh_per_second=8):
-            console.show_cursor(True)  # a killed process could not show it again
-            yield reports
-
-
-class Stopped:
-    """The signal that came, if any."""
-
-    def __init__(self) -> None:
-        self.by: int | None = None
-
-
-@contextmanager
-def deferred_signals(stopped: Stopped) -> Iterator[None]:
+def deferred_signals(stopped: Stopped, may_end: Callable[[], bool]) -> Iterator[None]:
     """Make the first Ctrl-C or SIGTERM set `stopped`; a second one acts as usual.
 
     An exception in the middle of an update would leave the weights partly updated.
+
+    Args:
+        stopped: where the signal is noted.
+        may_end: whether the first one may raise `KeyboardInterrupt` at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -279,6 +162,8 @@ def deferred_signals(stopped: Stopped) -> Iterator[None]:
     def note(number: int, frame: FrameType | None) -> None:
         stopped.by = number
         restore()
+        if may_end():
+            raise KeyboardInterrupt
 
     def restore() -> None:
         for number, handler in before.items():

@@ -152,7 +152,8 @@ class Tokenizer:
         """
         inner, trainer = _untrained(config, running)
         split = inner.pre_tokenizer
-        texts = counted(texts, "building the vocabulary", "texts")
+        n_texts = len(texts) if isinstance(texts, Sequence) else None
+        texts = counted(texts, "building the vocabulary", "texts", n_texts)
         texts = _without_long_words(_in_segments(_well_formed(texts)), config)
         if config.kind == "space":
             # A word of the text that spells a special token would take over its id.

@@ -292,12 +292,15 @@ def _at_the_end(trainer: Trainer) -> Generator[Event, None, None]:
         yield trainer.log()
     if progress.evaluated_step < progress.step:
         yield from _evaluate(trainer, is_scheduled=False)
-    trainer.score_best()
+    if trainer.score_best():
+        trainer.write_card(trainer.folder.name)
     yield from _save(trainer)
 
 
 def _evaluate(trainer: Trainer, is_scheduled: bool) -> Generator[Event, None, None]:
     event = trainer.evaluate(is_scheduled)
+    if not is_scheduled:  # the last one
+        trainer.score_best()
     # Save before the event, so that the best model is on the disk if the reader stops here.
     saved = list(_save(trainer)) if event.is_best else []
     if saved:

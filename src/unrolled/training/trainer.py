@@ -319,16 +319,20 @@ class Trainer:
             if ending.evaluation_seconds is None:
                 ending.evaluation_seconds = evaluation
 
-    def score_best(self) -> None:
-        """Compute the scores of the best model that the evaluations left out, if they did."""
+    def score_best(self) -> bool:
+        """Compute the scores of the best model that the evaluations left out; whether they did."""
         best = self.progress.best
         if best is None or best.scores or not self.loader.leaves_out_scores(self.recipe):
-            return
-        model = copy.deepcopy(self.model)
-        run_folder.set_best_weights(model, self.folder)
-        scores = self.loader.scores(model, self.recipe, self.device, self.precision)
+            return False
+        if best.step == self.progress.step:
+            with self.average.in_place():
+                scores = self._scores_of(self.model)
+        else:
+            model = copy.deepcopy(self.model)
+            run_folder.set_best_weights(model, self.folder)
+            scores = self._scores_of(model)
         self.progress.best = replace(best, scores=scores)
-        self.write_card(self.folder.name)
+        return bool(scores)
 
     @property
     def saved_step(self) -> int:
@@ -412,6 +416,9 @@ class Trainer:
 
     def _judge(self) -> tuple[float, dict[str, float]]:
         return self.loader.evaluate(self.model, self.recipe, self.device, self.precision)
+
+    def _scores_of(self, model: torch.nn.Module) -> dict[str, float]:
+        return self.loader.scores(model, self.recipe, self.device, self.precision)
 
     def _improves(self, value: float, best: float | None, least: float = 0.0) -> bool:
         if math.isnan(value):
