@@ -177,14 +177,15 @@ def test_an_overlong_line_is_left_out_of_training(
     assert cli.main([str(argument) for argument in arguments]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    note, rows, *_ = printed.out.splitlines()
+    rows, note, *_ = printed.out.splitlines()
     instead = ", or set data.too_long = 'truncate'" if part == "train" else ""
     assert note == (
-        f"note: {part}: left out 1 row (4.8%) longer than data.max_length = 100 tokens; raise it{instead}"
+        f'event=note text="{part}: left out 1 row (4.8%) longer than data.max_length = 100 tokens; '
+        f'raise it{instead}"'
     )
-    assert rows.startswith("rows: train 20, valid 20, test ")
-    assert " · 1 left out · " in rows
-    assert "finished at step 2 after " in printed.out
+    assert rows.startswith("event=start step=0 rows_train=20 rows_valid=20 rows_test=")
+    assert " left_out=1 " in rows
+    assert "event=end step=2 " in printed.out
 
 
 # Recipes and options

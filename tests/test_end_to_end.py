@@ -56,10 +56,14 @@ def test_from_a_file_of_pairs_to_scores_and_a_prediction(
     run = tmp_path / "runs" / "animals"
     steps = ("--training.max_steps", "12")
     told = done(capsys, "train", recipe_file, "--data", pairs_file, "--out", run, *steps)
-    first, *_, finished, last = told.splitlines()
-    assert first.startswith("rows: train 52, valid 5, test 7 · source vocabulary ")
-    assert finished.startswith("finished at step 12 after ")
-    assert last == f'run: {run} · try: unrolled predict {run} "…"'
+    first, *_, finished, saved, first_try, last = told.splitlines()
+    assert first.startswith(
+        "event=start step=0 rows_train=52 rows_valid=5 rows_test=7 vocabulary_source="
+    )
+    assert finished.startswith("event=end step=12 reason=max_steps ")
+    assert saved == f"event=saved run={run}"
+    assert first_try == f'event=try command="unrolled predict {run} \\"…\\""'
+    assert last == f'event=try command="unrolled evaluate {run}"'
     assert {path.name for path in run.iterdir()} == {
         "README.md",
         "checkpoints",
@@ -97,7 +101,7 @@ def test_a_run_without_a_name_is_named_after_its_data(
     given = tomllib.loads(recipe_file.read_text(encoding="utf-8"))["model"]
     model = [word for key, value in given.items() for word in (f"--model.{key}", str(value))]
     told = done(capsys, "train", "--data", pairs_file, *model, "--training.max_steps", "1")
-    assert f"run: {Path('runs/animals')} " in told
+    assert f"event=saved run={Path('runs/animals')}\n" in told
     assert (tmp_path / "runs" / "animals" / "model.safetensors").is_file()
 
 
@@ -224,11 +228,11 @@ def test_a_run_is_not_overwritten_without_force(
     assert content(run) == before
 
     told = done(capsys, *command, "--resume", "--training.max_steps", "9")
-    assert "resuming from step 5" in told.splitlines()[0]
-    assert "finished at step 9 after " in told
+    assert told.startswith("event=start step=5 ")
+    assert "event=end step=9 " in told
     assert load_checkpoint(run).progress.step == 9
     told = done(capsys, "train", "--resume", "--out", run, "--training.max_steps", "11")
-    assert "resuming from step 9" in told.splitlines()[0]
+    assert told.startswith("event=start step=9 ")
 
     told = done(capsys, *command, "--force", "--training.max_steps", "3")
     assert "going on" not in told
@@ -263,7 +267,7 @@ def test_a_run_can_start_from_another(
     new = tmp_path / "new"
     options = ("--data", other, "--out", new, "--from", trained_run)
     told = done(capsys, "train", recipe_file, *options, "--training.max_steps", "4")
-    assert "finished at step 4 after " in told
+    assert "event=end step=4 " in told
     for name in ("tokenizer-source.json", "tokenizer-target.json"):
         assert (new / name).read_bytes() == (trained_run / name).read_bytes()
     assert (new / "model.safetensors").read_bytes() != (
@@ -296,16 +300,18 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        seen = next((line for line in process.stdout if line.startswith("step ")), "")
+        seen = next((line for line in process.stdout if line.startswith("event=step ")), "")
         process.send_signal(signal.SIGINT)
         told, complaint = process.stdout.read(), process.stderr.read()
     assert seen, complaint
     assert process.returncode == 130, complaint
     assert complaint == "\nunrolled: interrupted\n"
-    assert told.splitlines()[-1] == f"resume with: `unrolled train --resume --out {run}`"
+    assert told.splitlines()[-1] == (
+        f'event=stopped resume_with="unrolled train --resume --out {run}"'
+    )
 
     step = load_checkpoint(run).progress.step
-    assert step >= int(seen.split()[1].replace(",", ""))
+    assert step >= int(seen.split()[1].removeprefix("step="))
     told = done(capsys, "train", "--resume", "--out", run, f"--training.max_steps={step + 2}")
-    assert f"resuming from step {step:,}" in told
-    assert f"finished at step {step + 2:,} after " in told
+    assert told.startswith(f"event=start step={step} ")
+    assert f"event=end step={step + 2} " in told

@@ -48,11 +48,11 @@ def test_training_reports_tokens_and_how_to_try_the_run(
     out = tmp_path / "run"
     assert main(["train", *SETTINGS, "--data", str(letters), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    first, second, started, *_ = printed.splitlines()
-    assert first.startswith("note: valid: cut from the end of the training text, ")
-    assert second.startswith("note: test: cut from the end of the training text, ")
-    assert started.startswith("tokens: train ")
-    assert printed.endswith(f'run: {out} · try: unrolled generate {out} --prompt "…"\n')
+    started, first, second, *_, first_try, _ = printed.splitlines()
+    assert first.startswith('event=note text="valid: cut from the end of the training text, ')
+    assert second.startswith('event=note text="test: cut from the end of the training text, ')
+    assert started.startswith("event=start step=0 tokens_train=")
+    assert first_try == f'event=try command="unrolled generate {out} --prompt \\"…\\""'
     assert "bits_per_character" in printed
     assert 'unrolled generate run --prompt "…"' in (out / "README.md").read_text(encoding="utf-8")
 

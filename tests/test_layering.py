@@ -24,6 +24,7 @@ ORDER = (
     "documents",
     "tensor_files",
     "system",
+    "reporting",
     "shapes",
     "config",
     "kernels",

@@ -12,9 +12,10 @@ import torch
 from test_resume import content
 
 import unrolled
-from unrolled.training.events import Evaluated, Saved, Started, Step
+from unrolled.training.events import Evaluated, Finished, Saved, Started, Step
 from unrolled.training.loop import fit, train
 from unrolled.training.recipe import Recipe
+from unrolled.training.trainer import Trainer
 
 OPTIMISERS: dict[str, dict[str, Any]] = {
     "adam": {},
@@ -42,7 +43,7 @@ def scores_of(run: Path) -> Mapping[str, float]:
 def test_each_score_belongs_to_the_saved_weights(
     tmp_path: Path, pairs_file: Path, recipe_file: Path, settings: dict[str, Any]
 ) -> None:
-    recipe = recipe_of(pairs_file, recipe_file, **settings)
+    recipe = recipe_of(pairs_file, recipe_file, metric="chrf", **settings)
     seen: list[float] = []
     for event in fit(recipe, tmp_path / "run"):
         if isinstance(event, Evaluated) and event.is_best:
@@ -87,3 +88,48 @@ def test_a_loaded_translator_sees_its_weights_change(trained_run: Path) -> None:
     assert [(each.text, each.score) for each in again] == [
         (each.text, each.score) for each in after
     ]
+
+
+def test_scores_that_decide_nothing_are_computed_once_for_the_best_model(
+    tmp_path: Path, pairs_file: Path, recipe_file: Path
+) -> None:
+    run = tmp_path / "run"
+    *events, end = fit(recipe_of(pairs_file, recipe_file, metric="loss"), run)
+    evaluations = [event for event in events if isinstance(event, Evaluated)]
+    assert [event.scores for event in evaluations] == [{}] * 3
+    assert isinstance(end, Finished)
+    assert end.best is not None
+    assert end.best.scores == pytest.approx(scores_of(run), abs=1e-9)
+    assert {"bleu", "chrf"} <= set(end.best.scores)
+    card = (run / "README.md").read_text(encoding="utf-8")
+    assert f"| chrf | {end.best.scores['chrf']:.2f} |" in card
+    *_, again = fit(recipe_of(pairs_file, recipe_file, metric="loss"), run, resume=True)
+    assert isinstance(again, Finished)
+    assert again.best == end.best
+
+
+def test_decoding_in_training_affects_no_weight_and_no_random_number(
+    tmp_path: Path, pairs_file: Path, recipe_file: Path
+) -> None:
+    states = []
+    for name, settings in {
+        "each evaluation": {"metric": "chrf"},
+        "at the end": {"metric": "loss"},
+        "never": {"metric": "loss", "valid_sentences": 0},
+        "for an estimate": {"metric": "loss", "max_minutes": 60.0},
+    }.items():
+        recipe = recipe_of(pairs_file, recipe_file, **settings)
+        with pytest.MonkeyPatch.context() as patch:
+            if name == "for an estimate":  # half of the time is used from the first update on
+                limits = Trainer.limits
+                patch.setattr(
+                    Trainer,
+                    "limits",
+                    lambda self: limits(self) | {"max_minutes": (0.6, 60.0)},  # noqa: B023
+                )
+            train(recipe, tmp_path / name)
+        state = content(tmp_path / name)
+        kept = {key for key in state if key.startswith(("weights.", "rest."))}
+        assert any("random" in key for key in kept)
+        states.append({key: state[key] for key in kept} | {"step": state["step"]})
+    assert all(state == states[0] for state in states)

@@ -52,6 +52,7 @@ def data(
         raise ConfigError("no file given; `unrolled data FILE` describes a data file")
     from rich.console import Console
 
+    from unrolled.cli.work import reported_on_stderr
     from unrolled.data_report.labels import likely_task
     from unrolled.data_report.report import report
     from unrolled.tasks import TASKS
@@ -61,7 +62,9 @@ def data(
         task = likely_task(rest, columns)
     chosen = recipe_from_options(recipe, task, rest, valid, test, columns, None, overrides)
     budget = chosen.training.max_tokens
-    Console().print(report(TASKS[chosen.task], chosen.data, chosen.text, budget))
+    with reported_on_stderr():
+        described = report(TASKS[chosen.task], chosen.data, chosen.text, budget)
+    Console().print(described)
 
 
 @app.command(help_epilogue=SETTINGS_HELP)

@@ -100,7 +100,8 @@ def run(folder: Path, max_steps: int = 1600) -> None:
     for name, attention in kinds:
         out = folder / name.replace(" ", "-")
         console.print(f"\n[bold]training with {name}[/bold]")
-        show(fit(recipe(data, attention, max_steps), out, force=True), out, TASK.use, console)
+        chosen = recipe(data, attention, max_steps)
+        show(fit(chosen, out, force=True), out, TASK.use, chosen.training)
         translators[name] = load_translator(out)
     training_seconds = time.perf_counter() - started
     evaluations = {name: model.evaluate(test) for name, model in translators.items()}

@@ -72,6 +72,7 @@ def evaluate(
         out: for classify, pair and tag: folder for report.html and predictions.jsonl; by default
             evaluation-NAME in the run folder; NAME is the split or the data file's name up to a dot.
     """
+    from unrolled.cli.work import reported_on_stderr
     from unrolled.predictors.load import load
     from unrolled.predictors.results_file import record as append_record
 
@@ -86,7 +87,8 @@ def evaluate(
     arguments = _Arguments(
         run, data, split, cache, cache_theta, cache_weight, shuffle_words, words, out, overrides
     )
-    evaluation, more = _EVALUATE[predictor.task.kind.name](predictor, arguments)
+    with reported_on_stderr():
+        evaluation, more = _EVALUATE[predictor.task.kind.name](predictor, arguments)
     if record is not None:
         append_record(evaluation, record, **about, **more)
 

@@ -1,207 +1,185 @@
-"""Progress of training: one line that is updated at a terminal, occasional lines in a log."""
+"""Progress of long commands: at a terminal, lines that stay and one in place; in a log, few lines."""
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+from rich.console import Console, RenderableType
 
-from unrolled.quoting import escape, one_message
-from unrolled.training.events import Evaluated, Event, Finished, Saved, Started, Step
+from unrolled.cli.screen import (
+    command_for,
+    default_console,
+    is_living,
+    key_values,
+    print_command,
+)
+from unrolled.cli.work import LOG_EVERY_N_SECONDS, Stopped, reported
+from unrolled.reporting import Work
+from unrolled.training.config import TrainingConfig
+from unrolled.training.events import Event
 
-AnyEvent = TypeVar("AnyEvent")
+AnyEvent = TypeVar("AnyEvent", contravariant=True)
 
-LOG_EVERY_N_SECONDS = 10.0
-"""Minimum time between two lines about transient events in a log."""
+_HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+
+class View(Protocol[AnyEvent]):
+    """How the events of an operation are shown."""
+
+    def take(self, event: AnyEvent) -> None:
+        """Note what `living` shows."""
+
+    def is_passing(self, event: AnyEvent) -> bool:
+        """Whether an event is one of many, so that a log has few of its kind."""
+
+    def log(self, event: AnyEvent) -> list[str]:
+        """The lines of a log."""
+
+    def print(self, event: AnyEvent, console: Console) -> None:
+        """Print at a terminal what stays there."""
+
+    def living(self, console: Console) -> RenderableType:
+        """What is shown below the lines that stay, until the next event."""
 
 
 def show(
-    events: Generator[Event, None, None], out: Path, use: str, console: Console | None = None
+    events: Generator[Event, None, None],
+    out: Path,
+    use: str,
+    training: TrainingConfig | None = None,
+    console: Console | None = None,
 ) -> None:
-    """Run training to its end and print its progress with `follow`.
+    """Run training to its end and show its progress with `follow`.
 
     Args:
         events: events from `unrolled.fit`.
-        out: run folder, for the last line.
+        out: run folder, for the last lines.
         use: command to try the run, with `{run}` for the folder.
+        training: settings of the run, for its limits and its metric.
         console: console to print to; standard output by default.
     """
+    from unrolled.cli.training_view import TrainingView
+
     console = console or default_console()
-
-    def printed() -> Generator[Event, None, None]:
-        with closing(events):
-            for event in events:
-                if isinstance(event, Started):
-                    for note in event.notes:
-                        console.print(f"note: {one_message(note)}", markup=False)
-                yield event
-
-    follow(
-        printed(),
-        lambda event: None if isinstance(event, Saved) else line_of(event),
-        is_passing=lambda event: isinstance(event, Step),
-        console=console,
-        resume=(out / "config.toml", f"resume with: `unrolled train --resume --out {out}`"),
-    )
-    console.print(f"run: {out} · try: unrolled {use.format(run=out)}", markup=False)
-
-
-def default_console() -> Console:
-    """Standard output, without wrapping lines or coloring them by their content."""
-    return Console(soft_wrap=True, highlight=False, emoji=False)
+    resume = f"unrolled train --resume --out {shlex.quote(str(out))}"
+    view = TrainingView(training or TrainingConfig())
+    follow(events, view, console=console, resume=(out / "config.toml", resume))
+    commands = [command_for(use, out), command_for("evaluate {run}", out)]
+    if not is_living(console):
+        print_command(console, key_values("saved", {"run": out}))
+        for command in commands:
+            print_command(console, key_values("try", {"command": command}))
+        return
+    print_command(console, str(out), prefix="run: ")
+    for prefix, command in zip(("try: ", "     "), commands, strict=True):
+        print_command(console, command, prefix)
 
 
 def follow(
     events: Generator[AnyEvent, None, None],
-    describe: Callable[[AnyEvent], str | None],
+    view: View[AnyEvent],
     *,
-    is_passing: Callable[[AnyEvent], bool],
     console: Console,
     resume: tuple[Path, str],
+    log_every_n_seconds: float = LOG_EVERY_N_SECONDS,
     first_log_after: float = 0.0,
 ) -> None:
-    """Print a line for each event; transient lines replace each other at a terminal, and logs have few.
+    """Show events; at a terminal, below the lines that stay, a part that is updated in place.
 
-    After the first Ctrl-C, the current step is finished and saved, and the last line says how to resume;
-    a second Ctrl-C does not wait.
+    After the first Ctrl-C or SIGTERM, the current step is finished and saved, and the last line says how
+    to resume; a second one does not wait. Before the first event there is nothing to save, so that the
+    first one ends the operation at once.
 
     Args:
         events: read to the end, and closed.
-        describe: event → its line; None for no line.
-        is_passing: whether an event is transient, so that the next one replaces its line.
+        view: how they are shown.
         console: console to print to.
-        resume: a file that exists once there is something to resume, and the line to print then.
-        first_log_after: seconds before the first line about a transient event in a log.
+        resume: a file that exists once there is something to resume, and the command to print then.
+        log_every_n_seconds: minimum time between two lines about passing events in a log.
+        first_log_after: seconds before the first of them.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
     """
     next_log = time.monotonic() + first_log_after
+    stopped = Stopped()
+    event: AnyEvent
     try:
         with ExitStack() as stack:
-            live = None
-            if console.is_terminal:
-                live = stack.enter_context(Live(console=console, transient=True))
+            work = stack.enter_context(reported(console, lambda: view.living(console), stopped))
             stack.enter_context(closing(events))
-            interrupted = stack.enter_context(deferred_sigint())
+            stack.enter_context(deferred_signals(stopped, lambda: work.may_end))
             for event in events:
-                if interrupted.is_set():
+                work.current, work.may_end = None, False
+                if stopped.by is not None:
+                    work.current = Work("stopping: writing a checkpoint")
                     raise KeyboardInterrupt
-                line = describe(event)
-                if line is None:
-                    continue
-                if not is_passing(event):
-                    console.print(escape(line), markup=False)
-                elif live is not None:
-                    live.update(Text(line, overflow="ellipsis", no_wrap=True))
-                elif time.monotonic() >= next_log:
-                    next_log = time.monotonic() + LOG_EVERY_N_SECONDS
-                    console.print(escape(line), markup=False)
+                view.take(event)
+                if is_living(console):
+                    view.print(event, console)
+                elif not view.is_passing(event) or time.monotonic() >= next_log:
+                    if view.is_passing(event):
+                        next_log = time.monotonic() + log_every_n_seconds
+                    for line in view.log(event):
+                        print_command(console, line)
     except KeyboardInterrupt:
-        file, hint = resume
+        file, command = resume
         if file.exists():
-            console.print(hint, markup=False)
+            if is_living(console):
+                print_command(console, command, prefix="resume with: ")
+            else:
+                print_command(console, key_values("stopped", {"resume_with": command}))
+        if stopped.by == signal.SIGTERM:
+            _die_of_sigterm()
         raise
 
 
 @contextmanager
-def deferred_sigint() -> Iterator[threading.Event]:
-    """Make the first Ctrl-C set the event; the second raises `KeyboardInterrupt`.
+def deferred_signals(stopped: Stopped, may_end: Callable[[], bool]) -> Iterator[None]:
+    """Make the first Ctrl-C or SIGTERM set `stopped`; a second one acts as usual.
 
     An exception in the middle of an update would leave the weights partly updated.
+
+    Args:
+        stopped: where the signal is noted.
+        may_end: whether the first one may raise `KeyboardInterrupt` at once.
     """
-    noted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield noted
+        yield
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in _HANDLED}
 
     def note(number: int, frame: FrameType | None) -> None:
-        noted.set()
-        signal.signal(signal.SIGINT, before)
+        stopped.by = number
+        restore()
+        if may_end():
+            raise KeyboardInterrupt
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     signal.signal(signal.SIGINT, note)
+    if before[signal.SIGTERM] is signal.SIG_DFL:  # otherwise it is ignored, or someone handles it
+        signal.signal(signal.SIGTERM, note)
     try:
-        yield noted
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
-def line_of(event: Started | Step | Evaluated | Finished) -> str:
-    """An event as one line.
-
-    >>> line_of(Evaluated(step=1500, epoch=2, loss=1.25, scores={"bleu": 31.4}, is_best=True,
-    ...                   seconds=252.4))
-    'step 1,500 · epoch 2 · valid loss 1.250 · bleu 31.40 · 4:12 · best so far'
-    """
-    match event:
-        case Started():
-            sizes = ", ".join(f"{name} {size:,}" for name, size in event.sizes.items())
-            skipped = sum(event.skipped.values())
-            parts = [
-                f"{event.unit}: {sizes}",
-                *([f"{skipped:,} left out"] if skipped else []),
-                *(
-                    f"{n:,} labels" if role == "labels" else f"{role} vocabulary {n:,}"
-                    for role, n in event.vocabulary_sizes.items()
-                ),
-                f"{event.parameters:,} parameters",
-                f"{event.steps_per_epoch:,} steps per epoch",
-                event.device,
-                *([f"resuming from step {event.step:,}"] if event.step else []),
-            ]
-        case Step():
-            parts = [
-                f"step {event.step:,}",
-                f"epoch {event.epoch}",
-                f"loss {event.loss:.3f}",
-                f"{event.tokens_per_second:,.0f} tokens/s",
-            ]
-            if event.eta_seconds is not None:
-                parts += [f"{event.fraction_done:.0%}", f"{duration(event.eta_seconds)} left"]
-        case Evaluated():
-            parts = [
-                f"step {event.step:,}",
-                f"epoch {event.epoch}",
-                f"valid loss {event.loss:.3f}",
-                *(f"{name} {value:.2f}" for name, value in event.scores.items()),
-                duration(event.seconds),
-                *(["best so far"] if event.is_best else []),
-            ]
-        case Finished():
-            parts = [
-                f"finished at step {event.step:,} after {duration(event.seconds)}",
-                f"stopped by {event.reason}",
-            ]
-            if event.best is not None:
-                parts.append(
-                    f"best {event.best.metric} {event.best.value:.3f} at step {event.best.step:,}"
-                )
-    return " · ".join(parts)
-
-
-_LONGEST_SHOWN = 100 * 365.25 * 86_400
-
-
-def duration(seconds: float) -> str:
-    """Format seconds for people.
-
-    >>> duration(7), duration(252.4), duration(3725), duration(float("inf"))
-    ('7 s', '4:12', '1:02:05', 'over 100 years')
-    """
-    if not seconds < _LONGEST_SHOWN:  # limits may be as large as a float can be
-        return "over 100 years"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02}"
-    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+def _die_of_sigterm() -> None:
+    """End this process as SIGTERM does, so that its parent sees why it ended."""
+    sys.stdout.flush()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)

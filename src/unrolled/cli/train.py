@@ -107,7 +107,7 @@ def train(
 
         Scikit.load()
     events = fit(chosen, out, resume=resume, force=force, start_from=start_from)
-    show(events, out, TASKS[chosen.task].use)
+    show(events, out, TASKS[chosen.task].use, chosen.training)
     if baselines:
         print_baselines(out)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Container
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -17,12 +18,9 @@ from unrolled.config import Documents, OnInvalid
 from unrolled.errors import ConfigError
 from unrolled.vectors.config import Borders, Tokens, VectorsConfig, Weighting
 
-if TYPE_CHECKING:
-    from unrolled.vectors.events import VectorsEvent
-
 _DEFAULT = VectorsConfig()
 _CORPUS_OPTIONS = ("documents", "separator", "suffixes", "on_invalid", "encoding")
-_LOG_AFTER_SECONDS = 10.0
+_LOG_EVERY_N_SECONDS = 5.0
 
 
 @vectors.command
@@ -114,10 +112,11 @@ def train(
     _check_text(corpus, counts, out, borders, changed)
     folder = out or default_out(corpus[0], "vectors", "vectors")
 
-    from unrolled.cli.progress import default_console, follow
+    from unrolled.cli.progress import follow
+    from unrolled.cli.screen import default_console
+    from unrolled.cli.vectors_view import VectorsView
     from unrolled.text.corpus.config import CorpusConfig
     from unrolled.text.tokenizer import Tokenizer
-    from unrolled.vectors.events import Counted, Read
     from unrolled.vectors.train import fit_vectors
 
     with settings_as_options(_options()):
@@ -139,14 +138,11 @@ def train(
         )
         follow(
             events,
-            _line_of,
-            is_passing=lambda event: isinstance(event, Read | Counted),
+            VectorsView(),
             console=default_console(),
-            resume=(
-                folder / "vectors.toml",
-                f"resume with: the same command and --resume --out {folder}",
-            ),
-            first_log_after=_LOG_AFTER_SECONDS,
+            resume=(folder / "vectors.toml", _resume_command(folder)),
+            log_every_n_seconds=_LOG_EVERY_N_SECONDS,
+            first_log_after=_LOG_EVERY_N_SECONDS,
         )
 
 
@@ -206,43 +202,9 @@ def _options() -> dict[str, str]:
     return options | {"vectors.symmetric": "symmetric (without --left-only)"}
 
 
-def _line_of(event: VectorsEvent) -> str:
-    """An event as one line."""
-    from unrolled.cli.progress import duration
-    from unrolled.vectors.events import Counted, Epoch, Finished, Read, VocabularyMade
-
-    match event:
-        case Read():
-            parts = [
-                f"read {event.n_tokens:,} words",
-                f"{event.tokens_per_second:,.0f} words/s",
-                f"{event.fraction_done:.0%}",
-            ]
-        case VocabularyMade():
-            share = event.n_kept / max(1, event.n_tokens)
-            parts = [
-                f"{event.n_tokens:,} words, {event.n_different:,} different",
-                f"vocabulary {event.n_words:,}, covering {share:.1%} of the text",
-            ]
-        case Counted():
-            parts = [
-                f"counted {event.n_tokens:,} words",
-                f"{event.n_nonzeros:,} pairs",
-                f"{event.tokens_per_second:,.0f} words/s",
-                f"{event.fraction_done:.0%}",
-            ]
-        case Epoch():
-            parts = [
-                f"epoch {event.epoch} of {event.n_epochs}",
-                f"loss {event.loss:.6f}",
-                f"{event.seconds:.2f} s",
-                f"{event.pairs_per_second / 1e6:.1f} M pairs/s",
-                f"{duration(event.eta_seconds)} left",
-            ]
-        case Finished():
-            parts = [
-                f"{event.folder}: {event.n_words:,} vectors of {event.size}",
-                f"loss {event.loss:.6f}",
-                duration(event.seconds),
-            ]
-    return " · ".join(parts)
+def _resume_command(folder: Path) -> str:
+    """The command of this process, with --resume and the output folder."""
+    arguments = [word for word in sys.argv[1:] if word not in ("--resume", "--force")]
+    names = {argument.partition("=")[0] for argument in arguments}
+    out = [] if "--out" in names else ["--out", str(folder)]
+    return shlex.join(["unrolled", *arguments, *out, "--resume"])

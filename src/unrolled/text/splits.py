@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from unrolled.config import Count, Range, check_fields
 from unrolled.errors import ConfigError, DataError
+from unrolled.reporting import begun, counted
 from unrolled.text.readers import read_rows
 from unrolled.text.rows import Field, Lists, Row, as_text
 
@@ -197,16 +199,21 @@ def rows_of(
     Raises:
         DataError: a file cannot be read with these settings.
     """
-    return list(
-        read_rows(
-            paths,
-            config.columns or None,
-            n_columns,
-            names=reading.names,
-            lists=reading.lists,
-            by_token=reading.by_token,
-        )
+    rows = read_rows(
+        paths,
+        config.columns or None,
+        n_columns,
+        names=reading.names,
+        lists=reading.lists,
+        by_token=reading.by_token,
     )
+    return list(
+        counted(rows, f"reading {_names_of(paths)}", "sentences" if reading.by_token else "rows")
+    )
+
+
+def _names_of(paths: Sequence[str]) -> str:
+    return ", ".join(PurePath(path).name for path in paths)
 
 
 def linked_groups(rows: Iterable[Sequence[str]]) -> list[list[int]]:
@@ -262,6 +269,7 @@ def _cut(
     """Split parts of the given sizes from the rows; return the rows left for training, and the parts."""
     if not sizes:
         return rows, {}
+    begun(f"splitting off data for {' and '.join(sorted(sizes, reverse=True))}")
     texts = [tuple(same_text(text) for text in reading.linked(row.fields)) for row in rows]
     groups = linked_groups(texts)
     largest_allowed = max(_ANY_GROUP_HELD_OUT, int(len(rows) * _LARGEST_GROUP_HELD_OUT))

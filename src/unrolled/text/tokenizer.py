@@ -25,6 +25,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 from unrolled import documents, storage
 from unrolled.config import PositiveCount, Range, check_fields, require
 from unrolled.errors import RunError
+from unrolled.reporting import counted
 from unrolled.text import tokenizer_files
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
@@ -151,6 +152,8 @@ class Tokenizer:
         """
         inner, trainer = _untrained(config, running)
         split = inner.pre_tokenizer
+        n_texts = len(texts) if isinstance(texts, Sequence) else None
+        texts = counted(texts, "building the vocabulary", "texts", n_texts)
         texts = _without_long_words(_in_segments(_well_formed(texts)), config)
         if config.kind == "space":
             # A word of the text that spells a special token would take over its id.

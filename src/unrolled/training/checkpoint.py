@@ -58,7 +58,7 @@ class Progress:
         step: number of updates done.
         epoch: current pass over the data, from 1.
         batch: number of batches of this epoch already used.
-        seconds: training time so far, including evaluations and checkpoints.
+        seconds: time so far, with reading the data, evaluations and checkpoints.
         metrics_bytes: size of `metrics.jsonl`.
         metrics_sha256: checksum of that content; empty in checkpoints of older versions.
         logged_step: step of the last `Step`; the next four sums start there.

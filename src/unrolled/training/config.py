@@ -48,8 +48,9 @@ class TrainingConfig:
             large batch.
         max_steps: maximum number of updates.
         max_epochs: maximum number of passes over the training part.
-        max_minutes: maximum training time in minutes, including evaluations and checkpoints and
-            counted across resumes; the final evaluation and checkpoint are not included.
+        max_minutes: maximum time of the whole run in minutes: with reading and encoding the data, all
+            evaluations and checkpoints, and across resumes. Updates end early enough for the last
+            evaluation, by the duration of earlier ones. At least one update is made.
         evaluate_every_n_steps: interval between evaluations on the validation part; 0 = at the end
             of every epoch; -1 = every 500 steps and at the end of every epoch of at least 10 steps.
         checkpoint_every_n_steps: interval between checkpoints, besides those at every evaluation
@@ -60,8 +61,9 @@ class TrainingConfig:
             by 0.001 to count as improved.
         metric: quantity to improve on the validation part: "loss" (lower is better) or a score
             such as "bleu" (higher is better).
-        valid_sentences: number of validation inputs that each evaluation decodes greedily for the
-            scores, spread evenly over the part; 0 = none, only the loss.
+        valid_sentences: number of validation inputs that are decoded greedily for the scores, spread
+            evenly over the part; 0 = none, only the loss. Decoding takes long: if metric is "loss",
+            only the best model is scored, at the end of training, and otherwise each evaluation.
         reduction: divisor of the loss, once per update: its number of targets ("per_token") or of
             sequences ("per_sequence").
         precision: "float32", or "bfloat16" for matrix products if the device supports it.
@@ -140,6 +142,17 @@ class TrainingConfig:
             f"0, -1 or above training.average_after, {self.average_after}",
             self.patience,
         )
+
+    def patience_for(self, steps_per_epoch: int) -> tuple[int, int]:
+        """The evaluations and the steps without improvement after which training stops, both of them.
+
+        >>> TrainingConfig().patience_for(18), TrainingConfig(patience=3).patience_for(18)
+        ((5, 900), (3, 0))
+        """
+        if self.patience >= 0:
+            return self.patience, 0
+        n_evaluations = EVALUATIONS_TO_WAIT + self.average_after
+        return n_evaluations, min(EPOCHS_TO_WAIT * steps_per_epoch, MOST_STEPS_TO_WAIT)
 
     @property
     def has_limit(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from unrolled import documents
 from unrolled.errors import ConfigError, DataError
+from unrolled.reporting import counted
 from unrolled.tasks.task import LABELS, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
 from unrolled.text.rows import Row
@@ -257,7 +258,7 @@ def encode_rows(
     """
     part = Part([], [], [], 0)
     n_cut = 0
-    for row in rows:
+    for row in counted(rows, "encoding", "rows", len(rows)):
         try:
             example = task.encode(row.fields, tokenizers, data)
         except DataError as error:
@@ -303,7 +304,7 @@ def _encode(
     rows: Sequence[Row], task: Task, tokenizers: Tokenizers, max_length: int, cut_off: bool
 ) -> Part:
     part = Part([], [], [], 0)
-    for row in rows:
+    for row in counted(rows, "encoding", "rows", len(rows)):
         example = task.encode(row.texts, tokenizers)
         lengths = task.lengths(example)
         if max(lengths) > max_length:

@@ -11,6 +11,7 @@ from torch import nn
 
 from unrolled.decoding.config import DecodingConfig
 from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.reporting import counted
 from unrolled.tasks.predictions import LabelPrediction, Prediction
 from unrolled.tasks.task import LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.batching import batches
@@ -46,7 +47,8 @@ def mean_loss(
     model.eval()
     lengths = [task.lengths(example) for example in examples]
     total, n_targets = 0.0, 0
-    for indices in batches(lengths, max_tokens, shuffle=False):
+    chosen = batches(lengths, max_tokens, shuffle=False)
+    for indices in counted(chosen, "computing the loss", "examples", len(examples), len):
         batch = task.collate([examples[index] for index in indices]).to(device)
         with precision or nullcontext():
             loss, count = task.evaluate_loss(model, batch)
@@ -75,7 +77,8 @@ def predictions(
     """
     model.eval()
     by_index: dict[int, Prediction] = {}
-    for chosen in _decoded_together([max(task.lengths(example)) for example in examples]):
+    together = _decoded_together([max(task.lengths(example)) for example in examples])
+    for chosen in counted(together, "decoding", "examples", len(examples), len):
         inputs = [examples[index] for index in chosen]
         decoded = task.decode(model, inputs, tokenizers, decoding, with_attention)
         by_index.update(zip(chosen, decoded, strict=True))
@@ -90,7 +93,8 @@ def label_predictions(
     model.eval()
     by_index: dict[int, LabelPrediction] = {}
     lengths = [task.lengths(example) for example in examples]
-    for chosen in batches(lengths, TOKENS_LABELLED_TOGETHER, shuffle=False):
+    together = batches(lengths, TOKENS_LABELLED_TOGETHER, shuffle=False)
+    for chosen in counted(together, "predicting", "examples", len(examples), len):
         predicted = task.predict(model, [examples[index] for index in chosen], tokenizers)
         by_index.update(zip(chosen, predicted, strict=True))
     return [by_index[index] for index in range(len(examples))]
@@ -153,7 +157,7 @@ def stream_loss(
     windows = Windows(stream.ids, n_rows, STEPS_TOGETHER, restart=restart, whole=True)
     state = task.start(model, windows.n_rows)
     total, n_targets = 0.0, 0
-    for index in range(len(windows)):
+    for index in counted(range(len(windows)), "computing the loss", "windows", len(windows)):
         batch = task.collate(windows[index]).to(device)
         with precision or nullcontext():
             loss, count, state = task.evaluate_loss(model, batch, state, cache)

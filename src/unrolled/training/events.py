@@ -49,7 +49,7 @@ class Step:
         fraction_done: 0…1, by the limit that will be reached first; 0 if only patience ends training.
         eta_seconds: time until that limit at the pace so far, including evaluations and checkpoints;
             None if only patience ends training.
-        seconds: training time, including earlier sessions.
+        seconds: time since the run began, with reading the data and with earlier sessions.
     """
 
     step: int
@@ -71,10 +71,13 @@ class Evaluated:
         step: number of updates done.
         epoch: current pass over the data, from 1.
         loss: nats per target, without dropout or smoothing.
-        scores: scores by name, on `training.valid_sentences` greedily decoded inputs; shares are
-            percentages, and higher is better.
+        scores: scores by name; shares are percentages, and higher is better. Those of text outputs are
+            computed on `training.valid_sentences` greedily decoded inputs; if `training.metric` is
+            "loss", they are left out here and computed once at the end, for the best model.
         is_best: whether `training.metric` is the best so far; if so, the model is already saved.
-        seconds: training time, including earlier sessions.
+        seconds: time since the run began, with reading the data and with earlier sessions.
+        n_without_improvement: number of scheduled evaluations since the last that counted as improved;
+            `training.patience` limits it.
     """
 
     step: int
@@ -83,6 +86,7 @@ class Evaluated:
     scores: Mapping[str, float]
     is_best: bool
     seconds: float
+    n_without_improvement: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Best:
         metric: the metric that decides which is best.
         value: value of that metric.
         loss: nats per target on the validation part.
-        scores: scores by name.
+        scores: scores by name; empty until the end of training if the evaluations left them out.
     """
 
     step: int
@@ -125,7 +129,7 @@ class Finished:
         step: number of updates done.
         reason: the stopping criterion: "max_steps", "max_epochs", "max_minutes" or "patience".
         best: the evaluation whose weights are the run's model; None if every loss was NaN.
-        seconds: training time, including earlier sessions.
+        seconds: time since the run began, with reading the data and with earlier sessions.
     """
 
     step: int

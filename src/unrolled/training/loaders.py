@@ -7,7 +7,8 @@ can be resumed at any batch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -33,6 +34,9 @@ VALIDATION_ROWS = 10
 """Number of rows into which the validation text is split; each starts without context."""
 
 _LINES_NAMED = 5
+
+_ROWS_OF_ESTIMATE, _TOKENS_OF_ESTIMATE = 100, 5_000
+"""Size of the sample by which the duration of an evaluation is estimated."""
 
 
 class Loader(Protocol):
@@ -75,7 +79,20 @@ class Loader(Protocol):
     def evaluate(
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
     ) -> tuple[float, dict[str, float]]:
-        """Mean loss and scores on the validation part."""
+        """Mean loss and scores on the validation part, unless `leaves_out_scores`."""
+
+    def leaves_out_scores(self, recipe: Recipe) -> bool:
+        """Whether `evaluate` leaves out the scores, because they take long and decide nothing."""
+
+    def scores(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> dict[str, float]:
+        """The scores on the validation part."""
+
+    def estimate(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> tuple[float, float]:
+        """Seconds that `evaluate` takes, and the scores that it leaves out; from a small sample."""
 
     def signature(self) -> dict[str, str]:
         """How the scores on the validation part are computed."""
@@ -135,19 +152,56 @@ class RowLoader:
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
     ) -> tuple[float, dict[str, float]]:
         """The loss over the part, and the scores of greedy predictions for a sample of it."""
-        valid, config = self._data.valid, recipe.training
-        loss = mean_loss(model, self._task, valid.examples, self._max_tokens, device, precision)
-        chosen = valid.evenly(config.valid_sentences)
-        if not chosen:
+        examples = self._data.valid.examples
+        loss = mean_loss(model, self._task, examples, self._max_tokens, device, precision)
+        if self.leaves_out_scores(recipe):
             return loss, {}
+        return loss, self.scores(model, recipe, device, precision)
+
+    def leaves_out_scores(self, recipe: Recipe) -> bool:
+        """See `Loader`; decoding takes long."""
+        return recipe.training.metric == "loss"
+
+    def scores(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> dict[str, float]:
+        """The scores of greedy predictions for a sample of the part."""
+        return self._decoded(model, recipe, precision, recipe.training.valid_sentences)
+
+    def _decoded(
+        self, model: nn.Module, recipe: Recipe, precision: Precision, n: int
+    ) -> dict[str, float]:
+        valid, chosen = self._data.valid, self._data.valid.evenly(n)
+        if not chosen:
+            return {}
         decoding = recipe.decoding.for_answers_of(self._data.longest_target)
         decoding = dataclasses.replace(decoding, method="greedy", n_best=1)
         examples = [valid.examples[index] for index in chosen]
         with precision:
             predicted = predictions(model, self._task, examples, self.tokenizers, decoding)
         references = [valid.rows[index].texts[-1] for index in chosen]
-        return loss, dict(
-            self._task.score([prediction.text for prediction in predicted], references)
+        return dict(self._task.score([prediction.text for prediction in predicted], references))
+
+    def estimate(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> tuple[float, float]:
+        """See `Loader`."""
+        valid, task = self._data.valid, self._task
+        chosen = [valid.examples[index] for index in valid.evenly(_ROWS_OF_ESTIMATE)]
+
+        def loss_of(examples: list[Any]) -> None:
+            mean_loss(model, task, examples, self._max_tokens, device, precision)
+
+        loss_of(chosen[:1])  # first calls take longer
+        evaluation = _seconds(lambda: loss_of(chosen)) * len(valid.rows) / len(chosen)
+        n = min(recipe.training.valid_sentences, len(valid.rows))
+        n_decoded = min(n, _ROWS_OF_ESTIMATE)
+        scoring = 0.0
+        if n_decoded:
+            scoring = _seconds(lambda: self._decoded(model, recipe, precision, n_decoded))
+            scoring *= n / n_decoded
+        return (
+            (evaluation, scoring) if self.leaves_out_scores(recipe) else (evaluation + scoring, 0.0)
         )
 
     def signature(self) -> dict[str, str]:
@@ -186,14 +240,40 @@ class LabelLoader(RowLoader):
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
     ) -> tuple[float, dict[str, float]]:
         """The loss and the scores over the whole part."""
+        examples = self._data.valid.examples
+        loss = mean_loss(model, self._task, examples, self._max_tokens, device, precision)
+        return loss, self.scores(model, recipe, device, precision)
+
+    def leaves_out_scores(self, recipe: Recipe) -> bool:
+        """No: predicting labels takes as long as the loss."""
+        return False
+
+    def scores(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> dict[str, float]:
+        """The scores over the whole part."""
         task, examples = self._task, self._data.valid.examples
-        loss = mean_loss(model, task, examples, self._max_tokens, device, precision)
         with precision:
             predicted = label_predictions(model, task, examples, self.tokenizers)
         predicted = task.tune_thresholds(model, examples, predicted, self.tokenizers)
         scores = task.evaluate(model, examples, predicted, self.tokenizers).scores()
         # Events, progress lines and files of training hold percentages.
-        return loss, {name: 100 * share for name, share in scores.items()}
+        return {name: 100 * share for name, share in scores.items()}
+
+    def estimate(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> tuple[float, float]:
+        """See `Loader`."""
+        valid, task = self._data.valid, self._task
+        chosen = [valid.examples[index] for index in valid.evenly(_ROWS_OF_ESTIMATE)]
+
+        def evaluate(examples: list[Any]) -> None:
+            mean_loss(model, task, examples, self._max_tokens, device, precision)
+            with precision:
+                label_predictions(model, task, examples, self.tokenizers)
+
+        evaluate(chosen[:1])  # first calls take longer
+        return _seconds(lambda: evaluate(chosen)) * len(valid.rows) / len(chosen), 0.0
 
 
 class WindowLoader:
@@ -242,6 +322,30 @@ class WindowLoader:
         )
         return loss, self._task.scores(loss, n_targets, self._valid.n_characters)
 
+    def leaves_out_scores(self, recipe: Recipe) -> bool:
+        """No: the scores follow from the loss."""
+        return False
+
+    def scores(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> dict[str, float]:
+        """See `Loader`."""
+        return self.evaluate(model, recipe, device, precision)[1]
+
+    def estimate(
+        self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
+    ) -> tuple[float, float]:
+        """See `Loader`."""
+        sample = _beginning(self._valid, _TOKENS_OF_ESTIMATE)
+
+        def evaluate() -> None:
+            stream_loss(
+                model, self._task, sample, VALIDATION_ROWS, self._restart, device, precision
+            )
+
+        evaluate()  # the first call takes longer
+        return _seconds(evaluate) * self._valid.n_tokens / max(1, sample.n_tokens), 0.0
+
     def place(self, epoch: int, indices: Sequence[int]) -> str:
         """The tokens of the windows within their rows."""
         first, last = (self._windows.place(index) for index in (indices[0], indices[-1]))
@@ -253,6 +357,13 @@ class WindowLoader:
     def signature(self) -> dict[str, str]:
         """See `Loader`."""
         return self._task.signature(reading(self._valid, VALIDATION_ROWS, self._restart))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def _left_out(prepared: PreparedRows, data: DataConfig) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ The code that reads the events decides when to stop: closing the generator saves
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,13 +173,19 @@ def _goes_on(recipe: Recipe, out: Path, resume: bool, force: bool) -> bool:
 def _events(
     recipe: Recipe, task: AnyTask, out: Path, source: Path | None, resume: bool, force: bool
 ) -> Generator[Event, None, None]:
+    began = time.perf_counter()
     hint = task.kind.memory_hint.format(training=recipe.training, data=recipe.data)
     memory = within_memory(hint)
     with storage.locked(out) as lock, memory:
         # Check again, now that no other process can change the folder until the end.
         goes_on = _goes_on(recipe, out, resume, force)
-        trainer = _resumed(recipe, task, out) if goes_on else _new(recipe, task, out, source, lock)
+        if goes_on:
+            trainer = _resumed(recipe, task, out, began)
+        else:
+            trainer = _new(recipe, task, out, source, lock, began)
         started = trainer.started()
+        if note := _when_too_late(trainer):
+            started = replace(started, notes=(*started.notes, note))
         if not recipe.training.has_fixed_limit:
             note = _when_it_ends(trainer)
             started = replace(started, notes=(*started.notes, note))
@@ -192,6 +199,7 @@ def _events(
                 reason = trainer.reason_to_end()
                 if reason is not None:
                     break
+                trainer.estimate_ending()
                 trainer.update()
                 if trainer.progress.step % _UPDATES_BETWEEN_TRIMS == 0:
                     trim_memory()
@@ -214,8 +222,24 @@ def _when_it_ends(trainer: Trainer) -> str:
     )
 
 
+def _when_too_late(trainer: Trainer) -> str | None:
+    """A note if preparing the data took longer than the whole run may take."""
+    limit, seconds = trainer.config.max_minutes * 60, trainer.preparing_seconds
+    if not 0 < limit <= seconds or trainer.progress.step:
+        return None
+    return (
+        f"reading and preparing the data took {seconds:.0f} s, and the whole run may take {limit:.0f} s, "
+        "so that only one update is made; raise training.max_minutes"
+    )
+
+
 def _new(
-    recipe: Recipe, task: AnyTask, out: Path, source: Path | None, lock: storage.Lock
+    recipe: Recipe,
+    task: AnyTask,
+    out: Path,
+    source: Path | None,
+    lock: storage.Lock,
+    began: float,
 ) -> Trainer:
     """Create a run at step 0, and save it."""
     with run_folder.beginning(out, recipe, lock, source) as partial:
@@ -224,12 +248,13 @@ def _new(
             tokenizers = run_folder.load_tokenizers(source)
             check_weights(recipe, task, tokenizers, source / checkpoint.MODEL_FILE)
         prepared = prepare(recipe, task, tokenizers)
-        trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), partial)
+        trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), partial, began)
         if source is None:
             trainer.begin()
         else:
             trainer.begin_with(source)
         run_folder.fill(partial, prepared, recipe.data, trainer.notes)
+        trainer.end_preparation()
         trainer.save()
         trainer.write_card(out.name)
         run_folder.commit(partial, out)
@@ -237,13 +262,14 @@ def _new(
     return trainer
 
 
-def _resumed(recipe: Recipe, task: AnyTask, out: Path) -> Trainer:
+def _resumed(recipe: Recipe, task: AnyTask, out: Path, began: float) -> Trainer:
     """Restore a run from its last checkpoint."""
     tokenizers = run_folder.load_tokenizers(out)
     check_weights(recipe, task, tokenizers, checkpoint.last_weights(out))
     prepared = prepare(recipe, task, tokenizers)
-    trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), out)
+    trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), out, began)
     trainer.restore()
+    trainer.end_preparation()
     run_folder.accept_changes(out, recipe)
     return trainer
 
@@ -266,11 +292,15 @@ def _at_the_end(trainer: Trainer) -> Generator[Event, None, None]:
         yield trainer.log()
     if progress.evaluated_step < progress.step:
         yield from _evaluate(trainer, is_scheduled=False)
+    if trainer.score_best():
+        trainer.write_card(trainer.folder.name)
     yield from _save(trainer)
 
 
 def _evaluate(trainer: Trainer, is_scheduled: bool) -> Generator[Event, None, None]:
     event = trainer.evaluate(is_scheduled)
+    if not is_scheduled:  # the last one
+        trainer.score_best()
     # Save before the event, so that the best model is on the disk if the reader stops here.
     saved = list(_save(trainer)) if event.is_best else []
     if saved:

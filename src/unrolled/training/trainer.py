@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +20,7 @@ from unrolled.training import config as training_config
 from unrolled.training.averaging import WeightAverage
 from unrolled.training.checkpoint import Checkpoint, Progress
 from unrolled.training.device import Randomness, autocast, choose_device, is_out_of_memory
+from unrolled.training.ending import Ending
 from unrolled.training.events import Best, Evaluated, Started, Step
 from unrolled.training.loaders import Loader
 from unrolled.training.model_card import write_card
@@ -40,15 +43,25 @@ class Trainer:
         task: task of the model.
         loader: data and tokenizers.
         folder: the run folder, which may still have its temporary name.
+        began: `time.perf_counter()` when the run began, before its data were read; by default now.
 
     Raises:
         UnavailableError: the device or precision is not available.
     """
 
-    _saved: tuple[int, int, int] | None
+    _saved: tuple[int, ...] | None
     carried: State
 
-    def __init__(self, recipe: Recipe, task: AnyTask, loader: Loader, folder: Path) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        task: AnyTask,
+        loader: Loader,
+        folder: Path,
+        began: float | None = None,
+    ) -> None:
+        self._began = time.perf_counter() if began is None else began
+        self.preparing_seconds, self.ending = 0.0, Ending()
         self.recipe, self.task, self.loader, self.folder = recipe, task, loader, folder
         self.config = recipe.training
         self.device = choose_device(self.config)
@@ -126,6 +139,10 @@ class Trainer:
         if not 0 <= progress.batch < self._n_batches():
             raise checkpoint.damaged(path, "it has more batches than an epoch")
 
+    def end_preparation(self) -> None:
+        """Count the time so far in this session as preparation, in which nothing is learned."""
+        self.preparing_seconds = time.perf_counter() - self._began
+
     def started(self) -> Started:
         """The event that describes data, vocabularies and model."""
         loader = self.loader
@@ -143,12 +160,13 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """Training time in seconds, including earlier sessions."""
+        """Seconds since the run began, with reading the data, and with earlier sessions."""
         return self._seconds_before + time.perf_counter() - self._began
 
     def limits(self) -> dict[str, tuple[float, float]]:
         """For each limit that is set: the share of it that is used, and the seconds left."""
         config, progress, seconds = self.config, self.progress, self.seconds
+        trained = max(0.0, seconds - self.preparing_seconds)
         shares = {}
         if config.max_steps:
             shares["max_steps"] = progress.step / config.max_steps
@@ -156,18 +174,20 @@ class Trainer:
             within = progress.batch / self._n_batches() if progress.batch else 0.0
             shares["max_epochs"] = (progress.epoch - 1 + within) / config.max_epochs
         limits = {
-            name: (share, seconds * max(0.0, 1 - share) / share if share else math.inf)
+            name: (share, trained * max(0.0, 1 - share) / share if share else math.inf)
             for name, share in shares.items()
         }
         if config.max_minutes:
             limit = config.max_minutes * 60
-            limits["max_minutes"] = seconds / limit, max(0.0, limit - seconds)
+            most = self.ending.most_seconds_trained(limit, self.preparing_seconds)
+            share = trained / most if most > 0 else 1.0
+            limits["max_minutes"] = share, max(0.0, limit - seconds)
         return limits
 
     def reason_to_end(self) -> str | None:
         """The stopping criterion that is met; None if none is."""
         for name, (share, _) in self.limits().items():
-            if share >= 1:
+            if share >= 1 and not (name == "max_minutes" and self.progress.step == 0):
                 return name
         if not self.config.patience:
             return None
@@ -177,12 +197,7 @@ class Trainer:
 
     def patience(self) -> tuple[int, int]:
         """The evaluations and the steps without improvement after which training stops, both of them."""
-        config = self.config
-        if config.patience >= 0:
-            return config.patience, 0
-        n_steps = training_config.EPOCHS_TO_WAIT * self.steps_per_epoch
-        n_evaluations = training_config.EVALUATIONS_TO_WAIT + config.average_after
-        return n_evaluations, min(n_steps, training_config.MOST_STEPS_TO_WAIT)
+        return self.config.patience_for(self.steps_per_epoch)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -268,8 +283,10 @@ class Trainer:
             is_scheduled: whether patience and the plateau schedule count this evaluation.
         """
         progress, config = self.progress, self.config
+        began = time.perf_counter()
         with self.average.in_place():
             loss, scores = self._judge()
+        self.ending.evaluation_seconds = time.perf_counter() - began
         value = loss if config.metric == "loss" else scores[config.metric]
         is_best = self._improves(value, progress.best.value if progress.best else None)
         if is_best:
@@ -277,9 +294,45 @@ class Trainer:
         if is_scheduled:
             self._count(value)
         progress.evaluated_step = progress.step
-        event = Evaluated(progress.step, progress.last_epoch, loss, scores, is_best, self.seconds)
+        event = Evaluated(
+            step=progress.step,
+            epoch=progress.last_epoch,
+            loss=loss,
+            scores=scores,
+            is_best=is_best,
+            seconds=self.seconds,
+            n_without_improvement=progress.n_without_improvement,
+        )
         self.metrics.append(self.folder, event)
         return event
+
+    def estimate_ending(self) -> None:
+        """Estimate once how long the last evaluation takes, when half of `max_minutes` is used."""
+        limits = self.limits()
+        if "max_minutes" not in limits or limits["max_minutes"][0] < 1 / 2:
+            return
+        ending = self.ending
+        if ending.scoring_seconds is None:
+            evaluation, ending.scoring_seconds = self.loader.estimate(
+                self.model, self.recipe, self.device, self.precision
+            )
+            if ending.evaluation_seconds is None:
+                ending.evaluation_seconds = evaluation
+
+    def score_best(self) -> bool:
+        """Compute the scores of the best model that the evaluations left out; whether they did."""
+        best = self.progress.best
+        if best is None or best.scores or not self.loader.leaves_out_scores(self.recipe):
+            return False
+        if best.step == self.progress.step:
+            with self.average.in_place():
+                scores = self._scores_of(self.model)
+        else:
+            model = copy.deepcopy(self.model)
+            run_folder.set_best_weights(model, self.folder)
+            scores = self._scores_of(model)
+        self.progress.best = replace(best, scores=scores)
+        return bool(scores)
 
     @property
     def saved_step(self) -> int:
@@ -298,6 +351,7 @@ class Trainer:
         stamp, progress = self._stamp(), self.progress
         if stamp == self._saved:
             return None
+        began = time.perf_counter()
         progress.seconds = self.seconds
         self.metrics.flush(self.folder)
         progress.metrics_bytes, progress.metrics_sha256 = self.metrics.n_bytes, self.metrics.sha256
@@ -320,6 +374,7 @@ class Trainer:
         content = Checkpoint(checkpoint.weights_of(self.model), rest, progress)
         path = checkpoint.save_checkpoint(self.folder, content, is_best)
         self._saved = stamp
+        self.ending.saving_seconds = time.perf_counter() - began
         return path
 
     def write_card(self, name: str) -> None:
@@ -330,12 +385,14 @@ class Trainer:
 
     def _go_on_from(self, progress: Progress, is_saved: bool = False) -> None:
         self.progress = progress
-        self._seconds_before, self._began = progress.seconds, time.perf_counter()
+        self._seconds_before = progress.seconds
         self.carried = self.loader.start(self.model)
         self._saved = self._stamp() if is_saved else None
 
-    def _stamp(self) -> tuple[int, int, int]:
-        return self.progress.step, self.progress.evaluated_step, self.progress.logged_step
+    def _stamp(self) -> tuple[int, ...]:
+        progress = self.progress
+        n_scores = len(progress.best.scores) if progress.best else 0
+        return progress.step, progress.evaluated_step, progress.logged_step, n_scores
 
     def _n_batches(self) -> int:
         return self.loader.n_batches(self.progress.epoch)
@@ -359,6 +416,9 @@ class Trainer:
 
     def _judge(self) -> tuple[float, dict[str, float]]:
         return self.loader.evaluate(self.model, self.recipe, self.device, self.precision)
+
+    def _scores_of(self, model: torch.nn.Module) -> dict[str, float]:
+        return self.loader.scores(model, self.recipe, self.device, self.precision)
 
     def _improves(self, value: float, best: float | None, least: float = 0.0) -> bool:
         if math.isnan(value):

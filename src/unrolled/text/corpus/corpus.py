@@ -28,6 +28,7 @@ import numpy as np
 
 from unrolled.config import Documents, OnInvalid
 from unrolled.errors import ConfigError, DataError
+from unrolled.reporting import counted
 from unrolled.text.corpus.cache import (
     FORMAT,
     CacheEntry,
@@ -248,7 +249,9 @@ class Corpus:
         digests = hashlib.blake2b(), hashlib.blake2b()
         n_ids = n_documents = n_characters = n_bytes = 0
         opens = True  # whether the next piece starts a document
-        for batch in batches_of(self._pieces(spans)):
+        total = sum(span.n_characters for span in spans)
+        batches = batches_of(self._pieces(spans))
+        for batch in counted(batches, "encoding", "characters", total, _n_characters):
             texts = [composed(piece.text) for piece in batch]
             new_ids, new_starts = array(code), array("q")
             for piece, row in zip(batch, encode(texts), strict=True):
@@ -280,6 +283,10 @@ class Corpus:
             "ids_blake2b": digests[0].hexdigest(),
             "starts_blake2b": digests[1].hexdigest(),
         }
+
+
+def _n_characters(batch: Sequence[Piece]) -> int:
+    return sum(len(piece.text) + piece.line_end for piece in batch)
 
 
 def open_corpus(config: CorpusConfig) -> Corpus:

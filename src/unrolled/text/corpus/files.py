@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from unrolled import documents
 from unrolled.errors import ConfigError, DataError
+from unrolled.reporting import counted
 from unrolled.text.corpus.config import CorpusConfig
 from unrolled.text.files import endings, opened
 
@@ -236,7 +237,9 @@ def _scanned(
     place = BEGIN
     marks = [place]
     n_invalid = first_invalid = 0
-    for raw in read_raw(path, config.encoding):
+    blocks = read_raw(path, config.encoding)
+    total = None if endings(path)[1] else stamp[0]
+    for raw in counted(blocks, f"reading {path.name}", "bytes", total, len):
         text, invalid = decode(raw, path, place, config)
         n_invalid += len(invalid)
         first_invalid = first_invalid or next(iter(invalid), 0)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import DataError
+from unrolled.reporting import counted
 from unrolled.vectors.formats.files import lines, opened, shown, written
 from unrolled.vectors.formats.stored import ROWS, Kept, StoredVectors, count_of
 
@@ -41,7 +42,8 @@ def read(
             width = header.width
         if has_header != (header is not None):
             kept.notes.append(str(kept.error(_OTHER_HEADER[has_header], 1)))
-        for number, line in numbered:
+        n_words = None if header is None else header.n_words
+        for number, line in counted(numbered, f"reading {path.name}", "vectors", n_words):
             if kept.is_full:
                 break
             line = line.rstrip(b" ")  # word2vec ends its lines with a space

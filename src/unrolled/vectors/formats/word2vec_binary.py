@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import DataError
+from unrolled.reporting import counted
 from unrolled.text.limits import line_too_long, longest_line
 from unrolled.vectors.formats.files import opened, written
 from unrolled.vectors.formats.stored import ROWS, Kept, StoredVectors
@@ -28,7 +29,8 @@ def read(path: Path, keep: Container[str] | None, limit: int | None) -> StoredVe
             raise DataError("expected a first line with the number of words and their width", path)
         n_declared, width = header
         records = _Records(stream, 4 * width, path)
-        for number in range(1, n_declared + 1):
+        places = range(1, n_declared + 1)
+        for number in counted(places, f"reading {path.name}", "vectors", n_declared):
             if kept.is_full:
                 break
             record = records.next()
