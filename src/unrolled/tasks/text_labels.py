@@ -56,7 +56,7 @@ ClassWeights = Literal["none", "balanced"]
 _SHARES_COUNT = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelledExample:
     """One encoded row.
 
