@@ -13,7 +13,7 @@ from unrolled.inspect import page
 from unrolled.inspect.page import HeatmapCell, HeatmapRow
 from unrolled.metrics.calibration import Calibration, ReliabilityBin
 from unrolled.metrics.intervals import Comparison, Interval
-from unrolled.metrics.labels import LabelEvaluation, shown
+from unrolled.metrics.labels import LabelEvaluation, most_frequent, shown
 from unrolled.metrics.multi_label import MultiLabelEvaluation
 from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake, SliceTable
 from unrolled.metrics.spans import SpanEvaluation
@@ -24,6 +24,7 @@ Evaluation = LabelEvaluation | MultiLabelEvaluation | SpanEvaluation
 
 _WIDEST_MATRIX = 30  # classes; for more, the most frequent errors are listed instead
 _MOST_CONFUSIONS = 20
+_MOST_CLASSES = 1_000
 _MOST_CHARACTERS = 2_000  # shown of the text of a mistake
 _MOST_WORDS = 400
 _SIDE, _MARGIN = 300, 56  # of the reliability diagram, in pixels
@@ -311,17 +312,21 @@ def _classes(evaluation: Evaluation) -> _ClassTable:
     if thresholds is not None:
         headings.append("threshold")
         caption += " A label is predicted if its probability reaches the threshold."
+    shown_ids = most_frequent(counts, _MOST_CLASSES)
+    if len(shown_ids) < len(names):
+        caption += f" Of {len(names):,}, the {len(shown_ids):,} most frequent are shown."
+    precision, recall, f1 = counts.precision, counts.recall, counts.f1
     rows = [
         _ClassRow(
-            name,
-            precision=float(counts.precision[index]),
-            recall=float(counts.recall[index]),
-            f1=float(counts.f1[index]),
+            names[index],
+            precision=float(precision[index]),
+            recall=float(recall[index]),
+            f1=float(f1[index]),
             gold=int(counts.gold[index]),
             predicted=int(counts.predicted[index]),
             threshold=None if thresholds is None else thresholds[index],
         )
-        for index, name in enumerate(names)
+        for index in shown_ids
     ]
     average = _ClassRow(
         "macro average",

@@ -186,14 +186,34 @@ def calibrate(
         n_bins: see `reliability`.
     """
     confidence_N = probabilities[np.arange(len(gold)), predicted]
-    sums_K = _proper_losses(gold, probabilities).sum(0)
+    losses_N2 = proper_losses(gold, probabilities)
+    return calibrate_rows(gold == predicted, confidence_N, losses_N2, binning, n_bins)
+
+
+def calibrate_rows(
+    right: NDArray[np.bool_],
+    confidence: Floats,
+    losses: Floats,
+    binning: Binning = "mass",
+    n_bins: int = 15,
+) -> Calibration:
+    """`calibrate` for rows whose probabilities are no longer in memory.
+
+    Args:
+        right: `[N]`, whether each prediction was correct.
+        confidence: `[N]`, the probability of each predicted class.
+        losses: `[N, 2]`, from `proper_losses`.
+        binning: see `reliability`.
+        n_bins: see `reliability`.
+    """
+    sums_2 = losses.sum(0)
     return Calibration(
-        reliability(confidence_N, gold == predicted, binning, n_bins),
+        reliability(confidence, right, binning, n_bins),
         binning,
         n_bins,
-        len(gold),
-        float(sums_K[0]),
-        float(sums_K[1]),
+        len(right),
+        float(sums_2[0]),
+        float(sums_2[1]),
     )
 
 
@@ -224,7 +244,7 @@ def calibrate_cells(
     )
 
 
-def _proper_losses(gold: NDArray[np.integer], probabilities: Floats) -> Floats:
+def proper_losses(gold: NDArray[np.integer], probabilities: Floats) -> Floats:
     """`[N, 2]`: the squared error and −ln p_gold of each row."""
     rows = np.arange(len(gold))
     p_gold = probabilities[rows, gold]

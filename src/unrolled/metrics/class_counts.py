@@ -11,7 +11,7 @@ macro average as 0, so that the denominator does not depend on the data.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class ClassCounts:
         right: `[..., C]`, how often class c was predicted correctly (true positives).
         predicted: `[..., C]`, how often it was predicted.
         gold: `[..., C]`, how often it occurs in the data (its support).
+        n_absent: number of further classes, which neither occur nor are predicted.
 
     Two of three predictions of the first class are correct; the second class is never predicted:
 
@@ -53,6 +54,7 @@ class ClassCounts:
     right: NDArray[Any]
     predicted: NDArray[Any]
     gold: NDArray[Any]
+    n_absent: int = field(default=0, kw_only=True)
 
     @property
     def precision(self) -> Floats:
@@ -72,17 +74,17 @@ class ClassCounts:
     @property
     def macro_precision(self) -> Floats:
         """`[...]`, the mean of the classes' precisions."""
-        return _mean(self.precision)
+        return _mean(self.precision, self.n_absent)
 
     @property
     def macro_recall(self) -> Floats:
         """`[...]`, the mean of the classes' recalls; the balanced accuracy if every class occurs."""
-        return _mean(self.recall)
+        return _mean(self.recall, self.n_absent)
 
     @property
     def macro_f1(self) -> Floats:
         """`[...]`, the mean of the classes' F1 (not the F1 of mean precision and mean recall)."""
-        return _mean(self.f1)
+        return _mean(self.f1, self.n_absent)
 
     @property
     def micro_precision(self) -> Floats:
@@ -113,8 +115,8 @@ class ClassCounts:
         return _mean(self.f1[..., list(ids)])
 
 
-def _mean(values: Floats) -> Floats:
-    return ratio(values.sum(-1), np.float64(values.shape[-1]))
+def _mean(values: Floats, n_zeros: int = 0) -> Floats:
+    return ratio(values.sum(-1), np.float64(values.shape[-1] + n_zeros))
 
 
 def check_ids(name: str, ids: ArrayLike, n_classes: int) -> Ints:

@@ -20,19 +20,64 @@ count: one that is predicted as FAVOR is a false positive of FAVOR.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.metrics.calibration import Binning, Calibration, calibrate, check_probabilities
 from unrolled.metrics.class_counts import ClassCounts, check_ids, check_same_length
-from unrolled.metrics.tally import Floats, Ints, Scores, Tally
+from unrolled.metrics.tally import Floats, Ints, Scores, SparseRows, Tally
 from unrolled.quoting import brief, listed, quote
 
 _WIDEST_MATRIX = 12  # classes; more do not fit a terminal
+_MOST_LINES = 1_000  # classes in a table
+_MANY = 1_000  # classes from which tallies leave out those that do not occur
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The cells of a confusion matrix that are not 0, row by row.
+
+    Args:
+        gold: `[K]` class ids.
+        predicted: `[K]` class ids.
+        counts: `[K]`, number of examples.
+    """
+
+    gold: Ints
+    predicted: Ints
+    counts: Ints
+
+    @classmethod
+    def of(cls, gold: ArrayLike, predicted: ArrayLike, n_classes: int) -> Cells:
+        """Count the examples of each cell.
+
+        Args:
+            gold: `[N]` class ids.
+            predicted: `[N]` class ids.
+            n_classes: C.
+
+        Raises:
+            ValueError: an array has the wrong shape, an id is not a class, or there are no examples.
+        """
+        cells_K, counts_K = np.unique(_cells(gold, predicted, n_classes), return_counts=True)
+        return cls(*np.divmod(cells_K, n_classes), counts_K)
+
+    def dense(self, n_classes: int) -> Ints:
+        """The confusion matrix `[C, C]`."""
+        matrix_CC = np.zeros((n_classes, n_classes), np.int64)
+        matrix_CC[self.gold, self.predicted] = self.counts
+        return matrix_CC
+
+    def by_class(self, n_classes: int) -> ClassCounts:
+        """Counts by class, `[C]` each."""
+        right = np.where(self.gold == self.predicted, self.counts, 0)
+        columns = (self.gold, right), (self.predicted, self.counts), (self.gold, self.counts)
+        return ClassCounts(*(np.bincount(ids, n, n_classes).astype(np.int64) for ids, n in columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +86,7 @@ class LabelEvaluation:
 
     Args:
         classes: names of the C classes, by id.
-        confusion: `[C, C]` counts; rows are gold, columns predicted.
+        cells: the confusions that occur, and how often.
         averaged: classes of `mean_f1`; () if it is not computed.
         calibration: calibration of the probabilities; None if they are unknown.
 
@@ -63,19 +108,24 @@ class LabelEvaluation:
     """
 
     classes: tuple[str, ...]
-    confusion: Ints
+    cells: Cells
     averaged: tuple[str, ...] = ()
     calibration: Calibration | None = None
 
     @property
     def n(self) -> int:
         """The number of examples."""
-        return int(self.confusion.sum())
+        return int(self.cells.counts.sum())
 
     @property
+    def confusion(self) -> Ints:
+        """The confusion matrix `[C, C]`, with gold classes as rows and predicted classes as columns."""
+        return self.cells.dense(len(self.classes))
+
+    @cached_property
     def counts(self) -> ClassCounts:
         """Counts by class, `[C]` each."""
-        return ClassCounts(self.confusion.diagonal(), self.confusion.sum(0), self.confusion.sum(1))
+        return self.cells.by_class(len(self.classes))
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -107,24 +157,25 @@ class LabelEvaluation:
 
     def confusions(self) -> list[tuple[str, str, int]]:
         """Gold label, predicted label and count of the mistakes, the most frequent first."""
-        off_CC = self.confusion.copy()
-        np.fill_diagonal(off_CC, 0)
-        gold_K, predicted_K = np.nonzero(off_CC)
-        order = np.argsort(-off_CC[gold_K, predicted_K], kind="stable")
+        cells = self.cells
+        wrong_K = np.flatnonzero(cells.gold != cells.predicted)
+        order = wrong_K[np.argsort(-cells.counts[wrong_K], kind="stable")]
+        columns = cells.gold[order], cells.predicted[order], cells.counts[order]
         return [
-            (self.classes[g], self.classes[p], int(off_CC[g, p]))
-            for g, p in zip(gold_K[order], predicted_K[order], strict=True)
+            (self.classes[g], self.classes[p], n)
+            for g, p, n in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
     def _matrix(self) -> Iterator[str]:
-        digits = len(f"{self.confusion.max():,}") + 2
+        confusion_CC = self.confusion
+        digits = len(f"{confusion_CC.max():,}") + 2
         numbers = range(1, len(self.classes) + 1)
         labels = [
             f"{number:<2} {brief(name)}" for number, name in zip(numbers, self.classes, strict=True)
         ]
         wide = max(16, *(len(label) for label in labels))
         yield "gold \\ predicted".ljust(wide) + "".join(f"{number:>{digits}}" for number in numbers)
-        for label, counts in zip(labels, self.confusion, strict=True):
+        for label, counts in zip(labels, confusion_CC, strict=True):
             yield f"{label:{wide}}" + "".join(f"{count:>{digits},}" for count in counts)
 
 
@@ -137,6 +188,7 @@ def measure_labels(
     averaged: Sequence[str] = (),
     binning: Binning = "mass",
     n_bins: int = 15,
+    calibrated: Calibration | None = None,
 ) -> LabelEvaluation:
     """Evaluate one label per example.
 
@@ -148,6 +200,7 @@ def measure_labels(
         averaged: classes whose mean F1 is `mean_f1`.
         binning: binning of the calibration error, see `calibration.reliability`.
         n_bins: number of bins of the calibration error.
+        calibrated: the calibration, if it was measured before, row by row; instead of `probabilities`.
 
     Raises:
         ValueError: an array has the wrong shape, an id is not a class, a probability is outside 0…1, or
@@ -168,10 +221,12 @@ def measure_labels(
         raise ValueError("nothing to score: pass predicted, or probabilities, or both")
     class_ids(averaged, classes)
     calibration = None
-    confusion_CC = confusion_matrix(gold_N, predicted_N, n_classes)
+    cells = Cells.of(gold_N, predicted_N, n_classes)
     if given_NC is not None:
         calibration = calibrate(gold_N, predicted_N, given_NC, binning, n_bins)
-    return LabelEvaluation(tuple(classes), confusion_CC, tuple(averaged), calibration)
+    elif calibrated is not None:
+        calibration = calibrated
+    return LabelEvaluation(tuple(classes), cells, tuple(averaged), calibration)
 
 
 def confusion_matrix(gold: ArrayLike, predicted: ArrayLike, n_classes: int) -> Ints:
@@ -183,8 +238,7 @@ def confusion_matrix(gold: ArrayLike, predicted: ArrayLike, n_classes: int) -> I
     >>> confusion_matrix([0, 0, 1], [0, 1, 1], 2).tolist()
     [[1, 1], [0, 1]]
     """
-    cells_N = _cells(gold, predicted, n_classes)
-    return np.bincount(cells_N, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return Cells.of(gold, predicted, n_classes).dense(n_classes)
 
 
 def tally_labels(
@@ -202,18 +256,46 @@ def tally_labels(
         ValueError: an array has the wrong shape, an id is not a class, or there are no examples.
     """
     cells_G, groups_N = np.unique(_cells(gold, predicted, n_classes), return_inverse=True)
+    groups_N = groups_N.reshape(-1)
     gold_G, predicted_G = np.divmod(cells_G, n_classes)
+    if n_classes > _MANY:
+        return _sparse_tally(groups_N, gold_G, predicted_G, n_classes, averaged)
     rows_G3C = np.zeros((len(cells_G), 3, n_classes))
     rows_G = np.arange(len(cells_G))
     rows_G3C[rows_G, 0, gold_G] = gold_G == predicted_G
     rows_G3C[rows_G, 1, predicted_G] = 1
     rows_G3C[rows_G, 2, gold_G] = 1
+    return Tally(
+        groups_N, rows_G3C.reshape(len(cells_G), -1), _of_sums(n_classes, n_classes, averaged)
+    )
+
+
+def _sparse_tally(
+    groups_N: NDArray[np.intp],
+    gold_G: Ints,
+    predicted_G: Ints,
+    n_classes: int,
+    averaged: Sequence[int],
+) -> Tally:
+    """`tally_labels` with columns only for the K classes that occur."""
+    used_K = np.unique(np.concatenate([gold_G, predicted_G, np.asarray(averaged, np.int64)]))
+    n_used = len(used_K)
+    gold_G, predicted_G = (np.searchsorted(used_K, ids) for ids in (gold_G, predicted_G))
+    right_G = np.where(gold_G == predicted_G, gold_G, 3 * n_used)
+    columns_G3 = np.stack([right_G, n_used + predicted_G, 2 * n_used + gold_G], axis=1)
+    ids = np.searchsorted(used_K, np.asarray(averaged, np.int64)).tolist()
+    return Tally(groups_N, SparseRows(columns_G3, 3 * n_used), _of_sums(n_used, n_classes, ids))
+
+
+def _of_sums(n_counted: int, n_classes: int, averaged: Sequence[int]) -> Callable[[Floats], Scores]:
+    """Sums `[..., 3 * n_counted]` → scores; the other classes neither occur nor are predicted."""
 
     def of_sums(sums: Floats) -> Scores:
-        right, predicted, gold = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, n_classes), -2, 0)
-        return label_scores(ClassCounts(right, predicted, gold), averaged)
+        right, predicted, gold = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, n_counted), -2, 0)
+        counts = ClassCounts(right, predicted, gold, n_absent=n_classes - n_counted)
+        return label_scores(counts, averaged)
 
-    return Tally(groups_N.reshape(-1), rows_G3C.reshape(len(cells_G), -1), of_sums)
+    return of_sums
 
 
 def label_scores(counts: ClassCounts, averaged: Sequence[int] = ()) -> Scores:
@@ -269,15 +351,27 @@ def class_ids(names: Sequence[str], classes: Sequence[str]) -> list[int]:
     return [list(classes).index(name) for name in names]
 
 
+def most_frequent(counts: ClassCounts, most: int) -> list[int]:
+    """The ids of the classes to show: all, or those that occur most often if there are more than `most`.
+
+    >>> counts = ClassCounts(np.zeros(3), np.zeros(3), np.array([1, 5, 5]))
+    >>> most_frequent(counts, 3), most_frequent(counts, 2)
+    ([0, 1, 2], [1, 2])
+    """
+    if len(counts.gold) <= most:
+        return list(range(len(counts.gold)))
+    ids: list[int] = np.argsort(-counts.gold, kind="stable")[:most].tolist()
+    return ids
+
+
 def class_lines(heading: str, classes: Sequence[str], counts: ClassCounts) -> Iterator[str]:
     """Precision, recall, F1 and counts by class, and their macro averages, as lines of text."""
-    classes = [brief(name) for name in classes]
-    wide = max(15, *(len(name) for name in (*classes, heading)))
+    chosen = most_frequent(counts, _MOST_LINES)
+    names = [brief(classes[index]) for index in chosen]
+    wide = max(15, *(len(name) for name in (*names, heading)))
     yield f"{heading:{wide}}  precision   recall       F1    gold  predicted"
     columns = (counts.precision, counts.recall, counts.f1, counts.gold, counts.predicted)
-    rows = [
-        (*classes[index : index + 1], *(c[index] for c in columns)) for index in range(len(classes))
-    ]
+    rows = [(name, *(c[index] for c in columns)) for name, index in zip(names, chosen, strict=True)]
     macro = counts.macro_precision, counts.macro_recall, counts.macro_f1
     rows.append(("macro", *macro, counts.gold.sum(), counts.predicted.sum()))
     for name, precision, recall, f1, gold, predicted in rows:
@@ -285,6 +379,8 @@ def class_lines(heading: str, classes: Sequence[str], counts: ClassCounts) -> It
             f"{name:{wide}}  {precision:9.2%}  {recall:7.2%}  {f1:7.2%}  {int(gold):6,}  "
             f"{int(predicted):9,}"
         )
+    if len(chosen) < len(classes):
+        yield f"the {len(chosen):,} most frequent of {len(classes):,}; macro is the mean over all"
 
 
 def score_lines(scores: dict[str, float]) -> Iterator[str]:

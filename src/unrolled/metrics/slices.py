@@ -229,6 +229,18 @@ def worst_mistakes(
     check_same_length(len(gold_N), len(texts), "texts")
     given_NC = check_probabilities(probabilities, len(gold_N), len(classes), sum_to_one=True)
     confidence_N = given_NC[np.arange(len(gold_N)), predicted_N]
+    return surest_mistakes(classes, texts, gold_N, predicted_N, confidence_N, n)
+
+
+def surest_mistakes(
+    classes: Sequence[str],
+    texts: Sequence[str],
+    gold_N: Ints,
+    predicted_N: Ints,
+    confidence_N: Floats,
+    n: int = 20,
+) -> list[Mistake]:
+    """`worst_mistakes` from the probability of each predicted class, `[N]`."""
     return [
         Mistake(
             index,

@@ -23,6 +23,45 @@ SMALLER_IS_BETTER = frozenset({"ece", "brier", "nll", "hamming_loss"})
 """Names of scores that are losses; for all other scores, larger is better."""
 
 
+_SUMS_TOGETHER = 8_000_000  # numbers in memory at once
+
+
+@dataclass(frozen=True, eq=False)
+class SparseRows:
+    """A matrix `[G, K]` of few nonzero counts, for `Tally.rows` when K grows with the examples.
+
+    It supports what a tally needs: its number of rows, a selection of rows, and `[R, G] @ rows`.
+
+    Args:
+        columns: `[G, E]`, the columns to which each row adds 1; K for an entry that adds nothing.
+        n_columns: K.
+
+    >>> rows = SparseRows(np.array([[0, 2], [1, 3]]), 3)  # [[1, 0, 1], [0, 1, 0]]
+    >>> (np.array([[2.0, 3.0]]) @ rows).tolist(), len(rows[np.array([1])])
+    ([[2.0, 3.0, 2.0]], 1)
+    """
+
+    columns: Ints
+    n_columns: int
+
+    __array_ufunc__ = None  # so that NumPy leaves `array @ rows` to this class
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __getitem__(self, index: NDArray[np.integer[Any]]) -> SparseRows:
+        return SparseRows(self.columns[index], self.n_columns)
+
+    def __rmatmul__(self, counts_RG: Floats) -> Floats:
+        sums_RK = np.zeros((len(counts_RG), self.n_columns))
+        for sums_K, counts_G in zip(sums_RK, counts_RG, strict=True):
+            used = np.flatnonzero(counts_G)
+            columns = self.columns[used]
+            weights = np.repeat(counts_G[used], columns.shape[1])
+            sums_K += np.bincount(columns.reshape(-1), weights, self.n_columns + 1)[:-1]
+        return sums_RK
+
+
 class Scorable(Protocol):
     """Can be scored on any selection of its examples: `Tally`, which is fast, or `AnyScore`."""
 
@@ -48,7 +87,7 @@ class Tally:
 
     Args:
         groups: `[N]`, the group of each example.
-        rows: `[G, K]`, the contribution of an example of each group.
+        rows: `[G, K]`, the contribution of an example of each group; an array or `SparseRows`.
         of_sums: `[..., K]` sums → scores by name, each `[...]`.
 
     >>> rows = np.array([[1, 1], [0, 1], [1, 1]])  # right, examples
@@ -58,7 +97,7 @@ class Tally:
     """
 
     groups: NDArray[np.intp]
-    rows: Floats
+    rows: Any
     of_sums: Callable[[Floats], Scores]
 
     @classmethod
@@ -72,6 +111,17 @@ class Tally:
         return len(self.groups)
 
     def scores(self, index: NDArray[np.integer[Any]]) -> Scores:
+        width = len(self.rows)
+        if isinstance(self.rows, SparseRows):
+            width = max(width, self.rows.n_columns)
+        together = max(1, _SUMS_TOGETHER // width)
+        parts = [
+            self._scores(index[first : first + together])
+            for first in range(0, len(index), together)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _scores(self, index: NDArray[np.integer[Any]]) -> Scores:
         size = len(index), len(self.rows)
         cells_RM = self.groups[index] + np.arange(size[0])[:, None] * size[1]
         counts_RG = np.bincount(cells_RM.reshape(-1), minlength=size[0] * size[1]).reshape(size)

@@ -236,8 +236,8 @@ class LabelPredictor:
                 )
         return [tuple(texts)] if self.task.by_token else texts
 
-    def _predict(self, examples: Sequence[Any]) -> list[LabelPrediction]:
-        return label_predictions(self.model, self.task, examples, self.tokenizers)
+    def _predict(self, examples: Sequence[Any], digests: bool = False) -> list[LabelPrediction]:
+        return label_predictions(self.model, self.task, examples, self.tokenizers, digests)
 
     def held_out(self, part: str) -> list[Row]:
         """The rows of the run's "valid" or "test" part, read or split off as in training.
@@ -292,7 +292,7 @@ class LabelPredictor:
         task, data = self.task, self.recipe.data
         part = encode_rows(rows, task, self.tokenizers, data, path)
         start = time.perf_counter()
-        predictions = self._predict(part.examples)
+        predictions = self._predict(part.examples, digests=True)
         seconds = time.perf_counter() - start
         evaluated = task.evaluate(self.model, part.examples, predictions, self.tokenizers)
         shuffled: dict[str, float] = {}
@@ -300,7 +300,7 @@ class LabelPredictor:
             random = np.random.default_rng(shuffle_words)
             others = [task.shuffle(example, self.tokenizers, random) for example in part.examples]
             shuffled = task.evaluate(
-                self.model, others, self._predict(others), self.tokenizers
+                self.model, others, self._predict(others, digests=True), self.tokenizers
             ).scores()
         return LabelledEvaluation(
             evaluated.measured,
@@ -399,9 +399,13 @@ def probability_fields(prediction: LabelPrediction, labels: Labels) -> dict[str,
     """The probabilities of a prediction, for a line of JSON.
 
     Returns:
-        `probabilities`: by label name; in tagging, the probability of each token's tag, and also `spans`
-        if the tags encode spans.
+        `probabilities`: by label name, of the most probable labels if only a digest is known; in tagging,
+        the probability of each token's tag, and also `spans` if the tags encode spans.
     """
+    if (digest := prediction.digest) is not None:
+        names = [labels.names[id_] for id_ in digest.ids]
+        best = zip(names, digest.probabilities.tolist(), strict=True)
+        return {"probabilities": {name: round(p, 6) for name, p in best}}
     if prediction.probabilities.ndim == 1:
         pairs = zip(labels.names, prediction.probabilities.tolist(), strict=True)
         return {"probabilities": {name: round(p, 6) for name, p in pairs}}

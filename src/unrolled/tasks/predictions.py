@@ -68,6 +68,8 @@ class LabelPrediction:
         pieces: the tokens of each text of the input, as the model read them; in tagging, as written.
         weights: attention weights `[T]` of the tokens of each text; None without attention.
         n_truncated: number of tokens cut off because a text is longer than `data.max_length`.
+        digest: what an evaluation keeps of the probabilities of many labels; `probabilities` is then
+            empty.
     """
 
     labels: tuple[str, ...]
@@ -75,6 +77,24 @@ class LabelPrediction:
     pieces: tuple[tuple[str, ...], ...]
     weights: tuple[NDArray[np.float32] | None, ...]
     n_truncated: int = 0
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Digest:
+    """A summary of the probabilities of C labels whose size does not depend on C.
+
+    Args:
+        ids: the most probable labels, best first.
+        probabilities: their probabilities.
+        confidence: the probability of the predicted label.
+        losses: `[2]`, squared error and negative log-likelihood of the row, from `proper_losses`.
+    """
+
+    ids: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    confidence: float
+    losses: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

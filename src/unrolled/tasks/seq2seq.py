@@ -389,7 +389,7 @@ class TranslationStepModel:
         return self.model.step(tokens, state, self.weights)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """One encoded example.
 

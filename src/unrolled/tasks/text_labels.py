@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, compress
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from unrolled.errors import DataError
 from unrolled.layers.label_head import LabelHead
 from unrolled.layers.unknown import count_ids, shares_of, some_unknown
+from unrolled.metrics.calibration import calibrate_rows, check_probabilities, proper_losses
 from unrolled.metrics.labels import measure_labels, tally_labels
 from unrolled.metrics.labels import signature as label_signature
 from unrolled.metrics.multi_label import (
@@ -29,10 +30,10 @@ from unrolled.metrics.multi_label import (
     tally_multi_label,
 )
 from unrolled.metrics.multi_label import signature as multi_label_signature
-from unrolled.metrics.slices import worst_mistakes, worst_multi_label_mistakes
+from unrolled.metrics.slices import surest_mistakes, worst_mistakes, worst_multi_label_mistakes
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
 from unrolled.shapes import Padded
-from unrolled.tasks.predictions import LabelPrediction, LabelScores
+from unrolled.tasks.predictions import Digest, LabelPrediction, LabelScores
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.labels import Labels, split_labels
 from unrolled.text.rows import Field, Row, as_text
@@ -55,8 +56,13 @@ ClassWeights = Literal["none", "balanced"]
 
 _SHARES_COUNT = 10
 
+MANY_LABELS = 1_000
+"""Number of labels above which an evaluation keeps only the most probable ones of each row."""
 
-@dataclass(frozen=True)
+_MOST_PROBABLE = 100
+
+
+@dataclass(frozen=True, slots=True)
 class LabelledExample:
     """One encoded row.
 
@@ -119,17 +125,17 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
     labels = Labels.of(
         chain.from_iterable(names_N), multi_label=multi_label, averaged=data.averaged
     )
+    ids_N = [[labels.id_of(name) for name in names] for names in names_N]
     texts = [
         list(chain.from_iterable(ids))
         for ids in zip(*(words.encode_batch(column) for column in columns), strict=True)
     ]
-    has_NC = np.array([[name in names for name in labels] for names in names_N])
-    shares = shares_without_words(texts, has_NC, words)
+    shares = shares_without_words(texts, ids_N, len(labels), words)
     return {ROLE: words, LABELS: replace(labels, shares=tuple(shares.round(6).tolist()))}
 
 
 def shares_without_words(
-    texts: Sequence[Sequence[int]], has_NC: NDArray[np.bool_], words: Tokenizer
+    texts: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], n_labels: int, words: Tokenizer
 ) -> NDArray[np.float64]:
     """The expected share of each label for texts without a known word, estimated on the training part.
 
@@ -138,22 +144,21 @@ def shares_without_words(
 
     Args:
         texts: token ids of each text.
-        has_NC: `[N, C]`, which labels each text has.
+        labels: the ids of the labels of each text.
+        n_labels: C.
         words: the vocabulary.
 
     >>> words = Tokenizer.train(["a b", "a c", "zoo"], TextConfig(kind="word"))
-    >>> has = np.array([[True, False], [True, False], [False, True]])
     >>> texts = words.encode_batch(["a b", "a c", "zoo"])
-    >>> shares_without_words(texts, has, words).round(3).tolist()
+    >>> shares_without_words(texts, [[0], [0], [1]], 2, words).round(3).tolist()
     [0.606, 0.394]
     """
     rows = [sorted(set(ids) - words.silent) for ids in texts]
     n_texts_V = count_ids(chain.from_iterable(rows), len(words))
-    is_alone_N = np.array([n_texts_V[row].max(initial=0) <= 1 for row in rows])
-    prior_C = has_NC.mean(0)
-    return (has_NC[is_alone_N].sum(0) + _SHARES_COUNT * prior_C) / (
-        is_alone_N.sum() + _SHARES_COUNT
-    )
+    is_alone_N = [all(n_texts_V[id_] <= 1 for id_ in row) for row in rows]
+    prior_C = count_ids(chain.from_iterable(labels), n_labels) / len(labels)
+    alone_C = count_ids(chain.from_iterable(compress(labels, is_alone_N)), n_labels)
+    return (alone_C + _SHARES_COUNT * prior_C) / (sum(is_alone_N) + _SHARES_COUNT)
 
 
 def _check_each_has_one(rows: Sequence[Row]) -> None:
@@ -401,8 +406,11 @@ def evaluate(
 ) -> LabelScores:
     """All measurements of the predicted labels."""
     labels: Labels = tokenizers[LABELS]
-    names, probabilities_NC = labels.names, probabilities_of(predictions)
+    names = labels.names
     places = {name: place for place, name in enumerate(names)}
+    if any(prediction.digest is not None for prediction in predictions):
+        return _evaluate_digests(examples, predictions, labels)
+    probabilities_NC = probabilities_of(predictions)
     if labels.multi_label:
         predicted_NC = np.zeros(probabilities_NC.shape, np.int64)
         for row, prediction in enumerate(predictions):
@@ -424,6 +432,53 @@ def evaluate(
         lambda: tally_labels(gold_N, predicted_N, len(names), averaged),
         lambda texts: worst_mistakes(names, texts, gold_N, predicted_N, probabilities_NC),
     )
+
+
+def _evaluate_digests(
+    examples: Sequence[LabelledExample], predictions: Sequence[LabelPrediction], labels: Labels
+) -> LabelScores:
+    """`evaluate` of predictions from `digested`."""
+    names = labels.names
+    gold_N = np.array([(example.labels or (0,))[0] for example in examples])
+    predicted_N = np.array([labels.id_of(prediction.labels[0]) for prediction in predictions])
+    digests = [prediction.digest for prediction in predictions if prediction.digest is not None]
+    confidence_N = np.array([digest.confidence for digest in digests])
+    losses_N2 = np.stack([digest.losses for digest in digests])
+    averaged = [labels.id_of(name) for name in labels.averaged]
+    calibrated = calibrate_rows(gold_N == predicted_N, confidence_N, losses_N2)
+    return LabelScores(
+        measure_labels(names, gold_N, predicted_N, averaged=labels.averaged, calibrated=calibrated),
+        lambda: tally_labels(gold_N, predicted_N, len(names), averaged),
+        lambda texts: surest_mistakes(names, texts, gold_N, predicted_N, confidence_N),
+    )
+
+
+def digested(
+    examples: Sequence[Any], predictions: list[LabelPrediction], labels: Labels
+) -> list[LabelPrediction]:
+    """Predictions for an evaluation: if there are many labels, a digest replaces the probabilities.
+
+    Raises:
+        NonFiniteError: a probability is not finite.
+    """
+    is_kept = len(labels) <= MANY_LABELS or labels.multi_label or labels.scheme
+    if is_kept or not all(isinstance(one, LabelledExample) and one.labels for one in examples):
+        return predictions
+    n_labels = len(labels)
+    found = []
+    for example, prediction in zip(examples, predictions, strict=True):
+        given_1C = check_probabilities(prediction.probabilities[None], 1, n_labels, sum_to_one=True)
+        given_C = prediction.probabilities
+        top = np.argpartition(-given_C, _MOST_PROBABLE)[:_MOST_PROBABLE]
+        top = top[np.lexsort((top, -given_C[top]))]
+        digest = Digest(
+            top,
+            given_C[top],
+            float(given_1C[0, labels.id_of(prediction.labels[0])]),
+            proper_losses(np.array(example.labels), given_1C)[0],
+        )
+        found.append(replace(prediction, probabilities=given_C[:0].copy(), digest=digest))
+    return found
 
 
 def scores(tokenizers: Tokenizers) -> tuple[str, ...]:

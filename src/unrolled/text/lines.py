@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from unrolled.errors import DataError
 from unrolled.text.files import opened
 from unrolled.text.limits import line_too_long, longest_line
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of a text file.
 
     Args:

@@ -22,7 +22,7 @@ Lists = Literal["none", "last", "all"]
 """Which columns of a JSON file may hold a list of strings."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of a data file.
 
@@ -42,7 +42,10 @@ class Row:
     @property
     def texts(self) -> tuple[str, ...]:
         """The fields as strings; lists are joined by spaces."""
-        return tuple(as_text(field) for field in self.fields)
+        for field in self.fields:
+            if not isinstance(field, str):
+                return tuple(as_text(field) for field in self.fields)
+        return self.fields  # type: ignore[return-value]
 
 
 def as_list(field: Field) -> list[str]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop
 from itertools import chain
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
@@ -223,11 +224,15 @@ def linked_groups(rows: Iterable[Sequence[str]]) -> list[list[int]]:
     [[0, 1, 2], [3]]
     """
     parent: list[int] = []
-    first: dict[tuple[int, str], int] = {}
+    first: list[dict[str, int]] = []
     for index, sides in enumerate(rows):
         parent.append(index)
-        for side, text in enumerate(sides):
-            other = first.setdefault((side, text), index)
+        while len(first) < len(sides):
+            first.append({})
+        for others, text in zip(first, sides, strict=False):
+            other = others.setdefault(text, index)
+            if other == index:
+                continue
             # Union–find with path halving, towards the smaller index: nearly constant time per look-up.
             root = index
             while parent[root] != root:
@@ -257,7 +262,8 @@ def same_text(field: Field) -> str:
     True
     """
     text = as_text(field)
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
+    normal = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
+    return text if normal == text else normal  # equal texts are stored once
 
 
 def _cut(
@@ -273,15 +279,13 @@ def _cut(
     texts = [tuple(same_text(text) for text in reading.linked(row.fields)) for row in rows]
     groups = linked_groups(texts)
     largest_allowed = max(_ANY_GROUP_HELD_OUT, int(len(rows) * _LARGEST_GROUP_HELD_OUT))
-    small = [group for group in groups if len(group) <= largest_allowed]
-    small.sort(key=lambda group: _draw(config.split_seed, min(texts[i] for i in group)))
     parts: dict[str, list[int]] = {name: [] for name in sizes}
-    labels: list[set[str]] = [set() for _ in rows]
+    labels: list[tuple[str, ...]] = [()] * len(rows)
     if reading.labels is not None:
-        labels = [set(reading.labels(row.fields, config)) for row in rows]
+        labels = [tuple(set(reading.labels(row.fields, config))) for row in rows]
     n_left = Counter(chain.from_iterable(labels))
     n_alone = 0
-    for group in small:
+    for group in _drawn(groups, texts, config.split_seed, largest_allowed):
         n_here = Counter(chain.from_iterable(labels[i] for i in group))
         if any(n_left[label] == n for label, n in n_here.items()):
             n_alone += len(group)
@@ -307,6 +311,20 @@ def _cut(
             )
     train = [row for i, row in enumerate(rows) if i not in held_out]
     return train, {name: [rows[i] for i in sorted(part)] for name, part in parts.items()}
+
+
+def _drawn(
+    groups: Sequence[list[int]], texts: Sequence[tuple[str, ...]], seed: int, most: int
+) -> Iterator[list[int]]:
+    """Yield the groups of at most `most` rows in the order of their draws; usually, few are asked for."""
+    drawn = [
+        (_draw(seed, texts[group[0]] if len(group) == 1 else min(texts[i] for i in group)), place)
+        for place, group in enumerate(groups)
+        if len(group) <= most
+    ]
+    heapify(drawn)
+    while drawn:
+        yield groups[heappop(drawn)[1]]
 
 
 def _draw(seed: int, texts: Sequence[str]) -> bytes:

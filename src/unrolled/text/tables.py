@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from unrolled.errors import DataError
 from unrolled.quoting import listed, quote
@@ -45,10 +46,10 @@ def read_table(
     columns = list(zip(chosen, may_be_list, strict=True))
     line = 0
     for line, values in records:
-        yield Row(
-            tuple(_field(values[i], path, line, names[i], may_list) for i, may_list in columns),
-            line,
-        )
+        fields: list[Any] = [values[i] for i in chosen]
+        if set(map(type, fields)) != {str}:
+            fields = [_field(values[i], path, line, names[i], may_list) for i, may_list in columns]
+        yield Row(tuple(fields), line)
     if not line:
         raise DataError(f"no rows after the header {listed(names, MOST_NAMED)}", path)
 

@@ -27,6 +27,7 @@ from unrolled.config import PositiveCount, Range, check_fields, require
 from unrolled.errors import RunError
 from unrolled.reporting import counted
 from unrolled.text import tokenizer_files
+from unrolled.text.by_word import WordEncoder
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -250,13 +251,31 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of one text, without begin and end."""
-        return self.encode_batch([text])[0]
+        ids = self._words.encode(text)
+        return self._encode_whole([text])[0] if ids is None else ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of many texts, using all cores; a very long text is split at spaces.
 
         A word of more than 262,144 characters is split into several.
         """
+        rows: list[list[int]] = []
+        for first in range(0, len(texts), _ENCODE_CHUNK):
+            chunk = texts[first : first + _ENCODE_CHUNK]
+            self._words.learn(chunk)
+            found = [self._words.encode(text) for text in chunk]
+            others = [text for text, ids in zip(chunk, found, strict=True) if ids is None]
+            whole = iter(self._encode_whole(others))
+            rows += [next(whole) if ids is None else ids for ids in found]
+        return rows
+
+    @cached_property
+    def _words(self) -> WordEncoder:
+        keeps_spaces = self.kind == "char" or (self.kind == "bpe" and self.running)
+        return WordEncoder(self._encode_whole, keeps_spaces)
+
+    def _encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of texts, encoded by the library."""
         rows: list[list[int]] = []
         chunk: list[str] = []
         size = 0
@@ -281,6 +300,8 @@ class Tokenizer:
         return rows
 
     def _encode_chunk(self, texts: Sequence[str]) -> list[list[int]]:
+        if len(texts) == 1:  # without the cost of starting threads
+            return [self.inner.encode(texts[0], add_special_tokens=False).ids]
         encoded = self.inner.encode_batch_fast(texts, add_special_tokens=False) if texts else []
         return [row.ids for row in encoded]
 

@@ -13,7 +13,8 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.reporting import counted
 from unrolled.tasks.predictions import LabelPrediction, Prediction
-from unrolled.tasks.task import LabelTask, StreamTask, Task, Tokenizers
+from unrolled.tasks.task import LABELS, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.tasks.text_labels import digested
 from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream
 from unrolled.text.corpus.windows import Windows
@@ -23,6 +24,7 @@ TOKENS_TOGETHER = 5_000
 """Maximum sentences and tokens of a batch to decode."""
 TOKENS_LABELLED_TOGETHER = 8_000
 """Maximum tokens of a batch to label."""
+_PROBABILITIES_TOGETHER = 16_000_000
 
 
 @torch.inference_mode()
@@ -87,16 +89,35 @@ def predictions(
 
 @torch.inference_mode()
 def label_predictions(
-    model: nn.Module, task: LabelTask, examples: Sequence[Any], tokenizers: Tokenizers
+    model: nn.Module,
+    task: LabelTask,
+    examples: Sequence[Any],
+    tokenizers: Tokenizers,
+    digests: bool = False,
 ) -> list[LabelPrediction]:
-    """A prediction for each example, in order; examples of similar length are batched together."""
+    """A prediction for each example, in order; examples of similar length are batched together.
+
+    Args:
+        model: the model; it is left in evaluation mode.
+        task: its task.
+        examples: encoded examples.
+        tokenizers: tokenizers by role, and the labels.
+        digests: whether to replace the probabilities of many labels, see `text_labels.digested`.
+    """
     model.eval()
     by_index: dict[int, LabelPrediction] = {}
     lengths = [task.lengths(example) for example in examples]
     together = batches(lengths, TOKENS_LABELLED_TOGETHER, shuffle=False)
-    for chosen in counted(together, "predicting", "examples", len(examples), len):
-        predicted = task.predict(model, [examples[index] for index in chosen], tokenizers)
-        by_index.update(zip(chosen, predicted, strict=True))
+    labels = tokenizers[LABELS]
+    most = max(1, _PROBABILITIES_TOGETHER // len(labels))
+    for batch in counted(together, "predicting", "examples", len(examples), len):
+        for first in range(0, len(batch), most):
+            chosen = batch[first : first + most]
+            inputs = [examples[index] for index in chosen]
+            predicted = task.predict(model, inputs, tokenizers)
+            if digests:
+                predicted = digested(inputs, predicted, labels)
+            by_index.update(zip(chosen, predicted, strict=True))
     return [by_index[index] for index in range(len(examples))]
 
 

@@ -254,7 +254,7 @@ class LabelLoader(RowLoader):
         """The scores over the whole part."""
         task, examples = self._task, self._data.valid.examples
         with precision:
-            predicted = label_predictions(model, task, examples, self.tokenizers)
+            predicted = label_predictions(model, task, examples, self.tokenizers, digests=True)
         predicted = task.tune_thresholds(model, examples, predicted, self.tokenizers)
         scores = task.evaluate(model, examples, predicted, self.tokenizers).scores()
         # Events, progress lines and files of training hold percentages.
