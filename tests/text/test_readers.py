@@ -175,7 +175,7 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
 def test_too_many_or_too_few_columns(tmp_path: Path) -> None:
     three = write(tmp_path / "three.tsv", "id\ten\tes\n1\ta\tb\n")
     assert failure(three, None, 2) == (
-        f"{three}: expected 2 columns, found 3: id, en, es; choose them with --data.columns"
+        f"{three}: expected 2 columns, found 3: id, en, es; choose them with --columns"
     )
     one = write(tmp_path / "one.tsv", "en\na\n")
     assert failure(one, None, 2) == f"{one}: expected 2 columns, found 1: en"
@@ -290,7 +290,7 @@ def test_more_parallel_files_than_columns(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"a.{side}", "a\n") for side in ("en", "es", "fr")]
     place = ", ".join(map(str, paths))
     assert failure(paths, None, 2) == (
-        f"{place}: expected 2 columns, found 3: en, es, fr; choose them with --data.columns"
+        f"{place}: expected 2 columns, found 3: en, es, fr; choose them with --columns"
     )
     assert failure(paths, ("de",)) == f"{place}: no column 'de'; the columns are en, es, fr"
 

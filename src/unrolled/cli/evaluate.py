@@ -18,7 +18,7 @@ from unrolled.cli.options import (
     decoding_from_options,
 )
 from unrolled.errors import ConfigError
-from unrolled.quoting import escape
+from unrolled.quoting import escape, one_message
 
 if TYPE_CHECKING:
     from unrolled.inspect.label_report import Baseline
@@ -138,7 +138,9 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
     if arguments.overrides or arguments.cache:
         name = arguments.overrides[0][0] if arguments.overrides else "cache"
         raise ConfigError(f"--{name} does not apply to task '{predictor.task.name}'; remove it")
-    rows = predictor.read(data) if data else predictor.held_out(split)
+    notes: list[str] = []
+    rows = predictor.read(data, notes) if data else predictor.held_out(split)
+    _print_notes(notes)
     if not predictor.task.by_token:
         check_words(predictor, arguments.words)
     seed = predictor.recipe.seed if arguments.shuffle_words else None
@@ -180,8 +182,14 @@ def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
         raise ConfigError(f"--cache does not apply to task '{predictor.task.name}'; remove it")
     decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
     if arguments.data:
-        columns = predictor.recipe.data.columns
-        rows = list(read_rows(arguments.data, columns or None, len(predictor.task.columns)))
+        data, notes = predictor.recipe.data, list[str]()
+        n_columns = len(predictor.task.columns)
+        rows = list(
+            read_rows(
+                arguments.data, data.columns or None, n_columns, header=data.header, notes=notes
+            )
+        )
+        _print_notes(notes)
     else:
         rows = predictor.held_out(arguments.split)
     evaluation = predictor.evaluate(rows, decoding)
@@ -192,6 +200,11 @@ def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(escape(line))
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"note: {one_message(note)}", file=sys.stderr)
 
 
 _EVALUATE: Mapping[str, Callable[[Any, _Arguments], _Scored]] = {

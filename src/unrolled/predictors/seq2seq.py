@@ -170,8 +170,9 @@ class Predictor:
         if paths := getattr(self.recipe.data, part):
             if self.folder is not None:
                 check_part(self.folder, self.recipe.data, part)
-            columns = self.recipe.data.columns or None
-            return list(read_rows(paths, columns, len(self.task.columns)))
+            data = self.recipe.data
+            n_columns = len(self.task.columns)
+            return list(read_rows(paths, data.columns or None, n_columns, header=data.header))
         if self.folder is not None:
             # If split from a changed file, the part could contain training rows.
             check_data(self.folder, self.recipe.data)

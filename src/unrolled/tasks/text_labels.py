@@ -34,7 +34,7 @@ from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
 from unrolled.shapes import Padded
 from unrolled.tasks.predictions import LabelPrediction, LabelScores
 from unrolled.tasks.task import LABELS, Tokenizers
-from unrolled.text.labels import Labels, split_labels
+from unrolled.text.labels import Labels, same_names, split_labels
 from unrolled.text.rows import Field, Row, as_text
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import PAD_ID, TextConfig, Tokenizer
@@ -115,7 +115,9 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
     multi_label = bool(data.label_separator)
     if not multi_label:
         _check_each_has_one(rows)
-    names_N = [labels_in(row.fields, data) for row in rows]
+    raw_N = [labels_in(row.fields, data) for row in rows]
+    same = same_names(chain.from_iterable(raw_N))
+    names_N = [[same[name] for name in names] for names in raw_N]
     labels = Labels.of(
         chain.from_iterable(names_N), multi_label=multi_label, averaged=data.averaged
     )

@@ -63,6 +63,7 @@ class PreparedRows:
         n_test: number of rows of the test part.
         n_empty: number of training rows left out because a field is empty.
         tokenizers: tokenizers by role.
+        notes: notes on how the data were read.
     """
 
     train: Part
@@ -70,6 +71,7 @@ class PreparedRows:
     n_test: int
     n_empty: int
     tokenizers: Tokenizers
+    notes: tuple[str, ...] = ()
 
     @property
     def longest_target(self) -> int:
@@ -178,7 +180,7 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
                 f"{recipe.data.max_length} tokens; raise it, or use other data",
                 path,
             )
-    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
+    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers, splits.notes)
 
 
 def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:
@@ -212,7 +214,7 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
     if not valid.rows:
         raise DataError("no validation row; give a file with --valid", valid_file)
     _check_labels(splits.test, task, tokenizers, data)
-    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
+    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers, splits.notes)
 
 
 def _check_metric(metric: str, scores: Sequence[str]) -> None:

@@ -99,7 +99,7 @@ class RowLoader:
             "train": prepared.train.n_skipped + prepared.n_empty,
             "valid": prepared.valid.n_skipped,
         }
-        self.notes: tuple[str, ...] = _left_out(prepared, recipe.data)
+        self.notes: tuple[str, ...] = (*prepared.notes, *_left_out(prepared, recipe.data))
         self._epoch = 0
         self._batches: list[list[int]] = []
 
