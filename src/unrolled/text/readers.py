@@ -1,8 +1,8 @@
 """Read rows of text from files: TSV, CSV, JSON Lines, token columns, parallel text; plain or compressed.
 
 Files are read as a stream by our own line reader, which reports the line and byte of every error.
-Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF and nothing else, so a
-stray Unicode line separator cannot shift one side of parallel text against the other.
+Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF, or all in CR alone
+(`lines.raw_lines`), so a stray line separator cannot shift one side of parallel text against the other.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def read_rows(
 
     Files that end in `.gz`, `.bz2` or `.xz` are decompressed. The first line of a table names its
     columns, unless it reads like a row; each parallel file is one column with one sentence per line,
-    named by its last suffix (`train.en` → `en`). In TSV, quotes are ordinary characters. A CSV whose header has semicolons
-    and no comma is separated by semicolons.
+    named by its last suffix (`train.en` → `en`). In TSV, quotes are ordinary characters. A CSV whose
+    header has semicolons and no comma is separated by semicolons.
 
     Args:
         path: one file, or one file per column.

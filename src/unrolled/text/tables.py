@@ -169,8 +169,8 @@ def open_table(path: Path, expected: Expected = Expected()) -> Table:
     verdict = judge(table.names, rows, expected.labels)
     if verdict == "row" or (verdict == "unsure" and asked and all(map(str.isdecimal, asked))):
         expected.notes.append(
-            f"{path} has no header: its first line, {_shown(table)}, reads like a row and is used as one; if "
-            "it names the columns, set data.header = 'yes'"
+            f"{path} has no header: its first line, {_shown(table)}, reads like a row and is used as "
+            "one; if it names the columns, set data.header = 'yes'"
         )
         return _numbered(table, table.records)
     if verdict == "unsure":
