@@ -258,7 +258,7 @@ def test_a_recipe_that_is_not_toml_names_the_line(refusal: Refusal, tmp_path: Pa
         ),
         (
             "--training.metric accuracy --training.max_steps 1",
-            "training.metric must be one of loss, bleu, bleu_lower, chrf, got 'accuracy'",
+            "training.metric must be one of loss, bleu, bleu_lower, chrf, exact_match, got 'accuracy'",
         ),
     ],
 )

@@ -17,6 +17,7 @@ from unrolled.cli.options import (
     Precision,
     decoding_from_options,
 )
+from unrolled.config import BleuTokenizer
 from unrolled.errors import ConfigError
 from unrolled.quoting import escape, one_message
 
@@ -40,6 +41,7 @@ def evaluate(
     cache: int = 0,
     cache_theta: float | None = None,
     cache_weight: float | None = None,
+    bleu_tokenizer: BleuTokenizer | None = None,
     shuffle_words: bool = False,
     words: Literal["none", "attention", "gradients", "occlusion"] = "gradients",
     out: Path | None = None,
@@ -65,6 +67,9 @@ def evaluate(
         cache_theta: θ of the cache, at least 0: how strongly similar states are preferred (with 0, all
             states count equally); 0.3 by default.
         cache_weight: weight λ of the cache in the mixture, at least 0 and less than 1; 0.1 by default.
+        bleu_tokenizer: for translate: sacrebleu's tokenizer for BLEU. By default the run's setting
+            training.bleu_tokenizer, auto, which chooses by the references: 13a for text with blanks
+            between words, zh for Chinese, ja-mecab or char for Japanese, char for Thai and others.
         shuffle_words: for classify, pair and tag: also score the same texts with their words in random
             order, to measure how much the model relies on word order.
         words: for classify and pair: attribution method. The report shows how much each word contributed
@@ -84,8 +89,22 @@ def evaluate(
     if precision != "float32":
         about["precision"] = precision
     arguments = _Arguments(
-        run, data, split, cache, cache_theta, cache_weight, shuffle_words, words, out, overrides
+        run,
+        data,
+        split,
+        cache,
+        cache_theta,
+        cache_weight,
+        bleu_tokenizer,
+        shuffle_words,
+        words,
+        out,
+        overrides,
     )
+    if bleu_tokenizer is not None and predictor.task.kind.name != "seq2seq":
+        raise ConfigError(
+            f"--bleu-tokenizer does not apply to task '{predictor.task.name}'; remove it"
+        )
     evaluation, more = _EVALUATE[predictor.task.kind.name](predictor, arguments)
     if record is not None:
         append_record(evaluation, record, **about, **more)
@@ -101,6 +120,7 @@ class _Arguments:
     cache: int
     cache_theta: float | None
     cache_weight: float | None
+    bleu_tokenizer: BleuTokenizer | None
     shuffle_words: bool
     words: Literal["none", "attention", "gradients", "occlusion"]
     out: Path | None
@@ -192,7 +212,7 @@ def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
         _print_notes(notes)
     else:
         rows = predictor.held_out(arguments.split)
-    evaluation = predictor.evaluate(rows, decoding)
+    evaluation = predictor.evaluate(rows, decoding, bleu_tokenizer=arguments.bleu_tokenizer)
     _print(evaluation.lines())
     return evaluation, {"decoding": asdict(decoding)}
 

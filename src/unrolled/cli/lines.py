@@ -220,6 +220,8 @@ def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
                 if group:
                     yield group
                 problem = f"not UTF-8 text (byte {error.start} of the line); convert it to UTF-8"
+                if n_lines == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+                    problem = "this is UTF-16, expected UTF-8; save it again as UTF-8"
                 raise DataError(problem, name, line=n_lines) from None
             group.append(line.removeprefix("\ufeff") if n_lines == 1 else line)
         if group:

@@ -100,6 +100,11 @@ class RowLoader:
             "valid": prepared.valid.n_skipped,
         }
         self.notes: tuple[str, ...] = (*prepared.notes, *_left_out(prepared, recipe.data))
+        if isinstance(task, Task):
+            references = [row.texts[-1] for row in prepared.valid.rows]
+            tokenizer = recipe.training.bleu_tokenizer
+            self._task, notes = task.for_references(task, references, tokenizer)
+            self.notes += notes
         self._epoch = 0
         self._batches: list[list[int]] = []
 

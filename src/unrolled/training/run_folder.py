@@ -564,6 +564,7 @@ UNNAMED: dict[str, Any] = {
     "data.header": "yes",
     "decoding.min_length_limit": 0,
     "model.unknown_rate": 0.0,
+    "training.bleu_tokenizer": "13a",
 }
 """Settings that recipes of older runs lack, and the values that those runs were trained with."""
 
