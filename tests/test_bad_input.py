@@ -154,7 +154,7 @@ def test_a_bad_line_of_the_input_is_named(
     given = tmp_path / "in.txt"
     given.write_bytes(b"\xff\xfehello\n")
     assert refusal.of("predict", trained_run, "--input", given) == (
-        f"{given}, line 1: not UTF-8 text (byte 0 of the line); convert it to UTF-8"
+        f"{given}, line 1: this is UTF-16, expected UTF-8; save it again as UTF-8"
     )
 
 

@@ -71,7 +71,8 @@ class Task:
         signature: how each score is computed, one line each.
         for_references: task, all references, the recipe's `training.bleu_tokenizer` → the task with the
             `score` and `signature` for these references, and notes for the user.
-        notes: training and validation rows by part, tokenizers → notes for the user about the data.
+        notes: the `[text]` section, rows and encoded examples of the training and validation part,
+            tokenizers → notes for the user about the data.
         Data: the frozen dataclass of the recipe's `[data]` section.
         use: command to try a run, with `{run}` for its folder.
         load_pretrained: module, tokenizers → initializes the parts of a new model that do not come from
@@ -117,7 +118,10 @@ class Task:
     score: Callable[[Sequence[str], Sequence[str]], dict[str, float]]
     signature: Callable[[], dict[str, str]]
     for_references: Callable[[Any, Sequence[str], str], tuple[Any, tuple[str, ...]]] = as_it_is
-    notes: Callable[[Mapping[str, Sequence[Row]], Tokenizers], tuple[str, ...]] = noop
+    notes: Callable[
+        [TextConfig, Mapping[str, Sequence[Row]], Mapping[str, Sequence[Any]], Tokenizers],
+        tuple[str, ...],
+    ] = noop
     Data: type = DataConfig
     use: str = 'predict {run} "…"'
     load_pretrained: Callable[[Any, Tokenizers], tuple[str, ...]] = noop

@@ -52,6 +52,7 @@ TASK = Task(
     score=translation.score,
     signature=translation.signature,
     for_references=for_references,
+    notes=seq2seq.notes,
     load_pretrained=seq2seq.load_pretrained,
     check_pretrained=seq2seq.check_pretrained,
     prepare=seq2seq.prepare,

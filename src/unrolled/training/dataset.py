@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from unrolled import documents
 from unrolled.errors import ConfigError, DataError
 from unrolled.tasks.task import LABELS, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.text import round_trip
 from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
+from unrolled.text.round_trip import SAMPLE
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, LabelData, read_splits
 from unrolled.training.recipe import Recipe
@@ -139,7 +142,13 @@ def prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | None
     if "test" in corpus.parts:
         n_test = corpus.encode("test", tokenizers[ROLE], cache).n_tokens
     uncached = [] if cache else ["encoded text is held in memory: this user has no home folder"]
-    notes = [*corpus.notes(), *uncached, *_unknown_notes({"train": train, "valid": valid})]
+    lines = islice(chain.from_iterable(map(str.splitlines, corpus.texts("train"))), SAMPLE)
+    notes = [
+        *corpus.notes(),
+        *uncached,
+        *_unknown_notes({"train": train, "valid": valid}),
+        *round_trip.note(list(filter(str.strip, lines)), tokenizers[ROLE], "train"),
+    ]
     return PreparedText(train, valid, n_test, notes, tokenizers)
 
 

@@ -104,7 +104,13 @@ class RowLoader:
             references = [row.texts[-1] for row in prepared.valid.rows]
             tokenizer = recipe.training.bleu_tokenizer
             self._task, notes = task.for_references(task, references, tokenizer)
-            self.notes += notes
+            parts = {"train": prepared.train, "valid": prepared.valid}
+            self.notes += notes + task.notes(
+                recipe.text,
+                {name: part.rows for name, part in parts.items()},
+                {name: part.examples for name, part in parts.items()},
+                prepared.tokenizers,
+            )
         self._epoch = 0
         self._batches: list[list[int]] = []
 
