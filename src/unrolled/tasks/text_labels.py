@@ -8,6 +8,7 @@ predicted if its probability reaches a threshold that is tuned on the validation
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -270,7 +271,8 @@ def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     if not settings.extra_words:
         return tokenizers
     words = read_vectors(settings.file, limit=settings.extra_words).words
-    return {**tokenizers, ROLE: tokenizers[ROLE].extended(words)}
+    composed = (unicodedata.normalize("NFC", word) for word in words)  # as in every vocabulary
+    return {**tokenizers, ROLE: tokenizers[ROLE].extended(composed)}
 
 
 def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
