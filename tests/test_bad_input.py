@@ -154,7 +154,7 @@ def test_a_bad_line_of_the_input_is_named(
     given = tmp_path / "in.txt"
     given.write_bytes(b"\xff\xfehello\n")
     assert refusal.of("predict", trained_run, "--input", given) == (
-        f"{given}, line 1: not UTF-8 text (byte 0 of the line); convert it to UTF-8"
+        f"{given}, line 1: this is UTF-16, expected UTF-8; save it again as UTF-8"
     )
 
 
@@ -259,7 +259,7 @@ def test_a_recipe_that_is_not_toml_names_the_line(refusal: Refusal, tmp_path: Pa
         ),
         (
             "--training.metric accuracy --training.max_steps 1",
-            "training.metric must be one of loss, bleu, bleu_lower, chrf, got 'accuracy'",
+            "training.metric must be one of loss, bleu, bleu_lower, chrf, exact_match, got 'accuracy'",
         ),
     ],
 )

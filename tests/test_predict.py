@@ -175,7 +175,9 @@ def test_length_groups_contain_every_sentence_once(translator: Predictor) -> Non
     assert sum(counts.values()) == evaluation.total.n_sentences == len(rows)
     assert evaluation.answers == translator([row.fields[0] for row in rows])
     assert (
-        set(evaluation.total.scores) == set(evaluation.signatures) == {"bleu", "bleu_lower", "chrf"}
+        set(evaluation.total.scores)
+        == set(evaluation.signatures)
+        == {"bleu", "bleu_lower", "chrf", "exact_match"}
     )
     assert evaluation.seconds > 0
 
@@ -186,7 +188,13 @@ def test_groups_without_a_sentence_are_left_out(translator: Predictor) -> None:
     assert evaluation.by_length["1–9"] == evaluation.total
     first, *others = evaluation.lines()
     assert re.fullmatch(r"7 sentences in \d+\.\d s \([\d,]+/s\)", first)
-    assert [line.split()[0] for line in others] == ["bleu", "bleu_lower", "chrf", "1–9"]
+    assert [line.split()[0] for line in others] == [
+        "bleu",
+        "bleu_lower",
+        "chrf",
+        "exact_match",
+        "1–9",
+    ]
 
 
 def test_references_get_perfect_scores() -> None:
@@ -196,7 +204,12 @@ def test_references_get_perfect_scores() -> None:
     ]
     references = [row.fields[1] for row in rows]
     perfect = judge(TASKS["translate"], rows, references, seconds=0.5)
-    assert perfect.total.scores == {"bleu": 100.0, "bleu_lower": 100.0, "chrf": 100.0}
+    assert perfect.total.scores == {
+        "bleu": 100.0,
+        "bleu_lower": 100.0,
+        "chrf": 100.0,
+        "exact_match": 100.0,
+    }
     assert (perfect.answers, perfect.seconds) == (references, 0.5)
     worse = judge(TASKS["translate"], rows, references[::-1])
     assert worse.total.scores["chrf"] < 100

@@ -112,6 +112,9 @@ Documents = Literal["file", "line", "paragraph", "separator"]
 OnInvalid = Literal["error", "replace", "skip"]
 """What to do with bytes that are invalid in the encoding of a text."""
 
+BleuTokenizer = Literal["auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"]
+"""sacrebleu's tokenizer for BLEU; "auto" chooses by the references, see `metrics.translation`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Choices:

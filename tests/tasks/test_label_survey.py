@@ -81,7 +81,7 @@ def test_the_report_shows_all_facts(found: LabelSurvey) -> None:
         "rare      fewer than 5 in train: 'Good'",
         "unseen    'ugly' occurs in valid (line 3), but not in train",
         "unseen    'odd' occurs in test (line 3), but not in train",
-        "alike     'Good', 'good' differ only in case or spaces",
+        "alike     'Good', 'good' differ only in case, spaces or decimals",
         "empty     rows without text: 1 of train, 1 of valid; those of train are skipped",
         "too long  1 row of train with a text of more than 5 tokens: truncated (data.keep)",
         "repeated  5 rows of train with the text of an earlier one, 1 of them with different labels",

@@ -433,7 +433,9 @@ def test_the_task_names_its_parts():
     assert task.columns == ("source", "target")
     assert task.Config is TranslateConfig
     assert (
-        task.signature().keys() == task.score(["a"], ["a"]).keys() == {"bleu", "bleu_lower", "chrf"}
+        task.signature().keys()
+        == task.score(["a"], ["a"]).keys()
+        == {"bleu", "bleu_lower", "chrf", "exact_match"}
     )
 
 

@@ -154,16 +154,6 @@ def test_a_limit_that_is_no_size_is_refused(
         drain(read_rows(path))
 
 
-@pytest.mark.parametrize("name", ["old.tsv", "old.csv", "old.jsonl", "old.conll"])
-def test_lines_that_end_in_cr_alone_are_named(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(b"text\tlabel\r" + b"good tea\tpos\r" * 100)
-    with pytest.raises(DataError) as raised:
-        drain(column_lines(path) if name == "old.conll" else read_rows(path, n_columns=2))
-    assert "lines end in a lone CR (carriage return), expected LF or CRLF" in str(raised.value)
-    assert len(str(raised.value)) < 300 + len(str(path))
-
-
 def test_a_header_of_many_columns_is_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "wide.tsv"
     path.write_text("\t".join(f"column{i}" for i in range(500)) + "\n", encoding="utf-8")

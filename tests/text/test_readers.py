@@ -175,7 +175,7 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
 def test_too_many_or_too_few_columns(tmp_path: Path) -> None:
     three = write(tmp_path / "three.tsv", "id\ten\tes\n1\ta\tb\n")
     assert failure(three, None, 2) == (
-        f"{three}: expected 2 columns, found 3: id, en, es; choose them with --data.columns"
+        f"{three}: expected 2 columns, found 3: id, en, es; choose them with --columns"
     )
     one = write(tmp_path / "one.tsv", "en\na\n")
     assert failure(one, None, 2) == f"{one}: expected 2 columns, found 1: en"
@@ -290,7 +290,7 @@ def test_more_parallel_files_than_columns(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"a.{side}", "a\n") for side in ("en", "es", "fr")]
     place = ", ".join(map(str, paths))
     assert failure(paths, None, 2) == (
-        f"{place}: expected 2 columns, found 3: en, es, fr; choose them with --data.columns"
+        f"{place}: expected 2 columns, found 3: en, es, fr; choose them with --columns"
     )
     assert failure(paths, ("de",)) == f"{place}: no column 'de'; the columns are en, es, fr"
 
@@ -518,3 +518,51 @@ def test_the_column_of_the_tokens(columns: tuple[str, ...], place: int) -> None:
     assert token_column("a.conll", 4, columns) == place
     assert token_column("a.conllu", 10) == 1
     assert token_column("a.conllu", 10, ("lemma", "upos")) == 2
+
+
+# Lines that end in CR alone
+
+
+def test_lines_may_end_in_cr_alone(tmp_path: Path) -> None:
+    rows = [("good tea", "pos"), ("bad tea", "neg")] * 3
+    lines = ["text\tlabel", *("\t".join(row) for row in rows)]
+    for end in ("\r", ""):
+        table = tmp_path / "old.tsv"
+        table.write_bytes(("\r".join(lines) + end).encode())
+        assert [row.fields for row in read_rows(table, n_columns=2)] == rows
+        assert [row.line for row in read_rows(table)] == [2, 3, 4, 5, 6, 7]
+        csv = tmp_path / "old.csv"
+        csv.write_bytes(("\r".join(lines) + end).replace("\t", ",").encode())
+        assert [row.fields for row in read_rows(csv)] == rows
+        conll = tmp_path / "old.conll"
+        conll.write_bytes(f"Ann B-PER\rran O\r\rBo B-PER{end}".encode())
+        sentences = [row.fields for row in read_rows(conll, n_columns=2, by_token=True)]
+        assert sentences == [(("Ann", "ran"), ("B-PER", "O")), (("Bo",), ("B-PER",))]
+        sides = tmp_path / "a.en", tmp_path / "a.es"
+        sides[0].write_bytes(("one\rtwo" + end).encode())
+        sides[1].write_bytes(b"uno\ndos\n")
+        assert [row.fields for row in read_rows(sides)] == [("one", "uno"), ("two", "dos")]
+
+
+def test_a_large_file_with_cr_alone_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNROLLED_MAX_LINE", "1KB")
+    path = tmp_path / "old.tsv.gz"
+    path.write_bytes(gzip.compress(b"text\tlabel\r\n"[:-1] + b"good tea\tpos\r" * 20_000))
+    assert sum(row.fields == ("good tea", "pos") for row in read_rows(path)) == 20_000
+    path.write_bytes(gzip.compress(b"text\tlabel\r" + b"x" * 5000 + b"\tpos\r"))
+    with pytest.raises(DataError, match="line 2: this line is longer than 1 KB"):
+        list(read_rows(path))
+
+
+def test_a_lone_cr_inside_a_line_is_a_character(tmp_path: Path) -> None:
+    sides = tmp_path / "a.en", tmp_path / "a.es"
+    sides[0].write_bytes(b"one\rmore\ntwo\n")
+    sides[1].write_bytes(b"uno\ndos\n")
+    assert [row.fields for row in read_rows(sides)] == [("one\rmore", "uno"), ("two", "dos")]
+    table = tmp_path / "mixed.tsv"
+    table.write_bytes(b"text\tlabel\rgood\tpos\nbad\tneg\n")
+    with pytest.raises(DataError, match="line 1: the header holds a CR") as raised:
+        list(read_rows(table))
+    assert "\r" not in str(raised.value)

@@ -276,12 +276,12 @@ def test_a_hundred_thousand_words_on_a_line_take_seconds_at_most(
         ),
         (
             {"vocab_size": 100},
-            "text.vocab_size must be at least 260 for bpe (4 special tokens and the 256 bytes), "
+            "text.vocab_size must be at least 260 for bpe (4 special tokens and the 256 bytes), or -1, "
             "got 100",
         ),
         (
             {"kind": "char", "vocab_size": 4},
-            "text.vocab_size must be at least 5 for char, got 4",
+            "text.vocab_size must be at least 5 for char, or -1, got 4",
         ),
         ({"min_count": 0}, "text.min_count must be at least 1, got 0"),
     ],
@@ -742,3 +742,11 @@ def test_byte_pairs_are_learned_beside_a_very_long_word() -> None:
     tokenizer = Tokenizer.train([f"so {word} it"], TextConfig(vocab_size=1000))
     assert time.process_time() - begin < 20  # in all of it, it takes minutes; by its square, hours
     assert tokenizer.decode(tokenizer.encode(f"so {word[:9000]} it")) == f"so {word[:9000]} it"
+
+
+def test_the_size_of_a_vocabulary_depends_on_its_kind() -> None:
+    sizes = {kind: TextConfig(kind=kind).most_tokens for kind in ("word", "space", "bpe", "char")}
+    assert sizes == {"word": 30_000, "space": 30_000, "bpe": 8000, "char": 8000}
+    words = [f"word{i}" for i in range(9000)]
+    assert len(Tokenizer.train(words, TextConfig(kind="word"))) == 9004
+    assert len(Tokenizer.train(words, TextConfig(kind="word", vocab_size=8000))) == 8000

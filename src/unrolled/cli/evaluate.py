@@ -17,8 +17,9 @@ from unrolled.cli.options import (
     Precision,
     decoding_from_options,
 )
+from unrolled.config import BleuTokenizer
 from unrolled.errors import ConfigError
-from unrolled.quoting import escape
+from unrolled.quoting import escape, one_message
 
 if TYPE_CHECKING:
     from unrolled.inspect.label_report import Baseline
@@ -40,6 +41,7 @@ def evaluate(
     cache: int = 0,
     cache_theta: float | None = None,
     cache_weight: float | None = None,
+    bleu_tokenizer: BleuTokenizer | None = None,
     shuffle_words: bool = False,
     words: Literal["none", "attention", "gradients", "occlusion"] = "gradients",
     out: Path | None = None,
@@ -65,6 +67,9 @@ def evaluate(
         cache_theta: θ of the cache, at least 0: how strongly similar states are preferred (with 0, all
             states count equally); 0.3 by default.
         cache_weight: weight λ of the cache in the mixture, at least 0 and less than 1; 0.1 by default.
+        bleu_tokenizer: for translate: sacrebleu's tokenizer for BLEU. By default the run's setting
+            training.bleu_tokenizer, auto, which chooses by the references: 13a for text with blanks
+            between words, zh for Chinese, ja-mecab or char for Japanese, char for Thai and others.
         shuffle_words: for classify, pair and tag: also score the same texts with their words in random
             order, to measure how much the model relies on word order.
         words: for classify and pair: attribution method. The report shows how much each word contributed
@@ -85,8 +90,22 @@ def evaluate(
     if precision != "float32":
         about["precision"] = precision
     arguments = _Arguments(
-        run, data, split, cache, cache_theta, cache_weight, shuffle_words, words, out, overrides
+        run,
+        data,
+        split,
+        cache,
+        cache_theta,
+        cache_weight,
+        bleu_tokenizer,
+        shuffle_words,
+        words,
+        out,
+        overrides,
     )
+    if bleu_tokenizer is not None and predictor.task.kind.name != "seq2seq":
+        raise ConfigError(
+            f"--bleu-tokenizer does not apply to task '{predictor.task.name}'; remove it"
+        )
     with reported_on_stderr():
         evaluation, more = _EVALUATE[predictor.task.kind.name](predictor, arguments)
     if record is not None:
@@ -103,6 +122,7 @@ class _Arguments:
     cache: int
     cache_theta: float | None
     cache_weight: float | None
+    bleu_tokenizer: BleuTokenizer | None
     shuffle_words: bool
     words: Literal["none", "attention", "gradients", "occlusion"]
     out: Path | None
@@ -140,7 +160,9 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
     if arguments.overrides or arguments.cache:
         name = arguments.overrides[0][0] if arguments.overrides else "cache"
         raise ConfigError(f"--{name} does not apply to task '{predictor.task.name}'; remove it")
-    rows = predictor.read(data) if data else predictor.held_out(split)
+    notes: list[str] = []
+    rows = predictor.read(data, notes) if data else predictor.held_out(split)
+    _print_notes(notes)
     if not predictor.task.by_token:
         check_words(predictor, arguments.words)
     seed = predictor.recipe.seed if arguments.shuffle_words else None
@@ -182,11 +204,17 @@ def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
         raise ConfigError(f"--cache does not apply to task '{predictor.task.name}'; remove it")
     decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
     if arguments.data:
-        columns = predictor.recipe.data.columns
-        rows = list(read_rows(arguments.data, columns or None, len(predictor.task.columns)))
+        data, notes = predictor.recipe.data, list[str]()
+        n_columns = len(predictor.task.columns)
+        rows = list(
+            read_rows(
+                arguments.data, data.columns or None, n_columns, header=data.header, notes=notes
+            )
+        )
+        _print_notes(notes)
     else:
         rows = predictor.held_out(arguments.split)
-    evaluation = predictor.evaluate(rows, decoding)
+    evaluation = predictor.evaluate(rows, decoding, bleu_tokenizer=arguments.bleu_tokenizer)
     _print(evaluation.lines())
     return evaluation, {"decoding": asdict(decoding)}
 
@@ -194,6 +222,11 @@ def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(escape(line))
+
+
+def _print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"note: {one_message(note)}", file=sys.stderr)
 
 
 _EVALUATE: Mapping[str, Callable[[Any, _Arguments], _Scored]] = {

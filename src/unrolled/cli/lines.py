@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
@@ -180,7 +181,8 @@ def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
     """The lines of a byte stream without their line ends, in groups of as many as have arrived.
 
     A program that writes a line and waits for the answer gets it; a long file comes in larger groups.
-    Lines end at a line feed only, with or without a carriage return before it.
+    Lines end at a line feed, with or without a carriage return before it; if the first line ends in a
+    carriage return alone, so do all others.
 
     Raises:
         DataError: a line is not UTF-8, or too long; the lines before it have been yielded.
@@ -193,9 +195,7 @@ def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
     pending: list[bytes] = []
     n_lines = n_pending = 0
     longest = longest_line()
-    ended = False
-    while not ended:
-        chunk = stream.read1(1 << 16)  # type: ignore[attr-defined]
+    for chunk in _chunks(stream, longest):
         ended = not chunk
         *complete, last = chunk.split(b"\n")
         if complete:
@@ -220,10 +220,28 @@ def line_groups(stream: BinaryIO, name: str) -> Iterator[list[str]]:
                 if group:
                     yield group
                 problem = f"not UTF-8 text (byte {error.start} of the line); convert it to UTF-8"
+                if n_lines == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+                    problem = "this is UTF-16, expected UTF-8; save it again as UTF-8"
                 raise DataError(problem, name, line=n_lines) from None
             group.append(line.removeprefix("\ufeff") if n_lines == 1 else line)
         if group:
             yield group
+
+
+def _chunks(stream: BinaryIO, longest: int) -> Iterator[bytes]:
+    """Blocks of a stream as they arrive, and an empty one; CRs that end lines are replaced by LFs."""
+    from unrolled.text.lines import end_in_cr
+
+    begin = b""
+    chunk = None
+    while chunk != b"" and b"\n" not in begin and len(begin) <= longest:
+        chunk = stream.read1(1 << 16)  # type: ignore[attr-defined]
+        begin += chunk
+    is_cr = end_in_cr(begin)
+    blocks = chain([begin], iter(lambda: stream.read1(1 << 16), b"")) if begin else ()  # type: ignore[attr-defined]
+    for block in blocks:
+        yield block.replace(b"\r", b"\n") if is_cr else block
+    yield b""
 
 
 def _typed_lines() -> Iterator[list[str]]:

@@ -22,6 +22,7 @@ from unrolled.tasks import TASKS
 from unrolled.tasks.tag.data import scheme_of, transitions
 from unrolled.tasks.task import LabelTask
 from unrolled.text.conll import is_column_file
+from unrolled.text.labels import plain_name, same_names
 from unrolled.text.readers import column_names
 from unrolled.text.rows import Row, as_list
 from unrolled.text.splits import read_splits, same_text
@@ -67,6 +68,7 @@ class LabelSurvey:
         scheme: scheme in which tags encode spans; "" if they do not.
         spans: number of spans by type and part.
         ill_formed: by part, the number of sentences that violate the scheme, and the line of the first.
+        notes: sentences about how the files were read.
     """
 
     task: str
@@ -91,6 +93,7 @@ class LabelSurvey:
     scheme: str
     spans: Mapping[str, Mapping[str, int]]
     ill_formed: Mapping[str, tuple[int, int]]
+    notes: tuple[str, ...] = ()
 
     @property
     def n_labelled(self) -> int:
@@ -161,6 +164,10 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
     labelled = {
         part: [_labels_of(row, task, config) for row in rows] for part, rows in parts.items()
     }
+    same = same_names(name for rows in labelled.values() for names in rows for name in names)
+    labelled = {
+        part: [[same[name] for name in names] for names in rows] for part, rows in labelled.items()
+    }
     names = config.columns[:-1] if len(config.columns) == len(task.columns) else task.columns[:-1]
     columns, lengths = _columns(names, parts, task, text)
     keys = {part: [_key(row, task) for row in rows] for part, rows in parts.items()}
@@ -209,6 +216,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         scheme=scheme,
         spans=spans,
         ill_formed=ill_formed,
+        notes=splits.notes,
     )
 
 
@@ -275,7 +283,7 @@ def _unseen(
 def _alike(names: set[str]) -> tuple[tuple[str, ...], ...]:
     groups: dict[str, list[str]] = {}
     for name in sorted(names):
-        groups.setdefault(" ".join(name.casefold().split()), []).append(name)
+        groups.setdefault(" ".join(plain_name(name).casefold().split()), []).append(name)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
@@ -362,6 +370,7 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
             f"{sizes}{f'; {cut} split off train, with no text in two parts' if cut else ''}",
         ),
     ]
+    facts += [("note", note) for note in survey.notes]
     if survey.task == "tag":
         each = ", ".join(f"{n:,} {part}" for part, n in survey.n_tokens.items())
         facts.append(("tokens", each))
@@ -390,7 +399,7 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
             ("unseen", f"{quote(each)} occurs in {part} (line {line:,}), but not in train")
         )
     for group in survey.alike[:_MOST_NAMED]:
-        facts.append(("alike", f"{_named(group)} differ only in case or spaces"))
+        facts.append(("alike", f"{_named(group)} differ only in case, spaces or decimals"))
     empty = [f"{n:,} of {part}" for part, n in survey.n_empty.items() if n]
     if empty:
         facts.append(

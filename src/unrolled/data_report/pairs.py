@@ -71,6 +71,7 @@ class Survey:
         kind: kind of token.
         examples: the first training rows.
         estimate: time and memory of a training run, one line; filled in by a caller that knows the model.
+        notes: sentences about how the files were read.
     """
 
     paths: tuple[str, ...]
@@ -89,6 +90,7 @@ class Survey:
     kind: str
     examples: tuple[Row, ...]
     estimate: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def survey(
@@ -110,7 +112,7 @@ def survey(
         ConfigError: no training file is given.
     """
     splits = read_splits(config, n_columns)
-    all_names = column_names(config.train or config.valid or config.test)
+    all_names = column_names(config.train or config.valid or config.test, config.header)
     names = config.columns or all_names
     part = splits.train or splits.valid or splits.test
     sides = [[row.texts[i] for row in part] for i in range(len(names))]
@@ -154,6 +156,7 @@ def survey(
         padding=padding_share(batchable, batches(batchable, max_tokens)),
         kind=text.kind,
         examples=tuple(part[:_N_EXAMPLES]),
+        notes=splits.notes,
     )
 
 
@@ -237,6 +240,7 @@ def _facts(survey: Survey) -> list[tuple[str, str]]:
         ),
         ("tokens", _TOKEN_KINDS[survey.kind]),
     ]
+    facts += [("note", note) for note in survey.notes]
     if survey.ignored:
         facts.append(("ignored", listed(survey.ignored)))
     if survey.n_empty:

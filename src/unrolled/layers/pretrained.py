@@ -15,6 +15,7 @@ from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Kind, Tokenizer
 from unrolled.vectors.formats.detect import read_vectors
+from unrolled.vectors.formats.stored import forms_of
 
 Missing = Literal["random", "mean", "zero"]
 """How the embedding of a word without a vector is initialised; see `fill`."""
@@ -93,7 +94,7 @@ def fill(
     check(path, embedding.embedding_dim, tokenizer.kind, setting=setting)
     words = tokenizer.pieces(range(len(tokenizer)))
     try:
-        stored = read_vectors(path, {*words, *map(str.lower, words)})
+        stored = read_vectors(path, {*words, *map(str.lower, words)})  # in any Unicode normal form
     except DataError as error:
         raise DataError(f"{error.problem} ({setting})", error.path, error.line) from None
     rows_V = _rows_of(words, stored.words)
@@ -122,7 +123,11 @@ _BEGINS = {
 
 def _rows_of(words: Sequence[str], stored: Sequence[str]) -> NDArray[np.int64]:
     """The row of each word's vector; −1 if it has none. Padding has none."""
-    rows = {word: row for row, word in enumerate(stored)}
+    rows: dict[str, int] = {}
+    for row, word in enumerate(stored):
+        rows[word] = row
+        for form in forms_of(word)[1:]:
+            rows.setdefault(form, row)
     rows_V = np.array([rows.get(word, rows.get(word.lower(), -1)) for word in words], np.int64)
     rows_V[PAD_ID] = -1
     return rows_V
@@ -156,7 +161,8 @@ def _coverage(
     rows = rows_V[first:]
     n_found = int((rows >= 0).sum())
     n_lower = sum(
-        row >= 0 and stored[row] != word for row, word in zip(rows, words[first:], strict=True)
+        row >= 0 and word not in forms_of(stored[row])
+        for row, word in zip(rows, words[first:], strict=True)
     )
     lower = f", {n_lower:,} of them in lower case" if n_lower else ""
     rest = f"; the others {_BEGINS[missing]}" if n_found < n_words else ""

@@ -272,9 +272,15 @@ class LabelPredictor:
             train = encode_rows(train, self.task, self.tokenizers, data, path, skips=True).rows
         return {"train": train, "valid": splits.valid, "test": splits.test}
 
-    def read(self, paths: Sequence[str]) -> list[Row]:
-        """Read labelled rows from other files."""
-        return rows_of(self.recipe.data, paths, len(self.task.columns), self.task.reading)
+    def read(self, paths: Sequence[str], notes: list[str] | None = None) -> list[Row]:
+        """Read labelled rows from other files.
+
+        Args:
+            paths: the files.
+            notes: a list to which notes on how they were read are added.
+        """
+        data, task = self.recipe.data, self.task
+        return rows_of(data, paths, len(task.columns), task.reading, self.labels.names, notes)
 
     def evaluate(
         self, rows: Sequence[Row], path: str = "the data", shuffle_words: int | None = None
@@ -346,13 +352,18 @@ class LabelPredictor:
         return Tokenizer.train([], TextConfig(kind="word", lowercase=self.recipe.text.lowercase))
 
     def gold(self, row: Row) -> str | frozenset[str] | list[str]:
-        """The gold label of a row; a set if there may be several; in tagging, a list of one per token."""
+        """The gold label of a row; a set if there may be several; in tagging, a list of one per token.
+
+        Raises:
+            DataError: a label is not among the training labels.
+        """
         field, labels = row.fields[-1], self.labels
         if self.task.by_token:
-            return as_list(field)
+            return [labels.name_of(tag) for tag in as_list(field)]
         if not labels.multi_label:
-            return as_text(field).strip()
-        return frozenset(split_labels(field, self.recipe.data.label_separator))
+            return labels.name_of(as_text(field).strip())
+        names = split_labels(field, self.recipe.data.label_separator)
+        return frozenset(map(labels.name_of, names))
 
     def tally(self, truth: Sequence[Any], found: Sequence[Any]) -> Scorable:
         """What each row adds to the scores of predictions, which may come from any model.

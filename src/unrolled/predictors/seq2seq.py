@@ -11,6 +11,7 @@ from typing import Any, overload
 
 import torch
 
+from unrolled.config import BleuTokenizer
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
 from unrolled.predictors.representation import represent
@@ -51,6 +52,7 @@ class Evaluation:
         seconds: time for prediction, without reading and scoring.
         answers: the predictions, in order.
         n_unfinished: number of predictions that were cut off at the maximum length.
+        notes: notes on how the scores were computed.
     """
 
     total: Scores
@@ -59,6 +61,7 @@ class Evaluation:
     seconds: float
     answers: list[str]
     n_unfinished: int = 0
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """The evaluation as text."""
@@ -69,6 +72,7 @@ class Evaluation:
         for label, part in self.by_length.items():
             figures = "  ".join(f"{name} {value:.2f}" for name, value in part.scores.items())
             yield f"  {label} words ({part.n_sentences:,}): {figures}"
+        yield from self.notes
         if self.n_unfinished:
             yield (
                 f"{self.n_unfinished:,} outputs were cut off at the maximum length; raise "
@@ -170,31 +174,51 @@ class Predictor:
         if paths := getattr(self.recipe.data, part):
             if self.folder is not None:
                 check_part(self.folder, self.recipe.data, part)
-            columns = self.recipe.data.columns or None
-            return list(read_rows(paths, columns, len(self.task.columns)))
+            data = self.recipe.data
+            n_columns = len(self.task.columns)
+            return list(read_rows(paths, data.columns or None, n_columns, header=data.header))
         if self.folder is not None:
             # If split from a changed file, the part could contain training rows.
             check_data(self.folder, self.recipe.data)
         splits = read_splits(self.recipe.data, len(self.task.columns))
         return {"valid": splits.valid, "test": splits.test}[part]
 
-    def evaluate(self, rows: Sequence[Row], decoding: DecodingConfig | None = None) -> Evaluation:
+    def evaluate(
+        self,
+        rows: Sequence[Row],
+        decoding: DecodingConfig | None = None,
+        *,
+        bleu_tokenizer: BleuTokenizer | None = None,
+    ) -> Evaluation:
         """Predict from the first field of each row and compare with the last.
 
         Args:
             rows: source and reference, as returned by `held_out` or `unrolled.text.read_rows`.
             decoding: decoding settings; by default those of the recipe.
+            bleu_tokenizer: sacrebleu's tokenizer for BLEU; by default that of the recipe.
+
+        Raises:
+            UnavailableError: the tokenizer is not installed.
         """
+        bleu_tokenizer = bleu_tokenizer or self.recipe.training.bleu_tokenizer
+        references = [row.texts[-1] for row in rows]
+        self.task.for_references(self.task, references, bleu_tokenizer)  # fails before decoding
         start = time.perf_counter()
         predicted = self.predict([row.texts[0] for row in rows], decoding)
         seconds = time.perf_counter() - start
-        evaluation = judge(self.task, rows, [each.text for each in predicted], seconds)
+        evaluation = judge(
+            self.task, rows, [each.text for each in predicted], seconds, bleu_tokenizer
+        )
         n_unfinished = sum(not each.hypotheses[0].finished for each in predicted if each.hypotheses)
         return replace(evaluation, n_unfinished=n_unfinished)
 
 
 def judge(
-    task: Task, rows: Sequence[Row], answers: Sequence[str], seconds: float = 0.0
+    task: Task,
+    rows: Sequence[Row],
+    answers: Sequence[str],
+    seconds: float = 0.0,
+    bleu_tokenizer: BleuTokenizer = "auto",
 ) -> Evaluation:
     """Score predictions from any source against the last field of each row.
 
@@ -203,13 +227,16 @@ def judge(
         rows: source and reference.
         answers: the predictions, one per row.
         seconds: time for prediction.
+        bleu_tokenizer: sacrebleu's tokenizer for BLEU.
     """
+    references = [row.texts[-1] for row in rows]
+    task, notes = task.for_references(task, references, bleu_tokenizer)
     n_words = [max(1, len(row.texts[0].split())) for row in rows]
 
     def scores(chosen: Sequence[int]) -> Scores:
         return Scores(
             len(chosen),
-            task.score([answers[row] for row in chosen], [rows[row].texts[-1] for row in chosen]),
+            task.score([answers[row] for row in chosen], [references[row] for row in chosen]),
         )
 
     by_length = {}
@@ -219,4 +246,5 @@ def judge(
         ]
         if chosen:
             by_length[f"{shortest}–{longest}" if longest else f"{shortest}+"] = scores(chosen)
-    return Evaluation(scores(range(len(rows))), by_length, task.signature(), seconds, list(answers))
+    total = scores(range(len(rows)))
+    return Evaluation(total, by_length, task.signature(), seconds, list(answers), notes=notes)

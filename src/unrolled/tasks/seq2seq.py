@@ -35,6 +35,7 @@ from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.task import Tokenizers
+from unrolled.text import round_trip
 from unrolled.text.rows import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
 
@@ -493,6 +494,31 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> Pair:
         (*writes, EOS_ID) if writes else (),
         copied if copied != tuple(target) else (),
     )
+
+
+def notes(
+    text: TextConfig,
+    rows: Mapping[str, Sequence[Row]],
+    pairs: Mapping[str, Sequence[Pair]],
+    tokenizers: Tokenizers,
+) -> tuple[str, ...]:
+    """Notes on many unknown words, and on targets that their tokens do not restore."""
+    found: list[str] = []
+    for role in ("source", "target"):
+        ids = [id_ for pair in pairs["valid"] for id_ in getattr(pair, role)]
+        share = ids.count(UNK_ID) / max(1, len(ids))
+        if share > _MANY_UNKNOWN:
+            is_full = len(tokenizers[role]) >= text.most_tokens
+            advice = f"raise text.vocab_size = {text.most_tokens}, or " if is_full else ""
+            found.append(
+                f"valid: {share:.1%} of the {role} tokens are unknown words; {advice}use --text.kind "
+                "bpe, which has none"
+            )
+    targets = [row.texts[1] for row in rows["train"]]
+    return (*found, *round_trip.note(targets, tokenizers["target"], "target"))
+
+
+_MANY_UNKNOWN = 0.02
 
 
 def _words_of(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> tuple[str, ...]:

@@ -45,6 +45,11 @@ def unchanged(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     return tokenizers
 
 
+def as_it_is(task: Any, references: Sequence[str], tokenizer: str) -> tuple[Any, tuple[str, ...]]:
+    """Return the task unchanged, without notes."""
+    return task, ()
+
+
 @dataclass(frozen=True)
 class Task:
     """A task whose output is text.
@@ -64,6 +69,10 @@ class Task:
         decode: module, encoded inputs, tokenizers, decoding options, with_attention → predictions.
         score: predicted texts, reference texts → scores by name, for all of which larger is better.
         signature: how each score is computed, one line each.
+        for_references: task, all references, the recipe's `training.bleu_tokenizer` → the task with the
+            `score` and `signature` for these references, and notes for the user.
+        notes: the `[text]` section, rows and encoded examples of the training and validation part,
+            tokenizers → notes for the user about the data.
         Data: the frozen dataclass of the recipe's `[data]` section.
         use: command to try a run, with `{run}` for its folder.
         load_pretrained: module, tokenizers → initializes the parts of a new model that do not come from
@@ -108,6 +117,11 @@ class Task:
     decode: Callable[[Any, Sequence[Any], Tokenizers, DecodingConfig, bool], list[Prediction]]
     score: Callable[[Sequence[str], Sequence[str]], dict[str, float]]
     signature: Callable[[], dict[str, str]]
+    for_references: Callable[[Any, Sequence[str], str], tuple[Any, tuple[str, ...]]] = as_it_is
+    notes: Callable[
+        [TextConfig, Mapping[str, Sequence[Row]], Mapping[str, Sequence[Any]], Tokenizers],
+        tuple[str, ...],
+    ] = noop
     Data: type = DataConfig
     use: str = 'predict {run} "…"'
     load_pretrained: Callable[[Any, Tokenizers], tuple[str, ...]] = noop

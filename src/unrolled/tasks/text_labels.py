@@ -8,6 +8,7 @@ predicted if its probability reaches a threshold that is tuned on the validation
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, compress
@@ -35,7 +36,7 @@ from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
 from unrolled.shapes import Padded
 from unrolled.tasks.predictions import Digest, LabelPrediction, LabelScores
 from unrolled.tasks.task import LABELS, Tokenizers
-from unrolled.text.labels import Labels, split_labels
+from unrolled.text.labels import Labels, same_names, split_labels
 from unrolled.text.rows import Field, Row, as_text
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import PAD_ID, TextConfig, Tokenizer
@@ -121,7 +122,9 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
     multi_label = bool(data.label_separator)
     if not multi_label:
         _check_each_has_one(rows)
-    names_N = [labels_in(row.fields, data) for row in rows]
+    raw_N = [labels_in(row.fields, data) for row in rows]
+    same = same_names(chain.from_iterable(raw_N))
+    names_N = [[same[name] for name in names] for names in raw_N]
     labels = Labels.of(
         chain.from_iterable(names_N), multi_label=multi_label, averaged=data.averaged
     )
@@ -273,7 +276,8 @@ def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     if not settings.extra_words:
         return tokenizers
     words = read_vectors(settings.file, limit=settings.extra_words).words
-    return {**tokenizers, ROLE: tokenizers[ROLE].extended(words)}
+    composed = (unicodedata.normalize("NFC", word) for word in words)  # as in every vocabulary
+    return {**tokenizers, ROLE: tokenizers[ROLE].extended(composed)}
 
 
 def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:

@@ -6,9 +6,36 @@ input feeding). The model is in `tasks.seq2seq`; translation only adds its score
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
 from unrolled.metrics import translation
 from unrolled.tasks import seq2seq
 from unrolled.tasks.task import Task
+
+
+def for_references(
+    task: Task, references: Sequence[str], tokenizer: Any
+) -> tuple[Task, tuple[str, ...]]:
+    """The task with BLEU's tokenizer for these references; a task with other scores is unchanged."""
+    if task.score is not translation.score:
+        return task, ()
+    chosen = translation.tokenizer_for(references) if tokenizer == "auto" else tokenizer
+    task = replace(
+        task,
+        score=partial(translation.score, tokenize=chosen),
+        signature=partial(translation.signature, tokenize=chosen),
+    )
+    task.signature()  # raises an error if the tokenizer is not installed
+    if chosen == "13a" or tokenizer != "auto":
+        return task, ()
+    return task, (
+        f"BLEU splits text with sacrebleu's tokenizer '{chosen}', because the references have no blanks "
+        "between words (training.bleu_tokenizer)",
+    )
+
 
 TASK = Task(
     name="translate",
@@ -24,6 +51,8 @@ TASK = Task(
     decode=seq2seq.decode,
     score=translation.score,
     signature=translation.signature,
+    for_references=for_references,
+    notes=seq2seq.notes,
     load_pretrained=seq2seq.load_pretrained,
     check_pretrained=seq2seq.check_pretrained,
     prepare=seq2seq.prepare,

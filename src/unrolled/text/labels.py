@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -58,11 +60,13 @@ class Labels:
     ) -> Labels:
         """The distinct labels of a data set: finite numbers by value, then names by code point.
 
+        Names that `same_names` unites are one label.
+
         Raises:
             DataError: there are too few labels to choose from.
             ConfigError: `averaged` names an unknown label.
         """
-        names = tuple(sorted(set(values), key=_order))
+        names = tuple(sorted(set(same_names(values).values()), key=_order))
         least = 1 if multi_label else 2
         if len(names) < least:
             only = f"only {quote(names[0])}" if names else "none"
@@ -83,8 +87,15 @@ class Labels:
     def _places(self) -> dict[str, int]:
         return {name: place for place, name in enumerate(self.names)}
 
+    @cached_property
+    def _alike(self) -> dict[str, list[int]]:
+        places: dict[str, list[int]] = {}
+        for place, name in enumerate(self.names):
+            places.setdefault(plain_name(name), []).append(place)
+        return places
+
     def id_of(self, name: str) -> int:
-        """The id of a label.
+        """The id of a label; "1.0" also stands for 1, and "True" for "true", if only one can be meant.
 
         Raises:
             DataError: the name is not one of these labels.
@@ -92,12 +103,23 @@ class Labels:
         try:
             return self._places[name]
         except KeyError:
+            alike = self._alike.get(plain_name(name), ())
+            if len(alike) == 1:
+                return alike[0]
             shown = _shown(self.names)
             if not name:
                 raise DataError(f"the label is missing; expected one of {shown}") from None
             near = did_you_mean(name, self.names)
             problem = f"label {quote(name)} is not among the training labels ({shown}){near}"
             raise DataError(problem) from None
+
+    def name_of(self, name: str) -> str:
+        """The name of a label as the model writes it.
+
+        Raises:
+            DataError: the name is not one of these labels.
+        """
+        return self.names[self.id_of(name)]
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the labels as JSON."""
@@ -162,6 +184,61 @@ def _not_labels(path: str | PathLike[str], problem: str) -> RunError:
     return RunError(
         f"{path}: not a valid labels file ({problem}); restore it from a copy of the run"
     )
+
+
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?")
+_MISSING = re.compile(r"nan|<na>|n/a|null", re.IGNORECASE)
+
+
+def same_names(names: Iterable[str]) -> dict[str, str]:
+    """The name of the label that each name stands for.
+
+    Names are converted to Unicode normal form C. If all are numbers, as in a column of numbers, they are
+    written in the shortest way, so that 0 and 0.0 are one label.
+
+    >>> same_names(["0", "0.0", "1.5"]), same_names(["0.0", "zero"])
+    ({'0': '0', '0.0': '0', '1.5': '1.5'}, {'0.0': '0.0', 'zero': 'zero'})
+    """
+    distinct = list(dict.fromkeys(names))
+    as_numbers = all(map(_NUMBER.fullmatch, distinct))
+    return {name: plain_name(name) if as_numbers else _composed(name) for name in distinct}
+
+
+def plain_name(name: str) -> str:
+    """The form in which names of the same label are equal: normal form C, shortest number, lower truth.
+
+    >>> plain_name("1.0"), plain_name("-0.50"), plain_name("True"), plain_name("007")
+    ('1', '-0.5', 'true', '007')
+    """
+    if _NUMBER.fullmatch(name):
+        short = name.rstrip("0").removesuffix(".") if "." in name else name
+        return "0" if short == "-0" else short
+    return name.lower() if name.lower() in ("true", "false") else _composed(name)
+
+
+def missing_note(labels: Iterable[tuple[str, int]]) -> str | None:
+    """A note on labels such as "NaN", which often stand for a missing one; None if there are none.
+
+    Args:
+        labels: each with its line number.
+
+    >>> missing_note([("pos", 2), ("NaN", 3), ("neg", 4)])
+    "1 row (line 3) has the label 'NaN', which often stands for a missing one; if so, remove it"
+    """
+    found = [(name, line) for name, line in labels if _MISSING.fullmatch(name)]
+    if not found:
+        return None
+    line = found[0][1]
+    names = " or ".join(map(quote, sorted({name for name, _ in found})))
+    if len(found) == 1:
+        rows, which = f"1 row (line {line}) has", "it"
+    else:
+        rows, which = f"{len(found):,} rows (the first in line {line}) have", "them"
+    return f"{rows} the label {names}, which often stands for a missing one; if so, remove {which}"
+
+
+def _composed(name: str) -> str:
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def split_labels(field: Field, separator: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from unrolled.errors import DataError
 from unrolled.text.files import opened
@@ -43,13 +43,50 @@ def read_lines(path: Path, share: int = 1) -> Iterator[Line]:
         return f" after line {number}" if number else " from its first byte"
 
     with opened(path, where) as stream:
-        for number, raw in enumerate(iter(lambda: stream.readline(longest + 1), b""), start=1):
+        for number, raw in enumerate(raw_lines(stream, longest), start=1):
             if len(raw) > longest:
-                if b"\r" in raw[:longest]:
-                    raise carriage_returns(path)
                 raise line_too_long(path, number, share)
             yield Line(_decode(raw, path, number, offset), number, offset)
             offset += len(raw)
+
+
+def raw_lines(stream: BinaryIO, longest: int) -> Iterator[bytes]:
+    r"""The lines of a stream with their ends: LF or CRLF, or CR alone if the first line has no LF.
+
+    Files with CR alone come from old programs of the Macintosh. In all other files, a lone CR is an
+    ordinary character, so that it cannot shift one side of parallel text against the other.
+
+    Args:
+        stream: the bytes.
+        longest: bytes of the longest line; of a longer one, more than that are returned.
+
+    >>> import io
+    >>> list(raw_lines(io.BytesIO(b"a\rb\rc"), 9)), list(raw_lines(io.BytesIO(b"a\rb\nc"), 9))
+    ([b'a\r', b'b\r', b'c'], [b'a\rb\n', b'c'])
+    """
+    first = stream.readline(longest + 1)
+    if end_in_cr(first):
+        yield from _cr_lines(first, stream, longest)
+    elif first:
+        yield first
+        yield from iter(lambda: stream.readline(longest + 1), b"")
+
+
+def end_in_cr(begin: bytes) -> bool:
+    """Whether lines end in CR alone, from the beginning of a text."""
+    return b"\n" not in begin and b"\r" in begin.rstrip(b"\r")
+
+
+def _cr_lines(rest: bytes, stream: BinaryIO, longest: int) -> Iterator[bytes]:
+    while chunk := stream.read(_CHUNK):
+        *complete, rest = (rest + chunk).splitlines(keepends=True)
+        yield from complete
+        if len(rest) > longest:
+            break
+    yield from rest.splitlines(keepends=True)
+
+
+_CHUNK = 1 << 16
 
 
 def _decode(raw: bytes, path: Path, number: int, offset: int) -> str:
@@ -69,15 +106,12 @@ def _decode(raw: bytes, path: Path, number: int, offset: int) -> str:
         ) from error
     if number == 1:
         text = text.removeprefix("\ufeff")
-        if "\r" in text.rstrip("\r\n") and not text.endswith("\n"):
-            raise carriage_returns(path)
     return text.removesuffix("\n").removesuffix("\r")
 
 
 def carriage_returns(path: Path) -> DataError:
     return DataError(
-        "lines end in a lone CR (carriage return), expected LF or CRLF; convert the file, e.g. with: "
-        "tr '\\r' '\\n'",
+        "the header holds a CR (carriage return), but other lines end in LF; let all lines end in LF",
         path,
         1,
     )

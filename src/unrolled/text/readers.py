@@ -1,13 +1,13 @@
 """Read rows of text from files: TSV, CSV, JSON Lines, token columns, parallel text; plain or compressed.
 
 Files are read as a stream by our own line reader, which reports the line and byte of every error.
-Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF and nothing else, so a
-stray Unicode line separator cannot shift one side of parallel text against the other.
+Text is UTF-8, with or without a byte-order mark; lines end in LF or CRLF, or all in CR alone
+(`lines.raw_lines`), so a stray line separator cannot shift one side of parallel text against the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from unrolled.errors import DataError
 from unrolled.quoting import listed
 from unrolled.text.conll import read_columns
 from unrolled.text.files import endings
+from unrolled.text.header import Header
 from unrolled.text.lines import read_lines
 from unrolled.text.rows import (
     MOST_NAMED,
@@ -27,7 +28,7 @@ from unrolled.text.rows import (
     index_of,
     place_of,
 )
-from unrolled.text.tables import TABLES, open_table, read_table
+from unrolled.text.tables import TABLES, Expected, open_table, read_table
 
 
 def read_rows(
@@ -38,13 +39,16 @@ def read_rows(
     names: Sequence[str] = (),
     lists: Lists = "none",
     by_token: bool = False,
+    header: Header = "auto",
+    labels: Collection[str] | None = None,
+    notes: list[str] | None = None,
 ) -> Iterator[Row]:
     r"""Read the rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
 
     Files that end in `.gz`, `.bz2` or `.xz` are decompressed. The first line of a table names its
-    columns; each parallel file is one column with one sentence per line, named by its last suffix
-    (`train.en` → `en`). In TSV, quotes are ordinary characters. A CSV whose header has semicolons
-    and no comma is separated by semicolons.
+    columns, unless it reads like a row; each parallel file is one column with one sentence per line,
+    named by its last suffix (`train.en` → `en`). In TSV, quotes are ordinary characters. A CSV whose
+    header has semicolons and no comma is separated by semicolons.
 
     Args:
         path: one file, or one file per column.
@@ -56,6 +60,10 @@ def read_rows(
             line (`conll.column_lines`). Each sentence is a row of lists. Columns are numbered from 1, or
             from the end, -1; in CoNLL-U they also have names. If two columns are needed, they default to
             the first and the last, in CoNLL-U to `form` and `upos`.
+        header: whether the first line of a TSV or CSV names the columns ("yes") or is a row ("no"), where
+            columns have numbers from 1; "auto" finds out, see `text.header`.
+        labels: for a last column that holds labels: those that are known; None for other columns.
+        notes: a list to which sentences for the user are added, such as that a file has no header.
 
     Raises:
         DataError: the file cannot be read as requested; raised when the error is reached.
@@ -78,11 +86,18 @@ def read_rows(
         return _read_parallel(paths, asked, n_columns)
     if by_token and endings(paths[0])[0] not in TABLES:
         return read_columns(paths[0], asked, n_columns)
-    return read_table(paths[0], asked, n_columns, names, lists)
+    expected = Expected(
+        header, asked, labels or (), labels is not None, [] if notes is None else notes
+    )
+    return read_table(paths[0], expected, n_columns, names, lists)
 
 
-def column_names(path: PathOrPaths) -> tuple[str, ...]:
+def column_names(path: PathOrPaths, header: Header = "auto") -> tuple[str, ...]:
     """The column names of a file; for JSON Lines, the keys of the first object.
+
+    Args:
+        path: as for `read_rows`.
+        header: as for `read_rows`; a table without a header has numbers for names.
 
     Raises:
         DataError: the file cannot be read.
@@ -90,7 +105,7 @@ def column_names(path: PathOrPaths) -> tuple[str, ...]:
     paths = as_paths(path)
     if len(paths) > 1:
         return _parallel_names(paths)
-    return open_table(paths[0])[0]
+    return open_table(paths[0], Expected(header)).names
 
 
 def _parallel_names(paths: tuple[Path, ...]) -> tuple[str, ...]:

@@ -79,10 +79,17 @@ def count_columns(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def check_count(path: Path | str, names: Sequence[str], n_columns: int | None) -> None:
+def check_count(
+    path: Path | str, names: Sequence[str], n_columns: int | None, *, numbered: bool = False
+) -> None:
     if n_columns is None or len(names) == n_columns:
         return
-    hint = "; choose them with --data.columns" if len(names) > n_columns else ""
+    hint = "; choose them with --columns" if len(names) > n_columns else ""
+    if hint and numbered:
+        hint = (
+            "; the file has no header, so choose them by number, e.g. --columns "
+            f"{' '.join(names[:n_columns])}"
+        )
     raise DataError(
         f"expected {count_columns(n_columns, 'column')}, "
         f"found {len(names)}: {listed(names, MOST_NAMED)}{hint}",

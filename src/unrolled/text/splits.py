@@ -8,9 +8,10 @@ is determined by a seeded hash of the group's text, so the order of rows does no
 from __future__ import annotations
 
 import hashlib
+import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop
 from itertools import chain
@@ -19,8 +20,11 @@ from typing import Annotated, Any, Literal
 
 from unrolled.config import Count, Range, check_fields
 from unrolled.errors import ConfigError, DataError
+from unrolled.quoting import quote
 from unrolled.reporting import begun, counted
-from unrolled.text.readers import read_rows
+from unrolled.text.header import Header, label_is_first
+from unrolled.text.labels import missing_note
+from unrolled.text.readers import column_names, read_rows
 from unrolled.text.rows import Field, Lists, Row, as_text
 
 _SHARE_HELD_OUT = 0.05
@@ -40,7 +44,9 @@ class DataConfig:
         train: one table, or one plain-text file per column.
         valid: the same for validation; empty to split it from `train`.
         test: the same for the test; empty to split it from `train`.
-        columns: the columns to read, in the task's order; empty for all columns.
+        columns: the columns to read, in the task's order, by name or by number from 1; empty for all.
+        header: whether the first line of a TSV or CSV names the columns ("yes") or is a row ("no"); with
+            "auto", the toolkit finds out and says so where there is none.
         valid_size: number of rows to split off for validation; 0 means 5 %, at most 2,000.
         test_size: number of rows to split off for the test; 0 means 5 %, at most 2,000.
         split_seed: random seed of the split.
@@ -58,6 +64,7 @@ class DataConfig:
     valid: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    header: Header = "auto"
     valid_size: Count = 0
     test_size: Count = 0
     split_seed: int = 1
@@ -108,6 +115,7 @@ class Splits:
         n_empty: number of training rows left out because a field is empty.
         n_duplicates: number of repeated rows left out of parts that were split from the training file.
         cut: the parts that were split from the training file instead of being read from their own files.
+        notes: sentences for the user about how the files were read.
     """
 
     train: list[Row]
@@ -116,6 +124,7 @@ class Splits:
     n_empty: int = 0
     n_duplicates: int = 0
     cut: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"{len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test"
@@ -164,14 +173,21 @@ def read_splits(
     """
     if not (config.train or config.valid or config.test):
         raise ConfigError("no data given; use --data FILE, or data.train in the recipe")
+    notes: list[str] = []
+    rows: list[Row] = []
+    if config.train:
+        rows = rows_of(config, config.train, n_columns, reading, notes=notes)
+        _check_order(rows, config, reading)
+    known = set[str]()
+    if reading.labels is not None:
+        known.update(chain.from_iterable(reading.labels(row.fields, config) for row in rows))
     own = {
-        name: rows_of(config, paths, n_columns, reading)
+        name: rows_of(config, paths, n_columns, reading, known, notes)
         for name, paths in (("valid", config.valid), ("test", config.test))
         if paths
     }
     if not config.train:
-        return Splits([], own.get("valid", []), own.get("test", []))
-    rows = rows_of(config, config.train, n_columns, reading)
+        return Splits([], own.get("valid", []), own.get("test", []), notes=tuple(notes))
     full = [row for row in rows if reading.is_full(row.fields)]
     if not full:
         raise DataError("every row has an empty field; nothing to train on", config.train[0])
@@ -180,6 +196,10 @@ def read_splits(
         for name, size in (("test", config.test_size), ("valid", config.valid_size))
         if name not in own
     }
+    if reading.labels is not None and not reading.by_token:
+        labelled = ((reading.labels(row.fields, config), row.line) for row in full)
+        note = missing_note((name, line) for names, line in labelled for name in names)
+        notes += [f"train: {note}"] if note else []
     train, parts = _cut(full, sizes, config, reading)
     kept = {name: _without_duplicates(part) for name, part in parts.items()}
     return Splits(
@@ -189,13 +209,39 @@ def read_splits(
         n_empty=len(rows) - len(full),
         n_duplicates=sum(len(part) - len(kept[name]) for name, part in parts.items()),
         cut=tuple(sorted(parts, reverse=True)),
+        notes=tuple(notes),
     )
 
 
+def _check_order(rows: Sequence[Row], config: DataConfig, reading: Reading) -> None:
+    """Refuse a file whose label is in the first column, where a text is expected."""
+    if reading.labels is None or reading.by_token or config.columns:
+        return
+    if label_is_first([row.texts for row in rows]):
+        first, *others = column_names(config.train, config.header)
+        raise DataError(
+            f"column {quote(others[-1])} is read as the label, but column {quote(first)} looks like it; "
+            f"if it is, add --columns {shlex.join([*others, first])}",
+            config.train[0],
+        )
+
+
 def rows_of(
-    config: DataConfig, paths: Sequence[str], n_columns: int | None, reading: Reading = Reading()
+    config: DataConfig,
+    paths: Sequence[str],
+    n_columns: int | None,
+    reading: Reading = Reading(),
+    labels: Collection[str] = (),
+    notes: list[str] | None = None,
 ) -> list[Row]:
     """Read the rows of one part's files.
+
+    Args:
+        config: the `[data]` section.
+        paths: the files.
+        n_columns, notes: as for `read_rows`.
+        reading: what the task requires.
+        labels: the labels that are known, which may tell a first row from a header.
 
     Raises:
         DataError: a file cannot be read with these settings.
@@ -207,6 +253,9 @@ def rows_of(
         names=reading.names,
         lists=reading.lists,
         by_token=reading.by_token,
+        header=config.header,
+        labels=None if reading.labels is None else labels,
+        notes=notes,
     )
     return list(
         counted(rows, f"reading {_names_of(paths)}", "sentences" if reading.by_token else "rows")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from unrolled.errors import DataError
 from unrolled.quoting import listed, quote
 from unrolled.text.files import endings
+from unrolled.text.header import SAMPLE, Header, judge
 from unrolled.text.limits import line_too_long, longest_line
 from unrolled.text.lines import Line, carriage_returns, read_lines
 from unrolled.text.rows import (
@@ -30,34 +33,95 @@ _MISSING = object()
 _Records = Iterator[tuple[int, Sequence[object]]]
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table that is open for reading.
+
+    Args:
+        path: the file.
+        names: names of the columns; their numbers from 1 if the file has no header.
+        records: line number and values of each row.
+        has_header: whether the file names its columns.
+        by_number: whether columns may be chosen by number.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    records: _Records
+    has_header: bool = True
+    by_number: bool = False
+
+    def index_of(self, name: str) -> int:
+        """The index of a column by its name or number.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        is_number = name.isascii() and name.isdigit()
+        if self.by_number and name not in self.names and is_number:
+            if 1 <= int(name) <= len(self.names):
+                return int(name) - 1
+        elif not self.has_header and name not in self.names:
+            raise DataError(
+                f"no column {quote(name)}: the first line reads like a row, so columns are numbered, 1 "
+                f"to {len(self.names)}; add a header, set data.header = 'yes', or choose by number",
+                self.path,
+            )
+        return index_of(self.path, self.names, name)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a reader knows of a table before it is opened.
+
+    Args:
+        header: whether TSV and CSV files have a header.
+        columns: the columns to read, by name or number; None for all.
+        labels: labels that the last column may hold, as far as they are known.
+        is_labelled: whether the last column to read holds labels.
+        notes: where sentences for the user are added.
+    """
+
+    header: Header = "auto"
+    columns: tuple[str, ...] | None = None
+    labels: Collection[str] = ()
+    is_labelled: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
 def read_table(
     path: Path,
-    asked: tuple[str, ...] | None,
+    expected: Expected,
     n_columns: int | None,
     meant: Sequence[str],
     lists: Lists,
 ) -> Iterator[Row]:
-    names, records = open_table(path)
+    table = open_table(path, expected)
+    names, asked = table.names, expected.columns
     if asked is None:
-        check_count(path, names, n_columns)
+        check_count(path, names, n_columns, numbered=not table.has_header)
         asked = tuple(meant) if sorted(meant) == sorted(names) else names
-    chosen = [index_of(path, names, name) for name in asked]
+    chosen = [table.index_of(name) for name in asked]
     may_be_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
-    columns = list(zip(chosen, may_be_list, strict=True))
+    is_label = [expected.is_labelled and i == chosen[-1] for i in chosen]
+    columns = list(zip(chosen, may_be_list, is_label, strict=True))
     line = 0
-    for line, values in records:
+    for line, values in table.records:
         fields: list[Any] = [values[i] for i in chosen]
         if set(map(type, fields)) != {str}:
-            fields = [_field(values[i], path, line, names[i], may_list) for i, may_list in columns]
+            fields = [_field(values[i], path, line, names[i], *kind) for i, *kind in columns]
         yield Row(tuple(fields), line)
     if not line:
         raise DataError(f"no rows after the header {listed(names, MOST_NAMED)}", path)
 
 
-def _field(value: object, path: Path, line: int, name: str, lists: bool) -> Field:
+def _field(value: object, path: Path, line: int, name: str, lists: bool, is_label: bool) -> Field:
+    if isinstance(value, str):
+        return value
+    text = _label if is_label else _text
     if lists and isinstance(value, list):
-        return tuple(_text(item, path, line, name) for item in value)
-    return _text(value, path, line, name)
+        return tuple(text(item, path, line, name) for item in value)
+    return text(value, path, line, name)
 
 
 def _text(value: object, path: Path, line: int, name: str) -> str:
@@ -72,7 +136,80 @@ def _text(value: object, path: Path, line: int, name: str) -> str:
     raise DataError(f"expected text or a number, found {kind}{hint}", path, line, name)
 
 
-def open_table(path: Path) -> tuple[tuple[str, ...], _Records]:
+def _label(value: object, path: Path, line: int, name: str) -> str:
+    """A label as text: 1 and 1.0 are the same label, true is "true", and NaN is none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        shown = "null" if value is None else "NaN"
+        raise DataError(
+            f"the label is {shown}, which is no label; remove the row", path, line, name
+        )
+    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_WHOLE:
+        return str(int(value))
+    return _text(value, path, line, name)
+
+
+_LARGEST_WHOLE = 1e15  # above it, neighbouring floats differ by more than whole numbers can show
+
+
+def open_table(path: Path, expected: Expected = Expected()) -> Table:
+    """Open a table, and find out whether it has a header."""
+    table = _open(path)
+    if not table.by_number or expected.header == "yes":
+        return table
+    if expected.header == "no":
+        return _numbered(table, table.records)
+    asked = expected.columns or ()
+    if asked and set(asked) <= set(table.names):
+        return table
+    sample: list[tuple[int, Sequence[object]]] = []
+    rest = _after(table.records, sample)
+    table = replace(table, records=chain(sample, rest))
+    rows = [[str(value) for value in values] for _, values in sample]
+    verdict = judge(table.names, rows, expected.labels)
+    if verdict == "row" or (verdict == "unsure" and asked and all(map(str.isdecimal, asked))):
+        expected.notes.append(
+            f"{path} has no header: its first line, {_shown(table)}, reads like a row and is used as "
+            "one; if it names the columns, set data.header = 'yes'"
+        )
+        return _numbered(table, table.records)
+    if verdict == "unsure":
+        expected.notes.append(
+            f"{path}: the first line, {_shown(table)}, is taken for the header; if it is a row, set "
+            "data.header = 'no'"
+        )
+    return table
+
+
+def _shown(table: Table) -> str:
+    return f"({listed(table.names, 3, 30)})"
+
+
+def _after(records: _Records, sample: list[tuple[int, Sequence[object]]]) -> _Records:
+    """Move the first records into a list; an error among them is raised when it is reached."""
+    problem = None
+    try:
+        sample.extend(islice(records, SAMPLE))
+    except DataError as error:
+        problem = error
+
+    def rest() -> _Records:
+        if problem is not None:
+            raise problem
+        yield from records
+
+    return rest()
+
+
+def _numbered(table: Table, records: _Records) -> Table:
+    """The table with its first line as a row."""
+    numbers = tuple(str(number) for number in range(1, len(table.names) + 1))
+    first: tuple[int, Sequence[object]] = (1, list(table.names))
+    return replace(table, names=numbers, records=chain([first], records), has_header=False)
+
+
+def _open(path: Path) -> Table:
     suffix, _ = endings(path)
     open_format = _FORMATS.get(suffix)
     if open_format is None:
@@ -87,7 +224,8 @@ def open_table(path: Path) -> tuple[tuple[str, ...], _Records]:
         raise DataError("the file is empty", path)
     if "\r" in first.text:
         raise carriage_returns(path)
-    return open_format(path, first, lines)
+    names, records = open_format(path, first, lines)
+    return Table(path, names, records, by_number=open_format is not _open_jsonl)
 
 
 def _open_tsv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str, ...], _Records]:

@@ -35,6 +35,8 @@ SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 Kind = Literal["char", "word", "space", "bpe"]
 
 _N_BYTES = 256
+_MOST_WORDS = 30_000  # all words of most data sets of up to 100,000 sentences
+_MOST_PIECES_KNOWN = 8000
 _ENCODE_CHUNK = 8192  # limits the memory of the library's records, ten times larger than the ids
 _ENCODE_CHARACTERS = 1 << 20
 _SEGMENT = 1 << 16  # characters of a text that are encoded at once, so that Ctrl-C responds quickly
@@ -76,7 +78,8 @@ class TextConfig:
     Args:
         kind: `bpe` (byte pairs; no unknown tokens), `word` (words and punctuation marks), `space`
             (strings between white space, for text that is already tokenised), or `char`.
-        vocab_size: maximum size of a vocabulary, including the four special tokens.
+        vocab_size: maximum size of a vocabulary, including the four special tokens; -1 for 30,000 words
+            (`word`, `space`), or 8,000 byte pairs or characters.
         min_count: characters or words with a lower count are unknown; byte pairs with a lower count, or
             that occur only once, are not merged.
         lowercase: whether to convert text to lower case.
@@ -88,12 +91,12 @@ class TextConfig:
     Raises:
         ConfigError: a value is out of range or unknown.
 
-    >>> TextConfig(kind="word").vocab_size
-    8000
+    >>> TextConfig(kind="word").most_tokens, TextConfig(kind="bpe", vocab_size=400).most_tokens
+    (30000, 400)
     """
 
     kind: Kind = "bpe"
-    vocab_size: Annotated[int, Range(1, 4_000_000)] = 8000
+    vocab_size: Annotated[int, Range(-1, 4_000_000)] = -1
     min_count: PositiveCount = 1
     lowercase: bool = False
     shared: bool = False
@@ -103,8 +106,16 @@ class TextConfig:
         check_fields(self, "text")
         smallest = len(SPECIALS) + (_N_BYTES if self.kind == "bpe" else 1)
         why = " (4 special tokens and the 256 bytes)" if self.kind == "bpe" else ""
-        wanted = f"at least {smallest} for {self.kind}{why}"
-        require(self.vocab_size >= smallest, "text.vocab_size", wanted, self.vocab_size)
+        wanted = f"at least {smallest} for {self.kind}{why}, or -1"
+        is_allowed = self.vocab_size == -1 or self.vocab_size >= smallest
+        require(is_allowed, "text.vocab_size", wanted, self.vocab_size)
+
+    @property
+    def most_tokens(self) -> int:
+        """The maximum size of a vocabulary."""
+        if self.vocab_size != -1:
+            return self.vocab_size
+        return _MOST_WORDS if self.kind in ("word", "space") else _MOST_PIECES_KNOWN
 
 
 class Tokenizer:
@@ -190,7 +201,7 @@ class Tokenizer:
             (token for token, count in counts.items() if count >= config.min_count),
             key=lambda token: (-counts[token], token),
         )
-        words = (*SPECIALS, *kept[: config.vocab_size - len(SPECIALS)])
+        words = (*SPECIALS, *kept[: config.most_tokens - len(SPECIALS)])
         vocabulary = {token: place for place, token in enumerate(words)}
         inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
         inner.add_special_tokens(_special_tokens())
@@ -336,7 +347,10 @@ class Tokenizer:
         >>> Tokenizer.train(["a cat"], TextConfig(kind="word")).decode([4, 6], ["Zoe"])
         'a Zoe'
         """
-        tokens = self.tokens([i for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)], others)
+        return self.join(self.tokens([i for i in ids if i not in (PAD_ID, BOS_ID, EOS_ID)], others))
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """Return the text of tokens, which may be in no vocabulary, except for byte pairs."""
         if self.kind == "word":
             return join_words(tokens)
         if self.kind == "space":
@@ -546,7 +560,7 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
         )
         inner.decoder = decoders.ByteLevel()
         trainer: trainers.Trainer = trainers.BpeTrainer(
-            vocab_size=config.vocab_size,
+            vocab_size=config.most_tokens,
             min_frequency=max(2, config.min_count),
             special_tokens=specials,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -562,7 +576,7 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
         else:
             inner.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD_PATTERN), "removed", invert=True)
         trainer = trainers.WordLevelTrainer(
-            vocab_size=config.vocab_size,
+            vocab_size=config.most_tokens,
             min_frequency=config.min_count,
             special_tokens=specials,
             show_progress=False,

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from unrolled.config import Count, PositiveCount, Range, Rate, Threads, check_fields, require
+from unrolled.config import (
+    BleuTokenizer,
+    Count,
+    PositiveCount,
+    Range,
+    Rate,
+    Threads,
+    check_fields,
+    require,
+)
 
 Automatic = Annotated[int, Range(-1, 10**12)]
 """A count, or -1 for one that suits the data."""
@@ -64,6 +73,8 @@ class TrainingConfig:
         valid_sentences: number of validation inputs that are decoded greedily for the scores, spread
             evenly over the part; 0 = none, only the loss. Decoding takes long: if metric is "loss",
             only the best model is scored, at the end of training, and otherwise each evaluation.
+        bleu_tokenizer: sacrebleu's tokenizer for BLEU, in translation: "auto" chooses "13a", "zh", "char"
+            or "ja-mecab" by the references; also "intl", "ko-mecab" and "none".
         reduction: divisor of the loss, once per update: its number of targets ("per_token") or of
             sequences ("per_sequence").
         precision: "float32", or "bfloat16" for matrix products if the device supports it.
@@ -107,6 +118,7 @@ class TrainingConfig:
     patience: Automatic = -1
     metric: str = "loss"
     valid_sentences: Count = 500
+    bleu_tokenizer: BleuTokenizer = "auto"
     reduction: Literal["per_token", "per_sequence"] = "per_token"
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"

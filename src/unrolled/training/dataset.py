@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from unrolled import documents
 from unrolled.errors import ConfigError, DataError
 from unrolled.reporting import counted
 from unrolled.tasks.task import LABELS, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.text import round_trip
 from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
+from unrolled.text.round_trip import SAMPLE
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, LabelData, read_splits
 from unrolled.training.recipe import Recipe
@@ -64,6 +67,7 @@ class PreparedRows:
         n_test: number of rows of the test part.
         n_empty: number of training rows left out because a field is empty.
         tokenizers: tokenizers by role.
+        notes: notes on how the data were read.
     """
 
     train: Part
@@ -71,6 +75,7 @@ class PreparedRows:
     n_test: int
     n_empty: int
     tokenizers: Tokenizers
+    notes: tuple[str, ...] = ()
 
     @property
     def longest_target(self) -> int:
@@ -138,7 +143,13 @@ def prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | None
     if "test" in corpus.parts:
         n_test = corpus.encode("test", tokenizers[ROLE], cache).n_tokens
     uncached = [] if cache else ["encoded text is held in memory: this user has no home folder"]
-    notes = [*corpus.notes(), *uncached, *_unknown_notes({"train": train, "valid": valid})]
+    lines = islice(chain.from_iterable(map(str.splitlines, corpus.texts("train"))), SAMPLE)
+    notes = [
+        *corpus.notes(),
+        *uncached,
+        *_unknown_notes({"train": train, "valid": valid}),
+        *round_trip.note(list(filter(str.strip, lines)), tokenizers[ROLE], "train"),
+    ]
     return PreparedText(train, valid, n_test, notes, tokenizers)
 
 
@@ -179,7 +190,7 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
                 f"{recipe.data.max_length} tokens; raise it, or use other data",
                 path,
             )
-    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
+    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers, splits.notes)
 
 
 def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:
@@ -213,7 +224,7 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
     if not valid.rows:
         raise DataError("no validation row; give a file with --valid", valid_file)
     _check_labels(splits.test, task, tokenizers, data)
-    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers)
+    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers, splits.notes)
 
 
 def _check_metric(metric: str, scores: Sequence[str]) -> None:

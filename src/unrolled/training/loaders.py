@@ -116,7 +116,18 @@ class RowLoader:
             "train": prepared.train.n_skipped + prepared.n_empty,
             "valid": prepared.valid.n_skipped,
         }
-        self.notes: tuple[str, ...] = _left_out(prepared, recipe.data)
+        self.notes: tuple[str, ...] = (*prepared.notes, *_left_out(prepared, recipe.data))
+        if isinstance(task, Task):
+            references = [row.texts[-1] for row in prepared.valid.rows]
+            tokenizer = recipe.training.bleu_tokenizer
+            self._task, notes = task.for_references(task, references, tokenizer)
+            parts = {"train": prepared.train, "valid": prepared.valid}
+            self.notes += notes + task.notes(
+                recipe.text,
+                {name: part.rows for name, part in parts.items()},
+                {name: part.examples for name, part in parts.items()},
+                prepared.tokenizers,
+            )
         self._epoch = 0
         self._batches: list[list[int]] = []
 

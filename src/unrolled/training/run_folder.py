@@ -243,12 +243,22 @@ def unnamed_settings(path: Path) -> list[tuple[str, str]]:
 
     mapping = config.read_toml(begun_recipe(path))
     task = TASKS.get(str(mapping.get("task")))
-    own = {f"model.{field.name}" for field in dataclasses.fields(task.Config)} if task else set()
+    own = _settings_of_task(task) if task else set()
     return [
         (name, str(value))
         for name, value in UNNAMED.items()
-        if name not in flat(mapping) and (name in own or not name.startswith("model."))
+        if name not in flat(mapping) and (name in own or not name.startswith(("model.", "data.")))
     ]
+
+
+def _settings_of_task(task: AnyTask) -> set[str]:
+    """The names of the settings in the sections that each task has its own form of."""
+    sections = {"model": task.Config, "data": task.Data}
+    return {
+        f"{name}.{field.name}"
+        for name, section in sections.items()
+        for field in dataclasses.fields(section)
+    }
 
 
 def was_begun(path: Path) -> bool:
@@ -317,10 +327,19 @@ def read_recipe(folder: Path, task: AnyTask | None = None) -> tuple[Recipe, AnyT
             "pass the task: task=MY_TASK"
         )
     try:
+        mapping = _as_read_then(mapping, task or TASKS[str(name)])
         recipe = Recipe.from_mapping(mapping, task or TASKS)
     except ConfigError as error:
         raise RunError(f"{folder / CONFIG_FILE}: {error}") from None
     return recipe, task or TASKS[recipe.task]
+
+
+def _as_read_then(mapping: dict[str, Any], task: AnyTask) -> dict[str, Any]:
+    """The tables of a recipe with `data.header`: older versions took every first line for the header."""
+    data = mapping.get("data", {})
+    if "data.header" not in _settings_of_task(task) or not isinstance(data, dict):
+        return mapping
+    return {**mapping, "data": {"header": UNNAMED["data.header"], **data}}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -541,7 +560,12 @@ def settings_of(folder: Path, recipe: Recipe) -> dict[str, Any]:
     return defaults | flat(given)
 
 
-UNNAMED = {"model.unknown_rate": 0.0, "decoding.min_length_limit": 0}
+UNNAMED: dict[str, Any] = {
+    "data.header": "yes",
+    "decoding.min_length_limit": 0,
+    "model.unknown_rate": 0.0,
+    "training.bleu_tokenizer": "13a",
+}
 """Settings that recipes of older runs lack, and the values that those runs were trained with."""
 
 

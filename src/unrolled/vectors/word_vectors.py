@@ -22,6 +22,7 @@ from unrolled.quoting import quote
 from unrolled.vectors.counting.cooccurrence import Counts
 from unrolled.vectors.counting.ratios import COUNTS_FOLDER, Ratio, ratio
 from unrolled.vectors.formats.detect import Format, Which, read_vectors
+from unrolled.vectors.formats.stored import forms_of
 
 Method = Literal["3CosAdd", "3CosMul"]
 METHODS: tuple[Method, ...] = ("3CosAdd", "3CosMul")
@@ -114,7 +115,7 @@ class WordVectors:
         return len(self.words)
 
     def __contains__(self, word: object) -> bool:
-        return word in self._ids
+        return isinstance(word, str) and self._row_of(word) is not None
 
     def __getitem__(self, word: str) -> NDArray[np.float32]:
         """The vector of a word, `[D]`."""
@@ -131,16 +132,23 @@ class WordVectors:
         Raises:
             ConfigError: the word has no vector; the message suggests one with a similar spelling.
         """
-        if word not in self._ids:
+        row = self._row_of(word)
+        if row is None:
             raise ConfigError(f"no vector for {quote(word)}{self._alike(word)}")
-        return self._ids[word]
+        return row
+
+    def _row_of(self, word: str) -> int | None:
+        """The row of a word, in whichever Unicode normal form it is written; None if it has no vector."""
+        rows = (self._ids.get(form) for form in forms_of(word))
+        return next((row for row in rows if row is not None), None)
 
     def find(self, word: str) -> int | None:
         """The row of a word, or else of its lower-cased form; None if neither has a vector.
 
         Vectors are often trained on lower-cased text, while word lists have capitals.
         """
-        return self._ids.get(word, self._ids.get(word.lower()))
+        row = self._row_of(word)
+        return self._row_of(word.lower()) if row is None else row
 
     def first(self, n_words: int) -> WordVectors:
         """The first `n_words` words with their vectors; the matrix is not copied."""

@@ -25,7 +25,7 @@ from unrolled.quoting import quote
 from unrolled.shapes import Padded
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.tasks.text_labels import ROLE
-from unrolled.text.labels import Labels
+from unrolled.text.labels import Labels, same_names
 from unrolled.text.rows import Field, Row, as_list, as_text
 from unrolled.text.splits import DataConfig, Length, TooLong
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
@@ -91,7 +91,9 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> di
             )
         sentences.append(tokens)
         tagged.append(tags)
-    labels = Labels.of(chain.from_iterable(tagged))
+    same = same_names(chain.from_iterable(tagged))
+    tagged = [[same[tag] for tag in tags] for tags in tagged]
+    labels = Labels.of(same.values())
     if data.scheme not in ("auto", "none"):
         _check_scheme(rows, tagged, labels.names, data.scheme)
     scheme, n_ill_formed = scheme_of(tagged, data.scheme)

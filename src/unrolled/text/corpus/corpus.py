@@ -6,7 +6,7 @@ line does not start with white space: no token of any kind extends across such a
 the pieces are the ids of the whole document.
 
 Text is UTF-8 by default, with or without a byte-order mark, plain or compressed (`.gz`, `.bz2`, `.xz`).
-Lines end in LF or CRLF, and in nothing else; CRLF becomes LF.
+Lines end in LF or CRLF, or all in CR alone, and in nothing else; each end becomes LF.
 
 `files.py` finds and reads files, `splits.py` splits off parts, `segments.py` makes and encodes pieces,
 and `cache.py` stores ids.
@@ -238,6 +238,8 @@ class Corpus:
         packed = [endings(span.file.path)[1] for span in spans]
         how = (config.documents, config.separator, config.on_invalid, config.encoding)
         text = json.dumps([FORMAT, sys.byteorder, content, packed, how, tokenizer.inner.to_str()])
+        if any(span.file.ends_in_cr for span in spans):  # earlier versions read other text
+            text += "CR"
         return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
 
     def _write(

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from unrolled import documents
 from unrolled.errors import ConfigError, DataError
 from unrolled.reporting import counted
 from unrolled.text.corpus.config import CorpusConfig
 from unrolled.text.files import endings, opened
+from unrolled.text.lines import end_in_cr
 
 _BLOCK = 1 << 20  # bytes read at a time
 
@@ -53,6 +54,7 @@ class ScannedFile:
     n_characters: int
     n_invalid: int  # lines
     first_invalid: int  # line
+    ends_in_cr: bool = False  # its lines end in CR alone
 
 
 @dataclass(frozen=True)
@@ -246,10 +248,12 @@ def _scanned(
         place = place.after(raw, text)
         if raw.endswith(b"\n"):
             marks.append(place)
+    with opened(path) as stream:
+        ends_in_cr = _ends_in_cr(stream, config.encoding)
     with documents.open_regular(path) as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return ScannedFile(
-        path, sha256, stamp, tuple(marks), place.characters, n_invalid, first_invalid
+        path, sha256, stamp, tuple(marks), place.characters, n_invalid, first_invalid, ends_in_cr
     )
 
 
@@ -302,6 +306,7 @@ def read_raw(
         return f" after line {line}" if line else " from its first byte"
 
     with opened(path, where) as stream:
+        is_cr = _ends_in_cr(stream, encoding)
         stream.seek(start.offset)
         position, rest = start.offset, b""
         while True:
@@ -312,7 +317,7 @@ def read_raw(
             if not read:
                 break
             position += len(read)
-            rest += read
+            rest += read.replace(b"\r", b"\n") if is_cr else read
             end = rest.rfind(b"\n") + 1
             if not end and len(rest) >= _BLOCK:
                 end = end_of_last_character(rest, encoding, path)
@@ -322,6 +327,11 @@ def read_raw(
                 rest = rest[end:]
         if rest:
             yield rest
+
+
+def _ends_in_cr(stream: BinaryIO, encoding: str) -> bool:
+    """Whether the lines of a file end in CR alone, if that is one byte of this encoding."""
+    return "\r".encode(encoding).endswith(b"\r") and end_in_cr(stream.read(_BLOCK))
 
 
 def end_of_last_character(raw: bytes, encoding: str, name: str | Path) -> int:

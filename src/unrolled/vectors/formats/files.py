@@ -13,6 +13,7 @@ from unrolled.errors import DataError
 from unrolled.quoting import brief
 from unrolled.text.files import endings, nearest_file, packed_into, unpacked
 from unrolled.text.limits import line_too_long, longest_line
+from unrolled.text.lines import raw_lines
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SHOWN = 400  # maximum bytes of a file in a message
@@ -54,10 +55,8 @@ def lines(stream: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
         DataError: a line is too long or contains a NUL byte.
     """
-    number = 0
     longest = longest_line()
-    while line := stream.readline(longest + 1):
-        number += 1
+    for number, line in enumerate(raw_lines(stream, longest), start=1):
         if len(line) > longest:
             raise line_too_long(path, number)
         if b"\0" in line:

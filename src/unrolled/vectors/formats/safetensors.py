@@ -23,6 +23,7 @@ from unrolled.vectors.formats.stored import (
     ROWS,
     StoredVectors,
     count_of,
+    is_kept,
     not_finite,
     what_is_not_finite,
 )
@@ -238,7 +239,7 @@ def _rows_to_keep(
     rows: dict[str, int] = {}
     n_again = 0
     for row, word in enumerate(words):
-        if keep is None or word in keep:
+        if is_kept(word, keep):
             n_again += word in rows
             rows.setdefault(word, row)
             if len(rows) == limit:

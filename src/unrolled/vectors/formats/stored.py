@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from array import array
 from collections.abc import Container
 from dataclasses import dataclass
@@ -41,6 +42,24 @@ class StoredVectors:
         return self.matrix.shape[1]
 
 
+def is_kept(word: str, keep: Container[str] | None) -> bool:
+    """Whether a word is one of those to keep, in whichever Unicode normal form it is written."""
+    if keep is None or word in keep:
+        return True
+    return not word.isascii() and any(form in keep for form in forms_of(word))
+
+
+def forms_of(word: str) -> tuple[str, ...]:
+    """A word as written, in Unicode normal form C and in form D; ASCII words have only one form.
+
+    >>> [len(form) for form in forms_of("caf\u00e9")], forms_of("tea")
+    ([4, 4, 5], ('tea',))
+    """
+    if word.isascii():
+        return (word,)
+    return word, unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word)
+
+
 _OF_A_SPACE = "; if words contain spaces, which this format does not allow, earlier words are wrong"
 
 
@@ -78,7 +97,7 @@ class Kept:
             self._leave_out("empty", place, "")
         elif word in self._places:
             self._leave_out("duplicate", place, word)
-        elif self._keep is None or word in self._keep:
+        elif is_kept(word, self._keep):
             self._places[word] = place
             return True
         return False
