@@ -174,16 +174,11 @@ def _baseline_lines(baseline: Baseline) -> Iterator[str]:
 
 
 def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
-    from unrolled.text.readers import read_rows
-
     if arguments.cache:
         raise ConfigError(f"--cache does not apply to task '{predictor.task.name}'; remove it")
     decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
-    if arguments.data:
-        columns = predictor.recipe.data.columns
-        rows = list(read_rows(arguments.data, columns or None, len(predictor.task.columns)))
-    else:
-        rows = predictor.held_out(arguments.split)
+    data, split = arguments.data, arguments.split
+    rows = predictor.read(data) if data else predictor.held_out(split)
     evaluation = predictor.evaluate(rows, decoding)
     _print(evaluation.lines())
     return evaluation, {"decoding": asdict(decoding)}

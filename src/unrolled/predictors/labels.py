@@ -274,7 +274,9 @@ class LabelPredictor:
 
     def read(self, paths: Sequence[str]) -> list[Row]:
         """Read labelled rows from other files."""
-        return rows_of(self.recipe.data, paths, len(self.task.columns), self.task.reading)
+        return rows_of(
+            self.recipe.data, paths, len(self.task.columns), self.task.reading, is_split=False
+        )
 
     def evaluate(
         self, rows: Sequence[Row], path: str = "the data", shuffle_words: int | None = None

@@ -16,9 +16,8 @@ from unrolled.decoding.constrained import MaskProvider
 from unrolled.predictors.representation import represent
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
-from unrolled.text.readers import read_rows
 from unrolled.text.rows import Row
-from unrolled.text.splits import read_splits
+from unrolled.text.splits import read_splits, rows_of
 from unrolled.training.evaluation import predictions
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import SplitRecord, check_data, check_part
@@ -170,13 +169,16 @@ class Predictor:
         if paths := getattr(self.recipe.data, part):
             if self.folder is not None:
                 check_part(self.folder, self.recipe.data, part)
-            columns = self.recipe.data.columns or None
-            return list(read_rows(paths, columns, len(self.task.columns)))
+            return self.read(paths)
         if self.folder is not None:
             # If split from a changed file, the part could contain training rows.
             check_data(self.folder, self.recipe.data)
         splits = read_splits(self.recipe.data, len(self.task.columns))
         return {"valid": splits.valid, "test": splits.test}[part]
+
+    def read(self, paths: Sequence[str]) -> list[Row]:
+        """Read rows of source and reference from other files, with the columns of the run's data."""
+        return rows_of(self.recipe.data, paths, len(self.task.columns), is_split=False)
 
     def evaluate(self, rows: Sequence[Row], decoding: DecodingConfig | None = None) -> Evaluation:
         """Predict from the first field of each row and compare with the last.

@@ -18,11 +18,14 @@ from unrolled.text.files import endings
 from unrolled.text.lines import read_lines
 from unrolled.text.rows import (
     MOST_NAMED,
+    NO_GROUPS,
+    Grouping,
     Lists,
     PathOrPaths,
     Row,
     as_paths,
     check_count,
+    columns_besides,
     count_columns,
     index_of,
     place_of,
@@ -38,6 +41,7 @@ def read_rows(
     names: Sequence[str] = (),
     lists: Lists = "none",
     by_token: bool = False,
+    grouping: Grouping = NO_GROUPS,
 ) -> Iterator[Row]:
     r"""Read the rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
 
@@ -56,6 +60,7 @@ def read_rows(
             line (`conll.column_lines`). Each sentence is a row of lists. Columns are numbered from 1, or
             from the end, -1; in CoNLL-U they also have names. If two columns are needed, they default to
             the first and the last, in CoNLL-U to `form` and `upos`.
+        grouping: the column whose values become `Row.group`; in a column file, see `conll.read_columns`.
 
     Raises:
         DataError: the file cannot be read as requested; raised when the error is reached.
@@ -75,10 +80,10 @@ def read_rows(
             place_of(paths),
         )
     if len(paths) > 1:
-        return _read_parallel(paths, asked, n_columns)
+        return _read_parallel(paths, asked, n_columns, grouping)
     if by_token and endings(paths[0])[0] not in TABLES:
-        return read_columns(paths[0], asked, n_columns)
-    return read_table(paths[0], asked, n_columns, names, lists)
+        return read_columns(paths[0], asked, n_columns, grouping)
+    return read_table(paths[0], asked, n_columns, names, lists, grouping)
 
 
 def column_names(path: PathOrPaths) -> tuple[str, ...]:
@@ -111,12 +116,17 @@ def _parallel_names(paths: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 def _read_parallel(
-    paths: tuple[Path, ...], asked: tuple[str, ...] | None, n_columns: int | None
+    paths: tuple[Path, ...],
+    asked: tuple[str, ...] | None,
+    n_columns: int | None,
+    grouping: Grouping,
 ) -> Iterator[Row]:
     names = _parallel_names(paths)
+    group = grouping.index(place_of(paths), names)
     if asked is None:
-        check_count(place_of(paths), names, n_columns)
-    chosen = [index_of(place_of(paths), names, name) for name in asked or names]
+        asked = columns_besides(names, "" if group is None else grouping.column, n_columns)
+        check_count(place_of(paths), asked, n_columns)
+    chosen = [index_of(place_of(paths), names, name) for name in asked]
     streams = [read_lines(path) for path in paths]
     number = 0
     for number, lines in enumerate(zip_longest(*streams), start=1):
@@ -132,6 +142,10 @@ def _read_parallel(
                 + " and ".join(f"{count} lines" for count in counts),
                 place_of(paths),
             )
-        yield Row(tuple(lines[i].text for i in chosen), number)
+        yield Row(
+            tuple(lines[i].text for i in chosen),
+            number,
+            group="" if group is None else lines[group].text,
+        )
     if not number:
         raise DataError("the file is empty", paths[0])

@@ -15,10 +15,13 @@ from unrolled.text.limits import line_too_long, longest_line
 from unrolled.text.lines import Line, carriage_returns, read_lines
 from unrolled.text.rows import (
     MOST_NAMED,
+    NO_GROUPS,
     Field,
+    Grouping,
     Lists,
     Row,
     check_count,
+    columns_besides,
     count_columns,
     index_of,
 )
@@ -35,11 +38,14 @@ def read_table(
     n_columns: int | None,
     meant: Sequence[str],
     lists: Lists,
+    grouping: Grouping = NO_GROUPS,
 ) -> Iterator[Row]:
     names, records = open_table(path)
+    group = grouping.index(path, names)
     if asked is None:
-        check_count(path, names, n_columns)
-        asked = tuple(meant) if sorted(meant) == sorted(names) else names
+        others = columns_besides(names, "" if group is None else grouping.column, n_columns)
+        check_count(path, others, n_columns)
+        asked = tuple(meant) if sorted(meant) == sorted(others) else others
     chosen = [index_of(path, names, name) for name in asked]
     may_be_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
     columns = list(zip(chosen, may_be_list, strict=True))
@@ -48,9 +54,14 @@ def read_table(
         yield Row(
             tuple(_field(values[i], path, line, names[i], may_list) for i, may_list in columns),
             line,
+            group="" if group is None else _group(values[group], path, line, names[group]),
         )
     if not line:
         raise DataError(f"no rows after the header {listed(names, MOST_NAMED)}", path)
+
+
+def _group(value: object, path: Path, line: int, name: str) -> str:
+    return "" if value is None else _text(value, path, line, name)
 
 
 def _field(value: object, path: Path, line: int, name: str, lists: bool) -> Field:
