@@ -60,8 +60,7 @@ def data(
     if recipe is None and task is None:
         task = likely_task(rest, columns)
     chosen = recipe_from_options(recipe, task, rest, valid, test, columns, None, overrides)
-    budget = chosen.training.max_tokens
-    Console().print(report(TASKS[chosen.task], chosen.data, chosen.text, budget))
+    Console().print(report(TASKS[chosen.task], chosen))
 
 
 @app.command(help_epilogue=SETTINGS_HELP)

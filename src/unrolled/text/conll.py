@@ -177,8 +177,8 @@ def read_columns(
         asked: columns to return, by number or CoNLL-U name; None for the default.
         n_columns: how many columns the caller needs; None for any number.
         grouping: what the sentences of a group have in common: "document", for those between two lines
-            that start a document (`-DOCSTART-`, `# newdoc`); a column, for those whose first token has the
-            same value there; or the key of a comment `# key = value`, which holds until the next one.
+            that start a document (`-DOCSTART-`, `# newdoc`); a column, for those whose first token has
+            the same value there; or the key of a comment `# key = value`, which holds until the next one.
 
     Raises:
         DataError: the file cannot be read as requested.

@@ -2,8 +2,8 @@
 
 With a single data file, the parts are split from it so that no sentence of either side is in two of them.
 Rows that share a source or a target are linked, and so are rows with the same value of `data.group`; a
-linked group stays together in one part. The part is determined by a seeded hash of the group's text, so the
-order of rows does not matter.
+linked group stays together in one part. The part is determined by a seeded hash of the group's text, so
+the order of rows does not matter.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ def read_splits(
     larger than 1 % of all rows (and than 5 rows) stays in training, and so does one with the last
     occurrence of a label. Without a training file, only the given files are read.
 
-    With `data.group`, the rows of a group are linked, too, and a group may be as large as the part; a part
-    of the default size may be as large as the smallest groups, if these are at most 20 % of the rows.
+    With `data.group`, the rows of a group are linked, too, and a group may be as large as the part; a
+    part of the default size may be as large as the smallest groups, up to 20 % of the rows.
 
     Raises:
         DataError: a file cannot be read with these settings, or cannot be split.

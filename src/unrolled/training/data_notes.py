@@ -36,19 +36,20 @@ def repeated(duplicates: Sequence[Duplicate]) -> str:
     counts = Counter(row.part for row in duplicates)
     parts = " and ".join(part for part in ("valid", "test") if counts[part])
     first = min(duplicates, key=lambda row: row.line)
-    n = len(duplicates)
-    repeat, which = ("repeat", "the first: ") if n > 1 else ("repeats", "")
+    place = f"line {first.line:,} repeats line {first.first:,}"
+    if len(duplicates) == 1:
+        return f"{parts}: left out 1 row that repeats an earlier one of its part ({place})"
     return (
-        f"{parts}: left out {count_rows(n)} that {repeat} an earlier one of {'their' if n > 1 else 'its'} "
-        f"part ({which}line {first.line:,} repeats line {first.first:,})"
+        f"{parts}: left out {count_rows(len(duplicates))} that repeat earlier ones of their part (the "
+        f"first: {place})"
     )
 
 
 def few_rows(sizes: Mapping[str, int], data: DataConfig) -> list[str]:
     """A warning if the validation part is too small to choose a model by.
 
-    >>> few_rows({"train": 95, "valid": 5, "test": 0}, DataConfig())
-    ['valid: 5 rows are too few to choose the best model by, each counts for 20 % of a score; hold out more with data.valid_size = 20, or give a file with --valid']
+    >>> print(*few_rows({"train": 9, "valid": 5, "test": 0}, DataConfig(valid=("v.tsv",))))
+    valid: 5 rows are too few to choose the best model by (20 % of a score each); give a larger --valid
     """
     n = sizes["valid"]
     if not 0 < n < FEW_ROWS:
@@ -56,15 +57,12 @@ def few_rows(sizes: Mapping[str, int], data: DataConfig) -> list[str]:
     enough = min(_MOST_TO_HOLD_OUT, round(_SHARE_TO_HOLD_OUT * (sizes["train"] + n)))
     instead = "more data are needed to compare models"
     if data.valid:
-        instead = "give a larger file with --valid"
+        instead = "give a larger --valid"
     elif enough > n:
         instead = f"hold out more with data.valid_size = {enough}, or give a file with --valid"
     few = "1 row is" if n == 1 else f"{n:,} rows are"
-    each = "it" if n == 1 else "each"
-    return [
-        f"valid: {few} too few to choose the best model by, {each} counts for {100 / n:.0f} % of a score; "
-        f"{instead}"
-    ]
+    share = f"{100 / n:.0f} % of a score{' each' if n > 1 else ''}"
+    return [f"valid: {few} too few to choose the best model by ({share}); {instead}"]
 
 
 def few_tokens(n: int, data: CorpusConfig) -> list[str]:

@@ -177,12 +177,7 @@ class Trainer:
 
     def patience(self) -> tuple[int, int]:
         """The evaluations and the steps without improvement after which training stops, both of them."""
-        config = self.config
-        if config.patience >= 0:
-            return config.patience, 0
-        n_steps = training_config.EPOCHS_TO_WAIT * self.steps_per_epoch
-        n_evaluations = training_config.EVALUATIONS_TO_WAIT + config.average_after
-        return n_evaluations, min(n_steps, training_config.MOST_STEPS_TO_WAIT)
+        return self.config.patience_with(self.steps_per_epoch)
 
     @property
     def steps_per_epoch(self) -> int:
