@@ -64,6 +64,7 @@ def test_events_come_in_order_and_are_complete(tmp_path: Path, data: Path):
         parameters=11 * 5 + 11 * 5 + 11,
         steps_per_epoch=first.steps_per_epoch,
         device="cpu",
+        notes=first.notes,
     )
     assert [event.step for event in middle if isinstance(event, Step)] == [3, 6, 9, 11]
     assert [event.step for event in middle if isinstance(event, Evaluated)] == [5, 10, 11]
@@ -653,7 +654,8 @@ def test_automatic_patience_waits_for_evaluations_and_steps(
     recipe = recipe_for(data, max_steps=0, evaluate_every_n_steps=-1, patience=-1)
     first, *_, last = events_of(recipe, tmp_path / "run")
     assert (last.step, last.reason) == (end, "patience")
-    (note,) = first.notes
+    few, note = first.notes
+    assert few.startswith("valid: ")
     n_steps = min(8 * n_epochs, most_steps)
     steps = f" and {n_steps} steps" if n_steps else ""
     assert note == (
@@ -664,4 +666,5 @@ def test_automatic_patience_waits_for_evaluations_and_steps(
 
 def test_fixed_limit_needs_no_note(tmp_path: Path, data: Path) -> None:
     first, *_ = events_of(recipe_for(data, patience=-1), tmp_path / "run")
-    assert first.notes == ()
+    (few,) = first.notes
+    assert "are too few to choose the best model by" in few

@@ -61,9 +61,8 @@ def data(
     if recipe is None and task is None:
         task = likely_task(rest, columns)
     chosen = recipe_from_options(recipe, task, rest, valid, test, columns, None, overrides)
-    budget = chosen.training.max_tokens
     with reported_on_stderr():
-        described = report(TASKS[chosen.task], chosen.data, chosen.text, budget)
+        described = report(TASKS[chosen.task], chosen)
     Console().print(described)
 
 

@@ -198,22 +198,13 @@ def _baseline_lines(baseline: Baseline) -> Iterator[str]:
 
 
 def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
-    from unrolled.text.readers import read_rows
-
     if arguments.cache:
         raise ConfigError(f"--cache does not apply to task '{predictor.task.name}'; remove it")
     decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
-    if arguments.data:
-        data, notes = predictor.recipe.data, list[str]()
-        n_columns = len(predictor.task.columns)
-        rows = list(
-            read_rows(
-                arguments.data, data.columns or None, n_columns, header=data.header, notes=notes
-            )
-        )
-        _print_notes(notes)
-    else:
-        rows = predictor.held_out(arguments.split)
+    data, split = arguments.data, arguments.split
+    notes = list[str]()
+    rows = predictor.read(data, notes) if data else predictor.held_out(split)
+    _print_notes(notes)
     evaluation = predictor.evaluate(rows, decoding, bleu_tokenizer=arguments.bleu_tokenizer)
     _print(evaluation.lines())
     return evaluation, {"decoding": asdict(decoding)}

@@ -7,14 +7,29 @@ test part, or a training part with a single label, would stop training, but is l
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from unrolled.data_report.pairs import Column, column_of, page
+from unrolled.data_report.pairs import (
+    Column,
+    Encoded,
+    column_of,
+    lengths_of,
+    page,
+    unknown_in,
+)
+from unrolled.data_report.parts import (
+    HELD_OUT,
+    count_shared,
+    facts_of_groups,
+    facts_of_rows,
+    shared_table,
+)
 from unrolled.errors import DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.quoting import brief, quote
@@ -35,7 +50,7 @@ PERCENTILES = (5, 25, 50, 75, 95, 99)
 FEW_ROWS = 5
 """A label with fewer training rows is reported as rare."""
 
-_MOST_LABELS = 30
+_MOST_LABELS = 20
 _MOST_NAMED = 8
 _LABEL_COLUMNS = ("label", "labels", "class", "category", "sentiment", "stance", "gold_label")
 _TAG_COLUMNS = ("tags", "tag", "ner_tags", "pos_tags")
@@ -57,11 +72,13 @@ class LabelSurvey:
         n_bare: training rows without a label.
         n_empty: rows without text by part; those of the training part are skipped.
         n_too_long: training rows with a text of more than `max_length` tokens.
+        n_left_out: rows by part that are left out because they are too long.
         max_length: maximum length of a text in tokens.
         when_long: what happens to longer texts.
         n_duplicates: training rows with the same texts as an earlier row.
         n_conflicts: duplicates whose labels differ from those of the first row.
         n_shared: rows by part whose texts also occur in the training part.
+        shared: rows by column and part whose text in this column also occurs in the training part.
         unseen: labels that do not occur in the training part: name, part, line of the first occurrence.
         alike: groups of labels that differ only in case and spaces.
         n_tokens: number of tokens by part, in tagging; otherwise 0.
@@ -69,6 +86,8 @@ class LabelSurvey:
         spans: number of spans by type and part.
         ill_formed: by part, the number of sentences that violate the scheme, and the line of the first.
         notes: sentences about how the files were read.
+        encoded: the parts and their lengths.
+        estimate: time and memory of a training run; filled in by a caller that knows the model.
     """
 
     task: str
@@ -82,18 +101,22 @@ class LabelSurvey:
     n_bare: int
     n_empty: Mapping[str, int]
     n_too_long: int
+    n_left_out: Mapping[str, int]
     max_length: int
     when_long: str
     n_duplicates: int
     n_conflicts: int
     n_shared: Mapping[str, int]
+    shared: Mapping[str, Mapping[str, int]]
     unseen: tuple[tuple[str, str, int], ...]
     alike: tuple[tuple[str, ...], ...]
     n_tokens: Mapping[str, int]
     scheme: str
     spans: Mapping[str, Mapping[str, int]]
     ill_formed: Mapping[str, tuple[int, int]]
+    encoded: Encoded
     notes: tuple[str, ...] = ()
+    estimate: tuple[tuple[str, str], ...] = ()
 
     @property
     def n_labelled(self) -> int:
@@ -169,7 +192,8 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         part: [[same[name] for name in names] for names in rows] for part, rows in labelled.items()
     }
     names = config.columns[:-1] if len(config.columns) == len(task.columns) else task.columns[:-1]
-    columns, lengths = _columns(names, parts, task, text)
+    columns, lengths_of_parts = _columns(names, parts, task, text)
+    lengths = next(lengths_of_parts[part] for part, rows in parts.items() if rows)
     keys = {part: [_key(row, task) for row in rows] for part, rows in parts.items()}
     first: dict[Any, int] = {}
     repeats = [
@@ -181,6 +205,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
     ill_formed: dict[str, tuple[int, int]] = {}
     if task.by_token:
         scheme, spans, ill_formed = _spans(parts, labelled, config.scheme)
+    n_too_long = int((lengths_of_parts["train"].max(axis=1, initial=0) > config.max_length).sum())
     return LabelSurvey(
         task=task.name,
         paths=config.train or config.valid or config.test,
@@ -200,7 +225,8 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
             + (splits.n_empty if part == "train" else 0)
             for part, rows in parts.items()
         },
-        n_too_long=int((lengths.max(axis=1, initial=0) > config.max_length).sum()),
+        n_too_long=n_too_long,
+        n_left_out={"train": n_too_long if config.too_long == "skip" else 0},
         max_length=config.max_length,
         when_long="skipped" if config.too_long == "skip" else task.when_long,
         n_duplicates=len(repeats),
@@ -208,6 +234,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
             labelled["train"][one] != labelled["train"][other] for one, other in repeats
         ),
         n_shared={part: sum(key in first for key in keys[part]) for part in ("valid", "test")},
+        shared=count_shared(names, parts, "both texts"),
         unseen=tuple(_unseen(parts, labelled, trained)),
         alike=_alike(trained),
         n_tokens={
@@ -217,6 +244,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         spans=spans,
         ill_formed=ill_formed,
         notes=splits.notes,
+        encoded=Encoded(splits, config, (), lengths_of_parts),
     )
 
 
@@ -231,31 +259,46 @@ def _key(row: Row, task: LabelTask) -> tuple[str, ...]:
 
 def _columns(
     names: Sequence[str], parts: Mapping[str, Sequence[Row]], task: LabelTask, text: TextConfig
-) -> tuple[tuple[Column, ...], np.ndarray]:
-    """Statistics of each text column, and `[N, columns]`, the number of tokens of each training text."""
+) -> tuple[tuple[Column, ...], dict[str, NDArray[np.int64]]]:
+    """Statistics of each text column, and by part `[N, columns]`, the number of tokens of each text."""
     rows = parts["train"] or parts["valid"] or parts["test"]
-    sides = [[row.texts[side] for row in rows] for side in range(len(names))]
+    sides: list[list[str]]
+    encode: Callable[[Sequence[Row], int], Sequence[Sequence[int]]]
     if task.by_token:
-        sentences = [as_list(row.fields[0]) for row in rows]
-        valid = [as_list(row.fields[0]) for row in parts["valid"]]
-        tokenizer = Tokenizer.of_tokens(list(chain.from_iterable(sentences)), text)
-        ids = [[tokenizer.ids_of(sentence) for sentence in sentences]]
-        valid_ids = [[tokenizer.ids_of(sentence) for sentence in valid]]
-        sides = [[" ".join(sentence) for sentence in sentences]]
+        tokens = [as_list(row.fields[0]) for row in rows]
+        tokenizer = Tokenizer.of_tokens(list(chain.from_iterable(tokens)), text)
+        sides = [[" ".join(sentence) for sentence in tokens]]
+
+        def encode(rows: Sequence[Row], side: int) -> Sequence[Sequence[int]]:
+            return [tokenizer.ids_of(as_list(row.fields[0])) for row in rows]
     else:
+        sides = [[row.texts[side] for row in rows] for side in range(len(names))]
         tokenizer = Tokenizer.train(chain.from_iterable(sides), text)
-        held_out = [[row.texts[side] for row in parts["valid"]] for side in range(len(names))]
-        ids, valid_ids = (
-            [[list(row) for row in tokenizer.encode_batch(side)] for side in part]
-            for part in (sides, held_out)
-        )
+
+        def encode(rows: Sequence[Row], side: int) -> Sequence[Sequence[int]]:
+            return tokenizer.encode_batch([row.texts[side] for row in rows])
+
+    lengths: dict[str, NDArray[np.int64]] = {}
+    unknown: list[dict[str, float]] = [{} for _ in names]
+    for part, rows_of_part in parts.items():
+        ids = [encode(rows_of_part, side) for side in range(len(names))]
+        lengths[part] = np.stack([lengths_of(each) for each in ids], axis=1)
+        for shares, each in zip(unknown, ids, strict=True):
+            shares |= unknown_in(part, each)
+    described = next(lengths[part] for part, rows_of_part in parts.items() if rows_of_part)
     lines = [row.line for row in rows]
     columns = tuple(
-        column_of(*column, lines=lines, n_vocabulary=len(tokenizer))
-        for column in zip(names, sides, ids, valid_ids, strict=True)
+        column_of(
+            name,
+            sides[i],
+            described[:, i],
+            unknown[i],
+            lines=lines,
+            n_vocabulary=len(tokenizer),
+        )
+        for i, name in enumerate(names)
     )
-    lengths = [[len(row) for row in side] for side in ids]
-    return columns, np.array(lengths, np.int64).reshape(len(names), len(rows)).T
+    return columns, lengths
 
 
 def _counts(labelled: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, dict[str, int]]:
@@ -332,6 +375,7 @@ def render_labels(survey: LabelSurvey) -> RenderableType:
     if survey.spans:
         n_spans = sum(n["train"] for n in survey.spans.values())
         tables.append(_table("spans", survey.spans, n_spans))
+    tables.append(shared_table(survey.shared, survey.sizes))
     return page(survey.paths, survey.columns, _facts(survey), tables=tables)
 
 
@@ -361,14 +405,11 @@ def _table(heading: str, counts: Mapping[str, Mapping[str, int]], n_train: int) 
 def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
     """Name and text of each line below the tables; lines without content are omitted."""
     unit = "sentence" if survey.task == "tag" else "row"
-    sizes = ", ".join(f"{size:,} {part}" for part, size in survey.sizes.items())
-    cut = " and ".join(survey.cut)
+    encoded = survey.encoded
     facts = [
         ("task", f"{survey.task} (change it with --task NAME)"),
-        (
-            f"{unit}s",
-            f"{sizes}{f'; {cut} split off train, with no text in two parts' if cut else ''}",
-        ),
+        *facts_of_rows(unit, survey.sizes, survey.n_left_out, encoded.splits, encoded.data),
+        *facts_of_groups(encoded.splits, encoded.data.group),
     ]
     facts += [("note", note) for note in survey.notes]
     if survey.task == "tag":
@@ -392,19 +433,24 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
         )
     if len(survey.labels) < 2 and not survey.multi_label:
         facts.append(("too few", "only one label; training needs at least two"))
+    missing = [name for name, n in survey.labels.items() if n["train"] and not n["valid"]]
+    if missing and survey.sizes["valid"]:
+        facts.append(("unscored", f"no row of valid has the label {_named(missing)}"))
     if survey.rare:
         facts.append(("rare", f"fewer than {FEW_ROWS} in train: {_named(survey.rare)}"))
     for each, part, line in survey.unseen[:_MOST_NAMED]:
         facts.append(
             ("unseen", f"{quote(each)} occurs in {part} (line {line:,}), but not in train")
         )
+    if len(survey.unseen) > _MOST_NAMED:
+        facts.append(("", f"and {len(survey.unseen) - _MOST_NAMED:,} more labels"))
     for group in survey.alike[:_MOST_NAMED]:
         facts.append(("alike", f"{_named(group)} differ only in case, spaces or decimals"))
-    empty = [f"{n:,} of {part}" for part, n in survey.n_empty.items() if n]
+    if len(survey.alike) > _MOST_NAMED:
+        facts.append(("", f"and {len(survey.alike) - _MOST_NAMED:,} more such groups"))
+    empty = [f"{survey.n_empty[part]:,} of {part}" for part in HELD_OUT if survey.n_empty[part]]
     if empty:
-        facts.append(
-            ("empty", f"rows without text: {', '.join(empty)}; those of train are skipped")
-        )
+        facts.append(("empty", f"rows without text that are scored: {', '.join(empty)}"))
     if survey.n_too_long:
         facts.append(
             (
@@ -418,10 +464,7 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
         if survey.n_conflicts:
             fact += f", {survey.n_conflicts:,} of them with different labels"
         facts.append(("repeated", fact))
-    shared = [f"{n:,} of {part}" for part, n in survey.n_shared.items() if n]
-    if shared:
-        facts.append(("shared", f"rows whose text is also in train: {' and '.join(shared)}"))
-    return facts
+    return [*facts, *survey.estimate]
 
 
 def _of_spans(survey: LabelSurvey) -> str:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from unrolled.data_report.parts import (
+    count_shared,
+    facts_of_groups,
+    facts_of_rows,
+    shared_table,
+    unknown_table,
+)
 from unrolled.quoting import brief, escape, listed
 from unrolled.text.batching import batches, padding_share
 from unrolled.text.readers import column_names
-from unrolled.text.rows import Row
+from unrolled.text.rows import Row, columns_besides
 from unrolled.text.splits import DataConfig, Splits, read_splits, same_text
 from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
+from unrolled.training.data_notes import count_rows
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
 _N_EXAMPLES = 3
 _LONGEST_EXAMPLE = 300
@@ -35,8 +45,8 @@ class Column:
         longest_line: line number of the longest row.
         n_tokens: number of tokens in all rows.
         n_vocabulary: size of the vocabulary, special tokens included.
-        unknown_share: share of the validation part's tokens that are not in the vocabulary; None
-            without a validation part.
+        unknown: share of the tokens that are not in the vocabulary, by part; a part without tokens has
+            none.
     """
 
     name: str
@@ -47,7 +57,29 @@ class Column:
     longest_line: int
     n_tokens: int
     n_vocabulary: int
-    unknown_share: float | None
+    unknown: Mapping[str, float]
+
+    @property
+    def unknown_share(self) -> float | None:
+        """The share of the validation part; None without a validation part."""
+        return self.unknown.get("valid")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The parts as a training run reads them.
+
+    Args:
+        splits: the parts.
+        data: the `[data]` section.
+        tokenizers: one tokenizer for each column.
+        lengths: by part, `[N, columns]`, the number of tokens of each text.
+    """
+
+    splits: Splits
+    data: DataConfig
+    tokenizers: Sequence[Tokenizer]
+    lengths: Mapping[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -62,16 +94,19 @@ class Survey:
         cut: parts that were split off the training file.
         n_empty: rows skipped because a field is empty.
         n_duplicates: training rows identical to an earlier one.
-        n_shared: validation and test rows with a sentence that also occurs in the training part.
+        shared: validation and test rows with a sentence that also occurs in the training part, by column
+            and part, and with all sentences of a row.
         n_too_long: training rows with a field longer than `max_length`.
+        n_left_out: rows by part that are left out because they are too long.
         max_length: maximum length of a field in tokens.
         too_long: what happens to longer rows, `skip` or `truncate`.
         max_tokens: token budget of the batches on which `padding` was measured.
         padding: share of padding in the batches of one epoch.
         kind: kind of token.
         examples: the first training rows.
-        estimate: time and memory of a training run, one line; filled in by a caller that knows the model.
         notes: sentences about how the files were read.
+        encoded: the parts, tokenizers and lengths that were counted.
+        estimate: time and memory of a training run; filled in by a caller that knows the model.
     """
 
     paths: tuple[str, ...]
@@ -81,16 +116,18 @@ class Survey:
     cut: tuple[str, ...]
     n_empty: int
     n_duplicates: int
-    n_shared: int
+    shared: Mapping[str, Mapping[str, int]]
     n_too_long: int
+    n_left_out: Mapping[str, int]
     max_length: int
     too_long: str
     max_tokens: int
     padding: float
     kind: str
     examples: tuple[Row, ...]
-    estimate: str | None = None
+    encoded: Encoded
     notes: tuple[str, ...] = ()
+    estimate: tuple[tuple[str, str], ...] = ()
 
 
 def survey(
@@ -113,32 +150,41 @@ def survey(
     """
     splits = read_splits(config, n_columns)
     all_names = column_names(config.train or config.valid or config.test, config.header)
-    names = config.columns or all_names
-    part = splits.train or splits.valid or splits.test
+    names = config.columns or columns_besides(all_names, config.group, n_columns)
+    part = splits.train or splits.valid or splits.test  # all columns are described on this part
     sides = [[row.texts[i] for row in part] for i in range(len(names))]
     if text.shared:
         shared = Tokenizer.train((sentence for side in sides for sentence in side), text)
         tokenizers = [shared] * len(sides)
     else:
         tokenizers = [Tokenizer.train(side, text) for side in sides]
-    ids = [
-        [list(row) for row in tokenizer.encode_batch(side)]
-        for tokenizer, side in zip(tokenizers, sides, strict=True)
-    ]
-    lengths = [np.array([len(row) for row in side], dtype=np.int64) for side in ids]
-    rows = np.stack(lengths, axis=1)
-    fits = rows.max(axis=1, initial=0) + 1 <= config.max_length  # including the end of sentence
-    kept = rows[fits] if config.too_long == "skip" else np.minimum(rows, config.max_length)
+    parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
+    described = next(name for name, rows in parts.items() if rows)
+    lengths: dict[str, NDArray[np.int64]] = {}
+    unknown: list[dict[str, float]] = [{} for _ in names]
+    for part_name, rows in parts.items():
+        sides_of = [np.zeros(0, np.int64) for _ in names]
+        for i, tokenizer in enumerate(tokenizers):
+            ids = tokenizer.encode_batch([row.texts[i] for row in rows])
+            sides_of[i] = lengths_of(ids)
+            unknown[i] |= unknown_in(part_name, ids)
+        lengths[part_name] = np.stack(sides_of, axis=1)
+    table = lengths[described]
+    fits = {
+        name: rows.max(axis=1, initial=0) + 1 <= config.max_length for name, rows in lengths.items()
+    }
+    skips = config.too_long == "skip"  # validation rows that are too long are never read
+    kept = table[fits[described]] if skips else np.minimum(table, config.max_length)
     batchable = [tuple(row) for row in kept.tolist()]
     return Survey(
         paths=config.train or config.valid or config.test,
-        ignored=tuple(name for name in all_names if name not in names),
+        ignored=tuple(name for name in all_names if name not in (*names, config.group)),
         columns=tuple(
             column_of(
                 name,
                 sides[i],
-                ids[i],
-                tokenizers[i].encode_batch([row.texts[i] for row in splits.valid]),
+                table[:, i],
+                unknown[i],
                 lines=[row.line for row in part],
                 n_vocabulary=len(tokenizers[i]),
             )
@@ -148,8 +194,12 @@ def survey(
         cut=splits.cut,
         n_empty=splits.n_empty,
         n_duplicates=len(part) - len({tuple(map(same_text, row.texts)) for row in part}),
-        n_shared=_n_shared(splits),
-        n_too_long=int((~fits).sum()),
+        shared=count_shared(names, parts, "whole row"),
+        n_too_long=int((~fits["train"]).sum()),
+        n_left_out={
+            "train": int((~fits["train"]).sum()) if skips else 0,
+            "valid": int((~fits["valid"]).sum()),
+        },
         max_length=config.max_length,
         too_long=config.too_long,
         max_tokens=max_tokens,
@@ -157,6 +207,7 @@ def survey(
         kind=text.kind,
         examples=tuple(part[:_N_EXAMPLES]),
         notes=splits.notes,
+        encoded=Encoded(splits, config, tokenizers, lengths),
     )
 
 
@@ -171,10 +222,11 @@ def render(survey: Survey) -> RenderableType:
     >>> found = survey(DataConfig(train=(str(path),)), TextConfig(kind="word"))
     >>> console = Console(file=io.StringIO(), width=80)
     >>> console.print(render(found))
-    >>> "36 train, 2 valid, 2 test" in console.file.getvalue()
+    >>> "40 read = 36 train + 2 valid + 2 test" in console.file.getvalue()
     True
     """
-    return page(survey.paths, survey.columns, _facts(survey), survey.examples)
+    tables = [shared_table(survey.shared, survey.sizes)]
+    return page(survey.paths, survey.columns, _facts(survey), survey.examples, tables)
 
 
 def page(
@@ -182,7 +234,7 @@ def page(
     columns: Sequence[Column],
     facts: Sequence[tuple[str, str]],
     examples: Sequence[Row] = (),
-    tables: Sequence[RenderableType] = (),
+    tables: Sequence[RenderableType | None] = (),
 ) -> RenderableType:
     """The report as a page: the files, a table of the columns, further tables, and lines of text.
 
@@ -191,7 +243,7 @@ def page(
         columns: the text columns.
         facts: name and text of each line.
         examples: rows to show at the end.
-        tables: further tables, between the table of the columns and the lines.
+        tables: further tables, between the table of the columns and the lines; None is left out.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
@@ -200,7 +252,7 @@ def page(
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("column", style="cyan", overflow="fold")
-    for heading in ("distinct", "median", "95 %", "longest", "tokens", "vocabulary", "unknown"):
+    for heading in ("distinct", "median", "95 %", "longest", "tokens", "vocabulary"):
         table.add_column(heading, justify="right", no_wrap=True)
     for column in columns:
         table.add_row(
@@ -211,16 +263,26 @@ def page(
             f"{column.longest:,}",
             f"{column.n_tokens:,}",
             f"{column.n_vocabulary:,}",
-            "–" if column.unknown_share is None else f"{column.unknown_share:.2%}",
         )
+    unknown = unknown_table({column.name: column.unknown for column in columns})
+    shown = [each for each in (unknown, *tables) if each is not None]
+    grid = facts_grid(facts)
+    for i, row in enumerate(examples):
+        grid.add_row("" if i else "examples", Text(_example(row), style="dim"))
+    return Group(Text(listed(paths, limit=_LONGEST_EXAMPLE), style="bold"), table, *shown, grid)
+
+
+def facts_grid(facts: Sequence[tuple[str, str]]) -> Table:
+    """Lines with a name each; a long text is wrapped between words, beside its name."""
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in facts:
         grid.add_row(name, Text(escape(value)))
-    for i, row in enumerate(examples):
-        grid.add_row("" if i else "examples", Text(_example(row), style="dim"))
-    return Group(Text(listed(paths, limit=_LONGEST_EXAMPLE), style="bold"), table, *tables, grid)
+    return grid
 
 
 def _example(row: Row) -> str:
@@ -229,45 +291,31 @@ def _example(row: Row) -> str:
 
 def _facts(survey: Survey) -> list[tuple[str, str]]:
     """Name and text of each line below the table; lines without content are omitted."""
-    sizes = ", ".join(f"{size:,} {part}" for part, size in survey.sizes.items())
-    cut = " and ".join(survey.cut)
+    encoded = survey.encoded
     verb = "skipped" if survey.too_long == "skip" else "truncated"
     longest = max(survey.columns, key=lambda column: column.longest)
     facts = [
-        (
-            "rows",
-            f"{sizes}{f'; {cut} split off train, with no sentence in two parts' if cut else ''}",
-        ),
+        *facts_of_rows("row", survey.sizes, survey.n_left_out, encoded.splits, encoded.data),
+        *facts_of_groups(encoded.splits, encoded.data.group),
         ("tokens", _TOKEN_KINDS[survey.kind]),
     ]
     facts += [("note", note) for note in survey.notes]
     if survey.ignored:
         facts.append(("ignored", listed(survey.ignored)))
-    if survey.n_empty:
-        facts.append(("skipped", f"{_rows(survey.n_empty)} with an empty field"))
     if survey.n_too_long:
         facts.append(
             (
                 "too long",
-                f"{_rows(survey.n_too_long)} with more than {survey.max_length:,} tokens {verb}; "
-                f"the longest is line {longest.longest_line:,}",
+                f"{count_rows(survey.n_too_long)} of train with more than {survey.max_length:,} tokens "
+                f"{verb} (data.too_long); the longest is line {longest.longest_line:,}",
             )
         )
     if survey.n_duplicates:
         facts.append(
-            ("repeated", f"{_rows(survey.n_duplicates)} of train identical to an earlier one")
-        )
-    if survey.n_shared:
-        facts.append(
-            (
-                "shared",
-                f"{_rows(survey.n_shared)} of valid and test with a sentence that is also in train",
-            )
+            ("repeated", f"{count_rows(survey.n_duplicates)} of train identical to an earlier one")
         )
     facts.append(("padding", f"{survey.padding:.1%} of each batch of {survey.max_tokens:,} tokens"))
-    if survey.estimate is not None:
-        facts.append(("estimate", survey.estimate))
-    return facts
+    return [*facts, *survey.estimate]
 
 
 _TOKEN_KINDS = {
@@ -278,15 +326,23 @@ _TOKEN_KINDS = {
 }
 
 
-def _rows(number: int) -> str:
-    return f"{number:,} row" if number == 1 else f"{number:,} rows"
+def lengths_of(ids: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """The number of tokens of each text."""
+    return np.fromiter(map(len, ids), np.int64, len(ids))
+
+
+def unknown_in(part: str, ids: Sequence[Sequence[int]]) -> dict[str, float]:
+    """The share of unknown tokens of a part, by the name of the part; nothing without tokens."""
+    n_tokens = sum(map(len, ids))
+    n_unknown = sum(row.count(UNK_ID) for row in ids)
+    return {part: n_unknown / n_tokens} if n_tokens else {}
 
 
 def column_of(
     name: str,
     texts: Sequence[str],
-    ids: Sequence[Sequence[int]],
-    valid_ids: Sequence[Sequence[int]],
+    lengths: NDArray[np.int64],
+    unknown: Mapping[str, float],
     *,
     lines: Sequence[int],
     n_vocabulary: int,
@@ -296,16 +352,13 @@ def column_of(
     Args:
         name: name of the column in the file.
         texts: texts of the training part, at least one.
-        ids: token ids of each text.
-        valid_ids: token ids of the texts of the validation part.
+        lengths: number of tokens of each text.
+        unknown: share of unknown tokens by part.
         lines: line number of each text.
         n_vocabulary: size of the vocabulary.
     """
-    lengths = np.array([len(row) for row in ids], dtype=np.int64)
     longest = int(lengths.argmax())
     median, most = np.percentile(lengths, [50, 95], method="higher")
-    n_valid = sum(map(len, valid_ids))
-    n_unknown = sum(list(row).count(UNK_ID) for row in valid_ids)
     return Column(
         name=name,
         n_distinct=len(set(map(same_text, texts))),
@@ -315,14 +368,5 @@ def column_of(
         longest_line=lines[longest],
         n_tokens=int(lengths.sum()),
         n_vocabulary=n_vocabulary,
-        unknown_share=n_unknown / n_valid if n_valid else None,
-    )
-
-
-def _n_shared(splits: Splits) -> int:
-    """The number of valid and test rows with a sentence of the training part; 0 for split-off parts."""
-    seen = {(i, same_text(text)) for row in splits.train for i, text in enumerate(row.texts)}
-    return sum(
-        any((i, same_text(text)) in seen for i, text in enumerate(row.texts))
-        for row in (*splits.valid, *splits.test)
+        unknown=unknown,
     )

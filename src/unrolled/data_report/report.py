@@ -2,66 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from unrolled.data_report import cost
 from unrolled.data_report.labels import render_labels, survey_labels
-from unrolled.data_report.pairs import render, survey
-from unrolled.errors import ConfigError
+from unrolled.data_report.pairs import Encoded, render, survey
+from unrolled.data_report.running_text import report_text
+from unrolled.errors import UnrolledError
 from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, SEQ2SEQ, Kind
-from unrolled.tasks.seq2seq import TranslateConfig
-from unrolled.tasks.task import AnyTask, LabelTask, StreamTask, Task
-from unrolled.text.tokenizer import TextConfig
+from unrolled.tasks.task import AnyTask, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.text.rows import Row
+from unrolled.training.device import within_memory
+from unrolled.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def report(task: AnyTask, data: Any, text: TextConfig, max_tokens: int) -> RenderableType:
-    """Describe data as a training run would read it, for `rich.print`.
+def report(task: AnyTask, recipe: Recipe) -> RenderableType:
+    """Describe data as a training run would read it, for `rich.print`, and estimate its cost.
 
     Args:
         task: the task the data are for.
-        data: the `[data]` section.
-        text: the `[text]` section.
-        max_tokens: token budget of a batch.
+        recipe: the recipe of the run, for this task.
 
     Raises:
-        ConfigError: the task reads running text, or no file is given.
+        ConfigError: no file is given.
         DataError: a file cannot be read as requested, or cannot be split.
     """
-    return _TABLE[task.kind](task, data, text, max_tokens)
+    return _TABLE[task.kind](task, recipe)
 
 
-def _rows(task: Task, data: Any, text: TextConfig, max_tokens: int) -> RenderableType:
-    result = survey(data, text, max_tokens=max_tokens)
-    # The estimate is measured with the default translation model.
-    if len(result.columns) > 1 and task.Config is TranslateConfig:
-        from unrolled.data_report.cost import estimate
+def _rows(task: Task, recipe: Recipe) -> RenderableType:
+    began = time.perf_counter()
+    result = survey(recipe.data, recipe.text, max_tokens=recipe.training.max_tokens)
+    if len(result.columns) != len(task.columns):
+        names = " and ".join(task.columns)
+        problem = f"choose the columns for {names} with --columns"
+        return render(replace(result, estimate=(("time", f"not estimated: {problem}"),)))
+    encoded = result.encoded
 
-        source, target = result.columns[0], result.columns[-1]
-        n_tokens = target.n_tokens + result.sizes["train"]
-        sizes = (source.n_vocabulary, target.n_vocabulary)
-        result = replace(result, estimate=str(estimate(n_tokens, sizes, target.median)))
-    return render(result)
+    def tokenizers() -> Tokenizers:
+        if len(task.columns) == 2 and task.train_tokenizers.__module__.startswith("unrolled."):
+            return dict(zip(("source", "target"), encoded.tokenizers, strict=True))
+        return task.train_tokenizers(encoded.splits.train, recipe.text)
 
-
-def _labels(task: LabelTask, data: Any, text: TextConfig, max_tokens: int) -> RenderableType:
-    return render_labels(survey_labels(task, data, text))
-
-
-def _running_text(task: StreamTask, data: Any, text: TextConfig, max_tokens: int) -> RenderableType:
-    from unrolled.tasks import TASKS
-
-    *names, last = (name for name, other in TASKS.items() if other.kind is not LANGUAGE_MODEL)
-    raise ConfigError(
-        f"task '{task.name}' reads running text; `unrolled data` describes rows: use --task "
-        f"{', '.join(names)} or {last}"
-    )
+    skips = recipe.data.too_long == "skip"
+    facts = _cost(recipe, task, encoded, tokenizers, {"train": skips, "valid": True}, began)
+    return render(replace(result, estimate=facts))
 
 
-_TABLE: Mapping[Kind, Callable[[Any, Any, TextConfig, int], RenderableType]] = {
+def _labels(task: LabelTask, recipe: Recipe) -> RenderableType:
+    began = time.perf_counter()
+    result = survey_labels(task, recipe.data, recipe.text)
+    encoded = result.encoded
+
+    def tokenizers() -> Tokenizers:
+        found = task.train_tokenizers(encoded.splits.train, recipe.text, recipe.data)
+        return task.extend(recipe.model, found)
+
+    skips = {"train": recipe.data.too_long == "skip", "valid": False}
+    facts = _cost(recipe, task, encoded, tokenizers, skips, began)
+    return render_labels(replace(result, estimate=facts))
+
+
+def _cost(
+    recipe: Recipe,
+    task: Task | LabelTask,
+    encoded: Encoded,
+    tokenizers: Callable[[], Tokenizers],
+    skips: Mapping[str, bool],
+    began: float,
+) -> tuple[tuple[str, str], ...]:
+    """The lines on time and memory, or why there is no estimate."""
+    if not encoded.splits.train or not encoded.splits.valid:
+        return ()
+    try:
+        with within_memory(
+            task.kind.memory_hint.format(training=recipe.training, data=recipe.data)
+        ):
+            words = tokenizers()
+            train, valid = (
+                _read(task, encoded, part, words, recipe, skips[part])
+                for part in ("train", "valid")
+            )
+            seconds = time.perf_counter() - began
+            return tuple(cost.of_rows(recipe, task, words, train, valid, seconds).facts())
+    except UnrolledError as error:
+        problem = getattr(error, "problem", str(error))
+        return (("time", f"not estimated, because training stops with an error: {problem}"),)
+
+
+def _read(
+    task: Task | LabelTask,
+    encoded: Encoded,
+    part: str,
+    tokenizers: Tokenizers,
+    recipe: Recipe,
+    skips: bool,
+) -> tuple[Sequence[Row], Sequence[tuple[int, ...]]]:
+    """The rows of a part that training reads, and their lengths as in `Task.lengths`."""
+    rows: Sequence[Row] = getattr(encoded.splits, part)
+    lengths = encoded.lengths[part]
+    first: Any = rows[0].fields if isinstance(task, LabelTask) else rows[0].texts
+    options = (recipe.data,) if isinstance(task, LabelTask) else ()
+    # An end of sentence, for example, is not counted in the report.
+    lengths = lengths + task.lengths(task.encode(first, tokenizers, *options)) - lengths[0]
+    fits = lengths.max(axis=1) <= recipe.data.max_length
+    if skips:
+        rows, lengths = [row for row, fit in zip(rows, fits, strict=True) if fit], lengths[fits]
+    elif task.kind is not LABELLING or not getattr(task, "by_token", False):
+        lengths = lengths.clip(max=recipe.data.max_length)
+    return rows, [tuple(row) for row in lengths.tolist()]
+
+
+def _running_text(task: StreamTask, recipe: Recipe) -> RenderableType:
+    return report_text(task, recipe)
+
+
+_TABLE: Mapping[Kind, Callable[[Any, Recipe], RenderableType]] = {
     SEQ2SEQ: _rows,
     LABELLING: _labels,
     LANGUAGE_MODEL: _running_text,

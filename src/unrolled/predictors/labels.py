@@ -280,7 +280,8 @@ class LabelPredictor:
             notes: a list to which notes on how they were read are added.
         """
         data, task = self.recipe.data, self.task
-        return rows_of(data, paths, len(task.columns), task.reading, self.labels.names, notes)
+        n_columns, known = len(task.columns), self.labels.names
+        return rows_of(data, paths, n_columns, task.reading, known, notes, is_split=False)
 
     def evaluate(
         self, rows: Sequence[Row], path: str = "the data", shuffle_words: int | None = None

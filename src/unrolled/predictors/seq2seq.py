@@ -17,9 +17,8 @@ from unrolled.decoding.constrained import MaskProvider
 from unrolled.predictors.representation import represent
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
-from unrolled.text.readers import read_rows
 from unrolled.text.rows import Row
-from unrolled.text.splits import read_splits
+from unrolled.text.splits import read_splits, rows_of
 from unrolled.training.evaluation import predictions
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import SplitRecord, check_data, check_part
@@ -174,14 +173,22 @@ class Predictor:
         if paths := getattr(self.recipe.data, part):
             if self.folder is not None:
                 check_part(self.folder, self.recipe.data, part)
-            data = self.recipe.data
-            n_columns = len(self.task.columns)
-            return list(read_rows(paths, data.columns or None, n_columns, header=data.header))
+            return self.read(paths)
         if self.folder is not None:
             # If split from a changed file, the part could contain training rows.
             check_data(self.folder, self.recipe.data)
         splits = read_splits(self.recipe.data, len(self.task.columns))
         return {"valid": splits.valid, "test": splits.test}[part]
+
+    def read(self, paths: Sequence[str], notes: list[str] | None = None) -> list[Row]:
+        """Read rows of source and reference from other files, with the columns of the run's data.
+
+        Args:
+            paths: the files.
+            notes: a list to which notes on how they were read are added.
+        """
+        data = self.recipe.data
+        return rows_of(data, paths, len(self.task.columns), notes=notes, is_split=False)
 
     def evaluate(
         self,

@@ -10,11 +10,15 @@ from os import PathLike
 from pathlib import Path
 
 from unrolled.errors import DataError
+from unrolled.quoting import brief, quote
 from unrolled.text.files import endings
 from unrolled.text.lines import Line, read_lines
 from unrolled.text.rows import (
+    NO_GROUPS,
+    Grouping,
     Row,
     check_count,
+    columns_besides,
     count_columns,
     index_of,
 )
@@ -160,22 +164,45 @@ def _names_of_columns(path: Path, n_columns: int) -> tuple[str, ...]:
     return _CONLLU if is_conllu else tuple(str(number) for number in range(1, n_columns + 1))
 
 
-def read_columns(path: Path, asked: tuple[str, ...] | None, n_columns: int | None) -> Iterator[Row]:
+def read_columns(
+    path: Path,
+    asked: tuple[str, ...] | None,
+    n_columns: int | None,
+    grouping: Grouping = NO_GROUPS,
+) -> Iterator[Row]:
+    """The sentences of a column file as rows of lists.
+
+    Args:
+        path: the file.
+        asked: columns to return, by number or CoNLL-U name; None for the default.
+        n_columns: how many columns the caller needs; None for any number.
+        grouping: what the sentences of a group have in common: "document", for those between two lines
+            that start a document (`-DOCSTART-`, `# newdoc`); a column, for those whose first token has
+            the same value there; or the key of a comment `# key = value`, which holds until the next one.
+
+    Raises:
+        DataError: the file cannot be read as requested.
+    """
     chosen: list[int] = []
     cells: list[list[str]] = []
     numbers: list[int] = []
     seen: dict[str, str] = {}  # equal values share one string, because tokens and tags recur
+    groups = _Groups(path, grouping)
     n_rows = 0
     for line in column_lines(path):
         if line.values is None:
             if line.ends and numbers:
-                yield _sentence(cells, numbers)
+                yield _sentence(cells, numbers, groups.value)
                 n_rows += 1
                 cells, numbers = [[] for _ in chosen], []
+            groups.read(line)
             continue
         if not chosen:
-            chosen = _chosen_columns(path, len(line.values), asked, n_columns)
+            groups.find_column(len(line.values))
+            chosen = _chosen_columns(path, len(line.values), asked, n_columns, groups.column)
             cells = [[] for _ in chosen]
+        if not numbers:
+            groups.begin(line.values)
         for column, cell in zip(chosen, cells, strict=True):
             value = line.values[column]
             if not value:
@@ -183,29 +210,101 @@ def read_columns(path: Path, asked: tuple[str, ...] | None, n_columns: int | Non
             cell.append(seen.setdefault(value, value))
         numbers.append(line.number)
     if numbers:
-        yield _sentence(cells, numbers)
+        yield _sentence(cells, numbers, groups.value)
     elif not n_rows:
         raise DataError("the file has no tokens", path)
+    groups.check()
+
+
+class _Groups:
+    """The group of each sentence; see `read_columns`."""
+
+    def __init__(self, path: Path, grouping: Grouping) -> None:
+        self._path, self._grouping = path, grouping
+        self._key = grouping.column
+        key = re.escape(self._key)
+        self._comment = re.compile(rf"#\s*{key}\s*[=:]\s*(.+)" if key else r"(?!)")
+        self.column: int | None = None
+        self.value = ""
+        self._found = False
+
+    def find_column(self, n_columns: int) -> None:
+        """Find out whether the groups are the values of a column."""
+        names = _names_of_columns(self._path, n_columns)
+        if _NUMBER.fullmatch(self._key) or (self._key in names and names == _CONLLU):
+            try:
+                self.column = column_index(self._path, n_columns, self._key)
+            except DataError as error:
+                if self._grouping.is_needed:
+                    raise DataError(f"{error.problem} (data.group)", self._path) from None
+            self._found = True
+
+    def begin(self, values: Sequence[str]) -> None:
+        """Read the first token of a sentence."""
+        if self.column is not None:
+            self.value = values[self.column]
+
+    def read(self, line: ColumnLine) -> None:
+        """Read a line that is not a token."""
+        if self.column is not None or not self._key:
+            return
+        if self._key == _DOCUMENTS and line.text.startswith(_DOCUMENT):
+            self._begin(line, "")
+        elif self._key == _DOCUMENTS and (new := _NEW_DOCUMENT.match(line.text)):
+            self._begin(line, new[1] or "")
+        elif found := self._comment.match(line.text):
+            self._begin(line, found[1].strip())
+
+    def _begin(self, line: ColumnLine, name: str) -> None:
+        self.value, self._found = name or f"{self._path}, line {line.number}", True
+
+    def check(self) -> None:
+        """Refuse a file without groups, if they are needed."""
+        if self._found or not self._key or not self._grouping.is_needed:
+            return
+        wanted = "a line that starts with -DOCSTART- or # newdoc"
+        if self._key != _DOCUMENTS:
+            wanted = (
+                f"comments '# {brief(self._key)} = …' before sentences, or the number of a column; for "
+                "documents, which start with -DOCSTART- or # newdoc, set data.group = 'document'"
+            )
+        raise DataError(
+            f"data.group is {quote(self._key)}, but no sentence has a group; expected {wanted}",
+            self._path,
+        )
+
+
+_DOCUMENTS = "document"
+
+
+_NEW_DOCUMENT = re.compile(r"#\s*newdoc\b(?:\s+id\s*=\s*(.+?))?\s*$")
 
 
 def _chosen_columns(
-    path: Path, n_found: int, asked: tuple[str, ...] | None, n_columns: int | None
+    path: Path,
+    n_found: int,
+    asked: tuple[str, ...] | None,
+    n_columns: int | None,
+    group: int | None,
 ) -> list[int]:
     if asked is not None:
         return [column_index(path, n_found, name) for name in asked]
     names = _names_of_columns(path, n_found)
-    if n_columns == 2 and n_found > 2:
-        return [1, 3] if names == _CONLLU else [0, n_found - 1]
-    check_count(path, names, n_columns)
-    return list(range(n_found))
+    if names == _CONLLU and n_columns == 2:
+        return [1, 3]
+    left = columns_besides(names, "" if group is None else names[group], n_columns)
+    if n_columns == 2 and len(left) > 2:
+        left = (left[0], left[-1])
+    check_count(path, left, n_columns)
+    return [names.index(name) for name in left]
 
 
-def _sentence(cells: Sequence[Sequence[str]], numbers: Sequence[int]) -> Row:
+def _sentence(cells: Sequence[Sequence[str]], numbers: Sequence[int], group: str) -> Row:
     # A range takes no memory per token, but needs consecutive lines.
     first, last = numbers[0], numbers[-1]
     is_whole = last - first + 1 == len(numbers)
     lines = range(first, last + 1) if is_whole else tuple(numbers)
-    return Row(tuple(tuple(cell) for cell in cells), first, lines)
+    return Row(tuple(tuple(cell) for cell in cells), first, lines, group)
 
 
 def _columns(text: str, by_tab: bool) -> tuple[str, ...]:

@@ -19,11 +19,14 @@ from unrolled.text.header import Header
 from unrolled.text.lines import read_lines
 from unrolled.text.rows import (
     MOST_NAMED,
+    NO_GROUPS,
+    Grouping,
     Lists,
     PathOrPaths,
     Row,
     as_paths,
     check_count,
+    columns_besides,
     count_columns,
     index_of,
     place_of,
@@ -42,6 +45,7 @@ def read_rows(
     header: Header = "auto",
     labels: Collection[str] | None = None,
     notes: list[str] | None = None,
+    grouping: Grouping = NO_GROUPS,
 ) -> Iterator[Row]:
     r"""Read the rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
 
@@ -64,6 +68,7 @@ def read_rows(
             columns have numbers from 1; "auto" finds out, see `text.header`.
         labels: for a last column that holds labels: those that are known; None for other columns.
         notes: a list to which sentences for the user are added, such as that a file has no header.
+        grouping: the column whose values become `Row.group`; in a column file, see `conll.read_columns`.
 
     Raises:
         DataError: the file cannot be read as requested; raised when the error is reached.
@@ -83,13 +88,13 @@ def read_rows(
             place_of(paths),
         )
     if len(paths) > 1:
-        return _read_parallel(paths, asked, n_columns)
+        return _read_parallel(paths, asked, n_columns, grouping)
     if by_token and endings(paths[0])[0] not in TABLES:
-        return read_columns(paths[0], asked, n_columns)
+        return read_columns(paths[0], asked, n_columns, grouping)
     expected = Expected(
         header, asked, labels or (), labels is not None, [] if notes is None else notes
     )
-    return read_table(paths[0], expected, n_columns, names, lists)
+    return read_table(paths[0], expected, n_columns, names, lists, grouping)
 
 
 def column_names(path: PathOrPaths, header: Header = "auto") -> tuple[str, ...]:
@@ -126,12 +131,17 @@ def _parallel_names(paths: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 def _read_parallel(
-    paths: tuple[Path, ...], asked: tuple[str, ...] | None, n_columns: int | None
+    paths: tuple[Path, ...],
+    asked: tuple[str, ...] | None,
+    n_columns: int | None,
+    grouping: Grouping,
 ) -> Iterator[Row]:
     names = _parallel_names(paths)
+    group = grouping.index(place_of(paths), names)
     if asked is None:
-        check_count(place_of(paths), names, n_columns)
-    chosen = [index_of(place_of(paths), names, name) for name in asked or names]
+        asked = columns_besides(names, "" if group is None else grouping.column, n_columns)
+        check_count(place_of(paths), asked, n_columns)
+    chosen = [index_of(place_of(paths), names, name) for name in asked]
     streams = [read_lines(path) for path in paths]
     number = 0
     for number, lines in enumerate(zip_longest(*streams), start=1):
@@ -147,6 +157,10 @@ def _read_parallel(
                 + " and ".join(f"{count} lines" for count in counts),
                 place_of(paths),
             )
-        yield Row(tuple(lines[i].text for i in chosen), number)
+        yield Row(
+            tuple(lines[i].text for i in chosen),
+            number,
+            group="" if group is None else lines[group].text,
+        )
     if not number:
         raise DataError("the file is empty", paths[0])

@@ -30,6 +30,7 @@ class Row:
         fields: the requested columns, in the requested order.
         line: 1-based number of the line on which the row starts.
         lines: the line number of each token, in a file with one token per line; otherwise empty.
+        group: value of the column by which rows are grouped; "" without one.
 
     >>> Row(("Hello.", "Hola."), line=2).texts[1]
     'Hola.'
@@ -38,6 +39,7 @@ class Row:
     fields: tuple[Field, ...]
     line: int
     lines: Sequence[int] = ()
+    group: str = ""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -95,6 +97,46 @@ def check_count(
         f"found {len(names)}: {listed(names, MOST_NAMED)}{hint}",
         path,
     )
+
+
+def columns_besides(names: Sequence[str], group: str, n_columns: int | None) -> tuple[str, ...]:
+    """The columns to read if none are named: all but the one that groups rows, unless all are needed.
+
+    >>> columns_besides(("text", "label", "patient"), "patient", 2)
+    ('text', 'label')
+    """
+    if not group or len(names) == n_columns:
+        return tuple(names)
+    return tuple(name for name in names if name != group)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The column by which rows are grouped.
+
+    Args:
+        column: name of the column; "" for none.
+        is_needed: whether a file without this column is an error; otherwise its rows have no group.
+    """
+
+    column: str = ""
+    is_needed: bool = True
+
+    def index(self, path: Path | str, names: Sequence[str]) -> int | None:
+        """The index of the column in a file; None if it is not read.
+
+        Raises:
+            DataError: there is no such column, but it is needed.
+        """
+        if not self.column or (not self.is_needed and self.column not in names):
+            return None
+        try:
+            return index_of(path, names, self.column)
+        except DataError as error:
+            raise DataError(f"{error.problem} (data.group)", path) from None
+
+
+NO_GROUPS = Grouping()
 
 
 def index_of(path: Path | str, names: Sequence[str], name: str) -> int:

@@ -1,8 +1,9 @@
 """Split rows into training, validation and test parts.
 
 With a single data file, the parts are split from it so that no sentence of either side is in two of them.
-Rows that share a source or a target are linked, and a linked group stays together in one part. The part
-is determined by a seeded hash of the group's text, so the order of rows does not matter.
+Rows that share a source or a target are linked, and so are rows with the same value of `data.group`; a
+linked group stays together in one part. The part is determined by a seeded hash of the group's text, so
+the order of rows does not matter.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from unrolled.reporting import begun, counted
 from unrolled.text.header import Header, label_is_first
 from unrolled.text.labels import missing_note
 from unrolled.text.readers import column_names, read_rows
-from unrolled.text.rows import Field, Lists, Row, as_text
+from unrolled.text.rows import Field, Grouping, Lists, Row, as_text
 
 _SHARE_HELD_OUT = 0.05
 _MOST_HELD_OUT = 2000
 _LARGEST_GROUP_HELD_OUT = 0.01
+_LARGEST_PART_OF_A_GROUP = 0.2
 _ANY_GROUP_HELD_OUT = 5  # rows; in a small file, 1 % of the rows would be too few
 
 TooLong = Literal["skip", "truncate"]
@@ -47,6 +49,9 @@ class DataConfig:
         columns: the columns to read, in the task's order, by name or by number from 1; empty for all.
         header: whether the first line of a TSV or CSV names the columns ("yes") or is a row ("no"); with
             "auto", the toolkit finds out and says so where there is none.
+        group: a column, such as a document, a speaker or a patient: rows with the same value there are
+             not split between parts. In a CoNLL file: "document", for the documents that start with
+             -DOCSTART- or "# newdoc"; the number of a column; or KEY, for comments "# KEY = value".
         valid_size: number of rows to split off for validation; 0 means 5 %, at most 2,000.
         test_size: number of rows to split off for the test; 0 means 5 %, at most 2,000.
         split_seed: random seed of the split.
@@ -65,6 +70,7 @@ class DataConfig:
     test: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     header: Header = "auto"
+    group: str = ""
     valid_size: Count = 0
     test_size: Count = 0
     split_seed: int = 1
@@ -105,15 +111,30 @@ class LabelData(DataConfig):
 
 
 @dataclass(frozen=True)
+class Duplicate:
+    """A row left out of a part because an earlier row of the part has the same fields.
+
+    Args:
+        part: the part, "valid" or "test".
+        line: line number of the row.
+        first: line number of the earlier row.
+    """
+
+    part: str
+    line: int
+    first: int
+
+
+@dataclass(frozen=True)
 class Splits:
-    """The three parts of the data.
+    """The three parts of the data. The rows read are those of the parts, and those left out.
 
     Args:
         train: training rows.
         valid: validation rows.
         test: test rows.
         n_empty: number of training rows left out because a field is empty.
-        n_duplicates: number of repeated rows left out of parts that were split from the training file.
+        duplicates: repeated rows left out of parts that were split from the training file.
         cut: the parts that were split from the training file instead of being read from their own files.
         notes: sentences for the user about how the files were read.
     """
@@ -122,9 +143,14 @@ class Splits:
     valid: list[Row]
     test: list[Row]
     n_empty: int = 0
-    n_duplicates: int = 0
+    duplicates: tuple[Duplicate, ...] = ()
     cut: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def n_duplicates(self) -> int:
+        """Number of repeated rows left out of parts that were split from the training file."""
+        return len(self.duplicates)
 
     def __str__(self) -> str:
         text = f"{len(self.train):,} train, {len(self.valid):,} valid, {len(self.test):,} test"
@@ -167,6 +193,9 @@ def read_splits(
     larger than 1 % of all rows (and than 5 rows) stays in training, and so does one with the last
     occurrence of a label. Without a training file, only the given files are read.
 
+    With `data.group`, the rows of a group are linked, too, and a group may be as large as the part; a
+    part of the default size may be as large as the smallest groups, up to 20 % of the rows.
+
     Raises:
         DataError: a file cannot be read with these settings, or cannot be split.
         ConfigError: no file is given.
@@ -182,7 +211,7 @@ def read_splits(
     if reading.labels is not None:
         known.update(chain.from_iterable(reading.labels(row.fields, config) for row in rows))
     own = {
-        name: rows_of(config, paths, n_columns, reading, known, notes)
+        name: rows_of(config, paths, n_columns, reading, known, notes, is_split=False)
         for name, paths in (("valid", config.valid), ("test", config.test))
         if paths
     }
@@ -201,13 +230,17 @@ def read_splits(
         note = missing_note((name, line) for names, line in labelled for name in names)
         notes += [f"train: {note}"] if note else []
     train, parts = _cut(full, sizes, config, reading)
-    kept = {name: _without_duplicates(part) for name, part in parts.items()}
+    duplicates = {name: _duplicates(name, part) for name, part in parts.items()}
+    kept = {
+        name: [row for i, row in enumerate(part) if i not in duplicates[name]]
+        for name, part in parts.items()
+    }
     return Splits(
         train=train,
         valid=own.get("valid", kept.get("valid", [])),
         test=own.get("test", kept.get("test", [])),
         n_empty=len(rows) - len(full),
-        n_duplicates=sum(len(part) - len(kept[name]) for name, part in parts.items()),
+        duplicates=tuple(chain.from_iterable(each.values() for each in duplicates.values())),
         cut=tuple(sorted(parts, reverse=True)),
         notes=tuple(notes),
     )
@@ -233,6 +266,8 @@ def rows_of(
     reading: Reading = Reading(),
     labels: Collection[str] = (),
     notes: list[str] | None = None,
+    *,
+    is_split: bool = True,
 ) -> list[Row]:
     """Read the rows of one part's files.
 
@@ -240,8 +275,9 @@ def rows_of(
         config: the `[data]` section.
         paths: the files.
         n_columns, notes: as for `read_rows`.
-        reading: what the task requires.
+        reading: what the task requires of its rows.
         labels: the labels that are known, which may tell a first row from a header.
+        is_split: whether parts are split off these rows, which then need the column `data.group`.
 
     Raises:
         DataError: a file cannot be read with these settings.
@@ -256,6 +292,7 @@ def rows_of(
         header=config.header,
         labels=None if reading.labels is None else labels,
         notes=notes,
+        grouping=Grouping(config.group, is_needed=is_split),
     )
     return list(
         counted(rows, f"reading {_names_of(paths)}", "sentences" if reading.by_token else "rows")
@@ -326,8 +363,11 @@ def _cut(
         return rows, {}
     begun(f"splitting off data for {' and '.join(sorted(sizes, reverse=True))}")
     texts = [tuple(same_text(text) for text in reading.linked(row.fields)) for row in rows]
-    groups = linked_groups(texts)
+    groups = linked_groups(_links(texts, rows))
+    sizes = _sizes_with_groups(sizes, groups, len(rows), config)
     largest_allowed = max(_ANY_GROUP_HELD_OUT, int(len(rows) * _LARGEST_GROUP_HELD_OUT))
+    if config.group:
+        largest_allowed = max(sizes.values())
     parts: dict[str, list[int]] = {name: [] for name in sizes}
     labels: list[tuple[str, ...]] = [()] * len(rows)
     if reading.labels is not None:
@@ -349,15 +389,8 @@ def _cut(
     held_out = {i for part in parts.values() for i in part}
     for name, part in parts.items():
         if not part or len(held_out) == len(rows):
-            largest = max(len(group) for group in groups)
-            chained = f", linked in groups of up to {largest:,} by repeated sentences"
-            alone = f", {n_alone:,} of which have a label that training would lose"
-            raise DataError(
-                f"cannot cut {sizes[name]:,} rows for {name} from {len(rows):,} rows"
-                f"{chained if largest > 1 else ''}{alone if n_alone else ''}; give a file with "
-                f"--data.{name}",
-                config.train[0],
-            )
+            problem = _why_not_cut(name, sizes[name], groups, len(rows), n_alone, config)
+            raise DataError(problem, config.train[0])
     train = [row for i, row in enumerate(rows) if i not in held_out]
     return train, {name: [rows[i] for i in sorted(part)] for name, part in parts.items()}
 
@@ -376,12 +409,62 @@ def _drawn(
         yield groups[heappop(drawn)[1]]
 
 
+def _links(texts: Sequence[tuple[str, ...]], rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
+    """What links each row to others: its texts and, if it has one, its group."""
+    for sides, row in zip(texts, rows, strict=True):
+        yield (*sides, same_text(row.group)) if row.group.strip() else sides
+
+
+def _sizes_with_groups(
+    sizes: dict[str, int], groups: Sequence[Sequence[int]], n_rows: int, config: DataConfig
+) -> dict[str, int]:
+    """The sizes of the parts; with `data.group`, default sizes have room for the smallest groups."""
+    if not config.group:
+        return sizes
+    by_size = sorted(map(len, groups))
+    least = by_size[min(len(sizes), len(by_size)) - 1]
+    if least > n_rows * _LARGEST_PART_OF_A_GROUP:
+        return sizes
+    return {
+        name: size if getattr(config, f"{name}_size") else max(size, least)
+        for name, size in sizes.items()
+    }
+
+
+def _why_not_cut(
+    name: str,
+    size: int,
+    groups: Sequence[Sequence[int]],
+    n_rows: int,
+    n_alone: int,
+    config: DataConfig,
+) -> str:
+    largest, smallest = max(map(len, groups)), min(map(len, groups))
+    alone = f", {n_alone:,} of which have a label that training would lose" if n_alone else ""
+    problem = f"cannot cut {size:,} rows for {name} from {n_rows:,} rows"
+    instead = f"give a file with --data.{name}"
+    if not config.group:
+        chained = f", linked in groups of up to {largest:,} by repeated sentences"
+        return f"{problem}{chained if largest > 1 else ''}{alone}; {instead}"
+    kept = f"rows with the same {quote(config.group)} (data.group) or the same text stay together"
+    if len(groups) == 1:
+        return f"{problem}: {kept}, which links all rows; use another column, or {instead}"
+    enough = f"set data.{name}_size to at least {smallest:,}, or " if smallest > size else ""
+    sizes = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
+    found = f"in {len(groups):,} groups of {sizes} rows"
+    return f"{problem}: {kept}, {found}{alone}; {enough}{instead}"
+
+
 def _draw(seed: int, texts: Sequence[str]) -> bytes:
     return hashlib.blake2b("\0".join((str(seed), *texts)).encode("utf-8"), digest_size=16).digest()
 
 
-def _without_duplicates(rows: list[Row]) -> list[Row]:
-    first: dict[tuple[str, ...], Row] = {}
-    for row in rows:
-        first.setdefault(tuple(same_text(text) for text in row.fields), row)
-    return list(first.values())
+def _duplicates(name: str, rows: Sequence[Row]) -> dict[int, Duplicate]:
+    """The rows of a part with the same fields as an earlier one, by index."""
+    first: dict[tuple[str, ...], int] = {}
+    repeated = {}
+    for index, row in enumerate(rows):
+        line = first.setdefault(tuple(same_text(text) for text in row.fields), row.line)
+        if line != row.line:
+            repeated[index] = Duplicate(name, row.line, line)
+    return repeated

@@ -19,10 +19,13 @@ from unrolled.text.limits import line_too_long, longest_line
 from unrolled.text.lines import Line, carriage_returns, read_lines
 from unrolled.text.rows import (
     MOST_NAMED,
+    NO_GROUPS,
     Field,
+    Grouping,
     Lists,
     Row,
     check_count,
+    columns_besides,
     count_columns,
     index_of,
 )
@@ -95,24 +98,34 @@ def read_table(
     n_columns: int | None,
     meant: Sequence[str],
     lists: Lists,
+    grouping: Grouping = NO_GROUPS,
 ) -> Iterator[Row]:
     table = open_table(path, expected)
     names, asked = table.names, expected.columns
+    group = grouping.index(path, names)
     if asked is None:
-        check_count(path, names, n_columns, numbered=not table.has_header)
-        asked = tuple(meant) if sorted(meant) == sorted(names) else names
+        others = columns_besides(names, "" if group is None else grouping.column, n_columns)
+        check_count(path, others, n_columns, numbered=not table.has_header)
+        asked = tuple(meant) if sorted(meant) == sorted(others) else others
     chosen = [table.index_of(name) for name in asked]
     may_be_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
     is_label = [expected.is_labelled and i == chosen[-1] for i in chosen]
     columns = list(zip(chosen, may_be_list, is_label, strict=True))
     line = 0
+    of_group = ""
     for line, values in table.records:
         fields: list[Any] = [values[i] for i in chosen]
         if set(map(type, fields)) != {str}:
             fields = [_field(values[i], path, line, names[i], *kind) for i, *kind in columns]
-        yield Row(tuple(fields), line)
+        if group is not None:
+            of_group = _group(values[group], path, line, names[group])
+        yield Row(tuple(fields), line, group=of_group)
     if not line:
         raise DataError(f"no rows after the header {listed(names, MOST_NAMED)}", path)
+
+
+def _group(value: object, path: Path, line: int, name: str) -> str:
+    return "" if value is None else _text(value, path, line, name)
 
 
 def _field(value: object, path: Path, line: int, name: str, lists: bool, is_label: bool) -> Field:

@@ -175,3 +175,16 @@ class TrainingConfig:
     def has_fixed_limit(self) -> bool:
         """Whether training ends however long the model improves."""
         return bool(self.max_steps or self.max_epochs or self.max_minutes)
+
+    def steps_between_evaluations(self, steps_per_epoch: int) -> int:
+        """The usual number of steps between two evaluations.
+
+        >>> TrainingConfig(max_steps=1).steps_between_evaluations(4)
+        12
+        """
+        if self.evaluate_every_n_steps > 0:
+            return self.evaluate_every_n_steps
+        if self.evaluate_every_n_steps == 0:
+            return steps_per_epoch
+        n_epochs = -(-LEAST_STEPS_BETWEEN // steps_per_epoch)
+        return min(STEPS_BETWEEN_EVALUATIONS, n_epochs * steps_per_epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -16,7 +17,7 @@ from unrolled.text import round_trip
 from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
 from unrolled.text.round_trip import SAMPLE
 from unrolled.text.rows import Row
-from unrolled.text.splits import DataConfig, LabelData, read_splits
+from unrolled.text.splits import DataConfig, Duplicate, LabelData, read_splits
 from unrolled.training.recipe import Recipe
 
 ROLE = "text"
@@ -68,6 +69,7 @@ class PreparedRows:
         n_empty: number of training rows left out because a field is empty.
         tokenizers: tokenizers by role.
         notes: notes on how the data were read.
+        duplicates: repeated rows left out of the parts that were split off.
     """
 
     train: Part
@@ -76,6 +78,7 @@ class PreparedRows:
     n_empty: int
     tokenizers: Tokenizers
     notes: tuple[str, ...] = ()
+    duplicates: tuple[Duplicate, ...] = ()
 
     @property
     def longest_target(self) -> int:
@@ -94,6 +97,7 @@ class PreparedRows:
             "too_long": {"train": self.train.n_skipped, "valid": self.valid.n_skipped},
             "cut": {"train": self.train.n_cut, "valid": self.valid.n_cut},
             "empty_side": self.n_empty,
+            "repeated": dict(Counter(row.part for row in self.duplicates)),
             "longest_target": self.longest_target,
             "split_seed": data.split_seed,
             "files": checksums(data),
@@ -190,7 +194,8 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
                 f"{recipe.data.max_length} tokens; raise it, or use other data",
                 path,
             )
-    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers, splits.notes)
+    counts = len(splits.test), splits.n_empty
+    return PreparedRows(train, valid, *counts, tokenizers, splits.notes, splits.duplicates)
 
 
 def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:
@@ -224,7 +229,8 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
     if not valid.rows:
         raise DataError("no validation row; give a file with --valid", valid_file)
     _check_labels(splits.test, task, tokenizers, data)
-    return PreparedRows(train, valid, len(splits.test), splits.n_empty, tokenizers, splits.notes)
+    counts = len(splits.test), splits.n_empty
+    return PreparedRows(train, valid, *counts, tokenizers, splits.notes, splits.duplicates)
 
 
 def _check_metric(metric: str, scores: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ class Started:
         step: number of updates already done: 0, or that of the last checkpoint of a resumed run.
         unit: unit of the sizes: "rows", or "tokens" of running text.
         sizes: size of each part ("train", "valid", "test").
-        skipped: number of rows left out by part, because of their length or an empty field.
+        skipped: number of rows left out by part: too long, with an empty field, or repeated.
         vocabulary_sizes: number of entries by tokenizer role.
         parameters: number of trainable parameters.
         steps_per_epoch: updates in one pass over the training part.

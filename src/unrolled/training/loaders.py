@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream
 from unrolled.text.corpus.windows import StreamConfig, Windows
 from unrolled.text.splits import DataConfig
+from unrolled.training.data_notes import count_rows as _rows
+from unrolled.training.data_notes import few_rows, few_tokens, repeated
 from unrolled.training.dataset import PreparedRows, PreparedText, too_long
 from unrolled.training.evaluation import (
     Precision,
@@ -112,11 +115,19 @@ class RowLoader:
         self._max_tokens, self._seed = recipe.training.max_tokens, recipe.seed
         self.tokenizers = prepared.tokenizers
         self.sizes = prepared.sizes
+        n_repeated = Counter(row.part for row in prepared.duplicates)
         self.skipped = {
             "train": prepared.train.n_skipped + prepared.n_empty,
-            "valid": prepared.valid.n_skipped,
+            "valid": prepared.valid.n_skipped + n_repeated["valid"],
         }
-        self.notes: tuple[str, ...] = (*prepared.notes, *_left_out(prepared, recipe.data))
+        if n_repeated["test"]:
+            self.skipped["test"] = n_repeated["test"]
+        self.notes: tuple[str, ...] = (
+            *prepared.notes,
+            *_left_out(prepared, recipe.data),
+            *_sum_note(prepared),
+            *few_rows(prepared.sizes, recipe.data),
+        )
         if isinstance(task, Task):
             references = [row.texts[-1] for row in prepared.valid.rows]
             tokenizer = recipe.training.bleu_tokenizer
@@ -298,7 +309,11 @@ class WindowLoader:
         self.tokenizers = prepared.tokenizers
         self.sizes = prepared.sizes
         self.skipped: Mapping[str, int] = {}
-        self.notes = (*prepared.notes, *_valid_note(prepared.valid, self._valid))
+        self.notes = (
+            *prepared.notes,
+            *_valid_note(prepared.valid, self._valid),
+            *few_tokens(prepared.valid.n_tokens, data),
+        )
         self._train, self._restart = prepared.train.ids, data.restart
         self._windows = Windows(
             prepared.train.ids, data.n_rows, data.k1, data.k2, restart=data.restart
@@ -390,11 +405,25 @@ def _left_out(prepared: PreparedRows, data: DataConfig) -> tuple[str, ...]:
                 f"{name}: left out {_rows(part.n_skipped)} ({share:.1%}) longer than data.max_length = "
                 f"{data.max_length} tokens; raise it{instead}"
             )
+    if prepared.duplicates:
+        notes.append(repeated(prepared.duplicates))
     return tuple(notes)
 
 
-def _rows(n: int) -> str:
-    return "1 row" if n == 1 else f"{n:,} rows"
+def _sum_note(prepared: PreparedRows) -> list[str]:
+    """How the rows that were read add up, if some are left out for several reasons."""
+    reasons = {
+        "with an empty field": prepared.n_empty,
+        "repeated": len(prepared.duplicates),
+        "too long": prepared.train.n_skipped + prepared.valid.n_skipped,
+    }
+    if sum(map(bool, reasons.values())) < 2:
+        return []
+    n_out = sum(reasons.values())
+    used = " + ".join(f"{size:,} {part}" for part, size in prepared.sizes.items())
+    why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items() if n)
+    n_read = sum(prepared.sizes.values()) + n_out
+    return [f"rows: {n_read:,} read = {used} + {n_out:,} left out ({why})"]
 
 
 def _cut_notes(n_cut: Mapping[str, int], when_long: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from unrolled import config
 from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.tasks.embeddings import options_with_new_names, with_new_names
+from unrolled.tasks.kind import LANGUAGE_MODEL
 from unrolled.tasks.task import AnyTask
 from unrolled.text.splits import DataConfig
 from unrolled.text.tokenizer import TextConfig
@@ -73,6 +74,7 @@ class Recipe:
         # Old names given as options are keys of the mapping by now.
         section = with_new_names(mapping.get("model", {}), task.Config)
         model: Any = config.from_mapping(task.Config, section, "model")
+        _check_group(mapping.get("data"), task)
         data: Any = config.from_mapping(task.Data, mapping.get("data", {}), "data")
         text: Any = mapping.get("text", {})
         if isinstance(text, Mapping):
@@ -109,6 +111,15 @@ def recipe_from_toml(
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return recipe if not overrides else Recipe.from_mapping(mapping, tasks, overrides)
+
+
+def _check_group(data: object, task: AnyTask) -> None:
+    if task.kind is LANGUAGE_MODEL and isinstance(data, Mapping) and "group" in data:
+        raise ConfigError(
+            f"data.group keeps rows of a table together, but task '{task.name}' reads running text; "
+            "remove it, and give each document as a file of its own: whole files are held out if there "
+            "are at least 20"
+        )
 
 
 def _task_of(mapping: Mapping[str, Any], tasks: Mapping[str, AnyTask] | AnyTask) -> AnyTask:
