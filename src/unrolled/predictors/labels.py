@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from unrolled.errors import ConfigError, DataError
+from unrolled.metrics.display import WIDTH, score_lines, signature_lines
 from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import tally_labels
 from unrolled.metrics.multi_label import tally_multi_label
@@ -79,29 +80,32 @@ class LabelledEvaluation:
         scores: dict[str, float] = self.measured.scores()
         return scores
 
-    def lines(self) -> Iterator[str]:
-        """The evaluation as text."""
+    def lines(self, width: int = WIDTH, *, signatures: bool = False) -> Iterator[str]:
+        """The evaluation as text: the scores, then tables by class, confusions and slices.
+
+        Args:
+            width: maximum width of a line.
+            signatures: whether to add how each score was computed.
+        """
         n = len(self.predictions)
         rate = n / self.seconds if self.seconds else float("inf")
-        yield f"{n:,} rows in {self.seconds:.1f} s ({rate:,.0f}/s)"
+        yield f"{n:,} rows in {self.seconds:.1f} s ({rate:,.0f} rows/s)"
         if self.n_cut:
             yield too_long(self.n_cut, self.when_long)
         yield ""
-        yield from self.measured.lines()
-        yield ""
-        for name, interval in self.intervals.items():
-            yield (
-                f"{name:15}  {interval.value:8.2%}  95 %: {interval.low:.2%} – {interval.high:.2%}"
-            )
+        redundant = getattr(self.measured, "redundant", frozenset())
+        scores = {name: value for name, value in self.scores.items() if name not in redundant}
+        titles = getattr(self.measured, "titles", {})
+        yield from score_lines(scores, self.intervals, self.shuffled, width, titles=titles)
+        if hasattr(self.measured, "tables"):
+            yield ""
+            yield from self.measured.tables(width)
         for table in self.slices:
             yield ""
-            yield from table.lines()
-        if self.shuffled:
+            yield from table.lines(width)
+        if signatures:
             yield ""
-            yield "with the words of each text in random order:"
-            scores = self.scores
-            for name, value in self.shuffled.items():
-                yield f"{name:15}  {value:8.2%}  {value - scores[name]:+.2%}"
+            yield from signature_lines(self.measured.signature())
 
     def figures(self) -> dict[str, object]:
         """The record for a file of results, with shares as percentages."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from unrolled.decoding.text_session import Completion, TextSession
 from unrolled.errors import DataError
 from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
 from unrolled.predictors.precision import recurrent_precision
 from unrolled.predictors.representation import represent
 from unrolled.tasks.task import StreamTask, Tokenizers
@@ -41,16 +42,25 @@ class StreamEvaluation:
     signatures: dict[str, str]
     seconds: float
 
-    def lines(self) -> Iterator[str]:
-        """The evaluation as text."""
+    def lines(self, width: int = WIDTH, *, signatures: bool = False) -> Iterator[str]:
+        """The evaluation as text.
+
+        Args:
+            width: maximum width of a line.
+            signatures: whether to add how each score was computed.
+        """
         rate = self.n_tokens / self.seconds if self.seconds else float("inf")
         yield (
             f"{self.n_tokens:,} tokens, {self.n_characters:,} characters in {self.seconds:.1f} s "
             f"({rate:,.0f} tokens/s)"
         )
-        yield f"loss {self.loss:.4f}   nats per token"
-        for name, value in self.scores.items():
-            yield f"{name} {value:.3f}   {self.signatures[name]}"
+        yield ""
+        rows = [["score", "value"], ["loss, nats per token", f"{self.loss:.4f}"]]
+        rows += [[title(name), f"{value:.3f}"] for name, value in self.scores.items()]
+        yield from aligned(rows, width)
+        if signatures:
+            yield ""
+            yield from signature_lines(self.signatures)
 
     def figures(self) -> dict[str, object]:
         """The entries for a results file."""

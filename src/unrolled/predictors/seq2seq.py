@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ import torch
 
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
+from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
 from unrolled.predictors.representation import represent
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
@@ -60,20 +63,44 @@ class Evaluation:
     answers: list[str]
     n_unfinished: int = 0
 
-    def lines(self) -> Iterator[str]:
-        """The evaluation as text."""
+    def lines(self, width: int = WIDTH, *, signatures: bool = False) -> Iterator[str]:
+        """The evaluation as text: a line per score, with a column per group of source lengths.
+
+        Args:
+            width: maximum width of a line.
+            signatures: whether to add how each score was computed.
+        """
         rate = self.total.n_sentences / self.seconds if self.seconds else float("inf")
         yield f"{self.total.n_sentences:,} sentences in {self.seconds:.1f} s ({rate:,.0f}/s)"
-        for name, value in self.total.scores.items():
-            yield f"{name} {value:.2f}   {self.signatures[name]}"
-        for label, part in self.by_length.items():
-            figures = "  ".join(f"{name} {value:.2f}" for name, value in part.scores.items())
-            yield f"  {label} words ({part.n_sentences:,}): {figures}"
         if self.n_unfinished:
-            yield (
+            yield from textwrap.wrap(
                 f"{self.n_unfinished:,} outputs were cut off at the maximum length; raise "
-                "--decoding.max_length_ratio or --decoding.max_length_extra if they should be longer"
+                "--decoding.max_length_ratio or --decoding.max_length_extra if they should be longer",
+                width,
+                break_on_hyphens=False,
             )
+        yield ""
+        parts = {"all": self.total}
+        if len(self.by_length) > 1:
+            parts |= {f"{label} words": part for label, part in self.by_length.items()}
+        rows = [
+            ["score", *parts],
+            ["sentences", *(f"{part.n_sentences:,}" for part in parts.values())],
+        ]
+        for name in self.total.scores:
+            cells = (part.scores.get(name) for part in parts.values())
+            tokenizer = re.search(r"\btok:([^|]+)", self.signatures.get(name, ""))
+            how = f" ({tokenizer[1]})" if tokenizer and tokenizer[1] != "13a" else ""
+            rows.append(
+                [
+                    title(name) + how,
+                    *("" if value is None else f"{value:.2f}" for value in cells),
+                ]
+            )
+        yield from aligned(rows, width)
+        if signatures:
+            yield ""
+            yield from signature_lines(self.signatures)
 
     def figures(self) -> dict[str, object]:
         """The entries for a results file."""
