@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -27,6 +27,7 @@ from unrolled.metrics.slices import (
 from unrolled.metrics.tags import tally_tags
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Scorable
 from unrolled.predictors.representation import represent
+from unrolled.predictors.unknown import as_written
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ROLE, truncate
@@ -203,7 +204,19 @@ class LabelPredictor:
             raise ConfigError(
                 "predict takes a list of inputs; for a single input, call the model instead"
             )
-        return self._predict([self.encode(one) for one in inputs])
+        inputs = list(inputs)
+        predictions = self._predict([self.encode(one) for one in inputs])
+        if self.task.by_token:
+            return predictions
+        return [self._with_words(each, one) for each, one in zip(predictions, inputs, strict=True)]
+
+    def _with_words(self, prediction: LabelPrediction, one: Input) -> LabelPrediction:
+        if prediction.n_truncated:  # the pieces may be the end of the text
+            return prediction
+        texts = zip(self._fields_of(one), prediction.pieces, strict=True)
+        tokenizer = self.tokenizers.get(ROLE)
+        words = tuple(as_written(tokenizer, as_text(text), pieces) for text, pieces in texts)
+        return prediction if words == prediction.pieces else replace(prediction, words=words)
 
     def encode(self, one: Input) -> Any:
         """Encode an input, truncated as in training.

@@ -17,6 +17,7 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
 from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
 from unrolled.predictors.representation import represent
+from unrolled.predictors.unknown import as_written
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
 from unrolled.text.readers import read_rows
@@ -176,6 +177,7 @@ class Predictor:
         """
         if isinstance(texts, str):
             texts = [texts]
+        texts = list(texts)
         decoding = (decoding or self.recipe.decoding).for_answers_of(self._longest_target)
         if n_best is not None:
             decoding = replace(decoding, n_best=n_best)
@@ -186,7 +188,14 @@ class Predictor:
                 task.decode
             )  # a custom one may not accept a mask, and then raises an error
             task = replace(task, decode=partial(decode, mask=mask))
-        return predictions(self.model, task, encoded, self.tokenizers, decoding, with_attention)
+        answers = predictions(self.model, task, encoded, self.tokenizers, decoding, with_attention)
+        return [self._with_words(each, text) for each, text in zip(answers, texts, strict=True)]
+
+    def _with_words(self, prediction: Prediction, text: str) -> Prediction:
+        words = as_written(self.tokenizers.get("source"), text, prediction.source_pieces)
+        if words == prediction.source_pieces:
+            return prediction
+        return replace(prediction, source_words=words)
 
     def held_out(self, part: str) -> list[Row]:
         """The rows of the run's "valid" or "test" part, read or split off as in training.

@@ -25,6 +25,8 @@ class Prediction:
         source_pieces: the input as the model read it, one string per token.
         hypotheses: the n best hypotheses, best first.
         n_truncated: number of tokens cut off at the end of the input (`decoding.max_input_length`).
+        source_words: `source_pieces`, with words as written where the model read an unknown word; () if
+            it knew all.
     """
 
     text: str
@@ -32,6 +34,7 @@ class Prediction:
     source_pieces: tuple[str, ...]
     hypotheses: tuple[Answer, ...]
     n_truncated: int = 0
+    source_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class LabelPrediction:
         pieces: the tokens of each text of the input, as the model read them; in tagging, as written.
         weights: attention weights `[T]` of the tokens of each text; None without attention.
         n_truncated: number of tokens cut off because a text is longer than `data.max_length`.
+        words: `pieces`, with words as written where the model read an unknown word; () if it knew all.
     """
 
     labels: tuple[str, ...]
@@ -75,6 +79,7 @@ class LabelPrediction:
     pieces: tuple[tuple[str, ...], ...]
     weights: tuple[NDArray[np.float32] | None, ...]
     n_truncated: int = 0
+    words: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
