@@ -53,7 +53,9 @@ def mark(arguments: Sequence[str], options: Collection[str]) -> list[str]:
 
 def may_be_texts(arguments: Sequence[str]) -> bool:
     """Whether any argument begins with a dash and is not written like an option."""
-    return any(each.startswith("-") and not _OPTION.fullmatch(each) for each in arguments)
+    return any(
+        each.startswith("-") and each != "-h" and not _OPTION.fullmatch(each) for each in arguments
+    )
 
 
 def unmark(value: Any) -> Any:

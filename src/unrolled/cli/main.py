@@ -155,8 +155,10 @@ def _run(arguments: Sequence[str]) -> None:
 def _options_of(arguments: Sequence[str]) -> set[str]:
     """The names of the options of the command that the arguments begin with."""
     command = app.parse_commands(list(arguments))[1][-1]
-    parameters = [] if command.default_command is None else command.assemble_argument_collection()
-    names = {name for parameter in parameters for name in parameter.names}
+    names: set[str] = set()
+    if getattr(command.default_command, "__module__", "").startswith("unrolled."):
+        parameters = command.assemble_argument_collection()
+        names = {name for parameter in parameters for name in parameter.names}
     return names | {*command.help_flags, *command.version_flags}
 
 

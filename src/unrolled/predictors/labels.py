@@ -263,13 +263,13 @@ class LabelPredictor:
             RunError: the data file of the part, or the one it was split off from, has changed since.
         """
         data = self.recipe.data
-        if paths := getattr(data, part):
+        if getattr(data, part):
             if self.folder is not None:
-                check_part(self.folder, data, part)
-            return self.read(paths)
+                data = check_part(self.folder, data, part)
+            return self.read(getattr(data, part))
         if self.folder is not None:
             # If the file has changed, the part could contain rows that were trained on.
-            check_data(self.folder, data)
+            data = check_data(self.folder, data)
         splits = read_splits(data, len(self.task.columns), self.task.reading)
         return {"valid": splits.valid, "test": splits.test}[part]
 
@@ -279,9 +279,9 @@ class LabelPredictor:
         Raises:
             RunError: a data file that parts were split off from has changed since.
         """
-        if self.folder is not None:
-            check_data(self.folder, self.recipe.data)
         data = self.recipe.data
+        if self.folder is not None:
+            data = check_data(self.folder, data)
         splits = read_splits(data, len(self.task.columns), self.task.reading)
         train = splits.train
         if data.too_long == "skip":

@@ -134,7 +134,7 @@ class LanguagePredictor:
             if getattr(data, part):
                 data = check_part(self.folder, data, part)
             else:
-                check_data(self.folder, data)
+                data = check_data(self.folder, data)
         corpus = open_corpus(data)
         if part not in corpus.parts:
             others = " or ".join(f"--split {name}" for name in corpus.parts if name != "train")

@@ -203,15 +203,15 @@ class Predictor:
         Raises:
             RunError: the data file of the part, or from which it was split, has changed since training.
         """
-        if paths := getattr(self.recipe.data, part):
+        data = self.recipe.data
+        if getattr(data, part):
             if self.folder is not None:
-                check_part(self.folder, self.recipe.data, part)
-            columns = self.recipe.data.columns or None
-            return list(read_rows(paths, columns, len(self.task.columns)))
+                data = check_part(self.folder, data, part)
+            return list(read_rows(getattr(data, part), data.columns or None, len(self.task.columns)))
         if self.folder is not None:
             # If split from a changed file, the part could contain training rows.
-            check_data(self.folder, self.recipe.data)
-        splits = read_splits(self.recipe.data, len(self.task.columns))
+            data = check_data(self.folder, data)
+        splits = read_splits(data, len(self.task.columns))
         return {"valid": splits.valid, "test": splits.test}[part]
 
     def evaluate(self, rows: Sequence[Row], decoding: DecodingConfig | None = None) -> Evaluation:
