@@ -124,7 +124,9 @@ def shell_command(*words: object) -> str:
     unrolled predict './-my run' 'the $ isn'"'"'t'
     """
     texts = [
-        os.path.join(os.curdir, word) if isinstance(word, PurePath) and str(word)[0] == "-" else word
+        os.path.join(os.curdir, word)
+        if isinstance(word, PurePath) and str(word)[0] == "-"
+        else word
         for word in words
     ]
     given = [str(text) for text in texts]

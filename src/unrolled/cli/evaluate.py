@@ -110,7 +110,6 @@ def evaluate(
         signatures,
         overrides,
     )
-    _print(_about_data(predictor, arguments))
     evaluation, more = _EVALUATE[kind](predictor, arguments)
     if record is not None:
         append_record(evaluation, record, **about, **more)
@@ -177,7 +176,7 @@ def _evaluate_running_text(predictor: LanguagePredictor, arguments: _Arguments) 
             arguments.cache, **{name: value for name, value in options.items() if value is not None}
         )
     evaluation = predictor.evaluate(stream, memory)
-    _print_evaluation(evaluation, arguments)
+    _print_evaluation(predictor, evaluation, arguments)
     return evaluation, {}
 
 
@@ -196,7 +195,7 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
     seed = predictor.recipe.seed if arguments.shuffle_words else None
     evaluation = predictor.evaluate(rows, data[0] if data else f"the {split} part", seed)
     baselines = evaluate_baselines(predictor, run, rows, evaluation)
-    _print_evaluation(evaluation, arguments)
+    _print_evaluation(predictor, evaluation, arguments)
     if baselines:
         print()
         _print(baseline_lines(baselines, evaluation, text_width()))
@@ -229,11 +228,12 @@ def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
     else:
         rows = predictor.held_out(arguments.split)
     evaluation = predictor.evaluate(rows, decoding)
-    _print_evaluation(evaluation, arguments)
+    _print_evaluation(predictor, evaluation, arguments)
     return evaluation, {"decoding": asdict(decoding)}
 
 
-def _print_evaluation(evaluation: Any, arguments: _Arguments) -> None:
+def _print_evaluation(predictor: Any, evaluation: Any, arguments: _Arguments) -> None:
+    _print(_about_data(predictor, arguments))
     _print(evaluation.lines(text_width(), signatures=arguments.signatures))
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from unrolled.quoting import escape, one_message
+from unrolled.quoting import escape, one_message, shell_command
 from unrolled.training.events import Evaluated, Event, Finished, Saved, Started, Step
 
 AnyEvent = TypeVar("AnyEvent")
@@ -50,9 +50,12 @@ def show(
         lambda event: None if isinstance(event, Saved) else line_of(event),
         is_passing=lambda event: isinstance(event, Step),
         console=console,
-        resume=(out / "config.toml", f"resume with: `unrolled train --resume --out {out}`"),
+        resume=(
+            out / "config.toml",
+            f"resume with: {shell_command('unrolled', 'train', '--resume', '--out', out)}",
+        ),
     )
-    console.print(f"run: {out} · try: unrolled {use.format(run=out)}", markup=False)
+    console.print(f"run: {out} · try: unrolled {use.format(run=shell_command(out))}", markup=False)
 
 
 def default_console() -> Console:

@@ -15,6 +15,7 @@ from unrolled.cli.app import vectors
 from unrolled.cli.options import default_out, settings_as_options
 from unrolled.config import Documents, OnInvalid
 from unrolled.errors import ConfigError
+from unrolled.quoting import shell_command
 from unrolled.vectors.config import Borders, Tokens, VectorsConfig, Weighting
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def train(
             console=default_console(),
             resume=(
                 folder / "vectors.toml",
-                f"resume with: the same command and --resume --out {folder}",
+                f"resume with: the same command and {shell_command('--resume', '--out', folder)}",
             ),
             first_log_after=_LOG_AFTER_SECONDS,
         )

@@ -191,9 +191,7 @@ class _Shown:
     rows: Sequence[HeatmapRow]
 
 
-def attention_page(
-    predictions: Sequence[Prediction | LabelPrediction], command: str = ""
-) -> str:
+def attention_page(predictions: Sequence[Prediction | LabelPrediction], command: str = "") -> str:
     """Create a self-contained HTML page with a heat map for each text.
 
     Args:

@@ -30,6 +30,7 @@ _MOST_CHARACTERS = 2_000  # shown of the text of a mistake
 _MOST_WORDS = 400
 _SIDE, _MARGIN = 300, 56  # of the reliability diagram, in pixels
 
+
 @dataclass(frozen=True)
 class Baseline:
     """Another model, scored on the same examples.

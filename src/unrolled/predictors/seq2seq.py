@@ -207,7 +207,9 @@ class Predictor:
         if getattr(data, part):
             if self.folder is not None:
                 data = check_part(self.folder, data, part)
-            return list(read_rows(getattr(data, part), data.columns or None, len(self.task.columns)))
+            return list(
+                read_rows(getattr(data, part), data.columns or None, len(self.task.columns))
+            )
         if self.folder is not None:
             # If split from a changed file, the part could contain training rows.
             data = check_data(self.folder, data)

@@ -79,8 +79,7 @@ class UnknownWords:
             return ""
         words = f"{self._unit}{'s' * (self.n > 1)} {'is' if self.n_unknown == 1 else 'are'}"
         return (
-            f"{self.n_unknown:,} of {self.n:,} {words} unknown to the model: "
-            f"{_listed(self._named)}"
+            f"{self.n_unknown:,} of {self.n:,} {words} unknown to the model: {_listed(self._named)}"
         ).removesuffix(": ")
 
 
