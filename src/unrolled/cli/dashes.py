@@ -1,7 +1,7 @@
 """Texts, words and values that begin with a dash, such as "-good", are not taken for options.
 
-Before the arguments are parsed, a mark is put in front of what begins with a dash and cannot be an option;
-afterwards, it is removed from the values.
+Before the arguments are parsed, a mark is put in front of what begins with a dash and cannot be an
+option; afterwards, it is removed from the values.
 """
 
 from __future__ import annotations

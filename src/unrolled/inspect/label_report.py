@@ -13,8 +13,8 @@ from unrolled.errors import ConfigError
 from unrolled.inspect import page
 from unrolled.inspect.page import HeatmapCell, HeatmapRow
 from unrolled.metrics.calibration import Calibration, ReliabilityBin
-from unrolled.metrics.intervals import Comparison, Interval
 from unrolled.metrics.display import points, shown, title
+from unrolled.metrics.intervals import Comparison, Interval
 from unrolled.metrics.labels import LabelEvaluation
 from unrolled.metrics.multi_label import MultiLabelEvaluation
 from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake, SliceTable

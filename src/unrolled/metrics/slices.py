@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from unrolled.errors import ConfigError
 from unrolled.metrics.calibration import check_probabilities
 from unrolled.metrics.class_counts import check_ids, check_same_length
-from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.display import WIDTH, aligned, bounds_shown, shown, title
+from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.multi_label import apply_thresholds, check_matrix
 from unrolled.metrics.tally import Floats, Ints, Scorable, Scores
 from unrolled.quoting import brief

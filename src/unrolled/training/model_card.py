@@ -50,7 +50,8 @@ def _card(
     yield "## Use\n"
     yield f"```\nunrolled {task.use.format(run=shell_command(name))}\n```\n"
     yield (
-        f"```python\nimport unrolled\nmodel = unrolled.load({json.dumps(name, ensure_ascii=False)})\n{task.example_call}\n```\n"
+        f"```python\nimport unrolled\nmodel = unrolled.load({json.dumps(name, ensure_ascii=False)})\n"
+        f"{task.example_call}\n```\n"
     )
     yield "## Quality on the validation part\n"
     if best is None:
