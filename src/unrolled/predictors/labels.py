@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from unrolled.metrics.tags import tally_tags
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Scorable
 from unrolled.predictors.representation import represent
 from unrolled.predictors.unknown import as_written
+from unrolled.tasks import notebook
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ROLE, truncate
@@ -44,7 +45,7 @@ Input = str | Sequence[str]
 """A text, or the texts of a pair; in tagging, a text or the tokens of a sentence."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelledEvaluation:
     """The evaluation of a label run on labelled rows.
 
@@ -94,7 +95,7 @@ class LabelledEvaluation:
         if self.n_cut:
             yield too_long(self.n_cut, self.when_long)
         yield ""
-        redundant = getattr(self.measured, "redundant", frozenset())
+        redundant: Collection[str] = getattr(self.measured, "redundant", ())
         scores = {name: value for name, value in self.scores.items() if name not in redundant}
         titles = getattr(self.measured, "titles", {})
         yield from score_lines(scores, self.intervals, self.shuffled, width, titles=titles)
@@ -107,6 +108,14 @@ class LabelledEvaluation:
         if signatures:
             yield ""
             yield from signature_lines(self.measured.signature())
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name}={value:.4f}" for name, value in list(self.scores.items())[:3])
+        return f"LabelledEvaluation({len(self.predictions):,} rows, {scores})"
+
+    def _repr_html_(self) -> str:
+        """The lines of the evaluation, for a notebook."""
+        return notebook.preformatted(self.lines())
 
     def figures(self) -> dict[str, object]:
         """The record for a file of results, with shares as percentages."""
@@ -211,6 +220,7 @@ class LabelPredictor:
         return [self._with_words(each, one) for each, one in zip(predictions, inputs, strict=True)]
 
     def _with_words(self, prediction: LabelPrediction, one: Input) -> LabelPrediction:
+        prediction = replace(prediction, names=tuple(self.labels.names))
         if prediction.n_truncated:  # the pieces may be the end of the text
             return prediction
         texts = zip(self._fields_of(one), prediction.pieces, strict=True)

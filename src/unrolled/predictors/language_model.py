@@ -14,6 +14,7 @@ from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
 from unrolled.predictors.precision import recurrent_precision
 from unrolled.predictors.representation import represent
+from unrolled.tasks import notebook
 from unrolled.tasks.task import StreamTask, Tokenizers
 from unrolled.text.corpus.corpus import TokenStream, default_cache_folder, open_corpus
 from unrolled.training.dataset import ROLE
@@ -22,7 +23,7 @@ from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import check_data, check_part
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StreamEvaluation:
     """The evaluation of a language model on a text.
 
@@ -61,6 +62,14 @@ class StreamEvaluation:
         if signatures:
             yield ""
             yield from signature_lines(self.signatures)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name}={value:.3f}" for name, value in self.scores.items())
+        return f"StreamEvaluation({self.n_tokens:,} tokens, {scores})"
+
+    def _repr_html_(self) -> str:
+        """The lines of the evaluation, for a notebook."""
+        return notebook.preformatted(self.lines())
 
     def figures(self) -> dict[str, object]:
         """The entries for a results file."""

@@ -18,6 +18,7 @@ from unrolled.decoding.constrained import MaskProvider
 from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
 from unrolled.predictors.representation import represent
 from unrolled.predictors.unknown import as_written
+from unrolled.tasks import notebook
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
 from unrolled.text.readers import read_rows
@@ -44,7 +45,7 @@ class Scores:
     scores: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The evaluation of a run on a data set.
 
@@ -102,6 +103,14 @@ class Evaluation:
         if signatures:
             yield ""
             yield from signature_lines(self.signatures)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name}={value:.2f}" for name, value in self.total.scores.items())
+        return f"Evaluation({self.total.n_sentences:,} sentences, {scores})"
+
+    def _repr_html_(self) -> str:
+        """The lines of the evaluation, for a notebook."""
+        return notebook.preformatted(self.lines())
 
     def figures(self) -> dict[str, object]:
         """The entries for a results file."""

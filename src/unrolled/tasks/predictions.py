@@ -13,9 +13,11 @@ from torch import Tensor
 
 from unrolled.metrics.slices import Mistake
 from unrolled.metrics.tally import SMALLER_IS_BETTER
+from unrolled.quoting import shorten
+from unrolled.tasks import notebook
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The predicted text for one input.
 
@@ -35,6 +37,20 @@ class Prediction:
     hypotheses: tuple[Answer, ...]
     n_truncated: int = 0
     source_words: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        n = len(self.hypotheses)
+        hypotheses = "1 hypothesis" if n == 1 else f"{n} hypotheses"
+        return f"Prediction({self.text!r}, score={self.score:.4f}, {hypotheses})"
+
+    def _repr_html_(self) -> str:
+        """The text and, if known, the attention, for a notebook."""
+        title = f"{self.text} (score {self.score:.4f})"
+        best = self.hypotheses[0] if self.hypotheses else None
+        if best is None or best.attention is None:
+            return notebook.weights_table(title, (), (), ())
+        columns = self.source_words or self.source_pieces
+        return notebook.weights_table(title, columns, best.pieces, best.attention.tolist())
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,7 @@ class Answer:
     finished: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelPrediction:
     """The predicted labels of one input, or of each of its tokens.
 
@@ -72,6 +88,7 @@ class LabelPrediction:
         weights: attention weights `[T]` of the tokens of each text; None without attention.
         n_truncated: number of tokens cut off because a text is longer than `data.max_length`.
         words: `pieces`, with words as written where the model read an unknown word; () if it knew all.
+        names: the C labels that the probabilities are of; () if they are not known.
     """
 
     labels: tuple[str, ...]
@@ -80,6 +97,22 @@ class LabelPrediction:
     weights: tuple[NDArray[np.float32] | None, ...]
     n_truncated: int = 0
     words: tuple[tuple[str, ...], ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        if self.probabilities.ndim > 1:
+            pairs = zip(self.pieces[0], self.labels, strict=True)
+            return f"LabelPrediction({shorten(' '.join(f'{word}/{tag}' for word, tag in pairs), 200)!r})"
+        label = self.labels[0] if len(self.labels) == 1 else self.labels
+        top = f", probability={self.probabilities.max():.4f}" if self.probabilities.size else ""
+        return f"LabelPrediction({label!r}{top})"
+
+    def _repr_html_(self) -> str:
+        """The labels by probability, or the words with their tags, for a notebook."""
+        if self.probabilities.ndim > 1:
+            return notebook.tagged(zip(self.pieces[0], self.labels, strict=True))
+        names = self.names or tuple(f"label {i}" for i in range(len(self.probabilities)))
+        return notebook.bars(list(zip(names, self.probabilities.tolist(), strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
