@@ -46,9 +46,11 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             "predict run hi --attention a.jpg",
             "--attention a.jpg: expected a file name ending in .png or .html",
         ),
+        ("predict run hi -n-best 3", "unknown option -n-best; did you mean --n-best?"),
         (
-            "predict run --attention a.png",
-            "--attention needs a single sentence; give it in quotes after the run",
+            "predict run --good",
+            "Unknown option: --good. Did you mean --words? If it is a text, run: unrolled predict run -- "
+            "--good",
         ),
         ("evaluate run --split tset", None),
         ("trian", None),

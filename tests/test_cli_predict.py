@@ -80,7 +80,7 @@ def test_standard_input_is_answered_line_by_line(
 
 
 def test_a_sentence_with_line_breaks_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    cli_predict.run(shout, "a\nb", None, None)
+    cli_predict.run(shout, ["a\nb"], None, None)
     assert capsys.readouterr().out == "A B\n"
 
 
@@ -102,7 +102,7 @@ def test_the_input_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "in.txt"
     path.write_text("a\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="is also the input; choose another file"):
-        cli_predict.check(None, path, tmp_path / "." / "in.txt", None)
+        cli_predict.check((), path, tmp_path / "." / "in.txt", None)
     assert path.read_text(encoding="utf-8") == "a\n"
 
 

@@ -255,15 +255,14 @@ def test_a_quoted_line_break_is_refused_in_a_tsv(tmp_path: Path, capsys) -> None
     )
 
 
-def test_two_texts_are_refused_by_a_run_on_single_texts(tmp_path: Path, capsys) -> None:
+def test_several_texts_are_several_inputs_of_a_run_on_single_texts(tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     assert train(table(tmp_path / "train.tsv", ROWS), run) == 0
     capsys.readouterr()
-    assert cli.main(["predict", str(run), "one text", "another"]) == 2
-    assert refused(capsys) == (
-        f"{run} takes one text, got two; quote a text that contains spaces, and give several texts as "
-        "lines of standard input or of --input FILE"
-    )
+    assert cli.main(["predict", str(run), "one text", "another"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert cli.main(["predict", str(run), "one", "text"]) == 0
+    assert "2 texts of one word each; to give one sentence" in capsys.readouterr().err
 
 
 def test_white_space_does_not_split_the_texts_of_a_pair(tmp_path: Path, capsys) -> None:

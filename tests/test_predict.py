@@ -188,13 +188,13 @@ def test_groups_without_a_sentence_are_left_out(translator: Predictor) -> None:
     assert evaluation.by_length["1–9"] == evaluation.total
     first, *others = evaluation.lines()
     assert re.fullmatch(r"7 sentences in \d+\.\d s \([\d,]+/s\)", first)
-    assert [line.split()[0] for line in others] == [
-        "bleu",
-        "bleu_lower",
-        "chrf",
-        "exact_match",
-        "1–9",
-    ]
+    rows = [re.split(r"\s{2,}", line) for line in others if line]
+    names = ["score", "sentences", "BLEU", "BLEU, lower case", "chrF", "exact match"]
+    assert [row[0] for row in rows] == names
+    assert rows[:2] == [["score", "all"], ["sentences", "7"]]
+    assert rows[4][1] == f"{evaluation.total.scores['chrf']:.2f}"
+    signed = list(evaluation.lines(signatures=True))
+    assert signed[-2] == f"chrf         {evaluation.signatures['chrf']}"
 
 
 def test_references_get_perfect_scores() -> None:
@@ -354,4 +354,5 @@ def test_unknown_words_of_one_text_are_named(
         lines = tmp_path / "lines.txt"
         lines.write_text("xyzzy plugh\n", encoding="utf-8")
         assert cli.main(["predict", str(run), "--input", str(lines)]) == 0
-        assert "unknown" not in capsys.readouterr().err
+        summary = "unrolled: 2 of 2 words are unknown to the model: xyzzy, plugh\n"
+        assert capsys.readouterr().err == summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -146,7 +147,10 @@ def test_held_out_rows_are_evaluated(model: LabelPredictor) -> None:
     assert set(found.shuffled) >= {"accuracy", "macro_f1"}
     text = "\n".join(found.lines())
     assert "12 rows in" in text
-    assert "random order" in text
+    assert "words shuffled" in text
+    assert text.count("100.00%  100.00% – 100.00%") >= 1
+    assert "micro" not in text
+    assert max(map(len, found.lines())) <= 80
 
 
 def test_scores_are_shares_and_percentages_in_files(run: Path, model: LabelPredictor) -> None:
@@ -167,7 +171,16 @@ def test_scores_are_shares_and_percentages_in_files(run: Path, model: LabelPredi
     assert figures["shuffled"]["accuracy"] == pytest.approx(100 * found.shuffled["accuracy"])
     low, high = figures["intervals"]["accuracy"]
     assert low <= 100 * share <= high
-    assert f"accuracy          {share:.2%}  95 %:" in "\n".join(found.lines()).replace("   ", "   ")
+    (line,) = (line for line in found.lines() if line.startswith("accuracy "))
+    bounds = found.intervals["accuracy"]
+    shuffled = found.shuffled["accuracy"]
+    assert re.split(r"\s{2,}", line) == [
+        "accuracy",
+        f"{share:.2%}",
+        f"{bounds.low:.2%} – {bounds.high:.2%}",
+        f"{shuffled:.2%}",
+        f"{100 * (shuffled - share):+.2f}".replace("-", "−"),
+    ]
     assert found.scores["nll"] == found.measured.scores()["nll"]
 
 
@@ -246,7 +259,17 @@ def test_baselines_are_compared(tmp_path: Path, run: Path, capsys) -> None:
     assert "baseline majority · valid accuracy" in printed
     assert "baseline unigrams · valid accuracy 100.00" in printed
     assert cli.main(["evaluate", str(copy)]) == 0
-    assert "baseline unigrams" in capsys.readouterr().out
+    shown = capsys.readouterr().out.splitlines()
+    start = next(i for i, line in enumerate(shown) if line.startswith("baseline"))
+    assert shown[start - 1] == ""
+    assert re.split(r"\s{2,}", shown[start]) == [
+        "baseline", "accuracy", "model − baseline, points", "p"
+    ]  # fmt: skip
+    names = [line.split("  ")[0] for line in shown[start + 1 :]]
+    assert names[0] == "majority"
+    assert names[names.index("") - 1] == "this model"
+    shares = [re.findall(r"([\d.]+)%", line) for line in shown[start + 2 : start + 7]]
+    assert [float(share) for (share,) in shares] == sorted(float(share) for (share,) in shares)
     assert "unigrams" in (copy / "evaluation-test/report.html").read_text(encoding="utf-8")
 
 
@@ -319,7 +342,7 @@ def test_several_labels_and_no_label_are_predicted(tmp_path: Path, capsys) -> No
     assert model("the cake is fine and awful") == ("bad", "good")
     assert model("the cake is here") == ()
     assert cli.main(["evaluate", str(run)]) == 0
-    assert "subset_accuracy" in capsys.readouterr().out
+    assert "subset accuracy" in capsys.readouterr().out
 
 
 def test_a_pair_of_texts_is_classified(tmp_path: Path, capsys) -> None:

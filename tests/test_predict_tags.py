@@ -143,13 +143,16 @@ def test_held_out_sentences_are_evaluated(model: LabelPredictor) -> None:
     text = "\n".join(found.lines())
     assert "12 rows in" in text
     assert "PER " in text
+    assert "macro F1" in text
 
 
 def test_evaluate_writes_a_page_and_predictions(run: Path, tmp_path: Path, capsys) -> None:
     folder, results = tmp_path / "out", tmp_path / "results.jsonl"
     arguments = ["evaluate", str(run), "--out", str(folder), "--record", str(results)]
     assert cli.main(arguments) == 0
-    assert "strict_f1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "F1 (strict)" in printed
+    assert "scheme:" not in printed
     lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     first = json.loads(lines[0])
     assert len(lines) == 12
@@ -162,7 +165,9 @@ def test_evaluate_writes_a_page_and_predictions(run: Path, tmp_path: Path, capsy
 
 def test_predict_prints_tags_or_all_scores(run: Path, capsys, tmp_path: Path) -> None:
     assert cli.main(["predict", str(run), "Paris went to Jordan."]) == 0
-    assert capsys.readouterr().out == " ".join(ANSWER) + "\n"
+    words = ["Paris", "went", "to", "Jordan", "."]
+    tagged = " ".join(f"{word}/{tag}" for word, tag in zip(words, ANSWER, strict=True))
+    assert capsys.readouterr().out == f"{tagged}\n"
     lines = tmp_path / "lines.txt"
     lines.write_text("Bob Lee likes Oslo.\n\nEve\n", encoding="utf-8")
     assert cli.main(["predict", str(run), "--input", str(lines), "--scores"]) == 0

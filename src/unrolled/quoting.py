@@ -8,8 +8,12 @@ separators that split a line, and lone surrogates that cannot be encoded.
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
 from collections.abc import Iterable
+from pathlib import PurePath
 
 LONGEST_MESSAGE = 1000
 """Maximum characters of a message; a longer one is shortened in the middle."""
@@ -109,6 +113,24 @@ def listed(values: Iterable[object], most: int = 8, limit: int = LONGEST_VALUE) 
 def one_message(text: str, limit: int = LONGEST_MESSAGE) -> str:
     """Make a message safe to show: on one line, of bounded length."""
     return shorten(escape(shorten(text, limit)), limit)
+
+
+def shell_command(*words: object) -> str:
+    """Words as a command that a shell splits into the same words, to be pasted.
+
+    A path that begins with a dash is written so that no command takes it for an option.
+
+    >>> print(shell_command("unrolled", "predict", PurePath("-my run"), "the $ isn't"))
+    unrolled predict './-my run' 'the $ isn'"'"'t'
+    """
+    texts = [
+        os.path.join(os.curdir, word)
+        if isinstance(word, PurePath) and str(word)[0] == "-"
+        else word
+        for word in words
+    ]
+    given = [str(text) for text in texts]
+    return subprocess.list2cmdline(given) if os.name == "nt" else shlex.join(given)
 
 
 def json_line(value: object) -> str:

@@ -21,7 +21,9 @@ def text_of(template: str, **values: object) -> str:
 
 
 def attention_page(title="t", command="", **values) -> str:
-    return render("attention.html", title=title, command=command, translations=(), **values)
+    return render(
+        "attention.html", title=title, command=command, figures=(), has_unknown=False, **values
+    )
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.name)
@@ -66,7 +68,7 @@ def test_scripts_and_the_network_are_forbidden():
 
 
 def test_a_missing_value_raises():
-    with pytest.raises(UndefinedError, match="translations"):
+    with pytest.raises(UndefinedError, match="has_unknown"):
         render("attention.html", title="t")
 
 
@@ -98,11 +100,13 @@ def test_tables_keep_the_rows_of_the_caller_and_escape_the_rest():
 
 def test_heat_maps_have_a_cell_for_each_weight():
     rows = [HeatmapRow("r<", [HeatmapCell(0.25, 'a"b'), HeatmapCell(1, "c", "7", "correct")])]
-    text = text_of("{{ parts.heatmap(('x', 'y<'), rows) }}", rows=rows)
+    text = text_of("{{ parts.heatmap(('x', 'y<'), rows, 'down<', 'across') }}", rows=rows)
     assert '<td title="a&#34;b" class="weight" style="--w: 0.250"></td>' in text
     assert '<td title="c" class="correct" style="--w: 1.000">7</td>' in text
     assert "<bdi>y&lt;</bdi>" in text
     assert "<bdi>r&lt;</bdi>" in text
+    assert '<th class="axis-title">down&lt;</th>' in text
+    assert 'colspan="2">across</th>' in text
 
 
 @pytest.mark.parametrize(("share", "width"), [(0.5, "50.0"), (1, "100.0"), (0, None)])

@@ -203,14 +203,18 @@ def test_mistakes_are_listed_by_how_often_they_were_made():
 def test_tables_show_every_class_and_leave_out_a_matrix_too_wide():
     few = list(measure_labels(STANCES, [0, 1, 2, 2], [0, 1, 1, 2]).lines())
     assert any(line.startswith("FAVOR") and "50.00%" in line for line in few)
-    assert few[-3:] == [
-        "1  AGAINST        1  0  0",
-        "2  FAVOR          0  1  0",
-        "3  NONE           0  1  1",
+    assert few[-5:] == [
+        "         predicted",
+        "gold     AGAINST  FAVOR  NONE",
+        "AGAINST        1      0     0",
+        "FAVOR          0      1     0",
+        "NONE           0      1     1",
     ]
+    assert sum("50.00%" in line for line in few) == 2  # FAVOR's precision, NONE's recall
     many = list(measure_labels(names(13), [0], [12]).lines())
     assert len([line for line in many if line.startswith("class ")]) == 13 + 1
-    assert not any("predicted    1" in line for line in many)
+    assert "most frequent errors:" in many
+    assert many[-1].split() == ["class", "0", "class", "12", "1"]
 
 
 def test_signatures_say_how_each_score_was_computed():

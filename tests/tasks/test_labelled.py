@@ -207,7 +207,8 @@ def test_the_thresholds_that_were_used_are_shown() -> None:
         LabelPrediction(names, np.array(p, np.float32), (("x",),), (None,)) for p, names, _ in rows
     ]
     judged = text_labels.evaluate(model, examples, said, {LABELS: labels})
-    assert "thresholds: a 0.250, b 0.750" in list(judged.measured.lines())
+    lines = list(judged.measured.lines())
+    assert [line.split()[-1] for line in lines if line[:2] in ("a ", "b ")] == ["0.250", "0.750"]
     assert judged.measured.counts.predicted.tolist() == [1, 1]
     assert judged.measured.counts.right.tolist() == [1, 0]
 

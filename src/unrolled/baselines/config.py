@@ -55,6 +55,25 @@ FAMILIES: dict[str, Family | None] = {
 }
 
 
+_TITLES = {
+    "nb_logistic": "NB logistic",
+    "nb_svm": "NB-SVM",
+    "frequent_tag": "most frequent tag",
+    "token_logistic": "token logistic",
+}
+
+
+def baseline_title(name: str) -> str:
+    """The name of a baseline as people write it.
+
+    >>> baseline_title("nb_svm"), baseline_title("bigrams-first")
+    ('NB-SVM', 'bigrams, first text')
+    """
+    family, _, reads = name.partition("-")
+    title = _TITLES.get(family, family.replace("_", " "))
+    return f"{title}, {reads} text" if reads else title
+
+
 @dataclass(frozen=True)
 class BaselineConfig:
     """Which baselines are fitted, and how.

@@ -128,6 +128,7 @@ class Scikit:
     LogisticRegression: Any
     LinearSVC: Any
     ConvergenceWarning: Any
+    threadpool_limits: Any
 
     @classmethod
     def load(cls) -> Scikit:
@@ -136,12 +137,13 @@ class Scikit:
             from sklearn.exceptions import ConvergenceWarning
             from sklearn.linear_model import LogisticRegression
             from sklearn.svm import LinearSVC
+            from threadpoolctl import threadpool_limits
         except ImportError:
             raise UnavailableError(
                 "fitting baselines needs scikit-learn: run pip install 'unrolled[baselines]', or leave "
                 "out the baselines"
             ) from None
-        return cls(csr_matrix, LogisticRegression, LinearSVC, ConvergenceWarning)
+        return cls(csr_matrix, LogisticRegression, LinearSVC, ConvergenceWarning, threadpool_limits)
 
     def matrix(self, cells: Cells) -> Any:
         places = (cells.values, (cells.rows, cells.columns))
@@ -159,7 +161,8 @@ class Scikit:
         model = (
             self.LinearSVC(dual=False, **options) if is_svm else self.LogisticRegression(**options)
         )
-        with warnings.catch_warnings():
+        # Products of vectors: further threads gain little, and wait for each other on a busy machine.
+        with warnings.catch_warnings(), self.threadpool_limits(limits=1, user_api="blas"):
             warnings.simplefilter("ignore", self.ConvergenceWarning)  # recorded as `converged`
             model.fit(matrix, truth)
         converged = bool(np.max(model.n_iter_) < _MOST_ITERATIONS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from os import PathLike
@@ -159,7 +159,11 @@ def load_baseline(folder: str | PathLike[str]) -> Baseline | TaggingBaseline:
 
 
 def fit_tagging_baselines(
-    train: Tagged, valid: Tagged, score: Score, config: BaselineConfig | None = None
+    train: Tagged,
+    valid: Tagged,
+    score: Score,
+    config: BaselineConfig | None = None,
+    families: Collection[str] = ("frequent_tag", "token_logistic"),
 ) -> Iterator[FittedBaseline]:
     """Fit `frequent_tag`, then `token_logistic`; each is yielded as soon as it is fitted.
 
@@ -170,6 +174,7 @@ def fit_tagging_baselines(
         config: values of C, class weights, and the minimum number of tokens with a feature
             (`min_texts`); the other settings only apply to whole texts. None means two values of C and
             features of at least two tokens, because fitting many tokens takes a long time.
+        families: which of the two to fit.
 
     Raises:
         DataError: there are no training or no validation tokens.
@@ -187,15 +192,16 @@ def fit_tagging_baselines(
         if not any(part.tags):
             raise DataError(f"tagging baselines need {name} tokens; there are none")
     Scikit.load()
-    return _fit_both(train, valid, score, config)
+    fits = {"frequent_tag": _fit_frequent, "token_logistic": _fit_logistic}
+    return (fit(train, valid, score, config) for name, fit in fits.items() if name in families)
 
 
-def _fit_both(
+def _fit_frequent(
     train: Tagged, valid: Tagged, score: Score, config: BaselineConfig
-) -> Iterator[FittedBaseline]:
+) -> FittedBaseline:
     start = time.perf_counter()
     frequent = TaggingBaseline(_frequent_tag(train))
-    yield FittedBaseline(
+    return FittedBaseline(
         baseline=frequent,
         score=float(score(valid.tags, frequent.predict(valid.sentences))),
         c=None,
@@ -206,6 +212,10 @@ def _fit_both(
         converged=True,
     )
 
+
+def _fit_logistic(
+    train: Tagged, valid: Tagged, score: Score, config: BaselineConfig
+) -> FittedBaseline:
     def score_tokens(truth: Sequence[Any], found: Sequence[Any]) -> float:
         return score(valid.tags, _by_sentence(found, valid.sentences))
 
@@ -217,7 +227,7 @@ def _fit_both(
     )
     family = Family(1, "presence", _C_VALUES)
     fitted = fit_one(name, family, (0,), learned, chosen_on, score_tokens, config)
-    yield replace(
+    return replace(
         fitted,
         baseline=TaggingBaseline(fitted.baseline),
         n_train=len(train.sentences),

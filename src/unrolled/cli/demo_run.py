@@ -19,6 +19,7 @@ from unrolled.errors import UnavailableError
 from unrolled.inspect.attention import draw_attention
 from unrolled.predictors.load import load_translator
 from unrolled.predictors.seq2seq import Evaluation, Predictor, judge
+from unrolled.quoting import shell_command
 from unrolled.samples.phrasebook.generator import generate, write
 from unrolled.tasks.seq2seq import TranslateConfig
 from unrolled.tasks.translate import TASK
@@ -28,6 +29,8 @@ from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
 from unrolled.training.loop import fit
 from unrolled.training.recipe import Recipe
+
+_TRY = "The old teacher does not read the books."
 
 N_SHOWN = 12
 N_DRAWN = 3
@@ -114,7 +117,9 @@ def run(folder: Path, max_steps: int = 1600) -> None:
     _show_translations(console, translators["attention"], test[:N_SHOWN])
     _draw(console, translators["attention"], test, folder / "attention.png")
     console.print(
-        f'\ntry: unrolled predict {folder / "attention"} "The old teacher does not read the books."'
+        f"\ntry: {shell_command('unrolled', 'predict', folder / 'attention', _TRY)}",
+        markup=False,
+        soft_wrap=True,
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,17 +15,19 @@ from unrolled.cli.options import (
     Overrides,
     Precision,
     decoding_from_options,
+    text_width,
 )
 from unrolled.config import BleuTokenizer
 from unrolled.errors import ConfigError
-from unrolled.quoting import escape, one_message
+from unrolled.quoting import escape, listed, one_message, shell_command
 
 if TYPE_CHECKING:
-    from unrolled.inspect.label_report import Baseline
     from unrolled.predictors.labels import LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.seq2seq import Predictor
 from unrolled.cli.app import app
+
+Words = Literal["none", "attention", "gradients", "occlusion"]
 
 
 @app.command(help_epilogue=DECODING_HELP)
@@ -43,8 +44,9 @@ def evaluate(
     cache_weight: float | None = None,
     bleu_tokenizer: BleuTokenizer | None = None,
     shuffle_words: bool = False,
-    words: Literal["none", "attention", "gradients", "occlusion"] = "gradients",
+    words: Words | None = None,
     out: Path | None = None,
+    signatures: bool = False,
     overrides: Overrides = (),
 ) -> None:
     """Evaluate a trained model on held-out data.
@@ -72,10 +74,12 @@ def evaluate(
             between words, zh for Chinese, ja-mecab or char for Japanese, char for Thai and others.
         shuffle_words: for classify, pair and tag: also score the same texts with their words in random
             order, to measure how much the model relies on word order.
-        words: for classify and pair: attribution method. The report shows how much each word contributed
-            to the worst mistakes.
+        words: for classify and pair: attribution method, by default gradients. The report shows how much
+            each word contributed to the worst mistakes.
         out: for classify, pair and tag: folder for report.html and predictions.jsonl; by default
             evaluation-NAME in the run folder; NAME is the split or the data file's name up to a dot.
+        signatures: also print how each score was computed; scores with the same signature are comparable.
+            The signatures are always in the file of --record and in report.html.
     """
     from unrolled.cli.work import reported_on_stderr
     from unrolled.predictors.load import load
@@ -89,6 +93,16 @@ def evaluate(
     about: dict[str, object] = {"run": run.name, "data": list(data) or split}
     if precision != "float32":
         about["precision"] = precision
+    given = {
+        "cache": bool(cache),
+        "shuffle-words": shuffle_words,
+        "words": words is not None,
+        "out": out is not None,
+        "precision": precision != "float32",
+        **{name: True for name, _ in overrides},
+    }
+    kind = predictor.task.kind.name
+    _refuse_others(predictor.task.name, _OPTIONS[kind], [name for name in given if given[name]])
     arguments = _Arguments(
         run,
         data,
@@ -100,6 +114,7 @@ def evaluate(
         shuffle_words,
         words,
         out,
+        signatures,
         overrides,
     )
     if bleu_tokenizer is not None and predictor.task.kind.name != "seq2seq":
@@ -107,9 +122,37 @@ def evaluate(
             f"--bleu-tokenizer does not apply to task '{predictor.task.name}'; remove it"
         )
     with reported_on_stderr():
-        evaluation, more = _EVALUATE[predictor.task.kind.name](predictor, arguments)
+        evaluation, more = _EVALUATE[kind](predictor, arguments)
     if record is not None:
         append_record(evaluation, record, **about, **more)
+
+
+_OPTIONS: Mapping[str, Sequence[str]] = {
+    "seq2seq": ("decoding.", "precision"),
+    "labels": ("shuffle-words", "words", "out"),
+    "language_model": ("cache", "precision"),
+}
+"""By the name of a task's kind: the options that only apply to some kinds."""
+
+
+def _refuse_others(task: str, applicable: Sequence[str], given: Sequence[str]) -> None:
+    for name in given:
+        if not name.startswith(tuple(applicable)) and not (
+            "." in name and "decoding." in applicable
+        ):
+            raise ConfigError(f"--{name} does not apply to task '{task}'; remove it")
+
+
+def _about_data(predictor: Any, arguments: _Arguments) -> Iterator[str]:
+    """What the run is evaluated on."""
+    run, data = arguments.run, predictor.recipe.data
+    if arguments.data:
+        yield f"{run} on {listed(arguments.data)}"
+        return
+    part = {"test": "test", "valid": "validation"}[arguments.split]
+    files = getattr(data, arguments.split)
+    source = listed(files) if files else f"held out of {listed(data.train)}"
+    yield f"{run} on the {part} part ({source})"
 
 
 @dataclass(frozen=True)
@@ -124,8 +167,9 @@ class _Arguments:
     cache_weight: float | None
     bleu_tokenizer: BleuTokenizer | None
     shuffle_words: bool
-    words: Literal["none", "attention", "gradients", "occlusion"]
+    words: Words | None
     out: Path | None
+    signatures: bool
     overrides: Overrides
 
 
@@ -136,9 +180,6 @@ _Scored = tuple[Any, dict[str, object]]
 def _evaluate_running_text(predictor: LanguagePredictor, arguments: _Arguments) -> _Scored:
     from unrolled.layers.neural_cache import ContinuousCache
 
-    if arguments.overrides:
-        name = arguments.overrides[0][0]
-        raise ConfigError(f"--{name} does not apply to language models; remove it")
     data = arguments.data
     stream = predictor.read(data) if data else predictor.held_out(arguments.split)
     memory = None
@@ -148,28 +189,31 @@ def _evaluate_running_text(predictor: LanguagePredictor, arguments: _Arguments) 
             arguments.cache, **{name: value for name, value in options.items() if value is not None}
         )
     evaluation = predictor.evaluate(stream, memory)
-    _print(evaluation.lines())
+    _print_evaluation(predictor, evaluation, arguments)
     return evaluation, {}
 
 
 def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Scored:
     from unrolled.cli.predict import check_words
-    from unrolled.inspect.label_evaluation import evaluate_baselines, write_evaluation
+    from unrolled.inspect.label_evaluation import (
+        baseline_lines,
+        evaluate_baselines,
+        write_evaluation,
+    )
 
     run, data, split = arguments.run, arguments.data, arguments.split
-    if arguments.overrides or arguments.cache:
-        name = arguments.overrides[0][0] if arguments.overrides else "cache"
-        raise ConfigError(f"--{name} does not apply to task '{predictor.task.name}'; remove it")
     notes: list[str] = []
     rows = predictor.read(data, notes) if data else predictor.held_out(split)
     _print_notes(notes)
-    if not predictor.task.by_token:
-        check_words(predictor, arguments.words)
+    words = arguments.words or ("none" if predictor.task.by_token else "gradients")
+    check_words(predictor, words)
     seed = predictor.recipe.seed if arguments.shuffle_words else None
     evaluation = predictor.evaluate(rows, data[0] if data else f"the {split} part", seed)
     baselines = evaluate_baselines(predictor, run, rows, evaluation)
-    _print(evaluation.lines())
-    _print(line for baseline in baselines for line in _baseline_lines(baseline))
+    _print_evaluation(predictor, evaluation, arguments)
+    if baselines:
+        print()
+        _print(baseline_lines(baselines, evaluation, text_width()))
     name = Path(data[0]).name.split(".")[0] if data else split
     folder = arguments.out or run / f"evaluation-{name}"
     if arguments.out is None:
@@ -181,33 +225,28 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
         evaluation,
         title=f"{run.name} on {name}",
         baselines=baselines,
-        words=arguments.words,
-        command=shlex.join(["unrolled", *sys.argv[1:]]),
+        words=words,
+        command=shell_command("unrolled", *sys.argv[1:]),
     )
-    print(f"\n{escape(f'{page} · {predictions}')}")
+    print()
+    _print([f"report: {page}", f"predictions: {predictions}"])
     return evaluation, {}
 
 
-def _baseline_lines(baseline: Baseline) -> Iterator[str]:
-    comparison = baseline.comparison
-    if comparison is not None:
-        yield (
-            f"baseline {baseline.name:20}  {comparison.score} {comparison.b:.2%}  model "
-            f"{comparison.difference:+.2%} ({comparison.low:+.2%} to {comparison.high:+.2%})"
-        )
-
-
 def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
-    if arguments.cache:
-        raise ConfigError(f"--cache does not apply to task '{predictor.task.name}'; remove it")
     decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
     data, split = arguments.data, arguments.split
     notes = list[str]()
     rows = predictor.read(data, notes) if data else predictor.held_out(split)
     _print_notes(notes)
     evaluation = predictor.evaluate(rows, decoding, bleu_tokenizer=arguments.bleu_tokenizer)
-    _print(evaluation.lines())
+    _print_evaluation(predictor, evaluation, arguments)
     return evaluation, {"decoding": asdict(decoding)}
+
+
+def _print_evaluation(predictor: Any, evaluation: Any, arguments: _Arguments) -> None:
+    _print(_about_data(predictor, arguments))
+    _print(evaluation.lines(text_width(), signatures=arguments.signatures))
 
 
 def _print(lines: Iterable[str]) -> None:

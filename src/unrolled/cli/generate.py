@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
 from cyclopts import Parameter
 
 from unrolled.cli.app import app
-from unrolled.cli.lines import line_groups
+from unrolled.cli.lines import line_groups, warn_of_unknown
 from unrolled.cli.options import Precision, is_typed, shown_on, standard_input
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, UnavailableError
@@ -60,6 +61,7 @@ def generate(
     """
     text = prompt_text(prompt, prompt_file)
     continuation = open_run(run, "generate", precision)
+    _warn_of_unknown(continuation, text, is_begun=True)
     continuation.feed(text)
     write_samples(
         continuation,
@@ -91,7 +93,10 @@ def complete(
         precision: precision of the recurrent weights; bfloat16 and int8 can be faster but are less
             accurate, and need the native kernels (see 'unrolled doctor').
     """
-    print_completions(open_run(run, "complete", precision), text, k)
+    continuation = open_run(run, "complete", precision)
+    if text is not None:
+        _warn_of_unknown(continuation, text, is_begun=True)
+    print_completions(continuation, text, k)
 
 
 @app.command
@@ -119,7 +124,19 @@ def score(
     """
     text = read_score_text(text, input_file)
     continuation = open_run(run, "score", precision)
+    _warn_of_unknown(continuation, text)
     print_score(continuation, text, tokens)
+
+
+def _warn_of_unknown(continuation: TextSession, text: str, is_begun: bool = False) -> None:
+    """Name the unknown words of a text; `is_begun` means that its last word may be incomplete."""
+    from unrolled.predictors.unknown import UnknownWords
+
+    if is_begun:
+        text = re.sub(r"\S+\Z", "", text)
+    words = UnknownWords()
+    words.add(continuation.tokenizer, text)
+    warn_of_unknown(words)
 
 
 SAMPLES_APART = "---"
@@ -261,6 +278,12 @@ def as_json(completions: Sequence[Completion], typed: str) -> str:
     )
 
 
+_HINT = (
+    "Tab accepts the suggestion in grey. Enter begins a new line and keeps the text as\n"
+    "context. Ctrl-D ends."
+)
+
+
 def interactive(suggest: Suggester) -> None:
     """Suggest completions while text is typed, until end of file.
 
@@ -268,11 +291,14 @@ def interactive(suggest: Suggester) -> None:
         UnavailableError: prompt_toolkit is not installed.
     """
     prompt = session(suggest).prompt
-    print("Tab accepts the first suggestion; Ctrl-D ends.", file=sys.stderr)
+    print(_HINT, file=sys.stderr)
     before = ""
     while True:
         try:
-            before += prompt("> ", completer=_completer(suggest, before)) + "\n"
+            line = prompt(
+                "> ", completer=_completer(suggest, before), auto_suggest=_ghost(suggest, before)
+            )
+            before += f"{line}\n"
         except EOFError:
             return
 
@@ -310,11 +336,28 @@ def session(suggest: Suggester, **devices: Any) -> Any:
 
     return PromptSession(
         completer=_completer(suggest, ""),
+        auto_suggest=_ghost(suggest, ""),
         complete_while_typing=True,
         complete_in_thread=True,  # typing never waits for the model
         key_bindings=keys,
         **devices,
     )
+
+
+def _ghost(suggest: Suggester, before: str) -> Any:
+    """Shows the rest of the first suggestion in grey after the text, given the lines before it."""
+    from prompt_toolkit.auto_suggest import AutoSuggest, Suggestion, ThreadedAutoSuggest
+
+    class First(AutoSuggest):
+        def get_suggestion(self, buffer: Any, document: Any) -> Suggestion | None:
+            text = before + document.text
+            for completion in suggest(text) if text else ():
+                rest = completion.text[len(completion.typed) :]
+                if rest.strip():
+                    return Suggestion(rest)
+            return None
+
+    return ThreadedAutoSuggest(First())
 
 
 def _completer(suggest: Suggester, before: str) -> Any:

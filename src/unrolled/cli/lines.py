@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from unrolled.cli.options import is_typed, shown_on, standard_input
 from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import listed, quote
+from unrolled.quoting import quote
 
 if TYPE_CHECKING:
+    from unrolled.predictors.unknown import UnknownWords
     from unrolled.tasks.predictions import Prediction
 
 LINES_AT_ONCE = 1000
@@ -25,41 +26,43 @@ _LINE_BREAKS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
 
 def check(
-    text: str | None, input_file: Path | None, output_file: Path | None, attention: Path | None
+    texts: Sequence[str],
+    input_file: Path | None,
+    output_file: Path | None,
+    attention: Path | None,
 ) -> None:
     """Check the arguments before a model is loaded.
 
     Raises:
         ConfigError: there are two inputs, the output is the input, or the attention cannot be drawn.
     """
-    if text is not None and input_file is not None:
+    if texts and input_file is not None:
         raise ConfigError("both a sentence and --input are given; use one")
     files = [file for file in (input_file, output_file) if file is not None and file.exists()]
     if len(files) == 2 and files[0].samefile(files[1]):
         raise ConfigError(f"--output {output_file} is also the input; choose another file")
-    if attention is not None:
-        if attention.suffix.lower() not in (".png", ".html"):
-            raise ConfigError(
-                f"--attention {attention}: expected a file name ending in .png or .html"
-            )
-        if text is None or not text.strip():
-            raise ConfigError(
-                "--attention needs a single sentence; give it in quotes after the run"
-            )
+    if attention is None:
+        return
+    if attention.suffix.lower() not in (".png", ".html"):
+        raise ConfigError(f"--attention {attention}: expected a file name ending in .png or .html")
+    if input_file is None and (not any(text.strip() for text in texts)) and (texts or is_typed()):
+        raise ConfigError(
+            "--attention needs a sentence; give it in quotes after the run, or sentences with --input"
+        )
 
 
 def run(
     answer: Callable[[list[str]], list[str]],
-    text: str | None,
+    texts: Sequence[str],
     input_file: Path | None,
     output_file: Path | None,
     check: Callable[[str], object] = str,
 ) -> None:
-    """Predict for one sentence, a file, standard input, or lines typed at the terminal.
+    """Predict for some sentences, a file, standard input, or lines typed at the terminal.
 
     Args:
         answer: sentences that are not empty → one line each.
-        text: one sentence.
+        texts: the sentences; if there are none, a file or standard input is read.
         input_file: text file.
         output_file: file to write; None for standard output.
         check: raises a `DataError` without a place for an invalid sentence; the sentences before it are
@@ -68,11 +71,11 @@ def run(
     Raises:
         DataError: the input file is missing, the input is not UTF-8, or a sentence is invalid.
     """
-    name = None if text is not None else str(input_file or "standard input")
+    name = None if texts else str(input_file or "standard input")
     n_lines = 0
     with ExitStack() as stack:
-        if text is not None:
-            groups: Iterable[list[str]] = [[_LINE_BREAKS.sub(" ", text)]]
+        if texts:
+            groups: Iterable[list[str]] = [[_LINE_BREAKS.sub(" ", text) for text in texts]]
         elif input_file is not None:
             groups = line_groups(stack.enter_context(_open(input_file)), str(name))
         elif is_typed() and sys.stdout.isatty() and output_file is None:
@@ -139,30 +142,19 @@ def warn_of_cuts(texts: list[str], predictions: list[Prediction]) -> None:
             )
 
 
-def warn_of_unknown(texts: list[str], pieces: list[tuple[str, ...]], tokenizer: Any) -> None:
-    """Name on standard error the words of each text that a model reads as unknown.
+def warn_of_unknown(words: UnknownWords) -> None:
+    """Name on standard error the words that a model reads as unknown."""
+    if report := words.report():
+        print(f"unrolled: {report}", file=sys.stderr)
 
-    Args:
-        texts: the inputs.
-        pieces: their tokens as the model read them, with or without the end of sentence.
-        tokenizer: of the inputs; one of another class, as your own task may have, is skipped.
-    """
-    from unrolled.text.tokenizer import EOS_ID, UNK_ID, Tokenizer
 
-    if not isinstance(tokenizer, Tokenizer):
-        return
-    end, unknown_word = tokenizer.pieces([EOS_ID, UNK_ID])
-    for text, read in zip(texts, pieces, strict=True):
-        read = tuple(piece for piece in read if piece != end)
-        unknown = [place for place, piece in enumerate(read) if piece == unknown_word]
-        words = tokenizer.split(text)
-        if unknown and len(words) >= len(read):
-            named = listed([words[place] for place in unknown], most=10)
-            words_are = f"word{'s' * (len(read) > 1)} {'is' if len(unknown) == 1 else 'are'}"
-            print(
-                f"unrolled: {len(unknown)} of {len(read)} {words_are} unknown to the model: {named}",
-                file=sys.stderr,
-            )
+def warn_of_single_words(texts: Sequence[str]) -> None:
+    """Warn on standard error if what was given as several texts looks like one without quotes."""
+    if len(texts) > 1 and not any(text.split()[1:] for text in texts):
+        print(
+            f"unrolled: {len(texts)} texts of one word each; to give one sentence, put it in quotes",
+            file=sys.stderr,
+        )
 
 
 def one_line(prediction: Prediction, n_best: int, with_scores: bool) -> str:

@@ -16,10 +16,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from cyclopts import CycloptsError, UnusedCliTokensError
+from cyclopts import CycloptsError, UnknownOptionError, UnusedCliTokensError
 
 from unrolled.cli import app as tree
 from unrolled.cli import (
+    dashes,
     data,
     demo,
     doctor,
@@ -56,8 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         _complain("standard output is closed; send it to a file, or to the null device")
         return 2
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        _run(sys.argv[1:] if arguments is None else arguments)
+        _run(given)
         sys.stdout.flush()
         return 0
     except BrokenPipeError:
@@ -70,8 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnusedCliTokensError as error:
         unused = ", ".join(quote(token) for token in error.unused_tokens or ())
         problem = f"unexpected {unused}; quote an argument that contains spaces"
+    except UnknownOptionError as error:
+        problem = dashes.unmark(str(error)) + dashes.hint(given, _takes_texts(given))
     except (UnrolledError, CycloptsError) as error:
-        problem = str(error)
+        problem = dashes.unmark(str(error))
     except (
         KeyboardInterrupt,
         OSError,
@@ -136,7 +140,9 @@ def _is_interrupt(error: BaseException | None) -> bool:
 def _run(arguments: Sequence[str]) -> None:
     rest, overrides = split_options(arguments)
     options.restore_docstrings(*COMMANDS)
-    command, bound, ignored = app.parse_args(rest, exit_on_error=False, print_error=False)
+    marked = dashes.mark(rest, _options_of(rest)) if dashes.may_be_texts(rest[1:]) else rest
+    command, bound, ignored = app.parse_args(marked, exit_on_error=False, print_error=False)
+    bound.arguments.update({name: dashes.unmark(each) for name, each in bound.arguments.items()})
     if "overrides" in ignored:
         bound.arguments["overrides"] = tuple(overrides)
     elif overrides and rest and rest[0] in app:
@@ -144,3 +150,20 @@ def _run(arguments: Sequence[str]) -> None:
     if sys.modules[command.__module__] in NEED_TORCH:
         options.check_room_for_torch()
     command(*bound.args, **bound.kwargs)
+
+
+def _options_of(arguments: Sequence[str]) -> set[str]:
+    """The names of the options of the command that the arguments begin with."""
+    command = app.parse_commands(list(arguments))[1][-1]
+    names: set[str] = set()
+    if getattr(command.default_command, "__module__", "").startswith("unrolled."):
+        parameters = command.assemble_argument_collection()
+        names = {name for parameter in parameters for name in parameter.names}
+    return names | {*command.help_flags, *command.version_flags}
+
+
+_TAKE_TEXTS = ("predict", "complete", "score", "vectors")
+
+
+def _takes_texts(arguments: Sequence[str]) -> bool:
+    return bool(arguments) and arguments[0] in _TAKE_TEXTS

@@ -6,6 +6,7 @@ import ast
 import inspect
 import mmap
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -98,6 +99,11 @@ def is_typed() -> bool:
 def shown_on(stream: TextIO, text: str) -> str:
     """Text for a stream: unchanged for a file or pipe, with control characters escaped for a terminal."""
     return escape_lines(text) if stream.isatty() else text
+
+
+def text_width() -> int:
+    """Number of columns for tables: those of the terminal, or of COLUMNS; 80 for a file or pipe."""
+    return min(max(shutil.get_terminal_size().columns, 60), 160)
 
 
 _ADDRESS_SPACE_OF_TORCH = 600 << 20

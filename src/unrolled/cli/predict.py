@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,13 +24,14 @@ from unrolled.cli.options import (
     shown_on,
 )
 from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import brief, escape_breaks, json_line, quote
+from unrolled.quoting import brief, escape_breaks, json_line, quote, shell_command
 
 if TYPE_CHECKING:
     from unrolled.predictors.labels import LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.seq2seq import Predictor
-    from unrolled.tasks.predictions import LabelPrediction
+    from unrolled.predictors.unknown import UnknownWords
+    from unrolled.tasks.predictions import LabelPrediction, Prediction
     from unrolled.text.conll import ColumnLine
 
 
@@ -41,10 +41,8 @@ Words = Literal["none", "attention", "gradients", "occlusion"]
 @app.command(help_epilogue=DECODING_HELP)
 def predict(
     run: Path,
-    text: str | None = None,
-    second: str | None = None,
     /,
-    *,
+    *texts: str,
     input_file: Annotated[Path | None, Parameter(name="--input")] = None,
     output_file: Annotated[Path | None, Parameter(name="--output")] = None,
     n_best: int | None = None,
@@ -54,19 +52,19 @@ def predict(
     precision: Precision = "float32",
     overrides: Overrides = (),
 ) -> None:
-    """Run a trained model on one sentence, a file, or standard input.
+    """Run a trained model on sentences, a file, or standard input.
 
-    If neither TEXT nor --input is given, standard input is read. One line is printed per input line, in
+    If neither TEXTS nor --input are given, standard input is read. One line is printed per input line, in
     the same order (empty for an empty line). In files and standard input, the two texts of a pair
-    are separated by a tab.
+    are separated by a tab. Before a text that begins with a dash, write -- alone.
 
     Output by task: translate, the translation; classify and pair, the label, a tab and its probability;
-    tag, one tag per token, separated by spaces.
+    tag, each word with its tag (word/TAG) for TEXTS and for lines typed at a terminal, and only the tags,
+    one per token, separated by spaces, for a file or standard input.
 
     Args:
         run: folder of a trained model, written by 'unrolled train'.
-        text: sentence to run the model on, in quotes.
-        second: second text, for task pair, in quotes.
+        texts: sentences to run the model on, each in quotes; for pair, the two texts.
         input_file: text file with one sentence per line; for tag, also a CoNLL file (.conll, .conllu,
             .iob, .bio, …) with one token per line, output with the tags as an added column.
         output_file: file to write; standard output by default.
@@ -76,14 +74,14 @@ def predict(
             translation. classify and pair: all labels with their probabilities. tag: one line of JSON
             with tokens, tags, probabilities and spans; for a CoNLL file, one more column, the
             probability.
-        attention: for translate, with TEXT: plot the attention weights and save them to this file (.png
-            or .html).
+        attention: for models with attention: plot the attention weights of each sentence and save them
+            to this file (.png or .html); of many sentences, those of the first.
         words: for classify and pair: attribution method. How much each word supports (positive) or
             contradicts (negative) the predicted label is printed to standard error.
         precision: for translate: precision of the recurrent weights; bfloat16 and int8 can be faster but
             are less accurate, and need the native kernels (see 'unrolled doctor').
     """
-    lines.check(text, input_file, output_file, attention)
+    lines.check(texts, input_file, output_file, attention)
     if output_file is not None:
         storage.require_no_link_in(run, output_file)
 
@@ -92,14 +90,14 @@ def predict(
     predictor = load(run, precision=precision)
     arguments = _Arguments(
         run,
-        text,
-        second,
+        texts,
         input_file,
         output_file,
         n_best,
         scores,
         attention,
         words,
+        precision,
         overrides,
     )
     _ANSWER[predictor.task.kind.name](predictor, arguments)
@@ -110,55 +108,150 @@ class _Arguments:
     """The arguments of `predict`."""
 
     run: Path
-    text: str | None
-    second: str | None
+    texts: tuple[str, ...]
     input_file: Path | None
     output_file: Path | None
     n_best: int | None
     scores: bool
     attention: Path | None
     words: Words
+    precision: Precision
     overrides: Overrides
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether texts are given one by one, by somebody who reads what is printed."""
+        return bool(self.texts) or (self.input_file is None and is_typed())
+
+
+_MOST_DRAWN = {".png": 20, ".html": 100}
+"""Number of sentences whose attention is drawn, by kind of file."""
+
+
+class _Drawing:
+    """Collects predictions to draw their attention, up to a maximum number."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._drawn: list[Prediction | LabelPrediction] = []
+        self._n = 0
+
+    def add(self, predictions: Sequence[Prediction | LabelPrediction]) -> None:
+        if self.path is not None:
+            room = _MOST_DRAWN[self.path.suffix.lower()] - len(self._drawn)
+            self._drawn += predictions[:room]
+            self._n += len(predictions)
+
+    def save(self) -> None:
+        if self.path is None:
+            return
+        from unrolled.inspect.attention import draw_attention
+
+        draw_attention(self._drawn, self.path, shell_command("unrolled", *sys.argv[1:]))
+        n = len(self._drawn)
+        those = "" if n == self._n else f" (of the first {n:,} of {self._n:,} sentences)"
+        print(f"attention: {self.path}{those}", file=sys.stderr)
 
 
 def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:
+    from unrolled.predictors.unknown import UnknownWords
     from unrolled.text.conll import is_column_file
 
-    if arguments.attention is not None or arguments.n_best is not None or arguments.overrides:
-        raise ConfigError(
-            "--attention, --n-best and --decoding only apply to translate, and "
-            f"{arguments.run} is of task '{predictor.task.name}'; use --scores or --words attention"
-        )
-    text = arguments.text
-    if arguments.second is not None:
-        text = joined(predictor, arguments.run, str(text), arguments.second)
+    _check_label_options(predictor, arguments)
     check_words(predictor, arguments.words)
     input_file, output_file, scores = arguments.input_file, arguments.output_file, arguments.scores
     if predictor.task.by_token and input_file is not None and is_column_file(input_file):
         add_columns(predictor, input_file, output_file, scores)
         return
+    drawing, unknown = _Drawing(arguments.attention), UnknownWords()
+    with_words = predictor.task.by_token and not scores and arguments.is_typed
 
     def label(texts: list[str]) -> list[str]:
+        nonlocal unknown
         inputs = [fields_of(line, predictor) for line in texts]
         predictions = predictor.predict(inputs)
         warn_of_unread(texts, predictions, predictor)
-        if _is_single(arguments) and not predictor.task.by_token and predictor.n_texts == 1:
-            pieces = [prediction.pieces[0] for prediction in predictions]
-            lines.warn_of_unknown(texts, pieces, predictor.tokenizers.get("text"))
+        drawing.add(predictions)
         if arguments.words != "none":
             print_words(predictor, inputs, arguments.words)
+        for each, prediction in zip(inputs, predictions, strict=True):
+            _count_unknown(predictor, each, prediction, unknown)
+        unknown = _reported(unknown, arguments)
+        if with_words:
+            return [tagged_line(prediction) for prediction in predictions]
         return [one_line(prediction, predictor, scores) for prediction in predictions]
 
     def check(line: str) -> None:
         fields_of(line, predictor)
 
-    lines.run(label, text, input_file, output_file, check)
+    texts = joined(predictor, arguments.run, arguments.texts)
+    lines.run(label, texts, input_file, output_file, check)
+    lines.warn_of_unknown(unknown)
+    drawing.save()
+
+
+def _check_label_options(predictor: LabelPredictor, arguments: _Arguments) -> None:
+    """Refuse options that do not apply to a model that predicts labels.
+
+    Raises:
+        ConfigError: there is such an option, or attention is to be drawn and the model has none.
+    """
+    run, task = arguments.run, predictor.task.name
+    given = {"n-best": arguments.n_best is not None, "precision": arguments.precision != "float32"}
+    given |= {name: True for name, _ in arguments.overrides}
+    for name in given:
+        if given[name]:
+            raise ConfigError(
+                f"--{name} does not apply to {run}, which is of task '{task}'; remove it"
+            )
+    if arguments.attention is not None:
+        if predictor.task.by_token:
+            raise ConfigError(
+                f"--attention: {run} is of task '{task}', whose models have no attention; remove it"
+            )
+        (probe,) = predictor.predict([("a",) * predictor.n_texts])
+        if all(weights is None for weights in probe.weights):
+            trained = "model.pooling = 'attentive'"
+            if predictor.n_texts > 1:
+                trained = "model.encoder = 'attention' or 'word_by_word'"
+            raise ConfigError(
+                f"--attention: {run} has no attention; use --words gradients, or train with {trained}"
+            )
+
+
+def _count_unknown(
+    predictor: LabelPredictor, one: Any, prediction: LabelPrediction, unknown: UnknownWords
+) -> None:
+    tokenizer = predictor.tokenizers.get("text")
+    if predictor.task.by_token:
+        unknown.add_tokens(tokenizer, prediction.pieces[0])
+        return
+    for text in [one] if isinstance(one, str) else one:
+        unknown.add(tokenizer, text)
+
+
+def _reported(unknown: UnknownWords, arguments: _Arguments) -> UnknownWords:
+    """Name unknown words at once if lines are typed at a terminal; otherwise, go on counting."""
+    from unrolled.predictors.unknown import UnknownWords
+
+    if arguments.texts or not arguments.is_typed:
+        return unknown
+    lines.warn_of_unknown(unknown)
+    return UnknownWords()
 
 
 def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
-    if arguments.second is not None or arguments.words != "none":
-        raise ConfigError(f"{arguments.run} does not output labels; give one sentence, in quotes")
-    n_best, overrides = arguments.n_best, arguments.overrides
+    from unrolled.predictors.unknown import UnknownWords
+
+    run, n_best, overrides = arguments.run, arguments.n_best, arguments.overrides
+    if arguments.words != "none":
+        raise ConfigError(
+            f"--words explains labels, and {run} is of task '{predictor.task.name}'; use --attention FILE"
+        )
+    if arguments.attention is not None and _has_no_attention(predictor):
+        raise ConfigError(
+            f"--attention: {run} has no attention (model.attention = 'none'); remove it"
+        )
     added = [] if n_best is None else [("decoding.n_best", str(n_best))]
     changed, usual = dict(overrides), predictor.recipe.decoding
     if (
@@ -179,31 +272,32 @@ def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
             file=sys.stderr,
         )
     decoding = decoding_from_options(predictor.recipe.decoding, [*overrides, *added])
-    if arguments.attention is not None and arguments.text is not None:
-        from unrolled.inspect.attention import draw_attention
-
-        command = shlex.join(["unrolled", *sys.argv[1:]])
-        picture = predictor.predict([arguments.text], decoding, with_attention=True)
-        draw_attention(picture, arguments.attention, command)
-        print(f"attention: {arguments.attention}", file=sys.stderr)
+    drawing, unknown = _Drawing(arguments.attention), UnknownWords()
+    is_copying = getattr(predictor.recipe.model, "copying", "none") != "none"
 
     def answer(texts: list[str]) -> list[str]:
-        predictions = predictor.predict(texts, decoding)
+        nonlocal unknown
+        with_attention = drawing.path is not None
+        predictions = predictor.predict(texts, decoding, with_attention=with_attention)
         lines.warn_of_cuts(texts, predictions)
-        if _is_single(arguments) and getattr(predictor.recipe.model, "copying", "none") == "none":
-            pieces = [prediction.source_pieces for prediction in predictions]
-            lines.warn_of_unknown(texts, pieces, predictor.tokenizers.get("source"))
+        drawing.add(predictions)
+        for text in texts:
+            if not is_copying:
+                unknown.add(predictor.tokenizers.get("source"), text)
+        unknown = _reported(unknown, arguments)
         return [
             lines.one_line(prediction, decoding.n_best, arguments.scores)
             for prediction in predictions
         ]
 
-    lines.run(answer, arguments.text, arguments.input_file, arguments.output_file)
+    lines.warn_of_single_words(arguments.texts)
+    lines.run(answer, arguments.texts, arguments.input_file, arguments.output_file)
+    lines.warn_of_unknown(unknown)
+    drawing.save()
 
 
-def _is_single(arguments: _Arguments) -> bool:
-    """Whether texts are given one by one, by somebody who reads what is printed."""
-    return arguments.text is not None or (arguments.input_file is None and is_typed())
+def _has_no_attention(predictor: Predictor) -> bool:
+    return getattr(predictor.recipe.model, "attention", None) == "none"
 
 
 def _predict_running_text(predictor: LanguagePredictor, arguments: _Arguments) -> None:
@@ -245,6 +339,12 @@ def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores
     pairs = zip(predictor.labels.names, prediction.probabilities.tolist(), strict=True)
     ordered = sorted(pairs, key=lambda pair: -pair[1])
     return "\t".join(f"{escape_breaks(name, TAB)}\t{p:.4f}" for name, p in ordered)
+
+
+def tagged_line(prediction: LabelPrediction) -> str:
+    """The words of a sentence, each followed by a slash and its tag."""
+    pairs = zip(prediction.pieces[0], prediction.labels, strict=True)
+    return " ".join(f"{word}/{escape_breaks(tag, also=TAB)}" for word, tag in pairs)
 
 
 def add_columns(
@@ -315,18 +415,21 @@ def _with_tags(
         yield ("\t" if "\t" in line.text else " ").join(cells)
 
 
-def joined(predictor: LabelPredictor, run: Path, first: str, second: str) -> str:
-    """Join two texts to the line that `fields_of` splits.
+def joined(predictor: LabelPredictor, run: Path, texts: Sequence[str]) -> tuple[str, ...]:
+    """The lines that `fields_of` splits: for pairs, the two texts joined by a tab.
 
     Raises:
-        ConfigError: the run does not take pairs.
+        ConfigError: the run takes pairs, and there are other than two texts.
     """
-    if predictor.n_texts != 2:
+    if predictor.n_texts == 1 or len(texts) < 2:
+        lines.warn_of_single_words(texts)
+        return tuple(texts)
+    if len(texts) != predictor.n_texts:
         raise ConfigError(
-            f"{run} takes one text, got two; quote a text that contains spaces, and give several texts "
-            "as lines of standard input or of --input FILE"
+            f"{run} takes two texts, got {len(texts)}; quote a text that contains spaces, and give "
+            "several pairs as lines of standard input or of --input FILE"
         )
-    return "\t".join(text.replace("\t", " ") for text in (first, second))
+    return (TAB.join(text.replace(TAB, " ") for text in texts),)
 
 
 def warn_of_unread(

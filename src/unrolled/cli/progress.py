@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -24,6 +23,7 @@ from unrolled.cli.screen import (
     print_command,
 )
 from unrolled.cli.work import LOG_EVERY_N_SECONDS, Stopped, reported
+from unrolled.quoting import shell_command
 from unrolled.reporting import Work
 from unrolled.training.config import TrainingConfig
 from unrolled.training.events import Event
@@ -71,7 +71,7 @@ def show(
     from unrolled.cli.training_view import TrainingView
 
     console = console or default_console()
-    resume = f"unrolled train --resume --out {shlex.quote(str(out))}"
+    resume = shell_command("unrolled", "train", "--resume", "--out", out)
     view = TrainingView(training or TrainingConfig())
     follow(events, view, console=console, resume=(out / "config.toml", resume))
     commands = [command_for(use, out), command_for("evaluate {run}", out)]

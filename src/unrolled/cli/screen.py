@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import locale
 import re
-import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from unrolled.quoting import escape, one_message
+from unrolled.quoting import escape, one_message, shell_command
 
 SEPARATOR = " · "
 
@@ -102,7 +101,7 @@ def command_for(template: str, run: object) -> str:
     >>> command_for("predict {run} -", "my runs/a")
     "unrolled predict 'my runs/a' -"
     """
-    return f"unrolled {template.format(run=shlex.quote(str(run)))}"
+    return f"unrolled {template.format(run=shell_command(run))}"
 
 
 def key_values(event: str, values: Mapping[str, object] | Iterable[tuple[str, object]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,9 @@ def train(
     resume: bool = False,
     force: bool = False,
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
-    baselines: bool = False,
+    baselines: Annotated[
+        tuple[str, ...] | None, Parameter(consume_multiple=True, show_default=False)
+    ] = None,
     overrides: Overrides = (),
 ) -> None:
     """Train a model and save it to a run folder.
@@ -71,8 +74,11 @@ def train(
             RECIPE, its task, model settings and decoding settings.
         baselines: for classify, pair and tag: also fit simple baselines on the same data (n-gram models;
             for tag, the most frequent tag of each word, and a classifier of single tokens), and save
-            them in the run folder. Needs scikit-learn.
+            them in the run folder: all, or those that are named, separated by commas. For classify and
+            pair: majority, unigrams, bigrams, trigrams, nb_logistic, nb_svm; for tag: frequent_tag,
+            token_logistic. Needs scikit-learn.
     """
+    recipe, baselines = _recipe_among(recipe, baselines)
     if resume and recipe is None and task is None and not data and out is not None:
         from unrolled.training.run_folder import begun_recipe, unnamed_settings
 
@@ -96,7 +102,7 @@ def train(
     from unrolled.tasks import TASKS
     from unrolled.training.loop import fit
 
-    if baselines:  # fail before an hour of training, not after it
+    if baselines is not None:  # fail before an hour of training, not after it
         if not TASKS[chosen.task].kind.has_baselines:
             *names, last = (name for name, each in TASKS.items() if each.kind.has_baselines)
             raise ConfigError(
@@ -104,22 +110,52 @@ def train(
                 f"'{chosen.task}'; remove it"
             )
         from unrolled.baselines.sklearn_models import Scikit
+        from unrolled.predictors.run_baselines import chosen_baselines
 
+        chosen_baselines(TASKS[chosen.task], baselines)
         Scikit.load()
     events = fit(chosen, out, resume=resume, force=force, start_from=start_from)
     show(events, out, TASKS[chosen.task].use, chosen.training)
-    if baselines:
-        print_baselines(out)
+    if baselines is not None:
+        print_baselines(out, baselines)
 
 
-def print_baselines(run: Path) -> None:
-    """Fit and save the baselines of a run, and print the validation score of each."""
+def _recipe_among(
+    recipe: Path | None, baselines: tuple[str, ...] | None
+) -> tuple[Path | None, tuple[str, ...] | None]:
+    """The recipe, also if it follows --baselines, where it is read as the name of one."""
+    if baselines is None or recipe is not None:
+        return recipe, baselines
+    files = [name for name in baselines if name.endswith(".toml")]
+    rest = tuple(name for name in baselines if not name.endswith(".toml"))
+    return (Path(files[0]) if files else None), rest
+
+
+def print_baselines(run: Path, names: Sequence[str] = ()) -> None:
+    """Fit and save the baselines of a run, and print the validation score of each.
+
+    Args:
+        run: the run folder.
+        names: which to fit, as for `chosen_baselines`; by default all.
+    """
+    from unrolled.cli.screen import duration
+    from unrolled.metrics.display import title
     from unrolled.predictors.load import load_labels
-    from unrolled.predictors.run_baselines import baseline_metric, fit_run_baselines
+    from unrolled.predictors.run_baselines import BaselinePlan, baseline_metric, fit_run_baselines
 
-    metric = baseline_metric(load_labels(run))
+    predictor = load_labels(run)
+    metric = title(baseline_metric(predictor))
+
+    def announce(plan: BaselinePlan) -> None:
+        names = ", ".join(plan.names)
+        print(
+            f"baselines: fitting {names} on {plan.n_rows:,} rows, {plan.n_tokens:,} tokens; about "
+            f"{duration(max(1, sum(plan.seconds)))} on an idle machine",
+            flush=True,
+        )
+
     with storage.locked(Path(os.path.realpath(run))):
-        for fitted in fit_run_baselines(run):
+        for fitted in fit_run_baselines(predictor, names, announce):
             chosen = "" if fitted.c is None else f" · C {fitted.c:g}"
             print(
                 f"baseline {fitted.name} · valid {metric} {100 * fitted.score:.2f}{chosen} · "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Container
 from dataclasses import fields
@@ -16,6 +15,7 @@ from unrolled.cli.app import vectors
 from unrolled.cli.options import default_out, settings_as_options
 from unrolled.config import Documents, OnInvalid
 from unrolled.errors import ConfigError
+from unrolled.quoting import shell_command
 from unrolled.vectors.config import Borders, Tokens, VectorsConfig, Weighting
 
 _DEFAULT = VectorsConfig()
@@ -206,5 +206,5 @@ def _resume_command(folder: Path) -> str:
     """The command of this process, with --resume and the output folder."""
     arguments = [word for word in sys.argv[1:] if word not in ("--resume", "--force")]
     names = {argument.partition("=")[0] for argument in arguments}
-    out = [] if "--out" in names else ["--out", str(folder)]
-    return shlex.join(["unrolled", *arguments, *out, "--resume"])
+    out = [] if "--out" in names else ["--out", folder]
+    return shell_command("unrolled", *arguments, *out, "--resume")

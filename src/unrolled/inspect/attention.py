@@ -1,8 +1,8 @@
-"""Draw the attention weights between a source and its translation as an image or an HTML page."""
+"""Draw the attention weights of predictions as an image or an HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,19 @@ from unrolled import storage
 from unrolled.errors import ConfigError, UnavailableError
 from unrolled.inspect import page
 from unrolled.inspect.page import HeatmapCell, HeatmapRow
-from unrolled.tasks.predictions import Prediction
+from unrolled.tasks.predictions import LabelPrediction, Prediction
 
 
-def draw_attention(predictions: Sequence[Prediction], path: str | Path, command: str = "") -> Path:
-    """Draw the attention weights of translations as heat maps.
+def draw_attention(
+    predictions: Sequence[Prediction | LabelPrediction], path: str | Path, command: str = ""
+) -> Path:
+    """Draw the attention weights of predictions as heat maps, one for each text.
+
+    A word that the model does not know is shown as it was written, in brackets.
 
     Args:
-        predictions: predictions with attention; the best translation of each is drawn.
+        predictions: translations with attention, of each of which the best is drawn, or labels from a
+            model with attention.
         path: ends in `.png`, `.svg` or `.pdf` (drawn by matplotlib), or in `.html` (one page that needs
             no other file).
         command: the command that creates the drawing, for the footer of a page.
@@ -42,13 +47,15 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, command:
     """
     path = Path(path)
     # The model does not run on a sentence that is only </s>.
-    translated = [p for p in predictions if len(p.source_pieces) > 1]
-    if not translated:
+    read = [each for each in predictions if _n_read(each)]
+    if not read:
         raise ConfigError(f"nothing to draw in {path}: every sentence is empty")
-    drawable = [p for p in translated if p.hypotheses[0].attention is not None]
+    drawable = [figure for each in read for figure in _figures(each)]
     if not drawable:
+        setting = "model.attention = 'none'" if isinstance(read[0], Prediction) else ""
         raise ConfigError(
-            f"nothing to draw in {path}: this model has no attention (model.attention = 'none')"
+            f"nothing to draw in {path}: this model has no attention"
+            + (f" ({setting})" if setting else "")
         )
     ending = path.suffix.lower()
     if ending not in (".png", ".svg", ".pdf", ".html"):
@@ -61,77 +68,152 @@ def draw_attention(predictions: Sequence[Prediction], path: str | Path, command:
             f"cannot draw {path}: folder '{path.parent}' does not exist; create it, or choose another"
         )
     if ending == ".html":
-        storage.write_whole(path, attention_page(drawable, command).encode("utf-8"), "try again")
+        storage.write_whole(path, _page(drawable, command).encode("utf-8"), "try again")
     else:
         _draw_picture(drawable, path)
     return path
 
 
-def _draw_picture(predictions: Sequence[Prediction], path: Path) -> None:
+@dataclass(frozen=True)
+class _Figure:
+    """A heat map: one row of weights per name.
+
+    Args:
+        text: the output, as caption.
+        score: its score, in words.
+        columns: the words of the input.
+        rows: names of the rows.
+        weights: one list per row.
+        down: title of the rows.
+        has_unknown: whether words are in brackets.
+    """
+
+    text: str
+    score: str
+    columns: Sequence[str]
+    rows: Sequence[str]
+    weights: Sequence[Sequence[float]]
+    down: str
+    has_unknown: bool
+
+
+def _n_read(prediction: Prediction | LabelPrediction) -> int:
+    if isinstance(prediction, Prediction):
+        return len(prediction.source_pieces) - 1
+    return sum(map(len, prediction.pieces))
+
+
+def _figures(prediction: Prediction | LabelPrediction) -> Iterator[_Figure]:
+    """The heat map of a translation, or of each text of a label that has attention."""
+    if isinstance(prediction, Prediction):
+        best = prediction.hypotheses[0]
+        if best.attention is not None:
+            read = prediction.source_pieces
+            columns = _marked(read, prediction.source_words or read)
+            yield _Figure(
+                best.text,
+                f"log-probability {best.log_prob:.2f}".replace("-", "−").replace("log−", "log-"),
+                columns,
+                best.pieces,
+                best.attention.tolist(),
+                "translation",
+                columns != list(read),
+            )
+        return
+    if prediction.probabilities.ndim > 1:
+        return
+    label = ", ".join(prediction.labels) or "no label"
+    probability = f"probability {float(prediction.probabilities.max()):.1%}"
+    written = prediction.words or prediction.pieces
+    for read, words, weights in zip(prediction.pieces, written, prediction.weights, strict=True):
+        if weights is not None and len(read):
+            columns = _marked(read, words)
+            rows = [label]
+            yield _Figure(
+                label,
+                probability,
+                columns,
+                rows,
+                [weights.tolist()],
+                "label",
+                columns != list(read),
+            )
+
+
+def _marked(read: Sequence[str], written: Sequence[str]) -> list[str]:
+    """The words of a text, in brackets those that the model did not know."""
+    return [
+        word if word == piece else f"[{word}]" for piece, word in zip(read, written, strict=True)
+    ]
+
+
+def _draw_picture(figures: Sequence[_Figure], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise UnavailableError(
             "an image needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
         ) from None
-    sizes = [
-        (len(p.source_pieces) * 0.42 + 1.6, len(p.hypotheses[0].pieces) * 0.36 + 1.6)
-        for p in predictions
-    ]
-    figure = Figure(
+    sizes = [(len(each.columns) * 0.42 + 1.6, len(each.rows) * 0.36 + 1.6) for each in figures]
+    drawing = Figure(
         figsize=(max(width for width, _ in sizes), sum(height for _, height in sizes)),
         layout="constrained",
     )
-    panels = figure.subplots(
-        len(predictions), 1, squeeze=False, height_ratios=[height for _, height in sizes]
+    panels = drawing.subplots(
+        len(figures), 1, squeeze=False, height_ratios=[height for _, height in sizes]
     )
-    for prediction, panel in zip(predictions, panels[:, 0], strict=True):
-        best = prediction.hypotheses[0]
-        assert best.attention is not None
-        image = panel.imshow(best.attention.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="equal")
-        panel.set_xticks(range(len(prediction.source_pieces)), prediction.source_pieces)
+    for each, panel in zip(figures, panels[:, 0], strict=True):
+        image = panel.imshow(each.weights, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+        panel.set_xticks(range(len(each.columns)), each.columns)
         panel.tick_params(axis="x", rotation=60, top=True, bottom=False)
         panel.tick_params(labeltop=True, labelbottom=False)
         for label in panel.get_xticklabels():
             label.set(ha="left", rotation_mode="anchor")
-        panel.set_yticks(range(len(best.pieces)), best.pieces)
+        panel.set_yticks(range(len(each.rows)), each.rows)
         for label in (*panel.get_xticklabels(), *panel.get_yticklabels()):
             label.set_parse_math(False)  # a dollar sign does not start a formula
         for edge in panel.spines.values():
             edge.set_color("0.8")
-        figure.colorbar(image, ax=panel, shrink=0.6, label="attention weight", pad=0.02)
+    n = len(figures)
+    scale = drawing.colorbar(
+        image, ax=list(panels[:, 0]), shrink=0.6 / n, pad=0.02, anchor=(0, 0.5 if n == 1 else 1)
+    )
+    scale.set_label("attention weight")
     with storage.replacing(path, "try again") as stream:
-        figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150)
+        drawing.savefig(stream, format=path.suffix[1:].lower(), dpi=150)
 
 
 @dataclass(frozen=True)
-class _Translation:
-    """A translation as shown on the page: one row of weights per piece of the translation."""
+class _Shown:
+    """A figure as shown on the page."""
 
-    text: str
-    log_prob: float
-    source_pieces: Sequence[str]
+    figure: _Figure
     rows: Sequence[HeatmapRow]
 
 
-def attention_page(predictions: Sequence[Prediction], command: str = "") -> str:
-    """Create a self-contained HTML page with a heat map for each translation.
+def attention_page(predictions: Sequence[Prediction | LabelPrediction], command: str = "") -> str:
+    """Create a self-contained HTML page with a heat map for each text.
 
     Args:
         predictions: predictions with attention; the best translation of each is shown.
         command: the command that creates the page, for the footer.
     """
-    translations = [_translation(prediction) for prediction in predictions]
+    return _page([figure for each in predictions for figure in _figures(each)], command)
+
+
+def _page(figures: Sequence[_Figure], command: str) -> str:
     return page.render(
-        "attention.html", title="Attention", command=command, translations=translations
+        "attention.html",
+        title="Attention",
+        command=command,
+        figures=[_Shown(figure, heatmap_rows(figure.rows, figure.weights)) for figure in figures],
+        has_unknown=any(figure.has_unknown for figure in figures),
     )
 
 
-def _translation(prediction: Prediction) -> _Translation:
-    best = prediction.hypotheses[0]
-    assert best.attention is not None
-    rows = [
-        HeatmapRow(piece, [HeatmapCell(weight, f"{weight:.3f}") for weight in weights])
-        for piece, weights in zip(best.pieces, best.attention.tolist(), strict=True)
+def heatmap_rows(names: Sequence[str], weights: Sequence[Sequence[float]]) -> list[HeatmapRow]:
+    """Rows of a heat map of weights."""
+    return [
+        HeatmapRow(name, [HeatmapCell(weight, f"{weight:.3f}") for weight in row])
+        for name, row in zip(names, weights, strict=True)
     ]
-    return _Translation(best.text, best.log_prob, prediction.source_pieces, rows)

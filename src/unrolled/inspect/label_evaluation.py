@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unrolled import storage
+from unrolled.baselines.config import baseline_title
 from unrolled.inspect.attribution import explain_words
 from unrolled.inspect.label_report import Baseline, LabelReport, write_report
+from unrolled.metrics.display import WIDTH, aligned, bounds_shown, points, shown, title
 from unrolled.metrics.intervals import bootstrap, paired_bootstrap
 from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake
 from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor, probability_fields
@@ -32,6 +34,9 @@ def evaluate_baselines(
         run: the run folder.
         rows: the rows that the model was evaluated on.
         evaluation: the evaluation of the model.
+
+    Returns:
+        The baselines by increasing score, after the majority.
     """
     loaded = load_run_baselines(run)
     if not loaded:
@@ -45,7 +50,45 @@ def evaluate_baselines(
         comparison = paired_bootstrap([evaluation.tally], [tally], metric)
         scores = {score: interval.value for score, interval in intervals.items()}
         baselines.append(Baseline(name, scores, intervals, comparison))
-    return baselines
+    return sorted(baselines, key=lambda each: (each.name != "majority", each.scores[metric]))
+
+
+_WIDE = 100  # from this width on, the scores of the baselines have their intervals, too
+
+
+def baseline_lines(
+    baselines: Sequence[Baseline], evaluation: LabelledEvaluation, width: int = WIDTH
+) -> Iterator[str]:
+    """The table of the baselines: their scores, and by how much the model differs from each.
+
+    Args:
+        baselines: from `evaluate_baselines`; those without a comparison are left out.
+        evaluation: the evaluation of the model.
+        width: maximum width of a line; wide tables have more columns.
+    """
+    compared = [(each, each.comparison) for each in baselines if each.comparison is not None]
+    if not compared:
+        return
+    name = compared[0][1].score
+    with_bounds = width >= _WIDE
+    rows = [["baseline", title(name), "95 % interval", "model − baseline, points", "p"]]
+    for baseline, comparison in compared:
+        change, low, high = map(points, (comparison.difference, comparison.low, comparison.high))
+        rows.append(
+            [
+                baseline_title(baseline.name),
+                shown(name, comparison.b),
+                bounds_shown(name, baseline.intervals[name]) if name in baseline.intervals else "",
+                f"{change} ({low} to {high})",
+                comparison.p_shown.removeprefix("= "),
+            ]
+        )
+    own = evaluation.intervals.get(name)
+    of_model = "" if own is None else bounds_shown(name, own)
+    rows.append(["this model", shown(name, evaluation.scores[name]), of_model, "", ""])
+    if not with_bounds:
+        rows = [[*row[:2], *row[3:]] for row in rows]
+    yield from aligned(rows, width)
 
 
 def write_evaluation(
@@ -89,6 +132,7 @@ def write_evaluation(
         baselines=baselines,
         command=command,
         notes=_notes(evaluation),
+        shuffled=evaluation.shuffled,
         method=words,
     )
     page = write_report(report, folder / "report.html")
@@ -145,10 +189,4 @@ def _notes(evaluation: LabelledEvaluation) -> list[str]:
     notes = []
     if evaluation.n_cut:
         notes.append(f"{too_long(evaluation.n_cut, evaluation.when_long)}.")
-    scores = evaluation.scores
-    notes += [
-        f"With the words of each text in random order, {name} is {value:.2%} "
-        f"({value - scores[name]:+.2%})."
-        for name, value in evaluation.shuffled.items()
-    ]
     return notes

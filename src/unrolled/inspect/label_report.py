@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unrolled import storage
+from unrolled.baselines.config import baseline_title
 from unrolled.errors import ConfigError
 from unrolled.inspect import page
 from unrolled.inspect.page import HeatmapCell, HeatmapRow
 from unrolled.metrics.calibration import Calibration, ReliabilityBin
+from unrolled.metrics.display import most_frequent, points, shown, title
 from unrolled.metrics.intervals import Comparison, Interval
-from unrolled.metrics.labels import LabelEvaluation, most_frequent, shown
+from unrolled.metrics.labels import LabelEvaluation
 from unrolled.metrics.multi_label import MultiLabelEvaluation
 from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake, SliceTable
 from unrolled.metrics.spans import SpanEvaluation
@@ -28,24 +30,6 @@ _MOST_CLASSES = 1_000
 _MOST_CHARACTERS = 2_000  # shown of the text of a mistake
 _MOST_WORDS = 400
 _SIDE, _MARGIN = 300, 56  # of the reliability diagram, in pixels
-
-_NAMES = {
-    "accuracy": "Accuracy",
-    "macro_f1": "Macro F1",
-    "mean_f1": "Mean F1",
-    "weighted_f1": "Weighted F1",
-    "micro_f1": "Micro F1",
-    "subset_accuracy": "Subset accuracy",
-    "hamming_loss": "Hamming loss",
-    "f1": "F1",
-    "strict_f1": "F1 (strict)",
-    "precision": "Precision",
-    "recall": "Recall",
-    "token_accuracy": "Token accuracy",
-    "ece": "Calibration error",
-    "brier": "Brier score",
-    "nll": "Negative log-likelihood",
-}
 
 
 @dataclass(frozen=True)
@@ -80,6 +64,7 @@ class LabelReport:
         notes: important facts about the evaluation, such as how many texts were truncated.
         method: attribution method of the mistakes' words: "gradients", "occlusion" or "attention"; "" if
             it is unknown.
+        shuffled: scores of the same texts with their words in random order; empty if they are unknown.
     """
 
     title: str
@@ -91,6 +76,7 @@ class LabelReport:
     command: str = ""
     notes: Sequence[str] = ()
     method: str = ""
+    shuffled: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_report(report: LabelReport, path: str | Path) -> Path:
@@ -204,6 +190,9 @@ def _score(
     return _Score(title, shown(name, value), around, name in SMALLER_IS_BETTER, is_best)
 
 
+_SHUFFLED = "this model, words shuffled"
+
+
 @dataclass(frozen=True)
 class _ModelRow:
     """A model in the table of baselines; a score that it lacks is None."""
@@ -222,12 +211,14 @@ class _ModelTable:
 
 
 def _comparison(report: LabelReport) -> _ModelTable | None:
-    """The scores of the model and the baselines that any baseline has; the best of each is marked."""
-    if not report.baselines:
+    """The scores of the baselines and the model that any other model has; the best of each is marked."""
+    others = [replace(each, name=baseline_title(each.name)) for each in report.baselines]
+    shuffled = [Baseline(_SHUFFLED, report.shuffled)] if report.shuffled else []
+    if not others and not shuffled:
         return None
     own = _scores(report.evaluation)
-    models = [Baseline("this model", own, report.intervals), *report.baselines]
-    names = [name for name in own if any(name in other.scores for other in report.baselines)]
+    models = [*others, Baseline("this model", own, report.intervals), *shuffled]
+    names = [name for name in own if any(name in other.scores for other in (*others, *shuffled))]
     best = {}
     for name in names:
         values = [model.scores[name] for model in models if name in model.scores]
@@ -248,12 +239,21 @@ def _comparison(report: LabelReport) -> _ModelTable | None:
         ]
         rows.append(_ModelRow(model.name, scores, _difference(model.comparison, report.evaluation)))
     headings = ["model", *(_title_of(name, report.evaluation) for name in names)]
-    caption = (
-        "Baselines use counts of words, or of words and their neighbours, and no other word order."
-    )
+    captions = []
+    if others:
+        captions.append(
+            "Baselines use counts of words, or of words and their neighbours, and no other word order."
+        )
+    if shuffled:
+        captions.append(
+            "The last row is this model on the same texts with the words of each in random order."
+        )
+    caption = " ".join(captions)
     has_differences = any(row.difference for row in rows)
     if has_differences:
-        headings.append("this model − baseline")
+        compared = next(each.comparison.score for each in others if each.comparison)
+        unit = _title_of(compared, report.evaluation)
+        headings.append(f"{unit}: this model − baseline, in points")
         caption += (
             " A difference is not significant if its interval contains 0. With one run of each model, "
             "intervals do not cover the variation between seeds."
@@ -267,8 +267,8 @@ def _difference(comparison: Comparison | None, evaluation: Evaluation) -> _Score
     name = _title_of(comparison.score, evaluation)
     return _Score(
         name,
-        f"{name} {comparison.difference:+.2%}",
-        f"{comparison.low:+.2%} to {comparison.high:+.2%}, p = {comparison.p_value:.4f}",
+        points(comparison.difference),
+        f"{points(comparison.low)} to {points(comparison.high)}, p {comparison.p_shown}",
     )
 
 
@@ -306,8 +306,7 @@ def _classes(evaluation: Evaluation) -> _ClassTable:
     else:
         what, names = "class", evaluation.classes
         caption = "Gold and predicted: examples of the class, and examples predicted as the class."
-    headings = [what, "precision", "recall", "F1", "", "gold", "predicted"]
-    caption += " Bars show F1."
+    headings = [what, "precision", "recall", "F1", "F1 from 0 to 100%", "gold", "predicted"]
     thresholds: Sequence[float] | None = getattr(evaluation, "thresholds", None)
     if thresholds is not None:
         headings.append("threshold")
@@ -438,7 +437,7 @@ class _SliceView:
 def _slice_table(table: SliceTable, evaluation: Evaluation) -> _SliceView:
     headings = [table.by, "examples"]
     for name in table.shown:
-        headings += [_title_of(name, evaluation), "interval", ""]
+        headings += [_title_of(name, evaluation), "95 % interval", "from 0 to 100%"]
     rows = []
     for part in table.slices:
         intervals = [(name, part.scores[name]) for name in table.shown]
@@ -525,13 +524,12 @@ def _methods(report: LabelReport) -> Iterator[tuple[str, str]]:
 
 
 def _scores(evaluation: Evaluation) -> dict[str, float]:
-    """The scores to show; micro F1 is omitted for single labels, where it equals the accuracy."""
-    is_single = isinstance(evaluation, LabelEvaluation)
+    """The scores to show, without those that always equal another one."""
     scores = evaluation.scores().items()
-    return {name: value for name, value in scores if not (is_single and name == "micro_f1")}
+    return {name: value for name, value in scores if name not in evaluation.redundant}
 
 
 def _title_of(name: str, evaluation: Evaluation) -> str:
-    if name == "mean_f1" and isinstance(evaluation, LabelEvaluation):
-        return f"Mean F1 of {', '.join(evaluation.averaged)}"
-    return _NAMES.get(name, name)
+    titles = evaluation.titles if isinstance(evaluation, LabelEvaluation) else {}
+    shown_as = titles.get(name, title(name))
+    return shown_as[:1].upper() + shown_as[1:]

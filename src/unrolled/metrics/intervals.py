@@ -78,6 +78,7 @@ class Comparison:
         p_value: two-sided p-value.
         how: how bounds and p-value were computed.
         level: confidence level of the bounds.
+        p_floor: smallest p-value that the number of resamples can show.
     """
 
     score: str
@@ -88,6 +89,14 @@ class Comparison:
     p_value: float
     how: str
     level: float = 0.95
+    p_floor: float = 0.0
+
+    @property
+    def p_shown(self) -> str:
+        """The p-value as text: "= 0.0123", or "< 0.0002" if no resample contradicts the difference."""
+        if self.p_value <= self.p_floor:
+            return f"< {math.ceil(1e4 * self.p_floor) / 1e4:.4g}"
+        return f"= {self.p_value:.4f}"
 
     @property
     def difference(self) -> float:
@@ -107,7 +116,7 @@ class Comparison:
         yield f"{self.score}: A {self.a:.4f}, B {self.b:.4f}"
         yield (
             f"A − B = {self.difference:+.4f} ({self.low:+.4f} to {self.high:+.4f}), "
-            f"p = {self.p_value:.4f}: {self.verdict}"
+            f"p {self.p_shown}: {self.verdict}"
         )
         yield self.how
 
@@ -293,6 +302,7 @@ def paired_bootstrap(
         f"paired bootstrap|over:{sizes[0]} examples, {len(a)} and {len(b)} "
         f"{'paired ' if seeds_are_paired else ''}seeds|resamples:{n_resamples}|seed:{seed}|p:two-sided",
         level,
+        p_floor=2 / (n_resamples + 1),
     )
 
 

@@ -30,11 +30,17 @@ from numpy.typing import ArrayLike, NDArray
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.metrics.calibration import Binning, Calibration, calibrate, check_probabilities
 from unrolled.metrics.class_counts import ClassCounts, check_ids, check_same_length
+from unrolled.metrics.display import (
+    WIDTH,
+    class_lines,
+    confusion_lines,
+    matrix_fits,
+    matrix_lines,
+    score_lines,
+)
 from unrolled.metrics.tally import Floats, Ints, Scores, SparseRows, Tally
-from unrolled.quoting import brief, listed, quote
+from unrolled.quoting import listed, quote
 
-_WIDEST_MATRIX = 12  # classes; more do not fit a terminal
-_MOST_LINES = 1_000  # classes in a table
 _MANY = 1_000  # classes from which tallies leave out those that do not occur
 
 
@@ -92,19 +98,19 @@ class LabelEvaluation:
 
     >>> found = measure_labels(["neg", "pos"], gold=[0, 0, 1, 1, 1], predicted=[0, 1, 1, 1, 0])
     >>> print(*found.lines(), sep="\\n")
-    class            precision   recall       F1    gold  predicted
-    neg                 50.00%   50.00%   50.00%       2          2
-    pos                 66.67%   66.67%   66.67%       3          3
-    macro               58.33%   58.33%   58.33%       5          5
+    score         value
+    accuracy     60.00%
+    macro F1     58.33%
+    weighted F1  60.00%
     <BLANKLINE>
-    accuracy            60.00%
-    macro_f1            58.33%
-    weighted_f1         60.00%
-    micro_f1            60.00%
+    class  precision  recall      F1  gold  predicted
+    neg       50.00%  50.00%  50.00%     2          2
+    pos       66.67%  66.67%  66.67%     3          3
     <BLANKLINE>
-    gold \\ predicted    1  2
-    1  neg              1  1
-    2  pos              1  2
+              predicted
+    gold      neg  pos
+    neg         1    1
+    pos         1    2
     """
 
     classes: tuple[str, ...]
@@ -144,16 +150,36 @@ class LabelEvaluation:
         """How each score was computed; scores with the same signature are comparable."""
         return signature(self.averaged, self.calibration, f"n:{self.n}|classes:{len(self.classes)}")
 
-    def lines(self) -> Iterator[str]:
-        """Tables as lines of text: by class, all scores, and a confusion matrix of few classes."""
-        yield from class_lines("class", self.classes, self.counts)
-        if self.unseen:
-            yield f"neither in the gold labels nor predicted: {listed(self.unseen, most=50)}"
+    @property
+    def redundant(self) -> frozenset[str]:
+        """Scores that are not shown, because another one is always equal: micro F1 is the accuracy."""
+        return frozenset({"micro_f1"})
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Names of scores that depend on the classes."""
+        return {"mean_f1": f"mean F1 of {', '.join(self.averaged)}"} if self.averaged else {}
+
+    def lines(self, width: int = WIDTH) -> Iterator[str]:
+        """All scores and the tables, as lines of text."""
+        scores = {
+            name: value for name, value in self.scores().items() if name not in self.redundant
+        }
+        yield from score_lines(scores, width=width, titles=self.titles)
         yield ""
-        yield from score_lines(self.scores())
-        if len(self.classes) <= _WIDEST_MATRIX:
+        yield from self.tables(width)
+
+    def tables(self, width: int = WIDTH) -> Iterator[str]:
+        """Scores by class, and confusions: a matrix if it fits, otherwise the most frequent errors."""
+        yield from class_lines("class", self.classes, self.counts, width)
+        if self.unseen:
+            yield f"neither in the gold labels nor predicted: {listed(self.unseen, most=5)}"
+        if matrix_fits(self.classes, self.n, width):
             yield ""
-            yield from self._matrix()
+            yield from matrix_lines(self.classes, self.confusion, width)
+        elif confusions := self.confusions():
+            yield ""
+            yield from confusion_lines(confusions, width)
 
     def confusions(self) -> list[tuple[str, str, int]]:
         """Gold label, predicted label and count of the mistakes, the most frequent first."""
@@ -165,18 +191,6 @@ class LabelEvaluation:
             (self.classes[g], self.classes[p], n)
             for g, p, n in zip(*(column.tolist() for column in columns), strict=True)
         ]
-
-    def _matrix(self) -> Iterator[str]:
-        confusion_CC = self.confusion
-        digits = len(f"{confusion_CC.max():,}") + 2
-        numbers = range(1, len(self.classes) + 1)
-        labels = [
-            f"{number:<2} {brief(name)}" for number, name in zip(numbers, self.classes, strict=True)
-        ]
-        wide = max(16, *(len(label) for label in labels))
-        yield "gold \\ predicted".ljust(wide) + "".join(f"{number:>{digits}}" for number in numbers)
-        for label, counts in zip(labels, confusion_CC, strict=True):
-            yield f"{label:{wide}}" + "".join(f"{count:>{digits},}" for count in counts)
 
 
 def measure_labels(
@@ -349,54 +363,6 @@ def class_ids(names: Sequence[str], classes: Sequence[str]) -> list[int]:
                 f"{did_you_mean(name, classes)}"
             )
     return [list(classes).index(name) for name in names]
-
-
-def most_frequent(counts: ClassCounts, most: int) -> list[int]:
-    """The ids of the classes to show: all, or those that occur most often if there are more than `most`.
-
-    >>> counts = ClassCounts(np.zeros(3), np.zeros(3), np.array([1, 5, 5]))
-    >>> most_frequent(counts, 3), most_frequent(counts, 2)
-    ([0, 1, 2], [1, 2])
-    """
-    if len(counts.gold) <= most:
-        return list(range(len(counts.gold)))
-    ids: list[int] = np.argsort(-counts.gold, kind="stable")[:most].tolist()
-    return ids
-
-
-def class_lines(heading: str, classes: Sequence[str], counts: ClassCounts) -> Iterator[str]:
-    """Precision, recall, F1 and counts by class, and their macro averages, as lines of text."""
-    chosen = most_frequent(counts, _MOST_LINES)
-    names = [brief(classes[index]) for index in chosen]
-    wide = max(15, *(len(name) for name in (*names, heading)))
-    yield f"{heading:{wide}}  precision   recall       F1    gold  predicted"
-    columns = (counts.precision, counts.recall, counts.f1, counts.gold, counts.predicted)
-    rows = [(name, *(c[index] for c in columns)) for name, index in zip(names, chosen, strict=True)]
-    macro = counts.macro_precision, counts.macro_recall, counts.macro_f1
-    rows.append(("macro", *macro, counts.gold.sum(), counts.predicted.sum()))
-    for name, precision, recall, f1, gold, predicted in rows:
-        yield (
-            f"{name:{wide}}  {precision:9.2%}  {recall:7.2%}  {f1:7.2%}  {int(gold):6,}  "
-            f"{int(predicted):9,}"
-        )
-    if len(chosen) < len(classes):
-        yield f"the {len(chosen):,} most frequent of {len(classes):,}; macro is the mean over all"
-
-
-def score_lines(scores: dict[str, float]) -> Iterator[str]:
-    """Scores by name as lines of text: shares as percentages, losses unchanged."""
-    wide = max(15, *(len(name) for name in scores))
-    for name, value in scores.items():
-        yield f"{name:{wide}}  {shown(name, value):>9}"
-
-
-def shown(name: str, value: float) -> str:
-    """A score as text: a share as a percentage, `brier` and `nll` unchanged.
-
-    >>> shown("macro_f1", 0.84931), shown("nll", 0.3)
-    ('84.93%', '0.3000')
-    """
-    return f"{value:.4f}" if name in ("brier", "nll") else f"{value:.2%}"
 
 
 def _cells(gold: ArrayLike, predicted: ArrayLike, n_classes: int) -> Ints:

@@ -27,9 +27,8 @@ from unrolled.metrics.calibration import (
     check_probabilities,
 )
 from unrolled.metrics.class_counts import ClassCounts, check_same_length, ratio
-from unrolled.metrics.labels import class_lines, score_lines
+from unrolled.metrics.display import WIDTH, class_lines, score_lines
 from unrolled.metrics.tally import Floats, Scores, Tally
-from unrolled.quoting import brief
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -69,14 +68,20 @@ class MultiLabelEvaluation:
         """How each score was computed."""
         return signature(self.calibration, f"n:{self.n}|labels:{len(self.classes)}")
 
-    def lines(self) -> Iterator[str]:
-        """Tables as lines of text: by label, and all scores."""
-        yield from class_lines("label", self.classes, self.counts)
-        if self.thresholds is not None:
-            pairs = zip(self.classes, self.thresholds, strict=True)
-            yield "thresholds: " + ", ".join(f"{brief(name)} {value:.3f}" for name, value in pairs)
+    @property
+    def redundant(self) -> frozenset[str]:
+        """Scores that are not shown: none."""
+        return frozenset()
+
+    def lines(self, width: int = WIDTH) -> Iterator[str]:
+        """All scores, and scores by label, as lines of text."""
+        yield from score_lines(self.scores(), width=width)
         yield ""
-        yield from score_lines(self.scores())
+        yield from self.tables(width)
+
+    def tables(self, width: int = WIDTH) -> Iterator[str]:
+        """Scores by label, with its threshold if known."""
+        yield from class_lines("label", self.classes, self.counts, width, self.thresholds)
 
 
 def measure_multi_label(

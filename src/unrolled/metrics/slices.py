@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from unrolled.errors import ConfigError
 from unrolled.metrics.calibration import check_probabilities
 from unrolled.metrics.class_counts import check_ids, check_same_length
+from unrolled.metrics.display import WIDTH, aligned, bounds_shown, shown, title
 from unrolled.metrics.intervals import Interval, bootstrap
-from unrolled.metrics.labels import shown
 from unrolled.metrics.multi_label import apply_thresholds, check_matrix
 from unrolled.metrics.tally import Floats, Ints, Scorable, Scores
 from unrolled.quoting import brief
@@ -55,19 +55,18 @@ class SliceTable:
     slices: tuple[Slice, ...]
     shown: tuple[str, ...]
 
-    def lines(self) -> Iterator[str]:
+    def lines(self, width: int = WIDTH) -> Iterator[str]:
         """The table as lines of text."""
-        names = [brief(part.name) for part in self.slices]
-        wide = max(15, len(self.by), *map(len, names))
-        heads = "".join(f"  {name:>9}  {'95 % interval':>17}" for name in self.shown)
-        yield f"{self.by:{wide}}  {'examples':>8}{heads}"
-        for label, part in zip(names, self.slices, strict=True):
-            figures = ""
+        rows = [[self.by, "examples"]]
+        for name in self.shown:
+            rows[0] += [title(name), "95 % interval"]
+        for part in self.slices:
+            row = [brief(part.name), f"{part.n:,}"]
             for name in self.shown:
                 score = part.scores[name]
-                bounds = f"{shown(name, score.low)} – {shown(name, score.high)}"
-                figures += f"  {shown(name, score.value):>9}  {bounds:>17}"
-            yield f"{label:{wide}}  {part.n:8,}{figures}"
+                row += [shown(name, score.value), bounds_shown(name, score)]
+            rows.append(row)
+        yield from aligned(rows, width)
 
 
 def by_length(

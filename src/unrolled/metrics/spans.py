@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.class_counts import ClassCounts, ratio
-from unrolled.metrics.labels import class_lines, score_lines
+from unrolled.metrics.display import WIDTH, class_lines, score_lines
 from unrolled.metrics.tally import Floats, Ints, Scores, Tally
-from unrolled.quoting import quote
+from unrolled.quoting import brief, quote
 
 Scheme = Literal["bio", "bioes", "bilou", "iob1"]
 Reading = Literal["conlleval", "strict"]
@@ -69,16 +69,16 @@ class SpanEvaluation:
 
     >>> found = measure_spans([["B-PER", "I-PER", "O", "B-LOC"]], [["B-PER", "I-PER", "O", "O"]])
     >>> print(*found.lines(), sep="\\n")
-    type             precision   recall       F1    gold  predicted
-    LOC                  0.00%    0.00%    0.00%       1          0
-    PER                100.00%  100.00%  100.00%       1          1
-    macro               50.00%   50.00%   50.00%       2          1
+    score             value
+    F1               66.67%
+    precision       100.00%
+    recall           50.00%
+    macro F1         50.00%
+    token accuracy   75.00%
     <BLANKLINE>
-    f1                  66.67%
-    precision          100.00%
-    recall              50.00%
-    macro_f1            50.00%
-    token_accuracy      75.00%
+    type  precision   recall       F1  gold  predicted
+    LOC       0.00%    0.00%    0.00%     1          0
+    PER     100.00%  100.00%  100.00%     1          1
     """
 
     types: tuple[str, ...]
@@ -111,11 +111,26 @@ class SpanEvaluation:
         """The names of the types in tables; the empty type is shown as "(span)"."""
         return tuple(name or "(span)" for name in self.types)
 
-    def lines(self) -> Iterator[str]:
-        """Tables as lines of text: by type, and all scores."""
-        yield from class_lines("type", self.shown_types, self.counts)
+    @property
+    def redundant(self) -> frozenset[str]:
+        """Scores that are not shown: with one type of span, macro F1 is F1."""
+        return frozenset({"macro_f1"} if len(self.types) < 2 else ())
+
+    def lines(self, width: int = WIDTH) -> Iterator[str]:
+        """All scores, and scores by type, as lines of text."""
+        scores = self.scores().items()
+        shown = {name: value for name, value in scores if name not in self.redundant}
+        yield from score_lines(shown, width=width)
         yield ""
-        yield from score_lines(self.scores())
+        yield from self.tables(width)
+
+    def tables(self, width: int = WIDTH) -> Iterator[str]:
+        """Scores by type; with one type of span, only its counts."""
+        if len(self.types) > 1:
+            yield from class_lines("type", self.shown_types, self.counts, width)
+        elif self.types:
+            name = brief(self.shown_types[0])
+            yield f"spans of type {name}: gold {self.gold[0]:,}, predicted {self.predicted[0]:,}"
 
 
 def find_spans(

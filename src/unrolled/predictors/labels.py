@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from unrolled.errors import ConfigError, DataError
+from unrolled.metrics.display import WIDTH, score_lines, signature_lines
 from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.labels import tally_labels
 from unrolled.metrics.multi_label import tally_multi_label
@@ -26,6 +27,8 @@ from unrolled.metrics.slices import (
 from unrolled.metrics.tags import tally_tags
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Scorable
 from unrolled.predictors.representation import represent
+from unrolled.predictors.unknown import as_written
+from unrolled.tasks import notebook
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ROLE, truncate
@@ -42,7 +45,7 @@ Input = str | Sequence[str]
 """A text, or the texts of a pair; in tagging, a text or the tokens of a sentence."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelledEvaluation:
     """The evaluation of a label run on labelled rows.
 
@@ -79,29 +82,40 @@ class LabelledEvaluation:
         scores: dict[str, float] = self.measured.scores()
         return scores
 
-    def lines(self) -> Iterator[str]:
-        """The evaluation as text."""
+    def lines(self, width: int = WIDTH, *, signatures: bool = False) -> Iterator[str]:
+        """The evaluation as text: the scores, then tables by class, confusions and slices.
+
+        Args:
+            width: maximum width of a line.
+            signatures: whether to add how each score was computed.
+        """
         n = len(self.predictions)
         rate = n / self.seconds if self.seconds else float("inf")
-        yield f"{n:,} rows in {self.seconds:.1f} s ({rate:,.0f}/s)"
+        yield f"{n:,} rows in {self.seconds:.1f} s ({rate:,.0f} rows/s)"
         if self.n_cut:
             yield too_long(self.n_cut, self.when_long)
         yield ""
-        yield from self.measured.lines()
-        yield ""
-        for name, interval in self.intervals.items():
-            yield (
-                f"{name:15}  {interval.value:8.2%}  95 %: {interval.low:.2%} – {interval.high:.2%}"
-            )
+        redundant: Collection[str] = getattr(self.measured, "redundant", ())
+        scores = {name: value for name, value in self.scores.items() if name not in redundant}
+        titles = getattr(self.measured, "titles", {})
+        yield from score_lines(scores, self.intervals, self.shuffled, width, titles=titles)
+        if hasattr(self.measured, "tables"):
+            yield ""
+            yield from self.measured.tables(width)
         for table in self.slices:
             yield ""
-            yield from table.lines()
-        if self.shuffled:
+            yield from table.lines(width)
+        if signatures:
             yield ""
-            yield "with the words of each text in random order:"
-            scores = self.scores
-            for name, value in self.shuffled.items():
-                yield f"{name:15}  {value:8.2%}  {value - scores[name]:+.2%}"
+            yield from signature_lines(self.measured.signature())
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name}={value:.4f}" for name, value in list(self.scores.items())[:3])
+        return f"LabelledEvaluation({len(self.predictions):,} rows, {scores})"
+
+    def _repr_html_(self) -> str:
+        """The lines of the evaluation, for a notebook."""
+        return notebook.preformatted(self.lines())
 
     def figures(self) -> dict[str, object]:
         """The record for a file of results, with shares as percentages."""
@@ -199,7 +213,20 @@ class LabelPredictor:
             raise ConfigError(
                 "predict takes a list of inputs; for a single input, call the model instead"
             )
-        return self._predict([self.encode(one) for one in inputs])
+        inputs = list(inputs)
+        predictions = self._predict([self.encode(one) for one in inputs])
+        if self.task.by_token:
+            return predictions
+        return [self._with_words(each, one) for each, one in zip(predictions, inputs, strict=True)]
+
+    def _with_words(self, prediction: LabelPrediction, one: Input) -> LabelPrediction:
+        prediction = replace(prediction, names=tuple(self.labels.names))
+        if prediction.n_truncated:  # the pieces may be the end of the text
+            return prediction
+        texts = zip(self._fields_of(one), prediction.pieces, strict=True)
+        tokenizer = self.tokenizers.get(ROLE)
+        words = tuple(as_written(tokenizer, as_text(text), pieces) for text, pieces in texts)
+        return prediction if words == prediction.pieces else replace(prediction, words=words)
 
     def encode(self, one: Input) -> Any:
         """Encode an input, truncated as in training.
@@ -246,13 +273,13 @@ class LabelPredictor:
             RunError: the data file of the part, or the one it was split off from, has changed since.
         """
         data = self.recipe.data
-        if paths := getattr(data, part):
+        if getattr(data, part):
             if self.folder is not None:
-                check_part(self.folder, data, part)
-            return self.read(paths)
+                data = check_part(self.folder, data, part)
+            return self.read(getattr(data, part))
         if self.folder is not None:
             # If the file has changed, the part could contain rows that were trained on.
-            check_data(self.folder, data)
+            data = check_data(self.folder, data)
         splits = read_splits(data, len(self.task.columns), self.task.reading)
         return {"valid": splits.valid, "test": splits.test}[part]
 
@@ -262,9 +289,9 @@ class LabelPredictor:
         Raises:
             RunError: a data file that parts were split off from has changed since.
         """
-        if self.folder is not None:
-            check_data(self.folder, self.recipe.data)
         data = self.recipe.data
+        if self.folder is not None:
+            data = check_data(self.folder, data)
         splits = read_splits(data, len(self.task.columns), self.task.reading)
         train = splits.train
         if data.too_long == "skip":

@@ -11,8 +11,10 @@ from typing import Any, Literal
 from unrolled.decoding.text_session import Completion, TextSession
 from unrolled.errors import DataError
 from unrolled.layers.neural_cache import ContinuousCache
+from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
 from unrolled.predictors.precision import recurrent_precision
 from unrolled.predictors.representation import represent
+from unrolled.tasks import notebook
 from unrolled.tasks.task import StreamTask, Tokenizers
 from unrolled.text.corpus.corpus import TokenStream, default_cache_folder, open_corpus
 from unrolled.training.dataset import ROLE
@@ -21,7 +23,7 @@ from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import check_data, check_part
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StreamEvaluation:
     """The evaluation of a language model on a text.
 
@@ -41,16 +43,33 @@ class StreamEvaluation:
     signatures: dict[str, str]
     seconds: float
 
-    def lines(self) -> Iterator[str]:
-        """The evaluation as text."""
+    def lines(self, width: int = WIDTH, *, signatures: bool = False) -> Iterator[str]:
+        """The evaluation as text.
+
+        Args:
+            width: maximum width of a line.
+            signatures: whether to add how each score was computed.
+        """
         rate = self.n_tokens / self.seconds if self.seconds else float("inf")
         yield (
             f"{self.n_tokens:,} tokens, {self.n_characters:,} characters in {self.seconds:.1f} s "
             f"({rate:,.0f} tokens/s)"
         )
-        yield f"loss {self.loss:.4f}   nats per token"
-        for name, value in self.scores.items():
-            yield f"{name} {value:.3f}   {self.signatures[name]}"
+        yield ""
+        rows = [["score", "value"], ["loss, nats per token", f"{self.loss:.4f}"]]
+        rows += [[title(name), f"{value:.3f}"] for name, value in self.scores.items()]
+        yield from aligned(rows, width)
+        if signatures:
+            yield ""
+            yield from signature_lines(self.signatures)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name}={value:.3f}" for name, value in self.scores.items())
+        return f"StreamEvaluation({self.n_tokens:,} tokens, {scores})"
+
+    def _repr_html_(self) -> str:
+        """The lines of the evaluation, for a notebook."""
+        return notebook.preformatted(self.lines())
 
     def figures(self) -> dict[str, object]:
         """The entries for a results file."""
@@ -124,7 +143,7 @@ class LanguagePredictor:
             if getattr(data, part):
                 data = check_part(self.folder, data, part)
             else:
-                check_data(self.folder, data)
+                data = check_data(self.folder, data)
         corpus = open_corpus(data)
         if part not in corpus.parts:
             others = " or ".join(f"--split {name}" for name in corpus.parts if name != "train")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +16,14 @@ import torch
 from unrolled.config import BleuTokenizer
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
+from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
 from unrolled.predictors.representation import represent
+from unrolled.predictors.unknown import as_written
+from unrolled.tasks import notebook
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
 from unrolled.text.rows import Row
-from unrolled.text.splits import read_splits, rows_of
+from unrolled.text.splits import DataConfig, read_splits, rows_of
 from unrolled.training.evaluation import predictions
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import SplitRecord, check_data, check_part
@@ -40,7 +45,7 @@ class Scores:
     scores: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The evaluation of a run on a data set.
 
@@ -62,21 +67,53 @@ class Evaluation:
     n_unfinished: int = 0
     notes: tuple[str, ...] = ()
 
-    def lines(self) -> Iterator[str]:
-        """The evaluation as text."""
+    def lines(self, width: int = WIDTH, *, signatures: bool = False) -> Iterator[str]:
+        """The evaluation as text: a line per score, with a column per group of source lengths.
+
+        Args:
+            width: maximum width of a line.
+            signatures: whether to add how each score was computed.
+        """
         rate = self.total.n_sentences / self.seconds if self.seconds else float("inf")
         yield f"{self.total.n_sentences:,} sentences in {self.seconds:.1f} s ({rate:,.0f}/s)"
-        for name, value in self.total.scores.items():
-            yield f"{name} {value:.2f}   {self.signatures[name]}"
-        for label, part in self.by_length.items():
-            figures = "  ".join(f"{name} {value:.2f}" for name, value in part.scores.items())
-            yield f"  {label} words ({part.n_sentences:,}): {figures}"
         yield from self.notes
         if self.n_unfinished:
-            yield (
+            yield from textwrap.wrap(
                 f"{self.n_unfinished:,} outputs were cut off at the maximum length; raise "
-                "--decoding.max_length_ratio or --decoding.max_length_extra if they should be longer"
+                "--decoding.max_length_ratio or --decoding.max_length_extra if they should be longer",
+                width,
+                break_on_hyphens=False,
             )
+        yield ""
+        parts = {"all": self.total}
+        if len(self.by_length) > 1:
+            parts |= {f"{label} words": part for label, part in self.by_length.items()}
+        rows = [
+            ["score", *parts],
+            ["sentences", *(f"{part.n_sentences:,}" for part in parts.values())],
+        ]
+        for name in self.total.scores:
+            cells = (part.scores.get(name) for part in parts.values())
+            tokenizer = re.search(r"\btok:([^|]+)", self.signatures.get(name, ""))
+            how = f" ({tokenizer[1]})" if tokenizer and tokenizer[1] != "13a" else ""
+            rows.append(
+                [
+                    title(name) + how,
+                    *("" if value is None else f"{value:.2f}" for value in cells),
+                ]
+            )
+        yield from aligned(rows, width)
+        if signatures:
+            yield ""
+            yield from signature_lines(self.signatures)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name}={value:.2f}" for name, value in self.total.scores.items())
+        return f"Evaluation({self.total.n_sentences:,} sentences, {scores})"
+
+    def _repr_html_(self) -> str:
+        """The lines of the evaluation, for a notebook."""
+        return notebook.preformatted(self.lines())
 
     def figures(self) -> dict[str, object]:
         """The entries for a results file."""
@@ -152,6 +189,7 @@ class Predictor:
         """
         if isinstance(texts, str):
             texts = [texts]
+        texts = list(texts)
         decoding = (decoding or self.recipe.decoding).for_answers_of(self._longest_target)
         if n_best is not None:
             decoding = replace(decoding, n_best=n_best)
@@ -162,7 +200,14 @@ class Predictor:
                 task.decode
             )  # a custom one may not accept a mask, and then raises an error
             task = replace(task, decode=partial(decode, mask=mask))
-        return predictions(self.model, task, encoded, self.tokenizers, decoding, with_attention)
+        answers = predictions(self.model, task, encoded, self.tokenizers, decoding, with_attention)
+        return [self._with_words(each, text) for each, text in zip(answers, texts, strict=True)]
+
+    def _with_words(self, prediction: Prediction, text: str) -> Prediction:
+        words = as_written(self.tokenizers.get("source"), text, prediction.source_pieces)
+        if words == prediction.source_pieces:
+            return prediction
+        return replace(prediction, source_words=words)
 
     def held_out(self, part: str) -> list[Row]:
         """The rows of the run's "valid" or "test" part, read or split off as in training.
@@ -170,14 +215,15 @@ class Predictor:
         Raises:
             RunError: the data file of the part, or from which it was split, has changed since training.
         """
-        if paths := getattr(self.recipe.data, part):
+        data = self.recipe.data
+        if getattr(data, part):
             if self.folder is not None:
-                check_part(self.folder, self.recipe.data, part)
-            return self.read(paths)
+                data = check_part(self.folder, data, part)
+            return self._read(data, getattr(data, part))
         if self.folder is not None:
             # If split from a changed file, the part could contain training rows.
-            check_data(self.folder, self.recipe.data)
-        splits = read_splits(self.recipe.data, len(self.task.columns))
+            data = check_data(self.folder, data)
+        splits = read_splits(data, len(self.task.columns))
         return {"valid": splits.valid, "test": splits.test}[part]
 
     def read(self, paths: Sequence[str], notes: list[str] | None = None) -> list[Row]:
@@ -187,7 +233,11 @@ class Predictor:
             paths: the files.
             notes: a list to which notes on how they were read are added.
         """
-        data = self.recipe.data
+        return self._read(self.recipe.data, paths, notes)
+
+    def _read(
+        self, data: DataConfig, paths: Sequence[str], notes: list[str] | None = None
+    ) -> list[Row]:
         return rows_of(data, paths, len(self.task.columns), notes=notes, is_split=False)
 
     def evaluate(

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from unrolled.metrics.slices import Mistake
 from unrolled.metrics.tally import SMALLER_IS_BETTER
+from unrolled.quoting import shorten
+from unrolled.tasks import notebook
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The predicted text for one input.
 
@@ -25,6 +27,8 @@ class Prediction:
         source_pieces: the input as the model read it, one string per token.
         hypotheses: the n best hypotheses, best first.
         n_truncated: number of tokens cut off at the end of the input (`decoding.max_input_length`).
+        source_words: `source_pieces`, with words as written where the model read an unknown word; () if
+            it knew all.
     """
 
     text: str
@@ -32,6 +36,21 @@ class Prediction:
     source_pieces: tuple[str, ...]
     hypotheses: tuple[Answer, ...]
     n_truncated: int = 0
+    source_words: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        n = len(self.hypotheses)
+        hypotheses = "1 hypothesis" if n == 1 else f"{n} hypotheses"
+        return f"Prediction({self.text!r}, score={self.score:.4f}, {hypotheses})"
+
+    def _repr_html_(self) -> str:
+        """The text and, if known, the attention, for a notebook."""
+        title = f"{self.text} (score {self.score:.4f})"
+        best = self.hypotheses[0] if self.hypotheses else None
+        if best is None or best.attention is None:
+            return notebook.weights_table(title, (), (), ())
+        columns = self.source_words or self.source_pieces
+        return notebook.weights_table(title, columns, best.pieces, best.attention.tolist())
 
 
 @dataclass(frozen=True)
@@ -56,7 +75,7 @@ class Answer:
     finished: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelPrediction:
     """The predicted labels of one input, or of each of its tokens.
 
@@ -70,6 +89,8 @@ class LabelPrediction:
         n_truncated: number of tokens cut off because a text is longer than `data.max_length`.
         digest: what an evaluation keeps of the probabilities of many labels; `probabilities` is then
             empty.
+        words: `pieces`, with words as written where the model read an unknown word; () if it knew all.
+        names: the C labels that the probabilities are of; () if they are not known.
     """
 
     labels: tuple[str, ...]
@@ -78,6 +99,23 @@ class LabelPrediction:
     weights: tuple[NDArray[np.float32] | None, ...]
     n_truncated: int = 0
     digest: Digest | None = None
+    words: tuple[tuple[str, ...], ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        if self.probabilities.ndim > 1:
+            pairs = zip(self.pieces[0], self.labels, strict=True)
+            return f"LabelPrediction({shorten(' '.join(f'{word}/{tag}' for word, tag in pairs), 200)!r})"
+        label = self.labels[0] if len(self.labels) == 1 else self.labels
+        top = f", probability={self.probabilities.max():.4f}" if self.probabilities.size else ""
+        return f"LabelPrediction({label!r}{top})"
+
+    def _repr_html_(self) -> str:
+        """The labels by probability, or the words with their tags, for a notebook."""
+        if self.probabilities.ndim > 1:
+            return notebook.tagged(zip(self.pieces[0], self.labels, strict=True))
+        names = self.names or tuple(f"label {i}" for i in range(len(self.probabilities)))
+        return notebook.bars(list(zip(names, self.probabilities.tolist(), strict=True)))
 
 
 @dataclass(frozen=True, eq=False)

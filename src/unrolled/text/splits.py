@@ -9,7 +9,6 @@ the order of rows does not matter.
 from __future__ import annotations
 
 import hashlib
-import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 from unrolled.config import Count, Range, check_fields
 from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import quote
+from unrolled.quoting import quote, shell_command
 from unrolled.reporting import begun, counted
 from unrolled.text.header import Header, label_is_first
 from unrolled.text.labels import missing_note
@@ -254,7 +253,7 @@ def _check_order(rows: Sequence[Row], config: DataConfig, reading: Reading) -> N
         first, *others = column_names(config.train, config.header)
         raise DataError(
             f"column {quote(others[-1])} is read as the label, but column {quote(first)} looks like it; "
-            f"if it is, add --columns {shlex.join([*others, first])}",
+            f"if it is, add --columns {shell_command(*others, first)}",
             config.train[0],
         )
 

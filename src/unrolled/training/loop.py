@@ -25,6 +25,7 @@ from unrolled.training.device import within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.recipe import Recipe
+from unrolled.training.split_file import check_data
 from unrolled.training.trainer import Trainer
 from unrolled.training.weights import check_weights
 
@@ -266,7 +267,8 @@ def _resumed(recipe: Recipe, task: AnyTask, out: Path, began: float) -> Trainer:
     """Restore a run from its last checkpoint."""
     tokenizers = run_folder.load_tokenizers(out)
     check_weights(recipe, task, tokenizers, checkpoint.last_weights(out))
-    prepared = prepare(recipe, task, tokenizers)
+    found = replace(recipe, data=check_data(out, recipe.data))
+    prepared = prepare(found, task, tokenizers)
     trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), out, began)
     trainer.restore()
     trainer.end_preparation()

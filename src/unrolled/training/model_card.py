@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import platform
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from unrolled.quoting import shell_command
 from unrolled.tasks.task import AnyTask
 from unrolled.training import checkpoint
 from unrolled.training.events import Best, Started
@@ -47,9 +48,10 @@ def _card(
     yield f"# {name}\n"
     yield f"A model for the task `{recipe['task']}`, trained with Unrolled.\n"
     yield "## Use\n"
-    yield f"```\nunrolled {task.use.format(run=name)}\n```\n"
+    yield f"```\nunrolled {task.use.format(run=shell_command(name))}\n```\n"
     yield (
-        f'```python\nimport unrolled\nmodel = unrolled.load("{name}")\n{task.example_call}\n```\n'
+        f"```python\nimport unrolled\nmodel = unrolled.load({json.dumps(name, ensure_ascii=False)})\n"
+        f"{task.example_call}\n```\n"
     )
     yield "## Quality on the validation part\n"
     if best is None:
@@ -80,7 +82,7 @@ def _card(
         yield "\n".join(f"- {note}" for note in started.notes) + "\n"
     yield "## Made with\n"
     yield f"{', '.join(_versions())}, on {started.device}.\n"
-    yield f"```\n{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}\n```"
+    yield f"```\n{shell_command(Path(sys.argv[0]).name, *sys.argv[1:])}\n```"
 
 
 @cache

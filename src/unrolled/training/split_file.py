@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from unrolled import documents
-from unrolled.errors import RunError
+from unrolled.errors import DataError, RunError
 from unrolled.text.corpus.corpus import CorpusConfig
 from unrolled.text.corpus.files import files_in_any_order
 from unrolled.training import checkpoint
@@ -108,33 +111,83 @@ def check_contents(folder: Path) -> None:
             raise checkpoint.damaged(path, f"its checksum differs from the one in {SPLIT_FILE}")
 
 
-def check_data(folder: Path, data: Any) -> None:
-    """Check that data files are those that a run was trained on.
+def check_data(folder: Path, data: Any) -> Any:
+    """Find the data files that a run was trained on, and check that they are the same.
+
+    Relative paths are looked up in the current folder, and then in the folders above the run's, so that
+    a run can be evaluated and resumed from any folder, and moved together with its data.
 
     The checksum of a file is compared before its content is parsed, and only regular files are opened, so
     that an untrusted run folder cannot cause other files on this machine to be read.
 
+    Returns:
+        The data with the paths where the files are.
+
     Raises:
+        DataError: a file is missing.
         RunError: a file has other content, or the split's record is damaged.
     """
-    _check(folder, data, SplitRecord.load(folder), _START_ANOTHER)
+    missing = "name it: --data FILE to evaluate, --data.train FILE to resume"
+    return _found(folder, data, SplitRecord.load(folder), _START_ANOTHER, missing)
 
 
 def check_part(folder: Path, data: Any, part: str) -> Any:
-    """Check that the files of one part are those of the run; returns the data with this part only.
+    """Find and check the files of one part, as `check_data`; returns the data with this part only.
 
     Raises:
+        DataError: a file is missing.
         RunError: a file has other content, or the split's record is damaged.
     """
     others = {name: () for name in _PARTS if name != part}
     data = replace(data, **others)
-    _check(
-        folder, data, SplitRecord.load(folder).of_part(part), "score other files with --data FILE"
-    )
-    return data
+    score_others = "score other files with --data FILE"
+    record = SplitRecord.load(folder).of_part(part)
+    return _found(folder, data, record, score_others, score_others)
 
 
 _START_ANOTHER = "start another run from this one (--from)"
+
+
+def _found(folder: Path, data: Any, record: SplitRecord, instead: str, missing: str) -> Any:
+    """The first of several places where all files are those of the record."""
+    try:
+        _check(folder, data, record, instead)
+        return data
+    except (DataError, RunError):
+        for moved in _elsewhere(folder, data):
+            with suppress(DataError, RunError):
+                _check(folder, moved, record, instead)
+                return moved
+        for name in _names(data):
+            if not _exists(name):
+                raise DataError(
+                    f"no such file here or in a folder above {folder}; run the command in the folder "
+                    f"in which the run was trained, or {missing}",
+                    name,
+                ) from None
+        raise
+
+
+def _elsewhere(folder: Path, data: Any) -> Iterator[Any]:
+    """The data with paths relative to each folder above a run, if all of them exist there."""
+    for base in Path(os.path.realpath(folder)).parents:
+        names = {part: tuple(str(base / name) for name in getattr(data, part)) for part in _PARTS}
+        if all(_exists(name) for part in names.values() for name in part):
+            yield replace(data, **names)
+
+
+def _names(data: Any) -> Iterator[str]:
+    for part in _PARTS:
+        yield from getattr(data, part)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return os.path.exists(name) or (
+            glob.has_magic(name) and next(glob.iglob(name, recursive=True), None) is not None
+        )
+    except ValueError:  # a null byte
+        return False
 
 
 def _check(folder: Path, data: Any, record: SplitRecord, instead: str) -> None:

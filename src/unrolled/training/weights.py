@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from unrolled import tensor_files
 from unrolled.documents import DocumentError
@@ -39,7 +42,7 @@ def check_weights(recipe: Recipe, task: AnyTask, tokenizers: Tokenizers, path: P
     except DocumentError as error:
         raise checkpoint.damaged(path, error.problem) from None
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Uninitialized():
             model: nn.Module = task.build(recipe.model, tokenizers)
     except UnrolledError:
         raise
@@ -52,6 +55,30 @@ def check_weights(recipe: Recipe, task: AnyTask, tokenizers: Tokenizers, path: P
         ) from error
     own = {name: tuple(weight.shape) for name, weight in checkpoint.weights_of(model).items()}
     check_shapes(own, stored, path)
+
+
+class _Uninitialized(TorchFunctionMode):
+    """Skips the initialization of tensors.
+
+    On the device `meta` it has no effect, but PyTorch imports its compiler for it, which takes seconds.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        values = kwargs or {}
+        module = getattr(func, "__module__", None)
+        if module == "torch.nn.init" or getattr(func, "__name__", "") in _RANDOM:
+            return args[0] if args else values["tensor"]
+        return func(*args, **values)
+
+
+_RANDOM = frozenset({"normal_", "uniform_", "bernoulli_", "exponential_", "random_"})
+"""Methods that fill a tensor with random numbers."""
 
 
 def check_shapes(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from unrolled import storage
 from unrolled.errors import NonFiniteError
-from unrolled.quoting import quote
+from unrolled.quoting import quote, shell_command
 from unrolled.system import trim_memory
 from unrolled.vectors import memory
 from unrolled.vectors.config import OF_TRAINING, VectorsConfig
@@ -129,8 +128,9 @@ def _again(job: Job) -> str:
     for name in sorted((OF_TRAINING | {"epochs"}) - {"rate"}):
         if getattr(config, name) != getattr(usual, name):
             options.append(f"--{name.replace('_', '-')} {getattr(config, name)}")
-    counts, new = (shlex.quote(str(path)) for path in (job.out, f"{job.out}-again"))
-    return f"unrolled vectors train --counts {counts} --out {new} {' '.join(options)}"
+    new = job.out.with_name(f"{job.out.name}-again")
+    words = ("unrolled", "vectors", "train", "--counts", job.out, "--out", new)
+    return f"{shell_command(*words)} {' '.join(options)}"
 
 
 def _card(job: Job, n_words: int, n_nonzeros: int) -> Iterator[str]:

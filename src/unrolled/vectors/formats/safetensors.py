@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from unrolled import documents, tensor_files
 from unrolled.errors import ConfigError, DataError
+from unrolled.quoting import shell_command
 from unrolled.storage import flush_folder
 from unrolled.text.files import nearest_file
 from unrolled.text.limits import longest_line
@@ -209,8 +210,8 @@ def _well_formed(content: bytes) -> tuple[list[str], NDArray[np.int64]] | None:
 def _why_no_vectors(folder: Path) -> str:
     if (folder / CONFIG_FILE).exists():
         return (
-            "the training of these vectors is not finished; run its command again with --resume and "
-            f"--out {folder}"
+            "the training of these vectors is not finished; run its command again with "
+            f"{shell_command('--resume', '--out', folder)}"
         )
     return f"this folder has no {VECTORS_FILE}; give the folder of a training, or a file of vectors"
 

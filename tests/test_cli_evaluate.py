@@ -1,0 +1,184 @@
+"""What `unrolled evaluate` prints, and from where it finds the data of a run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from unrolled import cli
+from unrolled.metrics.intervals import Comparison
+from unrolled.metrics.labels import measure_labels
+from unrolled.predictors.run_baselines import chosen_baselines, estimated_seconds
+from unrolled.quoting import shell_command
+from unrolled.tasks import TASKS
+
+ROWS = [("good film", "pos"), ("bad film", "neg"), ("good food", "pos"), ("bad food", "neg")] * 8
+QUICK = [
+    "--model.hidden_size=4",
+    "--model.embedding_size=4",
+    "--training.max_epochs=1",
+    "--training.threads=1",
+]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data and a run that was trained in it, with relative paths."""
+    folder = tmp_path_factory.mktemp("a project")
+    for name in ("train", "test"):
+        rows = "".join(f"{text}\t{label}\n" for text, label in ROWS)
+        (folder / f"{name}.tsv").write_text(f"text\tlabel\n{rows}", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        arguments = ["train", "--task", "classify", "--data", "train.tsv", "--test", "test.tsv"]
+        assert cli.main([*arguments, "--out", "my runs/it's", *QUICK]) == 0
+    return folder
+
+
+def test_scores_are_printed_once_within_80_columns(project: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["evaluate", "my runs/it's"]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert lines[0] == "my runs/it's on the test part (test.tsv)"
+    assert lines[1].startswith("32 rows in ")
+    names = [line.split("  ")[0] for line in lines]
+    assert [names.count(name) for name in ("accuracy", "macro F1", "weighted F1")] == [1, 1, 1]
+    assert "micro" not in printed
+    assert "|" not in printed  # signatures
+    assert "gold      neg  pos" in printed
+    assert "\x1b" not in printed
+    assert max(map(len, lines)) <= 80
+
+
+def test_signatures_are_printed_on_request(project: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(project)
+    assert cli.main(["evaluate", "my runs/it's", "--split", "valid", "--signatures"]) == 0
+    printed = capsys.readouterr().out
+    assert "on the validation part (held out of train.tsv)" in printed
+    assert "n:2|classes:2|right / all" in printed
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("--precision int8", "--precision does not apply to task 'classify'; remove it"),
+        ("--cache 10", "--cache does not apply to task 'classify'; remove it"),
+        (
+            "--decoding.beam_size 3",
+            "--decoding.beam_size does not apply to task 'classify'; remove it",
+        ),
+    ],
+)
+def test_options_of_other_tasks_are_refused(project: Path, capsys, option, problem) -> None:
+    assert cli.main(["evaluate", str(project / "my runs/it's"), *option.split()]) == 2
+    assert capsys.readouterr().err == f"unrolled: {problem}\n"
+
+
+@pytest.mark.parametrize("option", ["--words gradients", "--out x", "--shuffle-words"])
+@pytest.mark.parametrize("task", ["translate", "language_model"])
+def test_options_of_labels_are_refused_by_others(capsys, task: str, option: str) -> None:
+    run = Path(__file__).parent / "old_files" / task / "run"
+    assert cli.main(["evaluate", str(run), *option.split()]) == 2
+    name = option.split()[0]
+    wanted = f"unrolled: {name} does not apply to task '{task}'; remove it\n"
+    assert capsys.readouterr().err == wanted
+
+
+def test_data_are_found_from_any_folder(project: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    run = project / "my runs/it's"
+    for folder in (tmp_path, run, project / "my runs"):
+        monkeypatch.chdir(folder)
+        assert cli.main(["evaluate", str(run), "--words", "none"]) == 0
+        assert "32 rows" in capsys.readouterr().out
+    # Another file of the same name is not taken for that of the run.
+    (tmp_path / "test.tsv").write_text("text\tlabel\nbad\tpos\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["evaluate", str(run), "--words", "none"]) == 0
+    assert "32 rows" in capsys.readouterr().out
+
+
+def test_a_run_is_resumed_from_any_folder(
+    project: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    copy = project / "copy"
+    shutil.copytree(project / "my runs/it's", copy)
+    settings = (copy / "config.toml").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["train", "--resume", "--out", str(copy), "--training.max_epochs", "2"]
+    assert cli.main(arguments) == 0
+    assert "resuming from step" in capsys.readouterr().out
+    after = (copy / "config.toml").read_text(encoding="utf-8")
+    assert after == settings.replace("max_epochs = 1", "max_epochs = 2")
+
+
+def test_missing_data_are_named_with_what_to_do(project: Path, tmp_path: Path, capsys) -> None:
+    copy = tmp_path / "moved"
+    shutil.copytree(project / "my runs/it's", copy)
+    assert cli.main(["evaluate", str(copy)]) == 2
+    assert capsys.readouterr().err == (
+        f"unrolled: test.tsv: no such file here or in a folder above {copy}; run the command in the "
+        "folder in which the run was trained, or score other files with --data FILE\n"
+    )
+
+
+def test_printed_commands_can_be_pasted(project: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    out = tmp_path / "it's $HOME"
+    data = str(project / "train.tsv")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--task", "classify", "--data", data, "--out", str(out), *QUICK]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("run: "))
+    command = line.split("try: ")[1]
+    assert shlex.split(command) == ["unrolled", "predict", str(out), "…"]
+    assert shell_command("unrolled", Path("-x y")) == "unrolled './-x y'"
+
+
+def test_baselines_are_chosen_by_name() -> None:
+    assert chosen_baselines(TASKS["classify"], ["NB-SVM,majority"]) == ("majority", "nb_svm")
+    assert chosen_baselines(TASKS["tag"], []) == ("frequent_tag", "token_logistic")
+    assert estimated_seconds("nb_svm", 10**6, 2) == 14
+    assert estimated_seconds("unigrams", 10**6, 10) > estimated_seconds("unigrams", 10**6, 2)
+
+
+def test_chosen_baselines_are_fitted_and_announced(project: Path, tmp_path: Path, capsys) -> None:
+    pytest.importorskip("sklearn")
+    out = tmp_path / "run"
+    arguments = ["train", "--task", "classify", "--data", str(project / "train.tsv"), *QUICK]
+    assert cli.main([*arguments, "--out", str(out), "--baselines", "nb_svn"]) == 2
+    assert capsys.readouterr().err == (
+        "unrolled: --baselines: unknown 'nb_svn'; did you mean 'nb_svm'?; for task 'classify', there "
+        "are majority, unigrams, bigrams, trigrams, nb_logistic, nb_svm\n"
+    )
+    assert not out.exists()
+    assert cli.main([*arguments, "--out", str(out), "--baselines", "nb_svm,majority"]) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if "baseline" in line]
+    assert re.fullmatch(
+        r"baselines: fitting majority, nb_svm on \d+ rows, \d+ tokens; about 1 s on an idle machine",
+        printed[0],
+    )
+    assert [line.split()[1] for line in printed[1:]] == ["majority", "nb_svm"]
+    assert sorted(path.name for path in (out / "baselines").iterdir()) == ["majority", "nb_svm"]
+
+
+def test_the_smallest_p_value_is_a_bound() -> None:
+    comparison = Comparison("accuracy", 0.9, 0.5, 0.3, 0.5, 2 / 10_001, "", p_floor=2 / 10_001)
+    assert comparison.p_shown == "< 0.0002"
+    assert Comparison("accuracy", 0.9, 0.5, 0.3, 0.5, 0.0123, "").p_shown == "= 0.0123"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("n", [2, 7, 12, 60])
+def test_tables_of_classes_keep_to_the_width(n: int, width: int) -> None:
+    names = [f"a long name of class {number}" for number in range(n)]
+    gold = [number % n for number in range(500)]
+    lines = list(measure_labels(names, gold, gold[::-1]).lines(width))
+    assert max(map(len, lines)) <= width
+    heads = [line for line in lines if line.startswith("gold ") and "…" in line]
+    for head in heads:
+        columns = head.split()[1:]
+        assert len(set(columns)) == len(columns)
