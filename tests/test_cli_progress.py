@@ -273,13 +273,17 @@ def test_a_terminal_shows_every_step_in_place() -> None:
     assert "event=" not in text
 
 
-def test_a_terminal_that_cannot_move_its_cursor_gets_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_cannot_move_its_cursor_gets_no_control_characters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TERM", "dumb")
     console = terminal(80)
-    lines = printed([STARTED, step(1)], console)
-    assert lines[1].startswith("event=step step=1 ")
+    lines = printed([STARTED, step(1), step(2), EVALUATED, FINISHED], console)
     assert isinstance(console.file, io.StringIO)
     assert "\x1b" not in console.file.getvalue()
+    assert max(map(cell_len, lines)) <= 80
+    assert [line.split(" · ")[0] for line in lines if line.startswith("step ")] == ["step 1"]
+    assert "      7      1    1.25 ★       3.500       4.250      2.50     1:01" in lines
 
 
 class Interrupting(TrainingView):
@@ -331,14 +335,12 @@ def test_ctrl_c_while_data_are_read_does_not_wait_for_the_end(tmp_path: Path) ->
                 signal.raise_signal(signal.SIGINT)
         yield STARTED
 
+    (tmp_path / "config.toml").touch()  # of an earlier run, to be replaced
+    console, resume = log(), (tmp_path / "config.toml", "unrolled train --resume")
     with pytest.raises(KeyboardInterrupt):
-        follow(
-            events(),
-            TrainingView(BLEU),
-            console=log(),
-            resume=(tmp_path / "config.toml", "unrolled"),
-        )
+        follow(events(), TrainingView(BLEU), console=console, resume=resume)
     assert read == [0, 1, 2, 3]
+    assert text_of(console) == ""
 
 
 def test_a_log_tells_of_long_preparation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from unrolled.cli.screen import (
     is_living,
     key_values,
     print_command,
+    shown,
 )
 from unrolled.cli.work import LOG_EVERY_N_SECONDS, Stopped, reported
 from unrolled.quoting import shell_command
@@ -74,8 +75,8 @@ def show(
     resume = shell_command("unrolled", "train", "--resume", "--out", out)
     view = TrainingView(training or TrainingConfig())
     follow(events, view, console=console, resume=(out / "config.toml", resume))
-    commands = [command_for(use, out), command_for("evaluate {run}", out)]
-    if not is_living(console):
+    commands = [command_for(shown(use, console), out), command_for("evaluate {run}", out)]
+    if not console.is_terminal:
         print_command(console, key_values("saved", {"run": out}))
         for command in commands:
             print_command(console, key_values("try", {"command": command}))
@@ -112,7 +113,7 @@ def follow(
         KeyboardInterrupt: Ctrl-C was pressed.
     """
     next_log = time.monotonic() + first_log_after
-    stopped = Stopped()
+    stopped, has_begun = Stopped(), False
     event: AnyEvent
     try:
         with ExitStack() as stack:
@@ -120,22 +121,26 @@ def follow(
             stack.enter_context(closing(events))
             stack.enter_context(deferred_signals(stopped, lambda: work.may_end))
             for event in events:
-                work.current, work.may_end = None, False
+                work.current, work.may_end, has_begun = None, False, True
                 if stopped.by is not None:
                     work.current = Work("stopping: writing a checkpoint")
                     raise KeyboardInterrupt
                 view.take(event)
-                if is_living(console):
+                if console.is_terminal:
                     view.print(event, console)
-                elif not view.is_passing(event) or time.monotonic() >= next_log:
-                    if view.is_passing(event):
-                        next_log = time.monotonic() + log_every_n_seconds
+                if view.is_passing(event):
+                    if is_living(console) or time.monotonic() < next_log:
+                        continue
+                    next_log = time.monotonic() + log_every_n_seconds
+                    if console.is_terminal:  # one that cannot move its cursor
+                        console.print(view.living(console))
+                if not console.is_terminal:
                     for line in view.log(event):
                         print_command(console, line)
     except KeyboardInterrupt:
         file, command = resume
-        if file.exists():
-            if is_living(console):
+        if has_begun and file.exists():  # with --force, an earlier run may still be there
+            if console.is_terminal:
                 print_command(console, command, prefix="resume with: ")
             else:
                 print_command(console, key_values("stopped", {"resume_with": command}))

@@ -66,7 +66,10 @@ class Reports:
         is_long = self.may_end or now - self._stage_began >= FIRST_LOG_AFTER
         if not is_living(self._console) and now >= self._next_log and is_long:
             self._next_log = now + LOG_EVERY_N_SECONDS
-            print_command(self._console, _log(work, now - self._began))
+            if self._console.is_terminal:
+                self._console.print(self.line(self._console))
+            else:
+                print_command(self._console, _log(work, now - self._began))
 
     def line(self, console: Console) -> Text:
         """The stage, how far it has come, and its time if that is long."""

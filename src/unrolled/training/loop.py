@@ -17,6 +17,7 @@ from pathlib import Path
 
 from unrolled import config, storage
 from unrolled.errors import ConfigError, did_you_mean
+from unrolled.reporting import begun
 from unrolled.system import trim_memory
 from unrolled.tasks.task import AnyTask
 from unrolled.text.tokenizer import TextConfig
@@ -249,6 +250,7 @@ def _new(
             tokenizers = run_folder.load_tokenizers(source)
             check_weights(recipe, task, tokenizers, source / checkpoint.MODEL_FILE)
         prepared = prepare(recipe, task, tokenizers)
+        begun("building the model")
         trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), partial, began)
         if source is None:
             trainer.begin()
@@ -269,6 +271,7 @@ def _resumed(recipe: Recipe, task: AnyTask, out: Path, began: float) -> Trainer:
     check_weights(recipe, task, tokenizers, checkpoint.last_weights(out))
     found = replace(recipe, data=check_data(out, recipe.data))
     prepared = prepare(found, task, tokenizers)
+    begun("restoring the last checkpoint")
     trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), out, began)
     trainer.restore()
     trainer.end_preparation()
