@@ -60,7 +60,9 @@ def test_no_group_is_in_two_parts(tmp_path: Path) -> None:
     plain = split(LabelData(train=(path,), columns=("text", "label")))
     assert set(row.group for row in plain.train) == {""}
     with pytest.raises(AssertionError):
-        patients = [[row.texts[0].split()[-1] for row in part] for part in (plain.train, plain.test)]
+        patients = [
+            [row.texts[0].split()[-1] for row in part] for part in (plain.train, plain.test)
+        ]
         assert not set(patients[0]) & set(patients[1])
 
 
@@ -69,7 +71,9 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
     other = tsv(tmp_path / "b.tsv", rows()[::-1], "text", "label", "patient")
     first, second = (split(LabelData(train=(path,), group="patient")) for path in (one, other))
     assert groups_of(first) == groups_of(second)
-    assert groups_of(first) != groups_of(split(LabelData(train=(one,), group="patient", split_seed=2)))
+    assert groups_of(first) != groups_of(
+        split(LabelData(train=(one,), group="patient", split_seed=2))
+    )
 
 
 def test_texts_and_groups_are_linked_together(tmp_path: Path) -> None:
