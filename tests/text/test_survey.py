@@ -50,7 +50,12 @@ def test_everything_is_counted(found: Survey) -> None:
     assert found.ignored == ("id",)
     assert found.n_empty == 1
     assert found.n_duplicates == 1
-    assert found.n_shared == 1
+    assert found.shared == {
+        "en": {"valid": 1, "test": 0},
+        "es": {"valid": 0, "test": 0},
+        "whole row": {"valid": 0, "test": 0},
+    }
+    assert found.n_left_out == {"train": 1, "valid": 0}
     assert found.n_too_long == 1
     english, spanish = found.columns
     assert (english.name, spanish.name) == ("en", "es")
@@ -60,6 +65,7 @@ def test_everything_is_counted(found: Survey) -> None:
     # one, new, one, 3: "new" is unknown; uno, x: both known.
     assert english.unknown_share == pytest.approx(0.25)
     assert spanish.unknown_share == 0.0
+    assert english.unknown == {"train": 0.0, "valid": 0.25, "test": 1.0}
     assert english.n_tokens == 2 * 21 + 7
     assert english.n_vocabulary == 4 + 21 + 7
     assert found.padding == 0.0
@@ -68,24 +74,28 @@ def test_everything_is_counted(found: Survey) -> None:
 def test_the_survey_lists_counts_and_examples(found: Survey) -> None:
     page = shown(found)
     for line in (
-        "rows      22 train, 2 valid, 1 test",
+        "rows      26 read = 21 train + 2 valid + 1 test + 2 left out",
+        "left out  1 with an empty field, 1 too long (1 of train)",
         "tokens    words and punctuation marks",
         "ignored   id",
-        "skipped   1 row with an empty field",
-        "too long  1 row with more than 6 tokens skipped; the longest is line 24",
         "repeated  1 row of train identical to an earlier one",
-        "shared    1 row of valid and test with a sentence that is also in train",
         "padding   0.0% of each batch of 30 tokens",
         "examples  one 0 → uno dos 0",
     ):
         assert line in [each.rstrip() for each in page.splitlines()]
-    assert "25.00%" in page
-    assert "estimate" not in page
+    assert "too long  1 row of train with more than 6 tokens skipped (data.too_long); the" in page
+    rows = [line.split() for line in page.splitlines()]
+    assert ["en", "0.00%", "25.00%", "100.00%"] in rows
+    assert ["unknown", "tokens", "in", "train", "valid", "test"] in rows
+    assert ["text", "also", "in", "train", "valid", "test"] in rows
+    assert ["en", "1", "(50.0%)", "0", "(0.0%)"] in rows
+    assert "time " not in page
 
 
 def test_an_estimate_is_shown_when_there_is_one(found: Survey) -> None:
-    page = shown(dataclasses.replace(found, estimate="4 min, 0.6 GB"))
-    assert "estimate  4 min, 0.6 GB" in page
+    page = shown(dataclasses.replace(found, estimate=(("time", "4 min"), ("memory", "0.6 GB"))))
+    assert "time      4 min" in page
+    assert "memory    0.6 GB" in page
 
 
 def test_a_log_holds_no_escapes_and_a_terminal_does(found: Survey) -> None:
@@ -112,7 +122,7 @@ def test_truncation_is_distinguished_from_skipping(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", rows)
     found = survey(DataConfig(train=(path,), max_length=3, too_long="truncate"), WORDS)
     assert found.n_too_long == 36
-    assert "36 rows with more than 3 tokens truncated; the longest is line " in shown(found)
+    assert "36 rows of train with more than 3 tokens truncated (data.too_long)" in shown(found)
     skipped = survey(DataConfig(train=(path,), max_length=3), WORDS)
     assert skipped.padding == 0.0
 
@@ -132,7 +142,7 @@ def test_cut_parts_share_nothing(tmp_path: Path) -> None:
     rows = [("en", "es"), *((f"a {i}", f"b {i % 50}") for i in range(200))]
     path = write(tmp_path / "a.tsv", rows)
     found = survey(DataConfig(train=(path,)), WORDS)
-    assert found.n_shared == 0
+    assert all(not any(counts.values()) for counts in found.shared.values())
     assert "valid and test split off train, with no sentence in two parts" in " ".join(
         shown(found, width=200).split()
     )

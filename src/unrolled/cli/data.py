@@ -77,10 +77,19 @@ def config(
 ) -> None:
     """Print a recipe (the settings of a training run, in TOML) with all default values filled in.
 
+    Settings that 'unrolled train' would refuse are refused here, too.
+
     Args:
         recipe: recipe (a TOML file) to complete with the default values of all other settings.
         task: task whose default settings are printed, if there is no RECIPE; by default translate.
         data: training data to enter in the recipe.
     """
+    from unrolled.tasks import TASKS
+    from unrolled.training.checks import check_files, check_recipe
+
     chosen = recipe_from_options(recipe, task, data, (), (), (), None, overrides)
+    about = TASKS[chosen.task]
+    check_recipe(chosen, about)
+    about.check_pretrained(chosen.model, chosen.text)
+    check_files(chosen.data, about)
     print(shown_on(sys.stdout, chosen.to_toml()), end="")

@@ -2,16 +2,15 @@
 
 A few batches of the data are trained on, as `unrolled train` would: the largest one, and others spread
 evenly over all sizes. Each is timed several times, as far as a few seconds allow, and the fastest counts:
-the first includes work that is done once, and other programs disturb the rest. The time of an epoch is that of these batches, scaled to all batches by their size with
-padding. The validation pass is timed on some rows in the same way. The memory is the highest that this
-process has used; it has read and encoded the same data and trained on the largest batch.
+the first includes work that is done once, and other programs disturb the rest. The time of an epoch is
+that of these batches, scaled to all batches by their size with padding. The validation pass is timed on
+some rows in the same way. For memory, see `data_report.memory`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from unrolled.tasks.kind import SEQ2SEQ
+from unrolled.data_report.memory import MemoryGauge
+from unrolled.tasks.kind import LANGUAGE_MODEL, SEQ2SEQ
 from unrolled.tasks.task import AnyTask, LabelTask, Task, Tokenizers
 from unrolled.text.batching import batches
 from unrolled.text.rows import Row
@@ -207,7 +207,7 @@ def of_rows(
         loader = _SampledRows(recipe, task, prepared)
     loader.fix(rows_of_batches)
     share = len(few) / max(1, n_valid)
-    measured = _measure(_for_validation(recipe, task, held_out, share), task, loader)
+    measured = _measure(_for_validation(recipe, task, held_out, share), task, loader, len(chosen))
     per_epoch = sum(measured.seconds) / costs[sample][: len(measured.seconds)].sum() * costs.sum()
     return Estimate(
         seconds_reading=seconds_reading,
@@ -231,7 +231,7 @@ def of_text(recipe: Recipe, task: Any, prepared: PreparedText, seconds_reading: 
     short = replace(recipe, data=replace(recipe.data, valid_tokens=n_read))
     loader = WindowLoader(short, task, prepared)
     n_batches = loader.n_batches(1)
-    measured = _measure(short, task, loader)
+    measured = _measure(short, task, loader, n_batches)
     each = float(np.median(measured.seconds))
     return Estimate(
         seconds_reading=seconds_reading,
@@ -329,10 +329,11 @@ class _Measured:
     device: str
 
 
-def _measure(recipe: Recipe, task: AnyTask, loader: Loader) -> _Measured:
+def _measure(recipe: Recipe, task: AnyTask, loader: Loader, n_updates: int) -> _Measured:
     recipe = replace(recipe, training=replace(recipe.training, accumulate=1))
     trainer = Trainer(recipe, task, loader, Path())
     trainer.begin()
+    gauge = MemoryGauge(trainer.device)
     began, n_batches = time.perf_counter(), min(loader.n_batches(1), _N_BATCHES + 1)
     seconds: list[float] = []
     for turn in range(_MOST_TURNS):
@@ -341,6 +342,8 @@ def _measure(recipe: Recipe, task: AnyTask, loader: Loader) -> _Measured:
             before = time.perf_counter()
             trainer.update()
             now = time.perf_counter()
+            if not seconds:
+                gauge.note_first_update(_n_model_bytes(trainer) - _n_weight_bytes(trainer))
             if turn:
                 seconds[number] = min(seconds[number], now - before)
             else:
@@ -357,24 +360,20 @@ def _measure(recipe: Recipe, task: AnyTask, loader: Loader) -> _Measured:
         began = time.perf_counter()
         loader.evaluate(trainer.model, recipe, trainer.device, trainer.precision)
         evaluation = min(evaluation, time.perf_counter() - began)
+    n_bytes = gauge.estimate(n_updates, task.kind is LANGUAGE_MODEL)
+    return _Measured(seconds, evaluation, n_bytes, _n_model_bytes(trainer), str(trainer.device))
+
+
+def _n_weight_bytes(trainer: Trainer) -> int:
+    return sum(each.numel() * each.element_size() for each in trainer.parameters)
+
+
+def _n_model_bytes(trainer: Trainer) -> int:
+    """Weights, gradients, and the state of the optimizer."""
     state = [
         value
         for values in trainer.optimiser.state.values()
         for value in values.values()
         if isinstance(value, torch.Tensor)
     ]
-    weights = [parameter for parameter in trainer.parameters for _ in range(2)]
-    n_model_bytes = sum(each.numel() * each.element_size() for each in (*weights, *state))
-    return _Measured(seconds, evaluation, _peak(trainer.device), n_model_bytes, str(trainer.device))
-
-
-def _peak(device: torch.device) -> int | None:
-    """The highest memory use so far, in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return 2 * _n_weight_bytes(trainer) + sum(each.numel() * each.element_size() for each in state)

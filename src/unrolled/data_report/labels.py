@@ -405,10 +405,11 @@ def _table(heading: str, counts: Mapping[str, Mapping[str, int]], n_train: int) 
 def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
     """Name and text of each line below the tables; lines without content are omitted."""
     unit = "sentence" if survey.task == "tag" else "row"
+    linked = "pair of texts" if len(survey.columns) > 1 else "text"
     encoded = survey.encoded
     facts = [
         ("task", f"{survey.task} (change it with --task NAME)"),
-        *facts_of_rows(unit, survey.sizes, survey.n_left_out, encoded.splits, encoded.data),
+        *facts_of_rows(unit, linked, survey.sizes, survey.n_left_out, encoded.splits, encoded.data),
         *facts_of_groups(encoded.splits, encoded.data.group),
     ]
     facts += [("note", note) for note in survey.notes]

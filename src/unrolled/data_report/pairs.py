@@ -295,7 +295,9 @@ def _facts(survey: Survey) -> list[tuple[str, str]]:
     verb = "skipped" if survey.too_long == "skip" else "truncated"
     longest = max(survey.columns, key=lambda column: column.longest)
     facts = [
-        *facts_of_rows("row", survey.sizes, survey.n_left_out, encoded.splits, encoded.data),
+        *facts_of_rows(
+            "row", "sentence", survey.sizes, survey.n_left_out, encoded.splits, encoded.data
+        ),
         *facts_of_groups(encoded.splits, encoded.data.group),
         ("tokens", _TOKEN_KINDS[survey.kind]),
     ]

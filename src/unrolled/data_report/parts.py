@@ -22,12 +22,18 @@ Counts = Mapping[str, Mapping[str, int]]
 
 
 def facts_of_rows(
-    unit: str, sizes: Mapping[str, int], n_too_long: Mapping[str, int], splits: Splits, data: Any
+    unit: str,
+    linked: str,
+    sizes: Mapping[str, int],
+    n_too_long: Mapping[str, int],
+    splits: Splits,
+    data: Any,
 ) -> list[tuple[str, str]]:
     """How the rows that were read add up, and which are left out.
 
     Args:
         unit: what a row is, "row" or "sentence".
+        linked: what is never in two parts, e.g. "text".
         sizes: rows by part, before those that are too long are left out.
         n_too_long: rows by part that are left out because they are too long.
         splits: the parts.
@@ -46,7 +52,7 @@ def facts_of_rows(
     if n_out:
         text += f" + {n_out:,} left out"
     if splits.cut:
-        text += f"; {' and '.join(splits.cut)} split off train, with no text in two parts"
+        text += f"; {' and '.join(splits.cut)} split off train, with no {linked} in two parts"
     facts = [(f"{unit}s", text)]
     reasons = [
         f"{sum(counts.values()):,} {why}{_where(counts)}"

@@ -407,11 +407,7 @@ def build(config: LanguageModelConfig, tokenizers: Tokenizers) -> LanguageModel:
             f"model.embedding is 'one_hot', but the vocabulary has {n_words:,} words, more than "
             f"{MOST_ONE_HOT:,}; use 'learned'"
         )
-    if config.head != "full" and kind not in ("word", "space"):
-        raise ConfigError(
-            f"model.head is '{config.head}', which needs a vocabulary in order of decreasing "
-            f"frequency, but text.kind is '{kind}'; use 'full', or text.kind 'word' or 'space'"
-        )
+    _check_head(config, kind)
     if any(not len(SPECIALS) < cutoff < n_words for cutoff in config.cutoffs) or list(
         config.cutoffs
     ) != sorted(set(config.cutoffs)):
@@ -423,6 +419,14 @@ def build(config: LanguageModelConfig, tokenizers: Tokenizers) -> LanguageModel:
     return LanguageModel(config, n_words)
 
 
+def _check_head(config: LanguageModelConfig, kind: str) -> None:
+    if config.head != "full" and kind not in ("word", "space"):
+        raise ConfigError(
+            f"model.head is '{config.head}', which needs a vocabulary in order of decreasing "
+            f"frequency, but text.kind is '{kind}'; use 'full', or text.kind 'word' or 'space'"
+        )
+
+
 def prepare(model: LanguageModel, ids: NDArray[np.unsignedinteger], tokenizers: Tokenizers) -> None:
     """Set the rate at which each token becomes unknown in training, from its training frequency."""
     if rate := model.config.unknown_rate:
@@ -431,7 +435,8 @@ def prepare(model: LanguageModel, ids: NDArray[np.unsignedinteger], tokenizers: 
 
 
 def check_pretrained(config: LanguageModelConfig, text: TextConfig) -> None:
-    """Check that the file of vectors can initialise the embedding."""
+    """Check that the head fits the tokens, and that a file of vectors can initialise the embedding."""
+    _check_head(config, text.kind)
     config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 

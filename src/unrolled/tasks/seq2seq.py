@@ -568,13 +568,16 @@ def _writes(pairs: Sequence[Pair]) -> Tensor:
     return Padded.from_rows([pair.writes or [-1] * len(pair.source) for pair in pairs], -1).values
 
 
+_ONE_VOCABULARY = (
+    "model.tied_embeddings: 'all' shares one table between source and target, which needs one "
+    "vocabulary; set text.shared = true"
+)
+
+
 def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
     """A new model for these vocabularies."""
     if config.tied_embeddings == "all" and tokenizers["source"] is not tokenizers["target"]:
-        raise ConfigError(
-            "model.tied_embeddings: 'all' shares one table between source and target, which needs one "
-            "vocabulary; set text.shared = true"
-        )
+        raise ConfigError(_ONE_VOCABULARY)
     config = replace(config, unknown_rate=rate_for(tokenizers["source"], config.unknown_rate))
     model = Translator(config, len(tokenizers["source"]), len(tokenizers["target"]))
     if config.copying != "none":
@@ -600,7 +603,9 @@ def prepare(model: Translator, pairs: Sequence[Pair], tokenizers: Tokenizers) ->
 
 
 def check_pretrained(config: TranslateConfig, text: TextConfig) -> None:
-    """Refuse vector files that do not fit the embeddings."""
+    """Refuse vector files that do not fit the embeddings, and one table for two vocabularies."""
+    if config.tied_embeddings == "all" and not text.shared:
+        raise ConfigError(_ONE_VOCABULARY)
     for role in ("source", "target"):
         settings: EmbeddingsConfig = getattr(config, f"{role}_embeddings")
         settings.check_file(f"model.{role}_embeddings", config.embedding_size, text.kind)

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import Any
 
 from unrolled import documents
-from unrolled.errors import ConfigError, DataError
+from unrolled.errors import DataError
 from unrolled.reporting import counted
 from unrolled.tasks.task import LABELS, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text import round_trip
@@ -18,6 +18,7 @@ from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache
 from unrolled.text.round_trip import SAMPLE
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, Duplicate, LabelData, read_splits
+from unrolled.training.checks import check_metric
 from unrolled.training.recipe import Recipe
 
 ROLE = "text"
@@ -215,7 +216,7 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
         except DataError as error:
             raise DataError(error.problem, error.path or data.train[0], error.line) from None
         tokenizers = task.extend(recipe.model, tokenizers)
-    _check_metric(recipe.training.metric, task.scores(tokenizers))
+    check_metric(recipe.training.metric, task.scores(tokenizers))
     skips = data.too_long == "skip"
     train = encode_rows(splits.train, task, tokenizers, data, data.train[0], skips)
     valid_file = (data.valid or data.train)[0]
@@ -231,15 +232,6 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
     _check_labels(splits.test, task, tokenizers, data)
     counts = len(splits.test), splits.n_empty
     return PreparedRows(train, valid, *counts, tokenizers, splits.notes, splits.duplicates)
-
-
-def _check_metric(metric: str, scores: Sequence[str]) -> None:
-    """Refuse a metric that does not exist for these labels."""
-    if metric not in ("loss", *scores):
-        raise ConfigError(
-            f"training.metric is '{metric}', which is not available for these labels; choose from loss, "
-            f"{', '.join(scores)}"
-        )
 
 
 def _check_labels(

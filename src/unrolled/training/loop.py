@@ -22,7 +22,8 @@ from unrolled.system import trim_memory
 from unrolled.tasks.task import AnyTask
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training import checkpoint, compatibility, run_folder
-from unrolled.training.device import within_memory
+from unrolled.training.checks import check_files, check_recipe
+from unrolled.training.device import choose_device, within_memory
 from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
 from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.recipe import Recipe
@@ -147,7 +148,7 @@ def fit(
     task = task or _task_named(recipe.task)
     if recipe.model is None:
         recipe = replace(recipe, model=task.Config())
-    _check(recipe, task)
+    check_recipe(recipe, task)
     out = Path(os.path.realpath(out))  # so that all names of the folder share one lock
     source = None if start_from is None else Path(start_from)
     if resume and (force or source is not None):
@@ -160,6 +161,9 @@ def fit(
         recipe = _with_text_of(source, recipe, task)
     elif not goes_on:
         task.check_pretrained(recipe.model, recipe.text)
+    if not goes_on:
+        choose_device(recipe.training)
+        check_files(recipe.data, task)
     return _events(recipe, task, out, source, resume, force)
 
 
@@ -318,33 +322,6 @@ def _save(trainer: Trainer) -> Generator[Event, None, None]:
     path = trainer.save()
     if path is not None:
         yield Saved(trainer.progress.step, path)
-
-
-def _check(recipe: Recipe, task: AnyTask) -> None:
-    training = recipe.training
-    if recipe.task != task.name:
-        raise ConfigError(
-            f"the recipe is for task '{recipe.task}', but task '{task.name}' was given"
-        )
-    if not training.has_limit:
-        raise ConfigError(
-            "training has no stopping criterion; set training.max_minutes, max_epochs, "
-            "max_steps or patience"
-        )
-    if training.schedule == "linear" and not (
-        training.max_steps or training.max_epochs or training.max_minutes
-    ):
-        raise ConfigError(
-            "training.schedule 'linear' needs a training length; set training.max_minutes, max_epochs or "
-            "max_steps"
-        )
-    if not isinstance(recipe.data, task.Data):
-        raise ConfigError(
-            f"Recipe.data must be a {task.Data.__name__} for task '{task.name}', "
-            f"got {type(recipe.data).__name__}"
-        )
-    wanted = f"one of {', '.join(task.metrics)}"
-    config.require(training.metric in task.metrics, "training.metric", wanted, training.metric)
 
 
 def _task_named(name: str) -> AnyTask:
