@@ -351,3 +351,84 @@ def test_an_empty_tag_in_a_list_is_refused(tmp_path: Path, capsys) -> None:
         refused(capsys)
         == f"{data}, line 6: the tag of token 2 is empty; expected one tag per token"
     )
+
+
+# Labels that are numbers or truth values
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_whole_floats_are_the_same_label_as_integers(ending: str, tmp_path: Path) -> None:
+    values = [(text, (0, 0.0, 1, 1.0)[n % 4]) for n, (text, _) in enumerate(ROWS)]
+    if ending == "csv":
+        lines = ["text,label", *(f"{text},{value}" for text, value in values)]
+    else:
+        lines = [json.dumps({"text": text, "label": value}) for text, value in values]
+    data = write(tmp_path / f"numbers.{ending}", "\n".join(lines) + "\n")
+    assert train(data, tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run" / "labels.json").read_text())["labels"] == ["0", "1"]
+    integers = table(tmp_path / "test.tsv", [(text, str(int(value))) for text, value in values])
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--data", str(integers)]) == 0
+
+
+def test_truth_values_of_json_are_labels(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": text, "label": name == "good"}) for text, name in ROWS]
+    assert train(write(tmp_path / "truth.jsonl", "\n".join(lines)), tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run" / "labels.json").read_text())["labels"] == ["false", "true"]
+    pandas = table(tmp_path / "test.tsv", [(text, str(name == "good")) for text, name in ROWS])
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--data", str(pandas)]) == 0
+
+
+@pytest.mark.parametrize(("value", "shown"), [("NaN", "NaN"), ("null", "null")])
+def test_a_label_that_is_none_is_refused(
+    value: str, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"text": text, "label": name}) for text, name in ROWS]
+    lines[6] = f'{{"text": "dull", "label": {value}}}'
+    data = write(tmp_path / "a.jsonl", "\n".join(lines))
+    assert train(data, tmp_path / "run") == 2
+    error = (
+        f"{data}, line 7, field 'label': the label is {shown}, which is no label; remove the row"
+    )
+    assert capsys.readouterr().err == f"unrolled: {error}\n"
+
+
+def test_a_label_that_often_means_none_gets_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(text, "NaN" if n % 9 == 4 else name) for n, (text, name) in enumerate(ROWS)]
+    assert train(table(tmp_path / "a.tsv", rows), tmp_path / "run") == 0
+    note = "note: train: 4 rows (the first in line 6) have the label 'NaN', which often stands"
+    assert note in capsys.readouterr().out
+
+
+# Tables without a header
+
+
+def test_no_row_of_a_headerless_table_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "".join("\t".join(row) + "\n" for row in ROWS)
+    data = write(tmp_path / "headless.tsv", lines)
+    assert train(data, tmp_path / "run") == 0
+    output = capsys.readouterr().out
+    assert "(number 0 is dull, bad), reads like a row and is used as one" in output
+    assert "train 36, valid 2, test 2" in output
+    few = write(tmp_path / "few.tsv", "number 7 is fine\tgood\nnumber 8 is dull\tbad\n")
+    assert cli.main(["evaluate", str(tmp_path / "run"), "--data", str(few)]) == 0
+    printed = capsys.readouterr()
+    assert "2 rows" in printed.out
+    assert "has no header" in printed.err
+    assert cli.main(["data", str(data), "--task", "classify"]) == 0
+    assert "has no header" in capsys.readouterr().out
+
+
+def test_a_label_in_the_first_column_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write(tmp_path / "first.tsv", "".join(f"{b}\t{a}\n" for a, b in ROWS))
+    assert train(data, tmp_path / "run") == 2
+    assert capsys.readouterr().err == (
+        f"unrolled: {data}: column '2' is read as the label, but column '1' looks like it; if it is, add "
+        "--columns 2 1\n"
+    )
+    assert train(data, tmp_path / "run", "--columns", "2", "1") == 0

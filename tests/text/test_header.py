@@ -69,6 +69,8 @@ TOPICS = [
         (["src", "trg"], CAPTIONS),
         (["English sentence", "Spanish sentence"], PAIRS),
         (["source text", "machine translation"], CAPTIONS),
+        (["German source text", "English target text"], CAPTIONS),
+        (["Source text EN", "Target text DE"], CAPTIONS),
         (["question", "query"], COMMANDS),
         (["intent", "snippet"], COMMANDS),
         (["nl", "bash_command"], COMMANDS),
@@ -116,6 +118,12 @@ def test_a_header_that_is_also_a_label_stays_the_header() -> None:
     rows = [[text, {"neg": "ham", "pos": "spam"}[label]] for text, label in REVIEWS]
     assert judge(["text", "spam"], rows) == "unsure"
     assert judge(["Nachricht", "spam"], rows) == "unsure"
+
+
+def test_words_that_also_name_columns_may_stand_in_a_row() -> None:
+    rows = [[f"number {n} is {'fine' if n % 2 else 'dull'}", "ab"[n % 2]] for n in range(20)]
+    for at in (0, 1):
+        assert judge(rows[at], rows[:at] + rows[at + 1 :]) == "row"
 
 
 def test_single_words_may_be_either() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import ConfigError, DataError, RunError
-from unrolled.text.labels import Labels, split_labels
+from unrolled.text.labels import Labels, missing_note, split_labels
 from unrolled.text.rows import Field
 
 
@@ -129,3 +129,52 @@ def test_labels_of_an_older_run_are_read(tmp_path: Path) -> None:
 )
 def test_several_labels_are_split_once_each(field: Field, names: list[str]) -> None:
     assert split_labels(field, "|") == names
+
+
+# Names of the same label
+
+
+def test_numbers_of_equal_value_are_one_label() -> None:
+    labels = Labels.of(["0", "0.0", "1.0", "1", "-2.50", "10"])
+    assert labels.names == ("-2.5", "0", "1", "10")
+    assert labels.id_of("1.00") == labels.id_of("1") == 2
+    assert labels.name_of("0.0") == "0"
+    with pytest.raises(DataError, match=r"'1\.5' is not among the training labels"):
+        labels.id_of("1.5")
+
+
+def test_codes_and_mixed_names_stay_apart() -> None:
+    assert Labels.of(["007", "7"]).names == ("007", "7")
+    assert Labels.of(["0", "0.0", "none"]).names == ("0", "0.0", "none")
+    assert Labels.of(["1e3", "1000"]).names == ("1000", "1e3")
+
+
+def test_labels_of_an_older_run_keep_their_names() -> None:
+    labels = Labels(("0.0", "1.0"))
+    assert [labels.id_of(name) for name in ("0.0", "0", "1", "1.0")] == [0, 0, 1, 1]
+    both = Labels(("0", "0.0", "1"))
+    assert [both.id_of(name) for name in ("0", "0.0")] == [0, 1]
+    with pytest.raises(DataError):
+        both.id_of("0.00")  # either could be meant
+
+
+def test_truth_values_are_found_in_either_case() -> None:
+    assert Labels.of(["true", "false"]).id_of("True") == 1
+    assert Labels.of(["True", "False"]).id_of("false") == 0
+    with pytest.raises(DataError):
+        Labels.of(["yes", "no"]).id_of("Yes")
+
+
+def test_normal_forms_of_a_label_are_one_label() -> None:
+    labels = Labels.of(["caf\u00e9", "cafe\u0301", "bar"])
+    assert labels.names == ("bar", "caf\u00e9")
+    assert labels.id_of("cafe\u0301") == 1
+    assert Labels(("bar", "cafe\u0301")).id_of("caf\u00e9") == 1
+
+
+def test_labels_that_stand_for_missing_ones_are_named() -> None:
+    assert missing_note([("pos", 2), ("NONE", 3), ("nation", 4)]) is None
+    assert missing_note([("pos", 2), ("<NA>", 3), ("nan", 9)]) == (
+        "2 rows (the first in line 3) have the label '<NA>' or 'nan', which often stands for a missing "
+        "one; if so, remove them"
+    )

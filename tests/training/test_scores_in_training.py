@@ -133,3 +133,44 @@ def test_decoding_in_training_affects_no_weight_and_no_random_number(
         assert any("random" in key for key in kept)
         states.append({key: state[key] for key in kept} | {"step": state["step"]})
     assert all(state == states[0] for state in states)
+
+
+def test_bleu_of_chinese_is_chosen_once_and_noted(tmp_path: Path, recipe_file: Path) -> None:
+    rows = [(f"I see {n} dogs.", f"我看见{n}只很大的白狗。") for n in range(60)]
+    data = tmp_path / "zh.tsv"
+    data.write_text("en\tzh\n" + "".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+    recipe = recipe_of(data, recipe_file, metric="bleu", max_steps=2, evaluate_every_n_steps=1)
+    events = list(fit(recipe, tmp_path / "run"))
+    started = next(event for event in events if isinstance(event, Started))
+    assert any("sacrebleu's tokenizer 'zh'" in note for note in started.notes)
+    scores = next(event.scores for event in events if isinstance(event, Evaluated))
+    assert list(scores) == ["bleu", "bleu_lower", "chrf", "exact_match"]
+    predictor = unrolled.load_translator(tmp_path / "run")
+    evaluation = predictor.evaluate(predictor.held_out("valid"))
+    assert "tok:zh" in evaluation.signatures["bleu"]
+    assert "sacrebleu's tokenizer 'zh'" in "\n".join(evaluation.lines())
+    forced = predictor.evaluate(predictor.held_out("valid"), bleu_tokenizer="13a")
+    assert "tok:13a" in forced.signatures["bleu"]
+    assert forced.notes == ()
+
+
+def test_a_run_can_be_selected_by_exact_match(
+    tmp_path: Path, pairs_file: Path, recipe_file: Path
+) -> None:
+    recipe = recipe_of(pairs_file, recipe_file, metric="exact_match", max_steps=20)
+    evaluated = [e for e in fit(recipe, tmp_path / "run") if isinstance(e, Evaluated)]
+    assert evaluated[0].is_best
+    best = max(event.scores["exact_match"] for event in evaluated)
+    assert [e for e in evaluated if e.is_best][-1].scores["exact_match"] == best
+
+
+def test_words_that_do_not_restore_code_are_noted(tmp_path: Path, recipe_file: Path) -> None:
+    rows = [(f"import number {n}", f"from lib . a{n} import b") for n in range(60)]
+    data = tmp_path / "code.tsv"
+    data.write_text("en\tcode\n" + "".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+    recipe = recipe_of(data, recipe_file, max_steps=1)
+    recipe = replace(recipe, text=replace(recipe.text, kind="word", vocab_size=40))
+    started = next(event for event in fit(recipe, tmp_path / "run") if isinstance(event, Started))
+    notes = "\n".join(started.notes)
+    assert "target: 100% of the texts do not come back unchanged from word tokens" in notes
+    assert "of the target tokens are unknown words; raise text.vocab_size = 40, or use" in notes

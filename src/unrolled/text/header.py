@@ -347,9 +347,14 @@ def _recurs(field: str, column: _Column, labels: Collection[str], is_last: bool)
 
 
 def _is_name(field: str, column: _Column) -> bool:
-    words = [word.lower() for word in _LETTERS.findall(field)]
-    n_known = sum(word in _NAMES or word in _CODES for word in words)
-    if words and len(words) <= 4 and 2 * n_known >= len(words) and not _ends(field):
+    words = _LETTERS.findall(field)
+    n_known = sum(
+        word.lower() in _NAMES
+        or (word.lower() in _CODES and (len(words) <= 2 or word.isupper()))  # "is" is also a word
+        for word in words
+    )
+    fewest = (len(words) + 1) // 2 if len(words) <= 2 else len(words) - 1
+    if 1 <= len(words) <= 4 and n_known >= fewest and not _ends(field):
         return True
     if _NUMBER.fullmatch(field) or _ends(field) or not column:
         return False
