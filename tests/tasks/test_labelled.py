@@ -263,3 +263,31 @@ def test_a_threshold_separates_neighbours_in_float32() -> None:
         decided = text_labels.tune_thresholds(Model(), examples, said, labels)
         assert [each.labels for each in decided] == [(), ("a",)]
         assert float(first) < Model.head.thresholds.item() <= float(last)
+
+
+def test_an_evaluation_of_many_labels_keeps_digests(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    n_labels, n = 30, 40
+    labels = Labels(tuple(f"c{number:02}" for number in range(n_labels)), averaged=("c03",))
+    probabilities = random.dirichlet(np.full(n_labels, 0.1), n).astype(np.float32)
+    examples = [example(int(label)) for label in random.integers(n_labels, size=n)]
+    predictions = [
+        LabelPrediction((labels.names[row.argmax()],), row, (), ()) for row in probabilities
+    ]
+    assert text_labels.digested(examples, predictions, labels) is predictions
+    monkeypatch.setattr(text_labels, "MANY_LABELS", 20)
+    monkeypatch.setattr(text_labels, "_MOST_PROBABLE", 3)
+    short = text_labels.digested(examples, predictions, labels)
+    for row, prediction in zip(probabilities, short, strict=True):
+        assert prediction.probabilities.size == 0
+        assert prediction.digest.ids.tolist() == np.argsort(-row, kind="stable")[:3].tolist()
+        assert prediction.digest.probabilities.tolist() == sorted(row.tolist())[:-4:-1]
+    tokenizers = {LABELS: labels}
+    whole = text_labels.evaluate(None, examples, predictions, tokenizers)
+    found = text_labels.evaluate(None, examples, short, tokenizers)
+    assert found.measured.scores() == whole.measured.scores()
+    assert {"mean_f1", "ece", "brier", "nll"} <= found.measured.scores().keys()
+    assert found.measured.signature() == whole.measured.signature()
+    assert list(found.measured.lines()) == list(whole.measured.lines())
+    texts = ["a text"] * n
+    assert found.mistakes(texts) == whole.mistakes(texts)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import ConfigError, DataError
+from unrolled.text import splits
 from unrolled.text.readers import read_rows
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, Reading, Splits, linked_groups, read_splits
@@ -321,3 +322,13 @@ def test_real_pairs_do_not_cross(real_data: Path, tmp_path: Path) -> None:
     assert_nothing_crosses(splits)
     assert (len(splits.valid), len(splits.test)) == (1501, 1501)
     assert len(splits.train) + 3002 + splits.n_duplicates + splits.n_empty == n_rows
+
+
+def test_groups_are_drawn_in_the_order_of_a_sort_by_draw() -> None:
+    draw = random.Random(2)
+    texts = [(f"s{draw.randrange(60)}", f"t{draw.randrange(60)}") for _ in range(60)]
+    groups = linked_groups(texts)
+    small = [group for group in groups if len(group) <= 3]
+    assert 1 < len(small) < len(groups)
+    wanted = sorted(small, key=lambda group: splits._draw(7, min(texts[i] for i in group)))
+    assert list(splits._drawn(groups, texts, 7, 3)) == wanted
