@@ -11,7 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, compress
+from itertools import chain, compress, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -336,7 +336,7 @@ def predict(
     probabilities_BC = model.head.probabilities(hidden).float().cpu().numpy()
     labels: Labels = tokenizers[LABELS]
     if labels.shares:
-        blank = [_has_no_known_word(model, example, tokenizers[ROLE]) for example in examples]
+        blank = _without_known_words(model, examples, tokenizers[ROLE])
         probabilities_BC[np.array(blank, bool)] = labels.shares
     chosen = _chosen(probabilities_BC, labels, model.head.thresholds)
     attention = [None if w is None else w.float().cpu().numpy() for w in weights]
@@ -356,11 +356,18 @@ def predict(
     ]
 
 
-def _has_no_known_word(model: Any, example: LabelledExample, words: Tokenizer) -> bool:
-    """Whether no token of an example occurred in training."""
-    read = chain.from_iterable(example.texts[model.sides])
-    ids = [id_ for id_ in read if id_ not in words.silent]
-    return not ids or not bool(model.embedding.weight[ids].any())
+def _without_known_words(
+    model: Any, examples: Sequence[LabelledExample], words: Tokenizer
+) -> list[bool]:
+    """For each example, whether none of its tokens occurred in training."""
+    rows = [
+        [id_ for id_ in chain.from_iterable(example.texts[model.sides]) if id_ not in words.silent]
+        for example in examples
+    ]
+    ids = torch.tensor(list(chain.from_iterable(rows)), dtype=torch.int64)
+    weight = model.embedding.weight
+    known = iter(weight[ids.to(weight.device)].any(1).tolist())
+    return [not any(list(islice(known, len(row)))) for row in rows]
 
 
 def _chosen(
