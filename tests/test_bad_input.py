@@ -177,7 +177,9 @@ def test_an_overlong_line_is_left_out_of_training(
     assert cli.main([str(argument) for argument in arguments]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    rows, note, *_ = printed.out.splitlines()
+    lines = printed.out.splitlines()
+    rows = next(line for line in lines if line.startswith("event=start "))
+    note = next(line for line in lines if line.startswith("event=note "))
     instead = ", or set data.too_long = 'truncate'" if part == "train" else ""
     assert note == (
         f'event=note text="{part}: left out 1 row (4.8%) longer than data.max_length = 100 tokens; '

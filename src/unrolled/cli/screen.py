@@ -5,7 +5,7 @@ from __future__ import annotations
 import locale
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -45,10 +45,10 @@ def shown(text: str, console: Console) -> str:
     return text if console.encoding.startswith("utf") else text.translate(_ASCII)
 
 
-def print_parts(console: Console, parts: Sequence[str], style: str = "") -> None:
+def print_parts(console: Console, parts: Sequence[str]) -> None:
     """Print parts in lines of the terminal's width, broken between parts where possible."""
     for line in joined(parts, console.width):
-        print_text(console, line, style=style)
+        print_text(console, line)
 
 
 def joined(parts: Sequence[str], width: int) -> list[str]:
@@ -79,9 +79,9 @@ def fitting(parts: Sequence[str], width: int) -> str:
     return SEPARATOR.join(chosen)
 
 
-def print_text(console: Console, text: str, prefix: str = "", style: str = "") -> None:
+def print_text(console: Console, text: str, prefix: str = "") -> None:
     """Print a text, wrapped between words, with a hanging indent below its prefix."""
-    safe = Text(shown(one_message(text), console), style=style)
+    safe = Text(shown(one_message(text), console))
     indent = cell_len(prefix) if cell_len(prefix) < console.width // 2 else 0
     head = prefix
     for line in safe.wrap(console, max(1, console.width - indent)):
@@ -104,7 +104,7 @@ def command_for(template: str, run: object) -> str:
     return f"unrolled {template.format(run=shell_command(run))}"
 
 
-def key_values(event: str, values: Mapping[str, object] | Iterable[tuple[str, object]]) -> str:
+def key_values(event: str, values: Mapping[str, object]) -> str:
     r"""One line of a log. Values with blanks, quotes or `=` are quoted; `shlex.split` splits the line.
 
     >>> print(key_values("step", {"step": 1500, "loss": 1.25, "note": 'a "b"', "left": None}))
@@ -113,8 +113,7 @@ def key_values(event: str, values: Mapping[str, object] | Iterable[tuple[str, ob
     >>> shlex.split(r'event=note text="a \"b\" $c"')
     ['event=note', 'text=a "b" $c']
     """
-    pairs = values.items() if isinstance(values, Mapping) else values
-    written = (f"{key}={_value(value)}" for key, value in pairs if value is not None)
+    written = (f"{key}={_value(value)}" for key, value in values.items() if value is not None)
     return " ".join((f"event={event}", *written))
 
 
