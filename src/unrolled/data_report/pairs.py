@@ -113,7 +113,7 @@ def survey(
     """
     splits = read_splits(config, n_columns)
     all_names = column_names(config.train or config.valid or config.test, config.header)
-    names = config.columns or all_names
+    names = tuple(_name_of(column, all_names) for column in config.columns or all_names)
     part = splits.train or splits.valid or splits.test
     sides = [[row.texts[i] for row in part] for i in range(len(names))]
     if text.shared:
@@ -158,6 +158,12 @@ def survey(
         examples=tuple(part[:_N_EXAMPLES]),
         notes=splits.notes,
     )
+
+
+def _name_of(column: str, names: Sequence[str]) -> str:
+    """The name of a column that may be given by its number."""
+    is_number = column not in names and column.isdecimal() and int(column) <= len(names)
+    return names[int(column) - 1] if is_number else column
 
 
 def render(survey: Survey) -> RenderableType:
