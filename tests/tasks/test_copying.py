@@ -187,7 +187,7 @@ def test_beam_of_every_width_agrees_with_all_answers() -> None:
                 )
                 batch = collate([whole])
                 if batch.copies is None:
-                    batch = replace(batch, copies=seq2seq._copies_of([whole]))
+                    batch = replace(batch, copies=seq2seq.copies_of([whole]))
                 with torch.no_grad():
                     total, _ = seq2seq.evaluate_loss(model, batch)
                 if total.isfinite():

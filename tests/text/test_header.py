@@ -188,7 +188,7 @@ def test_columns_are_chosen_by_number_with_or_without_a_header(tmp_path: Path) -
 def test_a_headerless_table_with_more_columns_says_what_to_add(tmp_path: Path) -> None:
     path = write(tmp_path / "ids.tsv", [[f"{i}7", *row] for i, row in enumerate(REVIEWS * 3)])
     with pytest.raises(
-        DataError, match=r"has no header, so choose them by number, .* --columns 1 2"
+        DataError, match=r"has no header, so choose them by number, .* --columns 2 3"
     ):
         list(read_rows(path, n_columns=2))
     assert len(list(read_rows(path, ["2", "3"], 2))) == 12

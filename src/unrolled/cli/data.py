@@ -45,8 +45,8 @@ def data(
             a last one named label, class, sentiment or the like; otherwise translate.
         valid: validation data, in the same formats; by default, a part held out from FILES.
         test: test data; by default, another part held out from FILES.
-        columns: columns to read, by name, in this order: texts, then the label (for translate: source,
-            target). Columns of a CoNLL file are given by number: 1 is the first, -1 the last.
+        columns: columns to read, by name or number, in this order: texts, then the label (for translate:
+            source, target). In a CoNLL file, 1 is the first column, -1 the last.
     """
     if not files:
         raise ConfigError("no file given; `unrolled data FILE` describes a data file")

@@ -60,8 +60,8 @@ def train(
             no text occurs in both parts; for a language model, 5 % near the text's end, or 5 % of the
             files if there are at least 20 and each is a document.
         test: test data, for the final scores; by default, another part is held out in the same way.
-        columns: columns to read, by name, in this order: texts, then the label (for translate: source,
-            target). Columns of a CoNLL file are given by number: 1 is the first, -1 the last.
+        columns: columns to read, by name or number, in this order: texts, then the label (for translate:
+            source, target). In a CoNLL file, 1 is the first column, -1 the last.
         seed: random seed; by default that of the recipe, or 1.
         out: folder to create for the run; by default runs/NAME, where NAME is the name of the recipe or
             data file up to its first dot.

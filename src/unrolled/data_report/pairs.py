@@ -150,7 +150,8 @@ def survey(
     """
     splits = read_splits(config, n_columns)
     all_names = column_names(config.train or config.valid or config.test, config.header)
-    names = config.columns or columns_besides(all_names, config.group, n_columns)
+    besides = columns_besides(all_names, config.group, n_columns)
+    names = tuple(_name_of(column, all_names) for column in config.columns or besides)
     part = splits.train or splits.valid or splits.test  # all columns are described on this part
     sides = [[row.texts[i] for row in part] for i in range(len(names))]
     if text.shared:
@@ -209,6 +210,12 @@ def survey(
         notes=splits.notes,
         encoded=Encoded(splits, config, tokenizers, lengths),
     )
+
+
+def _name_of(column: str, names: Sequence[str]) -> str:
+    """The name of a column that may be given by its number."""
+    is_number = column not in names and column.isdecimal() and int(column) <= len(names)
+    return names[int(column) - 1] if is_number else column
 
 
 def render(survey: Survey) -> RenderableType:

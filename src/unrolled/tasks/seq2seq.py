@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal
@@ -34,10 +34,43 @@ from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.tasks.seq2seq_data import (
+    Copies,
+    Pair,
+    TranslationBatch,
+    collate,
+    copies_of,
+    encode,
+    lengths,
+    notes,
+    train_tokenizers,
+    written_ids,
+)
 from unrolled.tasks.task import Tokenizers
-from unrolled.text import round_trip
-from unrolled.text.rows import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
+
+__all__ = [
+    "TRAINING_ONLY",
+    "Copies",
+    "Pair",
+    "TranslateConfig",
+    "TranslationBatch",
+    "TranslationStepModel",
+    "Translator",
+    "build",
+    "check_pretrained",
+    "collate",
+    "copies_of",
+    "decode",
+    "encode",
+    "evaluate_loss",
+    "lengths",
+    "load_pretrained",
+    "loss",
+    "notes",
+    "prepare",
+    "train_tokenizers",
+]
 
 
 @dataclass(frozen=True)
@@ -390,190 +423,6 @@ class TranslationStepModel:
         return self.model.step(tokens, state, self.weights)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One encoded example.
-
-    Args:
-        source: source ids, with </s>.
-        target: target ids, without </s>.
-        words: the source words as written; empty if all are in the source vocabulary.
-        writes: the word that copying each source step writes, as a target id, or V + the first step of
-            that word if it is not in the target vocabulary; empty if `words` is.
-        copied: the target ids with V + s for each word that is not in the target vocabulary but occurs at
-            step s of the source; empty if there are none.
-    """
-
-    source: list[int]
-    target: list[int]
-    words: tuple[str, ...] = ()
-    writes: tuple[int, ...] = ()
-    copied: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Copies:
-    """The ids of a batch for copying words that are not in a vocabulary.
-
-    Args:
-        writes: `[B, S]`, `Pair.writes`, and -1 in rows whose source has no unknown word.
-        target: `[B, T]` target ids, as in `Pair.copied`, beginning with <s>.
-        right: `[n_tokens]` ids to predict, as in `Pair.copied`.
-    """
-
-    writes: Tensor
-    target: Tensor
-    right: Tensor
-
-    def to(self, device: torch.device | str) -> Copies:
-        """The same ids on another device."""
-        return Copies(self.writes.to(device), self.target.to(device), self.right.to(device))
-
-
-@dataclass(frozen=True)
-class TranslationBatch:
-    """The input of the loss.
-
-    Args:
-        source: `[B, S]` source ids, each row ending in </s>.
-        target: `[B, T]` target ids, each row beginning with <s>.
-        right: `[n_tokens]` ids to predict, row by row, without padding.
-        copies: the same ids with words that are not in a vocabulary; None if there are none.
-    """
-
-    source: Padded
-    target: Padded
-    right: Tensor
-    copies: Copies | None = None
-
-    @property
-    def n_tokens(self) -> int:
-        """The number of target tokens, with </s> and without padding."""
-        return len(self.right)
-
-    def to(self, device: torch.device | str) -> TranslationBatch:
-        """The same batch on another device."""
-        copies = None if self.copies is None else self.copies.to(device)
-        return TranslationBatch(
-            self.source.to(device), self.target.to(device), self.right.to(device), copies
-        )
-
-
-def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Tokenizer]:
-    """Train a tokenizer for each side, or one for both if `text.shared` is set."""
-    sides = [[row.texts[side] for row in rows] for side in (0, 1)]
-    if config.shared:
-        shared = Tokenizer.train(chain(*sides), config)
-        return {"source": shared, "target": shared}
-    source, target = (Tokenizer.train(side, config) for side in sides)
-    return {"source": source, "target": target}
-
-
-def encode(fields: Sequence[str], tokenizers: Tokenizers) -> Pair:
-    """Encode a source and its target, if there is one, as ids."""
-    source = [*tokenizers["source"].encode(fields[0]), EOS_ID]
-    target = tokenizers["target"].encode(fields[1]) if len(fields) > 1 else []
-    if UNK_ID not in source and UNK_ID not in target:
-        return Pair(source, target)
-    words = _words_of(fields[0], source, tokenizers["source"])
-    first: dict[str, int] = {}
-    for step, word in enumerate(words):
-        first.setdefault(word, step)
-    tokenizer: Tokenizer = tokenizers["target"]
-    writes: tuple[int, ...] = ()
-    copied: tuple[int, ...] = ()
-    if UNK_ID in source:
-        writes = _with_steps(tokenizer.ids_of(words), words, first, len(tokenizer))
-    if UNK_ID in target:
-        answer = _words_of(fields[1], target, tokenizer)
-        copied = _with_steps(target, answer, first, len(tokenizer))
-    return Pair(
-        source,
-        target,
-        words if writes else (),
-        (*writes, EOS_ID) if writes else (),
-        copied if copied != tuple(target) else (),
-    )
-
-
-def notes(
-    text: TextConfig,
-    rows: Mapping[str, Sequence[Row]],
-    pairs: Mapping[str, Sequence[Pair]],
-    tokenizers: Tokenizers,
-) -> tuple[str, ...]:
-    """Notes on many unknown words, and on targets that their tokens do not restore."""
-    found: list[str] = []
-    for role in ("source", "target"):
-        ids = [id_ for pair in pairs["valid"] for id_ in getattr(pair, role)]
-        share = ids.count(UNK_ID) / max(1, len(ids))
-        if share > _MANY_UNKNOWN:
-            is_full = len(tokenizers[role]) >= text.most_tokens
-            advice = f"raise text.vocab_size = {text.most_tokens}, or " if is_full else ""
-            found.append(
-                f"valid: {share:.1%} of the {role} tokens are unknown words; {advice}use --text.kind "
-                "bpe, which has none"
-            )
-    targets = [row.texts[1] for row in rows["train"]]
-    return (*found, *round_trip.note(targets, tokenizers["target"], "target"))
-
-
-_MANY_UNKNOWN = 0.02
-
-
-def _words_of(text: str, ids: Sequence[int], tokenizer: Tokenizer) -> tuple[str, ...]:
-    """The words of a text, one for each id but </s>."""
-    n_words = len(ids) - (ids[-1:] == [EOS_ID])
-    words = tokenizer.split(text)
-    if len(words) != n_words:  # a long word was split into several tokens
-        words = tokenizer.tokens(ids[:n_words])
-    return tuple(words)
-
-
-def _with_steps(
-    ids: Sequence[int], words: Sequence[str], first: Mapping[str, int], n_words: int
-) -> tuple[int, ...]:
-    """The ids of words, V + the first step in the source for each unknown word that occurs there."""
-    return tuple(
-        n_words + first[word] if id_ == UNK_ID and word in first else id_
-        for id_, word in zip(ids, words, strict=True)
-    )
-
-
-def lengths(pair: Pair) -> tuple[int, int]:
-    """The number of steps on each side, with </s> or <s>."""
-    return len(pair.source), len(pair.target) + 1
-
-
-def collate(pairs: Sequence[Pair]) -> TranslationBatch:
-    """Pairs → padded ids."""
-    source = Padded.from_rows([pair.source for pair in pairs], PAD_ID)
-    target = Padded.from_rows([[BOS_ID, *pair.target] for pair in pairs], PAD_ID)
-    right = [id_ for pair in pairs for id_ in (*pair.target, EOS_ID)]
-    copies = _copies_of(pairs) if any(pair.writes or pair.copied for pair in pairs) else None
-    return TranslationBatch(source, target, torch.tensor(right, dtype=torch.int64), copies)
-
-
-def _copies_of(pairs: Sequence[Pair]) -> Copies:
-    targets = [pair.copied or pair.target for pair in pairs]
-    right = [id_ for target in targets for id_ in (*target, EOS_ID)]
-    return Copies(
-        _writes(pairs),
-        Padded.from_rows([[BOS_ID, *target] for target in targets], PAD_ID).values,
-        torch.tensor(right, dtype=torch.int64),
-    )
-
-
-def _writes(pairs: Sequence[Pair]) -> Tensor:
-    return Padded.from_rows([pair.writes or [-1] * len(pair.source) for pair in pairs], -1).values
-
-
-_ONE_VOCABULARY = (
-    "model.tied_embeddings: 'all' shares one table between source and target, which needs one "
-    "vocabulary; set text.shared = true"
-)
-
-
 def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
     """A new model for these vocabularies."""
     if config.tied_embeddings == "all" and tokenizers["source"] is not tokenizers["target"]:
@@ -686,7 +535,7 @@ def decode(
         limits = limits.clamp(min=max(0, config.min_length_limit))
         writes = None
         if model.config.copying != "none":
-            unknown = _writes([pairs[index] for index in asked])
+            unknown = written_ids([pairs[index] for index in asked])
             writes = model.copied_ids(source.values.to(device), unknown.to(device))
         with torch.inference_mode():
             found = decode_hypotheses(

@@ -90,7 +90,7 @@ def check_count(
     if hint and numbered:
         hint = (
             "; the file has no header, so choose them by number, e.g. --columns "
-            f"{' '.join(names[:n_columns])}"
+            f"{' '.join(names[-n_columns:])}"
         )
     raise DataError(
         f"expected {count_columns(n_columns, 'column')}, "

@@ -166,7 +166,7 @@ def _label(value: object, path: Path, line: int, name: str) -> str:
 _LARGEST_WHOLE = 1e15  # above it, neighbouring floats differ by more than whole numbers can show
 
 
-def open_table(path: Path, expected: Expected = Expected()) -> Table:
+def open_table(path: Path, expected: Expected) -> Table:
     """Open a table, and find out whether it has a header."""
     table = _open(path)
     if not table.by_number or expected.header == "yes":
