@@ -141,17 +141,17 @@ def about(seconds: float) -> str:
         return f"{seconds:.1f} s"
     if seconds < 59.5:
         return f"{seconds:.0f} s"
-    for unit, smaller, length, n in (
-        ("min", "s", 60, 60),
-        ("h", "min", 3600, 60),
-        ("d", "h", 86400, 24),
+    for unit, smaller, length, n, limit in (
+        ("min", "s", 60, 60, 3600),
+        ("h", "min", 3600, 60, 86_400),
+        ("d", "h", 86_400, 24, math.inf),
     ):
-        if seconds < length * n or unit == "d":
-            whole, rest = divmod(round(seconds * n / length), n)
-            if whole >= 10 and unit != "d":
-                return f"{round(seconds / length)} {unit}"
-            return f"{whole:,} {unit} {rest} {smaller}" if rest else f"{whole:,} {unit}"
-    raise AssertionError
+        if seconds < limit:
+            break
+    whole, rest = divmod(round(seconds * n / length), n)
+    if whole >= 10:
+        return f"{round(seconds / length):,} {unit}"
+    return f"{whole:,} {unit} {rest} {smaller}" if rest else f"{whole:,} {unit}"
 
 
 def size(n_bytes: float) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,12 +35,15 @@ from unrolled.errors import DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.quoting import brief, quote
 from unrolled.tasks import TASKS
+from unrolled.tasks.kind import LANGUAGE_MODEL
 from unrolled.tasks.tag.data import scheme_of, transitions
 from unrolled.tasks.task import LabelTask
 from unrolled.text.conll import is_column_file
+from unrolled.text.files import endings
 from unrolled.text.readers import column_names
 from unrolled.text.rows import Row, as_list
 from unrolled.text.splits import read_splits, same_text
+from unrolled.text.tables import TABLES
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 if TYPE_CHECKING:
@@ -134,7 +138,7 @@ class LabelSurvey:
 
 
 def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None:
-    """Guess the labelling task of a data file, from its extension or its column names.
+    """Guess the task of data, from the extension of a file or the names of its columns.
 
     Args:
         paths: files of the training part.
@@ -150,6 +154,8 @@ def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None
     tagging = next((task.name for task in tasks if task.by_token), None)
     if len(paths) == 1 and is_column_file(paths[0]):
         return tagging
+    if len(paths) == 1 and not columns and _is_plain_text(Path(paths[0])):
+        return next((name for name, task in TASKS.items() if task.kind is LANGUAGE_MODEL), None)
     try:
         names = tuple(columns) or (column_names(paths) if len(paths) == 1 else ())
     except DataError:
@@ -165,6 +171,11 @@ def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None
         alike = (task for task in tasks if not task.by_token and len(task.columns) == len(names))
         return next((task.name for task in alike), None)
     return None
+
+
+def _is_plain_text(path: Path) -> bool:
+    """Whether a single file can only be running text: one column of parallel text is not enough."""
+    return path.is_dir() or (path.is_file() and endings(path)[0] not in TABLES)
 
 
 def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey:
@@ -185,7 +196,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         part: [_labels_of(row, task, config) for row in rows] for part, rows in parts.items()
     }
     names = config.columns[:-1] if len(config.columns) == len(task.columns) else task.columns[:-1]
-    columns, lengths_of_parts = _columns(names, parts, task, text)
+    columns, lengths_of_parts, tokenizer = _columns(names, parts, task, text)
     lengths = next(lengths_of_parts[part] for part, rows in parts.items() if rows)
     keys = {part: [_key(row, task) for row in rows] for part, rows in parts.items()}
     first: dict[Any, int] = {}
@@ -236,7 +247,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         scheme=scheme,
         spans=spans,
         ill_formed=ill_formed,
-        encoded=Encoded(splits, config, (), lengths_of_parts),
+        encoded=Encoded(splits, config, (tokenizer,), lengths_of_parts),
     )
 
 
@@ -251,8 +262,11 @@ def _key(row: Row, task: LabelTask) -> tuple[str, ...]:
 
 def _columns(
     names: Sequence[str], parts: Mapping[str, Sequence[Row]], task: LabelTask, text: TextConfig
-) -> tuple[tuple[Column, ...], dict[str, NDArray[np.int64]]]:
-    """Statistics of each text column, and by part `[N, columns]`, the number of tokens of each text."""
+) -> tuple[tuple[Column, ...], dict[str, NDArray[np.int64]], Tokenizer]:
+    """Statistics of each text column, and by part `[N, columns]`, the number of tokens of each text.
+
+    The third value is the tokenizer of all columns.
+    """
     rows = parts["train"] or parts["valid"] or parts["test"]
     sides: list[list[str]]
     encode: Callable[[Sequence[Row], int], Sequence[Sequence[int]]]
@@ -290,7 +304,7 @@ def _columns(
         )
         for i, name in enumerate(names)
     )
-    return columns, lengths
+    return columns, lengths, tokenizer
 
 
 def _counts(labelled: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, dict[str, int]]:
