@@ -141,13 +141,11 @@ def about(seconds: float) -> str:
         return f"{seconds:.1f} s"
     if seconds < 59.5:
         return f"{seconds:.0f} s"
-    for unit, smaller, length, n, limit in (
-        ("min", "s", 60, 60, 3600),
-        ("h", "min", 3600, 60, 86_400),
-        ("d", "h", 86_400, 24, math.inf),
-    ):
-        if seconds < limit:
-            break
+    unit, smaller, length, n = "d", "h", 86_400, 24
+    if seconds < 86_400:
+        unit, smaller, length, n = "h", "min", 3600, 60
+    if seconds < 3600:
+        unit, smaller, length, n = "min", "s", 60, 60
     whole, rest = divmod(round(seconds * n / length), n)
     if whole >= 10:
         return f"{round(seconds / length):,} {unit}"
