@@ -65,7 +65,7 @@ class Estimate:
     @property
     def least_steps(self) -> int:
         """Updates until training can end by patience: the first evaluation, and none is better."""
-        n_evaluations, n_steps = self.training.patience_with(self.steps_per_epoch)
+        n_evaluations, n_steps = self.training.patience_for(self.steps_per_epoch)
         interval = self.training.steps_between_evaluations(self.steps_per_epoch)
         return interval + max(n_evaluations * interval, math.ceil(n_steps / interval) * interval)
 
@@ -117,7 +117,7 @@ class Estimate:
             value = f"{getattr(config, name):g}"
             texts.append(f"training ends after about {about(seconds)} (training.{name} = {value})")
         if config.patience:
-            n_evaluations, n_steps = config.patience_with(self.steps_per_epoch)
+            n_evaluations, n_steps = config.patience_for(self.steps_per_epoch)
             steps = f" and {n_steps:,} steps" if n_steps else ""
             least = self.least_steps
             n_epochs = least / self.steps_per_epoch

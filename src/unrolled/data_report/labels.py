@@ -439,7 +439,7 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
         )
     if len(survey.labels) < 2 and not survey.multi_label:
         facts.append(("too few", "only one label; training needs at least two"))
-    missing = [name for name, n in survey.labels.items() if n["train"] and not n["valid"]]
+    missing = [name for name, n in survey.labels.items() if name and n["train"] > n["valid"] == 0]
     if missing and survey.sizes["valid"]:
         facts.append(("unscored", f"no row of valid has the label {_named(missing)}"))
     if survey.rare:

@@ -151,7 +151,7 @@ class TrainingConfig:
         """Whether training ends however long the model improves."""
         return bool(self.max_steps or self.max_epochs or self.max_minutes)
 
-    def patience_with(self, steps_per_epoch: int) -> tuple[int, int]:
+    def patience_for(self, steps_per_epoch: int) -> tuple[int, int]:
         """The evaluations and the steps without improvement after which training stops, both of them."""
         if self.patience >= 0:
             return self.patience, 0

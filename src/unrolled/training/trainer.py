@@ -177,7 +177,7 @@ class Trainer:
 
     def patience(self) -> tuple[int, int]:
         """The evaluations and the steps without improvement after which training stops, both of them."""
-        return self.config.patience_with(self.steps_per_epoch)
+        return self.config.patience_for(self.steps_per_epoch)
 
     @property
     def steps_per_epoch(self) -> int:
