@@ -48,9 +48,10 @@ def test_training_reports_tokens_and_how_to_try_the_run(
     out = tmp_path / "run"
     assert main(["train", *SETTINGS, "--data", str(letters), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    first, second, started, *_ = printed.splitlines()
+    first, second, few, started, *_ = printed.splitlines()
     assert first.startswith("note: valid: cut from the end of the training text, ")
     assert second.startswith("note: test: cut from the end of the training text, ")
+    assert few.startswith("note: valid: 316 tokens are too few to choose the best model by; ")
     assert started.startswith("tokens: train ")
     assert printed.endswith(f'run: {out} · try: unrolled generate {out} --prompt "…"\n')
     assert "bits_per_character" in printed
