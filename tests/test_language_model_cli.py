@@ -51,6 +51,7 @@ def test_training_reports_tokens_and_how_to_try_the_run(
     assert "event=start step=0 tokens_train=" in printed
     for part in ("valid", "test"):
         assert f'event=note text="{part}: cut from the end of the training text, ' in printed
+    assert 'event=note text="valid: 316 tokens are too few to choose the best model by; ' in printed
     first_try = printed.splitlines()[-2]
     assert first_try == f'event=try command="unrolled generate {out} --prompt \\"…\\""'
     assert "bits_per_character" in printed

@@ -31,18 +31,19 @@ def data(
     columns: Names = (),
     overrides: Overrides = (),
 ) -> None:
-    """Describe data before training: sizes, labels, lengths, duplicates and unknown words.
+    """Describe data before training: sizes, labels, lengths, duplicates, unknown words, time and memory.
 
-    For translate, also the estimated training time and memory with the default model. Text for language
-    models cannot be described.
+    Time and memory are measured on this machine, with a few updates of the model on the data.
 
     Args:
         files: required: one TSV, CSV or JSONL file, parallel text files, or a CoNLL file (.conll,
-            .conllu, .iob, .bio, …) with one token per line, plain or compressed (.gz, .bz2, .xz); or a
-            recipe (.toml), to describe the data named in it.
-        task: task the data are meant for: translate, classify, pair or tag. By default, inferred: tag
-            for a CoNLL file or a last column named tags; classify or pair for one or two text columns and
-            a last one named label, class, sentiment or the like; otherwise translate.
+            .conllu, .iob, .bio, …) with one token per line, plain or compressed (.gz, .bz2, .xz); for a
+            language model, text files, folders and glob patterns; or a recipe (.toml), to describe the
+            data named in it.
+        task: task the data are meant for: translate, language_model, classify, pair or tag. By default,
+            inferred: tag for a CoNLL file or a last column named tags; classify or pair for one or two
+            text columns and a last one named label, class, sentiment or the like; language_model for a
+            single text file or a folder; otherwise translate.
         valid: validation data, in the same formats; by default, a part held out from FILES.
         test: test data; by default, another part held out from FILES.
         columns: columns to read, by name or number, in this order: texts, then the label (for translate:
@@ -58,7 +59,8 @@ def data(
     from unrolled.tasks import TASKS
 
     recipe, rest = (Path(files[0]), files[1:]) if files[0].endswith(".toml") else (None, files)
-    if recipe is None and task is None:
+    named = any(name == "task" for name, _ in overrides)
+    if recipe is None and task is None and not named:
         task = likely_task(rest, columns)
     chosen = recipe_from_options(recipe, task, rest, valid, test, columns, None, overrides)
     with reported_on_stderr():

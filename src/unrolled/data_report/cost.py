@@ -141,17 +141,15 @@ def about(seconds: float) -> str:
         return f"{seconds:.1f} s"
     if seconds < 59.5:
         return f"{seconds:.0f} s"
-    for unit, smaller, length, n in (
-        ("min", "s", 60, 60),
-        ("h", "min", 3600, 60),
-        ("d", "h", 86400, 24),
-    ):
-        if seconds < length * n or unit == "d":
-            whole, rest = divmod(round(seconds * n / length), n)
-            if whole >= 10 and unit != "d":
-                return f"{round(seconds / length)} {unit}"
-            return f"{whole:,} {unit} {rest} {smaller}" if rest else f"{whole:,} {unit}"
-    raise AssertionError
+    unit, smaller, length, n = "d", "h", 86_400, 24
+    if seconds < 86_400:
+        unit, smaller, length, n = "h", "min", 3600, 60
+    if seconds < 3600:
+        unit, smaller, length, n = "min", "s", 60, 60
+    whole, rest = divmod(round(seconds * n / length), n)
+    if whole >= 10:
+        return f"{round(seconds / length):,} {unit}"
+    return f"{whole:,} {unit} {rest} {smaller}" if rest else f"{whole:,} {unit}"
 
 
 def size(n_bytes: float) -> str:

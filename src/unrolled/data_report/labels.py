@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,13 +35,16 @@ from unrolled.errors import DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.quoting import brief, quote
 from unrolled.tasks import TASKS
+from unrolled.tasks.kind import LANGUAGE_MODEL
 from unrolled.tasks.tag.data import scheme_of, transitions
 from unrolled.tasks.task import LabelTask
 from unrolled.text.conll import is_column_file
+from unrolled.text.files import endings
 from unrolled.text.labels import plain_name, same_names
 from unrolled.text.readers import column_names
 from unrolled.text.rows import Row, as_list
 from unrolled.text.splits import read_splits, same_text
+from unrolled.text.tables import TABLES
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 if TYPE_CHECKING:
@@ -137,7 +141,7 @@ class LabelSurvey:
 
 
 def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None:
-    """Guess the labelling task of a data file, from its extension or its column names.
+    """Guess the task of data, from the extension of a file or the names of its columns.
 
     Args:
         paths: files of the training part.
@@ -153,6 +157,8 @@ def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None
     tagging = next((task.name for task in tasks if task.by_token), None)
     if len(paths) == 1 and is_column_file(paths[0]):
         return tagging
+    if len(paths) == 1 and not columns and _is_plain_text(Path(paths[0])):
+        return next((name for name, task in TASKS.items() if task.kind is LANGUAGE_MODEL), None)
     try:
         names = tuple(columns) or (column_names(paths) if len(paths) == 1 else ())
     except DataError:
@@ -168,6 +174,11 @@ def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None
         alike = (task for task in tasks if not task.by_token and len(task.columns) == len(names))
         return next((task.name for task in alike), None)
     return None
+
+
+def _is_plain_text(path: Path) -> bool:
+    """Whether a single file can only be running text: one column of parallel text is not enough."""
+    return path.is_dir() or (path.is_file() and endings(path)[0] not in TABLES)
 
 
 def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey:
@@ -192,7 +203,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         part: [[same[name] for name in names] for names in rows] for part, rows in labelled.items()
     }
     names = config.columns[:-1] if len(config.columns) == len(task.columns) else task.columns[:-1]
-    columns, lengths_of_parts = _columns(names, parts, task, text)
+    columns, lengths_of_parts, tokenizer = _columns(names, parts, task, text)
     lengths = next(lengths_of_parts[part] for part, rows in parts.items() if rows)
     keys = {part: [_key(row, task) for row in rows] for part, rows in parts.items()}
     first: dict[Any, int] = {}
@@ -244,7 +255,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         spans=spans,
         ill_formed=ill_formed,
         notes=splits.notes,
-        encoded=Encoded(splits, config, (), lengths_of_parts),
+        encoded=Encoded(splits, config, (tokenizer,), lengths_of_parts),
     )
 
 
@@ -259,8 +270,11 @@ def _key(row: Row, task: LabelTask) -> tuple[str, ...]:
 
 def _columns(
     names: Sequence[str], parts: Mapping[str, Sequence[Row]], task: LabelTask, text: TextConfig
-) -> tuple[tuple[Column, ...], dict[str, NDArray[np.int64]]]:
-    """Statistics of each text column, and by part `[N, columns]`, the number of tokens of each text."""
+) -> tuple[tuple[Column, ...], dict[str, NDArray[np.int64]], Tokenizer]:
+    """Statistics of each text column, and by part `[N, columns]`, the number of tokens of each text.
+
+    The third value is the tokenizer of all columns.
+    """
     rows = parts["train"] or parts["valid"] or parts["test"]
     sides: list[list[str]]
     encode: Callable[[Sequence[Row], int], Sequence[Sequence[int]]]
@@ -298,7 +312,7 @@ def _columns(
         )
         for i, name in enumerate(names)
     )
-    return columns, lengths
+    return columns, lengths, tokenizer
 
 
 def _counts(labelled: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, dict[str, int]]:
@@ -434,7 +448,7 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
         )
     if len(survey.labels) < 2 and not survey.multi_label:
         facts.append(("too few", "only one label; training needs at least two"))
-    missing = [name for name, n in survey.labels.items() if n["train"] and not n["valid"]]
+    missing = [name for name, n in survey.labels.items() if name and n["train"] > n["valid"] == 0]
     if missing and survey.sizes["valid"]:
         facts.append(("unscored", f"no row of valid has the label {_named(missing)}"))
     if survey.rare:

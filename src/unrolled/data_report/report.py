@@ -12,8 +12,10 @@ from unrolled.data_report.labels import render_labels, survey_labels
 from unrolled.data_report.pairs import Encoded, render, survey
 from unrolled.data_report.running_text import report_text
 from unrolled.errors import UnrolledError
+from unrolled.tasks import text_labels
 from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, SEQ2SEQ, Kind
-from unrolled.tasks.task import AnyTask, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.text.labels import Labels
 from unrolled.text.rows import Row
 from unrolled.training.device import within_memory
 from unrolled.training.recipe import Recipe
@@ -61,7 +63,16 @@ def _labels(task: LabelTask, recipe: Recipe) -> RenderableType:
     encoded = result.encoded
 
     def tokenizers() -> Tokenizers:
-        found = task.train_tokenizers(encoded.splits.train, recipe.text, recipe.data)
+        rows, data = encoded.splits.train, recipe.data
+        # Without reading all rows again, which takes long if there are many labels.
+        is_plain = task.train_tokenizers is text_labels.train_tokenizers
+        if is_plain and (data.label_separator or not result.n_bare):
+            names = [name for name, n in result.labels.items() if n["train"]]
+            multi_label = bool(data.label_separator)
+            labels = Labels.of(names, multi_label=multi_label, averaged=data.averaged)
+            found = {text_labels.ROLE: encoded.tokenizers[0], LABELS: labels}
+        else:
+            found = task.train_tokenizers(rows, recipe.text, data)
         return task.extend(recipe.model, found)
 
     skips = {"train": recipe.data.too_long == "skip", "valid": False}

@@ -423,6 +423,12 @@ class TranslationStepModel:
         return self.model.step(tokens, state, self.weights)
 
 
+_ONE_VOCABULARY = (
+    "model.tied_embeddings: 'all' shares one table between source and target, which needs one "
+    "vocabulary; set text.shared = true"
+)
+
+
 def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
     """A new model for these vocabularies."""
     if config.tied_embeddings == "all" and tokenizers["source"] is not tokenizers["target"]:

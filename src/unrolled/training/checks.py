@@ -106,6 +106,8 @@ def _check_first_row(paths: Sequence[str], data: Any, task: Any, is_split: bool)
         names=reading.names,
         lists=reading.lists,
         by_token=reading.by_token,
+        header=data.header,
+        labels=None if reading.labels is None else (),
         grouping=grouping,
     )
     if next(rows, None) is None:
