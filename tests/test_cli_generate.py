@@ -201,12 +201,14 @@ def test_earlier_lines_are_context_for_later_ones(monkeypatch: pytest.MonkeyPatc
 
     suggest = Suggester(fresh("word"), 3)
     shown: list[list[str]] = []
+    ghosts: list[Any] = []
     typed = iter(["and the", "cats"])
 
-    def prompt(mark: str, completer: Any) -> str:
+    def prompt(mark: str, completer: Any, auto_suggest: Any) -> str:
         line = next(typed, None)
         if line is None:
             raise EOFError
+        ghosts.append(auto_suggest.auto_suggest.get_suggestion(None, Document(line)))
         shown.append([each.text for each in completer.get_completions(Document(line), None)])
         return line
 
@@ -217,6 +219,9 @@ def test_earlier_lines_are_context_for_later_ones(monkeypatch: pytest.MonkeyPatc
         for text in ("and the", "and the\ncats")
     ]
     assert shown == expected
+    assert [ghost and ghost.text for ghost in ghosts] == [
+        next((text for text in texts if text.strip()), None) for texts in shown
+    ]
 
 
 def test_a_missing_line_editor_says_what_to_install(

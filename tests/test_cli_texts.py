@@ -29,7 +29,7 @@ def test_a_text_may_begin_with_a_dash(capsys, text: str) -> None:
 
 
 def test_a_value_may_begin_with_a_dash(capsys) -> None:
-    run = str(FILES / "language_model" / "run")
+    run = str(FILES / "words" / "run")
     assert cli.main(["generate", run, "--prompt", "-a", "--max-tokens", "2"]) == 0
     separate = capsys.readouterr().out
     assert cli.main(["generate", run, "--prompt=-a", "--max-tokens", "2"]) == 0

@@ -63,12 +63,14 @@ def test_a_trained_run_is_scored_and_recorded(
 ) -> None:
     record = tmp_path / "results.jsonl"
     assert main(["evaluate", str(run), "--record", str(record)]) == 0
-    first, loss, perplexity, bits = capsys.readouterr().out.splitlines()
+    heading, first, _, _, loss, perplexity, bits = capsys.readouterr().out.splitlines()
     line = json.loads(record.read_text(encoding="utf-8"))
     assert first.startswith(f"{line['tokens']:,} tokens, {line['characters']:,} characters in ")
-    assert loss == f"loss {line['loss']:.4f}   nats per token"
-    assert perplexity.startswith(f"perplexity {line['perplexity']:.3f}   e^(mean nats)|")
-    assert bits.endswith(f"|{line['tokens']} tokens")
+    assert heading.startswith(f"{run} on the test part (")
+    assert loss.split() == ["loss,", "nats", "per", "token", f"{line['loss']:.4f}"]
+    assert perplexity.split() == ["perplexity", f"{line['perplexity']:.3f}"]
+    assert bits.split()[-1] == f"{line['bits_per_character']:.3f}"
+    assert line["signatures"]["perplexity"].startswith("e^(mean nats)|")
     assert line["data"] == "test"
 
 

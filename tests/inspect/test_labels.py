@@ -268,7 +268,8 @@ def test_the_best_score_among_the_baselines_is_marked():
     page = Page(text)
     own, majority = page.row("this model"), page.row("majority")
     assert own[1].startswith(f"{report.evaluation.scores()['accuracy']:.2%}")
-    assert majority[-1].startswith("Mean F1 of FAVOR, AGAINST +")
+    assert re.fullmatch(r"\+\d+\.\d\d\+.* to \+.*, p < 0\.\d+", majority[-1])
+    assert "Mean F1 of FAVOR, AGAINST: this model − baseline, in points" in text
     assert "ece" not in text.split("Comparison with")[1].split("Scores by class")[0]
     best = [row for row in text.split("<tr") if 'class="best"' in row]
     assert len(best) == 1
