@@ -115,7 +115,7 @@ def test_a_run_is_resumed_from_any_folder(
     monkeypatch.chdir(tmp_path)
     arguments = ["train", "--resume", "--out", str(copy), "--training.max_epochs", "2"]
     assert cli.main(arguments) == 0
-    assert "resuming from step" in capsys.readouterr().out
+    assert "event=start step=1 " in capsys.readouterr().out
     after = (copy / "config.toml").read_text(encoding="utf-8")
     assert after == settings.replace("max_epochs = 1", "max_epochs = 2")
 
@@ -135,9 +135,12 @@ def test_printed_commands_can_be_pasted(project: Path, tmp_path: Path, monkeypat
     data = str(project / "train.tsv")
     monkeypatch.chdir(tmp_path)
     assert cli.main(["train", "--task", "classify", "--data", data, "--out", str(out), *QUICK]) == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("run: "))
-    command = line.split("try: ")[1]
-    assert shlex.split(command) == ["unrolled", "predict", str(out), "…"]
+    lines = map(shlex.split, capsys.readouterr().out.splitlines())
+    tries = [line[1].removeprefix("command=") for line in lines if line[0] == "event=try"]
+    assert list(map(shlex.split, tries)) == [
+        ["unrolled", "predict", str(out), "…"],
+        ["unrolled", "evaluate", str(out)],
+    ]
     assert shell_command("unrolled", Path("-x y")) == "unrolled './-x y'"
 
 

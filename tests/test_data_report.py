@@ -121,7 +121,8 @@ def test_rows_add_up_in_the_report_and_in_training(tmp_path: Path, capsys) -> No
     assert cli.main([*arguments, "--training.max_steps=1"]) == 0
     printed = capsys.readouterr().out
     train, valid, test, left_out = terms
-    assert f"rows: train {train}, valid {valid}, test {test} · {left_out} left out" in printed
+    sizes = f"rows_train={train} rows_valid={valid} rows_test={test} left_out={left_out} "
+    assert sizes in printed
     assert f"rows: {n_read} read = {train} train + {valid} valid + {test} test" in printed
     split = json.loads((run / "split.json").read_text("utf-8"))
     assert split["sizes"] == {"train": train, "valid": valid, "test": test}
@@ -136,7 +137,7 @@ def test_a_small_validation_part_is_a_warning(tmp_path: Path, capsys) -> None:
     assert warning in " ".join(" ".join(report(capsys, path, *SMALL)).split())
     run = ("train", "--task", "classify", "--data", str(path), "--out", str(tmp_path / "run"))
     assert cli.main([*run, *SMALL, "--training.max_steps=1"]) == 0
-    assert f"note: {warning}" in capsys.readouterr().out
+    assert f'event=note text="{warning}"' in capsys.readouterr().out
     large = table(tmp_path / "b.tsv", LABELLED, "text", "label")
     assert "too few" not in " ".join(report(capsys, large, *SMALL, "--data.valid_size=20"))
 

@@ -397,8 +397,8 @@ def test_a_label_that_often_means_none_gets_a_note(
 ) -> None:
     rows = [(text, "NaN" if n % 9 == 4 else name) for n, (text, name) in enumerate(ROWS)]
     assert train(table(tmp_path / "a.tsv", rows), tmp_path / "run") == 0
-    note = "note: train: 4 rows (the first in line 6) have the label 'NaN', which often stands"
-    assert note in capsys.readouterr().out
+    note = "train: 4 rows (the first in line 6) have the label 'NaN', which often stands"
+    assert f'event=note text="{note}' in capsys.readouterr().out
 
 
 # Tables without a header
@@ -412,7 +412,7 @@ def test_no_row_of_a_headerless_table_is_lost(
     assert train(data, tmp_path / "run") == 0
     output = capsys.readouterr().out
     assert "(number 0 is dull, bad), reads like a row and is used as one" in output
-    assert "train 36, valid 2, test 2" in output
+    assert "rows_train=36 rows_valid=2 rows_test=2" in output
     few = write(tmp_path / "few.tsv", "number 7 is fine\tgood\nnumber 8 is dull\tbad\n")
     assert cli.main(["evaluate", str(tmp_path / "run"), "--data", str(few)]) == 0
     printed = capsys.readouterr()

@@ -140,7 +140,7 @@ def test_help_has_text_without_docstrings(level: str) -> None:
     )
     for text in (
         "Run a trained model",
-        "sentence to run the model on",
+        "sentences to run the model on",
         "Print the cosine similarity",
     ):
         assert text in done.stdout

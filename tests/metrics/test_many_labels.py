@@ -81,6 +81,7 @@ def test_many_labels_are_measured_without_a_square_matrix() -> None:
 def test_a_table_shows_the_most_frequent_of_many_labels() -> None:
     gold = np.array([7, 7, 9])
     lines = list(measure_labels([f"c{number}" for number in range(C)], gold, gold).lines())
-    assert [line.split()[0] for line in lines[1:3]] == ["c7", "c9"]
-    assert "the 1,000 most frequent of 20,000; macro is the mean over all" in lines
-    assert len(lines) < 1_020
+    first = next(place for place, line in enumerate(lines) if line.startswith("class "))
+    assert [line.split()[0] for line in lines[first + 1 : first + 3]] == ["c7", "c9"]
+    assert "… and 19,950 less frequent ones" in lines
+    assert len(lines) < 100

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 
 import unrolled
 from unrolled import WordVectors, cli
+from unrolled.baselines.config import baseline_title
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.predictors.language_model import LanguagePredictor
 from unrolled.predictors.seq2seq import Predictor
@@ -182,7 +183,8 @@ def _baselines(run: Path, shown: str) -> dict[str, str]:
     names = sorted(path.name for path in run.glob("baselines/*"))
     found = {}
     for name in names:
-        match = re.search(rf"\b{re.escape(name)}\s.*?(\d+\.\d+)%", shown)
+        title = re.escape(baseline_title(name))
+        match = re.search(rf"^{title}\s.*?(\d+\.\d+)%", shown, re.MULTILINE)
         assert match is not None, f"no score of the baseline {name} in:\n{shown}"
         found[name] = match[1]
     return found

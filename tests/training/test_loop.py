@@ -117,6 +117,7 @@ def test_throughput_excludes_evaluation_and_event_handling(tmp_path: Path, data:
 
     task = replace(COUNTING, score=slow_score)
     recipe = recipe_for(data, max_steps=4, evaluate_every_n_steps=1, log_every_n_steps=4)
+    recipe = replace(recipe, training=replace(recipe.training, metric="accuracy"))
     for event in fit(recipe, tmp_path / "run", task=task):
         time.sleep(0.1)
         if isinstance(event, Step):
@@ -321,6 +322,7 @@ def test_the_plateau_schedule_reduces_at_each_patience(tmp_path: Path, data: Pat
         log_every_n_steps=1,
     )
     rates = []
+    recipe = replace(recipe, training=replace(recipe.training, metric="accuracy"))
     for event in fit(recipe, tmp_path / "run", task=task):
         if isinstance(event, Step):
             rates.append(event.learning_rate)
@@ -332,6 +334,7 @@ def test_a_loss_that_is_not_a_number_is_never_the_best(tmp_path: Path, data: Pat
     task, advance = scripted([math.nan, 3.0])
     recipe = recipe_for(data, max_steps=2, evaluate_every_n_steps=1, log_every_n_steps=1)
     best = []
+    recipe = replace(recipe, training=replace(recipe.training, metric="accuracy"))
     for event in fit(recipe, tmp_path / "run", task=task):
         if isinstance(event, Step):
             advance()

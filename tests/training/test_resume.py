@@ -373,8 +373,9 @@ def test_the_data_may_move_but_not_change_when_resuming(tmp_path: Path, data: Pa
     with pytest.raises(DataError) as caught:
         fit(missing, run, task=COUNTING, resume=True)
     assert str(caught.value) == (
-        f"{tmp_path / 'missing.tsv'}: cannot be read: No such file or directory; expected a data "
-        "file"
+        f"{tmp_path / 'missing.tsv'}: no such file here or in a folder above {run}; run the command in "
+        "the folder in which the run was trained, or name it: --data FILE to evaluate, --data.train "
+        "FILE to resume"
     )
     moved.write_text(moved.read_text(encoding="utf-8") + "ten\tdiez\n", encoding="utf-8")
     with pytest.raises(RunError) as caught:

@@ -158,7 +158,7 @@ def test_the_command_trains_on_counts(
     command = ["vectors", "train", "--counts", str(counted), "--size", "7", "--epochs", "3"]
     command += ["--rate", "0.1", "--seed", "4", "--x-max", "9", "--threads", "1"]
     assert cli.main([*command, "--out", str(tmp_path / "again")]) == 0
-    assert capsys.readouterr().out.startswith("epoch 1 of 3 · loss ")
+    assert capsys.readouterr().out.startswith("event=epoch epoch=3 epochs=3 loss=")
     assert same_vectors(tmp_path / "again", tmp_path / "anew")
     for arguments, sentence in (
         (command, "no output folder given; add --out FOLDER"),

@@ -130,7 +130,7 @@ def test_a_folder_without_vectors_is_refused(tmp_path: Path) -> None:
     )
     (tmp_path / "vectors.toml").touch()
     assert refusal(tmp_path).endswith(
-        ": the training of these vectors is not finished; run its command again with --resume and --out "
+        ": the training of these vectors is not finished; run its command again with --resume --out "
         f"{tmp_path.name}"
     )
 

@@ -426,9 +426,9 @@ def test_the_command_trains_and_reports_progress(
     arguments += ["--min-count", "2", "--window", "4", "--left-only", "--memory", "150MB"]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert "different · vocabulary " in printed[0]
-    assert printed[1].startswith("epoch 1 of 2 · loss ")
-    assert printed[-1].startswith(f"{out}: ")
+    assert printed[0].startswith("event=vocabulary words=3955 different=97 vocabulary=97 ")
+    assert printed[-2].startswith("event=epoch epoch=2 epochs=2 loss=")
+    assert printed[-1].startswith(f"event=end folder={out} vectors=97 size=5 ")
     same = replace(CONFIG, epochs=2, symmetric=False)
     train_vectors(same, CorpusConfig(train=(str(text),)), tmp_path / "same")
     assert content(out) == content(tmp_path / "same")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 from unrolled.cli.app import app
 
 
-@app.command(help_epilogue=DATA_SETTINGS_HELP)
+@app.command(usage="Usage: unrolled data [OPTIONS] [FILES...]", help_epilogue=DATA_SETTINGS_HELP)
 def data(
     *files: str,
     task: str | None = None,

@@ -99,6 +99,7 @@ def evaluate(
         "words": words is not None,
         "out": out is not None,
         "precision": precision != "float32",
+        "bleu-tokenizer": bleu_tokenizer is not None,
         **{name: True for name, _ in overrides},
     }
     kind = predictor.task.kind.name
@@ -117,10 +118,6 @@ def evaluate(
         signatures,
         overrides,
     )
-    if bleu_tokenizer is not None and predictor.task.kind.name != "seq2seq":
-        raise ConfigError(
-            f"--bleu-tokenizer does not apply to task '{predictor.task.name}'; remove it"
-        )
     with reported_on_stderr():
         evaluation, more = _EVALUATE[kind](predictor, arguments)
     if record is not None:
@@ -128,7 +125,7 @@ def evaluate(
 
 
 _OPTIONS: Mapping[str, Sequence[str]] = {
-    "seq2seq": ("decoding.", "precision"),
+    "seq2seq": ("decoding.", "precision", "bleu-tokenizer"),
     "labels": ("shuffle-words", "words", "out"),
     "language_model": ("cache", "precision"),
 }

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Words = Literal["none", "attention", "gradients", "occlusion"]
 
 
-@app.command(help_epilogue=DECODING_HELP)
+@app.command(usage="Usage: unrolled predict [OPTIONS] RUN [TEXTS...]", help_epilogue=DECODING_HELP)
 def predict(
     run: Path,
     /,

@@ -28,7 +28,7 @@ Which = Literal["sum", "word", "context"]
 WordList = Annotated[Path | None, Parameter(name="--words")]
 
 
-@app.command
+@app.command(usage="Usage: unrolled vectors nearest [OPTIONS] VECTORS [WORDS...]")
 def nearest(
     vectors: Path,
     /,
@@ -106,7 +106,7 @@ def similarity(vectors: Path, first: str, second: str, /, *, which: Which = "sum
     print(f"{_load(vectors, None, which).similarity(first, second):.4f}")
 
 
-@app.command
+@app.command(usage="Usage: unrolled vectors ratio [OPTIONS] FOLDER FIRST SECOND [PROBES...]")
 def ratio(folder: Path, first: str, second: str, /, *probes: str) -> None:
     """Compare two words by the ratio of their co-occurrence probabilities with other words.
 
@@ -127,7 +127,7 @@ def ratio(folder: Path, first: str, second: str, /, *probes: str) -> None:
         print(line)
 
 
-@app.command
+@app.command(usage="Usage: unrolled vectors evaluate [OPTIONS] VECTORS [SETS...]")
 def evaluate(
     vectors: Path,
     /,
@@ -171,7 +171,7 @@ def evaluate(
         append_record(scores, record, vectors=str(vectors), which=which, width=loaded.width)
 
 
-@app.command(name="map")
+@app.command(name="map", usage="Usage: unrolled vectors map [OPTIONS] VECTORS PICTURE [WORDS...]")
 def map_(
     vectors: Path,
     picture: Path,

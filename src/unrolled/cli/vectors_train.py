@@ -23,7 +23,7 @@ _CORPUS_OPTIONS = ("documents", "separator", "suffixes", "on_invalid", "encoding
 _LOG_EVERY_N_SECONDS = 5.0
 
 
-@vectors.command
+@vectors.command(usage="Usage: unrolled vectors train [OPTIONS] [CORPUS...]")
 def train(
     *corpus: Annotated[str, Parameter(allow_leading_hyphen=True)],  # for - alone
     out: Path | None = None,

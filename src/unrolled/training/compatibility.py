@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from unrolled import config
@@ -10,10 +11,8 @@ from unrolled.quoting import brief
 from unrolled.tasks.embeddings import TRAINING_ONLY, sections
 from unrolled.tasks.task import AnyTask
 from unrolled.training.recipe import Recipe
-from unrolled.training.run_folder import flat, settings_of
-from unrolled.training.split_file import (
-    check_data,
-)
+from unrolled.training.run_folder import UNNAMED, flat, read_config, settings_of
+from unrolled.training.split_file import check_data
 
 CHANGEABLE = frozenset(
     f"training.{name}"
@@ -29,6 +28,26 @@ CHANGEABLE = frozenset(
     )
 ) | {"data.train", "data.valid", "data.test", "decoding.min_length_limit"}
 """Settings that may change when a run is resumed: limits, intervals, and paths of the same files."""
+
+
+def with_unnamed(folder: Path, recipe: Recipe) -> Recipe:
+    """The recipe for resuming a run of an older version, which does not name the newest settings.
+
+    A setting that the run does not name and the recipe leaves at its default has the value with which the
+    run was started. An automatic size of the vocabulary is that of the run, whose vocabulary is kept.
+    """
+    named = flat(read_config(folder))
+    size = named.get("text.vocab_size")
+    if recipe.text.vocab_size < 0 and isinstance(size, int):
+        recipe = dataclasses.replace(recipe, text=dataclasses.replace(recipe.text, vocab_size=size))
+    for name, value in UNNAMED.items():
+        section, key = name.split(".")
+        part = getattr(recipe, section)
+        defaults = {field.name: field.default for field in dataclasses.fields(part)}
+        if name not in named and key in defaults and getattr(part, key) == defaults[key]:
+            changed = dataclasses.replace(part, **{key: value})
+            recipe = dataclasses.replace(recipe, **{section: changed})
+    return recipe
 
 
 def check_changes(folder: Path, recipe: Recipe) -> None:

@@ -153,6 +153,8 @@ def fit(
     source = None if start_from is None else Path(start_from)
     if resume and (force or source is not None):
         raise ConfigError("--resume cannot be combined with --force or --from; remove them")
+    if resume and run_folder.is_there(out):
+        recipe = compatibility.with_unnamed(out, recipe)
     with storage.locked(out):
         goes_on = _goes_on(recipe, out, resume, force)
         if resume and not goes_on:
