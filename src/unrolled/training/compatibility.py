@@ -33,8 +33,8 @@ CHANGEABLE = frozenset(
 def with_unnamed(folder: Path, recipe: Recipe) -> Recipe:
     """The recipe for resuming a run of an older version, which does not name the newest settings.
 
-    A setting that the run does not name and the recipe leaves at its default has the value with which the
-    run was started. An automatic size of the vocabulary is that of the run, whose vocabulary is kept.
+    A setting outside `model` that the run does not name and the recipe leaves at its default has the value
+    with which the run was started. An automatic size of the vocabulary is that of the run, whose vocabulary is kept.
     """
     named = flat(read_config(folder))
     size = named.get("text.vocab_size")
@@ -44,7 +44,12 @@ def with_unnamed(folder: Path, recipe: Recipe) -> Recipe:
         section, key = name.split(".")
         part = getattr(recipe, section)
         defaults = {field.name: field.default for field in dataclasses.fields(part)}
-        if name not in named and key in defaults and getattr(part, key) == defaults[key]:
+        if (
+            section != "model"
+            and name not in named
+            and key in defaults
+            and getattr(part, key) == defaults[key]
+        ):
             changed = dataclasses.replace(part, **{key: value})
             recipe = dataclasses.replace(recipe, **{section: changed})
     return recipe
