@@ -33,8 +33,9 @@ CHANGEABLE = frozenset(
 def with_unnamed(folder: Path, recipe: Recipe) -> Recipe:
     """The recipe for resuming a run of an older version, which does not name the newest settings.
 
-    A setting outside `model` that the run does not name and the recipe leaves at its default has the value
-    with which the run was started. An automatic size of the vocabulary is that of the run, whose vocabulary is kept.
+    A setting outside `model` that the run does not name and the recipe leaves at its default has the
+    value with which the run was started. An automatic size of the vocabulary is that of the run, whose
+    vocabulary is kept.
     """
     named = flat(read_config(folder))
     size = named.get("text.vocab_size")
