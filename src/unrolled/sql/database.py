@@ -245,7 +245,7 @@ def _table_columns(connection: sqlite3.Connection, table: str) -> tuple[Column, 
         ).fetchall()
     except sqlite3.OperationalError:  # a view of a table that is gone
         return ()
-    return tuple(Column(name, type, bool(key)) for name, type, key in rows)
+    return tuple(Column(name, type.lower(), bool(key)) for name, type, key in rows)
 
 
 def _foreign_keys(

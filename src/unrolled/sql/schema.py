@@ -19,7 +19,7 @@ class Column:
 
     Args:
         name: its name, as the database spells it.
-        type: its declared type, as the database spells it; may be empty.
+        type: its declared type, in lower case if read from a database; may be empty.
         is_key: whether it belongs to the primary key.
     """
 
