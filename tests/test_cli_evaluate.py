@@ -177,6 +177,15 @@ def test_chosen_baselines_are_fitted_and_announced(project: Path, tmp_path: Path
     assert sorted(path.name for path in (out / "baselines").iterdir()) == ["majority", "nb_svm"]
 
 
+def test_evaluate_says_where_baselines_are_fitted(capsys) -> None:
+    for value in (["--baselines"], ["--baselines", "majority"], ["--baselines=majority"]):
+        assert cli.main(["evaluate", "run", *value]) == 2
+        assert capsys.readouterr().err == (
+            "unrolled: unknown option --baselines; to fit the baselines of a run, use 'unrolled train "
+            "--resume --out RUN --baselines', and evaluate compares with them\n"
+        )
+
+
 def test_baselines_are_announced_within_the_width_of_a_terminal(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
