@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from unrolled import cli
+from unrolled.cli.train import print_baselines
 from unrolled.metrics.intervals import Comparison
 from unrolled.metrics.labels import measure_labels
 from unrolled.predictors.run_baselines import chosen_baselines, estimated_seconds
@@ -162,13 +165,43 @@ def test_chosen_baselines_are_fitted_and_announced(project: Path, tmp_path: Path
     )
     assert not out.exists()
     assert cli.main([*arguments, "--out", str(out), "--baselines", "nb_svm,majority"]) == 0
-    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("baseline")]
+    printed = capsys.readouterr().out.splitlines()[-3:]
     assert re.fullmatch(
-        r"baselines: fitting majority, nb_svm on \d+ rows, \d+ tokens; about 1 s on an idle machine",
+        r'event=baselines fitting="majority, nb_svm" rows=\d+ tokens=\d+ expected_seconds=1',
         printed[0],
     )
-    assert [line.split()[1] for line in printed[1:]] == ["majority", "nb_svm"]
+    assert [line.split()[:2] for line in printed[1:]] == [
+        ["event=baseline", "name=majority"],
+        ["event=baseline", "name=nb_svm"],
+    ]
     assert sorted(path.name for path in (out / "baselines").iterdir()) == ["majority", "nb_svm"]
+
+
+def test_evaluate_says_where_baselines_are_fitted(capsys) -> None:
+    for value in (["--baselines"], ["--baselines", "majority"], ["--baselines=majority"]):
+        assert cli.main(["evaluate", "run", *value]) == 2
+        assert capsys.readouterr().err == (
+            "unrolled: unknown option --baselines; to fit the baselines of a run, use 'unrolled train "
+            "--resume --out RUN --baselines', and evaluate compares with them\n"
+        )
+
+
+def test_baselines_are_announced_within_the_width_of_a_terminal(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    run = tmp_path / "run"
+    data = str(project / "train.tsv")
+    train = ["train", "--task", "classify", "--data", data, *QUICK, "--out", str(run)]
+    assert cli.main(train) == 0
+    terminal = io.StringIO()
+    console = Console(file=terminal, force_terminal=True, width=40, highlight=False)
+    monkeypatch.setattr("unrolled.cli.screen.default_console", lambda: console)
+    print_baselines(run, ["majority"])
+    lines = terminal.getvalue().splitlines()
+    assert lines[0] == "baselines: fitting majority on 28 rows,"
+    assert lines[-2].startswith("baseline majority · valid accuracy ")
+    assert max(len(line) for line in lines) <= 40
 
 
 def test_the_smallest_p_value_is_a_bound() -> None:

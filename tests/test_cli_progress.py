@@ -447,6 +447,21 @@ def test_a_stage_on_standard_error_is_shown_until_it_is_over(
     assert stream.getvalue() == 3 * line + clear
 
 
+def test_a_second_stage_of_the_same_name_is_not_shown_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    now = 0.0
+    monkeypatch.setattr(work.time, "monotonic", lambda: now)
+    with reported_on_stderr():
+        for _ in range(2):
+            for _ in counted(range(3), "predicting", "examples", 3):
+                now += 0.01
+            now += 5
+    assert "predicting" not in stream.getvalue()
+
+
 def test_standard_error_in_a_log_stays_empty_for_half_a_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

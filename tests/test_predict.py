@@ -52,6 +52,18 @@ def test_a_text_gives_a_text_and_a_list_gives_a_list(translator: Predictor) -> N
     assert translator([]) == []
 
 
+def test_input_that_is_not_text_is_refused(translator: Predictor) -> None:
+    with pytest.raises(ConfigError, match="an input must be a text; found NoneType None"):
+        translator.predict(["birds", None])  # type: ignore[list-item]
+
+
+def test_the_name_of_a_task_is_no_task(trained_run: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="task must be a task of your own, not the name 'tag'; leave"
+    ):
+        load(trained_run, task="tag")  # type: ignore[call-overload]
+
+
 def test_a_run_is_loaded_by_string_or_path(trained_run: Path) -> None:
     first, second = unrolled.load(str(trained_run)), unrolled.load(trained_run)
     assert not first.model.training

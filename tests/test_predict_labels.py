@@ -256,8 +256,8 @@ def test_baselines_are_compared(tmp_path: Path, run: Path, capsys) -> None:
     shutil.copytree(run, copy)
     print_baselines(copy)
     printed = capsys.readouterr().out
-    assert "baseline majority · valid accuracy" in printed
-    assert "baseline unigrams · valid accuracy 100.00" in printed
+    assert "event=baseline name=majority valid_accuracy=" in printed
+    assert "event=baseline name=unigrams valid_accuracy=100 c=" in printed
     assert cli.main(["evaluate", str(copy)]) == 0
     shown = capsys.readouterr().out.splitlines()
     start = next(i for i, line in enumerate(shown) if line.startswith("baseline"))

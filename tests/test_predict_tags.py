@@ -498,8 +498,8 @@ def test_baselines_are_compared(tmp_path: Path, run: Path, capsys) -> None:
     shutil.copytree(run, copy)
     print_baselines(copy)
     printed = capsys.readouterr().out
-    assert "baseline frequent_tag · valid F1" in printed
-    assert "baseline token_logistic · valid F1 100.00" in printed
+    assert "event=baseline name=frequent_tag valid_f1=" in printed
+    assert "event=baseline name=token_logistic valid_f1=100 " in printed
     assert cli.main(["evaluate", str(copy)]) == 0
     assert "most frequent tag" in capsys.readouterr().out
     assert "token logistic" in (copy / "evaluation-test/report.html").read_text(encoding="utf-8")

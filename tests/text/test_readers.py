@@ -501,6 +501,10 @@ def test_a_comment_of_as_many_words_is_no_token(tmp_path: Path) -> None:
     assert sentences(path) == [(["#", "b"], ["O", "O"])]
 
 
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    assert failure(tmp_path, None, 2) == f"{tmp_path}: this is a folder; give a file"
+
+
 def test_columns_are_read_only_where_they_are_asked_for(tmp_path: Path) -> None:
     path = write(tmp_path / "a.conll", CONLL)
     assert failure(path, None, 2).startswith(f"{path}: cannot tell the format from '.conll'")

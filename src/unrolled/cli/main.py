@@ -74,6 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         problem = f"unexpected {unused}; quote an argument that contains spaces"
     except UnknownOptionError as error:
         problem = dashes.unmark(str(error)) + dashes.hint(given, _takes_texts(given))
+        if list(given[:1]) == ["evaluate"] and error.token.keyword == "--baselines":
+            problem = (
+                "unknown option --baselines; to fit the baselines of a run, use 'unrolled train --resume "
+                "--out RUN --baselines', and evaluate compares with them"
+            )
     except (UnrolledError, CycloptsError) as error:
         problem = dashes.unmark(str(error))
     except (

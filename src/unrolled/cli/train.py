@@ -134,31 +134,47 @@ def _recipe_among(
 def print_baselines(run: Path, names: Sequence[str] = ()) -> None:
     """Fit and save the baselines of a run, and print the validation score of each.
 
+    In a log, the lines are `event=… key=value …`, like those of training.
+
     Args:
         run: the run folder.
         names: which to fit, as for `chosen_baselines`; by default all.
     """
-    from unrolled.cli.screen import duration
+    from unrolled.cli.screen import (
+        default_console,
+        duration,
+        key_values,
+        print_command,
+        print_parts,
+        print_text,
+    )
     from unrolled.metrics.display import title
     from unrolled.predictors.load import load_labels
     from unrolled.predictors.run_baselines import BaselinePlan, baseline_metric, fit_run_baselines
 
     predictor = load_labels(run)
-    metric = title(baseline_metric(predictor))
+    metric = baseline_metric(predictor)
+    console = default_console()
 
     def announce(plan: BaselinePlan) -> None:
-        names = ", ".join(plan.names)
-        print(
-            f"baselines: fitting {names} on {plan.n_rows:,} rows, {plan.n_tokens:,} tokens; about "
-            f"{duration(max(1, sum(plan.seconds)))} on an idle machine",
-            flush=True,
-        )
+        names, seconds = ", ".join(plan.names), max(1, sum(plan.seconds))
+        if not console.is_terminal:
+            values = {"fitting": names, "rows": plan.n_rows, "tokens": plan.n_tokens}
+            line = key_values("baselines", {**values, "expected_seconds": round(seconds)})
+            print_command(console, line)
+            return
+        rest = f"{plan.n_tokens:,} tokens; about {duration(seconds)} on an idle machine"
+        print_text(console, f"baselines: fitting {names} on {plan.n_rows:,} rows, {rest}")
 
     with storage.locked(Path(os.path.realpath(run))):
         for fitted in fit_run_baselines(predictor, names, announce):
-            chosen = "" if fitted.c is None else f" · C {fitted.c:g}"
-            print(
-                f"baseline {fitted.name} · valid {metric} {100 * fitted.score:.2f}{chosen} · "
-                f"{fitted.n_features:,} features · {fitted.seconds:.1f} s",
-                flush=True,
-            )
+            percent = 100 * fitted.score
+            if not console.is_terminal:
+                scores = {"name": fitted.name, f"valid_{metric}": percent, "c": fitted.c}
+                rest = {"features": fitted.n_features, "seconds": round(fitted.seconds, 1)}
+                print_command(console, key_values("baseline", {**scores, **rest}))
+                continue
+            parts = [f"baseline {fitted.name}", f"valid {title(metric)} {percent:.2f}"]
+            parts += [] if fitted.c is None else [f"C {fitted.c:g}"]
+            parts += [f"{fitted.n_features:,} features", f"{fitted.seconds:.1f} s"]
+            print_parts(console, parts)

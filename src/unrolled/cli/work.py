@@ -130,6 +130,7 @@ def reported_on_stderr() -> Iterator[None]:
         if is_living(console):
             if work.is_over:
                 console.file.write(_CLEAR_LINE)
+                stage = ""  # the next one may have the same name
             elif work.unit and now - began >= _ON_STDERR_AFTER:
                 text = Text(shown(_stage(work), console))
                 text.truncate(console.width - 1, overflow="ellipsis")

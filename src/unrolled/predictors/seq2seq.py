@@ -16,6 +16,7 @@ import torch
 from unrolled.config import BleuTokenizer
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
+from unrolled.errors import ConfigError
 from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
 from unrolled.predictors.representation import represent
 from unrolled.predictors.unknown import as_written
@@ -185,11 +186,16 @@ class Predictor:
                 `unrolled.decoding.constrained`.
 
         Raises:
-            ConfigError: `n_best` is larger than the beam.
+            ConfigError: `n_best` is larger than the beam, or an input is not a text.
         """
         if isinstance(texts, str):
             texts = [texts]
         texts = list(texts)
+        for text in texts:
+            if not isinstance(text, str):
+                raise ConfigError(
+                    f"an input must be a text; found {type(text).__name__} {text!r:.40}"
+                )
         decoding = (decoding or self.recipe.decoding).for_answers_of(self._longest_target)
         if n_best is not None:
             decoding = replace(decoding, n_best=n_best)

@@ -226,6 +226,8 @@ def _open(path: Path) -> Table:
     suffix, _ = endings(path)
     open_format = _FORMATS.get(suffix)
     if open_format is None:
+        if path.is_dir():
+            raise DataError("this is a folder; give a file", path)
         raise DataError(
             f"cannot tell the format from {quote(suffix)}; expected one of {' '.join(TABLES)} "
             "(optionally followed by .gz, .bz2 or .xz), or one plain-text file per column",

@@ -32,6 +32,7 @@ from torch import nn
 from unrolled import config, documents, storage
 from unrolled.baselines.model import HOLDS as BASELINE
 from unrolled.errors import ConfigError, RunError
+from unrolled.quoting import one_message
 from unrolled.tasks.embeddings import with_new_names
 from unrolled.tasks.task import LABELS, AnyTask, Tokenizers
 from unrolled.text import tokenizer_files
@@ -314,10 +315,16 @@ def read_recipe(folder: Path, task: AnyTask | None = None) -> tuple[Recipe, AnyT
     """The complete recipe of a run, and its task.
 
     Raises:
+        ConfigError: the task is not a task, but its name.
         RunError: there is no run, its `config.toml` is damaged, or its task is unknown.
     """
     from unrolled.tasks import TASKS
 
+    if isinstance(task, str):
+        raise ConfigError(
+            f"task must be a task of your own, not the name '{one_message(task)}'; leave it out, as the "
+            "run knows its task"
+        )
     mapping = read_config(folder)
     name = mapping.get("task")
     if task is None and (not isinstance(name, str) or name not in TASKS):
