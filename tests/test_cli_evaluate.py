@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shlex
 import shutil
@@ -221,3 +222,26 @@ def test_tables_of_classes_keep_to_the_width(n: int, width: int) -> None:
     for head in heads:
         columns = head.split()[1:]
         assert len(set(columns)) == len(columns)
+
+
+def test_columns_of_other_files_may_be_named(project: Path, tmp_path: Path, capsys) -> None:
+    run = str(project / "my runs/it's")
+    other = tmp_path / "other.csv"
+    other.write_text("".join(f"{label},{text}\n" for text, label in ROWS), encoding="utf-8")
+    named = tmp_path / "named.tsv"
+    named.write_text("text\tlabel\n" + "".join(f"{t}\t{n}\n" for t, n in ROWS), encoding="utf-8")
+    scores = []
+    record = tmp_path / "scores.jsonl"
+    for options in (
+        ["--data", str(named)],
+        ["--data", str(other), "--columns", "2", "1", "--data.header", "no"],
+    ):
+        assert cli.main(["evaluate", run, *options, "--record", str(record)]) == 0
+        line = json.loads(record.read_text(encoding="utf-8").splitlines()[-1])
+        scores.append((line["rows"], line["accuracy"], line["nll"]))
+    assert scores[0] == scores[1]
+    assert scores[0][0] == len(ROWS)
+    capsys.readouterr()
+    assert cli.main(["evaluate", run, "--columns", "2", "1"]) == 2
+    told = "--columns describes other files; give them with --data"
+    assert capsys.readouterr().err == f"unrolled: {told}\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,12 +12,13 @@ from unrolled import storage
 from unrolled.cli.options import (
     DECODING_HELP,
     Files,
+    Names,
     Overrides,
     Precision,
     decoding_from_options,
     text_width,
 )
-from unrolled.config import BleuTokenizer
+from unrolled.config import BleuTokenizer, from_mapping, to_mapping
 from unrolled.errors import ConfigError
 from unrolled.quoting import escape, listed, one_message, shell_command
 
@@ -36,6 +37,7 @@ def evaluate(
     /,
     *,
     data: Files = (),
+    columns: Names = (),
     split: Literal["test", "valid"] = "test",
     record: Path | None = None,
     precision: Precision = "float32",
@@ -57,6 +59,8 @@ def evaluate(
         run: folder of a trained model, written by 'unrolled train'.
         data: data to evaluate on instead of held-out data, in the same format and with the same columns
             as the training data; for a language model, text files.
+        columns: columns of --data to read, by name or number, if they are not those of the training data;
+            --data.header no (or yes) says whether a TSV or CSV has a header.
         split: if --data is not given: part of the run's data to evaluate on.
         record: file to append the scores to, as one line of JSON with the date and, if known, Unrolled's
             git commit.
@@ -93,7 +97,11 @@ def evaluate(
     about: dict[str, object] = {"run": run.name, "data": list(data) or split}
     if precision != "float32":
         about["precision"] = precision
+    reading = {name: value for name, value in overrides if name == "data.header"}
+    overrides = tuple(override for override in overrides if override[0] not in reading)
     given = {
+        "columns": bool(columns),
+        **dict.fromkeys(reading, True),
         "cache": bool(cache),
         "shuffle-words": shuffle_words,
         "words": words is not None,
@@ -104,6 +112,15 @@ def evaluate(
     }
     kind = predictor.task.kind.name
     _refuse_others(predictor.task.name, _OPTIONS[kind], [name for name in given if given[name]])
+    if columns or reading:
+        if not data:
+            option = "columns" if columns else "data.header"
+            raise ConfigError(f"--{option} describes other files; give them with --data")
+        settings = to_mapping(predictor.recipe.data)
+        settings |= {name.removeprefix("data."): value for name, value in reading.items()}
+        settings |= {"columns": list(columns)} if columns else {}
+        described = from_mapping(type(predictor.recipe.data), settings, "data")
+        predictor.recipe = replace(predictor.recipe, data=described)
     arguments = _Arguments(
         run,
         data,
@@ -124,9 +141,11 @@ def evaluate(
         append_record(evaluation, record, **about, **more)
 
 
+_OF_TABLES = ("columns", "data.header")
+
 _OPTIONS: Mapping[str, Sequence[str]] = {
-    "seq2seq": ("decoding.", "precision", "bleu-tokenizer"),
-    "labels": ("shuffle-words", "words", "out"),
+    "seq2seq": ("decoding.", "precision", "bleu-tokenizer", *_OF_TABLES),
+    "labels": ("shuffle-words", "words", "out", *_OF_TABLES),
     "language_model": ("cache", "precision"),
 }
 """By the name of a task's kind: the options that only apply to some kinds."""
