@@ -206,6 +206,31 @@ def test_rows_without_text_are_skipped_and_predicted_empty(tmp_path: Path, capsy
     assert "2 rows in" in capsys.readouterr().out
 
 
+def test_text_without_blanks_between_words_gets_a_note(tmp_path: Path, capsys) -> None:
+    signs = "我看见一只白狗"
+    rows = [
+        ("".join(signs[i // 7**k % 7] for k in range(3)) + "好坏"[i % 2], "ab"[i % 2])
+        for i in range(99)
+    ]
+    data = table(tmp_path / "train.tsv", rows)
+    note = (
+        "valid: 100% of the words are unknown; for languages without blanks between words, such as"
+    )
+    for kind, is_noted in (("word", True), ("char", False)):
+        arguments = [
+            "train",
+            "--task",
+            "classify",
+            "--data",
+            str(data),
+            "--out",
+            str(tmp_path / kind),
+        ]
+        small = ["--model.hidden_size=4", "--training.max_steps=2", f"--text.kind={kind}"]
+        assert cli.main([*arguments, *small]) == 0
+        assert (note in " ".join(capsys.readouterr().out.split())) is is_noted
+
+
 @pytest.mark.parametrize("keep", ["start", "end"])
 def test_a_text_of_50_000_tokens_follows_data_keep(tmp_path: Path, capsys, keep: str) -> None:
     long = " ".join(["dull"] * 25_000 + ["fine"] * 25_000)
