@@ -457,3 +457,35 @@ def test_a_label_in_the_first_column_is_named(
         "--columns 2 1\n"
     )
     assert train(data, tmp_path / "run", "--columns", "2", "1") == 0
+
+
+def test_resuming_needs_a_run_or_data(tmp_path: Path, capsys) -> None:
+    none = tmp_path / "none"
+    assert cli.main(["train", "--resume", "--out", str(none)]) == 2
+    advice = "to start a run, give a recipe, or --task and --data"
+    assert refused(capsys) == f"{none}: no such run folder; {advice}"
+    (tmp_path / "letters").mkdir()
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "letters")]) == 2
+    assert refused(capsys) == f"{tmp_path / 'letters'} is not a run folder; {advice}"
+
+
+def test_a_run_is_resumed_with_its_own_task(tmp_path: Path, capsys) -> None:
+    data, run = table(tmp_path / "train.tsv", ROWS), tmp_path / "run"
+    assert train(data, run, "--valid", data, "--test", data) == 0
+    again = ["train", "--resume", "--out", str(run), "--data", str(data), "--training.max_steps=4"]
+    capsys.readouterr()
+    assert cli.main(again) == 0
+    assert "event=start step=3" in capsys.readouterr().out
+
+
+def test_a_run_starts_only_from_a_run_of_its_task(tmp_path: Path, capsys) -> None:
+    data, run = table(tmp_path / "train.tsv", ROWS), tmp_path / "run"
+    assert train(data, run, "--valid", data, "--test", data) == 0
+    capsys.readouterr()
+    other = ["train", "--task", "tag", "--from", str(run), "--data", str(data)]
+    assert cli.main([*other, "--out", str(tmp_path / "other")]) == 2
+    assert refused(capsys) == (
+        f"{run} was trained for task 'classify', not 'tag'; a run can start only from a run of its own "
+        "task: leave out --task, or --from"
+    )
+    assert not (tmp_path / "other").exists()
