@@ -489,3 +489,13 @@ def test_a_run_starts_only_from_a_run_of_its_task(tmp_path: Path, capsys) -> Non
         "task: leave out --task, or --from"
     )
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("names", [("good", "Good"), ("good", "dull")])
+def test_labels_that_differ_only_in_case_get_a_note(
+    tmp_path: Path, capsys, names: tuple[str, str]
+) -> None:
+    rows = [(f"number {i} is here", names[i % 2]) for i in range(40)]
+    assert train(table(tmp_path / "train.tsv", rows), tmp_path / "run") == 0
+    note = "labels 'Good' and 'good' differ only in case and count as different"
+    assert (note in " ".join(capsys.readouterr().out.split())) is (names[1] == "Good")

@@ -368,17 +368,3 @@ def test_tokens_without_blank_lines_are_named(tmp_path: Path) -> None:
         f"{path}: cannot cut 1 row for test from 1 row; give a file with --test; the file is read as one "
         "sentence: put a blank line between sentences"
     )
-
-
-@pytest.mark.parametrize(
-    ("labels", "is_noted"), [(["neg", "pos", "Pos"], True), (["neg", "pos"], False)]
-)
-def test_labels_that_differ_only_in_case_get_a_note(
-    tmp_path: Path, labels: list[str], is_noted: bool
-) -> None:
-    notes = labelled(tmp_path / "a.tsv", labels * 20).notes
-    note = (
-        "train: labels 'Pos' and 'pos' differ only in case and count as different; if they are the same, "
-        "write them alike"
-    )
-    assert (note in notes) is is_noted

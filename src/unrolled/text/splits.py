@@ -23,7 +23,7 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.quoting import quote, shell_command
 from unrolled.reporting import begun, counted
 from unrolled.text.header import Header, label_is_first
-from unrolled.text.labels import case_note, missing_note
+from unrolled.text.labels import missing_note
 from unrolled.text.readers import column_names, read_rows
 from unrolled.text.rows import Field, Grouping, Lists, Row, as_text, count_of
 
@@ -231,8 +231,6 @@ def read_splits(
         labelled = ((reading.labels(row.fields, config), row.line) for row in full)
         note = missing_note((name, line) for names, line in labelled for name in names)
         notes += [f"train: {note}"] if note else []
-    differ = case_note(known)
-    notes += [f"train: {differ}"] if differ else []
     train, parts = _cut(full, sizes, config, reading)
     duplicates = {name: _duplicates(name, part) for name, part in parts.items()}
     kept = {
