@@ -368,8 +368,8 @@ def test_a_folder_that_is_not_a_run_is_not_replaced(
             f"{folder} exists and is not a run folder, so it is not replaced; choose another name "
             "(--out)"
         )
-    assert refusal.of("train", "--resume", "--out", tmp_path / "no").startswith(
-        f"{tmp_path / 'no' / 'config.toml'}: "
+    assert refusal.of("train", "--resume", "--out", tmp_path / "no") == (
+        f"{tmp_path / 'no'}: no such run folder; to start a run, give a recipe, or --task and --data"
     )
 
 

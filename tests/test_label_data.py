@@ -206,6 +206,31 @@ def test_rows_without_text_are_skipped_and_predicted_empty(tmp_path: Path, capsy
     assert "2 rows in" in capsys.readouterr().out
 
 
+def test_text_without_blanks_between_words_gets_a_note(tmp_path: Path, capsys) -> None:
+    signs = "我看见一只白狗"
+    rows = [
+        ("".join(signs[i // 7**k % 7] for k in range(3)) + "好坏"[i % 2], "ab"[i % 2])
+        for i in range(99)
+    ]
+    data = table(tmp_path / "train.tsv", rows)
+    note = (
+        "valid: 100% of the words are unknown; for languages without blanks between words, such as"
+    )
+    for kind, is_noted in (("word", True), ("char", False)):
+        arguments = [
+            "train",
+            "--task",
+            "classify",
+            "--data",
+            str(data),
+            "--out",
+            str(tmp_path / kind),
+        ]
+        small = ["--model.hidden_size=4", "--training.max_steps=2", f"--text.kind={kind}"]
+        assert cli.main([*arguments, *small]) == 0
+        assert (note in " ".join(capsys.readouterr().out.split())) is is_noted
+
+
 @pytest.mark.parametrize("keep", ["start", "end"])
 def test_a_text_of_50_000_tokens_follows_data_keep(tmp_path: Path, capsys, keep: str) -> None:
     long = " ".join(["dull"] * 25_000 + ["fine"] * 25_000)
@@ -432,3 +457,45 @@ def test_a_label_in_the_first_column_is_named(
         "--columns 2 1\n"
     )
     assert train(data, tmp_path / "run", "--columns", "2", "1") == 0
+
+
+def test_resuming_needs_a_run_or_data(tmp_path: Path, capsys) -> None:
+    none = tmp_path / "none"
+    assert cli.main(["train", "--resume", "--out", str(none)]) == 2
+    advice = "to start a run, give a recipe, or --task and --data"
+    assert refused(capsys) == f"{none}: no such run folder; {advice}"
+    (tmp_path / "letters").mkdir()
+    assert cli.main(["train", "--resume", "--out", str(tmp_path / "letters")]) == 2
+    assert refused(capsys) == f"{tmp_path / 'letters'} is not a run folder; {advice}"
+
+
+def test_a_run_is_resumed_with_its_own_task(tmp_path: Path, capsys) -> None:
+    data, run = table(tmp_path / "train.tsv", ROWS), tmp_path / "run"
+    assert train(data, run, "--valid", data, "--test", data) == 0
+    again = ["train", "--resume", "--out", str(run), "--data", str(data), "--training.max_steps=4"]
+    capsys.readouterr()
+    assert cli.main(again) == 0
+    assert "event=start step=3" in capsys.readouterr().out
+
+
+def test_a_run_starts_only_from_a_run_of_its_task(tmp_path: Path, capsys) -> None:
+    data, run = table(tmp_path / "train.tsv", ROWS), tmp_path / "run"
+    assert train(data, run, "--valid", data, "--test", data) == 0
+    capsys.readouterr()
+    other = ["train", "--task", "tag", "--from", str(run), "--data", str(data)]
+    assert cli.main([*other, "--out", str(tmp_path / "other")]) == 2
+    assert refused(capsys) == (
+        f"{run} was trained for task 'classify', not 'tag'; a run can start only from a run of its own "
+        "task: leave out --task, or --from"
+    )
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("names", [("good", "Good"), ("good", "dull")])
+def test_labels_that_differ_only_in_case_get_a_note(
+    tmp_path: Path, capsys, names: tuple[str, str]
+) -> None:
+    rows = [(f"number {i} is here", names[i % 2]) for i in range(40)]
+    assert train(table(tmp_path / "train.tsv", rows), tmp_path / "run") == 0
+    note = "labels 'Good' and 'good' differ only in case and count as different"
+    assert (note in " ".join(capsys.readouterr().out.split())) is (names[1] == "Good")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import ConfigError, DataError
+from unrolled.tasks import TASKS
+from unrolled.tasks.tag.data import TagData
 from unrolled.text import splits
 from unrolled.text.readers import read_rows
 from unrolled.text.rows import Row
@@ -214,22 +216,36 @@ def test_columns_are_chosen_by_name(tmp_path: Path) -> None:
             [("same", f"t{i}") for i in range(53)],
             {},
             "cannot cut 3 rows for test from 53 rows, linked in groups of up to 53 by repeated "
-            "sentences; give a file with --data.test",
+            "texts; give a file with --test",
         ),
         (
             [("a", "b"), ("c", "d")],
             {},
-            "cannot cut 1 rows for test from 2 rows; give a file with --data.test",
+            "cannot cut 1 row for test from 2 rows; give a file with --test",
         ),
         (
             [("a", "b")],
             {},
-            "cannot cut 1 rows for test from 1 rows; give a file with --data.test",
+            "cannot cut 1 row for test from 1 row; give a file with --test",
+        ),
+        (
+            [(("no", "yes")[i % 2], f"t{i}") for i in range(40)],
+            {},
+            "cannot cut 2 rows for test from 40 rows, linked in groups of up to 20 by repeated texts; "
+            "give a file with --test; the first column has 2 different values: if they are labels, add "
+            "--task classify",
+        ),
+        (
+            [(f"s{i}", ("no", "yes")[i % 2]) for i in range(40)],
+            {},
+            "cannot cut 2 rows for test from 40 rows, linked in groups of up to 20 by repeated texts; "
+            "give a file with --test; the last column has 2 different values: if they are labels, add "
+            "--task classify",
         ),
         (
             [(f"s{i}", f"t{i}") for i in range(11)],
             {"test_size": 11},
-            "cannot cut 11 rows for test from 11 rows; give a file with --data.test",
+            "cannot cut 11 rows for test from 11 rows; give a file with --test",
         ),
     ],
 )
@@ -306,8 +322,9 @@ def test_labels_missing_from_training_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         labelled(tmp_path / "a.tsv", [str(n) for n in range(11)])
     assert str(caught.value) == (
-        f"{tmp_path / 'a.tsv'}: cannot cut 1 rows for test from 11 rows, 11 of which have a label "
-        "that training would lose; give a file with --data.test"
+        f"{tmp_path / 'a.tsv'}: cannot cut 1 row for test from 11 rows, because 11 rows must stay "
+        "in training as the last ones with their label; give a file with --test; if the last column is "
+        "not the label, choose the columns with --columns"
     )
 
 
@@ -332,3 +349,22 @@ def test_groups_are_drawn_in_the_order_of_a_sort_by_draw() -> None:
     assert 1 < len(small) < len(groups)
     wanted = sorted(small, key=lambda group: splits._draw(7, min(texts[i] for i in group)))
     assert list(splits._drawn(groups, texts, 7, 3)) == wanted
+
+
+def test_a_note_on_a_file_that_is_given_twice_appears_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("".join(f"one {i} here\tuno {i} ahi\n" for i in range(40)))
+    splits = read_splits(DataConfig(train=(str(path),), valid=(str(path),)), 2)
+    assert len(splits.notes) == 1
+    assert splits.notes[0].startswith(f"{path} has no header")
+
+
+def test_tokens_without_blank_lines_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("a O\nb B-X\n")
+    with pytest.raises(DataError) as caught:
+        read_splits(TagData(train=(str(path),)), 2, TASKS["tag"].reading)  # type: ignore[union-attr]
+    assert str(caught.value) == (
+        f"{path}: cannot cut 1 row for test from 1 row; give a file with --test; the file is read as one "
+        "sentence: put a blank line between sentences"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -162,6 +163,24 @@ def test_a_column_file_without_groups_is_refused(tmp_path: Path) -> None:
         split(TagData(train=(path,), group="7"), "tag")
 
 
+def test_a_group_column_may_be_chosen_by_number(tmp_path: Path) -> None:
+    lines = [(patient, text, label) for text, label, patient in rows()]
+    table = tsv(tmp_path / "a.tsv", lines, "patient", "text", "label")
+    named = split(LabelData(train=(table,), group="patient"))
+    for columns in ((), ("2", "3")):
+        assert split(LabelData(train=(table,), group="1", columns=columns)) == named
+    names = ("patient", "text", "label")
+    files = [
+        write(tmp_path / f"p.{name}", "".join(f"{line[at]}\n" for line in lines))
+        for at, name in enumerate(names)
+    ]
+    pairs = LabelData(train=tuple(files), group="1", columns=("2", "3"))
+    assert split(pairs) == split(replace(pairs, group="patient", columns=("text", "label")))
+    assert_apart(split(pairs), N_PATIENTS)
+    with pytest.raises(DataError, match=r"no column '4'; the columns are .* \(data.group\)"):
+        split(LabelData(train=(table,), group="4"))
+
+
 def test_a_missing_group_column_is_refused(tmp_path: Path) -> None:
     path = tsv(tmp_path / "a.tsv", rows(), "text", "label", "patient")
     with pytest.raises(DataError, match=r"no column 'patent'; .*did you mean 'patient'"):
@@ -193,7 +212,7 @@ def test_groups_too_large_to_hold_out_are_refused(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{path}: cannot cut 5 rows for test from 99 rows: rows with the same 'speaker' (data.group) or "
         "the same text stay together, in 3 groups of 33 rows; set data.test_size to at least 33, "
-        "or give a file with --data.test"
+        "or give a file with --test"
     )
     splits = split(LabelData(train=(path,), group="speaker", test_size=33, valid_size=33))
     assert_apart(splits, 3)

@@ -172,6 +172,30 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "separator", "hint"),
+    [
+        ("a.csv", "\t", "tabs; name the file .tsv"),
+        ("a.csv", "|", "'|'; separate them by tabs, and name the file .tsv"),
+        ("a.tsv", ",", "commas; name the file .csv"),
+        ("a.tsv", ";", "semicolons; name the file .csv"),
+    ],
+)
+def test_another_separator_is_named(tmp_path: Path, name: str, separator: str, hint: str) -> None:
+    path = tmp_path / name
+    path.write_text(separator.join(("text", "label\n")) + separator.join(("good tea", "pos\n")))
+    message = failure(path, None, 2)
+    assert message.endswith(f"label; the columns seem to be separated by {hint}")
+
+
+def test_a_column_without_a_name_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label,\ngood tea,pos,\n")
+    assert failure(path, None, 2) == (
+        f"{path}: expected 2 columns, found 3: text, label, ''; choose them with --columns"
+    )
+
+
 def test_too_many_or_too_few_columns(tmp_path: Path) -> None:
     three = write(tmp_path / "three.tsv", "id\ten\tes\n1\ta\tb\n")
     assert failure(three, None, 2) == (

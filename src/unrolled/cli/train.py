@@ -79,7 +79,7 @@ def train(
             token_logistic. Needs scikit-learn.
     """
     recipe, baselines = _recipe_among(recipe, baselines)
-    if resume and recipe is None and task is None and not data and out is not None:
+    if resume and recipe is None and task is None and out is not None and _is_begun(out, data):
         from unrolled.training.run_folder import begun_recipe, unnamed_settings
 
         recipe = begun_recipe(out)
@@ -90,7 +90,13 @@ def train(
     if start_from is not None and recipe is None:
         from unrolled.training.run_folder import read_config
 
-        base = settings_to_start_from(read_config(start_from))
+        config = read_config(start_from)
+        if task is not None and config["task"] != task:
+            raise ConfigError(
+                f"{start_from} was trained for task '{config['task']}', not '{task}'; a run can start "
+                "only from a run of its own task: leave out --task, or --from"
+            )
+        base = settings_to_start_from(config)
     chosen = recipe_from_options(recipe, task, data, valid, test, columns, seed, overrides, base)
     if out is None:
         name = str(recipe) if recipe else next(iter(chosen.data.train), None)
@@ -118,6 +124,19 @@ def train(
     show(events, out, TASKS[chosen.task].use, chosen.training)
     if baselines is not None:
         print_baselines(out, baselines)
+
+
+def _is_begun(out: Path, data: Sequence[str]) -> bool:
+    """Whether there is a run to resume; if not, there must be data for a new one."""
+    from unrolled.training.run_folder import begun_recipe
+
+    recipe = begun_recipe(out)
+    if recipe.is_file():
+        return True
+    if data:
+        return False
+    problem = " is not a run folder" if recipe.parent.exists() else ": no such run folder"
+    raise ConfigError(f"{out}{problem}; to start a run, give a recipe, or --task and --data")
 
 
 def _recipe_among(

@@ -24,7 +24,7 @@ from unrolled.data_report.memory import MemoryGauge
 from unrolled.tasks.kind import LANGUAGE_MODEL, SEQ2SEQ
 from unrolled.tasks.task import AnyTask, LabelTask, Task, Tokenizers
 from unrolled.text.batching import batches
-from unrolled.text.rows import Row
+from unrolled.text.rows import Row, count_of
 from unrolled.training.config import TrainingConfig
 from unrolled.training.dataset import Part, PreparedRows, PreparedText
 from unrolled.training.loaders import LabelLoader, Loader, RowLoader, WindowLoader
@@ -78,7 +78,9 @@ class Estimate:
     def facts(self) -> list[tuple[str, str]]:
         """Name and text of each line of the report."""
         each = self.seconds_per_epoch / self.steps_per_epoch
-        threads = f"{torch.get_num_threads()} CPU threads" if self.device == "cpu" else self.device
+        threads = self.device
+        if self.device == "cpu":
+            threads = count_of(torch.get_num_threads(), "CPU thread")
         updates = "1 update" if self.steps_per_epoch == 1 else f"{self.steps_per_epoch:,} updates"
         facts = [
             (

@@ -19,7 +19,7 @@ from unrolled.data_report.parts import (
 from unrolled.quoting import brief, escape, listed
 from unrolled.text.batching import batches, padding_share
 from unrolled.text.readers import column_names
-from unrolled.text.rows import Row, columns_besides
+from unrolled.text.rows import Row, columns_besides, place_by_number
 from unrolled.text.splits import DataConfig, Splits, read_splits, same_text
 from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
 from unrolled.training.data_notes import count_rows
@@ -150,7 +150,8 @@ def survey(
     """
     splits = read_splits(config, n_columns)
     all_names = column_names(config.train or config.valid or config.test, config.header)
-    besides = columns_besides(all_names, config.group, n_columns)
+    group = _name_of(config.group, all_names)
+    besides = columns_besides(all_names, group, n_columns)
     names = tuple(_name_of(column, all_names) for column in config.columns or besides)
     part = splits.train or splits.valid or splits.test  # all columns are described on this part
     sides = [[row.texts[i] for row in part] for i in range(len(names))]
@@ -179,7 +180,7 @@ def survey(
     batchable = [tuple(row) for row in kept.tolist()]
     return Survey(
         paths=config.train or config.valid or config.test,
-        ignored=tuple(name for name in all_names if name not in (*names, config.group)),
+        ignored=tuple(name for name in all_names if name not in (*names, group)),
         columns=tuple(
             column_of(
                 name,
@@ -214,8 +215,8 @@ def survey(
 
 def _name_of(column: str, names: Sequence[str]) -> str:
     """The name of a column that may be given by its number."""
-    is_number = column not in names and column.isdecimal() and int(column) <= len(names)
-    return names[int(column) - 1] if is_number else column
+    place = place_by_number(names, column)
+    return column if place is None else names[place]
 
 
 def render(survey: Survey) -> RenderableType:

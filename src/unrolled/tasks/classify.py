@@ -190,6 +190,7 @@ TASK: LabelTask = LabelTask(
     extend=text_labels.extend,
     load_pretrained=text_labels.load_pretrained,
     check_pretrained=check_pretrained,
+    notes=text_labels.notes,
     text=text_labels.TEXT,
     training_only=text_labels.TRAINING_ONLY,
 )

@@ -39,7 +39,7 @@ from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.labels import Labels, same_names, split_labels
 from unrolled.text.rows import Field, Row, as_text
 from unrolled.text.splits import LabelData
-from unrolled.text.tokenizer import PAD_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
 from unrolled.vectors.formats.detect import read_vectors
 
 ROLE = "text"
@@ -194,6 +194,24 @@ def encode_with(n_texts: int) -> Any:
         return LabelledExample(texts, tuple(labels.id_of(name) for name in names))
 
     return encode
+
+
+def notes(
+    parts: Mapping[str, Sequence[LabelledExample]], tokenizers: Tokenizers
+) -> tuple[str, ...]:
+    """A note if so many words are unknown that the model can hardly learn from them."""
+    words: Tokenizer = tokenizers[ROLE]
+    ids = [id_ for example in parts["valid"] for text in example.texts for id_ in text]
+    share = ids.count(UNK_ID) / max(1, len(ids))
+    if words.kind not in ("word", "space") or share <= _MANY_UNKNOWN:
+        return ()
+    return (
+        f"valid: {share:.0%} of the words are unknown; for languages without blanks between words, such "
+        "as Chinese, use --text.kind char",
+    )
+
+
+_MANY_UNKNOWN = 0.25
 
 
 def lengths(example: LabelledExample) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from unrolled.text.rows import (
     Row,
     check_count,
     columns_besides,
-    count_columns,
+    count_of,
     index_of,
 )
 
@@ -102,7 +102,7 @@ def column_lines(path: str | PathLike[str]) -> Iterator[ColumnLine]:
         if len(values) != n_columns:
             what = "tab" if by_tab else "space"
             raise DataError(
-                f"expected {count_columns(n_columns, 'column')} separated by {what}s as in line "
+                f"expected {count_of(n_columns, 'column')} separated by {what}s as in line "
                 f"{first.number}, found {len(values)}; put a blank line between sentences",
                 path,
                 line.number,

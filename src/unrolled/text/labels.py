@@ -237,6 +237,24 @@ def missing_note(labels: Iterable[tuple[str, int]]) -> str | None:
     return f"{rows} the label {names}, which often stands for a missing one; if so, remove {which}"
 
 
+def case_note(labels: Iterable[str]) -> str | None:
+    """A note on labels that differ only in case, which are different labels; None if there are none.
+
+    >>> case_note(["pos", "neg"])
+    """
+    by_form: dict[str, list[str]] = {}
+    for name in sorted(set(labels)):
+        by_form.setdefault(name.casefold(), []).append(name)
+    alike = next((names for names in by_form.values() if len(names) > 1), None)
+    if alike is None:
+        return None
+    *others, last = map(quote, alike)
+    return (
+        f"labels {', '.join(others)} and {last} differ only in case and count as different; if they are "
+        "the same, write them alike"
+    )
+
+
 def _composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 

@@ -27,8 +27,9 @@ from unrolled.text.rows import (
     as_paths,
     check_count,
     columns_besides,
-    count_columns,
+    count_of,
     index_of,
+    place_by_number,
     place_of,
 )
 from unrolled.text.tables import TABLES, Expected, open_table, read_table
@@ -83,7 +84,7 @@ def read_rows(
     asked = tuple(columns) if columns else None
     if asked is not None and n_columns is not None and len(asked) != n_columns:
         raise DataError(
-            f"expected the names of {count_columns(n_columns, 'column')}, "
+            f"expected the names of {count_of(n_columns, 'column')}, "
             f"got {len(asked)}: {listed(asked, MOST_NAMED)}",
             place_of(paths),
         )
@@ -137,11 +138,16 @@ def _read_parallel(
     grouping: Grouping,
 ) -> Iterator[Row]:
     names = _parallel_names(paths)
-    group = grouping.index(place_of(paths), names)
+
+    def find(name: str) -> int:
+        place = place_by_number(names, name)
+        return index_of(place_of(paths), names, name) if place is None else place
+
+    group = grouping.index(place_of(paths), find)
     if asked is None:
-        asked = columns_besides(names, "" if group is None else grouping.column, n_columns)
+        asked = columns_besides(names, "" if group is None else names[group], n_columns)
         check_count(place_of(paths), asked, n_columns)
-    chosen = [index_of(place_of(paths), names, name) for name in asked]
+    chosen = [find(name) for name in asked]
     streams = [read_lines(path) for path in paths]
     number = 0
     for number, lines in enumerate(zip_longest(*streams), start=1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -77,8 +77,8 @@ def place_of(paths: tuple[Path, ...]) -> str:
     return ", ".join(str(path) for path in paths)
 
 
-def count_columns(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count_of(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def check_count(
@@ -87,16 +87,32 @@ def check_count(
     if n_columns is None or len(names) == n_columns:
         return
     hint = "; choose them with --columns" if len(names) > n_columns else ""
+    if len(names) == 1:
+        hint = _hint_of_separator(names[0])
     if hint and numbered:
         hint = (
             "; the file has no header, so choose them by number, e.g. --columns "
             f"{' '.join(names[-n_columns:])}"
         )
+    found = listed([name or "''" for name in names], MOST_NAMED)
     raise DataError(
-        f"expected {count_columns(n_columns, 'column')}, "
-        f"found {len(names)}: {listed(names, MOST_NAMED)}{hint}",
+        f"expected {count_of(n_columns, 'column')}, found {len(names)}: {found}{hint}",
         path,
     )
+
+
+_SEPARATORS = {
+    "\t": "tabs; name the file .tsv",
+    ",": "commas; name the file .csv",
+    ";": "semicolons; name the file .csv",
+    "|": "'|'; separate them by tabs, and name the file .tsv",
+}
+
+
+def _hint_of_separator(line: str) -> str:
+    """How to have the single column of a file read as several, if its first line has a separator."""
+    found = next((what for separator, what in _SEPARATORS.items() if separator in line), None)
+    return f"; the columns seem to be separated by {found}" if found else ""
 
 
 def columns_besides(names: Sequence[str], group: str, n_columns: int | None) -> tuple[str, ...]:
@@ -115,28 +131,44 @@ class Grouping:
     """The column by which rows are grouped.
 
     Args:
-        column: name of the column; "" for none.
+        column: name or number of the column; "" for none.
         is_needed: whether a file without this column is an error; otherwise its rows have no group.
     """
 
     column: str = ""
     is_needed: bool = True
 
-    def index(self, path: Path | str, names: Sequence[str]) -> int | None:
+    def index(self, path: Path | str, find: Callable[[str], int]) -> int | None:
         """The index of the column in a file; None if it is not read.
+
+        Args:
+            path: the file.
+            find: name or number of a column → its index.
 
         Raises:
             DataError: there is no such column, but it is needed.
         """
-        if not self.column or (not self.is_needed and self.column not in names):
+        if not self.column:
             return None
         try:
-            return index_of(path, names, self.column)
+            return find(self.column)
         except DataError as error:
+            if not self.is_needed:
+                return None
             raise DataError(f"{error.problem} (data.group)", path) from None
 
 
 NO_GROUPS = Grouping()
+
+
+def place_by_number(names: Sequence[str], name: str) -> int | None:
+    """The index of a column that is chosen by number, from 1; None if this is no number of a column.
+
+    >>> place_by_number(("doc", "text"), "2"), place_by_number(("1", "2"), "0")
+    (1, None)
+    """
+    is_number = name not in names and name.isascii() and name.isdigit()
+    return int(name) - 1 if is_number and 1 <= int(name) <= len(names) else None
 
 
 def index_of(path: Path | str, names: Sequence[str], name: str) -> int:

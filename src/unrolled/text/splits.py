@@ -25,13 +25,14 @@ from unrolled.reporting import begun, counted
 from unrolled.text.header import Header, label_is_first
 from unrolled.text.labels import missing_note
 from unrolled.text.readers import column_names, read_rows
-from unrolled.text.rows import Field, Grouping, Lists, Row, as_text
+from unrolled.text.rows import Field, Grouping, Lists, Row, as_text, count_of
 
 _SHARE_HELD_OUT = 0.05
 _MOST_HELD_OUT = 2000
 _LARGEST_GROUP_HELD_OUT = 0.01
 _LARGEST_PART_OF_A_GROUP = 0.2
 _ANY_GROUP_HELD_OUT = 5  # rows; in a small file, 1 % of the rows would be too few
+_FEWEST_ROWS_OF_A_HINT = 8
 
 TooLong = Literal["skip", "truncate"]
 Length = Annotated[int, Range(1, 10**6)]  # tokens of a text
@@ -215,7 +216,9 @@ def read_splits(
         if paths
     }
     if not config.train:
-        return Splits([], own.get("valid", []), own.get("test", []), notes=tuple(notes))
+        return Splits(
+            [], own.get("valid", []), own.get("test", []), notes=tuple(dict.fromkeys(notes))
+        )
     full = [row for row in rows if reading.is_full(row.fields)]
     if not full:
         raise DataError("every row has an empty field; nothing to train on", config.train[0])
@@ -241,7 +244,7 @@ def read_splits(
         n_empty=len(rows) - len(full),
         duplicates=tuple(chain.from_iterable(each.values() for each in duplicates.values())),
         cut=tuple(sorted(parts, reverse=True)),
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -389,7 +392,7 @@ def _cut(
     for name, part in parts.items():
         if not part or len(held_out) == len(rows):
             problem = _why_not_cut(name, sizes[name], groups, len(rows), n_alone, config)
-            raise DataError(problem, config.train[0])
+            raise DataError(problem + _likely_cause(texts, n_alone, reading), config.train[0])
     train = [row for i, row in enumerate(rows) if i not in held_out]
     return train, {name: [rows[i] for i in sorted(part)] for name, part in parts.items()}
 
@@ -439,11 +442,15 @@ def _why_not_cut(
     config: DataConfig,
 ) -> str:
     largest, smallest = max(map(len, groups)), min(map(len, groups))
-    alone = f", {n_alone:,} of which have a label that training would lose" if n_alone else ""
-    problem = f"cannot cut {size:,} rows for {name} from {n_rows:,} rows"
-    instead = f"give a file with --data.{name}"
+    alone = ""
+    if n_alone and n_rows > 1:
+        last = "last one with its label" if n_alone == 1 else "last ones with their label"
+        alone = f", because {count_of(n_alone, 'row')} must stay in training as the {last}"
+    of_part, of_all = (count_of(n, "row") for n in (size, n_rows))
+    problem = f"cannot cut {of_part} for {name} from {of_all}"
+    instead = f"give a file with --{name}"
     if not config.group:
-        chained = f", linked in groups of up to {largest:,} by repeated sentences"
+        chained = f", linked in groups of up to {largest:,} by repeated texts"
         return f"{problem}{chained if largest > 1 else ''}{alone}; {instead}"
     kept = f"rows with the same {quote(config.group)} (data.group) or the same text stay together"
     if len(groups) == 1:
@@ -452,6 +459,26 @@ def _why_not_cut(
     sizes = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
     found = f"in {len(groups):,} groups of {sizes} rows"
     return f"{problem}: {kept}, {found}{alone}; {enough}{instead}"
+
+
+def _likely_cause(texts: Sequence[tuple[str, ...]], n_alone: int, reading: Reading) -> str:
+    """A hint if the rows do not look like data of the task; "" if they do."""
+    n_rows = len(texts)
+    if reading.by_token and n_rows == 1:
+        return "; the file is read as one sentence: put a blank line between sentences"
+    if n_rows < _FEWEST_ROWS_OF_A_HINT:
+        return ""
+    if reading.labels is not None and not reading.by_token and 2 * n_alone > n_rows:
+        return "; if the last column is not the label, choose the columns with --columns"
+    if reading.labels is None and len(texts[0]) > 1:
+        task = "classify" if len(texts[0]) == 2 else "pair"
+        for place in (-1, 0):
+            n_values = len({sides[place] for sides in texts})
+            if 2 <= n_values <= n_rows / 4:
+                which = "last" if place else "first"
+                values = f"{n_values:,} different values"
+                return f"; the {which} column has {values}: if they are labels, add --task {task}"
+    return ""
 
 
 def _draw(seed: int, texts: Sequence[str]) -> bytes:

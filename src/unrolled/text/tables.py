@@ -26,8 +26,9 @@ from unrolled.text.rows import (
     Row,
     check_count,
     columns_besides,
-    count_columns,
+    count_of,
     index_of,
+    place_by_number,
 )
 
 _MISSING = object()
@@ -60,11 +61,10 @@ class Table:
         Raises:
             DataError: there is no such column.
         """
-        is_number = name.isascii() and name.isdigit()
-        if self.by_number and name not in self.names and is_number:
-            if 1 <= int(name) <= len(self.names):
-                return int(name) - 1
-        elif not self.has_header and name not in self.names:
+        place = place_by_number(self.names, name) if self.by_number else None
+        if place is not None:
+            return place
+        if not self.has_header and name not in self.names and not name.isdecimal():
             raise DataError(
                 f"no column {quote(name)}: the first line reads like a row, so columns are numbered, 1 "
                 f"to {len(self.names)}; add a header, set data.header = 'yes', or choose by number",
@@ -102,9 +102,9 @@ def read_table(
 ) -> Iterator[Row]:
     table = open_table(path, expected)
     names, asked = table.names, expected.columns
-    group = grouping.index(path, names)
+    group = grouping.index(path, table.index_of)
     if asked is None:
-        others = columns_besides(names, "" if group is None else grouping.column, n_columns)
+        others = columns_besides(names, "" if group is None else names[group], n_columns)
         check_count(path, others, n_columns, numbered=not table.has_header)
         asked = tuple(meant) if sorted(meant) == sorted(others) else others
     chosen = [table.index_of(name) for name in asked]
@@ -309,7 +309,7 @@ def _wrong_width(
 ) -> DataError:
     quoted = "; a field of a TSV cannot span lines, even in quotes: save the file as CSV"
     return DataError(
-        f"expected {count_columns(expected, 'field')} separated by {separator}s as in the header, "
+        f"expected {count_of(expected, 'field')} separated by {separator}s as in the header, "
         f"found {found}{quoted if is_quoted else ''}",
         path,
         line,

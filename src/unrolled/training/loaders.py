@@ -15,10 +15,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from unrolled.tasks.task import LabelTask, State, StreamTask, Task, Tokenizers
+from unrolled.tasks.task import LABELS, LabelTask, State, StreamTask, Task, Tokenizers
 from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream
 from unrolled.text.corpus.windows import StreamConfig, Windows
+from unrolled.text.labels import case_note
 from unrolled.text.splits import DataConfig
 from unrolled.training.data_notes import count_rows as _rows
 from unrolled.training.data_notes import few_rows, few_tokens, repeated
@@ -251,6 +252,7 @@ class LabelLoader(RowLoader):
         self.notes = (
             *self.notes,
             *_cut_notes(n_cut, task.when_long),
+            *filter(None, [case_note(prepared.tokenizers[LABELS])]),
             *task.notes(self._parts, prepared.tokenizers),
         )
 

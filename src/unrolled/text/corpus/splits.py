@@ -215,7 +215,7 @@ def cut_notes(
             if by_file
             else "cut from the end of the training text"
         )
-        notes.append(f"{part}: {how}, {size:,} characters ({size / total:.1%})")
+        notes.append(f"{part}: {how}, {counted(size, 'character')} ({size / total:.1%})")
     return notes
 
 
