@@ -46,19 +46,26 @@ def repeated(duplicates: Sequence[Duplicate]) -> str:
 
 
 def few_rows(sizes: Mapping[str, int], data: DataConfig) -> list[str]:
-    """A warning if the validation part is too small to choose a model by.
+    """A warning if the validation part is too small to choose a model by, or leaves too little to train on.
 
+    >>> few_rows({"train": 2, "valid": 112, "test": 6}, DataConfig())
+    ['train: only 2 rows left, as 112 are held out for validation; lower data.valid_size']
     >>> print(*few_rows({"train": 9, "valid": 5, "test": 0}, DataConfig(valid=("v.tsv",))))
     valid: 5 rows are too few to choose the best model by (20 % of a score each); give a larger --valid
     """
-    n = sizes["valid"]
+    n, n_train = sizes["valid"], sizes["train"]
+    if n > n_train and not data.valid:
+        return [
+            f"train: only {count_rows(n_train)} left, as {n:,} are held out for validation; lower "
+            "data.valid_size"
+        ]
     if not 0 < n < FEW_ROWS:
         return []
-    enough = min(_MOST_TO_HOLD_OUT, round(_SHARE_TO_HOLD_OUT * (sizes["train"] + n)))
-    instead = "more data are needed to compare models"
+    enough = min(_MOST_TO_HOLD_OUT, round(_SHARE_TO_HOLD_OUT * (n_train + n)))
+    instead = "give a file with --valid, or more data"
     if data.valid:
         instead = "give a larger --valid"
-    elif enough > n:
+    elif enough >= FEW_ROWS:
         instead = f"hold out more with data.valid_size = {enough}, or give a file with --valid"
     few = "1 row is" if n == 1 else f"{n:,} rows are"
     share = f"{100 / n:.0f} % of a score{' each' if n > 1 else ''}"
