@@ -46,7 +46,7 @@ def repeated(duplicates: Sequence[Duplicate]) -> str:
 
 
 def few_rows(sizes: Mapping[str, int], data: DataConfig) -> list[str]:
-    """A warning if the validation part is too small to choose a model by, or leaves too little to train on.
+    """A warning if the validation part is too small to choose by, or leaves too little to train on.
 
     >>> few_rows({"train": 2, "valid": 112, "test": 6}, DataConfig())
     ['train: only 2 rows left, as 112 are held out for validation; lower data.valid_size']
