@@ -35,7 +35,7 @@ def test_ids_by_word_equal_those_of_the_whole_text(kind, running: bool, lowercas
     assert [Tokenizer(tokenizer.inner).encode(text) for text in given[:500]] == whole[:500]
 
 
-def test_a_full_store_of_words_leaves_the_text_to_be_encoded(monkeypatch) -> None:
+def test_a_full_store_takes_no_more_words(monkeypatch) -> None:
     monkeypatch.setattr("unrolled.text.by_word._MOST_WORDS", 3)
     tokenizer = Tokenizer.train(["a b c d e f"], TextConfig(kind="word"))
     assert tokenizer.encode_batch(["a b", "c d", "e f", "a b"]) == [[4, 5], [6, 7], [8, 9], [4, 5]]

@@ -18,7 +18,7 @@ _MOST_WORDS = 1 << 17
 
 
 class UnsuitableError(Exception):
-    """A text has spaces that are not single, or long or too many words; it must be encoded as a whole."""
+    """A text has spaces that are not single, or a long word; it must be encoded as a whole."""
 
 
 class WordIds(dict[str, Ids]):
@@ -38,9 +38,11 @@ class WordIds(dict[str, Ids]):
         self._encode, self._before = encode, before
 
     def __missing__(self, word: str) -> Ids:
-        if len(self) >= _MOST_WORDS or not self.can_hold(word):
+        if not self.can_hold(word):
             raise UnsuitableError
-        ids = self[word] = tuple(self._encode([self._before + word])[0])
+        ids = tuple(self._encode([self._before + word])[0])
+        if len(self) < _MOST_WORDS:
+            self[word] = ids
         return ids
 
     def learn(self, words: Sequence[str]) -> None:
