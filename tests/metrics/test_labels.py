@@ -295,3 +295,8 @@ def test_an_unknown_class_is_named():
     assert str(refusal.value) == (
         "there is no class 'FAVOUR'; the classes are AGAINST, FAVOR, NONE; did you mean 'FAVOR'?"
     )
+
+
+def test_the_repr_of_an_evaluation_is_short() -> None:
+    found = measure_labels(["neg", "pos"], gold=[0, 0, 1, 1, 1], predicted=[0, 1, 1, 1, 0])
+    assert repr(found) == "LabelEvaluation(accuracy=0.6000, macro_f1=0.5833, weighted_f1=0.6000)"

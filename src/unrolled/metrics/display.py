@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from rich.cells import cell_len, set_cell_size
@@ -44,6 +45,20 @@ _TITLES = {
     "perplexity": "perplexity",
     "bits_per_character": "bits per character",
 }
+
+
+class Scored(Protocol):
+    """An evaluation with scores by name."""
+
+    def scores(self) -> dict[str, float]:
+        """All scores by name."""
+
+
+def short_repr(evaluation: Scored) -> str:
+    """The class of an evaluation and its first three scores, in place of its arrays."""
+    scores = list(evaluation.scores().items())[:3]
+    shown = ", ".join(f"{name}={value:.4f}" for name, value in scores)
+    return f"{type(evaluation).__name__}({shown})"
 
 
 def title(name: str) -> str:

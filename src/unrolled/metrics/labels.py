@@ -37,6 +37,7 @@ from unrolled.metrics.display import (
     matrix_fits,
     matrix_lines,
     score_lines,
+    short_repr,
 )
 from unrolled.metrics.tally import Floats, Ints, Scores, SparseRows, Tally
 from unrolled.quoting import listed, quote
@@ -86,7 +87,7 @@ class Cells:
         return ClassCounts(*(np.bincount(ids, n, n_classes).astype(np.int64) for ids, n in columns))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelEvaluation:
     """The evaluation of one label per example.
 
@@ -139,6 +140,9 @@ class LabelEvaluation:
         counts = self.counts
         absent = np.flatnonzero((counts.gold == 0) & (counts.predicted == 0))
         return tuple(self.classes[index] for index in absent)
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def scores(self) -> dict[str, float]:
         """All scores by name, 0…1 except `brier` (0…2) and `nll` (nats)."""

@@ -27,13 +27,13 @@ from unrolled.metrics.calibration import (
     check_probabilities,
 )
 from unrolled.metrics.class_counts import ClassCounts, check_same_length, ratio
-from unrolled.metrics.display import WIDTH, class_lines, score_lines
+from unrolled.metrics.display import WIDTH, class_lines, score_lines, short_repr
 from unrolled.metrics.tally import Floats, Scores, Tally
 
 DEFAULT_THRESHOLD = 0.5
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MultiLabelEvaluation:
     """The evaluation of examples with any number of labels.
 
@@ -57,6 +57,9 @@ class MultiLabelEvaluation:
     n_exact: int
     thresholds: tuple[float, ...] | None = None
     calibration: Calibration | None = None
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def scores(self) -> dict[str, float]:
         """All scores by name, 0…1 except `brier` (0…2) and `nll` (nats)."""

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, DataError
 from unrolled.metrics.class_counts import ClassCounts, ratio
-from unrolled.metrics.display import WIDTH, class_lines, score_lines
+from unrolled.metrics.display import WIDTH, class_lines, score_lines, short_repr
 from unrolled.metrics.tally import Floats, Ints, Scores, Tally
 from unrolled.quoting import brief, quote
 
@@ -52,7 +52,7 @@ class Span(NamedTuple):
     type: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpanEvaluation:
     """The evaluation of spans.
 
@@ -96,6 +96,9 @@ class SpanEvaluation:
         """Counts by type, `[T]` each."""
         columns = (self.right, self.predicted, self.gold)
         return ClassCounts(*(np.array(column, np.int64) for column in columns))
+
+    def __repr__(self) -> str:
+        return short_repr(self)
 
     def scores(self) -> dict[str, float]:
         """All scores by name, 0…1."""
