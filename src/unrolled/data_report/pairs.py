@@ -59,11 +59,6 @@ class Column:
     n_vocabulary: int
     unknown: Mapping[str, float]
 
-    @property
-    def unknown_share(self) -> float | None:
-        """The share of the validation part; None without a validation part."""
-        return self.unknown.get("valid")
-
 
 @dataclass(frozen=True)
 class Encoded:

@@ -87,7 +87,7 @@ _MICROSECONDS = {
     "frequent_tag": 2.0,
     "token_logistic": 25.0,
 }
-"""Time to fit a baseline, per training token, measured with two labels on one core of a desktop."""
+"""Time to fit a baseline, per training token, measured with two labels on one core."""
 
 _PER_LABEL = {
     "unigrams": 3.3,

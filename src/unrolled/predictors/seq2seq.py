@@ -24,7 +24,7 @@ from unrolled.tasks import notebook
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
 from unrolled.text.rows import Row
-from unrolled.text.splits import DataConfig, read_splits, rows_of
+from unrolled.text.splits import read_splits, rows_of
 from unrolled.training.evaluation import predictions
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import SplitRecord, check_data, check_part
@@ -225,7 +225,7 @@ class Predictor:
         if getattr(data, part):
             if self.folder is not None:
                 data = check_part(self.folder, data, part)
-            return self._read(data, getattr(data, part))
+            return self.read(getattr(data, part))
         if self.folder is not None:
             # If split from a changed file, the part could contain training rows.
             data = check_data(self.folder, data)
@@ -239,12 +239,8 @@ class Predictor:
             paths: the files.
             notes: a list to which notes on how they were read are added.
         """
-        return self._read(self.recipe.data, paths, notes)
-
-    def _read(
-        self, data: DataConfig, paths: Sequence[str], notes: list[str] | None = None
-    ) -> list[Row]:
-        return rows_of(data, paths, len(self.task.columns), notes=notes, is_split=False)
+        data, n_columns = self.recipe.data, len(self.task.columns)
+        return rows_of(data, paths, n_columns, notes=notes, is_split=False)
 
     def evaluate(
         self,

@@ -1,7 +1,7 @@
 """Encode texts word by word, with the ids of each word computed once.
 
 No token of any kind extends across a single space between two other characters, so the ids of a text are
-the ids of its words one after another. Looking words up is ten times as fast as encoding the text.
+the ids of its words one after another. Looking words up is several times as fast as encoding the text.
 """
 
 from __future__ import annotations
