@@ -63,9 +63,8 @@ def test_everything_is_counted(found: Survey) -> None:
     assert (english.median, english.most, english.longest) == (2, 2, 7)
     assert english.longest_line == 24
     # one, new, one, 3: "new" is unknown; uno, x: both known.
-    assert english.unknown_share == pytest.approx(0.25)
-    assert spanish.unknown_share == 0.0
     assert english.unknown == {"train": 0.0, "valid": 0.25, "test": 1.0}
+    assert spanish.unknown["valid"] == 0.0
     assert english.n_tokens == 2 * 21 + 7
     assert english.n_vocabulary == 4 + 21 + 7
     assert found.padding == 0.0
@@ -164,7 +163,7 @@ def test_every_kind_of_token_is_surveyed(tmp_path: Path, kind: str) -> None:
     found = survey(DataConfig(train=(path,)), TextConfig(kind=kind, vocab_size=300))
     assert found.kind == kind
     if kind == "bpe":
-        assert [column.unknown_share for column in found.columns] == [0.0, 0.0]
+        assert [set(column.unknown.values()) for column in found.columns] == [{0.0}, {0.0}]
     assert shown(found)
 
 
