@@ -16,7 +16,7 @@ OUTPUT = re.compile(r"o(\d+)$")
 ALIAS = re.compile(r"[ad]\d+$")
 """Names that need no quotes and stand for those of a schema: t2x1.c0 is a column of the third table."""
 
-_WORDS = re.compile(r"\w+|[^\w\s]|\s")
+_WORDS = re.compile(r"\d+\.\d+|\w+|[^\w\s]|\s")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def read_tokens(text: str) -> Iterator[Token]:
         source = PLACEHOLDER.match(text)
         if kind == "STRING":
             yield "'"
-            yield from _words(text)
+            yield from words_of(text)
             yield "'"
         elif kind == "NUMBER":
             yield Word(text)
@@ -99,7 +99,7 @@ def read_tokens(text: str) -> Iterator[Token]:
         position += 1
 
 
-def _words(value: str) -> Iterator[Word]:
+def words_of(value: str) -> Iterator[Word]:
     """The words of a text value; a blank at its ends, or a second one, is a word of its own."""
     is_glued = True
     pieces = _WORDS.findall(value)
@@ -135,7 +135,7 @@ def text_of(tokens: Sequence[Token]) -> str:
             source = f"t{token.table}x{token.instance}"
             parts.append(source if token.column is None else f"{source}.c{token.column}")
         elif isinstance(token, Word):
-            if not _is_number(token.text):
+            if not is_number(token.text):
                 raise QueryError(f"expected a number, found {quote(token.text)}")
             parts.append(token.text)
         else:
@@ -145,5 +145,6 @@ def text_of(tokens: Sequence[Token]) -> str:
     return " ".join(parts)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a number as SQL writes it, without a sign."""
     return re.fullmatch(r"\d+(\.\d*)?(e[+-]?\d+)?|\.\d+", text, re.IGNORECASE) is not None
