@@ -48,6 +48,11 @@ def database(tmp_path: Path) -> Iterator[Database]:
         ("select a from t where a > 9", "select b from t where a > 9", True),
         ("select a from t where a > 9", "select a, b from t where a > 9", False),
         ("select null", "select null", True),
+        (
+            "select x'01' union all select x'' union all select null",
+            "select null union all select x'' union all select x'01'",
+            True,
+        ),
         ("select null", "select 0", False),
         ("select a from t", "select nosuch from t", False),
         ("select a from t", "delete from t", False),
@@ -75,3 +80,4 @@ def test_same_rows(database: Database, gold: str, predicted: str, same: bool | N
 def test_too_many_rows_say_nothing(database: Database) -> None:
     assert same_rows("select a from t", "select a from t", database, most_rows=3) is None
     assert same_rows("select a from t limit 1", "select a from t", database, most_rows=3) is False
+    assert same_rows("select a from t limit 3", "select a from t", database, most_rows=3) is False

@@ -4,15 +4,69 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from unrolled.sql.database import Database, Result, Value
+from unrolled.sql.database import MOST_SECONDS, Database, Result, Value
 from unrolled.sql.parsing import QueryError, library, parse_select
+
+MOST_ROWS_COMPARED = 10_000
+"""Maximum rows of queries whose rows are compared."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The rows of a gold query.
+
+    Args:
+        result: its result, not cut.
+        blocks: numbers of successive rows among which the order is free.
+    """
+
+    result: Result
+    blocks: tuple[int, ...]
+
+    def equals(self, found: Result) -> bool:
+        """Whether another query returned the same rows; see `same_rows`."""
+        if found.is_cut or len(self.result.columns) != len(found.columns):
+            return False
+        if len(self.result.rows) != len(found.rows):
+            return False
+        start = 0
+        for size in self.blocks:
+            block = slice(start, start + size)
+            if not _equal_multisets(self.result.rows[block], found.rows[block]):
+                return False
+            start += size
+        return True
+
+
+def expected_rows(
+    gold: str,
+    database: Database,
+    most_rows: int = MOST_ROWS_COMPARED,
+    most_seconds: float = MOST_SECONDS,
+) -> Expected:
+    """The rows of a gold query, to compare others with.
+
+    Args:
+        gold: the query, in SQLite's dialect.
+        database: the database to run it on.
+        most_rows: maximum rows.
+        most_seconds: maximum time.
+
+    Raises:
+        QueryError: the query fails or returns more than `most_rows` rows.
+    """
+    result = database.run(gold, most_rows, most_seconds)
+    if result.is_cut:
+        raise QueryError(f"the query returns more than {most_rows:,} rows")
+    return Expected(result, tuple(_blocks(gold, result, database, most_rows)))
 
 
 def same_rows(
-    gold: str, predicted: str, database: Database, most_rows: int = 10_000
+    gold: str, predicted: str, database: Database, most_rows: int = MOST_ROWS_COMPARED
 ) -> bool | None:
     """Whether two queries in SQLite's dialect return the same rows.
 
@@ -30,26 +84,14 @@ def same_rows(
         None if the gold query fails or returns more than `most_rows` rows, so that nothing can be said.
     """
     try:
-        expected = database.run(gold, most_rows)
+        expected = expected_rows(gold, database, most_rows)
     except QueryError:
-        return None
-    if expected.is_cut:
         return None
     try:
         found = database.run(predicted, most_rows)
     except QueryError:
         return False
-    if len(expected.columns) != len(found.columns) or len(expected.rows) != len(found.rows):
-        return False
-    blocks = _blocks(gold, expected, database, most_rows)
-    start = 0
-    for size in blocks:
-        if not _equal_multisets(
-            expected.rows[start : start + size], found.rows[start : start + size]
-        ):
-            return False
-        start += size
-    return True
+    return expected.equals(found)
 
 
 def _blocks(gold: str, expected: Result, database: Database, most_rows: int) -> list[int]:
@@ -109,6 +151,6 @@ def _by_type(row: Sequence[Value]) -> list[tuple[str, Any]]:
     return [
         ("number", value)
         if isinstance(value, (int, float))
-        else (type(value).__name__, value or "")
+        else (type(value).__name__, "" if value is None else value)
         for value in row
     ]

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unrolled.sql.parsing import library
+from unrolled.sql.parsing import QueryError, library
 from unrolled.sql.schema import Schema
 from unrolled.sql.target import to_tokens, to_tree
 
@@ -26,6 +27,46 @@ if TYPE_CHECKING:
 
 CLAUSES = ("select", "from", "where", "group", "having", "order")
 
+Parts = Mapping[str, Counter[str]]
+"""By clause: what it contains, as a multiset."""
+
+
+@dataclass(frozen=True)
+class Forms:
+    """What is compared of a query; two queries match if their forms are equal.
+
+    Args:
+        exact: the query as text.
+        normalized: the same, with what has no order sorted.
+        sets: its parts as sets, by Spider's definition; see `is_set_match`.
+        parts: what each clause contains.
+        parts_without_values: the same, with all values equal.
+    """
+
+    exact: str
+    normalized: str
+    sets: Hashable
+    parts: Parts
+    parts_without_values: Parts
+
+
+def forms(query: exp.Query, schema: Schema) -> Forms:
+    """All that is compared of a canonical query, to be computed once.
+
+    Raises:
+        QueryError: it is nested too deeply.
+    """
+    try:
+        return Forms(
+            exact=query.sql(dialect="sqlite"),
+            normalized=_normalized(query),
+            sets=_as_sets(query, _linked(schema)),
+            parts=_parts(query, with_values=True),
+            parts_without_values=_parts(query, with_values=False),
+        )
+    except RecursionError:
+        raise QueryError("the query is nested too deeply") from None
+
 
 def canonical(query: str, schema: Schema, dialect: str = "sqlite") -> exp.Query:
     """The tree of a query with all names in their one form.
@@ -33,7 +74,10 @@ def canonical(query: str, schema: Schema, dialect: str = "sqlite") -> exp.Query:
     Raises:
         QueryError: it is not one SELECT, or names what does not exist.
     """
-    return to_tree(to_tokens(query, schema, dialect), schema)
+    try:
+        return to_tree(to_tokens(query, schema, dialect), schema)
+    except RecursionError:
+        raise QueryError("the query is nested too deeply") from None
 
 
 def is_exact(gold: exp.Query, predicted: exp.Query) -> bool:
@@ -47,6 +91,11 @@ def is_normalized_match(gold: exp.Query, predicted: exp.Query) -> bool:
 
 
 def _normalized(query: exp.Query) -> str:
+    return _sorted(_in_one_direction(query))
+
+
+def _in_one_direction(query: exp.Query) -> Any:
+    """A copy in which > is < and the values of IN are sorted."""
     kinds = library().exp
 
     def sort(node: Any) -> Any:
@@ -57,7 +106,7 @@ def _normalized(query: exp.Query) -> str:
             node.set("expressions", sorted(node.expressions, key=_text))
         return node
 
-    return _sorted(query.transform(sort))
+    return query.transform(sort)
 
 
 def _sorted(node: Any) -> str:
@@ -105,22 +154,24 @@ def components(
     Returns:
         By clause: the number of parts in both, in the gold query, and in the predicted one.
     """
-    ours = _parts(gold, with_values)
-    theirs = _parts(predicted, with_values) if predicted is not None else {}
-    return {
-        clause: (
-            (ours.get(clause, Counter()) & theirs.get(clause, Counter())).total(),
-            ours.get(clause, Counter()).total(),
-            theirs.get(clause, Counter()).total(),
-        )
-        for clause in CLAUSES
-    }
+    theirs = {} if predicted is None else _parts(predicted, with_values)
+    return in_common(_parts(gold, with_values), theirs)
+
+
+def in_common(gold: Parts, predicted: Parts) -> dict[str, tuple[int, int, int]]:
+    """By clause: the number of parts in both queries, in the gold query, and in the predicted one."""
+    nothing: Counter[str] = Counter()
+    counts = {}
+    for clause in CLAUSES:
+        ours, theirs = gold.get(clause, nothing), predicted.get(clause, nothing)
+        counts[clause] = ((ours & theirs).total(), ours.total(), theirs.total())
+    return counts
 
 
 def _parts(query: exp.Query, with_values: bool) -> dict[str, Counter[str]]:
     """The parts of the outermost SELECT, or of both sides of a UNION."""
     kinds = library().exp
-    tree: Any = query.copy() if with_values else _without_values(query)
+    tree = _in_one_direction(query if with_values else _without_values(query))
     parts: dict[str, Counter[str]] = {clause: Counter() for clause in CLAUSES}
     for select in _outer_selects(tree):
         parts["select"].update(map(_sorted, select.expressions))
@@ -160,7 +211,7 @@ def _without_values(query: exp.Query) -> Any:
     def hide(node: Any) -> Any:
         return kinds.Placeholder() if isinstance(node, kinds.Literal) else node
 
-    return query.copy().transform(hide)
+    return query.transform(hide)
 
 
 def is_set_match(gold: exp.Query, predicted: exp.Query, schema: Schema) -> bool:
@@ -211,9 +262,10 @@ def _as_sets(query: Any, links: Mapping[tuple[str, str], str]) -> Hashable:
             return "value"
         if isinstance(each, (kinds.Select, kinds.Subquery, kinds.SetOperation)):
             return _as_sets(each, links)
-        if isinstance(each, (kinds.Paren, kinds.Distinct, kinds.Alias, kinds.Neg)):
-            inner = each.expressions[0] if isinstance(each, kinds.Distinct) else each.this
-            return unit(inner)
+        if isinstance(each, (kinds.Paren, kinds.Alias, kinds.Neg)):
+            return unit(each.this)
+        if isinstance(each, kinds.Distinct) and len(each.expressions) == 1:
+            return unit(each.expressions[0])
         children = [unit(child) for child in each.iter_expressions()]
         if isinstance(each, kinds.In) and each.expressions:
             children = [unit(each.this), "value"]
