@@ -14,9 +14,10 @@ from typing import TypeVar, cast, overload
 from unrolled.errors import ConfigError
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.predictors.language_model import LanguagePredictor
+from unrolled.predictors.queries import QueryPredictor
 from unrolled.predictors.precision import set_precision
 from unrolled.predictors.seq2seq import Predictor
-from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, SEQ2SEQ, Kind
+from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
 from unrolled.tasks.task import AnyTask, LabelTask, StreamTask, Task
 from unrolled.training.run_folder import load_run, read_recipe
 
@@ -26,6 +27,7 @@ P = TypeVar("P", Predictor, LabelPredictor, LanguagePredictor)
 
 _TABLE: Mapping[Kind, type[AnyPredictor]] = {
     SEQ2SEQ: Predictor,
+    QUERIES: QueryPredictor,
     LABELLING: LabelPredictor,
     LANGUAGE_MODEL: LanguagePredictor,
 }

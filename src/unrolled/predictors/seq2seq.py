@@ -209,6 +209,10 @@ class Predictor:
         answers = predictions(self.model, task, encoded, self.tokenizers, decoding, with_attention)
         return [self._with_words(each, text) for each, text in zip(answers, texts, strict=True)]
 
+    def _answers(self, rows: Sequence[Row], decoding: DecodingConfig | None) -> list[Prediction]:
+        """Predictions for the rows of an evaluation."""
+        return self.predict([row.texts[0] for row in rows], decoding)
+
     def _with_words(self, prediction: Prediction, text: str) -> Prediction:
         words = as_written(self.tokenizers.get("source"), text, prediction.source_pieces)
         if words == prediction.source_pieces:
@@ -229,7 +233,7 @@ class Predictor:
         if self.folder is not None:
             # If split from a changed file, the part could contain training rows.
             data = check_data(self.folder, data)
-        splits = read_splits(data, len(self.task.columns))
+        splits = read_splits(data, len(self.task.columns), self.task.reading)
         return {"valid": splits.valid, "test": splits.test}[part]
 
     def read(self, paths: Sequence[str], notes: list[str] | None = None) -> list[Row]:
@@ -240,7 +244,7 @@ class Predictor:
             notes: a list to which notes on how they were read are added.
         """
         data, n_columns = self.recipe.data, len(self.task.columns)
-        return rows_of(data, paths, n_columns, notes=notes, is_split=False)
+        return rows_of(data, paths, n_columns, self.task.reading, notes=notes, is_split=False)
 
     def evaluate(
         self,
@@ -260,10 +264,10 @@ class Predictor:
             UnavailableError: the tokenizer is not installed.
         """
         bleu_tokenizer = bleu_tokenizer or self.recipe.training.bleu_tokenizer
-        references = [row.texts[-1] for row in rows]
+        references = [self.task.reference(row) for row in rows]
         self.task.for_references(self.task, references, bleu_tokenizer)  # fails before decoding
         start = time.perf_counter()
-        predicted = self.predict([row.texts[0] for row in rows], decoding)
+        predicted = self._answers(rows, decoding)
         seconds = time.perf_counter() - start
         evaluation = judge(
             self.task, rows, [each.text for each in predicted], seconds, bleu_tokenizer
@@ -288,7 +292,7 @@ def judge(
         seconds: time for prediction.
         bleu_tokenizer: sacrebleu's tokenizer for BLEU.
     """
-    references = [row.texts[-1] for row in rows]
+    references = [task.reference(row) for row in rows]
     task, notes = task.for_references(task, references, bleu_tokenizer)
     n_words = [max(1, len(row.texts[0].split())) for row in rows]
 

@@ -2,12 +2,20 @@
 
 from unrolled.tasks import classify, language_model, pair, translate
 from unrolled.tasks.predictions import Answer, LabelPrediction, Prediction
+from unrolled.tasks.sql import task as sql
 from unrolled.tasks.tag import task as tag
-from unrolled.tasks.task import AnyTask, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.tasks.task import AnyTask, LabelTask, QueryTask, StreamTask, Task, Tokenizers
 
 TASKS: dict[str, AnyTask] = {
     task.name: task
-    for task in (translate.TASK, language_model.TASK, classify.TASK, pair.TASK, tag.TASK)
+    for task in (
+        translate.TASK,
+        language_model.TASK,
+        classify.TASK,
+        pair.TASK,
+        tag.TASK,
+        sql.TASK,
+    )
 }
 
 __all__ = [
@@ -17,6 +25,7 @@ __all__ = [
     "LabelPrediction",
     "LabelTask",
     "Prediction",
+    "QueryTask",
     "StreamTask",
     "Task",
     "Tokenizers",

@@ -7,6 +7,7 @@ and run folders with these keys can still be read (`OLD_NAMES`).
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.embedding import Tuning
 from unrolled.text.tokenizer import Kind, Tokenizer
+from unrolled.vectors.formats.detect import read_vectors
 
 ExtraWords = Annotated[int, Range(0, 4_000_000)]
 """Number of words that a vocabulary takes from a file of vectors."""
@@ -97,6 +99,15 @@ class EmbeddingsConfig:
         """
         if self.file is not None:
             pretrained.check(self.file, width, kind, setting=f"{where}.file")
+
+    def extend(self, tokenizer: Tokenizer) -> Tokenizer:
+        """The vocabulary, extended by the first `extra_words` words of the file."""
+        if not self.extra_words:
+            return tokenizer
+        assert self.file is not None  # see `check`
+        words = read_vectors(self.file, limit=self.extra_words).words
+        # Composed, as in every vocabulary.
+        return tokenizer.extended(unicodedata.normalize("NFC", word) for word in words)
 
     def load(
         self, embedding: nn.Embedding, words: Tokenizer, where: str, scale: float = 1.0

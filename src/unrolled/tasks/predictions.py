@@ -65,6 +65,8 @@ class Answer:
         attention: `[T, S]`, attention weights of output token t over source pieces s; None without
             attention.
         finished: whether the model generated the end of sentence; False if it reached the length limit.
+        copied: for each piece of a query, the step of the memory that it points at, or None; () for other
+            tasks.
     """
 
     text: str
@@ -73,6 +75,7 @@ class Answer:
     pieces: tuple[str, ...]
     attention: Tensor | None
     finished: bool
+    copied: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from unrolled.decoding.config import DecodingConfig
 from unrolled.layers.neural_cache import ContinuousCache
-from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, SEQ2SEQ, Kind
+from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
 from unrolled.tasks.predictions import LabelPrediction, LabelScores, Prediction
 from unrolled.text.corpus.windows import Window
 from unrolled.text.rows import Field, Row
@@ -45,7 +45,12 @@ def unchanged(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     return tokenizers
 
 
-def as_it_is(task: Any, references: Sequence[str], tokenizer: str) -> tuple[Any, tuple[str, ...]]:
+def last_field(row: Row) -> str:
+    """The text of the last column."""
+    return row.texts[-1]
+
+
+def as_it_is(task: Any, references: Sequence[Any], tokenizer: str) -> tuple[Any, tuple[str, ...]]:
     """Return the task unchanged, without notes."""
     return task, ()
 
@@ -67,13 +72,18 @@ class Task:
         loss: module, batch → (sum of the training loss, count of targets); the sum has gradients.
         evaluate_loss: the same without smoothing, dropout or sampling; its mean is the reported loss.
         decode: module, encoded inputs, tokenizers, decoding options, with_attention → predictions.
-        score: predicted texts, reference texts → scores by name, for all of which larger is better.
+        score: predicted texts, references → scores by name, for all of which larger is better.
+        reference: a row → what its prediction is compared with.
         signature: how each score is computed, one line each.
         for_references: task, all references, the recipe's `training.bleu_tokenizer` → the task with the
             `score` and `signature` for these references, and notes for the user.
         notes: the `[text]` section, rows and encoded examples of the training and validation part,
             tokenizers → notes for the user about the data.
         Data: the frozen dataclass of the recipe's `[data]` section.
+        Decoding: the frozen dataclass of the recipe's `[decoding]` section.
+        reading: how rows are read: which are complete, and which texts may not occur in two parts.
+        extend: configuration, new tokenizers → the tokenizers, extended from files that the
+            configuration names, such as the words of pretrained vectors.
         use: command to try a run, with `{run}` for its folder.
         load_pretrained: module, tokenizers → initializes the parts of a new model that do not come from
             the data, such as pretrained embeddings, and returns notes about it. Not called for a run that
@@ -115,14 +125,18 @@ class Task:
     loss: Callable[[Any, Any], tuple[Tensor, int]]
     evaluate_loss: Callable[[Any, Any], tuple[Tensor, int]]
     decode: Callable[[Any, Sequence[Any], Tokenizers, DecodingConfig, bool], list[Prediction]]
-    score: Callable[[Sequence[str], Sequence[str]], dict[str, float]]
+    score: Callable[[Sequence[str], Sequence[Any]], dict[str, float]]
     signature: Callable[[], dict[str, str]]
-    for_references: Callable[[Any, Sequence[str], str], tuple[Any, tuple[str, ...]]] = as_it_is
+    reference: Callable[[Row], Any] = last_field
+    for_references: Callable[[Any, Sequence[Any], str], tuple[Any, tuple[str, ...]]] = as_it_is
     notes: Callable[
         [TextConfig, Mapping[str, Sequence[Row]], Mapping[str, Sequence[Any]], Tokenizers],
         tuple[str, ...],
     ] = noop
     Data: type = DataConfig
+    Decoding: type = DecodingConfig
+    reading: Reading = Reading()
+    extend: Callable[[Any, Tokenizers], Tokenizers] = unchanged
     use: str = 'predict {run} "…"'
     load_pretrained: Callable[[Any, Tokenizers], tuple[str, ...]] = noop
     check_pretrained: Callable[[Any, TextConfig], None] = noop
@@ -140,6 +154,22 @@ class Task:
     def example_call(self) -> str:
         """Python code that calls a trained model, for its model card."""
         return 'model("a sentence")'
+
+
+@dataclass(frozen=True)
+class QueryTask(Task):
+    """A task whose output is a query for the database of a row.
+
+    The columns are question, database and query; the first two are known when a question is asked. `encode`
+    raises a `DataError` without a path for a query that cannot be written; such rows are left out of training.
+    """
+
+    kind: ClassVar[Kind] = QUERIES
+
+    @property
+    def example_call(self) -> str:
+        """Python code that calls a trained model, for its model card."""
+        return 'model.ask("a question", "shop.sqlite").sql'
 
 
 @dataclass(frozen=True)

@@ -290,12 +290,7 @@ def prepare(model: Any, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
 
 def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     """Extend the vocabulary by the first `embeddings.extra_words` words of the vector file."""
-    settings = config.embeddings
-    if not settings.extra_words:
-        return tokenizers
-    words = read_vectors(settings.file, limit=settings.extra_words).words
-    composed = (unicodedata.normalize("NFC", word) for word in words)  # as in every vocabulary
-    return {**tokenizers, ROLE: tokenizers[ROLE].extended(composed)}
+    return {**tokenizers, ROLE: config.embeddings.extend(tokenizers[ROLE])}
 
 
 def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:

@@ -173,6 +173,8 @@ class Reading:
         by_token: whether a file that is not a table has one token per line (`readers.column_lines`).
         names: names of the columns; a table that has exactly these is read by name.
         labels: fields, the `[data]` section → the labels of a row, which must occur in the training part.
+        read: the `[data]` section, the files of a part, its name, a list for notes → its rows, for files
+            that are not tables of texts; None for tables.
     """
 
     is_full: Callable[[Sequence[Field]], bool] = has_no_empty_field
@@ -181,6 +183,7 @@ class Reading:
     by_token: bool = False
     names: tuple[str, ...] = ()
     labels: Callable[[Sequence[Field], Any], Sequence[str]] | None = None
+    read: Callable[[Any, Sequence[str], str, list[str] | None], list[Row]] | None = None
 
 
 def read_splits(
@@ -205,13 +208,13 @@ def read_splits(
     notes: list[str] = []
     rows: list[Row] = []
     if config.train:
-        rows = rows_of(config, config.train, n_columns, reading, notes=notes)
+        rows = rows_of(config, config.train, n_columns, reading, notes=notes, part="train")
         _check_order(rows, config, reading)
     known = set[str]()
     if reading.labels is not None:
         known.update(chain.from_iterable(reading.labels(row.fields, config) for row in rows))
     own = {
-        name: rows_of(config, paths, n_columns, reading, known, notes, is_split=False)
+        name: rows_of(config, paths, n_columns, reading, known, notes, is_split=False, part=name)
         for name, paths in (("valid", config.valid), ("test", config.test))
         if paths
     }
@@ -270,6 +273,7 @@ def rows_of(
     notes: list[str] | None = None,
     *,
     is_split: bool = True,
+    part: str = "test",
 ) -> list[Row]:
     """Read the rows of one part's files.
 
@@ -280,10 +284,13 @@ def rows_of(
         reading: what the task requires of its rows.
         labels: the labels that are known, which may tell a first row from a header.
         is_split: whether parts are split off these rows, which then need the column `data.group`.
+        part: name of the part.
 
     Raises:
         DataError: a file cannot be read with these settings.
     """
+    if reading.read is not None:
+        return reading.read(config, paths, part, notes)
     rows = read_rows(
         paths,
         config.columns or None,

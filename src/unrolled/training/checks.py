@@ -91,14 +91,17 @@ def check_files(data: Any, task: AnyTask) -> None:
                     with opened(path, str):
                         pass
         elif all(_can_be_read_again(path) for path in paths):
-            _check_first_row(paths, data, task, is_split=part == "train")
+            _check_first_row(paths, data, task, part)
 
 
-def _check_first_row(paths: Sequence[str], data: Any, task: Any, is_split: bool) -> None:
-    reading: Reading = task.reading if isinstance(task, LabelTask) else Reading()
+def _check_first_row(paths: Sequence[str], data: Any, task: Any, part: str) -> None:
+    reading: Reading = Reading() if isinstance(task, StreamTask) else task.reading
+    if reading.read is not None:
+        reading.read(data, paths, part, None)
+        return
     # The last sentence of a column file may have the first group.
     by_column = reading.by_token
-    grouping = Grouping("" if by_column else data.group, is_needed=is_split)
+    grouping = Grouping("" if by_column else data.group, is_needed=part == "train")
     rows = read_rows(
         paths,
         data.columns or None,

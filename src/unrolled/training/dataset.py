@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -16,7 +16,7 @@ from unrolled.tasks.task import LABELS, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text import round_trip
 from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
 from unrolled.text.round_trip import SAMPLE
-from unrolled.text.rows import Row
+from unrolled.text.rows import Row, count_of
 from unrolled.text.splits import DataConfig, Duplicate, LabelData, read_splits
 from unrolled.training.checks import check_metric
 from unrolled.training.recipe import Recipe
@@ -45,6 +45,7 @@ class Part:
         lengths: tokens of each field, from `Task.lengths`.
         n_skipped: number of rows left out because they are too long.
         n_cut: number of rows truncated because they are too long.
+        unusable: line and problem of each row that was left out because it cannot be encoded.
     """
 
     rows: list[Row]
@@ -52,6 +53,7 @@ class Part:
     lengths: list[tuple[int, ...]]
     n_skipped: int
     n_cut: int = 0
+    unusable: tuple[tuple[int, str], ...] = ()
 
     def evenly(self, n: int) -> list[int]:
         """Indices of at most n examples, spread evenly over the part."""
@@ -177,11 +179,11 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
     Raises:
         DataError: a file cannot be read, or no training row is left.
     """
-    splits = read_splits(recipe.data, len(task.columns))
+    splits = read_splits(recipe.data, len(task.columns), task.reading)
     if not splits.train:
         raise DataError("no training data; name a file with --data or in data.train")
     if tokenizers is None:
-        tokenizers = task.train_tokenizers(splits.train, recipe.text)
+        tokenizers = task.extend(recipe.model, task.train_tokenizers(splits.train, recipe.text))
     cut_off = recipe.data.too_long == "truncate"
     train = _encode(splits.train, task, tokenizers, recipe.data.max_length, cut_off)
     valid = _encode(splits.valid, task, tokenizers, recipe.data.max_length, cut_off=False)
@@ -196,7 +198,18 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
                 path,
             )
     counts = len(splits.test), splits.n_empty
-    return PreparedRows(train, valid, *counts, tokenizers, splits.notes, splits.duplicates)
+    notes = (*splits.notes, *_unusable_notes({"train": train, "valid": valid}))
+    return PreparedRows(train, valid, *counts, tokenizers, notes, splits.duplicates)
+
+
+def _unusable_notes(parts: Mapping[str, Part]) -> Iterator[str]:
+    for name, part in parts.items():
+        if part.unusable:
+            line, problem = part.unusable[0]
+            yield (
+                f"{name}: {count_of(len(part.unusable), 'row')} left out; the first one is line {line}: "
+                f"{problem}"
+            )
 
 
 def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:
@@ -313,8 +326,13 @@ def _encode(
     rows: Sequence[Row], task: Task, tokenizers: Tokenizers, max_length: int, cut_off: bool
 ) -> Part:
     part = Part([], [], [], 0)
+    unusable = []
     for row in counted(rows, "encoding", "rows", len(rows)):
-        example = task.encode(row.texts, tokenizers)
+        try:
+            example = task.encode(row.texts, tokenizers)
+        except DataError as error:
+            unusable.append((row.line, error.problem))
+            continue
         lengths = task.lengths(example)
         if max(lengths) > max_length:
             if not cut_off:
@@ -324,7 +342,8 @@ def _encode(
         part.rows.append(row)
         part.examples.append(example)
         part.lengths.append(lengths)
-    return Part(part.rows, part.examples, part.lengths, len(rows) - len(part.rows))
+    n_skipped = len(rows) - len(part.rows) - len(unusable)
+    return Part(part.rows, part.examples, part.lengths, n_skipped, unusable=tuple(unusable))
 
 
 def _cut_off(fields: Sequence[str], task: Task, tokenizers: Tokenizers, max_length: int) -> Any:

@@ -130,7 +130,7 @@ class RowLoader:
             *few_rows(prepared.sizes, recipe.data),
         )
         if isinstance(task, Task):
-            references = [row.texts[-1] for row in prepared.valid.rows]
+            references = [task.reference(row) for row in prepared.valid.rows]
             tokenizer = recipe.training.bleu_tokenizer
             self._task, notes = task.for_references(task, references, tokenizer)
             parts = {"train": prepared.train, "valid": prepared.valid}
@@ -202,7 +202,7 @@ class RowLoader:
         examples = [valid.examples[index] for index in chosen]
         with precision:
             predicted = predictions(model, self._task, examples, self.tokenizers, decoding)
-        references = [valid.rows[index].texts[-1] for index in chosen]
+        references = [self._task.reference(valid.rows[index]) for index in chosen]
         return dict(self._task.score([prediction.text for prediction in predicted], references))
 
     def estimate(

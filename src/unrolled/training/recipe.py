@@ -12,7 +12,7 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.tasks.embeddings import options_with_new_names, with_new_names
 from unrolled.tasks.kind import LANGUAGE_MODEL
-from unrolled.tasks.task import AnyTask
+from unrolled.tasks.task import AnyTask, Task
 from unrolled.text.splits import DataConfig
 from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
@@ -76,11 +76,22 @@ class Recipe:
         model: Any = config.from_mapping(task.Config, section, "model")
         _check_group(mapping.get("data"), task)
         data: Any = config.from_mapping(task.Data, mapping.get("data", {}), "data")
+        decoding: Any = mapping.get("decoding", {})
+        if isinstance(task, Task):
+            decoding = config.from_mapping(task.Decoding, decoding, "decoding")
         text: Any = mapping.get("text", {})
         if isinstance(text, Mapping):
             text = {**task.text, **text}
         return config.from_mapping(
-            cls, {**mapping, "task": task.name, "model": model, "data": data, "text": text}
+            cls,
+            {
+                **mapping,
+                "task": task.name,
+                "model": model,
+                "data": data,
+                "text": text,
+                "decoding": decoding,
+            },
         )
 
     def to_toml(self) -> str:

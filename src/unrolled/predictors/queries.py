@@ -1,0 +1,261 @@
+"""A trained model that answers questions about a database."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+from torch import Tensor
+
+from unrolled.decoding.config import DecodingConfig
+from unrolled.errors import ConfigError
+from unrolled.predictors.seq2seq import Predictor
+from unrolled.sql.database import Database, Result
+from unrolled.sql.parsing import QueryError
+from unrolled.sql.questions import Link
+from unrolled.sql.tokens import describe
+from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.tasks.sql.answers import QueryDecoding
+from unrolled.tasks.sql.examples import QueryExample
+from unrolled.text.rows import Row
+from unrolled.training.evaluation import predictions
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Another query that may answer a question.
+
+    Args:
+        sql: the query.
+        confidence: its probability under the model, 0…1.
+        problem: why it does not run; "" if it does, or if there is no database to run it on.
+    """
+
+    sql: str
+    confidence: float
+    problem: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A question and its answer.
+
+    Args:
+        question: the question.
+        sql: the query; "" if there is no answer.
+        reason: why there is no answer; "" if there is one.
+        result: what the query returns; None if there is no answer or no database to run it on.
+        confidence: probability of the query under the model, 0…1.
+        others: the next best queries.
+        words: the words of the question.
+        written: the query as the model wrote it, piece by piece.
+        copied: for each piece, the step of the memory that it points at, or None.
+        memory: what the model looked at: the words, then tables and columns, then values of the database.
+        attention: `[pieces + 1, memory]`, the attention weights of each piece and of the end.
+        links: pairs of a word and a step of the memory that its letters are linked to.
+    """
+
+    question: str
+    sql: str
+    reason: str = ""
+    result: Result | None = None
+    confidence: float = 0.0
+    others: tuple[Candidate, ...] = ()
+    words: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    copied: tuple[int | None, ...] = ()
+    memory: tuple[str, ...] = ()
+    attention: Tensor | None = None
+    links: tuple[tuple[int, int], ...] = ()
+
+    def __repr__(self) -> str:
+        if not self.sql:
+            return f"Asked({self.question!r}, no answer: {self.reason})"
+        rows = "" if self.result is None else f", {len(self.result.rows):,} rows"
+        return f"Asked({self.question!r}, {self.sql!r}{rows}, confidence={self.confidence:.2f})"
+
+
+class QueryPredictor(Predictor):
+    """A model that answers questions about databases. Created by `load`."""
+
+    def predict(  # type: ignore[override]  # it needs to know the database
+        self,
+        texts: str | Iterable[str],
+        database: str | PathLike[str] | Database,
+        decoding: DecodingConfig | None = None,
+        *,
+        n_best: int | None = None,
+        with_attention: bool = False,
+    ) -> list[Prediction]:
+        """Return one prediction per question about a database, in order.
+
+        Args:
+            texts: the questions, or a single one.
+            database: an SQLite file, or the description of a schema.
+            decoding: decoding settings; by default those of the recipe.
+            n_best: queries per question; by default that of the decoding settings.
+            with_attention: whether to return attention weights.
+
+        Raises:
+            ConfigError: `n_best` is larger than the beam, or a question is not a text.
+            DataError: the database cannot be read.
+        """
+        path = _path_of(database)
+        questions = [texts] if isinstance(texts, str) else list(texts)
+        for question in questions:
+            if not isinstance(question, str):
+                raise ConfigError(
+                    f"a question must be a text; found {type(question).__name__} {question!r:.40}"
+                )
+        asked = [(question, path) for question in questions]
+        return self._decoded(asked, decoding, n_best, with_attention)
+
+    def __call__(self, texts: str | Iterable[str], database: str | PathLike[str] | Database = "") -> str | list[str]:  # type: ignore[override]
+        """Return the query for one question, or for each of several; "" for no answer."""
+        answers = [each.text for each in self.predict(texts, database)]
+        return answers[0] if isinstance(texts, str) else answers
+
+    def _decoded(
+        self,
+        asked: Sequence[tuple[str, str]],
+        decoding: DecodingConfig | None,
+        n_best: int | None = None,
+        with_attention: bool = False,
+    ) -> list[Prediction]:
+        encoded = [self._encode(question, path) for question, path in asked]
+        settings = (decoding or self.recipe.decoding).for_answers_of(self._longest_target)
+        if n_best is not None:
+            settings = replace(settings, n_best=n_best)
+        return predictions(
+            self.model, self.task, encoded, self.tokenizers, settings, with_attention
+        )
+
+    def _encode(self, question: str, path: str) -> QueryExample:
+        example: QueryExample = self.task.encode((question, path), self.tokenizers)
+        return example
+
+    def _answers(self, rows: Sequence[Row], decoding: DecodingConfig | None) -> list[Prediction]:
+        return self._decoded([(row.texts[0], row.texts[1]) for row in rows], decoding)
+
+    def ask(
+        self,
+        question: str,
+        database: str | PathLike[str] | Database,
+        n_best: int = 5,
+        decoding: DecodingConfig | None = None,
+        most_rows: int = 1_000,
+    ) -> Asked:
+        """Answer a question: the query, what it returns, and what the model looked at.
+
+        Args:
+            question: the question.
+            database: an SQLite file, which is only read; or the description of a schema.
+            n_best: number of queries, with the answer.
+            decoding: decoding settings; by default those of the recipe.
+            most_rows: maximum number of rows to return.
+
+        Raises:
+            DataError: the database cannot be read.
+        """
+        path = _path_of(database)
+        example = self._encode(question, path)
+        if not example.words:
+            return Asked(question, "", "the question is empty")
+        settings = decoding or self.recipe.decoding
+        if settings.method == "beam" and settings.beam_size < n_best:
+            settings = replace(settings, beam_size=n_best)
+        (prediction,) = self._decoded([(question, path)], settings, with_attention=True)
+        return _asked(question, example, prediction, n_best, most_rows)
+
+
+def _path_of(database: str | PathLike[str] | Database) -> str:
+    if isinstance(database, Database):
+        return str(database.path)
+    if not str(database):
+        raise ConfigError("no database given; name an SQLite file")
+    return str(Path(database))
+
+
+def _asked(
+    question: str, example: QueryExample, prediction: Prediction, n_best: int, most_rows: int
+) -> Asked:
+    answers = [answer for answer in prediction.hypotheses if answer.text]
+    best = answers[0] if answers else None
+    has_answer = bool(prediction.text) and best is not None
+    others = answers[1:] if has_answer else answers
+    source = example.source
+    common = {
+        "question": question,
+        "others": tuple(
+            _candidate(answer, source.database)
+            for answer in _distinct(others, prediction.text)[: n_best - 1]
+        ),
+        "words": example.words,
+        "memory": _memory(example),
+        "links": tuple(
+            (int(word), len(example.words) + int(item))
+            for word, item in zip(*(example.links >= Link.PART).nonzero(), strict=True)
+        ),
+    }
+    if not has_answer:
+        return Asked(sql="", reason=_why_none(best), confidence=_probability(best), **common)  # type: ignore[arg-type]
+    assert best is not None
+    result, reason = None, ""
+    if source.database is not None:
+        try:
+            result = source.database.run(best.text, most_rows)
+        except QueryError as error:
+            reason = str(error)
+    return Asked(
+        sql="" if reason else best.text,
+        reason=reason,
+        result=result,
+        confidence=_probability(best),
+        written=best.pieces,
+        copied=best.copied,
+        attention=best.attention,
+        **common,  # type: ignore[arg-type]
+    )
+
+
+def _probability(answer: Answer | None) -> float:
+    return 0.0 if answer is None else min(1.0, math.exp(answer.log_prob))
+
+
+def _why_none(best: Answer | None) -> str:
+    if best is None:
+        return "no query of the search is complete"
+    return (
+        f"the best query has a probability of {100 * _probability(best):.2g} %, too little to be an answer"
+    )
+
+
+def _distinct(answers: Sequence[Answer], first: str) -> list[Answer]:
+    seen = {first}
+    kept = []
+    for answer in answers:
+        if answer.text not in seen:
+            seen.add(answer.text)
+            kept.append(answer)
+    return kept
+
+
+def _candidate(answer: Answer, database: Database | None) -> Candidate:
+    problem = ""
+    if database is not None:
+        try:
+            database.run(answer.text, most_rows=1, most_seconds=1.0)
+        except QueryError as error:
+            problem = str(error)
+    return Candidate(answer.text, _probability(answer), problem)
+
+
+def _memory(example: QueryExample) -> tuple[str, ...]:
+    names = describe(list(example.items.items), example.source.schema)
+    return (*example.words, *names, *(value.text for value in example.values))
+
+
+__all__ = ["Asked", "Candidate", "QueryDecoding", "QueryPredictor"]

@@ -1,0 +1,237 @@
+"""From a question to queries: search, rendering, and the choice of a query that runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from unrolled.config import check_fields
+from unrolled.decoding import decode as decode_hypotheses
+from unrolled.decoding.config import DecodingConfig
+from unrolled.decoding.constrained import MaskProvider
+from unrolled.decoding.query_mask import QueryMask
+from unrolled.decoding.types import Hypothesis
+from unrolled.sql.grammar import grammar_of
+from unrolled.sql.parsing import QueryError
+from unrolled.sql.pieces import END, N_SPECIAL, NOTHING, WORD_MARK, class_of_word, from_pieces
+from unrolled.sql.target import to_sql
+from unrolled.sql.tokens import describe
+from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.tasks.sql.examples import TARGET, QueryExample, keywords_of, questions, written
+from unrolled.tasks.sql.model import QueryModel
+from unrolled.tasks.task import Tokenizers
+from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
+
+_MOST_SECONDS = 1.0
+"""Time of a query that is run to choose among several."""
+
+
+@dataclass(frozen=True)
+class QueryDecoding(DecodingConfig):
+    """The `[decoding]` section of a recipe for queries; other settings are as in `DecodingConfig`.
+
+    Args:
+        grammar: whether only what a grammar allows is written: SQL that names what exists and is in scope.
+        execution: which of the best hypotheses is the answer: the "first"; the first that "runs"; or the
+            first that runs and returns "rows", if there is one. Has no effect on a schema without a
+            database.
+        least_confidence: minimum probability of an answer; a question whose best query is less probable has
+            no answer.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    max_length_extra: int = 40
+    grammar: bool = True
+    execution: Literal["first", "runs", "rows"] = "runs"
+    least_confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fields(self, "decoding")
+
+
+@torch.inference_mode()
+def decode(
+    model: QueryModel,
+    examples: Sequence[QueryExample],
+    tokenizers: Tokenizers,
+    config: DecodingConfig,
+    with_attention: bool = False,
+    *,
+    mask: MaskProvider | None = None,
+) -> list[Prediction]:
+    """Answer a batch of questions. An empty question has no answer.
+
+    The text of a prediction is the query that was chosen, "" for no answer; its hypotheses are that one, then
+    the others by score. The text of a hypothesis that is no query is "".
+
+    Args:
+        model: the module.
+        examples: encoded questions; their queries are not used.
+        tokenizers: tokenizers by role.
+        config: the decoding method and its options.
+        with_attention: whether to return attention weights.
+        mask: replaces the grammar.
+    """
+    settings = config if isinstance(config, QueryDecoding) else _settings(config)
+    asked = [index for index, example in enumerate(examples) if example.words]
+    found: list[list[Hypothesis]] = [[] for _ in examples]
+    if asked:
+        chosen = [examples[index] for index in asked]
+        found_asked = _search(model, chosen, tokenizers, settings, with_attention, mask)
+        for index, hypotheses in zip(asked, found_asked, strict=True):
+            found[index] = hypotheses
+    return [
+        _prediction(example, hypotheses, tokenizers[TARGET], settings)
+        for example, hypotheses in zip(examples, found, strict=True)
+    ]
+
+
+def _settings(config: DecodingConfig) -> QueryDecoding:
+    return QueryDecoding(**vars(config))
+
+
+def _search(
+    model: QueryModel,
+    examples: Sequence[QueryExample],
+    tokenizers: Tokenizers,
+    config: QueryDecoding,
+    with_attention: bool,
+    mask: MaskProvider | None,
+) -> list[list[Hypothesis]]:
+    device = model.head.bias.device
+    limits = [
+        max(
+            config.min_length_limit,
+            int(len(example.question) * config.max_length_ratio) + config.max_length_extra,
+        )
+        for example in examples
+    ]
+    if config.method == "beam":
+        config = replace(config, n_best=config.beam_size)
+    token_mask = None
+    if mask is not None:
+        token_mask = mask(examples)
+    elif config.grammar:
+        token_mask = grammar_mask(examples, tokenizers[TARGET])
+    return decode_hypotheses(
+        model.step_model(),
+        model.encode(questions(examples).to(device)),
+        torch.tensor(limits),
+        config,
+        BOS_ID,
+        EOS_ID,
+        with_attention,
+        forbidden=[PAD_ID, UNK_ID],
+        mask=token_mask,
+        device=device,
+    )
+
+
+def grammar_mask(examples: Sequence[QueryExample], target: Tokenizer) -> QueryMask:
+    """The mask by which every hypothesis is SQL that names what exists and is in scope."""
+    keywords = keywords_of(target)
+    grammars = [grammar_of(example.source.schema, keywords) for example in examples]
+    S = max(example.n_steps for example in examples)
+    vocabulary = classes_of(target)
+    classes = torch.full((len(examples), len(vocabulary) + S), NOTHING, dtype=torch.int64)
+    classes[:, : len(vocabulary)] = torch.tensor(vocabulary)
+    for row, example in enumerate(examples):
+        # A step that writes a word of the vocabulary is never written under an id of its own.
+        own = [
+            kind if id_ == len(vocabulary) + step else NOTHING
+            for step, (id_, kind) in enumerate(zip(example.writes, example.classes, strict=True))
+        ]
+        classes[row, len(vocabulary) : len(vocabulary) + len(own)] = torch.tensor(own)
+    return QueryMask(grammars, classes)
+
+
+def classes_of(target: Tokenizer) -> list[int]:
+    """The class of each id of a vocabulary of queries."""
+    place = {keyword: index for index, keyword in enumerate(keywords_of(target))}
+    classes = []
+    for id_, text in enumerate(target.tokens(range(len(target)))):
+        if id_ in (PAD_ID, UNK_ID, BOS_ID):
+            classes.append(NOTHING)
+        elif id_ == EOS_ID:
+            classes.append(END)
+        elif text.startswith(WORD_MARK):
+            classes.append(class_of_word(text.removeprefix(WORD_MARK)))
+        else:
+            classes.append(N_SPECIAL + place[text])
+    return classes
+
+
+def _prediction(
+    example: QueryExample,
+    hypotheses: Sequence[Hypothesis],
+    target: Tokenizer,
+    config: QueryDecoding,
+) -> Prediction:
+    answers = [_answer(example, hypothesis, target) for hypothesis in hypotheses]
+    place = _choose(example, answers, config)
+    if place is None:
+        return Prediction("", -math.inf, example.words, tuple(answers))
+    answers.insert(0, answers.pop(place))
+    best = answers[0]
+    text = best.text if math.exp(best.log_prob) >= config.least_confidence else ""
+    return Prediction(text, best.score, example.words, tuple(answers))
+
+
+def _answer(example: QueryExample, hypothesis: Hypothesis, target: Tokenizer) -> Answer:
+    V = len(target)
+    pieces = written(hypothesis.tokens, example, target)
+    try:
+        tokens = from_pieces(pieces)
+        text = to_sql(tokens, example.source.schema) if hypothesis.finished else ""
+    except QueryError:
+        text = ""
+    return Answer(
+        text=text,
+        score=hypothesis.score,
+        log_prob=hypothesis.log_prob,
+        pieces=tuple(described(pieces, example)),
+        attention=hypothesis.attention,
+        finished=hypothesis.finished,
+        copied=tuple(id_ - V if id_ >= V else None for id_ in hypothesis.tokens),
+    )
+
+
+def described(pieces: Sequence[object], example: QueryExample) -> list[str]:
+    """Pieces as text, for people."""
+    shown = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            shown.append(piece.removeprefix(WORD_MARK))
+        elif hasattr(piece, "is_number"):
+            shown.append(piece.text if piece.is_number else f"'{piece.text}'")  # type: ignore[attr-defined]
+        else:
+            shown += describe([piece], example.source.schema)  # type: ignore[list-item]
+    return shown
+
+
+def _choose(
+    example: QueryExample, answers: Sequence[Answer], config: QueryDecoding
+) -> int | None:
+    """The index of the answer: the best query, or the best one that runs; None if there is none."""
+    valid = [index for index, answer in enumerate(answers) if answer.text]
+    database = example.source.database
+    if config.execution == "first" or database is None or not valid:
+        return valid[0] if valid else None
+    running = None
+    for index in valid:
+        try:
+            result = database.run(answers[index].text, most_rows=1, most_seconds=_MOST_SECONDS)
+        except QueryError:
+            continue
+        if running is None:
+            running = index
+        if config.execution == "runs" or result.rows:
+            return index
+    return running

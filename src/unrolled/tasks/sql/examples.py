@@ -1,0 +1,510 @@
+"""Questions and queries as ids: vocabularies, examples and batches.
+
+The memory of a question holds its words, then the tables and columns of the schema, then the values of the
+database that the question mentions. A query is written in words of a vocabulary, and in ids V + s, which
+point at step s of the memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unrolled.errors import DataError
+from unrolled.shapes import Padded
+from unrolled.sql.parsing import QueryError
+from unrolled.sql.pieces import (
+    LITERAL,
+    N_SPECIAL,
+    NUMBER,
+    WORD,
+    WORD_MARK,
+    Literal,
+    Piece,
+    class_of_word,
+    items_of,
+    to_pieces,
+)
+from unrolled.sql.questions import N_LINKS, Link, link, name_words, question_words
+from unrolled.sql.schema import Schema
+from unrolled.sql.source import Source, open_source
+from unrolled.sql.tokens import Item
+from unrolled.sql.values import FoundValue
+from unrolled.tasks.task import Tokenizers
+from unrolled.text.rows import Row
+from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
+
+SOURCE, TARGET = "source", "target"
+"""The roles of the vocabularies of questions and names, and of queries."""
+
+N_WORD_FLAGS = 2 * N_LINKS + 3
+N_ITEM_FLAGS = 14
+KINDS = ("text", "number", "time", "boolean", "other")
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """The items of a schema as arrays, in the order of `pieces.items_of`.
+
+    Args:
+        items: the items.
+        words: ids of the words of each name.
+        tables: `[I]`, the index of the item's own table.
+        flags: `[I, 9]`: whether it is a table, its kind of column, whether it is a key, refers to another
+            column, or is referred to.
+        neighbours: `[I, I]`, the weights of a mean over related items: a table and its columns, and columns
+            that a foreign key links.
+    """
+
+    items: tuple[Item, ...]
+    words: tuple[tuple[int, ...], ...]
+    tables: NDArray[np.int64]
+    flags: NDArray[np.float32]
+    neighbours: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class QueryExample:
+    """A question, encoded for a database.
+
+    Args:
+        source: what it is asked of.
+        words: its words as written.
+        question: `[N]`, ids of its words.
+        items: the items of the schema.
+        links: `[N, I]`, `Link` values.
+        values: the values found in the database.
+        value_words: ids of the words of each value.
+        writes: `[S]`, what copying each step of the memory writes: an id of the vocabulary, or V + the first
+            step that writes the same.
+        classes: `[S]`, the class of each step (`sql.pieces`).
+        target: ids of the query, without </s>; empty if it is not known.
+    """
+
+    source: Source
+    words: tuple[str, ...]
+    question: list[int]
+    items: Items
+    links: NDArray[np.uint8]
+    values: tuple[FoundValue, ...]
+    value_words: tuple[tuple[int, ...], ...]
+    writes: list[int]
+    classes: list[int]
+    target: list[int]
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps of the memory."""
+        return len(self.writes)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A batch of questions with their schemas. I is the number of items, L that of values.
+
+    Args:
+        words: `[B, N]` ids.
+        word_flags: `[B, N, F]`.
+        name_words: `[B, I, W]` ids of the words of each name, 0 where there is none.
+        n_items: `[B]`, on the CPU.
+        tables: `[B, I]`, the index of each item's own table.
+        item_flags: `[B, I, F]`.
+        neighbours: `[B, I, I]`.
+        links: `[B, N, I]`.
+        value_words: `[B, L, W]`.
+        n_values: `[B]`, on the CPU.
+        value_places: `[B, L, I]`, the weights of a mean over the columns that hold a value.
+        writes: `[B, S]`, see `QueryExample`, and its lengths.
+    """
+
+    words: Padded
+    word_flags: Tensor
+    name_words: Tensor
+    n_items: Tensor
+    tables: Tensor
+    item_flags: Tensor
+    neighbours: Tensor
+    links: Tensor
+    value_words: Tensor
+    n_values: Tensor
+    value_places: Tensor
+    writes: Padded
+
+    def to(self, device: torch.device | str) -> Questions:
+        """The same batch on another device; numbers of steps stay on the CPU."""
+        on_cpu = ("n_items", "n_values")
+        moved = {
+            name: value if name in on_cpu else value.to(device)
+            for name, value in vars(self).items()
+        }
+        return Questions(**moved)
+
+
+@dataclass(frozen=True)
+class QueryBatch:
+    """The input of the loss.
+
+    Args:
+        questions: the questions.
+        target: `[B, T]` ids, each row beginning with <s>.
+        right: `[n_tokens]` ids to predict, row by row, without padding.
+    """
+
+    questions: Questions
+    target: Padded
+    right: Tensor
+
+    @property
+    def n_tokens(self) -> int:
+        """The number of target tokens, with </s> and without padding."""
+        return len(self.right)
+
+    def to(self, device: torch.device | str) -> QueryBatch:
+        """The same batch on another device."""
+        return QueryBatch(
+            self.questions.to(device), self.target.to(device), self.right.to(device)
+        )
+
+
+# Vocabularies
+
+
+def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Tokenizer]:
+    """The vocabulary of questions and names, and that of queries.
+
+    A word of a value is in the vocabulary of queries only if a training query needs it that cannot copy it.
+
+    Raises:
+        DataError: a database cannot be read, or no query can be written in its schema.
+    """
+    known = TextConfig(kind="space", vocab_size=config.vocab_size, min_count=config.min_count)
+    asked: Counter[str] = Counter()
+    written: Counter[str] = Counter()
+    schemas: dict[int, Schema] = {}
+    problem = ""
+    for row in rows:
+        question, database, query = row.texts
+        source = open_source(database)
+        schemas[id(source)] = source.schema
+        words = [word.text for word in question_words(question)]
+        asked.update(word.lower() for word in words)
+        try:
+            pieces = pieces_of(source, query, words, source.values.find(words))
+        except QueryError as error:
+            problem = problem or f"line {row.line}: {error}"
+            continue
+        copied = {WORD_MARK + word for word in words}
+        written.update(piece for piece in pieces if isinstance(piece, str) and piece not in copied)
+    if not written:
+        raise DataError(f"no query can be written in the schema of its database ({problem})")
+    for schema in schemas.values():
+        asked.update(_names_in(schema))
+    most = TextConfig(kind="space", vocab_size=4_000_000)
+    return {
+        SOURCE: Tokenizer.of_tokens(asked.elements(), known),
+        TARGET: Tokenizer.of_tokens(written.elements(), most),
+    }
+
+
+def _names_in(schema: Schema) -> Iterator[str]:
+    for table in schema.tables:
+        yield from name_words(table.name)
+        for column in table.columns:
+            yield from name_words(column.name)
+
+
+def pieces_of(
+    source: Source, query: str, words: Sequence[str], values: Sequence[FoundValue]
+) -> list[Piece]:
+    """The pieces of a query; values of the database that the question mentions are pointed at.
+
+    Raises:
+        QueryError: the query cannot be written in this schema.
+    """
+    del words
+    return to_pieces(source.tokens(query), [value.literal for value in values])
+
+
+def keywords_of(target: Tokenizer) -> tuple[str, ...]:
+    """The keywords of a vocabulary of queries, in its order."""
+    return tuple(piece for piece in _strings_of(target) if not piece.startswith(WORD_MARK))
+
+
+@lru_cache(maxsize=20)
+def _strings_of(target: Tokenizer) -> tuple[str, ...]:
+    return tuple(target.tokens(range(len(target)))[len((PAD_ID, UNK_ID, BOS_ID, EOS_ID)) :])
+
+
+# Examples
+
+
+def encode(fields: Sequence[str], tokenizers: Tokenizers) -> QueryExample:
+    """Encode a question, its database, and its query, if there is one.
+
+    Raises:
+        DataError: the database cannot be read, or the query cannot be written in its schema.
+    """
+    source = open_source(fields[1])
+    target: Tokenizer = tokenizers[TARGET]
+    words = tuple(word.text for word in question_words(fields[0]))
+    values = tuple(source.values.find(words))
+    items = _items(source.schema, tokenizers[SOURCE])
+    links = link(words, source.schema)
+    place = {item: index for index, item in enumerate(items.items)}
+    for value in values:
+        for table, column in value.places:
+            links[value.first : value.last + 1, place[Item(table, column)]] = Link.VALUE
+    V, n_words, n_items = len(target), len(words), len(items.items)
+    first: dict[str | Literal, int] = {}
+    writes = []
+    for step, (word, id_) in enumerate(
+        zip(words, target.ids_of([WORD_MARK + word for word in words]), strict=True)
+    ):
+        writes.append(V + first.setdefault(word, step) if id_ == UNK_ID else id_)
+    writes += range(V + n_words, V + n_words + n_items)
+    for step, value in enumerate(values, start=n_words + n_items):
+        writes.append(V + first.setdefault(value.literal, step))
+    first_item = N_SPECIAL + len(keywords_of(target))
+    classes = [class_of_word(word) for word in words]
+    classes += range(first_item, first_item + n_items)
+    classes += [NUMBER if value.is_number else LITERAL for value in values]
+    ids: list[int] = []
+    if len(fields) > 2:
+        try:
+            pieces = pieces_of(source, fields[2], words, values)
+        except QueryError as error:
+            raise DataError(f"the query cannot be written in its schema: {error}") from None
+        ids = _ids(pieces, target, words, first, place, n_words)
+    vocabulary: Tokenizer = tokenizers[SOURCE]
+    return QueryExample(
+        source,
+        words,
+        vocabulary.ids_of([word.lower() for word in words]) or [EOS_ID],
+        items,
+        links,
+        values,
+        tuple(
+            tuple(vocabulary.ids_of([word.text.lower() for word in question_words(value.text)]))
+            for value in values
+        ),
+        writes,
+        classes,
+        ids,
+    )
+
+
+def _ids(
+    pieces: Sequence[Piece],
+    target: Tokenizer,
+    words: Sequence[str],
+    first: dict[str | Literal, int],
+    place: dict[Item, int],
+    n_words: int,
+) -> list[int]:
+    """The ids of a query; `UNK_ID` for a word that can neither be written nor copied."""
+    V, ids = len(target), []
+    known = target.ids_of([piece if isinstance(piece, str) else "" for piece in pieces])
+    for piece, id_ in zip(pieces, known, strict=True):
+        if isinstance(piece, Item):
+            ids.append(V + n_words + place[piece])
+        elif isinstance(piece, Literal):
+            ids.append(V + first[piece])
+        elif id_ == UNK_ID and piece.removeprefix(WORD_MARK) in first and piece[0] == WORD_MARK:
+            ids.append(V + first[piece.removeprefix(WORD_MARK)])
+        else:
+            ids.append(id_)
+    return ids
+
+
+def written(ids: Sequence[int], example: QueryExample, target: Tokenizer) -> list[Piece]:
+    """The pieces that ids of an output stand for."""
+    V, n_words = len(target), len(example.words)
+    n_items = len(example.items.items)
+    pieces: list[Piece] = []
+    for id_, text in zip(ids, target.tokens([min(id_, V - 1) for id_ in ids]), strict=True):
+        step = id_ - V
+        if step < 0:
+            pieces.append(text)
+        elif step < n_words:
+            pieces.append(WORD_MARK + example.words[step])
+        elif step < n_words + n_items:
+            pieces.append(example.items.items[step - n_words])
+        else:
+            pieces.append(example.values[step - n_words - n_items].literal)
+    return pieces
+
+
+def _items(schema: Schema, vocabulary: Tokenizer) -> Items:
+    return _cached_items(_ById(schema), _ById(vocabulary))
+
+
+class _ById:
+    """A key of a cache that compares by identity, and keeps its object alive."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+@lru_cache(maxsize=1_000)
+def _cached_items(schema_key: _ById, vocabulary_key: _ById) -> Items:
+    schema, vocabulary = schema_key.value, vocabulary_key.value
+    assert isinstance(schema, Schema)
+    assert isinstance(vocabulary, Tokenizer)
+    items = items_of(schema)
+    place = {item: index for index, item in enumerate(items)}
+    refers = set[Item]()
+    referred = set[Item]()
+    related = np.zeros((len(items), len(items)), np.float32)
+    for item in items:
+        if item.column is not None:
+            table = place[Item(item.table)]
+            related[place[item], table] = related[table, place[item]] = 1
+    for one, other in _foreign_keys(schema):
+        refers.add(one)
+        referred.add(other)
+        pairs = ((one, other), (Item(one.table), Item(other.table)))
+        for left, right in pairs:
+            related[place[left], place[right]] = related[place[right], place[left]] = 1
+    names = []
+    flags = np.zeros((len(items), N_ITEM_FLAGS - N_LINKS - 1), np.float32)
+    for index, item in enumerate(items):
+        table_found = schema.tables[item.table]
+        if item.column is None:
+            flags[index, 0] = 1
+            names.append(table_found.name)
+            continue
+        column = table_found.columns[item.column]
+        names.append(column.name)
+        flags[index, 1 + KINDS.index(column.kind)] = 1
+        flags[index, 6:] = column.is_key, item in refers, item in referred
+    totals = related.sum(1, keepdims=True)
+    return Items(
+        tuple(items),
+        tuple(tuple(vocabulary.ids_of(name_words(name))) for name in names),
+        np.array([place[Item(item.table)] for item in items], np.int64),
+        flags,
+        related / np.maximum(totals, 1),
+    )
+
+
+def _foreign_keys(schema: Schema) -> Iterator[tuple[Item, Item]]:
+    tables = {table.name: index for index, table in enumerate(schema.tables)}
+
+    def item(table: str, column: str) -> Item:
+        columns = schema.tables[tables[table]].columns
+        return Item(tables[table], [each.name for each in columns].index(column))
+
+    for key in schema.foreign_keys:
+        yield item(key.table, key.column), item(key.other_table, key.other_column)
+
+
+def lengths(example: QueryExample) -> tuple[int, int]:
+    """The number of words of the question, and of steps of the query, with <s>."""
+    return len(example.question), len(example.target) + 1
+
+
+# Batches
+
+
+def collate(examples: Sequence[QueryExample]) -> QueryBatch:
+    """Examples → padded ids."""
+    target = Padded.from_rows([[BOS_ID, *example.target] for example in examples], PAD_ID)
+    right = [id_ for example in examples for id_ in (*example.target, EOS_ID)]
+    return QueryBatch(questions(examples), target, torch.tensor(right, dtype=torch.int64))
+
+
+def questions(examples: Sequence[QueryExample]) -> Questions:
+    """The inputs of a batch, without its queries."""
+    B = len(examples)
+    N = max(len(example.question) for example in examples)
+    n_items = [len(example.items.items) for example in examples]
+    n_values = [len(example.values) for example in examples]
+    I, L = max(n_items), max(n_values)  # noqa: E741
+    word_flags = np.zeros((B, N, N_WORD_FLAGS), np.float32)
+    item_flags = np.zeros((B, I, N_ITEM_FLAGS), np.float32)
+    tables = np.zeros((B, I), np.int64)
+    neighbours = np.zeros((B, I, I), np.float32)
+    links = np.zeros((B, N, I), np.int64)
+    places = np.zeros((B, L, I), np.float32)
+    for row, example in enumerate(examples):
+        n, n_words = n_items[row], len(example.words)
+        items = example.items
+        tables[row, :n] = items.tables
+        neighbours[row, :n, :n] = items.neighbours
+        links[row, :n_words, :n] = example.links
+        item_flags[row, :n] = _item_flags(example)
+        if n_words:
+            word_flags[row, :n_words] = _word_flags(example)
+        place = {item: index for index, item in enumerate(items.items)}
+        for index, value in enumerate(example.values):
+            for table, column in value.places:
+                places[row, index, place[Item(table, column)]] = 1 / len(value.places)
+    return Questions(
+        Padded.from_rows([example.question for example in examples], PAD_ID),
+        torch.from_numpy(word_flags),
+        _padded_words([example.items.words for example in examples], I),
+        torch.tensor(n_items),
+        torch.from_numpy(tables),
+        torch.from_numpy(item_flags),
+        torch.from_numpy(neighbours),
+        torch.from_numpy(links),
+        _padded_words([example.value_words for example in examples], L),
+        torch.tensor(n_values),
+        torch.from_numpy(places),
+        Padded.from_rows(
+            [
+                example.writes if example.words else [PAD_ID, *example.writes]
+                for example in examples
+            ],
+            PAD_ID,
+        ),
+    )
+
+
+def _padded_words(rows: Sequence[Sequence[Sequence[int]]], n: int) -> Tensor:
+    """`[B, n, W]`, at least one word wide."""
+    W = max((len(words) for row in rows for words in row), default=1) or 1
+    ids = np.full((len(rows), n, W), PAD_ID, np.int64)
+    for index, row in enumerate(rows):
+        for place, words in enumerate(row):
+            ids[index, place, : len(words)] = words
+    return torch.from_numpy(ids)
+
+
+def _item_flags(example: QueryExample) -> NDArray[np.float32]:
+    """`[I, 14]`: those of the schema, the links to any word, and the share of the name that is linked."""
+    links = example.links
+    counts = [(links == kind).sum(0) if len(links) else np.zeros(links.shape[1]) for kind in Link]
+    n_words = np.array([max(1, len(words)) for words in example.items.words])
+    linked = (counts[Link.PART] + counts[Link.NAME]) / n_words
+    has = [(count > 0).astype(np.float32) for count in counts]
+    return np.concatenate(
+        [example.items.flags, np.stack([*has, np.minimum(linked, 1)], 1)], 1
+    ).astype(np.float32)
+
+
+def _word_flags(example: QueryExample) -> NDArray[np.float32]:
+    """`[N, F]`: links to tables, links to columns, whether a word is a number, a capital, in a value."""
+    is_table = example.items.flags[:, 0] > 0
+    found = [
+        (example.links[:, side] == kind).any(1) for side in (is_table, ~is_table) for kind in Link
+    ]
+    is_number = [class_of_word(word) != WORD for word in example.words]
+    is_capital = [word[:1].isupper() for word in example.words]
+    in_value = np.zeros(len(example.words), bool)
+    for value in example.values:
+        in_value[value.first : value.last + 1] = True
+    return np.stack([*found, is_number, is_capital, in_value], 1).astype(np.float32)

@@ -1,0 +1,331 @@
+"""The model that writes queries: an encoder of questions and schemas, and a decoder that points at both.
+
+The words of the question are read by a bidirectional recurrent encoder. Tables, columns and values are sets
+without an order: each is encoded from the words of its name, its table, its type and keys, how the question
+is linked to it, what it attends to in the question, and the items it is related to (after Guo et al. 2019,
+"Towards complex text-to-SQL in cross-domain database with intermediate representation", section 2.3). The
+memory holds the words and the items of a row side by side; the decoder attends to it, and writes words of
+its vocabulary or points at a step of the memory (See et al. 2017, eq. 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unrolled import nn
+from unrolled.config import Layers, Rate, Share, Width, check_fields
+from unrolled.layers.attention import Memory
+from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeights
+from unrolled.layers.encoder import Bridge, RecurrentEncoder
+from unrolled.layers.head import CopyHead
+from unrolled.layers.output import Output
+from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unknown
+from unrolled.ops.cells import CellName
+from unrolled.shapes import Float, Int, Padded
+from unrolled.sql.questions import N_LINKS
+from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
+from unrolled.tasks.sql.examples import (
+    N_ITEM_FLAGS,
+    N_WORD_FLAGS,
+    SOURCE,
+    TARGET,
+    QueryBatch,
+    QueryExample,
+    Questions,
+)
+from unrolled.tasks.task import Tokenizers
+from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig
+
+
+@dataclass(frozen=True)
+class QueryConfig:
+    """The `[model]` section of a recipe for queries.
+
+    Args:
+        cell: recurrent cell of encoder and decoder.
+        embedding_size: width of the embeddings of words and of what was written last.
+        encoder_size: hidden width of one direction of the encoder; an item of the schema has twice as much.
+        hidden_size: hidden width of the decoder.
+        encoder_layers: number of encoder layers.
+        attention: "additive" (Bahdanau 2015) or "general" (Luong 2015), which is faster for large schemas.
+        input_feeding: feed the attentional output of each step to the next step (Luong 2015, 3.3).
+        dropout_rate: dropout on embeddings, encodings and before the output layer.
+        label_smoothing: share of the target distribution that is spread over all words.
+        unknown_rate: as for translation, for the words of questions and names.
+        embeddings: the source of the embeddings of words.
+    """
+
+    cell: CellName = "lstm"
+    embedding_size: Width = 128
+    encoder_size: Width = 128
+    hidden_size: Width = 256
+    encoder_layers: Layers = 1
+    attention: Literal["additive", "general"] = "general"
+    input_feeding: bool = True
+    dropout_rate: Rate = 0.3
+    label_smoothing: Rate = 0.0
+    unknown_rate: Share = DEFAULT_RATE
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "model")
+        check_sections(self)
+
+
+TRAINING_ONLY = frozenset({"dropout_rate", "label_smoothing", "unknown_rate"})
+"""Settings of `[model]` that do not affect the shapes and meaning of the weights."""
+
+
+def side_by_side(parts: Sequence[Padded]) -> Padded:
+    """Join sequences row by row, without padding between them.
+
+    >>> left = Padded(torch.tensor([[[1.0], [2.0]], [[3.0], [0.0]]]), torch.tensor([2, 1]))
+    >>> right = Padded(torch.tensor([[[7.0]], [[8.0]]]), torch.tensor([1, 1]))
+    >>> side_by_side([left, right]).values.squeeze(2).tolist()
+    [[1.0, 2.0, 7.0], [3.0, 8.0, 0.0]]
+    """
+    lengths = torch.stack([part.lengths for part in parts]).sum(0)
+    B, S, D = len(lengths), int(lengths.max()), parts[0].values.shape[2]
+    device = parts[0].values.device
+    starts = torch.arange(B) * S
+    places, values = [], []
+    for part in parts:
+        mask_BT = part.mask
+        steps = torch.arange(part.values.shape[1])
+        places.append((starts.unsqueeze(1) + steps).to(device)[mask_BT])
+        values.append(part.values[mask_BT])
+        starts = starts + part.lengths
+    joined = values[0].new_zeros(B * S, D)
+    joined = joined.index_copy(0, torch.cat(places), torch.cat(values))
+    return Padded(joined.view(B, S, D), lengths)
+
+
+class SchemaEncoder(nn.Module):
+    """Encode tables, columns and values for a question.
+
+    Args:
+        embedding_size: width of the embeddings of words.
+        size: D, the width of an encoded word and of an encoded item.
+        dropout_rate: on the encodings.
+    """
+
+    def __init__(self, embedding_size: int, size: int, dropout_rate: float) -> None:
+        super().__init__()
+        self.name = nn.Linear(2 * embedding_size + N_ITEM_FLAGS, size)
+        self.asked = nn.Linear(size, size, bias=False)
+        self.link_weight = nn.Parameter(torch.tensor([0.0, 1.0, 2.0, 2.0]))
+        assert len(self.link_weight) == N_LINKS
+        self.merge = nn.Linear(2 * size + N_ITEM_FLAGS, size)
+        self.relate = nn.Linear(2 * size, size)
+        self.value = nn.Linear(embedding_size + size, size)
+        self.dropout = nn.Dropout(dropout_rate)
+
+    def forward(
+        self, words: Padded, batch: Questions, embed: nn.Module
+    ) -> tuple[Float[Tensor, "B I D"], Float[Tensor, "B L D"]]:
+        """The encoded items and values.
+
+        Args:
+            words: `[B, N, D]`, the encoded question.
+            batch: the questions.
+            embed: ids → embeddings.
+        """
+        name_BIE = _mean_of_words(embed(batch.name_words), batch.name_words)
+        table_BIE = name_BIE.gather(1, batch.tables.unsqueeze(2).expand_as(name_BIE))
+        flags = batch.item_flags
+        item_BID = torch.tanh(self.name(torch.cat([name_BIE, table_BIE, flags], 2)))
+        energies_BIN = torch.bmm(self.asked(item_BID), words.values.transpose(1, 2))
+        energies_BIN = energies_BIN / item_BID.shape[2] ** 0.5
+        energies_BIN = energies_BIN + self.link_weight[batch.links].transpose(1, 2)
+        energies_BIN = energies_BIN.masked_fill(~words.mask.unsqueeze(1), -torch.inf)
+        context_BID = torch.bmm(energies_BIN.softmax(2), words.values)
+        item_BID = torch.tanh(self.merge(torch.cat([item_BID, context_BID, flags], 2)))
+        near_BID = torch.bmm(batch.neighbours, item_BID)
+        item_BID = item_BID + torch.tanh(self.relate(torch.cat([item_BID, near_BID], 2)))
+        item_BID = self.dropout(item_BID)
+        value_BLE = _mean_of_words(embed(batch.value_words), batch.value_words)
+        place_BLD = torch.bmm(batch.value_places, item_BID)
+        value_BLD = torch.tanh(self.value(torch.cat([value_BLE, place_BLD], 2)))
+        return item_BID, self.dropout(value_BLD)
+
+
+def _mean_of_words(embedded: Tensor, ids: Tensor) -> Tensor:
+    """The mean over the words of each name: `[B, I, W, E]` → `[B, I, E]`."""
+    is_word = (ids != PAD_ID).unsqueeze(3)
+    total = torch.where(is_word, embedded, 0.0).sum(2)
+    return total / is_word.sum(2).clamp(min=1)
+
+
+class QueryModel(nn.Module):
+    """Embeddings, encoders of question and schema, decoder, head that points at both.
+
+    Args:
+        config: the settings.
+        n_words: size of the vocabulary of questions and names.
+        n_pieces: V, size of the vocabulary of queries.
+    """
+
+    unknown_source: Tensor
+
+    def __init__(self, config: QueryConfig, n_words: int, n_pieces: int) -> None:
+        super().__init__()
+        self.config = config
+        E, D = config.embedding_size, 2 * config.encoder_size
+        self.embedding = nn.Embedding(n_words, E, padding_idx=PAD_ID)
+        self.word_flags = nn.Linear(N_WORD_FLAGS, E, bias=False)
+        self.written = nn.Embedding(n_pieces, E, padding_idx=PAD_ID)
+        self.pointed = nn.Linear(D, E, bias=False)
+        self.dropout = nn.Dropout(config.dropout_rate)
+        self.encoder = RecurrentEncoder(
+            config.cell,
+            E,
+            config.encoder_size,
+            n_layers=config.encoder_layers,
+            dropout_rate=config.dropout_rate,
+        )
+        self.schema = SchemaEncoder(E, D, config.dropout_rate)
+        self.bridge = Bridge(config.cell, D, config.hidden_size, 1)
+        self.decoder = AttentionalDecoder(
+            config.cell,
+            E,
+            config.hidden_size,
+            config.hidden_size,
+            memory_size=D,
+            attention=config.attention,
+            input_feeding=config.input_feeding,
+        )
+        self.head = CopyHead(config.hidden_size, n_pieces)
+        self.register_buffer("unknown_source", torch.zeros(n_words), persistent=False)
+        for embedding in (self.embedding, self.written):
+            nn.init.normal_(embedding.weight)
+            with torch.no_grad():
+                embedding.weight[PAD_ID] = 0
+        self.embedding.weight.requires_grad_(config.embeddings.tuning == "trained")
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        if self.training and (rate := self.config.unknown_rate):
+            ids = some_unknown(ids, self.unknown_source, rate)
+        return self.dropout(self.embedding(ids))
+
+    def encode(self, batch: Questions) -> DecoderState:
+        """Encode questions with their schemas; returns the decoder's initial state."""
+        embedded_BNE = self._embed(batch.words.values) + self.word_flags(batch.word_flags)
+        encoded, final = self.encoder(Padded(embedded_BNE, batch.words.lengths))
+        words = Padded(self.dropout(encoded.values), encoded.lengths)
+        items_BID, values_BLD = self.schema(words, batch, self._embed)
+        memory = side_by_side(
+            [words, Padded(items_BID, batch.n_items), Padded(values_BLD, batch.n_values)]
+        )
+        attention = self.decoder.attention
+        assert attention is not None
+        remembered = replace(attention.remember(memory), ids=batch.writes.values)
+        return self.decoder.start(self.bridge(final), remembered)
+
+    def _embed_written(self, ids_BT: Tensor, memory: Memory) -> Tensor:
+        """What was written last: a word of the vocabulary, or the step of the memory that was pointed at."""
+        V = self.written.num_embeddings
+        is_pointed_BT1 = (ids_BT >= V).unsqueeze(2)
+        words_BTE = self.written(torch.where(ids_BT < V, ids_BT, UNK_ID))
+        steps_BTD = (ids_BT - V).clamp(min=0).unsqueeze(2).expand(-1, -1, memory.values.shape[2])
+        pointed_BTE = self.pointed(memory.values.gather(1, steps_BTD))
+        return self.dropout(torch.where(is_pointed_BT1, pointed_BTE, words_BTE))
+
+    def forward(self, batch: QueryBatch) -> Output:
+        """The outputs at each step of the target, with teacher forcing."""
+        state = self.encode(batch.questions)
+        assert state.memory is not None
+        embedded_BTE = self._embed_written(batch.target.values, state.memory)
+        hidden_BTH, state, attention_BTS = self.decoder(embedded_BTE, state)
+        return Output(self.dropout(hidden_BTH), state, attention_BTS)
+
+    def loss(self, batch: QueryBatch, smoothing: float = 0.0) -> tuple[Tensor, int]:
+        """The summed cross-entropy of a batch in nats, and the number of tokens."""
+        output = self(batch)
+        mask_BT = batch.target.mask
+        ids_BTS = batch.questions.writes.values.unsqueeze(1).expand_as(output.attention)
+        return self.head.loss(
+            output.hidden[mask_BT],
+            batch.right,
+            smoothing,
+            looked=output.attention[mask_BT],
+            ids=ids_BTS[mask_BT],
+        )
+
+    def step(
+        self,
+        tokens: Int[Tensor, "B Q"],
+        state: DecoderState,
+        weights: StepWeights | None = None,
+    ) -> tuple[Float[Tensor, "B Q W"], DecoderState, Float[Tensor, "B Q S"] | None]:
+        """Advance Q hypotheses per row; returns (log-probabilities of V + S ids, state, attention)."""
+        memory = state.memory
+        assert memory is not None
+        assert memory.ids is not None
+        embedded_BQE = self._embed_written(tokens, memory)
+        hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
+        assert attention_BQS is not None
+        ids_BQS = memory.ids.unsqueeze(1).expand_as(attention_BQS)
+        return self.head.log_probs(hidden_BQH, attention_BQS, ids_BQS), state, attention_BQS
+
+    def step_model(self) -> QueryStepModel:
+        """A step model with the current weights, for one call of `decode`."""
+        return QueryStepModel(self, self.decoder.arrange())
+
+
+@dataclass(frozen=True)
+class QueryStepModel:
+    """The steps of a model with fixed weights; only valid until the weights change.
+
+    Args:
+        model: the model.
+        weights: the decoder's weights, rearranged once.
+    """
+
+    model: QueryModel
+    weights: StepWeights
+
+    def step(
+        self, tokens: Int[Tensor, "B Q"], state: DecoderState
+    ) -> tuple[Float[Tensor, "B Q W"], DecoderState, Float[Tensor, "B Q S"] | None]:
+        """See `QueryModel.step`."""
+        return self.model.step(tokens, state, self.weights)
+
+
+def build(config: QueryConfig, tokenizers: Tokenizers) -> QueryModel:
+    """A new model for these vocabularies."""
+    return QueryModel(config, len(tokenizers[SOURCE]), len(tokenizers[TARGET]))
+
+
+def loss(model: QueryModel, batch: QueryBatch) -> tuple[Tensor, int]:
+    """The training loss, a summed label-smoothed cross-entropy in nats, and the number of tokens."""
+    return model.loss(batch, model.config.label_smoothing)
+
+
+def evaluate_loss(model: QueryModel, batch: QueryBatch) -> tuple[Tensor, int]:
+    """The summed cross-entropy in nats without label smoothing, and the number of tokens."""
+    return model.loss(batch)
+
+
+def prepare(model: QueryModel, examples: Sequence[QueryExample], tokenizers: Tokenizers) -> None:
+    """Record how rare each word of the training questions is."""
+    if rate := model.config.unknown_rate:
+        shares = model.unknown_source
+        ids = chain.from_iterable(example.question for example in examples)
+        shares.copy_(shares_of(count_ids(ids, len(shares)), rate))
+
+
+def check_pretrained(config: QueryConfig, text: TextConfig) -> None:
+    """Refuse vector files that do not fit the embeddings."""
+    config.embeddings.check_file("model.embeddings", config.embedding_size, "word")
+
+
+def load_pretrained(model: QueryModel, tokenizers: Tokenizers) -> tuple[str, ...]:
+    """Load pretrained embeddings of words if the recipe names a file."""
+    settings = model.config.embeddings
+    return settings.load(model.embedding, tokenizers[SOURCE], "model.embeddings")

@@ -1,0 +1,129 @@
+"""The definition of the task: queries that answer questions about a database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unrolled.config import check_fields
+from unrolled.sql import scoring
+from unrolled.sql.examples import SplitBy, read_query_rows
+from unrolled.sql.scoring import Gold
+from unrolled.tasks.kind import QUERIES
+from unrolled.tasks.sql import answers, examples, model
+from unrolled.tasks.task import QueryTask, Tokenizers
+from unrolled.text.rows import Field, Row
+from unrolled.text.splits import DataConfig, Length, Reading
+from unrolled.text.tokenizer import UNK_ID, TextConfig
+
+COLUMNS = ("question", "database", "query")
+
+
+@dataclass(frozen=True)
+class QueryData(DataConfig):
+    """The source of questions and queries; other settings are as in `DataConfig`.
+
+    Args:
+        columns: names of the columns with the question, the query and, if there are several databases, the
+            name of the database.
+        database: the database that all questions are about, an SQLite file or the description of a schema
+            (.json, .csv); "" if a column names it: then the file is looked for beside the data.
+        split_by: for `.json` files in the form of Finegan-Dollak et al. (2018): whether the parts share no
+            "question" or no "query".
+        dialect: the dialect of sqlglot in which the queries are written; in "mysql", text may stand in double
+            quotes.
+        max_length: maximum number of tokens of a training question or query.
+    """
+
+    database: str = ""
+    split_by: SplitBy = "question"
+    dialect: str = "sqlite"
+    max_length: Length = 1_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fields(self, "data")
+
+
+def read(
+    data: QueryData, paths: Sequence[str], part: str, notes: list[str] | None = None
+) -> list[Row]:
+    """The rows of a part: question, path of the database, query."""
+    return read_query_rows(
+        [Path(path) for path in paths],
+        part,
+        database=data.database,
+        split_by=data.split_by,
+        columns=data.columns,
+        dialect=data.dialect,
+        notes=notes,
+    )
+
+
+def _is_full(fields: Sequence[Field]) -> bool:
+    return bool(str(fields[0]).strip() and str(fields[2]).strip())
+
+
+def _linked(fields: Sequence[Field]) -> Sequence[Field]:
+    """The same question about the same database must not be in two parts."""
+    return (f"{fields[1]}\n{fields[0]}",)
+
+
+def reference(row: Row) -> Gold:
+    """What a prediction is compared with."""
+    question, database, query = row.texts
+    return Gold(query, database, question=question)
+
+
+def extend(config: model.QueryConfig, tokenizers: Tokenizers) -> Tokenizers:
+    """Extend the vocabulary of questions by the first `embeddings.extra_words` words of the vector file."""
+    role = examples.SOURCE
+    return {**tokenizers, role: config.embeddings.extend(tokenizers[role])}
+
+
+def notes(
+    text: TextConfig,
+    rows: Mapping[str, Sequence[Row]],
+    encoded: Mapping[str, Sequence[examples.QueryExample]],
+    tokenizers: Tokenizers,
+) -> tuple[str, ...]:
+    """Notes on queries with words that can be neither written nor copied."""
+    found = []
+    for part in ("train", "valid"):
+        lost = sum(UNK_ID in example.target for example in encoded[part])
+        if lost:
+            found.append(
+                f"{part}: {lost:,} of {len(encoded[part]):,} queries hold a word that is neither in the "
+                "question nor in the vocabulary, so no model can write them"
+            )
+    return tuple(found)
+
+
+TASK = QueryTask(
+    name="sql",
+    columns=COLUMNS,
+    Config=model.QueryConfig,
+    Data=QueryData,
+    Decoding=answers.QueryDecoding,
+    reading=Reading(is_full=_is_full, linked=_linked, read=read),
+    train_tokenizers=examples.train_tokenizers,
+    extend=extend,
+    encode=examples.encode,
+    lengths=examples.lengths,
+    collate=examples.collate,
+    build=model.build,
+    loss=model.loss,
+    evaluate_loss=model.evaluate_loss,
+    decode=answers.decode,
+    score=scoring.scores_of,
+    reference=reference,
+    signature=scoring.signature,
+    notes=notes,
+    load_pretrained=model.load_pretrained,
+    check_pretrained=model.check_pretrained,
+    prepare=model.prepare,
+    text={"kind": "word", "lowercase": True},
+    training_only=model.TRAINING_ONLY,
+    use='ask {run} --database FILE "…"',
+)
