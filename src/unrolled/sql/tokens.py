@@ -16,7 +16,8 @@ OUTPUT = re.compile(r"o(\d+)$")
 ALIAS = re.compile(r"[ad]\d+$")
 """Names that need no quotes and stand for those of a schema: t2x1.c0 is a column of the third table."""
 
-_WORDS = re.compile(r"\d+\.\d+|\w+|[^\w\s]|\s")
+WORDS = re.compile(r"\d+\.\d+|\w+|[^\w\s]|\s")
+"""The words of a value, and the blanks between them."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def read_tokens(text: str) -> Iterator[Token]:
 def words_of(value: str) -> Iterator[Word]:
     """The words of a text value; a blank at its ends, or a second one, is a word of its own."""
     is_glued = True
-    pieces = _WORDS.findall(value)
+    pieces = WORDS.findall(value)
     for index, piece in enumerate(pieces):
         is_single = piece == " " and 0 < index < len(pieces) - 1 and not pieces[index + 1].isspace()
         if is_single and not _follows_blank(pieces, index):
