@@ -15,7 +15,7 @@ from unrolled.errors import ConfigError
 from unrolled.predictors.seq2seq import Predictor
 from unrolled.sql.database import Database, Result
 from unrolled.sql.parsing import QueryError
-from unrolled.sql.questions import Link
+from unrolled.sql.linking import Link
 from unrolled.sql.tokens import describe
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.sql.answers import QueryDecoding

@@ -32,7 +32,8 @@ from unrolled.sql.pieces import (
     items_of,
     to_pieces,
 )
-from unrolled.sql.questions import N_LINKS, Link, link, name_words, question_words
+from unrolled.sql.linking import N_LINKS, Link, link, name_words
+from unrolled.sql.question import question_words
 from unrolled.sql.schema import Schema
 from unrolled.sql.source import Source, open_source
 from unrolled.sql.tokens import Item
@@ -193,10 +194,11 @@ def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Token
         question, database, query = row.texts
         source = open_source(database)
         schemas[id(source)] = source.schema
-        words = [word.text for word in question_words(question)]
+        asked_words = question_words(question)
+        words = [word.text for word in asked_words]
         asked.update(word.lower() for word in words)
         try:
-            pieces = pieces_of(source, query, words, source.values.find(words))
+            pieces = pieces_of(source, query, source.values.find(asked_words))
         except QueryError as error:
             problem = problem or f"line {row.line}: {error}"
             continue
@@ -220,15 +222,12 @@ def _names_in(schema: Schema) -> Iterator[str]:
             yield from name_words(column.name)
 
 
-def pieces_of(
-    source: Source, query: str, words: Sequence[str], values: Sequence[FoundValue]
-) -> list[Piece]:
+def pieces_of(source: Source, query: str, values: Sequence[FoundValue]) -> list[Piece]:
     """The pieces of a query; values of the database that the question mentions are pointed at.
 
     Raises:
         QueryError: the query cannot be written in this schema.
     """
-    del words
     return to_pieces(source.tokens(query), [value.literal for value in values])
 
 
@@ -253,8 +252,9 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> QueryExample:
     """
     source = open_source(fields[1])
     target: Tokenizer = tokenizers[TARGET]
-    words = tuple(word.text for word in question_words(fields[0]))
-    values = tuple(source.values.find(words))
+    asked = question_words(fields[0])
+    words = tuple(word.text for word in asked)
+    values = tuple(source.values.find(asked))
     items = _items(source.schema, tokenizers[SOURCE])
     links = link(words, source.schema)
     place = {item: index for index, item in enumerate(items.items)}
@@ -278,7 +278,7 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> QueryExample:
     ids: list[int] = []
     if len(fields) > 2:
         try:
-            pieces = pieces_of(source, fields[2], words, values)
+            pieces = pieces_of(source, fields[2], values)
         except QueryError as error:
             raise DataError(f"the query cannot be written in its schema: {error}") from None
         ids = _ids(pieces, target, words, first, place, n_words)

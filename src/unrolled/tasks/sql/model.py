@@ -28,7 +28,7 @@ from unrolled.layers.output import Output
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unknown
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
-from unrolled.sql.questions import N_LINKS
+from unrolled.sql.linking import N_LINKS
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.sql.examples import (
     N_ITEM_FLAGS,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from unrolled.config import check_fields
 from unrolled.sql import scoring
 from unrolled.sql.examples import SplitBy, read_query_rows
+from unrolled.sql.parsing import QueryError, parse_select
 from unrolled.sql.scoring import Gold
+from unrolled.sql.target import render
 from unrolled.tasks.kind import QUERIES
 from unrolled.tasks.sql import answers, examples, model
 from unrolled.tasks.task import QueryTask, Tokenizers
@@ -50,15 +51,29 @@ def read(
     data: QueryData, paths: Sequence[str], part: str, notes: list[str] | None = None
 ) -> list[Row]:
     """The rows of a part: question, path of the database, query."""
-    return read_query_rows(
-        [Path(path) for path in paths],
-        part,
-        database=data.database,
-        split_by=data.split_by,
+    is_split = part == "train" and not (data.valid and data.test)
+    rows = read_query_rows(
+        paths,
+        part,  # type: ignore[arg-type]
+        data.database,
+        data.split_by,
         columns=data.columns,
-        dialect=data.dialect,
+        header=data.header,
         notes=notes,
+        is_split=is_split,
     )
+    if data.dialect == "sqlite":
+        return rows
+    return [_in_sqlite(row, data.dialect) for row in rows]
+
+
+def _in_sqlite(row: Row, dialect: str) -> Row:
+    """The row with its query in SQLite's dialect; as it is if it cannot be parsed."""
+    question, database, query = row.texts
+    try:
+        return replace(row, fields=(question, database, render(parse_select(query, dialect))))
+    except QueryError:
+        return row
 
 
 def _is_full(fields: Sequence[Field]) -> bool:
@@ -116,7 +131,7 @@ TASK = QueryTask(
     loss=model.loss,
     evaluate_loss=model.evaluate_loss,
     decode=answers.decode,
-    score=scoring.scores_of,
+    score=scoring.score,
     reference=reference,
     signature=scoring.signature,
     notes=notes,

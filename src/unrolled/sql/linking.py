@@ -1,10 +1,9 @@
-"""The words of a question, and how they are linked to the names of a schema."""
+"""How the words of a question are linked to the names of a schema."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
@@ -13,37 +12,8 @@ from numpy.typing import NDArray
 
 from unrolled.sql.pieces import items_of
 from unrolled.sql.schema import Schema
-from unrolled.sql.tokens import WORDS
 
 _IN_NAMES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionWord:
-    """A word, number or punctuation mark of a question.
-
-    Args:
-        text: the word as written.
-        start: index of its first character.
-        end: index after its last character.
-    """
-
-    text: str
-    start: int
-    end: int
-
-
-def question_words(text: str) -> list[QuestionWord]:
-    """The words of a question, split in the way of the values of queries.
-
-    >>> [word.text for word in question_words("Tea under 3.5 in O'Hare?")]
-    ['Tea', 'under', '3.5', 'in', 'O', "'", 'Hare', '?']
-    """
-    return [
-        QuestionWord(match[0], match.start(), match.end())
-        for match in WORDS.finditer(text)
-        if not match[0].isspace()
-    ]
 
 
 @lru_cache(maxsize=100_000)
