@@ -1,0 +1,548 @@
+"""What is in scope while a query is written, piece by piece, and which pieces that rules out.
+
+The syntax alone (`unrolled.sql.syntax`) would accept a column of any table, a table that stands in FROM
+already, or two columns where one is wanted. Here a stack of SELECTs knows better. States are immutable,
+so that hypotheses can share them.
+
+A set of sources is an integer with one bit per source: instance i of table t is bit t·I + i − 1, where I
+is the largest instance that the keywords can write; after all tables come subqueries "d0", "d1" ….
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from unrolled.sql.pieces import N_SPECIAL, NUMBER
+from unrolled.sql.schema import Schema
+from unrolled.sql.syntax import AGGREGATES, ALIAS, DERIVED, INSTANCE, OUTPUT
+
+
+class Kind(IntEnum):
+    """What a piece means for the scope."""
+
+    OTHER = 0
+    TABLE = 1
+    COLUMN = 2
+    INSTANCE = 3
+    FROM = 4
+    SELECT = 5
+    CLAUSE = 6
+    UNION = 7
+    OPEN = 8
+    CLOSE = 9
+    COMMA = 10
+    JOIN = 11
+    STAR = 12
+    AS = 13
+    DERIVED = 14
+    OUTPUT = 15
+    ALIAS = 16
+    AGGREGATE = 17
+    EXTREME = 18
+    EXISTS = 19
+    DISTINCT = 20
+    NUMBER = 21
+    END = 22
+    EXCEPT = 23
+
+
+class Clause(IntEnum):
+    """The part of a SELECT that is being written."""
+
+    FROM = 0
+    OUTPUTS = 1
+    WHERE = 2
+    GROUP = 3
+    HAVING = 4
+    ORDER = 5
+    LIMIT = 6
+
+
+_KINDS = {
+    "FROM": Kind.FROM,
+    "SELECT": Kind.SELECT,
+    "(": Kind.OPEN,
+    ")": Kind.CLOSE,
+    ",": Kind.COMMA,
+    "*": Kind.STAR,
+    "AS": Kind.AS,
+    "EXISTS": Kind.EXISTS,
+    "DISTINCT": Kind.DISTINCT,
+    **dict.fromkeys(AGGREGATES, Kind.AGGREGATE),
+    **dict.fromkeys(("MAX", "MIN"), Kind.EXTREME),
+    **dict.fromkeys(("UNION", "INTERSECT"), Kind.UNION),
+    "EXCEPT": Kind.EXCEPT,
+    **dict.fromkeys(("JOIN", "INNER", "CROSS", "LEFT", "RIGHT", "FULL"), Kind.JOIN),
+}
+_CLAUSES = {
+    "WHERE": Clause.WHERE,
+    "GROUP BY": Clause.GROUP,
+    "HAVING": Clause.HAVING,
+    "ORDER BY": Clause.ORDER,
+    "LIMIT": Clause.LIMIT,
+}
+
+
+class Outputs(NamedTuple):
+    """What a query returns: its columns; in `named`, a bit for each expression that has a name."""
+
+    n_columns: int = 0
+    named: int = 0
+
+
+class Select(NamedTuple):
+    """A SELECT that is being written.
+
+    Args:
+        outer: the sources of the SELECTs around it that it sees.
+        wanted: how many columns it must have; 0: any number.
+        clause: the clause that is being written.
+        own: its sources.
+        width: the columns of all its sources together.
+        n_expressions: the expressions in SELECT before the current one.
+        n_columns: their columns.
+        current: the columns of the current expression.
+        is_start: whether the current expression has no piece yet.
+        has_name: whether the current expression is a column alone or has an alias.
+        has_aggregate: whether the current expression has an aggregate.
+        named: which expressions have a name.
+        aliases: the aliases defined here.
+        aggregate_aliases: those of them that stand for aggregates.
+        is_aggregate: whether an expression in SELECT has an aggregate.
+        is_grouped: whether it has GROUP BY.
+        first: what the first SELECT returns, after UNION, INTERSECT or EXCEPT.
+    """
+
+    outer: int = 0
+    wanted: int = 0
+    clause: Clause = Clause.FROM
+    own: int = 0
+    width: int = 0
+    n_expressions: int = 0
+    n_columns: int = 0
+    current: int = 1
+    is_start: bool = True
+    has_name: bool = False
+    has_aggregate: bool = False
+    named: int = 0
+    aliases: int = 0
+    aggregate_aliases: int = 0
+    is_aggregate: bool = False
+    is_grouped: bool = False
+    first: Outputs | None = None
+
+    @property
+    def visible(self) -> int:
+        """The sources that it sees; in GROUP BY and ORDER BY, SQLite hides those around it."""
+        return self.own if self.clause in (Clause.GROUP, Clause.ORDER) else self.own | self.outer
+
+    @property
+    def outputs(self) -> Outputs:
+        """What it returns if it ends here."""
+        if self.first is not None:
+            return self.first
+        named = self.named | self.has_name << self.n_expressions
+        return Outputs(self.n_columns + self.current, named)
+
+
+class Level(NamedTuple):
+    """What "(" opened.
+
+    Args:
+        below: what was open before.
+        around: the SELECT that it stands in.
+        kind: SELECT for a subquery; AGGREGATE for the argument of one, EXTREME for that of MAX or MIN,
+            which with more arguments are no aggregates; OPEN for all other parentheses.
+        is_source: whether it is a subquery in FROM.
+        wanted: how many columns a subquery here must have; 0: any number.
+    """
+
+    below: Level | None
+    around: Select
+    kind: Kind
+    is_source: bool = False
+    wanted: int = 1
+
+
+class Pending(NamedTuple):
+    """A table or column as the last piece: its instance may follow.
+
+    Args:
+        table: its table.
+        own: the sources of the SELECT before it.
+        allowed: the instances that may be meant, a bit each.
+    """
+
+    table: int
+    own: int
+    allowed: int
+
+
+class Scope(NamedTuple):
+    """The scope at one place of a query.
+
+    Args:
+        select: the innermost SELECT.
+        level: the innermost parentheses.
+        last: the kind of the last piece.
+        item: the last piece if it is a table or column.
+        closed: what the last subquery in FROM returns.
+        derived: what the subqueries with a name return; None for a name that is not taken.
+        n_open: the subqueries in FROM that have no name yet.
+    """
+
+    select: Select
+    level: Level | None
+    last: Kind
+    item: Pending | None
+    closed: Outputs
+    derived: tuple[Outputs | None, ...]
+    n_open: int
+
+    @property
+    def is_top(self) -> bool:
+        """Whether no parentheses are open in the SELECT."""
+        return self.level is None or self.level.kind == Kind.SELECT
+
+
+class Rules:
+    """How pieces change the scope, and which it allows, for one schema and one list of keywords.
+
+    Args:
+        schema: the schema.
+        keywords: the keywords; their classes follow the special ones in this order.
+    """
+
+    def __init__(self, schema: Schema, keywords: Sequence[str]) -> None:
+        self.widths = [len(table.columns) for table in schema.tables]
+        n = N_SPECIAL + len(keywords)
+        self.kinds = [Kind.OTHER] * n
+        self.numbers = [(0, 0)] * n
+        self.kinds[0], self.kinds[NUMBER] = Kind.END, Kind.NUMBER
+        self.classes: dict[Kind, list[int]] = {kind: [] for kind in Kind}
+        for index, text in enumerate(keywords, start=N_SPECIAL):
+            self.kinds[index], self.numbers[index] = _meaning(text)
+        for index, kind in enumerate(self.kinds):
+            self.classes[kind].append(index)
+        instances = [self.numbers[each][0] for each in self.classes[Kind.INSTANCE]]
+        self.n_instances = max(instances, default=1)
+        self.instances = sum(1 << number - 1 for number in {1, *instances})
+        names = [self.numbers[each][0] for each in self.classes[Kind.DERIVED]]
+        self.n_derived = max(names, default=-1) + 1
+        has_subqueries = {"(", ")", "AS"} <= set(keywords)
+        self.derived = sum(1 << number for number in set(names)) if has_subqueries else 0
+        self.first_derived = len(self.widths) * self.n_instances
+        self.aliases = sum(
+            1 << number for number in {self.numbers[a][0] for a in self.classes[Kind.ALIAS]}
+        )
+        for table, width in enumerate(self.widths):
+            self.kinds += [Kind.TABLE, *[Kind.COLUMN] * width]
+            self.numbers += [(table, 0)] * (width + 1)
+
+    def start(self) -> Scope:
+        """The scope before the first piece."""
+        derived = (None,) * self.n_derived
+        return Scope(Select(), None, Kind.OTHER, None, Outputs(), derived, 0)
+
+    def visible(self, scope: Scope) -> int:
+        """The sources whose columns can be named; in an aggregate those of its own SELECT."""
+        level, select = scope.level, scope.select
+        while level is not None and level.kind == Kind.OPEN:
+            level = level.below
+        is_inside = level is not None and level.kind in _AGGREGATES
+        return select.own if is_inside else select.visible
+
+    def instances_of(self, table: int, sources: int) -> int:
+        """The instances of a table among sources, a bit each."""
+        return sources >> table * self.n_instances & (1 << self.n_instances) - 1
+
+    def free_instances(self, table: int, select: Select) -> int:
+        """The instances of a table that FROM may get: the first, or the next after those in scope."""
+        own = self.instances_of(table, select.own)
+        before = own | self.instances_of(table, select.outer)
+        return (before << 1 | 1) & ~own & self.instances
+
+    def free_names(self, scope: Scope) -> bool:
+        """Whether there is a name for one more subquery in FROM."""
+        taken = sum(each is not None for each in scope.derived)
+        return self.derived.bit_count() > taken + scope.n_open
+
+    def after(self, scope: Scope, piece: int) -> Scope:
+        """The scope after a piece of this class, which is allowed."""
+        kind, number = self.kinds[piece], self.numbers[piece]
+        select = scope.select
+        if select.clause == Clause.OUTPUTS and (select.is_start or select.has_name):
+            scope = scope._replace(select=_continued(select, kind, scope))
+        change = _CHANGES.get(kind)
+        if change is not None:
+            scope = change(self, scope, number)
+        elif scope.item is not None:
+            scope = scope._replace(item=None)
+        return scope if scope.last == kind else scope._replace(last=kind)
+
+    def after_table(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        select, table = scope.select, number[0]
+        bit = 1 << table * self.n_instances
+        if select.clause == Clause.FROM:
+            allowed = self.free_instances(table, select)
+            item = Pending(table, select.own, allowed)
+            select = select._replace(own=select.own | bit, width=select.width + self.widths[table])
+        else:
+            item = Pending(table, select.own, self.instances_of(table, select.own))
+            select = select._replace(current=self.widths[table])
+        return scope._replace(select=select, item=item)
+
+    def after_column(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        allowed = self.instances_of(number[0], self.visible(scope))
+        return scope._replace(item=Pending(number[0], scope.select.own, allowed))
+
+    def after_instance(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        item, select = scope.item, scope.select
+        assert item is not None
+        if scope.last == Kind.TABLE and select.clause == Clause.FROM:
+            bit = 1 << item.table * self.n_instances + number[0] - 1
+            select = select._replace(own=item.own | bit)
+        return scope._replace(select=select, item=None)
+
+    def after_from(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        return _in_subquery(scope)._replace(item=None)
+
+    def after_select(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        if scope.last == Kind.OPEN:
+            scope = _in_subquery(scope)
+        return scope._replace(select=scope.select._replace(clause=Clause.OUTPUTS), item=None)
+
+    def after_clause(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        select = _output_ended(scope.select)
+        clause = Clause(number[0])
+        is_grouped = select.is_grouped or clause == Clause.GROUP
+        select = select._replace(clause=clause, is_grouped=is_grouped)
+        return scope._replace(select=select, item=None)
+
+    def after_union(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        select = scope.select
+        outputs = select.outputs
+        other = Select(select.outer, outputs.n_columns, first=outputs)
+        return scope._replace(select=other, item=None)
+
+    def after_open(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        is_source = self.opens_source(scope)
+        kind = scope.last if scope.last in _AGGREGATES else Kind.OPEN
+        wanted = 0 if is_source or scope.last == Kind.EXISTS else 1
+        level = Level(scope.level, scope.select, kind, is_source, wanted)
+        return scope._replace(level=level, item=None, n_open=scope.n_open + is_source)
+
+    def opens_source(self, scope: Scope) -> bool:
+        """Whether "(" would begin a subquery in FROM."""
+        is_before = scope.last in (Kind.FROM, Kind.COMMA, Kind.JOIN)
+        return is_before and scope.is_top and scope.select.clause == Clause.FROM
+
+    def after_close(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        level = scope.level
+        assert level is not None
+        select, closed = scope.select, scope.closed
+        if level.kind == Kind.SELECT:
+            if level.is_source:
+                closed = select.outputs
+            select = level.around
+        elif level.kind in _AGGREGATES and select.clause == Clause.OUTPUTS:
+            select = select._replace(has_aggregate=True, is_aggregate=True)
+        return scope._replace(select=select, level=level.below, item=None, closed=closed)
+
+    def after_comma(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        select, level = scope.select, scope.level
+        if level is not None and level.kind == Kind.EXTREME:
+            level = level._replace(kind=Kind.OPEN)
+        elif select.clause == Clause.OUTPUTS and scope.is_top:
+            select = _output_ended(select)._replace(
+                n_expressions=select.n_expressions + 1,
+                n_columns=select.n_columns + select.current,
+                current=1,
+                is_start=True,
+                has_name=False,
+                has_aggregate=False,
+            )
+        return scope._replace(select=select, level=level, item=None)
+
+    def after_star(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        select = scope.select
+        if select.clause == Clause.OUTPUTS and scope.last in _BEFORE_STAR and scope.is_top:
+            select = select._replace(current=select.width)
+        return scope._replace(select=select, item=None)
+
+    def after_derived(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        select, name = scope.select, number[0]
+        if select.clause != Clause.FROM:
+            outputs = scope.derived[name]
+            assert outputs is not None
+            return scope._replace(select=select._replace(current=outputs.n_columns), item=None)
+        derived = (*scope.derived[:name], scope.closed, *scope.derived[name + 1 :])
+        select = select._replace(
+            own=select.own | 1 << self.first_derived + name,
+            width=select.width + scope.closed.n_columns,
+        )
+        return scope._replace(select=select, item=None, derived=derived, n_open=scope.n_open - 1)
+
+    def after_alias(self, scope: Scope, number: tuple[int, int]) -> Scope:
+        select = scope.select
+        if scope.last == Kind.AS:
+            bit = 1 << number[0]
+            select = select._replace(
+                aliases=select.aliases | bit,
+                aggregate_aliases=select.aggregate_aliases | (bit if select.has_aggregate else 0),
+                has_name=True,
+            )
+        return scope._replace(select=select, item=None)
+
+    def is_table_allowed(self, scope: Scope, table: int) -> bool:
+        """Whether a table may come next, where the syntax allows one."""
+        select = scope.select
+        if select.clause == Clause.FROM:
+            return self.free_instances(table, select) != 0
+        is_own = self.instances_of(table, select.own) != 0
+        return is_own and self.is_width_allowed(select, self.widths[table])
+
+    def is_width_allowed(self, select: Select, width: int) -> bool:
+        """Whether an expression with so many columns may come next in SELECT."""
+        return width > 0 and (not select.wanted or select.n_columns + width <= select.wanted)
+
+    def ruled_out(self, scope: Scope) -> set[Kind]:
+        """Kinds of keywords that may not come next, of those that the syntax allows."""
+        select = scope.select
+        out = set()
+        if scope.is_top and select.clause == Clause.FROM:
+            if not self.free_names(scope):
+                if not any(self.free_instances(t, select) for t in range(len(self.widths))):
+                    out |= {Kind.COMMA, Kind.JOIN}
+                if self.opens_source(scope):
+                    out.add(Kind.OPEN)
+        elif scope.is_top and select.clause == Clause.OUTPUTS:
+            if select.is_start:
+                if not self.is_width_allowed(select, select.width):
+                    out.add(Kind.STAR)
+            elif select.wanted:
+                if select.n_columns + select.current == select.wanted:
+                    out.add(Kind.COMMA)
+                else:
+                    out |= {Kind.CLAUSE, Kind.UNION, Kind.EXCEPT, Kind.CLOSE, Kind.END}
+            if scope.last == Kind.STAR:  # sqlglot reads `* EXCEPT` as all columns but some
+                out.add(Kind.EXCEPT)
+            if not self.aliases & ~select.aliases:
+                out.add(Kind.AS)
+        elif select.clause == Clause.GROUP:
+            if select.is_aggregate and scope.is_top and scope.last in (Kind.CLAUSE, Kind.COMMA):
+                out.add(Kind.NUMBER)
+        elif select.clause == Clause.ORDER and not (select.is_aggregate or select.is_grouped):
+            out |= _AGGREGATES
+        return out
+
+    def is_allowed(self, scope: Scope, piece: int) -> bool:
+        """Whether the scope allows a keyword of the kinds INSTANCE, DERIVED, OUTPUT or ALIAS."""
+        kind, (number, output) = self.kinds[piece], self.numbers[piece]
+        select = scope.select
+        if kind == Kind.INSTANCE:
+            return scope.item is not None and bool(scope.item.allowed >> number - 1 & 1)
+        if kind == Kind.ALIAS:
+            if scope.last == Kind.AS:
+                return not select.aliases >> number & 1
+            aliases = select.aliases
+            if select.clause in (Clause.OUTPUTS, Clause.FROM):
+                aliases = 0
+            elif select.clause in (Clause.WHERE, Clause.GROUP):
+                aliases &= ~select.aggregate_aliases
+            return bool(aliases >> number & 1)
+        outputs = scope.derived[number]
+        if kind == Kind.DERIVED and scope.last == Kind.AS:
+            return outputs is None
+        if outputs is None:
+            return False
+        bit = 1 << self.first_derived + number
+        if kind == Kind.DERIVED:
+            return bool(select.own & bit) and self.is_width_allowed(select, outputs.n_columns)
+        return bool(self.visible(scope) & bit) and bool(outputs.named >> output & 1)
+
+
+_AGGREGATES = frozenset((Kind.AGGREGATE, Kind.EXTREME))
+_BEFORE_STAR = (Kind.SELECT, Kind.DISTINCT, Kind.COMMA)
+
+
+def _meaning(text: str) -> tuple[Kind, tuple[int, int]]:
+    """The kind of a keyword and the numbers in it."""
+    if text in _KINDS:
+        return _KINDS[text], (0, 0)
+    if text in _CLAUSES:
+        return Kind.CLAUSE, (_CLAUSES[text], 0)
+    for pattern, kind in _NAMED:
+        if match := pattern.fullmatch(text):
+            first, *rest = map(int, match.groups())
+            return kind, (first, rest[0] if rest else 0)
+    return Kind.OTHER, (0, 0)
+
+
+_NAMED = (
+    (INSTANCE, Kind.INSTANCE),
+    (DERIVED, Kind.DERIVED),
+    (OUTPUT, Kind.OUTPUT),
+    (ALIAS, Kind.ALIAS),
+)
+
+
+def _continued(select: Select, kind: Kind, scope: Scope) -> Select:
+    """The SELECT as one more piece of the current expression tells what that is."""
+    if kind in _NOT_OF_EXPRESSION:
+        return select
+    if select.is_start:
+        return select._replace(is_start=False, has_name=kind in (Kind.COLUMN, Kind.OUTPUT))
+    return (
+        select if kind in (Kind.INSTANCE, Kind.AS, Kind.ALIAS) else select._replace(has_name=False)
+    )
+
+
+_NOT_OF_EXPRESSION = (
+    Kind.DISTINCT,
+    Kind.COMMA,
+    Kind.CLAUSE,
+    Kind.UNION,
+    Kind.EXCEPT,
+    Kind.CLOSE,
+    Kind.END,
+)
+
+
+def _output_ended(select: Select) -> Select:
+    """The SELECT with a note whether its current expression has a name."""
+    if select.clause != Clause.OUTPUTS:
+        return select
+    return select._replace(named=select.named | select.has_name << select.n_expressions)
+
+
+def _in_subquery(scope: Scope) -> Scope:
+    """The scope with a new SELECT if "(" was before it."""
+    level = scope.level
+    if scope.last != Kind.OPEN or level is None:
+        return scope
+    around = level.around
+    outer = around.outer if level.is_source else around.visible
+    return scope._replace(
+        select=Select(outer, level.wanted), level=level._replace(kind=Kind.SELECT)
+    )
+
+
+_CHANGES = {
+    Kind.TABLE: Rules.after_table,
+    Kind.COLUMN: Rules.after_column,
+    Kind.INSTANCE: Rules.after_instance,
+    Kind.FROM: Rules.after_from,
+    Kind.SELECT: Rules.after_select,
+    Kind.CLAUSE: Rules.after_clause,
+    Kind.UNION: Rules.after_union,
+    Kind.EXCEPT: Rules.after_union,
+    Kind.OPEN: Rules.after_open,
+    Kind.CLOSE: Rules.after_close,
+    Kind.COMMA: Rules.after_comma,
+    Kind.STAR: Rules.after_star,
+    Kind.DERIVED: Rules.after_derived,
+    Kind.ALIAS: Rules.after_alias,
+}
