@@ -25,6 +25,7 @@ from unrolled.quoting import escape, listed, one_message, shell_command
 if TYPE_CHECKING:
     from unrolled.predictors.labels import LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
+    from unrolled.predictors.queries import QueryPredictor
     from unrolled.predictors.seq2seq import Predictor
 from unrolled.cli.app import app
 
@@ -97,7 +98,7 @@ def evaluate(
     about: dict[str, object] = {"run": run.name, "data": list(data) or split}
     if precision != "float32":
         about["precision"] = precision
-    reading = {name: value for name, value in overrides if name == "data.header"}
+    reading = {name: value for name, value in overrides if name in _READING}
     overrides = tuple(override for override in overrides if override[0] not in reading)
     given = {
         "columns": bool(columns),
@@ -114,7 +115,7 @@ def evaluate(
     _refuse_others(predictor.task.name, _OPTIONS[kind], [name for name in given if given[name]])
     if columns or reading:
         if not data:
-            option = "columns" if columns else "data.header"
+            option = "columns" if columns else next(iter(reading))
             raise ConfigError(f"--{option} describes other files; give them with --data")
         settings = to_mapping(predictor.recipe.data)
         settings |= {name.removeprefix("data."): value for name, value in reading.items()}
@@ -142,9 +143,13 @@ def evaluate(
 
 
 _OF_TABLES = ("columns", "data.header")
+_OF_QUERIES = ("data.database", "data.split_by", "data.dialect")
+_READING = ("data.header", *_OF_QUERIES)
+"""Settings of `[data]` that describe how the files of --data are read."""
 
 _OPTIONS: Mapping[str, Sequence[str]] = {
     "seq2seq": ("decoding.", "precision", "bleu-tokenizer", *_OF_TABLES),
+    "queries": ("decoding.", "precision", *_OF_TABLES, *_OF_QUERIES),
     "labels": ("shuffle-words", "words", "out", *_OF_TABLES),
     "language_model": ("cache", "precision"),
 }
@@ -249,6 +254,16 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
     return evaluation, {}
 
 
+def _evaluate_queries(predictor: QueryPredictor, arguments: _Arguments) -> _Scored:
+    decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
+    data, notes = arguments.data, list[str]()
+    rows = predictor.read(data, notes) if data else predictor.held_out(arguments.split)
+    _print_notes(notes)
+    evaluation = predictor.evaluate(rows, decoding)
+    _print_evaluation(predictor, evaluation, arguments)
+    return evaluation, {"decoding": asdict(decoding)}
+
+
 def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
     decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
     data, split = arguments.data, arguments.split
@@ -277,6 +292,7 @@ def _print_notes(notes: Iterable[str]) -> None:
 
 _EVALUATE: Mapping[str, Callable[[Any, _Arguments], _Scored]] = {
     "seq2seq": _evaluate_text,
+    "queries": _evaluate_queries,
     "labels": _evaluate_labels,
     "language_model": _evaluate_running_text,
 }

@@ -29,6 +29,7 @@ from unrolled.quoting import brief, escape_breaks, json_line, quote, shell_comma
 if TYPE_CHECKING:
     from unrolled.predictors.labels import LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
+    from unrolled.predictors.queries import QueryPredictor
     from unrolled.predictors.seq2seq import Predictor
     from unrolled.predictors.unknown import UnknownWords
     from unrolled.tasks.predictions import LabelPrediction, Prediction
@@ -296,6 +297,14 @@ def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
     drawing.save()
 
 
+def _refuse_queries(predictor: QueryPredictor, arguments: _Arguments) -> None:
+    """Questions need a database, and answers are more than one line of text."""
+    raise ConfigError(
+        f"{arguments.run} is of task 'sql', which answers questions about a database; use "
+        f"{shell_command('unrolled', 'ask', str(arguments.run), '--database', 'FILE')}"
+    )
+
+
 def _has_no_attention(predictor: Predictor) -> bool:
     return getattr(predictor.recipe.model, "attention", None) == "none"
 
@@ -309,6 +318,7 @@ def _predict_running_text(predictor: LanguagePredictor, arguments: _Arguments) -
 
 _ANSWER: Mapping[str, Callable[[Any, _Arguments], None]] = {
     "seq2seq": _predict_text,
+    "queries": _refuse_queries,
     "labels": _predict_labels,
     "language_model": _predict_running_text,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -15,6 +16,7 @@ from unrolled.errors import ConfigError
 from unrolled.predictors.seq2seq import Predictor
 from unrolled.sql.database import Database, Result
 from unrolled.sql.parsing import QueryError
+from unrolled.sql.scoring import QueryScores, measure
 from unrolled.sql.linking import Link
 from unrolled.sql.tokens import describe
 from unrolled.tasks.predictions import Answer, Prediction
@@ -139,6 +141,21 @@ class QueryPredictor(Predictor):
 
     def _answers(self, rows: Sequence[Row], decoding: DecodingConfig | None) -> list[Prediction]:
         return self._decoded([(row.texts[0], row.texts[1]) for row in rows], decoding)
+
+    def evaluate(  # type: ignore[override]  # the scores of queries
+        self, rows: Sequence[Row], decoding: DecodingConfig | None = None
+    ) -> QueryScores:
+        """Answer the question of each row, and compare the query with that of the row.
+
+        Args:
+            rows: question, path of the database and query, as returned by `held_out` or `read`.
+            decoding: decoding settings; by default those of the recipe.
+        """
+        began = time.perf_counter()
+        answers = [each.text for each in self._answers(rows, decoding)]
+        seconds = time.perf_counter() - began
+        scores = measure(answers, [self.task.reference(row) for row in rows])
+        return replace(scores, seconds=seconds)
 
     def ask(
         self,

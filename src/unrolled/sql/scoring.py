@@ -155,7 +155,7 @@ class QueryScores:
             signatures: whether to add how each score was computed.
         """
         rate = self.n_questions / self.seconds if self.seconds else float("inf")
-        yield f"{self.n_questions:,} queries scored in {self.seconds:.1f} s ({rate:,.0f}/s)"
+        yield f"{self.n_questions:,} queries in {self.seconds:.1f} s ({rate:,.0f}/s)"
         yield from self._notes()
         yield ""
         rows = [["score", "value"]]

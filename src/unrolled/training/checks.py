@@ -9,7 +9,7 @@ from typing import Any
 from unrolled import config
 from unrolled.errors import ConfigError, DataError
 from unrolled.tasks.kind import LANGUAGE_MODEL
-from unrolled.tasks.task import LABELS, AnyTask, LabelTask
+from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask
 from unrolled.text.corpus.files import expand
 from unrolled.text.files import opened
 from unrolled.text.labels import Labels

@@ -15,7 +15,7 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
 from unrolled.decoding.query_mask import QueryMask
 from unrolled.decoding.types import Hypothesis
-from unrolled.sql.grammar import grammar_of
+from unrolled.sql.grammar import QueryGrammar
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.pieces import END, N_SPECIAL, NOTHING, WORD_MARK, class_of_word, from_pieces
 from unrolled.sql.target import to_sql
@@ -137,7 +137,7 @@ def _search(
 def grammar_mask(examples: Sequence[QueryExample], target: Tokenizer) -> QueryMask:
     """The mask by which every hypothesis is SQL that names what exists and is in scope."""
     keywords = keywords_of(target)
-    grammars = [grammar_of(example.source.schema, keywords) for example in examples]
+    grammars = [QueryGrammar(example.source.schema, keywords) for example in examples]
     S = max(example.n_steps for example in examples)
     vocabulary = classes_of(target)
     classes = torch.full((len(examples), len(vocabulary) + S), NOTHING, dtype=torch.int64)
@@ -149,7 +149,7 @@ def grammar_mask(examples: Sequence[QueryExample], target: Tokenizer) -> QueryMa
             for step, (id_, kind) in enumerate(zip(example.writes, example.classes, strict=True))
         ]
         classes[row, len(vocabulary) : len(vocabulary) + len(own)] = torch.tensor(own)
-    return QueryMask(grammars, classes)
+    return QueryMask.of(grammars, classes)
 
 
 def classes_of(target: Tokenizer) -> list[int]:
