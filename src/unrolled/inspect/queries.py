@@ -11,7 +11,8 @@ from unrolled.errors import ConfigError
 from unrolled.inspect import page
 from unrolled.inspect.attention import heatmap_rows
 from unrolled.inspect.page import HeatmapRow
-from unrolled.predictors.queries import Asked, Candidate
+from unrolled.predictors.queries import Asked
+from unrolled.quoting import escape, shorten
 from unrolled.sql.database import Value
 from unrolled.sql.layout import clause_lines
 from unrolled.sql.schema import Schema
@@ -134,10 +135,6 @@ class _Shown:
     columns: Sequence[str]
     weights: Sequence[HeatmapRow]
 
-    @property
-    def others(self) -> Sequence[Candidate]:
-        return self.asked.others
-
 
 def rows_note(n_rows: int, n_shown: int, is_cut: bool) -> str:
     """How many rows a result has, and how many are shown.
@@ -169,8 +166,8 @@ def _shown(asked: Asked, schema: Schema) -> _Shown:
     weights = [] if asked.attention is None else asked.attention[:, chosen].tolist()
     return _Shown(
         asked,
-        "\n".join(clause_lines(asked.sql)) if asked.sql else "",
-        headings,
+        "\n".join(map(escape, clause_lines(asked.sql))) if asked.sql else "",
+        [shorten(name) for name in headings],
         [[(value_text(cell), _kind(cell)) for cell in row[:_MOST_COLUMNS]] for row in rows],
         note,
         copied_texts(asked, schema),
