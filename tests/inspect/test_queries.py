@@ -40,7 +40,19 @@ def asked(database: Database) -> Asked:
 
 def test_values_are_told_apart() -> None:
     values = [None, "NULL", "", "'", " x ", "5", 5, 5.0, float("inf"), 10**20, b"", "a" * 500]
-    expected = ["NULL", "'NULL'", "''", "'", "_", "5", "5", "5.0", "inf", "100000000000000000000", "X''"]
+    expected = [
+        "NULL",
+        "'NULL'",
+        "''",
+        "'",
+        "_",
+        "5",
+        "5",
+        "5.0",
+        "inf",
+        "100000000000000000000",
+        "X''",
+    ]
     expected[4] = "' x '"
     texts = [value_text(value) for value in values]
     assert texts[:11] == expected

@@ -79,22 +79,20 @@ def _print_sources(console: Console, asked: Asked, schema: Schema) -> None:
 
 def _print_field(console: Console, label: str, value: str) -> None:
     """One line with a label, cut at the width of the console."""
-    text = Text(f"{label:<{_LABEL_WIDTH}}", style="dim")
-    text.append(shown(escape(value), console), style="default")
-    _print(console, text)
+    text = Text().append(f"{label:<{_LABEL_WIDTH}}", style="dim")
+    _print(console, text.append(shown(escape(value), console)))
 
 
 def _print(console: Console, text: Text, wrap: bool = False) -> None:
-    if not wrap:
+    if not wrap and text.cell_len > console.width:
         cut = shown("…", console)
-        if text.cell_len > console.width:
-            text.truncate(console.width - len(cut))
-            text.append(cut)
+        text.truncate(console.width - len(cut))
+        text.append(cut)
     console.print(text, markup=False, highlight=False, soft_wrap=not wrap)
 
 
 def _query(console: Console, sql: str) -> Iterator[Text]:
-    """The lines of a query; a line that cannot be broken is longer than the console."""
+    """The lines of a query, highlighted on a terminal; values may be broken where nothing else can be."""
     from rich.syntax import Syntax
 
     from unrolled.sql.layout import clause_lines
