@@ -136,6 +136,7 @@ def test_help_lists_all_commands_without_heavy_imports() -> None:
         "train",
         "evaluate",
         "predict",
+        "ask",
         "data",
         "config",
         "doctor",

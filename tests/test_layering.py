@@ -133,7 +133,7 @@ def test_import_and_help_load_nothing_heavy() -> None:
     program = (
         "import sys, unrolled, unrolled.text, unrolled.cli\n"
         "dir(unrolled)\n"
-        "for words in ('', 'train', 'predict', 'vectors', 'vectors train', 'vectors map'):\n"
+        "for words in ('', 'train', 'predict', 'ask', 'vectors', 'vectors train', 'vectors map'):\n"
         "    assert unrolled.cli.main([*words.split(), '--help']) == 0\n"
         "print('heavy:', sorted({'torch', 'numpy', 'sacrebleu'} & sys.modules.keys()))\n"
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -261,3 +263,15 @@ def test_bytes_that_are_not_text_are_read(tmp_path: Path) -> None:
         connection.commit()
     with Database(path) as database:
         assert database.run("select a from t").rows == (("caf\ufffd",),)
+
+
+def test_an_interrupt_ends_a_query(database: Database) -> None:
+    endless = f"select count(*) from {', '.join(f'product p{n}' for n in range(40))}"
+    timer = threading.Timer(0.2, _thread.interrupt_main)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            database.run(endless, most_seconds=30)
+    finally:
+        timer.join()
+    assert database.run("select 1").rows == ((1,),)

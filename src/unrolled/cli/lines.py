@@ -77,7 +77,7 @@ def run(
         if texts:
             groups: Iterable[list[str]] = [[_LINE_BREAKS.sub(" ", text) for text in texts]]
         elif input_file is not None:
-            groups = line_groups(stack.enter_context(_open(input_file)), str(name))
+            groups = line_groups(stack.enter_context(opened(input_file)), str(name))
         elif is_typed() and sys.stdout.isatty() and output_file is None:
             groups = _typed_lines()
         else:
@@ -250,7 +250,7 @@ def _typed_lines() -> Iterator[list[str]]:
             return
 
 
-def _open(path: Path) -> io.BufferedReader:
+def opened(path: Path) -> io.BufferedReader:
     try:
         return open(path, "rb")
     except FileNotFoundError:

@@ -5,7 +5,8 @@ are inside it, so that `unrolled --help` does not wait for torch. Options with a
 (`--training.max_steps 500`) are settings of the recipe: they are removed before cyclopts sees the
 arguments, and handled by `unrolled.config` like the lines of a TOML file.
 
-Exit codes: 0; 2 for an error with a message; 130 for Ctrl-C; 141 if the reader of a pipe has gone.
+Exit codes: 0; 1 if `ask` has no answer to its only question; 2 for an error with a message; 130 for
+Ctrl-C; 141 if the reader of a pipe has gone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cyclopts import CycloptsError, UnknownOptionError, UnusedCliTokensError
 
 from unrolled.cli import app as tree
 from unrolled.cli import (
+    ask,
     dashes,
     data,
     demo,
@@ -39,7 +41,7 @@ from unrolled.errors import ConfigError, UnrolledError
 from unrolled.out_of_memory import is_out_of_memory
 from unrolled.quoting import one_message, quote
 
-NEED_TORCH = (train, evaluate, predict, generate, data, doctor, demo)
+NEED_TORCH = (train, evaluate, predict, ask, generate, data, doctor, demo)
 COMMANDS = (*NEED_TORCH, sample, vectors, vectors_train, tree)
 """The modules of the commands; importing one registers its commands with `app`."""
 
@@ -59,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        _run(given)
+        code = _run(given)
         sys.stdout.flush()
-        return 0
+        return code
     except BrokenPipeError:
         _give_up_output()
         return 141
@@ -142,7 +144,7 @@ def _is_interrupt(error: BaseException | None) -> bool:
     return False
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: Sequence[str]) -> int:
     rest, overrides = split_options(arguments)
     options.restore_docstrings(*COMMANDS)
     marked = dashes.mark(rest, _options_of(rest)) if dashes.may_be_texts(rest[1:]) else rest
@@ -154,7 +156,7 @@ def _run(arguments: Sequence[str]) -> None:
         raise ConfigError(f"--{overrides[0][0]}: `unrolled {rest[0]}` takes no recipe settings")
     if sys.modules[command.__module__] in NEED_TORCH:
         options.check_room_for_torch()
-    command(*bound.args, **bound.kwargs)
+    return command(*bound.args, **bound.kwargs) or 0
 
 
 def _options_of(arguments: Sequence[str]) -> set[str]:
@@ -167,7 +169,7 @@ def _options_of(arguments: Sequence[str]) -> set[str]:
     return names | {*command.help_flags, *command.version_flags}
 
 
-_TAKE_TEXTS = ("predict", "complete", "score", "vectors")
+_TAKE_TEXTS = ("predict", "ask", "complete", "score", "vectors")
 
 
 def _takes_texts(arguments: Sequence[str]) -> bool:

@@ -15,7 +15,9 @@ from unrolled.quoting import escape, one_message, shell_command
 
 SEPARATOR = " · "
 
-_ASCII = str.maketrans({"·": "|", "…": "...", "★": "*"})
+_ASCII = str.maketrans(
+    {"·": "|", "…": "...", "★": "*", "→": ">", "░": ".", "▒": ":", "▓": "*", "█": "#"}
+)
 _BARE = re.compile(r"""[^\s"'\\=`$]+""")
 _QUOTED = re.compile(r'["\\]')
 

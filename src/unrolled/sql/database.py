@@ -141,6 +141,8 @@ class Database:
         except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError, OverflowError) as error:
             if is_late:
                 raise QueryError(f"the query took more than {most_seconds:g} s") from None
+            if str(error) == "interrupted":  # sqlite3 replaces what a signal raises in `check`
+                raise KeyboardInterrupt from None
             raise QueryError(_reason(error)) from None
         finally:
             self._connection.set_progress_handler(None, 0)

@@ -36,7 +36,7 @@ _LEAST_SIMILARITY = 0.85
 _MOST_VALUES_OF_ALL = 200_000
 _MOST_VALUES_CACHED = 500_000
 _MOST_ROWS = 200_000
-_SECONDS_PER_COLUMN, _SECONDS = 0.5, 5.0
+_SECONDS_PER_COLUMN, _SECONDS = 1.0, 10.0
 
 _MOST_QUESTION_WORDS = 200
 _MOST_EQUAL_WORDS, _MOST_SIMILAR_WORDS = 10, 6
@@ -117,8 +117,8 @@ class ValueIndex:
 
         Numeric columns are not read: a number stands in the question itself. Of a column, the first
         200,000 rows are read and `most` distinct values of 1 to 100 characters are kept, of the whole
-        database 200,000. A column that takes longer than half a second, or whose query fails, is left
-        out; after 5 s, all that follow are.
+        database 200,000. A column whose query fails is left out, and what follows in a table after a
+        column that takes more than a second; after 10 s, all that follow are.
 
         Args:
             database: the database.
@@ -360,15 +360,22 @@ def _read(database: Database, most: int) -> dict[str, tuple[Place, ...]]:
     end = time.monotonic() + _SECONDS
     for table_index, table in enumerate(database.schema.tables):
         for column_index, column in enumerate(table.columns):
-            left = end - time.monotonic()
-            if column.kind == "number" or left <= 0:
+            if column.kind == "number":
                 continue
+            began = time.monotonic()
+            seconds = min(end - began, _SECONDS_PER_COLUMN)
+            if seconds <= 0:
+                return values
             place = table_index, column_index
-            for text in _values_of(database, table.name, column.name, most, left):
+            for text in _values_of(database, table.name, column.name, most, seconds):
                 if text in values:
                     values[text] = (*values[text], place)
                 elif len(values) < _MOST_VALUES_OF_ALL:
                     values[text] = (place,)
+            if (
+                time.monotonic() - began > seconds
+            ):  # a view that is slow is so for each of its columns
+                break
     return values
 
 
@@ -381,7 +388,7 @@ def _values_of(
         f"WHERE TYPEOF({name}) = 'text' AND LENGTH({name}) BETWEEN 1 AND {_LONGEST_VALUE}"
     )
     try:
-        rows = database.run(query, most, min(seconds, _SECONDS_PER_COLUMN)).rows
+        rows = database.run(query, most, seconds).rows
     except QueryError:
         return
     for (value,) in rows:
