@@ -18,6 +18,11 @@ _MOST_BYTES = 50_000_000
 _TEXT2SQL_COLUMNS = ("table name", "field name", "is primary key", "is foreign key", "type")
 
 
+def is_schema_file(path: Path) -> bool:
+    """Whether a file describes a schema and holds no data, by its ending."""
+    return path.suffix in (".csv", ".json")
+
+
 def read_schema(path: Path) -> Schema:
     """The schema of a database.
 

@@ -21,11 +21,8 @@ from unrolled.sql.execution import MOST_ROWS_COMPARED, Expected, expected_rows
 from unrolled.sql.match import CLAUSES, Forms, canonical, forms, in_common
 from unrolled.sql.parsing import LONGEST_QUERY, QueryError, parse_select
 from unrolled.sql.schema import Schema
-from unrolled.sql.schema_files import read_schema
+from unrolled.sql.schema_files import is_schema_file, read_schema
 from unrolled.sql.target import render
-
-SCHEMA_SUFFIXES = (".csv", ".json")
-"""Endings of files that describe a schema and hold no data."""
 
 _LEAST_SECONDS = 2.0
 _TIMES_THE_GOLD = 10.0
@@ -303,7 +300,7 @@ class _Judge:
 
     @classmethod
     def of(cls, path: Path, stack: ExitStack) -> _Judge:
-        if path.suffix in SCHEMA_SUFFIXES:
+        if is_schema_file(path):
             return cls(read_schema(path), None)
         database = stack.enter_context(Database(path))
         return cls(database.schema, database)
