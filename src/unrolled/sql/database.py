@@ -86,6 +86,7 @@ class Database:
         try:
             with self._explained():
                 self.schema = _schema_of(self._connection, path.stem)
+                self._required = frozenset(_required_columns(self._connection, self.schema))
             self.schema.check()
         except BaseException:
             self.close()
@@ -107,6 +108,10 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def required_columns(self) -> frozenset[tuple[str, str]]:
+        """The columns that may not be NULL, as names of table and column."""
+        return self._required
 
     def run(
         self, query: str, most_rows: int = MOST_ROWS, most_seconds: float = MOST_SECONDS
@@ -248,6 +253,14 @@ def _table_columns(connection: sqlite3.Connection, table: str) -> tuple[Column, 
     except sqlite3.OperationalError:  # a view of a table that is gone
         return ()
     return tuple(Column(name, type.lower(), bool(key)) for name, type, key in rows)
+
+
+def _required_columns(connection: sqlite3.Connection, schema: Schema) -> Iterator[tuple[str, str]]:
+    for table in schema.tables:
+        rows = connection.execute(
+            'SELECT name FROM pragma_table_info(?) WHERE "notnull"', (table.name,)
+        )
+        yield from ((table.name, name) for (name,) in rows.fetchall())
 
 
 def _foreign_keys(

@@ -216,7 +216,7 @@ def _compiled(keywords: tuple[str, ...]) -> Any:
         eos_token=END,
         slices=[],
     )
-    matcher = library().LLMatcher(tokenizer, lark_grammar(keywords))
+    matcher = library().LLMatcher(tokenizer, lark_grammar(keywords), log_level=0)
     if matcher.is_error():
         raise RuntimeError(f"the grammar of queries is wrong: {matcher.get_error()}")
     return matcher

@@ -18,8 +18,8 @@ _MOST_BYTES = 50_000_000
 _TEXT2SQL_COLUMNS = ("table name", "field name", "is primary key", "is foreign key", "type")
 
 
-def is_description(path: Path) -> bool:
-    """Whether a file describes a schema, and is no database."""
+def is_schema_file(path: Path) -> bool:
+    """Whether a file describes a schema and holds no data, by its ending."""
     return path.suffix in (".csv", ".json")
 
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from unrolled.metrics.display import WIDTH, aligned, short_repr, signature_lines, title
@@ -21,11 +22,9 @@ from unrolled.sql.execution import MOST_ROWS_COMPARED, Expected, expected_rows
 from unrolled.sql.match import CLAUSES, Forms, canonical, forms, in_common
 from unrolled.sql.parsing import LONGEST_QUERY, QueryError, parse_select
 from unrolled.sql.schema import Schema
-from unrolled.sql.schema_files import read_schema
+from unrolled.sql.schema_files import is_schema_file, read_schema
 from unrolled.sql.target import render
-
-SCHEMA_SUFFIXES = (".csv", ".json")
-"""Endings of files that describe a schema and hold no data."""
+from unrolled.sql.variants import write_variants
 
 _LEAST_SECONDS = 2.0
 _TIMES_THE_GOLD = 10.0
@@ -67,6 +66,7 @@ class Verdict:
         is_valid: whether it parses, names only what exists, and runs if there is data.
         is_exact, is_normalized, is_set_match: whether it equals the gold query; see `sql.match`.
         is_same_rows: whether it returns the rows of the gold query; None if this cannot be said.
+        is_same_on_variants: the same, on the database and on all its variants.
         components: what it has in common with the gold query.
         components_without_values: the same, with all values equal.
         problem: why it is not valid; "" if it is.
@@ -81,6 +81,7 @@ class Verdict:
     is_normalized: bool
     is_set_match: bool
     is_same_rows: bool | None
+    is_same_on_variants: bool | None
     components: Counts
     components_without_values: Counts
     problem: str
@@ -99,6 +100,7 @@ class QueryScores:
         components_without_values: the same, with all values equal.
         gold_rows: the number of gold queries by what they return.
         n_gold_unresolved: the number of gold queries with names that their database does not have.
+        n_variants: maximum number of variants of a database; 0 for none.
         seconds: how long it took.
     """
 
@@ -108,16 +110,20 @@ class QueryScores:
     components_without_values: Counts
     gold_rows: Mapping[GoldRows, int]
     n_gold_unresolved: int = 0
+    n_variants: int = 0
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, verdicts: Sequence[Verdict], seconds: float = 0.0) -> QueryScores:
+    def of(
+        cls, verdicts: Sequence[Verdict], n_variants: int = 0, seconds: float = 0.0
+    ) -> QueryScores:
         """The scores of verdicts."""
         right = {
             "exact": sum(each.is_exact for each in verdicts),
             "normalized": sum(each.is_normalized for each in verdicts),
             "set_match": sum(each.is_set_match for each in verdicts),
             "execution": sum(each.is_same_rows is True for each in verdicts),
+            "execution_variants": sum(each.is_same_on_variants is True for each in verdicts),
             "valid": sum(each.is_valid for each in verdicts),
             "answered": sum(each.is_answered for each in verdicts),
         }
@@ -129,6 +135,7 @@ class QueryScores:
             _summed([each.components_without_values for each in verdicts]),
             {kind: sum(each.gold_rows == kind for each in verdicts) for kind in kinds},
             sum(not each.is_gold_resolved for each in verdicts),
+            n_variants,
             seconds,
         )
 
@@ -139,13 +146,12 @@ class QueryScores:
 
     def scores(self) -> dict[str, float]:
         """All scores by name, in percent; `execution` only if a gold query runs."""
-        of = dict.fromkeys(self.right, self.n_questions) | {"execution": self.n_gradable}
-        shares = {name: _percent(n, of[name]) for name, n in self.right.items() if of[name]}
-        means = {
-            "components": _mean_f1(self.components),
-            "components_without_values": _mean_f1(self.components_without_values),
-        }
-        return {name: (shares | means)[name] for name in _HOW if name in shares | means}
+        of = dict.fromkeys(self.right, self.n_questions)
+        of |= dict.fromkeys(("execution", "execution_variants"), self.n_gradable)
+        values = {name: _percent(n, of[name]) for name, n in self.right.items() if of[name]}
+        values["components"] = _mean_f1(self.components)
+        values["components_without_values"] = _mean_f1(self.components_without_values)
+        return {name: values[name] for name in signature(self.n_variants) if name in values}
 
     def lines(self, width: int = WIDTH, *, signatures: bool = False) -> Iterator[str]:
         """The scores as text: a line per score, and F1 by clause.
@@ -172,7 +178,7 @@ class QueryScores:
         yield from aligned(rows, width)
         if signatures:
             yield ""
-            yield from signature_lines(signature())
+            yield from signature_lines(signature(self.n_variants))
 
     def _notes(self) -> Iterator[str]:
         if self.n_gradable:
@@ -196,14 +202,14 @@ class QueryScores:
             "clauses": {clause: _f1(self.components[clause]) for clause in CLAUSES},
             "gold_rows": dict(self.gold_rows),
             "gold_unresolved": self.n_gold_unresolved,
-            "signatures": signature(),
+            "signatures": signature(self.n_variants),
         }
 
     def __repr__(self) -> str:
         return short_repr(self)
 
 
-def score(predicted: Sequence[str], golds: Sequence[Gold]) -> dict[str, float]:
+def score(predicted: Sequence[str], golds: Sequence[Gold], variants: int = 0) -> dict[str, float]:
     """The scores of predicted queries, in percent; larger is better. See `signature` for what they are.
 
     `execution` is left out if no gold query can be run.
@@ -211,22 +217,25 @@ def score(predicted: Sequence[str], golds: Sequence[Gold]) -> dict[str, float]:
     Args:
         predicted: a query for each gold query; "" for no answer. It may be anything.
         golds: the gold queries.
+        variants: maximum number of variants of each database on which a query must also return the gold
+            rows for `execution_variants` (see `sql.variants`); 0 leaves this score out.
 
     Raises:
         DataError: a database or schema cannot be read.
         UnavailableError: sqlglot is not installed.
         ValueError: the numbers of queries differ.
     """
-    return measure(predicted, golds).scores()
+    return measure(predicted, golds, variants).scores()
 
 
-def measure(predicted: Sequence[str], golds: Sequence[Gold]) -> QueryScores:
+def measure(predicted: Sequence[str], golds: Sequence[Gold], variants: int = 0) -> QueryScores:
     """The scores of predicted queries and the counts behind them; arguments and errors as for `score`."""
     began = time.monotonic()
-    return QueryScores.of(judge(predicted, golds), time.monotonic() - began)
+    verdicts = judge(predicted, golds, variants)
+    return QueryScores.of(verdicts, variants, time.monotonic() - began)
 
 
-def judge(predicted: Sequence[str], golds: Sequence[Gold]) -> list[Verdict]:
+def judge(predicted: Sequence[str], golds: Sequence[Gold], variants: int = 0) -> list[Verdict]:
     """What holds for each prediction; arguments and errors as for `score`."""
     if len(predicted) != len(golds):
         raise ValueError(
@@ -240,6 +249,8 @@ def judge(predicted: Sequence[str], golds: Sequence[Gold]) -> list[Verdict]:
     for path, indices in by_database.items():
         with ExitStack() as stack:
             judged = _Judge.of(Path(path), stack)
+            if variants:
+                judged.add_variants([golds[index] for index in indices], variants, stack)
             for index in indices:
                 verdicts[index] = judged.verdict(predicted[index].strip(), golds[index])
     return [verdicts[index] for index in range(len(golds))]
@@ -288,28 +299,75 @@ _NO_COUNTS: Counts = dict.fromkeys(CLAUSES, (0, 0, 0))
 
 
 @dataclass(frozen=True)
+class _Data:
+    """A database.
+
+    Args:
+        database: the database.
+        rows: what gold queries return, as far as they were run; None for those that fail.
+    """
+
+    database: Database
+    rows: dict[str, Expected | None] = field(default_factory=dict)
+
+    def expected(self, gold: str) -> Expected | None:
+        """What a gold query returns; None if nothing can be compared with it."""
+        if gold not in self.rows:
+            try:
+                self.rows[gold] = expected_rows(gold, self.database)
+            except QueryError:
+                self.rows[gold] = None
+        return self.rows[gold]
+
+    def compare(self, gold: str, predicted: str) -> tuple[bool | None, str]:
+        """Whether a prediction returns the rows of a gold query, and why it does not run."""
+        expected = self.expected(gold)
+        seconds = MOST_SECONDS
+        if expected is not None:
+            seconds = max(_LEAST_SECONDS, _TIMES_THE_GOLD * expected.result.seconds)
+        try:
+            found = self.database.run(predicted, MOST_ROWS_COMPARED, seconds)
+        except QueryError as error:
+            return (None if expected is None else False), str(error)
+        return (None if expected is None else expected.equals(found)), ""
+
+
+@dataclass(frozen=True)
 class _Judge:
     """Judges the predictions for one database.
 
     Args:
         schema: its schema.
-        database: the database; None for a schema without data.
-        rows: what gold queries return, as far as they were run; None for those that fail.
+        data: the database; None for a schema without data.
+        variants: its variants.
     """
 
     schema: Schema
-    database: Database | None
-    rows: dict[str, Expected | None] = field(default_factory=dict)
+    data: _Data | None
+    variants: list[_Data] = field(default_factory=list)
 
     @classmethod
     def of(cls, path: Path, stack: ExitStack) -> _Judge:
-        if path.suffix in SCHEMA_SUFFIXES:
+        if is_schema_file(path):
             return cls(read_schema(path), None)
         database = stack.enter_context(Database(path))
-        return cls(database.schema, database)
+        return cls(database.schema, _Data(database))
+
+    def add_variants(self, golds: Sequence[Gold], n: int, stack: ExitStack) -> None:
+        """Make variants of the database that tell these queries from others."""
+        if self.data is None:
+            return
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="unrolled-variants-")))
+        queries = [self._read(gold).runnable for gold in golds]
+        runnable = [query for query in queries if self.data.expected(query) is not None]
+        for file in write_variants(self.data.database.path, runnable, n, folder):
+            self.variants.append(_Data(stack.enter_context(Database(file))))
+
+    def _read(self, gold: Gold) -> _Read:
+        return _read(gold.query.strip(), self.schema, gold.dialect)
 
     def verdict(self, predicted: str, gold: Gold) -> Verdict:
-        ours = _read(gold.query.strip(), self.schema, gold.dialect)
+        ours = self._read(gold)
         is_same_text = predicted == gold.query.strip()
         if not predicted:
             theirs = _Read(None, "", "no answer")
@@ -317,9 +375,8 @@ class _Judge:
             theirs = ours
         else:
             theirs = _read_prediction(predicted, self.schema, gold.dialect)
-        expected = self._expected(ours.runnable)
         is_exact = is_same_text or _agree("exact", ours, theirs)
-        is_same_rows, problem = self._run(expected, theirs, is_exact)
+        is_same_rows, problem = self._run(ours, theirs, is_exact)
         problem = theirs.problem or problem
         return Verdict(
             is_answered=bool(predicted),
@@ -328,49 +385,39 @@ class _Judge:
             is_normalized=is_same_text or _agree("normalized", ours, theirs),
             is_set_match=is_same_text or _agree("sets", ours, theirs),
             is_same_rows=is_same_rows,
+            is_same_on_variants=is_same_rows
+            and (is_exact or self._is_same_on_variants(ours, theirs)),
             components=_counts("parts", ours, theirs),
             components_without_values=_counts("parts_without_values", ours, theirs),
             problem=problem,
-            gold_rows=self._gold_rows(expected),
+            gold_rows=self._gold_rows(ours.runnable),
             is_gold_resolved=not ours.problem,
         )
 
-    def _expected(self, query: str) -> Expected | None:
-        """What a gold query returns; None if nothing can be compared with it."""
-        if self.database is None:
-            return None
-        if query not in self.rows:
-            try:
-                self.rows[query] = expected_rows(query, self.database)
-            except QueryError:
-                self.rows[query] = None
-        return self.rows[query]
-
-    def _gold_rows(self, expected: Expected | None) -> GoldRows:
-        if self.database is None:
+    def _gold_rows(self, query: str) -> GoldRows:
+        if self.data is None:
             return "no data"
+        expected = self.data.expected(query)
         if expected is None:
             return "fails"
         return "some" if expected.result.rows else "none"
 
-    def _run(
-        self, expected: Expected | None, theirs: _Read, is_exact: bool
-    ) -> tuple[bool | None, str]:
-        """Whether a prediction returns the expected rows, and why it does not run."""
-        if self.database is None:
+    def _run(self, ours: _Read, theirs: _Read, is_exact: bool) -> tuple[bool | None, str]:
+        """Whether a prediction returns the rows of the gold query, and why it does not run."""
+        if self.data is None:
             return None, ""
+        is_gradable = self.data.expected(ours.runnable) is not None
         if not theirs.runnable:
-            return (None if expected is None else False), "no answer"
-        if is_exact and expected is not None:
+            return (False if is_gradable else None), theirs.problem
+        if is_exact and is_gradable:
             return True, ""
-        seconds = MOST_SECONDS
-        if expected is not None:
-            seconds = max(_LEAST_SECONDS, _TIMES_THE_GOLD * expected.result.seconds)
-        try:
-            found = self.database.run(theirs.runnable, MOST_ROWS_COMPARED, seconds)
-        except QueryError as error:
-            return (None if expected is None else False), str(error)
-        return (None if expected is None else expected.equals(found)), ""
+        return self.data.compare(ours.runnable, theirs.runnable)
+
+    def _is_same_on_variants(self, ours: _Read, theirs: _Read) -> bool:
+        """Whether no variant on which the gold query runs tells the queries apart."""
+        return all(
+            data.compare(ours.runnable, theirs.runnable)[0] is not False for data in self.variants
+        )
 
 
 def _agree(form: str, ours: _Read, theirs: _Read) -> bool:
@@ -428,6 +475,15 @@ _HOW = {
 }
 
 
-def signature() -> dict[str, str]:
-    """How each score is computed, one line each; only scores with equal signatures are comparable."""
-    return dict(_HOW)
+def signature(variants: int = 0) -> dict[str, str]:
+    """How each score is computed, one line each; only scores with equal signatures are comparable.
+
+    Args:
+        variants: maximum number of variants of a database; see `score`.
+    """
+    lines = dict(_HOW)
+    if variants:
+        lines["execution_variants"] = (
+            f"as execution, on the database and its variants|variants:at most {variants}|seed:1|version:1"
+        )
+    return lines

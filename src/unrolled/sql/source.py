@@ -11,7 +11,7 @@ from unrolled.errors import DataError
 from unrolled.sql.database import Database
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.schema import Schema
-from unrolled.sql.schema_files import is_description, read_schema
+from unrolled.sql.schema_files import is_schema_file, read_schema
 from unrolled.sql.target import to_tokens
 from unrolled.sql.tokens import Token
 from unrolled.sql.values import ValueIndex
@@ -71,7 +71,7 @@ def open_source(path: Path | str) -> Source:
 @lru_cache(maxsize=_MOST_CACHED)
 def _opened(path: str, size: int, changed: int, thread: int) -> Source:
     file = Path(path)
-    if is_description(file):
+    if is_schema_file(file):
         return Source(file, read_schema(file), ValueIndex(), None)
     database = Database(file)
     return Source(file, database.schema, ValueIndex.of(database), database)

@@ -77,6 +77,9 @@ class Task:
         signature: how each score is computed, one line each.
         for_references: task, all references, the recipe's `training.bleu_tokenizer` → the task with the
             `score` and `signature` for these references, and notes for the user.
+        calibrate: module, validation rows, their predictions, tokenizers → sets what the model derives from
+            its own predictions and saves with its weights. If it is given, predictions are computed at every
+            evaluation, not only if the metric needs them.
         notes: the `[text]` section, rows and encoded examples of the training and validation part,
             tokenizers → notes for the user about the data.
         Data: the frozen dataclass of the recipe's `[data]` section.
@@ -133,6 +136,7 @@ class Task:
         [TextConfig, Mapping[str, Sequence[Row]], Mapping[str, Sequence[Any]], Tokenizers],
         tuple[str, ...],
     ] = noop
+    calibrate: Callable[[Any, Sequence[Row], Sequence[Prediction], Tokenizers], None] | None = None
     Data: type = DataConfig
     Decoding: type = DecodingConfig
     reading: Reading = Reading()

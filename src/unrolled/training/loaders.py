@@ -183,7 +183,7 @@ class RowLoader:
 
     def leaves_out_scores(self, recipe: Recipe) -> bool:
         """See `Loader`; decoding takes long."""
-        return recipe.training.metric == "loss"
+        return recipe.training.metric == "loss" and self._task.calibrate is None
 
     def scores(
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
@@ -202,7 +202,10 @@ class RowLoader:
         examples = [valid.examples[index] for index in chosen]
         with precision:
             predicted = predictions(model, self._task, examples, self.tokenizers, decoding)
-        references = [self._task.reference(valid.rows[index]) for index in chosen]
+        rows = [valid.rows[index] for index in chosen]
+        if self._task.calibrate is not None:
+            self._task.calibrate(model, rows, predicted, self.tokenizers)
+        references = [self._task.reference(row) for row in rows]
         return dict(self._task.score([prediction.text for prediction in predicted], references))
 
     def estimate(

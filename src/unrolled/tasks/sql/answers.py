@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import chain
+from typing import Annotated, Literal
 
+import numpy as np
 import torch
 
-from unrolled.config import check_fields
+from unrolled.config import Range, check_fields
 from unrolled.decoding import decode as decode_hypotheses
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
 from unrolled.decoding.query_mask import QueryMask
 from unrolled.decoding.types import Hypothesis
 from unrolled.sql.grammar import QueryGrammar
+from unrolled.sql.off_topic import OFF_TOPIC
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.pieces import END, N_SPECIAL, NOTHING, WORD_MARK, class_of_word, from_pieces
+from unrolled.sql.scoring import Gold, judge
 from unrolled.sql.target import to_sql
 from unrolled.sql.tokens import describe
 from unrolled.tasks.predictions import Answer, Prediction
-from unrolled.tasks.sql.examples import TARGET, QueryExample, keywords_of, questions, written
+from unrolled.tasks.sql.examples import (
+    TARGET,
+    QueryExample,
+    encode,
+    keywords_of,
+    questions,
+    written,
+)
 from unrolled.tasks.sql.model import QueryModel
 from unrolled.tasks.task import Tokenizers
+from unrolled.text.rows import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
 
 _MOST_SECONDS = 1.0
@@ -40,7 +53,7 @@ class QueryDecoding(DecodingConfig):
             first that runs and returns "rows", if there is one. Has no effect on a schema without a
             database.
         least_confidence: minimum probability of an answer; a question whose best query is less probable has
-            no answer.
+            no answer. -1 = chosen on the validation part, see `calibrate`.
 
     Raises:
         ConfigError: a value is out of range.
@@ -49,7 +62,7 @@ class QueryDecoding(DecodingConfig):
     max_length_extra: int = 40
     grammar: bool = True
     execution: Literal["first", "runs", "rows"] = "runs"
-    least_confidence: float = 0.0
+    least_confidence: Annotated[float, Range(-1, 1)] = -1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,8 +100,11 @@ def decode(
         found_asked = _search(model, chosen, tokenizers, settings, with_attention, mask)
         for index, hypotheses in zip(asked, found_asked, strict=True):
             found[index] = hypotheses
+    least = model.least_log_prob.item()
+    if settings.least_confidence >= 0:
+        least = math.log(max(settings.least_confidence, sys.float_info.min))
     return [
-        _prediction(example, hypotheses, tokenizers[TARGET], settings)
+        _prediction(example, hypotheses, tokenizers[TARGET], settings, least)
         for example, hypotheses in zip(examples, found, strict=True)
     ]
 
@@ -173,6 +189,7 @@ def _prediction(
     hypotheses: Sequence[Hypothesis],
     target: Tokenizer,
     config: QueryDecoding,
+    least_log_prob: float,
 ) -> Prediction:
     answers = [_answer(example, hypothesis, target) for hypothesis in hypotheses]
     place = _choose(example, answers, config)
@@ -180,7 +197,7 @@ def _prediction(
         return Prediction("", -math.inf, example.words, tuple(answers))
     answers.insert(0, answers.pop(place))
     best = answers[0]
-    text = best.text if math.exp(best.log_prob) >= config.least_confidence else ""
+    text = best.text if best.log_prob >= least_log_prob else ""
     return Prediction(text, best.score, example.words, tuple(answers))
 
 
@@ -235,3 +252,62 @@ def _choose(
         if config.execution == "runs" or result.rows:
             return index
     return running
+
+
+_LOST, _REFUSED = 0.01, 0.95
+_MOST_DATABASES = 3
+
+
+def calibrate(
+    model: QueryModel,
+    rows: Sequence[Row],
+    predicted: Sequence[Prediction],
+    tokenizers: Tokenizers,
+) -> None:
+    """Set the log-probability below which a query is no answer.
+
+    It is the lowest at which 95 % of questions that have nothing to do with the database (`OFF_TOPIC`, without
+    those that mention a name or value of it) have no answer, but at most so high that 1 % of the right answers
+    of the validation part are lost.
+
+    Args:
+        model: the module.
+        rows: question, path of the database and query of each prediction.
+        predicted: predictions of greedy decoding.
+        tokenizers: tokenizers by role.
+    """
+    best = [each.hypotheses[0] if each.hypotheses else None for each in predicted]
+    golds = [Gold(row.texts[2], row.texts[1]) for row in rows]
+    verdicts = judge([answer.text if answer else "" for answer in best], golds)
+    right = [
+        answer.log_prob
+        for answer, verdict in zip(best, verdicts, strict=True)
+        if answer is not None and verdict.is_exact
+    ]
+    if not right:
+        return
+    wrong = _log_probs_off_topic(model, rows, tokenizers)
+    least = float(np.quantile(right, _LOST, method="lower"))
+    if wrong:
+        least = min(least, float(np.quantile(wrong, _REFUSED, method="higher")) + 1e-6)
+    model.least_log_prob.fill_(least)
+
+
+def _log_probs_off_topic(
+    model: QueryModel, rows: Sequence[Row], tokenizers: Tokenizers
+) -> list[float]:
+    """Log-probabilities of the answers to questions that have nothing to do with the databases."""
+    databases = list(dict.fromkeys(row.texts[1] for row in rows))
+    chosen = databases[:: max(1, len(databases) // _MOST_DATABASES)][:_MOST_DATABASES]
+    examples = [
+        encode((question, database), tokenizers) for database in chosen for question in OFF_TOPIC
+    ]
+    unlinked = [example for example in examples if not example.links.any() and not example.values]
+    if not unlinked:
+        return []
+    greedy = QueryDecoding(method="greedy", execution="first", min_length_limit=_STEPS_OFF_TOPIC)
+    predicted = decode(model, unlinked, tokenizers, greedy)
+    return [answer.log_prob for answer in chain(*(each.hypotheses for each in predicted))]
+
+
+_STEPS_OFF_TOPIC = 60

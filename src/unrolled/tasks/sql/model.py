@@ -172,6 +172,8 @@ class QueryModel(nn.Module):
     """
 
     unknown_source: Tensor
+    least_log_prob: Tensor
+    """The log-probability below which the best query is no answer; see `answers.calibrate`."""
 
     def __init__(self, config: QueryConfig, n_words: int, n_pieces: int) -> None:
         super().__init__()
@@ -201,6 +203,7 @@ class QueryModel(nn.Module):
             input_feeding=config.input_feeding,
         )
         self.head = CopyHead(config.hidden_size, n_pieces)
+        self.register_buffer("least_log_prob", torch.tensor(-torch.inf))
         self.register_buffer("unknown_source", torch.zeros(n_words), persistent=False)
         for embedding in (self.embedding, self.written):
             nn.init.normal_(embedding.weight)

@@ -134,6 +134,7 @@ TASK = QueryTask(
     score=scoring.score,
     reference=reference,
     signature=scoring.signature,
+    calibrate=answers.calibrate,
     notes=notes,
     load_pretrained=model.load_pretrained,
     check_pretrained=model.check_pretrained,
