@@ -136,7 +136,7 @@ class SchemaEncoder(nn.Module):
             batch: the questions.
             embed: ids → embeddings.
         """
-        name_BIE = _mean_of_words(embed(batch.name_words), batch.name_words)
+        name_BIE = self.dropout(_mean_of_words(embed(batch.name_words), batch.name_words))
         table_BIE = name_BIE.gather(1, batch.tables.unsqueeze(2).expand_as(name_BIE))
         flags = batch.item_flags
         item_BID = torch.tanh(self.name(torch.cat([name_BIE, table_BIE, flags], 2)))
@@ -149,7 +149,7 @@ class SchemaEncoder(nn.Module):
         near_BID = torch.bmm(batch.neighbours, item_BID)
         item_BID = item_BID + torch.tanh(self.relate(torch.cat([item_BID, near_BID], 2)))
         item_BID = self.dropout(item_BID)
-        value_BLE = _mean_of_words(embed(batch.value_words), batch.value_words)
+        value_BLE = self.dropout(_mean_of_words(embed(batch.value_words), batch.value_words))
         place_BLD = torch.bmm(batch.value_places, item_BID)
         value_BLD = torch.tanh(self.value(torch.cat([value_BLE, place_BLD], 2)))
         return item_BID, self.dropout(value_BLD)
@@ -221,7 +221,7 @@ class QueryModel(nn.Module):
         embedded_BNE = self._embed(batch.words.values) + self.word_flags(batch.word_flags)
         encoded, final = self.encoder(Padded(embedded_BNE, batch.words.lengths))
         words = Padded(self.dropout(encoded.values), encoded.lengths)
-        items_BID, values_BLD = self.schema(words, batch, self._embed)
+        items_BID, values_BLD = self.schema(words, batch, self.embedding)
         memory = side_by_side(
             [words, Padded(items_BID, batch.n_items), Padded(values_BLD, batch.n_values)]
         )
