@@ -14,8 +14,8 @@ from typing import TypeVar, cast, overload
 from unrolled.errors import ConfigError
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.predictors.language_model import LanguagePredictor
-from unrolled.predictors.queries import QueryPredictor
 from unrolled.predictors.precision import set_precision
+from unrolled.predictors.queries import QueryPredictor
 from unrolled.predictors.seq2seq import Predictor
 from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
 from unrolled.tasks.task import AnyTask, LabelTask, StreamTask, Task

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import overload
 
 from torch import Tensor
 
@@ -15,9 +16,9 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.predictors.seq2seq import Predictor
 from unrolled.sql.database import Database, Result
+from unrolled.sql.linking import Link
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.scoring import QueryScores, measure
-from unrolled.sql.linking import Link
 from unrolled.sql.tokens import describe
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.sql.answers import QueryDecoding
@@ -80,13 +81,16 @@ class Asked:
         return f"Asked({self.question!r}, {self.sql!r}{rows}, confidence={self.confidence:.2f})"
 
 
+PathOrDatabase = str | PathLike[str] | Database
+
+
 class QueryPredictor(Predictor):
     """A model that answers questions about databases. Created by `load`."""
 
     def predict(  # type: ignore[override]  # it needs to know the database
         self,
         texts: str | Iterable[str],
-        database: str | PathLike[str] | Database,
+        database: PathOrDatabase,
         decoding: DecodingConfig | None = None,
         *,
         n_best: int | None = None,
@@ -115,7 +119,11 @@ class QueryPredictor(Predictor):
         asked = [(question, path) for question in questions]
         return self._decoded(asked, decoding, n_best, with_attention)
 
-    def __call__(self, texts: str | Iterable[str], database: str | PathLike[str] | Database = "") -> str | list[str]:  # type: ignore[override]
+    @overload  # type: ignore[override]  # it needs to know the database
+    def __call__(self, texts: str, database: PathOrDatabase) -> str: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, texts: Iterable[str], database: PathOrDatabase) -> list[str]: ...
+    def __call__(self, texts: str | Iterable[str], database: PathOrDatabase) -> str | list[str]:
         """Return the query for one question, or for each of several; "" for no answer."""
         answers = [each.text for each in self.predict(texts, database)]
         return answers[0] if isinstance(texts, str) else answers
@@ -160,7 +168,7 @@ class QueryPredictor(Predictor):
     def ask(
         self,
         question: str,
-        database: str | PathLike[str] | Database,
+        database: PathOrDatabase,
         n_best: int = 5,
         decoding: DecodingConfig | None = None,
         most_rows: int = 1_000,
@@ -188,7 +196,7 @@ class QueryPredictor(Predictor):
         return _asked(question, example, prediction, n_best, most_rows)
 
 
-def _path_of(database: str | PathLike[str] | Database) -> str:
+def _path_of(database: PathOrDatabase) -> str:
     if isinstance(database, Database):
         return str(database.path)
     if not str(database):
@@ -245,9 +253,8 @@ def _probability(answer: Answer | None) -> float:
 def _why_none(best: Answer | None) -> str:
     if best is None:
         return "no query of the search is complete"
-    return (
-        f"the best query has a probability of {100 * _probability(best):.2g} %, too little to be an answer"
-    )
+    share = f"{_probability(best):.2%}" if _probability(best) >= 1e-4 else "less than 0.01%"
+    return f"the best query has a probability of {share}, too little to be an answer"
 
 
 def _distinct(answers: Sequence[Answer], first: str) -> list[Answer]:

@@ -96,4 +96,3 @@ def link(words: Sequence[str], schema: Schema) -> NDArray[np.uint8]:
 
 
 _COMMON = frozenset(("of", "the", "a", "in", "to", "by", "is", "and", "or", "for", "on", "at"))
-

@@ -143,8 +143,8 @@ def joined(words: Sequence[Word]) -> str:
 # The classes of pieces, over which a grammar is written. All pieces of a class are allowed or none.
 
 END, WORD, NUMBER, LITERAL, NOTHING = range(5)
-"""The end of the query; a word of a value; a number; a text value that is pointed at; what never stands in
-a query. Keywords follow in the order of a vocabulary, then the items of the schema, see `items_of`."""
+"""The end of the query; a word of a value; a number; a text value that is pointed at; what never stands
+in a query. Keywords follow in the order of a vocabulary, then the items of the schema, see `items_of`."""
 
 N_SPECIAL = 5
 

@@ -35,6 +35,9 @@ LABELS = "labels"
 """The role of the labels."""
 
 
+_TABLES = Reading()
+
+
 def noop(*_: Any) -> Any:
     """Do nothing, and return no notes."""
     return ()
@@ -77,9 +80,9 @@ class Task:
         signature: how each score is computed, one line each.
         for_references: task, all references, the recipe's `training.bleu_tokenizer` → the task with the
             `score` and `signature` for these references, and notes for the user.
-        calibrate: module, validation rows, their predictions, tokenizers → sets what the model derives from
-            its own predictions and saves with its weights. If it is given, predictions are computed at every
-            evaluation, not only if the metric needs them.
+        calibrate: module, validation rows, their predictions, tokenizers → sets what the model derives
+            from its own predictions and saves with its weights, and returns the resulting predictions.
+            If it is given, they are computed at every evaluation, not only if the metric needs them.
         notes: the `[text]` section, rows and encoded examples of the training and validation part,
             tokenizers → notes for the user about the data.
         Data: the frozen dataclass of the recipe's `[data]` section.
@@ -136,10 +139,12 @@ class Task:
         [TextConfig, Mapping[str, Sequence[Row]], Mapping[str, Sequence[Any]], Tokenizers],
         tuple[str, ...],
     ] = noop
-    calibrate: Callable[[Any, Sequence[Row], Sequence[Prediction], Tokenizers], None] | None = None
+    calibrate: (
+        Callable[[Any, Sequence[Row], Sequence[Prediction], Tokenizers], list[Prediction]] | None
+    ) = None
     Data: type = DataConfig
     Decoding: type = DecodingConfig
-    reading: Reading = Reading()
+    reading: Reading = _TABLES
     extend: Callable[[Any, Tokenizers], Tokenizers] = unchanged
     use: str = 'predict {run} "…"'
     load_pretrained: Callable[[Any, Tokenizers], tuple[str, ...]] = noop
@@ -164,8 +169,9 @@ class Task:
 class QueryTask(Task):
     """A task whose output is a query for the database of a row.
 
-    The columns are question, database and query; the first two are known when a question is asked. `encode`
-    raises a `DataError` without a path for a query that cannot be written; such rows are left out of training.
+    The columns are question, database and query; the first two are known when a question is asked.
+    `encode` raises a `DataError` without a path for a query that cannot be written; such rows are left
+    out of training.
     """
 
     kind: ClassVar[Kind] = QUERIES

@@ -8,7 +8,6 @@ predicted if its probability reaches a threshold that is tuned on the validation
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, compress, islice
@@ -40,7 +39,6 @@ from unrolled.text.labels import Labels, same_names, split_labels
 from unrolled.text.rows import Field, Row, as_text
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
-from unrolled.vectors.formats.detect import read_vectors
 
 ROLE = "text"
 """The role of the tokenizer, which is used for every text of a row."""

@@ -204,7 +204,7 @@ class RowLoader:
             predicted = predictions(model, self._task, examples, self.tokenizers, decoding)
         rows = [valid.rows[index] for index in chosen]
         if self._task.calibrate is not None:
-            self._task.calibrate(model, rows, predicted, self.tokenizers)
+            predicted = self._task.calibrate(model, rows, predicted, self.tokenizers)
         references = [self._task.reference(row) for row in rows]
         return dict(self._task.score([prediction.text for prediction in predicted], references))
 

@@ -21,10 +21,18 @@ from unrolled.decoding.types import Hypothesis
 from unrolled.sql.grammar import QueryGrammar
 from unrolled.sql.off_topic import OFF_TOPIC
 from unrolled.sql.parsing import QueryError
-from unrolled.sql.pieces import END, N_SPECIAL, NOTHING, WORD_MARK, class_of_word, from_pieces
+from unrolled.sql.pieces import (
+    END,
+    N_SPECIAL,
+    NOTHING,
+    WORD_MARK,
+    Piece,
+    class_of_word,
+    from_pieces,
+)
 from unrolled.sql.scoring import Gold, judge
 from unrolled.sql.target import to_sql
-from unrolled.sql.tokens import describe
+from unrolled.sql.tokens import Item, describe
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.sql.examples import (
     TARGET,
@@ -48,12 +56,13 @@ class QueryDecoding(DecodingConfig):
     """The `[decoding]` section of a recipe for queries; other settings are as in `DecodingConfig`.
 
     Args:
-        grammar: whether only what a grammar allows is written: SQL that names what exists and is in scope.
+        grammar: whether only what a grammar allows is written: SQL that names what exists and is in
+            scope.
         execution: which of the best hypotheses is the answer: the "first"; the first that "runs"; or the
             first that runs and returns "rows", if there is one. Has no effect on a schema without a
             database.
-        least_confidence: minimum probability of an answer; a question whose best query is less probable has
-            no answer. -1 = chosen on the validation part, see `calibrate`.
+        least_confidence: minimum probability of an answer; a question whose best query is less probable
+            has no answer. -1 = chosen on the validation part, see `calibrate`.
 
     Raises:
         ConfigError: a value is out of range.
@@ -81,8 +90,8 @@ def decode(
 ) -> list[Prediction]:
     """Answer a batch of questions. An empty question has no answer.
 
-    The text of a prediction is the query that was chosen, "" for no answer; its hypotheses are that one, then
-    the others by score. The text of a hypothesis that is no query is "".
+    The text of a prediction is the query that was chosen, "" for no answer; its hypotheses are that one,
+    then the others by score. The text of a hypothesis that is no query is "".
 
     Args:
         model: the module.
@@ -220,22 +229,20 @@ def _answer(example: QueryExample, hypothesis: Hypothesis, target: Tokenizer) ->
     )
 
 
-def described(pieces: Sequence[object], example: QueryExample) -> list[str]:
+def described(pieces: Sequence[Piece], example: QueryExample) -> list[str]:
     """Pieces as text, for people."""
     shown = []
     for piece in pieces:
         if isinstance(piece, str):
             shown.append(piece.removeprefix(WORD_MARK))
-        elif hasattr(piece, "is_number"):
-            shown.append(piece.text if piece.is_number else f"'{piece.text}'")  # type: ignore[attr-defined]
+        elif isinstance(piece, Item):
+            shown += describe([piece], example.source.schema)
         else:
-            shown += describe([piece], example.source.schema)  # type: ignore[list-item]
+            shown.append(piece.text if piece.is_number else f"'{piece.text}'")
     return shown
 
 
-def _choose(
-    example: QueryExample, answers: Sequence[Answer], config: QueryDecoding
-) -> int | None:
+def _choose(example: QueryExample, answers: Sequence[Answer], config: QueryDecoding) -> int | None:
     """The index of the answer: the best query, or the best one that runs; None if there is none."""
     valid = [index for index, answer in enumerate(answers) if answer.text]
     database = example.source.database
@@ -263,12 +270,12 @@ def calibrate(
     rows: Sequence[Row],
     predicted: Sequence[Prediction],
     tokenizers: Tokenizers,
-) -> None:
-    """Set the log-probability below which a query is no answer.
+) -> list[Prediction]:
+    """Set the log-probability below which a query is no answer; return the resulting predictions.
 
-    It is the lowest at which 95 % of questions that have nothing to do with the database (`OFF_TOPIC`, without
-    those that mention a name or value of it) have no answer, but at most so high that 1 % of the right answers
-    of the validation part are lost.
+    It is the lowest at which 95 % of questions that have nothing to do with the database (`OFF_TOPIC`,
+    without those that mention a name or value of it) have no answer, but at most so high that 1 % of the
+    right answers of the validation part are lost.
 
     Args:
         model: the module.
@@ -284,13 +291,17 @@ def calibrate(
         for answer, verdict in zip(best, verdicts, strict=True)
         if answer is not None and verdict.is_exact
     ]
-    if not right:
-        return
-    wrong = _log_probs_off_topic(model, rows, tokenizers)
-    least = float(np.quantile(right, _LOST, method="lower"))
-    if wrong:
-        least = min(least, float(np.quantile(wrong, _REFUSED, method="higher")) + 1e-6)
+    least = -math.inf
+    if right:
+        wrong = _log_probs_off_topic(model, rows, tokenizers)
+        least = float(np.quantile(right, _LOST, method="lower"))
+        if wrong:
+            least = min(least, float(np.quantile(wrong, _REFUSED, method="higher")) + 1e-6)
     model.least_log_prob.fill_(least)
+    return [
+        replace(prediction, text=answer.text if answer and answer.log_prob >= least else "")
+        for prediction, answer in zip(predicted, best, strict=True)
+    ]
 
 
 def _log_probs_off_topic(

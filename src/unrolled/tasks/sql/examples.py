@@ -1,8 +1,8 @@
 """Questions and queries as ids: vocabularies, examples and batches.
 
-The memory of a question holds its words, then the tables and columns of the schema, then the values of the
-database that the question mentions. A query is written in words of a vocabulary, and in ids V + s, which
-point at step s of the memory.
+The memory of a question holds its words, then the tables and columns of the schema, then the values of
+the database that the question mentions. A query is written in words of a vocabulary, and in ids V + s,
+which point at step s of the memory.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unrolled.errors import DataError
 from unrolled.shapes import Padded
+from unrolled.sql.linking import N_LINKS, Link, link, name_words
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.pieces import (
     LITERAL,
@@ -32,7 +33,6 @@ from unrolled.sql.pieces import (
     items_of,
     to_pieces,
 )
-from unrolled.sql.linking import N_LINKS, Link, link, name_words
 from unrolled.sql.question import question_words
 from unrolled.sql.schema import Schema
 from unrolled.sql.source import Source, open_source
@@ -60,8 +60,8 @@ class Items:
         tables: `[I]`, the index of the item's own table.
         flags: `[I, 9]`: whether it is a table, its kind of column, whether it is a key, refers to another
             column, or is referred to.
-        neighbours: `[I, I]`, the weights of a mean over related items: a table and its columns, and columns
-            that a foreign key links.
+        neighbours: `[I, I]`, the weights of a mean over related items: a table and its columns, and
+            columns that a foreign key links.
     """
 
     items: tuple[Item, ...]
@@ -83,8 +83,8 @@ class QueryExample:
         links: `[N, I]`, `Link` values.
         values: the values found in the database.
         value_words: ids of the words of each value.
-        writes: `[S]`, what copying each step of the memory writes: an id of the vocabulary, or V + the first
-            step that writes the same.
+        writes: `[S]`, what copying each step of the memory writes: an id of the vocabulary, or V + the
+            first step that writes the same.
         classes: `[S]`, the class of each step (`sql.pieces`).
         target: ids of the query, without </s>; empty if it is not known.
     """
@@ -169,9 +169,7 @@ class QueryBatch:
 
     def to(self, device: torch.device | str) -> QueryBatch:
         """The same batch on another device."""
-        return QueryBatch(
-            self.questions.to(device), self.target.to(device), self.right.to(device)
-        )
+        return QueryBatch(self.questions.to(device), self.target.to(device), self.right.to(device))
 
 
 # Vocabularies
@@ -180,7 +178,8 @@ class QueryBatch:
 def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Tokenizer]:
     """The vocabulary of questions and names, and that of queries.
 
-    A word of a value is in the vocabulary of queries only if a training query needs it that cannot copy it.
+    A word of a value is in the vocabulary of queries only if a training query needs it that cannot copy
+    it.
 
     Raises:
         DataError: a database cannot be read, or no query can be written in its schema.

@@ -1,11 +1,11 @@
 """The model that writes queries: an encoder of questions and schemas, and a decoder that points at both.
 
-The words of the question are read by a bidirectional recurrent encoder. Tables, columns and values are sets
-without an order: each is encoded from the words of its name, its table, its type and keys, how the question
-is linked to it, what it attends to in the question, and the items it is related to (after Guo et al. 2019,
-"Towards complex text-to-SQL in cross-domain database with intermediate representation", section 2.3). The
-memory holds the words and the items of a row side by side; the decoder attends to it, and writes words of
-its vocabulary or points at a step of the memory (See et al. 2017, eq. 9).
+The words of the question are read by a bidirectional recurrent encoder. Tables, columns and values are
+sets without an order: each is encoded from the words of its name, its table, its type and keys, how the
+question is linked to it, what it attends to in the question, and the items it is related to (after Guo
+et al. 2019, "Towards complex text-to-SQL in cross-domain database with intermediate representation",
+section 2.3). The memory holds the words and the items of a row side by side; the decoder attends to it,
+and writes words of its vocabulary or points at a step of the memory (See et al. 2017, eq. 9).
 """
 
 from __future__ import annotations
@@ -50,10 +50,12 @@ class QueryConfig:
     Args:
         cell: recurrent cell of encoder and decoder.
         embedding_size: width of the embeddings of words and of what was written last.
-        encoder_size: hidden width of one direction of the encoder; an item of the schema has twice as much.
+        encoder_size: hidden width of one direction of the encoder; an item of the schema has twice as
+            much.
         hidden_size: hidden width of the decoder.
         encoder_layers: number of encoder layers.
-        attention: "additive" (Bahdanau 2015) or "general" (Luong 2015), which is faster for large schemas.
+        attention: "additive" (Bahdanau 2015) or "general" (Luong 2015), which is faster for large
+            schemas.
         input_feeding: feed the attentional output of each step to the next step (Luong 2015, 3.3).
         dropout_rate: dropout on embeddings, encodings and before the output layer.
         label_smoothing: share of the target distribution that is spread over all words.
@@ -231,7 +233,7 @@ class QueryModel(nn.Module):
         return self.decoder.start(self.bridge(final), remembered)
 
     def _embed_written(self, ids_BT: Tensor, memory: Memory) -> Tensor:
-        """What was written last: a word of the vocabulary, or the step of the memory that was pointed at."""
+        """What was written last: a word of the vocabulary, or the step of the memory pointed at."""
         V = self.written.num_embeddings
         is_pointed_BT1 = (ids_BT >= V).unsqueeze(2)
         words_BTE = self.written(torch.where(ids_BT < V, ids_BT, UNK_ID))

@@ -11,7 +11,6 @@ from unrolled.sql.examples import SplitBy, read_query_rows
 from unrolled.sql.parsing import QueryError, parse_select
 from unrolled.sql.scoring import Gold
 from unrolled.sql.target import render
-from unrolled.tasks.kind import QUERIES
 from unrolled.tasks.sql import answers, examples, model
 from unrolled.tasks.task import QueryTask, Tokenizers
 from unrolled.text.rows import Field, Row
@@ -26,14 +25,14 @@ class QueryData(DataConfig):
     """The source of questions and queries; other settings are as in `DataConfig`.
 
     Args:
-        columns: names of the columns with the question, the query and, if there are several databases, the
-            name of the database.
+        columns: names of the columns with the question, the query and, if there are several databases,
+            the name of the database.
         database: the database that all questions are about, an SQLite file or the description of a schema
             (.json, .csv); "" if a column names it: then the file is looked for beside the data.
-        split_by: for `.json` files in the form of Finegan-Dollak et al. (2018): whether the parts share no
-            "question" or no "query".
-        dialect: the dialect of sqlglot in which the queries are written; in "mysql", text may stand in double
-            quotes.
+        split_by: for `.json` files in the form of Finegan-Dollak et al. (2018): whether the parts share
+            no "question" or no "query".
+        dialect: the dialect of sqlglot in which the queries are written; in "mysql", text may stand in
+            double quotes.
         max_length: maximum number of tokens of a training question or query.
     """
 
@@ -92,7 +91,7 @@ def reference(row: Row) -> Gold:
 
 
 def extend(config: model.QueryConfig, tokenizers: Tokenizers) -> Tokenizers:
-    """Extend the vocabulary of questions by the first `embeddings.extra_words` words of the vector file."""
+    """Extend the vocabulary of questions by the first words of the vector file."""
     role = examples.SOURCE
     return {**tokenizers, role: config.embeddings.extend(tokenizers[role])}
 
