@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from unrolled.data_report.memory import MemoryGauge
-from unrolled.tasks.kind import LANGUAGE_MODEL, SEQ2SEQ
+from unrolled.tasks.kind import LANGUAGE_MODEL
 from unrolled.tasks.task import AnyTask, LabelTask, Task, Tokenizers
 from unrolled.text.batching import batches
 from unrolled.text.rows import Row, count_of
@@ -293,7 +293,7 @@ def _for_validation(recipe: Recipe, task: AnyTask, valid: Part, share: float) ->
     """
     n_sentences = math.ceil(recipe.training.valid_sentences * share)
     recipe = replace(recipe, training=replace(recipe.training, valid_sentences=n_sentences))
-    if task.kind is not SEQ2SEQ:
+    if not isinstance(task, Task):
         return recipe
     n_read, n_written = np.array(valid.lengths, np.float64).reshape(-1, 2).sum(axis=0) + 1
     ratio = min(100.0, float(n_written / n_read))

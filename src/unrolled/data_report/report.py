@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from unrolled.data_report import cost
 from unrolled.data_report.labels import render_labels, survey_labels
 from unrolled.data_report.pairs import Encoded, render, survey
+from unrolled.data_report.queries import report_queries
 from unrolled.data_report.running_text import report_text
 from unrolled.errors import UnrolledError
 from unrolled.tasks import text_labels
-from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, SEQ2SEQ, Kind
+from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
 from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row
@@ -136,6 +137,7 @@ def _running_text(task: StreamTask, recipe: Recipe) -> RenderableType:
 
 _TABLE: Mapping[Kind, Callable[[Any, Recipe], RenderableType]] = {
     SEQ2SEQ: _rows,
+    QUERIES: report_queries,
     LABELLING: _labels,
     LANGUAGE_MODEL: _running_text,
 }

@@ -99,6 +99,7 @@ class Task:
         prepare: module, encoded training examples, tokenizers → sets statistics of the examples that are
             not saved with the weights, such as word frequencies. Called for every run.
         text: defaults of the `[text]` section.
+        training: defaults of the `[training]` section.
         training_only: settings of `[model]` that do not affect the shapes and meaning of the weights,
             e.g. `{"dropout_rate"}`; a run that starts from another run may change them.
         inherited: settings of `[data]` that belong to what a model has learned; a run that starts from
@@ -151,6 +152,7 @@ class Task:
     check_pretrained: Callable[[Any, TextConfig], None] = noop
     prepare: Callable[[Any, Sequence[Any], Tokenizers], None] = noop
     text: Mapping[str, object] = field(default_factory=dict)
+    training: Mapping[str, object] = field(default_factory=dict)
     training_only: frozenset[str] = frozenset()
     inherited: tuple[str, ...] = ()
 

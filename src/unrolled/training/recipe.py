@@ -79,6 +79,9 @@ class Recipe:
         decoding: Any = mapping.get("decoding", {})
         if isinstance(task, Task):
             decoding = config.from_mapping(task.Decoding, decoding, "decoding")
+        training: Any = mapping.get("training", {})
+        if isinstance(task, Task) and isinstance(training, Mapping):
+            training = {**task.training, **training}
         text: Any = mapping.get("text", {})
         if isinstance(text, Mapping):
             text = {**task.text, **text}
@@ -90,6 +93,7 @@ class Recipe:
                 "model": model,
                 "data": data,
                 "text": text,
+                "training": training,
                 "decoding": decoding,
             },
         )

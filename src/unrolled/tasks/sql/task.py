@@ -139,6 +139,7 @@ TASK = QueryTask(
     check_pretrained=model.check_pretrained,
     prepare=model.prepare,
     text={"kind": "word", "lowercase": True},
+    training={"max_tokens": 1_000},
     training_only=model.TRAINING_ONLY,
     use='ask {run} --database FILE "…"',
 )

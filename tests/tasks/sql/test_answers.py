@@ -1,0 +1,170 @@
+"""Answers: the search, the choice of a query, and when there is none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from unrolled.errors import ConfigError, DataError
+from unrolled.predictors.queries import QueryPredictor
+from unrolled.samples.shop.generator import generate, write
+from unrolled.sql.database import Database
+from unrolled.sql.parsing import QueryError
+from unrolled.tasks.sql import TASK, QueryConfig
+from unrolled.tasks.sql.answers import QueryDecoding, calibrate, classes_of, decode
+from unrolled.tasks.sql.examples import TARGET, encode
+from unrolled.tasks.sql.task import QueryData
+from unrolled.text.rows import Row
+from unrolled.text.splits import rows_of
+from unrolled.text.tokenizer import TextConfig
+from unrolled.training.recipe import Recipe
+
+pytest.importorskip("llguidance")
+
+SMALL = QueryConfig(embedding_size=6, encoder_size=5, hidden_size=7)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    write(folder, generate(n=200))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(shop: Path) -> list[Row]:
+    data = QueryData(train=(str(shop / "train.tsv"),))
+    return rows_of(data, data.train, 3, TASK.reading, part="valid")[:60]
+
+
+@pytest.fixture(scope="module")
+def predictor(rows: list[Row]) -> QueryPredictor:
+    """A model without any training: whatever it writes is valid because of the grammar alone."""
+    torch.manual_seed(1)
+    tokenizers = TASK.train_tokenizers(rows, TextConfig(kind="word"))
+    model = TASK.build(SMALL, tokenizers).eval()
+    decoding = QueryDecoding(least_confidence=0.0)
+    recipe = Recipe(task="sql", data=QueryData(), model=SMALL, decoding=decoding)
+    return QueryPredictor(recipe, TASK, tokenizers, model)
+
+
+def test_whatever_an_untrained_model_answers_runs(
+    predictor: QueryPredictor, shop: Path, rows: list[Row]
+) -> None:
+    for file in ("shop.sqlite", "library.sqlite"):
+        found = predictor.predict([row.texts[0] for row in rows[:20]], shop / file)
+        answered = [each.text for each in found if each.text]
+        with Database(shop / file) as database:
+            for query in answered:
+                database.run(query)
+
+
+def test_without_the_grammar_most_is_no_query(
+    predictor: QueryPredictor, shop: Path, rows: list[Row]
+) -> None:
+    free = replace(predictor.recipe.decoding, grammar=False)
+    found = predictor.predict([row.texts[0] for row in rows[:20]], shop / "shop.sqlite", free)
+    assert sum(bool(each.text) for each in found) < 10
+
+
+def test_an_answer_does_not_depend_on_the_other_questions(
+    predictor: QueryPredictor, shop: Path, rows: list[Row]
+) -> None:
+    asked = [row.texts[0] for row in rows[:7]]
+    together = predictor.predict(asked, shop / "shop.sqlite")
+    for question, one in zip(asked, together, strict=True):
+        (alone,) = predictor.predict(question, shop / "shop.sqlite")
+        assert alone.text == one.text
+        assert alone.score == pytest.approx(one.score, rel=1e-4)
+
+
+def test_empty_questions_have_no_answer(predictor: QueryPredictor, shop: Path) -> None:
+    found = predictor.predict(["", "  "], shop / "shop.sqlite")
+    assert [each.text for each in found] == ["", ""]
+    asked = predictor.ask(" ", shop / "shop.sqlite")
+    assert (asked.sql, asked.reason) == ("", "the question is empty")
+
+
+def test_a_probable_answer_is_required(predictor: QueryPredictor, shop: Path) -> None:
+    strict = replace(predictor.recipe.decoding, least_confidence=1.0)
+    asked = predictor.ask("how many products", shop / "shop.sqlite", decoding=strict)
+    assert asked.sql == ""
+    assert asked.result is None
+    assert "too little to be an answer" in asked.reason
+
+
+def test_an_asked_question_shows_its_parts(predictor: QueryPredictor, shop: Path) -> None:
+    asked = predictor.ask("how many products in the category tea", shop / "shop.sqlite")
+    assert asked.words[:3] == ("how", "many", "products")
+    assert asked.memory[: len(asked.words)] == asked.words
+    assert "product.category" in asked.memory
+    linked = {(asked.words[word], asked.memory[step]) for word, step in asked.links}
+    assert ("products", "product") in linked
+    assert ("category", "product.category") in linked
+    if asked.sql:
+        assert asked.attention is not None
+        assert asked.attention.shape[0] == len(asked.written) + 1
+        assert len(asked.copied) == len(asked.written)
+
+
+def test_the_first_query_that_runs_is_chosen(
+    predictor: QueryPredictor, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = predictor.predict("how many products", shop / "shop.sqlite", n_best=3)[0]
+    queries = [answer.text for answer in usual.hypotheses if answer.text]
+    assert len(set(queries)) > 1
+
+    run = Database.run
+
+    def refuse_first(self: Database, query: str, *args: object, **options: object) -> object:
+        if query == queries[0]:
+            raise QueryError("refused")
+        return run(self, query, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Database, "run", refuse_first)
+    chosen = predictor.predict("how many products", shop / "shop.sqlite")[0]
+    assert chosen.text == next(query for query in queries if query != queries[0])
+    first = replace(predictor.recipe.decoding, execution="first")
+    assert predictor.predict("how many products", shop / "shop.sqlite", first)[0].text == queries[0]
+
+
+def test_a_threshold_loses_few_right_answers(predictor: QueryPredictor, rows: list[Row]) -> None:
+    model, tokenizers = predictor.model, predictor.tokenizers
+    examples = [encode(row.texts, tokenizers) for row in rows[:10]]
+    predicted = decode(model, examples, tokenizers, QueryDecoding(method="greedy"))  # type: ignore[arg-type]
+    own = [
+        replace(row, fields=(row.texts[0], row.texts[1], each.hypotheses[0].text))
+        for row, each in zip(rows[:10], predicted, strict=True)
+        if each.hypotheses[0].text
+    ]
+    kept = [each for each in predicted if each.hypotheses[0].text]
+    assert kept
+    resulting = calibrate(model, own, kept, tokenizers)  # type: ignore[arg-type]
+    least = model.least_log_prob.item()
+    assert -math.inf < least <= min(each.hypotheses[0].log_prob for each in kept)
+    assert all(each.text for each in resulting)
+    model.least_log_prob.fill_(-math.inf)
+
+
+def test_classes_cover_the_vocabulary(predictor: QueryPredictor) -> None:
+    target = predictor.tokenizers[TARGET]
+    assert len(classes_of(target)) == len(target)
+
+
+def test_a_query_that_cannot_be_written_is_named(predictor: QueryPredictor, shop: Path) -> None:
+    fields = ("which?", str(shop / "shop.sqlite"), "SELECT nothing FROM nowhere")
+    with pytest.raises(DataError, match="cannot be written in its schema"):
+        encode(fields, predictor.tokenizers)
+
+
+def test_wrong_inputs_are_refused(predictor: QueryPredictor, shop: Path) -> None:
+    with pytest.raises(ConfigError, match="a question must be a text; found int 3"):
+        predictor.predict([3], shop / "shop.sqlite")  # type: ignore[list-item]
+    with pytest.raises(DataError, match="no such file"):
+        predictor.predict("how many?", shop / "nothing.sqlite")
+    with pytest.raises(ConfigError, match="no database given"):
+        predictor.predict("how many?", "")

@@ -1,0 +1,153 @@
+"""The model of queries: its parts, its loss, and its steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from unrolled.samples.shop.generator import generate, write
+from unrolled.shapes import Padded
+from unrolled.sql.pieces import from_pieces
+from unrolled.sql.target import to_tokens
+from unrolled.tasks.sql import TASK, QueryConfig
+from unrolled.tasks.sql.examples import TARGET, QueryExample, collate, encode, questions, written
+from unrolled.tasks.sql.model import QueryModel, side_by_side
+from unrolled.tasks.task import Tokenizers
+from unrolled.text.rows import Row
+from unrolled.text.tokenizer import BOS_ID, EOS_ID, TextConfig
+
+SMALL = QueryConfig(embedding_size=6, encoder_size=5, hidden_size=7, dropout_rate=0.0)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    write(folder, generate(n=200))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(shop: Path) -> list[Row]:
+    lines = (shop / "train.tsv").read_text(encoding="utf-8").splitlines()[1:81]
+    found = []
+    for number, line in enumerate(lines, start=2):
+        question, query, database = line.split("\t")
+        found.append(Row((question, str(shop / database), query), number))
+    return found
+
+
+@pytest.fixture(scope="module")
+def tokenizers(rows: list[Row]) -> Tokenizers:
+    return TASK.train_tokenizers(rows, TextConfig(kind="word"))
+
+
+@pytest.fixture(scope="module")
+def examples(rows: list[Row], tokenizers: Tokenizers) -> list[QueryExample]:
+    return [encode(row.texts, tokenizers) for row in rows]
+
+
+@pytest.fixture
+def model(tokenizers: Tokenizers) -> QueryModel:
+    torch.manual_seed(1)
+    return TASK.build(SMALL, tokenizers).eval()
+
+
+def test_ids_give_back_the_query(
+    rows: list[Row], examples: list[QueryExample], tokenizers: Tokenizers
+) -> None:
+    for row, example in zip(rows, examples, strict=True):
+        pieces = written(example.target, example, tokenizers[TARGET])
+        assert from_pieces(pieces) == to_tokens(row.texts[2], example.source.schema)
+
+
+def test_names_are_never_in_the_vocabulary(tokenizers: Tokenizers) -> None:
+    known = tokenizers[TARGET].tokens(range(len(tokenizers[TARGET])))
+    assert "SELECT" in known
+    assert not {"product", "_product", "product.name", "customer"} & set(known)
+
+
+def test_sequences_are_joined_without_padding_between() -> None:
+    parts = [
+        Padded(torch.randn(3, length, 2), torch.tensor(lengths))
+        for length, lengths in ((4, [4, 1, 0]), (2, [2, 0, 1]), (3, [0, 3, 2]))
+    ]
+    joined = side_by_side(parts)
+    assert joined.lengths.tolist() == [6, 4, 3]
+    for row in range(3):
+        own = torch.cat([part.values[row, : part.lengths[row]] for part in parts])
+        torch.testing.assert_close(joined.values[row, : len(own)], own)
+        assert not joined.values[row, len(own) :].any()
+
+
+def test_gradients_reach_every_part_of_joined_sequences() -> None:
+    parts = [
+        Padded(torch.randn(2, length, 3, dtype=torch.float64, requires_grad=True), lengths)
+        for length, lengths in ((2, torch.tensor([2, 1])), (3, torch.tensor([1, 3])))
+    ]
+    torch.autograd.gradcheck(
+        lambda *values: (
+            side_by_side(
+                [Padded(value, part.lengths) for value, part in zip(values, parts, strict=True)]
+            ).values
+        ),
+        [part.values for part in parts],
+    )
+
+
+def test_the_loss_of_a_row_does_not_depend_on_the_batch(
+    model: QueryModel, examples: list[QueryExample]
+) -> None:
+    together, n_tokens = model.loss(collate(examples[:9]))
+    alone = [model.loss(collate([example])) for example in examples[:9]]
+    assert n_tokens == sum(n for _, n in alone)
+    torch.testing.assert_close(together, torch.stack([loss for loss, _ in alone]).sum())
+
+
+def test_steps_equal_teacher_forcing(model: QueryModel, examples: list[QueryExample]) -> None:
+    """A loop over single steps gives the loss, so the ids that are pointed at are read back alike."""
+    for example in examples[:5]:
+        total, _ = model.loss(collate([example]))
+        state, steps = model.encode(questions([example])), model.step_model()
+        log_prob = torch.zeros(())
+        for read, wanted in zip([BOS_ID, *example.target], [*example.target, EOS_ID], strict=True):
+            log_probs, state, _ = steps.step(torch.tensor([[read]]), state)
+            torch.testing.assert_close(log_probs.exp().sum(), torch.tensor(1.0))
+            log_prob = log_prob + log_probs[0, 0, wanted]
+        torch.testing.assert_close(-log_prob, total, rtol=1e-4, atol=1e-4)
+
+
+def test_the_order_of_columns_does_not_matter(
+    model: QueryModel, tokenizers: Tokenizers, shop: Path
+) -> None:
+    """Items are a set: with their columns in another order, the loss of a query is the same."""
+    import json
+
+    from unrolled.sql.database import Database
+    from unrolled.sql.schema import as_json
+
+    with Database(shop / "shop.sqlite") as database:
+        described = as_json(database.schema)
+    losses = []
+    for name, reverse in (("one", False), ("other", True)):
+        if reverse:
+            for table in described["tables"]:  # type: ignore[attr-defined]
+                table["columns"].reverse()
+        file = shop / f"{name}.json"
+        file.write_text(json.dumps(described), encoding="utf-8")
+        query = "SELECT product.name FROM product WHERE product.price > 5"
+        fields = ("which products cost more than 5", str(file), query)
+        losses.append(model.loss(collate([encode(fields, tokenizers)]))[0])
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_every_parameter_gets_a_gradient(
+    tokenizers: Tokenizers, examples: list[QueryExample]
+) -> None:
+    torch.manual_seed(1)
+    model = TASK.build(SMALL, tokenizers)
+    total, _ = TASK.loss(model, collate(examples[:40]))
+    total.backward()
+    without = [name for name, each in model.named_parameters() if each.grad is None]
+    assert without == []
