@@ -84,7 +84,7 @@ def test_the_report_shows_all_facts(found: LabelSurvey) -> None:
         "left out  1 with an empty field",
         "unscored  no row of valid has the label 'Good'",
         "lengths   percentiles of tokens per text: "
-        "5 %: 3 · 25 %: 4 · 50 %: 4 · 75 %: 4 · 95 %: 4 · 99 %: 6",
+        "5%: 3 · 25%: 4 · 50%: 4 · 75%: 4 · 95%: 4 · 99%: 6",
         "majority  'good', 81.1% of train (majority-class baseline)",
         "rare      fewer than 5 in train: 'Good'",
         "unseen    'ugly' occurs in valid (line 3), but not in train",

@@ -17,6 +17,7 @@ from unrolled.cli.options import Precision, is_typed, shown_on, standard_input
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, UnavailableError
 from unrolled.quoting import brief, escape, json_line
+from unrolled.wording import percent
 
 if TYPE_CHECKING:
     from unrolled.decoding.scoring import TokenScore
@@ -262,7 +263,7 @@ class Suggester:
 def aligned(completions: Sequence[Completion]) -> Iterator[str]:
     """One line per completion: its probability in percent, and its text."""
     for completion in completions:
-        yield f"{completion.probability:8.3%}  {escape(completion.text)}"
+        yield f"{percent(completion.probability, 3):>8}  {escape(completion.text)}"
 
 
 def as_json(completions: Sequence[Completion], typed: str) -> str:
@@ -375,7 +376,7 @@ def _completer(suggest: Suggester, before: str) -> Any:
                     yield Choice(
                         rest,
                         display=completion.text.strip(),
-                        display_meta=f"{completion.probability:.1%}",
+                        display_meta=percent(completion.probability),
                     )
 
     return Words()

@@ -37,7 +37,7 @@ from unrolled.cli.app import app
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
 from unrolled.out_of_memory import is_out_of_memory
-from unrolled.quoting import one_message, quote
+from unrolled.quoting import quote
 
 NEED_TORCH = (train, evaluate, predict, generate, data, doctor, demo)
 COMMANDS = (*NEED_TORCH, sample, vectors, vectors_train, tree)
@@ -115,7 +115,8 @@ def _prepare_streams() -> None:
 
 def _complain(problem: str, before: str = "") -> None:
     with suppress(OSError, ValueError):  # its reader may have gone
-        print(f"{before}unrolled: {one_message(problem)}", file=sys.stderr, flush=True)
+        sys.stderr.write(before)
+        options.print_message(problem)
 
 
 def _flush_output() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import mmap
+import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TextIO
 from cyclopts import Parameter
 
 from unrolled.errors import ConfigError, DataError, UnavailableError, UnrolledError
-from unrolled.quoting import escape_lines
+from unrolled.quoting import escape_lines, one_message
+from unrolled.wording import wrapped
 
 if TYPE_CHECKING:
     from unrolled.decoding.config import DecodingConfig
@@ -101,9 +103,22 @@ def shown_on(stream: TextIO, text: str) -> str:
     return escape_lines(text) if stream.isatty() else text
 
 
+def print_message(text: str, prefix: str = "unrolled: ") -> None:
+    """Print a message on standard error: on one line, or at a terminal in lines broken between words."""
+    message = one_message(f"{prefix}{text}")
+    lines: Iterable[str] = [message]
+    if sys.stderr.isatty():
+        with suppress(OSError):
+            lines = wrapped(message, os.get_terminal_size(sys.stderr.fileno()).columns)
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
+
+
 def text_width() -> int:
     """Number of columns for tables: those of the terminal, or of COLUMNS; 80 for a file or pipe."""
-    return min(max(shutil.get_terminal_size().columns, 60), 160)
+    return min(max(shutil.get_terminal_size().columns, _NARROWEST), 160)
+
+
+_NARROWEST = 40
 
 
 _ADDRESS_SPACE_OF_TORCH = 600 << 20

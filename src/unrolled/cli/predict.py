@@ -21,10 +21,12 @@ from unrolled.cli.options import (
     Precision,
     decoding_from_options,
     is_typed,
+    print_message,
     shown_on,
 )
 from unrolled.errors import ConfigError, DataError
 from unrolled.quoting import brief, escape_breaks, json_line, quote, shell_command
+from unrolled.wording import count_of
 
 if TYPE_CHECKING:
     from unrolled.predictors.labels import LabelPredictor
@@ -266,10 +268,9 @@ def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
             )
         beam_size = changed.get("decoding.beam_size") or str(max(n_best, usual.beam_size))
         added += [("decoding.method", "beam"), ("decoding.beam_size", beam_size)]
-        print(
-            f"unrolled: --n-best {n_best} uses beam search, beam size {beam_size}; the run decodes "
-            "greedily by default",
-            file=sys.stderr,
+        print_message(
+            f"--n-best {n_best} uses beam search, beam size {beam_size}; the run decodes greedily by "
+            "default"
         )
     decoding = decoding_from_options(predictor.recipe.decoding, [*overrides, *added])
     drawing, unknown = _Drawing(arguments.attention), UnknownWords()
@@ -439,10 +440,10 @@ def warn_of_unread(
     data = predictor.recipe.data
     for line, prediction in zip(lines, predictions, strict=True):
         if prediction.n_truncated:
-            print(
-                f"unrolled: {quote(line[:30] + '…')}: {prediction.n_truncated:,} tokens were not read; "
-                f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'",
-                file=sys.stderr,
+            were = "was" if prediction.n_truncated == 1 else "were"
+            print_message(
+                f"{quote(line[:30] + '…')}: {count_of(prediction.n_truncated, 'token')} {were} not read; "
+                f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'"
             )
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from unrolled.cli.app import vectors as app
-from unrolled.cli.options import shown_on
+from unrolled.cli.options import print_message, shown_on
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import escape_breaks, listed, one_message
+from unrolled.quoting import escape_breaks, listed
 
 if TYPE_CHECKING:
     from unrolled.vectors.word_vectors import Neighbour, WordVectors
@@ -298,7 +298,7 @@ def _check_max_words(max_words: int | None) -> None:
 
 def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
-        print(f"note: {one_message(note)}", file=sys.stderr)
+        print_message(note, "note: ")
 
 
 def _print_neighbours(neighbours: Sequence[Neighbour], vectors: Path) -> None:

@@ -46,6 +46,7 @@ from unrolled.text.rows import Row, as_list
 from unrolled.text.splits import read_splits, same_text
 from unrolled.text.tables import TABLES
 from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.wording import count_of, percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -403,7 +404,7 @@ def _table(heading: str, counts: Mapping[str, Mapping[str, int]], n_train: int) 
     for column in ("train", "share", "valid", "test"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, n in list(counts.items())[:_MOST_LABELS]:
-        share = f"{n['train'] / max(1, n_train):.1%}"
+        share = percent(n["train"] / max(1, n_train))
         table.add_row(
             Text(brief(name) or "(none)"),
             f"{n['train']:,}",
@@ -419,38 +420,41 @@ def _table(heading: str, counts: Mapping[str, Mapping[str, int]], n_train: int) 
 def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
     """Name and text of each line below the tables; lines without content are omitted."""
     unit = "sentence" if survey.task == "tag" else "row"
+    labelled = "token" if survey.task == "tag" else "row"
     linked = "pair of texts" if len(survey.columns) > 1 else "text"
     encoded = survey.encoded
     facts = [
         ("task", f"{survey.task} (change it with --task NAME)"),
         *facts_of_rows(unit, linked, survey.sizes, survey.n_left_out, encoded.splits, encoded.data),
-        *facts_of_groups(encoded.splits, encoded.data.group),
+        *facts_of_groups(encoded.splits, encoded.data.group, unit),
     ]
     facts += [("note", note) for note in survey.notes]
     if survey.task == "tag":
         each = ", ".join(f"{n:,} {part}" for part, n in survey.n_tokens.items())
         facts.append(("tokens", each))
         facts.append(("spans", _of_spans(survey)))
-    shown = [f"{p} %: {n:,}" for p, n in zip(PERCENTILES, survey.percentiles, strict=False)]
+    shown = [f"{p}%: {n:,}" for p, n in zip(PERCENTILES, survey.percentiles, strict=False)]
     facts.append(("lengths", f"percentiles of tokens per text: {' · '.join(shown)}"))
     name, share = survey.majority
-    facts.append(("majority", f"{quote(name)}, {share:.1%} of train (majority-class baseline)"))
+    facts.append(
+        ("majority", f"{quote(name)}, {percent(share)} of train (majority-class baseline)")
+    )
     if survey.multi_label:
         facts.append(
             (
                 "no label",
-                f"{_counted(survey.n_bare, 'row')} of train, allowed by data.label_separator",
+                f"{count_of(survey.n_bare, 'row')} of train, allowed by data.label_separator",
             )
         )
     elif survey.n_bare:
         facts.append(
-            ("no label", f"{_counted(survey.n_bare, 'row')} of train; training stops with an error")
+            ("no label", f"{count_of(survey.n_bare, 'row')} of train; training stops with an error")
         )
     if len(survey.labels) < 2 and not survey.multi_label:
         facts.append(("too few", "only one label; training needs at least two"))
     missing = [name for name, n in survey.labels.items() if name and n["train"] > n["valid"] == 0]
     if missing and survey.sizes["valid"]:
-        facts.append(("unscored", f"no row of valid has the label {_named(missing)}"))
+        facts.append(("unscored", f"no {labelled} of valid has the label {_named(missing)}"))
     if survey.rare:
         facts.append(("rare", f"fewer than {FEW_ROWS} in train: {_named(survey.rare)}"))
     for each, part, line in survey.unseen[:_MOST_NAMED]:
@@ -465,17 +469,17 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
         facts.append(("", f"and {len(survey.alike) - _MOST_NAMED:,} more such groups"))
     empty = [f"{survey.n_empty[part]:,} of {part}" for part in HELD_OUT if survey.n_empty[part]]
     if empty:
-        facts.append(("empty", f"rows without text that are scored: {', '.join(empty)}"))
+        facts.append(("empty", f"{unit}s without text that are scored: {', '.join(empty)}"))
     if survey.n_too_long:
         facts.append(
             (
                 "too long",
-                f"{_counted(survey.n_too_long, unit)} of train with a text of more than "
+                f"{count_of(survey.n_too_long, unit)} of train with a text of more than "
                 f"{survey.max_length:,} tokens: {survey.when_long}",
             )
         )
     if survey.n_duplicates:
-        fact = f"{_counted(survey.n_duplicates, unit)} of train with the text of an earlier one"
+        fact = f"{count_of(survey.n_duplicates, unit)} of train with the text of an earlier one"
         if survey.n_conflicts:
             fact += f", {survey.n_conflicts:,} of them with different labels"
         facts.append(("repeated", fact))
@@ -487,12 +491,8 @@ def _of_spans(survey: LabelSurvey) -> str:
         return "none; each tag is scored separately"
     text = f"encoded as {survey.scheme}"
     for part, (n, line) in survey.ill_formed.items():
-        text += f"; {_counted(n, 'ill-formed sentence')} in {part} (first: line {line:,})"
+        text += f"; {count_of(n, 'ill-formed sentence')} in {part} (first: line {line:,})"
     return text
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _named(names: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from unrolled.text.readers import column_names
 from unrolled.text.rows import Row, columns_besides, place_by_number
 from unrolled.text.splits import DataConfig, Splits, read_splits, same_text
 from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
-from unrolled.training.data_notes import count_rows
+from unrolled.wording import count_of, percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -255,7 +255,7 @@ def page(
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("column", style="cyan", overflow="fold")
-    for heading in ("distinct", "median", "95 %", "longest", "tokens", "vocabulary"):
+    for heading in ("distinct", "median", "95%", "longest", "tokens", "vocabulary"):
         table.add_column(heading, justify="right", no_wrap=True)
     for column in columns:
         table.add_row(
@@ -301,7 +301,7 @@ def _facts(survey: Survey) -> list[tuple[str, str]]:
         *facts_of_rows(
             "row", "sentence", survey.sizes, survey.n_left_out, encoded.splits, encoded.data
         ),
-        *facts_of_groups(encoded.splits, encoded.data.group),
+        *facts_of_groups(encoded.splits, encoded.data.group, "row"),
         ("tokens", _TOKEN_KINDS[survey.kind]),
     ]
     facts += [("note", note) for note in survey.notes]
@@ -311,15 +311,20 @@ def _facts(survey: Survey) -> list[tuple[str, str]]:
         facts.append(
             (
                 "too long",
-                f"{count_rows(survey.n_too_long)} of train with more than {survey.max_length:,} tokens "
-                f"{verb} (data.too_long); the longest is line {longest.longest_line:,}",
+                f"{count_of(survey.n_too_long, 'row')} of train with more than {survey.max_length:,} "
+                f"tokens {verb} (data.too_long); the longest is line {longest.longest_line:,}",
             )
         )
     if survey.n_duplicates:
         facts.append(
-            ("repeated", f"{count_rows(survey.n_duplicates)} of train identical to an earlier one")
+            (
+                "repeated",
+                f"{count_of(survey.n_duplicates, 'row')} of train identical to an earlier one",
+            )
         )
-    facts.append(("padding", f"{survey.padding:.1%} of each batch of {survey.max_tokens:,} tokens"))
+    facts.append(
+        ("padding", f"{percent(survey.padding)} of each batch of {survey.max_tokens:,} tokens")
+    )
     return [*facts, *survey.estimate]
 
 

@@ -10,6 +10,7 @@ from unrolled.quoting import brief, quote
 from unrolled.text.rows import Row
 from unrolled.text.splits import Splits, same_text
 from unrolled.training.data_notes import few_rows, repeated
+from unrolled.wording import count_of, percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,8 +63,8 @@ def facts_of_rows(
     if reasons:
         facts.append(("left out", ", ".join(reasons)))
     if splits.duplicates:
-        facts.append(("", repeated(splits.duplicates)))
-    return facts + [("too few", note) for note in few_rows(used, data)]
+        facts.append(("", repeated(splits.duplicates, unit)))
+    return facts + [("too few", note) for note in few_rows(used, data, unit)]
 
 
 def _where(counts: Mapping[str, int]) -> str:
@@ -72,7 +73,7 @@ def _where(counts: Mapping[str, int]) -> str:
     return f" ({', '.join(places)})" if counts.keys() - {"train"} else ""
 
 
-def facts_of_groups(splits: Splits, column: str) -> list[tuple[str, str]]:
+def facts_of_groups(splits: Splits, column: str, unit: str) -> list[tuple[str, str]]:
     """The number of groups by part, and of those in two parts; nothing without `data.group`."""
     if not column:
         return []
@@ -85,7 +86,7 @@ def facts_of_groups(splits: Splits, column: str) -> list[tuple[str, str]]:
     shared = [f"{n:,} of {part}" for part in HELD_OUT if (n := len(groups[part] & groups["train"]))]
     where = f"{' and '.join(shared)} also in train" if shared else "none of train in another part"
     n_alone = sum(not row.group.strip() for rows in parts.values() for row in rows)
-    alone = f"; {n_alone:,} rows without a value, each on its own" if n_alone else ""
+    alone = f"; {count_of(n_alone, unit)} without a value, each on its own" if n_alone else ""
     return [("groups", f"{quote(column)}: {counts}; {where}{alone}")]
 
 
@@ -123,7 +124,7 @@ def shared_table(shared: Counts, sizes: Mapping[str, int]) -> Table | None:
     table = parts_table("text also in train", HELD_OUT)
     for name, counts in shared.items():
         cells = [
-            f"{counts[part]:,} ({counts[part] / max(1, sizes[part]):.1%})" for part in HELD_OUT
+            f"{counts[part]:,} ({percent(counts[part] / max(1, sizes[part]))})" for part in HELD_OUT
         ]
         table.add_row(_text(name), *cells)
     return table
@@ -135,7 +136,7 @@ def unknown_table(columns: Mapping[str, Mapping[str, float]]) -> Table | None:
         return None
     table = parts_table("unknown tokens in", PARTS)
     for name, shares in columns.items():
-        cells = [f"{shares[part]:.2%}" if part in shares else "–" for part in PARTS]
+        cells = [percent(shares[part]) if part in shares else "–" for part in PARTS]
         table.add_row(_text(name), *cells)
     return table
 

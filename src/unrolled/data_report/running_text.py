@@ -16,6 +16,7 @@ from unrolled.training.data_notes import few_tokens
 from unrolled.training.dataset import ROLE, PreparedText
 from unrolled.training.device import within_memory
 from unrolled.training.recipe import Recipe
+from unrolled.wording import percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -85,6 +86,6 @@ def _table(streams: Mapping[Part, TokenStream]) -> Table:
             f"{stream.n_characters:,}",
             f"{stream.n_tokens:,}",
             f"{stream.n_characters / n_tokens:.2f}",
-            f"{stream.n_unknown / n_tokens:.2%}",
+            percent(stream.n_unknown / n_tokens),
         )
     return table

@@ -41,6 +41,7 @@ from unrolled.text.rows import Field, Row, as_text
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
 from unrolled.vectors.formats.detect import read_vectors
+from unrolled.wording import percent
 
 ROLE = "text"
 """The role of the tokenizer, which is used for every text of a row."""
@@ -206,8 +207,8 @@ def notes(
     if words.kind not in ("word", "space") or share <= _MANY_UNKNOWN:
         return ()
     return (
-        f"valid: {share:.0%} of the words are unknown; for languages without blanks between words, such "
-        "as Chinese, use --text.kind char",
+        f"valid: {percent(share)} of the words are unknown; for languages without blanks between words, "
+        "such as Chinese, use --text.kind char",
     )
 
 

@@ -27,12 +27,12 @@ from unrolled.text.rows import (
     as_paths,
     check_count,
     columns_besides,
-    count_of,
     index_of,
     place_by_number,
     place_of,
 )
 from unrolled.text.tables import TABLES, Expected, open_table, read_table
+from unrolled.wording import count_of
 
 
 def read_rows(

@@ -10,6 +10,7 @@ from typing import Literal
 
 from unrolled.errors import DataError, did_you_mean
 from unrolled.quoting import listed, quote
+from unrolled.wording import count_of
 
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -75,10 +76,6 @@ def as_paths(path: PathOrPaths) -> tuple[Path, ...]:
 
 def place_of(paths: tuple[Path, ...]) -> str:
     return ", ".join(str(path) for path in paths)
-
-
-def count_of(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def check_count(

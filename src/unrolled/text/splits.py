@@ -25,13 +25,14 @@ from unrolled.reporting import begun, counted
 from unrolled.text.header import Header, label_is_first
 from unrolled.text.labels import missing_note
 from unrolled.text.readers import column_names, read_rows
-from unrolled.text.rows import Field, Grouping, Lists, Row, as_text, count_of
+from unrolled.text.rows import Field, Grouping, Lists, Row, as_text
+from unrolled.wording import count_of
 
 _SHARE_HELD_OUT = 0.05
 _MOST_HELD_OUT = 2000
 _LARGEST_GROUP_HELD_OUT = 0.01
 _LARGEST_PART_OF_A_GROUP = 0.2
-_ANY_GROUP_HELD_OUT = 5  # rows; in a small file, 1 % of the rows would be too few
+_ANY_GROUP_HELD_OUT = 5  # rows; in a small file, 1% of the rows would be too few
 _FEWEST_ROWS_OF_A_HINT = 8
 
 TooLong = Literal["skip", "truncate"]
@@ -52,8 +53,8 @@ class DataConfig:
         group: a column, such as a document, a speaker or a patient: rows with the same value there are
              not split between parts. In a CoNLL file: "document", for the documents that start with
              -DOCSTART- or "# newdoc"; the number of a column; or KEY, for comments "# KEY = value".
-        valid_size: number of rows to split off for validation; 0 means 5 %, at most 2,000.
-        test_size: number of rows to split off for the test; 0 means 5 %, at most 2,000.
+        valid_size: number of rows to split off for validation; 0 means 5%, at most 2,000.
+        test_size: number of rows to split off for the test; 0 means 5%, at most 2,000.
         split_seed: random seed of the split.
         max_length: maximum number of tokens of a training row on any side, including end of sentence.
         too_long: whether longer training rows are skipped ("skip") or cut off ("truncate").
@@ -182,6 +183,11 @@ class Reading:
     names: tuple[str, ...] = ()
     labels: Callable[[Sequence[Field], Any], Sequence[str]] | None = None
 
+    @property
+    def unit(self) -> str:
+        """What a row is, for messages."""
+        return "sentence" if self.by_token else "row"
+
 
 def read_splits(
     config: DataConfig, n_columns: int | None = None, reading: Reading = Reading()
@@ -190,11 +196,11 @@ def read_splits(
 
     Files given for validation or test are used unchanged, so that scores on published data sets can be
     compared; exact duplicates are removed from parts that were split off. A group of linked rows that is
-    larger than 1 % of all rows (and than 5 rows) stays in training, and so does one with the last
+    larger than 1% of all rows (and than 5 rows) stays in training, and so does one with the last
     occurrence of a label. Without a training file, only the given files are read.
 
     With `data.group`, the rows of a group are linked, too, and a group may be as large as the part; a
-    part of the default size may be as large as the smallest groups, up to 20 % of the rows.
+    part of the default size may be as large as the smallest groups, up to 20% of the rows.
 
     Raises:
         DataError: a file cannot be read with these settings, or cannot be split.
@@ -221,7 +227,9 @@ def read_splits(
         )
     full = [row for row in rows if reading.is_full(row.fields)]
     if not full:
-        raise DataError("every row has an empty field; nothing to train on", config.train[0])
+        raise DataError(
+            f"every {reading.unit} has an empty field; nothing to train on", config.train[0]
+        )
     sizes = {
         name: size or _default_size(len(full))
         for name, size in (("test", config.test_size), ("valid", config.valid_size))
@@ -296,9 +304,7 @@ def rows_of(
         notes=notes,
         grouping=Grouping(config.group, is_needed=is_split),
     )
-    return list(
-        counted(rows, f"reading {_names_of(paths)}", "sentences" if reading.by_token else "rows")
-    )
+    return list(counted(rows, f"reading {_names_of(paths)}", f"{reading.unit}s"))
 
 
 def _names_of(paths: Sequence[str]) -> str:
@@ -391,7 +397,9 @@ def _cut(
     held_out = {i for part in parts.values() for i in part}
     for name, part in parts.items():
         if not part or len(held_out) == len(rows):
-            problem = _why_not_cut(name, sizes[name], groups, len(rows), n_alone, config)
+            problem = _why_not_cut(
+                name, sizes[name], groups, len(rows), n_alone, config, reading.unit
+            )
             raise DataError(problem + _likely_cause(texts, n_alone, reading), config.train[0])
     train = [row for i, row in enumerate(rows) if i not in held_out]
     return train, {name: [rows[i] for i in sorted(part)] for name, part in parts.items()}
@@ -440,24 +448,27 @@ def _why_not_cut(
     n_rows: int,
     n_alone: int,
     config: DataConfig,
+    unit: str,
 ) -> str:
     largest, smallest = max(map(len, groups)), min(map(len, groups))
     alone = ""
     if n_alone and n_rows > 1:
         last = "last one with its label" if n_alone == 1 else "last ones with their label"
-        alone = f", because {count_of(n_alone, 'row')} must stay in training as the {last}"
-    of_part, of_all = (count_of(n, "row") for n in (size, n_rows))
+        alone = f", because {count_of(n_alone, unit)} must stay in training as the {last}"
+    of_part, of_all = (count_of(n, unit) for n in (size, n_rows))
     problem = f"cannot cut {of_part} for {name} from {of_all}"
     instead = f"give a file with --{name}"
     if not config.group:
         chained = f", linked in groups of up to {largest:,} by repeated texts"
         return f"{problem}{chained if largest > 1 else ''}{alone}; {instead}"
-    kept = f"rows with the same {quote(config.group)} (data.group) or the same text stay together"
+    kept = (
+        f"{unit}s with the same {quote(config.group)} (data.group) or the same text stay together"
+    )
     if len(groups) == 1:
-        return f"{problem}: {kept}, which links all rows; use another column, or {instead}"
+        return f"{problem}: {kept}, which links all {unit}s; use another column, or {instead}"
     enough = f"set data.{name}_size to at least {smallest:,}, or " if smallest > size else ""
     sizes = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
-    found = f"in {len(groups):,} groups of {sizes} rows"
+    found = f"in {len(groups):,} groups of {sizes} {unit}s"
     return f"{problem}: {kept}, {found}{alone}; {enough}{instead}"
 
 

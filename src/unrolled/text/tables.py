@@ -26,10 +26,10 @@ from unrolled.text.rows import (
     Row,
     check_count,
     columns_besides,
-    count_of,
     index_of,
     place_by_number,
 )
+from unrolled.wording import count_of
 
 _MISSING = object()
 

@@ -29,6 +29,7 @@ from unrolled.text.labels import Labels, same_names
 from unrolled.text.rows import Field, Row, as_list, as_text
 from unrolled.text.splits import DataConfig, Length, TooLong
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.wording import percent
 
 CHARACTERS = "characters"
 """The role of the character tokenizer."""
@@ -298,7 +299,7 @@ def notes(parts: Mapping[str, Sequence[TagExample]], tokenizers: Tokenizers) -> 
         n_unknown = ids.count(UNK_ID)
         if n_unknown:
             lines.append(
-                f"{part}: {n_unknown / len(ids):.1%} of the tokens are unknown words "
+                f"{part}: {percent(n_unknown / len(ids))} of the tokens are unknown words "
                 "(text.vocab_size, text.min_count)"
             )
     return tuple(lines)
