@@ -21,7 +21,7 @@ from unrolled.cli.options import (
 )
 from unrolled.config import BleuTokenizer, from_mapping, to_mapping
 from unrolled.errors import ConfigError
-from unrolled.quoting import escape, listed, shell_command
+from unrolled.quoting import escape, listed_paths, shell_command
 from unrolled.wording import wrapped
 
 if TYPE_CHECKING:
@@ -165,12 +165,12 @@ def _about_data(predictor: Any, arguments: _Arguments) -> list[str]:
     """What the run is evaluated on, as words; a path is one word."""
     run, data = str(arguments.run), predictor.recipe.data
     if arguments.data:
-        return [run, "on", listed(arguments.data)]
+        return [run, "on", listed_paths(arguments.data)]
     part = {"test": "test", "valid": "validation"}[arguments.split]
     words = [run, "on", "the", part, "part"]
     if files := getattr(data, arguments.split):
-        return [*words, f"({listed(files)})"]
-    return [*words, "(held", "out", "of", f"{listed(data.train)})"]
+        return [*words, f"({listed_paths(files)})"]
+    return [*words, "(held", "out", "of", f"{listed_paths(data.train)})"]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from unrolled.data_report.parts import (
     shared_table,
     unknown_table,
 )
-from unrolled.quoting import brief, escape, listed
+from unrolled.quoting import brief, escape, listed, listed_paths
 from unrolled.text.batching import batches, padding_share
 from unrolled.text.readers import column_names
 from unrolled.text.rows import Row, columns_besides, place_by_number
@@ -272,7 +272,7 @@ def page(
     grid = facts_grid(facts)
     for i, row in enumerate(examples):
         grid.add_row("" if i else "examples", Text(_example(row), style="dim"))
-    return Group(Text(listed(paths, limit=_LONGEST_EXAMPLE), style="bold"), table, *shown, grid)
+    return Group(Text(listed_paths(paths), style="bold"), table, *shown, grid)
 
 
 def facts_grid(facts: Sequence[tuple[str, str]]) -> Table:
