@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -132,3 +133,31 @@ def test_loading_a_run_does_not_import_a_compiler() -> None:
         command = [sys.executable, "-c", code, str(FILES / task / "run")]
         answer = subprocess.run(command, capture_output=True, text=True, check=True)
         assert answer.stdout == "False\n"
+
+
+def test_words_are_shown_as_written_where_unknown(capsys) -> None:
+    arguments = ["predict", CLASSIFY, "a xyzzy film <plugh>", "--words"]
+    for method in ("gradients", "occlusion"):
+        assert cli.main([*arguments, method]) == 0
+        shown = capsys.readouterr().err.splitlines()[0]
+        assert shown.split("  ")[1].startswith("xyzzy ")
+        assert "<unk>" not in shown
+
+
+@pytest.mark.parametrize("keep", ["start", "end", "both"])
+def test_words_of_a_truncated_text_are_as_written(keep: str) -> None:
+    model = unrolled.load_labels(CLASSIFY)
+    n = model.recipe.data.max_length
+    model.recipe = replace(model.recipe, data=replace(model.recipe.data, keep=keep))
+    words = [f"word{i}" for i in range(2 * n)]
+    read = {"start": words[:n], "end": words[n:]}
+    read["both"] = [*words[: -(-n // 2)], *words[len(words) - n // 2 :]]
+    (prediction,) = model.predict([" ".join(words)])
+    assert prediction.words == (tuple(read[keep]),)
+
+
+def test_scored_tokens_are_shown_as_written(capsys) -> None:
+    run = str(FILES / "words" / "run")
+    assert cli.main(["score", run, "the xyzzy sees", "--tokens"]) == 0
+    tokens = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert tokens == ["the", "xyzzy", "sees"]

@@ -13,7 +13,7 @@ class TokenScore:
     """The surprisal of one token of a text.
 
     Args:
-        piece: the token in readable form.
+        piece: the token in readable form; an unknown word as it is written.
         bits: −log₂ of its probability.
         rank: one more than the number of tokens that are more probable; 1 is the most probable.
     """

@@ -226,12 +226,13 @@ class LabelPredictor:
         return [self._with_words(each, one) for each, one in zip(predictions, inputs, strict=True)]
 
     def _with_words(self, prediction: LabelPrediction, one: Input) -> LabelPrediction:
-        names = self.labels.names
-        if prediction.n_truncated:  # the pieces may be the end of the text
-            return replace(prediction, names=names)
         texts = zip(self._fields_of(one), prediction.pieces, strict=True)
-        tokenizer = self.tokenizers.get(ROLE)
-        words = tuple(as_written(tokenizer, as_text(text), pieces) for text, pieces in texts)
+        tokenizer, data = self.tokenizers.get(ROLE), self.recipe.data
+        words = tuple(
+            as_written(tokenizer, as_text(text), pieces, lambda words: truncate(words, data))
+            for text, pieces in texts
+        )
+        names = self.labels.names
         return replace(prediction, names=names, words=() if words == prediction.pieces else words)
 
     def encode(self, one: Input) -> Any:
