@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,7 @@ def test_a_narrow_terminal_breaks_no_path_and_no_word(project: Path, monkeypatch
     deep.mkdir(parents=True, exist_ok=True)
     shutil.copy("test.tsv", deep / "of the test.tsv")
     monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert cli.main(["evaluate", "my runs/it's", "--data", str(deep / "of the test.tsv")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["my runs/it's on", str(deep / "of the test.tsv")]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +16,7 @@ import torch
 import unrolled
 from unrolled import cli
 from unrolled.cli import dashes
+from unrolled.quoting import shell_command
 from unrolled.tasks.predictions import Answer, LabelPrediction, Prediction
 
 FILES = Path(__file__).parent / "old_files"
@@ -161,3 +165,71 @@ def test_scored_tokens_are_shown_as_written(capsys) -> None:
     assert cli.main(["score", run, "the xyzzy sees", "--tokens"]) == 0
     tokens = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:4]]
     assert tokens == ["the", "xyzzy", "sees"]
+
+
+@pytest.fixture
+def typed_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def give(text: str) -> None:
+        stream = io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8")
+        monkeypatch.setattr(sys, "stdin", stream)
+
+    return give
+
+
+LANGUAGE_MODEL = str(FILES / "words" / "run")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", CLASSIFY],
+        ["predict", str(FILES / "tag" / "run")],
+        ["score", LANGUAGE_MODEL],
+        ["complete", LANGUAGE_MODEL],
+    ],
+)
+def test_a_dash_alone_is_standard_input(capsys, typed_in, arguments: list[str]) -> None:
+    printed = []
+    given = [[], ["-"]] if arguments[0] == "complete" else [[], ["-"], ["--input", "-"]]
+    for how in given:
+        typed_in("a good film\na bad one\n")
+        assert cli.main([*arguments, *how]) == 0
+        printed.append(capsys.readouterr())
+    assert printed[0].out
+    assert len(set(printed)) == 1
+
+
+def test_a_prompt_and_a_list_of_words_come_from_standard_input(
+    capsys, typed_in, tmp_path: Path
+) -> None:
+    typed_in("the cat\n")
+    generate = ["generate", LANGUAGE_MODEL, "--max-tokens", "3"]
+    assert cli.main([*generate, "--prompt-file", "-"]) == 0
+    printed = capsys.readouterr().out
+    assert cli.main([*generate, "--prompt", "the cat"]) == 0
+    assert capsys.readouterr().out == printed
+    typed_in("the\n\nof\n")
+    assert cli.vectors.read_word_list(Path("-")) == ["the", "of"]
+
+
+def test_the_name_of_a_file_as_text_gets_a_hint(capsys, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a film.txt").write_text("a good film\n", encoding="utf-8")
+    said = "unrolled: a film.txt is a file, but its name is read as text; to read a file, run "
+    reads = {
+        "predict": f"`unrolled predict {CLASSIFY} --input {shell_command('a film.txt')}`",
+        "score": f"`unrolled score {LANGUAGE_MODEL} --input {shell_command('a film.txt')}`",
+        "complete": f"`unrolled complete {LANGUAGE_MODEL} < {shell_command('a film.txt')}`",
+    }
+    for command, how in reads.items():
+        run = CLASSIFY if command == "predict" else LANGUAGE_MODEL
+        assert cli.main([command, run, "a film.txt"]) == 0
+        assert capsys.readouterr().err.startswith(f"{said}{how}\n")
+        assert cli.main([command, run, "a film"]) == 0
+        assert "is a file" not in capsys.readouterr().err
+
+
+def test_rows_are_not_read_from_standard_input(capsys) -> None:
+    assert cli.main(["evaluate", CLASSIFY, "--data", "-"]) == 2
+    printed = capsys.readouterr().err
+    assert printed == "unrolled: -: rows are not read from standard input; write them to a file\n"

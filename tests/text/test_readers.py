@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -303,11 +304,26 @@ def test_parallel_files_of_different_length(tmp_path: Path) -> None:
 
 
 def test_a_table_among_parallel_files(tmp_path: Path) -> None:
-    table, other = write(tmp_path / "a.tsv", TSV), write(tmp_path / "b.tsv", TSV)
-    assert failure((table, other)) == (
+    table, other = write(tmp_path / "a.tsv", TSV), write(tmp_path / "b.txt", "a\n")
+    assert failure((other, table)) == (
         f"{table}: this is a table; give it alone, because several files are read as parallel plain "
         "text, one sentence per line"
     )
+
+
+def test_several_tables_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    tables = write(tmp_path / "a.tsv", TSV), write(tmp_path / "b.csv", TSV)
+    sentence = (
+        "cannot be read as one; join them into one file{}, or give one at a time (validation and test "
+        "data with --valid and --test)"
+    )
+    place = ", ".join(map(str, tables))
+    assert failure(tables) == f"{place}: several tables {sentence.format(' with one header')}"
+    tokens = write(tmp_path / "a.conll", "a O\n"), write(tmp_path / "b.bio", "a O\n")
+    with pytest.raises(
+        DataError, match=re.escape(f"several files of tokens {sentence.format('')}")
+    ):
+        read_rows(tokens, n_columns=2, by_token=True)
 
 
 def test_more_parallel_files_than_columns(tmp_path: Path) -> None:

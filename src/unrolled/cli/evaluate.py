@@ -248,7 +248,7 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
     )
     print()
     for name, path in (("report:", page), ("predictions:", predictions)):
-        _print(wrapped([name, str(path)], text_width()))
+        _print_words([name, str(path)])
     return evaluation, {}
 
 
@@ -264,13 +264,19 @@ def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
 
 
 def _print_evaluation(predictor: Any, evaluation: Any, arguments: _Arguments) -> None:
-    _print(wrapped(_about_data(predictor, arguments), text_width()))
+    _print_words(_about_data(predictor, arguments))
     _print(evaluation.lines(text_width(), signatures=arguments.signatures))
 
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(escape(line))
+
+
+def _print_words(words: Sequence[str]) -> None:
+    """Print words, some of them paths: on one line, or at a terminal in lines broken between them."""
+    is_terminal = sys.stdout.isatty()
+    _print(wrapped(words, text_width()) if is_terminal else [" ".join(words)])
 
 
 def _print_notes(notes: Iterable[str]) -> None:

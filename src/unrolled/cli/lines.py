@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from unrolled.cli.options import is_typed, print_message, shown_on, standard_input
+from unrolled.cli.options import is_typed, named_files, print_message, shown_on, standard_input
 from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import quote
+from unrolled.quoting import listed_paths, quote, shell_command
 from unrolled.wording import count_of
 
 if TYPE_CHECKING:
@@ -155,6 +155,21 @@ def warn_of_single_words(texts: Sequence[str]) -> None:
         print_message(
             f"{len(texts)} texts of one word each; to give one sentence, put it in quotes"
         )
+
+
+def warn_of_files(texts: Sequence[str], command: str, run: Path) -> None:
+    """Warn on standard error if what was given as texts are names of files, and say how to read one.
+
+    Args:
+        texts: the texts.
+        command: command that reads a file, with `{run}` and `{file}`.
+        run: the run folder.
+    """
+    files = named_files(texts)
+    if files:
+        are = "is a file, but its name is" if len(files) == 1 else "are files, but their names are"
+        read = command.format(run=shell_command(run), file=shell_command(Path(files[0])))
+        print_message(f"{listed_paths(files)} {are} read as text; to read a file, run `{read}`")
 
 
 def one_line(prediction: Prediction, n_best: int, with_scores: bool) -> str:

@@ -93,6 +93,22 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
+STDIN = "-"
+"""The name of standard input, among texts and files."""
+
+
+def named_files(texts: Sequence[str]) -> list[str]:
+    """The texts, if all of them are names of files, which were probably meant to be read."""
+    return list(texts) if all(map(_is_file, texts)) else []
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long, or a null byte
+        return False
+
+
 def is_typed() -> bool:
     """Whether standard input is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
@@ -203,6 +219,10 @@ def recipe_from_options(
     from unrolled.tasks import TASKS
     from unrolled.training.recipe import Recipe, recipe_from_toml
 
+    if path is not None and _is_data(path):
+        raise ConfigError(
+            f"{path} was given as a recipe (a TOML file); give data with --data {path}"
+        )
     if path is not None and task is not None:
         raise ConfigError("both a recipe and --task are given; remove --task, the recipe sets it")
     for file in (*data, *valid, *test, *columns):
@@ -225,6 +245,14 @@ def recipe_from_options(
     if path is not None:
         return recipe_from_toml(path, TASKS, given)
     return Recipe.from_mapping(base, TASKS, given)
+
+
+def _is_data(path: Path) -> bool:
+    from unrolled.text.conll import is_column_file
+    from unrolled.text.files import endings
+    from unrolled.text.tables import TABLES
+
+    return endings(path)[0] in (*TABLES, ".txt") or is_column_file(path)
 
 
 def settings_to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:

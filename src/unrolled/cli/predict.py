@@ -17,6 +17,7 @@ from unrolled.cli import lines
 from unrolled.cli.app import app
 from unrolled.cli.options import (
     DECODING_HELP,
+    STDIN,
     Overrides,
     Precision,
     decoding_from_options,
@@ -56,9 +57,9 @@ def predict(
 ) -> None:
     """Run a trained model on sentences, a file, or standard input.
 
-    If neither TEXTS nor --input are given, standard input is read. One line is printed per input line, in
-    the same order (empty for an empty line). In files and standard input, the two texts of a pair
-    are separated by a tab. Before a text that begins with a dash, write -- alone.
+    If neither TEXTS nor --input are given, or one of them is -, standard input is read. One line is
+    printed per input line, in the same order (empty for an empty line). In files and standard input, the
+    two texts of a pair are separated by a tab. Before a text that begins with a dash, write -- alone.
 
     Output by task: translate, the translation; classify and pair, the label, a tab and its probability;
     tag, each word with its tag (word/TAG) for TEXTS and for lines typed at a terminal, and only the tags,
@@ -84,6 +85,9 @@ def predict(
             are less accurate, and need the native kernels (see 'unrolled doctor').
     """
     lines.check(texts, input_file, output_file, attention)
+    lines.warn_of_files(texts, "unrolled predict {run} --input {file}", run)
+    texts = () if texts == (STDIN,) else texts
+    input_file = None if str(input_file) == STDIN else input_file
     if output_file is not None:
         storage.require_no_link_in(run, output_file)
 

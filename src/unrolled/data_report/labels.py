@@ -156,7 +156,7 @@ def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None
     """
     tasks = [task for task in TASKS.values() if isinstance(task, LabelTask)]
     tagging = next((task.name for task in tasks if task.by_token), None)
-    if len(paths) == 1 and is_column_file(paths[0]):
+    if paths and all(map(is_column_file, paths)):
         return tagging
     if len(paths) == 1 and not columns and _is_plain_text(Path(paths[0])):
         return next((name for name, task in TASKS.items() if task.kind is LANGUAGE_MODEL), None)

@@ -16,7 +16,7 @@ from unrolled.errors import ConfigError, UnavailableError
 from unrolled.vectors.word_vectors import WordVectors
 from unrolled.wording import percent
 
-_ENDINGS = (".png", ".svg", ".pdf")
+ENDINGS = (".png", ".svg", ".pdf")
 _MOST = 500  # words; with more, the map is unreadable
 _FONT_SIZE = 9.0  # points
 _GAP = 4.0  # points between a dot and its label
@@ -48,7 +48,7 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
         RunError: the disk is full, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in _ENDINGS:
+    if path.suffix.lower() not in ENDINGS:
         raise ConfigError(
             f"cannot draw words as '{path.suffix or path.name}'; end the file name in .png, .svg or .pdf"
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unrolled.errors import DataError
 from unrolled.quoting import listed
-from unrolled.text.conll import read_columns
+from unrolled.text.conll import is_column_file, read_columns
 from unrolled.text.files import endings
 from unrolled.text.header import Header
 from unrolled.text.lines import read_lines
@@ -89,6 +89,8 @@ def read_rows(
             place_of(paths),
         )
     if len(paths) > 1:
+        if by_token and all(map(is_column_file, paths)):
+            raise _several("files of tokens", paths)
         return _read_parallel(paths, asked, n_columns, grouping)
     if by_token and endings(paths[0])[0] not in TABLES:
         return read_columns(paths[0], asked, n_columns, grouping)
@@ -116,6 +118,8 @@ def column_names(path: PathOrPaths, header: Header = "auto") -> tuple[str, ...]:
 
 def _parallel_names(paths: tuple[Path, ...]) -> tuple[str, ...]:
     names = []
+    if all(endings(path)[0] in TABLES for path in paths):
+        raise _several("tables", paths)
     for path in paths:
         suffix, _ = endings(path)
         if suffix in TABLES:
@@ -129,6 +133,15 @@ def _parallel_names(paths: tuple[Path, ...]) -> tuple[str, ...]:
     if "" in names or len(set(names)) < len(names):
         return tuple(path.name for path in paths)
     return tuple(names)
+
+
+def _several(what: str, paths: tuple[Path, ...]) -> DataError:
+    header = " with one header" if what == "tables" else ""
+    return DataError(
+        f"several {what} cannot be read as one; join them into one file{header}, or give one at a time "
+        "(validation and test data with --valid and --test)",
+        place_of(paths),
+    )
 
 
 def _read_parallel(

@@ -228,8 +228,11 @@ def _open(path: Path) -> Table:
     if open_format is None:
         if path.is_dir():
             raise DataError("this is a folder; give a file", path)
+        if str(path) == "-":
+            raise DataError("rows are not read from standard input; write them to a file", "-")
+        told = f"from {quote(suffix)}" if suffix else "of a file whose name has no ending"
         raise DataError(
-            f"cannot tell the format from {quote(suffix)}; expected one of {' '.join(TABLES)} "
+            f"cannot tell the format {told}; expected one of {' '.join(TABLES)} "
             "(optionally followed by .gz, .bz2 or .xz), or one plain-text file per column",
             path,
         )
