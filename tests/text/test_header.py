@@ -236,3 +236,52 @@ def test_an_error_below_the_first_line_keeps_its_place(tmp_path: Path) -> None:
     path = write(tmp_path / "short.tsv", [*REVIEWS, ["alone"]])
     with pytest.raises(DataError, match="line 5: expected 2 fields"):
         list(read_rows(path))
+
+
+def test_columns_are_found_by_their_names_in_training(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.tsv", [["en", "es"], *PAIRS])
+    found: list[str] = []
+    assert len(list(read_rows(train, n_columns=2, found=found))) == 3
+    assert found == ["en", "es"]
+    turned = [["es", "id", "en"], *([es, str(i), en] for i, (en, es) in enumerate(PAIRS))]
+    for name, separator in (("turned.tsv", "\t"), ("turned.csv", ";")):
+        path = write(tmp_path / name, turned, separator)
+        notes: list[str] = []
+        rows = list(read_rows(path, n_columns=2, notes=notes, trained=found))
+        assert [list(row.fields) for row in rows] == PAIRS
+        assert notes == []
+    for side, at in (("es", 1), ("en", 0)):
+        lines = [pair[at] + "\n" for pair in PAIRS]
+        (tmp_path / f"a.{side}").write_text("".join(lines), encoding="utf-8")
+    parallel = (tmp_path / "a.es", tmp_path / "a.en")
+    rows = list(read_rows(parallel, n_columns=2, trained=found))
+    assert [list(row.fields) for row in rows] == PAIRS
+
+
+def test_a_table_with_other_columns_than_in_training_gets_a_note(tmp_path: Path) -> None:
+    path = write(tmp_path / "other.tsv", [["source", "target"], *PAIRS])
+    notes: list[str] = []
+    rows = list(read_rows(path, n_columns=2, notes=notes, trained=["en", "es"]))
+    assert [list(row.fields) for row in rows] == PAIRS
+    assert notes == [
+        f"{path}: the columns are source, target, and those of the training data en, es; read as source, "
+        "target, in this order: if that is wrong, rename them, or choose them with --columns"
+    ]
+    chosen: list[str] = []
+    list(read_rows(path, ["target", "source"], 2, notes=chosen, trained=["en", "es"]))
+    assert chosen == []
+    headless = write(tmp_path / "headless.tsv", PAIRS)
+    notes.clear()
+    assert len(list(read_rows(headless, n_columns=2, notes=notes, trained=["en", "es"]))) == 3
+    assert len(notes) == 1
+    assert "has no header" in notes[0]
+
+
+def test_a_validation_table_is_read_by_the_names_of_training(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.tsv", [["en", "es"], *PAIRS])
+    valid = write(tmp_path / "valid.tsv", [["es", "en"], *(pair[::-1] for pair in PAIRS)])
+    config = DataConfig(train=(str(train),), valid=(str(valid),), test=(str(valid),))
+    splits = read_splits(config, 2)
+    assert splits.columns == ("en", "es")
+    assert [row.fields for row in splits.valid] == [row.fields for row in splits.train]
+    assert splits.notes == ()

@@ -457,7 +457,7 @@ def _print_tokens(token_scores: Sequence[TokenScore]) -> None:
     table.add_column("bits", justify="right")
     table.add_column("rank", justify="right")
     for token in token_scores:
-        piece = token.piece.replace("\n", "\\n").replace("\t", "\\t").replace(" ", "·")
+        piece = token.written.replace("\n", "\\n").replace("\t", "\\t").replace(" ", "·")
         table.add_row(Text(brief(piece)), f"{token.bits:.2f}", f"{token.rank:,}")
     Console().print(table)
 

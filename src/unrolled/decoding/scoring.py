@@ -15,14 +15,16 @@ class TokenScore:
     """The surprisal of one token of a text.
 
     Args:
-        piece: the token in readable form; an unknown word as it is written.
+        piece: the token in readable form.
         bits: −log₂ of its probability.
         rank: one more than the number of tokens that are more probable; 1 is the most probable.
+        written: `piece`, or the word as written if the model does not know it.
     """
 
     piece: str
     bits: float
     rank: int
+    written: str = ""
 
 
 @dataclass(frozen=True)

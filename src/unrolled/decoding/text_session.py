@@ -270,7 +270,7 @@ class TextSession:
         Takes one pass with one step per token; the text that this session has read does not matter.
         """
         self._see_weights(many_steps=True)
-        ids, pieces = self._ids_of(text), self._pieces_of(text)
+        ids, written = self._ids_of(text), self._written(text)
         scores: list[TokenScore] = []
         hidden, state = self._step(EOS_ID, self.model.start(1))
         for first in range(0, len(ids), _ROWS_AT_ONCE):
@@ -283,8 +283,9 @@ class TextSession:
             own_B1 = log_probs_BV.gather(1, torch.tensor(some).unsqueeze(1))
             ranks = (log_probs_BV > own_B1).sum(1) + 1
             bits = own_B1.squeeze(1).double() / -math.log(2)
-            some_pieces = pieces[first : first + _ROWS_AT_ONCE]
-            scores += map(TokenScore, some_pieces, bits.tolist(), ranks.tolist())
+            pieces = self.tokenizer.pieces(some)
+            words = written[first : first + _ROWS_AT_ONCE]
+            scores += map(TokenScore, pieces, bits.tolist(), ranks.tolist(), words)
         return scores
 
     def _begin_document(self, state: Layers) -> None:
@@ -343,7 +344,7 @@ class TextSession:
             ids += [EOS_ID, *self.tokenizer.encode(document)]
         return ids
 
-    def _pieces_of(self, text: str) -> list[str]:
+    def _written(self, text: str) -> list[str]:
         """The tokens of `_ids_of` as strings, with unknown words as they are written."""
         pieces: list[str] = []
         for number, document in enumerate(self._documents_of(text)):

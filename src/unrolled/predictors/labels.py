@@ -39,7 +39,7 @@ from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
 from unrolled.training.dataset import encode_rows, too_long
 from unrolled.training.evaluation import label_predictions
 from unrolled.training.recipe import Recipe
-from unrolled.training.split_file import check_data, check_part
+from unrolled.training.split_file import check_data, check_part, trained_columns
 from unrolled.wording import count_of, wrapped
 
 Input = str | Sequence[str]
@@ -307,7 +307,7 @@ class LabelPredictor:
         return {"train": train, "valid": splits.valid, "test": splits.test}
 
     def read(self, paths: Sequence[str], notes: list[str] | None = None) -> list[Row]:
-        """Read labelled rows from other files.
+        """Read labelled rows from other files; columns are found as in `Predictor.read`.
 
         Args:
             paths: the files.
@@ -315,7 +315,10 @@ class LabelPredictor:
         """
         data, task = self.recipe.data, self.task
         n_columns, known = len(task.columns), self.labels.names
-        return rows_of(data, paths, n_columns, task.reading, known, notes, is_split=False)
+        trained = trained_columns(self.folder)
+        return rows_of(
+            data, paths, n_columns, task.reading, known, notes, is_split=False, trained=trained
+        )
 
     def evaluate(
         self, rows: Sequence[Row], path: str = "the data", shuffle_words: int | None = None

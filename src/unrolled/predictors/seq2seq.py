@@ -26,7 +26,7 @@ from unrolled.text.rows import Row
 from unrolled.text.splits import read_splits, rows_of
 from unrolled.training.evaluation import predictions
 from unrolled.training.recipe import Recipe
-from unrolled.training.split_file import SplitRecord, check_data, check_part
+from unrolled.training.split_file import SplitRecord, check_data, check_part, trained_columns
 from unrolled.wording import count_of, wrapped
 
 LENGTHS = ((1, 9), (10, 19), (20, None))
@@ -237,12 +237,16 @@ class Predictor:
     def read(self, paths: Sequence[str], notes: list[str] | None = None) -> list[Row]:
         """Read rows of source and reference from other files, with the columns of the run's data.
 
+        Columns with the names of those that the run was trained on are read; a table without them gets a
+        note, and its columns are read in their order.
+
         Args:
             paths: the files.
             notes: a list to which notes on how they were read are added.
         """
         data, n_columns = self.recipe.data, len(self.task.columns)
-        return rows_of(data, paths, n_columns, notes=notes, is_split=False)
+        trained = trained_columns(self.folder)
+        return rows_of(data, paths, n_columns, notes=notes, is_split=False, trained=trained)
 
     def evaluate(
         self,

@@ -47,6 +47,8 @@ def read_rows(
     labels: Collection[str] | None = None,
     notes: list[str] | None = None,
     grouping: Grouping = NO_GROUPS,
+    trained: Sequence[str] = (),
+    found: list[str] | None = None,
 ) -> Iterator[Row]:
     r"""Read the rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
 
@@ -70,6 +72,9 @@ def read_rows(
         labels: for a last column that holds labels: those that are known; None for other columns.
         notes: a list to which sentences for the user are added, such as that a file has no header.
         grouping: the column whose values become `Row.group`; in a column file, see `conll.read_columns`.
+        trained: names of the columns of the training data: if no columns are asked for, these are read
+            where a file has them; a table with other names gets a note.
+        found: a list to which the names of the columns that are read are added, if the file names them.
 
     Raises:
         DataError: the file cannot be read as requested; raised when the error is reached.
@@ -91,11 +96,19 @@ def read_rows(
     if len(paths) > 1:
         if by_token and all(map(is_column_file, paths)):
             raise _several("files of tokens", paths)
-        return _read_parallel(paths, asked, n_columns, grouping)
+        if asked is None and trained and set(trained) <= set(_parallel_names(paths)):
+            asked = tuple(trained)
+        return _read_parallel(paths, asked, n_columns, grouping, [] if found is None else found)
     if by_token and endings(paths[0])[0] not in TABLES:
         return read_columns(paths[0], asked, n_columns, grouping)
     expected = Expected(
-        header, asked, labels or (), labels is not None, [] if notes is None else notes
+        header,
+        asked,
+        labels or (),
+        labels is not None,
+        [] if notes is None else notes,
+        tuple(trained),
+        [] if found is None else found,
     )
     return read_table(paths[0], expected, n_columns, names, lists, grouping)
 
@@ -149,6 +162,7 @@ def _read_parallel(
     asked: tuple[str, ...] | None,
     n_columns: int | None,
     grouping: Grouping,
+    found: list[str],
 ) -> Iterator[Row]:
     names = _parallel_names(paths)
 
@@ -161,6 +175,7 @@ def _read_parallel(
         asked = columns_besides(names, "" if group is None else names[group], n_columns)
         check_count(place_of(paths), asked, n_columns)
     chosen = [find(name) for name in asked]
+    found.extend(names[i] for i in chosen)
     streams = [read_lines(path) for path in paths]
     number = 0
     for number, lines in enumerate(zip_longest(*streams), start=1):

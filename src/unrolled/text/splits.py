@@ -138,6 +138,7 @@ class Splits:
         duplicates: repeated rows left out of parts that were split from the training file.
         cut: the parts that were split from the training file instead of being read from their own files.
         notes: sentences for the user about how the files were read.
+        columns: names of the columns of the training data, in the task's order; () if they have none.
     """
 
     train: list[Row]
@@ -147,6 +148,7 @@ class Splits:
     duplicates: tuple[Duplicate, ...] = ()
     cut: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def n_duplicates(self) -> int:
@@ -210,14 +212,17 @@ def read_splits(
         raise ConfigError("no data given; use --data FILE, or data.train in the recipe")
     notes: list[str] = []
     rows: list[Row] = []
+    columns: list[str] = []
     if config.train:
-        rows = rows_of(config, config.train, n_columns, reading, notes=notes)
+        rows = rows_of(config, config.train, n_columns, reading, notes=notes, found=columns)
         _check_order(rows, config, reading)
     known = set[str]()
     if reading.labels is not None:
         known.update(chain.from_iterable(reading.labels(row.fields, config) for row in rows))
     own = {
-        name: rows_of(config, paths, n_columns, reading, known, notes, is_split=False)
+        name: rows_of(
+            config, paths, n_columns, reading, known, notes, is_split=False, trained=columns
+        )
         for name, paths in (("valid", config.valid), ("test", config.test))
         if paths
     }
@@ -253,6 +258,7 @@ def read_splits(
         duplicates=tuple(chain.from_iterable(each.values() for each in duplicates.values())),
         cut=tuple(sorted(parts, reverse=True)),
         notes=tuple(dict.fromkeys(notes)),
+        columns=tuple(columns),
     )
 
 
@@ -278,13 +284,15 @@ def rows_of(
     notes: list[str] | None = None,
     *,
     is_split: bool = True,
+    trained: Sequence[str] = (),
+    found: list[str] | None = None,
 ) -> list[Row]:
     """Read the rows of one part's files.
 
     Args:
         config: the `[data]` section.
         paths: the files.
-        n_columns, notes: as for `read_rows`.
+        n_columns, notes, trained, found: as for `read_rows`.
         reading: what the task requires of its rows.
         labels: the labels that are known, which may tell a first row from a header.
         is_split: whether parts are split off these rows, which then need the column `data.group`.
@@ -303,6 +311,8 @@ def rows_of(
         labels=None if reading.labels is None else labels,
         notes=notes,
         grouping=Grouping(config.group, is_needed=is_split),
+        trained=trained,
+        found=found,
     )
     return list(counted(rows, f"reading {_names_of(paths)}", f"{reading.unit}s"))
 

@@ -83,6 +83,8 @@ class Expected:
         labels: labels that the last column may hold, as far as they are known.
         is_labelled: whether the last column to read holds labels.
         notes: where sentences for the user are added.
+        trained: names of the columns of the training data; they are read if the table has all of them.
+        found: where the names of the columns that are read are added, if the table names them.
     """
 
     header: Header = "auto"
@@ -90,6 +92,8 @@ class Expected:
     labels: Collection[str] = ()
     is_labelled: bool = False
     notes: list[str] = field(default_factory=list)
+    trained: tuple[str, ...] = ()
+    found: list[str] = field(default_factory=list)
 
 
 def read_table(
@@ -103,11 +107,20 @@ def read_table(
     table = open_table(path, expected)
     names, asked = table.names, expected.columns
     group = grouping.index(path, table.index_of)
-    if asked is None:
+    if asked is None and _are_among(expected.trained, names):
+        asked = expected.trained
+    elif asked is None:
         others = columns_besides(names, "" if group is None else names[group], n_columns)
         check_count(path, others, n_columns, numbered=not table.has_header)
         asked = tuple(meant) if sorted(meant) == sorted(others) else others
+        if expected.trained and table.has_header:
+            expected.notes.append(
+                f"{path}: the columns are {listed(names, MOST_NAMED)}, and those of the training data "
+                f"{listed(expected.trained, MOST_NAMED)}; read as {listed(asked, MOST_NAMED)}, in this "
+                "order: if that is wrong, rename them, or choose them with --columns"
+            )
     chosen = [table.index_of(name) for name in asked]
+    expected.found.extend(names[i] for i in chosen if table.has_header)
     may_be_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
     is_label = [expected.is_labelled and i == chosen[-1] for i in chosen]
     columns = list(zip(chosen, may_be_list, is_label, strict=True))
@@ -122,6 +135,10 @@ def read_table(
         yield Row(tuple(fields), line, group=of_group)
     if not line:
         raise DataError(f"no rows after the header {listed(names, MOST_NAMED)}", path)
+
+
+def _are_among(trained: Sequence[str], names: Sequence[str]) -> bool:
+    return bool(trained) and set(trained) <= set(names)
 
 
 def _group(value: object, path: Path, line: int, name: str) -> str:
@@ -174,7 +191,7 @@ def open_table(path: Path, expected: Expected) -> Table:
     if expected.header == "no":
         return _numbered(table, table.records)
     asked = expected.columns or ()
-    if asked and set(asked) <= set(table.names):
+    if _are_among(asked or expected.trained, table.names):
         return table
     sample: list[tuple[int, Sequence[object]]] = []
     rest = _after(table.records, sample)

@@ -78,6 +78,7 @@ class PreparedRows:
         tokenizers: tokenizers by role.
         notes: notes on how the data were read.
         duplicates: repeated rows left out of the parts that were split off.
+        columns: names of the columns of the training data; () if they have none.
     """
 
     train: Part
@@ -87,6 +88,7 @@ class PreparedRows:
     tokenizers: Tokenizers
     notes: tuple[str, ...] = ()
     duplicates: tuple[Duplicate, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def longest_target(self) -> int:
@@ -108,6 +110,7 @@ class PreparedRows:
             "repeated": dict(Counter(row.part for row in self.duplicates)),
             "longest_target": self.longest_target,
             "split_seed": data.split_seed,
+            "columns": list(self.columns),
             "files": checksums(data),
         }
 
@@ -203,7 +206,8 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
                 path,
             )
     counts = len(splits.test), splits.n_empty
-    return PreparedRows(train, valid, *counts, tokenizers, splits.notes, splits.duplicates)
+    notes = splits.notes, splits.duplicates, splits.columns
+    return PreparedRows(train, valid, *counts, tokenizers, *notes)
 
 
 def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:
@@ -238,7 +242,8 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
         raise DataError(f"no validation {task.unit}; give a file with --valid", valid_file)
     _check_labels(splits.test, task, tokenizers, data)
     counts = len(splits.test), splits.n_empty
-    return PreparedRows(train, valid, *counts, tokenizers, splits.notes, splits.duplicates)
+    notes = splits.notes, splits.duplicates, splits.columns
+    return PreparedRows(train, valid, *counts, tokenizers, *notes)
 
 
 def _check_labels(
