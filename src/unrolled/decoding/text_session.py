@@ -270,7 +270,7 @@ class TextSession:
         Takes one pass with one step per token; the text that this session has read does not matter.
         """
         self._see_weights(many_steps=True)
-        ids, written = self._ids_of(text), self._written(text)
+        ids, written = self._ids_of(text), self._as_written(text)
         scores: list[TokenScore] = []
         hidden, state = self._step(EOS_ID, self.model.start(1))
         for first in range(0, len(ids), _ROWS_AT_ONCE):
@@ -344,7 +344,7 @@ class TextSession:
             ids += [EOS_ID, *self.tokenizer.encode(document)]
         return ids
 
-    def _written(self, text: str) -> list[str]:
+    def _as_written(self, text: str) -> list[str]:
         """The tokens of `_ids_of` as strings, with unknown words as they are written."""
         pieces: list[str] = []
         for number, document in enumerate(self._documents_of(text)):
