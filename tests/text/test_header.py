@@ -148,7 +148,7 @@ def test_the_first_line_is_read_as_a_row_with_a_note(tmp_path: Path) -> None:
         assert [row.line for row in rows] == [1, 2, 3, 4]
         assert notes == [
             f"{path} has no header: its first line, (the tea was bad, neg), reads like a row and is used "
-            "as one; if it names the columns, set data.header = 'yes'"
+            "as one; if it names the columns, add --data.header yes"
         ]
         assert column_names(path) == ("1", "2")
 
@@ -158,8 +158,8 @@ def test_an_uncertain_first_line_is_the_header_with_a_note(tmp_path: Path) -> No
     notes: list[str] = []
     assert [row.fields for row in read_rows(path, notes=notes)] == [("house", "Haus")]
     assert notes == [
-        f"{path}: the first line, (dog, Hund), is taken for the header; if it is a row, set data.header "
-        "= 'no'"
+        f"unsure whether {path} has a header: its first line, (dog, Hund), is read as one; if it is a "
+        "row, add --data.header no"
     ]
     assert len(list(read_rows(path, header="no"))) == 2
     assert [row.fields for row in read_rows(path, ["2"])] == [("Hund",), ("Haus",)]
@@ -285,3 +285,45 @@ def test_a_validation_table_is_read_by_the_names_of_training(tmp_path: Path) -> 
     assert splits.columns == ("en", "es")
     assert [row.fields for row in splits.valid] == [row.fields for row in splits.train]
     assert splits.notes == ()
+
+
+LONG = [[f"{'very ' * 40}long number {n}", "ab"[n % 2]] for n in range(20)]
+SHORT = [["Great", "pos"], ["Bad", "neg"], ["Fine", "pos"]]
+WORD_PAIRS = [["cat", "gato"], ["big dog", "perro grande"], ["house", "casa"]]
+
+
+@pytest.mark.parametrize(
+    ("first", "rows"),
+    [
+        (["It broke after two days.", "awful"], REVIEWS),
+        (["Hello, how are you today?", "Hola, ¿cómo estás hoy?"], WORD_PAIRS),
+        (["He came home late.", "llegó tarde"], WORD_PAIRS),
+        (["我喜欢这个电影。", "很好"], CHINESE),
+        (["https://example.com/a/very/long/address/of/one/page", "neg"], REVIEWS),
+        (["a text of eleven words that is short for this column", "a"], LONG),
+        (["Excellent", "pos"], REVIEWS * 2 + SHORT),
+    ],
+)
+def test_sentences_and_long_words_are_no_names_of_columns(
+    first: list[str], rows: list[list[str]]
+) -> None:
+    assert judge(first, rows) == "row"
+
+
+@pytest.mark.parametrize(
+    ("first", "rows"),
+    [
+        (["How do you feel about it?", "label"], REVIEWS),
+        (["Donaudampfschifffahrtsgesellschaftskapitän", "captain"], WORD_PAIRS),
+        (["https://example.com/a/very/long/address/of/one/page", "new"], REVIEWS),
+        (["Excellent", "pos"], REVIEWS),
+    ],
+)
+def test_a_first_line_that_may_be_either_is_unsure(first: list[str], rows: list[list[str]]) -> None:
+    assert judge(first, rows) == "unsure"
+
+
+def test_a_question_above_numbers_names_its_column() -> None:
+    rows = [[str(n % 5), f"answer {n} of some length"] for n in range(20)]
+    assert judge(["How satisfied are you?", "Remarks"], rows) == "unsure"
+    assert judge(["stars given", "Remarks"], rows) == "header"

@@ -67,7 +67,7 @@ class Table:
         if not self.has_header and name not in self.names and not name.isdecimal():
             raise DataError(
                 f"no column {quote(name)}: the first line reads like a row, so columns are numbered, 1 "
-                f"to {len(self.names)}; add a header, set data.header = 'yes', or choose by number",
+                f"to {len(self.names)}; add a header, add --data.header yes, or choose by number",
                 self.path,
             )
         return index_of(self.path, self.names, name)
@@ -201,13 +201,13 @@ def open_table(path: Path, expected: Expected) -> Table:
     if verdict == "row" or (verdict == "unsure" and asked and all(map(str.isdecimal, asked))):
         expected.notes.append(
             f"{path} has no header: its first line, {_shown(table)}, reads like a row and is used as "
-            "one; if it names the columns, set data.header = 'yes'"
+            "one; if it names the columns, add --data.header yes"
         )
         return _numbered(table, table.records)
     if verdict == "unsure":
         expected.notes.append(
-            f"{path}: the first line, {_shown(table)}, is taken for the header; if it is a row, set "
-            "data.header = 'no'"
+            f"unsure whether {path} has a header: its first line, {_shown(table)}, is read as one; if it "
+            "is a row, add --data.header no"
         )
     return table
 
