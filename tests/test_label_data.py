@@ -422,7 +422,7 @@ def test_a_label_that_often_means_none_gets_a_note(
 ) -> None:
     rows = [(text, "NaN" if n % 9 == 4 else name) for n, (text, name) in enumerate(ROWS)]
     assert train(table(tmp_path / "a.tsv", rows), tmp_path / "run") == 0
-    note = "train: 4 rows (the first in line 6) have the label 'NaN', which often stands"
+    note = "train: label 'NaN' (4 rows, the first in line 6) often stands for a missing one; if so,"
     assert f'event=note text="{note}' in capsys.readouterr().out
 
 

@@ -129,7 +129,7 @@ def test_tag_statistics_are_reported(run: Path, data: Path) -> None:
     record = json.loads((run / "labels.json").read_text(encoding="utf-8"))
     assert (record["scheme"], record["n_ill_formed"]) == ("bio", 0)
     card = (run / "README.md").read_text(encoding="utf-8")
-    assert "- 5 tags in the bio scheme; span types: LOC, PER" in card
+    assert "- 5 tags in the BIO scheme; span types: LOC, PER" in card
     assert 'model("a sentence")' in card
     assert "strict_f1" in card
 
@@ -402,7 +402,7 @@ def test_ill_formed_training_tags_lift_the_crf_constraints(tmp_path: Path, data:
     assert model.model.crf.allowed is None
     card = (run / "README.md").read_text(encoding="utf-8")
     assert (
-        "- train: sentences whose tags violate the bio scheme: 1; a CRF therefore allows every transition"
+        "- train: sentences whose tags violate the BIO scheme: 1; a CRF therefore allows every transition"
         in card
     )
 

@@ -169,7 +169,7 @@ def test_tags_are_counted_by_token_and_by_span(tmp_path: Path) -> None:
     page = lines_of(shown(found))
     assert "sentences  7 read = 3 train + 2 valid + 2 test" in page
     assert "tokens     7 train, 3 valid, 3 test" in page
-    assert "spans      encoded as bio; 1 ill-formed sentence in train (first: line 7)" in page
+    assert "spans      encoded as BIO; 1 ill-formed sentence in train (first: line 7)" in page
 
 
 def test_the_task_is_detected_from_column_names(tmp_path: Path) -> None:
@@ -216,3 +216,15 @@ def test_the_command_reports_on_every_task(
     conll.write_text("\n".join(f"w{n} A\nv O\n" for n in range(40)), encoding="utf-8")
     assert cli.main(["data", str(conll)]) == 0
     assert "sentences" in capsys.readouterr().out
+
+
+def test_a_table_without_any_label_has_no_majority(tmp_path: Path) -> None:
+    rows = "".join(f"film {n}\t\n" for n in range(30))
+    path = tmp_path / "a.tsv"
+    path.write_text(f"text\tlabel\n{rows}", encoding="utf-8")
+    task = TASKS["classify"]
+    found = survey_labels(task, LabelData(train=(str(path),)), WORDS)  # type: ignore[arg-type]
+    assert found.majority == ("", 0.0)
+    page = "\n".join(lines_of(shown(found)))
+    assert "majority" not in page
+    assert "no label; training needs at least two" in page

@@ -130,8 +130,9 @@ class LabelSurvey:
 
     @property
     def majority(self) -> tuple[str, float]:
-        """The most frequent label of the training part, and its share of the rows, 0…1."""
-        name = max(self.labels, key=lambda label: self.labels[label]["train"], default="")
+        """The most frequent label of the training part ("" without labels), and its share, 0…1."""
+        named = filter(None, self.labels)
+        name = max(named, key=lambda label: self.labels[label]["train"], default="")
         n = self.labels[name]["train"] if name else 0
         return name, n / max(1, self.n_labelled)
 
@@ -436,9 +437,9 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
     shown = [f"{p}%: {n:,}" for p, n in zip(PERCENTILES, survey.percentiles, strict=False)]
     facts.append(("lengths", f"percentiles of tokens per text: {' · '.join(shown)}"))
     name, share = survey.majority
-    facts.append(
-        ("majority", f"{quote(name)}, {percent(share)} of train (majority-class baseline)")
-    )
+    if name:
+        fact = f"{quote(name)}, {percent(share)} of train (majority-class baseline)"
+        facts.append(("majority", fact))
     if survey.multi_label:
         facts.append(
             (
@@ -450,8 +451,10 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
         facts.append(
             ("no label", f"{count_of(survey.n_bare, 'row')} of train; training stops with an error")
         )
-    if len(survey.labels) < 2 and not survey.multi_label:
-        facts.append(("too few", "only one label; training needs at least two"))
+    n_labels = sum(map(bool, survey.labels))
+    if n_labels < 2 and not survey.multi_label:
+        found = "only one label" if n_labels else "no label"
+        facts.append(("too few", f"{found}; training needs at least two"))
     missing = [name for name, n in survey.labels.items() if name and n["train"] > n["valid"] == 0]
     if missing and survey.sizes["valid"]:
         facts.append(("unscored", f"no {labelled} of valid has the label {_named(missing)}"))
@@ -489,7 +492,7 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
 def _of_spans(survey: LabelSurvey) -> str:
     if not survey.scheme:
         return "none; each tag is scored separately"
-    text = f"encoded as {survey.scheme}"
+    text = f"encoded as {survey.scheme.upper()}"
     for part, (n, line) in survey.ill_formed.items():
         text += f"; {count_of(n, 'ill-formed sentence')} in {part} (first: line {line:,})"
     return text
