@@ -228,3 +228,14 @@ def test_a_table_without_any_label_has_no_majority(tmp_path: Path) -> None:
     page = "\n".join(lines_of(shown(found)))
     assert "majority" not in page
     assert "no label; training needs at least two" in page
+
+
+def test_few_different_values_in_the_last_column_are_labels(tmp_path: Path) -> None:
+    rows = [(f"comment number {n}", f"{n % 3} stars") for n in range(60)]
+    path = table(tmp_path / "a.tsv", rows, "Kommentar", "Wertung")
+    assert likely_task([path]) == "classify"
+    pairs = [(f"a {n}", f"b {n}", "yes" if n % 2 else "no") for n in range(60)]
+    assert likely_task([table(tmp_path / "b.tsv", pairs, "satz1", "satz2", "urteil")]) == "pair"
+    sentences = [(f"the cat number {n}", f"el gato {n}") for n in range(60)]
+    assert likely_task([table(tmp_path / "c.tsv", sentences, "satz1", "satz2")]) is None
+    assert likely_task([table(tmp_path / "d.tsv", rows[:20], "Kommentar", "Wertung")]) is None

@@ -610,3 +610,27 @@ def test_a_lone_cr_inside_a_line_is_a_character(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 1: the header holds a CR") as raised:
         list(read_rows(table))
     assert "\r" not in str(raised.value)
+
+
+def test_a_csv_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    rows = [("good; really", "pos"), ('"so-so"', "neg")]
+    body = "".join('"{}";{}\r\n'.format(text.replace('"', '""'), name) for text, name in rows)
+    excel = write(tmp_path / "excel.csv", f"\ufeffsep=;\r\ntext;label\r\n{body}")
+    assert column_names(excel) == ("text", "label")
+    assert [row.fields for row in read_rows(excel)] == rows
+    assert [row.line for row in read_rows(excel)] == [3, 4]
+    assert failure(write(tmp_path / "b.csv", "sep=;\na;b\n1;2\n3\n")).endswith(
+        "line 4: expected 2 fields separated by semicolons as in the header, found 1"
+    )
+    tabs = write(tmp_path / "tabs.csv", "text\tlabel\ngood, really\tpos\n")
+    assert [row.fields for row in read_rows(tabs)] == [("good, really", "pos")]
+
+
+def test_empty_columns_at_the_end_are_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text;label;;\ngood tea;pos;;\nbad tea;neg;;\n")
+    assert [row.fields for row in read_rows(path, n_columns=2)] == [
+        ("good tea", "pos"),
+        ("bad tea", "neg"),
+    ]
+    named = write(tmp_path / "b.csv", "text;label;\ngood tea;pos;x\nbad tea;neg;\n")
+    assert column_names(named) == ("text", "label", "")

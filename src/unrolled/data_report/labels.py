@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ from unrolled.tasks.task import LabelTask
 from unrolled.text.conll import is_column_file
 from unrolled.text.files import endings
 from unrolled.text.labels import plain_name, same_names
-from unrolled.text.readers import column_names
+from unrolled.text.readers import column_names, read_rows
 from unrolled.text.rows import Row, as_list
 from unrolled.text.splits import read_splits, same_text
 from unrolled.text.tables import TABLES
@@ -172,10 +172,27 @@ def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None
     last = names[-1].strip().lower() if names else ""
     if last in _TAG_COLUMNS and len(names) == 2:
         return tagging
-    if last in _LABEL_COLUMNS:
+    if last in _LABEL_COLUMNS or (len(paths) == 1 and _last_holds_labels(paths[0], columns)):
         alike = (task for task in tasks if not task.by_token and len(task.columns) == len(names))
         return next((task.name for task in alike), None)
     return None
+
+
+_ROWS_LOOKED_AT = 1000
+_MOST_WORDS_OF_A_LABEL = 3
+
+
+def _last_holds_labels(path: str, columns: Sequence[str]) -> bool:
+    """Whether the last column has few different values, short ones, and the one before it many."""
+    try:
+        rows = [row.texts for row in islice(read_rows(path, columns or None), _ROWS_LOOKED_AT)]
+    except DataError:
+        return False  # the error is reported when the file is read
+    if len(rows) < FEW_ROWS**2 or len(rows[0]) < 2:
+        return False
+    labels, texts = ({row[at].strip() for row in rows} for at in (-1, -2))
+    is_short = all(len(name.split()) <= _MOST_WORDS_OF_A_LABEL for name in labels)
+    return is_short and 1 < len(labels) <= len(rows) / 8 and len(texts) > len(rows) / 4
 
 
 def _is_plain_text(path: Path) -> bool:

@@ -85,7 +85,7 @@ def check_count(
         return
     hint = "; choose them with --columns" if len(names) > n_columns else ""
     if len(names) == 1:
-        hint = _hint_of_separator(names[0])
+        hint = hint_of_separator(names[0])
     if hint and numbered:
         hint = (
             "; the file has no header, so choose them by number, e.g. --columns "
@@ -106,7 +106,7 @@ _SEPARATORS = {
 }
 
 
-def _hint_of_separator(line: str) -> str:
+def hint_of_separator(line: str) -> str:
     """How to have the single column of a file read as several, if its first line has a separator."""
     found = next((what for separator, what in _SEPARATORS.items() if separator in line), None)
     return f"; the columns seem to be separated by {found}" if found else ""

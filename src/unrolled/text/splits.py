@@ -492,7 +492,7 @@ def _likely_cause(texts: Sequence[tuple[str, ...]], n_alone: int, reading: Readi
     if reading.labels is not None and not reading.by_token and 2 * n_alone > n_rows:
         return "; if the last column is not the label, choose the columns with --columns"
     if reading.labels is None and len(texts[0]) > 1:
-        task = "classify" if len(texts[0]) == 2 else "pair"
+        task = {2: "classify", 3: "pair"}.get(len(texts[0]), "classify --columns TEXT LABEL")
         for place in (-1, 0):
             n_values = len({sides[place] for sides in texts})
             if 2 <= n_values <= n_rows / 4:

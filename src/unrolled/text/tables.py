@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -195,8 +196,8 @@ def open_table(path: Path, expected: Expected) -> Table:
         return table
     sample: list[tuple[int, Sequence[object]]] = []
     rest = _after(table.records, sample)
-    table = replace(table, records=chain(sample, rest))
-    rows = [[str(value) for value in values] for _, values in sample]
+    table = _without_empty_columns(replace(table, records=chain(sample, rest)), sample)
+    rows = [[str(value) for value in values[: len(table.names)]] for _, values in sample]
     verdict = judge(table.names, rows, expected.labels)
     if verdict == "row" or (verdict == "unsure" and asked and all(map(str.isdecimal, asked))):
         expected.notes.append(
@@ -210,6 +211,17 @@ def open_table(path: Path, expected: Expected) -> Table:
             "is a row, add --data.header no"
         )
     return table
+
+
+def _without_empty_columns(table: Table, sample: Sequence[tuple[int, Sequence[object]]]) -> Table:
+    """The table without last columns that have neither names nor values, as spreadsheets write them."""
+    n = len(table.names)
+    while n > 1 and sample and not any((table.names[n - 1], *(row[n - 1] for _, row in sample))):
+        n -= 1
+    if n == len(table.names):
+        return table
+    records = ((line, values[:n]) for line, values in table.records)
+    return replace(table, names=table.names[:n], records=records)
 
 
 def _shown(table: Table) -> str:
@@ -286,10 +298,13 @@ def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
     # The csv module's global limit of 131,072 characters per field would reject a very long line.
     csv.field_size_limit(2**31 - 1)
     longest = longest_line()
-    separator = ";" if ";" in first.text and "," not in first.text else ","
+    n_before = 0
+    if declared := _SEPARATOR_LINE.fullmatch(first.text):
+        n_before, first = 1, next(rest, Line("", 2, 0))
+    separator = declared[1] if declared else _separator_of(first.text)
 
     def parsed() -> Iterator[tuple[int, list[str]]]:
-        start = 1
+        start = 1 + n_before
         n_open = 0  # characters of the current row so far; it may span several lines
 
         def physical() -> Iterator[str]:
@@ -304,12 +319,12 @@ def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
         try:
             for values in reader:
                 yield start, values
-                start, n_open = reader.line_num + 1, 0
+                start, n_open = reader.line_num + 1 + n_before, 0
         except csv.Error as error:
             raise DataError(f"damaged CSV ({error}); check its quotes", path, start) from error
 
     rows = parsed()
-    _, header = next(rows, (1, [first.text]))
+    _, header = next(rows, (first.number, [first.text]))
     names = tuple(header)
 
     def records() -> _Records:
@@ -317,11 +332,20 @@ def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
             if len(values) != len(names):
                 if not values:
                     continue
-                what = "comma" if separator == "," else "semicolon"
+                what = _SEPARATOR_NAMES.get(separator, quote(separator))
                 raise _wrong_width(path, number, len(names), len(values), what)
             yield number, values
 
     return names, records()
+
+
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?')  # Excel's own first line
+_SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
+
+
+def _separator_of(header: str) -> str:
+    """The separator of a CSV, by its first line: a comma, or a semicolon or a tab if it has no comma."""
+    return next((each for each in (",", ";", "\t") if each in header), ",")
 
 
 def _wrong_width(

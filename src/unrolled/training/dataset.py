@@ -206,8 +206,9 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
                 path,
             )
     counts = len(splits.test), splits.n_empty
-    notes = splits.notes, splits.duplicates, splits.columns
-    return PreparedRows(train, valid, *counts, tokenizers, *notes)
+    return PreparedRows(
+        train, valid, *counts, tokenizers, splits.notes, splits.duplicates, splits.columns
+    )
 
 
 def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:
@@ -242,8 +243,9 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
         raise DataError(f"no validation {task.unit}; give a file with --valid", valid_file)
     _check_labels(splits.test, task, tokenizers, data)
     counts = len(splits.test), splits.n_empty
-    notes = splits.notes, splits.duplicates, splits.columns
-    return PreparedRows(train, valid, *counts, tokenizers, *notes)
+    return PreparedRows(
+        train, valid, *counts, tokenizers, splits.notes, splits.duplicates, splits.columns
+    )
 
 
 def _check_labels(
