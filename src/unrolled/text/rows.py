@@ -99,7 +99,6 @@ def check_count(
 
 
 _SEPARATORS = {
-    "\t": "tabs; name the file .tsv",
     ",": "commas; name the file .csv",
     ";": "semicolons; name the file .csv",
     "|": "'|'; separate them by tabs, and name the file .tsv",
