@@ -239,3 +239,13 @@ def test_few_different_values_in_the_last_column_are_labels(tmp_path: Path) -> N
     sentences = [(f"the cat number {n}", f"el gato {n}") for n in range(60)]
     assert likely_task([table(tmp_path / "c.tsv", sentences, "satz1", "satz2")]) is None
     assert likely_task([table(tmp_path / "d.tsv", rows[:20], "Kommentar", "Wertung")]) is None
+
+
+def test_a_narrow_terminal_cuts_no_label_and_no_number(found: LabelSurvey) -> None:
+    console = Console(file=io.StringIO(), width=40)
+    console.print(render_labels(found))
+    lines = lines_of(console.file.getvalue())  # type: ignore[attr-defined]
+    assert "column  distinct  median  95%  longest" in lines
+    assert "column  tokens  vocabulary" in lines
+    assert ["good", "30", "81.1%", "1", "1"] in [line.split() for line in lines]
+    assert max(map(len, lines)) <= 40

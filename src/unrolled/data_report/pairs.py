@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data_report.parts import (
+    Fitting,
     count_shared,
     facts_of_groups,
     facts_of_rows,
@@ -237,7 +238,7 @@ def page(
     columns: Sequence[Column],
     facts: Sequence[tuple[str, str]],
     examples: Sequence[Row] = (),
-    tables: Sequence[RenderableType | None] = (),
+    tables: Sequence[Table | None] = (),
 ) -> RenderableType:
     """The report as a page: the files, a table of the columns, further tables, and lines of text.
 
@@ -268,11 +269,11 @@ def page(
             f"{column.n_vocabulary:,}",
         )
     unknown = unknown_table({column.name: column.unknown for column in columns})
-    shown = [each for each in (unknown, *tables) if each is not None]
+    shown = [Fitting(each) for each in (table, unknown, *tables) if each is not None]
     grid = facts_grid(facts)
     for i, row in enumerate(examples):
         grid.add_row("" if i else "examples", Text(_example(row), style="dim"))
-    return Group(Text(listed_paths(paths), style="bold"), table, *shown, grid)
+    return Group(Text(listed_paths(paths), style="bold"), *shown, grid)
 
 
 def facts_grid(facts: Sequence[tuple[str, str]]) -> Table:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from unrolled.metrics.display import aligned
 from unrolled.quoting import brief, quote
 from unrolled.text.rows import Row
 from unrolled.text.splits import Splits, same_text
@@ -13,6 +15,7 @@ from unrolled.training.data_notes import few_rows, repeated
 from unrolled.wording import count_of, percent
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
 
 PARTS = ("train", "valid", "test")
@@ -151,6 +154,35 @@ def parts_table(heading: str, columns: Sequence[str]) -> Table:
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A table that a narrow terminal shows as several ones below each other, so that no number is cut.
+
+    Args:
+        table: the table, whose first column names the rows.
+    """
+
+    table: Table
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """What rich prints."""
+        from rich.text import Text
+
+        width = options.max_width
+        whole = options.update(max_width=_WIDEST)
+        if width >= _NARROW or console.measure(self.table, options=whole).maximum <= width:
+            yield self.table
+            return
+        columns = [[each.header, *each.cells] for each in self.table.columns]
+        rows = [list(map(str, row)) for row in zip(*columns, strict=True)]
+        yield Text("\n".join((*aligned(rows, width), "")))
+
+
+_NARROW, _WIDEST = 60, 1000  # cells of a terminal
 
 
 def _text(name: str) -> Any:

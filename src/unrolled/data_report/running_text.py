@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from unrolled.data_report import cost
-from unrolled.data_report.parts import parts_table
+from unrolled.data_report.parts import Fitting, parts_table
 from unrolled.errors import UnrolledError
 from unrolled.quoting import listed_paths
 from unrolled.tasks.task import StreamTask
@@ -60,7 +60,9 @@ def report_text(task: StreamTask, recipe: Recipe) -> RenderableType:
         prepared = PreparedText(streams["train"], streams["valid"], 0, [], {ROLE: tokenizer})
         facts += _cost(recipe, task, prepared, seconds)
     paths = recipe.data.train or recipe.data.valid or recipe.data.test
-    return Group(Text(listed_paths(paths), style="bold"), _table(streams), facts_grid(facts))
+    return Group(
+        Text(listed_paths(paths), style="bold"), Fitting(_table(streams)), facts_grid(facts)
+    )
 
 
 def _cost(
