@@ -259,8 +259,9 @@ def test_a_narrow_terminal_breaks_no_path_and_no_word(project: Path, monkeypatch
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert cli.main(["evaluate", "my runs/it's", "--data", str(deep / "of the test.tsv")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["my runs/it's on", str(deep / "of the test.tsv")]
-    assert "my runs/it's/evaluation-of the test/predictions.jsonl" in lines
+    run = Path("my runs", "it's")
+    assert lines[:2] == [f"{run} on", str(deep / "of the test.tsv")]
+    assert str(run / "evaluation-of the test" / "predictions.jsonl") in lines
     long = [line for line in lines if len(line) > 40]
     assert all(line.endswith((".tsv", ".html", ".jsonl")) for line in long)
     assert sum(line.startswith("length in tokens") for line in lines) == 2  # one below the other

@@ -217,9 +217,9 @@ def test_the_name_of_a_file_as_text_gets_a_hint(capsys, monkeypatch, tmp_path: P
     Path("a film.txt").write_text("a good film\n", encoding="utf-8")
     said = "unrolled: a film.txt is a file, but its name is read as text; to read a file, run "
     reads = {
-        "predict": f"`unrolled predict {CLASSIFY} --input {shell_command('a film.txt')}`",
-        "score": f"`unrolled score {LANGUAGE_MODEL} --input {shell_command('a film.txt')}`",
-        "complete": f"`unrolled complete {LANGUAGE_MODEL} < {shell_command('a film.txt')}`",
+        "predict": f"`unrolled predict {shell_command(CLASSIFY)} --input {shell_command('a film.txt')}`",
+        "score": f"`unrolled score {shell_command(LANGUAGE_MODEL)} --input {shell_command('a film.txt')}`",
+        "complete": f"`unrolled complete {shell_command(LANGUAGE_MODEL)} < {shell_command('a film.txt')}`",
     }
     for command, how in reads.items():
         run = CLASSIFY if command == "predict" else LANGUAGE_MODEL
@@ -233,3 +233,17 @@ def test_rows_are_not_read_from_standard_input(capsys) -> None:
     assert cli.main(["evaluate", CLASSIFY, "--data", "-"]) == 2
     printed = capsys.readouterr().err
     assert printed == "unrolled: -: rows are not read from standard input; write them to a file\n"
+
+
+def test_a_table_as_input_gets_a_hint(capsys, tmp_path: Path) -> None:
+    table = tmp_path / "films.csv"
+    table.write_text("text,label\na good film,pos\n", encoding="utf-8")
+    assert cli.main(["predict", CLASSIFY, "--input", str(table)]) == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2
+    assert f"{table} is a table, but each line is read as a text" in printed.err
+    assert shell_command("unrolled", "evaluate", CLASSIFY, "--data", table) in printed.err
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("a film\ta good one\n", encoding="utf-8")
+    assert cli.main(["predict", str(FILES / "pair" / "run"), "--input", str(pairs)]) == 0
+    assert "is a table" not in capsys.readouterr().err

@@ -172,6 +172,19 @@ def warn_of_files(texts: Sequence[str], command: str, run: Path) -> None:
         print_message(f"{listed_paths(files)} {are} read as text; to read a file, run `{read}`")
 
 
+def warn_of_table(path: Path, run: Path) -> None:
+    """Warn on standard error if an input file is a table, which is read as lines of text."""
+    from unrolled.text.files import endings
+    from unrolled.text.tables import TABLES
+
+    if endings(path)[0] in TABLES:
+        command = shell_command("unrolled", "evaluate", run, "--data", path)
+        print_message(
+            f"{path} is a table, but each line is read as a text; give a file with a text per line, or "
+            f"run `{command}`, which predicts and scores labelled rows"
+        )
+
+
 def one_line(prediction: Prediction, n_best: int, with_scores: bool) -> str:
     """The best answers as one line, separated by tabs, each followed by its score if requested."""
     if n_best == 1 and not with_scores:

@@ -94,6 +94,8 @@ def predict(
     from unrolled.predictors.load import load
 
     predictor = load(run, precision=precision)
+    if input_file is not None and getattr(predictor, "n_texts", 1) == 1:
+        lines.warn_of_table(input_file, run)
     arguments = _Arguments(
         run,
         texts,
