@@ -216,10 +216,11 @@ def test_the_name_of_a_file_as_text_gets_a_hint(capsys, monkeypatch, tmp_path: P
     monkeypatch.chdir(tmp_path)
     Path("a film.txt").write_text("a good film\n", encoding="utf-8")
     said = "unrolled: a film.txt is a file, but its name is read as text; to read a file, run "
+    file, model = shell_command("a film.txt"), shell_command(LANGUAGE_MODEL)
     reads = {
-        "predict": f"`unrolled predict {shell_command(CLASSIFY)} --input {shell_command('a film.txt')}`",
-        "score": f"`unrolled score {shell_command(LANGUAGE_MODEL)} --input {shell_command('a film.txt')}`",
-        "complete": f"`unrolled complete {shell_command(LANGUAGE_MODEL)} < {shell_command('a film.txt')}`",
+        "predict": f"`unrolled predict {shell_command(CLASSIFY)} --input {file}`",
+        "score": f"`unrolled score {model} --input {file}`",
+        "complete": f"`unrolled complete {model} < {file}`",
     }
     for command, how in reads.items():
         run = CLASSIFY if command == "predict" else LANGUAGE_MODEL
