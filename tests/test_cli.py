@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -38,7 +39,26 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     [
         ("train --resum", "Unknown option: --resum. Did you mean --resume?"),
         ("train --seed x", 'Invalid value for --seed: unable to convert "x" into int.'),
-        ("train a.toml b", "unexpected 'b'; quote an argument that contains spaces"),
+        ("score run a b", "unexpected 'b'; quote an argument that contains spaces"),
+        ("train a.toml b", "unexpected 'b'; give data with --data FILE"),
+        (
+            "generate run Once",
+            "unexpected 'Once'; give the text to continue with --prompt TEXT, in quotes",
+        ),
+        ("train a.csv", "a.csv was given as a recipe (a TOML file); give data with --data a.csv"),
+        (
+            "train --max-steps 3",
+            "Unknown option: --max-steps. Settings are named with their section: --training.max_steps",
+        ),
+        (
+            "vectors map v --out a.png",
+            "Unknown option: --out. Usage: unrolled vectors map [OPTIONS] VECTORS PICTURE [WORDS...]",
+        ),
+        (
+            "vectors map v the of",
+            "the picture 'the' must be a file name that ends in .png, .svg or .pdf; usage: unrolled "
+            "vectors map VECTORS PICTURE WORD WORD",
+        ),
         ("doctor --training.x 3", "--training.x: `unrolled doctor` takes no recipe settings"),
         ("data", "no file given; `unrolled data FILE` describes a data file"),
         ("predict run hi --input a", "both a sentence and --input are given; use one"),
@@ -170,3 +190,19 @@ def test_a_closed_pipe_causes_no_traceback() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_config_takes_the_data_options_of_train(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.csv").write_text("id,review,stars\n1,good,5\n", encoding="utf-8")
+    files = [f"{tmp_path}/{name}.csv" for name in ("train", "valid", "test")]
+    arguments = ["config", "--task", "classify", "--data", files[0], "--valid", files[1]]
+    arguments += ["--test", files[2], "--columns", "review", "stars", "--seed", "7"]
+    assert cli.main(arguments) == 0
+    recipe = tomllib.loads(capsys.readouterr().out)
+    assert recipe["seed"] == 7
+    parts = [recipe["data"][key] for key in ("train", "valid", "test")]
+    assert parts == [[file] for file in files]
+    assert recipe["data"]["columns"] == ["review", "stars"]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from unrolled import cli
+from unrolled.cli.options import print_message
 from unrolled.cli.train import print_baselines
 from unrolled.metrics.intervals import Comparison
 from unrolled.metrics.labels import measure_labels
@@ -245,3 +248,40 @@ def test_columns_of_other_files_may_be_named(project: Path, tmp_path: Path, caps
     assert cli.main(["evaluate", run, "--columns", "2", "1"]) == 2
     told = "--columns describes other files; give them with --data"
     assert capsys.readouterr().err == f"unrolled: {told}\n"
+
+
+def test_a_narrow_terminal_breaks_no_path_and_no_word(project: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(project)
+    deep = project / "a folder" / "with a long name"
+    deep.mkdir(parents=True, exist_ok=True)
+    shutil.copy("test.tsv", deep / "of the test.tsv")
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert cli.main(["evaluate", "my runs/it's", "--data", str(deep / "of the test.tsv")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    run = Path("my runs", "it's")
+    assert lines[:2] == [f"{run} on", str(deep / "of the test.tsv")]
+    assert str(run / "evaluation-of the test" / "predictions.jsonl") in lines
+    long = [line for line in lines if len(line) > 40]
+    assert all(line.endswith((".tsv", ".html", ".jsonl")) for line in long)
+    assert sum(line.startswith("length in tokens") for line in lines) == 2  # one below the other
+
+
+def test_messages_are_wrapped_at_a_terminal_only(monkeypatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    text = "no such file; run `unrolled data FILE --task classify` first"
+    print_message(text, "note: ")
+    assert stream.getvalue() == f"note: {text}\n"
+    stream.truncate(0)
+    stream.seek(0)
+    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(stream, "fileno", lambda: 2, raising=False)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((20, 24)))
+    print_message(text, "note: ")
+    assert stream.getvalue().splitlines() == [
+        "note: no such file;",
+        "run",
+        "`unrolled data FILE --task classify`",
+        "first",
+    ]

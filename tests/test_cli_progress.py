@@ -236,7 +236,7 @@ def test_the_loss_of_the_bar_is_smoothed() -> None:
         (
             {"patience": 3, "metric": "bleu"},
             "patience",
-            "stopped after 3 evaluations without a better bleu (training.patience)",
+            "stopped after 3 evaluations without a better validation bleu (training.patience)",
         ),
         (
             {},

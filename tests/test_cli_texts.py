@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import torch
 import unrolled
 from unrolled import cli
 from unrolled.cli import dashes
+from unrolled.quoting import shell_command
 from unrolled.tasks.predictions import Answer, LabelPrediction, Prediction
 
 FILES = Path(__file__).parent / "old_files"
@@ -132,3 +137,114 @@ def test_loading_a_run_does_not_import_a_compiler() -> None:
         command = [sys.executable, "-c", code, str(FILES / task / "run")]
         answer = subprocess.run(command, capture_output=True, text=True, check=True)
         assert answer.stdout == "False\n"
+
+
+def test_words_are_shown_as_written_where_unknown(capsys) -> None:
+    arguments = ["predict", CLASSIFY, "a xyzzy film <plugh>", "--words"]
+    for method in ("gradients", "occlusion"):
+        assert cli.main([*arguments, method]) == 0
+        shown = capsys.readouterr().err.splitlines()[0]
+        assert shown.split("  ")[1].startswith("xyzzy ")
+        assert "<unk>" not in shown
+
+
+@pytest.mark.parametrize("keep", ["start", "end", "both"])
+def test_words_of_a_truncated_text_are_as_written(keep: str) -> None:
+    model = unrolled.load_labels(CLASSIFY)
+    n = model.recipe.data.max_length
+    model.recipe = replace(model.recipe, data=replace(model.recipe.data, keep=keep))
+    words = [f"word{i}" for i in range(2 * n)]
+    read = {"start": words[:n], "end": words[n:]}
+    read["both"] = [*words[: -(-n // 2)], *words[len(words) - n // 2 :]]
+    (prediction,) = model.predict([" ".join(words)])
+    assert prediction.words == (tuple(read[keep]),)
+
+
+def test_scored_tokens_are_shown_as_written(capsys) -> None:
+    run = str(FILES / "words" / "run")
+    assert cli.main(["score", run, "the xyzzy sees", "--tokens"]) == 0
+    tokens = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert tokens == ["the", "xyzzy", "sees"]
+
+
+@pytest.fixture
+def typed_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def give(text: str) -> None:
+        stream = io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8")
+        monkeypatch.setattr(sys, "stdin", stream)
+
+    return give
+
+
+LANGUAGE_MODEL = str(FILES / "words" / "run")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", CLASSIFY],
+        ["predict", str(FILES / "tag" / "run")],
+        ["score", LANGUAGE_MODEL],
+        ["complete", LANGUAGE_MODEL],
+    ],
+)
+def test_a_dash_alone_is_standard_input(capsys, typed_in, arguments: list[str]) -> None:
+    printed = []
+    given = [[], ["-"]] if arguments[0] == "complete" else [[], ["-"], ["--input", "-"]]
+    for how in given:
+        typed_in("a good film\na bad one\n")
+        assert cli.main([*arguments, *how]) == 0
+        printed.append(capsys.readouterr())
+    assert printed[0].out
+    assert len(set(printed)) == 1
+
+
+def test_a_prompt_and_a_list_of_words_come_from_standard_input(
+    capsys, typed_in, tmp_path: Path
+) -> None:
+    typed_in("the cat\n")
+    generate = ["generate", LANGUAGE_MODEL, "--max-tokens", "3"]
+    assert cli.main([*generate, "--prompt-file", "-"]) == 0
+    printed = capsys.readouterr().out
+    assert cli.main([*generate, "--prompt", "the cat"]) == 0
+    assert capsys.readouterr().out == printed
+    typed_in("the\n\nof\n")
+    assert cli.vectors.read_word_list(Path("-")) == ["the", "of"]
+
+
+def test_the_name_of_a_file_as_text_gets_a_hint(capsys, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a film.txt").write_text("a good film\n", encoding="utf-8")
+    said = "unrolled: a film.txt is a file, but its name is read as text; to read a file, run "
+    file, model = shell_command("a film.txt"), shell_command(LANGUAGE_MODEL)
+    reads = {
+        "predict": f"`unrolled predict {shell_command(CLASSIFY)} --input {file}`",
+        "score": f"`unrolled score {model} --input {file}`",
+        "complete": f"`unrolled complete {model} < {file}`",
+    }
+    for command, how in reads.items():
+        run = CLASSIFY if command == "predict" else LANGUAGE_MODEL
+        assert cli.main([command, run, "a film.txt"]) == 0
+        assert capsys.readouterr().err.startswith(f"{said}{how}\n")
+        assert cli.main([command, run, "a film"]) == 0
+        assert "is a file" not in capsys.readouterr().err
+
+
+def test_rows_are_not_read_from_standard_input(capsys) -> None:
+    assert cli.main(["evaluate", CLASSIFY, "--data", "-"]) == 2
+    printed = capsys.readouterr().err
+    assert printed == "unrolled: -: rows are not read from standard input; write them to a file\n"
+
+
+def test_a_table_as_input_gets_a_hint(capsys, tmp_path: Path) -> None:
+    table = tmp_path / "films.csv"
+    table.write_text("text,label\na good film,pos\n", encoding="utf-8")
+    assert cli.main(["predict", CLASSIFY, "--input", str(table)]) == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2
+    assert f"{table} is a table, but each line is read as a text" in printed.err
+    assert shell_command("unrolled", "evaluate", CLASSIFY, "--data", table) in printed.err
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("a film\ta good one\n", encoding="utf-8")
+    assert cli.main(["predict", str(FILES / "pair" / "run"), "--input", str(pairs)]) == 0
+    assert "is a table" not in capsys.readouterr().err

@@ -220,7 +220,10 @@ def test_notes_about_a_file_are_printed_to_stderr(run: Run, file: Path) -> None:
             ["ratio", "{file}", "king", "queen", "man"],
             "no counts found; they are in the folder that",
         ),
-        (["map", "{file}", "map.gif", "king", "queen"], "cannot draw words as '.gif'"),
+        (
+            ["map", "{file}", "map.gif", "king", "queen"],
+            "the picture 'map.gif' must be a file name that ends in .png",
+        ),
         (["convert", "{file}", "v.dat"], "'v.dat' has no known suffix; use one of .txt (glove)"),
         (["convert", "{file}", "none/v.txt"], "the folder 'none' does not exist"),
         (

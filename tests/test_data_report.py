@@ -131,7 +131,7 @@ def test_rows_add_up_in_the_report_and_in_training(tmp_path: Path, capsys) -> No
 def test_a_small_validation_part_is_a_warning(tmp_path: Path, capsys) -> None:
     path = table(tmp_path / "a.tsv", LABELLED[:20], "text", "label")
     warning = (
-        "valid: 1 row is too few to choose the best model by (100 % of a score); give a file with "
+        "valid: 1 row is too few to choose the best model by (100.0% of a score); give a file with "
         "--valid, or more data"
     )
     assert warning in " ".join(" ".join(report(capsys, path, *SMALL)).split())

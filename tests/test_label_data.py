@@ -213,9 +213,7 @@ def test_text_without_blanks_between_words_gets_a_note(tmp_path: Path, capsys) -
         for i in range(99)
     ]
     data = table(tmp_path / "train.tsv", rows)
-    note = (
-        "valid: 100% of the words are unknown; for languages without blanks between words, such as"
-    )
+    note = "valid: 100.0% of the words are unknown; for languages without blanks between words, such as"
     for kind, is_noted in (("word", True), ("char", False)):
         arguments = [
             "train",
@@ -238,7 +236,7 @@ def test_a_text_of_50_000_tokens_follows_data_keep(tmp_path: Path, capsys, keep:
     valid = table(tmp_path / "valid.tsv", ROWS)
     options = ("--valid", valid, "--test", valid, f"--data.keep={keep}", "--data.max_length=7")
     assert train(data, run, *options) == 0
-    note = "train: 1 text is longer than data.max_length and truncated (data.keep)"
+    note = "train: 1 text is longer than data.max_length = 7 tokens and truncated (data.keep)"
     assert note in " ".join(capsys.readouterr().out.split())
     assert json.loads((run / "split.json").read_text(encoding="utf-8"))["cut"]["train"] == 1
     assert cli.main(["predict", str(run), long]) == 0
@@ -251,7 +249,9 @@ def test_a_text_of_50_000_tokens_follows_data_keep(tmp_path: Path, capsys, keep:
     assert cli.main(["predict", str(run), " ".join([word] * 7)]) == 0
     assert capsys.readouterr().out == said.out
     assert cli.main(["evaluate", str(run), "--data", str(data)]) == 0
-    assert "1 text is longer than data.max_length and truncated" in capsys.readouterr().out
+    assert (
+        "1 text is longer than data.max_length = 7 tokens and truncated" in capsys.readouterr().out
+    )
 
 
 def test_a_quoted_line_break_is_read_in_a_csv(tmp_path: Path, capsys) -> None:
@@ -422,7 +422,7 @@ def test_a_label_that_often_means_none_gets_a_note(
 ) -> None:
     rows = [(text, "NaN" if n % 9 == 4 else name) for n, (text, name) in enumerate(ROWS)]
     assert train(table(tmp_path / "a.tsv", rows), tmp_path / "run") == 0
-    note = "train: 4 rows (the first in line 6) have the label 'NaN', which often stands"
+    note = "train: label 'NaN' (4 rows, the first in line 6) often stands for a missing one; if so,"
     assert f'event=note text="{note}' in capsys.readouterr().out
 
 

@@ -18,6 +18,7 @@ SOURCE = Path(unrolled.__file__).parent
 
 ORDER = (
     "out_of_memory",
+    "wording",
     "quoting",
     "errors",
     "storage",

@@ -368,3 +368,16 @@ def test_unknown_words_of_one_text_are_named(
         assert cli.main(["predict", str(run), "--input", str(lines)]) == 0
         summary = "unrolled: 2 of 2 words are unknown to the model: xyzzy, plugh\n"
         assert capsys.readouterr().err == summary
+
+
+def test_a_table_is_read_by_the_column_names_of_training(
+    trained_run: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    model = unrolled.load_translator(trained_run)
+    rows = [line.split("\t") for line in pairs_file.read_text(encoding="utf-8").splitlines()]
+    turned = tmp_path / "turned.tsv"
+    turned.write_text("".join(f"{es}\t{en}\n" for en, es in rows), encoding="utf-8")
+    notes: list[str] = []
+    read = model.read([str(turned)], notes)
+    assert [row.fields for row in read] == [tuple(row) for row in rows[1:]]
+    assert notes == []

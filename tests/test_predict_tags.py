@@ -129,7 +129,7 @@ def test_tag_statistics_are_reported(run: Path, data: Path) -> None:
     record = json.loads((run / "labels.json").read_text(encoding="utf-8"))
     assert (record["scheme"], record["n_ill_formed"]) == ("bio", 0)
     card = (run / "README.md").read_text(encoding="utf-8")
-    assert "- 5 tags in the bio scheme; span types: LOC, PER" in card
+    assert "- 5 tags in the BIO scheme; span types: LOC, PER" in card
     assert 'model("a sentence")' in card
     assert "strict_f1" in card
 
@@ -141,7 +141,7 @@ def test_held_out_sentences_are_evaluated(model: LabelPredictor) -> None:
     assert found.intervals["f1"].value == 1
     assert found.shuffled["f1"] < 0.9
     text = "\n".join(found.lines())
-    assert "12 rows in" in text
+    assert "12 sentences in" in text
     assert "PER " in text
     assert "macro F1" in text
 
@@ -371,15 +371,15 @@ def test_a_long_sentence_is_split_and_reported(tmp_path: Path, data: Path, capsy
         event for event in unrolled.fit(recipe, tmp_path / "run") if isinstance(event, Started)
     )
     assert (
-        "train: 1 text is longer than data.max_length and split into pieces of that length"
+        "train: 1 text is longer than data.max_length = 30 tokens and split into pieces of that length"
         in started.notes
     )
     model = unrolled.load(tmp_path / "run")
     found = model.evaluate(model.held_out("test"))
     assert found.n_cut == 1
     assert (
-        "1 text is longer than data.max_length and split into pieces of that length"
-        in found.lines()
+        "1 text is longer than data.max_length = 30 tokens and split into pieces of that length"
+        in found.lines(100)
     )
     n_tokens = sum(map(len, SENTENCES))
     assert len(found.predictions[-1].labels) == n_tokens
@@ -402,7 +402,7 @@ def test_ill_formed_training_tags_lift_the_crf_constraints(tmp_path: Path, data:
     assert model.model.crf.allowed is None
     card = (run / "README.md").read_text(encoding="utf-8")
     assert (
-        "- train: sentences whose tags violate the bio scheme: 1; a CRF therefore allows every transition"
+        "- train: sentences whose tags violate the BIO scheme: 1; a CRF therefore allows every transition"
         in card
     )
 

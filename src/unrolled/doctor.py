@@ -18,6 +18,7 @@ from unrolled import ops
 from unrolled.ops import native
 from unrolled.ops.cells import CELLS
 from unrolled.ops.linear import why_not_onednn
+from unrolled.wording import count_of
 
 # The batch on which every cell is checked: small, ragged, with an empty row.
 N_STEPS, N_ROWS, INPUT_SIZE, HIDDEN_SIZE = 12, 16, 64, 64
@@ -146,12 +147,12 @@ def render(report: Report) -> str:
     >>> print(render(diagnose()).splitlines()[0][:6])
     python
     """
-    threads = f"torch uses {report.n_threads} thread{'' if report.n_threads == 1 else 's'}"
+    threads = f"torch uses {count_of(report.n_threads, 'thread')}"
     if report.n_threads > report.n_cores:
         threads += f" (more than cores; try OMP_NUM_THREADS={report.n_cores})"
     lines = [
         f"python {report.python} · torch {report.torch} · {report.system}",
-        f"{report.n_cores} core{'' if report.n_cores == 1 else 's'}, {threads} · "
+        f"{count_of(report.n_cores, 'core')}, {threads} · "
         f"{report.cpu_capability} · {report.gpu or 'no GPU'}",
         f"native kernels: {report.kernels}",
         f"matrix products of the layers: {report.products}",

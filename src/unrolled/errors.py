@@ -82,15 +82,17 @@ class UnavailableError(UnrolledError):
 
 
 def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the most similar valid name, or nothing.
+    """The end of a message about an unknown name: the most similar valid name in any case, or nothing.
 
-    >>> did_you_mean("bean", ["beam", "greedy"])
-    "; did you mean 'beam'?"
+    >>> did_you_mean("bean", ["beam", "greedy"]), did_you_mean("BIO", ["bio"])
+    ("; did you mean 'beam'?", "; did you mean 'bio'?")
     >>> did_you_mean("fast", ["beam", "greedy"])
     ''
     """
     if len(wrong) > _LONGEST_NAME:
         return ""
-    names = (name for name in islice(valid, _MOST_NAMES) if len(name) <= _LONGEST_NAME)
-    nearest = get_close_matches(wrong, list(names), n=1)
-    return f"; did you mean {quote(nearest[0])}?" if nearest else ""
+    names = {
+        name.casefold(): name for name in islice(valid, _MOST_NAMES) if len(name) <= _LONGEST_NAME
+    }
+    nearest = get_close_matches(wrong.casefold(), list(names), n=1)
+    return f"; did you mean {quote(names[nearest[0]])}?" if nearest else ""

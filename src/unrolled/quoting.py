@@ -21,6 +21,8 @@ LONGEST_MESSAGE = 1000
 LONGEST_VALUE = 60
 """Maximum characters of a value in a message or in a table cell."""
 
+_LONGEST_PATH = 300
+
 # Control characters (C0, DEL, C1), line separators, bidirectional controls, invisible characters (zero
 # width, tags), byte-order marks, and lone surrogates. Joiners are allowed, because words of Persian and
 # Hindi, and many emoji, are written with them.
@@ -108,6 +110,15 @@ def listed(values: Iterable[object], most: int = 8, limit: int = LONGEST_VALUE) 
             return ", ".join([*shown, "…"])
         shown.append(brief(value, limit))
     return ", ".join(shown)
+
+
+def listed_paths(paths: Iterable[object]) -> str:
+    """Like `listed`, but with paths of any usual length whole.
+
+    >>> listed_paths(["a.tsv", "b.tsv"])
+    'a.tsv, b.tsv'
+    """
+    return listed(paths, limit=_LONGEST_PATH)
 
 
 def one_message(text: str, limit: int = LONGEST_MESSAGE) -> str:

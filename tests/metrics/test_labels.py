@@ -212,7 +212,7 @@ def test_tables_show_every_class_and_leave_out_a_matrix_too_wide():
     ]
     assert sum("50.00%" in line for line in few) == 2  # FAVOR's precision, NONE's recall
     many = list(measure_labels(names(13), [0], [12]).lines())
-    assert len([line for line in many if line.startswith("class ")]) == 13 + 2
+    assert len([line for line in many if line.startswith("class ") and "," not in line]) == 13 + 2
     assert "most frequent errors:" in many
     assert many[-1].split() == ["class", "0", "class", "12", "1"]
 

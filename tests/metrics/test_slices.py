@@ -71,10 +71,10 @@ def test_unknown_words_are_counted_by_their_share():
     table = by_unknown_share(tally_labels([0] * 8, [0] * 8, 1), n_unknown, lengths, n_resamples=5)
     assert [(each.name, each.n) for each in table.slices] == [
         ("none", 2),  # an empty text has no unknown words
-        ("up to 5 %", 1),
-        ("over 5 % to 10 %", 2),
-        ("over 10 % to 20 %", 1),
-        ("over 20 %", 2),
+        ("up to 5%", 1),
+        ("over 5% to 10%", 2),
+        ("over 10% to 20%", 1),
+        ("over 20%", 2),
     ]
 
 
@@ -82,7 +82,7 @@ def test_a_share_on_the_edge_belongs_to_the_lower_bucket():
     lengths = np.arange(1, 400)
     exact = lengths[lengths % 20 == 0]
     tally = tally_labels([0] * len(exact), [0] * len(exact), 1)
-    for share, name in ((20, "up to 5 %"), (10, "over 5 % to 10 %"), (5, "over 10 % to 20 %")):
+    for share, name in ((20, "up to 5%"), (10, "over 5% to 10%"), (5, "over 10% to 20%")):
         table = by_unknown_share(tally, exact // share, exact, n_resamples=2)
         assert [each.name for each in table.slices] == [name]
 
@@ -99,7 +99,7 @@ def test_a_table_is_printed():
     table = by_length(tally, [3, 5, 20, 40], edges=(10,), scores=("accuracy", "macro_f1"))
     assert max(map(len, table.lines())) == 80
     assert list(table.lines(100)) == [
-        "length in tokens  examples  accuracy      95 % interval  macro F1     95 % interval",
+        "length in tokens  examples  accuracy       95% interval  macro F1      95% interval",
         "0–10                     2   100.00%  100.00% – 100.00%   100.00%  50.00% – 100.00%",
         "11 and more              2     0.00%      0.00% – 0.00%     0.00%     0.00% – 0.00%",
     ]

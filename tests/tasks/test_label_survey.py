@@ -84,7 +84,7 @@ def test_the_report_shows_all_facts(found: LabelSurvey) -> None:
         "left out  1 with an empty field",
         "unscored  no row of valid has the label 'Good'",
         "lengths   percentiles of tokens per text: "
-        "5 %: 3 · 25 %: 4 · 50 %: 4 · 75 %: 4 · 95 %: 4 · 99 %: 6",
+        "5%: 3 · 25%: 4 · 50%: 4 · 75%: 4 · 95%: 4 · 99%: 6",
         "majority  'good', 81.1% of train (majority-class baseline)",
         "rare      fewer than 5 in train: 'Good'",
         "unseen    'ugly' occurs in valid (line 3), but not in train",
@@ -169,7 +169,7 @@ def test_tags_are_counted_by_token_and_by_span(tmp_path: Path) -> None:
     page = lines_of(shown(found))
     assert "sentences  7 read = 3 train + 2 valid + 2 test" in page
     assert "tokens     7 train, 3 valid, 3 test" in page
-    assert "spans      encoded as bio; 1 ill-formed sentence in train (first: line 7)" in page
+    assert "spans      encoded as BIO; 1 ill-formed sentence in train (first: line 7)" in page
 
 
 def test_the_task_is_detected_from_column_names(tmp_path: Path) -> None:
@@ -216,3 +216,36 @@ def test_the_command_reports_on_every_task(
     conll.write_text("\n".join(f"w{n} A\nv O\n" for n in range(40)), encoding="utf-8")
     assert cli.main(["data", str(conll)]) == 0
     assert "sentences" in capsys.readouterr().out
+
+
+def test_a_table_without_any_label_has_no_majority(tmp_path: Path) -> None:
+    rows = "".join(f"film {n}\t\n" for n in range(30))
+    path = tmp_path / "a.tsv"
+    path.write_text(f"text\tlabel\n{rows}", encoding="utf-8")
+    task = TASKS["classify"]
+    found = survey_labels(task, LabelData(train=(str(path),)), WORDS)  # type: ignore[arg-type]
+    assert found.majority == ("", 0.0)
+    page = "\n".join(lines_of(shown(found)))
+    assert "majority" not in page
+    assert "no label; training needs at least two" in page
+
+
+def test_few_different_values_in_the_last_column_are_labels(tmp_path: Path) -> None:
+    rows = [(f"comment number {n}", f"{n % 3} stars") for n in range(60)]
+    path = table(tmp_path / "a.tsv", rows, "Kommentar", "Wertung")
+    assert likely_task([path]) == "classify"
+    pairs = [(f"a {n}", f"b {n}", "yes" if n % 2 else "no") for n in range(60)]
+    assert likely_task([table(tmp_path / "b.tsv", pairs, "satz1", "satz2", "urteil")]) == "pair"
+    sentences = [(f"the cat number {n}", f"el gato {n}") for n in range(60)]
+    assert likely_task([table(tmp_path / "c.tsv", sentences, "satz1", "satz2")]) is None
+    assert likely_task([table(tmp_path / "d.tsv", rows[:20], "Kommentar", "Wertung")]) is None
+
+
+def test_a_narrow_terminal_cuts_no_label_and_no_number(found: LabelSurvey) -> None:
+    console = Console(file=io.StringIO(), width=40)
+    console.print(render_labels(found))
+    lines = lines_of(console.file.getvalue())  # type: ignore[attr-defined]
+    assert "column  distinct  median  95%  longest" in lines
+    assert "column  tokens  vocabulary" in lines
+    assert ["good", "30", "81.1%", "1", "1"] in [line.split() for line in lines]
+    assert max(map(len, lines)) <= 40

@@ -462,7 +462,7 @@ def test_tags_without_types_are_told_as_such() -> None:
     labels = Labels(("B", "I", "O"), scheme="bio")
     parts = {"train": [example([4, 5], [0, 1])], "valid": []}
     assert notes(parts, {**tokenizers(), LABELS: labels}) == (
-        "3 tags in the bio scheme; spans have no types",
+        "3 tags in the BIO scheme; spans have no types",
     )
 
 
@@ -480,8 +480,8 @@ def test_scores_to_choose_by_are_those_that_are_measured(scheme) -> None:
 def test_what_there_is_to_know_of_the_parts_is_told() -> None:
     parts = {"train": [*EXAMPLES, example([UNK_ID], [4])], "valid": [example([4, 5], [4, 3])]}
     assert notes(parts, tokenizers()) == (
-        "5 tags in the bio scheme; span types: LOC, PER",
-        "valid: sentences whose tags violate the bio scheme: 1; a CRF gives them probability 0, and "
+        "5 tags in the BIO scheme; span types: LOC, PER",
+        "valid: sentences whose tags violate the BIO scheme: 1; a CRF gives them probability 0, and "
         "its loss excludes them",
         "train: 10.0% of the tokens are unknown words (text.vocab_size, text.min_count)",
     )
@@ -491,7 +491,7 @@ def test_what_there_is_to_know_of_the_parts_is_told() -> None:
     )
     labels = {LABELS: Labels(NAMES, scheme="iob1", n_ill_formed=2)}
     assert notes({"train": EXAMPLES}, labels)[1] == (
-        "train: sentences whose tags violate the iob1 scheme: 2; a CRF therefore allows every transition"
+        "train: sentences whose tags violate the IOB1 scheme: 2; a CRF therefore allows every transition"
     )
 
 

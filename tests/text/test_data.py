@@ -365,6 +365,6 @@ def test_tokens_without_blank_lines_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_splits(TagData(train=(str(path),)), 2, TASKS["tag"].reading)  # type: ignore[union-attr]
     assert str(caught.value) == (
-        f"{path}: cannot cut 1 row for test from 1 row; give a file with --test; the file is read as one "
-        "sentence: put a blank line between sentences"
+        f"{path}: cannot cut 1 sentence for test from 1 sentence; give a file with --test; the file is "
+        "read as one sentence: put a blank line between sentences"
     )

@@ -148,7 +148,7 @@ def test_the_first_line_is_read_as_a_row_with_a_note(tmp_path: Path) -> None:
         assert [row.line for row in rows] == [1, 2, 3, 4]
         assert notes == [
             f"{path} has no header: its first line, (the tea was bad, neg), reads like a row and is used "
-            "as one; if it names the columns, set data.header = 'yes'"
+            "as one; if it names the columns, add --data.header yes"
         ]
         assert column_names(path) == ("1", "2")
 
@@ -158,8 +158,8 @@ def test_an_uncertain_first_line_is_the_header_with_a_note(tmp_path: Path) -> No
     notes: list[str] = []
     assert [row.fields for row in read_rows(path, notes=notes)] == [("house", "Haus")]
     assert notes == [
-        f"{path}: the first line, (dog, Hund), is taken for the header; if it is a row, set data.header "
-        "= 'no'"
+        f"unsure whether {path} has a header: its first line, (dog, Hund), is read as one; if it is a "
+        "row, add --data.header no"
     ]
     assert len(list(read_rows(path, header="no"))) == 2
     assert [row.fields for row in read_rows(path, ["2"])] == [("Hund",), ("Haus",)]
@@ -236,3 +236,94 @@ def test_an_error_below_the_first_line_keeps_its_place(tmp_path: Path) -> None:
     path = write(tmp_path / "short.tsv", [*REVIEWS, ["alone"]])
     with pytest.raises(DataError, match="line 5: expected 2 fields"):
         list(read_rows(path))
+
+
+def test_columns_are_found_by_their_names_in_training(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.tsv", [["en", "es"], *PAIRS])
+    found: list[str] = []
+    assert len(list(read_rows(train, n_columns=2, found=found))) == 3
+    assert found == ["en", "es"]
+    turned = [["es", "id", "en"], *([es, str(i), en] for i, (en, es) in enumerate(PAIRS))]
+    for name, separator in (("turned.tsv", "\t"), ("turned.csv", ";")):
+        path = write(tmp_path / name, turned, separator)
+        notes: list[str] = []
+        rows = list(read_rows(path, n_columns=2, notes=notes, trained=found))
+        assert [list(row.fields) for row in rows] == PAIRS
+        assert notes == []
+    for side, at in (("es", 1), ("en", 0)):
+        lines = [pair[at] + "\n" for pair in PAIRS]
+        (tmp_path / f"a.{side}").write_text("".join(lines), encoding="utf-8")
+    parallel = (tmp_path / "a.es", tmp_path / "a.en")
+    rows = list(read_rows(parallel, n_columns=2, trained=found))
+    assert [list(row.fields) for row in rows] == PAIRS
+
+
+def test_a_table_with_other_columns_than_in_training_gets_a_note(tmp_path: Path) -> None:
+    path = write(tmp_path / "other.tsv", [["source", "target"], *PAIRS])
+    notes: list[str] = []
+    rows = list(read_rows(path, n_columns=2, notes=notes, trained=["en", "es"]))
+    assert [list(row.fields) for row in rows] == PAIRS
+    assert notes == [
+        f"{path}: the columns are source, target, and those of the training data en, es; read as source, "
+        "target, in this order: if that is wrong, rename them, or choose them with --columns"
+    ]
+    chosen: list[str] = []
+    list(read_rows(path, ["target", "source"], 2, notes=chosen, trained=["en", "es"]))
+    assert chosen == []
+    headless = write(tmp_path / "headless.tsv", PAIRS)
+    notes.clear()
+    assert len(list(read_rows(headless, n_columns=2, notes=notes, trained=["en", "es"]))) == 3
+    assert len(notes) == 1
+    assert "has no header" in notes[0]
+
+
+def test_a_validation_table_is_read_by_the_names_of_training(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.tsv", [["en", "es"], *PAIRS])
+    valid = write(tmp_path / "valid.tsv", [["es", "en"], *(pair[::-1] for pair in PAIRS)])
+    config = DataConfig(train=(str(train),), valid=(str(valid),), test=(str(valid),))
+    splits = read_splits(config, 2)
+    assert splits.columns == ("en", "es")
+    assert [row.fields for row in splits.valid] == [row.fields for row in splits.train]
+    assert splits.notes == ()
+
+
+LONG = [[f"{'very ' * 40}long number {n}", "ab"[n % 2]] for n in range(20)]
+SHORT = [["Great", "pos"], ["Bad", "neg"], ["Fine", "pos"]]
+WORD_PAIRS = [["cat", "gato"], ["big dog", "perro grande"], ["house", "casa"]]
+
+
+@pytest.mark.parametrize(
+    ("first", "rows"),
+    [
+        (["It broke after two days.", "awful"], REVIEWS),
+        (["Hello, how are you today?", "Hola, ¿cómo estás hoy?"], WORD_PAIRS),
+        (["He came home late.", "llegó tarde"], WORD_PAIRS),
+        (["我喜欢这个电影。", "很好"], CHINESE),
+        (["https://example.com/a/very/long/address/of/one/page", "neg"], REVIEWS),
+        (["a text of eleven words that is short for this column", "a"], LONG),
+        (["Excellent", "pos"], REVIEWS * 2 + SHORT),
+    ],
+)
+def test_sentences_and_long_words_are_no_names_of_columns(
+    first: list[str], rows: list[list[str]]
+) -> None:
+    assert judge(first, rows) == "row"
+
+
+@pytest.mark.parametrize(
+    ("first", "rows"),
+    [
+        (["How do you feel about it?", "label"], REVIEWS),
+        (["Donaudampfschifffahrtsgesellschaftskapitän", "captain"], WORD_PAIRS),
+        (["https://example.com/a/very/long/address/of/one/page", "new"], REVIEWS),
+        (["Excellent", "pos"], REVIEWS),
+    ],
+)
+def test_a_first_line_that_may_be_either_is_unsure(first: list[str], rows: list[list[str]]) -> None:
+    assert judge(first, rows) == "unsure"
+
+
+def test_a_question_above_numbers_names_its_column() -> None:
+    rows = [[str(n % 5), f"answer {n} of some length"] for n in range(20)]
+    assert judge(["How satisfied are you?", "Remarks"], rows) == "unsure"
+    assert judge(["stars given", "Remarks"], rows) == "header"

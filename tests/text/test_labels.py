@@ -173,8 +173,23 @@ def test_normal_forms_of_a_label_are_one_label() -> None:
 
 
 def test_labels_that_stand_for_missing_ones_are_named() -> None:
-    assert missing_note([("pos", 2), ("NONE", 3), ("nation", 4)]) is None
-    assert missing_note([("pos", 2), ("<NA>", 3), ("nan", 9)]) == (
-        "2 rows (the first in line 3) have the label '<NA>' or 'nan', which often stands for a missing "
-        "one; if so, remove them"
+    assert missing_note([("pos", 2), ("NONE", 3), ("nation", 4), ("-1", 5), ("none", 6)]) is None
+    assert missing_note([("pos", 2), ("<NA>", 3), ("nan", 9), ("<NA>", 7)]) == (
+        "labels '<NA>' (2 rows, the first in line 3) and 'nan' (1 row, the first in line 9) often stand "
+        "for missing ones; if so, remove these rows: otherwise, the model learns to predict them"
+    )
+    for name in ("-", "?", "None", "NaN", "N/A", "null", "NA"):
+        assert missing_note([("pos", 2), (name, 4)]) == (
+            f"label '{name}' (1 row, the first in line 4) often stands for a missing one; if so, remove "
+            "these rows: otherwise, the model learns to predict them"
+        )
+
+
+def test_an_unknown_label_that_stands_for_a_missing_one_says_so() -> None:
+    labels = Labels.of(["pos", "neg"])
+    with pytest.raises(DataError) as caught:
+        labels.id_of("-")
+    assert str(caught.value) == (
+        "label '-' is not among the training labels (neg, pos); if it stands for a missing label, remove "
+        "the row"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -175,7 +176,6 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "separator", "hint"),
     [
-        ("a.csv", "\t", "tabs; name the file .tsv"),
         ("a.csv", "|", "'|'; separate them by tabs, and name the file .tsv"),
         ("a.tsv", ",", "commas; name the file .csv"),
         ("a.tsv", ";", "semicolons; name the file .csv"),
@@ -190,7 +190,7 @@ def test_another_separator_is_named(tmp_path: Path, name: str, separator: str, h
 
 def test_a_column_without_a_name_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("text,label,\ngood tea,pos,\n")
+    path.write_text("text,label,\ngood tea,pos,x\n")
     assert failure(path, None, 2) == (
         f"{path}: expected 2 columns, found 3: text, label, ''; choose them with --columns"
     )
@@ -303,11 +303,26 @@ def test_parallel_files_of_different_length(tmp_path: Path) -> None:
 
 
 def test_a_table_among_parallel_files(tmp_path: Path) -> None:
-    table, other = write(tmp_path / "a.tsv", TSV), write(tmp_path / "b.tsv", TSV)
-    assert failure((table, other)) == (
+    table, other = write(tmp_path / "a.tsv", TSV), write(tmp_path / "b.txt", "a\n")
+    assert failure((other, table)) == (
         f"{table}: this is a table; give it alone, because several files are read as parallel plain "
         "text, one sentence per line"
     )
+
+
+def test_several_tables_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    tables = write(tmp_path / "a.tsv", TSV), write(tmp_path / "b.csv", TSV)
+    sentence = (
+        "cannot be read as one; join them into one file{}, or give one at a time (validation and test "
+        "data with --valid and --test)"
+    )
+    place = ", ".join(map(str, tables))
+    assert failure(tables) == f"{place}: several tables {sentence.format(' with one header')}"
+    tokens = write(tmp_path / "a.conll", "a O\n"), write(tmp_path / "b.bio", "a O\n")
+    with pytest.raises(
+        DataError, match=re.escape(f"several files of tokens {sentence.format('')}")
+    ):
+        read_rows(tokens, n_columns=2, by_token=True)
 
 
 def test_more_parallel_files_than_columns(tmp_path: Path) -> None:
@@ -594,3 +609,27 @@ def test_a_lone_cr_inside_a_line_is_a_character(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 1: the header holds a CR") as raised:
         list(read_rows(table))
     assert "\r" not in str(raised.value)
+
+
+def test_a_csv_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    rows = [("good; really", "pos"), ('"so-so"', "neg")]
+    body = "".join('"{}";{}\r\n'.format(text.replace('"', '""'), name) for text, name in rows)
+    excel = write(tmp_path / "excel.csv", f"\ufeffsep=;\r\ntext;label\r\n{body}")
+    assert column_names(excel) == ("text", "label")
+    assert [row.fields for row in read_rows(excel)] == rows
+    assert [row.line for row in read_rows(excel)] == [3, 4]
+    assert failure(write(tmp_path / "b.csv", "sep=;\na;b\n1;2\n3\n")).endswith(
+        "line 4: expected 2 fields separated by semicolons as in the header, found 1"
+    )
+    tabs = write(tmp_path / "tabs.csv", "text\tlabel\ngood, really\tpos\n")
+    assert [row.fields for row in read_rows(tabs)] == [("good, really", "pos")]
+
+
+def test_empty_columns_at_the_end_are_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text;label;;\ngood tea;pos;;\nbad tea;neg;;\n")
+    assert [row.fields for row in read_rows(path, n_columns=2)] == [
+        ("good tea", "pos"),
+        ("bad tea", "neg"),
+    ]
+    named = write(tmp_path / "b.csv", "text;label;\ngood tea;pos;x\nbad tea;neg;\n")
+    assert column_names(named) == ("text", "label", "")

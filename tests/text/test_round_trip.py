@@ -23,8 +23,9 @@ def test_words_do_not_restore_code() -> None:
     words = Tokenizer.train(CODE, TextConfig(kind="word"))
     assert restored("django . conf", words) == ("django . conf", "django. conf")
     assert note([*CODE, *PROSE], words, "target") == (
-        "target: 33% of the texts do not come back unchanged from word tokens: 'self . run ( )' becomes "
-        "'self. run ()'; where that matters, as in code, use --text.kind bpe, which restores any text",
+        "target: 33.3% of the texts do not come back unchanged from word tokens: 'self . run ( )' "
+        "becomes 'self. run ()'; where that matters, as in code, use --text.kind bpe, which restores any "
+        "text",
     )
 
 

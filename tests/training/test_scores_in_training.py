@@ -172,5 +172,5 @@ def test_words_that_do_not_restore_code_are_noted(tmp_path: Path, recipe_file: P
     recipe = replace(recipe, text=replace(recipe.text, kind="word", vocab_size=40))
     started = next(event for event in fit(recipe, tmp_path / "run") if isinstance(event, Started))
     notes = "\n".join(started.notes)
-    assert "target: 100% of the texts do not come back unchanged from word tokens" in notes
+    assert "target: 100.0% of the texts do not come back unchanged from word tokens" in notes
     assert "of the target tokens are unknown words; raise text.vocab_size = 40, or use" in notes

@@ -75,6 +75,10 @@ def config(
     *,
     task: str | None = None,
     data: Files = (),
+    valid: Files = (),
+    test: Files = (),
+    columns: Names = (),
+    seed: int | None = None,
     overrides: Overrides = (),
 ) -> None:
     """Print a recipe (the settings of a training run, in TOML) with all default values filled in.
@@ -85,11 +89,16 @@ def config(
         recipe: recipe (a TOML file) to complete with the default values of all other settings.
         task: task whose default settings are printed, if there is no RECIPE; by default translate.
         data: training data to enter in the recipe.
+        valid: validation data to enter in the recipe.
+        test: test data to enter in the recipe.
+        columns: columns to read, by name or number, in this order: texts, then the label (for translate:
+            source, target).
+        seed: random seed to enter in the recipe.
     """
     from unrolled.tasks import TASKS
     from unrolled.training.checks import check_files, check_recipe
 
-    chosen = recipe_from_options(recipe, task, data, (), (), (), None, overrides)
+    chosen = recipe_from_options(recipe, task, data, valid, test, columns, seed, overrides)
     about = TASKS[chosen.task]
     check_recipe(chosen, about)
     about.check_pretrained(chosen.model, chosen.text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,11 +16,13 @@ from unrolled.cli.options import (
     Overrides,
     Precision,
     decoding_from_options,
+    print_message,
     text_width,
 )
 from unrolled.config import BleuTokenizer, from_mapping, to_mapping
 from unrolled.errors import ConfigError
-from unrolled.quoting import escape, listed, one_message, shell_command
+from unrolled.quoting import escape, listed_paths, shell_command
+from unrolled.wording import wrapped
 
 if TYPE_CHECKING:
     from unrolled.predictors.labels import LabelPredictor
@@ -164,16 +166,16 @@ def _refuse_others(task: str, applicable: Sequence[str], given: Sequence[str]) -
             raise ConfigError(f"--{name} does not apply to task '{task}'; remove it")
 
 
-def _about_data(predictor: Any, arguments: _Arguments) -> Iterator[str]:
-    """What the run is evaluated on."""
-    run, data = arguments.run, predictor.recipe.data
+def _about_data(predictor: Any, arguments: _Arguments) -> list[str]:
+    """What the run is evaluated on, as words; a path is one word."""
+    run, data = str(arguments.run), predictor.recipe.data
     if arguments.data:
-        yield f"{run} on {listed(arguments.data)}"
-        return
+        return [run, "on", listed_paths(arguments.data)]
     part = {"test": "test", "valid": "validation"}[arguments.split]
-    files = getattr(data, arguments.split)
-    source = listed(files) if files else f"held out of {listed(data.train)}"
-    yield f"{run} on the {part} part ({source})"
+    words = [run, "on", "the", part, "part"]
+    if files := getattr(data, arguments.split):
+        return [*words, f"({listed_paths(files)})"]
+    return [*words, "(held", "out", "of", f"{listed_paths(data.train)})"]
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,8 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
         command=shell_command("unrolled", *sys.argv[1:]),
     )
     print()
-    _print([f"report: {page}", f"predictions: {predictions}"])
+    for name, path in (("report:", page), ("predictions:", predictions)):
+        _print_words([name, str(path)])
     return evaluation, {}
 
 
@@ -276,7 +279,7 @@ def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
 
 
 def _print_evaluation(predictor: Any, evaluation: Any, arguments: _Arguments) -> None:
-    _print(_about_data(predictor, arguments))
+    _print_words(_about_data(predictor, arguments))
     _print(evaluation.lines(text_width(), signatures=arguments.signatures))
 
 
@@ -285,9 +288,15 @@ def _print(lines: Iterable[str]) -> None:
         print(escape(line))
 
 
+def _print_words(words: Sequence[str]) -> None:
+    """Print words, some of them paths: on one line, or at a terminal in lines broken between them."""
+    is_terminal = sys.stdout.isatty()
+    _print(wrapped(words, text_width()) if is_terminal else [" ".join(words)])
+
+
 def _print_notes(notes: Iterable[str]) -> None:
     for note in notes:
-        print(f"note: {one_message(note)}", file=sys.stderr)
+        print_message(note, "note: ")
 
 
 _EVALUATE: Mapping[str, Callable[[Any, _Arguments], _Scored]] = {

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
 from cyclopts import Parameter
 
 from unrolled.cli.app import app
-from unrolled.cli.lines import line_groups, warn_of_unknown
-from unrolled.cli.options import Precision, is_typed, shown_on, standard_input
+from unrolled.cli.lines import line_groups, warn_of_files, warn_of_unknown
+from unrolled.cli.options import STDIN, Precision, is_typed, shown_on, standard_input
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError, UnavailableError
 from unrolled.quoting import brief, escape, json_line
+from unrolled.wording import percent
 
 if TYPE_CHECKING:
     from unrolled.decoding.scoring import TokenScore
@@ -45,7 +46,8 @@ def generate(
     Args:
         run: folder of a trained language model, written by 'unrolled train'.
         prompt: text to continue; without it, generation starts a new document.
-        prompt_file: file with the text to continue (without its final newline); instead of --prompt.
+        prompt_file: file with the text to continue (without its final newline), or - for standard input;
+            instead of --prompt.
         max_tokens: maximum number of tokens to generate.
         temperature: sampling temperature: below 1 favors likely tokens, above 1 unlikely ones; 0 always
             takes the most likely token.
@@ -83,8 +85,9 @@ def complete(
 ) -> None:
     """Complete the last word of a text, or suggest the next word.
 
-    Without TEXT: at a terminal, suggestions appear as you type, and Tab accepts the first (needs
-    prompt_toolkit); otherwise each line of standard input is completed, with one line of JSON as output.
+    Without TEXT, or with -: at a terminal, suggestions appear as you type, and Tab accepts the first
+    (needs prompt_toolkit); otherwise each line of standard input is completed, with one line of JSON as
+    output.
 
     Args:
         run: folder of a trained language model, written by 'unrolled train'.
@@ -93,6 +96,9 @@ def complete(
         precision: precision of the recurrent weights; bfloat16 and int8 can be faster but are less
             accurate, and need the native kernels (see 'unrolled doctor').
     """
+    if text is not None:
+        warn_of_files([text], "unrolled complete {run} < {file}", run)
+    text = None if text == STDIN else text
     continuation = open_run(run, "complete", precision)
     if text is not None:
         _warn_of_unknown(continuation, text, is_begun=True)
@@ -111,7 +117,7 @@ def score(
 ) -> None:
     """Print the perplexity and the bits per character of a text under a language model.
 
-    If neither TEXT nor --input is given, standard input is read.
+    If neither TEXT nor --input is given, or it is -, standard input is read.
 
     Args:
         run: folder of a trained language model, written by 'unrolled train'.
@@ -122,6 +128,8 @@ def score(
         precision: precision of the recurrent weights; bfloat16 and int8 can be faster but are less
             accurate, and need the native kernels (see 'unrolled doctor').
     """
+    if text is not None:
+        warn_of_files([text], "unrolled score {run} --input {file}", run)
     text = read_score_text(text, input_file)
     continuation = open_run(run, "score", precision)
     _warn_of_unknown(continuation, text)
@@ -262,7 +270,7 @@ class Suggester:
 def aligned(completions: Sequence[Completion]) -> Iterator[str]:
     """One line per completion: its probability in percent, and its text."""
     for completion in completions:
-        yield f"{completion.probability:8.3%}  {escape(completion.text)}"
+        yield f"{percent(completion.probability, 3):>8}  {escape(completion.text)}"
 
 
 def as_json(completions: Sequence[Completion], typed: str) -> str:
@@ -375,7 +383,7 @@ def _completer(suggest: Suggester, before: str) -> Any:
                     yield Choice(
                         rest,
                         display=completion.text.strip(),
-                        display_meta=f"{completion.probability:.1%}",
+                        display_meta=percent(completion.probability),
                     )
 
     return Words()
@@ -390,19 +398,21 @@ def read_score_text(text: str | None, input_file: Path | None) -> str:
     """
     if text is not None and input_file is not None:
         raise ConfigError("both a text and --input are given; use one")
-    if text is None:
-        text = read_text(input_file) if input_file is not None else _read_stdin()
+    if text is None or text == STDIN:
+        text = read_text(input_file or Path(STDIN))
     if not text:
         raise DataError("nothing to score; the text is empty", input_file)
     return text
 
 
 def read_text(path: Path) -> str:
-    r"""The content of a text file, with all line ends as `\n`.
+    r"""The content of a text file, or of standard input ("-"), with all line ends as `\n`.
 
     Raises:
         DataError: the file is missing, cannot be read, is too long, or is not UTF-8.
     """
+    if str(path) == STDIN:
+        return _read_whole(standard_input(), Path("standard input"))
     try:
         with path.open("rb") as stream:
             return _read_whole(stream, path)
@@ -447,13 +457,9 @@ def _print_tokens(token_scores: Sequence[TokenScore]) -> None:
     table.add_column("bits", justify="right")
     table.add_column("rank", justify="right")
     for token in token_scores:
-        piece = token.piece.replace("\n", "\\n").replace("\t", "\\t").replace(" ", "·")
+        piece = token.written.replace("\n", "\\n").replace("\t", "\\t").replace(" ", "·")
         table.add_row(Text(brief(piece)), f"{token.bits:.2f}", f"{token.rank:,}")
     Console().print(table)
-
-
-def _read_stdin() -> str:
-    return _read_whole(standard_input(), Path("standard input"))
 
 
 def _read_whole(stream: BinaryIO, path: Path) -> str:

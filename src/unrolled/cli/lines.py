@@ -11,9 +11,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from unrolled.cli.options import is_typed, shown_on, standard_input
+from unrolled.cli.options import is_typed, named_files, print_message, shown_on, standard_input
 from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import quote
+from unrolled.quoting import listed_paths, quote, shell_command
+from unrolled.wording import count_of
 
 if TYPE_CHECKING:
     from unrolled.predictors.unknown import UnknownWords
@@ -129,31 +130,58 @@ def warn_of_cuts(texts: list[str], predictions: list[Prediction]) -> None:
     """Warn on standard error about inputs and outputs that were truncated."""
     for text, prediction in zip(texts, predictions, strict=True):
         if prediction.hypotheses and not prediction.hypotheses[0].finished:
-            print(
-                f"unrolled: {quote(text[:30] + '…')}: the output was cut off at the maximum length; "
-                "raise --decoding.max_length_ratio or --decoding.max_length_extra",
-                file=sys.stderr,
+            print_message(
+                f"{quote(text[:30] + '…')}: the output was cut off at the maximum length; raise "
+                "--decoding.max_length_ratio or --decoding.max_length_extra"
             )
         if prediction.n_truncated:
-            print(
-                f"unrolled: {quote(text[:30] + '…')}: the last {prediction.n_truncated:,} tokens were "
-                "not read; raise --decoding.max_input_length to read more",
-                file=sys.stderr,
+            unread = count_of(prediction.n_truncated, "token")
+            were = "was" if prediction.n_truncated == 1 else "were"
+            print_message(
+                f"{quote(text[:30] + '…')}: the last {unread} {were} not read; raise "
+                "--decoding.max_input_length to read more"
             )
 
 
 def warn_of_unknown(words: UnknownWords) -> None:
     """Name on standard error the words that a model reads as unknown."""
     if report := words.report():
-        print(f"unrolled: {report}", file=sys.stderr)
+        print_message(report)
 
 
 def warn_of_single_words(texts: Sequence[str]) -> None:
     """Warn on standard error if what was given as several texts looks like one without quotes."""
     if len(texts) > 1 and not any(text.split()[1:] for text in texts):
-        print(
-            f"unrolled: {len(texts)} texts of one word each; to give one sentence, put it in quotes",
-            file=sys.stderr,
+        print_message(
+            f"{len(texts)} texts of one word each; to give one sentence, put it in quotes"
+        )
+
+
+def warn_of_files(texts: Sequence[str], command: str, run: Path) -> None:
+    """Warn on standard error if what was given as texts are names of files, and say how to read one.
+
+    Args:
+        texts: the texts.
+        command: command that reads a file, with `{run}` and `{file}`.
+        run: the run folder.
+    """
+    files = named_files(texts)
+    if files:
+        are = "is a file, but its name is" if len(files) == 1 else "are files, but their names are"
+        read = command.format(run=shell_command(run), file=shell_command(Path(files[0])))
+        print_message(f"{listed_paths(files)} {are} read as text; to read a file, run `{read}`")
+
+
+def warn_of_table(path: Path, run: Path) -> None:
+    """Warn on standard error if an input file is a table, which is read as lines of text."""
+    from unrolled.text.files import endings
+    from unrolled.text.tables import TABLES
+
+    if endings(path)[0] in TABLES:
+        command = shell_command("unrolled", "evaluate", run, "--data", path)
+        print_message(
+            f"{path} is a table, but each line is read as a text; give a file with a text per line, or "
+            f"run `{command}`, which predicts and scores labelled rows"
         )
 
 

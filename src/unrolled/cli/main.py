@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from cyclopts import CycloptsError, UnknownOptionError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Token, UnknownOptionError, UnusedCliTokensError
 
 from unrolled.cli import app as tree
 from unrolled.cli import (
@@ -39,7 +39,7 @@ from unrolled.cli.app import app
 from unrolled.config import split_options
 from unrolled.errors import ConfigError, UnrolledError
 from unrolled.out_of_memory import is_out_of_memory
-from unrolled.quoting import one_message, quote
+from unrolled.quoting import quote
 
 NEED_TORCH = (train, evaluate, predict, ask, generate, data, doctor, demo)
 COMMANDS = (*NEED_TORCH, sample, vectors, vectors_train, tree)
@@ -72,10 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return 141  # rich exits by itself when the reader of a pipe has gone
     except UnusedCliTokensError as error:
-        unused = ", ".join(quote(token) for token in error.unused_tokens or ())
-        problem = f"unexpected {unused}; quote an argument that contains spaces"
+        unused = ", ".join(quote(dashes.unmark(token)) for token in error.unused_tokens or ())
+        instead = "quote an argument that contains spaces"
+        problem = f"unexpected {unused}; {_INSTEAD.get(''.join(given[:1]), instead)}"
     except UnknownOptionError as error:
-        problem = dashes.unmark(str(error)) + dashes.hint(given, _takes_texts(given))
+        problem = dashes.unmark(str(error)) + _about_option(given, error.token)
         if list(given[:1]) == ["evaluate"] and error.token.keyword == "--baselines":
             problem = (
                 "unknown option --baselines; to fit the baselines of a run, use 'unrolled train --resume "
@@ -117,7 +118,8 @@ def _prepare_streams() -> None:
 
 def _complain(problem: str, before: str = "") -> None:
     with suppress(OSError, ValueError):  # its reader may have gone
-        print(f"{before}unrolled: {one_message(problem)}", file=sys.stderr, flush=True)
+        sys.stderr.write(before)
+        options.print_message(problem)
 
 
 def _flush_output() -> None:
@@ -167,6 +169,60 @@ def _options_of(arguments: Sequence[str]) -> set[str]:
         parameters = command.assemble_argument_collection()
         names = {name for parameter in parameters for name in parameter.names}
     return names | {*command.help_flags, *command.version_flags}
+
+
+_INSTEAD = {
+    "train": "give data with --data FILE",
+    "config": "give data with --data FILE",
+    "evaluate": "give other data with --data FILE",
+    "generate": "give the text to continue with --prompt TEXT, in quotes",
+}
+"""What to do with an argument that a command does not take."""
+
+
+def _about_option(arguments: Sequence[str], token: Token) -> str:
+    """The end of a message about an unknown option: the usage if another command has it, or a text."""
+    command = app.parse_commands(list(arguments))[1][-1]
+    name = (token.keyword or token.value).partition("=")[0]
+    if arguments[0] in _TAKE_SETTINGS and (settings := _settings_named(name)):
+        return f" Settings are named with their section: {' or '.join(settings)}"
+    if name not in _options_within(app):
+        return dashes.hint(arguments, _takes_texts(arguments))
+    return f" {command.usage}" if command.usage else ""
+
+
+def _settings_named(option: str) -> list[str]:
+    """The options of the recipe's settings with a name that was given without its section."""
+    options.check_room_for_torch()
+    from unrolled.config import to_mapping
+    from unrolled.tasks import TASKS
+    from unrolled.training.recipe import Recipe
+
+    wanted = option.removeprefix("--").replace("-", "_")
+    recipes = [to_mapping(Recipe.from_mapping({"task": task}, TASKS)) for task in TASKS]
+    return list(
+        {
+            f"--{section}.{wanted}": None
+            for recipe in recipes
+            for section, fields in recipe.items()
+            if isinstance(fields, dict) and wanted in fields
+        }
+    )
+
+
+_TAKE_SETTINGS = ("train", "config", "data")
+
+
+def _options_within(command: App) -> set[str]:
+    """The names of the options of all commands below a command."""
+    names = set[str]()
+    for name, each in command.resolved_commands().items():
+        if name.startswith("-"):  # --help and --version
+            continue
+        if each.default_command is not None:
+            names |= {option for one in each.assemble_argument_collection() for option in one.names}
+        names |= _options_within(each)
+    return names
 
 
 _TAKE_TEXTS = ("predict", "ask", "complete", "score", "vectors")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import mmap
+import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, TextIO
 from cyclopts import Parameter
 
 from unrolled.errors import ConfigError, DataError, UnavailableError, UnrolledError
-from unrolled.quoting import escape_lines
+from unrolled.quoting import escape_lines, one_message
+from unrolled.wording import wrapped
 
 if TYPE_CHECKING:
     from unrolled.decoding.config import DecodingConfig
@@ -91,6 +93,22 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
+STDIN = "-"
+"""The name of standard input, among texts and files."""
+
+
+def named_files(texts: Sequence[str]) -> list[str]:
+    """The texts, if all of them are names of files, which were probably meant to be read."""
+    return list(texts) if all(map(_is_file, texts)) else []
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long, or a null byte
+        return False
+
+
 def is_typed() -> bool:
     """Whether standard input is a terminal."""
     return sys.stdin is not None and sys.stdin.isatty()
@@ -101,9 +119,22 @@ def shown_on(stream: TextIO, text: str) -> str:
     return escape_lines(text) if stream.isatty() else text
 
 
+def print_message(text: str, prefix: str = "unrolled: ") -> None:
+    """Print a message on standard error: on one line, or at a terminal in lines broken between words."""
+    message = one_message(f"{prefix}{text}")
+    lines: Iterable[str] = [message]
+    if sys.stderr.isatty():
+        with suppress(OSError):
+            lines = wrapped(message, os.get_terminal_size(sys.stderr.fileno()).columns)
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
+
+
 def text_width() -> int:
     """Number of columns for tables: those of the terminal, or of COLUMNS; 80 for a file or pipe."""
-    return min(max(shutil.get_terminal_size().columns, 60), 160)
+    return min(max(shutil.get_terminal_size().columns, _NARROWEST), 160)
+
+
+_NARROWEST = 40
 
 
 _ADDRESS_SPACE_OF_TORCH = 600 << 20
@@ -188,6 +219,10 @@ def recipe_from_options(
     from unrolled.tasks import TASKS
     from unrolled.training.recipe import Recipe, recipe_from_toml
 
+    if path is not None and _is_data(path):
+        raise ConfigError(
+            f"{path} was given as a recipe (a TOML file); give data with --data {path}"
+        )
     if path is not None and task is not None:
         raise ConfigError("both a recipe and --task are given; remove --task, the recipe sets it")
     for file in (*data, *valid, *test, *columns):
@@ -210,6 +245,14 @@ def recipe_from_options(
     if path is not None:
         return recipe_from_toml(path, TASKS, given)
     return Recipe.from_mapping(base, TASKS, given)
+
+
+def _is_data(path: Path) -> bool:
+    from unrolled.text.conll import is_column_file
+    from unrolled.text.files import endings
+    from unrolled.text.tables import TABLES
+
+    return endings(path)[0] in (*TABLES, ".txt") or is_column_file(path)
 
 
 def settings_to_start_from(config: Mapping[str, Any]) -> dict[str, Any]:

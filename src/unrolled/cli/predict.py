@@ -17,14 +17,17 @@ from unrolled.cli import lines
 from unrolled.cli.app import app
 from unrolled.cli.options import (
     DECODING_HELP,
+    STDIN,
     Overrides,
     Precision,
     decoding_from_options,
     is_typed,
+    print_message,
     shown_on,
 )
 from unrolled.errors import ConfigError, DataError
 from unrolled.quoting import brief, escape_breaks, json_line, quote, shell_command
+from unrolled.wording import count_of
 
 if TYPE_CHECKING:
     from unrolled.predictors.labels import LabelPredictor
@@ -55,9 +58,9 @@ def predict(
 ) -> None:
     """Run a trained model on sentences, a file, or standard input.
 
-    If neither TEXTS nor --input are given, standard input is read. One line is printed per input line, in
-    the same order (empty for an empty line). In files and standard input, the two texts of a pair
-    are separated by a tab. Before a text that begins with a dash, write -- alone.
+    If neither TEXTS nor --input are given, or one of them is -, standard input is read. One line is
+    printed per input line, in the same order (empty for an empty line). In files and standard input, the
+    two texts of a pair are separated by a tab. Before a text that begins with a dash, write -- alone.
 
     Output by task: translate, the translation; classify and pair, the label, a tab and its probability;
     tag, each word with its tag (word/TAG) for TEXTS and for lines typed at a terminal, and only the tags,
@@ -83,12 +86,17 @@ def predict(
             are less accurate, and need the native kernels (see 'unrolled doctor').
     """
     lines.check(texts, input_file, output_file, attention)
+    lines.warn_of_files(texts, "unrolled predict {run} --input {file}", run)
+    texts = () if texts == (STDIN,) else texts
+    input_file = None if str(input_file) == STDIN else input_file
     if output_file is not None:
         storage.require_no_link_in(run, output_file)
 
     from unrolled.predictors.load import load
 
     predictor = load(run, precision=precision)
+    if input_file is not None and getattr(predictor, "n_texts", 1) == 1:
+        lines.warn_of_table(input_file, run)
     arguments = _Arguments(
         run,
         texts,
@@ -267,10 +275,9 @@ def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
             )
         beam_size = changed.get("decoding.beam_size") or str(max(n_best, usual.beam_size))
         added += [("decoding.method", "beam"), ("decoding.beam_size", beam_size)]
-        print(
-            f"unrolled: --n-best {n_best} uses beam search, beam size {beam_size}; the run decodes "
-            "greedily by default",
-            file=sys.stderr,
+        print_message(
+            f"--n-best {n_best} uses beam search, beam size {beam_size}; the run decodes greedily by "
+            "default"
         )
     decoding = decoding_from_options(predictor.recipe.decoding, [*overrides, *added])
     drawing, unknown = _Drawing(arguments.attention), UnknownWords()
@@ -449,10 +456,10 @@ def warn_of_unread(
     data = predictor.recipe.data
     for line, prediction in zip(lines, predictions, strict=True):
         if prediction.n_truncated:
-            print(
-                f"unrolled: {quote(line[:30] + '…')}: {prediction.n_truncated:,} tokens were not read; "
-                f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'",
-                file=sys.stderr,
+            were = "was" if prediction.n_truncated == 1 else "were"
+            print_message(
+                f"{quote(line[:30] + '…')}: {count_of(prediction.n_truncated, 'token')} {were} not read; "
+                f"the run has data.max_length = {data.max_length} and data.keep = '{data.keep}'"
             )
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from unrolled.quoting import escape, one_message, shell_command
+from unrolled.wording import wrapped
 
 SEPARATOR = " · "
 
@@ -83,12 +84,11 @@ def fitting(parts: Sequence[str], width: int) -> str:
 
 def print_text(console: Console, text: str, prefix: str = "") -> None:
     """Print a text, wrapped between words, with a hanging indent below its prefix."""
-    safe = Text(shown(one_message(text), console))
+    safe = shown(one_message(text), console)
     indent = cell_len(prefix) if cell_len(prefix) < console.width // 2 else 0
     head = prefix
-    for line in safe.wrap(console, max(1, console.width - indent)):
-        line.rstrip()
-        console.print(Text(head) + line, markup=False, soft_wrap=True)
+    for line in wrapped(safe, max(1, console.width - indent)):
+        console.print(Text(f"{head}{line}"), markup=False, soft_wrap=True)
         head = " " * indent
 
 

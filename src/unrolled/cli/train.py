@@ -20,6 +20,7 @@ from unrolled.cli.options import (
     settings_to_start_from,
 )
 from unrolled.errors import ConfigError
+from unrolled.wording import count_of
 
 if TYPE_CHECKING:
     pass
@@ -56,8 +57,8 @@ def train(
         data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or compressed
             (.gz, .bz2, .xz); for tag, also a CoNLL file (.conll, .conllu, .iob, .bio, …) with one token
             per line; for a language model, text files, folders and glob patterns.
-        valid: validation data, for early stopping. By default, up to 5 % of --data is held out so that
-            no text occurs in both parts; for a language model, 5 % near the text's end, or 5 % of the
+        valid: validation data, for early stopping. By default, up to 5% of --data is held out so that
+            no text occurs in both parts; for a language model, 5% near the text's end, or 5% of the
             files if there are at least 20 and each is a document.
         test: test data, for the final scores; by default, another part is held out in the same way.
         columns: columns to read, by name or number, in this order: texts, then the label (for translate:
@@ -159,6 +160,7 @@ def print_baselines(run: Path, names: Sequence[str] = ()) -> None:
         run: the run folder.
         names: which to fit, as for `chosen_baselines`; by default all.
     """
+    from unrolled.baselines.config import baseline_title
     from unrolled.cli.screen import (
         default_console,
         duration,
@@ -173,17 +175,19 @@ def print_baselines(run: Path, names: Sequence[str] = ()) -> None:
 
     predictor = load_labels(run)
     metric = baseline_metric(predictor)
-    console = default_console()
+    console, unit = default_console(), predictor.task.unit
 
     def announce(plan: BaselinePlan) -> None:
-        names, seconds = ", ".join(plan.names), max(1, sum(plan.seconds))
+        names, seconds = ", ".join(map(baseline_title, plan.names)), max(1, sum(plan.seconds))
         if not console.is_terminal:
-            values = {"fitting": names, "rows": plan.n_rows, "tokens": plan.n_tokens}
-            line = key_values("baselines", {**values, "expected_seconds": round(seconds)})
+            values = {"fitting": ", ".join(plan.names), f"{unit}s": plan.n_rows}
+            values |= {"tokens": plan.n_tokens, "expected_seconds": round(seconds)}
+            line = key_values("baselines", values)
             print_command(console, line)
             return
-        rest = f"{plan.n_tokens:,} tokens; about {duration(seconds)} on an idle machine"
-        print_text(console, f"baselines: fitting {names} on {plan.n_rows:,} rows, {rest}")
+        rows = f"{count_of(plan.n_rows, unit)}, {plan.n_tokens:,} tokens"
+        rest = f"about {duration(seconds)} on an idle machine"
+        print_text(console, f"baselines: fitting {names} on {rows}; {rest}")
 
     with storage.locked(Path(os.path.realpath(run))):
         for fitted in fit_run_baselines(predictor, names, announce):
@@ -193,7 +197,10 @@ def print_baselines(run: Path, names: Sequence[str] = ()) -> None:
                 rest = {"features": fitted.n_features, "seconds": round(fitted.seconds, 1)}
                 print_command(console, key_values("baseline", {**scores, **rest}))
                 continue
-            parts = [f"baseline {fitted.name}", f"valid {title(metric)} {percent:.2f}"]
+            parts = [
+                f"baseline {baseline_title(fitted.name)}",
+                f"valid {title(metric)} {percent:.2f}",
+            ]
             parts += [] if fitted.c is None else [f"C {fitted.c:g}"]
             parts += [f"{fitted.n_features:,} features", f"{fitted.seconds:.1f} s"]
             print_parts(console, parts)

@@ -24,6 +24,7 @@ from unrolled.cli.screen import (
 )
 from unrolled.training.config import TrainingConfig
 from unrolled.training.events import Evaluated, Event, Finished, Saved, Started, Step
+from unrolled.wording import count_of, percent
 
 _WEIGHT_OF_OLD_LOSS = 0.9
 """Decay rate of the smoothed loss, per event."""
@@ -196,14 +197,14 @@ class TrainingView:
         training = self._training
         if step.eta_seconds is not None:
             share = step.fraction_done
-            parts = [f"{share:.0%}"]
+            parts = [percent(share, 0)]
             if math.isfinite(step.eta_seconds):
                 parts.append(f"{duration(step.eta_seconds)} left")
         else:
-            n_steps = max(1, self._started.steps_per_epoch if self._started else 1)
+            n_steps = max(1, self._steps_per_epoch)
             share = min(1.0, (step.step - (step.epoch - 1) * n_steps) / n_steps)
             share = max(0.0, share)
-            parts = [f"{share:.0%} of epoch {step.epoch:,}"]
+            parts = [f"{percent(share, 0)} of epoch {step.epoch:,}"]
         if self._best is not None:
             name = "loss" if training.metric == "loss" else training.metric
             parts.append(f"best {name} {self._metric_of(self._best)}")
@@ -225,7 +226,11 @@ class TrainingView:
         return text
 
     def _patience(self) -> tuple[int, int]:
-        return self._training.patience_for(self._started.steps_per_epoch if self._started else 1)
+        return self._training.patience_for(self._steps_per_epoch)
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return self._started.steps_per_epoch if self._started else 1
 
     def _metric_of(self, event: Evaluated) -> str:
         metric = self._training.metric
@@ -276,16 +281,13 @@ class TrainingView:
         training, name = self._training, event.reason
         match event.reason:
             case "max_epochs":
-                limit = f"after {_of(training.max_epochs, 'epoch')}"
+                limit = f"after {count_of(training.max_epochs, 'epoch')}"
             case "max_steps":
-                limit = f"after {_of(training.max_steps, 'step')}"
+                limit = f"after {count_of(training.max_steps, 'step')}"
             case "max_minutes":
-                limit = f"at the limit of {_of(training.max_minutes, 'minute')}"
+                limit = f"at the limit of {count_of(training.max_minutes, 'minute')}"
             case _:
-                n_evaluations, n_steps = self._patience()
-                metric = "validation loss" if training.metric == "loss" else training.metric
-                steps = f" and {_of(n_steps, 'step')}" if n_steps else ""
-                limit = f"after {_of(n_evaluations, 'evaluation')}{steps} without a better {metric}"
+                limit = training.end_of_patience(self._steps_per_epoch)
         return f"stopped {limit} (training.{name})"
 
     def _end_parts(self, event: Finished) -> Iterator[list[str]]:
@@ -340,7 +342,7 @@ def _start_parts(event: Started) -> list[str]:
             for role, n in event.vocabulary_sizes.items()
         ),
         f"{event.parameters:,} parameters",
-        f"{_of(event.steps_per_epoch, 'step')} per epoch",
+        f"{count_of(event.steps_per_epoch, 'step')} per epoch",
         event.device,
         *([f"resuming from step {event.step:,}"] if event.step else []),
     ]
@@ -363,12 +365,3 @@ def _start_values(event: Started) -> dict[str, object]:
 
 def _finite(seconds: float | None) -> int | None:
     return None if seconds is None or not math.isfinite(seconds) else round(seconds)
-
-
-def _of(n: float, noun: str) -> str:
-    """A number of things.
-
-    >>> _of(1, "step"), _of(0.6, "minute"), _of(1500, "step")
-    ('1 step', '0.6 minutes', '1,500 steps')
-    """
-    return f"1 {noun}" if n == 1 else f"{n:,} {noun}s" if n != int(n) else f"{int(n):,} {noun}s"

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from unrolled.cli.app import vectors as app
-from unrolled.cli.options import shown_on
+from unrolled.cli.lines import line_groups
+from unrolled.cli.options import print_message, shown_on, standard_input
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
-from unrolled.quoting import escape_breaks, listed, one_message
+from unrolled.quoting import escape_breaks, listed, quote
 
 if TYPE_CHECKING:
     from unrolled.vectors.word_vectors import Neighbour, WordVectors
@@ -186,12 +188,17 @@ def map_(
         vectors: file of vectors, or folder written by 'unrolled vectors train'.
         picture: plot to write: FILE.png, FILE.svg or FILE.pdf.
         words: words to plot, 2 to 500 including --words.
-        word_list: text file with further words to plot, one per line.
+        word_list: text file with further words to plot, one per line; - for standard input.
         which: vectors to use from a folder written by 'unrolled vectors train': word vectors, context
             vectors, or their sum; no effect on other files.
     """
-    from unrolled.inspect.word_map import draw_words
+    from unrolled.inspect.word_map import ENDINGS, draw_words
 
+    if picture.suffix.lower() not in ENDINGS:
+        raise ConfigError(
+            f"the picture {quote(str(picture))} must be a file name that ends in .png, .svg or .pdf; "
+            "usage: unrolled vectors map VECTORS PICTURE WORD WORD"
+        )
     asked = [*words, *(read_word_list(word_list) if word_list is not None else ())]
     _need(asked, 2, "map VECTORS PICTURE WORD WORD")
     loaded = _load(vectors, None, which)
@@ -207,7 +214,7 @@ def map_(
     print(picture)
 
 
-@app.command
+@app.command(usage="Usage: unrolled vectors convert [OPTIONS] VECTORS TARGET")
 def convert(
     vectors: Path,
     target: Path,
@@ -230,7 +237,7 @@ def convert(
         to: format of TARGET; by default, chosen from its extension: .txt for GloVe text, .vec for
             word2vec text, .bin for word2vec binary, .safetensors for safetensors.
         source: format of VECTORS, if it cannot be detected.
-        word_list: text file with the words to keep, one per line.
+        word_list: text file with the words to keep, one per line; - for standard input.
         max_words: keep only the first MAX_WORDS words (usually the most frequent).
         which: vectors to use from a folder written by 'unrolled vectors train': word vectors, context
             vectors, or their sum; no effect on other files.
@@ -238,12 +245,11 @@ def convert(
     """
     from unrolled.vectors.formats.detect import (
         VOCABULARY_FILE,
-        format_for,
         read_vectors,
         write_vectors,
     )
 
-    chosen = to or format_for(target)
+    chosen = to or _format_for(target)
     _check_max_words(max_words)
     vocabulary = target.parent / VOCABULARY_FILE
     if target.exists() and not force:
@@ -264,15 +270,30 @@ def convert(
     print(f"{target}: {size}{missing}")
 
 
+def _format_for(target: Path) -> Format:
+    from unrolled.vectors.formats.detect import format_for
+
+    try:
+        return format_for(target)
+    except ConfigError as error:
+        message = str(error).replace("give the format", "add --to FORMAT")
+        raise ConfigError(message) from None
+
+
 def read_word_list(path: Path) -> list[str]:
-    """The words of a text file with one word per line; blank lines are ignored.
+    """The words of a text file with one word per line, or of standard input ("-"), without blank lines.
 
     Raises:
         DataError: the file cannot be read, or has no words.
     """
     from unrolled.text.lines import read_lines
 
-    words = [word for line in read_lines(path) if (word := line.text.strip())]
+    lines: Iterable[str]
+    if str(path) == "-":
+        lines = chain.from_iterable(line_groups(standard_input(), "standard input"))
+    else:
+        lines = (line.text for line in read_lines(path))
+    words = [word for line in lines if (word := line.strip())]
     if not words:
         raise DataError("no words in this file; expected one per line", path)
     return words
@@ -298,7 +319,7 @@ def _check_max_words(max_words: int | None) -> None:
 
 def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
-        print(f"note: {one_message(note)}", file=sys.stderr)
+        print_message(note, "note: ")
 
 
 def _print_neighbours(neighbours: Sequence[Neighbour], vectors: Path) -> None:

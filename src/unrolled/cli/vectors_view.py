@@ -7,6 +7,7 @@ from rich.text import Text
 
 from unrolled.cli.screen import duration, fitting, key_values, print_parts, shown
 from unrolled.vectors.events import Counted, Epoch, Finished, Read, VectorsEvent, VocabularyMade
+from unrolled.wording import percent
 
 
 class VectorsView:
@@ -87,7 +88,7 @@ def _parts(event: VectorsEvent) -> list[str]:
     match event:
         case Read():
             return [
-                f"reading: {event.fraction_done:.0%}",
+                f"reading: {percent(event.fraction_done, 0)}",
                 f"{event.n_tokens:,} words",
                 f"{event.tokens_per_second:,.0f} words/s",
             ]
@@ -95,11 +96,11 @@ def _parts(event: VectorsEvent) -> list[str]:
             share = event.n_kept / max(1, event.n_tokens)
             return [
                 f"{event.n_tokens:,} words, {event.n_different:,} different",
-                f"vocabulary {event.n_words:,}, covering {share:.1%} of the text",
+                f"vocabulary {event.n_words:,}, covering {percent(share)} of the text",
             ]
         case Counted():
             return [
-                f"counting: {event.fraction_done:.0%}",
+                f"counting: {percent(event.fraction_done, 0)}",
                 f"{event.n_tokens:,} words",
                 f"{event.n_nonzeros:,} pairs",
                 f"{event.tokens_per_second:,.0f} words/s",

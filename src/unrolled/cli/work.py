@@ -22,6 +22,7 @@ from unrolled.cli.screen import (
 )
 from unrolled.quoting import brief
 from unrolled.reporting import Work, reported_to
+from unrolled.wording import percent
 
 FIRST_LOG_AFTER, LOG_EVERY_N_SECONDS = 3.0, 10.0
 """Seconds before the first line of a log, and between two lines."""
@@ -161,7 +162,7 @@ def _stage(work: Work) -> str:
     if not work.unit:
         return f"{stage}…"
     if work.total:
-        return f"{stage}: {min(1.0, work.done / work.total):.0%}"
+        return f"{stage}: {percent(min(1.0, work.done / work.total), 0)}"
     if work.unit == "bytes":
         return f"{stage}: {work.done / 1e6:,.0f} MB"
     return f"{stage}: {work.done:,} {work.unit}"

@@ -24,12 +24,13 @@ from unrolled.data_report.memory import MemoryGauge
 from unrolled.tasks.kind import LANGUAGE_MODEL
 from unrolled.tasks.task import AnyTask, LabelTask, Task, Tokenizers
 from unrolled.text.batching import batches
-from unrolled.text.rows import Row, count_of
+from unrolled.text.rows import Row
 from unrolled.training.config import TrainingConfig
 from unrolled.training.dataset import Part, PreparedRows, PreparedText
 from unrolled.training.loaders import LabelLoader, Loader, RowLoader, WindowLoader
 from unrolled.training.recipe import Recipe
 from unrolled.training.trainer import Trainer
+from unrolled.wording import count_of
 
 _SECONDS = 4.0  # for updates; the last one may take longer
 _MOST_TURNS = 6
@@ -81,7 +82,7 @@ class Estimate:
         threads = self.device
         if self.device == "cpu":
             threads = count_of(torch.get_num_threads(), "CPU thread")
-        updates = "1 update" if self.steps_per_epoch == 1 else f"{self.steps_per_epoch:,} updates"
+        updates = count_of(self.steps_per_epoch, "update")
         facts = [
             (
                 "time",
@@ -119,13 +120,11 @@ class Estimate:
             value = f"{getattr(config, name):g}"
             texts.append(f"training ends after about {about(seconds)} (training.{name} = {value})")
         if config.patience:
-            n_evaluations, n_steps = config.patience_for(self.steps_per_epoch)
-            steps = f" and {n_steps:,} steps" if n_steps else ""
             least = self.least_steps
             n_epochs = least / self.steps_per_epoch
             texts.append(
-                f"{'it ends earlier' if limits else 'training ends'} after {n_evaluations:,} evaluations"
-                f"{steps} without a better validation {config.metric}: "
+                f"{'it ends earlier' if limits else 'training ends'} "
+                f"{config.end_of_patience(self.steps_per_epoch)}: "
                 f"at least {about(self.seconds_of(least))} ({least:,} steps, {n_epochs:.3g} epochs)"
             )
         return "; ".join(texts) or "training has no stopping criterion"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,12 @@ from unrolled.tasks.task import LabelTask
 from unrolled.text.conll import is_column_file
 from unrolled.text.files import endings
 from unrolled.text.labels import plain_name, same_names
-from unrolled.text.readers import column_names
+from unrolled.text.readers import column_names, read_rows
 from unrolled.text.rows import Row, as_list
 from unrolled.text.splits import read_splits, same_text
 from unrolled.text.tables import TABLES
 from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.wording import count_of, percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -129,8 +130,9 @@ class LabelSurvey:
 
     @property
     def majority(self) -> tuple[str, float]:
-        """The most frequent label of the training part, and its share of the rows, 0…1."""
-        name = max(self.labels, key=lambda label: self.labels[label]["train"], default="")
+        """The most frequent label of the training part ("" without labels), and its share, 0…1."""
+        named = filter(None, self.labels)
+        name = max(named, key=lambda label: self.labels[label]["train"], default="")
         n = self.labels[name]["train"] if name else 0
         return name, n / max(1, self.n_labelled)
 
@@ -155,7 +157,7 @@ def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None
     """
     tasks = [task for task in TASKS.values() if isinstance(task, LabelTask)]
     tagging = next((task.name for task in tasks if task.by_token), None)
-    if len(paths) == 1 and is_column_file(paths[0]):
+    if paths and all(map(is_column_file, paths)):
         return tagging
     if len(paths) == 1 and not columns and _is_plain_text(Path(paths[0])):
         return next((name for name, task in TASKS.items() if task.kind is LANGUAGE_MODEL), None)
@@ -170,10 +172,27 @@ def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None
     last = names[-1].strip().lower() if names else ""
     if last in _TAG_COLUMNS and len(names) == 2:
         return tagging
-    if last in _LABEL_COLUMNS:
+    if last in _LABEL_COLUMNS or (len(paths) == 1 and _last_holds_labels(paths[0], columns)):
         alike = (task for task in tasks if not task.by_token and len(task.columns) == len(names))
         return next((task.name for task in alike), None)
     return None
+
+
+_ROWS_LOOKED_AT = 1000
+_MOST_WORDS_OF_A_LABEL = 3
+
+
+def _last_holds_labels(path: str, columns: Sequence[str]) -> bool:
+    """Whether the last column has few different values, short ones, and the one before it many."""
+    try:
+        rows = [row.texts for row in islice(read_rows(path, columns or None), _ROWS_LOOKED_AT)]
+    except DataError:
+        return False  # the error is reported when the file is read
+    if len(rows) < FEW_ROWS**2 or len(rows[0]) < 2:
+        return False
+    labels, texts = ({row[at].strip() for row in rows} for at in (-1, -2))
+    is_short = all(len(name.split()) <= _MOST_WORDS_OF_A_LABEL for name in labels)
+    return is_short and 1 < len(labels) <= len(rows) / 8 and len(texts) > len(rows) / 4
 
 
 def _is_plain_text(path: Path) -> bool:
@@ -403,7 +422,7 @@ def _table(heading: str, counts: Mapping[str, Mapping[str, int]], n_train: int) 
     for column in ("train", "share", "valid", "test"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, n in list(counts.items())[:_MOST_LABELS]:
-        share = f"{n['train'] / max(1, n_train):.1%}"
+        share = percent(n["train"] / max(1, n_train))
         table.add_row(
             Text(brief(name) or "(none)"),
             f"{n['train']:,}",
@@ -419,38 +438,43 @@ def _table(heading: str, counts: Mapping[str, Mapping[str, int]], n_train: int) 
 def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
     """Name and text of each line below the tables; lines without content are omitted."""
     unit = "sentence" if survey.task == "tag" else "row"
+    labelled = "token" if survey.task == "tag" else "row"
     linked = "pair of texts" if len(survey.columns) > 1 else "text"
     encoded = survey.encoded
     facts = [
         ("task", f"{survey.task} (change it with --task NAME)"),
         *facts_of_rows(unit, linked, survey.sizes, survey.n_left_out, encoded.splits, encoded.data),
-        *facts_of_groups(encoded.splits, encoded.data.group),
+        *facts_of_groups(encoded.splits, encoded.data.group, unit),
     ]
     facts += [("note", note) for note in survey.notes]
     if survey.task == "tag":
         each = ", ".join(f"{n:,} {part}" for part, n in survey.n_tokens.items())
         facts.append(("tokens", each))
         facts.append(("spans", _of_spans(survey)))
-    shown = [f"{p} %: {n:,}" for p, n in zip(PERCENTILES, survey.percentiles, strict=False)]
+    shown = [f"{p}%: {n:,}" for p, n in zip(PERCENTILES, survey.percentiles, strict=False)]
     facts.append(("lengths", f"percentiles of tokens per text: {' · '.join(shown)}"))
     name, share = survey.majority
-    facts.append(("majority", f"{quote(name)}, {share:.1%} of train (majority-class baseline)"))
+    if name:
+        fact = f"{quote(name)}, {percent(share)} of train (majority-class baseline)"
+        facts.append(("majority", fact))
     if survey.multi_label:
         facts.append(
             (
                 "no label",
-                f"{_counted(survey.n_bare, 'row')} of train, allowed by data.label_separator",
+                f"{count_of(survey.n_bare, 'row')} of train, allowed by data.label_separator",
             )
         )
     elif survey.n_bare:
         facts.append(
-            ("no label", f"{_counted(survey.n_bare, 'row')} of train; training stops with an error")
+            ("no label", f"{count_of(survey.n_bare, 'row')} of train; training stops with an error")
         )
-    if len(survey.labels) < 2 and not survey.multi_label:
-        facts.append(("too few", "only one label; training needs at least two"))
+    n_labels = sum(map(bool, survey.labels))
+    if n_labels < 2 and not survey.multi_label:
+        found = "only one label" if n_labels else "no label"
+        facts.append(("too few", f"{found}; training needs at least two"))
     missing = [name for name, n in survey.labels.items() if name and n["train"] > n["valid"] == 0]
     if missing and survey.sizes["valid"]:
-        facts.append(("unscored", f"no row of valid has the label {_named(missing)}"))
+        facts.append(("unscored", f"no {labelled} of valid has the label {_named(missing)}"))
     if survey.rare:
         facts.append(("rare", f"fewer than {FEW_ROWS} in train: {_named(survey.rare)}"))
     for each, part, line in survey.unseen[:_MOST_NAMED]:
@@ -465,17 +489,17 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
         facts.append(("", f"and {len(survey.alike) - _MOST_NAMED:,} more such groups"))
     empty = [f"{survey.n_empty[part]:,} of {part}" for part in HELD_OUT if survey.n_empty[part]]
     if empty:
-        facts.append(("empty", f"rows without text that are scored: {', '.join(empty)}"))
+        facts.append(("empty", f"{unit}s without text that are scored: {', '.join(empty)}"))
     if survey.n_too_long:
         facts.append(
             (
                 "too long",
-                f"{_counted(survey.n_too_long, unit)} of train with a text of more than "
+                f"{count_of(survey.n_too_long, unit)} of train with a text of more than "
                 f"{survey.max_length:,} tokens: {survey.when_long}",
             )
         )
     if survey.n_duplicates:
-        fact = f"{_counted(survey.n_duplicates, unit)} of train with the text of an earlier one"
+        fact = f"{count_of(survey.n_duplicates, unit)} of train with the text of an earlier one"
         if survey.n_conflicts:
             fact += f", {survey.n_conflicts:,} of them with different labels"
         facts.append(("repeated", fact))
@@ -485,14 +509,10 @@ def _facts(survey: LabelSurvey) -> list[tuple[str, str]]:
 def _of_spans(survey: LabelSurvey) -> str:
     if not survey.scheme:
         return "none; each tag is scored separately"
-    text = f"encoded as {survey.scheme}"
+    text = f"encoded as {survey.scheme.upper()}"
     for part, (n, line) in survey.ill_formed.items():
-        text += f"; {_counted(n, 'ill-formed sentence')} in {part} (first: line {line:,})"
+        text += f"; {count_of(n, 'ill-formed sentence')} in {part} (first: line {line:,})"
     return text
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _named(names: Sequence[str]) -> str:

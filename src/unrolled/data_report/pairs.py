@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.data_report.parts import (
+    Fitting,
     count_shared,
     facts_of_groups,
     facts_of_rows,
     shared_table,
     unknown_table,
 )
-from unrolled.quoting import brief, escape, listed
+from unrolled.quoting import brief, escape, listed, listed_paths
 from unrolled.text.batching import batches, padding_share
 from unrolled.text.readers import column_names
 from unrolled.text.rows import Row, columns_besides, place_by_number
 from unrolled.text.splits import DataConfig, Splits, read_splits, same_text
 from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
-from unrolled.training.data_notes import count_rows
+from unrolled.wording import count_of, percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -237,7 +238,7 @@ def page(
     columns: Sequence[Column],
     facts: Sequence[tuple[str, str]],
     examples: Sequence[Row] = (),
-    tables: Sequence[RenderableType | None] = (),
+    tables: Sequence[Table | None] = (),
 ) -> RenderableType:
     """The report as a page: the files, a table of the columns, further tables, and lines of text.
 
@@ -255,7 +256,7 @@ def page(
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("column", style="cyan", overflow="fold")
-    for heading in ("distinct", "median", "95 %", "longest", "tokens", "vocabulary"):
+    for heading in ("distinct", "median", "95%", "longest", "tokens", "vocabulary"):
         table.add_column(heading, justify="right", no_wrap=True)
     for column in columns:
         table.add_row(
@@ -268,11 +269,11 @@ def page(
             f"{column.n_vocabulary:,}",
         )
     unknown = unknown_table({column.name: column.unknown for column in columns})
-    shown = [each for each in (unknown, *tables) if each is not None]
+    shown = [Fitting(each) for each in (table, unknown, *tables) if each is not None]
     grid = facts_grid(facts)
     for i, row in enumerate(examples):
         grid.add_row("" if i else "examples", Text(_example(row), style="dim"))
-    return Group(Text(listed(paths, limit=_LONGEST_EXAMPLE), style="bold"), table, *shown, grid)
+    return Group(Text(listed_paths(paths), style="bold"), *shown, grid)
 
 
 def facts_grid(facts: Sequence[tuple[str, str]]) -> Table:
@@ -301,7 +302,7 @@ def _facts(survey: Survey) -> list[tuple[str, str]]:
         *facts_of_rows(
             "row", "sentence", survey.sizes, survey.n_left_out, encoded.splits, encoded.data
         ),
-        *facts_of_groups(encoded.splits, encoded.data.group),
+        *facts_of_groups(encoded.splits, encoded.data.group, "row"),
         ("tokens", _TOKEN_KINDS[survey.kind]),
     ]
     facts += [("note", note) for note in survey.notes]
@@ -311,15 +312,20 @@ def _facts(survey: Survey) -> list[tuple[str, str]]:
         facts.append(
             (
                 "too long",
-                f"{count_rows(survey.n_too_long)} of train with more than {survey.max_length:,} tokens "
-                f"{verb} (data.too_long); the longest is line {longest.longest_line:,}",
+                f"{count_of(survey.n_too_long, 'row')} of train with more than {survey.max_length:,} "
+                f"tokens {verb} (data.too_long); the longest is line {longest.longest_line:,}",
             )
         )
     if survey.n_duplicates:
         facts.append(
-            ("repeated", f"{count_rows(survey.n_duplicates)} of train identical to an earlier one")
+            (
+                "repeated",
+                f"{count_of(survey.n_duplicates, 'row')} of train identical to an earlier one",
+            )
         )
-    facts.append(("padding", f"{survey.padding:.1%} of each batch of {survey.max_tokens:,} tokens"))
+    facts.append(
+        ("padding", f"{percent(survey.padding)} of each batch of {survey.max_tokens:,} tokens")
+    )
     return [*facts, *survey.estimate]
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from unrolled.metrics.display import aligned
 from unrolled.quoting import brief, quote
 from unrolled.text.rows import Row
 from unrolled.text.splits import Splits, same_text
 from unrolled.training.data_notes import few_rows, repeated
+from unrolled.wording import count_of, percent
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
 
 PARTS = ("train", "valid", "test")
@@ -62,8 +66,8 @@ def facts_of_rows(
     if reasons:
         facts.append(("left out", ", ".join(reasons)))
     if splits.duplicates:
-        facts.append(("", repeated(splits.duplicates)))
-    return facts + [("too few", note) for note in few_rows(used, data)]
+        facts.append(("", repeated(splits.duplicates, unit)))
+    return facts + [("too few", note) for note in few_rows(used, data, unit)]
 
 
 def _where(counts: Mapping[str, int]) -> str:
@@ -72,7 +76,7 @@ def _where(counts: Mapping[str, int]) -> str:
     return f" ({', '.join(places)})" if counts.keys() - {"train"} else ""
 
 
-def facts_of_groups(splits: Splits, column: str) -> list[tuple[str, str]]:
+def facts_of_groups(splits: Splits, column: str, unit: str) -> list[tuple[str, str]]:
     """The number of groups by part, and of those in two parts; nothing without `data.group`."""
     if not column:
         return []
@@ -85,7 +89,7 @@ def facts_of_groups(splits: Splits, column: str) -> list[tuple[str, str]]:
     shared = [f"{n:,} of {part}" for part in HELD_OUT if (n := len(groups[part] & groups["train"]))]
     where = f"{' and '.join(shared)} also in train" if shared else "none of train in another part"
     n_alone = sum(not row.group.strip() for rows in parts.values() for row in rows)
-    alone = f"; {n_alone:,} rows without a value, each on its own" if n_alone else ""
+    alone = f"; {count_of(n_alone, unit)} without a value, each on its own" if n_alone else ""
     return [("groups", f"{quote(column)}: {counts}; {where}{alone}")]
 
 
@@ -123,7 +127,7 @@ def shared_table(shared: Counts, sizes: Mapping[str, int]) -> Table | None:
     table = parts_table("text also in train", HELD_OUT)
     for name, counts in shared.items():
         cells = [
-            f"{counts[part]:,} ({counts[part] / max(1, sizes[part]):.1%})" for part in HELD_OUT
+            f"{counts[part]:,} ({percent(counts[part] / max(1, sizes[part]))})" for part in HELD_OUT
         ]
         table.add_row(_text(name), *cells)
     return table
@@ -135,7 +139,7 @@ def unknown_table(columns: Mapping[str, Mapping[str, float]]) -> Table | None:
         return None
     table = parts_table("unknown tokens in", PARTS)
     for name, shares in columns.items():
-        cells = [f"{shares[part]:.2%}" if part in shares else "–" for part in PARTS]
+        cells = [percent(shares[part]) if part in shares else "–" for part in PARTS]
         table.add_row(_text(name), *cells)
     return table
 
@@ -150,6 +154,35 @@ def parts_table(heading: str, columns: Sequence[str]) -> Table:
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A table that a narrow terminal shows as several ones below each other, so that no number is cut.
+
+    Args:
+        table: the table, whose first column names the rows.
+    """
+
+    table: Table
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """What rich prints."""
+        from rich.text import Text
+
+        width = options.max_width
+        whole = options.update(max_width=_WIDEST)
+        if width >= _NARROW or console.measure(self.table, options=whole).maximum <= width:
+            yield self.table
+            return
+        columns = [[each.header, *each.cells] for each in self.table.columns]
+        rows = [list(map(str, row)) for row in zip(*columns, strict=True)]
+        yield Text("\n".join((*aligned(rows, width), "")))
+
+
+_NARROW, _WIDEST = 60, 1000  # cells of a terminal
 
 
 def _text(name: str) -> Any:

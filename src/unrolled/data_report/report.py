@@ -17,7 +17,7 @@ from unrolled.tasks import text_labels
 from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
 from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.labels import Labels
-from unrolled.text.rows import Row
+from unrolled.text.rows import Row, hint_of_separator
 from unrolled.training.device import within_memory
 from unrolled.training.recipe import Recipe
 
@@ -45,6 +45,9 @@ def _rows(task: Task, recipe: Recipe) -> RenderableType:
     if len(result.columns) != len(task.columns):
         names = " and ".join(task.columns)
         problem = f"choose the columns for {names} with --columns"
+        if len(result.columns) == 1:
+            one = f"the file has one column, and {task.name} needs {names}"
+            problem = one + hint_of_separator(result.columns[0].name)
         return render(replace(result, estimate=(("time", f"not estimated: {problem}"),)))
     encoded = result.encoded
 

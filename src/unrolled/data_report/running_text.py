@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from unrolled.data_report import cost
-from unrolled.data_report.parts import parts_table
+from unrolled.data_report.parts import Fitting, parts_table
 from unrolled.errors import UnrolledError
-from unrolled.quoting import escape, listed
+from unrolled.quoting import listed_paths
 from unrolled.tasks.task import StreamTask
 from unrolled.text.corpus.corpus import Part, TokenStream, default_cache_folder, open_corpus
 from unrolled.training.data_notes import few_tokens
 from unrolled.training.dataset import ROLE, PreparedText
 from unrolled.training.device import within_memory
 from unrolled.training.recipe import Recipe
+from unrolled.wording import percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -59,7 +60,9 @@ def report_text(task: StreamTask, recipe: Recipe) -> RenderableType:
         prepared = PreparedText(streams["train"], streams["valid"], 0, [], {ROLE: tokenizer})
         facts += _cost(recipe, task, prepared, seconds)
     paths = recipe.data.train or recipe.data.valid or recipe.data.test
-    return Group(Text(escape(listed(paths)), style="bold"), _table(streams), facts_grid(facts))
+    return Group(
+        Text(listed_paths(paths), style="bold"), Fitting(_table(streams)), facts_grid(facts)
+    )
 
 
 def _cost(
@@ -85,6 +88,6 @@ def _table(streams: Mapping[Part, TokenStream]) -> Table:
             f"{stream.n_characters:,}",
             f"{stream.n_tokens:,}",
             f"{stream.n_characters / n_tokens:.2f}",
-            f"{stream.n_unknown / n_tokens:.2%}",
+            percent(stream.n_unknown / n_tokens),
         )
     return table

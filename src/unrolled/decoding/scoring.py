@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from unrolled.wording import count_of
+
 
 @dataclass(frozen=True)
 class TokenScore:
@@ -16,11 +18,13 @@ class TokenScore:
         piece: the token in readable form.
         bits: −log₂ of its probability.
         rank: one more than the number of tokens that are more probable; 1 is the most probable.
+        written: `piece`, or the word as written if the model does not know it.
     """
 
     piece: str
     bits: float
     rank: int
+    written: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class Score:
 
     def lines(self) -> Iterator[str]:
         """The score as text."""
-        yield f"{self.bits:,.1f} bits in {self.n_tokens:,} tokens, {self.n_characters:,} characters"
+        size = f"{count_of(self.n_tokens, 'token')}, {count_of(self.n_characters, 'character')}"
+        yield f"{self.bits:,.1f} bits in {size}"
         yield f"perplexity per token {self.perplexity:,.2f}"
         yield f"bits per character {self.bits_per_character:.4f}"
 

@@ -45,7 +45,7 @@ from unrolled.decoding.word_completion import (
     last_word,
     words_from,
 )
-from unrolled.text.tokenizer import EOS_ID, SPECIALS
+from unrolled.text.tokenizer import EOS_ID, SPECIALS, UNK_ID
 
 __all__ = ["Completion", "Score", "TextSession", "TokenScore", "score"]
 
@@ -270,7 +270,7 @@ class TextSession:
         Takes one pass with one step per token; the text that this session has read does not matter.
         """
         self._see_weights(many_steps=True)
-        ids = self._ids_of(text)
+        ids, written = self._ids_of(text), self._as_written(text)
         scores: list[TokenScore] = []
         hidden, state = self._step(EOS_ID, self.model.start(1))
         for first in range(0, len(ids), _ROWS_AT_ONCE):
@@ -284,7 +284,8 @@ class TextSession:
             ranks = (log_probs_BV > own_B1).sum(1) + 1
             bits = own_B1.squeeze(1).double() / -math.log(2)
             pieces = self.tokenizer.pieces(some)
-            scores += map(TokenScore, pieces, bits.tolist(), ranks.tolist())
+            words = written[first : first + _ROWS_AT_ONCE]
+            scores += map(TokenScore, pieces, bits.tolist(), ranks.tolist(), words)
         return scores
 
     def _begin_document(self, state: Layers) -> None:
@@ -337,13 +338,25 @@ class TextSession:
         return self._inside.encode(text, add_special_tokens=False).ids
 
     def _ids_of(self, text: str) -> list[int]:
-        if not self._border:
-            return self.tokenizer.encode(text)
-        first, *others = text.split(self._border)
+        first, *others = self._documents_of(text)
         ids = self.tokenizer.encode(first)
-        for line in others:
-            ids += [EOS_ID, *self.tokenizer.encode(line)]
+        for document in others:
+            ids += [EOS_ID, *self.tokenizer.encode(document)]
         return ids
+
+    def _as_written(self, text: str) -> list[str]:
+        """The tokens of `_ids_of` as strings, with unknown words as they are written."""
+        pieces: list[str] = []
+        for number, document in enumerate(self._documents_of(text)):
+            ids, words = self.tokenizer.encode(document), self.tokenizer.split(document)
+            read = self.tokenizer.pieces(ids)
+            if len(words) == len(ids):
+                read = [words[i] if ids[i] == UNK_ID else piece for i, piece in enumerate(read)]
+            pieces += [*(self.tokenizer.pieces([EOS_ID]) if number else ()), *read]
+        return pieces
+
+    def _documents_of(self, text: str) -> list[str]:
+        return text.split(self._border) if self._border else [text]
 
     def _normal(self, text: str) -> str:
         """The text as the vocabulary writes it: in lower case if the vocabulary is lower-cased."""

@@ -11,6 +11,7 @@ from unrolled.errors import ConfigError, UnavailableError
 from unrolled.inspect import page
 from unrolled.inspect.page import HeatmapCell, HeatmapRow
 from unrolled.tasks.predictions import LabelPrediction, Prediction
+from unrolled.wording import percent
 
 
 def draw_attention(
@@ -123,7 +124,7 @@ def _figures(prediction: Prediction | LabelPrediction) -> Iterator[_Figure]:
     if prediction.probabilities.ndim > 1:
         return
     label = ", ".join(prediction.labels) or "no label"
-    probability = f"probability {float(prediction.probabilities.max()):.1%}"
+    probability = f"probability {percent(float(prediction.probabilities.max()))}"
     written = prediction.words or prediction.pieces
     for read, words, weights in zip(prediction.pieces, written, prediction.weights, strict=True):
         if weights is not None and len(read):

@@ -201,7 +201,10 @@ def _gradient(scores_R: Tensor, x_RTE: Tensor) -> Tensor:
 
 
 Words = list[tuple[str, float]]
-"""The tokens of a text with their weights, −1…1: above 0 for the prediction, below 0 against it."""
+"""The tokens of a text with their weights, −1…1: above 0 for the prediction, below 0 against it.
+
+Words that the model does not know are as written.
+"""
 
 
 def explain_words(
@@ -309,6 +312,7 @@ def _is_read(predictor: LabelPredictor, side: int) -> bool:
 
 
 def _shares(prediction: LabelPrediction, weights: Sequence[Any]) -> list[Words]:
+    written = prediction.words or prediction.pieces
     arrays = [
         np.zeros(len(pieces)) if part is None else np.asarray(part, np.float64)[: len(pieces)]
         for pieces, part in zip(prediction.pieces, weights, strict=True)
@@ -316,8 +320,8 @@ def _shares(prediction: LabelPrediction, weights: Sequence[Any]) -> list[Words]:
     largest = max((float(np.abs(part).max(initial=0)) for part in arrays), default=0.0)
     return [
         [
-            (piece, float(weight) / largest if largest else 0.0)
-            for piece, weight in zip(pieces, part, strict=True)
+            (word, float(weight) / largest if largest else 0.0)
+            for word, weight in zip(words, part, strict=True)
         ]
-        for pieces, part in zip(prediction.pieces, arrays, strict=True)
+        for words, part in zip(written, arrays, strict=True)
     ]

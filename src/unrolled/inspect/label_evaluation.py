@@ -71,7 +71,7 @@ def baseline_lines(
         return
     name = compared[0][1].score
     with_bounds = width >= _WIDE
-    rows = [["baseline", title(name), "95 % interval", "model − baseline, points", "p"]]
+    rows = [["baseline", title(name), "95% interval", "model − baseline, points", "p"]]
     for baseline, comparison in compared:
         change, low, high = map(points, (comparison.difference, comparison.low, comparison.high))
         rows.append(
@@ -188,5 +188,6 @@ def _joined(texts: Sequence[Any]) -> Iterator[tuple[str, float]]:
 def _notes(evaluation: LabelledEvaluation) -> list[str]:
     notes = []
     if evaluation.n_cut:
-        notes.append(f"{too_long(evaluation.n_cut, evaluation.when_long)}.")
+        how = too_long(evaluation.n_cut, evaluation.max_length, evaluation.when_long)
+        notes.append(f"{how}.")
     return notes

@@ -21,6 +21,7 @@ from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake, SliceTable
 from unrolled.metrics.spans import SpanEvaluation
 from unrolled.metrics.tally import SMALLER_IS_BETTER
 from unrolled.quoting import shorten
+from unrolled.wording import percent
 
 Evaluation = LabelEvaluation | MultiLabelEvaluation | SpanEvaluation
 
@@ -150,7 +151,7 @@ def _summary(report: LabelReport) -> str:
         )
     else:
         size = f"{evaluation.n:,} examples, {len(evaluation.classes)} classes."
-    levels = sorted({f"{bounds.level * 100:g} %" for bounds in report.intervals.values()})
+    levels = sorted({percent(bounds.level, None) for bounds in report.intervals.values()})
     if not levels:
         return size
     return (
@@ -360,7 +361,8 @@ def _matrix_cells(gold: int, counts: Sequence[int], names: Sequence[str]) -> Ite
     for predicted, count in enumerate(counts):
         share = count / total if total else 0.0
         kind = "correct" if gold == predicted else "error"
-        title = f"gold {names[gold]}, predicted {names[predicted]}: {count:,} ({share:.1%} of {total:,})"
+        of_gold = f"{count:,} ({percent(share)} of {total:,})"
+        title = f"gold {names[gold]}, predicted {names[predicted]}: {of_gold}"
         yield HeatmapCell(share, title, f"{count:,}", kind if count else f"{kind} none")
 
 
@@ -407,8 +409,8 @@ def _plot(calibration: Calibration | None) -> _Plot | None:
             high=_MARGIN + _SIDE * bin.high,
             radius=2 + 4 * math.sqrt(bin.n / most),
             title=(
-                f"{bin.n:,} predictions, mean confidence {bin.confidence:.1%}, "
-                f"observed frequency {bin.accuracy:.1%}"
+                f"{bin.n:,} predictions, mean confidence {percent(bin.confidence)}, "
+                f"observed frequency {percent(bin.accuracy)}"
             ),
         )
         for bin in calibration.bins
@@ -437,7 +439,7 @@ class _SliceView:
 def _slice_table(table: SliceTable, evaluation: Evaluation) -> _SliceView:
     headings = [table.by, "examples"]
     for name in table.shown:
-        headings += [_title_of(name, evaluation), "95 % interval", "from 0 to 100%"]
+        headings += [_title_of(name, evaluation), "95% interval", "from 0 to 100%"]
     rows = []
     for part in table.slices:
         intervals = [(name, part.scores[name]) for name in table.shown]

@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from unrolled.quoting import shorten
 from unrolled.system import package_version
+from unrolled.wording import percent
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -92,7 +93,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": format, "shorten": shorten}
+    environment.filters |= {"number": format, "percent": percent, "shorten": shorten}
     return environment
 
 

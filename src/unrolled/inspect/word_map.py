@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from unrolled import storage
 from unrolled.errors import ConfigError, UnavailableError
 from unrolled.vectors.word_vectors import WordVectors
+from unrolled.wording import percent
 
-_ENDINGS = (".png", ".svg", ".pdf")
+ENDINGS = (".png", ".svg", ".pdf")
 _MOST = 500  # words; with more, the map is unreadable
 _FONT_SIZE = 9.0  # points
 _GAP = 4.0  # points between a dot and its label
@@ -47,7 +48,7 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
         RunError: the disk is full, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in _ENDINGS:
+    if path.suffix.lower() not in ENDINGS:
         raise ConfigError(
             f"cannot draw words as '{path.suffix or path.name}'; end the file name in .png, .svg or .pdf"
         )
@@ -117,8 +118,8 @@ def _draw(
     axes = figure.add_subplot()
     axes.scatter(places_N2[:, 0], places_N2[:, 1], s=14, color="#08519c", zorder=3)
     axes.margins(0.12)
-    axes.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
-    axes.set_ylabel(f"second ({shares[1]:.0%})")
+    axes.set_xlabel(f"first principal component ({percent(shares[0])} of the variance)")
+    axes.set_ylabel(f"second ({percent(shares[1])})")
     axes.grid(color="0.93")
     axes.set_axisbelow(True)
     for edge in axes.spines.values():

@@ -33,6 +33,7 @@ from unrolled.ops.derivatives import by_definition_only, differentiate
 from unrolled.ops.dispatch import check_lengths
 from unrolled.quoting import quote
 from unrolled.shapes import Bool, Float, Int
+from unrolled.wording import count_of
 
 Scheme = Literal["bio", "bioes", "bilou"]
 
@@ -336,7 +337,7 @@ def _check_paths(allowed: Allowed) -> None:
             return  # the states repeat from here on
         before.add(state)
         if not bool((reached & last).any()):
-            rows = "rows of 1 label" if n == 1 else f"rows of {n} labels"
+            rows = f"rows of {count_of(n, 'label')}"
             raise ConfigError(
                 f"no path is allowed for {rows} of {', '.join(allowed.labels)}; add the missing "
                 "labels (O, S), or allow all transitions"

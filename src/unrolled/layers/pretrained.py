@@ -16,6 +16,7 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Kind, Tokenizer
 from unrolled.vectors.formats.detect import read_vectors
 from unrolled.vectors.formats.stored import forms_of
+from unrolled.wording import percent
 
 Missing = Literal["random", "mean", "zero"]
 """How the embedding of a word without a vector is initialised; see `fill`."""
@@ -167,6 +168,6 @@ def _coverage(
     lower = f", {n_lower:,} of them in lower case" if n_lower else ""
     rest = f"; the others {_BEGINS[missing]}" if n_found < n_words else ""
     return (
-        f"{setting}: {n_found:,} of {n_words:,} words ({n_found / n_words:.1%}) have a vector in "
+        f"{setting}: {n_found:,} of {n_words:,} words ({percent(n_found / n_words)}) have a vector in "
         f"{path}{lower}{rest}"
     )

@@ -1,4 +1,4 @@
-"""Calibration: whether a model that is 80 % confident is right 80 % of the time.
+"""Calibration: whether a model that is 80% confident is right 80% of the time.
 
 Expected calibration error (Naeini et al. 2015; Guo et al. 2017, equation 3): confidences are sorted into
 bins, and ECE = Σ_b n_b/N · |accuracy in b − mean confidence in b|. Bins have equal mass (the same number
@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from unrolled.errors import ConfigError, NonFiniteError
 from unrolled.metrics.tally import Floats
+from unrolled.wording import percent
 
 Binning = Literal["mass", "width"]
 
@@ -114,10 +115,8 @@ class Calibration:
         """The reliability table as lines of text."""
         yield "confidence        mean   right      n"
         for bin in self.bins:
-            yield (
-                f"{bin.low:6.1%} –{bin.high:7.1%}  {bin.confidence:6.1%}  {bin.accuracy:6.1%}  "
-                f"{bin.n:5,}"
-            )
+            shares = f"{percent(bin.confidence):>6}  {percent(bin.accuracy):>6}"
+            yield f"{percent(bin.low):>6} –{percent(bin.high):>7}  {shares}  {bin.n:5,}"
 
 
 def reliability(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from unrolled.metrics.class_counts import ClassCounts
 from unrolled.metrics.intervals import Interval
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Ints
 from unrolled.quoting import brief, shorten
+from unrolled.wording import percent
 
 WIDTH = 80
 """Default width of lines, in cells of a terminal."""
@@ -76,7 +78,7 @@ def shown(name: str, value: float) -> str:
     >>> shown("macro_f1", 0.84931), shown("nll", 0.3)
     ('84.93%', '0.3000')
     """
-    return f"{value:.4f}" if name in ("brier", "nll") else f"{value:.2%}"
+    return f"{value:.4f}" if name in ("brier", "nll") else percent(value, 2)
 
 
 def points(difference: float) -> str:
@@ -104,14 +106,42 @@ def aligned(rows: Sequence[Sequence[str]], width: int = WIDTH, *, n_left: int = 
 
     Args:
         rows: the cells of each row, as many in each.
-        width: maximum width of a line; the first column is shortened to keep to it.
+        width: maximum width of a line; the first column is shortened to keep to it. Columns for which
+            there is no room are below the others, in a second table with the same first column.
         n_left: number of columns that are aligned to the left; the others are aligned to the right.
 
     >>> print(*aligned([["score", "value"], ["F1", "66.67%"]]), sep="\\n")
     score   value
     F1     66.67%
+    >>> print(*aligned([["score", "value", "interval"], ["F1", "66.67%", "51% – 79%"]], 16), sep="\\n")
+    score   value
+    F1     66.67%
+    <BLANKLINE>
+    score   interval
+    F1     51% – 79%
     """
     wide = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    n = _n_fitting(wide, width)
+    yield from _aligned([row[:n] for row in rows], wide[:n], width, n_left)
+    if n < len(wide):
+        yield ""
+        yield from aligned([[row[0], *row[n:]] for row in rows], width, n_left=n_left)
+
+
+def _n_fitting(wide: Sequence[int], width: int) -> int:
+    """How many columns fit beside each other, at least two, if the first may be shortened."""
+    ends = list(accumulate(each + _GAP for each in wide[1:]))
+    if not ends or min(wide[0], _NARROWEST) + ends[-1] <= width:
+        return len(wide)
+    first = min(
+        wide[0], max(_NARROWEST, width // 3)
+    )  # not so short if there is a second table anyway
+    return 1 + max(1, sum(first + end <= width for end in ends))
+
+
+def _aligned(
+    rows: Sequence[Sequence[str]], wide: list[int], width: int, n_left: int
+) -> Iterator[str]:
     rest = sum(each + _GAP for each in wide[1:])
     wide[0] = min(wide[0], max(_NARROWEST, width - rest))
     for row in rows:
@@ -141,7 +171,7 @@ def score_lines(
         titles: names to show instead of those of `title`.
     """
     intervals, shuffled, titles = intervals or {}, shuffled or {}, titles or {}
-    levels = sorted({f"{100 * bounds.level:g} %" for bounds in intervals.values()})
+    levels = sorted({percent(bounds.level, None) for bounds in intervals.values()})
     rows = [["score", "value", f"{' or '.join(levels)} interval" if levels else ""]]
     if shuffled:
         rows[0] += ["words shuffled", "change, points"]
@@ -194,7 +224,7 @@ def class_lines(
         rows.append(
             [
                 brief(classes[index]),
-                *(f"{share:.2%}" for share in shares),
+                *(percent(share, 2) for share in shares),
                 *(f"{int(n):,}" for n in sizes),
                 *([] if thresholds is None else [f"{thresholds[index]:.3f}"]),
             ]

@@ -1,7 +1,7 @@
 """Confidence intervals of scores over examples and over seeds, and comparisons of two models over both.
 
 Over examples: the percentile bootstrap (Efron and Tibshirani 1993, chapter 13). N examples are drawn
-repeatedly from the N with replacement; the interval contains the middle 95 % of the resulting scores. It
+repeatedly from the N with replacement; the interval contains the middle 95% of the resulting scores. It
 covers the scores of the same trained model on other test sets of the same size.
 
 Over seeds: mean ± t_{n−1} s / √n, with Student's t. It covers the mean score of other training runs on

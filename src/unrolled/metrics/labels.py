@@ -41,6 +41,7 @@ from unrolled.metrics.display import (
 )
 from unrolled.metrics.tally import Floats, Ints, Scores, SparseRows, Tally
 from unrolled.quoting import listed, quote
+from unrolled.wording import wrapped
 
 _MANY = 1_000  # classes from which tallies leave out those that do not occur
 
@@ -177,7 +178,8 @@ class LabelEvaluation:
         """Scores by class, and confusions: a matrix if it fits, otherwise the most frequent errors."""
         yield from class_lines("class", self.classes, self.counts, width)
         if self.unseen:
-            yield f"neither in the gold labels nor predicted: {listed(self.unseen, most=5)}"
+            unseen = listed(self.unseen, most=5)
+            yield from wrapped(f"neither in the gold labels nor predicted: {unseen}", width)
         if matrix_fits(self.classes, self.n, width):
             yield ""
             yield from matrix_lines(self.classes, self.confusion, width)

@@ -18,9 +18,10 @@ from unrolled.metrics.intervals import Interval, bootstrap
 from unrolled.metrics.multi_label import apply_thresholds, check_matrix
 from unrolled.metrics.tally import Floats, Ints, Scorable, Scores
 from unrolled.quoting import brief
+from unrolled.wording import percent
 
 UNKNOWN_SHARES = (0.0, 0.05, 0.1, 0.2)
-"""Upper bounds of the buckets of unknown tokens: none, up to 5 %, up to 10 %, up to 20 %, and more."""
+"""Upper bounds of the buckets of unknown tokens: none, up to 5%, up to 10%, up to 20%, and more."""
 
 TEXT_SEPARATOR = "⏎"
 """Separates the two texts of an example of a pair."""
@@ -59,7 +60,7 @@ class SliceTable:
         """The table as lines of text."""
         rows = [[self.by, "examples"]]
         for name in self.shown:
-            rows[0] += [title(name), "95 % interval"]
+            rows[0] += [title(name), "95% interval"]
         for part in self.slices:
             row = [brief(part.name), f"{part.n:,}"]
             for name in self.shown:
@@ -367,4 +368,4 @@ def _share_name(low: float, high: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:g} %"
+    return percent(share, None)

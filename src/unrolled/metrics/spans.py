@@ -36,6 +36,7 @@ from unrolled.metrics.class_counts import ClassCounts, ratio
 from unrolled.metrics.display import WIDTH, class_lines, score_lines, short_repr
 from unrolled.metrics.tally import Floats, Ints, Scores, Tally
 from unrolled.quoting import brief, quote
+from unrolled.wording import wrapped
 
 Scheme = Literal["bio", "bioes", "bilou", "iob1"]
 Reading = Literal["conlleval", "strict"]
@@ -133,7 +134,8 @@ class SpanEvaluation:
             yield from class_lines("type", self.shown_types, self.counts, width)
         elif self.types:
             name = brief(self.shown_types[0])
-            yield f"spans of type {name}: gold {self.gold[0]:,}, predicted {self.predicted[0]:,}"
+            counts = f"gold {self.gold[0]:,}, predicted {self.predicted[0]:,}"
+            yield from wrapped(f"spans of type {name}: {counts}", width)
 
 
 def find_spans(

@@ -39,7 +39,8 @@ from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
 from unrolled.training.dataset import encode_rows, too_long
 from unrolled.training.evaluation import label_predictions
 from unrolled.training.recipe import Recipe
-from unrolled.training.split_file import check_data, check_part
+from unrolled.training.split_file import check_data, check_part, trained_columns
+from unrolled.wording import count_of, wrapped
 
 Input = str | Sequence[str]
 """A text, or the texts of a pair; in tagging, a text or the tokens of a sentence."""
@@ -63,6 +64,8 @@ class LabelledEvaluation:
         seconds: prediction time, without reading and scoring.
         shuffled: scores of the same texts with their words in random order; empty if not requested.
         when_long: what was done with texts longer than `data.max_length`.
+        max_length: `data.max_length`.
+        unit: what a row is, "row" or "sentence".
     """
 
     measured: Any
@@ -75,6 +78,8 @@ class LabelledEvaluation:
     seconds: float
     shuffled: Mapping[str, float] = field(default_factory=dict)
     when_long: str = "truncated (data.keep)"
+    max_length: int = 0
+    unit: str = "row"
 
     @property
     def scores(self) -> dict[str, float]:
@@ -91,9 +96,10 @@ class LabelledEvaluation:
         """
         n = len(self.predictions)
         rate = n / self.seconds if self.seconds else float("inf")
-        yield f"{n:,} rows in {self.seconds:.1f} s ({rate:,.0f} rows/s)"
+        speed = f"{self.seconds:.1f} s ({rate:,.0f} {self.unit}s/s)"
+        yield from wrapped(f"{count_of(n, self.unit)} in {speed}", width)
         if self.n_cut:
-            yield too_long(self.n_cut, self.when_long)
+            yield from wrapped(too_long(self.n_cut, self.max_length, self.when_long), width)
         yield ""
         redundant: Collection[str] = getattr(self.measured, "redundant", ())
         scores = {name: value for name, value in self.scores.items() if name not in redundant}
@@ -111,7 +117,7 @@ class LabelledEvaluation:
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name}={value:.4f}" for name, value in list(self.scores.items())[:3])
-        return f"LabelledEvaluation({len(self.predictions):,} rows, {scores})"
+        return f"LabelledEvaluation({count_of(len(self.predictions), self.unit)}, {scores})"
 
     def _repr_html_(self) -> str:
         """The lines of the evaluation, for a notebook."""
@@ -220,12 +226,13 @@ class LabelPredictor:
         return [self._with_words(each, one) for each, one in zip(predictions, inputs, strict=True)]
 
     def _with_words(self, prediction: LabelPrediction, one: Input) -> LabelPrediction:
-        names = self.labels.names
-        if prediction.n_truncated:  # the pieces may be the end of the text
-            return replace(prediction, names=names)
         texts = zip(self._fields_of(one), prediction.pieces, strict=True)
-        tokenizer = self.tokenizers.get(ROLE)
-        words = tuple(as_written(tokenizer, as_text(text), pieces) for text, pieces in texts)
+        tokenizer, data = self.tokenizers.get(ROLE), self.recipe.data
+        words = tuple(
+            as_written(tokenizer, as_text(text), pieces, lambda words: truncate(words, data))
+            for text, pieces in texts
+        )
+        names = self.labels.names
         return replace(prediction, names=names, words=() if words == prediction.pieces else words)
 
     def encode(self, one: Input) -> Any:
@@ -238,7 +245,7 @@ class LabelPredictor:
         fields = self._fields_of(one)
         if len(fields) != self.n_texts:
             wanted = " and ".join(self.task.columns[:-1])
-            given = "1 text" if len(fields) == 1 else f"{len(fields)} texts"
+            given = count_of(len(fields), "text")
             raise ConfigError(f"this model reads {wanted}, got {given}")
         try:
             example = self.task.encode(fields, self.tokenizers, self.recipe.data)
@@ -300,7 +307,7 @@ class LabelPredictor:
         return {"train": train, "valid": splits.valid, "test": splits.test}
 
     def read(self, paths: Sequence[str], notes: list[str] | None = None) -> list[Row]:
-        """Read labelled rows from other files.
+        """Read labelled rows from other files; columns are found as in `Predictor.read`.
 
         Args:
             paths: the files.
@@ -308,7 +315,10 @@ class LabelPredictor:
         """
         data, task = self.recipe.data, self.task
         n_columns, known = len(task.columns), self.labels.names
-        return rows_of(data, paths, n_columns, task.reading, known, notes, is_split=False)
+        trained = trained_columns(self.folder)
+        return rows_of(
+            data, paths, n_columns, task.reading, known, notes, is_split=False, trained=trained
+        )
 
     def evaluate(
         self, rows: Sequence[Row], path: str = "the data", shuffle_words: int | None = None
@@ -351,6 +361,8 @@ class LabelPredictor:
             seconds,
             shuffled,
             task.when_long,
+            data.max_length,
+            task.unit,
         )
 
     def words(self, fields: Sequence[Field]) -> list[list[str]]:

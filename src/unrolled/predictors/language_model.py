@@ -21,6 +21,7 @@ from unrolled.training.dataset import ROLE
 from unrolled.training.evaluation import reading, stream_loss
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import check_data, check_part
+from unrolled.wording import count_of, wrapped
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,10 +52,8 @@ class StreamEvaluation:
             signatures: whether to add how each score was computed.
         """
         rate = self.n_tokens / self.seconds if self.seconds else float("inf")
-        yield (
-            f"{self.n_tokens:,} tokens, {self.n_characters:,} characters in {self.seconds:.1f} s "
-            f"({rate:,.0f} tokens/s)"
-        )
+        size = f"{count_of(self.n_tokens, 'token')}, {count_of(self.n_characters, 'character')}"
+        yield from wrapped(f"{size} in {self.seconds:.1f} s ({rate:,.0f} tokens/s)", width)
         yield ""
         rows = [["score", "value"], ["loss, nats per token", f"{self.loss:.4f}"]]
         rows += [[title(name), f"{value:.3f}"] for name, value in self.scores.items()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,8 @@ from unrolled.text.rows import Row
 from unrolled.text.splits import read_splits, rows_of
 from unrolled.training.evaluation import predictions
 from unrolled.training.recipe import Recipe
-from unrolled.training.split_file import SplitRecord, check_data, check_part
+from unrolled.training.split_file import SplitRecord, check_data, check_part, trained_columns
+from unrolled.wording import count_of, wrapped
 
 LENGTHS = ((1, 9), (10, 19), (20, None))
 """Groups of source lengths, in words, for which an evaluation reports separate scores."""
@@ -76,14 +76,16 @@ class Evaluation:
             signatures: whether to add how each score was computed.
         """
         rate = self.total.n_sentences / self.seconds if self.seconds else float("inf")
-        yield f"{self.total.n_sentences:,} sentences in {self.seconds:.1f} s ({rate:,.0f}/s)"
-        yield from self.notes
+        speed = f"{self.seconds:.1f} s ({rate:,.0f}/s)"
+        yield from wrapped(f"{count_of(self.total.n_sentences, 'sentence')} in {speed}", width)
+        for note in self.notes:
+            yield from wrapped(note, width)
         if self.n_unfinished:
-            yield from textwrap.wrap(
-                f"{self.n_unfinished:,} outputs were cut off at the maximum length; raise "
+            were = "was" if self.n_unfinished == 1 else "were"
+            yield from wrapped(
+                f"{count_of(self.n_unfinished, 'output')} {were} cut off at the maximum length; raise "
                 "--decoding.max_length_ratio or --decoding.max_length_extra if they should be longer",
                 width,
-                break_on_hyphens=False,
             )
         yield ""
         parts = {"all": self.total}
@@ -110,7 +112,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name}={value:.2f}" for name, value in self.total.scores.items())
-        return f"Evaluation({self.total.n_sentences:,} sentences, {scores})"
+        return f"Evaluation({count_of(self.total.n_sentences, 'sentence')}, {scores})"
 
     def _repr_html_(self) -> str:
         """The lines of the evaluation, for a notebook."""
@@ -239,12 +241,23 @@ class Predictor:
     def read(self, paths: Sequence[str], notes: list[str] | None = None) -> list[Row]:
         """Read rows of source and reference from other files, with the columns of the run's data.
 
+        Columns with the names of those that the run was trained on are read; a table without them gets a
+        note, and its columns are read in their order.
+
         Args:
             paths: the files.
             notes: a list to which notes on how they were read are added.
         """
         data, n_columns = self.recipe.data, len(self.task.columns)
-        return rows_of(data, paths, n_columns, self.task.reading, notes=notes, is_split=False)
+        return rows_of(
+            data,
+            paths,
+            n_columns,
+            self.task.reading,
+            notes=notes,
+            is_split=False,
+            trained=trained_columns(self.folder),
+        )
 
     def evaluate(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from unrolled.quoting import listed
@@ -11,20 +11,26 @@ from unrolled.text.tokenizer import EOS_ID, UNK_ID, Tokenizer
 _MOST_NAMED = 10
 
 
-def as_written(tokenizer: Any, text: str, pieces: Sequence[str]) -> tuple[str, ...]:
+def as_written(
+    tokenizer: Any,
+    text: str,
+    pieces: Sequence[str],
+    cut: Callable[[list[str]], list[str]] = list,
+) -> tuple[str, ...]:
     """The pieces of a text, with its words as written where the model read an unknown word.
 
     Args:
         tokenizer: the tokenizer of the text; the pieces of one of another class are returned unchanged.
         text: the text.
-        pieces: its pieces from the beginning, as the model read them, perhaps with the end of sentence.
+        pieces: its pieces as the model read them, perhaps with the end of sentence.
+        cut: words of the text → those that the model read; by default, it read from the beginning.
     """
     if not isinstance(tokenizer, Tokenizer):
         return tuple(pieces)
     end, unknown = tokenizer.pieces([EOS_ID, UNK_ID])
     if unknown not in pieces:
         return tuple(pieces)
-    words = tokenizer.split(text)
+    words = cut(tokenizer.split(text))
     n_read = len(pieces) - (bool(pieces) and pieces[-1] == end)
     if len(words) < n_read:  # its pieces are not words
         return tuple(pieces)

@@ -6,7 +6,7 @@ Sentences come in pairs, with the same words and opposite opinions about the sam
     no this phone is honestly good              positive
 
 Both sentences of a pair are in the same split. So every bag of words occurs equally often with both
-labels in the training, validation and test sets, and a model that counts words has an accuracy of 50 %.
+labels in the training, validation and test sets, and a model that counts words has an accuracy of 50%.
 There are three kinds of pairs, which are increasingly difficult for n-grams. In the first, a bigram
 decides ("no good"). In the second, both sentences have the same bigrams, and in the third the same
 trigrams too; some have the same n-grams up to six words:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from unrolled.quoting import brief
+from unrolled.wording import percent
 
 _MOST_CELLS = 60  # rows and columns of a table of weights
 _MOST_BARS = 10
@@ -44,7 +45,7 @@ def bars(shares: Sequence[tuple[str, float]]) -> str:
     shown = sorted(shares, key=lambda pair: -pair[1])[:_MOST_BARS]
     left = "style='text-align:left'"
     rows = "".join(
-        f"<tr><th {left}>{_text(name)}</th><td>{share:.1%}</td><td {left}>{_bar(share)}</td></tr>"
+        f"<tr><th {left}>{_text(name)}</th><td>{percent(share)}</td><td {left}>{_bar(share)}</td></tr>"
         for name, share in shown
     )
     rest = len(shares) - len(shown)

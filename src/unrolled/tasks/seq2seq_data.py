@@ -14,6 +14,7 @@ from unrolled.tasks.task import Tokenizers
 from unrolled.text import round_trip
 from unrolled.text.rows import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.wording import percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,8 @@ def notes(
             is_full = len(tokenizers[role]) >= text.most_tokens
             advice = f"raise text.vocab_size = {text.most_tokens}, or " if is_full else ""
             found.append(
-                f"valid: {share:.1%} of the {role} tokens are unknown words; {advice}use --text.kind "
-                "bpe, which has none"
+                f"valid: {percent(share)} of the {role} tokens are unknown words; {advice}use "
+                "--text.kind bpe, which has none"
             )
     targets = [row.texts[1] for row in rows["train"]]
     return (*found, *round_trip.note(targets, tokenizers["target"], "target"))

@@ -120,6 +120,7 @@ class Task:
     """
 
     kind: ClassVar[Kind] = SEQ2SEQ
+    unit: ClassVar[str] = "row"
 
     name: str
     columns: tuple[str, ...]
@@ -262,6 +263,11 @@ class LabelTask:
     notes: Callable[[Mapping[str, Sequence[Any]], Tokenizers], tuple[str, ...]] = noop
     training_only: frozenset[str] = frozenset()
     inherited: tuple[str, ...] = ("label_separator", "averaged", "keep")
+
+    @property
+    def unit(self) -> str:
+        """What a row of its data is, for messages."""
+        return self.reading.unit
 
     @property
     def metrics(self) -> tuple[str, ...]:

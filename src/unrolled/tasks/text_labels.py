@@ -39,6 +39,7 @@ from unrolled.text.labels import Labels, same_names, split_labels
 from unrolled.text.rows import Field, Row, as_text
 from unrolled.text.splits import LabelData
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.wording import percent
 
 ROLE = "text"
 """The role of the tokenizer, which is used for every text of a row."""
@@ -204,8 +205,8 @@ def notes(
     if words.kind not in ("word", "space") or share <= _MANY_UNKNOWN:
         return ()
     return (
-        f"valid: {share:.0%} of the words are unknown; for languages without blanks between words, such "
-        "as Chinese, use --text.kind char",
+        f"valid: {percent(share)} of the words are unknown; for languages without blanks between words, "
+        "such as Chinese, use --text.kind char",
     )
 
 

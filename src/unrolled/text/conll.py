@@ -19,9 +19,9 @@ from unrolled.text.rows import (
     Row,
     check_count,
     columns_besides,
-    count_of,
     index_of,
 )
+from unrolled.wording import count_of
 
 COLUMN_FILES = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".col")
 

@@ -1,8 +1,9 @@
 """Whether the first line of a table names its columns, or is already a row.
 
 A field of the first line speaks for a row if its column has the same value again, as labels have, if the
-column holds numbers and it is one, or if it is a sentence like the others. It speaks for a header if it
-consists of usual names of columns, or is far shorter than the values below it.
+column holds numbers and it is one, if it is a sentence like the others, or one with punctuation at its
+end. It speaks for a header if it consists of usual names of columns, if it stands above numbers and is
+none, or if it is far shorter than the values below it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ SAMPLE = 1000
 """Rows that are compared with the first line."""
 
 _Column = Sequence[str]
+
+_MOST_WORDS, _MOST_CHARACTERS = 8, 40
+"""Words, and characters of a word, above which a field without usual names is no name of a column."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan|NaN")
 _SENTENCE_END = tuple('.!?…。！？।؟"”’»)')
@@ -76,11 +80,13 @@ def judge(
         row for row in rows if list(row) != list(first)
     ]  # files with headers, one after another
     columns: list[_Column] = list(zip(*others, strict=True)) or [()] * len(first)
-    repeated, said = False, set[str]()
+    repeated = has_sentence = False
+    said = set[str]()
     for place, (field, column) in enumerate(zip(first, columns, strict=True)):
         is_last = place == len(first) - 1
         if not field.strip():
             continue
+        has_sentence |= _ends(field) and _n_words(field) >= _FEWEST_WORDS
         if _recurs(field, column, labels if is_last else (), is_last):
             repeated = True
             said.add("row")
@@ -89,8 +95,8 @@ def judge(
         else:
             said.add("row" if _is_sentence(field, column) else "either")
     if "name" in said:
-        return "unsure" if repeated else "header"
-    if said == {"row"} or repeated:
+        return "unsure" if repeated or has_sentence else "header"
+    if said == {"row"} or repeated or has_sentence:
         return "row"
     return "unsure"
 
@@ -108,6 +114,7 @@ def label_is_first(rows: Sequence[Sequence[str]]) -> bool:
 
 
 _FEWEST_ROWS = 8
+_FEWEST_WORDS = 3  # of a sentence
 
 
 def _recurs(field: str, column: _Column, labels: Collection[str], is_last: bool) -> bool:
@@ -115,8 +122,7 @@ def _recurs(field: str, column: _Column, labels: Collection[str], is_last: bool)
     if field in labels or field in column:
         return True
     if _NUMBER.fullmatch(field):
-        n_numbers = sum(_NUMBER.fullmatch(value.strip()) is not None for value in column)
-        return n_numbers > 0.9 * len(column) > 0
+        return _are_numbers(column)
     parts = [part for part in _SEPARATORS.split(field) if part]
     if not is_last or len(parts) < 2:
         return False
@@ -124,6 +130,11 @@ def _recurs(field: str, column: _Column, labels: Collection[str], is_last: bool)
     values = list(chain.from_iterable(map(_SEPARATORS.split, column)))
     kinds = {*values, *labels}
     return len(kinds) * 3 <= len(values) and kinds.issuperset(parts)
+
+
+def _are_numbers(column: _Column) -> bool:
+    n_numbers = sum(_NUMBER.fullmatch(value.strip()) is not None for value in column)
+    return n_numbers > 0.9 * len(column) > 0
 
 
 def _is_name(field: str, column: _Column) -> bool:
@@ -136,11 +147,19 @@ def _is_name(field: str, column: _Column) -> bool:
     fewest = (len(words) + 1) // 2 if len(words) <= 2 else len(words) - 1
     if 1 <= len(words) <= 4 and n_known >= fewest and not _ends(field):
         return True
-    if _NUMBER.fullmatch(field) or _ends(field) or not column:
+    if _NUMBER.fullmatch(field):
+        return False
+    if _are_numbers(column):
+        return True
+    if _ends(field) or not column:
         return False
     if _IDENTIFIER.fullmatch(field):
         return sum(_IDENTIFIER.fullmatch(value) is not None for value in column) * 5 < len(column)
-    if 3 * _n_words(field) > median(map(_n_words, column)):
+    n_words, lengths = _n_words(field), [_n_words(value) for value in column]
+    if n_words > _MOST_WORDS or max(map(len, field.split()), default=0) > _MOST_CHARACTERS:
+        return False
+    n_as_short = sum(length <= n_words for length in lengths)
+    if 3 * n_words > median(lengths) or n_as_short * 20 > len(column):
         return False
     seen = set(chain.from_iterable(value.lower().split() for value in column))
     parts = field.lower().split()
@@ -151,7 +170,7 @@ def _is_sentence(field: str, column: _Column) -> bool:
     if _ends(field):
         return not column or 5 * sum(map(_ends, column)) >= len(column)
     shortest = min(map(_n_words, column), default=0)
-    return _n_words(field) >= max(3, shortest // 2)
+    return _n_words(field) >= max(_FEWEST_WORDS, shortest // 2)
 
 
 def _ends(text: str) -> bool:

@@ -18,6 +18,7 @@ from unrolled.config import require
 from unrolled.errors import DataError, RunError, did_you_mean
 from unrolled.quoting import listed, quote
 from unrolled.text.rows import Field
+from unrolled.wording import count_of
 
 _MOST_BYTES = 64 << 20
 # Keys of two of the fields in the file.
@@ -110,6 +111,8 @@ class Labels:
             if not name:
                 raise DataError(f"the label is missing; expected one of {shown}") from None
             near = did_you_mean(name, self.names)
+            if is_missing(name):
+                near = "; if it stands for a missing label, remove the row"
             problem = f"label {quote(name)} is not among the training labels ({shown}){near}"
             raise DataError(problem) from None
 
@@ -187,7 +190,8 @@ def _not_labels(path: str | PathLike[str], problem: str) -> RunError:
 
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?")
-_MISSING = re.compile(r"nan|<na>|n/a|null", re.IGNORECASE)
+# "none" and "na" may be labels, unlike their spellings in Python and R.
+_MISSING = re.compile(r"(?i:nan|<na>|n/a|n\.a\.|null)|None|NA|\?+|[-–—]+|")
 
 
 def same_names(names: Iterable[str]) -> dict[str, str]:
@@ -216,25 +220,41 @@ def plain_name(name: str) -> str:
     return name.lower() if name.lower() in ("true", "false") else _composed(name)
 
 
+def is_missing(name: str) -> bool:
+    """Whether a label is a usual way to write that there is none.
+
+    >>> [name for name in ("-", "?", "nan", "None", "N/A", "none", "neutral", "") if is_missing(name)]
+    ['-', '?', 'nan', 'None', 'N/A', '']
+    """
+    return _MISSING.fullmatch(name) is not None
+
+
 def missing_note(labels: Iterable[tuple[str, int]]) -> str | None:
     """A note on labels such as "NaN", which often stand for a missing one; None if there are none.
 
     Args:
         labels: each with its line number.
 
-    >>> missing_note([("pos", 2), ("NaN", 3), ("neg", 4)])
-    "1 row (line 3) has the label 'NaN', which often stands for a missing one; if so, remove it"
+    >>> print(missing_note([("pos", 2), ("-", 3), ("neg", 4), ("-", 5)]))  # doctest: +ELLIPSIS
+    label '-' (2 rows, the first in line 3) often stands for a missing one; if so, remove these rows: ...
     """
-    found = [(name, line) for name, line in labels if _MISSING.fullmatch(name)]
-    if not found:
+    lines: dict[str, list[int]] = {}
+    for name, line in labels:
+        if name and is_missing(name):  # an empty one is an error
+            lines.setdefault(name, []).append(line)
+    if not lines:
         return None
-    line = found[0][1]
-    names = " or ".join(map(quote, sorted({name for name, _ in found})))
-    if len(found) == 1:
-        rows, which = f"1 row (line {line}) has", "it"
+    *others, last = (
+        f"{quote(name)} ({count_of(len(places), 'row')}, the first in line {places[0]:,})"
+        for name, places in lines.items()
+    )
+    if not others:
+        which, stands = f"label {last}", "often stands for a missing one"
     else:
-        rows, which = f"{len(found):,} rows (the first in line {line}) have", "them"
-    return f"{rows} the label {names}, which often stands for a missing one; if so, remove {which}"
+        which, stands = f"labels {', '.join(others)} and {last}", "often stand for missing ones"
+    return (
+        f"{which} {stands}; if so, remove these rows: otherwise, the model learns to predict them"
+    )
 
 
 def case_note(labels: Iterable[str]) -> str | None:

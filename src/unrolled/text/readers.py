@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unrolled.errors import DataError
 from unrolled.quoting import listed
-from unrolled.text.conll import read_columns
+from unrolled.text.conll import is_column_file, read_columns
 from unrolled.text.files import endings
 from unrolled.text.header import Header
 from unrolled.text.lines import read_lines
@@ -27,12 +27,12 @@ from unrolled.text.rows import (
     as_paths,
     check_count,
     columns_besides,
-    count_of,
     index_of,
     place_by_number,
     place_of,
 )
 from unrolled.text.tables import TABLES, Expected, open_table, read_table
+from unrolled.wording import count_of
 
 
 def read_rows(
@@ -47,6 +47,8 @@ def read_rows(
     labels: Collection[str] | None = None,
     notes: list[str] | None = None,
     grouping: Grouping = NO_GROUPS,
+    trained: Sequence[str] = (),
+    found: list[str] | None = None,
 ) -> Iterator[Row]:
     r"""Read the rows of one table (`.tsv`, `.csv`, `.jsonl`), or of several parallel plain-text files.
 
@@ -70,6 +72,9 @@ def read_rows(
         labels: for a last column that holds labels: those that are known; None for other columns.
         notes: a list to which sentences for the user are added, such as that a file has no header.
         grouping: the column whose values become `Row.group`; in a column file, see `conll.read_columns`.
+        trained: names of the columns of the training data: if no columns are asked for, these are read
+            where a file has them; a table with other names gets a note.
+        found: a list to which the names of the columns that are read are added, if the file names them.
 
     Raises:
         DataError: the file cannot be read as requested; raised when the error is reached.
@@ -89,11 +94,21 @@ def read_rows(
             place_of(paths),
         )
     if len(paths) > 1:
-        return _read_parallel(paths, asked, n_columns, grouping)
+        if by_token and all(map(is_column_file, paths)):
+            raise _several("files of tokens", paths)
+        if asked is None and trained and set(trained) <= set(_parallel_names(paths)):
+            asked = tuple(trained)
+        return _read_parallel(paths, asked, n_columns, grouping, [] if found is None else found)
     if by_token and endings(paths[0])[0] not in TABLES:
         return read_columns(paths[0], asked, n_columns, grouping)
     expected = Expected(
-        header, asked, labels or (), labels is not None, [] if notes is None else notes
+        header,
+        asked,
+        labels or (),
+        labels is not None,
+        [] if notes is None else notes,
+        tuple(trained),
+        [] if found is None else found,
     )
     return read_table(paths[0], expected, n_columns, names, lists, grouping)
 
@@ -116,6 +131,8 @@ def column_names(path: PathOrPaths, header: Header = "auto") -> tuple[str, ...]:
 
 def _parallel_names(paths: tuple[Path, ...]) -> tuple[str, ...]:
     names = []
+    if all(endings(path)[0] in TABLES for path in paths):
+        raise _several("tables", paths)
     for path in paths:
         suffix, _ = endings(path)
         if suffix in TABLES:
@@ -131,11 +148,21 @@ def _parallel_names(paths: tuple[Path, ...]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _several(what: str, paths: tuple[Path, ...]) -> DataError:
+    header = " with one header" if what == "tables" else ""
+    return DataError(
+        f"several {what} cannot be read as one; join them into one file{header}, or give one at a time "
+        "(validation and test data with --valid and --test)",
+        place_of(paths),
+    )
+
+
 def _read_parallel(
     paths: tuple[Path, ...],
     asked: tuple[str, ...] | None,
     n_columns: int | None,
     grouping: Grouping,
+    found: list[str],
 ) -> Iterator[Row]:
     names = _parallel_names(paths)
 
@@ -148,6 +175,7 @@ def _read_parallel(
         asked = columns_besides(names, "" if group is None else names[group], n_columns)
         check_count(place_of(paths), asked, n_columns)
     chosen = [find(name) for name in asked]
+    found.extend(names[i] for i in chosen)
     streams = [read_lines(path) for path in paths]
     number = 0
     for number, lines in enumerate(zip_longest(*streams), start=1):

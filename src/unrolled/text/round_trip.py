@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from unrolled.quoting import quote
 from unrolled.text.splits import same_text
 from unrolled.text.tokenizer import Tokenizer
+from unrolled.wording import percent
 
 SAMPLE = 500
 """Texts that are checked."""
@@ -50,8 +51,8 @@ def note(texts: Sequence[str], tokenizer: Tokenizer, what: str) -> tuple[str, ..
         return ()
     before, after = _excerpt(*min(different, key=lambda pair: len(pair[0])))
     return (
-        f"{what}: {len(different) / len(sample):.0%} of the texts do not come back unchanged from word "
-        f"tokens: {quote(before)} becomes {quote(after)}; where that matters, as in code, use "
+        f"{what}: {percent(len(different) / len(sample))} of the texts do not come back unchanged from "
+        f"word tokens: {quote(before)} becomes {quote(after)}; where that matters, as in code, use "
         "--text.kind bpe, which restores any text",
     )
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from unrolled.errors import DataError, did_you_mean
 from unrolled.quoting import listed, quote
+from unrolled.wording import count_of
 
 PathOrPaths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -77,10 +78,6 @@ def place_of(paths: tuple[Path, ...]) -> str:
     return ", ".join(str(path) for path in paths)
 
 
-def count_of(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def check_count(
     path: Path | str, names: Sequence[str], n_columns: int | None, *, numbered: bool = False
 ) -> None:
@@ -88,7 +85,7 @@ def check_count(
         return
     hint = "; choose them with --columns" if len(names) > n_columns else ""
     if len(names) == 1:
-        hint = _hint_of_separator(names[0])
+        hint = hint_of_separator(names[0])
     if hint and numbered:
         hint = (
             "; the file has no header, so choose them by number, e.g. --columns "
@@ -102,14 +99,13 @@ def check_count(
 
 
 _SEPARATORS = {
-    "\t": "tabs; name the file .tsv",
     ",": "commas; name the file .csv",
     ";": "semicolons; name the file .csv",
     "|": "'|'; separate them by tabs, and name the file .tsv",
 }
 
 
-def _hint_of_separator(line: str) -> str:
+def hint_of_separator(line: str) -> str:
     """How to have the single column of a file read as several, if its first line has a separator."""
     found = next((what for separator, what in _SEPARATORS.items() if separator in line), None)
     return f"; the columns seem to be separated by {found}" if found else ""

@@ -25,13 +25,14 @@ from unrolled.reporting import begun, counted
 from unrolled.text.header import Header, label_is_first
 from unrolled.text.labels import missing_note
 from unrolled.text.readers import column_names, read_rows
-from unrolled.text.rows import Field, Grouping, Lists, Row, as_text, count_of
+from unrolled.text.rows import Field, Grouping, Lists, Row, as_text
+from unrolled.wording import count_of
 
 _SHARE_HELD_OUT = 0.05
 _MOST_HELD_OUT = 2000
 _LARGEST_GROUP_HELD_OUT = 0.01
 _LARGEST_PART_OF_A_GROUP = 0.2
-_ANY_GROUP_HELD_OUT = 5  # rows; in a small file, 1 % of the rows would be too few
+_ANY_GROUP_HELD_OUT = 5  # rows; in a small file, 1% of the rows would be too few
 _FEWEST_ROWS_OF_A_HINT = 8
 
 TooLong = Literal["skip", "truncate"]
@@ -52,8 +53,8 @@ class DataConfig:
         group: a column, such as a document, a speaker or a patient: rows with the same value there are
              not split between parts. In a CoNLL file: "document", for the documents that start with
              -DOCSTART- or "# newdoc"; the number of a column; or KEY, for comments "# KEY = value".
-        valid_size: number of rows to split off for validation; 0 means 5 %, at most 2,000.
-        test_size: number of rows to split off for the test; 0 means 5 %, at most 2,000.
+        valid_size: number of rows to split off for validation; 0 means 5%, at most 2,000.
+        test_size: number of rows to split off for the test; 0 means 5%, at most 2,000.
         split_seed: random seed of the split.
         max_length: maximum number of tokens of a training row on any side, including end of sentence.
         too_long: whether longer training rows are skipped ("skip") or cut off ("truncate").
@@ -137,6 +138,7 @@ class Splits:
         duplicates: repeated rows left out of parts that were split from the training file.
         cut: the parts that were split from the training file instead of being read from their own files.
         notes: sentences for the user about how the files were read.
+        columns: names of the columns of the training data, in the task's order; () if they have none.
     """
 
     train: list[Row]
@@ -146,6 +148,7 @@ class Splits:
     duplicates: tuple[Duplicate, ...] = ()
     cut: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def n_duplicates(self) -> int:
@@ -185,6 +188,11 @@ class Reading:
     labels: Callable[[Sequence[Field], Any], Sequence[str]] | None = None
     read: Callable[[Any, Sequence[str], str, list[str] | None], list[Row]] | None = None
 
+    @property
+    def unit(self) -> str:
+        """What a row is, for messages."""
+        return "sentence" if self.by_token else "row"
+
 
 def read_splits(
     config: DataConfig, n_columns: int | None = None, reading: Reading = Reading()
@@ -193,11 +201,11 @@ def read_splits(
 
     Files given for validation or test are used unchanged, so that scores on published data sets can be
     compared; exact duplicates are removed from parts that were split off. A group of linked rows that is
-    larger than 1 % of all rows (and than 5 rows) stays in training, and so does one with the last
+    larger than 1% of all rows (and than 5 rows) stays in training, and so does one with the last
     occurrence of a label. Without a training file, only the given files are read.
 
     With `data.group`, the rows of a group are linked, too, and a group may be as large as the part; a
-    part of the default size may be as large as the smallest groups, up to 20 % of the rows.
+    part of the default size may be as large as the smallest groups, up to 20% of the rows.
 
     Raises:
         DataError: a file cannot be read with these settings, or cannot be split.
@@ -207,14 +215,27 @@ def read_splits(
         raise ConfigError("no data given; use --data FILE, or data.train in the recipe")
     notes: list[str] = []
     rows: list[Row] = []
+    columns: list[str] = []
     if config.train:
-        rows = rows_of(config, config.train, n_columns, reading, notes=notes, part="train")
+        rows = rows_of(
+            config, config.train, n_columns, reading, notes=notes, found=columns, part="train"
+        )
         _check_order(rows, config, reading)
     known = set[str]()
     if reading.labels is not None:
         known.update(chain.from_iterable(reading.labels(row.fields, config) for row in rows))
     own = {
-        name: rows_of(config, paths, n_columns, reading, known, notes, is_split=False, part=name)
+        name: rows_of(
+            config,
+            paths,
+            n_columns,
+            reading,
+            known,
+            notes,
+            is_split=False,
+            trained=columns,
+            part=name,
+        )
         for name, paths in (("valid", config.valid), ("test", config.test))
         if paths
     }
@@ -224,7 +245,9 @@ def read_splits(
         )
     full = [row for row in rows if reading.is_full(row.fields)]
     if not full:
-        raise DataError("every row has an empty field; nothing to train on", config.train[0])
+        raise DataError(
+            f"every {reading.unit} has an empty field; nothing to train on", config.train[0]
+        )
     sizes = {
         name: size or _default_size(len(full))
         for name, size in (("test", config.test_size), ("valid", config.valid_size))
@@ -248,6 +271,7 @@ def read_splits(
         duplicates=tuple(chain.from_iterable(each.values() for each in duplicates.values())),
         cut=tuple(sorted(parts, reverse=True)),
         notes=tuple(dict.fromkeys(notes)),
+        columns=tuple(columns),
     )
 
 
@@ -274,13 +298,15 @@ def rows_of(
     *,
     is_split: bool = True,
     part: str = "test",
+    trained: Sequence[str] = (),
+    found: list[str] | None = None,
 ) -> list[Row]:
     """Read the rows of one part's files.
 
     Args:
         config: the `[data]` section.
         paths: the files.
-        n_columns, notes: as for `read_rows`.
+        n_columns, notes, trained, found: as for `read_rows`.
         reading: what the task requires of its rows.
         labels: the labels that are known, which may tell a first row from a header.
         is_split: whether parts are split off these rows, which then need the column `data.group`.
@@ -302,10 +328,10 @@ def rows_of(
         labels=None if reading.labels is None else labels,
         notes=notes,
         grouping=Grouping(config.group, is_needed=is_split),
+        trained=trained,
+        found=found,
     )
-    return list(
-        counted(rows, f"reading {_names_of(paths)}", "sentences" if reading.by_token else "rows")
-    )
+    return list(counted(rows, f"reading {_names_of(paths)}", f"{reading.unit}s"))
 
 
 def _names_of(paths: Sequence[str]) -> str:
@@ -398,7 +424,9 @@ def _cut(
     held_out = {i for part in parts.values() for i in part}
     for name, part in parts.items():
         if not part or len(held_out) == len(rows):
-            problem = _why_not_cut(name, sizes[name], groups, len(rows), n_alone, config)
+            problem = _why_not_cut(
+                name, sizes[name], groups, len(rows), n_alone, config, reading.unit
+            )
             raise DataError(problem + _likely_cause(texts, n_alone, reading), config.train[0])
     train = [row for i, row in enumerate(rows) if i not in held_out]
     return train, {name: [rows[i] for i in sorted(part)] for name, part in parts.items()}
@@ -447,24 +475,27 @@ def _why_not_cut(
     n_rows: int,
     n_alone: int,
     config: DataConfig,
+    unit: str,
 ) -> str:
     largest, smallest = max(map(len, groups)), min(map(len, groups))
     alone = ""
     if n_alone and n_rows > 1:
         last = "last one with its label" if n_alone == 1 else "last ones with their label"
-        alone = f", because {count_of(n_alone, 'row')} must stay in training as the {last}"
-    of_part, of_all = (count_of(n, "row") for n in (size, n_rows))
+        alone = f", because {count_of(n_alone, unit)} must stay in training as the {last}"
+    of_part, of_all = (count_of(n, unit) for n in (size, n_rows))
     problem = f"cannot cut {of_part} for {name} from {of_all}"
     instead = f"give a file with --{name}"
     if not config.group:
         chained = f", linked in groups of up to {largest:,} by repeated texts"
         return f"{problem}{chained if largest > 1 else ''}{alone}; {instead}"
-    kept = f"rows with the same {quote(config.group)} (data.group) or the same text stay together"
+    kept = (
+        f"{unit}s with the same {quote(config.group)} (data.group) or the same text stay together"
+    )
     if len(groups) == 1:
-        return f"{problem}: {kept}, which links all rows; use another column, or {instead}"
+        return f"{problem}: {kept}, which links all {unit}s; use another column, or {instead}"
     enough = f"set data.{name}_size to at least {smallest:,}, or " if smallest > size else ""
     sizes = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
-    found = f"in {len(groups):,} groups of {sizes} rows"
+    found = f"in {len(groups):,} groups of {sizes} {unit}s"
     return f"{problem}: {kept}, {found}{alone}; {enough}{instead}"
 
 
@@ -478,7 +509,7 @@ def _likely_cause(texts: Sequence[tuple[str, ...]], n_alone: int, reading: Readi
     if reading.labels is not None and not reading.by_token and 2 * n_alone > n_rows:
         return "; if the last column is not the label, choose the columns with --columns"
     if reading.labels is None and len(texts[0]) > 1:
-        task = "classify" if len(texts[0]) == 2 else "pair"
+        task = {2: "classify", 3: "pair"}.get(len(texts[0]), "classify --columns TEXT LABEL")
         for place in (-1, 0):
             n_values = len({sides[place] for sides in texts})
             if 2 <= n_values <= n_rows / 4:

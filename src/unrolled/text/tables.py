@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -26,10 +27,10 @@ from unrolled.text.rows import (
     Row,
     check_count,
     columns_besides,
-    count_of,
     index_of,
     place_by_number,
 )
+from unrolled.wording import count_of
 
 _MISSING = object()
 
@@ -67,7 +68,7 @@ class Table:
         if not self.has_header and name not in self.names and not name.isdecimal():
             raise DataError(
                 f"no column {quote(name)}: the first line reads like a row, so columns are numbered, 1 "
-                f"to {len(self.names)}; add a header, set data.header = 'yes', or choose by number",
+                f"to {len(self.names)}; add a header, add --data.header yes, or choose by number",
                 self.path,
             )
         return index_of(self.path, self.names, name)
@@ -83,6 +84,8 @@ class Expected:
         labels: labels that the last column may hold, as far as they are known.
         is_labelled: whether the last column to read holds labels.
         notes: where sentences for the user are added.
+        trained: names of the columns of the training data; they are read if the table has all of them.
+        found: where the names of the columns that are read are added, if the table names them.
     """
 
     header: Header = "auto"
@@ -90,6 +93,8 @@ class Expected:
     labels: Collection[str] = ()
     is_labelled: bool = False
     notes: list[str] = field(default_factory=list)
+    trained: tuple[str, ...] = ()
+    found: list[str] = field(default_factory=list)
 
 
 def read_table(
@@ -103,11 +108,20 @@ def read_table(
     table = open_table(path, expected)
     names, asked = table.names, expected.columns
     group = grouping.index(path, table.index_of)
-    if asked is None:
+    if asked is None and _are_among(expected.trained, names):
+        asked = expected.trained
+    elif asked is None:
         others = columns_besides(names, "" if group is None else names[group], n_columns)
         check_count(path, others, n_columns, numbered=not table.has_header)
         asked = tuple(meant) if sorted(meant) == sorted(others) else others
+        if expected.trained and table.has_header:
+            expected.notes.append(
+                f"{path}: the columns are {listed(names, MOST_NAMED)}, and those of the training data "
+                f"{listed(expected.trained, MOST_NAMED)}; read as {listed(asked, MOST_NAMED)}, in this "
+                "order: if that is wrong, rename them, or choose them with --columns"
+            )
     chosen = [table.index_of(name) for name in asked]
+    expected.found.extend(names[i] for i in chosen if table.has_header)
     may_be_list = [lists == "all" or (lists == "last" and i == chosen[-1]) for i in chosen]
     is_label = [expected.is_labelled and i == chosen[-1] for i in chosen]
     columns = list(zip(chosen, may_be_list, is_label, strict=True))
@@ -122,6 +136,10 @@ def read_table(
         yield Row(tuple(fields), line, group=of_group)
     if not line:
         raise DataError(f"no rows after the header {listed(names, MOST_NAMED)}", path)
+
+
+def _are_among(trained: Sequence[str], names: Sequence[str]) -> bool:
+    return bool(trained) and set(trained) <= set(names)
 
 
 def _group(value: object, path: Path, line: int, name: str) -> str:
@@ -174,25 +192,36 @@ def open_table(path: Path, expected: Expected) -> Table:
     if expected.header == "no":
         return _numbered(table, table.records)
     asked = expected.columns or ()
-    if asked and set(asked) <= set(table.names):
+    if _are_among(asked or expected.trained, table.names):
         return table
     sample: list[tuple[int, Sequence[object]]] = []
     rest = _after(table.records, sample)
-    table = replace(table, records=chain(sample, rest))
-    rows = [[str(value) for value in values] for _, values in sample]
+    table = _without_empty_columns(replace(table, records=chain(sample, rest)), sample)
+    rows = [[str(value) for value in values[: len(table.names)]] for _, values in sample]
     verdict = judge(table.names, rows, expected.labels)
     if verdict == "row" or (verdict == "unsure" and asked and all(map(str.isdecimal, asked))):
         expected.notes.append(
             f"{path} has no header: its first line, {_shown(table)}, reads like a row and is used as "
-            "one; if it names the columns, set data.header = 'yes'"
+            "one; if it names the columns, add --data.header yes"
         )
         return _numbered(table, table.records)
     if verdict == "unsure":
         expected.notes.append(
-            f"{path}: the first line, {_shown(table)}, is taken for the header; if it is a row, set "
-            "data.header = 'no'"
+            f"unsure whether {path} has a header: its first line, {_shown(table)}, is read as one; if it "
+            "is a row, add --data.header no"
         )
     return table
+
+
+def _without_empty_columns(table: Table, sample: Sequence[tuple[int, Sequence[object]]]) -> Table:
+    """The table without last columns that have neither names nor values, as spreadsheets write them."""
+    n = len(table.names)
+    while n > 1 and sample and not any((table.names[n - 1], *(row[n - 1] for _, row in sample))):
+        n -= 1
+    if n == len(table.names):
+        return table
+    records = ((line, values[:n]) for line, values in table.records)
+    return replace(table, names=table.names[:n], records=records)
 
 
 def _shown(table: Table) -> str:
@@ -228,8 +257,11 @@ def _open(path: Path) -> Table:
     if open_format is None:
         if path.is_dir():
             raise DataError("this is a folder; give a file", path)
+        if str(path) == "-":
+            raise DataError("rows are not read from standard input; write them to a file", "-")
+        told = f"from {quote(suffix)}" if suffix else "of a file whose name has no ending"
         raise DataError(
-            f"cannot tell the format from {quote(suffix)}; expected one of {' '.join(TABLES)} "
+            f"cannot tell the format {told}; expected one of {' '.join(TABLES)} "
             "(optionally followed by .gz, .bz2 or .xz), or one plain-text file per column",
             path,
         )
@@ -266,10 +298,13 @@ def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
     # The csv module's global limit of 131,072 characters per field would reject a very long line.
     csv.field_size_limit(2**31 - 1)
     longest = longest_line()
-    separator = ";" if ";" in first.text and "," not in first.text else ","
+    n_before = 0
+    if declared := _SEPARATOR_LINE.fullmatch(first.text):
+        n_before, first = 1, next(rest, Line("", 2, 0))
+    separator = declared[1] if declared else _separator_of(first.text)
 
     def parsed() -> Iterator[tuple[int, list[str]]]:
-        start = 1
+        start = 1 + n_before
         n_open = 0  # characters of the current row so far; it may span several lines
 
         def physical() -> Iterator[str]:
@@ -284,12 +319,12 @@ def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
         try:
             for values in reader:
                 yield start, values
-                start, n_open = reader.line_num + 1, 0
+                start, n_open = reader.line_num + 1 + n_before, 0
         except csv.Error as error:
             raise DataError(f"damaged CSV ({error}); check its quotes", path, start) from error
 
     rows = parsed()
-    _, header = next(rows, (1, [first.text]))
+    _, header = next(rows, (first.number, [first.text]))
     names = tuple(header)
 
     def records() -> _Records:
@@ -297,11 +332,20 @@ def _open_csv(path: Path, first: Line, rest: Iterator[Line]) -> tuple[tuple[str,
             if len(values) != len(names):
                 if not values:
                     continue
-                what = "comma" if separator == "," else "semicolon"
+                what = _SEPARATOR_NAMES.get(separator, quote(separator))
                 raise _wrong_width(path, number, len(names), len(values), what)
             yield number, values
 
     return names, records()
+
+
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?')  # Excel's own first line
+_SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
+
+
+def _separator_of(header: str) -> str:
+    """The separator of a CSV, by its first line: a comma, or a semicolon or a tab if it has no comma."""
+    return next((each for each in (",", ";", "\t") if each in header), ",")
 
 
 def _wrong_width(

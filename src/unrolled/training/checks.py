@@ -82,6 +82,7 @@ def check_files(data: Any, task: AnyTask) -> None:
         ConfigError: a pattern names no file.
     """
     parts = {part: getattr(data, part) for part in ("train", "valid", "test")}
+    columns: list[str] = []  # of the training part, which comes first
     for part, paths in parts.items():
         if not paths:
             continue
@@ -91,14 +92,19 @@ def check_files(data: Any, task: AnyTask) -> None:
                     with opened(path, str):
                         pass
         elif all(_can_be_read_again(path) for path in paths):
-            _check_first_row(paths, data, task, part)
+            found = _check_first_row(paths, data, task, columns, part)
+            columns = columns or found
 
 
-def _check_first_row(paths: Sequence[str], data: Any, task: Any, part: str) -> None:
+def _check_first_row(
+    paths: Sequence[str], data: Any, task: Any, trained: Sequence[str], part: str
+) -> list[str]:
+    """Read the first row; returns the names of its columns."""
+    found = list[str]()
     reading: Reading = Reading() if isinstance(task, StreamTask) else task.reading
     if reading.read is not None:
         reading.read(data, paths, part, None)
-        return
+        return found
     # The last sentence of a column file may have the first group.
     by_column = reading.by_token
     grouping = Grouping("" if by_column else data.group, is_needed=part == "train")
@@ -112,9 +118,12 @@ def _check_first_row(paths: Sequence[str], data: Any, task: Any, part: str) -> N
         header=data.header,
         labels=None if reading.labels is None else (),
         grouping=grouping,
+        trained=trained,
+        found=found,
     )
     if next(rows, None) is None:
         raise DataError("the file has no rows", paths[0])
+    return found
 
 
 def _can_be_read_again(path: str) -> bool:

@@ -15,6 +15,7 @@ from unrolled.config import (
     check_fields,
     require,
 )
+from unrolled.wording import count_of
 
 Automatic = Annotated[int, Range(-1, 10**12)]
 """A count, or -1 for one that suits the data."""
@@ -165,6 +166,17 @@ class TrainingConfig:
             return self.patience, 0
         n_evaluations = EVALUATIONS_TO_WAIT + self.average_after
         return n_evaluations, min(EPOCHS_TO_WAIT * steps_per_epoch, MOST_STEPS_TO_WAIT)
+
+    def end_of_patience(self, steps_per_epoch: int) -> str:
+        """When training stops because nothing improves, in words.
+
+        >>> TrainingConfig().end_of_patience(18)
+        'after 5 evaluations and 900 steps without a better validation loss'
+        """
+        n_evaluations, n_steps = self.patience_for(steps_per_epoch)
+        steps = f" and {count_of(n_steps, 'step')}" if n_steps else ""
+        evaluations = count_of(n_evaluations, "evaluation")
+        return f"after {evaluations}{steps} without a better validation {self.metric}"
 
     @property
     def has_limit(self) -> bool:

@@ -16,23 +16,30 @@ from unrolled.tasks.task import LABELS, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text import round_trip
 from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
 from unrolled.text.round_trip import SAMPLE
-from unrolled.text.rows import Row, count_of
+from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, Duplicate, LabelData, read_splits
 from unrolled.training.checks import check_metric
 from unrolled.training.recipe import Recipe
+from unrolled.wording import count_of, percent
 
 ROLE = "text"
 """Name of the single tokenizer of running text."""
 
 
-def too_long(n: int, when_long: str) -> str:
+def too_long(n: int, max_length: int, when_long: str) -> str:
     """How many texts are too long, and what is done with them.
 
-    >>> too_long(1, "truncated (data.keep)")
-    '1 text is longer than data.max_length and truncated (data.keep)'
+    Args:
+        n: number of texts.
+        max_length: `data.max_length`.
+        when_long: what is done with them.
+
+    >>> too_long(1, 400, "truncated (data.keep)")
+    '1 text is longer than data.max_length = 400 tokens and truncated (data.keep)'
     """
-    texts = "1 text is" if n == 1 else f"{n:,} texts are"
-    return f"{texts} longer than data.max_length and {when_long}"
+    are = "is" if n == 1 else "are"
+    limit = f"data.max_length = {max_length} tokens"
+    return f"{count_of(n, 'text')} {are} longer than {limit} and {when_long}"
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class PreparedRows:
         tokenizers: tokenizers by role.
         notes: notes on how the data were read.
         duplicates: repeated rows left out of the parts that were split off.
+        columns: names of the columns of the training data; () if they have none.
     """
 
     train: Part
@@ -82,6 +90,7 @@ class PreparedRows:
     tokenizers: Tokenizers
     notes: tuple[str, ...] = ()
     duplicates: tuple[Duplicate, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def longest_target(self) -> int:
@@ -103,6 +112,7 @@ class PreparedRows:
             "repeated": dict(Counter(row.part for row in self.duplicates)),
             "longest_target": self.longest_target,
             "split_seed": data.split_seed,
+            "columns": list(self.columns),
             "files": checksums(data),
         }
 
@@ -163,7 +173,7 @@ def prepare_text(recipe: Recipe, task: StreamTask, tokenizers: Tokenizers | None
 def _unknown_notes(parts: Mapping[str, TokenStream]) -> list[str]:
     """Warn of many unknown words: they are easy to predict, so that the loss means little."""
     return [
-        f"{name}: {part.n_unknown / part.n_tokens:.1%} of the tokens are unknown words "
+        f"{name}: {percent(part.n_unknown / part.n_tokens)} of the tokens are unknown words "
         "(text.vocab_size, text.min_count)"
         for name, part in parts.items()
         if part.n_unknown >= part.n_tokens / 1000
@@ -199,7 +209,9 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
             )
     counts = len(splits.test), splits.n_empty
     notes = (*splits.notes, *_unusable_notes({"train": train, "valid": valid}))
-    return PreparedRows(train, valid, *counts, tokenizers, notes, splits.duplicates)
+    return PreparedRows(
+        train, valid, *counts, tokenizers, notes, splits.duplicates, splits.columns
+    )
 
 
 def _unusable_notes(parts: Mapping[str, Part]) -> Iterator[str]:
@@ -236,15 +248,17 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
     valid = encode_rows(splits.valid, task, tokenizers, data, valid_file)
     if not train.rows:
         raise DataError(
-            f"no training row is left: {train.n_skipped:,} are longer than data.max_length = "
+            f"no training {task.unit} is left: {train.n_skipped:,} are longer than data.max_length = "
             f"{data.max_length} tokens; raise it, or set data.too_long = 'truncate'",
             data.train[0],
         )
     if not valid.rows:
-        raise DataError("no validation row; give a file with --valid", valid_file)
+        raise DataError(f"no validation {task.unit}; give a file with --valid", valid_file)
     _check_labels(splits.test, task, tokenizers, data)
     counts = len(splits.test), splits.n_empty
-    return PreparedRows(train, valid, *counts, tokenizers, splits.notes, splits.duplicates)
+    return PreparedRows(
+        train, valid, *counts, tokenizers, splits.notes, splits.duplicates, splits.columns
+    )
 
 
 def _check_labels(
@@ -280,7 +294,7 @@ def encode_rows(
     """
     part = Part([], [], [], 0)
     n_cut = 0
-    for row in counted(rows, "encoding", "rows", len(rows)):
+    for row in counted(rows, "encoding", f"{task.unit}s", len(rows)):
         try:
             example = task.encode(row.fields, tokenizers, data)
         except DataError as error:

@@ -18,6 +18,7 @@ from unrolled.tasks.text_labels import digested
 from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream
 from unrolled.text.corpus.windows import Windows
+from unrolled.wording import percent
 
 N_DECODED_TOGETHER = 100
 TOKENS_TOGETHER = 5_000
@@ -147,7 +148,7 @@ def reading(stream: TokenStream, n_rows: int, restart: bool) -> str:
     state = "restarts with each document" if restart else "carried"
     cut = "" if n_rows == 1 else f"|{n_rows} rows, each without a past"
     unknown = stream.n_unknown / max(1, stream.n_tokens)
-    known = "" if not unknown else f", {unknown:.2%} unknown"
+    known = "" if not unknown else f", {percent(unknown, 2)} unknown"
     return f"state {state}{cut}|{stream.n_tokens} tokens{known}"
 
 

@@ -13,7 +13,7 @@ class Started:
 
     Args:
         step: number of updates already done: 0, or that of the last checkpoint of a resumed run.
-        unit: unit of the sizes: "rows", or "tokens" of running text.
+        unit: unit of the sizes: "rows", "sentences" of a tagger, or "tokens" of running text.
         sizes: size of each part ("train", "valid", "test").
         skipped: number of rows left out by part: too long, with an empty field, or repeated.
         vocabulary_sizes: number of entries by tokenizer role.

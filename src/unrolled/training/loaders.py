@@ -21,7 +21,6 @@ from unrolled.text.corpus.corpus import TokenStream
 from unrolled.text.corpus.windows import StreamConfig, Windows
 from unrolled.text.labels import case_note
 from unrolled.text.splits import DataConfig
-from unrolled.training.data_notes import count_rows as _rows
 from unrolled.training.data_notes import few_rows, few_tokens, repeated
 from unrolled.training.dataset import PreparedRows, PreparedText, too_long
 from unrolled.training.evaluation import (
@@ -33,6 +32,7 @@ from unrolled.training.evaluation import (
     stream_loss,
 )
 from unrolled.training.recipe import Recipe
+from unrolled.wording import count_of, percent
 
 VALIDATION_ROWS = 10
 """Number of rows into which the validation text is split; each starts without context."""
@@ -108,11 +108,10 @@ class Loader(Protocol):
 class RowLoader:
     """Rows of data as independent examples, batched by length."""
 
-    unit = "rows"
-
     def __init__(self, recipe: Recipe, task: Task | LabelTask, prepared: PreparedRows) -> None:
         self._task: Any = task
         self._data = prepared
+        self.unit = f"{task.unit}s"
         self._max_tokens, self._seed = recipe.training.max_tokens, recipe.seed
         self.tokenizers = prepared.tokenizers
         self.sizes = prepared.sizes
@@ -125,9 +124,9 @@ class RowLoader:
             self.skipped["test"] = n_repeated["test"]
         self.notes: tuple[str, ...] = (
             *prepared.notes,
-            *_left_out(prepared, recipe.data),
-            *_sum_note(prepared),
-            *few_rows(prepared.sizes, recipe.data),
+            *_left_out(prepared, recipe.data, task.unit),
+            *_sum_note(prepared, self.unit),
+            *few_rows(prepared.sizes, recipe.data, task.unit),
         )
         if isinstance(task, Task):
             references = [task.reference(row) for row in prepared.valid.rows]
@@ -254,7 +253,7 @@ class LabelLoader(RowLoader):
         self._parts = {"train": prepared.train.examples, "valid": prepared.valid.examples}
         self.notes = (
             *self.notes,
-            *_cut_notes(n_cut, task.when_long),
+            *_cut_notes(n_cut, recipe.data.max_length, task.when_long),
             *filter(None, [case_note(prepared.tokenizers[LABELS])]),
             *task.notes(self._parts, prepared.tokenizers),
         )
@@ -397,25 +396,25 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _left_out(prepared: PreparedRows, data: DataConfig) -> tuple[str, ...]:
+def _left_out(prepared: PreparedRows, data: DataConfig, unit: str) -> tuple[str, ...]:
     """Notes on the rows that are not used, and why."""
     notes = []
     if prepared.n_empty:
-        notes.append(f"train: left out {_rows(prepared.n_empty)} with an empty field")
+        notes.append(f"train: left out {count_of(prepared.n_empty, unit)} with an empty field")
     for name, part in (("train", prepared.train), ("valid", prepared.valid)):
         if part.n_skipped:
             share = part.n_skipped / (part.n_skipped + len(part.rows))
             instead = ", or set data.too_long = 'truncate'" if name == "train" else ""
             notes.append(
-                f"{name}: left out {_rows(part.n_skipped)} ({share:.1%}) longer than data.max_length = "
-                f"{data.max_length} tokens; raise it{instead}"
+                f"{name}: left out {count_of(part.n_skipped, unit)} ({percent(share)}) longer than "
+                f"data.max_length = {data.max_length} tokens; raise it{instead}"
             )
     if prepared.duplicates:
-        notes.append(repeated(prepared.duplicates))
+        notes.append(repeated(prepared.duplicates, unit))
     return tuple(notes)
 
 
-def _sum_note(prepared: PreparedRows) -> list[str]:
+def _sum_note(prepared: PreparedRows, unit: str) -> list[str]:
     """How the rows that were read add up, if some are left out for several reasons."""
     reasons = {
         "with an empty field": prepared.n_empty,
@@ -428,11 +427,11 @@ def _sum_note(prepared: PreparedRows) -> list[str]:
     used = " + ".join(f"{size:,} {part}" for part, size in prepared.sizes.items())
     why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.items() if n)
     n_read = sum(prepared.sizes.values()) + n_out
-    return [f"rows: {n_read:,} read = {used} + {n_out:,} left out ({why})"]
+    return [f"{unit}: {n_read:,} read = {used} + {n_out:,} left out ({why})"]
 
 
-def _cut_notes(n_cut: Mapping[str, int], when_long: str) -> tuple[str, ...]:
-    return tuple(f"{part}: {too_long(n, when_long)}" for part, n in n_cut.items() if n)
+def _cut_notes(n_cut: Mapping[str, int], max_length: int, when_long: str) -> tuple[str, ...]:
+    return tuple(f"{part}: {too_long(n, max_length, when_long)}" for part, n in n_cut.items() if n)
 
 
 def _beginning(stream: TokenStream, n_tokens: int) -> TokenStream:

@@ -221,12 +221,10 @@ def _events(
 
 def _when_it_ends(trainer: Trainer) -> str:
     """The stopping criterion of a run that has no fixed limit."""
-    n_evaluations, n_steps = trainer.patience()
-    at_least = f" and {n_steps:,} steps" if n_steps else ""
+    ending = trainer.config.end_of_patience(trainer.steps_per_epoch)
     return (
-        f"training stops after {n_evaluations} evaluations{at_least} without a better validation "
-        f"{trainer.config.metric} (training.patience); for a fixed limit, set training.max_minutes, "
-        "max_epochs or max_steps"
+        f"training stops {ending} (training.patience); for a fixed limit, set "
+        "training.max_minutes, max_epochs or max_steps"
     )
 
 

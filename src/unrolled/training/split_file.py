@@ -36,12 +36,15 @@ class SplitRecord:
         begins_with: notes on the initial weights of the model.
         contents: SHA-256 of the run's own files that never change, by name; empty in older runs.
         longest_target: number of tokens of the longest training target; 0 if unknown.
+        columns: names of the columns of the training data, in the task's order; () if they have none, or
+            in older runs.
     """
 
     files: tuple[dict[str, str], ...]
     begins_with: tuple[str, ...]
     contents: dict[str, str]
     longest_target: int = 0
+    columns: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, folder: Path) -> SplitRecord:
@@ -61,6 +64,7 @@ class SplitRecord:
                 tuple(_text(note) for note in record.get("begins_with", ())),
                 {_text(name): _text(digest) for name, digest in record.get("contents", {}).items()},
                 _count(record.get("longest_target", 0)),
+                tuple(_text(name) for name in record.get("columns", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise checkpoint.damaged(path, "unreadable (unexpected content)") from None
@@ -84,6 +88,17 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError
     return value
+
+
+def trained_columns(folder: Path | None) -> tuple[str, ...]:
+    """The names of the columns that a run was trained on; () if unknown.
+
+    Raises:
+        RunError: the record is damaged.
+    """
+    if folder is None or not (folder / SPLIT_FILE).exists():
+        return ()
+    return SplitRecord.load(folder).columns
 
 
 def contents_of(folder: Path, names: Iterable[str]) -> dict[str, str]:

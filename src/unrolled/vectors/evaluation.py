@@ -27,6 +27,7 @@ from unrolled.errors import DataError
 from unrolled.quoting import brief, quote
 from unrolled.text.lines import read_lines
 from unrolled.vectors.word_vectors import METHODS, Method, WordVectors
+from unrolled.wording import percent
 
 SIGNATURE = {
     "spearman": "cosine|mean rank of ties|pairs with an unknown word left out|then lower case",
@@ -375,4 +376,4 @@ def _figure(value: float, width: int, form: str) -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{part / whole:7.1%}" if whole else "–".rjust(7)
+    return f"{percent(part / whole):>7}" if whole else "–".rjust(7)

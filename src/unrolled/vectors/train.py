@@ -30,12 +30,12 @@ from unrolled.vectors.counting import text_shards
 from unrolled.vectors.counting.cooccurrence import Counts
 from unrolled.vectors.events import Epoch, Finished, VectorsEvent
 from unrolled.vectors.formats.safetensors import CONFIG_FILE
-from unrolled.vectors.formats.stored import count_of
 from unrolled.vectors.kernels import native, reference
 from unrolled.vectors.reuse_counts import EarlierCounts
 from unrolled.vectors.run_state import HOLDS, RECORD_FILE, WORK, Job, Record, is_vectors
 from unrolled.vectors.stdin_spool import Spool
 from unrolled.vectors.train_stage import TrainingRun
+from unrolled.wording import count_of
 
 Implementation = Literal["native", "plain"]
 

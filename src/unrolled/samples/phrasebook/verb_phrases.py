@@ -38,7 +38,7 @@ def draw_triple(state: SentenceState, frame: str) -> tuple[Verb, str, Noun | Non
 def actor_phrase(
     state: SentenceState, verb: Verb, lemma: str, object_: str, relative: float = 0.2
 ) -> NounPhrase:
-    """The subject; with a probability of 8 %, two subjects joined by "and" unless it is a pronoun."""
+    """The subject; with a probability of 8%, two subjects joined by "and" unless it is a pronoun."""
     if lemma not in lexicon.PRONOUNS and state.chance(0.08):
         other = state.pick(verb.subjects).lemma
         if other not in (lemma, object_) and state.allows(other, verb.lemma, object_):

@@ -29,6 +29,7 @@ from unrolled.text.labels import Labels, same_names
 from unrolled.text.rows import Field, Row, as_list, as_text
 from unrolled.text.splits import DataConfig, Length, TooLong
 from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.wording import percent
 
 CHARACTERS = "characters"
 """The role of the character tokenizer."""
@@ -282,7 +283,7 @@ def notes(parts: Mapping[str, Sequence[TagExample]], tokenizers: Tokenizers) -> 
         types = sorted({name[2:] for name in labels if name != "O"} - {""})
         shown = ", ".join(types[:8]) + (", …" if len(types) > 8 else "")
         of_types = f"span types: {shown}" if types else "spans have no types"
-        lines = [f"{len(labels)} tags in the {labels.scheme} scheme; {of_types}"]
+        lines = [f"{len(labels)} tags in the {labels.scheme.upper()} scheme; {of_types}"]
         allowed = transitions(labels.names, labels.scheme)
         for part, examples in parts.items():
             n = _n_refused(allowed, (example.tags or () for example in examples))
@@ -290,15 +291,14 @@ def notes(parts: Mapping[str, Sequence[TagExample]], tokenizers: Tokenizers) -> 
                 effect = "a CRF therefore allows every transition"
                 if not labels.n_ill_formed:
                     effect = "a CRF gives them probability 0, and its loss excludes them"
-                lines.append(
-                    f"{part}: sentences whose tags violate the {labels.scheme} scheme: {n:,}; {effect}"
-                )
+                violated = f"sentences whose tags violate the {labels.scheme.upper()} scheme"
+                lines.append(f"{part}: {violated}: {n:,}; {effect}")
     for part, examples in parts.items():
         ids = [id_ for example in examples for id_ in example.words]
         n_unknown = ids.count(UNK_ID)
         if n_unknown:
             lines.append(
-                f"{part}: {n_unknown / len(ids):.1%} of the tokens are unknown words "
+                f"{part}: {percent(n_unknown / len(ids))} of the tokens are unknown words "
                 "(text.vocab_size, text.min_count)"
             )
     return tuple(lines)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from unrolled.errors import DataError
 from unrolled.text.corpus.config import CorpusConfig, Part
 from unrolled.text.corpus.files import BEGIN, Place, ScannedFile, Span, decode, read_raw
+from unrolled.wording import count_of, percent
 
 FEWEST_FILES = 20
-"""Number of files from which whole files are drawn for a part: 5 % of 20 files is one file."""
+"""Number of files from which whole files are drawn for a part: 5% of 20 files is one file."""
 
 
 def cut_off(
@@ -29,7 +30,7 @@ def cut_off(
         empty = [name for name, spans in parts.items() if not spans]
         if not empty:
             return parts
-    raise _cannot_cut(empty[0], shares, counted(sum(f.n_characters for f in files), "character"))
+    raise _cannot_cut(empty[0], shares, count_of(sum(f.n_characters for f in files), "character"))
 
 
 def _cut_at(
@@ -148,7 +149,7 @@ def draw_files(
     parts["train"] = [i for group in left for i in group]
     for name, chosen in parts.items():
         if not chosen:
-            copied = f"{len(files):,} files with {counted(len(copies), 'different text')}"
+            copied = f"{len(files):,} files with {count_of(len(copies), 'different text')}"
             raise _cannot_cut(name, shares, copied)
     return {name: [Span(files[i], BEGIN, None) for i in sorted(parts[name])] for name in parts}
 
@@ -168,18 +169,14 @@ def _cannot_cut(name: Part, shares: dict[Part, float], what: str) -> DataError:
 # Notes for the user
 
 
-def counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def invalid_notes(files: dict[Part, list[ScannedFile]], config: CorpusConfig) -> list[str]:
     """Notes on bytes that are invalid in the encoding, by part."""
     notes = []
     for part, of in files.items():
         faulty = [file for file in of if file.n_invalid]
         if faulty:
-            lines = counted(sum(file.n_invalid for file in faulty), "line")
-            lines = f"{lines} of {counted(len(faulty), 'file')}"
+            lines = count_of(sum(file.n_invalid for file in faulty), "line")
+            lines = f"{lines} of {count_of(len(faulty), 'file')}"
             done = f"bytes that are not {config.encoding} replaced by U+FFFD in {lines}"
             if config.on_invalid == "skip":
                 done = f"skipped {lines} with bytes that are not {config.encoding}"
@@ -193,7 +190,7 @@ def empty_notes(files: dict[Part, list[ScannedFile]]) -> list[str]:
     """Notes on files without text, by part."""
     counts = {part: sum(not file.n_characters for file in of) for part, of in files.items()}
     return [
-        f"{part}: {n_empty} of {counted(len(files[part]), 'file')} without text"
+        f"{part}: {n_empty} of {count_of(len(files[part]), 'file')} without text"
         for part, n_empty in counts.items()
         if n_empty
     ]
@@ -211,11 +208,11 @@ def cut_notes(
     for part in shares:
         size = sum(span.n_characters for span in spans[part])
         how = (
-            f"{len(spans[part]):,} of {counted(len(files), 'file')} drawn from the training text"
+            f"{len(spans[part]):,} of {count_of(len(files), 'file')} drawn from the training text"
             if by_file
             else "cut from the end of the training text"
         )
-        notes.append(f"{part}: {how}, {counted(size, 'character')} ({size / total:.1%})")
+        notes.append(f"{part}: {how}, {count_of(size, 'character')} ({percent(size / total)})")
     return notes
 
 
@@ -228,7 +225,7 @@ def shared_notes(files: dict[Part, list[ScannedFile]]) -> list[str]:
         if part != "train"
     }
     return [
-        f"{part}: {n_shared} of {counted(len(files[part]), 'file')} also in the training text"
+        f"{part}: {n_shared} of {count_of(len(files[part]), 'file')} also in the training text"
         for part, n_shared in counts.items()
         if n_shared
     ]

@@ -16,7 +16,7 @@ from unrolled.errors import DataError
 from unrolled.quoting import quote
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.formats.safetensors import read_vocabulary
-from unrolled.vectors.formats.stored import count_of
+from unrolled.wording import count_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,11 +23,11 @@ from unrolled.vectors.formats.files import BYTE_ORDER_MARK, lines, opened, shown
 from unrolled.vectors.formats.stored import (
     ROWS,
     StoredVectors,
-    count_of,
     is_kept,
     not_finite,
     what_is_not_finite,
 )
+from unrolled.wording import count_of
 
 Which = Literal["sum", "word", "context"]
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from unrolled.errors import DataError
 from unrolled.quoting import quote
 from unrolled.vectors.formats.files import shown
+from unrolled.wording import count_of
 
 ROWS = 1 << 14
 """Rows of a matrix that are processed at once."""
@@ -150,8 +151,3 @@ def what_is_not_finite(word: str, row: NDArray[np.floating[Any]]) -> str:
     """A sentence that names the first number of a row that is not finite; the caller adds what to do."""
     place = int(np.isfinite(row).argmin())
     return f"number {place + 1} of {quote(word)} is {row[place]}, expected finite numbers"
-
-
-def count_of(n: int, noun: str) -> str:
-    """A number and a noun, in the plural if it is not 1."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from unrolled.errors import DataError
 from unrolled.reporting import counted
 from unrolled.vectors.formats.files import lines, opened, shown, written
-from unrolled.vectors.formats.stored import ROWS, Kept, StoredVectors, count_of
+from unrolled.vectors.formats.stored import ROWS, Kept, StoredVectors
+from unrolled.wording import count_of
 
 _WIDEST = 1 << 16
 _HEADER = re.compile(rb"(\d{1,15})[ \t]+(\d{1,9})")
