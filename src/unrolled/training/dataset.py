@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unrolled import documents
 from unrolled.errors import DataError
@@ -23,6 +27,9 @@ from unrolled.training.recipe import Recipe
 
 ROLE = "text"
 """Name of the single tokenizer of running text."""
+
+
+_ENCODED_TOGETHER = 4096
 
 
 def too_long(n: int, when_long: str) -> str:
@@ -42,21 +49,29 @@ class Part:
     Args:
         rows: rows as read.
         examples: results of `Task.encode`.
-        lengths: tokens of each field, from `Task.lengths`.
+        lengths: `[rows, sides]`, tokens of each field, from `Task.lengths`.
         n_skipped: number of rows left out because they are too long.
         n_cut: number of rows truncated because they are too long.
     """
 
     rows: list[Row]
-    examples: list[Any]
-    lengths: list[tuple[int, ...]]
+    examples: Sequence[Any]
+    lengths: NDArray[np.int64]
     n_skipped: int
     n_cut: int = 0
 
     def evenly(self, n: int) -> list[int]:
         """Indices of at most n examples, spread evenly over the part."""
-        size = len(self.rows)
-        return [index * size // n for index in range(n)] if n < size else list(range(size))
+        return evenly(len(self.rows), n)
+
+
+def evenly(size: int, n: int) -> list[int]:
+    """Indices of at most n of `size` examples, spread evenly.
+
+    >>> evenly(10, 4)
+    [0, 2, 5, 7]
+    """
+    return [index * size // n for index in range(n)] if n < size else list(range(size))
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,7 @@ class PreparedRows:
     @property
     def longest_target(self) -> int:
         """Tokens of the longest target to learn from, as the model sees it; 0 where there is none."""
-        return max((lengths[-1] for lengths in self.train.lengths), default=0)
+        return int(self.train.lengths[:, -1].max(initial=0))
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -265,23 +280,70 @@ def encode_rows(
     Raises:
         DataError: a label does not occur in the training part; the line is named.
     """
-    part = Part([], [], [], 0)
+    part = _PartBuilder(task, tokenizers)
     n_cut = 0
-    for row in counted(rows, "encoding", "rows", len(rows)):
+
+    encode: Any = task.encode
+
+    def one(row: Row) -> Any:
         try:
-            example = task.encode(row.fields, tokenizers, data)
+            return encode(row.fields, tokenizers, data)
         except DataError as error:
             problem, line = place_in_row(error, row)
             raise DataError(problem, path, line, task.columns[-1]) from None
+
+    def many(block: list[Row]) -> Sequence[Any]:
+        try:
+            return encode.many([row.fields for row in block], tokenizers, data)
+        except DataError:
+            return list(map(one, block))  # names the row
+
+    for row, example in _encoded(rows, one, many if hasattr(encode, "many") else None):
         if max(task.lengths(example)) > data.max_length:
             if skips:
                 continue
             example = task.cut(example, data)
             n_cut += 1
-        part.rows.append(row)
-        part.examples.append(example)
-        part.lengths.append(task.lengths(example))
-    return Part(part.rows, part.examples, part.lengths, len(rows) - len(part.rows), n_cut)
+        part.append(row, example)
+    return part.built(len(rows), n_cut)
+
+
+class _PartBuilder:
+    """Collect the rows of a part and their examples."""
+
+    def __init__(self, task: Task | LabelTask, tokenizers: Tokenizers) -> None:
+        self._task = task
+        self._rows: list[Row] = []
+        store = getattr(task.encode, "store", None)
+        self._examples = [] if store is None else store(tokenizers)
+        self._lengths = array("q")
+
+    def append(self, row: Row, example: Any) -> None:
+        self._rows.append(row)
+        self._examples.append(example)
+        self._lengths.extend(self._task.lengths(example))
+
+    def built(self, n_read: int, n_cut: int = 0) -> Part:
+        """The part, of which `n_read` rows were read and `n_cut` were truncated."""
+        n_rows = len(self._rows)
+        lengths = np.frombuffer(self._lengths, np.int64) if n_rows else np.zeros(0, np.int64)
+        lengths = lengths.reshape(n_rows, -1) if n_rows else lengths.reshape(0, 1)
+        return Part(self._rows, self._examples, lengths, n_read - n_rows, n_cut)
+
+
+def _encoded(
+    rows: Sequence[Row],
+    one: Callable[[Row], Any],
+    many: Callable[[list[Row]], Sequence[Any]] | None,
+) -> Iterator[tuple[Row, Any]]:
+    """Yield each row with its example, which `many` encodes together if it is given."""
+    read = counted(rows, "encoding", "rows", len(rows))
+    if many is None:
+        for row in read:
+            yield row, one(row)
+        return
+    while block := list(islice(read, _ENCODED_TOGETHER)):
+        yield from zip(block, many(block), strict=True)
 
 
 def place_in_row(error: DataError, row: Row) -> tuple[str, int]:
@@ -312,19 +374,20 @@ def checksums(data: DataConfig | CorpusConfig) -> list[dict[str, str]]:
 def _encode(
     rows: Sequence[Row], task: Task, tokenizers: Tokenizers, max_length: int, cut_off: bool
 ) -> Part:
-    part = Part([], [], [], 0)
-    for row in counted(rows, "encoding", "rows", len(rows)):
-        example = task.encode(row.texts, tokenizers)
-        lengths = task.lengths(example)
-        if max(lengths) > max_length:
+    part = _PartBuilder(task, tokenizers)
+    encode: Any = task.encode
+    many = getattr(encode, "many", None)
+    for row, example in _encoded(
+        rows,
+        lambda row: encode(row.texts, tokenizers),
+        None if many is None else lambda block: many([row.texts for row in block], tokenizers),
+    ):
+        if max(task.lengths(example)) > max_length:
             if not cut_off:
                 continue
             example = _cut_off(row.texts, task, tokenizers, max_length)
-            lengths = task.lengths(example)
-        part.rows.append(row)
-        part.examples.append(example)
-        part.lengths.append(lengths)
-    return Part(part.rows, part.examples, part.lengths, len(rows) - len(part.rows))
+        part.append(row, example)
+    return part.built(len(rows))
 
 
 def _cut_off(fields: Sequence[str], task: Task, tokenizers: Tokenizers, max_length: int) -> Any:
