@@ -12,9 +12,9 @@ from unrolled.text.tokenizer import SPECIALS, TextConfig, Tokenizer
 
 # Characters whose neighbours matter: spaces, marks, clitics, digits, capitals, half a surrogate pair.
 PARTS = [
-    *" " * 6, "  ", "\t", "\n", "\n", "\n\n", "\r", "\u00a0", "\u2028", "\x1c", "\x85", "a", "b", "Ab", "e",
-    "\u0301", "'", "n't", "'s", "-", "25.5", "U.S.", "C++", "7", "é", "İ", "ΟΔΟΣ", "犬", "가", "ᄀ", "ᅡ", "…",
-    "</s>", "<unk>", "\ud800", "👩\u200d👧", "x" * 50,
+    *" " * 6, "  ", "\t", "\n", "\n", "\n\n", "\r", "\u00a0", "\u2028", "\x1c", "\x85", "a", "b", "Ab",
+    "e", "\u0301", "'", "n't", "'s", "-", "25.5", "U.S.", "C++", "7", "é", "İ", "ΟΔΟΣ", "犬", "가", "ᄀ",
+    "ᅡ", "…", "</s>", "<unk>", "\ud800", "👩\u200d👧", "x" * 50,
 ]  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError
 
-
 Lengths = Sequence[tuple[int, ...]] | NDArray[np.int64]
 """The length of each row on each side, in tokens."""
 
@@ -56,9 +55,7 @@ def batches(
     return (order[bounds[i] : bounds[i + 1]].tolist() for i in places.tolist())
 
 
-def padding_share(
-    lengths: Lengths, rows_of_batches: Iterable[Sequence[int]]
-) -> float:
+def padding_share(lengths: Lengths, rows_of_batches: Iterable[Sequence[int]]) -> float:
     """The share of padding among the cells of all batches, over all sides.
 
     >>> padding_share([(3, 2), (1, 2), (4, 2)], [[0, 1], [2]])

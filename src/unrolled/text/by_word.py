@@ -123,7 +123,9 @@ class WordEncoder:
         except KeyError:
             return None
 
-    def _learn(self, store: dict[str, Ids], words: Iterable[str], form: re.Pattern[str]) -> list[str]:
+    def _learn(
+        self, store: dict[str, Ids], words: Iterable[str], form: re.Pattern[str]
+    ) -> list[str]:
         """Store the ids of words of this form; return those that are new."""
         new = [
             word

@@ -291,9 +291,7 @@ class Tokenizer:
     def _words(self) -> WordEncoder:
         return WordEncoder(self._encode_words, _starts_with_blank(self.kind, self.running))
 
-    def _encode_words(
-        self, words: Sequence[str], is_after_blank: bool
-    ) -> Iterable[Sequence[int]]:
+    def _encode_words(self, words: Sequence[str], is_after_blank: bool) -> Iterable[Sequence[int]]:
         """The ids of words; see `by_word.Encode`."""
         if is_after_blank and self.kind in ("bpe", "space"):
             return self._encode_together(words)
@@ -588,7 +586,6 @@ def _starts_with_blank(kind: Kind, running: bool) -> bool:
 def _untrained(config: TextConfig, running: bool) -> tokenizers.Tokenizer:
     """The pipeline of a configuration, without a vocabulary."""
     steps = _normal_form(config.lowercase)
-    specials = _special_tokens()
     if config.kind == "bpe":
         inner = tokenizers.Tokenizer(models.BPE())
         if not running:
@@ -792,9 +789,7 @@ def _lone_space(text: str, first: int, last: int) -> int:
 def _without_long_words(texts: Iterable[str], config: TextConfig) -> Iterator[str]:
     """Split or drop long words before training: byte pairs take time quadratic in a word's length."""
     longest = config.max_word_length
-    split = (
-        _subwords() if config.kind == "bpe" else _untrained(config, running=True).pre_tokenizer
-    )
+    split = _subwords() if config.kind == "bpe" else _untrained(config, running=True).pre_tokenizer
     for text in texts:
         if config.kind == "char" or len(text) <= longest or not _may_have_run(text, longest):
             yield text

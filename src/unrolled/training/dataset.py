@@ -299,12 +299,14 @@ def encode_rows(
             return list(map(one, block))  # names the row
 
     for row, example in _encoded(rows, one, many if hasattr(encode, "many") else None):
-        if max(task.lengths(example)) > data.max_length:
+        lengths = task.lengths(example)
+        if max(lengths) > data.max_length:
             if skips:
                 continue
             example = task.cut(example, data)
+            lengths = task.lengths(example)
             n_cut += 1
-        part.append(row, example)
+        part.append(row, example, lengths)
     return part.built(len(rows), n_cut)
 
 
@@ -312,16 +314,15 @@ class _PartBuilder:
     """Collect the rows of a part and their examples."""
 
     def __init__(self, task: Task | LabelTask, tokenizers: Tokenizers) -> None:
-        self._task = task
         self._rows: list[Row] = []
         store = getattr(task.encode, "store", None)
         self._examples = [] if store is None else store(tokenizers)
         self._lengths = array("q")
 
-    def append(self, row: Row, example: Any) -> None:
+    def append(self, row: Row, example: Any, lengths: Sequence[int]) -> None:
         self._rows.append(row)
         self._examples.append(example)
-        self._lengths.extend(self._task.lengths(example))
+        self._lengths.extend(lengths)
 
     def built(self, n_read: int, n_cut: int = 0) -> Part:
         """The part, of which `n_read` rows were read and `n_cut` were truncated."""
@@ -382,11 +383,13 @@ def _encode(
         lambda row: encode(row.texts, tokenizers),
         None if many is None else lambda block: many([row.texts for row in block], tokenizers),
     ):
-        if max(task.lengths(example)) > max_length:
+        lengths = task.lengths(example)
+        if max(lengths) > max_length:
             if not cut_off:
                 continue
             example = _cut_off(row.texts, task, tokenizers, max_length)
-        part.append(row, example)
+            lengths = task.lengths(example)
+        part.append(row, example, lengths)
     return part.built(len(rows))
 
 
