@@ -9,9 +9,13 @@ import pytest
 from counting import COUNTING, recipe_for
 
 from unrolled.errors import DataError
+from unrolled.tasks import TASKS, seq2seq
 from unrolled.text.rows import Row
+from unrolled.text.splits import DataConfig
+from unrolled.text.tokenizer import TextConfig
 from unrolled.training.dataset import Part
 from unrolled.training.kinds import prepare
+from unrolled.training.recipe import Recipe
 
 
 def with_data(recipe, **changes):
@@ -53,3 +57,23 @@ def test_scored_sentences_are_spread_evenly(n: int, expected: list[int]):
     part = Part(rows, [None] * 11, [(1, 1)] * 11, 0)
     assert part.evenly(n) == expected
     assert part.evenly(n + 11) == list(range(11))
+
+
+def test_pairs_encoded_in_blocks_equal_those_encoded_one_by_one(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("unrolled.training.dataset._ENCODED_TOGETHER", 7)
+    words = ["a", "b\u00a0c", "e\u0301", "\u00e9", "Zo\u00eb", "\U0001f600", "x" * 50, "  "]
+    lines = [f"{words[n % 8]} {n} cats\t{n} gatos {words[n % 5]} {'y' * n}" for n in range(60)]
+    file = tmp_path / "pairs.tsv"
+    file.write_text("\n".join(["en\tes", *lines]), encoding="utf-8")
+    for text in (TextConfig(), TextConfig(kind="word", min_count=2)):
+        data = DataConfig(train=(str(file),), max_length=40)
+        recipe = Recipe(data=data, model=TASKS["translate"].Config(), text=text)
+        prepared = prepare(recipe, TASKS["translate"])
+        for part in (prepared.train, prepared.valid):
+            single = [seq2seq.encode(row.texts, prepared.tokenizers) for row in part.rows]
+            assert list(part.examples) == single == part.examples[:]
+            assert part.lengths.tolist() == [list(seq2seq.lengths(pair)) for pair in single]
+        for side in ("source", "target"):
+            ids = [id_ for pair in prepared.train.examples for id_ in getattr(pair, side)]
+            assert list(seq2seq.ids_of(prepared.train.examples, side)) == ids
+    assert any(pair.copied for pair in prepared.train.examples)

@@ -26,7 +26,7 @@ from unrolled.tasks.task import AnyTask, LabelTask, Task, Tokenizers
 from unrolled.text.batching import batches
 from unrolled.text.rows import Row
 from unrolled.training.config import TrainingConfig
-from unrolled.training.dataset import Part, PreparedRows, PreparedText
+from unrolled.training.dataset import Part, PreparedRows, PreparedText, evenly
 from unrolled.training.loaders import LabelLoader, Loader, RowLoader, WindowLoader
 from unrolled.training.recipe import Recipe
 from unrolled.training.trainer import Trainer
@@ -196,7 +196,7 @@ def of_rows(
         list(range(start, end)) for start, end in itertools.pairwise(places.tolist())
     ]
     n_valid = len(valid[0])
-    few = Part(list(valid[0]), [], [], 0).evenly(_N_VALID_ROWS)
+    few = evenly(len(valid[0]), _N_VALID_ROWS)
     held_out = _part([valid[0][i] for i in few], recipe, task, tokenizers)
     prepared = PreparedRows(_joined(parts), held_out, 0, 0, tokenizers)
     loader: _SampledRows | _SampledLabels
@@ -273,14 +273,15 @@ def _part(rows: Sequence[Row], recipe: Recipe, task: Task | LabelTask, tokenizer
         else:
             example = task.encode(row.texts, tokenizers)
         examples.append(example)
-    return Part(list(rows), examples, [task.lengths(example) for example in examples], 0)
+    lengths = np.array([task.lengths(example) for example in examples], np.int64)
+    return Part(list(rows), examples, lengths.reshape(len(rows), -1 if rows else 1), 0)
 
 
 def _joined(parts: Sequence[Part]) -> Part:
     return Part(
         [row for part in parts for row in part.rows],
         [example for part in parts for example in part.examples],
-        [lengths for part in parts for lengths in part.lengths],
+        np.concatenate([part.lengths for part in parts]),
         0,
     )
 

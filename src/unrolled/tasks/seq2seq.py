@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Literal
 
 import torch
@@ -41,6 +40,7 @@ from unrolled.tasks.seq2seq_data import (
     collate,
     copies_of,
     encode,
+    ids_of,
     lengths,
     notes,
     train_tokenizers,
@@ -452,9 +452,8 @@ def _same_words(source: Tokenizer, target: Tokenizer) -> Tensor:
 def prepare(model: Translator, pairs: Sequence[Pair], tokenizers: Tokenizers) -> None:
     """Record how rare each word of the training part is."""
     if rate := model.config.unknown_rate:
-        sides = (pair.source for pair in pairs), (pair.target for pair in pairs)
-        for side, shares in zip(sides, (model.unknown_source, model.unknown_target), strict=True):
-            shares.copy_(shares_of(count_ids(chain.from_iterable(side), len(shares)), rate))
+        for side, shares in (("source", model.unknown_source), ("target", model.unknown_target)):
+            shares.copy_(shares_of(count_ids(ids_of(pairs, side), len(shares)), rate))
 
 
 def check_pretrained(config: TranslateConfig, text: TextConfig) -> None:

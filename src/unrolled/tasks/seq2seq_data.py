@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.shapes import Padded
 from unrolled.tasks.task import Tokenizers
 from unrolled.text import round_trip
+from unrolled.text.id_rows import IdRows
 from unrolled.text.rows import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
 from unrolled.wording import percent
@@ -96,10 +100,74 @@ def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Token
     return {"source": source, "target": target}
 
 
-def encode(fields: Sequence[str], tokenizers: Tokenizers) -> Pair:
+class Pairs(Sequence[Pair]):
+    """Many pairs, stored as arrays of ids.
+
+    Args:
+        tokenizers: the tokenizers of the pairs, by role.
+    """
+
+    def __init__(self, tokenizers: Tokenizers) -> None:
+        self.source, self.target = (IdRows(len(tokenizers[role])) for role in ("source", "target"))
+        self._with_copies: dict[int, Pair] = {}
+
+    def append(self, pair: Pair) -> None:
+        """Add a pair."""
+        if pair.writes or pair.copied:
+            self._with_copies[len(self)] = pair
+        self.source.append(pair.source)
+        self.target.append(pair.target)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        place = range(len(self))[index]
+        found = self._with_copies.get(place)
+        return Pair(self.source[place], self.target[place]) if found is None else found
+
+
+def ids_of(pairs: Sequence[Pair], side: str) -> Iterable[int] | NDArray[np.unsignedinteger]:
+    """The ids of one side of all pairs, "source" or "target"."""
+    if isinstance(pairs, Pairs):
+        rows: IdRows = getattr(pairs, side)
+        return rows.ids
+    return chain.from_iterable(getattr(pair, side) for pair in pairs)
+
+
+class PairEncoder:
     """Encode a source and its target, if there is one, as ids."""
-    source = [*tokenizers["source"].encode(fields[0]), EOS_ID]
-    target = tokenizers["target"].encode(fields[1]) if len(fields) > 1 else []
+
+    def __call__(self, fields: Sequence[str], tokenizers: Tokenizers) -> Pair:
+        """Encode one row."""
+        target = tokenizers["target"].encode(fields[1]) if len(fields) > 1 else []
+        return _pair(fields, tokenizers["source"].encode(fields[0]), target, tokenizers)
+
+    def many(self, rows: Sequence[Sequence[str]], tokenizers: Tokenizers) -> list[Pair]:
+        """Encode many rows that have a target; see `tasks.task.ManyEncoder`."""
+        sources, targets = (
+            tokenizers[role].encode_batch([fields[side] for fields in rows])
+            for side, role in enumerate(("source", "target"))
+        )
+        return [
+            _pair(fields, source, target, tokenizers)
+            for fields, source, target in zip(rows, sources, targets, strict=True)
+        ]
+
+    def store(self, tokenizers: Tokenizers) -> Pairs:
+        """An empty store of pairs."""
+        return Pairs(tokenizers)
+
+
+encode = PairEncoder()
+
+
+def _pair(
+    fields: Sequence[str], source: list[int], target: list[int], tokenizers: Tokenizers
+) -> Pair:
+    source.append(EOS_ID)
     if UNK_ID not in source and UNK_ID not in target:
         return Pair(source, target)
     words = _words_of(fields[0], source, tokenizers["source"])

@@ -180,19 +180,44 @@ def _check_each_has_one(rows: Sequence[Row]) -> None:
             )
 
 
-def encode_with(n_texts: int) -> Any:
-    """The `encode` of a task with `n_texts` texts, which are followed by the label if it is known."""
+@dataclass(frozen=True)
+class ExampleEncoder:
+    """Encode texts, and the labels after them if they are known, as ids.
 
-    def encode(fields: Sequence[Field], tokenizers: Tokenizers, data: LabelData) -> LabelledExample:
-        """Encode the texts and the labels as ids."""
-        texts = tuple(tokenizers[ROLE].encode(as_text(field)) for field in fields[:n_texts])
+    Args:
+        n_texts: number of texts of a row.
+    """
+
+    n_texts: int
+
+    def __call__(
+        self, fields: Sequence[Field], tokenizers: Tokenizers, data: LabelData
+    ) -> LabelledExample:
+        """Encode one row."""
+        return self.many([fields], tokenizers, data)[0]
+
+    def many(
+        self, rows: Sequence[Sequence[Field]], tokenizers: Tokenizers, data: LabelData
+    ) -> list[LabelledExample]:
+        """Encode many rows; see `tasks.task.ManyEncoder`."""
+        words: Tokenizer = tokenizers[ROLE]
         labels: Labels = tokenizers[LABELS]
-        if len(fields) == n_texts:
-            return LabelledExample(texts, None)
-        names = labels_in(fields, data)
-        return LabelledExample(texts, tuple(labels.id_of(name) for name in names))
+        sides = [
+            words.encode_batch([as_text(fields[side]) for fields in rows])
+            for side in range(self.n_texts)
+        ]
+        examples = []
+        for fields, texts in zip(rows, zip(*sides, strict=True), strict=True):
+            ids = None
+            if len(fields) > self.n_texts:
+                ids = tuple(labels.id_of(name) for name in labels_in(fields, data))
+            examples.append(LabelledExample(texts, ids))
+        return examples
 
-    return encode
+
+def encode_with(n_texts: int) -> ExampleEncoder:
+    """The `encode` of a task with `n_texts` texts, which are followed by the label if it is known."""
+    return ExampleEncoder(n_texts)
 
 
 def notes(

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError
 
+Lengths = Sequence[tuple[int, ...]] | NDArray[np.int64]
+"""The length of each row on each side, in tokens."""
+
 
 def batches(
-    lengths: Sequence[tuple[int, ...]],
+    lengths: Lengths,
     max_tokens: int,
     seed: int = 1,
     epoch: int = 0,
@@ -52,9 +55,7 @@ def batches(
     return (order[bounds[i] : bounds[i + 1]].tolist() for i in places.tolist())
 
 
-def padding_share(
-    lengths: Sequence[tuple[int, ...]], rows_of_batches: Iterable[Sequence[int]]
-) -> float:
+def padding_share(lengths: Lengths, rows_of_batches: Iterable[Sequence[int]]) -> float:
     """The share of padding among the cells of all batches, over all sides.
 
     >>> padding_share([(3, 2), (1, 2), (4, 2)], [[0, 1], [2]])
@@ -69,7 +70,9 @@ def padding_share(
     return 1 - real / cells if cells else 0.0
 
 
-def _table(lengths: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
+def _table(lengths: Lengths) -> NDArray[np.int64]:
+    if isinstance(lengths, np.ndarray):
+        return lengths
     n_sides = len(lengths[0]) if len(lengths) else 1
     flat = np.fromiter(chain.from_iterable(lengths), dtype=np.int64)
     return flat.reshape(len(lengths), n_sides)

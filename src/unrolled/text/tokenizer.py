@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -25,9 +26,9 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 from unrolled import documents, storage
 from unrolled.config import PositiveCount, Range, check_fields, require
 from unrolled.errors import RunError
-from unrolled.reporting import counted
+from unrolled.reporting import begun, counted
 from unrolled.text import tokenizer_files
-from unrolled.text.by_word import WordEncoder
+from unrolled.text.by_word import WordCounts, WordEncoder
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
@@ -39,6 +40,10 @@ _MOST_WORDS = 30_000  # all words of most data sets of up to 100,000 sentences
 _MOST_PIECES_KNOWN = 8000
 _ENCODE_CHUNK = 8192  # limits the memory of the library's records, ten times larger than the ids
 _ENCODE_CHARACTERS = 1 << 20
+_FEW_TEXTS = 8
+_WORDS_TOGETHER = 128
+_LONGEST_TOGETHER = 1 << 8
+_MOST_COUNTED = 1 << 19  # words
 _SEGMENT = 1 << 16  # characters of a text that are encoded at once, so that Ctrl-C responds quickly
 _LONGEST_SEGMENT = 1 << 18  # if no word ends
 
@@ -162,19 +167,16 @@ class Tokenizer:
         >>> code.decode(code.encode("\n    y()"))
         '\n    y()'
         """
-        inner, trainer = _untrained(config, running)
-        split = inner.pre_tokenizer
+        inner = _untrained(config, running)
         n_texts = len(texts) if isinstance(texts, Sequence) else None
         texts = counted(texts, "building the vocabulary", "texts", n_texts)
         texts = _without_long_words(_in_segments(_well_formed(texts)), config)
-        if config.kind == "space":
-            # A word of the text that spells a special token would take over its id.
-            inner.pre_tokenizer = pre_tokenizers.Sequence(
-                [split, pre_tokenizers.Split(Regex(_SPELLED_SPECIAL), "removed")]
-            )
-        inner.train_from_iterator(texts, trainer)
-        inner.pre_tokenizer = split
-        return cls(inner)
+        counts = _count_pieces(texts, inner, config, running)
+        if config.kind == "bpe":
+            inner.model = _byte_pairs(counts, config)
+            inner.add_special_tokens(_special_tokens())
+            return cls(inner)
+        return cls._of_counts(inner, counts, config)
 
     @classmethod
     def of_tokens(cls, tokens: Iterable[str], config: TextConfig) -> Tokenizer:
@@ -189,13 +191,20 @@ class Tokenizer:
         >>> words.pieces(words.ids_of(["New York", "U.N.-led", "York"]))
         ['New York', 'U.N.-led', '<unk>']
         """
-        inner, _ = _untrained(config, running=False)
+        inner = _untrained(config, running=False)
         counts: Counter[str] = Counter()
         for token, count in Counter(tokens).items():
             if len(token) > config.max_word_length:
                 continue
             counts[_normalised(inner, token)] += count
-        for special in SPECIALS:
+        return cls._of_counts(inner, counts, config)
+
+    @classmethod
+    def _of_counts(
+        cls, inner: tokenizers.Tokenizer, counts: dict[str, int], config: TextConfig
+    ) -> Tokenizer:
+        """Create a vocabulary of words or characters from their counts."""
+        for special in SPECIALS:  # a word that spells one would take over its id
             counts.pop(special, None)
         kept = sorted(
             (token for token, count in counts.items() if count >= config.min_count),
@@ -262,8 +271,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of one text, without begin and end."""
-        ids = self._words.encode(text)
-        return self._encode_whole([text])[0] if ids is None else ids
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of many texts, using all cores; a very long text is split at spaces.
@@ -273,8 +281,7 @@ class Tokenizer:
         rows: list[list[int]] = []
         for first in range(0, len(texts), _ENCODE_CHUNK):
             chunk = texts[first : first + _ENCODE_CHUNK]
-            self._words.learn(chunk)
-            found = [self._words.encode(text) for text in chunk]
+            found = self._words.encode(chunk)
             others = [text for text, ids in zip(chunk, found, strict=True) if ids is None]
             whole = iter(self._encode_whole(others))
             rows += [next(whole) if ids is None else ids for ids in found]
@@ -282,8 +289,38 @@ class Tokenizer:
 
     @cached_property
     def _words(self) -> WordEncoder:
-        keeps_spaces = self.kind == "char" or (self.kind == "bpe" and self.running)
-        return WordEncoder(self._encode_whole, keeps_spaces)
+        return WordEncoder(self._encode_words, _starts_with_blank(self.kind, self.running))
+
+    def _encode_words(self, words: Sequence[str], is_after_blank: bool) -> Iterable[Sequence[int]]:
+        """The ids of words; see `by_word.Encode`."""
+        if is_after_blank and self.kind in ("bpe", "space"):
+            return self._encode_together(words)
+        if is_after_blank:
+            return self._encode_whole([f" {word}" for word in words])
+        if self.running:
+            return self._encode_whole(words)
+        return [
+            self._inside.encode(word, add_special_tokens=False).ids for word in _well_formed(words)
+        ]
+
+    def _encode_together(self, words: Sequence[str]) -> Iterator[Sequence[int]]:
+        """The ids of words without white space, with one blank before them."""
+        step = _WORDS_TOGETHER
+        texts = [" ".join(words[place : place + step]) for place in range(0, len(words), step)]
+        if self.running:
+            texts = [f" {text}" for text in texts]
+        for row in self._encode_whole(texts):
+            if self.kind == "space":
+                yield from zip(row)
+                continue
+            starts = [place for place, id_ in enumerate(row) if self._has_blank[id_]]
+            yield from map(row.__getitem__, map(slice, starts, [*starts[1:], len(row)]))
+
+    @cached_property
+    def _has_blank(self) -> list[bool]:
+        """Whether each byte pair begins with a blank."""
+        blank = _CHARACTERS[ord(" ")]
+        return [token.startswith(blank) for token in self._tokens]
 
     def _encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of texts, encoded by the library."""
@@ -311,10 +348,9 @@ class Tokenizer:
         return rows
 
     def _encode_chunk(self, texts: Sequence[str]) -> list[list[int]]:
-        if len(texts) == 1:  # without the cost of starting threads
-            return [self.inner.encode(texts[0], add_special_tokens=False).ids]
-        encoded = self.inner.encode_batch_fast(texts, add_special_tokens=False) if texts else []
-        return [row.ids for row in encoded]
+        if len(texts) <= _FEW_TEXTS:  # without the cost of starting threads
+            return [self.inner.encode(text, add_special_tokens=False).ids for text in texts]
+        return [row.ids for row in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
 
     def _encode_long(self, text: str) -> list[int]:
         first, *others = _segments(text)
@@ -540,13 +576,16 @@ _CLITIC_OR_DOTS = re.compile(r"n['\u2019]t|['\u2019](?:s|m|d|ll|re|ve)|\.{2,}", 
 # Ids that a token of kind `space` must not get, and the ids that replace them.
 _AS_TEXT = {PAD_ID: UNK_ID, BOS_ID: UNK_ID, EOS_ID: UNK_ID}
 _UNWRITTEN = frozenset(_AS_TEXT)
-_SPELLED_SPECIAL = rf"\A(?:{'|'.join(SPECIALS)})\z"
 
 
-def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
+def _starts_with_blank(kind: Kind, running: bool) -> bool:
+    """Whether a text has the same tokens with a blank before it."""
+    return kind in ("word", "space") or (kind == "bpe" and not running)
+
+
+def _untrained(config: TextConfig, running: bool) -> tokenizers.Tokenizer:
     """The pipeline of a configuration, without a vocabulary."""
     steps = _normal_form(config.lowercase)
-    specials = _special_tokens()
     if config.kind == "bpe":
         inner = tokenizers.Tokenizer(models.BPE())
         if not running:
@@ -559,13 +598,6 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
             ]
         )
         inner.decoder = decoders.ByteLevel()
-        trainer: trainers.Trainer = trainers.BpeTrainer(
-            vocab_size=config.most_tokens,
-            min_frequency=max(2, config.min_count),
-            special_tokens=specials,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
     else:
         inner = tokenizers.Tokenizer(models.WordLevel(unk_token=SPECIALS[UNK_ID]))
         if config.kind == "char":
@@ -575,14 +607,73 @@ def _untrained(config: TextConfig, running: bool) -> tuple[tokenizers.Tokenizer,
             inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         else:
             inner.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD_PATTERN), "removed", invert=True)
-        trainer = trainers.WordLevelTrainer(
-            vocab_size=config.most_tokens,
-            min_frequency=config.min_count,
-            special_tokens=specials,
-            show_progress=False,
-        )
     inner.normalizer = normalizers.Sequence(steps)
-    return inner, trainer
+    return inner
+
+
+def _count_pieces(
+    texts: Iterable[str], inner: tokenizers.Tokenizer, config: TextConfig, running: bool
+) -> Counter[str]:
+    """How often the pieces occur into which texts are split before a vocabulary is applied."""
+    words = WordCounts(_starts_with_blank(config.kind, running))
+    pieces: Counter[str] = Counter()
+    normalizer = normalizers.Sequence(_normal_form(config.lowercase))
+    for text in texts:
+        words.add(text)
+        if len(words) >= _MOST_COUNTED:
+            _add_pieces(pieces, words.pop_all(), normalizer, inner.pre_tokenizer)
+    _add_pieces(pieces, words.pop_all(), normalizer, inner.pre_tokenizer)
+    return pieces
+
+
+def _add_pieces(
+    pieces: Counter[str],
+    words: Mapping[str, int],
+    normalizer: normalizers.Normalizer,
+    split: pre_tokenizers.PreTokenizer,
+) -> None:
+    """Add the pieces of words, which are given with the white space before them."""
+    after_blank: dict[str, int] = {}
+    for word, count in words.items():
+        if word.rfind(" ") == 0 and len(word) <= _LONGEST_TOGETHER and not word[-1].isspace():
+            after_blank[word] = count
+            continue
+        for piece, _ in split.pre_tokenize_str(normalizer.normalize_str(word)):
+            pieces[piece] += count
+    rest = iter(after_blank.items())
+    while some := dict(islice(rest, _WORDS_TOGETHER)):
+        text = normalizer.normalize_str("".join(some))
+        counts = iter(some.values())
+        blanks = iter([*(place for place, c in enumerate(text) if c == " "), len(text)])
+        next_blank, count = next(blanks), 0
+        for piece, (start, _) in split.pre_tokenize_str(text):
+            while start >= next_blank:
+                next_blank, count = next(blanks), next(counts)
+            pieces[piece] += count
+
+
+def _byte_pairs(counts: Mapping[str, int], config: TextConfig) -> models.BPE:
+    """Learn byte pairs from the counts of pieces, in which each byte is a character."""
+    inner = tokenizers.Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.most_tokens,
+        min_frequency=max(2, config.min_count),
+        special_tokens=_special_tokens(),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    begun("learning byte pairs")
+    inner.train_from_iterator(_repeated(counts), trainer)
+    return inner.model
+
+
+def _repeated(counts: Mapping[str, int]) -> Iterator[str]:
+    """Texts in which each piece occurs as often as its count, as the library takes no counts."""
+    for piece, count in counts.items():
+        at_once = max(1, _SEGMENT // (len(piece) + 1))
+        for done in range(0, count, at_once):
+            yield " ".join([piece] * min(at_once, count - done))
 
 
 @cache
@@ -597,7 +688,7 @@ def _pipelines() -> tuple[dict[str, Any], ...]:
     ]
     pipelines = []
     for config, running in variants:
-        inner, _ = _untrained(config, running)
+        inner = _untrained(config, running)
         inner.add_special_tokens(_special_tokens())
         pipelines.append(json.loads(inner.to_str()))
     return tuple(pipelines)
@@ -698,9 +789,7 @@ def _lone_space(text: str, first: int, last: int) -> int:
 def _without_long_words(texts: Iterable[str], config: TextConfig) -> Iterator[str]:
     """Split or drop long words before training: byte pairs take time quadratic in a word's length."""
     longest = config.max_word_length
-    split = (
-        _subwords() if config.kind == "bpe" else _untrained(config, running=True)[0].pre_tokenizer
-    )
+    split = _subwords() if config.kind == "bpe" else _untrained(config, running=True).pre_tokenizer
     for text in texts:
         if config.kind == "char" or len(text) <= longest or not _may_have_run(text, longest):
             yield text

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from unrolled import documents
 from unrolled.errors import DataError
@@ -24,6 +28,9 @@ from unrolled.wording import count_of, percent
 
 ROLE = "text"
 """Name of the single tokenizer of running text."""
+
+
+_ENCODED_TOGETHER = 4096
 
 
 def too_long(n: int, max_length: int, when_long: str) -> str:
@@ -49,23 +56,31 @@ class Part:
     Args:
         rows: rows as read.
         examples: results of `Task.encode`.
-        lengths: tokens of each field, from `Task.lengths`.
+        lengths: `[rows, sides]`, tokens of each field, from `Task.lengths`.
         n_skipped: number of rows left out because they are too long.
         n_cut: number of rows truncated because they are too long.
         unusable: line and problem of each row that was left out because it cannot be encoded.
     """
 
     rows: list[Row]
-    examples: list[Any]
-    lengths: list[tuple[int, ...]]
+    examples: Sequence[Any]
+    lengths: NDArray[np.int64]
     n_skipped: int
     n_cut: int = 0
     unusable: tuple[tuple[int, str], ...] = ()
 
     def evenly(self, n: int) -> list[int]:
         """Indices of at most n examples, spread evenly over the part."""
-        size = len(self.rows)
-        return [index * size // n for index in range(n)] if n < size else list(range(size))
+        return evenly(len(self.rows), n)
+
+
+def evenly(size: int, n: int) -> list[int]:
+    """Indices of at most n of `size` examples, spread evenly.
+
+    >>> evenly(10, 4)
+    [0, 2, 5, 7]
+    """
+    return [index * size // n for index in range(n)] if n < size else list(range(size))
 
 
 @dataclass(frozen=True)
@@ -95,7 +110,7 @@ class PreparedRows:
     @property
     def longest_target(self) -> int:
         """Tokens of the longest target to learn from, as the model sees it; 0 where there is none."""
-        return max((lengths[-1] for lengths in self.train.lengths), default=0)
+        return int(self.train.lengths[:, -1].max(initial=0))
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -292,23 +307,73 @@ def encode_rows(
     Raises:
         DataError: a label does not occur in the training part; the line is named.
     """
-    part = Part([], [], [], 0)
+    part = _PartBuilder(task, tokenizers)
     n_cut = 0
-    for row in counted(rows, "encoding", f"{task.unit}s", len(rows)):
+    encode: Any = task.encode
+
+    def one(row: Row) -> Any:
         try:
-            example = task.encode(row.fields, tokenizers, data)
+            return encode(row.fields, tokenizers, data)
         except DataError as error:
             problem, line = place_in_row(error, row)
             raise DataError(problem, path, line, task.columns[-1]) from None
-        if max(task.lengths(example)) > data.max_length:
+
+    def many(block: list[Row]) -> Sequence[Any]:
+        try:
+            return encode.many([row.fields for row in block], tokenizers, data)
+        except DataError:
+            return list(map(one, block))  # names the row
+
+    for row, example in _encoded(
+        rows, one, many if hasattr(encode, "many") else None, task.unit
+    ):
+        lengths = task.lengths(example)
+        if max(lengths) > data.max_length:
             if skips:
                 continue
             example = task.cut(example, data)
+            lengths = task.lengths(example)
             n_cut += 1
-        part.rows.append(row)
-        part.examples.append(example)
-        part.lengths.append(task.lengths(example))
-    return Part(part.rows, part.examples, part.lengths, len(rows) - len(part.rows), n_cut)
+        part.append(row, example, lengths)
+    return part.built(len(rows), n_cut)
+
+
+class _PartBuilder:
+    """Collect the rows of a part and their examples."""
+
+    def __init__(self, task: Task | LabelTask, tokenizers: Tokenizers) -> None:
+        self._rows: list[Row] = []
+        store = getattr(task.encode, "store", None)
+        self._examples = [] if store is None else store(tokenizers)
+        self._lengths = array("q")
+
+    def append(self, row: Row, example: Any, lengths: Sequence[int]) -> None:
+        self._rows.append(row)
+        self._examples.append(example)
+        self._lengths.extend(lengths)
+
+    def built(self, n_read: int, n_cut: int = 0) -> Part:
+        """The part, of which `n_read` rows were read and `n_cut` were truncated."""
+        n_rows = len(self._rows)
+        lengths = np.frombuffer(self._lengths, np.int64) if n_rows else np.zeros(0, np.int64)
+        lengths = lengths.reshape(n_rows, -1) if n_rows else lengths.reshape(0, 1)
+        return Part(self._rows, self._examples, lengths, n_read - n_rows, n_cut)
+
+
+def _encoded(
+    rows: Sequence[Row],
+    one: Callable[[Row], Any],
+    many: Callable[[list[Row]], Sequence[Any]] | None,
+    unit: str = "row",
+) -> Iterator[tuple[Row, Any]]:
+    """Yield each row with its example, which `many` encodes together if it is given."""
+    read = counted(rows, "encoding", f"{unit}s", len(rows))
+    if many is None:
+        for row in read:
+            yield row, one(row)
+        return
+    while block := list(islice(read, _ENCODED_TOGETHER)):
+        yield from zip(block, many(block), strict=True)
 
 
 def place_in_row(error: DataError, row: Row) -> tuple[str, int]:
@@ -339,13 +404,24 @@ def checksums(data: DataConfig | CorpusConfig) -> list[dict[str, str]]:
 def _encode(
     rows: Sequence[Row], task: Task, tokenizers: Tokenizers, max_length: int, cut_off: bool
 ) -> Part:
-    part = Part([], [], [], 0)
+    part = _PartBuilder(task, tokenizers)
+    encode: Any = task.encode
+    many = getattr(encode, "many", None)
     unusable = []
-    for row in counted(rows, "encoding", "rows", len(rows)):
+
+    def one(row: Row) -> Any:
         try:
-            example = task.encode(row.texts, tokenizers)
+            return encode(row.texts, tokenizers)
         except DataError as error:
             unusable.append((row.line, error.problem))
+            return None
+
+    for row, example in _encoded(
+        rows,
+        one,
+        None if many is None else lambda block: many([row.texts for row in block], tokenizers),
+    ):
+        if example is None:
             continue
         lengths = task.lengths(example)
         if max(lengths) > max_length:
@@ -353,11 +429,9 @@ def _encode(
                 continue
             example = _cut_off(row.texts, task, tokenizers, max_length)
             lengths = task.lengths(example)
-        part.rows.append(row)
-        part.examples.append(example)
-        part.lengths.append(lengths)
-    n_skipped = len(rows) - len(part.rows) - len(unusable)
-    return Part(part.rows, part.examples, part.lengths, n_skipped, unusable=tuple(unusable))
+        part.append(row, example, lengths)
+    built = part.built(len(rows))
+    return replace(built, n_skipped=built.n_skipped - len(unusable), unusable=tuple(unusable))
 
 
 def _cut_off(fields: Sequence[str], task: Task, tokenizers: Tokenizers, max_length: int) -> Any:
