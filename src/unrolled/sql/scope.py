@@ -266,8 +266,8 @@ class Rules:
 
     def free_names(self, scope: Scope) -> bool:
         """Whether there is a name for one more subquery in FROM."""
-        taken = sum(each is not None for each in scope.derived)
-        return self.derived.bit_count() > taken + scope.n_open
+        n_taken = self.n_derived - scope.derived.count(None)
+        return self.derived.bit_count() > n_taken + scope.n_open
 
     def after(self, scope: Scope, piece: int) -> Scope:
         """The scope after a piece of this class, which is allowed."""
@@ -396,9 +396,14 @@ class Rules:
             )
         return scope._replace(select=select, item=None)
 
-    def is_table_allowed(self, scope: Scope, table: int) -> bool:
+    def table_key(self, select: Select) -> Select:
+        """A SELECT that may name the same tables next, with less that tells it from others."""
+        if select.clause == Clause.FROM:
+            return Select(select.outer, own=select.own)
+        return Select(0, select.wanted, Clause.OUTPUTS, select.own, n_columns=select.n_columns)
+
+    def is_table_allowed(self, select: Select, table: int) -> bool:
         """Whether a table may come next, where the syntax allows one."""
-        select = scope.select
         if select.clause == Clause.FROM:
             return self.free_instances(table, select) != 0
         is_own = self.instances_of(table, select.own) != 0
@@ -412,6 +417,10 @@ class Rules:
         """Kinds of keywords that may not come next, of those that the syntax allows."""
         select = scope.select
         out = set()
+        if scope.last != Kind.AS and not select.aliases:
+            out.add(Kind.ALIAS)
+        if scope.last != Kind.AS and scope.derived.count(None) == self.n_derived:
+            out |= _OF_SUBQUERIES
         if scope.is_top and select.clause == Clause.FROM:
             if not self.free_names(scope):
                 if not any(self.free_instances(t, select) for t in range(len(self.widths))):
@@ -465,6 +474,7 @@ class Rules:
 
 
 _AGGREGATES = frozenset((Kind.AGGREGATE, Kind.EXTREME))
+_OF_SUBQUERIES = frozenset((Kind.DERIVED, Kind.OUTPUT))
 _BEFORE_STAR = (Kind.SELECT, Kind.DISTINCT, Kind.COMMA)
 
 

@@ -47,7 +47,7 @@ query: select order? limit? | select more_selects union_order? limit?
 more_selects: more_select+
 more_select: union select
 union: "UNION" "ALL"? | set_operator
-select: from? "SELECT" "DISTINCT"? outputs where? group?
+select: from "SELECT" "DISTINCT"? outputs where? group? | "SELECT" outputs
 
 from: "FROM" source join*
 source: TABLE INSTANCE? | "(" query ")" "AS" DERIVED
