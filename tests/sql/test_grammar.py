@@ -113,6 +113,18 @@ def test_an_inner_query_may_have_the_table_of_the_outer_one(grammar: QueryGramma
     assert {")", "#2"} < next_pieces(grammar, *inner, PEOPLE, "#2", ")", "WHERE", "(", PEOPLE)
 
 
+def test_from_does_not_hide_a_table_that_on_has_named(grammar: QueryGrammar) -> None:
+    before = ["FROM", CITY, "SELECT", CITY_NAME, "WHERE", "EXISTS", "(", "FROM", STATE, "JOIN"]
+    direct = [*before, STATE, "#2", "ON", AREA, "=", PEOPLE]
+    assert next_pieces(grammar, *direct, ",", CITY) == {"#2"}
+    inner = ["EXISTS", "(", "FROM", SELECT, "SELECT", PEOPLE, ")"]
+    nested = [*before, STATE, "#2", "ON", *inner]
+    assert next_pieces(grammar, *nested, ",", CITY) == {"#2"}
+    inner[3:4] = [CITY]
+    nested = [*before, STATE, "#2", "ON", *inner]
+    assert "SELECT" in next_pieces(grammar, *nested, ",", CITY)
+
+
 def test_no_join_follows_when_no_table_is_left() -> None:
     one = QueryGrammar(
         Schema("one", (Table("t", (Column("a"),)),)), ["FROM", "SELECT", ",", "JOIN"]
