@@ -125,6 +125,30 @@ def test_from_does_not_hide_a_table_that_on_has_named(grammar: QueryGrammar) -> 
     assert "SELECT" in next_pieces(grammar, *nested, ",", CITY)
 
 
+def test_from_does_not_hide_a_table_that_a_subquery_in_from_has_named(
+    grammar: QueryGrammar,
+) -> None:
+    before = ["FROM", CITY, "JOIN", STATE, "ON", "EXISTS", "(", "FROM", SELECT, ","]
+    inner = [
+        "(",
+        "FROM",
+        CITY,
+        "#2",
+        ",",
+        "(",
+        "SELECT",
+        CITY_NAME,
+        ")",
+        "AS",
+        "d0",
+        "SELECT",
+        "_1",
+    ]
+    assert next_pieces(grammar, *before, *inner, ")", "AS", "d1", ",", CITY) == {"#2"}
+    inner[7] = "_1"
+    assert "SELECT" in next_pieces(grammar, *before, *inner, ")", "AS", "d1", ",", CITY)
+
+
 def test_no_join_follows_when_no_table_is_left() -> None:
     one = QueryGrammar(
         Schema("one", (Table("t", (Column("a"),)),)), ["FROM", "SELECT", ",", "JOIN"]
@@ -226,6 +250,11 @@ def test_nothing_follows_the_end_or_what_is_not_allowed(
     wrong = matcher.advance(class_of(CITY, grammar))
     assert not wrong.allowed().any()
     assert not wrong.advance(END).allowed().any()
+    for number in range(grammar.n_classes):
+        for before in ([], ["FROM"], ["FROM", CITY, "SELECT"], ["SELECT", "_1"]):
+            matcher = advanced(grammar.start(), grammar, before)
+            is_allowed = matcher.allowed()[number] and number != END
+            assert matcher.advance(number).allowed().any() == is_allowed
     assert capfd.readouterr() == ("", "")
 
 
@@ -270,6 +299,14 @@ def test_large_schemas_have_exact_masks(n_tables: int) -> None:
     table = Item(n_tables - 1)
     for before in (["FROM", table], ["FROM", table, ",", table, "#2"]):
         assert items(next_pieces(large, *before, "SELECT", "COUNT", "(")) == own
+
+
+def test_long_queries_are_accepted(grammar: QueryGrammar) -> None:
+    conditions = [piece for _ in range(500) for piece in (PEOPLE, "=", "'", "_1", "'", "AND")]
+    pieces = ["FROM", CITY, "SELECT", CITY_NAME, "WHERE", *conditions[:-1]]
+    assert refused_at(pieces, grammar) is None
+    nested = ["("] * 200 + [PEOPLE] + [")"] * 200
+    assert refused_at(["FROM", CITY, "SELECT", *nested], grammar) is None
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,14 +158,19 @@ class _Syntax(NamedTuple):
 
 
 class QueryMatcher:
-    """What has been written of one query. `advance` returns a new matcher; this one stays as it is."""
+    """What has been written of one query. `advance` returns a new matcher; this one stays as it is.
 
-    __slots__ = ("_grammar", "_matcher", "_scope")
+    Results are kept, so hypotheses that have written the same classes from here on share their matchers.
+    """
 
-    def __init__(self, grammar: QueryGrammar, matcher: Any, scope: Scope) -> None:
+    __slots__ = ("_allowed", "_grammar", "_matcher", "_next", "_scope")
+
+    def __init__(self, grammar: QueryGrammar, matcher: Any, scope: Scope | None) -> None:
         self._grammar = grammar
         self._matcher = matcher
-        self._scope: Scope | None = scope
+        self._scope = scope
+        self._allowed: Mask | None = None
+        self._next: dict[int, QueryMatcher] = {}
 
     @property
     def n_classes(self) -> int:
@@ -173,17 +178,22 @@ class QueryMatcher:
         return self._grammar.n_classes
 
     def allowed(self) -> Mask:
-        """The classes that may come next, `[K]`; none after END or after a class that was not allowed."""
+        """The classes that may come next, `[K]`; none after END or after a class that was not allowed.
+
+        Do not change the result; it is kept.
+        """
+        if self._allowed is None:
+            self._allowed = self._find_allowed()
+        return self._allowed
+
+    def _find_allowed(self) -> Mask:
         grammar, scope = self._grammar, self._scope
         if scope is None:
             return np.zeros(grammar.n_classes, dtype=bool)
         n, rules = grammar.first_item, grammar.rules
         syntax = grammar.read_syntax(self._matcher.compute_bitmask())
         allowed = syntax.allowed.copy()
-        item = scope.item
-        if (
-            item is not None and not item.allowed & 1
-        ):  # not the first instance, so a number must follow
+        if scope.needs_instance:
             allowed[:] = False
             allowed[grammar.classes_of[Kind.INSTANCE]] = True
         if syntax.tables:
@@ -199,18 +209,22 @@ class QueryMatcher:
 
     def advance(self, class_id: int) -> QueryMatcher:
         """The matcher after one more piece. After one that is not allowed, nothing is allowed."""
+        found = self._next.get(class_id)
+        if found is None:
+            found = self._next[class_id] = self._advanced(class_id)
+        return found
+
+    def _advanced(self, class_id: int) -> QueryMatcher:
         grammar, scope = self._grammar, self._scope
-        if scope is None:
-            return self
-        n = grammar.first_item
-        token = class_id
+        if scope is None or class_id == END or not self.allowed()[class_id]:
+            return QueryMatcher(grammar, None, None)
+        n, token = grammar.first_item, class_id
         if class_id >= n:
             token = n if grammar.items[class_id - n].column is None else n + 1
         matcher = self._matcher.deep_copy()
-        after = QueryMatcher(grammar, matcher, scope)
-        is_read = matcher.consume_token(token) and class_id != END
-        after._scope = grammar.rules.after(scope, class_id) if is_read else None
-        return after
+        if not matcher.consume_token(token):  # a limit of llguidance
+            return QueryMatcher(grammar, None, None)
+        return QueryMatcher(grammar, matcher, grammar.rules.after(scope, class_id))
 
 
 class _Vocabulary:

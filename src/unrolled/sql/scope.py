@@ -208,6 +208,11 @@ class Scope(NamedTuple):
     n_open: int
 
     @property
+    def needs_instance(self) -> bool:
+        """Whether the last piece is a table or column whose first instance cannot be meant."""
+        return self.item is not None and not self.item.allowed & 1
+
+    @property
     def is_top(self) -> bool:
         """Whether no parentheses are open in the SELECT."""
         return self.level is None or self.level.kind == Kind.SELECT
@@ -359,9 +364,11 @@ class Rules:
         assert level is not None
         select, closed = scope.select, scope.closed
         if level.kind == Kind.SELECT:
-            if level.is_source:
+            borrowed = select.borrowed | select.borrowed_before
+            if level.is_source:  # which does not see the tables around it
                 closed = select.outputs
-            borrowed = (select.borrowed | select.borrowed_before) & ~level.around.own
+            else:
+                borrowed &= ~level.around.own
             select = level.around
             if borrowed & ~select.borrowed:
                 select = select._replace(borrowed=select.borrowed | borrowed)
