@@ -20,7 +20,7 @@ from unrolled.sql.database import Database
 from unrolled.sql.examples import find_database, read_examples
 from unrolled.sql.grammar import QueryGrammar
 from unrolled.sql.parsing import QueryError
-from unrolled.sql.pieces import END, NOTHING, WORD_MARK, Piece, from_pieces, to_pieces
+from unrolled.sql.pieces import END, NOTHING, NUMBER, WORD_MARK, Piece, from_pieces, to_pieces
 from unrolled.sql.schema import Column, Schema, Table
 from unrolled.sql.schema_files import read_schema
 from unrolled.sql.target import to_sql, to_tokens
@@ -120,7 +120,12 @@ def test_from_does_not_hide_a_table_that_on_has_named(grammar: QueryGrammar) -> 
     inner = ["EXISTS", "(", "FROM", SELECT, "SELECT", PEOPLE, ")"]
     nested = [*before, STATE, "#2", "ON", *inner]
     assert next_pieces(grammar, *nested, ",", CITY) == {"#2"}
+    union = [*inner[:-1], "UNION", "FROM", SELECT, "SELECT", "_1", ")"]
+    assert next_pieces(grammar, *before, STATE, "#2", "ON", *union, ",", CITY) == {"#2"}
     inner[3:4] = [CITY]
+    nested = [*before, STATE, "#2", "ON", *inner]
+    assert "SELECT" in next_pieces(grammar, *nested, ",", CITY)
+    inner[3:6] = [CITY, "SELECT", "_1", "WHERE", "EXISTS", "(", "SELECT", PEOPLE, ")"]
     nested = [*before, STATE, "#2", "ON", *inner]
     assert "SELECT" in next_pieces(grammar, *nested, ",", CITY)
 
@@ -185,6 +190,10 @@ def test_aggregates_stand_where_sqlite_allows_them(grammar: QueryGrammar) -> Non
     assert "COUNT" in next_pieces(grammar, *select, PEOPLE, "GROUP BY", PEOPLE, "ORDER BY")
     assert "COUNT" in next_pieces(grammar, *select, PEOPLE, "GROUP BY", PEOPLE, "HAVING")
     assert "COUNT" in next_pieces(grammar, *select, *counted, "ORDER BY")
+    grouped = advanced(grammar.start(), grammar, [*select, *counted, "GROUP BY"])
+    assert not grouped.allowed()[NUMBER]  # it would be the position of the aggregate
+    grouped = advanced(grammar.start(), grammar, [*select, PEOPLE, "GROUP BY"])
+    assert grouped.allowed()[NUMBER]
     largest = ["MAX", "(", PEOPLE, ",", "_1", ")"]
     assert "COUNT" not in next_pieces(grammar, *select, *largest, "ORDER BY")
 
@@ -219,6 +228,8 @@ def test_a_subquery_in_from_has_named_outputs(grammar: QueryGrammar) -> None:
     assert {"d1.o1", "d1"} < found
     assert not found & {"d0", "d0.o0", "d0.o1", "d1.o0"}
     assert next_pieces(grammar, *before, "d1", ",", "(", *before[2:]) == {"d0", "d2"}
+    assert "(" in next_pieces(grammar, *["FROM", "("] * 2, "FROM")
+    assert "(" not in next_pieces(grammar, *["FROM", "("] * 3, "FROM")
 
 
 def test_a_subquery_in_from_does_not_see_its_neighbours(grammar: QueryGrammar) -> None:
@@ -233,6 +244,7 @@ def test_aliases_are_known_after_the_select_list(grammar: QueryGrammar) -> None:
     defined = [*before, "a0"]
     assert {"a0"} == next_pieces(grammar, *defined, "WHERE") & {"a0", "a1"}
     assert {"a0", "a1"} < next_pieces(grammar, *defined, "ORDER BY")
+    assert "AS" not in next_pieces(grammar, *defined, ",", CITY_NAME)
 
 
 def test_star_except_is_not_written_as_it_cannot_be_read(grammar: QueryGrammar) -> None:
