@@ -294,6 +294,15 @@ def test_what_a_vocabulary_lacks_is_left_out() -> None:
     assert refused_at(["FROM", CITY, "SELECT", CITY_NAME, "WHERE"], small) == 4
 
 
+def test_a_vocabulary_may_have_numbers_without_their_beginning() -> None:
+    texts = ["FROM", "SELECT", "(", ")", "AS", "d0", "d2.o0", "a0", "a99999999", "#0", "#1", "#3"]
+    odd = QueryGrammar(SCHEMA, texts)
+    pieces = ["FROM", "(", "FROM", CITY, "SELECT", CITY_NAME, ")", "AS", "d0", "SELECT"]
+    assert "d2.o0" not in next_pieces(odd, *pieces)
+    allowed = advanced(odd.start(), odd, ["FROM", CITY]).allowed()
+    assert not any(allowed[odd.class_of_keyword(text)] for text in ("#0", "#1", "#3"))
+
+
 def test_names_that_need_quotes_do_not_matter(grammar: QueryGrammar) -> None:
     pieces: list[Piece] = ["FROM", SELECT, "SELECT", Item(2, 0), ",", Item(2, 1)]
     assert refused_at(pieces, grammar) is None

@@ -241,7 +241,8 @@ class Rules:
         self.n_instances = max(instances, default=1)
         self.instances = sum(1 << number - 1 for number in {1, *instances})
         names = [self.numbers[each][0] for each in self.classes[Kind.DERIVED]]
-        self.n_derived = max(names, default=-1) + 1
+        outputs = [self.numbers[each][0] for each in self.classes[Kind.OUTPUT]]
+        self.n_derived = max([*names, *outputs], default=-1) + 1
         has_subqueries = {"(", ")", "AS"} <= set(keywords)
         self.derived = sum(1 << number for number in set(names)) if has_subqueries else 0
         self.first_derived = len(self.widths) * self.n_instances
