@@ -43,7 +43,8 @@ class QueryMask:
             raise ValueError(
                 f"there must be one grammar per row, got {len(grammars)} for {len(classes_BW)} rows"
             )
-        return cls(classes_BW, tuple((grammar.start(),) for grammar in grammars))
+        starts = {id(grammar): grammar.start() for grammar in grammars}
+        return cls(classes_BW, tuple((starts[id(grammar)],) for grammar in grammars))
 
     def advance(self, tokens: Int[Tensor, "B Q"]) -> QueryMask:
         """The mask after one more id; the first one is the begin of sentence."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from unrolled.errors import UnavailableError
 from unrolled.sql.pieces import END, N_SPECIAL, NOTHING, items_of
 from unrolled.sql.schema import Schema
-from unrolled.sql.scope import Kind, Rules, Scope
+from unrolled.sql.scope import Kind, Rules, Scope, Select
 from unrolled.sql.syntax import lark_grammar, table_class
 from unrolled.sql.tokens import Item
 
@@ -85,16 +85,17 @@ class QueryGrammar:
         self.first_item = table_class(len(self.keywords))
         self._keywords = {text: N_SPECIAL + index for index, text in enumerate(self.keywords)}
         self._items = {item: self.first_item + index for index, item in enumerate(self.items)}
-        self._columns: dict[int, Mask] = {}
-        self._by_kind = {
-            kind: np.array(classes, dtype=np.intp)
-            for kind, classes in self.rules.classes.items()
-            if classes
+        self.classes_of = {
+            kind: np.array(classes, dtype=np.intp) for kind, classes in self.rules.classes.items()
         }
+        self._n_tables = len(schema.tables)
+        self._table_of = np.array([item.table for item in self.items], dtype=np.intp)
+        self._is_column = np.array([item.column is not None for item in self.items])
         self._prototype = _compiled(self.keywords)
-        tables = [index for index, item in enumerate(self.items) if item.column is None]
-        self.tables = np.array(tables, dtype=np.intp) + self.first_item
         self.n_classes = self.first_item + len(self.items)
+        self.columns_of = lru_cache(_CACHED)(self._columns_of)
+        self.tables_of = lru_cache(_CACHED)(self._tables_of)
+        self.read_syntax = lru_cache(_CACHED)(self._read_syntax)
 
     def class_of_keyword(self, text: str) -> int:
         """The class of a keyword; NOTHING if it is not one of the grammar's."""
@@ -108,33 +109,68 @@ class QueryGrammar:
         """A matcher that has read nothing."""
         return QueryMatcher(self, self._prototype.deep_copy(), self.rules.start())
 
-    def columns_of(self, sources: int) -> Mask:
+    def _columns_of(self, sources: int) -> Mask:
         """A mask over the items that is True for the columns of these sources."""
-        found = self._columns.get(sources)
-        if found is None:
-            visible = [self.rules.instances_of(item.table, sources) for item in self.items]
-            named = [item.column is not None for item in self.items]
-            found = np.array(visible, dtype=bool) & np.array(named)
-            self._columns[sources] = found
-        return found
+        visible = [self.rules.instances_of(table, sources) != 0 for table in range(self._n_tables)]
+        return np.array(visible)[self._table_of] & self._is_column
 
-    def keywords_of(self, kind: Kind) -> NDArray[np.intp]:
-        """The classes of the keywords of a kind; empty if there are none."""
-        return self._by_kind.get(kind, _NONE)
+    def _tables_of(self, select: Select) -> Mask:
+        """A mask over the items that is True for the tables that a SELECT may name next."""
+        allowed = [self.rules.is_table_allowed(select, table) for table in range(self._n_tables)]
+        return np.array(allowed)[self._table_of] & ~self._is_column
+
+    def _read_syntax(self, bits: bytes) -> _Syntax:
+        """What a mask of llguidance allows."""
+        n = self.first_item
+        packed = np.frombuffer(bits, dtype=np.uint8)
+        allowed = np.zeros(self.n_classes, dtype=bool)
+        syntax = np.unpackbits(packed, count=n + 2, bitorder="little").view(bool)
+        allowed[:n] = syntax[:n]
+        checked = [
+            piece
+            for kind in (Kind.INSTANCE, Kind.DERIVED, Kind.OUTPUT, Kind.ALIAS)
+            for piece in self.rules.classes[kind]
+            if allowed[piece]
+        ]
+        kinds = frozenset(kind for kind in Kind if allowed[self.classes_of[kind]].any())
+        return _Syntax(allowed, bool(syntax[n]), bool(syntax[n + 1]), kinds, tuple(checked))
 
 
-_NONE = np.array([], dtype=np.intp)
+_CACHED = 10_000
+
+
+class _Syntax(NamedTuple):
+    """What the syntax allows next.
+
+    Args:
+        allowed: the classes, `[K]`, without tables and columns.
+        tables: whether a table may come next.
+        columns: whether a column may come next.
+        kinds: the kinds of the allowed keywords.
+        checked: keywords among the allowed ones that must be in scope as well.
+    """
+
+    allowed: Mask
+    tables: bool
+    columns: bool
+    kinds: frozenset[Kind]
+    checked: tuple[int, ...]
 
 
 class QueryMatcher:
-    """What has been written of one query. `advance` returns a new matcher; this one stays as it is."""
+    """What has been written of one query. `advance` returns a new matcher; this one stays as it is.
 
-    __slots__ = ("_grammar", "_matcher", "_scope")
+    Results are kept, so hypotheses that have written the same classes from here on share their matchers.
+    """
 
-    def __init__(self, grammar: QueryGrammar, matcher: Any, scope: Scope) -> None:
+    __slots__ = ("_allowed", "_grammar", "_matcher", "_next", "_scope")
+
+    def __init__(self, grammar: QueryGrammar, matcher: Any, scope: Scope | None) -> None:
         self._grammar = grammar
         self._matcher = matcher
-        self._scope: Scope | None = scope
+        self._scope = scope
+        self._allowed: Mask | None = None
+        self._next: dict[int, QueryMatcher] = {}
 
     @property
     def n_classes(self) -> int:
@@ -142,54 +178,53 @@ class QueryMatcher:
         return self._grammar.n_classes
 
     def allowed(self) -> Mask:
-        """The classes that may come next, `[K]`; none after END or after a class that was not allowed."""
+        """The classes that may come next, `[K]`; none after END or after a class that was not allowed.
+
+        Do not change the result; it is kept.
+        """
+        if self._allowed is None:
+            self._allowed = self._find_allowed()
+        return self._allowed
+
+    def _find_allowed(self) -> Mask:
         grammar, scope = self._grammar, self._scope
-        allowed = np.zeros(grammar.n_classes, dtype=bool)
         if scope is None:
-            return allowed
-        n = grammar.first_item
-        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        syntax = np.unpackbits(bits, count=n + 2, bitorder="little").view(bool)
-        allowed[:n] = syntax[:n]
-        item = scope.item
-        if item is not None and not item.allowed & 1:  # the first instance is not meant
-            allowed[:n] = False
-            allowed[grammar.keywords_of(Kind.INSTANCE)] = True
-        else:
-            if syntax[n]:
-                is_allowed = grammar.rules.is_table_allowed
-                allowed[grammar.tables] = [
-                    is_allowed(scope, table) for table in range(len(grammar.tables))
-                ]
-            if syntax[n + 1]:
-                allowed[n:] |= grammar.columns_of(grammar.rules.visible(scope))
-        for kind in grammar.rules.ruled_out(scope):
-            allowed[grammar.keywords_of(kind)] = False
-        for kind in _CHECKED_ONE_BY_ONE:
-            for piece in grammar.keywords_of(kind):
-                if allowed[piece] and not grammar.rules.is_allowed(scope, piece):
-                    allowed[piece] = False
+            return np.zeros(grammar.n_classes, dtype=bool)
+        n, rules = grammar.first_item, grammar.rules
+        syntax = grammar.read_syntax(self._matcher.compute_bitmask())
+        allowed = syntax.allowed.copy()
+        if scope.needs_instance:
+            allowed[:] = False
+            allowed[grammar.classes_of[Kind.INSTANCE]] = True
+        if syntax.tables:
+            allowed[n:] = grammar.tables_of(rules.table_key(scope.select))
+        if syntax.columns:
+            allowed[n:] |= grammar.columns_of(rules.visible(scope))
+        for kind in rules.ruled_out(scope) & syntax.kinds:
+            allowed[grammar.classes_of[kind]] = False
+        for piece in syntax.checked:
+            if allowed[piece] and not rules.is_allowed(scope, piece):
+                allowed[piece] = False
         return allowed
 
     def advance(self, class_id: int) -> QueryMatcher:
         """The matcher after one more piece. After one that is not allowed, nothing is allowed."""
+        found = self._next.get(class_id)
+        if found is None:
+            found = self._next[class_id] = self._advanced(class_id)
+        return found
+
+    def _advanced(self, class_id: int) -> QueryMatcher:
         grammar, scope = self._grammar, self._scope
-        if scope is None:
-            return self
-        n = grammar.first_item
-        token = class_id
+        if scope is None or class_id == END or not self.allowed()[class_id]:
+            return QueryMatcher(grammar, None, None)
+        n, token = grammar.first_item, class_id
         if class_id >= n:
             token = n if grammar.items[class_id - n].column is None else n + 1
         matcher = self._matcher.deep_copy()
-        after = QueryMatcher(grammar, matcher, scope)
-        if not matcher.consume_token(token) or matcher.is_error() or class_id == END:
-            after._scope = None
-        else:
-            after._scope = grammar.rules.after(scope, class_id)
-        return after
-
-
-_CHECKED_ONE_BY_ONE = (Kind.INSTANCE, Kind.DERIVED, Kind.OUTPUT, Kind.ALIAS)
+        if not matcher.consume_token(token):  # a limit of llguidance
+            return QueryMatcher(grammar, None, None)
+        return QueryMatcher(grammar, matcher, grammar.rules.after(scope, class_id))
 
 
 class _Vocabulary:

@@ -100,6 +100,8 @@ class Select(NamedTuple):
         wanted: how many columns it must have; 0: any number.
         clause: the clause that is being written.
         own: its sources.
+        borrowed: the sources of SELECTs around it that it has named; FROM may not hide them afterwards.
+        borrowed_before: the same of the parts of a UNION before this one.
         width: the columns of all its sources together.
         n_expressions: the expressions in SELECT before the current one.
         n_columns: their columns.
@@ -119,6 +121,8 @@ class Select(NamedTuple):
     wanted: int = 0
     clause: Clause = Clause.FROM
     own: int = 0
+    borrowed: int = 0
+    borrowed_before: int = 0
     width: int = 0
     n_expressions: int = 0
     n_columns: int = 0
@@ -172,11 +176,13 @@ class Pending(NamedTuple):
     Args:
         table: its table.
         own: the sources of the SELECT before it.
+        borrowed: the sources that the SELECT had borrowed before it.
         allowed: the instances that may be meant, a bit each.
     """
 
     table: int
     own: int
+    borrowed: int
     allowed: int
 
 
@@ -200,6 +206,11 @@ class Scope(NamedTuple):
     closed: Outputs
     derived: tuple[Outputs | None, ...]
     n_open: int
+
+    @property
+    def needs_instance(self) -> bool:
+        """Whether the last piece is a table or column whose first instance cannot be meant."""
+        return self.item is not None and not self.item.allowed & 1
 
     @property
     def is_top(self) -> bool:
@@ -230,7 +241,8 @@ class Rules:
         self.n_instances = max(instances, default=1)
         self.instances = sum(1 << number - 1 for number in {1, *instances})
         names = [self.numbers[each][0] for each in self.classes[Kind.DERIVED]]
-        self.n_derived = max(names, default=-1) + 1
+        outputs = [self.numbers[each][0] for each in self.classes[Kind.OUTPUT]]
+        self.n_derived = max([*names, *outputs], default=-1) + 1
         has_subqueries = {"(", ")", "AS"} <= set(keywords)
         self.derived = sum(1 << number for number in set(names)) if has_subqueries else 0
         self.first_derived = len(self.widths) * self.n_instances
@@ -262,12 +274,13 @@ class Rules:
         """The instances of a table that FROM may get: the first, or the next after those in scope."""
         own = self.instances_of(table, select.own)
         before = own | self.instances_of(table, select.outer)
-        return (before << 1 | 1) & ~own & self.instances
+        taken = own | self.instances_of(table, select.borrowed)
+        return (before << 1 | 1) & ~taken & self.instances
 
     def free_names(self, scope: Scope) -> bool:
         """Whether there is a name for one more subquery in FROM."""
-        taken = sum(each is not None for each in scope.derived)
-        return self.derived.bit_count() > taken + scope.n_open
+        n_taken = self.n_derived - scope.derived.count(None)
+        return self.derived.bit_count() > n_taken + scope.n_open
 
     def after(self, scope: Scope, piece: int) -> Scope:
         """The scope after a piece of this class, which is allowed."""
@@ -287,22 +300,30 @@ class Rules:
         bit = 1 << table * self.n_instances
         if select.clause == Clause.FROM:
             allowed = self.free_instances(table, select)
-            item = Pending(table, select.own, allowed)
+            item = Pending(table, select.own, select.borrowed, allowed)
             select = select._replace(own=select.own | bit, width=select.width + self.widths[table])
         else:
-            item = Pending(table, select.own, self.instances_of(table, select.own))
+            allowed = self.instances_of(table, select.own)
+            item = Pending(table, select.own, select.borrowed, allowed)
             select = select._replace(current=self.widths[table])
         return scope._replace(select=select, item=item)
 
     def after_column(self, scope: Scope, number: tuple[int, int]) -> Scope:
-        allowed = self.instances_of(number[0], self.visible(scope))
-        return scope._replace(item=Pending(number[0], scope.select.own, allowed))
+        select, table = scope.select, number[0]
+        allowed = self.instances_of(table, self.visible(scope))
+        item = Pending(table, select.own, select.borrowed, allowed)
+        bit = 1 << table * self.n_instances
+        if not select.own & bit:
+            select = select._replace(borrowed=select.borrowed | bit)
+        return scope._replace(select=select, item=item)
 
     def after_instance(self, scope: Scope, number: tuple[int, int]) -> Scope:
         item, select = scope.item, scope.select
         assert item is not None
-        if scope.last == Kind.TABLE and select.clause == Clause.FROM:
-            bit = 1 << item.table * self.n_instances + number[0] - 1
+        bit = 1 << item.table * self.n_instances + number[0] - 1
+        if scope.last == Kind.COLUMN:
+            select = select._replace(borrowed=item.borrowed | bit & ~select.own)
+        elif select.clause == Clause.FROM:
             select = select._replace(own=item.own | bit)
         return scope._replace(select=select, item=None)
 
@@ -323,8 +344,8 @@ class Rules:
 
     def after_union(self, scope: Scope, number: tuple[int, int]) -> Scope:
         select = scope.select
-        outputs = select.outputs
-        other = Select(select.outer, outputs.n_columns, first=outputs)
+        outputs, before = select.outputs, select.borrowed_before | select.borrowed
+        other = Select(select.outer, outputs.n_columns, borrowed_before=before, first=outputs)
         return scope._replace(select=other, item=None)
 
     def after_open(self, scope: Scope, number: tuple[int, int]) -> Scope:
@@ -344,9 +365,14 @@ class Rules:
         assert level is not None
         select, closed = scope.select, scope.closed
         if level.kind == Kind.SELECT:
-            if level.is_source:
+            borrowed = select.borrowed | select.borrowed_before
+            if level.is_source:  # which does not see the tables around it
                 closed = select.outputs
+            else:
+                borrowed &= ~level.around.own
             select = level.around
+            if borrowed & ~select.borrowed:
+                select = select._replace(borrowed=select.borrowed | borrowed)
         elif level.kind in _AGGREGATES and select.clause == Clause.OUTPUTS:
             select = select._replace(has_aggregate=True, is_aggregate=True)
         return scope._replace(select=select, level=level.below, item=None, closed=closed)
@@ -396,9 +422,14 @@ class Rules:
             )
         return scope._replace(select=select, item=None)
 
-    def is_table_allowed(self, scope: Scope, table: int) -> bool:
+    def table_key(self, select: Select) -> Select:
+        """A SELECT that may name the same tables next, with less that tells it from others."""
+        if select.clause == Clause.FROM:
+            return Select(select.outer, own=select.own, borrowed=select.borrowed)
+        return Select(0, select.wanted, Clause.OUTPUTS, select.own, n_columns=select.n_columns)
+
+    def is_table_allowed(self, select: Select, table: int) -> bool:
         """Whether a table may come next, where the syntax allows one."""
-        select = scope.select
         if select.clause == Clause.FROM:
             return self.free_instances(table, select) != 0
         is_own = self.instances_of(table, select.own) != 0
@@ -412,6 +443,10 @@ class Rules:
         """Kinds of keywords that may not come next, of those that the syntax allows."""
         select = scope.select
         out = set()
+        if scope.last != Kind.AS and not select.aliases:
+            out.add(Kind.ALIAS)
+        if scope.last != Kind.AS and scope.derived.count(None) == self.n_derived:
+            out |= _OF_SUBQUERIES
         if scope.is_top and select.clause == Clause.FROM:
             if not self.free_names(scope):
                 if not any(self.free_instances(t, select) for t in range(len(self.widths))):
@@ -465,6 +500,7 @@ class Rules:
 
 
 _AGGREGATES = frozenset((Kind.AGGREGATE, Kind.EXTREME))
+_OF_SUBQUERIES = frozenset((Kind.DERIVED, Kind.OUTPUT))
 _BEFORE_STAR = (Kind.SELECT, Kind.DISTINCT, Kind.COMMA)
 
 

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 
 from unrolled.sql.pieces import APART, GLUED, LITERAL, N_SPECIAL, NUMBER, WORD
 
-DERIVED = re.compile(r"d(\d+)")
-OUTPUT = re.compile(r"d(\d+)\.o(\d+)")
-ALIAS = re.compile(r"a(\d+)")
-INSTANCE = re.compile(r"#(\d+)")
+DERIVED = re.compile(r"d(\d{1,3})")
+OUTPUT = re.compile(r"d(\d{1,3})\.o(\d{1,3})")
+ALIAS = re.compile(r"a(\d{1,3})")
+INSTANCE = re.compile(r"#([2-9]|[1-9]\d{1,2})")
 
 AGGREGATES = ("AVG", "COUNT", "GROUP_CONCAT", "MAX", "MIN", "SUM", "TOTAL")
 
@@ -47,7 +47,7 @@ query: select order? limit? | select more_selects union_order? limit?
 more_selects: more_select+
 more_select: union select
 union: "UNION" "ALL"? | set_operator
-select: from? "SELECT" "DISTINCT"? outputs where? group?
+select: from "SELECT" "DISTINCT"? outputs where? group? | "SELECT" outputs
 
 from: "FROM" source join*
 source: TABLE INSTANCE? | "(" query ")" "AS" DERIVED
