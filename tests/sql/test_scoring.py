@@ -108,8 +108,8 @@ def test_gold_queries_that_cannot_be_compared_are_counted(shop: str) -> None:
     assert found.n_gold_unresolved == 1
     assert found.scores() == {**ALL_RIGHT, "valid": 66.6667}
     lines = list(found.lines())
-    assert "2 gold queries run; 1 return no rows" in lines
-    assert "1 gold queries cannot be run and are not in execution" in lines
+    assert "gold queries that run: 2 (1 return no rows)" in lines
+    assert "gold queries that cannot be run, and do not count for execution: 1" in lines
     assert "execution                  100.00" in lines
     assert found.figures()["gold_rows"] == {"some": 1, "none": 1, "fails": 1, "no data": 0}
     json.dumps(found.figures())
