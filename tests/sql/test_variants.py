@@ -29,7 +29,8 @@ def shop(tmp_path: Path) -> Path:
             "create table product (id integer primary key, name text not null, price real, shop text);"
             "create table sale (product int references product (id), n int, primary key (product, n));"
             "create table log (text text);"
-            "create table chain (id int primary key references product (id), boss int references chain (id));"
+            "create table chain (id int primary key references product (id),"
+            " boss int references chain (id));"
             "create table empty (a int);"
             "create view names as select name from product;"
         )
