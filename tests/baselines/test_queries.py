@@ -110,6 +110,13 @@ def test_few_and_odd_rows(shop: str, baseline: type[QueryBaseline]) -> None:
         baseline([])
 
 
+def test_as_many_templates_as_rows(shop: str) -> None:
+    pairs = [
+        (f"what is {word}", f"SELECT {word} FROM product") for word in "abcdefghijklmnopqrstuvwxyz"
+    ]
+    assert TemplateClassifier(rows(shop, pairs)).predict(["what is k"], shop) == [pairs[10][1]]
+
+
 def test_a_text_never_becomes_a_number(shop: str) -> None:
     pairs = [("cost 5", "SELECT name FROM product WHERE price > 5")]
     assert NearestQuestion(rows(shop, pairs)).predict(["cost tea"], shop) == [pairs[0][1]]

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from unrolled.errors import DataError
-from unrolled.sql.examples import read_examples
+from unrolled.samples.shop.generator import generate, write
+from unrolled.sql.examples import read_examples, read_query_rows
+from unrolled.sql.match import canonical
+from unrolled.sql.parsing import QueryError
 from unrolled.sql.schema import as_json
 from unrolled.sql.schema_files import read_schema
 from unrolled.sql.scoring import Gold, judge, measure, score, signature
@@ -108,8 +111,8 @@ def test_gold_queries_that_cannot_be_compared_are_counted(shop: str) -> None:
     assert found.n_gold_unresolved == 1
     assert found.scores() == {**ALL_RIGHT, "valid": 66.6667}
     lines = list(found.lines())
-    assert "2 gold queries run; 1 return no rows" in lines
-    assert "1 gold queries cannot be run and are not in execution" in lines
+    assert "gold queries that run: 2 (1 return no rows)" in lines
+    assert "gold queries that cannot be run, and do not count for execution: 1" in lines
     assert "execution                  100.00" in lines
     assert found.figures()["gold_rows"] == {"some": 1, "none": 1, "fails": 1, "no data": 0}
     json.dumps(found.figures())
@@ -191,6 +194,33 @@ def test_bad_arguments_are_refused(shop: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         score(["SELECT 1"], [Gold("SELECT 1", str(tmp_path / "missing.sqlite"))])
     assert measure([], []).scores() == {"components": 0.0, "components_without_values": 0.0}
+
+
+def test_gold_queries_of_the_sample_score_100_against_themselves(tmp_path: Path) -> None:
+    write(tmp_path, generate(100))
+    rows = [
+        row
+        for part in ("train", "shapes", "library")
+        for row in read_query_rows(tmp_path / f"{part}.tsv", "train")
+    ]
+    golds = [Gold(row.texts[2], row.texts[1]) for row in rows]
+    found = measure([gold.query for gold in golds], golds, variants=2)
+    assert found.scores() == dict.fromkeys(signature(2), 100.0)
+
+
+def test_no_two_gold_queries_of_public_data_have_one_tree(real_data: Path) -> None:
+    folder = real_data / "text2sql"
+    schema = read_schema(folder / "geography-schema.csv")
+    queries = {each.query for each in read_examples(folder / "geography.json")}
+    trees = set()
+    unresolved = []
+    for query in queries:
+        try:
+            trees.add(canonical(query, schema, "mysql").sql(dialect="sqlite"))
+        except QueryError:
+            unresolved.append(query)
+    assert len(unresolved) == 1
+    assert len(trees) == len(queries) - 1
 
 
 def test_gold_queries_of_public_data_score_100_against_themselves(real_data: Path) -> None:

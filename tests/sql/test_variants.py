@@ -29,6 +29,8 @@ def shop(tmp_path: Path) -> Path:
             "create table product (id integer primary key, name text not null, price real, shop text);"
             "create table sale (product int references product (id), n int, primary key (product, n));"
             "create table log (text text);"
+            "create table chain (id int primary key references product (id),"
+            " boss int references chain (id));"
             "create table empty (a int);"
             "create view names as select name from product;"
         )
@@ -36,6 +38,7 @@ def shop(tmp_path: Path) -> Path:
         connection.executemany("insert into product values (?, ?, ?, ?)", products)
         sales = [(i % 50, i // 50) for i in range(120)]
         connection.executemany("insert into sale values (?, ?)", sales)
+        connection.execute("insert into chain select id, max(id - 1, 0) from product")
         connection.executemany("insert into log values (?)", [("a",), ("b",)] * 20)
         connection.commit()
     return path
@@ -71,6 +74,8 @@ def test_variants_keep_keys_and_types_but_not_values(shop: Path, tmp_path: Path)
         assert names <= {"lamp", *(f"thing {i}" for i in range(50))}
         assert len(set(found["sale"])) == len(found["sale"])  # a primary key
         assert {row[0] for row in found["sale"]} <= set(ids)
+        assert [row[0] for row in found["chain"]] == list(range(50))
+        assert {row[1] for row in found["chain"]} - {None} <= set(range(50))
     everything = [row for file in files for row in content(file)["product"]]
     assert {20.0, 19.0, 21.0} & {row[2] for row in everything}
     assert None in {row[2] for row in everything}

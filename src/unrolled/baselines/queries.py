@@ -123,7 +123,7 @@ class QueryBaseline(ABC):
         }
 
     def predict(self, questions: Sequence[str], database: str) -> list[str]:
-        """A query for each question; "" for a database without training rows."""
+        """A query for each question, in the dialect of the training rows; "" for an unseen database."""
         fitted = self._fitted.get(database)
         return [""] * len(questions) if fitted is None else fitted.predict(questions)
 

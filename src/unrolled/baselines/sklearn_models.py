@@ -164,6 +164,7 @@ class Scikit:
         # Products of vectors: further threads gain little, and wait for each other on a busy machine.
         with warnings.catch_warnings(), self.threadpool_limits(limits=1, user_api="blas"):
             warnings.simplefilter("ignore", self.ConvergenceWarning)  # recorded as `converged`
+            warnings.filterwarnings("ignore", "The number of unique classes")  # few rows of each
             model.fit(matrix, truth)
         converged = bool(np.max(model.n_iter_) < _MOST_ITERATIONS)
         return np.asarray(model.coef_), np.asarray(model.intercept_), converged

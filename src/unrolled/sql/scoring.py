@@ -181,16 +181,17 @@ class QueryScores:
             yield from signature_lines(signature(self.n_variants))
 
     def _notes(self) -> Iterator[str]:
-        if self.n_gradable:
-            yield f"{self.n_gradable:,} gold queries run; {self.gold_rows['none']:,} return no rows"
-        if self.gold_rows["fails"]:
-            yield f"{self.gold_rows['fails']:,} gold queries cannot be run and are not in execution"
+        runs, fails = self.n_gradable, self.gold_rows["fails"]
+        if runs:
+            yield f"gold queries that run: {runs:,} ({self.gold_rows['none']:,} return no rows)"
+        if fails:
+            yield f"gold queries that cannot be run, and do not count for execution: {fails:,}"
         if self.gold_rows["no data"]:
-            yield f"{self.gold_rows['no data']:,} gold queries have a schema without data"
+            yield f"gold queries for a schema without data: {self.gold_rows['no data']:,}"
         if self.n_gold_unresolved:
             yield (
-                f"{self.n_gold_unresolved:,} gold queries use names that their database does not have; "
-                "they are compared as written"
+                "gold queries with names that their database does not have, compared as written: "
+                f"{self.n_gold_unresolved:,}"
             )
 
     def figures(self) -> dict[str, object]:

@@ -196,19 +196,18 @@ class _Source:
         """New values of a column, one for each row of the original."""
         column = table.columns[index]
         old = [row[index] for row in self.content[table.name]]
+        place = (table.name, column.name)
+        keys = self.schema.foreign_keys
+        if any((key.other_table, key.other_column) == place for key in keys):
+            return old  # others refer to it
         pool: Sequence[Value] = old
         compared: Sequence[Value] = self.compared.get(column.name.casefold(), ())
-        for key in self.schema.foreign_keys:
-            if (key.table, key.column) == (table.name, column.name):
-                pool = self._values(key.other_table, key.other_column) or old
-                compared = ()
-                break
-            if (key.other_table, key.other_column) == (table.name, column.name):
-                return old  # others refer to it
-        else:
-            if column.is_key:
-                return old
-        may_be_null = not column.is_key and (table.name, column.name) not in self.required
+        key = next((key for key in keys if (key.table, key.column) == place), None)
+        if key is not None:
+            pool, compared = self._values(key.other_table, key.other_column) or old, ()
+        elif column.is_key:
+            return old
+        may_be_null = not column.is_key and place not in self.required
         return [self._value(pool, compared, may_be_null, random) for _ in old]
 
     def _value(
