@@ -18,11 +18,11 @@ from unrolled.quoting import quote
 from unrolled.tasks.sql.examples import SOURCE, TARGET, QueryExample
 from unrolled.tasks.task import QueryTask, Tokenizers
 from unrolled.text.rows import Row
-from unrolled.wording import count_of
 from unrolled.text.splits import Splits, read_splits
 from unrolled.text.tokenizer import UNK_ID
 from unrolled.training.dataset import Part, PreparedRows, prepare_rows
 from unrolled.training.recipe import Recipe
+from unrolled.wording import count_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -224,9 +224,7 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
             )
     counts = len(splits.test), splits.n_empty
     notes = (*splits.notes, *_unusable_notes({"train": train, "valid": valid}))
-    return PreparedRows(
-        train, valid, *counts, tokenizers, notes, splits.duplicates, splits.columns
-    )
+    return PreparedRows(train, valid, *counts, tokenizers, notes, splits.duplicates, splits.columns)
 
 
 def _unusable_notes(parts: Mapping[str, Part]) -> Iterator[str]:
@@ -324,9 +322,7 @@ def encode_rows(
         except DataError:
             return list(map(one, block))  # names the row
 
-    for row, example in _encoded(
-        rows, one, many if hasattr(encode, "many") else None, task.unit
-    ):
+    for row, example in _encoded(rows, one, many if hasattr(encode, "many") else None, task.unit):
         lengths = task.lengths(example)
         if max(lengths) > data.max_length:
             if skips:
