@@ -18,15 +18,23 @@ from typing import assert_type
 import unrolled
 from unrolled.predictors.load import AnyPredictor
 
-def check(task: unrolled.Task, labels: unrolled.LabelTask, stream: unrolled.StreamTask) -> None:
+def check(
+    task: unrolled.Task,
+    queries: unrolled.QueryTask,
+    labels: unrolled.LabelTask,
+    stream: unrolled.StreamTask,
+) -> None:
     assert_type(unrolled.load("run"), AnyPredictor)
     assert_type(unrolled.load("run", task), unrolled.Predictor)
+    assert_type(unrolled.load("run", queries), unrolled.QueryPredictor)
     assert_type(unrolled.load("run", labels, precision="int8"), unrolled.LabelPredictor)
     assert_type(unrolled.load("run", task=stream), unrolled.LanguagePredictor)
     assert_type(unrolled.load_translator("run"), unrolled.Predictor)
     assert_type(unrolled.load_labels("run"), unrolled.LabelPredictor)
     assert_type(unrolled.load_language_model("run"), unrolled.LanguagePredictor)
+    assert_type(unrolled.load_queries("run"), unrolled.QueryPredictor)
     assert_type(unrolled.load_translator("run")("text"), str)
+    assert_type(unrolled.load_queries("run")(["a question"], "shop.sqlite"), list[str])
 """
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

@@ -14,6 +14,7 @@ import unrolled
 
 NAMES = [
     "Answer",
+    "Asked",
     "ConfigError",
     "DataConfig",
     "DataError",
@@ -29,6 +30,8 @@ NAMES = [
     "Padded",
     "Prediction",
     "Predictor",
+    "QueryPredictor",
+    "QueryTask",
     "Recipe",
     "RunError",
     "TASKS",
@@ -49,6 +52,7 @@ NAMES = [
     "load",
     "load_labels",
     "load_language_model",
+    "load_queries",
     "load_translator",
     "nn",
     "recipe_from_toml",

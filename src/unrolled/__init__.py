@@ -31,8 +31,10 @@ if TYPE_CHECKING:
         load,
         load_labels,
         load_language_model,
+        load_queries,
         load_translator,
     )
+    from unrolled.predictors.queries import Asked, QueryPredictor
     from unrolled.predictors.seq2seq import Predictor
     from unrolled.shapes import Padded
     from unrolled.tasks import (
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         LabelPrediction,
         LabelTask,
         Prediction,
+        QueryTask,
         StreamTask,
         Task,
     )
@@ -59,6 +62,7 @@ _HOME = {
     "nn": "unrolled.nn",
     "TASKS": "unrolled.tasks",
     "Answer": "unrolled.tasks",
+    "Asked": "unrolled.predictors.queries",
     "ConfigError": "unrolled.errors",
     "DataConfig": "unrolled.text.splits",
     "DataError": "unrolled.errors",
@@ -74,6 +78,8 @@ _HOME = {
     "Padded": "unrolled.shapes",
     "Prediction": "unrolled.tasks",
     "Predictor": "unrolled.predictors.seq2seq",
+    "QueryPredictor": "unrolled.predictors.queries",
+    "QueryTask": "unrolled.tasks",
     "Recipe": "unrolled.training.recipe",
     "RunError": "unrolled.errors",
     "StreamConfig": "unrolled.text.corpus.windows",
@@ -93,6 +99,7 @@ _HOME = {
     "load": "unrolled.predictors.load",
     "load_labels": "unrolled.predictors.load",
     "load_language_model": "unrolled.predictors.load",
+    "load_queries": "unrolled.predictors.load",
     "load_translator": "unrolled.predictors.load",
     "recipe_from_toml": "unrolled.training.recipe",
     "train": "unrolled.training.loop",
@@ -105,6 +112,7 @@ _HOME = {
 __all__ = [
     "TASKS",
     "Answer",
+    "Asked",
     "ConfigError",
     "DataConfig",
     "DataError",
@@ -120,6 +128,8 @@ __all__ = [
     "Padded",
     "Prediction",
     "Predictor",
+    "QueryPredictor",
+    "QueryTask",
     "Recipe",
     "RunError",
     "StreamConfig",
@@ -139,6 +149,7 @@ __all__ = [
     "load",
     "load_labels",
     "load_language_model",
+    "load_queries",
     "load_translator",
     "nn",
     "recipe_from_toml",

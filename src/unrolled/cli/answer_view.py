@@ -16,6 +16,7 @@ from rich.text import Text
 
 from unrolled.cli.screen import SEPARATOR, shown
 from unrolled.quoting import brief, escape, escape_lines, json_line
+from unrolled.wording import percent
 
 if TYPE_CHECKING:
     from unrolled.predictors.queries import Asked
@@ -54,12 +55,12 @@ def print_answer(
             console.print()
             _print_rows(console, asked.result, rows)
         console.print()
-        _print_field(console, "confidence", f"{asked.confidence:.0%}")
+        _print_field(console, "confidence", percent(asked.confidence, 0))
         _print_sources(console, asked, schema)
     label = "others" if asked.sql else "considered"
     for other in asked.others:
         problem = f" (does not run: {other.problem})" if other.problem else ""
-        _print_field(console, label, f"{other.confidence:4.0%}  {other.sql}{problem}")
+        _print_field(console, label, f"{percent(other.confidence, 0):>4}  {other.sql}{problem}")
         label = ""
 
 

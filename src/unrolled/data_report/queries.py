@@ -26,6 +26,7 @@ from unrolled.wording import count_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
 _MOST_NAMED = 3
 
@@ -151,7 +152,7 @@ def _sources_of_values(part: Part, tokenizers: Tokenizers) -> Iterator[tuple[str
         yield "values", ", ".join(shares)
 
 
-def _shared(splits: Splits) -> RenderableType | None:
+def _shared(splits: Splits) -> Table | None:
     asked = {
         "train": [_question(row) for row in splits.train],
         "valid": [_question(row) for row in splits.valid],
@@ -173,8 +174,10 @@ def _for_people(row: Row) -> Row:
 def _cost(
     recipe: Recipe, task: QueryTask, prepared: PreparedRows, seconds: float
 ) -> Sequence[tuple[str, str]]:
-    train = prepared.train.rows, prepared.train.lengths
-    valid = prepared.valid.rows, prepared.valid.lengths
+    train, valid = (
+        (part.rows, [tuple(lengths) for lengths in part.lengths.tolist()])
+        for part in (prepared.train, prepared.valid)
+    )
     try:
         return tuple(cost.of_rows(recipe, task, prepared.tokenizers, train, valid, seconds).facts())
     except UnrolledError as error:

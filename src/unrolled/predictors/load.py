@@ -18,12 +18,12 @@ from unrolled.predictors.precision import set_precision
 from unrolled.predictors.queries import QueryPredictor
 from unrolled.predictors.seq2seq import Predictor
 from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
-from unrolled.tasks.task import AnyTask, LabelTask, StreamTask, Task
+from unrolled.tasks.task import AnyTask, LabelTask, QueryTask, StreamTask, Task
 from unrolled.training.run_folder import load_run, read_recipe
 
-AnyPredictor = Predictor | LabelPredictor | LanguagePredictor
+AnyPredictor = Predictor | QueryPredictor | LabelPredictor | LanguagePredictor
 
-P = TypeVar("P", Predictor, LabelPredictor, LanguagePredictor)
+P = TypeVar("P", Predictor, QueryPredictor, LabelPredictor, LanguagePredictor)
 
 _TABLE: Mapping[Kind, type[AnyPredictor]] = {
     SEQ2SEQ: Predictor,
@@ -33,6 +33,10 @@ _TABLE: Mapping[Kind, type[AnyPredictor]] = {
 }
 
 
+@overload
+def load(
+    path: str | PathLike[str], task: QueryTask, device: str = ..., precision: str = ...
+) -> QueryPredictor: ...
 @overload
 def load(
     path: str | PathLike[str], task: Task, device: str = ..., precision: str = ...
@@ -136,8 +140,24 @@ def load_language_model(
     return _load(LanguagePredictor, path, task, device, precision)
 
 
+def load_queries(
+    path: str | PathLike[str],
+    task: QueryTask | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+) -> QueryPredictor:
+    """Open a run that answers questions about databases; the arguments are those of `load`.
+
+    Raises:
+        ConfigError: the run is of another kind; otherwise as for `load`.
+        RunError: as for `load`.
+    """
+    return _load(QueryPredictor, path, task, device, precision)
+
+
 _FUNCTIONS = {
     Predictor: ("text", load_translator.__name__),
+    QueryPredictor: ("queries", load_queries.__name__),
     LabelPredictor: ("labels", load_labels.__name__),
     LanguagePredictor: ("the continuation of a text", load_language_model.__name__),
 }

@@ -25,6 +25,7 @@ from unrolled.tasks.sql.answers import QueryDecoding
 from unrolled.tasks.sql.examples import QueryExample
 from unrolled.text.rows import Row
 from unrolled.training.evaluation import predictions
+from unrolled.wording import percent
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ def _probability(answer: Answer | None) -> float:
 def _why_none(best: Answer | None) -> str:
     if best is None:
         return "no query of the search is complete"
-    share = f"{_probability(best):.2%}" if _probability(best) >= 1e-4 else "less than 0.01%"
+    share = percent(_probability(best), 2)
     return f"the best query has a probability of {share}, too little to be an answer"
 
 

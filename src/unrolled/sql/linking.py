@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.sql.pieces import items_of
+from unrolled.sql.question import stem
 from unrolled.sql.schema import Schema
 
 _IN_NAMES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
@@ -39,23 +40,6 @@ class Link(IntEnum):
 
 
 N_LINKS = len(Link)
-
-
-@lru_cache(maxsize=200_000)
-def stem(word: str) -> str:
-    """A word without a plural ending, so that "cities" and "city" are equal.
-
-    >>> [stem(word) for word in ("Cities", "rivers", "boxes", "address", "gas", "bus")]
-    ['city', 'river', 'box', 'address', 'gas', 'bus']
-    """
-    word = word.lower()
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    if len(word) > 4 and word.endswith(("xes", "ches", "shes", "sses")):
-        return word[:-2]
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        return word[:-1]
-    return word
 
 
 @lru_cache(maxsize=1_000)

@@ -7,6 +7,7 @@ from calendar import monthrange
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from unrolled.sql.tokens import WORDS, is_number
 
@@ -37,6 +38,23 @@ def question_words(text: str) -> list[QuestionWord]:
         for word in WORDS.finditer(text)
         if not word[0].isspace()
     ]
+
+
+@lru_cache(maxsize=200_000)
+def stem(word: str) -> str:
+    """A word in lower case without a plural ending, so that "cities" and "city" are equal.
+
+    >>> [stem(word) for word in ("Cities", "rivers", "boxes", "address", "gas", "bus")]
+    ['city', 'river', 'box', 'address', 'gas', 'bus']
+    """
+    word = word.lower()
+    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    if len(word) > 4 and word.endswith("ies"):
+        return f"{word[:-3]}y"
+    if word.endswith(("xes", "ches", "shes", "sses")):
+        return word[:-2]
+    return word[:-1]
 
 
 @dataclass(frozen=True)

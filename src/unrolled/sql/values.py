@@ -17,7 +17,7 @@ from unrolled.sql.database import Database
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.pieces import Literal
 from unrolled.sql.question import QuestionWord as QuestionWord
-from unrolled.sql.question import SpokenDate, dates_in, numbers_in
+from unrolled.sql.question import SpokenDate, dates_in, numbers_in, stem
 from unrolled.sql.question import question_words as question_words
 from unrolled.sql.tokens import WORDS
 
@@ -341,17 +341,7 @@ def _normal_word(word: str) -> str | None:
     if not word.isascii():
         decomposed = unicodedata.normalize("NFKD", word)
         word = "".join(each for each in decomposed if not unicodedata.combining(each)).casefold()
-    return " ".join(map(_singular, word.split())) or None
-
-
-def _singular(word: str) -> str:
-    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return f"{word[:-3]}y"
-    if word.endswith(("xes", "ches", "shes", "sses")):
-        return word[:-2]
-    return word[:-1]
+    return " ".join(map(stem, word.split())) or None
 
 
 def _read(database: Database, most: int) -> dict[str, tuple[Place, ...]]:

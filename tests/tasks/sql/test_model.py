@@ -13,7 +13,7 @@ from unrolled.sql.pieces import from_pieces
 from unrolled.sql.target import to_tokens
 from unrolled.tasks.sql import TASK, QueryConfig
 from unrolled.tasks.sql.examples import TARGET, QueryExample, collate, encode, questions, written
-from unrolled.tasks.sql.model import QueryModel, side_by_side
+from unrolled.tasks.sql.model import QueryModel, build, side_by_side
 from unrolled.tasks.task import Tokenizers
 from unrolled.text.rows import Row
 from unrolled.text.tokenizer import BOS_ID, EOS_ID, TextConfig
@@ -51,7 +51,7 @@ def examples(rows: list[Row], tokenizers: Tokenizers) -> list[QueryExample]:
 @pytest.fixture
 def model(tokenizers: Tokenizers) -> QueryModel:
     torch.manual_seed(1)
-    return TASK.build(SMALL, tokenizers).eval()
+    return build(SMALL, tokenizers).eval()
 
 
 def test_ids_give_back_the_query(
