@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unrolled.config import check_fields
-from unrolled.sql import scoring
+from unrolled.sql import grammar, parsing, scoring
 from unrolled.sql.examples import SplitBy, read_query_rows
 from unrolled.sql.parsing import QueryError, parse_select
 from unrolled.sql.scoring import Gold
@@ -96,6 +96,13 @@ def extend(config: model.QueryConfig, tokenizers: Tokenizers) -> Tokenizers:
     return {**tokenizers, role: config.embeddings.extend(tokenizers[role])}
 
 
+def _check(config: model.QueryConfig, text: TextConfig) -> None:
+    """Refuse vector files that do not fit, and a missing library, before any data are read."""
+    parsing.library()
+    grammar.library()
+    model.check_pretrained(config, text)
+
+
 def notes(
     text: TextConfig,
     rows: Mapping[str, Sequence[Row]],
@@ -136,7 +143,7 @@ TASK = QueryTask(
     calibrate=answers.calibrate,
     notes=notes,
     load_pretrained=model.load_pretrained,
-    check_pretrained=model.check_pretrained,
+    check_pretrained=_check,
     prepare=model.prepare,
     text={"kind": "word", "lowercase": True},
     training={"max_tokens": 1_000},
