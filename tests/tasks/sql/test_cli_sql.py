@@ -1,0 +1,127 @@
+"""The task from the command line: data, train, evaluate, ask, resume, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import unrolled
+from unrolled import cli
+from unrolled.samples.shop.generator import generate, write
+
+pytest.importorskip("llguidance")
+
+TINY = (
+    *("--model.embedding_size", "16", "--model.encoder_size", "16", "--model.hidden_size", "32"),
+    *("--training.max_steps", "30", "--training.learning_rate", "0.01"),
+    *("--training.evaluate_every_n_steps", "15", "--training.valid_sentences", "10"),
+)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    write(folder, generate(n=300))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(shop: Path) -> Path:
+    out = shop / "run"
+    parts = [("--data", "train"), ("--valid", "valid"), ("--test", "test")]
+    files = [word for option, part in parts for word in (option, str(shop / f"{part}.tsv"))]
+    assert cli.main(["train", "--task", "sql", *files, "--out", str(out), *TINY]) == 0
+    return out
+
+
+def test_the_model_is_trained_and_evaluated(
+    run: Path, shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = shop / "results.jsonl"
+    assert cli.main(["evaluate", str(run), "--record", str(record)]) == 0
+    shown = capsys.readouterr().out
+    assert "execution" in shown
+    entry = json.loads(record.read_text(encoding="utf-8"))
+    assert {"exact", "execution", "set_match", "answered"} <= entry.keys()
+    other = str(shop / "library.tsv")
+    assert cli.main(["evaluate", str(run), "--data", other, "--decoding.grammar", "false"]) == 0
+
+
+def test_a_question_is_answered_and_no_file_changes(
+    run: Path, shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = shop / "shop.sqlite"
+    before = hashlib.sha256(database.read_bytes()).hexdigest()
+    hostile = "DROP TABLE product; how many products'; VACUUM INTO 'x.db' --"
+    for question in ("how many products are there", hostile):
+        code = cli.main(
+            ["ask", str(run), "--database", str(database), "--format", "json", question]
+        )
+        assert code in (0, 1)
+        (line,) = capsys.readouterr().out.splitlines()
+        assert json.loads(line)["question"] == question
+    assert hashlib.sha256(database.read_bytes()).hexdigest() == before
+    assert not list(shop.glob("*.db"))
+
+
+def test_predict_points_to_ask(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", str(run), "how many?"]) == 2
+    assert "answers questions about a database; use unrolled ask" in capsys.readouterr().err
+
+
+def test_a_run_is_loaded_and_resumed_bit_for_bit(run: Path, shop: Path, tmp_path: Path) -> None:
+    shorter = tmp_path / "run"
+    recipe = str(run / "config.toml")
+    steps = ("--out", str(shorter), "--training.max_steps")
+    assert cli.main(["train", recipe, *steps, "15"]) == 0
+    assert cli.main(["train", "--resume", "--out", str(shorter), "--training.max_steps", "30"]) == 0
+    one, other = (unrolled.load_queries(folder).model.state_dict() for folder in (run, shorter))
+    assert one.keys() == other.keys()
+    assert all(one[name].equal(other[name]) for name in one)
+
+
+def test_data_are_described(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", str(shop / "train.tsv"), "--task", "sql"]) == 0
+    shown = capsys.readouterr().out
+    assert "3 tables, 14 columns" in shown
+    assert "found in the database" in shown
+
+
+def test_rows_that_cannot_be_used_are_named(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(shop / "shop.sqlite", tmp_path)
+    lines = (shop / "train.tsv").read_text(encoding="utf-8").splitlines()
+    lines.insert(3, "who?\tSELECT nobody FROM nowhere\tshop.sqlite")
+    table = tmp_path / "train.tsv"
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    out = tmp_path / "run"
+    data = ("--task", "sql", "--data", str(table), "--out", str(out))
+    assert cli.main(["train", *data, *TINY, "--training.max_steps", "2"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 row left out; the first one is line 4" in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("question\tquery\nhow many?\tSELECT 1 FROM product\n", "database"),
+        ("question\tquery\tdatabase\nhow many?\tSELECT 1\tgone\n", "'gone'"),
+        ("question\tquery\tdatabase\n", "no rows"),
+    ],
+)
+def test_wrong_data_are_refused_in_one_sentence(
+    content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "train.tsv"
+    table.write_text(content, encoding="utf-8")
+    arguments = ["--task", "sql", "--data", str(table), "--out", str(tmp_path / "run")]
+    assert cli.main(["train", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "run").exists()
