@@ -40,10 +40,11 @@ def data(
             .conllu, .iob, .bio, …) with one token per line, plain or compressed (.gz, .bz2, .xz); for a
             language model, text files, folders and glob patterns; or a recipe (.toml), to describe the
             data named in it.
-        task: task the data are meant for: translate, language_model, classify, pair, tag or sql. By default,
-            inferred: tag for a CoNLL file or a last column named tags; classify or pair for one or two
-            text columns and a last one named label, class, sentiment or the like; language_model for a
-            single text file or a folder; otherwise translate.
+        task: task the data are meant for: translate, language_model, classify, pair, tag or sql. By
+            default, inferred: tag for a CoNLL file or a last column named tags; sql for columns named
+            question and query; classify or pair for one or two text columns and a last one named label,
+            class, sentiment or the like; language_model for a single text file or a folder; otherwise
+            translate.
         valid: validation data, in the same formats; by default, a part held out from FILES.
         test: test data; by default, another part held out from FILES.
         columns: columns to read, by name or number, in this order: texts, then the label (for translate:

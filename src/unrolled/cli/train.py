@@ -52,8 +52,8 @@ def train(
     Args:
         recipe: recipe of the run (a TOML file of settings); settings that are not in it have their
             default values.
-        task: task to train for, if there is no RECIPE: translate, language_model, classify, pair, tag or sql;
-            by default translate.
+        task: task to train for, if there is no RECIPE: translate, language_model, classify, pair, tag or
+            sql; by default translate.
         data: training data: one TSV, CSV or JSONL file, or parallel text files, plain or compressed
             (.gz, .bz2, .xz); for tag, also a CoNLL file (.conll, .conllu, .iob, .bio, …) with one token
             per line; for a language model, text files, folders and glob patterns.

@@ -91,6 +91,8 @@ def check_count(
             "; the file has no header, so choose them by number, e.g. --columns "
             f"{' '.join(names[-n_columns:])}"
         )
+    if {"question", "query"} <= set(names):
+        hint = "; for questions about a database, add --task sql"
     found = listed([name or "''" for name in names], MOST_NAMED)
     raise DataError(
         f"expected {count_of(n_columns, 'column')}, found {len(names)}: {found}{hint}",

@@ -85,7 +85,7 @@ def test_a_run_is_loaded_and_resumed_bit_for_bit(run: Path, shop: Path, tmp_path
 
 
 def test_data_are_described(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["data", str(shop / "train.tsv"), "--task", "sql"]) == 0
+    assert cli.main(["data", str(shop / "train.tsv")]) == 0  # the task follows from the columns
     shown = capsys.readouterr().out
     assert "3 tables, 14 columns" in shown
     assert "found in the database" in shown
@@ -125,3 +125,9 @@ def test_wrong_data_are_refused_in_one_sentence(
     assert message in printed
     assert "Traceback" not in printed
     assert not (tmp_path / "run").exists()
+
+
+def test_the_task_is_proposed(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(shop / "other")
+    assert cli.main(["train", "--data", str(shop / "train.tsv"), "--out", out]) == 2
+    assert "for questions about a database, add --task sql" in capsys.readouterr().err
