@@ -71,7 +71,7 @@ def _of_baselines(options: argparse.Namespace) -> list[tuple[str, Mapping[str, f
     train = read_query_rows(both if both.exists() else options.folder / "train.tsv", "train")
     rows = read_query_rows(options.folder / f"{options.part}.tsv", "test")
     golds = [Gold(row.texts[2], row.texts[1], options.dialect) for row in rows]
-    found = []
+    found = list[tuple[str, Mapping[str, float]]]()
     for baseline in (NearestQuestion, TemplateClassifier):
         began = time.perf_counter()
         fitted = baseline(train, options.dialect)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -52,10 +52,10 @@ from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, 
 __all__ = [
     "TRAINING_ONLY",
     "Copies",
+    "FixedSteps",
     "Pair",
     "TranslateConfig",
     "TranslationBatch",
-    "TranslationStepModel",
     "Translator",
     "build",
     "check_pretrained",
@@ -399,27 +399,38 @@ class Translator(nn.Module):
             ids=ids_BTS[mask],
         )
 
-    def step_model(self) -> TranslationStepModel:
+    def step_model(self) -> FixedSteps:
         """A step model with the current weights, for one call of `decode`."""
-        return TranslationStepModel(self, self.decoder.arrange())
+        return FixedSteps(self, self.decoder.arrange())
+
+
+@runtime_checkable
+class SteppedModel(Protocol):
+    """A decoder whose weights can be arranged for many steps."""
+
+    def step(
+        self, tokens: Int[Tensor, "B Q"], state: DecoderState, weights: StepWeights | None = None
+    ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
+        """Advance Q hypotheses per sentence by one word."""
+        ...
 
 
 @dataclass(frozen=True)
-class TranslationStepModel:
-    """The steps of a translator with fixed weights; only valid until the weights change.
+class FixedSteps:
+    """The steps of a model with fixed weights; only valid until the weights change.
 
     Args:
-        model: the translator.
+        model: the model.
         weights: the decoder's weights, rearranged once.
     """
 
-    model: Translator
+    model: SteppedModel
     weights: StepWeights
 
     def step(
         self, tokens: Int[Tensor, "B Q"], state: DecoderState
     ) -> tuple[Float[Tensor, "B Q V"], DecoderState, Float[Tensor, "B Q S"] | None]:
-        """See `Translator.step`."""
+        """See `SteppedModel.step`."""
         return self.model.step(tokens, state, self.weights)
 
 

@@ -30,6 +30,7 @@ from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.sql.linking import N_LINKS
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
+from unrolled.tasks.seq2seq import FixedSteps
 from unrolled.tasks.sql.examples import (
     N_ITEM_FLAGS,
     N_WORD_FLAGS,
@@ -278,28 +279,9 @@ class QueryModel(nn.Module):
         ids_BQS = memory.ids.unsqueeze(1).expand_as(attention_BQS)
         return self.head.log_probs(hidden_BQH, attention_BQS, ids_BQS), state, attention_BQS
 
-    def step_model(self) -> QueryStepModel:
+    def step_model(self) -> FixedSteps:
         """A step model with the current weights, for one call of `decode`."""
-        return QueryStepModel(self, self.decoder.arrange())
-
-
-@dataclass(frozen=True)
-class QueryStepModel:
-    """The steps of a model with fixed weights; only valid until the weights change.
-
-    Args:
-        model: the model.
-        weights: the decoder's weights, rearranged once.
-    """
-
-    model: QueryModel
-    weights: StepWeights
-
-    def step(
-        self, tokens: Int[Tensor, "B Q"], state: DecoderState
-    ) -> tuple[Float[Tensor, "B Q W"], DecoderState, Float[Tensor, "B Q S"] | None]:
-        """See `QueryModel.step`."""
-        return self.model.step(tokens, state, self.weights)
+        return FixedSteps(self, self.decoder.arrange())
 
 
 def build(config: QueryConfig, tokenizers: Tokenizers) -> QueryModel:
