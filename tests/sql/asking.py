@@ -68,7 +68,7 @@ class Asker:
             for n, name in enumerate(names)
             if word.casefold().rstrip("s") == name.rpartition(".")[2].casefold()
         )
-        attention = torch.full((len(pieces), len(memory)), 0.1)
+        attention = torch.full((len(pieces) + 1, len(memory)), 0.1)
         for row, index in enumerate(copied):
             attention[row, index if index is not None else row % len(memory)] += 3.0
         return Asked(

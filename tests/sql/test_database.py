@@ -249,6 +249,48 @@ def test_missing_damaged_and_locked_files_are_named(tmp_path: Path) -> None:
             Database(locked)
 
 
+def test_a_file_without_tables_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "notes.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("create virtual table notes using fts5(body)")
+    with pytest.raises(DataError, match=r"notes\.sqlite: database 'notes' has no tables"):
+        Database(str(file))
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        ("unable to open database file", "allow reading them and their folder"),
+        ("attempt to write a readonly database", "did not finish; open it once with sqlite3"),
+    ],
+)
+def test_a_file_that_cannot_be_opened_is_named(
+    file: Path, problem: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> sqlite3.Connection:
+        raise sqlite3.OperationalError(problem)
+
+    monkeypatch.setattr("unrolled.sql.database._opened", refuse)
+    with pytest.raises(DataError, match=message) as caught:
+        Database(file)
+    assert str(caught.value).startswith(str(file))
+
+
+def test_generated_columns_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "generated.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "create table t (n int, twice int as (n * 2), thrice int not null as (n * 3) stored)"
+        )
+        connection.execute("insert into t (n) values (2)")
+        connection.commit()
+    with Database(path) as database:
+        (table,) = database.schema.tables
+        assert [column.name for column in table.columns] == ["n", "twice", "thrice"]
+        assert database.required_columns() == {("t", "thrice")}
+        assert database.run("select twice, thrice from t").rows == ((4, 6),)
+
+
 def test_a_file_that_is_cut_short_is_named(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:3000])
     with pytest.raises(DataError, match="restore it from a copy"):

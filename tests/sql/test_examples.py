@@ -62,6 +62,8 @@ def test_tables_name_their_databases(tmp_path: Path) -> None:
         DataError, match=r"database 'books' is not there; put 'books\.sqlite' into one"
     ):
         find_database(example.database, file)
+    with pytest.raises(DataError, match=r"put 'books\.db' into one"):
+        find_database("books.db", file)
     for folder in ("databases/books", "databases", "."):
         place = tmp_path / folder / "books.sqlite"
         place.parent.mkdir(parents=True, exist_ok=True)

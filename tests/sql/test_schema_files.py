@@ -91,6 +91,23 @@ def test_the_tables_of_text2sql_are_read(tmp_path: Path) -> None:
             '{"name": "x", "tables": [], "foreign_keys": [["a", 1]]}',
             "a foreign key has 4 names",
         ),
+        (
+            "a.json",
+            '{"name": "x", "tables": [{"name": "t", "columns": []}], "foreign_keys": []}',
+            "table 't' has no columns",
+        ),
+        *(
+            (
+                "a.json",
+                '{"name": "x", "tables": [{"name": "t", "columns": [{"name": "a", "type": ""}]}], '
+                f'"foreign_keys": [{json.dumps(key)}]}}',
+                f"a foreign key names '{problem}', which is no column of database 'x'",
+            )
+            for key, problem in (
+                (["t", "a", "gone", "a"], "gone.a"),
+                (["t", "b", "t", "a"], "t.b"),
+            )
+        ),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, content: str, problem: str) -> None:

@@ -150,6 +150,8 @@ def test_a_double_quoted_text_is_a_value_in_the_mysql_dialect() -> None:
         ("WITH x AS (SELECT 1) SELECT * FROM x", "WITH is not supported"),
         ('SELECT name FROM city WHERE name = "nosuch"', "no table in FROM has a column 'nosuch'"),
         ("DELETE FROM city", "expected a SELECT, found 'DELETE'"),
+        ("selec city", "expected a SELECT, found 'SELEC'"),
+        ("5", "expected a SELECT, found '5'"),
     ],
 )
 def test_what_does_not_exist_has_no_tokens(query: str, problem: str) -> None:

@@ -163,7 +163,9 @@ def _shown(asked: Asked, schema: Schema) -> _Shown:
     if result is not None and len(headings) < len(result.columns):
         note += f"; {len(headings)} of {len(result.columns):,} columns are shown"
     chosen = attended(asked)
-    weights = [] if asked.attention is None else asked.attention[:, chosen].tolist()
+    weights = (
+        [] if asked.attention is None else asked.attention[: len(asked.written), chosen].tolist()
+    )
     return _Shown(
         asked,
         "\n".join(map(escape, clause_lines(asked.sql))) if asked.sql else "",

@@ -113,10 +113,7 @@ class QueryPredictor(Predictor):
         path = _path_of(database)
         questions = [texts] if isinstance(texts, str) else list(texts)
         for question in questions:
-            if not isinstance(question, str):
-                raise ConfigError(
-                    f"a question must be a text; found {type(question).__name__} {question!r:.40}"
-                )
+            _check_question(question)
         asked = [(question, path) for question in questions]
         return self._decoded(asked, decoding, n_best, with_attention)
 
@@ -184,8 +181,13 @@ class QueryPredictor(Predictor):
             most_rows: maximum number of rows to return.
 
         Raises:
+            ConfigError: the question is not a text, `database` is neither a path nor a database, or a
+                number is out of range.
             DataError: the database cannot be read.
         """
+        _check_question(question)
+        _check_number("n_best", n_best, 1)
+        _check_number("most_rows", most_rows, 0)
         path = _path_of(database)
         example = self._encode(question, path)
         if not example.words:
@@ -200,9 +202,25 @@ class QueryPredictor(Predictor):
 def _path_of(database: PathOrDatabase) -> str:
     if isinstance(database, Database):
         return str(database.path)
+    if not isinstance(database, (str, PathLike)):
+        raise ConfigError(
+            f"a database must be the path of an SQLite file; found {type(database).__name__}"
+        )
     if not str(database):
         raise ConfigError("no database given; name an SQLite file")
     return str(Path(database))
+
+
+def _check_question(question: object) -> None:
+    if not isinstance(question, str):
+        raise ConfigError(
+            f"a question must be a text; found {type(question).__name__} {question!r:.40}"
+        )
+
+
+def _check_number(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r:.40}")
 
 
 def _asked(
@@ -227,7 +245,9 @@ def _asked(
         ),
     }
     if not has_answer:
-        return Asked(sql="", reason=_why_none(best), confidence=_probability(best), **common)  # type: ignore[arg-type]
+        return Asked(
+            sql="", reason=_why_none(best, source.database), confidence=_probability(best), **common
+        )  # type: ignore[arg-type]
     assert best is not None
     result, reason = None, ""
     if source.database is not None:
@@ -251,9 +271,12 @@ def _probability(answer: Answer | None) -> float:
     return 0.0 if answer is None else min(1.0, math.exp(answer.log_prob))
 
 
-def _why_none(best: Answer | None) -> str:
+def _why_none(best: Answer | None, database: Database | None) -> str:
     if best is None:
         return "no query of the search is complete"
+    problem = _candidate(best, database).problem
+    if problem:
+        return f"the best query does not run: {problem}"
     share = percent(_probability(best), 2)
     return f"the best query has a probability of {share}, too little to be an answer"
 

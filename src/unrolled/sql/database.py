@@ -77,17 +77,18 @@ class Database:
             has no tables.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         if not path.is_file():
             what = "is a folder, not an SQLite file" if path.is_dir() else "no such file"
             raise DataError(f"{what}; give the file of an SQLite database", path)
-        self._connection = _opened(path)
+        with self._explained():
+            self._connection = _opened(path)
         try:
             with self._explained():
                 self.schema = _schema_of(self._connection, path.stem)
                 self._required = frozenset(_required_columns(self._connection, self.schema))
-            self.schema.check()
+            self._check_schema()
         except BaseException:
             self.close()
             raise
@@ -175,9 +176,15 @@ class Database:
             return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_DENY
 
+    def _check_schema(self) -> None:
+        try:
+            self.schema.check()
+        except DataError as error:
+            raise DataError(error.problem, self.path) from None
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn errors of reading the schema into one sentence about the file."""
+        """Turn errors of opening the file and reading the schema into one sentence about it."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -186,6 +193,17 @@ class Database:
                 problem = "another process has locked it; try again when that one is done"
             elif "not a database" in text or "encrypted" in text:
                 problem = "it is not an SQLite database, or it is encrypted; give an SQLite file"
+            elif "unable to open" in text:
+                problem = (
+                    "it cannot be opened, or the files beside it that end in -wal or -journal; "
+                    "allow reading them and their folder, or give a copy"
+                )
+            elif "readonly" in text:
+                problem = (
+                    "it cannot be read without writing: it is in WAL mode in a folder that you may not "
+                    "write, or a program that wrote it did not finish; open it once with sqlite3, or copy "
+                    "it, with the files beside it, to a folder of your own"
+                )
             else:
                 problem = f"it cannot be read ({quote(text)}); restore it from a copy"
             raise DataError(problem, self.path) from None
@@ -248,7 +266,7 @@ def _kinds_of_tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 def _table_columns(connection: sqlite3.Connection, table: str) -> tuple[Column, ...]:
     try:
         rows = connection.execute(
-            "SELECT name, type, pk FROM pragma_table_info(?)", (table,)
+            "SELECT name, type, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1", (table,)
         ).fetchall()
     except sqlite3.OperationalError:  # a view of a table that is gone
         return ()
@@ -258,7 +276,7 @@ def _table_columns(connection: sqlite3.Connection, table: str) -> tuple[Column, 
 def _required_columns(connection: sqlite3.Connection, schema: Schema) -> Iterator[tuple[str, str]]:
     for table in schema.tables:
         rows = connection.execute(
-            'SELECT name FROM pragma_table_info(?) WHERE "notnull"', (table.name,)
+            'SELECT name FROM pragma_table_xinfo(?) WHERE "notnull" AND hidden <> 1', (table.name,)
         )
         yield from ((table.name, name) for (name,) in rows.fetchall())
 

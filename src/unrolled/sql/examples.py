@@ -111,7 +111,8 @@ def read_query_rows(
     """
     files = as_paths(paths)
     if database and not Path(database).is_file():
-        raise DataError("no such file; give an SQLite file with --data.database", database)
+        what = "is a folder" if Path(database).is_dir() else "no such file"
+        raise DataError(f"{what}; give an SQLite file with --data.database", database)
     for file in files:
         if endings(file)[0] in _ARCHIVES:
             raise DataError("archives are not read; unpack it and give the file in it", file)
@@ -208,9 +209,10 @@ def find_database(name: str, beside: Path) -> Path:
             file = folder / f"{name}{ending}"
             if _is_file(file):
                 return file
+    expected = name if name.endswith(_ENDINGS[1:]) else f"{name}.sqlite"
     looked = listed([str(folder) for folder in folders[:3]])
     raise DataError(
-        f"database {quote(name)} is not there; put {quote(name + '.sqlite')} into one of {looked}",
+        f"database {quote(name)} is not there; put {quote(expected)} into one of {looked}",
         beside,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from unrolled.errors import UnavailableError, UnrolledError
+from unrolled.errors import ConfigError, UnavailableError, UnrolledError
 from unrolled.quoting import quote
 
 if TYPE_CHECKING:
@@ -66,13 +66,34 @@ def parse_select(query: str, dialect: str = "sqlite") -> exp.Query:
         raise QueryError(f"expected one SELECT, found {found}")
     (tree,) = statements
     if not isinstance(tree, sqlglot.exp.Query) or isinstance(tree, sqlglot.exp.Table):
-        raise QueryError(f"expected a SELECT, found {quote(tree.key.upper())}")
+        raise QueryError(f"expected a SELECT, found {quote(_first_word(query))}")
     for node in tree.walk():
         if isinstance(
             node, (sqlglot.exp.DML, sqlglot.exp.DDL, sqlglot.exp.Into)
         ) and not isinstance(node, sqlglot.exp.Query):
             raise QueryError(f"a query may only read; found {quote(node.key.upper())}")
     return tree
+
+
+def check_dialect(dialect: str) -> None:
+    """Check the name of a dialect.
+
+    Raises:
+        ConfigError: sqlglot does not know it.
+        UnavailableError: sqlglot is not installed.
+    """
+    sqlglot = library()
+    try:
+        sqlglot.Dialect.get_or_raise(dialect)
+    except ValueError:
+        raise ConfigError(
+            f"data.dialect: sqlglot has no dialect {quote(dialect)}; use one such as sqlite, mysql or "
+            "postgres"
+        ) from None
+
+
+def _first_word(query: str) -> str:
+    return query.split(maxsplit=1)[0][:20].upper()
 
 
 def _first_line(error: Exception) -> str:

@@ -103,17 +103,30 @@ class Schema:
         return sum(len(table.columns) for table in self.tables)
 
     def check(self) -> None:
-        """Check that names are unique.
+        """Check that names are unique, and that foreign keys name what is here.
 
         Raises:
-            DataError: the schema has no table, or two names differ only in case.
+            DataError: the schema has no table, a table no column, a foreign key names what is not here,
+                or two names differ only in case.
         """
         if not self.tables:
             raise DataError(f"database {quote(self.name)} has no tables; give one that has")
         _check_unique(self.name, "tables", [table.name for table in self.tables])
         for table in self.tables:
+            if not table.columns:
+                raise DataError(
+                    f"table {quote(table.name)} has no columns; give it one, or remove it"
+                )
             names = [column.name for column in table.columns]
             _check_unique(self.name, f"columns of table {quote(table.name)}", names)
+        known = {(table.name, column.name) for table in self.tables for column in table.columns}
+        for key in self.foreign_keys:
+            for name in ((key.table, key.column), (key.other_table, key.other_column)):
+                if name not in known:
+                    raise DataError(
+                        f"a foreign key names {quote('.'.join(name))}, which is no column of database "
+                        f"{quote(self.name)}; correct or remove it"
+                    )
 
 
 def _check_unique(database: str, what: str, names: Sequence[str]) -> None:

@@ -63,7 +63,7 @@ def open_source(path: Path | str) -> Source:
     file = Path(path)
     try:
         state = file.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL character in the name
         raise DataError("no such file; give the file of an SQLite database", file) from None
     return _opened(str(file), state.st_size, state.st_mtime_ns, threading.get_ident())
 

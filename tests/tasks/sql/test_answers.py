@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from unrolled.errors import ConfigError, DataError
+from unrolled.inspect.queries import query_page
 from unrolled.predictors.queries import QueryPredictor
 from unrolled.samples.shop.generator import generate, write
 from unrolled.sql.database import Database
@@ -168,3 +169,52 @@ def test_wrong_inputs_are_refused(predictor: QueryPredictor, shop: Path) -> None
         predictor.predict("how many?", shop / "nothing.sqlite")
     with pytest.raises(ConfigError, match="no database given"):
         predictor.predict("how many?", "")
+
+
+@pytest.mark.parametrize(
+    ("question", "database", "options", "message"),
+    [
+        (None, "shop.sqlite", {}, "a question must be a text; found NoneType"),
+        (["how many?"], "shop.sqlite", {}, "a question must be a text; found list"),
+        ("how many?", None, {}, "must be the path of an SQLite file; found NoneType"),
+        ("how many?", b"shop.sqlite", {}, "must be the path of an SQLite file; found bytes"),
+        ("how many?", "shop.sqlite", {"n_best": 0}, "n_best must be .* at least 1, got 0"),
+        ("how many?", "shop.sqlite", {"n_best": "3"}, "n_best must be a whole number"),
+        ("how many?", "shop.sqlite", {"most_rows": -1}, "most_rows must be .* at least 0, got -1"),
+        ("how many?", "shop.sqlite", {"most_rows": None}, "most_rows must be a whole number"),
+    ],
+)
+def test_wrong_types_are_refused(
+    question: object,
+    database: object,
+    options: dict[str, object],
+    message: str,
+    predictor: QueryPredictor,
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        predictor.ask(question, database, **options)  # type: ignore[arg-type]
+
+
+def test_a_name_that_no_file_can_have_is_refused(predictor: QueryPredictor) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        predictor.ask("how many?", "a\0b")
+
+
+def test_a_probable_query_that_does_not_run_is_explained(
+    predictor: QueryPredictor, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Database, query: str, *args: object, **options: object) -> object:
+        raise QueryError("the query fails: it is broken")
+
+    monkeypatch.setattr(Database, "run", refuse)
+    asked = predictor.ask("how many products", shop / "shop.sqlite")
+    assert asked.sql == ""
+    assert asked.reason == "the best query does not run: the query fails: it is broken"
+    assert asked.others
+
+
+def test_an_answer_is_drawn_on_a_page(predictor: QueryPredictor, shop: Path) -> None:
+    asked = predictor.ask("how many products in the category tea", shop / "shop.sqlite")
+    assert asked.sql
+    with Database(shop / "shop.sqlite") as database:
+        assert 'class="heatmap"' in query_page([asked], database.schema)

@@ -131,3 +131,24 @@ def test_the_task_is_proposed(shop: Path, capsys: pytest.CaptureFixture[str]) ->
     out = str(shop / "other")
     assert cli.main(["train", "--data", str(shop / "train.tsv"), "--out", out]) == 2
     assert "for questions about a database, add --task sql" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--data.dialect", "klingon", "data.dialect: sqlglot has no dialect 'klingon'"),
+        ("--data.database", ".", "is a folder; give an SQLite file with --data.database"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_sentence(
+    option: str,
+    value: str,
+    message: str,
+    shop: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = ("--task", "sql", "--data", str(shop / "train.tsv"), option, value)
+    assert cli.main(["train", *data, "--out", str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line

@@ -63,6 +63,7 @@ def read(
     )
     if data.dialect == "sqlite":
         return rows
+    parsing.check_dialect(data.dialect)
     return [_in_sqlite(row, data.dialect) for row in rows]
 
 
