@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from torch import Tensor
 
@@ -231,7 +231,7 @@ def _asked(
     has_answer = bool(prediction.text) and best is not None
     others = answers[1:] if has_answer else answers
     source = example.source
-    common = {
+    common: dict[str, Any] = {
         "question": question,
         "others": tuple(
             _candidate(answer, source.database)
@@ -247,7 +247,7 @@ def _asked(
     if not has_answer:
         return Asked(
             sql="", reason=_why_none(best, source.database), confidence=_probability(best), **common
-        )  # type: ignore[arg-type]
+        )
     assert best is not None
     result, reason = None, ""
     if source.database is not None:
@@ -263,7 +263,7 @@ def _asked(
         written=best.pieces,
         copied=best.copied,
         attention=best.attention,
-        **common,  # type: ignore[arg-type]
+        **common,
     )
 
 
