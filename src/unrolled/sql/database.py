@@ -201,8 +201,8 @@ class Database:
             elif "readonly" in text:
                 problem = (
                     "it cannot be read without writing: it is in WAL mode in a folder that you may not "
-                    "write, or a program that wrote it did not finish; open it once with sqlite3, or copy "
-                    "it, with the files beside it, to a folder of your own"
+                    "write, or a program that wrote it did not finish; open it once with sqlite3, or "
+                    "copy it, with the files beside it, to a folder of your own"
                 )
             else:
                 problem = f"it cannot be read ({quote(text)}); restore it from a copy"
