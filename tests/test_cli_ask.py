@@ -282,7 +282,7 @@ def test_databases_that_cannot_be_asked_are_named(
         f"{tmp_path / 'no.sqlite'}: no such file; give the file of an SQLite database",
         f"{tmp_path}: is a folder, not an SQLite file; give the file of an SQLite database",
         f"{junk}: it is not an SQLite database, or it is encrypted; give an SQLite file",
-        "database 'empty' has no tables; give one that has",
+        f"{empty}: database 'empty' has no tables; give one that has",
     ]
 
 

@@ -263,7 +263,7 @@ def test_the_bits_of_each_token_can_be_shown(
     surprises = fresh().surprise("a [b]")
     assert rows[0] == ["token", "bits", "rank"]
     assert rows[1 : 1 + len(surprises)] == [
-        [each.piece.replace(" ", "·"), f"{each.bits:.2f}", str(each.rank)] for each in surprises
+        [each.written.replace(" ", "·"), f"{each.bits:.2f}", str(each.rank)] for each in surprises
     ]
 
 

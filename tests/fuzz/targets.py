@@ -7,7 +7,9 @@ import gzip
 import hashlib
 import json
 import lzma
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +48,14 @@ def command(*arguments: str) -> Call:
 
 # Folders to damage
 
-_TASKS = ("translate", "language_model", "classify", "pair", "tag")
+_TASKS = ("translate", "language_model", "classify", "pair", "tag", "sql")
 _SMALL = {
     "translate": ("embedding_size=3", "encoder_size=5", "hidden_size=7"),
     "language_model": ("embedding_size=3", "hidden_size=5"),
     "classify": ("embedding_size=3", "hidden_size=5"),
     "pair": ("embedding_size=3", "hidden_size=5"),
     "tag": ("embedding_size=3", "hidden_size=5", "char_size=2"),
+    "sql": ("embedding_size=3", "encoder_size=4", "hidden_size=5"),
 }
 _WORDS = (
     "the",
@@ -99,6 +102,11 @@ def write_data(folder: Path) -> None:
         "classify.csv": "text,label\n" + "".join(f'"{a}",{b}\n' for a, b in pairs),
         "classify.jsonl": "".join(json.dumps({"text": a, "label": b}) + "\n" for a, b in pairs),
         "pair.tsv": "a\tb\tlabel\n" + "".join(f"{a}\t{a[::-1]}\t{b}\n" for a, b in pairs),
+        "sql.tsv": "question\tquery\tdatabase\n"
+        + "".join(
+            f"which words of {a}\tSELECT text FROM word WHERE n > {n}\twords.sqlite\n"
+            for n, a in enumerate(sentences)
+        ),
         "tag.conll": "\n\n".join(tokens) + "\n",
         "tag.conllu": "\n\n".join(conllu) + "\n",
         "tag.jsonl": "".join(
@@ -128,6 +136,12 @@ def write_data(folder: Path) -> None:
     for word in _WORDS:
         binary += word.encode() + b" " + b"\0\0\x80?\0\0\0@" + b"\n"
     (folder / "word2vec.bin").write_bytes(binary)
+    with closing(sqlite3.connect(folder / "words.sqlite")) as connection:
+        connection.execute("CREATE TABLE word (text TEXT, n INTEGER)")
+        connection.executemany(
+            "INSERT INTO word VALUES (?, ?)", zip(_WORDS, range(99), strict=False)
+        )
+        connection.commit()
 
 
 def write_run(folder: Path, data: Path, task: str) -> None:
@@ -193,6 +207,7 @@ _ASK = {
     "classify": ("predict", "{}", "the tea was good"),
     "pair": ("predict", "{}", "the tea", "was good"),
     "tag": ("predict", "{}", "the tea was good"),
+    "sql": ("ask", "{}", "which words of the tea", "--database"),
 }
 
 
@@ -205,8 +220,9 @@ def targets(folder: Path) -> Iterator[Target]:
 
 
 def _of_run(run: Path, task: str) -> Iterator[Target]:
+    database = (str(run.parent / "data" / "words.sqlite"),) if task == "sql" else ()
     ask, resume = (
-        command(*_ASK[task]),
+        command(*_ASK[task], *database),
         command("train", "--resume", "--out", "{}", "--training.max_steps", "2"),
     )
     score = command("evaluate", "{}", "--split", "valid")

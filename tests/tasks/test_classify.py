@@ -17,7 +17,7 @@ from unrolled.tasks.task import LABELS
 from unrolled.tasks.text_labels import LabelledExample, collate
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import TextConfig
+from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -179,5 +179,8 @@ def _saved(words, path):
 
 
 def test_zero_extra_words_leave_the_vocabulary_unchanged() -> None:
-    tokenizers = {"text": range(V), LABELS: Labels(("a", "b"))}
-    assert TASK.extend(SMALL, tokenizers) is tokenizers
+    words = Tokenizer.train(["a b"], TextConfig(kind="word"))
+    labels = Labels(("a", "b"))
+    extended = TASK.extend(SMALL, {"text": words, LABELS: labels})
+    assert extended["text"] is words
+    assert extended[LABELS] is labels

@@ -34,7 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of each task, a step long, and their data."""
     folder = tmp_path_factory.mktemp("runs")
     write_data(folder / "data")
-    for task in ("translate", "language_model", "classify", "pair", "tag"):
+    for task in TASKS:
         write_run(folder / task, folder / "data", task)
     return folder
 

@@ -245,9 +245,8 @@ def _asked(
         ),
     }
     if not has_answer:
-        return Asked(
-            sql="", reason=_why_none(best, source.database), confidence=_probability(best), **common
-        )
+        why = _why_none(best, source.database)
+        return Asked(sql="", reason=why, confidence=_probability(best), **common)
     assert best is not None
     result, reason = None, ""
     if source.database is not None:

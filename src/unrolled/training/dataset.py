@@ -208,7 +208,12 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
     if not splits.train:
         raise DataError("no training data; name a file with --data or in data.train")
     if tokenizers is None:
-        tokenizers = task.extend(recipe.model, task.train_tokenizers(splits.train, recipe.text))
+        try:
+            trained = task.train_tokenizers(splits.train, recipe.text)
+        except DataError as error:
+            place = error.path or recipe.data.train[0]
+            raise DataError(error.problem, place, error.line) from None
+        tokenizers = task.extend(recipe.model, trained)
     cut_off = recipe.data.too_long == "truncate"
     train = _encode(splits.train, task, tokenizers, recipe.data.max_length, cut_off)
     valid = _encode(splits.valid, task, tokenizers, recipe.data.max_length, cut_off=False)

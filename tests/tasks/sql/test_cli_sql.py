@@ -152,3 +152,17 @@ def test_wrong_settings_are_refused_in_one_sentence(
     assert cli.main(["train", *data, "--out", str(tmp_path / "run")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_queries_that_do_not_fit_the_schema_name_file_and_line(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(shop / "shop.sqlite", tmp_path)
+    rows = [f"who is {n}?\tSELECT a{n} FROM nowhere\tshop.sqlite" for n in range(30)]
+    table = tmp_path / "train.tsv"
+    table.write_text("\n".join(["question\tquery\tdatabase", *rows]) + "\n", encoding="utf-8")
+    arguments = ("--task", "sql", "--data", str(table), "--out", str(tmp_path / "run"))
+    assert cli.main(["train", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert f"{table}" in printed
+    assert "no query can be written in the schema of its database" in printed

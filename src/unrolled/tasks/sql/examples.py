@@ -188,7 +188,7 @@ def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Token
     asked: Counter[str] = Counter()
     written: Counter[str] = Counter()
     schemas: dict[int, Schema] = {}
-    problem = ""
+    problem: tuple[int, str] | None = None
     for row in rows:
         question, database, query = row.texts
         source = open_source(database)
@@ -199,12 +199,13 @@ def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Token
         try:
             pieces = pieces_of(source, query, source.values.find(asked_words))
         except QueryError as error:
-            problem = problem or f"line {row.line}: {error}"
+            problem = problem or (row.line, str(error))
             continue
         copied = {WORD_MARK + word for word in words}
         written.update(piece for piece in pieces if isinstance(piece, str) and piece not in copied)
     if not written:
-        raise DataError(f"no query can be written in the schema of its database ({problem})")
+        line, why = problem or (None, "there are no rows")
+        raise DataError(f"no query can be written in the schema of its database; {why}", line=line)
     for schema in schemas.values():
         asked.update(_names_in(schema))
     most = TextConfig(kind="space", vocab_size=4_000_000)
