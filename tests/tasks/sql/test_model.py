@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from unrolled.samples.shop.generator import generate, write
 from unrolled.shapes import Padded
+from unrolled.sql.linking import Link
 from unrolled.sql.pieces import from_pieces
 from unrolled.sql.target import to_tokens
 from unrolled.tasks.sql import TASK, QueryConfig
@@ -151,3 +153,29 @@ def test_every_parameter_gets_a_gradient(
     total.backward()
     without = [name for name, each in model.named_parameters() if each.grad is None]
     assert without == []
+
+
+def test_names_that_are_hidden_are_hidden_on_both_sides(
+    tokenizers: Tokenizers, examples: list[QueryExample]
+) -> None:
+    """With all names hidden, the loss depends on neither the names nor the words that match them."""
+    torch.manual_seed(1)
+    config = replace(SMALL, link_dropout_rate=0.999, unknown_rate=0.0)
+    model = build(config, tokenizers).train()
+    example = next(each for each in examples if (each.links == Link.NAME).any())
+    named = (example.links == Link.NAME).any(1)
+    other = list(example.question)
+    for place in named.nonzero()[0]:
+        other[place] = 5 if other[place] != 5 else 6
+    batches = [collate([replace(example, question=each)]) for each in (example.question, other)]
+
+    def losses() -> list[torch.Tensor]:
+        found = []
+        for batch in batches:
+            torch.manual_seed(7)
+            found.append(model.loss(batch)[0])
+        return found
+
+    torch.testing.assert_close(*losses())
+    model.eval()
+    assert not torch.equal(*losses())

@@ -28,7 +28,7 @@ from unrolled.layers.output import Output
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unknown
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
-from unrolled.sql.linking import N_LINKS
+from unrolled.sql.linking import N_LINKS, Link
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.seq2seq import FixedSteps
 from unrolled.tasks.sql.examples import (
@@ -61,6 +61,9 @@ class QueryConfig:
         dropout_rate: dropout on embeddings, encodings and before the output layer.
         label_smoothing: share of the target distribution that is spread over all words.
         unknown_rate: as for translation, for the words of questions and names.
+        link_dropout_rate: in training, the share of tables and columns whose names are hidden, both in
+            the schema and in the question, and of the words of values that are hidden, so that
+            the model learns to follow the links between a question and a schema.
         embeddings: the source of the embeddings of words.
     """
 
@@ -74,6 +77,7 @@ class QueryConfig:
     dropout_rate: Rate = 0.3
     label_smoothing: Rate = 0.0
     unknown_rate: Share = DEFAULT_RATE
+    link_dropout_rate: Rate = 0.0
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
@@ -81,7 +85,7 @@ class QueryConfig:
         check_sections(self)
 
 
-TRAINING_ONLY = frozenset({"dropout_rate", "label_smoothing", "unknown_rate"})
+TRAINING_ONLY = frozenset({"dropout_rate", "label_smoothing", "unknown_rate", "link_dropout_rate"})
 """Settings of `[model]` that do not affect the shapes and meaning of the weights."""
 
 
@@ -130,7 +134,7 @@ class SchemaEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout_rate)
 
     def forward(
-        self, words: Padded, batch: Questions, embed: nn.Module
+        self, words: Padded, batch: Questions, embed: nn.Module, hidden_BI: Tensor | None = None
     ) -> tuple[Float[Tensor, "B I D"], Float[Tensor, "B L D"]]:
         """The encoded items and values.
 
@@ -138,8 +142,11 @@ class SchemaEncoder(nn.Module):
             words: `[B, N, D]`, the encoded question.
             batch: the questions.
             embed: ids → embeddings.
+            hidden_BI: bool, the items whose names are hidden; None for none.
         """
         name_BIE = self.dropout(_mean_of_words(embed(batch.name_words), batch.name_words))
+        if hidden_BI is not None:
+            name_BIE = name_BIE.masked_fill(hidden_BI.unsqueeze(2), 0.0)
         table_BIE = name_BIE.gather(1, batch.tables.unsqueeze(2).expand_as(name_BIE))
         flags = batch.item_flags
         item_BID = torch.tanh(self.name(torch.cat([name_BIE, table_BIE, flags], 2)))
@@ -214,6 +221,17 @@ class QueryModel(nn.Module):
                 embedding.weight[PAD_ID] = 0
         self.embedding.weight.requires_grad_(config.embeddings.tuning == "trained")
 
+    def _hide(self, batch: Questions) -> tuple[Tensor, Tensor | None]:
+        """The ids of the questions, some of them unknown, and the items whose names are hidden."""
+        ids_BN, rate = batch.words.values, self.config.link_dropout_rate
+        if not (self.training and rate):
+            return ids_BN, None
+        hidden_BI = torch.rand(batch.tables.shape, device=ids_BN.device) < rate
+        is_name_BNI = (batch.links == Link.NAME) & hidden_BI.unsqueeze(1)
+        is_value_BN = (batch.links == Link.VALUE).any(2)
+        is_value_BN &= torch.rand(ids_BN.shape, device=ids_BN.device) < rate
+        return torch.where(is_name_BNI.any(2) | is_value_BN, UNK_ID, ids_BN), hidden_BI
+
     def _embed(self, ids: Tensor) -> Tensor:
         if self.training and (rate := self.config.unknown_rate):
             ids = some_unknown(ids, self.unknown_source, rate)
@@ -221,10 +239,11 @@ class QueryModel(nn.Module):
 
     def encode(self, batch: Questions) -> DecoderState:
         """Encode questions with their schemas; returns the decoder's initial state."""
-        embedded_BNE = self._embed(batch.words.values) + self.word_flags(batch.word_flags)
+        ids_BN, hidden_BI = self._hide(batch)
+        embedded_BNE = self._embed(ids_BN) + self.word_flags(batch.word_flags)
         encoded, final = self.encoder(Padded(embedded_BNE, batch.words.lengths))
         words = Padded(self.dropout(encoded.values), encoded.lengths)
-        items_BID, values_BLD = self.schema(words, batch, self.embedding)
+        items_BID, values_BLD = self.schema(words, batch, self.embedding, hidden_BI)
         memory = side_by_side(
             [words, Padded(items_BID, batch.n_items), Padded(values_BLD, batch.n_values)]
         )
