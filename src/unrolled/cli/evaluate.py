@@ -258,22 +258,20 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
 
 
 def _evaluate_queries(predictor: QueryPredictor, arguments: _Arguments) -> _Scored:
+    return _evaluate_rows(predictor, arguments)
+
+
+def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
+    return _evaluate_rows(predictor, arguments, bleu_tokenizer=arguments.bleu_tokenizer)
+
+
+def _evaluate_rows(predictor: Predictor, arguments: _Arguments, **options: Any) -> _Scored:
+    """Decode and score rows; `options` are those of the predictor's `evaluate`."""
     decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
     data, notes = arguments.data, list[str]()
     rows = predictor.read(data, notes) if data else predictor.held_out(arguments.split)
     _print_notes(notes)
-    evaluation = predictor.evaluate(rows, decoding)
-    _print_evaluation(predictor, evaluation, arguments)
-    return evaluation, {"decoding": asdict(decoding)}
-
-
-def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
-    decoding = decoding_from_options(predictor.recipe.decoding, arguments.overrides)
-    data, split = arguments.data, arguments.split
-    notes = list[str]()
-    rows = predictor.read(data, notes) if data else predictor.held_out(split)
-    _print_notes(notes)
-    evaluation = predictor.evaluate(rows, decoding, bleu_tokenizer=arguments.bleu_tokenizer)
+    evaluation = predictor.evaluate(rows, decoding, **options)
     _print_evaluation(predictor, evaluation, arguments)
     return evaluation, {"decoding": asdict(decoding)}
 

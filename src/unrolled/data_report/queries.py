@@ -15,12 +15,13 @@ from unrolled.data_report.pairs import Column, column_of, page
 from unrolled.data_report.parts import count_shared, facts_of_rows, shared_table
 from unrolled.errors import UnrolledError
 from unrolled.quoting import quote
+from unrolled.sql.pieces import WORD_MARK
 from unrolled.tasks.sql.examples import SOURCE, TARGET, QueryExample
 from unrolled.tasks.task import QueryTask, Tokenizers
 from unrolled.text.rows import Row
 from unrolled.text.splits import Splits, read_splits
 from unrolled.text.tokenizer import UNK_ID
-from unrolled.training.dataset import Part, PreparedRows, prepare_rows
+from unrolled.training.dataset import Part, PreparedRows, encode_splits
 from unrolled.training.recipe import Recipe
 from unrolled.wording import count_of
 
@@ -40,7 +41,7 @@ def report_queries(task: QueryTask, recipe: Recipe) -> RenderableType:
     """
     began = time.perf_counter()
     splits = read_splits(recipe.data, len(task.columns), task.reading)
-    prepared = prepare_rows(recipe, task, None)
+    prepared = encode_splits(splits, recipe, task)
     seconds = time.perf_counter() - began
     parts = {"train": prepared.train, "valid": prepared.valid}
     rows = {"train": splits.train, "valid": splits.valid, "test": splits.test}
@@ -132,8 +133,8 @@ def _unusable(parts: Mapping[str, Part]) -> Iterator[tuple[str, str]]:
 
 def _sources_of_values(part: Part, tokenizers: Tokenizers) -> Iterator[tuple[str, str]]:
     """Where the words of the values in queries come from."""
-    target = tokenizers[TARGET]
-    V, counts = len(target), Counter[str]()
+    V, counts = len(tokenizers[TARGET]), Counter[str]()
+    pieces = tokenizers[TARGET].tokens(range(V))
     for example in part.examples:
         n_words, n_items = len(example.words), len(example.items.items)
         copied = set(example.writes[:n_words])
@@ -145,7 +146,7 @@ def _sources_of_values(part: Part, tokenizers: Tokenizers) -> Iterator[tuple[str
                 counts["copied from the question"] += 1
             elif id_ == UNK_ID:
                 counts["out of reach"] += 1
-            elif step < 0 and target.tokens([id_])[0].startswith("_"):
+            elif step < 0 and pieces[id_].startswith(WORD_MARK):
                 counts["learned from training"] += 1
     if total := counts.total():
         shares = (f"{count / total:.1%} {where}" for where, count in counts.most_common())

@@ -21,7 +21,6 @@ from unrolled.sql.parsing import QueryError
 from unrolled.sql.scoring import QueryScores, measure
 from unrolled.sql.tokens import describe
 from unrolled.tasks.predictions import Answer, Prediction
-from unrolled.tasks.sql.answers import QueryDecoding
 from unrolled.tasks.sql.examples import QueryExample
 from unrolled.text.rows import Row
 from unrolled.training.evaluation import predictions
@@ -114,8 +113,8 @@ class QueryPredictor(Predictor):
         questions = [texts] if isinstance(texts, str) else list(texts)
         for question in questions:
             _check_question(question)
-        asked = [(question, path) for question in questions]
-        return self._decoded(asked, decoding, n_best, with_attention)
+        examples = [self._encode(question, path) for question in questions]
+        return self._decoded(examples, decoding, n_best, with_attention)
 
     @overload  # type: ignore[override]  # it needs to know the database
     def __call__(self, texts: str, database: PathOrDatabase) -> str: ...  # type: ignore[overload-overlap]
@@ -128,17 +127,16 @@ class QueryPredictor(Predictor):
 
     def _decoded(
         self,
-        asked: Sequence[tuple[str, str]],
+        examples: Sequence[QueryExample],
         decoding: DecodingConfig | None,
         n_best: int | None = None,
         with_attention: bool = False,
     ) -> list[Prediction]:
-        encoded = [self._encode(question, path) for question, path in asked]
         settings = (decoding or self.recipe.decoding).for_answers_of(self._longest_target)
         if n_best is not None:
             settings = replace(settings, n_best=n_best)
         return predictions(
-            self.model, self.task, encoded, self.tokenizers, settings, with_attention
+            self.model, self.task, examples, self.tokenizers, settings, with_attention
         )
 
     def _encode(self, question: str, path: str) -> QueryExample:
@@ -146,7 +144,7 @@ class QueryPredictor(Predictor):
         return example
 
     def _answers(self, rows: Sequence[Row], decoding: DecodingConfig | None) -> list[Prediction]:
-        return self._decoded([(row.texts[0], row.texts[1]) for row in rows], decoding)
+        return self._decoded([self._encode(*row.texts[:2]) for row in rows], decoding)
 
     def evaluate(  # type: ignore[override]  # the scores of queries
         self, rows: Sequence[Row], decoding: DecodingConfig | None = None
@@ -195,7 +193,7 @@ class QueryPredictor(Predictor):
         settings = decoding or self.recipe.decoding
         if settings.method == "beam" and settings.beam_size < n_best:
             settings = replace(settings, beam_size=n_best)
-        (prediction,) = self._decoded([(question, path)], settings, with_attention=True)
+        (prediction,) = self._decoded([example], settings, with_attention=True)
         return _asked(question, example, prediction, n_best, most_rows)
 
 
@@ -303,6 +301,3 @@ def _candidate(answer: Answer, database: Database | None) -> Candidate:
 def _memory(example: QueryExample) -> tuple[str, ...]:
     names = describe(list(example.items.items), example.source.schema)
     return (*example.words, *names, *(value.text for value in example.values))
-
-
-__all__ = ["Asked", "Candidate", "QueryDecoding", "QueryPredictor"]

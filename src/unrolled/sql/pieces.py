@@ -112,8 +112,7 @@ def from_pieces(pieces: Sequence[Piece]) -> list[Token]:
         elif piece.startswith(WORD_MARK):
             last = tokens[-1] if tokens else None
             text = piece.removeprefix(WORD_MARK)
-            is_first = not isinstance(last, Word)
-            default = is_value and (is_first or _is_glued(last.text, text))  # type: ignore[union-attr]
+            default = is_value and (not isinstance(last, Word) or _is_glued(last.text, text))
             tokens.append(Word(text, default if glue is None else glue))
             glue = None
         elif instance := re.fullmatch(r"#(\d+)", piece):

@@ -21,7 +21,7 @@ from unrolled.text import round_trip
 from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache_folder, open_corpus
 from unrolled.text.round_trip import SAMPLE
 from unrolled.text.rows import Row
-from unrolled.text.splits import DataConfig, Duplicate, LabelData, read_splits
+from unrolled.text.splits import DataConfig, Duplicate, LabelData, Splits, read_splits
 from unrolled.training.checks import check_metric
 from unrolled.training.recipe import Recipe
 from unrolled.wording import count_of, percent
@@ -205,6 +205,13 @@ def prepare_rows(recipe: Recipe, task: Task, tokenizers: Tokenizers | None) -> P
         DataError: a file cannot be read, or no training row is left.
     """
     splits = read_splits(recipe.data, len(task.columns), task.reading)
+    return encode_splits(splits, recipe, task, tokenizers)
+
+
+def encode_splits(
+    splits: Splits, recipe: Recipe, task: Task, tokenizers: Tokenizers | None = None
+) -> PreparedRows:
+    """Encode parts that have been read; as `prepare_rows`."""
     if not splits.train:
         raise DataError("no training data; name a file with --data or in data.train")
     if tokenizers is None:

@@ -30,7 +30,7 @@ from unrolled.sql.pieces import (
     class_of_word,
     from_pieces,
 )
-from unrolled.sql.scoring import Gold, judge
+from unrolled.sql.source import open_source
 from unrolled.sql.target import to_sql
 from unrolled.sql.tokens import Item, describe
 from unrolled.tasks.predictions import Answer, Prediction
@@ -162,7 +162,10 @@ def _search(
 def grammar_mask(examples: Sequence[QueryExample], target: Tokenizer) -> QueryMask:
     """The mask by which every hypothesis is SQL that names what exists and is in scope."""
     keywords = keywords_of(target)
-    grammars = [QueryGrammar(example.source.schema, keywords) for example in examples]
+    # Rows of a database share its grammar, and with it what hypotheses have in common.
+    sources = {example.source for example in examples}
+    grammar_of = {source: QueryGrammar(source.schema, keywords) for source in sources}
+    grammars = [grammar_of[example.source] for example in examples]
     S = max(example.n_steps for example in examples)
     vocabulary = classes_of(target)
     classes = torch.full((len(examples), len(vocabulary) + S), NOTHING, dtype=torch.int64)
@@ -284,12 +287,10 @@ def calibrate(
         tokenizers: tokenizers by role.
     """
     best = [each.hypotheses[0] if each.hypotheses else None for each in predicted]
-    golds = [Gold(row.texts[2], row.texts[1]) for row in rows]
-    verdicts = judge([answer.text if answer else "" for answer in best], golds)
     right = [
         answer.log_prob
-        for answer, verdict in zip(best, verdicts, strict=True)
-        if answer is not None and verdict.is_exact
+        for answer, row in zip(best, rows, strict=True)
+        if answer is not None and _is_right(answer, row)
     ]
     least = -math.inf
     if right:
@@ -302,6 +303,16 @@ def calibrate(
         replace(prediction, text=answer.text if answer and answer.log_prob >= least else "")
         for prediction, answer in zip(predicted, best, strict=True)
     ]
+
+
+def _is_right(answer: Answer, row: Row) -> bool:
+    """Whether an answer is the query of a row."""
+    _, database, query = row.texts
+    source = open_source(database)
+    try:
+        return answer.text == to_sql(source.tokens(query), source.schema)
+    except QueryError:
+        return False
 
 
 def _log_probs_off_topic(

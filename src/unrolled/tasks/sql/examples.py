@@ -8,7 +8,7 @@ which point at step s of the memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,7 +40,15 @@ from unrolled.sql.tokens import Item
 from unrolled.sql.values import FoundValue
 from unrolled.tasks.task import Tokenizers
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import (
+    BOS_ID,
+    EOS_ID,
+    PAD_ID,
+    SPECIALS,
+    UNK_ID,
+    TextConfig,
+    Tokenizer,
+)
 
 SOURCE, TARGET = "source", "target"
 """The roles of the vocabularies of questions and names, and of queries."""
@@ -56,6 +64,7 @@ class Items:
 
     Args:
         items: the items.
+        place: the index of each item.
         words: ids of the words of each name.
         tables: `[I]`, the index of the item's own table.
         flags: `[I, 9]`: whether it is a table, its kind of column, whether it is a key, refers to another
@@ -65,6 +74,7 @@ class Items:
     """
 
     items: tuple[Item, ...]
+    place: Mapping[Item, int]
     words: tuple[tuple[int, ...], ...]
     tables: NDArray[np.int64]
     flags: NDArray[np.float32]
@@ -231,14 +241,11 @@ def pieces_of(source: Source, query: str, values: Sequence[FoundValue]) -> list[
     return to_pieces(source.tokens(query), [value.literal for value in values])
 
 
+@lru_cache(maxsize=20)
 def keywords_of(target: Tokenizer) -> tuple[str, ...]:
     """The keywords of a vocabulary of queries, in its order."""
-    return tuple(piece for piece in _strings_of(target) if not piece.startswith(WORD_MARK))
-
-
-@lru_cache(maxsize=20)
-def _strings_of(target: Tokenizer) -> tuple[str, ...]:
-    return tuple(target.tokens(range(len(target)))[len((PAD_ID, UNK_ID, BOS_ID, EOS_ID)) :])
+    pieces = target.tokens(range(len(SPECIALS), len(target)))
+    return tuple(piece for piece in pieces if not piece.startswith(WORD_MARK))
 
 
 # Examples
@@ -255,9 +262,8 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> QueryExample:
     asked = question_words(fields[0])
     words = tuple(word.text for word in asked)
     values = tuple(source.values.find(asked))
-    items = _items(source.schema, tokenizers[SOURCE])
-    links = link(words, source.schema)
-    place = {item: index for index, item in enumerate(items.items)}
+    items = _items(source, tokenizers[SOURCE])
+    links, place = link(words, source.schema), items.place
     for value in values:
         for table, column in value.places:
             links[value.first : value.last + 1, place[Item(table, column)]] = Link.VALUE
@@ -305,7 +311,7 @@ def _ids(
     target: Tokenizer,
     words: Sequence[str],
     first: dict[str | Literal, int],
-    place: dict[Item, int],
+    place: Mapping[Item, int],
     n_words: int,
 ) -> list[int]:
     """The ids of a query; `UNK_ID` for a word that can neither be written nor copied."""
@@ -341,28 +347,9 @@ def written(ids: Sequence[int], example: QueryExample, target: Tokenizer) -> lis
     return pieces
 
 
-def _items(schema: Schema, vocabulary: Tokenizer) -> Items:
-    return _cached_items(_ById(schema), _ById(vocabulary))
-
-
-class _ById:
-    """A key of a cache that compares by identity, and keeps its object alive."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ById) and other.value is self.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-
 @lru_cache(maxsize=1_000)
-def _cached_items(schema_key: _ById, vocabulary_key: _ById) -> Items:
-    schema, vocabulary = schema_key.value, vocabulary_key.value
-    assert isinstance(schema, Schema)
-    assert isinstance(vocabulary, Tokenizer)
+def _items(source: Source, vocabulary: Tokenizer) -> Items:
+    schema = source.schema
     items = items_of(schema)
     place = {item: index for index, item in enumerate(items)}
     refers = set[Item]()
@@ -393,6 +380,7 @@ def _cached_items(schema_key: _ById, vocabulary_key: _ById) -> Items:
     totals = related.sum(1, keepdims=True)
     return Items(
         tuple(items),
+        place,
         tuple(tuple(vocabulary.ids_of(name_words(name))) for name in names),
         np.array([place[Item(item.table)] for item in items], np.int64),
         flags,
@@ -432,13 +420,13 @@ def questions(examples: Sequence[QueryExample]) -> Questions:
     N = max(len(example.question) for example in examples)
     n_items = [len(example.items.items) for example in examples]
     n_values = [len(example.values) for example in examples]
-    I, L = max(n_items), max(n_values)  # noqa: E741
+    most_items, most_values = max(n_items), max(n_values)
     word_flags = np.zeros((B, N, N_WORD_FLAGS), np.float32)
-    item_flags = np.zeros((B, I, N_ITEM_FLAGS), np.float32)
-    tables = np.zeros((B, I), np.int64)
-    neighbours = np.zeros((B, I, I), np.float32)
-    links = np.zeros((B, N, I), np.int64)
-    places = np.zeros((B, L, I), np.float32)
+    item_flags = np.zeros((B, most_items, N_ITEM_FLAGS), np.float32)
+    tables = np.zeros((B, most_items), np.int64)
+    neighbours = np.zeros((B, most_items, most_items), np.float32)
+    links = np.zeros((B, N, most_items), np.int64)
+    places = np.zeros((B, most_values, most_items), np.float32)
     for row, example in enumerate(examples):
         n, n_words = n_items[row], len(example.words)
         items = example.items
@@ -448,20 +436,19 @@ def questions(examples: Sequence[QueryExample]) -> Questions:
         item_flags[row, :n] = _item_flags(example)
         if n_words:
             word_flags[row, :n_words] = _word_flags(example)
-        place = {item: index for index, item in enumerate(items.items)}
         for index, value in enumerate(example.values):
             for table, column in value.places:
-                places[row, index, place[Item(table, column)]] = 1 / len(value.places)
+                places[row, index, items.place[Item(table, column)]] = 1 / len(value.places)
     return Questions(
         Padded.from_rows([example.question for example in examples], PAD_ID),
         torch.from_numpy(word_flags),
-        _padded_words([example.items.words for example in examples], I),
+        _padded_words([example.items.words for example in examples], most_items),
         torch.tensor(n_items),
         torch.from_numpy(tables),
         torch.from_numpy(item_flags),
         torch.from_numpy(neighbours),
         torch.from_numpy(links),
-        _padded_words([example.value_words for example in examples], L),
+        _padded_words([example.value_words for example in examples], most_values),
         torch.tensor(n_values),
         torch.from_numpy(places),
         Padded.from_rows(
