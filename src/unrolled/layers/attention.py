@@ -37,6 +37,11 @@ class Memory:
     mask: Bool[Tensor, "B 1 S"]
     ids: Int[Tensor, "B S"] | None = None
 
+    def at(self, steps_BT: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """The values of these steps; of a negative one, that of the first step."""
+        index = steps_BT.clamp(min=0).unsqueeze(2).expand(-1, -1, self.values.shape[2])
+        return self.values.gather(1, index)
+
     def keep(self, rows: Tensor) -> Memory:
         """Return the memory of the rows with these indices, `[B']`."""
         ids = None if self.ids is None else self.ids[rows]

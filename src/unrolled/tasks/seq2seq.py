@@ -258,9 +258,7 @@ class Translator(nn.Module):
             return self._embed(self.target_embedding, ids_BT)
         words_BT = torch.where(ids_BT < n_words, ids_BT, UNK_ID)
         embedded_BTE = self.target_embedding(words_BT) * self._scale(self.target_embedding)
-        places_BTD = (ids_BT - n_words).clamp(min=0).unsqueeze(2)
-        places_BTD = places_BTD.expand(-1, -1, memory.values.shape[2])
-        copied_BTE = self.embed_copied(memory.values.gather(1, places_BTD))
+        copied_BTE = self.embed_copied(memory.at(ids_BT - n_words))
         return self.dropout(torch.where(is_copied_BT1, copied_BTE, embedded_BTE))
 
     def encode(self, source: Padded, writes: Int[Tensor, "B S"] | None = None) -> DecoderState:

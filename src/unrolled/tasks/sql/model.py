@@ -257,8 +257,7 @@ class QueryModel(nn.Module):
         V = self.written.num_embeddings
         is_pointed_BT1 = (ids_BT >= V).unsqueeze(2)
         words_BTE = self.written(torch.where(ids_BT < V, ids_BT, UNK_ID))
-        steps_BTD = (ids_BT - V).clamp(min=0).unsqueeze(2).expand(-1, -1, memory.values.shape[2])
-        pointed_BTE = self.pointed(memory.values.gather(1, steps_BTD))
+        pointed_BTE = self.pointed(memory.at(ids_BT - V))
         return self.dropout(torch.where(is_pointed_BT1, pointed_BTE, words_BTE))
 
     def forward(self, batch: QueryBatch) -> Output:
