@@ -12,6 +12,8 @@ import pytest
 import unrolled
 from unrolled import cli
 from unrolled.samples.shop.generator import generate, write
+from unrolled.tasks.sql.task import TASK, QueryData
+from unrolled.text.splits import read_splits
 
 pytest.importorskip("llguidance")
 
@@ -104,6 +106,18 @@ def test_rows_that_cannot_be_used_are_named(
     assert cli.main(["train", *data, *TINY]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "1 row left out; the first one is line 4" in printed
+
+
+def test_moved_data_are_split_in_the_same_way(shop: Path, tmp_path: Path) -> None:
+    held_out = []
+    for name in ("one", "other/folder"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        for file in ("train.tsv", "shop.sqlite"):
+            shutil.copy(shop / file, folder)
+        splits = read_splits(QueryData(train=(str(folder / "train.tsv"),)), reading=TASK.reading)
+        held_out.append([[row.line for row in part] for part in (splits.valid, splits.test)])
+    assert held_out[0] == held_out[1]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from unrolled.config import check_fields
 from unrolled.sql import grammar, parsing, scoring
@@ -81,8 +82,11 @@ def _is_full(fields: Sequence[Field]) -> bool:
 
 
 def _linked(fields: Sequence[Field]) -> Sequence[Field]:
-    """The same question about the same database must not be in two parts."""
-    return (f"{fields[1]}\n{fields[0]}",)
+    """The same question about the same database must not be in two parts.
+
+    The folder of the database is left out, so that moved data are split in the same way.
+    """
+    return (f"{Path(str(fields[1])).name}\n{fields[0]}",)
 
 
 def reference(row: Row) -> Gold:
