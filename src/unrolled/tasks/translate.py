@@ -56,5 +56,6 @@ TASK = Task(
     load_pretrained=seq2seq.load_pretrained,
     check_pretrained=seq2seq.check_pretrained,
     prepare=seq2seq.prepare,
+    training={"max_tokens": 1_024, "learning_rate": 2e-3},
     training_only=seq2seq.TRAINING_ONLY,
 )
