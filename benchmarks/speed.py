@@ -3,8 +3,9 @@
     python benchmarks/speed.py --data train.tsv --columns en es [--run RUN --test test.tsv]
 
 Training: target tokens per second for three batch sizes (`max_tokens`), in alternating rounds; the median
-of the rounds is printed. Decoding with a trained run: beam 5, in batches of 100 sentences and one
-sentence at a time. Before anything is measured, the fast implementations are compared with plain ones.
+of the rounds is printed. The same for training with copying (`model.copying = "pointer"`) and without.
+Decoding with a trained run: beam 5, in batches of 100 sentences and one sentence at a time. Before
+anything is measured, the fast implementations are compared with plain ones.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -82,7 +84,7 @@ def updates(prepared: PreparedRows, recipe: Recipe, max_tokens: int) -> Iterator
 
 
 def training_speed(data: tuple[str, ...], columns: tuple[str, ...]) -> None:
-    """Print target tokens per second for each batch size."""
+    """Print target tokens per second for each batch size, and with copying."""
     recipe = Recipe(
         data=DataConfig(train=data, columns=columns),
         text=TextConfig(),
@@ -104,6 +106,28 @@ def training_speed(data: tuple[str, ...], columns: tuple[str, ...]) -> None:
         print(
             f"training, max_tokens {budget}: {statistics.median(speeds):,.0f} target tokens/s "
             f"({per_update[budget]:,.0f} per update; rounds {rounds})"
+        )
+    copying_speed(recipe)
+
+
+def copying_speed(recipe: Recipe) -> None:
+    """Print target tokens per second of training with and without copying, in alternating rounds."""
+    prepared = {}
+    for copying in ("none", "pointer"):
+        chosen = replace(recipe, model=TranslateConfig(copying=copying))
+        data = prepare(chosen, TASK)
+        assert isinstance(data, PreparedRows)
+        prepared[copying] = chosen, data
+    rates: dict[str, list[float]] = {copying: [] for copying in prepared}
+    for _ in range(ROUNDS):
+        for copying, (chosen, data) in prepared.items():
+            timed = list(islice(updates(data, chosen, 1024), WARM_UP + UPDATES))[WARM_UP:]
+            rates[copying].append(sum(n for n, _ in timed) / sum(seconds for _, seconds in timed))
+    for copying, speeds in rates.items():
+        rounds = ", ".join(f"{speed:,.0f}" for speed in speeds)
+        print(
+            f"training, max_tokens 1024, copying {copying!r}: {statistics.median(speeds):,.0f} target "
+            f"tokens/s (rounds {rounds})"
         )
 
 

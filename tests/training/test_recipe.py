@@ -21,7 +21,7 @@ def test_an_empty_recipe_is_the_default_translation() -> None:
     recipe = Recipe.from_mapping({}, TASKS)
     assert recipe.task == "translate"
     assert recipe.model == TASKS["translate"].Config()
-    assert recipe.training == TrainingConfig()
+    assert recipe.training == TrainingConfig(max_tokens=1_024, learning_rate=2e-3)
 
 
 @pytest.mark.parametrize(
