@@ -81,6 +81,22 @@ class UnavailableError(UnrolledError):
     """Unavailable on this machine or installation; the message says why, and what is available."""
 
 
+def missing_package(use: str, package: str, extra: str, instead: str = "") -> UnavailableError:
+    """The error that a package of an extra is not installed.
+
+    Args:
+        use: what needs it.
+        package: its name.
+        extra: the extra that it belongs to.
+        instead: what can be done without it, if anything.
+
+    >>> print(missing_package("an image", "matplotlib", "figures", "write to a .html file"))
+    an image needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file
+    """
+    other = f", or {instead}" if instead else ""
+    return UnavailableError(f"{use} needs {package}; run pip install 'unrolled[{extra}]'{other}")
+
+
 def did_you_mean(wrong: str, valid: Iterable[str]) -> str:
     """The end of a message about an unknown name: the most similar valid name in any case, or nothing.
 

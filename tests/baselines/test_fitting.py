@@ -402,7 +402,7 @@ def test_a_missing_scikit_learn_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     monkeypatch.setitem(sys.modules, "sklearn.exceptions", None)
     with pytest.raises(
-        UnavailableError, match=r"needs scikit-learn: run pip install 'unrolled\[base"
+        UnavailableError, match=r"needs scikit-learn; run pip install 'unrolled\[base"
     ):
         fit_baselines(data, data, accuracy)
     (fitted,) = fit_baselines(data, data, accuracy, BaselineConfig(("majority",)))

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from unrolled.baselines.config import BaselineConfig, Family
 from unrolled.baselines.features import Cells
 from unrolled.baselines.model import Link
-from unrolled.errors import UnavailableError
+from unrolled.errors import missing_package
 
 _MOST_ITERATIONS = 1000
 
@@ -139,9 +139,8 @@ class Scikit:
             from sklearn.svm import LinearSVC
             from threadpoolctl import threadpool_limits
         except ImportError:
-            raise UnavailableError(
-                "fitting baselines needs scikit-learn: run pip install 'unrolled[baselines]', or leave "
-                "out the baselines"
+            raise missing_package(
+                "fitting baselines", "scikit-learn", "baselines", "leave out the baselines"
             ) from None
         return cls(csr_matrix, LogisticRegression, LinearSVC, ConvergenceWarning, threadpool_limits)
 

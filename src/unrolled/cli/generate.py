@@ -15,7 +15,7 @@ from unrolled.cli.app import app
 from unrolled.cli.lines import line_groups, warn_of_files, warn_of_unknown
 from unrolled.cli.options import STDIN, Precision, is_typed, shown_on, standard_input
 from unrolled.config import require
-from unrolled.errors import ConfigError, DataError, UnavailableError
+from unrolled.errors import ConfigError, DataError, missing_package
 from unrolled.quoting import brief, escape, json_line
 from unrolled.wording import percent
 
@@ -325,9 +325,8 @@ def session(suggest: Suggester, **devices: Any) -> Any:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.key_binding import KeyBindings
     except ImportError:
-        raise UnavailableError(
-            "suggestions while you type need prompt_toolkit; run pip install 'unrolled[terminal]', or "
-            "give the text after the run"
+        raise missing_package(
+            "suggestions while you type", "prompt_toolkit", "terminal", "give the text after the run"
         ) from None
     keys = KeyBindings()
 

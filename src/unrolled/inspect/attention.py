@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unrolled import storage
-from unrolled.errors import ConfigError, UnavailableError
+from unrolled.errors import ConfigError, missing_package
 from unrolled.inspect import page
 from unrolled.inspect.page import HeatmapCell, HeatmapRow
 from unrolled.tasks.predictions import LabelPrediction, Prediction
@@ -152,8 +152,8 @@ def _draw_picture(figures: Sequence[_Figure], path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UnavailableError(
-            "an image needs matplotlib; run pip install 'unrolled[figures]', or write to a .html file"
+        raise missing_package(
+            "an image", "matplotlib", "figures", "write to a .html file"
         ) from None
     sizes = [(len(each.columns) * 0.42 + 1.6, len(each.rows) * 0.36 + 1.6) for each in figures]
     drawing = Figure(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import storage
-from unrolled.errors import ConfigError, UnavailableError
+from unrolled.errors import ConfigError, missing_package
 from unrolled.vectors.word_vectors import WordVectors
 from unrolled.wording import percent
 
@@ -109,9 +109,7 @@ def _draw(
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise UnavailableError(
-            "an image needs matplotlib; run pip install 'unrolled[figures]'"
-        ) from None
+        raise missing_package("an image", "matplotlib", "figures") from None
     side = min(16.0, 4.0 + 0.6 * math.sqrt(len(words)))
     figure = Figure(figsize=(side * 1.25, side), dpi=150, layout="constrained")
     canvas = FigureCanvasAgg(figure)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.errors import UnavailableError
+from unrolled.errors import missing_package
 from unrolled.sql.pieces import END, N_SPECIAL, NOTHING, items_of
 from unrolled.sql.schema import Schema
 from unrolled.sql.scope import Kind, Rules, Scope, Select
@@ -39,10 +39,7 @@ def library() -> Any:
     try:
         import llguidance
     except ImportError:
-        raise UnavailableError(
-            "constrained decoding of SQL needs the package llguidance; install it with: "
-            "pip install 'unrolled[sql]'"
-        ) from None
+        raise missing_package("constrained decoding of SQL", "llguidance", "sql") from None
     return llguidance
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from unrolled.errors import ConfigError, UnavailableError, UnrolledError
+from unrolled.errors import ConfigError, UnrolledError, missing_package
 from unrolled.quoting import quote
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def library() -> Any:
 
         import sqlglot
     except ImportError:
-        raise UnavailableError(
-            "SQL needs the package sqlglot; install it with: pip install 'unrolled[sql]'"
-        ) from None
+        raise missing_package("SQL", "sqlglot", "sql") from None
     logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
     return sqlglot
 

@@ -22,7 +22,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.errors import ConfigError, DataError, UnavailableError, UnrolledError
+from unrolled.errors import (
+    ConfigError,
+    DataError,
+    UnavailableError,
+    UnrolledError,
+    missing_package,
+)
 from unrolled.text.corpus.corpus import CorpusConfig, decode_block, find_files
 from unrolled.text.corpus.files import end_of_last_character
 from unrolled.text.files import endings, unpacked
@@ -117,9 +123,7 @@ class Cluster:
         try:
             import distributed
         except ImportError:
-            raise UnavailableError(
-                "counting on a cluster needs dask.distributed; pip install 'unrolled[scale]'"
-            ) from None
+            raise missing_package("counting on a cluster", "dask.distributed", "scale") from None
         self._is_ours = isinstance(client, str)
         if isinstance(client, str):
             try:
@@ -365,9 +369,7 @@ def _fsspec() -> Any:
     try:
         import fsspec
     except ImportError:
-        raise UnavailableError(
-            "reading from a URL needs fsspec; pip install 'unrolled[scale]'"
-        ) from None
+        raise missing_package("reading from a URL", "fsspec", "scale") from None
     return fsspec
 
 
