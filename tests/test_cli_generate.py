@@ -231,7 +231,7 @@ def test_a_missing_line_editor_says_what_to_install(
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     assert cli.main(["complete", "run"]) == 2
     assert capsys.readouterr().err == (
-        "unrolled: suggestions while you type need prompt_toolkit; run pip install "
+        "unrolled: completion as you type needs prompt_toolkit; run pip install "
         "'unrolled[terminal]', or give the text after the run\n"
     )
 

@@ -326,7 +326,7 @@ def session(suggest: Suggester, **devices: Any) -> Any:
         from prompt_toolkit.key_binding import KeyBindings
     except ImportError:
         raise missing_package(
-            "suggestions while you type", "prompt_toolkit", "terminal", "give the text after the run"
+            "completion as you type", "prompt_toolkit", "terminal", "give the text after the run"
         ) from None
     keys = KeyBindings()
 
