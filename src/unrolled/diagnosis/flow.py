@@ -15,7 +15,7 @@ random numbers, and gradients down to 1e-300 are told from zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ _LEAST_ENTRY = 1e-3
 """The last step at which the loss enters a layer is the last with this share of the largest entry."""
 
 _MOST_ENTRIES = 12
+_WORK_OF_MATRIX = 300_000  # entries × steps × width
 _SPANS = 16
 
 
@@ -80,8 +81,8 @@ class LayerFlow:
         reverse: whether it reads from right to left.
         loss: for each row, `[T]`, ‖∂L/∂h_t‖.
         entering: for each row, `[T]`, ‖∂L_t/∂h_t‖.
-        reach: for each row, `[d + 1]`, ‖∂L_t/∂(h, c)_{t−d}‖ divided by its value at d = 0, with t the last
-            step at which the loss enters. Empty if it enters nowhere.
+        reach: for each row, `[d + 1]`, ‖∂L_t/∂(h, c)_{t−d}‖ divided by its value at d = 0, with t the
+            last step at which the loss enters. Empty if it enters nowhere.
         entries: steps t of the first row.
         matrix: `[entries, T]`, ‖∂L_t/∂(h, c)_k‖ of the first row, 0 for k > t.
         products: logarithm to the base 10 of the norm of the product of Jacobians, by number of steps.
@@ -221,7 +222,7 @@ def _flow_of(layer: ReplayedLayer, gradients: list[Tensor], detailed: bool) -> L
     losses, entering, ends = [], [], []
     for row in range(len(layer.lengths)):
         columns = layer.columns(row)
-        loss = [float((given.outputs[t][row] + given.states[t][0][row]).norm()) for t in columns]
+        loss = [_norm([given.outputs[t][row] + given.states[t][0][row]]) for t in columns]
         enter = [
             _norm(given.entry(layer, row, t, place == len(columns) - 1))
             for place, t in enumerate(columns)
@@ -230,8 +231,10 @@ def _flow_of(layer: ReplayedLayer, gradients: list[Tensor], detailed: bool) -> L
         entering.append(np.array(enter))
         ends.append(_last_entry(enter))
     reach = _reach(layer, given, ends)
-    entries, matrix = (_matrix(layer, given, entering[0])) if detailed else ([], np.zeros((0, 0)))
-    blocks = dict(zip(block_names(CELLS[layer.kind]), layer.weights.w_hh.chunk(_n(layer)), strict=True))
+    entries, matrix = _matrix(layer, given, entering[0]) if detailed else ([], np.zeros((0, 0)))
+    blocks = dict(
+        zip(block_names(CELLS[layer.kind]), layer.weights.w_hh.chunk(_n(layer)), strict=True)
+    )
     return LayerFlow(
         layer.name,
         layer.kind,
@@ -252,8 +255,12 @@ def _n(layer: ReplayedLayer) -> int:
     return CELLS[layer.kind].n_gates
 
 
-def _norm(parts: list[Tensor]) -> float:
-    return math.sqrt(sum(float(part.square().sum()) for part in parts))
+def _norm(parts: Sequence[Tensor]) -> float:
+    """The norm of a vector given in parts; scaled first, as the square of 1e-200 is 0."""
+    largest = max(float(part.abs().max()) for part in parts)
+    if largest == 0.0 or not math.isfinite(largest):
+        return largest
+    return largest * math.sqrt(sum(float((part / largest).square().sum()) for part in parts))
 
 
 def _last_entry(entering: list[float]) -> int | None:
@@ -297,9 +304,7 @@ def _pushed(
     heads = [part for column in outputs for part in layer.states[column]]
     vectors = [part for parts in outputs.values() for part in parts]
     nodes = [part for state in layer.states for part in state]
-    gradients = torch.autograd.grad(
-        heads, nodes, vectors, retain_graph=True, allow_unused=True
-    )
+    gradients = torch.autograd.grad(heads, nodes, vectors, retain_graph=True, allow_unused=True)
     n = len(layer.states[0])
     whole = [
         torch.zeros_like(node) if gradient is None else gradient
@@ -315,7 +320,9 @@ def _matrix(
     steps = np.flatnonzero(entering > 0.0)
     if not len(steps):
         return [], np.zeros((0, len(entering)))
-    chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_ENTRIES)).round())
+    n_steps, width = len(entering), layer.start[0].shape[1] * len(layer.start)
+    most = max(3, min(_MOST_ENTRIES, _WORK_OF_MATRIX // (n_steps * width)))
+    chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), most)).round())
     entries = [int(steps[int(place)]) for place in chosen]
     columns = list(layer.columns(0))
     matrix = np.zeros((len(entries), len(columns)))
@@ -334,7 +341,9 @@ def _products(layer: ReplayedLayer) -> dict[int, float]:
     n = chain.n_steps - 1  # the first step has only the initial state before it
     if n < 1:
         return {}
-    return product_norms(chain, [*np.unique(np.geomspace(1, n, _SPANS).round()).astype(int).tolist()])
+    return product_norms(
+        chain, [*np.unique(np.geomspace(1, n, _SPANS).round()).astype(int).tolist()]
+    )
 
 
 def _part_flows(layer: ReplayedLayer) -> list[PartFlow]:

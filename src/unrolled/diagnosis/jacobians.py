@@ -1,7 +1,7 @@
 """Norms of products of Jacobians of a recurrence, and the spectrum of its recurrent weights.
 
-With s_t = (h_t, c_t) the state and J_t = ∂s_t / ∂s_{t−1}, the gradient that a loss at step t has at step k
-is ∂L_t/∂s_t · J_t J_{t−1} … J_{k+1}, at most ‖∂L_t/∂s_t‖ times the spectral norm of the product. Pascanu,
+With s_t = (h_t, c_t) the state and J_t = ∂s_t / ∂s_{t−1}, the gradient of a loss at step t at step k is
+∂L_t/∂s_t · J_t J_{t−1} … J_{k+1}, at most ‖∂L_t/∂s_t‖ times the spectral norm of the product. Pascanu,
 Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", section 2. All norms
 are returned as logarithms to the base 10, because products over hundreds of steps leave the range of
 floating-point numbers.

@@ -161,7 +161,9 @@ class Replay:
         after, parts = recorded_step(record.kind, x, state, record.weights)
         output = after[0]
         if real is not None:
-            after = tuple(torch.where(real, new, old) for new, old in zip(after, state, strict=True))
+            after = tuple(
+                torch.where(real, new, old) for new, old in zip(after, state, strict=True)
+            )
             output = torch.where(real, output, torch.zeros_like(output))
         record.inputs.append(x)
         record.states.append(tuple(part.clone() for part in after))

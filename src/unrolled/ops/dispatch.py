@@ -200,7 +200,7 @@ def using(name: str) -> Iterator[None]:
 
 @contextmanager
 def observed_by(observer: Observer) -> Iterator[None]:
-    """Let an observer run every layer inside a `with` block instead of the reference, in this thread only.
+    """Let an observer run every layer inside a `with` block, in this thread or task only.
 
     Modules call `unroll` for one layer and direction after another, as with `using("reference")`.
 

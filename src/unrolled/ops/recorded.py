@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -50,6 +49,7 @@ class Part:
 
         σ' = σ (1 − σ) ≤ 1/4, tanh' = 1 − tanh² ≤ 1, and 1 or 0 for the ReLU.
 
+        >>> import torch
         >>> Part("f", "sigmoid", torch.tensor([[0.5]])).derivative.item()
         0.25
         """
@@ -91,6 +91,7 @@ def recorded_step(
 
     The arguments are those of `Cell.step`. It has gradients.
 
+    >>> import torch
     >>> weights = Weights(torch.zeros(4, 1), torch.zeros(4, 1))
     >>> state, parts = recorded_step("lstm", torch.zeros(1, 1), (torch.zeros(1, 1),) * 2, weights)
     >>> [(part.name, part.value.item()) for part in parts]
