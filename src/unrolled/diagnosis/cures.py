@@ -10,6 +10,8 @@ from typing import Any
 from unrolled.diagnosis.flow import GradientFlow
 from unrolled.diagnosis.updates import Updates
 
+_USUAL_OF_ADAM = 1e-3
+
 _WANTED_RATIO = 1e-2
 """The change per update at which a suggested learning rate aims, as a share of the weights."""
 
@@ -251,12 +253,17 @@ def _rate(
     factor = 10.0
     if math.isfinite(ratio) and ratio > _WANTED_RATIO:
         factor = max(factor, 10.0 ** math.ceil(math.log10(ratio / _WANTED_RATIO)))
-    wanted = f"{updates.learning_rate / factor:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    yield Cure(
-        "training.learning_rate",
-        wanted,
-        f"an update should change the weights by about {_WANTED_RATIO:.0%} of their norm or less",
+    wanted = updates.learning_rate / factor
+    reason = (
+        f"an update should change the weights by about {_WANTED_RATIO:.0%} of their norm or less"
     )
+    if not ratio and "adam" in str(settings.get("training.optimiser")):
+        wanted = min(wanted, _USUAL_OF_ADAM)
+        reason = (
+            "Adam changes each weight by up to the learning rate, and this one is usual (Kingma and Ba "
+            "2015)"
+        )
+    yield Cure("training.learning_rate", _power(wanted), reason)
     if settings.get("training.warmup_steps") == 0:
         yield Cure(
             "training.warmup_steps",
@@ -265,6 +272,15 @@ def _rate(
         )
     if settings.get("training.clip_norm") == 0.0:
         yield Cure("training.clip_norm", "1.0", "single large updates are then limited")
+
+
+def _power(rate: float) -> str:
+    """A rate in a form that a recipe takes.
+
+    >>> _power(0.001), _power(1e4), _power(0.02)
+    ('0.001', '10000', '0.02')
+    """
+    return f"{float(f'{rate:.0e}'):g}"
 
 
 def _not_finite(

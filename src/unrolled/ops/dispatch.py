@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from threading import Lock
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ IMPLEMENTATIONS: dict[str, ModuleType] = {
 _pinned: ContextVar[str | None] = ContextVar("pinned implementation", default=None)
 
 
+@runtime_checkable
 class Observer(Protocol):
     """What `observed_by` takes: an implementation that is an object, because it keeps what it sees."""
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from unrolled import config
 from unrolled.diagnosis.flow import GradientFlow, LossOf, measure_flow
 from unrolled.diagnosis.updates import Updates, largest_of, snapshot, update_ratios
+from unrolled.diagnosis.verdict import JUMPED, judge
 from unrolled.training.config import TrainingConfig
+from unrolled.training.events import Inspected, Warned
 from unrolled.training.optimizer import build_optimiser, scale_and_clip
 
 _N_TRIALS = 10
 
 N_ROWS = 8
 """The rows of a sample on which gradients are measured."""
+
+LEAST_JUMP = 1.0
+"""The least rise of the loss, in nats per target, that counts as a jump; batches differ, too."""
 
 LARGEST_SHARE = 0.04
 """The share of the time of training that inspections may take; they are put off until they take less."""
@@ -99,6 +106,86 @@ def try_updates(model: torch.nn.Module, loss_of: LossOf, training: TrainingConfi
     )
 
 
+class Inspector:
+    """The inspections of a run, and its warning when the loss jumps.
+
+    Args:
+        every_n_steps: number of updates between inspections; 0 = none.
+        settings: the settings of the recipe, see `settings_of`.
+    """
+
+    def __init__(self, every_n_steps: int, settings: Mapping[str, Any]) -> None:
+        self.every_n_steps, self.settings = every_n_steps, settings
+        self.first_loss: float | None = None
+        self._before: dict[str, Tensor] = {}
+        self._spent = self._last = self._training = 0.0
+        self._warned = 0.0
+
+    def is_due_at(self, step: int) -> bool:
+        """Whether the update that leads to this step is to be inspected."""
+        if not self.every_n_steps or step % self.every_n_steps:
+            return False
+        return self._spent + self._last <= LARGEST_SHARE * self._training or not self._spent
+
+    def prepare(self, model: torch.nn.Module) -> None:
+        """Copy the weights before an update that is to be inspected."""
+        self._before = snapshot(model)
+
+    def note(self, seconds: float, loss: float) -> None:
+        """An update took so long, and its mean loss was this."""
+        self._training += seconds
+        if self.first_loss is None:
+            self.first_loss = loss
+
+    def inspect(
+        self, model: torch.nn.Module, loader: Any, step: int, loss: float, rate: float, norm: float
+    ) -> Inspected:
+        """Diagnose the model after the update that `prepare` was called for."""
+        began = time.perf_counter()
+        ratios = update_ratios(self._before, model)
+        self._before = {}
+        updates = Updates(rate, ratios, (), self.first_loss, loss, norm)
+        verdict = judge(quick_flow(model, loader), updates, self.settings)
+        self._last = time.perf_counter() - began
+        self._spent += self._last
+        return Inspected(step, verdict, ratios, self._last)
+
+    def warning(
+        self, model: torch.nn.Module, loader: Any, step: int, loss: float, rate: float, norm: float
+    ) -> Warned | None:
+        """A warning if the loss of an update is far above that of the first.
+
+        Once, and again whenever it is ten times larger.
+        """
+        first = self.first_loss
+        if first is None or loss <= max(JUMPED * first, first + LEAST_JUMP, 10 * self._warned):
+            return None
+        self._warned = loss
+        try:
+            flow = quick_flow(model, loader)
+        except RuntimeError:  # such as too little memory for a copy
+            flow = GradientFlow(0.0)
+        verdict = judge(flow, Updates(rate, {}, (), first, loss, norm), self.settings)
+        return Warned(step, f"the loss has jumped. {verdict}")
+
+
+def diagnosis(model: torch.nn.Module, loader: Any, updates: Updates, recipe: Any) -> str:
+    """The diagnosis of a model whose loss or gradient is not finite, for the message about it.
+
+    Empty if there is none: if the model cannot be copied, or has no recurrent layer.
+    """
+    try:
+        flow = quick_flow(model, loader)
+    except RuntimeError:
+        return ""
+    if not flow.layers and math.isfinite(flow.loss):
+        return ""
+    verdict = judge(flow, updates, settings_of(recipe))
+    if verdict.kind == "healthy":
+        return f"diagnosis on {N_ROWS} other rows: {verdict}"
+    return f"diagnosis: {verdict}"
+
+
 def quick_flow(model: torch.nn.Module, loader: Any) -> GradientFlow:
-    """The gradient flow on a few rows, without what takes long."""
+    """The gradient flow on a few training rows, without what takes long."""
     return measure_flow(model, loss_of_sample(loader), detailed=False)
