@@ -252,7 +252,7 @@ def _rate(
     _, ratio = updates.largest
     factor = 10.0
     if math.isfinite(ratio) and ratio > _WANTED_RATIO:
-        factor = max(factor, 10.0 ** math.ceil(math.log10(ratio / _WANTED_RATIO)))
+        factor = max(factor, 10.0 ** round(math.log10(ratio / _WANTED_RATIO)))
     wanted = updates.learning_rate / factor
     reason = (
         f"an update should change the weights by about {_WANTED_RATIO:.0%} of their norm or less"

@@ -213,7 +213,7 @@ def _of_updates(updates: Updates, exploding: bool) -> Iterator[Finding]:
             n = len(updates.losses) - 1
             evidence = (
                 f"{rate}, {count_of(n, 'update')} on the same rows move their loss from {start:.4g} to "
-                f"{end:.4g}, and an update changes {group or 'weights'} by {percent(ratio)} of its norm"
+                f"{end:.4g}, and an update changes {group or 'weights'} by {ratio:.2g} of its norm"
             )
             yield Finding("learning_rate", group, evidence, end / max(start, 1e-12), 1.0)
             return
@@ -222,7 +222,7 @@ def _of_updates(updates: Updates, exploding: bool) -> Iterator[Finding]:
         evidence = f"{rate}, the loss is {loss:.4g}, and was {first:.4g} at the first update"
         yield Finding("learning_rate", "", evidence, loss / max(first, 1e-12), JUMPED)
     elif not ratio < REPLACED:
-        evidence = f"{rate}, an update changes {group} by {percent(ratio, 0)} of its norm"
+        evidence = f"{rate}, an update changes {group or 'the weights'} by {ratio:.3g} of its norm"
         yield Finding("learning_rate", group, evidence, ratio, REPLACED)
 
 

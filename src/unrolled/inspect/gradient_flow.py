@@ -26,9 +26,15 @@ from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.inspection import N_ROWS, loss_of_sample, settings_of, try_updates
 from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.recipe import Recipe
-from unrolled.wording import count_of, percent
+from unrolled.wording import count_of, percent, wrapped
 
 __all__ = ["GradientFlow", "Inspection", "LayerFlow", "Verdict", "inspect_recipe", "inspect_run"]
+
+EXPLAINED = (
+    "share of the last step's gradient that is left after so many steps; norm of the product of "
+    "Jacobians; spectral radius and norm of the recurrent weights:"
+)
+"""What the columns of `flow_rows` are."""
 
 _METRICS = "metrics.jsonl"
 
@@ -53,8 +59,6 @@ class Inspection:
 
     def lines(self, width: int) -> Iterator[str]:
         """The diagnosis and its numbers, as text."""
-        from unrolled.wording import wrapped
-
         yield from wrapped(self.about, width)
         for note in self.notes:
             yield from wrapped(f"note: {note}", width)
@@ -62,6 +66,7 @@ class Inspection:
         for line in self.verdict.lines():
             yield from wrapped(line, width)
         yield ""
+        yield from wrapped(EXPLAINED, width)
         yield from aligned(flow_rows(self.flow), width)
         rows = part_rows(self.flow)
         if len(rows) > 1:
@@ -73,7 +78,7 @@ class Inspection:
                 [
                     ["update of", "share of its norm"],
                     *(
-                        [group or "model", percent(ratio, 2)]
+                        [group or "model", f"{ratio:.3g}"]
                         for group, ratio in self.updates.ratios.items()
                     ),
                 ],
@@ -83,7 +88,7 @@ class Inspection:
 
 def flow_rows(flow: GradientFlow) -> list[list[str]]:
     """The figures of each layer and direction as rows of a table."""
-    rows = [["layer", "steps", "left at 1", "at 10", "at the end", "log10 ‖ΠJ‖", "radius", "norm"]]
+    rows = [["layer", "steps", "after 1", "after 10", "after all", "log10 ‖ΠJ‖", "radius", "norm"]]
     for layer in flow.layers:
         span = layer.span
         product = max(layer.products.items(), default=None)

@@ -233,7 +233,7 @@ def trace_example(
 
 
 def _mean(total: Tensor, count: int) -> float:
-    return float(total) / max(1, count)
+    return float(total.detach()) / max(1, count)
 
 
 def _watched(model: torch.nn.Module) -> tuple[dict[str, list[Tensor]], list[Any]]:
