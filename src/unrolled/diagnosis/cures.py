@@ -59,10 +59,15 @@ def cures_for(
     if kind not in functions:
         return
     for cure in functions[kind](flow, updates, settings or {}):
-        if cure.is_setting == (settings is not None) and (
-            settings is None or cure.setting in settings
-        ):
+        if settings is None:
+            if not cure.is_setting:
+                yield cure
+        elif cure.is_setting and cure.setting in settings and not _is_set(cure, settings):
             yield cure
+
+
+def _is_set(cure: Cure, settings: Mapping[str, Any]) -> bool:
+    return str(settings[cure.setting]).lower() == cure.value.strip('"')
 
 
 def _vanishing(
@@ -109,7 +114,7 @@ def _vanishing(
             '"attention"',
             "the loss then reads every step of the first text directly",
         )
-    if settings.get("model.bidirectional") is False:
+    if settings.get("model.bidirectional") is False and "model.encoder" not in settings:
         yield Cure(
             "model.bidirectional", "true", "each end of the text is then near for one direction"
         )

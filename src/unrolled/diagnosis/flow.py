@@ -27,7 +27,7 @@ from torch import Tensor
 from unrolled.diagnosis.jacobians import Chain, product_norms, spectral_norm, spectral_radius
 from unrolled.layers.replay import ReplayedLayer, replaying, replica
 from unrolled.ops.cells import CELLS
-from unrolled.ops.recorded import MOST_DERIVATIVE, STATES, block_names
+from unrolled.ops.recorded import MOST_DERIVATIVE, STATES, block_names, derivative_of
 
 Numbers = NDArray[np.float64]
 
@@ -180,6 +180,8 @@ def measure_flow(
         if not bool(torch.isfinite(loss)) or not loss.requires_grad:
             return GradientFlow(float(loss.detach()), [])
         nodes = [node for layer in replay.layers for node in _nodes(layer)]
+        if not nodes:
+            return GradientFlow(float(loss.detach()), [])
         given = torch.autograd.grad(loss, nodes, retain_graph=True, allow_unused=True)
         found, place = [], 0
         for layer in replay.layers:
@@ -200,49 +202,49 @@ def _nodes(layer: ReplayedLayer) -> list[Tensor]:
     return [*layer.outputs, *(part for state in layer.states for part in state)]
 
 
-class _Gradients:
-    """∂L/∂ of the outputs and the states of a layer, by column."""
+class _Entries:
+    """What enters the state of each step of a layer, and ∂L/∂h_t; each `[T, B, H]`, by column.
+
+    At a row's last step in reading order, what reads the final state enters, too.
+    """
 
     def __init__(self, layer: ReplayedLayer, gradients: list[Tensor]) -> None:
         T, n = layer.n_steps, len(layer.states[0])
-        self.outputs = gradients[:T]
-        rest = gradients[T:]
-        self.states = [tuple(rest[t * n : (t + 1) * n]) for t in range(T)]
+        outputs_TBH = torch.stack(gradients[:T])
+        states = [torch.stack(gradients[T + part :: n]) for part in range(n)]
+        last_B = torch.zeros_like(layer.lengths) if layer.reverse else layer.lengths - 1
+        is_last_TB1 = (torch.arange(T).unsqueeze(1) == last_B).unsqueeze(2).to(outputs_TBH.device)
+        self.parts = [torch.where(is_last_TB1, part, 0.0) for part in states]
+        self.parts[0] = self.parts[0] + outputs_TBH
+        self.norms = _norms(self.parts)
+        self.loss = _norms([outputs_TBH + states[0]])
 
-    def entry(self, layer: ReplayedLayer, row: int, column: int, is_last: bool) -> list[Tensor]:
-        """What enters the state of a column, by part of the state; also what reads the final state."""
-        states = self.states[column]
-        parts = [part[row] if is_last else torch.zeros_like(part[row]) for part in states]
-        parts[0] = parts[0] + self.outputs[column][row]
-        return parts
+
+def _norms(parts: Sequence[Tensor]) -> Numbers:
+    """The norms over the last dimension of vectors in parts; scaled, as the square of 1e-200 is 0."""
+    whole = torch.cat(list(parts), dim=-1)
+    largest = whole.abs().amax(-1, keepdim=True)
+    scale = torch.where((largest > 0) & largest.isfinite(), largest, torch.ones_like(largest))
+    norms: Numbers = ((whole / scale).norm(dim=-1) * scale.squeeze(-1)).cpu().numpy()
+    return norms
 
 
 def _flow_of(layer: ReplayedLayer, gradients: list[Tensor], detailed: bool) -> LayerFlow:
-    given = _Gradients(layer, gradients)
-    losses, entering, ends = [], [], []
-    for row in range(len(layer.lengths)):
-        columns = layer.columns(row)
-        loss = [_norm([given.outputs[t][row] + given.states[t][0][row]]) for t in columns]
-        enter = [
-            _norm(given.entry(layer, row, t, place == len(columns) - 1))
-            for place, t in enumerate(columns)
-        ]
-        losses.append(np.array(loss))
-        entering.append(np.array(enter))
-        ends.append(_last_entry(enter))
-    reach = _reach(layer, given, ends)
-    entries, matrix = _matrix(layer, given, entering[0]) if detailed else ([], np.zeros((0, 0)))
-    blocks = dict(
-        zip(block_names(CELLS[layer.kind]), layer.weights.w_hh.chunk(_n(layer)), strict=True)
-    )
+    entries = _Entries(layer, gradients)
+    order = [list(layer.columns(row)) for row in range(len(layer.lengths))]
+    entering = [entries.norms[columns, row] for row, columns in enumerate(order)]
+    ends = [_last_entry(norms) for norms in entering]
+    at, matrix = _matrix(layer, entries, entering[0]) if detailed else ([], np.zeros((0, 0)))
+    cell = CELLS[layer.kind]
+    blocks = dict(zip(block_names(cell), layer.weights.w_hh.chunk(cell.n_gates), strict=True))
     return LayerFlow(
         layer.name,
         layer.kind,
         layer.reverse,
-        losses,
+        [entries.loss[columns, row] for row, columns in enumerate(order)],
         entering,
-        reach,
-        entries,
+        _reach(layer, entries, ends),
+        at,
         matrix,
         _products(layer) if detailed else {},
         {name: spectral_radius(block) for name, block in blocks.items()} if detailed else {},
@@ -251,70 +253,54 @@ def _flow_of(layer: ReplayedLayer, gradients: list[Tensor], detailed: bool) -> L
     )
 
 
-def _n(layer: ReplayedLayer) -> int:
-    return CELLS[layer.kind].n_gates
-
-
-def _norm(parts: Sequence[Tensor]) -> float:
-    """The norm of a vector given in parts; scaled first, as the square of 1e-200 is 0."""
-    largest = max(float(part.abs().max()) for part in parts)
-    if largest == 0.0 or not math.isfinite(largest):
-        return largest
-    return largest * math.sqrt(sum(float((part / largest).square().sum()) for part in parts))
-
-
-def _last_entry(entering: list[float]) -> int | None:
+def _last_entry(entering: Numbers) -> int | None:
     """The last step at which the loss enters the layer, or None if it enters nowhere."""
-    least = _LEAST_ENTRY * max(entering, default=0.0)
-    steps = [step for step, norm in enumerate(entering) if norm > 0.0 and norm >= least]
-    return steps[-1] if steps else None
+    steps = np.flatnonzero(
+        (entering > 0.0) & (entering >= _LEAST_ENTRY * entering.max(initial=0.0))
+    )
+    return int(steps[-1]) if len(steps) else None
 
 
-def _reach(layer: ReplayedLayer, given: _Gradients, ends: list[int | None]) -> list[Numbers]:
+def _reach(layer: ReplayedLayer, entries: _Entries, ends: list[int | None]) -> list[Numbers]:
     """For each row, what is left of the last entry at earlier steps, as a share of it."""
-    rows = {row: end for row, end in enumerate(ends) if end is not None}
-    if not rows:
+    steps = {row: end for row, end in enumerate(ends) if end is not None}
+    if not steps:
         return [np.zeros(0) for _ in ends]
-    pushed = _pushed(layer, given, rows)
+    pushed = _pushed(layer, entries, steps)
     found = []
     for row, end in enumerate(ends):
         if end is None:
             found.append(np.zeros(0))
             continue
         columns = list(layer.columns(row))
-        first = _norm(given.entry(layer, row, columns[end], end == len(columns) - 1))
-        norms = [_norm([part[row] for part in pushed[t]]) for t in columns[:end]]
-        found.append(np.array([first, *reversed(norms)]) / first)
+        norms = [entries.norms[columns[end], row], *pushed[columns[:end], row][::-1]]
+        found.append(np.array(norms) / norms[0])
     return found
 
 
-def _pushed(
-    layer: ReplayedLayer, given: _Gradients, steps: Mapping[int, int]
-) -> list[tuple[Tensor, ...]]:
-    """The gradient of all states if the loss entered each of these rows only at this step of it."""
-    outputs: dict[int, list[Tensor]] = {}
-    for row, step in steps.items():
-        columns = list(layer.columns(row))
-        column = columns[step]
-        entry = given.entry(layer, row, column, step == len(columns) - 1)
-        if column not in outputs:
-            outputs[column] = [torch.zeros_like(part) for part in layer.states[column]]
-        for total, part in zip(outputs[column], entry, strict=True):
-            total[row] = part
-    heads = [part for column in outputs for part in layer.states[column]]
-    vectors = [part for parts in outputs.values() for part in parts]
+def _pushed(layer: ReplayedLayer, entries: _Entries, steps: Mapping[int, int]) -> Numbers:
+    """`[T, B]`, the norms of the gradient of the states if the loss entered each row only at one step."""
+    heads, vectors = [], []
+    columns = {row: list(layer.columns(row))[step] for row, step in steps.items()}
+    for column in sorted(set(columns.values())):
+        rows = [row for row in columns if columns[row] == column]
+        for state, part in zip(layer.states[column], entries.parts, strict=True):
+            vector = torch.zeros_like(state)
+            vector[rows] = part[column, rows]
+            heads.append(state)
+            vectors.append(vector)
     nodes = [part for state in layer.states for part in state]
-    gradients = torch.autograd.grad(heads, nodes, vectors, retain_graph=True, allow_unused=True)
-    n = len(layer.states[0])
+    given = torch.autograd.grad(heads, nodes, vectors, retain_graph=True, allow_unused=True)
     whole = [
         torch.zeros_like(node) if gradient is None else gradient
-        for node, gradient in zip(nodes, gradients, strict=True)
+        for node, gradient in zip(nodes, given, strict=True)
     ]
-    return [tuple(whole[t * n : (t + 1) * n]) for t in range(layer.n_steps)]
+    n = len(layer.states[0])
+    return _norms([torch.stack(whole[part::n]) for part in range(n)])
 
 
 def _matrix(
-    layer: ReplayedLayer, given: _Gradients, entering: Numbers
+    layer: ReplayedLayer, entries: _Entries, entering: Numbers
 ) -> tuple[list[int], Numbers]:
     """‖∂L_t/∂(h, c)_k‖ of the first row, for evenly spaced steps t at which the loss enters."""
     steps = np.flatnonzero(entering > 0.0)
@@ -323,16 +309,13 @@ def _matrix(
     n_steps, width = len(entering), layer.start[0].shape[1] * len(layer.start)
     most = max(3, min(_MOST_ENTRIES, _WORK_OF_MATRIX // (n_steps * width)))
     chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), most)).round())
-    entries = [int(steps[int(place)]) for place in chosen]
+    at = [int(steps[int(place)]) for place in chosen]
     columns = list(layer.columns(0))
-    matrix = np.zeros((len(entries), len(columns)))
-    for place, step in enumerate(entries):
-        pushed = _pushed(layer, given, {0: step})
-        matrix[place, : step + 1] = [
-            _norm([part[0] for part in pushed[t]]) for t in columns[: step + 1]
-        ]
+    matrix = np.zeros((len(at), len(columns)))
+    for place, step in enumerate(at):
+        matrix[place, : step + 1] = _pushed(layer, entries, {0: step})[columns[: step + 1], 0]
         matrix[place, step] = entering[step]
-    return entries, matrix
+    return at, matrix
 
 
 def _products(layer: ReplayedLayer) -> dict[int, float]:
@@ -354,7 +337,7 @@ def _part_flows(layer: ReplayedLayer) -> list[PartFlow]:
     flows = []
     for place, first in enumerate(layer.parts[0]):
         value_TBH = torch.stack([parts[place].value.detach() for parts in layer.parts])
-        slope_TBH = torch.stack([parts[place].derivative.detach() for parts in layer.parts])
+        slope_TBH = derivative_of(first.function, value_TBH)
         most = MOST_DERIVATIVE[first.function]
         slope_NH, value_NH = slope_TBH[real_TB], value_TBH[real_TB]
         flat_NH = slope_NH < SATURATED * most

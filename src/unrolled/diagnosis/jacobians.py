@@ -22,8 +22,8 @@ from unrolled.ops.types import Weights
 LARGEST_EXACT = 128
 """The widest state whose Jacobians are multiplied; for wider ones, only vectors are."""
 
-_ITERATIONS = 4
-_PRECISION = 0.005  # of a logarithm, about 1%
+_ITERATIONS = 12
+_PRECISION = 0.002  # of a logarithm, about 0.5%
 _LARGEST_EIGENVALUES = 256
 _SQUARINGS = 12
 

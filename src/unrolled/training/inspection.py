@@ -117,6 +117,7 @@ class Inspector:
     def __init__(self, every_n_steps: int, settings: Mapping[str, Any]) -> None:
         self.every_n_steps, self.settings = every_n_steps, settings
         self.first_loss: float | None = None
+        self.last_loss: float | None = None
         self._before: dict[str, Tensor] = {}
         self._spent = self._last = self._training = 0.0
         self._warned = 0.0
@@ -134,6 +135,7 @@ class Inspector:
     def note(self, seconds: float, loss: float) -> None:
         """An update took so long, and its mean loss was this."""
         self._training += seconds
+        self.last_loss = loss
         if self.first_loss is None:
             self.first_loss = loss
 
