@@ -92,7 +92,7 @@ def shortened(text: str, n_tokens_of: Callable[[str], int], most: int = MOST_TOK
         else:
             high = middle
     words = text[:low].rsplit(maxsplit=1)
-    is_between = text[low : low + 1].isspace() or len(words) < 2
+    is_between = text[low - 1 : low + 1] != text[low - 1 : low + 1].strip() or len(words) < 2
     return text[:low].rstrip() if is_between else words[0]
 
 
