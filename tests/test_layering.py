@@ -40,6 +40,7 @@ ORDER = (
     "decoding",
     "baselines",
     "tasks",
+    "diagnosis",
     "training",
     "data_report",
     "predictors",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     )
     from unrolled.inspect.attention import draw_attention
     from unrolled.inspect.attribution import explain_words
+    from unrolled.inspect.gradient_flow import inspect_recipe, inspect_run
+    from unrolled.inspect.trace import trace_text
     from unrolled.ops import explain, unroll, using
     from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
@@ -96,12 +98,15 @@ _HOME = {
     "explain": "unrolled.ops",
     "explain_words": "unrolled.inspect.attribution",
     "fit": "unrolled.training.loop",
+    "inspect_recipe": "unrolled.inspect.gradient_flow",
+    "inspect_run": "unrolled.inspect.gradient_flow",
     "load": "unrolled.predictors.load",
     "load_labels": "unrolled.predictors.load",
     "load_language_model": "unrolled.predictors.load",
     "load_queries": "unrolled.predictors.load",
     "load_translator": "unrolled.predictors.load",
     "recipe_from_toml": "unrolled.training.recipe",
+    "trace_text": "unrolled.inspect.trace",
     "train": "unrolled.training.loop",
     "train_vectors": "unrolled.vectors.train",
     "unroll": "unrolled.ops",
@@ -146,6 +151,8 @@ __all__ = [
     "explain",
     "explain_words",
     "fit",
+    "inspect_recipe",
+    "inspect_run",
     "load",
     "load_labels",
     "load_language_model",
@@ -153,6 +160,7 @@ __all__ = [
     "load_translator",
     "nn",
     "recipe_from_toml",
+    "trace_text",
     "train",
     "train_vectors",
     "unroll",

@@ -29,6 +29,8 @@ def attention_page(title="t", command="", **values) -> str:
 @pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.html")), ids=lambda path: path.name)
 def test_templates_cannot_bypass_escaping(path):
     source = path.read_text(encoding="utf-8")
+    if path.name == "shell.html":  # the script of the package, in one place
+        source = source.replace("<script>{{ script.source }}</script>", "", 1)
     assert not re.search(r"\|\s*safe|autoescape|Markup|<script|\son\w+\s*=", source)
     assert not re.search(r"=\s*\{\{", source), "an attribute without quotation marks"
     for tag in re.findall(r"<\w[^<>]*>", source):

@@ -28,6 +28,7 @@ from unrolled.cli import (
     doctor,
     evaluate,
     generate,
+    inspect,
     options,
     predict,
     sample,
@@ -41,7 +42,7 @@ from unrolled.errors import ConfigError, UnrolledError
 from unrolled.out_of_memory import is_out_of_memory
 from unrolled.quoting import quote
 
-NEED_TORCH = (train, evaluate, predict, ask, generate, data, doctor, demo)
+NEED_TORCH = (train, evaluate, predict, ask, generate, inspect, data, doctor, demo)
 COMMANDS = (*NEED_TORCH, sample, vectors, vectors_train, tree)
 """The modules of the commands; importing one registers its commands with `app`."""
 
@@ -210,7 +211,7 @@ def _settings_named(option: str) -> list[str]:
     )
 
 
-_TAKE_SETTINGS = ("train", "config", "data")
+_TAKE_SETTINGS = ("train", "config", "data", "inspect")
 
 
 def _options_within(command: App) -> set[str]:
@@ -225,7 +226,7 @@ def _options_within(command: App) -> set[str]:
     return names
 
 
-_TAKE_TEXTS = ("predict", "ask", "complete", "score", "vectors")
+_TAKE_TEXTS = ("predict", "ask", "complete", "score", "inspect", "vectors")
 
 
 def _takes_texts(arguments: Sequence[str]) -> bool:

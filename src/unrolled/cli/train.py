@@ -42,6 +42,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
+    inspect_every: int = 0,
     baselines: Annotated[
         tuple[str, ...] | None, Parameter(consume_multiple=True, show_default=False)
     ] = None,
@@ -73,12 +74,17 @@ def train(
             replaced.
         start_from: run to start from (fine-tuning): its best weights, its vocabulary and, without
             RECIPE, its task, model settings and decoding settings.
+        inspect_every: number of updates between inspections of the gradients, which say whether they
+            vanish or explode and what to change; 0 for none. Inspections that would take more than 4% of
+            the time of training are put off.
         baselines: for classify, pair and tag: also fit simple baselines on the same data (n-gram models;
             for tag, the most frequent tag of each word, and a classifier of single tokens), and save
             them in the run folder: all, or those that are named, separated by commas. For classify and
             pair: majority, unigrams, bigrams, trigrams, nb_logistic, nb_svm; for tag: frequent_tag,
             token_logistic. Needs scikit-learn.
     """
+    if inspect_every < 0:
+        raise ConfigError(f"--inspect-every must be at least 0, got {inspect_every}")
     recipe, baselines = _recipe_among(recipe, baselines)
     if resume and recipe is None and task is None and out is not None and _is_begun(out, data):
         from unrolled.training.run_folder import begun_recipe, unnamed_settings
@@ -121,7 +127,14 @@ def train(
 
         chosen_baselines(TASKS[chosen.task], baselines)
         Scikit.load()
-    events = fit(chosen, out, resume=resume, force=force, start_from=start_from)
+    events = fit(
+        chosen,
+        out,
+        resume=resume,
+        force=force,
+        start_from=start_from,
+        inspect_every=inspect_every,
+    )
     show(events, out, TASKS[chosen.task].use, chosen.training)
     if baselines is not None:
         print_baselines(out, baselines)

@@ -22,8 +22,18 @@ from unrolled.cli.screen import (
     score,
     shown,
 )
+from unrolled.diagnosis.verdict import NAMES
 from unrolled.training.config import TrainingConfig
-from unrolled.training.events import Evaluated, Event, Finished, Saved, Started, Step
+from unrolled.training.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Inspected,
+    Saved,
+    Started,
+    Step,
+    Warned,
+)
 from unrolled.wording import count_of, percent
 
 _WEIGHT_OF_OLD_LOSS = 0.9
@@ -145,6 +155,12 @@ class TrainingView:
                         },
                     )
                 ]
+            case Inspected():
+                values = {"step": event.step, "verdict": NAMES[event.verdict.kind]}
+                values |= {"text": str(event.verdict)}
+                return [key_values("inspection", values)]
+            case Warned():
+                return [key_values("warning", {"step": event.step, "text": event.text})]
             case Finished():
                 return [key_values("end", self._end_values(event))]
             case Saved():
@@ -159,6 +175,10 @@ class TrainingView:
                     print_text(console, note, prefix="note: ")
             case Evaluated():
                 self._print_row(event, console)
+            case Inspected():
+                print_text(console, str(event.verdict), prefix=f"step {event.step:,}: ")
+            case Warned():
+                print_text(console, event.text, prefix=f"warning, step {event.step:,}: ")
             case Finished():
                 for parts in self._end_parts(event):
                     print_parts(console, parts)

@@ -7,11 +7,14 @@ footer) and `parts.html` what several pages draw: tables, bars, intervals, heat 
 
 Pages are safe regardless of the texts in them: every value passes `_printable` and autoescape, attributes
 are in quotation marks, and no template contains a script or marks a text as safe. In addition, the
-content security policy in the shell forbids scripts and everything that is not in the file.
+content security policy in the shell forbids everything that is not in the file, and all scripts but the
+one of this package that a page may have (`Script`), whose hash it names.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,13 +65,34 @@ class HeatmapRow:
     cells: Sequence[HeatmapCell]
 
 
-def render(template: str, *, title: str, command: str = "", **values: Any) -> str:
+@dataclass(frozen=True)
+class Script:
+    """The script of a page, which its content security policy allows by its hash.
+
+    Args:
+        source: the text of a file of this package, never of data.
+        sha256: its hash in base64.
+    """
+
+    source: Markup
+    sha256: str
+
+    @classmethod
+    def named(cls, name: str) -> Script:
+        """The script in a file in `templates/`."""
+        source = (_TEMPLATES / name).read_text(encoding="utf-8")
+        digest = hashlib.sha256(source.encode("utf-8")).digest()
+        return cls(Markup(source), base64.b64encode(digest).decode("ascii"))
+
+
+def render(template: str, *, title: str, command: str = "", script: str = "", **values: Any) -> str:
     """Render a page from its template.
 
     Args:
         template: the name of a file in `templates/` that extends `shell.html`.
         title: heading of the page and title of its window.
         command: the command that creates the page, for the footer; empty if there is none.
+        script: the name of a script in `templates/`, for the pages that need one.
         values: the other values that the template uses.
 
     Returns:
@@ -79,7 +103,13 @@ def render(template: str, *, title: str, command: str = "", **values: Any) -> st
         jinja2.UndefinedError: the template uses a value that is not given.
     """
     page = _environment().get_template(template)
-    return page.render(title=title, command=command, version=package_version(), **values)
+    return page.render(
+        title=title,
+        command=command,
+        version=package_version(),
+        script=Script.named(script) if script else None,
+        **values,
+    )
 
 
 @cache

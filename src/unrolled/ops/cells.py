@@ -173,6 +173,9 @@ class Cell:
         fused: PyTorch's function for a whole layer; None if there is none.
         fused_step: PyTorch's function for one step, without gradients; None if there is none.
         options: options of a layer that is initialised as the literature recommends.
+        blocks: names of the G blocks of rows of a weight.
+        parts: names of the results of its sigmoid, tanh and ReLU, in the order in which `step` computes
+            them, for `ops.recorded`; those of a cell without names are called "tanh 1", "sigmoid 2", ….
     """
 
     kind: Kind
@@ -186,6 +189,8 @@ class Cell:
     fused: Any = None
     fused_step: Any = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    blocks: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 CELLS: dict[Kind, Cell] = {}
@@ -244,6 +249,8 @@ for _cell in (
         kernel=0,
         fused=torch.rnn_tanh,
         fused_step=torch.rnn_tanh_cell,
+        blocks=("h",),
+        parts=("h",),
     ),
     Cell(
         "rnn_relu",
@@ -254,6 +261,8 @@ for _cell in (
         kernel=1,
         fused=torch.rnn_relu,
         fused_step=torch.rnn_relu_cell,
+        blocks=("h",),
+        parts=("h",),
     ),
     Cell(
         "rnn_sigmoid",
@@ -261,6 +270,8 @@ for _cell in (
         n_gates=1,
         gates=lambda from_x, from_h, state: (torch.sigmoid(_sum_of(from_x, from_h)),),
         adds_up=True,
+        blocks=("h",),
+        parts=("h",),
     ),
     Cell(
         "gru",
@@ -271,6 +282,8 @@ for _cell in (
         kernel=2,
         fused=torch.gru,
         fused_step=torch.gru_cell,
+        blocks=("r", "z", "n"),
+        parts=("r", "z", "n"),
     ),
     Cell(
         "lstm",
@@ -283,6 +296,8 @@ for _cell in (
         kernel=3,
         fused=torch.lstm,
         fused_step=torch.lstm_cell,
+        blocks=("i", "f", "g", "o"),
+        parts=("f", "i", "g", "o", "tanh_c"),
         options={"forget_bias": 1.0},  # Jozefowicz, Zaremba and Sutskever 2015, section 4
     ),
 ):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from threading import Lock
 from types import ModuleType
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -29,6 +30,26 @@ IMPLEMENTATIONS: dict[str, ModuleType] = {
 
 
 _pinned: ContextVar[str | None] = ContextVar("pinned implementation", default=None)
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """What `observed_by` takes: an implementation that is an object, because it keeps what it sees."""
+
+    def unroll(
+        self,
+        kind: Kind,
+        x: Tensor,
+        lengths: Tensor | None,
+        state: State,
+        weights: Weights,
+        reverse: bool = False,
+    ) -> tuple[Tensor, State]:
+        """Run a layer; see `unroll`."""
+        ...
+
+
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
 # Number of open `using` blocks in all threads; unlike a ContextVar, a compiler can read an int.
@@ -178,6 +199,23 @@ def using(name: str) -> Iterator[None]:
         _pinned.reset(token)
 
 
+@contextmanager
+def observed_by(observer: Observer) -> Iterator[None]:
+    """Let an observer run every layer inside a `with` block, in this thread or task only.
+
+    Modules call `unroll` for one layer and direction after another, as with `using("reference")`.
+
+    Args:
+        observer: has `unroll`, with the arguments and the result of the implementations.
+    """
+    token = _observer.set(observer)
+    try:
+        with using("reference"):
+            yield
+    finally:
+        _observer.reset(token)
+
+
 def _count_pins(change: int) -> None:
     global _n_pins
     with _pins_lock:
@@ -262,7 +300,9 @@ def _reason_against(
 
 def _chosen(
     kind: Kind, x: Tensor, lengths: Tensor | None, state: State, weights: Weights, reverse: bool
-) -> ModuleType:
+) -> ModuleType | Observer:
+    if _n_pins and (observer := _observer.get()) is not None:
+        return observer
     name = choose(kind, x, lengths, state, weights, reverse)
     if name is None:
         raise UnavailableError(_refusal(explain(kind, x, lengths, state, weights, reverse)))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from unrolled.diagnosis.verdict import Verdict
+
 
 @dataclass(frozen=True)
 class Started:
@@ -122,6 +124,36 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Inspected:
+    """The gradients were inspected, because `inspect_every` is set.
+
+    Args:
+        step: number of updates done.
+        verdict: the diagnosis.
+        ratios: ‖Δw‖ / ‖w‖ of the last update, by module.
+        seconds: time that the inspection took.
+    """
+
+    step: int
+    verdict: Verdict
+    ratios: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Warned:
+    """The loss has jumped far above that of the first update.
+
+    Args:
+        step: number of updates done.
+        text: what was measured and what to change, in one sentence.
+    """
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Finished:
     """Training reached a stopping criterion; everything is saved.
 
@@ -138,4 +170,4 @@ class Finished:
     seconds: float
 
 
-Event = Started | Step | Evaluated | Saved | Finished
+Event = Started | Step | Evaluated | Saved | Inspected | Warned | Finished

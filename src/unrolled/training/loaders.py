@@ -74,6 +74,9 @@ class Loader(Protocol):
     def batch(self, epoch: int, index: int) -> tuple[Any, int]:
         """A batch, which has `.to(device)` and `.n_tokens`, and its number of sequences."""
 
+    def sample(self, n_rows: int) -> tuple[Any, Callable[[nn.Module], State]]:
+        """A batch of few training rows, and what gives a model the state carried into it."""
+
     def start(self, model: nn.Module) -> State:
         """The state carried into the first batch of a pass."""
 
@@ -161,6 +164,12 @@ class RowLoader:
         """See `Loader`."""
         chosen = self._of_epoch(epoch)[index]
         return self._task.collate([self._data.train.examples[row] for row in chosen]), len(chosen)
+
+    def sample(self, n_rows: int) -> tuple[Any, Callable[[nn.Module], State]]:
+        """Rows that are spread evenly over the training part."""
+        train = self._data.train
+        examples = [train.examples[index] for index in train.evenly(n_rows)]
+        return self._task.collate(examples), self.start
 
     def start(self, model: nn.Module) -> State:
         """Nothing, as no state is carried between rows."""
@@ -334,6 +343,19 @@ class WindowLoader:
     def batch(self, epoch: int, index: int) -> tuple[Any, int]:
         """See `Loader`."""
         return self._task.collate(self._windows[index]), self._windows.n_rows
+
+    def sample(self, n_rows: int) -> tuple[Any, Callable[[nn.Module], State]]:
+        """The first window of the first rows, without the steps that the next window reads again."""
+        window = self._windows[0]
+        n = min(n_rows, len(window.inputs))
+        few = dataclasses.replace(
+            window,
+            inputs=window.inputs[:n],
+            targets=window.targets[:n],
+            n_before_next=window.inputs.shape[1],
+            restarts=None,
+        )
+        return self._task.collate(few), lambda model: self._task.start(model, n)
 
     def start(self, model: nn.Module) -> State:
         """The initial state."""

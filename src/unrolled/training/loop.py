@@ -24,7 +24,17 @@ from unrolled.text.tokenizer import TextConfig
 from unrolled.training import checkpoint, compatibility, run_folder
 from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.device import choose_device, within_memory
-from unrolled.training.events import Best, Evaluated, Event, Finished, Saved, Started, Step
+from unrolled.training.events import (
+    Best,
+    Evaluated,
+    Event,
+    Finished,
+    Inspected,
+    Saved,
+    Started,
+    Step,
+    Warned,
+)
 from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.recipe import Recipe
 from unrolled.training.split_file import check_data
@@ -36,10 +46,12 @@ __all__ = [
     "Evaluated",
     "Event",
     "Finished",
+    "Inspected",
     "Run",
     "Saved",
     "Started",
     "Step",
+    "Warned",
     "fit",
     "train",
 ]
@@ -73,6 +85,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     start_from: str | os.PathLike[str] | None = None,
+    inspect_every: int = 0,
 ) -> Run:
     r"""Train to the end. The arguments and errors are those of `fit`, which also reports progress.
 
@@ -93,7 +106,15 @@ def train(
     >>> run.steps, run.reason
     (2, 'max_steps')
     """
-    events = fit(recipe, out, task=task, resume=resume, force=force, start_from=start_from)
+    events = fit(
+        recipe,
+        out,
+        task=task,
+        resume=resume,
+        force=force,
+        start_from=start_from,
+        inspect_every=inspect_every,
+    )
     *_, end = events
     assert isinstance(end, Finished)
     return Run(Path(out), end.step, end.best, end.reason)
@@ -107,8 +128,11 @@ def fit(
     resume: bool = False,
     force: bool = False,
     start_from: str | os.PathLike[str] | None = None,
+    inspect_every: int = 0,
 ) -> Generator[Event, None, None]:
     r"""Train, and yield events: `Started`, then `Step`, `Evaluated` and `Saved`, then `Finished`.
+
+    `Warned` comes when the loss jumps far above that of the first update.
 
     The call itself checks what it can; training happens as the events are read. Until the last event is
     read or the generator is closed, no other process can write `out`.
@@ -121,13 +145,17 @@ def fit(
             differ only in limits and intervals.
         force: replace the run in `out`; refused if the folder holds anything else.
         start_from: a run whose best weights and tokenizers to start from, on the recipe's data.
+        inspect_every: number of updates between inspections of the gradients, each an `Inspected` event;
+            0 = none. They are put off where they would take more than 4% of the time of training, and
+            change neither weights nor random numbers.
 
     Raises:
-        ConfigError: the recipe contradicts itself, the run it resumes, or the run it starts from.
+        ConfigError: the recipe contradicts itself, the run it resumes, or the run it starts from; or
+            `inspect_every` is below 0.
         RunError: `out` exists or is being written by another process, a run folder is missing or
             damaged, or the disk is full.
         DataError: a data file cannot be read as requested.
-        NonFiniteError: a loss or gradient is not finite.
+        NonFiniteError: a loss or gradient is not finite; the message has a diagnosis of the gradients.
         UnavailableError: the device or precision is not available, or memory ran out.
 
     >>> import pathlib, tempfile
@@ -145,6 +173,7 @@ def fit(
     >>> [type(event).__name__ for event in fit(recipe, folder / "run")]
     ['Started', 'Step', 'Evaluated', 'Saved', 'Finished']
     """
+    config.require(inspect_every >= 0, "inspect_every", "at least 0", inspect_every)
     task = task or _task_named(recipe.task)
     if recipe.model is None:
         recipe = replace(recipe, model=task.Config())
@@ -166,7 +195,7 @@ def fit(
     if not goes_on:
         choose_device(recipe.training)
         check_files(recipe.data, task)
-    return _events(recipe, task, out, source, resume, force)
+    return _events(recipe, task, out, source, resume, force, inspect_every)
 
 
 def _goes_on(recipe: Recipe, out: Path, resume: bool, force: bool) -> bool:
@@ -179,7 +208,13 @@ def _goes_on(recipe: Recipe, out: Path, resume: bool, force: bool) -> bool:
 
 
 def _events(
-    recipe: Recipe, task: AnyTask, out: Path, source: Path | None, resume: bool, force: bool
+    recipe: Recipe,
+    task: AnyTask,
+    out: Path,
+    source: Path | None,
+    resume: bool,
+    force: bool,
+    inspect_every: int,
 ) -> Generator[Event, None, None]:
     began = time.perf_counter()
     hint = task.kind.memory_hint.format(training=recipe.training, data=recipe.data)
@@ -191,6 +226,7 @@ def _events(
             trainer = _resumed(recipe, task, out, began)
         else:
             trainer = _new(recipe, task, out, source, lock, began)
+        trainer.inspector.every_n_steps = inspect_every
         started = trainer.started()
         if note := _when_too_late(trainer):
             started = replace(started, notes=(*started.notes, note))
@@ -209,6 +245,7 @@ def _events(
                     break
                 trainer.estimate_ending()
                 trainer.update()
+                yield from trainer.observations
                 if trainer.progress.step % _UPDATES_BETWEEN_TRIMS == 0:
                     trim_memory()
             yield from _at_the_end(trainer)

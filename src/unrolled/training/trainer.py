@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unrolled.diagnosis.updates import Updates
 from unrolled.errors import NonFiniteError
 from unrolled.layers.embedding import thaw
 from unrolled.tasks.task import AnyTask, State
@@ -21,7 +22,8 @@ from unrolled.training.averaging import WeightAverage
 from unrolled.training.checkpoint import Checkpoint, Progress
 from unrolled.training.device import Randomness, autocast, choose_device, is_out_of_memory
 from unrolled.training.ending import Ending
-from unrolled.training.events import Best, Evaluated, Started, Step
+from unrolled.training.events import Best, Evaluated, Inspected, Started, Step, Warned
+from unrolled.training.inspection import Inspector, diagnosis, settings_of
 from unrolled.training.loaders import Loader
 from unrolled.training.model_card import write_card
 from unrolled.training.optimizer import (
@@ -45,6 +47,10 @@ class Trainer:
         folder: the run folder, which may still have its temporary name.
         began: `time.perf_counter()` when the run began, before its data were read; by default now.
 
+    Attributes:
+        inspector: what is measured of the gradients while it trains.
+        observations: what it found in the last update.
+
     Raises:
         UnavailableError: the device or precision is not available.
     """
@@ -66,6 +72,7 @@ class Trainer:
         self.config = recipe.training
         self.device = choose_device(self.config)
         self.precision = autocast(self.config, self.device)
+        self.inspector = Inspector(0, settings_of(recipe))
         if self.config.threads:
             torch.set_num_threads(self.config.threads)
         self.randomness = Randomness(recipe.seed, self.device)
@@ -73,6 +80,7 @@ class Trainer:
             self.model = task.build(recipe.model, loader.tokenizers).to(self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.notes: tuple[str, ...] = ()
+        self.observations: list[Inspected | Warned] = []
         self.metrics = run_folder.Metrics()
         self.begin_with(None)
 
@@ -239,7 +247,12 @@ class Trainer:
         divisor = n_targets if config.reduction == "per_token" else n_sequences
         norm = scale_and_clip(self.parameters, 1 / max(1, divisor), config.clip_norm)
         if not (math.isfinite(norm) and math.isfinite(total)):
-            raise self._not_finite(taken, "gradient" if math.isfinite(total) else "loss")
+            raise self._not_finite(
+                taken, "gradient" if math.isfinite(total) else "loss", rate, norm
+            )
+        is_inspected = self.inspector.is_due_at(progress.step + 1)
+        if is_inspected:
+            self.inspector.prepare(self.model)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()
@@ -254,7 +267,16 @@ class Trainer:
         progress.n_targets += n_targets
         progress.n_tokens += n_tokens
         progress.grad_norm, progress.learning_rate = norm, rate
-        progress.update_seconds += time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        progress.update_seconds += seconds
+        mean = total / max(1, n_targets)
+        self.inspector.note(seconds, mean)
+        state = (self.model, self.loader, progress.step, mean, rate, norm)
+        self.observations = []
+        if is_inspected:
+            self.observations.append(self.inspector.inspect(*state))
+        if (warned := self.inspector.warning(*state)) is not None:
+            self.observations.append(warned)
 
     def log(self) -> Step:
         """Log the progress since the last call, and reset its sums."""
@@ -440,7 +462,9 @@ class Trainer:
         if progress.n_without_improvement % config.plateau_patience == 0:
             progress.n_reductions += config.schedule == "plateau"
 
-    def _not_finite(self, taken: Sequence[int], what: str) -> NonFiniteError:
+    def _not_finite(
+        self, taken: Sequence[int], what: str, rate: float, norm: float
+    ) -> NonFiniteError:
         progress = self.progress
         names = [
             name
@@ -449,13 +473,15 @@ class Trainer:
         ]
         where = f", first in {', '.join(names[:3])}" if names else ""
         self.optimiser.zero_grad(set_to_none=True)
+        updates = Updates(rate, {}, (), self.inspector.first_loss, self.inspector.last_loss, norm)
+        found = diagnosis(self.model, self.loader, updates, self.recipe)
         first, last = progress.batch + 1, progress.batch + len(taken)
         batch = f"batch {first}" if first == last else f"batches {first} to {last}"
         return NonFiniteError(
             f"the {what} of step {progress.step + 1} (epoch {progress.epoch}, {batch}) is not "
             f"finite{where}; {self.loader.place(progress.epoch, taken)} of the training data; "
             "check them, or lower training.learning_rate or clip_norm; the run can be resumed "
-            "from its last checkpoint"
+            f"from its last checkpoint{f'; {found}' if found else ''}"
         )
 
 

@@ -1,0 +1,196 @@
+"""Norms of products of Jacobians of a recurrence, and the spectrum of its recurrent weights.
+
+With s_t = (h_t, c_t) the state and J_t = ∂s_t / ∂s_{t−1}, the gradient of a loss at step t at step k is
+∂L_t/∂s_t · J_t J_{t−1} … J_{k+1}, at most ‖∂L_t/∂s_t‖ times the spectral norm of the product. Pascanu,
+Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", section 2. All norms
+are returned as logarithms to the base 10, because products over hundreds of steps leave the range of
+floating-point numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from unrolled.layers.replay import ReplayedLayer
+from unrolled.ops.cells import CELLS
+from unrolled.ops.types import Weights
+
+LARGEST_EXACT = 128
+"""The widest state whose Jacobians are multiplied; for wider ones, only vectors are."""
+
+_ITERATIONS = 12
+_PRECISION = 0.002  # of a logarithm, about 0.5%
+_LARGEST_EIGENVALUES = 256
+_SQUARINGS = 12
+
+
+class Chain:
+    """The steps of one row of a layer, each with the state before it as an input.
+
+    Args:
+        layer: the layer.
+        row: the row.
+
+    Wide states are computed in float32, which is enough because vectors are normalised at every step.
+    """
+
+    def __init__(self, layer: ReplayedLayer, row: int) -> None:
+        columns = list(layer.columns(row))
+        self.size = sum(part.shape[1] for part in layer.start)
+        dtype = layer.start[0].dtype if self.size <= LARGEST_EXACT else torch.float32
+
+        def of_row(part: Tensor) -> Tensor:
+            return part[row : row + 1].detach().to(dtype)
+
+        self._weights = Weights(*(w.detach().to(dtype) for w in layer.weights.tensors))
+        self._step = CELLS[layer.kind].step
+        self._inputs = [of_row(layer.inputs[t]) for t in columns]
+        states = [layer.start, *(layer.states[t] for t in columns[:-1])]
+        self._before = [tuple(map(of_row, state)) for state in states]
+        self.n_steps = len(columns)
+
+    def jacobians(self) -> list[Tensor]:
+        """J_t of every step, `[S, S]`, S the width of the state."""
+        x = torch.cat(self._inputs)
+        before = [torch.cat(parts).requires_grad_() for parts in zip(*self._before, strict=True)]
+        with torch.enable_grad():
+            after = torch.cat(self._step(x, tuple(before), self._weights), dim=1)
+        rows = [
+            torch.cat(torch.autograd.grad(after[:, unit].sum(), before, retain_graph=True), dim=1)
+            for unit in range(self.size)
+        ]
+        return list(torch.stack(rows, dim=1).unbind(0))
+
+    def back(self, vector: Tensor, last: int, first: int) -> tuple[Tensor, float]:
+        """vᵀ J_last … J_first, normalised, and the logarithm of its norm."""
+        log = 0.0
+        for t in range(last, first - 1, -1):
+            before = tuple(part.clone().requires_grad_() for part in self._before[t])
+            with torch.enable_grad():
+                after = torch.cat(self._step(self._inputs[t], before, self._weights), dim=1)
+            vector = torch.cat(torch.autograd.grad(after, before, vector, allow_unused=False), 1)
+            vector, log = _normalised(vector, log)
+        return vector, log
+
+    def forward(self, vector: Tensor, last: int, first: int) -> tuple[Tensor, float]:
+        """J_last … J_first v, normalised, and the logarithm of its norm."""
+        log = 0.0
+        sizes = [part.shape[1] for part in self._before[0]]
+        for t in range(first, last + 1):
+            before = tuple(part.clone().requires_grad_() for part in self._before[t])
+            with torch.enable_grad():
+                after = torch.cat(self._step(self._inputs[t], before, self._weights), dim=1)
+                # uᵀ J is linear in u, and the gradient of (uᵀ J) v with respect to u is J v.
+                any_u = torch.zeros_like(after).requires_grad_()
+                back = torch.autograd.grad(after, before, any_u, create_graph=True)
+            (vector,) = torch.autograd.grad(back, any_u, vector.split(sizes, dim=1))
+            vector, log = _normalised(vector, log)
+        return vector, log
+
+
+def _normalised(vector: Tensor, log: float) -> tuple[Tensor, float]:
+    norm = float(vector.norm())
+    if norm == 0.0 or not math.isfinite(norm):
+        return vector, (-math.inf if norm == 0.0 else math.inf)
+    return vector / norm, log + math.log10(norm)
+
+
+def product_norms(chain: Chain, spans: Sequence[int]) -> dict[int, float]:
+    """The logarithm of ‖J_T … J_{T−d+1}‖₂ for spans of d steps up to the last.
+
+    Exact for states of at most `LARGEST_EXACT`; for wider ones by power iteration, which multiplies
+    vectors from both sides in turn, and only for the longest span. The largest singular value of a long
+    product stands out, so a few turns are enough.
+
+    Args:
+        chain: the steps.
+        spans: numbers of steps, each at most that of the chain.
+    """
+    wanted = sorted({span for span in spans if 0 < span <= chain.n_steps})
+    if not wanted:
+        return {}
+    if chain.size <= LARGEST_EXACT:
+        return _exact(chain, wanted)
+    return {wanted[-1]: _by_vectors(chain, wanted[-1])}
+
+
+def _exact(chain: Chain, spans: Sequence[int]) -> dict[int, float]:
+    found: dict[int, float] = {}
+    log = 0.0
+    jacobians = chain.jacobians()
+    product = torch.eye(chain.size, dtype=jacobians[0].dtype)
+    for distance in range(1, spans[-1] + 1):
+        product = product @ jacobians[-distance]
+        scale = float(product.abs().max())
+        if scale == 0.0 or not math.isfinite(scale):
+            rest = [span for span in spans if span >= distance]
+            return found | dict.fromkeys(rest, -math.inf if scale == 0.0 else math.inf)
+        product, log = product / scale, log + math.log10(scale)
+        if distance in spans:
+            norm = float(torch.linalg.matrix_norm(product, ord=2))
+            found[distance] = log + math.log10(norm)
+    return found
+
+
+def _by_vectors(chain: Chain, span: int) -> float:
+    """By power iteration on PᵀP; Golub and Van Loan, "Matrix computations", section 8.2."""
+    generator = torch.Generator().manual_seed(1)
+    vector = torch.randn(1, chain.size, generator=generator, dtype=chain._inputs[0].dtype)
+    vector = vector.to(chain._inputs[0].device) / vector.norm()
+    last, first = chain.n_steps - 1, chain.n_steps - span
+    vector, log = chain.back(vector, last, first)
+    estimate = math.nan
+    for _ in range(_ITERATIONS):
+        if not math.isfinite(log):
+            return log
+        moved, forth = chain.forward(vector, last, first)
+        if not math.isfinite(forth):
+            return forth
+        vector, log = chain.back(moved, last, first)
+        done, estimate = abs(log - forth) < _PRECISION, log
+        if done:
+            break
+    return estimate
+
+
+def spectral_radius(square: Tensor) -> float:
+    """The largest magnitude of an eigenvalue of a matrix.
+
+    From all eigenvalues up to a width of 256; for wider matrices by Gelfand's formula, ‖Aᵏ‖^(1/k), with
+    k = 4,096 by repeated squaring.
+
+    >>> round(spectral_radius(torch.tensor([[0.0, 2.0], [2.0, 0.0]])), 6)
+    2.0
+    """
+    square = square.detach()
+    if not bool(square.isfinite().all()):
+        return math.nan
+    if len(square) <= _LARGEST_EIGENVALUES:
+        return float(torch.linalg.eigvals(square.double().cpu()).abs().max())
+    power, log = square.float(), 0.0
+    for squaring in range(_SQUARINGS + 1):
+        norm = float(torch.linalg.matrix_norm(power))
+        if norm == 0.0:
+            return 0.0
+        power, log = power / norm, log + math.log(norm) / 2**squaring
+        power = power @ power
+    return math.exp(log)
+
+
+def spectral_norm(matrix: Tensor) -> float:
+    """The largest singular value of a matrix."""
+    matrix = matrix.detach()
+    if not bool(matrix.isfinite().all()):
+        return math.nan
+    vector = matrix.new_ones(matrix.shape[1]) + torch.arange(matrix.shape[1]).to(matrix) * 1e-3
+    if min(matrix.shape) <= _LARGEST_EIGENVALUES:
+        return float(torch.linalg.matrix_norm(matrix, ord=2))
+    norm = 0.0
+    for _ in range(60):
+        vector = matrix.t() @ (matrix @ (vector / vector.norm()))
+        norm = float(vector.norm()) ** 0.5
+    return norm

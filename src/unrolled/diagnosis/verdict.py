@@ -1,0 +1,240 @@
+"""A diagnosis in words: what the gradient flow and the updates say, and which setting to change.
+
+Each threshold follows from what its quantity means:
+
+    vanishing      less than 1/1000 of the gradient is left at the far end. The gradient of a weight is a
+                   sum over steps; a contribution that is a thousand times smaller than the nearest one is
+                   below the sampling noise of a batch of fewer than 1000² examples.
+    exploding      the far end gets more than 10 times the gradient. Clipping then scales the whole
+                   gradient to it, so that nine tenths of an update follow the farthest steps.
+    saturated      at least half of the units of a state or candidate pass less than 1/20 of the largest
+                   possible derivative (`flow.SATURATED`): a typical path is blocked at once.
+    dead ReLU      at least half of the units are 0 at every step of every row: their weights get no
+                   gradient at all, so they never change on such data.
+    learning rate  the loss on the same rows is higher after some updates than before: beyond the rate
+    too high       at which gradient descent descends (2 / curvature). Or an update is as large as the
+                   weights: it replaces what was learned. Or the loss is three times that of the first
+                   update: a model that knows nothing would do better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from unrolled.diagnosis.cures import Cure, cures_for
+from unrolled.diagnosis.flow import GradientFlow, LayerFlow
+from unrolled.diagnosis.updates import Updates
+from unrolled.wording import count_of, percent
+
+VANISHED = 1e-3
+EXPLODED = 10.0
+BLOCKED = 0.5
+DEAD = 0.5
+REPLACED = 1.0
+JUMPED = 3.0
+
+_FEW_STEPS = 10
+_SMALL_UPDATE = 0.1
+
+NAMES = {
+    "non_finite": "not finite",
+    "learning_rate": "learning rate too high",
+    "exploding": "exploding gradient",
+    "dead_relu": "dead ReLU",
+    "saturated": "saturated",
+    "vanishing": "vanishing gradient",
+    "healthy": "healthy",
+}
+"""The diagnoses, the most urgent first: one that comes first may cause those that follow."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One diagnosis.
+
+    Args:
+        kind: a key of `NAMES`.
+        where: the name of the layer or group; empty for the whole model.
+        evidence: what was measured, in one sentence.
+        number: the number that decides.
+        threshold: the number that it is compared with.
+        cures: what to change, the most promising first.
+    """
+
+    kind: str
+    where: str
+    evidence: str
+    number: float
+    threshold: float
+    cures: tuple[Cure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The diagnosis of a model.
+
+    Args:
+        findings: what was found, the most urgent first; a single "healthy" one if nothing is wrong.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def kind(self) -> str:
+        """The most urgent diagnosis, a key of `NAMES`."""
+        return self.findings[0].kind
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """All diagnoses, each once."""
+        return tuple(dict.fromkeys(finding.kind for finding in self.findings))
+
+    def __str__(self) -> str:
+        """The most urgent diagnosis in one sentence, with its first cure."""
+        first = self.findings[0]
+        cure = f"; {first.cures[0]}" if first.cures else ""
+        return f"{NAMES[first.kind]}: {first.evidence}{cure}"
+
+    def lines(self) -> Iterator[str]:
+        """Each finding with its cures, a paragraph per line."""
+        for finding in self.findings:
+            where = f" ({finding.where})" if finding.where else ""
+            yield f"{NAMES[finding.kind]}{where}: {finding.evidence}"
+            for cure in finding.cures:
+                yield f"  change: {cure}"
+
+
+def judge(
+    flow: GradientFlow,
+    updates: Updates | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Verdict:
+    """Diagnose a model.
+
+    Args:
+        flow: its gradient flow.
+        updates: what updates of its weights did, if that is known.
+        settings: the settings of its recipe by dotted name, such as "model.cell", for the cures; None for
+            a model without a recipe, whose cures are arguments of the layers in `unrolled.nn`.
+
+    >>> judge(GradientFlow(math.nan)).kind
+    'non_finite'
+    """
+    found = [*_of_loss(flow), *_of_layers(flow)]
+    if updates is not None:
+        exploding = any(finding.kind == "exploding" for finding in found)
+        found += _of_updates(updates, exploding)
+    found = found or [_healthy(flow)]
+    order = list(NAMES)
+    found.sort(key=lambda finding: order.index(finding.kind))
+    return Verdict(
+        tuple(
+            replace(finding, cures=tuple(cures_for(finding.kind, flow, updates, settings)))
+            for finding in found
+        )
+    )
+
+
+def _of_loss(flow: GradientFlow) -> Iterator[Finding]:
+    if not math.isfinite(flow.loss):
+        evidence = f"the loss is {flow.loss:g} even in double precision"
+        yield Finding("non_finite", "", evidence, flow.loss, math.inf)
+
+
+def _of_layers(flow: GradientFlow) -> Iterator[Finding]:
+    """The findings of all layers, of each kind the worst."""
+    worst: dict[str, Finding] = {}
+    for layer in flow.layers:
+        for finding in (*_of_span(layer), *_of_parts(layer)):
+            before = worst.get(finding.kind)
+            is_worse = before is None or (
+                finding.number < before.number
+                if finding.kind == "vanishing"
+                else finding.number > before.number
+            )
+            if is_worse:
+                worst[finding.kind] = finding
+    yield from worst.values()
+
+
+def _of_span(layer: LayerFlow) -> Iterator[Finding]:
+    curve = layer.curve
+    if layer.span < 1:
+        return
+    place = int(curve.argmax())
+    largest, last = float(curve[place]), float(curve[-1])
+    if not largest <= EXPLODED:
+        evidence = (
+            f"the loss at a step changes the state {count_of(place, 'step')} earlier "
+            f"{largest:.3g} times as much as that of the step itself"
+        )
+        yield Finding("exploding", layer.name, evidence, largest, EXPLODED)
+    elif last < VANISHED:
+        tenth = next((d for d in range(len(curve)) if curve[d] < 0.1), layer.span)
+        evidence = (
+            f"the loss at the last step changes the state {count_of(layer.span, 'step')} earlier by "
+            f"{last:.2g} of what it changes the state of the step itself; a tenth is left after "
+            f"{count_of(tenth, 'step')}"
+        )
+        yield Finding("vanishing", layer.name, evidence, last, VANISHED)
+
+
+def _of_parts(layer: LayerFlow) -> Iterator[Finding]:
+    n_steps = sum(map(len, layer.loss))
+    for part in layer.parts:
+        if part.function == "relu":
+            if part.dead >= DEAD and n_steps >= _FEW_STEPS:
+                evidence = (
+                    f"{percent(part.dead)} of the units are 0 at all {n_steps:,} steps, where a ReLU "
+                    "has derivative 0"
+                )
+                yield Finding("dead_relu", layer.name, evidence, part.dead, DEAD)
+        elif not part.is_gate and part.saturated >= BLOCKED:
+            evidence = (
+                f"{percent(part.saturated)} of the values of {part.name} are in the flat ends of its "
+                f"{part.function}, where the derivative is below 1/20 of the largest; its mean is "
+                f"{part.derivative:.2g}"
+            )
+            yield Finding("saturated", layer.name, evidence, part.saturated, BLOCKED)
+
+
+def _of_updates(updates: Updates, exploding: bool) -> Iterator[Finding]:
+    group, ratio = updates.largest
+    rate = f"at learning rate {updates.learning_rate:g}"
+    if updates.losses:
+        start = updates.losses[0]
+        last = updates.losses[-3:]
+        end = sum(last) / len(last)
+        rises = not end <= start + 1e-3 * abs(start)
+        if rises and not (exploding and ratio < _SMALL_UPDATE):
+            n = len(updates.losses) - 1
+            evidence = (
+                f"{rate}, {count_of(n, 'update')} on the same rows move their loss from {start:.4g} to "
+                f"{end:.4g}, and an update changes {group or 'weights'} by {ratio:.2g} of its norm"
+            )
+            yield Finding("learning_rate", group, evidence, end / max(start, 1e-12), 1.0)
+            return
+    first, loss = updates.first_loss, updates.last_loss
+    if first is not None and loss is not None and not loss <= JUMPED * max(first, 1e-12):
+        evidence = f"{rate}, the loss is {loss:.4g}, and was {first:.4g} at the first update"
+        yield Finding("learning_rate", "", evidence, loss / max(first, 1e-12), JUMPED)
+    elif not ratio < REPLACED:
+        evidence = f"{rate}, an update changes {group or 'the weights'} by {ratio:.3g} of its norm"
+        yield Finding("learning_rate", group, evidence, ratio, REPLACED)
+
+
+def _healthy(flow: GradientFlow) -> Finding:
+    measured = [layer for layer in flow.layers if layer.span >= 1]
+    if not measured:
+        evidence = "no recurrent layer has a path of several steps that the loss depends on"
+        return Finding("healthy", "", evidence, math.nan, VANISHED)
+    least = min(measured, key=lambda layer: layer.reach_at(layer.span))
+    number = least.reach_at(least.span)
+    evidence = (
+        f"the loss at the last step changes the state {count_of(least.span, 'step')} earlier by "
+        f"{number:.2g} of what it changes the state of the step itself"
+    )
+    return Finding("healthy", least.name, evidence, number, VANISHED)
