@@ -15,6 +15,8 @@ import unrolled
 NAMES = [
     "Answer",
     "Asked",
+    "CodePredictor",
+    "CodeTask",
     "ConfigError",
     "DataConfig",
     "DataError",
@@ -50,6 +52,7 @@ NAMES = [
     "explain_words",
     "fit",
     "load",
+    "load_code",
     "load_labels",
     "load_language_model",
     "load_queries",

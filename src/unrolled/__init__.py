@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from unrolled.inspect.attention import draw_attention
     from unrolled.inspect.attribution import explain_words
     from unrolled.ops import explain, unroll, using
+    from unrolled.predictors.code import CodePredictor
     from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.load import (
         load,
+        load_code,
         load_labels,
         load_language_model,
         load_queries,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from unrolled.tasks import (
         TASKS,
         Answer,
+        CodeTask,
         LabelPrediction,
         LabelTask,
         Prediction,
@@ -63,6 +66,8 @@ _HOME = {
     "TASKS": "unrolled.tasks",
     "Answer": "unrolled.tasks",
     "Asked": "unrolled.predictors.queries",
+    "CodePredictor": "unrolled.predictors.code",
+    "CodeTask": "unrolled.tasks",
     "ConfigError": "unrolled.errors",
     "DataConfig": "unrolled.text.splits",
     "DataError": "unrolled.errors",
@@ -97,6 +102,7 @@ _HOME = {
     "explain_words": "unrolled.inspect.attribution",
     "fit": "unrolled.training.loop",
     "load": "unrolled.predictors.load",
+    "load_code": "unrolled.predictors.load",
     "load_labels": "unrolled.predictors.load",
     "load_language_model": "unrolled.predictors.load",
     "load_queries": "unrolled.predictors.load",
@@ -113,6 +119,8 @@ __all__ = [
     "TASKS",
     "Answer",
     "Asked",
+    "CodePredictor",
+    "CodeTask",
     "ConfigError",
     "DataConfig",
     "DataError",
@@ -147,6 +155,7 @@ __all__ = [
     "explain_words",
     "fit",
     "load",
+    "load_code",
     "load_labels",
     "load_language_model",
     "load_queries",
