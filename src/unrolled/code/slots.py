@@ -26,10 +26,10 @@ _SLOT = re.compile(rf"{_MARK}[a-{SLOTS[-1][1]}]")
 _LONGEST = 200  # characters of a span
 _SPAN = re.compile(
     rf"``([^`\n]{{1,{_LONGEST}}})``"
-    rf"|`([^`\n]{{1,{_LONGEST}}})`"
-    rf"|\"([^\"\n]{{1,{_LONGEST}}})\""
+    rf"|(?<!`)`([^`\n]{{1,{_LONGEST}}})`(?!`)"
+    rf"|(?<!\")\"([^\"\n]{{1,{_LONGEST}}})\"(?!\")"
     # An apostrophe inside a word opens no quotation.
-    rf"|(?<!\w)'([^'\n]{{1,{_LONGEST}}})'(?!\w)"
+    rf"|(?<![\w'])'([^'\n]{{1,{_LONGEST}}})'(?![\w'])"
 )
 
 

@@ -77,12 +77,14 @@ class CodePredictor(Predictor):
         return language
 
     def _search_options(self, decoding: DecodingConfig) -> dict[str, Any]:
-        if not isinstance(decoding, CodeDecoding) or not decoding.prior:
-            return {}
-        weight = decoding.prior_weight
-        if weight < 0:
-            weight = self.choose_prior_weight(decoding)
-        return {"fuse": self._fuse(decoding.prior, weight)} if weight else {}
+        options: dict[str, Any] = {"language": self.language}
+        if isinstance(decoding, CodeDecoding) and decoding.prior:
+            weight = decoding.prior_weight
+            if weight < 0:
+                weight = self.choose_prior_weight(decoding)
+            if weight:
+                options["fuse"] = self._fuse(decoding.prior, weight)
+        return options
 
     def _fuse(self, path: str, weight: float) -> Callable[..., Any]:
         """What adds a language model to the search; see `seq2seq.decode`."""

@@ -14,7 +14,7 @@ from unrolled.config import Range, check_fields
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
 from unrolled.tasks import seq2seq
-from unrolled.tasks.code.examples import TARGET, CodePair
+from unrolled.tasks.code.examples import CodePair
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.task import Tokenizers
 
@@ -57,6 +57,7 @@ def decode(
     *,
     mask: MaskProvider | None = None,
     fuse: seq2seq.Fuse | None = None,
+    language: ProgramLanguage | None = None,
 ) -> list[Prediction]:
     """Write code for a batch of descriptions. An empty description has no code.
 
@@ -70,23 +71,17 @@ def decode(
         with_attention: whether to return attention weights.
         mask: which tokens may come next; see `decoding.constrained`.
         fuse: adds a prior to the model.
+        language: language of the code, for `decoding.rerank`; None to choose without parsing.
     """
     settings = config if isinstance(config, CodeDecoding) else CodeDecoding(**vars(config))
     searched: DecodingConfig = settings
     if settings.method == "beam" and settings.rerank != "none":
         searched = replace(settings, n_best=settings.beam_size)
     found = seq2seq.decode(model, pairs, tokenizers, searched, with_attention, mask=mask, fuse=fuse)
-    language = language_of(tokenizers)
     return [
         rerank(_shown(prediction, pair), settings, language)
         for prediction, pair in zip(found, pairs, strict=True)
     ]
-
-
-def language_of(tokenizers: Tokenizers) -> ProgramLanguage | None:
-    """The language of the code that a model writes; None if its tokens do not tell."""
-    language = getattr(tokenizers[TARGET], "language", None)
-    return language if language in ("python", "bash") else None
 
 
 def _shown(prediction: Prediction, pair: CodePair) -> Prediction:
