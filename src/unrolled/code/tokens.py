@@ -1,13 +1,15 @@
 """Code as tokens and back: `join(split(text, language), language) == text` for every text.
 
-Usual white space has no tokens. Where other white space stands, or none, marks say so (`unrolled.code.marks`):
+Usual white space has no tokens. Where other white space stands, or none, marks say so (`code.marks`):
 
-- `<join>`: nothing stands before the next token; `<space>`: one blank. Any other white space is a token itself.
-- `<newline>` and `<crlf>`: a line end. The next line has the indentation of the open level (in Python inside
-  brackets: of the line before, or below the bracket) unless white space or `<join>` follows.
-- `<indent>`, `<dedent>`: one level more or less. A level is four blanks, or the white space before `<indent>`.
-- `<spaced>`: from here on, one blank between all tokens of code is usual, as in data sets that are tokenised.
-- `<reset>`: see `closed`.
+- `<join>`: nothing stands before the next token; `<space>`: one blank. Any other white space is a token
+  itself.
+- `<newline>` and `<crlf>`: a line end. The next line has the indentation of the open level (in Python
+  inside brackets: of the line before, or below the bracket) unless white space or `<join>` follows.
+- `<indent>`, `<dedent>`: one level more or less. A level is four blanks, or the white space before
+  `<indent>`.
+- `<spaced>`: from here on, one blank between all tokens of code is usual, as in tokenised data sets.
+- `<reset>`: all open strings, brackets and levels end; see `split_running`.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from unrolled.code.lexer import Language, atoms
-from unrolled.code.marks import CRLF, DEDENT, INDENT, JOIN, NEWLINE, SPACE, SPACED
+from unrolled.code.lexer import atoms, known
+from unrolled.code.marks import CRLF, DEDENT, INDENT, JOIN, NEWLINE, RESET, SPACE, SPACED
 from unrolled.code.writer import Writer
 
 _FEW = 1  # marks for single blanks with which `<spaced>` cannot make the sequence shorter
@@ -25,39 +27,63 @@ _LINE_END = re.compile(r"(\r?\n)")
 _RUN = re.compile(rf"([\s])\1{{0,{_LONGEST_RUN - 1}}}")
 
 
-def split(text: str, language: Language) -> list[str]:
+def split(text: str, language: str) -> list[str]:
     r"""The tokens of a text.
 
-    >>> split("if is_valid(x, 10):\n    returnCode = 'not found'\n", "python")
-    ['if', 'is', '_', 'valid', '(', 'x', ',', '10', ')', ':', '<newline>', '<indent>', 'return', '<join>', 'Code', \
-'=', "'", 'not', 'found', "'", '<newline>']
+    Args:
+        text: any text; it need not be valid code.
+        language: "python", "bash", or anything else for the rules of natural language and other code.
+
+    >>> split("if is_ok:\n    get('no user')", "python")
+    ['if', 'is', '_', 'ok', ':', '<newline>', '<indent>', 'get', '(', "'", 'no', 'user', "'", ')']
     >>> split("a . b ( c )", "python")
     ['<spaced>', 'a', '.', 'b', '(', 'c', ')']
     """
-    pieces = atoms(text, language)
-    tokens = _tokens(pieces, language, [])
+    rules = known(language)
+    pieces = atoms(text, rules)
+    tokens = _tokens(pieces, Writer(rules))
     if tokens.count(SPACE) > _FEW:
-        spaced = _tokens(pieces, language, [SPACED])
-        return min(tokens, spaced, key=len)
+        writer = Writer(rules)
+        writer.write(SPACED)
+        return min(tokens, [SPACED, *_tokens(pieces, writer)], key=len)
     return tokens
 
 
-def join(tokens: Sequence[str], language: Language) -> str:
+def split_running(text: str, language: str) -> list[str]:
+    r"""The tokens of a part of a longer text that ends before a line end.
+
+    Joined with the tokens of the other parts, they are the whole text: what is open at the end of a part
+    is closed, if anything is.
+
+    Args:
+        text: a part; if it is not the first, it begins with a line end, and its second line has no
+            indentation.
+        language: as for `split`.
+
+    >>> split_running("if x:\n    y()", "python")
+    ['if', 'x', ':', '<newline>', '<indent>', 'y', '(', ')', '<reset>']
+    """
+    rules = known(language)
+    writer = Writer(rules)
+    tokens = _tokens(atoms(text, rules), writer)
+    return tokens if writer.is_closed else [*tokens, RESET]
+
+
+def join(tokens: Sequence[str], language: str) -> str:
     """The text of tokens; any sequence of strings has one.
 
     >>> join(["print", "(", "x", "[", "0", "]", ")"], "python")
     'print(x[0])'
     """
-    writer = Writer(language)
+    writer = Writer(known(language))
     for token in tokens:
         writer.write(token)
     return writer.text()
 
 
-def _tokens(pieces: Sequence[str], language: Language, tokens: list[str]) -> list[str]:
-    writer = Writer(language)
-    for token in tokens:
-        writer.write(token)
+def _tokens(pieces: Sequence[str], writer: Writer) -> list[str]:
+    """The tokens of pieces of text, which are written."""
+    tokens: list[str] = []
     last_line = _start_of_last_line(pieces)
     white = ""
     for place, piece in enumerate(pieces):
