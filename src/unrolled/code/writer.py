@@ -6,7 +6,8 @@ usual after any sequence of tokens.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 from unrolled.code import spacing
 from unrolled.code.lexer import Language
@@ -37,7 +38,6 @@ class Writer:
 
     def __init__(self, language: Language) -> None:
         self.language = language
-        self.parts: list[str] = []
         self.levels: list[str] = []
         self._brackets: list[_Bracket] = []
         self._quote = ""  # of the open string; "#" in a comment
@@ -98,18 +98,27 @@ class Writer:
             return " " if self._is_spaced(token) else ""
         return "".join([*self._gap, self.indentation(token) if self._at_line_start else ""])
 
-    def write(self, token: str) -> None:
-        """Write a token or take note of a mark."""
+    def write(self, token: str) -> str:
+        """Write a token or take note of a mark; return the text that this adds."""
         if token in _MARKS:
             self._mark(token)
         elif token.isspace():
             self._space(token)
         elif token:
-            self._write(token)
+            return self._write(token)
+        return ""
 
-    def text(self) -> str:
-        """All text written."""
-        return "".join([*self.parts, *(self._gap or ())])
+    def rest(self) -> str:
+        """The white space given since the last token."""
+        return "".join(self._gap or ())
+
+    def copy(self) -> Writer:
+        """An independent writer in the same state."""
+        other = copy.copy(self)
+        other.levels = list(self.levels)
+        other._brackets = [replace(bracket) for bracket in self._brackets]
+        other._gap = None if self._gap is None else list(self._gap)
+        return other
 
     def _mark(self, mark: str) -> None:
         if mark in LINE_ENDS:
@@ -148,10 +157,9 @@ class Writer:
         top = self.levels[-1] if self.levels else ""
         self.levels.append(given if given else top + self.unit)
 
-    def _write(self, token: str) -> None:
+    def _write(self, token: str) -> str:
         gap = self.gap(token)
         starts = self.is_at_start or "\n" in gap
-        self.parts += (gap, token)
         if starts:
             self._line = gap.rpartition("\n")[2]
             self._column = len(self._line)
@@ -162,6 +170,7 @@ class Writer:
         self._column += len(token)
         self._gap, self._at_line_start = None, False
         self._advance(token, gap, starts)
+        return gap + token
 
     def _advance(self, token: str, gap: str, starts_line: bool) -> None:
         """Take note of what a token opens and closes, and of what may follow it."""
@@ -220,7 +229,7 @@ class Writer:
                 return self._after_sign == "-" and self._before != "print"
             return SHELL.is_blank(before, sort, self._gapped)
         if before == "w" and sort == "w":
-            return not spacing.may_touch(self._before, token)
+            return False  # parts of one name
         return spacing.in_python(
             before,
             sort,
