@@ -1,8 +1,8 @@
 """The tokens that stand for layout rather than for text.
 
-Each is a name in angle brackets. No atom of a text looks like one, because letters and brackets are never in the same
-atom, so a text that spells a mark is split into other tokens, and no mark has to be escaped. Tokens that consist of
-white space stand for themselves.
+Each is a name in angle brackets. No atom of a text looks like one, because letters and brackets are never
+in the same atom, so a text that spells a mark is split into other tokens, and no mark has to be escaped.
+Tokens that consist of white space stand for themselves.
 """
 
 from __future__ import annotations

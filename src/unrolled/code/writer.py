@@ -1,20 +1,22 @@
 """The text that tokens stand for: what is usual is added, and marks say where something else stands.
 
-The same state decides while text is split and while tokens are joined, so that both agree on what is usual after any
-sequence of tokens.
+The same state decides while text is split and while tokens are joined, so that both agree on what is
+usual after any sequence of tokens.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 from unrolled.code import spacing
 from unrolled.code.lexer import Language
 from unrolled.code.marks import DEDENT, INDENT, JOIN, LINE_ENDS, MARKS, RESET, SPACE, SPACED
-from unrolled.code.spacing import CLOSING, OPENING, sort_of
+from unrolled.code.spacing import CLOSING, OPENING, QUOTED, SHELL, STRING, TEXT, sort_of
 
 UNIT = "    "
 _MARKS = frozenset(MARKS)
+_TEXTS = {"python": STRING, "bash": QUOTED, "text": TEXT}
 
 
 @dataclass
@@ -36,13 +38,15 @@ class Writer:
 
     def __init__(self, language: Language) -> None:
         self.language = language
-        self.parts: list[str] = []
         self.levels: list[str] = []
         self._brackets: list[_Bracket] = []
         self._quote = ""  # of the open string; "#" in a comment
+        self._inner = ""  # of an open quotation inside it, or in natural language
         self._spaced = False
         self._before = ""  # the last token of the line, with its sort
         self._sort = ""
+        self._gapped = False  # whether white space stands before it
+        self._after_sign = ""  # the token before it if they touch
         self._operand = False  # whether it ends an operand
         self._unary = False
         self._gap: list[str] | None = None  # given by marks since the last token
@@ -61,6 +65,11 @@ class Writer:
     def is_at_start(self) -> bool:
         """Whether nothing but white space has been written."""
         return not self._before
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is open: no level, bracket, string or comment."""
+        return not (self.levels or self._brackets or self._quote or self._inner or self._spaced)
 
     @property
     def unit(self) -> str:
@@ -89,18 +98,27 @@ class Writer:
             return " " if self._is_spaced(token) else ""
         return "".join([*self._gap, self.indentation(token) if self._at_line_start else ""])
 
-    def write(self, token: str) -> None:
-        """Write a token or take note of a mark."""
+    def write(self, token: str) -> str:
+        """Write a token or take note of a mark; return the text that this adds."""
         if token in _MARKS:
             self._mark(token)
         elif token.isspace():
             self._space(token)
         elif token:
-            self._write(token)
+            return self._write(token)
+        return ""
 
-    def text(self) -> str:
-        """All text written."""
-        return "".join([*self.parts, *(self._gap or ())])
+    def rest(self) -> str:
+        """The white space given since the last token."""
+        return "".join(self._gap or ())
+
+    def copy(self) -> Writer:
+        """An independent writer in the same state."""
+        other = copy.copy(self)
+        other.levels = list(self.levels)
+        other._brackets = [replace(bracket) for bracket in self._brackets]
+        other._gap = None if self._gap is None else list(self._gap)
+        return other
 
     def _mark(self, mark: str) -> None:
         if mark in LINE_ENDS:
@@ -109,7 +127,7 @@ class Writer:
             if self._quote not in ("'''", '"""') and (
                 self.language == "python" or self._quote == "#"
             ):
-                self._quote = ""
+                self._quote = self._inner = ""
         elif mark == SPACE:
             self._space(" ")
         elif mark == JOIN:
@@ -122,7 +140,8 @@ class Writer:
         elif mark == SPACED:
             self._spaced = True
         elif mark == RESET:
-            self.levels, self._brackets, self._quote, self._spaced = [], [], "", False
+            self.levels, self._brackets, self._quote, self._inner = [], [], "", ""
+            self._spaced = False
 
     def _space(self, white: str) -> None:
         self._give(white)
@@ -138,10 +157,9 @@ class Writer:
         top = self.levels[-1] if self.levels else ""
         self.levels.append(given if given else top + self.unit)
 
-    def _write(self, token: str) -> None:
+    def _write(self, token: str) -> str:
         gap = self.gap(token)
         starts = self.is_at_start or "\n" in gap
-        self.parts += (gap, token)
         if starts:
             self._line = gap.rpartition("\n")[2]
             self._column = len(self._line)
@@ -151,55 +169,93 @@ class Writer:
             self._column += len(gap)
         self._column += len(token)
         self._gap, self._at_line_start = None, False
-        self._advance(token, starts)
+        self._advance(token, gap, starts)
+        return gap + token
 
-    def _advance(self, token: str, starts_line: bool) -> None:
+    def _advance(self, token: str, gap: str, starts_line: bool) -> None:
         """Take note of what a token opens and closes, and of what may follow it."""
         sort = sort_of(token)
-        opens = False
+        gapped = bool(gap) or starts_line
+        after_operand = self._operand and not starts_line
         if self._quote:
-            if token == self._quote:
-                self._quote = ""
+            sort = self._in_string(token, sort, gapped)
         elif sort == "q" and token != "`" and self.language != "text":
-            self._quote, opens = token, True
+            self._quote, self._inner, sort = token, "", "("
         elif token == "#" and (self.language == "python" or starts_line):
-            self._quote = "#"
+            self._quote, self._inner = "#", ""
+        elif sort == "q":
+            sort = self._nested(token, gapped)
         elif token in OPENING:
             self._brackets.append(_Bracket(token, self._column, self._line))
         elif token in CLOSING and self._brackets:
             self._brackets.pop()
-        after_operand = self._operand and not starts_line
-        self._unary = not self._quote and spacing.is_unary(token, after_operand)
-        self._operand = not self._quote and spacing.ends_operand(sort, token)
-        self._before, self._sort = token, "(" if opens else sort
+        self._unary = spacing.is_unary(token, after_operand)
+        self._operand = spacing.ends_operand(sort)
+        self._after_sign = "" if gapped else self._before
+        self._before, self._sort, self._gapped = token, sort, gapped
+
+    def _in_string(self, token: str, sort: str, gapped: bool) -> str:
+        """The sort of a token of a string or comment."""
+        if token == self._quote and token != "#":
+            self._quote = self._inner = ""
+            return "q"
+        return self._nested(token, gapped) if sort == "q" else sort
+
+    def _nested(self, quote: str, gapped: bool) -> str:
+        """The sort of a quotation mark that is no border of a string: a bracket if it opens."""
+        if self._inner == quote:
+            self._inner = ""
+            return "q"
+        if self._inner or not (
+            gapped or self._sort in OPENING or self._sort not in ("w", "0", "k", "_", "q")
+        ):
+            return "q"
+        self._inner = quote
+        return "("
 
     def _is_spaced(self, token: str) -> bool:
         """Whether one blank is usual before this token of the same line."""
         before, sort = self._sort, sort_of(token)
+        if sort == "q" and token in (self._quote, self._inner):
+            return False
         if self._quote:
-            if token == self._quote or (before == "(" and self._before == self._quote):
-                return False
-            return spacing.in_text(before, sort)
-        words = ("w", "k")
+            return self._in_words(token, sort)
         if self._spaced:
-            if "_" in (before, sort):
-                return not {before, sort} <= {"_", "w", "k", "0"}
-            if before in ("w", "0") and sort in ("w", "0"):
-                return before == sort == "w" and not spacing.may_touch(self._before, token)
-            return not (before == "w" and sort == "q") and not (before == "0" and sort == ".")
-        if self.language == "python":
-            if before == "w" and sort == "w":
-                return not spacing.may_touch(self._before, token)
-            return spacing.in_python(
-                before,
-                sort,
-                was_unary=self._unary,
-                after_operand=self._operand,
-                bracket=self._brackets[-1].sign if self._brackets else "",
-                word=token,
-            )
-        if before in words and sort in words:
-            return True
+            return self._is_apart(token, sort)
+        if self.language == "text":
+            return self._in_words(token, sort)
         if self.language == "bash":
-            return spacing.in_bash(before, sort)
-        return spacing.in_text(before, sort)
+            if before == "w" and sort == "0":
+                return self._after_sign == "-" and self._before != "print"
+            return SHELL.is_blank(before, sort, self._gapped)
+        if before == "w" and sort == "w":
+            return False  # parts of one name
+        return spacing.in_python(
+            before,
+            sort,
+            gapped=self._gapped,
+            was_unary=self._unary,
+            after_operand=self._operand,
+            bracket=self._brackets[-1].sign if self._brackets else "",
+            first=self._before,
+            second=token,
+        )
+
+    def _in_words(self, token: str, sort: str) -> bool:
+        """Whether a blank is usual in a string, a comment or natural language."""
+        if self._quote == "#" and self._before == "#":
+            return True
+        if self._before == "." and sort in ("w", "k"):
+            return token[:1].isupper() and self.language != "bash"
+        return _TEXTS[self.language].is_blank(self._sort, sort, self._gapped)
+
+    def _is_apart(self, token: str, sort: str) -> bool:
+        """Whether a blank is usual where all tokens of code are apart, except for the parts of one."""
+        before = self._sort
+        if "_" in (before, sort):
+            return not {before, sort} <= {"_", "w", "k", "0"}
+        if before in ("w", "0") and sort in ("w", "0"):
+            return before == sort == "w" and not spacing.may_touch(self._before, token)
+        return not (before == "w" and sort == "q") and not (
+            "0" in (before, sort) and "." in (before, sort)
+        )

@@ -345,6 +345,7 @@ _TOKEN_KINDS = {
     "word": "words and punctuation marks",
     "char": "characters",
     "space": "separated by white space",
+    "code": "parts of names, operators and marks of layout",
 }
 
 
