@@ -1,25 +1,30 @@
 """A grammar of a subset of Python for `llguidance`, over characters.
 
-The subset has all expressions but f-strings with nested quotes, all simple statements, and compound statements
-whose body stands on the same line, follows indented, or is missing, as in "else:". Two characters stand for
-layout: `IND` opens a level of indentation, `DED` closes one. Comments and statements of Python 2 are not in it.
+The subset has all expressions, all simple statements, and compound statements whose body stands on the
+same line, follows indented, or is missing, as in "else:". Two characters stand for layout: `IND` opens a
+level of indentation, `DED` closes one. Comments and statements of Python 2 are not in it.
 """
 
 from __future__ import annotations
 
 IND, DED = "\x01", "\x02"
 
-KEYWORDS = (
-    "False None True and as assert async await break class continue def del elif else except finally for from "
-    "global if import in is lambda nonlocal not or pass raise return try while with yield"
-).split()
+_KEYWORDS = """
+False None True and as assert async await break class continue def del elif else except finally for from
+global if import in is lambda nonlocal not or pass raise return try while with yield
+"""
+KEYWORDS = tuple(_KEYWORDS.split())
 
-_BINARY = "+ - * / // % ** @ << >> & | ^ < > <= >= == !=".split()
-_ASSIGN = "= += -= *= /= //= %= **= &= |= ^= >>= <<= @=".split()
+_BINARY = "+ - * / // % ** @ << >> & | ^ < > <= >= == !="
+_ASSIGN = "= += -= *= /= //= %= **= &= |= ^= >>= <<= @="
 
 
-def _choice(signs: list[str]) -> str:
-    return " | ".join(f'"{sign}"' for sign in signs)
+def _choice(signs: str) -> str:
+    return " | ".join(f'"{sign}"' for sign in signs.split())
+
+
+_INTEGER = r"0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+"
+_DECIMAL = r"([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][+\-]?[0-9]+)?[jJlL]?"
 
 
 GRAMMAR = rf"""%llguidance {{"no_forcing": true}}
@@ -29,7 +34,7 @@ stmt: simple | compound
 simple: small (";" small)* ";"?
 small: tests (":" test)? (assign value)* | "del" tests | "pass" | "break" | "continue"
   | "return" value? | "raise" (test ("from" test)?)? | "global" names | "nonlocal" names
-  | "assert" test ("," test)? | import
+  | "assert" test ("," test)? | import | yielding
 value: tests | yielding
 yielding: "yield" ("from" test | tests)?
 import: "import" dotted_as ("," dotted_as)*
@@ -73,7 +78,7 @@ pair: test ":" test | "**" test
 comp: ("async"? "for" targets "in" flat ("if" (flat | "lambda" lambda_names? ":" test))*)+
 assign: {_choice(_ASSIGN)}
 NAME: /[^\W\d]\w*/ & ~/({"|".join(KEYWORDS)})/
-NUMBER: /(0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][+\-]?[0-9]+)?[jJlL]?)/
+NUMBER: /({_INTEGER}|{_DECIMAL})/
 STRING: /[rRbBuUfF]{{0,2}}("([^"\\\n]|\\.)*"|'([^'\\\n]|\\.)*')/
   | /[rRbBuUfF]{{0,2}}\x22\x22\x22([^\x22\\]|\\.|\x22[^\x22]|\x22\x22[^\x22])*\x22\x22\x22/
   | /[rRbBuUfF]{{0,2}}'''([^'\\]|\\.|'[^']|''[^'])*'''/

@@ -3,8 +3,8 @@
     sort `my_list` by 'last name'          sort `ǁa` by 'ǁb'
     my_list.sort(key='last name')          ǁa.sort(key='ǁb')
 
-A slot is one token on both sides, so a model copies a span of any length in one step. Yin et al. (2018) prepare
-CoNaLa in this way; here, code is changed only where a span stands in it as a whole.
+A slot is one token on both sides, so a model copies a span of any length in one step. Yin et al. (2018)
+prepare CoNaLa in this way; here, code is changed only where a span stands in it as a whole.
 """
 
 from __future__ import annotations

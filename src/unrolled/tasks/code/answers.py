@@ -11,12 +11,15 @@ from unrolled.code.bleu import ling_tokens, sentence_bleu
 from unrolled.code.parsing import ProgramLanguage, parses
 from unrolled.code.slots import SLOTS, Slotted
 from unrolled.config import Range, check_fields
+from unrolled.decoding.code_mask import CodeMask
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
 from unrolled.tasks import seq2seq
-from unrolled.tasks.code.examples import CodePair
+from unrolled.tasks.code.examples import SOURCE, TARGET, CodePair
 from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.tasks.seq2seq_data import Pair
 from unrolled.tasks.task import Tokenizers
+from unrolled.text.tokenizer import SPECIALS
 
 Rerank = Literal["none", "parses", "mbr"]
 
@@ -26,6 +29,8 @@ class CodeDecoding(DecodingConfig):
     """The `[decoding]` section of a recipe for code; other settings are as in `DecodingConfig`.
 
     Args:
+        grammar: whether only what a grammar of Python can complete is written; has no effect on other
+            languages, or if tokens are not those of `text.kind = "code"`.
         rerank: which hypothesis of beam search is the answer: the best ("none"); the best that "parses",
             if there is one; or "mbr", the one with the least expected risk: with the highest mean
             similarity to the others, weighted by their probabilities (Kumar and Byrne 2004), among those
@@ -39,6 +44,7 @@ class CodeDecoding(DecodingConfig):
     """
 
     max_length_extra: int = 40
+    grammar: bool = False
     rerank: Rerank = "parses"
     prior: str = ""
     prior_weight: Annotated[float, Range(-1, 10)] = 0.1
@@ -69,7 +75,7 @@ def decode(
         tokenizers: tokenizers by role.
         config: the decoding method and its options.
         with_attention: whether to return attention weights.
-        mask: which tokens may come next; see `decoding.constrained`.
+        mask: which tokens may come next; replaces the grammar. See `decoding.constrained`.
         fuse: adds a prior to the model.
         language: language of the code, for `decoding.rerank`; None to choose without parsing.
     """
@@ -77,11 +83,30 @@ def decode(
     searched: DecodingConfig = settings
     if settings.method == "beam" and settings.rerank != "none":
         searched = replace(settings, n_best=settings.beam_size)
+    if mask is None and settings.grammar and language == "python":
+        mask = _grammar(tokenizers)
     found = seq2seq.decode(model, pairs, tokenizers, searched, with_attention, mask=mask, fuse=fuse)
     return [
         rerank(_shown(prediction, pair), settings, language)
         for prediction, pair in zip(found, pairs, strict=True)
     ]
+
+
+def _grammar(tokenizers: Tokenizers) -> MaskProvider | None:
+    """What makes the masks of a grammar of Python; None if tokens are not those of code."""
+    source, target = tokenizers[SOURCE], tokenizers[TARGET]
+    if target.kind != "code":
+        return None
+    vocabulary = [
+        "" if id_ < len(SPECIALS) else token
+        for id_, token in enumerate(target.tokens(range(len(target))))
+    ]
+
+    def mask(pairs: Sequence[Pair]) -> CodeMask:
+        copied = [pair.words or source.tokens(pair.source[:-1]) for pair in pairs]
+        return CodeMask.of(vocabulary, copied)
+
+    return mask
 
 
 def _shown(prediction: Prediction, pair: CodePair) -> Prediction:

@@ -49,7 +49,7 @@ def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Token
     if config.kind == "code":
         by_role = {
             SOURCE: replace(config, language="text"),
-            TARGET: replace(config, language=language),
+            TARGET: replace(config, language="bash" if language == "bash" else "python"),
         }
     if config.shared:
         shared = Tokenizer.train([*descriptions, *codes], by_role[TARGET])

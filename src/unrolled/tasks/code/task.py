@@ -73,7 +73,13 @@ TASK = CodeTask(
     check_pretrained=seq2seq.check_pretrained,
     prepare=seq2seq.prepare,
     text={"kind": "code"},
-    training={"max_tokens": 1_000, "metric": "bleu"},
+    training={
+        "max_tokens": 1_000,
+        "learning_rate": 2e-3,
+        "metric": "bleu",
+        "valid_sentences": 100,
+        "evaluate_every_n_steps": 200,
+    },
     training_only=seq2seq.TRAINING_ONLY,
     inherited=("language", "slots"),
 )
