@@ -1,7 +1,7 @@
 """Which tokens may come next in Python code, so that what has been written can still be completed.
 
-Tokens are those of `unrolled.code`. A matcher follows the text that they stand for through the grammar of
-`code.python_grammar`. It decides by classes of tokens: all words that are no keywords are one class, as are
+Tokens are those of `unrolled.code`. A matcher follows the text that they stand for through the grammar
+of `code.python_grammar`. It decides by classes of tokens: all words that are no keywords are one class, as are
 all numbers; any other token is a class of its own. So a word that is joined with another to a keyword is
 not noticed, nor are names that cannot be assigned to: what is written must be parsed in the end.
 """
@@ -39,7 +39,7 @@ def class_of(token: str) -> str:
     sort = sort_of(token)
     if sort in ("w", "k") and token not in _KEYWORDS and not _PART.fullmatch(token):
         return _CAPITAL if "A" <= token[0] <= "Z" else _WORD
-    return _NUMBER if sort == "0" else token
+    return _NUMBER if sort == "0" and token != "0" else token
 
 
 @cache
@@ -169,7 +169,7 @@ class CodeMatcher:
         """What is matched before a token: white space, or characters that stand for layout."""
         gap = self._writer.gap(name)
         if NEWLINE not in self._pending or not self._writer.in_blocks:
-            return gap.replace("\n", " ")
+            return gap if self._writer.quote else gap.replace("\n", " ")
         n_closed = self._pending.count(DEDENT)
         return DED * n_closed + "\n" + IND * self._pending.count(INDENT)
 
@@ -192,7 +192,9 @@ class CodeMatcher:
         return False
 
     def _can_break(self) -> bool:
-        if not self._writer.in_blocks:  # inside brackets or a string
+        if self._writer.quote:
+            return self._fits("\n")
+        if not self._writer.in_blocks:  # inside brackets
             return self._fits(" ")
         return any(self._fits(DED * n + "\n") for n in range(self._depth + 1))
 

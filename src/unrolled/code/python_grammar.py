@@ -1,7 +1,7 @@
 """A grammar of a subset of Python for `llguidance`, over characters.
 
 The subset has all expressions, all simple statements, and compound statements whose body stands on the
-same line, follows indented, or is missing, as in "else:". Two characters stand for layout: `IND` opens a
+same line or follows indented; at the end of a program it may be missing, as in "else:". Two characters stand for layout: `IND` opens a
 level of indentation, `DED` closes one. Comments and statements of Python 2 are not in it.
 """
 
@@ -28,7 +28,7 @@ _DECIMAL = r"([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][+\-]?[0-9]+)?[jJlL]?"
 
 
 GRAMMAR = rf"""%llguidance {{"no_forcing": true}}
-start: body
+start: body | (stmt "\n")* head ":"
 body: stmt ("\n" stmt)*
 stmt: simple | compound
 simple: small (";" small)* ";"?
@@ -44,7 +44,7 @@ dotted: NAME ("." NAME)*
 as_names: as_name ("," as_name)*
 as_name: NAME ("as" NAME)?
 names: NAME ("," NAME)*
-compound: head ":" (simple | suite)? | "@" test
+compound: head ":" (simple | suite) | "@" test
 suite: "\n" IND body DED
 head: "if" test | "elif" test | "else" | "while" test | "async"? "for" targets "in" tests
   | "try" | "except" ("*"? test ("as" NAME | "," NAME)?)? | "finally"

@@ -62,6 +62,11 @@ class Writer:
         return not (self._brackets and self.language == "python")
 
     @property
+    def quote(self) -> str:
+        """The quotation mark of the open string, "#" in a comment; "" for none."""
+        return self._quote
+
+    @property
     def is_at_start(self) -> bool:
         """Whether nothing but white space has been written."""
         return not self._before
