@@ -13,8 +13,10 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.tasks.code.reading import READING, CodeData, read
 from unrolled.text.splits import read_splits
 
+DEFAULTS = CodeData()
 
-def texts(path: Path, data: CodeData = CodeData(), part: str = "valid") -> list[tuple[str, ...]]:
+
+def texts(path: Path, data: CodeData = DEFAULTS, part: str = "valid") -> list[tuple[str, ...]]:
     return [row.texts[:2] for row in read(data, [str(path)], part)]
 
 
