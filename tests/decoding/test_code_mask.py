@@ -16,30 +16,10 @@ from unrolled.decoding.constrained import TokenMask
 pytest.importorskip("llguidance")
 
 FIRST = 4
-WORDS = [
-    JOIN,
-    *[
-        "x",
-        "name",
-        "(",
-        ")",
-        "[",
-        "]",
-        "==",
-        "'",
-        ",",
-        "1",
-        ".",
-        "if",
-        "else",
-        "not",
-        "+",
-        ":",
-        "_",
-    ],
-]
+_TOKENS = "x name ( ) [ ] == ' , 1 . if else not + _"  # nothing that needs a target
+WORDS = [JOIN, *_TOKENS.split()]
 VOCABULARY = [*[""] * FIRST, *WORDS]
-COPIED = [["rows", "lambda", ""], ["first"]]
+COPIED = [["rows", "other", ""], ["first"]]
 V = len(VOCABULARY)
 
 

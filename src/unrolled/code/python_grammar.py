@@ -1,8 +1,9 @@
 """A grammar of a subset of Python for `llguidance`, over characters.
 
 The subset has all expressions, all simple statements, and compound statements whose body stands on the
-same line or follows indented; at the end of a program it may be missing, as in "else:". Two characters stand for layout: `IND` opens a
-level of indentation, `DED` closes one. Comments and statements of Python 2 are not in it.
+same line or follows indented; at the end of a program it may be missing, as in "else:". Two characters
+stand for layout: `IND` opens a level of indentation, `DED` closes one. Comments and statements of Python 2
+are not in it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ start: body | (stmt "\n")* head ":"
 body: stmt ("\n" stmt)*
 stmt: simple | compound
 simple: small (";" small)* ";"?
-small: tests (":" test)? (assign value)* | "del" tests | "pass" | "break" | "continue"
+small: tests (assign value)* | primary ":" test ("=" value)? | "del" tests | "pass" | "break" | "continue"
   | "return" value? | "raise" (test ("from" test)?)? | "global" names | "nonlocal" names
   | "assert" test ("," test)? | import | yielding
 value: tests | yielding
