@@ -29,6 +29,7 @@ ORDER = (
     "shapes",
     "config",
     "kernels",
+    "code",
     "text",
     "samples",
     "ops",

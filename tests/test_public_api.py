@@ -15,6 +15,8 @@ import unrolled
 NAMES = [
     "Answer",
     "Asked",
+    "CodePredictor",
+    "CodeTask",
     "ConfigError",
     "DataConfig",
     "DataError",
@@ -52,6 +54,7 @@ NAMES = [
     "inspect_recipe",
     "inspect_run",
     "load",
+    "load_code",
     "load_labels",
     "load_language_model",
     "load_queries",

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from unrolled.inspect.gradient_flow import inspect_recipe, inspect_run
     from unrolled.inspect.trace import trace_text
     from unrolled.ops import explain, unroll, using
+    from unrolled.predictors.code import CodePredictor
     from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.load import (
         load,
+        load_code,
         load_labels,
         load_language_model,
         load_queries,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from unrolled.tasks import (
         TASKS,
         Answer,
+        CodeTask,
         LabelPrediction,
         LabelTask,
         Prediction,
@@ -65,6 +68,8 @@ _HOME = {
     "TASKS": "unrolled.tasks",
     "Answer": "unrolled.tasks",
     "Asked": "unrolled.predictors.queries",
+    "CodePredictor": "unrolled.predictors.code",
+    "CodeTask": "unrolled.tasks",
     "ConfigError": "unrolled.errors",
     "DataConfig": "unrolled.text.splits",
     "DataError": "unrolled.errors",
@@ -101,6 +106,7 @@ _HOME = {
     "inspect_recipe": "unrolled.inspect.gradient_flow",
     "inspect_run": "unrolled.inspect.gradient_flow",
     "load": "unrolled.predictors.load",
+    "load_code": "unrolled.predictors.load",
     "load_labels": "unrolled.predictors.load",
     "load_language_model": "unrolled.predictors.load",
     "load_queries": "unrolled.predictors.load",
@@ -118,6 +124,8 @@ __all__ = [
     "TASKS",
     "Answer",
     "Asked",
+    "CodePredictor",
+    "CodeTask",
     "ConfigError",
     "DataConfig",
     "DataError",
@@ -154,6 +162,7 @@ __all__ = [
     "inspect_recipe",
     "inspect_run",
     "load",
+    "load_code",
     "load_labels",
     "load_language_model",
     "load_queries",

@@ -24,8 +24,8 @@ def test_words_do_not_restore_code() -> None:
     assert restored("django . conf", words) == ("django . conf", "django. conf")
     assert note([*CODE, *PROSE], words, "target") == (
         "target: 33.3% of the texts do not come back unchanged from word tokens: 'self . run ( )' "
-        "becomes 'self. run ()'; where that matters, as in code, use --text.kind bpe, which restores any "
-        "text",
+        "becomes 'self. run ()'; where that matters, as in code, use --text.kind bpe or --text.kind code "
+        "with --text.language, which restore any text",
     )
 
 

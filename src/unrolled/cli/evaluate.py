@@ -25,6 +25,7 @@ from unrolled.quoting import escape, listed_paths, shell_command
 from unrolled.wording import wrapped
 
 if TYPE_CHECKING:
+    from unrolled.predictors.code import CodePredictor
     from unrolled.predictors.labels import LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.queries import QueryPredictor
@@ -146,12 +147,14 @@ def evaluate(
 
 _OF_TABLES = ("columns", "data.header")
 _OF_QUERIES = ("data.database", "data.split_by", "data.dialect")
-_READING = ("data.header", *_OF_QUERIES)
+_OF_CODE = ("data.language",)
+_READING = ("data.header", *_OF_QUERIES, *_OF_CODE)
 """Settings of `[data]` that describe how the files of --data are read."""
 
 _OPTIONS: Mapping[str, Sequence[str]] = {
     "seq2seq": ("decoding.", "precision", "bleu-tokenizer", *_OF_TABLES),
     "queries": ("decoding.", "precision", *_OF_TABLES, *_OF_QUERIES),
+    "code": ("decoding.", "precision", *_OF_TABLES, *_OF_CODE),
     "labels": ("shuffle-words", "words", "out", *_OF_TABLES),
     "language_model": ("cache", "precision"),
 }
@@ -261,6 +264,10 @@ def _evaluate_queries(predictor: QueryPredictor, arguments: _Arguments) -> _Scor
     return _evaluate_rows(predictor, arguments)
 
 
+def _evaluate_code(predictor: CodePredictor, arguments: _Arguments) -> _Scored:
+    return _evaluate_rows(predictor, arguments)
+
+
 def _evaluate_text(predictor: Predictor, arguments: _Arguments) -> _Scored:
     return _evaluate_rows(predictor, arguments, bleu_tokenizer=arguments.bleu_tokenizer)
 
@@ -300,6 +307,7 @@ def _print_notes(notes: Iterable[str]) -> None:
 _EVALUATE: Mapping[str, Callable[[Any, _Arguments], _Scored]] = {
     "seq2seq": _evaluate_text,
     "queries": _evaluate_queries,
+    "code": _evaluate_code,
     "labels": _evaluate_labels,
     "language_model": _evaluate_running_text,
 }

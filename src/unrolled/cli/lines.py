@@ -58,6 +58,7 @@ def run(
     input_file: Path | None,
     output_file: Path | None,
     check: Callable[[str], object] = str,
+    show: Callable[[TextIO, str], str] = shown_on,
 ) -> None:
     """Predict for some sentences, a file, standard input, or lines typed at the terminal.
 
@@ -68,6 +69,7 @@ def run(
         output_file: file to write; None for standard output.
         check: raises a `DataError` without a place for an invalid sentence; the sentences before it are
             answered first.
+        show: stream, answer → what is written.
 
     Raises:
         DataError: the input file is missing, the input is not UTF-8, or a sentence is invalid.
@@ -88,7 +90,7 @@ def run(
             output = stack.enter_context(open(output_file, "w", encoding="utf-8", newline="\n"))
         for group in groups:
             n_good, fault = _first_fault(group, check)
-            answer_lines(answer, group[:n_good], output)
+            answer_lines(answer, group[:n_good], output, show)
             if fault is not None:
                 at = None if name is None else n_lines + n_good + 1
                 raise DataError(fault.problem, name, at)
@@ -107,7 +109,10 @@ def _first_fault(lines: list[str], check: Callable[[str], object]) -> tuple[int,
 
 
 def answer_lines(
-    answer: Callable[[list[str]], list[str]], lines: list[str], output: TextIO
+    answer: Callable[[list[str]], list[str]],
+    lines: list[str],
+    output: TextIO,
+    show: Callable[[TextIO, str], str] = shown_on,
 ) -> None:
     """Write one output line per input line, in order; an empty line for an empty line.
 
@@ -121,7 +126,7 @@ def answer_lines(
         texts = [line for line in part if line.strip()]
         answers = iter(answer(texts) if texts else [])
         output.writelines(
-            f"{shown_on(output, next(answers)) if line.strip() else ''}\n" for line in part
+            f"{show(output, next(answers)) if line.strip() else ''}\n" for line in part
         )
         output.flush()
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -30,6 +31,7 @@ from unrolled.quoting import brief, escape_breaks, json_line, quote, shell_comma
 from unrolled.wording import count_of
 
 if TYPE_CHECKING:
+    from unrolled.predictors.code import CodePredictor
     from unrolled.predictors.labels import LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.queries import QueryPredictor
@@ -62,9 +64,10 @@ def predict(
     printed per input line, in the same order (empty for an empty line). In files and standard input, the
     two texts of a pair are separated by a tab. Before a text that begins with a dash, write -- alone.
 
-    Output by task: translate, the translation; classify and pair, the label, a tab and its probability;
-    tag, each word with its tag (word/TAG) for TEXTS and for lines typed at a terminal, and only the tags,
-    one per token, separated by spaces, for a file or standard input.
+    Output by task: translate, the translation; code, the code, highlighted at a terminal, and elsewhere
+    on one line with escaped line breaks; classify and pair, the label, a tab and its probability; tag,
+    each word with its tag (word/TAG) for TEXTS and for lines typed at a terminal, and only the tags, one
+    per token, separated by spaces, for a file or standard input.
 
     Args:
         run: folder of a trained model, written by 'unrolled train'.
@@ -72,10 +75,10 @@ def predict(
         input_file: text file with one sentence per line; for tag, also a CoNLL file (.conll, .conllu,
             .iob, .bio, …) with one token per line, output with the tags as an added column.
         output_file: file to write; standard output by default.
-        n_best: for translate: number of translations per sentence, best first, separated by tabs; by
+        n_best: for translate and code: number of answers per input, best first, separated by tabs; by
             default decoding.n_best of the run.
-        scores: also print scores. translate: a tab and the length-normalized log-probability after each
-            translation. classify and pair: all labels with their probabilities. tag: one line of JSON
+        scores: also print scores. translate and code: the length-normalized log-probability of each
+            answer. classify and pair: all labels with their probabilities. tag: one line of JSON
             with tokens, tags, probabilities and spans; for a CoNLL file, one more column, the
             probability.
         attention: for models with attention: plot the attention weights of each sentence and save them
@@ -249,7 +252,32 @@ def _reported(unknown: UnknownWords, arguments: _Arguments) -> UnknownWords:
     return UnknownWords()
 
 
-def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
+def _predict_code(predictor: CodePredictor, arguments: _Arguments) -> None:
+    from unrolled.cli.code_view import highlighted, one_line
+    from unrolled.cli.screen import default_console
+
+    console = default_console()
+    if arguments.output_file is not None or not console.is_terminal:
+        _predict_text(predictor, arguments, one_line)
+        return
+    write = partial(highlighted, language=predictor.language or "", console=console)
+    _predict_text(predictor, arguments, write, show=lambda _, text: text)
+
+
+def _predict_text(
+    predictor: Predictor,
+    arguments: _Arguments,
+    write: Callable[[Prediction, int, bool], str] = lines.one_line,
+    show: Callable[[TextIO, str], str] = shown_on,
+) -> None:
+    """Predict texts.
+
+    Args:
+        predictor: the model.
+        arguments: the arguments of the command.
+        write: prediction, number of answers, whether with scores → a line.
+        show: stream, line → what is written.
+    """
     from unrolled.predictors.unknown import UnknownWords
 
     run, n_best, overrides = arguments.run, arguments.n_best, arguments.overrides
@@ -293,13 +321,11 @@ def _predict_text(predictor: Predictor, arguments: _Arguments) -> None:
             if not is_copying:
                 unknown.add(predictor.tokenizers.get("source"), text)
         unknown = _reported(unknown, arguments)
-        return [
-            lines.one_line(prediction, decoding.n_best, arguments.scores)
-            for prediction in predictions
-        ]
+        return [write(prediction, decoding.n_best, arguments.scores) for prediction in predictions]
 
     lines.warn_of_single_words(arguments.texts)
-    lines.run(answer, arguments.texts, arguments.input_file, arguments.output_file)
+    inputs = arguments.texts, arguments.input_file, arguments.output_file
+    lines.run(answer, *inputs, show=show)
     lines.warn_of_unknown(unknown)
     drawing.save()
 
@@ -326,6 +352,7 @@ def _predict_running_text(predictor: LanguagePredictor, arguments: _Arguments) -
 _ANSWER: Mapping[str, Callable[[Any, _Arguments], None]] = {
     "seq2seq": _predict_text,
     "queries": _refuse_queries,
+    "code": _predict_code,
     "labels": _predict_labels,
     "language_model": _predict_running_text,
 }

@@ -45,19 +45,26 @@ def order(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
 
 @sample.command
 def commands(folder: Path, /, *, n: int = 8000, seed: int = 1) -> None:
-    """Generate English instructions and the action sequences that carry them out, in the style of SCAN.
+    """Generate English instructions with what carries them out: sequences of actions, and Python code.
 
-    A translation task with a target vocabulary of a dozen words.
+    In the folder itself: instructions and action sequences in the style of SCAN, a translation task with
+    a target vocabulary of a dozen words. In its folder python: descriptions of small computations and
+    Python expressions, where no two parts share the shape of an expression.
 
     Args:
         folder: output folder; created if missing.
-        n: number of training instructions; the validation set has 1/16 as many, the test set 1/8.
+        n: number of training instructions, and twice the number of training expressions; the validation
+            sets have 1/16 as many, the test sets 1/8.
         seed: random seed.
     """
-    from unrolled.samples.commands import generate, write
+    from unrolled.samples import commands, expressions
 
-    write(folder, generate(n, n // 16, n // 8, seed))
-    print(f"{folder}: train.tsv, valid.tsv, test.tsv")
+    commands.write(folder, commands.generate(n, n // 16, n // 8, seed))
+    n_code = n // 2
+    sample = expressions.generate(n_code, n_code // 16, n_code // 8, seed)
+    expressions.write(folder / "python", sample)
+    for each in (folder, folder / "python"):
+        print(f"{each}: train.tsv, valid.tsv, test.tsv")
 
 
 @sample.command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ from unrolled.quoting import brief, escape, listed, listed_paths
 from unrolled.text.batching import batches, padding_share
 from unrolled.text.readers import column_names
 from unrolled.text.rows import Row, columns_besides, place_by_number
-from unrolled.text.splits import DataConfig, Splits, read_splits, same_text
+from unrolled.text.splits import DataConfig, Reading, Splits, read_splits, same_text
 from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
 from unrolled.wording import count_of, percent
 
@@ -126,11 +126,17 @@ class Survey:
     estimate: tuple[tuple[str, str], ...] = ()
 
 
+_TABLES = Reading()
+
+
 def survey(
     config: DataConfig,
     text: TextConfig,
     n_columns: int | None = None,
     max_tokens: int = 4096,
+    *,
+    names: Sequence[str] = (),
+    reading: Reading = _TABLES,
 ) -> Survey:
     """Read, truncate, tokenize and batch the data as a training run would, and count.
 
@@ -139,16 +145,20 @@ def survey(
         text: the `[text]` section.
         n_columns: how many columns the task needs; None for any number.
         max_tokens: token budget of a batch.
+        names: names of the columns, for a task that reads its rows itself.
+        reading: what the task requires of its rows.
 
     Raises:
         DataError: a file cannot be read as requested, or cannot be split.
         ConfigError: no training file is given.
     """
-    splits = read_splits(config, n_columns)
-    all_names = column_names(config.train or config.valid or config.test, config.header)
-    group = _name_of(config.group, all_names)
-    besides = columns_besides(all_names, group, n_columns)
-    names = tuple(_name_of(column, all_names) for column in config.columns or besides)
+    splits = read_splits(config, n_columns, reading)
+    group, all_names = "", tuple(names)
+    if not names:
+        all_names = column_names(config.train or config.valid or config.test, config.header)
+        group = _name_of(config.group, all_names)
+        besides = columns_besides(all_names, group, n_columns)
+        names = tuple(_name_of(column, all_names) for column in config.columns or besides)
     part = splits.train or splits.valid or splits.test  # all columns are described on this part
     sides = [[row.texts[i] for row in part] for i in range(len(names))]
     if text.shared:
@@ -191,7 +201,8 @@ def survey(
         sizes={"train": len(splits.train), "valid": len(splits.valid), "test": len(splits.test)},
         cut=splits.cut,
         n_empty=splits.n_empty,
-        n_duplicates=len(part) - len({tuple(map(same_text, row.texts)) for row in part}),
+        n_duplicates=len(part)
+        - len({tuple(map(same_text, row.texts[: len(names)])) for row in part}),
         shared=count_shared(names, parts, "whole row"),
         n_too_long=int((~fits["train"]).sum()),
         n_left_out={
@@ -203,7 +214,7 @@ def survey(
         max_tokens=max_tokens,
         padding=padding_share(batchable, batches(batchable, max_tokens)),
         kind=text.kind,
-        examples=tuple(part[:_N_EXAMPLES]),
+        examples=tuple(replace(row, fields=row.fields[: len(names)]) for row in part[:_N_EXAMPLES]),
         notes=splits.notes,
         encoded=Encoded(splits, config, tokenizers, lengths),
     )
@@ -334,6 +345,7 @@ _TOKEN_KINDS = {
     "word": "words and punctuation marks",
     "char": "characters",
     "space": "separated by white space",
+    "code": "parts of names, operators and marks of layout",
 }
 
 

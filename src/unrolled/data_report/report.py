@@ -14,8 +14,8 @@ from unrolled.data_report.queries import report_queries
 from unrolled.data_report.running_text import report_text
 from unrolled.errors import UnrolledError
 from unrolled.tasks import text_labels
-from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
-from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task, Tokenizers
+from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
+from unrolled.tasks.task import LABELS, AnyTask, CodeTask, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row, hint_of_separator
 from unrolled.training.device import within_memory
@@ -58,6 +58,24 @@ def _rows(task: Task, recipe: Recipe) -> RenderableType:
 
     skips = recipe.data.too_long == "skip"
     facts = _cost(recipe, task, encoded, tokenizers, {"train": skips, "valid": True}, began)
+    return render(replace(result, estimate=facts))
+
+
+def _code(task: CodeTask, recipe: Recipe) -> RenderableType:
+    began = time.perf_counter()
+    result = survey(
+        recipe.data,
+        recipe.text,
+        max_tokens=recipe.training.max_tokens,
+        names=task.columns,
+        reading=task.reading,
+    )
+    encoded = result.encoded
+
+    def tokenizers() -> Tokenizers:
+        return task.train_tokenizers(encoded.splits.train, recipe.text)
+
+    facts = _cost(recipe, task, encoded, tokenizers, {"train": True, "valid": True}, began)
     return render(replace(result, estimate=facts))
 
 
@@ -141,6 +159,7 @@ def _running_text(task: StreamTask, recipe: Recipe) -> RenderableType:
 _TABLE: Mapping[Kind, Callable[[Any, Recipe], RenderableType]] = {
     SEQ2SEQ: _rows,
     QUERIES: report_queries,
+    CODE: _code,
     LABELLING: _labels,
     LANGUAGE_MODEL: _running_text,
 }

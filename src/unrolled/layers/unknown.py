@@ -29,13 +29,14 @@ _BLOCK = 1 << 20
 
 
 def rate_for(tokenizer: Any, rate: float) -> float:
-    """The rate, or 0 for byte pairs, with which no token is ever unknown.
+    """The rate, or 0 for byte pairs and running text of code, in which no token is ever unknown.
 
     >>> from unrolled.text.tokenizer import TextConfig, Tokenizer
     >>> rate_for(Tokenizer.train(["a b"], TextConfig(kind="bpe")), 0.5)
     0.0
     """
-    return 0.0 if getattr(tokenizer, "kind", None) == "bpe" else rate
+    kind = getattr(tokenizer, "kind", None)
+    return 0.0 if kind == "bpe" or (kind == "code" and tokenizer.running) else rate
 
 
 def count_ids(ids: Iterable[int] | NDArray[Any], n_words: int) -> NDArray[np.int64]:

@@ -44,6 +44,9 @@ _TITLES = {
     "bleu_lower": "BLEU, lower case",
     "chrf": "chrF",
     "exact_match": "exact match",
+    "exact_tree": "exact match of trees",
+    "sentence_bleu": "BLEU, mean of rows",
+    "char_bleu": "BLEU of characters",
     "perplexity": "perplexity",
     "bits_per_character": "bits per character",
 }

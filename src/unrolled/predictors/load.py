@@ -12,22 +12,24 @@ from pathlib import Path
 from typing import TypeVar, cast, overload
 
 from unrolled.errors import ConfigError
+from unrolled.predictors.code import CodePredictor
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.predictors.language_model import LanguagePredictor
 from unrolled.predictors.precision import set_precision
 from unrolled.predictors.queries import QueryPredictor
 from unrolled.predictors.seq2seq import Predictor
-from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
-from unrolled.tasks.task import AnyTask, LabelTask, QueryTask, StreamTask, Task
+from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
+from unrolled.tasks.task import AnyTask, CodeTask, LabelTask, QueryTask, StreamTask, Task
 from unrolled.training.run_folder import load_run, read_recipe
 
-AnyPredictor = Predictor | QueryPredictor | LabelPredictor | LanguagePredictor
+AnyPredictor = Predictor | QueryPredictor | CodePredictor | LabelPredictor | LanguagePredictor
 
-P = TypeVar("P", Predictor, QueryPredictor, LabelPredictor, LanguagePredictor)
+P = TypeVar("P", Predictor, QueryPredictor, CodePredictor, LabelPredictor, LanguagePredictor)
 
 _TABLE: Mapping[Kind, type[AnyPredictor]] = {
     SEQ2SEQ: Predictor,
     QUERIES: QueryPredictor,
+    CODE: CodePredictor,
     LABELLING: LabelPredictor,
     LANGUAGE_MODEL: LanguagePredictor,
 }
@@ -37,6 +39,10 @@ _TABLE: Mapping[Kind, type[AnyPredictor]] = {
 def load(
     path: str | PathLike[str], task: QueryTask, device: str = ..., precision: str = ...
 ) -> QueryPredictor: ...
+@overload
+def load(
+    path: str | PathLike[str], task: CodeTask, device: str = ..., precision: str = ...
+) -> CodePredictor: ...
 @overload
 def load(
     path: str | PathLike[str], task: Task, device: str = ..., precision: str = ...
@@ -69,8 +75,8 @@ def load(
             "int8". For few rows, the time of a step is that of reading the weights.
 
     Returns:
-        A `Predictor` if the output is text, a `LabelPredictor` if it is labels, or a `LanguagePredictor`
-        for a language model.
+        A `Predictor` if the output is text, a `CodePredictor` if it is code, a `LabelPredictor` if it is
+        labels, or a `LanguagePredictor` for a language model.
 
     Raises:
         ConfigError: the precision is unknown, or there are no kernels for it on this machine or for this
@@ -155,9 +161,25 @@ def load_queries(
     return _load(QueryPredictor, path, task, device, precision)
 
 
+def load_code(
+    path: str | PathLike[str],
+    task: CodeTask | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+) -> CodePredictor:
+    """Open a run that writes code; the arguments are those of `load`.
+
+    Raises:
+        ConfigError: the run is of another kind; otherwise as for `load`.
+        RunError: as for `load`.
+    """
+    return _load(CodePredictor, path, task, device, precision)
+
+
 _FUNCTIONS = {
     Predictor: ("text", load_translator.__name__),
     QueryPredictor: ("queries", load_queries.__name__),
+    CodePredictor: ("code", load_code.__name__),
     LabelPredictor: ("labels", load_labels.__name__),
     LanguagePredictor: ("the continuation of a text", load_language_model.__name__),
 }

@@ -202,14 +202,18 @@ class Predictor:
         if n_best is not None:
             decoding = replace(decoding, n_best=n_best)
         encoded = [self.task.encode([text], self.tokenizers) for text in texts]
-        task = self.task
+        task, options = self.task, self._search_options(decoding)
         if mask is not None:
-            decode: Any = (
-                task.decode
-            )  # a custom one may not accept a mask, and then raises an error
-            task = replace(task, decode=partial(decode, mask=mask))
+            options["mask"] = mask
+        if options:
+            decode: Any = task.decode  # a custom one may not accept them, and then raises an error
+            task = replace(task, decode=partial(decode, **options))
         answers = predictions(self.model, task, encoded, self.tokenizers, decoding, with_attention)
         return [self._with_words(each, text) for each, text in zip(answers, texts, strict=True)]
+
+    def _search_options(self, decoding: DecodingConfig) -> dict[str, Any]:
+        """Further arguments for the task's `decode`."""
+        return {}
 
     def _answers(self, rows: Sequence[Row], decoding: DecodingConfig | None) -> list[Prediction]:
         """Predictions for the rows of an evaluation."""

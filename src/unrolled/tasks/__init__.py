@@ -1,10 +1,19 @@
 """The tasks for which a recurrent model can be trained, by name."""
 
 from unrolled.tasks import classify, language_model, pair, translate
+from unrolled.tasks.code import task as code
 from unrolled.tasks.predictions import Answer, LabelPrediction, Prediction
 from unrolled.tasks.sql import task as sql
 from unrolled.tasks.tag import task as tag
-from unrolled.tasks.task import AnyTask, LabelTask, QueryTask, StreamTask, Task, Tokenizers
+from unrolled.tasks.task import (
+    AnyTask,
+    CodeTask,
+    LabelTask,
+    QueryTask,
+    StreamTask,
+    Task,
+    Tokenizers,
+)
 
 TASKS: dict[str, AnyTask] = {
     task.name: task
@@ -15,6 +24,7 @@ TASKS: dict[str, AnyTask] = {
         pair.TASK,
         tag.TASK,
         sql.TASK,
+        code.TASK,
     )
 }
 
@@ -22,6 +32,7 @@ __all__ = [
     "TASKS",
     "Answer",
     "AnyTask",
+    "CodeTask",
     "LabelPrediction",
     "LabelTask",
     "Prediction",

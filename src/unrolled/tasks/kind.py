@@ -44,10 +44,13 @@ SEQ2SEQ = Kind("seq2seq", _ROWS_HINT, scores_sample=True)
 QUERIES = Kind("queries", _ROWS_HINT, scores_sample=True)
 """Rows of data; the output is a query for the database of the row."""
 
+CODE = Kind("code", _ROWS_HINT, scores_sample=True)
+"""Rows of data; the output is code."""
+
 LABELLING = Kind("labels", _ROWS_HINT, has_baselines=True)
 """Rows of data; the output is labels, of the row or of each token."""
 
 LANGUAGE_MODEL = Kind("language_model", "data.n_rows or data.k1")
 """Running text; the output is the continuation."""
 
-KINDS = (SEQ2SEQ, QUERIES, LABELLING, LANGUAGE_MODEL)
+KINDS = (SEQ2SEQ, QUERIES, CODE, LABELLING, LANGUAGE_MODEL)

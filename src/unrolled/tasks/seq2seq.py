@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -515,6 +515,9 @@ def evaluate_loss(model: Translator, batch: TranslationBatch) -> tuple[Tensor, i
     return model.loss(batch)
 
 
+Fuse = Callable[[Any, Any, Sequence[Pair]], tuple[Any, Any]]
+
+
 def decode(
     model: Translator,
     pairs: Sequence[Pair],
@@ -523,6 +526,7 @@ def decode(
     with_attention: bool = False,
     *,
     mask: MaskProvider | None = None,
+    fuse: Fuse | None = None,
 ) -> list[Prediction]:
     """Translate a batch. The translation of an empty sentence is empty, without running the model.
 
@@ -534,6 +538,8 @@ def decode(
         with_attention: whether to return attention weights.
         mask: maps the pairs with a non-empty source, truncated to `max_input_length`, to the words that
             their outputs may have.
+        fuse: adds another model to the search: the step model, its state, and the pairs with a non-empty
+            source → the step model and state to search with.
     """
     device = model.head.bias.device
     n_truncated = [max(0, len(pair.source) - 1 - config.max_input_length) for pair in pairs]
@@ -552,9 +558,13 @@ def decode(
             unknown = written_ids([pairs[index] for index in asked])
             writes = model.copied_ids(source.values.to(device), unknown.to(device))
         with torch.inference_mode():
+            step_model: Any = model.step_model()
+            state: Any = model.encode(source.to(device), writes)
+            if fuse is not None:
+                step_model, state = fuse(step_model, state, [pairs[index] for index in asked])
             found = decode_hypotheses(
-                model.step_model(),
-                model.encode(source.to(device), writes),
+                step_model,
+                state,
                 limits,
                 config,
                 BOS_ID,

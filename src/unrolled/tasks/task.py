@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from unrolled.decoding.config import DecodingConfig
 from unrolled.layers.neural_cache import ContinuousCache
-from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
+from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
 from unrolled.tasks.predictions import LabelPrediction, LabelScores, Prediction
 from unrolled.text.corpus.windows import Window
 from unrolled.text.rows import Field, Row
@@ -197,6 +197,22 @@ class QueryTask(Task):
     def example_call(self) -> str:
         """Python code that calls a trained model, for its model card."""
         return 'model.ask("a question", "shop.sqlite").sql'
+
+
+@dataclass(frozen=True)
+class CodeTask(Task):
+    """A task whose output is code, which is scored, shown and searched for as such.
+
+    Rows hold the description and the code, and then the settings of `[data]` that encoding needs: the
+    language, and "slots" or "".
+    """
+
+    kind: ClassVar[Kind] = CODE
+
+    @property
+    def example_call(self) -> str:
+        """Python code that calls a trained model, for its model card."""
+        return 'model("sort the list by the second element")'
 
 
 @dataclass(frozen=True)

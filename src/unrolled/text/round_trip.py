@@ -53,7 +53,7 @@ def note(texts: Sequence[str], tokenizer: Tokenizer, what: str) -> tuple[str, ..
     return (
         f"{what}: {percent(len(different) / len(sample))} of the texts do not come back unchanged from "
         f"word tokens: {quote(before)} becomes {quote(after)}; where that matters, as in code, use "
-        "--text.kind bpe, which restores any text",
+        "--text.kind bpe or --text.kind code with --text.language, which restore any text",
     )
 
 

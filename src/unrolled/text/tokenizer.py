@@ -1,7 +1,8 @@
-"""Tokenizers: characters, words, strings between spaces, or byte pairs.
+"""Tokenizers: characters, words, strings between spaces, byte pairs, or tokens of code.
 
-All four are `tokenizers` pipelines and are saved as that library's plain `tokenizer.json`. Text is first
-converted to Unicode normal form C: an "é" typed as one or as two code points is the same token.
+All of them are saved as plain `tokenizer.json` files of the library `tokenizers`, and all but code are
+pipelines of it. Their text is first converted to Unicode normal form C: an "é" typed as one or as two
+code points is the same token. Code is kept as it is (`code_words`).
 
 Byte pairs (Sennrich, Haddow and Birch 2016, "Neural machine translation of rare words with subword
 units"; over UTF-8 bytes as in Radford et al. 2019) have no unknown tokens: decoding restores any text.
@@ -24,16 +25,17 @@ import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from unrolled import documents, storage
+from unrolled.code.marks import MARKS
 from unrolled.config import PositiveCount, Range, check_fields, require
-from unrolled.errors import RunError
+from unrolled.errors import ConfigError, RunError
 from unrolled.reporting import begun, counted
-from unrolled.text import tokenizer_files
+from unrolled.text import code_words, tokenizer_files
 from unrolled.text.by_word import WordCounts, WordEncoder
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 
-Kind = Literal["char", "word", "space", "bpe"]
+Kind = Literal["char", "word", "space", "bpe", "code"]
 
 _N_BYTES = 256
 _MOST_WORDS = 30_000  # all words of most data sets of up to 100,000 sentences
@@ -82,7 +84,10 @@ class TextConfig:
 
     Args:
         kind: `bpe` (byte pairs; no unknown tokens), `word` (words and punctuation marks), `space`
-            (strings between white space, for text that is already tokenised), or `char`.
+            (strings between white space, for text that is already tokenised), `char`, or `code` (names
+            split into words, operators, and marks of layout; restores any text).
+        language: for `code`: "python", "bash", or "text" for any other. A side of a pair that takes fewer
+            tokens with the rules of "text", such as descriptions, gets these.
         vocab_size: maximum size of a vocabulary, including the four special tokens; -1 for 30,000 words
             (`word`, `space`), or 8,000 byte pairs or characters.
         min_count: characters or words with a lower count are unknown; byte pairs with a lower count, or
@@ -106,11 +111,15 @@ class TextConfig:
     lowercase: bool = False
     shared: bool = False
     max_word_length: Annotated[int, Range(1, 10**6)] = 200
+    language: Literal["", "python", "bash", "text"] = ""
 
     def __post_init__(self) -> None:
         check_fields(self, "text")
-        smallest = len(SPECIALS) + (_N_BYTES if self.kind == "bpe" else 1)
-        why = " (4 special tokens and the 256 bytes)" if self.kind == "bpe" else ""
+        _check_language(self)
+        n_others = {"bpe": _N_BYTES, "code": len(MARKS) + _N_BYTES}.get(self.kind, 1)
+        smallest = len(SPECIALS) + n_others
+        marks = f", {len(MARKS)} marks" if self.kind == "code" else ""
+        why = f" (4 special tokens{marks} and the 256 bytes)" if n_others > 1 else ""
         wanted = f"at least {smallest} for {self.kind}{why}, or -1"
         is_allowed = self.vocab_size == -1 or self.vocab_size >= smallest
         require(is_allowed, "text.vocab_size", wanted, self.vocab_size)
@@ -120,7 +129,7 @@ class TextConfig:
         """The maximum size of a vocabulary."""
         if self.vocab_size != -1:
             return self.vocab_size
-        return _MOST_WORDS if self.kind in ("word", "space") else _MOST_PIECES_KNOWN
+        return _MOST_WORDS if self.kind in ("word", "space", "code") else _MOST_PIECES_KNOWN
 
 
 class Tokenizer:
@@ -144,11 +153,14 @@ class Tokenizer:
 
     def __init__(self, inner: tokenizers.Tokenizer) -> None:
         self.inner = inner
+        self.code = code_words.rules_of(inner.pre_tokenizer)
         # Not part of tokenizer.json; without it, "</s>" in a user's text would end the sentence.
         inner.encode_special_tokens = True
         self.kind: Kind = _kind_of(inner)
         # Derived from the normaliser, as the file has no field for it; always True except for byte pairs.
         self.running = inner.normalizer is None or inner.normalizer.normalize_str("x") == "x"
+        if self.code is not None:
+            self.running = self.code.running
         self._tokens = [inner.id_to_token(i) or "" for i in range(inner.get_vocab_size())]
 
     @classmethod
@@ -167,6 +179,8 @@ class Tokenizer:
         >>> code.decode(code.encode("\n    y()"))
         '\n    y()'
         """
+        if config.kind == "code":
+            return cls._of_code(texts, config, running)
         inner = _untrained(config, running)
         n_texts = len(texts) if isinstance(texts, Sequence) else None
         texts = counted(texts, "building the vocabulary", "texts", n_texts)
@@ -177,6 +191,17 @@ class Tokenizer:
             inner.add_special_tokens(_special_tokens())
             return cls(inner)
         return cls._of_counts(inner, counts, config)
+
+    @classmethod
+    def _of_code(cls, texts: Iterable[str], config: TextConfig, running: bool) -> Tokenizer:
+        """Count the tokens of code, with the rules that need fewer of them."""
+        n_texts = len(texts) if isinstance(texts, Sequence) else None
+        texts = counted(_well_formed(texts), "building the vocabulary", "texts", n_texts)
+        rules, counts = code_words.count(texts, config.language, running)
+        long = [token for token in counts if len(token) > config.max_word_length]
+        for token in long:
+            del counts[token]
+        return cls._of_counts(_untrained(config, running, rules), counts, config)
 
     @classmethod
     def of_tokens(cls, tokens: Iterable[str], config: TextConfig) -> Tokenizer:
@@ -204,13 +229,14 @@ class Tokenizer:
         cls, inner: tokenizers.Tokenizer, counts: dict[str, int], config: TextConfig
     ) -> Tokenizer:
         """Create a vocabulary of words or characters from their counts."""
-        for special in SPECIALS:  # a word that spells one would take over its id
+        first = (*SPECIALS, *code_words.always_known(inner.pre_tokenizer))
+        for special in first:  # a word that spells one would take over its id
             counts.pop(special, None)
         kept = sorted(
             (token for token, count in counts.items() if count >= config.min_count),
             key=lambda token: (-counts[token], token),
         )
-        words = (*SPECIALS, *kept[: config.most_tokens - len(SPECIALS)])
+        words = (*first, *kept[: config.most_tokens - len(first)])
         vocabulary = {token: place for place, token in enumerate(words)}
         inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
         inner.add_special_tokens(_special_tokens())
@@ -224,14 +250,14 @@ class Tokenizer:
                 that no text can produce, such as capitals if text is converted to lower case.
 
         Raises:
-            ConfigError: the kind is neither `word` nor `space`.
+            ConfigError: the kind is neither `word`, `space` nor `code`.
 
         >>> words = Tokenizer.train(["a cat"], TextConfig(kind="word", lowercase=True))
         >>> words.extended(["Paris", "cat", "dog"]).pieces([4, 5, 6])
         ['a', 'cat', 'dog']
         """
-        kinds = ("word", "space")
-        require(self.kind in kinds, "text.kind", "'word' or 'space'", self.kind)
+        kinds = ("word", "space", "code")
+        require(self.kind in kinds, "text.kind", "'word', 'space' or 'code'", self.kind)
         inner = tokenizers.Tokenizer.from_str(self.inner.to_str())
         known = dict.fromkeys(self._tokens)
         known.update(dict.fromkeys(t for t in tokens if t and t == _normalised(inner, t)))
@@ -278,6 +304,9 @@ class Tokenizer:
 
         A word of more than 262,144 characters is split into several.
         """
+        if self.code is not None:
+            places = self._places
+            return [self.code.encode(text, places) for text in _well_formed(texts)]
         rows: list[list[int]] = []
         for first in range(0, len(texts), _ENCODE_CHUNK):
             chunk = texts[first : first + _ENCODE_CHUNK]
@@ -373,8 +402,8 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], others: Sequence[str] = ()) -> str:
         """Return readable text, without padding, begin and end; an unknown token becomes `<unk>`.
 
-        Characters and byte pairs give the original text (in normal form C); words are joined as in a
-        sentence, and tokens of kind `space` by single spaces.
+        Characters and byte pairs give the original text (in normal form C), and so do tokens of code (in
+        any form); words are joined as in a sentence, and tokens of kind `space` by single spaces.
 
         Args:
             ids: the ids of the tokens.
@@ -387,6 +416,8 @@ class Tokenizer:
 
     def join(self, tokens: Sequence[str]) -> str:
         """Return the text of tokens, which may be in no vocabulary, except for byte pairs."""
+        if self.code is not None:
+            return self.code.join(tokens)
         if self.kind == "word":
             return join_words(tokens)
         if self.kind == "space":
@@ -451,6 +482,8 @@ class Tokenizer:
         """
         if self.kind == "bpe":
             return self.pieces(self.encode(text))
+        if self.code is not None:
+            return self.code.split(next(_well_formed([text])), self._places)
         pieces: list[str] = []
         for segment in _in_segments(_well_formed([text])):
             if folded:
@@ -461,15 +494,16 @@ class Tokenizer:
     def word_places(self, ids: Sequence[int]) -> list[tuple[int, int]]:
         """The start and end of each word (string between white space) in the ids of a text.
 
-        For the kinds `word` and `space`, each token is a word. A byte pair that begins with white space
-        begins a word; white-space characters belong to no word.
+        For the kinds `word`, `space` and `code`, each token is a word, except for marks of layout. A byte
+        pair that begins with white space begins a word; white-space characters belong to no word.
 
         >>> letters = Tokenizer.train(["to be"], TextConfig(kind="char"))
         >>> letters.word_places(letters.encode("to be"))
         [(0, 2), (3, 5)]
         """
-        if self.kind in ("word", "space"):
-            return [(place, place + 1) for place in range(len(ids))]
+        if self.kind in ("word", "space", "code"):
+            layout = self._layout
+            return [(place, place + 1) for place, id_ in enumerate(ids) if id_ not in layout]
         begins, blank = self._white_space
         places: list[tuple[int, int]] = []
         open_at: int | None = None
@@ -504,7 +538,16 @@ class Tokenizer:
         True
         """
         specials = frozenset(range(len(SPECIALS)))
-        return specials if self.kind in ("word", "space") else specials | self._white_space[1]
+        if self.kind in ("word", "space", "code"):
+            return specials | self._layout
+        return specials | self._white_space[1]
+
+    @cached_property
+    def _layout(self) -> frozenset[int]:
+        """The tokens of code that are no text."""
+        if self.code is None:
+            return frozenset()
+        return frozenset(i for i, token in enumerate(self._tokens) if self.code.is_layout(token))
 
     def id_of(self, token: str) -> int | None:
         """The id of the token that is exactly this text, or None if there is no such token.
@@ -531,6 +574,8 @@ class Tokenizer:
         written = self._tokens[len(SPECIALS) :]
         if self.kind == "bpe":
             ordinary = [_bytes_of([token]) for token in written]
+        elif self.code is not None:
+            ordinary = [self.code.bytes_of(token) for token in written]
         else:
             ordinary = [token.encode("utf-8") for token in written]
         return [b""] * len(SPECIALS) + ordinary
@@ -583,8 +628,41 @@ def _starts_with_blank(kind: Kind, running: bool) -> bool:
     return kind in ("word", "space") or (kind == "bpe" and not running)
 
 
-def _untrained(config: TextConfig, running: bool) -> tokenizers.Tokenizer:
-    """The pipeline of a configuration, without a vocabulary."""
+def _check_language(config: TextConfig) -> None:
+    """Refuse a language without code, and code without a language."""
+    if config.kind == "code" and not config.language:
+        raise ConfigError(
+            "text.kind is 'code', which needs the rules of a language; set text.language to 'python', "
+            "'bash', or 'text' for any other"
+        )
+    if config.language and config.kind != "code":
+        raise ConfigError(
+            f"text.language is '{config.language}', but text.kind is '{config.kind}', which has the same "
+            "rules for all languages; leave text.language out, or set text.kind to 'code'"
+        )
+    if config.kind == "code" and config.lowercase:
+        raise ConfigError(
+            "text.lowercase is set, but in code, capitals matter; leave it out, or use another text.kind"
+        )
+
+
+def _untrained(
+    config: TextConfig, running: bool, language: code_words.Language | None = None
+) -> tokenizers.Tokenizer:
+    """The pipeline of a configuration, without a vocabulary.
+
+    Args:
+        config: the configuration.
+        running: whether it is for running text.
+        language: for code, the rules, if they are not those of the configuration.
+    """
+    if config.kind == "code":
+        inner = tokenizers.Tokenizer(models.WordLevel(unk_token=SPECIALS[UNK_ID]))
+        inner.normalizer = normalizers.Sequence([])  # code is kept as it is
+        inner.pre_tokenizer = code_words.marker(
+            language or code_words.known(config.language), running
+        )
+        return inner
     steps = _normal_form(config.lowercase)
     if config.kind == "bpe":
         inner = tokenizers.Tokenizer(models.BPE())
@@ -683,8 +761,14 @@ def _pipelines() -> tuple[dict[str, Any], ...]:
     variants = [
         (TextConfig(kind=kind, lowercase=lowercase), running)
         for kind in kinds
+        if kind != "code"
         for lowercase in (False, True)
         for running in ((False, True) if kind == "bpe" else (False,))
+    ]
+    variants += [
+        (TextConfig(kind="code", language=language), running)
+        for language in code_words.LANGUAGES
+        for running in (False, True)
     ]
     pipelines = []
     for config, running in variants:
@@ -726,10 +810,12 @@ def _kind_of(inner: tokenizers.Tokenizer) -> Kind:
     if isinstance(inner.model, models.WordLevel) and isinstance(inner.decoder, decoders.Fuse):
         return "char"
     if isinstance(inner.model, models.WordLevel) and inner.decoder is None:
+        if code_words.rules_of(inner.pre_tokenizer) is not None:
+            return "code"
         by_space = isinstance(inner.pre_tokenizer, pre_tokenizers.WhitespaceSplit)
         return "space" if by_space else "word"
     raise ValueError(
-        f"{type(inner.model).__name__} is neither char, word, space nor byte-level bpe"
+        f"{type(inner.model).__name__} is neither char, word, space, code nor byte-level bpe"
     )
 
 

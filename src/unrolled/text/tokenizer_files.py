@@ -44,7 +44,7 @@ def why_not(
         if own[_MODEL]["type"] == document[_MODEL].get("type")
     ]
     if not differences:
-        return "its model is neither char, word, space nor byte-level bpe"
+        return "its model is neither char, word, space, code nor byte-level bpe"
     nearest = min(differences, key=len)
     if nearest:
         return f"its '{nearest[0][:40]}' is not one that this toolkit writes"

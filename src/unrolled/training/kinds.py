@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
+from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
 from unrolled.tasks.task import AnyTask, Tokenizers
 from unrolled.training.dataset import prepare_labels, prepare_rows, prepare_text
 from unrolled.training.loaders import LabelLoader, Loader, RowLoader, WindowLoader
@@ -46,6 +46,7 @@ class _OfKind:
 _TABLE: Mapping[Kind, _OfKind] = {
     SEQ2SEQ: _OfKind(prepare_rows, RowLoader),
     QUERIES: _OfKind(prepare_rows, RowLoader),
+    CODE: _OfKind(prepare_rows, RowLoader),
     LABELLING: _OfKind(prepare_labels, LabelLoader),
     LANGUAGE_MODEL: _OfKind(prepare_text, WindowLoader),
 }
