@@ -257,6 +257,7 @@ def json_text(asked: Asked, schema: Schema, rows: int | None) -> str:
     ]
     answer["copied"] = copied_texts(asked, schema)
     answer["links"] = linked_names(asked)
+    answer["n_truncated"] = asked.n_truncated
     return json_line(answer)
 
 

@@ -19,8 +19,10 @@ from unrolled.sql.database import Database, Result
 from unrolled.sql.linking import Link
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.scoring import QueryScores, measure
+from unrolled.sql.source import Source
 from unrolled.sql.tokens import describe
 from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.tasks.sql.answers import cut
 from unrolled.tasks.sql.examples import QueryExample
 from unrolled.text.rows import Row
 from unrolled.training.evaluation import predictions
@@ -59,6 +61,7 @@ class Asked:
         memory: what the model looked at: the words, then tables and columns, then values of the database.
         attention: `[pieces + 1, memory]`, the attention weights of each piece and of the end.
         links: pairs of a word and a step of the memory that its letters are linked to.
+        n_truncated: words at the end of the question that were not read (`decoding.max_input_length`).
     """
 
     question: str
@@ -73,6 +76,7 @@ class Asked:
     memory: tuple[str, ...] = ()
     attention: Tensor | None = None
     links: tuple[tuple[int, int], ...] = ()
+    n_truncated: int = 0
 
     def __repr__(self) -> str:
         if not self.sql:
@@ -191,10 +195,16 @@ class QueryPredictor(Predictor):
         if not example.words:
             return Asked(question, "", "the question is empty")
         settings = decoding or self.recipe.decoding
-        if settings.method == "beam" and settings.beam_size < n_best:
-            settings = replace(settings, beam_size=n_best)
+        n_words = len(example.words)
+        example = cut(example, settings.max_input_length, self.tokenizers)
+        if settings.method == "beam":
+            n_hypotheses = max(settings.beam_size, n_best)
+            settings = replace(settings, beam_size=n_hypotheses, n_best=n_hypotheses)
+        elif settings.method == "sample":
+            settings = replace(settings, n_best=max(settings.n_best, n_best))
         (prediction,) = self._decoded([example], settings, with_attention=True)
-        return _asked(question, example, prediction, n_best, most_rows)
+        asked = _asked(question, example, prediction, n_best, most_rows)
+        return replace(asked, n_truncated=n_words - len(example.words))
 
 
 def _path_of(database: PathOrDatabase) -> str:
@@ -232,7 +242,7 @@ def _asked(
     common: dict[str, Any] = {
         "question": question,
         "others": tuple(
-            _candidate(answer, source.database)
+            _candidate(answer, source)
             for answer in _distinct(others, prediction.text)[: n_best - 1]
         ),
         "words": example.words,
@@ -243,13 +253,13 @@ def _asked(
         ),
     }
     if not has_answer:
-        why = _why_none(best, source.database)
+        why = _why_none(best, source)
         return Asked(sql="", reason=why, confidence=_probability(best), **common)
     assert best is not None
     result, reason = None, ""
-    if source.database is not None:
+    if source.has_rows:
         try:
-            result = source.database.run(best.text, most_rows)
+            result = source.run(best.text, most_rows)
         except QueryError as error:
             reason = str(error)
     return Asked(
@@ -268,10 +278,10 @@ def _probability(answer: Answer | None) -> float:
     return 0.0 if answer is None else min(1.0, math.exp(answer.log_prob))
 
 
-def _why_none(best: Answer | None, database: Database | None) -> str:
+def _why_none(best: Answer | None, source: Source) -> str:
     if best is None:
         return "no query of the search is complete"
-    problem = _candidate(best, database).problem
+    problem = _candidate(best, source).problem
     if problem:
         return f"the best query does not run: {problem}"
     share = percent(_probability(best), 2)
@@ -288,11 +298,11 @@ def _distinct(answers: Sequence[Answer], first: str) -> list[Answer]:
     return kept
 
 
-def _candidate(answer: Answer, database: Database | None) -> Candidate:
+def _candidate(answer: Answer, source: Source) -> Candidate:
     problem = ""
-    if database is not None:
+    if source.has_rows:
         try:
-            database.run(answer.text, most_rows=1, most_seconds=1.0)
+            source.run(answer.text, most_rows=1, most_seconds=1.0)
         except QueryError as error:
             problem = str(error)
     return Candidate(answer.text, _probability(answer), problem)

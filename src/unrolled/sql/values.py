@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
-from os import stat_result
-from pathlib import Path
 
-from unrolled.sql.database import Database
+from unrolled.sql.database import Database, file_state
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.pieces import Literal
 from unrolled.sql.question import QuestionWord as QuestionWord
@@ -124,8 +122,7 @@ class ValueIndex:
             database: the database.
             most: maximum distinct values of a column.
         """
-        files = (database.path, database.path.with_name(f"{database.path.name}-wal"))
-        name = (str(database.path.resolve()), *(_state(file) for file in files), most)
+        name = (str(database.path.resolve()), *file_state(database.path), most)
         index = _CACHE.get(name)
         if index is None:
             index = cls(_read(database, most).items())
@@ -389,12 +386,3 @@ def _values_of(
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _state(file: Path) -> tuple[int, int]:
-    """Size and time of change of a file; zeros if there is none."""
-    try:
-        status: stat_result = file.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns

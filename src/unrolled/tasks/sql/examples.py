@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -194,7 +194,7 @@ def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Token
     Raises:
         DataError: a database cannot be read, or no query can be written in its schema.
     """
-    known = TextConfig(kind="space", vocab_size=config.vocab_size, min_count=config.min_count)
+    known = replace(config, kind="space", lowercase=False)
     asked: Counter[str] = Counter()
     written: Counter[str] = Counter()
     schemas: dict[int, Schema] = {}

@@ -33,7 +33,11 @@ class QueryData(DataConfig):
             no "question" or no "query".
         dialect: the dialect of sqlglot in which the queries are written; in "mysql", text may stand in
             double quotes.
-        max_length: maximum number of tokens of a training question or query.
+        max_length: maximum number of tokens of a training question or query; longer rows are left out.
+
+    Raises:
+        ConfigError: a value is out of range, or sqlglot does not know the dialect.
+        UnavailableError: sqlglot is needed for the dialect and is not installed.
     """
 
     database: str = ""
@@ -44,6 +48,8 @@ class QueryData(DataConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fields(self, "data")
+        if self.dialect != "sqlite":
+            parsing.check_dialect(self.dialect)
 
 
 def read(
@@ -63,7 +69,6 @@ def read(
     )
     if data.dialect == "sqlite":
         return rows
-    parsing.check_dialect(data.dialect)
     return [_in_sqlite(row, data.dialect) for row in rows]
 
 
@@ -148,6 +153,14 @@ TASK = QueryTask(
     prepare=model.prepare,
     text={"kind": "word", "lowercase": True},
     training={"max_tokens": 1_000},
+    fixed={
+        "text.kind": "word",
+        "text.lowercase": True,
+        "text.shared": False,
+        "data.group": "",
+        "data.too_long": "skip",
+        "training.bleu_tokenizer": "auto",
+    },
     training_only=model.TRAINING_ONLY,
     use='ask {run} --database FILE "…"',
 )
