@@ -532,11 +532,50 @@ def test_questions_are_stored_only_in_a_given_file(
     readline.clear_history()
 
 
-def test_a_history_needs_readline(
-    session: _Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_history_is_kept_without_readline(
+    session: _Session,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(sys.modules, "readline", None)
-    with pytest.raises(unrolled.errors.UnavailableError, match="needs readline"):
-        type_questions(session, tmp_path / "history")
+    monkeypatch.setitem(sys.modules, "readline", None)  # as on Windows
+    _type(monkeypatch, "how many", ".tables", "¿cuántos?")
+    type_questions(session, tmp_path / "history")
+    stored = (tmp_path / "history").read_bytes().decode()
+    assert stored == "how many\n.tables\n¿cuántos?\n"
+    capsys.readouterr()
+    _type(monkeypatch, "nobody", ".history")
+    type_questions(session, tmp_path / "history")
+    assert capsys.readouterr().out.splitlines()[-4:-1] == ["how many", "¿cuántos?", "nobody"]
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
     _type(monkeypatch)
+    type_questions(session, tmp_path / "history")
+    assert "--history" in capsys.readouterr().err
+
+
+def test_a_database_that_changes_is_read_again(
+    session: _Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = session.database.path
+
+    def lines() -> Iterator[str]:
+        yield "how many"
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("create table staff (id integer)")
+        yield ".tables"
+        yield "how many"
+        path.unlink()
+        yield "how many"
+
+    asked = lines()
+    monkeypatch.setattr("builtins.input", lambda prompt: next(asked, None) or _end())
     type_questions(session)
+    printed = capsys.readouterr()
+    assert "staff (1 column)" in printed.out
+    assert printed.err.count("has changed; its tables and values were read again") == 1
+    assert "shop.sqlite: no such file" in printed.err
+    assert session.n_asked == 2
+
+
+def _end() -> str:
+    raise EOFError
