@@ -57,6 +57,9 @@ def print_answer(
         console.print()
         _print_field(console, "confidence", percent(asked.confidence, 0))
         _print_sources(console, asked, schema)
+    if asked.unknown:
+        words = [brief(word, _LONGEST_NAME) for word in asked.unknown[:_MOST_LISTED]]
+        _print_field(console, "unknown", SEPARATOR.join(words))
     label = "others" if asked.sql else "considered"
     for other in asked.others:
         problem = f" (does not run: {other.problem})" if other.problem else ""
@@ -257,6 +260,7 @@ def json_text(asked: Asked, schema: Schema, rows: int | None) -> str:
     ]
     answer["copied"] = copied_texts(asked, schema)
     answer["links"] = linked_names(asked)
+    answer["unknown"] = list(asked.unknown)
     answer["n_truncated"] = asked.n_truncated
     return json_line(answer)
 

@@ -25,6 +25,7 @@ from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.sql.answers import cut
 from unrolled.tasks.sql.examples import QueryExample
 from unrolled.text.rows import Row
+from unrolled.text.tokenizer import UNK_ID
 from unrolled.training.evaluation import predictions
 from unrolled.wording import percent
 
@@ -62,6 +63,8 @@ class Asked:
         attention: `[pieces + 1, memory]`, the attention weights of each piece and of the end.
         links: pairs of a word and a step of the memory that its letters are linked to.
         n_truncated: words at the end of the question that were not read (`decoding.max_input_length`).
+        unknown: words that stand neither in the training questions nor in the database, so that the query
+            does not take them into account.
     """
 
     question: str
@@ -77,6 +80,7 @@ class Asked:
     attention: Tensor | None = None
     links: tuple[tuple[int, int], ...] = ()
     n_truncated: int = 0
+    unknown: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         if not self.sql:
@@ -243,10 +247,11 @@ def _asked(
         "question": question,
         "others": tuple(
             _candidate(answer, source)
-            for answer in _distinct(others, prediction.text)[: n_best - 1]
+            for answer in _by_probability(_distinct(others, prediction.text)[: n_best - 1])
         ),
         "words": example.words,
         "memory": _memory(example),
+        "unknown": _unknown(example),
         "links": tuple(
             (int(word), len(example.words) + int(item))
             for word, item in zip(*(example.links >= Link.PART).nonzero(), strict=True)
@@ -272,6 +277,24 @@ def _asked(
         attention=best.attention,
         **common,
     )
+
+
+def _unknown(example: QueryExample) -> tuple[str, ...]:
+    """The words that are in no vocabulary, link to nothing and are part of no value."""
+    of_values = {step for each in example.values for step in range(each.first, each.last + 1)}
+    return tuple(
+        word
+        for step, (word, id_) in enumerate(zip(example.words, example.question, strict=False))
+        if id_ == UNK_ID
+        and word[0].isalpha()
+        and step not in of_values
+        and not (example.links[step] >= Link.PART).any()
+    )
+
+
+def _by_probability(answers: Sequence[Answer]) -> list[Answer]:
+    """Answers that were chosen by their score, the most probable first."""
+    return sorted(answers, key=lambda answer: -answer.log_prob)
 
 
 def _probability(answer: Answer | None) -> float:

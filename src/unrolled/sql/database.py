@@ -83,6 +83,8 @@ class Database:
         self._state = file_state(path)
         if not path.is_file():
             what = "is a folder, not an SQLite file" if path.is_dir() else "no such file"
+            if str(path) == ":memory:":
+                what = "a database in memory cannot be read by another program"
             raise DataError(f"{what}; give the file of an SQLite database", path)
         with self._explained():
             self._connection = _opened(path)
@@ -227,10 +229,10 @@ def _state_of_file(file: Path) -> tuple[int, ...]:
     try:
         status = file.stat()
     except (OSError, ValueError):  # ValueError: a NUL character in the name
-        return (0, 0, 0, 0)
+        return (0, 0, 0)
     if not status.st_size:  # any reader may leave an empty -wal file
-        return (0, 0, 0, 0)
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return (0, 0, 0)
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _check_schema(schema: Schema, path: Path) -> None:

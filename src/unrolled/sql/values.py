@@ -237,7 +237,7 @@ class ValueIndex:
         places = tuple(sorted({*days, *months}))
         for date in dates_in(words) if places else ():
             for text, is_number, its_places in _forms(date, days, months):
-                if its_places:
+                if its_places or is_number:
                     yield FoundValue(text, is_number, its_places, date.first, date.last, 1.0)
 
 
@@ -249,7 +249,10 @@ _ISO_DATE = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])(-(?:0[1-9]|[12]\d|3[01]))?(?![\
 def _forms(
     date: SpokenDate, days: tuple[Place, ...], months: tuple[Place, ...]
 ) -> Iterator[tuple[str, bool, tuple[Place, ...]]]:
-    """A date as text or number, with the columns whose dates have that form."""
+    """A date as text, with the columns whose dates have that form, or as number, without columns.
+
+    What a model sees of a value are its words and columns: the text 10 and the number 10 must differ.
+    """
     for day in date.days():
         yield day, False, days
     if date.month is None:
@@ -257,7 +260,7 @@ def _forms(
     if date.year is not None:
         yield f"{date.year}-{date.month:02}", False, (*days, *months)
     yield f"{date.month:02}", False, (*days, *months)
-    yield str(date.month), True, (*days, *months)
+    yield str(date.month), True, ()
 
 
 def _numbers(words: Sequence[QuestionWord]) -> Iterator[FoundValue]:

@@ -153,6 +153,10 @@ class ConditionSource:
             if verb == "cost":
                 return Condition("number", f"cost {word} {value}", "verb", where)
             return Condition("number", f"have a {noun} of {word} {value}", "verb", where)
+        shown = value
+        if how < 0.3:  # a number with a separator
+            number = self.source.randrange(10, 60) * 100
+            value, shown = str(number), f"{number:,}"
         is_above, is_adjunct = self.source.random() < 0.5, self.source.random() < 0.4
         sign = ">" if is_above else "<"
         if is_adjunct:
@@ -161,7 +165,7 @@ class ConditionSource:
             texts = attribute.above if is_above else attribute.below
         return Condition(
             "number",
-            self.pick(texts).format(value),
+            self.pick(texts).format(shown),
             "adjunct" if is_adjunct else "verb",
             f"{column} {sign} {value}",
         )
