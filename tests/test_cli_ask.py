@@ -55,7 +55,8 @@ confidence  93%
 copied      20
 links       products → product
 others       20%  SELECT product.name FROM product
-             10%  SELECT product.nme FROM product (does not run: no such column…
+             10%  SELECT product.nme FROM product (does not run: no such column:
+                  \\x1b[31mx)
 """
 
 Run = Callable[..., str]
@@ -107,6 +108,31 @@ def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_a_question_gets_query_rows_and_alternatives(run: Run) -> None:
     lines = [line.rstrip() for line in run(CHEAP).splitlines()]
     assert lines == TABLE.splitlines()
+
+
+def test_improbable_alternatives_are_left_out(
+    session: _Session, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = session.predictor.ask(CHEAP, session.database)
+    others = (replace(asked.others[0], confidence=0.006), replace(asked.others[1], confidence=0.004))
+    session.print_table(replace(asked, others=others))
+    assert "others        1%" in _printed(session)
+    assert "<1%" not in _printed(session)
+    session.print_table(replace(asked, others=others, sql="", reason="none"))
+    assert "considered    1%" in _printed(session)
+    assert "             <1%" in _printed(session)
+
+
+def test_long_fields_are_wrapped_and_unknown_words_named(session: _Session) -> None:
+    asked = session.predictor.ask(CHEAP, session.database)
+    words = tuple(f"word{n}" for n in range(50))
+    session.print_table(replace(asked, unknown=words))
+    printed = _printed(session)
+    assert "unknown     word0 · word1" in printed
+    lines = [line for line in printed.splitlines() if " word" in line or "word" in line[:20]]
+    assert len(lines) == 4
+    assert lines[-1].endswith("…")
+    assert all(len(line) <= 80 for line in printed.splitlines())
 
 
 def test_the_number_of_alternatives_is_passed_on(run: Run, asker: Asker) -> None:
