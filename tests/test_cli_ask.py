@@ -114,7 +114,10 @@ def test_improbable_alternatives_are_left_out(
     session: _Session, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = session.predictor.ask(CHEAP, session.database)
-    others = (replace(asked.others[0], confidence=0.006), replace(asked.others[1], confidence=0.004))
+    others = (
+        replace(asked.others[0], confidence=0.006),
+        replace(asked.others[1], confidence=0.004),
+    )
     session.print_table(replace(asked, others=others))
     assert "others        1%" in _printed(session)
     assert "<1%" not in _printed(session)

@@ -6,6 +6,7 @@ import gc
 import os
 import sqlite3
 import warnings
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from unrolled.errors import DataError
 from unrolled.sql.database import Database
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.source import Source, open_source
-from unrolled.sql.values import question_words
+from unrolled.sql.values import FoundValue, QuestionWord, ValueIndex, question_words
+from unrolled.tasks.sql import TASK
+from unrolled.text.rows import Row
+from unrolled.text.tokenizer import TextConfig
 
 
 @pytest.fixture
@@ -129,3 +133,31 @@ def test_a_database_that_cannot_be_used_is_closed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no tables"):
         open_source(empty)
     assert not _descriptors(empty)
+
+
+def test_the_values_of_a_question_are_looked_up_once(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_calls = 0
+    find = ValueIndex.find
+
+    def counted(self: ValueIndex, words: Sequence[QuestionWord]) -> list[FoundValue]:
+        nonlocal n_calls
+        n_calls += 1
+        return find(self, words)
+
+    monkeypatch.setattr(ValueIndex, "find", counted)
+    source = open_source(shop)
+    rows = [Row((question, str(shop), "SELECT name FROM customer"), 1) for question in ("a", "b")]
+    tokenizers = TASK.train_tokenizers(rows, TextConfig(kind="word"))
+    for row in rows * 2:
+        TASK.encode(row.texts, tokenizers)
+    assert n_calls == 2
+    words, values = source.mentioned("who lives in oslo")
+    assert [word.text for word in words] == ["who", "lives", "in", "oslo"]
+    assert [value.text for value in values] == ["Oslo"]
+
+
+def test_a_database_in_memory_is_refused() -> None:
+    with pytest.raises(DataError, match="a database in memory cannot be read by another program"):
+        Database(":memory:")

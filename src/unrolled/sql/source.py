@@ -14,9 +14,12 @@ from unrolled.sql.schema_files import is_schema_file, read_schema
 from unrolled.sql.support import check_tokens, check_tree
 from unrolled.sql.target import to_tokens
 from unrolled.sql.tokens import Token
-from unrolled.sql.values import ValueIndex
+from unrolled.sql.values import FoundValue, QuestionWord, ValueIndex, question_words
 
 _MOST_CACHED = 200
+_MOST_QUESTIONS = 10_000
+
+_Mentioned = tuple[tuple[QuestionWord, ...], tuple[FoundValue, ...]]
 
 
 @dataclass(eq=False)
@@ -35,6 +38,7 @@ class Source:
     values: ValueIndex
     has_rows: bool
     _tokens: dict[str, list[Token] | str] = field(default_factory=dict, repr=False)
+    _mentioned: dict[str, _Mentioned] = field(default_factory=dict, repr=False)
 
     def run(
         self, query: str, most_rows: int = MOST_ROWS, most_seconds: float = MOST_SECONDS
@@ -47,6 +51,17 @@ class Source:
         """
         with Database(self.path, self.schema) as database:
             return database.run(query, most_rows, most_seconds)
+
+    def mentioned(self, question: str) -> _Mentioned:
+        """The words of a question and the values that it mentions, which are looked up once."""
+        found = self._mentioned.get(question)
+        if found is None:
+            words = question_words(question)
+            found = tuple(words), tuple(self.values.find(words))
+            if len(self._mentioned) >= _MOST_QUESTIONS:
+                self._mentioned.clear()
+            self._mentioned[question] = found
+        return found
 
     def tokens(self, query: str) -> list[Token]:
         """The tokens of a query, as of `target.to_tokens`, which is called once for each query.

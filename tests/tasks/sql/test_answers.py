@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +105,33 @@ def test_long_questions_are_cut_and_reported(predictor: QueryPredictor, shop: Pa
     (whole,) = predictor.predict("how many products", shop / "shop.sqlite")
     assert (cut.n_truncated, whole.n_truncated) == (2, 0)
     assert cut.hypotheses[0].log_prob == pytest.approx(whole.hypotheses[0].log_prob, rel=1e-5)
+
+
+def test_a_changed_database_is_asked_as_it_is(
+    predictor: QueryPredictor, shop: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "shop.sqlite"
+    shutil.copy(shop / "shop.sqlite", path)
+    before = predictor.ask("how many products", path).memory
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("alter table product rename column category to sort")
+    asked = predictor.ask("how many products", path)
+    assert "product.category" in before
+    assert asked.memory == tuple(
+        name.replace("product.category", "product.sort") for name in before
+    )
+    names = [other.sql for other in asked.others] + [asked.sql]
+    assert not any("category" in name for name in names)
+
+
+def test_words_that_nothing_knows_are_named(predictor: QueryPredictor, shop: Path) -> None:
+    asked = predictor.ask(
+        "how many customers live in Timbuktu, 77 of them in Oslo", shop / "shop.sqlite"
+    )
+    assert "Timbuktu" in asked.unknown
+    assert not {"customers", "Oslo", "77", ","} & set(asked.unknown)
+    by_probability = [other.confidence for other in asked.others]
+    assert by_probability == sorted(by_probability, reverse=True)
 
 
 def test_as_many_queries_as_wanted_are_returned(predictor: QueryPredictor, shop: Path) -> None:

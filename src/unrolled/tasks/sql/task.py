@@ -11,7 +11,7 @@ from unrolled.sql.examples import SplitBy, read_query_rows
 from unrolled.sql.parsing import QueryError, parse_select
 from unrolled.sql.scoring import Gold
 from unrolled.sql.target import render
-from unrolled.tasks.sql import answers, examples, model
+from unrolled.tasks.sql import answers, examples, model, vocabulary
 from unrolled.tasks.task import QueryTask, Tokenizers
 from unrolled.text.rows import Field, Row
 from unrolled.text.splits import DataConfig, Length, Reading
@@ -134,7 +134,7 @@ TASK = QueryTask(
     Data=QueryData,
     Decoding=answers.QueryDecoding,
     reading=Reading(is_full=_is_full, linked=_linked, read=read),
-    train_tokenizers=examples.train_tokenizers,
+    train_tokenizers=vocabulary.train_tokenizers,
     extend=extend,
     encode=examples.encode,
     lengths=examples.lengths,
