@@ -55,7 +55,8 @@ confidence  93%
 copied      20
 links       products → product
 others       20%  SELECT product.name FROM product
-             10%  SELECT product.nme FROM product (does not run: no such column…
+             10%  SELECT product.nme FROM product (does not run: no such column:
+                  \\x1b[31mx)
 """
 
 Run = Callable[..., str]
@@ -107,6 +108,34 @@ def _refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_a_question_gets_query_rows_and_alternatives(run: Run) -> None:
     lines = [line.rstrip() for line in run(CHEAP).splitlines()]
     assert lines == TABLE.splitlines()
+
+
+def test_improbable_alternatives_are_left_out(
+    session: _Session, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = session.predictor.ask(CHEAP, session.database)
+    others = (
+        replace(asked.others[0], confidence=0.006),
+        replace(asked.others[1], confidence=0.004),
+    )
+    session.print_table(replace(asked, others=others))
+    assert "others        1%" in _printed(session)
+    assert "<1%" not in _printed(session)
+    session.print_table(replace(asked, others=others, sql="", reason="none"))
+    assert "considered    1%" in _printed(session)
+    assert "             <1%" in _printed(session)
+
+
+def test_long_fields_are_wrapped_and_unknown_words_named(session: _Session) -> None:
+    asked = session.predictor.ask(CHEAP, session.database)
+    words = tuple(f"word{n}" for n in range(50))
+    session.print_table(replace(asked, unknown=words))
+    printed = _printed(session)
+    assert "unknown     word0 · word1" in printed
+    lines = [line for line in printed.splitlines() if " word" in line or "word" in line[:20]]
+    assert len(lines) == 4
+    assert lines[-1].endswith("…")
+    assert all(len(line) <= 80 for line in printed.splitlines())
 
 
 def test_the_number_of_alternatives_is_passed_on(run: Run, asker: Asker) -> None:
@@ -532,11 +561,50 @@ def test_questions_are_stored_only_in_a_given_file(
     readline.clear_history()
 
 
-def test_a_history_needs_readline(
-    session: _Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_history_is_kept_without_readline(
+    session: _Session,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(sys.modules, "readline", None)
-    with pytest.raises(unrolled.errors.UnavailableError, match="needs readline"):
-        type_questions(session, tmp_path / "history")
+    monkeypatch.setitem(sys.modules, "readline", None)  # as on Windows
+    _type(monkeypatch, "how many", ".tables", "¿cuántos?")
+    type_questions(session, tmp_path / "history")
+    stored = (tmp_path / "history").read_bytes().decode()
+    assert stored == "how many\n.tables\n¿cuántos?\n"
+    capsys.readouterr()
+    _type(monkeypatch, "nobody", ".history")
+    type_questions(session, tmp_path / "history")
+    assert capsys.readouterr().out.splitlines()[-4:-1] == ["how many", "¿cuántos?", "nobody"]
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
     _type(monkeypatch)
+    type_questions(session, tmp_path / "history")
+    assert "--history" in capsys.readouterr().err
+
+
+def test_a_database_that_changes_is_read_again(
+    session: _Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = session.database.path
+
+    def lines() -> Iterator[str]:
+        yield "how many"
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("create table staff (id integer)")
+        yield ".tables"
+        yield "how many"
+        path.unlink()
+        yield "how many"
+
+    asked = lines()
+    monkeypatch.setattr("builtins.input", lambda prompt: next(asked, None) or _end())
     type_questions(session)
+    printed = capsys.readouterr()
+    assert "staff (1 column)" in printed.out
+    assert printed.err.count("has changed; its tables and values were read again") == 1
+    assert "shop.sqlite: no such file" in printed.err
+    assert session.n_asked == 2
+
+
+def _end() -> str:
+    raise EOFError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from unrolled.samples.shop.generator import HELD_OUT_SHAPES, PARTS, generate, wr
 from unrolled.sql.database import Database
 from unrolled.sql.target import to_sql, to_tokens
 
-FIRST_TEXT = "which customers are there who ordered the kettle"
+FIRST_TEXT = "do we have any buyers who never ordered anything"
 FIRST_QUERY = (
-    "SELECT customer.name FROM customer WHERE customer.id IN (SELECT orders.customer_id FROM orders "
-    "JOIN product ON orders.product_id = product.id WHERE product.name = 'kettle')"
+    "SELECT customer.name FROM customer WHERE customer.id NOT IN "
+    "(SELECT orders.customer_id FROM orders)"
 )
 SAMPLE = generate(800, seed=3)
 FILES = {part: "library.sqlite" if part == "library" else "shop.sqlite" for part in PARTS}
@@ -40,8 +41,39 @@ def test_every_query_runs_and_survives_as_tokens(tmp_path: Path) -> None:
         assert n_empty < 0.25 * len(getattr(SAMPLE, part))
 
 
+def test_questions_are_asked_in_many_ways() -> None:
+    sample = generate(4_000, seed=1)
+    texts = [question.text for question in sample.train]
+    wordings: dict[str, set[str]] = {}
+    for question in sample.train:
+        wordings.setdefault(question.query, set()).add(question.key)
+    assert len(wordings["SELECT COUNT(*) FROM product"]) >= 15
+    adjective = re.compile(r" of (garden|kitchen|office|sport|music) (products|items|articles)")
+    assert sum(adjective.search(text.casefold()) is not None for text in texts) >= 10
+    shares = {
+        "?": sum(text.endswith("?") for text in texts),
+        "capital": sum(text[0].isupper() for text in texts),
+        "upper case": sum(text.isupper() for text in texts),
+    }
+    assert 800 < shares["?"] < 2_400
+    assert 800 < shares["capital"] < 2_400
+    assert 40 < shares["upper case"] < 300
+
+
+def test_a_question_has_one_query() -> None:
+    queries: dict[str, set[str]] = {}
+    for part in PARTS[:-1]:
+        for question in getattr(SAMPLE, part):
+            queries.setdefault(question.key, set()).add(question.query)
+    assert all(len(each) == 1 for each in queries.values())
+
+
+def test_every_shape_that_is_held_out_is_asked() -> None:
+    assert {question.shape for question in generate(4_000, seed=1).shapes} == HELD_OUT_SHAPES
+
+
 def test_the_parts_share_no_question_and_shapes_no_shape() -> None:
-    texts = Counter(question.text for part in PARTS for question in getattr(SAMPLE, part))
+    texts = Counter(question.key for part in PARTS for question in getattr(SAMPLE, part))
     assert set(texts.values()) == {1}
     assert {len(getattr(SAMPLE, part)) for part in PARTS[1:]} == {100}
     shapes = {part: {question.shape for question in getattr(SAMPLE, part)} for part in PARTS}

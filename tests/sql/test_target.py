@@ -147,7 +147,7 @@ def test_a_double_quoted_text_is_a_value_in_the_mysql_dialect() -> None:
         ("SELECT state.name FROM city", "no table in FROM is called 'state'"),
         ("SELECT c.nosuch FROM city c", "table 'c' has no column 'nosuch'"),
         ("SELECT name FROM city, city", "FROM has two tables called 'city'"),
-        ("WITH x AS (SELECT 1) SELECT * FROM x", "WITH is not supported"),
+        ("WITH x AS (SELECT 1 UNION SELECT 2 FROM x) SELECT * FROM x", "WITH is recursive"),
         ('SELECT name FROM city WHERE name = "nosuch"', "no table in FROM has a column 'nosuch'"),
         ("DELETE FROM city", "expected a SELECT, found 'DELETE'"),
         ("selec city", "expected a SELECT, found 'SELEC'"),

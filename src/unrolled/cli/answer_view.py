@@ -33,12 +33,18 @@ _COLUMN_GAP = 2
 _LABEL_WIDTH = 12
 _LONGEST_NAME = 30
 _MOST_LISTED = 50
+_MOST_LINES = 4
+
+LEAST_PROBABLE = 0.005
+"""Least probability of a next-best query that is shown beside an answer: what is shown as 1%."""
 
 
 def print_answer(
     console: Console, asked: Asked, schema: Schema, rows: int = ROWS_OF_A_TABLE
 ) -> None:
     """Print the query, its rows, and what they come from.
+
+    Next-best queries less probable than `LEAST_PROBABLE` are left out beside an answer.
 
     Args:
         console: where to print; colours are used only on a terminal.
@@ -57,10 +63,16 @@ def print_answer(
         console.print()
         _print_field(console, "confidence", percent(asked.confidence, 0))
         _print_sources(console, asked, schema)
+    if asked.unknown:
+        words = [brief(word, _LONGEST_NAME) for word in asked.unknown[:_MOST_LISTED]]
+        _print_field(console, "unknown", SEPARATOR.join(words))
     label = "others" if asked.sql else "considered"
     for other in asked.others:
+        if asked.sql and other.confidence < LEAST_PROBABLE:
+            continue
         problem = f" (does not run: {other.problem})" if other.problem else ""
-        _print_field(console, label, f"{percent(other.confidence, 0):>4}  {other.sql}{problem}")
+        share = f"{percent(other.confidence, 0):>4}  "
+        _print_field(console, label, f"{other.sql}{problem}", share)
         label = ""
 
 
@@ -78,10 +90,19 @@ def _print_sources(console: Console, asked: Asked, schema: Schema) -> None:
         _print_field(console, "links", SEPARATOR.join(linked))
 
 
-def _print_field(console: Console, label: str, value: str) -> None:
-    """One line with a label, cut at the width of the console."""
-    text = Text().append(f"{label:<{_LABEL_WIDTH}}", style="dim")
-    _print(console, text.append(shown(escape(value), console)))
+def _print_field(console: Console, label: str, value: str, before: str = "") -> None:
+    """A label and a value, on as many lines as it needs, but at most 4; `before` is on the first only."""
+    width = max(1, console.width - _LABEL_WIDTH - len(before))
+    lines = Text(shown(escape(value), console)).wrap(console, width)
+    for index, line in enumerate(lines[:_MOST_LINES]):
+        line.rstrip()
+        if index == _MOST_LINES - 1 and len(lines) > _MOST_LINES:
+            cut = shown("…", console)
+            line.truncate(width - len(cut))
+            line.append(cut)
+        text = Text().append(f"{label:<{_LABEL_WIDTH}}", style="dim")
+        _print(console, text.append(before).append(line))
+        label, before = "", " " * len(before)
 
 
 def _print(console: Console, text: Text, wrap: bool = False) -> None:
@@ -257,6 +278,8 @@ def json_text(asked: Asked, schema: Schema, rows: int | None) -> str:
     ]
     answer["copied"] = copied_texts(asked, schema)
     answer["links"] = linked_names(asked)
+    answer["unknown"] = list(asked.unknown)
+    answer["n_truncated"] = asked.n_truncated
     return json_line(answer)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,10 +16,11 @@ from unrolled import storage
 from unrolled.cli import answer_view, lines
 from unrolled.cli.answer_view import ROWS_OF_A_TABLE, Format
 from unrolled.cli.app import app
-from unrolled.cli.options import is_typed, standard_input
+from unrolled.cli.options import is_typed, print_message, standard_input
 from unrolled.cli.screen import default_console
 from unrolled.errors import ConfigError
 from unrolled.quoting import brief, escape, quote, shell_command
+from unrolled.wording import count_of
 
 if TYPE_CHECKING:
     from unrolled.predictors.queries import Asked
@@ -75,15 +76,16 @@ def ask(
     with Database(database) as opened:
         predictor = _load(run)
         session = _Session(predictor, opened, output_format, rows, n_best, explain)
-        if is_typed_at:
-            from unrolled.cli.ask_shell import type_questions
+        with closing(session):
+            if is_typed_at:
+                from unrolled.cli.ask_shell import type_questions
 
-            type_questions(session, history)
-        else:
-            lines.warn_of_single_words(questions)
-            _answer_all(session, questions, input_file)
-        if out is not None:
-            _write_page(session, out)
+                type_questions(session, history)
+            else:
+                lines.warn_of_single_words(questions)
+                _answer_all(session, questions, input_file)
+            if out is not None:
+                _write_page(session, out)
     return 1 if len(questions) == 1 and session.n_answers == 0 else 0
 
 
@@ -169,14 +171,39 @@ class _Session:
     n_asked: int = 0
     n_answers: int = 0
 
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def refresh(self) -> None:
+        """Open the database again if its file has changed or was replaced.
+
+        Raises:
+            DataError: it cannot be read any more.
+        """
+        if self.database.is_current():
+            return
+        from unrolled.sql.database import Database
+
+        path = self.database.path
+        self.database.close()
+        self.database = Database(path)
+        print_message(f"{path} has changed; its tables and values were read again")
+
     def answer(self, question: str) -> Asked:
         """Answer a question and print the answer."""
+        self.refresh()
         asked: Asked = self.predictor.ask(question, self.database, n_best=self.n_best)
         if self.output_format == "table":
             self.print_table(asked)
         else:
             self._print_for_programs(asked)
         sys.stdout.flush()
+        if asked.n_truncated:
+            print_message(
+                f"{quote(question[:30] + '…')}: the last {count_of(asked.n_truncated, 'word')} of the "
+                "question were not read (decoding.max_input_length of the run)"
+            )
         self.n_asked += 1
         self.n_answers += bool(asked.sql)
         if len(self.answers) < _MOST_ON_PAGE:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unrolled.cli import answer_view
-from unrolled.errors import ConfigError, UnavailableError, UnrolledError
+from unrolled.errors import ConfigError, UnrolledError
 from unrolled.quoting import brief, escape, one_message, quote
 
 if TYPE_CHECKING:
@@ -23,11 +23,13 @@ Type a question about the database, or one of:
   .tables         list the tables
   .schema TABLE   list the columns of a table, or of all tables
   .explain        draw the attention of the last answer
+  .history        list the last questions
   .help           show this
   .quit           leave; so does Ctrl-D
 Ctrl-C cancels a question."""
 
 _MOST_REMEMBERED = 1_000
+_MOST_LISTED = 20
 
 
 def type_questions(session: _Session, history: Path | None = None) -> None:
@@ -39,18 +41,17 @@ def type_questions(session: _Session, history: Path | None = None) -> None:
 
     Raises:
         ConfigError: the history cannot be read.
-        UnavailableError: there is a history, and Python has no `readline`.
     """
     schema = session.database.schema
     name = brief(schema.name, 30)
     n_tables = f"{len(schema.tables):,} table{'' if len(schema.tables) == 1 else 's'}"
-    with _history(history):
+    with _history(history) as earlier:
         print(
             f"{name}: {n_tables}, {schema.n_columns:,} columns. Ask one question per line; .help lists "
             "commands, Ctrl-D leaves.",
             file=sys.stderr,
         )
-        shell = _Shell(session)
+        shell = _Shell(session, earlier)
         for line in _typed(f"{name}> "):
             if not shell.take(line.strip()):
                 return
@@ -73,29 +74,35 @@ class _Shell:
 
     Args:
         session: answers questions.
+        earlier: earlier lines, to which new ones are added.
     """
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: _Session, earlier: list[str]) -> None:
         self.session = session
+        self._earlier = earlier
         self._last: Asked | None = None
 
     def take(self, line: str) -> bool:
         """Answer a question or carry out a command; return whether to go on."""
         if line in (".quit", ".exit"):
             return False
-        if line.startswith("."):
-            self._command(*line.partition(" ")[::2])
-        elif line:
-            try:
+        if line:
+            self._earlier.append(line)
+        try:
+            if line.startswith("."):
+                self._command(*line.partition(" ")[::2])
+            elif line:
                 self._last = self.session.answer(line)
-            except KeyboardInterrupt:
-                print("\ncancelled")
-            except UnrolledError as error:
-                print(f"unrolled: {one_message(str(error))}", file=sys.stderr)
+        except KeyboardInterrupt:
+            print("\ncancelled")
+        except UnrolledError as error:
+            print(f"unrolled: {one_message(str(error))}", file=sys.stderr)
+        if line and not line.startswith("."):
             print()
         return True
 
     def _command(self, name: str, argument: str) -> None:
+        self.session.refresh()
         schema = self.session.database.schema
         if name == ".tables":
             for table in schema.tables:
@@ -110,6 +117,11 @@ class _Shell:
                 print(_described(table))
         elif name == ".explain":
             self._explain()
+        elif name == ".history":
+            for line in [each for each in self._earlier if not each.startswith(".")][
+                -_MOST_LISTED:
+            ]:
+                print(escape(line))
         elif name == ".help":
             print(_HELP)
         else:
@@ -137,30 +149,47 @@ def _described(table: Table) -> str:
 
 
 @contextmanager
-def _history(path: Path | None) -> Iterator[None]:
-    """Keys that edit a line and find earlier ones, and a history that is stored only in a given file."""
+def _history(path: Path | None) -> Iterator[list[str]]:
+    """Earlier lines, which are stored only in a given file; yields the list to which lines are added.
+
+    With `readline`, the arrow keys find them. On Windows, Python has none: there, the terminal finds the
+    lines of this time, and `.history` lists all.
+    """
     readline = _readline()
     if path is None:
-        yield
+        yield []
         return
-    if readline is None:
-        raise UnavailableError(
-            "--history needs readline, which this Python does not have; remove it"
-        )
     try:
-        with suppress(FileNotFoundError):
-            readline.read_history_file(path)
+        earlier = _read_history(path, readline)
     except OSError as error:
         raise ConfigError(f"--history {path} cannot be read: {error.strerror or error}") from None
-    readline.set_history_length(_MOST_REMEMBERED)
     try:
-        yield
+        yield earlier
     finally:
         try:
-            readline.write_history_file(path)
+            if readline is None:
+                lines = [each for each in earlier if each.strip()][-_MOST_REMEMBERED:]
+                path.write_text(
+                    "".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n"
+                )
+            else:
+                readline.write_history_file(path)
         except OSError as error:
             problem = one_message(f"--history {path} cannot be written: {error.strerror or error}")
             print(f"unrolled: {problem}", file=sys.stderr)
+
+
+def _read_history(path: Path, readline: Any) -> list[str]:
+    if readline is None:
+        with suppress(FileNotFoundError):
+            return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return []
+    readline.set_history_length(_MOST_REMEMBERED)
+    before = readline.get_current_history_length()
+    with suppress(FileNotFoundError):
+        readline.read_history_file(path)
+    places = range(before + 1, readline.get_current_history_length() + 1)
+    return [readline.get_history_item(place) or "" for place in places]
 
 
 def _readline() -> ModuleType | None:

@@ -19,10 +19,13 @@ from unrolled.sql.database import Database, Result
 from unrolled.sql.linking import Link
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.scoring import QueryScores, measure
+from unrolled.sql.source import Source
 from unrolled.sql.tokens import describe
 from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.tasks.sql.answers import cut
 from unrolled.tasks.sql.examples import QueryExample
 from unrolled.text.rows import Row
+from unrolled.text.tokenizer import UNK_ID
 from unrolled.training.evaluation import predictions
 from unrolled.wording import percent
 
@@ -59,6 +62,9 @@ class Asked:
         memory: what the model looked at: the words, then tables and columns, then values of the database.
         attention: `[pieces + 1, memory]`, the attention weights of each piece and of the end.
         links: pairs of a word and a step of the memory that its letters are linked to.
+        n_truncated: words at the end of the question that were not read (`decoding.max_input_length`).
+        unknown: words that stand neither in the training questions nor in the database, so that the query
+            does not take them into account.
     """
 
     question: str
@@ -73,6 +79,8 @@ class Asked:
     memory: tuple[str, ...] = ()
     attention: Tensor | None = None
     links: tuple[tuple[int, int], ...] = ()
+    n_truncated: int = 0
+    unknown: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         if not self.sql:
@@ -191,10 +199,16 @@ class QueryPredictor(Predictor):
         if not example.words:
             return Asked(question, "", "the question is empty")
         settings = decoding or self.recipe.decoding
-        if settings.method == "beam" and settings.beam_size < n_best:
-            settings = replace(settings, beam_size=n_best)
+        n_words = len(example.words)
+        example = cut(example, settings.max_input_length, self.tokenizers)
+        if settings.method == "beam":
+            n_hypotheses = max(settings.beam_size, n_best)
+            settings = replace(settings, beam_size=n_hypotheses, n_best=n_hypotheses)
+        elif settings.method == "sample":
+            settings = replace(settings, n_best=max(settings.n_best, n_best))
         (prediction,) = self._decoded([example], settings, with_attention=True)
-        return _asked(question, example, prediction, n_best, most_rows)
+        asked = _asked(question, example, prediction, n_best, most_rows)
+        return replace(asked, n_truncated=n_words - len(example.words))
 
 
 def _path_of(database: PathOrDatabase) -> str:
@@ -232,24 +246,25 @@ def _asked(
     common: dict[str, Any] = {
         "question": question,
         "others": tuple(
-            _candidate(answer, source.database)
-            for answer in _distinct(others, prediction.text)[: n_best - 1]
+            _candidate(answer, source)
+            for answer in _by_probability(_distinct(others, prediction.text)[: n_best - 1])
         ),
         "words": example.words,
         "memory": _memory(example),
+        "unknown": _unknown(example),
         "links": tuple(
             (int(word), len(example.words) + int(item))
             for word, item in zip(*(example.links >= Link.PART).nonzero(), strict=True)
         ),
     }
     if not has_answer:
-        why = _why_none(best, source.database)
+        why = _why_none(best, source)
         return Asked(sql="", reason=why, confidence=_probability(best), **common)
     assert best is not None
     result, reason = None, ""
-    if source.database is not None:
+    if source.has_rows:
         try:
-            result = source.database.run(best.text, most_rows)
+            result = source.run(best.text, most_rows)
         except QueryError as error:
             reason = str(error)
     return Asked(
@@ -264,14 +279,32 @@ def _asked(
     )
 
 
+def _unknown(example: QueryExample) -> tuple[str, ...]:
+    """The words that are in no vocabulary, link to nothing and are part of no value."""
+    of_values = {step for each in example.values for step in range(each.first, each.last + 1)}
+    return tuple(
+        word
+        for step, (word, id_) in enumerate(zip(example.words, example.question, strict=False))
+        if id_ == UNK_ID
+        and word[0].isalpha()
+        and step not in of_values
+        and not (example.links[step] >= Link.PART).any()
+    )
+
+
+def _by_probability(answers: Sequence[Answer]) -> list[Answer]:
+    """Answers that were chosen by their score, the most probable first."""
+    return sorted(answers, key=lambda answer: -answer.log_prob)
+
+
 def _probability(answer: Answer | None) -> float:
     return 0.0 if answer is None else min(1.0, math.exp(answer.log_prob))
 
 
-def _why_none(best: Answer | None, database: Database | None) -> str:
+def _why_none(best: Answer | None, source: Source) -> str:
     if best is None:
         return "no query of the search is complete"
-    problem = _candidate(best, database).problem
+    problem = _candidate(best, source).problem
     if problem:
         return f"the best query does not run: {problem}"
     share = percent(_probability(best), 2)
@@ -288,11 +321,11 @@ def _distinct(answers: Sequence[Answer], first: str) -> list[Answer]:
     return kept
 
 
-def _candidate(answer: Answer, database: Database | None) -> Candidate:
+def _candidate(answer: Answer, source: Source) -> Candidate:
     problem = ""
-    if database is not None:
+    if source.has_rows:
         try:
-            database.run(answer.text, most_rows=1, most_seconds=1.0)
+            source.run(answer.text, most_rows=1, most_seconds=1.0)
         except QueryError as error:
             problem = str(error)
     return Candidate(answer.text, _probability(answer), problem)

@@ -71,24 +71,29 @@ class Database:
 
     Args:
         path: the file.
+        schema: its schema if it is known, which saves reading it.
 
     Raises:
         DataError: the file is missing, a folder, not an SQLite database, encrypted or damaged, locked, or
             has no tables.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, schema: Schema | None = None) -> None:
         self.path = path = Path(path)
+        self._state = file_state(path)
         if not path.is_file():
             what = "is a folder, not an SQLite file" if path.is_dir() else "no such file"
+            if str(path) == ":memory:":
+                what = "a database in memory cannot be read by another program"
             raise DataError(f"{what}; give the file of an SQLite database", path)
         with self._explained():
             self._connection = _opened(path)
         try:
-            with self._explained():
-                self.schema = _schema_of(self._connection, path.stem)
-                self._required = frozenset(_required_columns(self._connection, self.schema))
-            self._check_schema()
+            if schema is None:
+                with self._explained():
+                    schema = _schema_of(self._connection, path.stem)
+                _check_schema(schema, path)
+            self.schema = schema
         except BaseException:
             self.close()
             raise
@@ -112,7 +117,15 @@ class Database:
 
     def required_columns(self) -> frozenset[tuple[str, str]]:
         """The columns that may not be NULL, as names of table and column."""
-        return self._required
+        self._connection.set_authorizer(None)
+        try:
+            return frozenset(_required_columns(self._connection, self.schema))
+        finally:
+            self._connection.set_authorizer(self._allow)
+
+    def is_current(self) -> bool:
+        """Whether the file is the one that was opened, and has not changed since."""
+        return file_state(self.path) == self._state
 
     def run(
         self, query: str, most_rows: int = MOST_ROWS, most_seconds: float = MOST_SECONDS
@@ -176,12 +189,6 @@ class Database:
             return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_DENY
 
-    def _check_schema(self) -> None:
-        try:
-            self.schema.check()
-        except DataError as error:
-            raise DataError(error.problem, self.path) from None
-
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn errors of opening the file and reading the schema into one sentence about it."""
@@ -207,6 +214,32 @@ class Database:
             else:
                 problem = f"it cannot be read ({quote(text)}); restore it from a copy"
             raise DataError(problem, self.path) from None
+
+
+def file_state(path: Path) -> tuple[int, ...]:
+    """What changes with the content of a database: which files it is in, their sizes and times.
+
+    In WAL mode, SQLite writes changes to a file beside the database, whose own file stays as it is.
+    """
+    files = (path, path.with_name(f"{path.name}-wal"))
+    return tuple(number for file in files for number in _state_of_file(file))
+
+
+def _state_of_file(file: Path) -> tuple[int, ...]:
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # ValueError: a NUL character in the name
+        return (0, 0, 0)
+    if not status.st_size:  # any reader may leave an empty -wal file
+        return (0, 0, 0)
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _check_schema(schema: Schema, path: Path) -> None:
+    try:
+        schema.check()
+    except DataError as error:
+        raise DataError(error.problem, path) from None
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from unrolled.errors import missing_package
 from unrolled.sql.pieces import END, N_SPECIAL, NOTHING, items_of
 from unrolled.sql.schema import Schema
-from unrolled.sql.scope import Kind, Rules, Scope, Select
+from unrolled.sql.scope import Rules
+from unrolled.sql.scope_state import Kind, Scope, Select
 from unrolled.sql.syntax import lark_grammar, table_class
 from unrolled.sql.tokens import Item
 

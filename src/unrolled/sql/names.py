@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unrolled.quoting import quote
 from unrolled.sql.parsing import QueryError, library
+from unrolled.sql.rewriting import output_names
 from unrolled.sql.schema import Schema
 from unrolled.sql.tokens import ALIAS, COLUMN, OUTPUT, PLACEHOLDER
 
@@ -74,14 +75,6 @@ def _sources_of(select: exp.Select) -> Iterator[exp.Expr]:
         yield node
 
 
-def _outputs(query: exp.Expr) -> tuple[str, ...]:
-    """Names of the columns that a query returns."""
-    first: Any = query
-    while hasattr(first, "left"):  # of a UNION, the first SELECT names them
-        first = first.left
-    return tuple(each.alias_or_name for each in first.unnest().selects)
-
-
 class _Renaming:
     """Replace names of tables and columns by placeholders that need no quotes: t0x1.c2, d0.o1, a0."""
 
@@ -96,8 +89,6 @@ class _Renaming:
     def collect(self, select: exp.Select, outer: _Scope | None) -> None:
         """Find the sources of a SELECT and of all inside it, and what each column refers to."""
         kinds = library().exp
-        if select.args.get("with_") is not None:
-            raise QueryError("WITH is not supported; write the query as a subquery in FROM")
         scope = _Scope(select, outer)
         derived = []
         for node in _sources_of(select):
@@ -106,7 +97,7 @@ class _Renaming:
                 source = _Source(node.alias_or_name, index)
             else:
                 derived.append(node)
-                source = _Source(node.alias, None, _outputs(node.this))
+                source = _Source(node.alias, None, output_names(node.this))
             key = source.name.casefold()
             if key in scope.sources:
                 raise QueryError(
@@ -270,7 +261,7 @@ def _name_select(
             placeholder = node.alias
             own[placeholder] = (placeholder, None)
             _name_all(node, visible, schema, outputs)
-            outputs[placeholder] = _outputs(node.this)
+            outputs[placeholder] = output_names(node.this)
             continue
         placeholder = node.name
         index, instance = _parsed(placeholder, schema)

@@ -2,50 +2,81 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from unrolled.errors import DataError
-from unrolled.sql.database import Database
-from unrolled.sql.parsing import QueryError
+from unrolled.sql.database import MOST_ROWS, MOST_SECONDS, Database, Result, file_state
+from unrolled.sql.parsing import QueryError, parse_select
 from unrolled.sql.schema import Schema
 from unrolled.sql.schema_files import is_schema_file, read_schema
+from unrolled.sql.support import check_tokens, check_tree
 from unrolled.sql.target import to_tokens
 from unrolled.sql.tokens import Token
-from unrolled.sql.values import ValueIndex
+from unrolled.sql.values import FoundValue, QuestionWord, ValueIndex, question_words
 
 _MOST_CACHED = 200
+_MOST_QUESTIONS = 10_000
+
+_Mentioned = tuple[tuple[QuestionWord, ...], tuple[FoundValue, ...]]
 
 
 @dataclass(eq=False)
 class Source:
-    """A database, or the description of one.
+    """A database, or the description of one. Its file is only open while it is read.
 
     Args:
         path: its file.
         schema: its schema.
         values: its values; empty for a description.
-        database: the open file; None for a description.
+        has_rows: whether it is a database, on which queries can be run.
     """
 
     path: Path
     schema: Schema
     values: ValueIndex
-    database: Database | None
+    has_rows: bool
     _tokens: dict[str, list[Token] | str] = field(default_factory=dict, repr=False)
+    _mentioned: dict[str, _Mentioned] = field(default_factory=dict, repr=False)
+
+    def run(
+        self, query: str, most_rows: int = MOST_ROWS, most_seconds: float = MOST_SECONDS
+    ) -> Result:
+        """Run a query; as `Database.run`.
+
+        Raises:
+            DataError: the file cannot be read any more.
+            QueryError: the query is refused, fails, or exceeds a limit.
+        """
+        with Database(self.path, self.schema) as database:
+            return database.run(query, most_rows, most_seconds)
+
+    def mentioned(self, question: str) -> _Mentioned:
+        """The words of a question and the values that it mentions, which are looked up once."""
+        found = self._mentioned.get(question)
+        if found is None:
+            words = question_words(question)
+            found = tuple(words), tuple(self.values.find(words))
+            if len(self._mentioned) >= _MOST_QUESTIONS:
+                self._mentioned.clear()
+            self._mentioned[question] = found
+        return found
 
     def tokens(self, query: str) -> list[Token]:
         """The tokens of a query, as of `target.to_tokens`, which is called once for each query.
 
         Raises:
-            QueryError: the query cannot be written as tokens of this schema.
+            QueryError: the query cannot be written as tokens of this schema, or a decoder cannot write
+                it; the message says what is not supported.
         """
         found = self._tokens.get(query)
         if found is None:
             try:
-                found = to_tokens(query, self.schema)
+                tree = parse_select(query)
+                check_tree(tree)
+                found = to_tokens(tree, self.schema)
+                check_tokens(found)
             except QueryError as error:
                 found = str(error)
             self._tokens[query] = found
@@ -55,23 +86,23 @@ class Source:
 
 
 def open_source(path: Path | str) -> Source:
-    """The source in a file; opened once in a thread, and again if the file has changed.
+    """The source in a file, which is read once, and again if it has changed.
 
     Raises:
         DataError: the file is missing, or neither a database nor the description of one.
     """
     file = Path(path)
     try:
-        state = file.stat()
+        file.stat()
     except (OSError, ValueError):  # ValueError: a NUL character in the name
         raise DataError("no such file; give the file of an SQLite database", file) from None
-    return _opened(str(file), state.st_size, state.st_mtime_ns, threading.get_ident())
+    return _read(str(file), file_state(file))
 
 
 @lru_cache(maxsize=_MOST_CACHED)
-def _opened(path: str, size: int, changed: int, thread: int) -> Source:
+def _read(path: str, state: tuple[int, ...]) -> Source:
     file = Path(path)
     if is_schema_file(file):
-        return Source(file, read_schema(file), ValueIndex(), None)
-    database = Database(file)
-    return Source(file, database.schema, ValueIndex.of(database), database)
+        return Source(file, read_schema(file), ValueIndex(), has_rows=False)
+    with Database(file) as database:
+        return Source(file, database.schema, ValueIndex.of(database), has_rows=True)

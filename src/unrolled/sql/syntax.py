@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from unrolled.sql.pieces import APART, GLUED, LITERAL, N_SPECIAL, NUMBER, WORD
 
@@ -168,6 +169,23 @@ def lark_grammar(keywords: Sequence[str]) -> str:
         written = (" ".join(_written(symbol, tokens) for symbol in body) for body in bodies)
         lines.append(f"r_{name}: " + " | ".join(written) if name != "start" else "start: r_query")
     return "\n".join(lines) + "\n"
+
+
+@cache
+def _keywords() -> frozenset[str]:
+    return frozenset(
+        symbol.strip('"')
+        for bodies in _alternatives().values()
+        for body in bodies
+        for symbol, _ in body
+        if symbol.startswith('"')
+    )
+
+
+def is_keyword(text: str) -> bool:
+    """Whether a token is one that the rules know, or the name of an instance, subquery or output."""
+    patterns = (DERIVED, OUTPUT, ALIAS, INSTANCE)
+    return text in _keywords() or any(pattern.fullmatch(text) for pattern in patterns)
 
 
 def table_class(n_keywords: int) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from unrolled.sql.names import with_names, with_placeholders
 from unrolled.sql.parsing import library, parse_select
+from unrolled.sql.rewriting import plain_joins, rewritten
 from unrolled.sql.schema import Schema
 from unrolled.sql.tokens import Token, read_tokens, text_of
 
@@ -35,7 +36,7 @@ def to_tokens(query: str | exp.Query, schema: Schema, dialect: str = "sqlite") -
         QueryError: it is not one SELECT, or names what does not exist.
     """
     tree = parse_select(query, dialect) if isinstance(query, str) else query.copy()
-    renamed = with_placeholders(_with_plain_joins(tree), schema)
+    renamed = with_placeholders(rewritten(tree, schema), schema)
     return list(read_tokens(_from_first(renamed)))
 
 
@@ -47,31 +48,15 @@ def to_tree(tokens: Sequence[Token], schema: Schema) -> exp.Query:
     Raises:
         QueryError: the tokens are not a query, or name what is not in scope.
     """
-    return with_names(_with_plain_joins(parse_select(text_of(tokens))), schema)
+    tree = parse_select(text_of(tokens))
+    for select in list(tree.find_all(library().exp.Select)):
+        plain_joins(select)
+    return with_names(tree, schema)
 
 
 def to_sql(tokens: Sequence[Token], schema: Schema) -> str:
     """The query that tokens stand for, in SQLite's dialect; see `to_tree`."""
     return render(to_tree(tokens, schema))
-
-
-def _with_plain_joins(tree: exp.Query) -> exp.Query:
-    """Write joins as those of the SELECT, and CROSS JOIN, which joins as a comma does, as a comma."""
-    kinds = library().exp
-    for select in list(tree.find_all(kinds.Select)):
-        joins: list[exp.Join] = []
-        from_ = select.args.get("from_")
-        nodes = [] if from_ is None else [from_.this]
-        nodes += [join.this for join in select.args.get("joins") or ()]
-        for index, node in enumerate(nodes):
-            if index:
-                joins.append(select.args["joins"][index - 1])
-            joins += node.args.pop("joins", None) or ()
-        for join in joins:
-            if join.kind == "CROSS" and not join.args.get("on"):
-                join.set("kind", None)
-        select.set("joins", joins or None)
-    return tree
 
 
 def render(tree: exp.Query) -> str:
@@ -91,10 +76,12 @@ def _generators() -> tuple[Any, Any]:
     kinds = library().exp
 
     class Plain(SQLite.Generator):  # type: ignore[misc, valid-type]
-        """Write NOT where people do: `x NOT IN (…)`."""
+        """Write NOT where people do: `x NOT IN (…)`, `x IS NOT NULL`."""
 
         def not_sql(self, expression: Any) -> str:
             inner = expression.this
+            if isinstance(inner, kinds.Is) and isinstance(inner.expression, kinds.Null):
+                return f"{self.sql(inner, 'this')} IS NOT NULL"
             if isinstance(inner, (kinds.In, kinds.Between)):
                 before = self.sql(inner, "this")
                 return f"{before} NOT {self.sql(inner)[len(before) + 1 :]}"

@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
-from os import stat_result
-from pathlib import Path
 
-from unrolled.sql.database import Database
+from unrolled.sql.database import Database, file_state
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.pieces import Literal
 from unrolled.sql.question import QuestionWord as QuestionWord
@@ -124,8 +122,7 @@ class ValueIndex:
             database: the database.
             most: maximum distinct values of a column.
         """
-        files = (database.path, database.path.with_name(f"{database.path.name}-wal"))
-        name = (str(database.path.resolve()), *(_state(file) for file in files), most)
+        name = (str(database.path.resolve()), *file_state(database.path), most)
         index = _CACHE.get(name)
         if index is None:
             index = cls(_read(database, most).items())
@@ -240,7 +237,7 @@ class ValueIndex:
         places = tuple(sorted({*days, *months}))
         for date in dates_in(words) if places else ():
             for text, is_number, its_places in _forms(date, days, months):
-                if its_places:
+                if its_places or is_number:
                     yield FoundValue(text, is_number, its_places, date.first, date.last, 1.0)
 
 
@@ -252,7 +249,10 @@ _ISO_DATE = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])(-(?:0[1-9]|[12]\d|3[01]))?(?![\
 def _forms(
     date: SpokenDate, days: tuple[Place, ...], months: tuple[Place, ...]
 ) -> Iterator[tuple[str, bool, tuple[Place, ...]]]:
-    """A date as text or number, with the columns whose dates have that form."""
+    """A date as text, with the columns whose dates have that form, or as number, without columns.
+
+    What a model sees of a value are its words and columns: the text 10 and the number 10 must differ.
+    """
     for day in date.days():
         yield day, False, days
     if date.month is None:
@@ -260,7 +260,7 @@ def _forms(
     if date.year is not None:
         yield f"{date.year}-{date.month:02}", False, (*days, *months)
     yield f"{date.month:02}", False, (*days, *months)
-    yield str(date.month), True, (*days, *months)
+    yield str(date.month), True, ()
 
 
 def _numbers(words: Sequence[QuestionWord]) -> Iterator[FoundValue]:
@@ -389,12 +389,3 @@ def _values_of(
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _state(file: Path) -> tuple[int, int]:
-    """Size and time of change of a file; zeros if there is none."""
-    try:
-        status: stat_result = file.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns

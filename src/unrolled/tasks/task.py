@@ -114,6 +114,8 @@ class Task:
             not saved with the weights, such as word frequencies. Called for every run.
         text: defaults of the `[text]` section.
         training: defaults of the `[training]` section.
+        fixed: settings that have only one value for this task, as other values would have no effect:
+            `{"text.kind": "word"}`.
         training_only: settings of `[model]` that do not affect the shapes and meaning of the weights,
             e.g. `{"dropout_rate"}`; a run that starts from another run may change them.
         inherited: settings of `[data]` that belong to what a model has learned; a run that starts from
@@ -168,6 +170,7 @@ class Task:
     prepare: Callable[[Any, Sequence[Any], Tokenizers], None] = noop
     text: Mapping[str, object] = field(default_factory=dict)
     training: Mapping[str, object] = field(default_factory=dict)
+    fixed: Mapping[str, object] = field(default_factory=dict)
     training_only: frozenset[str] = frozenset()
     inherited: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ from typing import Any
 from unrolled import config
 from unrolled.errors import ConfigError, DataError
 from unrolled.tasks.kind import LANGUAGE_MODEL
-from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask
+from unrolled.tasks.task import LABELS, AnyTask, LabelTask, StreamTask, Task
 from unrolled.text.corpus.files import expand
 from unrolled.text.files import opened
 from unrolled.text.labels import Labels
@@ -45,10 +45,21 @@ def check_recipe(recipe: Recipe, task: AnyTask) -> None:
             f"Recipe.data must be a {task.Data.__name__} for task '{task.name}', "
             f"got {type(recipe.data).__name__}"
         )
+    if isinstance(task, Task):
+        _check_fixed(recipe, task)
     wanted = f"one of {', '.join(task.metrics)}"
     config.require(training.metric in task.metrics, "training.metric", wanted, training.metric)
     if isinstance(task, LabelTask) and not task.by_token and isinstance(recipe.data, LabelData):
         check_metric(training.metric, _scores(task, recipe.data))
+
+
+def _check_fixed(recipe: Recipe, task: Task) -> None:
+    """Refuse settings that would have no effect for this task."""
+    for name, wanted in task.fixed.items():
+        section, _, key = name.partition(".")
+        value = getattr(getattr(recipe, section), key)
+        shown = str(wanted).lower() if isinstance(wanted, bool) else repr(wanted)
+        config.require(value == wanted, name, f"{shown} for task '{task.name}'", value)
 
 
 def check_metric(metric: str, scores: Sequence[str]) -> None:

@@ -239,14 +239,16 @@ def encode_splits(
     return PreparedRows(train, valid, *counts, tokenizers, notes, splits.duplicates, splits.columns)
 
 
+_MOST_NAMED = 3
+
+
 def _unusable_notes(parts: Mapping[str, Part]) -> Iterator[str]:
     for name, part in parts.items():
         if part.unusable:
-            line, problem = part.unusable[0]
-            yield (
-                f"{name}: {count_of(len(part.unusable), 'row')} left out; the first one is line {line}: "
-                f"{problem}"
-            )
+            shown = [f"line {line}: {problem}" for line, problem in part.unusable[:_MOST_NAMED]]
+            more = len(part.unusable) - len(shown)
+            shown += [f"and {more:,} more"] if more else []
+            yield f"{name}: {count_of(len(part.unusable), 'row')} left out; {'; '.join(shown)}"
 
 
 def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> PreparedRows:

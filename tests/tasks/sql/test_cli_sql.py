@@ -99,13 +99,17 @@ def test_rows_that_cannot_be_used_are_named(
     shutil.copy(shop / "shop.sqlite", tmp_path)
     lines = (shop / "train.tsv").read_text(encoding="utf-8").splitlines()
     lines.insert(3, "who?\tSELECT nobody FROM nowhere\tshop.sqlite")
+    ranked = "SELECT name, RANK() OVER (ORDER BY price) FROM product"
+    lines[5:5] = [f"rank {n}?\t{ranked}\tshop.sqlite" for n in range(4)]
     table = tmp_path / "train.tsv"
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     out = tmp_path / "run"
     data = ("--task", "sql", "--data", str(table), "--out", str(out))
     assert cli.main(["train", *data, *TINY]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "1 row left out; the first one is line 4" in printed
+    assert "5 rows left out; line 4: the query cannot be written" in printed
+    assert "line 6: the query cannot be written in its schema: window functions (OVER)" in printed
+    assert "and 2 more" in printed
 
 
 def test_moved_data_are_split_in_the_same_way(shop: Path, tmp_path: Path) -> None:
@@ -152,6 +156,20 @@ def test_the_task_is_proposed(shop: Path, capsys: pytest.CaptureFixture[str]) ->
     [
         ("--data.dialect", "klingon", "data.dialect: sqlglot has no dialect 'klingon'"),
         ("--data.database", ".", "is a folder; give an SQLite file with --data.database"),
+        ("--text.kind", "bpe", "text.kind must be 'word' for task 'sql', got 'bpe'"),
+        ("--text.lowercase", "false", "text.lowercase must be true for task 'sql', got false"),
+        ("--text.shared", "true", "text.shared must be false for task 'sql', got true"),
+        ("--data.group", "query", "data.group must be '' for task 'sql', got 'query'"),
+        (
+            "--data.too_long",
+            "truncate",
+            "data.too_long must be 'skip' for task 'sql', got 'truncate'",
+        ),
+        (
+            "--training.bleu_tokenizer",
+            "zh",
+            "training.bleu_tokenizer must be 'auto' for task 'sql', got 'zh'",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_in_one_sentence(
@@ -163,9 +181,15 @@ def test_wrong_settings_are_refused_in_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     data = ("--task", "sql", "--data", str(shop / "train.tsv"), option, value)
-    assert cli.main(["train", *data, "--out", str(tmp_path / "run")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
+    for command in (["train", *data, "--out", str(tmp_path / "run")], ["config", *data]):
+        assert cli.main(command) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+
+
+def test_a_wrong_dialect_is_refused_without_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["config", "--task", "sql", "--data.dialect", "klingon"]) == 2
+    assert "sqlglot has no dialect 'klingon'" in capsys.readouterr().err
 
 
 def test_queries_that_do_not_fit_the_schema_name_file_and_line(

@@ -12,49 +12,82 @@ Kind = Literal["text", "number", "date"]
 
 @dataclass(frozen=True)
 class Attribute:
-    """A column and how it is spoken of.
+    """A column and how people speak of it; the first of several words is the most common one.
 
     Args:
         column: the column.
-        noun: what it is called in a question, e.g. "price".
+        nouns: what it is called in a question, e.g. "price", "cost".
         kind: what its values are.
-        with_value: a text before a value of text: "in" as in "products in garden".
-        above, below: for numbers, the comparison: "cost more than", "cost less than".
-        most, least: for numbers and dates, the adjective: "most expensive", "cheapest".
-        after, before: for dates: "joined after", "joined before", "joined in".
+        groups: for text, the nouns in the plural.
+        adjuncts: for text, what follows a noun: "from {}" as in "customers from Oslo".
+        clauses: for text, the same with a verb: "live in {}".
+        verbs: for dates, a verb in the past: "joined".
+        above, below: for numbers, comparisons with a verb: "cost more than {}".
+        over, under: the same without a verb: "over {}".
+        most, least: for numbers and dates, adjectives: "most expensive", "cheapest".
+        asks: questions for the value of one row: "how much does {} cost".
+        sums: for numbers, questions for the total of some rows: "how many {} are in stock".
     """
 
     column: str
-    noun: str
+    nouns: tuple[str, ...]
     kind: Kind
-    with_value: str = ""
-    above: str = ""
-    below: str = ""
-    most: str = ""
-    least: str = ""
+    groups: tuple[str, ...] = ()
+    adjuncts: tuple[str, ...] = ()
+    clauses: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+    under: tuple[str, ...] = ()
+    most: tuple[str, ...] = ()
+    least: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Entity:
-    """A table of things or people with a name."""
+    """A table of things or people with a name.
+
+    Args:
+        table: the table.
+        name: its column with names.
+        nouns: what a row is called, in the singular and in the plural.
+        relative: the relative pronoun.
+        attributes: its other columns.
+    """
 
     table: str
     name: str
-    singular: str
-    plural: str
+    nouns: tuple[tuple[str, str], ...]
     relative: Literal["who", "that"]
     attributes: tuple[Attribute, ...]
 
 
 @dataclass(frozen=True)
 class Event:
-    """A table that links people and things: who did what with which, when, and how much."""
+    """A table that links people and things: who did what with which, when, and how much.
+
+    Args:
+        table: the table.
+        nouns: what a row is called, in the singular and in the plural.
+        past: what people did with things: "ordered".
+        infinitive: the same in the infinitive.
+        made: what people did with an event: ("place", "placed").
+        article: what stands before the name of a thing.
+        subject, thing: who did it, and with what.
+        subject_key, thing_key: the columns that refer to these.
+        day: the column with the day.
+        amount: the column that says how much.
+    """
 
     table: str
-    singular: str
-    plural: str
-    past: str
-    infinitive: str
+    nouns: tuple[tuple[str, str], ...]
+    past: tuple[str, ...]
+    infinitive: tuple[str, ...]
+    made: tuple[tuple[str, str], ...]
+    article: str
     subject: Entity
     subject_key: str
     thing: Entity
@@ -77,40 +110,77 @@ class Domain:
 _PRODUCT = Entity(
     "product",
     "name",
-    "product",
-    "products",
+    (("product", "products"), ("item", "items"), ("article", "articles"), ("thing", "things")),
     "that",
     (
-        Attribute("category", "category", "text", "in the category"),
+        Attribute(
+            "category",
+            ("category", "kind", "type"),
+            "text",
+            groups=("categories", "kinds", "types"),
+            adjuncts=(
+                "in the category {}",
+                "in the {} category",
+                "of the category {}",
+                "from the {} category",
+                "in {}",
+                "from {}",
+                "for the {}",
+            ),
+            clauses=("are in the {} category", "belong to the category {}", "are for the {}"),
+            asks=("which category is {} in", "what kind of product is {}"),
+        ),
         Attribute(
             "price",
-            "price",
+            ("price", "cost"),
             "number",
-            above="cost more than",
-            below="cost less than",
-            most="most expensive",
-            least="cheapest",
+            above=("cost more than {}", "cost over {}", "are more expensive than {}"),
+            below=("cost less than {}", "cost under {}", "are cheaper than {}"),
+            over=("over {}", "above {}", "costing more than {}", "with a price above {}"),
+            under=("under {}", "below {}", "costing less than {}", "with a price below {}"),
+            most=("most expensive", "priciest", "dearest"),
+            least=("cheapest", "least expensive"),
+            asks=("how much does {} cost", "how much is {}"),
         ),
         Attribute(
             "stock",
-            "stock",
+            ("stock", "number in stock", "inventory"),
             "number",
-            above="have a stock above",
-            below="have a stock below",
-            most="best stocked",
-            least="least stocked",
+            above=("have a stock above {}", "have more than {} in stock", "have a stock over {}"),
+            below=("have a stock below {}", "have fewer than {} in stock", "have a stock under {}"),
+            over=("with a stock above {}", "with more than {} in stock"),
+            under=("with a stock below {}", "with fewer than {} in stock"),
+            most=("best stocked",),
+            least=("least stocked", "worst stocked"),
+            asks=("how many of {} are in stock", "how many of {} do we have"),
+            sums=("how many {} are in stock", "how many {} do we have in stock altogether"),
         ),
     ),
 )
 _CUSTOMER = Entity(
     "customer",
     "name",
-    "customer",
-    "customers",
+    (("customer", "customers"), ("client", "clients"), ("buyer", "buyers")),
     "who",
     (
-        Attribute("city", "city", "text", "from"),
-        Attribute("joined", "joining date", "date", "joined", most="newest", least="oldest"),
+        Attribute(
+            "city",
+            ("city", "town"),
+            "text",
+            groups=("cities", "towns"),
+            adjuncts=("from {}", "in {}", "of {}", "living in {}"),
+            clauses=("live in {}", "are from {}", "come from {}"),
+            asks=("where does {} live", "where is {} from", "which city does {} live in"),
+        ),
+        Attribute(
+            "joined",
+            ("joining date", "date of joining"),
+            "date",
+            verbs=("joined", "signed up", "registered"),
+            most=("newest", "most recent", "latest"),
+            least=("oldest", "earliest", "first"),
+            asks=("when did {} join", "when did {} sign up"),
+        ),
     ),
 )
 SHOP = Domain(
@@ -130,17 +200,21 @@ SHOP = Domain(
     _PRODUCT,
     Event(
         "orders",
-        "order",
-        "orders",
-        "ordered",
-        "order",
+        (("order", "orders"), ("purchase", "purchases")),
+        ("ordered", "bought", "purchased"),
+        ("order", "buy"),
+        (("place", "placed"), ("make", "made")),
+        "the ",
         _CUSTOMER,
         "customer_id",
         _PRODUCT,
         "product_id",
         "ordered",
         Attribute(
-            "quantity", "quantity", "number", above="a quantity above", below="a quantity below"
+            "quantity",
+            ("quantity", "number of units", "amount"),
+            "number",
+            sums=("how many units did {} {}", "how many items did {} {} in total"),
         ),
     ),
 )
@@ -148,40 +222,68 @@ SHOP = Domain(
 _BOOK = Entity(
     "book",
     "title",
-    "book",
-    "books",
+    (("book", "books"),),
     "that",
     (
-        Attribute("genre", "genre", "text", "of the genre"),
+        Attribute(
+            "genre",
+            ("genre",),
+            "text",
+            groups=("genres",),
+            adjuncts=("of the genre {}", "in the {} genre", "in the genre {}", "in {}"),
+            clauses=("are in the {} genre", "belong to the genre {}"),
+            asks=("which genre is {} in",),
+        ),
         Attribute(
             "pages",
-            "number of pages",
+            ("number of pages",),
             "number",
-            above="have more pages than",
-            below="have fewer pages than",
-            most="longest",
-            least="shortest",
+            above=("have more pages than {}", "have more than {} pages"),
+            below=("have fewer pages than {}", "have fewer than {} pages"),
+            over=("with more than {} pages", "over {} pages"),
+            under=("with fewer than {} pages", "under {} pages"),
+            most=("longest",),
+            least=("shortest",),
+            asks=("how many pages does {} have",),
         ),
         Attribute(
             "copies",
-            "number of copies",
+            ("number of copies",),
             "number",
-            above="have more copies than",
-            below="have fewer copies than",
-            most="most copied",
-            least="rarest",
+            above=("have more copies than {}", "have more than {} copies"),
+            below=("have fewer copies than {}", "have fewer than {} copies"),
+            over=("with more than {} copies",),
+            under=("with fewer than {} copies",),
+            most=("most copied",),
+            least=("rarest",),
+            asks=("how many copies of {} are there",),
         ),
     ),
 )
 _MEMBER = Entity(
     "member",
     "full_name",
-    "member",
-    "members",
+    (("member", "members"),),
     "who",
     (
-        Attribute("town", "town", "text", "living in"),
-        Attribute("since", "enrolment date", "date", "enrolled", most="newest", least="oldest"),
+        Attribute(
+            "town",
+            ("town",),
+            "text",
+            groups=("towns",),
+            adjuncts=("living in {}", "from {}", "in {}"),
+            clauses=("live in {}", "are from {}"),
+            asks=("which town does {} live in", "where does {} live"),
+        ),
+        Attribute(
+            "since",
+            ("enrolment date",),
+            "date",
+            verbs=("enrolled", "joined"),
+            most=("newest",),
+            least=("oldest",),
+            asks=("when did {} enrol", "since when is {} a member"),
+        ),
     ),
 )
 LIBRARY = Domain(
@@ -201,17 +303,18 @@ LIBRARY = Domain(
     _BOOK,
     Event(
         "loan",
-        "loan",
-        "loans",
-        "borrowed",
-        "borrow",
+        (("loan", "loans"),),
+        ("borrowed",),
+        ("borrow",),
+        (("make", "made"),),
+        "",
         _MEMBER,
         "member_id",
         _BOOK,
         "book_id",
         "borrowed",
         Attribute(
-            "days", "number of days", "number", above="more days than", below="fewer days than"
+            "days", ("number of days",), "number", sums=("for how many days did {} {} books",)
         ),
     ),
 )

@@ -18,7 +18,7 @@ from unrolled.samples.shop.questions import Asker, Question
 HELD_OUT_SHAPES = frozenset(
     {
         "count, never",
-        "count, text or event",
+        "count, event or text",
         "first, event",
         "highest, text",
         "list, event and text",
@@ -41,7 +41,8 @@ class ShopSample:
     """Questions by part.
 
     Args:
-        train, valid, test: questions about the shop; no question is in two parts.
+        train, valid, test: questions about the shop; no question is in two parts, whatever its capitals
+            and its last punctuation mark.
         shapes: questions about the shop whose queries have shapes that no other part has.
         library: questions about a database that no other part is about.
     """
@@ -82,11 +83,11 @@ def _draw(asker: Asker, part: str, n: int, asked: set[str]) -> list[Question]:
     questions: list[Question] = []
     while len(questions) < n:
         question = asker.question()
-        if question is None or question.text in asked:
+        if question is None or question.key in asked:
             continue
         if part != "library" and _part_of(question) != part:
             continue
-        asked.add(question.text)
+        asked.add(question.key)
         questions.append(question)
     return questions
 
@@ -95,7 +96,7 @@ def _part_of(question: Question) -> str:
     """The part that a question about the shop belongs to."""
     if question.shape in HELD_OUT_SHAPES:
         return "shapes"
-    return {0: "test", 1: "valid"}.get(zlib.crc32(question.text.encode()) % 10, "train")
+    return {0: "test", 1: "valid"}.get(zlib.crc32(question.key.encode()) % 10, "train")
 
 
 def write(folder: str | PathLike[str], sample: ShopSample) -> None:

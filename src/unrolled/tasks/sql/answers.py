@@ -91,7 +91,8 @@ def decode(
     """Answer a batch of questions. An empty question has no answer.
 
     The text of a prediction is the query that was chosen, "" for no answer; its hypotheses are that one,
-    then the others by score. The text of a hypothesis that is no query is "".
+    then the others by score, at most `config.n_best`. The text of a hypothesis that is no query is "". Of
+    a question of more than `config.max_input_length` words, the first are read.
 
     Args:
         model: the module.
@@ -102,6 +103,8 @@ def decode(
         mask: replaces the grammar.
     """
     settings = config if isinstance(config, QueryDecoding) else _settings(config)
+    n_truncated = [max(0, len(each.words) - settings.max_input_length) for each in examples]
+    examples = [cut(example, settings.max_input_length, tokenizers) for example in examples]
     asked = [index for index, example in enumerate(examples) if example.words]
     found: list[list[Hypothesis]] = [[] for _ in examples]
     if asked:
@@ -113,9 +116,19 @@ def decode(
     if settings.least_confidence >= 0:
         least = math.log(max(settings.least_confidence, sys.float_info.min))
     return [
-        _prediction(example, hypotheses, tokenizers[TARGET], settings, least)
-        for example, hypotheses in zip(examples, found, strict=True)
+        replace(
+            _prediction(example, hypotheses, tokenizers[TARGET], settings, least), n_truncated=n
+        )
+        for example, hypotheses, n in zip(examples, found, n_truncated, strict=True)
     ]
+
+
+def cut(example: QueryExample, most: int, tokenizers: Tokenizers) -> QueryExample:
+    """The example with at most so many words of its question; without its query if it is cut."""
+    if len(example.words) <= most:
+        return example
+    text = " ".join(example.words[:most])
+    return encode((text, str(example.source.path)), tokenizers)
 
 
 def _settings(config: DecodingConfig) -> QueryDecoding:
@@ -138,7 +151,7 @@ def _search(
         )
         for example in examples
     ]
-    if config.method == "beam":
+    if config.method == "beam":  # the first of them that runs is the answer
         config = replace(config, n_best=config.beam_size)
     token_mask = None
     if mask is not None:
@@ -206,11 +219,11 @@ def _prediction(
     answers = [_answer(example, hypothesis, target) for hypothesis in hypotheses]
     place = _choose(example, answers, config)
     if place is None:
-        return Prediction("", -math.inf, example.words, tuple(answers))
+        return Prediction("", -math.inf, example.words, tuple(answers[: config.n_best]))
     answers.insert(0, answers.pop(place))
     best = answers[0]
     text = best.text if best.log_prob >= least_log_prob else ""
-    return Prediction(text, best.score, example.words, tuple(answers))
+    return Prediction(text, best.score, example.words, tuple(answers[: config.n_best]))
 
 
 def _answer(example: QueryExample, hypothesis: Hypothesis, target: Tokenizer) -> Answer:
@@ -248,13 +261,13 @@ def described(pieces: Sequence[Piece], example: QueryExample) -> list[str]:
 def _choose(example: QueryExample, answers: Sequence[Answer], config: QueryDecoding) -> int | None:
     """The index of the answer: the best query, or the best one that runs; None if there is none."""
     valid = [index for index, answer in enumerate(answers) if answer.text]
-    database = example.source.database
-    if config.execution == "first" or database is None or not valid:
+    source = example.source
+    if config.execution == "first" or not source.has_rows or not valid:
         return valid[0] if valid else None
     running = None
     for index in valid:
         try:
-            result = database.run(answers[index].text, most_rows=1, most_seconds=_MOST_SECONDS)
+            result = source.run(answers[index].text, most_rows=1, most_seconds=_MOST_SECONDS)
         except QueryError:
             continue
         if running is None:

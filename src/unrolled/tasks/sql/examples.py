@@ -7,7 +7,6 @@ which point at step s of the memory.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,14 +38,12 @@ from unrolled.sql.source import Source, open_source
 from unrolled.sql.tokens import Item
 from unrolled.sql.values import FoundValue
 from unrolled.tasks.task import Tokenizers
-from unrolled.text.rows import Row
 from unrolled.text.tokenizer import (
     BOS_ID,
     EOS_ID,
     PAD_ID,
     SPECIALS,
     UNK_ID,
-    TextConfig,
     Tokenizer,
 )
 
@@ -55,6 +52,7 @@ SOURCE, TARGET = "source", "target"
 
 N_WORD_FLAGS = 2 * N_LINKS + 3
 N_ITEM_FLAGS = 14
+_LINKS = np.arange(N_LINKS, dtype=np.uint8)
 KINDS = ("text", "number", "time", "boolean", "other")
 
 
@@ -182,56 +180,6 @@ class QueryBatch:
         return QueryBatch(self.questions.to(device), self.target.to(device), self.right.to(device))
 
 
-# Vocabularies
-
-
-def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Tokenizer]:
-    """The vocabulary of questions and names, and that of queries.
-
-    A word of a value is in the vocabulary of queries only if a training query needs it that cannot copy
-    it.
-
-    Raises:
-        DataError: a database cannot be read, or no query can be written in its schema.
-    """
-    known = TextConfig(kind="space", vocab_size=config.vocab_size, min_count=config.min_count)
-    asked: Counter[str] = Counter()
-    written: Counter[str] = Counter()
-    schemas: dict[int, Schema] = {}
-    problem: tuple[int, str] | None = None
-    for row in rows:
-        question, database, query = row.texts
-        source = open_source(database)
-        schemas[id(source)] = source.schema
-        asked_words = question_words(question)
-        words = [word.text for word in asked_words]
-        asked.update(word.lower() for word in words)
-        try:
-            pieces = pieces_of(source, query, source.values.find(asked_words))
-        except QueryError as error:
-            problem = problem or (row.line, str(error))
-            continue
-        copied = {WORD_MARK + word for word in words}
-        written.update(piece for piece in pieces if isinstance(piece, str) and piece not in copied)
-    if not written:
-        line, why = problem or (None, "there are no rows")
-        raise DataError(f"no query can be written in the schema of its database; {why}", line=line)
-    for schema in schemas.values():
-        asked.update(_names_in(schema))
-    most = TextConfig(kind="space", vocab_size=4_000_000)
-    return {
-        SOURCE: Tokenizer.of_tokens(asked.elements(), known),
-        TARGET: Tokenizer.of_tokens(written.elements(), most),
-    }
-
-
-def _names_in(schema: Schema) -> Iterator[str]:
-    for table in schema.tables:
-        yield from name_words(table.name)
-        for column in table.columns:
-            yield from name_words(column.name)
-
-
 def pieces_of(source: Source, query: str, values: Sequence[FoundValue]) -> list[Piece]:
     """The pieces of a query; values of the database that the question mentions are pointed at.
 
@@ -259,9 +207,8 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> QueryExample:
     """
     source = open_source(fields[1])
     target: Tokenizer = tokenizers[TARGET]
-    asked = question_words(fields[0])
+    asked, values = source.mentioned(fields[0])
     words = tuple(word.text for word in asked)
-    values = tuple(source.values.find(asked))
     items = _items(source, tokenizers[SOURCE])
     links, place = link(words, source.schema), items.place
     for value in values:
@@ -473,22 +420,18 @@ def _padded_words(rows: Sequence[Sequence[Sequence[int]]], n: int) -> Tensor:
 
 def _item_flags(example: QueryExample) -> NDArray[np.float32]:
     """`[I, 14]`: those of the schema, the links to any word, and the share of the name that is linked."""
-    links = example.links
-    counts = [(links == kind).sum(0) if len(links) else np.zeros(links.shape[1]) for kind in Link]
+    counts_KI = (example.links == _LINKS[:, None, None]).sum(1)
     n_words = np.array([max(1, len(words)) for words in example.items.words])
-    linked = (counts[Link.PART] + counts[Link.NAME]) / n_words
-    has = [(count > 0).astype(np.float32) for count in counts]
-    return np.concatenate(
-        [example.items.flags, np.stack([*has, np.minimum(linked, 1)], 1)], 1
-    ).astype(np.float32)
+    linked = np.minimum((counts_KI[Link.PART] + counts_KI[Link.NAME]) / n_words, 1)
+    own = np.concatenate([counts_KI > 0, linked[None]])
+    return np.concatenate([example.items.flags, own.T], 1).astype(np.float32)
 
 
 def _word_flags(example: QueryExample) -> NDArray[np.float32]:
     """`[N, F]`: links to tables, links to columns, whether a word is a number, a capital, in a value."""
     is_table = example.items.flags[:, 0] > 0
-    found = [
-        (example.links[:, side] == kind).any(1) for side in (is_table, ~is_table) for kind in Link
-    ]
+    sides = (example.links[:, is_table], example.links[:, ~is_table])
+    found = [each for side in sides for each in (side == _LINKS[:, None, None]).any(2)]
     is_number = [class_of_word(word) != WORD for word in example.words]
     is_capital = [word[:1].isupper() for word in example.words]
     in_value = np.zeros(len(example.words), bool)

@@ -12,7 +12,7 @@ from unrolled.sql.examples import SplitBy, read_query_rows
 from unrolled.sql.parsing import QueryError, parse_select
 from unrolled.sql.scoring import Gold
 from unrolled.sql.target import render
-from unrolled.tasks.sql import answers, examples, model
+from unrolled.tasks.sql import answers, examples, model, vocabulary
 from unrolled.tasks.task import QueryTask, Tokenizers
 from unrolled.text.rows import Field, Row
 from unrolled.text.splits import DataConfig, Length, Reading
@@ -34,7 +34,11 @@ class QueryData(DataConfig):
             no "question" or no "query".
         dialect: the dialect of sqlglot in which the queries are written; in "mysql", text may stand in
             double quotes.
-        max_length: maximum number of tokens of a training question or query.
+        max_length: maximum number of tokens of a training question or query; longer rows are left out.
+
+    Raises:
+        ConfigError: a value is out of range, or sqlglot does not know the dialect.
+        UnavailableError: sqlglot is needed for the dialect and is not installed.
     """
 
     database: str = ""
@@ -45,6 +49,8 @@ class QueryData(DataConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fields(self, "data")
+        if self.dialect != "sqlite":
+            parsing.check_dialect(self.dialect)
 
 
 def read(
@@ -64,7 +70,6 @@ def read(
     )
     if data.dialect == "sqlite":
         return rows
-    parsing.check_dialect(data.dialect)
     return [_in_sqlite(row, data.dialect) for row in rows]
 
 
@@ -133,7 +138,7 @@ TASK = QueryTask(
     Data=QueryData,
     Decoding=answers.QueryDecoding,
     reading=Reading(is_full=_is_full, linked=_linked, read=read),
-    train_tokenizers=examples.train_tokenizers,
+    train_tokenizers=vocabulary.train_tokenizers,
     extend=extend,
     encode=examples.encode,
     lengths=examples.lengths,
@@ -152,6 +157,14 @@ TASK = QueryTask(
     prepare=model.prepare,
     text={"kind": "word", "lowercase": True},
     training={"max_tokens": 1_000},
+    fixed={
+        "text.kind": "word",
+        "text.lowercase": True,
+        "text.shared": False,
+        "data.group": "",
+        "data.too_long": "skip",
+        "training.bleu_tokenizer": "auto",
+    },
     training_only=model.TRAINING_ONLY,
     use='ask {run} --database FILE "…"',
 )
