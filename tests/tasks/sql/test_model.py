@@ -179,3 +179,48 @@ def test_names_that_are_hidden_are_hidden_on_both_sides(
     torch.testing.assert_close(*losses())
     model.eval()
     assert not torch.equal(*losses())
+
+
+def _with_other_values(example: QueryExample) -> QueryExample:
+    """The example with other words where it has values, in the question and in the values."""
+    in_value = (example.links == Link.VALUE).any(1)
+    question = [
+        5 + id_ % 2 if is_value else id_
+        for id_, is_value in zip(example.question, in_value, strict=True)
+    ]
+    return replace(example, question=question, value_words=tuple((7,) for _ in example.values))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_values_that_are_hidden_cannot_be_seen(
+    tokenizers: Tokenizers, examples: list[QueryExample], training: bool
+) -> None:
+    """With a rate of 1 the words of values have no effect, also in prediction; with 0 they do."""
+    example = next(each for each in examples if any(value.places for value in each.values))
+    batches = [collate([each]) for each in (example, _with_other_values(example))]
+    losses = {}
+    for rate in (0.0, 1.0):
+        torch.manual_seed(1)
+        model = build(replace(SMALL, value_dropout_rate=rate, unknown_rate=0.0), tokenizers)
+        losses[rate] = [model.train(training).loss(batch)[0] for batch in batches]
+    torch.testing.assert_close(*losses[1.0])
+    assert not torch.equal(*losses[0.0])
+
+
+def test_values_are_hidden_in_training_only(
+    tokenizers: Tokenizers, examples: list[QueryExample]
+) -> None:
+    batch = collate(examples[:20])
+    torch.manual_seed(1)
+    model = build(replace(SMALL, value_dropout_rate=0.5, unknown_rate=0.0), tokenizers)
+    assert model.eval().loss(batch)[0] == model.loss(batch)[0]
+    model.train()
+    assert len({model.loss(batch)[0].item() for _ in range(5)}) > 1
+
+
+def test_a_value_knows_the_words_that_mention_it(examples: list[QueryExample]) -> None:
+    example = next(each for each in examples if len(each.values) > 1)
+    (spans_LN,) = collate([example]).questions.value_spans
+    for weights_N, value in zip(spans_LN, example.values, strict=True):
+        assert weights_N.nonzero().flatten().tolist() == list(range(value.first, value.last + 1))
+        torch.testing.assert_close(weights_N.sum(), torch.tensor(1.0))

@@ -78,6 +78,7 @@ class QueryConfig:
     label_smoothing: Rate = 0.0
     unknown_rate: Share = DEFAULT_RATE
     link_dropout_rate: Rate = 0.0
+    value_dropout_rate: Share = 0.0
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
@@ -130,24 +131,25 @@ class SchemaEncoder(nn.Module):
         assert len(self.link_weight) == N_LINKS
         self.merge = nn.Linear(2 * size + N_ITEM_FLAGS, size)
         self.relate = nn.Linear(2 * size, size)
-        self.value = nn.Linear(embedding_size + size, size)
+        self.value = nn.Linear(embedding_size + 2 * size, size)
         self.dropout = nn.Dropout(dropout_rate)
 
     def forward(
-        self, words: Padded, batch: Questions, embed: nn.Module, hidden_BI: Tensor | None = None
+        self,
+        words: Padded,
+        batch: Questions,
+        name_BIE: Float[Tensor, "B I E"],
+        value_BLE: Float[Tensor, "B L E"],
     ) -> tuple[Float[Tensor, "B I D"], Float[Tensor, "B L D"]]:
         """The encoded items and values.
 
         Args:
             words: `[B, N, D]`, the encoded question.
             batch: the questions.
-            embed: ids → embeddings.
-            hidden_BI: bool, the items whose names are hidden; None for none.
+            name_BIE: the embedded names of tables and columns.
+            value_BLE: the embedded values.
         """
-        name_BIE = self.dropout(_mean_of_words(embed(batch.name_words), batch.name_words))
-        if hidden_BI is not None:
-            name_BIE = name_BIE.masked_fill(hidden_BI.unsqueeze(2), 0.0)
-        table_BIE = name_BIE.gather(1, batch.tables.unsqueeze(2).expand_as(name_BIE))
+        table_BIE = _tables_of(name_BIE, batch)
         flags = batch.item_flags
         item_BID = torch.tanh(self.name(torch.cat([name_BIE, table_BIE, flags], 2)))
         energies_BIN = torch.bmm(self.asked(item_BID), words.values.transpose(1, 2))
@@ -159,10 +161,15 @@ class SchemaEncoder(nn.Module):
         near_BID = torch.bmm(batch.neighbours, item_BID)
         item_BID = item_BID + torch.tanh(self.relate(torch.cat([item_BID, near_BID], 2)))
         item_BID = self.dropout(item_BID)
-        value_BLE = self.dropout(_mean_of_words(embed(batch.value_words), batch.value_words))
         place_BLD = torch.bmm(batch.value_places, item_BID)
-        value_BLD = torch.tanh(self.value(torch.cat([value_BLE, place_BLD], 2)))
+        span_BLD = torch.bmm(batch.value_spans, words.values)
+        value_BLD = torch.tanh(self.value(torch.cat([value_BLE, place_BLD, span_BLD], 2)))
         return item_BID, self.dropout(value_BLD)
+
+
+def _tables_of(name_BIE: Tensor, batch: Questions) -> Tensor:
+    """The name of the table of each item."""
+    return name_BIE.gather(1, batch.tables.unsqueeze(2).expand_as(name_BIE))
 
 
 def _mean_of_words(embedded: Tensor, ids: Tensor) -> Tensor:
@@ -212,6 +219,7 @@ class QueryModel(nn.Module):
             attention=config.attention,
             input_feeding=config.input_feeding,
         )
+        self.points_at = nn.Linear(config.hidden_size, D, bias=False)
         self.head = CopyHead(config.hidden_size, n_pieces)
         self.register_buffer("least_log_prob", torch.tensor(-torch.inf))
         self.register_buffer("unknown_source", torch.zeros(n_words), persistent=False)
@@ -221,16 +229,28 @@ class QueryModel(nn.Module):
                 embedding.weight[PAD_ID] = 0
         self.embedding.weight.requires_grad_(config.embeddings.tuning == "trained")
 
-    def _hide(self, batch: Questions) -> tuple[Tensor, Tensor | None]:
+    def _hide_names(self, batch: Questions) -> tuple[Tensor, Tensor | None]:
         """The ids of the questions, some of them unknown, and the items whose names are hidden."""
         ids_BN, rate = batch.words.values, self.config.link_dropout_rate
         if not (self.training and rate):
             return ids_BN, None
         hidden_BI = torch.rand(batch.tables.shape, device=ids_BN.device) < rate
         is_name_BNI = (batch.links == Link.NAME) & hidden_BI.unsqueeze(1)
-        is_value_BN = (batch.links == Link.VALUE).any(2)
-        is_value_BN &= torch.rand(ids_BN.shape, device=ids_BN.device) < rate
-        return torch.where(is_name_BNI.any(2) | is_value_BN, UNK_ID, ids_BN), hidden_BI
+        return torch.where(is_name_BNI.any(2), UNK_ID, ids_BN), hidden_BI
+
+    def _hidden_values(self, batch: Questions) -> tuple[Tensor, Tensor] | None:
+        """The words `[B, N]` and the values `[B, L]` that are hidden; None for none."""
+        rate = self.config.value_dropout_rate
+        if not (rate and (self.training or rate == 1)):
+            return None
+        is_column_BL = batch.value_places.any(2)
+        hidden_BL = (
+            torch.rand(is_column_BL.shape, device=is_column_BL.device) < rate
+        ) & is_column_BL
+        spans_BLN = batch.value_spans > 0
+        hidden_BN = (spans_BLN & hidden_BL.unsqueeze(2)).any(1)
+        hidden_BN &= (batch.links != Link.NAME).all(2)
+        return hidden_BN, (spans_BLN & hidden_BN.unsqueeze(1)).any(2) & is_column_BL
 
     def _embed(self, ids: Tensor) -> Tensor:
         if self.training and (rate := self.config.unknown_rate):
@@ -239,11 +259,26 @@ class QueryModel(nn.Module):
 
     def encode(self, batch: Questions) -> DecoderState:
         """Encode questions with their schemas; returns the decoder's initial state."""
-        ids_BN, hidden_BI = self._hide(batch)
-        embedded_BNE = self._embed(ids_BN) + self.word_flags(batch.word_flags)
+        ids_BN, hidden_BI = self._hide_names(batch)
+        name_BIE = self.dropout(_mean_of_words(self.embedding(batch.name_words), batch.name_words))
+        if hidden_BI is not None:
+            name_BIE = name_BIE.masked_fill(hidden_BI.unsqueeze(2), 0.0)
+        value_BLE = self.dropout(
+            _mean_of_words(self.embedding(batch.value_words), batch.value_words)
+        )
+        embedded_BNE = self._embed(ids_BN)
+        hidden = self._hidden_values(batch)
+        if hidden is not None:
+            hidden_BN, hidden_BL = hidden
+            value_BLE = value_BLE.masked_fill(hidden_BL.unsqueeze(2), 0.0)
+            is_value_BNI = (batch.links == Link.VALUE).to(name_BIE.dtype)
+            is_value_BNI = is_value_BNI / is_value_BNI.sum(2, keepdim=True).clamp(min=1)
+            place_BNE = torch.bmm(is_value_BNI, name_BIE + _tables_of(name_BIE, batch))
+            embedded_BNE = torch.where(hidden_BN.unsqueeze(2), place_BNE, embedded_BNE)
+        embedded_BNE = embedded_BNE + self.word_flags(batch.word_flags)
         encoded, final = self.encoder(Padded(embedded_BNE, batch.words.lengths))
         words = Padded(self.dropout(encoded.values), encoded.lengths)
-        items_BID, values_BLD = self.schema(words, batch, self.embedding, hidden_BI)
+        items_BID, values_BLD = self.schema(words, batch, name_BIE, value_BLE)
         memory = side_by_side(
             [words, Padded(items_BID, batch.n_items), Padded(values_BLD, batch.n_values)]
         )
@@ -260,13 +295,20 @@ class QueryModel(nn.Module):
         pointed_BTE = self.pointed(memory.at(ids_BT - V))
         return self.dropout(torch.where(is_pointed_BT1, pointed_BTE, words_BTE))
 
+    def _pointed_at(self, hidden_BTH: Tensor, memory: Memory) -> Float[Tensor, "B T S"]:
+        """The share of each step of the memory if the next piece is pointed at."""
+        energies_BTS = torch.bmm(self.points_at(hidden_BTH), memory.values.transpose(1, 2))
+        lowest = torch.finfo(energies_BTS.dtype).min
+        return torch.where(memory.mask, energies_BTS, lowest).softmax(dim=2)
+
     def forward(self, batch: QueryBatch) -> Output:
         """The outputs at each step of the target, with teacher forcing."""
         state = self.encode(batch.questions)
         assert state.memory is not None
         embedded_BTE = self._embed_written(batch.target.values, state.memory)
         hidden_BTH, state, attention_BTS = self.decoder(embedded_BTE, state)
-        return Output(self.dropout(hidden_BTH), state, attention_BTS)
+        hidden_BTH = self.dropout(hidden_BTH)
+        return Output(hidden_BTH, state, self._pointed_at(hidden_BTH, state.memory))
 
     def loss(self, batch: QueryBatch, smoothing: float = 0.0) -> tuple[Tensor, int]:
         """The summed cross-entropy of a batch in nats, and the number of tokens."""
@@ -294,8 +336,9 @@ class QueryModel(nn.Module):
         embedded_BQE = self._embed_written(tokens, memory)
         hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
         assert attention_BQS is not None
-        ids_BQS = memory.ids.unsqueeze(1).expand_as(attention_BQS)
-        return self.head.log_probs(hidden_BQH, attention_BQS, ids_BQS), state, attention_BQS
+        looked_BQS = self._pointed_at(hidden_BQH, memory)
+        ids_BQS = memory.ids.unsqueeze(1).expand_as(looked_BQS)
+        return self.head.log_probs(hidden_BQH, looked_BQS, ids_BQS), state, attention_BQS
 
     def step_model(self) -> FixedSteps:
         """A step model with the current weights, for one call of `decode`."""
