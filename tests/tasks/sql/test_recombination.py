@@ -14,11 +14,13 @@ from unrolled.sql.pieces import from_pieces
 from unrolled.sql.tokens import describe
 from unrolled.tasks.sql import TASK, recombination
 from unrolled.tasks.sql.examples import TARGET, QueryExample, encode, written
-from unrolled.tasks.sql.recombination import exchanged, exchanges
+from unrolled.tasks.sql.recombination import OPPOSITES, exchanged, of_columns, of_superlatives
 from unrolled.tasks.sql.task import QueryData
 from unrolled.tasks.task import Tokenizers
 from unrolled.text.rows import Row
 from unrolled.text.tokenizer import TextConfig
+from unrolled.training.kinds import build_loader, prepare
+from unrolled.training.recipe import Recipe
 
 SCRIPT = """
 create table state (name text, area integer, population integer, capital text);
@@ -37,17 +39,22 @@ def database(tmp_path: Path) -> str:
     return str(path)
 
 
-def _read(database: str, question: str, query: str) -> tuple[Row, QueryExample, Tokenizers]:
+def _read(
+    database: str, question: str, query: str, other: str = "SELECT MIN(area) FROM state"
+) -> tuple[Row, QueryExample, Tokenizers]:
+    """A row, and the vocabularies of it and of another query."""
     row = Row((question, database, query), 2)
-    tokenizers = TASK.train_tokenizers([row], TextConfig(kind="word"))
+    others = [Row(("", database, other), 3)]
+    tokenizers = TASK.train_tokenizers([row, *others], TextConfig(kind="word"))
     return row, encode(row.texts, tokenizers), tokenizers
 
 
 def _all(database: str, question: str, query: str) -> list[tuple[str, str]]:
     """All questions and queries that can be made of one."""
     _, example, tokenizers = _read(database, question, query)
-    found = exchanges(example, example.source.tokens(query))
-    made = [exchanged(question, query, example, each, tokenizers) for each in found]
+    tokens = example.source.tokens(query)
+    found = [*of_columns(example, tokens), *of_superlatives(example, tokens)]
+    made = [exchanged(question, example, each, tokenizers) for each in found]
     return [(" ".join(each.words), _query(each, tokenizers)) for each in made]
 
 
@@ -67,17 +74,35 @@ def test_a_column_is_exchanged_in_question_and_query(database: str) -> None:
 
 def test_all_uses_of_a_column_are_exchanged(database: str) -> None:
     query = "SELECT area FROM state WHERE area = (SELECT MAX(s.area) FROM state AS s)"
-    ((question, made),) = _all(database, "the largest area", query)
-    assert question == "the largest population"
+    ((question, made),) = _all(database, "the top area", query)
+    assert question == "the top population"
     assert made == (
         "FROM state SELECT state.population WHERE state.population = "
         "( FROM state SELECT MAX ( state.population ) )"
     )
 
 
+def test_a_superlative_becomes_its_opposite(database: str) -> None:
+    query = "SELECT name FROM state WHERE area = (SELECT MAX(area) FROM state)"
+    assert _all(database, "Largest state?", query) == [
+        (
+            "smallest state ?",
+            "FROM state SELECT state.name WHERE state.area = ( FROM state SELECT MIN ( state.area ) )",
+        )
+    ]
+    assert all(OPPOSITES[other] in OPPOSITES for other in OPPOSITES.values())
+
+
+MAX = "SELECT capital FROM state WHERE population = (SELECT MAX(population) FROM state)"
+
+
 @pytest.mark.parametrize(
     ("question", "query"),
     [
+        ("the largest and the oldest", MAX),  # two superlatives
+        ("the state with most people", "SELECT MAX(area), MIN(area) FROM state"),
+        ("the state with most people", f"{MAX} ORDER BY area DESC"),
+        ("the largest state", "SELECT name FROM state ORDER BY area DESC LIMIT 1"),
         ("how large is ohio", QUERY),  # not named
         ("the area, the area of ohio", QUERY),  # named twice
         ("area and population of ohio", "SELECT area, population FROM state WHERE name = 'Ohio'"),
@@ -112,3 +137,28 @@ def test_the_rate_is_the_share_of_questions(database: str) -> None:
 
 def test_the_same_seed_gives_the_same_example(database: str) -> None:
     assert _varied(0.5, database, range(30)) == _varied(0.5, database, range(30))
+
+
+def test_what_cannot_be_written_is_not_trained_on(database: str) -> None:
+    """No training query has MIN, so it is not in the vocabulary."""
+    row, example, tokenizers = _read(database, "the largest one", MAX, other=QUERY)
+    assert of_superlatives(example, example.source.tokens(MAX))
+    assert recombination.vary(row, example, tokenizers, np.random.default_rng(1)) is example
+
+
+def test_every_epoch_has_new_examples_that_can_be_made_again(database: str) -> None:
+    table = Path(database).with_name("train.tsv")
+    lines = [f"the area of ohio number {number}\t{QUERY}" for number in range(20)]
+    table.write_text("\n".join(["question\tquery", *lines]) + "\n", encoding="utf-8")
+    files = {part: [str(table)] for part in ("train", "valid", "test")}
+    data = {**files, "database": database, "exchange_rate": 0.5}
+    recipe = Recipe.from_mapping({"task": "sql", "data": data}, TASK)
+    loader = build_loader(recipe, TASK, prepare(recipe, TASK))
+
+    def ids(epoch: int) -> list[list[int]]:
+        batch, _ = loader.batch(epoch, 0)
+        return batch.target.values.tolist()
+
+    one = ids(1)
+    assert len({str(sorted(ids(epoch))) for epoch in range(1, 6)}) > 1
+    assert ids(1) == one
