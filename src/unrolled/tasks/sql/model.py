@@ -27,7 +27,7 @@ from unrolled.layers.head import CopyHead
 from unrolled.layers.output import Output
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unknown
 from unrolled.ops.cells import CellName
-from unrolled.shapes import Float, Int, Padded
+from unrolled.shapes import Bool, Float, Int, Padded
 from unrolled.sql.linking import N_LINKS, Link
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.seq2seq import FixedSteps
@@ -62,8 +62,11 @@ class QueryConfig:
         label_smoothing: share of the target distribution that is spread over all words.
         unknown_rate: as for translation, for the words of questions and names.
         link_dropout_rate: in training, the share of tables and columns whose names are hidden, both in
-            the schema and in the question, and of the words of values that are hidden, so that
-            the model learns to follow the links between a question and a schema.
+            the schema and in the question, so that the model learns to follow the links between them.
+        hide_values: whether the words of values that are found in the database are hidden: a question is
+            read with the names of the columns that have the value in their place, as if values were
+            anonymised. What is learned from one value then holds for all values of its columns. Values
+            that the same words mention, such as the forms of a date, keep their own words.
         embeddings: the source of the embeddings of words.
     """
 
@@ -78,7 +81,7 @@ class QueryConfig:
     label_smoothing: Rate = 0.0
     unknown_rate: Share = DEFAULT_RATE
     link_dropout_rate: Rate = 0.0
-    value_dropout_rate: Share = 0.0
+    hide_values: bool = False
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
@@ -179,6 +182,13 @@ def _mean_of_words(embedded: Tensor, ids: Tensor) -> Tensor:
     return total / is_word.sum(2).clamp(min=1)
 
 
+def _can_be_hidden(batch: Questions) -> Bool[Tensor, "B L"]:
+    """The values that the words which mention them tell from all others, unlike forms of a date."""
+    spans_BLN = batch.value_spans
+    is_same_BLL = (spans_BLN.unsqueeze(2) == spans_BLN.unsqueeze(1)).all(3)
+    return batch.value_places.any(2) & (is_same_BLL.sum(2) == 1)
+
+
 class QueryModel(nn.Module):
     """Embeddings, encoders of question and schema, decoder, head that points at both.
 
@@ -229,7 +239,7 @@ class QueryModel(nn.Module):
                 embedding.weight[PAD_ID] = 0
         self.embedding.weight.requires_grad_(config.embeddings.tuning == "trained")
 
-    def _hide_names(self, batch: Questions) -> tuple[Tensor, Tensor | None]:
+    def _hide(self, batch: Questions) -> tuple[Tensor, Tensor | None]:
         """The ids of the questions, some of them unknown, and the items whose names are hidden."""
         ids_BN, rate = batch.words.values, self.config.link_dropout_rate
         if not (self.training and rate):
@@ -238,19 +248,16 @@ class QueryModel(nn.Module):
         is_name_BNI = (batch.links == Link.NAME) & hidden_BI.unsqueeze(1)
         return torch.where(is_name_BNI.any(2), UNK_ID, ids_BN), hidden_BI
 
-    def _hidden_values(self, batch: Questions) -> tuple[Tensor, Tensor] | None:
-        """The words `[B, N]` and the values `[B, L]` that are hidden; None for none."""
-        rate = self.config.value_dropout_rate
-        if not (rate and (self.training or rate == 1)):
-            return None
-        is_column_BL = batch.value_places.any(2)
-        hidden_BL = (
-            torch.rand(is_column_BL.shape, device=is_column_BL.device) < rate
-        ) & is_column_BL
-        spans_BLN = batch.value_spans > 0
-        hidden_BN = (spans_BLN & hidden_BL.unsqueeze(2)).any(1)
-        hidden_BN &= (batch.links != Link.NAME).all(2)
-        return hidden_BN, (spans_BLN & hidden_BN.unsqueeze(1)).any(2) & is_column_BL
+    def _without_values(self, embedded_BNE: Tensor, name_BIE: Tensor, batch: Questions) -> Tensor:
+        """The embedded questions with the names of its columns in the place of each value.
+
+        A word of a value that is also the name of a table or column stays.
+        """
+        is_value_BNI = (batch.links == Link.VALUE).to(name_BIE.dtype)
+        share_BNI = is_value_BNI / is_value_BNI.sum(2, keepdim=True).clamp(min=1)
+        column_BNE = torch.bmm(share_BNI, name_BIE + _tables_of(name_BIE, batch))
+        is_hidden_BN = is_value_BNI.any(2) & (batch.links != Link.NAME).all(2)
+        return torch.where(is_hidden_BN.unsqueeze(2), column_BNE, embedded_BNE)
 
     def _embed(self, ids: Tensor) -> Tensor:
         if self.training and (rate := self.config.unknown_rate):
@@ -259,22 +266,17 @@ class QueryModel(nn.Module):
 
     def encode(self, batch: Questions) -> DecoderState:
         """Encode questions with their schemas; returns the decoder's initial state."""
-        ids_BN, hidden_BI = self._hide_names(batch)
-        name_BIE = self.dropout(_mean_of_words(self.embedding(batch.name_words), batch.name_words))
+        ids_BN, hidden_BI = self._hide(batch)
+        embedded_BNE = self._embed(ids_BN)
+        name_BIE, value_BLE = (
+            self.dropout(_mean_of_words(self.embedding(ids), ids))
+            for ids in (batch.name_words, batch.value_words)
+        )
         if hidden_BI is not None:
             name_BIE = name_BIE.masked_fill(hidden_BI.unsqueeze(2), 0.0)
-        value_BLE = self.dropout(
-            _mean_of_words(self.embedding(batch.value_words), batch.value_words)
-        )
-        embedded_BNE = self._embed(ids_BN)
-        hidden = self._hidden_values(batch)
-        if hidden is not None:
-            hidden_BN, hidden_BL = hidden
-            value_BLE = value_BLE.masked_fill(hidden_BL.unsqueeze(2), 0.0)
-            is_value_BNI = (batch.links == Link.VALUE).to(name_BIE.dtype)
-            is_value_BNI = is_value_BNI / is_value_BNI.sum(2, keepdim=True).clamp(min=1)
-            place_BNE = torch.bmm(is_value_BNI, name_BIE + _tables_of(name_BIE, batch))
-            embedded_BNE = torch.where(hidden_BN.unsqueeze(2), place_BNE, embedded_BNE)
+        if self.config.hide_values:
+            embedded_BNE = self._without_values(embedded_BNE, name_BIE, batch)
+            value_BLE = value_BLE.masked_fill(_can_be_hidden(batch).unsqueeze(2), 0.0)
         embedded_BNE = embedded_BNE + self.word_flags(batch.word_flags)
         encoded, final = self.encoder(Padded(embedded_BNE, batch.words.lengths))
         words = Padded(self.dropout(encoded.values), encoded.lengths)
@@ -306,7 +308,7 @@ class QueryModel(nn.Module):
         state = self.encode(batch.questions)
         assert state.memory is not None
         embedded_BTE = self._embed_written(batch.target.values, state.memory)
-        hidden_BTH, state, attention_BTS = self.decoder(embedded_BTE, state)
+        hidden_BTH, state, _ = self.decoder(embedded_BTE, state)
         hidden_BTH = self.dropout(hidden_BTH)
         return Output(hidden_BTH, state, self._pointed_at(hidden_BTH, state.memory))
 

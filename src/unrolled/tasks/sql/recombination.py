@@ -80,7 +80,9 @@ def vary(
         random: chooses between a column and a superlative, and then among the columns.
     """
     tokens = example.source.tokens(row.texts[2])
-    found = [kind for kind in (of_columns(example, tokens), of_superlatives(example, tokens)) if kind]
+    found = [
+        kind for kind in (of_columns(example, tokens), of_superlatives(example, tokens)) if kind
+    ]
     if not found:
         return example
     kind = found[int(random.integers(len(found)))]
