@@ -62,7 +62,8 @@ class QueryConfig:
         label_smoothing: share of the target distribution that is spread over all words.
         unknown_rate: as for translation, for the words of questions and names.
         link_dropout_rate: in training, the share of tables and columns whose names are hidden, both in
-            the schema and in the question, so that the model learns to follow the links between them.
+            the schema and in the question, and of the words of values that are hidden, so that
+            the model learns to follow the links between a question and a schema.
         hide_values: whether the words of values that are found in the database are hidden: a question is
             read with the names of the columns that have the value in their place, as if values were
             anonymised. What is learned from one value then holds for all values of its columns. Values
@@ -124,9 +125,13 @@ class SchemaEncoder(nn.Module):
         embedding_size: width of the embeddings of words.
         size: D, the width of an encoded word and of an encoded item.
         dropout_rate: on the encodings.
+        reads_mentions: whether a value is also encoded from the words that mention it, as they are read
+            in the question; needed if its own words are hidden.
     """
 
-    def __init__(self, embedding_size: int, size: int, dropout_rate: float) -> None:
+    def __init__(
+        self, embedding_size: int, size: int, dropout_rate: float, reads_mentions: bool = False
+    ) -> None:
         super().__init__()
         self.name = nn.Linear(2 * embedding_size + N_ITEM_FLAGS, size)
         self.asked = nn.Linear(size, size, bias=False)
@@ -134,7 +139,8 @@ class SchemaEncoder(nn.Module):
         assert len(self.link_weight) == N_LINKS
         self.merge = nn.Linear(2 * size + N_ITEM_FLAGS, size)
         self.relate = nn.Linear(2 * size, size)
-        self.value = nn.Linear(embedding_size + 2 * size, size)
+        self.reads_mentions = reads_mentions
+        self.value = nn.Linear(embedding_size + (2 if reads_mentions else 1) * size, size)
         self.dropout = nn.Dropout(dropout_rate)
 
     def forward(
@@ -164,9 +170,10 @@ class SchemaEncoder(nn.Module):
         near_BID = torch.bmm(batch.neighbours, item_BID)
         item_BID = item_BID + torch.tanh(self.relate(torch.cat([item_BID, near_BID], 2)))
         item_BID = self.dropout(item_BID)
-        place_BLD = torch.bmm(batch.value_places, item_BID)
-        span_BLD = torch.bmm(batch.value_spans, words.values)
-        value_BLD = torch.tanh(self.value(torch.cat([value_BLE, place_BLD, span_BLD], 2)))
+        known = [value_BLE, torch.bmm(batch.value_places, item_BID)]
+        if self.reads_mentions:
+            known.append(torch.bmm(batch.value_spans, words.values))
+        value_BLD = torch.tanh(self.value(torch.cat(known, 2)))
         return item_BID, self.dropout(value_BLD)
 
 
@@ -218,7 +225,7 @@ class QueryModel(nn.Module):
             n_layers=config.encoder_layers,
             dropout_rate=config.dropout_rate,
         )
-        self.schema = SchemaEncoder(E, D, config.dropout_rate)
+        self.schema = SchemaEncoder(E, D, config.dropout_rate, config.hide_values)
         self.bridge = Bridge(config.cell, D, config.hidden_size, 1)
         self.decoder = AttentionalDecoder(
             config.cell,
@@ -229,7 +236,6 @@ class QueryModel(nn.Module):
             attention=config.attention,
             input_feeding=config.input_feeding,
         )
-        self.points_at = nn.Linear(config.hidden_size, D, bias=False)
         self.head = CopyHead(config.hidden_size, n_pieces)
         self.register_buffer("least_log_prob", torch.tensor(-torch.inf))
         self.register_buffer("unknown_source", torch.zeros(n_words), persistent=False)
@@ -246,7 +252,9 @@ class QueryModel(nn.Module):
             return ids_BN, None
         hidden_BI = torch.rand(batch.tables.shape, device=ids_BN.device) < rate
         is_name_BNI = (batch.links == Link.NAME) & hidden_BI.unsqueeze(1)
-        return torch.where(is_name_BNI.any(2), UNK_ID, ids_BN), hidden_BI
+        is_value_BN = (batch.links == Link.VALUE).any(2)
+        is_value_BN &= torch.rand(ids_BN.shape, device=ids_BN.device) < rate
+        return torch.where(is_name_BNI.any(2) | is_value_BN, UNK_ID, ids_BN), hidden_BI
 
     def _without_values(self, embedded_BNE: Tensor, name_BIE: Tensor, batch: Questions) -> Tensor:
         """The embedded questions with the names of its columns in the place of each value.
@@ -297,20 +305,13 @@ class QueryModel(nn.Module):
         pointed_BTE = self.pointed(memory.at(ids_BT - V))
         return self.dropout(torch.where(is_pointed_BT1, pointed_BTE, words_BTE))
 
-    def _pointed_at(self, hidden_BTH: Tensor, memory: Memory) -> Float[Tensor, "B T S"]:
-        """The share of each step of the memory if the next piece is pointed at."""
-        energies_BTS = torch.bmm(self.points_at(hidden_BTH), memory.values.transpose(1, 2))
-        lowest = torch.finfo(energies_BTS.dtype).min
-        return torch.where(memory.mask, energies_BTS, lowest).softmax(dim=2)
-
     def forward(self, batch: QueryBatch) -> Output:
         """The outputs at each step of the target, with teacher forcing."""
         state = self.encode(batch.questions)
         assert state.memory is not None
         embedded_BTE = self._embed_written(batch.target.values, state.memory)
-        hidden_BTH, state, _ = self.decoder(embedded_BTE, state)
-        hidden_BTH = self.dropout(hidden_BTH)
-        return Output(hidden_BTH, state, self._pointed_at(hidden_BTH, state.memory))
+        hidden_BTH, state, attention_BTS = self.decoder(embedded_BTE, state)
+        return Output(self.dropout(hidden_BTH), state, attention_BTS)
 
     def loss(self, batch: QueryBatch, smoothing: float = 0.0) -> tuple[Tensor, int]:
         """The summed cross-entropy of a batch in nats, and the number of tokens."""
@@ -338,9 +339,8 @@ class QueryModel(nn.Module):
         embedded_BQE = self._embed_written(tokens, memory)
         hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
         assert attention_BQS is not None
-        looked_BQS = self._pointed_at(hidden_BQH, memory)
-        ids_BQS = memory.ids.unsqueeze(1).expand_as(looked_BQS)
-        return self.head.log_probs(hidden_BQH, looked_BQS, ids_BQS), state, attention_BQS
+        ids_BQS = memory.ids.unsqueeze(1).expand_as(attention_BQS)
+        return self.head.log_probs(hidden_BQH, attention_BQS, ids_BQS), state, attention_BQS
 
     def step_model(self) -> FixedSteps:
         """A step model with the current weights, for one call of `decode`."""
