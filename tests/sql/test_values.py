@@ -264,3 +264,23 @@ def test_a_long_or_hostile_question_takes_bounded_time() -> None:
         assert time.monotonic() - began < 2
         assert len(found) <= 30
         assert found == index.find(words)
+
+
+RIVERS = """
+create table t (a text);
+create table river (name text, lowest_point text, high_point text);
+insert into river values ('ohio', 'ohio river', 'high pointe'), ('red', 'red sea', 'x');
+"""
+
+
+def test_a_part_stays_if_the_rest_is_a_name(make: Make) -> None:
+    index = _index(make(RIVERS))
+    assert _found(index, "the length of the Ohio river") == ["ohio river", "ohio"]
+    assert _found(index, "the length of the red sea") == ["red sea"]
+
+
+def test_the_name_of_a_column_is_no_misspelt_value(make: Make) -> None:
+    index = _index(make(RIVERS))
+    assert _found(index, "where is the high point") == []
+    assert _found(index, "where is the hihg pointe") == ["high pointe"]
+    assert _found(index, "where is high pointe") == ["high pointe"]

@@ -12,11 +12,13 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 from unrolled.sql.database import Database, file_state
+from unrolled.sql.linking import name_words
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.pieces import Literal
 from unrolled.sql.question import QuestionWord as QuestionWord
 from unrolled.sql.question import SpokenDate, dates_in, numbers_in, stem
 from unrolled.sql.question import question_words as question_words
+from unrolled.sql.schema import Schema
 from unrolled.sql.tokens import WORDS
 
 Place = tuple[int, int]
@@ -95,9 +97,15 @@ class ValueIndex:
 
     Args:
         values: each value with the columns that have it, in the order in which they are best.
+        names: the words of the names of tables and columns.
     """
 
-    def __init__(self, values: Iterable[tuple[str, tuple[Place, ...]]] = ()) -> None:
+    def __init__(
+        self,
+        values: Iterable[tuple[str, tuple[Place, ...]]] = (),
+        names: Iterable[Sequence[str]] = (),
+    ) -> None:
+        self._names = {" ".join(map(stem, name)) for name in names}
         self._places: dict[str, tuple[Place, ...]] = {}
         self._texts: dict[str, list[str]] = {}
         # Keys by their first letter and length, and by their last two letters and length.
@@ -125,7 +133,7 @@ class ValueIndex:
         name = (str(database.path.resolve()), *file_state(database.path), most)
         index = _CACHE.get(name)
         if index is None:
-            index = cls(_read(database, most).items())
+            index = cls(_read(database, most).items(), _names_of(database.schema))
             _CACHE[name] = index
             while sum(map(len, _CACHE.values())) > _MOST_VALUES_CACHED and len(_CACHE) > 1:
                 _CACHE.popitem(last=False)
@@ -166,7 +174,9 @@ class ValueIndex:
             words: the words of the question, from `question_words`; of more than 200, the first.
         """
         words = words[:_MOST_QUESTION_WORDS]
-        found = self._without_parts([*self._equal(words), *_numbers(words), *self._similar(words)])
+        found = self._without_parts(
+            words, [*self._equal(words), *_numbers(words), *self._similar(words)]
+        )
         found += self._dates(words)
         best: dict[Literal, FoundValue] = {}
         for value in sorted(found, key=_rank):
@@ -189,6 +199,7 @@ class ValueIndex:
                 len(span.key) < _LEAST_SIMILAR_LETTERS
                 or edges & _FUNCTION_WORDS
                 or span.key in self._texts
+                or span.key in self._names
             ):
                 continue
             candidates = self._candidates(span.key, min(left, _MOST_SCANNED_PER_SPAN))
@@ -214,8 +225,13 @@ class ValueIndex:
             candidates.update(dict.fromkeys(each[:room]))
         return [each for each in candidates if shortest <= len(each) <= longest]
 
-    def _without_parts(self, found: Sequence[FoundValue]) -> list[FoundValue]:
-        """Leave out mentions within longer ones that are at least as similar."""
+    def _without_parts(
+        self, words: Sequence[QuestionWord], found: Sequence[FoundValue]
+    ) -> list[FoundValue]:
+        """Leave out mentions within longer ones that are at least as similar.
+
+        A mention stays if the other words of the longer one are a name: "Ohio" in "Ohio river".
+        """
         spans: dict[tuple[int, int], float] = {}
         for value in found:
             span = value.first, value.last
@@ -228,9 +244,15 @@ class ValueIndex:
                 and value.last <= last
                 and last - first > value.last - value.first
                 and similarity >= value.similarity
+                and not self._is_name(
+                    [*words[first : value.first], *words[value.last + 1 : last + 1]]
+                )
                 for (first, last), similarity in spans.items()
             )
         ]
+
+    def _is_name(self, words: Sequence[QuestionWord]) -> bool:
+        return " ".join(stem(word.text) for word in words) in self._names
 
     def _dates(self, words: Sequence[QuestionWord]) -> Iterator[FoundValue]:
         days, months = tuple(sorted(self._date_places)), tuple(sorted(self._month_places))
@@ -342,6 +364,13 @@ def _normal_word(word: str) -> str | None:
         decomposed = unicodedata.normalize("NFKD", word)
         word = "".join(each for each in decomposed if not unicodedata.combining(each)).casefold()
     return " ".join(map(stem, word.split())) or None
+
+
+def _names_of(schema: Schema) -> Iterator[tuple[str, ...]]:
+    for table in schema.tables:
+        yield name_words(table.name)
+        for column in table.columns:
+            yield name_words(column.name)
 
 
 def _read(database: Database, most: int) -> dict[str, tuple[Place, ...]]:

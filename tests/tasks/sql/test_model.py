@@ -179,3 +179,75 @@ def test_names_that_are_hidden_are_hidden_on_both_sides(
     torch.testing.assert_close(*losses())
     model.eval()
     assert not torch.equal(*losses())
+
+
+def _spans(example: QueryExample) -> set[tuple[int, int]]:
+    return {(value.first, value.last) for value in example.values if value.places}
+
+
+def _with_other_values(example: QueryExample) -> QueryExample:
+    """The example with other words where it has values, in the question and in the values."""
+    in_value = (example.links == Link.VALUE).any(1)
+    question = [
+        5 + id_ % 2 if is_value else id_
+        for id_, is_value in zip(example.question, in_value, strict=True)
+    ]
+    return replace(example, question=question, value_words=tuple((7,) for _ in example.values))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_values_that_are_hidden_cannot_be_seen(
+    tokenizers: Tokenizers, examples: list[QueryExample], training: bool
+) -> None:
+    example = next(
+        each for each in examples if _spans(each) and len(_spans(each)) == len(each.values)
+    )
+    batches = [collate([each]) for each in (example, _with_other_values(example))]
+    losses = {}
+    for is_hidden in (False, True):
+        torch.manual_seed(1)
+        config = replace(SMALL, hide_values=is_hidden, unknown_rate=0.0)
+        model = build(config, tokenizers).train(training)
+        losses[is_hidden] = [model.loss(batch)[0] for batch in batches]
+    torch.testing.assert_close(*losses[True])
+    assert not torch.equal(*losses[False])
+
+
+def test_forms_of_a_date_are_not_hidden_from_each_other(
+    tokenizers: Tokenizers, examples: list[QueryExample]
+) -> None:
+    example = next(each for each in examples if len(_spans(each)) == 1 and len(each.values) > 2)
+    model = build(replace(SMALL, hide_values=True), tokenizers).eval()
+    memory = model.encode(collate([example]).questions).memory
+    assert memory is not None
+    n_values = len(example.values)
+    forms = {str(row) for row in memory.values[0, -n_values:].tolist()}
+    assert len(forms) == len({str(words) for words in example.value_words})
+
+
+def test_a_hidden_value_is_read_as_its_columns(
+    tokenizers: Tokenizers, examples: list[QueryExample]
+) -> None:
+    """With the means over columns in a loop, from the equations."""
+    model = build(replace(SMALL, hide_values=True), tokenizers)
+    example = next(each for each in examples if (each.links == Link.VALUE).sum(1).max() > 1)
+    batch = collate([example]).questions
+    n_words, n_items = example.links.shape
+    words_BNE, name_BIE = torch.randn(1, n_words, 6), torch.randn(1, n_items, 6)
+    read_BNE = model._without_values(words_BNE, name_BIE, batch)
+    for word, links_I in enumerate(example.links):
+        columns = [index for index in range(n_items) if links_I[index] == Link.VALUE]
+        expected = words_BNE[0, word]
+        if columns and Link.NAME not in links_I:
+            tables = example.items.tables
+            both = [name_BIE[0, index] + name_BIE[0, tables[index]] for index in columns]
+            expected = torch.stack(both).mean(0)
+        torch.testing.assert_close(read_BNE[0, word], expected)
+
+
+def test_a_value_knows_the_words_that_mention_it(examples: list[QueryExample]) -> None:
+    example = next(each for each in examples if len(each.values) > 1)
+    (spans_LN,) = collate([example]).questions.value_spans
+    for weights_N, value in zip(spans_LN, example.values, strict=True):
+        assert weights_N.nonzero().flatten().tolist() == list(range(value.first, value.last + 1))
+        torch.testing.assert_close(weights_N.sum(), torch.tensor(1.0))

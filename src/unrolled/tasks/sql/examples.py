@@ -32,7 +32,7 @@ from unrolled.sql.pieces import (
     items_of,
     to_pieces,
 )
-from unrolled.sql.question import question_words
+from unrolled.sql.question import QuestionWord, question_words
 from unrolled.sql.schema import Schema
 from unrolled.sql.source import Source, open_source
 from unrolled.sql.tokens import Item
@@ -130,6 +130,7 @@ class Questions:
         value_words: `[B, L, W]`.
         n_values: `[B]`, on the CPU.
         value_places: `[B, L, I]`, the weights of a mean over the columns that hold a value.
+        value_spans: `[B, L, N]`, the weights of a mean over the words that mention a value.
         writes: `[B, S]`, see `QueryExample`, and its lengths.
     """
 
@@ -144,6 +145,7 @@ class Questions:
     value_words: Tensor
     n_values: Tensor
     value_places: Tensor
+    value_spans: Tensor
     writes: Padded
 
     def to(self, device: torch.device | str) -> Questions:
@@ -206,8 +208,33 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> QueryExample:
         DataError: the database cannot be read, or the query cannot be written in its schema.
     """
     source = open_source(fields[1])
-    target: Tokenizer = tokenizers[TARGET]
     asked, values = source.mentioned(fields[0])
+    pieces: list[Piece] = []
+    if len(fields) > 2:
+        try:
+            pieces = pieces_of(source, fields[2], values)
+        except QueryError as error:
+            raise DataError(f"the query cannot be written in its schema: {error}") from None
+    return encoded(source, asked, values, pieces, tokenizers)
+
+
+def encoded(
+    source: Source,
+    asked: Sequence[QuestionWord],
+    values: Sequence[FoundValue],
+    pieces: Sequence[Piece],
+    tokenizers: Tokenizers,
+) -> QueryExample:
+    """The example of a question.
+
+    Args:
+        source: what it is asked of.
+        asked: its words.
+        values: the values that it mentions.
+        pieces: those of its query; none if it is not known.
+        tokenizers: tokenizers by role.
+    """
+    target: Tokenizer = tokenizers[TARGET]
     words = tuple(word.text for word in asked)
     items = _items(source, tokenizers[SOURCE])
     links, place = link(words, source.schema), items.place
@@ -228,13 +255,6 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> QueryExample:
     classes = [class_of_word(word) for word in words]
     classes += range(first_item, first_item + n_items)
     classes += [NUMBER if value.is_number else LITERAL for value in values]
-    ids: list[int] = []
-    if len(fields) > 2:
-        try:
-            pieces = pieces_of(source, fields[2], values)
-        except QueryError as error:
-            raise DataError(f"the query cannot be written in its schema: {error}") from None
-        ids = _ids(pieces, target, words, first, place, n_words)
     vocabulary: Tokenizer = tokenizers[SOURCE]
     return QueryExample(
         source,
@@ -242,14 +262,14 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> QueryExample:
         vocabulary.ids_of([word.lower() for word in words]) or [EOS_ID],
         items,
         links,
-        values,
+        tuple(values),
         tuple(
             tuple(vocabulary.ids_of([word.text.lower() for word in question_words(value.text)]))
             for value in values
         ),
         writes,
         classes,
-        ids,
+        _ids(pieces, target, words, first, place, n_words),
     )
 
 
@@ -374,6 +394,7 @@ def questions(examples: Sequence[QueryExample]) -> Questions:
     neighbours = np.zeros((B, most_items, most_items), np.float32)
     links = np.zeros((B, N, most_items), np.int64)
     places = np.zeros((B, most_values, most_items), np.float32)
+    spans = np.zeros((B, most_values, N), np.float32)
     for row, example in enumerate(examples):
         n, n_words = n_items[row], len(example.words)
         items = example.items
@@ -384,6 +405,7 @@ def questions(examples: Sequence[QueryExample]) -> Questions:
         if n_words:
             word_flags[row, :n_words] = _word_flags(example)
         for index, value in enumerate(example.values):
+            spans[row, index, value.first : value.last + 1] = 1 / (value.last + 1 - value.first)
             for table, column in value.places:
                 places[row, index, items.place[Item(table, column)]] = 1 / len(value.places)
     return Questions(
@@ -398,6 +420,7 @@ def questions(examples: Sequence[QueryExample]) -> Questions:
         _padded_words([example.value_words for example in examples], most_values),
         torch.tensor(n_values),
         torch.from_numpy(places),
+        torch.from_numpy(spans),
         Padded.from_rows(
             [
                 example.writes if example.words else [PAD_ID, *example.writes]

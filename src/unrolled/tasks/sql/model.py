@@ -27,7 +27,7 @@ from unrolled.layers.head import CopyHead
 from unrolled.layers.output import Output
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unknown
 from unrolled.ops.cells import CellName
-from unrolled.shapes import Float, Int, Padded
+from unrolled.shapes import Bool, Float, Int, Padded
 from unrolled.sql.linking import N_LINKS, Link
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.seq2seq import FixedSteps
@@ -64,6 +64,10 @@ class QueryConfig:
         link_dropout_rate: in training, the share of tables and columns whose names are hidden, both in
             the schema and in the question, and of the words of values that are hidden, so that
             the model learns to follow the links between a question and a schema.
+        hide_values: whether the words of values that are found in the database are hidden: a question is
+            read with the names of the columns that have the value in their place, as if values were
+            anonymised. What is learned from one value then holds for all values of its columns. Values
+            that the same words mention, such as the forms of a date, keep their own words.
         embeddings: the source of the embeddings of words.
     """
 
@@ -78,6 +82,7 @@ class QueryConfig:
     label_smoothing: Rate = 0.0
     unknown_rate: Share = DEFAULT_RATE
     link_dropout_rate: Rate = 0.0
+    hide_values: bool = False
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
@@ -120,9 +125,13 @@ class SchemaEncoder(nn.Module):
         embedding_size: width of the embeddings of words.
         size: D, the width of an encoded word and of an encoded item.
         dropout_rate: on the encodings.
+        reads_mentions: whether a value is also encoded from the words that mention it, as they are read
+            in the question; needed if its own words are hidden.
     """
 
-    def __init__(self, embedding_size: int, size: int, dropout_rate: float) -> None:
+    def __init__(
+        self, embedding_size: int, size: int, dropout_rate: float, reads_mentions: bool = False
+    ) -> None:
         super().__init__()
         self.name = nn.Linear(2 * embedding_size + N_ITEM_FLAGS, size)
         self.asked = nn.Linear(size, size, bias=False)
@@ -130,24 +139,26 @@ class SchemaEncoder(nn.Module):
         assert len(self.link_weight) == N_LINKS
         self.merge = nn.Linear(2 * size + N_ITEM_FLAGS, size)
         self.relate = nn.Linear(2 * size, size)
-        self.value = nn.Linear(embedding_size + size, size)
+        self.reads_mentions = reads_mentions
+        self.value = nn.Linear(embedding_size + (2 if reads_mentions else 1) * size, size)
         self.dropout = nn.Dropout(dropout_rate)
 
     def forward(
-        self, words: Padded, batch: Questions, embed: nn.Module, hidden_BI: Tensor | None = None
+        self,
+        words: Padded,
+        batch: Questions,
+        name_BIE: Float[Tensor, "B I E"],
+        value_BLE: Float[Tensor, "B L E"],
     ) -> tuple[Float[Tensor, "B I D"], Float[Tensor, "B L D"]]:
         """The encoded items and values.
 
         Args:
             words: `[B, N, D]`, the encoded question.
             batch: the questions.
-            embed: ids → embeddings.
-            hidden_BI: bool, the items whose names are hidden; None for none.
+            name_BIE: the embedded names of tables and columns.
+            value_BLE: the embedded values.
         """
-        name_BIE = self.dropout(_mean_of_words(embed(batch.name_words), batch.name_words))
-        if hidden_BI is not None:
-            name_BIE = name_BIE.masked_fill(hidden_BI.unsqueeze(2), 0.0)
-        table_BIE = name_BIE.gather(1, batch.tables.unsqueeze(2).expand_as(name_BIE))
+        table_BIE = _tables_of(name_BIE, batch)
         flags = batch.item_flags
         item_BID = torch.tanh(self.name(torch.cat([name_BIE, table_BIE, flags], 2)))
         energies_BIN = torch.bmm(self.asked(item_BID), words.values.transpose(1, 2))
@@ -159,10 +170,16 @@ class SchemaEncoder(nn.Module):
         near_BID = torch.bmm(batch.neighbours, item_BID)
         item_BID = item_BID + torch.tanh(self.relate(torch.cat([item_BID, near_BID], 2)))
         item_BID = self.dropout(item_BID)
-        value_BLE = self.dropout(_mean_of_words(embed(batch.value_words), batch.value_words))
-        place_BLD = torch.bmm(batch.value_places, item_BID)
-        value_BLD = torch.tanh(self.value(torch.cat([value_BLE, place_BLD], 2)))
+        known = [value_BLE, torch.bmm(batch.value_places, item_BID)]
+        if self.reads_mentions:
+            known.append(torch.bmm(batch.value_spans, words.values))
+        value_BLD = torch.tanh(self.value(torch.cat(known, 2)))
         return item_BID, self.dropout(value_BLD)
+
+
+def _tables_of(name_BIE: Tensor, batch: Questions) -> Tensor:
+    """The name of the table of each item."""
+    return name_BIE.gather(1, batch.tables.unsqueeze(2).expand_as(name_BIE))
 
 
 def _mean_of_words(embedded: Tensor, ids: Tensor) -> Tensor:
@@ -170,6 +187,13 @@ def _mean_of_words(embedded: Tensor, ids: Tensor) -> Tensor:
     is_word = (ids != PAD_ID).unsqueeze(3)
     total = torch.where(is_word, embedded, 0.0).sum(2)
     return total / is_word.sum(2).clamp(min=1)
+
+
+def _can_be_hidden(batch: Questions) -> Bool[Tensor, "B L"]:
+    """The values that the words which mention them tell from all others, unlike forms of a date."""
+    spans_BLN = batch.value_spans
+    is_same_BLL = (spans_BLN.unsqueeze(2) == spans_BLN.unsqueeze(1)).all(3)
+    return batch.value_places.any(2) & (is_same_BLL.sum(2) == 1)
 
 
 class QueryModel(nn.Module):
@@ -201,7 +225,7 @@ class QueryModel(nn.Module):
             n_layers=config.encoder_layers,
             dropout_rate=config.dropout_rate,
         )
-        self.schema = SchemaEncoder(E, D, config.dropout_rate)
+        self.schema = SchemaEncoder(E, D, config.dropout_rate, config.hide_values)
         self.bridge = Bridge(config.cell, D, config.hidden_size, 1)
         self.decoder = AttentionalDecoder(
             config.cell,
@@ -232,6 +256,17 @@ class QueryModel(nn.Module):
         is_value_BN &= torch.rand(ids_BN.shape, device=ids_BN.device) < rate
         return torch.where(is_name_BNI.any(2) | is_value_BN, UNK_ID, ids_BN), hidden_BI
 
+    def _without_values(self, embedded_BNE: Tensor, name_BIE: Tensor, batch: Questions) -> Tensor:
+        """The embedded questions with the names of its columns in the place of each value.
+
+        A word of a value that is also the name of a table or column stays.
+        """
+        is_value_BNI = (batch.links == Link.VALUE).to(name_BIE.dtype)
+        share_BNI = is_value_BNI / is_value_BNI.sum(2, keepdim=True).clamp(min=1)
+        column_BNE = torch.bmm(share_BNI, name_BIE + _tables_of(name_BIE, batch))
+        is_hidden_BN = is_value_BNI.any(2) & (batch.links != Link.NAME).all(2)
+        return torch.where(is_hidden_BN.unsqueeze(2), column_BNE, embedded_BNE)
+
     def _embed(self, ids: Tensor) -> Tensor:
         if self.training and (rate := self.config.unknown_rate):
             ids = some_unknown(ids, self.unknown_source, rate)
@@ -240,10 +275,20 @@ class QueryModel(nn.Module):
     def encode(self, batch: Questions) -> DecoderState:
         """Encode questions with their schemas; returns the decoder's initial state."""
         ids_BN, hidden_BI = self._hide(batch)
-        embedded_BNE = self._embed(ids_BN) + self.word_flags(batch.word_flags)
+        embedded_BNE = self._embed(ids_BN)
+        name_BIE, value_BLE = (
+            self.dropout(_mean_of_words(self.embedding(ids), ids))
+            for ids in (batch.name_words, batch.value_words)
+        )
+        if hidden_BI is not None:
+            name_BIE = name_BIE.masked_fill(hidden_BI.unsqueeze(2), 0.0)
+        if self.config.hide_values:
+            embedded_BNE = self._without_values(embedded_BNE, name_BIE, batch)
+            value_BLE = value_BLE.masked_fill(_can_be_hidden(batch).unsqueeze(2), 0.0)
+        embedded_BNE = embedded_BNE + self.word_flags(batch.word_flags)
         encoded, final = self.encoder(Padded(embedded_BNE, batch.words.lengths))
         words = Padded(self.dropout(encoded.values), encoded.lengths)
-        items_BID, values_BLD = self.schema(words, batch, self.embedding, hidden_BI)
+        items_BID, values_BLD = self.schema(words, batch, name_BIE, value_BLE)
         memory = side_by_side(
             [words, Padded(items_BID, batch.n_items), Padded(values_BLD, batch.n_values)]
         )
