@@ -26,6 +26,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 
 from unrolled import documents, storage
 from unrolled.code.marks import MARKS
+from unrolled.code.running import Reader
 from unrolled.config import PositiveCount, Range, check_fields, require
 from unrolled.errors import ConfigError, RunError
 from unrolled.reporting import begun, counted
@@ -490,6 +491,10 @@ class Tokenizer:
                 segment = self.inner.normalizer.normalize_str(segment)
             pieces += [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(segment)]
         return pieces
+
+    def reader(self) -> Reader | None:
+        """What splits running text of code that arrives in parts; None for other kinds."""
+        return None if self.code is None else self.code.reader(self._places)
 
     def word_places(self, ids: Sequence[int]) -> list[tuple[int, int]]:
         """The start and end of each word (string between white space) in the ids of a text.
