@@ -74,7 +74,7 @@ class CodeWords:
         return code_tokens.join(tokens, self.language)
 
     def bytes_of(self, token: str) -> bytes:
-        """The text of a token by itself; empty for marks that are no white space, and for single bytes."""
+        """The text of a token by itself; empty for bytes and for marks that are no white space."""
         if token in _WHITE:
             return _WHITE[token].encode()
         return b"" if token in _SILENT else token.encode()

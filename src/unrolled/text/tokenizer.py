@@ -112,7 +112,7 @@ class TextConfig:
     lowercase: bool = False
     shared: bool = False
     max_word_length: Annotated[int, Range(1, 10**6)] = 200
-    language: Literal["", "python", "bash", "text"] = ""
+    language: Literal["none", "python", "bash", "text"] = "none"
 
     def __post_init__(self) -> None:
         check_fields(self, "text")
@@ -635,12 +635,12 @@ def _starts_with_blank(kind: Kind, running: bool) -> bool:
 
 def _check_language(config: TextConfig) -> None:
     """Refuse a language without code, and code without a language."""
-    if config.kind == "code" and not config.language:
+    if config.kind == "code" and config.language == "none":
         raise ConfigError(
             "text.kind is 'code', which needs the rules of a language; set text.language to 'python', "
             "'bash', or 'text' for any other"
         )
-    if config.language and config.kind != "code":
+    if config.language != "none" and config.kind != "code":
         raise ConfigError(
             f"text.language is '{config.language}', but text.kind is '{config.kind}', which has the same "
             "rules for all languages; leave text.language out, or set text.kind to 'code'"
