@@ -22,10 +22,9 @@ from unrolled.sql.scoring import QueryScores, measure
 from unrolled.sql.source import Source
 from unrolled.sql.tokens import describe
 from unrolled.tasks.predictions import Answer, Prediction
-from unrolled.tasks.sql.answers import cut
+from unrolled.tasks.sql.answers import cut, names_nothing, unknown_words
 from unrolled.tasks.sql.examples import QueryExample
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import UNK_ID
 from unrolled.training.evaluation import predictions
 from unrolled.wording import percent
 
@@ -251,14 +250,14 @@ def _asked(
         ),
         "words": example.words,
         "memory": _memory(example),
-        "unknown": _unknown(example),
+        "unknown": unknown_words(example),
         "links": tuple(
             (int(word), len(example.words) + int(item))
             for word, item in zip(*(example.links >= Link.PART).nonzero(), strict=True)
         ),
     }
     if not has_answer:
-        why = _why_none(best, source)
+        why = _why_none(best, example)
         return Asked(sql="", reason=why, confidence=_probability(best), **common)
     assert best is not None
     result, reason = None, ""
@@ -279,19 +278,6 @@ def _asked(
     )
 
 
-def _unknown(example: QueryExample) -> tuple[str, ...]:
-    """The words that are in no vocabulary, link to nothing and are part of no value."""
-    of_values = {step for each in example.values for step in range(each.first, each.last + 1)}
-    return tuple(
-        word
-        for step, (word, id_) in enumerate(zip(example.words, example.question, strict=False))
-        if id_ == UNK_ID
-        and word[0].isalpha()
-        and step not in of_values
-        and not (example.links[step] >= Link.PART).any()
-    )
-
-
 def _by_probability(answers: Sequence[Answer]) -> list[Answer]:
     """Answers that were chosen by their score, the most probable first."""
     return sorted(answers, key=lambda answer: -answer.log_prob)
@@ -301,10 +287,12 @@ def _probability(answer: Answer | None) -> float:
     return 0.0 if answer is None else min(1.0, math.exp(answer.log_prob))
 
 
-def _why_none(best: Answer | None, source: Source) -> str:
+def _why_none(best: Answer | None, example: QueryExample) -> str:
     if best is None:
         return "no query of the search is complete"
-    problem = _candidate(best, source).problem
+    if names_nothing(example):
+        return "the question names nothing of the database, and has unknown words"
+    problem = _candidate(best, example.source).problem
     if problem:
         return f"the best query does not run: {problem}"
     share = percent(_probability(best), 2)

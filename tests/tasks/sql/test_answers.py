@@ -134,6 +134,20 @@ def test_words_that_nothing_knows_are_named(predictor: QueryPredictor, shop: Pat
     assert by_probability == sorted(by_probability, reverse=True)
 
 
+def test_a_question_that_names_nothing_has_no_answer(predictor: QueryPredictor, shop: Path) -> None:
+    strict = replace(predictor.recipe.decoding, least_confidence=1e-30)
+    asked = predictor.ask("will it rain tomorrow", shop / "shop.sqlite", decoding=strict)
+    assert asked.sql == ""
+    assert asked.reason == "the question names nothing of the database, and has unknown words"
+    assert "tomorrow" in asked.unknown
+    for question in ("will the products rain", "will it rain in Oslo"):
+        asked = predictor.ask(question, shop / "shop.sqlite", decoding=strict)
+        assert "names nothing" not in asked.reason
+    every = replace(strict, least_confidence=0.0)
+    (prediction,) = predictor.predict("will it rain tomorrow", shop / "shop.sqlite", every)
+    assert prediction.text == next(each.text for each in prediction.hypotheses)
+
+
 def test_as_many_queries_as_wanted_are_returned(predictor: QueryPredictor, shop: Path) -> None:
     for n in (1, 3):
         (found,) = predictor.predict("how many products", shop / "shop.sqlite", n_best=n)
@@ -185,11 +199,11 @@ def test_the_first_query_that_runs_is_chosen(
 
 def test_a_threshold_loses_few_right_answers(predictor: QueryPredictor, rows: list[Row]) -> None:
     model, tokenizers = predictor.model, predictor.tokenizers
-    examples = [encode(row.texts, tokenizers) for row in rows[:10]]
+    examples = [encode(row.texts, tokenizers) for row in rows]
     predicted = decode(model, examples, tokenizers, QueryDecoding(method="greedy"))  # type: ignore[arg-type]
     own = [
         replace(row, fields=(row.texts[0], row.texts[1], each.hypotheses[0].text))
-        for row, each in zip(rows[:10], predicted, strict=True)
+        for row, each in zip(rows, predicted, strict=True)
         if each.hypotheses[0].text
     ]
     kept = [each for each in predicted if each.hypotheses[0].text]

@@ -62,7 +62,8 @@ class QueryDecoding(DecodingConfig):
             first that runs and returns "rows", if there is one. Has no effect on a schema without a
             database.
         least_confidence: minimum probability of an answer; a question whose best query is less probable
-            has no answer. -1 = chosen on the validation part, see `calibrate`.
+            has no answer. -1 = chosen on the validation part, see `calibrate`. Unless it is 0, a question
+            that mentions no name and no value of the database, and has unknown words, has no answer.
 
     Raises:
         ConfigError: a value is out of range.
@@ -121,6 +122,24 @@ def decode(
         )
         for example, hypotheses, n in zip(examples, found, n_truncated, strict=True)
     ]
+
+
+def unknown_words(example: QueryExample) -> tuple[str, ...]:
+    """The words that are in no vocabulary, link to nothing and are part of no value."""
+    of_values = {step for each in example.values for step in range(each.first, each.last + 1)}
+    return tuple(
+        word
+        for step, (word, id_) in enumerate(zip(example.words, example.question, strict=False))
+        if id_ == UNK_ID
+        and word[0].isalpha()
+        and step not in of_values
+        and not example.links[step].any()
+    )
+
+
+def names_nothing(example: QueryExample) -> bool:
+    """Whether a question mentions no name and no value of the database, and has unknown words."""
+    return not (example.links.any() or example.values) and bool(unknown_words(example))
 
 
 def cut(example: QueryExample, most: int, tokenizers: Tokenizers) -> QueryExample:
@@ -222,7 +241,8 @@ def _prediction(
         return Prediction("", -math.inf, example.words, tuple(answers[: config.n_best]))
     answers.insert(0, answers.pop(place))
     best = answers[0]
-    text = best.text if best.log_prob >= least_log_prob else ""
+    is_refused = config.least_confidence != 0 and names_nothing(example)
+    text = "" if best.log_prob < least_log_prob or is_refused else best.text
     return Prediction(text, best.score, example.words, tuple(answers[: config.n_best]))
 
 
