@@ -27,7 +27,7 @@ class Reader:
 
     Args:
         language: as for `code.tokens.split`.
-        vocabulary: the known tokens; None if all are.
+        vocabulary: the known tokens; None if all are. Text must then be without lone surrogates.
 
     >>> reader = Reader("python", {"def", "f", "oo", "(", ")"})
     >>> reader.read("def foo()")
@@ -35,20 +35,26 @@ class Reader:
     """
 
     def __init__(self, language: str, vocabulary: Container[str] | None = None) -> None:
-        self._language, self._vocabulary = known(language), vocabulary
-        self.writer = Writer(self._language)
+        self.language, self._vocabulary = known(language), vocabulary
+        self.writer = Writer(self.language)
 
     def copy(self) -> Reader:
         """An independent reader at the same place."""
-        other = Reader(self._language, self._vocabulary)
+        other = Reader(self.language, self._vocabulary)
         other.writer = self.writer.copy()
         return other
 
-    def read(self, text: str) -> list[str]:
-        """The tokens of the next part, which ends before white space or is the last one."""
+    def read(self, text: str, before: str = "") -> list[str]:
+        """The tokens of the next part, which ends before white space or is the last one.
+
+        Args:
+            text: the part.
+            before: what will be written next, if that is known: only white space that is not usual before
+                it is then read.
+        """
         tokens: list[str] = []
         writer, white = self.writer, ""
-        for piece in atoms(text, self._language):
+        for piece in atoms(text, self.language):
             if piece.isspace():
                 white = piece
                 continue
@@ -58,9 +64,12 @@ class Reader:
                 tokens += self._written(part)
                 writer.write(part)
                 white = ""
-        for token in self._white(literal(white)):
-            tokens.append(token)
-            writer.write(token)
+        if before and writer.gap(before) != white:
+            tokens += self._white(marks_of(white, before, writer, more_lines=True))
+        elif not before:
+            for token in self._white(literal(white)):
+                tokens.append(token)
+                writer.write(token)
         return tokens
 
     def close(self) -> list[str]:

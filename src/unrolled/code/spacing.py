@@ -60,6 +60,11 @@ def may_touch(before: str, after: str) -> bool:
     return "A" <= after[:1] <= "Z" and before[-1:].isalpha()
 
 
+def is_name(before: str, after: str) -> bool:
+    """Whether a keyword more often begins a name than it stands before a word: `assertEqual`."""
+    return before == "assert" and may_touch(before, after)
+
+
 @dataclass(frozen=True)
 class Spacing:
     """What is usual in one kind of text.
@@ -130,7 +135,6 @@ STRING = Spacing(
         "+ 0",
         "- w",
         "- 0",
-        "% w",
         "> w",
         "= [",
         "= (",

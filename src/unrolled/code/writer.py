@@ -100,6 +100,8 @@ class Writer:
         if self._gap is None:
             if self._at_line_start:
                 return self.indentation(token)
+            if token == "#" and self.language == "python" and not (self._quote or self._spaced):
+                return "  "  # before a comment
             return " " if self._is_spaced(token) else ""
         return "".join([*self._gap, self.indentation(token) if self._at_line_start else ""])
 
@@ -230,10 +232,10 @@ class Writer:
         if self.language == "text":
             return self._in_words(token, sort)
         if self.language == "bash":
-            if before == "w" and sort == "0":
-                return self._after_sign == "-" and self._before != "print"
+            if before == "w" and (sort == "0" or self._after_sign in ("-", "--")) and sort in "0/.":
+                return self._after_sign in ("-", "--") and self._before != "print"  # `-print0`
             return SHELL.is_blank(before, sort, self._gapped)
-        if before == "w" and sort == "w":
+        if (before == "w" and sort == "w") or spacing.is_name(self._before, token):
             return False  # parts of one name
         return spacing.in_python(
             before,
@@ -259,6 +261,8 @@ class Writer:
         before = self._sort
         if "_" in (before, sort):
             return not {before, sort} <= {"_", "w", "k", "0"}
+        if spacing.is_name(self._before, token):
+            return False
         if before in ("w", "0") and sort in ("w", "0"):
             return before == sort == "w" and not spacing.may_touch(self._before, token)
         return not (before == "w" and sort == "q") and not (

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from unrolled.code.running import Reader
 from unrolled.text.tokenizer import EOS_ID, join_words
 
 APOSTROPHES = ("'", "\u2019")
@@ -33,6 +34,8 @@ class TokenizerLike(Protocol):
     def encode(self, text: str) -> list[int]: ...
     def pieces(self, ids: Sequence[int]) -> list[str]: ...
     def split(self, text: str) -> list[str]: ...
+    def ids_of(self, tokens: Sequence[str]) -> list[int]: ...
+    def reader(self) -> Reader | None: ...
 
 
 class ByteText:

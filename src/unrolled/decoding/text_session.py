@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.code.running import Reader
 from unrolled.config import require
+from unrolled.decoding import code_text
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.detokenize import (
     APOSTROPHES,
@@ -115,6 +117,7 @@ class TextSession:
         self._restart = restart
         self._by_word = tokenizer.kind in ("word", "space")
         self._prefix = " " if tokenizer.kind == "bpe" and not tokenizer.running else ""
+        self._reader = tokenizer.reader()
         self._inside = without_prefix(tokenizer.inner) if tokenizer.kind == "bpe" else None
         self._written = torch.tensor(
             [i for i in range(len(token_bytes)) if i >= len(SPECIALS) or i == EOS_ID]
@@ -127,6 +130,7 @@ class TextSession:
         """Return a copy at the same position; cheap, because states are never modified in place."""
         other = copy.copy(self)
         other._ahead, other._words = list(self._ahead), list(self._words)
+        other._reader = self._reader and self._reader.copy()
         return other
 
     def feed(self, text: str) -> None:
@@ -140,7 +144,7 @@ class TextSession:
         *ended, rest = text.split(self._border) if self._border else (text,)
         for document in ended:
             self._grow(document)
-            self._commit(self._encode(self._tail))
+            self._commit(self._last_ids())
             if self._restart:
                 self._begin_document(self.model.start(1))
             else:
@@ -178,6 +182,8 @@ class TextSession:
         """
         if self._pending:
             return self._settled().typed()
+        if self._reader is not None:
+            return code_text.last_atom(self._tail, self._reader)
         if not self._by_word:
             return last_word(self._end)
         return self._cut(self._tail)[-1][0] if self._tail else ""
@@ -204,9 +210,9 @@ class TextSession:
             return self._settled().complete(k, max_length)
         self._see_weights()
         typed = self.typed()
-        if self._by_word:
-            ids = self._encode(self._tail)
-            hidden, _ = self._after(ids[:-1] if typed else ids)
+        if self._by_word or self._reader is not None:
+            ids = self._ids_before(typed)
+            hidden, _ = self._after(ids)
             log_probs_V = self._log_probs(hidden)[0]
             return words_from(log_probs_V, self._trie, typed, self._normal(typed), k)
         spaced = not typed and bool(self._end) and not self._end[-1].isspace()
@@ -289,6 +295,7 @@ class TextSession:
         return scores
 
     def _begin_document(self, state: Layers) -> None:
+        self._reader = self.tokenizer.reader()
         self._tail = ""  # in NFC; the characters that are not committed yet
         self._end = ""  # the word that the text ends with, and the character before it
         self._words: list[
@@ -306,7 +313,7 @@ class TextSession:
         self._end = end[max(0, len(end) - len(last_word(end)) - 1) :]
         certain, self._tail = self._divide(unicodedata.normalize("NFC", self._tail + text))
         for part in certain:
-            self._commit(self._encode(part))
+            self._commit(self._ids_in(self._reader, part))
         if self.tokenizer.kind == "char":
             self._after(self._encode(self._tail))
 
@@ -320,7 +327,9 @@ class TextSession:
                 starts.pop()
             parts = [tail[start:end] for start, end in pairwise(starts)]
             return parts, tail[starts[-1] :] if starts else tail
-        if self._by_word:
+        if self._reader is not None:
+            border = code_text.border_of(tail)
+        elif self._by_word:
             # White space is part of no word, so what follows it cannot change the words before it.
             border = next((i for i in range(len(tail), 0, -1) if is_space(tail[i - 1])), 0)
         else:
@@ -332,10 +341,32 @@ class TextSession:
         return self.tokenizer.inner.pre_tokenizer.pre_tokenize_str(text)
 
     def _encode(self, text: str) -> list[int]:
-        """The ids of a part of a document."""
+        """The ids of the end of the text so far, if it goes on."""
+        if self._reader is not None:
+            return self.tokenizer.ids_of(code_text.read_ahead(text, self._reader.copy()))
+        return self._ids_in(None, text)
+
+    def _ids_in(self, reader: Reader | None, text: str) -> list[int]:
+        """The ids of a part of a document; of code, the reader goes on to its end."""
+        if reader is not None:
+            return self.tokenizer.ids_of(reader.read(text))
         if self._inside is None:
             return self.tokenizer.encode(text) if text else []
         return self._inside.encode(text, add_special_tokens=False).ids
+
+    def _last_ids(self) -> list[int]:
+        """The ids of the tail at the end of a document."""
+        if self._reader is None:
+            return self._encode(self._tail)
+        return self.tokenizer.ids_of([*self._reader.read(self._tail), *self._reader.close()])
+
+    def _ids_before(self, typed: str) -> list[int]:
+        """The ids of the tail without the word that is typed."""
+        if self._reader is None or not typed:
+            ids = self._encode(self._tail)
+            return ids[:-1] if typed else ids
+        before = self._tail.removesuffix(typed)
+        return self.tokenizer.ids_of(self._reader.copy().read(before, typed))
 
     def _ids_of(self, text: str) -> list[int]:
         first, *others = self._documents_of(text)
@@ -457,7 +488,13 @@ class TextSession:
             if n_tokens < max_tokens:
                 hidden, state = self._read(token, state)
 
-    def _writer(self) -> WordText | ByteText:
+    def _writer(self) -> WordText | ByteText | code_text.CodeText:
+        if self._reader is not None:
+            reader = self._reader.copy()
+            code_text.read_ahead(self._tail, reader)
+            white = self._tail[len(self._tail.rstrip()) :]
+            tokens = self.tokenizer.pieces(range(len(self._trie.bytes)))
+            return code_text.CodeText(tokens, reader.writer, white, self._border or "\n")
         if not self._by_word:
             at_start = not self._end
             return ByteText(self._trie.bytes, self._prefix, at_start, self._border or "\n")

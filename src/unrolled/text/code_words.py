@@ -34,7 +34,7 @@ __all__ = [
 _UNKNOWN = 1
 _COMPARED = 1000  # texts from which the rules of a side are chosen
 _WHITE = {**LINE_ENDS, SPACE: " "}
-_BYTES = {token: bytes([byte]) for byte, token in enumerate(BYTES)}
+_SILENT = frozenset((*MARKS, *BYTES))
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ class CodeWords:
         """The ids of the tokens of a text."""
         return [places.get(token, _UNKNOWN) for token in self.split(text, places)]
 
+    def reader(self, vocabulary: Mapping[str, int]) -> running_text.Reader:
+        """A reader of text that arrives in parts."""
+        return running_text.Reader(self.language, vocabulary)
+
     def join(self, tokens: Sequence[str]) -> str:
         """The text of any tokens."""
         if self.running:
@@ -70,10 +74,10 @@ class CodeWords:
         return code_tokens.join(tokens, self.language)
 
     def bytes_of(self, token: str) -> bytes:
-        """The text of a token by itself."""
-        if token in _BYTES:
-            return _BYTES[token]
-        return b"" if token in MARKS and token not in _WHITE else _WHITE.get(token, token).encode()
+        """The text of a token by itself; empty for bytes and for marks that are no white space."""
+        if token in _WHITE:
+            return _WHITE[token].encode()
+        return b"" if token in _SILENT else token.encode()
 
 
 def _name(language: Language, running: bool) -> str:

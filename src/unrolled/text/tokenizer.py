@@ -26,6 +26,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 
 from unrolled import documents, storage
 from unrolled.code.marks import MARKS
+from unrolled.code.running import Reader
 from unrolled.config import PositiveCount, Range, check_fields, require
 from unrolled.errors import ConfigError, RunError
 from unrolled.reporting import begun, counted
@@ -111,7 +112,7 @@ class TextConfig:
     lowercase: bool = False
     shared: bool = False
     max_word_length: Annotated[int, Range(1, 10**6)] = 200
-    language: Literal["", "python", "bash", "text"] = ""
+    language: Literal["none", "python", "bash", "text"] = "none"
 
     def __post_init__(self) -> None:
         check_fields(self, "text")
@@ -491,6 +492,10 @@ class Tokenizer:
             pieces += [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(segment)]
         return pieces
 
+    def reader(self) -> Reader | None:
+        """What splits running text of code that arrives in parts; None for other kinds."""
+        return None if self.code is None else self.code.reader(self._places)
+
     def word_places(self, ids: Sequence[int]) -> list[tuple[int, int]]:
         """The start and end of each word (string between white space) in the ids of a text.
 
@@ -630,12 +635,12 @@ def _starts_with_blank(kind: Kind, running: bool) -> bool:
 
 def _check_language(config: TextConfig) -> None:
     """Refuse a language without code, and code without a language."""
-    if config.kind == "code" and not config.language:
+    if config.kind == "code" and config.language == "none":
         raise ConfigError(
             "text.kind is 'code', which needs the rules of a language; set text.language to 'python', "
             "'bash', or 'text' for any other"
         )
-    if config.language and config.kind != "code":
+    if config.language != "none" and config.kind != "code":
         raise ConfigError(
             f"text.language is '{config.language}', but text.kind is '{config.kind}', which has the same "
             "rules for all languages; leave text.language out, or set text.kind to 'code'"
