@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from toy_step_model import BOS, EOS, PAD, Toy
@@ -10,6 +12,7 @@ from unrolled.decoding import DecodingConfig, decode
 from unrolled.decoding.prior import Prior
 from unrolled.decoding.types import StepState
 from unrolled.tasks.language_model import LanguageModel, LanguageModelConfig
+from unrolled.text.tokenizer import UNK_ID as UNK
 from unrolled.text.tokenizer import TextConfig, Tokenizer
 
 TOKENS = ["<pad>", "<unk>", "<s>", "</s>", "a", "b", "c", "d"]
@@ -54,6 +57,7 @@ def test_logits_are_weighted_sums(prior: Prior, ids_BW: torch.Tensor) -> None:
         expected, own, _ = toy.step(tokens, own)
         hidden, layers = prior.model.step(ids_BW.gather(1, tokens)[:, 0], layers)
         log_q = prior.model.head.logits(hidden).log_softmax(1).gather(1, ids_BW)
+        log_q = torch.where(ids_BW == UNK, -math.log(len(prior.tokenizer)), log_q)
         expected = expected.log_softmax(2) + 0.7 * log_q.unsqueeze(1)
         torch.testing.assert_close(logits, expected)
 

@@ -3,7 +3,8 @@
 Tokens are those of `unrolled.code`. A matcher follows the text that they stand for through the grammar
 of `code.python_grammar`. It decides by classes of tokens: all words that are no keywords are one class, as
 are all numbers; most other tokens are a class of their own. So a word that is joined with another to a
-keyword is not noticed, nor are values that cannot be assigned to: what is written must be parsed in the end.
+keyword is not noticed, nor are values that cannot be assigned to: what is written must be parsed in the
+end.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The subset has all expressions, all simple statements, and compound statements whose body stands on the
 same line or follows indented; at the end of a program it may be missing, as in "else:". Two characters
-stand for layout: `IND` opens a level of indentation, `DED` closes one. Comments and statements of Python 2
-are not in it.
+stand for layout: `IND` opens a level of indentation, `DED` closes one. Comments and statements of
+Python 2 are not in it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def _choice(signs: str) -> str:
     return " | ".join(f'"{sign}"' for sign in signs.split())
 
 
-_INTEGER = r"0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+"
-_DECIMAL = r"([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][+\-]?[0-9]+)?[jJlL]?"
+_INTEGER = "0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+"
+_DIGITS = "[0-9]+(_[0-9]+)*"
+_DECIMAL = rf"({_DIGITS}\.?({_DIGITS})?|\.{_DIGITS})([eE][+\-]?{_DIGITS})?[jJ]?"
 
 
 GRAMMAR = rf"""%llguidance {{"no_forcing": true}}

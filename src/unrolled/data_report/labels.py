@@ -35,7 +35,7 @@ from unrolled.errors import DataError
 from unrolled.metrics.spans import find_spans
 from unrolled.quoting import brief, quote
 from unrolled.tasks import TASKS
-from unrolled.tasks.kind import LANGUAGE_MODEL, QUERIES
+from unrolled.tasks.kind import CODE, LANGUAGE_MODEL, QUERIES
 from unrolled.tasks.tag.data import scheme_of, transitions
 from unrolled.tasks.task import LabelTask
 from unrolled.text.conll import is_column_file
@@ -167,6 +167,8 @@ def likely_task(paths: Sequence[str], columns: Sequence[str] = ()) -> str | None
         return None  # the error is reported when the file is read
     if {"question", "query"} <= set(names):
         return next((name for name, task in TASKS.items() if task.kind is QUERIES), None)
+    if set(names) == {"description", "code"}:
+        return next((name for name, task in TASKS.items() if task.kind is CODE), None)
     if not columns:
         for task in tasks:
             if set(names) == set(task.columns):

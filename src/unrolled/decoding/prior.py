@@ -1,11 +1,13 @@
 """Shallow fusion: a language model of the output takes part in the search (Gulcehre et al. 2015).
 
 At each step, a token has log p(y | x) + w log q(y), where p is the model, q the language model and w a
-weight. Search normalises these sums over the tokens of a step.
+weight. Search normalises these sums over the tokens of a step. A token that is not in the vocabulary of
+the language model has the probability 1 / V there, as it is never seen in training.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -71,7 +73,9 @@ class WithPrior:
         hidden, layers = model.step(state.ids_BW.gather(1, tokens).flatten(), layers)
         log_q = model.head.logits(hidden).log_softmax(1).view(B, Q, -1)
         ids_BQW = state.ids_BW[:, None, :W].expand(B, Q, W)
-        fused = logits_BQW.log_softmax(2) + self.weight * log_q.gather(2, ids_BQW)
+        unknown = -math.log(log_q.shape[2])
+        log_q = log_q.gather(2, ids_BQW).masked_fill(ids_BQW == UNK_ID, unknown)
+        fused = logits_BQW.log_softmax(2) + self.weight * log_q
         layers = tuple(tuple(part.view(B, Q, -1) for part in each) for each in layers)
         return fused, PriorState(inner, layers, state.ids_BW), attention
 

@@ -103,7 +103,8 @@ def _grammar(tokenizers: Tokenizers) -> MaskProvider | None:
     ]
 
     def mask(pairs: Sequence[Pair]) -> CodeMask:
-        copied = [pair.words or source.tokens(pair.source[:-1]) for pair in pairs]
+        # The end of a source is never copied.
+        copied = [[*(pair.words or source.tokens(pair.source[:-1])), ""] for pair in pairs]
         return CodeMask.of(vocabulary, copied)
 
     return mask
