@@ -176,7 +176,7 @@ def test_repeated_vector_products_equal_exact_ones(monkeypatch: pytest.MonkeyPat
         exact = product_norms(chain, [span])[span]
         with monkeypatch.context() as patch:
             patch.setattr("unrolled.diagnosis.jacobians.LARGEST_EXACT", 0)
-            assert product_norms(chain, [span])[span] == pytest.approx(exact, abs=0.03)
+            assert product_norms(chain, [span])[span] == pytest.approx(exact, abs=0.04)
     assert LARGEST_EXACT >= 48
 
 

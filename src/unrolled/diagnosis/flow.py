@@ -280,17 +280,16 @@ def _reach(layer: ReplayedLayer, entries: _Entries, ends: list[int | None]) -> l
 
 def _pushed(layer: ReplayedLayer, entries: _Entries, steps: Mapping[int, int]) -> Numbers:
     """`[T, B]`, the norms of the gradient of the states if the loss entered each row only at one step."""
-    heads, vectors = [], []
+    total = torch.zeros((), dtype=layer.start[0].dtype, device=layer.start[0].device)
     columns = {row: list(layer.columns(row))[step] for row, step in steps.items()}
     for column in sorted(set(columns.values())):
         rows = [row for row in columns if columns[row] == column]
         for state, part in zip(layer.states[column], entries.parts, strict=True):
             vector = torch.zeros_like(state)
             vector[rows] = part[column, rows]
-            heads.append(state)
-            vectors.append(vector)
+            total = total + (state * vector).sum()
     nodes = [part for state in layer.states for part in state]
-    given = torch.autograd.grad(heads, nodes, vectors, retain_graph=True, allow_unused=True)
+    given = torch.autograd.grad(total, nodes, retain_graph=True, allow_unused=True)
     whole = [
         torch.zeros_like(node) if gradient is None else gradient
         for node, gradient in zip(nodes, given, strict=True)

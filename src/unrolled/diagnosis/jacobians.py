@@ -23,7 +23,8 @@ LARGEST_EXACT = 128
 """The widest state whose Jacobians are multiplied; for wider ones, only vectors are."""
 
 _ITERATIONS = 12
-_PRECISION = 0.002  # of a logarithm, about 0.5%
+_LONG = 50  # steps after which one turn is enough
+_PRECISION = 0.01  # of a logarithm, about 2%
 _LARGEST_EIGENVALUES = 256
 _SQUARINGS = 12
 
@@ -72,22 +73,25 @@ class Chain:
             before = tuple(part.clone().requires_grad_() for part in self._before[t])
             with torch.enable_grad():
                 after = torch.cat(self._step(self._inputs[t], before, self._weights), dim=1)
-            vector = torch.cat(torch.autograd.grad(after, before, vector, allow_unused=False), 1)
+                # A scalar, because torch imports a large library for gradients of anything else.
+                along = (after * vector).sum()
+            vector = torch.cat(torch.autograd.grad(along, before), 1)
             vector, log = _normalised(vector, log)
         return vector, log
 
     def forward(self, vector: Tensor, last: int, first: int) -> tuple[Tensor, float]:
         """J_last … J_first v, normalised, and the logarithm of its norm."""
         log = 0.0
-        sizes = [part.shape[1] for part in self._before[0]]
         for t in range(first, last + 1):
             before = tuple(part.clone().requires_grad_() for part in self._before[t])
             with torch.enable_grad():
                 after = torch.cat(self._step(self._inputs[t], before, self._weights), dim=1)
                 # uᵀ J is linear in u, and the gradient of (uᵀ J) v with respect to u is J v.
                 any_u = torch.zeros_like(after).requires_grad_()
-                back = torch.autograd.grad(after, before, any_u, create_graph=True)
-            (vector,) = torch.autograd.grad(back, any_u, vector.split(sizes, dim=1))
+                along = (after * any_u).sum()
+                back = torch.cat(torch.autograd.grad(along, before, create_graph=True), 1)
+                along = (back * vector).sum()
+            (vector,) = torch.autograd.grad(along, any_u)
             vector, log = _normalised(vector, log)
         return vector, log
 
@@ -148,7 +152,7 @@ def _by_vectors(chain: Chain, span: int) -> float:
         if not math.isfinite(log):
             return log
         moved, forth = chain.forward(vector, last, first)
-        if not math.isfinite(forth):
+        if not math.isfinite(forth) or span >= _LONG:
             return forth
         vector, log = chain.back(moved, last, first)
         done, estimate = abs(log - forth) < _PRECISION, log
