@@ -30,9 +30,9 @@ from unrolled.shapes import Padded
 from unrolled.tasks.seq2seq import TranslateConfig, Translator
 from unrolled.tasks.translate import TASK
 from unrolled.text.batching import batches
+from unrolled.text.config import TextConfig
 from unrolled.text.readers import read_rows
 from unrolled.text.splits import DataConfig
-from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
 from unrolled.training.dataset import PreparedRows
 from unrolled.training.kinds import prepare

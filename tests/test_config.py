@@ -417,7 +417,7 @@ def test_invalid_strings_are_refused(text: str, wanted: str) -> None:
 
 def test_every_number_of_every_recipe_has_bounds() -> None:
     from unrolled.tasks import TASKS
-    from unrolled.text.tokenizer import TextConfig
+    from unrolled.text.config import TextConfig
     from unrolled.training.recipe import Recipe
     from unrolled.vectors.config import VectorsConfig
 

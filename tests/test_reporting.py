@@ -9,9 +9,10 @@ import pytest
 
 from unrolled import reporting
 from unrolled.reporting import Work, begun, counted, reported_to
+from unrolled.text.config import TextConfig
 from unrolled.text.corpus.corpus import CorpusConfig, open_corpus
 from unrolled.text.splits import DataConfig, Reading, read_splits, rows_of
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors.formats.detect import read_vectors
 
 SENTENCES = [f"the {n} cats" for n in range(40)]

@@ -52,10 +52,11 @@ if TYPE_CHECKING:
         StreamTask,
         Task,
     )
+    from unrolled.text.config import TextConfig
     from unrolled.text.corpus.windows import StreamConfig
     from unrolled.text.labels import Labels
     from unrolled.text.splits import DataConfig, LabelData
-    from unrolled.text.tokenizer import TextConfig, Tokenizer
+    from unrolled.text.tokenizer import Tokenizer
     from unrolled.training.config import TrainingConfig
     from unrolled.training.loop import fit, train
     from unrolled.training.recipe import Recipe, recipe_from_toml

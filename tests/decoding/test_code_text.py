@@ -12,7 +12,8 @@ from toy_language_model import ToyModel
 from unrolled.decoding.code_text import border_of
 from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.text_session import TextSession
-from unrolled.text.tokenizer import EOS_ID, TextConfig, Tokenizer
+from unrolled.text.config import EOS_ID, TextConfig
+from unrolled.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,8 +12,9 @@ from unrolled.decoding import DecodingConfig, decode
 from unrolled.decoding.prior import Prior
 from unrolled.decoding.types import StepState
 from unrolled.tasks.language_model import LanguageModel, LanguageModelConfig
-from unrolled.text.tokenizer import UNK_ID as UNK
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.config import UNK_ID as UNK
+from unrolled.text.config import TextConfig
+from unrolled.text.tokenizer import Tokenizer
 
 TOKENS = ["<pad>", "<unk>", "<s>", "</s>", "a", "b", "c", "d"]
 V = len(TOKENS)

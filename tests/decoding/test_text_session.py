@@ -19,7 +19,8 @@ from unrolled.decoding.scoring import score
 from unrolled.decoding.text_session import TextSession
 from unrolled.decoding.word_completion import in_word
 from unrolled.errors import ConfigError
-from unrolled.text.tokenizer import EOS_ID, join_words
+from unrolled.text.config import EOS_ID
+from unrolled.text.join_words import join_words
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.config import TextConfig
+from unrolled.text.tokenizer import Tokenizer
 
 TEXTS = [
     "the cat sat there, and then the other cats came",

@@ -373,8 +373,9 @@ def refuse(error: Exception) -> int:
 
 def _read_cached(data: Path) -> Call:
     def call(folder: Path) -> int:
+        from unrolled.text.config import TextConfig
         from unrolled.text.corpus.corpus import CorpusConfig, open_corpus
-        from unrolled.text.tokenizer import TextConfig, Tokenizer
+        from unrolled.text.tokenizer import Tokenizer
 
         corpus = open_corpus(
             CorpusConfig(train=(str(data / "language_model.txt"),), valid_share=0, test_share=0)

@@ -10,7 +10,7 @@ from torch import nn
 
 from unrolled.errors import ConfigError
 from unrolled.layers.embedding import Embedding, thaw
-from unrolled.text.tokenizer import PAD_ID
+from unrolled.text.config import PAD_ID
 from unrolled.training.config import TrainingConfig
 from unrolled.training.optimizer import build_optimiser, scale_and_clip
 

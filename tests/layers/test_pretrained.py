@@ -11,7 +11,8 @@ from torch import nn
 
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.pretrained import fill
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors.formats.detect import write_vectors
 
 WORDS = ["the", "Sea", "sky", "paris", "absent", "lost"]

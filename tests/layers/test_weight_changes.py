@@ -25,7 +25,8 @@ from unrolled.ops import native
 from unrolled.predictors.precision import set_precision
 from unrolled.shapes import Padded
 from unrolled.tasks.language_model import LanguageModel, LanguageModelConfig
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.config import TextConfig
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.training.averaging import WeightAverage
 from unrolled.training.config import TrainingConfig
 from unrolled.training.optimizer import build_optimiser

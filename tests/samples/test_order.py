@@ -25,7 +25,8 @@ from unrolled.samples.order import (
     shared_ngrams,
     write,
 )
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.config import TextConfig
+from unrolled.text.tokenizer import Tokenizer
 
 OPPOSITES = [*QUALITIES, *FEELINGS]
 ALL_THINGS = {thing for things in THINGS.values() for thing in things}

@@ -19,8 +19,8 @@ from unrolled.sql.parsing import QueryError
 from unrolled.sql.source import Source, open_source
 from unrolled.sql.values import FoundValue, QuestionWord, ValueIndex, question_words
 from unrolled.tasks.sql import TASK
+from unrolled.text.config import TextConfig
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import TextConfig
 
 
 @pytest.fixture

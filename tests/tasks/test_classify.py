@@ -15,9 +15,10 @@ from unrolled.tasks.classify import TASK, Classifier, ClassifyConfig
 from unrolled.tasks.embeddings import EmbeddingsConfig
 from unrolled.tasks.task import LABELS
 from unrolled.tasks.text_labels import LabelledExample, collate
+from unrolled.text.config import TextConfig
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -16,10 +16,11 @@ from unrolled.tasks import text_labels
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS
 from unrolled.tasks.text_labels import LabelledExample, truncate, weigh_classes
+from unrolled.text.config import TextConfig
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row
 from unrolled.text.splits import LabelData
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 C, D = 5, 7
 

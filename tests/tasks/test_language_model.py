@@ -23,8 +23,8 @@ from unrolled.tasks.language_model import (
     read,
     scores,
 )
+from unrolled.text.config import EOS_ID, UNK_ID
 from unrolled.text.corpus.windows import Windows
-from unrolled.text.tokenizer import EOS_ID, UNK_ID
 
 CELLS = ["rnn", "gru", "lstm"]
 V = 13

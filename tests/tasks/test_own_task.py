@@ -19,10 +19,11 @@ from unrolled.tasks import language_model, text_labels
 from unrolled.tasks.kind import KINDS, LABELLING, LANGUAGE_MODEL, SEQ2SEQ
 from unrolled.tasks.predictions import Answer, LabelPrediction, Prediction
 from unrolled.tasks.task import LABELS, AnyTask, LabelTask, State, StreamTask, Task, Tokenizers
+from unrolled.text.config import TextConfig
 from unrolled.text.corpus.windows import StreamConfig
 from unrolled.text.rows import Row
 from unrolled.text.splits import Reading
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 # Rows to text: each word becomes one word, by a table of scores.
 

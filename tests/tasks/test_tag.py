@@ -37,9 +37,9 @@ from unrolled.tasks.tag.task import (
     transitions,
 )
 from unrolled.tasks.task import LABELS
+from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import UNK_ID, TextConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

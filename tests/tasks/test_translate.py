@@ -15,8 +15,8 @@ from unrolled.errors import ConfigError
 from unrolled.shapes import Padded
 from unrolled.tasks import TASKS, seq2seq
 from unrolled.tasks.seq2seq import Pair, TranslateConfig, Translator, collate
+from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, TextConfig
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, TextConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,9 +6,10 @@ from collections import Counter
 import pytest
 from tokenizers import models, pre_tokenizers, trainers
 
-from unrolled.text import tokenizer as module
+from unrolled.text import pipelines
 from unrolled.text.by_word import WordCounts, WordEncoder, split_words
-from unrolled.text.tokenizer import SPECIALS, TextConfig, Tokenizer
+from unrolled.text.config import SPECIALS, TextConfig
+from unrolled.text.tokenizer import Tokenizer
 
 # Characters whose neighbours matter: spaces, marks, clitics, digits, capitals, half a surrogate pair.
 PARTS = [
@@ -51,7 +52,7 @@ def test_ids_by_word_equal_those_of_the_whole_text(
 
 def vocabulary_of_library(some: list[str], config: TextConfig, running: bool) -> dict[str, int]:
     """What the library's trainers learn from whole texts."""
-    pipeline = module._untrained(config, running)
+    pipeline = pipelines.untrained(config, running)
     n, specials = config.most_tokens, list(SPECIALS)
     if config.kind == "bpe":
         pipeline.model = models.BPE()
@@ -79,8 +80,8 @@ def vocabulary_of_library(some: list[str], config: TextConfig, running: bool) ->
 def test_counted_words_give_the_vocabulary_of_the_library(
     kind, running: bool, lowercase: bool, min_count: int, monkeypatch
 ) -> None:
-    monkeypatch.setattr("unrolled.text.tokenizer._MOST_COUNTED", 100)
-    monkeypatch.setattr("unrolled.text.tokenizer._WORDS_TOGETHER", 7)
+    monkeypatch.setattr("unrolled.text.pipelines._MOST_COUNTED", 100)
+    monkeypatch.setattr("unrolled.text.pipelines.WORDS_TOGETHER", 7)
     monkeypatch.setattr("unrolled.text.by_word._COUNTED_AT_ONCE", 50)
     config = TextConfig(kind=kind, lowercase=lowercase, vocab_size=500, min_count=min_count)
     some = [text for text in texts(1500, 3) if not any(name in text for name in SPECIALS)]
@@ -91,7 +92,7 @@ def test_counted_words_give_the_vocabulary_of_the_library(
 
 def test_repeated_pieces_occur_as_often_as_counted() -> None:
     counts = {"a": 3, "bc": 70_000, "d": 1}
-    found = Counter(word for text in module._repeated(counts) for word in text.split(" "))
+    found = Counter(word for text in pipelines._repeated(counts) for word in text.split(" "))
     assert found == counts
 
 

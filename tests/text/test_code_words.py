@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from unrolled.code.marks import MARKS
 from unrolled.code.running import BYTES
 from unrolled.errors import ConfigError, RunError
+from unrolled.text.config import SPECIALS, UNK_ID, TextConfig
 from unrolled.text.round_trip import note, restored
-from unrolled.text.tokenizer import SPECIALS, UNK_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 CODE = ["if is_ok(x):\n    return getName('no user')", "x = [1, 2]", "print(x)", "x += 1"]
 WORDS = ["Get the name of the user x.", "Don't print `x`.", "Is (x) ok?"]

@@ -21,6 +21,7 @@ import pytest
 
 from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
+from unrolled.text.config import EOS_ID, UNK_ID, TextConfig
 from unrolled.text.corpus import cache as corpus_cache
 from unrolled.text.corpus import files, segments
 from unrolled.text.corpus.corpus import (
@@ -30,7 +31,7 @@ from unrolled.text.corpus.corpus import (
     default_cache_folder,
     open_corpus,
 )
-from unrolled.text.tokenizer import EOS_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 KINDS = ("char", "word", "space", "bpe")
 

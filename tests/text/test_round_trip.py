@@ -2,8 +2,9 @@
 
 import pytest
 
+from unrolled.text.config import Kind, TextConfig
 from unrolled.text.round_trip import note, restored
-from unrolled.text.tokenizer import Kind, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 CODE = ["from django . conf import settings", "x = {}", "self . run ( )"]
 PROSE = ["The cat sat on the mat.", "I don't know, do you?", "“Yes”, he said."]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError
+from unrolled.text.config import EOS_ID
 from unrolled.text.corpus.windows import StreamConfig, Windows
-from unrolled.text.tokenizer import EOS_ID
 
 IDS = np.arange(10, 33)  # 23 of them
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from unrolled.data_report.pairs import Survey, render, survey
 from unrolled.errors import ConfigError
+from unrolled.text.config import TextConfig
 from unrolled.text.splits import DataConfig
-from unrolled.text.tokenizer import TextConfig
 
 WORDS = TextConfig(kind="word")
 

@@ -16,17 +16,10 @@ import pytest
 import tokenizers
 
 from unrolled.errors import ConfigError, RunError
+from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, TextConfig
+from unrolled.text.join_words import join_words
 from unrolled.text.readers import read_rows
-from unrolled.text.tokenizer import (
-    BOS_ID,
-    EOS_ID,
-    PAD_ID,
-    SPECIALS,
-    UNK_ID,
-    TextConfig,
-    Tokenizer,
-    join_words,
-)
+from unrolled.text.tokenizer import Tokenizer
 
 KINDS = ("char", "word", "bpe")
 
@@ -203,7 +196,8 @@ def test_a_saved_tokenizer_is_the_same_tokenizer(
 
 _TRAIN_IN_A_PROCESS = """
 import random, sys
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.config import TextConfig
+from unrolled.text.tokenizer import Tokenizer
 kind, order, path = sys.argv[1:]
 # Every word and pair is tied with many others.
 texts = [a + b + " " + b + a + "." for a in "abcdefghi" for b in "pqrstuvwxyz"] * 2
@@ -701,8 +695,8 @@ def test_segments_of_a_long_text_cover_the_tokens(
     config = TextConfig(kind=kind, lowercase=True, vocab_size=500)
     whole = Tokenizer.train(texts, config, running=running)
     ids, words = whole.encode_batch(texts), [whole.split(text) for text in texts]
-    monkeypatch.setattr("unrolled.text.tokenizer._SEGMENT", 31)
-    monkeypatch.setattr("unrolled.text.tokenizer._LONGEST_SEGMENT", 10_000)
+    monkeypatch.setattr("unrolled.text.segments.SEGMENT", 31)
+    monkeypatch.setattr("unrolled.text.segments._LONGEST_SEGMENT", 10_000)
     cut = Tokenizer.train(texts, config, running=running)
     assert cut.inner.to_str() == whole.inner.to_str()
     assert cut.encode_batch(texts) == ids
@@ -714,8 +708,8 @@ def test_segments_of_a_long_text_cover_the_tokens(
 def test_a_word_longer_than_a_segment_is_restored(
     kind, running: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unrolled.text.tokenizer._SEGMENT", 50)
-    monkeypatch.setattr("unrolled.text.tokenizer._LONGEST_SEGMENT", 70)
+    monkeypatch.setattr("unrolled.text.segments.SEGMENT", 50)
+    monkeypatch.setattr("unrolled.text.segments._LONGEST_SEGMENT", 70)
     text = "e\u0301a" * 300 + " " * 300 + "\u0301" * 20 + "b" * 300
     tokenizer = Tokenizer.train([text, "so it is"], TextConfig(kind=kind), running=running)
     assert tokenizer.decode(tokenizer.encode(text)) == unicodedata.normalize("NFC", text)

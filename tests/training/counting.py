@@ -15,9 +15,10 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import ConfigError
 from unrolled.tasks.predictions import Prediction
 from unrolled.tasks.task import Task, Tokenizers
+from unrolled.text.config import TextConfig
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.training.config import TrainingConfig
 from unrolled.training.recipe import Recipe
 

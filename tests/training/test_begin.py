@@ -15,9 +15,9 @@ from unrolled.tasks import TASKS
 from unrolled.tasks.embeddings import EmbeddingsConfig, sections
 from unrolled.tasks.language_model import LanguageModelConfig
 from unrolled.tasks.seq2seq import TranslateConfig
+from unrolled.text.config import PAD_ID, TextConfig
 from unrolled.text.corpus.windows import StreamConfig
 from unrolled.text.splits import DataConfig
-from unrolled.text.tokenizer import PAD_ID, TextConfig
 from unrolled.training.checkpoint import load_checkpoint
 from unrolled.training.config import TrainingConfig
 from unrolled.training.events import Event, Started

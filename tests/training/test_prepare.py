@@ -10,9 +10,9 @@ from counting import COUNTING, recipe_for
 
 from unrolled.errors import DataError
 from unrolled.tasks import TASKS, seq2seq
+from unrolled.text.config import TextConfig
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig
-from unrolled.text.tokenizer import TextConfig
 from unrolled.training.dataset import Part
 from unrolled.training.kinds import prepare
 from unrolled.training.recipe import Recipe

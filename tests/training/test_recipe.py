@@ -6,7 +6,7 @@ import pytest
 
 from unrolled.errors import ConfigError
 from unrolled.tasks import TASKS
-from unrolled.text.tokenizer import TextConfig
+from unrolled.text.config import TextConfig
 from unrolled.training.config import TrainingConfig
 from unrolled.training.recipe import Recipe, recipe_from_toml
 

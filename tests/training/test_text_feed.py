@@ -17,9 +17,9 @@ from unrolled.errors import ConfigError, DataError, NonFiniteError, RunError
 from unrolled.predictors.language_model import LanguagePredictor
 from unrolled.predictors.load import load
 from unrolled.tasks.language_model import LanguageModelConfig
+from unrolled.text.config import TextConfig
 from unrolled.text.corpus.windows import StreamConfig
 from unrolled.text.splits import DataConfig
-from unrolled.text.tokenizer import TextConfig
 from unrolled.training.checkpoint import load_checkpoint
 from unrolled.training.config import TrainingConfig
 from unrolled.training.events import Evaluated, Finished, Started, Step

@@ -16,7 +16,7 @@ import torch
 from unrolled import cli
 from unrolled.predictors.load import load
 from unrolled.tasks import TASKS
-from unrolled.text.tokenizer import UNK_ID, TextConfig
+from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.training import checkpoint
 from unrolled.training.config import TrainingConfig
 from unrolled.training.loop import fit, train

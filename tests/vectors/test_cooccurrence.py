@@ -13,8 +13,9 @@ import pytest
 from brute_force import counts_in, counts_of, same_counts, vocabulary_of, zipf_lines
 
 from unrolled.errors import DataError
+from unrolled.text.config import TextConfig
 from unrolled.text.corpus.corpus import CorpusConfig
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors import count_stage, memory
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting import cooccurrence

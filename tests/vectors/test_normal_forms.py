@@ -9,7 +9,8 @@ import torch
 
 from unrolled.errors import ConfigError
 from unrolled.layers.pretrained import fill
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.config import TextConfig
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors.formats.detect import Format, read_vectors, write_vectors
 from unrolled.vectors.word_vectors import WordVectors
 

@@ -23,9 +23,9 @@ from unrolled.quoting import shell_command
 from unrolled.samples.phrasebook.generator import generate, write
 from unrolled.tasks.seq2seq import TranslateConfig
 from unrolled.tasks.translate import TASK
+from unrolled.text.config import TextConfig
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig
-from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
 from unrolled.training.loop import fit
 from unrolled.training.recipe import Recipe

@@ -38,6 +38,7 @@ from unrolled.tasks import TASKS
 from unrolled.tasks.kind import CODE, LANGUAGE_MODEL, QUERIES
 from unrolled.tasks.tag.data import scheme_of, transitions
 from unrolled.tasks.task import LabelTask
+from unrolled.text.config import TextConfig
 from unrolled.text.conll import is_column_file
 from unrolled.text.files import endings
 from unrolled.text.labels import plain_name, same_names
@@ -45,7 +46,7 @@ from unrolled.text.readers import column_names, read_rows
 from unrolled.text.rows import Row, as_list
 from unrolled.text.splits import read_splits, same_text
 from unrolled.text.tables import TABLES
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import count_of, percent
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from unrolled.data_report.parts import (
 )
 from unrolled.quoting import brief, escape, listed, listed_paths
 from unrolled.text.batching import batches, padding_share
+from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.readers import column_names
 from unrolled.text.rows import Row, columns_besides, place_by_number
 from unrolled.text.splits import DataConfig, Reading, Splits, read_splits, same_text
-from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import count_of, percent
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from unrolled.quoting import quote
 from unrolled.sql.pieces import WORD_MARK
 from unrolled.tasks.sql.examples import SOURCE, TARGET, QueryExample
 from unrolled.tasks.task import QueryTask, Tokenizers
+from unrolled.text.config import UNK_ID
 from unrolled.text.rows import Row
 from unrolled.text.splits import Splits, read_splits
-from unrolled.text.tokenizer import UNK_ID
 from unrolled.training.dataset import Part, PreparedRows, encode_splits
 from unrolled.training.recipe import Recipe
 from unrolled.wording import count_of

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unrolled.code.matcher import CodeMatcher, PythonClasses
 from unrolled.shapes import Int
-from unrolled.text.tokenizer import EOS_ID
+from unrolled.text.config import EOS_ID
 
 
 @dataclass(frozen=True)

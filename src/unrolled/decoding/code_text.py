@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from unrolled.code.lexer import atoms
 from unrolled.code.running import Reader, in_characters
 from unrolled.code.writer import Writer
-from unrolled.text.tokenizer import EOS_ID
+from unrolled.text.config import EOS_ID
 
 _NEXT = "x"  # a word, which is most often what follows white space
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from unrolled.code.running import Reader
-from unrolled.text.tokenizer import EOS_ID, join_words
+from unrolled.text.config import EOS_ID
+from unrolled.text.join_words import join_words
 
 APOSTROPHES = ("'", "\u2019")
 

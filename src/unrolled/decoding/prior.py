@@ -17,7 +17,8 @@ from torch import Tensor
 
 from unrolled.decoding.types import StepModel, StepState
 from unrolled.shapes import Int
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Tokenizer
+from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID
+from unrolled.text.tokenizer import Tokenizer
 
 Layers = tuple[tuple[Tensor, ...], ...]
 

@@ -47,7 +47,7 @@ from unrolled.decoding.word_completion import (
     last_word,
     words_from,
 )
-from unrolled.text.tokenizer import EOS_ID, SPECIALS, UNK_ID
+from unrolled.text.config import EOS_ID, SPECIALS, UNK_ID
 
 __all__ = ["Completion", "Score", "TextSession", "TokenScore", "score"]
 

@@ -19,7 +19,7 @@ from itertools import count, groupby
 import torch
 from torch import Tensor
 
-from unrolled.text.tokenizer import EOS_ID
+from unrolled.text.config import EOS_ID
 
 Layers = tuple[tuple[Tensor, ...], ...]
 """A language model's state: the tensors of each layer, `[B, H]`."""

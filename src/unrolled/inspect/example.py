@@ -19,8 +19,8 @@ from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kin
 from unrolled.tasks.tag.data import CHARACTERS
 from unrolled.tasks.task import LABELS
 from unrolled.tasks.text_labels import ROLE
+from unrolled.text.config import EOS_ID
 from unrolled.text.corpus.windows import Window
-from unrolled.text.tokenizer import EOS_ID
 from unrolled.wording import count_of
 
 MOST_TOKENS = 1000

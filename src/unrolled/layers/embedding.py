@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unrolled.config import require
 from unrolled.layers.dropout import dropped_embedding
 from unrolled.shapes import Float, Int
-from unrolled.text.tokenizer import PAD_ID
+from unrolled.text.config import PAD_ID
 
 Tuning = Literal["trained", "frozen", "thawed"]
 """How training treats an embedding's weight; see `Embedding`."""

@@ -13,7 +13,8 @@ from torch import nn
 
 from unrolled.config import require
 from unrolled.errors import ConfigError, DataError
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Kind, Tokenizer
+from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID, Kind
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors.formats.detect import read_vectors
 from unrolled.vectors.formats.stored import forms_of
 from unrolled.wording import percent

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.shapes import Float, Int
-from unrolled.text.tokenizer import SPECIALS, UNK_ID
+from unrolled.text.config import SPECIALS, UNK_ID
 
 DEFAULT_RATE = 0.5
 
@@ -31,7 +31,8 @@ _BLOCK = 1 << 20
 def rate_for(tokenizer: Any, rate: float) -> float:
     """The rate, or 0 for byte pairs and running text of code, in which no token is ever unknown.
 
-    >>> from unrolled.text.tokenizer import TextConfig, Tokenizer
+    >>> from unrolled.text.config import TextConfig
+    >>> from unrolled.text.tokenizer import Tokenizer
     >>> rate_for(Tokenizer.train(["a b"], TextConfig(kind="bpe")), 0.5)
     0.0
     """

@@ -23,9 +23,10 @@ from unrolled.reporting import counted
 from unrolled.tasks.code.answers import CodeDecoding
 from unrolled.tasks.code.examples import SOURCE, TARGET, CodePair
 from unrolled.tasks.kind import LANGUAGE_MODEL
+from unrolled.text.config import PAD_ID
 from unrolled.text.rows import Row
 from unrolled.text.splits import read_splits
-from unrolled.text.tokenizer import PAD_ID, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.training.dataset import ROLE, evenly
 from unrolled.training.run_folder import load_run
 from unrolled.training.split_file import check_data

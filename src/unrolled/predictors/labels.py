@@ -32,10 +32,11 @@ from unrolled.tasks import notebook
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ROLE, truncate
+from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.labels import Labels, split_labels
 from unrolled.text.rows import Field, Row, as_list, as_text
 from unrolled.text.splits import read_splits, rows_of
-from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.training.dataset import encode_rows, too_long
 from unrolled.training.evaluation import label_predictions
 from unrolled.training.recipe import Recipe

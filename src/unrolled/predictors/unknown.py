@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from unrolled.quoting import listed
-from unrolled.text.tokenizer import EOS_ID, UNK_ID, Tokenizer
+from unrolled.text.config import EOS_ID, UNK_ID
+from unrolled.text.tokenizer import Tokenizer
 
 _MOST_NAMED = 10
 
@@ -43,7 +44,7 @@ def as_written(
 class UnknownWords:
     """Counts the words of texts, and those that the model does not know.
 
-    >>> from unrolled.text.tokenizer import TextConfig
+    >>> from unrolled.text.config import TextConfig
     >>> words = UnknownWords()
     >>> words.add(Tokenizer.train(["to be"], TextConfig(kind="word")), "to bee")
     >>> words.report()

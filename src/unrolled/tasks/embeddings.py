@@ -19,7 +19,8 @@ from unrolled.config import Count, Range, check_fields, require
 from unrolled.errors import ConfigError
 from unrolled.layers import pretrained
 from unrolled.layers.embedding import Tuning
-from unrolled.text.tokenizer import Kind, Tokenizer
+from unrolled.text.config import Kind
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors.formats.detect import read_vectors
 
 ExtraWords = Annotated[int, Range(0, 4_000_000)]

@@ -31,8 +31,9 @@ from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.task import State, StreamTask, Tokenizers
+from unrolled.text.config import PAD_ID, SPECIALS, TextConfig
 from unrolled.text.corpus.windows import StreamConfig, Window
-from unrolled.text.tokenizer import PAD_ID, SPECIALS, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 MOST_ONE_HOT = 4096
 """Largest vocabulary for one-hot embeddings, which take V² numbers."""

@@ -36,9 +36,9 @@ from unrolled.tasks import text_labels
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ClassWeights
+from unrolled.text.config import TextConfig
 from unrolled.text.rows import Field, as_text
 from unrolled.text.splits import Reading
-from unrolled.text.tokenizer import TextConfig
 
 Encoding = Literal[
     "first_only",

@@ -47,7 +47,8 @@ from unrolled.tasks.seq2seq_data import (
     written_ids,
 )
 from unrolled.tasks.task import Tokenizers
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig
+from unrolled.text.tokenizer import Tokenizer
 
 __all__ = [
     "TRAINING_ONLY",

@@ -15,9 +15,10 @@ from torch import Tensor
 from unrolled.shapes import Padded
 from unrolled.tasks.task import Tokenizers
 from unrolled.text import round_trip
+from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig
 from unrolled.text.id_rows import IdRows
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import percent
 
 

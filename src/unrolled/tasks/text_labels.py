@@ -35,10 +35,11 @@ from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
 from unrolled.shapes import Padded
 from unrolled.tasks.predictions import Digest, LabelPrediction, LabelScores
 from unrolled.tasks.task import LABELS, Tokenizers
+from unrolled.text.config import PAD_ID, UNK_ID, TextConfig
 from unrolled.text.labels import Labels, same_names, split_labels
 from unrolled.text.rows import Field, Row, as_text
 from unrolled.text.splits import LabelData
-from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import percent
 
 ROLE = "text"

@@ -3,10 +3,11 @@
 `unrolled.text.batching` and `unrolled.data_report.pairs` load NumPy and must be imported explicitly.
 """
 
+from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig
 from unrolled.text.readers import column_names, read_rows
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, Splits, read_splits
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 __all__ = [
     "BOS_ID",

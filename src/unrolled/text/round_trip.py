@@ -22,7 +22,7 @@ def restored(text: str, tokenizer: Tokenizer) -> tuple[str, str]:
     Both are in Unicode normal form C, with runs of white space as one blank, and in lower case if the
     tokenizer's vocabulary is. Words that are not in the vocabulary count as known.
 
-    >>> from unrolled.text.tokenizer import TextConfig
+    >>> from unrolled.text.config import TextConfig
     >>> words = Tokenizer.train(["a b"], TextConfig(kind="word"))
     >>> restored("Yes, a dog.", words), restored("django . conf", words)
     (('Yes, a dog.', 'Yes, a dog.'), ('django . conf', 'django. conf'))

@@ -10,127 +10,41 @@ units"; over UTF-8 bytes as in Radford et al. 2019) have no unknown tokens: deco
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
 
 import tokenizers
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import models, normalizers
 
 from unrolled import documents, storage
-from unrolled.code.marks import MARKS
 from unrolled.code.running import Reader
-from unrolled.config import PositiveCount, Range, check_fields, require
-from unrolled.errors import ConfigError, RunError
-from unrolled.reporting import begun, counted
+from unrolled.config import require
+from unrolled.errors import RunError
+from unrolled.reporting import counted
 from unrolled.text import code_words, tokenizer_files
-from unrolled.text.by_word import WordCounts, WordEncoder
+from unrolled.text.by_word import WordEncoder
+from unrolled.text.config import BOS_ID, EOS_ID, N_BYTES, PAD_ID, SPECIALS, UNK_ID, Kind, TextConfig
+from unrolled.text.join_words import join_words
+from unrolled.text.pipelines import (
+    WORDS_TOGETHER,
+    byte_pairs,
+    count_pieces,
+    kind_of,
+    normal_form,
+    pipelines,
+    special_tokens,
+    starts_with_blank,
+    untrained,
+    without_long_words,
+)
+from unrolled.text.segments import SEGMENT, in_segments, segments, well_formed
 
-PAD_ID, UNK_ID, BOS_ID, EOS_ID = 0, 1, 2, 3
-SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
-
-Kind = Literal["char", "word", "space", "bpe", "code"]
-
-_N_BYTES = 256
-_MOST_WORDS = 30_000  # all words of most data sets of up to 100,000 sentences
-_MOST_PIECES_KNOWN = 8000
 _ENCODE_CHUNK = 8192  # limits the memory of the library's records, ten times larger than the ids
 _ENCODE_CHARACTERS = 1 << 20
 _FEW_TEXTS = 8
-_WORDS_TOGETHER = 128
-_LONGEST_TOGETHER = 1 << 8
-_MOST_COUNTED = 1 << 19  # words
-_SEGMENT = 1 << 16  # characters of a text that are encoded at once, so that Ctrl-C responds quickly
-_LONGEST_SEGMENT = 1 << 18  # if no word ends
-
-# A word keeps the apostrophes and hyphens inside it ("o'clock", "well-known"), but English clitics are
-# split off as in the Penn Treebank ("do" "n't", "Tom" "'s"), as they are in pretrained vectors.
-_LETTERS = r"[\p{L}\p{M}\p{N}_]"
-_APOSTROPHE = "['\u2019]"
-_CLITIC = rf"{_APOSTROPHE}(?i:s|m|d|ll|re|ve)(?!{_LETTERS})"
-_NEGATION = rf"(?i:n){_APOSTROPHE}(?i:t)(?!{_LETTERS})"
-_WORD_PATTERN = "|".join(
-    (
-        rf"\p{{N}}+(?:[.,:/]\p{{N}}+)+{_LETTERS}*",  # 25.5  1,000  10:40h  1/2
-        rf"(?<!{_LETTERS})(?:\p{{L}}{{1,2}}\.){{2,}}(?!{_LETTERS})",  # U.S.  a.m.  EE.UU.
-        rf"(?<!{_LETTERS})\p{{L}}(?:\+\+|#)",  # C++  C#
-        rf"(?<={_LETTERS}){_NEGATION}",
-        rf"(?<={_LETTERS}){_CLITIC}",
-        rf"{_LETTERS}+?(?={_NEGATION})",
-        rf"{_LETTERS}+(?:(?!{_CLITIC})(?:{_APOSTROPHE}|-){_LETTERS}+?"
-        rf"(?:(?={_NEGATION})|(?!{_LETTERS})))*",
-        r"\.{2,}|-{2,}",
-        r"[^\s]",
-    )
-)
-
-# Words keep their inner apostrophes, so that "don't" can become one token; each digit is separate, so
-# that an unseen number is spelled and can be copied. Letters and other punctuation marks are never in the
-# same piece, so no merge can spell a special token such as "</s>".
-_SUBWORD_PATTERN = (
-    r" ?[\p{L}\p{M}]+(?:['\u2019][\p{L}\p{M}]+)*| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
-)
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """How text is split into tokens.
-
-    Args:
-        kind: `bpe` (byte pairs; no unknown tokens), `word` (words and punctuation marks), `space`
-            (strings between white space, for text that is already tokenised), `char`, or `code` (names
-            split into words, operators, and marks of layout; restores any text).
-        language: for `code`: "python", "bash", or "text" for any other. A side of a pair that takes fewer
-            tokens with the rules of "text", such as descriptions, gets these.
-        vocab_size: maximum size of a vocabulary, including the four special tokens; -1 for 30,000 words
-            (`word`, `space`), or 8,000 byte pairs or characters.
-        min_count: characters or words with a lower count are unknown; byte pairs with a lower count, or
-            that occur only once, are not merged.
-        lowercase: whether to convert text to lower case.
-        shared: whether both sides of a pair share one vocabulary instead of having separate ones.
-        max_word_length: maximum number of characters of a word from which a vocabulary is learned.
-            Longer strings, which are hardly words, are unknown; byte pairs are learned from their first
-            hundred pieces of this length.
-
-    Raises:
-        ConfigError: a value is out of range or unknown.
-
-    >>> TextConfig(kind="word").most_tokens, TextConfig(kind="bpe", vocab_size=400).most_tokens
-    (30000, 400)
-    """
-
-    kind: Kind = "bpe"
-    vocab_size: Annotated[int, Range(-1, 4_000_000)] = -1
-    min_count: PositiveCount = 1
-    lowercase: bool = False
-    shared: bool = False
-    max_word_length: Annotated[int, Range(1, 10**6)] = 200
-    language: Literal["none", "python", "bash", "text"] = "none"
-
-    def __post_init__(self) -> None:
-        check_fields(self, "text")
-        _check_language(self)
-        n_others = {"bpe": _N_BYTES, "code": len(MARKS) + _N_BYTES}.get(self.kind, 1)
-        smallest = len(SPECIALS) + n_others
-        marks = f", {len(MARKS)} marks" if self.kind == "code" else ""
-        why = f" (4 special tokens{marks} and the 256 bytes)" if n_others > 1 else ""
-        wanted = f"at least {smallest} for {self.kind}{why}, or -1"
-        is_allowed = self.vocab_size == -1 or self.vocab_size >= smallest
-        require(is_allowed, "text.vocab_size", wanted, self.vocab_size)
-
-    @property
-    def most_tokens(self) -> int:
-        """The maximum size of a vocabulary."""
-        if self.vocab_size != -1:
-            return self.vocab_size
-        return _MOST_WORDS if self.kind in ("word", "space", "code") else _MOST_PIECES_KNOWN
 
 
 class Tokenizer:
@@ -157,7 +71,7 @@ class Tokenizer:
         self.code = code_words.rules_of(inner.pre_tokenizer)
         # Not part of tokenizer.json; without it, "</s>" in a user's text would end the sentence.
         inner.encode_special_tokens = True
-        self.kind: Kind = _kind_of(inner)
+        self.kind: Kind = kind_of(inner)
         # Derived from the normaliser, as the file has no field for it; always True except for byte pairs.
         self.running = inner.normalizer is None or inner.normalizer.normalize_str("x") == "x"
         if self.code is not None:
@@ -182,14 +96,14 @@ class Tokenizer:
         """
         if config.kind == "code":
             return cls._of_code(texts, config, running)
-        inner = _untrained(config, running)
+        inner = untrained(config, running)
         n_texts = len(texts) if isinstance(texts, Sequence) else None
         texts = counted(texts, "building the vocabulary", "texts", n_texts)
-        texts = _without_long_words(_in_segments(_well_formed(texts)), config)
-        counts = _count_pieces(texts, inner, config, running)
+        texts = without_long_words(in_segments(well_formed(texts)), config)
+        counts = count_pieces(texts, inner, config, running)
         if config.kind == "bpe":
-            inner.model = _byte_pairs(counts, config)
-            inner.add_special_tokens(_special_tokens())
+            inner.model = byte_pairs(counts, config)
+            inner.add_special_tokens(special_tokens())
             return cls(inner)
         return cls._of_counts(inner, counts, config)
 
@@ -197,12 +111,12 @@ class Tokenizer:
     def _of_code(cls, texts: Iterable[str], config: TextConfig, running: bool) -> Tokenizer:
         """Count the tokens of code, with the rules that need fewer of them."""
         n_texts = len(texts) if isinstance(texts, Sequence) else None
-        texts = counted(_well_formed(texts), "building the vocabulary", "texts", n_texts)
+        texts = counted(well_formed(texts), "building the vocabulary", "texts", n_texts)
         rules, counts = code_words.count(texts, config.language, running)
         long = [token for token in counts if len(token) > config.max_word_length]
         for token in long:
             del counts[token]
-        return cls._of_counts(_untrained(config, running, rules), counts, config)
+        return cls._of_counts(untrained(config, running, rules), counts, config)
 
     @classmethod
     def of_tokens(cls, tokens: Iterable[str], config: TextConfig) -> Tokenizer:
@@ -217,7 +131,7 @@ class Tokenizer:
         >>> words.pieces(words.ids_of(["New York", "U.N.-led", "York"]))
         ['New York', 'U.N.-led', '<unk>']
         """
-        inner = _untrained(config, running=False)
+        inner = untrained(config, running=False)
         counts: Counter[str] = Counter()
         for token, count in Counter(tokens).items():
             if len(token) > config.max_word_length:
@@ -240,7 +154,7 @@ class Tokenizer:
         words = (*first, *kept[: config.most_tokens - len(first)])
         vocabulary = {token: place for place, token in enumerate(words)}
         inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK_ID])
-        inner.add_special_tokens(_special_tokens())
+        inner.add_special_tokens(special_tokens())
         return cls(inner)
 
     def extended(self, tokens: Iterable[str]) -> Tokenizer:
@@ -282,7 +196,7 @@ class Tokenizer:
             document = documents.parse_json(path, text)
         except documents.DocumentError as error:
             raise _damaged(path, error.problem) from None
-        why_not = tokenizer_files.why_not(document, _pipelines(), SPECIALS, _BYTES)
+        why_not = tokenizer_files.why_not(document, pipelines(), SPECIALS, _BYTES)
         if why_not is not None:
             raise RunError(f"{path}: not a tokenizer of this toolkit; {why_not}")
         with tokenizer_files.refusing(lambda problem: _damaged(path, problem)):
@@ -307,7 +221,7 @@ class Tokenizer:
         """
         if self.code is not None:
             places = self._places
-            return [self.code.encode(text, places) for text in _well_formed(texts)]
+            return [self.code.encode(text, places) for text in well_formed(texts)]
         rows: list[list[int]] = []
         for first in range(0, len(texts), _ENCODE_CHUNK):
             chunk = texts[first : first + _ENCODE_CHUNK]
@@ -319,7 +233,7 @@ class Tokenizer:
 
     @cached_property
     def _words(self) -> WordEncoder:
-        return WordEncoder(self._encode_words, _starts_with_blank(self.kind, self.running))
+        return WordEncoder(self._encode_words, starts_with_blank(self.kind, self.running))
 
     def _encode_words(self, words: Sequence[str], is_after_blank: bool) -> Iterable[Sequence[int]]:
         """The ids of words; see `by_word.Encode`."""
@@ -330,12 +244,12 @@ class Tokenizer:
         if self.running:
             return self._encode_whole(words)
         return [
-            self._inside.encode(word, add_special_tokens=False).ids for word in _well_formed(words)
+            self._inside.encode(word, add_special_tokens=False).ids for word in well_formed(words)
         ]
 
     def _encode_together(self, words: Sequence[str]) -> Iterator[Sequence[int]]:
         """The ids of words without white space, with one blank before them."""
-        step = _WORDS_TOGETHER
+        step = WORDS_TOGETHER
         texts = [" ".join(words[place : place + step]) for place in range(0, len(words), step)]
         if self.running:
             texts = [f" {text}" for text in texts]
@@ -357,8 +271,8 @@ class Tokenizer:
         rows: list[list[int]] = []
         chunk: list[str] = []
         size = 0
-        for text in _well_formed(texts):
-            if len(text) > _SEGMENT:
+        for text in well_formed(texts):
+            if len(text) > SEGMENT:
                 rows += self._encode_chunk(chunk)
                 chunk, size = [], 0
                 rows.append(self._encode_long(text))
@@ -383,7 +297,7 @@ class Tokenizer:
         return [row.ids for row in self.inner.encode_batch_fast(texts, add_special_tokens=False)]
 
     def _encode_long(self, text: str) -> list[int]:
-        first, *others = _segments(text)
+        first, *others = segments(text)
         ids: list[int] = self.inner.encode(first, add_special_tokens=False).ids
         for segment in others:
             ids += self._inside.encode(segment, add_special_tokens=False).ids
@@ -396,7 +310,7 @@ class Tokenizer:
             return self.inner
         inner = tokenizers.Tokenizer.from_str(self.inner.to_str())
         folds = self.inner.normalizer.normalize_str("A") == " a"
-        inner.normalizer = normalizers.Sequence(_normal_form(folds))
+        inner.normalizer = normalizers.Sequence(normal_form(folds))
         inner.encode_special_tokens = True
         return inner
 
@@ -484,9 +398,9 @@ class Tokenizer:
         if self.kind == "bpe":
             return self.pieces(self.encode(text))
         if self.code is not None:
-            return self.code.split(next(_well_formed([text])), self._places)
+            return self.code.split(next(well_formed([text])), self._places)
         pieces: list[str] = []
-        for segment in _in_segments(_well_formed([text])):
+        for segment in in_segments(well_formed([text])):
             if folded:
                 segment = self.inner.normalizer.normalize_str(segment)
             pieces += [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(segment)]
@@ -586,201 +500,9 @@ class Tokenizer:
         return [b""] * len(SPECIALS) + ordinary
 
 
-def join_words(words: Sequence[str]) -> str:
-    """Join words and punctuation marks to a sentence.
-
-    >>> join_words(["¿", "Do", "n't", "you", "(", "really", ")", "know", "?"])
-    "¿Don't you (really) know?"
-    """
-    last_apostrophe = max((i for i, word in enumerate(words) if word == "'"), default=-1)
-    written: list[str] = []
-    open_quotes: set[str] = set()
-    glued = True  # no space before the first word
-    for i, word in enumerate(words):
-        opens = word in _OPENING
-        closes = word in _CLOSING or _CLITIC_OR_DOTS.fullmatch(word) is not None
-        if word in _QUOTES:
-            # The last apostrophe is a possessive if it closes no quotation: "the boys' room".
-            closes = word in open_quotes or 0 < i == last_apostrophe
-            opens = not closes
-            if closes:
-                open_quotes.discard(word)
-            else:
-                open_quotes.add(word)
-        elif word in _CURRENCIES:
-            opens = i + 1 < len(words) and words[i + 1][0].isdigit()
-        if not (glued or closes):
-            written.append(" ")
-        written.append(word)
-        glued = opens
-    return "".join(written)
-
-
-_OPENING = frozenset("([{«“‘‹¿¡#@/")
-_CLOSING = frozenset(")]}»”’›?!.,;:%…°/")
-_QUOTES = frozenset("\"'")
-_CURRENCIES = frozenset("$£€¥")
-_CLITIC_OR_DOTS = re.compile(r"n['\u2019]t|['\u2019](?:s|m|d|ll|re|ve)|\.{2,}", re.IGNORECASE)
-
-
 # Ids that a token of kind `space` must not get, and the ids that replace them.
 _AS_TEXT = {PAD_ID: UNK_ID, BOS_ID: UNK_ID, EOS_ID: UNK_ID}
 _UNWRITTEN = frozenset(_AS_TEXT)
-
-
-def _starts_with_blank(kind: Kind, running: bool) -> bool:
-    """Whether a text has the same tokens with a blank before it."""
-    return kind in ("word", "space") or (kind == "bpe" and not running)
-
-
-def _check_language(config: TextConfig) -> None:
-    """Refuse a language without code, and code without a language."""
-    if config.kind == "code" and config.language == "none":
-        raise ConfigError(
-            "text.kind is 'code', which needs the rules of a language; set text.language to 'python', "
-            "'bash', or 'text' for any other"
-        )
-    if config.language != "none" and config.kind != "code":
-        raise ConfigError(
-            f"text.language is '{config.language}', but text.kind is '{config.kind}', which has the same "
-            "rules for all languages; leave text.language out, or set text.kind to 'code'"
-        )
-    if config.kind == "code" and config.lowercase:
-        raise ConfigError(
-            "text.lowercase is set, but in code, capitals matter; leave it out, or use another text.kind"
-        )
-
-
-def _untrained(
-    config: TextConfig, running: bool, language: code_words.Language | None = None
-) -> tokenizers.Tokenizer:
-    """The pipeline of a configuration, without a vocabulary.
-
-    Args:
-        config: the configuration.
-        running: whether it is for running text.
-        language: for code, the rules, if they are not those of the configuration.
-    """
-    if config.kind == "code":
-        inner = tokenizers.Tokenizer(models.WordLevel(unk_token=SPECIALS[UNK_ID]))
-        inner.normalizer = normalizers.Sequence([])  # code is kept as it is
-        inner.pre_tokenizer = code_words.marker(
-            language or code_words.known(config.language), running
-        )
-        return inner
-    steps = _normal_form(config.lowercase)
-    if config.kind == "bpe":
-        inner = tokenizers.Tokenizer(models.BPE())
-        if not running:
-            # Every text starts with a space, so that a word is the same token at the start and elsewhere.
-            steps.append(normalizers.Prepend(" "))
-        inner.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                _subwords(),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
-        inner.decoder = decoders.ByteLevel()
-    else:
-        inner = tokenizers.Tokenizer(models.WordLevel(unk_token=SPECIALS[UNK_ID]))
-        if config.kind == "char":
-            inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-            inner.decoder = decoders.Fuse()
-        elif config.kind == "space":
-            inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        else:
-            inner.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD_PATTERN), "removed", invert=True)
-    inner.normalizer = normalizers.Sequence(steps)
-    return inner
-
-
-def _count_pieces(
-    texts: Iterable[str], inner: tokenizers.Tokenizer, config: TextConfig, running: bool
-) -> Counter[str]:
-    """How often the pieces occur into which texts are split before a vocabulary is applied."""
-    words = WordCounts(_starts_with_blank(config.kind, running))
-    pieces: Counter[str] = Counter()
-    normalizer = normalizers.Sequence(_normal_form(config.lowercase))
-    for text in texts:
-        words.add(text)
-        if len(words) >= _MOST_COUNTED:
-            _add_pieces(pieces, words.pop_all(), normalizer, inner.pre_tokenizer)
-    _add_pieces(pieces, words.pop_all(), normalizer, inner.pre_tokenizer)
-    return pieces
-
-
-def _add_pieces(
-    pieces: Counter[str],
-    words: Mapping[str, int],
-    normalizer: normalizers.Normalizer,
-    split: pre_tokenizers.PreTokenizer,
-) -> None:
-    """Add the pieces of words, which are given with the white space before them."""
-    after_blank: dict[str, int] = {}
-    for word, count in words.items():
-        if word.rfind(" ") == 0 and len(word) <= _LONGEST_TOGETHER and not word[-1].isspace():
-            after_blank[word] = count
-            continue
-        for piece, _ in split.pre_tokenize_str(normalizer.normalize_str(word)):
-            pieces[piece] += count
-    rest = iter(after_blank.items())
-    while some := dict(islice(rest, _WORDS_TOGETHER)):
-        text = normalizer.normalize_str("".join(some))
-        counts = iter(some.values())
-        blanks = iter([*(place for place, c in enumerate(text) if c == " "), len(text)])
-        next_blank, count = next(blanks), 0
-        for piece, (start, _) in split.pre_tokenize_str(text):
-            while start >= next_blank:
-                next_blank, count = next(blanks), next(counts)
-            pieces[piece] += count
-
-
-def _byte_pairs(counts: Mapping[str, int], config: TextConfig) -> models.BPE:
-    """Learn byte pairs from the counts of pieces, in which each byte is a character."""
-    inner = tokenizers.Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.BpeTrainer(
-        vocab_size=config.most_tokens,
-        min_frequency=max(2, config.min_count),
-        special_tokens=_special_tokens(),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    begun("learning byte pairs")
-    inner.train_from_iterator(_repeated(counts), trainer)
-    return inner.model
-
-
-def _repeated(counts: Mapping[str, int]) -> Iterator[str]:
-    """Texts in which each piece occurs as often as its count, as the library takes no counts."""
-    for piece, count in counts.items():
-        at_once = max(1, _SEGMENT // (len(piece) + 1))
-        for done in range(0, count, at_once):
-            yield " ".join([piece] * min(at_once, count - done))
-
-
-@cache
-def _pipelines() -> tuple[dict[str, Any], ...]:
-    """The contents of a file of each kind, without the vocabulary."""
-    kinds: tuple[Kind, ...] = get_args(Kind)
-    variants = [
-        (TextConfig(kind=kind, lowercase=lowercase), running)
-        for kind in kinds
-        if kind != "code"
-        for lowercase in (False, True)
-        for running in ((False, True) if kind == "bpe" else (False,))
-    ]
-    variants += [
-        (TextConfig(kind="code", language=language), running)
-        for language in code_words.LANGUAGES
-        for running in (False, True)
-    ]
-    pipelines = []
-    for config, running in variants:
-        inner = _untrained(config, running)
-        inner.add_special_tokens(_special_tokens())
-        pipelines.append(json.loads(inner.to_str()))
-    return tuple(pipelines)
 
 
 def _damaged(path: str | PathLike[str], problem: str) -> RunError:
@@ -789,130 +511,18 @@ def _damaged(path: str | PathLike[str], problem: str) -> RunError:
     )
 
 
-def _normal_form(lowercase: bool) -> list[normalizers.Normalizer]:
-    return [normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])]
-
-
-def _subwords() -> pre_tokenizers.PreTokenizer:
-    return pre_tokenizers.Split(Regex(_SUBWORD_PATTERN), "isolated")
-
-
-def _special_tokens() -> list[tokenizers.AddedToken]:
-    return [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIALS]
-
-
 def _normalised(inner: tokenizers.Tokenizer, token: str) -> str:
     """A token as the vocabulary writes it."""
-    (token,) = _well_formed([token])
+    (token,) = well_formed([token])
     normal: str = inner.normalizer.normalize_str(token)
     return normal
-
-
-def _kind_of(inner: tokenizers.Tokenizer) -> Kind:
-    """The kind, derived from the model, decoder and pre-tokenizer: the file has no field for it."""
-    if isinstance(inner.model, models.BPE) and isinstance(inner.decoder, decoders.ByteLevel):
-        return "bpe"
-    if isinstance(inner.model, models.WordLevel) and isinstance(inner.decoder, decoders.Fuse):
-        return "char"
-    if isinstance(inner.model, models.WordLevel) and inner.decoder is None:
-        if code_words.rules_of(inner.pre_tokenizer) is not None:
-            return "code"
-        by_space = isinstance(inner.pre_tokenizer, pre_tokenizers.WhitespaceSplit)
-        return "space" if by_space else "word"
-    raise ValueError(
-        f"{type(inner.model).__name__} is neither char, word, space, code nor byte-level bpe"
-    )
-
-
-def _well_formed(texts: Iterable[str]) -> Iterator[str]:
-    """Replace half surrogate pairs, which UTF-8 files cannot contain, by question marks."""
-    for text in texts:
-        if text.isascii():
-            yield text
-        else:
-            yield text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _in_segments(texts: Iterable[str]) -> Iterator[str]:
-    for text in texts:
-        if len(text) <= _SEGMENT:
-            yield text
-        else:
-            yield from _segments(text)
-
-
-def _segments(text: str) -> Iterator[str]:
-    """Split a long text at positions across which no token of any kind extends.
-
-    Such a position is before a single space between two other characters. If there is none for a long
-    stretch, the text is split anyway, but not between characters that may be composed into one.
-    """
-    start = 0
-    while len(text) - start > _SEGMENT:
-        end = _lone_space(text, start + 1, start + _SEGMENT)
-        if not end:
-            match = _LONE_SPACE.search(text, start + _SEGMENT, start + _LONGEST_SEGMENT)
-            end = match.start() if match else start + _LONGEST_SEGMENT
-        if end >= len(text) - 1:
-            break
-        for _ in range(_MOST_COMPOSED if text[end] != " " else 0):
-            if text[end].isascii():
-                break
-            end -= 1
-        yield text[start:end]
-        start = end
-    yield text[start:]
-
-
-_LONE_SPACE = re.compile(r"(?<=\S) (?=\S)")
-_MOST_COMPOSED = 32
-_MOST_PIECES = 100  # pieces of one long word from which byte pairs are learned
-
-
-def _lone_space(text: str, first: int, last: int) -> int:
-    """The position of the last single space in a range; 0 if there is none."""
-    place = text.rfind(" ", first, last)
-    while place > 0 and (text[place - 1].isspace() or text[place + 1].isspace()):
-        place = text.rfind(" ", first, place)
-    return max(place, 0)
-
-
-def _without_long_words(texts: Iterable[str], config: TextConfig) -> Iterator[str]:
-    """Split or drop long words before training: byte pairs take time quadratic in a word's length."""
-    longest = config.max_word_length
-    split = _subwords() if config.kind == "bpe" else _untrained(config, running=True).pre_tokenizer
-    for text in texts:
-        if config.kind == "char" or len(text) <= longest or not _may_have_run(text, longest):
-            yield text
-            continue
-        parts, done = list[str](), 0
-        for piece, (start, end) in split.pre_tokenize_str(text):
-            if len(piece) > longest:
-                cut = piece if config.kind == "bpe" and not piece.isspace() else ""
-                most = min(len(cut), _MOST_PIECES * longest)
-                shorter = (cut[at : at + longest] for at in range(0, most, longest))
-                parts += [text[done:start], " ", " ".join(shorter), " "]
-                done = end
-        yield "".join([*parts, text[done:]])
-
-
-def _may_have_run(text: str, longest: int) -> bool:
-    """Whether a text may have a longer run without spaces, or of spaces; only checks some positions."""
-    window = max(1, longest // 2)
-    start = 0
-    while start + window <= len(text):
-        place = text.rfind(" ", start, start + window)
-        if place < 0 or (place == start + window - 1 and text[start : place + 1].isspace()):
-            return True
-        start = place + 1
-    return False
 
 
 def _byte_of_character() -> dict[str, int]:
     """How byte-level vocabularies write each byte as a printable character: itself, or 256 and up."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(_N_BYTES) if byte not in printable]
-    shifted = {chr(_N_BYTES + i): byte for i, byte in enumerate(others)}
+    others = [byte for byte in range(N_BYTES) if byte not in printable]
+    shifted = {chr(N_BYTES + i): byte for i, byte in enumerate(others)}
     return {chr(byte): byte for byte in printable} | shifted
 
 

@@ -20,7 +20,7 @@ from unrolled.errors import ConfigError, did_you_mean
 from unrolled.reporting import begun
 from unrolled.system import trim_memory
 from unrolled.tasks.task import AnyTask
-from unrolled.text.tokenizer import TextConfig
+from unrolled.text.config import TextConfig
 from unrolled.training import checkpoint, compatibility, run_folder
 from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.device import choose_device, within_memory

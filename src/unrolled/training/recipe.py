@@ -13,8 +13,8 @@ from unrolled.errors import ConfigError, did_you_mean
 from unrolled.tasks.embeddings import options_with_new_names, with_new_names
 from unrolled.tasks.kind import LANGUAGE_MODEL
 from unrolled.tasks.task import AnyTask, Task
+from unrolled.text.config import TextConfig
 from unrolled.text.splits import DataConfig
-from unrolled.text.tokenizer import TextConfig
 from unrolled.training.config import TrainingConfig
 
 

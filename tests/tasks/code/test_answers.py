@@ -14,8 +14,8 @@ from unrolled.tasks.code.answers import CodeDecoding, decode, expected_similarit
 from unrolled.tasks.code.examples import SOURCE, TARGET, CodePair, encode, notes, train_tokenizers
 from unrolled.tasks.code.task import TASK, CodeConfig
 from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.text.config import TextConfig
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import TextConfig
 
 ONE = SLOTS[0]
 ROWS = [

@@ -22,9 +22,9 @@ from unrolled.tasks.sql import TASK, QueryConfig
 from unrolled.tasks.sql.answers import QueryDecoding, calibrate, classes_of, decode
 from unrolled.tasks.sql.examples import TARGET, encode
 from unrolled.tasks.sql.task import QueryData
+from unrolled.text.config import TextConfig
 from unrolled.text.rows import Row
 from unrolled.text.splits import rows_of
-from unrolled.text.tokenizer import TextConfig
 from unrolled.training.recipe import Recipe
 
 pytest.importorskip("llguidance")

@@ -17,8 +17,8 @@ from unrolled.tasks.sql import TASK, QueryConfig
 from unrolled.tasks.sql.examples import TARGET, QueryExample, collate, encode, questions, written
 from unrolled.tasks.sql.model import QueryModel, build, side_by_side
 from unrolled.tasks.task import Tokenizers
+from unrolled.text.config import BOS_ID, EOS_ID, TextConfig
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, TextConfig
 
 SMALL = QueryConfig(embedding_size=6, encoder_size=5, hidden_size=7, dropout_rate=0.0)
 

@@ -17,8 +17,8 @@ from unrolled.tasks.sql.examples import TARGET, QueryExample, encode, written
 from unrolled.tasks.sql.recombination import OPPOSITES, exchanged, of_columns, of_superlatives
 from unrolled.tasks.sql.task import QueryData
 from unrolled.tasks.task import Tokenizers
+from unrolled.text.config import TextConfig
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import TextConfig
 from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.recipe import Recipe
 

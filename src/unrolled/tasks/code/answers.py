@@ -19,7 +19,7 @@ from unrolled.tasks.code.examples import SOURCE, TARGET, CodePair
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.seq2seq_data import Pair
 from unrolled.tasks.task import Tokenizers
-from unrolled.text.tokenizer import SPECIALS
+from unrolled.text.config import SPECIALS
 
 Rerank = Literal["none", "parses", "mbr"]
 

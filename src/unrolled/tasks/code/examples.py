@@ -11,8 +11,9 @@ from unrolled.tasks import seq2seq_data
 from unrolled.tasks.seq2seq_data import Pair
 from unrolled.tasks.task import Tokenizers
 from unrolled.text import round_trip
+from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import UNK_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import percent
 
 SOURCE, TARGET = "source", "target"

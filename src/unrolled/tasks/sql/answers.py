@@ -44,8 +44,9 @@ from unrolled.tasks.sql.examples import (
 )
 from unrolled.tasks.sql.model import QueryModel
 from unrolled.tasks.task import Tokenizers
+from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, UNK_ID
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import BOS_ID, EOS_ID, PAD_ID, UNK_ID, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 _MOST_SECONDS = 1.0
 """Time of a query that is run to choose among several."""

@@ -38,14 +38,8 @@ from unrolled.sql.source import Source, open_source
 from unrolled.sql.tokens import Item
 from unrolled.sql.values import FoundValue
 from unrolled.tasks.task import Tokenizers
-from unrolled.text.tokenizer import (
-    BOS_ID,
-    EOS_ID,
-    PAD_ID,
-    SPECIALS,
-    UNK_ID,
-    Tokenizer,
-)
+from unrolled.text.config import BOS_ID, EOS_ID, PAD_ID, SPECIALS, UNK_ID
+from unrolled.text.tokenizer import Tokenizer
 
 SOURCE, TARGET = "source", "target"
 """The roles of the vocabularies of questions and names, and of queries."""

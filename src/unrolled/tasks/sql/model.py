@@ -41,7 +41,7 @@ from unrolled.tasks.sql.examples import (
     Questions,
 )
 from unrolled.tasks.task import Tokenizers
-from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig
+from unrolled.text.config import PAD_ID, UNK_ID, TextConfig
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from unrolled.sql.question import question_words
 from unrolled.sql.tokens import Item, Token
 from unrolled.tasks.sql.examples import QueryExample, encoded
 from unrolled.tasks.task import Tokenizers
+from unrolled.text.config import UNK_ID
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import UNK_ID
 
 OPPOSITES = {
     "biggest": "smallest",

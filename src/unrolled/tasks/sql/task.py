@@ -16,9 +16,9 @@ from unrolled.sql.scoring import Gold
 from unrolled.sql.target import render
 from unrolled.tasks.sql import answers, examples, model, recombination, vocabulary
 from unrolled.tasks.task import QueryTask, Tokenizers
+from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.rows import Field, Row
 from unrolled.text.splits import DataConfig, Length, Reading
-from unrolled.text.tokenizer import UNK_ID, TextConfig
 
 COLUMNS = ("question", "database", "query")
 

@@ -13,8 +13,9 @@ from unrolled.sql.pieces import WORD_MARK
 from unrolled.sql.schema import Schema
 from unrolled.sql.source import open_source
 from unrolled.tasks.sql.examples import SOURCE, TARGET, pieces_of
+from unrolled.text.config import TextConfig
 from unrolled.text.rows import Row
-from unrolled.text.tokenizer import TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 
 def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Tokenizer]:

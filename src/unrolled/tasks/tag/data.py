@@ -25,10 +25,11 @@ from unrolled.quoting import quote
 from unrolled.shapes import Padded
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.tasks.text_labels import ROLE
+from unrolled.text.config import PAD_ID, UNK_ID, TextConfig
 from unrolled.text.labels import Labels, same_names
 from unrolled.text.rows import Field, Row, as_list, as_text
 from unrolled.text.splits import DataConfig, Length, TooLong
-from unrolled.text.tokenizer import PAD_ID, UNK_ID, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import percent
 
 CHARACTERS = "characters"

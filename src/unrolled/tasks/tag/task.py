@@ -63,10 +63,10 @@ from unrolled.tasks.tag.model import (
     prepare,
 )
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
+from unrolled.text.config import TextConfig
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Field, as_list
 from unrolled.text.splits import Reading
-from unrolled.text.tokenizer import TextConfig
 
 __all__ = [
     "CHARACTERS",

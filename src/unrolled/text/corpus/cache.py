@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from unrolled import documents
 from unrolled.documents import DocumentError
-from unrolled.text.tokenizer import UNK_ID
+from unrolled.text.config import UNK_ID
 
 FORMAT = 2
 """Format version of the cache; if it changes, everything is encoded again."""

@@ -29,6 +29,7 @@ import numpy as np
 from unrolled.config import Documents, OnInvalid
 from unrolled.errors import ConfigError, DataError
 from unrolled.reporting import counted
+from unrolled.text.config import EOS_ID
 from unrolled.text.corpus.cache import (
     FORMAT,
     CacheEntry,
@@ -70,7 +71,7 @@ from unrolled.text.corpus.splits import (
     shared_notes,
 )
 from unrolled.text.files import endings
-from unrolled.text.tokenizer import EOS_ID, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 
 __all__ = [
     "Block",
@@ -103,7 +104,7 @@ class Corpus:
     Created by `open_corpus`.
 
     >>> import tempfile
-    >>> from unrolled.text.tokenizer import TextConfig
+    >>> from unrolled.text.config import TextConfig
     >>> path = Path(tempfile.mkdtemp()) / "play.txt"
     >>> _ = path.write_text("to be\nor not\n" * 50, encoding="utf-8")
     >>> corpus = open_corpus(CorpusConfig(train=(str(path),), documents="line", test_share=0))

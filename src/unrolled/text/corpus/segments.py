@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unrolled.text.tokenizer import UNK_ID, Tokenizer
+from unrolled.text.config import UNK_ID
+from unrolled.text.tokenizer import Tokenizer
 
 _PIECE = 1 << 16  # characters per piece, if lines allow it
 _LONGEST = 1 << 20  # characters after which text without a border is split anyway

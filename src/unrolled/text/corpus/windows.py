@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.config import Count, OptionalWidth, Width, require
+from unrolled.text.config import EOS_ID
 from unrolled.text.corpus.corpus import CorpusConfig
-from unrolled.text.tokenizer import EOS_ID
 
 
 @dataclass(frozen=True)

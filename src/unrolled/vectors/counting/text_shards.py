@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from unrolled import documents, storage
 from unrolled.errors import ConfigError, RunError
+from unrolled.text.config import SPECIALS, TextConfig
 from unrolled.text.corpus.corpus import CorpusConfig, find_files, read_blocks
 from unrolled.text.limits import line_too_long, longest_line
-from unrolled.text.tokenizer import SPECIALS, TextConfig, Tokenizer
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.vectors.config import VectorsConfig
 from unrolled.vectors.counting.vocabulary import Vocabulary, composed
 from unrolled.vectors.formats.arrays import array_header, numbers
