@@ -19,8 +19,9 @@ from unrolled.diagnosis.jacobians import (
     spectral_norm,
     spectral_radius,
 )
-from unrolled.layers.replay import replaying, replica
+from unrolled.layers.replay import in_type_of, replaying, replica
 from unrolled.ops.cells import CELLS, Cell, register
+from unrolled.shapes import Padded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -283,3 +284,15 @@ def test_reach_is_the_geometric_mean_over_rows() -> None:
     assert flow.reach_at(1) == pytest.approx(0.2)
     assert flow.reach_at(2) == pytest.approx(0.01)
     assert math.isnan(flow.reach_at(3))
+
+
+def test_inputs_of_another_type_are_converted() -> None:
+    layer, x = nn.GRU(D, H), torch.randn(T, 1, D)
+    flow = measure_flow(layer, lambda layer: (layer(x)[0][-1].sum(), 1))
+    double = measure_flow(layer, lambda layer: (layer(x.double())[0][-1].sum(), 1))
+    assert flow.layers[0].reach_at(T - 1) == double.layers[0].reach_at(T - 1)
+    batch = (Padded(torch.ones(1, 2, 3), torch.tensor([2])), torch.tensor([1]), "a")
+    cast = in_type_of(batch, layer.double())
+    assert cast[0].values.dtype is torch.float64
+    assert cast[1] is batch[1]
+    assert in_type_of(cast, layer) is cast

@@ -124,8 +124,8 @@ def _vanishing(
         yield from _windows(
             settings,
             reach,
-            f"beyond {reach} steps less than 1/1000 of the gradient is left, so longer windows cost "
-            "time and teach nothing",
+            f"beyond {reach} steps less than 1/1000 of the gradient is left now, so that longer texts "
+            "cost time and teach little",
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from unrolled.errors import ConfigError
+from unrolled.layers.replay import in_type_of
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.predictors.language_model import LanguagePredictor
 from unrolled.predictors.load import AnyPredictor
@@ -109,8 +110,9 @@ def _cut(text: str, tokenizer: Any, notes: list[str]) -> str:
     return short
 
 
-def _device_of(model: Any) -> Any:
-    return next(model.parameters()).device
+def _for(model: Any, batch: Any) -> Any:
+    """The batch on the device and in the type of a model."""
+    return in_type_of(batch.to(next(model.parameters()).device), model)
 
 
 def _of_labels(predictor: Any, text: Any, answer: Any, _: str | None) -> Example:
@@ -153,7 +155,7 @@ def _of_labels(predictor: Any, text: Any, answer: Any, _: str | None) -> Example
     shown = " ".join(names) if task.by_token else ", ".join(names)
 
     def loss(model: Any) -> tuple[Tensor, int]:
-        return task.evaluate_loss(model, batch.to(_device_of(model)))
+        return task.evaluate_loss(model, _for(model, batch))
 
     return Example(batch, loss, pieces, rows, shown, tuple(notes))
 
@@ -203,9 +205,7 @@ def _of_encoded(
     batch = predictor.task.collate([example])
 
     def loss(model: Any) -> tuple[Tensor, int]:
-        result: tuple[Tensor, int] = predictor.task.evaluate_loss(
-            model, batch.to(_device_of(model))
-        )
+        result: tuple[Tensor, int] = predictor.task.evaluate_loss(model, _for(model, batch))
         return result
 
     return Example(batch, loss, sequences, {}, answer, tuple(notes))
@@ -228,7 +228,7 @@ def _of_stream(predictor: Any, text: Any, answer: Any, _: str | None) -> Example
 
     def loss(model: Any) -> tuple[Tensor, int]:
         total, count, _state = task.evaluate_loss(
-            model, batch.to(_device_of(model)), task.start(model, 1), None
+            model, _for(model, batch), task.start(model, 1), None
         )
         return total, count
 

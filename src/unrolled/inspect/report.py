@@ -49,6 +49,7 @@ class _Word:
 class _Line:
     name: str
     kind: str
+    label: str
     points: str
     y: float
 
@@ -188,11 +189,12 @@ def _chart(
             if not math.isnan(value)
         )
         known = [float(value) for value in values if not math.isnan(value)]
+        color = place % _KINDS
         y = y_of(known[-1]) + 4 if known else 0.0
         while any(abs(y - other) < 13 for other in taken):
             y += 13
         taken.append(y)
-        drawn.append(_Line(name, f"line line-{place % _KINDS}", points, y))
+        drawn.append(_Line(name, f"line line-{color}", f"label-{color}", points, y))
     return _Chart(
         title,
         right + _RIGHT,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -192,15 +192,44 @@ def replica(model: torch.nn.Module, dtype: torch.dtype | None = None) -> torch.n
 
     Args:
         model: it stays as it is.
-        dtype: the type of its weights; None for that of the model.
+        dtype: the type of its weights and of the tensors that modules get; None for that of the model.
     """
     copy = nn.from_torch(deepcopy(model))
-    if dtype is not None:
-        copy.to(dtype)
     for module in copy.modules():
+        if dtype is not None:
+            module.to(dtype).register_forward_pre_hook(partial(_cast_inputs, dtype))
         if isinstance(getattr(module, "precision", None), str):
             module.precision = "float32"  # type: ignore[assignment]  # of single steps
     return copy.eval()
+
+
+def in_type_of(batch: Any, model: torch.nn.Module) -> Any:
+    """A batch whose floating-point tensors have the type of a model; integers stay.
+
+    Args:
+        batch: a tensor, or dataclasses and tuples of tensors.
+        model: any module with parameters.
+    """
+    return _cast(batch, next(model.parameters()).dtype)
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.is_floating_point() else value
+    if isinstance(value, tuple) and type(value) is tuple:
+        parts_cast = tuple(_cast(part, dtype) for part in value)
+        same = all(new is old for new, old in zip(parts_cast, value, strict=True))
+        return value if same else parts_cast
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
+        cast = {name: _cast(part, dtype) for name, part in parts.items()}
+        if any(cast[name] is not part for name, part in parts.items()):
+            return replace(value, **cast)
+    return value
+
+
+def _cast_inputs(dtype: torch.dtype, _: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_cast(each, dtype) if isinstance(each, Tensor) else each for each in inputs)
 
 
 @contextmanager

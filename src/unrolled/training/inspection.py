@@ -15,6 +15,7 @@ from unrolled import config
 from unrolled.diagnosis.flow import GradientFlow, LossOf, measure_flow
 from unrolled.diagnosis.updates import Updates, largest_of, snapshot, update_ratios
 from unrolled.diagnosis.verdict import JUMPED, judge
+from unrolled.layers.replay import in_type_of
 from unrolled.training.config import TrainingConfig
 from unrolled.training.events import Inspected, Warned
 from unrolled.training.optimizer import build_optimiser, scale_and_clip
@@ -62,7 +63,8 @@ def loss_of_sample(loader: Any, n_rows: int = N_ROWS) -> LossOf:
 
     def loss(model: Any) -> Any:
         device = next(model.parameters()).device
-        total, count, _ = loader.loss(model, batch.to(device), start(model))
+        given = in_type_of(batch.to(device), model)
+        total, count, _ = loader.loss(model, given, start(model))
         return total, count
 
     return loss
