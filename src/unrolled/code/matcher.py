@@ -1,8 +1,8 @@
 """Which tokens may come next in Python code, so that what has been written can still be completed.
 
 Tokens are those of `unrolled.code`. A matcher follows the text that they stand for through the grammar
-of `code.python_grammar`. It decides by classes of tokens: all words that are no keywords are one class, as
-are all numbers; most other tokens are a class of their own. So a word that is joined with another to a
+of `code.python_grammar`. It decides by classes of tokens: all words that are no keywords are one class,
+as are all numbers; most other tokens are a class of their own. So a word that is joined with another to a
 keyword is not noticed, nor are values that cannot be assigned to: what is written must be parsed in the
 end.
 """

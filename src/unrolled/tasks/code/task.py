@@ -79,6 +79,7 @@ TASK = CodeTask(
         "metric": "bleu",
         "valid_sentences": 100,
         "evaluate_every_n_steps": 200,
+        "patience": 4,
     },
     training_only=seq2seq.TRAINING_ONLY,
     inherited=("language", "slots"),
