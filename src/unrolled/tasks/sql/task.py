@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from unrolled.config import Rate, check_fields
+from unrolled.config import check_fields
 from unrolled.sql import grammar, parsing, scoring
 from unrolled.sql.examples import SplitBy, read_query_rows
 from unrolled.sql.parsing import QueryError, parse_select
 from unrolled.sql.scoring import Gold
 from unrolled.sql.target import render
-from unrolled.tasks.sql import answers, examples, model, recombination
+from unrolled.tasks.sql import answers, examples, model
 from unrolled.tasks.task import QueryTask, Tokenizers
 from unrolled.text.rows import Field, Row
 from unrolled.text.splits import DataConfig, Length, Reading
@@ -35,15 +33,12 @@ class QueryData(DataConfig):
             no "question" or no "query".
         dialect: the dialect of sqlglot in which the queries are written; in "mysql", text may stand in
             double quotes.
-        exchange_rate: in training, the share of questions that are asked about another column, see
-            `recombination`.
         max_length: maximum number of tokens of a training question or query.
     """
 
     database: str = ""
     split_by: SplitBy = "question"
     dialect: str = "sqlite"
-    exchange_rate: Rate = 0.0
     max_length: Length = 1_000
 
     def __post_init__(self) -> None:
@@ -88,19 +83,6 @@ def _is_full(fields: Sequence[Field]) -> bool:
 def _linked(fields: Sequence[Field]) -> Sequence[Field]:
     """The same question about the same database must not be in two parts."""
     return (f"{fields[1]}\n{fields[0]}",)
-
-
-def vary(
-    data: QueryData,
-    row: Row,
-    example: examples.QueryExample,
-    tokenizers: Tokenizers,
-    random: np.random.Generator,
-) -> examples.QueryExample:
-    """The example, or with the probability `data.exchange_rate` one with another column."""
-    if random.random() >= data.exchange_rate:
-        return example
-    return recombination.vary(row, example, tokenizers, random)
 
 
 def reference(row: Row) -> Gold:
@@ -151,7 +133,6 @@ TASK = QueryTask(
     extend=extend,
     encode=examples.encode,
     lengths=examples.lengths,
-    vary=vary,
     collate=examples.collate,
     build=model.build,
     loss=model.loss,
