@@ -86,8 +86,6 @@ class Task:
         lengths: one encoded example → its length on each side, for batching.
         collate: encoded examples → the batch that `loss` takes; it must have `.to(device)` and
             `.n_tokens`, the number of tokens that throughput is reported in.
-        vary: the recipe's `[data]` section, a training row, its example, tokenizers, a random generator →
-            the example to train on in one epoch; the generator depends only on seed, epoch and row.
         build: configuration and tokenizers → a new module.
         loss: module, batch → (sum of the training loss, count of targets); the sum has gradients.
         evaluate_loss: the same without smoothing, dropout or sampling; its mean is the reported loss.
@@ -156,7 +154,6 @@ class Task:
     signature: Callable[[], dict[str, str]]
     reference: Callable[[Row], Any] = last_field
     for_references: Callable[[Any, Sequence[Any], str], tuple[Any, tuple[str, ...]]] = as_it_is
-    vary: Callable[[Any, Row, Any, Tokenizers, np.random.Generator], Any] | None = None
     notes: Callable[
         [TextConfig, Mapping[str, Sequence[Row]], Mapping[str, Sequence[Any]], Tokenizers],
         tuple[str, ...],

@@ -10,10 +10,8 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -133,10 +131,7 @@ class RowLoader:
             *_sum_note(prepared, self.unit),
             *few_rows(prepared.sizes, recipe.data, task.unit),
         )
-        self._vary: Callable[..., Any] | None = None
         if isinstance(task, Task):
-            if task.vary is not None:
-                self._vary = partial(task.vary, recipe.data)
             references = [task.reference(row) for row in prepared.valid.rows]
             tokenizer = recipe.training.bleu_tokenizer
             self._task, notes = task.for_references(task, references, tokenizer)
@@ -168,18 +163,7 @@ class RowLoader:
     def batch(self, epoch: int, index: int) -> tuple[Any, int]:
         """See `Loader`."""
         chosen = self._of_epoch(epoch)[index]
-        examples = [self._data.train.examples[row] for row in chosen]
-        if self._vary is not None:
-            examples = [
-                self._vary(
-                    self._data.train.rows[row],
-                    example,
-                    self.tokenizers,
-                    np.random.default_rng([self._seed, epoch, row]),
-                )
-                for row, example in zip(chosen, examples, strict=True)
-            ]
-        return self._task.collate(examples), len(chosen)
+        return self._task.collate([self._data.train.examples[row] for row in chosen]), len(chosen)
 
     def sample(self, n_rows: int) -> tuple[Any, Callable[[nn.Module], State]]:
         """Rows that are spread evenly over the training part."""

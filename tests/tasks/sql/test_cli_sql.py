@@ -19,7 +19,7 @@ pytest.importorskip("llguidance")
 
 TINY = (
     *("--model.embedding_size", "16", "--model.encoder_size", "16", "--model.hidden_size", "32"),
-    *("--model.hide_values", "true", "--data.exchange_rate", "0.5"),
+    *("--model.hide_values", "true"),
     *("--training.max_steps", "30", "--training.learning_rate", "0.01"),
     *("--training.evaluate_every_n_steps", "15", "--training.valid_sentences", "10"),
 )

@@ -32,7 +32,7 @@ from unrolled.sql.pieces import (
     items_of,
     to_pieces,
 )
-from unrolled.sql.question import QuestionWord, question_words
+from unrolled.sql.question import question_words
 from unrolled.sql.schema import Schema
 from unrolled.sql.source import Source, open_source
 from unrolled.sql.tokens import Item
@@ -202,33 +202,8 @@ def encode(fields: Sequence[str], tokenizers: Tokenizers) -> QueryExample:
         DataError: the database cannot be read, or the query cannot be written in its schema.
     """
     source = open_source(fields[1])
-    asked, values = source.mentioned(fields[0])
-    pieces: list[Piece] = []
-    if len(fields) > 2:
-        try:
-            pieces = pieces_of(source, fields[2], values)
-        except QueryError as error:
-            raise DataError(f"the query cannot be written in its schema: {error}") from None
-    return encoded(source, asked, values, pieces, tokenizers)
-
-
-def encoded(
-    source: Source,
-    asked: Sequence[QuestionWord],
-    values: Sequence[FoundValue],
-    pieces: Sequence[Piece],
-    tokenizers: Tokenizers,
-) -> QueryExample:
-    """The example of a question.
-
-    Args:
-        source: what it is asked of.
-        asked: its words.
-        values: the values that it mentions.
-        pieces: those of its query; none if it is not known.
-        tokenizers: tokenizers by role.
-    """
     target: Tokenizer = tokenizers[TARGET]
+    asked, values = source.mentioned(fields[0])
     words = tuple(word.text for word in asked)
     items = _items(source, tokenizers[SOURCE])
     links, place = link(words, source.schema), items.place
@@ -249,6 +224,13 @@ def encoded(
     classes = [class_of_word(word) for word in words]
     classes += range(first_item, first_item + n_items)
     classes += [NUMBER if value.is_number else LITERAL for value in values]
+    ids: list[int] = []
+    if len(fields) > 2:
+        try:
+            pieces = pieces_of(source, fields[2], values)
+        except QueryError as error:
+            raise DataError(f"the query cannot be written in its schema: {error}") from None
+        ids = _ids(pieces, target, words, first, place, n_words)
     vocabulary: Tokenizer = tokenizers[SOURCE]
     return QueryExample(
         source,
@@ -256,14 +238,14 @@ def encoded(
         vocabulary.ids_of([word.lower() for word in words]) or [EOS_ID],
         items,
         links,
-        tuple(values),
+        values,
         tuple(
             tuple(vocabulary.ids_of([word.text.lower() for word in question_words(value.text)]))
             for value in values
         ),
         writes,
         classes,
-        _ids(pieces, target, words, first, place, n_words),
+        ids,
     )
 
 

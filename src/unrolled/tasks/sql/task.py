@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from unrolled.config import Rate, check_fields
+from unrolled.config import check_fields
 from unrolled.sql import grammar, parsing, scoring
 from unrolled.sql.examples import SplitBy, read_query_rows
 from unrolled.sql.parsing import QueryError, parse_select
 from unrolled.sql.scoring import Gold
 from unrolled.sql.target import render
-from unrolled.tasks.sql import answers, examples, model, recombination, vocabulary
+from unrolled.tasks.sql import answers, examples, model, vocabulary
 from unrolled.tasks.task import QueryTask, Tokenizers
 from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.rows import Field, Row
@@ -36,8 +34,6 @@ class QueryData(DataConfig):
             no "question" or no "query".
         dialect: the dialect of sqlglot in which the queries are written; in "mysql", text may stand in
             double quotes.
-        exchange_rate: in training, the share of questions that are asked about another column, see
-            `recombination`.
         max_length: maximum number of tokens of a training question or query; longer rows are left out.
 
     Raises:
@@ -48,7 +44,6 @@ class QueryData(DataConfig):
     database: str = ""
     split_by: SplitBy = "question"
     dialect: str = "sqlite"
-    exchange_rate: Rate = 0.0
     max_length: Length = 1_000
 
     def __post_init__(self) -> None:
@@ -99,19 +94,6 @@ def _linked(fields: Sequence[Field]) -> Sequence[Field]:
     return (f"{Path(str(fields[1])).name}\n{fields[0]}",)
 
 
-def vary(
-    data: QueryData,
-    row: Row,
-    example: examples.QueryExample,
-    tokenizers: Tokenizers,
-    random: np.random.Generator,
-) -> examples.QueryExample:
-    """The example, or with the probability `data.exchange_rate` one with another column."""
-    if random.random() >= data.exchange_rate:
-        return example
-    return recombination.vary(row, example, tokenizers, random)
-
-
 def reference(row: Row) -> Gold:
     """What a prediction is compared with."""
     question, database, query = row.texts
@@ -160,7 +142,6 @@ TASK = QueryTask(
     extend=extend,
     encode=examples.encode,
     lengths=examples.lengths,
-    vary=vary,
     collate=examples.collate,
     build=model.build,
     loss=model.loss,
