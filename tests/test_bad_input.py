@@ -252,7 +252,7 @@ def test_a_recipe_that_is_not_toml_names_the_line(refusal: Refusal, tmp_path: Pa
         ),
         (
             "--task x",
-            "unknown task 'x'; choose from translate, language_model, classify, pair, tag, sql",
+            "unknown task 'x'; choose from translate, language_model, classify, pair, tag, sql, code",
         ),
         (
             "--training.max_steps 0 --training.patience 0",

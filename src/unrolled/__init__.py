@@ -93,7 +93,7 @@ _HOME = {
     "StreamConfig": "unrolled.text.corpus.windows",
     "StreamTask": "unrolled.tasks",
     "Task": "unrolled.tasks",
-    "TextConfig": "unrolled.text.tokenizer",
+    "TextConfig": "unrolled.text.config",
     "Tokenizer": "unrolled.text.tokenizer",
     "TrainingConfig": "unrolled.training.config",
     "UnavailableError": "unrolled.errors",

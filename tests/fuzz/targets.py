@@ -48,7 +48,7 @@ def command(*arguments: str) -> Call:
 
 # Folders to damage
 
-_TASKS = ("translate", "language_model", "classify", "pair", "tag", "sql")
+_TASKS = ("translate", "language_model", "classify", "pair", "tag", "sql", "code")
 _SMALL = {
     "translate": ("embedding_size=3", "encoder_size=5", "hidden_size=7"),
     "language_model": ("embedding_size=3", "hidden_size=5"),
@@ -56,6 +56,7 @@ _SMALL = {
     "pair": ("embedding_size=3", "hidden_size=5"),
     "tag": ("embedding_size=3", "hidden_size=5", "char_size=2"),
     "sql": ("embedding_size=3", "encoder_size=4", "hidden_size=5"),
+    "code": ("embedding_size=3", "encoder_size=5", "hidden_size=7"),
 }
 _WORDS = (
     "the",
@@ -107,6 +108,8 @@ def write_data(folder: Path) -> None:
             f"which words of {a}\tSELECT text FROM word WHERE n > {n}\twords.sqlite\n"
             for n, a in enumerate(sentences)
         ),
+        "code.tsv": "description\tcode\n"
+        + "".join(f"{a}\t{'_'.join(a.split())} = '{a}'\n" for a in sentences),
         "tag.conll": "\n\n".join(tokens) + "\n",
         "tag.conllu": "\n\n".join(conllu) + "\n",
         "tag.jsonl": "".join(
@@ -157,7 +160,7 @@ def write_run(folder: Path, data: Path, task: str) -> None:
         ("task", task),
         ("data.train", str(file)),
         ("training.max_steps", "1"),
-        ("text.kind", "bpe" if task == "translate" else "word"),
+        ("text.kind", {"translate": "bpe", "code": "code"}.get(task, "word")),
         ("text.vocab_size", "300"),
         *((f"model.{name}", value) for name, value in (each.split("=") for each in _SMALL[task])),
     ]
@@ -208,6 +211,7 @@ _ASK = {
     "pair": ("predict", "{}", "the tea", "was good"),
     "tag": ("predict", "{}", "the tea was good"),
     "sql": ("ask", "{}", "which words of the tea", "--database"),
+    "code": ("predict", "{}", "the tea was good"),
 }
 
 

@@ -517,7 +517,7 @@ def test_a_run_of_an_unknown_task_says_what_to_pass(tmp_path: Path, data: Path):
         load_run(tmp_path / "run")
     assert str(caught.value) == (
         f"{tmp_path / 'run'} is a run of the task 'counting', which is not one of translate, "
-        "language_model, classify, pair, tag, sql; pass the task: task=MY_TASK"
+        "language_model, classify, pair, tag, sql, code; pass the task: task=MY_TASK"
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from unrolled.diagnosis.flow import GradientFlow
-from unrolled.diagnosis.updates import Updates
+if TYPE_CHECKING:  # they need torch, which commands without a model do not load
+    from unrolled.diagnosis.flow import GradientFlow
+    from unrolled.diagnosis.updates import Updates
 
 _USUAL_OF_ADAM = 1e-3
 

@@ -22,12 +22,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unrolled.diagnosis.cures import Cure, cures_for
-from unrolled.diagnosis.flow import GradientFlow, LayerFlow
-from unrolled.diagnosis.updates import Updates
 from unrolled.wording import count_of, percent
+
+if TYPE_CHECKING:  # they need torch, which commands without a model do not load
+    from unrolled.diagnosis.flow import GradientFlow, LayerFlow
+    from unrolled.diagnosis.updates import Updates
 
 VANISHED = 1e-3
 EXPLODED = 10.0
@@ -120,6 +122,7 @@ def judge(
         settings: the settings of its recipe by dotted name, such as "model.cell", for the cures; None for
             a model without a recipe, whose cures are arguments of the layers in `unrolled.nn`.
 
+    >>> from unrolled.diagnosis.flow import GradientFlow
     >>> judge(GradientFlow(math.nan)).kind
     'non_finite'
     """
