@@ -391,7 +391,11 @@ def test_a_pipeline_that_we_do_not_write_is_refused(
         ("bpe", {"dropout": 0.5}, "its 'model.dropout' is not one that this toolkit writes"),
         ("bpe", {"merges": [["a", "b", "c"]]}, "a merge is not a pair of tokens"),
         ("bpe", {"merges": None}, "it has no merges, or more merges than tokens"),
-        ("bpe", {"type": "Unigram"}, "its model is neither char, word, space, code nor byte-level bpe"),
+        (
+            "bpe",
+            {"type": "Unigram"},
+            "its model is neither char, word, space, code nor byte-level bpe",
+        ),
         (
             "word",
             {"unk_token": "</s>"},
@@ -663,7 +667,9 @@ def test_extended_adds_words_after_the_known_ones() -> None:
 @pytest.mark.parametrize("kind", ["char", "bpe"])
 def test_only_word_vocabularies_can_be_extended(kind) -> None:
     text = Tokenizer.train(["to be"], TextConfig(kind=kind, vocab_size=300))
-    with pytest.raises(ConfigError, match=f"text.kind must be 'word', 'space' or 'code', got '{kind}'"):
+    with pytest.raises(
+        ConfigError, match=f"text.kind must be 'word', 'space' or 'code', got '{kind}'"
+    ):
         text.extended(["question"])
 
 
