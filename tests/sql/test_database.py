@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import hashlib
 import os
+import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -310,10 +311,13 @@ def test_bytes_that_are_not_text_are_read(tmp_path: Path) -> None:
 def test_an_interrupt_ends_a_query(database: Database) -> None:
     endless = f"select count(*) from {', '.join(f'product p{n}' for n in range(40))}"
     timer = threading.Timer(0.2, _thread.interrupt_main)
+    # A process in the background of a script ignores interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             database.run(endless, most_seconds=30)
     finally:
         timer.join()
+        signal.signal(signal.SIGINT, before)
     assert database.run("select 1").rows == ((1,),)
