@@ -14,13 +14,13 @@ rows of 200 questions, drawn with a fixed seed, are the validation part: no ques
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
+from convert_sets import Converter, convert
 from unrolled.samples.expressions import generate
 from unrolled.samples.expressions import write as write_commands
 
@@ -78,7 +78,7 @@ def commands(source: Path, out: Path) -> None:
     print(f"{out}: the sample of Python expressions")
 
 
-SETS: dict[str, Callable[[Path, Path], None]] = {
+SETS: dict[str, Converter] = {
     "django": django,
     "conala": conala,
     "nl2bash": nl2bash,
@@ -86,17 +86,5 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, help="folder with the original data sets")
-    parser.add_argument("out", type=Path, help="output folder")
-    parser.add_argument(
-        "--sets", nargs="+", choices=SETS, default=list(SETS), help="data sets to convert"
-    )
-    arguments = parser.parse_args()
-    for name in arguments.sets:
-        SETS[name](arguments.source, arguments.out / name)
-
-
 if __name__ == "__main__":
-    main()
+    convert(__doc__, SETS)

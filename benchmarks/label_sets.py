@@ -11,14 +11,15 @@ too; the hashtag of the stance task is removed; nothing else is changed.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from convert_sets import Converter, convert
 
 Rows = Iterable[tuple[str, ...]]
 
@@ -150,7 +151,7 @@ def stance_b(source: Path, out: Path) -> None:
     )
 
 
-SETS: dict[str, Callable[[Path, Path], None]] = {
+SETS: dict[str, Converter] = {
     "sst2": sst2,
     "sst5": sst5,
     "trec": trec,
@@ -161,17 +162,5 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, help="folder with the original data sets")
-    parser.add_argument("out", type=Path, help="output folder")
-    parser.add_argument(
-        "--sets", nargs="+", choices=SETS, default=list(SETS), help="data sets to convert"
-    )
-    arguments = parser.parse_args()
-    for name in arguments.sets:
-        SETS[name](arguments.source, arguments.out / name)
-
-
 if __name__ == "__main__":
-    main()
+    convert(__doc__, SETS)

@@ -18,16 +18,16 @@ seed, are the validation part; no database is in both.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import get_args
 
+from convert_sets import Converter, convert
 from unrolled.samples.shop.generator import generate
 from unrolled.samples.shop.generator import write as write_shop
 from unrolled.sql.examples import Example, SplitBy, read_examples
@@ -93,7 +93,7 @@ def shop(source: Path, out: Path) -> None:
     print(f"{out}: the sample shop")
 
 
-SETS: dict[str, Callable[[Path, Path], None]] = {
+SETS: dict[str, Converter] = {
     "geo": geo,
     "atis": atis,
     "spider": spider,
@@ -101,17 +101,5 @@ SETS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, help="folder with the original data sets")
-    parser.add_argument("out", type=Path, help="output folder")
-    parser.add_argument(
-        "--sets", nargs="+", choices=SETS, default=list(SETS), help="data sets to convert"
-    )
-    arguments = parser.parse_args()
-    for name in arguments.sets:
-        SETS[name](arguments.source, arguments.out / name)
-
-
 if __name__ == "__main__":
-    main()
+    convert(__doc__, SETS)

@@ -11,8 +11,8 @@ import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 PROGRAMS = sorted(path.name for path in BENCHMARKS.glob("*.py"))
-MODULES = {"onnx_step.py"}
-"""Imported by a program, and none themselves."""
+MODULES = {"convert_sets.py", "onnx_step.py"}
+"""Imported by programs, and none themselves."""
 
 NEEDS = {"cells.py": "matplotlib"}
 """Packages that a core installation does not have and that a program imports at once."""

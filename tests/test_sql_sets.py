@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sqlite3
 import tarfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
@@ -14,17 +15,14 @@ import pytest
 
 from unrolled.sql.examples import read_query_rows
 
-FILE = Path(__file__).parent.parent / "benchmarks" / "sql_sets.py"
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def sql_sets() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sql_sets", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def sql_sets() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield importlib.import_module("sql_sets")
 
 
 def entry(number: int, question_split: str, query_split: str) -> dict[str, object]:

@@ -145,6 +145,16 @@ def _windows(settings: Mapping[str, Any], steps: int, reason: str) -> Iterator[C
             yield Cure(name, str(max(8, steps)), reason)
 
 
+def _lower_rate(settings: Mapping[str, Any], reason: str) -> Iterator[Cure]:
+    if rate := settings.get("training.learning_rate"):
+        yield Cure("training.learning_rate", f"{rate / 10:g}", reason)
+
+
+def _clipping(settings: Mapping[str, Any]) -> Iterator[Cure]:
+    if settings.get("training.clip_norm") == 0.0:
+        yield Cure("training.clip_norm", "1.0", "single large updates are then limited")
+
+
 def _exploding(
     flow: GradientFlow, updates: Updates | None, settings: Mapping[str, Any]
 ) -> Iterator[Cure]:
@@ -185,11 +195,7 @@ def _exploding(
             '"lstm"',
             "its forget gate is at most 1, and so bounds the path of the cell state",
         )
-    rate = settings.get("training.learning_rate")
-    if rate:
-        yield Cure(
-            "training.learning_rate", f"{rate / 10:g}", "the weights then grow less per update"
-        )
+    yield from _lower_rate(settings, "the weights then grow less per update")
     span = max((layer.span for layer in flow.layers), default=0)
     yield from _windows(
         settings, max(8, span // 4), "fewer factors are multiplied over a shorter window"
@@ -199,15 +205,11 @@ def _exploding(
 def _saturated(
     flow: GradientFlow, updates: Updates | None, settings: Mapping[str, Any]
 ) -> Iterator[Cure]:
-    rate = settings.get("training.learning_rate")
-    if rate:
-        yield Cure(
-            "training.learning_rate",
-            f"{rate / 10:g}",
-            "large updates push the weights to where the functions are flat; train again from the start",
-        )
-    if settings.get("training.clip_norm") == 0.0:
-        yield Cure("training.clip_norm", "1.0", "single large updates are then limited")
+    yield from _lower_rate(
+        settings,
+        "large updates push the weights to where the functions are flat; train again from the start",
+    )
+    yield from _clipping(settings)
     if (
         settings.get("training.weight_decay") == 0.0
         and settings.get("training.optimiser") != "lazy_adam"
@@ -230,13 +232,10 @@ def _saturated(
 def _dead(
     flow: GradientFlow, updates: Updates | None, settings: Mapping[str, Any]
 ) -> Iterator[Cure]:
-    rate = settings.get("training.learning_rate")
-    if rate:
-        yield Cure(
-            "training.learning_rate",
-            f"{rate / 10:g}",
-            "a large update can push the sum below 0 for every input; train again from the start",
-        )
+    yield from _lower_rate(
+        settings,
+        "a large update can push the sum below 0 for every input; train again from the start",
+    )
     yield Cure(
         "model.cell",
         '"lstm"',
@@ -276,8 +275,7 @@ def _rate(
             "200",
             "the first updates are then small, while Adam's averages are still uncertain",
         )
-    if settings.get("training.clip_norm") == 0.0:
-        yield Cure("training.clip_norm", "1.0", "single large updates are then limited")
+    yield from _clipping(settings)
 
 
 def _power(rate: float) -> str:
@@ -292,12 +290,7 @@ def _power(rate: float) -> str:
 def _not_finite(
     flow: GradientFlow, updates: Updates | None, settings: Mapping[str, Any]
 ) -> Iterator[Cure]:
-    rate = settings.get("training.learning_rate")
-    if rate:
-        yield Cure(
-            "training.learning_rate",
-            f"{rate / 10:g}",
-            "the weights have left the range in which the model can be computed",
-        )
-    if settings.get("training.clip_norm") == 0.0:
-        yield Cure("training.clip_norm", "1.0", "single large updates are then limited")
+    yield from _lower_rate(
+        settings, "the weights have left the range in which the model can be computed"
+    )
+    yield from _clipping(settings)

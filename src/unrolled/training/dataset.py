@@ -31,6 +31,7 @@ ROLE = "text"
 
 
 _ENCODED_TOGETHER = 4096
+_MOST_NAMED = 3  # rows that are left out
 
 
 def too_long(n: int, max_length: int, when_long: str) -> str:
@@ -237,9 +238,6 @@ def encode_splits(
     counts = len(splits.test), splits.n_empty
     notes = (*splits.notes, *_unusable_notes({"train": train, "valid": valid}))
     return PreparedRows(train, valid, *counts, tokenizers, notes, splits.duplicates, splits.columns)
-
-
-_MOST_NAMED = 3
 
 
 def _unusable_notes(parts: Mapping[str, Part]) -> Iterator[str]:

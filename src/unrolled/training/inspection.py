@@ -173,7 +173,9 @@ class Inspector:
         return Warned(step, f"the loss has jumped. {verdict}")
 
 
-def diagnosis(model: torch.nn.Module, loader: Any, updates: Updates, recipe: Any) -> str:
+def diagnosis(
+    model: torch.nn.Module, loader: Any, updates: Updates, settings: Mapping[str, Any]
+) -> str:
     """The diagnosis of a model whose loss or gradient is not finite, for the message about it.
 
     Empty if there is none: if the model cannot be copied, or has no recurrent layer.
@@ -184,7 +186,7 @@ def diagnosis(model: torch.nn.Module, loader: Any, updates: Updates, recipe: Any
         return ""
     if not flow.layers and math.isfinite(flow.loss):
         return ""
-    verdict = judge(flow, updates, settings_of(recipe))
+    verdict = judge(flow, updates, settings)
     if verdict.kind == "healthy":
         return f"diagnosis on {N_ROWS} other rows: {verdict}"
     return f"diagnosis: {verdict}"

@@ -474,7 +474,7 @@ class Trainer:
         where = f", first in {', '.join(names[:3])}" if names else ""
         self.optimiser.zero_grad(set_to_none=True)
         updates = Updates(rate, {}, (), self.inspector.first_loss, self.inspector.last_loss, norm)
-        found = diagnosis(self.model, self.loader, updates, self.recipe)
+        found = diagnosis(self.model, self.loader, updates, self.inspector.settings)
         first, last = progress.batch + 1, progress.batch + len(taken)
         batch = f"batch {first}" if first == last else f"batches {first} to {last}"
         return NonFiniteError(
