@@ -24,6 +24,7 @@ LEAST_SHOWN = 0.05
 _MOST_ATTENDED = 60
 _MOST_ROWS, _MOST_COLUMNS = 20, 30
 _LONGEST_CELL = 200
+_LONGEST_LINK = 80
 
 
 def value_text(value: Value) -> str:
@@ -189,7 +190,14 @@ def query_page(answers: Sequence[Asked], schema: Schema, command: str = "") -> s
     """
     shown = [_shown(asked, schema) for asked in answers]
     return page.render(
-        "queries.html", title=f"Questions on {schema.name}", command=command, shown=shown
+        "queries.html",
+        title=f"Questions on {schema.name}",
+        command=command,
+        shown=shown,
+        sections={
+            f"question-{number}": shorten(asked.question, _LONGEST_LINK)
+            for number, asked in enumerate(answers, start=1)
+        },
     )
 
 
