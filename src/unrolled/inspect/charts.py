@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from unrolled.inspect.run_facts import LearningCurve
@@ -126,7 +126,7 @@ def learning_charts(curve: LearningCurve) -> Iterator[LineChart]:
 
 def _line_chart(
     heading: str,
-    lines: dict[str, _Points],
+    lines: Mapping[str, _Points],
     best: tuple[int, float] | None,
     shown: str,
     limits: tuple[float, float] = (-math.inf, math.inf),
