@@ -285,7 +285,7 @@ def test_the_best_score_among_the_baselines_is_marked():
     own, majority = page.row("this model"), page.row("majority")
     assert own[1].startswith(f"{report.evaluation.scores()['accuracy']:.2%}")
     assert re.fullmatch(r"\+\d+\.\d\d\+.* to \+.*, p < 0\.\d+", majority[-1])
-    assert "Mean F1 of FAVOR, AGAINST: this model − the other, in points" in text
+    assert "this model − the other, points" in text
     table = text.split('<h2 id="models"')[1].split('<h2 id="classes"')[0]
     assert "Calibration (ECE)" not in table
     best = [row for row in text.split("<tr") if 'class="best"' in row]

@@ -55,7 +55,7 @@ def in_order(baselines: Sequence[Baseline], metric: str) -> list[Baseline]:
     sign = -1 if metric in SMALLER_IS_BETTER else 1
 
     def place(each: Baseline) -> tuple[bool, float]:
-        return each.name.partition("-")[0] not in _FIRST, sign * each.scores.get(metric, 0.0)
+        return not _is_first(each), sign * each.scores.get(metric, 0.0)
 
     return sorted(baselines, key=place)
 
@@ -179,15 +179,25 @@ def model_table(
         )
         for model in models
     ]
-    drawn = [row.interval for row in rows if row.interval is not None]
+    drawn = [each.intervals[compared] for each in models if compared in each.intervals]
+    # The majority is often far below all others, whose intervals would be drawn too small to compare.
+    close = [each.intervals[compared] for each in models if _is_drawn_whole(each, compared)]
     return ModelTable(
         ["model", *(title_of(name, evaluation) for name in names)],
         " ".join(_model_caption(ordered, shuffled)),
         rows,
         title_of(compared, evaluation) if compared else "",
-        IntervalScale.of(drawn, own.get(compared)) if drawn else None,
+        IntervalScale.of(close or drawn, own.get(compared)) if drawn else None,
         any(row.difference for row in rows),
     )
+
+
+def _is_first(model: Baseline) -> bool:
+    return model.name.partition("-")[0] in _FIRST
+
+
+def _is_drawn_whole(model: Baseline, score: str) -> bool:
+    return score in model.intervals and not _is_first(model)
 
 
 def _best(name: str, models: Sequence[Baseline]) -> float:
@@ -208,8 +218,8 @@ def _model_caption(baselines: Sequence[Baseline], shuffled: Baseline | None) -> 
         )
     if any(each.comparison for each in (*baselines, *([shuffled] if shuffled else []))):
         yield (
-            "A difference is not significant if its interval contains 0. With one run of each model, "
-            "intervals do not cover the variation between seeds."
+            "The dashed line is this model. A difference is not significant if its interval contains 0. "
+            "With one run of each model, intervals do not cover the variation between seeds."
         )
 
 

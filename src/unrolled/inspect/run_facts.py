@@ -15,6 +15,7 @@ from typing import Any
 
 from unrolled import documents
 from unrolled.errors import RunError
+from unrolled.metrics.display import title
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.predictors.run_baselines import baseline_metric
 from unrolled.quoting import listed_paths
@@ -134,7 +135,7 @@ def _facts(
         yield "run", str(folder)
         with suppress(OSError):
             saved = (folder / MODEL_FILE).stat().st_mtime
-            yield "weights of", _minute(datetime.fromtimestamp(saved, UTC))
+            yield "weights saved", _minute(datetime.fromtimestamp(saved, UTC))
     yield "task", predictor.task.name
     yield "model", ", ".join(_model(recipe.model))
     n_parameters = sum(parameter.numel() for parameter in predictor.model.parameters())
@@ -153,13 +154,12 @@ def _minute(time: datetime) -> str:
 
 _SHOWN_OF_MODEL = {
     "cell": "{}",
-    "encoder": "encoder {}",
-    "n_layers": "layers {}",
-    "hidden_size": "state {}",
-    "embedding_size": "embedding {}",
+    "encoder": "{} encoder",
     "bidirectional": "bidirectional",
-    "pooling": "pooling {}",
-    "head": "output {}",
+    "hidden_size": "hidden size {}",
+    "embedding_size": "embedding size {}",
+    "pooling": "{} pooling",
+    "head": "{} output",
 }
 
 
@@ -169,6 +169,8 @@ def _model(config: Any) -> Iterator[str]:
         value = getattr(config, name, None)
         if value not in (None, False, ""):
             yield shown.format(value.upper() if name == "cell" else value)
+    if n_layers := getattr(config, "n_layers", None):
+        yield count_of(n_layers, "layer")
 
 
 def _training(curve: LearningCurve) -> str:
@@ -180,7 +182,11 @@ def _training(curve: LearningCurve) -> str:
     )
     text = f"{count_of(last.step, 'update')}, {count_of(last.epoch, 'epoch')}, {duration}"
     best = curve.best
-    return text if best is None else f"{text}; best by {curve.metric} after update {best.step:,}"
+    return (
+        text
+        if best is None
+        else f"{text}; best by {title(curve.metric)} after update {best.step:,}"
+    )
 
 
 def _versions() -> Iterator[str]:
