@@ -219,11 +219,12 @@ def _save_pictures(drawings: Sequence[_Drawing], path: Path) -> Path:
 
             with storage.replacing(path, "try again") as stream, PdfPages(stream) as pages:
                 for each in drawings:
-                    pages.savefig(_picture(each))
+                    pages.savefig(_picture(each), bbox_inches="tight")
             return path
         for each, file in zip(drawings, paths, strict=True):
             with storage.replacing(file, "try again") as stream:
-                _picture(each).savefig(stream, format=file.suffix[1:].lower(), dpi=150)
+                kind = file.suffix[1:].lower()
+                _picture(each).savefig(stream, format=kind, dpi=150, bbox_inches="tight")
     return paths[0]
 
 
@@ -238,13 +239,10 @@ def _picture(drawing: _Drawing) -> Any:
     """The heat maps of one prediction as a figure of matplotlib."""
     from matplotlib.figure import Figure
 
-    sizes = [
-        (len(each.columns) * 0.42 + 2.6, len(each.rows) * 0.36 + 1.9) for each in drawing.figures
-    ]
-    width = max(_LEAST_WIDTH, *(width for width, _ in sizes))
-    heights = [height for _, height in sizes]
-    picture = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
-    panels = picture.subplots(len(sizes), 1, squeeze=False, height_ratios=heights)[:, 0]
+    width = max(_LEAST_WIDTH, *(len(each.columns) * 0.42 + 2.6 for each in drawing.figures))
+    heights = [len(each.rows) * 0.4 + 1.6 for each in drawing.figures]
+    picture = Figure(figsize=(width, sum(heights) + 0.6), layout="compressed")
+    panels = picture.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for each, panel in zip(drawing.figures, panels, strict=True):
         image = panel.imshow(each.weights, cmap="Blues", vmin=0, vmax=1, aspect="equal")
         panel.set_xticks(range(len(each.columns)), [shorten(word, 30) for word in each.columns])
@@ -260,7 +258,7 @@ def _picture(drawing: _Drawing) -> Any:
         unknown = "; [in brackets]: unknown to the model" if each.has_unknown else ""
         panel.set_xlabel(f"{each.across}{unknown}", color="0.35")
         panel.set_ylabel(each.down, color="0.35")
-        scale = picture.colorbar(image, ax=panel, shrink=0.8, pad=0.02, aspect=15)
+        scale = picture.colorbar(image, ax=panel, shrink=0.8, pad=0.02, fraction=0.04)
         scale.set_label("attention weight")
     caption = f"{shorten(drawing.title, int(width * 9))}\n{drawing.figures[0].score}"
     picture.suptitle(caption, fontsize=11, parse_math=False)

@@ -32,7 +32,7 @@ from unrolled.metrics.multi_label import MultiLabelEvaluation
 from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake, SliceTable
 from unrolled.metrics.spans import SpanEvaluation
 from unrolled.metrics.tally import SMALLER_IS_BETTER
-from unrolled.wording import percent
+from unrolled.wording import count_of, percent
 
 __all__ = ["Baseline", "LabelReport", "report_page", "write_report"]
 
@@ -171,7 +171,7 @@ def _summary(report: LabelReport) -> str:
     if isinstance(evaluation, SpanEvaluation):
         size = (
             f"{evaluation.n_sequences:,} sequences, {evaluation.n_tokens:,} tokens, "
-            f"{sum(evaluation.gold):,} spans of {len(evaluation.types)} types."
+            f"{sum(evaluation.gold):,} spans of {count_of(len(evaluation.types), 'type')}."
         )
     else:
         size = f"{evaluation.n:,} examples, {len(evaluation.classes)} classes."
