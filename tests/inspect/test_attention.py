@@ -167,7 +167,7 @@ def test_several_sentences_have_headings_and_contents():
     page = attention_page([prediction("la casa"), prediction("el gato")])
     for number, text in ((1, "la casa"), (2, "el gato")):
         assert f'<h2 id="text-{number}" dir="auto">{text}</h2>' in page
-        assert f'<a href="#text-{number}"><bdi>{text}</bdi></a>' in page
+        assert f'<a href="#text-{number}"><bdi>{number}. {text}</bdi></a>' in page
     assert "<nav" not in attention_page([prediction()])
 
 

@@ -132,7 +132,7 @@ def test_words_are_coloured_by_sign_and_size():
         '<span class="against signed" style="--w: 0.500" title="-0.500">&lt;a</span> '
         '<span class="for signed" style="--w: 0.250" title="+0.250">b</span>'
     )
-    assert "signed" not in text_of("{{ parts.words([('a', 0.09)]) }}")
+    assert "signed" not in text_of("{{ parts.words([('a', 0.19)]) }}")
     assert "signed" not in text_of("{{ parts.words([('a', 0.9)], false) }}")
 
 

@@ -282,7 +282,7 @@ def _page(drawings: Sequence[_Drawing], command: str) -> str:
         command=command,
         figures=drawings,
         sections={
-            f"text-{number}": shorten(drawing.title, _LONGEST_LINK)
+            f"text-{number}": f"{number}. {shorten(drawing.title, _LONGEST_LINK)}"
             for number, drawing in enumerate(drawings, start=1)
         },
         least=_LEAST_NUMBER,

@@ -205,7 +205,7 @@ def query_page(answers: Sequence[Asked], schema: Schema, command: str = "") -> s
         command=command,
         shown=shown,
         sections={
-            f"question-{number}": shorten(asked.question, _LONGEST_LINK)
+            f"question-{number}": f"{number}. {shorten(asked.question, _LONGEST_LINK)}"
             for number, asked in enumerate(answers, start=1)
         },
     )
