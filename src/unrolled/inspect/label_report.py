@@ -112,7 +112,7 @@ def report_page(report: LabelReport) -> str:
     evaluation = report.evaluation
     curve = report.facts.curve if report.facts else None
     calibration = getattr(evaluation, "calibration", None)
-    values = {
+    values: dict[str, Any] = {
         "report": report,
         "scores": [
             score_view(name, value, report.intervals.get(name), evaluation)
