@@ -407,5 +407,5 @@ def mistake_view(mistake: Mistake) -> MistakeView:
         text=mistake.text[:_MOST_CHARACTERS],
         words=mistake.words[:_MOST_WORDS],
         rest=f"… and {n_left:,} more {unit}" if n_left > 0 else "",
-        largest=[(shorten(word), weight) for word, weight in largest if weight],
+        largest=[(shorten(word), weight) for word, weight in largest if abs(weight) >= 0.005],
     )
