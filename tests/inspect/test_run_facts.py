@@ -12,7 +12,7 @@ import pytest
 
 import unrolled
 from unrolled import cli
-from unrolled.inspect.charts import IntervalScale, learning_charts, round_ticks
+from unrolled.inspect.label_charts import IntervalScale, learning_charts, round_ticks
 from unrolled.inspect.label_report import LabelReport, report_page
 from unrolled.inspect.label_views import SHUFFLED, Baseline
 from unrolled.inspect.run_facts import DataPart, facts_of, learning_curve

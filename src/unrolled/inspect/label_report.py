@@ -11,7 +11,7 @@ from unrolled import storage
 from unrolled.baselines.config import baseline_title
 from unrolled.errors import ConfigError
 from unrolled.inspect import page
-from unrolled.inspect.charts import calibration_chart, learning_charts
+from unrolled.inspect.label_charts import calibration_chart, learning_charts
 from unrolled.inspect.label_views import (
     Baseline,
     Evaluation,

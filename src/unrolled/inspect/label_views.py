@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from unrolled.baselines.config import baseline_title
-from unrolled.inspect.charts import IntervalScale
+from unrolled.inspect.label_charts import IntervalScale
 from unrolled.inspect.page import HeatmapCell, HeatmapRow
 from unrolled.metrics.display import most_frequent, points, shown, title
 from unrolled.metrics.intervals import Comparison, Interval
