@@ -6,8 +6,8 @@ The measurement is in `unrolled.diagnosis`, which training uses, too; here it me
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from unrolled.diagnosis.flow import GradientFlow, LayerFlow, measure_flow
 from unrolled.diagnosis.updates import Updates
 from unrolled.diagnosis.verdict import Verdict, judge
 from unrolled.errors import ConfigError
-from unrolled.inspect.example import Example, example_of
+from unrolled.inspect.example import Example, Matching, Tokens, example_of
 from unrolled.metrics.display import aligned
 from unrolled.predictors.load import AnyPredictor
 from unrolled.tasks import TASKS
@@ -39,7 +39,7 @@ EXPLAINED = (
 _METRICS = "metrics.jsonl"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """What was measured of a model, and the diagnosis.
 
@@ -49,6 +49,7 @@ class Inspection:
         updates: what updates did: of a recipe, trial updates; of a run, its losses; None if not known.
         about: what was measured, in words.
         notes: what was cut or left out.
+        tokens: of a text, the token of each step of each layer, by its name.
     """
 
     flow: GradientFlow
@@ -56,6 +57,17 @@ class Inspection:
     updates: Updates | None
     about: str
     notes: tuple[str, ...] = ()
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        n = count_of(len(self.flow.layers), "layer")
+        return f"Inspection({self.verdict.kind!r}, loss={self.flow.loss:.4g}, {n})"
+
+    def _repr_html_(self) -> str:
+        """The diagnosis and the gradient over the words, for a notebook."""
+        from unrolled.inspect.report import in_notebook, sections_of_inspection
+
+        return in_notebook(sections_of_inspection(self))
 
     def lines(self, width: int) -> Iterator[str]:
         """The diagnosis and its numbers, as text."""
@@ -146,7 +158,12 @@ def inspect_example(predictor: AnyPredictor, example: Example) -> Inspection:
         f"gradients of the loss of one text ({flow.loss:.4g} nats per target), over at most "
         f"{count_of(longest, 'step')}"
     )
-    return Inspection(flow, verdict, updates, about, example.notes)
+    matching = Matching(example)
+    tokens = {
+        layer.name: matching.tokens(layer.name, [len(row) for row in layer.loss])
+        for layer in flow.layers
+    }
+    return Inspection(flow, verdict, updates, about, example.notes, tokens)
 
 
 def _check(flow: GradientFlow) -> None:
