@@ -262,7 +262,7 @@ def _of_query(predictor: Any, text: Any, answer: Any, database: str | None) -> E
         answer = prediction.text
         if not answer:
             raise ConfigError(
-                "the model has no answer to this question, so there is no loss; give a query with --answer"
+                "the model has no answer to this question, so there is no loss; give a query as answer"
             )
     example = predictor.task.encode([text, database, answer], predictor.tokenizers)
     target = list(predictor.tokenizers.values())[-1]

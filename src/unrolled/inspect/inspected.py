@@ -209,6 +209,10 @@ def _comparison(models: Sequence[InspectedText]) -> Iterator[list[str]]:
     yield ["largest spectral radius", *(_largest_radius(each) for each in models)]
 
 
+def _diagnosis(model: InspectedText) -> str:
+    return ", ".join(NAMES[kind] for kind in model.inspection.verdict.kinds)
+
+
 def _least_left(model: InspectedText) -> str:
     left = [layer.reach_at(layer.span) for layer in model.inspection.flow.layers if layer.span]
     return f"{min(left):.2g}" if left else "–"

@@ -1,4 +1,4 @@
-"""What a language model expects at each step of a text: the most probable tokens, and the one that came."""
+"""What a language model expects after each token of a text, and which token came."""
 
 from __future__ import annotations
 
