@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def test_the_best_endings_are_the_answers(n_best):
 def test_only_kept_hypotheses_are_extended():
     record, _ = searched(Toy(9, seed=4), [14], beam_size=5)
     steps = record.sentences[0].steps
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in pairwise(steps):
         assert 0 < step.n_kept <= len(step.tokens)
         assert max(following.parents) < step.n_kept
     assert steps[-1].n_kept == 0

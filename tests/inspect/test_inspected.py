@@ -102,7 +102,7 @@ def test_figures_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(unrolled.RunError, match=r"cannot write .*file"):
         found.write_figures(tmp_path / "file")
-    with pytest.raises(unrolled.ConfigError, match="folder .* does not exist; create it"):
+    with pytest.raises(unrolled.ConfigError, match=r"folder .* does not exist; create it"):
         found.write_figures(tmp_path / "no" / "figures")
 
 
@@ -140,7 +140,7 @@ def test_a_comparison_has_a_column_for_each_model() -> None:
         inspected.inspected_example(each, inspected.example_of(each, TEXT))
         for each in (one, predictor("classify", embedding_size=5, hidden_size=3))
     ]
-    headings, *rows = [line.split("  ") for line in comparison_lines(models, 100)]
+    _, *rows = [line.split("  ") for line in comparison_lines(models, 100)]
     assert [row[0] for row in rows] == [
         "answer",
         "loss, nats per target",

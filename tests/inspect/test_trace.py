@@ -239,6 +239,17 @@ def test_the_table_has_a_line_for_each_value(tmp_path: Path) -> None:
     assert len(frame["value"]) == 98
 
 
+def test_the_table_is_a_data_frame_with_pandas() -> None:
+    pandas = pytest.importorskip("pandas")
+    trace = trace_text(predictor("classify", **SIZES, bidirectional=False), "the cat")
+    frame = trace.frame()
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame.columns) == list(trace.columns())
+    one = frame[(frame.internal == "f") & (frame.step == 1)].set_index("unit")["value"]
+    np.testing.assert_array_equal(one.to_numpy(), trace.layers[0].values["f"][1])
+    assert set(frame["token"]) == {"the", "cat"}
+
+
 def test_a_trace_leaves_the_model_unchanged() -> None:
     one = predictor("translate", **SEQ)
     before = {name: value.clone() for name, value in one.model.state_dict().items()}

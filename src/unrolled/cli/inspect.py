@@ -78,6 +78,8 @@ def inspect(
             )
         if compare is not None and csv is not None:
             raise ConfigError("--csv writes the gates of one run; leave out --compare")
+        if compare is not None and not _is_trained(compare):
+            raise ConfigError(f"{compare} is a recipe; --compare needs a trained run")
         runs = [run] if compare is None else [run, compare]
         _inspect_runs(runs, texts, answer, database, outputs)
         return
