@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from unrolled.layers.replay import in_type_of
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.predictors.language_model import LanguagePredictor
 from unrolled.predictors.load import AnyPredictor
-from unrolled.predictors.queries import QueryPredictor
+from unrolled.predictors.queries import QueryPredictor, memory_of
 from unrolled.predictors.seq2seq import Predictor
 from unrolled.predictors.unknown import as_written
 from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
@@ -44,6 +44,7 @@ class Example:
         loss: the loss of a model on it, without dropout; sum and number of targets.
         sequences: the tokens of each text that is read, in the order in which the model reads them.
         n_given: number of these that are given; what a decoder reads follows them.
+        memory: what attention looks at, if that is more than a text.
         rows: by the first part of a module's name, the tokens of each of its rows, where these are not
             the texts: the characters of words.
         answer: the answer as text.
@@ -55,6 +56,7 @@ class Example:
     loss: Callable[[Any], tuple[Tensor, int]]
     sequences: list[Tokens]
     n_given: int = 1
+    memory: Tokens = ()
     rows: Mapping[str, list[Tokens]] = field(default_factory=dict)
     answer: str = ""
     notes: tuple[str, ...] = ()
@@ -80,7 +82,7 @@ class Matching:
             layer: the name of the layer, as in `ReplayedLayer.name`.
             lengths: its number of steps in each row.
         """
-        if len(lengths) != 1:
+        if len(lengths) != 1 or any(layer.startswith(prefix) for prefix in self._example.rows):
             return None
         key = layer.rsplit(" layer ", 1)[0]
         sequences = self._example.sequences
@@ -163,6 +165,13 @@ def _cut(text: str, tokenizer: Any, notes: list[str]) -> str:
     return short
 
 
+def _cut_tokens(tokens: Sequence[str], notes: list[str]) -> Sequence[str]:
+    if len(tokens) > MOST_TOKENS:
+        n = count_of(len(tokens), "token")
+        notes.append(f"the text has {n}; the first {MOST_TOKENS:,} are inspected")
+    return tokens[:MOST_TOKENS]
+
+
 def _for(model: Any, batch: Any) -> Any:
     """The batch on the device and in the type of a model."""
     return in_type_of(batch.to(next(model.parameters()).device), model)
@@ -175,7 +184,7 @@ def _of_labels(predictor: Any, text: Any, answer: Any, _: str | None) -> Example
     if len(fields) == predictor.n_texts:
         tokenizer = predictor.tokenizers[ROLE]
         fields = [
-            _cut(each, tokenizer, notes) if isinstance(each, str) else each[:MOST_TOKENS]
+            _cut(each, tokenizer, notes) if isinstance(each, str) else _cut_tokens(each, notes)
             for each in fields
         ]
     one: Any = fields[0] if len(fields) == 1 else tuple(fields)
@@ -210,7 +219,7 @@ def _of_labels(predictor: Any, text: Any, answer: Any, _: str | None) -> Example
     def loss(model: Any) -> tuple[Tensor, int]:
         return task.evaluate_loss(model, _for(model, batch))
 
-    return Example(batch, loss, pieces, len(pieces), rows, shown, tuple(notes))
+    return Example(batch, loss, pieces, len(pieces), (), rows, shown, tuple(notes))
 
 
 def _of_text(predictor: Any, text: Any, answer: Any, _: str | None) -> Example:
@@ -273,7 +282,9 @@ def _of_query(predictor: Any, text: Any, answer: Any, database: str | None) -> E
     written = ("<s>", *map(piece_of, example.target))
     best = prediction.hypotheses[0].log_prob if prediction.text else None
     search = _searched(searches, piece_of, best)
-    return _of_encoded(predictor, example, [tuple(example.words), written], answer, notes, search)
+    sequences = [tuple(example.words), written]
+    encoded = _of_encoded(predictor, example, sequences, answer, notes, search)
+    return replace(encoded, memory=memory_of(example))
 
 
 def _cut_question(predictor: QueryPredictor, text: str, database: str, notes: list[str]) -> str:
@@ -301,7 +312,7 @@ def _of_encoded(
         result: tuple[Tensor, int] = predictor.task.evaluate_loss(model, _for(model, batch))
         return result
 
-    return Example(batch, loss, sequences, 1, {}, answer, tuple(notes), search)
+    return Example(batch, loss, sequences, 1, (), {}, answer, tuple(notes), search)
 
 
 def _of_stream(predictor: Any, text: Any, answer: Any, _: str | None) -> Example:

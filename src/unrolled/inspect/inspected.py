@@ -22,6 +22,7 @@ from unrolled.inspect.figures import (
 from unrolled.inspect.gradient_flow import Inspection, inspect_example
 from unrolled.inspect.next_tokens import NextToken, next_tokens
 from unrolled.inspect.report import (
+    TITLE,
     Section,
     in_notebook,
     report_page,
@@ -39,8 +40,6 @@ from unrolled.predictors.language_model import LanguagePredictor
 from unrolled.predictors.load import AnyPredictor
 from unrolled.quoting import quote
 from unrolled.wording import percent
-
-TITLE = "Inside the model"
 
 
 @dataclass(frozen=True, repr=False)

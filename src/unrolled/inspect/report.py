@@ -216,11 +216,14 @@ def _in_order(titles: Sequence[str]) -> list[str]:
     return sorted(titles, key=lambda title: _ORDER.index(title) if title in _ORDER else len(_ORDER))
 
 
-def in_notebook(sections: Sequence[Section], models: Sequence[str] = ("",)) -> str:
+TITLE = "Inside the model"
+
+
+def in_notebook(sections: Sequence[Section]) -> str:
     """Sections of one model as a frame for a notebook, whose styles and script stay in it."""
-    text = report_page([(models[0], sections)], "Inside the model")
+    text = report_page([("", sections)], TITLE)
     return (
-        f'<iframe title="Inside the model" sandbox="allow-scripts" srcdoc="{escape(text)}" '
+        f'<iframe title="{TITLE}" sandbox="allow-scripts" srcdoc="{escape(text)}" '
         'style="width: 100%; height: 40rem; border: 0"></iframe>'
     )
 

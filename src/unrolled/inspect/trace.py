@@ -330,6 +330,6 @@ def _attention(name: str, weights: Tensor, example: Example) -> TracedAttention:
     return TracedAttention(
         name,
         tokens_of(Q, example.sequences[::-1]) if Q > 1 else ("",),
-        tokens_of(S, example.sequences),
+        example.memory if len(example.memory) == S else tokens_of(S, example.sequences),
         weights_QS,
     )
