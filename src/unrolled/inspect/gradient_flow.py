@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from unrolled.diagnosis.flow import GradientFlow, LayerFlow, measure_flow
+from unrolled.diagnosis.tables import EXPLAINED, flow_rows, part_rows
 from unrolled.diagnosis.updates import Updates
 from unrolled.diagnosis.verdict import Verdict, judge
 from unrolled.errors import ConfigError
@@ -26,15 +27,9 @@ from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.inspection import N_ROWS, loss_of_sample, settings_of, try_updates
 from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.recipe import Recipe
-from unrolled.wording import count_of, percent, wrapped
+from unrolled.wording import count_of, wrapped
 
 __all__ = ["GradientFlow", "Inspection", "LayerFlow", "Verdict", "inspect_recipe", "inspect_run"]
-
-EXPLAINED = (
-    "share of the last step's gradient that is left after so many steps; norm of the product of "
-    "Jacobians; spectral radius and norm of the recurrent weights:"
-)
-"""What the columns of `flow_rows` are."""
 
 _METRICS = "metrics.jsonl"
 
@@ -96,38 +91,6 @@ class Inspection:
                 ],
                 width,
             )
-
-
-def flow_rows(flow: GradientFlow) -> list[list[str]]:
-    """The figures of each layer and direction as rows of a table."""
-    rows = [["layer", "steps", "after 1", "after 10", "after all", "log10 ‖ΠJ‖", "radius", "norm"]]
-    for layer in flow.layers:
-        span = layer.span
-        product = max(layer.products.items(), default=None)
-        rows.append(
-            [
-                layer.name,
-                f"{span + 1:,}",
-                f"{layer.reach_at(1):.2g}" if span >= 1 else "–",
-                f"{layer.reach_at(10):.2g}" if span >= 10 else "–",
-                f"{layer.reach_at(span):.2g}" if span >= 1 else "–",
-                f"{product[1]:.1f}" if product else "–",
-                f"{max(layer.radius.values()):.2f}" if layer.radius else "–",
-                f"{max(layer.norm.values()):.2f}" if layer.norm else "–",
-            ]
-        )
-    return rows
-
-
-def part_rows(flow: GradientFlow) -> list[list[str]]:
-    """The derivatives of each non-linearity as rows of a table."""
-    rows = [["layer", "part", "mean derivative", "saturated", "low", "high"]]
-    for layer in flow.layers:
-        for part in layer.parts:
-            name = f"{part.name} ({part.function})"
-            shares = [percent(each) for each in (part.saturated, part.low, part.high)]
-            rows.append([layer.name, name, f"{part.derivative:.3f}", *shares])
-    return rows
 
 
 def inspect_run(

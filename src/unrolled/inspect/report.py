@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from unrolled.diagnosis.tables import EXPLAINED, flow_rows
 from unrolled.diagnosis.verdict import NAMES, Finding
 from unrolled.inspect import page
 from unrolled.inspect.attention import heatmap_rows
@@ -43,7 +44,7 @@ from unrolled.inspect.figures import (
     part_title,
     units_figure,
 )
-from unrolled.inspect.gradient_flow import EXPLAINED, Inspection, flow_rows
+from unrolled.inspect.gradient_flow import Inspection
 from unrolled.inspect.next_tokens import N_BEST, NextToken
 from unrolled.inspect.page import HeatmapRow
 from unrolled.inspect.trace import Trace
