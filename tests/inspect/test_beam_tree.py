@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -29,8 +30,12 @@ def next_token(said: tuple[int, ...]) -> dict[int, float]:
     }.get(said, {C: 1.0})
 
 
-def tree(limit: int = 3, beam_size: int = 2) -> BeamTree:
-    script = Script(7, next_token)
+def tree(
+    limit: int = 3,
+    beam_size: int = 2,
+    following: Callable[[tuple[int, ...]], dict[int, float]] = next_token,
+) -> BeamTree:
+    script = Script(7, following)
     config = DecodingConfig(beam_size=beam_size, length_penalty=0.0)
     with recorded() as searches:
         ((best,),) = decode(
@@ -75,12 +80,11 @@ def test_a_hypothesis_at_the_limit_is_cut_off() -> None:
 
 
 def test_panels_hold_every_hypothesis_once() -> None:
-    one = predictor("translate", **SEQ)
-    found = example_of(one, TEXT).search
-    assert found is not None
-    assert found.n_steps > 10
+    shares = {A: 0.5, B: 0.3, C: 0.2}
+    found = tree(25, 3, lambda said: shares if len(said) < 22 else {EOS: 1.0})
+    assert found.n_steps == 23
     panels = tree_panels(found)
-    assert len(panels) > 1
+    assert len(panels) == 3
     n_repeated = sum(node.step % 10 == 0 and node.step < found.n_steps for node in found.nodes)
     assert sum(len(panel.boxes) for panel in panels) == len(found.nodes) + n_repeated
     n_edges = sum(node.parent is not None for node in found.nodes)

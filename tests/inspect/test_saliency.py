@@ -93,7 +93,7 @@ def test_norms_are_those_of_the_gradient_of_the_embeddings() -> None:
     vectors = one.model.embed(example.batch.texts[0])
     x = vectors.values.detach().requires_grad_()
     logits = one.model.head.logits(one.model.read(Padded(x, vectors.lengths))[0])
-    loss = torch.nn.functional.cross_entropy(logits, example.batch.targets)
+    loss = torch.nn.functional.cross_entropy(logits, example.batch.targets[:, 0])
     (gradient,) = torch.autograd.grad(loss, x)
     np.testing.assert_allclose(found.norms, gradient[0].norm(dim=1).numpy(), rtol=1e-9)
     given = -(gradient * x)[0].sum(1).detach().numpy()
