@@ -29,7 +29,7 @@ def flow_rows(flow: GradientFlow) -> list[list[str]]:
                 f"{layer.reach_at(1):.2g}" if span >= 1 else "–",
                 f"{layer.reach_at(10):.2g}" if span >= 10 else "–",
                 f"{layer.reach_at(span):.2g}" if span >= 1 else "–",
-                f"{product[1]:.1f}" if product else "–",
+                f"{product[1]:z.1f}" if product else "–",
                 f"{max(layer.radius.values()):.2f}" if layer.radius else "–",
                 f"{max(layer.norm.values()):.2f}" if layer.norm else "–",
             ]

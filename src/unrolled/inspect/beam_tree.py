@@ -89,9 +89,9 @@ def tree_of(record: SearchRecord, piece_of: Callable[[int], str], answer: float 
         endings = [ending for ending in search.endings if ending.step == number]
         for ending in endings:
             if ending.finished:
-                parent = above.get(ending.slot)
                 rank = 1 + sum(node.step == number + 1 for node in nodes)
-                ended = _extended(nodes, parent, number + 1, rank, END, ending.log_prob)
+                before = above.get(ending.slot)
+                ended = _extended(nodes, before, number + 1, rank, END, ending.log_prob)
                 nodes.append(replace(ended, state=ENDED))
             else:
                 nodes[here[ending.slot]] = replace(nodes[here[ending.slot]], state=CUT_OFF)

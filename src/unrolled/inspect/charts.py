@@ -21,7 +21,7 @@ from unrolled.quoting import shorten
 Numbers = NDArray[np.floating[Any]]
 
 WORDS_PER_PANEL = 36
-_STEP, _HEIGHT, _LEFT, _RIGHT, _BOTTOM, _TOP = 26, 130, 56, 120, 90, 12
+_STEP, _HEIGHT, _LEFT, _RIGHT, _BOTTOM, _TOP = 26, 130, 66, 120, 90, 12
 _KINDS = 6
 _LEAST_LOG = -12.0
 _LINE = 13
@@ -113,11 +113,11 @@ class Scale:
         near = 0.12 * (self.high - self.low)
         if middle == 0.0:  # an end next to 0 would cover its number
             values = [value for value in values if value == 0.0 or abs(value) > near]
-        return [Tick(self.y(value), _signed(f"{value:.3g}")) for value in values]
+        return [Tick(self.y(value), _signed(f"{value:.2g}")) for value in values]
 
 
-def _signed(text: str) -> str:
-    return text.replace("-", "−") if "e" not in text else text
+def _signed(number: str) -> str:
+    return number.replace("-", "−") if "e" not in number else number
 
 
 def line_panels(figure: Lines) -> list[Panel]:
@@ -207,10 +207,10 @@ def _bars(figure: Bars, scale: Scale, start: int, end: int) -> list[Bar]:
 
 # The tree of a beam search
 
-STEPS_PER_PANEL = 10
+STEPS_PER_PANEL = 8
 MOST_STEPS, MOST_RANKS = 100, 10
 """The steps and hypotheses of each that are drawn; and the path of the answer."""
-_COLUMN, _ROW, _HEAD = 104, 38, 34
+_COLUMN, _ROW, _HEAD, _LETTER = 120, 38, 34, 7.5
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ def _tree_panel(tree: BeamTree, shown: Sequence[int], first: int, last: int) -> 
     for index, (x, y) in place.items():
         node = tree.nodes[index]
         if node.parent in place and node.step >= first:
-            edges.append(_edge(place[node.parent], (x, y), node))
+            edges.append(_edge(tree.nodes[node.parent], place[node.parent], node, (x, y)))
         boxes.append(_box(node, x, y, is_repeated=node.step < first))
     edges.sort(key=lambda edge: edge.kind == "edge-answer")  # drawn last, above the others
     width = 8 + _COLUMN * (last - begin + 1)
@@ -288,10 +288,18 @@ def _tree_panel(tree: BeamTree, shown: Sequence[int], first: int, last: int) -> 
     return TreePanel(width, _HEAD + _ROW * max(heights.values(), default=1), steps, edges, boxes)
 
 
-def _edge(start: tuple[float, float], end: tuple[float, float], node: Node) -> Edge:
-    x1, y1, x2, y2 = start[0] + _COLUMN - 22, start[1], end[0] - 5, end[1]
+def _edge(parent: Node, start: tuple[float, float], node: Node, end: tuple[float, float]) -> Edge:
+    """From the end of a token to the beginning of the next."""
+    x1 = start[0] + 8 + _LETTER * len(_token(parent))
+    x2, middle = end[0] - 5, (end[0] - 5 + max(x1, start[0] + _COLUMN - 45)) / 2
     kind = "answer" if node.is_answer else "also"
-    return Edge(((x1, y1), (x1 + 12, y1), (x2 - 12, y2), (x2, y2)), f"edge-{kind}")
+    return Edge(
+        ((x1, start[1]), (middle, start[1]), (middle, end[1]), (x2, end[1])), f"edge-{kind}"
+    )
+
+
+def _token(node: Node) -> str:
+    return shorten(node.token, 11)
 
 
 _MARKS = {CONTINUED: "", DROPPED: " ×", ENDED: " ■", CUT_OFF: " ✂"}
@@ -301,10 +309,11 @@ def _box(node: Node, x: float, y: float, is_repeated: bool) -> Box:
     """A hypothesis: its last token, and below it its log-probability or, of an ending, its score."""
     is_end = node.state in (ENDED, CUT_OFF)
     kind = "answer" if node.is_answer else "dropped" if node.state == DROPPED else "also"
-    number = f"score {node.score:.2f}" if is_end else f"{node.log_prob:.2f}"
+    number = _signed(f"{node.score if is_end else node.log_prob:.2f}")
+    number = f"score {number}" if is_end else number
     title = (
         f"{shorten(node.text, 80)}: {node.state}, log-probability {_signed(f'{node.log_prob:.3f}')}, "
         f"score {_signed(f'{node.score:.3f}')}"
     )
-    token = shorten(node.token, 11) + ("" if is_repeated else _MARKS[node.state])
-    return Box(x, y, token, _signed(number), f"box-{kind}", title)
+    token = _token(node) + ("" if is_repeated else _MARKS[node.state])
+    return Box(x, y, token, number, f"box-{kind}", title)

@@ -66,7 +66,7 @@ def write_figures(figures: Iterable[Figure], folder: str | Path) -> list[Path]:
     with writing(folder, "try again"):
         folder.mkdir(exist_ok=True)
     taken: dict[str, int] = {}
-    written = []
+    written: list[Path] = []
     for figure in figures:
         number = taken[figure.name] = taken.get(figure.name, 0) + 1
         path = folder / (figure.name if number == 1 else f"{figure.name}-{number}")
@@ -77,7 +77,7 @@ def write_figures(figures: Iterable[Figure], folder: str | Path) -> list[Path]:
 def _write(figure: Figure, path: Path) -> Iterator[Path]:
     import matplotlib
 
-    options = {"svg.fonttype": "none", "svg.hashsalt": figure.name}
+    options: Any = {"svg.fonttype": "none", "svg.hashsalt": figure.name}
     with matplotlib.rc_context(options), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "Glyph .* missing"

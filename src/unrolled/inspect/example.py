@@ -165,7 +165,7 @@ def _cut(text: str, tokenizer: Any, notes: list[str]) -> str:
     return short
 
 
-def _cut_tokens(tokens: Sequence[str], notes: list[str]) -> Sequence[str]:
+def _cut_tokens(tokens: Tokens, notes: list[str]) -> Tokens:
     if len(tokens) > MOST_TOKENS:
         n = count_of(len(tokens), "token")
         notes.append(f"the text has {n}; the first {MOST_TOKENS:,} are inspected")

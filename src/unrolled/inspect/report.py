@@ -274,12 +274,14 @@ def sections_of_search(figure: Beam | None) -> Iterator[Section]:
             f" At most {MOST_STEPS} steps and {MOST_RANKS} hypotheses of each are drawn; "
             "the numbers have all of them."
         )
+    has_answer = any(node.is_answer for node in tree.nodes)
+    answer = "Blue is the answer." if has_answer else "None of them became the answer."
     view = BeamView(figure.title, tree_panels(tree), _rows_of(figure))
     yield Section(
         "Beam search",
         [view],
         "Each column has the hypotheses after one more token, the most probable first: their last token, "
-        "and their log-probability. Blue is the answer; × was dropped, ■ has ended and ✂ was cut off at "
+        f"and their log-probability. {answer} × was dropped, ■ has ended and ✂ was cut off at "
         f"the maximum length, with the score that counts.{left_out}",
     )
 
