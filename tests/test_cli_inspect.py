@@ -188,14 +188,14 @@ def test_two_runs_are_compared_on_a_text(
     assert header.split() == [str(runs["classify"]), str(other)]
     assert [line.split("  ")[0] for line in lines][:2] == ["answer", "loss, nats per target"]
     text = page.read_text(encoding="utf-8")
-    assert text.count('<div class="side-by-side">') == 6
+    assert text.count('<div class="side-by-side">') == 5
     assert main(["inspect", str(runs["classify"]), "a b", "--compare", str(runs["tag"])]) == 2
     assert "of task 'tag'; compare two runs of one task" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", ["pair", "tag", "language_model"])
 def test_a_text_of_50_000_tokens_is_cut(task: str, runs: dict[str, Path], capsys: Any) -> None:
-    texts = ["a cat " * 25_000, *TEXTS[task][1:]]
+    texts = [("a cat " * 25_000).strip(), *TEXTS[task][1:]]
     assert main(["inspect", str(runs[task]), *texts]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "note: the text has 50,000 tokens; the first 1,000 are inspected" in out

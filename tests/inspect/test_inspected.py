@@ -53,19 +53,17 @@ def test_every_task_has_its_figures(name: str) -> None:
 
 def test_each_figure_is_written_as_three_files(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    found = look("translate")
-    files = found.write_figures(tmp_path / "figures")
-    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert names == sorted(path.name for path in files)
-    stems = {path.with_suffix("").name for path in files}
-    assert stems >= {"saliency", "beam", "attention-decoder.attention"}
-    assert len(files) == 3 * len(list(found.figures())) == 3 * len(stems)
-    for stem in stems:
-        of_figure = tmp_path / "figures" / stem
-        picture = of_figure.with_name(f"{stem}.png").read_bytes()
-        assert picture.startswith(b"\x89PNG")
-        ElementTree.parse(of_figure.with_name(f"{stem}.svg"))
-    assert "the" in (tmp_path / "figures" / "saliency.svg").read_text(encoding="utf-8")
+    one_of_each = {type(figure): figure for figure in look("translate").figures()}
+    assert {each.__name__ for each in one_of_each} == {"Lines", "Bars", "Beam", "Weights", "Units"}
+    files = write_figures(one_of_each.values(), tmp_path / "figures")
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
+        path.name for path in files
+    )
+    assert len(files) == 3 * len(one_of_each)
+    for svg, png, _ in zip(files[::3], files[1::3], files[2::3], strict=True):
+        ElementTree.parse(svg)
+        assert png.read_bytes().startswith(b"\x89PNG")
+    assert ">rojo" in (tmp_path / "figures" / "beam.svg").read_text(encoding="utf-8")
 
 
 def rows_of(path: Path) -> list[list[str]]:
@@ -163,16 +161,16 @@ def sql_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         connection.execute("CREATE TABLE word (text TEXT, n INTEGER)")
         connection.executemany("INSERT INTO word VALUES (?, ?)", [("tea", 1), ("cup", 2)])
         connection.commit()
-    rows = [f"which words above {n}\tSELECT text FROM word WHERE n > {n}" for n in range(30)]
-    rows += [f"how many words, {n}\tSELECT count(*) FROM word" for n in range(30)]
+    rows = [f"which words above {n}\tSELECT text FROM word WHERE n > {n}" for n in range(8)]
+    rows += [f"how many words, {n}\tSELECT count(*) FROM word" for n in range(8)]
     lines = ["question\tquery\tdatabase", *(f"{row}\twords.sqlite" for row in rows), ""]
     (folder / "sql.tsv").write_text("\n".join(lines), encoding="utf-8")
     mapping = {
         "task": "sql",
         "data": {part: [str(folder / "sql.tsv")] for part in ("train", "valid", "test")},
         "model": {"embedding_size": 8, "encoder_size": 8, "hidden_size": 12, "dropout_rate": 0.0},
-        "decoding": {"least_confidence": 0.0},
-        "training": {"max_steps": 30, "learning_rate": 0.02, "evaluate_every_n_steps": 0},
+        "decoding": {"least_confidence": 0.0, "max_input_length": 30, "max_length_extra": 15},
+        "training": {"max_steps": 12, "learning_rate": 0.03, "valid_sentences": 2},
     }
     unrolled.train(unrolled.Recipe.from_mapping(mapping, TASKS), folder / "run")
     return folder / "run", database
@@ -188,11 +186,11 @@ def test_a_run_that_writes_queries_is_inspected(sql_run: tuple[Path, Path], tmp_
     assert found.trace.answer == answer.text
     assert found.saliency[0].tokens == tuple(question.split())
     decoder = found.trace["decoder.recurrent layer 0 forward"]
-    assert decoder.tokens == ("<s>", *answer.hypotheses[0].pieces[:-1])
+    assert decoder.tokens == ("<s>", *answer.hypotheses[0].pieces)
     assert found.search is not None
     *_, last = (node for node in found.search.nodes if node.is_answer)
     assert last.log_prob == answer.hypotheses[0].log_prob
-    assert last.text == " ".join(answer.hypotheses[0].pieces)
+    assert last.text == " ".join((*answer.hypotheses[0].pieces, "</s>"))
     given = "SELECT n FROM word"
     assert unrolled.inspect_text(one, question, given, str(database)).trace.answer == given
     page = found.write_page(tmp_path / "page.html").read_text(encoding="utf-8")
@@ -206,7 +204,5 @@ def test_a_long_question_is_cut_and_it_says_so(sql_run: tuple[Path, Path]) -> No
     run, database = sql_run
     one = unrolled.load_queries(run)
     found = unrolled.inspect_text(one, "which words " * 25_000, "SELECT n FROM word", str(database))
-    assert found.trace.notes == (
-        "the question has more than 500 words; the first 500 are inspected",
-    )
-    assert len(found.saliency[0].tokens) == 500
+    assert found.trace.notes == ("the question has more than 30 words; the first 30 are inspected",)
+    assert len(found.saliency[0].tokens) == 30

@@ -210,13 +210,13 @@ def _units(figure: Units) -> Any:
     for panel, (name, values_TH) in zip(panels, figure.parts.items(), strict=True):
         values = np.nan_to_num(values_TH.T)
         most = max(1.0, float(np.abs(values).max(initial=0.0)))
-        image = panel.imshow(
+        panel.imshow(
             values, cmap=colors, vmin=-most, vmax=most, aspect="auto", interpolation="nearest"
         )
-        panel.set_ylabel(part_title(name).replace(" ", "\n", 1), fontsize=8)
+        title = f"{part_title(name)} (±{most:.3g})".replace(" ", "\n", 1)
+        panel.set_ylabel(title, fontsize=8)
         panel.tick_params(labelsize=7)
         panel.set_xticks([])
-        drawing.colorbar(image, ax=panel, pad=0.01).ax.tick_params(labelsize=7)
     _name(panels[-1].set_xticks, figure.tokens, rotation=60, ha="right", rotation_mode="anchor")
     return drawing
 
