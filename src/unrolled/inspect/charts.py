@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.inspect.beam_tree import CONTINUED, CUT_OFF, DROPPED, ENDED, BeamTree, Node
-from unrolled.inspect.figures import Bars, Lines
+from unrolled.inspect.figures import Bars, Lines, visible
 from unrolled.quoting import shorten
 
 Numbers = NDArray[np.floating[Any]]
@@ -154,7 +154,10 @@ def _panel(
     right = _LEFT + _STEP * max(1, len(tokens) - 1)
     if bars:
         right += _STEP // 2
-    words = [Word(_LEFT + _STEP * step - 3, shorten(word, 12)) for step, word in enumerate(tokens)]
+    words = [
+        Word(_LEFT + _STEP * step - 3, shorten(visible(word), 12))
+        for step, word in enumerate(tokens)
+    ]
     margin = _RIGHT if lines else 50
     return Panel(
         right + margin,
@@ -197,7 +200,7 @@ def _bars(figure: Bars, scale: Scale, start: int, end: int) -> list[Bar]:
         if not math.isfinite(value):
             continue
         y = scale.y(value)
-        title = f"{shorten(figure.tokens[place], 40)}: {_signed(f'{value:.3g}')}"
+        title = f"{shorten(visible(figure.tokens[place]), 40)}: {_signed(f'{value:.3g}')}"
         kind = "plus" if value >= 0 else "minus"
         bars.append(
             Bar(_LEFT + _STEP * step - 8, min(y, zero), round(abs(y - zero), 1), kind, title)
@@ -299,7 +302,7 @@ def _edge(parent: Node, start: tuple[float, float], node: Node, end: tuple[float
 
 
 def _token(node: Node) -> str:
-    return shorten(node.token, 11)
+    return shorten(visible(node.token), 11)
 
 
 _MARKS = {CONTINUED: "", DROPPED: " ×", ENDED: " ■", CUT_OFF: " ✂"}

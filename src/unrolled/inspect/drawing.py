@@ -23,6 +23,7 @@ from unrolled.inspect.figures import (
     Units,
     Weights,
     part_title,
+    visible,
 )
 from unrolled.quoting import shorten
 from unrolled.storage import writing
@@ -140,7 +141,7 @@ def _over_words(tokens: Sequence[str], height: float) -> tuple[Any, list[tuple[A
 
 
 def _name_words(panel: Any, tokens: Sequence[str], steps: range) -> None:
-    names = [shorten(tokens[step], 12) for step in steps]
+    names = [shorten(visible(tokens[step]), 12) for step in steps]
     panel.set_xticks(
         list(steps), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8
     )
@@ -198,7 +199,9 @@ def _name(set_ticks: Any, names: Sequence[str], **style: Any) -> None:
     """Names of rows or columns; of many, every second, third …"""
     every = -(-len(names) // _MOST_NAMES)
     places = range(0, len(names), every)
-    set_ticks(list(places), [shorten(names[place], 12) for place in places], fontsize=8, **style)
+    set_ticks(
+        list(places), [shorten(visible(names[place]), 12) for place in places], fontsize=8, **style
+    )
 
 
 def _units(figure: Units) -> Any:
@@ -259,17 +262,22 @@ def _next(figure: NextTokens) -> Any:
     width = 1 + 1.1 * min(len(steps), _NEXT_PER_PANEL)
     drawing, panels = _new(width, [0.6 + 0.28 * n_best] * len(parts))
     for panel, part in zip(panels, parts, strict=True):
-        shares = np.zeros((n_best, _NEXT_PER_PANEL if len(parts) > 1 else len(part)))
+        shares = np.zeros((n_best, len(part)))
         for column, step in enumerate(part):
             for place, (token, share) in enumerate(step.best):
                 shares[place, column] = share
                 weight = "bold" if place + 1 == step.rank else "normal"
-                color = "white" if share > 0.55 else "black"
-                text = f"{shorten(token, 10)} {share:.0%}"
+                color = "white" if share > 0.65 else "black"
+                text = f"{shorten(visible(token), 10)} {share:.0%}"
                 panel.text(column, place, text, fontsize=7, ha="center", va="center", color=color,
                            weight=weight)  # fmt: skip
         panel.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        names = [f"{shorten(step.before, 12)}\n→ {shorten(step.came, 12)}" for step in part]
+        panel.set_xlim(-0.5, min(len(steps), _NEXT_PER_PANEL) - 0.5)
+        panel.spines[:].set_visible(False)
+        names = [
+            f"{shorten(visible(step.before), 12)}\n→ {shorten(visible(step.came), 12)}"
+            for step in part
+        ]
         panel.set_xticks(range(len(part)), names, fontsize=7)
         panel.xaxis.tick_top()
         panel.set_yticks(range(n_best), [str(place + 1) for place in range(n_best)], fontsize=7)

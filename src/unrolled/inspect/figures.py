@@ -249,6 +249,18 @@ def units_figure(layer: TracedLayer) -> Units:
     return Units(_slug("units", layer.name), layer.name, layer.tokens, layer.values)
 
 
+_VISIBLE = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
+
+
+def visible(token: str) -> str:
+    """A token as it is shown: without blanks around it; one of blanks alone with signs for them.
+
+    >>> visible(" the"), visible(" "), visible("\\n")
+    ('the', '␣', '⏎')
+    """
+    return token.strip() or token.translate(_VISIBLE)
+
+
 def part_title(name: str) -> str:
     """The name of an internal with its meaning, such as "f forget gate"."""
     return f"{name} {MEANINGS.get(name, '')}".strip()

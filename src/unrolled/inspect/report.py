@@ -11,7 +11,7 @@ import base64
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, ClassVar
 
@@ -43,6 +43,7 @@ from unrolled.inspect.figures import (
     gates_figure,
     part_title,
     units_figure,
+    visible,
 )
 from unrolled.inspect.gradient_flow import Inspection
 from unrolled.inspect.next_tokens import N_BEST, NextToken
@@ -301,10 +302,15 @@ def sections_of_next(figure: NextTokens | None) -> Iterator[Section]:
     )
     yield Section(
         "Next tokens",
-        [_bars_view(bars), NextView(figure.title, figure.steps)],
+        [_bars_view(bars), NextView(figure.title, list(map(_visible_step, figure.steps)))],
         "After each token: the one that came, its rank and its bits, and the most probable ones; the one "
         "that came is in a frame.",
     )
+
+
+def _visible_step(step: NextToken) -> NextToken:
+    best = tuple((visible(token), share) for token, share in step.best)
+    return replace(step, before=visible(step.before), came=visible(step.came), best=best)
 
 
 def sections_of_trace(trace: Trace) -> list[Section]:
@@ -358,14 +364,14 @@ def _lines_view(figure: Lines) -> ChartView:
 def _bars_view(figure: Bars) -> ChartView:
     largest = float(np.abs(figure.values).max(initial=0.0))
     shares = figure.values / largest if largest > 0 else figure.values
-    words = list(zip(figure.tokens, shares.tolist(), strict=True))
+    words = list(zip(map(visible, figure.tokens), shares.tolist(), strict=True))
     return ChartView("bars", figure.title, bar_panels(figure), _rows_of(figure), words)
 
 
 def _weights_view(figure: Weights) -> WeightsView:
     if len(figure.columns) <= _LARGE_TABLE and len(figure.rows) <= 2 * _LARGE_TABLE:
-        rows = heatmap_rows(figure.rows, figure.values.tolist())
-        return WeightsView(figure.title, figure.columns, rows)
+        rows = heatmap_rows(list(map(visible, figure.rows)), figure.values.tolist())
+        return WeightsView(figure.title, list(map(visible, figure.columns)), rows)
     size = f"{count_of(len(figure.rows), 'row')} × {count_of(len(figure.columns), 'token')}"
     drawn = _map(figure.title, size, figure.values, figure.columns, _json(figure.rows))
     return WeightsView(figure.title, map=drawn, size=size)
@@ -412,4 +418,4 @@ def _map(
 
 
 def _json(names: Sequence[str]) -> str:
-    return json.dumps([shorten(name, 40) for name in names], ensure_ascii=False)
+    return json.dumps([shorten(visible(name), 40) for name in names], ensure_ascii=False)
