@@ -213,7 +213,7 @@ def _bars(figure: Bars, scale: Scale, start: int, end: int) -> list[Bar]:
 STEPS_PER_PANEL = 8
 MOST_STEPS, MOST_RANKS = 100, 10
 """The steps and hypotheses of each that are drawn; and the path of the answer."""
-_COLUMN, _ROW, _HEAD, _LETTER = 120, 38, 34, 7.5
+_COLUMN, _ROW, _HEAD, _LETTER, _BOLD_LETTER = 120, 38, 34, 7.5, 8.5
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,8 @@ def _tree_panel(tree: BeamTree, shown: Sequence[int], first: int, last: int) -> 
 
 def _edge(parent: Node, start: tuple[float, float], node: Node, end: tuple[float, float]) -> Edge:
     """From the end of a token to the beginning of the next."""
-    x1 = start[0] + 8 + _LETTER * len(_token(parent))
+    letter = _BOLD_LETTER if parent.is_answer else _LETTER
+    x1 = start[0] + 8 + letter * len(_token(parent))
     x2, middle = end[0] - 5, (end[0] - 5 + max(x1, start[0] + _COLUMN - 45)) / 2
     kind = "answer" if node.is_answer else "also"
     return Edge(

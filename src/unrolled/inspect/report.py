@@ -318,7 +318,8 @@ def sections_of_trace(trace: Trace) -> list[Section]:
     sections = []
     if trace.attention:
         views = [_weights_view(attention_figure(each)) for each in trace.attention[:MOST_LAYERS]]
-        sections.append(Section("Attention", views))
+        intro = "How much each step, a row, looks at each token; the weights of a row sum to 1."
+        sections.append(Section("Attention", views, intro))
     steps = max((len(layer.tokens) for layer in trace.layers), default=1)
     shown = trace.layers[: n_layers_drawn(steps)]
     n_cells = sum(values.size for layer in shown for values in layer.values.values())
