@@ -252,7 +252,7 @@ def _asked(
             for answer in _by_probability(_distinct(others, prediction.text)[: n_best - 1])
         ),
         "words": example.words,
-        "memory": _memory(example),
+        "memory": memory_of(example),
         "unknown": unknown_words(example),
         "links": tuple(
             (int(word), len(example.words) + int(item))
@@ -323,6 +323,7 @@ def _candidate(answer: Answer, source: Source) -> Candidate:
     return Candidate(answer.text, _probability(answer), problem)
 
 
-def _memory(example: QueryExample) -> tuple[str, ...]:
+def memory_of(example: QueryExample) -> tuple[str, ...]:
+    """What the model looks at, as text: the words, then tables and columns, then values."""
     names = describe(list(example.items.items), example.source.schema)
     return (*example.words, *names, *(value.text for value in example.values))
