@@ -21,7 +21,7 @@ from unrolled.quoting import shorten
 Numbers = NDArray[np.floating[Any]]
 
 WORDS_PER_PANEL = 36
-_STEP, _HEIGHT, _LEFT, _RIGHT, _BOTTOM, _TOP = 26, 130, 66, 120, 90, 12
+_STEP, _HEIGHT, _LEFT, _RIGHT, _BOTTOM, _TOP = 26, 130, 80, 120, 90, 12
 _KINDS = 6
 _LEAST_LOG = -12.0
 _LINE = 13
