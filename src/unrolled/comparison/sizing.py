@@ -1,0 +1,186 @@
+"""Size the variants of a plan: solve their widths, and count parameters and multiply-adds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unrolled import config, documents, storage
+from unrolled.comparison.costs import multiply_adds_per_token
+from unrolled.comparison.grid import Variant
+from unrolled.comparison.matching import (
+    Solver,
+    build,
+    count_embedding_parameters,
+    count_parameters,
+    solve,
+    suggestion,
+)
+from unrolled.comparison.plan import (
+    VARIANTS_FILE,
+    Plan,
+    SizedVariant,
+    Sizing,
+    sizing_from,
+)
+from unrolled.errors import ConfigError, RunError
+from unrolled.tasks import TASKS
+from unrolled.tasks.embeddings import sections
+from unrolled.training.checks import check_files, check_recipe
+from unrolled.training.kinds import Prepared, prepare
+from unrolled.training.recipe import Recipe
+
+
+def sized(plan: Plan, folder: Path) -> Sizing:
+    """The sizes of all variants: those in the folder of the comparison, or computed.
+
+    Raises:
+        ConfigError: a variant cannot be built, or its parameters cannot match.
+        DataError: the data cannot be read.
+    """
+    stored = _stored(folder / VARIANTS_FILE)
+    wanted = [(each.key, each.settings) for each in plan.variants]
+    if stored and [(each.key, each.settings) for each in stored.variants] == wanted:
+        return stored
+    return compute_sizes(plan)
+
+
+def write_sizes(sizing: Sizing, folder: Path) -> None:
+    """Write `variants.json`.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    text = json.dumps(dataclasses.asdict(sizing), indent=1, ensure_ascii=False) + "\n"
+    storage.write_whole(folder / VARIANTS_FILE, text.encode(), "start the same command again")
+
+
+def _stored(path: Path) -> Sizing | None:
+    try:
+        return sizing_from(documents.read_json(path))
+    except (RunError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def compute_sizes(plan: Plan) -> Sizing:
+    """The sizes of all variants of a plan that `check_plan` has accepted; see `sized`."""
+    base, task = plan.base, TASKS[plan.base.task]
+    data = _Data()
+    variants = plan.variants
+    recipes = {variant.key: plan.recipe_of(variant.settings) for variant in variants}
+    for variant in variants:
+        with about(variant):
+            build(recipes[variant.key], task, data.of(recipes[variant.key]).tokenizers)
+    target, widths = 0, {variant.key: dict[str, int]() for variant in variants}
+    if plan.match:
+        solver = Solver(base, task, data.of(base).tokenizers)
+        target = count_parameters(build(base, task, data.of(base).tokenizers))
+        solvers = {
+            key: Solver(each, task, data.of(each).tokenizers) for key, each in recipes.items()
+        }
+        for variant in variants:
+            solution = solve(
+                solvers[variant.key],
+                target,
+                variant.name,
+                lambda: suggestion(solver, list(solvers.values())),
+            )
+            widths[variant.key] = dict(solution.widths)
+    found = [_sized(plan, each, widths[each.key], data) for each in variants]
+    part = "test" if data.of(base).sizes.get("test", 0) else "valid"
+    return Sizing(tuple(found), target, part, tuple(_notes(plan, part)))
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse what can be refused before data are read.
+
+    Raises:
+        ConfigError: a setting or a combination of settings is invalid.
+        DataError: a file cannot be read.
+    """
+    if not plan.axes:
+        raise ConfigError(
+            "nothing varies; give a setting and its values: --over model.cell=gru,lstm"
+        )
+    both = {axis.name for axis in plan.axes} & {axis.name for axis in plan.tuned}
+    if both:
+        raise ConfigError(f"{min(both)} is given to --over and to --tune; remove one of them")
+    if plan.match:
+        for axis in (*plan.axes, *plan.tuned):
+            if axis.name in plan.match:
+                raise ConfigError(
+                    f"{axis.name} is the width that is solved for equal parameters, so it cannot vary; "
+                    "add --no-match"
+                )
+    for variant in plan.variants:
+        for values in plan.trials:
+            with about(variant):
+                recipe = plan.recipe_of((*variant.settings, *values))
+                check_recipe(recipe, TASKS[recipe.task])
+    check_files(plan.base.data, TASKS[plan.base.task])
+
+
+@contextmanager
+def about(variant: Variant) -> Iterator[None]:
+    """Name the variant in errors about its settings."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"variant '{variant.name}' cannot be built: {error}") from None
+
+
+class _Data:
+    """The prepared data of recipes, read once for all that read the same."""
+
+    def __init__(self) -> None:
+        self._prepared: dict[Hashable, Prepared] = {}
+
+    def of(self, recipe: Recipe) -> Prepared:
+        """The data of a recipe."""
+        tables = [getattr(recipe.model, name) for name in sections(type(recipe.model))]
+        key = json.dumps([config.to_mapping(each) for each in (recipe.data, recipe.text, *tables)])
+        if key not in self._prepared:
+            self._prepared[key] = prepare(recipe, TASKS[recipe.task])
+        return self._prepared[key]
+
+
+def _sized(plan: Plan, variant: Variant, widths: dict[str, int], data: _Data) -> SizedVariant:
+    settings = (*variant.settings, *((name, str(width)) for name, width in widths.items()))
+    recipe = plan.recipe_of(settings)
+    task, prepared = TASKS[recipe.task], data.of(recipe)
+    model = build(recipe, task, prepared.tokenizers)
+    return SizedVariant(
+        variant.name,
+        variant.key,
+        variant.settings,
+        widths,
+        count_parameters(model),
+        count_embedding_parameters(model),
+        multiply_adds_per_token(recipe, task, prepared),
+    )
+
+
+def _notes(plan: Plan, part: str) -> Iterator[str]:
+    training = plan.base.training
+    if part == "valid":
+        yield (
+            "there are no test data, so that scores are on the validation data, on which the best "
+            "weights of each run were also chosen"
+        )
+    if training.max_minutes:
+        yield (
+            "training.max_minutes limits the time of a run, so that variants make different numbers of "
+            "updates and results differ between machines; set training.max_steps for equal updates"
+        )
+    elif not training.has_fixed_limit:
+        yield "each run stops when it no longer improves, so that runs make different numbers of updates"
+    changed = [
+        axis.name
+        for axis in (*plan.axes, *plan.tuned)
+        if axis.name.startswith(("data.", "text.")) or axis.name == "training.max_tokens"
+    ]
+    if changed:
+        yield f"the batches of variants differ, because {', '.join(changed)} differs"
