@@ -53,7 +53,7 @@ class Job:
     folder: str
 
 
-class _Lifeline:
+class Lifeline:
     """Notes that standard input was closed.
 
     Attributes:
@@ -81,10 +81,12 @@ def main() -> int:
     # Ctrl-C at the terminal is for the process that started this one, which then closes the input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     job = Job(**json.loads(sys.stdin.buffer.readline()))
-    lifeline = _Lifeline()
+    lifeline = Lifeline()
     lifeline.watch()
+    os.chdir(job.folder)
+    sys.argv[:] = ["unrolled", "train", "--resume", "--out", job.run]  # for the model card
     try:
-        return _run(job, lifeline)
+        return make_run(job, lifeline)
     except UnrolledError as error:
         problem = str(error)
     except (MemoryError, RuntimeError, OSError) as error:
@@ -98,10 +100,16 @@ def main() -> int:
     return 2
 
 
-def _run(job: Job, lifeline: _Lifeline) -> int:
-    os.chdir(job.folder)
+def make_run(job: Job, lifeline: Lifeline) -> int:
+    """Train or resume a run, and write its result and costs.
+
+    Returns:
+        0, also if the run failed because a number is not finite; `STOPPED` if the lifeline was cut.
+
+    Raises:
+        UnrolledError: the run cannot be trained or scored.
+    """
     run = Path(job.run)
-    sys.argv[:] = ["unrolled", "train", "--resume", "--out", job.run]  # for the model card
     _wait_for(run)
     if Path(job.result).exists():  # whoever wrote the run before finished it
         return 0
