@@ -72,6 +72,23 @@ def test_seeds_have_the_same_batches_in_all_variants(tiny: Path) -> None:
             assert torch.equal(first.texts[0].values, second.texts[0].values)
 
 
+def test_the_order_of_words_can_vary(tiny: Path) -> None:
+    plan = plan_of(tiny, "data.word_order=given,random")
+    parts = {}
+    for variant in plan.variants:
+        recipe = plan.recipe_of(variant.settings)
+        prepared = prepare(recipe, TASKS[recipe.task])
+        parts[variant.name] = [prepared.train.examples, prepared.valid.examples]
+    n_moved = 0
+    for given, moved in zip(*parts.values(), strict=True):
+        assert len(given) == len(moved)
+        for one, other in zip(given, moved, strict=True):
+            assert one.labels == other.labels
+            assert sorted(one.texts[0]) == sorted(other.texts[0])
+            n_moved += one.texts != other.texts
+    assert n_moved > 50
+
+
 def test_finished_runs_are_never_repeated(compared: Made, tmp_path: Path) -> None:
     folder = tmp_path / "again"
     shutil.copytree(compared.folder, folder)

@@ -180,7 +180,8 @@ def _notes(plan: Plan, part: str) -> Iterator[str]:
     changed = [
         axis.name
         for axis in (*plan.axes, *plan.tuned)
-        if axis.name.startswith(("data.", "text.")) or axis.name == "training.max_tokens"
+        if axis.name.startswith(("data.", "text.", "training.max_tokens", "training.accumulate"))
+        and axis.name != "data.word_order"
     ]
     if changed:
         yield f"the batches of variants differ, because {', '.join(changed)} differs"
