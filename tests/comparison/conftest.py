@@ -22,7 +22,7 @@ test_size = 20
 
 [model]
 embedding_size = 4
-hidden_size = 16
+hidden_size = 17
 bidirectional = false
 
 [training]

@@ -186,15 +186,15 @@ def test_missing_data_are_refused_before_anything(tiny: Path, tmp_path: Path) ->
 
 def test_a_run_that_diverges_is_named_and_others_go_on(tiny: Path, tmp_path: Path) -> None:
     settings = [("training.optimiser", "sgd"), ("training.clip_norm", "0")]
-    plan = plan_of(tiny, "training.learning_rate=1e-2,1e38", settings=settings)
+    plan = plan_of(tiny, "training.learning_rate=1e-2,1e38", seeds=1, settings=settings)
     end = made(plan, tmp_path / "out")
     good, bad = end.data["variants"]
-    assert good["n"] == 2
-    assert (bad["n"], bad["n_failed"]) == (0, 2)
+    assert good["n"] == 1
+    assert (bad["n"], bad["n_failed"]) == (0, 1)
     assert re.match(r"the \w+ of step \d+ .* is not finite", bad["runs"][0]["problem"])
     lines = "\n".join(lines_of(end.data, end.costs))
-    assert "0 of 2, 2 not finite" in lines
-    assert "has no score for seed 1, 2, which the mean leaves out" in " ".join(lines.split())
+    assert "0 of 1, 1 not finite" in lines
+    assert "has no score for seed 1, which the mean leaves out" in " ".join(lines.split())
     assert end.failed == {}
 
 
@@ -287,4 +287,4 @@ def test_without_matching_widths_stay(tiny: Path, tmp_path: Path) -> None:
     assert [variant.widths for variant in sizing.variants] == [{}, {}]
     assert sizing.variants[0].parameters < sizing.variants[1].parameters
     recipes = [run.recipe for run in Grid(plan, sizing, tmp_path).wanted()]
-    assert {recipe.model.hidden_size for recipe in recipes} == {16}
+    assert {recipe.model.hidden_size for recipe in recipes} == {17}
