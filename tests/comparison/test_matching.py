@@ -54,18 +54,19 @@ def recipe_and_tokenizers(task: str) -> tuple[Recipe, Any]:
     if about.kind is LANGUAGE_MODEL:
         return recipe, {ROLE: about.train_tokenizer(["two red cats"], TextConfig(kind="word"))}
     if task == "sql":
-        return recipe, about.train_tokenizers(_questions(), TextConfig(kind="word"))
+        return recipe, _tokenizers_of_questions()
     rows = [Row(FIELDS[task], line=1), Row((*FIELDS[task][:-1], OTHER.get(task, "no")), line=2)]
     if about.kind is LABELLING:
         return recipe, about.train_tokenizers(rows, recipe.text, recipe.data)
     return recipe, about.train_tokenizers(rows, recipe.text)
 
 
-def _questions() -> list[Row]:
+def _tokenizers_of_questions() -> Any:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), generate(n=60))
         data = QueryData(train=(f"{folder}/train.tsv",))
-        return rows_of(data, data.train, 3, TASKS["sql"].reading, part="valid")[:20]
+        rows = rows_of(data, data.train, 3, TASKS["sql"].reading, part="valid")[:20]
+        return TASKS["sql"].train_tokenizers(rows, TextConfig(kind="word"))
 
 
 def solver_of(task: str, **settings: Any) -> Solver:

@@ -69,7 +69,9 @@ class Lifeline:
         threading.Thread(target=self._wait, daemon=True).start()
 
     def _wait(self) -> None:
-        sys.stdin.buffer.read()
+        # Not through `sys.stdin`, whose lock would be held when the interpreter ends.
+        while os.read(0, 4096):
+            pass
         self.is_cut = True
         if self.has_begun:
             time.sleep(_GRACE)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from unrolled.errors import ConfigError
 from unrolled.tasks.task import AnyTask, Tokenizers
@@ -50,13 +51,31 @@ class Solution:
         return self.parameters / target - 1
 
 
+class _WithoutDraws(TorchFunctionMode):
+    """Skips random numbers, for whose shapes torch would load its compiler, which takes seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if func in _DRAWS:
+            return named["tensor"] if "tensor" in named else args[0]
+        return func(*args, **named)
+
+
+_DRAWS = (
+    *(torch.Tensor.normal_, torch.Tensor.uniform_),
+    *(nn.init.normal_, nn.init.uniform_),
+)
+
+
 def build(recipe: Recipe, task: AnyTask, tokenizers: Tokenizers) -> nn.Module:
     """The model of a recipe without memory for its weights.
 
     Raises:
         ConfigError: the model cannot be built.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutDraws():
         return task.build(recipe.model, tokenizers)
 
 

@@ -18,6 +18,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,7 +90,7 @@ class Plan:
         """The combinations of tuned values that each variant tries; one, without settings, if none."""
         return combinations_of(self.tuned)
 
-    @property
+    @cached_property
     def base(self) -> Recipe:
         """The recipe without the settings that vary."""
         return self.recipe_of(())
@@ -185,10 +186,11 @@ def runs_of(
     keys = unique_keys([key_of(values) for values in trials])
     runs = {}
     for values, trial in zip(trials, keys, strict=True):
+        recipe = plan.recipe_of((*variant.overrides, *values))
         for seed in plan.seed_numbers:
             key = "-".join(filter(None, (variant.key, trial, f"seed{seed}")))
-            recipe = plan.recipe_of((*variant.overrides, *values, ("seed", str(seed))))
-            runs[values, seed] = PlannedRun(key, variant.key, seed, values, recipe)
+            seeded = dataclasses.replace(recipe, seed=seed)
+            runs[values, seed] = PlannedRun(key, variant.key, seed, values, seeded)
     return runs
 
 
