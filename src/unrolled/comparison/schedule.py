@@ -93,6 +93,9 @@ class Grid:
                 result = self.read(run)
                 if result is not None:
                     self.results[run.key] = result
+                    self.file(LOGS, run).unlink(
+                        missing_ok=True
+                    )  # left by a command that was killed
 
     def read(self, run: PlannedRun) -> dict[str, Any] | None:
         """The stored result of a run; None if there is none."""
