@@ -31,7 +31,7 @@ test_size = 20
 
 [model]
 embedding_size = 4
-hidden_size = 24
+hidden_size = 82
 dropout_rate = 0.2
 
 [training]

@@ -234,7 +234,7 @@ def dots_chart(
         return None
     across = [bound for x, _ in points.values() for bound in (x.low, x.high)]
     along = [bound for _, y in points.values() for bound in (y.low, y.high)]
-    x_scale = _Scale([max(0.0, each) for each in across], LEFT, WIDTH - RIGHT, from_zero=False)
+    x_scale = _Scale([max(0.0, each) for each in across], LEFT, WIDTH - RIGHT, from_zero=True)
     y_scale = _Scale(along, HEIGHT - BOTTOM, TOP, from_zero=False)
     dots = [
         Dot(

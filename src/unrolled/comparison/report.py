@@ -72,7 +72,8 @@ def interval_shown(entry: Json, score: str) -> str:
 def heading(data: Json) -> str:
     """What the scores of the table are."""
     part = {"test": "test", "valid": "validation"}[data["part"]]
-    examples = "" if data["examples"] is None else f", {data['examples']:,} examples or tokens"
+    unit = "token" if data["task"] == "language_model" else "example"
+    examples = "" if data["examples"] is None else f", {count_of(data['examples'], unit)}"
     better = "lower is better" if data["smaller_is_better"] else "higher is better"
     return (
         f"{title(data['score'])} on the {part} part{examples}; mean over "
@@ -80,37 +81,30 @@ def heading(data: Json) -> str:
     )
 
 
-def rows_of(data: Json, costs: Json) -> list[list[str]]:
-    """The main table: variants with score, parameters and costs."""
-    variants = data["variants"]
+def size_rows(data: Json) -> list[list[str]]:
+    """The table of variants with score and parameters."""
+    is_matched = data["target_parameters"] is not None
     solved = [name.rpartition(".")[2] for name in data["solved"]]
-    rows = [
-        [
-            "variant",
-            title(data["score"]) if data["score"] else "score",
-            "seeds",
-            *solved,
-            "parameters",
-            *(["mismatch"] if data["target_parameters"] else []),
-            "multiply-adds",
-            *(heading for heading, _ in _COSTS.values()),
+    score = title(data["score"]) if data["score"] else "score"
+    rows = [["variant", score, "seeds", *solved, "parameters", *["mismatch"] * is_matched]]
+    for variant in data["variants"]:
+        row = [
+            variant["name"],
+            interval_shown(variant, data["score"]),
+            seeds_shown(variant, data),
+            *(str(variant["widths"].get(name, "–")) for name in data["solved"]),
+            f"{variant['parameters']:,}",
         ]
-    ]
-    for variant in variants:
-        widths = variant["widths"]
+        rows.append(row + [signed_percent(variant["mismatch"])] * is_matched)
+    return rows
+
+
+def cost_rows(data: Json, costs: Json) -> list[list[str]]:
+    """The table of variants with costs."""
+    rows = [["variant", "multiply-adds", *(heading for heading, _ in _COSTS.values())]]
+    for variant in data["variants"]:
         measured = costs["variants"].get(variant["key"], {})
-        rows.append(
-            [
-                variant["name"],
-                interval_shown(variant, data["score"]),
-                seeds_shown(variant, data),
-                *(str(widths.get(name, "–")) for name in data["solved"]),
-                f"{variant['parameters']:,}",
-                *([signed_percent(variant["mismatch"])] if variant["mismatch"] is not None else []),
-                f"{variant['multiply_adds']:,}",
-                *_measured(measured),
-            ]
-        )
+        rows.append([variant["name"], f"{variant['multiply_adds']:,}", *_measured(measured)])
     return rows
 
 
@@ -132,7 +126,9 @@ def lines_of(data: Json, costs: Json, width: int = WIDTH) -> Iterator[str]:
     if data["score"]:
         yield from wrapped(heading(data), width)
         yield ""
-    yield from aligned(rows_of(data, costs), width)
+    yield from aligned(size_rows(data), width)
+    yield ""
+    yield from aligned(cost_rows(data, costs), width)
     if any(variant["by_length"] for variant in data["variants"]):
         yield ""
         yield from wrapped(f"{title(data['score'])} by words of the source", width)
@@ -228,7 +224,8 @@ def page_of(data: Json, costs: Json, command: str = "") -> str:
         command=command,
         data=data,
         heading=heading(data) if data["score"] else "No run is finished yet",
-        table=rows_of(data, costs),
+        sizes=size_rows(data),
+        costs=cost_rows(data, costs),
         charts=list(_charts(data, costs)),
         sentences=sentences_of(data),
         differences=_difference_rows(data),
