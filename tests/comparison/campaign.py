@@ -64,7 +64,7 @@ def write_recipe(folder: Path) -> Path:
 def command_of(recipe: Path, out: Path, more: Sequence[str]) -> list[str]:
     """The command of the comparison."""
     over = ["--over", "model.bidirectional=true,false", "--over", "model.cell=rnn,gru,lstm"]
-    words = ["compare", str(recipe), *over, "--seeds", "3", "--out", str(out), *more]
+    words = ["compare", str(recipe), *over, "--out", str(out), *more]
     return [sys.executable, "-m", "unrolled", *words]
 
 
@@ -85,6 +85,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each variant")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dask", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
@@ -92,12 +93,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         recipe = write_recipe(folder)
-        jobs = ["--jobs", str(options.jobs)]
+        seeds = ["--seeds", str(options.seeds)]
+        jobs = [*seeds, "--jobs", str(options.jobs)]
         began = time.monotonic()
         run_to_end(command_of(recipe, folder / "alone", jobs))
         seconds = time.monotonic() - began
         expected = (folder / "alone" / "compare.json").read_bytes()
-        print(f"left alone: {n_finished(folder / 'alone')} runs in {seconds:.0f} s")
+        print(f"left alone: {n_finished(folder / 'alone')} runs in {seconds:.0f} s", flush=True)
         command = command_of(recipe, folder / "killed", jobs)
         for _ in range(options.kills):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -106,11 +108,14 @@ def main() -> int:
                 process.wait(instant)
             process.kill()
             process.wait()
-            print(f"killed after {instant:.1f} s with {n_finished(folder / 'killed')} runs")
+            print(
+                f"killed after {instant:.1f} s with {n_finished(folder / 'killed')} runs",
+                flush=True,
+            )
         run_to_end(command)
         results = {"killed": folder / "killed"}
         if options.dask:
-            results["dask"] = on_dask(recipe, folder / "dask", options.jobs)
+            results["dask"] = on_dask(recipe, folder / "dask", options.jobs, seeds)
         equal = {
             what: (out / "compare.json").read_bytes() == expected for what, out in results.items()
         }
@@ -119,14 +124,14 @@ def main() -> int:
     return 0 if all(equal.values()) else 1
 
 
-def on_dask(recipe: Path, out: Path, n_workers: int) -> Path:
+def on_dask(recipe: Path, out: Path, n_workers: int, seeds: Sequence[str]) -> Path:
     """Make the comparison on a cluster of this machine."""
     from distributed import LocalCluster
 
     with LocalCluster(
         n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
-        run_to_end(command_of(recipe, out, ["--cluster", cluster.scheduler_address]))
+        run_to_end(command_of(recipe, out, [*seeds, "--cluster", cluster.scheduler_address]))
     return out
 
 

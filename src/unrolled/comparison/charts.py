@@ -138,11 +138,11 @@ class _Scale:
     def __init__(
         self, values: Sequence[float], start: float, end: float, *, from_zero: bool
     ) -> None:
-        low, high = min(values), max(values)
+        low, high = 0.0 if from_zero else min(values), max(values)
         if low == high:
             low, high = low - abs(low) * 0.1 - 1e-9, high + abs(high) * 0.1 + 1e-9
         room = 0.06 * (high - low)
-        self._low = 0.0 if from_zero else low - room
+        self._low = low if from_zero else low - room
         self._high = high + room
         self._start, self._end = start, end
 

@@ -27,7 +27,7 @@ def seconds_shown(seconds: float) -> str:
     """
     if seconds >= 600:
         return f"{seconds / 60:.1f} min"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds >= 10 or not seconds else f"{seconds:.1f} s"
 
 
 def bytes_shown(n_bytes: float) -> str:
