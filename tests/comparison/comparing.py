@@ -53,7 +53,7 @@ def plan_of(recipe: Path, *over: str, **options: Any) -> Plan:
 def made(plan: Plan, out: Path, runner: Any = None) -> Compared:
     """The end of a comparison that is made in this process."""
     runner = runner or HereRunner()
-    *_, end = compare(plan, out, lambda _: runner)
+    *_, end = compare(plan, out, runner)
     assert isinstance(end, Compared)
     return end
 

@@ -113,7 +113,7 @@ def test_more_seeds_make_only_the_new_runs(compared: Made, tmp_path: Path) -> No
 
 
 def test_stopping_and_going_on_changes_no_bit(compared: Made, tmp_path: Path) -> None:
-    events = compare(compared.plan, tmp_path / "stopped", lambda _: HereRunner())
+    events = compare(compared.plan, tmp_path / "stopped", HereRunner())
     for _ in range(2):
         next(events)
     events.close()

@@ -168,12 +168,10 @@ def _compare(plan: Plan, out: Path, jobs: int, cluster: str | None) -> None:
     from unrolled.comparison.report import lines_of
     from unrolled.comparison.runners import ClusterRunner, LocalRunner
 
-    def runner_of(_: Plan) -> Runner:
-        return ClusterRunner(cluster) if cluster is not None else LocalRunner(jobs)
-
+    runner: Runner = LocalRunner(jobs) if cluster is None else ClusterRunner(cluster)
     view = CompareView(out)
     follow(
-        compare(plan, out, runner_of, shell_command("unrolled", *sys.argv[1:])),
+        compare(plan, out, runner, shell_command("unrolled", *sys.argv[1:])),
         view,
         console=default_console(),
         resume=(out / PLAN_FILE, shell_command("unrolled", "compare", "--out", out)),

@@ -7,7 +7,8 @@ the runs that are finished. Closing the generator stops the runs that are being 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,25 +90,25 @@ Event = Begun | Waiting | Updated | Compared
 
 
 def compare(
-    plan: Plan, out: Path, runner_of: Callable[[Plan], Runner], command: str = ""
+    plan: Plan, out: Path, runner: Runner, command: str = ""
 ) -> Generator[Event, None, None]:
     """Make the runs of a comparison that are missing, and write its results.
 
     Args:
         plan: what is compared.
         out: folder of the comparison, new or with some of its runs.
-        runner_of: creates what makes the runs, once everything is checked.
+        runner: what makes the runs; it is closed at the end.
         command: the command, for the page.
 
     Raises:
         ConfigError: the plan contradicts itself, or the folder holds something else.
         DataError: the data cannot be read.
         RunError: the folder cannot be written, or another process is writing it.
-        UnavailableError: a cluster does not answer.
+        UnavailableError: the connection to a cluster is lost.
     """
-    check_plan(plan)
-    check_score(plan)
-    with storage.locked(Path(os.path.realpath(out))):
+    with closing(runner), storage.locked(Path(os.path.realpath(out))):
+        check_plan(plan)
+        check_score(plan)
         plan = continued(plan, out)
         sizing = sized(plan, out)
         write_plan(out, plan)
@@ -116,7 +117,7 @@ def compare(
         data, costs = _write(grid, command)
         yield Begun(plan, sizing, grid.n_done, grid.n_runs, data, costs)
         if grid.n_done < grid.n_runs:
-            for event in make_runs(grid, runner_of(plan)):
+            for event in make_runs(grid, runner):
                 if isinstance(event, RunEnded):
                     data, costs = _write(grid, command)
                     yield Updated(event, data, costs)

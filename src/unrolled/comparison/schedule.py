@@ -162,29 +162,26 @@ class Grid:
 
 
 def make_runs(grid: Grid, runner: Runner) -> Generator[Event, None, None]:
-    """Make all runs that are missing; closing the generator stops those that are being made.
+    """Make all runs that are missing; closing the runner stops those that are being made.
 
     Args:
         grid: the runs; its results are added as they come.
         runner: what makes them.
     """
     running: dict[str, PlannedRun] = {}
-    try:
-        while True:
-            for run in _startable(grid, running):
-                if runner.n_free <= 0:
-                    break
-                runner.start(run.key, _job(grid, run), grid.file(LOGS, run))
-                running[run.key] = run
-            if not running:
-                return
-            ended = runner.wait(_WAIT)
-            for one in ended:
-                yield _take(grid, running.pop(one.key), one.problem)
-            if not ended:
-                yield Waiting(tuple(running))
-    finally:
-        runner.close()
+    while True:
+        for run in _startable(grid, running):
+            if runner.n_free <= 0:
+                break
+            runner.start(run.key, _job(grid, run), grid.file(LOGS, run))
+            running[run.key] = run
+        if not running:
+            return
+        ended = runner.wait(_WAIT)
+        for one in ended:
+            yield _take(grid, running.pop(one.key), one.problem)
+        if not ended:
+            yield Waiting(tuple(running))
 
 
 def _startable(grid: Grid, running: Mapping[str, PlannedRun]) -> Sequence[PlannedRun]:
