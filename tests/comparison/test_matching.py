@@ -17,7 +17,6 @@ from unrolled.comparison.matching import (
     count_embedding_parameters,
     count_parameters,
     solve,
-    suggestion,
 )
 from unrolled.errors import ConfigError
 from unrolled.ops.cells import cell_names
@@ -136,7 +135,7 @@ def test_what_cannot_match_is_refused_with_the_nearest() -> None:
     ]
     target = base.at(3)
     with pytest.raises(ConfigError) as refused:
-        solve(others[1], target, "GRU", lambda: suggestion(base, others))
+        solve(others[1], target, "GRU", lambda: base.suggestion(others))
     message = str(refused.value)
     assert f"variant 'GRU' cannot have the {target:,} parameters of the recipe" in message
     assert "with model.hidden_size = 4 it has 145 (+15.08%)" in message

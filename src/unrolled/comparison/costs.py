@@ -4,8 +4,8 @@ Multiply-adds are those of matrix products in a forward pass over training examp
 without padding, divided by the tokens. They are counted while a float64 copy of the model runs by its
 definition, because fused kernels hide what they compute. Element-wise operations do not count.
 
-A streaming step advances every recurrent layer by one token of one row; embeddings, attention and the
-output layer do not count, nor does a second direction come for free.
+A streaming step advances every recurrent layer by one token of one row; a second direction is a layer of
+its own. Embeddings, attention and the output layer do not count.
 """
 
 from __future__ import annotations

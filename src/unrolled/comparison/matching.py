@@ -160,6 +160,24 @@ class Solver:
         widths, count = min(counted, key=lambda one: abs(one[1] - target))
         return Solution(dict(zip(self.settings, widths, strict=True)), count)
 
+    def suggestion(self, variants: Sequence[Solver]) -> str:
+        """What to do if a variant cannot match this recipe: a wider one, which all variants match.
+
+        Args:
+            variants: the solvers of all variants.
+        """
+        for wider in range(self._given[0] + 1, self._given[0] + 1 + _MOST_SUGGESTED):
+            widths = next(iter(self._around(wider)))
+            target = self.at(*widths)
+            if target is None:
+                continue
+            solutions = (solver.nearest(target) for solver in variants)
+            if all(each and abs(each.mismatch(target)) <= TOLERANCE for each in solutions):
+                given = zip(self.settings, widths, strict=True)
+                options = " ".join(f"--{name} {width}" for name, width in given)
+                return f"all variants match with {options}, or add --no-match"
+        return "choose a larger model, whose widths have finer steps, or add --no-match"
+
     def _bisect(self, target: int) -> int:
         """The largest width with at most so many parameters, of those that are asked."""
         low, high = 1, 2
@@ -225,27 +243,6 @@ def signed_percent(share: float) -> str:
     ('+1.23%', '−0.00%')
     """
     return f"{share:+.2%}".replace("-", "−")
-
-
-def suggestion(base: Solver, variants: Sequence[Solver]) -> str:
-    """What to do if the widths of some variant cannot match: a wider recipe with which all do.
-
-    Args:
-        base: the solver of the recipe.
-        variants: the solvers of all variants.
-    """
-    first = base._given[0]
-    for wider in range(first + 1, first + 1 + _MOST_SUGGESTED):
-        widths = next(iter(base._around(wider)))
-        target = base.at(*widths)
-        if target is None:
-            continue
-        solutions = (solver.nearest(target) for solver in variants)
-        if all(each and abs(each.mismatch(target)) <= TOLERANCE for each in solutions):
-            given = zip(base.settings, widths, strict=True)
-            options = " ".join(f"--{name} {width}" for name, width in given)
-            return f"all variants match with {options}, or add --no-match"
-    return "choose a larger model, whose widths have finer steps, or add --no-match"
 
 
 def _field(setting: str) -> str:

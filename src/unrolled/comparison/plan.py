@@ -262,22 +262,18 @@ def continued(plan: Plan, folder: Path) -> Plan:
 
 def _contents(before: Plan, plan: Plan) -> Iterable[tuple[str, Any, Any]]:
     """What must stay, for both plans, in words."""
-    old, new = _flat(before.recipe), _flat(plan.recipe)
-    yield from (
-        (name, old.get(name), new.get(name))
-        for name in sorted(old.keys() | new.keys())
-        if name != "training.threads"
-    )
+    old, new = _flat(before.base), _flat(plan.base)
+    yield from ((name, old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys()))
     yield "--over", [axis.name for axis in before.axes], [axis.name for axis in plan.axes]
     yield "--tune", list(before.tune), list(plan.tune)
     yield "matching", list(before.match), list(plan.match)
 
 
-def _flat(recipe: object) -> dict[str, Any]:
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    """The settings by dotted name; those that are newer than the plan have their defaults."""
     from unrolled.training.run_folder import flat
 
-    assert isinstance(recipe, Mapping)
-    return flat(recipe)
+    return flat(config.to_mapping(recipe))
 
 
 def _shown(value: Any) -> str:

@@ -17,7 +17,6 @@ from unrolled.comparison.matching import (
     count_embedding_parameters,
     count_parameters,
     solve,
-    suggestion,
 )
 from unrolled.comparison.plan import (
     VARIANTS_FILE,
@@ -86,7 +85,7 @@ def compute_sizes(plan: Plan) -> Sizing:
                 solvers[variant.key],
                 target,
                 variant.name,
-                lambda: suggestion(solver, list(solvers.values())),
+                lambda: solver.suggestion(list(solvers.values())),
             )
             widths[variant.key] = dict(solution.widths)
     found = [_sized(plan, each, widths[each.key], data) for each in variants]
