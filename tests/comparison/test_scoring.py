@@ -1,8 +1,9 @@
-"""Scores of written outputs by the length of their source."""
+"""Scores of language models, and of written outputs by the length of their source."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from comparing import made, plan_of
 from unrolled.comparison.report import lines_of
 from unrolled.comparison.scoring import quartiles
 
-RECIPE = """\
+TRANSLATION = """\
 task = "translate"
 
 [data]
@@ -37,9 +38,48 @@ method = "greedy"
 """
 
 
+CHARACTERS = """\
+task = "language_model"
+
+[data]
+train = ["{data}"]
+n_rows = 2
+k1 = 8
+
+[text]
+kind = "char"
+
+[model]
+embedding_size = 8
+hidden_size = 12
+
+[training]
+max_steps = 3
+patience = 0
+device = "cpu"
+"""
+
+
+def test_language_models_are_compared_by_bits(tmp_path: Path) -> None:
+    text, recipe = tmp_path / "text.txt", tmp_path / "tiny.toml"
+    text.write_text("the cat sat on the mat. the dog ran to the cat.\n" * 40, encoding="utf-8")
+    recipe.write_text(CHARACTERS.format(data=text), encoding="utf-8")
+    end = made(plan_of(recipe, "model.cell=gru,lstm", seeds=1, match=()), tmp_path / "out")
+    assert end.data["score"] == "bits_per_character"
+    assert end.data["smaller_is_better"]
+    n_words = 20  # about as many characters as the text has
+    for variant, n_gates in zip(end.data["variants"], (3, 4), strict=True):
+        run = variant["runs"][0]
+        loss = run["scores"]["loss"]
+        assert run["scores"]["perplexity"] == pytest.approx(math.exp(loss))
+        assert variant["mean"] == pytest.approx(run["scores"]["bits_per_character"])
+        recurrence = n_gates * 12 * (8 + 12)
+        assert recurrence + 12 * n_words <= variant["multiply_adds"] <= recurrence + 12 * 40
+
+
 def test_attention_is_compared_by_source_length(pairs_file: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text(RECIPE.format(data=pairs_file), encoding="utf-8")
+    recipe.write_text(TRANSLATION.format(data=pairs_file), encoding="utf-8")
     plan = plan_of(recipe, "model.attention=none,additive", seeds=1)
     end = made(plan, tmp_path / "out")
     for variant in end.data["variants"]:
