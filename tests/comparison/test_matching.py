@@ -44,8 +44,8 @@ WIDTHS = {"hidden_size": 96, "encoder_size": 48}
 
 
 @cache
-def recipe_and_tokenizers(task: str) -> tuple[Recipe, Any]:
-    recipe = Recipe.from_mapping({"task": task}, TASKS)
+def recipe_and_tokenizers(task: str) -> tuple[Any, Any]:
+    recipe: Any = Recipe.from_mapping({"task": task}, TASKS)
     names = {field.name for field in dataclasses.fields(recipe.model)}
     widths = {name: width for name, width in WIDTHS.items() if name in names}
     recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **widths))

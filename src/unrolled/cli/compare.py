@@ -98,9 +98,9 @@ def compare(
         if out is None:
             raise ConfigError("nothing to compare; give a recipe, or --task and --data")
         given = {"--over": over, "--tune": tune, "--no-match": no_match, "a setting": overrides}
-        for name in (name for name, value in given.items() if value):
+        for option in (option for option, value in given.items() if value):
             raise ConfigError(
-                f"{name} is part of the plan in {out}; leave it out, or give the recipe, too"
+                f"{option} is part of the plan in {out}; leave it out, or give the recipe, too"
             )
         plan = _changed(read_plan(out), seeds, score)
     else:

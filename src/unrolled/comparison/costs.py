@@ -48,8 +48,9 @@ def multiply_adds_per_token(recipe: Recipe, task: AnyTask, prepared: Any) -> int
         batch, start = loader.sample(1)
         batches = [(batch, start)]
     else:
+        collate: Any = task.collate
         examples = (prepared.train.examples[row] for row in prepared.train.evenly(_N_EXAMPLES))
-        batches = [(task.collate([example]), loader.start) for example in examples]  # type: ignore[union-attr]
+        batches = [(collate([example]), loader.start) for example in examples]
     n_products = n_tokens = 0
     for batch, start in batches:
         copy = replica(model, torch.float64)
@@ -107,7 +108,7 @@ def _layers_of(model: nn.Module) -> Iterator[tuple[Kind, Weights]]:
         while hasattr(module, f"weight_ih_l{depth}"):
             for suffix in (f"l{depth}", f"l{depth}_reverse"):
                 if hasattr(module, f"weight_ih_{suffix}"):
-                    yield mode.lower(), _weights(module, suffix)  # type: ignore[misc]
+                    yield mode.lower(), _weights(module, suffix)
             depth += 1
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from unrolled.comparison import charts
-from unrolled.comparison.charts import Value
+from unrolled.comparison.charts import Series, Value
 from unrolled.comparison.matching import signed_percent
 from unrolled.comparison.results import COST_NAMES
 from unrolled.comparison.statistics import digits_of
@@ -86,7 +86,8 @@ def size_rows(data: Json) -> list[list[str]]:
     is_matched = data["target_parameters"] is not None
     solved = [name.rpartition(".")[2] for name in data["solved"]]
     score = title(data["score"]) if data["score"] else "score"
-    rows = [["variant", score, "seeds", *solved, "parameters", *["mismatch"] * is_matched]]
+    mismatch = ["mismatch"] if is_matched else []
+    rows = [["variant", score, "seeds", *solved, "parameters", *mismatch]]
     for variant in data["variants"]:
         row = [
             variant["name"],
@@ -95,7 +96,7 @@ def size_rows(data: Json) -> list[list[str]]:
             *(str(variant["widths"].get(name, "–")) for name in data["solved"]),
             f"{variant['parameters']:,}",
         ]
-        rows.append(row + [signed_percent(variant["mismatch"])] * is_matched)
+        rows.append(row + ([signed_percent(variant["mismatch"])] if is_matched else []))
     return rows
 
 
@@ -159,7 +160,9 @@ def sentences_of(data: Json) -> list[str]:
 
 def length_rows(data: Json) -> list[list[str]]:
     """The table of scores by the length of the source."""
-    groups = next((each["by_length"] for each in data["variants"] if each["by_length"]), [])
+    groups: list[Json] = next(
+        (each["by_length"] for each in data["variants"] if each["by_length"]), []
+    )
     rows = [["variant", *(length_shown(group) for group in groups)]]
     for variant in data["variants"]:
         cells = [interval_shown(group, data["score"]) for group in variant["by_length"]]
@@ -237,7 +240,7 @@ def page_of(data: Json, costs: Json, command: str = "") -> str:
 
 def _charts(data: Json, costs: Json) -> Iterator[charts.Chart]:
     score, variants = data["score"], data["variants"]
-    curves = {each["name"]: _series(each["curve"]) for each in variants}
+    curves: dict[str, Series] = {each["name"]: _series(each["curve"]) for each in variants}
     metric = next((run["metric"] for v in variants for run in v["runs"] if "metric" in run), "loss")
     found = [
         charts.curves_chart(

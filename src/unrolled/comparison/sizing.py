@@ -7,6 +7,7 @@ import json
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from unrolled import config, documents, storage
 from unrolled.comparison.costs import multiply_adds_per_token
@@ -139,7 +140,8 @@ class _Data:
 
     def of(self, recipe: Recipe) -> Prepared:
         """The data of a recipe."""
-        tables = [getattr(recipe.model, name) for name in sections(type(recipe.model))]
+        model: Any = recipe.model
+        tables = [getattr(model, name) for name in sections(type(model))]
         key = json.dumps([config.to_mapping(each) for each in (recipe.data, recipe.text, *tables)])
         if key not in self._prepared:
             self._prepared[key] = prepare(recipe, TASKS[recipe.task])
