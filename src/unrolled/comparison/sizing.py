@@ -140,8 +140,8 @@ class _Data:
 
     def of(self, recipe: Recipe) -> Prepared:
         """The data of a recipe."""
-        model: Any = recipe.model
-        tables = [getattr(model, name) for name in sections(type(model))]
+        Config: Any = type(recipe.model)
+        tables = [getattr(recipe.model, name) for name in sections(Config)]
         key = json.dumps([config.to_mapping(each) for each in (recipe.data, recipe.text, *tables)])
         if key not in self._prepared:
             self._prepared[key] = prepare(recipe, TASKS[recipe.task])
