@@ -103,7 +103,7 @@ def main() -> int:
         command = command_of(recipe, folder / "killed", jobs)
         for _ in range(options.kills):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            instant = draw.uniform(0.05, 0.3) * seconds
+            instant = draw.uniform(0.1, 0.5) * seconds
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(instant)
             process.kill()
