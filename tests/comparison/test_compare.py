@@ -173,7 +173,7 @@ def test_bad_plans_are_refused(tiny: Path, tmp_path: Path, over, options, messag
 def test_widths_that_cannot_match_leave_nothing_behind(tiny: Path, tmp_path: Path) -> None:
     small = [("model.hidden_size", "2"), ("model.embedding_size", "2")]
     plan = plan_of(tiny, "model.cell=gru,lstm", settings=small)
-    with pytest.raises(ConfigError, match=r"cannot have the .* parameters of the recipe"):
+    with pytest.raises(ConfigError, match=r"cannot have .* parameters, as the recipe"):
         made(plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -4,12 +4,15 @@ Models are built on torch's "meta" device, which has shapes and no memory, so th
 milliseconds for any size. The number of parameters grows with the width: bisection finds the two widths
 around the target, and the nearest count among them and their neighbours wins. An encoder–decoder has two
 widths, whose ratio stays that of the recipe up to rounding; the rounding is chosen for the nearest count.
+
+The steps between widths are coarse in small models. If some variant cannot match the recipe, the recipe
+itself is made a little wider or narrower, so that all variants match.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +31,7 @@ TOLERANCE = 0.005
 WIDTH, ENCODER_WIDTH = "hidden_size", "encoder_size"
 _WIDEST = 65_536
 _NEIGHBOURS = 3
+_MOST_CHANGE = 0.1  # of the width of the recipe, as a share of it
 _MOST_SUGGESTED = 64  # wider widths of the recipe that are tried for a suggestion
 
 Widths = tuple[int, ...]
@@ -123,6 +127,13 @@ class Solver:
         self._given = tuple(getattr(recipe.model, _field(name)) for name in self.settings)
         self._counts: dict[Widths, int | None] = {}
 
+    @property
+    def given(self) -> Solution:
+        """The widths of the recipe."""
+        count = self.at(*self._given)
+        assert count is not None  # it has been built
+        return Solution(dict(zip(self.settings, self._given, strict=True)), count)
+
     def at(self, *widths: int) -> int | None:
         """The number of parameters with these widths; None if there is no such model."""
         if widths not in self._counts:
@@ -160,23 +171,44 @@ class Solver:
         widths, count = min(counted, key=lambda one: abs(one[1] - target))
         return Solution(dict(zip(self.settings, widths, strict=True)), count)
 
+    def shared(self, variants: Sequence[Solver]) -> Solution | None:
+        """The widths of this recipe, or the nearest to them, whose parameters all variants match.
+
+        Args:
+            variants: the solvers of all variants.
+
+        Returns:
+            None if no widths that differ by at most `_MOST_CHANGE` do.
+        """
+        given = self._given[0]
+        most = int(_MOST_CHANGE * given)
+        near = sorted(range(max(1, given - most), given + most + 1), key=lambda w: abs(w - given))
+        return self._first_shared(near, variants)
+
     def suggestion(self, variants: Sequence[Solver]) -> str:
-        """What to do if a variant cannot match this recipe: a wider one, which all variants match.
+        """What to do if no width near that of this recipe is shared: a wider one that is.
 
         Args:
             variants: the solvers of all variants.
         """
-        for wider in range(self._given[0] + 1, self._given[0] + 1 + _MOST_SUGGESTED):
-            widths = next(iter(self._around(wider)))
+        first = self._given[0] + 1
+        found = self._first_shared(range(first, first + _MOST_SUGGESTED), variants)
+        if found is None:
+            return "choose a larger model, whose widths have finer steps, or add --no-match"
+        options = " ".join(f"--{name} {width}" for name, width in found.widths.items())
+        return f"all variants match with {options}, or add --no-match"
+
+    def _first_shared(self, tried: Iterable[int], variants: Sequence[Solver]) -> Solution | None:
+        for hidden in tried:
+            is_given = hidden == self._given[0]
+            widths = self._given if is_given else next(iter(self._around(hidden)))
             target = self.at(*widths)
             if target is None:
                 continue
             solutions = (solver.nearest(target) for solver in variants)
             if all(each and abs(each.mismatch(target)) <= TOLERANCE for each in solutions):
-                given = zip(self.settings, widths, strict=True)
-                options = " ".join(f"--{name} {width}" for name, width in given)
-                return f"all variants match with {options}, or add --no-match"
-        return "choose a larger model, whose widths have finer steps, or add --no-match"
+                return Solution(dict(zip(self.settings, widths, strict=True)), target)
+        return None
 
     def _bisect(self, target: int) -> int:
         """The largest width with at most so many parameters, of those that are asked."""
@@ -229,7 +261,7 @@ def solve(solver: Solver, target: int, name: str, suggest: Callable[[], str]) ->
     if abs(solution.mismatch(target)) > TOLERANCE:
         widths = " and ".join(f"{name} = {width}" for name, width in solution.widths.items())
         raise ConfigError(
-            f"variant '{name}' cannot have the {target:,} parameters of the recipe: with {widths} it "
+            f"variant '{name}' cannot have {target:,} parameters, as the recipe: with {widths} it "
             f"has {solution.parameters:,} ({signed_percent(solution.mismatch(target))}), and the "
             f"difference may be at most {percent(TOLERANCE)}; {suggest()}"
         )

@@ -13,6 +13,7 @@ from unrolled import config, documents, storage
 from unrolled.comparison.costs import multiply_adds_per_token
 from unrolled.comparison.grid import Variant
 from unrolled.comparison.matching import (
+    Solution,
     Solver,
     build,
     count_embedding_parameters,
@@ -37,6 +38,8 @@ from unrolled.training.recipe import Recipe
 def sized(plan: Plan, folder: Path) -> Sizing:
     """The sizes of all variants: those in the folder of the comparison, or computed.
 
+    Variants that are added have the parameters of those that are there.
+
     Raises:
         ConfigError: a variant cannot be built, or its parameters cannot match.
         DataError: the data cannot be read.
@@ -45,7 +48,7 @@ def sized(plan: Plan, folder: Path) -> Sizing:
     wanted = [(each.key, each.settings) for each in plan.variants]
     if stored and [(each.key, each.settings) for each in stored.variants] == wanted:
         return stored
-    return compute_sizes(plan)
+    return compute_sizes(plan, stored)
 
 
 def write_sizes(sizing: Sizing, folder: Path) -> None:
@@ -65,23 +68,31 @@ def _stored(path: Path) -> Sizing | None:
         return None
 
 
-def compute_sizes(plan: Plan) -> Sizing:
-    """The sizes of all variants of a plan that `check_plan` has accepted; see `sized`."""
-    base, task = plan.base, TASKS[plan.base.task]
-    data = _Data()
-    variants = plan.variants
-    recipes = {variant.key: plan.recipe_of(variant.settings) for variant in variants}
-    for variant in variants:
+def compute_sizes(plan: Plan, before: Sizing | None = None) -> Sizing:
+    """The sizes of all variants of a plan that `check_plan` has accepted; see `sized`.
+
+    Args:
+        plan: the plan.
+        before: the sizes of the variants that are there already.
+    """
+    base, data = plan.base, _Data()
+    task = TASKS[base.task]
+    recipes = {variant.key: plan.recipe_of(variant.settings) for variant in plan.variants}
+    for variant in plan.variants:
         with about(variant):
             build(recipes[variant.key], task, data.of(recipes[variant.key]).tokenizers)
-    target, widths = 0, {variant.key: dict[str, int]() for variant in variants}
+    target, notes = 0, list[str]()
+    widths: dict[str, dict[str, int]] = {variant.key: {} for variant in plan.variants}
     if plan.match:
         solver = Solver(base, task, data.of(base).tokenizers)
-        target = count_parameters(build(base, task, data.of(base).tokenizers))
         solvers = {
             key: Solver(each, task, data.of(each).tokenizers) for key, each in recipes.items()
         }
-        for variant in variants:
+        shared = solver.given if before else solver.shared(list(solvers.values())) or solver.given
+        target = before.target if before else shared.parameters
+        if shared.widths != solver.given.widths:
+            notes.append(_adjusted(solver.given, shared))
+        for variant in plan.variants:
             solution = solve(
                 solvers[variant.key],
                 target,
@@ -89,9 +100,22 @@ def compute_sizes(plan: Plan) -> Sizing:
                 lambda: solver.suggestion(list(solvers.values())),
             )
             widths[variant.key] = dict(solution.widths)
-    found = [_sized(plan, each, widths[each.key], data) for each in variants]
+    found = [_sized(plan, each, widths[each.key], data) for each in plan.variants]
     part = "test" if data.of(base).sizes.get("test", 0) else "valid"
-    return Sizing(tuple(found), target, part, tuple(_notes(plan, part)))
+    notes = list(before.notes) if before else [*notes, *_notes(plan, part)]
+    return Sizing(tuple(found), target, part, tuple(notes))
+
+
+def _adjusted(given: Solution, shared: Solution) -> str:
+    changed = " and ".join(
+        f"{name} {width} in place of {given.widths[name]}"
+        for name, width in shared.widths.items()
+        if width != given.widths[name]
+    )
+    return (
+        f"the variants match the recipe with {changed}, the nearest width that all can match, which has "
+        f"{shared.parameters:,} parameters in place of {given.parameters:,}"
+    )
 
 
 def check_plan(plan: Plan) -> None:
