@@ -18,7 +18,7 @@ from unrolled.comparison.compare import compare
 from unrolled.comparison.plan import read_plan
 from unrolled.comparison.report import lines_of
 from unrolled.comparison.schedule import Grid
-from unrolled.comparison.sizing import sized
+from unrolled.comparison.sizing import compute_sizes, sized
 from unrolled.errors import ConfigError, DataError
 from unrolled.predictors.load import load_labels
 from unrolled.tasks import TASKS
@@ -176,6 +176,28 @@ def test_widths_that_cannot_match_leave_nothing_behind(tiny: Path, tmp_path: Pat
     with pytest.raises(ConfigError, match=r"cannot have .* parameters, as the recipe"):
         made(plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_is_adjusted_so_that_all_match(tiny: Path) -> None:
+    sizing = compute_sizes(
+        plan_of(tiny, "model.cell=gru,lstm", settings=[("model.hidden_size", "16")])
+    )
+    gru, lstm = sizing.variants
+    assert lstm.widths == {"model.hidden_size": 17}
+    assert sizing.target == lstm.parameters
+    assert abs(gru.parameters / sizing.target - 1) <= 0.005
+    assert sizing.notes[0].startswith(
+        "the variants match the recipe with model.hidden_size 17 in place of 16, the nearest width"
+    )
+
+
+def test_added_variants_match_those_that_are_there(tiny: Path) -> None:
+    settings = [("model.hidden_size", "82")]
+    before = compute_sizes(plan_of(tiny, "model.cell=gru,lstm", settings=settings))
+    after = compute_sizes(plan_of(tiny, "model.cell=rnn,gru,lstm", settings=settings), before)
+    assert after.variants[1:] == before.variants
+    assert after.target == before.target
+    assert abs(after.variants[0].parameters / before.target - 1) <= 0.005
 
 
 def test_missing_data_are_refused_before_anything(tiny: Path, tmp_path: Path) -> None:

@@ -97,13 +97,16 @@ def compute_sizes(plan: Plan, before: Sizing | None = None) -> Sizing:
                 solvers[variant.key],
                 target,
                 variant.name,
-                lambda: solver.suggestion(list(solvers.values())),
+                lambda: _ADDED if before else solver.suggestion(list(solvers.values())),
             )
             widths[variant.key] = dict(solution.widths)
     found = [_sized(plan, each, widths[each.key], data) for each in plan.variants]
     part = "test" if data.of(base).sizes.get("test", 0) else "valid"
     notes = list(before.notes) if before else [*notes, *_notes(plan, part)]
     return Sizing(tuple(found), target, part, tuple(notes))
+
+
+_ADDED = "compare all variants in a new folder (--out)"
 
 
 def _adjusted(given: Solution, shared: Solution) -> str:
