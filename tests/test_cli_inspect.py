@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,13 @@ def test_a_recipe_is_inspected_before_training(
             "folder 'no' does not exist; create it, or choose another",
         ),
         (["RUN", "a", "--out", "no/t.html"], "folder 'no' does not exist"),
+        (["RUN", "a", "--out", "t.pdf"], "--out t.pdf: end the file name in .html"),
+        (["RUN", "a", "--figures", "no/t"], "folder 'no' does not exist"),
+        (["RUN", "a", "--figures", "r.toml"], "--figures r.toml is a file; name a folder"),
+        (["RUN", "a", "--compare", "no_such"], "no_such: no such run or recipe"),
+        (["RUN", "a", "--compare", "r.toml"], "r.toml is a recipe; --compare needs a trained run"),
+        (["RUN", "a", "--compare", "RUN", "--csv", "t.csv"], "--csv writes the gates of one run"),
+        (["r.toml", "--compare", "RUN"], "--compare needs a trained run, and r.toml is none"),
         (["no_such"], "no_such: no such run or recipe"),
         (["."], ". is not a run folder"),
         ([], "nothing to inspect; give a run and a text, or a recipe, or --data FILE"),
@@ -136,6 +144,61 @@ def test_a_long_text_is_cut_and_said(runs: dict[str, Path], capsys: Any) -> None
     assert main(["inspect", str(runs["classify"]), "good film " * 25_000]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "note: the text has 50,000 tokens; the first 1,000 are inspected" in out
+
+
+def test_files_that_cannot_be_written_are_refused(
+    runs: dict[str, Path], tmp_path: Path, capsys: Any
+) -> None:
+    run = str(runs["classify"])
+    for option, name in (("--out", "folder.html"), ("--csv", "folder.csv")):
+        (tmp_path / name).mkdir()
+        assert main(["inspect", run, "a good film", option, str(tmp_path / name)]) == 2
+        assert f"cannot write {tmp_path / name}" in capsys.readouterr().err
+        assert list((tmp_path / name).iterdir()) == []
+
+
+def test_all_files_of_a_text_are_written(
+    runs: dict[str, Path], tmp_path: Path, capsys: Any
+) -> None:
+    pytest.importorskip("matplotlib")
+    page, folder = tmp_path / "page.html", tmp_path / "figures"
+    options = ["--out", str(page), "--figures", str(folder)]
+    assert main(["inspect", str(runs["language_model"]), "a cat sees", *options]) == 0
+    n = len(list(folder.iterdir()))
+    assert capsys.readouterr().err == f"wrote {page}\nwrote {n} files to {folder}\n"
+    assert {"next-tokens.svg", "next-tokens.png", "next-tokens.csv"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert "<h2>Next tokens</h2>" in page.read_text(encoding="utf-8")
+
+
+def test_two_runs_are_compared_on_a_text(
+    runs: dict[str, Path], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    folder = runs["classify"].parent / "other"
+    folder.mkdir(exist_ok=True)
+    rows = "text\tlabel\n" + "".join(
+        f"a good film {n}\tyes\na bad story {n}\tno\n" for n in range(9)
+    )
+    other = run_of("classify", rows, folder, cell="rnn")
+    page = tmp_path / "page.html"
+    options = ["--compare", str(other), "--out", str(page)]
+    assert main(["inspect", str(runs["classify"]), "a good film", *options]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == [str(runs["classify"]), str(other)]
+    assert [line.split("  ")[0] for line in lines][:2] == ["answer", "loss, nats per target"]
+    text = page.read_text(encoding="utf-8")
+    assert text.count('<div class="side-by-side">') == 5
+    assert main(["inspect", str(runs["classify"]), "a b", "--compare", str(runs["tag"])]) == 2
+    assert "of task 'tag'; compare two runs of one task" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["tag", "language_model"])
+def test_a_text_of_50_000_tokens_is_cut(task: str, runs: dict[str, Path], capsys: Any) -> None:
+    assert main(["inspect", str(runs[task]), ("a cat " * 25_000).strip()]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"the text has 50,000 tokens; the first (999|1,000) are inspected", out)
 
 
 def test_training_takes_the_interval(runs: dict[str, Path], tmp_path: Path, capsys: Any) -> None:

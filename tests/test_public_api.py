@@ -53,6 +53,7 @@ NAMES = [
     "fit",
     "inspect_recipe",
     "inspect_run",
+    "inspect_text",
     "load",
     "load_code",
     "load_labels",

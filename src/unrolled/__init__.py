@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from unrolled.inspect.attention import draw_attention
     from unrolled.inspect.attribution import explain_words
     from unrolled.inspect.gradient_flow import inspect_recipe, inspect_run
+    from unrolled.inspect.inspected import inspect_text
     from unrolled.inspect.trace import trace_text
     from unrolled.ops import explain, unroll, using
     from unrolled.predictors.code import CodePredictor
@@ -106,6 +107,7 @@ _HOME = {
     "fit": "unrolled.training.loop",
     "inspect_recipe": "unrolled.inspect.gradient_flow",
     "inspect_run": "unrolled.inspect.gradient_flow",
+    "inspect_text": "unrolled.inspect.inspected",
     "load": "unrolled.predictors.load",
     "load_code": "unrolled.predictors.load",
     "load_labels": "unrolled.predictors.load",
@@ -162,6 +164,7 @@ __all__ = [
     "fit",
     "inspect_recipe",
     "inspect_run",
+    "inspect_text",
     "load",
     "load_code",
     "load_labels",

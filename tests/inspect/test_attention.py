@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 import torch
 
 from unrolled.errors import ConfigError, UnavailableError
-from unrolled.inspect.attention import attention_page, draw_attention
+from unrolled.inspect.attention import attention_page, draw_attention, numbered_paths
 from unrolled.tasks.predictions import Answer, Prediction
 
 
@@ -31,7 +32,7 @@ class Cells(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.tags, self.headings, self.weights = [], [], []
+        self.tags, self.headings, self.weights, self.numbers = [], [], [], []
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
@@ -44,6 +45,8 @@ class Cells(HTMLParser):
     def handle_data(self, data):
         if self.tags[-2:] == ["th", "bdi"] and data.strip():
             self.headings[-1] += data
+        if self.tags[-1:] == ["td"] and data.strip():
+            self.numbers.append(data)
 
 
 def test_a_page_shows_every_piece_and_weight():
@@ -52,6 +55,7 @@ def test_a_page_shows_every_piece_and_weight():
     cells = Cells(page)
     assert cells.headings == ["the", "house", "</s>", "la", "casa", "</s>"]
     expected = drawn.hypotheses[0].attention.flatten().tolist()
+    assert [f"{100 * weight:.0f}" for weight in expected if weight >= 0.05] == cells.numbers
     assert cells.weights == pytest.approx(expected, abs=6e-4)
     assert "log-probability −1.25" in page
     assert page.startswith("<!doctype html>")
@@ -63,6 +67,7 @@ def test_a_page_loads_nothing_and_runs_no_script():
     assert "//" not in page
     assert not re.search(r"<(script|link|img|iframe)|@import|url\(", page)
     assert page.count("<figure>") == page.count("</figure>") == 2
+    assert page.count("<main>") == page.count("</main>") == 1
     assert Cells(page).tags.count("td") == (3 * 3 + 1) + (1 * 2 + 1)
 
 
@@ -117,16 +122,53 @@ def size_of(path) -> tuple[int, int]:
     return int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
 
 
-def test_image_size_grows_with_the_sentences(tmp_path):
+def test_each_sentence_has_a_numbered_picture(tmp_path):
     pytest.importorskip("matplotlib")
     longer = prediction("x", ["word"] * 23 + ["</s>"], ["palabra"] * 31 + ["</s>"])
-    draw_attention([prediction()], tmp_path / "short.png")
-    draw_attention([longer], tmp_path / "long.png")
-    draw_attention([longer, prediction()], tmp_path / "both.png")
-    short, long, both = (size_of(tmp_path / f"{name}.png") for name in ("short", "long", "both"))
+    assert draw_attention([prediction()], tmp_path / "short.png") == tmp_path / "short.png"
+    drawn = [longer, EMPTY, prediction()]
+    assert draw_attention(drawn, tmp_path / "both.png") == tmp_path / "both-1.png"
+    names = ["both-1.png", "both-2.png", "short.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    long, second, short = (size_of(tmp_path / name) for name in names)
     assert all(a < b for a, b in zip(short, long, strict=True))
-    assert both[0] == long[0]
-    assert both[1] == pytest.approx(long[1] + short[1], abs=1)
+    assert second == short
+    assert [path.name for path in numbered_paths(tmp_path / "a.svg", 10)][::9] == [
+        "a-01.svg",
+        "a-10.svg",
+    ]
+
+
+def test_a_pdf_has_a_page_for_each_sentence(tmp_path):
+    pytest.importorskip("matplotlib")
+    path = draw_attention([prediction(), prediction("b")], tmp_path / "two.pdf")
+    assert path.read_bytes().count(b"/Type /Page ") == 2
+
+
+def test_letters_that_the_font_lacks_are_named_once(tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.warns(UserWarning, match="^the font lacks 日 本; they are drawn as boxes$") as told:
+        draw_attention([prediction("日本", ("日本", "日", "</s>"))], tmp_path / "x.png")
+    assert len(told) == 1
+
+
+def test_unknown_words_are_shown_as_written(tmp_path):
+    known = prediction()
+    unknown = replace(known, source_pieces=("the", "<unk>", "</s>"))
+    unknown = replace(unknown, source_words=("the", "houze", "</s>"))
+    page = attention_page([unknown])
+    assert Cells(page).headings[:3] == ["the", "[houze]", "</s>"]
+    assert "&lt;unk&gt;" not in page
+    assert "Words in [brackets] are unknown to the model." in page
+    assert "Words in [brackets]" not in attention_page([known])
+
+
+def test_several_sentences_have_headings_and_contents():
+    page = attention_page([prediction("la casa"), prediction("el gato")])
+    for number, text in ((1, "la casa"), (2, "el gato")):
+        assert f'<h2 id="text-{number}" dir="auto">{text}</h2>' in page
+        assert f'<a href="#text-{number}"><bdi>{number}. {text}</bdi></a>' in page
+    assert "<nav" not in attention_page([prediction()])
 
 
 def test_an_image_of_one_cell_is_drawn(tmp_path):

@@ -12,8 +12,9 @@ import torch
 
 import unrolled
 from unrolled.diagnosis.flow import GradientFlow, LayerFlow
+from unrolled.diagnosis.tables import flow_rows
 from unrolled.inspect.example import Example
-from unrolled.inspect.gradient_flow import flow_rows, inspect_example, losses_of_run
+from unrolled.inspect.gradient_flow import inspect_example, losses_of_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,5 +73,8 @@ def test_a_short_path_leaves_its_cells_empty() -> None:
         "one", "gru", False, [np.ones(1)], [np.ones(1)], [np.ones(1)], [0], np.ones((1, 1)), {}, {},
         {}, [],
     )  # fmt: skip
-    (_, row) = flow_rows(GradientFlow(math.e, [layer]))
+    flow = GradientFlow(math.e, [layer])
+    (_, row) = flow_rows(flow)
     assert row == ["one", "1", "–", "–", "–", "–", "–", "–"]
+    assert repr(flow) == "GradientFlow(loss=2.718, 1 layer)"
+    assert "radius" in flow._repr_html_()

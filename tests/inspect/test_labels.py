@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from unrolled.errors import ConfigError
-from unrolled.inspect.label_report import Baseline, LabelReport, report_page, write_report
+from unrolled.inspect.label_report import LabelReport, report_page, write_report
+from unrolled.inspect.label_views import Baseline
 from unrolled.metrics import labels, multi_label, tags
 from unrolled.metrics.display import _TITLES
 from unrolled.metrics.intervals import bootstrap, paired_bootstrap
@@ -163,7 +165,13 @@ def test_the_confusion_matrix_is_shaded_by_the_share_of_its_row():
     assert weights == pytest.approx([0.9, 0.1, 0, 0, 0.75, 0.25, 0, 0, 0])
     assert [held["class"] for held in cells[:3]] == ["correct", "error", "error none"]
     matrix = [row for row in page.rows if row[0] in STANCES and len(row) == 4]
-    assert matrix == [["AGAINST", "9", "1", "0"], ["FAVOR", "0", "3", "1"], ["NONE", "0", "0", "0"]]
+    assert matrix == [
+        ["AGAINST", "9 90%", "1 10%", "0"],
+        ["FAVOR", "0", "3 75%", "1 25%"],
+        ["NONE", "0", "0", "0"],
+    ]
+    titles = [text for tag, text in page.texts if tag == "th" and text[-1] in "↓→"]
+    assert titles == ["predicted →", "gold ↓"]
 
 
 def test_long_labels_leave_the_page_small():
@@ -184,15 +192,19 @@ def test_a_wide_matrix_becomes_a_list_of_confusions():
     assert "confusions" not in " ".join(Page(report_page(LabelReport("t", right))).texts_of("h2"))
 
 
-def test_the_reliability_diagram_has_a_point_for_each_bin():
+def test_bins_of_the_calibration_do_not_cover_each_other():
     _, _, evaluation = evaluated()
     page = Page(report_page(LabelReport("t", evaluation)))
     bins = evaluation.calibration.bins
     points = page.all_of("circle", "mark")
-    assert len(points) == len(bins) == 5
-    for held, each in zip(points, bins, strict=True):
-        assert float(held["cx"]) == pytest.approx(56 + 300 * each.confidence, abs=0.06)
-        assert float(held["cy"]) == pytest.approx(56 + 300 * (1 - each.accuracy), abs=0.06)
+    across = page.all_of("line", "expected")
+    assert len(points) == len(across) == len(bins) == 5
+    places = [float(held["cx"]) for held in points]
+    assert min(b - a for a, b in pairwise(places)) > 2 * float(points[0]["r"])
+    for point, line, each in zip(points, across, bins, strict=True):
+        # Both are on the scale of the frequency, with 1 at the top.
+        above = float(line["y1"]) - float(point["cy"])
+        assert (above > 0) == (each.accuracy > each.confidence)
     for each in bins:
         assert [
             f"{each.low:.1%} – {each.high:.1%}",
@@ -209,15 +221,17 @@ def test_words_are_coloured_by_weight_and_sign():
     against, speaks_for = page.all_of("span", "against"), page.all_of("span", "for")
     assert [held["style"] for held in against] == ["--w: 0.750"]
     assert [held["title"] for held in speaks_for] == ["+0.500", "+0.000"]
-    assert "Blue words support the predicted label" in " ".join(page.texts_of("p"))
+    assert "Blue words, marked +, support the predicted label" in " ".join(page.texts_of("p"))
     assert "(98.7%), gold" in page.texts_of("li")
-    assert "example 5" in page.texts_of("span")
+    assert "example 5" in page.texts_of("bdi")
+    largest = [text for tag, text in page.texts if "0.75" in text or "0.50" in text]
+    assert largest == ["−0.75,", "+0.50"]
 
 
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
-        ("gradients", "orange words count against it (integrated gradients)."),
+        ("gradients", "orange words, marked −, count against it (integrated gradients)."),
         ("occlusion", "(occlusion: the change in log-odds when the word is removed)."),
         ("attention", "The stronger the colour of a word, the larger the attention weight."),
     ],
@@ -225,10 +239,12 @@ def test_words_are_coloured_by_weight_and_sign():
 def test_the_legend_names_the_attribution_method(method, sentence):
     mistake = Mistake(4, "no good", "neg", "pos", 0.987, (("no", -0.75), ("good", 0.5)))
     evaluation = measure_labels(("neg", "pos"), [0], [1])
-    page = Page(report_page(LabelReport("t", evaluation, mistakes=[mistake], method=method)))
+    text = report_page(LabelReport("t", evaluation, mistakes=[mistake], method=method))
+    page = Page(text)
     legend = page.texts_of("p")[1]
     assert sentence in legend
-    assert ("Blue words support" in legend) == (method != "attention")
+    assert ("Blue words, marked +, support" in legend) == (method != "attention")
+    assert ('class="for signed"' in text) == (method != "attention")
     multi_label = measure_multi_label(("neg", "pos"), [[1, 0]], [[0, 1]])
     page = Page(report_page(LabelReport("t", multi_label, mistakes=[mistake], method=method)))
     legend = page.texts_of("p")[1]
@@ -269,8 +285,9 @@ def test_the_best_score_among_the_baselines_is_marked():
     own, majority = page.row("this model"), page.row("majority")
     assert own[1].startswith(f"{report.evaluation.scores()['accuracy']:.2%}")
     assert re.fullmatch(r"\+\d+\.\d\d\+.* to \+.*, p < 0\.\d+", majority[-1])
-    assert "Mean F1 of FAVOR, AGAINST: this model − baseline, in points" in text
-    assert "ece" not in text.split("Comparison with")[1].split("Scores by class")[0]
+    assert "this model − the other, points" in text
+    table = text.split('<h2 id="models"')[1].split('<h2 id="classes"')[0]
+    assert "Calibration (ECE)" not in table
     best = [row for row in text.split("<tr") if 'class="best"' in row]
     assert len(best) == 1
     assert "this model" in best[0]

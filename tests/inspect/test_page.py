@@ -22,7 +22,14 @@ def text_of(template: str, **values: object) -> str:
 
 def attention_page(title="t", command="", **values) -> str:
     return render(
-        "attention.html", title=title, command=command, figures=(), has_unknown=False, **values
+        "attention.html",
+        title=title,
+        command=command,
+        figures=(),
+        sections={},
+        least=0.05,
+        has_unknown=False,
+        **values,
     )
 
 
@@ -70,7 +77,7 @@ def test_scripts_and_the_network_are_forbidden():
 
 
 def test_a_missing_value_raises():
-    with pytest.raises(UndefinedError, match="has_unknown"):
+    with pytest.raises(UndefinedError, match="least"):
         render("attention.html", title="t")
 
 
@@ -119,17 +126,21 @@ def test_bars_are_as_long_as_their_share(share, width):
     assert drawn == ([width] if width else [])
 
 
-def test_intervals_stay_on_the_scale():
-    from unrolled.metrics.intervals import Interval
-
-    text = text_of("{{ parts.interval(bounds) }}", bounds=Interval(0.5, -0.2, 1.7, "t"))
-    assert 'class="range" x1="4.0" x2="136.0"' in text
-    assert 'cx="70.0"' in text
-
-
 def test_words_are_coloured_by_sign_and_size():
     text = text_of("{{ parts.words(words) }}", words=[("<a", -0.5), ("b", 0.25)])
     assert text == (
-        '<span class="against" style="--w: 0.500" title="-0.500">&lt;a</span> '
-        '<span class="for" style="--w: 0.250" title="+0.250">b</span>'
+        '<span class="against signed" style="--w: 0.500" title="-0.500">&lt;a</span> '
+        '<span class="for signed" style="--w: 0.250" title="+0.250">b</span>'
     )
+    assert "signed" not in text_of("{{ parts.words([('a', 0.19)]) }}")
+    assert "signed" not in text_of("{{ parts.words([('a', 0.9)], false) }}")
+
+
+def test_the_keyboard_reaches_what_scrolls():
+    template = (
+        "{% call parts.table((), '', label) %}{% endcall %}"
+        "{{ parts.heatmap((), (), '', '', label) }}{% call parts.scroll(label) %}x{% endcall %}"
+    )
+    text = text_of(template, label='a"b')
+    region = '<div class="scroll" tabindex="0" role="region" aria-label="a&#34;b">'
+    assert text.count(region) == text.count('class="scroll"') == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -110,7 +111,20 @@ def test_a_page_shows_queries_rows_and_attention(asked: Asked, database: Databas
     assert page.count('class="heatmap"') == 2
     assert "<script" not in page
     rows = Asker({"all": "SELECT * FROM product"}).ask("all", database)
-    assert '<td class="line none"><bdi>NULL</bdi></td>' in query_page([rows], database.schema)
+    all_rows = query_page([rows], database.schema)
+    assert '<td class="line none"><bdi>NULL</bdi></td>' in all_rows
+    assert '<th scope="col" class="line">name</th>' in all_rows
+    assert '<th scope="col" class="number">price</th>' in all_rows
+    assert "<nav" not in all_rows
+
+
+def test_the_keyboard_and_links_reach_every_part(asked: Asked, database: Database) -> None:
+    page = query_page([asked, asked], database.schema)
+    assert page.count("<main>") == page.count("</main>") == 1
+    assert re.findall('href="#([^"]+)"', page) == re.findall('<h2 id="([^"]+)"', page)
+    regions = re.findall('<div class="scroll"([^>]*)>', page)
+    assert len(set(regions)) == len(regions) == 6
+    assert all('tabindex="0" role="region" aria-label="' in each for each in regions)
 
 
 def test_a_page_escapes_every_text(tmp_path: Path) -> None:

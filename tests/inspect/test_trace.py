@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_models import INPUTS, OTHER, SEQ, SIZES, TEXT, predictor
 from torch import Tensor
 
 import unrolled
@@ -21,48 +22,9 @@ from unrolled.inspect.trace import Trace, trace_text
 from unrolled.layers.replay import ReplayedLayer, replaying, replica
 from unrolled.ops.cells import CELLS, Cell, register
 from unrolled.ops.recorded import recorded_step
-from unrolled.predictors.labels import LabelPredictor
-from unrolled.predictors.language_model import LanguagePredictor
-from unrolled.predictors.seq2seq import Predictor
-from unrolled.tasks import TASKS
-from unrolled.text.rows import Row
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TEXT = "the red cat sees the big dog"
-OTHER = "a dog sees the cat"
-ROWS: Mapping[str, list[tuple[Any, ...]]] = {
-    "classify": [(TEXT, "yes"), (OTHER, "no")],
-    "pair": [(TEXT, OTHER, "yes"), (OTHER, TEXT, "no")],
-    "tag": [(tuple(TEXT.split()), ("D", "A", "N", "V", "D", "A", "N"))],
-    "translate": [(TEXT, "el gato rojo ve al perro"), (OTHER, "un perro ve al gato")],
-}
-INPUTS: Mapping[str, Any] = dict.fromkeys(TASKS, TEXT) | {"pair": (TEXT, OTHER)}
-
-
-def predictor(name: str, dtype: torch.dtype = torch.float32, **model: Any) -> Any:
-    """An untrained model of a task, as `unrolled.load` would return it."""
-    task: Any = TASKS[name]
-    mapping = {"task": name, "model": model, "text": {"kind": "word"}, "decoding": {}}
-    recipe = unrolled.Recipe.from_mapping(mapping, TASKS)
-    torch.manual_seed(11)
-    if name == "language_model":
-        roles = {"text": task.train_tokenizer([TEXT, OTHER], recipe.text)}
-        built = task.build(recipe.model, roles).to(dtype).eval()
-        return LanguagePredictor(recipe, task, roles, built)
-    rows = [Row(fields, number) for number, fields in enumerate(ROWS[name], start=1)]
-    extra = () if name == "translate" else (recipe.data,)
-    roles = task.train_tokenizers(rows, recipe.text, *extra)
-    built = task.build(recipe.model, roles).to(dtype).eval()
-    with torch.no_grad():
-        for parameter in built.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-    kind = Predictor if name == "translate" else LabelPredictor
-    return kind(recipe, task, roles, built)
-
-
-SIZES = {"embedding_size": 5, "hidden_size": 7}
-SEQ = {"embedding_size": 5, "hidden_size": 7, "encoder_size": 3}
 MODELS = [
     *(
         ("classify", {**SIZES, "n_layers": layers, "bidirectional": both})
@@ -275,6 +237,17 @@ def test_the_table_has_a_line_for_each_value(tmp_path: Path) -> None:
     assert len(lines) == 1 + 2 * 7 * 7
     frame = trace.frame()
     assert len(frame["value"]) == 98
+
+
+def test_the_table_is_a_data_frame_with_pandas() -> None:
+    pandas = pytest.importorskip("pandas")
+    trace = trace_text(predictor("classify", **SIZES, bidirectional=False), "the cat")
+    frame = trace.frame()
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame.columns) == list(trace.columns())
+    one = frame[(frame.internal == "f") & (frame.step == 1)].set_index("unit")["value"]
+    np.testing.assert_array_equal(one.to_numpy(), trace.layers[0].values["f"][1])
+    assert set(frame["token"]) == {"the", "cat"}
 
 
 def test_a_trace_leaves_the_model_unchanged() -> None:

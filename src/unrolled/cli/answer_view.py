@@ -63,9 +63,10 @@ def print_answer(
         console.print()
         _print_field(console, "confidence", percent(asked.confidence, 0))
         _print_sources(console, asked, schema)
-    if asked.unknown:
-        words = [brief(word, _LONGEST_NAME) for word in asked.unknown[:_MOST_LISTED]]
-        _print_field(console, "unknown", SEPARATOR.join(words))
+    for name, words in (("unknown", asked.unknown), ("unused", asked.unused)):
+        if words:
+            listed = [brief(word, _LONGEST_NAME) for word in words[:_MOST_LISTED]]
+            _print_field(console, name, SEPARATOR.join(listed))
     label = "others" if asked.sql else "considered"
     for other in asked.others:
         if asked.sql and other.confidence < LEAST_PROBABLE:
@@ -279,6 +280,7 @@ def json_text(asked: Asked, schema: Schema, rows: int | None) -> str:
     answer["copied"] = copied_texts(asked, schema)
     answer["links"] = linked_names(asked)
     answer["unknown"] = list(asked.unknown)
+    answer["unused"] = list(asked.unused)
     answer["n_truncated"] = asked.n_truncated
     return json_line(answer)
 

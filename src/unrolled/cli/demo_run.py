@@ -16,7 +16,7 @@ from unrolled.baselines.retrieval import RetrievalBaseline
 from unrolled.cli.progress import show
 from unrolled.decoding.config import DecodingConfig
 from unrolled.errors import UnavailableError
-from unrolled.inspect.attention import draw_attention
+from unrolled.inspect.attention import draw_attention, numbered_paths
 from unrolled.predictors.load import load_translator
 from unrolled.predictors.seq2seq import Evaluation, Predictor, judge
 from unrolled.quoting import shell_command
@@ -150,6 +150,7 @@ def _draw(console: Console, translator: Predictor, rows: Sequence[Row], path: Pa
     drawn = translator.predict([row.texts[0] for row in chosen], with_attention=True)
     try:
         draw_attention(drawn, path)
+        paths = numbered_paths(path, len(drawn))
     except UnavailableError:
-        path = draw_attention(drawn, path.with_suffix(".html"))
-    console.print(f"\nattention plot: {path}")
+        paths = [draw_attention(drawn, path.with_suffix(".html"))]
+    console.print(f"\nattention plot: {', '.join(map(str, paths))}")

@@ -250,6 +250,7 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
         rows,
         evaluation,
         title=f"{run.name} on {name}",
+        files=data or getattr(predictor.recipe.data, split) or predictor.recipe.data.train,
         baselines=baselines,
         words=words,
         command=shell_command("unrolled", *sys.argv[1:]),

@@ -82,7 +82,8 @@ def predict(
             with tokens, tags, probabilities and spans; for a CoNLL file, one more column, the
             probability.
         attention: for models with attention: plot the attention weights of each sentence and save them
-            to this file (.png or .html); of many sentences, those of the first.
+            to this file: a page (.html), or a picture (.png); pictures of several sentences are numbered
+            (name-1.png, name-2.png, …); of many sentences, those of the first are drawn.
         words: for classify and pair: attribution method. How much each word supports (positive) or
             contradicts (negative) the predicted label is printed to standard error.
         precision: for translate: precision of the recurrent weights; bfloat16 and int8 can be faster but
@@ -159,10 +160,11 @@ class _Drawing:
             return
         from unrolled.inspect.attention import draw_attention
 
-        draw_attention(self._drawn, self.path, shell_command("unrolled", *sys.argv[1:]))
+        first = draw_attention(self._drawn, self.path, shell_command("unrolled", *sys.argv[1:]))
         n = len(self._drawn)
+        more = " and the following" if first != self.path else ""
         those = "" if n == self._n else f" (of the first {n:,} of {self._n:,} sentences)"
-        print(f"attention: {self.path}{those}", file=sys.stderr)
+        print(f"attention: {first}{more}{those}", file=sys.stderr)
 
 
 def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:

@@ -34,6 +34,7 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import allowed_next
 from unrolled.decoding.greedy import greedy
 from unrolled.decoding.independent import log_probabilities
+from unrolled.decoding.record import SearchRecord, new_record
 from unrolled.decoding.types import Hypothesis, StepModel, StepState, length_penalty
 from unrolled.shapes import Float, Int
 
@@ -124,7 +125,8 @@ def beam(
             with_attention=with_attention,
         )
     history = History(list(range(len(limits))), with_attention)
-    answers = _Answers(limits, config)
+    record = new_record(len(limits), config.length_penalty)
+    answers = _Answers(limits, config, record)
     live = _Live.start(len(limits), bos_id, barred.device)
     never_continue = torch.cat([barred, barred.new_tensor([eos_id])])
     step = 0
@@ -137,6 +139,9 @@ def beam(
         history.append(live.tokens_BQ, live.parents_BQ, attention)
         answers.add_ends(history.alive, step, ended)
         n_useful = answers.n_useful(history.alive, step, live.totals_BQ.tolist())
+        if record is not None:
+            chosen = (live.tokens_BQ, live.parents_BQ, live.totals_BQ)
+            record.add_step(history.alive, *chosen, n_useful)
         staying = [row for row, n_slots in enumerate(n_useful) if n_slots]
         if not staying:
             break
@@ -147,6 +152,9 @@ def beam(
         live = live.first(max(n_useful))
         state = state.reorder(live.parents_BQ)
         step += 1
+    if record is not None:
+        for sentence, best in zip(record.sentences, answers.best, strict=True):
+            sentence.best = best
     return [hypotheses or [_NOTHING] for hypotheses in history.hypotheses(answers.best)]
 
 
@@ -257,7 +265,10 @@ def _next_slot(
 class _Answers:
     """The n best endings of each sentence so far, best first, and bounds on what can still join them."""
 
-    def __init__(self, limits: Sequence[int], config: DecodingConfig) -> None:
+    def __init__(
+        self, limits: Sequence[int], config: DecodingConfig, record: SearchRecord | None = None
+    ) -> None:
+        self._record = record
         self._limits, self._n_best, self._alpha = limits, config.n_best, config.length_penalty
         self._longest = [length_penalty(limit, self._alpha) for limit in limits]
         self.best: list[list[Ending]] = [[] for _ in limits]
@@ -301,4 +312,6 @@ class _Answers:
             ending = Ending.at(step, slot, log_prob, self._alpha, finished)
             if ending.score > self._least(sentence):
                 insort(self.best[sentence], ending, key=lambda entry: -entry.score)
+                if self._record is not None:
+                    self._record.sentences[sentence].endings.append(ending)
                 del self.best[sentence][self._n_best :]

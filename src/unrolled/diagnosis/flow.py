@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.diagnosis.jacobians import Chain, product_norms, spectral_norm, spectral_radius
+from unrolled.diagnosis.tables import EXPLAINED, flow_rows
 from unrolled.layers.replay import ReplayedLayer, replaying, replica
+from unrolled.metrics.display import aligned
 from unrolled.ops.cells import CELLS
 from unrolled.ops.recorded import MOST_DERIVATIVE, STATES, block_names, derivative_of
+from unrolled.wording import count_of
 
 Numbers = NDArray[np.float64]
 
@@ -71,7 +75,7 @@ class PartFlow:
     is_gate: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerFlow:
     """The gradient flow of one layer in one direction; arrays are in the order of reading.
 
@@ -104,6 +108,10 @@ class LayerFlow:
     norm: Mapping[str, float]
     parts: list[PartFlow]
 
+    def __repr__(self) -> str:
+        left = self.reach_at(self.span) if self.span else math.nan
+        return f"LayerFlow({self.name!r}, {self.kind}, {left:.2g} left after {self.span} steps)"
+
     @property
     def span(self) -> int:
         """The number of steps over which `reach_at` is measured: the median over the rows."""
@@ -126,7 +134,7 @@ class LayerFlow:
         return np.array([self.reach_at(distance) for distance in range(self.span + 1)])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientFlow:
     """The gradient flow of a model on some rows.
 
@@ -142,6 +150,15 @@ class GradientFlow:
     n_rows: int = 1
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"GradientFlow(loss={self.loss:.4g}, {count_of(len(self.layers), 'layer')})"
+
+    def _repr_html_(self) -> str:
+        """The figures of each layer, for a notebook."""
+        return f"<pre>{escape(chr(10).join([EXPLAINED, *aligned(flow_rows(self), _WIDTH)]))}</pre>"
+
+
+_WIDTH = 160
 
 LossOf = Callable[[Any], tuple[Tensor, int]]
 """A model → the sum of its loss on some rows, and the number of targets."""

@@ -6,18 +6,19 @@ The measurement is in `unrolled.diagnosis`, which training uses, too; here it me
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from unrolled.diagnosis.flow import GradientFlow, LayerFlow, measure_flow
+from unrolled.diagnosis.tables import EXPLAINED, flow_rows, part_rows
 from unrolled.diagnosis.updates import Updates
 from unrolled.diagnosis.verdict import Verdict, judge
 from unrolled.errors import ConfigError
-from unrolled.inspect.example import Example, example_of
+from unrolled.inspect.example import Example, Matching, Tokens, example_of
 from unrolled.metrics.display import aligned
 from unrolled.predictors.load import AnyPredictor
 from unrolled.tasks import TASKS
@@ -26,20 +27,14 @@ from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.inspection import N_ROWS, loss_of_sample, settings_of, try_updates
 from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.recipe import Recipe
-from unrolled.wording import count_of, percent, wrapped
+from unrolled.wording import count_of, wrapped
 
 __all__ = ["GradientFlow", "Inspection", "LayerFlow", "Verdict", "inspect_recipe", "inspect_run"]
-
-EXPLAINED = (
-    "share of the last step's gradient that is left after so many steps; norm of the product of "
-    "Jacobians; spectral radius and norm of the recurrent weights:"
-)
-"""What the columns of `flow_rows` are."""
 
 _METRICS = "metrics.jsonl"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """What was measured of a model, and the diagnosis.
 
@@ -49,6 +44,7 @@ class Inspection:
         updates: what updates did: of a recipe, trial updates; of a run, its losses; None if not known.
         about: what was measured, in words.
         notes: what was cut or left out.
+        tokens: of a text, the token of each step of each layer, by its name.
     """
 
     flow: GradientFlow
@@ -56,6 +52,17 @@ class Inspection:
     updates: Updates | None
     about: str
     notes: tuple[str, ...] = ()
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        n = count_of(len(self.flow.layers), "layer")
+        return f"Inspection({self.verdict.kind!r}, loss={self.flow.loss:.4g}, {n})"
+
+    def _repr_html_(self) -> str:
+        """The diagnosis and the gradient over the words, for a notebook."""
+        from unrolled.inspect.report import in_notebook, sections_of_inspection
+
+        return in_notebook(sections_of_inspection(self))
 
     def lines(self, width: int) -> Iterator[str]:
         """The diagnosis and its numbers, as text."""
@@ -86,38 +93,6 @@ class Inspection:
             )
 
 
-def flow_rows(flow: GradientFlow) -> list[list[str]]:
-    """The figures of each layer and direction as rows of a table."""
-    rows = [["layer", "steps", "after 1", "after 10", "after all", "log10 ‖ΠJ‖", "radius", "norm"]]
-    for layer in flow.layers:
-        span = layer.span
-        product = max(layer.products.items(), default=None)
-        rows.append(
-            [
-                layer.name,
-                f"{span + 1:,}",
-                f"{layer.reach_at(1):.2g}" if span >= 1 else "–",
-                f"{layer.reach_at(10):.2g}" if span >= 10 else "–",
-                f"{layer.reach_at(span):.2g}" if span >= 1 else "–",
-                f"{product[1]:.1f}" if product else "–",
-                f"{max(layer.radius.values()):.2f}" if layer.radius else "–",
-                f"{max(layer.norm.values()):.2f}" if layer.norm else "–",
-            ]
-        )
-    return rows
-
-
-def part_rows(flow: GradientFlow) -> list[list[str]]:
-    """The derivatives of each non-linearity as rows of a table."""
-    rows = [["layer", "part", "mean derivative", "saturated", "low", "high"]]
-    for layer in flow.layers:
-        for part in layer.parts:
-            name = f"{part.name} ({part.function})"
-            shares = [percent(each) for each in (part.saturated, part.low, part.high)]
-            rows.append([layer.name, name, f"{part.derivative:.3f}", *shares])
-    return rows
-
-
 def inspect_run(
     predictor: AnyPredictor,
     text: str | Sequence[str],
@@ -146,7 +121,12 @@ def inspect_example(predictor: AnyPredictor, example: Example) -> Inspection:
         f"gradients of the loss of one text ({flow.loss:.4g} nats per target), over at most "
         f"{count_of(longest, 'step')}"
     )
-    return Inspection(flow, verdict, updates, about, example.notes)
+    matching = Matching(example)
+    tokens = {
+        layer.name: matching.tokens(layer.name, [len(row) for row in layer.loss])
+        for layer in flow.layers
+    }
+    return Inspection(flow, verdict, updates, about, example.notes, tokens)
 
 
 def _check(flow: GradientFlow) -> None:

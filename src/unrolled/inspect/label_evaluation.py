@@ -10,13 +10,15 @@ from typing import Any, Literal
 from unrolled import storage
 from unrolled.baselines.config import baseline_title
 from unrolled.inspect.attribution import explain_words
-from unrolled.inspect.label_report import Baseline, LabelReport, write_report
+from unrolled.inspect.label_report import LabelReport, write_report
+from unrolled.inspect.label_views import SHUFFLED, Baseline, in_order
+from unrolled.inspect.run_facts import DataPart, facts_of
 from unrolled.metrics.display import WIDTH, aligned, bounds_shown, points, shown, title
 from unrolled.metrics.intervals import bootstrap, paired_bootstrap
 from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake
 from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor, probability_fields
 from unrolled.predictors.run_baselines import baseline_inputs, baseline_metric, load_run_baselines
-from unrolled.quoting import json_line
+from unrolled.quoting import json_line, listed_paths
 from unrolled.text.rows import Row, as_list, as_text
 from unrolled.training.dataset import too_long
 
@@ -50,7 +52,16 @@ def evaluate_baselines(
         comparison = paired_bootstrap([evaluation.tally], [tally], metric)
         scores = {score: interval.value for score, interval in intervals.items()}
         baselines.append(Baseline(name, scores, intervals, comparison))
-    return sorted(baselines, key=lambda each: (each.name != "majority", each.scores[metric]))
+    return in_order(baselines, metric)
+
+
+def _shuffled(predictor: LabelPredictor, evaluation: LabelledEvaluation) -> Baseline | None:
+    """The model on the texts with shuffled words as another model; None if that was not evaluated."""
+    tally = evaluation.shuffled_tally
+    if tally is None:
+        return None
+    comparison = paired_bootstrap([evaluation.tally], [tally], baseline_metric(predictor))
+    return Baseline(SHUFFLED, evaluation.shuffled, bootstrap(tally), comparison)
 
 
 _WIDE = 100  # from this width on, the scores of the baselines have their intervals, too
@@ -98,6 +109,7 @@ def write_evaluation(
     evaluation: LabelledEvaluation,
     *,
     title: str,
+    files: Sequence[str] = (),
     baselines: Sequence[Baseline] = (),
     words: Words = "gradients",
     command: str = "",
@@ -110,6 +122,7 @@ def write_evaluation(
         rows: the labelled rows.
         evaluation: the evaluation of the rows, from `LabelPredictor.evaluate`.
         title: title of the report.
+        files: the files that the rows were read from; empty if unknown.
         baselines: models to compare with; see `evaluate_baselines`.
         words: how to find the words that mattered for the worst mistakes.
         command: the command that created the report.
@@ -128,12 +141,13 @@ def write_evaluation(
         evaluation=evaluation.measured,
         intervals=evaluation.intervals,
         slices=evaluation.slices,
-        mistakes=_explained(predictor, rows, evaluation, words),
+        mistakes=_explained(predictor, rows, evaluation, words, files),
         baselines=baselines,
         command=command,
         notes=_notes(evaluation),
-        shuffled=evaluation.shuffled,
+        shuffled=_shuffled(predictor, evaluation),
         method=words,
+        facts=facts_of(predictor, DataPart("evaluated", len(rows), listed_paths(files))),
     )
     page = write_report(report, folder / "report.html")
     return page, write_predictions(folder / "predictions.jsonl", predictor, rows, evaluation)
@@ -164,10 +178,17 @@ def write_predictions(
 
 
 def _explained(
-    predictor: LabelPredictor, rows: Sequence[Row], evaluation: LabelledEvaluation, words: Words
+    predictor: LabelPredictor,
+    rows: Sequence[Row],
+    evaluation: LabelledEvaluation,
+    words: Words,
+    files: Sequence[str],
 ) -> list[Mistake]:
-    """The mistakes with the weights of their words."""
-    mistakes = list(evaluation.mistakes)
+    """The mistakes with their places and the weights of their words."""
+    mistakes = [
+        replace(mistake, place=_place(mistake, rows[mistake.index], files))
+        for mistake in evaluation.mistakes
+    ]
     if words == "none" or not mistakes or predictor.task.by_token:
         return mistakes
     inputs = [rows[mistake.index].fields[: predictor.n_texts] for mistake in mistakes]
@@ -175,6 +196,14 @@ def _explained(
         replace(mistake, words=tuple(_joined(texts)))
         for mistake, texts in zip(mistakes, explain_words(predictor, inputs, words), strict=True)
     ]
+
+
+def _place(mistake: Mistake, row: Row, files: Sequence[str]) -> str:
+    """The file and line of a mistake; of several files, which are parallel, all."""
+    line = row.line
+    if mistake.token is not None and row.lines:
+        line = row.lines[mistake.token]
+    return f"{listed_paths(files)}, line {line:,}" if files else f"line {line:,}"
 
 
 def _joined(texts: Sequence[Any]) -> Iterator[tuple[str, float]]:

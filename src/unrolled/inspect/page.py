@@ -44,12 +44,14 @@ class HeatmapCell:
         title: tooltip of the cell.
         text: text in the cell.
         kind: CSS classes; "correct" is blue, "error" orange, "weight" blue up to full strength.
+        note: smaller text below it.
     """
 
     weight: float
     title: str
     text: str = ""
     kind: str = "weight"
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": format, "percent": percent, "shorten": shorten}
+    environment.filters |= {
+        "number": format,
+        "percent": percent,
+        "shorten": shorten,
+        "signed": _signed,
+    }
     return environment
+
+
+def _signed(value: float) -> str:
+    """A number of two decimals with its sign."""
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _printable(value: Any) -> Any:

@@ -24,6 +24,7 @@ LEAST_SHOWN = 0.05
 _MOST_ATTENDED = 60
 _MOST_ROWS, _MOST_COLUMNS = 20, 30
 _LONGEST_CELL = 200
+_LONGEST_LINK = 80
 
 
 def value_text(value: Value) -> str:
@@ -116,7 +117,7 @@ class _Shown:
     Args:
         asked: the answer.
         sql: the query in lines.
-        headings: the names of the columns shown.
+        headings: the names of the columns shown, each with its CSS class.
         rows: the values shown, each with its CSS classes.
         note: how many rows there are.
         copied: what was copied.
@@ -127,7 +128,7 @@ class _Shown:
 
     asked: Asked
     sql: str
-    headings: Sequence[str]
+    headings: Sequence[tuple[str, str]]
     rows: Sequence[Sequence[tuple[str, str]]]
     note: str
     copied: Sequence[str]
@@ -155,6 +156,13 @@ def _kind(value: Value) -> str:
     return "line none" if value is None else "line"
 
 
+def _kind_of_column(values: Sequence[Value]) -> str:
+    """The CSS class of a heading: above numbers it is on the right, as they are."""
+    known = [value for value in values if value is not None]
+    is_number = known and all(isinstance(value, (int, float)) for value in known)
+    return "number" if is_number else "line"
+
+
 def _shown(asked: Asked, schema: Schema) -> _Shown:
     result = asked.result
     rows = () if result is None else result.rows[:_MOST_ROWS]
@@ -169,7 +177,10 @@ def _shown(asked: Asked, schema: Schema) -> _Shown:
     return _Shown(
         asked,
         "\n".join(map(escape, clause_lines(asked.sql))) if asked.sql else "",
-        [shorten(name) for name in headings],
+        [
+            (shorten(name), _kind_of_column([row[place] for row in rows]))
+            for place, name in enumerate(headings)
+        ],
         [[(value_text(cell), _kind(cell)) for cell in row[:_MOST_COLUMNS]] for row in rows],
         note,
         copied_texts(asked, schema),
@@ -189,7 +200,14 @@ def query_page(answers: Sequence[Asked], schema: Schema, command: str = "") -> s
     """
     shown = [_shown(asked, schema) for asked in answers]
     return page.render(
-        "queries.html", title=f"Questions on {schema.name}", command=command, shown=shown
+        "queries.html",
+        title=f"Questions on {schema.name}",
+        command=command,
+        shown=shown,
+        sections={
+            f"question-{number}": f"{number}. {shorten(asked.question, _LONGEST_LINK)}"
+            for number, asked in enumerate(answers, start=1)
+        },
     )
 
 

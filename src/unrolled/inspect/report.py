@@ -1,7 +1,8 @@
-"""A self-contained HTML page about one text: diagnosis, gradient flow, gates, states and attention.
+"""A self-contained HTML page about one text: diagnosis, gradient flow, saliency, search, gates, states.
 
 What has words is SVG from here. The maps of all units are int8 numbers in base64 that a script of the
-page paints, because a table cell for each of 200 × 512 values would take fifty times as much.
+page paints, because a table cell for each of 200 × 512 values would take fifty times as much. Two models
+are shown side by side.
 """
 
 from __future__ import annotations
@@ -9,73 +10,144 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any, ClassVar
 
 import numpy as np
 
-from unrolled import storage
-from unrolled.diagnosis.flow import GradientFlow
-from unrolled.diagnosis.verdict import NAMES
+from unrolled.diagnosis.tables import EXPLAINED, flow_rows
+from unrolled.diagnosis.verdict import NAMES, Finding
 from unrolled.inspect import page
 from unrolled.inspect.attention import heatmap_rows
-from unrolled.inspect.gradient_flow import EXPLAINED, Inspection, flow_rows
-from unrolled.inspect.trace import MEANINGS, Numbers, Trace, TracedLayer
+from unrolled.inspect.charts import (
+    MOST_RANKS,
+    MOST_STEPS,
+    Panel,
+    TreePanel,
+    bar_panels,
+    line_panels,
+    tree_panels,
+)
+from unrolled.inspect.figures import (
+    Bars,
+    Beam,
+    Lines,
+    NextTokens,
+    Numbers,
+    Units,
+    Weights,
+    attention_figure,
+    flow_figures,
+    gates_figure,
+    part_title,
+    units_figure,
+    visible,
+)
+from unrolled.inspect.gradient_flow import Inspection
+from unrolled.inspect.next_tokens import N_BEST, NextToken
+from unrolled.inspect.page import HeatmapRow
+from unrolled.inspect.trace import Trace
 from unrolled.quoting import shorten
 from unrolled.wording import count_of
 
 MOST_LAYERS = 12
-"""Layers whose gates are drawn; a model that reads many words by their characters has hundreds."""
+"""Layers that are drawn of a short text; a model that reads words by their characters has hundreds."""
 
-_STEP, _HEIGHT, _LEFT, _RIGHT, _BOTTOM = 26, 130, 56, 120, 90
-_KINDS = 6
-_LEAST_LOG = -12.0
-
-
-@dataclass(frozen=True)
-class _Tick:
-    y: float
-    text: str
+_LAYER_STEPS = 1200  # layers × steps that are drawn
+_CELLS_OF_MAPS = 800_000
+_LARGE_TABLE = 30  # columns of a table of attention weights; wider ones are maps
 
 
 @dataclass(frozen=True)
-class _Word:
-    x: float
-    text: str
+class Section:
+    """A part of a page.
 
-
-@dataclass(frozen=True)
-class _Line:
-    name: str
-    kind: str
-    label: str
-    points: str
-    y: float
-
-
-@dataclass(frozen=True)
-class _Chart:
-    """Lines over the words, with their numbers."""
+    Args:
+        title: its heading; "" for none.
+        views: what it shows, of any class here with a `kind`.
+        intro: how to read it.
+    """
 
     title: str
-    width: int
-    height: int
-    left: int
-    right: int
-    bottom: int
-    ticks: Sequence[_Tick]
-    lines: Sequence[_Line]
-    words: Sequence[_Word]
-    headings: Sequence[str]
+    views: Sequence[Any]
+    intro: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+    name: str = ""
+    is_soft: bool = False
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading inside a section."""
+
+    kind: ClassVar[str] = "heading"
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first row has its headings."""
+
+    kind: ClassVar[str] = "table"
+    title: str
     rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
-class _Map:
-    """One internal of all units as signed bytes, `[units, steps]`."""
+class DiagnosisView:
+    """Findings with their cures."""
+
+    kind: ClassVar[str] = "diagnosis"
+    findings: Sequence[Finding]
+    names = NAMES
+
+
+@dataclass(frozen=True)
+class ChartView:
+    """Lines or bars over the words, with their numbers; `words` are those of a text with −1…1."""
+
+    kind: str
+    title: str
+    panels: Sequence[Panel]
+    rows: Sequence[Sequence[str]]
+    words: Sequence[tuple[str, float]] = ()
+
+
+@dataclass(frozen=True)
+class BeamView:
+    """The tree of a beam search, with its numbers."""
+
+    kind: ClassVar[str] = "beam"
+    title: str
+    panels: Sequence[TreePanel]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class NextView:
+    """The distributions of a language model."""
+
+    kind: ClassVar[str] = "next"
+    title: str
+    steps: Sequence[NextToken]
+    n_best: int = N_BEST
+
+
+@dataclass(frozen=True)
+class Map:
+    """Numbers as signed bytes, `[rows, columns]`, in base64; names are JSON."""
 
     title: str
+    size: str
     rows: int
     columns: int
     values: str
@@ -84,162 +156,267 @@ class _Map:
     high: float
     mean: float
     names: str
+    row_names: str = ""
 
 
 @dataclass(frozen=True)
-class _Layer:
-    name: str
-    chart: _Chart | None
-    maps: Sequence[_Map]
+class UnitsView:
+    """The maps of a layer."""
+
+    kind: ClassVar[str] = "units"
+    title: str
+    maps: Sequence[Map]
 
 
-def write_report(trace: Trace, inspection: Inspection, path: str | Path, command: str = "") -> Path:
-    """Write the page.
+@dataclass(frozen=True)
+class WeightsView:
+    """Attention weights, as a table or as a map."""
+
+    kind: ClassVar[str] = "weights"
+    title: str
+    columns: Sequence[str] = ()
+    rows: Sequence[HeatmapRow] = ()
+    map: Map | None = None
+    size: str = ""
+
+
+def report_page(
+    models: Sequence[tuple[str, Sequence[Section]]], title: str, command: str = ""
+) -> str:
+    """The page as text.
 
     Args:
-        trace: the gates and states.
-        inspection: the diagnosis, of the same text.
-        path: the file, which ends in `.html`.
+        models: the name and the sections of one model, or of several to show side by side.
+        title: heading of the page.
         command: the command that creates the page, for its footer.
-
-    Returns:
-        The path.
-
-    Raises:
-        RunError: the file cannot be written.
     """
-    path = Path(path)
-    text = report_page(trace, inspection, command)
-    storage.write_whole(path, text.encode("utf-8"), "try again")
-    return path
-
-
-def report_page(trace: Trace, inspection: Inspection, command: str = "") -> str:
-    """The page as text; see `write_report`."""
-    shown = trace.layers[:MOST_LAYERS]
-    notes = list(inspection.notes)
-    if len(trace.layers) > len(shown):
-        n = len(trace.layers) - len(shown)
-        notes.append(f"{count_of(n, 'further layer')} not drawn; --csv has all of them")
+    titles = list(dict.fromkeys(section.title for _, sections in models for section in sections))
+    found = [{section.title: section for section in sections} for _, sections in models]
+    rows = [
+        {
+            "title": each,
+            "intro": next(of[each].intro for of in found if each in of),
+            "columns": [of[each].views if each in of else () for of in found],
+        }
+        for each in _in_order(titles)
+    ]
     return page.render(
         "report.html",
-        title="Inside the model",
+        title=title,
         command=command,
         script="heatmap.js",
-        answer=trace.answer,
-        inspection=Inspection(
-            inspection.flow, inspection.verdict, inspection.updates, inspection.about, tuple(notes)
+        names=[name for name, _ in models],
+        sections=rows,
+    )
+
+
+_ORDER = ("", "Diagnosis", "Saliency", "Next tokens", "Beam search", "Attention", "Gradient flow",
+          "Gates and states")  # fmt: skip
+
+
+def _in_order(titles: Sequence[str]) -> list[str]:
+    return sorted(titles, key=lambda title: _ORDER.index(title) if title in _ORDER else len(_ORDER))
+
+
+TITLE = "Inside the model"
+
+
+def in_notebook(sections: Sequence[Section]) -> str:
+    """Sections of one model as a frame for a notebook, whose styles and script stay in it."""
+    text = report_page([("", sections)], TITLE)
+    return (
+        f'<iframe title="{TITLE}" sandbox="allow-scripts" srcdoc="{escape(text)}" '
+        'style="width: 100%; height: 40rem; border: 0"></iframe>'
+    )
+
+
+def sections_of_answer(answer: str, inspection: Inspection) -> Iterator[Section]:
+    """The answer, and what was measured and cut."""
+    views: list[Text] = [Text(answer, "Answer:")] if answer else []
+    views.append(Text(f"{inspection.about[:1].upper()}{inspection.about[1:]}."))
+    views += [Text(f"Note: {note}.", is_soft=True) for note in inspection.notes]
+    yield Section("", views)
+
+
+def sections_of_inspection(inspection: Inspection) -> list[Section]:
+    """The diagnosis and the gradient flow."""
+    flow = inspection.flow
+    steps = max((len(words) for words in inspection.tokens.values()), default=1)
+    charts = list(flow_figures(flow, inspection.tokens))[: n_layers_drawn(steps)]
+    return [
+        Section("Diagnosis", [DiagnosisView(inspection.verdict.findings)]),
+        Section(
+            "Gradient flow",
+            [Table("Gradient flow", flow_rows(flow)), *map(_lines_view, charts)],
+            f"{EXPLAINED[:1].upper()}{EXPLAINED[1:].rstrip(':')}.",
         ),
-        names=NAMES,
-        explained=EXPLAINED,
-        flow_table=flow_rows(inspection.flow),
-        flow_charts=list(_flow_charts(inspection.flow, trace)),
-        attention=[
-            {
-                "name": each.name,
-                "tokens": each.tokens,
-                "rows": heatmap_rows(each.queries, each.weights.tolist()),
-            }
-            for each in trace.attention
-        ],
-        layers=[_layer(layer) for layer in shown],
-    )
+    ]
 
 
-def _flow_charts(flow: GradientFlow, trace: Trace) -> Iterator[_Chart]:
-    """‖∂L/∂h_t‖ and what is left of the last step's gradient, on a logarithmic scale."""
-    traced = {layer.name: layer for layer in trace.layers}
-    for layer in flow.layers[:MOST_LAYERS]:
-        tokens = traced[layer.name].tokens if layer.name in traced else None
-        if tokens is None or layer.span < 1 or len(layer.loss[0]) != len(tokens):
-            continue
-        order = slice(None, None, -1) if layer.reverse else slice(None)
-        left = np.full(len(tokens), math.nan)
-        reach = layer.reach[0]
-        left[: len(reach)] = reach[::-1]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lines = {
-                "∂L/∂h": np.log10(layer.loss[0])[order],
-                "last step": np.log10(left)[order],
-            }
-        title = f"{layer.name}: log10 of ‖∂L/∂h_t‖, and of what is left of the last step's gradient"
-        yield _chart(title, tokens, lines, is_log=True)
-
-
-def _chart(
-    title: str, tokens: Sequence[str], lines: Mapping[str, Numbers], is_log: bool = False
-) -> _Chart:
-    finite = np.concatenate([values[np.isfinite(values)] for values in lines.values()])
-    low, high = (0.0, 1.0) if not is_log else (0.0, 0.0)
-    if finite.size:
-        low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    if is_log:
-        low, high = max(math.floor(low), _LEAST_LOG), math.ceil(high)
-    high = high if high > low else low + 1
-    top, right = 12, _LEFT + _STEP * max(1, len(tokens) - 1)
-
-    def y_of(value: float) -> float:
-        return round(top + (_HEIGHT - top) * (high - max(low, min(high, value))) / (high - low), 1)
-
-    drawn, taken = [], list[float]()
-    for place, (name, values) in enumerate(lines.items()):
-        points = " ".join(
-            f"{_LEFT + _STEP * step},{y_of(float(value))}"
-            for step, value in enumerate(values)
-            if not math.isnan(value)
+def sections_of_saliency(figures: Sequence[Bars]) -> Iterator[Section]:
+    """The contribution of each word."""
+    if figures:
+        yield Section(
+            "Saliency",
+            [_bars_view(figure) for figure in figures],
+            "Words in blue, with bars up, speak for the answer; words in orange, with bars down, against "
+            "it. Colours are relative to the largest contribution.",
         )
-        known = [float(value) for value in values if not math.isnan(value)]
-        color = place % _KINDS
-        y = y_of(known[-1]) + 4 if known else 0.0
-        while any(abs(y - other) < 13 for other in taken):
-            y += 13
-        taken.append(y)
-        drawn.append(_Line(name, f"line line-{color}", f"label-{color}", points, y))
-    return _Chart(
-        title,
-        right + _RIGHT,
-        _HEIGHT + _BOTTOM,
-        _LEFT,
-        right,
-        _HEIGHT,
-        [_Tick(y_of(value), f"{value:.3g}") for value in np.linspace(low, high, 3)],
-        drawn,
-        [_Word(_LEFT + _STEP * step - 3, shorten(word, 12)) for step, word in enumerate(tokens)],
-        ["token", *lines],
-        [
-            [token, *(f"{float(values[step]):.3g}" for values in lines.values())]
-            for step, token in enumerate(tokens)
-        ],
+
+
+def sections_of_search(figure: Beam | None) -> Iterator[Section]:
+    """The tree of a beam search."""
+    if figure is None:
+        return
+    tree = figure.tree
+    left_out = ""
+    if tree.n_steps > MOST_STEPS or tree.beam_size > MOST_RANKS:
+        left_out = (
+            f" At most {MOST_STEPS} steps and {MOST_RANKS} hypotheses of each are drawn; "
+            "the numbers have all of them."
+        )
+    has_answer = any(node.is_answer for node in tree.nodes)
+    answer = "Blue is the answer." if has_answer else "None of them became the answer."
+    view = BeamView(figure.title, tree_panels(tree), _rows_of(figure))
+    yield Section(
+        "Beam search",
+        [view],
+        "Each column has the hypotheses after one more token, the most probable first: their last token, "
+        f"and their log-probability. {answer} × was dropped, ■ has ended and ✂ was cut off at "
+        f"the maximum length, with the score that counts.{left_out}",
     )
 
 
-def _layer(layer: TracedLayer) -> _Layer:
-    gates = {
-        f"{name} {MEANINGS.get(name, '')}".strip(): values.mean(1)
-        for name, values in layer.values.items()
-        if layer.functions.get(name) == "sigmoid"
-    }
-    title = f"{layer.name}: mean of each gate"
-    chart = _chart(title, layer.tokens, gates) if gates else None
-    return _Layer(
-        layer.name, chart, [_map(name, values, layer) for name, values in layer.values.items()]
+def sections_of_next(figure: NextTokens | None) -> Iterator[Section]:
+    """The distributions of a language model."""
+    if figure is None:
+        return
+    came = figure.steps[:-1]
+    bars = Bars(
+        "bits",
+        "bits of each token: −log₂ of its probability",
+        [step.came for step in came],
+        np.array([step.bits for step in came]),
+        "bits",
+        {"rank": [step.rank for step in came]},
+    )
+    yield Section(
+        "Next tokens",
+        [_bars_view(bars), NextView(figure.title, list(map(_visible_step, figure.steps)))],
+        "After each token: the one that came, its rank and its bits, and the most probable ones; the one "
+        "that came is in a frame.",
     )
 
 
-def _map(name: str, values_TH: Numbers, layer: TracedLayer) -> _Map:
-    low, high = float(values_TH.min()), float(values_TH.max())
-    scale = max(1.0, abs(low), abs(high)) if math.isfinite(low + high) else 1.0
-    bounded = np.nan_to_num(values_TH.T / scale, nan=0.0, posinf=1.0, neginf=-1.0)
+def _visible_step(step: NextToken) -> NextToken:
+    best = tuple((visible(token), share) for token, share in step.best)
+    return replace(step, before=visible(step.before), came=visible(step.came), best=best)
+
+
+def sections_of_trace(trace: Trace) -> list[Section]:
+    """The attention, the gates and the states."""
+    sections = []
+    if trace.attention:
+        views = [_weights_view(attention_figure(each)) for each in trace.attention[:MOST_LAYERS]]
+        intro = "How much each step, a row, looks at each token; the weights of a row sum to 1."
+        sections.append(Section("Attention", views, intro))
+    steps = max((len(layer.tokens) for layer in trace.layers), default=1)
+    shown = trace.layers[: n_layers_drawn(steps)]
+    n_cells = sum(values.size for layer in shown for values in layer.values.values())
+    share = min(1.0, _CELLS_OF_MAPS / max(1, n_cells))
+    of_layers: list[Any] = []
+    for layer in shown:
+        of_layers.append(Heading(layer.name))
+        gates = gates_figure(layer)
+        if gates is not None:
+            of_layers.append(_lines_view(gates))
+        of_layers.append(_units_view(units_figure(layer), share))
+    if len(trace.layers) > len(shown):
+        n = len(trace.layers) - len(shown)
+        note = f"{count_of(n, 'further layer')} not drawn; --csv has all of them."
+        of_layers.append(Text(note, is_soft=True))
+    intro = (
+        "Lines are means over the units of a layer; below them all units, blue above 0 and orange below. "
+        "Move the pointer over a map, or select it and use the arrow keys, to read its values."
+    )
+    sections.append(Section("Gates and states", of_layers, intro))
+    return sections
+
+
+def n_layers_drawn(steps: int) -> int:
+    """How many layers a page shows of a text with so many steps, so that it stays small."""
+    return max(2, min(MOST_LAYERS, _LAYER_STEPS // max(1, steps)))
+
+
+def _rows_of(figure: Lines | Bars | Beam) -> list[list[str]]:
+    return [[_cell(value) for value in row] for row in figure.table()]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.3g}"
+    return shorten(str(value), 80)
+
+
+def _lines_view(figure: Lines) -> ChartView:
+    return ChartView("lines", figure.title, line_panels(figure), _rows_of(figure))
+
+
+def _bars_view(figure: Bars) -> ChartView:
+    largest = float(np.abs(figure.values).max(initial=0.0))
+    shares = figure.values / largest if largest > 0 else figure.values
+    words = list(zip(map(visible, figure.tokens), shares.tolist(), strict=True))
+    return ChartView("bars", figure.title, bar_panels(figure), _rows_of(figure), words)
+
+
+def _weights_view(figure: Weights) -> WeightsView:
+    if len(figure.columns) <= _LARGE_TABLE and len(figure.rows) <= 2 * _LARGE_TABLE:
+        rows = heatmap_rows(list(map(visible, figure.rows)), figure.values.tolist())
+        return WeightsView(figure.title, list(map(visible, figure.columns)), rows)
+    size = f"{count_of(len(figure.rows), 'row')} × {count_of(len(figure.columns), 'token')}"
+    drawn = _map(figure.title, size, figure.values, figure.columns, _json(figure.rows))
+    return WeightsView(figure.title, map=drawn, size=size)
+
+
+def _units_view(figure: Units, share: float) -> UnitsView:
+    maps = []
+    for name, values_TH in figure.parts.items():
+        T, H = values_TH.shape
+        chosen = _most_varying(values_TH, max(1, int(share * H)))
+        size = f"{count_of(H, 'unit')} × {count_of(T, 'step')}"
+        names = ""
+        if len(chosen) < H:
+            size = f"the {len(chosen):,} of {size} that vary most"
+            names = _json([f"unit {unit}" for unit in chosen])
+        maps.append(_map(part_title(name), size, values_TH[:, chosen].T, figure.tokens, names))
+    return UnitsView(figure.title, maps)
+
+
+def _most_varying(values_TH: Numbers, n: int) -> list[int]:
+    """The n units with the largest variance over the steps, in their order."""
+    if n >= values_TH.shape[1]:
+        return list(range(values_TH.shape[1]))
+    with np.errstate(invalid="ignore"):
+        variance = np.nan_to_num(values_TH.var(0), nan=np.inf)
+    return sorted(np.argsort(-variance, kind="stable")[:n].tolist())
+
+
+def _map(
+    title: str, size: str, values_RC: Numbers, names: Sequence[str], row_names: str = ""
+) -> Map:
+    finite = values_RC[np.isfinite(values_RC)]
+    low, high, mean = (
+        (float(finite.min()), float(finite.max()), float(finite.mean()))
+        if finite.size
+        else (math.nan, math.nan, math.nan)
+    )
+    scale = max(1.0, abs(low), abs(high)) if finite.size else 1.0
+    bounded = np.nan_to_num(values_RC / scale, nan=0.0, posinf=1.0, neginf=-1.0)
     levels = np.clip(np.rint(127 * bounded), -127, 127).astype(np.int8)
     rows, columns = levels.shape
-    return _Map(
-        f"{name} {MEANINGS.get(name, '')}".strip(),
-        rows,
-        columns,
-        base64.b64encode(levels.tobytes()).decode("ascii"),
-        scale,
-        low,
-        high,
-        float(values_TH.mean()),
-        json.dumps([shorten(token, 40) for token in layer.tokens], ensure_ascii=False),
-    )
+    values = base64.b64encode(levels.tobytes()).decode("ascii")
+    return Map(title, size, rows, columns, values, scale, low, high, mean, _json(names), row_names)
+
+
+def _json(names: Sequence[str]) -> str:
+    return json.dumps([shorten(visible(name), 40) for name in names], ensure_ascii=False)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from unrolled import nn, storage
 from unrolled.errors import ConfigError
-from unrolled.inspect.example import Example, Tokens, example_of
+from unrolled.inspect.example import Example, Matching, Tokens, example_of
 from unrolled.layers.recurrent_stack import RecurrentStack
 from unrolled.layers.replay import Replay, ReplayedLayer, replaying, replica
 from unrolled.ops.recorded import STATES
@@ -50,7 +50,7 @@ Numbers = NDArray[np.floating[Any]]
 _COLUMNS = ("module", "layer", "direction", "row", "step", "token", "internal", "unit", "value")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TracedLayer:
     """One layer in one direction.
 
@@ -78,8 +78,13 @@ class TracedLayer:
     values: Mapping[str, Numbers]
     functions: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        T, H = next(iter(self.values.values())).shape
+        names = ", ".join(self.values)
+        return f"TracedLayer({self.name!r}, {self.kind}, {T:,} steps × {H:,} units: {names})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class TracedAttention:
     """Attention weights.
 
@@ -95,8 +100,12 @@ class TracedAttention:
     tokens: Tokens
     weights: Numbers
 
+    def __repr__(self) -> str:
+        Q, S = self.weights.shape
+        return f"TracedAttention({self.name!r}, {Q:,} × {S:,})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Trace:
     """Everything inside the recurrent layers of a model while it read a text.
 
@@ -116,6 +125,17 @@ class Trace:
     loss: float
     difference: float
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        names = ", ".join(layer.name for layer in self.layers[:4])
+        more = ", …" if len(self.layers) > 4 else ""
+        return f"Trace({names}{more}; loss={self.loss:.4g}, difference={self.difference:.1g})"
+
+    def _repr_html_(self) -> str:
+        """The gates, states and attention weights, for a notebook."""
+        from unrolled.inspect.report import in_notebook, sections_of_trace
+
+        return in_notebook(sections_of_trace(self))
 
     def __getitem__(self, name: str) -> TracedLayer:
         """The layer with a name.
@@ -215,7 +235,7 @@ def trace_example(
     difference = max(
         [abs(loss - fast_loss), *(_difference(replay, *each) for each in outputs.items())]
     )
-    matched = _Matching(example)
+    matched = Matching(example)
     layers = [
         _traced(layer, row, matched)
         for layer in replay.layers
@@ -269,31 +289,7 @@ def _difference(replay: Replay, module: str, outputs: list[Tensor]) -> float:
     return largest
 
 
-class _Matching:
-    """Which tokens a layer reads: those of a text with its number of steps, in the order of calls."""
-
-    def __init__(self, example: Example) -> None:
-        self._example = example
-        self._left = list(example.sequences)
-        self._known: dict[tuple[str, int], Tokens] = {}
-
-    def of(self, layer: ReplayedLayer, row: int) -> Tokens:
-        """The tokens of a row of a layer; numbers where they are not known."""
-        n = int(layer.lengths[row])
-        for prefix, rows in self._example.rows.items():
-            if layer.module.startswith(prefix) and row < len(rows) and len(rows[row]) == n:
-                return rows[row]
-        key = layer.module, layer.call
-        if key not in self._known and len(layer.lengths) == 1:
-            found = [tokens for tokens in self._left if len(tokens) == n]
-            if found:
-                self._left.remove(found[0])
-                self._known[key] = found[0]
-        tokens = self._known.get(key, ())
-        return tokens if len(tokens) == n else tuple(map(str, range(1, n + 1)))
-
-
-def _traced(layer: ReplayedLayer, row: int, matched: _Matching) -> TracedLayer:
+def _traced(layer: ReplayedLayer, row: int, matched: Matching) -> TracedLayer:
     n = int(layer.lengths[row])
     values: dict[str, Numbers] = {}
     functions: dict[str, str] = {}
@@ -312,7 +308,7 @@ def _traced(layer: ReplayedLayer, row: int, matched: _Matching) -> TracedLayer:
         "backward" if layer.reverse else "forward",
         row,
         layer.kind,
-        matched.of(layer, row),
+        matched.tokens(layer.name, layer.lengths.tolist(), row),
         values,
         functions,
     )
@@ -334,6 +330,6 @@ def _attention(name: str, weights: Tensor, example: Example) -> TracedAttention:
     return TracedAttention(
         name,
         tokens_of(Q, example.sequences[::-1]) if Q > 1 else ("",),
-        tokens_of(S, example.sequences),
+        example.memory if len(example.memory) == S else tokens_of(S, example.sequences),
         weights_QS,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from unrolled import storage
 from unrolled.errors import ConfigError, missing_package
+from unrolled.inspect.pictures import named_letters
 from unrolled.vectors.word_vectors import WordVectors
 from unrolled.wording import percent
 
@@ -63,12 +63,8 @@ def draw_words(vectors: WordVectors, words: Sequence[str], path: str | Path) -> 
         raise ConfigError(f"a map takes 2 to {_MOST} different words, got {len(words)}")
     ids = np.array([vectors.id_of(word) for word in words])
     places_N2, shares = project(vectors.unit(ids))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph ", UserWarning)  # one per letter and use
+    with named_letters(words):
         _draw(words, places_N2, shares, path)
-    missing = _letters_without_glyph(words)
-    if missing:
-        warnings.warn(f"the font lacks {missing}; they are drawn as boxes", stacklevel=2)
     return path
 
 
@@ -128,14 +124,6 @@ def _draw(
     _label(axes, canvas.get_renderer(), words, places_N2, figure.dpi / 72)
     with storage.replacing(path, "try again") as stream:
         figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150)
-
-
-def _letters_without_glyph(words: Sequence[str]) -> str:
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    font = get_font(findfont(FontProperties()))
-    letters = dict.fromkeys("".join(words))
-    return " ".join(letter for letter in letters if not font.get_char_index(ord(letter)))
 
 
 def _label(

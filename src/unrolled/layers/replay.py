@@ -158,6 +158,8 @@ class Replay:
             real: `[B, 1]`, False for rows that are padded here.
         """
         state = record.states[-1] if record.states else record.start
+        if torch.is_grad_enabled() and not x.requires_grad:
+            x = _node(x)  # the inputs have gradients even if they are constants
         after, parts = recorded_step(record.kind, x, state, record.weights)
         output = after[0]
         if real is not None:

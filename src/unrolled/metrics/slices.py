@@ -173,6 +173,8 @@ class Mistake:
         probability: the model's confidence in the prediction.
         words: the words of the text with their attribution, −1…1: how much each supports the prediction
             or, if negative, speaks against it. Empty if unknown.
+        token: index of the wrong token, in tagging.
+        place: file and line of the example, or of the token; "" if unknown.
 
     Raises:
         ValueError: a weight is outside −1…1.
@@ -184,6 +186,8 @@ class Mistake:
     predicted: str
     probability: float
     words: tuple[tuple[str, float], ...] = ()
+    token: int | None = None
+    place: str = ""
 
     def __post_init__(self) -> None:
         for word, weight in self.words:

@@ -64,6 +64,7 @@ class LabelledEvaluation:
         n_cut: number of rows with truncated or split texts.
         seconds: prediction time, without reading and scoring.
         shuffled: scores of the same texts with their words in random order; empty if not requested.
+        shuffled_tally: what each row adds to these scores; None if not requested.
         when_long: what was done with texts longer than `data.max_length`.
         max_length: `data.max_length`.
         unit: what a row is, "row" or "sentence".
@@ -78,6 +79,7 @@ class LabelledEvaluation:
     n_cut: int
     seconds: float
     shuffled: Mapping[str, float] = field(default_factory=dict)
+    shuffled_tally: Scorable | None = None
     when_long: str = "truncated (data.keep)"
     max_length: int = 0
     unit: str = "row"
@@ -341,12 +343,14 @@ class LabelPredictor:
         seconds = time.perf_counter() - start
         evaluated = task.evaluate(self.model, part.examples, predictions, self.tokenizers)
         shuffled: dict[str, float] = {}
+        shuffled_tally: Scorable | None = None
         if shuffle_words is not None:
             random = np.random.default_rng(shuffle_words)
             others = [task.shuffle(example, self.tokenizers, random) for example in part.examples]
-            shuffled = task.evaluate(
+            found = task.evaluate(
                 self.model, others, self._predict(others, digests=True), self.tokenizers
-            ).scores()
+            )
+            shuffled, shuffled_tally = found.scores(), found.tally
         return LabelledEvaluation(
             evaluated.measured,
             {
@@ -361,6 +365,7 @@ class LabelPredictor:
             part.n_cut,
             seconds,
             shuffled,
+            shuffled_tally,
             task.when_long,
             data.max_length,
             task.unit,

@@ -22,7 +22,7 @@ from unrolled.sql.scoring import QueryScores, measure
 from unrolled.sql.source import Source
 from unrolled.sql.tokens import describe
 from unrolled.tasks.predictions import Answer, Prediction
-from unrolled.tasks.sql.answers import cut, names_nothing, unknown_words
+from unrolled.tasks.sql.answers import cut, names_nothing, unknown_words, unused_values
 from unrolled.tasks.sql.examples import QueryExample
 from unrolled.text.rows import Row
 from unrolled.training.evaluation import predictions
@@ -64,6 +64,8 @@ class Asked:
         n_truncated: words at the end of the question that were not read (`decoding.max_input_length`).
         unknown: words that stand neither in the training questions nor in the database, so that the query
             does not take them into account.
+        unused: numbers and values of the database that the question mentions and the query does not have,
+            a sign that it answers another question.
     """
 
     question: str
@@ -80,6 +82,7 @@ class Asked:
     links: tuple[tuple[int, int], ...] = ()
     n_truncated: int = 0
     unknown: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         if not self.sql:
@@ -249,7 +252,7 @@ def _asked(
             for answer in _by_probability(_distinct(others, prediction.text)[: n_best - 1])
         ),
         "words": example.words,
-        "memory": _memory(example),
+        "memory": memory_of(example),
         "unknown": unknown_words(example),
         "links": tuple(
             (int(word), len(example.words) + int(item))
@@ -274,6 +277,7 @@ def _asked(
         written=best.pieces,
         copied=best.copied,
         attention=best.attention,
+        unused=() if reason else unused_values(example, best.text),
         **common,
     )
 
@@ -319,6 +323,7 @@ def _candidate(answer: Answer, source: Source) -> Candidate:
     return Candidate(answer.text, _probability(answer), problem)
 
 
-def _memory(example: QueryExample) -> tuple[str, ...]:
+def memory_of(example: QueryExample) -> tuple[str, ...]:
+    """What the model looks at, as text: the words, then tables and columns, then values."""
     names = describe(list(example.items.items), example.source.schema)
     return (*example.words, *names, *(value.text for value in example.values))

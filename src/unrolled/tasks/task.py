@@ -49,6 +49,11 @@ def unchanged(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     return tokenizers
 
 
+def as_given(text: Mapping[str, object], data: Any) -> Mapping[str, object]:
+    """Return the `[text]` section unchanged."""
+    return text
+
+
 def last_field(row: Row) -> str:
     """The text of the last column."""
     return row.texts[-1]
@@ -114,6 +119,8 @@ class Task:
         prepare: module, encoded training examples, tokenizers → sets statistics of the examples that are
             not saved with the weights, such as word frequencies. Called for every run.
         text: defaults of the `[text]` section.
+        text_for: the `[text]` section with these defaults, the `[data]` section → the `[text]` section
+            with what follows from the data.
         training: defaults of the `[training]` section.
         fixed: settings that have only one value for this task, as other values would have no effect:
             `{"text.kind": "word"}`.
@@ -170,6 +177,7 @@ class Task:
     check_pretrained: Callable[[Any, TextConfig], None] = noop
     prepare: Callable[[Any, Sequence[Any], Tokenizers], None] = noop
     text: Mapping[str, object] = field(default_factory=dict)
+    text_for: Callable[[Mapping[str, object], Any], Mapping[str, object]] = as_given
     training: Mapping[str, object] = field(default_factory=dict)
     fixed: Mapping[str, object] = field(default_factory=dict)
     training_only: frozenset[str] = frozenset()

@@ -85,8 +85,8 @@ class Recipe:
         text: Any = mapping.get("text", {})
         if isinstance(text, Mapping):
             text = {**task.text, **text}
-            if text.get("kind") == "code" and getattr(data, "language", ""):
-                text.setdefault("language", data.language)
+            if isinstance(task, Task):
+                text = task.text_for(text, data)
         return config.from_mapping(
             cls,
             {

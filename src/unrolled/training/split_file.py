@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class SplitRecord:
         longest_target: number of tokens of the longest training target; 0 if unknown.
         columns: names of the columns of the training data, in the task's order; () if they have none, or
             in older runs.
+        sizes: number of rows, or of tokens of running text, by part; empty if unknown.
     """
 
     files: tuple[dict[str, str], ...]
@@ -45,6 +46,7 @@ class SplitRecord:
     contents: dict[str, str]
     longest_target: int = 0
     columns: tuple[str, ...] = ()
+    sizes: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> SplitRecord:
@@ -65,6 +67,7 @@ class SplitRecord:
                 {_text(name): _text(digest) for name, digest in record.get("contents", {}).items()},
                 _count(record.get("longest_target", 0)),
                 tuple(_text(name) for name in record.get("columns", ())),
+                {_text(part): _size(n) for part, n in record.get("sizes", {}).items()},
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise checkpoint.damaged(path, "unreadable (unexpected content)") from None
@@ -80,6 +83,12 @@ def _texts(value: Any, names: Iterable[str]) -> dict[str, str]:
 
 def _count(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= _MOST_TOKENS:
+        raise ValueError
+    return value
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or value < 0:
         raise ValueError
     return value
 

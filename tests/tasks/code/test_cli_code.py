@@ -51,6 +51,17 @@ def prior(sample: Path) -> Path:
     return out
 
 
+def test_a_description_is_inspected(run: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert cli.main(["inspect", str(run), DESCRIPTION, "--out", str(page)]) == 0
+    assert "<h2>Beam search</h2>" in page.read_text(encoding="utf-8")
+    found = unrolled.inspect_text(unrolled.load_code(run), DESCRIPTION)
+    (prediction,) = unrolled.load_code(run).predict([DESCRIPTION])
+    assert found.search is not None
+    *_, last = (node for node in found.search.nodes if node.is_answer)
+    assert last.log_prob == prediction.hypotheses[0].log_prob
+
+
 def test_the_model_is_evaluated_beside_a_baseline(
     run: Path, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

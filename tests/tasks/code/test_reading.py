@@ -10,8 +10,10 @@ import pytest
 
 from unrolled.config import from_mapping
 from unrolled.errors import ConfigError, DataError
+from unrolled.tasks import TASKS
 from unrolled.tasks.code.reading import READING, CodeData, read
 from unrolled.text.splits import read_splits
+from unrolled.training.recipe import Recipe
 
 DEFAULTS = CodeData()
 
@@ -140,3 +142,12 @@ def test_code_cannot_be_cut_off() -> None:
         CodeData(too_long="truncate")
     with pytest.raises(ConfigError, match=r"data\.language"):
         from_mapping(CodeData, {"language": "cobol"}, "data")
+
+
+@pytest.mark.parametrize(
+    ("text", "language"), [({}, "bash"), ({"language": "text"}, "text"), ({"kind": "bpe"}, "none")]
+)
+def test_text_has_the_language_of_the_data(text: dict[str, str], language: str) -> None:
+    sections = {"data": {"train": ["commands.tsv"], "language": "bash"}, "text": text}
+    recipe = Recipe.from_mapping({"task": "code", **sections}, TASKS)
+    assert recipe.text.language == language

@@ -19,7 +19,7 @@ from unrolled.samples.shop.generator import generate, write
 from unrolled.sql.database import Database
 from unrolled.sql.parsing import QueryError
 from unrolled.tasks.sql import TASK, QueryConfig
-from unrolled.tasks.sql.answers import QueryDecoding, calibrate, classes_of, decode
+from unrolled.tasks.sql.answers import QueryDecoding, calibrate, classes_of, decode, unused_values
 from unrolled.tasks.sql.examples import TARGET, encode
 from unrolled.tasks.sql.task import QueryData
 from unrolled.text.config import TextConfig
@@ -132,6 +132,26 @@ def test_words_that_nothing_knows_are_named(predictor: QueryPredictor, shop: Pat
     assert not {"customers", "Oslo", "77", ","} & set(asked.unknown)
     by_probability = [other.confidence for other in asked.others]
     assert by_probability == sorted(by_probability, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("question", "query", "unused"),
+    [
+        ("who ordered more than three times", "SELECT name FROM customer", ("three",)),
+        ("the 7 dearest products", "SELECT name FROM product LIMIT 7", ()),
+        ("the 7 dearest products", "SELECT name FROM product LIMIT 77", ("7",)),
+        ("orders in May 2024", "… WHERE ordered LIKE '2024-05-%'", ()),
+        ("orders in May 2024", "SELECT COUNT(*) FROM orders", ("May 2024",)),
+        ("customers in LEEDS, 2 of them", "… WHERE city = 'Leeds'", ("2",)),
+        ("the stock of every product", "SELECT 1", ()),
+        ("", "", ()),
+    ],
+)
+def test_values_that_a_query_leaves_out_are_named(
+    predictor: QueryPredictor, shop: Path, question: str, query: str, unused: tuple[str, ...]
+) -> None:
+    example = encode([question, str(shop / "shop.sqlite")], predictor.tokenizers)
+    assert unused_values(example, query) == unused
 
 
 def test_a_question_that_names_nothing_has_no_answer(predictor: QueryPredictor, shop: Path) -> None:

@@ -5,7 +5,7 @@
     return {
       canvas, values: new Int8Array(bytes.buffer), out: canvas.parentElement.querySelector("output"),
       rows: +canvas.dataset.rows, columns: +canvas.dataset.columns, scale: +canvas.dataset.scale,
-      names: JSON.parse(canvas.dataset.names), row: 0, column: 0,
+      names: JSON.parse(canvas.dataset.names), rowNames: JSON.parse(canvas.dataset.rowNames || "[]"), row: 0, column: 0,
     };
   });
   const tone = name => getComputedStyle(document.documentElement).getPropertyValue(name).split(",").map(Number);
@@ -23,7 +23,7 @@
     map.row = Math.max(0, Math.min(map.rows - 1, row));
     map.column = Math.max(0, Math.min(map.columns - 1, column));
     const value = map.values[map.row * map.columns + map.column] * map.scale / 127;
-    map.out.textContent = `${map.names[map.column]}, unit ${map.row}: ${value.toFixed(2)}`;
+    map.out.textContent = `${map.names[map.column]}, ${map.rowNames[map.row] ?? `unit ${map.row}`}: ${value.toFixed(2)}`;
   }
   for (const map of maps) {
     const { canvas } = map;
@@ -40,6 +40,9 @@
     });
     canvas.addEventListener("focus", () => read(map, map.row, map.column));
     paint(map);
+  }
+  for (const scroll of document.querySelectorAll(".scroll:not([tabindex])")) {
+    if (scroll.scrollWidth > scroll.clientWidth) scroll.tabIndex = 0;
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => maps.forEach(paint));
 })();

@@ -6,7 +6,7 @@ tokens of `unrolled.code`. Yin et al. (2018) train such a model on CoNaLa, Lin e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -32,6 +32,11 @@ class CodeConfig(seq2seq.TranslateConfig):
     copying: Literal["none", "pointer"] = "pointer"
     dropout_rate: Rate = 0.3
     label_smoothing: Rate = 0.1
+
+
+def with_language(text: Mapping[str, object], data: CodeData) -> Mapping[str, object]:
+    """The `[text]` section with the language of the code, if it has tokens of code."""
+    return {"language": data.language, **text} if text.get("kind") == "code" else text
 
 
 def reference(row: Row) -> GoldCode:
@@ -73,6 +78,7 @@ TASK = CodeTask(
     check_pretrained=seq2seq.check_pretrained,
     prepare=seq2seq.prepare,
     text={"kind": "code"},
+    text_for=with_language,
     training={
         "max_tokens": 1_000,
         "learning_rate": 2e-3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from unrolled.decoding.constrained import MaskProvider
 from unrolled.decoding.query_mask import QueryMask
 from unrolled.decoding.types import Hypothesis
 from unrolled.sql.grammar import QueryGrammar
+from unrolled.sql.linking import Link
 from unrolled.sql.off_topic import OFF_TOPIC
 from unrolled.sql.parsing import QueryError
 from unrolled.sql.pieces import (
@@ -136,6 +138,36 @@ def unknown_words(example: QueryExample) -> tuple[str, ...]:
         and step not in of_values
         and not example.links[step].any()
     )
+
+
+def unused_values(example: QueryExample, query: str) -> tuple[str, ...]:
+    """The numbers and values of the database that a question mentions and its query does not have.
+
+    Of mentions that share words, such as those of a month and of its year, the query needs to have one.
+    Values that may be misspelt, or that are also names of tables or columns, are left out.
+    """
+    mentions = [
+        (each.first, each.last, each.text)
+        for each in example.values
+        if each.similarity == 1
+        and not (example.links[each.first : each.last + 1] == Link.NAME).any()
+    ]
+    mentions += [(i, i, word) for i, word in enumerate(example.words) if word.isdecimal()]
+    written = query.replace("''", "'").casefold()
+    unused: list[str] = []
+    end = -1
+    for first, last, text in sorted(mentions):
+        if first > end:
+            unused.append("")
+            start, end, is_used = first, last, False
+        end = max(end, last)
+        is_used = is_used or _has_text(written, text.casefold())
+        unused[-1] = "" if is_used else " ".join(example.words[start : end + 1])
+    return tuple(filter(None, unused))
+
+
+def _has_text(query: str, text: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", query) is not None
 
 
 def names_nothing(example: QueryExample) -> bool:

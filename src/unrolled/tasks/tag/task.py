@@ -235,7 +235,7 @@ def _mistakes(
         words = list(examples[index].tokens)
         words[place] = f"⟦{words[place]}⟧"
         tags = gold[index][place], predictions[index].labels[place]
-        yield Mistake(index, " ".join(words), *tags, -negative)
+        yield Mistake(index, " ".join(words), *tags, -negative, token=place)
 
 
 def _has_tokens(fields: Sequence[Field]) -> bool:
