@@ -46,6 +46,7 @@ ORDER = (
     "data_report",
     "predictors",
     "inspect",
+    "comparison",
     "doctor",
     "cli",
     "__main__",

@@ -22,6 +22,7 @@ from cyclopts import App, CycloptsError, Token, UnknownOptionError, UnusedCliTok
 from unrolled.cli import app as tree
 from unrolled.cli import (
     ask,
+    compare,
     dashes,
     data,
     demo,
@@ -31,6 +32,7 @@ from unrolled.cli import (
     inspect,
     options,
     predict,
+    runs,
     sample,
     train,
     vectors,
@@ -42,8 +44,8 @@ from unrolled.errors import ConfigError, UnrolledError
 from unrolled.out_of_memory import is_out_of_memory
 from unrolled.quoting import quote
 
-NEED_TORCH = (train, evaluate, predict, ask, generate, inspect, data, doctor, demo)
-COMMANDS = (*NEED_TORCH, sample, vectors, vectors_train, tree)
+NEED_TORCH = (train, compare, evaluate, predict, ask, generate, inspect, data, doctor, demo)
+COMMANDS = (*NEED_TORCH, runs, sample, vectors, vectors_train, tree)
 """The modules of the commands; importing one registers its commands with `app`."""
 
 
@@ -174,6 +176,7 @@ def _options_of(arguments: Sequence[str]) -> set[str]:
 
 _INSTEAD = {
     "train": "give data with --data FILE",
+    "compare": "give data with --data FILE",
     "config": "give data with --data FILE",
     "evaluate": "give other data with --data FILE",
     "generate": "give the text to continue with --prompt TEXT, in quotes",
@@ -211,7 +214,7 @@ def _settings_named(option: str) -> list[str]:
     )
 
 
-_TAKE_SETTINGS = ("train", "config", "data", "inspect")
+_TAKE_SETTINGS = ("train", "compare", "config", "data", "inspect")
 
 
 def _options_within(command: App) -> set[str]:

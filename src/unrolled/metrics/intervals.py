@@ -210,6 +210,16 @@ def t_quantile(level: float, n_degrees: int) -> float:
     return math.sqrt(n_degrees) * math.tan((low + high) / 2)
 
 
+def t_probability(t: float, n_degrees: int) -> float:
+    """P(|T| ≥ |t|) for Student's T with `n_degrees` degrees of freedom, the two-sided p-value of t.
+
+    >>> round(t_probability(2.7764, 4), 4), round(t_probability(-12.706, 1), 4)
+    (0.05, 0.05)
+    """
+    theta = math.atan(abs(t) / math.sqrt(n_degrees))
+    return max(0.0, 1.0 - _probability_within(theta, n_degrees))
+
+
 def _probability_within(theta: float, n_degrees: int) -> float:
     """P(|T| ≤ √ν tan θ)."""
     sine, cosine = math.sin(theta), math.cos(theta)

@@ -83,6 +83,7 @@ class DataConfig:
 
 
 Keep = Literal["start", "end", "both"]
+WordOrder = Literal["given", "random"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class LabelData(DataConfig):
         label_separator: separator between the labels of an example, for examples with any number of
             labels; empty if each example has one label. In JSON lines, the labels may be a list.
         averaged: labels whose mean F1 is the score `mean_f1`, e.g. ["FAVOR", "AGAINST"] for stance.
+        word_order: "random" puts the words of every text of the data in random order, in training and in
+            evaluation, to measure what their order contributes; the same text always gets the same one.
 
     Raises:
         ConfigError: a value is out of range or unknown.
@@ -109,6 +112,7 @@ class LabelData(DataConfig):
     keep: Keep = "start"
     label_separator: str = ""
     averaged: tuple[str, ...] = ()
+    word_order: WordOrder = "given"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Fair comparisons of variants of a recipe: equal parameters, several seeds, quality and cost."""
