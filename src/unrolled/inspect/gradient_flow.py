@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from unrolled.diagnosis.updates import Updates
 from unrolled.diagnosis.verdict import Verdict, judge
 from unrolled.errors import ConfigError
 from unrolled.inspect.example import Example, Matching, Tokens, example_of
-from unrolled.metrics.display import aligned
+from unrolled.metrics.display import GAP, aligned
 from unrolled.predictors.load import AnyPredictor
 from unrolled.tasks import TASKS
 from unrolled.tasks.task import AnyTask
@@ -32,6 +34,9 @@ from unrolled.wording import count_of, wrapped
 __all__ = ["GradientFlow", "Inspection", "LayerFlow", "Verdict", "inspect_recipe", "inspect_run"]
 
 _METRICS = "metrics.jsonl"
+
+
+_LEAST_NAME = 16  # characters
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,11 +79,12 @@ class Inspection:
             yield from wrapped(line, width)
         yield ""
         yield from wrapped(EXPLAINED, width)
-        yield from aligned(flow_rows(self.flow), width)
-        rows = part_rows(self.flow)
-        if len(rows) > 1:
+        yield from aligned(_with_ends_of_names(flow_rows(self.flow), width), width)
+        headings, *rows = part_rows(self.flow)
+        for name, parts in groupby(rows, itemgetter(0)):
             yield ""
-            yield from aligned(rows, width, n_left=2)
+            yield from wrapped(name, width)
+            yield from aligned([headings[1:], *(row[1:] for row in parts)], width)
         if self.updates is not None and self.updates.ratios:
             yield ""
             yield from aligned(
@@ -91,6 +97,15 @@ class Inspection:
                 ],
                 width,
             )
+
+
+def _with_ends_of_names(rows: list[list[str]], width: int) -> list[list[str]]:
+    """Shorten long names of layers at their beginning, as they differ at the end."""
+    others = [max(map(len, column)) + GAP for column in zip(*rows, strict=True)]
+    room = max(_LEAST_NAME, width - sum(others[1:]))
+    return [
+        [name if len(name) <= room else f"…{name[1 - room :]}", *cells] for name, *cells in rows
+    ]
 
 
 def inspect_run(

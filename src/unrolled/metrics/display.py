@@ -18,7 +18,7 @@ from unrolled.wording import percent
 WIDTH = 80
 """Default width of lines, in cells of a terminal."""
 
-_GAP = 2  # cells between columns
+GAP = 2  # cells between columns
 _NARROWEST = 8  # cells of a first column that is shortened
 _NARROWEST_LABEL = 5  # cells of a label above a column of the confusion matrix
 _MOST_CLASSES = 50
@@ -133,7 +133,7 @@ def aligned(rows: Sequence[Sequence[str]], width: int = WIDTH, *, n_left: int = 
 
 def _n_fitting(wide: Sequence[int], width: int) -> int:
     """How many columns fit beside each other, at least two, if the first may be shortened."""
-    ends = list(accumulate(each + _GAP for each in wide[1:]))
+    ends = list(accumulate(each + GAP for each in wide[1:]))
     if not ends or min(wide[0], _NARROWEST) + ends[-1] <= width:
         return len(wide)
     first = min(
@@ -145,7 +145,7 @@ def _n_fitting(wide: Sequence[int], width: int) -> int:
 def _aligned(
     rows: Sequence[Sequence[str]], wide: list[int], width: int, n_left: int
 ) -> Iterator[str]:
-    rest = sum(each + _GAP for each in wide[1:])
+    rest = sum(each + GAP for each in wide[1:])
     wide[0] = min(wide[0], max(_NARROWEST, width - rest))
     for row in rows:
         cells = []
@@ -153,7 +153,7 @@ def _aligned(
             cell = fitted(cell, cells_wide)
             padding = " " * (cells_wide - cell_len(cell))
             cells.append(cell + padding if place < n_left else padding + cell)
-        yield (" " * _GAP).join(cells).rstrip()
+        yield (" " * GAP).join(cells).rstrip()
 
 
 def score_lines(
@@ -239,7 +239,7 @@ def class_lines(
 
 def matrix_fits(classes: Sequence[str], largest: int, width: int) -> bool:
     """Whether a confusion matrix fits, with labels of a few characters."""
-    narrowest = max(_NARROWEST_LABEL, len(f"{largest:,}")) + _GAP
+    narrowest = max(_NARROWEST_LABEL, len(f"{largest:,}")) + GAP
     return _NARROWEST + len(classes) * narrowest <= width
 
 
@@ -253,7 +253,7 @@ def matrix_lines(classes: Sequence[str], confusion: Ints, width: int = WIDTH) ->
     longest = max(map(cell_len, names))
     # Names of rows may use a third of the line if the columns need the rest.
     row_wide = max(min(longest, width // 3), _NARROWEST)
-    column = min(max(digits, longest), max(digits, (width - row_wide) // len(names) - _GAP))
+    column = min(max(digits, longest), max(digits, (width - row_wide) // len(names) - GAP))
     heads = _distinct(names, column)
     if heads is None:
         heads = [str(number) for number in range(1, len(names) + 1)]
@@ -262,7 +262,7 @@ def matrix_lines(classes: Sequence[str], confusion: Ints, width: int = WIDTH) ->
     for name, counts in zip(names, confusion.tolist(), strict=True):
         rows.append([fitted(name, row_wide), *(f"{count:,}" for count in counts)])
     lines = list(aligned(rows, width))
-    yield " " * (max(cell_len(row[0]) for row in rows) + _GAP) + "predicted"
+    yield " " * (max(cell_len(row[0]) for row in rows) + GAP) + "predicted"
     yield from lines
 
 
