@@ -1,0 +1,251 @@
+"""Train recurrent layers on tasks with long dependencies: which learn them, and what the gradients say.
+
+    export OMP_NUM_THREADS=1
+    python benchmarks/long_range.py --out runs/long-range [--record docs/results.jsonl]
+    python benchmarks/long_range.py --out runs/long-range --tasks adding --cells rnn lstm --lengths 50 150
+
+Tasks, cells and settings are those of recipes/adding.toml, copy-memory.toml and digits.toml. A run ends
+when 99% of the validation rows are right, or after `--steps` updates. Finished runs are not repeated. The
+table has, for each run, the test rows that are right (of copy memory: the symbols), the updates after
+which 90% of the validation rows were right, what is left of the gradient of the last step at the first
+one, and the diagnosis, each before and after training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unrolled.diagnosis.flow import measure_flow
+from unrolled.diagnosis.verdict import judge
+from unrolled.errors import NonFiniteError
+from unrolled.predictors.labels import LabelPredictor
+from unrolled.predictors.load import load
+from unrolled.predictors.results_file import record
+from unrolled.samples import adding, copy_memory, digits
+from unrolled.tasks import TASKS
+from unrolled.training.events import Evaluated
+from unrolled.training.inspection import N_ROWS, settings_of
+from unrolled.training.loop import fit
+from unrolled.training.recipe import Recipe, recipe_from_toml
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+CELLS: Mapping[str, Mapping[str, str]] = {
+    "tanh RNN": {"model.cell": "rnn"},
+    "IRNN": {"model.cell": "rnn_relu", "model.recurrent_init": "identity"},
+    "GRU": {"model.cell": "gru"},
+    "LSTM": {"model.cell": "lstm"},
+    "LSTM, forget bias 3": {"model.cell": "lstm", "model.forget_bias": "3.0"},
+}
+"""Settings of each cell."""
+
+LENGTHS = {
+    "adding": (50, 150, 400, 750),
+    "copy-memory": (50, 150, 400, 750),
+    "digits": (8, 14, 20, 28),
+}
+"""Lengths of each task; of images, the pixels of a side."""
+
+CHANCE = {"adding": 10.0, "copy-memory": 12.5, "digits": 10.0}
+
+_SOLVED, _LEARNED = 99.0, 90.0
+_N_ROWS = (10_000, 500, 1_000)
+_BATCH = 32
+_RESULT = "result.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for data and run folders")
+    parser.add_argument("--tasks", nargs="+", choices=LENGTHS, default=list(LENGTHS))
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--lengths", type=int, nargs="+", help="by default those of each task")
+    parser.add_argument("--steps", type=int, default=3_000, help="most updates of a run")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
+    parser.add_argument("--table", action="store_true", help="only print the finished runs")
+    parser.add_argument("--record", type=Path, help="file to append the results to")
+    options = parser.parse_args()
+    if not options.table:
+        # Short sequences first, so that a table is there early.
+        for place in range(len(options.lengths or LENGTHS["adding"])):
+            for task in options.tasks:
+                for cell in options.cells:
+                    run(task, cell, (options.lengths or LENGTHS[task])[place], options)
+    print("\n".join(table(options)))
+
+
+def run(task: str, cell: str, length: int, options: argparse.Namespace) -> None:
+    """Train and measure one cell, unless that has been done."""
+    folder = _folder(task, cell, length, options)
+    result_file = folder.with_name(f"{folder.name}.{_RESULT}")
+    if result_file.exists():
+        return
+    recipe = _recipe(task, cell, length, options)
+    began = time.perf_counter()
+    evaluations: list[tuple[int, float]] = []
+    problem = ""
+    try:
+        with closing(fit(recipe, folder, force=True)) as events:
+            for event in events:
+                if isinstance(event, Evaluated):
+                    evaluations.append((event.step, event.scores[recipe.training.metric]))
+                    if evaluations[-1][1] >= _SOLVED:
+                        break
+    except NonFiniteError as error:
+        problem = str(error)
+    seconds = time.perf_counter() - began
+    result = {
+        "task": task,
+        "cell": cell,
+        "length": length,
+        "seed": options.seed,
+        "settings": dict(options.set),
+        "steps": evaluations[-1][0] if evaluations else 0,
+        "steps_to_90": next((at for at, score in evaluations if score >= _LEARNED), None),
+        "evaluations": evaluations,
+        "seconds": round(seconds, 1),
+        "problem": problem,
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        **measured(folder, recipe),
+    }
+    if options.record:
+        predictor = load(folder)
+        assert isinstance(predictor, LabelPredictor)
+        evaluated = predictor.evaluate(predictor.held_out("test"))
+        record(evaluated, options.record, benchmark="long_range", **_summary(result))
+    result_file.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print(_summary(result), flush=True)
+
+
+def _folder(task: str, cell: str, length: int, options: argparse.Namespace) -> Path:
+    out: Path = options.out
+    return out / f"{task}-{cell.replace(', ', '-').replace(' ', '-')}-{length}-{options.seed}"
+
+
+def _recipe(task: str, cell: str, length: int, options: argparse.Namespace) -> Recipe:
+    ending = "conll" if task == "copy-memory" else "tsv"
+    data = options.out / "data" / f"{task}-{length}"
+    _generate(task, length, data)
+    n_steps = {"copy-memory": length + 20, "digits": length * length}.get(task, length)
+    settings = {
+        **{f"data.{part}": str(data / f"{part}.{ending}") for part in ("train", "valid", "test")},
+        **CELLS[cell],
+        "training.max_tokens": str(_BATCH * n_steps),
+        "training.max_steps": str(options.steps),
+        **dict(options.set),
+    }
+    recipe = recipe_from_toml(RECIPES / f"{task}.toml", TASKS, list(settings.items()))
+    return replace(recipe, seed=options.seed)
+
+
+def _generate(task: str, length: int, folder: Path) -> None:
+    if folder.exists():
+        return
+    if task == "adding":
+        adding.write(folder, adding.generate(*_N_ROWS, length))
+    elif task == "copy-memory":
+        copy_memory.write(folder, copy_memory.generate(*_N_ROWS, length))
+    else:
+        digits.write(folder, digits.generate(*_N_ROWS, length))
+
+
+def measured(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """The score on the test part, and the gradients on some of its rows before and after training."""
+    predictor = load(folder)
+    assert isinstance(predictor, LabelPredictor)
+    rows = predictor.held_out("test")
+    evaluated = predictor.evaluate(rows)
+    task, tokenizers = predictor.task, predictor.tokenizers
+    examples = [task.encode(row.fields, tokenizers, recipe.data) for row in rows[:N_ROWS]]
+    batch = task.collate(examples)
+
+    def loss_of(model: Any) -> Any:
+        return task.evaluate_loss(model, batch)
+
+    torch.manual_seed(recipe.seed)
+    new = task.build(recipe.model, tokenizers)
+    score = evaluated.scores()[recipe.training.metric]
+    return {
+        "test": round(100 * score, 2),
+        "before": _gradient(new, loss_of, recipe),
+        "after": _gradient(predictor.model, loss_of, recipe),
+    }
+
+
+def _gradient(model: Any, loss_of: Callable[[Any], Any], recipe: Recipe) -> dict[str, Any]:
+    flow = measure_flow(model, loss_of, detailed=False)
+    verdict = judge(flow, None, settings_of(recipe))
+    (layer,) = flow.layers
+    return {
+        "left": layer.reach_at(layer.span),
+        "span": layer.span,
+        "kind": verdict.kind,
+        "verdict": str(verdict),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
+
+
+def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What is recorded of a result."""
+    left_out = ("evaluations", "before", "after")
+    summary = {name: value for name, value in result.items() if name not in left_out}
+    for when in ("before", "after"):
+        for name in ("left", "kind"):
+            summary[f"{name}_{when}"] = result[when][name]
+    return summary
+
+
+def table(options: argparse.Namespace) -> Sequence[str]:
+    """The finished runs as a table in Markdown."""
+    lines = [
+        "| task | steps | cell | test, % | updates to 90% | updates | seconds | gradient left: before | "
+        "after | diagnosis: before | after |",
+        "|---|--:|---|--:|--:|--:|--:|--:|--:|---|---|",
+    ]
+    for task in options.tasks:
+        for length in options.lengths or LENGTHS[task]:
+            for cell in options.cells:
+                folder = _folder(task, cell, length, options)
+                file = folder.with_name(f"{folder.name}.{_RESULT}")
+                if file.exists():
+                    lines.append(_row(json.loads(file.read_text(encoding="utf-8"))))
+    return lines
+
+
+def _row(result: Mapping[str, Any]) -> str:
+    before, after = result["before"], result["after"]
+    steps = result["steps_to_90"]
+    cells = [
+        result["task"],
+        str(before["span"] + 1),
+        result["cell"],
+        f"{result['test']:.1f}",
+        f"{steps:,}" if steps else "–",
+        f"{result['steps']:,}" + (" (not finite)" if result["problem"] else ""),
+        f"{result['seconds']:.0f}",
+        *(f"{each['left']:.1g}" for each in (before, after)),
+        *(each["kind"] for each in (before, after)),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
