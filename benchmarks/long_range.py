@@ -2,13 +2,15 @@
 
     export OMP_NUM_THREADS=1
     python benchmarks/long_range.py --out runs/long-range [--record docs/results.jsonl]
-    python benchmarks/long_range.py --out runs/long-range --tasks adding --cells rnn lstm --lengths 50 150
+    python benchmarks/long_range.py --out runs/long-range --tasks adding --cells GRU LSTM --lengths 50 150
+    python benchmarks/long_range.py --out runs/long-range --tasks adding --lengths 150 --figure FILE.png
 
 Tasks, cells and settings are those of recipes/adding.toml, copy-memory.toml and digits.toml. A run ends
 when 99% of the validation rows are right, or after `--steps` updates. Finished runs are not repeated. The
 table has, for each run, the test rows that are right (of copy memory: the symbols), the updates after
 which 90% of the validation rows were right, what is left of the gradient of the last step at the first
-one, and the diagnosis, each before and after training.
+one, and the diagnosis, each before and after training. With `--figure`, the finished runs of one task and
+length are drawn: what is left of the gradient after each number of steps back.
 """
 
 from __future__ import annotations
@@ -16,22 +18,24 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from unrolled.diagnosis.flow import measure_flow
-from unrolled.diagnosis.verdict import judge
+from unrolled.diagnosis.verdict import VANISHED, judge
 from unrolled.errors import NonFiniteError
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.predictors.load import load
 from unrolled.predictors.results_file import record
 from unrolled.samples import adding, copy_memory, digits
 from unrolled.tasks import TASKS
+from unrolled.text.rows import Row
 from unrolled.training.events import Evaluated
 from unrolled.training.inspection import N_ROWS, settings_of
 from unrolled.training.loop import fit
@@ -48,6 +52,8 @@ CELLS: Mapping[str, Mapping[str, str]] = {
 }
 """Settings of each cell."""
 
+COLOURS = dict(zip(CELLS, ("#888888", "#cc79a7", "#0072b2", "#d55e00", "#009e73"), strict=True))
+
 LENGTHS = {
     "adding": (50, 150, 400, 750),
     "copy-memory": (50, 150, 400, 750),
@@ -61,6 +67,7 @@ _SOLVED, _LEARNED = 99.0, 90.0
 _N_ROWS = (10_000, 500, 1_000)
 _BATCH = 32
 _RESULT = "result.json"
+_LEAST_DRAWN = 1e-20
 
 
 def main() -> None:
@@ -74,7 +81,11 @@ def main() -> None:
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
     parser.add_argument("--table", action="store_true", help="only print the finished runs")
     parser.add_argument("--record", type=Path, help="file to append the results to")
+    parser.add_argument("--figure", type=Path, help="only draw the gradients of finished runs")
     options = parser.parse_args()
+    if options.figure:
+        draw(options)
+        return
     if not options.table:
         # Short sequences first, so that a table is there early.
         for place in range(len(options.lengths or LENGTHS["adding"])):
@@ -104,6 +115,10 @@ def run(task: str, cell: str, length: int, options: argparse.Namespace) -> None:
     except NonFiniteError as error:
         problem = str(error)
     seconds = time.perf_counter() - began
+    predictor = load(folder)
+    assert isinstance(predictor, LabelPredictor)
+    rows = predictor.held_out("test")
+    evaluated = predictor.evaluate(rows)
     result = {
         "task": task,
         "cell": cell,
@@ -117,12 +132,10 @@ def run(task: str, cell: str, length: int, options: argparse.Namespace) -> None:
         "problem": problem,
         "processor": _processor(),
         "threads": torch.get_num_threads(),
-        **measured(folder, recipe),
+        "test": round(100 * evaluated.scores()[recipe.training.metric], 2),
+        **gradients(predictor, rows[:N_ROWS]),
     }
     if options.record:
-        predictor = load(folder)
-        assert isinstance(predictor, LabelPredictor)
-        evaluated = predictor.evaluate(predictor.held_out("test"))
         record(evaluated, options.record, benchmark="long_range", **_summary(result))
     result_file.write_text(json.dumps(result, indent=1), encoding="utf-8")
     print(_summary(result), flush=True)
@@ -160,24 +173,17 @@ def _generate(task: str, length: int, folder: Path) -> None:
         digits.write(folder, digits.generate(*_N_ROWS, length))
 
 
-def measured(folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """The score on the test part, and the gradients on some of its rows before and after training."""
-    predictor = load(folder)
-    assert isinstance(predictor, LabelPredictor)
-    rows = predictor.held_out("test")
-    evaluated = predictor.evaluate(rows)
-    task, tokenizers = predictor.task, predictor.tokenizers
-    examples = [task.encode(row.fields, tokenizers, recipe.data) for row in rows[:N_ROWS]]
-    batch = task.collate(examples)
+def gradients(predictor: LabelPredictor, rows: Sequence[Row]) -> dict[str, Any]:
+    """The gradients on some rows, of a new model of the recipe and of the trained one."""
+    recipe, task, tokenizers = predictor.recipe, predictor.task, predictor.tokenizers
+    batch = task.collate([task.encode(row.fields, tokenizers, recipe.data) for row in rows])
 
     def loss_of(model: Any) -> Any:
         return task.evaluate_loss(model, batch)
 
     torch.manual_seed(recipe.seed)
     new = task.build(recipe.model, tokenizers)
-    score = evaluated.scores()[recipe.training.metric]
     return {
-        "test": round(100 * score, 2),
         "before": _gradient(new, loss_of, recipe),
         "after": _gradient(predictor.model, loss_of, recipe),
     }
@@ -190,6 +196,7 @@ def _gradient(model: Any, loss_of: Callable[[Any], Any], recipe: Recipe) -> dict
     return {
         "left": layer.reach_at(layer.span),
         "span": layer.span,
+        "curve": [float(f"{share:.3g}") for share in layer.curve],
         "kind": verdict.kind,
         "verdict": str(verdict),
     }
@@ -213,6 +220,17 @@ def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
     return summary
 
 
+def finished(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The results of all runs that are finished."""
+    for task in options.tasks:
+        for length in options.lengths or LENGTHS[task]:
+            for cell in options.cells:
+                folder = _folder(task, cell, length, options)
+                file = folder.with_name(f"{folder.name}.{_RESULT}")
+                if file.exists():
+                    yield json.loads(file.read_text(encoding="utf-8"))
+
+
 def table(options: argparse.Namespace) -> Sequence[str]:
     """The finished runs as a table in Markdown."""
     lines = [
@@ -220,14 +238,7 @@ def table(options: argparse.Namespace) -> Sequence[str]:
         "after | diagnosis: before | after |",
         "|---|--:|---|--:|--:|--:|--:|--:|--:|---|---|",
     ]
-    for task in options.tasks:
-        for length in options.lengths or LENGTHS[task]:
-            for cell in options.cells:
-                folder = _folder(task, cell, length, options)
-                file = folder.with_name(f"{folder.name}.{_RESULT}")
-                if file.exists():
-                    lines.append(_row(json.loads(file.read_text(encoding="utf-8"))))
-    return lines
+    return [*lines, *map(_row, finished(options))]
 
 
 def _row(result: Mapping[str, Any]) -> str:
@@ -245,6 +256,28 @@ def _row(result: Mapping[str, Any]) -> str:
         *(each["kind"] for each in (before, after)),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Draw what is left of the gradient against the steps back, before and after training."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")
+    results = list(finished(options))
+    for axis, when in zip(axes, ("before", "after"), strict=True):
+        for result in results:
+            curve = np.maximum(result[when]["curve"], _LEAST_DRAWN)
+            right = f", {result['test']:.0f}% right" if when == "after" else ""
+            axis.plot(curve, COLOURS[result["cell"]], label=f"{result['cell']}{right}")
+        axis.axhline(VANISHED, color="#888888", linewidth=0.8, linestyle=":")
+        axis.set(title=f"{when} training", xlabel="steps back", yscale="log")
+        axis.legend(fontsize=7, frameon=False)
+    axes[0].set_ylabel("share of the gradient that is left")
+    figure.savefig(options.figure, dpi=120)
+    print(f"figure: {options.figure}")
 
 
 if __name__ == "__main__":
