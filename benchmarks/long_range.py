@@ -56,7 +56,7 @@ COLOURS = dict(zip(CELLS, ("#888888", "#cc79a7", "#0072b2", "#d55e00", "#009e73"
 
 LENGTHS = {
     "adding": (50, 150, 400, 750),
-    "copy-memory": (50, 150, 400, 750),
+    "copy-memory": (10, 50, 150, 400),
     "digits": (8, 14, 20, 28),
 }
 """Lengths of each task; of images, the pixels of a side."""
@@ -65,7 +65,7 @@ CHANCE = {"adding": 10.0, "copy-memory": 12.5, "digits": 10.0}
 
 _SOLVED, _LEARNED = 99.0, 90.0
 _N_ROWS = (10_000, 500, 1_000)
-_BATCH = 32
+_BATCH = 16
 _RESULT = "result.json"
 _LEAST_DRAWN = 1e-20
 
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=LENGTHS, default=list(LENGTHS))
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--lengths", type=int, nargs="+", help="by default those of each task")
-    parser.add_argument("--steps", type=int, default=3_000, help="most updates of a run")
+    parser.add_argument("--steps", type=int, default=2_500, help="most updates of a run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
     parser.add_argument("--table", action="store_true", help="only print the finished runs")
@@ -132,7 +132,7 @@ def run(task: str, cell: str, length: int, options: argparse.Namespace) -> None:
         "problem": problem,
         "processor": _processor(),
         "threads": torch.get_num_threads(),
-        "test": round(100 * evaluated.scores()[recipe.training.metric], 2),
+        "test": round(100 * evaluated.scores[recipe.training.metric], 2),
         **gradients(predictor, rows[:N_ROWS]),
     }
     if options.record:
@@ -156,6 +156,7 @@ def _recipe(task: str, cell: str, length: int, options: argparse.Namespace) -> R
         **CELLS[cell],
         "training.max_tokens": str(_BATCH * n_steps),
         "training.max_steps": str(options.steps),
+        "training.evaluate_every_n_steps": "250",
         **dict(options.set),
     }
     recipe = recipe_from_toml(RECIPES / f"{task}.toml", TASKS, list(settings.items()))
