@@ -6,7 +6,7 @@
     python benchmarks/long_range.py --out runs/long-range --tasks adding --lengths 150 --figure FILE.png
 
 Tasks, cells and settings are those of recipes/adding.toml, copy-memory.toml and digits.toml. A run ends
-when 99% of the validation rows are right, or after `--steps` updates. Finished runs are not repeated. The
+when 98% of the validation rows are right, or after `--steps` updates. Seconds are those of the processor. Finished runs are not repeated. The
 table has, for each run, the test rows that are right (of copy memory: the symbols), the updates after
 which 90% of the validation rows were right, what is left of the gradient of the last step at the first
 one, and the diagnosis, each before and after training. With `--figure`, the finished runs of one task and
@@ -44,13 +44,21 @@ from unrolled.training.recipe import Recipe, recipe_from_toml
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 CELLS: Mapping[str, Mapping[str, str]] = {
-    "tanh RNN": {"model.cell": "rnn"},
-    "IRNN": {"model.cell": "rnn_relu", "model.recurrent_init": "identity"},
-    "GRU": {"model.cell": "gru"},
-    "LSTM": {"model.cell": "lstm"},
-    "LSTM, forget bias 3": {"model.cell": "lstm", "model.forget_bias": "3.0"},
+    "tanh RNN": {"model.cell": "rnn", "training.learning_rate": "1e-3"},
+    "IRNN": {
+        "model.cell": "rnn_relu",
+        "model.recurrent_init": "identity",
+        "training.learning_rate": "1e-3",
+    },
+    "GRU": {"model.cell": "gru", "training.learning_rate": "1e-2"},
+    "LSTM": {"model.cell": "lstm", "training.learning_rate": "1e-2"},
+    "LSTM, forget bias 3": {
+        "model.cell": "lstm",
+        "model.forget_bias": "3.0",
+        "training.learning_rate": "1e-2",
+    },
 }
-"""Settings of each cell."""
+"""Settings of each cell; the rate is the best of 1e-3, 3e-3 and 1e-2 on adding with 50 digits."""
 
 COLOURS = dict(zip(CELLS, ("#888888", "#cc79a7", "#0072b2", "#d55e00", "#009e73"), strict=True))
 
@@ -63,7 +71,7 @@ LENGTHS = {
 
 CHANCE = {"adding": 10.0, "copy-memory": 12.5, "digits": 10.0}
 
-_SOLVED, _LEARNED = 99.0, 90.0
+_SOLVED, _LEARNED = 98.0, 90.0
 _N_ROWS = (10_000, 500, 1_000)
 _BATCH = 16
 _RESULT = "result.json"
@@ -102,7 +110,7 @@ def run(task: str, cell: str, length: int, options: argparse.Namespace) -> None:
     if result_file.exists():
         return
     recipe = _recipe(task, cell, length, options)
-    began = time.perf_counter()
+    began = time.process_time()  # of the processor, whatever else runs
     evaluations: list[tuple[int, float]] = []
     problem = ""
     try:
@@ -114,7 +122,7 @@ def run(task: str, cell: str, length: int, options: argparse.Namespace) -> None:
                         break
     except NonFiniteError as error:
         problem = str(error)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     predictor = load(folder)
     assert isinstance(predictor, LabelPredictor)
     rows = predictor.held_out("test")
