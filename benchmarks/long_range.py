@@ -8,10 +8,10 @@
 Settings are those of recipes/adding.toml, copy-memory.toml and digits.toml, with another learning rate
 for cells without gates. A run ends when 98% of the validation rows are right, or after `--steps` updates;
 finished runs are not repeated. The table has, for each run, the test rows that are right (of copy memory:
-the symbols), the updates after which 90% of the validation rows were right, seconds of the processor, what
-is left of the gradient of the last step at the first one, and the diagnosis, before and after training.
-With `--figure`, the finished runs of one task and length are drawn: what is left of the gradient after
-each number of steps back.
+the symbols), the updates after which 90% of the validation rows were right, seconds of processor time,
+what is left of the gradient of the last step at the first one, and the diagnosis, both before and after
+training. With `--figure`, the finished runs of one task and length are drawn: what is left of the
+gradient after each number of steps back.
 """
 
 from __future__ import annotations
