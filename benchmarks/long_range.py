@@ -4,6 +4,7 @@
     python benchmarks/long_range.py --out runs/long-range [--record docs/results.jsonl]
     python benchmarks/long_range.py --out runs/long-range --tasks adding --cells GRU LSTM --lengths 50 150
     python benchmarks/long_range.py --out runs/long-range --tasks adding --lengths 150 --figure FILE.png
+    python benchmarks/long_range.py --out runs/long-range --tasks adding --untrained
 
 Settings are those of recipes/adding.toml, copy-memory.toml and digits.toml, with another learning rate
 for cells without gates. A run ends when 98% of the validation rows are right, or after `--steps` updates;
@@ -11,7 +12,8 @@ finished runs are not repeated. The table has, for each run, the test rows that 
 the symbols), the updates after which 90% of the validation rows were right, seconds of processor time,
 what is left of the gradient of the last step at the first one, and the diagnosis, both before and after
 training. With `--figure`, the finished runs of one task and length are drawn: what is left of the
-gradient after each number of steps back.
+gradient after each number of steps back. With `--untrained`, nothing is trained: the table has the
+gradients of new models, of each cell at each length.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ from unrolled.samples import adding, copy_memory, digits
 from unrolled.tasks import TASKS
 from unrolled.text.rows import Row
 from unrolled.training.events import Evaluated
-from unrolled.training.inspection import N_ROWS, settings_of
+from unrolled.training.inspection import N_ROWS, loss_of_sample, settings_of
+from unrolled.training.kinds import build_loader, prepare
 from unrolled.training.loop import fit
 from unrolled.training.recipe import Recipe, recipe_from_toml
 
@@ -74,6 +77,7 @@ CHANCE = {"adding": 10.0, "copy-memory": 12.5, "digits": 10.0}
 
 _SOLVED, _LEARNED = 98.0, 90.0
 _N_ROWS = (10_000, 500, 1_000)
+_FEW_ROWS = (200, 10, 10)
 _BATCH = 16
 _RESULT = "result.json"
 _LEAST_DRAWN = 1e-20
@@ -89,11 +93,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
     parser.add_argument("--table", action="store_true", help="only print the finished runs")
+    parser.add_argument("--untrained", action="store_true", help="only measure new models")
     parser.add_argument("--record", type=Path, help="file to append the results to")
     parser.add_argument("--figure", type=Path, help="only draw the gradients of finished runs")
     options = parser.parse_args()
     if options.figure:
         draw(options)
+        return
+    if options.untrained:
+        print("\n".join(untrained(options)))
         return
     if not options.table:
         # Short sequences first, so that a table is there early.
@@ -150,15 +158,41 @@ def run(task: str, cell: str, length: int, options: argparse.Namespace) -> None:
     print(_summary(result), flush=True)
 
 
+def untrained(options: argparse.Namespace) -> Iterator[str]:
+    """What is left of the gradient at the first step, of new models, as a table in Markdown."""
+    yield f"| task | steps | {' | '.join(options.cells)} |"
+    yield f"|---|--:|{'--:|' * len(options.cells)}"
+    for task in options.tasks:
+        for length in options.lengths or LENGTHS[task]:
+            found = [_of_new_model(task, cell, length, options) for cell in options.cells]
+            shares = (f"{each['left']:.0e} ({each['kind']})" for each in found)
+            yield f"| {task} | {found[0]['span'] + 1} | {' | '.join(shares)} |"
+
+
+def _of_new_model(task: str, cell: str, length: int, options: argparse.Namespace) -> dict[str, Any]:
+    recipe = _recipe(task, cell, length, options, n_rows=_FEW_ROWS)
+    kind = TASKS[recipe.task]
+    loader = build_loader(recipe, kind, prepare(recipe, kind))
+    torch.manual_seed(recipe.seed)
+    model: Any = kind.build(recipe.model, loader.tokenizers)
+    return _gradient(model, loss_of_sample(loader), recipe)
+
+
 def _folder(task: str, cell: str, length: int, options: argparse.Namespace) -> Path:
     out: Path = options.out
     return out / f"{task}-{cell.replace(', ', '-').replace(' ', '-')}-{length}-{options.seed}"
 
 
-def _recipe(task: str, cell: str, length: int, options: argparse.Namespace) -> Recipe:
+def _recipe(
+    task: str,
+    cell: str,
+    length: int,
+    options: argparse.Namespace,
+    n_rows: tuple[int, int, int] = _N_ROWS,
+) -> Recipe:
     ending = "conll" if task == "copy-memory" else "tsv"
-    data = options.out / "data" / f"{task}-{length}"
-    _generate(task, length, data)
+    data = options.out / ("data" if n_rows == _N_ROWS else "few") / f"{task}-{length}"
+    _generate(task, length, data, n_rows)
     n_steps = {"copy-memory": length + 20, "digits": length * length}.get(task, length)
     settings = {
         **{f"data.{part}": str(data / f"{part}.{ending}") for part in ("train", "valid", "test")},
@@ -172,15 +206,15 @@ def _recipe(task: str, cell: str, length: int, options: argparse.Namespace) -> R
     return replace(recipe, seed=options.seed)
 
 
-def _generate(task: str, length: int, folder: Path) -> None:
+def _generate(task: str, length: int, folder: Path, n_rows: tuple[int, int, int]) -> None:
     if folder.exists():
         return
     if task == "adding":
-        adding.write(folder, adding.generate(*_N_ROWS, length))
+        adding.write(folder, adding.generate(*n_rows, length))
     elif task == "copy-memory":
-        copy_memory.write(folder, copy_memory.generate(*_N_ROWS, length))
+        copy_memory.write(folder, copy_memory.generate(*n_rows, length))
     else:
-        digits.write(folder, digits.generate(*_N_ROWS, length))
+        digits.write(folder, digits.generate(*n_rows, length))
 
 
 def gradients(predictor: LabelPredictor, rows: Sequence[Row]) -> dict[str, Any]:
