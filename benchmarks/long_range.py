@@ -256,8 +256,9 @@ def _processor() -> str:
 
 def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
     """What is recorded of a result."""
-    left_out = ("evaluations", "before", "after")
+    left_out = ("evaluations", "before", "after", "seconds")
     summary = {name: value for name, value in result.items() if name not in left_out}
+    summary["training_seconds"] = result["seconds"]
     for when in ("before", "after"):
         for name in ("left", "kind"):
             summary[f"{name}_{when}"] = result[when][name]
