@@ -212,7 +212,8 @@ def test_an_overlong_line_is_left_out_of_training(
         ("[training]\nlearning_rate = -1.0", "training.learning_rate must be above 0, got"),
         (
             '[model]\ncell = "lstmm"',
-            "model.cell: expected one of 'rnn', 'gru', 'lstm', got 'lstmm'; did you mean 'lstm'?",
+            "model.cell: expected one of 'rnn', 'rnn_relu', 'gru', 'lstm', got 'lstmm'; did you mean "
+            "'lstm'?",
         ),
         ("[decoding]\nbeam_size = 0", "decoding.beam_size must be at least 1, got 0"),
     ],

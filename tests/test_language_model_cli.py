@@ -199,7 +199,8 @@ def test_it_generates_completes_and_scores(
         ),
         (
             ["train", *SETTINGS, "--data", "LETTERS", "--model.cell", "gur"],
-            "model.cell: expected one of 'rnn', 'gru', 'lstm', got 'gur'; did you mean 'gru'?",
+            "model.cell: expected one of 'rnn', 'rnn_relu', 'gru', 'lstm', got 'gur'; did you mean "
+            "'gru'?",
         ),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from unrolled.diagnosis import verdict as verdicts
 from unrolled.diagnosis.flow import GradientFlow, LayerFlow, PartFlow
 from unrolled.diagnosis.updates import Updates, largest_of, snapshot, update_ratios
 from unrolled.diagnosis.verdict import NAMES, judge
+from unrolled.ops.cells import cell_named
 from unrolled.tasks import TASKS
 from unrolled.training.inspection import settings_of
 
@@ -117,11 +119,22 @@ FLOWS = {
 }
 
 
+MODELS: tuple[dict[str, Any], ...] = (
+    {},
+    {"forget_bias": 0.0},
+    {"cell": "rnn"},
+    {"cell": "rnn", "recurrent_init": "uniform"},
+    {"cell": "rnn_relu"},
+    {"cell": "rnn_relu", "recurrent_init": "identity"},
+    {"cell": "gru"},
+)
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("kind", FLOWS)
 def test_every_cure_is_a_setting_of_the_recipe(kind: str, task: str) -> None:
     updates = Updates(10.0, {"encoder": 5.0}) if kind == "learning_rate" else None
-    for model in ({}, {"cell": "rnn"}, {"cell": "gru"}):
+    for model in MODELS:
         for clip in (0.0, 1.0, 50.0):
             recipe = unrolled.Recipe.from_mapping(
                 {
@@ -132,17 +145,56 @@ def test_every_cure_is_a_setting_of_the_recipe(kind: str, task: str) -> None:
                 TASKS,
             )
             settings = settings_of(recipe)
-            (first, *_) = judge(FLOWS[kind], updates, settings).findings
+            layers = [
+                replace(layer, kind=cell_named(model.get("cell", "lstm")).kind)
+                for layer in FLOWS[kind].layers
+            ]
+            (first, *_) = judge(replace(FLOWS[kind], layers=layers), updates, settings).findings
             assert first.kind == kind
-            assert first.cures or (kind, model.get("cell")) == ("vanishing", "gru") or model == {}
+            assert first.cures or (kind, model.get("cell")) == ("vanishing", "gru")
             for cure in first.cures:
                 assert cure.reason
                 section, name = cure.setting.split(".")
-                changed = [(cure.setting, cure.value.strip('"'))]
+                changed = [
+                    (setting, value.strip('"'))
+                    for setting, value in ((cure.setting, cure.value), *cure.also)
+                ]
                 again = unrolled.Recipe.from_mapping(
-                    {"task": task, "training": {"clip_norm": clip}}, TASKS, changed
+                    {"task": task, "model": model, "training": {"clip_norm": clip}}, TASKS, changed
                 )
                 assert str(getattr(getattr(again, section), name)) != str(settings[cure.setting])
+                assert all(f"{name} = {value}" in cure.reason for name, value in cure.also)
+
+
+def test_a_vanishing_gradient_names_the_initial_weights() -> None:
+    def changes(kind: str, **model: object) -> dict[str, str]:
+        recipe = unrolled.Recipe.from_mapping({"task": "classify", "model": model}, TASKS)
+        (first,) = judge(flow_with([1.0, 1e-9], kind), None, settings_of(recipe)).findings
+        pairs = [pair for cure in first.cures for pair in ((cure.setting, cure.value), *cure.also)]
+        return {name: value for name, value in pairs if name in STARTS}
+
+    assert changes("lstm") == {"model.forget_bias": "3.0"}
+    assert changes("lstm", forget_bias=5.0) == {}
+    assert changes("gru", cell="gru") == {}
+    assert changes("rnn_tanh", cell="rnn") == {
+        "model.cell": '"rnn_relu"',
+        "model.recurrent_init": '"identity"',
+    }
+    assert changes("rnn_relu", cell="rnn_relu") == {
+        "model.cell": '"lstm"',
+        "model.recurrent_init": '"identity"',
+    }
+    assert changes("rnn_relu", cell="rnn_relu", recurrent_init="identity") == {
+        "model.cell": '"lstm"',
+        "model.recurrent_init": '"orthogonal"',
+    }
+    assert changes("rnn_tanh", cell="rnn", recurrent_init="uniform") == {
+        "model.cell": '"rnn_relu"',
+        "model.recurrent_init": '"identity"',
+    }
+
+
+STARTS = ("model.cell", "model.recurrent_init", "model.forget_bias")
 
 
 def test_a_long_window_that_teaches_nothing_is_shortened() -> None:

@@ -491,7 +491,11 @@ def test_lower_precision_runs_every_encoder(variant):
 @pytest.mark.parametrize(
     ("variant", "options", "message"),
     [
-        ("conditional", {"cell": "lstn"}, "cell must be one of rnn, gru, lstm, got 'lstn'"),
+        (
+            "conditional",
+            {"cell": "lstn"},
+            "cell must be one of rnn, rnn_relu, gru, lstm, got 'lstn'",
+        ),
         (
             "word_by_word",
             {"dropout_rate": 1.0},

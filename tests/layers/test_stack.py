@@ -259,7 +259,7 @@ def test_an_unsupported_precision_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"cell": "lstn"}, "cell must be one of rnn, gru, lstm, got 'lstn'"),
+        ({"cell": "lstn"}, "cell must be one of rnn, rnn_relu, gru, lstm, got 'lstn'"),
         ({"sizes": ()}, "sizes must be the width of at least one layer, got []"),
         ({"between_rate": 1.0}, "between_rate must be at least 0 and below 1, got 1.0"),
         (

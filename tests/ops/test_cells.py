@@ -59,10 +59,12 @@ def by_hand(x_TD: Tensor, weights: ops.Weights, reverse: bool = False) -> tuple[
 
 
 def test_names_and_kinds_are_unique() -> None:
-    assert cell_names() == ("rnn", "gru", "lstm", "mgu")
+    assert cell_names() == ("rnn", "rnn_relu", "gru", "lstm", "mgu")
     with pytest.raises(ConfigError, match="a cell of kind 'lstm'"):
         register(Cell("lstm", minimal_gated_step, n_gates=2))
-    with pytest.raises(ConfigError, match="cell must be one of rnn, gru, lstm, mgu, got 'mug'"):
+    with pytest.raises(
+        ConfigError, match="cell must be one of rnn, rnn_relu, gru, lstm, mgu, got 'mug'"
+    ):
         cell_named("mug")
 
 
@@ -145,7 +147,9 @@ def test_a_decoder_of_a_new_cell_trains_as_it_steps(input_feeding: bool) -> None
 
 def test_recipes_know_a_cell_while_it_is_registered() -> None:
     assert from_mapping(ClassifyConfig, {"cell": "mgu"}, "model").cell == "mgu"
-    with pytest.raises(ConfigError, match="expected one of 'rnn', 'gru', 'lstm', 'mgu', got 'mug'"):
+    with pytest.raises(
+        ConfigError, match="expected one of 'rnn', 'rnn_relu', 'gru', 'lstm', 'mgu', got 'mug'"
+    ):
         from_mapping(ClassifyConfig, {"cell": "mug"}, "model")
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
 from unrolled.cli.app import sample
+from unrolled.errors import ConfigError
 
 
 @sample.command
@@ -100,3 +98,78 @@ def shop(folder: Path, /, *, n: int = 4000, seed: int = 1) -> None:
 
     write(folder, generate(n, seed))
     print(f"{folder}: {', '.join(f'{part}.tsv' for part in PARTS)}, shop.sqlite, library.sqlite")
+
+
+@sample.command
+def adding(folder: Path, /, *, length: int = 100, n: int = 10_000, seed: int = 1) -> None:
+    """Generate the adding problem: of many digits two are marked, and the label is their sum.
+
+    One mark is in each half, so the first number must be remembered over at least half of the sequence.
+    Guessing is right in 10% of the rows.
+
+    Args:
+        folder: output folder; created if missing.
+        length: number of digits in a row.
+        n: number of training rows; the validation set has 1/20 as many, the test set 1/10.
+        seed: random seed.
+    """
+    from unrolled.samples.adding import generate, write
+
+    write(folder, generate(n, n // 20, n // 10, length, seed))
+    print(f"{folder}: train.tsv, valid.tsv, test.tsv")
+
+
+@sample.command
+def copy_memory(folder: Path, /, *, length: int = 100, n: int = 10_000, seed: int = 1) -> None:
+    """Generate copy memory: ten symbols, a long gap, then their repetition, as tags of the last ten.
+
+    Guessing is right in 12.5% of the symbols.
+
+    Args:
+        folder: output folder; created if missing.
+        length: number of steps between the symbols and their repetition.
+        n: number of training rows; the validation set has 1/20 as many, the test set 1/10.
+        seed: random seed.
+    """
+    from unrolled.samples.copy_memory import generate, write
+
+    write(folder, generate(n, n // 20, n // 10, length, seed))
+    print(f"{folder}: train.conll, valid.conll, test.conll")
+
+
+@sample.command
+def digits(
+    folder: Path,
+    /,
+    *,
+    size: int | None = None,
+    n: int | None = None,
+    scanned: bool = False,
+    seed: int = 1,
+) -> None:
+    """Generate images of digits as texts with a character for each pixel, and the digits as labels.
+
+    The digits are drawn with random size, slant, position, thickness and noise. Guessing is right in 10%
+    of the images.
+
+    Args:
+        folder: output folder; created if missing.
+        size: pixels of a side, 8 to 64; by default 14. A text has SIZE times SIZE characters.
+        n: number of training images, by default 10,000; the validation set has 1/20 as many, the test
+            set 1/10.
+        scanned: write the 1,797 handwritten digits of 8 by 8 pixels that come with scikit-learn instead.
+        seed: random seed; of scanned digits, that of the split.
+    """
+    from unrolled.samples import digits
+
+    if scanned and (size is not None or n is not None):
+        name = "--size" if size is not None else "--n"
+        raise ConfigError(f"--scanned images have a fixed size and number; leave out {name}")
+    n = 10_000 if n is None else n
+    sample = (
+        digits.scanned(seed)
+        if scanned
+        else digits.generate(n, n // 20, n // 10, 14 if size is None else size, seed)
+    )
+    digits.write(folder, sample)
+    print(f"{folder}: train.tsv, valid.tsv, test.tsv")

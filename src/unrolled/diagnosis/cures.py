@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # they need torch, which commands without a model do not load
 
 _USUAL_OF_ADAM = 1e-3
 
+_OPEN = 3.0  # a bias of the forget gate: σ(3) = 0.95
+
 _WANTED_RATIO = 1e-2
 """The change per update at which a suggested learning rate aims, as a share of the weights."""
 
@@ -26,12 +28,14 @@ class Cure:
         value: the value to try, as it is typed.
         reason: why it helps.
         is_setting: whether it is a setting of the recipe.
+        also: further settings that must be changed with it, each with its value; the reason names them.
     """
 
     setting: str
     value: str
     reason: str
     is_setting: bool = True
+    also: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.setting} = {self.value}: {self.reason}"
@@ -71,6 +75,30 @@ def _is_set(cure: Cure, settings: Mapping[str, Any]) -> bool:
     return str(settings[cure.setting]).lower() == cure.value.strip('"')
 
 
+def _cell(
+    value: str, settings: Mapping[str, Any], reason: str, init: str = "orthogonal"
+) -> Iterator[Cure]:
+    """Another cell instead of a plain one, with the initial weights that it needs."""
+    if settings.get("model.cell") in ("lstm", "gru"):
+        return
+    now = settings.get("model.recurrent_init", "orthogonal")
+    is_needed = now != init and "identity" in (now, init)
+    also = (("model.recurrent_init", f'"{init}"'),) if is_needed else ()
+    needed = "".join(f"with {name} = {needed}, " for name, needed in also)
+    yield Cure("model.cell", value, needed + reason, also=also)
+
+
+def _orthogonal(settings: Mapping[str, Any], reason: str) -> Iterator[Cure]:
+    if settings.get("model.recurrent_init") == "uniform":
+        yield Cure("model.recurrent_init", '"orthogonal"', reason)
+    yield Cure("recurrent_init", '"orthogonal"', reason, is_setting=False)
+
+
+def _identity(settings: Mapping[str, Any], reason: str) -> Iterator[Cure]:
+    if settings.get("model.cell") == "rnn_relu":
+        yield Cure("model.recurrent_init", '"identity"', reason)
+
+
 def _vanishing(
     flow: GradientFlow, updates: Updates | None, settings: Mapping[str, Any]
 ) -> Iterator[Cure]:
@@ -81,11 +109,14 @@ def _vanishing(
             "its cell state is multiplied by the forget gate alone, which can stay near 1, and not by U "
             "and tanh' at every step"
         )
-        yield Cure("model.cell", '"lstm"', reason)
+        yield from _cell('"lstm"', settings, reason)
         yield Cure("unrolled.nn.LSTM", "…", reason, is_setting=False)
         reason = "its spectral radius is then 1, so that U by itself does not shrink the gradient"
-        yield Cure("recurrent_init", '"orthogonal"', reason, is_setting=False)
+        yield from _orthogonal(settings, reason)
         reason = "U = I and ReLU pass the gradient of active units unchanged (Le et al. 2015)"
+        yield from _identity(settings, reason)
+        if settings.get("model.cell") == "rnn":
+            yield from _cell('"rnn_relu"', settings, reason, "identity")
         yield Cure(
             'unrolled.nn.RNN(…, nonlinearity="relu", recurrent_init="identity")', "…", reason, False
         )
@@ -98,7 +129,9 @@ def _vanishing(
             if open_
             else "the cell state then passes the gradient on"
         )
-        yield Cure("forget_bias", "3.0", reason, is_setting=False)
+        if settings.get("model.forget_bias", _OPEN) < _OPEN:
+            yield Cure("model.forget_bias", str(_OPEN), reason)
+        yield Cure("forget_bias", str(_OPEN), reason, is_setting=False)
     if settings.get("model.pooling") == "final":
         yield Cure(
             "model.pooling", '"max"', "the loss then reads every step directly, however far it is"
@@ -177,11 +210,8 @@ def _exploding(
     radii = [max(layer.radius.values()) for layer in flow.layers if layer.radius]
     radius = max(radii, default=math.nan)
     known = f" (it is {radius:.2f})" if math.isfinite(radius) else ""
-    yield Cure(
-        "recurrent_init",
-        '"orthogonal"',
-        f"the spectral radius of the recurrent weights is then 1{known}",
-        is_setting=False,
+    yield from _orthogonal(
+        settings, f"the spectral radius of the recurrent weights is then 1{known}"
     )
     yield Cure(
         "clip_grad_norm_",
@@ -189,12 +219,9 @@ def _exploding(
         "it limits the length of an update and keeps its direction",
         is_setting=False,
     )
-    if settings.get("model.cell") not in ("lstm", "gru"):
-        yield Cure(
-            "model.cell",
-            '"lstm"',
-            "its forget gate is at most 1, and so bounds the path of the cell state",
-        )
+    yield from _cell(
+        '"lstm"', settings, "its forget gate is at most 1, and so bounds the path of the cell state"
+    )
     yield from _lower_rate(settings, "the weights then grow less per update")
     span = max((layer.span for layer in flow.layers), default=0)
     yield from _windows(
@@ -215,17 +242,12 @@ def _saturated(
         and settings.get("training.optimiser") != "lazy_adam"
     ):
         yield Cure("training.weight_decay", "0.01", "it keeps the weights small")
-    if settings.get("model.cell") not in ("lstm", "gru"):
-        yield Cure(
-            "model.cell",
-            '"lstm"',
-            "its cell state passes the gradient on outside the flat functions",
-        )
-    yield Cure(
-        "recurrent_init",
-        '"orthogonal"',
+    yield from _cell(
+        '"lstm"', settings, "its cell state passes the gradient on outside the flat functions"
+    )
+    yield from _orthogonal(
+        settings,
         "weights with a spectral radius of 1 and inputs of about 1 stay out of the flat ends",
-        is_setting=False,
     )
 
 
@@ -236,17 +258,14 @@ def _dead(
         settings,
         "a large update can push the sum below 0 for every input; train again from the start",
     )
-    yield Cure(
-        "model.cell",
+    yield from _cell(
         '"lstm"',
+        settings,
         "tanh and sigmoid have a gradient everywhere, so no unit is lost for good",
     )
-    yield Cure(
-        "recurrent_init",
-        '"identity"',
-        "units then keep their sum, and biases of 0 leave them active for some inputs (Le et al. 2015)",
-        is_setting=False,
-    )
+    reason = "units then keep their sum, and biases of 0 leave them active for some inputs"
+    yield from _identity(settings, reason)
+    yield Cure("recurrent_init", '"identity"', reason, is_setting=False)
 
 
 def _rate(

@@ -2,12 +2,94 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Protocol, runtime_checkable
+
+import torch
 
 from unrolled import nn
+from unrolled.config import Range
+from unrolled.errors import ConfigError
 from unrolled.layers.renewal import renewed
+from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import cell_named
 from unrolled.ops.types import Weights
+
+ForgetBias = Annotated[float, Range(-100, 100)]
+"""The initial bias of the forget gate."""
+
+INITIAL_ONLY = frozenset({"recurrent_init", "forget_bias"})
+"""Settings of `[model]` that only affect its initial weights."""
+
+_ONE_MATRIX = ("rnn_tanh", "rnn_relu")
+_INPUT_DEVIATION = 1e-3  # of the input weights beside an identity
+
+
+@runtime_checkable
+class InitialSettings(Protocol):
+    """The settings of a `[model]` section that determine the initial weights of its recurrent layers.
+
+    Args:
+        cell: the recurrent cell.
+        recurrent_init: "orthogonal", for each gate (Saxe, McClelland and Ganguli 2014); "identity", for
+            the cells "rnn" and "rnn_relu", with biases of 0 and input weights of standard deviation 0.001
+            (Le, Jaitly and Hinton 2015, section 4); or "uniform", as in `torch.nn`.
+        forget_bias: the bias of an LSTM's forget gate.
+    """
+
+    @property
+    def cell(self) -> str: ...
+
+    @property
+    def recurrent_init(self) -> RecurrentInit: ...
+
+    @property
+    def forget_bias(self) -> float: ...
+
+
+def check_initial(config: InitialSettings) -> None:
+    """Check that a cell can be initialised as its settings say.
+
+    Raises:
+        ConfigError: the cell has several matrices instead of one, or no forget gate.
+    """
+    kind = cell_named(config.cell).kind
+    if config.recurrent_init == "identity" and kind not in _ONE_MATRIX:
+        raise ConfigError(
+            "model.recurrent_init: 'identity' is for the cells 'rnn' and 'rnn_relu', got cell "
+            f"'{config.cell}'; choose 'orthogonal', or set model.cell = 'rnn_relu'"
+        )
+    if config.forget_bias != 1.0 and kind != "lstm":
+        raise ConfigError(
+            f"model.forget_bias only applies to the cell 'lstm', got cell '{config.cell}'; remove "
+            "it, or set model.cell = 'lstm'"
+        )
+
+
+def initialize(model: torch.nn.Module, config: InitialSettings) -> None:
+    """Draw the weights of all recurrent layers of a model again if they are to start in another way.
+
+    Args:
+        model: the model; its layers were created by `recurrent_layers`.
+        config: its settings, which `check_initial` has accepted.
+
+    >>> from unrolled.tasks.classify import Classifier, ClassifyConfig
+    >>> config = ClassifyConfig("rnn_relu", hidden_size=2, bidirectional=False, recurrent_init="identity")
+    >>> Classifier(config, n_words=5, n_labels=2).encoder.recurrent.weight_hh_l0.tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if (config.recurrent_init, config.forget_bias) == ("orthogonal", 1.0):
+        return
+    for layer in model.modules():
+        if not isinstance(layer, nn.RecurrentLayers):
+            continue
+        layer.recurrent_init = config.recurrent_init
+        if isinstance(layer, nn.LSTM):
+            layer.forget_bias = config.forget_bias
+        layer.reset_parameters()
+        if config.recurrent_init == "identity":
+            for name, weight in layer.named_parameters():
+                if name.startswith("weight_ih"):
+                    nn.init.normal_(weight, std=_INPUT_DEVIATION)
 
 
 def recurrent_layers(
@@ -18,7 +100,8 @@ def recurrent_layers(
     Orthogonal: Saxe, McClelland & Ganguli 2014; forget bias: Jozefowicz, Zaremba & Sutskever 2015.
 
     Args:
-        cell: the name used in recipes: "rnn", "gru", "lstm" or another cell of `ops.cells.CELLS`.
+        cell: the name used in recipes: "rnn", "rnn_relu", "gru", "lstm" or another cell of
+            `ops.cells.CELLS`.
         input_size: width of the inputs.
         hidden_size: width of one direction.
         n_layers: number of layers.

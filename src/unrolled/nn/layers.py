@@ -394,7 +394,12 @@ def layer_of(kind: Kind) -> Callable[..., RecurrentLayers]:
     >>> layer_of("gru")(5, 3)
     GRU(5, 3)
     """
-    classes = {"rnn_tanh": RNN, "gru": GRU, "lstm": LSTM}
+    classes = {
+        "rnn_tanh": RNN,
+        "rnn_relu": partial(RNN, nonlinearity="relu"),
+        "gru": GRU,
+        "lstm": LSTM,
+    }
     return classes[kind] if kind in classes else partial(Recurrent, kind)
 
 

@@ -214,7 +214,7 @@ def cell_names() -> tuple[str, ...]:
     """The names of cells that recipes can use.
 
     >>> cell_names()
-    ('rnn', 'gru', 'lstm')
+    ('rnn', 'rnn_relu', 'gru', 'lstm')
     """
     return tuple(cell.name for cell in CELLS.values() if cell.name is not None)
 
@@ -256,6 +256,7 @@ for _cell in (
         "rnn_relu",
         rnn_relu_step,
         n_gates=1,
+        name="rnn_relu",
         gates=lambda from_x, from_h, state: (torch.relu(_sum_of(from_x, from_h)),),
         adds_up=True,
         kernel=1,

@@ -20,7 +20,9 @@ from unrolled.layers.embedding import Embedding
 from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.label_head import LabelHead, linear_scorer
 from unrolled.layers.pooling import Pooling, PoolingKind
+from unrolled.layers.recurrent import ForgetBias, check_initial, initialize
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
+from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import text_labels
@@ -37,7 +39,7 @@ class ClassifyConfig:
     """The `[model]` section of a classification recipe.
 
     Args:
-        cell: the recurrent cell.
+        cell: recurrent cell: "rnn" (tanh), "rnn_relu", "gru" or "lstm".
         embedding_size: width of the word embeddings.
         hidden_size: hidden width of one direction.
         n_layers: number of recurrent layers.
@@ -53,6 +55,9 @@ class ClassifyConfig:
         label_smoothing: share of the target probability that is spread evenly over all classes; if an
             example may have several labels, over yes and no for each label.
         class_weights: "balanced" weights each row by the inverse frequency of its class; "none".
+        recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
+            or "uniform" (`layers.recurrent.InitialSettings`).
+        forget_bias: initial bias of an LSTM's forget gate.
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -67,11 +72,14 @@ class ClassifyConfig:
     unknown_rate: Share = DEFAULT_RATE
     label_smoothing: Rate = 0.0
     class_weights: ClassWeights = "none"
+    recurrent_init: RecurrentInit = "orthogonal"
+    forget_bias: ForgetBias = 1.0
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
         check_sections(self)
+        check_initial(self)
 
 
 class Classifier(nn.Module):
@@ -121,6 +129,7 @@ class Classifier(nn.Module):
         self.head = LabelHead(
             scorer, n_labels, multi_label=multi_label, label_smoothing=config.label_smoothing
         )
+        initialize(self, config)
         self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
         self.register_buffer("is_seen", torch.ones(n_words, dtype=torch.bool), persistent=False)
 

@@ -24,9 +24,11 @@ from unrolled.layers.dropout import LockedDropout, dropped_embedding
 from unrolled.layers.head import AdaptiveHead, SampledHead, SoftmaxHead
 from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.layers.output import Output
+from unrolled.layers.recurrent import INITIAL_ONLY, ForgetBias, check_initial, initialize
 from unrolled.layers.recurrent_stack import Packed, RecurrentStack
 from unrolled.layers.renewal import renewed
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, rate_for, shares_of, some_unknown
+from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
@@ -44,7 +46,7 @@ class LanguageModelConfig:
     """The `[model]` section of a language model's recipe.
 
     Args:
-        cell: the recurrent cell.
+        cell: recurrent cell: "rnn" (tanh), "rnn_relu", "gru" or "lstm".
         embedding: "learned", or "one_hot": one-hot vectors as wide as the vocabulary, for characters.
         embedding_size: width of learned embeddings.
         hidden_size: width of the recurrent layers; with tied weights, the last one is as wide as the
@@ -68,6 +70,9 @@ class LanguageModelConfig:
             model; or "sampled" (Jean et al. 2015), which is evaluated with the full softmax.
         cutoffs: the first id of each cluster of rarer words of the adaptive softmax.
         n_samples: number of words drawn per window by the sampled softmax.
+        recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
+            or "uniform" (`layers.recurrent.InitialSettings`).
+        forget_bias: initial bias of an LSTM's forget gate.
         embeddings: see `unrolled.tasks.embeddings`; "trained" or "frozen", without extra words.
     """
 
@@ -87,11 +92,14 @@ class LanguageModelConfig:
     head: Literal["full", "adaptive", "sampled"] = "full"
     cutoffs: tuple[int, ...] = ()
     n_samples: Annotated[int, Range(1, 10**6)] = 1000
+    recurrent_init: RecurrentInit = "orthogonal"
+    forget_bias: ForgetBias = 1.0
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
         check_sections(self, simple=True)
+        check_initial(self)
         if self.word_rate and self.embedding == "one_hot":
             raise ConfigError(
                 "model.word_rate drops learned embeddings, but model.embedding is 'one_hot'; set it to 0"
@@ -154,6 +162,7 @@ class LanguageModel(nn.Module):
         self.input_dropout = dropout(config.input_rate)
         self.output_dropout = dropout(config.output_rate)
         self.head = self._head(sizes[-1], n_words)
+        initialize(self, config)
         self.register_buffer("_one_hot", torch.eye(n_words if one_hot else 0), persistent=False)
         self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
         self.reset_embedding()
@@ -466,16 +475,15 @@ TASK = StreamTask(
     load_pretrained=load_pretrained,
     check_pretrained=check_pretrained,
     prepare=prepare,
-    training_only=frozenset(
-        {
-            "word_rate",
-            "unknown_rate",
-            "input_rate",
-            "between_rate",
-            "output_rate",
-            "recurrent_weight_rate",
-            "locked",
-            "n_samples",
-        }
-    ),
+    training_only=INITIAL_ONLY
+    | {
+        "word_rate",
+        "unknown_rate",
+        "input_rate",
+        "between_rate",
+        "output_rate",
+        "recurrent_weight_rate",
+        "locked",
+        "n_samples",
+    },
 )

@@ -29,7 +29,9 @@ from unrolled.layers.conditional import (
 )
 from unrolled.layers.embedding import Embedding
 from unrolled.layers.label_head import LabelHead, linear_scorer
+from unrolled.layers.recurrent import ForgetBias, check_initial, initialize
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
+from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import text_labels
@@ -64,7 +66,8 @@ class PairConfig:
         condition: which column is read first and conditions the other: "first" or "second".
         target: for the bidirectional conditional encoder: whether the conditioning text is read in both
             directions, "both_ways", as in the paper, or only forwards, "one_way".
-        cell: the recurrent cell. An LSTM passes on its cell state to the second text, other cells h.
+        cell: recurrent cell: "rnn" (tanh), "rnn_relu", "gru" or "lstm". An LSTM passes on its
+            cell state to the second text, other cells h.
         embedding_size: width of the word embeddings.
         projection_size: width to which a linear layer projects the embeddings, as Rocktäschel et al. do
             with pretrained ones; 0 for none.
@@ -81,6 +84,9 @@ class PairConfig:
         label_smoothing: share of the target probability that is spread evenly over all classes; if an
             example may have several labels, over yes and no for each label.
         class_weights: "balanced" weights each row by the inverse frequency of its class; "none".
+        recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
+            or "uniform" (`layers.recurrent.InitialSettings`).
+        forget_bias: initial bias of an LSTM's forget gate.
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -99,11 +105,14 @@ class PairConfig:
     learned_start: bool = False
     label_smoothing: Rate = 0.0
     class_weights: ClassWeights = "none"
+    recurrent_init: RecurrentInit = "orthogonal"
+    forget_bias: ForgetBias = 1.0
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
         check_sections(self)
+        check_initial(self)
         if self.bidirectional and self.encoder in _ONE_WAY:
             raise ConfigError(
                 f"model.bidirectional: the encoder '{self.encoder}' reads in one direction; remove it, "
@@ -160,6 +169,7 @@ class PairClassifier(nn.Module):
         self.head = LabelHead(
             scorer, n_labels, multi_label=multi_label, label_smoothing=config.label_smoothing
         )
+        initialize(self, config)
         self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
         self.register_buffer("is_seen", torch.ones(n_words, dtype=torch.bool), persistent=False)
 

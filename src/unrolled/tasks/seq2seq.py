@@ -22,6 +22,12 @@ from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeight
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import CopyHead, SoftmaxHead
 from unrolled.layers.output import Output
+from unrolled.layers.recurrent import (
+    INITIAL_ONLY,
+    ForgetBias,
+    check_initial,
+    initialize,
+)
 from unrolled.layers.unknown import (
     DEFAULT_RATE,
     count_ids,
@@ -29,6 +35,7 @@ from unrolled.layers.unknown import (
     shares_of,
     some_unknown,
 )
+from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
@@ -79,7 +86,7 @@ class TranslateConfig:
     """The `[model]` section of a translation recipe.
 
     Args:
-        cell: recurrent cell of encoder and decoder.
+        cell: recurrent cell of encoder and decoder: "rnn" (tanh), "rnn_relu", "gru" or "lstm".
         embedding_size: width of the source and target word embeddings.
         encoder_size: hidden width of one direction of the encoder.
         hidden_size: hidden width of the decoder.
@@ -101,6 +108,9 @@ class TranslateConfig:
             not make unknown words more frequent in the output.
         tied_embeddings: "none"; "target": the output layer shares the target embedding; "all": it
             shares the source embedding too, which needs `text.shared`.
+        recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
+            or "uniform" (`layers.recurrent.InitialSettings`).
+        forget_bias: initial bias of an LSTM's forget gate.
         source_embeddings: source embeddings, see `unrolled.tasks.embeddings`; "trained" or "frozen",
             without extra words.
         target_embeddings: the same for the target; if both share one table, `source_embeddings` is used.
@@ -121,12 +131,15 @@ class TranslateConfig:
     sampling_rate: Share = 0.0
     unknown_rate: Share = DEFAULT_RATE
     tied_embeddings: Literal["none", "target", "all"] = "none"
+    recurrent_init: RecurrentInit = "orthogonal"
+    forget_bias: ForgetBias = 1.0
     source_embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
     target_embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
         check_sections(self, simple=True)
+        check_initial(self)
         memory_size = self.encoder_size * (2 if self.bidirectional else 1)
         if self.attention == "dot" and memory_size != self.hidden_size:
             raise ConfigError(
@@ -211,6 +224,7 @@ class Translator(nn.Module):
         self.embed_copied = (
             None if config.copying == "none" else nn.Linear(memory_size, E, bias=False)
         )
+        initialize(self, config)
         self.register_buffer("unknown_source", torch.zeros(n_source_words), persistent=False)
         self.register_buffer("unknown_target", torch.zeros(n_target_words), persistent=False)
         no_words = torch.full((n_source_words,), -1, dtype=torch.int64)
@@ -485,7 +499,7 @@ def load_pretrained(model: Translator, tokenizers: Tokenizers) -> tuple[str, ...
     return tuple(notes)
 
 
-TRAINING_ONLY = frozenset({"dropout_rate", "label_smoothing", "sampling_rate", "unknown_rate"})
+TRAINING_ONLY = INITIAL_ONLY | {"dropout_rate", "label_smoothing", "sampling_rate", "unknown_rate"}
 """Settings of `[model]` that do not affect the shapes and meaning of the weights."""
 
 

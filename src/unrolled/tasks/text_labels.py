@@ -20,6 +20,7 @@ from torch import Tensor
 
 from unrolled.errors import DataError
 from unrolled.layers.label_head import LabelHead
+from unrolled.layers.recurrent import INITIAL_ONLY
 from unrolled.layers.unknown import count_ids, shares_of, some_unknown
 from unrolled.metrics.calibration import calibrate_rows, check_probabilities, proper_losses
 from unrolled.metrics.labels import measure_labels, tally_labels
@@ -48,9 +49,13 @@ ROLE = "text"
 TEXT = {"kind": "word", "vocab_size": 30_000}
 """Defaults of the `[text]` section."""
 
-TRAINING_ONLY = frozenset(
-    {"dropout_rate", "word_rate", "unknown_rate", "label_smoothing", "class_weights"}
-)
+TRAINING_ONLY = INITIAL_ONLY | {
+    "dropout_rate",
+    "word_rate",
+    "unknown_rate",
+    "label_smoothing",
+    "class_weights",
+}
 """Settings of `[model]` that do not affect the shapes and meaning of the weights."""
 
 ClassWeights = Literal["none", "balanced"]

@@ -25,7 +25,14 @@ from unrolled.layers.decoder import AttentionalDecoder, DecoderState, StepWeight
 from unrolled.layers.encoder import Bridge, RecurrentEncoder
 from unrolled.layers.head import CopyHead
 from unrolled.layers.output import Output
+from unrolled.layers.recurrent import (
+    INITIAL_ONLY,
+    ForgetBias,
+    check_initial,
+    initialize,
+)
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unknown
+from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Bool, Float, Int, Padded
 from unrolled.sql.linking import N_LINKS, Link
@@ -49,7 +56,7 @@ class QueryConfig:
     """The `[model]` section of a recipe for queries.
 
     Args:
-        cell: recurrent cell of encoder and decoder.
+        cell: recurrent cell of encoder and decoder: "rnn" (tanh), "rnn_relu", "gru" or "lstm".
         embedding_size: width of the embeddings of words and of what was written last.
         encoder_size: hidden width of one direction of the encoder; an item of the schema has twice as
             much.
@@ -68,6 +75,9 @@ class QueryConfig:
             read with the names of the columns that have the value in their place, as if values were
             anonymised. What is learned from one value then holds for all values of its columns. Values
             that the same words mention, such as the forms of a date, keep their own words.
+        recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
+            or "uniform" (`layers.recurrent.InitialSettings`).
+        forget_bias: initial bias of an LSTM's forget gate.
         embeddings: the source of the embeddings of words.
     """
 
@@ -83,14 +93,22 @@ class QueryConfig:
     unknown_rate: Share = DEFAULT_RATE
     link_dropout_rate: Rate = 0.0
     hide_values: bool = False
+    recurrent_init: RecurrentInit = "orthogonal"
+    forget_bias: ForgetBias = 1.0
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
         check_sections(self)
+        check_initial(self)
 
 
-TRAINING_ONLY = frozenset({"dropout_rate", "label_smoothing", "unknown_rate", "link_dropout_rate"})
+TRAINING_ONLY = INITIAL_ONLY | {
+    "dropout_rate",
+    "label_smoothing",
+    "unknown_rate",
+    "link_dropout_rate",
+}
 """Settings of `[model]` that do not affect the shapes and meaning of the weights."""
 
 
@@ -237,6 +255,7 @@ class QueryModel(nn.Module):
             input_feeding=config.input_feeding,
         )
         self.head = CopyHead(config.hidden_size, n_pieces)
+        initialize(self, config)
         self.register_buffer("least_log_prob", torch.tensor(-torch.inf))
         self.register_buffer("unknown_source", torch.zeros(n_words), persistent=False)
         for embedding in (self.embedding, self.written):

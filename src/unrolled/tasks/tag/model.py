@@ -22,8 +22,10 @@ from unrolled.layers.crf import Allowed, LinearChainCRF
 from unrolled.layers.embedding import Embedding
 from unrolled.layers.encoder import RecurrentEncoder
 from unrolled.layers.label_head import linear_scorer
+from unrolled.layers.recurrent import ForgetBias, check_initial, initialize
 from unrolled.layers.renewal import renewed
 from unrolled.layers.unknown import DEFAULT_RATE, count_ids, shares_of, some_unknown
+from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.ops.linear import linear
 from unrolled.quoting import quote
@@ -45,7 +47,7 @@ class TagConfig:
         head: "crf" predicts the tags of a sentence jointly, "softmax" each tag separately.
         transitions: transitions of the CRF: "scheme" forbids those that the tagging scheme does not
             allow, unless the training part violates it; "free" allows all.
-        cell: recurrent cell.
+        cell: recurrent cell: "rnn" (tanh), "rnn_relu", "gru" or "lstm".
         embedding_size: width of the word embeddings.
         char_size: width of the character embeddings, and hidden width per direction of the layer that
             reads them; 0 to use words only.
@@ -57,6 +59,9 @@ class TagConfig:
         unknown_rate: in training, a word that occurs n times is replaced by the unknown word with
             probability `unknown_rate` / n, so that the model learns to handle unknown words
             (`layers.unknown`); its characters are kept, and replaced by the same rule.
+        recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
+            or "uniform" (`layers.recurrent.InitialSettings`).
+        forget_bias: initial bias of an LSTM's forget gate.
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -71,11 +76,14 @@ class TagConfig:
     dropout_rate: Rate = 0.3
     word_rate: Rate = 0.0
     unknown_rate: Share = DEFAULT_RATE
+    recurrent_init: RecurrentInit = "orthogonal"
+    forget_bias: ForgetBias = 1.0
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
         check_sections(self)
+        check_initial(self)
 
 
 class CharEncoder(nn.Module):
@@ -163,6 +171,7 @@ class Tagger(nn.Module):
         )
         self.scorer = linear_scorer(self.encoder.output_size, n_labels)
         self.crf = LinearChainCRF(n_labels, allowed) if config.head == "crf" else None
+        initialize(self, config)
         self.register_buffer("seen_once", torch.zeros(n_words))
         self.register_buffer("unknown_shares", torch.zeros(n_characters), persistent=False)
 
