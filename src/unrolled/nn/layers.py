@@ -394,7 +394,7 @@ def layer_of(kind: Kind) -> Callable[..., RecurrentLayers]:
     >>> layer_of("gru")(5, 3)
     GRU(5, 3)
     """
-    classes = {
+    classes: dict[str, Callable[..., RecurrentLayers]] = {
         "rnn_tanh": RNN,
         "rnn_relu": partial(RNN, nonlinearity="relu"),
         "gru": GRU,
