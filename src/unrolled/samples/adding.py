@@ -19,7 +19,7 @@ from functools import partial
 from os import PathLike
 from typing import NamedTuple
 
-from unrolled.samples.files import write_parts
+from unrolled.samples.files import write_labelled
 from unrolled.samples.parts import Sample, check_at_least, draw
 
 MARK = "*"
@@ -71,8 +71,4 @@ def write(folder: str | PathLike[str], sample: Sample[AddingRow]) -> None:
     Raises:
         DataError: the folder cannot be created or written.
     """
-    contents = {
-        f"{part}.tsv": "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
-        for part, rows in sample.items()
-    }
-    write_parts(folder, contents)
+    write_labelled(folder, sample.items())

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ConfigError, missing_package
-from unrolled.samples.files import write_parts
+from unrolled.samples.files import write_labelled
 from unrolled.samples.parts import Sample, draw
 
 LEVELS = ".123456789ABCDEFG"
@@ -137,11 +137,7 @@ def write(folder: str | PathLike[str], sample: Sample[DigitRow]) -> None:
     Raises:
         DataError: the folder cannot be created or written.
     """
-    contents = {
-        f"{part}.tsv": "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
-        for part, rows in sample.items()
-    }
-    write_parts(folder, contents)
+    write_labelled(folder, sample.items())
 
 
 def _image(size: int, random: Callable[[], float]) -> DigitRow:

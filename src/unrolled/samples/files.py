@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 
 from unrolled import storage
 from unrolled.errors import DataError
+
+
+def write_labelled(
+    folder: str | PathLike[str], parts: Iterable[tuple[str, Iterable[tuple[str, str]]]]
+) -> None:
+    """Write a table of texts and labels for each part, such as train.tsv, with a header `text<tab>label`.
+
+    Args:
+        folder: output folder; created if it does not exist.
+        parts: the name of each part, and its texts and labels.
+
+    Raises:
+        DataError: as for `write_parts`.
+    """
+    contents = {
+        f"{name}.tsv": "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows)
+        for name, rows in parts
+    }
+    write_parts(folder, contents)
 
 
 def write_parts(

@@ -34,7 +34,7 @@ from random import Random
 from typing import Literal
 
 from unrolled.errors import ConfigError
-from unrolled.samples.files import write_parts
+from unrolled.samples.files import write_labelled
 from unrolled.samples.phrasebook.sentence_state import Part, SentenceState, part_of
 
 Verdict = Literal["positive", "negative"]
@@ -109,11 +109,11 @@ def write(folder: str | PathLike[str], sample: OrderSample) -> None:
     Raises:
         DataError: the folder cannot be created or written.
     """
-    contents = {}
-    for part in PARTS:
-        lines = [f"{sentence.text}\t{sentence.label}\n" for sentence in getattr(sample, part)]
-        contents[f"{part}.tsv"] = "".join(["text\tlabel\n", *lines])
-    write_parts(folder, contents)
+    parts = {
+        part: [(sentence.text, sentence.label) for sentence in getattr(sample, part)]
+        for part in PARTS
+    }
+    write_labelled(folder, parts.items())
 
 
 def shared_ngrams(one: str, other: str) -> int:
