@@ -49,8 +49,7 @@ def by_hand(model: Reader) -> tuple[list[tuple[Tensor, ...]], list[Tensor], Tens
     weights = ops.Weights(
         *(getattr(layer, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     )
-    cell = CELLS[getattr(layer, "mode", "").lower()] if layer.mode in CELLS else None
-    cell = cell or CELLS[{"RNN_TANH": "rnn_tanh", "GRU": "gru", "LSTM": "lstm"}[layer.mode]]
+    cell = CELLS[layer.mode.lower()]
     state = tuple(torch.zeros(2, H, dtype=torch.float64) for _ in range(cell.n_states))
     states, outputs = [], []
     for x in model.x:
