@@ -20,6 +20,15 @@ def count_of(n: float, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def with_minus(number: str) -> str:
+    """A formatted number with a minus sign in place of the hyphen, except in an exponent.
+
+    >>> with_minus("-0.40"), with_minus("-6.3e-07")
+    ('−0.40', '−6.3e-07')
+    """
+    return re.sub("(?<!e)-", "−", number)
+
+
 def percent(share: float, decimals: int | None = 1) -> str:
     """A share as a percentage.
 

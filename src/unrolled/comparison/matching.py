@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from unrolled.errors import ConfigError
 from unrolled.tasks.task import AnyTask, Tokenizers
 from unrolled.training.recipe import Recipe
-from unrolled.wording import percent
+from unrolled.wording import percent, with_minus
 
 TOLERANCE = 0.005
 """The largest difference from the parameters of the recipe, as a share of them."""
@@ -274,7 +274,7 @@ def signed_percent(share: float) -> str:
     >>> signed_percent(0.0123), signed_percent(-0.00004)
     ('+1.23%', '−0.00%')
     """
-    return f"{share:+.2%}".replace("-", "−")
+    return with_minus(f"{share:+.2%}")
 
 
 def _field(setting: str) -> str:

@@ -14,7 +14,7 @@ from unrolled.comparison.results import COST_NAMES
 from unrolled.comparison.statistics import digits_of
 from unrolled.inspect import page
 from unrolled.metrics.display import WIDTH, aligned, title
-from unrolled.wording import count_of, wrapped
+from unrolled.wording import count_of, with_minus, wrapped
 
 Json = Mapping[str, Any]
 
@@ -292,7 +292,7 @@ def _difference_rows(data: Json) -> list[list[str]]:
             "–" if each[name] is None else f"{each[name]:.4f}" for name in ("p", "p_corrected")
         )
         claimed = "yes" if each["differs"] else "no"
-        shown = interval_shown(entry, data["score"]).replace("-", "−")
+        shown = with_minus(interval_shown(entry, data["score"]))
         rows.append([f"{each['a']} − {each['b']}", shown, str(each["n"]), p, corrected, claimed])
     return rows
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from unrolled.metrics.intervals import Interval, over_seeds, t_probability, t_quantile
 from unrolled.metrics.tally import SMALLER_IS_BETTER
+from unrolled.wording import with_minus
 
 LEVEL = 0.95
 _SMALLER = SMALLER_IS_BETTER | {"loss", "perplexity", "bits_per_character"}
@@ -193,4 +194,4 @@ def signed(value: float, digits: int) -> str:
     >>> signed(-0.4, 2), signed(-0.0001, 2)
     ('−0.40', '−0.00')
     """
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return with_minus(f"{value:+.{digits}f}")

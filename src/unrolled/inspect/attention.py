@@ -15,7 +15,7 @@ from unrolled.inspect.pictures import named_letters
 from unrolled.metrics.slices import TEXT_SEPARATOR
 from unrolled.quoting import shorten
 from unrolled.tasks.predictions import LabelPrediction, Prediction
-from unrolled.wording import percent
+from unrolled.wording import percent, with_minus
 
 _LEAST_NUMBER = 0.05
 _STRONG = 0.77  # from this weight on, the text of a cell is light on dark, or dark on light
@@ -168,7 +168,7 @@ def _figures(prediction: Prediction | LabelPrediction) -> Iterator[_Figure]:
             columns = _marked(read, prediction.source_words or read)
             yield _Figure(
                 "",
-                f"log-probability {best.log_prob:.2f}".replace("-", "−").replace("log−", "log-"),
+                f"log-probability {with_minus(f'{best.log_prob:.2f}')}",
                 columns,
                 best.pieces,
                 best.attention.tolist(),

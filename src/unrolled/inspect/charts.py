@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from unrolled.inspect.beam_tree import CONTINUED, CUT_OFF, DROPPED, ENDED, BeamTree, Node
 from unrolled.inspect.figures import Bars, Lines, visible
 from unrolled.quoting import shorten
+from unrolled.wording import with_minus
 
 Numbers = NDArray[np.floating[Any]]
 
@@ -113,11 +114,7 @@ class Scale:
         near = 0.12 * (self.high - self.low)
         if middle == 0.0:  # an end next to 0 would cover its number
             values = [value for value in values if value == 0.0 or abs(value) > near]
-        return [Tick(self.y(value), _signed(f"{value:.2g}")) for value in values]
-
-
-def _signed(number: str) -> str:
-    return number.replace("-", "−") if "e" not in number else number
+        return [Tick(self.y(value), with_minus(f"{value:.2g}")) for value in values]
 
 
 def line_panels(figure: Lines) -> list[Panel]:
@@ -200,7 +197,7 @@ def _bars(figure: Bars, scale: Scale, start: int, end: int) -> list[Bar]:
         if not math.isfinite(value):
             continue
         y = scale.y(value)
-        title = f"{shorten(visible(figure.tokens[place]), 40)}: {_signed(f'{value:.3g}')}"
+        title = f"{shorten(visible(figure.tokens[place]), 40)}: {with_minus(f'{value:.3g}')}"
         kind = "plus" if value >= 0 else "minus"
         bars.append(
             Bar(_LEFT + _STEP * step - 8, min(y, zero), round(abs(y - zero), 1), kind, title)
@@ -313,11 +310,11 @@ def _box(node: Node, x: float, y: float, is_repeated: bool) -> Box:
     """A hypothesis: its last token, and below it its log-probability or, of an ending, its score."""
     is_end = node.state in (ENDED, CUT_OFF)
     kind = "answer" if node.is_answer else "dropped" if node.state == DROPPED else "also"
-    number = _signed(f"{node.score if is_end else node.log_prob:.2f}")
+    number = with_minus(f"{node.score if is_end else node.log_prob:.2f}")
     number = f"score {number}" if is_end else number
     title = (
-        f"{shorten(node.text, 80)}: {node.state}, log-probability {_signed(f'{node.log_prob:.3f}')}, "
-        f"score {_signed(f'{node.score:.3f}')}"
+        f"{shorten(node.text, 80)}: {node.state}, log-probability {with_minus(f'{node.log_prob:.3f}')}, "
+        f"score {with_minus(f'{node.score:.3f}')}"
     )
     token = _token(node) + ("" if is_repeated else _MARKS[node.state])
     return Box(x, y, token, number, f"box-{kind}", title)

@@ -27,7 +27,7 @@ from markupsafe import Markup
 
 from unrolled.quoting import shorten
 from unrolled.system import package_version
-from unrolled.wording import percent
+from unrolled.wording import percent, with_minus
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -136,7 +136,7 @@ def _environment() -> Environment:
 
 def _signed(value: float) -> str:
     """A number of two decimals with its sign."""
-    return f"{value:+.2f}".replace("-", "−")
+    return with_minus(f"{value:+.2f}")
 
 
 def _printable(value: Any) -> Any:

@@ -13,7 +13,7 @@ from unrolled.metrics.class_counts import ClassCounts
 from unrolled.metrics.intervals import Interval
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Ints
 from unrolled.quoting import brief, shorten
-from unrolled.wording import percent
+from unrolled.wording import percent, with_minus
 
 WIDTH = 80
 """Default width of lines, in cells of a terminal."""
@@ -90,7 +90,7 @@ def points(difference: float) -> str:
     >>> points(0.0123), points(-0.5)
     ('+1.23', '−50.00')
     """
-    return f"{100 * difference:+.2f}".replace("-", "−")
+    return with_minus(f"{100 * difference:+.2f}")
 
 
 def fitted(text: str, width: int) -> str:
