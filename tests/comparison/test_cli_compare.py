@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -50,6 +51,28 @@ def test_another_score_needs_no_new_runs(compared: Made, tmp_path: Path, capsys)
     assert cli.main(words) == 0
     assert "macro F1" in capsys.readouterr().out
     assert read_plan(tmp_path / "copy").score == "macro_f1"
+
+
+def test_a_finished_comparison_is_recorded(compared: Made, tmp_path: Path, capsys) -> None:
+    record = tmp_path / "results.jsonl"
+    words = ["compare", "--out", str(compared.folder), "--record", str(record)]
+    assert cli.main(words) == 0
+    (line,) = record.read_text(encoding="utf-8").splitlines()
+    found = json.loads(line)
+    assert found["comparison"] == compared.folder.name
+    assert {"date", "commit"} < set(found)
+    for recorded, variant in zip(found["variants"], compared.end.data["variants"], strict=True):
+        scores = [run["scores"][found["score"]] for run in variant["runs"]]
+        assert list(recorded["by_seed"].values()) == scores
+        assert recorded["mean"] == pytest.approx(sum(scores) / len(scores))
+    assert found["differences"] == [each["sentence"] for each in compared.end.data["differences"]]
+
+
+def test_a_file_that_cannot_be_written_is_refused_first(tiny: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    words = (tiny, "--over", "model.cell=gru,lstm", "--out", out, "--record", tmp_path / "no" / "x")
+    assert "name a file in an existing folder" in error_of(capsys, *words)
+    assert not out.exists()
 
 
 def test_settings_of_a_plan_are_not_given_again(compared: Made, capsys) -> None:

@@ -47,6 +47,7 @@ def compare(
     jobs: int = 1,
     cluster: str | None = None,
     out: Path | None = None,
+    record: Path | None = None,
     task: str | None = None,
     data: Files = (),
     valid: Files = (),
@@ -79,6 +80,8 @@ def compare(
             system that all workers share.
         out: folder of the comparison; by default comparisons/NAME, where NAME is the name of the recipe
             or data file up to its first dot.
+        record: file to append the scores of all variants to, as one line of JSON with the date and, if
+            known, Unrolled's commit, once all runs are finished.
         task: task to train for, if there is no RECIPE.
         data: training data, as for 'unrolled train'.
         valid: validation data; by default, held out from the training data.
@@ -91,6 +94,8 @@ def compare(
         raise ConfigError("--jobs is for this machine; the workers of --cluster set their number")
     if seeds is not None and not 1 <= seeds <= 1000:
         raise ConfigError(f"--seeds must be from 1 to 1000, got {seeds}")
+    if record is not None and (record.is_dir() or not record.parent.is_dir()):
+        raise ConfigError(f"cannot append to {record}; name a file in an existing folder")
     from unrolled.comparison.plan import read_plan
 
     is_new = recipe is not None or bool(data) or task is not None
@@ -113,7 +118,7 @@ def compare(
             if name is None:
                 raise ConfigError("no training data; give a recipe or --data FILE")
             out = default_out(name, "comparisons", "comparison")
-    _compare(plan, out, jobs, cluster)
+    _compare(plan, out, jobs, cluster, record)
 
 
 def _check_overrides(axes: Sequence[str], overrides: Sequence[tuple[str, str | None]]) -> None:
@@ -159,7 +164,7 @@ def _changed(plan: Plan, seeds: int | None, score: str | None) -> Plan:
     return plan if score is None else dataclasses.replace(plan, score=score)
 
 
-def _compare(plan: Plan, out: Path, jobs: int, cluster: str | None) -> None:
+def _compare(plan: Plan, out: Path, jobs: int, cluster: str | None, record: Path | None) -> None:
     from unrolled.cli.compare_view import CompareView
     from unrolled.cli.progress import follow
     from unrolled.cli.screen import default_console
@@ -187,3 +192,8 @@ def _compare(plan: Plan, out: Path, jobs: int, cluster: str | None) -> None:
             f"{count_of(len(view.failed), 'run')} of {view.data['n_runs']} ended without a result; the "
             f"first is {key}: {problem}; to try again, start the same command"
         )
+    if record is not None:
+        from unrolled.comparison.results import summary
+        from unrolled.predictors.results_file import record_figures
+
+        record_figures(summary(view.data), record, comparison=out.name)

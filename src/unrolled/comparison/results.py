@@ -189,6 +189,25 @@ def _differences(variants: Sequence[Json], results: Sequence[Json], score: str) 
     return found
 
 
+_SUMMARIZED = ("name", "settings", "widths", "parameters", "tuned", "mean", "low", "high")
+
+
+def summary(data: Json) -> Json:
+    """What a line of a results file says of `compare.json`: every variant with its scores by seed."""
+    about = {name: data[name] for name in ("task", "part", "examples", "score", "over", "tune")}
+    variants = [
+        {
+            **{name: variant[name] for name in _SUMMARIZED},
+            "by_seed": _scores(
+                [run for run in variant["runs"] if run["state"] == "finished"], data["score"]
+            ),
+        }
+        for variant in data["variants"]
+    ]
+    claims = [difference["sentence"] for difference in data["differences"]]
+    return {**about, "variants": variants, "differences": claims}
+
+
 def costs_of(grid: Grid) -> Json:
     """The content of `costs.json`: what was measured of each run, and means by variant."""
     runs: dict[str, Json] = {}

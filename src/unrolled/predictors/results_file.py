@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from unrolled.predictors.labels import LabelledEvaluation
 from unrolled.predictors.language_model import StreamEvaluation
@@ -26,11 +28,16 @@ def record(
         path: the file, created if it does not exist.
         about: further entries, e.g. the run and the data.
     """
+    record_figures(evaluation.figures(), path, **about)
+
+
+def record_figures(figures: Mapping[str, Any], path: str | PathLike[str], **about: object) -> None:
+    """Append figures to a results file, as `record` does those of an evaluation."""
     line = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         **about,
-        **evaluation.figures(),
+        **figures,
     }
     with open(path, "a", encoding="utf-8") as file:
         file.write(json_line(line) + "\n")
