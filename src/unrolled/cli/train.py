@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from unrolled import storage
+from unrolled.cli.app import app
+from unrolled.cli.baseline_view import check_baselines, close_training, print_baselines
 from unrolled.cli.options import (
     SETTINGS_HELP,
     Files,
@@ -20,11 +20,8 @@ from unrolled.cli.options import (
     settings_to_start_from,
 )
 from unrolled.errors import ConfigError
-from unrolled.wording import count_of
 
-if TYPE_CHECKING:
-    pass
-from unrolled.cli.app import app
+__all__ = ["print_baselines", "train"]
 
 
 @app.command(help_epilogue=SETTINGS_HELP)
@@ -77,11 +74,12 @@ def train(
         inspect_every: number of updates between inspections of the gradients, which say whether they
             vanish or explode and what to change; 0 for none. Inspections that would take more than 4% of
             the time of training are put off.
-        baselines: for classify, pair and tag: also fit simple baselines on the same data (n-gram models;
-            for tag, the most frequent tag of each word, and a classifier of single tokens), and save
-            them in the run folder: all, or those that are named, separated by commas. For classify and
+        baselines: for classify, pair and tag: which simple baselines to fit on the same data (n-gram
+            models; for tag, the most frequent tag of each word, and a classifier of single tokens), and
+            to save in the run folder: all, or those that are named, separated by commas. For classify and
             pair: majority, unigrams, bigrams, trigrams, nb_logistic, nb_svm; for tag: frequent_tag,
-            token_logistic. Needs scikit-learn.
+            token_logistic. Needs scikit-learn. By default, if scikit-learn is installed, nb_svm and
+            bigrams, or both for tag, in at most about two minutes; none: no baselines.
     """
     if inspect_every < 0:
         raise ConfigError(f"--inspect-every must be at least 0, got {inspect_every}")
@@ -115,18 +113,7 @@ def train(
     from unrolled.tasks import TASKS
     from unrolled.training.loop import fit
 
-    if baselines is not None:  # fail before an hour of training, not after it
-        if not TASKS[chosen.task].kind.has_baselines:
-            *names, last = (name for name, each in TASKS.items() if each.kind.has_baselines)
-            raise ConfigError(
-                f"--baselines is only available for {', '.join(names)} and {last}, not for "
-                f"'{chosen.task}'; remove it"
-            )
-        from unrolled.baselines.sklearn_models import Scikit
-        from unrolled.predictors.run_baselines import chosen_baselines
-
-        chosen_baselines(TASKS[chosen.task], baselines)
-        Scikit.load()
+    check_baselines(TASKS[chosen.task], baselines)  # not after an hour of training
     events = fit(
         chosen,
         out,
@@ -136,8 +123,7 @@ def train(
         inspect_every=inspect_every,
     )
     show(events, out, TASKS[chosen.task].use, chosen.training)
-    if baselines is not None:
-        print_baselines(out, baselines)
+    close_training(out, TASKS[chosen.task], baselines)
 
 
 def _is_begun(out: Path, data: Sequence[str]) -> bool:
@@ -162,58 +148,3 @@ def _recipe_among(
     files = [name for name in baselines if name.endswith(".toml")]
     rest = tuple(name for name in baselines if not name.endswith(".toml"))
     return (Path(files[0]) if files else None), rest
-
-
-def print_baselines(run: Path, names: Sequence[str] = ()) -> None:
-    """Fit and save the baselines of a run, and print the validation score of each.
-
-    In a log, the lines are `event=… key=value …`, like those of training.
-
-    Args:
-        run: the run folder.
-        names: which to fit, as for `chosen_baselines`; by default all.
-    """
-    from unrolled.baselines.config import baseline_title
-    from unrolled.cli.screen import (
-        default_console,
-        duration,
-        key_values,
-        print_command,
-        print_parts,
-        print_text,
-    )
-    from unrolled.metrics.display import title
-    from unrolled.predictors.load import load_labels
-    from unrolled.predictors.run_baselines import BaselinePlan, baseline_metric, fit_run_baselines
-
-    predictor = load_labels(run)
-    metric = baseline_metric(predictor)
-    console, unit = default_console(), predictor.task.unit
-
-    def announce(plan: BaselinePlan) -> None:
-        names, seconds = ", ".join(map(baseline_title, plan.names)), max(1, sum(plan.seconds))
-        if not console.is_terminal:
-            values = {"fitting": ", ".join(plan.names), f"{unit}s": plan.n_rows}
-            values |= {"tokens": plan.n_tokens, "expected_seconds": round(seconds)}
-            line = key_values("baselines", values)
-            print_command(console, line)
-            return
-        rows = f"{count_of(plan.n_rows, unit)}, {plan.n_tokens:,} tokens"
-        rest = f"about {duration(seconds)} on an idle machine"
-        print_text(console, f"baselines: fitting {names} on {rows}; {rest}")
-
-    with storage.locked(Path(os.path.realpath(run))):
-        for fitted in fit_run_baselines(predictor, names, announce):
-            percent = 100 * fitted.score
-            if not console.is_terminal:
-                scores = {"name": fitted.name, f"valid_{metric}": percent, "c": fitted.c}
-                rest = {"features": fitted.n_features, "seconds": round(fitted.seconds, 1)}
-                print_command(console, key_values("baseline", {**scores, **rest}))
-                continue
-            parts = [
-                f"baseline {baseline_title(fitted.name)}",
-                f"valid {title(metric)} {percent:.2f}",
-            ]
-            parts += [] if fitted.c is None else [f"C {fitted.c:g}"]
-            parts += [f"{fitted.n_features:,} features", f"{fitted.seconds:.1f} s"]
-            print_parts(console, parts)
