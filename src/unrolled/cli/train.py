@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -20,6 +20,9 @@ from unrolled.cli.options import (
     settings_to_start_from,
 )
 from unrolled.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unrolled.training.recipe import Recipe
 
 __all__ = ["print_baselines", "train"]
 
@@ -40,6 +43,7 @@ def train(
     force: bool = False,
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
     inspect_every: int = 0,
+    ensemble: Annotated[int | None, Parameter(show_default=False)] = None,
     baselines: Annotated[
         tuple[str, ...] | None, Parameter(consume_multiple=True, show_default=False)
     ] = None,
@@ -74,6 +78,10 @@ def train(
         inspect_every: number of updates between inspections of the gradients, which say whether they
             vanish or explode and what to change; 0 for none. Inspections that would take more than 4% of
             the time of training are put off.
+        ensemble: number of models to train, with this seed and the numbers after it, in one folder. They
+            predict together: labels with the mean of their probabilities, text, queries and code with
+            the mean of their next-token distributions in one search. Interrupted, the same command goes
+            on; with a larger number, it adds models. Not for language_model.
         baselines: for classify, pair and tag: which simple baselines to fit on the same data (n-gram
             models; for tag, the most frequent tag of each word, and a classifier of single tokens), and
             to save in the run folder: all, or those that are named, separated by commas. For classify and
@@ -88,6 +96,7 @@ def train(
         from unrolled.training.run_folder import begun_recipe, unnamed_settings
 
         recipe = begun_recipe(out)
+        ensemble = _members_in(out) if ensemble is None else ensemble
         typed = {name for name, _ in overrides}
         unnamed = [setting for setting in unnamed_settings(out) if setting[0] not in typed]
         overrides = (*unnamed, *overrides)
@@ -114,16 +123,55 @@ def train(
     from unrolled.training.loop import fit
 
     check_baselines(TASKS[chosen.task], baselines)  # not after an hour of training
-    events = fit(
-        chosen,
-        out,
-        resume=resume,
-        force=force,
-        start_from=start_from,
-        inspect_every=inspect_every,
-    )
-    show(events, out, TASKS[chosen.task].use, chosen.training)
+    use = TASKS[chosen.task].use
+    if ensemble is not None:
+        _train_ensemble(chosen, out, ensemble, resume, force, start_from, inspect_every)
+    else:
+        events = fit(
+            chosen,
+            out,
+            resume=resume,
+            force=force,
+            start_from=start_from,
+            inspect_every=inspect_every,
+        )
+        show(events, out, use, chosen.training)
     close_training(out, TASKS[chosen.task], baselines)
+
+
+def _members_in(out: Path) -> int | None:
+    """The number of members if a folder is an ensemble."""
+    from unrolled.training.run_folder import is_ensemble
+
+    if not is_ensemble(out):
+        return None
+    from unrolled.training.ensemble import members_of
+
+    return members_of(out)
+
+
+def _train_ensemble(
+    recipe: Recipe,
+    out: Path,
+    n_members: int,
+    resume: bool,
+    force: bool,
+    start_from: Path | None,
+    inspect_every: int,
+) -> None:
+    from unrolled.cli.ensemble_view import show_ensemble
+    from unrolled.tasks import TASKS
+    from unrolled.training.ensemble import fit_ensemble
+
+    if start_from is not None:
+        raise ConfigError(
+            "--from starts one run from another, and --ensemble trains models from different starts; "
+            "remove one of them"
+        )
+    if resume and force:
+        raise ConfigError("--resume cannot be combined with --force or --from; remove them")
+    events = fit_ensemble(recipe, out, n_members, force=force, inspect_every=inspect_every)
+    show_ensemble(events, out, TASKS[recipe.task].use, recipe.training)
 
 
 def _is_begun(out: Path, data: Sequence[str]) -> bool:

@@ -381,7 +381,7 @@ def predict(
     if labels.shares:
         blank = _without_known_words(model, examples, tokenizers[ROLE])
         probabilities_BC[np.array(blank, bool)] = labels.shares
-    chosen = _chosen(probabilities_BC, labels, model.head.thresholds)
+    chosen = labels_for(probabilities_BC, labels, model.head.thresholds)
     attention = [None if w is None else w.float().cpu().numpy() for w in weights]
     words = tokenizers[ROLE]
     return [
@@ -413,9 +413,10 @@ def _without_known_words(
     return [not any(list(islice(known, len(row)))) for row in rows]
 
 
-def _chosen(
+def labels_for(
     probabilities_BC: NDArray[np.float32], labels: Labels, thresholds: Tensor
 ) -> list[tuple[str, ...]]:
+    """The labels to predict, by their probabilities `[B, C]` and, if there may be several, thresholds."""
     if not labels.multi_label:
         return [(labels.names[best],) for best in probabilities_BC.argmax(1).tolist()]
     predicted_BC = probabilities_BC >= thresholds.cpu().numpy()
@@ -435,7 +436,7 @@ def tune_thresholds(
     probabilities_NC = probabilities_of(predictions)
     thresholds = choose_thresholds(gold_matrix(examples, len(labels)), probabilities_NC)
     model.head.thresholds.copy_(torch.from_numpy(thresholds))
-    chosen = _chosen(probabilities_NC, labels, model.head.thresholds)
+    chosen = labels_for(probabilities_NC, labels, model.head.thresholds)
     return [replace(old, labels=names) for old, names in zip(predictions, chosen, strict=True)]
 
 

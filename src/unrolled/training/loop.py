@@ -189,6 +189,7 @@ def fit(
         if resume and not goes_on:
             source = run_folder.begun_from(out)
     if source is not None:
+        run_folder.check_single(source, "training starts from")
         recipe = _with_text_of(source, recipe, task)
     elif not goes_on:
         task.check_pretrained(recipe.model, recipe.text)
@@ -201,6 +202,7 @@ def fit(
 def _goes_on(recipe: Recipe, out: Path, resume: bool, force: bool) -> bool:
     """Whether there is a run to resume; refuses anything else at `out`. Call it under a lock."""
     if resume and run_folder.is_there(out):
+        run_folder.check_single(out, "`fit` resumes")
         compatibility.check_changes(out, recipe)
         return True
     run_folder.check_free(out, force)
