@@ -44,6 +44,7 @@ def train(
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
     inspect_every: int = 0,
     ensemble: Annotated[int | None, Parameter(show_default=False)] = None,
+    distill: Path | None = None,
     baselines: Annotated[
         tuple[str, ...] | None, Parameter(consume_multiple=True, show_default=False)
     ] = None,
@@ -82,6 +83,8 @@ def train(
             predict together: labels with the mean of their probabilities, text, queries and code with
             the mean of their next-token distributions in one search. Interrupted, the same command goes
             on; with a larger number, it adds models. Not for language_model.
+        distill: for classify and pair: run of the same task, such as an ensemble, whose probabilities
+            the model learns beside the labels; the same as --training.teacher.
         baselines: for classify, pair and tag: which simple baselines to fit on the same data (n-gram
             models; for tag, the most frequent tag of each word, and a classifier of single tokens), and
             to save in the run folder: all, or those that are named, separated by commas. For classify and
@@ -111,6 +114,10 @@ def train(
                 "only from a run of its own task: leave out --task, or --from"
             )
         base = settings_to_start_from(config)
+    if distill is not None:
+        if any(name == "training.teacher" for name, _ in overrides):
+            raise ConfigError("--distill and --training.teacher set the same field; use one")
+        overrides = (*overrides, ("training.teacher", str(distill)))
     chosen = recipe_from_options(recipe, task, data, valid, test, columns, seed, overrides, base)
     if out is None:
         name = str(recipe) if recipe else next(iter(chosen.data.train), None)

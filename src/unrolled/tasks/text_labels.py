@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.errors import DataError
-from unrolled.layers.label_head import LabelHead
+from unrolled.layers.label_head import LabelHead, SoftTargets
 from unrolled.layers.recurrent import INITIAL_ONLY
 from unrolled.layers.unknown import count_ids, shares_of, some_unknown
 from unrolled.metrics.calibration import calibrate_rows, check_probabilities, proper_losses
@@ -90,10 +90,12 @@ class LabelBatch:
     Args:
         texts: `[B, T]` token ids of each text.
         targets: `[B, K]` label ids, filled up with −1; None if they are not known.
+        soft: the probabilities of a teacher, to be learned beside the labels; None without one.
     """
 
     texts: tuple[Padded, ...]
     targets: Tensor | None
+    soft: SoftTargets | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -103,7 +105,10 @@ class LabelBatch:
     def to(self, device: torch.device | str) -> LabelBatch:
         """The same batch on another device."""
         targets = None if self.targets is None else self.targets.to(device)
-        return LabelBatch(tuple(text.to(device) for text in self.texts), targets)
+        soft = None if self.soft is None else self.soft.to(device)
+        return replace(
+            self, texts=tuple(text.to(device) for text in self.texts), targets=targets, soft=soft
+        )
 
 
 def labels_in(fields: Sequence[Field], data: LabelData) -> list[str]:
@@ -353,7 +358,12 @@ def loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
     assert batch.targets is not None
     if model.training and model.config.unknown_rate:
         batch = replace(batch, texts=tuple(_some_unknown(model, text) for text in batch.texts))
-    result: tuple[Tensor, int] = model.head.loss(hidden_of(model, batch), batch.targets)
+    hidden = hidden_of(model, batch)
+    result: tuple[Tensor, int]
+    if batch.soft is not None:
+        result = model.head.distillation_loss(hidden, batch.targets, batch.soft)
+    else:
+        result = model.head.loss(hidden, batch.targets)
     return result
 
 

@@ -26,7 +26,14 @@ CHANGEABLE = frozenset(
         "checkpoint_every_n_steps",
         "threads",
     )
-) | {"data.train", "data.valid", "data.test", "decoding.min_length_limit"}
+) | {
+    "data.train",
+    "data.valid",
+    "data.test",
+    "decoding.min_length_limit",
+    "training.teacher",
+    "training.unlabelled",
+}
 """Settings that may change when a run is resumed: limits, intervals, and paths of the same files."""
 
 

@@ -24,6 +24,7 @@ from unrolled.text.config import TextConfig
 from unrolled.training import checkpoint, compatibility, run_folder
 from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.device import choose_device, within_memory
+from unrolled.training.distill import check_same_teacher, check_teacher
 from unrolled.training.events import (
     Best,
     Evaluated,
@@ -193,6 +194,7 @@ def fit(
         recipe = _with_text_of(source, recipe, task)
     elif not goes_on:
         task.check_pretrained(recipe.model, recipe.text)
+    check_teacher(recipe, task)
     if not goes_on:
         choose_device(recipe.training)
         check_files(recipe.data, task)
@@ -314,6 +316,7 @@ def _resumed(recipe: Recipe, task: AnyTask, out: Path, began: float) -> Trainer:
     check_weights(recipe, task, tokenizers, checkpoint.last_weights(out))
     found = replace(recipe, data=check_data(out, recipe.data))
     prepared = prepare(found, task, tokenizers)
+    check_same_teacher(out, prepared)
     begun("restoring the last checkpoint")
     trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), out, began)
     trainer.restore()
