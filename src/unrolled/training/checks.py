@@ -70,8 +70,8 @@ def _check_teacher(recipe: Recipe, task: AnyTask) -> None:
         return
     if not isinstance(task, LabelTask) or task.by_token:
         raise ConfigError(
-            "training.teacher: models that label whole texts can be distilled (classify and pair), not those "
-            f"of task '{task.name}'; remove it"
+            "training.teacher: models that label whole texts can be distilled (classify and pair), not "
+            f"those of task '{task.name}'; remove it"
         )
 
 

@@ -105,8 +105,8 @@ def prepare(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | None) -> P
     train = _with(prepared.train, rows, task, prepared.tokenizers, recipe)
     if len(train.rows) * len(labels) > _MOST_PROBABILITIES:
         raise ConfigError(
-            f"training.teacher: the probabilities of {len(labels):,} labels for {len(train.rows):,} texts "
-            "do not fit into memory; give fewer texts, or train without a teacher"
+            f"training.teacher: the probabilities of {len(labels):,} labels for {len(train.rows):,} "
+            "texts do not fit into memory; give fewer texts, or train without a teacher"
         )
     begun("asking the teacher")
     soft_NC = _probabilities(teacher, train.rows, len(task.columns) - 1)[:, places]
