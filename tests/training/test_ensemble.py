@@ -261,7 +261,7 @@ def best_path(mean_TC: np.ndarray, names: tuple[str, ...], by_scheme: bool) -> t
         broken = any(
             tag.startswith("I") and (t == 0 or tags[t - 1] == "O") for t, tag in enumerate(tags)
         )
-        total = sum(np.log(mean_TC[t, c]) for t, c in enumerate(path))
+        total = sum(np.log(max(mean_TC[t, c], 1e-37)) for t, c in enumerate(path))
         if not (by_scheme and broken) and total > best[0]:
             best = total, tuple(tags)
     return best[1]

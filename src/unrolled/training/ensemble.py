@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unrolled import config, documents, storage
 from unrolled.errors import ConfigError, RunError
@@ -305,7 +305,7 @@ def _completed(folder: Path, recipe: Recipe, task: AnyTask, plan: _Plan) -> _Pla
     loader = build_loader(found, task_of_mean, prepare(found, task, tokenizers))
     model.to(device).eval()
     scores = loader.scores(model, found, device, autocast(recipe.training, device))
-    derived = {name: value.tolist() for name, value in model.derived().items()}
+    derived = {name: _as_json(value) for name, value in model.derived().items()}
     plan = replace(plan, scores=scores, derived=derived)
     n_parameters = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     card = "\n".join(_card(folder.name, task, recipe, plan, n_parameters)) + "\n"
@@ -409,6 +409,12 @@ def load_ensemble(
     return SavedRun(folder, recipe, task_of_mean, tokenizers, model.to(device).eval())
 
 
+def _as_json(buffer: Tensor) -> Any:
+    """A buffer as numbers; −∞ as null, as JSON has no infinity."""
+    value = buffer.tolist()
+    return None if value == -math.inf else value
+
+
 def _labels(tokenizers: Mapping[str, Any]) -> Any:
     return tokenizers[LABELS].names if LABELS in tokenizers else None
 
@@ -419,7 +425,8 @@ def _set_derived(model: Ensemble, values: Mapping[str, Any], path: Path) -> None
         if values.keys() != own.keys():
             raise ValueError
         for name, buffer in own.items():
-            value = torch.tensor(values[name], dtype=buffer.dtype)
+            found = values[name]
+            value = torch.tensor(-math.inf if found is None else found, dtype=buffer.dtype)
             if value.shape != buffer.shape or value.isnan().any():
                 raise ValueError
             buffer.copy_(value)
