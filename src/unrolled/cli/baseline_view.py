@@ -71,6 +71,8 @@ def close_training(run: Path, task: Any, names: Names) -> None:
         task: its task.
         names: value of --baselines; None if it is not given.
     """
+    if task.kind.name in _OF_TEXT:
+        _print_text_closing(run)
     if not task.kind.has_baselines or names == NO_BASELINES:
         return
     from unrolled.baselines.sklearn_models import Scikit
@@ -90,6 +92,29 @@ def close_training(run: Path, task: Any, names: Names) -> None:
     elif not any((run / BASELINES_FOLDER).glob("*/")):  # those of a resumed run are there
         print_baselines(predictor, parts=parts, is_automatic=True)
     print_closing(predictor, parts)
+
+
+_OF_TEXT = ("seq2seq", "code")
+"""Names of the kinds of task that are compared with the nearest training row."""
+
+
+def _print_text_closing(run: Path) -> None:
+    from unrolled.cli.work import reported_on_stderr
+    from unrolled.predictors.closing import text_closing
+    from unrolled.predictors.load import load
+
+    predictor: Any = load(run)
+    if not predictor.recipe.training.valid_sentences:
+        return
+    console = default_console()
+    with reported_on_stderr():
+        closing = text_closing(predictor)
+    if console.is_terminal:
+        print_text(console, closing.sentence())
+        return
+    values = {"metric": closing.score, "model": closing.model, "baseline": closing.baseline}
+    values |= {"rows": closing.n_rows, "text": closing.sentence()}
+    print_command(console, key_values("comparison", {**values, "name": "nearest"}))
 
 
 def print_closing(predictor: LabelPredictor, parts: Mapping[str, Any]) -> None:
