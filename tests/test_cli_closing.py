@@ -217,7 +217,7 @@ def test_without_scikit_learn_a_note_says_so(tmp_path: Path, monkeypatch, capsys
     run = train(tmp_path)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(
-        'event=note text="no n-gram baseline: fitting baselines needs scikit-learn'
+        'event=note text="no comparison with a baseline: fitting baselines needs scikit-learn'
     )
     assert not (run / "baselines").exists()
 

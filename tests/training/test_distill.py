@@ -51,7 +51,7 @@ def loss_and_gradient(head: LabelHead, soft: SoftTargets, targets: torch.Tensor)
     total, count = head.distillation_loss(hidden, targets, soft)
     total.backward()
     assert count == B
-    return float(total), head.scorer.z.grad.numpy()
+    return float(total.detach()), head.scorer.z.grad.numpy()
 
 
 @pytest.mark.parametrize(("w", "T"), [(1.0, 1.0), (0.3, 1.0), (0.7, 2.5), (1.0, 0.5)])

@@ -18,7 +18,7 @@ from unrolled.cli.screen import (
     print_parts,
     print_text,
 )
-from unrolled.errors import ConfigError, UnavailableError
+from unrolled.errors import ConfigError, UnrolledError
 from unrolled.wording import count_of
 
 if TYPE_CHECKING:
@@ -66,25 +66,34 @@ def check_baselines(task: Any, names: Names) -> None:
 def close_training(run: Path, task: Any, names: Names) -> None:
     """Fit the baselines of a run, and print the model beside the best of them.
 
+    Without --baselines, what prevents this is a note and not an error, as the run is complete.
+
     Args:
         run: the run folder.
         task: its task.
         names: value of --baselines; None if it is not given.
     """
-    if task.kind.name in _OF_TEXT:
-        _print_text_closing(run)
-    if not task.kind.has_baselines or names == NO_BASELINES:
+    if names == NO_BASELINES:
         return
+    if names is not None:
+        _close_labels(run, names)
+        return
+    try:
+        if task.kind.name in _OF_TEXT:
+            _print_text_closing(run)
+        elif task.kind.has_baselines:
+            _close_labels(run, None)
+    except (UnrolledError, MemoryError) as error:
+        problem = str(error) or "out of memory"
+        _print_note(default_console(), f"no comparison with a baseline: {problem}")
+
+
+def _close_labels(run: Path, names: Names) -> None:
     from unrolled.baselines.sklearn_models import Scikit
     from unrolled.predictors.load import load_labels
     from unrolled.predictors.run_baselines import BASELINES_FOLDER
 
-    if names is None:
-        try:
-            Scikit.load()
-        except UnavailableError as error:
-            _print_note(default_console(), f"no n-gram baseline: {error}")
-            return
+    Scikit.load()
     predictor = load_labels(run)
     parts = predictor.parts()
     if names is not None:
