@@ -135,7 +135,7 @@ def recipe_for(
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
-    unrolled.train(recipe_for(folder), folder / "run")
+    unrolled.train(recipe_for(folder, max_steps=60), folder / "run")
     return folder / "run"
 
 

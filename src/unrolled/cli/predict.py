@@ -181,9 +181,9 @@ def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:
     from unrolled.predictors.unknown import UnknownWords
     from unrolled.text.conll import is_column_file
 
-    _check_label_options(predictor, arguments)
     if arguments.baseline:
         predictor = _baseline(predictor, arguments)
+    _check_label_options(predictor, arguments)
     check_words(predictor, arguments.words)
     input_file, output_file, scores = arguments.input_file, arguments.output_file, arguments.scores
     if predictor.task.by_token and input_file is not None and is_column_file(input_file):
