@@ -118,7 +118,12 @@ def train(
         if any(name == "training.teacher" for name, _ in overrides):
             raise ConfigError("--distill and --training.teacher set the same field; use one")
         overrides = (*overrides, ("training.teacher", str(distill)))
-    chosen = recipe_from_options(recipe, task, data, valid, test, columns, seed, overrides, base)
+    begun = None
+    if resume or ensemble is not None:
+        begun = default_out(data[0], "runs", "run") if out is None and data else out
+    chosen = recipe_from_options(
+        recipe, task, data, valid, test, columns, seed, overrides, base, begun
+    )
     if out is None:
         name = str(recipe) if recipe else next(iter(chosen.data.train), None)
         if name is None:
