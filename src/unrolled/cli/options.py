@@ -214,8 +214,20 @@ def recipe_from_options(
     seed: int | None,
     overrides: Sequence[tuple[str, str | None]],
     base: Mapping[str, Any] = MappingProxyType({}),
+    begun: Path | None = None,
 ) -> Recipe:
-    """The recipe of a file, or of `base` over a task's defaults, with the options applied to it."""
+    """The recipe of a file, or of `base` over a task's defaults, with the options applied to it.
+
+    Without both, the defaults suit the amount of data (`training.sized`), or are those of a run that goes
+    on.
+
+    Args:
+        path: the recipe file.
+        task … seed: as for `unrolled train`.
+        overrides: settings given as options.
+        base: settings to start from.
+        begun: a run that goes on with these options, if there is one.
+    """
     from unrolled.tasks import TASKS
     from unrolled.training.recipe import Recipe, recipe_from_toml
 
@@ -244,7 +256,27 @@ def recipe_from_options(
     given += overrides
     if path is not None:
         return recipe_from_toml(path, TASKS, given)
+    if not base:
+        base = _suiting(given, begun)
     return Recipe.from_mapping(base, TASKS, given)
+
+
+def _suiting(given: Sequence[tuple[str, str | None]], begun: Path | None) -> dict[str, Any]:
+    """The settings that suit the amount of data, as tables; those of a run that goes on are its own."""
+    from unrolled.training.run_folder import flat, is_run, read_config
+    from unrolled.training.sized import sized_settings
+
+    values = dict(given)
+    files = [value for name, value in given if name == "data.train" and value is not None]
+    _, settings = sized_settings(values.get("task") or "", files, values)
+    if begun is not None and is_run(begun):
+        own = flat(read_config(begun))
+        settings = {name: own[name] for name in settings if name in own}
+    tables: dict[str, Any] = {}
+    for name, value in settings.items():
+        section, _, key = name.partition(".")
+        tables.setdefault(section, {})[key] = value
+    return tables
 
 
 def _is_data(path: Path) -> bool:

@@ -56,6 +56,7 @@ def predict(
     attention: Path | None = None,
     words: Words = "none",
     precision: Precision = "float32",
+    baseline: bool = False,
     overrides: Overrides = (),
 ) -> None:
     """Run a trained model on sentences, a file, or standard input.
@@ -88,6 +89,8 @@ def predict(
             contradicts (negative) the predicted label is printed to standard error.
         precision: for translate: precision of the recurrent weights; bfloat16 and int8 can be faster but
             are less accurate, and need the native kernels (see 'unrolled doctor').
+        baseline: for classify, pair and tag: predict with the best of the run's baselines on validation
+            data instead of the network. An NB-SVM has no probabilities, so that only labels are printed.
     """
     lines.check(texts, input_file, output_file, attention)
     lines.warn_of_files(texts, "unrolled predict {run} --input {file}", run)
@@ -111,8 +114,14 @@ def predict(
         attention,
         words,
         precision,
+        baseline,
         overrides,
     )
+    if baseline and not predictor.task.kind.has_baselines:
+        raise ConfigError(
+            f"--baseline: {run} is of task '{predictor.task.name}', which has no baselines to predict "
+            "with; remove it"
+        )
     _ANSWER[predictor.task.kind.name](predictor, arguments)
 
 
@@ -129,6 +138,7 @@ class _Arguments:
     attention: Path | None
     words: Words
     precision: Precision
+    baseline: bool
     overrides: Overrides
 
     @property
@@ -171,6 +181,8 @@ def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:
     from unrolled.predictors.unknown import UnknownWords
     from unrolled.text.conll import is_column_file
 
+    if arguments.baseline:
+        predictor = _baseline(predictor, arguments)
     _check_label_options(predictor, arguments)
     check_words(predictor, arguments.words)
     input_file, output_file, scores = arguments.input_file, arguments.output_file, arguments.scores
@@ -189,7 +201,8 @@ def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:
         if arguments.words != "none":
             print_words(predictor, inputs, arguments.words)
         for each, prediction in zip(inputs, predictions, strict=True):
-            _count_unknown(predictor, each, prediction, unknown)
+            if not arguments.baseline:
+                _count_unknown(predictor, each, prediction, unknown)
         unknown = _reported(unknown, arguments)
         if with_words:
             return [tagged_line(prediction) for prediction in predictions]
@@ -202,6 +215,30 @@ def _predict_labels(predictor: LabelPredictor, arguments: _Arguments) -> None:
     lines.run(label, texts, input_file, output_file, check)
     lines.warn_of_unknown(unknown)
     drawing.save()
+
+
+def _baseline(predictor: LabelPredictor, arguments: _Arguments) -> LabelPredictor:
+    """The best baseline of a run, in place of its network.
+
+    Raises:
+        ConfigError: the run has no baselines, or an option does not apply to the baseline.
+    """
+    from unrolled.baselines.config import baseline_title
+    from unrolled.predictors.baseline import baseline_of
+
+    given = {"words": arguments.words != "none", "attention": arguments.attention is not None}
+    for option in given:
+        if given[option]:
+            raise ConfigError(
+                f"--{option} explains the network, and --baseline predicts without it; remove one"
+            )
+    baseline = baseline_of(predictor)
+    name = baseline_title(baseline.baseline_name)
+    if arguments.scores and not baseline.has_probabilities:
+        raise ConfigError(f"--scores: the baseline is an {name}, without probabilities; remove it")
+    if not arguments.is_typed:
+        print_message(f"predicting with the baseline {name}", "note: ")
+    return baseline
 
 
 def _check_label_options(predictor: LabelPredictor, arguments: _Arguments) -> None:
@@ -381,6 +418,8 @@ def one_line(prediction: LabelPrediction, predictor: LabelPredictor, with_scores
         return json_line(line | probability_fields(prediction, predictor.labels))
     if not with_scores:
         given = escape_breaks(given_labels(prediction), also="\t")
+        if not prediction.probabilities.size:  # of an NB-SVM
+            return given
         return f"{given}\t{probability_of(prediction, predictor.labels):.4f}"
     pairs = zip(predictor.labels.names, prediction.probabilities.tolist(), strict=True)
     ordered = sorted(pairs, key=lambda pair: -pair[1])

@@ -75,6 +75,11 @@ def show(
     resume = shell_command("unrolled", "train", "--resume", "--out", out)
     view = TrainingView(training or TrainingConfig())
     follow(events, view, console=console, resume=(out / "config.toml", resume))
+    print_commands(console, out, use)
+
+
+def print_commands(console: Console, out: Path, use: str) -> None:
+    """Print the folder of a run, and commands to try it."""
     commands = [command_for(shown(use, console), out), command_for("evaluate {run}", out)]
     if not console.is_terminal:
         print_command(console, key_values("saved", {"run": out}))

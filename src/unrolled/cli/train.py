@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from unrolled import storage
+from unrolled.cli.app import app
+from unrolled.cli.baseline_view import check_baselines, close_training, print_baselines
 from unrolled.cli.options import (
     SETTINGS_HELP,
     Files,
@@ -20,11 +20,11 @@ from unrolled.cli.options import (
     settings_to_start_from,
 )
 from unrolled.errors import ConfigError
-from unrolled.wording import count_of
 
 if TYPE_CHECKING:
-    pass
-from unrolled.cli.app import app
+    from unrolled.training.recipe import Recipe
+
+__all__ = ["print_baselines", "train"]
 
 
 @app.command(help_epilogue=SETTINGS_HELP)
@@ -43,6 +43,8 @@ def train(
     force: bool = False,
     start_from: Annotated[Path | None, Parameter(name="--from")] = None,
     inspect_every: int = 0,
+    ensemble: Annotated[int | None, Parameter(show_default=False)] = None,
+    distill: Path | None = None,
     baselines: Annotated[
         tuple[str, ...] | None, Parameter(consume_multiple=True, show_default=False)
     ] = None,
@@ -77,11 +79,18 @@ def train(
         inspect_every: number of updates between inspections of the gradients, which say whether they
             vanish or explode and what to change; 0 for none. Inspections that would take more than 4% of
             the time of training are put off.
-        baselines: for classify, pair and tag: also fit simple baselines on the same data (n-gram models;
-            for tag, the most frequent tag of each word, and a classifier of single tokens), and save
-            them in the run folder: all, or those that are named, separated by commas. For classify and
+        ensemble: number of models to train, with this seed and the numbers after it, in one folder. They
+            predict together: labels with the mean of their probabilities, text, queries and code with
+            the mean of their next-token distributions in one search. Interrupted, the same command goes
+            on; with a larger number, it adds models. Not for language_model.
+        distill: for classify and pair: run of the same task, such as an ensemble, whose probabilities
+            the model learns beside the labels; the same as --training.teacher.
+        baselines: for classify, pair and tag: which simple baselines to fit on the same data (n-gram
+            models; for tag, the most frequent tag of each word, and a classifier of single tokens), and
+            to save in the run folder: all, or those that are named, separated by commas. For classify and
             pair: majority, unigrams, bigrams, trigrams, nb_logistic, nb_svm; for tag: frequent_tag,
-            token_logistic. Needs scikit-learn.
+            token_logistic. Needs scikit-learn. By default, if scikit-learn is installed, nb_svm and
+            bigrams, or both for tag, in at most about two minutes; none: no baselines.
     """
     if inspect_every < 0:
         raise ConfigError(f"--inspect-every must be at least 0, got {inspect_every}")
@@ -90,6 +99,7 @@ def train(
         from unrolled.training.run_folder import begun_recipe, unnamed_settings
 
         recipe = begun_recipe(out)
+        ensemble = _members_in(out) if ensemble is None else ensemble
         typed = {name for name, _ in overrides}
         unnamed = [setting for setting in unnamed_settings(out) if setting[0] not in typed]
         overrides = (*unnamed, *overrides)
@@ -104,7 +114,16 @@ def train(
                 "only from a run of its own task: leave out --task, or --from"
             )
         base = settings_to_start_from(config)
-    chosen = recipe_from_options(recipe, task, data, valid, test, columns, seed, overrides, base)
+    if distill is not None:
+        if any(name == "training.teacher" for name, _ in overrides):
+            raise ConfigError("--distill and --training.teacher set the same field; use one")
+        overrides = (*overrides, ("training.teacher", str(distill)))
+    begun = None
+    if resume or ensemble is not None:
+        begun = default_out(data[0], "runs", "run") if out is None and data else out
+    chosen = recipe_from_options(
+        recipe, task, data, valid, test, columns, seed, overrides, base, begun
+    )
     if out is None:
         name = str(recipe) if recipe else next(iter(chosen.data.train), None)
         if name is None:
@@ -115,29 +134,56 @@ def train(
     from unrolled.tasks import TASKS
     from unrolled.training.loop import fit
 
-    if baselines is not None:  # fail before an hour of training, not after it
-        if not TASKS[chosen.task].kind.has_baselines:
-            *names, last = (name for name, each in TASKS.items() if each.kind.has_baselines)
-            raise ConfigError(
-                f"--baselines is only available for {', '.join(names)} and {last}, not for "
-                f"'{chosen.task}'; remove it"
-            )
-        from unrolled.baselines.sklearn_models import Scikit
-        from unrolled.predictors.run_baselines import chosen_baselines
+    check_baselines(TASKS[chosen.task], baselines)  # not after an hour of training
+    use = TASKS[chosen.task].use
+    if ensemble is not None:
+        _train_ensemble(chosen, out, ensemble, resume, force, start_from, inspect_every)
+    else:
+        events = fit(
+            chosen,
+            out,
+            resume=resume,
+            force=force,
+            start_from=start_from,
+            inspect_every=inspect_every,
+        )
+        show(events, out, use, chosen.training)
+    close_training(out, TASKS[chosen.task], baselines)
 
-        chosen_baselines(TASKS[chosen.task], baselines)
-        Scikit.load()
-    events = fit(
-        chosen,
-        out,
-        resume=resume,
-        force=force,
-        start_from=start_from,
-        inspect_every=inspect_every,
-    )
-    show(events, out, TASKS[chosen.task].use, chosen.training)
-    if baselines is not None:
-        print_baselines(out, baselines)
+
+def _members_in(out: Path) -> int | None:
+    """The number of members if a folder is an ensemble."""
+    from unrolled.training.run_folder import is_ensemble
+
+    if not is_ensemble(out):
+        return None
+    from unrolled.training.ensemble import members_of
+
+    return members_of(out)
+
+
+def _train_ensemble(
+    recipe: Recipe,
+    out: Path,
+    n_members: int,
+    resume: bool,
+    force: bool,
+    start_from: Path | None,
+    inspect_every: int,
+) -> None:
+    from unrolled.cli.ensemble_view import show_ensemble
+    from unrolled.tasks import TASKS
+    from unrolled.training.ensemble import fit_ensemble
+
+    if start_from is not None:
+        raise ConfigError(
+            "--from starts one run from another, and --ensemble trains models from different starts; "
+            "remove one of them"
+        )
+    if resume and force:
+        raise ConfigError("--resume cannot be combined with --force or --from; remove them")
+    events = fit_ensemble(recipe, out, n_members, force=force, inspect_every=inspect_every)
+    show_ensemble(events, out, TASKS[recipe.task].use, recipe.training)
 
 
 def _is_begun(out: Path, data: Sequence[str]) -> bool:
@@ -162,58 +208,3 @@ def _recipe_among(
     files = [name for name in baselines if name.endswith(".toml")]
     rest = tuple(name for name in baselines if not name.endswith(".toml"))
     return (Path(files[0]) if files else None), rest
-
-
-def print_baselines(run: Path, names: Sequence[str] = ()) -> None:
-    """Fit and save the baselines of a run, and print the validation score of each.
-
-    In a log, the lines are `event=… key=value …`, like those of training.
-
-    Args:
-        run: the run folder.
-        names: which to fit, as for `chosen_baselines`; by default all.
-    """
-    from unrolled.baselines.config import baseline_title
-    from unrolled.cli.screen import (
-        default_console,
-        duration,
-        key_values,
-        print_command,
-        print_parts,
-        print_text,
-    )
-    from unrolled.metrics.display import title
-    from unrolled.predictors.load import load_labels
-    from unrolled.predictors.run_baselines import BaselinePlan, baseline_metric, fit_run_baselines
-
-    predictor = load_labels(run)
-    metric = baseline_metric(predictor)
-    console, unit = default_console(), predictor.task.unit
-
-    def announce(plan: BaselinePlan) -> None:
-        names, seconds = ", ".join(map(baseline_title, plan.names)), max(1, sum(plan.seconds))
-        if not console.is_terminal:
-            values = {"fitting": ", ".join(plan.names), f"{unit}s": plan.n_rows}
-            values |= {"tokens": plan.n_tokens, "expected_seconds": round(seconds)}
-            line = key_values("baselines", values)
-            print_command(console, line)
-            return
-        rows = f"{count_of(plan.n_rows, unit)}, {plan.n_tokens:,} tokens"
-        rest = f"about {duration(seconds)} on an idle machine"
-        print_text(console, f"baselines: fitting {names} on {rows}; {rest}")
-
-    with storage.locked(Path(os.path.realpath(run))):
-        for fitted in fit_run_baselines(predictor, names, announce):
-            percent = 100 * fitted.score
-            if not console.is_terminal:
-                scores = {"name": fitted.name, f"valid_{metric}": percent, "c": fitted.c}
-                rest = {"features": fitted.n_features, "seconds": round(fitted.seconds, 1)}
-                print_command(console, key_values("baseline", {**scores, **rest}))
-                continue
-            parts = [
-                f"baseline {baseline_title(fitted.name)}",
-                f"valid {title(metric)} {percent:.2f}",
-            ]
-            parts += [] if fitted.c is None else [f"C {fitted.c:g}"]
-            parts += [f"{fitted.n_features:,} features", f"{fitted.seconds:.1f} s"]
-            print_parts(console, parts)

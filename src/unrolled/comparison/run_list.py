@@ -145,6 +145,9 @@ def _flat(mapping: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _state(folder: Path) -> tuple[Any, float]:
     """The progress in the last checkpoint, and its time; of a copy without any, from the metrics."""
+    ensemble = folder / "ensemble.json"
+    if ensemble.exists():
+        return _of_ensemble(folder, ensemble), ensemble.stat().st_mtime
     checkpoints = folder / "checkpoints"
     if not checkpoints.exists():
         return _logged(folder), (folder / "metrics.jsonl").stat().st_mtime
@@ -155,6 +158,13 @@ def _state(folder: Path) -> tuple[Any, float]:
     # Scores may be NaN, which such files of ours can contain.
     text = documents.read_text(path).replace("NaN", "null").replace("-Infinity", "null")
     return documents.parse_json(path, text.replace("Infinity", "null")), path.stat().st_mtime
+
+
+def _of_ensemble(folder: Path, path: Path) -> dict[str, Any]:
+    """The validation scores of the mean of an ensemble, once it is complete."""
+    scores = documents.read_json(path)["scores"] or {}
+    metric = documents.read_toml(folder / "config.toml", _MOST_BYTES)["training"]["metric"]
+    return {"step": None, "best": {"metric": metric, "value": scores.get(metric), "scores": scores}}
 
 
 def _logged(folder: Path) -> dict[str, Any]:

@@ -213,7 +213,8 @@ def explain_words(
     """Compute which words of each input support the predicted label.
 
     The score that is attributed is the log-odds of that label (in multi-label runs, of the most probable
-    one); the weights of an input are divided by the largest of them.
+    one), in an ensemble the mean of its members' log-odds; the weights of an input are divided by the
+    largest of them.
 
     Args:
         predictor: a run that predicts labels of whole inputs.
@@ -266,8 +267,20 @@ def check_method(predictor: LabelPredictor, method: str) -> None:
 def _weights(
     predictor: LabelPredictor, item: Any, prediction: LabelPrediction, method: str, n_steps: int
 ) -> tuple[Any, ...]:
-    """The weights of the tokens of each text of an input, each `[T]`."""
-    model: Any = predictor.model
+    """The weights of the tokens of each text of an input, each `[T]`; of an ensemble, their mean."""
+    members = getattr(predictor.model, "members", [predictor.model])
+    parts = [_of_model(model, predictor, item, prediction, method, n_steps) for model in members]
+    return tuple(np.mean(np.stack(sides), 0) for sides in zip(*parts, strict=True))
+
+
+def _of_model(
+    model: Any,
+    predictor: LabelPredictor,
+    item: Any,
+    prediction: LabelPrediction,
+    method: str,
+    n_steps: int,
+) -> tuple[Any, ...]:
     label = int(prediction.probabilities.argmax())
     with torch.no_grad():
         batch = predictor.task.collate([predictor.encode(item)]).to(model.head.thresholds.device)

@@ -27,6 +27,7 @@ from unrolled.tasks.task import LABELS
 from unrolled.tasks.text_labels import ROLE
 from unrolled.text.config import EOS_ID
 from unrolled.text.corpus.windows import Window
+from unrolled.training.run_folder import check_single
 from unrolled.wording import count_of
 
 MOST_TOKENS = 1000
@@ -129,6 +130,8 @@ def example_of(
     texts = [text] if isinstance(text, str) else list(text)
     if not texts or not any(each.strip() for each in texts):
         raise ConfigError("nothing to inspect: the text is empty")
+    if predictor.folder is not None:
+        check_single(predictor.folder, "inspection reads")
     return _TABLE[predictor.task.kind](predictor, text, answer, database)
 
 

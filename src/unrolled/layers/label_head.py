@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,6 +12,28 @@ from unrolled.metrics.multi_label import (
     DEFAULT_THRESHOLD,
 )
 from unrolled.shapes import Float
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """What a teacher says of a batch.
+
+    Args:
+        probabilities: `[B, C]`, the teacher's.
+        is_labelled: `[B]`, whether a row has labels, too.
+        weight: w, share of the teacher in the loss.
+        temperature: T.
+    """
+
+    probabilities: Tensor
+    is_labelled: Tensor
+    weight: float
+    temperature: float
+
+    def to(self, device: torch.device | str) -> SoftTargets:
+        """The same on another device."""
+        probabilities, is_labelled = self.probabilities.to(device), self.is_labelled.to(device)
+        return SoftTargets(probabilities, is_labelled, self.weight, self.temperature)
 
 
 class LabelHead(nn.Module):
@@ -63,6 +87,39 @@ class LabelHead(nn.Module):
     def loss(self, hidden: Float[Tensor, "B D"], targets: Tensor) -> tuple[Tensor, int]:
         """The training loss: weighted by class, with label smoothing; in nats, summed over the rows."""
         return self._loss(hidden, targets, self.class_weights, self.label_smoothing)
+
+    def distillation_loss(
+        self, hidden: Float[Tensor, "B D"], targets: Tensor, soft: SoftTargets
+    ) -> tuple[Tensor, int]:
+        """The training loss with a teacher (Hinton et al. 2015, section 2), summed over the rows.
+
+        With logits z, the teacher's probabilities p, and q its probabilities at temperature T, which are
+        in proportion to p^(1/T), a row has the loss
+
+            w T² H(q, softmax(z / T)) + (1 − w) · loss of its labels
+
+        and one without labels only the first term. Its gradient is w T (softmax(z / T) − q) and that of
+        the labels; T² keeps its size for any T. With `multi_label`, each label is a decision with a
+        sigmoid and logits log p / (1 − p) of the teacher.
+
+        Args:
+            hidden: as for `loss`.
+            targets: as for `loss`; ignored where there are no labels.
+            soft: what the teacher says.
+        """
+        logits_BC, T = self.logits(hidden), soft.temperature
+        p_BC = soft.probabilities.to(logits_BC)
+        if self.multi_label:
+            q_BC = torch.logit(p_BC, eps=1e-6).div(T).sigmoid()
+            total = F.binary_cross_entropy_with_logits(logits_BC / T, q_BC, reduction="sum")
+        else:
+            q_BC = p_BC.log().div(T).softmax(1)
+            total = F.cross_entropy(logits_BC / T, q_BC, reduction="sum")
+        total = soft.weight * T**2 * total
+        if soft.weight < 1 and soft.is_labelled.any():
+            of_labels, _ = self.loss(hidden[soft.is_labelled], targets[soft.is_labelled])
+            total = total + (1 - soft.weight) * of_labels
+        return total, len(hidden)
 
     def plain_loss(self, hidden: Float[Tensor, "B D"], targets: Tensor) -> tuple[Tensor, int]:
         """The loss without class weights and label smoothing."""

@@ -238,6 +238,19 @@ class LabelPredictor:
         names = self.labels.names
         return replace(prediction, names=names, words=() if words == prediction.pieces else words)
 
+    def baseline(self, name: str | None = None) -> LabelPredictor:
+        """A baseline of the run, which predicts in its place.
+
+        Args:
+            name: its name, such as "nb_svm"; by default the one with the best score on validation data.
+
+        Raises:
+            ConfigError: no baseline was fitted, or none with this name.
+        """
+        from unrolled.predictors.baseline import baseline_of
+
+        return baseline_of(self, name)
+
     def encode(self, one: Input) -> Any:
         """Encode an input, truncated as in training.
 
@@ -370,6 +383,13 @@ class LabelPredictor:
             data.max_length,
             task.unit,
         )
+
+    def tally_of(self, rows: Sequence[Row], path: str = "the data") -> Scorable:
+        """What each row adds to the scores of the model; the arguments are those of `evaluate`."""
+        examples = encode_rows(rows, self.task, self.tokenizers, self.recipe.data, path).examples
+        predicted = self._predict(examples, digests=True)
+        tally: Scorable = self.task.evaluate(self.model, examples, predicted, self.tokenizers).tally
+        return tally
 
     def words(self, fields: Sequence[Field]) -> list[list[str]]:
         """The words of each text, truncated as for the model, including words unknown to it.

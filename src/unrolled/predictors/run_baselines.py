@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unrolled import storage
 from unrolled.errors import ConfigError, did_you_mean
-from unrolled.quoting import quote
+from unrolled.quoting import quote, shell_command
+from unrolled.training.dataset import evenly
 
 if TYPE_CHECKING:
     from unrolled.baselines import FittedBaseline
@@ -68,6 +70,7 @@ class BaselinePlan:
         n_rows: number of training rows.
         n_tokens: number of training tokens.
         seconds: roughly how long each takes.
+        n_all: number of rows of the training part, of which `n_rows` are used.
     """
 
     names: tuple[str, ...]
@@ -75,6 +78,7 @@ class BaselinePlan:
     n_rows: int
     n_tokens: int
     seconds: tuple[float, ...]
+    n_all: int = 0
 
 
 _MICROSECONDS = {
@@ -106,10 +110,50 @@ def estimated_seconds(name: str, n_tokens: int, n_labels: int) -> float:
     return _MICROSECONDS[name] * 1e-6 * n_tokens * times
 
 
+AUTOMATIC = {False: ("nb_svm", "bigrams"), True: ("token_logistic", "frequent_tag")}
+"""By whether every token has a label: the baselines that training fits unasked, the best first."""
+
+AUTOMATIC_SECONDS = 120.0
+"""The time that they may take."""
+
+_MOST_WEIGHTS = 100_000_000
+_FEWEST_ROWS = 100
+
+
+def affordable(
+    task: Any, n_tokens: int, n_labels: int, seconds: float = AUTOMATIC_SECONDS
+) -> tuple[tuple[str, ...], float]:
+    """The baselines that training fits unasked, and the share of its rows that there is time for.
+
+    Args:
+        task: a task that predicts labels.
+        n_tokens: number of training tokens.
+        n_labels: number of labels.
+        seconds: the time that they may take.
+
+    >>> from unrolled.tasks.classify import TASK
+    >>> affordable(TASK, 10_000, 2), affordable(TASK, 6_000_000, 2), affordable(TASK, 60_000_000, 2)
+    ((('nb_svm', 'bigrams'), 1.0), (('nb_svm',), 1.0), (('nb_svm',), 0.14285714285714285))
+    """
+    names = AUTOMATIC[task.by_token]
+    while len(names) > 1 and sum(_times(names, n_tokens, n_labels)) > seconds:
+        names = names[:1]
+    by_time = seconds / max(sum(_times(names, n_tokens, n_labels)), 1e-9)
+    n_weights = 2 * n_tokens * (n_labels if n_labels > 2 else 1)
+    return names, min(1.0, by_time, _MOST_WEIGHTS / max(1, n_weights))
+
+
+def _times(names: Sequence[str], n_tokens: int, n_labels: int) -> list[float]:
+    return [estimated_seconds(name, n_tokens, n_labels) for name in names]
+
+
 def fit_run_baselines(
     run: Path | LabelPredictor,
     names: Sequence[str] = (),
     announce: Callable[[BaselinePlan], object] = bool,
+    *,
+    parts: Mapping[str, Sequence[Row]] | None = None,
+    seconds: float = 0.0,
 ) -> Iterator[FittedBaseline]:
     """Fit baselines on a run's training part, tune them on its validation part, and save them in the run.
 
@@ -117,6 +161,9 @@ def fit_run_baselines(
         run: folder of a run of `classify`, `pair` or `tag`, or the run as it was loaded from its folder.
         names: which to fit, as for `chosen_baselines`; by default all.
         announce: called once the data have been read, before anything is fitted.
+        parts: the rows of the run, if they have been read.
+        seconds: if it is above 0, the ones that training fits unasked, in about this time (`affordable`):
+            for large data, on some of the training rows, spread evenly; none if these are too few.
 
     Yields:
         Each baseline as soon as it is saved. Its `score` is the value of `baseline_metric`.
@@ -143,9 +190,18 @@ def fit_run_baselines(
     folder = predictor.folder / BASELINES_FOLDER
     storage.require_own_folder(folder)
     chosen = chosen_baselines(predictor.task, names)
-    parts = predictor.parts()
+    parts = predictor.parts() if parts is None else parts
     train, valid = (baseline_inputs(predictor, parts[name]) for name in ("train", "valid"))
-    announce(_plan(predictor, chosen, train[0]))
+    n_all, is_automatic = len(train[0]), seconds > 0
+    if is_automatic:
+        n_tokens = _count_tokens(predictor, train[0])
+        chosen, share = affordable(predictor.task, n_tokens, len(predictor.labels), seconds)
+        used = evenly(n_all, int(share * n_all)) if share < 1 else range(n_all)
+        if share < 1 and len(used) < max(_FEWEST_ROWS, len(predictor.labels)):
+            announce(BaselinePlan((), baseline_metric(predictor), 0, 0, (), n_all))
+            return
+        train = [train[0][row] for row in used], [train[1][row] for row in used]
+    announce(replace(_plan(predictor, chosen, train[0], is_automatic), n_all=n_all))
     score = _score(predictor, baseline_metric(predictor))
     baselines: Iterator[FittedBaseline]
     if predictor.task.by_token:
@@ -154,7 +210,9 @@ def fit_run_baselines(
         model: Any = predictor.recipe.model
         config = BaselineConfig(
             families=chosen,
-            reads=("all", "first", "second") if predictor.n_texts == 2 else ("all",),
+            reads=("all", "first", "second")
+            if predictor.n_texts == 2 and not is_automatic
+            else ("all",),
             class_weights=getattr(model, "class_weights", "none"),
         )
         baselines = fit_baselines(Labelled(*train), Labelled(*valid), score, config)
@@ -162,18 +220,28 @@ def fit_run_baselines(
         figures = fitted.figures() | {  # the file stores percentages
             "score": 100 * fitted.score,
             "tried": [[c, 100 * value] for c, value in fitted.tried],
+            "n_all": n_all,
         }
         fitted.baseline.save(folder / fitted.name, figures)
         yield fitted
 
 
-def _plan(predictor: LabelPredictor, names: tuple[str, ...], inputs: Sequence[Any]) -> BaselinePlan:
-    """The plan for inputs as returned by `baseline_inputs`."""
+def _count_tokens(predictor: LabelPredictor, inputs: Sequence[Any]) -> int:
     if predictor.task.by_token:
-        n_tokens, n_readings = sum(map(len, inputs)), 1
-    else:
-        n_tokens = sum(len(text) for texts in inputs for text in texts)
-        n_readings = 2 if predictor.n_texts == 2 else 1  # both texts, and each alone
+        return sum(map(len, inputs))
+    return sum(len(text) for texts in inputs for text in texts)
+
+
+def _plan(
+    predictor: LabelPredictor,
+    names: tuple[str, ...],
+    inputs: Sequence[Any],
+    is_automatic: bool = False,
+) -> BaselinePlan:
+    """The plan for inputs as returned by `baseline_inputs`."""
+    n_tokens = _count_tokens(predictor, inputs)
+    # Of pairs, both texts, and each alone.
+    n_readings = 2 if predictor.n_texts == 2 and not is_automatic else 1
     n_labels = len(predictor.labels)
     seconds = [n_readings * estimated_seconds(name, n_tokens, n_labels) for name in names]
     metric = baseline_metric(predictor)
@@ -188,6 +256,38 @@ def load_run_baselines(run: Path) -> dict[str, Any]:
     from unrolled.baselines import load_baseline
 
     return {folder.name: load_baseline(folder) for folder in folders}
+
+
+def read_run_baseline(run: Path, name: str | None = None) -> tuple[Any, dict[str, Any]]:
+    """A baseline of a run by name, or the one with the best score on validation data; and its record.
+
+    Raises:
+        ConfigError: the run has no baselines, or none with this name.
+    """
+    from unrolled.baselines.model import read_folder
+    from unrolled.baselines.tagging import load_baseline
+
+    folders = {folder.name: folder for folder in sorted((run / BASELINES_FOLDER).glob("*/"))}
+    if not folders:
+        raise ConfigError(
+            f"{run} has no baselines; fit them: {shell_command('unrolled', 'train')} --resume --out "
+            f"{shell_command(run)} --baselines"
+        )
+    if name is not None and name not in folders:
+        raise ConfigError(
+            f"{run} has no baseline {quote(name)}{did_you_mean(name, folders)}; it has "
+            f"{', '.join(folders)}"
+        )
+    records = {each: read_folder(folders[each])[1] for each in ([name] if name else folders)}
+    best = max(records, key=lambda each: _score_of(records[each]))
+    return load_baseline(folders[best]), records[best]
+
+
+def _score_of(fitted: Mapping[str, Any]) -> float:
+    """The score on validation data that a baseline was saved with; the worst if it is unknown."""
+    score = fitted.get("score")
+    is_known = isinstance(score, int | float) and score == score
+    return float(score) if is_known else -math.inf  # type: ignore[arg-type]
 
 
 def baseline_metric(predictor: LabelPredictor) -> str:

@@ -39,6 +39,7 @@ from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
+from unrolled.tasks.ensemble import DecoderEnsemble
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.seq2seq_data import (
     Copies,
@@ -534,7 +535,7 @@ Fuse = Callable[[Any, Any, Sequence[Pair]], tuple[Any, Any]]
 
 
 def decode(
-    model: Translator,
+    model: Translator | DecoderEnsemble,
     pairs: Sequence[Pair],
     tokenizers: Tokenizers,
     config: DecodingConfig,

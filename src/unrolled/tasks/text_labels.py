@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.errors import DataError
-from unrolled.layers.label_head import LabelHead
+from unrolled.layers.label_head import LabelHead, SoftTargets
 from unrolled.layers.recurrent import INITIAL_ONLY
 from unrolled.layers.unknown import count_ids, shares_of, some_unknown
 from unrolled.metrics.calibration import calibrate_rows, check_probabilities, proper_losses
@@ -90,10 +90,12 @@ class LabelBatch:
     Args:
         texts: `[B, T]` token ids of each text.
         targets: `[B, K]` label ids, filled up with −1; None if they are not known.
+        soft: the probabilities of a teacher, to be learned beside the labels; None without one.
     """
 
     texts: tuple[Padded, ...]
     targets: Tensor | None
+    soft: SoftTargets | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -103,7 +105,10 @@ class LabelBatch:
     def to(self, device: torch.device | str) -> LabelBatch:
         """The same batch on another device."""
         targets = None if self.targets is None else self.targets.to(device)
-        return LabelBatch(tuple(text.to(device) for text in self.texts), targets)
+        soft = None if self.soft is None else self.soft.to(device)
+        return replace(
+            self, texts=tuple(text.to(device) for text in self.texts), targets=targets, soft=soft
+        )
 
 
 def labels_in(fields: Sequence[Field], data: LabelData) -> list[str]:
@@ -353,7 +358,12 @@ def loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
     assert batch.targets is not None
     if model.training and model.config.unknown_rate:
         batch = replace(batch, texts=tuple(_some_unknown(model, text) for text in batch.texts))
-    result: tuple[Tensor, int] = model.head.loss(hidden_of(model, batch), batch.targets)
+    hidden = hidden_of(model, batch)
+    result: tuple[Tensor, int]
+    if batch.soft is not None:
+        result = model.head.distillation_loss(hidden, batch.targets, batch.soft)
+    else:
+        result = model.head.loss(hidden, batch.targets)
     return result
 
 
@@ -381,7 +391,7 @@ def predict(
     if labels.shares:
         blank = _without_known_words(model, examples, tokenizers[ROLE])
         probabilities_BC[np.array(blank, bool)] = labels.shares
-    chosen = _chosen(probabilities_BC, labels, model.head.thresholds)
+    chosen = labels_for(probabilities_BC, labels, model.head.thresholds)
     attention = [None if w is None else w.float().cpu().numpy() for w in weights]
     words = tokenizers[ROLE]
     return [
@@ -413,9 +423,10 @@ def _without_known_words(
     return [not any(list(islice(known, len(row)))) for row in rows]
 
 
-def _chosen(
+def labels_for(
     probabilities_BC: NDArray[np.float32], labels: Labels, thresholds: Tensor
 ) -> list[tuple[str, ...]]:
+    """The labels to predict, by their probabilities `[B, C]` and, if there may be several, thresholds."""
     if not labels.multi_label:
         return [(labels.names[best],) for best in probabilities_BC.argmax(1).tolist()]
     predicted_BC = probabilities_BC >= thresholds.cpu().numpy()
@@ -435,7 +446,7 @@ def tune_thresholds(
     probabilities_NC = probabilities_of(predictions)
     thresholds = choose_thresholds(gold_matrix(examples, len(labels)), probabilities_NC)
     model.head.thresholds.copy_(torch.from_numpy(thresholds))
-    chosen = _chosen(probabilities_NC, labels, model.head.thresholds)
+    chosen = labels_for(probabilities_NC, labels, model.head.thresholds)
     return [replace(old, labels=names) for old, names in zip(predictions, chosen, strict=True)]
 
 

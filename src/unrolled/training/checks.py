@@ -45,12 +45,34 @@ def check_recipe(recipe: Recipe, task: AnyTask) -> None:
             f"Recipe.data must be a {task.Data.__name__} for task '{task.name}', "
             f"got {type(recipe.data).__name__}"
         )
+    _check_teacher(recipe, task)
     if isinstance(task, Task):
         _check_fixed(recipe, task)
     wanted = f"one of {', '.join(task.metrics)}"
     config.require(training.metric in task.metrics, "training.metric", wanted, training.metric)
     if isinstance(task, LabelTask) and not task.by_token and isinstance(recipe.data, LabelData):
         check_metric(training.metric, _scores(task, recipe.data))
+
+
+def _check_teacher(recipe: Recipe, task: AnyTask) -> None:
+    """Refuse settings of distillation that contradict each other or the task.
+
+    Raises:
+        ConfigError: they do.
+    """
+    training = recipe.training
+    if not training.teacher:
+        if training.unlabelled:
+            raise ConfigError(
+                "training.unlabelled: unlabelled texts are learned from a teacher; set training.teacher "
+                "(--distill RUN), or remove them"
+            )
+        return
+    if not isinstance(task, LabelTask) or task.by_token:
+        raise ConfigError(
+            "training.teacher: models that label whole texts can be distilled (classify and pair), not "
+            f"those of task '{task.name}'; remove it"
+        )
 
 
 def _check_fixed(recipe: Recipe, task: Task) -> None:

@@ -26,7 +26,14 @@ CHANGEABLE = frozenset(
         "checkpoint_every_n_steps",
         "threads",
     )
-) | {"data.train", "data.valid", "data.test", "decoding.min_length_limit"}
+) | {
+    "data.train",
+    "data.valid",
+    "data.test",
+    "decoding.min_length_limit",
+    "training.teacher",
+    "training.unlabelled",
+}
 """Settings that may change when a run is resumed: limits, intervals, and paths of the same files."""
 
 
@@ -63,6 +70,16 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
         ConfigError: it differs in other settings than limits and intervals; the setting is named.
         RunError: the data files are not those that the run was trained on.
     """
+    check_settings(folder, recipe)
+    check_data(folder, recipe.data)
+
+
+def check_settings(folder: Path, recipe: Recipe) -> None:
+    """The part of `check_changes` that looks at the recipe alone.
+
+    Raises:
+        ConfigError: it differs in other settings than limits and intervals; the setting is named.
+    """
     old, new = settings_of(folder, recipe), flat(config.to_mapping(recipe))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name) and name not in CHANGEABLE:
@@ -71,7 +88,6 @@ def check_changes(folder: Path, recipe: Recipe) -> None:
                 f"{_shown(old.get(name))}; only limits and intervals can be changed when a run is "
                 "resumed: restore this setting, or start another run from this one (--from)"
             )
-    check_data(folder, recipe.data)
 
 
 def check_same_model(folder: Path, recipe: Recipe, task: AnyTask) -> None:

@@ -11,6 +11,7 @@ from unrolled.config import (
     PositiveCount,
     Range,
     Rate,
+    Share,
     Threads,
     check_fields,
     require,
@@ -88,6 +89,13 @@ class TrainingConfig:
             uniform average of all later weights starts, which is then evaluated and saved as the
             model; 0 = never. With "sgd" this is NT-ASGD (Merity, Keskar & Socher 2018,
             algorithm 1). It needs the constant schedule, and a patience that is larger or 0.
+        teacher: run of the same task and labels, such as an ensemble, whose probabilities are learned
+            beside the labels, for classify and pair (Hinton et al. 2015); "" for none.
+        teacher_weight: share of the teacher in the loss; the rest is that of the labels.
+        teacher_temperature: temperature T at which the probabilities of teacher and model are compared;
+            above 1, the smaller ones count more.
+        unlabelled: text files from which the model learns the probabilities of the teacher, too: one text
+            on each line, the two texts of a pair separated by a tab.
 
     Raises:
         ConfigError: a value is invalid; names the field, its value, and what was expected.
@@ -126,6 +134,10 @@ class TrainingConfig:
     threads: Threads = 0
     average: Rate = 0.0
     average_after: Count = 0
+    teacher: str = ""
+    teacher_weight: Share = 0.5
+    teacher_temperature: Annotated[float, Range(above=0, most=100)] = 1.0
+    unlabelled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, "training")

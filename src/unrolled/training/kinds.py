@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
 from unrolled.tasks.task import AnyTask, Tokenizers
-from unrolled.training.dataset import prepare_labels, prepare_rows, prepare_text
-from unrolled.training.loaders import LabelLoader, Loader, RowLoader, WindowLoader
+from unrolled.training import distill
+from unrolled.training.dataset import prepare_rows, prepare_text
+from unrolled.training.loaders import Loader, RowLoader, WindowLoader
 from unrolled.training.recipe import Recipe
 
 
@@ -47,7 +48,7 @@ _TABLE: Mapping[Kind, _OfKind] = {
     SEQ2SEQ: _OfKind(prepare_rows, RowLoader),
     QUERIES: _OfKind(prepare_rows, RowLoader),
     CODE: _OfKind(prepare_rows, RowLoader),
-    LABELLING: _OfKind(prepare_labels, LabelLoader),
+    LABELLING: _OfKind(distill.prepare, distill.loader),
     LANGUAGE_MODEL: _OfKind(prepare_text, WindowLoader),
 }
 

@@ -24,6 +24,7 @@ from unrolled.text.config import TextConfig
 from unrolled.training import checkpoint, compatibility, run_folder
 from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.device import choose_device, within_memory
+from unrolled.training.distill import check_same_teacher, check_teacher
 from unrolled.training.events import (
     Best,
     Evaluated,
@@ -189,9 +190,11 @@ def fit(
         if resume and not goes_on:
             source = run_folder.begun_from(out)
     if source is not None:
+        run_folder.check_single(source, "training starts from")
         recipe = _with_text_of(source, recipe, task)
     elif not goes_on:
         task.check_pretrained(recipe.model, recipe.text)
+    check_teacher(recipe, task)
     if not goes_on:
         choose_device(recipe.training)
         check_files(recipe.data, task)
@@ -201,6 +204,7 @@ def fit(
 def _goes_on(recipe: Recipe, out: Path, resume: bool, force: bool) -> bool:
     """Whether there is a run to resume; refuses anything else at `out`. Call it under a lock."""
     if resume and run_folder.is_there(out):
+        run_folder.check_single(out, "`fit` resumes")
         compatibility.check_changes(out, recipe)
         return True
     run_folder.check_free(out, force)
@@ -312,6 +316,7 @@ def _resumed(recipe: Recipe, task: AnyTask, out: Path, began: float) -> Trainer:
     check_weights(recipe, task, tokenizers, checkpoint.last_weights(out))
     found = replace(recipe, data=check_data(out, recipe.data))
     prepared = prepare(found, task, tokenizers)
+    check_same_teacher(out, prepared)
     begun("restoring the last checkpoint")
     trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), out, began)
     trainer.restore()

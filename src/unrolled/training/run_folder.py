@@ -11,6 +11,8 @@
     baselines/                bag-of-words models, with --baselines
     evaluation-<name>/        reports of `unrolled evaluate`
 
+An ensemble (`ensemble.py`) has `ensemble.json` and `members/` in place of the files of one model.
+
 A new folder is prepared next to its final place under a temporary name, and renamed once it is complete.
 A folder is a run if `config.toml` has the expected first line, and only what is listed here is removed.
 """
@@ -54,6 +56,7 @@ CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.jsonl"
 LABELS_FILE = "labels.json"
 SOURCE_FILE = "started-from.txt"
+ENSEMBLE_FILE, MEMBERS = "ensemble.json", "members"
 
 BEGIN_OF_CONFIG = "# Unrolled run, format 1"
 """The first line of `config.toml` in a run folder; older versions only wrote the last line."""
@@ -69,7 +72,7 @@ def _is_of_safetensors(path: Path) -> bool:
     return not content or (len(content) > 8 and start.startswith(content[8:]))
 
 
-HOLDS: storage.Holds = {
+_HOLDS: storage.Holds = {
     r"config\.toml": None,
     r"labels\.json|metrics\.jsonl|split\.json|README\.md|model\.safetensors": None,
     r"tokenizer-[\w-]+\.json|started-from\.txt": None,
@@ -77,6 +80,12 @@ HOLDS: storage.Holds = {
     checkpoint.FOLDER: checkpoint.HOLDS,
     "baselines": {r".+": BASELINE},
     r"evaluation-.+": {r"report\.html|predictions\.jsonl": None},
+}
+
+HOLDS: storage.Holds = {
+    **_HOLDS,
+    r"ensemble\.json": None,
+    MEMBERS: {r"seed-\d+": _HOLDS, r"\.seed-\d+\.lock": None},
 }
 """The content of a run folder; nothing else in it is ever removed."""
 _MOST_BYTES = 4 << 20  # bytes of a recipe
@@ -115,12 +124,38 @@ def load_run(
         RunError: the folder is missing, or a file in it is missing or damaged.
     """
     folder = Path(path)
+    if is_ensemble(folder):
+        from unrolled.training.ensemble import load_ensemble
+
+        return load_ensemble(folder, task, device)
     recipe, task = read_recipe(folder, task)
     tokenizers = load_tokenizers(folder)
     check_weights(recipe, task, tokenizers, folder / checkpoint.MODEL_FILE)
     model = task.build(recipe.model, tokenizers)
     set_best_weights(model, folder)
     return SavedRun(folder, recipe, task, tokenizers, model.to(device).eval())
+
+
+def is_ensemble(path: Path) -> bool:
+    """Whether a folder is an ensemble of runs."""
+    return is_run(path) and (path / ENSEMBLE_FILE).is_file()
+
+
+def check_single(path: Path, use: str) -> None:
+    """Refuse an ensemble where a single run is needed.
+
+    Args:
+        path: folder of a run.
+        use: what needs it, for the message.
+
+    Raises:
+        ConfigError: it is an ensemble.
+    """
+    if is_ensemble(path):
+        raise ConfigError(
+            f"{path} is an ensemble, and {use} one run; name one of its members, such as "
+            f"{next(iter(sorted((path / MEMBERS).glob('seed-*'))), path / MEMBERS)}"
+        )
 
 
 def is_run(path: Path) -> bool:

@@ -39,6 +39,7 @@ class SplitRecord:
         columns: names of the columns of the training data, in the task's order; () if they have none, or
             in older runs.
         sizes: number of rows, or of tokens of running text, by part; empty if unknown.
+        teacher: what identifies the teacher of a distilled model; "" if there is none.
     """
 
     files: tuple[dict[str, str], ...]
@@ -47,6 +48,7 @@ class SplitRecord:
     longest_target: int = 0
     columns: tuple[str, ...] = ()
     sizes: dict[str, int] = field(default_factory=dict)
+    teacher: str = ""
 
     @classmethod
     def load(cls, folder: Path) -> SplitRecord:
@@ -68,6 +70,7 @@ class SplitRecord:
                 _count(record.get("longest_target", 0)),
                 tuple(_text(name) for name in record.get("columns", ())),
                 {_text(part): _size(n) for part, n in record.get("sizes", {}).items()},
+                _text(record.get("teacher", "")),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise checkpoint.damaged(path, "unreadable (unexpected content)") from None

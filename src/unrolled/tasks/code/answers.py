@@ -16,6 +16,7 @@ from unrolled.decoding.config import DecodingConfig
 from unrolled.decoding.constrained import MaskProvider
 from unrolled.tasks import seq2seq
 from unrolled.tasks.code.examples import SOURCE, TARGET, CodePair
+from unrolled.tasks.ensemble import DecoderEnsemble
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.seq2seq_data import Pair
 from unrolled.tasks.task import Tokenizers
@@ -55,7 +56,7 @@ class CodeDecoding(DecodingConfig):
 
 
 def decode(
-    model: seq2seq.Translator,
+    model: seq2seq.Translator | DecoderEnsemble,
     pairs: Sequence[CodePair],
     tokenizers: Tokenizers,
     config: DecodingConfig,

@@ -35,6 +35,7 @@ from unrolled.sql.pieces import (
 from unrolled.sql.source import open_source
 from unrolled.sql.target import to_sql
 from unrolled.sql.tokens import Item, describe
+from unrolled.tasks.ensemble import DecoderEnsemble
 from unrolled.tasks.predictions import Answer, Prediction
 from unrolled.tasks.sql.examples import (
     TARGET,
@@ -84,7 +85,7 @@ class QueryDecoding(DecodingConfig):
 
 @torch.inference_mode()
 def decode(
-    model: QueryModel,
+    model: QueryModel | DecoderEnsemble,
     examples: Sequence[QueryExample],
     tokenizers: Tokenizers,
     config: DecodingConfig,
@@ -188,7 +189,7 @@ def _settings(config: DecodingConfig) -> QueryDecoding:
 
 
 def _search(
-    model: QueryModel,
+    model: QueryModel | DecoderEnsemble,
     examples: Sequence[QueryExample],
     tokenizers: Tokenizers,
     config: QueryDecoding,
@@ -335,7 +336,7 @@ _MOST_DATABASES = 3
 
 
 def calibrate(
-    model: QueryModel,
+    model: QueryModel | DecoderEnsemble,
     rows: Sequence[Row],
     predicted: Sequence[Prediction],
     tokenizers: Tokenizers,
@@ -382,7 +383,7 @@ def _is_right(answer: Answer, row: Row) -> bool:
 
 
 def _log_probs_off_topic(
-    model: QueryModel, rows: Sequence[Row], tokenizers: Tokenizers
+    model: QueryModel | DecoderEnsemble, rows: Sequence[Row], tokenizers: Tokenizers
 ) -> list[float]:
     """Log-probabilities of the answers to questions that have nothing to do with the databases."""
     databases = list(dict.fromkeys(row.texts[1] for row in rows))
