@@ -21,7 +21,7 @@ from unrolled.reporting import begun
 from unrolled.system import trim_memory
 from unrolled.tasks.task import AnyTask
 from unrolled.text.config import TextConfig
-from unrolled.training import checkpoint, compatibility, run_folder
+from unrolled.training import checkpoint, compatibility, pretrained, run_folder
 from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.device import choose_device, within_memory
 from unrolled.training.events import (
@@ -177,6 +177,7 @@ def fit(
     task = task or _task_named(recipe.task)
     if recipe.model is None:
         recipe = replace(recipe, model=task.Config())
+    recipe = pretrained.completed(recipe, task)
     check_recipe(recipe, task)
     out = Path(os.path.realpath(out))  # so that all names of the folder share one lock
     source = None if start_from is None else Path(start_from)
@@ -192,7 +193,9 @@ def fit(
         recipe = _with_text_of(source, recipe, task)
     elif not goes_on:
         task.check_pretrained(recipe.model, recipe.text)
+        pretrained.check_sources_fit(recipe, task)
     if not goes_on:
+        pretrained.check_layer_settings(recipe, source)
         choose_device(recipe.training)
         check_files(recipe.data, task)
     return _events(recipe, task, out, source, resume, force, inspect_every)
@@ -293,10 +296,11 @@ def _new(
         prepared = prepare(recipe, task, tokenizers)
         begun("building the model")
         trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), partial, began)
-        if source is None:
-            trainer.begin()
-        else:
+        if source is not None:
             trainer.begin_with(source)
+        else:
+            trainer.begin()
+            trainer.notes += pretrained.notes_on(recipe, task, prepared)
         run_folder.fill(partial, prepared, recipe.data, trainer.notes)
         trainer.end_preparation()
         trainer.save()

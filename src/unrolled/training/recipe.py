@@ -83,6 +83,13 @@ class Recipe:
         if isinstance(task, Task) and isinstance(training, Mapping):
             training = {**task.training, **training}
         text: Any = mapping.get("text", {})
+        names_models = getattr(model, "pretrained", ()) and not model.pretrained_sizes
+        if names_models and isinstance(text, Mapping):
+            from unrolled.training.pretrained import followed
+
+            given = config.from_mapping(TextConfig, {**task.text, **text}, "text")
+            own = {name: getattr(given, name) for name in text}
+            model, text = followed(task, model, own, section)
         if isinstance(text, Mapping):
             text = {**task.text, **text}
             if isinstance(task, Task):
