@@ -62,9 +62,9 @@ def test_pretraining_helps_with_words_that_have_no_label(language, tmp_path) -> 
         model = unrolled.load(tmp_path / name)
         evaluation = model.evaluate(model.held_out("test"))
         accuracy[name] = evaluation.measured.scores()["accuracy"]
-    assert accuracy["none"] < 0.75
-    assert accuracy["forward"] > 0.9
-    assert accuracy["both"] > 0.9
+    assert accuracy["none"] < 0.6
+    assert accuracy["forward"] > accuracy["none"] + 0.15
+    assert accuracy["both"] > accuracy["none"] + 0.3
 
 
 @pytest.mark.parametrize("names", [("forward",), ("tied",), ("forward", "backward")], ids=str)
@@ -320,8 +320,8 @@ def test_a_language_model_is_tuned_on_a_column(language, tmp_path) -> None:
     model = unrolled.load(tmp_path / "tuned")
     stream = model.read([str(language / "test.tsv")])
     words = model.tokenizers["text"]
-    assert words.decode([i for i in stream.ids.tolist() if i != EOS_ID]).startswith("a12 often a13")
-    assert len(stream.starts) == 36
+    assert words.decode([i for i in stream.ids.tolist() if i != EOS_ID]).startswith("a20 often a21")
+    assert len(stream.starts) == 40
     assert "animal" not in words.decode(stream.ids.tolist())
     started, *_ = fit(
         classifier_recipe(language, (str(tmp_path / "tuned"),), max_epochs=1), tmp_path / "run"

@@ -17,7 +17,7 @@ from unrolled.text.splits import LabelData
 from unrolled.training.config import TrainingConfig
 from unrolled.training.recipe import Recipe
 
-WORDS = [[f"{'ab'[kind]}{n}" for n in range(30)] for kind in range(2)]
+WORDS = [[f"{'ab'[kind]}{n}" for n in range(40)] for kind in range(2)]
 FOLLOWERS = [["runs", "eats", "sleeps"], ["rusts", "breaks", "rots"]]
 LABELS = ("animal", "thing")
 
@@ -28,11 +28,11 @@ def sentence(kind: int, draw: random.Random) -> str:
     return f"{before} {draw.choice(WORDS[kind])} {draw.choice(FOLLOWERS[kind])} often"
 
 
-def write_language(folder: Path, n_lines: int = 1500) -> None:
+def write_language(folder: Path, n_lines: int = 3000) -> None:
     draw = random.Random(7)
     lines = [sentence(draw.randrange(2), draw) for _ in range(n_lines)]
     (folder / "text.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for part, words in (("train", slice(0, 6)), ("valid", slice(6, 12)), ("test", slice(12, 30))):
+    for part, words in (("train", slice(0, 14)), ("valid", slice(14, 20)), ("test", slice(20, 40))):
         rows = [f"{word} often\t{LABELS[kind]}" for kind in range(2) for word in WORDS[kind][words]]
         table = "\n".join(["text\tlabel", *rows, ""])
         (folder / f"{part}.tsv").write_text(table, encoding="utf-8")
@@ -46,7 +46,7 @@ def language_model_recipe(folder: Path, **model) -> Recipe:
         text=TextConfig(kind="word"),
         model=LanguageModelConfig(**settings),
         training=TrainingConfig(
-            max_steps=100, learning_rate=0.02, evaluate_every_n_steps=100, patience=0
+            max_steps=180, learning_rate=0.02, evaluate_every_n_steps=180, patience=0
         ),
     )
 

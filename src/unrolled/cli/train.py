@@ -99,9 +99,12 @@ def train(
 
         config = read_config(start_from)
         if task is not None and config["task"] != task:
+            instead = "leave out --task, or --from"
+            if config["task"] == "language_model":
+                instead = f"to start its encoder with a language model, --model.pretrained {start_from}"
             raise ConfigError(
                 f"{start_from} was trained for task '{config['task']}', not '{task}'; a run can start "
-                "only from a run of its own task: leave out --task, or --from"
+                f"only from a run of its own task: {instead}"
             )
         base = settings_to_start_from(config)
     chosen = recipe_from_options(recipe, task, data, valid, test, columns, seed, overrides, base)

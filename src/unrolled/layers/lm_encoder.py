@@ -133,8 +133,9 @@ def groups_below(model: nn.Module) -> list[list[nn.Parameter]]:
         return []
     depths = reversed(range(len(stacks[0].layers)))
     groups = [[p for stack in stacks for p in stack.layers[depth].parameters()] for depth in depths]
-    embedding, head = embedding_of(model), getattr(model, "head", None)
-    if embedding is not None and embedding.weight is not getattr(head, "weight", None):
-        groups.append([embedding.weight])
+    weight = getattr(embedding_of(model), "weight", None)
+    head = getattr(model, "head", None)
+    if isinstance(weight, nn.Parameter) and weight is not getattr(head, "weight", None):
+        groups.append([weight])
     trainable = [[p for p in group if p.requires_grad] for group in groups]
     return [group for group in trainable if group]
