@@ -101,7 +101,9 @@ def train(
         if task is not None and config["task"] != task:
             instead = "leave out --task, or --from"
             if config["task"] == "language_model":
-                instead = f"to start its encoder with a language model, --model.pretrained {start_from}"
+                instead = (
+                    f"to start its encoder with a language model, --model.pretrained {start_from}"
+                )
             raise ConfigError(
                 f"{start_from} was trained for task '{config['task']}', not '{task}'; a run can start "
                 f"only from a run of its own task: {instead}"
