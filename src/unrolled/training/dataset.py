@@ -218,7 +218,7 @@ def encode_splits(
         raise DataError("no training data; name a file with --data or in data.train")
     if tokenizers is None:
         try:
-            trained = task.train_tokenizers(splits.train, recipe.text, *_given_words(recipe))
+            trained = task.train_tokenizers(splits.train, recipe.text, *given_words(recipe))
         except DataError as error:
             place = error.path or recipe.data.train[0]
             raise DataError(error.problem, place, error.line) from None
@@ -263,7 +263,7 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
         raise DataError("no training data; name a file with --data or in data.train")
     if tokenizers is None:
         try:
-            given = _given_words(recipe)
+            given = given_words(recipe)
             tokenizers = task.train_tokenizers(splits.train, recipe.text, data, *given)
         except DataError as error:
             raise DataError(error.problem, error.path or data.train[0], error.line) from None
@@ -288,7 +288,7 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
     )
 
 
-def _given_words(recipe: Recipe) -> list[Tokenizer]:
+def given_words(recipe: Recipe) -> list[Tokenizer]:
     """The vocabulary of the language models in `model.pretrained`, if there are any."""
     paths: tuple[str, ...] = getattr(recipe.model, "pretrained", ())
     if not paths:

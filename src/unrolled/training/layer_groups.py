@@ -82,6 +82,18 @@ class Unfreezing:
             for parameter in group:
                 parameter.requires_grad_(n_epochs >= depth * self._every_n_epochs)
 
+    def note(self, config: TrainingConfig) -> str | None:
+        """When all layers are trained, for the user; None if they are from the start."""
+        n_epochs = len(self._groups) * self._every_n_epochs
+        if not n_epochs:
+            return None
+        ends = f", but training ends after epoch {config.max_epochs}"
+        too_late = ends if 0 < config.max_epochs <= n_epochs else ""
+        return (
+            f"the layers of the language model are trained one after another, all of them from epoch "
+            f"{n_epochs + 1} on (training.unfreeze_every_n_epochs){too_late}"
+        )
+
     def is_waiting_at(self, n_epochs: int) -> bool:
         """Whether some layers are not yet trained after n complete epochs."""
         return n_epochs < len(self._groups) * self._every_n_epochs

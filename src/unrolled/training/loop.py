@@ -231,8 +231,9 @@ def _events(
             trainer = _new(recipe, task, out, source, lock, began)
         trainer.inspector.every_n_steps = inspect_every
         started = trainer.started()
-        if note := _when_too_late(trainer):
-            started = replace(started, notes=(*started.notes, note))
+        for note in (_when_too_late(trainer), trainer.unfreezing.note(trainer.config)):
+            if note is not None:
+                started = replace(started, notes=(*started.notes, note))
         if not recipe.training.has_fixed_limit:
             note = _when_it_ends(trainer)
             started = replace(started, notes=(*started.notes, note))
