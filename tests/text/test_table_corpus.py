@@ -93,3 +93,10 @@ def test_bad_tables_are_refused(tmp_path) -> None:
     corpus = open_corpus(config_of(valid=(str(path),), test=(str(path),)))
     with pytest.raises(DataError, match="no text for train"):
         corpus.texts("train")
+
+
+def test_no_row_is_held_out_for_a_test_if_asked(tmp_path) -> None:
+    path = table(tmp_path / "films.tsv")
+    corpus = open_corpus(config_of(path, test_share=0.0))
+    assert corpus.parts == ("train", "valid")
+    assert sum(1 for _ in corpus.texts("train")) == 57

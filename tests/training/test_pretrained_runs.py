@@ -140,9 +140,10 @@ def test_a_run_needs_no_language_model_once_it_has_begun(language, tmp_path) -> 
     shutil.rmtree(tmp_path / "lm")
     after = unrolled.load(tmp_path / "run").predict(["a3 often"])[0].probabilities
     assert (before == after).all()
-    saved, _ = run_folder.read_recipe(tmp_path / "run")
-    longer = replace(saved, training=replace(saved.training, max_epochs=3))
+    longer = replace(recipe, training=replace(recipe.training, max_epochs=3))
     assert train(longer, tmp_path / "run", resume=True).steps > 0
+    with pytest.raises(ConfigError, match="lm: no such run folder"):
+        fit(recipe, tmp_path / "other")
 
 
 def frozen_parts(before, after) -> set[str]:
@@ -361,3 +362,41 @@ def test_rows_split_off_for_the_test_are_not_read(language, tmp_path) -> None:
     assert found["column"] == []
     [warning] = found["lines"]
     assert "all.tsv, from which the test rows of this run are split off" in warning
+
+
+# The other tasks
+
+
+def run_of(task: str, language: Path, tmp_path: Path, rows: list[str], **model):
+    path = tmp_path / ("rows.conll" if task == "tag" else "rows.tsv")
+    path.write_text("\n".join(rows), encoding="utf-8")
+    mapping = {
+        "task": task,
+        "data": {"train": [str(path)]},
+        "model": {"pretrained": list(runs(language, "forward", "backward")), **model},
+        "training": {"max_epochs": 2, "unfreeze_every_n_epochs": 1, "max_tokens": 60},
+    }
+    started, *_, _ = fit(Recipe.from_mapping(mapping, TASKS), tmp_path / "run")
+    return started, unrolled.load(tmp_path / "run")
+
+
+def test_pairs_start_with_language_models(language, tmp_path) -> None:
+    rows = ["first\tsecond\tlabel"]
+    rows += [f"alive a{n}\tdead b{n % 7}\t{'yes' if n % 2 else 'no'}" for n in range(40)]
+    started, model = run_of("pair", language, tmp_path, rows, hidden_size=7)
+    assert "new in this run: encoder (" in " ".join(started.notes)
+    assert model.predict([("alive a3", "dead b4")])[0].labels[0] in ("yes", "no")
+
+
+def test_taggers_start_with_language_models(language, tmp_path) -> None:
+    rows = [f"alive A\na{n} B\nruns A\n" for n in range(40)]
+    started, model = run_of("tag", language, tmp_path, rows, hidden_size=7, char_size=3)
+    assert "spelling (" in " ".join(started.notes)
+    assert len(model.predict(["alive a39 runs"])[0].labels) == 3
+
+
+def test_translators_start_with_language_models(language, tmp_path) -> None:
+    rows = ["en\tes", *(f"alive a{n}\tviva x{n}" for n in range(40))]
+    started, model = run_of("translate", language, tmp_path, rows, hidden_size=7)
+    assert "decoder (" in " ".join(started.notes)
+    assert isinstance(model(["alive a3"])[0], str)

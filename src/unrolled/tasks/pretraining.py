@@ -148,6 +148,12 @@ def check_sources(sources: Sequence[Source]) -> None:
 _NAMES = {"sizes": "list of widths of recurrent layers"}
 
 
+def following(task: str) -> tuple[str, ...]:
+    """The names of the settings of `[model]` that follow from the language models."""
+    own = (*REPLACED[task], "bidirectional") if task in REPLACED else ()
+    return ("cell", "embedding_size", "pretrained_sizes", *own)
+
+
 def settings_from(task: str, sources: Sequence[Source]) -> dict[str, Any]:
     """The settings of `[model]` that follow from the language models, by name.
 

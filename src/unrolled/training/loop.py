@@ -177,7 +177,6 @@ def fit(
     task = task or _task_named(recipe.task)
     if recipe.model is None:
         recipe = replace(recipe, model=task.Config())
-    recipe = pretrained.completed(recipe, task)
     check_recipe(recipe, task)
     out = Path(os.path.realpath(out))  # so that all names of the folder share one lock
     source = None if start_from is None else Path(start_from)
@@ -185,6 +184,7 @@ def fit(
         raise ConfigError("--resume cannot be combined with --force or --from; remove them")
     if resume and run_folder.is_there(out):
         recipe = compatibility.with_unnamed(out, recipe)
+    recipe = pretrained.completed(recipe, task)
     with storage.locked(out):
         goes_on = _goes_on(recipe, out, resume, force)
         if resume and not goes_on:

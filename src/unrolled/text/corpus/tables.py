@@ -26,7 +26,6 @@ from unrolled.text.tables import TABLES
 from unrolled.text.tokenizer import Tokenizer
 
 _PARTS: tuple[Part, ...] = ("train", "valid", "test")
-_SPLIT_ELSEWHERE = ("valid_share", "test_share", "encoding")
 
 
 class TableCorpus(Corpus):
@@ -46,6 +45,8 @@ class TableCorpus(Corpus):
     def __init__(self, config: Any, splits: Splits) -> None:
         super().__init__(config, {}, splits.notes)
         rows = {"train": splits.train, "valid": splits.valid, "test": splits.test}
+        if config.test_share == 0 and not config.test:
+            rows |= {"train": splits.train + splits.test, "test": []}
         self._texts: dict[Part, list[str]] = {
             part: [
                 as_text(field)
@@ -103,13 +104,14 @@ def open_tables(config: Any) -> TableCorpus:
         DataError: a file cannot be read with these settings, or cannot be split.
     """
     defaults = {field.name: field.default for field in fields(CorpusConfig)}
-    for name in _SPLIT_ELSEWHERE:
+    for name, or_none in (("valid_share", ""), ("test_share", " or 0"), ("encoding", "")):
         value = getattr(config, name)
         wanted = (
-            f"{defaults[name]!r} with data.columns: tables are UTF-8, and split as for tasks with labels "
-            "(5% of the rows each, at most 2,000) or by files (--valid, --test)"
+            f"{defaults[name]!r}{or_none} with data.columns: tables are UTF-8, and split as for tasks "
+            "with labels (5% of the rows each, at most 2,000) or by files (--valid, --test)"
         )
-        require(value == defaults[name], f"data.{name}", wanted, value)
+        is_allowed = value == defaults[name] or bool(or_none and value == 0)
+        require(is_allowed, f"data.{name}", wanted, value)
     data = DataConfig(
         train=config.train,
         valid=config.valid,
