@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +14,7 @@ import torch
 from toy_language import classifier_recipe, language_model_recipe, write_language
 
 import unrolled
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, RunError
 from unrolled.layers.lm_encoder import encoder_in
 from unrolled.shapes import Padded
 from unrolled.tasks import TASKS
@@ -146,6 +147,15 @@ def test_a_run_needs_no_language_model_once_it_has_begun(language, tmp_path) -> 
         fit(recipe, tmp_path / "other")
 
 
+def test_a_damaged_run_looks_up_nothing_in_other_runs(language, tmp_path) -> None:
+    train(classifier_recipe(language, runs(language, "forward"), max_epochs=1), tmp_path / "run")
+    file = tmp_path / "run" / "config.toml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(re.sub(r"pretrained_sizes = \[[^]]*\]", "", text), encoding="utf-8")
+    with pytest.raises(RunError, match=r"config\.toml: model\.pretrained_sizes is missing"):
+        unrolled.load(tmp_path / "run")
+
+
 def frozen_parts(before, after) -> set[str]:
     same = {name for name in before if torch.equal(before[name], after[name])}
     return {name for name in same if name.startswith(("encoder", "embedding"))}
@@ -239,8 +249,6 @@ def test_runs_that_do_not_fit_are_refused(language, tmp_path, names, message) ->
     ids=str,
 )
 def test_settings_that_do_not_fit_are_refused(language, tmp_path, setting, message) -> None:
-    import re
-
     assert re.search(message, refused(language, ("forward",), tmp_path, **setting))
 
 

@@ -65,7 +65,8 @@ def _with_sizes(recipe: Recipe, named: Mapping[str, Any]) -> Recipe:
     """The recipe with the sizes of the language models in `model.pretrained`, which may be gone."""
     model: Any = recipe.model
     paths = list(getattr(model, "pretrained", ()))
-    if not paths or model.pretrained_sizes or named.get("model.pretrained") != paths:
+    is_same = named.get("model.pretrained") == paths and "model.pretrained_sizes" in named
+    if not paths or model.pretrained_sizes or not is_same:
         return recipe
     sizes = {
         name: named[f"model.{name}"] for name in following(recipe.task) if f"model.{name}" in named
