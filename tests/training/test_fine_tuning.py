@@ -148,7 +148,7 @@ def test_a_frozen_embedding_stays_frozen() -> None:
     assert not model.embedding.weight.requires_grad
 
 
-def test_slanted_needs_a_training_length() -> None:
+def test_a_training_length_is_needed() -> None:
     from unrolled.tasks import TASKS
     from unrolled.tasks.classify import ClassifyConfig
     from unrolled.text.splits import LabelData
@@ -163,6 +163,9 @@ def test_slanted_needs_a_training_length() -> None:
     )
     with pytest.raises(ConfigError, match="'slanted' needs a training length"):
         check_recipe(recipe, TASKS["classify"])
+    frozen = TrainingConfig(unfreeze_every_n_epochs=1, patience=3)
+    with pytest.raises(ConfigError, match="unfreeze_every_n_epochs needs a training length"):
+        check_recipe(replace(recipe, training=frozen), TASKS["classify"])
     check_recipe(
         replace(recipe, training=replace(recipe.training, max_epochs=2)), TASKS["classify"]
     )

@@ -180,6 +180,21 @@ def test_layers_are_unfrozen_after_whole_epochs(language, tmp_path) -> None:
     assert frozen == [lower | {"embedding.weight"}, {"embedding.weight"}, set()]
 
 
+def test_patience_begins_once_all_layers_are_trained(language, tmp_path) -> None:
+    recipe = classifier_recipe(
+        language,
+        runs(language, "forward"),
+        max_epochs=30,
+        patience=2,
+        unfreeze_every_n_epochs=3,
+        learning_rate=1e-12,  # so that nothing improves after the first evaluation
+        metric="accuracy",
+    )
+    *_, finished = fit(recipe, tmp_path / "run")
+    assert finished.reason == "patience"
+    assert checkpoint.load_checkpoint(tmp_path / "run").progress.last_epoch == 2 * 3 + 1
+
+
 @pytest.mark.parametrize("optimiser", ["adam", "lazy_adam"])
 def test_resuming_amid_unfreezing_is_exact(language, tmp_path, optimiser) -> None:
     recipe = classifier_recipe(

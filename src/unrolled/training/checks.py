@@ -40,6 +40,11 @@ def check_recipe(recipe: Recipe, task: AnyTask) -> None:
             f"training.schedule '{training.schedule}' needs a training length; set training.max_minutes, "
             "max_epochs or max_steps"
         )
+    if training.unfreeze_every_n_epochs and not training.has_fixed_limit:
+        raise ConfigError(
+            "training.unfreeze_every_n_epochs needs a training length, as patience begins once all "
+            "layers are trained; set training.max_minutes, max_epochs or max_steps"
+        )
     if not isinstance(recipe.data, task.Data):
         raise ConfigError(
             f"Recipe.data must be a {task.Data.__name__} for task '{task.name}', "

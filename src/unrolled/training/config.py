@@ -60,8 +60,8 @@ class TrainingConfig:
             `model.pretrained`, or for a language model --from.
         unfreeze_every_n_epochs: gradual unfreezing (Howard & Ruder 2018, section 3.3): at first only what
             is new is trained; after each n epochs, the next lower layer of the language model is trained,
-            too, and the embedding last; 0 = all from the start. Needs the same. Until all are trained,
-            `patience` does not end training.
+            too, and the embedding last; 0 = all from the start. Needs the same, and a fixed limit.
+            `patience` counts evaluations once all are trained.
         warmup_steps: number of steps over which the rate rises linearly from 0.
         plateau_factor: see `schedule`.
         plateau_patience: see `schedule`.

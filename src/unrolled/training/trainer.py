@@ -203,8 +203,6 @@ class Trainer:
         if not self.config.patience:
             return None
         progress, (n_evaluations, n_steps) = self.progress, self.patience()
-        if self.unfreezing.is_waiting_at(progress.epoch - 1):
-            return None
         is_over = progress.n_without_improvement >= n_evaluations
         return "patience" if is_over and progress.step - progress.improved_step >= n_steps else None
 
@@ -459,6 +457,9 @@ class Trainer:
         least = training_config.LEAST_IMPROVEMENT if config.patience < 0 else 0.0
         if self._improves(value, progress.scheduled_best, least):
             progress.scheduled_best, progress.n_without_improvement = value, 0
+            progress.improved_step = progress.step
+            return
+        if self.unfreezing.is_waiting_at(progress.epoch - 1):
             progress.improved_step = progress.step
             return
         progress.n_without_improvement += 1
