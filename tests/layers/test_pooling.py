@@ -133,6 +133,16 @@ def test_tied_maxima_share_the_gradient():
 
 
 def test_an_unknown_kind_is_refused():
-    message = "pooling must be one of final, mean, max, attentive, got 'last'"
+    message = "pooling must be one of final, mean, max, attentive, concat, got 'last'"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         Pooling("last", D)
+
+
+def test_concat_is_final_max_and_mean() -> None:
+    encoded = Padded(torch.randn(3, 5, 4), torch.tensor([5, 2, 0]))
+    parts = [Pooling(kind, 4, bidirectional=True)(encoded)[0] for kind in ("final", "max", "mean")]
+    pooling = Pooling("concat", 4, bidirectional=True)
+    pooled, weights = pooling(encoded)
+    assert torch.equal(pooled, torch.cat(parts, dim=1))
+    assert (pooling.output_size, weights) == (12, None)
+    assert (pooled[2] == 0).all()

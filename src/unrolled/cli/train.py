@@ -65,7 +65,8 @@ def train(
             files if there are at least 20 and each is a document.
         test: test data, for the final scores; by default, another part is held out in the same way.
         columns: columns to read, by name or number, in this order: texts, then the label (for translate:
-            source, target). In a CoNLL file, 1 is the first column, -1 the last.
+            source, target). In a CoNLL file, 1 is the first column, -1 the last. For a language model:
+            columns of a table whose texts are read, each as a document.
         seed: random seed; by default that of the recipe, or 1.
         out: folder to create for the run; by default runs/NAME, where NAME is the name of the recipe or
             data file up to its first dot.
@@ -75,7 +76,8 @@ def train(
         force: replace the existing run in the folder. A folder that contains other files is never
             replaced.
         start_from: run to start from (fine-tuning): its best weights, its vocabulary and, without
-            RECIPE, its task, model settings and decoding settings.
+            RECIPE, its task, model settings and decoding settings. To start the encoder of another task
+            with a language model, set --model.pretrained.
         inspect_every: number of updates between inspections of the gradients, which say whether they
             vanish or explode and what to change; 0 for none. Inspections that would take more than 4% of
             the time of training are put off.
@@ -109,9 +111,14 @@ def train(
 
         config = read_config(start_from)
         if task is not None and config["task"] != task:
+            instead = "leave out --task, or --from"
+            if config["task"] == "language_model":
+                instead = (
+                    f"to start its encoder with a language model, --model.pretrained {start_from}"
+                )
             raise ConfigError(
                 f"{start_from} was trained for task '{config['task']}', not '{task}'; a run can start "
-                "only from a run of its own task: leave out --task, or --from"
+                f"only from a run of its own task: {instead}"
             )
         base = settings_to_start_from(config)
     if distill is not None:

@@ -330,7 +330,9 @@ class _Measured:
 
 
 def _measure(recipe: Recipe, task: AnyTask, loader: Loader, n_updates: int) -> _Measured:
-    recipe = replace(recipe, training=replace(recipe.training, accumulate=1))
+    # With all layers trained, as at the end; frozen ones take less time and memory.
+    training = replace(recipe.training, accumulate=1, unfreeze_every_n_epochs=0)
+    recipe = replace(recipe, training=training)
     trainer = Trainer(recipe, task, loader, Path())
     trainer.begin()
     gauge = MemoryGauge(trainer.device)

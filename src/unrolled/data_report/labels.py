@@ -205,13 +205,16 @@ def _is_plain_text(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and endings(path)[0] not in TABLES)
 
 
-def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey:
+def survey_labels(
+    task: LabelTask, config: Any, text: TextConfig, words: Tokenizer | None = None
+) -> LabelSurvey:
     """Read, truncate and tokenize the data as a training run would, and count.
 
     Args:
         task: one of `TASKS`.
         config: its `[data]` section.
         text: the `[text]` section.
+        words: the tokenizer, if it is given, as by `model.pretrained`.
 
     Raises:
         DataError: a file cannot be read as requested, or cannot be split.
@@ -227,7 +230,7 @@ def survey_labels(task: LabelTask, config: Any, text: TextConfig) -> LabelSurvey
         part: [[same[name] for name in names] for names in rows] for part, rows in labelled.items()
     }
     names = config.columns[:-1] if len(config.columns) == len(task.columns) else task.columns[:-1]
-    columns, lengths_of_parts, tokenizer = _columns(names, parts, task, text)
+    columns, lengths_of_parts, tokenizer = _columns(names, parts, task, text, words)
     lengths = next(lengths_of_parts[part] for part, rows in parts.items() if rows)
     keys = {part: [_key(row, task) for row in rows] for part, rows in parts.items()}
     first: dict[Any, int] = {}
@@ -293,7 +296,11 @@ def _key(row: Row, task: LabelTask) -> tuple[str, ...]:
 
 
 def _columns(
-    names: Sequence[str], parts: Mapping[str, Sequence[Row]], task: LabelTask, text: TextConfig
+    names: Sequence[str],
+    parts: Mapping[str, Sequence[Row]],
+    task: LabelTask,
+    text: TextConfig,
+    words: Tokenizer | None,
 ) -> tuple[tuple[Column, ...], dict[str, NDArray[np.int64]], Tokenizer]:
     """Statistics of each text column, and by part `[N, columns]`, the number of tokens of each text.
 
@@ -304,14 +311,14 @@ def _columns(
     encode: Callable[[Sequence[Row], int], Sequence[Sequence[int]]]
     if task.by_token:
         tokens = [as_list(row.fields[0]) for row in rows]
-        tokenizer = Tokenizer.of_tokens(list(chain.from_iterable(tokens)), text)
+        tokenizer = words or Tokenizer.of_tokens(list(chain.from_iterable(tokens)), text)
         sides = [[" ".join(sentence) for sentence in tokens]]
 
         def encode(rows: Sequence[Row], side: int) -> Sequence[Sequence[int]]:
             return [tokenizer.ids_of(as_list(row.fields[0])) for row in rows]
     else:
         sides = [[row.texts[side] for row in rows] for side in range(len(names))]
-        tokenizer = Tokenizer.train(chain.from_iterable(sides), text)
+        tokenizer = words or Tokenizer.train(chain.from_iterable(sides), text)
 
         def encode(rows: Sequence[Row], side: int) -> Sequence[Sequence[int]]:
             return tokenizer.encode_batch([row.texts[side] for row in rows])

@@ -138,6 +138,7 @@ def survey(
     *,
     names: Sequence[str] = (),
     reading: Reading = _TABLES,
+    words: Tokenizer | None = None,
 ) -> Survey:
     """Read, truncate, tokenize and batch the data as a training run would, and count.
 
@@ -148,6 +149,7 @@ def survey(
         max_tokens: token budget of a batch.
         names: names of the columns, for a task that reads its rows itself.
         reading: what the task requires of its rows.
+        words: the tokenizer of the first column, if it is given, as by `model.pretrained`.
 
     Raises:
         DataError: a file cannot be read as requested, or cannot be split.
@@ -166,7 +168,8 @@ def survey(
         shared = Tokenizer.train((sentence for side in sides for sentence in side), text)
         tokenizers = [shared] * len(sides)
     else:
-        tokenizers = [Tokenizer.train(side, text) for side in sides]
+        given = [] if words is None else [words]
+        tokenizers = given + [Tokenizer.train(side, text) for side in sides[len(given) :]]
     parts = {"train": splits.train, "valid": splits.valid, "test": splits.test}
     described = next(name for name, rows in parts.items() if rows)
     lengths: dict[str, NDArray[np.int64]] = {}

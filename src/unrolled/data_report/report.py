@@ -18,6 +18,7 @@ from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SE
 from unrolled.tasks.task import LABELS, AnyTask, CodeTask, LabelTask, StreamTask, Task, Tokenizers
 from unrolled.text.labels import Labels
 from unrolled.text.rows import Row, hint_of_separator
+from unrolled.training.dataset import given_words
 from unrolled.training.device import within_memory
 from unrolled.training.recipe import Recipe
 
@@ -41,7 +42,9 @@ def report(task: AnyTask, recipe: Recipe) -> RenderableType:
 
 def _rows(task: Task, recipe: Recipe) -> RenderableType:
     began = time.perf_counter()
-    result = survey(recipe.data, recipe.text, max_tokens=recipe.training.max_tokens)
+    words = next(iter(given_words(recipe)), None)
+    most = recipe.training.max_tokens
+    result = survey(recipe.data, recipe.text, max_tokens=most, words=words)
     if len(result.columns) != len(task.columns):
         names = " and ".join(task.columns)
         problem = f"choose the columns for {names} with --columns"
@@ -81,7 +84,8 @@ def _code(task: CodeTask, recipe: Recipe) -> RenderableType:
 
 def _labels(task: LabelTask, recipe: Recipe) -> RenderableType:
     began = time.perf_counter()
-    result = survey_labels(task, recipe.data, recipe.text)
+    given = given_words(recipe)
+    result = survey_labels(task, recipe.data, recipe.text, *given)
     encoded = result.encoded
 
     def tokenizers() -> Tokenizers:
@@ -94,7 +98,7 @@ def _labels(task: LabelTask, recipe: Recipe) -> RenderableType:
             labels = Labels.of(names, multi_label=multi_label, averaged=data.averaged)
             found = {text_labels.ROLE: encoded.tokenizers[0], LABELS: labels}
         else:
-            found = task.train_tokenizers(rows, recipe.text, data)
+            found = task.train_tokenizers(rows, recipe.text, data, *given)
         return task.extend(recipe.model, found)
 
     skips = {"train": recipe.data.too_long == "skip", "valid": False}

@@ -20,6 +20,7 @@ from unrolled.predictors.queries import QueryPredictor, memory_of
 from unrolled.predictors.seq2seq import Predictor
 from unrolled.predictors.unknown import as_written
 from unrolled.tasks.kind import CODE, LABELLING, LANGUAGE_MODEL, QUERIES, SEQ2SEQ, Kind
+from unrolled.tasks.language_model import check_forward
 from unrolled.tasks.sql.answers import described
 from unrolled.tasks.sql.examples import written as pieces_of_query
 from unrolled.tasks.tag.data import CHARACTERS
@@ -324,6 +325,7 @@ def _of_stream(predictor: Any, text: Any, answer: Any, _: str | None) -> Example
         raise ConfigError(f"a language model reads one text, got {count_of(len(text), 'text')}")
     if answer is not None:
         raise ConfigError("a language model predicts the text itself; leave out the answer")
+    check_forward(predictor.recipe.model, "an inspection on a text")
     notes = list[str]()
     tokenizer = next(each for role, each in predictor.tokenizers.items() if role != LABELS)
     text = _cut(text, tokenizer, notes)

@@ -1,4 +1,4 @@
-"""Pooling: combine the vectors of a row's steps into one: final, mean, max, attentive.
+"""Pooling: combine the vectors of a row's steps into one: final, mean, max, attentive, concat.
 
 Masks select and never multiply, so values in the padding (even NaN) affect neither results nor
 gradients. A row without steps gets a vector of zeros.
@@ -15,7 +15,7 @@ from unrolled.config import require
 from unrolled.ops.linear import linear
 from unrolled.shapes import Float, Padded
 
-PoolingKind = Literal["final", "mean", "max", "attentive"]
+PoolingKind = Literal["final", "mean", "max", "attentive", "concat"]
 
 
 def final(encoded: Padded, bidirectional: bool = False) -> Float[Tensor, "B D"]:
@@ -117,12 +117,18 @@ class AttentivePooling(nn.Module):
 
 
 class Pooling(nn.Module):
-    """One of the four kinds of pooling, chosen by name, for outputs `[B, T, D]` of recurrent layers.
+    """One of the five kinds of pooling, chosen by name, for outputs `[B, T, D]` of recurrent layers.
+
+    "concat" is [final; max; mean] (Howard & Ruder 2018, "Universal language model fine-tuning for text
+    classification", section 3.3).
 
     Args:
-        kind: "final", "mean", "max" or "attentive".
+        kind: "final", "mean", "max", "attentive" or "concat".
         input_size: D.
         bidirectional: whether the second half of D was read backwards; only used by `final`.
+
+    Attributes:
+        output_size: width of the vector, 3 D for "concat", else D.
 
     Raises:
         ConfigError: the kind is unknown.
@@ -140,12 +146,15 @@ class Pooling(nn.Module):
         kinds = get_args(PoolingKind)
         require(kind in kinds, "pooling", f"one of {', '.join(kinds)}", kind)
         self.kind, self.bidirectional = kind, bidirectional
+        self.output_size = input_size * (3 if kind == "concat" else 1)
         self.attentive = AttentivePooling(input_size) if kind == "attentive" else None
 
     def forward(
         self, encoded: Padded, last: Float[Tensor, "B D"] | None = None
-    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B T"] | None]:
+    ) -> tuple[Float[Tensor, "B F"], Float[Tensor, "B T"] | None]:
         """Return (vectors, attention weights); the weights are None unless the kind is "attentive".
+
+        F is `output_size`.
 
         Args:
             encoded: the outputs of the last layer.
@@ -158,10 +167,16 @@ class Pooling(nn.Module):
             return mean(encoded), None
         if self.kind == "max":
             return largest(encoded), None
+        last = self._final(encoded, last)
+        if self.kind == "final":
+            return last, None
+        return torch.cat([last, largest(encoded), mean(encoded)], dim=1), None
+
+    def _final(self, encoded: Padded, last: Float[Tensor, "B D"] | None) -> Float[Tensor, "B D"]:
         if last is None:
-            return final(encoded, self.bidirectional), None
+            return final(encoded, self.bidirectional)
         has_steps_B1 = (encoded.lengths > 0).unsqueeze(1).to(last.device)
-        return torch.where(has_steps_B1, last, 0.0), None
+        return torch.where(has_steps_B1, last, 0.0)
 
     def extra_repr(self) -> str:
         return f"kind={self.kind}"

@@ -142,7 +142,7 @@ class RecurrentStack(torch.nn.Module):
         )
 
     def forward(
-        self, x: Padded, state: StackState | None = None
+        self, x: Padded, state: StackState | None = None, *, reverse: bool = False
     ) -> tuple[Float[Tensor, "B T H"], StackState]:
         """The last layer's hidden states, zeros in padding, and each row's state at its true end.
 
@@ -150,6 +150,7 @@ class RecurrentStack(torch.nn.Module):
             x: values `[B, T, E]`; padding is ignored, even NaN.
             state: the initial state; None means zeros. Nothing is detached: for truncated
                 back-propagation through time, detach the returned state before passing it in again.
+            reverse: whether every layer reads each row from its true end to its start.
 
         Raises:
             ValueError: shapes do not match the weights.
@@ -164,7 +165,7 @@ class RecurrentStack(torch.nn.Module):
             if ends:
                 y_TBH = self.between(y_TBH.transpose(0, 1)).transpose(0, 1)
             weights = _weights(layer, self.recurrent_weight_rate if self.training else 0.0)
-            y_TBH, end = ops.unroll(self.kind, y_TBH, lengths_B, start, weights)
+            y_TBH, end = ops.unroll(self.kind, y_TBH, lengths_B, start, weights, reverse)
             ends.append(end)
         return y_TBH.transpose(0, 1), tuple(ends)
 

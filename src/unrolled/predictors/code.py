@@ -23,6 +23,7 @@ from unrolled.reporting import counted
 from unrolled.tasks.code.answers import CodeDecoding
 from unrolled.tasks.code.examples import SOURCE, TARGET, CodePair
 from unrolled.tasks.kind import LANGUAGE_MODEL
+from unrolled.tasks.language_model import check_forward
 from unrolled.text.config import PAD_ID
 from unrolled.text.rows import Row
 from unrolled.text.splits import read_splits
@@ -180,4 +181,5 @@ def _language_model(path: str, device: str) -> tuple[Any, Tokenizer]:
         raise ConfigError(
             f"decoding.prior: {path} is of task '{run.task.name}'; give a run of a language model"
         )
+    check_forward(run.recipe.model, f"decoding.prior ({path})")
     return run.model, run.tokenizers[ROLE]

@@ -15,8 +15,10 @@ from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
 from unrolled.predictors.precision import recurrent_precision
 from unrolled.predictors.representation import represent
 from unrolled.tasks import notebook
+from unrolled.tasks.language_model import check_forward, reads_backward
 from unrolled.tasks.task import StreamTask, Tokenizers
 from unrolled.text.corpus.corpus import TokenStream, default_cache_folder, open_corpus
+from unrolled.text.corpus.tables import is_table
 from unrolled.training.dataset import ROLE
 from unrolled.training.evaluation import reading, stream_loss
 from unrolled.training.recipe import Recipe
@@ -108,7 +110,12 @@ class LanguagePredictor:
         return represent(self)
 
     def continuation(self) -> TextSession:
-        """Start a session with an empty text; it keeps its state between calls."""
+        """Start a session with an empty text; it keeps its state between calls.
+
+        Raises:
+            ConfigError: the model reads from right to left.
+        """
+        check_forward(self.recipe.model, "continuing a text")
         data = self.recipe.data
         borders = {"line": "\n", "paragraph": "\n\n", "separator": f"\n{data.separator}\n"}
         return TextSession(
@@ -154,6 +161,8 @@ class LanguagePredictor:
     def read(self, paths: Sequence[str]) -> TokenStream:
         """Read other text with the settings of the run."""
         data = replace(self.recipe.data, train=(), valid=(), test=tuple(paths))
+        if data.columns and not any(map(is_table, paths)):
+            data = replace(data, columns=())  # tuned on a table, but this is plain text
         return open_corpus(data).encode("test", self.tokenizers[ROLE], default_cache_folder())
 
     def evaluate(
@@ -176,10 +185,11 @@ class LanguagePredictor:
             restart=self.recipe.data.restart,
             device=next(self.model.parameters()).device,
             cache=cache,
+            backward=reads_backward(self.recipe.model),
         )
         seconds = time.perf_counter() - began
         scores = self.task.scores(loss, n_tokens, stream.n_characters)
-        how = reading(stream, 1, self.recipe.data.restart)
+        how = reading(stream, 1, self.recipe.data.restart, reads_backward(self.recipe.model))
         if (precision := recurrent_precision(self.model)) != "float32":
             how += f"|{precision} steps"
         signatures = self.task.signature(how if cache is None else f"{how}|{cache}")

@@ -27,6 +27,7 @@ from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import text_labels
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
+from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ClassWeights
 from unrolled.text.config import TextConfig
@@ -45,8 +46,8 @@ class ClassifyConfig:
         n_layers: number of recurrent layers.
         bidirectional: whether the text is also read backwards.
         pooling: how the outputs of all steps are combined: "final" (the last output of each direction),
-            "mean", "max" (over time, for each unit), or "attentive" (a weighted mean with learned
-            weights).
+            "mean", "max" (over time, for each unit), "attentive" (a weighted mean with learned
+            weights), or "concat" (final, max and mean side by side: Howard & Ruder 2018, section 3.3).
         dropout_rate: on embeddings, between layers and before the last layer.
         word_rate: probability that a word's embedding is dropped, at all of its positions in a batch.
         unknown_rate: a word that occurs n times in training is replaced by an unknown word there with
@@ -58,6 +59,10 @@ class ClassifyConfig:
         recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
             or "uniform" (`layers.recurrent.InitialSettings`).
         forget_bias: initial bias of an LSTM's forget gate.
+        pretrained: run folders of a language model that reads forwards and, perhaps, one that reads
+            backwards: the run starts with their vocabulary, embeddings and recurrent layers; only read
+            when a run starts (`tasks.pretraining`). Sizes follow from them and need not be set.
+        pretrained_sizes: widths of their recurrent layers, which follow from them.
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -74,12 +79,15 @@ class ClassifyConfig:
     class_weights: ClassWeights = "none"
     recurrent_init: RecurrentInit = "orthogonal"
     forget_bias: ForgetBias = 1.0
+    pretrained: tuple[str, ...] = ()
+    pretrained_sizes: tuple[Width, ...] = ()
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
         check_sections(self)
         check_initial(self)
+        check_pretrained_settings(self)
 
 
 class Classifier(nn.Module):
@@ -115,17 +123,21 @@ class Classifier(nn.Module):
             word_rate=config.word_rate,
         )
         self.dropout = nn.Dropout(config.dropout_rate)
-        self.encoder = RecurrentEncoder(
-            config.cell,
-            config.embedding_size,
-            config.hidden_size,
-            n_layers=config.n_layers,
-            bidirectional=config.bidirectional,
-            dropout_rate=config.dropout_rate,
+        self.encoder = (
+            language_model_encoder(config)
+            if config.pretrained
+            else RecurrentEncoder(
+                config.cell,
+                config.embedding_size,
+                config.hidden_size,
+                n_layers=config.n_layers,
+                bidirectional=config.bidirectional,
+                dropout_rate=config.dropout_rate,
+            )
         )
         width = self.encoder.output_size
         self.pooling = Pooling(config.pooling, width, bidirectional=config.bidirectional)
-        scorer = linear_scorer(width, n_labels)
+        scorer = linear_scorer(self.pooling.output_size, n_labels)
         self.head = LabelHead(
             scorer, n_labels, multi_label=multi_label, label_smoothing=config.label_smoothing
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -73,6 +73,8 @@ class LanguageModelConfig:
         recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
             or "uniform" (`layers.recurrent.InitialSettings`).
         forget_bias: initial bias of an LSTM's forget gate.
+        direction: "forward" reads text from left to right; "backward" from right to left, to start the
+            encoders of other tasks (`model.pretrained`): such a model cannot continue a text.
         embeddings: see `unrolled.tasks.embeddings`; "trained" or "frozen", without extra words.
     """
 
@@ -94,6 +96,7 @@ class LanguageModelConfig:
     n_samples: Annotated[int, Range(1, 10**6)] = 1000
     recurrent_init: RecurrentInit = "orthogonal"
     forget_bias: ForgetBias = 1.0
+    direction: Literal["forward", "backward"] = "forward"
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
@@ -128,6 +131,34 @@ class LanguageModelConfig:
                 "try [2000, 10000]"
             )
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The widths of the recurrent layers, first to last."""
+        last = self.embedding_size if self.tied else self.hidden_size
+        return (*[self.hidden_size] * (self.n_layers - 1), last)
+
+
+def reads_backward(config: Any) -> bool:
+    """Whether a model with this `[model]` section reads text from right to left."""
+    return getattr(config, "direction", "forward") == "backward"
+
+
+def check_forward(config: Any, what: str) -> None:
+    """Refuse a model that reads from right to left.
+
+    Args:
+        config: its `[model]` section.
+        what: what needs a model that reads from left to right.
+
+    Raises:
+        ConfigError: it reads from right to left.
+    """
+    if reads_backward(config):
+        raise ConfigError(
+            f"{what} needs a language model that reads from left to right, but this one was trained with "
+            "model.direction = 'backward'; it can be evaluated, and start other tasks (model.pretrained)"
+        )
+
 
 class LanguageModel(nn.Module):
     """Embedding, recurrent layers, output layer.
@@ -147,8 +178,8 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         one_hot = config.embedding == "one_hot"
-        E, H = n_words if one_hot else config.embedding_size, config.hidden_size
-        sizes = [H] * (config.n_layers - 1) + [E if config.tied else H]
+        E = n_words if one_hot else config.embedding_size
+        sizes = config.sizes
         self.embedding = None if one_hot else nn.Embedding(n_words, E, padding_idx=PAD_ID)
         self.layers = RecurrentStack(
             config.cell,
@@ -193,6 +224,11 @@ class LanguageModel(nn.Module):
         Vaswani et al. 2017, section 3.4.
         """
         return self.config.embedding_size**0.5 if self.config.tied else 1.0
+
+    def scaled_embedding(self) -> Float[Tensor, "V E"]:
+        """The vector of each id as the recurrent layers read it; only for learned embeddings."""
+        assert self.embedding is not None
+        return renewed(self.embedding).weight * self._scale
 
     def _embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows E"]:
         if self.embedding is None:

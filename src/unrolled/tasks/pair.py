@@ -36,6 +36,7 @@ from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import text_labels
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
+from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
 from unrolled.tasks.text_labels import ClassWeights
 from unrolled.text.config import TextConfig
@@ -87,6 +88,11 @@ class PairConfig:
         recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
             or "uniform" (`layers.recurrent.InitialSettings`).
         forget_bias: initial bias of an LSTM's forget gate.
+        pretrained: run folders of a language model that reads forwards and, perhaps, one that reads
+            backwards: the run starts with their vocabulary and embeddings, and `encoder` reads the
+            outputs of their recurrent layers in place of the embeddings. Only read when a run starts
+            (`tasks.pretraining`).
+        pretrained_sizes: widths of their recurrent layers, which follow from them.
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -107,12 +113,15 @@ class PairConfig:
     class_weights: ClassWeights = "none"
     recurrent_init: RecurrentInit = "orthogonal"
     forget_bias: ForgetBias = 1.0
+    pretrained: tuple[str, ...] = ()
+    pretrained_sizes: tuple[Width, ...] = ()
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
         check_sections(self)
         check_initial(self)
+        check_pretrained_settings(self)
         if self.bidirectional and self.encoder in _ONE_WAY:
             raise ConfigError(
                 f"model.bidirectional: the encoder '{self.encoder}' reads in one direction; remove it, "
@@ -156,10 +165,13 @@ class PairClassifier(nn.Module):
             frozen_epochs=config.embeddings.frozen_epochs,
             word_rate=config.word_rate,
         )
+        self.context = language_model_encoder(config) if config.pretrained else None
+        if self.context is not None:
+            E = self.context.output_size
         self.projection: nn.Linear | None = None
         if config.projection_size:
+            self.projection = nn.Linear(E, config.projection_size)
             E = config.projection_size
-            self.projection = nn.Linear(config.embedding_size, E)
         self.encoder, D = _encoder(config, E, H)
         scorer = (
             linear_scorer(D, n_labels)
@@ -182,10 +194,17 @@ class PairClassifier(nn.Module):
 
     def embed(self, text: Padded) -> Padded:
         """`[B, T]` ids → `[B, T, E]`."""
-        embedded_BTE = self.embedding(text.values)
-        if self.projection is not None:
-            embedded_BTE = self.projection(embedded_BTE)
-        return Padded(embedded_BTE, text.lengths)
+        embedded = Padded(self.embedding(text.values), text.lengths)
+        return embedded if self.context is not None else self._projected(embedded)
+
+    def _projected(self, text: Padded) -> Padded:
+        if self.projection is None:
+            return text
+        return Padded(self.projection(text.values), text.lengths)
+
+    def _in_context(self, text: Padded) -> Padded:
+        """The outputs of the language models' layers, in place of the embeddings."""
+        return text if self.context is None else self._projected(self.context(text)[0])
 
     def read(
         self, first: Padded, second: Padded
@@ -194,6 +213,7 @@ class PairClassifier(nn.Module):
 
         For word-by-word attention, the weights are averaged over the steps of the attending text.
         """
+        first, second = self._in_context(first), self._in_context(second)
         # A control reads the column in its name, regardless of `condition`.
         is_first = self.config.condition == "first" or self.config.encoder in _CONTROLS
         hidden, attention_BTS = self.encoder(*((first, second) if is_first else (second, first)))

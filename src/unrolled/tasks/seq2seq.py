@@ -41,6 +41,7 @@ from unrolled.shapes import Float, Int, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.ensemble import DecoderEnsemble
 from unrolled.tasks.predictions import Answer, Prediction
+from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
 from unrolled.tasks.seq2seq_data import (
     Copies,
     Pair,
@@ -112,6 +113,11 @@ class TranslateConfig:
         recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
             or "uniform" (`layers.recurrent.InitialSettings`).
         forget_bias: initial bias of an LSTM's forget gate.
+        pretrained: run folders of a language model of the source that reads forwards and, perhaps, one
+            that reads backwards: the encoder starts with their vocabulary, embeddings and recurrent
+            layers; only read when a run starts (`tasks.pretraining`). Its sizes follow from them and need
+            not be set.
+        pretrained_sizes: widths of their recurrent layers, which follow from them.
         source_embeddings: source embeddings, see `unrolled.tasks.embeddings`; "trained" or "frozen",
             without extra words.
         target_embeddings: the same for the target; if both share one table, `source_embeddings` is used.
@@ -134,6 +140,8 @@ class TranslateConfig:
     tied_embeddings: Literal["none", "target", "all"] = "none"
     recurrent_init: RecurrentInit = "orthogonal"
     forget_bias: ForgetBias = 1.0
+    pretrained: tuple[str, ...] = ()
+    pretrained_sizes: tuple[Width, ...] = ()
     source_embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
     target_embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
@@ -141,7 +149,9 @@ class TranslateConfig:
         check_fields(self, "model")
         check_sections(self, simple=True)
         check_initial(self)
-        memory_size = self.encoder_size * (2 if self.bidirectional else 1)
+        check_pretrained_settings(self)
+        encoder_size = (self.encoder_size, *self.pretrained_sizes)[-1]
+        memory_size = encoder_size * (2 if self.bidirectional else 1)
         if self.attention == "dot" and memory_size != self.hidden_size:
             raise ConfigError(
                 f"model.attention: 'dot' compares widths that must be equal, got {memory_size} of "
@@ -157,6 +167,11 @@ class TranslateConfig:
             raise ConfigError(
                 "model.target_embeddings.file: source and target share one table "
                 "(model.tied_embeddings = 'all'); use model.source_embeddings.file alone"
+            )
+        if self.tied_embeddings == "all" and self.pretrained:
+            raise ConfigError(
+                "model.tied_embeddings is 'all', but model.pretrained sets the source embedding alone; "
+                "use 'target' or 'none'"
             )
         shared = {"all": "source_embeddings", "target": "target_embeddings"}
         name = shared.get(self.tied_embeddings)
@@ -194,13 +209,17 @@ class Translator(nn.Module):
             else nn.Embedding(n_target_words, E, padding_idx=PAD_ID)
         )
         self.dropout = nn.Dropout(config.dropout_rate)
-        self.encoder = RecurrentEncoder(
-            config.cell,
-            E,
-            config.encoder_size,
-            n_layers=config.encoder_layers,
-            bidirectional=config.bidirectional,
-            dropout_rate=config.dropout_rate,
+        self.encoder = (
+            language_model_encoder(config)
+            if config.pretrained
+            else RecurrentEncoder(
+                config.cell,
+                E,
+                config.encoder_size,
+                n_layers=config.encoder_layers,
+                bidirectional=config.bidirectional,
+                dropout_rate=config.dropout_rate,
+            )
         )
         memory_size = self.encoder.output_size
         self.bridge = Bridge(config.cell, memory_size, config.hidden_size, config.decoder_layers)

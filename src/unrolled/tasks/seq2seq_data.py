@@ -91,9 +91,19 @@ class TranslationBatch:
         )
 
 
-def train_tokenizers(rows: Sequence[Row], config: TextConfig) -> dict[str, Tokenizer]:
-    """Train a tokenizer for each side, or one for both if `text.shared` is set."""
+def train_tokenizers(
+    rows: Sequence[Row], config: TextConfig, words: Tokenizer | None = None
+) -> dict[str, Tokenizer]:
+    """Train a tokenizer for each side, or one for both if `text.shared` is set.
+
+    Args:
+        rows: the training part.
+        config: the `[text]` section.
+        words: the tokenizer of the source, if it is given.
+    """
     sides = [[row.texts[side] for row in rows] for side in (0, 1)]
+    if words is not None:
+        return {"source": words, "target": Tokenizer.train(sides[1], config)}
     if config.shared:
         shared = Tokenizer.train(chain(*sides), config)
         return {"source": shared, "target": shared}

@@ -85,7 +85,8 @@ class Task:
         name: name of the task in recipes and run folders.
         columns: roles of the text columns of its data, e.g. `("source", "target")`.
         Config: the frozen dataclass of the recipe's `[model]` section.
-        train_tokenizers: training rows and the recipe's `[text]` section → tokenizers by role.
+        train_tokenizers: training rows and the recipe's `[text]` section → tokenizers by role. If
+            `model.pretrained` is set, it also gets the tokenizer of the first column.
         encode: fields of one row → an encoded example (lists of ids), the input of `collate`; it may be
             a `ManyEncoder`.
         lengths: one encoded example → its length on each side, for batching.
@@ -237,7 +238,7 @@ class LabelTask:
         Config: the frozen dataclass of the recipe's `[model]` section.
         reading: how rows are read: which are complete, and which texts may not occur in two parts.
         train_tokenizers: training rows, the recipe's `[text]` and `[data]` sections → tokenizers by role,
-            and the labels.
+            and the labels. If `model.pretrained` is set, it also gets the tokenizer of the texts.
         encode: fields (without the label if it is unknown), tokenizers, the `[data]` section → an
             example. A label that is not in the training part raises a `DataError` without a path; if
             every token has a label, its `line` is the number of the token, from 1.

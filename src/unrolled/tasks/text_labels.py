@@ -119,8 +119,10 @@ def labels_in(fields: Sequence[Field], data: LabelData) -> list[str]:
     return [as_text(field).strip()]
 
 
-def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> dict[str, Any]:
-    """A tokenizer for all texts, and the labels of the training part.
+def train_tokenizers(
+    rows: Sequence[Row], text: TextConfig, data: LabelData, words: Tokenizer | None = None
+) -> dict[str, Any]:
+    """A tokenizer for all texts, unless one is given, and the labels of the training part.
 
     Raises:
         DataError: a row has no label or a list of labels, although `data.label_separator` is not set; or
@@ -128,7 +130,7 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: LabelData) -> 
         ConfigError: `data.averaged` names an unknown label.
     """
     *columns, _ = zip(*(row.texts for row in rows), strict=True)
-    words = Tokenizer.train(chain.from_iterable(columns), text)
+    words = words or Tokenizer.train(chain.from_iterable(columns), text)
     multi_label = bool(data.label_separator)
     if not multi_label:
         _check_each_has_one(rows)
@@ -331,10 +333,11 @@ def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
 def load_pretrained(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     """Load pretrained embeddings if the recipe names a file.
 
-    Otherwise, set the embeddings of tokens that do not occur in training to zero, where they stay: bytes
-    that no text has, and words that are always truncated. Their random initial values would be noise.
+    Otherwise, unless they will be those of a language model, set the embeddings of tokens that do not
+    occur in training to zero, where they stay: bytes that no text has, and words that are always
+    truncated. Their random initial values would be noise.
     """
-    if model.config.embeddings.file is None:
+    if model.config.embeddings.file is None and not model.config.pretrained:
         with torch.no_grad():
             model.embedding.weight[~model.is_seen] = 0
     return load_vectors(model, tokenizers)

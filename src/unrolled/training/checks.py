@@ -35,10 +35,15 @@ def check_recipe(recipe: Recipe, task: AnyTask) -> None:
             "training has no stopping criterion; set training.max_minutes, max_epochs, "
             "max_steps or patience"
         )
-    if training.schedule == "linear" and not training.has_fixed_limit:
+    if training.schedule in ("linear", "slanted") and not training.has_fixed_limit:
         raise ConfigError(
-            "training.schedule 'linear' needs a training length; set training.max_minutes, max_epochs or "
-            "max_steps"
+            f"training.schedule '{training.schedule}' needs a training length; set training.max_minutes, "
+            "max_epochs or max_steps"
+        )
+    if training.unfreeze_every_n_epochs and not training.has_fixed_limit:
+        raise ConfigError(
+            "training.unfreeze_every_n_epochs needs a training length, as patience begins once all "
+            "layers are trained; set training.max_minutes, max_epochs or max_steps"
         )
     if not isinstance(recipe.data, task.Data):
         raise ConfigError(

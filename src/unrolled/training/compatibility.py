@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from unrolled import config
 from unrolled.errors import ConfigError
 from unrolled.quoting import brief
 from unrolled.tasks.embeddings import TRAINING_ONLY, sections
+from unrolled.tasks.pretraining import following
 from unrolled.tasks.task import AnyTask
+from unrolled.text.config import TextConfig
 from unrolled.training.recipe import Recipe
 from unrolled.training.run_folder import UNNAMED, flat, read_config, settings_of
 from unrolled.training.split_file import check_data
@@ -48,6 +52,7 @@ def with_unnamed(folder: Path, recipe: Recipe) -> Recipe:
     size = named.get("text.vocab_size")
     if recipe.text.vocab_size < 0 and isinstance(size, int):
         recipe = dataclasses.replace(recipe, text=dataclasses.replace(recipe.text, vocab_size=size))
+    recipe = _with_sizes(recipe, named)
     for name, value in UNNAMED.items():
         section, key = name.split(".")
         part = getattr(recipe, section)
@@ -61,6 +66,27 @@ def with_unnamed(folder: Path, recipe: Recipe) -> Recipe:
             changed = dataclasses.replace(part, **{key: value})
             recipe = dataclasses.replace(recipe, **{section: changed})
     return recipe
+
+
+def _with_sizes(recipe: Recipe, named: Mapping[str, Any]) -> Recipe:
+    """The recipe with the sizes of the language models in `model.pretrained`, which may be gone."""
+    model: Any = recipe.model
+    paths = list(getattr(model, "pretrained", ()))
+    is_same = named.get("model.pretrained") == paths and "model.pretrained_sizes" in named
+    if not paths or model.pretrained_sizes or not is_same:
+        return recipe
+    sizes = {
+        name: named[f"model.{name}"] for name in following(recipe.task) if f"model.{name}" in named
+    }
+    sizes["pretrained_sizes"] = tuple(sizes["pretrained_sizes"])
+    text = {
+        name.removeprefix("text."): value for name, value in named.items() if name[:5] == "text."
+    }
+    return dataclasses.replace(
+        recipe,
+        model=dataclasses.replace(model, **sizes),
+        text=config.from_mapping(TextConfig, text, "text"),
+    )
 
 
 def check_changes(folder: Path, recipe: Recipe) -> None:

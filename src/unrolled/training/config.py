@@ -50,7 +50,19 @@ class TrainingConfig:
         schedule: "constant"; "plateau": multiplied by `plateau_factor` after every
             `plateau_patience` evaluations in a row that do not improve `metric`; "linear":
             decreases to 0 at the end (of max_steps, max_epochs or max_minutes, whichever comes
-            first); "inverse_sqrt": decreases with 1/√step (Vaswani et al. 2017, section 5.3).
+            first); "inverse_sqrt": decreases with 1/√step (Vaswani et al. 2017, section 5.3);
+            "slanted": rises linearly to the maximum, and then decreases to the end, more slowly
+            (slanted triangular: Howard & Ruder 2018, eq. 3).
+        slanted_cut: for "slanted": share of training at which the rate is highest.
+        slanted_ratio: for "slanted": maximum rate divided by the lowest one.
+        layer_divisor: the learning rate of each layer of a language model below the task's own layers is
+            that of the layer above it divided by this, and the rate of the embedding is the lowest
+            (Howard & Ruder 2018, section 3.2, with 2.6); 1 = the same rate for all. Needs
+            `model.pretrained`, or for a language model --from.
+        unfreeze_every_n_epochs: gradual unfreezing (Howard & Ruder 2018, section 3.3): at first only what
+            is new is trained; after each n epochs, the next lower layer of the language model is trained,
+            too, and the embedding last; 0 = all from the start. Needs the same, and a fixed limit.
+            `patience` counts evaluations once all are trained.
         warmup_steps: number of steps over which the rate rises linearly from 0.
         plateau_factor: see `schedule`.
         plateau_patience: see `schedule`.
@@ -112,7 +124,11 @@ class TrainingConfig:
     momentum: Rate = 0.0
     weight_decay: Annotated[float, Range(0, 10**6)] = 0.0
     clip_norm: Annotated[float, Range(0, 10**12)] = 1.0
-    schedule: Literal["constant", "plateau", "linear", "inverse_sqrt"] = "constant"
+    schedule: Literal["constant", "plateau", "linear", "inverse_sqrt", "slanted"] = "constant"
+    slanted_cut: Annotated[float, Range(above=0, below=1)] = 0.1
+    slanted_ratio: Annotated[float, Range(1, 10**6)] = 32.0
+    layer_divisor: Annotated[float, Range(1, 10**3)] = 1.0
+    unfreeze_every_n_epochs: Count = 0
     warmup_steps: Count = 0
     plateau_factor: Annotated[float, Range(above=0, below=1)] = 0.5
     plateau_patience: PositiveCount = 2
@@ -152,6 +168,12 @@ class TrainingConfig:
             "training.weight_decay",
             "0 if training.optimiser is 'lazy_adam'",
             self.weight_decay,
+        )
+        require(
+            self.schedule != "slanted" or self.warmup_steps == 0,
+            "training.warmup_steps",
+            "0 if training.schedule is 'slanted', which begins with a rise (training.slanted_cut)",
+            self.warmup_steps,
         )
         if self.average_after:
             self._check_averaging()

@@ -22,6 +22,7 @@ from unrolled.text.corpus.corpus import CorpusConfig, TokenStream, default_cache
 from unrolled.text.round_trip import SAMPLE
 from unrolled.text.rows import Row
 from unrolled.text.splits import DataConfig, Duplicate, LabelData, Splits, read_splits
+from unrolled.text.tokenizer import Tokenizer
 from unrolled.training.checks import check_metric
 from unrolled.training.recipe import Recipe
 from unrolled.wording import count_of, percent
@@ -217,7 +218,7 @@ def encode_splits(
         raise DataError("no training data; name a file with --data or in data.train")
     if tokenizers is None:
         try:
-            trained = task.train_tokenizers(splits.train, recipe.text)
+            trained = task.train_tokenizers(splits.train, recipe.text, *given_words(recipe))
         except DataError as error:
             place = error.path or recipe.data.train[0]
             raise DataError(error.problem, place, error.line) from None
@@ -262,7 +263,8 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
         raise DataError("no training data; name a file with --data or in data.train")
     if tokenizers is None:
         try:
-            tokenizers = task.train_tokenizers(splits.train, recipe.text, data)
+            given = given_words(recipe)
+            tokenizers = task.train_tokenizers(splits.train, recipe.text, data, *given)
         except DataError as error:
             raise DataError(error.problem, error.path or data.train[0], error.line) from None
         tokenizers = task.extend(recipe.model, tokenizers)
@@ -284,6 +286,16 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
     return PreparedRows(
         train, valid, *counts, tokenizers, splits.notes, splits.duplicates, splits.columns
     )
+
+
+def given_words(recipe: Recipe) -> list[Tokenizer]:
+    """The vocabulary of the language models in `model.pretrained`, if there are any."""
+    paths: tuple[str, ...] = getattr(recipe.model, "pretrained", ())
+    if not paths:
+        return []
+    from unrolled.training.pretrained import words_of
+
+    return [words_of(paths)]
 
 
 def _check_labels(

@@ -143,13 +143,14 @@ STEPS_TOGETHER = 256
 """Steps of a window in evaluation."""
 
 
-def reading(stream: TokenStream, n_rows: int, restart: bool) -> str:
+def reading(stream: TokenStream, n_rows: int, restart: bool, backward: bool = False) -> str:
     """How `stream_loss` reads a text, for the signature of a score."""
     state = "restarts with each document" if restart else "carried"
     cut = "" if n_rows == 1 else f"|{n_rows} rows, each without a past"
     unknown = stream.n_unknown / max(1, stream.n_tokens)
     known = "" if not unknown else f", {percent(unknown, 2)} unknown"
-    return f"state {state}{cut}|{stream.n_tokens} tokens{known}"
+    order = "|read from right to left" if backward else ""
+    return f"state {state}{cut}|{stream.n_tokens} tokens{known}{order}"
 
 
 @torch.inference_mode()
@@ -162,6 +163,7 @@ def stream_loss(
     device: torch.device | str = "cpu",
     precision: Precision | None = None,
     cache: ContinuousCache | None = None,
+    backward: bool = False,
 ) -> tuple[float, int]:
     """The mean loss over all tokens of a text, in nats, and the number of tokens.
 
@@ -174,9 +176,10 @@ def stream_loss(
         device: device of the model.
         precision: reusable context in which to compute.
         cache: cache of recent words to mix with the model's distribution; it must be empty, and n_rows 1.
+        backward: whether the model reads from right to left.
     """
     model.eval()
-    windows = Windows(stream.ids, n_rows, STEPS_TOGETHER, restart=restart, whole=True)
+    windows = Windows(stream.ids, n_rows, STEPS_TOGETHER, 0, restart, whole=True, backward=backward)
     state = task.start(model, windows.n_rows)
     total, n_targets = 0.0, 0
     for index in counted(range(len(windows)), "computing the loss", "windows", len(windows)):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unrolled.errors import ConfigError
 from unrolled.training.config import TrainingConfig
+from unrolled.training.layer_groups import in_groups
 
 
 class LazyAdam:
@@ -41,11 +42,12 @@ class LazyAdam:
         others = [p for p in model.parameters() if p.requires_grad and id(p) not in tables]
         rate, betas = config.learning_rate, (config.beta1, config.beta2)
         self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.SparseAdam(tables.values(), lr=rate, betas=betas)
+            torch.optim.SparseAdam(in_groups(tables.values(), config, model), lr=rate, betas=betas)
         ]
         if others:
+            groups = in_groups(others, config, model)
             self.parts.append(
-                torch.optim.AdamW(others, lr=rate, betas=betas, weight_decay=0.0, fused=True)
+                torch.optim.AdamW(groups, lr=rate, betas=betas, weight_decay=0.0, fused=True)
             )
 
     @property

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from unrolled.tasks.language_model import reads_backward
 from unrolled.tasks.task import LABELS, LabelTask, State, StreamTask, Task, Tokenizers
 from unrolled.text.batching import batches
 from unrolled.text.corpus.corpus import TokenStream
@@ -328,8 +329,14 @@ class WindowLoader:
             *few_tokens(prepared.valid.n_tokens, data),
         )
         self._train, self._restart = prepared.train.ids, data.restart
+        self._backward = reads_backward(recipe.model)
         self._windows = Windows(
-            prepared.train.ids, data.n_rows, data.k1, data.k2, restart=data.restart
+            prepared.train.ids,
+            data.n_rows,
+            data.k1,
+            data.k2,
+            restart=data.restart,
+            backward=self._backward,
         )
 
     def prepare(self, model: nn.Module) -> None:
@@ -369,10 +376,14 @@ class WindowLoader:
         self, model: nn.Module, recipe: Recipe, device: torch.device, precision: Precision
     ) -> tuple[float, dict[str, float]]:
         """The loss over the part, and the scores derived from it."""
-        loss, n_targets = stream_loss(
-            model, self._task, self._valid, VALIDATION_ROWS, self._restart, device, precision
-        )
+        loss, n_targets = self._loss_of(self._valid, model, device, precision)
         return loss, self._task.scores(loss, n_targets, self._valid.n_characters)
+
+    def _loss_of(
+        self, text: TokenStream, model: nn.Module, device: torch.device, precision: Precision
+    ) -> tuple[float, int]:
+        reading = VALIDATION_ROWS, self._restart, device, precision
+        return stream_loss(model, self._task, text, *reading, backward=self._backward)
 
     def leaves_out_scores(self, recipe: Recipe) -> bool:
         """No: the scores follow from the loss."""
@@ -391,9 +402,7 @@ class WindowLoader:
         sample = _beginning(self._valid, _TOKENS_OF_ESTIMATE)
 
         def evaluate() -> None:
-            stream_loss(
-                model, self._task, sample, VALIDATION_ROWS, self._restart, device, precision
-            )
+            self._loss_of(sample, model, device, precision)
 
         evaluate()  # the first call takes longer
         return _seconds(evaluate) * self._valid.n_tokens / max(1, sample.n_tokens), 0.0
@@ -408,7 +417,8 @@ class WindowLoader:
 
     def signature(self) -> dict[str, str]:
         """See `Loader`."""
-        return self._task.signature(reading(self._valid, VALIDATION_ROWS, self._restart))
+        how = reading(self._valid, VALIDATION_ROWS, self._restart, self._backward)
+        return self._task.signature(how)
 
 
 def _seconds(call: Callable[[], object]) -> float:

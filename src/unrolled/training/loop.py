@@ -21,7 +21,7 @@ from unrolled.reporting import begun
 from unrolled.system import trim_memory
 from unrolled.tasks.task import AnyTask
 from unrolled.text.config import TextConfig
-from unrolled.training import checkpoint, compatibility, run_folder
+from unrolled.training import checkpoint, compatibility, pretrained, run_folder
 from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.device import choose_device, within_memory
 from unrolled.training.distill import check_same_teacher, check_teacher
@@ -185,6 +185,7 @@ def fit(
         raise ConfigError("--resume cannot be combined with --force or --from; remove them")
     if resume and run_folder.is_there(out):
         recipe = compatibility.with_unnamed(out, recipe)
+    recipe = pretrained.completed(recipe, task)
     with storage.locked(out):
         goes_on = _goes_on(recipe, out, resume, force)
         if resume and not goes_on:
@@ -194,8 +195,10 @@ def fit(
         recipe = _with_text_of(source, recipe, task)
     elif not goes_on:
         task.check_pretrained(recipe.model, recipe.text)
+        pretrained.check_sources_fit(recipe, task)
     check_teacher(recipe, task)
     if not goes_on:
+        pretrained.check_layer_settings(recipe, source)
         choose_device(recipe.training)
         check_files(recipe.data, task)
     return _events(recipe, task, out, source, resume, force, inspect_every)
@@ -232,8 +235,9 @@ def _events(
             trainer = _new(recipe, task, out, source, lock, began)
         trainer.inspector.every_n_steps = inspect_every
         started = trainer.started()
-        if note := _when_too_late(trainer):
-            started = replace(started, notes=(*started.notes, note))
+        for note in (_when_too_late(trainer), trainer.unfreezing.note(trainer.config)):
+            if note is not None:
+                started = replace(started, notes=(*started.notes, note))
         if not recipe.training.has_fixed_limit:
             note = _when_it_ends(trainer)
             started = replace(started, notes=(*started.notes, note))
@@ -297,10 +301,11 @@ def _new(
         prepared = prepare(recipe, task, tokenizers)
         begun("building the model")
         trainer = Trainer(recipe, task, build_loader(recipe, task, prepared), partial, began)
-        if source is None:
-            trainer.begin()
-        else:
+        if source is not None:
             trainer.begin_with(source)
+        else:
+            trainer.begin()
+            trainer.notes += pretrained.notes_on(recipe, task, prepared)
         run_folder.fill(partial, prepared, recipe.data, trainer.notes)
         trainer.end_preparation()
         trainer.save()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.training.config import TrainingConfig
+from unrolled.training.layer_groups import in_groups
 from unrolled.training.lazy_adam import LazyAdam
 
 Optimiser: TypeAlias = torch.optim.Optimizer | LazyAdam
@@ -23,7 +24,7 @@ def build_optimiser(config: TrainingConfig, model: nn.Module) -> Optimiser:
     """
     if config.optimiser == "lazy_adam":
         return LazyAdam(config, model)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = in_groups([p for p in model.parameters() if p.requires_grad], config, model)
     if config.optimiser == "sgd":
         return torch.optim.SGD(
             parameters,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -83,6 +84,12 @@ class Recipe:
         if isinstance(task, Task) and isinstance(training, Mapping):
             training = {**task.training, **training}
         text: Any = mapping.get("text", {})
+        if _can_be_completed(model) and isinstance(text, Mapping):
+            from unrolled.training.pretrained import followed
+
+            given = config.from_mapping(TextConfig, {**task.text, **text}, "text")
+            own = {name: getattr(given, name) for name in text}
+            model, text = followed(task, model, own, section)
         if isinstance(text, Mapping):
             text = {**task.text, **text}
             if isinstance(task, Task):
@@ -128,6 +135,12 @@ def recipe_from_toml(
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return recipe if not overrides else Recipe.from_mapping(mapping, tasks, overrides)
+
+
+def _can_be_completed(model: Any) -> bool:
+    """Whether sizes follow from language models that exist; otherwise training refuses the recipe."""
+    paths: tuple[str, ...] = getattr(model, "pretrained", ())
+    return bool(paths) and not model.pretrained_sizes and all(map(os.path.isdir, paths))
 
 
 def _check_group(data: object, task: AnyTask) -> None:

@@ -378,6 +378,10 @@ def read_recipe(folder: Path, task: AnyTask | None = None) -> tuple[Recipe, AnyT
 
 def _as_read_then(mapping: dict[str, Any], task: AnyTask) -> dict[str, Any]:
     """The tables of a recipe with `data.header`: older versions took every first line for the header."""
+    model = mapping.get("model", {})
+    if isinstance(model, dict) and model.get("pretrained") and not model.get("pretrained_sizes"):
+        # Otherwise they would be looked up in other runs, which this file names.
+        raise ConfigError("model.pretrained_sizes is missing; restore the file from a copy")
     data = mapping.get("data", {})
     if "data.header" not in _settings_of_task(task) or not isinstance(data, dict):
         return mapping

@@ -20,6 +20,8 @@ def learning_rate(
         plateau       r · min(1, n / w) · factor^reductions
         linear        r · min(n / w, 1 − d)
         inverse_sqrt  r · min(n / w, √(w / n)), w at least 1      Vaswani et al. 2017, section 5.3
+        slanted       r · (1 + p (ratio − 1)) / ratio             Howard & Ruder 2018, eq. 3, where
+                      p = d / cut up to d = cut, then (1 − d) / (1 − cut)
 
     Args:
         config: schedule and its parameters.
@@ -40,6 +42,11 @@ def learning_rate(
             factor = min(rise, 1.0 - fraction_done)
         case "inverse_sqrt":
             factor = min(rise, math.sqrt(max(1, warmup) / step))
+        case "slanted":
+            cut, ratio = config.slanted_cut, config.slanted_ratio
+            rises = fraction_done < cut
+            share = fraction_done / cut if rises else (1.0 - fraction_done) / (1.0 - cut)
+            factor = (1.0 + share * (ratio - 1.0)) / ratio
         case "constant":
             factor = rise
         case unknown:

@@ -16,7 +16,7 @@ from unrolled.diagnosis.updates import Updates
 from unrolled.errors import NonFiniteError
 from unrolled.layers.embedding import thaw
 from unrolled.tasks.task import AnyTask, State
-from unrolled.training import checkpoint, run_folder
+from unrolled.training import checkpoint, pretrained, run_folder
 from unrolled.training import config as training_config
 from unrolled.training.averaging import WeightAverage
 from unrolled.training.checkpoint import Checkpoint, Progress
@@ -24,6 +24,7 @@ from unrolled.training.device import Randomness, autocast, choose_device, is_out
 from unrolled.training.ending import Ending
 from unrolled.training.events import Best, Evaluated, Inspected, Started, Step, Warned
 from unrolled.training.inspection import Inspector, diagnosis, settings_of
+from unrolled.training.layer_groups import Unfreezing, set_rate
 from unrolled.training.loaders import Loader
 from unrolled.training.model_card import write_card
 from unrolled.training.optimizer import (
@@ -79,6 +80,7 @@ class Trainer:
         with self.randomness.drawn():
             self.model = task.build(recipe.model, loader.tokenizers).to(self.device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.unfreezing = Unfreezing(self.config.unfreeze_every_n_epochs, self.model)
         self.notes: tuple[str, ...] = ()
         self.observations: list[Inspected | Warned] = []
         self.metrics = run_folder.Metrics()
@@ -94,6 +96,7 @@ class Trainer:
         self.loader.prepare(self.model)
         with self.randomness.drawn():
             self.notes = self.task.load_pretrained(self.model, self.loader.tokenizers)
+        self.notes += pretrained.load(self.model, self.recipe)
         self.begin_with(None)
 
     def begin_with(self, weights_from: Path | None) -> None:
@@ -241,6 +244,7 @@ class Trainer:
         share = max((share for share, _ in self.limits().values()), default=0.0)
         rate = learning_rate(config, progress.step + 1, share, progress.n_reductions)
         thaw(self.model, progress.step, progress.epoch - 1)
+        self.unfreezing.at(progress.epoch - 1)
         n_batches = self._n_batches()
         taken = range(progress.batch, min(progress.batch + config.accumulate, n_batches))
         total, n_targets, n_tokens, n_sequences = self._accumulate(taken)
@@ -253,8 +257,7 @@ class Trainer:
         is_inspected = self.inspector.is_due_at(progress.step + 1)
         if is_inspected:
             self.inspector.prepare(self.model)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimiser.param_groups, rate)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.average.update(progress.step + 1)
@@ -454,6 +457,9 @@ class Trainer:
         least = training_config.LEAST_IMPROVEMENT if config.patience < 0 else 0.0
         if self._improves(value, progress.scheduled_best, least):
             progress.scheduled_best, progress.n_without_improvement = value, 0
+            progress.improved_step = progress.step
+            return
+        if self.unfreezing.is_waiting_at(progress.epoch - 1):
             progress.improved_step = progress.step
             return
         progress.n_without_improvement += 1

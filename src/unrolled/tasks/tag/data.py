@@ -74,8 +74,10 @@ def tags_in(fields: Sequence[Field], data: TagData) -> list[str]:
     return as_list(fields[-1])
 
 
-def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> dict[str, Any]:
-    """Build the word and character vocabularies, and the tags with their scheme.
+def train_tokenizers(
+    rows: Sequence[Row], text: TextConfig, data: TagData, words: Tokenizer | None = None
+) -> dict[str, Any]:
+    """Build the word vocabulary unless it is given, that of characters, and the tags with their scheme.
 
     Raises:
         ConfigError: the tokens are not whole words.
@@ -103,7 +105,7 @@ def train_tokenizers(rows: Sequence[Row], text: TextConfig, data: TagData) -> di
     # Characters keep their case: a capital letter often marks a name.
     letters, most = TextConfig(kind="char"), data.max_characters
     return {
-        ROLE: Tokenizer.of_tokens(all_tokens, text),
+        ROLE: words or Tokenizer.of_tokens(all_tokens, text),
         CHARACTERS: Tokenizer.train((_characters(token, most) for token in all_tokens), letters),
         LABELS: replace(labels, scheme=scheme, n_ill_formed=n_ill_formed),
     }

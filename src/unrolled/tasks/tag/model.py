@@ -31,6 +31,7 @@ from unrolled.ops.linear import linear
 from unrolled.quoting import quote
 from unrolled.shapes import Float, Padded
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
+from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
 from unrolled.tasks.tag.data import CHARACTERS, TagBatch, TagExample, transitions
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.tasks.text_labels import ROLE
@@ -62,6 +63,11 @@ class TagConfig:
         recurrent_init: initial recurrent weights: "orthogonal"; "identity", for "rnn" and "rnn_relu";
             or "uniform" (`layers.recurrent.InitialSettings`).
         forget_bias: initial bias of an LSTM's forget gate.
+        pretrained: run folders of a language model that reads forwards and, perhaps, one that reads
+            backwards: the run starts with their vocabulary and embeddings, and the recurrent layers read
+            the outputs of theirs in place of the embeddings (Peters et al. 2017). Only read when a run
+            starts (`tasks.pretraining`).
+        pretrained_sizes: widths of their recurrent layers, which follow from them.
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -78,12 +84,15 @@ class TagConfig:
     unknown_rate: Share = DEFAULT_RATE
     recurrent_init: RecurrentInit = "orthogonal"
     forget_bias: ForgetBias = 1.0
+    pretrained: tuple[str, ...] = ()
+    pretrained_sizes: tuple[Width, ...] = ()
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
         check_sections(self)
         check_initial(self)
+        check_pretrained_settings(self)
 
 
 class CharEncoder(nn.Module):
@@ -160,6 +169,10 @@ class Tagger(nn.Module):
         if config.char_size:
             self.spelling = CharEncoder(config.cell, n_characters, config.char_size)
             width += self.spelling.output_size
+        self.context = None
+        if config.pretrained:
+            self.context = language_model_encoder(config, width - config.embedding_size)
+            width = self.context.output_size
         self.dropout = nn.Dropout(config.dropout_rate)
         self.encoder = RecurrentEncoder(
             config.cell,
@@ -192,7 +205,11 @@ class Tagger(nn.Module):
 
     def read(self, embedded: Padded) -> Float[Tensor, "N C"]:
         """Embedded pieces → unnormalised tag scores of each token, without padding."""
-        encoded, _ = self.encoder(Padded(self.dropout(embedded.values), embedded.lengths))
+        inputs = Padded(self.dropout(embedded.values), embedded.lengths)
+        if self.context is not None:
+            read, _ = self.context(inputs)
+            inputs = Padded(self.dropout(read.values), read.lengths)
+        encoded, _ = self.encoder(inputs)
         hidden_ND = self.dropout(encoded.values[encoded.mask])
         renewed(self.scorer)
         scores_NC = linear(hidden_ND, self.scorer.weight, self.scorer.bias)

@@ -19,7 +19,7 @@ import io
 import json
 import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, get_args
@@ -199,13 +199,7 @@ class Corpus:
         return stream
 
     def _in_memory(self, spans: Sequence[Span], tokenizer: Tokenizer) -> TokenStream:
-        buffers = io.BytesIO(), io.BytesIO()
-        record = self._write(spans, tokenizer, *buffers)
-        ids = np.frombuffer(buffers[0].getbuffer(), record["dtype"])
-        starts = np.frombuffer(buffers[1].getbuffer(), np.int64)
-        for values in (ids, starts):
-            values.flags.writeable = False
-        return TokenStream(ids, starts, record["n_characters"], record["n_bytes"])
+        return stored_in_memory(lambda *streams: self._write(spans, tokenizer, *streams))
 
     def _of(self, part: Part) -> list[Span]:
         if part not in self._spans:
@@ -247,45 +241,71 @@ class Corpus:
         self, spans: Sequence[Span], tokenizer: Tokenizer, ids: BinaryIO, starts: BinaryIO
     ) -> dict[str, Any]:
         """Encode the documents into two binary streams; return the record that describes them."""
-        code = "H" if len(tokenizer) <= 1 << 16 else "I"
-        encode = encoder_of(tokenizer, code)
-        digests = hashlib.blake2b(), hashlib.blake2b()
-        n_ids = n_documents = n_characters = n_bytes = 0
-        opens = True  # whether the next piece starts a document
         total = sum(span.n_characters for span in spans)
-        batches = batches_of(self._pieces(spans))
-        for batch in counted(batches, "encoding", "characters", total, _n_characters):
-            texts = [composed(piece.text) for piece in batch]
-            new_ids, new_starts = array(code), array("q")
-            for piece, row in zip(batch, encode(texts), strict=True):
-                if opens:
-                    new_starts.append(n_ids + len(new_ids))
-                new_ids.extend(row)
-                if piece.ends:
-                    new_ids.append(EOS_ID)
-                opens = piece.ends
-            n_ids += len(new_ids)
-            n_documents += len(new_starts)
-            n_line_ends = sum(piece.line_end for piece in batch)
-            n_characters += sum(map(len, texts)) + n_line_ends
-            n_bytes += sum(map(n_bytes_of, texts)) + n_line_ends
-            for values, stream, digest in zip(
-                (new_ids, new_starts), (ids, starts), digests, strict=True
-            ):
-                digest.update(values)
-                stream.write(values)
-        if not n_documents:
+        record = write_pieces(self._pieces(spans), total, tokenizer, ids, starts)
+        if not record["n_documents"]:
             raise DataError("only blank lines; there is no document to read", spans[0].file.path)
-        return {
-            "format": FORMAT,
-            "dtype": np.dtype(code).str,
-            "n_ids": n_ids,
-            "n_documents": n_documents,
-            "n_characters": n_characters,
-            "n_bytes": n_bytes,
-            "ids_blake2b": digests[0].hexdigest(),
-            "starts_blake2b": digests[1].hexdigest(),
-        }
+        return record
+
+
+def stored_in_memory(write: Callable[[BinaryIO, BinaryIO], dict[str, Any]]) -> TokenStream:
+    """The stream that a function writes; see `write_pieces`."""
+    buffers = io.BytesIO(), io.BytesIO()
+    record = write(*buffers)
+    ids = np.frombuffer(buffers[0].getbuffer(), record["dtype"])
+    starts = np.frombuffer(buffers[1].getbuffer(), np.int64)
+    for values in (ids, starts):
+        values.flags.writeable = False
+    return TokenStream(ids, starts, record["n_characters"], record["n_bytes"])
+
+
+def write_pieces(
+    pieces: Iterable[Piece], total: int, tokenizer: Tokenizer, ids: BinaryIO, starts: BinaryIO
+) -> dict[str, Any]:
+    """Encode pieces of documents into two binary streams; return the record that describes them.
+
+    Args:
+        pieces: the pieces in order.
+        total: their number of characters, for reports of progress.
+        tokenizer: the tokenizer.
+        ids: gets the ids of all documents.
+        starts: gets the place at which each document starts.
+    """
+    code = "H" if len(tokenizer) <= 1 << 16 else "I"
+    encode = encoder_of(tokenizer, code)
+    digests = hashlib.blake2b(), hashlib.blake2b()
+    n_ids = n_documents = n_characters = n_bytes = 0
+    opens = True  # whether the next piece starts a document
+    for batch in counted(batches_of(pieces), "encoding", "characters", total, _n_characters):
+        texts = [composed(piece.text) for piece in batch]
+        new_ids, new_starts = array(code), array("q")
+        for piece, row in zip(batch, encode(texts), strict=True):
+            if opens:
+                new_starts.append(n_ids + len(new_ids))
+            new_ids.extend(row)
+            if piece.ends:
+                new_ids.append(EOS_ID)
+            opens = piece.ends
+        n_ids += len(new_ids)
+        n_documents += len(new_starts)
+        n_line_ends = sum(piece.line_end for piece in batch)
+        n_characters += sum(map(len, texts)) + n_line_ends
+        n_bytes += sum(map(n_bytes_of, texts)) + n_line_ends
+        for values, stream, digest in zip(
+            (new_ids, new_starts), (ids, starts), digests, strict=True
+        ):
+            digest.update(values)
+            stream.write(values)
+    return {
+        "format": FORMAT,
+        "dtype": np.dtype(code).str,
+        "n_ids": n_ids,
+        "n_documents": n_documents,
+        "n_characters": n_characters,
+        "n_bytes": n_bytes,
+        "ids_blake2b": digests[0].hexdigest(),
+        "starts_blake2b": digests[1].hexdigest(),
+    }
 
 
 def _n_characters(batch: Sequence[Piece]) -> int:
@@ -295,10 +315,16 @@ def _n_characters(batch: Sequence[Piece]) -> int:
 def open_corpus(config: CorpusConfig) -> Corpus:
     """Read all files once, to check that they can be read and to determine where the parts begin.
 
+    Files of which columns are read (`StreamConfig.columns`) are tables, and kept in memory.
+
     Raises:
         ConfigError: no file is given.
         DataError: a file cannot be read with these settings, or a part cannot be split off.
     """
+    if getattr(config, "columns", ()):
+        from unrolled.text.corpus.tables import open_tables
+
+        return open_tables(config)
     if not (config.train or config.valid or config.test):
         raise ConfigError("no data given; use --data FILE, or data.train in the recipe")
     given: dict[Part, tuple[str, ...]] = {

@@ -250,11 +250,16 @@ def _scanned(
             marks.append(place)
     with opened(path) as stream:
         ends_in_cr = _ends_in_cr(stream, config.encoding)
-    with documents.open_regular(path) as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    sha256 = sha256_of(path)
     return ScannedFile(
         path, sha256, stamp, tuple(marks), place.characters, n_invalid, first_invalid, ends_in_cr
     )
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file, in hexadecimal digits."""
+    with documents.open_regular(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _stamp(path: Path) -> tuple[int, int]:

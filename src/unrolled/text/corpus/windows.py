@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from unrolled.config import Count, OptionalWidth, Width, require
 from unrolled.text.config import EOS_ID
 from unrolled.text.corpus.corpus import CorpusConfig
+from unrolled.text.header import Header
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class StreamConfig(CorpusConfig):
         restart: whether the state is reset at the start of each document instead of being carried over.
         valid_tokens: number of tokens, from the start of the validation part, that evaluations during
             training read; 0 means all.
+        columns: for tables (TSV, CSV, JSON Lines, CoNLL): the columns with texts, by name or by number
+            from 1. Each text is a document, and other columns, such as labels, are not read; parts are
+            split off as for tasks whose output is labels. Empty for plain text.
+        header: whether the first line of a TSV or CSV names the columns ("yes"), is a row ("no"), or the
+            toolkit finds out ("auto").
 
     Raises:
         ConfigError: a value is out of range or unknown.
@@ -40,6 +46,8 @@ class StreamConfig(CorpusConfig):
     k2: OptionalWidth = 0
     restart: bool = False
     valid_tokens: Count = 500_000
+    columns: tuple[str, ...] = ()
+    header: Header = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,12 +95,18 @@ class Windows:
         k2: number of steps that the gradient is propagated back, at least k1.
         restart: whether the state is reset at the start of each document.
         whole: whether to keep all ids, so that the last rows may be shorter.
+        backward: whether the text is read from right to left. Then the mark that ends the last document
+            is read first, and the first document is followed by one: the windows are those of a text with
+            the documents, and the tokens of each, in reverse order.
 
     >>> windows = Windows(np.arange(10, 21), n_rows=2, k1=3, k2=3)
     >>> len(windows), windows[0].inputs.tolist(), windows[0].targets.tolist()
     (2, [[3, 10, 11], [14, 15, 16]], [[10, 11, 12], [15, 16, 17]])
     >>> windows[1].targets.tolist()
     [[13, 14], [18, 19]]
+    >>> backward = Windows(np.array([10, 11, 3, 12, 13, 3]), n_rows=1, k1=6, backward=True)
+    >>> backward[0].inputs.tolist(), backward[0].targets.tolist()
+    ([[3, 13, 12, 3, 11, 10]], [[13, 12, 3, 11, 10, 3]])
     """
 
     def __init__(
@@ -103,8 +117,10 @@ class Windows:
         k2: int = 0,
         restart: bool = False,
         whole: bool = False,
+        backward: bool = False,
     ) -> None:
         self._ids, self._k1, self._k2, self._restart = ids, k1, max(k1, k2), restart
+        self._backward = backward
         self.n_rows = max(1, min(n_rows, len(ids)))
         self.n_steps = -(-len(ids) // self.n_rows) if whole else len(ids) // self.n_rows
 
@@ -140,5 +156,13 @@ class Windows:
             first, last = row * self.n_steps + start, row * self.n_steps + end
             low, high = max(first, 0), min(last, len(self._ids))
             if low < high:
-                block[row, low - first : high - first] = self._ids[low:high]
+                block[row, low - first : high - first] = self._read(low, high)
         return block
+
+    def _read(self, start: int, end: int) -> NDArray[np.unsignedinteger]:
+        """The ids [start, end) in the order of reading; backwards, without copying the whole text."""
+        if not self._backward:
+            return self._ids[start:end]
+        n = len(self._ids) - 1  # the last id, the mark of an end, is read before the others
+        part = self._ids[n - min(end, n) : n - start][::-1]
+        return part if end <= n else np.append(part, part.dtype.type(EOS_ID))
