@@ -11,6 +11,8 @@ import torch
 
 import unrolled
 from unrolled.cli import main
+from unrolled.comparison.costs import multiply_adds_per_token
+from unrolled.comparison.sizing import _Data as Prepared
 from unrolled.errors import ConfigError, DataError, RunError
 from unrolled.inspect.attribution import explain_words
 from unrolled.inspect.example import example_of
@@ -480,6 +482,18 @@ def test_a_run_that_reads_characters_can_be_inspected(tmp_path, kind) -> None:
     assert main(["inspect", str(tmp_path / "run"), "So GOOD"]) == 0
 
 
+def test_a_run_in_bfloat16_has_the_counts_in_full_precision(tmp_path) -> None:
+    recipe = recipe_of(tmp_path, characters="convolution", ngrams=2)
+    training = replace(recipe.training, precision="bfloat16", max_steps=2)
+    run = unrolled.train(replace(recipe, training=training), tmp_path / "run")
+    assert np.isfinite(run.best.loss)
+    for precision in ("float32", "int8"):
+        model = unrolled.load(tmp_path / "run", precision=precision)
+        (prediction,) = model.predict(["so good"])
+        wanted = model.tokenizers[beside.NGRAMS].scores([[["so", "good"]]])[0]
+        assert prediction.parts[1] == pytest.approx(wanted, abs=1e-6)
+
+
 def test_another_run_can_be_started_from_it(tmp_path) -> None:
     recipe = recipe_of(tmp_path, characters="recurrent", ngrams=2)
     unrolled.train(recipe, tmp_path / "one")
@@ -525,6 +539,16 @@ def test_a_pair_run_reads_everything(tmp_path, encoder) -> None:
     assert any(weight for _, weight in first) == (encoder != "second_only")
 
 
+def test_variants_of_a_comparison_learn_what_they_read(tmp_path) -> None:
+    data, costs = Prepared(), []
+    for characters in ("none", "convolution"):
+        recipe = recipe_of(tmp_path, characters=characters)
+        prepared = data.of(recipe)
+        assert (CHARACTERS in prepared.tokenizers) == (characters != "none")
+        costs.append(multiply_adds_per_token(recipe, classify.TASK, prepared))
+    assert costs[0] < costs[1]
+
+
 def test_a_recipe_with_everything_survives_toml(tmp_path) -> None:
     recipe = recipe_of(tmp_path, characters="convolution", char_window=5, ngrams=3)
     assert unrolled.recipe_from_toml(recipe.to_toml()) == recipe
@@ -552,13 +576,13 @@ def test_ngrams_of_any_tokens_can_be_counted(kind) -> None:
 
 
 def test_ngrams_of_shuffled_texts_are_refused() -> None:
-    with pytest.raises(ConfigError, match="model.ngrams is 2, but data.word_order is 'random'"):
+    with pytest.raises(ConfigError, match=r"model\.ngrams is 2, but data.word_order is 'random'"):
         built(replace(SMALL, ngrams=2), data=LabelData(word_order="random"))
 
 
 def test_ngrams_of_very_many_labels_are_refused() -> None:
     rows = [Row((f"text {n}", f"label {n}"), n) for n in range(1001)]
-    with pytest.raises(DataError, match="model.ngrams is for at most 1,000 labels, found 1,001"):
+    with pytest.raises(DataError, match=r"model\.ngrams is for at most 1,000 labels, found 1,001"):
         built(replace(SMALL, ngrams=1), rows)
 
 
@@ -581,7 +605,8 @@ def test_invalid_settings_are_named(changes, sentence) -> None:
     [
         (
             {"encoder": "first_only", "features": ("overlap",)},
-            "model.features compares the two texts, but the encoder 'first_only' reads only one; remove it",
+            "model.features compares the two texts, but the encoder 'first_only' reads only one; "
+            "remove it",
         ),
         (
             {"encoder": "concatenated", "features": ("overlap", "product")},

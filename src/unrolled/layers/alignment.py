@@ -18,8 +18,8 @@ PairFeature = Literal["overlap", "difference", "product"]
 def in_common(first: Padded, second: Padded) -> tuple[Float[Tensor, "B S"], Float[Tensor, "B T"]]:
     """1 for each token that also occurs in the other text of its row, 0 for all others and in padding.
 
-    The binary "exact match" of Chen, Fisch, Weston & Bordes 2017, "Reading Wikipedia to answer open-domain
-    questions", section 3.2. Unknown words are in common with nothing.
+    The binary "exact match" of Chen, Fisch, Weston & Bordes 2017, "Reading Wikipedia to answer
+    open-domain questions", section 3.2. Unknown words are in common with nothing.
 
     Args:
         first: `[B, S]` ids.

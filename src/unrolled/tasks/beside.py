@@ -48,6 +48,9 @@ NGRAMS = "ngrams"
 Ngrams = Annotated[int, Range(0, 8)]
 """Length of the longest n-grams that are counted."""
 
+LEARNED = ("characters", "ngrams", "class_weights")
+"""Settings of `[model]` that determine what is learned before training; see `learned`."""
+
 MOST_COUNTED_LABELS = 1_000
 _OF_WORDS = ("word", "space")
 
@@ -61,8 +64,8 @@ def check(config: Any, text: TextConfig) -> None:
     """
     if config.characters != "none" and text.kind not in _OF_WORDS:
         raise ConfigError(
-            f"model.characters is '{config.characters}', but text.kind is '{text.kind}', whose tokens are "
-            "not words; set text.kind to 'word' or 'space', or model.characters to 'none'"
+            f"model.characters is '{config.characters}', but text.kind is '{text.kind}', whose tokens "
+            "are not words; set text.kind to 'word' or 'space', or model.characters to 'none'"
         )
     if config.ngrams:
         NgramScores.check_available()
@@ -133,15 +136,15 @@ def _scores(
             f"model.ngrams is for at most {MOST_COUNTED_LABELS:,} labels, found {n_labels:,}; set it to 0"
         )
     folded = _Tokens(words, folded=True)
-    examples, rows = [], []
-    for row, (each, ids) in enumerate(zip(texts, labels, strict=True)):
+    examples, given = [], []
+    for each, ids in zip(texts, labels, strict=True):
         tokens = list(folded(each))
         if data.too_long == "skip" and max(map(len, tokens)) > data.max_length:
             continue
         examples.append([truncate(side, data) for side in tokens])
-        rows.append((len(rows), ids))
-    truth_NC = np.zeros((len(rows), n_labels), np.bool_)
-    for row, ids in rows:
+        given.append(ids)
+    truth_NC = np.zeros((len(given), n_labels), np.bool_)
+    for row, ids in enumerate(given):
         truth_NC[row, list(ids)] = True
     return NgramScores.fit(
         examples,
@@ -309,11 +312,14 @@ class Beside:
         return Beside(self.spellings.to(device), self.counted)
 
 
+NOTHING = Beside()
+
+
 def collate_facts(facts: Sequence[TokenFacts | None]) -> Beside:
     """The facts of the tokens of a batch; each distinct word of all its texts is there once."""
     given = [each for each in facts if each is not None]
     if not given:
-        return Beside()
+        return NOTHING
     spellings = counted = None
     if given[0].spellings:
         numbers: dict[Spelling, int] = {}
@@ -386,7 +392,8 @@ def read(model: Any, texts: Sequence[Padded]) -> tuple[Float[Tensor, "B D"], tup
     n_labels = len(head.class_weights)
     own = [Padded(text.values[:, :, :-n_labels], text.lengths) for text in texts]
     hidden_BD, weights = model.read(*own)
-    scores_BC = head.counted_bias.to(hidden_BD)
+    # Not rounded to the precision of a network in bfloat16.
+    scores_BC = head.counted_bias.to(torch.promote_types(hidden_BD.dtype, torch.float32))
     for text in texts[model.sides]:
         shares_BTC = text.values[:, :, -n_labels:]
         scores_BC = scores_BC + torch.where(text.mask.unsqueeze(2), shares_BTC, 0.0).sum(1)

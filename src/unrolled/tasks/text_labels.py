@@ -35,7 +35,7 @@ from unrolled.metrics.slices import surest_mistakes, worst_mistakes, worst_multi
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
 from unrolled.shapes import Padded
 from unrolled.tasks import beside
-from unrolled.tasks.beside import Beside, TokenFacts, truncate
+from unrolled.tasks.beside import NOTHING, Beside, TokenFacts, truncate
 from unrolled.tasks.mixing import is_mixed, labels_of_parts, mix_parts, mixed, parts_of
 from unrolled.tasks.predictions import Digest, LabelPrediction, LabelScores
 from unrolled.tasks.spelling import CHARACTERS
@@ -101,7 +101,7 @@ class LabelBatch:
 
     texts: tuple[Padded, ...]
     targets: Tensor | None
-    beside: Beside = Beside()
+    beside: Beside = NOTHING
 
     @property
     def n_tokens(self) -> int:
@@ -446,7 +446,7 @@ def _without_known_words(
     known = iter(weight[ids.to(weight.device)].any(1).tolist())
     is_known = [any(list(islice(known, len(row)))) for row in rows]
     letters = tokenizers.get(CHARACTERS)
-    silent = frozenset() if letters is None else letters.silent
+    silent: frozenset[int] = frozenset() if letters is None else letters.silent
     return [
         not (has_words or (example.facts and example.facts.is_known(model.sides, silent)))
         for has_words, example in zip(is_known, examples, strict=True)
