@@ -101,6 +101,27 @@ def test_each_sentence_has_the_loss_and_gradient_it_has_alone(
             torch.testing.assert_close(gradient, wanted[name], msg=name)
 
 
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_convolved_sentences_have_the_gradient_they_have_alone(window) -> None:
+    model = make(characters="convolution", char_filters=3, char_window=window)
+    assert model.encoder.recurrent.input_size == 5 + 3
+    together, _ = TASK.loss(model, collate(EXAMPLES))
+    alone = torch.stack([TASK.loss(model, collate([each]))[0] for each in EXAMPLES]).sum()
+    torch.testing.assert_close(together, alone)
+    found, wanted = gradients(model, together), gradients(model, alone)
+    for name, gradient in found.items():
+        if gradient is not None:
+            torch.testing.assert_close(gradient, wanted[name], msg=name)
+            assert gradient.any() or not name.startswith("spelling."), name
+
+
+def test_no_characters_are_those_of_size_zero() -> None:
+    models = [make(char_size=0), make(characters="none")]
+    assert [model.spelling for model in models] == [None, None]
+    losses = [TASK.loss(model, collate(EXAMPLES))[0] for model in models]
+    assert torch.equal(*losses)
+
+
 def test_the_softmax_has_the_cross_entropy_of_each_token() -> None:
     model = make(head="softmax")
     loss, count = TASK.loss(model, collate(EXAMPLES))
@@ -168,9 +189,11 @@ def test_a_word_is_its_embedding_and_character_states() -> None:
     assert len(collate(EXAMPLES).spellings.values) == 7  # of 9 tokens, two stand twice
 
 
-@pytest.mark.parametrize("char_size", [0, 2])
-def test_a_batch_of_nothing_but_empty_sentences_has_no_loss(char_size) -> None:
-    model = make(char_size=char_size)
+@pytest.mark.parametrize(
+    "changes", [{"char_size": 0}, {"char_size": 2}, {"characters": "convolution"}]
+)
+def test_a_batch_of_nothing_but_empty_sentences_has_no_loss(changes) -> None:
+    model = make(**changes)
     loss, count = TASK.loss(model, collate([EXAMPLES[2], EXAMPLES[2]]))
     assert (loss.item(), count) == (0.0, 0)
     loss, count = TASK.evaluate_loss(model, collate([EXAMPLES[2]]))

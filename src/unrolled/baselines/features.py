@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -116,17 +116,32 @@ class Ngrams:
     def count(self, texts: Sequence[Text]) -> Cells:
         """Count how often each n-gram of the vocabulary occurs in each text."""
         tokens_P, rows_P = _positions(texts, self._index)
-        grams_P, offset, width = tokens_P, len(self.tokens), max(1, len(self))
-        places = [rows_P[grams_P >= 0] * width + grams_P[grams_P >= 0]]
-        for shorter, known in enumerate(self.keys, start=1):
-            keys_P = _keys(grams_P, tokens_P, rows_P, shorter, len(self.tokens))
-            grams_P = _find(keys_P, known)
-            places.append(rows_P[grams_P >= 0] * width + offset + grams_P[grams_P >= 0])
-            offset += len(known)
+        width = max(1, len(self))
+        places = [rows_P[at] * width + grams for at, grams in self.occurrences(tokens_P, rows_P)]
         place, number = np.unique(np.concatenate(places), return_counts=True)
         return Cells(
             place // width, place % width, number.astype(np.float64), len(texts), len(self)
         )
+
+    def occurrences(self, tokens_P: Indices, rows_P: Indices) -> Iterator[tuple[Indices, Indices]]:
+        """For n = 1, 2 …: the places where n-grams of the vocabulary begin, and which these are.
+
+        Args:
+            tokens_P: index of each token of all texts, −1 for an unknown one; see `indices_of`.
+            rows_P: the text of each token.
+        """
+        grams_P = tokens_P
+        yield (at := np.flatnonzero(grams_P >= 0)), grams_P[at]
+        offset = len(self.tokens)
+        for shorter, known in enumerate(self.keys, start=1):
+            keys_P = _keys(grams_P, tokens_P, rows_P, shorter, len(self.tokens))
+            grams_P = _find(keys_P, known)
+            yield (at := np.flatnonzero(grams_P >= 0)), offset + grams_P[at]
+            offset += len(known)
+
+    def indices_of(self, text: Text) -> list[int]:
+        """The index of each token of a text among the single tokens; −1 for an unknown one."""
+        return [self._index.get(token, -1) for token in text]
 
     @cached_property
     def _index(self) -> dict[str, int]:

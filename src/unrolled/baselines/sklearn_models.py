@@ -131,7 +131,17 @@ class Scikit:
     threadpool_limits: Any
 
     @classmethod
-    def load(cls) -> Scikit:
+    def load(
+        cls, use: str = "fitting baselines", otherwise: str = "leave out the baselines"
+    ) -> Scikit:
+        """Import them.
+
+        Args:
+            use, otherwise: for the message if it is missing: what for, and what to do without it.
+
+        Raises:
+            UnavailableError: scikit-learn is not installed.
+        """
         try:
             from scipy.sparse import csr_matrix
             from sklearn.exceptions import ConvergenceWarning
@@ -139,9 +149,7 @@ class Scikit:
             from sklearn.svm import LinearSVC
             from threadpoolctl import threadpool_limits
         except ImportError:
-            raise missing_package(
-                "fitting baselines", "scikit-learn", "baselines", "leave out the baselines"
-            ) from None
+            raise missing_package(use, "scikit-learn", "baselines", otherwise) from None
         return cls(csr_matrix, LogisticRegression, LinearSVC, ConvergenceWarning, threadpool_limits)
 
     def matrix(self, cells: Cells) -> Any:

@@ -222,8 +222,10 @@ def _evaluate_running_text(predictor: LanguagePredictor, arguments: _Arguments) 
 def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Scored:
     from unrolled.cli.predict import check_words
     from unrolled.inspect.label_evaluation import (
+        OF_PARTS,
         baseline_lines,
         evaluate_baselines,
+        evaluate_parts,
         write_evaluation,
     )
 
@@ -237,6 +239,10 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
     evaluation = predictor.evaluate(rows, data[0] if data else f"the {split} part", seed)
     baselines = evaluate_baselines(predictor, run, rows, evaluation)
     _print_evaluation(predictor, evaluation, arguments)
+    if evaluation.parts:
+        print()
+        parts = evaluate_parts(predictor, evaluation)
+        _print(baseline_lines(parts, evaluation, text_width(), OF_PARTS))
     if baselines:
         print()
         _print(baseline_lines(baselines, evaluation, text_width()))

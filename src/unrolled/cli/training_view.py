@@ -358,7 +358,7 @@ def _start_parts(event: Started) -> list[str]:
         f"{event.unit}: {sizes}",
         *([f"{skipped:,} left out"] if skipped else []),
         *(
-            f"{n:,} labels" if role == "labels" else f"{role} vocabulary {n:,}"
+            f"{n:,} {role}" if role in ("labels", "ngrams") else f"{role} vocabulary {n:,}"
             for role, n in event.vocabulary_sizes.items()
         ),
         f"{event.parameters:,} parameters",

@@ -29,6 +29,7 @@ from unrolled.comparison.plan import (
 )
 from unrolled.errors import ConfigError, RunError
 from unrolled.tasks import TASKS
+from unrolled.tasks.beside import LEARNED
 from unrolled.tasks.embeddings import sections
 from unrolled.training.checks import check_files, check_recipe
 from unrolled.training.kinds import Prepared, prepare
@@ -169,7 +170,9 @@ class _Data:
         """The data of a recipe."""
         Config: Any = type(recipe.model)
         tables = [getattr(recipe.model, name) for name in sections(Config)]
-        key = json.dumps([config.to_mapping(each) for each in (recipe.data, recipe.text, *tables)])
+        learned = {name: getattr(recipe.model, name, None) for name in LEARNED}
+        settings = [config.to_mapping(each) for each in (recipe.data, recipe.text, *tables)]
+        key = json.dumps([*settings, learned])
         if key not in self._prepared:
             self._prepared[key] = prepare(recipe, TASKS[recipe.task])
         return self._prepared[key]

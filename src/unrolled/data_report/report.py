@@ -99,7 +99,7 @@ def _labels(task: LabelTask, recipe: Recipe) -> RenderableType:
             found = {text_labels.ROLE: encoded.tokenizers[0], LABELS: labels}
         else:
             found = task.train_tokenizers(rows, recipe.text, data, *given)
-        return task.extend(recipe.model, found)
+        return task.learn(recipe.model, rows, task.extend(recipe.model, found), data)
 
     skips = {"train": recipe.data.too_long == "skip", "valid": False}
     facts = _cost(recipe, task, encoded, tokenizers, skips, began)

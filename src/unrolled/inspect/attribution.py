@@ -24,6 +24,7 @@ from unrolled.config import require
 from unrolled.errors import ConfigError
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.shapes import Float, Padded
+from unrolled.tasks import beside
 from unrolled.tasks.predictions import LabelPrediction
 
 Score: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -284,7 +285,7 @@ def _of_model(
     label = int(prediction.probabilities.argmax())
     with torch.no_grad():
         batch = predictor.task.collate([predictor.encode(item)]).to(model.head.thresholds.device)
-        texts = [model.embed(text) for text in batch.texts]
+        texts = beside.counted(model, beside.embedded(model, batch), batch)
 
     def score_of(side: int) -> Score:
         def score(x: Tensor, lengths: Tensor, rows: Tensor) -> Tensor:
@@ -296,7 +297,7 @@ def _of_model(
                 )
                 for other, text in enumerate(texts)
             ]
-            logits = model.head.logits(model.read(*parts)[0])
+            logits = model.head.logits(beside.read(model, parts)[0])
             if model.head.multi_label:
                 return logits[:, label]
             others = torch.cat([logits[:, :label], logits[:, label + 1 :]], dim=1)

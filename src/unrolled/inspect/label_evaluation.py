@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,12 @@ from unrolled.inspect.run_facts import DataPart, facts_of
 from unrolled.metrics.display import WIDTH, aligned, bounds_shown, points, shown, title
 from unrolled.metrics.intervals import bootstrap, paired_bootstrap
 from unrolled.metrics.slices import TEXT_SEPARATOR, Mistake
-from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor, probability_fields
+from unrolled.predictors.labels import (
+    LabelledEvaluation,
+    LabelPredictor,
+    all_scores,
+    probability_fields,
+)
 from unrolled.predictors.run_baselines import baseline_inputs, baseline_metric, load_run_baselines
 from unrolled.quoting import json_line, listed_paths
 from unrolled.text.rows import Row, as_list, as_text
@@ -64,25 +69,56 @@ def _shuffled(predictor: LabelPredictor, evaluation: LabelledEvaluation) -> Base
     return Baseline(SHUFFLED, evaluation.shuffled, bootstrap(tally), comparison)
 
 
+def evaluate_parts(predictor: LabelPredictor, evaluation: LabelledEvaluation) -> list[Baseline]:
+    """Score each part of a model alone, compared with what they make together; [] without parts."""
+    metric = baseline_metric(predictor)
+    return [
+        Baseline(
+            f"{name} alone",
+            all_scores(tally),
+            bootstrap(tally),
+            paired_bootstrap([evaluation.tally], [tally], metric),
+        )
+        for name, tally in evaluation.parts.items()
+    ]
+
+
+@dataclass(frozen=True)
+class _Wording:
+    """The headings of a table of models: of the first column, of the last row, of the differences."""
+
+    other: str
+    own: str
+    difference: str
+
+
+OF_BASELINES = _Wording("baseline", "this model", "model − baseline, points")
+OF_PARTS = _Wording("part", "together", "together − part, points")
+
 _WIDE = 100  # from this width on, the scores of the baselines have their intervals, too
 
 
 def baseline_lines(
-    baselines: Sequence[Baseline], evaluation: LabelledEvaluation, width: int = WIDTH
+    baselines: Sequence[Baseline],
+    evaluation: LabelledEvaluation,
+    width: int = WIDTH,
+    wording: _Wording = OF_BASELINES,
 ) -> Iterator[str]:
     """The table of the baselines: their scores, and by how much the model differs from each.
 
     Args:
-        baselines: from `evaluate_baselines`; those without a comparison are left out.
+        baselines: from `evaluate_baselines`, or the parts from `evaluate_parts`; those without a
+            comparison are left out.
         evaluation: the evaluation of the model.
         width: maximum width of a line; wide tables have more columns.
+        wording: the headings of the table.
     """
     compared = [(each, each.comparison) for each in baselines if each.comparison is not None]
     if not compared:
         return
     name = compared[0][1].score
     with_bounds = width >= _WIDE
-    rows = [["baseline", title(name), "95% interval", "model − baseline, points", "p"]]
+    rows = [[wording.other, title(name), "95% interval", wording.difference, "p"]]
     for baseline, comparison in compared:
         change, low, high = map(points, (comparison.difference, comparison.low, comparison.high))
         rows.append(
@@ -96,7 +132,7 @@ def baseline_lines(
         )
     own = evaluation.intervals.get(name)
     of_model = "" if own is None else bounds_shown(name, own)
-    rows.append(["this model", shown(name, evaluation.scores[name]), of_model, "", ""])
+    rows.append([wording.own, shown(name, evaluation.scores[name]), of_model, "", ""])
     if not with_bounds:
         rows = [[*row[:2], *row[3:]] for row in rows]
     yield from aligned(rows, width)
@@ -146,6 +182,7 @@ def write_evaluation(
         command=command,
         notes=_notes(evaluation),
         shuffled=_shuffled(predictor, evaluation),
+        parts=evaluate_parts(predictor, evaluation),
         method=words,
         facts=facts_of(predictor, DataPart("evaluated", len(rows), listed_paths(files))),
     )

@@ -57,6 +57,7 @@ class LabelReport:
             it is unknown.
         shuffled: the model on the same texts with their words in random order; None if it is unknown.
         facts: facts of the run; None if they are unknown.
+        parts: each part of the model alone, on the same examples; () if it has none.
     """
 
     title: str
@@ -70,6 +71,7 @@ class LabelReport:
     method: str = ""
     shuffled: Baseline | None = None
     facts: RunFacts | None = None
+    parts: Sequence[Baseline] = ()
 
 
 def write_report(report: LabelReport, path: str | Path) -> Path:
@@ -124,7 +126,9 @@ def report_page(report: LabelReport) -> str:
         "charts_of_learning": list(learning_charts(curve)) if curve else [],
         "score_of_learning": title(curve.score) if curve else "",
         "evaluations": curve.evaluations[-_MOST_EVALUATIONS:] if curve else [],
-        "models": model_table(evaluation, report.intervals, report.baselines, report.shuffled),
+        "models": model_table(
+            evaluation, report.intervals, report.baselines, report.shuffled, report.parts
+        ),
         "classes": class_table(evaluation),
         "matrix": confusion_rows(evaluation),
         "confusions": frequent_confusions(evaluation),
@@ -148,6 +152,8 @@ def report_page(report: LabelReport) -> str:
 def _sections(report: LabelReport, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The id and the title of each section that has contents, in order."""
     compared = "Comparison with baselines" if report.baselines else "Words in random order"
+    if report.parts and not report.baselines:
+        compared = "Parts of the model"
     confusions = "Confusion matrix" if values["matrix"] else "Most frequent confusions"
     is_shown = {
         ("facts", "The run"): values["facts"],
@@ -191,6 +197,9 @@ def _findings(report: LabelReport) -> Iterator[str]:
         is_loss = compared[0][1].score in SMALLER_IS_BETTER
         name, best = (min if is_loss else max)(compared, key=lambda pair: pair[1].b)
         yield _finding(best, f"the best baseline, {baseline_title(name)}", report.evaluation)
+    for part in report.parts:
+        if part.comparison is not None:
+            yield _finding(part.comparison, f"its {part.name}", report.evaluation)
     if report.shuffled is not None and report.shuffled.comparison is not None:
         other = "the same model with the words of each text in random order"
         yield _finding(report.shuffled.comparison, other, report.evaluation)
@@ -243,6 +252,7 @@ def _methods(report: LabelReport) -> Iterator[tuple[str, str]]:
     """How each score and interval was computed, by name."""
     yield from report.evaluation.signature().items()
     kinds = sorted({bounds.how for bounds in report.intervals.values()})
-    others = [*report.baselines, *([] if report.shuffled is None else [report.shuffled])]
+    others = [*report.baselines, *report.parts]
+    others += [] if report.shuffled is None else [report.shuffled]
     kinds += sorted({other.comparison.how for other in others if other.comparison})
     yield from (("interval", kind) for kind in kinds)

@@ -146,16 +146,17 @@ def model_table(
     intervals: Mapping[str, Interval],
     baselines: Sequence[Baseline],
     shuffled: Baseline | None,
+    parts: Sequence[Baseline] = (),
 ) -> ModelTable | None:
     """The scores that the model shares with any other model; the best of each is marked."""
-    others = [*baselines, *([] if shuffled is None else [shuffled])]
+    others = [*baselines, *parts, *([] if shuffled is None else [shuffled])]
     if not others:
         return None
     own = scores_of(evaluation)
     names = [name for name in own if any(name in other.scores for other in others)]
     compared = next((each.comparison.score for each in others if each.comparison), "")
     compared = compared or next(iter(names), "")
-    ordered = in_order(baselines, compared)
+    ordered = [*in_order(baselines, compared), *parts]
     models = [*ordered, Baseline(_OWN, own, intervals), *others[len(ordered) :]]
     best = {name: _best(name, models) for name in names}
     rows = [
@@ -184,7 +185,7 @@ def model_table(
     close = [each.intervals[compared] for each in models if _is_drawn_whole(each, compared)]
     return ModelTable(
         ["model", *(title_of(name, evaluation) for name in names)],
-        " ".join(_model_caption(ordered, shuffled)),
+        " ".join(_model_caption(baselines, shuffled, parts)),
         rows,
         title_of(compared, evaluation) if compared else "",
         IntervalScale.of(close or drawn, own.get(compared)) if drawn else None,
@@ -205,18 +206,22 @@ def _best(name: str, models: Sequence[Baseline]) -> float:
     return min(values) if name in SMALLER_IS_BETTER else max(values)
 
 
-def _model_caption(baselines: Sequence[Baseline], shuffled: Baseline | None) -> Iterator[str]:
+def _model_caption(
+    baselines: Sequence[Baseline], shuffled: Baseline | None, parts: Sequence[Baseline]
+) -> Iterator[str]:
     yield "The best score of each column is bold."
     if baselines:
         yield (
             "Baselines use counts of words, or of words and their neighbours, and no other word "
             "order."
         )
+    if parts:
+        yield f"{' and '.join(part.name for part in parts)} are the parts of this model."
     if shuffled is not None:
         yield (
             "The last row is this model on the same texts with the words of each in random order."
         )
-    if any(each.comparison for each in (*baselines, *([shuffled] if shuffled else []))):
+    if any(each.comparison for each in (*baselines, *parts, *([shuffled] if shuffled else []))):
         yield (
             "The dashed line is this model. A difference is not significant if its interval contains 0. "
             "With one run of each model, intervals do not cover the variation between seeds."

@@ -40,6 +40,9 @@ from unrolled.shapes import Float, Padded
 Encoded = tuple[Float[Tensor, "B D"], Float[Tensor, "B T S"] | None]
 """A vector for each pair, and the attention weights of each step of the second text over the first."""
 
+Encodings = tuple[Tensor, Tensor | None, Float[Tensor, "B H"], Float[Tensor, "B H"]]
+"""The same, and the encodings of both texts, of width `encoding_size`."""
+
 
 class IndependentEncoder(nn.Module):
     """Encode each text by itself and concatenate the two representations.
@@ -89,15 +92,20 @@ class IndependentEncoder(nn.Module):
             if shared
             else Reader(cell, input_size, hidden_size, n_directions, dropout_rate)
         )
-        self.output_size = 2 * n_directions * hidden_size
+        self.encoding_size = n_directions * hidden_size
+        self.output_size = 2 * self.encoding_size
 
-    def forward(self, first: Padded, second: Padded) -> Encoded:
-        """[h¹_S; h²_T], and None."""
+    def encodings(self, first: Padded, second: Padded) -> Encodings:
+        """[h¹_S; h²_T], None, h¹_S and h²_T."""
         ends = []
         for reader, text in ((self.first, first), (self.second, second)):
             _, state = reader(text, self.start(text.values.shape[0]))
             ends.append(reader.last(state))
-        return torch.cat(ends, dim=1), None
+        return torch.cat(ends, dim=1), None, *ends
+
+    def forward(self, first: Padded, second: Padded) -> Encoded:
+        """[h¹_S; h²_T], and None."""
+        return self.encodings(first, second)[:2]
 
 
 class ConditionalEncoder(nn.Module):
@@ -131,18 +139,24 @@ class ConditionalEncoder(nn.Module):
         self.start = Start(cell, hidden_size, 1, learned=learned_start)
         self.first = Reader(cell, input_size, hidden_size, 1, dropout_rate)
         self.second = Reader(cell, input_size, hidden_size, 1, dropout_rate)
-        self.output_size = hidden_size
+        self.output_size = self.encoding_size = hidden_size
 
-    def read(self, first: Padded, second: Padded) -> tuple[Padded, Padded, Float[Tensor, "B H"]]:
-        """Outputs of both layers, `[B, S, H]` and `[B, T, H]`, before dropout; h²_T, after dropout."""
+    def read(self, first: Padded, second: Padded) -> tuple[Padded, Padded, State, State]:
+        """Outputs of both layers, `[B, S, H]` and `[B, T, H]`, and their last states, before dropout."""
         start = self.start(first.values.shape[0])
         y, end = self.first(first, start)
         h, last = self.second(second, crossed(start, end))
-        return y, h, self.second.last(last)
+        return y, h, end, last
+
+    def encodings(self, first: Padded, second: Padded) -> Encodings:
+        """h²_T, None, h¹_S and h²_T."""
+        _, _, end, last = self.read(first, second)
+        h_BH = self.second.last(last)
+        return h_BH, None, self.first.last(end), h_BH
 
     def forward(self, first: Padded, second: Padded) -> Encoded:
         """h²_T, and None."""
-        return self.read(first, second)[2], None
+        return self.second.last(self.read(first, second)[3]), None
 
 
 class AttentiveEncoder(nn.Module):
@@ -187,11 +201,20 @@ class AttentiveEncoder(nn.Module):
         self.attention = Attention("additive", hidden_size, hidden_size)
         self.seen_weight = _square(hidden_size)
         self.last_weight = _square(hidden_size)
-        self.output_size = hidden_size
+        self.output_size = self.encoding_size = hidden_size
 
     def forward(self, first: Padded, second: Padded) -> Encoded:
         """h*, and a as `[B, 1, S]`."""
-        y, _, h_BH = self.conditional.read(first, second)
+        y, _, _, last = self.conditional.read(first, second)
+        return self._attend(y, self.conditional.second.last(last))
+
+    def encodings(self, first: Padded, second: Padded) -> Encodings:
+        """h*, a, h¹_S and h²_T."""
+        y, _, end, last = self.conditional.read(first, second)
+        h_BH = self.conditional.second.last(last)
+        return *self._attend(y, h_BH), self.conditional.first.last(end), h_BH
+
+    def _attend(self, y: Padded, h_BH: Tensor) -> Encoded:
         memory = self.attention.remember(self.conditional.first.dropped(y))
         r_B1H, attention_B1S = self.attention(h_BH.unsqueeze(1), memory)
         values_BH = _joined(r_B1H.squeeze(1), h_BH, self.seen_weight, self.last_weight)
@@ -246,11 +269,20 @@ class WordByWordEncoder(nn.Module):
         self.next_weight = _square(hidden_size)
         self.seen_weight = _square(hidden_size)
         self.last_weight = _square(hidden_size)
-        self.output_size = hidden_size
+        self.output_size = self.encoding_size = hidden_size
 
     def forward(self, first: Padded, second: Padded) -> Encoded:
         """h*, and a_t for each step; zeros in the padding of either text."""
-        y, h, last_BH = self.conditional.read(first, second)
+        y, h, _, last = self.conditional.read(first, second)
+        return self._attend(y, h, self.conditional.second.last(last))
+
+    def encodings(self, first: Padded, second: Padded) -> Encodings:
+        """h*, a_t, h¹_S and h²_T."""
+        y, h, end, last = self.conditional.read(first, second)
+        last_BH = self.conditional.second.last(last)
+        return *self._attend(y, h, last_BH), self.conditional.first.last(end), last_BH
+
+    def _attend(self, y: Padded, h: Padded, last_BH: Tensor) -> Encoded:
         y, h = self.conditional.first.dropped(y), self.conditional.second.dropped(h)
         r_BH, attention_TBS = word_by_word(
             linear(h.values.transpose(0, 1), self.query_weight),
@@ -313,15 +345,25 @@ class BidirectionalConditionalEncoder(nn.Module):
         self.start = Start(cell, hidden_size, 2, learned=learned_start)
         self.first = Reader(cell, input_size, hidden_size, n_directions, dropout_rate)
         self.second = Reader(cell, input_size, hidden_size, 2, dropout_rate)
-        self.output_size = 2 * hidden_size
+        self.output_size = self.encoding_size = 2 * hidden_size
+
+    def encodings(self, first: Padded, second: Padded) -> Encodings:
+        """[h→²_T; h←²_1], None, [h→¹_S; h←¹_1] and [h→²_T; h←²_1]."""
+        end, last = self._read(first, second)
+        h_BD = self.second.last(last)
+        return h_BD, None, self.first.last(end), h_BD
 
     def forward(self, first: Padded, second: Padded) -> Encoded:
         """[h→²_T; h←²_1], and None."""
+        return self.second.last(self._read(first, second)[1]), None
+
+    def _read(self, first: Padded, second: Padded) -> tuple[State, State]:
+        """The last states of the layers of both texts."""
         start = self.start(first.values.shape[0])
         n = self.first.n_directions
         _, end = self.first(first, tuple(part[:n].contiguous() for part in start))
         _, last = self.second(second, crossed(start, end))
-        return self.second.last(last), None
+        return end, last
 
 
 class SingleEncoder(nn.Module):

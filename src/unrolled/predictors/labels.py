@@ -31,7 +31,7 @@ from unrolled.predictors.unknown import as_written
 from unrolled.tasks import notebook
 from unrolled.tasks.predictions import LabelPrediction
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
-from unrolled.tasks.text_labels import ROLE, truncate
+from unrolled.tasks.text_labels import ROLE, parts_alone, truncate
 from unrolled.text.config import UNK_ID, TextConfig
 from unrolled.text.labels import Labels, split_labels
 from unrolled.text.rows import Field, Row, as_list, as_text
@@ -65,6 +65,8 @@ class LabelledEvaluation:
         seconds: prediction time, without reading and scoring.
         shuffled: scores of the same texts with their words in random order; empty if not requested.
         shuffled_tally: what each row adds to these scores; None if not requested.
+        parts: what each row adds to the scores of each part of the model alone, by its name; {} if the
+            model has no parts.
         when_long: what was done with texts longer than `data.max_length`.
         max_length: `data.max_length`.
         unit: what a row is, "row" or "sentence".
@@ -80,6 +82,7 @@ class LabelledEvaluation:
     seconds: float
     shuffled: Mapping[str, float] = field(default_factory=dict)
     shuffled_tally: Scorable | None = None
+    parts: Mapping[str, Scorable] = field(default_factory=dict)
     when_long: str = "truncated (data.keep)"
     max_length: int = 0
     unit: str = "row"
@@ -137,8 +140,18 @@ class LabelledEvaluation:
                 for name, bounds in self.intervals.items()
             },
             **({"shuffled": _percentages(self.shuffled)} if self.shuffled else {}),
+            **({"parts": self._scores_of_parts()} if self.parts else {}),
             "signatures": self.measured.signature(),
         }
+
+    def _scores_of_parts(self) -> dict[str, dict[str, float]]:
+        return {name: _percentages(all_scores(tally)) for name, tally in self.parts.items()}
+
+
+def all_scores(tally: Scorable) -> dict[str, float]:
+    """The scores of all rows of a tally."""
+    scores = tally.scores(np.arange(tally.n_examples)[None])
+    return {name: float(value[0]) for name, value in scores.items()}
 
 
 def _percentages(scores: Mapping[str, float]) -> dict[str, float]:
@@ -379,6 +392,7 @@ class LabelPredictor:
             seconds,
             shuffled,
             shuffled_tally,
+            self._parts(part.rows, predictions),
             task.when_long,
             data.max_length,
             task.unit,
@@ -390,6 +404,18 @@ class LabelPredictor:
         predicted = self._predict(examples, digests=True)
         tally: Scorable = self.task.evaluate(self.model, examples, predicted, self.tokenizers).tally
         return tally
+
+    def _parts(
+        self, rows: Sequence[Row], predictions: Sequence[LabelPrediction]
+    ) -> dict[str, Scorable]:
+        """What each row adds to the scores of each part of the model; {} if it has none."""
+        alone = parts_alone(self.model, predictions, self.tokenizers)
+        truth = [self.gold(row) for row in rows] if alone else []
+        is_one = not self.labels.multi_label
+        return {
+            name: self.tally(truth, [labels[0] if is_one else labels for labels in found])
+            for name, found in alone.items()
+        }
 
     def words(self, fields: Sequence[Field]) -> list[list[str]]:
         """The words of each text, truncated as for the model, including words unknown to it.
@@ -458,9 +484,7 @@ class LabelPredictor:
 
     def scores_of(self, truth: Sequence[Any], found: Sequence[Any]) -> dict[str, float]:
         """The scores of predictions, which may come from any model; arguments as for `tally`."""
-        tally = self.tally(truth, found)
-        scores = tally.scores(np.arange(tally.n_examples)[None])
-        return {name: float(value[0]) for name, value in scores.items()}
+        return all_scores(self.tally(truth, found))
 
     def _slices(self, tally: Any, examples: Sequence[Any]) -> list[SliceTable]:
         tokens = [self.task.tokens(example) for example in examples]

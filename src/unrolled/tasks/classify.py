@@ -11,21 +11,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled import nn
 from unrolled.config import Layers, Rate, Share, Width, check_fields
+from unrolled.layers.characters import (
+    CharactersKind,
+    CharWindow,
+    character_encoder,
+    width_of,
+)
 from unrolled.layers.embedding import Embedding
 from unrolled.layers.encoder import RecurrentEncoder
-from unrolled.layers.label_head import LabelHead, linear_scorer
+from unrolled.layers.label_head import linear_scorer
+from unrolled.layers.mixed_head import label_head
 from unrolled.layers.pooling import Pooling, PoolingKind
 from unrolled.layers.recurrent import ForgetBias, check_initial, initialize
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
 from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Padded
-from unrolled.tasks import text_labels
+from unrolled.tasks import beside, text_labels
+from unrolled.tasks.beside import Ngrams
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
@@ -63,6 +73,15 @@ class ClassifyConfig:
             backwards: the run starts with their vocabulary, embeddings and recurrent layers; only read
             when a run starts (`tasks.pretraining`). Sizes follow from them and need not be set.
         pretrained_sizes: widths of their recurrent layers, which follow from them.
+        characters: how words are also read from their characters as written, which helps with words that
+            do not occur in training: "recurrent", the last states of a bidirectional layer of `cell`
+            (Lample et al. 2016); "convolution" (Ma & Hovy 2016); "none".
+        char_size: width of the character embeddings, and hidden width per direction of the recurrent
+            layer that reads them.
+        char_filters: number of filters of the convolution.
+        char_window: number of characters that a filter reads.
+        ngrams: length of the longest n-grams that are counted beside the network (`layers.mixed_head`);
+            0 for none. Their weights are fitted with scikit-learn before training.
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -81,6 +100,11 @@ class ClassifyConfig:
     forget_bias: ForgetBias = 1.0
     pretrained: tuple[str, ...] = ()
     pretrained_sizes: tuple[Width, ...] = ()
+    characters: CharactersKind = "none"
+    char_size: Width = 25
+    char_filters: Width = 50
+    char_window: CharWindow = 3
+    ngrams: Ngrams = 0
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
@@ -97,6 +121,7 @@ class Classifier(nn.Module):
         unknown_shares: `[V]`, the factor of the rate at which each word is read as unknown in training
             (`layers.unknown.shares_of`).
         is_seen: `[V]`, True for tokens that occur in the training part.
+        character_shares: `[K]`, as `unknown_shares`, for characters.
         sides: which of an example's texts are read.
 
     >>> import torch
@@ -109,9 +134,16 @@ class Classifier(nn.Module):
 
     unknown_shares: Tensor
     is_seen: Tensor
+    character_shares: Tensor
 
     def __init__(
-        self, config: ClassifyConfig, n_words: int, n_labels: int, multi_label: bool = False
+        self,
+        config: ClassifyConfig,
+        n_words: int,
+        n_labels: int,
+        multi_label: bool = False,
+        n_characters: int = 0,
+        counted_bias: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -122,13 +154,14 @@ class Classifier(nn.Module):
             frozen_epochs=config.embeddings.frozen_epochs,
             word_rate=config.word_rate,
         )
+        self.spelling = character_encoder(config, n_characters)
         self.dropout = nn.Dropout(config.dropout_rate)
         self.encoder = (
-            language_model_encoder(config)
+            language_model_encoder(config, width_of(self.spelling))
             if config.pretrained
             else RecurrentEncoder(
                 config.cell,
-                config.embedding_size,
+                config.embedding_size + width_of(self.spelling),
                 config.hidden_size,
                 n_layers=config.n_layers,
                 bidirectional=config.bidirectional,
@@ -137,12 +170,18 @@ class Classifier(nn.Module):
         )
         width = self.encoder.output_size
         self.pooling = Pooling(config.pooling, width, bidirectional=config.bidirectional)
-        scorer = linear_scorer(self.pooling.output_size, n_labels)
-        self.head = LabelHead(
-            scorer, n_labels, multi_label=multi_label, label_smoothing=config.label_smoothing
+        D = self.pooling.output_size
+        self.head = label_head(
+            config,
+            linear_scorer(D, n_labels),
+            D,
+            n_labels,
+            multi_label=multi_label,
+            counted_bias=counted_bias,
         )
         initialize(self, config)
         self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
+        self.register_buffer("character_shares", torch.zeros(n_characters), persistent=False)
         self.register_buffer("is_seen", torch.ones(n_words, dtype=torch.bool), persistent=False)
 
     sides = slice(None)
@@ -166,7 +205,9 @@ def build(config: ClassifyConfig, tokenizers: Tokenizers) -> Classifier:
     """Create a new model for this vocabulary and these labels."""
     words, labels = tokenizers[text_labels.ROLE], tokenizers[LABELS]
     config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
-    return Classifier(config, len(words), len(labels), labels.multi_label)
+    return Classifier(
+        config, len(words), len(labels), labels.multi_label, **beside.sizes(tokenizers)
+    )
 
 
 def _has_text(fields: Sequence[Field]) -> bool:
@@ -179,6 +220,7 @@ def _text(fields: Sequence[Field]) -> Sequence[Field]:
 
 def check_pretrained(config: ClassifyConfig, text: TextConfig) -> None:
     """Check that the file of vectors can initialise the embedding."""
+    beside.check(config, text)
     config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 
@@ -209,6 +251,7 @@ TASK: LabelTask = LabelTask(
     signature=text_labels.signature,
     use='predict {run} "…"',
     extend=text_labels.extend,
+    learn=text_labels.learn,
     load_pretrained=text_labels.load_pretrained,
     check_pretrained=check_pretrained,
     notes=text_labels.notes,

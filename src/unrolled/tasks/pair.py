@@ -12,12 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled import nn
 from unrolled.config import OptionalWidth, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError
+from unrolled.layers.alignment import MatchingEncoder, PairFeature
+from unrolled.layers.characters import (
+    CharactersKind,
+    CharWindow,
+    character_encoder,
+    width_of,
+)
 from unrolled.layers.conditional import (
     AttentiveEncoder,
     BidirectionalConditionalEncoder,
@@ -28,13 +37,16 @@ from unrolled.layers.conditional import (
     WordByWordEncoder,
 )
 from unrolled.layers.embedding import Embedding
-from unrolled.layers.label_head import LabelHead, linear_scorer
+from unrolled.layers.label_head import linear_scorer
+from unrolled.layers.lm_encoder import LanguageModelEncoder
+from unrolled.layers.mixed_head import label_head
 from unrolled.layers.recurrent import ForgetBias, check_initial, initialize
 from unrolled.layers.unknown import DEFAULT_RATE, rate_for
 from unrolled.nn.layers import RecurrentInit
 from unrolled.ops.cells import CellName
 from unrolled.shapes import Float, Padded
-from unrolled.tasks import text_labels
+from unrolled.tasks import beside, text_labels
+from unrolled.tasks.beside import Ngrams
 from unrolled.tasks.embeddings import EmbeddingsConfig, check_sections
 from unrolled.tasks.pretraining import check_pretrained_settings, language_model_encoder
 from unrolled.tasks.task import LABELS, LabelTask, Tokenizers
@@ -93,6 +105,18 @@ class PairConfig:
             outputs of their recurrent layers in place of the embeddings. Only read when a run starts
             (`tasks.pretraining`).
         pretrained_sizes: widths of their recurrent layers, which follow from them.
+        characters: how words are also read from their characters as written, which helps with words that
+            do not occur in training: "recurrent", the last states of a bidirectional layer of `cell`
+            (Lample et al. 2016); "convolution" (Ma & Hovy 2016); "none".
+        char_size: width of the character embeddings, and hidden width per direction of the recurrent
+            layer that reads them.
+        char_filters: number of filters of the convolution.
+        char_window: number of characters that a filter reads.
+        ngrams: length of the longest n-grams that are counted beside the network (`layers.mixed_head`);
+            0 for none. Their weights are fitted with scikit-learn before training.
+        features: what the two texts have in common, also read: "overlap", for each word whether it occurs
+            in the other text; "difference" and "product" of the encodings u and v of the two texts,
+            |u − v| and u ∘ v (Mou et al. 2016), for encoders with one of each text.
         embeddings: see `unrolled.tasks.embeddings`.
     """
 
@@ -115,6 +139,12 @@ class PairConfig:
     forget_bias: ForgetBias = 1.0
     pretrained: tuple[str, ...] = ()
     pretrained_sizes: tuple[Width, ...] = ()
+    characters: CharactersKind = "none"
+    char_size: Width = 25
+    char_filters: Width = 50
+    char_window: CharWindow = 3
+    ngrams: Ngrams = 0
+    features: tuple[PairFeature, ...] = ()
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
 
     def __post_init__(self) -> None:
@@ -131,6 +161,27 @@ class PairConfig:
             raise ConfigError(
                 "model.target only applies to encoder 'bidirectional_conditional'; remove it"
             )
+        _check_features(self)
+
+
+def _check_features(config: PairConfig) -> None:
+    """Refuse features of two texts for an encoder that reads one, or that reads them as one."""
+    if config.features and config.encoder in _CONTROLS:
+        raise ConfigError(
+            f"model.features compares the two texts, but the encoder '{config.encoder}' reads only one; "
+            "remove it"
+        )
+    compared = [name for name in config.features if name != "overlap"]
+    if compared and config.encoder == "concatenated":
+        raise ConfigError(
+            f"model.features: '{compared[0]}' needs an encoding of each text, but the encoder "
+            "'concatenated' reads both as one; remove it, or use 'independent'"
+        )
+    if compared and config.target == "one_way":
+        raise ConfigError(
+            f"model.features: '{compared[0]}' needs encodings of the same width; remove it, or set "
+            "model.target = 'both_ways'"
+        )
 
 
 _CONTROLS = ("first_only", "second_only")
@@ -141,7 +192,7 @@ class PairClassifier(nn.Module):
     """Embedding, an encoder of two texts, head.
 
     Attributes:
-        unknown_shares, is_seen: as in `unrolled.tasks.classify.Classifier`.
+        unknown_shares, is_seen, character_shares: as in `unrolled.tasks.classify.Classifier`.
 
     >>> model = PairClassifier(PairConfig("word_by_word", embedding_size=3, hidden_size=5), 11, 4)
     >>> first, second = Padded.from_rows([[4, 5, 7], [6]]), Padded.from_rows([[8, 4], [5, 6]])
@@ -151,9 +202,16 @@ class PairClassifier(nn.Module):
 
     unknown_shares: Tensor
     is_seen: Tensor
+    character_shares: Tensor
 
     def __init__(
-        self, config: PairConfig, n_words: int, n_labels: int, multi_label: bool = False
+        self,
+        config: PairConfig,
+        n_words: int,
+        n_labels: int,
+        multi_label: bool = False,
+        n_characters: int = 0,
+        counted_bias: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -165,24 +223,29 @@ class PairClassifier(nn.Module):
             frozen_epochs=config.embeddings.frozen_epochs,
             word_rate=config.word_rate,
         )
-        self.context = language_model_encoder(config) if config.pretrained else None
-        if self.context is not None:
-            E = self.context.output_size
+        self.spelling = character_encoder(config, n_characters)
+        beside_words = width_of(self.spelling) + ("overlap" in config.features)
+        self.context: LanguageModelEncoder | None = None
+        if config.pretrained:
+            self.context = language_model_encoder(config, beside_words)
+            E, beside_words = self.context.output_size, 0
         self.projection: nn.Linear | None = None
         if config.projection_size:
             self.projection = nn.Linear(E, config.projection_size)
             E = config.projection_size
+        E += beside_words
         self.encoder, D = _encoder(config, E, H)
         scorer = (
             linear_scorer(D, n_labels)
             if config.head == "linear"
             else TanhScorer(D, n_labels, literal=config.head == "literal")
         )
-        self.head = LabelHead(
-            scorer, n_labels, multi_label=multi_label, label_smoothing=config.label_smoothing
+        self.head = label_head(
+            config, scorer, D, n_labels, multi_label=multi_label, counted_bias=counted_bias
         )
         initialize(self, config)
         self.register_buffer("unknown_shares", torch.zeros(n_words), persistent=False)
+        self.register_buffer("character_shares", torch.zeros(n_characters), persistent=False)
         self.register_buffer("is_seen", torch.ones(n_words, dtype=torch.bool), persistent=False)
 
     @property
@@ -252,6 +315,8 @@ def _encoder(config: PairConfig, E: int, H: int) -> tuple[nn.Module, int]:
         encoder = IndependentEncoder(cell, E, H, **both_ways, **options)
     else:
         encoder = SingleEncoder(kind, cell, E, H, **both_ways, **options)
+    if set(config.features) - {"overlap"}:
+        encoder = MatchingEncoder(encoder, config.features)
     return encoder, encoder.output_size
 
 
@@ -259,7 +324,9 @@ def build(config: PairConfig, tokenizers: Tokenizers) -> PairClassifier:
     """Create a new model for this vocabulary and these labels."""
     words, labels = tokenizers[text_labels.ROLE], tokenizers[LABELS]
     config = replace(config, unknown_rate=rate_for(words, config.unknown_rate))
-    return PairClassifier(config, len(words), len(labels), labels.multi_label)
+    return PairClassifier(
+        config, len(words), len(labels), labels.multi_label, **beside.sizes(tokenizers)
+    )
 
 
 def _has_text(fields: Sequence[Field]) -> bool:
@@ -273,6 +340,7 @@ def _both_texts(fields: Sequence[Field]) -> Sequence[Field]:
 
 def check_pretrained(config: PairConfig, text: TextConfig) -> None:
     """Check that the file of vectors can initialise the embedding."""
+    beside.check(config, text)
     config.embeddings.check_file("model.embeddings", config.embedding_size, text.kind)
 
 
@@ -307,6 +375,7 @@ TASK: LabelTask = LabelTask(
     signature=text_labels.signature,
     use='predict {run} "…" "…"',
     extend=text_labels.extend,
+    learn=text_labels.learn,
     load_pretrained=text_labels.load_pretrained,
     check_pretrained=check_pretrained,
     notes=text_labels.notes,

@@ -94,6 +94,8 @@ class LabelPrediction:
             empty.
         words: `pieces`, with words as written where the model read an unknown word; () if it knew all.
         names: the C labels that the probabilities are of; () if they are not known.
+        parts: `[2, C]`, the scores of the network and of counted n-grams that were mixed; None if there
+            are no such parts, or training has seen nothing of the text.
     """
 
     labels: tuple[str, ...]
@@ -104,6 +106,7 @@ class LabelPrediction:
     digest: Digest | None = None
     words: tuple[tuple[str, ...], ...] = ()
     names: tuple[str, ...] = ()
+    parts: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         if self.probabilities.ndim > 1:

@@ -49,6 +49,11 @@ def unchanged(config: Any, tokenizers: Tokenizers) -> Tokenizers:
     return tokenizers
 
 
+def nothing_more(config: Any, rows: Sequence[Row], tokenizers: Tokenizers, data: Any) -> Tokenizers:
+    """Return the tokenizers unchanged."""
+    return tokenizers
+
+
 def as_given(text: Mapping[str, object], data: Any) -> Mapping[str, object]:
     """Return the `[text]` section unchanged."""
     return text
@@ -265,6 +270,8 @@ class LabelTask:
         use: command to try a run, with `{run}` for its folder.
         extend: configuration, new tokenizers → the tokenizers, extended from files that the
             configuration names, such as the words of pretrained vectors.
+        learn: configuration, training rows, tokenizers, the `[data]` section → the tokenizers, and what
+            else the configuration learns from the rows before training, such as their characters.
         load_pretrained, check_pretrained, text, training_only, inherited: as for `Task`.
         by_token: whether each token has a label; an input is then a text or its tokens.
         when_long: what is done with texts longer than `max_length`, for messages.
@@ -298,6 +305,7 @@ class LabelTask:
     use: str
     Data: type = LabelData
     extend: Callable[[Any, Tokenizers], Tokenizers] = unchanged
+    learn: Callable[[Any, Sequence[Row], Tokenizers, Any], Tokenizers] = nothing_more
     load_pretrained: Callable[[Any, Tokenizers], tuple[str, ...]] = noop
     check_pretrained: Callable[[Any, TextConfig], None] = noop
     text: Mapping[str, object] = field(default_factory=dict)

@@ -34,7 +34,11 @@ from unrolled.metrics.multi_label import signature as multi_label_signature
 from unrolled.metrics.slices import surest_mistakes, worst_mistakes, worst_multi_label_mistakes
 from unrolled.metrics.tally import SMALLER_IS_BETTER, Tally
 from unrolled.shapes import Padded
+from unrolled.tasks import beside
+from unrolled.tasks.beside import NOTHING, Beside, TokenFacts, truncate
+from unrolled.tasks.mixing import is_mixed, labels_of_parts, mix_parts, mixed, parts_of
 from unrolled.tasks.predictions import Digest, LabelPrediction, LabelScores
+from unrolled.tasks.spelling import CHARACTERS
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.text.config import PAD_ID, UNK_ID, TextConfig
 from unrolled.text.labels import Labels, same_names, split_labels
@@ -76,11 +80,13 @@ class LabelledExample:
         texts: token ids of each text.
         labels: ids of the labels; None if they are not known.
         n_truncated: number of tokens that were cut off.
+        facts: what is known of the tokens beside their ids; None if nothing else is read.
     """
 
     texts: tuple[list[int], ...]
     labels: tuple[int, ...] | None
     n_truncated: int = 0
+    facts: TokenFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -91,24 +97,30 @@ class LabelBatch:
         texts: `[B, T]` token ids of each text.
         targets: `[B, K]` label ids, filled up with −1; None if they are not known.
         soft: the probabilities of a teacher, to be learned beside the labels; None without one.
+        beside: what is read beside the ids.
     """
 
     texts: tuple[Padded, ...]
     targets: Tensor | None
     soft: SoftTargets | None = None
+    beside: Beside = NOTHING
 
     @property
     def n_tokens(self) -> int:
         """The number of tokens of all texts, without padding."""
         return sum(int(text.lengths.sum()) for text in self.texts)
 
+    @property
+    def spellings(self) -> Padded | None:
+        """The characters of its distinct words, if they are read."""
+        return None if self.beside.spellings is None else self.beside.spellings.letters
+
     def to(self, device: torch.device | str) -> LabelBatch:
         """The same batch on another device."""
         targets = None if self.targets is None else self.targets.to(device)
+        texts = tuple(text.to(device) for text in self.texts)
         soft = None if self.soft is None else self.soft.to(device)
-        return replace(
-            self, texts=tuple(text.to(device) for text in self.texts), targets=targets, soft=soft
-        )
+        return LabelBatch(texts, targets, soft, self.beside.to(device))
 
 
 def labels_in(fields: Sequence[Field], data: LabelData) -> list[str]:
@@ -215,16 +227,15 @@ class ExampleEncoder:
         """Encode many rows; see `tasks.task.ManyEncoder`."""
         words: Tokenizer = tokenizers[ROLE]
         labels: Labels = tokenizers[LABELS]
-        sides = [
-            words.encode_batch([as_text(fields[side]) for fields in rows])
-            for side in range(self.n_texts)
-        ]
+        columns = [[as_text(fields[side]) for fields in rows] for side in range(self.n_texts)]
+        sides = [words.encode_batch(column) for column in columns]
+        facts = beside.token_facts(columns, sides, words, tokenizers, data)
         examples = []
-        for fields, texts in zip(rows, zip(*sides, strict=True), strict=True):
+        for fields, texts, known in zip(rows, zip(*sides, strict=True), facts, strict=True):
             ids = None
             if len(fields) > self.n_texts:
                 ids = tuple(labels.id_of(name) for name in labels_in(fields, data))
-            examples.append(LabelledExample(texts, ids))
+            examples.append(LabelledExample(texts, ids, facts=known))
         return examples
 
 
@@ -260,20 +271,8 @@ def cut(example: LabelledExample, data: LabelData) -> LabelledExample:
     """The example with no text longer than `data.max_length`."""
     texts = tuple(truncate(ids, data) for ids in example.texts)
     n_truncated = sum(lengths(example)) - sum(len(ids) for ids in texts)
-    return replace(example, texts=texts, n_truncated=n_truncated)
-
-
-def truncate(ids: list[Any], data: LabelData) -> list[Any]:
-    """The tokens of a text that are kept according to `data.keep`.
-
-    >>> truncate([1, 2, 3, 4, 5], LabelData(max_length=3, keep="both"))
-    [1, 2, 5]
-    """
-    n_over = len(ids) - data.max_length
-    if n_over <= 0:
-        return ids
-    n_first = {"start": data.max_length, "end": 0, "both": -(-data.max_length // 2)}[data.keep]
-    return ids[:n_first] + ids[n_first + n_over :]
+    facts = example.facts and example.facts.changed(lambda _, each: truncate(each, data))
+    return replace(example, texts=texts, n_truncated=n_truncated, facts=facts)
 
 
 def collate(examples: Sequence[LabelledExample]) -> LabelBatch:
@@ -283,13 +282,14 @@ def collate(examples: Sequence[LabelledExample]) -> LabelBatch:
         Padded.from_rows([example.texts[side] for example in examples], PAD_ID)
         for side in range(n_texts)
     )
+    facts = beside.collate_facts([example.facts for example in examples])
     if any(example.labels is None for example in examples):
-        return LabelBatch(texts, None)
+        return LabelBatch(texts, None, beside=facts)
     # With several labels, the head converts each row to C values of 0 and 1.
     rows = [example.labels or () for example in examples]
     width = max(map(len, rows))
     targets = torch.tensor([[*row, *[-1] * (width - len(row))] for row in rows], dtype=torch.int64)
-    return LabelBatch(texts, targets.reshape(len(rows), width))
+    return LabelBatch(texts, targets.reshape(len(rows), width), beside=facts)
 
 
 def weigh_classes(head: LabelHead, examples: Sequence[LabelledExample], how: ClassWeights) -> None:
@@ -323,6 +323,18 @@ def prepare(model: Any, parts: Mapping[str, Sequence[LabelledExample]]) -> None:
     model.is_seen.copy_(torch.from_numpy(counts_V > 0))
     if model.config.unknown_rate:
         model.unknown_shares.copy_(shares_of(counts_V, model.config.unknown_rate))
+    beside.set_character_shares(model, parts["train"])
+
+
+def learn(
+    config: Any, rows: Sequence[Row], tokenizers: Tokenizers, data: LabelData
+) -> dict[str, Any]:
+    """Add what the model reads beside the ids of tokens: characters, and scores of n-grams."""
+    labels: Labels = tokenizers[LABELS]
+    texts = [[as_text(field) for field in row.fields[:-1]] for row in rows]
+    ids = [[labels.id_of(name) for name in labels_in(row.fields, data)] for row in rows]
+    kinds = len(labels), labels.multi_label
+    return {**tokenizers, **beside.learned(config, texts, ids, tokenizers[ROLE], *kinds, data)}
 
 
 def extend(config: Any, tokenizers: Tokenizers) -> Tokenizers:
@@ -351,17 +363,30 @@ def load_vectors(model: Any, tokenizers: Tokenizers) -> tuple[str, ...]:
     return notes
 
 
-def hidden_of(model: Any, batch: LabelBatch) -> Tensor:
-    """The hidden vectors `[B, D]` of a batch."""
-    return model.read(*(model.embed(text) for text in batch.texts))[0]
+def hidden_of(model: Any, batch: LabelBatch, read: Sequence[Padded] | None = None) -> Tensor:
+    """The hidden vectors `[B, D]` of a batch, of the network alone.
+
+    Args:
+        model: the model.
+        batch: the batch.
+        read: its texts as they are to be read, if some of their words are to be unknown.
+    """
+    hidden: Tensor = model.read(*beside.embedded(model, batch, read))[0]
+    return hidden
+
+
+def read(model: Any, batch: LabelBatch) -> tuple[Tensor, tuple[Any, ...]]:
+    """The hidden vectors of a batch, with the scores of counted n-grams, and attention weights."""
+    return beside.read(model, beside.counted(model, beside.embedded(model, batch), batch))
 
 
 def loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
     """See `LabelHead.loss`; in training some words are replaced by the unknown word."""
     assert batch.targets is not None
+    texts = batch.texts
     if model.training and model.config.unknown_rate:
-        batch = replace(batch, texts=tuple(_some_unknown(model, text) for text in batch.texts))
-    hidden = hidden_of(model, batch)
+        texts = tuple(_some_unknown(model, text) for text in texts)
+    hidden = hidden_of(model, batch, texts)
     result: tuple[Tensor, int]
     if batch.soft is not None:
         result = model.head.distillation_loss(hidden, batch.targets, batch.soft)
@@ -378,7 +403,7 @@ def _some_unknown(model: Any, text: Padded) -> Padded:
 def evaluate_loss(model: Any, batch: LabelBatch) -> tuple[Tensor, int]:
     """See `LabelHead.plain_loss`."""
     assert batch.targets is not None
-    result: tuple[Tensor, int] = model.head.plain_loss(hidden_of(model, batch), batch.targets)
+    result: tuple[Tensor, int] = model.head.plain_loss(read(model, batch)[0], batch.targets)
     return result
 
 
@@ -388,12 +413,17 @@ def predict(
     """A prediction for each example; without a known word, its probabilities are `Labels.shares`."""
     batch = collate([replace(example, labels=None) for example in examples])
     batch = batch.to(model.head.thresholds.device)
-    hidden, weights = model.read(*(model.embed(text) for text in batch.texts))
-    probabilities_BC = model.head.probabilities(hidden).float().cpu().numpy()
+    hidden, weights = read(model, batch)
     labels: Labels = tokenizers[LABELS]
+    is_blank = np.zeros(len(examples), bool)
+    parts_B2C = parts_of(model.head, hidden)
+    if parts_B2C is None:
+        probabilities_BC = model.head.probabilities(hidden).float().cpu().numpy()
+    else:
+        probabilities_BC = mixed(parts_B2C, float(model.head.share), labels.multi_label)
     if labels.shares:
-        blank = _without_known_words(model, examples, tokenizers[ROLE])
-        probabilities_BC[np.array(blank, bool)] = labels.shares
+        is_blank = np.array(_without_known_words(model, examples, tokenizers), bool)
+        probabilities_BC[is_blank] = labels.shares
     chosen = labels_for(probabilities_BC, labels, model.head.thresholds)
     attention = [None if w is None else w.float().cpu().numpy() for w in weights]
     words = tokenizers[ROLE]
@@ -407,15 +437,17 @@ def predict(
                 for w, ids in zip(attention, example.texts, strict=True)
             ),
             example.n_truncated,
+            parts=None if parts_B2C is None or is_blank[row] else parts_B2C[row],
         )
         for row, example in enumerate(examples)
     ]
 
 
 def _without_known_words(
-    model: Any, examples: Sequence[LabelledExample], words: Tokenizer
+    model: Any, examples: Sequence[LabelledExample], tokenizers: Tokenizers
 ) -> list[bool]:
-    """For each example, whether none of its tokens occurred in training."""
+    """For each example, whether none of its tokens occurred in training, nor any of their characters."""
+    words: Tokenizer = tokenizers[ROLE]
     rows = [
         [id_ for id_ in chain.from_iterable(example.texts[model.sides]) if id_ not in words.silent]
         for example in examples
@@ -423,7 +455,13 @@ def _without_known_words(
     ids = torch.tensor(list(chain.from_iterable(rows)), dtype=torch.int64)
     weight = model.embedding.weight
     known = iter(weight[ids.to(weight.device)].any(1).tolist())
-    return [not any(list(islice(known, len(row)))) for row in rows]
+    is_known = [any(list(islice(known, len(row)))) for row in rows]
+    letters = tokenizers.get(CHARACTERS)
+    silent: frozenset[int] = frozenset() if letters is None else letters.silent
+    return [
+        not (has_words or (example.facts and example.facts.is_known(model.sides, silent)))
+        for has_words, example in zip(is_known, examples, strict=True)
+    ]
 
 
 def labels_for(
@@ -442,8 +480,14 @@ def tune_thresholds(
     predictions: list[LabelPrediction],
     tokenizers: Tokenizers,
 ) -> list[LabelPrediction]:
-    """If a row may have several labels, set the threshold of each label to the one with the best F1."""
+    """If a row may have several labels, set the threshold of each label to the one with the best F1.
+
+    If the model counts n-grams, their share in the scores is set first.
+    """
     labels: Labels = tokenizers[LABELS]
+    if is_mixed(model.head):
+        gold_NC = gold_matrix(examples, len(labels))
+        predictions = mix_parts(model.head, predictions, gold_NC, labels, labels_for)
     if not labels.multi_label:
         return predictions
     probabilities_NC = probabilities_of(predictions)
@@ -451,6 +495,15 @@ def tune_thresholds(
     model.head.thresholds.copy_(torch.from_numpy(thresholds))
     chosen = labels_for(probabilities_NC, labels, model.head.thresholds)
     return [replace(old, labels=names) for old, names in zip(predictions, chosen, strict=True)]
+
+
+def parts_alone(
+    model: Any, predictions: Sequence[LabelPrediction], tokenizers: Tokenizers
+) -> dict[str, list[tuple[str, ...]]]:
+    """The labels that each part of a model alone would predict; see `mixing.labels_of_parts`."""
+    return labels_of_parts(
+        getattr(model, "head", None), predictions, tokenizers[LABELS], labels_for
+    )
 
 
 def probabilities_of(predictions: Sequence[LabelPrediction]) -> NDArray[np.float32]:
@@ -575,20 +628,29 @@ def shuffle(
 ) -> LabelledExample:
     """The example with the words of each text in random order; the tokens of a word stay together."""
     words: Tokenizer = tokenizers[ROLE]
-    return replace(example, texts=tuple(_shuffled(text, words, random) for text in example.texts))
+    orders = [_shuffled(text, words, random) for text in example.texts]
+
+    def put(side: int, tokens: list[Any]) -> list[Any]:
+        return [tokens[place] for place in orders[side]]
+
+    texts = tuple(put(side, ids) for side, ids in enumerate(example.texts))
+    return replace(example, texts=texts, facts=example.facts and example.facts.changed(put))
 
 
 def _shuffled(ids: list[int], words: Tokenizer, random: np.random.Generator) -> list[int]:
-    """Shuffle the words; tokens outside words, such as white space, keep their places between words."""
+    """The places of tokens with their words in random order.
+
+    Tokens outside words, such as white space, keep their places between words.
+    """
     places = words.word_places(ids)
     order = random.permutation(len(places))
     shuffled: list[int] = []
     end = 0
     for (start, next_end), other in zip(places, order.tolist(), strict=True):
-        shuffled += ids[end:start]
-        shuffled += ids[slice(*places[other])]
+        shuffled += range(end, start)
+        shuffled += range(*places[other])
         end = next_end
-    return shuffled + ids[end:]
+    return [*shuffled, *range(end, len(ids))]
 
 
 def signature() -> dict[str, str]:

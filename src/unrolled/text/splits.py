@@ -37,6 +37,7 @@ _FEWEST_ROWS_OF_A_HINT = 8
 
 TooLong = Literal["skip", "truncate"]
 Length = Annotated[int, Range(1, 10**6)]  # tokens of a text
+MaxCharacters = Annotated[int, Range(1, 10**6)]  # of a word
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class LabelData(DataConfig):
         averaged: labels whose mean F1 is the score `mean_f1`, e.g. ["FAVOR", "AGAINST"] for stance.
         word_order: "random" puts the words of every text of the data in random order, in training and in
             evaluation, to measure what their order contributes; the same text always gets the same one.
+        max_characters: maximum number of characters read per word, if the model reads characters; half
+            of them are taken from the beginning and half from the end of a longer word.
 
     Raises:
         ConfigError: a value is out of range or unknown.
@@ -113,6 +116,7 @@ class LabelData(DataConfig):
     label_separator: str = ""
     averaged: tuple[str, ...] = ()
     word_order: WordOrder = "given"
+    max_characters: MaxCharacters = 100
 
 
 @dataclass(frozen=True)

@@ -268,6 +268,7 @@ def prepare_labels(recipe: Recipe, task: LabelTask, tokenizers: Tokenizers | Non
         except DataError as error:
             raise DataError(error.problem, error.path or data.train[0], error.line) from None
         tokenizers = task.extend(recipe.model, tokenizers)
+        tokenizers = task.learn(recipe.model, splits.train, tokenizers, data)
     check_metric(recipe.training.metric, task.scores(tokenizers))
     skips = data.too_long == "skip"
     train = encode_rows(splits.train, task, tokenizers, data, data.train[0], skips)

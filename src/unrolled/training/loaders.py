@@ -277,8 +277,10 @@ class LabelLoader(RowLoader):
     ) -> tuple[float, dict[str, float]]:
         """The loss and the scores over the whole part."""
         examples = self._data.valid.examples
+        # First the scores, for which a model sets its thresholds and the shares of its parts.
+        scores = self.scores(model, recipe, device, precision)
         loss = mean_loss(model, self._task, examples, self._max_tokens, device, precision)
-        return loss, self.scores(model, recipe, device, precision)
+        return loss, scores
 
     def leaves_out_scores(self, recipe: Recipe) -> bool:
         """No: predicting labels takes as long as the loss."""

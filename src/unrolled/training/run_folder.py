@@ -3,6 +3,7 @@
     config.toml               the complete recipe, including defaults
     tokenizer-<role>.json     one per role of the task
     labels.json               labels, for classify, pair and tag
+    ngrams.safetensors        counted n-grams, with model.ngrams
     model.safetensors         the best weights so far
     metrics.jsonl             one line per event
     split.json                sizes of the parts, checksums of the data files, notes on initial weights
@@ -33,8 +34,10 @@ from torch import nn
 
 from unrolled import config, documents, storage
 from unrolled.baselines.model import HOLDS as BASELINE
+from unrolled.baselines.ngram_scores import NgramScores
 from unrolled.errors import ConfigError, RunError
 from unrolled.quoting import one_message
+from unrolled.tasks.beside import NGRAMS
 from unrolled.tasks.embeddings import with_new_names
 from unrolled.tasks.task import LABELS, AnyTask, Tokenizers
 from unrolled.text import tokenizer_files
@@ -55,6 +58,7 @@ from unrolled.training.weights import check_weights
 CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.jsonl"
 LABELS_FILE = "labels.json"
+NGRAMS_FILE = "ngrams.safetensors"
 SOURCE_FILE = "started-from.txt"
 ENSEMBLE_FILE, MEMBERS = "ensemble.json", "members"
 
@@ -75,7 +79,7 @@ def _is_of_safetensors(path: Path) -> bool:
 _HOLDS: storage.Holds = {
     r"config\.toml": None,
     r"labels\.json|metrics\.jsonl|split\.json|README\.md|model\.safetensors": None,
-    r"tokenizer-[\w-]+\.json|started-from\.txt": None,
+    r"tokenizer-[\w-]+\.json|ngrams\.safetensors|started-from\.txt": None,
     r"\.tmp\w{6}": _is_of_safetensors,
     checkpoint.FOLDER: checkpoint.HOLDS,
     "baselines": {r".+": BASELINE},
@@ -428,13 +432,16 @@ def load_tokenizers(folder: Path) -> dict[str, Any]:
         tokenizers[path.stem.removeprefix("tokenizer-")] = shared[content]
     if (folder / LABELS_FILE).exists():
         tokenizers[LABELS] = Labels.load(folder / LABELS_FILE)
+    if (folder / NGRAMS_FILE).exists():
+        tokenizers[NGRAMS] = NgramScores.load(folder / NGRAMS_FILE)
     if not tokenizers:
         raise RunError(f"{folder}: no tokenizer-*.json; restore them from a copy of the run")
     return tokenizers
 
 
 def _file_of(role: str) -> str:
-    return LABELS_FILE if role == LABELS else f"tokenizer-{role}.json"
+    files = {LABELS: LABELS_FILE, NGRAMS: NGRAMS_FILE}
+    return files.get(role, f"tokenizer-{role}.json")
 
 
 def _files_of(folder: Path, pattern: str) -> list[Path]:

@@ -6,23 +6,22 @@ the scheme in which tags encode spans is detected in the training part.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unrolled.config import Range
 from unrolled.errors import ConfigError, DataError
 from unrolled.layers.crf import Allowed, allowed_transitions, booleans
 from unrolled.metrics.spans import find_scheme, find_spans
 from unrolled.quoting import quote
 from unrolled.shapes import Padded
+from unrolled.tasks.spelling import CHARACTERS, MaxCharacters, learn_characters, spelled
 from unrolled.tasks.task import LABELS, Tokenizers
 from unrolled.tasks.text_labels import ROLE
 from unrolled.text.config import PAD_ID, UNK_ID, TextConfig
@@ -31,9 +30,6 @@ from unrolled.text.rows import Field, Row, as_list, as_text
 from unrolled.text.splits import DataConfig, Length, TooLong
 from unrolled.text.tokenizer import Tokenizer
 from unrolled.wording import percent
-
-CHARACTERS = "characters"
-"""The role of the character tokenizer."""
 
 Scheme = Literal["auto", "none", "bio", "iob1", "bioes", "bilou"]
 _KINDS = ("word", "space")
@@ -62,7 +58,7 @@ class TagData(DataConfig):
 
     max_length: Length = 400
     too_long: TooLong = "truncate"
-    max_characters: Annotated[int, Range(1, 10**6)] = 100
+    max_characters: MaxCharacters = 100
     scheme: Scheme = "auto"
 
 
@@ -102,11 +98,9 @@ def train_tokenizers(
         _check_scheme(rows, tagged, labels.names, data.scheme)
     scheme, n_ill_formed = scheme_of(tagged, data.scheme)
     all_tokens = list(chain.from_iterable(sentences))
-    # Characters keep their case: a capital letter often marks a name.
-    letters, most = TextConfig(kind="char"), data.max_characters
     return {
         ROLE: words or Tokenizer.of_tokens(all_tokens, text),
-        CHARACTERS: Tokenizer.train((_characters(token, most) for token in all_tokens), letters),
+        CHARACTERS: learn_characters(all_tokens, data.max_characters),
         LABELS: replace(labels, scheme=scheme, n_ill_formed=n_ill_formed),
     }
 
@@ -241,21 +235,11 @@ def encode(fields: Sequence[Field], tokenizers: Tokenizers, data: TagData) -> Ta
             except DataError as error:
                 raise DataError(error.problem, line=place) from None
     letters: Tokenizer = tokenizers[CHARACTERS]
-    most = data.max_characters
-    spellings = [tuple(letters.ids_of(_characters(token, most))) for token in tokens]
+    spellings = list(spelled(tokens, letters, data.max_characters))
     if () in spellings:
         place = spellings.index(()) + 1
         raise DataError("the token is empty; remove it and its tag", line=place)
     return TagExample(tuple(tokens), words.ids_of(tokens), spellings, tags)
-
-
-def _characters(token: str, most: int) -> str:
-    """The characters of a token that the model reads."""
-    spelled = unicodedata.normalize("NFC", token)
-    if len(spelled) <= most:
-        return spelled
-    n_last = most // 2
-    return spelled[: most - n_last] + spelled[len(spelled) - n_last :]
 
 
 def lengths(example: TagExample) -> tuple[int, ...]:

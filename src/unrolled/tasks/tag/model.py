@@ -1,7 +1,8 @@
 """The model of the task `tag` and its loss: word and character embeddings, recurrent layers, tag scores.
 
 Lample et al. 2016, "Neural architectures for named entity recognition". A word is represented by its
-embedding, concatenated with the output of a small recurrent layer over its characters (section 4.1).
+embedding, concatenated with the output of a small recurrent layer over its characters (section 4.1), or
+of a convolution over them (`layers.characters`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from torch.nn import functional as F
 from unrolled import nn
 from unrolled.config import Layers, OptionalWidth, Rate, Share, Width, check_fields
 from unrolled.errors import ConfigError, DataError
+from unrolled.layers.characters import (
+    CharactersKind,
+    CharWindow,
+    character_encoder,
+    with_characters,
+)
 from unrolled.layers.crf import Allowed, LinearChainCRF
 from unrolled.layers.embedding import Embedding
 from unrolled.layers.encoder import RecurrentEncoder
@@ -50,8 +57,12 @@ class TagConfig:
             allow, unless the training part violates it; "free" allows all.
         cell: recurrent cell: "rnn" (tanh), "rnn_relu", "gru" or "lstm".
         embedding_size: width of the word embeddings.
-        char_size: width of the character embeddings, and hidden width per direction of the layer that
-            reads them; 0 to use words only.
+        characters: how words are also read from their characters: "recurrent", the last states of a
+            bidirectional layer of `cell` (Lample et al. 2016); "convolution" (Ma & Hovy 2016); "none".
+        char_size: width of the character embeddings, and hidden width per direction of the recurrent
+            layer that reads them; 0 to use words only.
+        char_filters: number of filters of the convolution.
+        char_window: number of characters that a filter reads.
         hidden_size: hidden width of one direction.
         n_layers: number of recurrent layers.
         bidirectional: also read the sentence from right to left.
@@ -75,7 +86,10 @@ class TagConfig:
     transitions: Literal["scheme", "free"] = "scheme"
     cell: CellName = "lstm"
     embedding_size: Width = 100
+    characters: CharactersKind = "recurrent"
     char_size: OptionalWidth = 25
+    char_filters: Width = 50
+    char_window: CharWindow = 3
     hidden_size: Width = 128
     n_layers: Layers = 1
     bidirectional: bool = True
@@ -93,32 +107,6 @@ class TagConfig:
         check_sections(self)
         check_initial(self)
         check_pretrained_settings(self)
-
-
-class CharEncoder(nn.Module):
-    """Encode a word by its characters: the final states of a bidirectional recurrent layer.
-
-    Lample et al. 2016, section 4.1.
-
-    Args:
-        cell: recurrent cell.
-        n_characters: size of the character vocabulary.
-        size: width of the character embeddings, and hidden width of each direction.
-
-    >>> CharEncoder("lstm", 11, 3)(Padded.from_rows([[4, 5, 7], [6]])).shape
-    torch.Size([2, 6])
-    """
-
-    def __init__(self, cell: str, n_characters: int, size: int) -> None:
-        super().__init__()
-        self.embedding = Embedding(n_characters, size)
-        self.encoder = RecurrentEncoder(cell, size, size)
-        self.output_size = self.encoder.output_size
-
-    def forward(self, spellings: Padded) -> Float[Tensor, "W D"]:
-        """`[W, K]` character ids → a vector for each word."""
-        _, state = self.encoder(Padded(self.embedding(spellings.values), spellings.lengths))
-        return state[-1][0]
 
 
 class Tagger(nn.Module):
@@ -165,9 +153,8 @@ class Tagger(nn.Module):
             word_rate=config.word_rate,
         )
         width = config.embedding_size
-        self.spelling: CharEncoder | None = None
-        if config.char_size:
-            self.spelling = CharEncoder(config.cell, n_characters, config.char_size)
+        self.spelling = character_encoder(config, n_characters)
+        if self.spelling is not None:
             width += self.spelling.output_size
         self.context = None
         if config.pretrained:
@@ -194,14 +181,11 @@ class Tagger(nn.Module):
         if self.training and (rate := self.config.unknown_rate):
             ids_PT = some_unknown(ids_PT, self.seen_once, rate)
             letters_WK = some_unknown(letters_WK, self.unknown_shares, rate)
-        embedded_PTE = self.embedding(ids_PT)
-        if self.spelling is not None and len(letters_WK):
-            spellings = Padded(letters_WK, batch.spellings.lengths)
-            spelled_PTE = self.spelling(spellings)[batch.places]
-            embedded_PTE = torch.cat([embedded_PTE, spelled_PTE], dim=2)
-        elif self.spelling is not None:
-            embedded_PTE = F.pad(embedded_PTE, (0, self.spelling.output_size))
-        return Padded(embedded_PTE, batch.words.lengths)
+        embedded = Padded(self.embedding(ids_PT), batch.words.lengths)
+        if self.spelling is not None:
+            letters = Padded(letters_WK, batch.spellings.lengths)
+            (embedded,) = with_characters([embedded], self.spelling, letters, [batch.places])
+        return embedded
 
     def read(self, embedded: Padded) -> Float[Tensor, "N C"]:
         """Embedded pieces → unnormalised tag scores of each token, without padding."""
