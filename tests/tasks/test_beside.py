@@ -635,3 +635,35 @@ def test_a_mixed_head_without_counts_is_the_network() -> None:
     head.share.fill_(0.7)
     hidden = torch.randn(4, 3)
     assert torch.equal(head.logits(hidden), head.scorer(hidden))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_characters_stand_beside_a_language_model(kind: str) -> None:
+    pretrained = {"pretrained": ("a", "b"), "pretrained_sizes": (6,), "embedding_size": 4}
+    config = replace(SMALL, characters=kind, ngrams=2, **pretrained)
+    model, _, tokenizers = built(config)
+    assert model.encoder.output_size == 12 + model.spelling.output_size
+    changed = replace(config, pretrained=(), pretrained_sizes=())
+    assert built(changed)[0].encoder.output_size == 14
+    example = classify.TASK.encode(["good filming"], tokenizers, LabelData())
+    other = classify.TASK.encode(["good filmed"], tokenizers, LabelData())
+    hidden = [text_labels.hidden_of(model.eval(), collate([each])) for each in (example, other)]
+    assert not torch.allclose(*hidden)  # "filming" and "filmed" are both unknown words
+
+
+def test_pairs_read_overlap_beside_a_language_model() -> None:
+    config = replace(
+        PAIR,
+        pretrained=("a",),
+        pretrained_sizes=(6,),
+        characters="recurrent",
+        features=("overlap",),
+        projection_size=3,
+    )
+    rows = [Row((row.fields[0], "so good", row.fields[1]), row.line) for row in ROWS]
+    model, _, tokenizers = built(config, rows, task=pair.TASK)
+    assert model.context.output_size == 6 + model.spelling.output_size + 1
+    examples = [
+        pair.TASK.encode([text, "so good"], tokenizers, LabelData()) for text in ("good", "fine")
+    ]
+    assert text_labels.hidden_of(model.eval(), collate(examples)).shape[0] == 2
