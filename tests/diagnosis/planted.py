@@ -1,16 +1,22 @@
-"""Recurrent networks whose gradient is known from their weights alone, and the diagnosis that follows.
+"""Recurrent networks whose gradient is known from their weights, and the diagnosis that follows.
 
-`python tests/diagnosis/planted.py` prints the table of all cases with the measured numbers.
+`python tests/diagnosis/planted.py` prints the table of all cases with the measured numbers. Lengths,
+widths, rows, seeds and types vary. Of networks without input, the gradient is known exactly; of new
+networks on random inputs, from bounds of it; of trained ones, from what they can do.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import cycle
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from unrolled import nn
 from unrolled.diagnosis.flow import measure_flow
@@ -19,7 +25,28 @@ from unrolled.diagnosis.verdict import Verdict, judge
 from unrolled.training.config import TrainingConfig
 from unrolled.training.inspection import try_updates
 
-H = 8
+
+@dataclass(frozen=True)
+class Setting:
+    """What varies between cases of a kind.
+
+    Args:
+        T: number of steps.
+        H: width of the state.
+        B: number of rows.
+        seed: of weights and inputs.
+        dtype: of weights.
+    """
+
+    T: int
+    H: int = 8
+    B: int = 1
+    seed: int = 7
+    dtype: torch.dtype = torch.float32
+
+    def __str__(self) -> str:
+        kind = "f64" if self.dtype is torch.float64 else "f32"
+        return f"T={self.T} H={self.H} B={self.B} seed={self.seed} {kind}"
 
 
 @dataclass(frozen=True)
@@ -28,17 +55,27 @@ class Planted:
 
     Args:
         name: what it is.
-        n_steps: length of its text.
+        setting: its size and seed.
         wanted: the diagnosis.
         known: what the theory says, in words.
-        judged: makes the network and diagnoses it.
+        make: makes the network and diagnoses it.
     """
 
     name: str
-    n_steps: int
+    setting: Setting
     wanted: str
     known: str
-    judged: Callable[[], Verdict]
+    make: Callable[[Setting], Verdict]
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it takes less than about a fifth of a second; of the others, tests take only some."""
+        size = self.setting
+        return size.T * size.H <= 8_000 and "trained" not in self.name
+
+    def judged(self) -> Verdict:
+        torch.manual_seed(self.setting.seed)
+        return self.make(self.setting)
 
 
 class Last(torch.nn.Module):
@@ -53,9 +90,14 @@ class Last(torch.nn.Module):
         return y[-1].sum(), 1
 
 
-def of_layer(layer: torch.nn.Module, x: Tensor, updates: Updates | None = None) -> Verdict:
-    flow = measure_flow(Last(layer, x), Last.loss, detailed=False)
-    return judge(flow, updates)
+D = 3  # inputs
+
+
+def of_layer(layer: torch.nn.Module, setting: Setting, scale: float = 0.0) -> Verdict:
+    """The diagnosis of a layer with normal inputs of this deviation."""
+    x = scale * torch.randn(setting.T, setting.B, D)
+    flow = measure_flow(Last(layer.to(setting.dtype), x), Last.loss, detailed=False)
+    return judge(flow)
 
 
 def by_factor(factor: float, n_steps: int) -> str:
@@ -71,132 +113,391 @@ def emptied(layer: torch.nn.Module) -> torch.nn.Module:
     return layer
 
 
-def linear_rnn(radius: float, n_steps: int, nonlinearity: str = "tanh") -> Verdict:
+# Without input
+
+
+def linear_rnn(setting: Setting, radius: float, nonlinearity: str = "tanh") -> Verdict:
     """U = ρ Q with Q orthogonal, no input: the state stays 0, where tanh' = 1."""
-    layer = emptied(nn.RNN(3, H, nonlinearity=nonlinearity))
+    layer = emptied(nn.RNN(D, setting.H, nonlinearity=nonlinearity))
     with torch.no_grad():
         torch.nn.init.orthogonal_(layer.weight_hh_l0)
         layer.weight_hh_l0 *= radius
-    return of_layer(layer, torch.zeros(n_steps, 1, 3))
+    return of_layer(layer, setting)
 
 
-def identity_relu(n_steps: int) -> Verdict:
-    """U = I, positive inputs: every unit is active, and J = I."""
-    layer = emptied(nn.RNN(3, H, nonlinearity="relu", recurrent_init="identity"))
+def scaled_identity(setting: Setting, factor: float) -> Verdict:
+    """U = a I, positive inputs: every unit of the ReLU is active, and J = a I."""
+    layer = emptied(nn.RNN(D, setting.H, nonlinearity="relu", recurrent_init="identity"))
     with torch.no_grad():
-        layer.weight_ih_l0.fill_(0.01)
-        layer.weight_hh_l0.copy_(torch.eye(H))
-    return of_layer(layer, torch.rand(n_steps, 1, 3))
+        layer.bias_ih_l0.fill_(0.01)
+        layer.weight_hh_l0.copy_(factor * torch.eye(setting.H))
+    return of_layer(layer, setting)
 
 
-def dead_relu(n_steps: int) -> Verdict:
-    """A bias of −10 that no input outweighs."""
-    layer = nn.RNN(3, H, nonlinearity="relu")
-    with torch.no_grad():
-        layer.bias_ih_l0.fill_(-10.0)
-    return of_layer(layer, torch.randn(n_steps, 1, 3))
-
-
-def lstm(forget_bias: float, n_steps: int) -> Verdict:
-    """U = 0 and no input, so that the cell state is multiplied by σ(b) at each step."""
-    layer = emptied(nn.LSTM(3, H))
-    with torch.no_grad():
-        layer.bias_ih_l0[H : 2 * H] = forget_bias
-    return of_layer(layer, torch.zeros(n_steps, 1, 3))
-
-
-def gru(update_bias: float, n_steps: int) -> Verdict:
-    """U = 0 and no input, so that the state is multiplied by z = σ(b) at each step."""
-    layer = emptied(nn.GRU(3, H))
-    with torch.no_grad():
-        layer.bias_ih_l0[H : 2 * H] = update_bias
-    return of_layer(layer, torch.zeros(n_steps, 1, 3))
-
-
-def sigmoid_rnn(n_steps: int) -> Verdict:
+def sigmoid_rnn(setting: Setting) -> Verdict:
     """U orthogonal: σ' ≤ 1/4 at each step."""
-    layer = emptied(nn.layer_of("rnn_sigmoid")(3, H))
+    layer = emptied(nn.layer_of("rnn_sigmoid")(D, setting.H))
     torch.nn.init.orthogonal_(layer.weight_hh_l0)
-    return of_layer(layer, torch.zeros(n_steps, 1, 3))
+    return of_layer(layer, setting)
 
 
-def saturated(n_steps: int) -> Verdict:
-    """Inputs whose weighted sums are far beyond ±2."""
-    layer = nn.RNN(3, H)
+def biased(setting: Setting, cell: str, **biases: float) -> Verdict:
+    """U = 0 and no input, and these biases of gates and candidates; others are 0."""
+    kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
+    layer = emptied(kind(D, setting.H))
     with torch.no_grad():
-        layer.weight_ih_l0 *= 300.0
-    return of_layer(layer, torch.randn(n_steps, 1, 3))
+        for place, name in enumerate("ifgo" if cell == "lstm" else "rzn"):
+            block = slice(place * setting.H, (place + 1) * setting.H)
+            layer.bias_ih_l0[block] = biases.get(name, 0.0)
+    return of_layer(layer, setting)
+
+
+def dead_relu(setting: Setting, share: float) -> Verdict:
+    """A bias of −10 of these units that no input outweighs; the others keep their sum."""
+    layer = nn.RNN(D, setting.H, nonlinearity="relu", recurrent_init="identity")
+    n_dead = round(share * setting.H)
+    with torch.no_grad():
+        layer.bias_ih_l0.fill_(0.1)
+        layer.bias_ih_l0[:n_dead] = -10.0
+    return of_layer(layer, setting, 1.0)
+
+
+# With random inputs
+
+
+def new_layer(setting: Setting, cell: str, **options: object) -> Verdict:
+    """A layer as recipes initialise it, on normal inputs."""
+    layer = nn.layer_of(cell)(D, setting.H, recurrent_init="orthogonal", **options)
+    return of_layer(layer, setting, 1.0)
+
+
+def wide_inputs(setting: Setting, cell: str, factor: float) -> Verdict:
+    """Inputs whose weighted sums are far beyond the ends of tanh and the sigmoid."""
+    layer = nn.layer_of(cell)(D, setting.H)
+    with torch.no_grad():
+        layer.weight_ih_l0 *= factor
+    return of_layer(layer, setting, 1.0)
+
+
+# With updates
 
 
 class Classifier(torch.nn.Module):
-    """A layer and a linear head, on 16 random texts with random labels."""
+    """A layer and a linear head, on random texts with random labels."""
 
-    def __init__(self, n_steps: int) -> None:
+    def __init__(self, setting: Setting, forget_bias: float = 1.0) -> None:
         super().__init__()
-        self.layer, self.head = nn.LSTM(3, H, forget_bias=1.0), torch.nn.Linear(H, 4)
-        self.x, self.y = torch.randn(n_steps, 16, 3), torch.randint(4, (16,))
+        self.layer = nn.LSTM(D, setting.H, forget_bias=forget_bias)
+        self.head = torch.nn.Linear(setting.H, 4)
+        self.x = torch.randn(setting.T, setting.B, D)
+        self.y = torch.randint(4, (setting.B,))
 
     def loss(self) -> tuple[Tensor, int]:
         y, _ = self.layer(self.x.to(self.head.weight.dtype))
-        return torch.nn.functional.cross_entropy(self.head(y[-1]), self.y, reduction="sum"), 16
+        return cross_entropy(self.head(y[-1]), self.y, reduction="sum"), len(self.y)
 
 
-def with_rate(rate: float, optimiser: str, n_steps: int) -> Verdict:
-    model = Classifier(n_steps)
+def with_rate(
+    setting: Setting, rate: float, optimiser: str = "adam", forget_bias: float = 1.0
+) -> Verdict:
+    """The diagnosis with ten trial updates."""
+    model = Classifier(setting, forget_bias).to(setting.dtype)
     config = TrainingConfig(learning_rate=rate, optimiser=optimiser, max_steps=1)
     updates = try_updates(model, Classifier.loss, config)
     return judge(measure_flow(model, Classifier.loss, detailed=False), updates)
 
 
+# Trained
+
+
+class Recall(torch.nn.Module):
+    """A layer and a linear head that tell the first token of a text, one of eight, after its noise."""
+
+    N, NOISE = 8, 4
+
+    def __init__(self, setting: Setting, cell: str, **options: object) -> None:
+        super().__init__()
+        self.embed = torch.nn.Embedding(self.N + self.NOISE, 16)
+        self.layer = nn.layer_of(cell)(16, setting.H, **options)
+        self.head = torch.nn.Linear(setting.H, self.N)
+        self.T, self.B = setting.T, setting.B
+        self.ids = self.new_ids()
+
+    def new_ids(self) -> Tensor:
+        first = torch.randint(self.N, (1, self.B))
+        noise = torch.randint(self.N, self.N + self.NOISE, (self.T - 1, self.B))
+        return torch.cat([first, noise])
+
+    def logits(self) -> Tensor:
+        y, _ = self.layer(self.embed(self.ids))
+        return self.head(y[-1])
+
+    def loss(self) -> tuple[Tensor, int]:
+        return cross_entropy(self.logits(), self.ids[0], reduction="sum"), self.B
+
+
+@cache
+def trained(
+    setting: Setting, cell: str, rate: float, n_updates: int, **options: object
+) -> tuple[Recall, list[float], float]:
+    """A trained model, its losses, and the share of new texts of which it knows the first token."""
+    torch.manual_seed(setting.seed)
+    model, losses = Recall(setting, cell, **options).to(setting.dtype), []
+    optimiser = torch.optim.Adam(model.parameters(), rate)
+    for _ in range(n_updates):
+        model.ids = model.new_ids()
+        total, count = model.loss()
+        (total / count).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        losses.append(float(total.detach()) / count)
+    right = 0.0
+    with torch.no_grad():
+        for _ in range(10):
+            model.ids = model.new_ids()
+            right += float((model.logits().argmax(1) == model.ids[0]).double().mean()) / 10
+    return model, losses, right
+
+
+def after_training(
+    setting: Setting,
+    cell: str,
+    rate: float,
+    n_updates: int,
+    least: float,
+    most: float,
+    with_losses: bool,
+    **options: object,
+) -> Verdict:
+    """The diagnosis of a trained model that is right this often, with or without its losses."""
+    model, losses, right = trained(setting, cell, rate, n_updates, **options)
+    assert least <= right <= most, right
+    flow = measure_flow(model, Recall.loss, detailed=False)
+    return judge(
+        flow, Updates(rate, first_loss=losses[0], last_loss=losses[-1]) if with_losses else None
+    )
+
+
+# The cases
+
+SIZES: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"H": 4, "B": 3, "seed": 1, "dtype": torch.float64},
+    {"H": 32, "B": 2, "seed": 2},
+    {"H": 64, "seed": 3, "dtype": torch.float64},
+    {"H": 16, "B": 8, "seed": 4},
+)
+"""What varies with the lengths; each kind of network goes through all of them in turn."""
+
+
+def several(
+    name: str,
+    wanted: str | Callable[[int], str],
+    known: str,
+    lengths: tuple[int, ...],
+    make: Callable[[Setting], Verdict],
+) -> Iterator[Planted]:
+    """A kind of network at several lengths, with all sizes in turn."""
+    for T, size in zip(lengths, cycle(SIZES), strict=False):
+        yield Planted(
+            name, Setting(T, **size), wanted if isinstance(wanted, str) else wanted(T), known, make
+        )
+
+
 def cases() -> list[Planted]:
     """All cases."""
-    found: list[Planted] = []
+    return [*without_input(), *with_inputs(), *with_updates(), *after_training_cases()]
+
+
+_LENGTHS = {
+    -3.0: (10, 50, 100, 500),
+    0.0: (20, 50, 100, 500),
+    1.0: (10, 50, 100, 500),
+    3.0: (10, 50, 100, 500),
+    5.0: (10, 100, 300, 500),
+}
+"""Of biases; none is at a threshold."""
+
+
+def without_input() -> Iterator[Planted]:
+    lengths = (10, 20, 50, 150, 500)
     for radius in (0.3, 0.9, 1.0, 1.5):
-        for T in (10, 50, 500):
-            wanted, known = by_factor(radius, T), f"{radius}^{T - 1}"
-            name = f"tanh RNN, spectral radius {radius}"
-            found.append(
-                Planted(name, T, wanted, known, lambda radius=radius, T=T: linear_rnn(radius, T))
+        yield from several(
+            f"tanh RNN, spectral radius {radius}",
+            partial(by_factor, radius),
+            f"gradient × {radius} per step",
+            lengths,
+            partial(linear_rnn, radius=radius),
+        )
+    for factor in (0.9, 1.0, 1.1):
+        yield from several(
+            f"ReLU RNN, {factor} of the identity",
+            partial(by_factor, factor),
+            f"J = {factor} I",
+            (10, 150, 500),
+            partial(scaled_identity, factor=factor),
+        )
+    yield from several("sigmoid RNN", "vanishing", "at most 1/4 per step", (10, 150), sigmoid_rnn)
+    for bias in (-3.0, 0.0, 1.0, 3.0, 5.0):
+        kept = 1 / (1 + math.exp(-bias))
+        for cell, name in (("lstm", "f"), ("gru", "z")):
+            yield from several(
+                f"{cell.upper()}, bias of {name} {bias:g}",
+                partial(by_factor, kept),
+                f"state × {kept:.4f} per step",
+                _LENGTHS[bias],
+                partial(biased, cell=cell, **{name: bias}),
             )
-    for T in (10, 500):
-        found.append(
-            Planted("identity ReLU RNN", T, "healthy", "J = I", lambda T=T: identity_relu(T))
+    for share in (0.75, 1.0):
+        yield from several(
+            f"ReLU RNN, {share:.0%} of the units at -10",
+            "dead_relu",
+            "these are always 0",
+            (10, 50, 500),
+            partial(dead_relu, share=share),
         )
-        found.append(
-            Planted("ReLU RNN, bias -10", T, "dead_relu", "all units 0", lambda T=T: dead_relu(T))
+    yield from several(
+        "ReLU RNN, 25% of the units at -10",
+        "healthy",
+        "the others keep their sum",
+        (10, 50, 500),
+        partial(dead_relu, share=0.25),
+    )
+    yield from several(
+        "LSTM, candidates at 1, bias of f 3",
+        "healthy",
+        "the gradient reaches the gates",
+        (10, 50, 100),
+        partial(biased, cell="lstm", f=3.0, i=-3.0, g=5.0),
+    )
+    yield from several(
+        "LSTM, input gate shut, bias of f 6",
+        "saturated",
+        "σ(-12) = 6e-6 of the gradient reaches g",
+        (10, 150, 300),
+        partial(biased, cell="lstm", f=6.0, i=-12.0),
+    )
+    yield from several(
+        "GRU, update gate keeps all",
+        "saturated",
+        "1 - σ(12) = 6e-6 of the gradient reaches n",
+        (10, 150, 500),
+        partial(biased, cell="gru", z=12.0),
+    )
+
+
+def with_inputs() -> Iterator[Planted]:
+    yield from several(
+        "tanh RNN, inputs × 300",
+        "saturated",
+        "|Wx| ≫ 2",
+        (10, 50, 500),
+        partial(wide_inputs, cell="rnn_tanh", factor=300.0),
+    )
+    yield from several(
+        "LSTM, inputs × 3000",
+        "saturated",
+        "all gates and candidates are flat",
+        (20, 50, 500),
+        partial(wide_inputs, cell="lstm", factor=3000.0),
+    )
+    for bias, wanted, lengths in (
+        (-3.0, "vanishing", (10, 50, 500)),
+        (0.0, "vanishing", (50, 500)),
+    ):
+        yield from several(
+            f"new LSTM, forget bias {bias:g}",
+            wanted,
+            "σ(bias) of c is kept",
+            lengths,
+            partial(new_layer, cell="lstm", forget_bias=bias),
         )
-        found.append(
-            Planted("tanh RNN, inputs ×300", T, "saturated", "|Wx| ≫ 2", lambda T=T: saturated(T))
+    for bias, lengths in ((1.0, (10,)), (3.0, (10, 50)), (5.0, (10, 50, 150))):
+        yield from several(
+            f"new LSTM, forget bias {bias:g}",
+            "healthy",
+            "c is kept, and paths through U add up",
+            lengths,
+            partial(new_layer, cell="lstm", forget_bias=bias),
         )
-        found.append(
-            Planted(
-                "sigmoid RNN", T, "vanishing", f"at most 4^-{T - 1}", lambda T=T: sigmoid_rnn(T)
+    for bias, lengths in ((3.0, (150,)), (5.0, (150, 400))):
+        for seed in (1, 2, 3):
+            yield Planted(
+                f"new LSTM, forget bias {bias:g}",
+                Setting(lengths[-1], 48, 2, seed),
+                "healthy",
+                "paths through U add up to 10 … 100",
+                partial(new_layer, cell="lstm", forget_bias=bias),
             )
-        )
-    for bias in (-3.0, 0.0, 1.0, 5.0):
-        for T in (10, 100, 500):
-            kept = 1 / (1 + math.exp(-bias))
-            wanted, known = by_factor(kept, T), f"{kept:.4f}^{T - 1}"
-            if abs((T - 1) * math.log10(kept) + 3) < 0.5:
-                continue  # at the threshold itself
-            for cell, make in (("LSTM, forget bias", lstm), ("GRU, update bias", gru)):
-                if cell.startswith("GRU") and T == 500:
-                    continue
-                name = f"{cell} {bias:g}"
-                found.append(
-                    Planted(name, T, wanted, known, lambda make=make, bias=bias, T=T: make(bias, T))
-                )
+    yield from several(
+        "new GRU", "vanishing", "about half per step", (50, 500), partial(new_layer, cell="gru")
+    )
+
+
+def with_updates() -> Iterator[Planted]:
     for rate in (1e-5, 1e-4, 1e-3, 1e-2, 1.0, 1e1, 1e2, 1e4):
-        wanted = "learning_rate" if rate >= 1 else "healthy"
-        name, known = f"LSTM, Adam at {rate:g}", f"steps of {rate:g} per weight of about 0.2"
-        found.append(
-            Planted(name, 10, wanted, known, lambda rate=rate: with_rate(rate, "adam", 10))
+        yield from several(
+            f"LSTM, Adam at {rate:g}",
+            "learning_rate" if rate >= 1 else "healthy",
+            f"steps of {rate:g} per weight of about 0.2",
+            (10, 15),
+            partial(with_rate, rate=rate),
         )
     for rate in (1e-3, 1e2, 1e4):
-        wanted = "learning_rate" if rate >= 1 else "healthy"
-        name, known = f"LSTM, SGD at {rate:g}", "clipped to a norm of 1, times the rate"
-        found.append(Planted(name, 10, wanted, known, lambda rate=rate: with_rate(rate, "sgd", 10)))
-    return found
+        yield from several(
+            f"LSTM, SGD at {rate:g}",
+            "learning_rate" if rate >= 1 else "healthy",
+            "clipped to a norm of 1, times the rate",
+            (10, 15),
+            partial(with_rate, rate=rate, optimiser="sgd"),
+        )
+    for seed in (1, 2, 3):
+        yield Planted(
+            "LSTM, forget bias 5, Adam at 1e-3",
+            Setting(300, 48, 16, seed),
+            "healthy",
+            "the gradient grows, and the loss falls",
+            partial(with_rate, rate=1e-3, forget_bias=5.0),
+        )
+
+
+def after_training_cases() -> Iterator[Planted]:
+    for seed in (1, 2, 3):
+        for cell, options in (("lstm", {"forget_bias": 3.0}), ("gru", {})):
+            for with_losses in (False, True):
+                losses = ", with its losses" if with_losses else ""
+                yield Planted(
+                    f"trained {cell.upper()}{losses}",
+                    Setting(20, 24, 32, seed),
+                    "healthy",
+                    "it knows the first token",
+                    partial(
+                        after_training,
+                        cell=cell,
+                        rate=1e-2,
+                        n_updates=400,
+                        least=0.95,
+                        most=1.0,
+                        with_losses=with_losses,
+                        **options,
+                    ),
+                )
+        yield Planted(
+            "LSTM trained at a rate of 1",
+            Setting(20, 24, 32, seed),
+            "saturated",
+            "large weights, and it guesses",
+            partial(
+                after_training,
+                cell="lstm",
+                rate=1.0,
+                n_updates=100,
+                least=0.0,
+                most=0.3,
+                with_losses=False,
+            ),
+        )
 
 
 def main() -> None:
@@ -204,14 +505,12 @@ def main() -> None:
     n_wrong = 0
     every = cases()
     for case in every:
-        torch.manual_seed(7)
         verdict = case.judged()
         first = verdict.findings[0]
         mark = "" if verdict.kind == case.wanted else f"  WRONG, expected {case.wanted}"
         n_wrong += bool(mark)
-        print(
-            f"{case.name:34}{case.n_steps:>5}  {verdict.kind:14}{first.number:>12.4g}  {case.known}{mark}"
-        )
+        found = f"{verdict.kind:14}{first.number:>10.3g}"
+        print(f"{case.name:38}{case.setting!s:32} {found}  {case.known}{mark}", flush=True)
     print(f"{len(every)} cases, {n_wrong} wrong")
 
 

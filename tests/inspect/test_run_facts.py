@@ -12,7 +12,8 @@ import pytest
 
 import unrolled
 from unrolled import cli
-from unrolled.inspect.label_charts import IntervalScale, learning_charts, round_ticks
+from unrolled.inspect.axes import numbers_around
+from unrolled.inspect.label_charts import IntervalScale, learning_charts
 from unrolled.inspect.label_report import LabelReport, report_page
 from unrolled.inspect.label_views import SHUFFLED, Baseline
 from unrolled.inspect.run_facts import DataPart, facts_of, learning_curve
@@ -126,7 +127,7 @@ def test_a_single_evaluation_has_a_chart(tmp_path: Path, score: float) -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.93, 0.97), (0, 1), (1, 1), (0.5, 0.5), (3, 12_345)])
 def test_ticks_are_few_and_around_the_values(low: float, high: float) -> None:
-    ticks = round_ticks(low, high)
+    ticks = numbers_around(low, high)
     assert 2 <= len(ticks) <= 6
     assert ticks[0] <= low <= high <= ticks[-1]
 

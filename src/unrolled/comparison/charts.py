@@ -1,28 +1,16 @@
-"""The geometry of charts: scales, ticks, curves with bands, and points with intervals."""
+"""The geometry of charts: curves with bands, and points with intervals."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from unrolled.inspect.axes import Scale, Tick, numbers_within
 
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 150, 12, 44
 N_COLOURS = 6
 _LINE_HEIGHT = 15.0
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A mark on an axis.
-
-    Args:
-        at: its position in pixels.
-        text: its label.
-    """
-
-    at: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -132,43 +120,17 @@ Series = Sequence[tuple[float, Value]]
 """Values over steps."""
 
 
-class _Scale:
-    """Maps numbers to pixels, with room at both ends."""
-
-    def __init__(
-        self, values: Sequence[float], start: float, end: float, *, from_zero: bool
-    ) -> None:
-        low, high = 0.0 if from_zero else min(values), max(values)
-        if low == high:
-            low, high = low - abs(low) * 0.1 - 1e-9, high + abs(high) * 0.1 + 1e-9
-        room = 0.06 * (high - low)
-        self._low = low if from_zero else low - room
-        self._high = high + room
-        self._start, self._end = start, end
-
-    def __call__(self, value: float) -> float:
-        share = (value - self._low) / (self._high - self._low)
-        return round(self._start + share * (self._end - self._start), 1)
-
-    def ticks(self, shown: Callable[[float], str]) -> list[Tick]:
-        return [Tick(self(value), shown(value)) for value in round_numbers(self._low, self._high)]
+def _scale(values: Sequence[float], start: float, end: float, *, from_zero: bool) -> Scale:
+    """A scale with room at both ends."""
+    low, high = 0.0 if from_zero else min(values), max(values)
+    if low == high:
+        low, high = low - abs(low) * 0.1 - 1e-9, high + abs(high) * 0.1 + 1e-9
+    room = 0.06 * (high - low)
+    return Scale(low if from_zero else low - room, high + room, start, end)
 
 
-def round_numbers(low: float, high: float, n: int = 5) -> list[float]:
-    """About n round numbers in a range.
-
-    >>> round_numbers(0.2, 9.7), round_numbers(92.13, 92.61)
-    ([2.0, 4.0, 6.0, 8.0], [92.2, 92.3, 92.4, 92.5, 92.6])
-    """
-    rough = (high - low) / n
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * each for each in (1, 2, 5, 10) if power * each >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    numbers = []
-    while first * step <= high * (1 + 1e-12):
-        numbers.append(round(first * step, 12))
-        first += 1
-    return numbers
+def _ticks(scale: Scale, shown: Callable[[float], str]) -> list[Tick]:
+    return scale.ticks(numbers_within(scale.low, scale.high), shown)
 
 
 def curves_chart(
@@ -179,7 +141,7 @@ def curves_chart(
     series = {name: values for name, values in series.items() if len(values) > 1}
     if not series:
         return None
-    x = _Scale(
+    x = _scale(
         [step for values in series.values() for step, _ in values],
         LEFT,
         WIDTH - RIGHT,
@@ -188,16 +150,16 @@ def curves_chart(
     bounds = [bound for each in series.values() for _, v in each for bound in (v.low, v.high)]
     means = [v.mean for each in series.values() for _, v in each]
     low, high = _limits(means, bounds)
-    y = _Scale([low, high], HEIGHT - BOTTOM, TOP, from_zero=False)
+    y = _scale([low, high], HEIGHT - BOTTOM, TOP, from_zero=False)
 
     def height(value: float) -> float:
-        return y(min(max(value, low), high))
+        return y.at(min(max(value, low), high))
 
     curves = []
     for name, values in series.items():
-        line = " ".join(f"{x(step)},{height(v.mean)}" for step, v in values)
-        upper = [f"{x(step)},{height(v.high)}" for step, v in values]
-        lower = [f"{x(step)},{height(v.low)}" for step, v in reversed(values)]
+        line = " ".join(f"{x.at(step)},{height(v.mean)}" for step, v in values)
+        upper = [f"{x.at(step)},{height(v.high)}" for step, v in values]
+        lower = [f"{x.at(step)},{height(v.low)}" for step, v in reversed(values)]
         has_band = any(v.low < v.high for _, v in values)
         curves.append(Curve(name, colours[name], line, " ".join(upper + lower) * has_band))
     ends = {name: height(values[-1][1].mean) for name, values in series.items()}
@@ -205,8 +167,8 @@ def curves_chart(
         title,
         x_title,
         y_title,
-        x.ticks(lambda value: f"{value:,.0f}"),
-        y.ticks(shown),
+        _ticks(x, "{:,.0f}".format),
+        _ticks(y, shown),
         curves=curves,
         labels=_labels(ends, colours),
     )
@@ -234,28 +196,28 @@ def dots_chart(
         return None
     across = [bound for x, _ in points.values() for bound in (x.low, x.high)]
     along = [bound for _, y in points.values() for bound in (y.low, y.high)]
-    x_scale = _Scale([max(0.0, each) for each in across], LEFT, WIDTH - RIGHT, from_zero=True)
-    y_scale = _Scale(along, HEIGHT - BOTTOM, TOP, from_zero=False)
+    x_scale = _scale([max(0.0, each) for each in across], LEFT, WIDTH - RIGHT, from_zero=True)
+    y_scale = _scale(along, HEIGHT - BOTTOM, TOP, from_zero=False)
     dots = [
         Dot(
             f"{name}: {shown_y(y.mean)}, {shown_x(x.mean)}",
             colours[name],
-            x_scale(x.mean),
-            y_scale(y.mean),
-            x_scale(max(0.0, x.low)),
-            x_scale(x.high),
-            y_scale(y.high),
-            y_scale(y.low),
+            x_scale.at(x.mean),
+            y_scale.at(y.mean),
+            x_scale.at(max(0.0, x.low)),
+            x_scale.at(x.high),
+            y_scale.at(y.high),
+            y_scale.at(y.low),
         )
         for name, (x, y) in points.items()
     ]
-    labels = _labels({name: y_scale(y.mean) for name, (_, y) in points.items()}, colours)
+    labels = _labels({name: y_scale.at(y.mean) for name, (_, y) in points.items()}, colours)
     return Chart(
         title,
         x_title,
         y_title,
-        x_scale.ticks(shown_x),
-        y_scale.ticks(shown_y),
+        _ticks(x_scale, shown_x),
+        _ticks(y_scale, shown_y),
         dots=dots,
         labels=labels,
     )

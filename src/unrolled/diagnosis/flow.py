@@ -25,20 +25,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unrolled.diagnosis.jacobians import Chain, product_norms, spectral_norm, spectral_radius
+from unrolled.diagnosis.jacobians import (
+    LARGEST_EXACT,
+    Chain,
+    product_norms,
+    spectral_norm,
+    spectral_radius,
+)
+from unrolled.diagnosis.parts import PartFlow, arriving, nodes_of_sums, part_flows
+from unrolled.diagnosis.slopes import Slopes
 from unrolled.diagnosis.tables import EXPLAINED, flow_rows
 from unrolled.layers.replay import ReplayedLayer, replaying, replica
 from unrolled.metrics.display import aligned
 from unrolled.ops.cells import CELLS
-from unrolled.ops.recorded import MOST_DERIVATIVE, STATES, block_names, derivative_of
+from unrolled.ops.recorded import block_names
 from unrolled.wording import count_of
 
 Numbers = NDArray[np.float64]
-
-SATURATED = 0.05
-"""A unit is saturated where its derivative is below this share of the largest possible one: 0.0125 of a
-sigmoid, so that it is below 0.0127 or above 0.987; 0.05 of a tanh, so that it is beyond ±0.975. A
-gradient that passes there is divided by twenty or more."""
 
 _LEAST_ENTRY = 1e-3
 """The last step at which the loss enters a layer is the last with this share of the largest entry."""
@@ -46,33 +49,6 @@ _LEAST_ENTRY = 1e-3
 _MOST_ENTRIES = 12
 _WORK_OF_MATRIX = 300_000  # entries × steps × width
 _SPANS = 16
-
-
-@dataclass(frozen=True)
-class PartFlow:
-    """The derivatives of one non-linearity along the path.
-
-    Args:
-        name: its name, such as "f".
-        function: "sigmoid", "tanh" or "relu".
-        derivative: mean derivative.
-        by_step: mean derivative of each step of the first row.
-        saturated: share of units and steps whose derivative is below `SATURATED` of the largest one.
-        low: share of saturated units near the lower end (sigmoid 0, tanh −1).
-        high: share of saturated units near the upper end.
-        dead: share of units whose derivative is 0 at every step of every row; only a ReLU has any.
-        is_gate: whether it is a sigmoid that is no state.
-    """
-
-    name: str
-    function: str
-    derivative: float
-    by_step: Numbers
-    saturated: float
-    low: float
-    high: float
-    dead: float
-    is_gate: bool
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,6 +69,9 @@ class LayerFlow:
         radius: spectral radius of the recurrent weights of each block of rows.
         norm: spectral norm of the recurrent weights of each block of rows.
         parts: derivatives of its non-linearities.
+        arriving: for each row, Σ_t |∂L/∂a_t| / Σ_t |∂L_t/∂s_t|, the absolute values summed over all
+            numbers: a_t are the sums in the gates and candidates, such as W x_t + U h_{t−1} + b. Only
+            what arrives there changes weights. Empty if it is not known.
     """
 
     name: str
@@ -107,6 +86,7 @@ class LayerFlow:
     radius: Mapping[str, float]
     norm: Mapping[str, float]
     parts: list[PartFlow]
+    arriving: Sequence[float] = ()
 
     def __repr__(self) -> str:
         left = self.reach_at(self.span) if self.span else math.nan
@@ -127,6 +107,11 @@ class LayerFlow:
             return 0.0 if max(found) <= 0.0 else float(np.mean(found))
         with np.errstate(over="ignore"):
             return float(np.exp(np.mean(np.log(found))))
+
+    @property
+    def arrives(self) -> float:
+        """The mean of `arriving`; NaN if it is not known."""
+        return float(np.mean(self.arriving)) if len(self.arriving) else math.nan
 
     @property
     def curve(self) -> Numbers:
@@ -215,8 +200,9 @@ def measure_flow(
 
 
 def _nodes(layer: ReplayedLayer) -> list[Tensor]:
-    """All outputs, then all states, column by column."""
-    return [*layer.outputs, *(part for state in layer.states for part in state)]
+    """All outputs, then all states, column by column, then what the sums with weights lead to."""
+    states = [part for state in layer.states for part in state]
+    return [*layer.outputs, *states, *nodes_of_sums(layer)]
 
 
 class _Entries:
@@ -228,7 +214,7 @@ class _Entries:
     def __init__(self, layer: ReplayedLayer, gradients: list[Tensor]) -> None:
         T, n = layer.n_steps, len(layer.states[0])
         outputs_TBH = torch.stack(gradients[:T])
-        states = [torch.stack(gradients[T + part :: n]) for part in range(n)]
+        states = [torch.stack(gradients[T + part : T + T * n : n]) for part in range(n)]
         last_B = torch.zeros_like(layer.lengths) if layer.reverse else layer.lengths - 1
         is_last_TB1 = (torch.arange(T).unsqueeze(1) == last_B).unsqueeze(2).to(outputs_TBH.device)
         self.parts = [torch.where(is_last_TB1, part, 0.0) for part in states]
@@ -250,8 +236,8 @@ def _flow_of(layer: ReplayedLayer, gradients: list[Tensor], detailed: bool) -> L
     entries = _Entries(layer, gradients)
     order = [list(layer.columns(row)) for row in range(len(layer.lengths))]
     entering = [entries.norms[columns, row] for row, columns in enumerate(order)]
-    ends = [_last_entry(norms) for norms in entering]
-    at, matrix = _matrix(layer, entries, entering[0]) if detailed else ([], np.zeros((0, 0)))
+    slopes = Slopes.of(layer)
+    reach, at, matrix = _reach_and_matrix(layer, entries, entering, slopes, detailed)
     cell = CELLS[layer.kind]
     blocks = dict(zip(block_names(cell), layer.weights.w_hh.chunk(cell.n_gates), strict=True))
     return LayerFlow(
@@ -260,13 +246,14 @@ def _flow_of(layer: ReplayedLayer, gradients: list[Tensor], detailed: bool) -> L
         layer.reverse,
         [entries.loss[columns, row] for row, columns in enumerate(order)],
         entering,
-        _reach(layer, entries, ends),
+        reach,
         at,
         matrix,
-        _products(layer) if detailed else {},
+        _products(layer, slopes) if detailed else {},
         {name: spectral_radius(block) for name, block in blocks.items()} if detailed else {},
         {name: spectral_norm(block) for name, block in blocks.items()} if detailed else {},
-        _part_flows(layer),
+        part_flows(layer),
+        arriving(layer, gradients[(1 + len(layer.start)) * layer.n_steps :], entries.parts),
     )
 
 
@@ -278,99 +265,104 @@ def _last_entry(entering: Numbers) -> int | None:
     return int(steps[-1]) if len(steps) else None
 
 
-def _reach(layer: ReplayedLayer, entries: _Entries, ends: list[int | None]) -> list[Numbers]:
-    """For each row, what is left of the last entry at earlier steps, as a share of it."""
-    steps = {row: end for row, end in enumerate(ends) if end is not None}
-    if not steps:
-        return [np.zeros(0) for _ in ends]
-    pushed = _pushed(layer, entries, steps)
-    found = []
-    for row, end in enumerate(ends):
-        if end is None:
-            found.append(np.zeros(0))
-            continue
-        columns = list(layer.columns(row))
-        norms = [entries.norms[columns[end], row], *pushed[columns[:end], row][::-1]]
-        found.append(np.array(norms) / norms[0])
-    return found
+def _reach_and_matrix(
+    layer: ReplayedLayer,
+    entries: _Entries,
+    entering: list[Numbers],
+    slopes: Slopes | None,
+    detailed: bool,
+) -> tuple[list[Numbers], list[int], Numbers]:
+    """`LayerFlow.reach`, and `entries` and `matrix` if it is detailed."""
+    ends = [_last_entry(norms) for norms in entering]
+    last = [(row, end) for row, end in enumerate(ends) if end is not None]
+    at = _chosen_entries(layer, entering[0]) if detailed else []
+    asked = [*last, *((0, step) for step in at)]
+    order = [list(layer.columns(row)) for row in range(len(ends))]
+    places = [(row, order[row][step]) for row, step in asked]
+    norms = _pushed(layer, entries, places, slopes) if asked else np.zeros((layer.n_steps, 0))
+    reach = [np.zeros(0) for _ in ends]
+    for number, (row, end) in enumerate(last):
+        left = norms[order[row][: end + 1], number][::-1]
+        reach[row] = left / left[0]
+    matrix = np.zeros((len(at), len(order[0]) if detailed else 0))
+    for number, step in enumerate(at):
+        matrix[number, : step + 1] = norms[order[0][: step + 1], len(last) + number]
+    return reach, at, matrix
 
 
-def _pushed(layer: ReplayedLayer, entries: _Entries, steps: Mapping[int, int]) -> Numbers:
-    """`[T, B]`, the norms of the gradient of the states if the loss entered each row only at one step."""
-    total = torch.zeros((), dtype=layer.start[0].dtype, device=layer.start[0].device)
-    columns = {row: list(layer.columns(row))[step] for row, step in steps.items()}
-    for column in sorted(set(columns.values())):
-        rows = [row for row in columns if columns[row] == column]
-        for state, part in zip(layer.states[column], entries.parts, strict=True):
-            vector = torch.zeros_like(state)
-            vector[rows] = part[column, rows]
-            total = total + (state * vector).sum()
+def _chosen_entries(layer: ReplayedLayer, entering: Numbers) -> list[int]:
+    """Evenly spaced steps of the first row at which the loss enters."""
+    steps = np.flatnonzero(entering > 0.0)
+    n_steps, width = len(entering), layer.start[0].shape[1] * len(layer.start)
+    most = max(3, min(_MOST_ENTRIES, _WORK_OF_MATRIX // max(1, n_steps * width)))
+    if not len(steps):
+        return []
+    chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), most)).round())
+    return [int(steps[int(place)]) for place in chosen]
+
+
+def _pushed(
+    layer: ReplayedLayer,
+    entries: _Entries,
+    places: Sequence[tuple[int, int]],
+    slopes: Slopes | None,
+) -> Numbers:
+    """`[T, N]`, the norms of the gradient of the states, by column, if the loss enters only there.
+
+    Args:
+        layer: the layer.
+        entries: what enters it.
+        places: row and column of each of the N entries.
+        slopes: those of the layer; None for automatic differentiation.
+
+    Wide states are computed in float32, with vectors that are normalised at every step.
+    """
+    norms = np.zeros((layer.n_steps, len(places)))
+    if slopes is None:
+        for number, place in enumerate(places):
+            norms[:, number] = _pushed_by_autograd(layer, entries, *place)
+        return norms
+    rows, width = [row for row, _ in places], layer.start[0].shape[1] * len(layer.start)
+    slopes = slopes.to(torch.float64 if width <= LARGEST_EXACT else torch.float32)
+    vectors, scales = slopes.zeros(len(places), width), np.zeros(len(places))
+    columns = range(layer.n_steps) if layer.reverse else range(layer.n_steps - 1, -1, -1)
+    for column in columns:
+        for number, (row, entered) in enumerate(places):
+            if entered == column:
+                scales[number] = entries.norms[column, row]
+                whole = torch.cat([part[column, row] for part in entries.parts])
+                vectors[number] = whole / scales[number]
+        norms[column] = scales
+        vectors = slopes.back(vectors, column, rows)
+        lengths = vectors.norm(dim=1, keepdim=True)
+        vectors = vectors / torch.where(lengths > 0, lengths, 1.0)
+        scales *= lengths.squeeze(1).double().cpu().numpy()
+    return norms
+
+
+def _pushed_by_autograd(layer: ReplayedLayer, entries: _Entries, row: int, column: int) -> Numbers:
+    """`[T]`, the same for one entry."""
+    start = layer.states[column]
+    whole = sum(
+        (state[row] * part[column, row]).sum()
+        for state, part in zip(start, entries.parts, strict=True)
+    )
     nodes = [part for state in layer.states for part in state]
-    given = torch.autograd.grad(total, nodes, retain_graph=True, allow_unused=True)
-    whole = [
-        torch.zeros_like(node) if gradient is None else gradient
+    given = torch.autograd.grad(whole, nodes, retain_graph=True, allow_unused=True)
+    rows = [
+        torch.zeros_like(node[row]) if gradient is None else gradient[row]
         for node, gradient in zip(nodes, given, strict=True)
     ]
-    n = len(layer.states[0])
-    return _norms([torch.stack(whole[part::n]) for part in range(n)])
+    n = len(start)
+    return _norms([torch.stack(rows[part::n]) for part in range(n)])
 
 
-def _matrix(
-    layer: ReplayedLayer, entries: _Entries, entering: Numbers
-) -> tuple[list[int], Numbers]:
-    """‖∂L_t/∂(h, c)_k‖ of the first row, for evenly spaced steps t at which the loss enters."""
-    steps = np.flatnonzero(entering > 0.0)
-    if not len(steps):
-        return [], np.zeros((0, len(entering)))
-    n_steps, width = len(entering), layer.start[0].shape[1] * len(layer.start)
-    most = max(3, min(_MOST_ENTRIES, _WORK_OF_MATRIX // (n_steps * width)))
-    chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), most)).round())
-    at = [int(steps[int(place)]) for place in chosen]
-    columns = list(layer.columns(0))
-    matrix = np.zeros((len(at), len(columns)))
-    for place, step in enumerate(at):
-        matrix[place, : step + 1] = _pushed(layer, entries, {0: step})[columns[: step + 1], 0]
-        matrix[place, step] = entering[step]
-    return at, matrix
-
-
-def _products(layer: ReplayedLayer) -> dict[int, float]:
+def _products(layer: ReplayedLayer, slopes: Slopes | None) -> dict[int, float]:
     row = int(layer.lengths.argmax())
-    chain = Chain(layer, row)
+    chain = Chain(layer, row, slopes)
     n = chain.n_steps - 1  # the first step has only the initial state before it
     if n < 1:
         return {}
     return product_norms(
         chain, [*np.unique(np.geomspace(1, n, _SPANS).round()).astype(int).tolist()]
     )
-
-
-def _part_flows(layer: ReplayedLayer) -> list[PartFlow]:
-    columns = layer.lengths.new_tensor(range(layer.n_steps))
-    real_TB = (columns.unsqueeze(1) < layer.lengths).to(layer.outputs[0].device)
-    if not bool(real_TB.any()):
-        return []
-    flows = []
-    for place, first in enumerate(layer.parts[0]):
-        value_TBH = torch.stack([parts[place].value.detach() for parts in layer.parts])
-        slope_TBH = derivative_of(first.function, value_TBH)
-        most = MOST_DERIVATIVE[first.function]
-        slope_NH, value_NH = slope_TBH[real_TB], value_TBH[real_TB]
-        flat_NH = slope_NH < SATURATED * most
-        middle = 0.5 if first.function == "sigmoid" else 0.0
-        is_relu = first.function == "relu"
-        steps = list(layer.columns(0))
-        flows.append(
-            PartFlow(
-                first.name,
-                first.function,
-                float(slope_NH.mean()),
-                slope_TBH[steps, 0].mean(1).cpu().numpy(),
-                float(flat_NH.double().mean()),
-                float((flat_NH & (value_NH < middle)).double().mean()),
-                float((flat_NH & (value_NH > middle)).double().mean()),
-                float((slope_NH == 0).all(0).double().mean()) if is_relu else 0.0,
-                first.function == "sigmoid" and first.name not in STATES,
-            )
-        )
-    return flows

@@ -10,11 +10,12 @@ floating-point numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from unrolled.diagnosis.slopes import Slopes
 from unrolled.layers.replay import ReplayedLayer
 from unrolled.ops.cells import CELLS
 from unrolled.ops.types import Weights
@@ -25,7 +26,8 @@ LARGEST_EXACT = 128
 _ITERATIONS = 12
 _LONG = 50  # steps after which one turn is enough
 _PRECISION = 0.01  # of a logarithm, about 2%
-_LARGEST_EIGENVALUES = 256
+_LARGEST_EIGENVALUES = 128
+_LARGEST_SINGULAR = 256
 _SQUARINGS = 12
 
 
@@ -35,11 +37,12 @@ class Chain:
     Args:
         layer: the layer.
         row: the row.
+        slopes: those of the layer; None for automatic differentiation.
 
     Wide states are computed in float32, which is enough because vectors are normalised at every step.
     """
 
-    def __init__(self, layer: ReplayedLayer, row: int) -> None:
+    def __init__(self, layer: ReplayedLayer, row: int, slopes: Slopes | None = None) -> None:
         columns = list(layer.columns(row))
         self.size = sum(part.shape[1] for part in layer.start)
         dtype = layer.start[0].dtype if self.size <= LARGEST_EXACT else torch.float32
@@ -48,52 +51,70 @@ class Chain:
             return part[row : row + 1].detach().to(dtype)
 
         self._weights = Weights(*(w.detach().to(dtype) for w in layer.weights.tensors))
-        self._step = CELLS[layer.kind].step
+        self._cell = CELLS[layer.kind]
         self._inputs = [of_row(layer.inputs[t]) for t in columns]
         states = [layer.start, *(layer.states[t] for t in columns[:-1])]
         self._before = [tuple(map(of_row, state)) for state in states]
         self.n_steps = len(columns)
+        self._slopes = None if slopes is None else slopes.row(columns, row, dtype)
 
-    def jacobians(self) -> list[Tensor]:
-        """J_t of every step, `[S, S]`, S the width of the state."""
-        x = torch.cat(self._inputs)
-        before = [torch.cat(parts).requires_grad_() for parts in zip(*self._before, strict=True)]
+    def after(self, steps: slice, before: tuple[Tensor, ...]) -> Tensor:
+        """`[T, S]`, the states after some steps, given those before them."""
+        x = torch.cat(self._inputs[steps])
+        return torch.cat(self._cell.step(x, before, self._weights), dim=1)
+
+    def before(self, steps: slice) -> tuple[Tensor, ...]:
+        """`[T, H]` each, the states before some steps, as inputs of a gradient."""
+        parts = zip(*self._before[steps], strict=True)
+        return tuple(torch.cat(part).requires_grad_() for part in parts)
+
+    def jacobians(self) -> Iterator[Tensor]:
+        """J_t of every step, `[S, S]`, S the width of the state, from the last step to the first."""
+        if self._slopes is not None:
+            yield from map(self._slopes.jacobian, reversed(range(self.n_steps)))
+            return
+        before = self.before(slice(None))
         with torch.enable_grad():
-            after = torch.cat(self._step(x, tuple(before), self._weights), dim=1)
+            after = self.after(slice(None), before)
         rows = [
             torch.cat(torch.autograd.grad(after[:, unit].sum(), before, retain_graph=True), dim=1)
             for unit in range(self.size)
         ]
-        return list(torch.stack(rows, dim=1).unbind(0))
+        yield from reversed(torch.stack(rows, dim=1).unbind(0))
 
     def back(self, vector: Tensor, last: int, first: int) -> tuple[Tensor, float]:
         """vᵀ J_last … J_first, normalised, and the logarithm of its norm."""
+        move = self._back if self._slopes is None else self._slopes.back
         log = 0.0
         for t in range(last, first - 1, -1):
-            before = tuple(part.clone().requires_grad_() for part in self._before[t])
-            with torch.enable_grad():
-                after = torch.cat(self._step(self._inputs[t], before, self._weights), dim=1)
-                # A scalar, because torch imports a large library for gradients of anything else.
-                along = (after * vector).sum()
-            vector = torch.cat(torch.autograd.grad(along, before), 1)
-            vector, log = _normalised(vector, log)
+            vector, log = _normalised(move(vector, t), log)
         return vector, log
 
     def forward(self, vector: Tensor, last: int, first: int) -> tuple[Tensor, float]:
         """J_last … J_first v, normalised, and the logarithm of its norm."""
+        move = self._forward if self._slopes is None else self._slopes.forward
         log = 0.0
         for t in range(first, last + 1):
-            before = tuple(part.clone().requires_grad_() for part in self._before[t])
-            with torch.enable_grad():
-                after = torch.cat(self._step(self._inputs[t], before, self._weights), dim=1)
-                # uᵀ J is linear in u, and the gradient of (uᵀ J) v with respect to u is J v.
-                any_u = torch.zeros_like(after).requires_grad_()
-                along = (after * any_u).sum()
-                back = torch.cat(torch.autograd.grad(along, before, create_graph=True), 1)
-                along = (back * vector).sum()
-            (vector,) = torch.autograd.grad(along, any_u)
-            vector, log = _normalised(vector, log)
+            vector, log = _normalised(move(vector, t), log)
         return vector, log
+
+    def _back(self, vector: Tensor, t: int) -> Tensor:
+        before = self.before(slice(t, t + 1))
+        with torch.enable_grad():
+            # A scalar, because torch imports a large library for gradients of anything else.
+            along = (self.after(slice(t, t + 1), before) * vector).sum()
+        return torch.cat(torch.autograd.grad(along, before), 1)
+
+    def _forward(self, vector: Tensor, t: int) -> Tensor:
+        before = self.before(slice(t, t + 1))
+        with torch.enable_grad():
+            after = self.after(slice(t, t + 1), before)
+            # uᵀ J is linear in u, and the gradient of (uᵀ J) v with respect to u is J v.
+            any_u = torch.zeros_like(after).requires_grad_()
+            along = (after * any_u).sum()
+            back = torch.cat(torch.autograd.grad(along, before, create_graph=True), 1)
+            along = (back * vector).sum()
+        return torch.autograd.grad(along, any_u)[0]
 
 
 def _normalised(vector: Tensor, log: float) -> tuple[Tensor, float]:
@@ -125,10 +146,10 @@ def product_norms(chain: Chain, spans: Sequence[int]) -> dict[int, float]:
 def _exact(chain: Chain, spans: Sequence[int]) -> dict[int, float]:
     found: dict[int, float] = {}
     log = 0.0
-    jacobians = chain.jacobians()
-    product = torch.eye(chain.size, dtype=jacobians[0].dtype)
-    for distance in range(1, spans[-1] + 1):
-        product = product @ jacobians[-distance]
+    like = chain.before(slice(0, 1))[0]
+    product = torch.eye(chain.size, dtype=like.dtype, device=like.device)
+    for distance, jacobian in zip(range(1, spans[-1] + 1), chain.jacobians(), strict=False):
+        product = product @ jacobian
         scale = float(product.abs().max())
         if scale == 0.0 or not math.isfinite(scale):
             rest = [span for span in spans if span >= distance]
@@ -164,7 +185,7 @@ def _by_vectors(chain: Chain, span: int) -> float:
 def spectral_radius(square: Tensor) -> float:
     """The largest magnitude of an eigenvalue of a matrix.
 
-    From all eigenvalues up to a width of 256; for wider matrices by Gelfand's formula, ‖Aᵏ‖^(1/k), with
+    From all eigenvalues up to a width of 128; for wider matrices by Gelfand's formula, ‖Aᵏ‖^(1/k), with
     k = 4,096 by repeated squaring.
 
     >>> round(spectral_radius(torch.tensor([[0.0, 2.0], [2.0, 0.0]])), 6)
@@ -191,7 +212,7 @@ def spectral_norm(matrix: Tensor) -> float:
     if not bool(matrix.isfinite().all()):
         return math.nan
     vector = matrix.new_ones(matrix.shape[1]) + torch.arange(matrix.shape[1]).to(matrix) * 1e-3
-    if min(matrix.shape) <= _LARGEST_EIGENVALUES:
+    if min(matrix.shape) <= _LARGEST_SINGULAR:
         return float(torch.linalg.matrix_norm(matrix, ord=2))
     norm = 0.0
     for _ in range(60):

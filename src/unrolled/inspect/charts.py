@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.inspect.axes import Scale, Tick
 from unrolled.inspect.beam_tree import CONTINUED, CUT_OFF, DROPPED, ENDED, BeamTree, Node
 from unrolled.inspect.figures import Bars, Lines, visible
 from unrolled.quoting import shorten
@@ -26,14 +27,6 @@ _STEP, _HEIGHT, _LEFT, _RIGHT, _BOTTOM, _TOP = 26, 130, 80, 120, 90, 12
 _KINDS = 6
 _LEAST_LOG = -12.0
 _LINE = 13
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A line of the scale."""
-
-    y: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -81,46 +74,30 @@ class Panel:
     bars: Sequence[Bar] = ()
 
 
-@dataclass(frozen=True)
-class Scale:
-    """The vertical scale of a chart.
+def _scale(arrays: Sequence[Numbers], low: float, high: float, is_log: bool = False) -> Scale:
+    """A vertical scale that has `low` and `high`, and all values."""
+    finite = np.concatenate([values[np.isfinite(values)] for values in arrays])
+    if finite.size:
+        low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    if is_log:
+        low, high = max(math.floor(low), _LEAST_LOG), math.ceil(high)
+    return Scale(low, high if high > low else low + 1, _HEIGHT, _TOP)
 
-    Args:
-        low, high: its ends.
-    """
 
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, arrays: Sequence[Numbers], low: float, high: float, is_log: bool = False) -> Scale:
-        """A scale that has `low` and `high`, and all values."""
-        finite = np.concatenate([values[np.isfinite(values)] for values in arrays])
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-        if is_log:
-            low, high = max(math.floor(low), _LEAST_LOG), math.ceil(high)
-        return cls(low, high if high > low else low + 1)
-
-    def y(self, value: float) -> float:
-        """The height of a value; of one beyond the scale, that of its end."""
-        bounded = max(self.low, min(self.high, value))
-        return round(_TOP + (_HEIGHT - _TOP) * (self.high - bounded) / (self.high - self.low), 1)
-
-    def ticks(self) -> list[Tick]:
-        """Both ends and the middle, or 0 if it is between them."""
-        middle = 0.0 if self.low < 0 < self.high else (self.low + self.high) / 2
-        values = [self.low, middle, self.high]
-        near = 0.12 * (self.high - self.low)
-        if middle == 0.0:  # an end next to 0 would cover its number
-            values = [value for value in values if value == 0.0 or abs(value) > near]
-        return [Tick(self.y(value), with_minus(f"{value:.2g}")) for value in values]
+def _ticks(scale: Scale) -> list[Tick]:
+    """Both ends and the middle, or 0 if it is between them."""
+    middle = 0.0 if scale.low < 0 < scale.high else (scale.low + scale.high) / 2
+    values = [scale.low, middle, scale.high]
+    near = 0.12 * (scale.high - scale.low)
+    if middle == 0.0:  # an end next to 0 would cover its number
+        values = [value for value in values if value == 0.0 or abs(value) > near]
+    return scale.ticks(values, lambda value: with_minus(f"{value:.2g}"))
 
 
 def line_panels(figure: Lines) -> list[Panel]:
     """Lines over the words."""
     low, high = (0.0, 0.0) if figure.is_log else (0.0, 1.0)
-    scale = Scale.of(list(figure.lines.values()), low, high, figure.is_log)
+    scale = _scale(list(figure.lines.values()), low, high, figure.is_log)
     return [
         _panel(figure.tokens[start:end], scale, lines=_lines(figure.lines, scale, start, end))
         for start, end in _parts(len(figure.tokens), WORDS_PER_PANEL)
@@ -129,7 +106,7 @@ def line_panels(figure: Lines) -> list[Panel]:
 
 def bar_panels(figure: Bars) -> list[Panel]:
     """Bars over the words."""
-    scale = Scale.of([figure.values], 0.0, 0.0)
+    scale = _scale([figure.values], 0.0, 0.0)
     return [
         _panel(figure.tokens[start:end], scale, bars=_bars(figure, scale, start, end))
         for start, end in _parts(len(figure.tokens), WORDS_PER_PANEL)
@@ -162,7 +139,7 @@ def _panel(
         _LEFT - (_STEP // 2 if bars else 0),
         right,
         _HEIGHT,
-        scale.ticks(),
+        _ticks(scale),
         words,
         lines,
         bars,
@@ -174,14 +151,14 @@ def _lines(lines: Mapping[str, Numbers], scale: Scale, start: int, end: int) -> 
     for place, (name, whole) in enumerate(lines.items()):
         values = [float(value) for value in whole[start:end]]
         points = " ".join(
-            f"{_LEFT + _STEP * step},{scale.y(value)}"
+            f"{_LEFT + _STEP * step},{scale.at(value)}"
             for step, value in enumerate(values)
             if not math.isnan(value)
         )
         known = [value for value in values if not math.isnan(value)]
         if not known:
             continue
-        y = scale.y(known[-1]) + 4
+        y = scale.at(known[-1]) + 4
         while any(abs(y - other) < _LINE for other in taken):
             y += _LINE
         taken.append(y)
@@ -191,12 +168,12 @@ def _lines(lines: Mapping[str, Numbers], scale: Scale, start: int, end: int) -> 
 
 
 def _bars(figure: Bars, scale: Scale, start: int, end: int) -> list[Bar]:
-    bars, zero = [], scale.y(0.0)
+    bars, zero = [], scale.at(0.0)
     for step, place in enumerate(range(start, end)):
         value = float(figure.values[place])
         if not math.isfinite(value):
             continue
-        y = scale.y(value)
+        y = scale.at(value)
         title = f"{shorten(visible(figure.tokens[place]), 40)}: {with_minus(f'{value:.3g}')}"
         kind = "plus" if value >= 0 else "minus"
         bars.append(

@@ -1,4 +1,4 @@
-"""Coordinates of charts in pixels: scales with round ticks, lines, intervals, and calibration."""
+"""Coordinates of charts in pixels: lines, intervals, and calibration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from unrolled.inspect.axes import Scale, Tick, numbers_around
 from unrolled.inspect.run_facts import LearningCurve
 from unrolled.metrics.calibration import Calibration, ReliabilityBin
 from unrolled.metrics.display import title
@@ -18,55 +19,6 @@ _MOST_DOTS = 40
 _TRACK, _TRACK_MARGIN = 180, 18  # of the scale of intervals; its first and last numbers need room
 _COLUMN = 36  # of a bin of the calibration
 _Z = 1.959964  # of 95%
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A value of an axis: its place in pixels, and its text."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A linear scale, on which values outside are drawn at its ends.
-
-    Args:
-        low, high: the values at the ends.
-        start, end: their places in pixels.
-
-    >>> Scale(0.5, 1.0, 0, 100).at(0.75), Scale(0.5, 1.0, 100, 0).at(0.4)
-    (50.0, 100.0)
-    """
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        """The place of a value in pixels."""
-        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return round(self.start + share * (self.end - self.start), 1)
-
-
-def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers at equal distances, the first at most `low` and the last at least `high`.
-
-    >>> round_ticks(0.12, 0.87), round_ticks(3, 3), round_ticks(0, 1340)
-    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [2.0, 2.5, 3.0, 3.5, 4.0], [0.0, 500.0, 1000.0, 1500.0])
-    """
-    if not high > low:
-        low, high = (low - 1, high + 1) if abs(low) >= 1 else (low - 0.1, high + 0.1)
-    power = math.floor(math.log10((high - low) / most))
-    for factor in (1, 2, 5, 10, 20, 50):
-        step = factor * 10.0**power
-        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-        if last - first < most:
-            break
-    digits = max(0, 1 - power)
-    return [round(number * step, digits) for number in range(first, last + 1)]
 
 
 @dataclass(frozen=True)
@@ -134,7 +86,7 @@ def _line_chart(
     values = [value for points in lines.values() for _, value in points]
     steps = [step for points in lines.values() for step, _ in points]
     ticks = [
-        tick for tick in round_ticks(min(values), max(values)) if limits[0] <= tick <= limits[1]
+        tick for tick in numbers_around(min(values), max(values)) if limits[0] <= tick <= limits[1]
     ]
     y = Scale(ticks[0], ticks[-1], _HEIGHT - _BOTTOM, _TOP)
     x = Scale(0, max(1, *steps), _LEFT, _WIDTH - _RIGHT)
@@ -158,12 +110,15 @@ def _line_chart(
         dots.append(Dot(x.at(best[0]), y.at(best[1]), text, "best"))
     return LineChart(
         heading,
-        [
-            Tick(x.at(value), f"{value:,.0f}")
-            for value in round_ticks(0, x.high, 5)
-            if value <= x.high and value == int(value)
-        ],
-        [Tick(y.at(value), shown.format(value)) for value in ticks],
+        x.ticks(
+            (
+                value
+                for value in numbers_around(0, x.high, 5)
+                if value <= x.high and value == int(value)
+            ),
+            "{:,.0f}".format,
+        ),
+        y.ticks(ticks, shown.format),
         drawn,
         dots,
     )
@@ -190,11 +145,11 @@ class IntervalScale:
         """A scale that shows all of these intervals as large as possible."""
         ends = [end for each in intervals for end in (each.low, each.value, each.high)]
         ends += [] if reference is None else [reference]
-        values = _shares(round_ticks(min(ends), max(ends), 4))
+        values = _shares(numbers_around(min(ends), max(ends), 4))
         scale = Scale(values[0], values[-1], _TRACK_MARGIN, _TRACK_MARGIN + _TRACK)
         return cls(
             scale,
-            [Tick(scale.at(value), percent(value, None)) for value in values],
+            scale.ticks(values, _in_percent),
             None if reference is None else scale.at(reference),
         )
 
@@ -233,7 +188,7 @@ def calibration_chart(calibration: Calibration) -> CalibrationChart:
     bounds = [wilson(each.n_right, each.n) for each in bins]
     low = min(min(each.confidence for each in bins), min(low for low, _ in bounds))
     high = max(max(each.confidence for each in bins), max(high for _, high in bounds))
-    values = _shares(round_ticks(low, high))
+    values = _shares(numbers_around(low, high))
     y = Scale(values[0], values[-1], _HEIGHT, _TOP)
     columns = [
         Column(
@@ -249,8 +204,12 @@ def calibration_chart(calibration: Calibration) -> CalibrationChart:
         for place, (each, bound) in enumerate(zip(bins, bounds, strict=True))
     ]
     width = _LEFT + _COLUMN * len(bins) + _RIGHT
-    ticks = [Tick(y.at(value), percent(value, None)) for value in values]
-    return CalibrationChart(calibration.of, bins, columns, ticks, width)
+    return CalibrationChart(calibration.of, bins, columns, y.ticks(values, _in_percent), width)
+
+
+def _in_percent(share: float) -> str:
+    """A share as a percentage with the decimals that it has."""
+    return percent(share, None)
 
 
 def _shares(values: Sequence[float]) -> list[float]:

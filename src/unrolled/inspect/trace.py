@@ -228,7 +228,7 @@ def trace_example(
     fast_loss = _mean(*example.loss(fast))
     for handle in handles:
         handle.remove()
-    with replaying(fast) as replay:
+    with replaying(fast) as replay, torch.no_grad():
         loss = _mean(*example.loss(fast))
     if not replay.layers:
         raise ConfigError("this model has no recurrent layer, so there is nothing to trace")

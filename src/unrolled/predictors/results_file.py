@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -35,7 +36,7 @@ def record_figures(figures: Mapping[str, Any], path: str | PathLike[str], **abou
     """Append figures to a results file, as `record` does those of an evaluation."""
     line = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit_of(Path(__file__).parent, Path(path)),
         **about,
         **figures,
     }
@@ -43,19 +44,38 @@ def record_figures(figures: Mapping[str, Any], path: str | PathLike[str], **abou
         file.write(json_line(line) + "\n")
 
 
-def _commit() -> str | None:
-    """The commit of the source tree from which this code runs; None if it was installed from a wheel."""
-    if "site-packages" in Path(__file__).parts:
+def commit_of(folder: Path, results: Path) -> str | None:
+    """The commit of a source tree, with "-dirty" if files that it tracks are changed.
+
+    Args:
+        folder: a folder of the tree.
+        results: the results file, whose changes do not count: each record is one.
+
+    Returns:
+        The commit; None if this code was installed from a wheel, or there is no commit or no Git.
+    """
+    if "site-packages" in folder.parts:
         return None
     try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=True,
-        )
+        top = Path(_git(folder, "rev-parse", "--show-toplevel")).resolve()
+        commit = _git(top, "describe", "--always", "--abbrev=12")
+        others = [":(top)"]
+        with suppress(ValueError):  # a file outside the tree
+            name = results.resolve().relative_to(top).as_posix()
+            others.append(f":(top,exclude,literal){name}")
+        changed = _git(top, "status", "--porcelain", "--untracked-files=no", "--", *others)
     except (OSError, subprocess.CalledProcessError):
         return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    answer = subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+    )
     return answer.stdout.strip()
