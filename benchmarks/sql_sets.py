@@ -4,7 +4,8 @@
 
     OUT/geo/question/train.tsv, valid.tsv, test.tsv, train-valid.tsv, geography.sqlite
     OUT/geo/query/…                       the same, split so that no two parts share a query
-    OUT/atis/question/…, OUT/atis/query/… the same with atis.csv, a schema without data
+    OUT/atis/question/…, OUT/atis/query/… the same with atis.json, a schema without data, but with the
+                                          values that five queries of train.tsv name
     OUT/spider/train.jsonl, valid.jsonl, databases/
     OUT/shop/train.tsv, …                 as written by `unrolled sample shop`
 
@@ -22,7 +23,8 @@ import json
 import re
 import shutil
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import get_args
@@ -30,10 +32,15 @@ from typing import get_args
 from convert_sets import Converter, convert
 from unrolled.samples.shop.generator import generate
 from unrolled.samples.shop.generator import write as write_shop
+from unrolled.sql.compared import compared_values
 from unrolled.sql.examples import Example, SplitBy, read_examples
+from unrolled.sql.schema import as_json
+from unrolled.sql.schema_files import read_schema
 
 N_HELD_OUT = 20
 SEED = 1
+LEAST_QUERIES = 5
+"""Number of queries that name a value of ATIS that the schema lists; the others are copied from questions."""
 
 
 def write(path: Path, database: str, examples: Iterable[Example]) -> None:
@@ -48,7 +55,10 @@ def write(path: Path, database: str, examples: Iterable[Example]) -> None:
     print(f"{path}: {n:,} rows")
 
 
-def text2sql(data: Path, database: Path, out: Path, name: str) -> None:
+def text2sql(
+    data: Path, out: Path, name: str, write_database: Callable[[Path, Sequence[Example]], None]
+) -> None:
+    """Write the parts of a set, and by `write_database`, from the training part, their database."""
     for split in get_args(SplitBy):
         parts: dict[str, list[Example]] = {"train": [], "valid": [], "test": []}
         for example in read_examples(data, split):
@@ -56,18 +66,30 @@ def text2sql(data: Path, database: Path, out: Path, name: str) -> None:
         parts["train-valid"] = parts["train"] + parts["valid"]
         for part, examples in parts.items():
             write(out / split / f"{part}.tsv", name, examples)
-        shutil.copyfile(database, out / split / name)
+        write_database(out / split / name, parts["train"])
 
 
 def geo(source: Path, out: Path) -> None:
     folder = source / "text2sql"
     database = folder / "geography-db.added-in-2020.sqlite"
-    text2sql(folder / "geography.json", database, out, "geography.sqlite")
+
+    def copy(path: Path, _: Sequence[Example]) -> None:
+        shutil.copyfile(database, path)
+
+    text2sql(folder / "geography.json", out, "geography.sqlite", copy)
 
 
 def atis(source: Path, out: Path) -> None:
     folder = source / "text2sql"
-    text2sql(folder / "atis.json.gz", folder / "atis-schema.csv", out, "atis.csv")
+    schema = replace(read_schema(folder / "atis-schema.csv"), name="atis")
+
+    def describe(path: Path, train: Sequence[Example]) -> None:
+        queries = [example.query for example in train]
+        values = compared_values(queries, schema, "mysql", LEAST_QUERIES)
+        text = json.dumps(as_json(schema, values), indent=1)
+        path.write_text(f"{text}\n", encoding="utf-8", newline="\n")
+
+    text2sql(folder / "atis.json.gz", out, "atis.json", describe)
 
 
 def spider(source: Path, out: Path) -> None:

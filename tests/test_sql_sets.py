@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 import sqlite3
@@ -14,6 +15,7 @@ from types import ModuleType
 import pytest
 
 from unrolled.sql.examples import read_query_rows
+from unrolled.sql.schema_files import read_schema, read_values
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -60,6 +62,30 @@ def test_parts_are_written_beside_their_database(sql_sets: ModuleType, tmp_path:
         str(database),
         'SELECT 1 FROM t WHERE a = "iowa" ;',
     )
+
+
+def test_the_schema_of_atis_lists_values_of_the_training_part(
+    sql_sets: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "text2sql"
+    source.mkdir()
+    entries = [entry(1, "train", "test"), entry(2, "dev", "train"), entry(3, "test", "dev")]
+    for each, state in zip(entries, ("iowa", "ohio", "utah"), strict=True):
+        each["sentences"][0]["variables"]["state0"] = state  # type: ignore[index]
+    with gzip.open(source / "atis.json.gz", "wt", encoding="utf-8") as file:
+        json.dump(entries, file)
+    header = "Table Name, Field Name, Is Primary Key, Is Foreign Key, Type\n"
+    schema = source / "atis-schema.csv"
+    schema.write_text(f"{header}t, a, n, n, text\n", encoding="utf-8")
+    monkeypatch.setattr(sql_sets, "LEAST_QUERIES", 1)
+    sql_sets.atis(tmp_path, tmp_path / "atis")
+    for split, value in (("question", "iowa"), ("query", "ohio")):
+        file = tmp_path / "atis" / split / "atis.json"
+        assert read_schema(file).tables == read_schema(schema).tables
+        assert read_values(file) == {value: ((0, 0),)}
+        for part in ("train", "valid", "test", "train-valid"):
+            (row, *_) = read_query_rows(tmp_path / "atis" / split / f"{part}.tsv", "train")
+            assert row.texts[1] == str(file)
 
 
 def test_no_database_of_spider_is_in_both_parts(sql_sets: ModuleType, tmp_path: Path) -> None:

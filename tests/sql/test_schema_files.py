@@ -11,7 +11,7 @@ import pytest
 
 from unrolled.errors import DataError
 from unrolled.sql.schema import Column, ForeignKey, Schema, Table, as_json
-from unrolled.sql.schema_files import read_schema
+from unrolled.sql.schema_files import read_schema, read_values
 
 SCHEMA = Schema(
     "places",
@@ -36,6 +36,28 @@ def test_a_database_and_its_json_give_the_same_schema(tmp_path: Path) -> None:
     file = tmp_path / "places.json"
     file.write_text(json.dumps(as_json(SCHEMA)), encoding="utf-8")
     assert read_schema(file) == SCHEMA
+
+
+def test_listed_values_are_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "places.json"
+    values = {(0, 1): ["Oslo", "Bergen"], (0, 2): ["Oslo"], (1, 0): []}
+    file.write_text(json.dumps(as_json(SCHEMA, values)), encoding="utf-8")
+    assert read_schema(file) == SCHEMA
+    assert read_values(file) == {"Oslo": ((0, 1), (0, 2)), "Bergen": ((0, 1),)}
+    file.write_text(json.dumps(as_json(SCHEMA)), encoding="utf-8")
+    assert read_values(file) == {}
+    assert read_values(tmp_path / "places.csv") == {}
+
+
+@pytest.mark.parametrize("values", ["Oslo", ["Oslo", 7], {"Oslo": 1}])
+def test_values_that_are_no_list_of_texts_are_refused(tmp_path: Path, values: object) -> None:
+    described = as_json(SCHEMA)
+    described["tables"][0]["columns"][1]["values"] = values  # type: ignore[index]
+    path = tmp_path / "places.json"
+    path.write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(DataError, match=r"not a schema \('values'") as caught:
+        read_values(path)
+    assert str(path) in str(caught.value)
 
 
 def test_the_tables_of_text2sql_are_read(tmp_path: Path) -> None:

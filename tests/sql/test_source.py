@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sqlite3
 import warnings
@@ -16,6 +17,7 @@ from asking import write_database
 from unrolled.errors import DataError
 from unrolled.sql.database import Database
 from unrolled.sql.parsing import QueryError
+from unrolled.sql.schema import Column, Schema, Table, as_json
 from unrolled.sql.source import Source, open_source
 from unrolled.sql.values import FoundValue, QuestionWord, ValueIndex, question_words
 from unrolled.tasks.sql import TASK
@@ -161,3 +163,15 @@ def test_the_values_of_a_question_are_looked_up_once(
 def test_a_database_in_memory_is_refused() -> None:
     with pytest.raises(DataError, match="a database in memory cannot be read by another program"):
         Database(":memory:")
+
+
+def test_the_values_of_a_description_are_found_as_spelled(tmp_path: Path) -> None:
+    schema = Schema("air", (Table("flight", (Column("id", "int"), Column("city", "text"))),))
+    file = tmp_path / "air.json"
+    values = {(0, 1): ["NEW YORK", "MONDAY", "a\0b", "x" * 200, ""]}
+    file.write_text(json.dumps(as_json(schema, values)), encoding="utf-8")
+    source = open_source(file)
+    assert not source.has_rows
+    words, found = source.mentioned("two flights to NEW YORK on monday")
+    texts = [(value.text, value.places, words[value.first].text) for value in found]
+    assert texts == [("NEW YORK", ((0, 1),), "NEW"), ("2", (), "two")]

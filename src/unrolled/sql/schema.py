@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from unrolled.errors import DataError
 from unrolled.quoting import quote
+
+Place = tuple[int, int]
+"""A column: index of its table in the schema, and its own index in the table."""
 
 Kind = Literal["text", "number", "time", "boolean", "other"]
 
@@ -140,8 +143,17 @@ def _check_unique(database: str, what: str, names: Sequence[str]) -> None:
             )
 
 
-def as_json(schema: Schema) -> dict[str, object]:
-    """A schema as a JSON object, which `from_json` reads back."""
+def as_json(
+    schema: Schema, values: Mapping[Place, Sequence[str]] | None = None
+) -> dict[str, object]:
+    """A schema as a JSON object, which `schema_files.read_schema` reads back.
+
+    Args:
+        schema: the schema.
+        values: known values of columns, for a schema without data; `schema_files.read_values` reads them
+            back.
+    """
+    known = values or {}
     return {
         "name": schema.name,
         "tables": [
@@ -149,10 +161,11 @@ def as_json(schema: Schema) -> dict[str, object]:
                 "name": table.name,
                 "columns": [
                     {"name": column.name, "type": column.type, "key": column.is_key}
-                    for column in table.columns
+                    | ({"values": list(known[t, c])} if known.get((t, c)) else {})
+                    for c, column in enumerate(table.columns)
                 ],
             }
-            for table in schema.tables
+            for t, table in enumerate(schema.tables)
         ],
         "foreign_keys": [
             [key.table, key.column, key.other_table, key.other_column]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from unrolled import documents
 from unrolled.errors import DataError
 from unrolled.quoting import listed, quote
 from unrolled.sql.database import Database
-from unrolled.sql.schema import Column, ForeignKey, Schema, Table
+from unrolled.sql.schema import Column, ForeignKey, Place, Schema, Table
 from unrolled.text.lines import read_lines
 
 _MOST_BYTES = 50_000_000
@@ -48,6 +49,34 @@ def read_schema(path: Path) -> Schema:
     return schema
 
 
+def read_values(path: Path) -> dict[str, tuple[Place, ...]]:
+    """The values that the description of a schema lists, each with its columns.
+
+    Args:
+        path: a file for which `is_schema_file` holds. In a `.json` file, a column may have a list
+            `values` of texts; a `.csv` file lists none.
+
+    Raises:
+        DataError: the file is missing or not of its form.
+    """
+    if path.suffix != ".json":
+        return {}
+    values: dict[str, tuple[Place, ...]] = {}
+    with _reading(path) as given:
+        for table, each in enumerate(_list(given, "tables")):
+            for column, described in enumerate(_list(each, "columns")):
+                listed_values = described.get("values") or []
+                if not isinstance(listed_values, list):
+                    raise ValueError(f"{quote('values')} is not a list")
+                for value in listed_values:
+                    if not isinstance(value, str):
+                        raise ValueError(f"{quote('values')} has {value!r}, which is not a text")
+                    places = values.get(value, ())
+                    if (table, column) not in places:
+                        values[value] = (*places, (table, column))
+    return values
+
+
 def _from_csv(path: Path) -> Iterator[Table]:
     lines = read_lines(path)
     rows = csv.reader((line.text for line in lines), skipinitialspace=True)
@@ -70,15 +99,22 @@ def _from_csv(path: Path) -> Iterator[Table]:
 
 
 def _from_json(path: Path) -> Schema:
+    with _reading(path) as given:
+        tables = tuple(_table(table) for table in _list(given, "tables"))
+        keys = tuple(_foreign_key(key) for key in _list(given, "foreign_keys"))
+        return Schema(_text(given, "name"), tables, keys)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """The content of a `.json` file; what is wrong in it is an error that names the file."""
     try:
         given = documents.parse_json(path, documents.read_text(path, _MOST_BYTES))
     except documents.DocumentError as error:
         raise DataError(error.problem, path) from None
     try:
-        tables = tuple(_table(table) for table in _list(given, "tables"))
-        keys = tuple(_foreign_key(key) for key in _list(given, "foreign_keys"))
-        return Schema(_text(given, "name"), tables, keys)
-    except (KeyError, TypeError, ValueError) as error:
+        yield given
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"not a schema ({error}); write it with sql.schema.as_json", path) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from unrolled.errors import DataError
 from unrolled.sql.database import MOST_ROWS, MOST_SECONDS, Database, Result, file_state
 from unrolled.sql.parsing import QueryError, parse_select
 from unrolled.sql.schema import Schema
-from unrolled.sql.schema_files import is_schema_file, read_schema
+from unrolled.sql.schema_files import is_schema_file, read_schema, read_values
 from unrolled.sql.support import check_tokens, check_tree
 from unrolled.sql.target import to_tokens
 from unrolled.sql.tokens import Token
@@ -29,7 +30,7 @@ class Source:
     Args:
         path: its file.
         schema: its schema.
-        values: its values; empty for a description.
+        values: its values; of a description, those that it lists.
         has_rows: whether it is a database, on which queries can be run.
     """
 
@@ -53,11 +54,18 @@ class Source:
             return database.run(query, most_rows, most_seconds)
 
     def mentioned(self, question: str) -> _Mentioned:
-        """The words of a question and the values that it mentions, which are looked up once."""
+        """The words of a question and the values that it mentions, which are looked up once.
+
+        The values of a description are found only as it spells them: those of a database are all there
+        are, but a description may list "MONDAY" as a code and leave the word "monday" to other columns.
+        """
         found = self._mentioned.get(question)
         if found is None:
             words = question_words(question)
-            found = tuple(words), tuple(self.values.find(words))
+            values = self.values.find(words)
+            if not self.has_rows:
+                values = [each for each in values if _is_spelled(each, question, words)]
+            found = tuple(words), tuple(values)
             if len(self._mentioned) >= _MOST_QUESTIONS:
                 self._mentioned.clear()
             self._mentioned[question] = found
@@ -85,6 +93,13 @@ class Source:
         return found
 
 
+def _is_spelled(value: FoundValue, question: str, words: Sequence[QuestionWord]) -> bool:
+    """Whether a question has a value letter by letter; numbers and dates have no spelling."""
+    return (
+        not value.places or question[words[value.first].start : words[value.last].end] == value.text
+    )
+
+
 def open_source(path: Path | str) -> Source:
     """The source in a file, which is read once, and again if it has changed.
 
@@ -103,6 +118,7 @@ def open_source(path: Path | str) -> Source:
 def _read(path: str, state: tuple[int, ...]) -> Source:
     file = Path(path)
     if is_schema_file(file):
-        return Source(file, read_schema(file), ValueIndex(), has_rows=False)
+        schema = read_schema(file)
+        return Source(file, schema, ValueIndex.listed(read_values(file), schema), has_rows=False)
     with Database(file) as database:
         return Source(file, database.schema, ValueIndex.of(database), has_rows=True)

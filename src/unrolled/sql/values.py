@@ -6,7 +6,7 @@ import re
 import time
 import unicodedata
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
@@ -18,11 +18,8 @@ from unrolled.sql.pieces import Literal
 from unrolled.sql.question import QuestionWord as QuestionWord
 from unrolled.sql.question import SpokenDate, dates_in, numbers_in, stem
 from unrolled.sql.question import question_words as question_words
-from unrolled.sql.schema import Schema
+from unrolled.sql.schema import Place, Schema
 from unrolled.sql.tokens import WORDS
-
-Place = tuple[int, int]
-"""A column: index of its table in the schema, and its own index in the table."""
 
 MOST_VALUES = 10_000
 """Maximum distinct values to read of a column."""
@@ -139,6 +136,12 @@ class ValueIndex:
                 _CACHE.popitem(last=False)
         _CACHE.move_to_end(name)
         return index
+
+    @classmethod
+    def listed(cls, values: Mapping[str, tuple[Place, ...]], schema: Schema) -> ValueIndex:
+        """The index of values that a description of a schema lists (`schema_files.read_values`)."""
+        kept = {text: places for text, places in values.items() if _is_kept(text)}
+        return cls(kept.items(), _names_of(schema))
 
     def __len__(self) -> int:
         return len(self._places)
@@ -411,9 +414,13 @@ def _values_of(
     except QueryError:
         return
     for (value,) in rows:
-        # U+FFFD stands for bytes that are not UTF-8, which no query can write.
-        if isinstance(value, str) and "\ufffd" not in value and "\0" not in value:
+        if isinstance(value, str) and _is_kept(value):
             yield value
+
+
+def _is_kept(value: str) -> bool:
+    # U+FFFD stands for bytes that are not UTF-8, which no query can write.
+    return 0 < len(value) <= _LONGEST_VALUE and "\ufffd" not in value and "\0" not in value
 
 
 def _quoted(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -107,8 +108,13 @@ def test_the_loss_of_a_row_does_not_depend_on_the_batch(
     torch.testing.assert_close(together, torch.stack([loss for loss, _ in alone]).sum())
 
 
-def test_steps_equal_teacher_forcing(model: QueryModel, examples: list[QueryExample]) -> None:
+@pytest.mark.parametrize("pointing", ["attention", "own"])
+def test_steps_equal_teacher_forcing(
+    pointing: Literal["attention", "own"], tokenizers: Tokenizers, examples: list[QueryExample]
+) -> None:
     """A loop over single steps gives the loss, so the ids that are pointed at are read back alike."""
+    torch.manual_seed(1)
+    model = build(replace(SMALL, pointing=pointing), tokenizers).eval()
     for example in examples[:5]:
         total, _ = model.loss(collate([example]))
         state, steps = model.encode(questions([example])), model.step_model()
@@ -144,15 +150,37 @@ def test_the_order_of_columns_does_not_matter(
     torch.testing.assert_close(losses[0], losses[1])
 
 
+@pytest.mark.parametrize("pointing", ["attention", "own"])
 def test_every_parameter_gets_a_gradient(
-    tokenizers: Tokenizers, examples: list[QueryExample]
+    pointing: Literal["attention", "own"], tokenizers: Tokenizers, examples: list[QueryExample]
 ) -> None:
     torch.manual_seed(1)
-    model = TASK.build(SMALL, tokenizers)
+    model = TASK.build(replace(SMALL, pointing=pointing), tokenizers)
     total, _ = TASK.loss(model, collate(examples[:40]))
     total.backward()
     without = [name for name, each in model.named_parameters() if each.grad is None]
     assert without == []
+
+
+def test_a_score_of_its_own_points_without_reading(
+    tokenizers: Tokenizers, examples: list[QueryExample]
+) -> None:
+    """The probability of pointing follows the pointer's weights; what is read stays the same."""
+    torch.manual_seed(1)
+    model = build(replace(SMALL, pointing="own"), tokenizers).eval()
+    batch = collate(examples[:3])
+    output = model(batch)
+    memory = output.state.memory
+    looked_BTS = model._looked(output.hidden, output.attention, memory)
+    torch.testing.assert_close(looked_BTS.sum(2), torch.ones_like(looked_BTS[:, :, 0]))
+    assert bool((looked_BTS.masked_select(~memory.mask) == 0).all())
+    assert model.pointer is not None
+    with torch.no_grad():
+        model.pointer.weight.zero_()
+    again = model(batch)
+    torch.testing.assert_close(again.attention, output.attention)
+    even_BTS = model._looked(again.hidden, again.attention, memory)
+    torch.testing.assert_close(even_BTS[:, 0], memory.mask[:, 0] / memory.mask.sum(2))
 
 
 def test_names_that_are_hidden_are_hidden_on_both_sides(

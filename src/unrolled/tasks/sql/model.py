@@ -65,6 +65,9 @@ class QueryConfig:
         attention: "additive" (Bahdanau 2015) or "general" (Luong 2015), which is faster for large
             schemas.
         input_feeding: feed the attentional output of each step to the next step (Luong 2015, 3.3).
+        pointing: what points at words, names and values: the "attention" with which the decoder reads,
+            or a score of its "own", computed from the output, so that a step can read one place and
+            point at another.
         dropout_rate: dropout on embeddings, encodings and before the output layer.
         label_smoothing: share of the target distribution that is spread over all words.
         unknown_rate: as for translation, for the words of questions and names.
@@ -88,6 +91,7 @@ class QueryConfig:
     encoder_layers: Layers = 1
     attention: Literal["additive", "general"] = "general"
     input_feeding: bool = True
+    pointing: Literal["attention", "own"] = "attention"
     dropout_rate: Rate = 0.3
     label_smoothing: Rate = 0.0
     unknown_rate: Share = DEFAULT_RATE
@@ -254,6 +258,10 @@ class QueryModel(nn.Module):
             attention=config.attention,
             input_feeding=config.input_feeding,
         )
+        is_own = config.pointing == "own"
+        self.pointer = nn.Linear(config.hidden_size, D, bias=False) if is_own else None
+        if self.pointer is not None:
+            nn.init.xavier_uniform_(self.pointer.weight)
         self.head = CopyHead(config.hidden_size, n_pieces)
         initialize(self, config)
         self.register_buffer("least_log_prob", torch.tensor(-torch.inf))
@@ -332,16 +340,26 @@ class QueryModel(nn.Module):
         hidden_BTH, state, attention_BTS = self.decoder(embedded_BTE, state)
         return Output(self.dropout(hidden_BTH), state, attention_BTS)
 
+    def _looked(self, hidden_BQH: Tensor, attention_BQS: Tensor, memory: Memory) -> Tensor:
+        """The probability of pointing at each step of the memory: `[B, Q, S]`."""
+        if self.pointer is None:
+            return attention_BQS
+        energies_BQS = torch.bmm(self.pointer(hidden_BQH), memory.values.transpose(1, 2))
+        lowest = torch.finfo(energies_BQS.dtype).min
+        return torch.where(memory.mask, energies_BQS, lowest).softmax(2)
+
     def loss(self, batch: QueryBatch, smoothing: float = 0.0) -> tuple[Tensor, int]:
         """The summed cross-entropy of a batch in nats, and the number of tokens."""
         output = self(batch)
+        assert output.attention is not None
+        looked_BTS = self._looked(output.hidden, output.attention, output.state.memory)
         mask_BT = batch.target.mask
-        ids_BTS = batch.questions.writes.values.unsqueeze(1).expand_as(output.attention)
+        ids_BTS = batch.questions.writes.values.unsqueeze(1).expand_as(looked_BTS)
         return self.head.loss(
             output.hidden[mask_BT],
             batch.right,
             smoothing,
-            looked=output.attention[mask_BT],
+            looked=looked_BTS[mask_BT],
             ids=ids_BTS[mask_BT],
         )
 
@@ -358,8 +376,9 @@ class QueryModel(nn.Module):
         embedded_BQE = self._embed_written(tokens, memory)
         hidden_BQH, state, attention_BQS = self.decoder.step(embedded_BQE, state, weights)
         assert attention_BQS is not None
-        ids_BQS = memory.ids.unsqueeze(1).expand_as(attention_BQS)
-        return self.head.log_probs(hidden_BQH, attention_BQS, ids_BQS), state, attention_BQS
+        looked_BQS = self._looked(hidden_BQH, attention_BQS, memory)
+        ids_BQS = memory.ids.unsqueeze(1).expand_as(looked_BQS)
+        return self.head.log_probs(hidden_BQH, looked_BQS, ids_BQS), state, attention_BQS
 
     def step_model(self) -> FixedSteps:
         """A step model with the current weights, for one call of `decode`."""
