@@ -1,22 +1,22 @@
-"""Tiny trained runs of every task, and helpers for models without a run."""
+"""Tiny trained runs of every task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import unrolled
-from unrolled.exports import inputs as given
-from unrolled.exports.export import _stand_in
-from unrolled.exports.gate import Agreement, compare_scores
-from unrolled.exports.kinds import kind_of
-from unrolled.exports.rounding import Precision, rounded
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(autouse=True)
+def _few_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrolled.exports.inputs._N_MADE", 6)
+
 
 WORDS = ("the", "a", "red", "big", "old", "cat", "dog", "bird", "sees", "likes", "it", ".")
 
@@ -38,9 +38,14 @@ def _data(task: str) -> str:
         return _table([("text", "label"), *((t, f"label {t.count('cat') % 3}") for t in texts)])
     if task == "several":
         marks = [[w for w in ("cat", "dog", "it") if w in t.split()] for t in texts]
-        return _table([("text", "label"), *((t, "|".join(m)) for t, m in zip(texts, marks))])
+        return _table(
+            [("text", "label"), *((t, "|".join(m)) for t, m in zip(texts, marks, strict=True))]
+        )
     if task == "pair":
-        rows = [(t, u, "yes" if "dog" in u else "no") for t, u in zip(texts, texts[7:])]
+        rows = [
+            (t, u, "yes" if "dog" in u else "no")
+            for t, u in zip(texts[:-7], texts[7:], strict=True)
+        ]
         return _table([("first", "second", "label"), *rows])
     if task == "translate":
         rows = [(t, " ".join(w.upper() for w in reversed(t.split()))) for t in dict.fromkeys(texts)]
@@ -95,14 +100,3 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return path
 
     return made
-
-
-def agreement_of(predictor: Any, precision: Precision = "float32") -> float:
-    """The largest difference between a model and its graphs; an error beyond the tolerance."""
-    kind, agreement = kind_of(predictor.task), Agreement("")
-    settings = kind.settings(predictor.recipe, predictor.tokenizers, predictor.model, 0)
-    predictor.model = rounded(predictor.model, precision).eval()
-    models = kind.graphs(predictor.model, precision)
-    stand_in = _stand_in(predictor, kind, settings, models)
-    compare_scores(kind, predictor, stand_in, given.inputs_for(predictor), agreement)
-    return agreement.largest

@@ -68,8 +68,8 @@ def _lines(
         yield ""
     yield "## Agreement with the run\n"
     yield (
-        f"Before this folder appeared, the graphs were compared with the model on {agreement.inputs}, and "
-        "on an empty text, single words, the longest text, texts beyond the maximum length and unknown "
+        f"Before this folder appeared, the graphs were compared with the model on {agreement.inputs}, "
+        "and on an empty text, single words, the longest text, longer texts and unknown "
         "words, in ragged batches and alone. The largest difference of a score was "
         f"{agreement.largest:.1e} of the largest score (tolerance {TOLERANCE:g}). {agreement.n_answers} "
         f"answers of `infer.py` were those of the {'run' if precision == 'float32' else 'rounded model'}"

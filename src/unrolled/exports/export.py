@@ -1,4 +1,4 @@
-"""Export a run: build the graphs, write everything under a temporary name, compare, and only then move it."""
+"""Export a run: build the graphs, write them under a temporary name, compare, and only then move them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def export(
         inputs = inputs_for(predictor)
         agreement = _compared(partial, predictor, reference, kind, settings, models, inputs)
         if precision != "float32":
-            exported = with_model(predictor, _stand_in(predictor, kind, settings, models))
+            exported = with_model(predictor, stand_in(predictor, kind, settings, models))
             agreement.scores, agreement.n_scored = _cost(predictor, exported, inputs)
         record = _record(predictor, precision, agreement)
         for model in models.values():
@@ -101,17 +101,17 @@ def _write_graphs(partial: Path, models: Mapping[str, Any]) -> None:
         files.write(partial, name, model.SerializeToString())
 
 
-def _stand_in(
+def stand_in(
     predictor: Any, kind: Kind, settings: Mapping[str, Any], models: Mapping[str, Any]
 ) -> Any:
     sessions = sessions_of({name: each.SerializeToString() for name, each in models.items()})
     model = kind.restored(
-        predictor.recipe, predictor.tokenizers, settings, sessions, _n_parameters(predictor)
+        predictor.recipe, predictor.tokenizers, settings, sessions, n_parameters_of(predictor)
     )
     return model.eval()
 
 
-def _n_parameters(predictor: Any) -> int:
+def n_parameters_of(predictor: Any) -> int:
     return sum(parameter.numel() for parameter in predictor.model.parameters())
 
 
@@ -126,7 +126,7 @@ def _compared(
 ) -> Agreement:
     agreement = Agreement(inputs.source)
     begun("comparing scores with the model")
-    compare_scores(kind, reference, _stand_in(predictor, kind, settings, models), inputs, agreement)
+    compare_scores(kind, reference, stand_in(predictor, kind, settings, models), inputs, agreement)
     begun("comparing answers with the model")
     compare_answers(partial, reference, inputs, agreement)
     return agreement
@@ -164,7 +164,7 @@ def _record(predictor: Any, precision: str, agreement: Agreement) -> dict[str, A
         "format": files.FORMAT,
         "task": predictor.task.name,
         "precision": precision,
-        "parameters": _n_parameters(predictor),
+        "parameters": n_parameters_of(predictor),
         "run": "" if predictor.folder is None else files.run_hash(predictor.folder),
         "agreement": agreement.figures(),
         "versions": versions,

@@ -1,6 +1,6 @@
 """The folder of an export, readable with `ls` and `cat`.
 
-    export.json               format, precision, run, agreement with the model, checksums of the other files
+    export.json               format, precision, run, agreement with the model, checksums of all files
     *.onnx                    the graphs
     generate.json             the settings that prediction needs
     infer.py                  a program that predicts, without Unrolled; it may import words.py
@@ -63,8 +63,8 @@ def check_free(path: Path, force: bool) -> None:
     for temporary in (storage.partial(path), storage.replaced(path)):
         if os.path.lexists(temporary) and _foreign(temporary):
             raise RunError(
-                f"{temporary} is in the way and was not written by Unrolled; move it elsewhere, or choose "
-                "another folder"
+                f"{temporary} is in the way and was not written by Unrolled; move it elsewhere, or "
+                "choose another folder"
             )
     if not is_there(path):
         return

@@ -1,8 +1,8 @@
 """Compare an export with the model before it appears: what both compute, and what both answer.
 
 The graphs compute the scores of the model, up to `TOLERANCE` times the largest of them (at least 1), for
-held-out texts in ragged batches, and for awkward texts in one batch and each alone. Then the program of the
-export is run in a process of its own, and its answers are compared with those of the run. In a lower
+held-out texts in ragged batches, and for awkward texts in one batch and each alone. Then the program of
+the export is run in a process of its own, and its answers are compared with those of the run. In a lower
 precision, the model is the one with rounded weights (`exports.rounding`).
 """
 
@@ -97,8 +97,8 @@ def compare_scores(
                 if not difference <= TOLERANCE:  # also refuses NaN
                     what = "one text" if len(examples) == 1 else f"{len(examples)} texts"
                     raise RunError(
-                        f"the export does not compute what the model computes: {name} of {what} differ by "
-                        f"{difference:.2g}, and the tolerance is {TOLERANCE:g}; {_NOTHING_WRITTEN}"
+                        f"the export does not compute what the model computes: {name} of {what} differ "
+                        f"by {difference:.2g}, and the tolerance is {TOLERANCE:g}; {_NOTHING_WRITTEN}"
                     )
 
 
@@ -221,11 +221,19 @@ def _compare_streams(predictor: Any, text: Any, expected: Any, found: Any) -> st
     if continued == found["text"]:
         return None
     session = predictor.continuation()
-    session.feed(text + os.path.commonprefix([continued, found["text"]]))
+    session.feed(text + _common(continued, found["text"]))
     first, second = session.log_probs().topk(2).values.tolist()
     if first - second <= 10 * TOLERANCE:
         return _TIE
     return f"it goes on with {quote(found['text'])}, not {quote(continued)}"
+
+
+def _common(first: str, second: str) -> str:
+    """The beginning that two texts have in common."""
+    places = zip(first, second, strict=False)
+    return first[
+        : next((i for i, (a, b) in enumerate(places) if a != b), min(map(len, (first, second))))
+    ]
 
 
 _COMPARE = {LABELLING: _compare_labels, LANGUAGE_MODEL: _compare_streams}

@@ -1,9 +1,9 @@
 """Build an ONNX graph node by node, with `onnx.helper`.
 
-Opset 17 and IR version 8 are the oldest with everything that is needed, so that older runtimes can read the
-files. Weight matrices are stored in float32, float16 or int8; everything is computed in float32. Below
-float32, a matrix is converted by nodes of the graph itself (Cast, DequantizeLinear), which every runtime
-knows, and which most of them evaluate once, when the graph is loaded.
+Opset 17 and IR version 8 are the oldest with everything that is needed, so that older runtimes can read
+the files. Weight matrices are stored in float32, float16 or int8; everything is computed in float32.
+Below float32, a matrix is converted by nodes of the graph itself (Cast, DequantizeLinear), which every
+runtime knows, and which most of them evaluate once, when the graph is loaded.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Graph:
         return self.constant(as_array(values))
 
     def matrix(self, weight: Tensor) -> str:
-        """A weight matrix `[rows, columns]`, stored in the precision of the graph; each is stored once."""
+        """A weight matrix `[rows, columns]`, stored once, in the precision of the graph."""
         key = (weight.data_ptr(), tuple(weight.shape), weight.stride())
         if key not in self._known:
             self._kept.append(weight)

@@ -61,6 +61,9 @@ def inputs_for(predictor: Any) -> Inputs:
     else:
         texts = _of_stream(predictor, rows) if is_stream else _of_rows(predictor, rows[:MOST_TEXTS])
         source = f"{len(texts)} texts of the validation part"
+        if len(texts) < _N_MADE:
+            texts += (made := _made_up(predictor))
+            source += f" and {len(made)} texts of random words"
     longest = max(texts, key=lambda text: len(_flat(text)))
     sides = _flat(longest)
     first = sides.split()[:1] or ["a"]

@@ -1,7 +1,7 @@
 """What an export of each task consists of: graphs, settings for prediction, program, and stand-in model.
 
-A task is exported if it is in `TABLE`. For each, `probe` is called with the model and with the graphs, and
-returns what is compared.
+A task is exported if it is in `TABLE`. For each, `probe` is called with the model and with the graphs,
+and returns what is compared.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def kind_of(task: AnyTask) -> Kind:
         )
     if task.name not in TABLE:
         raise ConfigError(
-            f"task '{task.name}' cannot be exported to ONNX yet, because its search depends on rules that "
-            f"are part of Unrolled (grammar, database); {exported} can be exported"
+            f"task '{task.name}' cannot be exported to ONNX yet, because its search depends on rules "
+            f"that are part of Unrolled (grammar, database); {exported} can be exported"
         )
     return TABLE[task.name]
 
@@ -95,7 +95,7 @@ def check_tokenizers(tokenizers: Tokenizers) -> None:
             raise ConfigError(f"the tokenizer '{role}' is your own class and cannot be exported")
         if words.code is not None:
             raise ConfigError(
-                f"the tokens of '{role}' are tokens of code (text.kind = 'code'), which are split by rules "
+                f"the tokens of '{role}' are tokens of code (text.kind = 'code'), split by rules "
                 "that are not in tokenizer.json; runs with another text.kind can be exported"
             )
 
@@ -204,6 +204,11 @@ def _tagger(
 
 def _probe_tags(task: Any, model: Any, examples: Sequence[Any]) -> Traces:
     yield "logits", model(task.collate(examples))
+    if model.crf is not None:
+        for name, scores in zip(("start", "transition", "end"), model.crf._scores(), strict=True):
+            is_allowed = scores > tag.FORBIDDEN
+            yield f"{name} scores", torch.where(is_allowed, scores, 0.0)
+            yield f"{name} scores that are allowed", is_allowed.float()
 
 
 # Running text

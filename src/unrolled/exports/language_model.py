@@ -1,4 +1,4 @@
-"""The graph of a language model: ids `[B, T]` and the state before them → scores and the state after them.
+"""The graph of a language model: ids `[B, T]` and a state → scores and the next state.
 
 One graph reads a text at once (T steps), and generates step by step (T = 1). In a row that ends early
 (padding), the state stays.

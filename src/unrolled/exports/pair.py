@@ -109,7 +109,7 @@ def _last(g: Graph, ends: Ends) -> str:
 
 def _crossed(g: Graph, starts: Sequence[tuple[str, ...]], ends: Ends, rows: Rows) -> Ends:
     """The state with which each direction of the second text begins; see `layers.conditional.crossed`."""
-    crossed = []
+    crossed: Ends = []
     for n, start in enumerate(starts):
         end = ends[min(n, len(ends) - 1)]
         if len(end) == 1:

@@ -37,7 +37,7 @@ def kind_of(cell: str) -> str:
     return kind
 
 
-def embedded(g: Graph, table: torch.nn.Module, rows: Rows, scale: float = 1.0) -> str:
+def embedded(g: Graph, table: torch.nn.Embedding, rows: Rows, scale: float = 1.0) -> str:
     """`[T, B, E]`, zeros in the padding."""
     x = g("Gather", g.matrix(renewed(table).weight), rows.ids, axis=0)
     if scale != 1:

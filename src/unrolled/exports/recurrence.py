@@ -1,20 +1,20 @@
 """Recurrent layers as nodes RNN, GRU and LSTM over rows of different lengths; and single steps.
 
-The optional input `sequence_lens` of these nodes is not used: some runtimes compute something else with it,
-others refuse it. Instead, the input has one more column, a flag that is 1 in padding and 0 elsewhere, whose
-weights stop the cell:
+The optional input `sequence_lens` of these nodes is not used: some runtimes compute something else with
+it, others refuse it. Instead, the input has one more column, a flag that is 1 in padding and 0
+elsewhere, whose weights stop the cell:
 
     LSTM  closes the input and output gates and opens the forget gate: c stays, and h = 0
     GRU   opens the update gate: h stays
-    RNN   cancels the bias: h stays 0 before the first step of a row, which is what reading backwards needs
+    RNN   cancels the bias: h stays 0 before the first step of a row that is read backwards
 
-The weights of the flag are larger than anything else that can enter a gate (`_stopping`), so that sigmoids
-are 0 and 1 to the last bit. The state at a row's true end is the state of the node, or its output at the
-last real step. A row read backwards from a state that these equations do not keep, which only some encoders
-of pairs need, is reversed by the node ReverseSequence and read forwards.
+The weights of the flag are larger than anything else that can enter a gate (`_stopping`), so that
+sigmoids are 0 and 1 to the last bit. The state at a row's true end is the state of the node, or its
+output at the last real step. A row read backwards from a state that these equations do not keep, which
+only some encoders of pairs need, is reversed by the node ReverseSequence and read forwards.
 
-Gates are i f g o and r z n in torch, and i o f g (o before f, and g called c) and z r n in ONNX. The GRU of
-torch is the one with `linear_before_reset=1`.
+Gates are i f g o and r z n in torch, and i o f g (o before f, and g called c) and z r n in ONNX. The
+GRU of torch is the one with `linear_before_reset=1`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Round the weight matrices of a model to the values that an export in a lower precision can store.
 
-Every row of a matrix is rounded by itself. What a graph does with rows, such as bringing gates into another
-order, does not change their rounding, so a graph in a lower precision computes what the rounded model
-computes. That is how it is compared: with the rounded model, within the tolerance for float32.
+Every row of a matrix is rounded by itself. What a graph does with rows, such as bringing gates into
+another order, does not change their rounding, so a graph in a lower precision computes what the rounded
+model computes. That is how it is compared: with the rounded model, within the tolerance for float32.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Graphs in ONNX Runtime that stand in for the models of tasks, so that everything that predicts works.
 
 Each class has those methods of its task's model that prediction and evaluation use. The vectors that the
-graph of a classifier or a language model returns in place of hidden ones are the scores themselves, which its
-head passes on.
+graph of a classifier or a language model returns in place of hidden ones are the scores themselves,
+which its head passes on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from unrolled.layers.label_head import LabelHead
 from unrolled.layers.output import Output
 from unrolled.ops.cells import cell_named
 from unrolled.shapes import Float, Int, Padded
-from unrolled.tasks.seq2seq import FixedSteps
 from unrolled.tasks.tag.data import TagBatch
 from unrolled.text.config import PAD_ID
 
@@ -107,8 +106,8 @@ class ExportedClassifier(ExportedModel):
 
     Args:
         config, sessions, n_parameters: as for `ExportedModel`.
-        reads: which texts the graph reads: "text"; "first" or "second" (one of two); "joined" or "reversed"
-            (two as one, the first or the second at the beginning); or "both".
+        reads: which texts the graph reads: "text"; "first" or "second" (one of two); "joined" or
+            "reversed" (two as one, the first or the second at the beginning); or "both".
         attends: whose attention weights it returns: 0 for the first text, 1 for the second, -1 for none.
         thresholds: `[C]`.
         is_known: `[V]`, False for tokens that training has not seen.
@@ -147,7 +146,7 @@ class ExportedClassifier(ExportedModel):
             chosen = texts[self.sides][:: -1 if self.reads == "reversed" else 1]
             text = chosen[0] if len(chosen) == 1 else _one_after_the_other(*chosen)
             found = run(text=ids_of(text))
-        weights = [None] * len(texts)
+        weights: list[Tensor | None] = [None] * len(texts)
         if self.attends >= 0:
             weights[self.attends] = found["attention"]
         return found["logits"], tuple(weights)
@@ -339,6 +338,6 @@ class ExportedTranslator(ExportedModel):
         after = replace(state, layers=layers, feed=found.get("next_feed"))
         return found["logits"], after, found.get("attention")
 
-    def step_model(self) -> FixedSteps:
-        """A step model for one call of `decode`."""
-        return FixedSteps(self, None)  # type: ignore[arg-type]  # its weights are in the graph
+    def step_model(self) -> ExportedTranslator:
+        """A step model for one call of `decode`: this model, whose weights do not change."""
+        return self

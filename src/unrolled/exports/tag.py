@@ -1,7 +1,7 @@
 """The graph of a tagger: word ids `[P, T]` and character ids `[P, T, K]` → scores of the tags.
 
-With a CRF, the graph also returns its start, transition and end scores, which do not depend on the input, so
-that a file has everything that decoding needs.
+With a CRF, the graph also returns its start, transition and end scores, which do not depend on the
+input, so that a file has everything that decoding needs.
 """
 
 from __future__ import annotations

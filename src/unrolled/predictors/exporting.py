@@ -57,7 +57,7 @@ def export_onnx(
         if task is not None or name not in TASKS:
             shown = task.name if task is not None else str(name)[:100]
             raise ConfigError(
-                f"{path} is a run of your own task '{shown}', and an ONNX export has a graph built by hand "
-                f"for each kind of model; runs of {', '.join(TABLE)} can be exported"
+                f"{path} is a run of your own task '{shown}', and an ONNX export has a graph built by "
+                f"hand for each kind of model; runs of {', '.join(TABLE)} can be exported"
             )
     return export(load(path), Path(folder), precision, force)

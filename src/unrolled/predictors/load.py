@@ -70,8 +70,8 @@ def load(
     """Open a run folder, or an export of a run.
 
     Args:
-        path: the folder that training or `export_onnx` wrote. An export runs in ONNX Runtime on the CPU, in
-            its own precision.
+        path: the folder that training or `export_onnx` wrote. An export runs in ONNX Runtime on the
+            CPU, in its own precision.
         task: your own task, if the run was trained with one.
         device: "cpu" or "cuda".
         precision: precision of the recurrent weights in step-by-step inference: "float32", "bfloat16" or

@@ -534,7 +534,7 @@ Fuse = Callable[[Any, Any, Sequence[Pair]], tuple[Any, Any]]
 
 
 def decode(
-    model: Translator,
+    model: Any,
     pairs: Sequence[Pair],
     tokenizers: Tokenizers,
     config: DecodingConfig,
@@ -546,7 +546,7 @@ def decode(
     """Translate a batch. The translation of an empty sentence is empty, without running the model.
 
     Args:
-        model: the module.
+        model: a `Translator`, or what has its methods.
         pairs: encoded examples; only their sources are used.
         tokenizers: tokenizers by role.
         config: the decoding method and its options.

@@ -1,1 +1,1 @@
-"""The programs that an export contains; they use NumPy, tokenizers and ONNX Runtime, and nothing of Unrolled."""
+"""The programs that exports contain; they use NumPy, tokenizers and ONNX Runtime, not Unrolled."""

@@ -2,7 +2,7 @@
 
     pip install numpy onnxruntime tokenizers
     python infer.py "a text"                 for a model of pairs: "one text" "another text"
-    python infer.py < texts.txt              one input per line; the texts of a pair are separated by a tab
+    python infer.py < texts.txt              one input per line, the texts of a pair separated by a tab
 
 Prints the label and its probability. In Python: `infer.Model().predict(["a text"])`.
 """
@@ -74,9 +74,10 @@ class Model:
         """The prediction from the probabilities of one input."""
         names = self.settings["labels"]
         if self.settings["multi_label"]:
-            chosen = np.flatnonzero(probabilities >= np.array(self.settings["thresholds"]))
+            thresholds = np.array(self.settings["thresholds"])
+            chosen = np.flatnonzero(probabilities >= thresholds).tolist()
         else:
-            chosen = [probabilities.argmax()]
+            chosen = [int(probabilities.argmax())]
         return {
             "labels": [names[label] for label in chosen],
             "probabilities": dict(zip(names, probabilities.tolist(), strict=True)),

@@ -3,8 +3,8 @@
     pip install numpy onnxruntime tokenizers
     python infer.py "A sentence."            or: python infer.py < sentences.txt
 
-Prints each word with its tag. In Python: `infer.Model().predict(["A sentence.", ["A", "sentence", "."]])`;
-a list of words is taken as it is, a text is split into words.
+Prints each word with its tag. In Python: `infer.Model().predict(["A sentence."])`; a list of words in
+place of a text is taken as it is.
 """
 
 from __future__ import annotations

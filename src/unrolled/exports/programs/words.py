@@ -1,4 +1,4 @@
-"""Text as ids and back, as this model was trained: characters, words, strings between spaces, or byte pairs."""
+"""Text as ids and back: characters, words, strings between spaces, or byte pairs."""
 
 from __future__ import annotations
 
