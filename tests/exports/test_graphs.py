@@ -47,10 +47,12 @@ ENCODERS = (
 )
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("encoder", ENCODERS)
+HALF = [(e, c) for i, e in enumerate(ENCODERS) for j, c in enumerate(CELLS) if (i + j) % 2 == 0]
+
+
+@pytest.mark.parametrize(("encoder", "cell"), HALF)
 def test_pairs_agree(encoder: str, cell: str) -> None:
-    number = CELLS.index(cell) + ENCODERS.index(encoder)
+    number = CELLS.index(cell) // 2 + ENCODERS.index(encoder)
     small = predictor(
         "pair",
         cell=cell,

@@ -199,6 +199,11 @@ def _compare_labels(predictor: Any, text: Any, expected: Any, found: Any) -> str
     names = predictor.labels.names
     labels = list(expected.labels)
     if predictor.task.by_token:
+        rows = zip(expected.probabilities, found["probabilities"], labels, strict=True)
+        for row, probability, label in rows:
+            difference = abs(float(row[predictor.labels.id_of(label)]) - probability)
+            if found["labels"] == labels and not difference <= TOLERANCE:
+                return f"the probability of a tag differs by {difference:.2g}"
         return (
             None
             if found["labels"] == labels

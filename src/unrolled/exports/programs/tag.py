@@ -35,21 +35,27 @@ class Model:
         self.inputs = [each.name for each in self.session.get_inputs()]
 
     def predict(self, inputs: list[Any]) -> list[dict[str, Any]]:
-        """The words and tags of sentences."""
+        """The words and tags of sentences, with the probability of each tag."""
         return [self.tag(one) for one in inputs]
 
     def tag(self, sentence: str | list[str]) -> dict[str, Any]:
-        """The words and tags of one sentence."""
+        """The words and tags of one sentence, with the probability of each tag."""
         if isinstance(sentence, str):
             text = sentence.encode("utf-8", "replace").decode("utf-8")
             tokens = [piece for piece, _ in self.words.pre_tokenizer.pre_tokenize_str(text)]
         else:
             tokens = list(sentence)
         if not tokens:
-            return {"words": [], "labels": []}
-        logits, *scores = self.run(tokens)
-        best = viterbi(logits, *scores) if scores else logits.argmax(axis=1).tolist()
-        return {"words": tokens, "labels": [self.settings["labels"][tag] for tag in best]}
+            return {"words": [], "labels": [], "probabilities": []}
+        scores = [each.astype(np.float64) for each in self.run(tokens)]
+        is_crf = len(scores) > 1
+        best = viterbi(*scores) if is_crf else scores[0].argmax(axis=1).tolist()
+        table = marginals(*scores) if is_crf else softmax(scores[0])
+        return {
+            "words": tokens,
+            "labels": [self.settings["labels"][tag] for tag in best],
+            "probabilities": table[np.arange(len(best)), best].tolist(),
+        }
 
     def run(self, tokens: list[str]) -> list[Any]:
         """The scores `[words, tags]`; with a CRF also its start, transition and end scores."""
@@ -89,9 +95,6 @@ def shortened(token: str, most: int) -> str:
 
 def viterbi(logits: Any, start: Any, transition: Any, end: Any) -> list[int]:
     """The most probable sequence of tags of a linear-chain CRF (Viterbi 1967)."""
-    logits, start, transition, end = (
-        x.astype(np.float64) for x in (logits, start, transition, end)
-    )
     score, origins = start + logits[0], []
     for emission in logits[1:]:
         reached = score[:, None] + transition
@@ -103,8 +106,32 @@ def viterbi(logits: Any, start: Any, transition: Any, end: Any) -> list[int]:
     return path[::-1]
 
 
+def marginals(logits: Any, start: Any, transition: Any, end: Any) -> Any:
+    """The probability of each tag at each word, from sums over all sequences of tags."""
+    before, after = [start], [end]
+    for emission in logits[:-1]:
+        before.append(log_sum(before[-1] + emission, transition))
+    for emission in logits[:0:-1]:
+        after.append(log_sum(after[-1] + emission, transition.T))
+    return softmax(np.stack(before) + logits + np.stack(after[::-1]))
+
+
+def log_sum(scores: Any, transition: Any) -> Any:
+    """The logarithm of the summed exponentials over the tags that come before."""
+    reached = scores[:, None] + transition
+    largest = reached.max(axis=0)
+    return largest + np.log(np.exp(reached - largest).sum(axis=0))
+
+
+def softmax(scores: Any) -> Any:
+    """Probabilities that sum to 1 in each row."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
 if __name__ == "__main__":
     model = Model()
     for line in sys.argv[1:] or sys.stdin:
         found = model.tag(line.rstrip("\n"))
-        print(" ".join(f"{word}/{tag}" for word, tag in zip(*found.values(), strict=True)))
+        pairs = zip(found["words"], found["labels"], strict=True)
+        print(" ".join(f"{word}/{tag}" for word, tag in pairs))
