@@ -78,6 +78,11 @@ def _failed(name: str, error: Exception) -> RunError:
     return RunError(f"{name}: ONNX Runtime cannot run the graph ({str(error)[:300]})")
 
 
+def is_exported(predictor: Any) -> bool:
+    """Whether a predictor was opened from an export, whose model has no weights and no gradients."""
+    return isinstance(predictor.model, ExportedModel)
+
+
 def ids_of(text: Padded) -> Int[Tensor, "B T"]:
     """The ids of a batch with padding beyond the lengths, and at least one column."""
     values = torch.where(text.mask, text.values, PAD_ID)
