@@ -47,7 +47,7 @@ def _data(task: str) -> str:
             for t, u in zip(texts[:-7], texts[7:], strict=True)
         ]
         return _table([("first", "second", "label"), *rows])
-    if task == "translate":
+    if task in ("translate", "copying"):
         rows = [(t, " ".join(w.upper() for w in reversed(t.split()))) for t in dict.fromkeys(texts)]
         return _table([("en", "xx"), *rows])
     if task == "tag":
@@ -71,6 +71,13 @@ RUNS: dict[str, dict[str, str]] = {
     "pair": {**SIZES, "model.encoder": "word_by_word", "model.cell": "gru"},
     "tag": {**SIZES, "model.char_size": "5", "data.max_length": "4"},
     "language_model": {**SIZES, "text.kind": "char", "data.n_rows": "2", "data.k1": "16"},
+    "copying": {
+        **SIZES,
+        "model.encoder_size": "6",
+        "model.copying": "pointer",
+        "text.kind": "word",
+        "text.min_count": "9",
+    },
     "translate": {
         **SIZES,
         "model.encoder_size": "6",
@@ -92,7 +99,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         ending = {"tag": "conll", "language_model": "txt"}.get(name, "tsv")
         data = folder / f"{name}.{ending}"
         data.write_text(_data(name), encoding="utf-8")
-        task = "classify" if name == "several" else name
+        task = {"several": "classify", "copying": "translate"}.get(name, name)
         overrides = {**RUNS[name], "data.train": str(data), "training.max_steps": "40"}
         overrides |= {"training.device": "cpu", "training.learning_rate": "0.02"}
         recipe = unrolled.Recipe.from_mapping({"task": task}, unrolled.TASKS, overrides.items())

@@ -58,7 +58,7 @@ def answers_of(predictor: Any, inputs: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["classify", "several", "pair", "tag", "language_model", "translate"]
+    "name", ["classify", "several", "pair", "tag", "language_model", "translate", "copying"]
 )
 def test_the_program_and_load_answer_as_the_run(
     name: str, exported: Callable[..., tuple[Path, Path]]
@@ -68,12 +68,12 @@ def test_the_program_and_load_answer_as_the_run(
     expected = answers_of(unrolled.load(run), inputs)
     assert answers_of(unrolled.load(path), inputs) == expected
     answers = run_program(path, inputs)  # asserts that neither torch nor unrolled are imported
-    key = "text" if name in ("language_model", "translate") else "labels"
+    key = "text" if name in ("language_model", "translate", "copying") else "labels"
     assert [each[key] for each in answers] == expected
 
 
 @pytest.mark.parametrize(
-    "name", ["classify", "several", "pair", "tag", "language_model", "translate"]
+    "name", ["classify", "several", "pair", "tag", "language_model", "translate", "copying"]
 )
 def test_evaluations_of_an_export_and_its_run_are_equal(
     name: str, exported: Callable[..., tuple[Path, Path]]
@@ -82,7 +82,8 @@ def test_evaluations_of_an_export_and_its_run_are_equal(
     rows = run.held_out("valid")
     assert len(path.held_out("valid")) == len(rows) if name != "language_model" else True
     first, second = (each.evaluate(rows) for each in (run, path))
-    scores = [each.total.scores if name == "translate" else each.scores for each in (first, second)]
+    is_text = name in ("translate", "copying")
+    scores = [each.total.scores if is_text else each.scores for each in (first, second)]
     assert scores[0] == pytest.approx(scores[1], rel=1e-4)
 
 

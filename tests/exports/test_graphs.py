@@ -135,6 +135,17 @@ def test_translators_agree(cell: str, attention: str) -> None:
     assert agreement_of(small) < CLOSE
 
 
+@pytest.mark.parametrize(
+    ("cell", "tied", "attention"),
+    [("lstm", "none", "additive"), ("gru", "target", "general"), ("rnn", "target", "additive")],
+)
+def test_translators_that_copy_agree(cell: str, tied: str, attention: str) -> None:
+    model = {"cell": cell, "tied_embeddings": tied, "attention": attention}
+    assert (
+        agreement_of(predictor("translate", copying="pointer", **model, **small_models.SEQ)) < CLOSE
+    )
+
+
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 @pytest.mark.parametrize("name", ["classify", "pair", "tag", "language_model", "translate"])
 def test_graphs_compute_with_rounded_weights(name: str, precision: Any) -> None:

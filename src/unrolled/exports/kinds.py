@@ -27,6 +27,7 @@ from unrolled.exports.runtime import (
 from unrolled.layers.crf import LinearChainCRF
 from unrolled.shapes import Padded
 from unrolled.tasks import text_labels
+from unrolled.tasks.seq2seq import same_words
 from unrolled.tasks.tag import data as tag_data
 from unrolled.tasks.task import LABELS, AnyTask, Tokenizers
 from unrolled.text.config import BOS_ID, PAD_ID, SPECIALS
@@ -293,6 +294,7 @@ def _translate_settings(
         "beam_size": decoding.beam_size if decoding.method == "beam" else 1,
         "n_best": decoding.n_best,
         "length_penalty": decoding.length_penalty,
+        "copying": model.config.copying != "none",
     }
 
 
@@ -303,7 +305,10 @@ def _translator(
     sessions: Mapping[str, Session],
     n_parameters: int,
 ) -> ExportedModel:
-    return ExportedTranslator(recipe.model, sessions, n_parameters, len(tokenizers["target"]))
+    config: Any = recipe.model
+    source, target = tokenizers["source"], tokenizers["target"]
+    same = None if config.copying == "none" else same_words(source, target)
+    return ExportedTranslator(config, sessions, n_parameters, len(target), same)
 
 
 _N_STEPS = 5
@@ -315,6 +320,8 @@ def _probe_translator(task: Any, model: Any, examples: Sequence[Any]) -> Traces:
     state = model.encode(source)
     yield from _parts(state.layers, " after the source")
     n_words = len(model.head.bias)
+    # Where the model copies, ids beyond the vocabulary are steps of the source.
+    n_ids = n_words + (source.values.shape[1] if model.config.copying != "none" else 0)
     draw = torch.Generator().manual_seed(1)
     steps, tokens = model.step_model(), torch.full((len(examples), 1), BOS_ID)
     for step in range(_N_STEPS):
@@ -322,9 +329,11 @@ def _probe_translator(task: Any, model: Any, examples: Sequence[Any]) -> Traces:
             state = state.reorder(torch.zeros(len(examples), 3, dtype=torch.int64))
         if step:
             shape = (len(examples), 3 if step >= 2 else 1)
-            tokens = torch.randint(min(len(SPECIALS), n_words - 1), n_words, shape, generator=draw)
+            tokens = torch.randint(min(len(SPECIALS), n_words - 1), n_ids, shape, generator=draw)
         logits, state, attention = steps.step(tokens, state)
-        yield f"logits of step {step + 1}", logits
+        is_possible = logits > -torch.inf
+        yield f"possible words of step {step + 1}", is_possible.float()
+        yield f"logits of step {step + 1}", torch.where(is_possible, logits, 0.0)
         yield from _parts(state.layers, f" after step {step + 1}")
         if attention is not None:
             real = source.mask.unsqueeze(1)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from unrolled.errors import RunError
 from unrolled.exports.language_model import state_names
+from unrolled.exports.translate import NO_CHANCE
 from unrolled.layers.attention import Memory
 from unrolled.layers.crf import LinearChainCRF
 from unrolled.layers.decoder import DecoderState
@@ -25,6 +26,7 @@ from unrolled.layers.label_head import LabelHead
 from unrolled.layers.output import Output
 from unrolled.ops.cells import cell_named
 from unrolled.shapes import Float, Int, Padded
+from unrolled.tasks.seq2seq_data import copied_ids
 from unrolled.tasks.tag.data import TagBatch
 from unrolled.text.config import PAD_ID
 
@@ -295,14 +297,25 @@ class ExportedTranslator(ExportedModel):
     Args:
         config, sessions, n_parameters: as for `ExportedModel`.
         n_words: size of the target vocabulary.
+        same_words: for copying: as in `Translator`; None without copying.
     """
 
     def __init__(
-        self, config: Any, sessions: Mapping[str, Session], n_parameters: int, n_words: int
+        self,
+        config: Any,
+        sessions: Mapping[str, Session],
+        n_parameters: int,
+        n_words: int,
+        same_words: Tensor | None = None,
     ) -> None:
         super().__init__(config, sessions, n_parameters)
-        self.head = _WordsHead(n_words)
+        self.head, self.same_words = _WordsHead(n_words), same_words
         self._names = state_names(config.cell, config.decoder_layers)
+
+    def copied_ids(self, source_BS: Tensor, unknown_BS: Tensor | None = None) -> Tensor:
+        """See `Translator.copied_ids`."""
+        assert self.same_words is not None
+        return copied_ids(self.same_words, len(self.head.bias), source_BS, unknown_BS)
 
     def encode(self, source: Padded, writes: Tensor | None = None) -> DecoderState:
         """The state of the decoder before the first word."""
@@ -314,6 +327,9 @@ class ExportedTranslator(ExportedModel):
         if "values" in found:
             values = found["values"]
             memory = Memory(found.get("keys", values), values, found["bias"] == 0)
+            if self.same_words is not None:
+                writes = self.copied_ids(source.values) if writes is None else writes
+                memory = replace(memory, ids=writes)
         feed = None
         if "feed" in self.sessions["step.onnx"].inputs:
             tied = self.config.tied_embeddings != "none"
@@ -334,6 +350,8 @@ class ExportedTranslator(ExportedModel):
         if memory is not None:
             bias = torch.where(memory.mask, 0.0, torch.finfo(torch.float32).min)
             given |= {"keys": memory.keys, "values": memory.values, "bias": bias}
+            if memory.ids is not None:
+                given["writes"] = memory.ids
         if state.feed is not None:
             given["feed"] = state.feed
         found = run(
@@ -341,7 +359,10 @@ class ExportedTranslator(ExportedModel):
         )
         layers = tuple(tuple(found[f"next_{name}"] for name in own) for own in self._names)
         after = replace(state, layers=layers, feed=found.get("next_feed"))
-        return found["logits"], after, found.get("attention")
+        logits = found["logits"]
+        if self.same_words is not None:
+            logits = torch.where(logits > NO_CHANCE, logits, -torch.inf)
+        return logits, after, found.get("attention")
 
     def step_model(self) -> ExportedTranslator:
         """A step model for one call of `decode`: this model, whose weights do not change."""

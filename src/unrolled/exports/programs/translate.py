@@ -42,13 +42,16 @@ class Model:
         found = []
         for text in texts:
             ids = self.source.encode(text)[: self.settings["max_input_length"]]
-            best = self.search([*ids, END]) if ids else [(0.0, [])]
-            answers = [{"text": self.target.decode(each), "score": score} for score, each in best]
+            words = self.source.written(text, ids)
+            best = self.search([*ids, END], words) if ids else [(0.0, [])]
+            answers = [
+                {"text": self.target.decode(each, words), "score": score} for score, each in best
+            ]
             found.append({**answers[0], "answers": answers})
         return found
 
-    def search(self, source: list[int]) -> list[Hypothesis]:
-        """The n best hypotheses, best first."""
+    def search(self, source: list[int], words: list[str]) -> list[Hypothesis]:
+        """The n best hypotheses, best first; id V + s is the word at step s of the source."""
         ratio, extra = (
             np.float32(self.settings["max_length_ratio"]),
             self.settings["max_length_extra"],
@@ -57,7 +60,7 @@ class Model:
         k, n_best = self.settings["beam_size"], self.settings["n_best"]
         tokens: list[list[int]] = [[]]
         totals, last, greedy = np.zeros(1, np.float32), np.array([BEGIN]), 0
-        state, best = self.begin(source), list[Hypothesis]()
+        state, best = self.begin(source, words), list[Hypothesis]()
         longest = penalty(limit, self.settings["length_penalty"])
         for step in range(limit):
             logits, state = self.advance(last, state)
@@ -102,7 +105,7 @@ class Model:
             greedy = greedy if greedy < n_useful else -1
         return sorted(best, key=lambda one: -one[0])[:n_best]
 
-    def begin(self, source: list[int]) -> dict[str, Any]:
+    def begin(self, source: list[int], words: list[str]) -> dict[str, Any]:
         """The inputs of the first step."""
         names = [output.name for output in self.encoder.get_outputs()]
         state = dict(
@@ -114,6 +117,13 @@ class Model:
         if "feed" in self.step_inputs:
             width = next(each.shape[2] for each in self.step.get_inputs() if each.name == "feed")
             state["feed"] = np.zeros((1, 1, width), np.float32)
+        if self.settings["copying"]:
+            n_words = len(self.target.tokens)
+            known = [self.target.look_up(word) for word in words]
+            places = [
+                i if i > 3 else n_words + words.index(w) for i, w in zip(known, words, strict=True)
+            ]
+            state["writes"] = np.array([[*places, END]])
         return state
 
     def advance(self, last: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -129,7 +139,7 @@ class Model:
 
     def reordered(self, state: dict[str, Any], parents: Any) -> dict[str, Any]:
         """The states of the hypotheses' parents; the memory of the source is shared."""
-        shared = ("keys", "values", "bias")
+        shared = ("keys", "values", "bias", "writes")
         return {n: each if n in shared else each[:, parents] for n, each in state.items()}
 
 

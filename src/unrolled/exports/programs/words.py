@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 PADDING, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 
 
@@ -37,13 +38,30 @@ class Words:
             ids = [UNKNOWN if id_ < 4 else id_ for id_ in ids]
         return ids
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, without padding, begin and end."""
+    def written(self, text: str, ids: list[int]) -> list[str]:
+        """The token of each id, with unknown words as they are written."""
+        tokens = [self.tokens[id_] for id_ in ids]
+        if UNKNOWN not in ids:
+            return tokens
+        text = self.inner.normalizer.normalize_str(text.encode("utf-8", "replace").decode("utf-8"))
+        pieces = [piece for piece, _ in self.inner.pre_tokenizer.pre_tokenize_str(text)]
+        return pieces[: len(ids)] if len(pieces) >= len(ids) else tokens
+
+    def look_up(self, token: str) -> int:
+        """The id of a whole token; 1 for an unknown one."""
+        id_ = self.inner.token_to_id(token)
+        if id_ is None:
+            id_ = self.inner.token_to_id(self.inner.normalizer.normalize_str(token))
+        return UNKNOWN if id_ is None or id_ < 4 else int(id_)
+
+    def decode(self, ids: Sequence[int], others: Sequence[str] = ()) -> str:
+        """The text of ids, without padding, begin and end; id V + s is the token at place s of others."""
+        n_words = len(self.tokens)
         kept = [id_ for id_ in ids if id_ not in (PADDING, BEGIN, END)]
+        tokens = [self.tokens[i] if i < n_words else others[i - n_words] for i in kept]
         if self.kind == "bpe":
-            written = b"".join(map(self.bytes_of, kept)).decode("utf-8", "replace")
+            written = b"".join(map(bytes_of, tokens)).decode("utf-8", "replace")
             return written.removeprefix(self.blank)
-        tokens = [self.tokens[id_] for id_ in kept]
         if self.kind == "word":
             return join_words(tokens)
         return ("" if self.kind == "char" else " ").join(tokens)
@@ -51,9 +69,14 @@ class Words:
     def bytes_of(self, id_: int) -> bytes:
         """What a token stands for."""
         token = self.tokens[id_]
-        if self.kind != "bpe" or id_ < 4:
-            return token.encode()
-        return bytes(BYTES[character] for character in token)
+        return bytes_of(token) if self.kind == "bpe" and id_ > 3 else token.encode()
+
+
+def bytes_of(token: str) -> bytes:
+    """What a byte pair stands for; a special token is spelled."""
+    if token in SPECIALS:
+        return token.encode()
+    return bytes(BYTES[character] for character in token)
 
 
 def byte_of_character() -> dict[str, int]:
