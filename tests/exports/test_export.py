@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import onnx
 import pytest
 
 import unrolled
+from unrolled import cli
 from unrolled.exports import folder as files
 from unrolled.exports import gate
 from unrolled.exports.gate import run_program
@@ -303,3 +305,34 @@ def test_code_tokens_and_sampling_are_refused_by_name(run_of: RunOf, tmp_path: P
     config = tmp_path / "run" / "config.toml"
     config.write_text(config.read_text().replace('method = "beam"', 'method = "sample"'))
     refused(tmp_path / "run", tmp_path / "out", "decoding.method is 'sample'", unrolled.ConfigError)
+
+
+def test_the_command_reports_what_it_wrote(
+    run_of: RunOf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = str(run_of("classify")), str(tmp_path / "out")
+    assert cli.main(["export", run, "--onnx", out, "--precision", "int8"]) == 0
+    printed = capsys.readouterr()
+    assert f"wrote {out}" in printed.err
+    assert re.search(
+        r"largest difference of a score \d\.\de-0\d, \d+ answers compared", printed.out
+    )
+    assert re.search(r"^accuracy: [01]\.\d{4} in float32, [01]\.\d{4} in int8$", printed.out, re.M)
+    assert cli.main(["export", run, "--onnx", out]) == 2
+    assert "already holds an export; replace it (--force)" in capsys.readouterr().err
+
+
+def test_what_an_export_lacks_is_refused_in_words(
+    exported: Callable[..., tuple[Path, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(exported("classify")[1])
+    assert cli.main(["predict", path, "a cat", "--words", "gradients"]) == 2
+    assert "an export only has the attention weights of words" in capsys.readouterr().err
+    assert cli.main(["predict", path, "a cat", "--words", "attention"]) == 0
+    assert cli.main(["evaluate", path, "--split", "valid"]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert cli.main(["inspect", path, "a cat"]) == 2
+    assert cli.main(["evaluate", str(exported("language_model")[1]), "--cache", "9"]) == 2
+    assert "a continuous cache compares hidden states" in capsys.readouterr().err
+    with pytest.raises(unrolled.ConfigError, match="an export has no gradients"):
+        unrolled.inspect_run(path, "a cat")
