@@ -332,7 +332,8 @@ def test_what_an_export_lacks_is_refused_in_words(
     assert cli.main(["evaluate", path, "--split", "valid"]) == 0
     assert "accuracy" in capsys.readouterr().out
     assert cli.main(["inspect", path, "a cat"]) == 2
+    assert "is an export, which has no gradients" in capsys.readouterr().err
     assert cli.main(["evaluate", str(exported("language_model")[1]), "--cache", "9"]) == 2
     assert "a continuous cache compares hidden states" in capsys.readouterr().err
     with pytest.raises(unrolled.ConfigError, match="an export has no gradients"):
-        unrolled.inspect_run(path, "a cat")
+        unrolled.inspect_run(unrolled.load(path), "a cat")
