@@ -157,6 +157,7 @@ def test_help_lists_all_commands_without_heavy_imports() -> None:
         "evaluate",
         "predict",
         "ask",
+        "export",
         "data",
         "config",
         "doctor",

@@ -44,6 +44,7 @@ ORDER = (
     "diagnosis",
     "training",
     "data_report",
+    "exports",
     "predictors",
     "inspect",
     "comparison",

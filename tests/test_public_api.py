@@ -50,6 +50,7 @@ NAMES = [
     "draw_attention",
     "explain",
     "explain_words",
+    "export_onnx",
     "fit",
     "inspect_recipe",
     "inspect_run",

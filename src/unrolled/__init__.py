@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from unrolled.inspect.trace import trace_text
     from unrolled.ops import explain, unroll, using
     from unrolled.predictors.code import CodePredictor
+    from unrolled.predictors.exporting import export_onnx
     from unrolled.predictors.labels import LabelledEvaluation, LabelPredictor
     from unrolled.predictors.language_model import LanguagePredictor
     from unrolled.predictors.load import (
@@ -104,6 +105,7 @@ _HOME = {
     "draw_attention": "unrolled.inspect.attention",
     "explain": "unrolled.ops",
     "explain_words": "unrolled.inspect.attribution",
+    "export_onnx": "unrolled.predictors.exporting",
     "fit": "unrolled.training.loop",
     "inspect_recipe": "unrolled.inspect.gradient_flow",
     "inspect_run": "unrolled.inspect.gradient_flow",
@@ -161,6 +163,7 @@ __all__ = [
     "draw_attention",
     "explain",
     "explain_words",
+    "export_onnx",
     "fit",
     "inspect_recipe",
     "inspect_run",

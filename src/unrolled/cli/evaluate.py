@@ -221,6 +221,7 @@ def _evaluate_running_text(predictor: LanguagePredictor, arguments: _Arguments) 
 
 def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Scored:
     from unrolled.cli.predict import check_words
+    from unrolled.exports.runtime import is_exported
     from unrolled.inspect.label_evaluation import (
         OF_PARTS,
         baseline_lines,
@@ -233,7 +234,8 @@ def _evaluate_labels(predictor: LabelPredictor, arguments: _Arguments) -> _Score
     notes: list[str] = []
     rows = predictor.read(data, notes) if data else predictor.held_out(split)
     _print_notes(notes)
-    words = arguments.words or ("none" if predictor.task.by_token else "gradients")
+    has_none = predictor.task.by_token or is_exported(predictor)
+    words = arguments.words or ("none" if has_none else "gradients")
     check_words(predictor, words)
     seed = predictor.recipe.seed if arguments.shuffle_words else None
     evaluation = predictor.evaluate(rows, data[0] if data else f"the {split} part", seed)

@@ -107,12 +107,17 @@ def inspect(
 
 
 def _is_trained(path: Path) -> bool:
+    from unrolled.exports.folder import is_export
     from unrolled.training.run_folder import is_run
 
     if path.suffix == ".toml" and not path.is_dir():
         return False
     if not path.exists():
         raise ConfigError(f"{path}: no such run or recipe")
+    if is_export(path):
+        raise ConfigError(
+            f"{path} is an export, which has no gradients; inspect the run it is made of"
+        )
     if path.is_dir() and not is_run(path):
         raise ConfigError(f"{path} is not a run folder")
     return path.is_dir()

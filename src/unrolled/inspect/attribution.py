@@ -22,6 +22,7 @@ from torch import Tensor
 
 from unrolled.config import require
 from unrolled.errors import ConfigError
+from unrolled.exports.runtime import is_exported
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.shapes import Float, Padded
 from unrolled.tasks import beside
@@ -253,6 +254,11 @@ def check_method(predictor: LabelPredictor, method: str) -> None:
     """
     methods = ("gradients", "occlusion", "attention")
     require(method in methods, "words", f"one of {', '.join(methods)}", method)
+    if method != "attention" and is_exported(predictor):
+        raise ConfigError(
+            "an export only has the attention weights of words; use words = 'attention' if it has "
+            "attention, or explain the run that it was made of"
+        )
     (prediction,) = predictor.predict([("a",) * predictor.n_texts])
     if prediction.probabilities.ndim > 1:
         raise ConfigError("words cannot be explained for a tagger; set words = 'none'")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unrolled.decoding.record import SearchRecord, recorded
 from unrolled.errors import ConfigError
+from unrolled.exports.runtime import is_exported
 from unrolled.inspect.beam_tree import BeamTree, tree_of
 from unrolled.layers.replay import in_type_of
 from unrolled.predictors.labels import LabelPredictor
@@ -125,9 +126,13 @@ def example_of(
         database: for queries, the database of the question.
 
     Raises:
-        ConfigError: the text is empty, or is not what the model reads.
+        ConfigError: the text is empty, is not what the model reads, or the run is an export.
         DataError: the answer is not one of the labels of the run.
     """
+    if is_exported(predictor):
+        raise ConfigError(
+            "an export has no gradients and no internal states; inspect the run that it was made of"
+        )
     texts = [text] if isinstance(text, str) else list(text)
     if not texts or not any(each.strip() for each in texts):
         raise ConfigError("nothing to inspect: the text is empty")

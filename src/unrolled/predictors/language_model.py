@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unrolled.decoding.text_session import Completion, TextSession
-from unrolled.errors import DataError
+from unrolled.errors import ConfigError, DataError
+from unrolled.exports.runtime import is_exported
 from unrolled.layers.neural_cache import ContinuousCache
 from unrolled.metrics.display import WIDTH, aligned, signature_lines, title
 from unrolled.predictors.precision import recurrent_precision
@@ -174,7 +175,15 @@ class LanguagePredictor:
             stream: the result of `held_out` or `read`; it is read as one row, with the state carried
                 over throughout.
             cache: a continuous cache, which raises the probability of recent words; it is emptied first.
+
+        Raises:
+            ConfigError: a cache for an export.
         """
+        if cache is not None and is_exported(self):
+            raise ConfigError(
+                "a continuous cache compares hidden states, which an export does not return; evaluate "
+                "the run that it was made of, or leave the cache out"
+            )
         began = time.perf_counter()
         if cache is not None:
             cache.clear()

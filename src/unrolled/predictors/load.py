@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TypeVar, cast, overload
 
 from unrolled.errors import ConfigError
+from unrolled.exports.folder import is_export
+from unrolled.exports.opened import opened, read_task
 from unrolled.predictors.code import CodePredictor
 from unrolled.predictors.labels import LabelPredictor
 from unrolled.predictors.language_model import LanguagePredictor
@@ -65,10 +67,11 @@ def load(
     device: str = "cpu",
     precision: str = "float32",
 ) -> AnyPredictor:
-    """Open a run folder.
+    """Open a run folder, or an export of a run.
 
     Args:
-        path: the folder that training wrote.
+        path: the folder that training or `export_onnx` wrote. An export runs in ONNX Runtime on the
+            CPU, in its own precision.
         task: your own task, if the run was trained with one.
         device: "cpu" or "cuda".
         precision: precision of the recurrent weights in step-by-step inference: "float32", "bfloat16" or
@@ -89,8 +92,11 @@ def load(
         >>> translator("The old teacher does not read the red books.")          # doctest: +SKIP
         'El viejo profesor no lee los libros rojos.'
     """
-    run = load_run(path, task, device)
-    set_precision(run.model, precision)
+    if is_export(Path(path)):
+        run = opened(Path(path), device, precision)
+    else:
+        run = load_run(path, task, device)
+        set_precision(run.model, precision)
     # Each class takes tasks of one kind; the table matches them.
     return _TABLE[run.task.kind](
         run.recipe,
@@ -193,7 +199,8 @@ def _load(
     device: str,
     precision: str,
 ) -> P:
-    run_task = read_recipe(Path(path), task)[1]
+    folder = Path(path)
+    run_task = read_task(folder)[1] if is_export(folder) else read_recipe(folder, task)[1]
     actual = _TABLE[run_task.kind]
     if actual is not wanted:
         output, function = _FUNCTIONS[actual]

@@ -307,7 +307,7 @@ def collate(window: Window) -> StreamBatch:
 
 
 def read(
-    model: LanguageModel, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
+    model: Any, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
 ) -> tuple[Float[Tensor, "M H"], State]:
     """Return the input of the head for each of the B·T steps, row by row, and the state at the end.
 
@@ -341,7 +341,7 @@ def read(
 
 
 def _read_by_steps(
-    model: LanguageModel, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
+    model: Any, ids: Int[Tensor, "B T"], restarts: Tensor | None, state: State
 ) -> tuple[Float[Tensor, "M H"], State]:
     """The same as `read`, but step by step, as in generation."""
     hidden, packed = [], model.packed()
@@ -357,7 +357,7 @@ def _read_by_steps(
     return torch.stack(hidden, 1).flatten(0, 1), state
 
 
-def loss(model: LanguageModel, batch: StreamBatch, state: State) -> tuple[Tensor, int, State]:
+def loss(model: Any, batch: StreamBatch, state: State) -> tuple[Tensor, int, State]:
     """Summed cross-entropy in nats, the number of targets, and the state at which the next window begins.
 
     Steps before the first target (if k2 is above k1) are only read for their gradient. In training, some
@@ -393,11 +393,12 @@ def _some_unknown(model: LanguageModel, batch: StreamBatch) -> StreamBatch:
 
 
 def evaluate_loss(
-    model: LanguageModel, batch: StreamBatch, state: State, cache: ContinuousCache | None = None
+    model: Any, batch: StreamBatch, state: State, cache: ContinuousCache | None = None
 ) -> tuple[Tensor, int, State]:
     """The loss for a perplexity; with a cache, of one row that is read from start to end.
 
-    A model whose steps use weights of lower precision is evaluated step by step.
+    A model whose steps use weights of lower precision is evaluated step by step. The model is a
+    `LanguageModel`, or has its methods.
     """
     by_steps = model.layers.precision != "float32"
     if cache is None and not by_steps:

@@ -47,6 +47,7 @@ from unrolled.tasks.seq2seq_data import (
     Pair,
     TranslationBatch,
     collate,
+    copied_ids,
     copies_of,
     encode,
     ids_of,
@@ -323,11 +324,8 @@ class Translator(nn.Module):
             unknown_BS: the words that rows with unknown source words write (`Pair.writes`), -1 for other
                 rows; None if there are no such rows.
         """
-        same_BS = self.same_words[source_BS]
-        first_BS = (source_BS.unsqueeze(2) == source_BS.unsqueeze(1)).int().argmax(2)
         n_words = self.target_embedding.num_embeddings
-        found_BS = torch.where(same_BS >= 0, same_BS, n_words + first_BS)
-        return found_BS if unknown_BS is None else torch.where(unknown_BS < 0, found_BS, unknown_BS)
+        return copied_ids(self.same_words, n_words, source_BS, unknown_BS)
 
     def forward(
         self, source: Padded, target: Padded, writes: Int[Tensor, "B S"] | None = None
@@ -480,11 +478,11 @@ def build(config: TranslateConfig, tokenizers: Tokenizers) -> Translator:
     config = replace(config, unknown_rate=rate_for(tokenizers["source"], config.unknown_rate))
     model = Translator(config, len(tokenizers["source"]), len(tokenizers["target"]))
     if config.copying != "none":
-        model.same_words.copy_(_same_words(tokenizers["source"], tokenizers["target"]))
+        model.same_words.copy_(same_words(tokenizers["source"], tokenizers["target"]))
     return model
 
 
-def _same_words(source: Tokenizer, target: Tokenizer) -> Tensor:
+def same_words(source: Tokenizer, target: Tokenizer) -> Tensor:
     """`[source words]`, the target id of each source word, or −1 if there is none."""
     tokens = source.tokens(range(len(source)))
     ids = torch.tensor(target.ids_of(tokens), dtype=torch.int64)
@@ -554,7 +552,7 @@ Fuse = Callable[[Any, Any, Sequence[Pair]], tuple[Any, Any]]
 
 
 def decode(
-    model: Translator | DecoderEnsemble,
+    model: Any,
     pairs: Sequence[Pair],
     tokenizers: Tokenizers,
     config: DecodingConfig,
@@ -566,7 +564,7 @@ def decode(
     """Translate a batch. The translation of an empty sentence is empty, without running the model.
 
     Args:
-        model: the module.
+        model: a `Translator`, or what has its methods.
         pairs: encoded examples; only their sources are used.
         tokenizers: tokenizers by role.
         config: the decoding method and its options.

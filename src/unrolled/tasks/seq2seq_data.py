@@ -271,6 +271,24 @@ def copies_of(pairs: Sequence[Pair]) -> Copies:
     )
 
 
+def copied_ids(
+    same_words: Tensor, n_words: int, source_BS: Tensor, unknown_BS: Tensor | None = None
+) -> Tensor:
+    """The word that copying each source step writes: a target id, or V + the first step of the word.
+
+    Args:
+        same_words: `[source words]`, the target id of each source word, or −1 if there is none.
+        n_words: V.
+        source_BS: source ids.
+        unknown_BS: the words that rows with unknown source words write (`Pair.writes`), -1 for other
+            rows; None if there are no such rows.
+    """
+    same_BS = same_words[source_BS]
+    first_BS = (source_BS.unsqueeze(2) == source_BS.unsqueeze(1)).int().argmax(2)
+    found_BS = torch.where(same_BS >= 0, same_BS, n_words + first_BS)
+    return found_BS if unknown_BS is None else torch.where(unknown_BS < 0, found_BS, unknown_BS)
+
+
 def written_ids(pairs: Sequence[Pair]) -> Tensor:
     """`[B, S]`, the word that copying each source step writes; -1 in rows without unknown words."""
     return Padded.from_rows([pair.writes or [-1] * len(pair.source) for pair in pairs], -1).values

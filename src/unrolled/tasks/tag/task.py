@@ -107,9 +107,12 @@ _MOST_MISTAKES = 20
 
 
 def predict(
-    model: Tagger, examples: Sequence[TagExample], tokenizers: Tokenizers
+    model: Any, examples: Sequence[TagExample], tokenizers: Tokenizers
 ) -> list[LabelPrediction]:
-    """The tags of each sentence, with a CRF the most probable sequence; and their probabilities."""
+    """The tags of each sentence, with a CRF the most probable sequence; and their probabilities.
+
+    The model is a `Tagger`, or has its methods.
+    """
     names: tuple[str, ...] = tokenizers[LABELS].names
     batch = collate([replace(example, tags=None) for example in examples])
     batch = batch.to(model.seen_once.device)
@@ -129,7 +132,7 @@ def predict(
 
 
 def _chosen(
-    model: Tagger, scores_NC: Tensor, lengths: Tensor
+    model: Any, scores_NC: Tensor, lengths: Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     if model.crf is None:
         probabilities_NC, best_N = scores_NC.softmax(1), scores_NC.argmax(1)

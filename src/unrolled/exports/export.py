@@ -1,0 +1,184 @@
+"""Export a run: build the graphs, write them under a temporary name, compare, and only then move them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from unrolled.config import require
+from unrolled.exports import folder as files
+from unrolled.exports.card import card
+from unrolled.exports.gate import Agreement, compare_answers, compare_scores
+from unrolled.exports.graph import check_installed, describe
+from unrolled.exports.inputs import Inputs, inputs_for
+from unrolled.exports.kinds import Kind, check_tokenizers, kind_of
+from unrolled.exports.opened import opened, sessions_of
+from unrolled.exports.rounding import PRECISIONS, Precision, rounded
+from unrolled.reporting import begun
+from unrolled.tasks.kind import LANGUAGE_MODEL
+from unrolled.training.split_file import SPLIT_FILE, SplitRecord
+
+_MOST_ROWS, _MOST_TRANSLATED, _MOST_TOKENS = 2_000, 200, 50_000
+_WORDS_IMPORT = "from unrolled.exports.programs.words import"
+
+
+def export(
+    predictor: Any, path: Path, precision: Precision = "float32", force: bool = False
+) -> Agreement:
+    """Write a run as ONNX graphs with everything that using them needs; see `exports.folder`.
+
+    Args:
+        predictor: the run, from `load`.
+        path: the new folder.
+        precision: how weight matrices are stored: "float32", "float16" or "int8".
+        force: whether to replace an earlier export.
+
+    Raises:
+        ConfigError: the run cannot be exported; the message says why.
+        RunError: the path is not free, or the export does not compute or answer what the run does.
+        UnavailableError: onnx or onnxruntime is not installed.
+    """
+    require(precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}", precision)
+    check_installed()
+    kind = kind_of(predictor.task)
+    check_tokenizers(predictor.tokenizers)
+    with files.beginning(path, force) as partial:
+        begun("building the graphs")
+        reference = with_model(predictor, rounded(predictor.model, precision).eval())
+        models = kind.graphs(reference.model, precision)
+        longest = 0
+        if predictor.folder is not None and (predictor.folder / SPLIT_FILE).exists():
+            longest = SplitRecord.load(predictor.folder).longest_target
+        settings = kind.settings(predictor.recipe, predictor.tokenizers, predictor.model, longest)
+        _write_texts(partial, predictor, kind, settings)
+        _write_graphs(partial, models)
+        inputs = inputs_for(predictor)
+        agreement = _compared(partial, predictor, reference, kind, settings, models, inputs)
+        if precision != "float32":
+            exported = with_model(predictor, stand_in(predictor, kind, settings, models))
+            agreement.scores, agreement.n_scored = _cost(predictor, exported, inputs)
+        record = _record(predictor, precision, agreement)
+        for model in models.values():
+            describe(model, _properties(record))
+        _write_graphs(partial, models)
+        text = card(
+            path.name, record, agreement, models, predictor.folder, predictor.task.example_call
+        )
+        files.write(partial, "README.md", text)
+        record["files"] = files.checksums(partial)
+        files.write_json(partial, files.EXPORT_FILE, record)
+        opened(partial)  # raises an error if what was written cannot be read
+    return agreement
+
+
+def with_model(predictor: Any, model: Any) -> Any:
+    """The same predictor with another model."""
+    return type(predictor)(
+        predictor.recipe, predictor.task, predictor.tokenizers, model, predictor.folder
+    )
+
+
+def _write_texts(partial: Path, predictor: Any, kind: Kind, settings: Mapping[str, Any]) -> None:
+    for role, vocabulary in predictor.tokenizers.items():
+        name = "labels.json" if role == "labels" else f"tokenizer-{role}.json"
+        vocabulary.save(partial / name)
+    files.write(partial, files.RECIPE_FILE, predictor.recipe.to_toml())
+    if predictor.folder is not None and (predictor.folder / SPLIT_FILE).exists():
+        files.write(partial, SPLIT_FILE, (predictor.folder / SPLIT_FILE).read_bytes())
+    files.write_json(partial, files.SETTINGS_FILE, {"task": predictor.task.name, **settings})
+    programs = resources.files("unrolled.exports.programs")
+    text = (programs / f"{kind.program}.py").read_text("utf-8")
+    files.write(partial, "infer.py", text.replace(_WORDS_IMPORT, "from words import"))
+    if kind.uses_words:
+        files.write(partial, "words.py", (programs / "words.py").read_text("utf-8"))
+
+
+def _write_graphs(partial: Path, models: Mapping[str, Any]) -> None:
+    for name, model in models.items():
+        files.write(partial, name, model.SerializeToString())
+
+
+def stand_in(
+    predictor: Any, kind: Kind, settings: Mapping[str, Any], models: Mapping[str, Any]
+) -> Any:
+    sessions = sessions_of({name: each.SerializeToString() for name, each in models.items()})
+    model = kind.restored(
+        predictor.recipe, predictor.tokenizers, settings, sessions, n_parameters_of(predictor)
+    )
+    return model.eval()
+
+
+def n_parameters_of(predictor: Any) -> int:
+    return sum(parameter.numel() for parameter in predictor.model.parameters())
+
+
+def _compared(
+    partial: Path,
+    predictor: Any,
+    reference: Any,
+    kind: Kind,
+    settings: Mapping[str, Any],
+    models: Mapping[str, Any],
+    inputs: Inputs,
+) -> Agreement:
+    agreement = Agreement(inputs.source)
+    begun("comparing scores with the model")
+    compare_scores(kind, reference, stand_in(predictor, kind, settings, models), inputs, agreement)
+    begun("comparing answers with the model")
+    compare_answers(partial, reference, inputs, agreement)
+    return agreement
+
+
+def _cost(
+    predictor: Any, exported: Any, inputs: Inputs
+) -> tuple[dict[str, tuple[float, float]], int]:
+    """The scores of the run and of the export on its validation part, and the number of rows."""
+    if inputs.rows is None:
+        return {}, 0
+    begun("scoring the validation part")
+    rows = inputs.rows
+    if predictor.task.kind is LANGUAGE_MODEL:
+        rows = replace(rows, ids=rows.ids[:_MOST_TOKENS])
+        before, after = (each.evaluate(rows).scores for each in (predictor, exported))
+        n_scored, names = rows.n_tokens, ["perplexity"]
+    else:
+        is_translated = hasattr(predictor.task, "decode")
+        rows = rows[: _MOST_TRANSLATED if is_translated else _MOST_ROWS]
+        both = [each.evaluate(rows) for each in (predictor, exported)]
+        before, after = (each.total.scores if is_translated else each.scores for each in both)
+        n_scored, names = len(rows), list(before)
+    return {name: (float(before[name]), float(after[name])) for name in names}, n_scored
+
+
+def _record(predictor: Any, precision: str, agreement: Agreement) -> dict[str, Any]:
+    versions = {}
+    for package in ("unrolled", "torch", "tokenizers", "onnx", "onnxruntime"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "format": files.FORMAT,
+        "task": predictor.task.name,
+        "precision": precision,
+        "parameters": n_parameters_of(predictor),
+        "run": "" if predictor.folder is None else files.run_hash(predictor.folder),
+        "agreement": agreement.figures(),
+        "versions": versions,
+    }
+
+
+def _properties(record: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata of a graph."""
+    agreement = record["agreement"]
+    return {
+        "task": record["task"],
+        "precision": record["precision"],
+        "run_sha256": record["run"],
+        "largest_difference": f"{agreement['largest_difference']:.3g}",
+        "tolerance": f"{agreement['tolerance']:g}",
+        "settings": files.SETTINGS_FILE,
+    }

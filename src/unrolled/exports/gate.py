@@ -1,0 +1,244 @@
+"""Compare an export with the model before it appears: what both compute, and what both answer.
+
+The graphs compute the scores of the model, up to `TOLERANCE` times the largest of them (at least 1), for
+held-out texts in ragged batches, and for awkward texts in one batch and each alone. Then the program of
+the export is run in a process of its own, and its answers are compared with those of the run. In a lower
+precision, the model is the one with rounded weights (`exports.rounding`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unrolled.errors import RunError
+from unrolled.exports import inputs as given
+from unrolled.exports.inputs import Inputs
+from unrolled.exports.kinds import Kind
+from unrolled.quoting import quote
+from unrolled.tasks.kind import LABELLING, LANGUAGE_MODEL
+
+TOLERANCE = 1e-4
+_BATCH = 32
+_N_ANSWERED = 30
+_NOTHING_WRITTEN = "nothing was written; please report this"
+
+
+@dataclass
+class Agreement:
+    """What was measured.
+
+    Args:
+        inputs: on which inputs, in words.
+        largest: largest difference of a score, relative to the largest score of its batch or 1.
+        n_answers: number of answers of the program that were compared.
+        n_ties: number of them that differ, between answers that are equally good up to rounding.
+        scores: for a lower precision: each score on the validation part before and after rounding.
+        n_scored: number of validation rows, or tokens, that these are computed on.
+    """
+
+    inputs: str
+    largest: float = 0.0
+    n_answers: int = 0
+    n_ties: int = 0
+    scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    n_scored: int = 0
+
+    def figures(self) -> dict[str, Any]:
+        """The entries for `export.json`."""
+        return {
+            "inputs": self.inputs,
+            "tolerance": TOLERANCE,
+            "largest_difference": self.largest,
+            "answers_compared": self.n_answers,
+            "ties": self.n_ties,
+            "validation": {name: list(pair) for name, pair in self.scores.items()},
+            "validation_rows": self.n_scored,
+        }
+
+
+def compare_scores(
+    kind: Kind, predictor: Any, exported: Any, inputs: Inputs, agreement: Agreement
+) -> None:
+    """Compare what the model and the graphs compute.
+
+    Args:
+        kind: how the task is exported.
+        predictor: the run, from `load`.
+        exported: the stand-in model.
+        inputs: the inputs.
+        agreement: the result, which is extended.
+
+    Raises:
+        RunError: a score differs by more than the tolerance; the first such score is named.
+    """
+    awkward = [*given.encoded(predictor, inputs.awkward), *given.encoded(predictor, inputs.long)]
+    texts = given.encoded(predictor, inputs.texts)
+    batches = [*given.singly(awkward), *given.batches_of(texts, _BATCH)]
+    for examples in batches:
+        with torch.inference_mode():
+            pairs = zip(
+                kind.probe(predictor.task, predictor.model.eval(), examples),
+                kind.probe(predictor.task, exported, examples),
+                strict=True,
+            )
+            for (name, expected), (_, found) in pairs:
+                difference = _difference(name, expected, found)
+                agreement.largest = max(agreement.largest, difference)
+                if not difference <= TOLERANCE:  # also refuses NaN
+                    what = "one text" if len(examples) == 1 else f"{len(examples)} texts"
+                    raise RunError(
+                        f"the export does not compute what the model computes: {name} of {what} differ "
+                        f"by {difference:.2g}, and the tolerance is {TOLERANCE:g}; {_NOTHING_WRITTEN}"
+                    )
+
+
+def _difference(name: str, expected: Tensor, found: Tensor) -> float:
+    if expected.shape != found.shape:
+        raise RunError(
+            f"the export does not compute what the model computes: {name} should be "
+            f"{list(expected.shape)}, but are {list(found.shape)}; {_NOTHING_WRITTEN}"
+        )
+    if not expected.numel():
+        return 0.0
+    scale = max(1.0, float(expected.abs().max()))
+    return float((expected.float() - found.float()).abs().max()) / scale
+
+
+def compare_answers(folder: Path, predictor: Any, inputs: Inputs, agreement: Agreement) -> None:
+    """Compare the answers of the program in a folder with those of the run.
+
+    Raises:
+        RunError: an answer differs; the input is named.
+    """
+    texts = [*inputs.awkward, *inputs.texts[:_N_ANSWERED]]
+    if predictor.task.kind is LABELLING:
+        texts += inputs.long
+    agreement.n_answers = len(texts)
+    compare = _COMPARE.get(predictor.task.kind, _compare_texts)
+    for text, expected, found in zip(
+        texts, _answers(predictor, texts), run_program(folder, texts), strict=True
+    ):
+        if (problem := compare(predictor, text, expected, found)) is None:
+            continue
+        if problem == _TIE:
+            agreement.n_ties += 1
+            continue
+        raise RunError(
+            f"infer.py of the export does not answer as the model: for the input {quote(str(text))}, "
+            f"{problem}; {_NOTHING_WRITTEN}"
+        )
+
+
+def run_program(folder: Path, texts: Sequence[Any]) -> list[dict[str, Any]]:
+    """The answers of the program in a folder, run in a process of its own.
+
+    Raises:
+        RunError: it fails.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", _DRIVER, str(folder)],
+        input=json.dumps(texts).encode(),
+        capture_output=True,
+        env=environment,
+        check=False,
+    )
+    if done.returncode:
+        last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise RunError(f"infer.py of the export fails ({last[:300]}); {_NOTHING_WRITTEN}")
+    answers: list[dict[str, Any]] = json.loads(done.stdout)
+    return answers
+
+
+_DRIVER = """\
+import json, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+import infer
+assert not {"torch", "unrolled"} & sys.modules.keys()
+answers = infer.Model().predict(json.loads(sys.stdin.buffer.read()))
+print(json.dumps(answers))
+"""
+
+
+def _answers(predictor: Any, texts: Sequence[Any]) -> list[Any]:
+    if predictor.task.kind is LANGUAGE_MODEL:
+        return [
+            (
+                predictor.generate(text, max_tokens=40, temperature=0),
+                [token.bits for token in predictor.continuation().surprise(text)],
+            )
+            for text in texts
+        ]
+    answers: list[Any] = predictor.predict(texts)
+    return answers
+
+
+_TIE = "tie"
+"""Both answers are equally good, up to rounding."""
+
+
+def _compare_texts(predictor: Any, text: Any, expected: Any, found: Any) -> str | None:
+    is_near = abs(expected.score - found["score"]) <= TOLERANCE * max(1.0, abs(expected.score))
+    if expected.text == found["text"]:
+        return None if is_near else f"its score is {found['score']:.5f}, not {expected.score:.5f}"
+    return _TIE if is_near else f"it is {quote(found['text'])}, not {quote(expected.text)}"
+
+
+def _compare_labels(predictor: Any, text: Any, expected: Any, found: Any) -> str | None:
+    names = predictor.labels.names
+    labels = list(expected.labels)
+    if predictor.task.by_token:
+        rows = zip(expected.probabilities, found["probabilities"], labels, strict=True)
+        for row, probability, label in rows:
+            difference = abs(float(row[predictor.labels.id_of(label)]) - probability)
+            if found["labels"] == labels and not difference <= TOLERANCE:
+                return f"the probability of a tag differs by {difference:.2g}"
+        return (
+            None
+            if found["labels"] == labels
+            else f"it has the tags {found['labels']}, not {labels}"
+        )
+    own = dict(zip(names, expected.probabilities.tolist(), strict=True))
+    difference = max(abs(own[name] - found["probabilities"][name]) for name in names)
+    if difference > TOLERANCE:
+        return f"a probability differs by {difference:.2g}"
+    return None if found["labels"] == labels else _TIE
+
+
+def _compare_streams(predictor: Any, text: Any, expected: Any, found: Any) -> str | None:
+    continued, bits = expected
+    if len(bits) != len(found["bits"]):
+        return f"it has {len(found['bits'])} tokens, not {len(bits)}"
+    for own, other in zip(bits, found["bits"], strict=True):
+        if not abs(own - other) <= TOLERANCE * max(1.0, own):
+            return f"a token has {other:.5f} bits, not {own:.5f}"
+    if continued == found["text"]:
+        return None
+    session = predictor.continuation()
+    session.feed(text + _common(continued, found["text"]))
+    first, second = session.log_probs().topk(2).values.tolist()
+    if first - second <= 10 * TOLERANCE:
+        return _TIE
+    return f"it goes on with {quote(found['text'])}, not {quote(continued)}"
+
+
+def _common(first: str, second: str) -> str:
+    """The beginning that two texts have in common."""
+    places = zip(first, second, strict=False)
+    return first[
+        : next((i for i, (a, b) in enumerate(places) if a != b), min(map(len, (first, second))))
+    ]
+
+
+_COMPARE = {LABELLING: _compare_labels, LANGUAGE_MODEL: _compare_streams}

@@ -1,0 +1,185 @@
+"""Build an ONNX graph node by node, with `onnx.helper`.
+
+Opset 17 and IR version 8 are the oldest with everything that is needed, so that older runtimes can read
+the files. Weight matrices are stored in float32, float16 or int8; everything is computed in float32.
+Below float32, a matrix is converted by nodes of the graph itself (Cast, DequantizeLinear), which every
+runtime knows, and which most of them evaluate once, when the graph is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unrolled.errors import ConfigError, missing_package
+from unrolled.exports.rounding import Precision, int8_rows
+
+OPSET, IR_VERSION = 17, 8
+MOST_BYTES = (1 << 31) - (1 << 20)
+"""Size of a graph; protobuf, the format of the file, ends at 2 GB."""
+
+LOWEST = float(np.finfo(np.float32).min)
+
+
+def check_installed(use: str = "an ONNX export") -> None:
+    """Check that the packages of the extra `onnx` are installed.
+
+    Raises:
+        UnavailableError: one is missing.
+    """
+    for package in ("onnx", "onnxruntime"):
+        try:
+            __import__(package)
+        except ImportError:
+            raise missing_package(use, package, "onnx") from None
+
+
+class Graph:
+    """A graph under construction. Values are known by name; calling the graph adds a node.
+
+    Args:
+        name: name of the graph.
+        precision: how `matrix` stores a matrix.
+        prefix: begins the names of all values, which must differ from those of an outer graph.
+
+    For example, `graph("Tanh", x)` returns the name of the result.
+    """
+
+    def __init__(self, name: str, precision: Precision = "float32", prefix: str = "") -> None:
+        self.name, self.precision, self._prefix = name, precision, prefix
+        self._nodes: list[Any] = []
+        self._initializers: list[Any] = []
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+        self._known: dict[Any, str] = {}
+        self._kept: list[Tensor] = []  # so that the address of a stored tensor is not used again
+
+    def __call__(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node with one output; "" stands for an optional input that is left out."""
+        return self.several(op, *inputs, n_outputs=1, **attributes)[0]
+
+    def several(self, op: str, *inputs: str, n_outputs: int, **attributes: Any) -> list[str]:
+        """Add a node with several outputs."""
+        from onnx import helper
+
+        number = len(self._nodes)
+        outputs = [f"{self._prefix}{op}_{number}_{place}" for place in range(n_outputs)]
+        self._nodes.append(helper.make_node(op, list(inputs), outputs, **attributes))
+        return outputs
+
+    def input(self, name: str, *dimensions: str | int, kind: str = "FLOAT") -> str:
+        """Declare an input; named dimensions have any size."""
+        self._inputs.append(_described(name, dimensions, kind))
+        return name
+
+    def output(self, name: str, value: str, *dimensions: str | int) -> None:
+        """Declare a value as an output, float32, under another name."""
+        from onnx import helper
+
+        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self._outputs.append(_described(name, dimensions, "FLOAT"))
+
+    def constant(self, values: Any, dtype: Any = np.float32) -> str:
+        """A small constant: a number, a list, or an array."""
+        array = np.asarray(values, dtype)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            self._known[key] = self._store(array)
+        return self._known[key]
+
+    def integers(self, *values: int) -> str:
+        """A list of integers, such as axes or a shape."""
+        return self.constant(values, np.int64)
+
+    def vector(self, values: Tensor) -> str:
+        """A bias or another vector, always float32."""
+        return self.constant(as_array(values))
+
+    def matrix(self, weight: Tensor) -> str:
+        """A weight matrix `[rows, columns]`, stored once, in the precision of the graph."""
+        key = (weight.data_ptr(), tuple(weight.shape), weight.stride())
+        if key not in self._known:
+            self._kept.append(weight)
+            self._known[key] = self._stored_matrix(as_array(weight))
+        return self._known[key]
+
+    def transposed(self, weight: Tensor) -> str:
+        """A weight matrix, transposed: `[columns, rows]`."""
+        return self("Transpose", self.matrix(weight), perm=[1, 0])
+
+    def linear(self, x: str, weight: Tensor, bias: Tensor | None = None) -> str:
+        """W x + b for x of any number of dimensions."""
+        product = self("MatMul", x, self.transposed(weight))
+        return product if bias is None else self("Add", product, self.vector(bias))
+
+    def _stored_matrix(self, array: NDArray[np.float32]) -> str:
+        if self.precision == "float16":
+            from onnx import TensorProto
+
+            return self("Cast", self._store(array.astype(np.float16)), to=TensorProto.FLOAT)
+        if self.precision == "int8":
+            values, scales = int8_rows(array)
+            return self("DequantizeLinear", self._store(values), self._store(scales), axis=0)
+        return self._store(array)
+
+    def _store(self, array: NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        name = f"{self._prefix}constant_{len(self._initializers)}"
+        self._initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def body(self) -> Any:
+        """The finished graph, as the body of a loop in another graph."""
+        from onnx import helper
+
+        return helper.make_graph(
+            self._nodes, self.name, self._inputs, self._outputs, self._initializers
+        )
+
+    def model(self) -> Any:
+        """The finished model, checked by `onnx.checker`.
+
+        Raises:
+            ConfigError: it is too large for one file.
+        """
+        import onnx
+        from onnx import helper
+
+        graph = self.body()
+        model = helper.make_model(
+            graph, producer_name="unrolled", opset_imports=[helper.make_opsetid("", OPSET)]
+        )
+        model.ir_version = IR_VERSION
+        n_bytes = model.ByteSize()
+        if n_bytes > MOST_BYTES:
+            raise ConfigError(
+                f"the graph '{self.name}' has {n_bytes / 1e9:.1f} GB, and a file in ONNX's format holds "
+                "at most 2 GB; use --precision float16 or int8"
+            )
+        onnx.checker.check_model(model)
+        return model
+
+
+def describe(model: Any, properties: Mapping[str, str]) -> None:
+    """Set the metadata of a model."""
+    from onnx import helper
+
+    helper.set_model_props(model, dict(properties))
+
+
+def as_array(tensor: Tensor) -> NDArray[np.float32]:
+    """A tensor as a float32 array."""
+    array: NDArray[np.float32] = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+    return array
+
+
+def _described(name: str, dimensions: Sequence[str | int], kind: str) -> Any:
+    from onnx import TensorProto, helper
+
+    return helper.make_tensor_value_info(name, getattr(TensorProto, kind), list(dimensions))

@@ -1,0 +1,170 @@
+"""Parts of models that several graphs share: embeddings, stacked layers, attention, output layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.errors import ConfigError
+from unrolled.exports.graph import LOWEST, Graph
+from unrolled.exports.recurrence import NODES, Rows, directions_of, read
+from unrolled.layers.attention import Attention
+from unrolled.layers.conditional import TanhScorer
+from unrolled.layers.encoder import RecurrentEncoder
+from unrolled.layers.head import AdaptiveHead, CopyHead, SoftmaxHead
+from unrolled.layers.label_head import LabelHead
+from unrolled.layers.pooling import Pooling
+from unrolled.layers.renewal import renewed
+from unrolled.ops.cells import cell_named
+
+
+def kind_of(cell: str) -> str:
+    """The kind of a cell that a recipe names.
+
+    Raises:
+        ConfigError: there is no node for it.
+    """
+    kind = cell_named(cell).kind
+    if kind not in NODES:
+        raise ConfigError(
+            f"cell '{cell}' cannot be exported, because ONNX has no node for it; it has RNN (tanh or "
+            "ReLU), GRU and LSTM"
+        )
+    return kind
+
+
+def embedded(g: Graph, table: torch.nn.Embedding, rows: Rows, scale: float = 1.0) -> str:
+    """`[T, B, E]`, zeros in the padding."""
+    x = g("Gather", g.matrix(renewed(table).weight), rows.ids, axis=0)
+    if scale != 1:
+        x = g("Mul", x, g.constant(scale))
+    return rows.cleared(g, x)
+
+
+def encoded(
+    g: Graph, encoder: RecurrentEncoder, cell: str, x_TBE: str, rows: Rows
+) -> tuple[str, list[tuple[str, ...]]]:
+    """A `RecurrentEncoder`: outputs `[T, B, N·H]`, and final states by layer, `[B, N·H]` each."""
+    states = []
+    for depth in range(encoder.recurrent.num_layers):
+        directions = directions_of(encoder.recurrent, depth)
+        x_TBE, ends = read(g, kind_of(cell), x_TBE, rows, directions)
+        states.append(tuple(joined(g, parts) for parts in zip(*ends, strict=True)))
+    return x_TBE, states
+
+
+def joined(g: Graph, parts: Sequence[str]) -> str:
+    """Parts `[B, D]` side by side."""
+    return parts[0] if len(parts) == 1 else g("Concat", *parts, axis=1)
+
+
+def batch_first(g: Graph, x_TBD: str) -> str:
+    """`[B, T, D]`."""
+    return g("Transpose", x_TBD, perm=[1, 0, 2])
+
+
+def pooled(g: Graph, pooling: Pooling, y_TBD: str, last_BD: str, rows: Rows) -> tuple[str, str]:
+    """A `Pooling`: vectors `[B, D]`, and attention weights `[B, T]`, or ""."""
+    zero, first = g.constant(0.0), g.integers(0)
+    if pooling.kind == "final":
+        return g("Where", rows.has_steps, last_BD, zero), ""
+    if pooling.kind == "max":
+        lowest = g("Where", rows.is_real, y_TBD, g.constant(LOWEST))
+        return g("Where", rows.has_steps, g("ReduceMax", lowest, axes=[0], keepdims=0), zero), ""
+    if pooling.kind == "mean":
+        from onnx import TensorProto
+
+        one = g.constant(1, np.int64)
+        n_steps = g("Cast", g("Max", rows.lengths, one), to=TensorProto.FLOAT)
+        total = g("ReduceSum", y_TBD, first, keepdims=0)
+        return g("Div", total, g("Unsqueeze", n_steps, g.integers(1))), ""
+    attentive = pooling.attentive
+    assert attentive is not None
+    hidden = g("Tanh", g.linear(y_TBD, attentive.weight, attentive.bias))
+    energies = g("MatMul", hidden, g.vector(attentive.query.unsqueeze(1)))
+    weights = masked_softmax(g, energies, rows.is_real, axis=0)
+    pooled_BD = g("ReduceSum", g("Mul", weights, y_TBD), first, keepdims=0)
+    return pooled_BD, g("Transpose", g("Squeeze", weights, g.integers(2)), perm=[1, 0])
+
+
+def masked_softmax(g: Graph, energies: str, is_real: str, axis: int) -> str:
+    """Softmax over real steps; zeros elsewhere, and in a row without steps."""
+    weights = g("Softmax", g("Where", is_real, energies, g.constant(LOWEST)), axis=axis)
+    return g("Where", is_real, weights, g.constant(0.0))
+
+
+def attention_keys(g: Graph, attention: Attention, values: str) -> str:
+    """What the queries of an attention are compared with; the values themselves for "dot"."""
+    return values if attention.score == "dot" else g.linear(values, renewed(attention).key_weight)
+
+
+def attended(
+    g: Graph, attention: Attention, query_BQH: str, keys: str, values: str, bias: str
+) -> tuple[str, str]:
+    """An `Attention`: the context `[B, Q, D]` and the weights `[B, Q, S]`.
+
+    Args:
+        g: the graph.
+        attention: the module.
+        query_BQH: queries.
+        keys, values: `[B, S, A]` and `[B, S, D]`.
+        bias: `[B, 1, S]`, added to the energies: 0 for real steps, the lowest number in the padding.
+    """
+    if attention.score == "additive":
+        renewed(attention)
+        query = g("Unsqueeze", g.linear(query_BQH, attention.query_weight), g.integers(2))
+        hidden = g("Tanh", g("Add", query, g("Unsqueeze", keys, g.integers(1))))
+        energy = g.vector(attention.energy_weight.unsqueeze(1))
+        energies = g("Squeeze", g("MatMul", hidden, energy), g.integers(3))
+    else:
+        energies = g("MatMul", query_BQH, g("Transpose", keys, perm=[0, 2, 1]))
+    weights = g("Softmax", g("Add", energies, bias), axis=2)
+    return g("MatMul", weights, values), weights
+
+
+def label_logits(g: Graph, head: LabelHead, hidden_BD: str) -> str:
+    """The scores of a `LabelHead`, `[B, C]`."""
+    scorer: Any = renewed(head.scorer)
+    if not isinstance(scorer, TanhScorer):
+        return g.linear(hidden_BD, scorer.weight, scorer.bias)
+    inner = g("Tanh", g.linear(hidden_BD, scorer.weight))
+    if scorer.output is None:
+        return inner
+    renewed(scorer.output)
+    return g.linear(inner, scorer.output.weight, scorer.output.bias)
+
+
+def word_logits(g: Graph, head: torch.nn.Module, hidden: str) -> str:
+    """The scores of the words, `[…, V]`; log-probabilities of an `AdaptiveHead`.
+
+    Raises:
+        ConfigError: there is no graph for this head.
+    """
+    if isinstance(head, AdaptiveHead):
+        return _adaptive(g, head, hidden)
+    if isinstance(head, CopyHead) or not isinstance(head, SoftmaxHead):
+        raise ConfigError(f"the output layer {type(head).__name__} cannot be exported to ONNX yet")
+    renewed(head)
+    return g.linear(hidden, head.weight, head.bias)
+
+
+def _adaptive(g: Graph, head: AdaptiveHead, hidden: str) -> str:
+    layers = head.layers
+    n_frequent = layers.shortlist_size
+    first = g("LogSoftmax", g.linear(hidden, renewed(layers.head).weight), axis=-1)
+    last_axis = g.integers(-1)
+    parts = [g("Slice", first, g.integers(0), g.integers(n_frequent), last_axis)]
+    for cluster, (narrow, words) in enumerate(_tail(layers)):
+        inside = g("LogSoftmax", g.linear(g.linear(hidden, narrow), words), axis=-1)
+        place = n_frequent + cluster
+        own = g("Slice", first, g.integers(place), g.integers(place + 1), last_axis)
+        parts.append(g("Add", inside, own))
+    return g("Concat", *parts, axis=-1)
+
+
+def _tail(layers: Any) -> list[tuple[Tensor, Tensor]]:
+    return [(renewed(narrow).weight, renewed(words).weight) for narrow, words in layers.tail]
