@@ -45,6 +45,7 @@ ORDER = (
     "training",
     "data_report",
     "predictors",
+    "exports",
     "inspect",
     "comparison",
     "doctor",

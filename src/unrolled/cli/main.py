@@ -28,6 +28,7 @@ from unrolled.cli import (
     demo,
     doctor,
     evaluate,
+    export,
     generate,
     inspect,
     options,
@@ -44,7 +45,19 @@ from unrolled.errors import ConfigError, UnrolledError
 from unrolled.out_of_memory import is_out_of_memory
 from unrolled.quoting import quote
 
-NEED_TORCH = (train, compare, evaluate, predict, ask, generate, inspect, data, doctor, demo)
+NEED_TORCH = (
+    train,
+    compare,
+    evaluate,
+    export,
+    predict,
+    ask,
+    generate,
+    inspect,
+    data,
+    doctor,
+    demo,
+)
 COMMANDS = (*NEED_TORCH, runs, sample, vectors, vectors_train, tree)
 """The modules of the commands; importing one registers its commands with `app`."""
 

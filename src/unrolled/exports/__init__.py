@@ -1,0 +1,1 @@
+"""Trained runs in other forms, compared with the model before they are written."""

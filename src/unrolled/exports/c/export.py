@@ -1,0 +1,221 @@
+"""Write a trained run as C, after checking that the C code answers as the model does.
+
+The folder of an export:
+
+    model.h       the network: its state, one step, what comes out; no allocation, only the mathematics library
+    weights.h     its weights, as constants
+    text.h        text as tokens
+    tables.h      the vocabulary, and tables of Unicode
+    main.c        a program that reads standard input and answers as `unrolled` does
+    README.md     how to use it, what was compared, sizes
+    export.json   the same for programs, with the checksum of the run's weights
+
+It is written as a whole, and only if the answers agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from unrolled import storage
+from unrolled.config import require
+from unrolled.errors import ConfigError, RunError, UnrolledError
+from unrolled.exports.c import check_language_model, compiler, language_model
+from unrolled.exports.c.agreement import Agreement, write
+from unrolled.exports.c.card import card
+from unrolled.exports.c.network import Precision
+from unrolled.exports.c.plan import Plan
+from unrolled.system import package_version
+from unrolled.tasks import TASKS
+from unrolled.text.corpus.cache import TokenStream
+from unrolled.training.checkpoint import MODEL_FILE
+from unrolled.training.run_folder import is_there
+
+FORMAT = "Unrolled C export, format 1"
+HOLDS: storage.Holds = {r"export\.json|README\.md|(model|weights|text|tables)\.h|main\.c": None}
+"""The files of an export."""
+
+MOST_NUMBERS = 8_000_000
+"""Weights of the largest model that is written as C."""
+
+Planner = Callable[[Any, Precision], Plan]
+Gate = Callable[[Plan, Any, Any, Mapping[str, str], Path], Agreement]
+
+
+def export_c(
+    predictor: Any, folder: str | os.PathLike[str], precision: Precision = "float32"
+) -> Agreement:
+    """Write a trained run as C.
+
+    Args:
+        predictor: the run, as `unrolled.load` returns it.
+        folder: the new folder.
+        precision: "float32", or "int8": weights as integers of 8 bits, with a scale for each row.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        ConfigError: the run cannot be written as C; the message says why, and what to do instead.
+        RunError: the folder is in the way or cannot be written; the C code does not compile, or does not
+            answer as the model does; nothing is written then. With int8: the validation part cannot be
+            read, so that the cost of rounding is not known.
+    """
+    require(precision in get_args(Precision), "precision", "'float32' or 'int8'", precision)
+    path = Path(os.path.realpath(folder))
+    check_free(path)
+    task = predictor.task
+    planner, gate = _of_task(task)
+    check_size(predictor.model)
+    plan = planner(predictor, precision)
+    name = predictor.folder.resolve().name if predictor.folder is not None else task.name
+    title = f"The model '{name}' ({task.name}), written by Unrolled."
+    files = plan.files(title)
+    rounded = type(predictor)(
+        predictor.recipe, task, predictor.tokenizers, plan.model.eval(), predictor.folder
+    )
+    with tempfile.TemporaryDirectory(prefix="unrolled-") as scratch:
+        agreement = gate(plan, predictor, rounded, files, Path(scratch))
+    files["README.md"] = card(plan, title, files, agreement)
+    files["export.json"] = json.dumps(_record(plan, predictor, agreement), indent=1) + "\n"
+    _write(path, files)
+    return agreement
+
+
+def check_free(path: Path) -> None:
+    """Check that an export can be written to a path.
+
+    Raises:
+        RunError: something is there.
+    """
+    if is_there(path):
+        raise RunError(f"{path} exists and is not replaced; remove it, or choose another folder")
+    if storage.is_link(path):
+        raise RunError(f"{path} is a link; choose another folder")
+
+
+def check_size(model: Any) -> None:
+    """Refuse models that no compiler can take.
+
+    Raises:
+        ConfigError: it has too many weights.
+    """
+    n = sum(parameter.numel() for parameter in model.parameters())
+    if n > MOST_NUMBERS:
+        raise ConfigError(
+            f"the model has {n:,} parameters, and C source of more than {MOST_NUMBERS:,} numbers takes "
+            "compilers too much memory; export with --onnx"
+        )
+
+
+def _of_task(task: Any) -> tuple[Planner, Gate]:
+    """What plans and checks the runs of a task.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if TASKS.get(task.name) is not task:
+        raise ConfigError(
+            f"'{task.name}' is a task of your own, whose model cannot be written as C, because its "
+            "equations are not known; use the model in Python"
+        )
+    if task.name not in _EXPORTS:
+        raise ConfigError(
+            f"runs of task '{task.name}' cannot be exported as C, only those of {', '.join(_EXPORTS)}; "
+            "export with --onnx"
+        )
+    return _EXPORTS[task.name]
+
+
+def _gate_language_model(
+    plan: Plan, predictor: Any, rounded: Any, files: Mapping[str, str], scratch: Path
+) -> Agreement:
+    stream, notes = _held_out(predictor, plan)
+    tokenizer = predictor.tokenizers["text"]
+    most = check_language_model.n_rows_that_fit(len(tokenizer))
+    ids = [] if stream is None else [int(i) for i in stream.ids[:most]]
+    rows = check_language_model.token_rows(tokenizer, ids)
+    command = compiler.find()
+    compared = []
+    if command is None:
+        how = "NumPy, from the arrays of weights.h, because there is no C compiler"
+        found = check_language_model.numbers_by_numpy(plan, files["weights.h"], rows)
+    else:
+        how = f"the compiled C code ({command[0]})"
+        write(scratch, dict(files))
+        found = check_language_model.numbers_of_program(command, scratch, rows)
+    n, worst = check_language_model.check_numbers(plan, rows, found)
+    compared.append(f"{n:,} distributions of the next token")
+    if command is not None:
+        program = compiler.compiled(command, scratch / "main.c")
+        texts = check_language_model.texts_of(tokenizer, ids)
+        compared += check_language_model.check_program(program, rounded, texts)
+    cost = {}
+    if stream is not None and plan.builder.precision == "int8":
+        before, after = predictor.evaluate(stream).scores, rounded.evaluate(stream).scores
+        cost = {name: (value, after[name]) for name, value in before.items()}
+    return Agreement(how, tuple(compared), worst, cost, notes)
+
+
+def _held_out(predictor: Any, plan: Plan) -> tuple[TokenStream | None, tuple[str, ...]]:
+    """The validation part, or why it cannot be read."""
+    try:
+        return predictor.held_out("valid"), ()
+    except UnrolledError as error:
+        if plan.builder.precision == "int8":
+            raise RunError(
+                f"int8 has to state what it costs on the validation part, which cannot be read ({error}); "
+                "make it readable, or use --precision float32"
+            ) from None
+        return None, (
+            f"The validation part could not be read, so no held-out text was compared: {error}.",
+        )
+
+
+def _record(plan: Plan, predictor: Any, agreement: Agreement) -> dict[str, Any]:
+    weights = None
+    if predictor.folder is not None:
+        content = (predictor.folder / MODEL_FILE).read_bytes()
+        weights = hashlib.sha256(content).hexdigest()
+    return {
+        "format": FORMAT,
+        "task": plan.task,
+        "precision": plan.builder.precision,
+        "sha256_of_model": weights,
+        "bytes_of_weights": plan.builder.n_bytes,
+        "bytes_of_state": plan.state_bytes,
+        "compared_by": agreement.how,
+        "compared": list(agreement.compared),
+        "largest_difference": agreement.worst,
+        "validation": {name: list(values) for name, values in agreement.cost.items()},
+        "notes": list(agreement.notes),
+        "unrolled": package_version(),
+    }
+
+
+def _write(path: Path, files: Mapping[str, str]) -> None:
+    """Write the files of an export as a whole."""
+    with storage.locked(path), storage.writing(path, "export again"):
+        check_free(path)
+        partial = storage.partial(path)
+        storage.remove(partial, HOLDS)
+        try:
+            storage.new_folder(partial)
+            for name, text in files.items():
+                storage.write_whole(partial / name, text.encode("utf-8"), "export again")
+            storage.commit(path, HOLDS)
+        except BaseException:
+            storage.remove(partial, HOLDS)
+            raise
+
+
+_EXPORTS: Mapping[str, tuple[Planner, Gate]] = {
+    "language_model": (language_model.plan, _gate_language_model),
+}
+"""By the name of a task."""
